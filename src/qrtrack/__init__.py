@@ -1,0 +1,1 @@
+"""qrtrack: the service a manufacturer's packing line runs on."""

@@ -1,0 +1,92 @@
+"""What can go wrong, in the words of the trade. HTTP statuses are given to the categories in routers/problems.py."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One bad field of the input: `pointer` is an RFC 6901 JSON pointer such as `/exclude_codes/3`."""
+
+    pointer: str
+    detail: str
+
+
+class DomainError(Exception):
+    """A refusal a person can act upon: the message says what to do next.
+
+    `errors` name the bad fields, `members` travel beside them in the problem document (`{"available": 42}`).
+    """
+
+    slug: ClassVar[str] = "error"
+    title: ClassVar[str] = "The request could not be carried out"
+
+    def __init__(self, detail: str, *, errors: Sequence[FieldError] = (), **members: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.members: Mapping[str, Any] = members
+
+
+class NotFound(DomainError):
+    """There is no such thing, or it belongs to another organisation: the caller cannot tell which."""
+
+    slug = "not-found"
+    title = "Not found"
+
+
+class Conflict(DomainError):
+    """The request is sound, but collides with something that is there or going on."""
+
+    slug = "conflict"
+    title = "Conflict"
+
+
+class InvalidState(DomainError):
+    """The thing is in a state that does not allow the step."""
+
+    slug = "invalid-state"
+    title = "Not possible in this state"
+
+
+class InvalidInput(DomainError):
+    """The input itself is wrong, whatever the state."""
+
+    slug = "invalid-input"
+    title = "Invalid input"
+
+
+class Unauthenticated(DomainError):
+    """Nobody is known to be calling."""
+
+    slug = "unauthenticated"
+    title = "Not signed in"
+
+
+class Forbidden(DomainError):
+    """The caller is known and may not do this."""
+
+    slug = "forbidden"
+    title = "Not allowed"
+
+
+class UpstreamFailed(DomainError):
+    """A system we call answered with a failure."""
+
+    slug = "upstream-failed"
+    title = "An outside system failed"
+
+
+class UpstreamTimeout(DomainError):
+    """A system we call did not answer in time."""
+
+    slug = "upstream-timeout"
+    title = "An outside system did not answer"
+
+
+class Unavailable(DomainError):
+    """The service cannot do this now, or is not set up for it."""
+
+    slug = "unavailable"
+    title = "Not available"

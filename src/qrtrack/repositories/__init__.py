@@ -1,0 +1,1 @@
+"""The only SQL of the program: one repository per noun, each bound to one session."""

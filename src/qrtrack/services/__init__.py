@@ -1,0 +1,1 @@
+"""The use cases: functions `verb_noun(database, *, ...)` that open and close their own transaction."""

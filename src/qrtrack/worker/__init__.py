@@ -1,0 +1,1 @@
+"""The loop that claims queued work and the handlers that do it."""
