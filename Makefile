@@ -1,0 +1,77 @@
+# Every command of a developer's and an operator's day. Needs python3 (3.11 or newer, with venv) and make, nothing else.
+
+PYTHON ?= python3
+WORKERS ?= 2
+NAME ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+REQUIREMENTS := requirements/build.txt requirements/dev.txt
+PROOFS = $(wildcard tests/faults tests/properties tests/contract tests/pooler tests/security tests/console)
+
+# Hashes come from the public index: the package sources configured on one machine must not get into the files.
+PIP_COMPILE := env -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL -u PIP_FIND_LINKS -u PIP_NO_INDEX \
+	PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND="make lock" \
+	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-config \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(if $(UPGRADE),--upgrade)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo run migrate test check prove bench lock hooks clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+setup: $(INSTALLED) ## .venv with the pinned dependencies and the package
+
+# A virtual environment that is there and works is kept; one that is broken or too old is made anew.
+$(INSTALLED): $(REQUIREMENTS) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo 'qrtrack needs Python 3.11 or newer, and "$(PYTHON)" is' \
+			"$$($(PYTHON) --version 2>/dev/null || echo 'not there'). Name another one: make PYTHON=python3.12 setup" >&2; \
+		exit 1; }
+	@$(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		$(PYTHON) -m venv --clear .venv || { \
+		echo 'Python could not make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv' >&2; \
+		exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes $(REQUIREMENTS:%=-r %)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## the main job on real input, on the embedded PostgreSQL
+	$(BIN)/qrtrack demo
+
+run: setup ## the server on http://127.0.0.1:8000
+	$(BIN)/qrtrack serve
+
+migrate: setup ## bring the database to the newest schema
+	$(BIN)/qrtrack migrate
+
+test: setup ## every behaviour once, with coverage
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --cov
+
+check: setup ## format, lint, types, import contracts, migrations: everything but tests
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m qrtrack.cli migrate --check
+
+prove: setup ## the long proof: kills, faults, fuzz, pooler, security, browser
+	@test -n '$(PROOFS)' || { echo 'There is no proof yet: tests/faults and its neighbours are missing.' >&2; exit 1; }
+	$(BIN)/pytest $(PROOFS)
+
+bench: setup ## the benchmarks; one of them: make bench NAME=link
+	$(BIN)/python -m benchmarks $(NAME)
+
+lock: setup ## pin the dependencies anew (UPGRADE=1: to the newest), with the hashes of the public index
+	$(PIP_COMPILE) --extra dev --output-file requirements/dev.txt pyproject.toml
+	$(PIP_COMPILE) --constraint requirements/dev.txt --output-file requirements/runtime.txt pyproject.toml
+	$(PIP_COMPILE) --constraint requirements/dev.txt --output-file requirements/build.txt \
+		--only-build-deps --build-deps-for editable --build-deps-for wheel pyproject.toml
+
+hooks: setup ## run the checks before every commit
+	$(BIN)/pre-commit install
+
+clean: ## remove what the commands above made, the data folder excepted
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov build dist
