@@ -1,0 +1,175 @@
+"""Lists of codes as people paste and scan them, made into codes. Whether a code exists is for the database to say."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.numbering import CODE_PATTERN, parse_serial, serial
+from qrtrack.domain.root_keys import ALPHABET
+
+CODES_LIMIT = 100_000
+ERRORS_LIMIT = 1_000
+"""No more bad fields than this are named: the answer must not outgrow the request."""
+
+TOKEN_LIMIT = 200
+
+_CODE = re.compile(CODE_PATTERN)
+# Both cases, but ASCII only: upper-casing would turn the long s, the dotless i or a ligature into letters of a code.
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]{0,19}")
+_VISIBLE = re.compile(r"[!-~ \t]+")
+_SERIAL = r"[A-Za-z0-9]{0,7}[A-Za-z](?:[0-9]{6}|[1-9][0-9]{6,11})"
+# A range may have blanks around its hyphen. Otherwise blanks end a token, but not the separators 1C to 1F which Python
+# counts among them: a scanner sends them (GS), and splitting there would make codes of the pieces of a damaged scan.
+_TOKEN = re.compile(rf"{_SERIAL}[ \t]*+-[ \t]*+{_SERIAL}(?![^\s,;])|(?:[^\s,;]|[\x1c-\x1f])++")
+_URL = re.compile(r"https?://[^/?#]+([^?#]*)(?:[?#].*)?", re.IGNORECASE)
+_UNIQ = f"[{ALPHABET}]{{12}}"
+_UNIT_PATH = re.compile(rf"(?:/q/{_UNIQ}|/01/[0-9]{{8,14}}(?:/22/[^/]+)?(?:/10/[^/]+)?/21)/([^/]+)/?\Z", re.IGNORECASE)
+_BATCH_PATH = re.compile(rf"(?:/q/{_UNIQ}|/01/[0-9]{{8,14}}(?:/22/[^/]+)?(?:/10/[^/]+)?)/?\Z", re.IGNORECASE)
+
+
+class _Range(NamedTuple):
+    """Serials of one prefix, both ends included."""
+
+    prefix: str
+    first: int
+    last: int
+
+
+def parse_codes(elements: Sequence[str], *, field: str, limit: int = CODES_LIMIT) -> list[str]:
+    """Upper-case codes in order of first appearance, without repeats; ranges expanded, scanned URLs reduced.
+
+    Raises one InvalidInput with every bad token of every element, the pointers being `/{field}/{index}`. Nothing but
+    possible codes comes out: no control characters, NUL or surrogates reach a database.
+    """
+    pasted = _Pasted(limit)
+    errors: list[FieldError] = []
+    for index, element in enumerate(elements):
+        if _PLAIN.fullmatch(element):
+            pasted.codes[element.upper()] = None
+        else:
+            problems = islice(pasted.read(element), ERRORS_LIMIT - len(errors))
+            errors += (FieldError(f"/{field}/{index}", problem) for problem in problems)
+        if len(errors) >= ERRORS_LIMIT or len(pasted.codes) > limit:
+            break
+    if len(pasted.codes) > limit:
+        errors.append(FieldError(f"/{field}", f"The list names more than {limit:,} codes: send it in parts."))
+    if errors:
+        raise InvalidInput("The list of codes has mistakes. Correct them and send it again.", errors=errors)
+    return list(pasted.codes)
+
+
+class _Pasted:
+    """The codes read so far. It stops growing just past the limit, whatever the ranges name."""
+
+    def __init__(self, limit: int) -> None:
+        self.codes: dict[str, None] = {}
+        self._limit = limit
+        self._following: dict[str, dict[int, int]] = {}
+
+    def read(self, element: str) -> Iterator[str]:
+        """Takes in the codes of one element, and yields what is wrong with it."""
+        seen: set[str] = set()
+        for match in _TOKEN.finditer(element):
+            token = match.group()
+            if token in seen:
+                continue
+            seen.add(token)
+            try:
+                self._take(token)
+            except ValueError as problem:
+                yield str(problem)
+            if len(self.codes) > self._limit:
+                return
+
+    def _take(self, token: str) -> None:
+        named = token.upper() if _PLAIN.fullmatch(token) else _named_by(token, self._limit)
+        if isinstance(named, str):
+            self.codes[named] = None
+        else:
+            self.codes.update(dict.fromkeys(self._expanded(named)))
+
+    def _expanded(self, named: _Range) -> Iterator[str]:
+        """Each serial at most once for all ranges together: a thousand overlapping ranges cost no more than one.
+
+        `following` leads from a serial that was named to the next that may not have been, shortening its path as it
+        is walked.
+        """
+        following = self._following.setdefault(named.prefix, {})
+        number = named.first
+        while number <= named.last:
+            if number in following:
+                number = _skip(following, number)
+            else:
+                following[number] = number + 1
+                yield serial(named.prefix, number)
+                number += 1
+
+
+def _skip(following: dict[int, int], number: int) -> int:
+    end = number
+    while end in following:
+        end = following[end]
+    while number != end:
+        following[number], number = end, following[number]
+    return end
+
+
+def _named_by(token: str, limit: int) -> str | _Range:
+    """The code or the range that a token names; ValueError tells the person what is wrong with it."""
+    if len(token) > TOKEN_LIMIT:
+        raise ValueError(f"{token[:20]!a} and so on is longer than {TOKEN_LIMIT} characters: not a possible code.")
+    if not _VISIBLE.fullmatch(token):
+        raise ValueError(f"{token!a} has characters that no code has.")
+    if url := _URL.fullmatch(token):
+        return _possible_code(_unit_of(url[1], token))
+    if span := _range_of("".join(token.upper().split())):
+        return _checked(span, limit)
+    return _possible_code(token)
+
+
+def _unit_of(path: str, url: str) -> str:
+    if unit := _UNIT_PATH.search(path):
+        return unquote(unit[1])
+    if _BATCH_PATH.search(path):
+        raise ValueError(f"{url} is the QR of the whole batch and names no unit: scan or type the unit's own code.")
+    raise ValueError(f"{url} is not the QR of a unit.")
+
+
+def _range_of(token: str) -> tuple[tuple[str, int], tuple[str, int]] | None:
+    """The two serials of a range; None where the hyphen is part of an imported code."""
+    first, hyphen, last = token.partition("-")
+    ends = parse_serial(first), parse_serial(last)
+    return (ends[0], ends[1]) if hyphen and ends[0] and ends[1] else None
+
+
+def _checked(span: tuple[tuple[str, int], tuple[str, int]], limit: int) -> _Range:
+    (prefix, first), (last_prefix, last) = span
+    shown = f"{serial(prefix, first)}-{serial(last_prefix, last)}"
+    if prefix != last_prefix:
+        raise ValueError(f"The range {shown} has two prefixes: both ends need the same.")
+    if first > last:
+        raise ValueError(f"The range {shown} runs backwards: put the lower code first.")
+    if last - first >= limit:
+        raise ValueError(f"The range {shown} names {last - first + 1:,} codes, but a list may name {limit:,}.")
+    return _Range(prefix, first, last)
+
+
+def _possible_code(token: str) -> str:
+    code = token.upper() if token.isascii() else token
+    if not _CODE.fullmatch(code):
+        raise ValueError(f"{token!a} is not a possible code: type it as it is printed on the unit.")
+    return code
+
+
+def as_ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Closed runs of sequence numbers in rising order, as trace events keep them."""
+    runs: list[tuple[int, int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = runs[-1][0], number
+        else:
+            runs.append((number, number))
+    return runs

@@ -1,0 +1,84 @@
+"""How units, batches and cases are numbered. Who hands out the numbers (a counter in the database) is not here."""
+
+import re
+import secrets
+from typing import NamedTuple
+
+from qrtrack.domain.root_keys import ALPHABET, GUESSES_PER_HIT, random_text, sample_keys
+
+PREFIX_PATTERN = r"^[A-Z0-9]{0,7}[A-Z]$"
+"""A prefix ends in a letter, else `SKA1` + 000001 and `SKA` + 1000001 would be one code."""
+
+CODE_PATTERN = r"^[A-Z0-9][A-Z0-9._-]{0,19}$"
+"""Every code the service takes in, imported ones too: 20 characters is what GS1 allows a serial (AI 21)."""
+
+UNIQ_CODE_LENGTH = 12
+SHORTEST_TAIL = 6
+FIRST_NUMBER = 1
+LAST_NUMBER = 10**12 - 1
+
+_SERIAL = re.compile(r"([A-Z0-9]{0,7}[A-Z])([0-9]{6}|[1-9][0-9]{6,11})")
+_LETTERS = "".join(character for character in ALPHABET if character.isalpha())
+
+# 24 does not divide 256: the 16 byte values that would favour some letters are thrown away.
+_LETTER_OF_BYTE = (_LETTERS * 11).encode()[:256]
+_BIASED_BYTES = bytes(range(240, 256))
+
+
+class CaseSizes(NamedTuple):
+    """How a batch falls into cases: all are full but the last, which holds `last` units."""
+
+    cases: int
+    last: int
+
+
+def serial(prefix: str, number: int) -> str:
+    """Six digits, more where the number needs them: order is by number, never by text."""
+    if not FIRST_NUMBER <= number <= LAST_NUMBER:
+        raise ValueError(f"serial numbers run from {FIRST_NUMBER} to {LAST_NUMBER}, not {number}")
+    return f"{prefix}{number:06d}"
+
+
+def parse_serial(code: str) -> tuple[str, int] | None:
+    """Exact inverse of `serial`: a number written any other way is not a serial."""
+    match = _SERIAL.fullmatch(code)
+    if match is None or int(match[2]) < FIRST_NUMBER:
+        return None
+    return match[1], int(match[2])
+
+
+def random_tail_length(live_codes: int) -> int:
+    """The least length at which a guess hits one of `live_codes` with probability < 1/10,000 (EU 2016/161, art. 4)."""
+    length = SHORTEST_TAIL
+    while live_codes * GUESSES_PER_HIT >= len(_LETTERS) * len(ALPHABET) ** (length - 1):
+        length += 1
+    return length
+
+
+def random_tails(count: int, length: int) -> list[str]:
+    """Distinct, and ending in a letter: serials end in a digit, so no random code is ever a serial of any prefix."""
+    if length < 1 or count > len(_LETTERS) * len(ALPHABET) ** (length - 1):
+        raise ValueError(f"there are fewer than {count} tails of length {length}")
+    body = length - 1
+    tails: dict[str, None] = {}
+    while (lacking := count - len(tails)) > 0:
+        text = random_text(lacking * body)
+        endings = secrets.token_bytes(lacking).translate(_LETTER_OF_BYTE, delete=_BIASED_BYTES).decode()
+        tails.update(dict.fromkeys(text[at * body : (at + 1) * body] + last for at, last in enumerate(endings)))
+    return list(tails)
+
+
+def uniq_code() -> str:
+    """60 random bits; that it is unique in the whole service is the database's to say."""
+    return sample_keys(1, UNIQ_CODE_LENGTH)[0]
+
+
+def master_code(uniq_code: str, case_number: int) -> str:
+    """`ABCDEFGHJKLM-C0001`: unique as the uniq code is, and readable on the box."""
+    return f"{uniq_code}-C{case_number:04d}"
+
+
+def case_sizes(quantity: int, units_per_case: int) -> CaseSizes:
+    """For at least one unit and at least one unit a case."""
+    full, rest = divmod(quantity, units_per_case)
+    return CaseSizes(full + 1, rest) if rest else CaseSizes(full, units_per_case)
