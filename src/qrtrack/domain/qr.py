@@ -1,0 +1,93 @@
+"""What the QR symbols say, and their drawing. Labels, sheets and the answers to scans are elsewhere."""
+
+import io
+import re
+from datetime import date
+from typing import Literal
+from urllib.parse import quote
+
+import segno
+
+from qrtrack.domain.errors import FieldError, InvalidInput
+
+ErrorLevel = Literal["L", "M", "Q", "H"]
+"""How much of a damaged symbol can be restored: 7, 15, 25 or 30 percent."""
+
+QUIET_ZONE = 4
+"""Modules of white around a symbol that ISO/IEC 18004 asks for."""
+
+LOT_PATTERN = r"""^[!"%&'()*+,\-./0-9:;<=>?A-Z_a-z]{1,20}$"""
+"""GS1 AI 10: up to 20 of character set 82. `.` and `..` are refused besides: every browser drops them from a path."""
+
+_GTIN_LENGTHS = (8, 12, 13, 14)
+_LOT = re.compile(LOT_PATTERN)
+
+
+def valid_gtin14(gtin: str) -> bool:
+    """14 digits, the last being the check digit of the GS1 General Specifications, section 7.9."""
+    if len(gtin) != 14 or not (gtin.isascii() and gtin.isdigit()):
+        return False
+    weighted = (int(digit) * (1 if place % 2 else 3) for place, digit in enumerate(gtin))
+    return sum(weighted) % 10 == 0
+
+
+def normalise_gtin(gtin: str, *, field: str = "gtin") -> str:
+    """A GTIN-8, -12, -13 or -14 as the 14 digits of AI 01; InvalidInput where the check digit is wrong."""
+    padded = gtin.zfill(14)
+    if len(gtin) not in _GTIN_LENGTHS or not valid_gtin14(padded):
+        detail = (
+            "A GTIN has 8, 12, 13 or 14 digits and ends in its check digit. Compare it with the one on the product."
+        )
+        raise InvalidInput(detail, errors=[FieldError(f"/{field}", detail)])
+    return padded
+
+
+def batch_payload(base_url: str, uniq_code: str) -> str:
+    return f"{base_url.rstrip('/')}/q/{uniq_code}"
+
+
+def unit_payload(
+    base_url: str,
+    uniq_code: str,
+    code: str,
+    *,
+    gtin: str | None = None,
+    lot: str | None = None,
+    expires_on: date | None = None,
+) -> str:
+    """With a GTIN a GS1 Digital Link, keys in the standard's order; else lot and expiry are not shown."""
+    if gtin is None:
+        return f"{batch_payload(base_url, uniq_code)}/{_encoded(code)}"
+    lot_path = "" if lot is None else f"/10/{_encoded(_checked_lot(lot))}"
+    expiry = "" if expires_on is None else f"?17={expires_on:%y%m%d}"
+    return f"{base_url.rstrip('/')}/01/{normalise_gtin(gtin)}{lot_path}/21/{_encoded(code)}{expiry}"
+
+
+def draw_svg(payload: str, *, scale: float = 8, error: ErrorLevel = "M", border: int = QUIET_ZONE) -> bytes:
+    """`scale` is the side of a module in pixels, `border` the quiet zone in modules. The same input, the same bytes."""
+    return _drawn(payload, "svg", scale=scale, error=error, border=border)
+
+
+def draw_png(payload: str, *, scale: int = 8, error: ErrorLevel = "M", border: int = QUIET_ZONE) -> bytes:
+    """As draw_svg, in whole pixels a module."""
+    return _drawn(payload, "png", scale=scale, error=error, border=border)
+
+
+def _drawn(payload: str, kind: Literal["svg", "png"], *, scale: float, error: ErrorLevel, border: int) -> bytes:
+    symbol = segno.make_qr(payload, error=error)
+    image = io.BytesIO()
+    # White is drawn, not left transparent: a symbol on the dark page of a console would not scan.
+    symbol.save(image, kind=kind, scale=scale, border=border, light="white")
+    return image.getvalue()
+
+
+def _checked_lot(lot: str) -> str:
+    if lot in {".", ".."} or not _LOT.fullmatch(lot):
+        detail = "A lot has 1 to 20 letters, digits and signs of the GS1 set, without blanks."
+        raise InvalidInput(detail, errors=[FieldError("/lot", detail)])
+    return lot
+
+
+def _encoded(value: str) -> str:
+    """All of the GS1 set but letters, digits and `-._`, which are the set's unreserved characters."""
+    return quote(value, safe="")

@@ -1,0 +1,83 @@
+"""The states of codes, batches, cases and jobs, and the steps between those of a code."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class CodeStatus(StrEnum):
+    GENERATED = "generated"
+    PRINTED = "printed"
+    PACKED = "packed"
+    SCANNED = "scanned"
+    REDEEMED = "redeemed"
+    VOID = "void"
+
+
+class BatchStatus(StrEnum):
+    """From `hashing` on, all codes and cases exist and may be packed, also where the hashing then fails."""
+
+    CREATING = "creating"
+    HASHING = "hashing"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class CaseStatus(StrEnum):
+    """A case is open at 0 units, else packed."""
+
+    OPEN = "open"
+    PACKED = "packed"
+
+
+class JobStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class PreparedStatus(StrEnum):
+    """`invalid`: the code ceased to be packable while it waited in the queue."""
+
+    PREPARED = "prepared"
+    CONSUMED = "consumed"
+    INVALID = "invalid"
+
+
+class Completeness(StrEnum):
+    """`verified`: the first and the last unit of the case were scanned and fit the count."""
+
+    VERIFIED = "verified"
+    INFERRED = "inferred"
+
+
+AVAILABLE = frozenset({CodeStatus.GENERATED, CodeStatus.PRINTED})
+"""A code in one of these, and in no case, may be prepared and packed."""
+
+TRANSITIONS: Mapping[CodeStatus, frozenset[CodeStatus]] = MappingProxyType(
+    {
+        CodeStatus.GENERATED: frozenset(
+            {CodeStatus.PRINTED, CodeStatus.PACKED, CodeStatus.SCANNED, CodeStatus.REDEEMED, CodeStatus.VOID}
+        ),
+        CodeStatus.PRINTED: frozenset({CodeStatus.PACKED, CodeStatus.SCANNED, CodeStatus.REDEEMED, CodeStatus.VOID}),
+        CodeStatus.PACKED: frozenset({CodeStatus.SCANNED, CodeStatus.REDEEMED, CodeStatus.VOID}),
+        CodeStatus.SCANNED: frozenset({CodeStatus.REDEEMED, CodeStatus.VOID}),
+        CodeStatus.REDEEMED: frozenset(),
+        CodeStatus.VOID: frozenset(),
+    }
+)
+"""The steps forward. The one step back, unlinking, is UNLINKABLE: it restores a state and does not reach for one."""
+
+UNLINKABLE = frozenset({CodeStatus.PACKED})
+"""Unlinking takes these back to the available state they were packed from."""
+
+TERMINAL_CODES = frozenset(status for status, targets in TRANSITIONS.items() if not targets)
+TERMINAL_BATCHES = frozenset({BatchStatus.READY, BatchStatus.FAILED})
+TERMINAL_JOBS = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
+
+
+def sources(target: CodeStatus) -> frozenset[CodeStatus]:
+    """The states from which a step forward leads to `target`."""
+    return frozenset(status for status, targets in TRANSITIONS.items() if target in targets)
