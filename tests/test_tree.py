@@ -74,3 +74,9 @@ def test_the_pins_are_those_of_the_declared_dependencies(name: str, extras: list
         or not wanted.specifier.contains(str(pin.specifier).removeprefix("=="), prereleases=True)
     ]
     assert stale == [], "run `make lock`"
+
+
+def test_every_folder_with_python_is_type_checked() -> None:
+    folders = {file.relative_to(ROOT).parts[0] for file in tracked_files() if file.suffix == ".py"}
+    checked = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["files"]
+    assert folders - set(checked) == set(), "add them to `files` of [tool.mypy]"
