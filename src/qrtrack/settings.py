@@ -1,34 +1,89 @@
-"""Every setting of the program, read from the environment once."""
+"""Every setting of the program, read from the environment once, and the secrets that development makes by itself."""
 
+import logging
 import os
-from enum import StrEnum
+import secrets
 from pathlib import Path
-from typing import Annotated, Literal
-from uuid import UUID  # noqa: F401
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SECRET_LENGTH = 32
+PLACEHOLDER_MARKS = ("changeme", "changethis", "replaceme", "replacethis", "placeholder", "example")
+GUESSABLE_WORDS = ("secret", "password", "super", "qrtrack", "jwt", "cron", "key")
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+log = logging.getLogger(__name__)
+
+
+class SettingsError(Exception):
+    """The program cannot start with these settings; the message is one line for each, naming the setting."""
+
+
+def _blank_is_unset(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _web_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("it must be a full address such as https://example.com")
+    return value.rstrip("/")
+
+
+def _postgresql_address(value: str) -> str:
+    if not value.startswith(("postgresql:", "postgresql+asyncpg:", "postgres:")):
+        raise ValueError("it must be an address that begins with postgresql://")
+    return value
+
+
+def _origins(value: str) -> str:
+    for origin in _split(value):
+        parts = urlsplit(origin)
+        is_origin = parts.scheme in ("http", "https") and parts.netloc and not (parts.path or parts.query)
+        if origin != "*" and not is_origin:
+            raise ValueError("it must list origins such as https://app.example.com, with commas between them")
+    return value
+
+
+def _split(value: str) -> list[str]:
+    return [entry.strip() for entry in value.split(",") if entry.strip()]
+
+
+Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+DatabaseAddress = Annotated[str, AfterValidator(_postgresql_address)]
+Origins = Annotated[str, AfterValidator(_origins)]
 
 
 class Settings(BaseSettings):
-    """Settings with their defaults; the names are those of the environment variables, case aside."""
+    """Settings with their defaults; the names are those of the environment variables, case aside.
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    In production an instance with a missing or placeholder secret cannot exist.
+    """
+
+    # Inputs stay out of validation errors, since a mistyped secret or database password would be printed with them.
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     qrtrack_env: Literal["development", "production"] = "development"
     qrtrack_data_dir: Path = Path("var")
-    database_url: str | None = None
+    database_url: DatabaseAddress | None = Field(None, repr=False)
     database_pooler: Literal["none", "transaction"] = "none"
     database_pool_size: int = Field(20, ge=1, le=500)
-    jwt_secret: SecretStr | None = None
-    jwt_jwks_url: str | None = None
+    jwt_secret: Secret = None
+    jwt_jwks_url: WebAddress | None = None
     jwt_audience: str | None = None
     jwt_issuer: str | None = None
-    secret_key: SecretStr | None = None
-    cron_secret: SecretStr | None = None
-    worker_secret: SecretStr | None = None
-    cors_allowed_origins: str = ""
-    public_base_url: str = "http://127.0.0.1:8000"
+    secret_key: Secret = None
+    cron_secret: Secret = None
+    worker_secret: Secret = None
+    cors_allowed_origins: Origins = ""
+    public_base_url: WebAddress = "http://127.0.0.1:8000"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     bcrypt_cost: int = Field(10, ge=4, le=16)
     hash_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=0, le=256)
@@ -37,3 +92,108 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(30.0, gt=0, le=3600)
     poll_seconds: float = Field(1.0, gt=0, le=60)
     shutdown_grace_seconds: float = Field(10.0, ge=0, le=300)
+
+    @property
+    def cors_origins(self) -> list[str]:
+        return [origin.rstrip("/") for origin in _split(self.cors_allowed_origins)]
+
+    @property
+    def needed_secrets(self) -> dict[str, SecretStr | None]:
+        """The secrets nothing works without, by field name; a key set (JWKS) stands in for JWT_SECRET."""
+        needed = {"jwt_secret": self.jwt_secret, "secret_key": self.secret_key, "cron_secret": self.cron_secret}
+        if self.jwt_jwks_url is not None:
+            del needed["jwt_secret"]
+        return needed
+
+    @model_validator(mode="after")
+    def _guard_production(self) -> Self:
+        if self.qrtrack_env == "production":
+            complaints = [*self._secret_complaints(), *self._address_complaints()]
+            if complaints:
+                raise ValueError("\n".join(complaints))
+        return self
+
+    def _secret_complaints(self) -> list[str]:
+        given = {"jwt_secret": self.jwt_secret, "worker_secret": self.worker_secret}
+        checked = self.needed_secrets | {name: value for name, value in given.items() if value is not None}
+        complaints = []
+        for name, secret in checked.items():
+            if secret is None:
+                complaints.append(f"{name.upper()} is not set: production needs a random value of its own.")
+            elif _is_placeholder(secret.get_secret_value()):
+                complaints.append(
+                    f"{name.upper()} is a placeholder or too short: "
+                    f"production needs a random value of at least {SECRET_LENGTH} characters."
+                )
+        return complaints
+
+    def _address_complaints(self) -> list[str]:
+        if self.jwt_jwks_url is None:
+            return []
+        parts = urlsplit(self.jwt_jwks_url)
+        if parts.scheme == "https" or parts.hostname in LOOPBACK_HOSTS:
+            return []
+        return ["JWT_JWKS_URL must begin with https:// in production: whoever changes the keys on the way signs in."]
+
+
+def _is_placeholder(value: str) -> bool:
+    """Random text of this length practically never spells a mark or keeps to so few different characters."""
+    letters = "".join(filter(str.isalnum, value.lower()))
+    if len(value.strip()) < SECRET_LENGTH or any(mark in letters for mark in PLACEHOLDER_MARKS):
+        return True
+    for word in GUESSABLE_WORDS:
+        letters = letters.replace(word, "")
+    return len(letters) < SECRET_LENGTH // 2 or len(set(letters)) < 8
+
+
+def load_settings() -> Settings:
+    """The settings of this process, complete with secrets; raises SettingsError with a line for each bad setting.
+
+    Processes that start at the same time on the same data folder end up with the same secrets.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_complaint(detail) for detail in error.errors())) from None
+    missing = [name for name, secret in settings.needed_secrets.items() if secret is None]
+    folder = settings.qrtrack_data_dir / "secrets"
+    return settings.model_copy(update={name: SecretStr(_kept_secret(folder, name)) for name in missing})
+
+
+def _complaint(error: ErrorDetails) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    name = "_".join(str(part) for part in error["loc"][:1]).upper()
+    return f"{name} cannot be used: {message[:1].lower()}{message[1:]}." if name else message
+
+
+def _kept_secret(folder: Path, name: str) -> str:
+    path = folder / name
+    try:
+        if not path.exists():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if _write_once(path, secrets.token_urlsafe(48)):
+                log.warning("%s is not set: made one for development and keep it in %s", name.upper(), path)
+        value = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name.upper()} is not set, and none could be kept in {path}: {error}") from error
+    if len(value) < SECRET_LENGTH:
+        raise SettingsError(f"{name.upper()} is not set, and {path} holds no usable one: set it, or remove the file.")
+    return value
+
+
+def _write_once(path: Path, value: str) -> bool:
+    """Whether this call made the file. It appears complete or not at all, even if the machine stops half-way."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{value}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # A link, unlike a rename, never replaces the file of another process that was faster.
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()
+    return True

@@ -17,11 +17,17 @@ class Permission(StrEnum):
 
     PACK = "pack"
     MANAGE_BATCHES = "manage-batches"
+    DISPATCH = "dispatch"
+    RESOLVE_AND_REPLAY = "resolve-and-replay"
+    DOCUMENTS_AND_PROGRESS = "documents-and-progress"
 
 
 ALLOWED: dict[Permission, frozenset[Role]] = {
     Permission.PACK: frozenset({Role.OPERATOR, Role.MANAGER, Role.ADMIN}),
     Permission.MANAGE_BATCHES: frozenset({Role.MANAGER, Role.ADMIN}),
+    Permission.DISPATCH: frozenset({Role.FINANCE, Role.ADMIN}),
+    Permission.RESOLVE_AND_REPLAY: frozenset({Role.ADMIN}),
+    Permission.DOCUMENTS_AND_PROGRESS: frozenset(Role),
 }
 
 

@@ -1,0 +1,252 @@
+"""Who is calling: verifies signed tokens against JWT_SECRET or the identity system's published keys (JWKS)."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+import httpx2
+import jwt
+import structlog
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
+from qrtrack.domain.identity import Caller, Role
+from qrtrack.settings import Settings
+
+TOKEN_LENGTH: Final = 16_384
+USER_ID_LENGTH: Final = 255
+KEY_SET_BYTES: Final = 262_144
+KEY_SET_KEYS: Final = 100
+FETCH_SECONDS: Final = 5.0
+REFETCH_SECONDS: Final = 30.0
+KEY_SET_AGE_SECONDS: Final = 900.0
+RSA_KEY_BITS: Final = 2048
+
+log = structlog.get_logger(__name__)
+
+
+class NoOrganisation(Forbidden):
+    """The token is genuine, but acts for nobody here."""
+
+    slug: ClassVar[str] = "no-organisation"
+    title: ClassVar[str] = "No organisation"
+
+
+class KeySet:
+    """The published keys of the identity system, cached by key id.
+
+    At most one fetch runs at a time and at most one in 30 seconds, whatever key ids callers invent. Keys that were
+    fetched once stay good while the identity system is away.
+    """
+
+    def __init__(self, url: str, client: httpx2.AsyncClient, clock: Callable[[], float] = time.monotonic) -> None:
+        self._url = url
+        self._client = client
+        self._clock = clock
+        self._keys: list[jwt.PyJWK] = []
+        self._tried_at: float | None = None
+        self._fetched_at: float | None = None
+        self._lock = asyncio.Lock()
+
+    async def find(self, key_id: str | None, algorithm: str) -> jwt.PyJWK:
+        """The key that must have signed; its own type, not the token, decided that it goes with the algorithm."""
+        key = self._cached(key_id, algorithm)
+        # With a good key at hand nobody queues behind a slow refresh that another request is doing already.
+        if key is None or (self._is_old() and not self._lock.locked()):
+            await self._refresh(lambda: self._cached(key_id, algorithm) is None or self._is_old())
+            key = self._cached(key_id, algorithm)
+        if key is not None:
+            return key
+        if self._tried_at != self._fetched_at:
+            raise Unavailable("The identity system cannot be reached, so nobody can sign in now: try again shortly.")
+        raise Unauthenticated("The token is signed with a key that the identity system does not publish.")
+
+    def _cached(self, key_id: str | None, algorithm: str) -> jwt.PyJWK | None:
+        fitting = [key for key in self._keys if key.algorithm_name == algorithm]
+        if key_id is None:
+            return fitting[0] if len(fitting) == 1 else None
+        return next((key for key in fitting if key.key_id == key_id), None)
+
+    def _is_old(self) -> bool:
+        return self._fetched_at is None or self._clock() - self._fetched_at > KEY_SET_AGE_SECONDS
+
+    async def _refresh(self, still_needed: Callable[[], bool]) -> None:
+        async with self._lock:
+            is_too_early = self._tried_at is not None and self._clock() - self._tried_at < REFETCH_SECONDS
+            if is_too_early or not still_needed():
+                return
+            try:
+                keys = _usable_keys(await self._fetch())
+            except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, ValueError, RecursionError) as error:
+                log.warning("the keys of the identity system could not be fetched", reason=type(error).__name__)
+                self._tried_at = self._clock()
+            else:
+                self._keys = keys
+                self._tried_at = self._fetched_at = self._clock()
+
+    async def _fetch(self) -> Any:
+        async with (
+            asyncio.timeout(FETCH_SECONDS),
+            self._client.stream("GET", self._url, timeout=FETCH_SECONDS, follow_redirects=False) as response,
+        ):
+            response.raise_for_status()
+            body = bytearray()
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > KEY_SET_BYTES:
+                    raise ValueError("the key set is too large")
+        return json.loads(body)
+
+
+def _usable_keys(document: Any) -> list[jwt.PyJWK]:
+    """Signature keys of the two types we accept, each pinned to its one algorithm; raises ValueError without a set."""
+    match document:
+        case {"keys": list(entries)}:
+            keys = (_usable_key(entry) for entry in entries[:KEY_SET_KEYS])
+            return [key for key in keys if key is not None]
+        case _:
+            raise ValueError("the document is no key set")
+
+
+def _usable_key(entry: Any) -> jwt.PyJWK | None:
+    match entry:
+        case {"d": _}:
+            # A private key in a published set is the identity system's mistake; it must not become ours.
+            return None
+        case {"kty": "RSA"}:
+            algorithm = "RS256"
+        case {"kty": "EC", "crv": "P-256"}:
+            algorithm = "ES256"
+        case _:
+            return None
+    if entry.get("alg", algorithm) != algorithm or entry.get("use", "sig") != "sig":
+        return None
+    try:
+        key = jwt.PyJWK(entry, algorithm)
+    except (jwt.PyJWTError, ValueError, TypeError):
+        return None
+    is_weak = isinstance(key.key, RSAPublicKey) and key.key.key_size < RSA_KEY_BITS
+    return None if is_weak else key
+
+
+class TokenVerifier:
+    """Turns a bearer token into a Caller.
+
+    The algorithm follows from where the key comes from: the shared secret only ever checks HS256, a published key only
+    the algorithm of its type. A public key can therefore never serve as a shared secret, and `none` has no key.
+    """
+
+    def __init__(self, settings: Settings, client: httpx2.AsyncClient) -> None:
+        self._secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
+        self._keys = KeySet(settings.jwt_jwks_url, client) if settings.jwt_jwks_url else None
+        self._audience = settings.jwt_audience
+        self._issuer = settings.jwt_issuer
+
+    async def verify(self, token: str) -> Caller:
+        """Raises Unauthenticated for a bad token, Forbidden for one without organisation, Unavailable without keys."""
+        if len(token) > TOKEN_LENGTH or not token.isascii():
+            raise Unauthenticated("The token is not valid: sign in again.")
+        key, algorithm = await self._key_for(token)
+        return _caller(self._claims(token, key, algorithm))
+
+    async def _key_for(self, token: str) -> tuple[jwt.PyJWK | str, str]:
+        try:
+            header = jwt.get_unverified_header(token)
+        except (jwt.PyJWTError, ValueError) as error:
+            raise Unauthenticated("The token is not valid: sign in again.") from error
+        algorithm, key_id = header.get("alg"), header.get("kid")
+        if algorithm == "HS256" and self._secret is not None:
+            return self._secret, "HS256"
+        if algorithm in ("RS256", "ES256") and self._keys is not None:
+            return await self._keys.find(key_id, algorithm), algorithm
+        raise Unauthenticated("The token is signed in a way that this service does not accept.")
+
+    def _claims(self, token: str, key: jwt.PyJWK | str, algorithm: str) -> dict[str, Any]:
+        # Only the claims we were told to check decide: Supabase's tokens carry an audience even where none is set
+        # here, and a clock that is a moment ahead at the issuer (iat) is no reason to turn a person away.
+        options: jwt.types.Options = {
+            "require": ["exp", "sub"],
+            "verify_aud": self._audience is not None,
+            "verify_iss": self._issuer is not None,
+            "verify_iat": False,
+            "verify_jti": False,
+        }
+        try:
+            return jwt.decode(
+                token, key, algorithms=[algorithm], audience=self._audience, issuer=self._issuer, options=options
+            )
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
+            raise Unauthenticated(_sentence(error)) from error
+
+
+def _sentence(error: Exception) -> str:
+    match error:
+        case jwt.ExpiredSignatureError():
+            return "The token has expired: sign in again."
+        case jwt.ImmatureSignatureError():
+            return "The token is not valid yet: check the clock, or sign in again."
+        case jwt.InvalidAudienceError() | jwt.InvalidIssuerError():
+            return "The token was made for or by another service: sign in again."
+        case jwt.MissingRequiredClaimError():
+            return f"The token lacks the claim {error.claim}."
+        case _:
+            return "The token is not valid: sign in again."
+
+
+def _caller(claims: Mapping[str, Any]) -> Caller:
+    user_id = claims["sub"]
+    # The user id is stored with every change: text that PostgreSQL refuses may not come in this way.
+    if not 0 < len(user_id) <= USER_ID_LENGTH or not user_id.isprintable() or not user_id.strip():
+        raise Unauthenticated("The token names no usable user (claim sub).")
+    return Caller(user_id=user_id, organisation_id=_organisation(claims), roles=_roles(claims))
+
+
+def _organisation(claims: Mapping[str, Any]) -> UUID:
+    try:
+        return UUID(_claim(claims, "manufacturer_org_id"))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise NoOrganisation(
+            "Your account belongs to no organisation (claim manufacturer_org_id): ask your administrator to add it."
+        ) from error
+
+
+def _roles(claims: Mapping[str, Any]) -> frozenset[Role]:
+    named = _claim(claims, "roles")
+    entries = named if isinstance(named, list) else [named]
+    known = set(Role)
+    return frozenset(Role(entry) for entry in entries if isinstance(entry, str) and entry in known)
+
+
+def _claim(claims: Mapping[str, Any], name: str) -> Any:
+    """The claim at the top level, or under `app_metadata`, which only the identity system's server writes."""
+    if claims.get(name) is not None:
+        return claims[name]
+    metadata = claims.get("app_metadata")
+    return metadata.get(name) if isinstance(metadata, dict) else None
+
+
+def sign_token(
+    secret: str,
+    *,
+    organisation_id: UUID,
+    user_id: str,
+    roles: Iterable[Role],
+    hours: float,
+    audience: str | None = None,
+    issuer: str | None = None,
+) -> str:
+    """An HS256 token as the identity system would sign it, for the command line and tests."""
+    now = datetime.now(UTC)
+    claims: dict[str, Any] = {
+        "sub": user_id,
+        "manufacturer_org_id": str(organisation_id),
+        "roles": sorted(roles),
+        "iat": now,
+        "exp": now + timedelta(hours=hours),
+    }
+    optional = {"aud": audience, "iss": issuer}
+    return jwt.encode(claims | {name: value for name, value in optional.items() if value is not None}, secret, "HS256")

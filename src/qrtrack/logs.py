@@ -1,0 +1,105 @@
+"""Log set-up: one line an event, JSON in production, readable in development; secrets are masked before rendering."""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+MASK = "***"
+SECRET_KEYS = re.compile(
+    r"authorization|token|password|passwd|secret|root_?key|account|cookie|credential|api_?key|private", re.IGNORECASE
+)
+# Secrets inside text: a query parameter, a bearer header, the password of an address, a signed token anywhere.
+SECRET_TEXT = re.compile(
+    r"(?P<parameter>[?&;](?:[\w.-]*(?:token|secret|password|key|signature)[\w.-]*)=)[^&;\s\"'#]+"
+    r"|(?P<scheme>\b(?:bearer|basic)\s+)[\w.~+/=-]+"
+    r"|(?P<user>://[^\s/:@]*:)[^\s@]+(?=@)"
+    r"|\beyJ[\w-]{4,}\.[\w-]+\.[\w-]*",
+    re.IGNORECASE,
+)
+DEEPEST = 6
+QUIET_LOGGERS = ("sqlalchemy", "httpx2", "httpcore2", "asyncio")
+
+
+def mask_text(text: str) -> str:
+    return SECRET_TEXT.sub(lambda found: "".join(filter(None, found.groups())) + MASK, text)
+
+
+def mask(value: Any, depth: int = 0) -> Any:
+    """A copy fit for a log: what stands under a secret's name is masked whole, other text is searched for secrets."""
+    if isinstance(value, str):
+        return mask_text(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if depth >= DEEPEST:
+        return "…"
+    if isinstance(value, Mapping):
+        return {key: _mask_entry(str(key), item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [mask(item, depth + 1) for item in value]
+    return mask_text(str(value))
+
+
+def _mask_entry(key: str, value: Any, depth: int) -> Any:
+    if value is not None and not isinstance(value, bool) and SECRET_KEYS.search(key):
+        return MASK
+    return mask(value, depth)
+
+
+def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """The last processor before rendering, so that rendered tracebacks pass through it too."""
+    return {key: _mask_entry(key, value, 0) if key[:1] != "_" else value for key, value in event.items()}
+
+
+def set_up_logs(*, environment: str, level: str, stream: TextIO | None = None) -> None:
+    """Sends our own lines and those of the libraries to one stream (standard error: standard output is for answers).
+
+    The server must be started without a log configuration and access log of its own, or lines come twice.
+    """
+    out = sys.stderr if stream is None else stream
+    minimum = logging.getLevelNamesMapping()[level.upper()]
+    context: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    rendering: list[Processor] = [structlog.processors.format_exc_info, redact, _renderer(environment, out)]
+    structlog.configure(
+        processors=[*context, *rendering],
+        wrapper_class=structlog.make_filtering_bound_logger(minimum),
+        logger_factory=structlog.WriteLoggerFactory(file=out),
+        cache_logger_on_first_use=False,
+    )
+    _adopt_library_logs(out, minimum, context, rendering)
+
+
+def _renderer(environment: str, out: TextIO) -> Processor:
+    if environment == "production":
+        return structlog.processors.JSONRenderer(default=str)
+    # The plain formatter shows no local variables, which may hold secrets.
+    return structlog.dev.ConsoleRenderer(
+        colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+    )
+
+
+def _adopt_library_logs(out: TextIO, minimum: int, context: list[Processor], rendering: list[Processor]) -> None:
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*context, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(minimum)
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(max(minimum, logging.WARNING))
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        library = logging.getLogger(name)
+        library.handlers = []
+        library.propagate = name != "uvicorn.access"

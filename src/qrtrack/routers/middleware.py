@@ -1,0 +1,139 @@
+"""What surrounds every request: its id and access log line, and the cap on its body. Pure ASGI, since it is hot."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any, Final
+from uuid import uuid4
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from qrtrack.routers.problems import FRAMEWORK_PROBLEMS, problem
+
+REQUEST_ID_HEADER: Final = "X-Request-ID"
+SANE_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
+UNMATCHED: Final = "unmatched"
+CLIENT_GONE: Final = 499
+LOGGED_PATH_LENGTH: Final = 200
+
+MIB: Final = 1024 * 1024
+BODY_BYTES: Final = MIB
+LARGE_BODY_BYTES: Final = 16 * MIB
+LARGE_BODY_PATHS: Final = frozenset(
+    {
+        "/api/manufacturer/batches/import",
+        "/api/manufacturer/reverse-job/submit",
+        "/api/manufacturer/link-to-master",
+        "/api/manufacturer/unlink-from-master",
+        "/api/akselgate/dispatch",
+        "/webhook/accurate",
+    }
+)
+LARGE_BODY_FOLDERS: Final = ("/api/manufacturer/codes/",)
+LENGTH_DIGITS: Final = 18
+
+Observe = Callable[[str, str, int, float], None]
+"""Takes method, route template (`unmatched` without one), status and seconds of a finished request."""
+
+log = structlog.get_logger("qrtrack.access")
+
+
+class RequestContext:
+    """Gives each request an id that stands in all its log lines and in its answer, and logs it once when it ends."""
+
+    def __init__(self, app: ASGIApp, observe: Observe | None = None) -> None:
+        self.app = app
+        self.observe = observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        status = CLIENT_GONE
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+            await send(message)
+
+        started = time.perf_counter()
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self.app(scope, receive, send_with_id)
+            finally:
+                self._record(scope, status, time.perf_counter() - started)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        method, template = scope["method"], _template(scope)
+        # The query is left out altogether, because it may carry the webhook's token.
+        path = scope["path"][:LOGGED_PATH_LENGTH] if template is None else template
+        log.info("request", method=method, path=path, status=status, duration_ms=round(seconds * 1000, 2))
+        if self.observe is not None:
+            self.observe(method, template or UNMATCHED, status, seconds)
+
+
+def _request_id(scope: Scope) -> str:
+    given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+    return given if SANE_REQUEST_ID.fullmatch(given) else uuid4().hex
+
+
+def _template(scope: Scope) -> str | None:
+    route: Any = scope.get("route")
+    path = getattr(route, "path", None)
+    return path if isinstance(path, str) else None
+
+
+class BodyTooLarge(HTTPException):
+    """Raised into whoever reads the body; FastAPI passes this kind of exception on instead of calling it bad JSON."""
+
+    def __init__(self) -> None:
+        super().__init__(413)
+
+
+class BodyLimit:
+    """Caps bodies while they are read: by the announced length before anything else, and by counting in any case."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        allowed = _allowed_bytes(scope)
+        announced = Headers(scope=scope).get("Content-Length", "0")
+        if not (announced.isascii() and announced.isdigit()):
+            response = problem(
+                400, "invalid-content-length", "Invalid Content-Length", "Content-Length must be a whole number."
+            )
+            await response(scope, receive, send)
+        elif len(announced.lstrip("0")) > LENGTH_DIGITS or int(announced) > allowed:
+            await problem(413, *FRAMEWORK_PROBLEMS[413])(scope, receive, send)
+        else:
+            await self.app(scope, _counting(receive, allowed), send)
+
+
+def _allowed_bytes(scope: Scope) -> int:
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    is_large = path in LARGE_BODY_PATHS or path.startswith(LARGE_BODY_FOLDERS)
+    return LARGE_BODY_BYTES if is_large else BODY_BYTES
+
+
+def _counting(receive: Receive, allowed: int) -> Receive:
+    received = 0
+
+    async def receive_counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > allowed:
+            raise BodyTooLarge
+        return message
+
+    return receive_counted

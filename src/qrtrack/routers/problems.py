@@ -1,0 +1,223 @@
+"""Turns every refusal and failure into `application/problem+json`: the only place that knows HTTP statuses."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from qrtrack.domain.errors import (
+    Conflict,
+    DomainError,
+    FieldError,
+    Forbidden,
+    InvalidInput,
+    InvalidState,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
+from qrtrack.schemas.base import PATTERN_SENTENCES
+
+STATUSES: Final[Mapping[type[DomainError], int]] = {
+    NotFound: 404,
+    Conflict: 409,
+    InvalidState: 409,
+    InvalidInput: 422,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    UpstreamFailed: 502,
+    UpstreamTimeout: 504,
+    Unavailable: 503,
+}
+RETRY_AFTER_SECONDS: Final = 5
+SHOWN_ERRORS: Final = 100
+POINTER_LENGTH: Final = 300
+
+# What the framework itself refuses, where its own words would not help a person.
+FRAMEWORK_PROBLEMS: Final[Mapping[int, tuple[str, str, str]]] = {
+    400: ("invalid-json", "Invalid JSON", "The body could not be read: send one JSON document in UTF-8."),
+    404: ("no-such-route", "No such address", "There is nothing at this address: compare it with /docs."),
+    405: ("method-not-allowed", "Method not allowed", "This address does not take this method: compare with /docs."),
+    413: ("body-too-large", "Body too large", "The body is too large: send it in smaller parts."),
+}
+
+log = structlog.get_logger(__name__)
+
+
+class ProblemResponse(JSONResponse):
+    """Escapes everything outside ASCII, so that no text a caller sent (a lone surrogate) can break the answer."""
+
+    media_type = "application/problem+json"
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":"), default=_plain).encode("ascii")
+
+
+def _plain(value: object) -> Any:
+    """Members of errors hold ids, instants and money: each as the text that the API shows elsewhere."""
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return str(value)
+
+
+def problem(
+    status: int,
+    slug: str,
+    title: str,
+    detail: str,
+    *,
+    errors: Iterable[FieldError] = (),
+    members: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> ProblemResponse:
+    """A problem document; `members` stand beside the standard ones and never replace them."""
+    content: dict[str, Any] = dict(members or {}) | {
+        "success": False,
+        "type": f"urn:qrtrack:problem:{slug}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+    }
+    content.pop("errors", None)
+    if listed := [{"pointer": error.pointer, "detail": error.detail} for error in errors]:
+        content["errors"] = listed
+    return ProblemResponse(content, status_code=status, headers=headers)
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Call it before any middleware is added: the net for defects must lie inside CORS, or browsers see no answer."""
+    app.add_middleware(DefectNet)
+    for category in STATUSES:
+        app.add_exception_handler(category, _answer_domain_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid_request)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+
+
+async def _answer_domain_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, DomainError)
+    status = next(status for category, status in STATUSES.items() if isinstance(error, category))
+    headers = {}
+    retry_after = error.members.get("retry_after", RETRY_AFTER_SECONDS if status == 503 else None)
+    if retry_after is not None:
+        headers["Retry-After"] = str(retry_after)
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return problem(
+        status,
+        error.slug,
+        error.title,
+        error.detail,
+        errors=error.errors,
+        members=error.members,
+        headers=headers,
+    )
+
+
+async def _answer_http_exception(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status, headers = error.status_code, error.headers
+    if status < 400:
+        return Response(status_code=status, headers=headers)
+    phrase = HTTPStatus(status).phrase
+    slug, title, detail = FRAMEWORK_PROBLEMS.get(
+        status, (phrase.lower().replace(" ", "-"), phrase, f"{error.detail or phrase}.")
+    )
+    return problem(status, slug, title, detail, headers=headers)
+
+
+async def _answer_invalid_request(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found: Sequence[Mapping[str, Any]] = error.errors()
+    if any(entry["type"] == "json_invalid" for entry in found):
+        return _invalid_json(found[0])
+    fields = list(dict.fromkeys(_field_error(entry, error.body) for entry in found))
+    more = f" (the first {SHOWN_ERRORS} of {len(fields)} are listed)" if len(fields) > SHOWN_ERRORS else ""
+    detail = f"The request is not valid: correct the fields named in errors{more}."
+    if isinstance(error.body, bytes):
+        detail = "The body is not marked as JSON: send it with Content-Type: application/json."
+    return problem(422, InvalidInput.slug, InvalidInput.title, detail, errors=fields[:SHOWN_ERRORS])
+
+
+def _invalid_json(entry: Mapping[str, Any]) -> Response:
+    slug, title, _ = FRAMEWORK_PROBLEMS[400]
+    position, reason = entry["loc"][-1], entry["ctx"]["error"]
+    return problem(400, slug, title, f"The body is not valid JSON: {reason} at character {position}.")
+
+
+def _field_error(entry: Mapping[str, Any], body: Any) -> FieldError:
+    """Pydantic's own sentence, without the input it is about: that may be a secret."""
+    place, *path = entry["loc"]
+    steps = _inside(body, path, is_missing=entry["type"] == "missing") if place == "body" else [place, *path]
+    pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+    sentence = PATTERN_SENTENCES.get(entry.get("ctx", {}).get("pattern"), entry["msg"])
+    return FieldError(pointer[:POINTER_LENGTH], sentence.removeprefix("Value error, "))
+
+
+def _inside(body: Any, path: Sequence[str | int], *, is_missing: bool) -> list[str | int]:
+    """The steps that lead into the body; pydantic mixes in names of union members, which lead nowhere there."""
+    steps: list[str | int] = []
+    here = body
+    for index, part in enumerate(path):
+        if _leads_on(here, part):
+            here = here[part]
+        elif not (is_missing and index == len(path) - 1):
+            continue
+        steps.append(part)
+    return steps
+
+
+def _leads_on(here: Any, part: str | int) -> bool:
+    if isinstance(here, list):
+        return isinstance(part, int) and part < len(here)
+    return isinstance(here, dict) and part in here
+
+
+class DefectNet:
+    """Answers 500 for what nobody foresaw: the traceback goes to the log, the caller gets the request id to quote.
+
+    Starlette's own net lies outside every middleware, so that its answers lack CORS and the request id.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        has_started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
+        except ClientDisconnect:
+            log.info("the client went away")
+        except Exception:
+            log.exception("unforeseen error")
+            if has_started:
+                # Only a broken connection tells the client that the half-sent answer is not whole.
+                raise
+            await _defect()(scope, receive, send)
+
+
+def _defect() -> Response:
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    detail = f"This is a defect of the service: report it with the request id {request_id}."
+    return problem(500, "internal-error", "Internal error", detail, members={"request_id": request_id})

@@ -1,0 +1,105 @@
+"""What every request and response shares: bases, text that may come in, and pages by cursor."""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, TypeAlias
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from qrtrack.domain.errors import FieldError, InvalidInput
+
+# PostgreSQL refuses NUL; a person at a terminal or spreadsheet is misled by the others: control characters, line
+# separators, and the marks that turn the direction of writing. The regular expression runs in pydantic's core, so
+# that 100,000 codes take milliseconds. Lone surrogates are refused by any constrained string already.
+ONE_LINE: Final = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]*$"
+MANY_LINES: Final = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069\ufeff]*$"
+PATTERN_SENTENCES: Final[Mapping[str, str]] = {
+    ONE_LINE: "Text may not hold control characters or line breaks",
+    MANY_LINES: "Text may not hold control characters",
+}
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=ONE_LINE)]
+Note = Annotated[str, StringConstraints(max_length=2000, pattern=MANY_LINES)]
+
+LARGEST_ROW_ID: Final = 2**63 - 1
+RowId = Annotated[int, Field(ge=1, le=LARGEST_ROW_ID)]
+
+DEFAULT_LIMIT: Final = 100
+Limit = Annotated[int, Field(ge=1, le=1000, description="How many to return at most.")]
+Cursor = Annotated[str, Field(max_length=1000, description="`next_cursor` of the page before; leave out to begin.")]
+
+
+class Body(BaseModel):
+    """Base of request bodies. An unknown field is an error: a mistyped `exclude_code` must not pack a damaged unit.
+
+    The two fields are what the existing front end sends along; the router has compared them with the token by the time
+    a service runs, so nothing needs to read them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    manufacturer_org_id: UUID | None = Field(None, description="If given, it must be the organisation of the token.")
+    user_id: Text | None = Field(None, description="If given, it must be the user of the token.")
+
+
+class Answer(BaseModel):
+    """Base of response bodies."""
+
+    model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
+
+    success: Literal[True] = True
+
+
+class Page(Answer):
+    """Base of lists: a subclass adds `items`."""
+
+    next_cursor: str | None = Field(None, description="Pass it as `cursor` for the next page; null on the last one.")
+
+
+CursorValue: TypeAlias = int | str | UUID | datetime
+CursorKind: TypeAlias = type[int] | type[str] | type[UUID] | type[datetime]
+
+
+def encode_cursor(*values: CursorValue) -> str:
+    """The sort key of a page's last row, opaque to the caller."""
+    plain = [value if isinstance(value, int) else _as_text(value) for value in values]
+    return base64.urlsafe_b64encode(json.dumps(plain, separators=(",", ":")).encode()).rstrip(b"=").decode()
+
+
+def _as_text(value: str | UUID | datetime) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def decode_cursor(cursor: str, *kinds: CursorKind) -> tuple[Any, ...]:
+    """The values that `encode_cursor` was given, one of each kind in order; raises InvalidInput for any other text."""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        return tuple(_revive(value, kind) for value, kind in zip(values, kinds, strict=True))
+    except (ValueError, TypeError, RecursionError, binascii.Error) as error:
+        field = FieldError("/query/cursor", "This is no cursor of this list.")
+        raise InvalidInput("The cursor is not one of this list: begin without a cursor.", errors=[field]) from error
+
+
+def _revive(value: object, kind: CursorKind) -> CursorValue:
+    if kind is int:
+        if type(value) is not int or abs(value) > LARGEST_ROW_ID:
+            raise ValueError
+        return value
+    if not isinstance(value, str) or "\0" in value:
+        raise TypeError
+    value.encode()  # A lone surrogate passes JSON, and raises here instead of at the database.
+    if kind is datetime:
+        return _instant(value)
+    return UUID(value) if kind is UUID else value
+
+
+def _instant(value: str) -> datetime:
+    instant = datetime.fromisoformat(value)
+    if instant.tzinfo is None:
+        raise ValueError
+    return instant

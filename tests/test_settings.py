@@ -1,0 +1,199 @@
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from qrtrack.settings import Settings, SettingsError, load_settings
+
+RANDOM = {
+    "JWT_SECRET": "q8Zr4vLx0TnB7mWcYd2HsKfJp6GuEa9R",
+    "SECRET_KEY": "0f4b1d7c9e2a4c8fb35d6017e8a9c2d4f1b0a3e5c7d9",
+    "CRON_SECRET": "Xw3-Lp9_Vt5-Ks8_Dr1-Zn6_Hb2-Mc4_Gy7",
+}
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def _set(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_development_makes_its_secrets_once_and_names_the_file(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        first = load_settings()
+    said = caplog.text
+    caplog.clear()
+    second = load_settings()
+
+    assert first == second
+    assert "JWT_SECRET is not set: made one for development and keep it in var/secrets/jwt_secret" in said
+    assert all(f"var/secrets/{name}" in said for name in ("jwt_secret", "secret_key", "cron_secret"))
+    assert caplog.text == ""
+    for secret in first.needed_secrets.values():
+        assert secret is not None
+        assert len(secret.get_secret_value()) >= 32
+        assert secret.get_secret_value() not in said
+
+
+def test_kept_secrets_are_readable_by_the_owner_only_whatever_the_umask() -> None:
+    old = os.umask(0)
+    try:
+        load_settings()
+    finally:
+        os.umask(old)
+    kept = sorted(Path("var/secrets").iterdir())
+    assert [file.name for file in kept] == ["cron_secret", "jwt_secret", "secret_key"]
+    assert {file.stat().st_mode & 0o777 for file in kept} == {0o600}
+    assert Path("var/secrets").stat().st_mode & 0o777 == 0o700
+
+
+def test_no_mode_of_an_existing_folder_is_changed() -> None:
+    Path("var").mkdir(mode=0o755)
+    Path("var").chmod(0o751)
+    load_settings()
+    assert Path("var").stat().st_mode & 0o777 == 0o751
+
+
+def test_processes_that_start_at_once_agree_on_the_secrets() -> None:
+    program = (
+        "from qrtrack.settings import load_settings as l; print(l().needed_secrets['jwt_secret'].get_secret_value())"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        for _ in range(6)
+    ]
+    answers = {process.communicate(timeout=60)[0] for process in running}
+    assert len(answers) == 1
+    assert answers.pop().strip() == Path("var/secrets/jwt_secret").read_text().strip()
+
+
+def test_a_secret_of_the_environment_is_used_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, **RANDOM)
+    settings = load_settings()
+    assert settings.jwt_secret is not None
+    assert settings.jwt_secret.get_secret_value() == RANDOM["JWT_SECRET"]
+    assert not Path("var").exists()
+
+
+def test_a_key_set_stands_in_for_the_shared_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, JWT_JWKS_URL="https://id.invalid/jwks.json")
+    assert load_settings().jwt_secret is None
+
+
+def test_a_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("file").touch()
+    _set(monkeypatch, QRTRACK_DATA_DIR="file")
+    with pytest.raises(SettingsError, match="JWT_SECRET is not set, and none could be kept in file/secrets/jwt_secret"):
+        load_settings()
+
+
+def test_a_damaged_secret_file_is_named() -> None:
+    Path("var/secrets").mkdir(parents=True)
+    Path("var/secrets/jwt_secret").write_text("short\n")
+    with pytest.raises(SettingsError, match="var/secrets/jwt_secret holds no usable one"):
+        load_settings()
+
+
+def test_production_starts_with_secrets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, QRTRACK_ENV="production", **RANDOM)
+    assert load_settings().qrtrack_env == "production"
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_production_refuses_a_missing_secret(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    _set(monkeypatch, QRTRACK_ENV="production", **(RANDOM | {name: ""}))
+    with pytest.raises(SettingsError) as refusal:
+        load_settings()
+    assert str(refusal.value) == f"{name} is not set: production needs a random value of its own."
+    assert not Path("var").exists()
+
+
+@pytest.mark.parametrize("name", [*RANDOM, "WORKER_SECRET"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "changeme",
+        "secret",
+        "short-but-random-8Zr4vLx0",
+        "change-me-to-a-long-random-value-of-your-own",
+        "CHANGE_ME_CHANGE_ME_CHANGE_ME_CHANGE_ME",
+        "super-secret-jwt-secret-key-secret-secret",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "1234567123456712345671234567123456712345",
+        "   q8Zr4vLx0TnB7mWcYd            ",
+    ],
+)
+def test_production_refuses_a_placeholder_and_does_not_repeat_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    _set(monkeypatch, QRTRACK_ENV="production", **(RANDOM | {name: value}))
+    with pytest.raises(SettingsError) as refusal:
+        load_settings()
+    assert str(refusal.value).startswith(f"{name} is a placeholder or too short: ")
+    assert value not in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_production_does_not_need_the_shared_secret_beside_a_key_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, QRTRACK_ENV="production", JWT_JWKS_URL="https://id.invalid/jwks.json", **RANDOM)
+    monkeypatch.delenv("JWT_SECRET")
+    assert load_settings().jwt_secret is None
+
+
+def test_production_refuses_keys_fetched_without_encryption(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, QRTRACK_ENV="production", JWT_JWKS_URL="http://id.invalid/jwks.json", **RANDOM)
+    with pytest.raises(SettingsError, match="^JWT_JWKS_URL must begin with https://"):
+        load_settings()
+
+
+def test_production_cannot_be_built_around_the_check() -> None:
+    with pytest.raises(ValidationError, match="SECRET_KEY is not set"):
+        Settings(qrtrack_env="production")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BCRYPT_COST", "99"),
+        ("LEASE_SECONDS", "soon"),
+        ("QRTRACK_ENV", "staging"),
+        ("JWT_JWKS_URL", "id.example.com/keys"),
+        ("PUBLIC_BASE_URL", "ftp://x"),
+        ("DATABASE_URL", "mysql://user:hunter2@host/name"),
+        ("CORS_ALLOWED_ORIGINS", "https://app.example.com/path"),
+    ],
+)
+def test_a_bad_value_is_one_line_that_names_the_setting(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    _set(monkeypatch, **{name: value})
+    with pytest.raises(SettingsError) as refusal:
+        load_settings()
+    assert str(refusal.value).startswith(f"{name} cannot be used: ")
+    assert "\n" not in str(refusal.value)
+    assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("value", ["", "   "])
+def test_an_empty_setting_counts_as_unset(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    _set(monkeypatch, WORKER_SECRET=value)
+    assert Settings().worker_secret is None
+
+
+def test_origins_are_listed_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, CORS_ALLOWED_ORIGINS="https://a.example.com, http://localhost:3000")
+    assert Settings().cors_origins == ["https://a.example.com", "http://localhost:3000"]
+
+
+def test_no_secret_is_in_the_representation() -> None:
+    settings = Settings(database_url="postgresql://u:hunter2@host/db", jwt_secret="hunter2")  # type: ignore[arg-type]
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in str(settings)
