@@ -31,7 +31,7 @@ def test_elements_are_split_at_white_space_comma_and_semicolon() -> None:
 
 
 def test_codes_are_upper_cased_and_repeats_dropped_in_order_of_first_appearance() -> None:
-    assert parsed("ska000002", "SKA000001 ska000002", "Ska000001") == ["SKA000002", "SKA000001"]
+    assert parsed("ska000002", "SKA000001 ska000002 SKA000001", "Ska000001") == ["SKA000002", "SKA000001"]
 
 
 def test_codes_of_other_systems_may_have_dots_hyphens_and_underscores() -> None:
