@@ -7,6 +7,7 @@ NAME ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 REQUIREMENTS := requirements/build.txt requirements/dev.txt
+LOCKED := $(if $(shell command -v flock),flock Makefile)
 PROOFS = $(wildcard tests/faults tests/properties tests/contract tests/pooler tests/security tests/console)
 
 # Hashes come from the public index: the package sources configured on one machine must not get into the files.
@@ -22,7 +23,9 @@ PIP_COMPILE := env -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL -u PIP_FIND_LINKS -u 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
-setup: $(INSTALLED) ## .venv with the pinned dependencies and the package
+# Two commands started at once must not install at once. macOS has no flock and goes without.
+setup: ## .venv with the pinned dependencies and the package
+	@$(LOCKED) $(MAKE) --silent --no-print-directory $(INSTALLED)
 
 # A virtual environment that is there and works is kept; one that is broken or too old is made anew.
 $(INSTALLED): $(REQUIREMENTS) pyproject.toml
@@ -34,6 +37,7 @@ $(INSTALLED): $(REQUIREMENTS) pyproject.toml
 		$(PYTHON) -m venv --clear .venv || { \
 		echo 'Python could not make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv' >&2; \
 		exit 1; }
+	@echo 'Installing the pinned dependencies into .venv'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes $(REQUIREMENTS:%=-r %)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
