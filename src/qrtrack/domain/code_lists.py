@@ -23,7 +23,8 @@ _VISIBLE = re.compile(r"[!-~ \t]+")
 _SERIAL = r"[A-Za-z0-9]{0,7}[A-Za-z](?:[0-9]{6}|[1-9][0-9]{6,11})"
 # A range may have blanks around its hyphen. Otherwise blanks end a token, but not the separators 1C to 1F which Python
 # counts among them: a scanner sends them (GS), and splitting there would make codes of the pieces of a damaged scan.
-_TOKEN = re.compile(rf"{_SERIAL}[ \t]*+-[ \t]*+{_SERIAL}(?![^\s,;])|(?:[^\s,;]|[\x1c-\x1f])++")
+_BETWEEN = r" \t-\r\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000,;"
+_TOKEN = re.compile(rf"{_SERIAL}[ \t]*+-[ \t]*+{_SERIAL}(?![^{_BETWEEN}])|[^{_BETWEEN}]++")
 _URL = re.compile(r"https?://[^/?#]+([^?#]*)(?:[?#].*)?", re.IGNORECASE)
 _UNIQ = f"[{ALPHABET}]{{12}}"
 _UNIT_PATH = re.compile(rf"(?:/q/{_UNIQ}|/01/[0-9]{{8,14}}(?:/22/[^/]+)?(?:/10/[^/]+)?/21)/([^/]+)/?\Z", re.IGNORECASE)
@@ -77,15 +78,17 @@ class _Pasted:
             if token in seen:
                 continue
             seen.add(token)
-            try:
-                self._take(token)
-            except ValueError as problem:
-                yield str(problem)
+            if _PLAIN.fullmatch(token):
+                self.codes[token.upper()] = None
+            else:
+                try:
+                    self._take(_named_by(token, self._limit))
+                except ValueError as problem:
+                    yield str(problem)
             if len(self.codes) > self._limit:
                 return
 
-    def _take(self, token: str) -> None:
-        named = token.upper() if _PLAIN.fullmatch(token) else _named_by(token, self._limit)
+    def _take(self, named: str | _Range) -> None:
         if isinstance(named, str):
             self.codes[named] = None
         else:
