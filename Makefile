@@ -28,15 +28,16 @@ setup: ## .venv with the pinned dependencies and the package
 	@$(LOCKED) $(MAKE) --silent --no-print-directory $(INSTALLED)
 
 # A virtual environment that is there and works is kept; one that is broken or too old is made anew.
+NEW_ENOUGH := -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 $(INSTALLED): $(REQUIREMENTS) pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo 'qrtrack needs Python 3.11 or newer, and "$(PYTHON)" is' \
-			"$$($(PYTHON) --version 2>/dev/null || echo 'not there'). Name another one: make PYTHON=python3.12 setup" >&2; \
-		exit 1; }
-	@$(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 && $(BIN)/python $(NEW_ENOUGH) || { \
+		$(PYTHON) $(NEW_ENOUGH) || { \
+			echo 'qrtrack needs Python 3.11 or newer with venv, and "$(PYTHON)" is' \
+				"$$($(PYTHON) --version 2>/dev/null || echo 'not there'). Name another: make PYTHON=python3.12 setup" >&2; \
+			exit 1; }; \
 		$(PYTHON) -m venv --clear .venv || { \
-		echo 'Python could not make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv' >&2; \
-		exit 1; }
+			echo 'Python could not make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv' >&2; \
+			exit 1; }; }
 	@echo 'Installing the pinned dependencies into .venv'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes $(REQUIREMENTS:%=-r %)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
