@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from qrtrack.logs import mask, mask_text, set_up_logs
 
 SEED = "hunter2hunter2"
+GET_LINE = f"GET /webhook/accurate?a=1&token={SEED}&b=2"
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_no_secret_reaches_a_line_even_at_debug(stream: io.StringIO, environment
     log = structlog.get_logger()
     log.debug("by key", Authorization=SEED, root_key=SEED, account_number=SEED, jwt_secret=SEED, set_cookie=SEED)
     log.debug("nested", body={"items": [{"password": SEED, "root_keys": [SEED]}]}, setting=SecretStr(SEED))
-    log.debug("GET /webhook/accurate?a=1&token=" + SEED, url=f"postgresql://user:{SEED}@host/db")
+    log.debug(GET_LINE, url=f"postgresql://user:{SEED}@host/db")
     logging.getLogger("library").warning("sent Authorization: Bearer %s", SEED)
     try:
         raise ValueError(f"https://host/?token={SEED}")
@@ -100,7 +101,9 @@ def test_local_variables_stay_out_of_tracebacks(stream: io.StringIO) -> None:
         ("Authorization: Bearer abc.def-_=", "Authorization: Bearer ***"),
         ("postgresql://u:p%40ss@host/db", "postgresql://u:***@host/db"),
         ("got eyJhbGciOiJI.eyJzdWIi.sig-_ here", "got *** here"),
+        ("Authorization: Basic dTpw", "Authorization: Basic ***"),
         ("nothing secret: a@b.example, 12:30", "nothing secret: a@b.example, 12:30"),
+        ("basic checks of http://host:80/a@b passed", "basic checks of http://host:80/a@b passed"),
     ],
 )
 def test_secrets_inside_text_are_masked(text: str, masked: str) -> None:

@@ -77,6 +77,17 @@ def test_processes_that_start_at_once_agree_on_the_secrets() -> None:
     assert answers.pop().strip() == Path("var/secrets/jwt_secret").read_text().strip()
 
 
+def test_the_secret_of_a_faster_process_is_taken(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = load_settings()
+    caplog.clear()
+    monkeypatch.setattr(Path, "exists", lambda _path: False)
+    assert load_settings() == first
+    assert caplog.text == ""
+    assert [file.name for file in Path("var/secrets").iterdir() if file.name.startswith(".")] == []
+
+
 def test_a_secret_of_the_environment_is_used_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, **RANDOM)
     settings = load_settings()

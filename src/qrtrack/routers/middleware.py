@@ -84,7 +84,8 @@ def _request_id(scope: Scope) -> str:
 
 
 def _template(scope: Scope) -> str | None:
-    route: Any = scope.get("route")
+    # The route of an included router knows only its own part of the path; FastAPI keeps the whole beside it.
+    route: Any = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
     path = getattr(route, "path", None)
     return path if isinstance(path, str) else None
 

@@ -1,6 +1,7 @@
 """Turns every refusal and failure into `application/problem+json`: the only place that knows HTTP statuses."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from http import HTTPStatus
@@ -112,7 +113,7 @@ async def _answer_domain_error(_request: Request, error: Exception) -> Response:
     headers = {}
     retry_after = error.members.get("retry_after", RETRY_AFTER_SECONDS if status == 503 else None)
     if retry_after is not None:
-        headers["Retry-After"] = str(retry_after)
+        headers["Retry-After"] = str(math.ceil(retry_after))
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return problem(
@@ -131,9 +132,9 @@ async def _answer_http_exception(_request: Request, error: Exception) -> Respons
     status, headers = error.status_code, error.headers
     if status < 400:
         return Response(status_code=status, headers=headers)
-    phrase = HTTPStatus(status).phrase
+    meaning = HTTPStatus(status)
     slug, title, detail = FRAMEWORK_PROBLEMS.get(
-        status, (phrase.lower().replace(" ", "-"), phrase, f"{error.detail or phrase}.")
+        status, (meaning.name.lower().replace("_", "-"), meaning.phrase, f"{error.detail}.")
     )
     return problem(status, slug, title, detail, headers=headers)
 

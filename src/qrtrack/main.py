@@ -1,0 +1,84 @@
+"""The web application: routers, problem handlers, middleware and lifespan, nothing else."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI
+from pydantic.json_schema import models_json_schema
+from starlette.middleware.cors import CORSMiddleware
+
+from qrtrack.routers import health
+from qrtrack.routers.middleware import BodyLimit, RequestContext
+from qrtrack.routers.problems import ProblemResponse, install_problem_handlers
+from qrtrack.runtime import Runtime, open_runtime
+from qrtrack.schemas.problem import Problem
+from qrtrack.settings import Settings
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (health.router,)
+
+DESCRIPTION: Final = """Numbers goods, packs them into master cases, takes in webhooks once, pays once.
+
+Every refusal is `application/problem+json`: `type` names it for programs, `detail` tells a person what to do, and
+`errors` points at the bad fields. Every answer carries `X-Request-ID`."""
+EXPOSED_HEADERS: Final = ("Location", "Idempotency-Replayed", "X-Request-ID", "Retry-After")
+ALLOWED_HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID", "X-Webhook-Token")
+ALLOWED_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+REFUSAL: Final[dict[str, Any]] = {
+    "description": "Refused; `type` says why and `detail` what to do.",
+    "content": {str(ProblemResponse.media_type): {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+
+OpenRuntime = Callable[[Settings], AbstractAsyncContextManager[Runtime]]
+
+
+class Application(FastAPI):
+    """FastAPI whose OpenAPI document defines the Problem that every route's default response refers to."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            document = super().openapi()
+            _, definitions = models_json_schema(
+                [(Problem, "serialization")], ref_template="#/components/schemas/{model}"
+            )
+            document.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
+        return super().openapi()
+
+
+def create_app(settings: Settings, open_runtime: OpenRuntime = open_runtime) -> FastAPI:
+    """The application of one process; its lifespan opens the runtime and closes it when the server stops."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Runtime]]:
+        async with open_runtime(settings) as runtime:
+            yield {"runtime": runtime}
+
+    app = Application(
+        title="qrtrack",
+        version=version("qrtrack"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        # A redirect to the address with or without a slash would lose the body, and behind a proxy the host too.
+        redirect_slashes=False,
+        responses={"default": REFUSAL},
+    )
+    install_problem_handlers(app)
+    _add_middleware(app, settings)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """Each one added surrounds those before it, so that refusals of bodies too carry CORS and the request id."""
+    app.add_middleware(BodyLimit)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=ALLOWED_METHODS,
+            allow_headers=ALLOWED_HEADERS,
+            expose_headers=EXPOSED_HEADERS,
+        )
+    app.add_middleware(RequestContext)

@@ -1,0 +1,132 @@
+"""What routes ask for: the runtime, the caller with a permission, or a machine that holds a cron secret."""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from email.message import Message
+from typing import Annotated, Any, ClassVar
+from uuid import UUID
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
+from qrtrack.domain.identity import ALLOWED, Caller, Permission
+from qrtrack.runtime import Runtime
+
+BODILESS_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+user_token = HTTPBearer(
+    scheme_name="UserToken",
+    bearerFormat="JWT",
+    description="Token of a signed-in user; `qrtrack token` makes one.",
+    auto_error=False,
+)
+machine_secret = HTTPBearer(
+    scheme_name="MachineSecret", description="`CRON_SECRET` or `WORKER_SECRET`.", auto_error=False
+)
+
+
+class MissingRole(Forbidden):
+    """The caller is known, but none of their roles carries the permission."""
+
+    slug: ClassVar[str] = "missing-role"
+    title: ClassVar[str] = "Role missing"
+
+
+class OtherOrganisation(Forbidden):
+    """The body speaks for another organisation than the token."""
+
+    slug: ClassVar[str] = "other-organisation"
+    title: ClassVar[str] = "Another organisation"
+
+
+class OtherUser(Forbidden):
+    """The body speaks for another user than the token."""
+
+    slug: ClassVar[str] = "other-user"
+    title: ClassVar[str] = "Another user"
+
+
+async def _runtime(request: Request) -> Runtime:
+    runtime: Runtime = request.state.runtime
+    return runtime
+
+
+RuntimeState = Annotated[Runtime, Depends(_runtime)]
+UserCredentials = Annotated[HTTPAuthorizationCredentials | None, Security(user_token)]
+MachineCredentials = Annotated[HTTPAuthorizationCredentials | None, Security(machine_secret)]
+
+
+def allow(permission: Permission) -> Callable[..., Awaitable[Caller]]:
+    """A dependency that gives the caller if they hold the permission and the body does not speak for anyone else.
+
+    It runs before the body is validated and before anything is looked up.
+    """
+
+    async def caller(request: Request, runtime: RuntimeState, credentials: UserCredentials) -> Caller:
+        if credentials is None:
+            raise Unauthenticated("Sign in first: send a token as `Authorization: Bearer …`.")
+        found = await runtime.tokens.verify(credentials.credentials)
+        _check_speaker(await _json_object(request), found)
+        if not found.may(permission):
+            roles = " or ".join(sorted(ALLOWED[permission]))
+            raise MissingRole(f"This needs the role {roles}: ask your administrator.")
+        return found
+
+    return caller
+
+
+async def _json_object(request: Request) -> dict[str, Any]:
+    """The body that FastAPI parses as JSON, parsed once for both; empty if it is none, since that is refused later."""
+    if request.method in BODILESS_METHODS or not _is_json(request.headers.get("Content-Type", "")):
+        return {}
+    try:
+        body = await request.json()
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _is_json(content_type: str) -> bool:
+    """Reads the header as FastAPI does: a body it parses and we do not would go unchecked."""
+    if content_type == "application/json":
+        return True
+    message = Message()
+    message["content-type"] = content_type
+    subtype = message.get_content_subtype()
+    return message.get_content_maintype() == "application" and (subtype == "json" or subtype.endswith("+json"))
+
+
+def _check_speaker(body: dict[str, Any], caller: Caller) -> None:
+    organisation, user = body.get("manufacturer_org_id"), body.get("user_id")
+    if organisation is not None and _as_uuid(organisation) != caller.organisation_id:
+        raise OtherOrganisation("manufacturer_org_id is not the organisation you are signed in for: leave it out.")
+    if user is not None and user != caller.user_id and not _is_same_uuid(user, caller.user_id):
+        raise OtherUser("user_id is not the user you are signed in as: leave it out.")
+
+
+def _is_same_uuid(one: object, other: object) -> bool:
+    uuid = _as_uuid(one)
+    return uuid is not None and uuid == _as_uuid(other)
+
+
+def _as_uuid(value: object) -> UUID | None:
+    try:
+        return UUID(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+async def machine_caller(runtime: RuntimeState, credentials: MachineCredentials) -> None:
+    """Lets a cron job through that holds one of the two secrets; without any secret set nobody gets through."""
+    settings = runtime.settings
+    secrets = [
+        secret.get_secret_value().encode() for secret in (settings.cron_secret, settings.worker_secret) if secret
+    ]
+    if not secrets:
+        raise Unavailable("Calls of machines are switched off: set CRON_SECRET or WORKER_SECRET on the server.")
+    # Header values arrive as Latin-1 text; encoded back they are the bytes that were sent.
+    given = credentials.credentials.encode("latin-1") if credentials else b""
+    matches = [hmac.compare_digest(given, secret) for secret in secrets]
+    if not any(matches):
+        raise Unauthenticated("Send the cron secret as `Authorization: Bearer …`.")

@@ -1,0 +1,103 @@
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import httpx2
+from fastapi import FastAPI
+from qrtrack.runtime import Runtime
+from structlog.testing import capture_logs
+
+from qrtrack.main import create_app
+from qrtrack.settings import Settings
+
+ORIGIN = "https://app.example.com"
+
+
+@asynccontextmanager
+async def no_runtime(_settings: Settings) -> AsyncIterator[Runtime]:
+    yield cast("Runtime", None)
+
+
+def application(**settings: Any) -> FastAPI:
+    return create_app(Settings(_env_file=None, **settings), no_runtime)
+
+
+def connect(app: FastAPI) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test")
+
+
+async def test_the_lifespan_hands_the_runtime_to_requests_and_closes_it() -> None:
+    events: list[object] = []
+    runtime = cast("Runtime", object())
+
+    @asynccontextmanager
+    async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+        events.append(settings)
+        yield runtime
+        events.append("closed")
+
+    settings = Settings(_env_file=None)
+    app = create_app(settings, open_runtime)
+    async with app.router.lifespan_context(app) as state:
+        assert state == {"runtime": runtime}
+        assert events == [settings]
+    assert events == [settings, "closed"]
+
+
+async def test_by_default_no_other_origin_may_call() -> None:
+    async with connect(application()) as client:
+        answer = await client.get("/healthz", headers={"Origin": ORIGIN})
+    assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_a_listed_origin_may_call_and_read_our_headers() -> None:
+    async with connect(application(cors_allowed_origins=f"http://localhost:3000, {ORIGIN}")) as client:
+        answer = await client.get("/healthz", headers={"Origin": ORIGIN})
+        stranger = await client.get("/healthz", headers={"Origin": "https://evil.example"})
+        asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+        wanted = "authorization,content-type,idempotency-key,x-request-id,x-webhook-token"
+        preflight = await client.options("/x", headers=asked | {"Access-Control-Request-Headers": wanted})
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert (
+        answer.headers["access-control-expose-headers"] == "Location, Idempotency-Replayed, X-Request-ID, Retry-After"
+    )
+    assert "access-control-allow-origin" not in stranger.headers
+    assert preflight.status_code == 200
+
+
+async def test_refusals_and_defects_can_be_read_from_another_origin() -> None:
+    app = application(cors_allowed_origins=ORIGIN)
+
+    @app.get("/defect")
+    async def fail() -> None:
+        raise RuntimeError
+
+    async with connect(app) as client:
+        with capture_logs():
+            defect = await client.get("/defect", headers={"Origin": ORIGIN})
+        nowhere = await client.get("/nowhere", headers={"Origin": ORIGIN})
+        too_large = await client.post("/x", content=b" " * 2_000_000, headers={"Origin": ORIGIN})
+    answers = [defect, nowhere, too_large]
+    assert [answer.status_code for answer in answers] == [500, 404, 413]
+    assert {answer.headers["access-control-allow-origin"] for answer in answers} == {ORIGIN}
+    assert all(answer.headers["x-request-id"] for answer in answers)
+
+
+async def test_an_address_with_a_slash_too_many_is_not_redirected() -> None:
+    async with connect(application()) as client:
+        assert (await client.get("/healthz/")).status_code == 404
+
+
+async def test_the_document_describes_every_refusal_as_a_problem() -> None:
+    async with connect(application()) as client:
+        document = (await client.get("/openapi.json")).json()
+        assert (await client.get("/openapi.json")).json() == document
+    assert document["info"]["title"] == "qrtrack"
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    reference = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    assert operations
+    for operation in operations:
+        assert operation["responses"]["default"]["content"] == {"application/problem+json": reference}
+        assert "422" not in operation["responses"]
+    assert "success" in document["components"]["schemas"]["Problem"]["required"]
+    assert "ProblemField" in document["components"]["schemas"]
