@@ -1,1 +1,84 @@
 """The only SQL of the program: one repository per noun, each bound to one session."""
+
+from functools import cached_property
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from qrtrack.domain.requests import RepeatableRequest
+from qrtrack.repositories.batches import BatchRepository
+from qrtrack.repositories.cases import CaseRepository
+from qrtrack.repositories.codes import CodeRepository
+from qrtrack.repositories.idempotency import IdempotencyRepository
+from qrtrack.repositories.leased import LeasedRepository, Queue
+from qrtrack.repositories.prepared_codes import PreparedCodeRepository
+from qrtrack.repositories.reverse_jobs import ReverseJobRepository
+from qrtrack.repositories.stages import StageRepository
+from qrtrack.repositories.trace import TraceRepository
+
+Result = TypeVar("Result")
+
+WAKE_UP_CHANNEL = "qrtrack_queues"
+
+
+class Repositories:
+    """All repositories of one transaction."""
+
+    def __init__(self, session: AsyncSession, request: RepeatableRequest | None = None) -> None:
+        self._session = session
+        self._request = request
+
+    def answer(self, result: Result) -> Result:
+        """What this transaction promises to the caller: kept with the effect, to be given again to the same request."""
+        if self._request is not None:
+            self._request.answer = self._request.render(result)
+        return result
+
+    async def lock_batch(self, batch_id: UUID) -> None:
+        """Waits until this transaction is the only one that moves the batch's queue. Several: in the order of ids."""
+        await self._session.execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"batch {batch_id}"}
+        )
+
+    async def wake_workers(self, queue: Queue) -> None:
+        """A hint, sent with the commit; a worker that does not hear it polls."""
+        await self._session.execute(
+            text("SELECT pg_notify(:channel, :kind)"), {"channel": WAKE_UP_CHANNEL, "kind": queue.kind}
+        )
+
+    def leased(self, queue: Queue) -> LeasedRepository:
+        return LeasedRepository(self._session, queue)
+
+    @cached_property
+    def batches(self) -> BatchRepository:
+        return BatchRepository(self._session)
+
+    @cached_property
+    def cases(self) -> CaseRepository:
+        return CaseRepository(self._session)
+
+    @cached_property
+    def codes(self) -> CodeRepository:
+        return CodeRepository(self._session)
+
+    @cached_property
+    def idempotency(self) -> IdempotencyRepository:
+        return IdempotencyRepository(self._session)
+
+    @cached_property
+    def prepared_codes(self) -> PreparedCodeRepository:
+        return PreparedCodeRepository(self._session)
+
+    @cached_property
+    def reverse_jobs(self) -> ReverseJobRepository:
+        return ReverseJobRepository(self._session)
+
+    @cached_property
+    def stages(self) -> StageRepository:
+        return StageRepository(self._session)
+
+    @cached_property
+    def trace(self) -> TraceRepository:
+        return TraceRepository(self._session)

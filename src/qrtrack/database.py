@@ -1,0 +1,131 @@
+"""Transactions: the only code that begins and commits."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from qrtrack.domain.errors import Unavailable
+from qrtrack.domain.requests import RepeatableRequest
+from qrtrack.repositories import Repositories
+from qrtrack.repositories.constraints import domain_error
+
+# SQLSTATE classes and codes that mean "not now": connection lost, no room, shutting down, deadlock, lock timeout.
+PASSING = ("08", "53", "57P", "40001", "40P01", "55P03")
+
+
+class DatabaseUnavailable(Unavailable):
+    """No answer from PostgreSQL, or no free connection in time."""
+
+    slug = "database-unavailable"
+    title = "The database cannot be reached"
+
+    def __init__(self) -> None:
+        super().__init__("The database cannot be reached at the moment. Try again in a few seconds.")
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Opens transactions. `request` makes the first effect of a request repeatable (Idempotency-Key)."""
+
+    engine: AsyncEngine
+    sessions: async_sessionmaker[AsyncSession]
+    request: RepeatableRequest | None = None
+
+    @classmethod
+    def connect(cls, url: str, *, pool_size: int, behind_pooler: bool = False) -> Self:
+        """Behind PgBouncer in transaction mode no statement outlives its transaction: asyncpg's cache is off there."""
+        arguments: dict[str, Any] = {"timeout": 10}
+        if behind_pooler:
+            arguments["statement_cache_size"] = 0
+        engine = create_async_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=10,
+            connect_args=arguments,
+            # Values are root keys and account numbers: they stay out of every message and trace.
+            hide_parameters=True,
+        )
+        return cls(engine, async_sessionmaker(engine, expire_on_commit=False))
+
+    def answering(self, request: RepeatableRequest | None) -> Self:
+        """The same database, for one request that its caller may send again."""
+        return replace(self, request=request)
+
+    @asynccontextmanager
+    async def write(self, *, tenant: UUID | None = None, batch_lock: UUID | None = None) -> AsyncIterator[Repositories]:
+        """One transaction: commits on leaving, rolls back on any error.
+
+        `tenant` binds it to an organisation: row-level security shows and takes that organisation's rows only.
+        `batch_lock` waits until this transaction is the only one that moves the batch's queue. It is taken in a
+        statement of its own, so that the next one sees what the previous holder committed.
+        """
+        async with self._transaction() as session:
+            await _bind(session, tenant=tenant, batch_lock=batch_lock)
+            repositories = Repositories(session, self.request)
+            if self.request is not None:
+                await repositories.idempotency.open(self.request)
+            yield repositories
+            if self.request is not None:
+                await repositories.idempotency.keep(self.request)
+
+    @asynccontextmanager
+    async def read(self, *, tenant: UUID | None = None) -> AsyncIterator[Repositories]:
+        """One READ ONLY transaction: a stray write fails."""
+        async with self._transaction() as session:
+            await _bind(session, tenant=tenant, read_only=True)
+            yield Repositories(session)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncSession]:
+        try:
+            async with self.sessions() as session, session.begin():
+                yield session
+        except DBAPIError as error:
+            if _is_passing(error):
+                raise DatabaseUnavailable from error
+            refusal = domain_error(error)
+            if refusal is None:
+                raise
+            raise refusal from error
+        except (PoolTimeout, OSError) as error:
+            raise DatabaseUnavailable from error
+
+    async def ready(self) -> dict[str, Any]:
+        """Raises DatabaseUnavailable."""
+        async with self._transaction() as session:
+            await session.execute(text("SELECT 1"))
+        return {"database": "ok"}
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def _is_passing(error: DBAPIError) -> bool:
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    return error.connection_invalidated or (isinstance(sqlstate, str) and sqlstate.startswith(PASSING))
+
+
+async def _bind(
+    session: AsyncSession, *, tenant: UUID | None = None, batch_lock: UUID | None = None, read_only: bool = False
+) -> None:
+    """Sets what holds for this transaction only, in one round trip: behind a pooler a session is nobody's."""
+    steps: list[str] = []
+    values: dict[str, str] = {}
+    if read_only:
+        steps.append("set_config('transaction_read_only', 'on', true)")
+    if tenant is not None:
+        steps += ["set_config('qrtrack.org', :tenant, true)", "set_config('role', 'qrtrack_tenant', true)"]
+        values["tenant"] = str(tenant)
+    if batch_lock is not None:
+        steps.append("pg_advisory_xact_lock(hashtextextended(:batch, 0))")
+        values["batch"] = f"batch {batch_lock}"
+    if steps:
+        await session.execute(text(f"SELECT {', '.join(steps)}"), values)

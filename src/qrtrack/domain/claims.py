@@ -1,0 +1,49 @@
+"""A worker's hold on one piece of queued work."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from qrtrack.domain.errors import Conflict
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Work taken under a lease. `token` fences every later write; `exhausted`: its earlier attempts all died."""
+
+    kind: str
+    id: UUID | int
+    token: UUID
+    organisation_id: UUID
+    attempts: int
+    exhausted: bool = False
+
+    @property
+    def uuid(self) -> UUID:
+        """The id of work whose table has UUIDs for keys."""
+        assert isinstance(self.id, UUID)
+        return self.id
+
+    @property
+    def number(self) -> int:
+        """The id of work whose table is numbered."""
+        assert isinstance(self.id, int)
+        return self.id
+
+
+class LeaseLost(Conflict):
+    """Somebody else holds the work now, or it was cancelled: stop at once, nothing more may be written."""
+
+    slug = "lease-lost"
+    title = "The work is no longer held"
+
+    def __init__(self, claim: Claim) -> None:
+        super().__init__(f"The {claim.kind} {claim.id} is no longer held by this worker.")
+        self.claim = claim
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the work stops in good order and goes back to the queue
+    """The worker was asked to stop, or its time was up."""
+
+
+class PermanentFailure(Exception):  # noqa: N818 - the message is the reason that the plant reads
+    """Trying again cannot help."""

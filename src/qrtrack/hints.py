@@ -1,0 +1,41 @@
+"""Hints that work has been queued, by LISTEN/NOTIFY. They spare the wait for a poll and may be absent altogether."""
+
+import asyncio
+from collections.abc import Callable
+
+import asyncpg
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from qrtrack.repositories import WAKE_UP_CHANNEL
+
+CHECK_SECONDS = 10.0
+RECONNECT_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+async def listen(engine: AsyncEngine, on_hint: Callable[[], None]) -> None:
+    """Calls `on_hint` for each hint, and after each reconnection for those that were missed; runs until cancelled.
+
+    A connection can lose its channel without dying (a pooler in between): it is asked now and then what it listens to.
+    """
+    _, options = engine.dialect.create_connect_args(engine.url)
+    options = {
+        name: value
+        for name, value in options.items()
+        if name in {"host", "port", "user", "password", "database", "ssl"}
+    }
+    while True:
+        try:
+            connection = await asyncpg.connect(**options, timeout=10)
+            try:
+                await connection.add_listener(WAKE_UP_CHANNEL, lambda *_: on_hint())
+                on_hint()
+                while await connection.fetchval("SELECT count(*) FROM pg_listening_channels()", timeout=5):
+                    await asyncio.sleep(CHECK_SECONDS)
+            finally:
+                connection.terminate()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.info("no hints for the moment: polling goes on", reason=type(error).__name__)
+        await asyncio.sleep(RECONNECT_SECONDS)

@@ -1,0 +1,79 @@
+"""The codes of the units, and the exclusions that keep damaged ones out of the queue."""
+
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    LargeBinary,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from qrtrack.domain.states import CodeStatus
+from qrtrack.models.batches import Batch
+from qrtrack.models.cases import Case
+from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, one_of
+
+
+class Code(TenantOwned, Table):
+    """One unit's serial code and its root key: digest (unique in the batch), sealed key, bcrypt hash.
+
+    `released_at` is the last time it was taken out of a case; a reverse job that had counted before passes it over.
+    """
+
+    __tablename__ = "qr_codes"
+    __table_args__ = (
+        one_of("status", CodeStatus),
+        CheckConstraint(
+            "CASE WHEN status IN ('generated', 'printed', 'void') THEN master_code_id IS NULL"
+            " WHEN status = 'packed' THEN master_code_id IS NOT NULL ELSE true END",
+            name="parent",
+        ),
+        CheckConstraint("(status = 'void') = (voided_at IS NOT NULL)", name="voided"),
+        UniqueConstraint("manufacturer_org_id", "code"),
+        UniqueConstraint("batch_id", "sequence_number"),
+        UniqueConstraint("batch_id", "root_key_digest"),
+        ForeignKeyConstraint(["batch_id", "master_code_id"], [Case.batch_id, Case.id]),
+        Index("ix_qr_codes_master_code_id", "master_code_id", postgresql_where=text("master_code_id IS NOT NULL")),
+        {"postgresql_with": {"fillfactor": 75}},
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    batch_id: Mapped[UUID] = mapped_column(ForeignKey(Batch.id))
+    sequence_number: Mapped[int]
+    code: Mapped[str]
+    variant: Mapped[str | None]
+    status: Mapped[str] = mapped_column(server_default=text("'generated'"))
+    master_code_id: Mapped[int | None] = mapped_column(BigInteger)
+    root_key_digest: Mapped[bytes | None] = mapped_column(LargeBinary)
+    root_key_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+    root_key_hash: Mapped[str | None]
+    printed_at: Mapped[Instant | None]
+    released_at: Mapped[Instant | None]
+    voided_at: Mapped[Instant | None]
+    void_reason: Mapped[str | None]
+    scanned_at: Mapped[Instant | None]
+    redeemed_at: Mapped[Instant | None]
+    recalled_at: Mapped[Instant | None]
+
+
+class ExcludedCode(TenantOwned, Table):
+    """A unit that must not be packed: listed by a reverse job, or found missing at a station (no job).
+
+    The row lives until the job is cancelled or the code is readmitted.
+    """
+
+    __tablename__ = "qr_excluded_codes"
+    __table_args__ = (UniqueConstraint("batch_id", "sequence_number", "job_id", postgresql_nulls_not_distinct=True),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    batch_id: Mapped[UUID]
+    sequence_number: Mapped[int]
+    job_id: Mapped[UUID | None] = mapped_column(ForeignKey("qr_reverse_jobs.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[Now]

@@ -1,0 +1,36 @@
+"""What the service remembers of requests and claims: idempotency keys, and whose turn it is."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import LargeBinary, SmallInteger
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from qrtrack.models.metadata import Instant, Now, Table, TenantOwned
+
+
+class IdempotencyKey(TenantOwned, Table):
+    """A request that took effect, and its answer: committed together with the effect."""
+
+    __tablename__ = "idempotency_keys"
+
+    manufacturer_org_id: Mapped[UUID] = mapped_column(primary_key=True)
+    route: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    body_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    status_code: Mapped[int | None] = mapped_column(SmallInteger)
+    headers: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    answer: Mapped[str | None]
+    created_at: Mapped[Now]
+
+
+class QueueTurn(Table):
+    """When an organisation was last served in a kind of work: the one served longest ago comes first."""
+
+    __tablename__ = "queue_turns"
+    __table_args__ = ({"postgresql_with": {"fillfactor": 50}},)
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    manufacturer_org_id: Mapped[UUID] = mapped_column(primary_key=True)
+    served_at: Mapped[Instant]

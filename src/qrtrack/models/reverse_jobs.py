@@ -1,0 +1,98 @@
+"""Reverse jobs, the codes they have prepared for packing, and the log lines that the plant reads."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, Identity, Index, SmallInteger, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from qrtrack.domain.states import JobStatus, PreparedStatus
+from qrtrack.models.batches import Batch
+from qrtrack.models.leased import QUEUE_STORAGE, Leased, claim_index, leased_constraints
+from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, one_of
+
+
+class ReverseJob(Leased, Table):
+    """Prepares every good code of a batch (or variant). `next_sequence` is where it goes on after an interruption."""
+
+    __tablename__ = "qr_reverse_jobs"
+    __table_args__ = (
+        *leased_constraints(),
+        one_of("status", JobStatus),
+        CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
+        CheckConstraint("(status = 'completed') = (progress = 100)", name="completed"),
+        CheckConstraint("(status = 'completed') = (result_summary IS NOT NULL)", name="result"),
+        claim_index("ix_qr_reverse_jobs_claim", live="status IN ('queued', 'running')"),
+        Index("ix_qr_reverse_jobs_manufacturer_org_id_id", "manufacturer_org_id", "id"),
+        Index("ix_qr_reverse_jobs_batch_id_id", "batch_id", "id"),
+        {"postgresql_with": QUEUE_STORAGE},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    batch_id: Mapped[UUID] = mapped_column(ForeignKey(Batch.id))
+    order_id: Mapped[UUID]
+    variant: Mapped[str | None]
+    exclude_codes: Mapped[list[str]] = mapped_column(ARRAY(Text), deferred=True)
+    first_sequence: Mapped[int]
+    last_sequence: Mapped[int]
+    next_sequence: Mapped[int]
+    counted_at: Mapped[Instant | None]
+    total_available_in_batch: Mapped[int | None]
+    remaining_to_prepare: Mapped[int | None]
+    prepared_count: Mapped[int] = mapped_column(server_default=text("0"))
+    duplicate_count: Mapped[int] = mapped_column(server_default=text("0"))
+    excluded_count: Mapped[int] = mapped_column(server_default=text("0"))
+    excluded_already_unavailable: Mapped[int] = mapped_column(server_default=text("0"))
+    progress: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    result_summary: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    created_by: Mapped[str]
+
+
+class PreparedCode(TenantOwned, Table):
+    """A code in the first-in-first-out queue of its batch, until a case takes it."""
+
+    __tablename__ = "qr_prepared_codes"
+    __table_args__ = (
+        one_of("status", PreparedStatus),
+        CheckConstraint("(status = 'consumed') = (consumed_at IS NOT NULL)", name="consumed"),
+        Index(
+            "uq_qr_prepared_codes_prepared",
+            "order_id",
+            "batch_id",
+            "code",
+            unique=True,
+            postgresql_where=text("status = 'prepared'"),
+        ),
+        Index(
+            "ix_qr_prepared_codes_queue", "batch_id", "sequence_number", postgresql_where=text("status = 'prepared'")
+        ),
+        Index("ix_qr_prepared_codes_job_id_id", "job_id", "id"),
+        {"postgresql_with": QUEUE_STORAGE},
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    job_id: Mapped[UUID] = mapped_column(ForeignKey(ReverseJob.id, ondelete="CASCADE"))
+    batch_id: Mapped[UUID]
+    order_id: Mapped[UUID]
+    sequence_number: Mapped[int]
+    code: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default=text("'prepared'"))
+    created_at: Mapped[Now]
+    consumed_at: Mapped[Instant | None]
+
+
+class ReverseJobLog(TenantOwned, Table):
+    """One line of a job's life: a stage, a retry, a warning, a failure."""
+
+    __tablename__ = "qr_reverse_job_logs"
+    __table_args__ = (
+        CheckConstraint("level IN ('info', 'warn', 'error')", name="level"),
+        Index("ix_qr_reverse_job_logs_job_id_id", "job_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    job_id: Mapped[UUID] = mapped_column(ForeignKey(ReverseJob.id, ondelete="CASCADE"))
+    level: Mapped[str]
+    message: Mapped[str]
+    created_at: Mapped[Now]

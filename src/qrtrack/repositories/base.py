@@ -1,0 +1,35 @@
+"""What every repository is made of: SQL in, rows out, one session."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import CursorResult, Row, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+_prepared = lru_cache(maxsize=512)(text)
+
+
+class Repository:
+    """Bound to the session of one transaction. Without a tenant bound to it, statements see every organisation."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def _rows(self, sql: str, **values: Any) -> Sequence[Row[Any]]:
+        return (await self._session.execute(_prepared(sql), values)).all()
+
+    async def _row(self, sql: str, **values: Any) -> Row[Any]:
+        return (await self._session.execute(_prepared(sql), values)).one()
+
+    async def _row_or_none(self, sql: str, **values: Any) -> Row[Any] | None:
+        return (await self._session.execute(_prepared(sql), values)).one_or_none()
+
+    async def _scalar(self, sql: str, **values: Any) -> Any:
+        return (await self._session.execute(_prepared(sql), values)).scalar_one_or_none()
+
+    async def _run(self, sql: str, **values: Any) -> int:
+        """Rows touched."""
+        result = await self._session.execute(_prepared(sql), values)
+        assert isinstance(result, CursorResult)
+        return result.rowcount

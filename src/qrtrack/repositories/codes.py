@@ -1,0 +1,149 @@
+"""Codes: finding them, and moving them through their states by whole lists."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from qrtrack.repositories.base import Repository
+
+EXCLUDED = (
+    "EXISTS (SELECT FROM qr_excluded_codes AS excluded WHERE excluded.batch_id = code.batch_id"
+    " AND excluded.sequence_number = code.sequence_number)"
+)
+
+
+class CodeRepository(Repository):
+    async def find(self, codes: Sequence[str], *, batch_id: UUID | None = None) -> Sequence[Row[Any]]:
+        """One row for each listed code, in that order; `id` is None where there is no such code (in the batch)."""
+        return await self._rows(
+            "SELECT listed.code, code.id, code.batch_id, code.sequence_number, code.variant, code.status,"
+            f" code.master_code_id, box.master_code, {EXCLUDED} AS excluded"
+            " FROM unnest(CAST(:codes AS text[])) WITH ORDINALITY AS listed(code, place)"
+            " LEFT JOIN qr_codes AS code ON code.code = listed.code"
+            "  AND (CAST(:batch_id AS uuid) IS NULL OR code.batch_id = :batch_id)"
+            " LEFT JOIN qr_master_codes AS box ON box.id = code.master_code_id ORDER BY listed.place",
+            codes=codes,
+            batch_id=batch_id,
+        )
+
+    async def of_batch(
+        self, batch_id: UUID, *, status: str | None, after: int, limit: int, with_keys: bool
+    ) -> Sequence[Row[Any]]:
+        """The codes of a batch in serial order, from behind the sequence number `after`."""
+        sealed = "code.root_key_sealed" if with_keys else "NULL"
+        return await self._rows(
+            "SELECT code.code, code.sequence_number, code.variant, code.status, code.recalled_at, box.master_code,"
+            f" box.case_number, {sealed} AS root_key_sealed"
+            " FROM qr_codes AS code LEFT JOIN qr_master_codes AS box ON box.id = code.master_code_id"
+            " WHERE code.batch_id = :batch_id AND code.sequence_number > :after"
+            " AND (CAST(:status AS text) IS NULL OR code.status = :status)"
+            " ORDER BY code.sequence_number LIMIT :limit",
+            batch_id=batch_id,
+            status=status,
+            after=after,
+            limit=limit,
+        )
+
+    async def of_case(self, case_id: int, *, limit: int) -> Sequence[Row[Any]]:
+        return await self._rows(
+            "SELECT id, batch_id, code, sequence_number, variant, status FROM qr_codes WHERE master_code_id = :case_id"
+            " ORDER BY sequence_number LIMIT :limit",
+            case_id=case_id,
+            limit=limit,
+        )
+
+    async def mark_printed(self, batch_id: UUID, ids: Sequence[int] | None) -> list[int]:
+        """Sequence numbers of the codes that became printed; None means every code not printed yet."""
+        rows = await self._rows(
+            "UPDATE qr_codes SET status = 'printed', printed_at = clock_timestamp()"
+            " WHERE batch_id = :batch_id AND status = 'generated'"
+            " AND (CAST(:ids AS bigint[]) IS NULL OR id = ANY(CAST(:ids AS bigint[]))) RETURNING sequence_number",
+            batch_id=batch_id,
+            ids=ids,
+        )
+        return [row.sequence_number for row in rows]
+
+    async def mark_void(self, batch_id: UUID, ids: Sequence[int], reason: str) -> int:
+        """Out of their cases and void; how many. The count is short where one was redeemed meanwhile."""
+        await self.leave_cases(batch_id, ids)
+        return await self._run(
+            "UPDATE qr_codes SET status = 'void', voided_at = clock_timestamp(), void_reason = :reason,"
+            " master_code_id = NULL WHERE batch_id = :batch_id AND id = ANY(CAST(:ids AS bigint[]))"
+            " AND status <> 'redeemed' AND status <> 'void'",
+            batch_id=batch_id,
+            ids=ids,
+            reason=reason,
+        )
+
+    async def void_unpacked(self, batch_id: UUID, reason: str) -> Row[Any]:
+        """Voids whatever is neither packed nor with a customer: how many, and their numbers as ranges."""
+        return await self._row(
+            "WITH voided AS (UPDATE qr_codes SET status = 'void', voided_at = clock_timestamp(), void_reason = :reason"
+            " WHERE batch_id = :batch_id AND status IN ('generated', 'printed') RETURNING sequence_number), runs AS"
+            " (SELECT min(sequence_number) AS low, max(sequence_number) AS high FROM (SELECT sequence_number,"
+            "   sequence_number - row_number() OVER (ORDER BY sequence_number) AS run FROM voided) AS numbered"
+            "  GROUP BY run)"
+            " SELECT COALESCE(sum(high - low + 1), 0)::int AS voided, COALESCE(array_agg(low), '{}') AS lows,"
+            " COALESCE(array_agg(high), '{}') AS highs FROM runs",
+            batch_id=batch_id,
+            reason=reason,
+        )
+
+    async def unpack(self, batch_id: UUID, ids: Sequence[int]) -> int:
+        """Back to what they were before they were packed; how many."""
+        await self.leave_cases(batch_id, ids)
+        return await self._run(
+            "UPDATE qr_codes SET status = CASE WHEN printed_at IS NULL THEN 'generated' ELSE 'printed' END,"
+            " master_code_id = NULL, released_at = clock_timestamp()"
+            " WHERE batch_id = :batch_id AND id = ANY(CAST(:ids AS bigint[])) AND status = 'packed'",
+            batch_id=batch_id,
+            ids=ids,
+        )
+
+    async def leave_cases(self, batch_id: UUID, ids: Sequence[int]) -> None:
+        """Takes the codes off the count of their cases, which are open again when nothing is left in them."""
+        await self._run(
+            "UPDATE qr_master_codes AS box SET actual_units = box.actual_units - leaving.units,"
+            " status = CASE WHEN box.actual_units = leaving.units THEN 'open' ELSE 'packed' END,"
+            " completeness = CASE WHEN box.actual_units > leaving.units THEN completeness END,"
+            " packed_at = CASE WHEN box.actual_units > leaving.units THEN packed_at END,"
+            " packed_by = CASE WHEN box.actual_units > leaving.units THEN packed_by END,"
+            " station = CASE WHEN box.actual_units > leaving.units THEN station END,"
+            " first_code = staying.first_code, last_code = staying.last_code"
+            " FROM (SELECT master_code_id, count(*) AS units FROM qr_codes"
+            "  WHERE batch_id = :batch_id AND id = ANY(CAST(:ids AS bigint[])) AND master_code_id IS NOT NULL"
+            "  GROUP BY master_code_id) AS leaving"
+            " CROSS JOIN LATERAL (SELECT (array_agg(code ORDER BY sequence_number))[1] AS first_code,"
+            "   (array_agg(code ORDER BY sequence_number DESC))[1] AS last_code FROM qr_codes AS code"
+            "  WHERE code.master_code_id = leaving.master_code_id AND code.id <> ALL(CAST(:ids AS bigint[]))) AS staying"
+            " WHERE box.batch_id = :batch_id AND box.id = leaving.master_code_id",
+            batch_id=batch_id,
+            ids=ids,
+        )
+
+    async def exclude(
+        self, batch_id: UUID, sequences: Sequence[int], *, organisation_id: UUID, job_id: UUID | None
+    ) -> int:
+        """Keeps the codes out of the queue from now on; how many were not excluded in the same way before."""
+        return await self._run(
+            "INSERT INTO qr_excluded_codes (manufacturer_org_id, batch_id, sequence_number, job_id)"
+            " SELECT :organisation, :batch_id, number, CAST(:job_id AS uuid)"
+            " FROM unnest(CAST(:sequences AS int[])) AS number ON CONFLICT DO NOTHING",
+            organisation=organisation_id,
+            batch_id=batch_id,
+            sequences=sequences,
+            job_id=job_id,
+        )
+
+    async def readmit(self, batch_id: UUID, sequences: Sequence[int]) -> list[int]:
+        """Ends every exclusion of these codes; the sequence numbers that were excluded."""
+        rows = await self._rows(
+            "WITH ended AS (DELETE FROM qr_excluded_codes WHERE batch_id = :batch_id"
+            " AND sequence_number = ANY(CAST(:sequences AS int[])) RETURNING sequence_number)"
+            " SELECT DISTINCT sequence_number FROM ended ORDER BY sequence_number",
+            batch_id=batch_id,
+            sequences=sequences,
+        )
+        return [row.sequence_number for row in rows]

@@ -1,0 +1,29 @@
+"""A violated constraint, by its name, as a refusal in the words of the trade."""
+
+from sqlalchemy.exc import DBAPIError
+
+from qrtrack.domain.errors import Conflict, DomainError
+
+
+class CodeTaken(Conflict):
+    slug = "code-taken"
+    title = "A code exists already"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "One of these codes exists already: another request made it in the meantime. Send yours again."
+        )
+
+
+REFUSALS: dict[str, type[CodeTaken]] = {"uq_qr_codes_manufacturer_org_id_code": CodeTaken}
+
+
+def constraint_name(error: DBAPIError) -> str | None:
+    name = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None)
+    return name if isinstance(name, str) else None
+
+
+def domain_error(error: DBAPIError) -> DomainError | None:
+    """None for a constraint that no refusal is known for: that is a defect of the program."""
+    refusal = REFUSALS.get(constraint_name(error) or "")
+    return refusal() if refusal else None

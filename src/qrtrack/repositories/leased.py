@@ -1,0 +1,180 @@
+"""The one mechanism behind every queue: claim, beat, finish, fail, release, each fenced by the lease token.
+
+A kind of work keeps its own table and its own words for its states; a `Queue` says which.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import CursorResult, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from qrtrack.domain.claims import Claim, LeaseLost
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """How one kind of work maps on its table.
+
+    `narrowed_to` is the condition that picks the kind's rows where kinds share a table. `on_claim` are assignments
+    made with the claim. Delays before attempt 2, 3, … are `backoff_seconds`, the last one repeating, with jitter.
+    """
+
+    kind: str
+    table: str
+    max_attempts: int
+    backoff_seconds: Sequence[float]
+    narrowed_to: str = "true"
+    on_claim: str = ""
+    queued: str = "queued"
+    running: str = "running"
+    completed: str = "completed"
+    failed: str = "failed"
+
+    @property
+    def fence(self) -> str:
+        """True for the claimed row as long as the claim holds."""
+        return f"id = :id AND lease_token = :lease_token AND status = '{self.running}'"
+
+    @property
+    def live(self) -> str:
+        return f"{self.narrowed_to} AND job.status IN ('{self.queued}', '{self.running}')"
+
+    @property
+    def claimable(self) -> str:
+        """Due, or left behind by a worker that stopped beating: no rescuer is needed."""
+        return (
+            f"{self.live} AND (job.status = '{self.queued}' AND job.run_at <= now()"
+            f" OR job.status = '{self.running}' AND job.lease_expires_at < now())"
+        )
+
+
+# More candidates than slots, so that claimers who meet at the head of the queue do not go away empty.
+SPARE_CANDIDATES = 32
+
+CLAIM = """
+WITH RECURSIVE organisation AS (
+    (SELECT job.manufacturer_org_id FROM {table} AS job WHERE {live} ORDER BY job.manufacturer_org_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT job.manufacturer_org_id FROM {table} AS job
+            WHERE {live} AND job.manufacturer_org_id > organisation.manufacturer_org_id
+            ORDER BY job.manufacturer_org_id LIMIT 1)
+    FROM organisation WHERE organisation.manufacturer_org_id IS NOT NULL
+), candidate AS (
+    SELECT due.id, turns.served_at, organisation.manufacturer_org_id,
+           row_number() OVER (PARTITION BY organisation.manufacturer_org_id
+                              ORDER BY due.priority DESC, due.run_at, due.id) AS turn
+    FROM organisation
+    CROSS JOIN LATERAL (
+        SELECT job.id, job.priority, job.run_at FROM {table} AS job
+        WHERE job.manufacturer_org_id = organisation.manufacturer_org_id AND {claimable}
+        ORDER BY job.priority DESC, job.run_at, job.id LIMIT :candidates) AS due
+    LEFT JOIN queue_turns AS turns
+        ON turns.kind = :kind AND turns.manufacturer_org_id = organisation.manufacturer_org_id
+), taken AS (
+    SELECT job.id, job.attempts
+    FROM candidate JOIN {table} AS job ON job.id = candidate.id
+    WHERE {claimable}
+    ORDER BY candidate.turn, candidate.served_at NULLS FIRST, candidate.manufacturer_org_id
+    LIMIT :slots FOR UPDATE OF job SKIP LOCKED
+), claimed AS (
+    UPDATE {table} AS job
+    SET status = '{running}', lease_token = gen_random_uuid(),
+        lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds),
+        attempts = LEAST(job.attempts + 1, :max_attempts), started_at = COALESCE(started_at, now()),
+        updated_at = now(){on_claim}
+    FROM taken WHERE job.id = taken.id
+    RETURNING job.id, job.manufacturer_org_id, job.lease_token, job.attempts,
+              taken.attempts >= :max_attempts AS exhausted
+), served AS (
+    INSERT INTO queue_turns (kind, manufacturer_org_id, served_at)
+    SELECT :kind, manufacturer_org_id, clock_timestamp()
+    FROM (SELECT DISTINCT manufacturer_org_id FROM claimed) AS organisations ORDER BY manufacturer_org_id
+    ON CONFLICT (kind, manufacturer_org_id) DO UPDATE SET served_at = EXCLUDED.served_at
+)
+SELECT id, manufacturer_org_id, lease_token, attempts, exhausted FROM claimed
+"""
+
+
+class LeasedRepository:
+    """The queue of one kind, in one transaction. Every write after the claim carries the lease token: a worker that
+    comes back late gets LeaseLost and changes nothing.
+    """
+
+    def __init__(self, session: AsyncSession, queue: Queue) -> None:
+        self._session = session
+        self._queue = queue
+
+    async def claim(self, slots: int, *, lease_seconds: float) -> list[Claim]:
+        """Takes up to `slots` due rows: organisations take turns, then priority, then age. Counts the attempt."""
+        queue = self._queue
+        statement = CLAIM.format(
+            table=queue.table,
+            live=queue.live,
+            claimable=queue.claimable,
+            running=queue.running,
+            on_claim=f", {queue.on_claim}" if queue.on_claim else "",
+        )
+        rows = await self._session.execute(
+            text(statement),
+            {
+                "kind": queue.kind,
+                "slots": slots,
+                "candidates": slots + SPARE_CANDIDATES,
+                "lease_seconds": lease_seconds,
+                "max_attempts": queue.max_attempts,
+            },
+        )
+        return [
+            Claim(queue.kind, row.id, row.lease_token, row.manufacturer_org_id, row.attempts, row.exhausted)
+            for row in rows
+        ]
+
+    async def beat(self, claim: Claim, *, lease_seconds: float) -> None:
+        """Prolongs the lease, even one that has expired as long as nobody else has taken the row."""
+        await self.write(
+            claim,
+            "lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds)",
+            lease_seconds=lease_seconds,
+        )
+
+    async def finish(self, claim: Claim, assignments: str = "", **values: Any) -> None:
+        ended = f"{self._end(self._queue.completed)}, error_message = NULL"
+        await self.write(claim, f"{ended}, {assignments}" if assignments else ended, **values)
+
+    async def fail(self, claim: Claim, error: str, *, permanent: bool) -> bool:
+        """Back to the queue with a growing, jittered delay, or `failed` for good. True when it is for good."""
+        queue = self._queue
+        if permanent or claim.exhausted or claim.attempts >= queue.max_attempts:
+            await self.write(claim, f"{self._end(queue.failed)}, error_message = :error", error=error)
+            return True
+        delay = queue.backoff_seconds[min(claim.attempts, len(queue.backoff_seconds)) - 1]
+        await self.write(
+            claim,
+            f"{self._back}, run_at = clock_timestamp() + make_interval(secs => :delay * (0.75 + random() / 2)),"
+            " error_message = :error",
+            delay=delay,
+            error=error,
+        )
+        return False
+
+    async def release(self, claim: Claim) -> None:
+        """Back to the queue at once, the attempt given back: an interruption is not a failure."""
+        await self.write(claim, f"{self._back}, attempts = attempts - 1")
+
+    async def write(self, claim: Claim, assignments: str, **values: Any) -> None:
+        """One fenced update of the claimed row; LeaseLost when the token no longer holds it."""
+        statement = f"UPDATE {self._queue.table} SET updated_at = now(), {assignments} WHERE {self._queue.fence}"
+        result = await self._session.execute(text(statement), {"id": claim.id, "lease_token": claim.token, **values})
+        assert isinstance(result, CursorResult)
+        if result.rowcount == 0:
+            raise LeaseLost(claim)
+
+    @property
+    def _back(self) -> str:
+        return f"status = '{self._queue.queued}', lease_token = NULL, lease_expires_at = NULL"
+
+    @staticmethod
+    def _end(status: str) -> str:
+        return f"status = '{status}', lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp()"

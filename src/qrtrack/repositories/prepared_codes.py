@@ -1,0 +1,221 @@
+"""The queue of prepared codes of a batch, and packing a case from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from qrtrack.repositories.base import Repository
+
+# What packing has to know: the case, the run of its variant, and from where jobs under way may still fill the queue.
+CONTEXT = """
+SELECT box.id AS case_id, box.batch_id AS case_batch_id, box.master_code, box.case_number, box.variant,
+       box.expected_units, box.actual_units, box.status, box.completeness, box.first_code, box.last_code,
+       box.packed_at, box.packed_by, box.station,
+       run.first_sequence, run.last_sequence, run.queue_head,
+       (SELECT min(next_sequence) FROM qr_reverse_jobs AS job
+        WHERE job.batch_id = :batch_id AND job.status IN ('queued', 'running')) AS filling_from
+FROM qr_master_codes AS box
+LEFT JOIN qr_batch_variants AS run ON run.batch_id = box.batch_id AND run.variant IS NOT DISTINCT FROM box.variant
+WHERE box.master_code = :master_code
+"""
+
+# LIMIT is a literal: with a parameter the planner would expect a tenth of the table and join all of it.
+WINDOW = """
+SELECT queued.id AS prepared_id, code.id AS code_id, queued.sequence_number, queued.code,
+       code.status IN ('generated', 'printed') AND NOT EXISTS (
+           SELECT FROM qr_excluded_codes AS excluded
+           WHERE excluded.batch_id = :batch_id AND excluded.sequence_number = queued.sequence_number) AS packable
+FROM (SELECT id, sequence_number, code FROM qr_prepared_codes
+      WHERE batch_id = :batch_id AND status = 'prepared' AND sequence_number BETWEEN :first AND :last
+      ORDER BY sequence_number LIMIT {limit}) AS queued
+JOIN qr_codes AS code ON code.batch_id = :batch_id AND code.sequence_number = queued.sequence_number
+ORDER BY queued.sequence_number
+"""
+
+PACK = """
+WITH packed AS (
+    UPDATE qr_codes SET status = 'packed', master_code_id = :case_id
+    WHERE id = ANY(CAST(:code_ids AS bigint[])) AND status IN ('generated', 'printed') RETURNING 1
+), consumed AS (
+    UPDATE qr_prepared_codes SET status = 'consumed', consumed_at = clock_timestamp()
+    WHERE id = ANY(CAST(:prepared_ids AS bigint[])) AND status = 'prepared' RETURNING 1
+), invalidated AS (
+    UPDATE qr_prepared_codes SET status = 'invalid'
+    WHERE id = ANY(CAST(:stale_ids AS bigint[])) AND status = 'prepared'
+), filled AS (
+    UPDATE qr_master_codes SET status = 'packed', actual_units = :units, completeness = :completeness,
+        first_code = :first_code, last_code = :last_code, packed_at = clock_timestamp(), packed_by = :actor,
+        station = :station
+    WHERE id = :case_id AND status = 'open' RETURNING 1
+), moved AS (
+    UPDATE qr_batch_variants SET queue_head = :queue_head
+    WHERE batch_id = :batch_id AND first_sequence = :run_first AND queue_head < :queue_head
+), event AS (
+    INSERT INTO trace_events (manufacturer_org_id, action, actor, station, batch_id, master_code_id, sequences,
+                              unit_count, details)
+    SELECT :organisation, 'case.packed', :actor, :station, :batch_id, :case_id,
+           (SELECT range_agg(int4range(number, number, '[]')) FROM unnest(CAST(:sequences AS int[])) AS number),
+           :units, jsonb_build_object('master_code', CAST(:master_code AS text), 'case_number',
+               CAST(:case_number AS int), 'first_code', CAST(:first_code AS text), 'last_code',
+               CAST(:last_code AS text), 'completeness', CAST(:completeness AS text))
+)
+SELECT (SELECT count(*) FROM packed) AS packed, (SELECT count(*) FROM consumed) AS consumed,
+       (SELECT count(*) FROM filled) AS filled
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """One case to be packed; the ids are those of the run, in serial order."""
+
+    batch_id: UUID
+    organisation_id: UUID
+    case_id: int
+    master_code: str
+    case_number: int
+    code_ids: Sequence[int]
+    prepared_ids: Sequence[int]
+    sequences: Sequence[int]
+    stale_ids: Sequence[int]
+    first_code: str
+    last_code: str
+    completeness: str
+    run_first: int
+    queue_head: int
+    actor: str
+    station: str | None
+
+
+class PreparedCodeRepository(Repository):
+    async def context(self, batch_id: UUID, master_code: str) -> Row[Any] | None:
+        """The case and its place in the queue; None where the organisation has no such case."""
+        return await self._row_or_none(CONTEXT, batch_id=batch_id, master_code=master_code)
+
+    async def window(self, batch_id: UUID, first: int, last: int, *, limit: int) -> Sequence[Row[Any]]:
+        """The first `limit` prepared codes of the range, in serial order, and whether each may still be packed."""
+        return await self._rows(WINDOW.format(limit=int(limit)), batch_id=batch_id, first=first, last=last)
+
+    async def pack(self, packing: Packing) -> bool:
+        """Code, queue, case, queue head and trace event in one statement. False: a code was taken meanwhile by
+        something that needs no batch lock (a consumer's scan), so that the transaction must be given up.
+        """
+        done = await self._row(
+            PACK,
+            batch_id=packing.batch_id,
+            organisation=packing.organisation_id,
+            case_id=packing.case_id,
+            master_code=packing.master_code,
+            case_number=packing.case_number,
+            code_ids=packing.code_ids,
+            prepared_ids=packing.prepared_ids,
+            sequences=packing.sequences,
+            stale_ids=packing.stale_ids,
+            units=len(packing.code_ids),
+            first_code=packing.first_code,
+            last_code=packing.last_code,
+            completeness=packing.completeness,
+            run_first=packing.run_first,
+            queue_head=packing.queue_head,
+            actor=packing.actor,
+            station=packing.station,
+        )
+        units = len(packing.code_ids)
+        return bool(done.packed == units and done.consumed == units and done.filled == 1)
+
+    async def count(self, batch_id: UUID, first: int, last: int) -> int:
+        return int(
+            await self._scalar(
+                "SELECT count(*) FROM qr_prepared_codes WHERE batch_id = :batch_id AND status = 'prepared'"
+                " AND sequence_number BETWEEN :first AND :last",
+                batch_id=batch_id,
+                first=first,
+                last=last,
+            )
+        )
+
+    async def close(self, batch_id: UUID, sequences: Sequence[int], *, consumed: bool) -> int:
+        """Ends the codes' places in the queue: packed by hand (consumed), or no longer packable (invalid)."""
+        return await self._run(
+            "UPDATE qr_prepared_codes SET status = CASE WHEN :consumed THEN 'consumed' ELSE 'invalid' END,"
+            " consumed_at = CASE WHEN :consumed THEN clock_timestamp() END WHERE batch_id = :batch_id"
+            " AND status = 'prepared' AND sequence_number = ANY(CAST(:sequences AS int[]))",
+            batch_id=batch_id,
+            sequences=sequences,
+            consumed=consumed,
+        )
+
+    async def close_all(self, batch_id: UUID) -> int:
+        return await self._run(
+            "UPDATE qr_prepared_codes SET status = 'invalid' WHERE batch_id = :batch_id AND status = 'prepared'",
+            batch_id=batch_id,
+        )
+
+    async def of_job(self, job_id: UUID, *, status: str | None, after: int, limit: int) -> Sequence[Row[Any]]:
+        return await self._rows(
+            "SELECT id, code, sequence_number, status, created_at, consumed_at FROM qr_prepared_codes"
+            " WHERE job_id = :job_id AND id > :after AND (CAST(:status AS text) IS NULL OR status = :status)"
+            " ORDER BY id LIMIT :limit",
+            job_id=job_id,
+            status=status,
+            after=after,
+            limit=limit,
+        )
+
+    async def packed_between(
+        self, batch_id: UUID, first: int, last: int, *, station: str | None, limit: int
+    ) -> Sequence[Row[Any]]:
+        """Codes of the range in cases that another station packed (any case, when no station is named)."""
+        return await self._rows(
+            "SELECT code.code, code.sequence_number FROM qr_codes AS code"
+            " JOIN qr_master_codes AS box ON box.id = code.master_code_id"
+            " WHERE code.batch_id = :batch_id AND code.sequence_number BETWEEN :first AND :last"
+            " AND (CAST(:station AS text) IS NULL OR box.station IS DISTINCT FROM :station)"
+            " ORDER BY code.sequence_number LIMIT :limit",
+            batch_id=batch_id,
+            first=first,
+            last=last,
+            station=station,
+            limit=limit,
+        )
+
+    async def not_queued_between(self, batch_id: UUID, first: int, last: int, *, limit: int) -> Sequence[Row[Any]]:
+        """Codes of the range that are not in the queue: excluded, void, never prepared."""
+        return await self._rows(
+            "SELECT code.code, code.sequence_number FROM qr_codes AS code"
+            " WHERE code.batch_id = :batch_id AND code.sequence_number BETWEEN :first AND :last AND NOT EXISTS"
+            " (SELECT FROM qr_prepared_codes AS queued WHERE queued.batch_id = :batch_id"
+            "  AND queued.sequence_number = code.sequence_number AND queued.status = 'prepared')"
+            " ORDER BY code.sequence_number LIMIT :limit",
+            batch_id=batch_id,
+            first=first,
+            last=last,
+            limit=limit,
+        )
+
+    async def link(self, batch_id: UUID, case_id: int, ids: Sequence[int], *, actor: str, station: str | None) -> bool:
+        """Adds codes scanned one by one to a case, within its expected units. False: a code or the room was taken."""
+        added = await self._run(
+            "UPDATE qr_codes SET status = 'packed', master_code_id = :case_id WHERE batch_id = :batch_id"
+            " AND id = ANY(CAST(:ids AS bigint[])) AND status IN ('generated', 'printed')",
+            batch_id=batch_id,
+            case_id=case_id,
+            ids=ids,
+        )
+        filled = await self._run(
+            "UPDATE qr_master_codes AS box SET actual_units = inside.units, status = 'packed',"
+            " completeness = CASE WHEN box.completeness = 'inferred' THEN 'inferred' ELSE 'verified' END,"
+            " first_code = inside.first_code, last_code = inside.last_code,"
+            " packed_at = COALESCE(box.packed_at, clock_timestamp()), packed_by = COALESCE(box.packed_by, :actor),"
+            " station = COALESCE(box.station, :station)"
+            " FROM (SELECT count(*) AS units, (array_agg(code ORDER BY sequence_number))[1] AS first_code,"
+            "  (array_agg(code ORDER BY sequence_number DESC))[1] AS last_code"
+            "  FROM qr_codes WHERE master_code_id = :case_id) AS inside"
+            " WHERE box.id = :case_id AND inside.units <= box.expected_units",
+            case_id=case_id,
+            actor=actor,
+            station=station,
+        )
+        return added == len(ids) and filled == 1

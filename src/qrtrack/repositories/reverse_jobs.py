@@ -1,0 +1,201 @@
+"""Reverse jobs: submitting, counting, preparing chunk by chunk, cancelling."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, select
+
+from qrtrack.domain.errors import NotFound
+from qrtrack.models import ReverseJob
+from qrtrack.repositories.base import Repository
+
+# The codes of the job's range that can go into a case, beside whether they are excluded and already queued.
+AVAILABLE = """
+    SELECT code.sequence_number, excluded.sequence_number IS NOT NULL AS excluded,
+           queued.sequence_number IS NOT NULL AS queued
+    FROM qr_codes AS code
+    LEFT JOIN (SELECT DISTINCT sequence_number FROM qr_excluded_codes WHERE batch_id = :batch_id) AS excluded
+        USING (sequence_number)
+    LEFT JOIN (SELECT sequence_number FROM qr_prepared_codes
+               WHERE batch_id = :batch_id AND status = 'prepared') AS queued USING (sequence_number)
+    WHERE code.batch_id = :batch_id AND code.sequence_number BETWEEN :first AND :last
+      AND code.status IN ('generated', 'printed')
+"""
+
+PREPARE = """
+WITH available AS MATERIALIZED (
+    SELECT code.sequence_number, code.code, EXISTS (
+        SELECT FROM qr_excluded_codes AS excluded
+        WHERE excluded.batch_id = code.batch_id AND excluded.sequence_number = code.sequence_number) AS excluded
+    FROM qr_codes AS code
+    WHERE code.batch_id = :batch_id AND code.sequence_number BETWEEN :first AND :last
+      AND code.status IN ('generated', 'printed')
+      AND (code.released_at IS NULL OR code.released_at <= :counted_at)
+), inserted AS (
+    INSERT INTO qr_prepared_codes (job_id, batch_id, order_id, manufacturer_org_id, sequence_number, code)
+    SELECT :job_id, :batch_id, :order_id, :organisation, sequence_number, code
+    FROM available WHERE NOT excluded ORDER BY sequence_number
+    ON CONFLICT (order_id, batch_id, code) WHERE status = 'prepared' DO NOTHING
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM available) AS available,
+       (SELECT count(*) FROM available WHERE excluded) AS excluded,
+       (SELECT count(*) FROM inserted) AS prepared
+"""
+
+
+class ReverseJobRepository(Repository):
+    async def get(self, job_id: UUID) -> ReverseJob:
+        """Without its exclusion list, which may be long. Raises NotFound."""
+        job = await self._session.scalar(select(ReverseJob).where(ReverseJob.id == job_id))
+        if job is None:
+            raise NotFound(f"There is no reverse job {job_id} in your organisation.")
+        return job
+
+    async def lock(self, job_id: UUID) -> ReverseJob:
+        """The job as it is now, held until the end of the transaction. Raises NotFound."""
+        query = select(ReverseJob).where(ReverseJob.id == job_id).with_for_update()
+        job = await self._session.scalar(query.execution_options(populate_existing=True))
+        if job is None:
+            raise NotFound(f"There is no reverse job {job_id} in your organisation.")
+        return job
+
+    async def list(
+        self, *, batch_id: UUID | None, status: str | None, before: UUID | None, limit: int
+    ) -> Sequence[ReverseJob]:
+        """Newest first."""
+        query = select(ReverseJob).order_by(ReverseJob.id.desc()).limit(limit)
+        if batch_id is not None:
+            query = query.where(ReverseJob.batch_id == batch_id)
+        if status is not None:
+            query = query.where(ReverseJob.status == status)
+        if before is not None:
+            query = query.where(ReverseJob.id < before)
+        return (await self._session.scalars(query)).all()
+
+    async def add(self, job: ReverseJob) -> None:
+        self._session.add(job)
+        await self._session.flush()
+
+    async def queue_position(self, job: ReverseJob) -> int | None:
+        """1 is the organisation's next one; None unless it waits."""
+        if job.status != "queued":
+            return None
+        ahead = await self._scalar(
+            "SELECT count(*) FROM qr_reverse_jobs AS job WHERE status = 'queued'"
+            " AND manufacturer_org_id = :organisation"
+            " AND (priority > :priority OR priority = :priority AND (run_at, id) < (:run_at, :id))",
+            organisation=job.manufacturer_org_id,
+            priority=job.priority,
+            run_at=job.run_at,
+            id=job.id,
+        )
+        return int(ahead) + 1
+
+    async def lane(self, batch_id: UUID, variant: str | None) -> Row[Any] | None:
+        """First and last sequence number of the variant, or of the whole batch."""
+        return await self._row_or_none(
+            "SELECT min(first_sequence) AS first, max(last_sequence) AS last FROM qr_batch_variants"
+            " WHERE batch_id = :batch_id AND (CAST(:variant AS text) IS NULL OR variant = :variant)"
+            " HAVING count(*) > 0",
+            batch_id=batch_id,
+            variant=variant,
+        )
+
+    async def count(self, batch_id: UUID, first: int, last: int) -> Row[Any]:
+        """What stands before a job: available codes, those of them excluded, those already prepared."""
+        return await self._row(
+            "SELECT clock_timestamp() AS counted_at, count(*) AS total, count(*) FILTER (WHERE excluded) AS excluded,"
+            " count(*) FILTER (WHERE queued AND NOT excluded) AS duplicates"
+            f" FROM ({AVAILABLE}) AS available",
+            batch_id=batch_id,
+            first=first,
+            last=last,
+        )
+
+    async def queued_among(self, batch_id: UUID, sequences: Sequence[int]) -> int:
+        return int(
+            await self._scalar(
+                "SELECT count(*) FROM qr_prepared_codes WHERE batch_id = :batch_id AND status = 'prepared'"
+                " AND sequence_number = ANY(CAST(:sequences AS int[]))",
+                batch_id=batch_id,
+                sequences=sequences,
+            )
+        )
+
+    async def lower_queue_head(self, batch_id: UUID, first: int, last: int) -> None:
+        """From here on codes from `first` on may enter the queue again. Needs the batch lock."""
+        await self._run(
+            "UPDATE qr_batch_variants SET queue_head = GREATEST(first_sequence, :first) WHERE batch_id = :batch_id"
+            " AND last_sequence >= :first AND first_sequence <= :last AND queue_head > GREATEST(first_sequence, :first)",
+            batch_id=batch_id,
+            first=first,
+            last=last,
+        )
+
+    async def prepare(self, job: ReverseJob, first: int, last: int) -> Row[Any]:
+        """One chunk, one statement: queues the good codes in serial order, and counts what it met.
+
+        Codes that came out of a case after the job had counted are not of its total, and left to later jobs.
+        """
+        return await self._row(
+            PREPARE,
+            batch_id=job.batch_id,
+            job_id=job.id,
+            order_id=job.order_id,
+            organisation=job.manufacturer_org_id,
+            first=first,
+            last=last,
+            counted_at=job.counted_at,
+        )
+
+    async def end(self, job_id: UUID, status: str) -> None:
+        """Ends a job from outside: who works on it finds its lease gone, and writes nothing more."""
+        await self._run(
+            "UPDATE qr_reverse_jobs SET status = :status, lease_token = NULL, lease_expires_at = NULL,"
+            " finished_at = clock_timestamp(), updated_at = now() WHERE id = :job_id",
+            job_id=job_id,
+            status=status,
+        )
+
+    async def withdraw(self, job_id: UUID) -> int:
+        """Deletes what the job has put into the queue and no case has taken, and its exclusions; how many codes."""
+        await self._run("DELETE FROM qr_excluded_codes WHERE job_id = :job_id", job_id=job_id)
+        return await self._run(
+            "DELETE FROM qr_prepared_codes WHERE job_id = :job_id AND status = 'prepared'", job_id=job_id
+        )
+
+    async def requeue(self, job_id: UUID) -> None:
+        await self._run(
+            "UPDATE qr_reverse_jobs SET status = 'queued', attempts = 0, run_at = now(), error_message = NULL,"
+            " finished_at = NULL, updated_at = now() WHERE id = :job_id",
+            job_id=job_id,
+        )
+
+    async def live_of_batch(self, batch_id: UUID) -> Sequence[UUID]:
+        rows = await self._rows(
+            "SELECT id FROM qr_reverse_jobs WHERE batch_id = :batch_id AND status IN ('queued', 'running') ORDER BY id"
+            " FOR UPDATE",
+            batch_id=batch_id,
+        )
+        return [row.id for row in rows]
+
+    async def log(self, job_id: UUID, organisation_id: UUID, message: str, *, level: str = "info") -> None:
+        await self._run(
+            "INSERT INTO qr_reverse_job_logs (job_id, manufacturer_org_id, level, message)"
+            " VALUES (:job_id, :organisation, :level, :message)",
+            job_id=job_id,
+            organisation=organisation_id,
+            level=level,
+            message=message,
+        )
+
+    async def logs(self, job_id: UUID, *, after: int, limit: int) -> Sequence[Row[Any]]:
+        return await self._rows(
+            "SELECT id, level, message, created_at FROM qr_reverse_job_logs WHERE job_id = :job_id AND id > :after"
+            " ORDER BY id LIMIT :limit",
+            job_id=job_id,
+            after=after,
+            limit=limit,
+        )

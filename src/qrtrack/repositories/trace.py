@@ -1,0 +1,88 @@
+"""Trace events: appended in the transaction of the change they tell of."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from qrtrack.repositories.base import Repository
+
+SEQUENCES = (
+    "(SELECT range_agg(int4range(low, high, '[]'))"
+    " FROM unnest(CAST(:lows AS int[]), CAST(:highs AS int[])) AS run(low, high))"
+)
+
+
+class TraceRepository(Repository):
+    async def add(
+        self,
+        action: str,
+        *,
+        organisation_id: UUID,
+        actor: str,
+        batch_id: UUID | None = None,
+        case_id: int | None = None,
+        job_id: UUID | None = None,
+        station: str | None = None,
+        reason: str | None = None,
+        ranges: Sequence[tuple[int, int]] = (),
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """One action. `ranges` are closed runs of sequence numbers of the batch."""
+        await self._run(
+            "INSERT INTO trace_events (manufacturer_org_id, action, actor, station, reason, batch_id, master_code_id,"
+            " job_id, sequences, unit_count, details) VALUES (:organisation, :action, :actor, :station, :reason,"
+            f" CAST(:batch_id AS uuid), CAST(:case_id AS bigint), CAST(:job_id AS uuid), {SEQUENCES}, :units,"
+            " CAST(:details AS jsonb))",
+            organisation=organisation_id,
+            action=action,
+            actor=actor,
+            station=station,
+            reason=reason,
+            batch_id=batch_id,
+            case_id=case_id,
+            job_id=job_id,
+            lows=[low for low, _ in ranges],
+            highs=[high for _, high in ranges],
+            units=sum(high - low + 1 for low, high in ranges),
+            details=json.dumps(details or {}, default=str),
+        )
+
+    async def of_code(self, batch_id: UUID, sequence_number: int, *, limit: int) -> Sequence[Row[Any]]:
+        """The events that touched the code, oldest first."""
+        return await self._rows(
+            f"{SELECT_EVENT} WHERE batch_id = :batch_id AND sequences @> CAST(:sequence AS int) ORDER BY id LIMIT :limit",
+            batch_id=batch_id,
+            sequence=sequence_number,
+            limit=limit,
+        )
+
+    async def of_case(self, batch_id: UUID, case_id: int, *, limit: int) -> Sequence[Row[Any]]:
+        return await self._rows(
+            f"{SELECT_EVENT} WHERE batch_id = :batch_id AND master_code_id = :case_id ORDER BY id LIMIT :limit",
+            batch_id=batch_id,
+            case_id=case_id,
+            limit=limit,
+        )
+
+    async def packs(
+        self, *, station: str | None, actor: str | None, before: int | None, limit: int
+    ) -> Sequence[Row[Any]]:
+        """The latest cases packed, newest first."""
+        return await self._rows(
+            f"{SELECT_EVENT} WHERE action IN ('case.packed', 'case.linked')"
+            " AND (CAST(:station AS text) IS NULL OR station = :station)"
+            " AND (CAST(:actor AS text) IS NULL OR actor = :actor)"
+            " AND (CAST(:before AS bigint) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit",
+            station=station,
+            actor=actor,
+            before=before,
+            limit=limit,
+        )
+
+
+SELECT_EVENT = (
+    "SELECT id, occurred_at, action, actor, station, reason, batch_id, job_id, unit_count, details FROM trace_events"
+)

@@ -1,0 +1,88 @@
+"""The one composition root: everything a process is made of, opened once and closed in order."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx2
+from sqlalchemy import make_url
+
+from qrtrack import embedded, schema_revision
+from qrtrack.database import Database
+from qrtrack.domain.root_keys import Hasher, KeyRing, make_hasher
+from qrtrack.integrations.tokens import TokenVerifier
+from qrtrack.settings import Settings
+
+# bcrypt in the background gives way to requests and to the database on the same cores.
+HASHING_NICENESS = 19
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What use cases are given. `stopping` is set when the process has been asked to end: nobody starts to wait then."""
+
+    settings: Settings
+    database: Database
+    tokens: TokenVerifier
+    keys: KeyRing
+    hasher: Hasher
+    hash_threads: Executor
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    """Raises SchemaBehind, EmbeddedFailed, or DatabaseUnavailable, each with what to do."""
+    async with open_database(settings) as database, httpx2.AsyncClient(timeout=5, trust_env=False) as http:
+        await (schema_revision.migrate if settings.database_url is None else schema_revision.check_revision)(
+            database.engine
+        )
+        assert settings.secret_key is not None
+        threads = ThreadPoolExecutor(max(settings.hash_threads, 1), "hashing", _give_way)
+        try:
+            yield Runtime(
+                settings=settings,
+                database=database,
+                tokens=TokenVerifier(settings, http),
+                keys=KeyRing(settings.secret_key.get_secret_value()),
+                hasher=make_hasher(settings.bcrypt_cost),
+                hash_threads=threads,
+            )
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[Database]:
+    """The database of DATABASE_URL, or the program's own, which runs as long as somebody uses it."""
+    server = None if settings.database_url else await asyncio.to_thread(embedded.start, settings.qrtrack_data_dir)
+    try:
+        database = Database.connect(
+            asyncpg_url(settings.database_url) if server is None else await asyncio.to_thread(server.url),
+            pool_size=settings.database_pool_size,
+            behind_pooler=settings.database_pooler == "transaction",
+        )
+        try:
+            yield database
+        finally:
+            await database.close()
+    finally:
+        if server is not None:
+            await asyncio.to_thread(server.close)
+
+
+def asyncpg_url(url: str | None) -> str:
+    """The address as the driver wants it: its own scheme, and `ssl` for libpq's `sslmode`."""
+    assert url is not None
+    parsed = make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql+asyncpg")
+    if "sslmode" in parsed.query:
+        parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": parsed.query["sslmode"]})
+    return parsed.render_as_string(hide_password=False)
+
+
+def _give_way() -> None:
+    # On Linux a niceness belongs to the thread.
+    os.setpriority(os.PRIO_PROCESS, 0, HASHING_NICENESS)

@@ -1,0 +1,59 @@
+"""The revision of the database's schema: bringing it up to date, and refusing to run on another one."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from qrtrack.models import Table
+
+
+class SchemaBehind(RuntimeError):
+    """The database has another revision than the program."""
+
+
+def _config(connection: Connection | None = None) -> Config:
+    installed = Path(__file__).parent / "migrations"
+    config = Config()
+    config.set_main_option(
+        "script_location", str(installed if installed.is_dir() else Path(__file__).parents[2] / "migrations")
+    )
+    config.attributes["connection"] = connection
+    return config
+
+
+async def migrate(engine: AsyncEngine) -> str:
+    """Brings the database to the newest revision, in one transaction; which one that is. Safe to run twice at once."""
+    async with engine.begin() as connection:
+        await connection.run_sync(lambda plain: command.upgrade(_config(plain), "head"))
+        return str(await connection.run_sync(_current))
+
+
+async def check_revision(engine: AsyncEngine) -> None:
+    """Raises SchemaBehind with the command that helps."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    async with engine.connect() as connection:
+        current = await connection.run_sync(_current)
+    if current != head:
+        msg = f"The database is at revision {current or 'none'}, the program needs {head}. Run: qrtrack migrate"
+        raise SchemaBehind(msg)
+
+
+async def differences(engine: AsyncEngine) -> list[str]:
+    """Where the models and the migrated database differ: nowhere, or a migration is missing."""
+
+    def compare(connection: Connection) -> list[str]:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        return [str(difference) for difference in compare_metadata(context, Table.metadata)]
+
+    async with engine.connect() as connection:
+        return await connection.run_sync(compare)
+
+
+def _current(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()

@@ -1,0 +1,430 @@
+"""Batches: ordering codes, looking at them, retrying, closing, forgetting keys. Making the codes is in stages.py."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from qrtrack.database import Database
+from qrtrack.domain.batches import BatchClosed, BatchNotReady, NewBatch, SerialMode, Variant
+from qrtrack.domain.code_lists import as_ranges
+from qrtrack.domain.errors import InvalidInput, InvalidState
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.imports import ImportedCodes
+from qrtrack.domain.numbering import random_tail_length, serial, uniq_code
+from qrtrack.domain.progress import percentage
+from qrtrack.domain.root_keys import KeyRing, key_length
+from qrtrack.domain.states import BatchStatus
+from qrtrack.models import Batch
+from qrtrack.repositories import Repositories
+from qrtrack.repositories.queues import CREATING, HASHING
+
+CREATING_CHUNK = 10_000
+HASHING_CHUNK = 100
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedBatch:
+    batch_id: UUID
+    status: str
+    quantity: int
+    uniq_code: str
+    first_code: str | None
+    last_code: str | None
+
+
+async def create_batch(database: Database, *, caller: Caller, new: NewBatch) -> CreatedBatch:
+    """Reserves the numbers and queues the work: the codes exist seconds later."""
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        first_number, tail_length = await _take_numbers(repositories, caller.organisation_id, new)
+        batch = Batch(
+            id=uuid7(),
+            manufacturer_org_id=caller.organisation_id,
+            order_id=new.order_id,
+            uniq_code=uniq_code(),
+            product_name=new.product_name,
+            quantity=new.quantity,
+            keys_to_hash=new.quantity,
+            units_per_case=new.units_per_case,
+            serial_mode=new.serial_mode,
+            serial_prefix=new.serial_prefix,
+            first_number=first_number,
+            random_tail_length=tail_length,
+            key_length=key_length(new.quantity),
+            gtin=new.gtin,
+            lot=new.lot,
+            expires_on=new.expires_on,
+            status=BatchStatus.CREATING,
+            created_by=caller.user_id,
+        )
+        await repositories.batches.add(batch, [(part.variant, part.quantity) for part in new.variants])
+        await repositories.stages.add(
+            batch.id, caller.organisation_id, CREATING.kind, quantity=new.quantity, chunk=CREATING_CHUNK
+        )
+        await repositories.trace.add(
+            "batch.created",
+            organisation_id=caller.organisation_id,
+            actor=caller.user_id,
+            batch_id=batch.id,
+            ranges=[(1, new.quantity)],
+            details={"order_id": new.order_id},
+        )
+        await repositories.wake_workers(CREATING)
+        return repositories.answer(
+            CreatedBatch(
+                batch_id=batch.id,
+                status=batch.status,
+                quantity=batch.quantity,
+                uniq_code=batch.uniq_code,
+                first_code=None if first_number is None else serial(new.serial_prefix, first_number),
+                last_code=None if first_number is None else serial(new.serial_prefix, first_number + new.quantity - 1),
+            )
+        )
+
+
+async def _take_numbers(
+    repositories: Repositories, organisation_id: UUID, new: NewBatch
+) -> tuple[int | None, int | None]:
+    """The first serial number, or the length of the random tails."""
+    if new.serial_mode is SerialMode.RANDOM:
+        total = await repositories.batches.take_random(organisation_id, new.serial_prefix, new.quantity)
+        return None, random_tail_length(total)
+    return await repositories.batches.take_numbers(organisation_id, new.serial_prefix, new.quantity), None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchImport:
+    """What comes with a file of codes that were printed elsewhere."""
+
+    order_id: UUID
+    product_name: str
+    units_per_case: int
+    gtin: str | None
+    lot: str | None
+
+
+async def import_batch(
+    database: Database, *, caller: Caller, keys: KeyRing, new: BatchImport, imported: ImportedCodes
+) -> CreatedBatch:
+    """All codes of the file or none, in one transaction; a code that exists already is named."""
+    batch_id = uuid7()
+    digests, sealed = await asyncio.to_thread(_protect, keys, batch_id, imported.root_keys)
+    with_keys = sum(digest is not None for digest in digests)
+    organisation_id = caller.organisation_id
+    async with database.write(tenant=organisation_id) as repositories:
+        await repositories.batches.pass_numbers(organisation_id, imported.highest_numbers)
+        await _refuse_taken(repositories, imported)
+        batch = Batch(
+            id=batch_id,
+            manufacturer_org_id=organisation_id,
+            order_id=new.order_id,
+            uniq_code=uniq_code(),
+            product_name=new.product_name,
+            quantity=len(imported.codes),
+            keys_to_hash=with_keys,
+            units_per_case=new.units_per_case,
+            serial_mode=SerialMode.IMPORTED,
+            key_length=max((len(key) for key in imported.root_keys if key), default=0),
+            gtin=new.gtin,
+            lot=new.lot,
+            status=BatchStatus.CREATING,
+            created_by=caller.user_id,
+        )
+        await repositories.batches.add(batch, [(part.variant, part.quantity) for part in imported.variants])
+        for first in range(0, len(imported.codes), CREATING_CHUNK):
+            part = slice(first, first + CREATING_CHUNK)
+            await repositories.stages.insert_imported(
+                batch_id, organisation_id, first + 1, imported.codes[part], digests[part], sealed[part]
+            )
+        await repositories.batches.count_created(batch_id, len(imported.codes))
+        await repositories.batches.add_cases(batch_id)
+        await repositories.batches.count_hashed(batch_id, 0)
+        if with_keys:
+            await repositories.stages.add(
+                batch_id, organisation_id, HASHING.kind, quantity=len(imported.codes), chunk=HASHING_CHUNK
+            )
+            await repositories.wake_workers(HASHING)
+        await repositories.trace.add(
+            "batch.imported",
+            organisation_id=organisation_id,
+            actor=caller.user_id,
+            batch_id=batch_id,
+            ranges=[(1, len(imported.codes))],
+            details={"order_id": new.order_id},
+        )
+        return repositories.answer(
+            CreatedBatch(
+                batch_id=batch_id,
+                status=BatchStatus.HASHING if with_keys else BatchStatus.READY,
+                quantity=len(imported.codes),
+                uniq_code=batch.uniq_code,
+                first_code=imported.codes[0],
+                last_code=imported.codes[-1],
+            )
+        )
+
+
+def _protect(
+    keys: KeyRing, batch_id: UUID, root_keys: Sequence[str | None]
+) -> tuple[list[bytes | None], list[bytes | None]]:
+    digests = [None if key is None else keys.digest(batch_id, key) for key in root_keys]
+    sealed = [None if key is None else keys.seal(batch_id, number, key) for number, key in enumerate(root_keys, 1)]
+    return digests, sealed
+
+
+async def _refuse_taken(repositories: Repositories, imported: ImportedCodes) -> None:
+    taken = await repositories.stages.taken(imported.codes)
+    if taken:
+        raise InvalidInput(
+            "Some of these codes exist already or are reserved for a batch of this service. "
+            "Take them out of the file and send it again.",
+            errors=imported.errors_of(taken, "This code is taken."),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDetails:
+    """A batch with its counts. `progress` is over both stages, and 100 only at the end."""
+
+    batch: Batch
+    progress: int
+    eta_seconds: int | None
+    total_items: int
+    unique_root_keys: int
+    by_status: Mapping[str, int]
+    cases_total: int
+    cases_packed: int
+    variants: Sequence[Variant]
+
+
+async def describe_batch(database: Database, *, caller: Caller, batch_id: UUID) -> BatchDetails:
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        batch = await repositories.batches.get(batch_id)
+        counts = await repositories.batches.counts(batch_id)
+        rate = await repositories.batches.hashing_rate(batch_id)
+        runs = await repositories.batches.variant_runs(batch_id)
+    return BatchDetails(
+        batch=batch,
+        progress=batch_progress(batch),
+        eta_seconds=_eta_seconds(batch, rate),
+        total_items=counts.total_items,
+        unique_root_keys=counts.unique_root_keys,
+        by_status={
+            word: getattr(counts, word) for word in ("generated", "printed", "packed", "scanned", "redeemed", "void")
+        },
+        cases_total=counts.cases_total,
+        cases_packed=counts.cases_packed,
+        variants=[Variant(run.variant, run.last_sequence - run.first_sequence + 1) for run in runs if run.variant],
+    )
+
+
+def batch_progress(batch: Batch) -> int:
+    """Percent over both stages."""
+    return percentage(batch.items_created + batch.keys_hashed, batch.quantity + batch.keys_to_hash)
+
+
+def _eta_seconds(batch: Batch, rate: float | None) -> int | None:
+    """Until ready, at the rate of the last two minutes; None while nothing can be said."""
+    if batch.status == BatchStatus.READY:
+        return 0
+    if batch.status != BatchStatus.HASHING or not rate:
+        return None
+    return round((batch.keys_to_hash - batch.keys_hashed) / rate)
+
+
+async def list_batches(
+    database: Database, *, caller: Caller, order_id: UUID | None, status: str | None, before: UUID | None, limit: int
+) -> Sequence[Batch]:
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        return await repositories.batches.list(order_id=order_id, status=status, before=before, limit=limit)
+
+
+@dataclass(frozen=True, slots=True)
+class RetriedBatch:
+    batch_id: UUID
+    status: str
+
+
+async def retry_batch(database: Database, *, caller: Caller, batch_id: UUID) -> RetriedBatch:
+    """Goes on where the batch failed."""
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        batch = await repositories.batches.get(batch_id)
+        if not await repositories.batches.resume(batch_id):
+            raise InvalidState(f"Only a failed batch can be retried; this one is {batch.status}.", state=batch.status)
+        await repositories.stages.requeue(batch_id)
+        await repositories.trace.add(
+            "batch.retried", organisation_id=caller.organisation_id, actor=caller.user_id, batch_id=batch_id
+        )
+        await repositories.wake_workers(CREATING)
+        status = BatchStatus.HASHING if batch.codes_created_at else BatchStatus.CREATING
+        return repositories.answer(RetriedBatch(batch_id, status))
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedBatch:
+    batch_id: UUID
+    voided: int
+    cancelled_jobs: Sequence[UUID]
+
+
+async def close_batch(database: Database, *, caller: Caller, batch_id: UUID, reason: str) -> ClosedBatch:
+    """Voids what is neither packed nor with a customer, ends the batch's jobs and empties its queue, in one step."""
+    organisation_id = caller.organisation_id
+    async with database.write(tenant=organisation_id, batch_lock=batch_id) as repositories:
+        batch = await repositories.batches.get(batch_id)
+        if batch.codes_created_at is None:
+            raise BatchNotReady(batch.status)
+        if batch.closed_at is not None:
+            raise BatchClosed(batch.closed_at)
+        jobs = await repositories.reverse_jobs.live_of_batch(batch_id)
+        for job_id in jobs:
+            await repositories.reverse_jobs.end(job_id, "cancelled")
+            await repositories.reverse_jobs.log(
+                job_id, organisation_id, "Cancelled: the batch was closed.", level="warn"
+            )
+        await repositories.prepared_codes.close_all(batch_id)
+        voided = await repositories.codes.void_unpacked(batch_id, reason)
+        await repositories.batches.close(batch_id, reason)
+        await repositories.trace.add(
+            "batch.closed",
+            organisation_id=organisation_id,
+            actor=caller.user_id,
+            batch_id=batch_id,
+            reason=reason,
+            ranges=list(zip(voided.lows, voided.highs, strict=True)),
+        )
+        return repositories.answer(ClosedBatch(batch_id, voided.voided, jobs))
+
+
+@dataclass(frozen=True, slots=True)
+class ForgottenKeys:
+    batch_id: UUID
+    forgotten: int
+
+
+async def forget_keys(database: Database, *, caller: Caller, batch_id: UUID) -> ForgottenKeys:
+    """Wipes the keys that labels are printed from; checking them goes on by their hashes."""
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        batch = await repositories.batches.get(batch_id)
+        if batch.status != BatchStatus.READY:
+            raise InvalidState(
+                f"The root keys are still needed: the batch is {batch.status}. Try again when it is ready.",
+                state=batch.status,
+            )
+        forgotten = await repositories.batches.forget_keys(batch_id)
+        await repositories.trace.add(
+            "keys.forgotten",
+            organisation_id=caller.organisation_id,
+            actor=caller.user_id,
+            batch_id=batch_id,
+            details={"forgotten": forgotten},
+        )
+        return repositories.answer(ForgottenKeys(batch_id, forgotten))
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """Every code of the batch counted once. `differences` are sequence numbers that fit nowhere: always empty."""
+
+    batch_id: UUID
+    generated: int
+    void: int
+    in_case: int
+    scanned_without_case: int
+    prepared: int
+    excluded: int
+    remaining: int
+    differences: Sequence[int]
+
+
+async def reconcile_batch(database: Database, *, caller: Caller, batch_id: UUID) -> Reconciliation:
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        batch = await repositories.batches.get(batch_id)
+        if batch.codes_created_at is None:
+            raise BatchNotReady(batch.status)
+        found = await repositories.batches.reconcile(batch_id)
+    return Reconciliation(
+        batch_id=batch_id,
+        generated=batch.quantity,
+        void=found.void,
+        in_case=found.in_case,
+        scanned_without_case=found.scanned,
+        prepared=found.prepared,
+        excluded=found.excluded,
+        remaining=found.remaining,
+        differences=sorted([*found.unaccounted, *found.missing]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ListedCode:
+    """`root_key` is None unless it was asked for, and after the keys were forgotten."""
+
+    code: str
+    sequence_number: int
+    uniq_code: str
+    variant: str | None
+    status: str
+    master_code: str | None
+    case_number: int | None
+    root_key: str | None = None
+
+
+async def list_codes(
+    database: Database, *, caller: Caller, batch_id: UUID, status: str | None, after: int, limit: int
+) -> Sequence[ListedCode]:
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        batch = await repositories.batches.get(batch_id)
+        rows = await repositories.codes.of_batch(batch_id, status=status, after=after, limit=limit, with_keys=False)
+    return [_listed(batch, row) for row in rows]
+
+
+async def reveal_codes(
+    database: Database, *, caller: Caller, keys: KeyRing, batch_id: UUID, status: str | None, after: int, limit: int
+) -> Sequence[ListedCode]:
+    """The codes with their clear root keys; who looked at which is traced in the same transaction."""
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        batch = await repositories.batches.get(batch_id)
+        rows = await repositories.codes.of_batch(batch_id, status=status, after=after, limit=limit, with_keys=True)
+        if rows:
+            await repositories.trace.add(
+                "keys.revealed",
+                organisation_id=caller.organisation_id,
+                actor=caller.user_id,
+                batch_id=batch_id,
+                ranges=as_ranges(row.sequence_number for row in rows),
+            )
+    return [
+        _listed(
+            batch,
+            row,
+            None
+            if row.root_key_sealed is None
+            else keys.unseal(batch_id, row.sequence_number, bytes(row.root_key_sealed)),
+        )
+        for row in rows
+    ]
+
+
+def _listed(batch: Batch, row: Any, root_key: str | None = None) -> ListedCode:
+    return ListedCode(
+        code=row.code,
+        sequence_number=row.sequence_number,
+        uniq_code=batch.uniq_code,
+        variant=row.variant,
+        status=row.status,
+        master_code=row.master_code,
+        case_number=row.case_number,
+        root_key=root_key,
+    )
+
+
+async def list_cases(
+    database: Database, *, caller: Caller, batch_id: UUID, status: str | None, after: int, limit: int
+) -> Sequence[Any]:
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        await repositories.batches.get(batch_id)
+        return await repositories.cases.of_batch(batch_id, status=status, after=after, limit=limit)

@@ -1,0 +1,23 @@
+"""What every worker does with queued work of any kind: take it, keep it, give it back."""
+
+from qrtrack.database import Database
+from qrtrack.domain.claims import Claim
+from qrtrack.repositories.leased import Queue
+
+
+async def claim_work(database: Database, queue: Queue, slots: int, *, lease_seconds: float) -> list[Claim]:
+    async with database.write() as repositories:
+        return await repositories.leased(queue).claim(slots, lease_seconds=lease_seconds)
+
+
+async def keep_claim(database: Database, queue: Queue, claim: Claim, *, lease_seconds: float) -> None:
+    """Raises LeaseLost."""
+    async with database.write() as repositories:
+        await repositories.leased(queue).beat(claim, lease_seconds=lease_seconds)
+
+
+async def release_claim(database: Database, queue: Queue, claim: Claim) -> None:
+    """Raises LeaseLost."""
+    async with database.write() as repositories:
+        await repositories.leased(queue).release(claim)
+        await repositories.wake_workers(queue)

@@ -1,0 +1,138 @@
+"""Codes: printed, void, readmitted. Each is one step for a whole list, all or nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from qrtrack.database import Database
+from qrtrack.domain.batches import BatchNotReady
+from qrtrack.domain.code_lists import as_ranges
+from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.states import CodeStatus, sources
+from qrtrack.repositories import Repositories
+
+
+class UnknownCodes(InvalidInput):
+    slug = "unknown-codes"
+    title = "Codes that are not in the batch"
+
+    def __init__(self, codes: Sequence[str]) -> None:
+        super().__init__(
+            f"{len(codes)} of the codes are not in this batch. Nothing was changed: correct the list and send it again.",
+            errors=[FieldError("/codes", f"{code} is not in this batch.") for code in codes],
+            codes=list(codes),
+        )
+
+
+class IllegalTransition(InvalidState):
+    """A code is in a state from which the step does not lead. Member: `codes`, each with its state."""
+
+    slug = "illegal-transition"
+    title = "Not possible in this state"
+
+    def __init__(self, target: str, rows: Sequence[Any]) -> None:
+        super().__init__(
+            f"{len(rows)} of the codes cannot become {target}: {rows[0].code} is {rows[0].status}. Nothing was changed.",
+            codes=[{"code": row.code, "state": row.status} for row in rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedCodes:
+    batch_id: UUID
+    changed: int
+
+
+async def void_codes(
+    database: Database, *, caller: Caller, batch_id: UUID, codes: Sequence[str], reason: str
+) -> ChangedCodes:
+    """Damaged or withdrawn units: out of their case, out of the queue, void. Raises UnknownCodes, IllegalTransition."""
+    async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
+        rows = await _codes_of(repositories, batch_id, codes)
+        _refuse_illegal(rows, CodeStatus.VOID)
+        if await repositories.codes.mark_void(batch_id, [row.id for row in rows], reason) < len(rows):
+            raise InvalidState("One of the codes was redeemed just now. Nothing was changed: look at the list again.")
+        sequences = sorted(row.sequence_number for row in rows)
+        await repositories.prepared_codes.close(batch_id, sequences, consumed=False)
+        await repositories.trace.add(
+            "codes.voided",
+            organisation_id=caller.organisation_id,
+            actor=caller.user_id,
+            batch_id=batch_id,
+            reason=reason,
+            ranges=as_ranges(sequences),
+        )
+        return repositories.answer(ChangedCodes(batch_id, len(rows)))
+
+
+async def mark_printed(
+    database: Database, *, caller: Caller, batch_id: UUID, codes: Sequence[str] | None
+) -> ChangedCodes:
+    """None marks every code that is not printed yet. A code that is printed already stays so, and is not counted."""
+    async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
+        ids = None
+        if codes is None:
+            await _existing(repositories, batch_id)
+        else:
+            rows = await _codes_of(repositories, batch_id, codes)
+            _refuse_illegal([row for row in rows if row.status != CodeStatus.PRINTED], CodeStatus.PRINTED)
+            ids = [row.id for row in rows]
+        printed = await repositories.codes.mark_printed(batch_id, ids)
+        if printed:
+            await repositories.trace.add(
+                "codes.printed",
+                organisation_id=caller.organisation_id,
+                actor=caller.user_id,
+                batch_id=batch_id,
+                ranges=as_ranges(sorted(printed)),
+            )
+        return repositories.answer(ChangedCodes(batch_id, len(printed)))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadmittedCodes:
+    batch_id: UUID
+    readmitted: int
+    not_excluded: Sequence[str]
+
+
+async def readmit_codes(database: Database, *, caller: Caller, batch_id: UUID, codes: Sequence[str]) -> ReadmittedCodes:
+    """Ends the exclusion of units that are good after all; the next reverse job prepares them."""
+    async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
+        rows = await _codes_of(repositories, batch_id, codes)
+        readmitted = await repositories.codes.readmit(batch_id, [row.sequence_number for row in rows])
+        if readmitted:
+            await repositories.trace.add(
+                "codes.readmitted",
+                organisation_id=caller.organisation_id,
+                actor=caller.user_id,
+                batch_id=batch_id,
+                ranges=as_ranges(readmitted),
+            )
+        ended = set(readmitted)
+        others = [row.code for row in rows if row.sequence_number not in ended]
+        return repositories.answer(ReadmittedCodes(batch_id, len(readmitted), others))
+
+
+async def _existing(repositories: Repositories, batch_id: UUID) -> None:
+    batch = await repositories.batches.get(batch_id)
+    if batch.codes_created_at is None:
+        raise BatchNotReady(batch.status)
+
+
+async def _codes_of(repositories: Repositories, batch_id: UUID, codes: Sequence[str]) -> Sequence[Any]:
+    await _existing(repositories, batch_id)
+    rows = await repositories.codes.find(codes, batch_id=batch_id)
+    unknown = [row.code for row in rows if row.id is None]
+    if unknown:
+        raise UnknownCodes(unknown)
+    return rows
+
+
+def _refuse_illegal(rows: Sequence[Any], target: CodeStatus) -> None:
+    allowed = sources(target)
+    wrong = [row for row in rows if row.status not in allowed]
+    if wrong:
+        raise IllegalTransition(target, wrong)

@@ -1,0 +1,513 @@
+"""Linking: packing a case from the queue, unit by unit, and undoing it. One lock per batch decides who is next."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from qrtrack.database import Database
+from qrtrack.domain.code_lists import as_ranges
+from qrtrack.domain.errors import Conflict, FieldError, InvalidInput, InvalidState, NotFound
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.packing import (
+    CaseAlreadyPacked,
+    CaseOfOtherBatch,
+    CountDrift,
+    QueueRow,
+    Run,
+    ScannedUnit,
+    VariantMismatch,
+    choose_run,
+)
+from qrtrack.domain.states import AVAILABLE, CaseStatus, CodeStatus
+from qrtrack.repositories import Repositories
+from qrtrack.repositories.prepared_codes import Packing
+
+# Rows read beyond the case's units, so that a few that are no longer packable do not cost a second look.
+WINDOW_SPARE = 32
+# A consumer's scan can take a code between the look and the write; three in a row do not happen by chance.
+TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PackCase:
+    """One case to be packed from the queue. `first_code`, `last_code`: the units in the operator's hands."""
+
+    batch_id: UUID
+    order_id: UUID
+    master_code: str
+    target_units: int | None = None
+    allow_partial: bool = False
+    variant: str | None = None
+    first_code: str | None = None
+    last_code: str | None = None
+    missing_codes: Sequence[str] = ()
+    station: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CaseInfo:
+    master_code: str
+    case_number: int
+    expected_units: int
+    actual_units: int
+    completeness: str | None
+    first_code: str | None
+    last_code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PackedCase:
+    master_code_info: CaseInfo
+    linked_codes: Sequence[str]
+    linked_count: int
+    consumed_count: int
+    from_queue: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Scans:
+    """The check scans and missing units, found in the batch."""
+
+    first: ScannedUnit | None
+    last: ScannedUnit | None
+    missing: frozenset[int]
+
+
+class CodeTakenMeanwhile(Conflict):
+    slug = "code-taken-meanwhile"
+    title = "A unit was taken in the meantime"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A unit of this case was scanned by somebody else just now. Nothing was packed: pack it again."
+        )
+
+
+async def pack_case(database: Database, *, caller: Caller, order: PackCase) -> PackedCase:
+    """Takes the next units of the queue, one contiguous run in serial order, into the case: all or nothing.
+
+    Raises NotFound, OrderMismatch, BatchNotReady, BatchClosed, CaseOfOtherBatch, CaseAlreadyPacked, VariantMismatch,
+    FirstCodeNotPrepared, NotEnoughPrepared, CountDrift.
+    """
+    for _ in range(TRIES):
+        try:
+            async with database.write(tenant=caller.organisation_id, batch_lock=order.batch_id) as repositories:
+                await repositories.batches.get_packable(order.batch_id, order.order_id)
+                box = await _open_case(repositories, order)
+                target = _target(box, order.target_units)
+                scans = await _find_scans(repositories, order, box)
+                run = await _choose(repositories, order, box, target, scans)
+                await _exclude_missing(repositories, caller, order, scans.missing)
+                return repositories.answer(await _pack(repositories, caller, order, box, run))
+        except CodeTakenMeanwhile:
+            continue
+    raise CodeTakenMeanwhile
+
+
+async def _open_case(repositories: Repositories, order: PackCase) -> Any:
+    box = await repositories.prepared_codes.context(order.batch_id, order.master_code)
+    if box is None:
+        raise NotFound(f"There is no master case {order.master_code} in your organisation. Scan the case's own QR.")
+    if box.case_batch_id != order.batch_id:
+        raise CaseOfOtherBatch(master_code=order.master_code)
+    if box.status != CaseStatus.OPEN:
+        raise CaseAlreadyPacked(master_code=order.master_code, master_code_info=_info_members(box))
+    if order.variant is not None and order.variant != box.variant:
+        raise VariantMismatch(master_code=order.master_code, variant=str(box.variant))
+    return box
+
+
+def _info_members(box: Any) -> Mapping[str, Any]:
+    return {name: getattr(box, name) for name in CaseInfo.__slots__} | {
+        "packed_at": box.packed_at.isoformat(),
+        "packed_by": box.packed_by,
+        "station": box.station,
+    }
+
+
+def _target(box: Any, asked: int | None) -> int:
+    expected = int(box.expected_units)
+    if asked is not None and asked > expected:
+        raise InvalidInput(
+            f"The case holds {expected} units, not {asked}.",
+            errors=[FieldError("/target_units", f"At most {expected} for this case.")],
+        )
+    return asked or expected
+
+
+async def _find_scans(repositories: Repositories, order: PackCase, box: Any) -> _Scans:
+    """Raises InvalidInput for a code that is not in the batch, VariantMismatch for a unit of another variant."""
+    named = {"first_code": order.first_code, "last_code": order.last_code}
+    scanned = [code for code in named.values() if code is not None]
+    if not scanned and not order.missing_codes:
+        return _Scans(None, None, frozenset())
+    rows = await repositories.codes.find([*scanned, *order.missing_codes], batch_id=order.batch_id)
+    by_code = {row.code: row for row in rows}
+    errors = [
+        FieldError(f"/{field}", f"{code} is not in this batch.")
+        for field, code in named.items()
+        if code is not None and by_code[code].id is None
+    ] + [
+        FieldError(f"/missing_codes/{place}", f"{code} is not in this batch.")
+        for place, code in enumerate(order.missing_codes)
+        if by_code[code].id is None
+    ]
+    if errors:
+        raise InvalidInput("A scanned code is not in this batch. Check the box and scan again.", errors=errors)
+    if any(row.variant != box.variant for row in rows):
+        raise VariantMismatch(master_code=order.master_code, variant=str(box.variant))
+    _refuse_unavailable(by_code, order.missing_codes)
+    return _Scans(
+        first=None if order.first_code is None else _scanned(by_code[order.first_code]),
+        last=None if order.last_code is None else _scanned(by_code[order.last_code]),
+        missing=frozenset(by_code[code].sequence_number for code in order.missing_codes),
+    )
+
+
+def _refuse_unavailable(by_code: Mapping[str, Any], codes: Sequence[str]) -> None:
+    for code in codes:
+        row = by_code[code]
+        if row.status not in AVAILABLE:
+            raise InvalidState(f"{code} is {row.status} and cannot be missing from this box.", state=row.status)
+
+
+def _scanned(row: Any) -> ScannedUnit:
+    state = row.status if row.status not in AVAILABLE else "excluded" if row.excluded else "not prepared"
+    return ScannedUnit(row.sequence_number, row.code, state)
+
+
+async def _choose(repositories: Repositories, order: PackCase, box: Any, target: int, scans: _Scans) -> Run:
+    first = scans.first.sequence_number if scans.first else max(box.queue_head, box.first_sequence)
+    queue = await _read_queue(repositories, order.batch_id, first, box.last_sequence, target, scans)
+    not_queued: Sequence[str] = ()
+    if scans.last is not None and queue:
+        start = min(queue[0].sequence_number, scans.last.sequence_number)
+        rows = await repositories.prepared_codes.not_queued_between(
+            order.batch_id, start, scans.last.sequence_number, limit=1000
+        )
+        not_queued = [row.code for row in rows]
+    run = choose_run(
+        queue,
+        target=target,
+        allow_partial=order.allow_partial,
+        first=scans.first,
+        last=scans.last,
+        missing=scans.missing,
+        not_queued=not_queued,
+    )
+    if scans.first is not None or scans.last is not None:
+        await _refuse_crossing(repositories, order, run, scans)
+    return run
+
+
+async def _read_queue(
+    repositories: Repositories, batch_id: UUID, first: int, last: int, target: int, scans: _Scans
+) -> list[QueueRow]:
+    """Rows from `first` through the target-th packable one and the last scanned unit, or the queue's end."""
+    limit = target + len(scans.missing) + WINDOW_SPARE
+    while True:
+        rows = await repositories.prepared_codes.window(batch_id, first, last, limit=limit)
+        queue = [QueueRow(row.prepared_id, row.code_id, row.sequence_number, row.code, row.packable) for row in rows]
+        takable = sum(row.packable and row.sequence_number not in scans.missing for row in queue)
+        reached = scans.last is None or not queue or queue[-1].sequence_number >= scans.last.sequence_number
+        if len(queue) < limit or (takable >= target and (reached or limit >= 10 * target + WINDOW_SPARE)):
+            return queue
+        limit *= 2
+
+
+async def _refuse_crossing(repositories: Repositories, order: PackCase, run: Run, scans: _Scans) -> None:
+    """Check scans promise that the box holds what lies between them: a code that another station packed cannot."""
+    rows = await repositories.prepared_codes.packed_between(
+        order.batch_id,
+        run.rows[0].sequence_number,
+        run.rows[-1].sequence_number,
+        station=order.station,
+        limit=1000,
+    )
+    if rows:
+        crossed = [row.code for row in rows]
+        raise CountDrift(
+            f"Between {run.rows[0].code} and {run.rows[-1].code} there are units that another station packed, such as "
+            f"{crossed[0]}: your roll ends before them. Pack the smaller case with target_units and allow_partial.",
+            expected_code=run.rows[-1].code,
+            scanned_code=(scans.last or scans.first or run.rows[-1]).code,
+            drift=len(crossed),
+            codes=crossed,
+        )
+
+
+async def _exclude_missing(
+    repositories: Repositories, caller: Caller, order: PackCase, missing: frozenset[int]
+) -> None:
+    if not missing:
+        return
+    sequences = sorted(missing)
+    await repositories.codes.exclude(order.batch_id, sequences, organisation_id=caller.organisation_id, job_id=None)
+    await repositories.prepared_codes.close(order.batch_id, sequences, consumed=False)
+    await repositories.trace.add(
+        "codes.missing",
+        organisation_id=caller.organisation_id,
+        actor=caller.user_id,
+        batch_id=order.batch_id,
+        station=order.station,
+        reason=f"Found missing while packing {order.master_code}",
+        ranges=as_ranges(sequences),
+    )
+
+
+async def _pack(repositories: Repositories, caller: Caller, order: PackCase, box: Any, run: Run) -> PackedCase:
+    rows = run.rows
+    behind = rows[-1].sequence_number + 1
+    from_head = order.first_code is None or rows[0].sequence_number <= box.queue_head
+    packing = Packing(
+        batch_id=order.batch_id,
+        organisation_id=caller.organisation_id,
+        case_id=box.case_id,
+        master_code=box.master_code,
+        case_number=box.case_number,
+        code_ids=[row.code_id for row in rows],
+        prepared_ids=[row.prepared_id for row in rows],
+        sequences=[row.sequence_number for row in rows],
+        stale_ids=[row.prepared_id for row in run.stale],
+        first_code=rows[0].code,
+        last_code=rows[-1].code,
+        completeness=run.completeness,
+        run_first=box.first_sequence,
+        queue_head=min(behind, box.filling_from or behind) if from_head else box.queue_head,
+        actor=caller.user_id,
+        station=order.station,
+    )
+    if not await repositories.prepared_codes.pack(packing):
+        raise CodeTakenMeanwhile
+    return PackedCase(
+        master_code_info=CaseInfo(
+            master_code=box.master_code,
+            case_number=box.case_number,
+            expected_units=box.expected_units,
+            actual_units=len(rows),
+            completeness=run.completeness,
+            first_code=rows[0].code,
+            last_code=rows[-1].code,
+        ),
+        linked_codes=[row.code for row in rows],
+        linked_count=len(rows),
+        consumed_count=len(rows),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCodes:
+    """Units scanned one by one into a case (mode A)."""
+
+    batch_id: UUID
+    order_id: UUID
+    master_code: str
+    codes: Sequence[str]
+    accept_valid: bool = False
+    station: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CodeResult:
+    """`reason` is a stable word where the code was not accepted; `master_code` the case that it is in."""
+
+    code: str
+    accepted: bool
+    reason: str | None = None
+    detail: str | None = None
+    master_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedCodes:
+    master_code_info: CaseInfo
+    results: Sequence[CodeResult]
+    linked_codes: Sequence[str]
+    linked_count: int
+    consumed_count: int
+    from_queue: bool = False
+
+
+class CodesNotLinkable(Conflict):
+    """Nothing was linked, because some of the codes cannot be. Member: `results`, one for each code."""
+
+    slug = "codes-not-linkable"
+    title = "Some codes cannot be linked"
+
+    def __init__(self, results: Sequence[CodeResult]) -> None:
+        refused = [result for result in results if not result.accepted]
+        super().__init__(
+            f"{len(refused)} of {len(results)} codes cannot be linked, so none was. Take them out of the box and the "
+            "list, or send accept_valid to link the others.",
+            results=[
+                {name: getattr(result, name) for name in CodeResult.__slots__ if getattr(result, name) is not None}
+                for result in results
+            ],
+        )
+
+
+async def link_codes(database: Database, *, caller: Caller, order: LinkCodes) -> LinkedCodes:
+    """Adds the scanned units to the case, which may be packed already, up to its expected units.
+
+    All or nothing unless `accept_valid`. Raises NotFound, OrderMismatch, CaseOfOtherBatch, CodesNotLinkable.
+    """
+    async with database.write(tenant=caller.organisation_id, batch_lock=order.batch_id) as repositories:
+        await repositories.batches.get_packable(order.batch_id, order.order_id)
+        box = await repositories.cases.get(order.master_code)
+        if box.batch_id != order.batch_id:
+            raise CaseOfOtherBatch(master_code=order.master_code)
+        rows = await repositories.codes.find(order.codes)
+        results = _judge(rows, box, order.batch_id)
+        taken = [row for row, result in zip(rows, results, strict=True) if result.accepted]
+        if len(taken) < len(results) and (not order.accept_valid or not taken):
+            raise CodesNotLinkable(results)
+        if not await repositories.prepared_codes.link(
+            order.batch_id, box.id, [row.id for row in taken], actor=caller.user_id, station=order.station
+        ):
+            raise CodeTakenMeanwhile
+        sequences = sorted(row.sequence_number for row in taken)
+        consumed = await repositories.prepared_codes.close(order.batch_id, sequences, consumed=True)
+        filled = await repositories.cases.get(order.master_code)
+        await repositories.trace.add(
+            "case.linked",
+            organisation_id=caller.organisation_id,
+            actor=caller.user_id,
+            batch_id=order.batch_id,
+            case_id=box.id,
+            station=order.station,
+            ranges=as_ranges(sequences),
+            details={
+                "master_code": box.master_code,
+                "case_number": box.case_number,
+                "first_code": filled.first_code,
+                "last_code": filled.last_code,
+                "completeness": filled.completeness,
+            },
+        )
+        return repositories.answer(
+            LinkedCodes(
+                master_code_info=CaseInfo(**{name: getattr(filled, name) for name in CaseInfo.__slots__}),
+                results=results,
+                linked_codes=[row.code for row in taken],
+                linked_count=len(taken),
+                consumed_count=consumed,
+            )
+        )
+
+
+def _judge(rows: Sequence[Any], box: Any, batch_id: UUID) -> list[CodeResult]:
+    room = box.expected_units - box.actual_units
+    results = []
+    for row in rows:
+        refusal = _why_not(row, box, batch_id)
+        if refusal is None and room <= 0:
+            refusal = ("case-full", f"The case holds {box.expected_units} units already.")
+        if refusal is None:
+            room -= 1
+            results.append(CodeResult(row.code, accepted=True))
+        else:
+            inside = row.master_code if refusal[0] == "already-in-case" else None
+            results.append(CodeResult(row.code, False, refusal[0], refusal[1], inside))
+    return results
+
+
+def _why_not(row: Any, box: Any, batch_id: UUID) -> tuple[str, str] | None:
+    if row.id is None:
+        return "unknown-code", f"{row.code} is no code of your organisation."
+    if row.batch_id != batch_id:
+        return "other-batch", f"{row.code} belongs to another batch."
+    if row.master_code_id is not None:
+        return "already-in-case", f"{row.code} is in case {row.master_code}; unlink it there first."
+    if row.status not in AVAILABLE:
+        return f"code-{row.status}", f"{row.code} is {row.status}."
+    if row.variant != box.variant:
+        return "variant-mismatch", f"{row.code} is of variant {row.variant}, the case of {box.variant}."
+    if row.excluded:
+        return "excluded", f"{row.code} was listed as damaged or missing; readmit it first."
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class UnlinkedCodes:
+    unlinked_codes: Sequence[str]
+    unlinked_count: int
+
+
+class CodesNotPacked(InvalidState):
+    """Only packed codes can be unlinked. Member: `codes`, each with its state."""
+
+    slug = "codes-not-packed"
+    title = "Only packed codes can be unlinked"
+
+    def __init__(self, states: Mapping[str, str]) -> None:
+        code, state = next(iter(states.items()))
+        super().__init__(
+            f"{len(states)} of the codes are not packed, such as {code}, which is {state}. Nothing was unlinked.",
+            codes=[{"code": code, "state": state} for code, state in states.items()],
+        )
+
+
+async def unlink_codes(
+    database: Database,
+    *,
+    caller: Caller,
+    codes: Sequence[str] | None,
+    master_code: str | None,
+    reason: str,
+    station: str | None = None,
+) -> UnlinkedCodes:
+    """Takes codes (or a whole case's) out of their cases, back to what they were before. All or nothing.
+
+    Raises NotFound, CodesNotPacked.
+    """
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        await _lock_batches_of(repositories, codes, master_code)
+        rows = await _to_unlink(repositories, codes, master_code)
+        wrong = {row.code: row.status for row in rows if row.status != CodeStatus.PACKED}
+        if wrong:
+            raise CodesNotPacked(wrong)
+        for batch_id in sorted({row.batch_id for row in rows}):
+            of_batch = [row for row in rows if row.batch_id == batch_id]
+            if await repositories.codes.unpack(batch_id, [row.id for row in of_batch]) < len(of_batch):
+                raise CodeTakenMeanwhile
+            await repositories.trace.add(
+                "codes.unlinked",
+                organisation_id=caller.organisation_id,
+                actor=caller.user_id,
+                batch_id=batch_id,
+                case_id=_only({row.master_code_id for row in of_batch}),
+                station=station,
+                reason=reason,
+                ranges=as_ranges(sorted(row.sequence_number for row in of_batch)),
+                details={"master_codes": sorted({row.master_code for row in of_batch})},
+            )
+        return repositories.answer(UnlinkedCodes([row.code for row in rows], len(rows)))
+
+
+def _only(ids: set[int]) -> int | None:
+    return next(iter(ids)) if len(ids) == 1 else None
+
+
+async def _lock_batches_of(repositories: Repositories, codes: Sequence[str] | None, master_code: str | None) -> None:
+    """In the order of ids, so that two requests over the same batches cannot wait for each other."""
+    if master_code is not None:
+        batches = {(await repositories.cases.get(master_code)).batch_id}
+    else:
+        rows = await repositories.codes.find(codes or ())
+        unknown = [row.code for row in rows if row.id is None]
+        if unknown:
+            raise NotFound(f"There is no code {unknown[0]} in your organisation. Check the list.", codes=unknown)
+        batches = {row.batch_id for row in rows}
+    for batch_id in sorted(batches):
+        await repositories.lock_batch(batch_id)
+
+
+async def _to_unlink(repositories: Repositories, codes: Sequence[str] | None, master_code: str | None) -> Sequence[Any]:
+    if master_code is None:
+        return await repositories.codes.find(codes or ())
+    box = await repositories.cases.get(master_code)
+    inside = await repositories.codes.of_case(box.id, limit=box.expected_units)
+    if not inside:
+        raise InvalidState(f"Case {master_code} is empty: there is nothing to unlink.", state=box.status)
+    return await repositories.codes.find([row.code for row in inside])

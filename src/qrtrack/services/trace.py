@@ -1,0 +1,50 @@
+"""Looking back: where a code or a case has been, and what the stations packed last."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qrtrack.database import Database
+from qrtrack.domain.errors import NotFound
+from qrtrack.domain.identity import Caller
+from qrtrack.models import Batch
+
+EVENTS = 1000
+CODES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A code or a master case, with what it belongs to and what happened to it, oldest first."""
+
+    batch: Batch
+    code: Any | None
+    case: Any | None
+    codes: Sequence[Any]
+    events: Sequence[Any]
+
+
+async def trace_code(database: Database, *, caller: Caller, code: str) -> Trace:
+    """From a unit up to its case, batch and order; from a master code down to its units. Raises NotFound."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        unit = (await repositories.codes.find([code]))[0]
+        if unit.id is not None:
+            batch = await repositories.batches.get(unit.batch_id)
+            box = await repositories.cases.find(unit.master_code) if unit.master_code else None
+            events = await repositories.trace.of_code(unit.batch_id, unit.sequence_number, limit=EVENTS)
+            return Trace(batch, unit, box, (), events)
+        box = await repositories.cases.find(code)
+        if box is None:
+            raise NotFound(f"Neither a code nor a master case {code} is known in your organisation.")
+        batch = await repositories.batches.get(box.batch_id)
+        inside = await repositories.codes.of_case(box.id, limit=CODES)
+        events = await repositories.trace.of_case(box.batch_id, box.id, limit=EVENTS)
+        return Trace(batch, None, box, inside, events)
+
+
+async def list_packs(
+    database: Database, *, caller: Caller, station: str | None, user: str | None, before: int | None, limit: int
+) -> Sequence[Any]:
+    """The latest cases packed, newest first."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        return await repositories.trace.packs(station=station, actor=user, before=before, limit=limit)

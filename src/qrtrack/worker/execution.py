@@ -1,0 +1,162 @@
+"""Running one claimed piece of work: heartbeat beside it, and the right end whatever happens."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import structlog
+
+from qrtrack.database import DatabaseUnavailable
+from qrtrack.domain.claims import Claim, Interrupted, LeaseLost, PermanentFailure
+from qrtrack.domain.errors import Conflict, DomainError, Unavailable
+from qrtrack.domain.stopping import StopSignal
+from qrtrack.runtime import Runtime
+from qrtrack.services.claims import claim_work, keep_claim, release_claim
+from qrtrack.worker.handlers import Handler
+
+WORKER_LOST = "worker lost: every attempt ended with the process that made it"
+# A worker stops this part of a lease before it may run out, when it cannot reach the database.
+MARGIN = 0.1
+RETRY_SECONDS = 0.5
+
+log = structlog.get_logger()
+
+
+class End(StrEnum):
+    COMPLETED = "completed"
+    RELEASED = "queued"
+    RETRIED = "retried"
+    FAILED = "failed"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a claim ended, and the reason that was recorded where it failed."""
+
+    claim: Claim
+    end: End
+    error: str | None = None
+
+
+async def run_next(runtime: Runtime, handler: Handler, stop: StopSignal) -> Outcome | None:
+    """Claims the next piece of work of the kind and does it; None when nothing is due."""
+    if stop.is_set():
+        return None
+    claims = await claim_work(runtime.database, handler.queue, 1, lease_seconds=runtime.settings.lease_seconds)
+    return await execute(runtime, handler, claims[0], stop) if claims else None
+
+
+async def execute(runtime: Runtime, handler: Handler, claim: Claim, stop: StopSignal) -> Outcome:
+    """Does the claimed work to one of its ends. Cancelled from outside, it gives the work back and passes that on."""
+    with structlog.contextvars.bound_contextvars(kind=claim.kind, job_id=str(claim.id)):
+        if claim.exhausted:
+            return await _fail(runtime, handler, claim, WORKER_LOST, permanent=True)
+        body = asyncio.ensure_future(handler.run(runtime, claim, stop))
+        heart = asyncio.create_task(_beat(runtime, handler, claim, body))
+        try:
+            return await _end_of(runtime, handler, claim, body)
+        finally:
+            heart.cancel()
+            body.cancel()
+            await asyncio.gather(heart, body, return_exceptions=True)
+
+
+async def _end_of(runtime: Runtime, handler: Handler, claim: Claim, body: asyncio.Future[None]) -> Outcome:
+    try:
+        await asyncio.wait({body})
+    except asyncio.CancelledError:
+        body.cancel()
+        await asyncio.gather(body, return_exceptions=True)
+        await asyncio.shield(_release(runtime, handler, claim))
+        raise
+    if body.cancelled():
+        return _lost(claim)
+    error = body.exception()
+    if error is None:
+        return Outcome(claim, End.COMPLETED)
+    if isinstance(error, LeaseLost):
+        return _lost(claim)
+    if isinstance(error, Interrupted):
+        return await _release(runtime, handler, claim)
+    log.warning("work failed", attempt=claim.attempts, exc_info=error)
+    return await _fail(runtime, handler, claim, _reason(error), permanent=_is_permanent(error))
+
+
+def _is_permanent(error: BaseException) -> bool:
+    if isinstance(error, DomainError):
+        return not isinstance(error, Unavailable | Conflict)
+    return isinstance(error, PermanentFailure)
+
+
+def _reason(error: BaseException) -> str:
+    """What the plant reads: sentences meant for people, and no more than the kind of any other error."""
+    if isinstance(error, DomainError | PermanentFailure):
+        return str(error)
+    return f"internal error ({type(error).__name__}); the service's log has the details"
+
+
+def _lost(claim: Claim) -> Outcome:
+    log.info("the work is no longer held: it was cancelled, or somebody else has it")
+    return Outcome(claim, End.LOST)
+
+
+async def _release(runtime: Runtime, handler: Handler, claim: Claim) -> Outcome:
+    return await _settle(
+        runtime,
+        claim,
+        lambda: release_claim(runtime.database, handler.queue, claim),
+        lambda _: Outcome(claim, End.RELEASED),
+    )
+
+
+async def _fail(runtime: Runtime, handler: Handler, claim: Claim, error: str, *, permanent: bool) -> Outcome:
+    return await _settle(
+        runtime,
+        claim,
+        lambda: handler.fail(runtime, claim, error, permanent),
+        lambda for_good: Outcome(claim, End.FAILED if for_good else End.RETRIED, error),
+    )
+
+
+async def _settle(
+    runtime: Runtime,
+    claim: Claim,
+    write: Callable[[], Awaitable[bool | None]],
+    outcome: Callable[[bool | None], Outcome],
+) -> Outcome:
+    """Records an end, through a database that is away for a while; after a lease's time others will have noticed."""
+    give_up = time.monotonic() + runtime.settings.lease_seconds
+    while True:
+        try:
+            return outcome(await write())
+        except LeaseLost:
+            return _lost(claim)
+        except DatabaseUnavailable:
+            if time.monotonic() > give_up:
+                return _lost(claim)
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _beat(runtime: Runtime, handler: Handler, claim: Claim, body: asyncio.Future[None]) -> None:
+    """Prolongs the lease every third of it, and stops the work when the lease is lost or cannot be known to hold."""
+    lease = runtime.settings.lease_seconds
+    trusted_until = time.monotonic() + lease * (1 - MARGIN)
+    pause = lease / 3
+    while True:
+        await asyncio.sleep(pause)
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(max(trusted_until - began, 0.01)):
+                await keep_claim(runtime.database, handler.queue, claim, lease_seconds=lease)
+            trusted_until, pause = began + lease * (1 - MARGIN), lease / 3
+        except LeaseLost:
+            body.cancel()
+            return
+        except (DatabaseUnavailable, TimeoutError):
+            pause = min(RETRY_SECONDS, lease / 10)
+            if time.monotonic() + pause >= trusted_until:
+                body.cancel()
+                return

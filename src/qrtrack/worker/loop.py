@@ -1,0 +1,120 @@
+"""The standing worker: claims what is due for its free slots, wakes by hint or poll, stops in good order."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+
+from qrtrack.database import DatabaseUnavailable
+from qrtrack.domain.stopping import StopSignal
+from qrtrack.hints import listen
+from qrtrack.runtime import Runtime
+from qrtrack.services.claims import claim_work
+from qrtrack.settings import Settings
+from qrtrack.worker.execution import execute
+from qrtrack.worker.handlers import HANDLERS, Handler
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Lane:
+    """The slots of one kind, and the work that runs in them."""
+
+    handler: Handler
+    slots: int
+    running: dict[asyncio.Task[object], StopSignal] = field(default_factory=dict)
+
+    @property
+    def free(self) -> int:
+        return self.slots - len(self.running)
+
+
+def lanes_of(settings: Settings) -> list[Lane]:
+    slots = {
+        "creating": settings.creating_slots,
+        "hashing": settings.hash_threads,
+        "reverse_job": settings.reverse_job_slots,
+    }
+    return [Lane(handler, slots[handler.queue.kind]) for handler in HANDLERS]
+
+
+class Worker:
+    """One loop over all lanes. Work in a slot holds no transaction and no connection while it computes."""
+
+    def __init__(self, runtime: Runtime, lanes: Sequence[Lane] | None = None) -> None:
+        self._runtime = runtime
+        self._lanes = lanes_of(runtime.settings) if lanes is None else lanes
+        self._awake = asyncio.Event()
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Until stop(); survives whatever the database does."""
+        hints = None
+        if self._runtime.settings.database_pooler == "none":
+            hints = asyncio.create_task(listen(self._runtime.database.engine, self._awake.set))
+        try:
+            while not self._stopping:
+                self._awake.clear()
+                await self._fill()
+                await self._rest()
+        finally:
+            if hints is not None:
+                hints.cancel()
+                await asyncio.gather(hints, return_exceptions=True)
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(self._runtime.settings.poll_seconds):
+                await self._awake.wait()
+        except TimeoutError:
+            return
+
+    async def _fill(self) -> None:
+        for lane in self._lanes:
+            if self._stopping or not lane.free:
+                continue
+            try:
+                claims = await claim_work(
+                    self._runtime.database,
+                    lane.handler.queue,
+                    lane.free,
+                    lease_seconds=self._runtime.settings.lease_seconds,
+                )
+            except DatabaseUnavailable:
+                log.warning("the database cannot be reached: the worker waits for it")
+                return
+            except Exception:  # noqa: BLE001 - a defect in one kind's claim must not stop the others, nor the loop
+                log.exception("claiming failed", kind=lane.handler.queue.kind)
+                continue
+            for claim in claims:
+                stop = StopSignal()
+                task: asyncio.Task[object] = asyncio.create_task(execute(self._runtime, lane.handler, claim, stop))
+                lane.running[task] = stop
+                task.add_done_callback(partial(self._ended, lane))
+
+    def _ended(self, lane: Lane, task: asyncio.Task[object]) -> None:
+        del lane.running[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the end of some work could not be recorded", exc_info=error)
+        self._awake.set()
+
+    def stop_claiming(self) -> None:
+        """At once; work under way is asked to go back to the queue at its next step."""
+        self._stopping = True
+        for lane in self._lanes:
+            for stop in lane.running.values():
+                stop.set()
+        self._awake.set()
+
+    async def stop(self) -> None:
+        """Waits for work under way within the grace, then gives the rest back."""
+        self.stop_claiming()
+        tasks = [task for lane in self._lanes for task in lane.running]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self._runtime.settings.shutdown_grace_seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
