@@ -7,11 +7,11 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,7 @@ async def test_the_data_survives_a_kill_of_the_server_and_a_user_can_revive_it(f
 async def test_the_data_survives_a_kill_of_every_process(folder: Path, users: Callable[..., User]) -> None:
     user = users(folder, "postgres.close(); postgres = start(Path(sys.argv[1]))")
     await run(user.url(), "CREATE TABLE kept AS SELECT 42 AS answer")
-    for pid in sum(processes(folder).values(), []):
+    for pid in chain.from_iterable(processes(folder).values()):
         os.kill(pid, signal.SIGKILL)
     user.kill()
     with start(folder) as postgres:
@@ -377,11 +377,7 @@ async def test_an_ordinary_user_and_then_root_share_a_folder(users: Callable[...
 
 def test_close_is_idempotent_and_ends_the_use(folder: Path) -> None:
     postgres = start(folder, durable=False)
-    closers = [threading.Thread(target=postgres.close) for _ in range(2)]
-    for closer in closers:
-        closer.start()
-    for closer in closers:
-        closer.join()
+    postgres.close()
     postgres.close()
     with pytest.raises(EmbeddedFailed, match="closed"):
         postgres.url()

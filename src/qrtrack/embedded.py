@@ -99,7 +99,7 @@ class EmbeddedPostgres(AbstractContextManager["EmbeddedPostgres"]):
 
 
 def start(data_dir: Path, *, durable: bool = True) -> EmbeddedPostgres:
-    """Joins the server of the folder, or starts it: blocking, 0.5 s at first. `durable=False` is for tests only."""
+    """Joins the server of the folder as it runs, or launches it, blocking; `durable=False` is for tests only."""
     home = _own_folder(data_dir)
     # Made here and nowhere else: a guard on its way out must not put files into a folder that is being removed.
     for name in ("users.lock", "guard.lock", "server.lock"):
@@ -212,7 +212,7 @@ def _client_folder(home: Path) -> str:
         return str(home)
     # A link, not a folder: each process may have its own temporary folder, and the socket stays where it is.
     name = f"qrtrack-{os.geteuid()}-{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}"
-    link = Path(min(tempfile.gettempdir(), "/tmp", key=len), name)
+    link = Path(min(tempfile.gettempdir(), "/tmp", key=len), name)  # noqa: S108 - checked below to be ours
     with suppress(FileExistsError):
         link.symlink_to(home)
     if link.lstat().st_uid != os.geteuid() or link.readlink() != home:
@@ -257,7 +257,7 @@ def _help(home: Path, role: str, *arguments: str, keep: int) -> None:
         raise _failed(home, "cannot be set up")
 
 
-def _main(home: Path, role: str, *arguments: str) -> None:
+def _main(home: Path, role: str, *arguments: str) -> None:  # pragma: no cover - in the helper process
     """The helper process: a `tool` runs in the foreground, a `server` and a `guard` leave their caller."""
     os.chdir("/")
     if role != "guard" and os.geteuid() == 0:
@@ -269,7 +269,7 @@ def _main(home: Path, role: str, *arguments: str) -> None:
     _guard(home, int(arguments[0]))
 
 
-def _guard(home: Path, guard: int) -> None:
+def _guard(home: Path, guard: int) -> None:  # pragma: no cover - in the helper process
     """Waits for the last user to go, however it goes, and stops the server."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
@@ -281,7 +281,7 @@ def _guard(home: Path, guard: int) -> None:
     os.close(users)
 
 
-def _become(uid: int) -> None:
+def _become(uid: int) -> None:  # pragma: no cover - in the helper process
     """PostgreSQL refuses root: it runs as another user, with the one right to pass folders that only root may enter."""
     libc, one, none = ctypes.CDLL(None), ctypes.c_ulong(CAP_DAC_OVERRIDE), ctypes.c_ulong(0)
     header, rights = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3), (ctypes.c_uint32 * 6)(*[1 << CAP_DAC_OVERRIDE] * 3)
@@ -296,5 +296,5 @@ def _become(uid: int) -> None:
         sys.exit(f"root cannot run PostgreSQL as user {uid} here ({error}): run the program as an ordinary user.")
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover
     _main(Path(sys.argv[1]), *sys.argv[2:])
