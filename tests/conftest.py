@@ -1,0 +1,95 @@
+"""What tests stand on: a real PostgreSQL, migrated once, real commits, and every row deleted after each test."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from plant import Plant
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from qrtrack import embedded, schema_revision
+from qrtrack.database import Database
+from qrtrack.domain.identity import Caller, Role
+from qrtrack.models import Table
+from qrtrack.runtime import Runtime, asyncpg_url, open_runtime
+from qrtrack.settings import Settings
+
+SECRET = "d1f0a4b79c3e48f2b6a5908e7c1d2f3a-tests"
+
+
+@pytest.fixture(scope="session")
+def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An empty database of this test process: on the embedded server, or on the one of TEST_DATABASE_URL."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given is not None:
+        yield asyncpg_url(given)
+        return
+    folder: Path = tmp_path_factory.mktemp("postgresql")
+    with embedded.start(folder, durable=False) as server:
+        yield server.url()
+
+
+@pytest.fixture(scope="session")
+def migrated_url(database_url: str) -> str:
+    async def migrate() -> None:
+        engine = create_async_engine(database_url)
+        await schema_revision.migrate(engine)
+        await engine.dispose()
+
+    asyncio.run(migrate())
+    return database_url
+
+
+@pytest.fixture
+def settings(migrated_url: str, tmp_path: Path) -> Settings:
+    return Settings(
+        _env_file=None,
+        qrtrack_data_dir=tmp_path,
+        database_url=migrated_url,
+        jwt_secret=SECRET,
+        secret_key=SECRET,
+        cron_secret=SECRET,
+        bcrypt_cost=4,
+        hash_threads=2,
+        lease_seconds=30,
+        poll_seconds=0.05,
+    )
+
+
+@pytest.fixture
+async def runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    """A whole process without its server and its loop; the rows of the test are gone afterwards."""
+    async with open_runtime(settings) as runtime:
+        try:
+            yield runtime
+        finally:
+            await delete_rows(runtime.database)
+
+
+async def delete_rows(database: Database) -> None:
+    """Deleted, not rolled back: a test's commits are real. Trace events give way only with triggers switched off."""
+    async with database.engine.begin() as connection:
+        await connection.execute(text("SET LOCAL session_replication_role = replica"))
+        for table in reversed(Table.metadata.sorted_tables):
+            await connection.execute(text(f"DELETE FROM {table.name}"))
+
+
+@pytest.fixture
+def database(runtime: Runtime) -> Database:
+    return runtime.database
+
+
+@pytest.fixture
+def caller() -> Caller:
+    """An administrator of an organisation of their own."""
+    return Caller(str(uuid4()), uuid4(), frozenset({Role.ADMIN}))
+
+
+@pytest.fixture
+def plant(runtime: Runtime, caller: Caller) -> Plant:
+    """An organisation at work: short words for what most tests begin with."""
+    return Plant(runtime, caller)
