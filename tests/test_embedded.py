@@ -74,6 +74,14 @@ def users() -> Iterator[Callable[..., User]]:
         user.kill()
 
 
+@pytest.fixture(autouse=True)
+def no_link_left(tmp_path: Path) -> Iterator[None]:
+    yield
+    for link in Path("/tmp").glob("qrtrack-*"):
+        if link.is_symlink() and tmp_path in link.readlink().parents:
+            link.unlink()
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("prepared") / "postgresql"
@@ -303,13 +311,12 @@ async def test_any_path_will_do(folder: Path, name: str) -> None:
     (odd := folder / name).mkdir(parents=True)
     (folder / "postgresql").rename(odd / "postgresql")
     with start(odd, durable=False) as postgres:
-        engine = create_async_engine(url := postgres.url())
+        engine = create_async_engine(postgres.url())
         async with engine.connect() as connection:
             assert await connection.scalar(text("SELECT 1")) == 1
         await engine.dispose()
     assert_gone(odd)
     (odd / "postgresql").rename(folder / "postgresql")
-    Path(url.split("host=")[1].split("&")[0]).unlink()
 
 
 def test_a_first_start_in_a_path_with_quotes_changes_no_mode_of_an_existing_folder(tmp_path: Path) -> None:
@@ -320,9 +327,8 @@ def test_a_first_start_in_a_path_with_quotes_changes_no_mode_of_an_existing_fold
     folder.chmod(0o751)
     before = modes(folder)
     with start(folder, durable=False) as postgres:
-        link = Path(postgres.url().split("host=")[1].split("&")[0])
+        postgres.url()
     assert modes(folder) == before
-    link.unlink()
 
 
 def test_a_link_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
