@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from qrtrack import schema_revision
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.repositories import Repositories
@@ -99,10 +100,10 @@ class Database:
             raise DatabaseUnavailable from error
 
     async def ready(self) -> dict[str, Any]:
-        """Raises DatabaseUnavailable."""
+        """Raises DatabaseUnavailable or SchemaBehind."""
         async with self._transaction() as session:
-            await session.execute(text("SELECT 1"))
-        return {"database": "ok"}
+            await schema_revision.check_revision(await session.connection())
+        return {"database": "ok", "schema": "ok"}
 
     async def close(self) -> None:
         await self.engine.dispose()

@@ -32,7 +32,7 @@ async def listen(engine: AsyncEngine, on_hint: Callable[[], None]) -> None:
             try:
                 await connection.add_listener(WAKE_UP_CHANNEL, lambda *_: on_hint())
                 on_hint()
-                while await connection.fetchval("SELECT count(*) FROM pg_listening_channels()", timeout=5):
+                while await connection.fetchval("SELECT count(*) FROM pg_listening_channels()", timeout=5):  # noqa: ASYNC110
                     await asyncio.sleep(CHECK_SECONDS)
             finally:
                 connection.terminate()

@@ -22,7 +22,7 @@ HASHING_NICENESS = 19
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What use cases are given. `stopping` is set when the process has been asked to end: nobody starts to wait then."""
+    """What use cases are given. `stopping`: the process has been asked to end, and nobody begins to wait any more."""
 
     settings: Settings
     database: Database
@@ -37,9 +37,9 @@ class Runtime:
 async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     """Raises SchemaBehind, EmbeddedFailed, or DatabaseUnavailable, each with what to do."""
     async with open_database(settings) as database, httpx2.AsyncClient(timeout=5, trust_env=False) as http:
-        await (schema_revision.migrate if settings.database_url is None else schema_revision.check_revision)(
-            database.engine
-        )
+        if settings.database_url is None:
+            await schema_revision.migrate(database.engine)
+        await database.ready()
         assert settings.secret_key is not None
         threads = ThreadPoolExecutor(max(settings.hash_threads, 1), "hashing", _give_way)
         try:

@@ -1,5 +1,6 @@
 """The revision of the database's schema: bringing it up to date, and refusing to run on another one."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from alembic import command
@@ -8,13 +9,17 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from qrtrack.domain.errors import Unavailable
 from qrtrack.models import Table
 
 
-class SchemaBehind(RuntimeError):
+class SchemaBehind(Unavailable):
     """The database has another revision than the program."""
+
+    slug = "schema-behind"
+    title = "The database's schema does not fit the program"
 
 
 def _config(connection: Connection | None = None) -> Config:
@@ -34,14 +39,18 @@ async def migrate(engine: AsyncEngine) -> str:
         return str(await connection.run_sync(_current))
 
 
-async def check_revision(engine: AsyncEngine) -> None:
+async def check_revision(connection: AsyncConnection) -> None:
     """Raises SchemaBehind with the command that helps."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    async with engine.connect() as connection:
-        current = await connection.run_sync(_current)
+    head, current = _newest(), await connection.run_sync(_current)
     if current != head:
-        msg = f"The database is at revision {current or 'none'}, the program needs {head}. Run: qrtrack migrate"
-        raise SchemaBehind(msg)
+        raise SchemaBehind(
+            f"The database is at revision {current or 'none'}, the program needs {head}. Run: qrtrack migrate"
+        )
+
+
+@lru_cache
+def _newest() -> str | None:
+    return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 async def differences(engine: AsyncEngine) -> list[str]:

@@ -1,0 +1,137 @@
+"""The commands, each a few lines around a service."""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+from uuid import UUID, uuid4
+
+import typer
+
+from qrtrack import demo as demonstration
+from qrtrack import embedded, schema_revision, serving
+from qrtrack.database import Database, DatabaseUnavailable
+from qrtrack.domain.identity import Role
+from qrtrack.integrations.tokens import sign_token
+from qrtrack.logs import set_up_logs
+from qrtrack.runtime import open_database
+from qrtrack.settings import Settings, SettingsError, load_settings
+
+app = typer.Typer(help="The service a packing line runs on.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+# What a person at the terminal can mend: they get the sentence, without a traceback.
+MENDABLE = (SettingsError, schema_revision.SchemaBehind, embedded.EmbeddedFailed, DatabaseUnavailable, OSError)
+
+
+def _start() -> Settings:
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        _give_up(error)
+    set_up_logs(environment=settings.qrtrack_env, level=settings.log_level)
+    return settings
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return asyncio.run(work)
+    except MENDABLE as error:
+        _give_up(error)
+
+
+def _give_up(error: BaseException) -> NoReturn:
+    typer.echo(f"qrtrack: {error}", err=True)
+    raise typer.Exit(1) from error
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    no_worker: Annotated[bool, typer.Option("--no-worker", help="API only.")] = False,
+) -> None:
+    """API and in-process worker loop."""
+    settings = _start()
+    _run(serving.serve(settings, host=host, port=port, with_worker=not no_worker))
+
+
+@app.command()
+def worker() -> None:
+    """The worker loop alone: start as many as wanted, on as many machines."""
+    settings = _start()
+    _run(serving.work(settings))
+
+
+@app.command()
+def migrate(
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; fail where models and migrations differ.")
+    ] = False,
+) -> None:
+    """Bring the database to the newest schema."""
+    if check:
+        _run(_check_migrations())
+        return
+    settings = _start()
+    typer.echo(f"The database is at revision {_run(_migrate(settings))}.")
+
+
+async def _migrate(settings: Settings) -> str:
+    async with open_database(settings) as database:
+        return await schema_revision.migrate(database.engine)
+
+
+async def _check_migrations() -> None:
+    """On a database of its own, made by the migrations alone."""
+    with tempfile.TemporaryDirectory(prefix="qrtrack-") as folder:
+        server = await asyncio.to_thread(embedded.start, Path(folder), durable=False)
+        database = Database.connect(await asyncio.to_thread(server.url), pool_size=2)
+        try:
+            revision = await schema_revision.migrate(database.engine)
+            found = await schema_revision.differences(database.engine)
+        finally:
+            await database.close()
+            await asyncio.to_thread(server.close)
+    for difference in found:
+        typer.echo(difference, err=True)
+    if found:
+        typer.echo("Models and migrations differ: write a migration.", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"Models and migrations agree at revision {revision}.")
+
+
+@app.command()
+def token(
+    org: Annotated[UUID, typer.Option(help="The organisation to act for.")],
+    user: Annotated[UUID | None, typer.Option(help="The user; a new one if left out.")] = None,
+    role: Annotated[list[Role] | None, typer.Option(help="May be given several times; operator if left out.")] = None,
+    hours: Annotated[float, typer.Option(min=0.01, max=24 * 366, help="How long it is good for.")] = 12,
+) -> None:
+    """Print a token, signed with JWT_SECRET."""
+    settings = _start()
+    if settings.jwt_secret is None:
+        _give_up(SettingsError("JWT_SECRET is not set: tokens come from the identity system of JWT_JWKS_URL."))
+    typer.echo(
+        sign_token(
+            settings.jwt_secret.get_secret_value(),
+            organisation_id=org,
+            user_id=str(user or uuid4()),
+            roles=role or [Role.OPERATOR],
+            hours=hours,
+            audience=settings.jwt_audience,
+            issuer=settings.jwt_issuer,
+        )
+    )
+
+
+@app.command()
+def demo() -> None:
+    """The main job on real input, on the embedded PostgreSQL, with its own checks."""
+    settings = _start()
+    sys.exit(_run(demonstration.run(settings)))
+
+
+if __name__ == "__main__":
+    app()

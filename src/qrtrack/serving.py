@@ -1,0 +1,95 @@
+"""A process that serves, works or does both, from its first line to an orderly end."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import structlog
+import uvicorn
+
+from qrtrack.main import create_app
+from qrtrack.runtime import Runtime, open_runtime
+from qrtrack.settings import Settings
+from qrtrack.worker.loop import Worker
+
+log = structlog.get_logger()
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which leaves the signals to us: it would end the process before work under way is given back."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: Settings, *, host: str, port: int, with_worker: bool) -> None:
+    """API and, unless told otherwise, the worker loop, until SIGTERM or SIGINT; a second signal cuts requests off."""
+    async with open_runtime(settings) as runtime:
+        worker = Worker(runtime) if with_worker else None
+        server = server_of(runtime, host=host, port=port)
+
+        def stop() -> None:
+            server.force_exit = server.should_exit
+            server.should_exit = True
+            runtime.stopping.set()
+            if worker is not None:
+                worker.stop_claiming()
+
+        with _on_signals(stop):
+            async with running(worker):
+                log.info("serving", address=f"http://{host}:{port}", api=f"http://{host}:{port}/docs")
+                await server.serve()
+
+
+async def work(settings: Settings) -> None:
+    """The worker loop alone, until SIGTERM or SIGINT."""
+    async with open_runtime(settings) as runtime:
+        worker = Worker(runtime)
+        with _on_signals(worker.stop_claiming):
+            log.info("working")
+            await worker.run()
+            await worker.stop()
+    log.info("stopped")
+
+
+def server_of(runtime: Runtime, *, host: str, port: int) -> Server:
+    @asynccontextmanager
+    async def opened(_settings: Settings) -> AsyncIterator[Runtime]:
+        yield runtime
+
+    config = uvicorn.Config(
+        create_app(runtime.settings, opened),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(runtime.settings.shutdown_grace_seconds)),
+    )
+    return Server(config)
+
+
+@asynccontextmanager
+async def running(worker: Worker | None) -> AsyncIterator[None]:
+    """The worker loop beside what is done inside; on leaving, its work is finished or given back."""
+    task = None if worker is None else asyncio.create_task(worker.run())
+    try:
+        yield
+    finally:
+        if worker is not None and task is not None:
+            await worker.stop()
+            await task
+
+
+@contextmanager
+def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
