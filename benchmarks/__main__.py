@@ -1,0 +1,34 @@
+"""Runs the benchmarks named on the command line, or all; exits 1 if a bar is missed."""
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import structlog
+
+from benchmarks import reverse_job
+from benchmarks.report import Report
+
+BENCHMARKS: Final[dict[str, Callable[..., Coroutine[Any, Any, Report]]]] = {
+    "reverse_job": reverse_job.run,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; default: all")
+    parser.add_argument("--full", action="store_true", help="more rounds, and the sizes of the bars where they differ")
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"there is no benchmark {', '.join(unknown)}")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    reports = [asyncio.run(BENCHMARKS[name](full=options.full)) for name in options.names or BENCHMARKS]
+    return 0 if all(report.passed for report in reports) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
