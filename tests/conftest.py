@@ -23,14 +23,24 @@ SECRET = "d1f0a4b79c3e48f2b6a5908e7c1d2f3a-tests"
 
 @pytest.fixture(scope="session")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An empty database of this test process: on the embedded server, or on the one of TEST_DATABASE_URL."""
+    """An empty database of this test process: on the embedded server, or beside the one of TEST_DATABASE_URL."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given is not None:
-        yield asyncpg_url(given)
+        yield asyncio.run(_empty_database(asyncpg_url(given)))
         return
     folder: Path = tmp_path_factory.mktemp("postgresql")
     with embedded.start(folder, durable=False) as server:
         yield server.url()
+
+
+async def _empty_database(url: str) -> str:
+    name = f"qrtrack_tests_{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+    engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        await connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        await connection.execute(text(f"CREATE DATABASE {name}"))
+    await engine.dispose()
+    return engine.url.set(database=name).render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="session")

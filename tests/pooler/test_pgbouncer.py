@@ -1,0 +1,144 @@
+"""The main paths through a real PgBouncer in transaction mode: no session outlives a transaction there."""
+
+import asyncio
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import SECRET, delete_rows
+from plant import MadeBatch, Plant
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from qrtrack import embedded, schema_revision
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.packing import NotEnoughPrepared
+from qrtrack.runtime import Runtime, open_runtime
+from qrtrack.serving import running
+from qrtrack.services.batches import reconcile_batch
+from qrtrack.services.reverse_jobs import view_reverse_job
+from qrtrack.settings import Settings
+from qrtrack.worker.loop import Worker
+
+PGBOUNCER = shutil.which("pgbouncer")
+SERVERS = 4
+
+pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="needs the system package pgbouncer")
+
+
+@pytest.fixture(scope="module")
+def pooled_url() -> Iterator[str]:
+    """A migrated database behind PgBouncer, which has few server connections, so that clients share each."""
+    folder = Path(tempfile.mkdtemp(prefix="qrtrack-pooler-"))
+    try:
+        folder.chmod(0o755)
+        home = folder / "postgresql"
+        home.mkdir(mode=0o700)
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        if os.geteuid() == 0:
+            user = "nobody"
+            os.chown(home, pwd.getpwnam(user).pw_uid, -1)
+        with embedded.start(folder, durable=False) as server:
+            asyncio.run(_migrate(server.url()))
+            with _pgbouncer(folder, home, user) as port:
+                yield f"postgresql+asyncpg://postgres@127.0.0.1:{port}/qrtrack"
+    finally:
+        shutil.rmtree(folder)
+
+
+async def _migrate(url: str) -> None:
+    engine = create_async_engine(url)
+    await schema_revision.migrate(engine)
+    await engine.dispose()
+
+
+class _pgbouncer:  # noqa: N801 - a context manager that reads like a function
+    def __init__(self, folder: Path, home: Path, user: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        users = folder / "users.txt"
+        users.write_text('"postgres" ""\n')
+        config = folder / "pgbouncer.ini"
+        config.write_text(
+            f"[databases]\nqrtrack = host={home} port=5432 user=postgres\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self._port}\nauth_type = trust\n"
+            f"auth_file = {users}\npool_mode = transaction\ndefault_pool_size = {SERVERS}\nmax_client_conn = 200\n"
+        )
+        assert PGBOUNCER is not None
+        self._process = subprocess.Popen(
+            [PGBOUNCER, "-q", str(config)], user=user if os.geteuid() == 0 else None, cwd="/"
+        )
+
+    def __enter__(self) -> int:
+        give_up = time.monotonic() + 10
+        while time.monotonic() < give_up:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self._port)) == 0:
+                    return int(self._port)
+            time.sleep(0.05)
+        raise TimeoutError("PgBouncer does not listen")
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+
+@pytest.fixture
+async def pooled(pooled_url: str, tmp_path: Path) -> AsyncIterator[Runtime]:
+    settings = Settings(
+        _env_file=None,
+        qrtrack_data_dir=tmp_path,
+        database_url=pooled_url,
+        database_pooler="transaction",
+        jwt_secret=SECRET,
+        secret_key=SECRET,
+        cron_secret=SECRET,
+        bcrypt_cost=4,
+        hash_threads=2,
+        poll_seconds=0.05,
+    )
+    async with open_runtime(settings) as runtime:
+        try:
+            yield runtime
+        finally:
+            await delete_rows(runtime.database)
+
+
+async def test_a_batch_is_made_prepared_and_packed_by_eight_stations(pooled: Runtime, caller: Caller) -> None:
+    plant = Plant(pooled, caller)
+    batch = await plant.batch(2000)
+    async with running(Worker(pooled)):
+        job_id = await plant.submit(batch, ["SKA000007"])
+        async with asyncio.timeout(30):
+            while (await view_reverse_job(pooled.database, caller=caller, job_id=job_id)).job.status != "completed":
+                await asyncio.sleep(0.05)
+        await asyncio.gather(*(_station(plant, batch, station) for station in range(8)))
+    sheet = await reconcile_batch(pooled.database, caller=caller, batch_id=batch.batch_id)
+    assert (sheet.in_case, sheet.excluded, sheet.prepared, list(sheet.differences)) == (1999, 1, 0, [])
+
+
+async def _station(plant: Plant, batch: MadeBatch, station: int) -> None:
+    for case in range(station, 20, 8):
+        try:
+            await plant.pack(batch, case, station=f"S{station}")
+        except NotEnoughPrepared:
+            await plant.pack(batch, case, station=f"S{station}", allow_partial=True)
+
+
+async def test_role_and_organisation_do_not_outlive_their_transaction(pooled: Runtime, caller: Caller) -> None:
+    plant = Plant(pooled, caller)
+    await plant.batch(10)
+    found = await asyncio.gather(
+        *(
+            plant.sql("SELECT current_user, COALESCE(current_setting('qrtrack.org', true), ''), pg_sleep(0.02)")
+            for _ in range(SERVERS * 4)
+        )
+    )
+    assert {tuple(rows[0])[:2] for rows in found} == {("postgres", "")}
