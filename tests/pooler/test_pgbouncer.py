@@ -12,17 +12,17 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import SECRET, delete_rows
-from plant import MadeBatch, Plant
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from conftest import SECRET, delete_rows
+from plant import MadeBatch, Plant
 from qrtrack import embedded, schema_revision
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import NotEnoughPrepared
 from qrtrack.runtime import Runtime, open_runtime
-from qrtrack.serving import running
 from qrtrack.services.batches import reconcile_batch
 from qrtrack.services.reverse_jobs import view_reverse_job
+from qrtrack.serving import running
 from qrtrack.settings import Settings
 from qrtrack.worker.loop import Worker
 
