@@ -1,21 +1,40 @@
 """Short words for what most tests of the packing line begin with."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from qrtrack.database import Database
 from qrtrack.domain.batches import NewBatch, SerialMode, Variant
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
+from qrtrack.repositories.leased import LeasedRepository
+from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.runtime import Runtime
-from qrtrack.services.batches import create_batch, list_cases
-from qrtrack.services.links import PackCase, PackedCase, pack_case
+from qrtrack.services.batches import Reconciliation, create_batch, list_cases, reconcile_batch
+from qrtrack.services.links import (
+    LinkCodes,
+    LinkedCodes,
+    PackCase,
+    PackedCase,
+    UnlinkedCodes,
+    link_codes,
+    pack_case,
+    unlink_codes,
+)
 from qrtrack.services.reverse_jobs import submit_reverse_job
 from qrtrack.worker.execution import Outcome, run_next
 from qrtrack.worker.handlers import HANDLERS
+
+
+def ska(*numbers: int) -> list[str]:
+    """The codes of the first batch of an organisation by their sequence numbers."""
+    return [f"SKA{number:06d}" for number in numbers]
+
 
 BY_KIND = {handler.queue.kind: handler for handler in HANDLERS}
 
@@ -90,6 +109,44 @@ class Plant:
         order = PackCase(batch.batch_id, batch.order_id, batch.master_codes[case], **asked)
         return await pack_case(self.runtime.database, caller=self.caller, order=order)
 
+    async def link(self, batch: MadeBatch, codes: Sequence[str], case: int = 0, **asked: Any) -> LinkedCodes:
+        order = LinkCodes(batch.batch_id, batch.order_id, batch.master_codes[case], list(codes), **asked)
+        return await link_codes(self.runtime.database, caller=self.caller, order=order)
+
+    async def unlink(
+        self, codes: Sequence[str] | None = None, *, master_code: str | None = None, reason: str = "Seal broken"
+    ) -> UnlinkedCodes:
+        return await unlink_codes(
+            self.runtime.database, caller=self.caller, codes=codes, master_code=master_code, reason=reason
+        )
+
+    async def reconcile(self, batch: MadeBatch) -> Reconciliation:
+        return await reconcile_batch(self.runtime.database, caller=self.caller, batch_id=batch.batch_id)
+
+    async def states(self, batch: MadeBatch) -> dict[int, str]:
+        """The state of every code by its sequence number."""
+        rows = await self.sql("SELECT sequence_number, status FROM qr_codes WHERE batch_id = :id", id=batch.batch_id)
+        return {row.sequence_number: row.status for row in rows}
+
+    async def queue(self, batch: MadeBatch, status: str = "prepared") -> list[int]:
+        """Sequence numbers of the prepared rows in that status, in serial order."""
+        rows = await self.sql(
+            "SELECT sequence_number FROM qr_prepared_codes WHERE batch_id = :id AND status = :status"
+            " ORDER BY sequence_number",
+            id=batch.batch_id,
+            status=status,
+        )
+        return [row.sequence_number for row in rows]
+
+    async def events(self, batch: MadeBatch, *actions: str) -> list[tuple[str, str]]:
+        """Action and sequence numbers (as PostgreSQL writes multiranges) of the batch's trace events, oldest first."""
+        rows = await self.sql(
+            "SELECT action, COALESCE(sequences::text, '{}') AS sequences FROM trace_events WHERE batch_id = :id"
+            " ORDER BY id",
+            id=batch.batch_id,
+        )
+        return [(row.action, row.sequences) for row in rows if not actions or row.action in actions]
+
     async def work(self, kind: str) -> list[Outcome]:
         """Does all that is due of a kind."""
         outcomes = []
@@ -97,8 +154,99 @@ class Plant:
             outcomes.append(outcome)
         return outcomes
 
+    async def queued(self, count: int = 1, *, organisation_id: UUID | None = None, priority: int = 0) -> list[int]:
+        """Chunks of a batch of their own that wait to be created: rows of a queue, where the work does not matter."""
+        organisation_id = organisation_id or self.caller.organisation_id
+        batch_id = uuid4()
+        await self.sql(
+            "INSERT INTO qr_batches (id, manufacturer_org_id, order_id, uniq_code, product_name, quantity,"
+            " keys_to_hash, units_per_case, serial_mode, serial_prefix, first_number, key_length, status, created_by)"
+            " VALUES (:batch_id, :organisation, :order_id, :uniq_code, 'Gold 1 g', :count, :count, 100, 'sequential',"
+            " 'SKA', 1, 4, 'creating', 'test')",
+            batch_id=batch_id,
+            organisation=organisation_id,
+            order_id=self.order_id,
+            uniq_code=batch_id.hex,
+            count=count,
+        )
+        rows = await self.sql(
+            "INSERT INTO qr_batch_stages"
+            " (batch_id, manufacturer_org_id, stage, status, first_sequence, last_sequence, priority)"
+            " SELECT :batch_id, :organisation, 'creating', 'queued', number, number, :priority"
+            " FROM generate_series(1, CAST(:count AS int)) AS number ORDER BY number RETURNING id",
+            batch_id=batch_id,
+            organisation=organisation_id,
+            priority=priority,
+            count=count,
+        )
+        return [row.id for row in rows]
+
+    async def row(self, table: str, row_id: UUID | int) -> Any:
+        """All columns of a row, its version and place included: equal twice when nothing was written in between."""
+        rows = await self.sql(f"SELECT *, xmin::text, ctid::text FROM {table} WHERE id = :id", id=row_id)
+        return rows[0]
+
+    async def expire(self, table: str) -> None:
+        """Every lease of the table ran out a second ago."""
+        await self.sql(
+            f"UPDATE {table} SET lease_expires_at = clock_timestamp() - interval '1 second' WHERE status = 'running'"
+        )
+
     async def sql(self, statement: str, **values: Any) -> Sequence[Any]:
         """As the owner of the tables, past row-level security."""
         async with self.runtime.database.engine.begin() as connection:
             result = await connection.execute(text(statement), values)
             return result.all() if result.returns_rows else []
+
+
+async def ended_and_queued_jobs(database: Database, *, ended: int, queued: int = 1000, organisations: int = 50) -> None:
+    """Rows of reverse jobs, the older ones completed, without the batches that they would belong to."""
+    async with database.engine.begin() as connection:
+        # Without foreign keys, whose checks would take most of the time.
+        await connection.execute(text("SET LOCAL session_replication_role = replica"))
+        await connection.execute(
+            text(
+                "INSERT INTO qr_reverse_jobs (id, manufacturer_org_id, batch_id, order_id, exclude_codes,"
+                " first_sequence, last_sequence, next_sequence, status, progress, result_summary, finished_at,"
+                " created_by, run_at) SELECT lpad(to_hex(number), 32, '0')::uuid,"
+                " md5((number % CAST(:organisations AS int))::text)::uuid, md5((number / 10)::text)::uuid,"
+                " md5((number / 10)::text)::uuid, '{}', 1, 1, 1, CASE WHEN over THEN 'completed' ELSE 'queued' END,"
+                " CASE WHEN over THEN 100 ELSE 0 END, CASE WHEN over THEN '{}'::jsonb END,"
+                " CASE WHEN over THEN now() END, 'test', now() - (1 + CAST(:ended AS int) + CAST(:queued AS int) - number) * interval '1 ms'"
+                " FROM (SELECT number, number <= CAST(:ended AS int) AS over"
+                "  FROM generate_series(1, CAST(:ended AS int) + CAST(:queued AS int)) AS number) AS made"
+            ),
+            {"ended": ended, "queued": queued, "organisations": organisations},
+        )
+    async with database.engine.connect() as connection:
+        alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await alone.execute(text("VACUUM ANALYZE qr_reverse_jobs"))
+
+
+async def explained_claim(database: Database) -> Any:
+    """The plan of the claim as the repository sends it: the fastest of five runs, each undone."""
+    plans: list[Any] = []
+
+    class Session:
+        """Stands where the session stands, and asks for the plan instead of the rows."""
+
+        def __init__(self, connection: AsyncConnection) -> None:
+            self._connection = connection
+
+        async def execute(self, statement: Any, values: Any) -> list[Any]:
+            explain = text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement.text}")
+            plans.append((await self._connection.execute(explain, values)).scalar_one()[0])
+            return []
+
+    for _ in range(5):
+        async with database.engine.connect() as connection:
+            session: Any = Session(connection)
+            await LeasedRepository(session, REVERSE_JOBS).claim(2, lease_seconds=30)
+            await connection.rollback()
+    return min(plans, key=lambda plan: float(plan["Execution Time"]))
+
+
+def nodes_of(plan: Any) -> Iterator[Any]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes_of(part)

@@ -128,12 +128,14 @@ def _info_members(box: Any) -> Mapping[str, Any]:
 
 def _target(box: Any, asked: int | None) -> int:
     expected = int(box.expected_units)
-    if asked is not None and asked > expected:
+    if asked is None:
+        return expected
+    if not 1 <= asked <= expected:
         raise InvalidInput(
             f"The case holds {expected} units, not {asked}.",
-            errors=[FieldError("/target_units", f"At most {expected} for this case.")],
+            errors=[FieldError("/target_units", f"From 1 to {expected} for this case.")],
         )
-    return asked or expected
+    return asked
 
 
 async def _find_scans(repositories: Repositories, order: PackCase, box: Any) -> _Scans:

@@ -1,0 +1,521 @@
+"""Packing a case from the queue: contiguous runs, check scans, refusals, and many stations at once."""
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from plant import MadeBatch, Plant, ska
+from qrtrack.domain.batches import BatchClosed, BatchNotReady
+from qrtrack.domain.errors import InvalidInput, InvalidState, NotFound
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.packing import (
+    CaseAlreadyPacked,
+    CaseOfOtherBatch,
+    CountDrift,
+    FirstCodeNotPrepared,
+    NotEnoughPrepared,
+    OrderMismatch,
+    VariantMismatch,
+)
+from qrtrack.repositories.prepared_codes import PreparedCodeRepository
+from qrtrack.services.batches import close_batch
+from qrtrack.services.codes import readmit_codes
+from qrtrack.services.links import CodeTakenMeanwhile, PackCase, PackedCase, pack_case
+
+
+def numbers_of(packed: PackedCase) -> list[int]:
+    return [int(code.removeprefix("SKA")) for code in packed.linked_codes]
+
+
+async def queue_heads(plant: Plant, batch: MadeBatch) -> list[int]:
+    rows = await plant.sql(
+        "SELECT queue_head FROM qr_batch_variants WHERE batch_id = :id ORDER BY first_sequence", id=batch.batch_id
+    )
+    return [row.queue_head for row in rows]
+
+
+async def box(plant: Plant, master_code: str) -> Any:
+    return (await plant.sql("SELECT * FROM qr_master_codes WHERE master_code = :code", code=master_code))[0]
+
+
+async def assert_nothing_packed(plant: Plant, batch: MadeBatch, *, queued: int) -> None:
+    assert set((await plant.states(batch)).values()) <= {"generated", "void", "scanned", "redeemed"}
+    assert len(await plant.queue(batch)) == queued
+    assert await plant.events(batch, "case.packed") == []
+
+
+async def test_a_case_takes_the_first_units_in_serial_order(plant: Plant) -> None:
+    batch = await plant.prepared(20, units_per_case=10)
+    first, second = await plant.pack(batch), await plant.pack(batch, 1)
+    assert list(first.linked_codes) == ska(*range(1, 11))
+    assert list(second.linked_codes) == ska(*range(11, 21))
+    assert (first.linked_count, first.consumed_count, first.from_queue) == (10, 10, True)
+    assert first.master_code_info.completeness == "inferred"
+
+
+async def test_case_codes_queue_and_trace_change_together(plant: Plant) -> None:
+    batch = await plant.prepared(10, units_per_case=5)
+    packed = await plant.pack(batch, station="Line 2")
+    row = await box(plant, batch.master_codes[0])
+    assert (row.status, row.actual_units, row.station, row.packed_by) == ("packed", 5, "Line 2", plant.caller.user_id)
+    assert (row.first_code, row.last_code) == (packed.linked_codes[0], packed.linked_codes[-1])
+    inside = await plant.sql("SELECT sequence_number FROM qr_codes WHERE master_code_id = :id ORDER BY 1", id=row.id)
+    assert [code.sequence_number for code in inside] == [1, 2, 3, 4, 5]
+    assert await plant.queue(batch, "consumed") == [1, 2, 3, 4, 5]
+    assert await plant.queue(batch) == [6, 7, 8, 9, 10]
+    event = (await plant.sql("SELECT * FROM trace_events WHERE action = 'case.packed'"))[0]
+    assert (event.station, event.actor, event.unit_count) == ("Line 2", plant.caller.user_id, 5)
+    assert await plant.events(batch, "case.packed") == [("case.packed", "{[1,6)}")]
+
+
+async def test_excluded_units_are_passed_over(plant: Plant) -> None:
+    batch = await plant.prepared(12, exclude=ska(2, 5), units_per_case=5)
+    assert numbers_of(await plant.pack(batch)) == [1, 3, 4, 6, 7]
+    assert await plant.events(batch, "case.packed") == [("case.packed", "{[1,2),[3,5),[6,8)}")]
+
+
+async def test_fewer_units_than_the_case_holds_may_be_asked_for(plant: Plant) -> None:
+    batch = await plant.prepared(20, units_per_case=10)
+    packed = await plant.pack(batch, target_units=4)
+    assert (packed.master_code_info.expected_units, packed.master_code_info.actual_units) == (10, 4)
+
+
+@pytest.mark.parametrize("units", [11, 0, -1])
+async def test_a_number_of_units_that_the_case_cannot_hold_is_refused(plant: Plant, units: int) -> None:
+    batch = await plant.prepared(20, units_per_case=10)
+    with pytest.raises(InvalidInput) as refused:
+        await plant.pack(batch, target_units=units)
+    assert [error.pointer for error in refused.value.errors] == ["/target_units"]
+    await assert_nothing_packed(plant, batch, queued=20)
+
+
+async def test_too_few_prepared_units_are_refused_with_their_number(plant: Plant) -> None:
+    batch = await plant.prepared(10, exclude=ska(1, 2, 3), units_per_case=10)
+    with pytest.raises(NotEnoughPrepared) as refused:
+        await plant.pack(batch)
+    assert refused.value.members["available"] == 7
+    await assert_nothing_packed(plant, batch, queued=7)
+
+
+async def test_the_last_smaller_case_is_packed_when_that_is_allowed(plant: Plant) -> None:
+    batch = await plant.prepared(10, exclude=ska(1, 2, 3), units_per_case=10)
+    packed = await plant.pack(batch, allow_partial=True)
+    assert (packed.linked_count, packed.master_code_info.actual_units) == (7, 7)
+
+
+async def test_a_partial_case_holds_at_least_one_unit(plant: Plant) -> None:
+    batch = await plant.batch(10, units_per_case=10)
+    with pytest.raises(NotEnoughPrepared) as refused:
+        await plant.pack(batch, allow_partial=True)
+    assert refused.value.members["available"] == 0
+
+
+async def test_a_double_scan_is_refused_with_the_case_as_it_was_packed(plant: Plant) -> None:
+    batch = await plant.prepared(20, units_per_case=10)
+    await plant.pack(batch, station="Line 1")
+    with pytest.raises(CaseAlreadyPacked) as refused:
+        await plant.pack(batch, station="Line 2")
+    info = refused.value.members["master_code_info"]
+    assert (info["master_code"], info["case_number"], info["actual_units"]) == (batch.master_codes[0], 1, 10)
+    assert (info["station"], info["first_code"], info["last_code"]) == ("Line 1", *ska(1, 10))
+    assert len(await plant.queue(batch)) == 10
+
+
+async def test_two_scans_of_a_case_at_the_same_moment_pack_it_once(plant: Plant) -> None:
+    batch = await plant.prepared(60, units_per_case=10)
+    ends = await asyncio.gather(*(plant.pack(batch) for _ in range(5)), return_exceptions=True)
+    assert sum(isinstance(end, PackedCase) for end in ends) == 1
+    assert sum(isinstance(end, CaseAlreadyPacked) for end in ends) == 4
+    assert len(await plant.queue(batch)) == 50
+
+
+async def test_an_unknown_case_is_not_found(plant: Plant) -> None:
+    batch = await plant.prepared(10)
+    order = PackCase(batch.batch_id, batch.order_id, "NOSUCHCASE-C0001")
+    with pytest.raises(NotFound, match="master case"):
+        await pack_case(plant.runtime.database, caller=plant.caller, order=order)
+
+
+async def test_an_unknown_batch_is_not_found(plant: Plant) -> None:
+    batch = await plant.prepared(10)
+    order = PackCase(uuid4(), batch.order_id, batch.master_codes[0])
+    with pytest.raises(NotFound, match="batch"):
+        await pack_case(plant.runtime.database, caller=plant.caller, order=order)
+
+
+async def test_the_case_of_another_batch_is_refused(plant: Plant) -> None:
+    batch, other = await plant.prepared(10), await plant.batch(10)
+    order = PackCase(batch.batch_id, batch.order_id, other.master_codes[0])
+    with pytest.raises(CaseOfOtherBatch):
+        await pack_case(plant.runtime.database, caller=plant.caller, order=order)
+
+
+async def test_another_order_than_the_batch_was_made_for_is_refused(plant: Plant) -> None:
+    batch = await plant.prepared(10)
+    order = PackCase(batch.batch_id, uuid4(), batch.master_codes[0])
+    with pytest.raises(OrderMismatch):
+        await pack_case(plant.runtime.database, caller=plant.caller, order=order)
+    await assert_nothing_packed(plant, batch, queued=10)
+
+
+async def test_a_batch_whose_codes_do_not_exist_yet_is_not_ready(plant: Plant) -> None:
+    created = await plant.order(10)
+    order = PackCase(created.batch_id, plant.order_id, "ANY")
+    with pytest.raises(BatchNotReady):
+        await pack_case(plant.runtime.database, caller=plant.caller, order=order)
+
+
+async def test_nothing_of_a_closed_batch_is_packed(plant: Plant) -> None:
+    batch = await plant.prepared(10)
+    await close_batch(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, reason="Run short")
+    with pytest.raises(BatchClosed):
+        await plant.pack(batch)
+
+
+async def test_the_batch_of_another_organisation_is_not_found(plant: Plant) -> None:
+    batch = await plant.prepared(10)
+    stranger = Caller("stranger", uuid4(), plant.caller.roles)
+    order = PackCase(batch.batch_id, batch.order_id, batch.master_codes[0])
+    with pytest.raises(NotFound, match="batch"):
+        await pack_case(plant.runtime.database, caller=stranger, order=order)
+
+
+class TestVariants:
+    async def test_a_case_takes_units_of_its_own_variant_only(self, plant: Plant) -> None:
+        batch = await plant.prepared(variants=[("5g", 7), ("10g", 8)], units_per_case=5)
+        assert numbers_of(await plant.pack(batch, 2)) == [8, 9, 10, 11, 12]
+        assert numbers_of(await plant.pack(batch, 1, target_units=2)) == [1, 2]
+        assert numbers_of(await plant.pack(batch, 0)) == [3, 4, 5, 6, 7]
+
+    async def test_the_end_of_one_variant_is_the_end_of_its_queue(self, plant: Plant) -> None:
+        batch = await plant.prepared(variants=[("5g", 7), ("10g", 8)], units_per_case=5)
+        await plant.pack(batch, 0)
+        with pytest.raises(NotEnoughPrepared) as refused:
+            await plant.pack(batch, 1, target_units=2, first_code=ska(7)[0])
+        assert refused.value.members["available"] == 1
+
+    async def test_a_case_of_another_variant_than_the_station_packs_is_refused(self, plant: Plant) -> None:
+        batch = await plant.prepared(variants=[("5g", 5), ("10g", 5)], units_per_case=5)
+        with pytest.raises(VariantMismatch):
+            await plant.pack(batch, 0, variant="10g")
+        assert (await plant.pack(batch, 0, variant="5g")).linked_count == 5
+
+    @pytest.mark.parametrize("scan", [{"first_code": "SKA000001"}, {"last_code": "SKA000005"}])
+    async def test_a_scanned_unit_of_another_variant_is_refused(self, plant: Plant, scan: dict[str, str]) -> None:
+        batch = await plant.prepared(variants=[("5g", 5), ("10g", 5)], units_per_case=5)
+        with pytest.raises(VariantMismatch):
+            await plant.pack(batch, 1, **scan)
+
+    async def test_a_job_of_one_variant_leaves_the_other_unprepared(self, plant: Plant) -> None:
+        batch = await plant.batch(variants=[("5g", 5), ("10g", 5)], units_per_case=5)
+        await plant.submit(batch, variant="10g")
+        await plant.work("reverse_job")
+        assert numbers_of(await plant.pack(batch, 1)) == [6, 7, 8, 9, 10]
+        with pytest.raises(NotEnoughPrepared):
+            await plant.pack(batch, 0)
+
+
+class TestCheckScans:
+    async def test_both_scans_right_make_the_case_verified(self, plant: Plant) -> None:
+        batch = await plant.prepared(20, units_per_case=10)
+        first, last = ska(1, 10)
+        packed = await plant.pack(batch, first_code=first, last_code=last)
+        assert packed.master_code_info.completeness == "verified"
+        assert (await box(plant, batch.master_codes[0])).completeness == "verified"
+
+    @pytest.mark.parametrize("scan", [{"first_code": "SKA000001"}, {"last_code": "SKA000010"}])
+    async def test_one_scan_alone_leaves_it_inferred(self, plant: Plant, scan: dict[str, str]) -> None:
+        batch = await plant.prepared(20, units_per_case=10)
+        assert (await plant.pack(batch, **scan)).master_code_info.completeness == "inferred"
+
+    async def test_the_run_starts_at_the_first_unit_in_the_hand(self, plant: Plant) -> None:
+        batch = await plant.prepared(40, units_per_case=10)
+        assert numbers_of(await plant.pack(batch, first_code=ska(21)[0])) == list(range(21, 31))
+        assert numbers_of(await plant.pack(batch, 1)) == list(range(1, 11))
+
+    async def test_a_run_from_the_middle_does_not_hide_what_stands_before_it(self, plant: Plant) -> None:
+        batch = await plant.prepared(40, units_per_case=10)
+        await plant.pack(batch, first_code=ska(2)[0])
+        assert await queue_heads(plant, batch) == [1]
+        assert numbers_of(await plant.pack(batch, 1)) == [1, *range(12, 21)]
+
+    @pytest.mark.parametrize("state", ["excluded", "void", "packed", "scanned", "redeemed", "not prepared"])
+    async def test_a_first_unit_that_is_not_prepared_is_refused_with_its_state(self, plant: Plant, state: str) -> None:
+        batch = await plant.batch(40, units_per_case=10)
+        await plant.submit(batch, ska(15) if state == "excluded" else [])
+        await plant.work("reverse_job")
+        changes = {
+            "void": "UPDATE qr_codes SET status = 'void', voided_at = now() WHERE sequence_number = 15",
+            "scanned": "UPDATE qr_codes SET status = 'scanned' WHERE sequence_number = 15",
+            "redeemed": "UPDATE qr_codes SET status = 'redeemed' WHERE sequence_number = 15",
+            "not prepared": "DELETE FROM qr_prepared_codes WHERE sequence_number = 15",
+        }
+        if state == "packed":
+            await plant.pack(batch, 3, first_code=ska(11)[0])
+        elif state != "excluded":
+            await plant.sql(changes[state])
+        with pytest.raises(FirstCodeNotPrepared) as refused:
+            await plant.pack(batch, first_code=ska(15)[0])
+        assert refused.value.members["state"] == state
+
+    @pytest.mark.parametrize("field", ["first_code", "last_code"])
+    async def test_a_scanned_code_that_is_not_in_the_batch_is_bad_input(self, plant: Plant, field: str) -> None:
+        batch = await plant.prepared(20, units_per_case=10)
+        with pytest.raises(InvalidInput) as refused:
+            await plant.pack(batch, **{field: "SKA000999"})
+        assert [error.pointer for error in refused.value.errors] == [f"/{field}"]
+
+    async def test_a_box_that_reaches_further_is_refused_with_the_units_to_look_for(self, plant: Plant) -> None:
+        batch = await plant.prepared(20, units_per_case=10)
+        with pytest.raises(CountDrift) as refused:
+            await plant.pack(batch, first_code=ska(1)[0], last_code=ska(12)[0])
+        members = refused.value.members
+        assert (members["expected_code"], members["scanned_code"], members["drift"]) == (*ska(10, 12), 2)
+        assert members["codes"] == ska(*range(1, 13))
+        await assert_nothing_packed(plant, batch, queued=20)
+
+    async def test_a_box_that_ends_early_is_refused_with_the_strangers_in_it(self, plant: Plant) -> None:
+        batch = await plant.prepared(30, exclude=ska(3, 7), units_per_case=10)
+        with pytest.raises(CountDrift) as refused:
+            await plant.pack(batch, first_code=ska(1)[0], last_code=ska(10)[0])
+        members = refused.value.members
+        assert (members["expected_code"], members["scanned_code"], members["drift"]) == (*ska(12, 10), -2)
+        assert members["codes"] == ska(3, 7)
+        await assert_nothing_packed(plant, batch, queued=28)
+
+    async def test_naming_the_missing_unit_excludes_it_and_packs_the_rest_in_one_step(self, plant: Plant) -> None:
+        batch = await plant.prepared(30, units_per_case=10)
+        first, last, missing = ska(1, 11, 4)
+        packed = await plant.pack(batch, first_code=first, last_code=last, missing_codes=[missing])
+        assert numbers_of(packed) == [1, 2, 3, 5, 6, 7, 8, 9, 10, 11]
+        assert packed.master_code_info.completeness == "verified"
+        assert await plant.queue(batch, "invalid") == [4]
+        assert await plant.events(batch, "codes.missing", "case.packed") == [
+            ("codes.missing", "{[4,5)}"),
+            ("case.packed", "{[1,4),[5,12)}"),
+        ]
+
+    async def test_a_missing_unit_stays_excluded_for_later_jobs_until_it_is_readmitted(self, plant: Plant) -> None:
+        batch = await plant.prepared(30, units_per_case=10)
+        await plant.pack(batch, missing_codes=ska(4))
+        await plant.submit(batch)
+        await plant.work("reverse_job")
+        assert 4 not in await plant.queue(batch)
+        await readmit_codes(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, codes=ska(4))
+        await plant.submit(batch)
+        await plant.work("reverse_job")
+        assert numbers_of(await plant.pack(batch, 1)) == [4, *range(12, 21)]
+
+    async def test_a_refused_case_excludes_nothing(self, plant: Plant) -> None:
+        batch = await plant.prepared(30, units_per_case=10)
+        with pytest.raises(CountDrift):
+            await plant.pack(batch, last_code=ska(15)[0], missing_codes=ska(4))
+        assert await plant.sql("SELECT FROM qr_excluded_codes") == []
+        assert len(await plant.queue(batch)) == 30
+
+    async def test_a_unit_that_is_packed_cannot_be_missing(self, plant: Plant) -> None:
+        batch = await plant.prepared(30, units_per_case=10)
+        await plant.pack(batch)
+        with pytest.raises(InvalidState, match="packed"):
+            await plant.pack(batch, 1, missing_codes=ska(4))
+
+    async def test_a_missing_code_that_is_not_in_the_batch_is_named_by_its_place(self, plant: Plant) -> None:
+        batch = await plant.prepared(30, units_per_case=10)
+        with pytest.raises(InvalidInput) as refused:
+            await plant.pack(batch, missing_codes=[*ska(4), "SKA000999"])
+        assert [error.pointer for error in refused.value.errors] == ["/missing_codes/1"]
+
+    async def test_a_run_may_not_cross_what_another_station_packed(self, plant: Plant) -> None:
+        batch = await plant.prepared(40, units_per_case=10)
+        await plant.pack(batch, first_code=ska(11)[0], station="Line 2")
+        await plant.pack(batch, 1, target_units=5, first_code=ska(1)[0], station="Line 1")
+        with pytest.raises(CountDrift) as refused:
+            await plant.pack(batch, 2, first_code=ska(6)[0], last_code=ska(25)[0], station="Line 1")
+        assert refused.value.members["codes"] == ska(*range(11, 21))
+        assert refused.value.members["drift"] == 10
+        partial = await plant.pack(
+            batch, 2, first_code=ska(6)[0], last_code=ska(10)[0], target_units=5, station="Line 1"
+        )
+        assert partial.master_code_info.completeness == "verified"
+
+    async def test_a_run_may_cross_what_its_own_station_packed(self, plant: Plant) -> None:
+        batch = await plant.prepared(40, units_per_case=10)
+        await plant.pack(batch, station="Line 1")
+        await plant.unlink(ska(5))
+        await plant.submit(batch)
+        await plant.work("reverse_job")
+        packed = await plant.pack(batch, 1, first_code=ska(5)[0], last_code=ska(19)[0], station="Line 1")
+        assert numbers_of(packed) == [5, *range(11, 20)]
+
+    async def test_without_check_scans_a_run_may_cross_another_stations_case(self, plant: Plant) -> None:
+        batch = await plant.prepared(40, units_per_case=10)
+        await plant.pack(batch, first_code=ska(6)[0], station="Line 2")
+        assert numbers_of(await plant.pack(batch, 1, station="Line 1")) == [*range(1, 6), *range(16, 21)]
+
+
+class TestStaleRows:
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "status = 'scanned', scanned_at = now()",
+            "status = 'redeemed', redeemed_at = now()",
+            "status = 'void', voided_at = now()",
+        ],
+    )
+    async def test_a_unit_taken_behind_the_queues_back_is_marked_invalid_and_the_next_taken(
+        self, plant: Plant, change: str
+    ) -> None:
+        batch = await plant.prepared(30, units_per_case=10)
+        await plant.sql(f"UPDATE qr_codes SET {change} WHERE sequence_number IN (1, 4)")
+        assert numbers_of(await plant.pack(batch)) == [2, 3, *range(5, 13)]
+        assert await plant.queue(batch, "invalid") == [1, 4]
+
+    async def test_more_stale_units_than_one_look_holds_are_all_passed(self, plant: Plant) -> None:
+        batch = await plant.prepared(500, units_per_case=10)
+        await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number <= 400")
+        assert numbers_of(await plant.pack(batch)) == list(range(401, 411))
+        assert await plant.queue(batch, "invalid") == list(range(1, 401))
+        assert await queue_heads(plant, batch) == [411]
+
+    async def test_a_unit_excluded_while_its_row_was_being_written_is_not_packed(self, plant: Plant) -> None:
+        batch = await plant.prepared(30, units_per_case=10)
+        await plant.sql(
+            "INSERT INTO qr_excluded_codes (manufacturer_org_id, batch_id, sequence_number) VALUES (:org, :id, 2)",
+            org=plant.caller.organisation_id,
+            id=batch.batch_id,
+        )
+        assert numbers_of(await plant.pack(batch)) == [1, *range(3, 12)]
+        assert await plant.queue(batch, "invalid") == [2]
+
+    async def test_a_unit_taken_between_look_and_write_is_left_out_by_the_next_try(
+        self, plant: Plant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        batch = await plant.prepared(30, units_per_case=10)
+        write = PreparedCodeRepository.pack
+        tries: list[object] = []
+
+        async def scan_first(self: PreparedCodeRepository, packing: Any) -> bool:
+            if not tries:
+                await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number = 3")
+            tries.append(packing)
+            return await write(self, packing)
+
+        monkeypatch.setattr(PreparedCodeRepository, "pack", scan_first)
+        assert numbers_of(await plant.pack(batch)) == [1, 2, *range(4, 12)]
+        assert len(tries) == 2
+        assert await plant.events(batch, "case.packed") == [("case.packed", "{[1,3),[4,12)}")]
+
+    async def test_a_unit_taken_at_every_try_packs_nothing(self, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+        batch = await plant.prepared(30, units_per_case=10)
+
+        async def taken(self: PreparedCodeRepository, packing: Any) -> bool:
+            return False
+
+        monkeypatch.setattr(PreparedCodeRepository, "pack", taken)
+        with pytest.raises(CodeTakenMeanwhile):
+            await plant.pack(batch)
+        await assert_nothing_packed(plant, batch, queued=30)
+
+
+class TestManyStations:
+    async def test_eight_stations_lose_nothing_double_nothing_and_pack_whole_runs(self, plant: Plant) -> None:
+        batch = await plant.prepared(1000, exclude=ska(5, 104, 500, 501, 999), units_per_case=10)
+        queue = await plant.queue(batch)
+        waiting = list(range(len(batch.master_codes)))
+
+        async def station(name: str) -> list[list[int]]:
+            cases = []
+            while waiting:
+                cases.append(numbers_of(await plant.pack(batch, waiting.pop(0), station=name, allow_partial=True)))
+            return cases
+
+        async with asyncio.timeout(60):
+            stations = await asyncio.gather(*(station(f"Line {number}") for number in range(8)))
+        cases = [case for station in stations for case in station]
+        assert len(cases) == 100
+        assert sorted(number for case in cases for number in case) == queue
+        places = {number: place for place, number in enumerate(queue)}
+        for case in cases:
+            assert [places[number] - places[case[0]] for number in case] == list(range(len(case)))
+        rows = await plant.sql(
+            "SELECT (SELECT count(*) FROM qr_codes AS code WHERE code.master_code_id = box.id) AS inside, actual_units"
+            " FROM qr_master_codes AS box"
+        )
+        assert all(row.inside == row.actual_units for row in rows)
+
+    async def test_two_stations_each_on_its_own_roll_pack_side_by_side(self, plant: Plant) -> None:
+        batch = await plant.prepared(400, units_per_case=10)
+
+        async def station(name: str, start: int, cases: range) -> list[str | None]:
+            ends = []
+            for place, case in enumerate(cases):
+                first, last = ska(start + 10 * place, start + 10 * place + 9)
+                packed = await plant.pack(batch, case, first_code=first, last_code=last, station=name)
+                ends.append(packed.master_code_info.completeness)
+            return ends
+
+        ends = await asyncio.gather(station("A", 1, range(20)), station("B", 201, range(20, 40)))
+        assert set(ends[0] + ends[1]) == {"verified"}
+        assert await plant.queue(batch) == []
+
+    async def test_no_excluded_unit_is_packed_while_jobs_run_and_exclusions_arrive(
+        self, plant: Plant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("qrtrack.services.preparing.CHUNK", 17)
+        batch = await plant.batch(600, units_per_case=10)
+        await plant.submit(batch, ska(3))
+        cases, ended = list(range(60)), asyncio.Event()
+
+        async def prepare() -> None:
+            while not ended.is_set():
+                await plant.work("reverse_job")
+                await asyncio.sleep(0)
+
+        async def submit() -> None:
+            for number in range(7, 600, 40):
+                await plant.submit(batch, ska(number))
+            ended.set()
+
+        async def station(name: str) -> None:
+            while cases and not (ended.is_set() and not await plant.queue(batch)):
+                case = cases.pop(0)
+                try:
+                    await plant.pack(batch, case, station=name, allow_partial=True)
+                except NotEnoughPrepared:
+                    cases.append(case)
+                    await asyncio.sleep(0.005)
+
+        async with asyncio.timeout(60):
+            await asyncio.gather(prepare(), submit(), station("A"), station("B"))
+        packed_after_exclusion = await plant.sql(
+            "SELECT code.code FROM qr_codes AS code JOIN trace_events AS pack ON pack.master_code_id ="
+            " code.master_code_id AND pack.action = 'case.packed' JOIN trace_events AS submission"
+            " ON submission.action = 'reverse_job.submitted' AND submission.sequences @> code.sequence_number AND submission.id < pack.id"
+        )
+        assert packed_after_exclusion == []
+        runs = await plant.sql("SELECT sequences, unit_count FROM trace_events WHERE action = 'case.packed'")
+        packed = await plant.sql("SELECT count(*) AS codes FROM qr_codes WHERE status = 'packed'")
+        assert sum(run.unit_count for run in runs) == packed[0].codes > 0
+        found = await plant.reconcile(batch)
+        assert found.differences == []
+        assert found.in_case == packed[0].codes
+
+
+async def test_a_job_under_way_does_not_let_the_queue_head_pass_what_it_will_still_put_there(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = await plant.prepared(30, exclude=ska(2), units_per_case=5)
+    await readmit_codes(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, codes=ska(2))
+    await plant.submit(batch)
+    assert numbers_of(await plant.pack(batch)) == [1, 3, 4, 5, 6]
+    await plant.work("reverse_job")
+    assert numbers_of(await plant.pack(batch, 1)) == [2, 7, 8, 9, 10]
+
+
+async def test_the_queue_head_passes_what_is_consumed(plant: Plant) -> None:
+    batch = await plant.prepared(30, units_per_case=10)
+    await plant.pack(batch)
+    await plant.pack(batch, 1, first_code=ska(11)[0])
+    assert await queue_heads(plant, batch) == [21]
