@@ -212,7 +212,8 @@ async def ended_and_queued_jobs(database: Database, *, ended: int, queued: int =
                 " md5((number % CAST(:organisations AS int))::text)::uuid, md5((number / 10)::text)::uuid,"
                 " md5((number / 10)::text)::uuid, '{}', 1, 1, 1, CASE WHEN over THEN 'completed' ELSE 'queued' END,"
                 " CASE WHEN over THEN 100 ELSE 0 END, CASE WHEN over THEN '{}'::jsonb END,"
-                " CASE WHEN over THEN now() END, 'test', now() - (1 + CAST(:ended AS int) + CAST(:queued AS int) - number) * interval '1 ms'"
+                " CASE WHEN over THEN now() END, 'test',"
+                " now() - (1 + CAST(:ended AS int) + CAST(:queued AS int) - number) * interval '1 ms'"
                 " FROM (SELECT number, number <= CAST(:ended AS int) AS over"
                 "  FROM generate_series(1, CAST(:ended AS int) + CAST(:queued AS int)) AS number) AS made"
             ),

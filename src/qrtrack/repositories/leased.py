@@ -72,11 +72,13 @@ WITH RECURSIVE organisation AS (
         ORDER BY job.priority DESC, job.run_at, job.id LIMIT :candidates) AS due
     LEFT JOIN queue_turns AS turns
         ON turns.kind = :kind AND turns.manufacturer_org_id = organisation.manufacturer_org_id
+), next AS (
+    SELECT * FROM candidate ORDER BY turn, served_at NULLS FIRST, manufacturer_org_id LIMIT :candidates
 ), taken AS (
     SELECT job.id, job.attempts
-    FROM candidate JOIN {table} AS job ON job.id = candidate.id
+    FROM next JOIN {table} AS job ON job.id = next.id
     WHERE {claimable}
-    ORDER BY candidate.turn, candidate.served_at NULLS FIRST, candidate.manufacturer_org_id
+    ORDER BY next.turn, next.served_at NULLS FIRST, next.manufacturer_org_id
     LIMIT :slots FOR UPDATE OF job SKIP LOCKED
 ), claimed AS (
     UPDATE {table} AS job
