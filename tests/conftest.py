@@ -7,10 +7,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from plant import Plant
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from plant import Plant
 from qrtrack import embedded, schema_revision
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller, Role

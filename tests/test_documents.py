@@ -5,6 +5,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+
 from plant import Plant
 
 ROOT = Path(__file__).parents[1]

@@ -56,8 +56,10 @@ APPEND_ONLY = (
         RAISE EXCEPTION '% is append-only: % is refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'restrict_violation';
     END $$
     """,
-    "CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON trace_events"
-    " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
+    """
+    CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON trace_events
+        FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()
+    """,
 )
 
 

@@ -9,14 +9,24 @@ from fastapi import APIRouter, FastAPI
 from pydantic.json_schema import models_json_schema
 from starlette.middleware.cors import CORSMiddleware
 
-from qrtrack.routers import health
+from qrtrack.domain.requests import AlreadyAnswered
+from qrtrack.routers import batches, codes, health, links, reverse_jobs, trace, worker
+from qrtrack.routers.idempotency import answer_again
 from qrtrack.routers.middleware import BodyLimit, RequestContext
-from qrtrack.routers.problems import ProblemResponse, install_problem_handlers
+from qrtrack.routers.problems import install_problem_handlers, refusals
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.schemas.problem import Problem
 from qrtrack.settings import Settings
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (health.router,)
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    batches.router,
+    codes.router,
+    reverse_jobs.router,
+    links.router,
+    trace.router,
+    worker.router,
+    health.router,
+)
 
 DESCRIPTION: Final = """Numbers goods, packs them into master cases, takes in webhooks once, pays once.
 
@@ -25,11 +35,6 @@ Every refusal is `application/problem+json`: `type` names it for programs, `deta
 EXPOSED_HEADERS: Final = ("Location", "Idempotency-Replayed", "X-Request-ID", "Retry-After")
 ALLOWED_HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID", "X-Webhook-Token")
 ALLOWED_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
-REFUSAL: Final[dict[str, Any]] = {
-    "description": "Refused; `type` says why and `detail` what to do.",
-    "content": {str(ProblemResponse.media_type): {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
-
 OpenRuntime = Callable[[Settings], AbstractAsyncContextManager[Runtime]]
 
 
@@ -61,9 +66,12 @@ def create_app(settings: Settings, open_runtime: OpenRuntime = open_runtime) -> 
         lifespan=lifespan,
         # A redirect to the address with or without a slash would lose the body, and behind a proxy the host too.
         redirect_slashes=False,
-        responses={"default": REFUSAL},
+        responses={"default": refusals({0: "Refused; `type` says why and `detail` what to do."})[0]},
+        # The name of the endpoint's function: generated clients keep their method names when an address changes.
+        generate_unique_id_function=lambda route: route.name,
     )
     install_problem_handlers(app)
+    app.add_exception_handler(AlreadyAnswered, answer_again)
     _add_middleware(app, settings)
     for router in ROUTERS:
         app.include_router(router)

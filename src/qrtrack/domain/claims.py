@@ -41,9 +41,9 @@ class LeaseLost(Conflict):
         self.claim = claim
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the work stops in good order and goes back to the queue
+class Interrupted(Exception):
     """The worker was asked to stop, or its time was up."""
 
 
-class PermanentFailure(Exception):  # noqa: N818 - the message is the reason that the plant reads
+class PermanentFailure(Exception):
     """Trying again cannot help."""

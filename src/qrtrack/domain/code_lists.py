@@ -62,6 +62,18 @@ def parse_codes(elements: Sequence[str], *, field: str, limit: int = CODES_LIMIT
     return list(pasted.codes)
 
 
+def parse_code(text: str, *, field: str) -> str:
+    """The one code that was scanned or typed; raises InvalidInput for none and for several."""
+    try:
+        codes = parse_codes([text], field=field, limit=1)
+    except InvalidInput as error:
+        errors = [FieldError(f"/{field}", problem.detail) for problem in error.errors]
+        raise InvalidInput("This is not one code. Scan the unit again.", errors=errors) from error
+    if not codes:
+        raise InvalidInput("Scan or type the code of a unit.", errors=[FieldError(f"/{field}", "There is no code.")])
+    return codes[0]
+
+
 class _Pasted:
     """The codes read so far. It stops growing just past the limit, whatever the ranges name."""
 

@@ -3,12 +3,13 @@
 import io
 import re
 from datetime import date
+from ipaddress import ip_address
 from typing import Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import segno
 
-from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
 
 ErrorLevel = Literal["L", "M", "Q", "H"]
 """How much of a damaged symbol can be restored: 7, 15, 25 or 30 percent."""
@@ -42,6 +43,30 @@ def normalise_gtin(gtin: str, *, field: str = "gtin") -> str:
     return padded
 
 
+class AddressNotPublic(InvalidState):
+    """A symbol with a loopback address leads nowhere from a consumer's phone, and paper is for ever."""
+
+    slug = "public-base-url-is-loopback"
+    title = "The public address is not set"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "QR symbols would lead to this machine only. Ask whoever runs the service to set PUBLIC_BASE_URL to the "
+            "public address, and print again."
+        )
+
+
+def check_printable(base_url: str) -> None:
+    """Raises AddressNotPublic."""
+    host = (urlsplit(base_url).hostname or "").rstrip(".")
+    try:
+        is_loopback = ip_address(host).is_loopback or ip_address(host).is_unspecified
+    except ValueError:
+        is_loopback = host == "localhost" or host.endswith(".localhost")
+    if is_loopback:
+        raise AddressNotPublic
+
+
 def batch_payload(base_url: str, uniq_code: str) -> str:
     return f"{base_url.rstrip('/')}/q/{uniq_code}"
 
@@ -58,7 +83,7 @@ def unit_payload(
     """With a GTIN a GS1 Digital Link, keys in the standard's order; else lot and expiry are not shown."""
     if gtin is None:
         return f"{batch_payload(base_url, uniq_code)}/{_encoded(code)}"
-    lot_path = "" if lot is None else f"/10/{_encoded(_checked_lot(lot))}"
+    lot_path = "" if lot is None else f"/10/{_encoded(check_lot(lot))}"
     expiry = "" if expires_on is None else f"?17={expires_on:%y%m%d}"
     return f"{base_url.rstrip('/')}/01/{normalise_gtin(gtin)}{lot_path}/21/{_encoded(code)}{expiry}"
 
@@ -81,7 +106,8 @@ def _drawn(payload: str, kind: Literal["svg", "png"], *, scale: float, error: Er
     return image.getvalue()
 
 
-def _checked_lot(lot: str) -> str:
+def check_lot(lot: str) -> str:
+    """The lot itself; raises InvalidInput."""
     if lot in {".", ".."} or not _LOT.fullmatch(lot):
         detail = "A lot has 1 to 20 letters, digits and signs of the GS1 set, without blanks."
         raise InvalidInput(detail, errors=[FieldError("/lot", detail)])

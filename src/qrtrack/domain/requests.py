@@ -33,7 +33,7 @@ class RepeatableRequest:
     opened: bool = False
 
 
-class AlreadyAnswered(Exception):  # noqa: N818 - not a failure: the answer is there
+class AlreadyAnswered(Exception):
     """The request took effect before; `stored` is what was answered then."""
 
     def __init__(self, stored: StoredAnswer) -> None:

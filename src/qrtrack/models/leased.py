@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-
 from sqlalchemy import CheckConstraint, Index, SmallInteger, text
 from sqlalchemy.orm import Mapped, mapped_column
 

@@ -117,7 +117,8 @@ class CodeRepository(Repository):
             "  GROUP BY master_code_id) AS leaving"
             " CROSS JOIN LATERAL (SELECT (array_agg(code ORDER BY sequence_number))[1] AS first_code,"
             "   (array_agg(code ORDER BY sequence_number DESC))[1] AS last_code FROM qr_codes AS code"
-            "  WHERE code.master_code_id = leaving.master_code_id AND code.id <> ALL(CAST(:ids AS bigint[]))) AS staying"
+            "  WHERE code.master_code_id = leaving.master_code_id"
+            "   AND code.id <> ALL(CAST(:ids AS bigint[]))) AS staying"
             " WHERE box.batch_id = :batch_id AND box.id = leaving.master_code_id",
             batch_id=batch_id,
             ids=ids,

@@ -128,7 +128,8 @@ class ReverseJobRepository(Repository):
         """From here on codes from `first` on may enter the queue again. Needs the batch lock."""
         await self._run(
             "UPDATE qr_batch_variants SET queue_head = GREATEST(first_sequence, :first) WHERE batch_id = :batch_id"
-            " AND last_sequence >= :first AND first_sequence <= :last AND queue_head > GREATEST(first_sequence, :first)",
+            " AND last_sequence >= :first AND first_sequence <= :last"
+            " AND queue_head > GREATEST(first_sequence, :first)",
             batch_id=batch_id,
             first=first,
             last=last,

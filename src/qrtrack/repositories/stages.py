@@ -141,6 +141,7 @@ class StageRepository(Repository):
         self,
         batch_id: UUID,
         organisation_id: UUID,
+        *,
         first_sequence: int,
         codes: Sequence[str],
         digests: Sequence[bytes | None],

@@ -53,7 +53,8 @@ class TraceRepository(Repository):
     async def of_code(self, batch_id: UUID, sequence_number: int, *, limit: int) -> Sequence[Row[Any]]:
         """The events that touched the code, oldest first."""
         return await self._rows(
-            f"{SELECT_EVENT} WHERE batch_id = :batch_id AND sequences @> CAST(:sequence AS int) ORDER BY id LIMIT :limit",
+            f"{SELECT_EVENT} WHERE batch_id = :batch_id AND sequences @> CAST(:sequence AS int)"
+            " ORDER BY id LIMIT :limit",
             batch_id=batch_id,
             sequence=sequence_number,
             limit=limit,

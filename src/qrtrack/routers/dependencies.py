@@ -1,7 +1,7 @@
 """What routes ask for: the runtime, the caller with a permission, or a machine that holds a cron secret."""
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from email.message import Message
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
@@ -57,23 +57,37 @@ UserCredentials = Annotated[HTTPAuthorizationCredentials | None, Security(user_t
 MachineCredentials = Annotated[HTTPAuthorizationCredentials | None, Security(machine_secret)]
 
 
+async def _known_caller(request: Request, runtime: RuntimeState, credentials: UserCredentials) -> Caller:
+    """Whose token it is, once a request; runs before the body is validated and before anything is looked up."""
+    if credentials is None:
+        raise Unauthenticated("Sign in first: send a token as `Authorization: Bearer …`.")
+    caller = await runtime.tokens.verify(credentials.credentials)
+    check_speaker(await _json_object(request), caller)
+    return caller
+
+
+KnownCaller = Annotated[Caller, Depends(_known_caller)]
+
+
 def allow(permission: Permission) -> Callable[..., Awaitable[Caller]]:
-    """A dependency that gives the caller if they hold the permission and the body does not speak for anyone else.
+    """A dependency that gives the caller if they hold the permission and the body does not speak for anyone else."""
 
-    It runs before the body is validated and before anything is looked up.
-    """
-
-    async def caller(request: Request, runtime: RuntimeState, credentials: UserCredentials) -> Caller:
-        if credentials is None:
-            raise Unauthenticated("Sign in first: send a token as `Authorization: Bearer …`.")
-        found = await runtime.tokens.verify(credentials.credentials)
-        _check_speaker(await _json_object(request), found)
-        if not found.may(permission):
-            roles = " or ".join(sorted(ALLOWED[permission]))
-            raise MissingRole(f"This needs the role {roles}: ask your administrator.")
-        return found
+    async def caller(known: KnownCaller) -> Caller:
+        require(known, permission)
+        return known
 
     return caller
+
+
+def require(caller: Caller, permission: Permission) -> None:
+    """Raises MissingRole."""
+    if not caller.may(permission):
+        roles = " or ".join(sorted(ALLOWED[permission]))
+        raise MissingRole(f"This needs the role {roles}: ask your administrator.")
+
+
+Packer = Annotated[Caller, Depends(allow(Permission.PACK))]
+BatchManager = Annotated[Caller, Depends(allow(Permission.MANAGE_BATCHES))]
 
 
 async def _json_object(request: Request) -> dict[str, Any]:
@@ -97,7 +111,8 @@ def _is_json(content_type: str) -> bool:
     return message.get_content_maintype() == "application" and (subtype == "json" or subtype.endswith("+json"))
 
 
-def _check_speaker(body: dict[str, Any], caller: Caller) -> None:
+def check_speaker(body: Mapping[str, Any], caller: Caller) -> None:
+    """Raises OtherOrganisation or OtherUser where the body names somebody else than the token."""
     organisation, user = body.get("manufacturer_org_id"), body.get("user_id")
     if organisation is not None and _as_uuid(organisation) != caller.organisation_id:
         raise OtherOrganisation("manufacturer_org_id is not the organisation you are signed in for: leave it out.")

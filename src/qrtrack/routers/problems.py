@@ -74,6 +74,15 @@ def _plain(value: object) -> Any:
     return str(value)
 
 
+def refusals(descriptions: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route: what it may refuse, by status, besides what every route may."""
+    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    return {
+        status: {"description": description, "content": {str(ProblemResponse.media_type): schema}}
+        for status, description in descriptions.items()
+    }
+
+
 def problem(
     status: int,
     slug: str,
@@ -183,7 +192,7 @@ def _inside(body: Any, path: Sequence[str | int], *, is_missing: bool) -> list[s
 def _leads_on(here: Any, part: str | int) -> bool:
     if isinstance(here, list):
         return isinstance(part, int) and part < len(here)
-    return isinstance(here, dict) and part in here
+    return isinstance(here, Mapping) and part in here
 
 
 class DefectNet:

@@ -3,34 +3,49 @@
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.numbering import PREFIX_PATTERN
+from qrtrack.domain.qr import LOT_PATTERN
 
 # PostgreSQL refuses NUL; a person at a terminal or spreadsheet is misled by the others: control characters, line
 # separators, and the marks that turn the direction of writing. The regular expression runs in pydantic's core, so
 # that 100,000 codes take milliseconds. Lone surrogates are refused by any constrained string already.
 ONE_LINE: Final = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]*$"
 MANY_LINES: Final = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069\ufeff]*$"
+PRINTABLE: Final = r"^[ -~]*$"
 PATTERN_SENTENCES: Final[Mapping[str, str]] = {
     ONE_LINE: "Text may not hold control characters or line breaks",
     MANY_LINES: "Text may not hold control characters",
+    PRINTABLE: "Only printable ASCII characters are taken here",
+    PREFIX_PATTERN: "A prefix is 1 to 8 of A-Z and 0-9, and ends in a letter",
+    LOT_PATTERN: "A lot has 1 to 20 letters, digits and signs of the GS1 set, without blanks",
 }
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=ONE_LINE)]
 Note = Annotated[str, StringConstraints(max_length=2000, pattern=MANY_LINES)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255, pattern=ONE_LINE)]
+"""What a person or a scanner enters in one line; blanks around it are dropped."""
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=MANY_LINES)]
 
 LARGEST_ROW_ID: Final = 2**63 - 1
+LARGEST_SEQUENCE: Final = 2**31 - 1
 RowId = Annotated[int, Field(ge=1, le=LARGEST_ROW_ID)]
 
 DEFAULT_LIMIT: Final = 100
 Limit = Annotated[int, Field(ge=1, le=1000, description="How many to return at most.")]
 Cursor = Annotated[str, Field(max_length=1000, description="`next_cursor` of the page before; leave out to begin.")]
+
+
+CursorValue: TypeAlias = int | str | UUID | datetime
+CursorKind: TypeAlias = type[int] | type[str] | type[UUID] | type[datetime]
+Row = TypeVar("Row")
 
 
 class Body(BaseModel):
@@ -55,13 +70,40 @@ class Answer(BaseModel):
 
 
 class Page(Answer):
-    """Base of lists: a subclass adds `items`."""
+    """Base of lists: a subclass adds the rows under the name of what they are."""
 
     next_cursor: str | None = Field(None, description="Pass it as `cursor` for the next page; null on the last one.")
 
 
-CursorValue: TypeAlias = int | str | UUID | datetime
-CursorKind: TypeAlias = type[int] | type[str] | type[UUID] | type[datetime]
+class Query(BaseModel):
+    """Base of query strings. A mistyped filter is an error here too: it would list everything."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ListQuery(Query):
+    """One page of a list."""
+
+    cursor: Cursor | None = None
+    limit: Limit = DEFAULT_LIMIT
+
+    @property
+    def one_more(self) -> int:
+        """How many rows to read: the one too many tells that there is another page."""
+        return self.limit + 1
+
+    def after_number(self, largest: int = LARGEST_ROW_ID) -> int:
+        """The number of the last row seen, 0 at the beginning, within what its column holds. Raises InvalidInput."""
+        return 0 if self.cursor is None else min(max(decode_cursor(self.cursor, int)[0], 0), largest)
+
+    def before_id(self) -> UUID | None:
+        """The id of the last row seen. Raises InvalidInput."""
+        return None if self.cursor is None else UUID(str(decode_cursor(self.cursor, UUID)[0]))
+
+    def page(self, name: str, rows: Sequence[Row], key: Callable[[Row], CursorValue]) -> dict[str, Any]:
+        """The members of a page out of `one_more` rows; `key` is the value that the list is sorted by."""
+        shown = rows[: self.limit]
+        return {name: shown, "next_cursor": encode_cursor(key(shown[-1])) if len(rows) > len(shown) else None}
 
 
 def encode_cursor(*values: CursorValue) -> str:

@@ -137,7 +137,12 @@ async def import_batch(
         for first in range(0, len(imported.codes), CREATING_CHUNK):
             part = slice(first, first + CREATING_CHUNK)
             await repositories.stages.insert_imported(
-                batch_id, organisation_id, first + 1, imported.codes[part], digests[part], sealed[part]
+                batch_id,
+                organisation_id,
+                first_sequence=first + 1,
+                codes=imported.codes[part],
+                digests=digests[part],
+                sealed=sealed[part],
             )
         await repositories.batches.count_created(batch_id, len(imported.codes))
         await repositories.batches.add_cases(batch_id)

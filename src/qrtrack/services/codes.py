@@ -20,7 +20,7 @@ class UnknownCodes(InvalidInput):
 
     def __init__(self, codes: Sequence[str]) -> None:
         super().__init__(
-            f"{len(codes)} of the codes are not in this batch. Nothing was changed: correct the list and send it again.",
+            f"{len(codes)} of the codes are not in this batch. Nothing was changed: correct the list.",
             errors=[FieldError("/codes", f"{code} is not in this batch.") for code in codes],
             codes=list(codes),
         )
@@ -34,7 +34,7 @@ class IllegalTransition(InvalidState):
 
     def __init__(self, target: str, rows: Sequence[Any]) -> None:
         super().__init__(
-            f"{len(rows)} of the codes cannot become {target}: {rows[0].code} is {rows[0].status}. Nothing was changed.",
+            f"{len(rows)} of the codes cannot become {target}: {rows[0].code} is {rows[0].status}. Nothing changed.",
             codes=[{"code": row.code, "state": row.status} for row in rows],
         )
 

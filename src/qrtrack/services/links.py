@@ -181,7 +181,7 @@ def _scanned(row: Any) -> ScannedUnit:
 
 async def _choose(repositories: Repositories, order: PackCase, box: Any, target: int, scans: _Scans) -> Run:
     first = scans.first.sequence_number if scans.first else max(box.queue_head, box.first_sequence)
-    queue = await _read_queue(repositories, order.batch_id, first, box.last_sequence, target, scans)
+    queue = await _read_queue(repositories, box, first=first, target=target, scans=scans)
     not_queued: Sequence[str] = ()
     if scans.last is not None and queue:
         start = min(queue[0].sequence_number, scans.last.sequence_number)
@@ -204,12 +204,12 @@ async def _choose(repositories: Repositories, order: PackCase, box: Any, target:
 
 
 async def _read_queue(
-    repositories: Repositories, batch_id: UUID, first: int, last: int, target: int, scans: _Scans
+    repositories: Repositories, box: Any, *, first: int, target: int, scans: _Scans
 ) -> list[QueueRow]:
     """Rows from `first` through the target-th packable one and the last scanned unit, or the queue's end."""
     limit = target + len(scans.missing) + WINDOW_SPARE
     while True:
-        rows = await repositories.prepared_codes.window(batch_id, first, last, limit=limit)
+        rows = await repositories.prepared_codes.window(box.case_batch_id, first, box.last_sequence, limit=limit)
         queue = [QueueRow(row.prepared_id, row.code_id, row.sequence_number, row.code, row.packable) for row in rows]
         takable = sum(row.packable and row.sequence_number not in scans.missing for row in queue)
         reached = scans.last is None or not queue or queue[-1].sequence_number >= scans.last.sequence_number
@@ -410,24 +410,24 @@ def _judge(rows: Sequence[Any], box: Any, batch_id: UUID) -> list[CodeResult]:
             results.append(CodeResult(row.code, accepted=True))
         else:
             inside = row.master_code if refusal[0] == "already-in-case" else None
-            results.append(CodeResult(row.code, False, refusal[0], refusal[1], inside))
+            results.append(
+                CodeResult(row.code, accepted=False, reason=refusal[0], detail=refusal[1], master_code=inside)
+            )
     return results
 
 
 def _why_not(row: Any, box: Any, batch_id: UUID) -> tuple[str, str] | None:
+    """The first of the reasons that holds, as a stable word and a sentence."""
     if row.id is None:
         return "unknown-code", f"{row.code} is no code of your organisation."
-    if row.batch_id != batch_id:
-        return "other-batch", f"{row.code} belongs to another batch."
-    if row.master_code_id is not None:
-        return "already-in-case", f"{row.code} is in case {row.master_code}; unlink it there first."
-    if row.status not in AVAILABLE:
-        return f"code-{row.status}", f"{row.code} is {row.status}."
-    if row.variant != box.variant:
-        return "variant-mismatch", f"{row.code} is of variant {row.variant}, the case of {box.variant}."
-    if row.excluded:
-        return "excluded", f"{row.code} was listed as damaged or missing; readmit it first."
-    return None
+    reasons = (
+        (row.batch_id != batch_id, "other-batch", "belongs to another batch."),
+        (row.master_code_id is not None, "already-in-case", f"is in case {row.master_code}; unlink it there first."),
+        (row.status not in AVAILABLE, f"code-{row.status}", f"is {row.status}."),
+        (row.variant != box.variant, "variant-mismatch", f"is of variant {row.variant}, the case of {box.variant}."),
+        (row.excluded, "excluded", "was listed as damaged or missing; readmit it first."),
+    )
+    return next(((word, f"{row.code} {sentence}") for holds, word, sentence in reasons if holds), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ async def _count(repositories: Repositories, claim: Claim, job: ReverseJob) -> N
     await repositories.reverse_jobs.log(
         job.id,
         job.manufacturer_org_id,
-        f"Counted: {counted.total} available, {counted.excluded} of them excluded, {counted.duplicates} already prepared.",
+        f"Counted: {counted.total} available, {counted.excluded} of them excluded, {counted.duplicates} in the queue.",
     )
 
 

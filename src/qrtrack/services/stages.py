@@ -122,4 +122,5 @@ async def fail_stage(database: Database, claim: Claim, queue: Queue, error: str,
 def log_progress(what: str, done: int, total: int, step: int) -> None:
     """One line for every whole 10 % that this step passed, and one at the end of the stage."""
     if step and (done == total or 10 * done // total > 10 * (done - step) // total):
-        log.info(f"Progress: {done}/{total} {what} ({100 * done / total:.1f}%)")
+        line = f"Progress: {done}/{total} {what} ({100 * done / total:.1f}%)"
+        log.info(line)

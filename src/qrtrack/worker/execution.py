@@ -116,7 +116,7 @@ async def _fail(runtime: Runtime, handler: Handler, claim: Claim, error: str, *,
     return await _settle(
         runtime,
         claim,
-        lambda: handler.fail(runtime, claim, error, permanent),
+        lambda: handler.fail(runtime, claim, error, permanent=permanent),
         lambda for_good: Outcome(claim, End.FAILED if for_good else End.RETRIED, error),
     )
 

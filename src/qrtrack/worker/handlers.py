@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from qrtrack.domain.claims import Claim
 from qrtrack.domain.stopping import StopSignal
@@ -12,13 +13,19 @@ from qrtrack.services.preparing import fail_reverse_job, run_reverse_job
 from qrtrack.services.stages import create_codes, fail_stage, hash_keys
 
 
+class Fail(Protocol):
+    """Records a failure; True when it is for good."""
+
+    async def __call__(self, runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """One kind of work. `run` finishes it in its own last transaction; `fail` says whether it failed for good."""
+    """One kind of work. `run` finishes it in its own last transaction."""
 
     queue: Queue
     run: Callable[[Runtime, Claim, StopSignal], Awaitable[None]]
-    fail: Callable[[Runtime, Claim, str, bool], Awaitable[bool]]
+    fail: Fail
 
 
 async def _create(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
@@ -35,15 +42,15 @@ async def _prepare(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
     await run_reverse_job(runtime.database, claim, stop)
 
 
-async def _fail_creating(runtime: Runtime, claim: Claim, error: str, permanent: bool) -> bool:
+async def _fail_creating(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:
     return await fail_stage(runtime.database, claim, CREATING, error, permanent=permanent)
 
 
-async def _fail_hashing(runtime: Runtime, claim: Claim, error: str, permanent: bool) -> bool:
+async def _fail_hashing(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:
     return await fail_stage(runtime.database, claim, HASHING, error, permanent=permanent)
 
 
-async def _fail_preparing(runtime: Runtime, claim: Claim, error: str, permanent: bool) -> bool:
+async def _fail_preparing(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:
     return await fail_reverse_job(runtime.database, claim, error, permanent=permanent)
 
 

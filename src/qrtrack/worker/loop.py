@@ -86,7 +86,8 @@ class Worker:
             except DatabaseUnavailable:
                 log.warning("the database cannot be reached: the worker waits for it")
                 return
-            except Exception:  # noqa: BLE001 - a defect in one kind's claim must not stop the others, nor the loop
+            except Exception:
+                # A defect in one kind's claim must stop neither the others nor the loop.
                 log.exception("claiming failed", kind=lane.handler.queue.kind)
                 continue
             for claim in claims:
