@@ -11,14 +11,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from plant import Plant
+from process import delete_rows, settings_of
 from qrtrack import embedded, schema_revision
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller, Role
-from qrtrack.models import Table
 from qrtrack.runtime import Runtime, asyncpg_url, open_runtime
 from qrtrack.settings import Settings
-
-SECRET = "d1f0a4b79c3e48f2b6a5908e7c1d2f3a-tests"
 
 
 @pytest.fixture(scope="session")
@@ -56,18 +54,7 @@ def migrated_url(database_url: str) -> str:
 
 @pytest.fixture
 def settings(migrated_url: str, tmp_path: Path) -> Settings:
-    return Settings(
-        _env_file=None,
-        qrtrack_data_dir=tmp_path,
-        database_url=migrated_url,
-        jwt_secret=SECRET,
-        secret_key=SECRET,
-        cron_secret=SECRET,
-        bcrypt_cost=4,
-        hash_threads=2,
-        lease_seconds=30,
-        poll_seconds=0.05,
-    )
+    return settings_of(migrated_url, tmp_path)
 
 
 @pytest.fixture
@@ -78,14 +65,6 @@ async def runtime(settings: Settings) -> AsyncIterator[Runtime]:
             yield runtime
         finally:
             await delete_rows(runtime.database)
-
-
-async def delete_rows(database: Database) -> None:
-    """Deleted, not rolled back: a test's commits are real. Trace events give way only with triggers switched off."""
-    async with database.engine.begin() as connection:
-        await connection.execute(text("SET LOCAL session_replication_role = replica"))
-        for table in reversed(Table.metadata.sorted_tables):
-            await connection.execute(text(f"DELETE FROM {table.name}"))
 
 
 @pytest.fixture

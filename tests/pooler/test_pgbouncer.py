@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from conftest import SECRET, delete_rows
 from plant import MadeBatch, Plant
+from process import delete_rows, settings_of
 from qrtrack import embedded, schema_revision
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import NotEnoughPrepared
@@ -23,7 +23,6 @@ from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.services.batches import reconcile_batch
 from qrtrack.services.reverse_jobs import view_reverse_job
 from qrtrack.serving import running
-from qrtrack.settings import Settings
 from qrtrack.worker.loop import Worker
 
 PGBOUNCER = shutil.which("pgbouncer")
@@ -92,18 +91,7 @@ class _pgbouncer:  # noqa: N801 - a context manager that reads like a function
 
 @pytest.fixture
 async def pooled(pooled_url: str, tmp_path: Path) -> AsyncIterator[Runtime]:
-    settings = Settings(
-        _env_file=None,
-        qrtrack_data_dir=tmp_path,
-        database_url=pooled_url,
-        database_pooler="transaction",
-        jwt_secret=SECRET,
-        secret_key=SECRET,
-        cron_secret=SECRET,
-        bcrypt_cost=4,
-        hash_threads=2,
-        poll_seconds=0.05,
-    )
+    settings = settings_of(pooled_url, tmp_path, database_pooler="transaction")
     async with open_runtime(settings) as runtime:
         try:
             yield runtime
