@@ -105,6 +105,10 @@ class ListQuery(Query):
         shown = rows[: self.limit]
         return {name: shown, "next_cursor": encode_cursor(key(shown[-1])) if len(rows) > len(shown) else None}
 
+    def full_page(self, name: str, rows: Sequence[Row], key: Callable[[Row], CursorValue]) -> dict[str, Any]:
+        """As `page`, out of `limit` rows: a full page has a next one, which may turn out empty."""
+        return {name: rows, "next_cursor": encode_cursor(key(rows[-1])) if len(rows) == self.limit else None}
+
 
 def encode_cursor(*values: CursorValue) -> str:
     """The sort key of a page's last row, opaque to the caller."""
