@@ -4,10 +4,10 @@ from typing import Any, cast
 
 import httpx2
 from fastapi import FastAPI
-from qrtrack.runtime import Runtime
 from structlog.testing import capture_logs
 
 from qrtrack.main import create_app
+from qrtrack.runtime import Runtime
 from qrtrack.settings import Settings
 
 ORIGIN = "https://app.example.com"
@@ -98,6 +98,7 @@ async def test_the_document_describes_every_refusal_as_a_problem() -> None:
     assert operations
     for operation in operations:
         assert operation["responses"]["default"]["content"] == {"application/problem+json": reference}
-        assert "422" not in operation["responses"]
+        problems = [answer for status, answer in operation["responses"].items() if status >= "4"]
+        assert [answer["content"] for answer in problems] == [{"application/problem+json": reference}] * len(problems)
     assert "success" in document["components"]["schemas"]["Problem"]["required"]
     assert "ProblemField" in document["components"]["schemas"]

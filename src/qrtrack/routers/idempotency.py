@@ -1,0 +1,101 @@
+"""The Idempotency-Key, written once: a route that creates or moves something asks for an AnsweringDatabase."""
+
+import hashlib
+from functools import lru_cache
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Header, Request
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
+from starlette.datastructures import FormData, UploadFile
+from starlette.responses import Response
+
+from qrtrack.database import Database
+from qrtrack.domain.requests import AlreadyAnswered, RepeatableRequest, StoredAnswer
+from qrtrack.routers.dependencies import KnownCaller, RuntimeState
+from qrtrack.schemas.base import PRINTABLE
+
+REPLAYED_HEADER: Final = "Idempotency-Replayed"
+JSON: Final = "application/json"
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=PRINTABLE,
+        description="Makes the request safe to send again: the same key with the same body is answered as the first "
+        "time, with `Idempotency-Replayed: true`, and changes nothing more. Kept for at least 24 hours.",
+    ),
+]
+
+
+async def _answering_database(
+    request: Request, runtime: RuntimeState, caller: KnownCaller, key: IdempotencyKey = None
+) -> Database:
+    if key is None:
+        return runtime.database
+    route: APIRoute = request.scope["route"]
+    repeatable = RepeatableRequest(
+        organisation_id=caller.organisation_id,
+        # The path as it came, not its template: closing two batches is two requests.
+        route=f"{request.method} {request.url.path}",
+        key=key,
+        body_hash=await _digest(request),
+        render=lambda result: _render(result, route.response_model, route.status_code or 200),
+    )
+    return runtime.database.answering(repeatable)
+
+
+AnsweringDatabase = Annotated[Database, Depends(_answering_database)]
+
+
+async def _digest(request: Request) -> bytes:
+    """What makes two requests the same: query and body. A form is its fields, since each sending draws its boundary."""
+    digest = hashlib.sha256()
+    _add(digest, request.url.query.encode())
+    if request.headers.get("Content-Type", "").lower().startswith("multipart/form-data"):
+        await _add_form(digest, await request.form())
+    else:
+        _add(digest, await request.body())
+    return digest.digest()
+
+
+async def _add_form(digest: Any, form: FormData) -> None:
+    for name, value in form.multi_items():
+        _add(digest, name.encode(errors="surrogatepass"))
+        if isinstance(value, UploadFile):
+            await value.seek(0)
+            _add(digest, await value.read())
+            await value.seek(0)
+        else:
+            _add(digest, value.encode(errors="surrogatepass"))
+
+
+def _add(digest: Any, part: bytes) -> None:
+    """Each part with its length, so that no two lists of parts run together into the same bytes."""
+    digest.update(len(part).to_bytes(8))
+    digest.update(part)
+
+
+@lru_cache(maxsize=256)
+def _adapter(response_model: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(response_model)
+
+
+def _render(result: Any, response_model: Any, status_code: int) -> StoredAnswer:
+    """The answer as FastAPI makes it of the same result, and where it names a place to look, that as Location."""
+    adapter = _adapter(response_model)
+    answer = adapter.validate_python(result, from_attributes=True)
+    location = getattr(answer, "status_url", None)
+    headers = {} if location is None else {"Location": location}
+    return StoredAnswer(status_code, headers, adapter.dump_json(answer, by_alias=True).decode())
+
+
+async def answer_again(_request: Request, answered: Exception) -> Response:
+    """The exception handler of AlreadyAnswered."""
+    assert isinstance(answered, AlreadyAnswered)
+    stored = answered.stored
+    headers = {**stored.headers, REPLAYED_HEADER: "true"}
+    return Response(stored.body, status_code=stored.status_code, headers=headers, media_type=JSON)

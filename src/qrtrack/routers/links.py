@@ -1,0 +1,135 @@
+"""Linking over HTTP: packing a case from the queue, unit by unit, undoing it, and the scan history."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from qrtrack.domain.code_lists import parse_code
+from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.routers.code_lists import read_codes
+from qrtrack.routers.dependencies import Packer, RuntimeState
+from qrtrack.routers.idempotency import AnsweringDatabase
+from qrtrack.routers.problems import refusals
+from qrtrack.schemas.base import LARGEST_ROW_ID
+from qrtrack.schemas.links import (
+    LinkedAnswer,
+    LinkOrder,
+    PackedAnswer,
+    PackedCaseEvent,
+    PackFilter,
+    PackOrder,
+    PackPage,
+    UnlinkedAnswer,
+    UnlinkOrder,
+)
+from qrtrack.services import links as use_cases
+from qrtrack.services.trace import list_packs as find_packs
+
+router = APIRouter(prefix="/api/manufacturer", tags=["linking"])
+
+
+@router.post(
+    "/link-to-master-from-queue",
+    response_model=PackedAnswer,
+    summary="Pack a case from the queue",
+    responses=refusals(
+        {
+            404: "`not-found`: your organisation has no such batch or case.",
+            409: "`case-already-packed` with `master_code_info`; `not-enough-prepared` with `available`; `count-drift` "
+            "with `expected_code`, `scanned_code`, `drift` and `codes`; `first-code-not-prepared` with `state`; "
+            "`case-of-other-batch`; `variant-mismatch`; `batch-not-ready`; `batch-closed`.",
+            422: "`order-mismatch`; `invalid-input`.",
+        }
+    ),
+)
+async def pack_case(order: PackOrder, caller: Packer, database: AnsweringDatabase) -> use_cases.PackedCase:
+    """Takes the next prepared units, one contiguous run in serial order, into the case: all or nothing.
+
+    Send `{"batch_id": "…", "order_id": "…", "master_code": "…", "first_code": "SKA000001", "last_code":
+    "SKA000100"}`. The two check scans are optional; with them nothing is packed unless the box holds what the queue
+    says, and the case is `verified`. A `count-drift` names the codes in question: look which is not in the box, and
+    send the same call with it in `missing_codes`.
+    """
+    wanted = use_cases.PackCase(
+        batch_id=order.batch_id,
+        order_id=order.order_id,
+        master_code=order.master_code,
+        target_units=order.target_units,
+        allow_partial=order.allow_partial,
+        variant=order.variant,
+        first_code=order.first_code and parse_code(order.first_code, field="first_code"),
+        last_code=order.last_code and parse_code(order.last_code, field="last_code"),
+        missing_codes=await read_codes(order.missing_codes, field="missing_codes", may_be_empty=True),
+        station=order.station,
+    )
+    return await use_cases.pack_case(database, caller=caller, order=wanted)
+
+
+@router.post(
+    "/link-to-master",
+    response_model=LinkedAnswer,
+    summary="Link scanned units to a case",
+    responses=refusals(
+        {
+            404: "`not-found`: your organisation has no such batch or case.",
+            409: "`codes-not-linkable` with `results`, one for each code; `case-of-other-batch`; `batch-not-ready`; "
+            "`batch-closed`.",
+            422: "`order-mismatch`; `invalid-input`.",
+        }
+    ),
+)
+async def link_codes(order: LinkOrder, caller: Packer, database: AnsweringDatabase) -> use_cases.LinkedCodes:
+    """Adds units that were scanned one by one, up to what the case holds; the case may be packed already. All or
+    nothing, unless `accept_valid`. A code that is in a case is never moved: unlink it there first.
+    """
+    wanted = use_cases.LinkCodes(
+        batch_id=order.batch_id,
+        order_id=order.order_id,
+        master_code=order.master_code,
+        codes=await read_codes(order.codes),
+        accept_valid=order.accept_valid,
+        station=order.station,
+    )
+    return await use_cases.link_codes(database, caller=caller, order=wanted)
+
+
+@router.post(
+    "/unlink-from-master",
+    response_model=UnlinkedAnswer,
+    summary="Take units out of their case",
+    responses=refusals(
+        {
+            404: "`not-found`: your organisation has no such code or case.",
+            409: "`codes-not-packed` with `codes`, each with its state; `invalid-state`: the case is empty.",
+        }
+    ),
+)
+async def unlink_codes(order: UnlinkOrder, caller: Packer, database: AnsweringDatabase) -> use_cases.UnlinkedCodes:
+    """Undoes linking, for a list of codes or for a whole case: the units become what they were before and may be
+    prepared again. Send `{"master_code": "…", "reason": "Box dropped"}` or `codes` in its place.
+    """
+    if (order.codes is None) == (order.master_code is None):
+        detail = "Send either codes or master_code."
+        raise InvalidInput(detail, errors=[FieldError("/codes", detail)])
+    return await use_cases.unlink_codes(
+        database,
+        caller=caller,
+        codes=None if order.codes is None else await read_codes(order.codes),
+        master_code=order.master_code,
+        reason=order.reason,
+        station=order.station,
+    )
+
+
+@router.get("/packs", response_model=PackPage, summary="List the latest packs")
+async def list_packs(query: Annotated[PackFilter, Query()], caller: Packer, runtime: RuntimeState) -> dict[str, Any]:
+    """What the stations packed, the latest first. `?station=` and `?user=` narrow the list."""
+    rows = await find_packs(
+        runtime.database,
+        caller=caller,
+        station=query.station,
+        user=query.user,
+        before=query.after_number(LARGEST_ROW_ID) or None,
+        limit=query.one_more,
+    )
+    return query.page("packs", [PackedCaseEvent.of(row) for row in rows], lambda pack: pack.id)

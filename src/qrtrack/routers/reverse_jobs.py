@@ -1,0 +1,183 @@
+"""Reverse jobs over HTTP: submit, poll, list, cancel, retry."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.states import TERMINAL_JOBS
+from qrtrack.routers.code_lists import read_codes
+from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
+from qrtrack.routers.idempotency import AnsweringDatabase
+from qrtrack.routers.problems import refusals
+from qrtrack.runtime import Runtime
+from qrtrack.schemas.reverse_jobs import (
+    JobAnswer,
+    JobCancelledAnswer,
+    JobDryRun,
+    JobFilter,
+    JobOrder,
+    JobPage,
+    JobQuery,
+    JobReference,
+    JobRetriedAnswer,
+    JobSubmitted,
+    LogPage,
+    LogQuery,
+    PreparedPage,
+    PreparedQuery,
+)
+from qrtrack.services import reverse_jobs as use_cases
+
+router = APIRouter(prefix="/api/manufacturer/reverse-job", tags=["reverse jobs"])
+
+UNKNOWN: Final = {404: "`not-found`: your organisation has no such job."}
+LOOK_SECONDS: Final = 0.25
+
+
+@router.post(
+    "/submit",
+    response_model=JobSubmitted | JobDryRun,
+    summary="Submit a reverse job",
+    responses=refusals(
+        {
+            404: "`not-found`: your organisation has no such batch.",
+            409: "`batch-not-ready`: its codes are still being created; `batch-closed`.",
+            422: "`unknown-exclude-codes` with `codes` that are not in the batch; `order-mismatch`; `invalid-input`.",
+        }
+    ),
+)
+async def submit_reverse_job(
+    order: JobOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
+) -> use_cases.SubmittedJob | use_cases.DryRun | JobSubmitted:
+    """Queues a job that prepares every good code of the batch except those listed. The exclusions hold from now on,
+    for later jobs too, until `codes/readmit` names them. Then poll `status`, or let this call `wait` for the end.
+
+    Send `{"batch_id": "…", "order_id": "…", "exclude_codes": ["SKA000007", "SKA000013"]}`; the answer is
+    `{"success": true, "job_id": "…", "status": "queued", "exclude_count": 2, …}`.
+    """
+    exclude_codes = await read_codes(order.exclude_codes, field="exclude_codes", may_be_empty=True)
+    asked: dict[str, Any] = order.model_dump(include={"batch_id", "order_id", "variant"})
+    if order.dry_run:
+        return await use_cases.dry_run_reverse_job(database, caller=caller, exclude_codes=exclude_codes, **asked)
+    submitted = await use_cases.submit_reverse_job(
+        database, caller=caller, exclude_codes=exclude_codes, priority=order.priority, **asked
+    )
+    if not order.wait:
+        return submitted
+    view = await _watch(runtime, caller, submitted.job_id, order.wait, _has_ended)
+    return JobSubmitted.of(submitted, view.job)
+
+
+@router.get("/status", summary="Poll a reverse job", responses=refusals(UNKNOWN))
+async def get_reverse_job(query: Annotated[JobQuery, Query()], caller: Packer, runtime: RuntimeState) -> JobAnswer:
+    """How the job stands. `progress` never falls, and is 100 only with `completed`. With `?wait=N` the answer comes
+    when something has changed since the request arrived, when the job has ended, or after N seconds.
+    """
+    before = await use_cases.view_reverse_job(runtime.database, caller=caller, job_id=query.job_id)
+    if not query.wait or _has_ended(before):
+        return JobAnswer.of(before)
+    stood = _standing(before)
+    return JobAnswer.of(await _watch(runtime, caller, query.job_id, query.wait, lambda view: _standing(view) != stood))
+
+
+def _has_ended(view: use_cases.JobView) -> bool:
+    return view.job.status in TERMINAL_JOBS
+
+
+def _standing(view: use_cases.JobView) -> tuple[object, ...]:
+    """What a poller sees change. A heartbeat moves `updated_at`, but tells nothing."""
+    job = view.job
+    return job.status, job.progress, job.prepared_count, job.remaining_to_prepare, job.attempts, view.queue_position
+
+
+async def _watch(
+    runtime: Runtime, caller: Caller, job_id: UUID, seconds: float, is_enough: Callable[[use_cases.JobView], bool]
+) -> use_cases.JobView:
+    """Looks until it is enough, the time is up or the process stops. Between two looks nothing is held."""
+    deadline = time.monotonic() + seconds
+    while True:
+        view = await use_cases.view_reverse_job(runtime.database, caller=caller, job_id=job_id)
+        left = deadline - time.monotonic()
+        if is_enough(view) or left <= 0 or runtime.stopping.is_set():
+            return view
+        try:
+            async with asyncio.timeout(min(LOOK_SECONDS, left)):
+                await runtime.stopping.wait()
+        except TimeoutError:
+            continue
+
+
+@router.get("/jobs", response_model=JobPage, summary="List reverse jobs")
+async def list_reverse_jobs(
+    query: Annotated[JobFilter, Query()], caller: Packer, runtime: RuntimeState
+) -> dict[str, Any]:
+    """Newest first. `?batch_id=` and `?status=` narrow the list."""
+    rows = await use_cases.list_reverse_jobs(
+        runtime.database,
+        caller=caller,
+        batch_id=query.batch_id,
+        status=query.status,
+        before=query.before_id(),
+        limit=query.one_more,
+    )
+    return query.page("jobs", rows, lambda job: job.id)
+
+
+@router.get("/logs", response_model=LogPage, summary="Read a job's log", responses=refusals(UNKNOWN))
+async def list_reverse_job_logs(
+    query: Annotated[LogQuery, Query()], caller: Packer, runtime: RuntimeState
+) -> dict[str, Any]:
+    """One line for each stage, retry, warning and failure, oldest first."""
+    rows = await use_cases.list_logs(
+        runtime.database, caller=caller, job_id=query.job_id, after=query.after_number(), limit=query.one_more
+    )
+    return query.page("logs", rows, lambda row: int(row.id))
+
+
+@router.get("/prepared", response_model=PreparedPage, summary="List prepared codes", responses=refusals(UNKNOWN))
+async def list_prepared_codes(
+    query: Annotated[PreparedQuery, Query()], caller: Packer, runtime: RuntimeState
+) -> dict[str, Any]:
+    """The codes that the job has put into the queue, in that order. `?status=prepared` lists those still waiting."""
+    rows = await use_cases.list_prepared_codes(
+        runtime.database,
+        caller=caller,
+        job_id=query.job_id,
+        status=query.status,
+        after=query.after_number(),
+        limit=query.one_more,
+    )
+    return query.page("prepared", rows, lambda row: int(row.id))
+
+
+@router.post(
+    "/cancel",
+    response_model=JobCancelledAnswer,
+    summary="Cancel a reverse job",
+    responses=refusals(UNKNOWN | {409: "`invalid-state`: the job has ended already."}),
+)
+async def cancel_reverse_job(
+    order: JobReference, caller: BatchManager, database: AnsweringDatabase
+) -> use_cases.CancelledJob:
+    """Ends a queued or running job: what it has queued and no case has taken leaves the queue, and its exclusions
+    end. Codes already packed stay packed. Send `{"job_id": "…"}`.
+    """
+    return await use_cases.cancel_reverse_job(database, caller=caller, job_id=order.job_id)
+
+
+@router.post(
+    "/retry",
+    response_model=JobRetriedAnswer,
+    summary="Retry a failed reverse job",
+    responses=refusals(UNKNOWN | {409: "`invalid-state`: the job has not failed; `batch-closed`."}),
+)
+async def retry_reverse_job(
+    order: JobReference, caller: BatchManager, database: AnsweringDatabase
+) -> use_cases.RetriedJob:
+    """Queues a failed job again; it goes on behind the last chunk that landed, its progress kept."""
+    return await use_cases.retry_reverse_job(database, caller=caller, job_id=order.job_id)

@@ -1,0 +1,56 @@
+"""Codes: printed, void, readmitted."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from qrtrack.schemas.base import Answer, Body, Reason
+
+CodeList = Annotated[
+    list[str],
+    Field(
+        description="As people paste and scan them: each element is split at blanks, commas and semicolons, ranges "
+        "such as `SKA000010-SKA000020` are expanded, scanned unit URLs reduced to their code, repeats dropped. At most "
+        "100,000 codes.",
+        examples=[["SKA000007", "SKA000010-SKA000020"]],
+    ),
+]
+
+
+class VoidOrder(Body):
+    """Units that are damaged or withdrawn."""
+
+    batch_id: UUID
+    codes: CodeList
+    reason: Reason = Field(examples=["Label torn"])
+
+
+class PrintedOrder(Body):
+    """Units whose labels were printed: either a list, or all that are not marked yet."""
+
+    batch_id: UUID
+    codes: CodeList | None = None
+    all: Literal[True] | None = None
+
+
+class ReadmitOrder(Body):
+    """Units that were excluded and are good after all."""
+
+    batch_id: UUID
+    codes: CodeList
+
+
+class CodesChangedAnswer(Answer):
+    """How many codes changed their state."""
+
+    batch_id: UUID
+    changed: int
+
+
+class CodesReadmittedAnswer(Answer):
+    """How many exclusions ended; the codes of the list that were not excluded."""
+
+    batch_id: UUID
+    readmitted: int
+    not_excluded: list[str]
