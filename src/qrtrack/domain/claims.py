@@ -1,6 +1,7 @@
 """A worker's hold on one piece of queued work."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from qrtrack.domain.errors import Conflict
@@ -8,7 +9,10 @@ from qrtrack.domain.errors import Conflict
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Work taken under a lease. `token` fences every later write; `exhausted`: its earlier attempts all died."""
+    """Work taken under a lease. `token` fences every later write; `exhausted`: its earlier attempts all died.
+
+    `asked_at`, in seconds of time.monotonic(), is no later than the moment from which the lease runs.
+    """
 
     kind: str
     id: UUID | int
@@ -16,6 +20,7 @@ class Claim:
     organisation_id: UUID
     attempts: int
     exhausted: bool = False
+    asked_at: float = field(default_factory=time.monotonic, compare=False)
 
     @property
     def uuid(self) -> UUID:

@@ -3,6 +3,7 @@
 A kind of work keeps its own table and its own words for its states; a `Queue` says which.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,6 +119,7 @@ class LeasedRepository:
             running=queue.running,
             on_claim=f", {queue.on_claim}" if queue.on_claim else "",
         )
+        asked_at = time.monotonic()
         rows = await self._session.execute(
             text(statement),
             {
@@ -129,7 +131,7 @@ class LeasedRepository:
             },
         )
         return [
-            Claim(queue.kind, row.id, row.lease_token, row.manufacturer_org_id, row.attempts, row.exhausted)
+            Claim(queue.kind, row.id, row.lease_token, row.manufacturer_org_id, row.attempts, row.exhausted, asked_at)
             for row in rows
         ]
 

@@ -79,21 +79,29 @@ async def _complete_creating(repositories: Repositories, claim: Claim, stage: An
 async def hash_keys(
     database: Database, claim: Claim, *, keys: KeyRing, hasher: Hasher, threads: Executor, stop: StopSignal
 ) -> None:
-    """Hashes the chunk's root keys in a thread; the batch's last chunk makes it ready."""
+    """Hashes the chunk's root keys in a thread; the batch's last chunk makes it ready.
+
+    Cancelled, it leaves no thread behind: the next chunk needs it.
+    """
     async with database.read() as repositories:
         stage = await repositories.stages.get(claim.number)
         sealed = await repositories.stages.keys_to_hash(stage.batch_id, stage.first_sequence, stage.last_sequence)
 
+    cancelled = StopSignal()
+
     def hash_all() -> list[str]:
         hashes = []
         for number, blob in sealed:
-            if stop.is_set():
+            if stop.is_set() or cancelled.is_set():
                 raise Interrupted
             peppered = keys.peppered(stage.batch_id, number, keys.unseal(stage.batch_id, number, blob))
             hashes.append(hasher.hash(peppered))
         return hashes
 
-    hashes = await asyncio.get_running_loop().run_in_executor(threads, hash_all)
+    try:
+        hashes = await asyncio.get_running_loop().run_in_executor(threads, hash_all)
+    finally:
+        cancelled.set()
     async with database.write() as repositories:
         stored = await repositories.stages.store_hashes(stage.batch_id, [number for number, _ in sealed], hashes)
         counted = await repositories.batches.count_hashed(stage.batch_id, stored)

@@ -143,10 +143,9 @@ async def _settle(
 async def _beat(runtime: Runtime, handler: Handler, claim: Claim, body: asyncio.Future[None]) -> None:
     """Prolongs the lease every third of it, and stops the work when the lease is lost or cannot be known to hold."""
     lease = runtime.settings.lease_seconds
-    trusted_until = time.monotonic() + lease * (1 - MARGIN)
-    pause = lease / 3
+    trusted_until, pause = claim.asked_at + lease * (1 - MARGIN), lease / 3
     while True:
-        await asyncio.sleep(pause)
+        await asyncio.sleep(min(pause, max(trusted_until - time.monotonic(), 0)))
         began = time.monotonic()
         try:
             async with asyncio.timeout(max(trusted_until - began, 0.01)):
@@ -155,7 +154,10 @@ async def _beat(runtime: Runtime, handler: Handler, claim: Claim, body: asyncio.
         except LeaseLost:
             body.cancel()
             return
-        except (DatabaseUnavailable, TimeoutError):
+        except Exception as error:
+            # Whatever is wrong with the beat, the work must not outlive its lease.
+            if not isinstance(error, DatabaseUnavailable | TimeoutError):
+                log.exception("a heartbeat failed")
             pause = min(RETRY_SECONDS, lease / 10)
             if time.monotonic() + pause >= trusted_until:
                 body.cancel()

@@ -1,0 +1,467 @@
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from sqlalchemy import text
+
+from plant import BY_KIND, Plant
+from qrtrack.database import Database, DatabaseUnavailable
+from qrtrack.domain.claims import Claim, Interrupted, LeaseLost, PermanentFailure
+from qrtrack.domain.errors import Conflict, InvalidInput
+from qrtrack.domain.stopping import StopSignal
+from qrtrack.repositories.queues import CREATING, REVERSE_JOBS
+from qrtrack.runtime import Runtime
+from qrtrack.services.claims import claim_work, keep_claim, release_claim
+from qrtrack.worker import execution
+from qrtrack.worker.execution import WORKER_LOST, End, execute, run_next
+from qrtrack.worker.handlers import Handler
+
+STAGES = "qr_batch_stages"
+LEASE = 0.45
+
+Body = Callable[[Runtime, Claim, StopSignal], Awaitable[None]]
+
+
+def handler(body: Body) -> Handler:
+    """Work of the creating queue whose body is the test's own."""
+    return Handler(CREATING, body, BY_KIND["creating"].fail)
+
+
+async def finish(runtime: Runtime, claim: Claim) -> None:
+    async with runtime.database.write() as repositories:
+        await repositories.leased(CREATING).finish(claim)
+
+
+@pytest.fixture
+def brief(runtime: Runtime) -> Runtime:
+    """The same process with leases below a second."""
+    return replace(runtime, settings=runtime.settings.model_copy(update={"lease_seconds": LEASE}))
+
+
+async def taken(runtime: Runtime) -> Claim:
+    [claim] = await claim_work(runtime.database, CREATING, 1, lease_seconds=runtime.settings.lease_seconds)
+    return claim
+
+
+async def test_nothing_due_is_no_outcome(runtime: Runtime) -> None:
+    assert await run_next(runtime, BY_KIND["creating"], StopSignal()) is None
+
+
+async def test_nothing_is_claimed_once_the_time_is_up(plant: Plant, runtime: Runtime) -> None:
+    [row_id] = await plant.queued(1)
+    over = StopSignal(deadline=time.monotonic() - 1)
+    assert await run_next(runtime, BY_KIND["creating"], over) is None
+    assert (await plant.row(STAGES, row_id)).attempts == 0
+
+
+async def test_work_that_ends_well_is_completed_by_its_own_last_transaction(plant: Plant, runtime: Runtime) -> None:
+    [row_id] = await plant.queued(1)
+
+    async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+        await finish(runtime, claim)
+
+    outcome = await run_next(runtime, handler(body), StopSignal())
+    assert outcome is not None
+    assert outcome.end is End.COMPLETED
+    assert (await plant.row(STAGES, row_id)).status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("error", "end", "reason"),
+    [
+        (InvalidInput("The paper is torn."), End.FAILED, "The paper is torn."),
+        (PermanentFailure("The paper is gone."), End.FAILED, "The paper is gone."),
+        (Conflict("Somebody was faster."), End.RETRIED, "Somebody was faster."),
+        (DatabaseUnavailable(), End.RETRIED, str(DatabaseUnavailable())),
+        (
+            RuntimeError("password=hunter2"),
+            End.RETRIED,
+            "internal error (RuntimeError); the service's log has the details",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_a_failure_is_tried_again_unless_trying_cannot_help(
+    plant: Plant, runtime: Runtime, error: Exception, end: End, reason: str
+) -> None:
+    [row_id] = await plant.queued(1)
+
+    async def body(*_: Any) -> None:
+        raise error
+
+    outcome = await run_next(runtime, handler(body), StopSignal())
+    assert outcome is not None
+    assert (outcome.end, outcome.error) == (end, reason)
+    row = await plant.row(STAGES, row_id)
+    assert (row.status, row.attempts) == ("failed" if end is End.FAILED else "queued", 1)
+    assert row.error_message == reason
+
+
+async def test_work_whose_every_worker_died_fails_without_being_begun_again(plant: Plant, runtime: Runtime) -> None:
+    [row_id] = await plant.queued(1)
+    for _ in range(CREATING.max_attempts):
+        await taken(runtime)
+        await plant.expire(STAGES)
+    begun: list[Claim] = []
+
+    async def body(_runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+        begun.append(claim)
+
+    outcome = await run_next(runtime, handler(body), StopSignal())
+    assert outcome is not None
+    assert (outcome.end, outcome.error) == (End.FAILED, WORKER_LOST)
+    assert begun == []
+    row = await plant.row(STAGES, row_id)
+    assert (row.status, row.attempts, row.error_message) == ("failed", CREATING.max_attempts, WORKER_LOST)
+
+
+async def test_a_reverse_job_whose_every_worker_died_says_so_to_the_plant(plant: Plant, runtime: Runtime) -> None:
+    job_id = await plant.submit(await plant.batch(10))
+    for _ in range(REVERSE_JOBS.max_attempts):
+        assert len(await claim_work(runtime.database, REVERSE_JOBS, 1, lease_seconds=30)) == 1
+        await plant.expire("qr_reverse_jobs")
+    assert [outcome.end for outcome in await plant.work("reverse_job")] == [End.FAILED]
+    row = await plant.row("qr_reverse_jobs", job_id)
+    assert (row.status, row.attempts, row.error_message) == ("failed", 3, WORKER_LOST)
+    [line] = await plant.sql("SELECT level, message FROM qr_reverse_job_logs ORDER BY id DESC LIMIT 1")
+    assert (line.level, line.message) == ("error", f"Failed: {WORKER_LOST}")
+
+
+async def test_interrupted_work_goes_back_to_the_queue_with_its_attempt(plant: Plant, runtime: Runtime) -> None:
+    [row_id] = await plant.queued(1)
+
+    async def body(*_: Any) -> None:
+        raise Interrupted
+
+    outcome = await run_next(runtime, handler(body), StopSignal())
+    assert outcome is not None
+    assert outcome.end is End.RELEASED
+    row = await plant.row(STAGES, row_id)
+    assert (row.status, row.attempts, row.error_message) == ("queued", 0, None)
+
+
+async def test_a_cancelled_worker_gives_the_work_back_and_passes_the_cancellation_on(
+    plant: Plant, runtime: Runtime
+) -> None:
+    [row_id] = await plant.queued(1)
+    begun = asyncio.Event()
+
+    async def body(*_: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(run_next(runtime, handler(body), StopSignal()))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    row = await plant.row(STAGES, row_id)
+    assert (row.status, row.attempts, row.lease_token) == ("queued", 0, None)
+
+
+async def test_a_worker_cancelled_twice_still_gives_the_work_back(plant: Plant, runtime: Runtime) -> None:
+    [row_id] = await plant.queued(1)
+    begun, releasing, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def body(*_: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def slow_release(*arguments: Any) -> None:
+        releasing.set()
+        await go_on.wait()
+        await release_claim(*arguments)
+        released.set()
+
+    released = asyncio.Event()
+    with patch.object(execution, "release_claim", slow_release):
+        task = asyncio.create_task(run_next(runtime, handler(body), StopSignal()))
+        await begun.wait()
+        task.cancel()
+        await releasing.wait()
+        task.cancel()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(released.wait(), 5)
+    assert (await plant.row(STAGES, row_id)).status == "queued"
+
+
+async def test_a_body_that_blocks_its_thread_for_three_leases_keeps_its_lease(plant: Plant, brief: Runtime) -> None:
+    [row_id] = await plant.queued(1)
+    seen: list[int] = []
+
+    async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+        blocked = asyncio.create_task(asyncio.to_thread(time.sleep, 3 * LEASE))
+        while not blocked.done():
+            seen.append(len(await claim_work(runtime.database, CREATING, 1, lease_seconds=LEASE)))
+            await asyncio.wait({blocked}, timeout=LEASE / 5)
+        await finish(runtime, claim)
+
+    outcome = await run_next(brief, handler(body), StopSignal())
+    assert outcome is not None
+    assert outcome.end is End.COMPLETED
+    assert sum(seen) == 0
+    assert len(seen) > 5
+    assert (await plant.row(STAGES, row_id)).attempts == 1
+
+
+async def test_losing_the_lease_stops_the_work_within_one_beat(plant: Plant, brief: Runtime) -> None:
+    [row_id] = await plant.queued(1)
+    begun = asyncio.Event()
+    stopped = asyncio.Event()
+
+    async def body(*_: Any) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    task = asyncio.create_task(run_next(brief, handler(body), StopSignal()))
+    await begun.wait()
+    await plant.expire(STAGES)
+    [thief] = await claim_work(brief.database, CREATING, 1, lease_seconds=30)
+    before = await plant.row(STAGES, row_id)
+    await asyncio.wait_for(stopped.wait(), LEASE)
+    outcome = await task
+    assert outcome is not None
+    assert outcome.end is End.LOST
+    assert await plant.row(STAGES, row_id) == before
+    assert before.lease_token == thief.token
+
+
+async def test_losing_the_lease_stops_the_hashing_thread_too(plant: Plant, brief: Runtime) -> None:
+    await plant.batch(100)
+    hashed: list[str] = []
+    begun = threading.Event()
+
+    class Slow:
+        def hash(self, peppered: str) -> str:
+            begun.set()
+            time.sleep(0.02)
+            hashed.append(peppered)
+            return "hash"
+
+    slow: Any = Slow()
+    with ThreadPoolExecutor(1) as thread:
+        task = asyncio.create_task(
+            run_next(replace(brief, hasher=slow, hash_threads=thread), BY_KIND["hashing"], StopSignal())
+        )
+        await asyncio.to_thread(begun.wait, 5)
+        await plant.expire(STAGES)
+        assert len(await claim_work(brief.database, BY_KIND["hashing"].queue, 1, lease_seconds=30)) == 1
+        outcome = await task
+        assert outcome is not None
+        assert outcome.end is End.LOST
+        # The thread is free for the next chunk: the 100 keys would have taken two seconds.
+        await asyncio.get_running_loop().run_in_executor(thread, int)
+    assert len(hashed) < 50
+
+
+async def test_a_worker_cut_from_the_database_stops_before_its_lease_can_run_out(plant: Plant, brief: Runtime) -> None:
+    await plant.queued(1)
+    claimed = time.monotonic()
+    claim = await taken(brief)
+    stopped: list[float] = []
+
+    async def body(*_: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.append(time.monotonic() - claimed)
+
+    async def cut(*_: Any, **__: Any) -> None:
+        raise DatabaseUnavailable
+
+    with patch.object(execution, "keep_claim", cut):
+        outcome = await execute(brief, handler(body), claim, StopSignal())
+    assert outcome.end is End.LOST
+    assert LEASE / 2 < stopped[0] < LEASE
+
+
+async def test_a_beat_that_hangs_does_not_prolong_the_trust_in_the_lease(plant: Plant, brief: Runtime) -> None:
+    await plant.queued(1)
+    claimed = time.monotonic()
+    claim = await taken(brief)
+    stopped: list[float] = []
+
+    async def body(*_: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.append(time.monotonic() - claimed)
+
+    async def hang(*_: Any, **__: Any) -> None:
+        await asyncio.Event().wait()
+
+    with patch.object(execution, "keep_claim", hang):
+        outcome = await execute(brief, handler(body), claim, StopSignal())
+    assert outcome.end is End.LOST
+    assert stopped[0] < LEASE
+
+
+async def test_the_trust_in_a_lease_counts_from_before_it_was_asked_for(plant: Plant, brief: Runtime) -> None:
+    """Between the claim and its first beat a busy process may lose time that the lease has been running for."""
+    await plant.queued(1)
+    claimed = time.monotonic()
+    claim = await taken(brief)
+    time.sleep(LEASE / 2)
+    stopped: list[float] = []
+
+    async def body(*_: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.append(time.monotonic() - claimed)
+
+    async def cut(*_: Any, **__: Any) -> None:
+        raise DatabaseUnavailable
+
+    with patch.object(execution, "keep_claim", cut):
+        outcome = await execute(brief, handler(body), claim, StopSignal())
+    assert outcome.end is End.LOST
+    assert stopped[0] < LEASE
+
+
+async def test_a_defect_in_a_beat_does_not_leave_the_work_without_a_heart(plant: Plant, brief: Runtime) -> None:
+    [row_id] = await plant.queued(1)
+    defects = iter([RuntimeError("a defect")])
+
+    async def keep(*arguments: Any, **values: Any) -> None:
+        for defect in defects:
+            raise defect
+        await keep_claim(*arguments, **values)
+
+    async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+        for _ in range(10):
+            await asyncio.sleep(LEASE / 5)
+            assert await claim_work(runtime.database, CREATING, 1, lease_seconds=LEASE) == []
+        await finish(runtime, claim)
+
+    with patch.object(execution, "keep_claim", keep):
+        outcome = await run_next(brief, handler(body), StopSignal())
+    assert outcome is not None
+    assert outcome.end is End.COMPLETED
+    assert (await plant.row(STAGES, row_id)).attempts == 1
+
+
+async def test_a_beat_that_fails_once_is_repeated_in_time(plant: Plant, brief: Runtime) -> None:
+    await plant.queued(1)
+    failures = iter([DatabaseUnavailable()])
+
+    async def keep(*arguments: Any, **values: Any) -> None:
+        for failure in failures:
+            raise failure
+        await keep_claim(*arguments, **values)
+
+    async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+        await asyncio.sleep(2 * LEASE)
+        await finish(runtime, claim)
+
+    with patch.object(execution, "keep_claim", keep):
+        outcome = await run_next(brief, handler(body), StopSignal())
+    assert outcome is not None
+    assert outcome.end is End.COMPLETED
+
+
+async def test_an_end_waits_for_a_database_that_is_away(plant: Plant, runtime: Runtime) -> None:
+    [row_id] = await plant.queued(1)
+    away = iter([DatabaseUnavailable(), DatabaseUnavailable()])
+    creating = BY_KIND["creating"]
+
+    async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:
+        for failure in away:
+            raise failure
+        return await creating.fail(runtime, claim, error, permanent=permanent)
+
+    async def body(*_: Any) -> None:
+        raise PermanentFailure("The paper is gone.")
+
+    with patch.object(execution, "RETRY_SECONDS", 0.01):
+        outcome = await run_next(runtime, Handler(CREATING, body, fail), StopSignal())
+    assert outcome is not None
+    assert outcome.end is End.FAILED
+    assert (await plant.row(STAGES, row_id)).status == "failed"
+
+
+async def test_an_end_that_cannot_be_recorded_within_a_lease_is_left_to_others(plant: Plant, brief: Runtime) -> None:
+    [row_id] = await plant.queued(1)
+
+    async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:
+        raise DatabaseUnavailable
+
+    async def body(*_: Any) -> None:
+        raise PermanentFailure("The paper is gone.")
+
+    with patch.object(execution, "RETRY_SECONDS", 0.05):
+        outcome = await run_next(brief, Handler(CREATING, body, fail), StopSignal())
+    assert outcome is not None
+    assert outcome.end is End.LOST
+    assert (await plant.row(STAGES, row_id)).status == "running"
+
+
+async def test_an_end_that_another_worker_has_made_moot_is_lost(plant: Plant, runtime: Runtime) -> None:
+    [row_id] = await plant.queued(1)
+
+    async def body(runtime: Runtime, _claim: Claim, _stop: StopSignal) -> None:
+        await plant.expire(STAGES)
+        await taken(runtime)
+        raise PermanentFailure("The paper is gone.")
+
+    outcome = await run_next(runtime, handler(body), StopSignal())
+    assert outcome is not None
+    assert outcome.end is End.LOST
+    row = await plant.row(STAGES, row_id)
+    assert (row.status, row.attempts, row.error_message) == ("running", 2, None)
+
+
+async def test_a_body_that_meets_its_lost_lease_writes_nothing_more(plant: Plant, runtime: Runtime) -> None:
+    [row_id] = await plant.queued(1)
+
+    async def body(_runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+        raise LeaseLost(claim)
+
+    outcome = await run_next(runtime, handler(body), StopSignal())
+    assert outcome is not None
+    assert outcome.end is End.LOST
+    assert (await plant.row(STAGES, row_id)).status == "running"
+
+
+async def test_no_connection_and_no_transaction_is_held_while_a_handler_computes(
+    plant: Plant, runtime: Runtime, database: Database
+) -> None:
+    await plant.batch(4)
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Waiting:
+        def hash(self, _peppered: str) -> str:
+            begun.set()
+            go_on.wait(10)
+            return "hash"
+
+    waiting: Any = Waiting()
+    task = asyncio.create_task(run_next(replace(runtime, hasher=waiting), BY_KIND["hashing"], StopSignal()))
+    try:
+        assert await asyncio.to_thread(begun.wait, 10)
+        pool: Any = database.engine.pool
+        assert pool.checkedout() == 0
+        async with database.engine.connect() as connection:
+            found = await connection.execute(
+                text(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                    " AND pid <> pg_backend_pid() AND state LIKE 'idle in transaction%'"
+                )
+            )
+            assert found.scalar_one() == 0
+    finally:
+        go_on.set()
+    outcome = await task
+    assert outcome is not None
+    assert outcome.end is End.COMPLETED
