@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 import asyncpg
 import structlog
@@ -11,6 +13,7 @@ from qrtrack.repositories import WAKE_UP_CHANNEL
 
 CHECK_SECONDS = 10.0
 RECONNECT_SECONDS = 1.0
+STILL_LISTENING = "SELECT count(*) FROM pg_listening_channels()"
 
 log = structlog.get_logger()
 
@@ -28,14 +31,20 @@ async def listen(engine: AsyncEngine, on_hint: Callable[[], None]) -> None:
     }
     while True:
         try:
-            connection = await asyncpg.connect(**options, timeout=10)
+            connection, lost = await asyncpg.connect(**options, timeout=10), asyncio.Event()
             try:
+                connection.add_termination_listener(partial(_set, lost))
                 await connection.add_listener(WAKE_UP_CHANNEL, lambda *_: on_hint())
                 on_hint()
-                while await connection.fetchval("SELECT count(*) FROM pg_listening_channels()", timeout=5):  # noqa: ASYNC110
-                    await asyncio.sleep(CHECK_SECONDS)
+                while not lost.is_set() and await connection.fetchval(STILL_LISTENING, timeout=5):
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(lost.wait(), CHECK_SECONDS)
             finally:
                 connection.terminate()
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             log.info("no hints for the moment: polling goes on", reason=type(error).__name__)
         await asyncio.sleep(RECONNECT_SECONDS)
+
+
+def _set(event: asyncio.Event, _connection: object) -> None:
+    event.set()

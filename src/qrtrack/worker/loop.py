@@ -1,7 +1,9 @@
 """The standing worker: claims what is due for its free slots, wakes by hint or poll, stops in good order."""
 
 import asyncio
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -48,7 +50,8 @@ class Worker:
         self._runtime = runtime
         self._lanes = lanes_of(runtime.settings) if lanes is None else lanes
         self._awake = asyncio.Event()
-        self._stopping = False
+        self._claiming = asyncio.Lock()
+        self._stopping = asyncio.Event()
 
     async def run(self) -> None:
         """Until stop(); survives whatever the database does."""
@@ -56,7 +59,7 @@ class Worker:
         if self._runtime.settings.database_pooler == "none":
             hints = asyncio.create_task(listen(self._runtime.database.engine, self._awake.set))
         try:
-            while not self._stopping:
+            while not self._stopping.is_set():
                 self._awake.clear()
                 await self._fill()
                 await self._rest()
@@ -74,27 +77,28 @@ class Worker:
 
     async def _fill(self) -> None:
         for lane in self._lanes:
-            if self._stopping or not lane.free:
-                continue
             try:
-                claims = await claim_work(
-                    self._runtime.database,
-                    lane.handler.queue,
-                    lane.free,
-                    lease_seconds=self._runtime.settings.lease_seconds,
-                )
+                async with self._claiming:
+                    await self._fill_lane(lane)
             except DatabaseUnavailable:
                 log.warning("the database cannot be reached: the worker waits for it")
                 return
             except Exception:
-                # A defect in one kind's claim must stop neither the others nor the loop.
                 log.exception("claiming failed", kind=lane.handler.queue.kind)
-                continue
-            for claim in claims:
-                stop = StopSignal()
-                task: asyncio.Task[object] = asyncio.create_task(execute(self._runtime, lane.handler, claim, stop))
-                lane.running[task] = stop
-                task.add_done_callback(partial(self._ended, lane))
+
+    async def _fill_lane(self, lane: Lane) -> None:
+        if self._stopping.is_set() or not lane.free:
+            return
+        lease_seconds = self._runtime.settings.lease_seconds
+        claims = await claim_work(self._runtime.database, lane.handler.queue, lane.free, lease_seconds=lease_seconds)
+        for claim in claims:
+            stop = StopSignal()
+            if self._stopping.is_set():
+                # It was asked to stop while it claimed: this work goes back like all other.
+                stop.set()
+            task: asyncio.Task[object] = asyncio.create_task(execute(self._runtime, lane.handler, claim, stop))
+            lane.running[task] = stop
+            task.add_done_callback(partial(self._ended, lane))
 
     def _ended(self, lane: Lane, task: asyncio.Task[object]) -> None:
         del lane.running[task]
@@ -104,7 +108,7 @@ class Worker:
 
     def stop_claiming(self) -> None:
         """At once; work under way is asked to go back to the queue at its next step."""
-        self._stopping = True
+        self._stopping.set()
         for lane in self._lanes:
             for stop in lane.running.values():
                 stop.set()
@@ -113,9 +117,15 @@ class Worker:
     async def stop(self) -> None:
         """Waits for work under way within the grace, then gives the rest back."""
         self.stop_claiming()
+        grace = self._runtime.settings.shutdown_grace_seconds
+        over = time.monotonic() + grace
+        # What is being claimed at this moment is work under way, too.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace), self._claiming:
+                pass
         tasks = [task for lane in self._lanes for task in lane.running]
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=self._runtime.settings.shutdown_grace_seconds)
+            _, late = await asyncio.wait(tasks, timeout=max(over - time.monotonic(), 0))
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)

@@ -1,0 +1,153 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from unittest.mock import patch
+
+import asyncpg
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from plant import Plant
+from qrtrack import hints
+from qrtrack.database import Database
+from qrtrack.hints import listen
+from qrtrack.repositories import WAKE_UP_CHANNEL
+from qrtrack.repositories.queues import CREATING
+
+
+class Heard:
+    """Counts hints, and waits for the next one."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self._event = asyncio.Event()
+
+    def __call__(self) -> None:
+        self.times += 1
+        self._event.set()
+
+    async def next(self, seconds: float = 5) -> None:
+        await asyncio.wait_for(self._event.wait(), seconds)
+        self._event.clear()
+
+
+@asynccontextmanager
+async def listening(database: Database) -> AsyncIterator[Heard]:
+    """From the first hint on: the one that comes with every connection."""
+    heard = Heard()
+    task = asyncio.create_task(listen(database.engine, heard))
+    try:
+        await heard.next()
+        yield heard
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def hint(database: Database) -> None:
+    async with database.write() as repositories:
+        await repositories.wake_workers(CREATING)
+
+
+LISTENERS = (
+    "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    f" AND (query LIKE 'LISTEN {WAKE_UP_CHANNEL}%' OR query LIKE '%pg_listening_channels%')"
+)
+
+
+async def test_a_hint_is_heard(database: Database) -> None:
+    async with listening(database) as heard:
+        await hint(database)
+        await heard.next()
+    assert heard.times == 2
+
+
+async def test_nothing_is_heard_of_a_transaction_that_rolls_back(database: Database) -> None:
+    async def give_up() -> None:
+        async with database.write() as repositories:
+            await repositories.wake_workers(CREATING)
+            raise ZeroDivisionError
+
+    async with listening(database) as heard:
+        try:
+            await give_up()
+        except ZeroDivisionError:
+            await hint(database)
+        await heard.next()
+        assert heard.times == 2
+
+
+async def test_a_listener_that_was_killed_listens_again_and_looks_once_for_what_it_missed(
+    plant: Plant, database: Database
+) -> None:
+    with patch.object(hints, "RECONNECT_SECONDS", 0.05):
+        async with listening(database) as heard:
+            [killed] = await plant.sql(f"SELECT count(pg_terminate_backend(pid)) AS killed {LISTENERS}")
+            assert killed.killed == 1
+            await heard.next()
+            assert heard.times == 2
+            await hint(database)
+            await heard.next()
+            assert heard.times == 3
+
+
+async def test_a_listener_that_lost_its_channel_takes_it_up_again(plant: Plant, database: Database) -> None:
+    """As behind a pooler that gives the session to somebody else."""
+    connect = asyncpg.connect
+    connections: list[Any] = []
+
+    async def connect_and_show(**options: Any) -> Any:
+        connection = await connect(**options)
+        connections.append(connection)
+        return connection
+
+    with (
+        patch.object(hints, "RECONNECT_SECONDS", 0.05),
+        patch.object(hints, "CHECK_SECONDS", 0.05),
+        patch.object(asyncpg, "connect", connect_and_show),
+    ):
+        async with listening(database) as heard:
+            while True:
+                try:
+                    await connections[0].execute("UNLISTEN *")
+                    break
+                except asyncpg.InterfaceError:  # It was just being asked.
+                    await asyncio.sleep(0.001)
+            await heard.next()
+            await hint(database)
+            await heard.next()
+    assert len(connections) == 2
+    assert connections[0].is_closed()
+
+
+async def test_a_listener_without_a_database_keeps_asking(database: Database) -> None:
+    nowhere = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")
+    heard = Heard()
+    attempts: list[object] = []
+    enough = asyncio.Event()
+
+    async def refused(**options: object) -> object:
+        attempts.append(options)
+        if len(attempts) == 3:
+            enough.set()
+        raise ConnectionRefusedError
+
+    with patch.object(hints, "RECONNECT_SECONDS", 0.01), patch.object(asyncpg, "connect", refused):
+        task = asyncio.create_task(listen(nowhere, heard))
+        await asyncio.wait_for(enough.wait(), 5)
+        assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await nowhere.dispose()
+    assert heard.times == 0
+
+
+async def test_a_listener_that_is_cancelled_leaves_no_connection(plant: Plant, database: Database) -> None:
+    async with listening(database):
+        pass
+    for _ in range(200):
+        [left] = await plant.sql(f"SELECT count(*) AS listeners {LISTENERS}")
+        if not left.listeners:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the listener's connection is still there")

@@ -1,0 +1,354 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+from uuid import uuid4
+
+import pytest
+
+from plant import BY_KIND, Plant
+from qrtrack.database import DatabaseUnavailable
+from qrtrack.domain.claims import Claim, Interrupted
+from qrtrack.domain.stopping import StopSignal
+from qrtrack.hints import listen
+from qrtrack.repositories.queues import CREATING
+from qrtrack.runtime import Runtime
+from qrtrack.services.claims import claim_work
+from qrtrack.services.reverse_jobs import cancel_reverse_job
+from qrtrack.worker import loop
+from qrtrack.worker.handlers import Handler
+from qrtrack.worker.loop import Lane, Worker
+
+STAGES = "qr_batch_stages"
+
+Body = Callable[[Runtime, Claim, StopSignal], Awaitable[None]]
+
+
+def with_settings(runtime: Runtime, **settings: Any) -> Runtime:
+    return replace(runtime, settings=runtime.settings.model_copy(update=settings))
+
+
+@pytest.fixture
+def polling(runtime: Runtime) -> Runtime:
+    """As behind a pooler: no hints, and a poll every 20 ms."""
+    return with_settings(runtime, database_pooler="transaction", poll_seconds=0.02)
+
+
+@asynccontextmanager
+async def at_work(worker: Worker) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(worker.run())
+    try:
+        yield task
+    finally:
+        await worker.stop()
+        await asyncio.wait_for(task, 5)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> float:
+    """Waits for what only the database tells; how long it took."""
+    began = time.monotonic()
+    while not await condition():
+        assert time.monotonic() - began < seconds, "it did not happen"
+        await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
+def lane(body: Body, slots: int) -> Lane:
+    return Lane(Handler(CREATING, body, BY_KIND["creating"].fail), slots)
+
+
+async def finish(runtime: Runtime, claim: Claim) -> None:
+    async with runtime.database.write() as repositories:
+        await repositories.leased(CREATING).finish(claim)
+
+
+def all_in(plant: Plant, status: str, table: str = STAGES) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return not await plant.sql(f"SELECT 1 FROM {table} WHERE status <> :status LIMIT 1", status=status)
+
+    return check
+
+
+@pytest.mark.parametrize("pooler", ["none", "transaction"])
+async def test_a_batch_becomes_ready_and_its_job_completes_with_hints_and_without(
+    plant: Plant, runtime: Runtime, pooler: str
+) -> None:
+    async with at_work(Worker(with_settings(runtime, database_pooler=pooler, poll_seconds=0.05))):
+        created = await plant.order(250)
+
+        async def in_state(status: str) -> bool:
+            [row] = await plant.sql("SELECT status, codes_created_at FROM qr_batches")
+            return bool(row.status == status)
+
+        await until(lambda: in_state("ready"))
+        batch = type("Made", (), {"batch_id": created.batch_id, "order_id": plant.order_id})
+        made: Any = batch
+        await plant.submit(made, ["SKA000007"])
+        await until(all_in(plant, "completed", "qr_reverse_jobs"))
+    [job] = await plant.sql("SELECT result_summary FROM qr_reverse_jobs")
+    assert job.result_summary["prepared"] == 249
+
+
+async def test_an_idle_worker_hears_of_new_work_long_before_its_poll(plant: Plant, runtime: Runtime) -> None:
+    made = await plant.batch(1)
+    heard = asyncio.Event()
+
+    async def listen_and_say(engine: Any, on_hint: Callable[[], None]) -> None:
+        def hinted() -> None:
+            heard.set()
+            on_hint()
+
+        await listen(engine, hinted)
+
+    waits = []
+    with patch.object(loop, "listen", listen_and_say):
+        async with at_work(Worker(with_settings(runtime, poll_seconds=60))):
+            await asyncio.wait_for(heard.wait(), 5)
+            for _ in range(20):
+                began = time.monotonic()
+                await plant.submit(made)
+                await until(all_in(plant, "completed", "qr_reverse_jobs"))
+                waits.append(time.monotonic() - began)
+    assert sorted(waits)[18] < 0.5
+
+
+async def test_work_is_claimed_for_free_slots_only(plant: Plant, polling: Runtime) -> None:
+    await plant.queued(50)
+    most = 0
+
+    async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+        nonlocal most
+        [row] = await plant.sql("SELECT count(*) AS running FROM qr_batch_stages WHERE status = 'running'")
+        most = max(most, row.running)
+        await finish(runtime, claim)
+
+    async with at_work(Worker(polling, [lane(body, 2)])):
+        await until(all_in(plant, "completed"))
+    assert most == 2
+
+
+async def test_a_kind_without_slots_is_left_to_other_processes(plant: Plant, polling: Runtime) -> None:
+    [row_id] = await plant.queued(1)
+    begun = asyncio.Event()
+
+    async def body(*_: Any) -> None:
+        begun.set()
+
+    async with at_work(Worker(polling, [lane(body, 0)])):
+        await asyncio.sleep(0.1)
+    assert not begun.is_set()
+    assert (await plant.row(STAGES, row_id)).attempts == 0
+
+
+async def test_an_organisation_that_queued_a_thousand_does_not_keep_another_waiting(
+    plant: Plant, polling: Runtime
+) -> None:
+    await plant.queued(1_000)
+    order: list[Any] = []
+    full, lone = asyncio.Event(), uuid4()
+
+    async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+        order.append(claim.organisation_id)
+        if len(order) == 10:
+            await plant.queued(1, organisation_id=lone)
+            full.set()
+        await finish(runtime, claim)
+        if lone in order:
+            worker.stop_claiming()
+
+    worker = Worker(polling, [lane(body, 2)])
+    await asyncio.wait_for(worker.run(), 10)
+    await worker.stop()
+    assert full.is_set()
+    # The other slot's claim may have been under way.
+    assert order.index(lone) <= 12
+
+
+async def test_stopping_claims_nothing_more_and_gives_work_under_way_back(plant: Plant, polling: Runtime) -> None:
+    await plant.queued(20)
+    begun: list[Claim] = []
+    both = asyncio.Event()
+
+    async def body(_runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
+        begun.append(claim)
+        if len(begun) == 2:
+            both.set()
+        while not stop.is_set():
+            await asyncio.sleep(0.001)
+        raise Interrupted
+
+    worker = Worker(polling, [lane(body, 2)])
+    task = asyncio.create_task(worker.run())
+    await asyncio.wait_for(both.wait(), 5)
+    began = time.monotonic()
+    await worker.stop()
+    await task
+    assert time.monotonic() - began < 2
+    assert len(begun) == 2
+    rows = await plant.sql("SELECT DISTINCT status, attempts, lease_token FROM qr_batch_stages")
+    assert [tuple(row) for row in rows] == [("queued", 0, None)]
+    assert len(await claim_work(polling.database, CREATING, 20, lease_seconds=30)) == 20
+
+
+async def test_work_that_does_not_listen_is_given_back_when_the_grace_is_over(plant: Plant, polling: Runtime) -> None:
+    [row_id] = await plant.queued(1)
+    begun = asyncio.Event()
+
+    async def body(*_: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    impatient = with_settings(polling, shutdown_grace_seconds=0.1)
+    worker = Worker(impatient, [lane(body, 2)])
+    task = asyncio.create_task(worker.run())
+    await asyncio.wait_for(begun.wait(), 5)
+    began = time.monotonic()
+    await worker.stop()
+    await task
+    assert 0.1 <= time.monotonic() - began < 2
+    row = await plant.row(STAGES, row_id)
+    assert (row.status, row.attempts, row.lease_token) == ("queued", 0, None)
+
+
+async def test_work_that_was_being_claimed_while_the_worker_stopped_is_given_back(
+    plant: Plant, polling: Runtime
+) -> None:
+    """The claim commits after stop() was called: nobody would do this work before its lease ran out."""
+    [row_id] = await plant.queued(1)
+    claimed, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow_claim(*arguments: Any, **values: Any) -> list[Claim]:
+        claims = await claim_work(*arguments, **values)
+        claimed.set()
+        await go_on.wait()
+        return claims
+
+    async def body(_runtime: Runtime, _claim: Claim, stop: StopSignal) -> None:
+        while not stop.is_set():
+            await asyncio.sleep(0.001)
+        raise Interrupted
+
+    worker = Worker(polling, [lane(body, 2)])
+    with patch.object(loop, "claim_work", slow_claim):
+        task = asyncio.create_task(worker.run())
+        await asyncio.wait_for(claimed.wait(), 5)
+        stopping = asyncio.create_task(worker.stop())
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.wait_for(stopping, 5)
+        await task
+    row = await plant.row(STAGES, row_id)
+    assert (row.status, row.attempts, row.lease_token) == ("queued", 0, None)
+
+
+async def test_released_work_is_begun_by_another_worker_at_once(plant: Plant, polling: Runtime) -> None:
+    made = await plant.batch(30)
+    await plant.submit(made)
+    [job] = await claim_work(polling.database, BY_KIND["reverse_job"].queue, 1, lease_seconds=30)
+    async with at_work(Worker(with_settings(polling, database_pooler="none", poll_seconds=60))):
+        await asyncio.sleep(0.2)
+        async with polling.database.write() as repositories:
+            await repositories.leased(BY_KIND["reverse_job"].queue).release(job)
+            await repositories.wake_workers(BY_KIND["reverse_job"].queue)
+        assert await until(all_in(plant, "completed", "qr_reverse_jobs")) < 2
+
+
+async def test_the_loop_survives_a_database_that_is_away_and_a_defect_in_a_claim(
+    plant: Plant, polling: Runtime
+) -> None:
+    await plant.queued(3)
+    errors: list[Exception] = [DatabaseUnavailable(), RuntimeError("a defect"), DatabaseUnavailable()]
+
+    async def failing_claim(*arguments: Any, **values: Any) -> list[Claim]:
+        if errors:
+            raise errors.pop()
+        return await claim_work(*arguments, **values)
+
+    async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+        await finish(runtime, claim)
+
+    with patch.object(loop, "claim_work", failing_claim):
+        async with at_work(Worker(polling, [lane(body, 2)])):
+            await until(all_in(plant, "completed"))
+    assert errors == []
+
+
+async def test_the_loop_survives_an_end_that_cannot_be_recorded(plant: Plant, polling: Runtime) -> None:
+    await plant.queued(2)
+    failures = iter([RuntimeError("a defect")])
+    done: list[Claim] = []
+
+    async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:
+        for failure in failures:
+            raise failure
+        return await BY_KIND["creating"].fail(runtime, claim, error, permanent=permanent)
+
+    async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+        done.append(claim)
+        if len(done) == 1:
+            raise ValueError("torn")
+        await finish(runtime, claim)
+
+    async def one_done() -> bool:
+        return bool(await plant.sql("SELECT 1 FROM qr_batch_stages WHERE status = 'completed'"))
+
+    async with at_work(Worker(polling, [Lane(Handler(CREATING, body, fail), 1)])):
+        await until(one_done)
+    # The other one is found by whoever claims after its lease.
+    [row] = await plant.sql("SELECT attempts FROM qr_batch_stages WHERE status = 'running'")
+    assert row.attempts == 1
+
+
+async def test_a_running_job_that_is_cancelled_is_left_within_a_beat(plant: Plant, polling: Runtime) -> None:
+    made = await plant.batch(10)
+    job_id = await plant.submit(made)
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    async def body(*_: Any) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    reverse_job = BY_KIND["reverse_job"]
+    brief = with_settings(polling, lease_seconds=0.6)
+    async with at_work(Worker(brief, [Lane(Handler(reverse_job.queue, body, reverse_job.fail), 1)])):
+        await asyncio.wait_for(begun.wait(), 5)
+        cancelled = await cancel_reverse_job(polling.database, caller=plant.caller, job_id=job_id)
+        await asyncio.wait_for(stopped.wait(), 0.6)
+    assert cancelled.status == "cancelled"
+    row = await plant.row("qr_reverse_jobs", job_id)
+    assert (row.status, row.attempts, row.error_message) == ("cancelled", 1, None)
+
+
+async def test_three_workers_do_everything_once(plant: Plant, polling: Runtime) -> None:
+    await plant.queued(300)
+    done: list[Any] = []
+
+    async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+        done.append(claim.id)
+        await finish(runtime, claim)
+
+    workers = [Worker(polling, [lane(body, 4)]) for _ in range(3)]
+    async with at_work(workers[0]), at_work(workers[1]), at_work(workers[2]):
+        await until(all_in(plant, "completed"), 20)
+    assert len(done) == len(set(done)) == 300
+
+
+async def test_an_idle_worker_asks_once_a_poll_and_kind(plant: Plant, polling: Runtime) -> None:
+    asked: list[float] = []
+
+    async def counted_claim(*arguments: Any, **values: Any) -> list[Claim]:
+        asked.append(time.monotonic())
+        return await claim_work(*arguments, **values)
+
+    with patch.object(loop, "claim_work", counted_claim):
+        began = time.monotonic()
+        async with at_work(Worker(with_settings(polling, poll_seconds=0.1))):
+            await asyncio.sleep(0.65)
+        lasted = time.monotonic() - began
+    assert len(asked) <= 3 * (lasted / 0.1 + 1)
