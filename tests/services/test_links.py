@@ -490,9 +490,10 @@ class TestManyStations:
         async with asyncio.timeout(60):
             await asyncio.gather(prepare(), submit(), station("A"), station("B"))
         packed_after_exclusion = await plant.sql(
-            "SELECT code.code FROM qr_codes AS code JOIN trace_events AS pack ON pack.master_code_id ="
-            " code.master_code_id AND pack.action = 'case.packed' JOIN trace_events AS submission"
-            " ON submission.action = 'reverse_job.submitted' AND submission.sequences @> code.sequence_number AND submission.id < pack.id"
+            "SELECT code.code FROM qr_codes AS code"
+            " JOIN trace_events AS pack ON pack.master_code_id = code.master_code_id AND pack.action = 'case.packed'"
+            " JOIN trace_events AS submission ON submission.action = 'reverse_job.submitted'"
+            " AND submission.sequences @> code.sequence_number AND submission.id < pack.id"
         )
         assert packed_after_exclusion == []
         runs = await plant.sql("SELECT sequences, unit_count FROM trace_events WHERE action = 'case.packed'")

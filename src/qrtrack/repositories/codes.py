@@ -13,8 +13,20 @@ EXCLUDED = (
     " AND excluded.sequence_number = code.sequence_number)"
 )
 
+# How many codes a statement changed, and their sequence numbers as closed ranges: no code travels for it.
+CHANGED_RANGES = (
+    ", runs AS (SELECT min(sequence_number) AS low, max(sequence_number) AS high FROM (SELECT sequence_number,"
+    "  sequence_number - row_number() OVER (ORDER BY sequence_number) AS run FROM changed) AS numbered GROUP BY run)"
+    " SELECT COALESCE(sum(high - low + 1), 0)::int AS codes, COALESCE(array_agg(low ORDER BY low), '{}') AS lows,"
+    " COALESCE(array_agg(high ORDER BY low), '{}') AS highs FROM runs"
+)
+
 
 class CodeRepository(Repository):
+    """Codes that were found are changed by their ids alone: with the batch beside them, a plan that is made without
+    knowing the list may walk the whole batch and search the list for each of its codes.
+    """
+
     async def find(self, codes: Sequence[str], *, batch_id: UUID | None = None) -> Sequence[Row[Any]]:
         """One row for each listed code, in that order; `id` is None where there is no such code (in the batch)."""
         return await self._rows(
@@ -54,74 +66,63 @@ class CodeRepository(Repository):
             limit=limit,
         )
 
-    async def mark_printed(self, batch_id: UUID, ids: Sequence[int] | None) -> list[int]:
-        """Sequence numbers of the codes that became printed; None means every code not printed yet."""
-        rows = await self._rows(
-            "UPDATE qr_codes SET status = 'printed', printed_at = clock_timestamp()"
-            " WHERE batch_id = :batch_id AND status = 'generated'"
-            " AND (CAST(:ids AS bigint[]) IS NULL OR id = ANY(CAST(:ids AS bigint[]))) RETURNING sequence_number",
-            batch_id=batch_id,
-            ids=ids,
+    async def mark_printed(self, batch_id: UUID, ids: Sequence[int] | None) -> Row[Any]:
+        """Prints what is generated of these codes, or of the batch (None): how many, and their numbers as ranges."""
+        chosen = "batch_id = :batch_id" if ids is None else "id = ANY(CAST(:ids AS bigint[]))"
+        return await self._row(
+            "WITH changed AS (UPDATE qr_codes SET status = 'printed', printed_at = clock_timestamp()"
+            f" WHERE {chosen} AND status = 'generated' RETURNING sequence_number){CHANGED_RANGES}",
+            **({"batch_id": batch_id} if ids is None else {"ids": ids}),
         )
-        return [row.sequence_number for row in rows]
 
-    async def mark_void(self, batch_id: UUID, ids: Sequence[int], reason: str) -> int:
+    async def mark_void(self, ids: Sequence[int], case_ids: Sequence[int], reason: str) -> int:
         """Out of their cases and void; how many. The count is short where one was redeemed meanwhile."""
-        await self.leave_cases(batch_id, ids)
-        return await self._run(
+        voided = await self._run(
             "UPDATE qr_codes SET status = 'void', voided_at = clock_timestamp(), void_reason = :reason,"
-            " master_code_id = NULL WHERE batch_id = :batch_id AND id = ANY(CAST(:ids AS bigint[]))"
-            " AND status <> 'redeemed' AND status <> 'void'",
-            batch_id=batch_id,
+            " master_code_id = NULL WHERE id = ANY(CAST(:ids AS bigint[])) AND status <> 'redeemed' AND status <> 'void'",
             ids=ids,
             reason=reason,
         )
+        await self._recount(case_ids)
+        return voided
 
     async def void_unpacked(self, batch_id: UUID, reason: str) -> Row[Any]:
         """Voids whatever is neither packed nor with a customer: how many, and their numbers as ranges."""
         return await self._row(
-            "WITH voided AS (UPDATE qr_codes SET status = 'void', voided_at = clock_timestamp(), void_reason = :reason"
-            " WHERE batch_id = :batch_id AND status IN ('generated', 'printed') RETURNING sequence_number), runs AS"
-            " (SELECT min(sequence_number) AS low, max(sequence_number) AS high FROM (SELECT sequence_number,"
-            "   sequence_number - row_number() OVER (ORDER BY sequence_number) AS run FROM voided) AS numbered"
-            "  GROUP BY run)"
-            " SELECT COALESCE(sum(high - low + 1), 0)::int AS voided, COALESCE(array_agg(low), '{}') AS lows,"
-            " COALESCE(array_agg(high), '{}') AS highs FROM runs",
+            "WITH changed AS (UPDATE qr_codes SET status = 'void', voided_at = clock_timestamp(), void_reason = :reason"
+            " WHERE batch_id = :batch_id AND status IN ('generated', 'printed') RETURNING sequence_number)"
+            f"{CHANGED_RANGES}",
             batch_id=batch_id,
             reason=reason,
         )
 
-    async def unpack(self, batch_id: UUID, ids: Sequence[int]) -> int:
-        """Back to what they were before they were packed; how many."""
-        await self.leave_cases(batch_id, ids)
-        return await self._run(
+    async def unpack(self, ids: Sequence[int], case_ids: Sequence[int]) -> int:
+        """Back to what they were before they were packed; how many. Short where one was scanned meanwhile."""
+        unpacked = await self._run(
             "UPDATE qr_codes SET status = CASE WHEN printed_at IS NULL THEN 'generated' ELSE 'printed' END,"
             " master_code_id = NULL, released_at = clock_timestamp()"
-            " WHERE batch_id = :batch_id AND id = ANY(CAST(:ids AS bigint[])) AND status = 'packed'",
-            batch_id=batch_id,
+            " WHERE id = ANY(CAST(:ids AS bigint[])) AND status = 'packed'",
             ids=ids,
         )
+        await self._recount(case_ids)
+        return unpacked
 
-    async def leave_cases(self, batch_id: UUID, ids: Sequence[int]) -> None:
-        """Takes the codes off the count of their cases, which are open again when nothing is left in them."""
+    async def _recount(self, case_ids: Sequence[int]) -> None:
+        """Counts what is left in the cases that codes were taken out of: open again when that is nothing."""
         await self._run(
-            "UPDATE qr_master_codes AS box SET actual_units = box.actual_units - leaving.units,"
-            " status = CASE WHEN box.actual_units = leaving.units THEN 'open' ELSE 'packed' END,"
-            " completeness = CASE WHEN box.actual_units > leaving.units THEN completeness END,"
-            " packed_at = CASE WHEN box.actual_units > leaving.units THEN packed_at END,"
-            " packed_by = CASE WHEN box.actual_units > leaving.units THEN packed_by END,"
-            " station = CASE WHEN box.actual_units > leaving.units THEN station END,"
-            " first_code = staying.first_code, last_code = staying.last_code"
-            " FROM (SELECT master_code_id, count(*) AS units FROM qr_codes"
-            "  WHERE batch_id = :batch_id AND id = ANY(CAST(:ids AS bigint[])) AND master_code_id IS NOT NULL"
-            "  GROUP BY master_code_id) AS leaving"
-            " CROSS JOIN LATERAL (SELECT (array_agg(code ORDER BY sequence_number))[1] AS first_code,"
-            "   (array_agg(code ORDER BY sequence_number DESC))[1] AS last_code FROM qr_codes AS code"
-            "  WHERE code.master_code_id = leaving.master_code_id"
-            "   AND code.id <> ALL(CAST(:ids AS bigint[]))) AS staying"
-            " WHERE box.batch_id = :batch_id AND box.id = leaving.master_code_id",
-            batch_id=batch_id,
-            ids=ids,
+            "UPDATE qr_master_codes AS box SET actual_units = inside.units,"
+            " status = CASE WHEN inside.units = 0 THEN 'open' ELSE 'packed' END,"
+            " completeness = CASE WHEN inside.units > 0 THEN box.completeness END,"
+            " packed_at = CASE WHEN inside.units > 0 THEN box.packed_at END,"
+            " packed_by = CASE WHEN inside.units > 0 THEN box.packed_by END,"
+            " station = CASE WHEN inside.units > 0 THEN box.station END,"
+            " first_code = inside.first_code, last_code = inside.last_code"
+            " FROM qr_master_codes AS emptied CROSS JOIN LATERAL (SELECT count(*) AS units,"
+            "   (array_agg(code.code ORDER BY code.sequence_number))[1] AS first_code,"
+            "   (array_agg(code.code ORDER BY code.sequence_number DESC))[1] AS last_code"
+            "  FROM qr_codes AS code WHERE code.master_code_id = emptied.id) AS inside"
+            " WHERE emptied.id = ANY(CAST(:ids AS bigint[])) AND box.id = emptied.id",
+            ids=case_ids,
         )
 
     async def exclude(

@@ -195,12 +195,11 @@ class PreparedCodeRepository(Repository):
             limit=limit,
         )
 
-    async def link(self, batch_id: UUID, case_id: int, ids: Sequence[int], *, actor: str, station: str | None) -> bool:
+    async def link(self, case_id: int, ids: Sequence[int], *, actor: str, station: str | None) -> bool:
         """Adds codes scanned one by one to a case, within its expected units. False: a code or the room was taken."""
         added = await self._run(
-            "UPDATE qr_codes SET status = 'packed', master_code_id = :case_id WHERE batch_id = :batch_id"
-            " AND id = ANY(CAST(:ids AS bigint[])) AND status IN ('generated', 'printed')",
-            batch_id=batch_id,
+            "UPDATE qr_codes SET status = 'packed', master_code_id = :case_id"
+            " WHERE id = ANY(CAST(:ids AS bigint[])) AND status IN ('generated', 'printed')",
             case_id=case_id,
             ids=ids,
         )

@@ -301,7 +301,7 @@ async def close_batch(database: Database, *, caller: Caller, batch_id: UUID, rea
             reason=reason,
             ranges=list(zip(voided.lows, voided.highs, strict=True)),
         )
-        return repositories.answer(ClosedBatch(batch_id, voided.voided, jobs))
+        return repositories.answer(ClosedBatch(batch_id, voided.codes, jobs))
 
 
 @dataclass(frozen=True, slots=True)

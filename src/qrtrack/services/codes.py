@@ -52,7 +52,8 @@ async def void_codes(
     async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
         rows = await _codes_of(repositories, batch_id, codes)
         _refuse_illegal(rows, CodeStatus.VOID)
-        if await repositories.codes.mark_void(batch_id, [row.id for row in rows], reason) < len(rows):
+        boxes = {row.master_code_id: row.master_code for row in rows if row.master_code_id is not None}
+        if await repositories.codes.mark_void([row.id for row in rows], list(boxes), reason) < len(rows):
             raise InvalidState("One of the codes was redeemed just now. Nothing was changed: look at the list again.")
         sequences = sorted(row.sequence_number for row in rows)
         await repositories.prepared_codes.close(batch_id, sequences, consumed=False)
@@ -61,8 +62,10 @@ async def void_codes(
             organisation_id=caller.organisation_id,
             actor=caller.user_id,
             batch_id=batch_id,
+            case_id=next(iter(boxes)) if len(boxes) == 1 else None,
             reason=reason,
             ranges=as_ranges(sequences),
+            details={"master_codes": sorted(boxes.values())} if boxes else None,
         )
         return repositories.answer(ChangedCodes(batch_id, len(rows)))
 
@@ -80,15 +83,15 @@ async def mark_printed(
             _refuse_illegal([row for row in rows if row.status != CodeStatus.PRINTED], CodeStatus.PRINTED)
             ids = [row.id for row in rows]
         printed = await repositories.codes.mark_printed(batch_id, ids)
-        if printed:
+        if printed.codes:
             await repositories.trace.add(
                 "codes.printed",
                 organisation_id=caller.organisation_id,
                 actor=caller.user_id,
                 batch_id=batch_id,
-                ranges=as_ranges(sorted(printed)),
+                ranges=list(zip(printed.lows, printed.highs, strict=True)),
             )
-        return repositories.answer(ChangedCodes(batch_id, len(printed)))
+        return repositories.answer(ChangedCodes(batch_id, printed.codes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +125,16 @@ async def _existing(repositories: Repositories, batch_id: UUID) -> None:
         raise BatchNotReady(batch.status)
 
 
+def named_once(codes: Sequence[str]) -> list[str]:
+    """The list without its repeats; InvalidInput for one that names no code."""
+    if not codes:
+        raise InvalidInput("The list names no code.", errors=[FieldError("/codes", "At least one code.")])
+    return list(dict.fromkeys(codes))
+
+
 async def _codes_of(repositories: Repositories, batch_id: UUID, codes: Sequence[str]) -> Sequence[Any]:
     await _existing(repositories, batch_id)
-    rows = await repositories.codes.find(codes, batch_id=batch_id)
+    rows = await repositories.codes.find(named_once(codes), batch_id=batch_id)
     unknown = [row.code for row in rows if row.id is None]
     if unknown:
         raise UnknownCodes(unknown)

@@ -22,6 +22,7 @@ from qrtrack.domain.packing import (
 from qrtrack.domain.states import AVAILABLE, CaseStatus, CodeStatus
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.prepared_codes import Packing
+from qrtrack.services.codes import named_once
 
 # Rows read beyond the case's units, so that a few that are no longer packable do not cost a second look.
 WINDOW_SPARE = 32
@@ -79,9 +80,7 @@ class CodeTakenMeanwhile(Conflict):
     title = "A unit was taken in the meantime"
 
     def __init__(self) -> None:
-        super().__init__(
-            "A unit of this case was scanned by somebody else just now. Nothing was packed: pack it again."
-        )
+        super().__init__("A unit was scanned by somebody else at this moment. Nothing was changed: send it again.")
 
 
 async def pack_case(database: Database, *, caller: Caller, order: PackCase) -> PackedCase:
@@ -359,13 +358,13 @@ async def link_codes(database: Database, *, caller: Caller, order: LinkCodes) ->
         box = await repositories.cases.get(order.master_code)
         if box.batch_id != order.batch_id:
             raise CaseOfOtherBatch(master_code=order.master_code)
-        rows = await repositories.codes.find(order.codes)
+        rows = await repositories.codes.find(named_once(order.codes))
         results = _judge(rows, box, order.batch_id)
         taken = [row for row, result in zip(rows, results, strict=True) if result.accepted]
         if len(taken) < len(results) and (not order.accept_valid or not taken):
             raise CodesNotLinkable(results)
         if not await repositories.prepared_codes.link(
-            order.batch_id, box.id, [row.id for row in taken], actor=caller.user_id, station=order.station
+            box.id, [row.id for row in taken], actor=caller.user_id, station=order.station
         ):
             raise CodeTakenMeanwhile
         sequences = sorted(row.sequence_number for row in taken)
@@ -461,8 +460,9 @@ async def unlink_codes(
 ) -> UnlinkedCodes:
     """Takes codes (or a whole case's) out of their cases, back to what they were before. All or nothing.
 
-    Raises NotFound, CodesNotPacked.
+    Raises InvalidInput, NotFound, CodesNotPacked.
     """
+    codes = named_once(codes or ()) if master_code is None else None
     async with database.write(tenant=caller.organisation_id) as repositories:
         await _lock_batches_of(repositories, codes, master_code)
         rows = await _to_unlink(repositories, codes, master_code)
@@ -471,24 +471,21 @@ async def unlink_codes(
             raise CodesNotPacked(wrong)
         for batch_id in sorted({row.batch_id for row in rows}):
             of_batch = [row for row in rows if row.batch_id == batch_id]
-            if await repositories.codes.unpack(batch_id, [row.id for row in of_batch]) < len(of_batch):
+            boxes = {row.master_code_id: row.master_code for row in of_batch}
+            if await repositories.codes.unpack([row.id for row in of_batch], list(boxes)) < len(of_batch):
                 raise CodeTakenMeanwhile
             await repositories.trace.add(
                 "codes.unlinked",
                 organisation_id=caller.organisation_id,
                 actor=caller.user_id,
                 batch_id=batch_id,
-                case_id=_only({row.master_code_id for row in of_batch}),
+                case_id=next(iter(boxes)) if len(boxes) == 1 else None,
                 station=station,
                 reason=reason,
                 ranges=as_ranges(sorted(row.sequence_number for row in of_batch)),
-                details={"master_codes": sorted({row.master_code for row in of_batch})},
+                details={"master_codes": sorted(boxes.values())},
             )
         return repositories.answer(UnlinkedCodes([row.code for row in rows], len(rows)))
-
-
-def _only(ids: set[int]) -> int | None:
-    return next(iter(ids)) if len(ids) == 1 else None
 
 
 async def _lock_batches_of(repositories: Repositories, codes: Sequence[str] | None, master_code: str | None) -> None:
