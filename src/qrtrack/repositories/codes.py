@@ -79,7 +79,7 @@ class CodeRepository(Repository):
         """Out of their cases and void; how many. The count is short where one was redeemed meanwhile."""
         voided = await self._run(
             "UPDATE qr_codes SET status = 'void', voided_at = clock_timestamp(), void_reason = :reason,"
-            " master_code_id = NULL WHERE id = ANY(CAST(:ids AS bigint[])) AND status <> 'redeemed' AND status <> 'void'",
+            " master_code_id = NULL WHERE id = ANY(CAST(:ids AS bigint[])) AND status NOT IN ('redeemed', 'void')",
             ids=ids,
             reason=reason,
         )

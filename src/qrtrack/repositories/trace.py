@@ -60,11 +60,14 @@ class TraceRepository(Repository):
             limit=limit,
         )
 
-    async def of_case(self, batch_id: UUID, case_id: int, *, limit: int) -> Sequence[Row[Any]]:
+    async def of_case(self, batch_id: UUID, case_id: int, master_code: str, *, limit: int) -> Sequence[Row[Any]]:
+        """The events that touched the case, alone or among others, oldest first."""
         return await self._rows(
-            f"{SELECT_EVENT} WHERE batch_id = :batch_id AND master_code_id = :case_id ORDER BY id LIMIT :limit",
+            f"{SELECT_EVENT} WHERE batch_id = :batch_id AND (master_code_id = :case_id"
+            " OR jsonb_exists(details -> 'master_codes', :master_code)) ORDER BY id LIMIT :limit",
             batch_id=batch_id,
             case_id=case_id,
+            master_code=master_code,
             limit=limit,
         )
 

@@ -38,7 +38,7 @@ async def trace_code(database: Database, *, caller: Caller, code: str) -> Trace:
             raise NotFound(f"Neither a code nor a master case {code} is known in your organisation.")
         batch = await repositories.batches.get(box.batch_id)
         inside = await repositories.codes.of_case(box.id, limit=CODES)
-        events = await repositories.trace.of_case(box.batch_id, box.id, limit=EVENTS)
+        events = await repositories.trace.of_case(box.batch_id, box.id, box.master_code, limit=EVENTS)
         return Trace(batch, None, box, inside, events)
 
 
