@@ -11,6 +11,7 @@ from qrtrack.domain.identity import Caller, Role
 from qrtrack.integrations.tokens import sign_token
 from qrtrack.main import create_app
 from qrtrack.runtime import Runtime
+from qrtrack.settings import Settings
 
 ClientOf = Callable[..., httpx2.AsyncClient]
 SignIn = Callable[[Caller], httpx2.AsyncClient]
@@ -32,9 +33,10 @@ async def client_of() -> AsyncIterator[ClientOf]:
         yield connect
 
 
-@pytest.fixture
-def app(runtime: Runtime) -> FastAPI:
-    return create_app(runtime.settings)
+@pytest.fixture(scope="session")
+def app() -> FastAPI:
+    """One for all tests: what differs between them, the runtime, comes with each request."""
+    return create_app(Settings(_env_file=None))
 
 
 @pytest.fixture

@@ -1,0 +1,372 @@
+"""What holds on every route of the packing line: who may, whose it is, and that no input is a defect."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from plant import MadeBatch, Plant
+from qrtrack.domain.identity import Caller, Role
+
+SignIn = Callable[[Caller], httpx2.AsyncClient]
+
+API = "/api/manufacturer"
+
+
+@dataclass(frozen=True)
+class Route:
+    """A sound request. `{…}` in it stands for what the plant has made."""
+
+    method: str
+    path: str
+    template: str = ""
+    body: Mapping[str, Any] | None = None
+    form: Mapping[str, str] | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    manager: bool = False
+    names_a_thing: bool = True
+
+    @property
+    def id(self) -> str:
+        return f"{self.method} {self.template or self.path}"
+
+
+def get(path: str, **more: Any) -> Route:
+    return Route("GET", f"{API}{path}", **more)
+
+
+def post(path: str, body: Mapping[str, Any] | None = None, **more: Any) -> Route:
+    return Route("POST", f"{API}{path}", body=body, **more)
+
+
+OF_BATCH = {"batch_id": "{batch_id}", "order_id": "{order_id}"}
+ROUTES = [
+    post(
+        "/batches",
+        {
+            "order_id": "{order_id}", "product_name": "Gold", "quantity": 5, "serial_prefix": "SKA",
+            "units_per_case": 5, "serial_mode": "sequential", "gtin": "04006381333931", "lot": "L1", "expires_on": "2031-01-31",
+            "variants": None, "manufacturer_org_id": None, "user_id": None,
+        },
+        manager=True, names_a_thing=False,
+    ),
+    post("/batches/import", form={"order_id": "{order_id}", "product_name": "Old"}, manager=True, names_a_thing=False),
+    get("/batches", query={"order_id": "{order_id}", "status": "ready"}, names_a_thing=False),
+    get("/batches/{batch_id}"),
+    get("/batches/{batch_id}/codes", query={"status": "printed", "limit": "10"}),
+    get("/batches/{batch_id}/cases", query={"status": "open", "limit": "10"}),
+    get("/batches/{batch_id}/reconciliation"),
+    get("/batches/{batch_id}/qr.svg", query={"scale": "4", "error": "H", "border": "4"}),
+    get("/batches/{batch_id}/qr.png", query={"scale": "4", "error": "H", "border": "4"}),
+    post("/batches/{batch_id}/close", {"reason": "short"}, manager=True),
+    post("/batches/{batch_id}/retry", manager=True),
+    post("/batches/{batch_id}/forget-keys", manager=True),
+    post("/codes/void", {"batch_id": "{batch_id}", "codes": ["SKA000004"], "reason": "torn"}),
+    post("/codes/printed", {"batch_id": "{batch_id}", "codes": ["SKA000004"], "all": None}),
+    post("/codes/readmit", {"batch_id": "{batch_id}", "codes": ["SKA000003"]}, manager=True),
+    post(
+        "/reverse-job/submit",
+        {**OF_BATCH, "exclude_codes": ["SKA000003"], "variant": None, "priority": 1, "wait": 0, "dry_run": True},
+    ),
+    get("/reverse-job/status", query={"job_id": "{job_id}", "wait": "0"}),
+    get("/reverse-job/jobs", query={"batch_id": "{batch_id}", "status": "queued"}, names_a_thing=False),
+    get("/reverse-job/logs", query={"job_id": "{job_id}"}),
+    get("/reverse-job/prepared", query={"job_id": "{job_id}", "status": "prepared"}),
+    post("/reverse-job/cancel", {"job_id": "{job_id}"}, manager=True),
+    post("/reverse-job/retry", {"job_id": "{job_id}"}, manager=True),
+    post(
+        "/link-to-master-from-queue",
+        {
+            **OF_BATCH, "master_code": "{master_code}", "target_units": 1, "allow_partial": True, "variant": None,
+            "first_code": "SKA000004", "last_code": "SKA000004", "missing_codes": ["SKA000005"], "station": "s",
+        },
+    ),
+    post(
+        "/link-to-master",
+        {
+            **OF_BATCH, "master_code": "{master_code}", "codes": ["SKA000004"], "accept_valid": True, "station": "s",
+        },
+    ),
+    post("/unlink-from-master", {"master_code": "{packed_code}", "codes": None, "reason": "dropped", "station": "s"}),
+    get("/packs", query={"station": "s", "user": "u"}, names_a_thing=False),
+    get("/trace/SKA000001", template=f"{API}/trace/{{code}}"),
+]  # fmt: skip
+MACHINES = [
+    Route(method, path, names_a_thing=False)
+    for method in ("GET", "POST")
+    for path in (f"{API}/reverse-job/worker", "/api/worker/run")
+]
+
+
+def every(routes: list[Route]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("route", routes, ids=lambda route: route.id)
+
+
+@dataclass(frozen=True)
+class Things:
+    """What the requests name: a batch of 5 in cases of 2, one of them packed, its job completed."""
+
+    batch: MadeBatch
+    names: Mapping[str, str]
+
+    def __call__(self, text: str) -> str:
+        for name, value in self.names.items():
+            text = text.replace(f"{{{name}}}", value)
+        return text
+
+    async def send(self, client: httpx2.AsyncClient, route: Route, **changed: Any) -> httpx2.Response:
+        query = {name: self(value) for name, value in route.query.items()}
+        path = self(route.path)
+        if route.form is not None:
+            form = {name: self(value) for name, value in route.form.items()} | changed
+            return await client.post(path, data=form, files={"file": ("codes.csv", b"code\nOLD-1\n")})
+        if route.body is None and not changed:
+            return await client.request(route.method, path, params=query)
+        body = json.loads(self(json.dumps(route.body or {}))) | changed
+        return await client.request(route.method, path, params=query, json=body)
+
+
+@pytest.fixture
+async def things(plant: Plant) -> Things:
+    batch = await plant.prepared(5, ["SKA000003"], units_per_case=2)
+    await plant.pack(batch)
+    job_id = (await plant.sql("SELECT id FROM qr_reverse_jobs"))[0][0]
+    names = {
+        "batch_id": str(batch.batch_id),
+        "order_id": str(batch.order_id),
+        "job_id": str(job_id),
+        "packed_code": batch.master_codes[0],
+        "master_code": batch.master_codes[1],
+    }
+    return Things(batch, names)
+
+
+NO_THINGS = Things(
+    MadeBatch(uuid4(), uuid4(), "", None, None, []),
+    dict.fromkeys(["batch_id", "order_id", "job_id"], str(uuid4())) | {"packed_code": "P", "master_code": "M"},
+)
+
+
+def slug(answer: httpx2.Response) -> str:
+    return str(answer.json()["type"]).removeprefix("urn:qrtrack:problem:")
+
+
+def test_the_table_above_names_every_route(app: FastAPI) -> None:
+    documented = {
+        f"{method.upper()} {path}" for path, operations in app.openapi()["paths"].items() for method in operations
+    }
+    known = {route.id for route in ROUTES + MACHINES}
+    prefixes = (
+        f"{API}/batches",
+        f"{API}/codes",
+        f"{API}/reverse-job",
+        f"{API}/link",
+        f"{API}/unlink",
+        "/api/worker/run",
+    )
+    assert known <= documented
+    assert {name for name in documented if name.partition(" ")[2].startswith(prefixes)} <= known
+
+
+async def refusals(client: httpx2.AsyncClient, routes: list[Route], **changed: Any) -> set[tuple[int, str]]:
+    """Status and slug of every route's answer: one pair, where all answer alike."""
+    assert routes
+    answers = [await NO_THINGS.send(client, route, **changed) for route in routes]
+    return {(answer.status_code, slug(answer)) for answer in answers}
+
+
+MANAGERS = [route for route in ROUTES if route.manager]
+POSTS = [route for route in ROUTES if route.method == "POST"]
+
+
+async def test_without_a_token_nothing_is_answered(client: httpx2.AsyncClient) -> None:
+    del client.headers["Authorization"]
+    assert await refusals(client, ROUTES + MACHINES) == {(401, "unauthenticated")}
+
+
+async def test_a_user_is_no_machine(client: httpx2.AsyncClient) -> None:
+    assert await refusals(client, MACHINES) == {(401, "unauthenticated")}
+
+
+async def test_a_machine_is_no_user(cron: httpx2.AsyncClient) -> None:
+    assert await refusals(cron, ROUTES) == {(401, "unauthenticated")}
+
+
+async def test_an_operator_may_not_do_what_is_the_managers(operator: httpx2.AsyncClient) -> None:
+    assert await refusals(operator, MANAGERS) == {(403, "missing-role")}
+
+
+async def test_an_operator_may_do_the_rest(operator: httpx2.AsyncClient) -> None:
+    answers = [await NO_THINGS.send(operator, route) for route in ROUTES if not route.manager]
+    assert {answer.status_code for answer in answers} == {200, 404}
+
+
+async def test_finance_has_no_business_at_the_packing_line(sign_in: SignIn, caller: Caller) -> None:
+    finance = sign_in(Caller("f", caller.organisation_id, frozenset({Role.FINANCE})))
+    assert await refusals(finance, ROUTES) == {(403, "missing-role")}
+
+
+async def test_a_body_that_speaks_for_another_organisation_is_refused(client: httpx2.AsyncClient) -> None:
+    assert await refusals(client, POSTS, manufacturer_org_id=str(uuid4())) == {(403, "other-organisation")}
+
+
+async def test_a_body_that_speaks_for_another_user_is_refused(client: httpx2.AsyncClient) -> None:
+    assert await refusals(client, POSTS, user_id="somebody else") == {(403, "other-user")}
+
+
+async def test_a_thing_of_another_organisation_is_not_found_and_not_touched(
+    things: Things, stranger: httpx2.AsyncClient, plant: Plant
+) -> None:
+    tables = "SELECT (SELECT count(*) FROM trace_events), (SELECT sum(actual_units) FROM qr_master_codes)"
+    before = await plant.sql(tables)
+    answers = {route.id: await things.send(stranger, route) for route in ROUTES if route.names_a_thing}
+    wrong = {name: answer.text for name, answer in answers.items() if answer.status_code != 404}
+    assert wrong == {}
+    assert {slug(answer) for answer in answers.values()} == {"not-found"}
+    assert await plant.sql(tables) == before
+
+
+async def test_lists_show_nothing_of_another_organisation(things: Things, stranger: httpx2.AsyncClient) -> None:
+    for path, rows in (("batches", "batches"), ("reverse-job/jobs", "jobs"), ("packs", "packs")):
+        answer = await stranger.get(f"{API}/{path}")
+        assert answer.json() == {"success": True, rows: [], "next_cursor": None}
+    filtered = await stranger.get(f"{API}/reverse-job/jobs", params={"batch_id": str(things.batch.batch_id)})
+    assert filtered.json()["jobs"] == []
+
+
+DEEP: Any = "x"
+for _ in range(200):
+    DEEP = [DEEP]
+NASTY: list[Any] = [
+    None, True, -1, 0, 1.5, 10**30, "", " ", "\0", "\ud800", "a\nb", "\u202e", "x" * 5000, "NaN", "SKA9999999999-SKA1",
+    "https://x/q/ABCDEFGHJKLM", [], {}, [None], [1], ["\0"], ["\ud800"], [["a"]], ["SKA000001-SKA999999"], DEEP,
+    "2031-02-30", float("inf"),
+]  # fmt: skip
+
+
+@every([route for route in ROUTES if route.body])
+async def test_no_value_of_any_field_is_a_defect(route: Route, things: Things, client: httpx2.AsyncClient) -> None:
+    assert route.body is not None
+    for name in route.body:
+        for value in NASTY:
+            body = json.loads(things(json.dumps(route.body))) | {name: value}
+            answer = await client.post(
+                things(route.path), content=json.dumps(body), headers={"Content-Type": "application/json"}
+            )
+            assert answer.status_code < 500, (name, value, answer.text)
+            if answer.status_code == 422:
+                pointers = [error["pointer"] for error in answer.json()["errors"]]
+                assert pointers, (name, value, answer.text)
+                assert all(pointer.startswith("/") for pointer in pointers), (name, value, answer.text)
+
+
+async def test_a_field_left_out_is_pointed_at_or_not_needed(things: Things, client: httpx2.AsyncClient) -> None:
+    for route in ROUTES:
+        for name in route.body or {}:
+            rest = {key: value for key, value in (route.body or {}).items() if key != name}
+            body = json.loads(things(json.dumps(rest)))
+            answer = await client.post(things(route.path), json=body)
+            assert answer.status_code < 500, (route.id, name)
+            if answer.status_code == 422:
+                pointers = [error["pointer"] for error in answer.json()["errors"]]
+                # Of two fields that stand for each other, the first is named.
+                assert f"/{name}" in pointers or pointers == ["/codes"], (route.id, name)
+
+
+async def test_an_unknown_field_is_refused(client: httpx2.AsyncClient) -> None:
+    for route in POSTS:
+        answer = await NO_THINGS.send(client, route, exclude_code="SKA000001")
+        assert answer.status_code == 422, route.id
+        assert "/exclude_code" in [error["pointer"] for error in answer.json()["errors"]], route.id
+
+
+@pytest.mark.parametrize("content", [b"[]", b"null", b"7", b"{", b"\xff", b"[" * 50_000, b'{"a":' + b"9" * 5000 + b"}"])
+async def test_a_body_that_is_no_object_is_refused(content: bytes, client: httpx2.AsyncClient) -> None:
+    for route in ROUTES:
+        if route.body:
+            answer = await client.post(
+                NO_THINGS(route.path), content=content, headers={"Content-Type": "application/json"}
+            )
+            assert answer.status_code in (400, 422), route.id
+
+
+NASTY_TEXT = ("", "\0", "\ufffe", "-1", "0", "9" * 20, "1.5", "nan", "x" * 2000, "WzE4MDAwMDAwMDAwMDAwXQ", "Wy0xXQ")
+
+
+async def test_no_value_in_a_query_is_a_defect(things: Things, client: httpx2.AsyncClient) -> None:
+    for route in ROUTES:
+        for name in {*route.query, "cursor", "limit"} if route.query else ():
+            for value in NASTY_TEXT:
+                query = {key: things(text) for key, text in route.query.items()} | {name: value}
+                answer = await client.get(things(route.path), params=query)
+                assert answer.status_code in (200, 422), (route.id, name, value)
+                if answer.status_code == 422:
+                    assert [error["pointer"] for error in answer.json()["errors"]] == [f"/query/{name}"]
+
+
+async def test_a_mistyped_filter_is_refused_and_not_ignored(things: Things, client: httpx2.AsyncClient) -> None:
+    for route in ROUTES:
+        if route.query:
+            query = {key: things(text) for key, text in route.query.items()}
+            answer = await client.get(things(route.path), params=query | {"stauts": "x"})
+            assert answer.status_code == 422, route.id
+            assert [error["pointer"] for error in answer.json()["errors"]] == ["/query/stauts"]
+
+
+@pytest.mark.parametrize("bad", ["x", "%00", "1", "%ED%A0%80", "00000000-0000-0000-0000-00000000000g"])
+async def test_an_id_in_the_path_that_is_none_is_pointed_out(bad: str, client: httpx2.AsyncClient) -> None:
+    for rest in ("", "/codes", "/cases", "/reconciliation", "/qr.svg", "/qr.png"):
+        answer = await client.get(f"{API}/batches/{bad}{rest}")
+        assert answer.status_code == 422
+        assert [error["pointer"] for error in answer.json()["errors"]] == ["/path/batch_id"]
+
+
+@pytest.mark.parametrize("bad", ["%00", "a%0Ab", "x" * 300, "%E2%80%AE", "%20"])
+async def test_a_code_in_the_path_that_is_none_is_pointed_out(bad: str, client: httpx2.AsyncClient) -> None:
+    answer = await client.get(f"{API}/trace/{bad}")
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/path/code"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/codes/void", "codes"), ("/codes/printed", "codes"), ("/codes/readmit", "codes"),
+        ("/reverse-job/submit", "exclude_codes"), ("/link-to-master", "codes"), ("/unlink-from-master", "codes"),
+    ],
+)  # fmt: skip
+async def test_a_list_of_more_than_100_000_codes_is_refused(
+    path: str, name: str, things: Things, client: httpx2.AsyncClient
+) -> None:
+    route = next(route for route in ROUTES if route.path == API + path)
+    many = [f"SKA{number:06d}" for number in range(1, 100_002)]
+    more = {"master_code": None} if path.startswith("/unlink") else {}
+    answer = await things.send(client, route, **{name: many}, **more)
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{name}"]
+
+
+def test_every_operation_is_described_for_front_end_developers(app: FastAPI) -> None:
+    document = app.openapi()
+    operations = {
+        f"{method.upper()} {path}": operation
+        for path, by_method in document["paths"].items()
+        for method, operation in by_method.items()
+        if path.startswith(("/api/manufacturer", "/api/worker"))
+    }
+    for name, operation in operations.items():
+        assert operation["summary"], name
+        assert operation["description"], name
+        assert operation["tags"], name
+        assert operation["security"], name
+        good = next(answer for status, answer in operation["responses"].items() if status < "3")
+        media = good["content"].get("application/json")
+        assert media is None or media["schema"], name
+    identities = [operation["operationId"] for operation in operations.values()]
+    assert len(set(identities)) == len(identities)
+    assert {"create_batch", "submit_reverse_job", "get_reverse_job", "pack_case", "run_reverse_job"} <= set(identities)
