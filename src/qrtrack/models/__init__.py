@@ -1,14 +1,20 @@
 """The SQLAlchemy tables, one file per noun."""
 
+from qrtrack.models.accurate import AccurateDocument, AccurateSource, AccurateSubscription
 from qrtrack.models.batches import Batch, BatchStage, BatchVariant, SerialCounter
 from qrtrack.models.cases import Case
 from qrtrack.models.codes import Code, ExcludedCode
 from qrtrack.models.metadata import Table, TenantOwned
+from qrtrack.models.periodic_tasks import PeriodicTask
 from qrtrack.models.requests import IdempotencyKey, QueueTurn
 from qrtrack.models.reverse_jobs import PreparedCode, ReverseJob, ReverseJobLog
 from qrtrack.models.trace import TraceEvent
+from qrtrack.models.webhook_events import WebhookConflict, WebhookEvent, WebhookReplay, WebhookStream
 
 __all__ = [
+    "AccurateDocument",
+    "AccurateSource",
+    "AccurateSubscription",
     "Batch",
     "BatchStage",
     "BatchVariant",
@@ -16,6 +22,7 @@ __all__ = [
     "Code",
     "ExcludedCode",
     "IdempotencyKey",
+    "PeriodicTask",
     "PreparedCode",
     "QueueTurn",
     "ReverseJob",
@@ -24,4 +31,8 @@ __all__ = [
     "Table",
     "TenantOwned",
     "TraceEvent",
+    "WebhookConflict",
+    "WebhookEvent",
+    "WebhookReplay",
+    "WebhookStream",
 ]

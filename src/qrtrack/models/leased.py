@@ -9,20 +9,25 @@ from sqlalchemy.orm import Mapped, mapped_column
 from qrtrack.models.metadata import Instant, Now, TenantOwned
 
 
-class Leased(TenantOwned):
+class LeasedColumns:
     """Work that one worker holds at a time. `run_at` is when it may next be claimed, by the database's clock."""
 
-    status: Mapped[str]
     priority: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     run_at: Mapped[Now]
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     lease_token: Mapped[UUID | None]
     lease_expires_at: Mapped[Instant | None]
-    error_message: Mapped[str | None]
     created_at: Mapped[Now]
     updated_at: Mapped[Now]
     started_at: Mapped[Instant | None]
     finished_at: Mapped[Instant | None]
+
+
+class Leased(LeasedColumns, TenantOwned):
+    """The same with the names that our own tables use; a table whose names are a contract brings its own."""
+
+    status: Mapped[str]
+    error_message: Mapped[str | None]
 
 
 def leased_constraints(

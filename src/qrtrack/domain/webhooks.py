@@ -1,0 +1,196 @@
+"""What an Accurate request holds: its elements with their own text, read without trusting any of them."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from qrtrack.domain.errors import InvalidInput
+
+TEXT_LENGTH: Final = 255
+LARGEST_ID: Final = 2**63 - 1
+# Stands before the digits of a JSON number, which stay text: neither a huge integer nor a long fraction costs anything,
+# and the number 1 is not the string "1".
+NUMBER: Final = "\0"
+
+BLANK: Final = re.compile(r"[ \t\n\r]*")
+# What matters for finding where an element ends: strings whole, so that a bracket inside one does not count.
+STEP: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]+|[\]}]', re.DOTALL)
+
+
+class EventStatus(StrEnum):
+    """`skipped`: no handler knows the type. `unassigned`: its database belongs to no organisation yet."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    DONE = "done"
+    SKIPPED = "skipped"
+    INVALID = "invalid"
+    UNASSIGNED = "unassigned"
+    DEAD = "dead"
+
+
+class ForwardStatus(StrEnum):
+    """Passing an event on to the owner's own system."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    DEAD = "dead"
+
+
+class UnreadableBody(InvalidInput):
+    """The body is not JSON: there is no element that could be kept."""
+
+    slug = "invalid-json"
+    title = "Invalid JSON"
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element of the request as it is kept. `error` says why it is no event; `note`, what was left out of it.
+
+    `content_hash` is the same for the same content, whatever its white space and the order of its keys.
+    """
+
+    payload: str
+    content_hash: bytes
+    type: str = ""
+    database_id: int | None = None
+    uuid: str | None = None
+    error: str | None = None
+    note: str | None = None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_int=NUMBER.__add__, parse_float=NUMBER.__add__, parse_constant=_no_constant)
+_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
+def split_body(body: bytes) -> list[Element]:
+    """The elements in their order; one that is no array is its only element. Raises UnreadableBody."""
+    try:
+        text = body.decode("utf-8-sig")
+        return [_element(text, begin, end, value) for begin, end, value in _spans(text)]
+    except ValueError as error:
+        raise UnreadableBody("The body could not be read: send one JSON document in UTF-8.") from error
+
+
+def parse(payload: str) -> Any:
+    """The value of a kept payload, its numbers as marked text. Raises ValueError or RecursionError."""
+    return _decoder.decode(payload)
+
+
+def number_text(value: object) -> str | None:
+    """The digits of a parsed JSON number; None for anything else."""
+    return value[1:] if isinstance(value, str) and value.startswith(NUMBER) else None
+
+
+def _spans(text: str) -> Iterator[tuple[int, int, Any]]:
+    """Begin, end and value of each element. A value nested too deeply to be read is a RecursionError."""
+    place = _blank(text, 0)
+    if text[place : place + 1] != "[":
+        end, value = _value(text, place)
+        _expect_end(text, end)
+        yield place, end, value
+        return
+    place = _blank(text, place + 1)
+    if text[place : place + 1] == "]":
+        _expect_end(text, place + 1)
+        return
+    while True:
+        end, value = _value(text, place)
+        yield place, end, value
+        place = _blank(text, end)
+        if text[place : place + 1] == "]":
+            _expect_end(text, place + 1)
+            return
+        if text[place : place + 1] != ",":
+            raise ValueError("an array goes on with a comma or ends")
+        place = _blank(text, place + 1)
+
+
+def _value(text: str, begin: int) -> tuple[int, Any]:
+    try:
+        value, end = _decoder.raw_decode(text, begin)
+    except RecursionError as error:
+        return _end_of_nested(text, begin), error
+    return end, value
+
+
+def _end_of_nested(text: str, begin: int) -> int:
+    """Where the array or object ends that begins there, by counting brackets alone. Raises ValueError."""
+    depth = 0
+    for step in STEP.finditer(text, begin):
+        if text[step.start()] in "[{":
+            depth += step.end() - step.start()
+        elif text[step.start()] in "]}":
+            depth -= 1
+            if depth == 0:
+                return step.end()
+    raise ValueError("brackets that never close")
+
+
+def _blank(text: str, place: int) -> int:
+    found = BLANK.match(text, place)
+    assert found is not None
+    return found.end()
+
+
+def _expect_end(text: str, place: int) -> None:
+    if _blank(text, place) != len(text):
+        raise ValueError("text after the end")
+
+
+def _element(text: str, begin: int, end: int, value: Any) -> Element:
+    payload = text[begin:end]
+    try:
+        canonical = payload if isinstance(value, RecursionError) else _encoder.encode(value)
+    except RecursionError as error:
+        canonical, value = payload, error
+    content_hash = hashlib.sha256(canonical.encode()).digest()
+    if isinstance(value, RecursionError):
+        return Element(payload, content_hash, error="It is nested too deeply to be read.")
+    if not isinstance(value, dict):
+        return Element(payload, content_hash, error="It is not a JSON object.")
+    return _event(payload, content_hash, value)
+
+
+def _event(payload: str, content_hash: bytes, value: dict[str, Any]) -> Element:
+    kind, uuid = _text(value.get("type")), _text(value.get("uuid"))
+    return Element(
+        payload,
+        content_hash,
+        type=kind or "",
+        database_id=_database_id(value.get("databaseId")),
+        uuid=uuid,
+        error=None if kind else "It has no type.",
+        note=None if uuid or value.get("uuid") in (None, "") else "Its uuid is no usable text: it was left out.",
+    )
+
+
+def _text(value: object) -> str | None:
+    """Text that fits a column and an index; a number, NUL or a lone surrogate does not."""
+    if not isinstance(value, str) or not 1 <= len(value) <= TEXT_LENGTH or "\0" in value:
+        return None
+    return value if _is_unicode(value) else None
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _database_id(value: object) -> int | None:
+    digits = number_text(value) or value
+    if isinstance(digits, str) and digits.isascii() and digits.isdigit() and len(digits) < len(str(LARGEST_ID)):
+        return int(digits)
+    return None

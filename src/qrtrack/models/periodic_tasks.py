@@ -1,0 +1,21 @@
+"""Tasks that come round again: one row each, so that of all processes one does it."""
+
+from sqlalchemy import BigInteger, Identity
+from sqlalchemy.orm import Mapped, mapped_column
+
+from qrtrack.models.leased import QUEUE_STORAGE, Leased, claim_index, leased_constraints
+from qrtrack.models.metadata import Table
+
+
+class PeriodicTask(Leased, Table):
+    """Never ends: after a run it waits for its next one (`run_at`). Its organisation is the service itself."""
+
+    __tablename__ = "periodic_tasks"
+    __table_args__ = (
+        *leased_constraints(),
+        claim_index("ix_periodic_tasks_claim", live="status IN ('queued', 'running')"),
+        {"postgresql_with": QUEUE_STORAGE},
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
