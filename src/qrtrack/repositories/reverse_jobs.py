@@ -23,25 +23,30 @@ AVAILABLE = """
       AND code.status IN ('generated', 'printed')
 """
 
+# IN with a range of its own is looked up in a hash, whatever the planner believes of the tables. Without ON CONFLICT,
+# which would search the unique index twice for each code, the statement needs the turn.
 PREPARE = """
 WITH available AS MATERIALIZED (
-    SELECT code.sequence_number, code.code, EXISTS (
-        SELECT FROM qr_excluded_codes AS excluded
-        WHERE excluded.batch_id = code.batch_id AND excluded.sequence_number = code.sequence_number) AS excluded
-    FROM qr_codes AS code
-    WHERE code.batch_id = :batch_id AND code.sequence_number BETWEEN :first AND :last
-      AND code.status IN ('generated', 'printed')
-      AND (code.released_at IS NULL OR code.released_at <= :counted_at)
+    SELECT sequence_number, code,
+           sequence_number IN (
+               SELECT sequence_number FROM qr_excluded_codes
+               WHERE batch_id = :batch_id AND sequence_number BETWEEN :first AND :last) AS excluded,
+           sequence_number IN (
+               SELECT sequence_number FROM qr_prepared_codes
+               WHERE batch_id = :batch_id AND status = 'prepared'
+                 AND sequence_number BETWEEN :first AND :last) AS queued
+    FROM qr_codes
+    WHERE batch_id = :batch_id AND sequence_number BETWEEN :first AND :last
+      AND status IN ('generated', 'printed')
+      AND (released_at IS NULL OR released_at <= :counted_at)
 ), inserted AS (
     INSERT INTO qr_prepared_codes (job_id, batch_id, order_id, manufacturer_org_id, sequence_number, code)
     SELECT :job_id, :batch_id, :order_id, :organisation, sequence_number, code
-    FROM available WHERE NOT excluded ORDER BY sequence_number
-    ON CONFLICT (order_id, batch_id, code) WHERE status = 'prepared' DO NOTHING
-    RETURNING 1
+    FROM available WHERE NOT excluded AND NOT queued ORDER BY sequence_number
 )
-SELECT (SELECT count(*) FROM available) AS available,
-       (SELECT count(*) FROM available WHERE excluded) AS excluded,
-       (SELECT count(*) FROM inserted) AS prepared
+SELECT count(*) AS available, count(*) FILTER (WHERE excluded) AS excluded,
+       count(*) FILTER (WHERE NOT excluded AND NOT queued) AS prepared
+FROM available
 """
 
 
@@ -135,8 +140,15 @@ class ReverseJobRepository(Repository):
             last=last,
         )
 
+    async def take_turn(self, batch_id: UUID) -> None:
+        """Waits until no other job of the batch is in the middle of a chunk; holds until the end of the transaction.
+
+        A statement of its own: the next one sees what the others have queued. Packing does not wait for it.
+        """
+        await self._run("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", name=f"preparing {batch_id}")
+
     async def prepare(self, job: ReverseJob, first: int, last: int) -> Row[Any]:
-        """One chunk, one statement: queues the good codes in serial order, and counts what it met.
+        """One chunk, one statement: queues the good codes in serial order, and counts what it met. Needs the turn.
 
         Codes that came out of a case after the job had counted are not of its total, and left to later jobs.
         """

@@ -21,11 +21,15 @@ async def run_reverse_job(database: Database, claim: Claim, stop: StopSignal) ->
     """Raises Interrupted between two chunks when asked to stop, LeaseLost when the job is no longer held."""
     job = await _begin(database, claim)
     done = _Done(job)
-    while done.next_sequence <= job.last_sequence:
+    summary = None
+    while summary is None:
         if stop.is_set():
             raise Interrupted
-        await _prepare_chunk(database, claim, job, done)
-    await _finish(database, claim, job, done)
+        async with database.write() as repositories:
+            await _prepare_chunk(repositories, claim, job, done)
+            if done.next_sequence > job.last_sequence:
+                summary = await _finish(repositories, claim, job, done)
+    log.info("reverse job completed", job_id=str(job.id), **summary)
 
 
 class _Done:
@@ -47,14 +51,15 @@ async def _begin(database: Database, claim: Claim) -> ReverseJob:
 
     Under the batch lock: what comes out of a case after this count is not of the job's total.
     """
-    async with database.read() as repositories:
+    async with database.write() as repositories:
         batch_id = (await repositories.reverse_jobs.get(claim.uuid)).batch_id
-    async with database.write(batch_lock=batch_id) as repositories:
-        job = await repositories.reverse_jobs.get(claim.uuid)
+        await repositories.lock_batch(batch_id)
+        job = await repositories.reverse_jobs.lock(claim.uuid)
         await repositories.reverse_jobs.lower_queue_head(batch_id, job.next_sequence, job.last_sequence)
         if job.counted_at is None:
             await _count(repositories, claim, job)
-        return await repositories.reverse_jobs.lock(claim.uuid)
+            job = await repositories.reverse_jobs.lock(claim.uuid)
+        return job
 
 
 async def _count(repositories: Repositories, claim: Claim, job: ReverseJob) -> None:
@@ -75,31 +80,33 @@ async def _count(repositories: Repositories, claim: Claim, job: ReverseJob) -> N
     )
 
 
-async def _prepare_chunk(database: Database, claim: Claim, job: ReverseJob, done: _Done) -> None:
-    """The chunk and the job's progress in one short transaction, the fenced update last."""
+async def _prepare_chunk(repositories: Repositories, claim: Claim, job: ReverseJob, done: _Done) -> None:
+    """The chunk and the job's progress, the fenced update last."""
     last = min(done.next_sequence + CHUNK - 1, job.last_sequence)
-    async with database.write() as repositories:
-        chunk = await repositories.reverse_jobs.prepare(job, done.next_sequence, last)
-        done.prepared += chunk.prepared
-        done.excluded += chunk.excluded
-        done.duplicates += chunk.available - chunk.excluded - chunk.prepared
-        done.next_sequence = last + 1
-        await repositories.leased(REVERSE_JOBS).write(
-            claim,
-            "next_sequence = :next_sequence, prepared_count = :prepared, duplicate_count = :duplicates,"
-            " excluded_count = :excluded, progress = GREATEST(progress, :progress),"
-            " remaining_to_prepare = GREATEST(remaining_to_prepare - :landed, 0)",
-            next_sequence=done.next_sequence,
-            prepared=done.prepared,
-            duplicates=done.duplicates,
-            excluded=done.excluded,
-            progress=job_progress(done.handled, job.total_available_in_batch or 0),
-            landed=chunk.prepared,
-        )
+    await repositories.reverse_jobs.take_turn(job.batch_id)
+    chunk = await repositories.reverse_jobs.prepare(job, done.next_sequence, last)
+    done.prepared += chunk.prepared
+    done.excluded += chunk.excluded
+    done.duplicates += chunk.available - chunk.excluded - chunk.prepared
+    done.next_sequence = last + 1
+    await repositories.leased(REVERSE_JOBS).write(
+        claim,
+        "next_sequence = :next_sequence, prepared_count = :prepared, duplicate_count = :duplicates,"
+        " excluded_count = :excluded, progress = GREATEST(progress, :progress),"
+        " remaining_to_prepare = GREATEST(remaining_to_prepare - :landed, 0)",
+        next_sequence=done.next_sequence,
+        prepared=done.prepared,
+        duplicates=done.duplicates,
+        excluded=done.excluded,
+        progress=job_progress(done.handled, job.total_available_in_batch or 0),
+        landed=chunk.prepared,
+    )
 
 
-async def _finish(database: Database, claim: Claim, job: ReverseJob, done: _Done) -> None:
-    """Result, status, progress and log in one transaction. What is missing from the total left while the job ran."""
+async def _finish(repositories: Repositories, claim: Claim, job: ReverseJob, done: _Done) -> dict[str, int]:
+    """Result, status, progress and log, in the last chunk's transaction. What is missing from the total left while
+    the job ran.
+    """
     total = job.total_available_in_batch or 0
     summary = {
         "prepared": done.prepared,
@@ -109,27 +116,26 @@ async def _finish(database: Database, claim: Claim, job: ReverseJob, done: _Done
         "excluded_count": done.excluded,
         "excluded_already_unavailable": job.excluded_already_unavailable,
     }
-    async with database.write() as repositories:
-        await repositories.leased(REVERSE_JOBS).finish(
-            claim,
-            "progress = 100, remaining_to_prepare = 0, result_summary = CAST(:summary AS jsonb)",
-            summary=json.dumps(summary),
-        )
-        await repositories.reverse_jobs.log(
-            job.id,
-            job.manufacturer_org_id,
-            f"Completed: {done.prepared} prepared, {done.duplicates} already prepared by another job, "
-            f"{done.excluded} excluded, {total - done.handled} no longer available.",
-        )
-        await repositories.trace.add(
-            "reverse_job.completed",
-            organisation_id=job.manufacturer_org_id,
-            actor=job.created_by,
-            batch_id=job.batch_id,
-            job_id=job.id,
-            details=summary,
-        )
-    log.info("reverse job completed", job_id=str(job.id), **summary)
+    await repositories.leased(REVERSE_JOBS).finish(
+        claim,
+        "progress = 100, remaining_to_prepare = 0, result_summary = CAST(:summary AS jsonb)",
+        summary=json.dumps(summary),
+    )
+    await repositories.reverse_jobs.log(
+        job.id,
+        job.manufacturer_org_id,
+        f"Completed: {done.prepared} prepared, {done.duplicates} already prepared by another job, "
+        f"{done.excluded} excluded, {total - done.handled} no longer available.",
+    )
+    await repositories.trace.add(
+        "reverse_job.completed",
+        organisation_id=job.manufacturer_org_id,
+        actor=job.created_by,
+        batch_id=job.batch_id,
+        job_id=job.id,
+        details=summary,
+    )
+    return summary
 
 
 async def fail_reverse_job(database: Database, claim: Claim, error: str, *, permanent: bool) -> bool:
