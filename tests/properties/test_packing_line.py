@@ -1,0 +1,534 @@
+"""The packing line against a plain model of it: whatever is done in whatever order, both agree after every step."""
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from conftest import delete_rows
+from plant import MadeBatch, Plant, ska
+from qrtrack.domain.claims import Claim, Interrupted, LeaseLost
+from qrtrack.domain.errors import DomainError
+from qrtrack.domain.identity import Caller, Role
+from qrtrack.domain.packing import CountDrift, FirstCodeNotPrepared, NotEnoughPrepared
+from qrtrack.domain.stopping import StopSignal
+from qrtrack.repositories.queues import REVERSE_JOBS
+from qrtrack.runtime import Runtime, open_runtime
+from qrtrack.services.claims import claim_work, release_claim
+from qrtrack.services.codes import mark_printed, readmit_codes, void_codes
+from qrtrack.services.preparing import fail_reverse_job, run_reverse_job
+from qrtrack.services.reverse_jobs import cancel_reverse_job, retry_reverse_job
+from qrtrack.settings import Settings
+
+Result = TypeVar("Result")
+
+RUNS = {"5g": range(1, 15), "10g": range(15, 25)}
+SIZE = 24
+UNITS = 5
+CHUNK = 4
+# Cases 1 to 3 hold 5, 5 and 4 of the first variant, cases 4 and 5 five each of the second.
+CASES = [("5g", 5), ("5g", 5), ("5g", 4), ("10g", 5), ("10g", 5)]
+
+Numbers = st.frozensets(st.integers(1, SIZE), max_size=6)
+Station = st.sampled_from(["Line 1", "Line 2", None])
+
+
+@dataclass
+class ModelCode:
+    status: str = "generated"
+    case: int | None = None
+    printed: bool = False
+    released: int = 0
+
+    @property
+    def available(self) -> bool:
+        return self.status in ("generated", "printed")
+
+
+@dataclass
+class ModelJob:
+    job_id: UUID
+    first: int
+    last: int
+    status: str = "queued"
+    reached: int = 0
+    counted_at: int | None = None
+    total: int = 0
+    prepared: int = 0
+    duplicates: int = 0
+    excluded: int = 0
+    claim: Claim | None = None
+
+
+@dataclass
+class ModelCase:
+    variant: str
+    expected: int
+    station: str | None = None
+
+
+@dataclass
+class Model:
+    """What the plant's database must hold, kept in the plainest way there is."""
+
+    codes: dict[int, ModelCode] = field(default_factory=lambda: {number: ModelCode() for number in range(1, SIZE + 1)})
+    cases: list[ModelCase] = field(default_factory=lambda: [ModelCase(*case) for case in CASES])
+    jobs: list[ModelJob] = field(default_factory=list)
+    queue: dict[int, UUID] = field(default_factory=dict)
+    exclusions: set[tuple[int, UUID | None]] = field(default_factory=set)
+    clock: int = 0
+
+    def excluded(self, number: int) -> bool:
+        return any(number == excluded for excluded, _ in self.exclusions)
+
+    def packable(self, number: int) -> bool:
+        return self.codes[number].available and not self.excluded(number)
+
+    def inside(self, case: int) -> list[int]:
+        return [number for number, code in self.codes.items() if code.case == case]
+
+    def leave_queue(self, numbers: Iterator[int] | frozenset[int] | list[int]) -> None:
+        for number in numbers:
+            self.queue.pop(number, None)
+
+    def places(self) -> dict[str, int]:
+        counts = dict.fromkeys(("void", "in_case", "scanned", "prepared", "excluded", "remaining"), 0)
+        for number, code in self.codes.items():
+            if code.status == "void":
+                place = "void"
+            elif code.case is not None:
+                place = "in_case"
+            elif code.status == "scanned":
+                place = "scanned"
+            elif number in self.queue:
+                place = "prepared"
+            else:
+                place = "excluded" if self.excluded(number) else "remaining"
+            counts[place] += 1
+        return counts
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A case to be packed; `first` is a place in the run of its variant."""
+
+    case: int
+    units: int | None
+    first: int | None
+    missing: frozenset[int]
+    partial: bool
+    station: str | None
+    verify: bool
+
+
+Orders = st.builds(
+    Asked,
+    case=st.integers(0, len(CASES) - 1),
+    units=st.none() | st.integers(1, 4),
+    first=st.none() | st.integers(0, 12),
+    missing=st.frozensets(st.integers(1, SIZE), max_size=2),
+    partial=st.booleans(),
+    station=Station,
+    verify=st.booleans(),
+)
+
+
+class AfterChunks(StopSignal):
+    """Lets a number of chunks pass, then stops the job in good order."""
+
+    def __init__(self, chunks: int) -> None:
+        super().__init__()
+        self._left = chunks
+
+    def is_set(self) -> bool:
+        self._left -= 1
+        return self._left < 0
+
+
+class PackingLine(RuleBasedStateMachine):
+    """Every rule does one thing to the database and to the model; a refusal must be one that the model foresees."""
+
+    def __init__(self, runner: asyncio.Runner, runtime: Runtime) -> None:
+        super().__init__()
+        self._runner = runner
+        self._runtime = runtime
+        self._model = Model()
+        self._plant = Plant(runtime, Caller("operator", uuid4(), frozenset({Role.ADMIN})))
+        self._batch: MadeBatch | None = None
+
+    def teardown(self) -> None:
+        self._do(delete_rows(self._runtime.database))
+
+    def _do(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return self._runner.run(work)
+
+    def _attempt(self, work: Coroutine[Any, Any, Result]) -> Result | DomainError:
+        """What came of it, a refusal being one of the things that may."""
+        try:
+            return self._do(work)
+        except DomainError as refusal:
+            return refusal
+
+    def _happens(self, work: Coroutine[Any, Any, object], *, foreseen: bool) -> bool:
+        done = self._attempt(work)
+        assert isinstance(done, DomainError) is not foreseen, done
+        return foreseen
+
+    @property
+    def batch(self) -> MadeBatch:
+        assert self._batch is not None
+        return self._batch
+
+    @property
+    def batch_id(self) -> UUID:
+        return self.batch.batch_id
+
+    @initialize()
+    def make_batch(self) -> None:
+        variants = [(variant, len(run)) for variant, run in RUNS.items()]
+        self._batch = self._do(self._plant.batch(variants=variants, units_per_case=UNITS))
+
+    @rule(excluded=Numbers, variant=st.sampled_from([None, "5g", "10g"]))
+    def submit(self, excluded: frozenset[int], variant: str | None) -> None:
+        job_id = self._do(self._plant.submit(self.batch, ska(*excluded), variant=variant))
+        run = range(1, SIZE + 1) if variant is None else RUNS[variant]
+        self._model.jobs.append(ModelJob(job_id, run[0], run[-1], reached=run[0]))
+        self._model.exclusions |= {(number, job_id) for number in excluded}
+        self._model.leave_queue(excluded)
+
+    @rule(chunks=st.integers(0, 6), newest=st.booleans(), end=st.sampled_from(["keep", "release", "fail"]))
+    def run_a_job(self, *, chunks: int, newest: bool, end: str) -> None:
+        """A job that is held already goes on, or the next one is claimed; interrupted, it ends in one of three ways."""
+        database, model = self._runtime.database, self._model
+        held = [job for job in model.jobs if job.claim is not None]
+        if held and not newest:
+            job = held[0]
+        else:
+            claims = self._do(claim_work(database, REVERSE_JOBS, 1, lease_seconds=300))
+            assert bool(claims) == any(job.status == "queued" for job in model.jobs)
+            if not claims:
+                return
+            job = next(job for job in model.jobs if job.job_id == claims[0].id)
+            assert job.status == "queued"
+            job.status, job.claim = "running", claims[0]
+        assert job.claim is not None
+        finished = self._advance(job, chunks)
+        try:
+            self._do(run_reverse_job(database, job.claim, AfterChunks(chunks)))
+            assert finished
+        except Interrupted:
+            assert not finished
+            self._interrupted(job, end)
+            return
+        job.status, job.claim = "completed", None
+        summary = self._do(self._plant.sql("SELECT result_summary FROM qr_reverse_jobs WHERE id = :id", id=job.job_id))
+        counted = summary[0].result_summary
+        handled = job.prepared + job.duplicates + job.excluded
+        assert (counted["prepared"], counted["duplicates"], counted["excluded_count"], counted["invalid"]) == (
+            job.prepared,
+            job.duplicates,
+            job.excluded,
+            job.total - handled,
+        )
+        assert counted["invalid"] >= 0
+        assert counted["total_available"] == job.total
+
+    def _advance(self, job: ModelJob, chunks: int) -> bool:
+        """Counts once, then goes that many chunks on; True when nothing is left."""
+        model = self._model
+        if job.counted_at is None:
+            job.counted_at = model.clock
+            job.total = sum(model.codes[number].available for number in range(job.first, job.last + 1))
+        for _ in range(chunks):
+            for number in range(job.reached, min(job.reached + CHUNK, job.last + 1)):
+                code = model.codes[number]
+                if not code.available or code.released > job.counted_at:
+                    continue
+                if model.excluded(number):
+                    job.excluded += 1
+                elif number in model.queue:
+                    job.duplicates += 1
+                else:
+                    job.prepared += 1
+                    model.queue[number] = job.job_id
+            job.reached = min(job.reached + CHUNK, job.last + 1)
+        return job.reached > job.last
+
+    def _interrupted(self, job: ModelJob, end: str) -> None:
+        assert job.claim is not None
+        if end == "release":
+            self._do(release_claim(self._runtime.database, REVERSE_JOBS, job.claim))
+            job.status, job.claim = "queued", None
+        elif end == "fail":
+            assert self._do(fail_reverse_job(self._runtime.database, job.claim, "pulled the plug", permanent=True))
+            job.status, job.claim = "failed", None
+
+    @rule(place=st.integers(0, 9))
+    def cancel(self, place: int) -> None:
+        jobs = [job for job in self._model.jobs if job.status in ("queued", "running")]
+        if not jobs:
+            return
+        job = jobs[place % len(jobs)]
+        self._do(cancel_reverse_job(self._runtime.database, caller=self._plant.caller, job_id=job.job_id))
+        if job.claim is not None:
+            with pytest.raises(LeaseLost):
+                self._do(run_reverse_job(self._runtime.database, job.claim, StopSignal()))
+        job.status, job.claim = "cancelled", None
+        self._model.leave_queue([number for number, owner in self._model.queue.items() if owner == job.job_id])
+        self._model.exclusions = {entry for entry in self._model.exclusions if entry[1] != job.job_id}
+
+    @rule(place=st.integers(0, 9))
+    def retry(self, place: int) -> None:
+        jobs = [job for job in self._model.jobs if job.status == "failed"]
+        if jobs:
+            job = jobs[place % len(jobs)]
+            self._do(retry_reverse_job(self._runtime.database, caller=self._plant.caller, job_id=job.job_id))
+            job.status = "queued"
+
+    @rule(asked=Orders)
+    def pack(self, asked: Asked) -> None:
+        run = RUNS[self._model.cases[asked.case].variant]
+        start = None if asked.first is None else run[asked.first % len(run)]
+        missing = frozenset(number for number in asked.missing if number in run and number != start)
+        foreseen = self._foresee(asked, start, missing)
+        last = foreseen[-1] if isinstance(foreseen, list) and asked.verify and start is not None else None
+        packed = self._attempt(
+            self._plant.pack(
+                self.batch,
+                asked.case,
+                target_units=asked.units,
+                allow_partial=asked.partial,
+                first_code=None if start is None else ska(start)[0],
+                last_code=None if last is None else ska(last)[0],
+                missing_codes=ska(*missing),
+                station=asked.station,
+            )
+        )
+        if isinstance(packed, DomainError):
+            assert not isinstance(foreseen, list), packed
+            assert isinstance(packed, foreseen)
+            return
+        assert isinstance(foreseen, list)
+        assert list(packed.linked_codes) == ska(*foreseen)
+        assert packed.master_code_info.completeness == ("verified" if last is not None else "inferred")
+        self._model.exclusions |= {(number, None) for number in missing}
+        stale = [
+            number
+            for number in self._model.queue
+            if number in run
+            and (start or run[0]) <= number <= foreseen[-1]
+            and number not in foreseen
+            and not self._model.packable(number)
+        ]
+        self._model.leave_queue([*stale, *missing, *foreseen])
+        for number in foreseen:
+            self._model.codes[number].status, self._model.codes[number].case = "packed", asked.case
+        self._model.cases[asked.case].station = asked.station
+
+    def _foresee(self, asked: Asked, start: int | None, missing: frozenset[int]) -> list[int] | type[DomainError]:
+        """The units that the case must take, or the refusal."""
+        model = self._model
+        run, target = RUNS[model.cases[asked.case].variant], asked.units or model.cases[asked.case].expected
+        if model.inside(asked.case) or any(not model.codes[number].available for number in missing):
+            return DomainError
+        takable = [
+            number
+            for number in sorted(model.queue)
+            if number in run and number >= (start or 1) and model.packable(number) and number not in missing
+        ]
+        if start is not None and takable[:1] != [start]:
+            return FirstCodeNotPrepared
+        if not takable or (len(takable) < target and not asked.partial):
+            return NotEnoughPrepared
+        taken = takable[:target]
+        if start is not None and any(
+            code.case is not None and (asked.station is None or model.cases[code.case].station != asked.station)
+            for number, code in model.codes.items()
+            if taken[0] <= number <= taken[-1]
+        ):
+            return CountDrift
+        return taken
+
+    @rule(case=st.integers(0, len(CASES) - 1), numbers=Numbers, accept_valid=st.booleans(), station=Station)
+    def link(self, *, case: int, numbers: frozenset[int], accept_valid: bool, station: str | None) -> None:
+        model = self._model
+        box = model.cases[case]
+        room = box.expected - len(model.inside(case))
+        good = [number for number in sorted(numbers) if model.packable(number) and number in RUNS[box.variant]][:room]
+        foreseen = bool(good) and (accept_valid or len(good) == len(numbers))
+        linked = self._attempt(
+            self._plant.link(self.batch, ska(*sorted(numbers)), case=case, accept_valid=accept_valid, station=station)
+        )
+        if isinstance(linked, DomainError):
+            assert not foreseen, linked
+            return
+        assert foreseen
+        assert list(linked.linked_codes) == ska(*good)
+        if not model.inside(case) or box.station is None:
+            box.station = station
+        model.leave_queue(good)
+        for number in good:
+            model.codes[number].status, model.codes[number].case = "packed", case
+
+    @rule(numbers=Numbers)
+    def unlink(self, numbers: frozenset[int]) -> None:
+        codes = [self._model.codes[number] for number in numbers]
+        foreseen = bool(codes) and all(code.status == "packed" for code in codes)
+        if not self._happens(self._plant.unlink(ska(*numbers)), foreseen=foreseen):
+            return
+        self._release(codes)
+
+    @rule(case=st.integers(0, len(CASES) - 1))
+    def unlink_case(self, case: int) -> None:
+        codes = [self._model.codes[number] for number in self._model.inside(case)]
+        foreseen = bool(codes) and all(code.status == "packed" for code in codes)
+        if not self._happens(self._plant.unlink(master_code=self.batch.master_codes[case]), foreseen=foreseen):
+            return
+        self._release(codes)
+
+    def _release(self, codes: list[ModelCode]) -> None:
+        self._model.clock += 1
+        for code in codes:
+            code.status, code.case = ("printed" if code.printed else "generated"), None
+            code.released = self._model.clock
+        self._forget_stations()
+
+    def _forget_stations(self) -> None:
+        for case, box in enumerate(self._model.cases):
+            if not self._model.inside(case):
+                box.station = None
+
+    @rule(numbers=Numbers)
+    def void(self, numbers: frozenset[int]) -> None:
+        codes = [self._model.codes[number] for number in numbers]
+        foreseen = bool(codes) and all(code.status != "void" for code in codes)
+        if not self._happens(
+            void_codes(
+                self._runtime.database,
+                caller=self._plant.caller,
+                batch_id=self.batch_id,
+                codes=ska(*numbers),
+                reason="Damaged",
+            ),
+            foreseen=foreseen,
+        ):
+            return
+        for code in codes:
+            code.status, code.case = "void", None
+        self._model.leave_queue(numbers)
+        self._forget_stations()
+
+    @rule(number=st.integers(1, SIZE))
+    def scan(self, number: int) -> None:
+        """A consumer checks a unit: no lock of the batch is held, and the queue is not told."""
+        code = self._model.codes[number]
+        if code.available or code.status == "packed":
+            self._do(
+                self._plant.sql(
+                    "UPDATE qr_codes SET status = 'scanned', scanned_at = now() WHERE batch_id = :id"
+                    " AND sequence_number = :number",
+                    id=self.batch_id,
+                    number=number,
+                )
+            )
+            code.status = "scanned"
+
+    @rule(numbers=Numbers)
+    def print_(self, numbers: frozenset[int]) -> None:
+        codes = [self._model.codes[number] for number in numbers]
+        foreseen = bool(codes) and all(code.available for code in codes)
+        if not self._happens(
+            mark_printed(
+                self._runtime.database, caller=self._plant.caller, batch_id=self.batch_id, codes=ska(*numbers)
+            ),
+            foreseen=foreseen,
+        ):
+            return
+        for code in codes:
+            code.status, code.printed = "printed", True
+
+    @rule(numbers=Numbers)
+    def readmit(self, numbers: frozenset[int]) -> None:
+        if numbers:
+            self._do(
+                readmit_codes(
+                    self._runtime.database, caller=self._plant.caller, batch_id=self.batch_id, codes=ska(*numbers)
+                )
+            )
+            self._model.exclusions = {entry for entry in self._model.exclusions if entry[0] not in numbers}
+
+    @invariant()
+    def both_agree(self) -> None:
+        if self._batch is None:
+            return
+        model = self._model
+        assert self._do(self._plant.states(self.batch)) == {number: code.status for number, code in model.codes.items()}
+        assert self._do(self._plant.queue(self.batch)) == sorted(model.queue)
+        found = self._do(self._plant.reconcile(self.batch))
+        assert found.differences == []
+        places = {
+            "void": found.void,
+            "in_case": found.in_case,
+            "scanned": found.scanned_without_case,
+            "prepared": found.prepared,
+            "excluded": found.excluded,
+            "remaining": found.remaining,
+        }
+        assert places == model.places()
+        assert sum(places.values()) == found.generated == SIZE
+
+    @invariant()
+    def no_prepared_code_stands_before_the_head_of_its_queue(self) -> None:
+        hidden = self._do(
+            self._plant.sql(
+                "SELECT queued.sequence_number, run.queue_head FROM qr_prepared_codes AS queued"
+                " JOIN qr_batch_variants AS run ON run.batch_id = queued.batch_id"
+                "  AND queued.sequence_number BETWEEN run.first_sequence AND run.last_sequence"
+                " WHERE queued.status = 'prepared' AND queued.sequence_number < run.queue_head"
+            )
+        )
+        assert hidden == []
+
+    @invariant()
+    def every_case_knows_what_is_in_it(self) -> None:
+        boxes = self._do(
+            self._plant.sql(
+                "SELECT case_number, status, actual_units, first_code, last_code, station FROM qr_master_codes"
+                " ORDER BY case_number"
+            )
+        )
+        for box in boxes:
+            inside = self._model.inside(box.case_number - 1)
+            assert box.actual_units == len(inside)
+            assert box.status == ("packed" if inside else "open")
+            assert [box.first_code, box.last_code] == (ska(inside[0], inside[-1]) if inside else [None, None])
+            assert box.station == self._model.cases[box.case_number - 1].station
+
+
+def test_the_packing_line_and_its_model_agree_after_every_step(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qrtrack.services.preparing.CHUNK", CHUNK)
+    with asyncio.Runner() as runner:
+        opened = open_runtime(settings)
+        runtime = runner.run(opened.__aenter__())
+        try:
+            run_state_machine_as_test(
+                lambda: PackingLine(runner, runtime),
+                settings=hypothesis_settings(
+                    max_examples=150,
+                    stateful_step_count=40,
+                    deadline=None,
+                    suppress_health_check=list(HealthCheck),
+                    print_blob=True,
+                ),
+            )
+        finally:
+            runner.run(opened.__aexit__(None, None, None))
