@@ -1,8 +1,11 @@
 """Short words for what most tests of the packing line begin with."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID, uuid4
 
 from sqlalchemy import text
@@ -197,6 +200,29 @@ class Plant:
         async with self.runtime.database.engine.begin() as connection:
             result = await connection.execute(text(statement), values)
             return result.all() if result.returns_rows else []
+
+
+class Kill:
+    """Whether the kill has happened, of which step it is."""
+
+    done = False
+
+
+@contextmanager
+def killed_at(owner: type, step: str, *, call: int, moment: str) -> Iterator[Kill]:
+    """The server ends the connection just "before" or "after" the `call`-th use of a repository's step."""
+    original, kill, calls = getattr(owner, step), Kill(), count(1)
+
+    async def stumbling(self: Any, *arguments: Any, **values: Any) -> Any:
+        fatal = next(calls) == call
+        result = await original(self, *arguments, **values) if moment == "after" or not fatal else None
+        if fatal:
+            kill.done = True
+            await self._session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        return result
+
+    with patch.object(owner, step, stumbling):
+        yield kill
 
 
 async def ended_and_queued_jobs(database: Database, *, ended: int, queued: int = 1000, organisations: int = 50) -> None:

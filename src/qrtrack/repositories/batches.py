@@ -141,10 +141,16 @@ class BatchRepository(Repository):
             hashed=hashed,
         )
 
+    async def lock(self, batch_id: UUID) -> None:
+        """Nobody else moves the batch's progress before this transaction ends. Codes may still be inserted: a lock that
+        forbade it would wait for those who insert some and then want to count them.
+        """
+        await self._run("SELECT 1 FROM qr_batches WHERE id = :batch_id FOR NO KEY UPDATE", batch_id=batch_id)
+
     async def fail(self, batch_id: UUID, reason: str) -> bool:
-        """Marks the batch failed. In `creating` it keeps no codes: True when they were taken away."""
+        """Marks the batch failed. In `creating` it keeps no codes: True when they were taken away. Needs the lock."""
         was_creating = await self._scalar(
-            "SELECT codes_created_at IS NULL FROM qr_batches WHERE id = :batch_id FOR UPDATE", batch_id=batch_id
+            "SELECT codes_created_at IS NULL FROM qr_batches WHERE id = :batch_id", batch_id=batch_id
         )
         if was_creating:
             await self._run("DELETE FROM qr_codes WHERE batch_id = :batch_id", batch_id=batch_id)

@@ -135,6 +135,13 @@ class LeasedRepository:
             for row in rows
         ]
 
+    async def hold(self, claim: Claim) -> None:
+        """Nobody can take the row before this transaction ends; LeaseLost when somebody has."""
+        statement = f"SELECT 1 FROM {self._queue.table} WHERE {self._queue.fence} FOR NO KEY UPDATE"
+        held = await self._session.execute(text(statement), {"id": claim.id, "lease_token": claim.token})
+        if held.scalar_one_or_none() is None:
+            raise LeaseLost(claim)
+
     async def beat(self, claim: Claim, *, lease_seconds: float) -> None:
         """Prolongs the lease, even one that has expired as long as nobody else has taken the row."""
         await self.write(

@@ -51,6 +51,8 @@ async def _create_drawn(database: Database, claim: Claim, stage: Any, lacking: l
             raise LeaseLost(claim)
         if created == len(lacking):
             await _complete_creating(repositories, claim, stage, counted)
+        else:
+            await repositories.leased(CREATING).hold(claim)
     log_progress("items created", counted.items_created, counted.quantity, created)
     return created == len(lacking)
 
@@ -112,9 +114,11 @@ async def hash_keys(
 async def fail_stage(database: Database, claim: Claim, queue: Queue, error: str, *, permanent: bool) -> bool:
     """Another try, or the batch fails with the reason: in creating without its codes, in hashing still packable."""
     async with database.write() as repositories:
+        stage = await repositories.stages.get(claim.number)
+        # Before the chunk's own row, as those do it that finish: chunks of a batch often fail together.
+        await repositories.batches.lock(stage.batch_id)
         for_good = await repositories.leased(queue).fail(claim, error, permanent=permanent)
         if for_good:
-            stage = await repositories.stages.get(claim.number)
             if await repositories.batches.fail(stage.batch_id, error):
                 await repositories.stages.drop_unfinished(stage.batch_id, error)
             await repositories.trace.add(
