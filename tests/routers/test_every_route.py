@@ -50,8 +50,8 @@ ROUTES = [
         "/batches",
         {
             "order_id": "{order_id}", "product_name": "Gold", "quantity": 5, "serial_prefix": "SKA",
-            "units_per_case": 5, "serial_mode": "sequential", "gtin": "04006381333931", "lot": "L1", "expires_on": "2031-01-31",
-            "variants": None, "manufacturer_org_id": None, "user_id": None,
+            "units_per_case": 5, "serial_mode": "sequential", "gtin": "04006381333931", "lot": "L1",
+            "expires_on": "2031-01-31", "variants": None, "manufacturer_org_id": None, "user_id": None,
         },
         manager=True, names_a_thing=False,
     ),

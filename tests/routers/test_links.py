@@ -1,0 +1,162 @@
+from typing import Any
+
+import httpx2
+import pytest
+
+from plant import MadeBatch, Plant
+
+API = "/api/manufacturer"
+PACK = f"{API}/link-to-master-from-queue"
+
+
+def slug(answer: httpx2.Response) -> str:
+    return str(answer.json()["type"]).removeprefix("urn:qrtrack:problem:")
+
+
+def body(batch: MadeBatch, case: int = 0, **more: Any) -> dict[str, Any]:
+    named = {"batch_id": str(batch.batch_id), "order_id": str(batch.order_id)}
+    return {**named, "master_code": batch.master_codes[case], **more}
+
+
+async def test_an_operator_packs_the_next_units_of_the_queue(operator: httpx2.AsyncClient, plant: Plant) -> None:
+    made = await plant.prepared(6, ["SKA000002"], units_per_case=3)
+    assert (await operator.post(PACK, json=body(made))).json() == {
+        "success": True,
+        "master_code_info": {
+            "master_code": made.master_codes[0],
+            "case_number": 1,
+            "expected_units": 3,
+            "actual_units": 3,
+            "completeness": "inferred",
+            "first_code": "SKA000001",
+            "last_code": "SKA000004",
+        },
+        "linked_codes": ["SKA000001", "SKA000003", "SKA000004"],
+        "linked_count": 3,
+        "consumed_count": 3,
+        "from_queue": True,
+    }
+
+
+async def test_blanks_around_a_scanned_master_code_do_not_matter(client: httpx2.AsyncClient, plant: Plant) -> None:
+    made = await plant.prepared(4, units_per_case=2)
+    scanned = body(made) | {"master_code": f"  {made.master_codes[0]}\r\n"}
+    assert (await client.post(PACK, json=scanned)).status_code == 200
+
+
+async def test_check_scans_may_be_the_qr_of_the_units(client: httpx2.AsyncClient, plant: Plant) -> None:
+    made = await plant.prepared(4, units_per_case=2)
+    url = f"https://verify.example.com/q/{made.uniq_code}/"
+    answer = await client.post(PACK, json=body(made, first_code=f"{url}SKA000001", last_code="ska000002 "))
+    assert answer.json()["master_code_info"]["completeness"] == "verified"
+
+
+@pytest.mark.parametrize("field", ["first_code", "last_code"])
+async def test_a_check_scan_is_one_code(client: httpx2.AsyncClient, plant: Plant, field: str) -> None:
+    made = await plant.prepared(4, units_per_case=2)
+    for scanned in ("SKA000001 SKA000002", "SKA000001-SKA000003", " ,", "!", "https://x/y"):
+        answer = await client.post(PACK, json=body(made) | {field: scanned})
+        assert answer.status_code == 422, scanned
+        assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{field}"]
+
+
+async def test_a_double_scan_is_refused_with_the_case_as_it_is(client: httpx2.AsyncClient, plant: Plant) -> None:
+    made = await plant.prepared(4, units_per_case=2)
+    await client.post(PACK, json=body(made, station="line-2"))
+    answer = await client.post(PACK, json=body(made))
+    assert (answer.status_code, slug(answer)) == (409, "case-already-packed")
+    info = answer.json()["master_code_info"]
+    assert (info["case_number"], info["actual_units"], info["station"]) == (1, 2, "line-2")
+
+
+async def test_drift_is_caught_and_what_is_missing_excluded_in_one_step(
+    client: httpx2.AsyncClient, plant: Plant
+) -> None:
+    made = await plant.prepared(6, units_per_case=3)
+    scans: dict[str, Any] = {"first_code": "SKA000001", "last_code": "SKA000004"}
+    drift = await client.post(PACK, json=body(made, **scans))
+    assert (drift.status_code, slug(drift)) == (409, "count-drift")
+    problem = drift.json()
+    assert (problem["expected_code"], problem["scanned_code"], problem["drift"]) == ("SKA000003", "SKA000004", 1)
+    url = f"https://verify.example.com/q/{made.uniq_code}/SKA000002"
+    packed = await client.post(PACK, json=body(made, **scans, missing_codes=[url]))
+    assert packed.json()["linked_codes"] == ["SKA000001", "SKA000003", "SKA000004"]
+
+
+async def test_too_few_prepared_units_are_counted(client: httpx2.AsyncClient, plant: Plant) -> None:
+    made = await plant.prepared(3, ["SKA000003"])
+    short = await client.post(PACK, json=body(made))
+    assert (short.status_code, slug(short), short.json()["available"]) == (409, "not-enough-prepared", 2)
+    assert (await client.post(PACK, json=body(made, allow_partial=True))).json()["linked_count"] == 2
+
+
+async def test_more_than_the_case_holds_is_pointed_at(client: httpx2.AsyncClient, plant: Plant) -> None:
+    made = await plant.prepared(4, units_per_case=2)
+    answer = await client.post(PACK, json=body(made, target_units=3))
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/target_units"]
+
+
+async def test_the_order_must_be_that_of_the_batch(client: httpx2.AsyncClient, plant: Plant) -> None:
+    made = await plant.prepared(4, units_per_case=2)
+    answer = await client.post(PACK, json=body(made) | {"order_id": str(made.batch_id)})
+    assert (answer.status_code, slug(answer)) == (422, "order-mismatch")
+
+
+async def test_units_scanned_one_by_one_are_each_answered(client: httpx2.AsyncClient, plant: Plant) -> None:
+    made = await plant.prepared(6, units_per_case=3)
+    await plant.pack(made)
+    scanned = ["SKA000001", "SKA000004", "SKA999999"]
+    none = await client.post(f"{API}/link-to-master", json=body(made, 1, codes=scanned))
+    assert (none.status_code, slug(none)) == (409, "codes-not-linkable")
+    assert [result.get("reason") for result in none.json()["results"]] == ["already-in-case", None, "unknown-code"]
+    some = (await client.post(f"{API}/link-to-master", json=body(made, 1, codes=scanned, accept_valid=True))).json()
+    assert (some["linked_codes"], some["from_queue"]) == (["SKA000004"], False)
+    assert some["results"][0] == {
+        "code": "SKA000001",
+        "accepted": False,
+        "reason": "already-in-case",
+        "detail": some["results"][0]["detail"],
+        "master_code": made.master_codes[0],
+    }
+
+
+async def test_unlinked_units_may_be_packed_again(client: httpx2.AsyncClient, plant: Plant) -> None:
+    made = await plant.prepared(4, units_per_case=2)
+    await plant.pack(made)
+    url = f"https://verify.example.com/q/{made.uniq_code}/SKA000002"
+    one = await client.post(f"{API}/unlink-from-master", json={"codes": [url], "reason": "wrong box"})
+    assert one.json() == {"success": True, "unlinked_codes": ["SKA000002"], "unlinked_count": 1}
+    rest = {"master_code": f"{made.master_codes[0]} ", "reason": "wrong box"}
+    assert (await client.post(f"{API}/unlink-from-master", json=rest)).json()["unlinked_codes"] == ["SKA000001"]
+    again = await client.post(f"{API}/unlink-from-master", json={"codes": ["SKA000001"], "reason": "wrong box"})
+    assert (again.status_code, slug(again)) == (409, "codes-not-packed")
+
+
+@pytest.mark.parametrize("named", [{}, {"codes": ["SKA000001"], "master_code": "M"}, {"codes": []}])
+async def test_unlinking_needs_codes_or_a_case(client: httpx2.AsyncClient, named: dict[str, Any]) -> None:
+    answer = await client.post(f"{API}/unlink-from-master", json={"reason": "x", **named})
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/codes"]
+
+
+async def test_the_latest_packs_are_listed_by_station_and_user(
+    client: httpx2.AsyncClient, operator: httpx2.AsyncClient, plant: Plant
+) -> None:
+    made = await plant.prepared(6, units_per_case=2)
+    await operator.post(PACK, json=body(made, 0, station="line-1"))
+    await client.post(PACK, json=body(made, 1, station="line-2"))
+    await client.post(f"{API}/link-to-master", json=body(made, 2, codes=["SKA000005"], station="line-2"))
+
+    async def packs(**query: Any) -> list[int]:
+        answer = await client.get(f"{API}/packs", params=query)
+        return [pack["case_number"] for pack in answer.json()["packs"]]
+
+    assert await packs() == [3, 2, 1]
+    assert await packs(station="line-2") == [3, 2]
+    assert await packs(user=plant.caller.user_id, limit=1) == [3]
+    first = (await client.get(f"{API}/packs", params={"limit": 2})).json()
+    assert await packs(limit=2, cursor=first["next_cursor"]) == [1]
+    latest = first["packs"][0]
+    assert (latest["linked_count"], latest["from_queue"], latest["station"]) == (1, False, "line-2")
+    assert (latest["master_code"], latest["first_code"]) == (made.master_codes[2], "SKA000005")

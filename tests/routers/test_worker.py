@@ -1,0 +1,181 @@
+import asyncio
+from typing import Any
+
+import httpx2
+import pytest
+
+from plant import Plant
+from qrtrack.domain.errors import InvalidInput
+from qrtrack.routers import worker
+from qrtrack.runtime import Runtime
+from qrtrack.services import preparing
+
+JOB = "/api/manufacturer/reverse-job/worker"
+DRAIN = "/api/worker/run"
+NOTHING = {"success": True, "job_id": None, "status": None, "result": None, "error_message": None}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_cron_call_runs_the_next_job(cron: httpx2.AsyncClient, plant: Plant, method: str) -> None:
+    job_id = await plant.submit(await plant.batch(20), ["SKA000001"])
+    assert (await cron.request(method, JOB)).json() == {
+        "success": True,
+        "job_id": str(job_id),
+        "status": "completed",
+        "result": {
+            "prepared": 19,
+            "duplicates": 0,
+            "invalid": 0,
+            "total_available": 20,
+            "excluded_count": 1,
+            "excluded_already_unavailable": 0,
+        },
+        "error_message": None,
+    }
+    assert (await cron.request(method, JOB)).json() == NOTHING
+
+
+async def test_calls_at_once_run_each_job_once(cron: httpx2.AsyncClient, plant: Plant) -> None:
+    jobs = {str(await plant.submit(await plant.batch(5))) for _ in range(3)}
+    answers = [answer.json() for answer in await asyncio.gather(*(cron.post(JOB) for _ in range(8)))]
+    ran = [answer["job_id"] for answer in answers if answer["job_id"]]
+    assert sorted(ran) == sorted(jobs)
+
+
+async def test_at_the_end_of_the_budget_the_job_goes_back_with_its_progress(
+    cron: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "CHUNK", 2)
+    job_id = await plant.submit(await plant.batch(6))
+    prepare = preparing._prepare_chunk
+
+    async def slowly(*arguments: Any) -> None:
+        await prepare(*arguments)
+        await asyncio.sleep(1.1)
+
+    monkeypatch.setattr(preparing, "_prepare_chunk", slowly)
+    first = (await cron.post(JOB, params={"max_seconds": 1})).json()
+    assert first == NOTHING | {"job_id": str(job_id), "status": "queued"}
+    (row,) = await plant.sql("SELECT progress, prepared_count, attempts FROM qr_reverse_jobs")
+    assert (row.progress, row.prepared_count, row.attempts) == (50, 2, 0)
+    monkeypatch.setattr(preparing, "_prepare_chunk", prepare)
+    assert (await cron.post(JOB)).json()["result"]["prepared"] == 6
+
+
+async def fail(*_: Any) -> None:
+    raise RuntimeError
+
+
+async def refuse(*_: Any) -> None:
+    raise InvalidInput("This can never be done.")
+
+
+async def test_a_job_that_fails_for_now_is_queued_again(
+    cron: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "_prepare_chunk", fail)
+    job_id = await plant.submit(await plant.batch(5))
+    answer = await cron.post(JOB)
+    assert answer.status_code == 200
+    assert answer.json() == NOTHING | {
+        "job_id": str(job_id),
+        "status": "queued",
+        "error_message": "internal error (RuntimeError); the service's log has the details",
+    }
+
+
+async def test_a_job_that_fails_for_good_is_answered_with_the_reason(
+    cron: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "_prepare_chunk", refuse)
+    job_id = await plant.submit(await plant.batch(5))
+    answer = await cron.post(JOB)
+    assert answer.status_code == 200
+    assert answer.json() == NOTHING | {
+        "job_id": str(job_id),
+        "status": "failed",
+        "error_message": "This can never be done.",
+    }
+
+
+async def test_a_job_that_is_cancelled_meanwhile_is_answered_so(
+    cron: httpx2.AsyncClient, client: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = str(await plant.submit(await plant.batch(5)))
+    prepare = preparing._prepare_chunk
+
+    async def after_the_cancellation(*arguments: Any) -> None:
+        cancelled = await client.post("/api/manufacturer/reverse-job/cancel", json={"job_id": job_id})
+        assert cancelled.status_code == 200
+        await prepare(*arguments)
+
+    monkeypatch.setattr(preparing, "_prepare_chunk", after_the_cancellation)
+    assert (await cron.post(JOB)).json() == NOTHING | {"job_id": job_id, "status": "cancelled"}
+
+
+async def test_a_process_that_stops_gives_the_job_back(
+    cron: httpx2.AsyncClient, plant: Plant, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "CHUNK", 1)
+    job_id = await plant.submit(await plant.batch(5))
+    prepare = preparing._prepare_chunk
+
+    async def while_stopping(*arguments: Any) -> None:
+        await prepare(*arguments)
+        runtime.stopping.set()
+        await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(preparing, "_prepare_chunk", while_stopping)
+    assert (await cron.post(JOB)).json() == NOTHING | {"job_id": str(job_id), "status": "queued"}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_one_call_does_all_that_is_queued_and_what_follows_from_it(
+    cron: httpx2.AsyncClient, client: httpx2.AsyncClient, plant: Plant, method: str
+) -> None:
+    made = await plant.batch(5)
+    await plant.submit(made)
+    await plant.order(5)
+    none = {"completed": 0, "queued": 0, "retried": 0, "failed": 0, "lost": 0}
+    assert (await cron.request(method, DRAIN)).json() == {
+        "success": True,
+        "kinds": {
+            "creating": none | {"completed": 1},
+            "hashing": none | {"completed": 2},
+            "reverse_job": none | {"completed": 1},
+        },
+    }
+    batches = (await client.get("/api/manufacturer/batches")).json()["batches"]
+    assert [batch["status"] for batch in batches] == ["ready", "ready"]
+
+
+async def test_a_drain_tells_what_was_put_off(
+    cron: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "_prepare_chunk", fail)
+    await plant.submit(await plant.batch(5))
+    assert (await cron.post(DRAIN)).json()["kinds"]["reverse_job"]["retried"] == 1
+
+
+async def test_a_drain_that_breaks_waits_for_its_other_work(
+    cron: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = []
+
+    async def run(_runtime: Runtime, handler: Any, _stop: Any) -> None:
+        if handler.queue.kind == "creating":
+            raise InvalidInput("broken")
+        await asyncio.sleep(0.1)
+        ended.append(handler.queue.kind)
+
+    monkeypatch.setattr(worker, "run_next", run)
+    assert (await cron.post(DRAIN)).status_code == 422
+    assert {"hashing", "reverse_job"} <= set(ended)
+
+
+async def test_a_budget_that_is_none_is_pointed_at(cron: httpx2.AsyncClient) -> None:
+    for seconds in ("0", "-1", "3601", "x", "nan", "inf", ""):
+        for path in (JOB, DRAIN):
+            answer = await cron.post(path, params={"max_seconds": seconds})
+            assert answer.status_code == 422, seconds
+            assert [error["pointer"] for error in answer.json()["errors"]] == ["/query/max_seconds"]
