@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -98,18 +99,15 @@ def _standing(view: use_cases.JobView) -> tuple[object, ...]:
 async def _watch(
     runtime: Runtime, caller: Caller, job_id: UUID, seconds: float, is_enough: Callable[[use_cases.JobView], bool]
 ) -> use_cases.JobView:
-    """Looks until it is enough, the time is up or the process stops. Between two looks nothing is held."""
+    """Looks now and then until it is enough, the time is up or the process stops. Between two looks nothing is held."""
     deadline = time.monotonic() + seconds
     while True:
-        view = await use_cases.view_reverse_job(runtime.database, caller=caller, job_id=job_id)
-        left = deadline - time.monotonic()
-        if is_enough(view) or left <= 0 or runtime.stopping.is_set():
-            return view
-        try:
-            async with asyncio.timeout(min(LOOK_SECONDS, left)):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(LOOK_SECONDS, deadline - time.monotonic())):
                 await runtime.stopping.wait()
-        except TimeoutError:
-            continue
+        view = await use_cases.view_reverse_job(runtime.database, caller=caller, job_id=job_id)
+        if is_enough(view) or runtime.stopping.is_set() or time.monotonic() >= deadline:
+            return view
 
 
 @router.get("/jobs", response_model=JobPage, summary="List reverse jobs")
