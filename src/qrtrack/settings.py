@@ -1,11 +1,16 @@
 """Every setting of the program, read from the environment once, and the secrets that development makes by itself."""
 
+import ipaddress
 import logging
 import os
 import secrets
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -49,6 +54,42 @@ def _origins(value: str) -> str:
     return value
 
 
+def _time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("it must name a time zone such as Asia/Jakarta") from error
+    return value
+
+
+def _zero_or_two(value: int) -> int:
+    if value not in (0, 2):
+        raise ValueError("it must be 0 or 2")
+    return value
+
+
+def _networks(value: str) -> str:
+    for entry in _split(value):
+        try:
+            ipaddress.ip_network(entry, strict=False)
+        except ValueError:
+            raise ValueError("it must list addresses or networks such as 203.0.113.0/24, with commas between") from None
+    return value
+
+
+def _databases(value: str) -> str:
+    try:
+        _owners(value)
+    except ValueError:
+        raise ValueError("it must list <database id>=<organisation uuid>, with commas between them") from None
+    return value
+
+
+def _owners(value: str) -> dict[int, UUID]:
+    pairs = (entry.split("=", 1) for entry in _split(value))
+    return {int(database): UUID(organisation.strip()) for database, organisation in pairs}
+
+
 def _split(value: str) -> list[str]:
     return [entry.strip() for entry in value.split(",") if entry.strip()]
 
@@ -56,7 +97,11 @@ def _split(value: str) -> list[str]:
 Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 DatabaseAddress = Annotated[str, AfterValidator(_postgresql_address)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+AmountScale = Annotated[int, AfterValidator(_zero_or_two)]
 Origins = Annotated[str, AfterValidator(_origins)]
+Networks = Annotated[str, AfterValidator(_networks)]
+Databases = Annotated[str, AfterValidator(_databases)]
 
 
 class Settings(BaseSettings):
@@ -92,10 +137,46 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(30.0, gt=0, le=3600)
     poll_seconds: float = Field(1.0, gt=0, le=60)
     shutdown_grace_seconds: float = Field(10.0, ge=0, le=300)
+    trusted_proxies: int = Field(0, ge=0, le=16)
+    accurate_webhook_token: Secret = None
+    accurate_allowed_ips: Networks = ""
+    accurate_databases: Databases = ""
+    accurate_timezone: TimeZone = "Asia/Jakarta"
+    accurate_workers: int = Field(4, ge=0, le=64)
+    akselgate_base_url: WebAddress | None = None
+    akselgate_username: str | None = None
+    akselgate_password: Secret = None
+    akselgate_organisation: UUID | None = None
+    akselgate_amount_scale: AmountScale | None = None
+    akselgate_deadline_seconds: float = Field(60.0, gt=0, le=600)
+    akselgate_success_codes: str = ""
+    akselgate_core: str = Field("", max_length=100)
+    akselgate_branch_code: str = Field("", max_length=100)
+    akselgate_branch_name: str = Field("", max_length=100)
+    report_timezone: TimeZone = "Asia/Jakarta"
 
     @property
     def cors_origins(self) -> list[str]:
         return [origin.rstrip("/") for origin in _split(self.cors_allowed_origins)]
+
+    @property
+    def akselgate_codes(self) -> list[str]:
+        return _split(self.akselgate_success_codes)
+
+    @cached_property
+    def webhook_tokens(self) -> Sequence[bytes]:
+        """Two are valid at a time while Accurate is moved from one to the other."""
+        given = self.accurate_webhook_token
+        return [] if given is None else [token.encode() for token in _split(given.get_secret_value())]
+
+    @cached_property
+    def webhook_networks(self) -> Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        return [ipaddress.ip_network(entry, strict=False) for entry in _split(self.accurate_allowed_ips)]
+
+    @cached_property
+    def database_owners(self) -> Mapping[int, UUID]:
+        """The organisation of each of Accurate's databases."""
+        return _owners(self.accurate_databases)
 
     @property
     def needed_secrets(self) -> dict[str, SecretStr | None]:
@@ -116,7 +197,12 @@ class Settings(BaseSettings):
     def _secret_complaints(self) -> list[str]:
         given = {"jwt_secret": self.jwt_secret, "worker_secret": self.worker_secret}
         checked = self.needed_secrets | {name: value for name, value in given.items() if value is not None}
-        complaints = []
+        complaints = [
+            f"ACCURATE_WEBHOOK_TOKEN holds a placeholder or too short a token: "
+            f"production needs random values of at least {SECRET_LENGTH} characters."
+            for token in self.webhook_tokens
+            if _is_placeholder(token.decode())
+        ][:1]
         for name, secret in checked.items():
             if secret is None:
                 complaints.append(f"{name.upper()} is not set: production needs a random value of its own.")
@@ -128,12 +214,19 @@ class Settings(BaseSettings):
         return complaints
 
     def _address_complaints(self) -> list[str]:
-        if self.jwt_jwks_url is None:
-            return []
-        parts = urlsplit(self.jwt_jwks_url)
-        if parts.scheme == "https" or parts.hostname in LOOPBACK_HOSTS:
-            return []
-        return ["JWT_JWKS_URL must begin with https:// in production: whoever changes the keys on the way signs in."]
+        complaints = []
+        if not _is_safe_way(self.jwt_jwks_url):
+            complaints.append(
+                "JWT_JWKS_URL must begin with https:// in production: whoever changes the keys on the way signs in."
+            )
+        if not _is_safe_way(self.akselgate_base_url):
+            complaints.append("AKSELGATE_BASE_URL must begin with https:// in production: money travels there.")
+        return complaints
+
+
+def _is_safe_way(address: str | None) -> bool:
+    parts = urlsplit(address or "https:")
+    return parts.scheme == "https" or parts.hostname in LOOPBACK_HOSTS
 
 
 def _is_placeholder(value: str) -> bool:

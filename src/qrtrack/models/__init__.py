@@ -4,6 +4,7 @@ from qrtrack.models.accurate import AccurateDocument, AccurateSource, AccurateSu
 from qrtrack.models.batches import Batch, BatchStage, BatchVariant, SerialCounter
 from qrtrack.models.cases import Case
 from qrtrack.models.codes import Code, ExcludedCode
+from qrtrack.models.dispatches import Attempt, AttemptEvent, AttemptRow, OpenAttempt
 from qrtrack.models.metadata import Table, TenantOwned
 from qrtrack.models.periodic_tasks import PeriodicTask
 from qrtrack.models.requests import IdempotencyKey, QueueTurn
@@ -15,6 +16,9 @@ __all__ = [
     "AccurateDocument",
     "AccurateSource",
     "AccurateSubscription",
+    "Attempt",
+    "AttemptEvent",
+    "AttemptRow",
     "Batch",
     "BatchStage",
     "BatchVariant",
@@ -22,6 +26,7 @@ __all__ = [
     "Code",
     "ExcludedCode",
     "IdempotencyKey",
+    "OpenAttempt",
     "PeriodicTask",
     "PreparedCode",
     "QueueTurn",

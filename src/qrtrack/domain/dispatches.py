@@ -1,0 +1,224 @@
+"""A settlement's batch of transactions: what is refused before anything is written, and the bytes that are sent."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.money import NotAnAmount, read_amount, write_amount
+
+REFERENCE_LENGTH = 15
+DESCRIPTION_LENGTH = 100
+BRANCH_LENGTH = 100
+ACCOUNT = re.compile(r"[0-9]{5,34}", re.ASCII)
+LONG_NUMBER = re.compile(r"[0-9]{5,}")
+SHOWN_DIGITS = 4
+
+FIELDS = frozenset(
+    {
+        "core",
+        "branchCode",
+        "branchName",
+        "debitAccount",
+        "creditAccount",
+        "amount",
+        "description",
+        "referenceNumber",
+    }
+)
+
+
+class TransactionType(StrEnum):
+    CA_ESCROW = "CA_ESCROW"
+    ESCROW_BILLER_PL = "ESCROW_BILLER_PL"
+
+
+class Outcome(StrEnum):
+    """What is known of an attempt. `accepted` means taken, not paid: that is what the callbacks tell."""
+
+    SENDING = "sending"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    NOT_SENT = "not_sent"
+    UNKNOWN = "unknown"
+
+
+RESOLUTIONS = frozenset({Outcome.ACCEPTED, Outcome.REJECTED, Outcome.NOT_SENT})
+
+
+class CallbackState(StrEnum):
+    """`conflict`: the gateway reported both, or paid what it had refused. A person has to look."""
+
+    MISSING = "missing"
+    OK = "ok"
+    FAILED = "failed"
+    CONFLICT = "conflict"
+
+
+class EventKind(StrEnum):
+    """What can happen to an attempt besides its answer. `resolved` and `closed` move it, the others only tell."""
+
+    CALLBACK = "callback"
+    UNKNOWN_REFERENCE = "unknown_reference"
+    UNREADABLE_CALLBACK = "unreadable_callback"
+    CONFLICT = "conflict"
+    LATE_RESPONSE = "late_response"
+    SWEPT = "swept"
+    RESOLVED = "resolved"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the gateway's account fixes: `amount_scale` is how many digits after the point it reads."""
+
+    amount_scale: int
+    core: str
+    branch_code: str
+    branch_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One checked row. Rows are numbered from 1, as people count them."""
+
+    row_number: int
+    reference: str
+    debit_account: str
+    credit_account: str
+    amount: Decimal
+    description: str
+    core: str
+    branch_code: str
+    branch_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowError(FieldError):
+    """A bad field of one row; the reference is the one that was sent, whatever it is worth."""
+
+    row_number: int
+    reference: str | None
+
+
+class InvalidTransactions(InvalidInput):
+    slug = "invalid-transactions"
+    title = "Transactions that cannot be sent"
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("Nothing was sent and nothing recorded: correct the rows named in errors.", errors=errors)
+
+
+def check_transactions(rows: Sequence[Any], terms: Terms) -> list[Transaction]:
+    """All rows or none: raises InvalidTransactions with every error of every row."""
+    if not rows:
+        raise InvalidTransactions([FieldError("/transactions", "Send at least one transaction.")])
+    references = [row.get("referenceNumber") for row in rows if isinstance(row, Mapping)]
+    times = Counter(reference for reference in references if isinstance(reference, str))
+    checks = [_Row(number, row, terms, times) for number, row in enumerate(rows, start=1)]
+    checked = [check.transaction() for check in checks]
+    errors = [error for check in checks for error in check.errors]
+    if errors:
+        raise InvalidTransactions(errors)
+    return [transaction for transaction in checked if transaction is not None]
+
+
+class _Row:
+    """One row under examination; it gathers its errors instead of stopping at the first."""
+
+    def __init__(self, number: int, given: Any, terms: Terms, times: Mapping[str, int]) -> None:
+        self._number = number
+        self._given: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+        self._is_object = isinstance(given, Mapping)
+        self._terms = terms
+        self._times = times
+        self.errors: list[RowError] = []
+
+    def transaction(self) -> Transaction | None:
+        """None where `errors` say why not."""
+        if not self._is_object:
+            self._refuse(None, "A transaction is a JSON object.")
+            return None
+        for name in self._given.keys() - FIELDS:
+            self._refuse(name, "There is no such field: compare it with the documentation.")
+        terms = self._terms
+        transaction = Transaction(
+            row_number=self._number,
+            reference=self._reference(),
+            debit_account=self._account("debitAccount"),
+            credit_account=self._account("creditAccount"),
+            amount=self._amount(),
+            description=self._text("description", DESCRIPTION_LENGTH),
+            core=self._text("core", BRANCH_LENGTH, terms.core),
+            branch_code=self._text("branchCode", BRANCH_LENGTH, terms.branch_code),
+            branch_name=self._text("branchName", BRANCH_LENGTH, terms.branch_name),
+        )
+        return None if self.errors else transaction
+
+    def _reference(self) -> str:
+        reference = self._text("referenceNumber", REFERENCE_LENGTH)
+        if reference != reference.strip() or (not reference and self._given.get("referenceNumber") == ""):
+            self._refuse("referenceNumber", "A reference has 1 to 15 characters, without blanks around it.")
+        elif self._times.get(reference, 0) > 1:
+            self._refuse("referenceNumber", "This reference stands in more than one row: each needs its own.")
+        return reference
+
+    def _account(self, name: str) -> str:
+        account = self._given.get(name)
+        if isinstance(account, str) and ACCOUNT.fullmatch(account):
+            return account
+        self._refuse(name, "An account is text of 5 to 34 digits.")
+        return ""
+
+    def _amount(self) -> Decimal:
+        try:
+            return read_amount(self._given.get("amount"), scale=self._terms.amount_scale)
+        except NotAnAmount as error:
+            self._refuse("amount", f"{error}.")
+            return Decimal(0)
+
+    def _text(self, name: str, longest: int, default: str | None = None) -> str:
+        text = self._given.get(name, default)
+        if isinstance(text, str) and len(text) <= longest and text.isprintable():
+            return text
+        self._refuse(name, f"This is text of at most {longest} characters, without control characters.")
+        return ""
+
+    def _refuse(self, name: str | None, detail: str) -> None:
+        step = "" if name is None else "/" + name[:100].replace("~", "~0").replace("/", "~1")
+        reference = self._given.get("referenceNumber")
+        shown = reference[:100] if isinstance(reference, str) else None
+        self.errors.append(RowError(f"/transactions/{self._number - 1}{step}", detail, self._number, shown))
+
+
+def payload_of(
+    request_id: str, transactions: Sequence[Transaction], *, callback_url: str, amount_scale: int
+) -> tuple[str, Decimal]:
+    """The request as it is stored and sent, in ASCII so that text and bytes are the same; and its control sum."""
+    data = [
+        {
+            "core": transaction.core,
+            "branchCode": transaction.branch_code,
+            "branchName": transaction.branch_name,
+            "debitAccount": transaction.debit_account,
+            "creditAccount": transaction.credit_account,
+            "amount": write_amount(transaction.amount, scale=amount_scale),
+            "description": transaction.description,
+            "referenceNumber": transaction.reference,
+            "callback_url": callback_url,
+        }
+        for transaction in transactions
+    ]
+    content = {"requestId": request_id, "totalTx": str(len(data)), "data": data}
+    control_sum = sum((transaction.amount for transaction in transactions), Decimal(0))
+    return json.dumps(content, separators=(",", ":")), control_sum
+
+
+def masked(text: str) -> str:
+    """Text of the gateway or an account, with of every long number only the last four digits."""
+    return LONG_NUMBER.sub(lambda found: "*" * (len(found[0]) - SHOWN_DIGITS) + found[0][-SHOWN_DIGITS:], text)

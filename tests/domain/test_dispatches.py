@@ -1,0 +1,118 @@
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from qrtrack.domain.dispatches import InvalidTransactions, RowError, Terms, check_transactions, masked, payload_of
+
+TERMS = Terms(amount_scale=0, core="K1", branch_code="001", branch_name="Main")
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    given = {
+        "debitAccount": "1000000001",
+        "creditAccount": "2000000001",
+        "amount": "150000",
+        "description": "Escrow",
+        "referenceNumber": "REF1",
+    }
+    return {name: value for name, value in (given | changes).items() if value is not ...}
+
+
+def errors_of(*rows: Any, terms: Terms = TERMS) -> list[RowError]:
+    with pytest.raises(InvalidTransactions) as refusal:
+        check_transactions(rows, terms)
+    return [error for error in refusal.value.errors if isinstance(error, RowError)]
+
+
+def test_a_sound_batch_gets_the_branch_of_the_settings_unless_it_says() -> None:
+    first, second = check_transactions([row(), row(referenceNumber="REF2", core="K2", amount=7)], TERMS)
+    assert (first.row_number, first.core, first.branch_code, first.branch_name) == (1, "K1", "001", "Main")
+    assert (second.row_number, second.core, second.amount) == (2, "K2", Decimal(7))
+
+
+def test_every_error_of_every_row_is_named_with_pointer_row_and_reference() -> None:
+    errors = errors_of(
+        row(),
+        row(referenceNumber="REF2", amount="1e3", debitAccount="12"),
+        "no object",
+        row(referenceNumber="X" * 16),
+    )
+    assert [(error.pointer, error.row_number, error.reference) for error in errors] == [
+        ("/transactions/1/debitAccount", 2, "REF2"),
+        ("/transactions/1/amount", 2, "REF2"),
+        ("/transactions/2", 3, None),
+        ("/transactions/3/referenceNumber", 4, "X" * 16),
+    ]
+
+
+def test_ten_thousand_errors_are_ten_thousand_errors() -> None:
+    assert len(errors_of(*[row(referenceNumber=f"R{number}", amount=1.5) for number in range(10_000)])) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("debitAccount", ...),
+        ("debitAccount", "1234"),
+        ("creditAccount", 1000000001),
+        ("creditAccount", "12345x"),
+        ("creditAccount", "１２３４５"),
+        ("amount", ...),
+        ("amount", 150000.0),
+        ("description", ...),
+        ("description", "x" * 101),
+        ("description", "line\nbreak"),
+        ("description", "\ud800"),
+        ("referenceNumber", ...),
+        ("referenceNumber", ""),
+        ("referenceNumber", " REF1"),
+        ("referenceNumber", "a\0b"),
+        ("referenceNumber", 1),
+        ("core", None),
+        ("branchName", "x" * 101),
+        ("debit_account", "1000000001"),
+        ("callback_url", "https://elsewhere.example"),
+    ],
+)
+def test_a_bad_or_mistyped_field_is_refused(field: str, value: Any) -> None:
+    assert [error.pointer for error in errors_of(row(**{field: value}))] == [f"/transactions/0/{field}"]
+
+
+def test_a_reference_in_two_rows_is_refused_in_both() -> None:
+    assert [error.row_number for error in errors_of(row(), row(referenceNumber="REF2"), row())] == [1, 3]
+
+
+def test_an_empty_batch_is_refused() -> None:
+    with pytest.raises(InvalidTransactions, match="Nothing was sent"):
+        check_transactions([], TERMS)
+
+
+def test_no_error_quotes_an_account() -> None:
+    errors = errors_of(row(debitAccount="98765432109876543210987654321098765", creditAccount="13579x"))
+    assert all("9876" not in error.detail and "1357" not in error.detail for error in errors)
+
+
+def test_the_payload_holds_strings_and_the_sum_is_that_of_its_amounts() -> None:
+    transactions = check_transactions([row(amount="0.1"), row(referenceNumber="é", amount="0.2")], Terms(2, "", "", ""))
+    text, control_sum = payload_of("17", transactions, callback_url="https://x.example/cb", amount_scale=2)
+    content = json.loads(text)
+    assert text.isascii()
+    assert (content["requestId"], content["totalTx"]) == ("17", "2")
+    assert content["data"][1] == {
+        "core": "",
+        "branchCode": "",
+        "branchName": "",
+        "debitAccount": "1000000001",
+        "creditAccount": "2000000001",
+        "amount": "0.20",
+        "description": "Escrow",
+        "referenceNumber": "é",
+        "callback_url": "https://x.example/cb",
+    }
+    assert control_sum == Decimal("0.3") == sum(Decimal(entry["amount"]) for entry in content["data"])
+
+
+def test_of_long_numbers_only_the_last_four_digits_are_shown() -> None:
+    assert masked("Account 1000000001 has 1234 left") == "Account ******0001 has 1234 left"
