@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrtrack.domain.code_lists import ERRORS_LIMIT, as_ranges, parse_codes
+from qrtrack.domain.code_lists import ERRORS_LIMIT, as_ranges, parse_code, parse_codes
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.numbering import serial
 
@@ -182,3 +182,17 @@ def test_runs_hold_exactly_the_numbers_and_never_touch(numbers: set[int]) -> Non
     runs = as_ranges(numbers)
     assert {number for first, last in runs for number in range(first, last + 1)} == numbers
     assert all(before[1] + 1 < after[0] for before, after in itertools.pairwise(runs))
+
+
+@pytest.mark.parametrize(
+    "scan", ["ska000001", " SKA000001\r\n", f"https://x/q/{UNIQ}/SKA000001", "SKA000001 SKA000001"]
+)
+def test_one_scan_names_one_code(scan: str) -> None:
+    assert parse_code(scan, field="first_code") == "SKA000001"
+
+
+@pytest.mark.parametrize("scan", ["", " ,", "A1 B2", "SKA000001-SKA000002", f"https://x/q/{UNIQ}", "\0", "\ud800"])
+def test_a_scan_that_is_not_one_code_is_refused_at_its_field(scan: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_code(scan, field="first_code")
+    assert {error.pointer for error in caught.value.errors} == {"/first_code"}

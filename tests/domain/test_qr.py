@@ -14,8 +14,11 @@ from PIL import Image
 from qrtrack.domain.code_lists import parse_codes
 from qrtrack.domain.errors import InvalidInput
 from qrtrack.domain.qr import (
+    AddressNotPublic,
     ErrorLevel,
     batch_payload,
+    check_lot,
+    check_printable,
     draw_png,
     draw_svg,
     normalise_gtin,
@@ -132,3 +135,23 @@ def test_a_symbol_has_white_ground_and_its_quiet_zone() -> None:
 def test_the_same_symbol_is_the_same_bytes() -> None:
     assert draw_svg("A1", scale=2.5) == draw_svg("A1", scale=2.5)
     assert draw_png("A1") == draw_png("A1")
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:8000", "a.localhost", "127.0.0.1", "127.9.9.9", "[::1]:1", "0.0.0.0"]
+)
+def test_an_address_of_the_machine_itself_is_not_printed(host: str) -> None:
+    with pytest.raises(AddressNotPublic):
+        check_printable(f"http://{host}/x")
+
+
+@pytest.mark.parametrize("host", ["qr.example.com", "localhost.example.com", "192.168.1.7", "[2001:db8::1]"])
+def test_any_other_address_is(host: str) -> None:
+    check_printable(f"https://{host}")
+
+
+@pytest.mark.parametrize("lot", [".", "..", "", "a b", "x" * 21])
+def test_a_lot_that_no_address_can_carry_is_refused(lot: str) -> None:
+    with pytest.raises(InvalidInput):
+        check_lot(lot)
+    assert check_lot("L-1") == "L-1"
