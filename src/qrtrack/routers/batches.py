@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final
 from uuid import UUID
 
+import fastapi
 from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
 
 from qrtrack.domain.identity import Permission
@@ -44,6 +45,9 @@ router = APIRouter(prefix=BATCHES_PATH, tags=["batches"])
 UNKNOWN: Final = {404: "`not-found`: your organisation has no such batch."}
 # A symbol is the organisation's own, and PUBLIC_BASE_URL may change: kept by the browser, and asked for again after.
 SYMBOL_CACHING: Final = {"Cache-Control": "private, max-age=300", "Vary": "Authorization"}
+
+
+NoFields = Annotated[Body | None, fastapi.Body(title="NoFields", description="Nothing is needed.")]
 
 
 class ImportForm(ImportFields):
@@ -187,7 +191,7 @@ async def close_batch(
     responses=refusals(UNKNOWN | {409: "`invalid-state`: the batch has not failed."}),
 )
 async def retry_batch(
-    batch_id: UUID, caller: BatchManager, database: AnsweringDatabase, _body: Body | None = None
+    batch_id: UUID, caller: BatchManager, database: AnsweringDatabase, _nothing: NoFields = None
 ) -> use_cases.RetriedBatch:
     """Goes on where the batch failed, and makes nothing twice."""
     return await use_cases.retry_batch(database, caller=caller, batch_id=batch_id)
@@ -200,7 +204,7 @@ async def retry_batch(
     responses=refusals(UNKNOWN | {409: "`invalid-state`: the batch is not ready yet."}),
 )
 async def forget_keys(
-    batch_id: UUID, caller: BatchManager, database: AnsweringDatabase, _body: Body | None = None
+    batch_id: UUID, caller: BatchManager, database: AnsweringDatabase, _nothing: NoFields = None
 ) -> use_cases.ForgottenKeys:
     """Wipes the keys that labels are printed from, once all labels are printed. It cannot be undone; customers can
     still check their keys.
