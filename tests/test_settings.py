@@ -3,9 +3,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from qrtrack.settings import Settings, SettingsError, load_settings
 
@@ -208,3 +210,34 @@ def test_no_secret_is_in_the_representation() -> None:
     settings = Settings(database_url="postgresql://u:hunter2@host/db", jwt_secret="hunter2")  # type: ignore[arg-type]
     assert "hunter2" not in repr(settings)
     assert "hunter2" not in str(settings)
+
+
+def test_two_webhook_tokens_are_valid_at_a_time() -> None:
+    settings = Settings(_env_file=None, accurate_webhook_token=SecretStr(" one , two,"))
+    assert settings.webhook_tokens == [b"one", b"two"]
+
+
+def test_databases_are_mapped_to_organisations() -> None:
+    organisation = uuid4()
+    settings = Settings(_env_file=None, accurate_databases=f"1443290={organisation}, 2={organisation}")
+    assert settings.database_owners == {1443290: organisation, 2: organisation}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"accurate_databases": "1443290"},
+        {"accurate_databases": "x=5e1d8a4e-9d0c-4a52-8a53-0a4a4c8d0c11"},
+        {"accurate_databases": "1=not-a-uuid"},
+        {"accurate_allowed_ips": "203.0.113.0/33"},
+        {"accurate_timezone": "Asia/Nowhere"},
+    ],
+)
+def test_a_mistyped_setting_of_accurate_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Settings(_env_file=None, **wrong)
+
+
+def test_production_refuses_a_webhook_token_that_can_be_guessed() -> None:
+    with pytest.raises(ValidationError, match="ACCURATE_WEBHOOK_TOKEN"):
+        Settings(_env_file=None, qrtrack_env="production", accurate_webhook_token=SecretStr("changeme"))

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from qrtrack import schema_revision
 from qrtrack.domain.errors import Unavailable
@@ -45,6 +46,10 @@ class Database:
         arguments: dict[str, Any] = {"timeout": 10}
         if behind_pooler:
             arguments["statement_cache_size"] = 0
+        else:
+            # A plan that was kept from when a table was small can take minutes once it is not; planning takes less
+            # than a millisecond. Behind a pooler nothing is kept, and settings at the start are refused.
+            arguments["server_settings"] = {"plan_cache_mode": "force_custom_plan", "jit": "off"}
         engine = create_async_engine(
             url,
             pool_size=pool_size,
@@ -85,6 +90,32 @@ class Database:
             yield Repositories(session)
 
     @asynccontextmanager
+    async def direct(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+        """One write transaction on the driver's own connection, for the one path where SQLAlchemy's share is felt.
+
+        The pool does not see what happens to a connection here, so one that broke is taken out of it by hand.
+        """
+        try:
+            async with self.engine.connect() as pooled:
+                driver = await _living_driver(pooled)
+                try:
+                    async with driver.transaction():
+                        yield driver
+                finally:
+                    if driver.is_closed():
+                        await pooled.invalidate()
+        except DBAPIError as error:
+            if _is_passing(error):
+                raise DatabaseUnavailable from error
+            raise
+        except asyncpg.PostgresError as error:
+            if (error.sqlstate or "").startswith(PASSING):
+                raise DatabaseUnavailable from error
+            raise
+        except (PoolTimeout, OSError, asyncpg.InterfaceError) as error:
+            raise DatabaseUnavailable from error
+
+    @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncSession]:
         try:
             async with self.sessions() as session, session.begin():
@@ -107,6 +138,17 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+async def _living_driver(pooled: AsyncConnection) -> "asyncpg.Connection[asyncpg.Record]":
+    """The driver's connection; one that died in the pool, as all do when the server starts anew, is replaced."""
+    driver: asyncpg.Connection[asyncpg.Record] | None = (await pooled.get_raw_connection()).driver_connection
+    assert driver is not None
+    if driver.is_closed():
+        await pooled.invalidate()
+        driver = (await pooled.get_raw_connection()).driver_connection
+        assert driver is not None
+    return driver
 
 
 def _is_passing(error: DBAPIError) -> bool:

@@ -14,6 +14,7 @@ from qrtrack import embedded, schema_revision
 from qrtrack.database import Database
 from qrtrack.domain.root_keys import Hasher, KeyRing, make_hasher
 from qrtrack.integrations.tokens import TokenVerifier
+from qrtrack.services.webhook_intake import HintThrottle
 from qrtrack.settings import Settings
 
 # bcrypt in the background gives way to requests and to the database on the same cores.
@@ -31,6 +32,7 @@ class Runtime:
     hasher: Hasher
     hash_threads: Executor
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    webhook_hints: HintThrottle = field(default_factory=HintThrottle)
 
 
 @asynccontextmanager

@@ -66,6 +66,8 @@ def server_of(runtime: Runtime, *, host: str, port: int) -> Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        # The peer's address is what it is: whom to believe about others is TRUSTED_PROXIES' to say, in one place.
+        proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(runtime.settings.shutdown_grace_seconds)),
     )
     return Server(config)

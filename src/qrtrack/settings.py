@@ -5,9 +5,9 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -20,6 +20,8 @@ SECRET_LENGTH = 32
 PLACEHOLDER_MARKS = ("changeme", "changethis", "replaceme", "replacethis", "placeholder", "example")
 GUESSABLE_WORDS = ("secret", "password", "super", "qrtrack", "jwt", "cron", "key")
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 log = logging.getLogger(__name__)
 
@@ -69,12 +71,16 @@ def _zero_or_two(value: int) -> int:
 
 
 def _networks(value: str) -> str:
-    for entry in _split(value):
-        try:
-            ipaddress.ip_network(entry, strict=False)
-        except ValueError:
-            raise ValueError("it must list addresses or networks such as 203.0.113.0/24, with commas between") from None
+    try:
+        _parsed_networks(value)
+    except ValueError:
+        raise ValueError("it must list addresses or networks such as 203.0.113.0/24, with commas between") from None
     return value
+
+
+@lru_cache
+def _parsed_networks(value: str) -> Sequence[Network]:
+    return [ipaddress.ip_network(entry, strict=False) for entry in _split(value)]
 
 
 def _databases(value: str) -> str:
@@ -85,7 +91,8 @@ def _databases(value: str) -> str:
     return value
 
 
-def _owners(value: str) -> dict[int, UUID]:
+@lru_cache
+def _owners(value: str) -> Mapping[int, UUID]:
     pairs = (entry.split("=", 1) for entry in _split(value))
     return {int(database): UUID(organisation.strip()) for database, organisation in pairs}
 
@@ -163,17 +170,17 @@ class Settings(BaseSettings):
     def akselgate_codes(self) -> list[str]:
         return _split(self.akselgate_success_codes)
 
-    @cached_property
+    @property
     def webhook_tokens(self) -> Sequence[bytes]:
         """Two are valid at a time while Accurate is moved from one to the other."""
         given = self.accurate_webhook_token
         return [] if given is None else [token.encode() for token in _split(given.get_secret_value())]
 
-    @cached_property
-    def webhook_networks(self) -> Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-        return [ipaddress.ip_network(entry, strict=False) for entry in _split(self.accurate_allowed_ips)]
+    @property
+    def webhook_networks(self) -> Sequence[Network]:
+        return _parsed_networks(self.accurate_allowed_ips)
 
-    @cached_property
+    @property
     def database_owners(self) -> Mapping[int, UUID]:
         """The organisation of each of Accurate's databases."""
         return _owners(self.accurate_databases)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from qrtrack.domain.errors import InvalidInput
-
 TEXT_LENGTH: Final = 255
 LARGEST_ID: Final = 2**63 - 1
 # Stands before the digits of a JSON number, which stay text: neither a huge integer nor a long fraction costs anything,
@@ -41,11 +39,8 @@ class ForwardStatus(StrEnum):
     DEAD = "dead"
 
 
-class UnreadableBody(InvalidInput):
+class UnreadableBody(Exception):
     """The body is not JSON: there is no element that could be kept."""
-
-    slug = "invalid-json"
-    title = "Invalid JSON"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +73,7 @@ def split_body(body: bytes) -> list[Element]:
         text = body.decode("utf-8-sig")
         return [_element(text, begin, end, value) for begin, end, value in _spans(text)]
     except ValueError as error:
-        raise UnreadableBody("The body could not be read: send one JSON document in UTF-8.") from error
+        raise UnreadableBody(str(error)) from error
 
 
 def parse(payload: str) -> Any:

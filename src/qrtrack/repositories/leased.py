@@ -32,6 +32,7 @@ class Queue:
     running: str = "running"
     completed: str = "completed"
     failed: str = "failed"
+    error: str = "error_message"
 
     @property
     def fence(self) -> str:
@@ -151,20 +152,20 @@ class LeasedRepository:
         )
 
     async def finish(self, claim: Claim, assignments: str = "", **values: Any) -> None:
-        ended = f"{self._end(self._queue.completed)}, error_message = NULL"
+        ended = f"{self._end(self._queue.completed)}, {self._queue.error} = NULL"
         await self.write(claim, f"{ended}, {assignments}" if assignments else ended, **values)
 
     async def fail(self, claim: Claim, error: str, *, permanent: bool) -> bool:
         """Back to the queue with a growing, jittered delay, or `failed` for good. True when it is for good."""
         queue = self._queue
         if permanent or claim.exhausted or claim.attempts >= queue.max_attempts:
-            await self.write(claim, f"{self._end(queue.failed)}, error_message = :error", error=error)
+            await self.write(claim, f"{self._end(queue.failed)}, {queue.error} = :error", error=error)
             return True
         delay = queue.backoff_seconds[min(claim.attempts, len(queue.backoff_seconds)) - 1]
         await self.write(
             claim,
             f"{self._back}, run_at = clock_timestamp() + make_interval(secs => :delay * (0.75 + random() / 2)),"
-            " error_message = :error",
+            f" {queue.error} = :error",
             delay=delay,
             error=error,
         )

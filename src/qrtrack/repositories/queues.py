@@ -1,5 +1,7 @@
 """The kinds of queued work of the service, and the tables they live on."""
 
+from dataclasses import replace
+
 from qrtrack.repositories.leased import Queue
 
 CREATING = Queue(
@@ -16,6 +18,20 @@ HASHING = Queue(
     max_attempts=4,
     backoff_seconds=(0.1, 0.2, 0.3),
 )
+WEBHOOK_EVENTS = Queue(
+    kind="webhook_event",
+    table="webhook_queue",
+    narrowed_to="job.attempts = 0",
+    max_attempts=8,
+    backoff_seconds=(1, 5, 25, 120, 600, 1800, 3600),
+    queued="pending",
+    running="processing",
+    completed="done",
+    failed="dead",
+    error="error",
+)
+# What was tried before is taken one by one: an event that kills its worker takes no neighbours with it.
+WEBHOOK_RETRIES = replace(WEBHOOK_EVENTS, kind="webhook_retry", narrowed_to="job.attempts > 0")
 REVERSE_JOBS = Queue(
     kind="reverse_job",
     table="qr_reverse_jobs",

@@ -1,0 +1,102 @@
+"""Taking webhook events in: a whole request in one statement, on the driver's own connection, since it is hot."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+from uuid import UUID
+
+import asyncpg
+
+from qrtrack.domain.webhooks import Element, EventStatus
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+# Ids are drawn before the rows are sorted, so that they follow the order of the request. Rows are inserted in the order
+# of their uuids: two requests with the same uuids would otherwise wait for each other in a circle.
+INSERT = """
+WITH arrived AS MATERIALIZED (
+    SELECT nextval('webhook_queue_id_seq') AS id, element.*
+    FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::uuid[], $7::text[], $8::text[],
+                $9::text[])
+         WITH ORDINALITY AS element (type, database_id, uuid, payload, content_hash, organisation, status, error, note,
+                                     place)
+), stored AS (
+    INSERT INTO webhook_queue (id, type, database_id, uuid, payload, content_hash, manufacturer_org_id, status, error,
+                               note, finished_at)
+    OVERRIDING SYSTEM VALUE
+    SELECT id, type, database_id, uuid, payload, content_hash, organisation, status, error, note,
+           CASE WHEN status = 'invalid' THEN now() END
+    FROM arrived ORDER BY uuid, place
+    ON CONFLICT (uuid) WHERE uuid IS NOT NULL DO NOTHING
+    RETURNING id
+)
+SELECT stored.id FROM arrived LEFT JOIN stored USING (id) ORDER BY arrived.place
+"""
+EXISTING = "SELECT id, uuid, content_hash, manufacturer_org_id FROM webhook_queue WHERE uuid = ANY($1::text[])"
+KEEP_CONFLICTS = """
+INSERT INTO webhook_conflicts (queue_id, manufacturer_org_id, content_hash, payload, times)
+SELECT queue_id, organisation, content_hash, min(payload), count(*)
+FROM unnest($1::bigint[], $2::uuid[], $3::bytea[], $4::text[])
+     AS conflict (queue_id, organisation, content_hash, payload)
+GROUP BY queue_id, organisation, content_hash ORDER BY queue_id, content_hash
+ON CONFLICT (queue_id, content_hash) DO UPDATE
+SET times = webhook_conflicts.times + EXCLUDED.times, last_at = EXCLUDED.last_at
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An element on its way into the queue, and what becomes of it there."""
+
+    element: Element
+    organisation_id: UUID | None
+    status: EventStatus
+
+
+@dataclass(frozen=True, slots=True)
+class KnownEvent:
+    """The event that has a uuid already."""
+
+    id: int
+    content_hash: bytes
+    organisation_id: UUID | None
+
+
+class WebhookIntake:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def insert(self, arrivals: Sequence[Arrival]) -> list[int | None]:
+        """The new ids in the order of the request; None where the unique index found the uuid taken."""
+        elements = [arrival.element for arrival in arrivals]
+        rows = await self._connection.fetch(
+            INSERT,
+            [element.type for element in elements],
+            [element.database_id for element in elements],
+            [element.uuid for element in elements],
+            [element.payload for element in elements],
+            [element.content_hash for element in elements],
+            [arrival.organisation_id for arrival in arrivals],
+            [arrival.status for arrival in arrivals],
+            [element.error for element in elements],
+            [element.note for element in elements],
+        )
+        return [row[0] for row in rows]
+
+    async def known(self, uuids: Iterable[str]) -> dict[str, KnownEvent]:
+        """A statement after the insert: it sees what the winner of the uuid has committed."""
+        rows = await self._connection.fetch(EXISTING, list(uuids))
+        return {row["uuid"]: KnownEvent(row["id"], row["content_hash"], row["manufacturer_org_id"]) for row in rows}
+
+    async def keep_conflicts(self, conflicts: Sequence[tuple[KnownEvent, Element]]) -> None:
+        await self._connection.execute(
+            KEEP_CONFLICTS,
+            [known.id for known, _ in conflicts],
+            [known.organisation_id for known, _ in conflicts],
+            [element.content_hash for _, element in conflicts],
+            [element.payload for _, element in conflicts],
+        )
+
+    async def wake_workers(self, channel: str, kind: str) -> None:
+        """A hint, sent with the commit; a worker that does not hear it polls."""
+        await self._connection.execute("SELECT pg_notify($1, $2)", channel, kind)

@@ -1,0 +1,151 @@
+"""What Accurate calls: its webhooks, taken in for good before they are answered."""
+
+import hmac
+import ipaddress
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+import structlog
+from fastapi import APIRouter, Depends, Request
+from prometheus_client import Counter
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
+from qrtrack.domain.webhooks import UnreadableBody
+from qrtrack.routers.dependencies import RuntimeState
+from qrtrack.routers.problems import refusals
+from qrtrack.runtime import Runtime
+from qrtrack.schemas.webhook_events import ReceivedAnswer
+from qrtrack.services.webhook_intake import Receipt, receive_events
+
+PATH: Final = "/webhook/accurate"
+BEARER: Final = "bearer "
+
+ELEMENTS: Final = Counter("qrtrack_webhook_elements", "Elements of Accurate's requests by what became of them", ["as"])
+UNREADABLE: Final = Counter("qrtrack_webhook_unreadable_bodies", "Requests of Accurate whose body was no JSON")
+
+log = structlog.get_logger()
+router = APIRouter(tags=["webhooks"])
+
+
+class AddressNotAllowed(Forbidden):
+    """The caller's address is not one that may send webhooks."""
+
+    slug: ClassVar[str] = "address-not-allowed"
+    title: ClassVar[str] = "Address not allowed"
+
+
+async def accurate_caller(request: Request, runtime: RuntimeState) -> None:
+    """Token and address must fit where they are set; with neither, only development is open, and only to itself."""
+    settings = runtime.settings
+    tokens, networks = settings.webhook_tokens, settings.webhook_networks
+    address = client_address(request, settings.trusted_proxies)
+    if not tokens and not networks:
+        if settings.qrtrack_env == "production" or address is None or not address.is_loopback:
+            raise Unavailable(
+                "Webhooks are switched off: set ACCURATE_WEBHOOK_TOKEN or ACCURATE_ALLOWED_IPS on the server."
+            )
+        return
+    if networks and (address is None or not any(address in network for network in networks)):
+        raise AddressNotAllowed("Webhooks are not taken from this address: add it to ACCURATE_ALLOWED_IPS.")
+    if tokens and not _is_one_of(_tokens_given(request), tokens):
+        raise Unauthenticated("Send the webhook token in X-Webhook-Token, `Authorization: Bearer` or ?token=.")
+
+
+def client_address(request: Request, proxies: int) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Who called, behind that many proxies of ours: each adds the peer it saw at the end of X-Forwarded-For.
+
+    What stands before those entries is the caller's own claim. None when the request came around the proxies.
+    """
+    forwarded = ",".join(request.headers.getlist("X-Forwarded-For")).split(",") if proxies else []
+    hops = [hop.strip() for hop in forwarded] + [request.client.host if request.client else ""]
+    if len(hops) <= proxies:
+        return None
+    try:
+        address = ipaddress.ip_address(hops[-1 - proxies])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _tokens_given(request: Request) -> list[bytes]:
+    headers = [request.headers.get("X-Webhook-Token", "")]
+    authorization = request.headers.get("Authorization", "")
+    if authorization.lower().startswith(BEARER):
+        headers.append(authorization[len(BEARER) :].strip())
+    # Header values arrive as Latin-1 text; encoded back they are the bytes that were sent.
+    return [request.query_params.get("token", "").encode(), *(header.encode("latin-1") for header in headers)]
+
+
+def _is_one_of(given: Sequence[bytes], valid: Sequence[bytes]) -> bool:
+    """Compares each with each, whatever fits first: the time tells nothing."""
+    matches = [hmac.compare_digest(one, other) for one in given for other in valid]
+    return any(matches)
+
+
+@router.post(
+    PATH,
+    summary="Receive webhooks",
+    response_model=ReceivedAnswer,
+    dependencies=[Depends(accurate_caller)],
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}},
+        }
+    },
+    responses=refusals(
+        {
+            400: "`invalid-json`: the body is not JSON; nothing of it was kept.",
+            401: "`unauthenticated`: the token is missing or wrong.",
+            403: "`address-not-allowed`: webhooks are not taken from there.",
+            413: "`body-too-large`: over 16 MiB.",
+            503: "`unavailable`: neither token nor addresses are set on the server, or the database is away.",
+        }
+    ),
+)
+async def receive_webhooks(request: Request, runtime: RuntimeState) -> Any:
+    """Takes an array of events (or one) and answers when all of it is committed. An event whose `uuid` was there before
+    is answered with its first id. What is no event is kept as invalid and does not hold up its neighbours.
+    """
+    body = await request.body()
+    receipts = await _receive(runtime, body)
+    return JSONResponse(_answer(receipts))
+
+
+async def _receive(runtime: Runtime, body: bytes) -> Sequence[Receipt]:
+    try:
+        return await receive_events(
+            runtime.database, body, owners=runtime.settings.database_owners, hint=runtime.webhook_hints.due()
+        )
+    except UnreadableBody as error:
+        UNREADABLE.inc()
+        log.warning("a webhook's body is not JSON: nothing of it could be kept", bytes=len(body), reason=str(error))
+        raise HTTPException(400) from error
+
+
+def _answer(receipts: Sequence[Receipt]) -> dict[str, Any]:
+    counts = {
+        "queued": sum(receipt.queued for receipt in receipts),
+        "duplicates": sum(receipt.duplicate for receipt in receipts),
+        "invalid": sum(receipt.error is not None for receipt in receipts),
+    }
+    for outcome, count in (counts | {"conflicts": sum(receipt.conflict for receipt in receipts)}).items():
+        ELEMENTS.labels(outcome).inc(count)
+    return {
+        "success": True,
+        **counts,
+        "queue_ids": [receipt.queue_id for receipt in receipts],
+        "results": [
+            {
+                "index": receipt.index,
+                "queue_id": receipt.queue_id,
+                "type": receipt.type,
+                "uuid": receipt.uuid,
+                "duplicate": receipt.duplicate,
+                "error": receipt.error,
+            }
+            for receipt in receipts
+        ],
+    }

@@ -1,0 +1,120 @@
+"""Receiving Accurate's webhooks: stored and committed before anyone is told so, each uuid once."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from qrtrack.database import Database
+from qrtrack.domain.webhooks import Element, EventStatus, split_body
+from qrtrack.repositories import WAKE_UP_CHANNEL
+from qrtrack.repositories.queues import WEBHOOK_EVENTS
+from qrtrack.repositories.webhook_intake import Arrival, KnownEvent, WebhookIntake
+
+# Above this size reading a body takes longer than a step of the event loop should.
+INLINE_BYTES = 64 * 1024
+
+# NOTIFY makes commits wait for each other, and one hint wakes the workers for all that came meanwhile.
+HINT_SECONDS = 0.1
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class HintThrottle:
+    """When this process last woke the workers for a webhook. What no hint tells of is found by the next poll."""
+
+    _last: float = 0.0
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now - self._last < HINT_SECONDS:
+            return False
+        self._last = now
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of one element: a new row, or the one that had its uuid first. `error`: why it is no event."""
+
+    index: int
+    queue_id: int
+    type: str
+    uuid: str | None
+    duplicate: bool = False
+    conflict: bool = False
+    error: str | None = None
+
+    @property
+    def queued(self) -> bool:
+        return not self.duplicate and self.error is None
+
+
+async def receive_events(
+    database: Database, body: bytes, *, owners: Mapping[int, UUID], hint: bool
+) -> Sequence[Receipt]:
+    """One transaction a request; returns after its commit. `hint`: wakes the workers. Raises UnreadableBody."""
+    if len(body) <= INLINE_BYTES:
+        elements = split_body(body)
+    else:
+        elements = await asyncio.to_thread(split_body, body)
+    log.info("received", types=sorted({element.type for element in elements}), count=len(elements))
+    receipts = await _store(database, elements, owners, hint=hint) if elements else []
+    _log_receipts(receipts)
+    return receipts
+
+
+async def _store(
+    database: Database, elements: Sequence[Element], owners: Mapping[int, UUID], *, hint: bool
+) -> list[Receipt]:
+    async with database.direct() as connection:
+        intake = WebhookIntake(connection)
+        ids = await intake.insert([_arrival(element, owners) for element in elements])
+        taken = {element.uuid for element, new in zip(elements, ids, strict=True) if new is None and element.uuid}
+        known = await intake.known(taken) if taken else {}
+        receipts = [
+            _receipt(index, element, new, known) for index, (element, new) in enumerate(zip(elements, ids, strict=True))
+        ]
+        if conflicts := [receipt for receipt in receipts if receipt.conflict]:
+            await intake.keep_conflicts(
+                [(known[receipt.uuid], elements[receipt.index]) for receipt in conflicts if receipt.uuid]
+            )
+        if hint:
+            await intake.wake_workers(WAKE_UP_CHANNEL, WEBHOOK_EVENTS.kind)
+    return receipts
+
+
+def _arrival(element: Element, owners: Mapping[int, UUID]) -> Arrival:
+    owner = None if element.database_id is None else owners.get(element.database_id)
+    if element.error is not None:
+        return Arrival(element, owner, EventStatus.INVALID)
+    return Arrival(element, owner, EventStatus.UNASSIGNED if owner is None else EventStatus.PENDING)
+
+
+def _receipt(index: int, element: Element, new: int | None, known: Mapping[str, KnownEvent]) -> Receipt:
+    if new is not None:
+        return Receipt(index, new, element.type, element.uuid, error=element.error)
+    assert element.uuid is not None
+    first = known[element.uuid]
+    conflict = first.content_hash != element.content_hash
+    return Receipt(index, first.id, element.type, element.uuid, duplicate=True, conflict=conflict)
+
+
+def _log_receipts(receipts: Sequence[Receipt]) -> None:
+    for receipt in receipts:
+        place = {"type": receipt.type, "uuid": receipt.uuid, "queue_id": receipt.queue_id}
+        if receipt.conflict:
+            log.warning("Duplicate detected with other content: it is kept in webhook_conflicts", **place)
+        elif receipt.duplicate:
+            log.info("Duplicate detected", **place)
+        else:
+            log.info("queued %d/%d", receipt.index + 1, len(receipts), **place, **_reason(receipt))
+    log.info("finished", queue_ids=[receipt.queue_id for receipt in receipts])
+
+
+def _reason(receipt: Receipt) -> dict[str, str]:
+    return {"invalid": receipt.error} if receipt.error else {}

@@ -1,0 +1,52 @@
+"""Accurate's side of a test: events as it sends them, and what the service made of them."""
+
+import json
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+from sqlalchemy import text
+
+from qrtrack.runtime import Runtime
+from qrtrack.services.webhook_intake import Receipt, receive_events
+
+DATABASE = 1443290
+STRANGE_DATABASE = 2886480
+
+_numbers = count(1)
+
+
+def event(kind: str = "SALES_INVOICE", *rows: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """One event with a uuid of its own; a change to None leaves the member out."""
+    made = {
+        "databaseId": DATABASE,
+        "type": kind,
+        "timestamp": "21/11/2026 10:00:00",
+        "uuid": f"{kind.lower()}-{next(_numbers)}",
+        "data": list(rows) or [{"salesInvoiceId": 88020, "salesInvoiceNo": "INV/1", "action": "WRITE"}],
+    } | changes
+    return {name: value for name, value in made.items() if value is not None}
+
+
+class Accurate:
+    """Sends straight to the use case; the runtime's settings must name DATABASE."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    async def send(self, *events: Any) -> Sequence[Receipt]:
+        body = json.dumps(events).encode()
+        owners = self.runtime.settings.database_owners
+        return await receive_events(self.runtime.database, body, owners=owners, hint=False)
+
+    async def sql(self, statement: str, **values: Any) -> Sequence[Any]:
+        """As the owner of the tables, past row-level security."""
+        async with self.runtime.database.engine.begin() as connection:
+            result = await connection.execute(text(statement), values)
+            return result.all() if result.returns_rows else []
+
+    async def rows(self) -> Sequence[Any]:
+        return await self.sql("SELECT * FROM webhook_queue ORDER BY id")
+
+    async def statuses(self) -> list[str]:
+        return [row.status for row in await self.rows()]

@@ -1,0 +1,129 @@
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qrtrack.domain.webhooks import Element, UnreadableBody, number_text, parse, split_body
+
+EVENT = {"databaseId": 7, "type": "CUSTOMER", "timestamp": "21/11/2026 10:00:00", "uuid": "c-1", "data": []}
+
+
+def read(value: object) -> Element:
+    (element,) = split_body(json.dumps(value).encode())
+    return element
+
+
+def test_the_elements_of_an_array_keep_their_own_text() -> None:
+    body = b' [ {"type": "ITEM",  "b":1.50} ,\n{"type":"CUSTOMER"}, 5 ]\n'
+    assert [element.payload for element in split_body(body)] == [
+        '{"type": "ITEM",  "b":1.50}',
+        '{"type":"CUSTOMER"}',
+        "5",
+    ]
+
+
+def test_a_single_object_is_its_own_only_element() -> None:
+    element = read(EVENT)
+    assert (element.type, element.database_id, element.uuid, element.error) == ("CUSTOMER", 7, "c-1", None)
+
+
+def test_an_empty_array_has_no_elements() -> None:
+    assert split_body(b" [ ] ") == []
+
+
+def test_a_byte_order_mark_is_no_part_of_the_json() -> None:
+    assert len(split_body(b"\xef\xbb\xbf[1]")) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b" ", b"no json", b"[", b"[1", b"[1,", b"[1,]", b"[1 2]", b"[1] 2", b"{} {}", b"[NaN]", b"[Infinity]",
+        b'["\xff"]', b'[{"a": 1]', b'["open', b"\x00", b"[01]", b"[[[" * 100_000,
+    ],
+)  # fmt: skip
+def test_what_is_not_json_is_unreadable(body: bytes) -> None:
+    with pytest.raises(UnreadableBody):
+        split_body(body)
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [(5, "It is not a JSON object."), ("text", "It is not a JSON object."), ([], "It is not a JSON object."),
+     (None, "It is not a JSON object."), ({}, "It has no type."), ({"type": 5}, "It has no type."),
+     ({"type": ""}, "It has no type."), ({"type": "A\x00B"}, "It has no type.")],
+)  # fmt: skip
+def test_an_element_that_is_no_event_says_why(value: object, error: str) -> None:
+    (element,) = split_body(json.dumps([value]).encode())
+    assert element.error == error
+
+
+@pytest.mark.parametrize("uuid", [None, "", 5, 5.5, True, [], {}, "x" * 256, "a\x00b", "\ud800"])
+def test_a_uuid_that_is_missing_or_unusable_is_none(uuid: Any) -> None:
+    element = read({**EVENT, "uuid": uuid})
+    assert (element.uuid, element.error) == (None, None)
+    assert (element.note is None) == (uuid in (None, ""))
+
+
+@pytest.mark.parametrize(
+    ("database_id", "read_as"),
+    [
+        (7, 7),
+        ("7", 7),
+        (None, None),
+        (-7, None),
+        (7.5, None),
+        ("seven", None),
+        (2**70, None),
+        (True, None),
+        ("٣", None),
+    ],
+)
+def test_the_database_is_a_whole_number_that_fits(database_id: Any, read_as: int | None) -> None:
+    assert read({**EVENT, "databaseId": database_id}).database_id == read_as
+
+
+def test_order_of_keys_white_space_and_escapes_make_no_other_content() -> None:
+    one = b'{"type": "ITEM", "data": [{"a": 1, "b": "x"}]}'
+    other = b'{"data":[{"b":"\\u0078","a":1}],"type":"ITEM"}'
+    assert split_body(one)[0].content_hash == split_body(other)[0].content_hash
+
+
+@pytest.mark.parametrize("other", [b'{"a": "1"}', b'{"a": 2}', b'{"a": 1.0}', b'{"a": 1, "b": null}', b"{}"])
+def test_other_values_make_another_content(other: bytes) -> None:
+    assert split_body(b'{"a": 1}')[0].content_hash != split_body(other)[0].content_hash
+
+
+def test_numbers_of_any_size_cost_nothing_and_keep_their_digits() -> None:
+    digits = "9" * 100_000
+    (element,) = split_body(f'{{"type": "ITEM", "n": {digits}, "f": 1e999999}}'.encode())
+    assert number_text(parse(element.payload)["n"]) == digits
+
+
+def test_an_element_nested_too_deeply_is_invalid_and_its_neighbours_are_not() -> None:
+    deep = '{"type": "ITEM", "data": ' + '["]",' * 50_000 + "1" + "]" * 50_000 + "}"
+    first, bad, last = split_body(f'[{{"type": "ITEM"}}, {deep}, {{"type": "CUSTOMER"}}]'.encode())
+    assert (first.error, last.error) == (None, None)
+    assert bad.error == "It is nested too deeply to be read."
+    assert bad.payload == deep
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_whatever_is_json_is_kept_word_for_word(value: Any) -> None:
+    text = json.dumps(value)
+    payloads = [element.payload for element in split_body(text.encode())]
+    assert [json.loads(payload) for payload in payloads] == (value if isinstance(value, list) else [value])
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_are_a_defect(body: bytes) -> None:
+    with suppress(UnreadableBody):
+        split_body(body)
