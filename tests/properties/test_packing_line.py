@@ -133,7 +133,7 @@ Orders = st.builds(
     case=st.integers(0, len(CASES) - 1),
     units=st.none() | st.integers(1, 4),
     first=st.none() | st.integers(0, 12),
-    missing=st.frozensets(st.integers(1, SIZE), max_size=2),
+    missing=st.just(frozenset()) | st.frozensets(st.integers(1, SIZE), max_size=2),
     partial=st.booleans(),
     station=Station,
     verify=st.booleans(),
@@ -195,6 +195,13 @@ class PackingLine(RuleBasedStateMachine):
         variants = [(variant, len(run)) for variant, run in RUNS.items()]
         self._batch = self._do(self._plant.batch(variants=variants, units_per_case=UNITS))
 
+    @rule(excluded=st.just(frozenset()) | Numbers)
+    def prepare_all(self, excluded: frozenset[int]) -> None:
+        """What a plant does mostly: a job over the whole batch, run to its end."""
+        self.submit(excluded=excluded, variant=None)
+        while any(job.status in ("queued", "running") for job in self._model.jobs):
+            self.run_a_job(chunks=SIZE, newest=False, end="keep")
+
     @rule(excluded=Numbers, variant=st.sampled_from([None, "5g", "10g"]))
     def submit(self, excluded: frozenset[int], variant: str | None) -> None:
         job_id = self._do(self._plant.submit(self.batch, ska(*excluded), variant=variant))
@@ -246,7 +253,7 @@ class PackingLine(RuleBasedStateMachine):
         if job.counted_at is None:
             job.counted_at = model.clock
             job.total = sum(model.codes[number].available for number in range(job.first, job.last + 1))
-        for _ in range(chunks):
+        for _ in range(min(chunks, SIZE)):
             for number in range(job.reached, min(job.reached + CHUNK, job.last + 1)):
                 code = model.codes[number]
                 if not code.available or code.released > job.counted_at:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from qrtrack.domain.batches import Variant
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.numbering import CODE_PATTERN, parse_serial
-from qrtrack.domain.root_keys import normalise
 
 ROWS_LIMIT = 1_000_000
 VARIANTS_LIMIT = 1_000
@@ -101,7 +100,7 @@ class _Checked:
             place = columns.get(name)
             return row[place] if place is not None and place < len(row) else ""
 
-        code, key, variant = cell("code").upper(), normalise(cell("root_key")), cell("variant")
+        code, key, variant = _upper(cell("code")), _upper("".join(cell("root_key").split())), cell("variant")
         if len(row) > len(columns):
             self._refuse(line, "", "has more cells than the header.")
         elif not _CODE.fullmatch(code):
@@ -141,6 +140,11 @@ class _Checked:
             variants=[Variant(variant, quantity) for variant, quantity in quantities.items()],
             highest_numbers=_highest(row[1] for row in rows),
         )
+
+
+def _upper(cell: str) -> str:
+    """Left alone where it is not ASCII: upper-casing would turn the long s or a ligature into letters of a code."""
+    return cell.upper() if cell.isascii() else cell
 
 
 def _highest(codes: Iterable[str]) -> dict[str, int]:

@@ -234,20 +234,20 @@ class BatchRepository(Repository):
     async def reconcile(self, batch_id: UUID) -> Row[Any]:
         """Counts every code once, by the first description that fits it; what fits none is listed by its number.
 
-        `missing` are numbers of the batch that have no code, `unaccounted` codes that fit no description.
+        `missing` are numbers of the batch that have no code, `unaccounted` codes that fit no description or are too many.
         """
         return await self._row(
-            "WITH placed AS (SELECT code.sequence_number, CASE WHEN code.status = 'void' THEN 'void'"
+            "WITH placed AS (SELECT code.sequence_number, CASE WHEN code.sequence_number NOT BETWEEN 1 AND"
+            " (SELECT quantity FROM qr_batches WHERE id = :batch_id) THEN 'unaccounted'"
+            " WHEN code.status = 'void' THEN 'void'"
             " WHEN code.master_code_id IS NOT NULL THEN 'in_case'"
             " WHEN code.status IN ('scanned', 'redeemed') THEN 'scanned'"
             " WHEN code.status NOT IN ('generated', 'printed') THEN 'unaccounted'"
-            " WHEN queued.sequence_number IS NOT NULL THEN 'prepared'"
-            " WHEN excluded.sequence_number IS NOT NULL THEN 'excluded' ELSE 'remaining' END AS place"
-            " FROM qr_codes AS code"
-            " LEFT JOIN (SELECT sequence_number FROM qr_prepared_codes"
-            "  WHERE batch_id = :batch_id AND status = 'prepared') AS queued USING (sequence_number)"
-            " LEFT JOIN (SELECT DISTINCT sequence_number FROM qr_excluded_codes WHERE batch_id = :batch_id) AS excluded"
-            " USING (sequence_number) WHERE code.batch_id = :batch_id)"
+            " WHEN code.sequence_number IN (SELECT sequence_number FROM qr_prepared_codes"
+            "  WHERE batch_id = :batch_id AND status = 'prepared') THEN 'prepared'"
+            " WHEN code.sequence_number IN (SELECT sequence_number FROM qr_excluded_codes"
+            "  WHERE batch_id = :batch_id) THEN 'excluded' ELSE 'remaining' END AS place"
+            " FROM qr_codes AS code WHERE code.batch_id = :batch_id)"
             " SELECT count(*) FILTER (WHERE place = 'void') AS void,"
             " count(*) FILTER (WHERE place = 'in_case') AS in_case,"
             " count(*) FILTER (WHERE place = 'scanned') AS scanned,"

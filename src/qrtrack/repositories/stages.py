@@ -121,6 +121,10 @@ class StageRepository(Repository):
             hashes=hashes,
         )
 
+    async def lock_imports(self, organisation_id: UUID) -> None:
+        """Of two files with some of the same codes, in whatever order, the second waits and then sees the first's."""
+        await self._run("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", name=f"import {organisation_id}")
+
     async def taken(self, codes: Sequence[str]) -> list[str]:
         """Those of the codes that exist, or that a batch of this service has reserved the number of."""
         rows = await self._rows(
@@ -128,7 +132,7 @@ class StageRepository(Repository):
             " JOIN qr_codes AS code ON code.code = listed.code"
             " UNION SELECT listed.code FROM qr_batches AS batch"
             " JOIN (SELECT code, substring(code FROM '^(.*[A-Z])[0-9]+$') AS prefix,"
-            "   substring(code FROM '[A-Z]([0-9]{6,12})$')::bigint AS number"
+            "   substring(code FROM '[A-Z]([0-9]{6}|[1-9][0-9]{6,11})$')::bigint AS number"
             "  FROM unnest(CAST(:codes AS text[])) AS code) AS listed"
             " ON batch.serial_prefix = listed.prefix"
             "  AND listed.number BETWEEN batch.first_number AND batch.first_number + batch.quantity - 1"

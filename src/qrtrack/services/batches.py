@@ -11,10 +11,10 @@ from uuid_utils.compat import uuid7
 from qrtrack.database import Database
 from qrtrack.domain.batches import BatchClosed, BatchNotReady, NewBatch, SerialMode, Variant
 from qrtrack.domain.code_lists import as_ranges
-from qrtrack.domain.errors import InvalidInput, InvalidState
+from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.imports import ImportedCodes
-from qrtrack.domain.numbering import random_tail_length, serial, uniq_code
+from qrtrack.domain.numbering import LAST_NUMBER, random_tail_length, serial, uniq_code
 from qrtrack.domain.progress import percentage
 from qrtrack.domain.root_keys import KeyRing, key_length
 from qrtrack.domain.states import BatchStatus
@@ -34,6 +34,17 @@ class CreatedBatch:
     uniq_code: str
     first_code: str | None
     last_code: str | None
+
+
+class NumbersUsedUp(InvalidInput):
+    """The highest number of the prefix is near the end: codes were imported that said so."""
+
+    slug = "numbers-used-up"
+    title = "The prefix has too few numbers left"
+
+    def __init__(self, prefix: str, *, left: int) -> None:
+        detail = f"The prefix {prefix} has {left} numbers left: choose another prefix."
+        super().__init__(detail, errors=[FieldError("/serial_prefix", detail)])
 
 
 async def create_batch(database: Database, *, caller: Caller, new: NewBatch) -> CreatedBatch:
@@ -92,7 +103,10 @@ async def _take_numbers(
     if new.serial_mode is SerialMode.RANDOM:
         total = await repositories.batches.take_random(organisation_id, new.serial_prefix, new.quantity)
         return None, random_tail_length(total)
-    return await repositories.batches.take_numbers(organisation_id, new.serial_prefix, new.quantity), None
+    first = await repositories.batches.take_numbers(organisation_id, new.serial_prefix, new.quantity)
+    if first + new.quantity - 1 > LAST_NUMBER:
+        raise NumbersUsedUp(new.serial_prefix, left=max(LAST_NUMBER - first + 1, 0))
+    return first, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +129,7 @@ async def import_batch(
     with_keys = sum(digest is not None for digest in digests)
     organisation_id = caller.organisation_id
     async with database.write(tenant=organisation_id) as repositories:
+        await repositories.stages.lock_imports(organisation_id)
         await repositories.batches.pass_numbers(organisation_id, imported.highest_numbers)
         await _refuse_taken(repositories, imported)
         batch = Batch(
@@ -311,8 +326,11 @@ class ForgottenKeys:
 
 
 async def forget_keys(database: Database, *, caller: Caller, batch_id: UUID) -> ForgottenKeys:
-    """Wipes the keys that labels are printed from; checking them goes on by their hashes."""
-    async with database.write(tenant=caller.organisation_id) as repositories:
+    """Wipes the keys that labels are printed from; checking them goes on by their hashes.
+
+    Under the batch lock: it writes every code, in another order than packing does.
+    """
+    async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
         batch = await repositories.batches.get(batch_id)
         if batch.status != BatchStatus.READY:
             raise InvalidState(

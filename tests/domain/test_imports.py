@@ -1,0 +1,156 @@
+"""Files of codes printed elsewhere: what is read, and every bad row by its line."""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qrtrack.domain.batches import Variant
+from qrtrack.domain.errors import InvalidInput
+from qrtrack.domain.imports import read_codes
+
+
+def refused(data: bytes | str) -> dict[str, str]:
+    """Pointer and detail of every error of the file."""
+    with pytest.raises(InvalidInput) as refusal:
+        read_codes(data.encode() if isinstance(data, str) else data)
+    return {error.pointer: error.detail for error in refusal.value.errors}
+
+
+def test_codes_alone_are_a_file() -> None:
+    read = read_codes(b"code\nOLD-1\nOLD-2\n")
+    assert (list(read.codes), list(read.root_keys), list(read.lines)) == (["OLD-1", "OLD-2"], [None, None], [2, 3])
+    assert read.variants == [Variant(None, 2)]
+    assert read.highest_numbers == {}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"code,root_key,variant\nA1,ZR4K,5g\nA2,QQ7M,5g\n",
+        b"\xef\xbb\xbfcode,root_key,variant\r\nA1,ZR4K,5g\r\nA2,QQ7M,5g\r\n",
+        b"code;root_key;variant\nA1;ZR4K;5g\nA2;QQ7M;5g",
+        b'"variant","code","root_key"\n"5g","A1","ZR4K"\n"5g","A2","QQ7M"\n',
+        b" Code , ROOT_KEY , Variant\n a1 , zr4k , 5g\n\n,,\nA2,qq 7m,5g\n",
+        b"code,root_key,variant\rA1,ZR4K,5g\rA2,QQ7M,5g\r",
+    ],
+    ids=["plain", "BOM and CRLF", "semicolons", "quoted, another order", "blanks, blank rows and cases", "CR"],
+)
+def test_the_forms_that_spreadsheets_write_are_one_file(data: bytes) -> None:
+    read = read_codes(data)
+    assert list(read.codes) == ["A1", "A2"]
+    assert list(read.root_keys) == ["ZR4K", "QQ7M"]
+    assert read.variants == [Variant("5g", 2)]
+
+
+def test_a_quoted_variant_may_hold_the_delimiter() -> None:
+    assert read_codes(b'code,variant\nA1,"5 g, gold"\n').variants == [Variant("5 g, gold", 1)]
+
+
+def test_rows_are_sorted_by_variant_in_the_order_of_their_first_appearance() -> None:
+    read = read_codes(b"code,variant\nA1,b\nA2,a\nA3,b\nA4,a\n")
+    assert list(read.codes) == ["A1", "A3", "A2", "A4"]
+    assert list(read.lines) == [2, 4, 3, 5]
+    assert read.variants == [Variant("b", 2), Variant("a", 2)]
+
+
+def test_root_keys_may_be_given_for_some_codes_only() -> None:
+    assert list(read_codes(b"code,root_key\nA1,\nA2,ZR4K\nA3\n").root_keys) == [None, "ZR4K", None]
+
+
+def test_the_highest_number_of_each_prefix_is_known() -> None:
+    read = read_codes(b"code\nSKA000007\nSKA000003\nXY1000000\nSKA0000009\nFREE-1\n")
+    assert read.highest_numbers == {"SKA": 7, "XY": 1_000_000}
+
+
+def test_every_bad_row_is_named_with_its_line() -> None:
+    file = [
+        "code,root_key,variant",
+        "A1,ZR4K,5g",
+        "A 2,,5g",
+        "a1,QQ7M,5g",
+        "A4,ZR4K,5g",
+        "A5,Z,5g",
+        f"A6,,{'v' * 65}",
+        "A7,,5g,more",
+        ",WXYZ,5g",
+        f"{'A' * 21},,5g",
+        "A9,,5g",
+    ]
+    errors = refused("\n".join(file))
+    assert list(errors) == [
+        "/file/3/code",
+        "/file/4/code",
+        "/file/5/root_key",
+        "/file/6/root_key",
+        "/file/7/variant",
+        "/file/8",
+        "/file/9/code",
+        "/file/10/code",
+    ]
+    assert errors["/file/4/code"] == "Line 4 has the code of line 2."
+    assert errors["/file/5/root_key"] == "Line 5 has the root key of line 2."
+
+
+@pytest.mark.parametrize("code", ["ſKA1", "ﬁNE", "straße", "ılk", "SKÄ1", "A\x001", "A\u200b1"])
+def test_letters_that_only_look_like_those_of_a_code_are_refused(code: str) -> None:
+    assert list(refused(f"code\n{code}\n")) == ["/file/2/code"]
+
+
+def test_a_root_key_of_other_letters_is_refused() -> None:
+    assert list(refused("code,root_key\nA1,ßß\n")) == ["/file/2/root_key"]
+
+
+@pytest.mark.parametrize(
+    ("data", "pointer"),
+    [
+        (b"", "/file/1"),
+        (b"serial\nA1\n", "/file/1"),
+        (b"A1\nA2\n", "/file/1"),
+        (b"code,colour\nA1,red\n", "/file/1"),
+        (b"code,code\nA1,A2\n", "/file/1"),
+        (b"code\n", "/file"),
+        (b"code\n\n \n", "/file"),
+        ("code\nA1\n".encode("utf-16"), "/file"),
+        (b"code\n\xff\n", "/file"),
+        (b"code,variant\nA1,5g\nA2,\n", "/file"),
+    ],
+    ids=[
+        "empty",
+        "no code column",
+        "no header",
+        "unknown column",
+        "column twice",
+        "no rows",
+        "blank rows",
+        "UTF-16",
+        "not UTF-8",
+        "variant missing",
+    ],
+)
+def test_a_file_that_is_none_says_what_is_wrong(data: bytes, pointer: str) -> None:
+    assert list(refused(data)) == [pointer]
+
+
+def test_a_cell_without_end_is_refused_with_its_line() -> None:
+    assert "/file/2" in refused(b'code\n"' + b"A" * 200_000 + b'"\n')
+
+
+def test_a_file_with_too_many_variants_is_refused() -> None:
+    rows = "\n".join(f"A{number},v{number}" for number in range(1001))
+    assert list(refused(f"code,variant\n{rows}\n")) == ["/file"]
+
+
+def test_a_file_with_too_many_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qrtrack.domain.imports.ROWS_LIMIT", 2)
+    assert len(read_codes(b"code\nA1\nA2\n").codes) == 2
+    assert list(refused(b"code\nA1\nA2\nA3\n")) == ["/file"]
+
+
+@given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
+def test_whatever_is_sent_is_read_or_refused(data: bytes) -> None:
+    for file in (data, b"code,root_key,variant\n" + data):
+        with suppress(InvalidInput):
+            read = read_codes(file)
+            assert len(read.codes) == len(set(read.codes)) == sum(part.quantity for part in read.variants) > 0

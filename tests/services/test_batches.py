@@ -1,0 +1,257 @@
+"""Batches looked at, closed, counted to the last code, and their keys revealed and forgotten."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from plant import MadeBatch, Plant, ska
+from qrtrack.domain.batches import BatchClosed, BatchNotReady
+from qrtrack.domain.errors import InvalidState, NotFound
+from qrtrack.domain.identity import Caller
+from qrtrack.services.batches import (
+    ClosedBatch,
+    close_batch,
+    describe_batch,
+    forget_keys,
+    list_batches,
+    list_cases,
+    list_codes,
+    reconcile_batch,
+    retry_batch,
+    reveal_codes,
+)
+from qrtrack.services.reverse_jobs import retry_reverse_job
+
+
+async def close(plant: Plant, batch: MadeBatch, reason: str = "Run short") -> ClosedBatch:
+    return await close_batch(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, reason=reason)
+
+
+class TestReconciliation:
+    async def test_every_code_is_counted_once_where_it_is(self, plant: Plant) -> None:
+        batch = await plant.prepared(30, exclude=ska(1, 2, 20), units_per_case=5)
+        await plant.pack(batch)
+        await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number IN (3, 2, 25)")
+        await plant.sql("UPDATE qr_codes SET status = 'void', voided_at = now() WHERE sequence_number IN (20, 26)")
+        await plant.sql("DELETE FROM qr_prepared_codes WHERE sequence_number IN (29, 30)")
+        found = await plant.reconcile(batch)
+        assert (found.void, found.in_case, found.scanned_without_case) == (2, 5, 2)
+        assert (found.prepared, found.excluded, found.remaining) == (18, 1, 2)
+        assert found.generated == 30
+        assert found.differences == []
+
+    async def test_a_code_that_was_deleted_by_hand_is_found(self, plant: Plant) -> None:
+        batch = await plant.batch(30)
+        await plant.sql("DELETE FROM qr_codes WHERE sequence_number IN (7, 21)")
+        found = await plant.reconcile(batch)
+        assert found.differences == [7, 21]
+
+    async def test_a_code_that_was_added_by_hand_is_found(self, plant: Plant) -> None:
+        batch = await plant.batch(30)
+        await plant.sql(
+            "INSERT INTO qr_codes (batch_id, manufacturer_org_id, sequence_number, code)"
+            " SELECT batch_id, manufacturer_org_id, 31, 'SKA000031' FROM qr_codes WHERE sequence_number = 30"
+        )
+        found = await plant.reconcile(batch)
+        assert found.differences == [31]
+        assert found.remaining == found.generated == 30
+
+    async def test_another_batchs_queue_and_exclusions_do_not_count(self, plant: Plant) -> None:
+        batch = await plant.batch(10)
+        await plant.prepared(10, exclude=["SKA000011"])
+        assert (await plant.reconcile(batch)).remaining == 10
+
+    async def test_there_is_nothing_to_count_before_the_codes_exist(self, plant: Plant) -> None:
+        created = await plant.order(10)
+        with pytest.raises(BatchNotReady):
+            await reconcile_batch(plant.runtime.database, caller=plant.caller, batch_id=created.batch_id)
+
+
+class TestClose:
+    async def test_what_is_neither_packed_nor_with_a_customer_is_void(self, plant: Plant) -> None:
+        batch = await plant.prepared(30, exclude=ska(20), units_per_case=10)
+        await plant.pack(batch)
+        await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number IN (1, 15)")
+        closed = await close(plant, batch)
+        assert closed.voided == 19
+        states = await plant.states(batch)
+        assert {number for number, state in states.items() if state != "void"} == {*range(1, 11), 15}
+        assert await plant.queue(batch) == []
+        reasons = await plant.sql("SELECT DISTINCT void_reason FROM qr_codes WHERE status = 'void'")
+        assert [row.void_reason for row in reasons] == ["Run short"]
+        assert await plant.events(batch, "batch.closed") == [("batch.closed", "{[11,15),[16,31)}")]
+        assert (await plant.reconcile(batch)).differences == []
+
+    async def test_its_jobs_are_cancelled_and_a_failed_one_cannot_come_back(self, plant: Plant) -> None:
+        batch = await plant.batch(10)
+        waiting, failed = await plant.submit(batch), await plant.submit(batch)
+        await plant.sql(
+            "UPDATE qr_reverse_jobs SET status = 'failed', finished_at = now(), error_message = 'x' WHERE id = :id",
+            id=failed,
+        )
+        assert (await close(plant, batch)).cancelled_jobs == [waiting]
+        assert await plant.work("reverse_job") == []
+        with pytest.raises(BatchClosed):
+            await retry_reverse_job(plant.runtime.database, caller=plant.caller, job_id=failed)
+
+    async def test_a_batch_is_closed_once(self, plant: Plant) -> None:
+        batch = await plant.batch(10)
+        ends = await asyncio.gather(*(close(plant, batch) for _ in range(3)), return_exceptions=True)
+        assert sorted(type(end).__name__ for end in ends) == ["BatchClosed", "BatchClosed", "ClosedBatch"]
+
+    async def test_a_batch_whose_codes_do_not_exist_cannot_be_closed(self, plant: Plant) -> None:
+        created = await plant.order(10)
+        with pytest.raises(BatchNotReady):
+            await close_batch(plant.runtime.database, caller=plant.caller, batch_id=created.batch_id, reason="No")
+
+    async def test_closing_while_stations_pack_and_a_job_runs_leaves_every_code_in_one_place(
+        self, plant: Plant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("qrtrack.services.preparing.CHUNK", 20)
+        batch = await plant.prepared(400, units_per_case=10)
+        await plant.submit(batch)
+
+        async def station(cases: range) -> None:
+            for case in cases:
+                await plant.pack(batch, case)
+
+        async with asyncio.timeout(30):
+            ends = await asyncio.gather(
+                plant.work("reverse_job"),
+                *(station(range(first, first + 10)) for first in range(0, 40, 10)),
+                close(plant, batch),
+                return_exceptions=True,
+            )
+        assert isinstance(ends[-1], ClosedBatch)
+        assert all(isinstance(end, BatchClosed | None) for end in ends[1:-1])
+        found = await plant.reconcile(batch)
+        assert found.differences == []
+        assert found.in_case + found.void == 400
+        assert (found.prepared, found.remaining) == (0, 0)
+
+
+class TestKeys:
+    async def test_keys_are_forgotten_only_when_their_hashes_exist(self, plant: Plant) -> None:
+        batch = await plant.batch(10)
+        database, caller = plant.runtime.database, plant.caller
+        with pytest.raises(InvalidState, match="hashing"):
+            await forget_keys(database, caller=caller, batch_id=batch.batch_id)
+        await plant.work("hashing")
+        assert (await forget_keys(database, caller=caller, batch_id=batch.batch_id)).forgotten == 10
+        rows = await plant.sql("SELECT count(root_key_sealed) AS sealed, count(root_key_hash) AS hashed FROM qr_codes")
+        assert tuple(rows[0]) == (0, 10)
+        assert len(await plant.events(batch, "keys.forgotten")) == 1
+
+    async def test_forgetting_keys_waits_for_the_station_that_packs(self, plant: Plant) -> None:
+        """Both write the same codes, each in its own order: without the lock they could wait for each other."""
+        batch = await plant.prepared(10)
+        await plant.work("hashing")
+        database, caller = plant.runtime.database, plant.caller
+        async with database.write(tenant=caller.organisation_id, batch_lock=batch.batch_id):
+            forgetting = asyncio.create_task(forget_keys(database, caller=caller, batch_id=batch.batch_id))
+            await asyncio.sleep(0.2)
+            assert not forgetting.done()
+        assert (await forgetting).forgotten == 10
+
+    async def test_revealed_keys_are_those_of_the_labels_and_leave_an_event(self, plant: Plant) -> None:
+        batch = await plant.batch(10)
+        database, caller, keys = plant.runtime.database, plant.caller, plant.runtime.keys
+        shown = await reveal_codes(
+            database, caller=caller, keys=keys, batch_id=batch.batch_id, status=None, after=2, limit=3
+        )
+        digests = await plant.sql(
+            "SELECT sequence_number, root_key_digest FROM qr_codes WHERE sequence_number BETWEEN 3 AND 5 ORDER BY 1"
+        )
+        assert [(code.sequence_number, keys.digest(batch.batch_id, str(code.root_key))) for code in shown] == [
+            (row.sequence_number, bytes(row.root_key_digest)) for row in digests
+        ]
+        assert await plant.events(batch, "keys.revealed") == [("keys.revealed", "{[3,6)}")]
+        nothing = await reveal_codes(
+            database, caller=caller, keys=keys, batch_id=batch.batch_id, status="void", after=0, limit=10
+        )
+        assert list(nothing) == []
+        assert len(await plant.events(batch, "keys.revealed")) == 1
+
+    async def test_forgotten_keys_are_revealed_to_nobody(self, plant: Plant) -> None:
+        batch = await plant.batch(5)
+        await plant.work("hashing")
+        database, caller, keys = plant.runtime.database, plant.caller, plant.runtime.keys
+        await forget_keys(database, caller=caller, batch_id=batch.batch_id)
+        shown = await reveal_codes(
+            database, caller=caller, keys=keys, batch_id=batch.batch_id, status=None, after=0, limit=9
+        )
+        assert [code.root_key for code in shown] == [None] * 5
+
+    async def test_listing_codes_shows_no_key(self, plant: Plant) -> None:
+        batch = await plant.prepared(10, units_per_case=5)
+        await plant.pack(batch)
+        listed = await list_codes(
+            plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, status="packed", after=1, limit=2
+        )
+        assert [(code.code, code.master_code, code.case_number, code.root_key) for code in listed] == [
+            (code, batch.master_codes[0], 1, None) for code in ska(2, 3)
+        ]
+
+
+async def test_a_batch_is_described_by_what_is_in_it(plant: Plant) -> None:
+    batch = await plant.prepared(variants=[("5g", 15), ("10g", 5)], units_per_case=5)
+    await plant.pack(batch)
+    await plant.work("hashing")
+    found = await describe_batch(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id)
+    assert (found.batch.status, found.progress, found.eta_seconds) == ("ready", 100, 0)
+    assert (found.total_items, found.unique_root_keys) == (20, 20)
+    assert (found.cases_total, found.cases_packed) == (4, 1)
+    assert {state: count for state, count in found.by_status.items() if count} == {"generated": 15, "packed": 5}
+    assert [(part.variant, part.quantity) for part in found.variants] == [("5g", 15), ("10g", 5)]
+
+
+async def test_batches_are_listed_newest_first_by_order_and_status_and_page_by_page(plant: Plant) -> None:
+    first, second, third = await plant.batch(1), await plant.batch(1), await plant.order(1)
+    elsewhere = Plant(plant.runtime, plant.caller)
+    fourth = await elsewhere.order(1)
+
+    async def listed(**asked: object) -> list[object]:
+        page = {"order_id": None, "status": None, "before": None, "limit": 10} | asked
+        rows = await list_batches(plant.runtime.database, caller=plant.caller, **page)  # type: ignore[arg-type]
+        return [row.id for row in rows]
+
+    everything = [fourth.batch_id, third.batch_id, second.batch_id, first.batch_id]
+    assert await listed() == everything
+    assert await listed(order_id=plant.order_id) == everything[1:]
+    assert await listed(status="creating") == everything[:2]
+    assert await listed(limit=2) == everything[:2]
+    assert await listed(before=third.batch_id) == everything[2:]
+
+
+async def test_cases_are_listed_in_their_order(plant: Plant) -> None:
+    batch = await plant.prepared(30, units_per_case=10)
+    await plant.pack(batch, 1)
+
+    async def numbers(status: str | None, after: int = 0) -> list[int]:
+        rows = await list_cases(
+            plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, status=status, after=after, limit=9
+        )
+        return [row.case_number for row in rows]
+
+    assert await numbers(None) == [1, 2, 3]
+    assert await numbers("packed") == [2]
+    assert await numbers("open", after=1) == [3]
+
+
+async def test_only_a_failed_batch_is_retried(plant: Plant) -> None:
+    batch = await plant.batch(5)
+    with pytest.raises(InvalidState, match="hashing"):
+        await retry_batch(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id)
+
+
+async def test_no_batch_of_another_organisation_is_found(plant: Plant) -> None:
+    batch = await plant.batch(5)
+    database, stranger = plant.runtime.database, Caller("stranger", uuid4(), plant.caller.roles)
+    for use in (describe_batch, reconcile_batch, forget_keys, retry_batch):
+        with pytest.raises(NotFound):
+            await use(database, caller=stranger, batch_id=batch.batch_id)
+    with pytest.raises(NotFound):
+        await close_batch(database, caller=stranger, batch_id=batch.batch_id, reason="Mine")
+    listed = await list_batches(database, caller=stranger, order_id=None, status=None, before=None, limit=9)
+    assert list(listed) == []
