@@ -54,6 +54,7 @@ async def _begin(database: Database, claim: Claim) -> ReverseJob:
     async with database.write() as repositories:
         batch_id = (await repositories.reverse_jobs.get(claim.uuid)).batch_id
         await repositories.lock_batch(batch_id)
+        await repositories.leased(REVERSE_JOBS).hold(claim)
         job = await repositories.reverse_jobs.lock(claim.uuid)
         await repositories.reverse_jobs.lower_queue_head(batch_id, job.next_sequence, job.last_sequence)
         if job.counted_at is None:
