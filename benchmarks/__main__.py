@@ -9,11 +9,14 @@ from typing import Any, Final
 
 import structlog
 
-from benchmarks import reverse_job
+from benchmarks import create_batch, flat, link, reverse_job
 from benchmarks.report import Report
 
 BENCHMARKS: Final[dict[str, Callable[..., Coroutine[Any, Any, Report]]]] = {
     "reverse_job": reverse_job.run,
+    "create_batch": create_batch.run,
+    "link": link.run,
+    "flat": flat.run,
 }
 
 

@@ -54,6 +54,12 @@ SELECT $1, batch_id, $2, manufacturer_org_id, sequence_number, code,
     CASE WHEN $4 THEN 'consumed' ELSE 'prepared' END, CASE WHEN $4 THEN now() END
 FROM qr_codes WHERE batch_id = $3 ORDER BY sequence_number
 """
+STAGES = """
+INSERT INTO qr_batch_stages (batch_id, manufacturer_org_id, stage, status, first_sequence, last_sequence, attempts,
+    started_at, finished_at)
+SELECT $1, $2, 'hashing', 'completed', first, first + 99, 1, now(), now()
+FROM generate_series(1, $3::int, 100) AS first
+"""
 TRACE = """
 INSERT INTO trace_events (manufacturer_org_id, action, actor, batch_id, master_code_id, sequences, unit_count)
 SELECT manufacturer_org_id, 'case.packed', 'benchmark', batch_id, id,
@@ -104,6 +110,7 @@ async def seed_batch(
             await bare.execute(JOB, job_id, batch.batch_id, batch.order_id, organisation, quantity)
             await bare.execute(PREPARED, job_id, batch.order_id, batch.batch_id, packed)
         if packed:
+            await bare.execute(STAGES, batch.batch_id, organisation, quantity)
             await bare.execute(TRACE, batch.batch_id)
     return batch
 
@@ -111,5 +118,5 @@ async def seed_batch(
 async def tidy(bare: Connection) -> None:
     """Statistics and visibility as the autovacuum of a long-running plant leaves them."""
     for table in ("qr_batches", "qr_batch_variants", "qr_master_codes", "qr_codes", "qr_reverse_jobs",
-                  "qr_prepared_codes", "trace_events"):  # fmt: skip
+                  "qr_prepared_codes", "qr_batch_stages", "trace_events"):  # fmt: skip
         await bare.execute(f"VACUUM (ANALYZE) {table}")
