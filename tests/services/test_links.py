@@ -8,6 +8,7 @@ import pytest
 
 from plant import MadeBatch, Plant, ska
 from qrtrack.domain.batches import BatchClosed, BatchNotReady
+from qrtrack.domain.claims import Interrupted
 from qrtrack.domain.errors import InvalidInput, InvalidState, NotFound
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import (
@@ -19,10 +20,23 @@ from qrtrack.domain.packing import (
     OrderMismatch,
     VariantMismatch,
 )
+from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.prepared_codes import PreparedCodeRepository
+from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.services.batches import close_batch
+from qrtrack.services.claims import claim_work
 from qrtrack.services.codes import readmit_codes
 from qrtrack.services.links import CodeTakenMeanwhile, PackCase, PackedCase, pack_case
+from qrtrack.services.preparing import run_reverse_job
+
+
+class AfterOneChunk(StopSignal):
+    """Stops a job in good order before its second chunk."""
+
+    def is_set(self) -> bool:
+        stops = super().is_set()
+        self.set()
+        return stops
 
 
 def numbers_of(packed: PackedCase) -> list[int]:
@@ -513,6 +527,23 @@ async def test_a_job_under_way_does_not_let_the_queue_head_pass_what_it_will_sti
     assert numbers_of(await plant.pack(batch)) == [1, 3, 4, 5, 6]
     await plant.work("reverse_job")
     assert numbers_of(await plant.pack(batch, 1)) == [2, 7, 8, 9, 10]
+
+
+async def test_what_a_running_job_adds_behind_the_packed_cases_is_not_hidden(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qrtrack.services.preparing.CHUNK", 4)
+    batch = await plant.prepared(30, exclude=ska(12), units_per_case=5)
+    await readmit_codes(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, codes=ska(12))
+    await plant.submit(batch)
+    database = plant.runtime.database
+    claims = await claim_work(database, REVERSE_JOBS, 1, lease_seconds=30)
+    with pytest.raises(Interrupted):
+        await run_reverse_job(database, claims[0], AfterOneChunk())
+    for case in range(3):
+        await plant.pack(batch, case)
+    await run_reverse_job(database, claims[0], StopSignal())
+    assert numbers_of(await plant.pack(batch, 3)) == [12, 17, 18, 19, 20]
 
 
 async def test_the_queue_head_passes_what_is_consumed(plant: Plant) -> None:
