@@ -154,6 +154,16 @@ class TestKeys:
             assert not forgetting.done()
         assert (await forgetting).forgotten == 10
 
+    async def test_hashing_waits_for_the_station_that_packs(self, plant: Plant) -> None:
+        batch = await plant.prepared(10)
+        async with plant.runtime.database.write(batch_lock=batch.batch_id):
+            hashing = asyncio.create_task(plant.work("hashing"))
+            await asyncio.sleep(0.4)
+            hashed = await plant.sql("SELECT id FROM qr_codes WHERE root_key_hash IS NOT NULL")
+            assert (hashing.done(), hashed) == (False, [])
+        await hashing
+        assert len(await plant.sql("SELECT id FROM qr_codes WHERE root_key_hash IS NOT NULL")) == 10
+
     async def test_revealed_keys_are_those_of_the_labels_and_leave_an_event(self, plant: Plant) -> None:
         batch = await plant.batch(10)
         database, caller, keys = plant.runtime.database, plant.caller, plant.runtime.keys

@@ -104,7 +104,8 @@ async def hash_keys(
         hashes = await asyncio.get_running_loop().run_in_executor(threads, hash_all)
     finally:
         cancelled.set()
-    async with database.write() as repositories:
+    # Under the batch lock: packing writes the same codes, and in another order each could wait for the other.
+    async with database.write(batch_lock=stage.batch_id) as repositories:
         stored = await repositories.stages.store_hashes(stage.batch_id, [number for number, _ in sealed], hashes)
         counted = await repositories.batches.count_hashed(stage.batch_id, stored)
         await repositories.leased(HASHING).finish(claim)
