@@ -1,6 +1,7 @@
 """Batches, their variants, and the numbers handed out to them."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,12 +14,24 @@ from qrtrack.models import Batch, BatchVariant
 from qrtrack.repositories.base import Repository
 
 
+def check_packable(status: str, codes_created_at: datetime | None, closed_at: datetime | None) -> None:
+    """Raises BatchNotReady, BatchClosed."""
+    if codes_created_at is None:
+        raise BatchNotReady(status)
+    if closed_at is not None:
+        raise BatchClosed(closed_at)
+
+
+def no_such_batch(batch_id: UUID) -> NotFound:
+    return NotFound(f"There is no batch {batch_id} in your organisation.")
+
+
 class BatchRepository(Repository):
     async def get(self, batch_id: UUID) -> Batch:
         """Raises NotFound."""
         batch = await self._session.scalar(select(Batch).where(Batch.id == batch_id))
         if batch is None:
-            raise NotFound(f"There is no batch {batch_id} in your organisation.")
+            raise no_such_batch(batch_id)
         return batch
 
     async def get_packable(self, batch_id: UUID, order_id: UUID | None) -> Batch:
@@ -26,10 +39,7 @@ class BatchRepository(Repository):
         batch = await self.get(batch_id)
         if order_id is not None and batch.order_id != order_id:
             raise OrderMismatch
-        if batch.codes_created_at is None:
-            raise BatchNotReady(batch.status)
-        if batch.closed_at is not None:
-            raise BatchClosed(batch.closed_at)
+        check_packable(batch.status, batch.codes_created_at, batch.closed_at)
         return batch
 
     async def list(
@@ -234,7 +244,7 @@ class BatchRepository(Repository):
     async def reconcile(self, batch_id: UUID) -> Row[Any]:
         """Counts every code once, by the first description that fits it; what fits none is listed by its number.
 
-        `missing` are numbers of the batch that have no code, `unaccounted` codes that fit no description or are too many.
+        `missing` are numbers of the batch that have no code, `unaccounted` codes too many or that fit no description.
         """
         return await self._row(
             "WITH placed AS (SELECT code.sequence_number, CASE WHEN code.sequence_number NOT BETWEEN 1 AND"
