@@ -15,6 +15,7 @@ from qrtrack.database import Database
 from qrtrack.domain.batches import NewBatch, SerialMode, Variant
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
+from qrtrack.models import Table
 from qrtrack.repositories.leased import LeasedRepository
 from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.runtime import Runtime
@@ -194,6 +195,13 @@ class Plant:
         await self.sql(
             f"UPDATE {table} SET lease_expires_at = clock_timestamp() - interval '1 second' WHERE status = 'running'"
         )
+
+    async def sweep(self) -> None:
+        """Deletes what the plant has made, for a test that makes many."""
+        async with self.runtime.database.engine.begin() as connection:
+            await connection.execute(text("SET LOCAL session_replication_role = replica"))
+            for table in Table.metadata.sorted_tables:
+                await connection.execute(text(f"DELETE FROM {table.name}"))
 
     async def sql(self, statement: str, **values: Any) -> Sequence[Any]:
         """As the owner of the tables, past row-level security."""

@@ -12,7 +12,6 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from conftest import delete_rows
 from plant import BY_KIND, MadeBatch, Plant, killed_at
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.claims import Interrupted, LeaseLost, PermanentFailure
@@ -586,7 +585,7 @@ def test_the_numbers_add_up_whatever_the_plant_does_while_the_job_runs(
             try:
                 await _adds_up(plant, script, first)
             finally:
-                await delete_rows(runtime.database)
+                await plant.sweep()
 
     asyncio.run(example())
 

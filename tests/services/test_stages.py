@@ -13,6 +13,7 @@ from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.batches import SerialMode
 from qrtrack.domain.claims import Claim, LeaseLost
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.numbering import random_tails
 from qrtrack.domain.root_keys import ALPHABET, KeyRing
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories import Repositories
@@ -217,10 +218,10 @@ async def test_random_tails_grow_with_all_random_codes_of_the_prefix(plant: Plan
 async def test_a_random_code_that_exists_already_is_drawn_again(plant: Plant) -> None:
     first = await plant.batch(10, serial_mode=SerialMode.RANDOM)
     taken = [row.code[3:] for row in await plant.sql("SELECT code FROM qr_codes")]
-    tails, draws = stages_service.random_tails, iter([taken])
+    draws = iter([taken])
 
     def draw(number: int, length: int) -> list[str]:
-        return next(draws, None) or tails(number, length)
+        return next(draws, None) or random_tails(number, length)
 
     with patch.object(stages_service, "random_tails", draw):
         second = await plant.batch(10, serial_mode=SerialMode.RANDOM)
@@ -486,3 +487,26 @@ async def test_other_organisations_may_use_the_same_prefix_at_the_same_moment(
     assert {one.first_code for one in created} == {"SKA000001"}
     for one in created:
         await assert_exact(plant, one.batch_id, 10)
+
+
+async def test_hashing_that_is_interrupted_keeps_what_is_hashed(plant: Plant) -> None:
+    batch = await plant.batch(10)
+    stop = StopSignal()
+
+    class StopsAfterThree(Hasher):
+        def hash(self, peppered: str) -> str:
+            made.append(peppered)
+            if len(made) == 3:
+                stop.set()
+            return super().hash(peppered)
+
+    made: list[str] = []
+    runtime = replace(plant.runtime, hasher=StopsAfterThree(4))
+    outcome = await run_next(runtime, BY_KIND["hashing"], stop)
+    assert outcome is not None
+    assert outcome.end == End.RELEASED
+    (row,) = await plant.sql("SELECT keys_hashed, status FROM qr_batches WHERE id = :id", id=batch.batch_id)
+    assert row == (3, "hashing")
+    await plant.work("hashing")
+    (row,) = await plant.sql("SELECT keys_hashed, status FROM qr_batches WHERE id = :id", id=batch.batch_id)
+    assert row == (10, "ready")

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from plant import BY_KIND, Plant
+from plant import BY_KIND, MadeBatch, Plant
 from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.claims import Claim, Interrupted
 from qrtrack.domain.stopping import StopSignal
@@ -80,12 +80,11 @@ async def test_a_batch_becomes_ready_and_its_job_completes_with_hints_and_withou
         created = await plant.order(250)
 
         async def in_state(status: str) -> bool:
-            [row] = await plant.sql("SELECT status, codes_created_at FROM qr_batches")
+            [row] = await plant.sql("SELECT status FROM qr_batches")
             return bool(row.status == status)
 
         await until(lambda: in_state("ready"))
-        batch = type("Made", (), {"batch_id": created.batch_id, "order_id": plant.order_id})
-        made: Any = batch
+        made = MadeBatch(created.batch_id, plant.order_id, created.uniq_code, None, None, ())
         await plant.submit(made, ["SKA000007"])
         await until(all_in(plant, "completed", "qr_reverse_jobs"))
     [job] = await plant.sql("SELECT result_summary FROM qr_reverse_jobs")

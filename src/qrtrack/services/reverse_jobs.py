@@ -181,7 +181,7 @@ async def _hold_against(repositories: Repositories, batch_id: UUID, codes: Seque
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job as it stands. `queue_position` counts within the organisation; both guesses are None when they'd be one."""
+    """A job as it stands. `queue_position` counts within the organisation; None unless it waits."""
 
     job: ReverseJob
     queue_position: int | None
@@ -258,6 +258,8 @@ class RetriedJob:
 async def retry_reverse_job(database: Database, *, caller: Caller, job_id: UUID) -> RetriedJob:
     """Queues a failed job again; it goes on behind the last chunk that landed."""
     async with database.write(tenant=caller.organisation_id) as repositories:
+        # The batch may be closing at this moment, and ends the jobs that are live.
+        await repositories.lock_batch((await repositories.reverse_jobs.get(job_id)).batch_id)
         job = await repositories.reverse_jobs.lock(job_id)
         if job.status != JobStatus.FAILED:
             raise InvalidState(f"Only a failed job can be retried; this one is {job.status}.", state=job.status)
