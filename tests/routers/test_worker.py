@@ -137,13 +137,12 @@ async def test_one_call_does_all_that_is_queued_and_what_follows_from_it(
     await plant.submit(made)
     await plant.order(5)
     none = {"completed": 0, "queued": 0, "retried": 0, "failed": 0, "lost": 0}
-    assert (await cron.request(method, DRAIN)).json() == {
-        "success": True,
-        "kinds": {
-            "creating": none | {"completed": 1},
-            "hashing": none | {"completed": 2},
-            "reverse_job": none | {"completed": 1},
-        },
+    answer = (await cron.request(method, DRAIN)).json()
+    assert answer["success"] is True
+    assert {kind: counts for kind, counts in answer["kinds"].items() if counts != none} == {
+        "creating": none | {"completed": 1},
+        "hashing": none | {"completed": 2},
+        "reverse_job": none | {"completed": 1},
     }
     batches = (await client.get("/api/manufacturer/batches")).json()["batches"]
     assert [batch["status"] for batch in batches] == ["ready", "ready"]

@@ -81,9 +81,16 @@ def parse(payload: str) -> Any:
     return _decoder.decode(payload)
 
 
-def number_text(value: object) -> str | None:
-    """The digits of a parsed JSON number; None for anything else."""
-    return value[1:] if isinstance(value, str) and value.startswith(NUMBER) else None
+def without_mark(value: object) -> object:
+    """A parsed number as its digits; anything else as it is."""
+    return value[1:] if isinstance(value, str) and value.startswith(NUMBER) else value
+
+
+def stored_text(value: object) -> str | None:
+    """Text that fits a column and an index; a number, NUL or a lone surrogate does not."""
+    if not isinstance(value, str) or not 1 <= len(value) <= TEXT_LENGTH or "\0" in value:
+        return None
+    return value if _is_unicode(value) else None
 
 
 def _spans(text: str) -> Iterator[tuple[int, int, Any]]:
@@ -157,7 +164,7 @@ def _element(text: str, begin: int, end: int, value: Any) -> Element:
 
 
 def _event(payload: str, content_hash: bytes, value: dict[str, Any]) -> Element:
-    kind, uuid = _text(value.get("type")), _text(value.get("uuid"))
+    kind, uuid = stored_text(value.get("type")), stored_text(value.get("uuid"))
     return Element(
         payload,
         content_hash,
@@ -169,13 +176,6 @@ def _event(payload: str, content_hash: bytes, value: dict[str, Any]) -> Element:
     )
 
 
-def _text(value: object) -> str | None:
-    """Text that fits a column and an index; a number, NUL or a lone surrogate does not."""
-    if not isinstance(value, str) or not 1 <= len(value) <= TEXT_LENGTH or "\0" in value:
-        return None
-    return value if _is_unicode(value) else None
-
-
 def _is_unicode(value: str) -> bool:
     try:
         value.encode()
@@ -185,7 +185,7 @@ def _is_unicode(value: str) -> bool:
 
 
 def _database_id(value: object) -> int | None:
-    digits = number_text(value) or value
+    digits = without_mark(value)
     if isinstance(digits, str) and digits.isascii() and digits.isdigit() and len(digits) < len(str(LARGEST_ID)):
         return int(digits)
     return None

@@ -17,6 +17,7 @@ from qrtrack.repositories.prepared_codes import PreparedCodeRepository
 from qrtrack.repositories.reverse_jobs import ReverseJobRepository
 from qrtrack.repositories.stages import StageRepository
 from qrtrack.repositories.trace import TraceRepository
+from qrtrack.repositories.webhook_events import WebhookEventRepository
 
 Result = TypeVar("Result")
 
@@ -82,3 +83,7 @@ class Repositories:
     @cached_property
     def trace(self) -> TraceRepository:
         return TraceRepository(self._session)
+
+    @cached_property
+    def webhook_events(self) -> WebhookEventRepository:
+        return WebhookEventRepository(self._session)

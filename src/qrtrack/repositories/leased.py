@@ -101,6 +101,9 @@ SELECT id, manufacturer_org_id, lease_token, attempts, exhausted FROM claimed
 """
 
 
+ENDED = "lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp()"
+
+
 class LeasedRepository:
     """The queue of one kind, in one transaction. Every write after the claim carries the lease token: a worker that
     comes back late gets LeaseLost and changes nothing.
@@ -171,6 +174,37 @@ class LeasedRepository:
         )
         return False
 
+    async def finish_all(
+        self, claims: Sequence[Claim], words: Sequence[str], assignments: str = "", **columns: Sequence[str | None]
+    ) -> set[int]:
+        """Ends many rows at once, each with its own word for how; which of them the claims still held. The others
+        change nothing. `columns` stand beside the words, named `ended.…` in the assignments.
+        """
+        names = ["id", "token", "word", *columns]
+        arrays = ["CAST(:id AS bigint[])", "CAST(:token AS uuid[])", "CAST(:word AS text[])"]
+        arrays += [f"CAST(:{name} AS text[])" for name in columns]
+        more = f", {assignments}" if assignments else ""
+        statement = (
+            f"UPDATE {self._queue.table} AS job SET updated_at = now(), status = ended.word, {ENDED},"
+            f" {self._queue.error} = NULL{more}"
+            f" FROM unnest({', '.join(arrays)}) AS ended ({', '.join(names)})"
+            f" WHERE job.id = ended.id AND job.lease_token = ended.token AND job.status = '{self._queue.running}'"
+            " RETURNING job.id"
+        )
+        values = {"id": [claim.number for claim in claims], "token": [claim.token for claim in claims], "word": words}
+        held = await self._session.execute(text(statement), {**values, **columns})
+        return set(held.scalars())
+
+    async def release_all(self, claims: Sequence[Claim]) -> None:
+        """Back to the queue at once, as `release`; what the claims no longer hold stays as it is."""
+        statement = (
+            f"UPDATE {self._queue.table} AS job SET updated_at = now(), {self._back}, attempts = job.attempts - 1"
+            " FROM unnest(CAST(:id AS bigint[]), CAST(:token AS uuid[])) AS held (id, token)"
+            f" WHERE job.id = held.id AND job.lease_token = held.token AND job.status = '{self._queue.running}'"
+        )
+        values = {"id": [claim.number for claim in claims], "token": [claim.token for claim in claims]}
+        await self._session.execute(text(statement), values)
+
     async def release(self, claim: Claim) -> None:
         """Back to the queue at once, the attempt given back: an interruption is not a failure."""
         await self.write(claim, f"{self._back}, attempts = attempts - 1")
@@ -189,4 +223,4 @@ class LeasedRepository:
 
     @staticmethod
     def _end(status: str) -> str:
-        return f"status = '{status}', lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp()"
+        return f"status = '{status}', {ENDED}"

@@ -1,5 +1,7 @@
 """What every worker does with queued work of any kind: take it, keep it, give it back."""
 
+from collections.abc import Sequence
+
 from qrtrack.database import Database
 from qrtrack.domain.claims import Claim
 from qrtrack.repositories.leased import Queue
@@ -14,6 +16,12 @@ async def keep_claim(database: Database, queue: Queue, claim: Claim, *, lease_se
     """Raises LeaseLost."""
     async with database.write() as repositories:
         await repositories.leased(queue).beat(claim, lease_seconds=lease_seconds)
+
+
+async def release_claims(database: Database, queue: Queue, claims: Sequence[Claim]) -> None:
+    async with database.write() as repositories:
+        await repositories.leased(queue).release_all(claims)
+        await repositories.wake_workers(queue)
 
 
 async def release_claim(database: Database, queue: Queue, claim: Claim) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,7 +13,7 @@ from qrtrack.domain.claims import Claim, Interrupted, LeaseLost, PermanentFailur
 from qrtrack.domain.errors import Conflict, DomainError, Unavailable
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.runtime import Runtime
-from qrtrack.services.claims import claim_work, keep_claim, release_claim
+from qrtrack.services.claims import claim_work, keep_claim, release_claim, release_claims
 from qrtrack.worker.handlers import Handler
 
 WORKER_LOST = "worker lost: every attempt ended with the process that made it"
@@ -62,6 +62,36 @@ async def execute(runtime: Runtime, handler: Handler, claim: Claim, stop: StopSi
             heart.cancel()
             body.cancel()
             await asyncio.gather(heart, body, return_exceptions=True)
+
+
+async def execute_group(runtime: Runtime, handler: Handler, claims: Sequence[Claim], stop: StopSignal) -> None:
+    """Group after group, until nothing is due. A group that fails is done piece by piece: a bad one fails alone."""
+    assert handler.run_group is not None
+    with structlog.contextvars.bound_contextvars(kind=handler.queue.kind):
+        held = list(claims)
+        try:
+            while held and not stop.is_set():
+                held = await handler.run_group(runtime, held, more=0 if stop.is_set() else handler.group)
+        except asyncio.CancelledError:
+            await asyncio.shield(_release_all(runtime, handler, held))
+            raise
+        except DatabaseUnavailable:
+            log.warning("the database cannot be reached: the group goes back")
+        except Exception:
+            log.warning("a group failed: its pieces are done one by one", exc_info=True)
+            while held and not stop.is_set():
+                await execute(runtime, handler, held.pop(0), stop)
+        if held:
+            await _release_all(runtime, handler, held)
+
+
+async def _release_all(runtime: Runtime, handler: Handler, claims: Sequence[Claim]) -> Outcome:
+    return await _settle(
+        runtime,
+        claims[0],
+        lambda: release_claims(runtime.database, handler.queue, claims),
+        lambda _: Outcome(claims[0], End.RELEASED),
+    )
 
 
 async def _end_of(runtime: Runtime, handler: Handler, claim: Claim, body: asyncio.Future[None]) -> Outcome:

@@ -1,16 +1,21 @@
 """The kinds of queued work, and the service that does each."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 from qrtrack.domain.claims import Claim
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.leased import Queue
-from qrtrack.repositories.queues import CREATING, HASHING, REVERSE_JOBS
+from qrtrack.repositories.queues import CREATING, HASHING, REVERSE_JOBS, WEBHOOK_EVENTS, WEBHOOK_RETRIES
 from qrtrack.runtime import Runtime
 from qrtrack.services.preparing import fail_reverse_job, run_reverse_job
 from qrtrack.services.stages import create_codes, fail_stage, hash_keys
+from qrtrack.services.webhook_events import fail_event, process_event, process_events
+
+# Enough that the round trips of a transaction no longer count, and few enough that a group takes milliseconds.
+EVENTS_IN_GROUP = 200
 
 
 class Fail(Protocol):
@@ -19,13 +24,24 @@ class Fail(Protocol):
     async def __call__(self, runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool: ...
 
 
+class RunGroup(Protocol):
+    """Finishes a group in one transaction, which claims up to `more` pieces; returns what is to be done next."""
+
+    async def __call__(self, runtime: Runtime, claims: Sequence[Claim], *, more: int) -> list[Claim]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """One kind of work. `run` finishes it in its own last transaction."""
+    """One kind of work. `run` finishes it in its own last transaction.
+
+    Small work is done in groups: a slot then holds up to `group` pieces, and `run_group` does them together.
+    """
 
     queue: Queue
     run: Callable[[Runtime, Claim, StopSignal], Awaitable[None]]
     fail: Fail
+    group: int = 1
+    run_group: RunGroup | None = None
 
 
 async def _create(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
@@ -54,9 +70,25 @@ async def _fail_preparing(runtime: Runtime, claim: Claim, error: str, *, permane
     return await fail_reverse_job(runtime.database, claim, error, permanent=permanent)
 
 
+async def _process(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+    await process_event(runtime.database, claim, zone=ZoneInfo(runtime.settings.accurate_timezone))
+
+
+async def _process_group(runtime: Runtime, claims: Sequence[Claim], *, more: int) -> list[Claim]:
+    settings = runtime.settings
+    zone = ZoneInfo(settings.accurate_timezone)
+    return await process_events(runtime.database, claims, zone=zone, lease_seconds=settings.lease_seconds, more=more)
+
+
+async def _fail_processing(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:
+    return await fail_event(runtime.database, claim, WEBHOOK_EVENTS, error, permanent=permanent)
+
+
 REVERSE_JOB = Handler(REVERSE_JOBS, _prepare, _fail_preparing)
 HANDLERS = (
     REVERSE_JOB,
     Handler(CREATING, _create, _fail_creating),
     Handler(HASHING, _hash, _fail_hashing),
+    Handler(WEBHOOK_EVENTS, _process, _fail_processing, EVENTS_IN_GROUP, _process_group),
+    Handler(WEBHOOK_RETRIES, _process, _fail_processing),
 )

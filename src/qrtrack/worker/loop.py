@@ -15,7 +15,7 @@ from qrtrack.hints import listen
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import claim_work
 from qrtrack.settings import Settings
-from qrtrack.worker.execution import execute
+from qrtrack.worker.execution import execute, execute_group
 from qrtrack.worker.handlers import HANDLERS, Handler
 
 log = structlog.get_logger()
@@ -39,6 +39,8 @@ def lanes_of(settings: Settings) -> list[Lane]:
         "creating": settings.creating_slots,
         "hashing": settings.hash_threads,
         "reverse_job": settings.reverse_job_slots,
+        "webhook_event": settings.accurate_workers,
+        "webhook_retry": min(settings.accurate_workers, 1),
     }
     return [Lane(handler, slots[handler.queue.kind]) for handler in HANDLERS]
 
@@ -90,13 +92,18 @@ class Worker:
         if self._stopping.is_set() or not lane.free:
             return
         lease_seconds = self._runtime.settings.lease_seconds
-        claims = await claim_work(self._runtime.database, lane.handler.queue, lane.free, lease_seconds=lease_seconds)
-        for claim in claims:
+        handler, group = lane.handler, lane.handler.group
+        claims = await claim_work(self._runtime.database, handler.queue, lane.free * group, lease_seconds=lease_seconds)
+        for first in range(0, len(claims), group):
             stop = StopSignal()
             if self._stopping.is_set():
                 # It was asked to stop while it claimed: this work goes back like all other.
                 stop.set()
-            task: asyncio.Task[object] = asyncio.create_task(execute(self._runtime, lane.handler, claim, stop))
+            task: asyncio.Task[object] = asyncio.create_task(
+                execute(self._runtime, handler, claims[first], stop)
+                if handler.run_group is None
+                else execute_group(self._runtime, handler, claims[first : first + group], stop)
+            )
             lane.running[task] = stop
             task.add_done_callback(partial(self._ended, lane))
 
