@@ -7,19 +7,25 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
+from qrtrack.domain.errors import NotFound
+from qrtrack.domain.packing import OrderMismatch
 from qrtrack.repositories.base import Repository
+from qrtrack.repositories.batches import check_packable, no_such_batch
 
-# What packing has to know: the case, the run of its variant, and from where jobs under way may still fill the queue.
+# What packing has to know, in one round trip: the batch, the case, the run of its variant, and from where jobs under
+# way may still fill the queue.
 CONTEXT = """
-SELECT box.id AS case_id, box.batch_id AS case_batch_id, box.master_code, box.case_number, box.variant,
+SELECT batch.order_id, batch.status AS batch_status, batch.codes_created_at, batch.closed_at,
+       box.id AS case_id, box.batch_id AS case_batch_id, box.master_code, box.case_number, box.variant,
        box.expected_units, box.actual_units, box.status, box.completeness, box.first_code, box.last_code,
        box.packed_at, box.packed_by, box.station,
        run.first_sequence, run.last_sequence, run.queue_head,
        (SELECT min(next_sequence) FROM qr_reverse_jobs AS job
         WHERE job.batch_id = :batch_id AND job.status IN ('queued', 'running')) AS filling_from
-FROM qr_master_codes AS box
+FROM qr_batches AS batch
+LEFT JOIN qr_master_codes AS box ON box.master_code = :master_code
 LEFT JOIN qr_batch_variants AS run ON run.batch_id = box.batch_id AND run.variant IS NOT DISTINCT FROM box.variant
-WHERE box.master_code = :master_code
+WHERE batch.id = :batch_id
 """
 
 # LIMIT is a literal: with a parameter the planner would expect a tenth of the table and join all of it.
@@ -90,9 +96,20 @@ class Packing:
 
 
 class PreparedCodeRepository(Repository):
-    async def context(self, batch_id: UUID, master_code: str) -> Row[Any] | None:
-        """The case and its place in the queue; None where the organisation has no such case."""
-        return await self._row_or_none(CONTEXT, batch_id=batch_id, master_code=master_code)
+    async def context(self, batch_id: UUID, order_id: UUID, master_code: str) -> Row[Any]:
+        """The case of the organisation and its place in the queue; perhaps of another batch than the packable one.
+
+        Raises NotFound, OrderMismatch, BatchNotReady, BatchClosed.
+        """
+        found = await self._row_or_none(CONTEXT, batch_id=batch_id, master_code=master_code)
+        if found is None:
+            raise no_such_batch(batch_id)
+        if found.order_id != order_id:
+            raise OrderMismatch
+        check_packable(found.batch_status, found.codes_created_at, found.closed_at)
+        if found.case_id is None:
+            raise NotFound(f"There is no master case {master_code} in your organisation. Scan the case's own QR.")
+        return found
 
     async def window(self, batch_id: UUID, first: int, last: int, *, limit: int) -> Sequence[Row[Any]]:
         """The first `limit` prepared codes of the range, in serial order, and whether each may still be packed."""

@@ -92,7 +92,6 @@ async def pack_case(database: Database, *, caller: Caller, order: PackCase) -> P
     for _ in range(TRIES):
         try:
             async with database.write(tenant=caller.organisation_id, batch_lock=order.batch_id) as repositories:
-                await repositories.batches.get_packable(order.batch_id, order.order_id)
                 box = await _open_case(repositories, order)
                 target = _target(box, order.target_units)
                 scans = await _find_scans(repositories, order, box)
@@ -105,15 +104,13 @@ async def pack_case(database: Database, *, caller: Caller, order: PackCase) -> P
 
 
 async def _open_case(repositories: Repositories, order: PackCase) -> Any:
-    box = await repositories.prepared_codes.context(order.batch_id, order.master_code)
-    if box is None:
-        raise NotFound(f"There is no master case {order.master_code} in your organisation. Scan the case's own QR.")
+    box = await repositories.prepared_codes.context(order.batch_id, order.order_id, order.master_code)
     if box.case_batch_id != order.batch_id:
         raise CaseOfOtherBatch(master_code=order.master_code)
     if box.status != CaseStatus.OPEN:
         raise CaseAlreadyPacked(master_code=order.master_code, master_code_info=_info_members(box))
     if order.variant is not None and order.variant != box.variant:
-        raise VariantMismatch(master_code=order.master_code, variant=str(box.variant))
+        raise VariantMismatch(master_code=order.master_code, variant=box.variant)
     return box
 
 
@@ -157,7 +154,7 @@ async def _find_scans(repositories: Repositories, order: PackCase, box: Any) -> 
     if errors:
         raise InvalidInput("A scanned code is not in this batch. Check the box and scan again.", errors=errors)
     if any(row.variant != box.variant for row in rows):
-        raise VariantMismatch(master_code=order.master_code, variant=str(box.variant))
+        raise VariantMismatch(master_code=order.master_code, variant=box.variant)
     _refuse_unavailable(by_code, order.missing_codes)
     return _Scans(
         first=None if order.first_code is None else _scanned(by_code[order.first_code]),
