@@ -1,6 +1,7 @@
 import asyncio
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
@@ -14,7 +15,7 @@ from qrtrack.domain.batches import SerialMode
 from qrtrack.domain.claims import Claim, LeaseLost
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.numbering import random_tails
-from qrtrack.domain.root_keys import ALPHABET, KeyRing
+from qrtrack.domain.root_keys import ALPHABET, Hasher, KeyRing
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.batches import BatchRepository

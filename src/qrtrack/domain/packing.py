@@ -74,8 +74,9 @@ class VariantMismatch(Conflict):
     slug: ClassVar[str] = "variant-mismatch"
     title: ClassVar[str] = "The case is for another variant"
 
-    def __init__(self, *, master_code: str, variant: str) -> None:
-        super().__init__(f"Case {master_code} is for the variant {variant}: take a case of the variant that you pack.")
+    def __init__(self, *, master_code: str, variant: str | None) -> None:
+        what = "no variant" if variant is None else f"the variant {variant}"
+        super().__init__(f"Case {master_code} is for {what}: take a case of the variant that you pack.")
 
 
 class OrderMismatch(InvalidInput):
@@ -152,6 +153,7 @@ def choose_run(
         raise _box_reaches_further(takable, rows[-1], last)
     if last and last.sequence_number < end:
         raise _box_ends_early(rows, last, not_queued)
+    _refuse_missing_elsewhere(queue[0], rows[-1], missing)
     return Run(
         rows=tuple(rows),
         stale=tuple(row for row in queue if not row.packable and row.sequence_number < end),
@@ -165,6 +167,13 @@ def _refuse_missing_in_hand(first: ScannedUnit | None, last: ScannedUnit | None,
         detail = (
             f"{contradicted[0]} was scanned as a unit of the box and cannot be missing from it: correct one of them."
         )
+        raise InvalidInput(detail, errors=[FieldError("/missing_codes", detail)])
+
+
+def _refuse_missing_elsewhere(start: QueueRow, end: QueueRow, missing: AbstractSet[int]) -> None:
+    """A mistyped missing unit would exclude a good one that lies somewhere else."""
+    if any(not start.sequence_number <= number <= end.sequence_number for number in missing):
+        detail = f"A unit said to be missing does not belong between {start.code} and {end.code}: check missing_codes."
         raise InvalidInput(detail, errors=[FieldError("/missing_codes", detail)])
 
 

@@ -83,7 +83,8 @@ async def hash_keys(
 ) -> None:
     """Hashes the chunk's root keys in a thread; the batch's last chunk makes it ready.
 
-    Cancelled, it leaves no thread behind: the next chunk needs it.
+    Asked to stop, it keeps what is hashed, so that also short budgets come to an end. Cancelled, it leaves no thread
+    behind: the next chunk needs it.
     """
     async with database.read() as repositories:
         stage = await repositories.stages.get(claim.number)
@@ -95,7 +96,7 @@ async def hash_keys(
         hashes = []
         for number, blob in sealed:
             if stop.is_set() or cancelled.is_set():
-                raise Interrupted
+                break
             peppered = keys.peppered(stage.batch_id, number, keys.unseal(stage.batch_id, number, blob))
             hashes.append(hasher.hash(peppered))
         return hashes
@@ -106,10 +107,16 @@ async def hash_keys(
         cancelled.set()
     # Under the batch lock: packing writes the same codes, and in another order each could wait for the other.
     async with database.write(batch_lock=stage.batch_id) as repositories:
-        stored = await repositories.stages.store_hashes(stage.batch_id, [number for number, _ in sealed], hashes)
+        numbers = [number for number, _ in sealed[: len(hashes)]]
+        stored = await repositories.stages.store_hashes(stage.batch_id, numbers, hashes)
         counted = await repositories.batches.count_hashed(stage.batch_id, stored)
-        await repositories.leased(HASHING).finish(claim)
+        if len(hashes) == len(sealed):
+            await repositories.leased(HASHING).finish(claim)
+        else:
+            await repositories.leased(HASHING).hold(claim)
     log_progress("keys hashed", counted.keys_hashed, counted.keys_to_hash, stored)
+    if len(hashes) < len(sealed):
+        raise Interrupted
 
 
 async def fail_stage(database: Database, claim: Claim, queue: Queue, error: str, *, permanent: bool) -> bool:
