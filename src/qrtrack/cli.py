@@ -25,12 +25,13 @@ app = typer.Typer(help="The service a packing line runs on.", no_args_is_help=Tr
 MENDABLE = (SettingsError, schema_revision.SchemaBehind, embedded.EmbeddedFailed, DatabaseUnavailable, OSError)
 
 
-def _start() -> Settings:
+def _start(*, quiet: bool = False) -> Settings:
+    """The settings, with logs set up; `quiet` where the terminal belongs to what the command shows."""
     try:
         settings = load_settings()
     except SettingsError as error:
         _give_up(error)
-    set_up_logs(environment=settings.qrtrack_env, level=settings.log_level)
+    set_up_logs(environment=settings.qrtrack_env, level="warning" if quiet else settings.log_level)
     return settings
 
 
@@ -129,7 +130,7 @@ def token(
 @app.command()
 def demo() -> None:
     """The main job on real input, on the embedded PostgreSQL, with its own checks."""
-    settings = _start()
+    settings = _start(quiet=True)
     sys.exit(_run(demonstration.run(settings)))
 
 

@@ -36,7 +36,7 @@ async def run(settings: Settings) -> int:
     """0 when everything was as promised, else 1, after saying what was not."""
     console = Console(highlight=False)
     # The demonstration must not depend on the database or the address that a deployment has set.
-    settings = settings.model_copy(update={"database_url": None, "log_level": "warning"})
+    settings = settings.model_copy(update={"database_url": None})
     with console.status("Starting PostgreSQL and the server …"):
         opened = open_runtime(settings)
         runtime = await opened.__aenter__()

@@ -1,6 +1,6 @@
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 from unittest.mock import patch
@@ -551,7 +551,7 @@ async def happen(plant: Plant, batch: MadeBatch, kind: str, numbers: Sequence[in
     database, caller, case = plant.runtime.database, plant.caller, numbers[0] % 6
     numbers = sorted(set(numbers))
     listed = codes(*numbers)
-    deeds = {
+    deeds: dict[str, Callable[[], Awaitable[object]]] = {
         "void": lambda: void(plant, batch, *numbers),
         "link": lambda: link(plant, batch, *numbers, case=case),
         "unlink": lambda: unlink(plant, *numbers),

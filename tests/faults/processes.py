@@ -1,0 +1,104 @@
+"""Real processes on a real server of their own: `qrtrack worker`, started, killed and asked to stop."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+
+from plant import Plant
+from qrtrack.database import DatabaseUnavailable
+
+SECRET = "d1f0a4b79c3e48f2b6a5908e7c1d2f3a-tests"
+
+
+class Workers:
+    """The `qrtrack worker` processes of one database."""
+
+    def __init__(self, url: str, folder: Path, **settings: Any) -> None:
+        self._log = folder / "workers.log"
+        self._environment = {
+            name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ
+        } | {
+            "DATABASE_URL": url,
+            "QRTRACK_DATA_DIR": str(folder / "var"),
+            "JWT_SECRET": SECRET,
+            "SECRET_KEY": SECRET,
+            "CRON_SECRET": SECRET,
+            "BCRYPT_COST": "4",
+            "HASH_THREADS": "1",
+            "DATABASE_POOL_SIZE": "8",
+            **{name.upper(): str(value) for name, value in settings.items()},
+        }
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "qrtrack.cli", "worker"],
+                env=self._environment,
+                cwd=self._log.parent,
+                stdout=log,
+                stderr=log,
+            )
+        self.processes.append(process)
+        return process
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+
+@contextmanager
+def workers(url: str, folder: Path, **settings: Any) -> Iterator[Workers]:
+    started = Workers(url, folder, **settings)
+    try:
+        yield started
+    finally:
+        for process in started.processes:
+            process.kill()
+            process.wait()
+
+
+async def ended(process: subprocess.Popen[bytes], seconds: float = 20) -> int:
+    return await asyncio.to_thread(process.wait, seconds)
+
+
+async def until(condition: Callable[[], Awaitable[Any]], *, seconds: float, every: float = 0.02) -> float:
+    """Waits for what another process does; how long it took. A database that is away does not know yet."""
+    began = time.monotonic()
+    while True:
+        try:
+            if await condition():
+                return time.monotonic() - began
+        except ProgrammingError:
+            raise
+        except (OSError, DBAPIError, DatabaseUnavailable):
+            pass
+        assert time.monotonic() - began < seconds, f"it did not happen within {seconds} s"
+        await asyncio.sleep(every)
+
+
+async def patiently(plant: Plant, statement: str, **values: Any) -> Sequence[Any]:
+    """The statement, through connections that are being killed."""
+    over = time.monotonic() + 20
+    while True:
+        try:
+            return await plant.sql(statement, **values)
+        except (OSError, DBAPIError):
+            if time.monotonic() > over:
+                raise
+            await asyncio.sleep(0.05)
+
+
+async def kill_now(processes: Sequence[subprocess.Popen[bytes]], number: int = signal.SIGKILL) -> None:
+    for process in processes:
+        process.send_signal(number)
+    for process in processes:
+        await ended(process)

@@ -1,0 +1,144 @@
+"""The commands as a person types them: real processes, a real database, their words and exit codes."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import httpx2
+import jwt
+import pytest
+
+from process import SECRET
+
+QRTRACK = str(Path(sys.executable).with_name("qrtrack"))
+
+
+def environment(folder: Path, **settings: str) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_START") if name in os.environ}
+    secrets = {"JWT_SECRET": SECRET, "SECRET_KEY": SECRET, "CRON_SECRET": SECRET, "BCRYPT_COST": "4"}
+    return kept | secrets | {"QRTRACK_DATA_DIR": str(folder / "var")} | settings
+
+
+def run(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [QRTRACK, *words],
+        cwd=folder,
+        env=environment(folder, **settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@contextmanager
+def started(folder: Path, *words: str, **settings: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [QRTRACK, *words], cwd=folder, env=environment(folder, **settings), stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def wait_for(url: str) -> httpx2.Response:
+    give_up = time.monotonic() + 30
+    while True:
+        try:
+            return httpx2.get(url, trust_env=False)
+        except httpx2.ConnectError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.05)
+
+
+def test_the_demo_keeps_its_promises_on_an_empty_folder_and_once_more(tmp_path: Path) -> None:
+    first = run(tmp_path, "demo")
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "Everything was as promised" in first.stdout
+    assert "995" in first.stdout
+    files = sorted(path.name for path in (tmp_path / "var/demo").glob("*/*"))
+    assert files == ["codes.csv", "qr.png"]
+    second = run(tmp_path, "demo")
+    assert second.returncode == 0, second.stdout + second.stderr
+
+
+def test_two_demos_at_once_share_a_folder(tmp_path: Path) -> None:
+    words = [QRTRACK, "demo"]
+    both = [
+        subprocess.Popen(words, cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=90)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+
+
+def test_a_token_names_user_organisation_and_roles(tmp_path: Path) -> None:
+    organisation, user = uuid4(), uuid4()
+    words = ("token", "--org", str(organisation), "--user", str(user), "--role", "manager", "--role", "finance")
+    claims = jwt.decode(run(tmp_path, *words).stdout.strip(), SECRET, algorithms=["HS256"])
+    assert UUID(claims["manufacturer_org_id"]) == organisation
+    assert claims["sub"] == str(user)
+    assert sorted(claims["roles"]) == ["finance", "manager"]
+
+
+def test_a_bad_setting_stops_the_start_with_one_line(tmp_path: Path) -> None:
+    done = run(tmp_path, "serve", QRTRACK_ENV="production", JWT_SECRET="changeme")
+    assert done.returncode == 1
+    assert "JWT_SECRET" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_a_database_that_is_behind_is_refused_with_the_command_that_helps(
+    tmp_path: Path, database_url: str, command: str
+) -> None:
+    done = run(tmp_path, command, DATABASE_URL=database_url.replace("/qrtrack", "/postgres"))
+    assert done.returncode == 1
+    assert "Run: qrtrack migrate" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_migrate_brings_a_database_to_the_newest_schema(tmp_path: Path, migrated_url: str) -> None:
+    done = run(tmp_path, "migrate", DATABASE_URL=migrated_url)
+    assert done.returncode == 0
+    assert "The database is at revision" in done.stdout
+
+
+def test_models_and_migrations_agree(tmp_path: Path) -> None:
+    done = run(tmp_path, "migrate", "--check")
+    assert done.returncode == 0, done.stderr
+    assert "agree" in done.stdout
+
+
+def test_a_server_answers_and_ends_in_good_order(tmp_path: Path, migrated_url: str) -> None:
+    port = free_port()
+    with started(tmp_path, "serve", "--port", str(port), DATABASE_URL=migrated_url) as server:
+        assert wait_for(f"http://127.0.0.1:{port}/readyz").status_code == 200
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+
+
+def test_a_taken_port_is_said_without_a_traceback(tmp_path: Path, migrated_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run(tmp_path, "serve", "--port", port, DATABASE_URL=migrated_url)
+    assert done.returncode != 0
+    assert "address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
