@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.middleware.cors import CORSMiddleware
 
 from qrtrack.domain.requests import AlreadyAnswered
-from qrtrack.routers import batches, codes, health, links, reverse_jobs, trace, webhooks, worker
+from qrtrack.routers import accurate, batches, codes, health, links, reverse_jobs, trace, webhooks, worker
 from qrtrack.routers.idempotency import answer_again
 from qrtrack.routers.middleware import BodyLimit, RequestContext
 from qrtrack.routers.problems import install_problem_handlers, refusals
@@ -26,6 +26,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     trace.router,
     worker.router,
     webhooks.router,
+    accurate.router,
     health.router,
 )
 

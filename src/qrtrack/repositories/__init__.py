@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from qrtrack.domain.requests import RepeatableRequest
+from qrtrack.repositories.accurate_documents import AccurateDocumentRepository
 from qrtrack.repositories.batches import BatchRepository
 from qrtrack.repositories.cases import CaseRepository
 from qrtrack.repositories.codes import CodeRepository
@@ -83,6 +84,10 @@ class Repositories:
     @cached_property
     def trace(self) -> TraceRepository:
         return TraceRepository(self._session)
+
+    @cached_property
+    def accurate_documents(self) -> AccurateDocumentRepository:
+        return AccurateDocumentRepository(self._session)
 
     @cached_property
     def webhook_events(self) -> WebhookEventRepository:

@@ -1,5 +1,6 @@
 """Webhook events on their way through the workers, and the newest state that they leave behind."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from qrtrack.domain.accurate import DocumentState
+from qrtrack.domain.errors import NotFound
 from qrtrack.repositories.base import Repository
 
 # Memory for the payloads of one group; what is over it waits for the next.
@@ -61,7 +63,89 @@ class NewestState:
     state: DocumentState
 
 
+SELECT_EVENT = """
+SELECT id, type, database_id, uuid, status, attempts, error, note, created_at, updated_at, finished_at,
+       forward_status, forward_attempts, forward_error
+FROM webhook_queue
+"""
+
+
 class WebhookEventRepository(Repository):
+    async def page(
+        self,
+        *,
+        status: str | None,
+        type: str | None,  # noqa: A002 - the contract's name
+        uuid: str | None,
+        database_id: int | None,
+        before: int | None,
+        limit: int,
+    ) -> Sequence[Row[Any]]:
+        """The caller's events, newest first."""
+        return await self._rows(
+            f"{SELECT_EVENT} WHERE (CAST(:status AS text) IS NULL OR status = :status)"
+            " AND (CAST(:type AS text) IS NULL OR type = :type)"
+            " AND (CAST(:uuid AS text) IS NULL OR uuid = :uuid)"
+            " AND (CAST(:database_id AS bigint) IS NULL OR database_id = :database_id)"
+            " AND (CAST(:before AS bigint) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit",
+            status=status,
+            type=type,
+            uuid=uuid,
+            database_id=database_id,
+            before=before,
+            limit=limit,
+        )
+
+    async def get(self, event_id: int) -> Row[Any]:
+        """With its payload. Raises NotFound."""
+        event = await self._row_or_none(
+            SELECT_EVENT.replace("forward_error", "forward_error, payload") + "WHERE id = :id", id=event_id
+        )
+        if event is None:
+            raise NotFound(f"Your organisation has no event {event_id}.")
+        return event
+
+    async def conflicts(self, event_id: int) -> Sequence[Row[Any]]:
+        return await self._rows(
+            "SELECT id, payload, times, created_at, last_at FROM webhook_conflicts WHERE queue_id = :id ORDER BY id",
+            id=event_id,
+        )
+
+    async def replays(self, event_id: int) -> Sequence[Row[Any]]:
+        return await self._rows(
+            "SELECT id, replayed_at, actor, reason FROM webhook_replays"
+            " WHERE selection -> 'ids' @> to_jsonb(CAST(:id AS bigint)) ORDER BY id",
+            id=event_id,
+        )
+
+    async def put_back(self, statuses: Sequence[str], **selection: Any) -> list[int]:
+        """Back into the queue as if never tried: of the selected events (`id`, `type`, `database_id`) in one of the
+        statuses those whose payload is still there.
+        """
+        conditions = "".join(f" AND {name} = :{name}" for name, value in selection.items() if value is not None)
+        rows = await self._rows(
+            "UPDATE webhook_queue SET status = 'pending', attempts = 0, run_at = now(), updated_at = now(),"
+            " started_at = NULL, finished_at = NULL, error = NULL, note = NULL"
+            f" WHERE status = ANY(CAST(:statuses AS text[])) AND payload <> ''{conditions} RETURNING id",
+            statuses=list(statuses),
+            **{name: value for name, value in selection.items() if value is not None},
+        )
+        return sorted(row.id for row in rows)
+
+    async def record_replay(
+        self, *, organisation_id: UUID, actor: str, reason: str | None, selection: Mapping[str, Any], ids: Sequence[int]
+    ) -> None:
+        """Who, when and why, and which events it was in the end."""
+        await self._run(
+            "INSERT INTO webhook_replays (manufacturer_org_id, actor, reason, selection, event_count)"
+            " VALUES (:organisation, :actor, :reason, CAST(:selection AS jsonb), :count)",
+            organisation=organisation_id,
+            actor=actor,
+            reason=reason,
+            selection=json.dumps({**selection, "ids": ids}),
+            count=len(ids),
+        )
+
     async def load(self, ids: Sequence[int]) -> Sequence[Row[Any]]:
         """The events by id; `payload` is None for those that did not fit beside the others."""
         return await self._rows(LOAD, ids=list(ids), bytes=LOADED_BYTES)

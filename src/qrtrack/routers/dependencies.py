@@ -88,6 +88,8 @@ def require(caller: Caller, permission: Permission) -> None:
 
 Packer = Annotated[Caller, Depends(allow(Permission.PACK))]
 BatchManager = Annotated[Caller, Depends(allow(Permission.MANAGE_BATCHES))]
+Replayer = Annotated[Caller, Depends(allow(Permission.RESOLVE_AND_REPLAY))]
+DocumentReader = Annotated[Caller, Depends(allow(Permission.DOCUMENTS_AND_PROGRESS))]
 
 
 async def _json_object(request: Request) -> dict[str, Any]:

@@ -1,8 +1,26 @@
-"""Accurate's webhooks: what is answered to the sender."""
+"""Accurate's webhooks: what is answered to the sender, and the events and documents that people read."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from qrtrack.schemas.base import Answer
+from qrtrack.domain.webhooks import EventStatus, ForwardStatus
+from qrtrack.schemas.base import (
+    LARGEST_ROW_ID,
+    Answer,
+    Body,
+    ListQuery,
+    Page,
+    Reason,
+    Text,
+    decode_cursor,
+    encode_cursor,
+)
+
+DatabaseId = Annotated[int, Field(ge=0, le=LARGEST_ROW_ID, description="The id of a database of Accurate.")]
 
 
 class ReceivedElement(BaseModel):
@@ -24,3 +42,122 @@ class ReceivedAnswer(Answer):
     invalid: int
     queue_ids: list[int]
     results: list[ReceivedElement]
+
+
+class EventQuery(ListQuery):
+    """Filters of the list of events."""
+
+    status: EventStatus | None = None
+    type: Text | None = None
+    uuid: Text | None = None
+    database: DatabaseId | None = None
+
+    def before_number(self) -> int | None:
+        """The id of the last event seen. Raises InvalidInput."""
+        return None if self.cursor is None else int(decode_cursor(self.cursor, int)[0])
+
+
+class WebhookEventView(BaseModel):
+    """One event. `error`: why it is invalid, dead or to be tried again; `note`: what could not be used of it."""
+
+    id: int
+    type: str
+    database_id: int | None
+    uuid: str | None
+    status: EventStatus
+    attempts: int
+    error: str | None
+    note: str | None
+    forward_status: ForwardStatus | None = Field(description="Whether it was passed on; null where nothing is.")
+    forward_attempts: int
+    forward_error: str | None
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+
+
+class WebhookEventPage(Page):
+    events: list[WebhookEventView]
+
+
+class ConflictView(BaseModel):
+    """The same uuid with other content: what came then, and how often."""
+
+    payload: str
+    times: int
+    created_at: datetime
+    last_at: datetime
+
+
+class ReplayView(BaseModel):
+    replayed_at: datetime
+    actor: str
+    reason: str | None
+
+
+class WebhookEventDetail(WebhookEventView):
+    payload: str = Field(description="The JSON text as it came; empty once it is past its days.")
+
+
+class WebhookEventAnswer(Answer):
+    event: WebhookEventDetail
+    conflicts: list[ConflictView]
+    replays: list[ReplayView]
+
+
+class ReplayOne(Body):
+    """Why; may be left out."""
+
+    reason: Reason | None = None
+
+
+class ReplayMany(Body):
+    """Which events, and why."""
+
+    status: Literal["dead", "skipped", "done"]
+    type: Text | None = None
+    database_id: DatabaseId | None = None
+    reason: Reason | None = None
+
+
+class ReplayedAnswer(Answer):
+    replayed: int = Field(description="How many events wait to be processed again.")
+
+
+class DocumentQuery(ListQuery):
+    """Filters of the list of documents."""
+
+    type: Text | None = None
+    database_id: DatabaseId | None = None
+    deleted: bool | None = None
+
+    def after(self) -> tuple[int, str, str]:
+        """Database, type and entity of the last document seen. Raises InvalidInput."""
+        return (-1, "", "") if self.cursor is None else decode_cursor(self.cursor, int, str, str)
+
+    def page_of(self, rows: Sequence[Any]) -> dict[str, Any]:
+        """The members of a page out of `one_more` rows."""
+        page = self.page("documents", rows, lambda row: str(row.entity_id))
+        last = page["documents"][-1] if page["next_cursor"] else None
+        return (
+            page if last is None else page | {"next_cursor": encode_cursor(last.database_id, last.type, last.entity_id)}
+        )
+
+
+class DocumentView(BaseModel):
+    """The newest known state of an entity of Accurate, named by database, type and entity id."""
+
+    database_id: int
+    type: str
+    entity_id: str = Field(description="Of ITEM_QUANTITY: item and warehouse, with a colon between them.")
+    number: str | None
+    action: str | None
+    amount: Decimal | None = Field(description="As text, exact.")
+    timestamp: datetime = Field(validation_alias="event_at", description="When it was so, by Accurate.")
+    deleted: bool
+    event_id: int = Field(description="The event that said so.")
+    updated_at: datetime
+
+
+class DocumentPage(Page):
+    documents: list[DocumentView]

@@ -1,0 +1,102 @@
+"""Accurate's events and documents over HTTP, for people."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Query
+
+from qrtrack.routers.dependencies import DocumentReader, Replayer, RuntimeState
+from qrtrack.routers.idempotency import AnsweringDatabase
+from qrtrack.routers.problems import refusals
+from qrtrack.schemas.base import RowId
+from qrtrack.schemas.webhook_events import (
+    DocumentPage,
+    DocumentQuery,
+    EventQuery,
+    ReplayedAnswer,
+    ReplayMany,
+    ReplayOne,
+    WebhookEventAnswer,
+    WebhookEventPage,
+)
+from qrtrack.services import webhook_replays as use_cases
+
+router = APIRouter(prefix="/api/accurate", tags=["accurate"])
+
+EventId = Annotated[RowId, Path(description="`queue_id` of the answer to the webhook.")]
+UNKNOWN: Final = {404: "`not-found`: your organisation has no such event."}
+
+
+@router.get("/documents", response_model=DocumentPage, summary="List documents")
+async def list_documents(
+    query: Annotated[DocumentQuery, Query()], caller: DocumentReader, runtime: RuntimeState
+) -> dict[str, Any]:
+    """The newest known state of each entity: by database, type and entity id, since numbers are used again."""
+    rows = await use_cases.list_documents(
+        runtime.database,
+        caller=caller,
+        type=query.type,
+        database_id=query.database_id,
+        deleted=query.deleted,
+        after=query.after(),
+        limit=query.one_more,
+    )
+    return query.page_of(rows)
+
+
+@router.get("/events", response_model=WebhookEventPage, summary="List events")
+async def list_events(query: Annotated[EventQuery, Query()], caller: Replayer, runtime: RuntimeState) -> dict[str, Any]:
+    """The webhook events of your databases, newest first."""
+    rows = await use_cases.list_events(
+        runtime.database,
+        caller=caller,
+        status=query.status,
+        type=query.type,
+        uuid=query.uuid,
+        database_id=query.database,
+        before=query.before_number(),
+        limit=query.one_more,
+    )
+    return query.page("events", rows, lambda row: int(row.id))
+
+
+@router.get(
+    "/events/{event_id}", response_model=WebhookEventAnswer, summary="Look at an event", responses=refusals(UNKNOWN)
+)
+async def view_event(event_id: EventId, caller: Replayer, runtime: RuntimeState) -> use_cases.EventInFull:
+    """With what came: its JSON text, other contents under the same uuid, and its replays."""
+    return await use_cases.view_event(runtime.database, caller=caller, event_id=event_id)
+
+
+@router.post(
+    "/events/replay",
+    response_model=ReplayedAnswer,
+    summary="Replay events by filter",
+)
+async def replay_events(order: ReplayMany, caller: Replayer, database: AnsweringDatabase) -> use_cases.Replayed:
+    """Has all events that fit processed again, e.g. `{"status": "dead", "type": "SALES_INVOICE", "reason": "…"}`; those
+    whose content is past its days stay as they are. Who, when and why is kept.
+    """
+    return await use_cases.replay_events(
+        database,
+        caller=caller,
+        status=order.status,
+        type=order.type,
+        database_id=order.database_id,
+        reason=order.reason,
+    )
+
+
+@router.post(
+    "/events/{event_id}/replay",
+    response_model=ReplayedAnswer,
+    summary="Replay an event",
+    responses=refusals(
+        UNKNOWN | {409: "`event-not-replayable`: it is not done, skipped or dead; `payload-gone`: its content is gone."}
+    ),
+)
+async def replay_event(
+    event_id: EventId, caller: Replayer, database: AnsweringDatabase, order: ReplayOne | None = None
+) -> use_cases.Replayed:
+    """Has the event processed again; the same event changes nothing twice. Who, when and why is kept."""
+    reason = None if order is None else order.reason
+    return await use_cases.replay_event(database, caller=caller, event_id=event_id, reason=reason)

@@ -1,0 +1,90 @@
+"""Looking at webhook events, and having them processed again: who, when and why stays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qrtrack.database import Database
+from qrtrack.domain.errors import InvalidState
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.webhooks import EventStatus
+from qrtrack.repositories.queues import WEBHOOK_EVENTS
+
+REPLAYABLE = (EventStatus.DONE, EventStatus.SKIPPED, EventStatus.DEAD)
+
+
+class NotReplayable(InvalidState):
+    slug = "event-not-replayable"
+    title = "The event cannot be processed again"
+
+
+class PayloadGone(InvalidState):
+    slug = "payload-gone"
+    title = "The event's content is gone"
+
+
+@dataclass(frozen=True, slots=True)
+class EventInFull:
+    event: Any
+    conflicts: Sequence[Any]
+    replays: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    replayed: int
+
+
+async def list_events(database: Database, *, caller: Caller, **filters: Any) -> Sequence[Any]:
+    """Newest first."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        return await repositories.webhook_events.page(**filters)
+
+
+async def view_event(database: Database, *, caller: Caller, event_id: int) -> EventInFull:
+    """Raises NotFound."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        event = await repositories.webhook_events.get(event_id)
+        conflicts = await repositories.webhook_events.conflicts(event_id)
+        return EventInFull(event, conflicts, await repositories.webhook_events.replays(event_id))
+
+
+async def replay_event(database: Database, *, caller: Caller, event_id: int, reason: str | None) -> Replayed:
+    """Raises NotFound, NotReplayable while it is not at an end of its own, or PayloadGone."""
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        event = await repositories.webhook_events.get(event_id)
+        if event.status in REPLAYABLE and not event.payload:
+            raise PayloadGone(f"The content of event {event_id} is past its days: only its uuid is still known.")
+        ids = await repositories.webhook_events.put_back(REPLAYABLE, id=event_id)
+        if not ids:
+            raise NotReplayable(
+                f"Event {event_id} is {event.status}: only what is done, skipped or dead can be replayed."
+            )
+        await repositories.webhook_events.record_replay(
+            organisation_id=caller.organisation_id, actor=caller.user_id, reason=reason, selection={}, ids=ids
+        )
+        await repositories.wake_workers(WEBHOOK_EVENTS)
+        return repositories.answer(Replayed(1))
+
+
+async def replay_events(
+    database: Database, *, caller: Caller, reason: str | None, status: str, **narrowed: str | int | None
+) -> Replayed:
+    """All of the status that fit (`type`, `database_id`) and still have their payload, in one transaction."""
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        ids = await repositories.webhook_events.put_back([status], **narrowed)
+        await repositories.webhook_events.record_replay(
+            organisation_id=caller.organisation_id,
+            actor=caller.user_id,
+            reason=reason,
+            selection={"status": status, **narrowed},
+            ids=ids,
+        )
+        await repositories.wake_workers(WEBHOOK_EVENTS)
+        return repositories.answer(Replayed(len(ids)))
+
+
+async def list_documents(database: Database, *, caller: Caller, **filters: Any) -> Sequence[Any]:
+    """The newest known state of each entity."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        return await repositories.accurate_documents.page(**filters)
