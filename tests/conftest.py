@@ -17,6 +17,7 @@ from qrtrack.database import Database
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.runtime import Runtime, asyncpg_url, open_runtime
 from qrtrack.settings import Settings
+from treasury import Treasury, open_treasury
 
 
 @pytest.fixture(scope="session")
@@ -82,3 +83,13 @@ def caller() -> Caller:
 def plant(runtime: Runtime, caller: Caller) -> Plant:
     """An organisation at work: short words for what most tests begin with."""
     return Plant(runtime, caller)
+
+
+@pytest.fixture
+async def treasury(settings: Settings) -> AsyncIterator[Treasury]:
+    """An organisation with an account at a bank gateway that runs in this process."""
+    async with open_treasury(settings) as treasury:
+        try:
+            yield treasury
+        finally:
+            await delete_rows(treasury.runtime.database)

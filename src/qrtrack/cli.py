@@ -1,6 +1,7 @@
 """The commands, each a few lines around a service."""
 
 import asyncio
+import contextlib
 import sys
 import tempfile
 from collections.abc import Coroutine
@@ -12,6 +13,7 @@ import typer
 
 from qrtrack import demo as demonstration
 from qrtrack import embedded, schema_revision, serving
+from qrtrack import sandbox as stand_in
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
@@ -125,6 +127,18 @@ def token(
             issuer=settings.jwt_issuer,
         )
     )
+
+
+@app.command()
+def sandbox(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 9100,
+    fault: Annotated[stand_in.Fault, typer.Option(help="How it misbehaves with every batch.")] = stand_in.Fault.NONE,
+    callback_seconds: Annotated[float, typer.Option(min=0, help="How long it takes to call back.")] = 1.0,
+) -> None:
+    """A bank gateway for trying things: it prints what it gets, calls back, and misbehaves on demand."""
+    with contextlib.suppress(KeyboardInterrupt):
+        _run(stand_in.run(host=host, port=port, fault=fault, callback_seconds=callback_seconds, say=typer.echo))
 
 
 @app.command()

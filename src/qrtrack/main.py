@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.middleware.cors import CORSMiddleware
 
 from qrtrack.domain.requests import AlreadyAnswered
-from qrtrack.routers import accurate, batches, codes, health, links, reverse_jobs, trace, webhooks, worker
+from qrtrack.routers import accurate, batches, codes, dispatches, health, links, reverse_jobs, trace, webhooks, worker
 from qrtrack.routers.idempotency import answer_again
 from qrtrack.routers.middleware import BodyLimit, RequestContext
 from qrtrack.routers.problems import install_problem_handlers, refusals
@@ -27,6 +27,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     worker.router,
     webhooks.router,
     accurate.router,
+    dispatches.router,
     health.router,
 )
 

@@ -12,8 +12,12 @@ from sqlalchemy import make_url
 
 from qrtrack import embedded, schema_revision
 from qrtrack.database import Database
+from qrtrack.domain.callbacks import CallbackTokens
 from qrtrack.domain.root_keys import Hasher, KeyRing, make_hasher
+from qrtrack.integrations.akselgate import Akselgate
 from qrtrack.integrations.tokens import TokenVerifier
+from qrtrack.services.dispatches import Post
+from qrtrack.services.in_flight import InFlight
 from qrtrack.services.webhook_intake import HintThrottle
 from qrtrack.settings import Settings
 
@@ -31,6 +35,8 @@ class Runtime:
     keys: KeyRing
     hasher: Hasher
     hash_threads: Executor
+    post: Post
+    in_flight: InFlight
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     webhook_hints: HintThrottle = field(default_factory=HintThrottle)
 
@@ -43,17 +49,22 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             await schema_revision.migrate(database.engine)
         await database.ready()
         assert settings.secret_key is not None
+        secret_key = settings.secret_key.get_secret_value()
         threads = ThreadPoolExecutor(max(settings.hash_threads, 1), "hashing", _give_way)
+        in_flight = InFlight()
         try:
             yield Runtime(
                 settings=settings,
                 database=database,
                 tokens=TokenVerifier(settings, http),
-                keys=KeyRing(settings.secret_key.get_secret_value()),
+                keys=KeyRing(secret_key),
                 hasher=make_hasher(settings.bcrypt_cost),
                 hash_threads=threads,
+                post=Post(Akselgate(settings), CallbackTokens(secret_key), settings.public_base_url),
+                in_flight=in_flight,
             )
         finally:
+            await in_flight.finish()
             threads.shutdown(wait=False, cancel_futures=True)
 
 

@@ -1,6 +1,7 @@
 """A process that serves, works or does both, from its first line to an orderly end."""
 
 import asyncio
+import math
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -32,6 +33,8 @@ async def serve(settings: Settings, *, host: str, port: int, with_worker: bool) 
 
         def stop() -> None:
             server.force_exit = server.should_exit
+            # A dispatch in flight is not cut off, and its caller shall have the answer.
+            server.config.timeout_graceful_shutdown = _grace(runtime)
             server.should_exit = True
             runtime.stopping.set()
             if worker is not None:
@@ -54,6 +57,11 @@ async def work(settings: Settings) -> None:
     log.info("stopped")
 
 
+def _grace(runtime: Runtime) -> int:
+    """Seconds from now that requests under way may still take."""
+    return max(1, math.ceil(max(runtime.settings.shutdown_grace_seconds, runtime.in_flight.remaining_seconds)))
+
+
 def server_of(runtime: Runtime, *, host: str, port: int) -> Server:
     @asynccontextmanager
     async def opened(_settings: Settings) -> AsyncIterator[Runtime]:
@@ -68,7 +76,7 @@ def server_of(runtime: Runtime, *, host: str, port: int) -> Server:
         server_header=False,
         # The peer's address is what it is: whom to believe about others is TRUSTED_PROXIES' to say, in one place.
         proxy_headers=False,
-        timeout_graceful_shutdown=max(1, round(runtime.settings.shutdown_grace_seconds)),
+        timeout_graceful_shutdown=_grace(runtime),
     )
     return Server(config)
 

@@ -45,7 +45,8 @@ def test_reports_that_contradict_each_other_or_the_outcome_are_a_conflict(
 
 
 def test_a_callback_is_cut_to_what_an_index_holds_and_its_query_is_not() -> None:
-    callback = Callback.read(ref=" R\0" + "x" * 999, rescore=" 00 ", rescoreref="y" * 999, raw_query="q" * 5000)
+    query = {"ref": " R\0" + "x" * 999, "rescore": " 00 ", "rescoreref": "y" * 999}
+    callback = Callback.read(query, raw_query="q" * 5000)
     assert (len(callback.reference), callback.reference[:2]) == (255, "R\ufffd")
     assert callback.is_success
     assert len(callback.result_reference) == 255
@@ -53,4 +54,4 @@ def test_a_callback_is_cut_to_what_an_index_holds_and_its_query_is_not() -> None
 
 
 def test_without_a_result_a_callback_is_neither_success_nor_failure() -> None:
-    assert not Callback.read(ref="R", rescore=" ", rescoreref="", raw_query="").is_readable
+    assert not Callback.read({"ref": "R", "rescore": " "}, raw_query="").is_readable

@@ -1,6 +1,7 @@
 """The gateway's callbacks: the address each attempt gives it, and what one of them says."""
 
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,11 +47,11 @@ class Callback:
     raw_query: str
 
     @classmethod
-    def read(cls, *, ref: str, rescore: str, rescoreref: str, raw_query: str) -> "Callback":
+    def read(cls, query: Mapping[str, str], *, raw_query: str) -> "Callback":
         return cls(
-            _stored(ref, REFERENCE_LENGTH),
-            _stored(rescore, RESULT_LENGTH),
-            _stored(rescoreref, REFERENCE_LENGTH),
+            _stored(query.get("ref", ""), REFERENCE_LENGTH),
+            _stored(query.get("rescore", ""), RESULT_LENGTH),
+            _stored(query.get("rescoreref", ""), REFERENCE_LENGTH),
             raw_query,
         )
 

@@ -58,3 +58,7 @@ class StillRunning(Conflict):
 
     def __init__(self) -> None:
         super().__init__("The first request with this Idempotency-Key is still running. Send it again in a moment.")
+
+
+class Unanswered(StillRunning):
+    """The first request took effect and has no answer yet; or never will, because its process ended before it."""

@@ -10,8 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.repositories.accurate_documents import AccurateDocumentRepository
 from qrtrack.repositories.batches import BatchRepository
+from qrtrack.repositories.callbacks import CallbackRepository
 from qrtrack.repositories.cases import CaseRepository
 from qrtrack.repositories.codes import CodeRepository
+from qrtrack.repositories.dispatches import DispatchRepository
 from qrtrack.repositories.idempotency import IdempotencyRepository
 from qrtrack.repositories.leased import LeasedRepository, Queue
 from qrtrack.repositories.prepared_codes import PreparedCodeRepository
@@ -58,12 +60,20 @@ class Repositories:
         return BatchRepository(self._session)
 
     @cached_property
+    def callbacks(self) -> CallbackRepository:
+        return CallbackRepository(self._session)
+
+    @cached_property
     def cases(self) -> CaseRepository:
         return CaseRepository(self._session)
 
     @cached_property
     def codes(self) -> CodeRepository:
         return CodeRepository(self._session)
+
+    @cached_property
+    def dispatches(self) -> DispatchRepository:
+        return DispatchRepository(self._session)
 
     @cached_property
     def idempotency(self) -> IdempotencyRepository:

@@ -15,7 +15,29 @@ class CodeTaken(Conflict):
         )
 
 
-REFUSALS: dict[str, type[CodeTaken]] = {"uq_qr_codes_manufacturer_org_id_code": CodeTaken}
+class SettlementBusy(Conflict):
+    slug = "dispatch-in-progress"
+    title = "The settlement is being dispatched"
+
+    def __init__(self) -> None:
+        super().__init__("This settlement was dispatched at the same moment. Look at its attempts before you go on.")
+
+
+class ReferenceLocked(Conflict):
+    slug = "reference-locked"
+    title = "A reference has been sent already"
+
+    def __init__(self) -> None:
+        super().__init__("A reference of this batch was sent in another one at the same moment: nothing was sent.")
+
+
+REFUSALS: dict[str, type[CodeTaken | SettlementBusy | ReferenceLocked]] = {
+    "uq_qr_codes_manufacturer_org_id_code": CodeTaken,
+    "uq_akselgate_attempt_number": SettlementBusy,
+    "uq_akselgate_latest": SettlementBusy,
+    "pk_akselgate_open": SettlementBusy,
+    "uq_akselgate_reference_locked": ReferenceLocked,
+}
 
 
 def constraint_name(error: DBAPIError) -> str | None:

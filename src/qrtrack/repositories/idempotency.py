@@ -2,7 +2,14 @@
 
 import json
 
-from qrtrack.domain.requests import AlreadyAnswered, KeyReused, RepeatableRequest, StillRunning, StoredAnswer
+from qrtrack.domain.requests import (
+    AlreadyAnswered,
+    KeyReused,
+    RepeatableRequest,
+    StillRunning,
+    StoredAnswer,
+    Unanswered,
+)
 from qrtrack.repositories.base import Repository
 
 
@@ -30,7 +37,7 @@ class IdempotencyRepository(Repository):
         if bytes(kept.body_hash) != request.body_hash:
             raise KeyReused
         if kept.answer is None:
-            raise StillRunning
+            raise Unanswered
         raise AlreadyAnswered(StoredAnswer(kept.status_code, kept.headers or {}, kept.answer))
 
     async def keep(self, request: RepeatableRequest) -> None:

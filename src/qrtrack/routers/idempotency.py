@@ -11,8 +11,10 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
 from qrtrack.database import Database
+from qrtrack.domain.errors import DomainError
 from qrtrack.domain.requests import AlreadyAnswered, RepeatableRequest, StoredAnswer
 from qrtrack.routers.dependencies import KnownCaller, RuntimeState
+from qrtrack.routers.problems import problem_of
 from qrtrack.schemas.base import PRINTABLE
 
 REPLAYED_HEADER: Final = "Idempotency-Replayed"
@@ -85,7 +87,14 @@ def _adapter(response_model: Any) -> TypeAdapter[Any]:
 
 
 def _render(result: Any, response_model: Any, status_code: int) -> StoredAnswer:
-    """The answer as FastAPI makes it of the same result, and where it names a place to look, that as Location."""
+    """The answer as FastAPI makes it of the same result, and where it names a place to look, that as Location.
+
+    A refusal is an answer too where something was done before it: a dispatch that nobody knows the outcome of.
+    """
+    if isinstance(result, DomainError):
+        refusal = problem_of(result)
+        headers = {"Content-Type": refusal.headers["Content-Type"]}
+        return StoredAnswer(refusal.status_code, headers, bytes(refusal.body).decode())
     adapter = _adapter(response_model)
     answer = adapter.validate_python(result, from_attributes=True)
     location = getattr(answer, "status_url", None)

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import date, datetime
 from http import HTTPStatus
 from typing import Any, Final
@@ -102,7 +103,7 @@ def problem(
         "detail": detail,
     }
     content.pop("errors", None)
-    if listed := [{"pointer": error.pointer, "detail": error.detail} for error in errors]:
+    if listed := [asdict(error) for error in errors]:
         content["errors"] = listed
     return ProblemResponse(content, status_code=status, headers=headers)
 
@@ -118,6 +119,10 @@ def install_problem_handlers(app: FastAPI) -> None:
 
 async def _answer_domain_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, DomainError)
+    return problem_of(error)
+
+
+def problem_of(error: DomainError) -> ProblemResponse:
     status = next(status for category, status in STATUSES.items() if isinstance(error, category))
     headers = {}
     retry_after = error.members.get("retry_after", RETRY_AFTER_SECONDS if status == 503 else None)

@@ -13,6 +13,8 @@ class ProblemField(BaseModel):
         "`/query`, `/path`, `/header` or `/cookie` (`/query/limit`)."
     )
     detail: str = Field(description="What is wrong with it.")
+    row_number: int | None = Field(None, description="Of a transaction: its row, counted from 1.")
+    reference: str | None = Field(None, description="Of a transaction: its referenceNumber as it was sent.")
 
 
 class Problem(BaseModel):

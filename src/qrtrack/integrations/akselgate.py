@@ -1,0 +1,188 @@
+"""The bank's gateway: logging in once for all, and sending one batch on a connection of its own, never twice."""
+
+import asyncio
+import ssl
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final
+
+import httpx2
+import structlog
+
+from qrtrack.domain.dispatches import Outcome, Terms
+from qrtrack.domain.errors import Unavailable
+from qrtrack.domain.gateway_answers import NO_STATUS, TOKEN_REFUSED, Verdict, as_text, judge
+from qrtrack.settings import Settings
+
+CONNECT_SECONDS: Final = 10.0
+POOL_SECONDS: Final = 5.0
+ANSWER_BYTES: Final = 64 * 1024 * 1024
+NEEDED: Final = (
+    "akselgate_base_url",
+    "akselgate_username",
+    "akselgate_password",
+    "akselgate_organisation",
+    "akselgate_amount_scale",
+)
+FIRST_BYTE: Final = "send_request_headers.started"
+
+log = structlog.get_logger(__name__)
+
+
+class GatewayNotConfigured(Unavailable):
+    slug = "gateway-not-configured"
+    title = "The gateway is not set up"
+
+
+class LoginFailed(Exception):
+    """The message says why, without anything secret."""
+
+
+class AnswerTooLong(Exception):
+    """More than a gateway says in earnest: what is kept of it proves enough."""
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """How far one request came. `begun`: from here on the gateway may have got it."""
+
+    begun: bool = False
+    status: int | None = None
+    body: bytearray = field(default_factory=bytearray)
+
+    async def trace(self, event: str, _info: Any) -> None:
+        """httpx2 tells its steps: the connection stands before the first byte of the request is handed to it."""
+        if event.endswith(FIRST_BYTE):
+            self.begun = True
+
+    def broken_off(self, error: BaseException) -> Verdict:
+        """Without a complete answer: nothing was sent, or nobody knows."""
+        return Verdict(
+            Outcome.UNKNOWN if self.begun else Outcome.NOT_SENT,
+            NO_STATUS if self.status is None else str(self.status),
+            response_message=f"{type(error).__name__}: {error}".removesuffix(": "),
+            response_payload=as_text(bytes(self.body)) if self.body else None,
+        )
+
+
+class Akselgate:
+    """The gateway's account of this process. The token is fetched once for all who wait, and kept until refused."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._address = settings.akselgate_base_url or ""
+        self._login: asyncio.Task[str] | None = None
+        self._success_codes = frozenset(settings.akselgate_codes)
+        self.organisation_id = settings.akselgate_organisation
+        self.deadline_seconds = settings.akselgate_deadline_seconds
+
+    def terms(self) -> Terms:
+        """Raises GatewayNotConfigured, which names the missing settings."""
+        settings = self._settings
+        missing = [name.upper() for name in NEEDED if getattr(settings, name) is None]
+        if missing or settings.akselgate_amount_scale is None:
+            raise GatewayNotConfigured(
+                f"Nothing was sent: set {' and '.join(missing)} on the server first.", missing=missing
+            )
+        return Terms(
+            settings.akselgate_amount_scale,
+            settings.akselgate_core,
+            settings.akselgate_branch_code,
+            settings.akselgate_branch_name,
+        )
+
+    async def send(self, payload: str) -> Verdict:
+        """What became of it, whatever happens within the deadline; raises nothing but cancellation."""
+        exchange = _Exchange()
+        try:
+            async with asyncio.timeout(self.deadline_seconds):
+                token = await self._token()
+                return await self._insert(payload, token, exchange)
+        except LoginFailed as error:
+            return Verdict(Outcome.NOT_SENT, response_message=str(error))
+        except (httpx2.HTTPError, AnswerTooLong, TimeoutError, OSError) as error:
+            return exchange.broken_off(error)
+        except Exception as error:
+            # A defect of ours does not tell whether the gateway got it either.
+            log.exception("the gateway's client has a defect")
+            return exchange.broken_off(error)
+
+    async def _insert(self, payload: str, token: str, exchange: _Exchange) -> Verdict:
+        async with (
+            self._client() as client,
+            client.stream(
+                "POST",
+                f"{self._address}/transaction/insert",
+                content=payload.encode("ascii"),
+                headers={"Content-Type": "application/json", "Authorization": f"Bearer {token}"},
+                extensions={"trace": exchange.trace},
+            ) as answer,
+        ):
+            exchange.status = answer.status_code
+            if answer.status_code in TOKEN_REFUSED:
+                self._forget(token)
+            async for part in answer.aiter_bytes():
+                exchange.body += part
+                if len(exchange.body) > ANSWER_BYTES:
+                    raise AnswerTooLong(f"The answer is longer than {ANSWER_BYTES} bytes.")
+        return judge(answer.status_code, bytes(exchange.body), self._success_codes)
+
+    async def _token(self) -> str:
+        """Who comes while a login is under way waits for that one, and shares its failure."""
+        if self._login is None:
+            self._login = asyncio.create_task(self._log_in())
+            self._login.add_done_callback(self._logged_in)
+        return await asyncio.shield(self._login)
+
+    def _logged_in(self, login: asyncio.Task[str]) -> None:
+        if login.cancelled() or login.exception() is not None:  # noqa: LOG004 - a task's, not a logger's
+            self._login = None
+
+    def _forget(self, token: str) -> None:
+        """Only the token that was refused: another may have been fetched meanwhile."""
+        login = self._login
+        if login is not None and login.done() and login.result() == token:
+            self._login = None
+
+    async def _log_in(self) -> str:
+        settings = self._settings
+        assert settings.akselgate_password is not None
+        content = {"username": settings.akselgate_username, "password": settings.akselgate_password.get_secret_value()}
+        try:
+            async with asyncio.timeout(self.deadline_seconds), self._client() as client:
+                answer = await client.post(f"{self._address}/login", json=content)
+        except (httpx2.HTTPError, TimeoutError, OSError) as error:
+            raise LoginFailed(f"The login did not come through ({type(error).__name__}): nothing was sent.") from error
+        token = _token_in(answer)
+        if token is None:
+            raise LoginFailed(f"The gateway refused the login ({answer.status_code}): nothing was sent.")
+        return token
+
+    def _client(self) -> httpx2.AsyncClient:
+        """A connection that nobody used before: on a used one, a lost answer and an unsent request look the same."""
+        deadline = self.deadline_seconds
+        return httpx2.AsyncClient(
+            timeout=httpx2.Timeout(deadline, connect=min(CONNECT_SECONDS, deadline), pool=min(POOL_SECONDS, deadline)),
+            limits=httpx2.Limits(max_connections=1, max_keepalive_connections=0),
+            verify=_tls(),
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+
+@lru_cache
+def _tls() -> ssl.SSLContext:
+    """Verified against the known authorities; read once, since that takes longer than a request."""
+    return httpx2.create_ssl_context(trust_env=False)
+
+
+def _token_in(answer: httpx2.Response) -> str | None:
+    try:
+        token = answer.json()["data"]["token"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return token if answer.is_success and isinstance(token, str) and _fits_a_header(token) else None
+
+
+def _fits_a_header(token: str) -> bool:
+    return token.isascii() and token.isprintable() and bool(token.strip())

@@ -1,0 +1,270 @@
+"""Attempts at the bank gateway with their rows and events. What may change, and who holds what, triggers decide."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from qrtrack.domain.dispatches import EventKind, Outcome, Transaction
+from qrtrack.domain.errors import NotFound
+from qrtrack.domain.gateway_answers import Verdict
+from qrtrack.repositories.base import Repository
+
+COLUMNS = (
+    "log.id, log.manufacturer_org_id, log.transaction_type, log.kd_settle, log.request_id, log.attempt_number,"
+    " log.total_transaksi, log.control_sum, log.payload_sha256, log.outcome, log.status_code_res, log.response_code,"
+    " log.response_message, log.is_success, log.is_latest, log.sent_by, log.sent_at, log.updated_at,"
+    " EXISTS (SELECT FROM t_akselgate_open_attempts AS held WHERE held.attempt_id = log.id) AS is_open"
+)
+SELECT = f"SELECT {COLUMNS} FROM t_akselgate_transaction_log AS log"
+
+
+class DispatchRepository(Repository):
+    async def next_id(self) -> int:
+        """An id that no other attempt has or will have; the bytes to be sent contain it."""
+        return int(await self._scalar("SELECT nextval('t_akselgate_transaction_log_id_seq')"))
+
+    async def add(
+        self,
+        attempt_id: int,
+        *,
+        organisation_id: UUID,
+        kd_settle: str,
+        transaction_type: str,
+        payload: str,
+        control_sum: Decimal,
+        total: int,
+        sent_by: str,
+        idempotency_key: str | None,
+    ) -> Row[Any]:
+        """The attempt, `sending`; raises SettlementBusy where another is open, or was written at the same moment."""
+        await self._run(
+            "INSERT INTO t_akselgate_transaction_log (id, manufacturer_org_id, kd_settle, transaction_type, request_id,"
+            " attempt_number, total_transaksi, request_payload, payload_sha256, control_sum, outcome, sent_by,"
+            " idempotency_key) OVERRIDING SYSTEM VALUE"
+            " SELECT CAST(:id AS bigint), CAST(:organisation AS uuid), CAST(:kd_settle AS varchar),"
+            " CAST(:type AS text), CAST(:request_id AS varchar), COALESCE(max(attempt_number), 0) + 1,"
+            " CAST(:total AS int), CAST(:payload AS text), CAST(:sha256 AS text), CAST(:control_sum AS numeric),"
+            " 'sending', CAST(:sent_by AS text), CAST(:key AS text) FROM t_akselgate_transaction_log"
+            " WHERE kd_settle = CAST(:kd_settle AS varchar) AND transaction_type = CAST(:type AS text)",
+            id=attempt_id,
+            request_id=str(attempt_id),
+            organisation=organisation_id,
+            kd_settle=kd_settle,
+            type=transaction_type,
+            total=total,
+            payload=payload,
+            sha256=sha256(payload.encode()).hexdigest(),
+            control_sum=control_sum,
+            sent_by=sent_by,
+            key=idempotency_key,
+        )
+        return await self.get(attempt_id)
+
+    async def add_rows(self, attempt_id: int, organisation_id: UUID, rows: Sequence[Transaction]) -> None:
+        """All in one statement, in the order of their references: two batches that share some would else deadlock.
+
+        Raises ReferenceLocked.
+        """
+        await self._run(
+            "INSERT INTO t_akselgate_transaction_rows (attempt_id, manufacturer_org_id, row_number, reference_number,"
+            " debit_account, credit_account, amount, description)"
+            " SELECT :id, :organisation, given.* FROM unnest(CAST(:numbers AS int[]), CAST(:refs AS text[]),"
+            " CAST(:debits AS text[]), CAST(:credits AS text[]), CAST(:amounts AS numeric[]), CAST(:texts AS text[]))"
+            " AS given(number, ref, debit, credit, amount, description) ORDER BY given.ref",
+            id=attempt_id,
+            organisation=organisation_id,
+            numbers=[row.row_number for row in rows],
+            refs=[row.reference for row in rows],
+            debits=[row.debit_account for row in rows],
+            credits=[row.credit_account for row in rows],
+            amounts=[row.amount for row in rows],
+            texts=[row.description for row in rows],
+        )
+
+    async def answer(self, attempt_id: int, verdict: Verdict) -> bool:
+        """The response fields, once. False where the attempt was not `sending` any more."""
+        changed = await self._run(
+            "UPDATE t_akselgate_transaction_log SET outcome = CAST(:outcome AS text), status_code_res = :status,"
+            " response_code = :code, response_message = :message, response_payload = :payload,"
+            " is_success = CASE CAST(:outcome AS text) WHEN 'accepted' THEN 1 WHEN 'unknown' THEN NULL ELSE 0 END"
+            " WHERE id = :id AND outcome = 'sending'",
+            id=attempt_id,
+            outcome=verdict.outcome,
+            status=verdict.status_code,
+            code=verdict.response_code,
+            message=verdict.response_message,
+            payload=verdict.response_payload,
+        )
+        return changed == 1
+
+    async def sweep(self, *, older_than_seconds: float) -> Sequence[Row[Any]]:
+        """What has been `sending` for longer becomes `unknown`, by the database's clock; which attempts those are."""
+        return await self._rows(
+            "UPDATE t_akselgate_transaction_log SET outcome = 'unknown', status_code_res = 'unknown',"
+            " response_message = 'No answer was recorded: the process that sent it may have ended.'"
+            " WHERE outcome = 'sending' AND sent_at < now() - make_interval(secs => :seconds)"
+            " RETURNING id, manufacturer_org_id",
+            seconds=older_than_seconds,
+        )
+
+    async def get(self, attempt_id: int) -> Row[Any]:
+        """Raises NotFound."""
+        return _found(await self._row_or_none(f"{SELECT} WHERE log.id = :id", id=attempt_id), attempt_id)
+
+    async def lock(self, attempt_id: int) -> Row[Any]:
+        """Until the transaction ends nobody else moves the attempt, so that the last of its callbacks closes it."""
+        await self._run("SELECT FROM t_akselgate_transaction_log WHERE id = :id FOR UPDATE", id=attempt_id)
+        return await self.get(attempt_id)
+
+    async def newest(self, kd_settle: str, transaction_type: str) -> Row[Any] | None:
+        return await self._row_or_none(
+            f"{SELECT} WHERE log.kd_settle = :kd_settle AND log.transaction_type = :type AND log.is_latest = 1",
+            kd_settle=kd_settle,
+            type=transaction_type,
+        )
+
+    async def of_key(self, idempotency_key: str) -> Row[Any] | None:
+        return await self._row_or_none(
+            f"{SELECT} WHERE log.idempotency_key = :key ORDER BY log.id DESC LIMIT 1", key=idempotency_key
+        )
+
+    async def list(
+        self,
+        *,
+        kd_settle: str | None,
+        transaction_type: str | None,
+        outcome: str | None,
+        is_latest: int | None,
+        before: int | None,
+        limit: int,
+    ) -> Sequence[Row[Any]]:
+        """Newest first."""
+        return await self._rows(
+            f"{SELECT} WHERE (CAST(:kd_settle AS varchar) IS NULL OR log.kd_settle = CAST(:kd_settle AS varchar))"
+            " AND (CAST(:type AS text) IS NULL OR log.transaction_type = :type)"
+            " AND (CAST(:outcome AS text) IS NULL OR log.outcome = :outcome)"
+            " AND (CAST(:is_latest AS int) IS NULL OR log.is_latest = :is_latest)"
+            " AND (CAST(:before AS bigint) IS NULL OR log.id < :before) ORDER BY log.id DESC LIMIT :limit",
+            kd_settle=kd_settle,
+            type=transaction_type,
+            outcome=outcome,
+            is_latest=is_latest,
+            before=before,
+            limit=limit,
+        )
+
+    async def payloads(self, attempt_id: int) -> Row[Any]:
+        return await self._row(
+            "SELECT request_payload, response_payload FROM t_akselgate_transaction_log WHERE id = :id", id=attempt_id
+        )
+
+    async def rows(self, attempt_id: int, *, after: int, limit: int) -> Sequence[Row[Any]]:
+        return await self._rows(
+            "SELECT row_number, reference_number, debit_account, credit_account, amount, description, callback_state,"
+            " callback_at, locked FROM t_akselgate_transaction_rows WHERE attempt_id = :id AND row_number > :after"
+            " ORDER BY row_number LIMIT :limit",
+            id=attempt_id,
+            after=after,
+            limit=limit,
+        )
+
+    async def locked(self, references: Sequence[str]) -> Sequence[Row[Any]]:
+        """Which of the references are held, and by which attempt."""
+        return await self._rows(
+            "SELECT line.reference_number, line.attempt_id, log.kd_settle FROM t_akselgate_transaction_rows AS line"
+            " JOIN t_akselgate_transaction_log AS log ON log.id = line.attempt_id"
+            " WHERE line.locked AND line.reference_number = ANY(CAST(:references AS text[]))",
+            references=list(references),
+        )
+
+    async def add_event(
+        self,
+        attempt: Row[Any],
+        kind: EventKind,
+        *,
+        actor: str,
+        outcome: Outcome | None = None,
+        note: str | None = None,
+        reference: str | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`resolved` and `closed` move the attempt with them."""
+        await self._run(
+            "INSERT INTO t_akselgate_events (attempt_id, manufacturer_org_id, kind, actor, outcome, note,"
+            " reference_number, details) VALUES (:id, :organisation, :kind, :actor, :outcome, :note, :reference,"
+            " CAST(:details AS jsonb))",
+            id=attempt.id,
+            organisation=attempt.manufacturer_org_id,
+            kind=kind,
+            actor=actor,
+            outcome=outcome,
+            note=note,
+            reference=reference,
+            details=json.dumps(details or {}),
+        )
+
+    async def events(self, attempt_id: int, *, limit: int) -> Sequence[Row[Any]]:
+        """All but callbacks of its rows, oldest first."""
+        return await self._rows(
+            "SELECT id, kind, occurred_at, actor, outcome, note, reference_number, result, result_reference, details"
+            " FROM t_akselgate_events WHERE attempt_id = :id AND kind <> 'callback' ORDER BY id LIMIT :limit",
+            id=attempt_id,
+            limit=limit,
+        )
+
+    async def daily_report(self, day: date, timezone: str) -> Sequence[Row[Any]]:
+        """One row a settlement. `sum_out` is read from the bytes that were sent, `sum_in` from the rows asked for."""
+        return await self._rows(REPORT, day=day, timezone=timezone)
+
+
+def _found(attempt: Row[Any] | None, attempt_id: int) -> Row[Any]:
+    if attempt is None:
+        raise NotFound(f"There is no attempt {attempt_id} in your organisation.")
+    return attempt
+
+
+REPORT = """
+WITH attempts AS (
+    SELECT * FROM t_akselgate_transaction_log
+    WHERE sent_at >= CAST(:day AS date)::timestamp AT TIME ZONE :timezone
+      AND sent_at < (CAST(:day AS date) + 1)::timestamp AT TIME ZONE :timezone
+), lines AS (
+    SELECT attempts.id, sum(line.amount) AS sum_in,
+           count(*) FILTER (WHERE line.callback_state = 'ok') AS ok,
+           count(*) FILTER (WHERE line.callback_state = 'failed') AS failed,
+           count(*) FILTER (WHERE line.callback_state = 'conflict') AS conflicts,
+           count(*) FILTER (WHERE line.callback_state = 'missing') AS missing,
+           sum(line.amount) FILTER (WHERE line.callback_state = 'ok') AS sum_ok
+    FROM attempts JOIN t_akselgate_transaction_rows AS line ON line.attempt_id = attempts.id GROUP BY attempts.id
+), sent AS (
+    SELECT attempts.id, sum((entry ->> 'amount')::numeric) AS sum_out
+    FROM attempts CROSS JOIN LATERAL json_array_elements(attempts.request_payload::json -> 'data') AS entry
+    WHERE NOT attempts.imported GROUP BY attempts.id
+)
+SELECT kd_settle, transaction_type, count(*) AS sent,
+       count(*) FILTER (WHERE outcome = 'accepted') AS accepted,
+       count(*) FILTER (WHERE outcome = 'rejected') AS rejected,
+       count(*) FILTER (WHERE outcome = 'not_sent') AS not_sent,
+       count(*) FILTER (WHERE outcome = 'sending') AS sending,
+       count(*) FILTER (WHERE outcome = 'unknown') AS unknown,
+       count(*) FILTER (WHERE outcome = 'unknown' AND sent_at > now() - interval '1 hour') AS unknown_hour,
+       count(*) FILTER (WHERE outcome = 'unknown' AND sent_at <= now() - interval '1 hour'
+                        AND sent_at > now() - interval '1 day') AS unknown_day,
+       count(*) FILTER (WHERE outcome = 'unknown' AND sent_at <= now() - interval '1 day') AS unknown_older,
+       COALESCE(sum(lines.ok) FILTER (WHERE outcome = 'accepted'), 0) AS callbacks_ok,
+       COALESCE(sum(lines.failed) FILTER (WHERE outcome = 'accepted'), 0) AS callbacks_failed,
+       COALESCE(sum(lines.conflicts), 0) AS callbacks_conflict,
+       COALESCE(sum(lines.missing) FILTER (WHERE outcome = 'accepted'), 0) AS callbacks_missing,
+       COALESCE(sum(lines.sum_in), 0) AS sum_in,
+       COALESCE(sum(sent.sum_out), 0) AS sum_out,
+       COALESCE(sum(lines.sum_in) FILTER (WHERE outcome = 'accepted'), 0) AS sum_accepted,
+       COALESCE(sum(lines.sum_ok), 0) AS sum_paid
+FROM attempts LEFT JOIN lines USING (id) LEFT JOIN sent USING (id)
+GROUP BY kd_settle, transaction_type ORDER BY kd_settle, transaction_type
+"""

@@ -1,0 +1,169 @@
+"""Settlement dispatch over HTTP. The gateway's account is one organisation's: for others none of this exists."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+
+from qrtrack.domain.callbacks import Callback
+from qrtrack.domain.dispatches import Outcome
+from qrtrack.domain.errors import NotFound, Unavailable
+from qrtrack.domain.identity import Caller, Permission
+from qrtrack.routers.dependencies import KnownCaller, RuntimeState, require
+from qrtrack.routers.idempotency import AnsweringDatabase
+from qrtrack.routers.problems import refusals
+from qrtrack.schemas.base import LARGEST_ROW_ID
+from qrtrack.schemas.dispatches import (
+    AttemptAnswer,
+    AttemptPage,
+    AttemptQuery,
+    CallbackAnswer,
+    DispatchAnswer,
+    DispatchBody,
+    FullAttempt,
+    ReportAnswer,
+    ReportQuery,
+    Resolution,
+    ResolvedAnswer,
+    RowQuery,
+)
+from qrtrack.services import attempts
+from qrtrack.services.dispatches import CALLBACK_PATH, DispatchOrder, dispatch_settlement
+
+router = APIRouter(tags=["settlement dispatch"])
+
+ATTEMPTS: Final = "/api/akselgate/attempts"
+ELSEWHERE: Final = {404: "`not-found`: there is no such attempt, or the gateway is another organisation's."}
+# Both writes of a dispatch, with the waits for a connection and for a database that is away.
+WRITING_SECONDS: Final = 30
+
+
+def _account_holder(runtime: RuntimeState, caller: KnownCaller) -> Caller:
+    """Raises NotFound for every organisation but the one whose account it is; without one, for all."""
+    if caller.organisation_id != runtime.settings.akselgate_organisation:
+        raise NotFound("Your organisation has no account at the gateway.")
+    return caller
+
+
+AccountHolder = Annotated[Caller, Depends(_account_holder)]
+
+
+def _finance(caller: AccountHolder) -> Caller:
+    require(caller, Permission.DISPATCH)
+    return caller
+
+
+def _resolver(caller: AccountHolder) -> Caller:
+    require(caller, Permission.RESOLVE_AND_REPLAY)
+    return caller
+
+
+def _sender(runtime: RuntimeState, caller: KnownCaller) -> Caller:
+    """Where no organisation is named at all, finance is told so, as of every other missing setting."""
+    if runtime.settings.akselgate_organisation is not None:
+        _account_holder(runtime, caller)
+    require(caller, Permission.DISPATCH)
+    runtime.post.gateway.terms()
+    return caller
+
+
+Finance = Annotated[Caller, Depends(_finance)]
+Resolver = Annotated[Caller, Depends(_resolver)]
+Sender = Annotated[Caller, Depends(_sender)]
+AttemptId = Annotated[int, Path(ge=1, le=LARGEST_ROW_ID)]
+
+
+@router.post(
+    "/api/akselgate/dispatch",
+    response_model=DispatchAnswer,
+    responses=refusals(
+        {
+            404: "`not-found`: the gateway is another organisation's.",
+            409: "`dispatch-in-progress`, `outcome-unknown`, `already-dispatched`, `reference-locked`: not sent.",
+            422: "`invalid-transactions`: every error of every row; nothing was sent.",
+            502: "`gateway-rejected`: it may be dispatched again, once corrected.",
+            503: "`gateway-not-reached`: nothing was sent. `gateway-not-configured`: and nothing recorded.",
+            504: "`gateway-outcome-unknown`: frozen until it is resolved.",
+        }
+    ),
+)
+async def dispatch(runtime: RuntimeState, database: AnsweringDatabase, caller: Sender, body: DispatchBody) -> Any:
+    """Sends a batch of one settlement to the gateway, at most once. 200 means taken, not paid."""
+    if runtime.stopping.is_set():
+        raise Unavailable("The service is about to stop and begins no dispatch. Nothing was sent: try again.")
+    order = DispatchOrder(body.kd_settle, body.transaction_type, body.transactions)
+    return await runtime.in_flight.run(
+        dispatch_settlement(database, caller=caller, post=runtime.post, order=order),
+        seconds=runtime.post.gateway.deadline_seconds + WRITING_SECONDS,
+    )
+
+
+@router.get(ATTEMPTS, response_model=AttemptPage, responses=refusals(ELSEWHERE))
+async def list_attempts(runtime: RuntimeState, caller: Finance, query: Annotated[AttemptQuery, Query()]) -> Any:
+    """Attempts, newest first. `is_latest=1` shows the last one of each settlement."""
+    found = await attempts.list_attempts(
+        runtime.database,
+        caller=caller,
+        kd_settle=query.kd_settle,
+        transaction_type=query.transaction_type,
+        outcome=query.outcome,
+        is_latest=query.is_latest,
+        before=query.after_number() or None,
+        limit=query.one_more,
+    )
+    page = query.page("attempts", found, lambda attempt: attempt.id)
+    return page | {"attempts": AttemptPage.listed(page["attempts"])}
+
+
+@router.get(f"{ATTEMPTS}/{{attempt_id}}", response_model=AttemptAnswer, responses=refusals(ELSEWHERE))
+async def view_attempt(
+    runtime: RuntimeState, caller: Finance, attempt_id: AttemptId, query: Annotated[RowQuery, Query()]
+) -> Any:
+    """All that is known of an attempt: the bytes that were sent, the rows (paged), callbacks and events."""
+    view = await attempts.view_attempt(
+        runtime.database, caller=caller, attempt_id=attempt_id, after=query.after_number(), limit=query.one_more
+    )
+    attempt = FullAttempt.model_validate(view.attempt)
+    if view.payloads is not None:
+        attempt = attempt.model_copy(update=view.payloads._asdict())
+    page = query.page("rows", view.rows, lambda row: row.row_number)
+    return page | {"attempt": attempt, "callbacks": view.callbacks, "events": view.events}
+
+
+@router.post(
+    f"{ATTEMPTS}/{{attempt_id}}/resolve",
+    response_model=ResolvedAnswer,
+    responses=refusals(
+        ELSEWHERE | {403: "`same-person`: who sent it may not resolve it.", 409: "`invalid-state`: it is not unknown."}
+    ),
+)
+async def resolve(database: AnsweringDatabase, caller: Resolver, attempt_id: AttemptId, body: Resolution) -> Any:
+    """Ends the uncertainty about an unknown attempt, after asking the bank. It leaves a trace with your name."""
+    return await attempts.resolve_attempt(
+        database, caller=caller, attempt_id=attempt_id, outcome=Outcome(body.outcome), note=body.note
+    )
+
+
+@router.get("/api/akselgate/report", response_model=ReportAnswer, responses=refusals(ELSEWHERE))
+async def report(runtime: RuntimeState, caller: Finance, query: Annotated[ReportQuery, Query()]) -> Any:
+    """A day's dispatches by settlement; the day is that of REPORT_TIMEZONE."""
+    timezone = runtime.settings.report_timezone
+    rows = await attempts.report_day(runtime.database, caller=caller, day=query.date, timezone=timezone)
+    return {"date": query.date, "timezone": timezone, "settlements": [_reported(row) for row in rows]}
+
+
+def _reported(row: Any) -> dict[str, Any]:
+    ages = {"under_1_hour": row.unknown_hour, "under_1_day": row.unknown_day, "older": row.unknown_older}
+    figures: dict[str, Any] = row._asdict()
+    return figures | {"unknown_by_age": ages, "sums_agree": row.sum_in == row.sum_out}
+
+
+@router.get(f"{CALLBACK_PATH}/{{token}}", response_model=CallbackAnswer)
+async def receive_callback(request: Request, runtime: RuntimeState, token: str) -> Any:
+    """For the gateway alone, which got this address with the batch: `ref`, `rescore` (`00`: paid), `rescoreref`.
+
+    Nothing is refused for its form: a report that cannot be understood is kept as well.
+    """
+    attempt_id = runtime.post.tokens.attempt_of(token)
+    callback = Callback.read(request.query_params, raw_query=request.url.query)
+    await attempts.receive_callback(runtime.database, attempt_id=attempt_id, callback=callback)
+    return {}

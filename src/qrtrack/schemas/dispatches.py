@@ -1,0 +1,220 @@
+"""Settlements sent to the bank gateway: what comes in, and how attempts are shown."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+
+from qrtrack.domain.dispatches import CallbackState, Outcome, TransactionType, masked
+from qrtrack.schemas.base import ONE_LINE, Answer, Body, ListQuery, Page, Query, Reason
+
+Settlement = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, pattern=ONE_LINE)]
+Money = Annotated[Decimal, Field(description="Exact, as text.")]
+
+
+class TransactionFields(BaseModel):
+    """One transaction. What is wrong with any of them is answered for all of them at once."""
+
+    debitAccount: str = Field(description="At least 5 digits.", examples=["1000000001"])  # noqa: N815
+    creditAccount: str = Field(description="At least 5 digits.", examples=["2000000001"])  # noqa: N815
+    amount: str | int = Field(description="Canonical decimal text, or a whole number; above 0.", examples=["150000"])
+    description: str = Field(max_length=100)
+    referenceNumber: str = Field(min_length=1, max_length=15, description="Once in all batches.")  # noqa: N815
+    core: str | None = Field(None, description="As set on the server, unless given.")
+    branchCode: str | None = None  # noqa: N815
+    branchName: str | None = None  # noqa: N815
+
+
+class DispatchBody(Body):
+    """A batch of transactions of one settlement and one type: all of it is sent, or nothing."""
+
+    transaction_type: TransactionType
+    kd_settle: Settlement = Field(description="The settlement.", examples=["STL20251122"])
+    # The rows are checked by the domain, which names every error of every row with its number and reference.
+    transactions: Annotated[
+        list[Any], WithJsonSchema({"type": "array", "minItems": 1, "items": TransactionFields.model_json_schema()})
+    ]
+
+
+class DispatchAnswer(Answer):
+    """The gateway has taken the batch. Whether it pays, its callbacks tell."""
+
+    log_id: int
+    request_id: str
+    attempt_number: int
+    outcome: Outcome
+    total_transactions: int
+    status_code: str | None
+    response_code: str | None
+    message: str | None
+
+
+class ListedAttempt(BaseModel):
+    """An attempt without what it carried; long numbers in the gateway's message are masked."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    kd_settle: str
+    transaction_type: TransactionType
+    request_id: str
+    attempt_number: int
+    total_transaksi: int
+    control_sum: Money
+    outcome: Outcome
+    status_code_res: str | None
+    response_code: str | None
+    response_message: str | None
+    is_success: int | None
+    is_latest: int
+    is_open: bool = Field(description="Whether it keeps the settlement from being dispatched again.")
+    sent_by: str
+    sent_at: datetime
+    updated_at: datetime
+
+
+class AttemptQuery(ListQuery):
+    kd_settle: Settlement | None = None
+    transaction_type: TransactionType | None = None
+    outcome: Outcome | None = None
+    is_latest: Literal[0, 1] | None = None
+
+
+class AttemptPage(Page):
+    """Newest first."""
+
+    attempts: list[ListedAttempt]
+
+    @staticmethod
+    def listed(attempts: list[Any]) -> list[ListedAttempt]:
+        """The rows of the page, masked."""
+        return [_masked(ListedAttempt.model_validate(attempt)) for attempt in attempts]
+
+
+def _masked(attempt: ListedAttempt) -> ListedAttempt:
+    said = attempt.response_message
+    return attempt.model_copy(update={"response_message": said and masked(said)})
+
+
+class SentRow(BaseModel):
+    """One transaction as it was sent, and what the gateway reported of it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    row_number: int
+    reference_number: str
+    debit_account: str
+    credit_account: str
+    amount: Money
+    description: str
+    callback_state: CallbackState
+    callback_at: datetime | None
+    locked: bool = Field(description="Whether the reference may not be sent again.")
+
+
+class ReceivedCallback(BaseModel):
+    """One report of the gateway."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    occurred_at: datetime
+    reference_number: str
+    result: str = Field(description="`rescore`; `00` is success.")
+    result_reference: str = Field(description="`rescoreref`.")
+
+
+class ListedEvent(BaseModel):
+    """What else happened to the attempt."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    kind: str
+    occurred_at: datetime
+    actor: str
+    outcome: Outcome | None
+    note: str | None
+    reference_number: str | None
+    result: str | None
+    result_reference: str | None
+    details: dict[str, Any]
+
+
+class FullAttempt(ListedAttempt):
+    """The attempt's own page: nothing is masked here. The two payloads come with the first page of rows."""
+
+    payload_sha256: str
+    request_payload: str | None = None
+    response_payload: str | None = None
+
+
+class RowQuery(ListQuery):
+    """A page of the attempt's rows."""
+
+
+class AttemptAnswer(Page):
+    """An attempt with a page of its rows, their callbacks, and its events."""
+
+    attempt: FullAttempt
+    rows: list[SentRow]
+    callbacks: list[ReceivedCallback]
+    events: list[ListedEvent]
+
+
+class Resolution(Body):
+    """What a person found out of an unknown attempt."""
+
+    outcome: Literal["accepted", "rejected", "not_sent"]
+    note: Reason = Field(description="How it is known: who at the bank said so, and when.")
+
+
+class ResolvedAnswer(Answer):
+    log_id: int
+    outcome: Outcome
+    resolved_by: str
+    note: str
+
+
+class ReportQuery(Query):
+    date: date
+
+
+class UnknownByAge(BaseModel):
+    under_1_hour: int
+    under_1_day: int
+    older: int
+
+
+class SettlementReport(BaseModel):
+    """A day of one settlement and type. The callbacks are those of accepted attempts."""
+
+    kd_settle: str
+    transaction_type: TransactionType
+    sent: int = Field(description="Attempts, whatever came of them.")
+    accepted: int
+    rejected: int
+    not_sent: int
+    sending: int
+    unknown: int
+    unknown_by_age: UnknownByAge
+    callbacks_ok: int
+    callbacks_failed: int
+    callbacks_missing: int
+    callbacks_conflict: int
+    sum_in: Money = Field(description="Of the rows as they were asked for.")
+    sum_out: Money = Field(description="Of the bytes as they were sent.")
+    sums_agree: bool
+    sum_accepted: Money
+    sum_paid: Money = Field(description="What callbacks have reported as paid.")
+
+
+class ReportAnswer(Answer):
+    date: date
+    timezone: str
+    settlements: list[SettlementReport]
+
+
+class CallbackAnswer(Answer):
+    """The report is stored."""

@@ -1,0 +1,170 @@
+"""What happens to an attempt after it was sent: callbacks, the sweeper, a person's decision; and looking at it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import structlog
+
+from qrtrack.database import Database
+from qrtrack.domain.callbacks import Callback, UnknownCallback, state_after
+from qrtrack.domain.dispatches import RESOLUTIONS, CallbackState, EventKind, Outcome
+from qrtrack.domain.errors import Forbidden, InvalidState
+from qrtrack.domain.identity import Caller
+from qrtrack.repositories import Repositories
+from qrtrack.repositories.constraints import ReferenceLocked
+from qrtrack.services.dispatches import close_if_complete
+
+EVENTS = 1000
+
+log = structlog.get_logger(__name__)
+
+
+class SamePerson(Forbidden):
+    slug = "same-person"
+    title = "Another person has to decide"
+
+
+async def receive_callback(database: Database, *, attempt_id: int, callback: Callback) -> None:
+    """Stores the report and what follows from it; a repeated one changes nothing. Raises UnknownCallback."""
+    async with database.read() as repositories:
+        organisation_id = await repositories.callbacks.organisation_of(attempt_id)
+    if organisation_id is None:
+        raise UnknownCallback("The attempt of this callback is not known here.")
+    try:
+        async with database.write(tenant=organisation_id) as repositories:
+            alarm = await _apply(repositories, attempt_id, callback)
+    except ReferenceLocked:
+        # Between the look for another lock and the taking of this one somebody else took it: now the look finds it.
+        async with database.write(tenant=organisation_id) as repositories:
+            alarm = await _apply(repositories, attempt_id, callback)
+    if alarm is not None:
+        log.error("alarm: the bank has to be asked", why=alarm, attempt_id=attempt_id, reference=callback.reference)
+
+
+async def _apply(repositories: Repositories, attempt_id: int, callback: Callback) -> str | None:
+    """What people must be told at once, if anything."""
+    attempt = await repositories.dispatches.lock(attempt_id)
+    row = await repositories.callbacks.row(attempt_id, callback.reference)
+    kind = EventKind.UNKNOWN_REFERENCE if row is None else EventKind.CALLBACK
+    if not callback.is_readable:
+        kind = EventKind.UNREADABLE_CALLBACK
+    if not await repositories.callbacks.add(attempt, kind, callback):
+        return None
+    if row is None or not callback.is_readable:
+        return "a callback that fits no row of its attempt"
+    before = CallbackState(row.callback_state)
+    state = state_after(before, Outcome(attempt.outcome), is_success=callback.is_success)
+    if state is not before:
+        await repositories.callbacks.record(attempt_id, row.row_number, state)
+    if state is CallbackState.CONFLICT:
+        await repositories.dispatches.add_event(
+            attempt,
+            EventKind.CONFLICT,
+            actor="gateway",
+            reference=callback.reference,
+            details={"before": before, "outcome": attempt.outcome, "reported": callback.result},
+        )
+    await close_if_complete(repositories, attempt_id)
+    return "the gateway contradicts itself about a payment" if state is CallbackState.CONFLICT else None
+
+
+async def sweep_attempts(database: Database, *, deadline_seconds: float) -> int:
+    """Freezes what has been sending for twice the deadline: whoever sent it is gone. Sends nothing. How many."""
+    async with database.write() as repositories:
+        swept = await repositories.dispatches.sweep(older_than_seconds=2 * deadline_seconds)
+        for attempt in swept:
+            await repositories.dispatches.add_event(attempt, EventKind.SWEPT, actor="sweeper")
+            await close_if_complete(repositories, attempt.id)
+    for attempt in swept:
+        log.error("alarm: the outcome of an attempt is unknown", attempt_id=attempt.id)
+    return len(swept)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    log_id: int
+    outcome: Outcome
+    resolved_by: str
+    note: str
+
+
+async def resolve_attempt(
+    database: Database, *, caller: Caller, attempt_id: int, outcome: Outcome, note: str
+) -> Resolved:
+    """A person's word for what the gateway did not say. Raises NotFound, SamePerson, InvalidState."""
+    assert outcome in RESOLUTIONS
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        attempt = await repositories.dispatches.lock(attempt_id)
+        if attempt.sent_by == caller.user_id:
+            raise SamePerson("You sent this attempt: another administrator has to resolve it.")
+        if attempt.outcome != Outcome.UNKNOWN:
+            raise InvalidState(
+                f"Only an unknown attempt can be resolved; this one is {attempt.outcome}.", outcome=attempt.outcome
+            )
+        paid = await repositories.callbacks.paid(attempt_id) if outcome is not Outcome.ACCEPTED else ()
+        if paid:
+            raise InvalidState(
+                f"The gateway has reported {len(paid)} of its references as paid: it can only be accepted.",
+                paid_references=list(paid),
+            )
+        await repositories.dispatches.add_event(
+            attempt, EventKind.RESOLVED, actor=caller.user_id, outcome=outcome, note=note
+        )
+        await close_if_complete(repositories, attempt_id)
+        return repositories.answer(Resolved(attempt_id, outcome, caller.user_id, note))
+
+
+async def list_attempts(
+    database: Database,
+    *,
+    caller: Caller,
+    kd_settle: str | None,
+    transaction_type: str | None,
+    outcome: str | None,
+    is_latest: int | None,
+    before: int | None,
+    limit: int,
+) -> Sequence[Any]:
+    """Newest first."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        return await repositories.dispatches.list(
+            kd_settle=kd_settle,
+            transaction_type=transaction_type,
+            outcome=outcome,
+            is_latest=is_latest,
+            before=before,
+            limit=limit,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """An attempt with one page of its rows and their callbacks; the bytes come with the first page."""
+
+    attempt: Any
+    payloads: Any | None
+    rows: Sequence[Any]
+    callbacks: Sequence[Any]
+    events: Sequence[Any]
+
+
+async def view_attempt(database: Database, *, caller: Caller, attempt_id: int, after: int, limit: int) -> AttemptView:
+    """Raises NotFound."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        attempt = await repositories.dispatches.get(attempt_id)
+        rows = await repositories.dispatches.rows(attempt_id, after=after, limit=limit)
+        return AttemptView(
+            attempt,
+            None if after else await repositories.dispatches.payloads(attempt_id),
+            rows,
+            await repositories.callbacks.of_rows(attempt_id, [row.reference_number for row in rows]),
+            await repositories.dispatches.events(attempt_id, limit=EVENTS),
+        )
+
+
+async def report_day(database: Database, *, caller: Caller, day: date, timezone: str) -> Sequence[Any]:
+    """What became of a day's money, a row a settlement."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        return await repositories.dispatches.daily_report(day, timezone)

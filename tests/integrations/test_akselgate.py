@@ -1,0 +1,275 @@
+"""The gateway's client against sockets that misbehave: what is sure not to have left, and what nobody knows."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from structlog.testing import capture_logs
+
+from qrtrack.domain.dispatches import Outcome
+from qrtrack.integrations import akselgate
+from qrtrack.integrations.akselgate import Akselgate
+from qrtrack.sandbox import TOKEN, Fault, Request, Sandbox, Scripted
+from qrtrack.settings import Settings
+from treasury import PASSWORD, gateway_settings
+
+PAYLOAD = '{"requestId":"1","totalTx":"0","data":[]}'
+LARGE = '{"requestId":"1","totalTx":"0","data":[],"filling":"' + "x" * 30_000_000 + '"}'
+
+
+def client(address: str, **changes: Any) -> Akselgate:
+    return Akselgate(gateway_settings(Settings(_env_file=None), address, uuid4(), **changes))
+
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def raw(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """The address of a bare server; its connections are gone afterwards."""
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append(task)
+        try:
+            await handler(reader, writer)
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    yield f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Sandbox]:
+    gateway = Sandbox(callback_seconds=None)
+    await gateway.start()
+    yield gateway
+    await gateway.stop()
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("address", ["http://no-such-host.invalid", "http://127.0.0.1:{port}"])
+async def test_without_a_login_nothing_is_sent(address: str) -> None:
+    verdict = await client(address.format(port=unused_port())).send(PAYLOAD)
+    assert (verdict.outcome, verdict.status_code) == (Outcome.NOT_SENT, "unknown")
+
+
+async def logged_in(gateway: Sandbox, address: str, **changes: Any) -> Akselgate:
+    """A client that holds a token and now finds the gateway at another address: the batch itself meets the fault."""
+    sender = client(gateway.address, **changes)
+    await sender._token()
+    sender._address = address
+    return sender
+
+
+@pytest.mark.parametrize("address", ["http://no-such-host.invalid", "http://127.0.0.1:{port}"])
+async def test_a_batch_that_finds_no_name_or_no_listener_was_not_sent(gateway: Sandbox, address: str) -> None:
+    sender = await logged_in(gateway, address.format(port=unused_port()))
+    verdict = await sender.send(PAYLOAD)
+    assert (verdict.outcome, verdict.status_code) == (Outcome.NOT_SENT, "unknown")
+
+
+async def test_a_batch_to_a_server_of_unknown_identity_was_not_sent(
+    gateway: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A certificate that nobody vouches for: TLS is verified before the first byte."""
+    received = bytearray()
+
+    async def swallow(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        received.extend(await reader.read(1))
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(self_signed(tmp_path_factory))
+    async with raw(swallow, context) as address:
+        verdict = await (await logged_in(gateway, address)).send(PAYLOAD)
+    assert verdict.outcome is Outcome.NOT_SENT
+    assert not received
+
+
+def self_signed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    from datetime import UTC, datetime, timedelta
+    from ipaddress import ip_address
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "gateway")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path_factory.mktemp("tls") / "both.pem"
+    file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return str(file)
+
+
+async def test_a_connection_that_never_stands_was_not_sent(gateway: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener whose queue is full lets the next one wait."""
+    monkeypatch.setattr(akselgate, "CONNECT_SECONDS", 0.3)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.settimeout(0)
+            one.connect_ex(listener.getsockname())
+        sender = await logged_in(gateway, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        verdict = await sender.send(PAYLOAD)
+        for one in waiting:
+            one.close()
+    assert verdict.outcome is Outcome.NOT_SENT
+    assert "ConnectTimeout" in str(verdict.response_message)
+
+
+@pytest.mark.parametrize(
+    ("payload", "fault"),
+    [(PAYLOAD, Fault.HANG), (LARGE, Fault.HANG_UNREAD), (PAYLOAD, Fault.HANG_UNREAD)],
+    ids=["no answer", "not read to the end", "not read"],
+)
+async def test_after_the_first_byte_the_deadline_means_unknown(gateway: Sandbox, payload: str, fault: Fault) -> None:
+    gateway.faults.append(fault)
+    verdict = await client(gateway.address, akselgate_deadline_seconds=0.7).send(payload)
+    assert (verdict.outcome, verdict.status_code) == (Outcome.UNKNOWN, "unknown")
+
+
+async def test_an_answer_that_drips_ends_at_the_deadline_of_the_whole(gateway: Sandbox) -> None:
+    """Each byte comes in time, the whole does not."""
+
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+        while True:
+            writer.write(b"{")
+            await asyncio.sleep(0.05)
+
+    async with raw(drip) as address:
+        verdict = await (await logged_in(gateway, address, akselgate_deadline_seconds=0.5)).send(PAYLOAD)
+    assert (verdict.outcome, verdict.status_code) == (Outcome.UNKNOWN, "200")
+    assert set(str(verdict.response_payload)) == {"{"}
+
+
+async def test_a_reset_before_any_answer_is_unknown(gateway: Sandbox) -> None:
+    async def reset(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+
+    async with raw(reset) as address:
+        verdict = await (await logged_in(gateway, address)).send(PAYLOAD)
+    assert (verdict.outcome, verdict.status_code) == (Outcome.UNKNOWN, "unknown")
+
+
+async def test_an_endless_answer_is_given_up_and_unknown(gateway: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(akselgate, "ANSWER_BYTES", 1000)
+    gateway.faults.append(Scripted(200, b'{"a": "' + b"x" * 5000 + b'"}'))
+    verdict = await client(gateway.address).send(PAYLOAD)
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert "AnswerTooLong" in str(verdict.response_message)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_never_followed(gateway: Sandbox, status: int) -> None:
+    second = Sandbox(callback_seconds=None)
+    await second.start()
+    gateway.faults.append(Scripted(status, b"", headers=f"Location: {second.address}/transaction/insert\r\n"))
+    verdict = await client(gateway.address).send(PAYLOAD)
+    await second.stop()
+    assert (verdict.outcome, verdict.status_code) == (Outcome.REJECTED, str(status))
+    assert (len(gateway.requests), len(second.requests)) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(401, b"{}"), (500, b""), (200, b"no JSON"), (200, b"[]"), (200, b'{"data": {}}'),
+     (200, b'{"data": {"token": 5}}'), (200, b'{"data": {"token": "a\\nb"}}'), (302, b'{"data": {"token": "x"}}')],
+)  # fmt: skip
+async def test_a_login_that_fails_sends_nothing(gateway: Sandbox, status: int, body: bytes) -> None:
+    gateway.login = Scripted(status, body)
+    verdict = await client(gateway.address).send(PAYLOAD)
+    assert (verdict.outcome, verdict.status_code) == (Outcome.NOT_SENT, "unknown")
+    assert gateway.requests == []
+
+
+async def test_a_login_that_hangs_until_the_deadline_sends_nothing(gateway: Sandbox) -> None:
+    gateway.login = Fault.HANG
+    verdict = await client(gateway.address, akselgate_deadline_seconds=0.3).send(PAYLOAD)
+    assert verdict.outcome is Outcome.NOT_SENT
+
+
+async def test_fifty_senders_log_in_once_and_share_a_failure(gateway: Sandbox) -> None:
+    sender = client(gateway.address)
+    gateway.login = Scripted(500, b"")
+    verdicts = await asyncio.gather(*(sender.send(PAYLOAD) for _ in range(50)))
+    assert {verdict.outcome for verdict in verdicts} == {Outcome.NOT_SENT}
+    assert gateway.logins == 1
+    gateway.login = Fault.NONE
+    verdicts = await asyncio.gather(*(sender.send(PAYLOAD) for _ in range(50)))
+    assert {verdict.outcome for verdict in verdicts} == {Outcome.ACCEPTED}
+    assert gateway.logins == 2
+
+
+@pytest.mark.parametrize(("status", "logins"), [(401, 2), (403, 2), (400, 1)])
+async def test_a_refused_token_is_dropped(gateway: Sandbox, status: int, logins: int) -> None:
+    sender = client(gateway.address)
+    gateway.faults.append(Scripted(status, b'{"message": "no"}'))
+    assert (await sender.send(PAYLOAD)).outcome is Outcome.REJECTED
+    assert (await sender.send(PAYLOAD)).outcome is Outcome.ACCEPTED
+    assert gateway.logins == logins
+
+
+async def test_every_batch_has_a_connection_of_its_own_past_every_proxy(
+    gateway: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{unused_port()}")
+    sender = client(gateway.address)
+    for _ in range(3):
+        assert (await sender.send(PAYLOAD)).outcome is Outcome.ACCEPTED
+    assert gateway.connections == 1 + 3
+
+
+async def test_the_bytes_are_those_that_were_given(gateway: Sandbox) -> None:
+    await client(gateway.address).send(PAYLOAD)
+    (request,) = gateway.requests
+    assert request.body == PAYLOAD.encode()
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["authorization"] == f"Bearer {TOKEN}"
+
+
+async def test_no_secret_reaches_a_log_line_or_a_verdict(gateway: Sandbox) -> None:
+    async def nothing(_request: Request) -> None:
+        return
+
+    gateway.on_insert = nothing
+    sender = client(gateway.address, akselgate_deadline_seconds=0.3)
+    with capture_logs() as logs:
+        verdicts = [await sender.send(PAYLOAD)]
+        gateway.faults.append(Fault.HANG)
+        verdicts.append(await sender.send(PAYLOAD))
+        gateway.login, sender._login = Scripted(401, PASSWORD.encode()), None
+        verdicts.append(await sender.send(PAYLOAD))
+    told = repr(logs) + repr(verdicts) + repr(sender._settings)
+    assert PASSWORD not in told
+    assert TOKEN not in told

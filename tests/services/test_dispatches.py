@@ -1,0 +1,254 @@
+"""A settlement on its way to the bank: what is written when, and what may be sent again."""
+
+import asyncio
+import hashlib
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from qrtrack.sandbox import Fault, Request, Scripted
+from qrtrack.services.attempts import sweep_attempts
+from treasury import Treasury, rows
+
+READABLE = b'{"responseCode": "A7", "responseMessage": "Account 1000000001 is closed"}'
+
+
+async def test_a_batch_is_taken_and_answered_with_its_attempt(treasury: Treasury) -> None:
+    answer = await treasury.dispatch()
+    (attempt,) = await treasury.attempts()
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "success": True,
+        "log_id": attempt.id,
+        "request_id": str(attempt.id),
+        "attempt_number": 1,
+        "outcome": "accepted",
+        "total_transactions": 2,
+        "status_code": "201",
+        "response_code": "00",
+        "message": "Taken",
+    }
+    assert (attempt.is_success, attempt.is_latest, attempt.total_transaksi) == (1, 1, 2)
+    assert attempt.sent_by == treasury.finance.user_id
+    assert json.loads(attempt.response_payload)["responseCode"] == "00"
+
+
+async def test_on_receipt_the_gateway_would_find_the_row_committed_and_whole(treasury: Treasury) -> None:
+    seen: list[Any] = []
+
+    async def look(_request: Request) -> None:
+        seen.extend(await treasury.attempts())
+        seen.append(await treasury.states())
+
+    treasury.gateway.on_insert = look
+    await treasury.dispatch()
+    attempt, states = seen
+    (request,) = treasury.gateway.requests
+    assert attempt.outcome == "sending"
+    assert attempt.request_id == str(attempt.id) == json.loads(request.body)["requestId"]
+    assert attempt.request_payload.encode() == request.body
+    assert attempt.payload_sha256 == hashlib.sha256(request.body).hexdigest()
+    assert attempt.control_sum == Decimal(300_000)
+    assert (attempt.is_success, attempt.status_code_res, attempt.is_latest) == (None, None, 1)
+    assert states == [("REF1", "missing", True), ("REF2", "missing", True)]
+    sent = json.loads(request.body)
+    assert (sent["totalTx"], len(sent["data"])) == ("2", 2)
+    token = treasury.runtime.post.tokens.token_of(attempt.id)
+    assert sent["data"][0]["callback_url"] == f"http://127.0.0.1:8000/webhook/akselgate/callback/{token}"
+
+
+PROBLEMS = {"rejected": (502, "gateway-rejected"), "unknown": (504, "gateway-outcome-unknown")}
+
+# What the gateway does → outcome, status_code_res. A rejected settlement may be dispatched again, an unknown may not.
+OUTCOMES: list[tuple[Any, str, str]] = [
+    *[(Scripted(status, READABLE), "rejected", str(status))
+      for status in (400, 401, 403, 404, 413, 415, 422, 429)],
+    (Fault.REDIRECT, "rejected", "307"),
+    (Fault.RESET, "unknown", "201"),
+    (Fault.HALF, "unknown", "201"),
+    (Fault.ERROR, "unknown", "500"),
+    (Fault.INVALID_JSON, "unknown", "200"),
+    (Fault.DUPLICATE, "unknown", "409"),
+    *[(Scripted(status, READABLE), "unknown", str(status))
+      for status in (202, 408, 409, 502, 503, 504)],
+    (Scripted(400, b'{"message": "duplicate reference"}'), "unknown", "400"),
+    (Scripted(404, b"<html>"), "unknown", "404"),
+    (Scripted(200, b""), "unknown", "200"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fault", "outcome", "status_code"), OUTCOMES)
+async def test_what_the_gateway_does_decides_whether_the_settlement_may_be_sent_again(
+    treasury: Treasury, fault: Any, outcome: str, status_code: str
+) -> None:
+    status, slug = PROBLEMS[outcome]
+    again = outcome == "rejected"
+    treasury.gateway.faults.append(fault)
+    answer = await treasury.dispatch()
+    (attempt,) = await treasury.attempts()
+    assert (answer.status_code, answer.json()["type"]) == (status, f"urn:qrtrack:problem:{slug}")
+    told = answer.json()
+    assert (told["log_id"], told["outcome"], told["status_code"]) == (attempt.id, outcome, status_code)
+    assert (told["request_id"], told["attempt_number"], told["total_transactions"]) == (str(attempt.id), 1, 2)
+    assert (attempt.outcome, attempt.status_code_res) == (outcome, status_code)
+    assert attempt.is_success == (0 if outcome == "rejected" else None)
+    second = await treasury.dispatch()
+    assert second.status_code == (200 if again else 409)
+    if not again:
+        assert second.json()["type"] == "urn:qrtrack:problem:outcome-unknown"
+        assert second.json()["log_id"] == attempt.id
+    assert len(treasury.gateway.requests) == (2 if again else 1)
+
+
+async def test_what_never_left_may_be_sent_again(treasury: Treasury) -> None:
+    await treasury.gateway.stop()
+    answer = await treasury.dispatch()
+    (attempt,) = await treasury.attempts()
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:qrtrack:problem:gateway-not-reached")
+    assert (attempt.outcome, attempt.status_code_res, attempt.is_success) == ("not_sent", "unknown", 0)
+    host, port = treasury.gateway.address.removeprefix("http://").split(":")
+    await treasury.gateway.start(host, int(port))
+    again = await treasury.dispatch()
+    assert (again.status_code, again.json()["attempt_number"]) == (200, 2)
+    assert [row.is_latest for row in await treasury.attempts()] == [0, 1]
+
+
+async def test_of_fifty_at_once_one_is_sent_and_forty_nine_are_told_which(treasury: Treasury) -> None:
+    answers = await asyncio.gather(*(treasury.dispatch() for _ in range(50)))
+    (attempt,) = await treasury.attempts()
+    assert sorted(answer.status_code for answer in answers) == [200] + [409] * 49
+    refused = [answer.json() for answer in answers if answer.status_code == 409]
+    assert {problem["log_id"] for problem in refused} == {attempt.id}
+    assert {problem["type"].rpartition(":")[2] for problem in refused} <= {"dispatch-in-progress", "already-dispatched"}
+    assert len(treasury.gateway.requests) == 1
+
+
+async def test_a_settlement_of_two_types_or_two_settlements_run_side_by_side(treasury: Treasury) -> None:
+    answers = await asyncio.gather(
+        treasury.dispatch("A", rows("R1")),
+        treasury.dispatch("A", rows("R2"), kind="ESCROW_BILLER_PL"),
+        treasury.dispatch("B", rows("R3")),
+    )
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert treasury.gateway.logins == 1
+
+
+async def test_a_reference_is_locked_in_every_settlement(treasury: Treasury) -> None:
+    first = await treasury.dispatch("A", rows("R1", "R2"))
+    refused = await treasury.dispatch("B", rows("R9", "R2", "R1"))
+    problem = refused.json()
+    assert (refused.status_code, problem["type"]) == (409, "urn:qrtrack:problem:reference-locked")
+    assert [(error["pointer"], error["row_number"], error["reference"]) for error in problem["errors"]] == [
+        ("/transactions/1/referenceNumber", 2, "R2"),
+        ("/transactions/2/referenceNumber", 3, "R1"),
+    ]
+    assert f"Attempt {first.json()['log_id']} of settlement A" in problem["errors"][0]["detail"]
+    assert len(treasury.gateway.requests) == 1
+    assert [row.kd_settle for row in await treasury.attempts()] == ["A"]
+
+
+async def test_batches_that_share_references_in_any_order_never_deadlock(treasury: Treasury) -> None:
+    names = [f"R{number}" for number in range(200)]
+    for turn in range(5):
+        pair = [f"{turn}-{name}" for name in names]
+        answers = await asyncio.gather(
+            treasury.dispatch(f"A{turn}", rows(*pair)), treasury.dispatch(f"B{turn}", rows(*reversed(pair)))
+        )
+        assert sorted(answer.status_code for answer in answers) == [200, 409]
+
+
+async def test_a_refused_batch_leaves_no_row_no_number_and_no_change(treasury: Treasury) -> None:
+    treasury.gateway.faults.append(Fault.REJECT)
+    await treasury.dispatch()
+    bad = rows("R1", amount=1.5) + rows("R1") + rows("", debitAccount="12")
+    refused = await treasury.dispatch(transactions=bad)
+    problem = refused.json()
+    assert (refused.status_code, problem["type"]) == (422, "urn:qrtrack:problem:invalid-transactions")
+    assert [(error["pointer"], error["row_number"], error["reference"]) for error in problem["errors"]] == [
+        ("/transactions/0/referenceNumber", 1, "R1"),
+        ("/transactions/0/amount", 1, "R1"),
+        ("/transactions/1/referenceNumber", 2, "R1"),
+        ("/transactions/2/referenceNumber", 3, ""),
+        ("/transactions/2/debitAccount", 3, ""),
+    ]
+    (attempt,) = await treasury.attempts()
+    assert attempt.is_latest == 1
+    again = await treasury.dispatch()
+    assert again.json()["log_id"] == attempt.id + 1
+
+
+async def test_ten_thousand_rows_are_stored_and_sent_uncut(treasury: Treasury) -> None:
+    batch = rows(*(f"R{number}" for number in range(10_000)), description="d" * 100)
+    answer = await treasury.dispatch(transactions=batch)
+    (attempt,) = await treasury.attempts()
+    (request,) = treasury.gateway.requests
+    assert (answer.status_code, answer.json()["total_transactions"]) == (200, 10_000)
+    assert attempt.request_payload.encode() == request.body
+    assert len(json.loads(request.body)["data"]) == 10_000
+    (counted,) = await treasury.sql("SELECT count(*) AS n, sum(amount) AS total FROM t_akselgate_transaction_rows")
+    assert (counted.n, counted.total) == (10_000, attempt.control_sum)
+
+
+async def test_a_long_answer_is_stored_uncut(treasury: Treasury) -> None:
+    body = json.dumps({"responseCode": "00", "echo": "x" * 300_000}).encode()
+    treasury.gateway.faults.append(Scripted(200, body))
+    await treasury.dispatch()
+    (attempt,) = await treasury.attempts()
+    assert attempt.response_payload.encode() == body
+
+
+async def test_a_caller_who_hangs_up_does_not_cut_it_off(treasury: Treasury) -> None:
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(_request: Request) -> None:
+        arrived.set()
+        await go_on.wait()
+
+    treasury.gateway.on_insert = wait
+    request = asyncio.create_task(treasury.dispatch())
+    await arrived.wait()
+    request.cancel()
+    await asyncio.gather(request, return_exceptions=True)
+    go_on.set()
+    await treasury.runtime.in_flight.finish()
+    (attempt,) = await treasury.attempts()
+    assert attempt.outcome == "accepted"
+
+
+async def test_an_answer_after_the_sweeper_is_an_event_and_changes_nothing(treasury: Treasury) -> None:
+    async def sweep(_request: Request) -> None:
+        await treasury.age(3600)
+        assert await sweep_attempts(treasury.runtime.database, deadline_seconds=60) == 1
+
+    treasury.gateway.on_insert = sweep
+    answer = await treasury.dispatch()
+    (attempt,) = await treasury.attempts()
+    assert answer.status_code == 504
+    assert (attempt.outcome, attempt.status_code_res) == ("unknown", "unknown")
+    assert await treasury.events() == ["swept", "late_response"]
+    (event,) = await treasury.sql("SELECT details FROM t_akselgate_events WHERE kind = 'late_response'")
+    assert (event.details["outcome"], event.details["status_code"]) == ("accepted", "201")
+
+
+async def test_only_what_is_older_than_twice_the_deadline_is_swept_and_nothing_is_sent(treasury: Treasury) -> None:
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(_request: Request) -> None:
+        arrived.set()
+        await go_on.wait()
+
+    treasury.gateway.on_insert = wait
+    request = asyncio.create_task(treasury.dispatch())
+    await arrived.wait()
+    assert (await treasury.dispatch()).json()["type"] == "urn:qrtrack:problem:dispatch-in-progress"
+    await treasury.age(121)
+    assert await sweep_attempts(treasury.runtime.database, deadline_seconds=61) == 0
+    assert await sweep_attempts(treasury.runtime.database, deadline_seconds=60) == 1
+    assert await sweep_attempts(treasury.runtime.database, deadline_seconds=60) == 0
+    assert [row.outcome for row in await treasury.attempts()] == ["unknown"]
+    assert (await treasury.dispatch()).json()["type"] == "urn:qrtrack:problem:outcome-unknown"
+    go_on.set()
+    assert (await request).status_code == 504
+    assert len(treasury.gateway.requests) == 1
