@@ -161,7 +161,7 @@ class Chaos:
             plant = self._dice.choice(list(self._plants.values()))
             # The kills meet this process's connections, too; what was refused then is ordered another time.
             with suppress(DatabaseUnavailable):
-                await plant.order(self._dice.randint(1, 300))
+                await plant.order(self._dice.randint(1, 60))
                 await self._submit_some()
             await asyncio.sleep(self._dice.uniform(0.05, 0.3))
 

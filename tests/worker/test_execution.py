@@ -23,7 +23,7 @@ from qrtrack.worker.execution import WORKER_LOST, End, execute, run_next
 from qrtrack.worker.handlers import Handler
 
 STAGES = "qr_batch_stages"
-LEASE = 0.45
+LEASE = 0.8
 
 Body = Callable[[Runtime, Claim, StopSignal], Awaitable[None]]
 

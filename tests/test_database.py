@@ -1,0 +1,187 @@
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from plant import Plant
+from qrtrack.database import Database, DatabaseUnavailable
+from qrtrack.domain.errors import NotFound
+from qrtrack.repositories.constraints import CodeTaken
+
+
+async def run(database: Database, *statements: str, **options: Any) -> Any:
+    """In one write transaction; the last statement's only value."""
+    found = None
+    async with database.write(**options) as repositories:
+        for statement in statements:
+            result: Any = await repositories.trace._session.execute(text(statement))
+            found = result.scalar_one_or_none() if result.returns_rows else None
+    return found
+
+
+NEW_TURN = "INSERT INTO queue_turns (kind, manufacturer_org_id, served_at) VALUES ('{}', gen_random_uuid(), now())"
+TURNS = "SELECT count(*) FROM queue_turns WHERE kind = '{}'"
+
+
+async def test_a_write_is_committed_on_leaving(plant: Plant, database: Database) -> None:
+    await run(database, NEW_TURN.format("kept"))
+    assert await run(database, TURNS.format("kept")) == 1
+
+
+async def test_an_error_undoes_the_whole_block(plant: Plant, database: Database) -> None:
+    with pytest.raises(DBAPIError):
+        await run(database, NEW_TURN.format("undone"), "SELECT 1 / 0")
+    assert await run(database, TURNS.format("undone")) == 0
+
+
+async def test_a_refusal_raised_in_the_block_undoes_it_and_comes_out_as_it_is(plant: Plant, database: Database) -> None:
+    async def refuse() -> None:
+        async with database.write() as repositories:
+            await repositories.trace._session.execute(text(NEW_TURN.format("refused")))
+            raise NotFound("There is no such thing.")
+
+    with pytest.raises(NotFound, match="no such thing"):
+        await refuse()
+    assert await run(database, TURNS.format("refused")) == 0
+
+
+async def test_a_cancelled_block_is_undone_and_its_connection_given_back(plant: Plant, database: Database) -> None:
+    inside = asyncio.Event()
+
+    async def wait() -> None:
+        async with database.write() as repositories:
+            await repositories.trace._session.execute(text(NEW_TURN.format("cancelled")))
+            inside.set()
+            await repositories.trace._session.execute(text("SELECT pg_sleep(30)"))
+
+    task = asyncio.create_task(wait())
+    await inside.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    pool: Any = database.engine.pool
+    assert pool.checkedout() == 0
+    assert await run(database, TURNS.format("cancelled")) == 0
+
+
+async def test_a_reading_block_refuses_to_write(database: Database) -> None:
+    async def write() -> None:
+        async with database.read() as repositories:
+            await repositories.trace._session.execute(text(NEW_TURN.format("stray")))
+
+    with pytest.raises(DBAPIError, match="read-only"):
+        await write()
+
+
+async def test_role_and_organisation_last_as_long_as_the_transaction(database: Database) -> None:
+    organisation_id = uuid4()
+    seen = "SELECT current_user || ' ' || coalesce(current_setting('qrtrack.org', true), '')"
+    assert await run(database, seen, tenant=organisation_id) == f"qrtrack_tenant {organisation_id}"
+    for _ in range(30):
+        user, _, organisation = str(await run(database, seen)).partition(" ")
+        assert user != "qrtrack_tenant"
+        assert organisation == ""
+
+
+async def test_the_batch_lock_lets_one_transaction_in_at_a_time_and_shows_it_what_the_last_one_did(
+    plant: Plant, database: Database
+) -> None:
+    batch_id, seen = uuid4(), []
+
+    async def count_up() -> None:
+        async with database.write(batch_lock=batch_id) as repositories:
+            session = repositories.trace._session
+            seen.append((await session.execute(text(TURNS.format("lock")))).scalar_one())
+            await session.execute(text(NEW_TURN.format("lock")))
+
+    await asyncio.gather(*(count_up() for _ in range(10)))
+    assert sorted(seen) == list(range(10))
+
+
+async def test_the_lock_of_one_batch_does_not_keep_another_waiting(database: Database) -> None:
+    async with database.write(batch_lock=uuid4()):
+        assert await asyncio.wait_for(run(database, "SELECT 1", batch_lock=uuid4()), 5) == 1
+
+
+@pytest.mark.parametrize("sqlstate", ["08006", "53300", "57P01", "57P03", "40001", "40P01", "55P03"])
+async def test_what_passes_by_itself_is_unavailable_for_now(database: Database, sqlstate: str) -> None:
+    with pytest.raises(DatabaseUnavailable):
+        await run(database, f"DO $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '{sqlstate}'; END $$")
+
+
+async def test_a_defect_stays_a_defect_and_shows_no_value(database: Database) -> None:
+    async def fail() -> None:
+        async with database.write() as repositories:
+            await repositories.trace._session.execute(
+                text("SELECT CAST(:secret AS text) || 1 / CAST(:zero AS int)"), {"secret": "hunter2", "zero": 0}
+            )
+
+    with pytest.raises(DBAPIError) as error:
+        await fail()
+    assert "hunter2" not in str(error.value)
+
+
+async def test_a_connection_that_was_killed_is_unavailable_once_and_then_replaced(database: Database) -> None:
+    with pytest.raises(DatabaseUnavailable):
+        await run(database, "SELECT pg_terminate_backend(pg_backend_pid())")
+    assert await run(database, "SELECT 1") == 1
+
+
+async def test_connections_killed_in_the_pool_cost_at_most_one_failure_each(plant: Plant, database: Database) -> None:
+    await asyncio.gather(*(run(database, "SELECT pg_sleep(0.05)") for _ in range(6)))
+    await plant.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
+    failures = 0
+    for _ in range(20):
+        try:
+            assert await run(database, "SELECT 1") == 1
+        except DatabaseUnavailable:
+            failures += 1
+    assert failures <= 6
+
+
+async def test_a_full_pool_is_unavailable_for_now(migrated_url: str) -> None:
+    small = Database.connect(migrated_url, pool_size=1)
+    small.engine.pool._timeout = 0.05  # type: ignore[attr-defined]
+    try:
+        async with small.write(batch_lock=uuid4()):
+            with pytest.raises(DatabaseUnavailable):
+                await run(small, "SELECT 1")
+        assert (await small.ready())["database"] == "ok"
+    finally:
+        await small.close()
+
+
+async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Any) -> None:
+    nowhere = Database.connect(f"postgresql+asyncpg://postgres@/qrtrack?host={tmp_path}&port=5432", pool_size=1)
+    with pytest.raises(DatabaseUnavailable):
+        await nowhere.ready()
+    await nowhere.close()
+
+
+async def test_a_violated_constraint_that_has_a_name_in_the_trade_is_a_refusal(
+    plant: Plant, database: Database
+) -> None:
+    await plant.batch(2)
+    with pytest.raises(CodeTaken):
+        await run(database, "UPDATE qr_codes SET code = 'SKA000001'")
+
+
+async def test_any_other_violated_constraint_is_a_defect(plant: Plant, database: Database) -> None:
+    await plant.batch(1)
+    with pytest.raises(IntegrityError):
+        await run(database, "UPDATE qr_codes SET status = 'lost'")
+
+
+async def test_behind_a_pooler_no_statement_is_kept(migrated_url: str) -> None:
+    pooled = Database.connect(migrated_url, pool_size=1, behind_pooler=True)
+    try:
+        await run(pooled, "SELECT 2")
+        assert await run(pooled, "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'SELECT 2%'") == 0
+    finally:
+        await pooled.close()
