@@ -1,14 +1,14 @@
 """Tenancy is the database's: a statement without any WHERE, run as a request runs it, meets the caller's rows only."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import CursorResult, text
+from sqlalchemy import CursorResult, Row, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -197,7 +197,7 @@ async def test_the_role_without_an_organisation_sees_nothing(
             assert (await connection.execute(text(f"SELECT 1 FROM {table}"))).all() == []
 
 
-async def who(session: AsyncSession) -> Sequence[Any]:
+async def who(session: AsyncSession) -> Row[Any]:
     rows = await session.execute(
         text(
             "SELECT current_user = session_user AS unbound, COALESCE(current_setting('qrtrack.org', true), '') AS org,"
@@ -216,13 +216,13 @@ async def test_nothing_of_a_request_outlives_its_transaction_on_a_pooled_connect
     organisation_id = plant.caller.organisation_id
     try:
         for read in (False, True):
-            try:
+            inside: Row[Any] | None = None
+            with pytest.raises(DBAPIError) if failing else nullcontext():
                 async with as_request(database, organisation_id, read=read) as session:
                     inside = await who(session)
                     if failing:
                         await session.execute(text("SELECT 1 / 0"))
-            except DBAPIError:
-                assert failing
+            assert inside is not None
             assert (inside.unbound, inside.org) == (False, str(organisation_id))
             async with database.write() as repositories:
                 after = await who(repositories._session)

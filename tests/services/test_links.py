@@ -217,7 +217,7 @@ class TestVariants:
         assert (await plant.pack(batch, 0, variant="5g")).linked_count == 5
 
     @pytest.mark.parametrize("scan", [{"first_code": "SKA000001"}, {"last_code": "SKA000005"}])
-    async def test_a_scanned_unit_of_another_variant_is_refused(self, plant: Plant, scan: dict[str, str]) -> None:
+    async def test_a_scanned_unit_of_another_variant_is_refused(self, plant: Plant, scan: dict[str, Any]) -> None:
         batch = await plant.prepared(variants=[("5g", 5), ("10g", 5)], units_per_case=5)
         with pytest.raises(VariantMismatch):
             await plant.pack(batch, 1, **scan)
@@ -240,7 +240,7 @@ class TestCheckScans:
         assert (await box(plant, batch.master_codes[0])).completeness == "verified"
 
     @pytest.mark.parametrize("scan", [{"first_code": "SKA000001"}, {"last_code": "SKA000010"}])
-    async def test_one_scan_alone_leaves_it_inferred(self, plant: Plant, scan: dict[str, str]) -> None:
+    async def test_one_scan_alone_leaves_it_inferred(self, plant: Plant, scan: dict[str, Any]) -> None:
         batch = await plant.prepared(20, units_per_case=10)
         assert (await plant.pack(batch, **scan)).master_code_info.completeness == "inferred"
 
@@ -277,8 +277,9 @@ class TestCheckScans:
     @pytest.mark.parametrize("field", ["first_code", "last_code"])
     async def test_a_scanned_code_that_is_not_in_the_batch_is_bad_input(self, plant: Plant, field: str) -> None:
         batch = await plant.prepared(20, units_per_case=10)
+        scan: dict[str, Any] = {field: "SKA000999"}
         with pytest.raises(InvalidInput) as refused:
-            await plant.pack(batch, **{field: "SKA000999"})
+            await plant.pack(batch, **scan)
         assert [error.pointer for error in refused.value.errors] == [f"/{field}"]
 
     async def test_a_box_that_reaches_further_is_refused_with_the_units_to_look_for(self, plant: Plant) -> None:
