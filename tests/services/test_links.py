@@ -312,6 +312,12 @@ class TestCheckScans:
             ("case.packed", "{[1,4),[5,12)}"),
         ]
 
+    async def test_the_last_unit_of_the_queue_may_be_the_missing_one(self, plant: Plant) -> None:
+        batch = await plant.prepared(10, units_per_case=10)
+        packed = await plant.pack(batch, last_code=ska(8)[0], missing_codes=ska(9, 10), allow_partial=True)
+        assert numbers_of(packed) == list(range(1, 9))
+        assert await plant.queue(batch, "invalid") == [9, 10]
+
     async def test_a_missing_unit_stays_excluded_for_later_jobs_until_it_is_readmitted(self, plant: Plant) -> None:
         batch = await plant.prepared(30, units_per_case=10)
         await plant.pack(batch, missing_codes=ska(4))

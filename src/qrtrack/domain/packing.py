@@ -153,7 +153,8 @@ def choose_run(
         raise _box_reaches_further(takable, rows[-1], last)
     if last and last.sequence_number < end:
         raise _box_ends_early(rows, last, not_queued)
-    _refuse_missing_elsewhere(queue[0], rows[-1], missing)
+    # A case that takes all there is may lack the last units of the queue.
+    _refuse_missing_elsewhere(queue[0], rows[-1] if len(rows) == target else queue[-1], missing)
     return Run(
         rows=tuple(rows),
         stale=tuple(row for row in queue if not row.packable and row.sequence_number < end),
