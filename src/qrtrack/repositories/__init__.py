@@ -16,6 +16,7 @@ from qrtrack.repositories.codes import CodeRepository
 from qrtrack.repositories.dispatches import DispatchRepository
 from qrtrack.repositories.idempotency import IdempotencyRepository
 from qrtrack.repositories.leased import LeasedRepository, Queue
+from qrtrack.repositories.periodic_tasks import PeriodicTaskRepository
 from qrtrack.repositories.prepared_codes import PreparedCodeRepository
 from qrtrack.repositories.reverse_jobs import ReverseJobRepository
 from qrtrack.repositories.stages import StageRepository
@@ -78,6 +79,10 @@ class Repositories:
     @cached_property
     def idempotency(self) -> IdempotencyRepository:
         return IdempotencyRepository(self._session)
+
+    @cached_property
+    def periodic_tasks(self) -> PeriodicTaskRepository:
+        return PeriodicTaskRepository(self._session)
 
     @cached_property
     def prepared_codes(self) -> PreparedCodeRepository:

@@ -39,3 +39,5 @@ REVERSE_JOBS = Queue(
     backoff_seconds=(2, 8),
     on_claim="progress = GREATEST(job.progress, 5)",
 )
+# Its rows are never finished: the end of a run sets the time of the next one (services/periodic_tasks.py).
+PERIODIC_TASKS = Queue(kind="periodic_task", table="periodic_tasks", max_attempts=3, backoff_seconds=(1,))

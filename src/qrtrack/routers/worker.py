@@ -18,6 +18,7 @@ from qrtrack.schemas.worker import Budget, DrainAnswer, KindCounts, WorkerAnswer
 from qrtrack.worker.execution import End, Outcome, run_next
 from qrtrack.worker.handlers import REVERSE_JOB, Handler
 from qrtrack.worker.loop import lanes_of
+from qrtrack.worker.schedule import plan
 
 router = APIRouter(
     tags=["worker"],
@@ -67,6 +68,7 @@ async def _answer(runtime: Runtime, outcome: Outcome) -> WorkerAnswer:
 async def run_worker(budget: Annotated[Budget, Query()], runtime: RuntimeState) -> DrainAnswer:
     """Works on every kind of queued work until nothing is due or the time is up, and answers what was done."""
     lanes = lanes_of(runtime.settings)
+    await plan(runtime)
     ends: dict[str, Counter[End]] = {lane.handler.queue.kind: Counter() for lane in lanes}
     async with _stopping_after(runtime, budget.max_seconds) as stop:
         # One kind of work makes work of another: again, until a whole round finds nothing.

@@ -8,11 +8,12 @@ from zoneinfo import ZoneInfo
 from qrtrack.domain.claims import Claim
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.leased import Queue
-from qrtrack.repositories.queues import CREATING, HASHING, REVERSE_JOBS, WEBHOOK_EVENTS, WEBHOOK_RETRIES
+from qrtrack.repositories.queues import CREATING, HASHING, PERIODIC_TASKS, REVERSE_JOBS, WEBHOOK_EVENTS, WEBHOOK_RETRIES
 from qrtrack.runtime import Runtime
 from qrtrack.services.preparing import fail_reverse_job, run_reverse_job
 from qrtrack.services.stages import create_codes, fail_stage, hash_keys
 from qrtrack.services.webhook_events import fail_event, process_event, process_events
+from qrtrack.worker.schedule import fail_task, run_task
 
 # Enough that the round trips of a transaction no longer count, and few enough that a group takes milliseconds.
 EVENTS_IN_GROUP = 200
@@ -91,4 +92,5 @@ HANDLERS = (
     Handler(HASHING, _hash, _fail_hashing),
     Handler(WEBHOOK_EVENTS, _process, _fail_processing, EVENTS_IN_GROUP, _process_group),
     Handler(WEBHOOK_RETRIES, _process, _fail_processing),
+    Handler(PERIODIC_TASKS, run_task, fail_task),
 )

@@ -12,11 +12,13 @@ import structlog
 from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.hints import listen
+from qrtrack.repositories.queues import PERIODIC_TASKS
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import claim_work
 from qrtrack.settings import Settings
 from qrtrack.worker.execution import execute, execute_group
 from qrtrack.worker.handlers import HANDLERS, Handler
+from qrtrack.worker.schedule import plan
 
 log = structlog.get_logger()
 
@@ -41,6 +43,7 @@ def lanes_of(settings: Settings) -> list[Lane]:
         "reverse_job": settings.reverse_job_slots,
         "webhook_event": settings.accurate_workers,
         "webhook_retry": min(settings.accurate_workers, 1),
+        "periodic_task": 1,
     }
     return [Lane(handler, slots[handler.queue.kind]) for handler in HANDLERS]
 
@@ -54,6 +57,7 @@ class Worker:
         self._awake = asyncio.Event()
         self._claiming = asyncio.Lock()
         self._stopping = asyncio.Event()
+        self._is_planned = False
 
     async def run(self) -> None:
         """Until stop(); survives whatever the database does."""
@@ -80,6 +84,9 @@ class Worker:
     async def _fill(self) -> None:
         for lane in self._lanes:
             try:
+                if lane.handler.queue is PERIODIC_TASKS and not self._is_planned:
+                    await plan(self._runtime)
+                    self._is_planned = True
                 async with self._claiming:
                     await self._fill_lane(lane)
             except DatabaseUnavailable:

@@ -1,0 +1,103 @@
+"""Tasks that come round again: once in the fleet, again after each run, and never over."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from plant import BY_KIND
+from qrtrack.domain.stopping import StopSignal
+from qrtrack.worker import schedule
+from qrtrack.worker.execution import End, Outcome, run_next
+from qrtrack.worker.loop import Worker
+from qrtrack.worker.schedule import PeriodicTask, plan
+from treasury import Treasury
+
+TASK = BY_KIND["periodic_task"]
+
+
+async def due(treasury: Treasury) -> None:
+    await plan(treasury.runtime)
+    await treasury.sql("UPDATE periodic_tasks SET run_at = now()")
+
+
+async def run(treasury: Treasury) -> Outcome | None:
+    return await run_next(treasury.runtime, TASK, StopSignal())
+
+
+async def task(treasury: Treasury) -> Any:
+    (row,) = await treasury.sql("SELECT *, run_at - now() AS pause FROM periodic_tasks")
+    return row
+
+
+async def test_a_task_is_planned_once_and_waits_for_its_time(treasury: Treasury) -> None:
+    await asyncio.gather(*(plan(treasury.runtime) for _ in range(5)))
+    assert (await task(treasury)).name == "sweep_attempts"
+    assert await run(treasury) is None
+
+
+async def test_the_sweeper_freezes_an_abandoned_attempt_and_comes_round_again(treasury: Treasury) -> None:
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(_request: object) -> None:
+        arrived.set()
+        await go_on.wait()
+
+    treasury.gateway.on_insert = wait
+    request = asyncio.create_task(treasury.dispatch())
+    await arrived.wait()
+    await treasury.age(3600)
+    await due(treasury)
+    outcomes = await asyncio.gather(*(run(treasury) for _ in range(5)))
+    assert [outcome.end for outcome in outcomes if outcome is not None] == [End.COMPLETED]
+    assert [attempt.outcome for attempt in await treasury.attempts()] == ["unknown"]
+    row = await task(treasury)
+    assert (row.status, row.attempts, row.error_message) == ("queued", 0, None)
+    assert 1 < row.pause.total_seconds() <= 2.5
+    go_on.set()
+    await request
+
+
+async def test_a_task_that_fails_says_so_and_comes_round_again(
+    treasury: Treasury, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_runtime: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(schedule, "TASKS", {"sweep_attempts": PeriodicTask(fail, lambda _settings: 60)})
+    await due(treasury)
+    outcome = await run(treasury)
+    assert outcome is not None
+    assert outcome.end is End.RETRIED
+    row = await task(treasury)
+    assert row.status == "queued"
+    assert "RuntimeError" in row.error_message
+    assert row.pause.total_seconds() > 50
+
+
+async def test_a_task_that_killed_its_workers_goes_on(treasury: Treasury) -> None:
+    await due(treasury)
+    await treasury.sql("UPDATE periodic_tasks SET attempts = 3")
+    outcome = await run(treasury)
+    assert outcome is not None
+    assert outcome.end is End.RETRIED
+    assert (await task(treasury)).attempts == 0
+
+
+async def test_a_row_of_a_newer_version_waits_for_who_knows_it(treasury: Treasury) -> None:
+    await due(treasury)
+    await treasury.sql("UPDATE periodic_tasks SET name = 'from the future'")
+    assert await run(treasury) is not None
+    assert (await task(treasury)).pause.total_seconds() > 50
+
+
+async def test_a_standing_worker_plans_and_runs_it(treasury: Treasury) -> None:
+    worker = Worker(treasury.runtime)
+    running = asyncio.create_task(worker.run())
+    while not await treasury.sql("SELECT id FROM periodic_tasks"):
+        await asyncio.sleep(0.01)
+    await treasury.sql("UPDATE periodic_tasks SET run_at = now()")
+    while (await task(treasury)).pause.total_seconds() < 1:
+        await asyncio.sleep(0.01)
+    await worker.stop()
+    await running
