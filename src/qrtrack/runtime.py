@@ -7,7 +7,6 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-import httpx2
 from sqlalchemy import make_url
 
 from qrtrack import embedded, schema_revision
@@ -15,6 +14,7 @@ from qrtrack.database import Database
 from qrtrack.domain.callbacks import CallbackTokens
 from qrtrack.domain.root_keys import Hasher, KeyRing, make_hasher
 from qrtrack.integrations.akselgate import Akselgate
+from qrtrack.integrations.http import http_client
 from qrtrack.integrations.tokens import TokenVerifier
 from qrtrack.services.dispatches import Post
 from qrtrack.services.in_flight import InFlight
@@ -44,7 +44,7 @@ class Runtime:
 @asynccontextmanager
 async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     """Raises SchemaBehind, EmbeddedFailed, or DatabaseUnavailable, each with what to do."""
-    async with open_database(settings) as database, httpx2.AsyncClient(timeout=5, trust_env=False) as http:
+    async with open_database(settings) as database, http_client(timeout=5) as http:
         if settings.database_url is None:
             await schema_revision.migrate(database.engine)
         await database.ready()

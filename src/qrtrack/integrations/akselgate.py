@@ -1,9 +1,7 @@
 """The bank's gateway: logging in once for all, and sending one batch on a connection of its own, never twice."""
 
 import asyncio
-import ssl
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Final
 
 import httpx2
@@ -12,6 +10,7 @@ import structlog
 from qrtrack.domain.dispatches import Outcome, Terms
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.gateway_answers import NO_STATUS, TOKEN_REFUSED, Verdict, as_text, judge
+from qrtrack.integrations.http import tls
 from qrtrack.settings import Settings
 
 CONNECT_SECONDS: Final = 10.0
@@ -164,16 +163,10 @@ class Akselgate:
         return httpx2.AsyncClient(
             timeout=httpx2.Timeout(deadline, connect=min(CONNECT_SECONDS, deadline), pool=min(POOL_SECONDS, deadline)),
             limits=httpx2.Limits(max_connections=1, max_keepalive_connections=0),
-            verify=_tls(),
+            verify=tls(),
             trust_env=False,
             follow_redirects=False,
         )
-
-
-@lru_cache
-def _tls() -> ssl.SSLContext:
-    """Verified against the known authorities; read once, since that takes longer than a request."""
-    return httpx2.create_ssl_context(trust_env=False)
 
 
 def _token_in(answer: httpx2.Response) -> str | None:
