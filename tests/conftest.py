@@ -89,7 +89,4 @@ def plant(runtime: Runtime, caller: Caller) -> Plant:
 async def treasury(settings: Settings) -> AsyncIterator[Treasury]:
     """An organisation with an account at a bank gateway that runs in this process."""
     async with open_treasury(settings) as treasury:
-        try:
-            yield treasury
-        finally:
-            await delete_rows(treasury.runtime.database)
+        yield treasury

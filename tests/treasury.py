@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import httpx2
 from sqlalchemy import text
 
+from process import delete_rows
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.integrations.tokens import sign_token
 from qrtrack.main import create_app
@@ -153,7 +154,7 @@ def gateway_settings(settings: Settings, address: str, organisation_id: UUID, **
 
 @asynccontextmanager
 async def open_treasury(settings: Settings, **changes: Any) -> AsyncIterator[Treasury]:
-    """The gateway never calls back by itself: a test says when."""
+    """The gateway never calls back by itself: a test says when. The rows of the test are gone afterwards."""
     gateway = Sandbox(callback_seconds=None)
     await gateway.start()
     organisation_id = uuid4()
@@ -165,3 +166,4 @@ async def open_treasury(settings: Settings, **changes: Any) -> AsyncIterator[Tre
             yield Treasury(runtime, gateway, organisation_id, stack)
         finally:
             await gateway.stop()
+            await delete_rows(runtime.database)

@@ -4,13 +4,18 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
 from qrtrack.domain.dispatches import CallbackState, Outcome, TransactionType, masked
 from qrtrack.schemas.base import ONE_LINE, Answer, Body, ListQuery, Page, Query, Reason
 
 Settlement = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, pattern=ONE_LINE)]
-Money = Annotated[Decimal, Field(description="Exact, as text.")]
+Money = Annotated[
+    Decimal,
+    # PostgreSQL's driver reads 150000 as 1.5E+5, which is the same number and no text for people.
+    PlainSerializer(lambda amount: format(amount, "f"), return_type=str),
+    Field(description="Exact, as text."),
+]
 
 
 class TransactionFields(BaseModel):
@@ -78,7 +83,7 @@ class AttemptQuery(ListQuery):
     kd_settle: Settlement | None = None
     transaction_type: TransactionType | None = None
     outcome: Outcome | None = None
-    is_latest: Literal[0, 1] | None = None
+    is_latest: Annotated[int, Field(ge=0, le=1)] | None = None
 
 
 class AttemptPage(Page):

@@ -1,0 +1,273 @@
+"""Settlement dispatch over HTTP: who may, what is shown masked, and what a repeated request gets."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+from zoneinfo import ZoneInfo
+
+import pytest
+from structlog.testing import capture_logs
+
+from qrtrack.domain.identity import Role
+from qrtrack.sandbox import Fault, Request, Scripted
+from qrtrack.services.attempts import sweep_attempts
+from treasury import PASSWORD, Treasury, gateway_settings, open_treasury, rows
+
+ACCOUNTS = ("1000000001", "2000000002")
+ECHO = b'{"responseCode": "A7", "responseMessage": "Account 1000000001 is closed"}'
+
+
+async def test_finance_and_admin_dispatch_and_only_admin_resolves(treasury: Treasury) -> None:
+    for number, role in enumerate(Role):
+        caller = treasury.somebody(role)
+        may = role in {Role.FINANCE, Role.ADMIN}
+        answer = await treasury.dispatch(f"S{number}", rows(f"R{number}"), caller=caller)
+        assert answer.status_code == (200 if may else 403)
+        for path in ("attempts", "attempts/1", "report?date=2026-11-22"):
+            assert ((await treasury.get(path, caller)).status_code != 403) is may
+        assert ((await treasury.resolve(1, caller=caller)).status_code != 403) is (role is Role.ADMIN)
+
+
+async def test_for_other_organisations_none_of_it_exists(treasury: Treasury) -> None:
+    attempt_id = (await treasury.dispatch()).json()["log_id"]
+    stranger = treasury.somebody(Role.ADMIN, uuid4())
+    answers = [
+        await treasury.dispatch("S2", rows("R9"), caller=stranger),
+        await treasury.dispatch("S2", rows("", amount=1.5), caller=stranger),
+        await treasury.get("attempts", stranger),
+        await treasury.get(f"attempts/{attempt_id}", stranger),
+        await treasury.get("report", stranger, date="2026-11-22"),
+        await treasury.resolve(attempt_id, caller=stranger),
+    ]
+    assert [(answer.status_code, answer.json()["type"].rpartition(":")[2]) for answer in answers] == [
+        (404, "not-found")
+    ] * 6
+    assert len(treasury.gateway.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["base_url", "username", "password", "organisation", "amount_scale"])
+async def test_a_missing_setting_is_named_and_leaves_no_row(treasury: Treasury, name: str) -> None:
+    setting = f"akselgate_{name}"
+    treasury.runtime.settings.__dict__[setting] = None
+    answer = await treasury.dispatch()
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:qrtrack:problem:gateway-not-configured")
+    assert f"AKSELGATE_{name.upper()}" in answer.json()["detail"]
+    assert await treasury.attempts() == []
+    if name == "organisation":
+        assert (await treasury.get("attempts")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"transaction_type": "OTHER"},
+        {"kd_settle": ""},
+        {"kd_settle": "x" * 51},
+        {"kd_settle": "a\nb"},
+        {"transactions": []},
+        {"transactions": {}},
+        {"transactions": None},
+        {"transactions": [None, 1, "x", []]},
+        {"transaction": []},
+        {"user_id": 5},
+    ],
+    ids=str,
+)
+async def test_a_mistaken_body_is_refused_and_leaves_no_row(treasury: Treasury, body: dict[str, Any]) -> None:
+    sound = {"transaction_type": "CA_ESCROW", "kd_settle": "S", "transactions": rows("R1")}
+    content = sound | body if body else {}
+    answer = await treasury.client(treasury.finance).post("/api/akselgate/dispatch", json=content)
+    assert answer.status_code in {403, 422}
+    assert answer.json()["success"] is False
+    assert await treasury.attempts() == []
+
+
+async def test_the_scale_is_that_of_the_gateway(settings: Any) -> None:
+    async with open_treasury(settings, akselgate_amount_scale=2, akselgate_core="K1") as treasury:
+        answer = await treasury.dispatch(transactions=rows("R1", amount="1000.5"))
+        assert answer.status_code == 200
+        (request,) = treasury.gateway.requests
+        assert b'"amount":"1000.50"' in request.body
+        assert b'"core":"K1"' in request.body
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"), [(Fault.NONE, 200), (Fault.REJECT, 502), (Fault.ERROR, 504), ("down", 503)]
+)
+async def test_a_repeated_key_gets_the_first_answer_whatever_it_was(
+    treasury: Treasury, fault: Any, status: int
+) -> None:
+    if fault == "down":
+        await treasury.gateway.stop()
+    else:
+        treasury.gateway.faults.append(fault)
+    first = await treasury.dispatch(key="K")
+    again = await treasury.dispatch(key="K")
+    assert (first.status_code, again.status_code) == (status, status)
+    assert again.json() == first.json()
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert again.headers["Content-Type"] == first.headers["Content-Type"]
+    assert len(await treasury.attempts()) == 1
+    other = await treasury.dispatch(transactions=rows("R9"), key="K")
+    assert (other.status_code, other.json()["type"]) == (422, "urn:qrtrack:problem:idempotency-key-reused")
+
+
+async def test_a_batch_that_was_refused_before_any_effect_leaves_no_key(treasury: Treasury) -> None:
+    await treasury.dispatch("S1", rows("R1"))
+    assert (await treasury.dispatch("S2", rows("R1"), key="K")).status_code == 409
+    assert (await treasury.dispatch("S2", rows("R2"), key="K")).status_code == 200
+
+
+async def test_while_the_first_is_on_its_way_its_key_is_in_use(treasury: Treasury) -> None:
+    answers: list[Any] = []
+
+    async def again(_request: Request) -> None:
+        answers.append(await treasury.dispatch(key="K"))
+
+    treasury.gateway.on_insert = again
+    assert (await treasury.dispatch(key="K")).status_code == 200
+    assert (answers[0].status_code, answers[0].json()["type"]) == (409, "urn:qrtrack:problem:idempotency-key-in-use")
+    assert len(treasury.gateway.requests) == 1
+
+
+async def test_a_key_whose_process_died_is_answered_once_the_sweeper_has_judged(treasury: Treasury) -> None:
+    arrived, never = asyncio.Event(), asyncio.Event()
+
+    async def die(_request: Request) -> None:
+        arrived.set()
+        await never.wait()
+
+    treasury.gateway.on_insert = die
+    dead = asyncio.create_task(treasury.dispatch(key="K"))
+    await arrived.wait()
+    treasury.gateway.on_insert = None
+    assert (await treasury.dispatch(key="K")).json()["type"] == "urn:qrtrack:problem:idempotency-key-in-use"
+    await treasury.age(3600)
+    await sweep_attempts(treasury.runtime.database, deadline_seconds=60)
+    for _ in range(2):
+        again = await treasury.dispatch(key="K")
+        assert (again.status_code, again.headers["Idempotency-Replayed"]) == (504, "true")
+        assert again.json()["type"] == "urn:qrtrack:problem:gateway-outcome-unknown"
+    assert (await treasury.dispatch(transactions=rows("R9"), key="K")).status_code == 422
+    assert len(treasury.gateway.requests) == 1
+    never.set()
+    await dead
+
+
+async def test_accounts_are_whole_on_the_attempts_own_page_alone(treasury: Treasury) -> None:
+    treasury.gateway.faults.append(Scripted(400, ECHO))
+    with capture_logs() as logs:
+        refused = await treasury.dispatch()
+        attempt_id = refused.json()["log_id"]
+        listed = await treasury.get("attempts")
+        report = await treasury.get("report", date=today())
+        page = await treasury.get(f"attempts/{attempt_id}")
+        invalid = await treasury.dispatch("S3", rows("R1", debitAccount="1000000001x"))
+    shown = refused.text + listed.text + report.text + invalid.text + repr(logs)
+    assert all(account not in shown for account in ACCOUNTS)
+    assert refused.json()["message"] == "Account ******0001 is closed"
+    assert listed.json()["attempts"][0]["response_message"] == "Account ******0001 is closed"
+    assert all(account in page.text for account in ACCOUNTS)
+    assert PASSWORD not in shown + page.text
+    assert treasury.runtime.post.tokens.token_of(attempt_id) not in shown
+
+
+async def test_attempts_are_listed_newest_first_filtered_and_paged(treasury: Treasury) -> None:
+    treasury.gateway.faults.extend([Fault.REJECT, Fault.NONE, Fault.ERROR])
+    for name in ("A", "A", "B"):
+        await treasury.dispatch(name, rows(f"{name}1"))
+    found = (await treasury.get("attempts")).json()["attempts"]
+    assert [(row["kd_settle"], row["attempt_number"], row["outcome"]) for row in found] == [
+        ("B", 1, "unknown"),
+        ("A", 2, "accepted"),
+        ("A", 1, "rejected"),
+    ]
+    assert [row["is_open"] for row in found] == [True, True, False]
+    filters: list[tuple[dict[str, Any], int]] = [
+        ({"kd_settle": "A"}, 2),
+        ({"is_latest": 1}, 2),
+        ({"outcome": "unknown"}, 1),
+        ({"transaction_type": "ESCROW_BILLER_PL"}, 0),
+        ({"kd_settle": "A", "is_latest": 0}, 1),
+    ]
+    for query, count in filters:
+        assert len((await treasury.get("attempts", **query)).json()["attempts"]) == count
+    first = (await treasury.get("attempts", limit=2)).json()
+    second = (await treasury.get("attempts", limit=2, cursor=first["next_cursor"])).json()
+    assert [row["id"] for row in first["attempts"] + second["attempts"]] == [row["id"] for row in found]
+    assert second["next_cursor"] is None
+    assert (await treasury.get("attempts", is_latest=2)).status_code == 422
+
+
+async def test_the_page_of_an_attempt_shows_rows_callbacks_and_events(treasury: Treasury) -> None:
+    attempt_id = (await treasury.dispatch(transactions=rows("R1", "R2", "R3"))).json()["log_id"]
+    await treasury.call_back(attempt_id, "R1")
+    await treasury.call_back(attempt_id, "ELSEWHERE")
+    page = (await treasury.get(f"attempts/{attempt_id}", limit=2)).json()
+    assert [(row["reference_number"], row["callback_state"]) for row in page["rows"]] == [
+        ("R1", "ok"),
+        ("R2", "missing"),
+    ]
+    assert [(entry["reference_number"], entry["result"]) for entry in page["callbacks"]] == [("R1", "00")]
+    assert [event["kind"] for event in page["events"]] == ["unknown_reference"]
+    assert page["attempt"]["request_payload"].encode() == treasury.gateway.requests[0].body
+    assert page["rows"][0]["amount"] == "150000"
+    more = (await treasury.get(f"attempts/{attempt_id}", limit=2, cursor=page["next_cursor"])).json()
+    assert [row["reference_number"] for row in more["rows"]] == ["R3"]
+    assert more["attempt"]["request_payload"] is None
+    assert (await treasury.get("attempts/999999")).status_code == 404
+
+
+def today() -> str:
+    return datetime.now(UTC).astimezone(ZoneInfo("Asia/Jakarta")).date().isoformat()
+
+
+async def test_the_report_of_a_day_adds_up(treasury: Treasury) -> None:
+    treasury.gateway.faults.extend([Fault.NONE, Fault.REJECT, Fault.ERROR])
+    attempt_id = (await treasury.dispatch("A", rows("R1", "R2", "R3", amount="10"))).json()["log_id"]
+    await treasury.dispatch("B", rows("R4", amount="7"))
+    await treasury.dispatch("C", rows("R5", amount="9"))
+    await treasury.call_back(attempt_id, "R1")
+    await treasury.call_back(attempt_id, "R2", "51")
+    report = (await treasury.get("report", date=today())).json()
+    assert (report["date"], report["timezone"]) == (today(), "Asia/Jakarta")
+    first, second, third = report["settlements"]
+    assert first | {
+        "kd_settle": "A", "sent": 1, "accepted": 1, "callbacks_ok": 1, "callbacks_failed": 1, "callbacks_missing": 1,
+        "sum_in": "30", "sum_out": "30", "sums_agree": True, "sum_accepted": "30", "sum_paid": "10", "unknown": 0,
+    } == first  # fmt: skip
+    assert (second["rejected"], second["sum_in"], second["sum_accepted"]) == (1, "7", "0")
+    assert (third["unknown"], third["unknown_by_age"]) == (1, {"under_1_hour": 1, "under_1_day": 0, "older": 0})
+    await treasury.age(7200)
+    ages = [
+        entry["unknown_by_age"]["under_1_day"]
+        for day in {today(), treasury_day(7200)}
+        for entry in (await treasury.get("report", date=day)).json()["settlements"]
+    ]
+    assert sum(ages) == 1
+    assert (await treasury.get("report", date="2001-01-01")).json()["settlements"] == []
+    assert (await treasury.get("report", date="yesterday")).status_code == 422
+
+
+def treasury_day(seconds_ago: float) -> str:
+    then = datetime.fromtimestamp(datetime.now(UTC).timestamp() - seconds_ago, ZoneInfo("Asia/Jakarta"))
+    return then.date().isoformat()
+
+
+async def test_a_process_that_is_told_to_stop_begins_no_dispatch(treasury: Treasury) -> None:
+    treasury.runtime.stopping.set()
+    answer = await treasury.dispatch()
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:qrtrack:problem:unavailable")
+    assert await treasury.attempts() == []
+
+
+def test_settings_of_the_gateway_are_checked(settings: Any) -> None:
+    for name, value in [
+        ("akselgate_amount_scale", 1),
+        ("report_timezone", "Nowhere/Land"),
+        ("akselgate_base_url", "x"),
+    ]:
+        with pytest.raises(ValueError, match="it must"):
+            gateway_settings(settings, "http://127.0.0.1:1", uuid4(), **{name: value})
