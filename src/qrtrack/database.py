@@ -29,7 +29,7 @@ class DatabaseUnavailable(Unavailable):
     title = "The database cannot be reached"
 
     def __init__(self) -> None:
-        super().__init__("The database cannot be reached at the moment. Try again in a few seconds.")
+        super().__init__("The database cannot answer at the moment. Try again in a few seconds.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,7 @@ class BatchRepository(Repository):
         """Adds to the batch's progress; the chunk that completes it makes the batch ready."""
         return await self._row(
             "UPDATE qr_batches SET keys_hashed = keys_hashed + :hashed, updated_at = now(),"
-            " ready_at = CASE WHEN keys_hashed + :hashed = keys_to_hash THEN clock_timestamp() END,"
+            " ready_at = CASE WHEN keys_hashed + :hashed = keys_to_hash THEN COALESCE(ready_at, clock_timestamp()) END,"
             " error_message = CASE WHEN keys_hashed + :hashed = keys_to_hash THEN NULL ELSE error_message END,"
             " status = CASE WHEN keys_hashed + :hashed = keys_to_hash THEN 'ready' ELSE status END"
             " WHERE id = :batch_id RETURNING keys_hashed, keys_to_hash",
@@ -247,7 +247,7 @@ class BatchRepository(Repository):
         `missing` are numbers of the batch that have no code, `unaccounted` codes too many or that fit no description.
         """
         return await self._row(
-            "WITH placed AS (SELECT code.sequence_number, CASE WHEN code.sequence_number NOT BETWEEN 1 AND"
+            "WITH placed AS (SELECT code.sequence_number, code.code, CASE WHEN code.sequence_number NOT BETWEEN 1 AND"
             " (SELECT quantity FROM qr_batches WHERE id = :batch_id) THEN 'unaccounted'"
             " WHEN code.status = 'void' THEN 'void'"
             " WHEN code.master_code_id IS NOT NULL THEN 'in_case'"
@@ -264,7 +264,7 @@ class BatchRepository(Repository):
             " count(*) FILTER (WHERE place = 'prepared') AS prepared,"
             " count(*) FILTER (WHERE place = 'excluded') AS excluded,"
             " count(*) FILTER (WHERE place = 'remaining') AS remaining,"
-            " COALESCE(array_agg(sequence_number) FILTER (WHERE place = 'unaccounted'), '{}') AS unaccounted,"
+            " COALESCE(array_agg(code) FILTER (WHERE place = 'unaccounted'), '{}') AS unaccounted,"
             " ARRAY(SELECT number FROM generate_series(1, (SELECT quantity FROM qr_batches WHERE id = :batch_id))"
             "  AS number EXCEPT SELECT sequence_number FROM placed) AS missing FROM placed",
             batch_id=batch_id,

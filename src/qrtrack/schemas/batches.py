@@ -337,7 +337,7 @@ class ReconciliationAnswer(Answer):
     prepared: int
     excluded: int
     remaining: int
-    differences: list[int] = Field(description="Sequence numbers that fit nowhere. Always empty.")
+    differences: list[str] = Field(description="Serials that fit nowhere. Always empty.")
 
 
 class SymbolOptions(Query):

@@ -350,7 +350,7 @@ async def forget_keys(database: Database, *, caller: Caller, batch_id: UUID) -> 
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """Every code of the batch counted once. `differences` are sequence numbers that fit nowhere: always empty."""
+    """Every code of the batch counted once. `differences` are the serials that fit nowhere: always empty."""
 
     batch_id: UUID
     generated: int
@@ -360,7 +360,7 @@ class Reconciliation:
     prepared: int
     excluded: int
     remaining: int
-    differences: Sequence[int]
+    differences: Sequence[str]
 
 
 async def reconcile_batch(database: Database, *, caller: Caller, batch_id: UUID) -> Reconciliation:
@@ -378,8 +378,15 @@ async def reconcile_batch(database: Database, *, caller: Caller, batch_id: UUID)
         prepared=found.prepared,
         excluded=found.excluded,
         remaining=found.remaining,
-        differences=sorted([*found.unaccounted, *found.missing]),
+        differences=sorted([*found.unaccounted, *(_serial_of(batch, number) for number in found.missing)]),
     )
+
+
+def _serial_of(batch: Batch, sequence_number: int) -> str:
+    """What a code that is not there would be called; a random or imported one only has its place."""
+    if batch.serial_prefix is None or batch.first_number is None:
+        return f"number {sequence_number} of the batch"
+    return serial(batch.serial_prefix, batch.first_number + sequence_number - 1)
 
 
 @dataclass(frozen=True, slots=True)
