@@ -51,6 +51,20 @@ class Workers:
         self.processes.append(process)
         return process
 
+    def revive(self) -> None:
+        """As a supervisor does: a process that could not even begin, its database being away, is started again."""
+        for process in [process for process in self.processes if process.poll() is not None]:
+            self.processes.remove(process)
+            self.start()
+
+    async def at_work(self, processes: int) -> None:
+        """Waits until so many have begun to work."""
+
+        async def begun() -> bool:
+            return self.log().count("] working") >= processes
+
+        await until(begun, seconds=20)
+
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 

@@ -53,6 +53,7 @@ async def test_every_loop_survives_a_database_that_crashes_under_load(
     with workers(server.url(), tmp_path, lease_seconds=2, poll_seconds=0.1, shutdown_grace_seconds=2) as started:
         for _ in range(2):
             started.start()
+        await started.at_work(2)
         batches = [await plant.order(20_000) for _ in range(4)]
 
         async def all_created() -> bool:

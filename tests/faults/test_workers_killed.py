@@ -177,6 +177,7 @@ class Chaos:
     async def wreak(self) -> None:
         while time.monotonic() < self._over:
             await asyncio.sleep(self._dice.uniform(0.3, 1.5))
+            self._started.revive()
             deed = self._dice.choice(["SIGKILL", "SIGTERM", "backends"])
             if deed == "backends":
                 await self._kill_backends()
@@ -196,6 +197,7 @@ class Chaos:
 
     async def all_over(self) -> bool:
         """What the kills have failed for good, as they may, a manager retries."""
+        self._started.revive()
         for row in await self._any.sql("SELECT id, manufacturer_org_id FROM qr_batches WHERE status = 'failed'"):
             plant = self._plants[row.manufacturer_org_id]
             await retry_batch(plant.runtime.database, caller=plant.caller, batch_id=row.id)
