@@ -3,7 +3,9 @@
 import asyncio
 import hashlib
 import json
+import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -252,3 +254,13 @@ async def test_only_what_is_older_than_twice_the_deadline_is_swept_and_nothing_i
     go_on.set()
     assert (await request).status_code == 504
     assert len(treasury.gateway.requests) == 1
+
+
+async def test_the_runbook_raises_the_start_of_the_ids_and_finds_what_is_open(treasury: Treasury) -> None:
+    document = (Path(__file__).parents[2] / "docs" / "akselgate.md").read_text()
+    open_attempts, restart = re.findall(r"```sql\n(.*?);\n```", document, re.DOTALL)
+    await treasury.sql(restart)
+    treasury.gateway.faults.append(Fault.ERROR)
+    await treasury.dispatch()
+    (attempt,) = await treasury.sql(open_attempts)
+    assert (attempt.id, attempt.outcome) == (1_000_000, "unknown")
