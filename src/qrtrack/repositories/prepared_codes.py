@@ -9,13 +9,13 @@ from sqlalchemy import Row
 
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.packing import OrderMismatch
-from qrtrack.repositories.base import Repository
+from qrtrack.repositories.base import KEEP_PLANS, Repository
 from qrtrack.repositories.batches import check_packable, no_such_batch
 
 # What packing has to know, in one round trip: the batch, the case, the run of its variant, and from where jobs under
 # way may still fill the queue.
-CONTEXT = """
-SELECT batch.order_id, batch.status AS batch_status, batch.codes_created_at, batch.closed_at,
+CONTEXT = f"""
+SELECT {KEEP_PLANS}, batch.order_id, batch.status AS batch_status, batch.codes_created_at, batch.closed_at,
        box.id AS case_id, box.batch_id AS case_batch_id, box.master_code, box.case_number, box.variant,
        box.expected_units, box.actual_units, box.status, box.completeness, box.first_code, box.last_code,
        box.packed_at, box.packed_by, box.station,

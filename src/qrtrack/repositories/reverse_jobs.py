@@ -8,7 +8,7 @@ from sqlalchemy import Row, select
 
 from qrtrack.domain.errors import NotFound
 from qrtrack.models import ReverseJob
-from qrtrack.repositories.base import Repository
+from qrtrack.repositories.base import KEEP_PLANS, Repository
 
 # The codes of the job's range that can go into a case, and whether they are excluded and already queued. As below, IN
 # means a hash whatever the planner believes: new tables have no statistics, and a join took minutes.
@@ -21,8 +21,9 @@ AVAILABLE = """
     WHERE batch_id = :batch_id AND sequence_number BETWEEN :first AND :last AND status IN ('generated', 'printed')
 """
 
-# IN with a range of its own is looked up in a hash, whatever the planner believes of the tables. Without ON CONFLICT,
-# which would search the unique index twice for each code, the statement needs the turn.
+# IN with a range of its own is looked up in a hash. Its ORDER BY holds the planner to the index in that order: the plan
+# is made while the queue is empty and every index looks alike, and another would read the whole queue for each chunk.
+# Without ON CONFLICT, which would search the unique index twice for each code, the statement needs the turn.
 PREPARE = """
 WITH available AS MATERIALIZED (
     SELECT sequence_number, code,
@@ -31,8 +32,8 @@ WITH available AS MATERIALIZED (
                WHERE batch_id = :batch_id AND sequence_number BETWEEN :first AND :last) AS excluded,
            sequence_number IN (
                SELECT sequence_number FROM qr_prepared_codes
-               WHERE batch_id = :batch_id AND status = 'prepared'
-                 AND sequence_number BETWEEN :first AND :last) AS queued
+               WHERE batch_id = :batch_id AND status = 'prepared' AND sequence_number BETWEEN :first AND :last
+               ORDER BY sequence_number) AS queued
     FROM qr_codes
     WHERE batch_id = :batch_id AND sequence_number BETWEEN :first AND :last
       AND status IN ('generated', 'printed')
@@ -141,9 +142,14 @@ class ReverseJobRepository(Repository):
     async def take_turn(self, batch_id: UUID) -> None:
         """Waits until no other job of the batch is in the middle of a chunk; holds until the end of the transaction.
 
-        A statement of its own: the next one sees what the others have queued. Packing does not wait for it.
+        A statement of its own: the next one sees what the others have queued. Packing does not wait for it. Tables are
+        read by their indexes from here on, since a plan outlives the moment in which the table was small.
         """
-        await self._run("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", name=f"preparing {batch_id}")
+        await self._run(
+            f"SELECT pg_advisory_xact_lock(hashtextextended(:name, 0)), {KEEP_PLANS},"
+            " set_config('enable_seqscan', 'off', true)",
+            name=f"preparing {batch_id}",
+        )
 
     async def prepare(self, job: ReverseJob, first: int, last: int) -> Row[Any]:
         """One chunk, one statement: queues the good codes in serial order, and counts what it met. Needs the turn.

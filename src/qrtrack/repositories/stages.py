@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from qrtrack.repositories.base import Repository
+from qrtrack.repositories.base import KEEP_PLANS, Repository
 
 
 class StageRepository(Repository):
@@ -65,6 +65,7 @@ class StageRepository(Repository):
         tails: Sequence[str] | None,
     ) -> int:
         """Inserts the codes whose root key and code are free; how many. `tails` make random codes, None serial ones."""
+        await self._run(f"SELECT {KEEP_PLANS}")
         return await self._run(
             "INSERT INTO qr_codes (batch_id, manufacturer_org_id, sequence_number, code, variant,"
             " root_key_digest, root_key_sealed)"
