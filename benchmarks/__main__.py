@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import structlog
 
-from benchmarks import create_batch, flat, link, reverse_job
+from benchmarks import create_batch, flat, link, polls, reverse_job
 from benchmarks.report import Report
 
 BENCHMARKS: Final[dict[str, Callable[..., Coroutine[Any, Any, Report]]]] = {
@@ -17,6 +17,7 @@ BENCHMARKS: Final[dict[str, Callable[..., Coroutine[Any, Any, Report]]]] = {
     "create_batch": create_batch.run,
     "link": link.run,
     "flat": flat.run,
+    "polls": polls.run,
 }
 
 
