@@ -7,6 +7,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import httpx2
 from sqlalchemy import make_url
 
 from qrtrack import embedded, schema_revision
@@ -14,6 +15,7 @@ from qrtrack.database import Database
 from qrtrack.domain.callbacks import CallbackTokens
 from qrtrack.domain.root_keys import Hasher, KeyRing, make_hasher
 from qrtrack.integrations.akselgate import Akselgate
+from qrtrack.integrations.forwarding import Forwarder
 from qrtrack.integrations.http import http_client
 from qrtrack.integrations.tokens import TokenVerifier
 from qrtrack.services.dispatches import Post
@@ -37,6 +39,8 @@ class Runtime:
     hash_threads: Executor
     post: Post
     in_flight: InFlight
+    http: httpx2.AsyncClient
+    forwarder: Forwarder | None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     webhook_hints: HintThrottle = field(default_factory=HintThrottle)
 
@@ -57,6 +61,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
                 settings=settings,
                 database=database,
                 tokens=TokenVerifier(settings, http),
+                http=http,
+                forwarder=_forwarder(settings, http),
                 keys=KeyRing(secret_key),
                 hasher=make_hasher(settings.bcrypt_cost),
                 hash_threads=threads,
@@ -66,6 +72,13 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         finally:
             await in_flight.finish()
             threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _forwarder(settings: Settings, http: httpx2.AsyncClient) -> Forwarder | None:
+    secret = settings.accurate_forward_secret
+    if settings.accurate_forward_url is None or secret is None:
+        return None
+    return Forwarder(http, settings.accurate_forward_url, secret.get_secret_value())
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """Every setting of the program, read from the environment once, and the secrets that development makes by itself."""
 
+import base64
 import ipaddress
 import logging
 import os
@@ -17,6 +18,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECRET_LENGTH = 32
+SIGNING_BYTES = 24
 PLACEHOLDER_MARKS = ("changeme", "changethis", "replaceme", "replacethis", "placeholder", "example")
 GUESSABLE_WORDS = ("secret", "password", "super", "qrtrack", "jwt", "cron", "key")
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -70,6 +72,18 @@ def _zero_or_two(value: int) -> int:
     return value
 
 
+def _signing_secret(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
+        secret = value.get_secret_value().removeprefix("whsec_")
+        try:
+            usable = len(base64.b64decode(secret, validate=True)) >= SIGNING_BYTES
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError(f"it must be at least {SIGNING_BYTES} random bytes in base64, after whsec_ or by itself")
+    return value
+
+
 def _networks(value: str) -> str:
     try:
         _parsed_networks(value)
@@ -102,6 +116,7 @@ def _split(value: str) -> list[str]:
 
 
 Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
+SigningSecret = Annotated[SecretStr | None, AfterValidator(_signing_secret), BeforeValidator(_blank_is_unset)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 DatabaseAddress = Annotated[str, AfterValidator(_postgresql_address)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
@@ -150,6 +165,11 @@ class Settings(BaseSettings):
     accurate_databases: Databases = ""
     accurate_timezone: TimeZone = "Asia/Jakarta"
     accurate_workers: int = Field(4, ge=0, le=64)
+    accurate_payload_days: int = Field(90, ge=1, le=36500)
+    accurate_api_token: Secret = None
+    accurate_account_url: WebAddress = "https://account.accurate.id"
+    accurate_forward_url: WebAddress | None = None
+    accurate_forward_secret: SigningSecret = None
     akselgate_base_url: WebAddress | None = None
     akselgate_username: str | None = None
     akselgate_password: Secret = None
@@ -192,6 +212,12 @@ class Settings(BaseSettings):
         if self.jwt_jwks_url is not None:
             del needed["jwt_secret"]
         return needed
+
+    @model_validator(mode="after")
+    def _sign_what_is_forwarded(self) -> Self:
+        if self.accurate_forward_url is not None and self.accurate_forward_secret is None:
+            raise ValueError("ACCURATE_FORWARD_SECRET is not set: what goes to ACCURATE_FORWARD_URL is signed.")
+        return self
 
     @model_validator(mode="after")
     def _guard_production(self) -> Self:

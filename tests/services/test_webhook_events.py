@@ -15,13 +15,14 @@ import pytest
 
 from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from process import settings_of
+from qrtrack.domain.accurate import read_event
 from qrtrack.domain.claims import Claim
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_RETRIES
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import claim_work
-from qrtrack.services.webhook_events import process_event, read_event
+from qrtrack.services.webhook_events import process_event
 from qrtrack.settings import Settings
 from qrtrack.worker.execution import execute_group, run_next
 from qrtrack.worker.handlers import HANDLERS
@@ -94,7 +95,7 @@ async def test_of_two_events_of_one_instant_the_later_in_the_queue_wins(accurate
     await accurate.send(invoice(1, salesInvoiceNo="first"), invoice(1, salesInvoiceNo="second"))
     first, second = await claim(runtime, 2)
     for held in (second, first):
-        await process_event(runtime.database, held, zone=zone(runtime))
+        await process_event(runtime.database, held, zone=zone(runtime), pass_on=False)
     assert [document.number for document in await documents(accurate)] == ["second"]
 
 
@@ -177,7 +178,7 @@ async def test_an_event_that_kills_its_worker_takes_no_neighbours_with_it(accura
         if held[0].exhausted:
             await BY_KIND["webhook_retry"].fail(runtime, held[0], "worker lost", permanent=True)
         elif held[0].number != poisoned:
-            await process_event(runtime.database, held[0], zone=zone(runtime))
+            await process_event(runtime.database, held[0], zone=zone(runtime), pass_on=False)
     statuses = {row.id: row.status for row in await accurate.rows()}
     assert statuses.pop(poisoned) == "dead"
     assert set(statuses.values()) == {"done"}

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.repositories.accurate_documents import AccurateDocumentRepository
+from qrtrack.repositories.accurate_sources import AccurateSourceRepository
 from qrtrack.repositories.batches import BatchRepository
 from qrtrack.repositories.callbacks import CallbackRepository
 from qrtrack.repositories.cases import CaseRepository
@@ -22,6 +23,7 @@ from qrtrack.repositories.reverse_jobs import ReverseJobRepository
 from qrtrack.repositories.stages import StageRepository
 from qrtrack.repositories.trace import TraceRepository
 from qrtrack.repositories.webhook_events import WebhookEventRepository
+from qrtrack.repositories.webhook_streams import WebhookStreamRepository
 
 Result = TypeVar("Result")
 
@@ -103,6 +105,14 @@ class Repositories:
     @cached_property
     def accurate_documents(self) -> AccurateDocumentRepository:
         return AccurateDocumentRepository(self._session)
+
+    @cached_property
+    def accurate_sources(self) -> AccurateSourceRepository:
+        return AccurateSourceRepository(self._session)
+
+    @cached_property
+    def webhook_streams(self) -> WebhookStreamRepository:
+        return WebhookStreamRepository(self._session)
 
     @cached_property
     def webhook_events(self) -> WebhookEventRepository:

@@ -205,6 +205,23 @@ class LeasedRepository:
         values = {"id": [claim.number for claim in claims], "token": [claim.token for claim in claims]}
         await self._session.execute(text(statement), values)
 
+    async def repeat(
+        self, claim: Claim, *, after: float, ended: str = "false", error: str | None = None, **values: Any
+    ) -> None:
+        """Standing work: back to the queue for its next turn in so many seconds, its attempts begun anew; or completed,
+        where the condition `ended` holds for the row as it is at that moment.
+        """
+        queue = self._queue
+        await self.write(
+            claim,
+            f"status = CASE WHEN {ended} THEN '{queue.completed}' ELSE '{queue.queued}' END, lease_token = NULL,"
+            f" lease_expires_at = NULL, finished_at = CASE WHEN {ended} THEN clock_timestamp() END, attempts = 0,"
+            f" run_at = clock_timestamp() + make_interval(secs => :after), {queue.error} = :error",
+            after=after,
+            error=error,
+            **values,
+        )
+
     async def release(self, claim: Claim) -> None:
         """Back to the queue at once, the attempt given back: an interruption is not a failure."""
         await self.write(claim, f"{self._back}, attempts = attempts - 1")

@@ -32,6 +32,7 @@ WEBHOOK_EVENTS = Queue(
 )
 # What was tried before is taken one by one: an event that kills its worker takes no neighbours with it.
 WEBHOOK_RETRIES = replace(WEBHOOK_EVENTS, kind="webhook_retry", narrowed_to="job.attempts > 0")
+WEBHOOK_STREAMS = Queue(kind="webhook_stream", table="webhook_streams", max_attempts=8, backoff_seconds=(5,))
 REVERSE_JOBS = Queue(
     kind="reverse_job",
     table="qr_reverse_jobs",

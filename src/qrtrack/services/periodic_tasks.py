@@ -21,10 +21,4 @@ async def name_of_task(database: Database, claim: Claim) -> str:
 async def plan_next_run(database: Database, claim: Claim, *, seconds: float, error: str | None = None) -> None:
     """A task never ends, not even by failing. Raises LeaseLost."""
     async with database.write() as repositories:
-        await repositories.leased(PERIODIC_TASKS).write(
-            claim,
-            "status = 'queued', lease_token = NULL, lease_expires_at = NULL, attempts = 0, error_message = :error,"
-            " run_at = clock_timestamp() + make_interval(secs => :seconds)",
-            seconds=seconds,
-            error=error,
-        )
+        await repositories.leased(PERIODIC_TASKS).repeat(claim, after=seconds, error=error)

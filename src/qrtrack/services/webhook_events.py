@@ -14,11 +14,13 @@ from qrtrack.domain.accurate import TYPES, Reading, read_event
 from qrtrack.domain.claims import Claim, LeaseLost
 from qrtrack.domain.webhooks import EventStatus
 from qrtrack.repositories.leased import Queue
-from qrtrack.repositories.queues import WEBHOOK_EVENTS
+from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_STREAMS
 from qrtrack.repositories.webhook_events import NewestState
 
 # Above this many characters reading a group takes longer than a step of the event loop should.
 INLINE_CHARACTERS = 64 * 1024
+
+TO_FORWARD = ", forward_status = 'pending', forward_attempts = 0, forward_at = now(), forward_error = NULL"
 
 log = structlog.get_logger()
 
@@ -40,25 +42,26 @@ class Read:
         return "no handler knows this type" if self.reading is None else self.reading.note
 
 
-async def process_event(database: Database, claim: Claim, *, zone: ZoneInfo) -> None:
+async def process_event(database: Database, claim: Claim, *, zone: ZoneInfo, pass_on: bool) -> None:
     """One event by itself. Raises LeaseLost."""
     read = await _read_group(database, [claim], zone)
-    held, _ = await _finish(database, read, lease_seconds=0, more=0)
+    held, _ = await _finish(database, read, pass_on=pass_on, lease_seconds=0, more=0)
     if not held:
         raise LeaseLost(claim)
 
 
 async def process_events(
-    database: Database, claims: Sequence[Claim], *, zone: ZoneInfo, lease_seconds: float, more: int
+    database: Database, claims: Sequence[Claim], *, zone: ZoneInfo, pass_on: bool, lease_seconds: float, more: int
 ) -> list[Claim]:
-    """A group, all or nothing; the transaction that ends it claims up to `more` events, which are returned.
+    """A group, all or nothing; the transaction that ends it claims up to `more` events, which are returned. `pass_on`:
+    the events are to go to the owner's own system as well.
 
     Events whose lease was lost meanwhile change nothing. What did not fit into memory is returned as it is.
     """
     read = await _read_group(database, claims, zone)
     done = {one.claim.id for one in read}
     rest = [claim for claim in claims if claim.id not in done]
-    _, claimed = await _finish(database, read, lease_seconds=lease_seconds, more=0 if rest else more)
+    _, claimed = await _finish(database, read, pass_on=pass_on, lease_seconds=lease_seconds, more=0 if rest else more)
     return rest or claimed
 
 
@@ -85,7 +88,7 @@ def _reading(event: Any, zone: ZoneInfo) -> Reading | None:
 
 
 async def _finish(
-    database: Database, read: Sequence[Read], *, lease_seconds: float, more: int
+    database: Database, read: Sequence[Read], *, pass_on: bool, lease_seconds: float, more: int
 ) -> tuple[set[int], list[Claim]]:
     """Ends are written first: they fence what follows, which is for the events still held."""
     async with database.write() as repositories:
@@ -93,7 +96,7 @@ async def _finish(
         held = await queue.finish_all(
             [one.claim for one in read],
             [one.status for one in read],
-            "note = COALESCE(ended.note, job.note)",
+            "note = COALESCE(ended.note, job.note)" + (TO_FORWARD if pass_on else ""),
             note=[one.note for one in read],
         )
         kept = [one for one in read if one.claim.id in held]
@@ -101,6 +104,11 @@ async def _finish(
             await repositories.webhook_events.store_states(states)
         if kept:
             await repositories.webhook_events.heard(_sources(kept))
+        if kept and pass_on:
+            await repositories.webhook_streams.touch(
+                {(one.claim.organisation_id, one.event.database_id, one.event.type) for one in kept}
+            )
+            await repositories.wake_workers(WEBHOOK_STREAMS)
         # Last, since it locks the organisations' turns until the commit.
         claimed = await queue.claim(more, lease_seconds=lease_seconds) if more else []
     return held, claimed

@@ -8,11 +8,20 @@ from zoneinfo import ZoneInfo
 from qrtrack.domain.claims import Claim
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.leased import Queue
-from qrtrack.repositories.queues import CREATING, HASHING, PERIODIC_TASKS, REVERSE_JOBS, WEBHOOK_EVENTS, WEBHOOK_RETRIES
+from qrtrack.repositories.queues import (
+    CREATING,
+    HASHING,
+    PERIODIC_TASKS,
+    REVERSE_JOBS,
+    WEBHOOK_EVENTS,
+    WEBHOOK_RETRIES,
+    WEBHOOK_STREAMS,
+)
 from qrtrack.runtime import Runtime
 from qrtrack.services.preparing import fail_reverse_job, run_reverse_job
 from qrtrack.services.stages import create_codes, fail_stage, hash_keys
 from qrtrack.services.webhook_events import fail_event, process_event, process_events
+from qrtrack.services.webhook_forwarding import fail_stream, forward_stream
 from qrtrack.worker.schedule import fail_task, run_task
 
 # Enough that the round trips of a transaction no longer count, and few enough that a group takes milliseconds.
@@ -72,17 +81,33 @@ async def _fail_preparing(runtime: Runtime, claim: Claim, error: str, *, permane
 
 
 async def _process(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
-    await process_event(runtime.database, claim, zone=ZoneInfo(runtime.settings.accurate_timezone))
+    zone, pass_on = ZoneInfo(runtime.settings.accurate_timezone), runtime.forwarder is not None
+    await process_event(runtime.database, claim, zone=zone, pass_on=pass_on)
 
 
 async def _process_group(runtime: Runtime, claims: Sequence[Claim], *, more: int) -> list[Claim]:
-    settings = runtime.settings
-    zone = ZoneInfo(settings.accurate_timezone)
-    return await process_events(runtime.database, claims, zone=zone, lease_seconds=settings.lease_seconds, more=more)
+    return await process_events(
+        runtime.database,
+        claims,
+        zone=ZoneInfo(runtime.settings.accurate_timezone),
+        pass_on=runtime.forwarder is not None,
+        lease_seconds=runtime.settings.lease_seconds,
+        more=more,
+    )
 
 
 async def _fail_processing(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:
     return await fail_event(runtime.database, claim, WEBHOOK_EVENTS, error, permanent=permanent)
+
+
+async def _forward(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
+    zone = ZoneInfo(runtime.settings.accurate_timezone)
+    await forward_stream(runtime.database, claim, forwarder=runtime.forwarder, zone=zone, stop=stop)
+
+
+async def _fail_forwarding(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:  # noqa: ARG001 - a stream never ends
+    await fail_stream(runtime.database, claim, error)
+    return False
 
 
 REVERSE_JOB = Handler(REVERSE_JOBS, _prepare, _fail_preparing)
@@ -92,5 +117,6 @@ HANDLERS = (
     Handler(HASHING, _hash, _fail_hashing),
     Handler(WEBHOOK_EVENTS, _process, _fail_processing, EVENTS_IN_GROUP, _process_group),
     Handler(WEBHOOK_RETRIES, _process, _fail_processing),
+    Handler(WEBHOOK_STREAMS, _forward, _fail_forwarding),
     Handler(PERIODIC_TASKS, run_task, fail_task),
 )

@@ -43,6 +43,7 @@ def lanes_of(settings: Settings) -> list[Lane]:
         "reverse_job": settings.reverse_job_slots,
         "webhook_event": settings.accurate_workers,
         "webhook_retry": min(settings.accurate_workers, 1),
+        "webhook_stream": settings.accurate_workers,
         "periodic_task": 1,
     }
     return [Lane(handler, slots[handler.queue.kind]) for handler in HANDLERS]

@@ -3,10 +3,12 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from qrtrack.domain.claims import Claim
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.runtime import Runtime
+from qrtrack.services.accurate import assign_events, empty_old_payloads, keep_subscription
 from qrtrack.services.attempts import sweep_attempts
 from qrtrack.services.periodic_tasks import name_of_task, plan_next_run, plan_tasks
 from qrtrack.settings import Settings
@@ -27,7 +29,31 @@ async def _sweep_attempts(runtime: Runtime) -> None:
     await sweep_attempts(runtime.database, deadline_seconds=runtime.settings.akselgate_deadline_seconds)
 
 
+async def _keep_subscription(runtime: Runtime) -> None:
+    settings = runtime.settings
+    if settings.accurate_api_token is not None:
+        await keep_subscription(
+            runtime.database,
+            runtime.http,
+            base_url=settings.accurate_account_url,
+            token=settings.accurate_api_token.get_secret_value(),
+            zone=ZoneInfo(settings.accurate_timezone),
+        )
+
+
+async def _assign_events(runtime: Runtime) -> None:
+    await assign_events(runtime.database, runtime.settings.database_owners)
+
+
+async def _empty_payloads(runtime: Runtime) -> None:
+    await empty_old_payloads(runtime.database, days=runtime.settings.accurate_payload_days)
+
+
 TASKS: Mapping[str, PeriodicTask] = {
+    # It looks every hour and renews once a day: a failure is tried again while there are days left.
+    "accurate.renew_subscription": PeriodicTask(_keep_subscription, lambda _: 3600),
+    "accurate.assign_events": PeriodicTask(_assign_events, lambda _: 30),
+    "accurate.empty_payloads": PeriodicTask(_empty_payloads, lambda _: 3600),
     "sweep_attempts": PeriodicTask(_sweep_attempts, lambda settings: settings.akselgate_deadline_seconds / 2),
 }
 

@@ -1,0 +1,99 @@
+"""How the connection to Accurate fares: who spoke last, what waits, what belongs to nobody, and until when it lasts."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from qrtrack.repositories.base import Repository
+
+# Rows of one transaction of a task that walks the queue.
+CHUNK = 5000
+
+
+class AccurateSourceRepository(Repository):
+    async def sources(self) -> Sequence[Row[Any]]:
+        return await self._rows(
+            "SELECT database_id, type, EXTRACT(epoch FROM clock_timestamp() - last_event_at)::float8 AS silent_seconds"
+            " FROM accurate_sources ORDER BY database_id, type"
+        )
+
+    async def unassigned(self) -> Sequence[Row[Any]]:
+        """Events of databases that belong to nobody, by database."""
+        return await self._rows(
+            "SELECT database_id, count(*) AS events FROM webhook_queue"
+            " WHERE manufacturer_org_id IS NULL AND status = 'unassigned' GROUP BY database_id ORDER BY database_id"
+        )
+
+    async def counts(self) -> Row[Any]:
+        """`oldest_pending_seconds` is None when nothing waits."""
+        return await self._row(
+            "SELECT (SELECT count(*) FROM webhook_queue WHERE status = 'dead') AS dead,"
+            " (SELECT COALESCE(sum(times), 0) FROM webhook_conflicts) AS conflicts,"
+            " (SELECT EXTRACT(epoch FROM clock_timestamp() - min(created_at))::float8 FROM webhook_queue"
+            "  WHERE status IN ('pending', 'processing')) AS oldest_pending_seconds,"
+            " (SELECT count(*) FROM webhook_queue WHERE forward_status = 'pending') AS to_pass_on"
+        )
+
+    async def subscription(self) -> Row[Any] | None:
+        """None before the first renewal."""
+        return await self._row_or_none(
+            "SELECT expires_on, renewed_at, failures, error_message FROM accurate_subscription WHERE id = 1"
+        )
+
+    async def is_renewed_today(self) -> bool:
+        """Somewhat less than a day ago, so that the hour of renewal does not wander."""
+        return bool(
+            await self._scalar(
+                "SELECT renewed_at > now() - interval '23 hours' FROM accurate_subscription WHERE id = 1"
+            )
+        )
+
+    async def mark_renewed(self, expires_on: date) -> None:
+        await self._run(
+            "INSERT INTO accurate_subscription (id, expires_on, renewed_at) VALUES (1, :expires_on, now())"
+            " ON CONFLICT (id) DO UPDATE SET expires_on = EXCLUDED.expires_on, renewed_at = EXCLUDED.renewed_at,"
+            " error_message = NULL",
+            expires_on=expires_on,
+        )
+
+    async def mark_renewal_failed(self, error: str) -> None:
+        await self._run(
+            "INSERT INTO accurate_subscription AS known (id, failures, error_message) VALUES (1, 1, :error)"
+            " ON CONFLICT (id) DO UPDATE SET failures = known.failures + 1, error_message = EXCLUDED.error_message",
+            error=error,
+        )
+
+    async def assign(self, owners: Mapping[int, UUID]) -> int:
+        """Gives events of nobody to the owners that are known now, a chunk of them; how many."""
+        return await self._run(
+            "UPDATE webhook_queue AS event SET manufacturer_org_id = owner.organisation, status = 'pending',"
+            " run_at = now(), updated_at = now()"
+            " FROM (SELECT waiting.id, named.organisation"
+            "  FROM unnest(CAST(:databases AS bigint[]), CAST(:organisations AS uuid[]))"
+            "       AS named (database_id, organisation)"
+            "  JOIN webhook_queue AS waiting ON waiting.database_id = named.database_id"
+            "  WHERE waiting.manufacturer_org_id IS NULL AND waiting.status = 'unassigned'"
+            "  ORDER BY waiting.id LIMIT :chunk FOR UPDATE OF waiting SKIP LOCKED) AS owner"
+            " WHERE event.id = owner.id",
+            databases=list(owners),
+            organisations=list(owners.values()),
+            chunk=CHUNK,
+        )
+
+    async def empty_payloads(self, *, days: int) -> int:
+        """Of a chunk of ended events past their days, and of conflicts; uuid and hash stay. How many."""
+        return await self._run(
+            "UPDATE webhook_queue SET payload = '', updated_at = now() WHERE id IN ("
+            " SELECT id FROM webhook_queue WHERE payload <> '' AND status IN ('done', 'skipped', 'invalid', 'dead')"
+            " AND forward_status IS DISTINCT FROM 'pending' AND created_at < now() - make_interval(days => :days)"
+            " ORDER BY created_at LIMIT :chunk FOR UPDATE SKIP LOCKED)",
+            days=days,
+            chunk=CHUNK,
+        ) + await self._run(
+            "UPDATE webhook_conflicts SET payload = ''"
+            " WHERE payload <> '' AND last_at < now() - make_interval(days => :days)",
+            days=days,
+        )
