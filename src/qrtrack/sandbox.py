@@ -132,6 +132,9 @@ class Sandbox:
             await self._answer(reader, writer)
         except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             self.say("a connection ended in the middle")
+        except asyncio.CancelledError:
+            # The sandbox stops. asyncio would log a handler that ends by it as a defect.
+            pass
         finally:
             self._tasks.discard(task)
             writer.close()
@@ -141,8 +144,8 @@ class Sandbox:
         line, *lines = head.rstrip().split("\r\n")
         method, path, _ = line.split(" ", 2)
         headers = {name.strip().lower(): value.strip() for name, _, value in (entry.partition(":") for entry in lines)}
-        if path.endswith("/transaction/insert") and self._next() is Fault.HANG_UNREAD:
-            self._use()
+        answer = self._use() if path.endswith("/transaction/insert") else Fault.NONE
+        if answer is Fault.HANG_UNREAD:
             self.say("a batch comes in: hanging without reading it")
             await asyncio.Event().wait()
         body = await reader.readexactly(int(headers.get("content-length", "0")))
@@ -152,23 +155,19 @@ class Sandbox:
             self.say("login")
             await self._misbehave(self.login, writer, LOGGED_IN)
         elif path.endswith("/transaction/insert"):
-            await self._insert(request, writer)
+            await self._insert(request, answer, writer)
         elif path == "/sandbox/fault":
             await self._switch(json.loads(body), writer)
         else:
             await _reply(writer, 404, {"responseCode": "404", "responseMessage": "There is no such endpoint."})
 
-    def _next(self) -> Answer:
-        return self.faults[0] if self.faults else self.standing
-
     def _use(self) -> Answer:
         return self.faults.popleft() if self.faults else self.standing
 
-    async def _insert(self, request: Request, writer: asyncio.StreamWriter) -> None:
+    async def _insert(self, request: Request, answer: Answer, writer: asyncio.StreamWriter) -> None:
         self.requests.append(request)
         if self.on_insert is not None:
             await self.on_insert(request)
-        answer = self._use()
         content = json.loads(request.body)
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
             await _reply(writer, 401, {"responseCode": "401", "responseMessage": "Log in first."})

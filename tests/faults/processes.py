@@ -39,10 +39,11 @@ class Workers:
         }
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """`qrtrack worker`, unless told otherwise."""
         with self._log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "qrtrack.cli", "worker"],
+                [sys.executable, "-m", "qrtrack.cli", *(command or ("worker",))],
                 env=self._environment,
                 cwd=self._log.parent,
                 stdout=log,
