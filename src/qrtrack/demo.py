@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx2
+from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -18,6 +19,7 @@ from rich.table import Table
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
 from qrtrack.runtime import Runtime, open_runtime
+from qrtrack.sandbox import Sandbox
 from qrtrack.serving import running, server_of
 from qrtrack.settings import Settings
 from qrtrack.worker.loop import Worker
@@ -35,35 +37,53 @@ class Mismatch(Exception):
 async def run(settings: Settings) -> int:
     """0 when everything was as promised, else 1, after saying what was not."""
     console = Console(highlight=False)
-    # The demonstration must not depend on the database or the address that a deployment has set.
-    settings = settings.model_copy(update={"database_url": None})
+    bank = Sandbox(callback_seconds=1.0)
+    await bank.start()
+    listener = socket.create_server(("127.0.0.1", 0))
+    settings = _of_the_demonstration(settings, bank, listener)
     with console.status("Starting PostgreSQL and the server …"):
         opened = open_runtime(settings)
         runtime = await opened.__aenter__()
     try:
-        async with running(Worker(runtime)), _client(runtime) as client:
+        async with running(Worker(runtime)), _client(runtime, listener) as client:
             await Demonstration(console, client, settings.qrtrack_data_dir).show()
     except Mismatch as mismatch:
         console.print(f"\n[bold red]Not as promised:[/] {mismatch}")
         return 1
     finally:
+        await bank.stop()
         await opened.__aexit__(None, None, None)
     console.print("\n[bold green]Everything was as promised.[/] Go on with `make run` and http://127.0.0.1:8000/docs")
     return 0
 
 
+def _of_the_demonstration(settings: Settings, bank: Sandbox, listener: socket.socket) -> Settings:
+    """It must not depend on the database or the bank that a deployment has set, and least of all pay there."""
+    return settings.model_copy(
+        update={
+            "database_url": None,
+            "public_base_url": f"http://127.0.0.1:{listener.getsockname()[1]}",
+            "akselgate_base_url": bank.address,
+            "akselgate_username": "demo",
+            "akselgate_password": SecretStr("demo"),
+            "akselgate_organisation": uuid4(),
+            "akselgate_amount_scale": 0,
+            "akselgate_success_codes": "",
+        }
+    )
+
+
 @asynccontextmanager
-async def _client(runtime: Runtime) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client with a manager's token, of a server on a free port."""
-    listener = socket.create_server(("127.0.0.1", 0))
+async def _client(runtime: Runtime, listener: socket.socket) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of a server on the port, with a token of somebody who is manager and finance officer in one."""
     server = server_of(runtime, host="127.0.0.1", port=0)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     assert runtime.settings.jwt_secret is not None
     token = sign_token(
         runtime.settings.jwt_secret.get_secret_value(),
-        organisation_id=uuid4(),
+        organisation_id=runtime.settings.akselgate_organisation or uuid4(),
         user_id=str(uuid4()),
-        roles=[Role.MANAGER],
+        roles=[Role.MANAGER, Role.FINANCE],
         hours=1,
         audience=runtime.settings.jwt_audience,
         issuer=runtime.settings.jwt_issuer,
@@ -98,6 +118,7 @@ class Demonstration:
         await self._pack()
         folder = await self._write_files()
         await self._reconcile()
+        await self._pay()
         self._step("The batch's QR and its codes are in")
         for file in sorted(folder.iterdir()):
             self._console.print(f"  {file}")
@@ -235,6 +256,30 @@ class Demonstration:
         expect("excluded", sheet["excluded"], 5)
         expect("the sum of all places", sum(sheet[place] for place in places), QUANTITY)
         expect("differences", sheet["differences"], [])
+
+    async def _pay(self) -> None:
+        self._step("Finance pays: a settlement goes to a bank (a stand-in) once, however often it is sent")
+        kd_settle = f"STL-{self._order_id[:8]}"
+        accounts = {"debitAccount": "1000000001", "creditAccount": "2000000001"}
+        rows = [
+            {**accounts, "amount": amount, "description": "Gold", "referenceNumber": f"{name}{self._order_id[:8]}"}
+            for name, amount in (("PAY-", "150000"), ("FAIL-", "75000"))
+        ]
+        order = {"transaction_type": "CA_ESCROW", "kd_settle": kd_settle, "transactions": rows}
+        sent = _checked("dispatch", await self._client.post("/api/akselgate/dispatch", json=order), 200)
+        expect("outcome", sent["outcome"], "accepted")
+        again = _checked("dispatch", await self._client.post("/api/akselgate/dispatch", json=order), 409)
+        expect("the attempt that holds it", again["log_id"], sent["log_id"])
+        self._say(f"Attempt {sent['log_id']} is accepted, a second one refused: [dim]{again['detail']}[/]")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (page := await self._attempt(sent["log_id"]))["attempt"]["is_open"]:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.05)
+        expect("callbacks", [row["callback_state"] for row in page["rows"]], ["ok", "failed"])
+        for row in page["rows"]:
+            self._say(f"{row['reference_number']}: {row['amount']:>7} {row['callback_state']}")
+
+    async def _attempt(self, attempt_id: int) -> dict[str, Any]:
+        return _checked("attempt", await self._client.get(f"/api/akselgate/attempts/{attempt_id}"), 200)
 
     async def _details(self) -> dict[str, Any]:
         batch: dict[str, Any] = (await self._get(f"/batches/{self._batch['batch_id']}"))["batch"]

@@ -1,0 +1,89 @@
+"""The stand-in gateway: what it prints, how its faults are switched, and that it calls back."""
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+import httpx2
+import pytest
+
+from qrtrack.sandbox import TOKEN, Fault, Sandbox
+from treasury import Treasury, rows
+
+BATCH: dict[str, Any] = {
+    "requestId": "7",
+    "totalTx": "1",
+    "data": [
+        {"referenceNumber": "R1", "amount": "5", "debitAccount": "1000000001", "creditAccount": "2000000002"}
+        | {"callback_url": "http://127.0.0.1:1/callback"}
+    ],
+}
+SIGNED_IN = {"Authorization": f"Bearer {TOKEN}"}
+
+
+async def test_the_command_prints_how_to_reach_it_and_what_it_gets_with_accounts_masked() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "qrtrack.cli", "sandbox", "--port", "0", "--callback-seconds", "0",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    said = [(await process.stdout.readline()).decode() for _ in range(4)]
+    address = said[1].split("AKSELGATE_BASE_URL=")[1].split()[0]
+    async with httpx2.AsyncClient(base_url=address, trust_env=False) as client:
+        token = (await client.post("/login", json={})).json()["data"]["token"]
+        taken = await client.post("/transaction/insert", json=BATCH, headers={"Authorization": f"Bearer {token}"})
+        refused = await client.post("/transaction/insert", json=BATCH)
+    process.terminate()
+    rest = (await process.stdout.read()).decode()
+    await process.wait()
+    assert (taken.status_code, refused.status_code) == (201, 401)
+    assert "request 7: 1 rows, sum 5, taken" in rest
+    assert "******0001" in rest
+    assert "1000000001" not in rest
+
+
+async def test_faults_are_switched_while_it_runs_for_so_many_batches_or_until_changed() -> None:
+    gateway = Sandbox(callback_seconds=None)
+    await gateway.start()
+    async with httpx2.AsyncClient(base_url=gateway.address, trust_env=False, headers=SIGNED_IN) as client:
+        await client.post("/sandbox/fault", json={"fault": "500", "times": 2})
+        statuses = [(await client.post("/transaction/insert", json=BATCH)).status_code for _ in range(3)]
+        await client.post("/sandbox/fault", json={"fault": "duplicate", "times": None})
+        statuses += [(await client.post("/transaction/insert", json=BATCH)).status_code for _ in range(3)]
+        assert statuses == [500, 500, 201, 409, 409, 409]
+        await client.post("/sandbox/fault", json={"fault": "refuse", "seconds": 0.3})
+        await asyncio.sleep(0.1)
+        with pytest.raises(httpx2.ConnectError):
+            await client.post("/login")
+        await asyncio.sleep(0.4)
+        assert (await client.post("/login")).status_code == 200
+        assert (await client.get("/elsewhere")).status_code == 404
+    await gateway.stop()
+
+
+async def test_it_calls_back_for_every_reference_and_reports_some_as_failed(treasury: Treasury) -> None:
+    called: list[str] = []
+
+    async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        called.append((await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode())
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(receive, "127.0.0.1", 0)
+    treasury.gateway.callback_seconds = 0
+    said: list[str] = []
+    treasury.gateway.say = said.append
+    host, port = server.sockets[0].getsockname()
+    post = treasury.runtime.post
+    object.__setattr__(post, "public_base_url", f"http://{host}:{port}")
+    await treasury.dispatch(transactions=rows("R1", "FAIL1"))
+    while len(called) < 2 or len(said) < 4:
+        await asyncio.sleep(0.01)
+    server.close()
+    assert [query.partition("?")[2] for query in called] == [
+        "ref=R1&rescore=00&rescoreref=BANK-R1",
+        "ref=FAIL1&rescore=51&rescoreref=BANK-FAIL1",
+    ]
+    assert Fault.NONE in said[1]
