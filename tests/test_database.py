@@ -1,5 +1,7 @@
 import asyncio
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
@@ -7,9 +9,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from plant import Plant
+from process import settings_of
+from qrtrack import database as database_module
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.errors import NotFound
 from qrtrack.repositories.constraints import CodeTaken
+from qrtrack.runtime import open_runtime
 
 
 async def run(database: Database, *statements: str, **options: Any) -> Any:
@@ -185,3 +190,33 @@ async def test_behind_a_pooler_no_statement_is_kept(migrated_url: str) -> None:
         assert await run(pooled, "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'SELECT 2%'") == 0
     finally:
         await pooled.close()
+
+
+async def test_a_busy_batch_leaves_the_other_connections_to_everybody_else(
+    plant: Plant, migrated_url: str, tmp_path: Path
+) -> None:
+    batch = await plant.batch(10)
+    settings = settings_of(migrated_url, tmp_path, database_pool_size=4)
+    async with open_runtime(settings) as small, plant.runtime.database.write(batch_lock=batch.batch_id):
+
+        async def scan() -> None:
+            async with small.database.write(tenant=plant.caller.organisation_id, batch_lock=batch.batch_id):
+                pass
+
+        scans = [asyncio.create_task(scan()) for _ in range(8)]
+        await asyncio.sleep(0.3)
+        async with asyncio.timeout(2):
+            assert (await small.database.ready())["database"] == "ok"
+        for waiting in scans:
+            waiting.cancel()
+        await asyncio.gather(*scans, return_exceptions=True)
+
+
+async def test_who_has_waited_too_long_for_a_lock_is_told_to_come_again(plant: Plant) -> None:
+    batch = await plant.batch(10)
+    database = plant.runtime.database
+    with patch.object(database_module, "LOCK_SECONDS", 1):
+        async with database.write(batch_lock=batch.batch_id):
+            with pytest.raises(DatabaseUnavailable):
+                async with database.write(tenant=plant.caller.organisation_id, batch_lock=batch.batch_id):
+                    pass

@@ -1,10 +1,12 @@
 """Transactions: the only code that begins and commits."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import asyncpg
 from sqlalchemy import text
@@ -20,6 +22,8 @@ from qrtrack.repositories.constraints import domain_error
 
 # SQLSTATE classes and codes that mean "not now": connection lost, no room, shutting down, deadlock, lock timeout.
 PASSING = ("08", "53", "57P", "40001", "40P01", "55P03")
+# A request that has waited so long for a lock is told to come again.
+LOCK_SECONDS = 10
 
 
 class DatabaseUnavailable(Unavailable):
@@ -32,12 +36,31 @@ class DatabaseUnavailable(Unavailable):
         super().__init__("The database cannot answer at the moment. Try again in a few seconds.")
 
 
+class BatchTurns:
+    """Who of this process may go for a batch's lock: one that holds it, and one that waits for it with a connection.
+
+    All others wait here, without one: a busy batch must not take the pool from everybody else.
+    """
+
+    def __init__(self) -> None:
+        self._turns: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def take(self, batch_id: UUID | None) -> AsyncIterator[None]:
+        if batch_id is None:
+            yield
+            return
+        async with self._turns.setdefault(batch_id, asyncio.Semaphore(2)):
+            yield
+
+
 @dataclass(frozen=True, slots=True)
 class Database:
     """Opens transactions. `request` makes the first effect of a request repeatable (Idempotency-Key)."""
 
     engine: AsyncEngine
     sessions: async_sessionmaker[AsyncSession]
+    turns: BatchTurns = field(default_factory=BatchTurns)
     request: RepeatableRequest | None = None
 
     @classmethod
@@ -73,7 +96,7 @@ class Database:
         `batch_lock` waits until this transaction is the only one that moves the batch's queue. It is taken in a
         statement of its own, so that the next one sees what the previous holder committed.
         """
-        async with self._transaction() as session:
+        async with self.turns.take(batch_lock), self._transaction() as session:
             await _bind(session, tenant=tenant, batch_lock=batch_lock)
             repositories = Repositories(session, self.request)
             if self.request is not None:
@@ -166,6 +189,7 @@ async def _bind(
         steps.append("set_config('transaction_read_only', 'on', true)")
     if tenant is not None:
         steps += ["set_config('qrtrack.org', :tenant, true)", "set_config('role', 'qrtrack_tenant', true)"]
+        steps.append(f"set_config('lock_timeout', '{LOCK_SECONDS}s', true)")
         values["tenant"] = str(tenant)
     if batch_lock is not None:
         steps.append("pg_advisory_xact_lock(hashtextextended(:batch, 0))")

@@ -23,7 +23,7 @@ SECRET_TEXT = re.compile(
     re.IGNORECASE,
 )
 DEEPEST = 6
-QUIET_LOGGERS = ("sqlalchemy", "httpx2", "httpcore2", "asyncio")
+QUIET_LOGGERS = ("alembic", "sqlalchemy", "httpx2", "httpcore2", "asyncio")
 
 
 def mask_text(text: str) -> str:

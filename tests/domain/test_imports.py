@@ -154,3 +154,14 @@ def test_whatever_is_sent_is_read_or_refused(data: bytes) -> None:
         with suppress(InvalidInput):
             read = read_codes(file)
             assert len(read.codes) == len(set(read.codes)) == sum(part.quantity for part in read.variants) > 0
+
+
+def test_a_code_that_reads_as_a_range_is_refused() -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        read_codes(b"code\nA000001\nA000001-A000003\nA-000001\n")
+    assert [error.pointer for error in refusal.value.errors] == ["/file/3/code"]
+
+
+def test_a_quote_that_does_not_end_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="not CSV"):
+        read_codes(b'code\n"AB\n')

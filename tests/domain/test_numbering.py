@@ -7,8 +7,6 @@ from hypothesis import strategies as st
 from qrtrack.domain.numbering import (
     CODE_PATTERN,
     PREFIX_PATTERN,
-    CaseSizes,
-    case_sizes,
     master_code,
     parse_serial,
     random_tail_length,
@@ -106,18 +104,3 @@ def test_a_uniq_code_has_twelve_characters_of_the_alphabet() -> None:
 def test_a_master_code_is_the_uniq_code_and_the_case_number() -> None:
     assert master_code("ABCDEFGHJKLM", 1) == "ABCDEFGHJKLM-C0001"
     assert master_code("ABCDEFGHJKLM", 10_000) == "ABCDEFGHJKLM-C10000"
-
-
-@pytest.mark.parametrize(
-    ("quantity", "units", "sizes"),
-    [(100, 100, (1, 100)), (101, 100, (2, 1)), (99, 100, (1, 99)), (1_000, 100, (10, 100)), (1, 1, (1, 1))],
-)
-def test_the_last_case_takes_what_is_left(quantity: int, units: int, sizes: tuple[int, int]) -> None:
-    assert case_sizes(quantity, units) == CaseSizes(*sizes)
-
-
-@given(st.integers(1, 10**6), st.integers(1, 10**4))
-def test_cases_hold_the_whole_batch_and_none_is_empty(quantity: int, units: int) -> None:
-    cases, last = case_sizes(quantity, units)
-    assert (cases - 1) * units + last == quantity
-    assert 1 <= last <= units

@@ -319,3 +319,20 @@ async def test_a_batch_that_cannot_be_packed_takes_no_job(
     body = {"batch_id": str(made.batch_id), "order_id": str(plant.order_id), "exclude_codes": []}
     answer = await client.post(f"{API}/submit", json=body)
     assert (answer.status_code, slug(answer)) == (409, "batch-closed" if closed else "batch-not-ready")
+
+
+async def test_the_answer_that_was_waited_for_is_given_again(operator: httpx2.AsyncClient, plant: Plant) -> None:
+    made = await plant.batch(20)
+    key = {"Idempotency-Key": "press-1"}
+    working = asyncio.create_task(plant_works(plant))
+    first = await operator.post(f"{API}/submit", json=order(made, wait=10), headers=key)
+    await working
+    again = await operator.post(f"{API}/submit", json=order(made, wait=10), headers=key)
+    assert first.json()["status"] == "completed"
+    assert again.json() == first.json()
+    assert again.headers["Idempotency-Replayed"] == "true"
+
+
+async def plant_works(plant: Plant) -> None:
+    while not await plant.work("reverse_job"):
+        await asyncio.sleep(0.05)

@@ -95,6 +95,15 @@ class TestClose:
         with pytest.raises(BatchClosed):
             await retry_reverse_job(plant.runtime.database, caller=plant.caller, job_id=failed)
 
+    async def test_units_that_leave_their_case_after_closing_are_voided_by_closing_again(self, plant: Plant) -> None:
+        batch = await plant.prepared(30, units_per_case=10)
+        await plant.pack(batch)
+        await close(plant, batch)
+        await plant.unlink(ska(3))
+        assert (await close(plant, batch)).voided == 1
+        found = await plant.reconcile(batch)
+        assert (found.void, found.in_case, found.remaining) == (21, 9, 0)
+
     async def test_a_batch_is_closed_once(self, plant: Plant) -> None:
         batch = await plant.batch(10)
         ends = await asyncio.gather(*(close(plant, batch) for _ in range(3)), return_exceptions=True)

@@ -153,6 +153,11 @@ def _unit_of(path: str, url: str) -> str:
     raise ValueError(f"{url} is not the QR of a unit.")
 
 
+def reads_as_range(code: str) -> bool:
+    """Such a code could not be listed: it would name the codes between its ends."""
+    return _range_of(code) is not None
+
+
 def _range_of(token: str) -> tuple[tuple[str, int], tuple[str, int]] | None:
     """The two serials of a range; None where the hyphen is part of an imported code."""
     first, hyphen, last = token.partition("-")

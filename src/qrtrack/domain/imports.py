@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from qrtrack.domain.batches import Variant
+from qrtrack.domain.code_lists import reads_as_range
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.numbering import CODE_PATTERN, parse_serial
 
@@ -66,7 +67,7 @@ def _rows_of(data: bytes) -> Iterator[tuple[int, list[str]]]:
             "The file is not UTF-8 text: save it as CSV UTF-8.", errors=[FieldError("/file", "Not UTF-8.")]
         ) from error
     delimiter = ";" if ";" in text.partition("\n")[0] else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for row in reader:
             yield reader.line_num, [cell.strip() for cell in row]
@@ -103,8 +104,8 @@ class _Checked:
         code, key, variant = _upper(cell("code")), _upper("".join(cell("root_key").split())), cell("variant")
         if len(row) > len(columns):
             self._refuse(line, "", "has more cells than the header.")
-        elif not _CODE.fullmatch(code):
-            self._refuse(line, "code", "is not a code: 1 to 20 of A-Z, 0-9, dot, underscore, hyphen.")
+        elif not _CODE.fullmatch(code) or reads_as_range(code):
+            self._refuse(line, "code", "is not a code: 1 to 20 of A-Z, 0-9, dot, underscore, hyphen, and no range.")
         elif (first := self._codes.setdefault(code, line)) != line:
             self._refuse(line, "code", f"has the code of line {first}.")
         elif key and not _ROOT_KEY.fullmatch(key):

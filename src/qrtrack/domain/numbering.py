@@ -2,7 +2,6 @@
 
 import re
 import secrets
-from typing import NamedTuple
 
 from qrtrack.domain.root_keys import ALPHABET, GUESSES_PER_HIT, random_text, sample_keys
 
@@ -23,13 +22,6 @@ _LETTERS = "".join(character for character in ALPHABET if character.isalpha())
 # 24 does not divide 256: the 16 byte values that would favour some letters are thrown away.
 _LETTER_OF_BYTE = (_LETTERS * 11).encode()[:256]
 _BIASED_BYTES = bytes(range(240, 256))
-
-
-class CaseSizes(NamedTuple):
-    """How a batch falls into cases: all are full but the last, which holds `last` units."""
-
-    cases: int
-    last: int
 
 
 def serial(prefix: str, number: int) -> str:
@@ -76,9 +68,3 @@ def uniq_code() -> str:
 def master_code(uniq_code: str, case_number: int) -> str:
     """`ABCDEFGHJKLM-C0001`: unique as the uniq code is, and readable on the box."""
     return f"{uniq_code}-C{case_number:04d}"
-
-
-def case_sizes(quantity: int, units_per_case: int) -> CaseSizes:
-    """For at least one unit and at least one unit a case."""
-    full, rest = divmod(quantity, units_per_case)
-    return CaseSizes(full + 1, rest) if rest else CaseSizes(full, units_per_case)

@@ -142,17 +142,6 @@ class PreparedCodeRepository(Repository):
         units = len(packing.code_ids)
         return bool(done.packed == units and done.consumed == units and done.filled == 1)
 
-    async def count(self, batch_id: UUID, first: int, last: int) -> int:
-        return int(
-            await self._scalar(
-                "SELECT count(*) FROM qr_prepared_codes WHERE batch_id = :batch_id AND status = 'prepared'"
-                " AND sequence_number BETWEEN :first AND :last",
-                batch_id=batch_id,
-                first=first,
-                last=last,
-            )
-        )
-
     async def close(self, batch_id: UUID, sequences: Sequence[int], *, consumed: bool) -> int:
         """Ends the codes' places in the queue: packed by hand (consumed), or no longer packable (invalid)."""
         return await self._run(

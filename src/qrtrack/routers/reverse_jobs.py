@@ -71,7 +71,9 @@ async def submit_reverse_job(
     if not order.wait:
         return submitted
     view = await _watch(runtime, caller, submitted.job_id, order.wait, _has_ended)
-    return JobSubmitted.of(submitted, view.job)
+    answer = JobSubmitted.of(submitted, view.job)
+    await use_cases.keep_answer(database, caller=caller, answer=answer)
+    return answer
 
 
 @router.get("/status", summary="Poll a reverse job", responses=refusals(UNKNOWN))

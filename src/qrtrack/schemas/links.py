@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from qrtrack.domain.imports import ROWS_LIMIT
 from qrtrack.domain.states import Completeness
@@ -16,7 +16,12 @@ from qrtrack.schemas.codes import CodeList
 Scan = Annotated[str, Field(min_length=1, max_length=1000)]
 """What a scanner or a person gives as one unit: its code, or the URL in its QR."""
 
-MasterCode = Annotated[Name, Field(description="The master code in the case's QR.", examples=["K7QWZ4MHT2XA-C0042"])]
+MasterCode = Annotated[
+    Name,
+    # Read as unit codes are: a hand scanner may be set to small letters.
+    AfterValidator(lambda code: code.upper() if code.isascii() else code),
+    Field(description="The master code in the case's QR.", examples=["K7QWZ4MHT2XA-C0042"]),
+]
 Station = Annotated[Name, Field(description="Where it is packed: any name.", examples=["line-2"])]
 
 

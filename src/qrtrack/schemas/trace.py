@@ -58,3 +58,4 @@ class TraceAnswer(Answer):
     case: ListedCase | None
     codes: list[TracedCode]
     events: list[TracedEvent]
+    truncated: bool = Field(description="There are older events, or further units in the case, than are shown.")

@@ -291,14 +291,15 @@ class ClosedBatch:
 
 
 async def close_batch(database: Database, *, caller: Caller, batch_id: UUID, reason: str) -> ClosedBatch:
-    """Voids what is neither packed nor with a customer, ends the batch's jobs and empties its queue, in one step."""
+    """Voids what is neither packed nor with a customer, ends the batch's jobs and empties its queue, in one step.
+
+    A closed batch is closed again where units have come out of their cases since.
+    """
     organisation_id = caller.organisation_id
     async with database.write(tenant=organisation_id, batch_lock=batch_id) as repositories:
         batch = await repositories.batches.get(batch_id)
         if batch.codes_created_at is None:
             raise BatchNotReady(batch.status)
-        if batch.closed_at is not None:
-            raise BatchClosed(batch.closed_at)
         jobs = await repositories.reverse_jobs.live_of_batch(batch_id)
         for job_id in jobs:
             await repositories.reverse_jobs.end(job_id, "cancelled")
@@ -307,6 +308,8 @@ async def close_batch(database: Database, *, caller: Caller, batch_id: UUID, rea
             )
         await repositories.prepared_codes.close_all(batch_id)
         voided = await repositories.codes.void_unpacked(batch_id, reason)
+        if batch.closed_at is not None and not voided.codes:
+            raise BatchClosed(batch.closed_at)
         await repositories.batches.close(batch_id, reason)
         await repositories.trace.add(
             "batch.closed",

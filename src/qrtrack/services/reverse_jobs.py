@@ -110,6 +110,13 @@ async def submit_reverse_job(
         )
 
 
+async def keep_answer(database: Database, *, caller: Caller, answer: object) -> None:
+    """What a submission that waited was told in the end is what the same request is told again."""
+    if database.request is not None:
+        async with database.write(tenant=caller.organisation_id) as repositories:
+            repositories.answer(answer)
+
+
 async def _record_submission(
     repositories: Repositories, caller: Caller, job: ReverseJob, exclusions: _Exclusions
 ) -> None:

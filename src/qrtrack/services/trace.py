@@ -15,13 +15,20 @@ CODES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A code or a master case, with what it belongs to and what happened to it, oldest first."""
+    """A code or a master case, with what it belongs to and what happened to it, oldest first.
+
+    `truncated`: there are older events, or further units in the case, than are shown.
+    """
 
     batch: Batch
     code: Any | None
     case: Any | None
     codes: Sequence[Any]
     events: Sequence[Any]
+
+    @property
+    def truncated(self) -> bool:
+        return len(self.events) == EVENTS or len(self.codes) == CODES
 
 
 async def trace_code(database: Database, *, caller: Caller, code: str) -> Trace:
