@@ -113,7 +113,7 @@ def test_a_broken_seal_makes_the_service_unavailable_and_tells_no_key() -> None:
 
 def test_keys_prepared_in_bulk_are_as_good_as_single_ones() -> None:
     keys = sample_keys(100, 4)
-    digests, sealed = RING.prepare(BATCH, 901, keys)
+    digests, sealed = RING.prepare(BATCH, range(901, 1001), keys)
     assert digests == [RING.digest(BATCH, key) for key in keys]
     assert [RING.unseal(BATCH, 901 + at, seal) for at, seal in enumerate(sealed)] == keys
 
@@ -123,7 +123,7 @@ def test_one_ring_serves_many_threads() -> None:
 
     def there_and_back(batch_number: int) -> list[str]:
         batch_id = UUID(int=batch_number % 2)
-        sealed = RING.prepare(batch_id, 1, keys)[1]
+        sealed = RING.prepare(batch_id, range(1, 501), keys)[1]
         return [RING.unseal(batch_id, at, seal) for at, seal in enumerate(sealed, start=1)]
 
     with ThreadPoolExecutor(4) as threads:

@@ -112,16 +112,18 @@ class KeyRing:
             ) from None
         return opened.decode(errors="surrogatepass")
 
-    def prepare(self, batch_id: UUID, first_sequence: int, keys: Sequence[str]) -> tuple[list[bytes], list[bytes]]:
-        """Digests and sealed keys of consecutive units, in bulk: about 2 µs a key."""
+    def prepare(
+        self, batch_id: UUID, sequences: Sequence[int], keys: Sequence[str]
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Digests and sealed keys of many units, in bulk: about 3 µs a key."""
         digest_key, batch = self._digest_key, batch_id.bytes
         encrypt = self._seal_of(batch_id).encrypt
         nonces = secrets.token_bytes(_NONCE_BYTES * len(keys))
         digests, sealed = [], []
-        for index, key in enumerate(keys):
+        for index, (number, key) in enumerate(zip(sequences, keys, strict=True)):
             encoded = _encoded(key)
             nonce = nonces[index * _NONCE_BYTES : (index + 1) * _NONCE_BYTES]
-            place = batch + (first_sequence + index).to_bytes(8)
+            place = batch + number.to_bytes(8)
             digests.append(hmac.digest(digest_key, batch + encoded, "sha256")[:_DIGEST_BYTES])
             sealed.append(nonce + encrypt(nonce, encoded, place))
         return digests, sealed

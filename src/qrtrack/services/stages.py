@@ -60,8 +60,7 @@ async def _create_drawn(database: Database, claim: Claim, stage: Any, lacking: l
 def _draw(stage: Any, sequences: list[int], keys: KeyRing) -> Drawn:
     """Digests, sealed keys and random tails (or None) for the sequence numbers. Runs in a thread."""
     drawn = sample_keys(len(sequences), stage.key_length)
-    digests = [keys.digest(stage.batch_id, key) for key in drawn]
-    sealed = [keys.seal(stage.batch_id, number, key) for number, key in zip(sequences, drawn, strict=True)]
+    digests, sealed = keys.prepare(stage.batch_id, sequences, drawn)
     tails = None
     if stage.serial_mode == SerialMode.RANDOM:
         tails = random_tails(len(sequences), stage.random_tail_length)
