@@ -268,7 +268,7 @@ def torn(*_: Any) -> bytes:
 
 async def test_a_chunk_is_tried_again_three_times_and_then_the_batch_has_failed_without_codes(plant: Plant) -> None:
     created = await plant.order(10)
-    with patch.object(KeyRing, "digest", torn):
+    with patch.object(KeyRing, "prepare", torn):
         ends = await fail_all(plant, "creating")
     reason = "internal error (OSError); the service's log has the details"
     assert ends == [(End.RETRIED, reason)] * 3 + [(End.FAILED, reason)]
@@ -288,16 +288,16 @@ async def test_a_batch_that_fails_in_its_last_chunk_keeps_no_codes_and_its_retry
     plant: Plant, database: Database
 ) -> None:
     created = await plant.order(50, units_per_case=20)
-    digest, seen = KeyRing.digest, 0
+    prepare, seen = KeyRing.prepare, 0
 
-    def torn_later(self: KeyRing, batch_id: UUID, key: str) -> bytes:
+    def torn_later(self: KeyRing, *chunk: Any) -> Any:
         nonlocal seen
         seen += 1
-        if seen > 40:
+        if seen > 4:
             raise OSError("no paper")
-        return digest(self, batch_id, key)
+        return prepare(self, *chunk)
 
-    with patch.object(KeyRing, "digest", torn_later):
+    with patch.object(KeyRing, "prepare", torn_later):
         await fail_all(plant, "creating")
     [batch] = await plant.sql("SELECT status, items_created, (SELECT count(*) FROM qr_codes) AS codes FROM qr_batches")
     assert tuple(batch) == ("failed", 0, 0)
@@ -314,7 +314,7 @@ async def test_chunks_of_a_batch_that_has_failed_write_nothing_more(plant: Plant
     await plant.order(20)
     first, second = await claim_work(database, CREATING, 2, lease_seconds=30)
     outcome = None
-    with patch.object(KeyRing, "digest", torn), capture_logs():
+    with patch.object(KeyRing, "prepare", torn), capture_logs():
         await plant.sql("UPDATE qr_batch_stages SET attempts = 4 WHERE id = :id", id=first.id)
         last_try = Claim(first.kind, first.id, first.token, first.organisation_id, 4)
         outcome = await execute(plant.runtime, BY_KIND["creating"], last_try, StopSignal())
@@ -336,7 +336,7 @@ async def test_chunks_that_fail_together_do_not_wait_for_each_other_in_a_circle(
     last = [Claim(claim.kind, claim.id, claim.token, claim.organisation_id, 4) for claim in claims]
     counter = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     [before] = await plant.sql(counter)
-    with patch.object(KeyRing, "digest", torn), capture_logs():
+    with patch.object(KeyRing, "prepare", torn), capture_logs():
         outcomes = await asyncio.gather(
             *(execute(plant.runtime, BY_KIND["creating"], claim, StopSignal()) for claim in last)
         )
