@@ -112,9 +112,7 @@ class KeyRing:
             ) from None
         return opened.decode(errors="surrogatepass")
 
-    def prepare(
-        self, batch_id: UUID, sequences: Sequence[int], keys: Sequence[str]
-    ) -> tuple[list[bytes], list[bytes]]:
+    def prepare(self, batch_id: UUID, sequences: Sequence[int], keys: Sequence[str]) -> tuple[list[bytes], list[bytes]]:
         """Digests and sealed keys of many units, in bulk: about 3 µs a key."""
         digest_key, batch = self._digest_key, batch_id.bytes
         encrypt = self._seal_of(batch_id).encrypt
