@@ -21,7 +21,7 @@ QRTRACK = str(Path(sys.executable).with_name("qrtrack"))
 
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_START") if name in os.environ}
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME"} or name.startswith("COV")}
     secrets = {"JWT_SECRET": SECRET, "SECRET_KEY": SECRET, "CRON_SECRET": SECRET, "BCRYPT_COST": "4"}
     return kept | secrets | {"QRTRACK_DATA_DIR": str(folder / "var")} | settings
 

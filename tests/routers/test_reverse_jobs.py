@@ -213,14 +213,17 @@ async def test_a_process_that_stops_lets_its_pollers_go(
 async def test_waiting_pollers_hold_no_connection(
     client: httpx2.AsyncClient, plant: Plant, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reverse_jobs, "LOOK_SECONDS", 5)
+    monkeypatch.setattr(reverse_jobs, "LOOK_SECONDS", 60)
     job_id = await plant.submit(await plant.batch(5))
     polls = [
         asyncio.create_task(client.get(f"{API}/status", params={"job_id": str(job_id), "wait": 20}))
         for _ in range(runtime.settings.database_pool_size + 5)
     ]
     await asyncio.sleep(1)
-    assert runtime.database.engine.pool.status().endswith("Current Checked out connections: 0")
+    async with asyncio.timeout(20):
+        while not runtime.database.engine.pool.status().endswith("Current Checked out connections: 0"):
+            await asyncio.sleep(0.05)
+    assert not any(poll.done() for poll in polls)
     runtime.stopping.set()
     assert {answer.status_code for answer in await asyncio.gather(*polls)} == {200}
 
