@@ -1,25 +1,29 @@
 """Files of codes printed elsewhere: what is read, and every bad row by its line."""
 
-from contextlib import suppress
+import io
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qrtrack.domain.batches import Variant
-from qrtrack.domain.errors import InvalidInput
-from qrtrack.domain.imports import read_codes
+from qrtrack.domain.imports import ImportedCodes, read_codes
+
+
+def read_file(data: bytes) -> ImportedCodes:
+    return read_codes(io.BytesIO(data))
 
 
 def refused(data: bytes | str) -> dict[str, str]:
     """Pointer and detail of every error of the file."""
-    with pytest.raises(InvalidInput) as refusal:
-        read_codes(data.encode() if isinstance(data, str) else data)
-    return {error.pointer: error.detail for error in refusal.value.errors}
+    read = read_file(data.encode() if isinstance(data, str) else data)
+    assert read.mistakes
+    return {error.pointer: error.detail for error in read.refusal([]).errors}
 
 
 def test_codes_alone_are_a_file() -> None:
-    read = read_codes(b"code\nOLD-1\nOLD-2\n")
+    read = read_file(b"code\nOLD-1\nOLD-2\n")
+    assert read.mistakes == []
     assert (list(read.codes), list(read.root_keys), list(read.lines)) == (["OLD-1", "OLD-2"], [None, None], [2, 3])
     assert read.variants == [Variant(None, 2)]
     assert read.highest_numbers == {}
@@ -38,29 +42,29 @@ def test_codes_alone_are_a_file() -> None:
     ids=["plain", "BOM and CRLF", "semicolons", "quoted, another order", "blanks, blank rows and cases", "CR"],
 )
 def test_the_forms_that_spreadsheets_write_are_one_file(data: bytes) -> None:
-    read = read_codes(data)
+    read = read_file(data)
     assert list(read.codes) == ["A1", "A2"]
     assert list(read.root_keys) == ["ZR4K", "QQ7M"]
     assert read.variants == [Variant("5g", 2)]
 
 
 def test_a_quoted_variant_may_hold_the_delimiter() -> None:
-    assert read_codes(b'code,variant\nA1,"5 g, gold"\n').variants == [Variant("5 g, gold", 1)]
+    assert read_file(b'code,variant\nA1,"5 g, gold"\n').variants == [Variant("5 g, gold", 1)]
 
 
 def test_rows_are_sorted_by_variant_in_the_order_of_their_first_appearance() -> None:
-    read = read_codes(b"code,variant\nA1,b\nA2,a\nA3,b\nA4,a\n")
+    read = read_file(b"code,variant\nA1,b\nA2,a\nA3,b\nA4,a\n")
     assert list(read.codes) == ["A1", "A3", "A2", "A4"]
     assert list(read.lines) == [2, 4, 3, 5]
     assert read.variants == [Variant("b", 2), Variant("a", 2)]
 
 
 def test_root_keys_may_be_given_for_some_codes_only() -> None:
-    assert list(read_codes(b"code,root_key\nA1,\nA2,ZR4K\nA3\n").root_keys) == [None, "ZR4K", None]
+    assert list(read_file(b"code,root_key\nA1,\nA2,ZR4K\nA3\n").root_keys) == [None, "ZR4K", None]
 
 
 def test_the_highest_number_of_each_prefix_is_known() -> None:
-    read = read_codes(b"code\nSKA000007\nSKA000003\nXY1000000\nSKA0000009\nFREE-1\n")
+    read = read_file(b"code\nSKA000007\nSKA000003\nXY1000000\nSKA0000009\nFREE-1\n")
     assert read.highest_numbers == {"SKA": 7, "XY": 1_000_000}
 
 
@@ -144,24 +148,42 @@ def test_a_file_with_too_many_variants_is_refused() -> None:
 
 def test_a_file_with_too_many_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qrtrack.domain.imports.ROWS_LIMIT", 2)
-    assert len(read_codes(b"code\nA1\nA2\n").codes) == 2
+    assert len(read_file(b"code\nA1\nA2\n").codes) == 2
     assert list(refused(b"code\nA1\nA2\nA3\n")) == ["/file"]
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 def test_whatever_is_sent_is_read_or_refused(data: bytes) -> None:
     for file in (data, b"code,root_key,variant\n" + data):
-        with suppress(InvalidInput):
-            read = read_codes(file)
-            assert len(read.codes) == len(set(read.codes)) == sum(part.quantity for part in read.variants) > 0
+        read = read_file(file)
+        assert len(read.codes) == len(set(read.codes)) == sum(part.quantity for part in read.variants)
+        assert read.codes or read.mistakes
 
 
 def test_a_code_that_reads_as_a_range_is_refused() -> None:
-    with pytest.raises(InvalidInput) as refusal:
-        read_codes(b"code\nA000001\nA000001-A000003\nA-000001\n")
-    assert [error.pointer for error in refusal.value.errors] == ["/file/3/code"]
+    assert list(refused("code\nA000001\nA000001-A000003\nA-000001\n")) == ["/file/3/code"]
 
 
 def test_a_quote_that_does_not_end_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="not CSV"):
-        read_codes(b'code\n"AB\n')
+    assert "not CSV" in refused('code\n"AB\n')["/file/2"]
+
+
+def test_where_a_file_cannot_be_read_on_the_rows_before_are_named_as_well() -> None:
+    assert list(refused('code\nA1\nA 2\nA3\n"AB\n')) == ["/file/3/code", "/file/5"]
+    assert next(iter(refused(b"code\nA1\nA 2\n" + b"A3\n" * 9000 + b"\xff\n"))) == "/file/3/code"
+
+
+def test_taken_codes_are_named_among_the_other_mistakes_in_the_order_of_the_file() -> None:
+    read = read_file(b"code,root_key\nA1,\nA 2,\nA3,Z\nA4,\nA1,\n")
+    assert list(read.codes) == ["A1", "A3", "A4"]
+    errors = read.refusal(["A4", "A3", "A1"]).errors
+    assert [error.pointer for error in errors] == [
+        "/file/2/code", "/file/3/code", "/file/4/root_key", "/file/4/code", "/file/5/code", "/file/6/code",
+    ]  # fmt: skip
+    assert errors[-2].detail == "Line 5, A4: This code exists already, or is reserved for a batch of this service."
+
+
+def test_a_file_that_is_read_is_left_open_for_whoever_sent_it() -> None:
+    file = io.BytesIO(b"code\nA1\nA 2\n")
+    read_codes(file)
+    assert file.seek(0) == 0

@@ -312,10 +312,12 @@ async def test_an_import_with_mistakes_brings_in_nothing(client: httpx2.AsyncCli
     assert (await client.get(API)).json()["batches"] == []
 
 
-async def test_a_code_that_is_taken_is_named_by_its_line(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_codes_that_are_taken_are_named_by_their_lines_with_all_other_mistakes(
+    client: httpx2.AsyncClient, plant: Plant
+) -> None:
     await plant.batch(5)
-    answer = await client.post(f"{API}/import", data=form(), files=csv("code", "OLD-1", "SKA000002"))
-    assert (answer.status_code, pointers(answer)) == (422, ["/file/3/code"])
+    answer = await client.post(f"{API}/import", data=form(), files=csv("code", "OLD-1", "SKA000002", "OLD 2"))
+    assert (answer.status_code, pointers(answer)) == (422, ["/file/3/code", "/file/4/code"])
 
 
 async def test_an_import_that_is_no_form_is_refused(client: httpx2.AsyncClient) -> None:

@@ -1,6 +1,7 @@
 """Importing codes that were printed elsewhere: all of a file or none, and no number handed out twice."""
 
 import asyncio
+import io
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from qrtrack.services.batches import BatchImport, CreatedBatch, NumbersUsedUp, d
 
 
 async def import_(plant: Plant, rows: Sequence[str], header: str = "code", units_per_case: int = 10) -> CreatedBatch:
-    imported = read_codes("\n".join([header, *rows]).encode())
+    imported = read_codes(io.BytesIO("\n".join([header, *rows]).encode()))
     new = BatchImport(plant.order_id, "Silver 10 g", units_per_case, gtin=None, lot=None)
     return await import_batch(
         plant.runtime.database, caller=plant.caller, keys=plant.runtime.keys, new=new, imported=imported
@@ -72,6 +73,24 @@ async def test_codes_that_exist_are_all_named_with_their_lines_and_nothing_is_im
     assert [error.pointer for error in refused.value.errors] == ["/file/3/code", "/file/5/code"]
     assert (await plant.sql("SELECT count(*) AS codes FROM qr_codes"))[0].codes == 3
     assert (await plant.sql("SELECT count(*) AS batches FROM qr_batches"))[0].batches == 1
+
+
+async def test_one_answer_names_rows_that_are_wrong_and_codes_that_exist_or_are_reserved(plant: Plant) -> None:
+    await import_(plant, ["OLD-1", "OLD-2"])
+    await plant.order(10)
+    rows = ["NEW-1,", "OLD 5,", "OLD-2,", "SKA000007,", "NEW-1,", "OLD-1,Z"]
+    with pytest.raises(InvalidInput, match="Nothing was imported") as refused:
+        await import_(plant, rows, header="code,root_key")
+    assert [error.pointer for error in refused.value.errors] == [
+        "/file/3/code", "/file/4/code", "/file/5/code", "/file/6/code", "/file/7/root_key", "/file/7/code",
+    ]  # fmt: skip
+    assert len(await plant.sql("SELECT id FROM qr_batches")) == 2
+
+
+async def test_a_file_that_cannot_be_read_at_all_is_refused(plant: Plant) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        await import_(plant, ["OLD-1"], header="serial")
+    assert [error.pointer for error in refused.value.errors] == ["/file/1"]
 
 
 async def test_numbers_reserved_for_a_batch_of_ours_are_refused_before_its_codes_exist(plant: Plant) -> None:

@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from qrtrack.domain.batches import Variant
 from qrtrack.domain.code_lists import reads_as_range
@@ -25,7 +26,7 @@ class ImportedCodes:
     """The rows of a file in the order of their sequence numbers: variant by variant, inside one as in the file.
 
     `lines` are the rows' places in the file, the header being line 1. `highest_numbers`: by prefix, of the codes that
-    look like serials of this service.
+    look like serials of this service. With `mistakes` nothing may be imported; the codes are those that could be read.
     """
 
     codes: Sequence[str]
@@ -33,56 +34,74 @@ class ImportedCodes:
     lines: Sequence[int]
     variants: Sequence[Variant]
     highest_numbers: dict[str, int]
+    mistakes: Sequence[tuple[int, FieldError]]
 
-    def errors_of(self, codes: Iterable[str], detail: str) -> list[FieldError]:
+    def refusal(self, taken: Iterable[str]) -> InvalidInput:
+        """Names every bad row at once, in the order of the file: what was read wrong, and whose code is taken."""
         line_of = dict(zip(self.codes, self.lines, strict=True))
-        return [
-            FieldError(f"/file/{line}/code", f"Line {line}, {code}: {detail}")
-            for line, code in sorted((line_of[code], code) for code in codes)
-        ]
+        named = [(line_of[code], _taken(line_of[code], code)) for code in taken]
+        errors = [error for _, error in sorted([*self.mistakes, *named], key=lambda named: named[0])]
+        return InvalidInput(
+            "Nothing was imported: correct the lines named in errors, or take them out of the file, and send it again.",
+            errors=errors,
+        )
 
 
-def read_codes(data: bytes) -> ImportedCodes:
-    """A CSV file with the header `code[,root_key][,variant]`. Raises one InvalidInput that names every bad row."""
-    rows = _rows_of(data)
-    _, header = next(rows, (1, []))
-    columns = _columns(header)
-    checked = _Checked()
-    for line, row in rows:
-        if any(row):
-            checked.take(line, row, columns)
-        if len(checked.rows) > ROWS_LIMIT:
-            raise InvalidInput(
-                "The file has too many rows.", errors=[FieldError("/file", f"At most {ROWS_LIMIT:,} codes a batch.")]
-            )
+def _taken(line: int, code: str) -> FieldError:
+    detail = f"Line {line}, {code}: This code exists already, or is reserved for a batch of this service."
+    return FieldError(f"/file/{line}/code", detail)
+
+
+class _Unreadable(Exception):
+    """The file cannot be read on from here."""
+
+    def __init__(self, pointer: str, detail: str) -> None:
+        super().__init__(detail)
+        self.error = FieldError(pointer, detail)
+
+
+def read_codes(file: BinaryIO) -> ImportedCodes:
+    """A CSV file with the header `code[,root_key][,variant]`, and what is wrong with it."""
+    checked, line = _Checked(), 0
+    try:
+        rows = _rows_of(file)
+        _, header = next(rows, (1, []))
+        columns = _columns(header)
+        for line, row in rows:
+            if any(row):
+                checked.take(line, row, columns)
+            if len(checked.rows) > ROWS_LIMIT:
+                raise _Unreadable("/file", f"The file has too many rows: at most {ROWS_LIMIT:,} codes a batch.")
+    except _Unreadable as end:
+        checked.mistakes.append((line, end.error))
     return checked.finish()
 
 
-def _rows_of(data: bytes) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of each row."""
+def _rows_of(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of each row. The file is never in memory as a whole."""
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    reader = csv.reader(text, strict=True)
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidInput(
-            "The file is not UTF-8 text: save it as CSV UTF-8.", errors=[FieldError("/file", "Not UTF-8.")]
-        ) from error
-    delimiter = ";" if ";" in text.partition("\n")[0] else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
+        delimiter = ";" if ";" in text.readline() else ","
+        text.seek(0)
+        reader = csv.reader(text, delimiter=delimiter, strict=True)
         for row in reader:
             yield reader.line_num, [cell.strip() for cell in row]
+    except UnicodeDecodeError as error:
+        raise _Unreadable("/file", "The file is not UTF-8 text: save it as CSV UTF-8.") from error
     except csv.Error as error:
-        detail = f"Line {reader.line_num} is not CSV: {error}."
-        raise InvalidInput(detail, errors=[FieldError(f"/file/{reader.line_num}", detail)]) from error
+        line = reader.line_num
+        raise _Unreadable(f"/file/{line}", f"Line {line} is not CSV: {error}.") from error
+    finally:
+        text.detach()
 
 
 def _columns(header: Sequence[str]) -> dict[str, int]:
     columns = {cell.lower(): place for place, cell in enumerate(header)}
     unknown = [name for name in columns if name not in COLUMNS]
     if "code" not in columns or unknown or len(columns) < len(header):
-        raise InvalidInput(
-            "The first line must name the columns: code, and if there are any root_key and variant.",
-            errors=[FieldError("/file/1", "The header must be code[,root_key][,variant].")],
+        raise _Unreadable(
+            "/file/1", "The first line must name the columns: code, and if there are any root_key and variant."
         )
     return columns
 
@@ -92,7 +111,7 @@ class _Checked:
 
     def __init__(self) -> None:
         self.rows: list[tuple[int, str, str | None, str | None]] = []
-        self.errors: list[FieldError] = []
+        self.mistakes: list[tuple[int, FieldError]] = []
         self._codes: dict[str, int] = {}
         self._keys: dict[str, int] = {}
 
@@ -108,30 +127,26 @@ class _Checked:
             self._refuse(line, "code", "is not a code: 1 to 20 of A-Z, 0-9, dot, underscore, hyphen, and no range.")
         elif (first := self._codes.setdefault(code, line)) != line:
             self._refuse(line, "code", f"has the code of line {first}.")
-        elif key and not _ROOT_KEY.fullmatch(key):
+        else:
+            self.rows.append((line, code, key or None, variant or None))
+            self._check_rest(line, key, variant)
+
+    def _check_rest(self, line: int, key: str, variant: str) -> None:
+        if key and not _ROOT_KEY.fullmatch(key):
             self._refuse(line, "root_key", "has a root key that is not 4 to 32 of A-Z, 0-9.")
         elif key and (first := self._keys.setdefault(key, line)) != line:
             self._refuse(line, "root_key", f"has the root key of line {first}.")
         elif variant and not _VARIANT.fullmatch(variant):
             self._refuse(line, "variant", "has a variant of more than 64 or of unprintable characters.")
-        else:
-            self.rows.append((line, code, key or None, variant or None))
 
     def _refuse(self, line: int, column: str, detail: str) -> None:
-        self.errors.append(FieldError(f"/file/{line}/{column}".rstrip("/"), f"Line {line} {detail}"))
+        self.mistakes.append((line, FieldError(f"/file/{line}/{column}".rstrip("/"), f"Line {line} {detail}")))
 
     def finish(self) -> ImportedCodes:
         quantities: dict[str | None, int] = {}
         for _, _, _, variant in self.rows:
             quantities[variant] = quantities.get(variant, 0) + 1
-        if not self.rows and not self.errors:
-            self.errors.append(FieldError("/file", "There is no code in the file."))
-        if len(quantities) > VARIANTS_LIMIT:
-            self.errors.append(FieldError("/file", f"At most {VARIANTS_LIMIT:,} variants a batch."))
-        if len(quantities) > 1 and None in quantities:
-            self.errors.append(FieldError("/file", "Either every row has a variant or none has."))
-        if self.errors:
-            raise InvalidInput("The file has mistakes and nothing was imported. Correct them.", errors=self.errors)
+        self._check_file(quantities)
         order = {variant: place for place, variant in enumerate(quantities)}
         rows = sorted(self.rows, key=lambda row: order[row[3]])
         return ImportedCodes(
@@ -140,7 +155,17 @@ class _Checked:
             lines=[row[0] for row in rows],
             variants=[Variant(variant, quantity) for variant, quantity in quantities.items()],
             highest_numbers=_highest(row[1] for row in rows),
+            mistakes=self.mistakes,
         )
+
+    def _check_file(self, quantities: dict[str | None, int]) -> None:
+        """What no single row is to blame for; it is told first."""
+        wrong = {
+            "There is no code in the file.": not self.rows and not self.mistakes,
+            f"At most {VARIANTS_LIMIT:,} variants a batch.": len(quantities) > VARIANTS_LIMIT,
+            "Either every row has a variant or none has.": len(quantities) > 1 and None in quantities,
+        }
+        self.mistakes += [(0, FieldError("/file", detail)) for detail, is_wrong in wrong.items() if is_wrong]
 
 
 def _upper(cell: str) -> str:

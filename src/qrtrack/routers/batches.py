@@ -80,11 +80,12 @@ async def import_batch(
     response: Response,
 ) -> use_cases.CreatedBatch:
     """Takes in codes that were printed before this service was there: a CSV file in UTF-8 whose first line is
-    `code[,root_key][,variant]`. All or nothing; every bad line is named in `errors`, as `/file/{line}/{column}`.
+    `code[,root_key][,variant]`, of at most 1,000,000 rows. All or nothing; every bad line is named in `errors`, as
+    `/file/{line}/{column}`, those whose code exists already among them.
     """
     check_speaker(form.model_dump(mode="json", include={"manufacturer_org_id", "user_id"}), caller)
     new = form.asked()
-    imported = await asyncio.to_thread(read_codes, await form.file.read())
+    imported = await asyncio.to_thread(read_codes, form.file.file)
     created = await use_cases.import_batch(database, caller=caller, keys=runtime.keys, new=new, imported=imported)
     response.headers["Location"] = f"{BATCHES_PATH}/{created.batch_id}"
     return created

@@ -123,7 +123,10 @@ class BatchImport:
 async def import_batch(
     database: Database, *, caller: Caller, keys: KeyRing, new: BatchImport, imported: ImportedCodes
 ) -> CreatedBatch:
-    """All codes of the file or none, in one transaction; a code that exists already is named."""
+    """All codes of the file or none, in one transaction. Raises one InvalidInput that names every bad row."""
+    if imported.mistakes:
+        async with database.read(tenant=caller.organisation_id) as repositories:
+            raise imported.refusal(await repositories.stages.taken(imported.codes))
     batch_id = uuid7()
     digests, sealed = await asyncio.to_thread(_protect, keys, batch_id, imported.root_keys)
     with_keys = sum(digest is not None for digest in digests)
@@ -131,7 +134,8 @@ async def import_batch(
     async with database.write(tenant=organisation_id) as repositories:
         await repositories.stages.lock_imports(organisation_id)
         await repositories.batches.pass_numbers(organisation_id, imported.highest_numbers)
-        await _refuse_taken(repositories, imported)
+        if taken := await repositories.stages.taken(imported.codes):
+            raise imported.refusal(taken)
         batch = Batch(
             id=batch_id,
             manufacturer_org_id=organisation_id,
@@ -193,16 +197,6 @@ def _protect(
     digests = [None if key is None else keys.digest(batch_id, key) for key in root_keys]
     sealed = [None if key is None else keys.seal(batch_id, number, key) for number, key in enumerate(root_keys, 1)]
     return digests, sealed
-
-
-async def _refuse_taken(repositories: Repositories, imported: ImportedCodes) -> None:
-    taken = await repositories.stages.taken(imported.codes)
-    if taken:
-        raise InvalidInput(
-            "Some of these codes exist already or are reserved for a batch of this service. "
-            "Take them out of the file and send it again.",
-            errors=imported.errors_of(taken, "This code is taken."),
-        )
 
 
 @dataclass(frozen=True, slots=True)
