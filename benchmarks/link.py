@@ -28,6 +28,7 @@ WITH run AS MATERIALIZED (
     ORDER BY sequence_number LIMIT 100
 ), filled AS (
     UPDATE qr_master_codes SET status = 'packed', actual_units = 100, completeness = 'inferred',
+        first_sequence = (SELECT min(sequence_number) FROM run), last_sequence = (SELECT max(sequence_number) FROM run),
         first_code = (SELECT min(code) FROM run), last_code = (SELECT max(code) FROM run),
         packed_at = clock_timestamp(), packed_by = 'bare'
     WHERE master_code = $2 AND batch_id = $1 AND status = 'open' RETURNING id, case_number

@@ -25,10 +25,10 @@ VALUES ($1, $2, 1, $3, CASE WHEN $4 THEN $3 + 1 ELSE 1 END)
 """
 CASES = """
 INSERT INTO qr_master_codes (batch_id, manufacturer_org_id, master_code, case_number, expected_units, actual_units,
-    status, completeness, packed_at, packed_by)
+    status, completeness, packed_at, packed_by, first_sequence, last_sequence)
 SELECT $1, $2, $3 || '-C' || number, number, 100, CASE WHEN $5 THEN 100 ELSE 0 END,
     CASE WHEN $5 THEN 'packed' ELSE 'open' END, CASE WHEN $5 THEN 'inferred' END, CASE WHEN $5 THEN now() END,
-    CASE WHEN $5 THEN 'benchmark' END
+    CASE WHEN $5 THEN 'benchmark' END, CASE WHEN $5 THEN number * 100 - 99 END, CASE WHEN $5 THEN number * 100 END
 FROM generate_series(1, $4::int / 100) AS number
 """
 CODES = """

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 from uuid import UUID, uuid4
 
 import typer
+from uvicorn.loops.auto import auto_loop_factory
 
 from qrtrack import demo as demonstration
 from qrtrack import embedded, schema_revision, serving
@@ -38,8 +39,10 @@ def _start(*, quiet: bool = False) -> Settings:
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    """On uvloop where there is one: the fastest loop that uvicorn knows."""
     try:
-        return asyncio.run(work)
+        with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+            return runner.run(work)
     except MENDABLE as error:
         _give_up(error)
 

@@ -89,15 +89,19 @@ class Database:
         return replace(self, request=request)
 
     @asynccontextmanager
-    async def write(self, *, tenant: UUID | None = None, batch_lock: UUID | None = None) -> AsyncIterator[Repositories]:
+    async def write(
+        self, *, tenant: UUID | None = None, batch_lock: UUID | None = None, by_keys: bool = False
+    ) -> AsyncIterator[Repositories]:
         """One transaction: commits on leaving, rolls back on any error.
 
         `tenant` binds it to an organisation: row-level security shows and takes that organisation's rows only.
         `batch_lock` waits until this transaction is the only one that moves the batch's queue. It is taken in a
         statement of its own, so that the next one sees what the previous holder committed.
+        `by_keys`: its statements find few rows by their keys, so that one plan by index serves for every size of the
+        tables: it is kept, where others are planned anew each time.
         """
         async with self.turns.take(batch_lock), self._transaction() as session:
-            await _bind(session, tenant=tenant, batch_lock=batch_lock)
+            await _bind(session, tenant=tenant, batch_lock=batch_lock, by_keys=by_keys)
             repositories = Repositories(session, self.request)
             if self.request is not None:
                 await repositories.idempotency.open(self.request)
@@ -180,13 +184,21 @@ def _is_passing(error: DBAPIError) -> bool:
 
 
 async def _bind(
-    session: AsyncSession, *, tenant: UUID | None = None, batch_lock: UUID | None = None, read_only: bool = False
+    session: AsyncSession,
+    *,
+    tenant: UUID | None = None,
+    batch_lock: UUID | None = None,
+    by_keys: bool = False,
+    read_only: bool = False,
 ) -> None:
     """Sets what holds for this transaction only, in one round trip: behind a pooler a session is nobody's."""
     steps: list[str] = []
     values: dict[str, str] = {}
     if read_only:
         steps.append("set_config('transaction_read_only', 'on', true)")
+    if by_keys:
+        steps.append("set_config('plan_cache_mode', 'force_generic_plan', true)")
+        steps.append("set_config('enable_seqscan', 'off', true)")
     if tenant is not None:
         steps += ["set_config('qrtrack.org', :tenant, true)", "set_config('role', 'qrtrack_tenant', true)"]
         steps.append(f"set_config('lock_timeout', '{LOCK_SECONDS}s', true)")

@@ -11,6 +11,12 @@ async def bounded(repositories: Repositories) -> None:
     await repositories._session.execute(text("SELECT set_config('statement_timeout', '3s', true)"))
 
 
+async def whole_reads(repositories: Repositories) -> dict[str, int]:
+    """How often this connection read each table from end to end, as far as it has not told the statistics yet."""
+    found = await repositories._session.execute(text("SELECT relname, seq_scan FROM pg_stat_xact_user_tables"))
+    return {row.relname: row.seq_scan for row in found if row.relname.startswith("qr_")}
+
+
 async def test_a_list_of_codes_is_looked_up_without_statistics(plant: Plant) -> None:
     batch = await plant.batch(20_000)
     listed = ska(*range(1, 10_001))
@@ -29,3 +35,33 @@ async def test_a_batch_is_counted_and_reconciled_without_statistics(plant: Plant
         found = await repositories.batches.reconcile(batch.batch_id)
     assert (counted.total, counted.excluded, counted.duplicates) == (20_000, 10_000, 10_000)
     assert (found.prepared, found.excluded, found.remaining) == (10_000, 10_000, 0)
+
+
+async def test_packing_reads_no_table_from_end_to_end_whatever_it_looked_like_when_the_plan_was_kept(
+    plant: Plant,
+) -> None:
+    small = await plant.prepared(4, units_per_case=2)
+    await plant.sql("ANALYZE qr_codes, qr_prepared_codes, qr_master_codes, qr_batches, qr_batch_variants")
+    await plant.pack(small, 0)
+    large = await plant.prepared(20_000)
+    async with plant.runtime.database.write(
+        tenant=plant.caller.organisation_id, batch_lock=large.batch_id, by_keys=True
+    ) as repositories:
+        before = await whole_reads(repositories)
+        _, queue = await repositories.prepared_codes.context(
+            large.batch_id, large.order_id, large.master_codes[0], units=100, spare=32
+        )
+        after = await whole_reads(repositories)
+    assert [row.sequence_number for row in queue] == list(range(1, 133))
+    assert after == before
+
+
+async def test_what_changes_of_a_code_is_in_no_index(plant: Plant) -> None:
+    """Hashing, printing and packing rewrite every row; one index over what they change would be written each time."""
+    indexed = await plant.sql(
+        "SELECT DISTINCT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid"
+        " AND (attnum = ANY(indkey) OR strpos(COALESCE(pg_get_expr(indpred, indrelid), ''), attname) > 0)"
+        " WHERE indrelid = 'qr_codes'::regclass ORDER BY 1"
+    )
+    fixed = ["batch_id", "code", "id", "manufacturer_org_id", "root_key_digest", "sequence_number"]
+    assert [row.attname for row in indexed] == fixed

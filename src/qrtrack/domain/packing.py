@@ -6,7 +6,7 @@ Pure: the service reads the queue under the batch's lock, asks here, and writes 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from qrtrack.domain.errors import Conflict, FieldError, InvalidInput
 from qrtrack.domain.states import Completeness
@@ -88,8 +88,7 @@ class OrderMismatch(InvalidInput):
         super().__init__(detail, errors=[FieldError("/order_id", detail)])
 
 
-@dataclass(frozen=True, slots=True)
-class QueueRow:
+class QueueRow(NamedTuple):
     """A prepared row as the queue holds it; not `packable` when its code left the available states meanwhile."""
 
     prepared_id: int

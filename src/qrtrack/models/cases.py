@@ -11,7 +11,10 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, one_of
 
 
 class Case(TenantOwned, Table):
-    """A box of at most `expected_units` codes: open while it is empty, packed from its first code on."""
+    """A box of at most `expected_units` codes: open while it is empty, packed from its first code on.
+
+    All its codes lie from `first_sequence` through `last_sequence` of the batch; others may lie there too.
+    """
 
     __tablename__ = "qr_master_codes"
     __table_args__ = (
@@ -19,6 +22,10 @@ class Case(TenantOwned, Table):
         one_of("completeness", Completeness),
         CheckConstraint("actual_units BETWEEN 0 AND expected_units AND expected_units >= 1", name="units"),
         CheckConstraint("(status = 'open') = (actual_units = 0)", name="open"),
+        CheckConstraint(
+            "(status = 'packed') = (first_sequence IS NOT NULL) AND (status = 'packed') = (last_sequence IS NOT NULL)",
+            name="span",
+        ),
         CheckConstraint(
             "(status = 'packed') = (packed_at IS NOT NULL) AND (status = 'packed') = (completeness IS NOT NULL)",
             name="packed",
@@ -38,6 +45,8 @@ class Case(TenantOwned, Table):
     actual_units: Mapped[int] = mapped_column(server_default=text("0"))
     completeness: Mapped[str | None]
     status: Mapped[str] = mapped_column(server_default=text("'open'"))
+    first_sequence: Mapped[int | None]
+    last_sequence: Mapped[int | None]
     first_code: Mapped[str | None]
     last_code: Mapped[str | None]
     packed_at: Mapped[Instant | None]

@@ -14,6 +14,25 @@ COLUMNS = (
     " box.completeness, box.status, box.first_code, box.last_code, box.packed_at, box.packed_by, box.station"
 )
 
+SET_SPAN = (
+    "first_sequence = inside.low, last_sequence = inside.high, first_code = inside.first_code,"
+    " last_code = inside.last_code"
+)
+
+
+def count_inside(low: str = "held.first_sequence", high: str = "held.last_sequence") -> str:
+    """SQL for `FROM`: cases `held`, and what is `inside` each by its span: how many codes, from where to where.
+
+    No index leads from a case to its codes: keeping one would make each code's packing many times dearer.
+    """
+    return (
+        "qr_master_codes AS held CROSS JOIN LATERAL (SELECT count(*) AS units, min(code.sequence_number) AS low,"
+        " max(code.sequence_number) AS high, (array_agg(code.code ORDER BY code.sequence_number))[1] AS first_code,"
+        " (array_agg(code.code ORDER BY code.sequence_number DESC))[1] AS last_code FROM qr_codes AS code"
+        f" WHERE code.batch_id = held.batch_id AND code.sequence_number BETWEEN {low} AND {high}"
+        " AND code.master_code_id = held.id) AS inside"
+    )
+
 
 class CaseRepository(Repository):
     async def find(self, master_code: str) -> Row[Any] | None:

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from qrtrack.repositories.base import Repository
+from qrtrack.repositories.cases import SET_SPAN, count_inside
 
 EXCLUDED = (
     "EXISTS (SELECT FROM qr_excluded_codes AS excluded WHERE excluded.batch_id = code.batch_id"
@@ -63,8 +64,10 @@ class CodeRepository(Repository):
 
     async def of_case(self, case_id: int, *, limit: int) -> Sequence[Row[Any]]:
         return await self._rows(
-            "SELECT id, batch_id, code, sequence_number, variant, status FROM qr_codes WHERE master_code_id = :case_id"
-            " ORDER BY sequence_number LIMIT :limit",
+            "SELECT code.id, code.batch_id, code.code, code.sequence_number, code.variant, code.status"
+            " FROM qr_master_codes AS held JOIN qr_codes AS code ON code.batch_id = held.batch_id"
+            " AND code.sequence_number BETWEEN held.first_sequence AND held.last_sequence"
+            " AND code.master_code_id = held.id WHERE held.id = :case_id ORDER BY code.sequence_number LIMIT :limit",
             case_id=case_id,
             limit=limit,
         )
@@ -119,12 +122,7 @@ class CodeRepository(Repository):
             " packed_at = CASE WHEN inside.units > 0 THEN box.packed_at END,"
             " packed_by = CASE WHEN inside.units > 0 THEN box.packed_by END,"
             " station = CASE WHEN inside.units > 0 THEN box.station END,"
-            " first_code = inside.first_code, last_code = inside.last_code"
-            " FROM qr_master_codes AS emptied CROSS JOIN LATERAL (SELECT count(*) AS units,"
-            "   (array_agg(code.code ORDER BY code.sequence_number))[1] AS first_code,"
-            "   (array_agg(code.code ORDER BY code.sequence_number DESC))[1] AS last_code"
-            "  FROM qr_codes AS code WHERE code.master_code_id = emptied.id) AS inside"
-            " WHERE emptied.id = ANY(CAST(:ids AS bigint[])) AND box.id = emptied.id",
+            f" {SET_SPAN} FROM {count_inside()} WHERE held.id = ANY(CAST(:ids AS bigint[])) AND box.id = held.id",
             ids=case_ids,
         )
 

@@ -8,38 +8,53 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from qrtrack.domain.errors import NotFound
-from qrtrack.domain.packing import OrderMismatch
-from qrtrack.repositories.base import KEEP_PLANS, Repository
+from qrtrack.domain.packing import OrderMismatch, QueueRow
+from qrtrack.repositories.base import Repository
 from qrtrack.repositories.batches import check_packable, no_such_batch
+from qrtrack.repositories.cases import SET_SPAN, count_inside
 
-# What packing has to know, in one round trip: the batch, the case, the run of its variant, and from where jobs under
-# way may still fill the queue.
+# The next rows of the queue as one array a column, in serial order, and whether each may still be packed. Each code is
+# looked up by itself in its unique index: behind a LIMIT that it does not know, the planner would join the whole batch.
+WINDOW = """
+SELECT array_agg(queued.id ORDER BY queued.sequence_number) AS prepared_ids,
+       array_agg(code.id ORDER BY queued.sequence_number) AS code_ids,
+       array_agg(queued.sequence_number ORDER BY queued.sequence_number) AS sequences,
+       array_agg(queued.code ORDER BY queued.sequence_number) AS codes,
+       array_agg(code.status IN ('generated', 'printed') AND NOT EXISTS (
+           SELECT FROM qr_excluded_codes AS excluded WHERE excluded.batch_id = :batch_id
+           AND excluded.sequence_number = queued.sequence_number) ORDER BY queued.sequence_number) AS packable
+FROM (SELECT id, sequence_number, code FROM qr_prepared_codes
+      WHERE batch_id = :batch_id AND status = 'prepared' AND sequence_number BETWEEN {first} AND {last}
+      ORDER BY sequence_number LIMIT {limit}) AS queued
+CROSS JOIN LATERAL (SELECT id, status FROM qr_codes
+                    WHERE batch_id = :batch_id AND sequence_number = queued.sequence_number LIMIT 1) AS code
+"""
+
+# What packing has to know, in one round trip: the batch, the case, the run of its variant, from where jobs under way
+# may still fill the queue, and the queue's next rows.
 CONTEXT = f"""
-SELECT {KEEP_PLANS}, batch.order_id, batch.status AS batch_status, batch.codes_created_at, batch.closed_at,
+SELECT batch.order_id, batch.status AS batch_status, batch.codes_created_at, batch.closed_at,
        box.id AS case_id, box.batch_id AS case_batch_id, box.master_code, box.case_number, box.variant,
        box.expected_units, box.actual_units, box.status, box.completeness, box.first_code, box.last_code,
        box.packed_at, box.packed_by, box.station,
        run.first_sequence, run.last_sequence, run.queue_head,
        (SELECT min(next_sequence) FROM qr_reverse_jobs AS job
-        WHERE job.batch_id = :batch_id AND job.status IN ('queued', 'running')) AS filling_from
+        WHERE job.batch_id = :batch_id AND job.status IN ('queued', 'running')) AS filling_from,
+       queue.*
 FROM qr_batches AS batch
 LEFT JOIN qr_master_codes AS box ON box.master_code = :master_code
 LEFT JOIN qr_batch_variants AS run ON run.batch_id = box.batch_id AND run.variant IS NOT DISTINCT FROM box.variant
+LEFT JOIN LATERAL ({
+    WINDOW.format(
+        first="GREATEST(run.queue_head, run.first_sequence)",
+        last="run.last_sequence",
+        limit="(LEAST(COALESCE(CAST(:units AS int), box.expected_units), box.expected_units) + CAST(:spare AS int))",
+    )
+}) AS queue ON true
 WHERE batch.id = :batch_id
 """
 
-# LIMIT is a literal: with a parameter the planner would expect a tenth of the table and join all of it.
-WINDOW = """
-SELECT queued.id AS prepared_id, code.id AS code_id, queued.sequence_number, queued.code,
-       code.status IN ('generated', 'printed') AND NOT EXISTS (
-           SELECT FROM qr_excluded_codes AS excluded
-           WHERE excluded.batch_id = :batch_id AND excluded.sequence_number = queued.sequence_number) AS packable
-FROM (SELECT id, sequence_number, code FROM qr_prepared_codes
-      WHERE batch_id = :batch_id AND status = 'prepared' AND sequence_number BETWEEN :first AND :last
-      ORDER BY sequence_number LIMIT {limit}) AS queued
-JOIN qr_codes AS code ON code.batch_id = :batch_id AND code.sequence_number = queued.sequence_number
-ORDER BY queued.sequence_number
-"""
+WINDOW_OF_RANGE = WINDOW.format(first=":first", last=":last", limit=":limit")
 
 PACK = """
 WITH packed AS (
@@ -53,8 +68,8 @@ WITH packed AS (
     WHERE id = ANY(CAST(:stale_ids AS bigint[])) AND status = 'prepared'
 ), filled AS (
     UPDATE qr_master_codes SET status = 'packed', actual_units = :units, completeness = :completeness,
-        first_code = :first_code, last_code = :last_code, packed_at = clock_timestamp(), packed_by = :actor,
-        station = :station
+        first_sequence = :first_sequence, last_sequence = :last_sequence, first_code = :first_code,
+        last_code = :last_code, packed_at = clock_timestamp(), packed_by = :actor, station = :station
     WHERE id = :case_id AND status = 'open' RETURNING 1
 ), moved AS (
     UPDATE qr_batch_variants SET queue_head = :queue_head
@@ -96,12 +111,15 @@ class Packing:
 
 
 class PreparedCodeRepository(Repository):
-    async def context(self, batch_id: UUID, order_id: UUID, master_code: str) -> Row[Any]:
-        """The case of the organisation and its place in the queue; perhaps of another batch than the packable one.
+    async def context(
+        self, batch_id: UUID, order_id: UUID, master_code: str, *, units: int | None, spare: int
+    ) -> tuple[Row[Any], list[QueueRow]]:
+        """The case of the organisation, perhaps of another batch than the packable one, and the head of the queue that
+        it is packed from: `spare` rows more than the case's units (or `units`).
 
         Raises NotFound, OrderMismatch, BatchNotReady, BatchClosed.
         """
-        found = await self._row_or_none(CONTEXT, batch_id=batch_id, master_code=master_code)
+        found = await self._row_or_none(CONTEXT, batch_id=batch_id, master_code=master_code, units=units, spare=spare)
         if found is None:
             raise no_such_batch(batch_id)
         if found.order_id != order_id:
@@ -109,11 +127,11 @@ class PreparedCodeRepository(Repository):
         check_packable(found.batch_status, found.codes_created_at, found.closed_at)
         if found.case_id is None:
             raise NotFound(f"There is no master case {master_code} in your organisation. Scan the case's own QR.")
-        return found
+        return found, _queue(found)
 
-    async def window(self, batch_id: UUID, first: int, last: int, *, limit: int) -> Sequence[Row[Any]]:
-        """The first `limit` prepared codes of the range, in serial order, and whether each may still be packed."""
-        return await self._rows(WINDOW.format(limit=int(limit)), batch_id=batch_id, first=first, last=last)
+    async def window(self, batch_id: UUID, first: int, last: int, *, limit: int) -> list[QueueRow]:
+        """The first `limit` prepared codes of the range, in serial order."""
+        return _queue(await self._row(WINDOW_OF_RANGE, batch_id=batch_id, first=first, last=last, limit=limit))
 
     async def pack(self, packing: Packing) -> bool:
         """Code, queue, case, queue head and trace event in one statement. False: a code was taken meanwhile by
@@ -131,6 +149,8 @@ class PreparedCodeRepository(Repository):
             sequences=packing.sequences,
             stale_ids=packing.stale_ids,
             units=len(packing.code_ids),
+            first_sequence=packing.sequences[0],
+            last_sequence=packing.sequences[-1],
             first_code=packing.first_code,
             last_code=packing.last_code,
             completeness=packing.completeness,
@@ -201,26 +221,33 @@ class PreparedCodeRepository(Repository):
             limit=limit,
         )
 
-    async def link(self, case_id: int, ids: Sequence[int], *, actor: str, station: str | None) -> bool:
+    async def link(self, case_id: int, codes: Sequence[Row[Any]], *, actor: str, station: str | None) -> bool:
         """Adds codes scanned one by one to a case, within its expected units. False: a code or the room was taken."""
         added = await self._run(
             "UPDATE qr_codes SET status = 'packed', master_code_id = :case_id"
             " WHERE id = ANY(CAST(:ids AS bigint[])) AND status IN ('generated', 'printed')",
             case_id=case_id,
-            ids=ids,
+            ids=[code.id for code in codes],
         )
         filled = await self._run(
-            "UPDATE qr_master_codes AS box SET actual_units = inside.units, status = 'packed',"
+            "UPDATE qr_master_codes AS box SET status = 'packed', actual_units = inside.units,"
             " completeness = CASE WHEN box.completeness = 'inferred' THEN 'inferred' ELSE 'verified' END,"
-            " first_code = inside.first_code, last_code = inside.last_code,"
-            " packed_at = COALESCE(box.packed_at, clock_timestamp()), packed_by = COALESCE(box.packed_by, :actor),"
-            " station = COALESCE(box.station, :station)"
-            " FROM (SELECT count(*) AS units, (array_agg(code ORDER BY sequence_number))[1] AS first_code,"
-            "  (array_agg(code ORDER BY sequence_number DESC))[1] AS last_code"
-            "  FROM qr_codes WHERE master_code_id = :case_id) AS inside"
-            " WHERE box.id = :case_id AND inside.units <= box.expected_units",
+            f" {SET_SPAN}, packed_at = COALESCE(box.packed_at, clock_timestamp()),"
+            " packed_by = COALESCE(box.packed_by, :actor), station = COALESCE(box.station, :station)"
+            f" FROM {count_inside('LEAST(held.first_sequence, :low)', 'GREATEST(held.last_sequence, :high)')}"
+            " WHERE held.id = :case_id AND box.id = held.id AND inside.units <= box.expected_units",
             case_id=case_id,
+            low=min(code.sequence_number for code in codes),
+            high=max(code.sequence_number for code in codes),
             actor=actor,
             station=station,
         )
-        return added == len(ids) and filled == 1
+        return added == len(codes) and filled == 1
+
+
+def _queue(found: Row[Any]) -> list[QueueRow]:
+    """Aggregates of no rows are NULL."""
+    if found.prepared_ids is None:
+        return []
+    columns = (found.prepared_ids, found.code_ids, found.sequences, found.codes, found.packable)
+    return list(map(QueueRow, *columns))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -91,11 +92,13 @@ async def pack_case(database: Database, *, caller: Caller, order: PackCase) -> P
     """
     for _ in range(TRIES):
         try:
-            async with database.write(tenant=caller.organisation_id, batch_lock=order.batch_id) as repositories:
-                box = await _open_case(repositories, order)
+            async with database.write(
+                tenant=caller.organisation_id, batch_lock=order.batch_id, by_keys=True
+            ) as repositories:
+                box, queue = await _open_case(repositories, order)
                 target = _target(box, order.target_units)
                 scans = await _find_scans(repositories, order, box)
-                run = await _choose(repositories, order, box, target, scans)
+                run = await _choose(repositories, order, box, queue, target=target, scans=scans)
                 await _exclude_missing(repositories, caller, order, scans.missing)
                 return repositories.answer(await _pack(repositories, caller, order, box, run))
         except CodeTakenMeanwhile:
@@ -103,15 +106,22 @@ async def pack_case(database: Database, *, caller: Caller, order: PackCase) -> P
     raise CodeTakenMeanwhile
 
 
-async def _open_case(repositories: Repositories, order: PackCase) -> Any:
-    box = await repositories.prepared_codes.context(order.batch_id, order.order_id, order.master_code)
+async def _open_case(repositories: Repositories, order: PackCase) -> tuple[Any, list[QueueRow]]:
+    """The case, and the head of the queue, which it is most likely filled from."""
+    box, queue = await repositories.prepared_codes.context(
+        order.batch_id,
+        order.order_id,
+        order.master_code,
+        units=order.target_units,
+        spare=WINDOW_SPARE + len(order.missing_codes),
+    )
     if box.case_batch_id != order.batch_id:
         raise CaseOfOtherBatch(master_code=order.master_code)
     if box.status != CaseStatus.OPEN:
         raise CaseAlreadyPacked(master_code=order.master_code, master_code_info=_info_members(box))
     if order.variant is not None and order.variant != box.variant:
         raise VariantMismatch(master_code=order.master_code, variant=box.variant)
-    return box
+    return box, queue
 
 
 def _info_members(box: Any) -> Mapping[str, Any]:
@@ -175,9 +185,10 @@ def _scanned(row: Any) -> ScannedUnit:
     return ScannedUnit(row.sequence_number, row.code, state)
 
 
-async def _choose(repositories: Repositories, order: PackCase, box: Any, target: int, scans: _Scans) -> Run:
-    first = scans.first.sequence_number if scans.first else max(box.queue_head, box.first_sequence)
-    queue = await _read_queue(repositories, box, first=first, target=target, scans=scans)
+async def _choose(
+    repositories: Repositories, order: PackCase, box: Any, queue: list[QueueRow], *, target: int, scans: _Scans
+) -> Run:
+    queue = await _read_on(repositories, box, queue, target=target, scans=scans)
     not_queued: Sequence[str] = ()
     if scans.last is not None and queue:
         start = min(queue[0].sequence_number, scans.last.sequence_number)
@@ -199,19 +210,22 @@ async def _choose(repositories: Repositories, order: PackCase, box: Any, target:
     return run
 
 
-async def _read_queue(
-    repositories: Repositories, box: Any, *, first: int, target: int, scans: _Scans
+async def _read_on(
+    repositories: Repositories, box: Any, queue: list[QueueRow], *, target: int, scans: _Scans
 ) -> list[QueueRow]:
-    """Rows from `first` through the target-th packable one and the last scanned unit, or the queue's end."""
+    """From the first scanned unit through the target-th packable row and the last scanned unit, or all there is."""
     limit = target + len(scans.missing) + WINDOW_SPARE
-    while True:
-        rows = await repositories.prepared_codes.window(box.case_batch_id, first, box.last_sequence, limit=limit)
-        queue = [QueueRow(row.prepared_id, row.code_id, row.sequence_number, row.code, row.packable) for row in rows]
+    read = partial(repositories.prepared_codes.window, box.case_batch_id, last=box.last_sequence)
+    if scans.first is not None and (not queue or queue[0].sequence_number != scans.first.sequence_number):
+        queue = await read(first=scans.first.sequence_number, limit=limit)
+    while len(queue) >= limit:
         takable = sum(row.packable and row.sequence_number not in scans.missing for row in queue)
-        reached = scans.last is None or not queue or queue[-1].sequence_number >= scans.last.sequence_number
-        if len(queue) < limit or (takable >= target and (reached or limit >= 10 * target + WINDOW_SPARE)):
-            return queue
+        reached = scans.last is None or queue[-1].sequence_number >= scans.last.sequence_number
+        if takable >= target and (reached or limit >= 10 * target + WINDOW_SPARE):
+            break
         limit *= 2
+        queue = await read(first=queue[0].sequence_number, limit=limit)
+    return queue
 
 
 async def _refuse_crossing(repositories: Repositories, order: PackCase, run: Run, scans: _Scans) -> None:
@@ -360,9 +374,7 @@ async def link_codes(database: Database, *, caller: Caller, order: LinkCodes) ->
         taken = [row for row, result in zip(rows, results, strict=True) if result.accepted]
         if len(taken) < len(results) and (not order.accept_valid or not taken):
             raise CodesNotLinkable(results)
-        if not await repositories.prepared_codes.link(
-            box.id, [row.id for row in taken], actor=caller.user_id, station=order.station
-        ):
+        if not await repositories.prepared_codes.link(box.id, taken, actor=caller.user_id, station=order.station):
             raise CodeTakenMeanwhile
         sequences = sorted(row.sequence_number for row in taken)
         consumed = await repositories.prepared_codes.close(order.batch_id, sequences, consumed=True)
