@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from plant import Plant
+from qrtrack.domain.imports import ROWS_LIMIT
 from qrtrack.runtime import Runtime
 
 API = "/api/manufacturer/batches"
@@ -318,6 +319,14 @@ async def test_codes_that_are_taken_are_named_by_their_lines_with_all_other_mist
     await plant.batch(5)
     answer = await client.post(f"{API}/import", data=form(), files=csv("code", "OLD-1", "SKA000002", "OLD 2"))
     assert (answer.status_code, pointers(answer)) == (422, ["/file/3/code", "/file/4/code"])
+
+
+async def test_a_file_of_a_million_of_the_longest_rows_is_taken_in(client: httpx2.AsyncClient) -> None:
+    row = f'"{"A" * 20}","{"K" * 32}","{"v" * 64}"\r\n'.encode()
+    # It is refused for its header alone, so that the test need not wait for a million codes.
+    file = b"serial,root_key,variant\r\n" + row * ROWS_LIMIT
+    answer = await client.post(f"{API}/import", data=form(), files={"file": ("codes.csv", file)})
+    assert (answer.status_code, pointers(answer)) == (422, ["/file/1"])
 
 
 async def test_an_import_that_is_no_form_is_refused(client: httpx2.AsyncClient) -> None:

@@ -9,7 +9,14 @@ import uvicorn
 from fastapi import APIRouter, FastAPI, Request
 from structlog.testing import capture_logs
 
-from qrtrack.routers.middleware import BODY_BYTES, LARGE_BODY_BYTES, BodyLimit, Observe, RequestContext
+from qrtrack.routers.middleware import (
+    BODY_BYTES,
+    IMPORT_BODY_BYTES,
+    LARGE_BODY_BYTES,
+    BodyLimit,
+    Observe,
+    RequestContext,
+)
 from qrtrack.routers.problems import install_problem_handlers
 
 ClientOf = Callable[..., httpx2.AsyncClient]
@@ -34,8 +41,13 @@ def application(observe: Observe | None = None) -> FastAPI:
     @app.post("/raw")
     @app.post("/webhook/accurate")
     @app.post("/api/manufacturer/codes/void")
+    @app.post("/api/manufacturer/link-to-master-from-queue")
     async def raw(request: Request) -> int:
         return len(await request.body())
+
+    @app.post("/api/manufacturer/batches/import")
+    async def streamed(request: Request) -> int:
+        return sum([len(piece) async for piece in request.stream()])
 
     app.include_router(router)
     folder = APIRouter()
@@ -110,11 +122,21 @@ async def test_a_body_of_exactly_the_cap_passes(client: httpx2.AsyncClient) -> N
     assert (await client.post("/raw", content=pieces(BODY_BYTES))).json() == BODY_BYTES
 
 
-@pytest.mark.parametrize("path", ["/webhook/accurate", "/api/manufacturer/codes/void"])
+@pytest.mark.parametrize(
+    "path",
+    ["/webhook/accurate", "/api/manufacturer/codes/void", "/api/manufacturer/link-to-master-from-queue"],
+)
 async def test_code_lists_and_webhooks_have_a_larger_cap(client: httpx2.AsyncClient, path: str) -> None:
     assert (await client.post(path, content=pieces(LARGE_BODY_BYTES))).json() == LARGE_BODY_BYTES
     assert is_too_large(await client.post(path, content=pieces(LARGE_BODY_BYTES + 1)))
     assert is_too_large(await client.post(path, content=b" " * (LARGE_BODY_BYTES + 1)))
+
+
+async def test_an_import_has_the_cap_that_a_million_rows_need(client: httpx2.AsyncClient) -> None:
+    path = "/api/manufacturer/batches/import"
+    assert (await client.post(path, content=pieces(IMPORT_BODY_BYTES))).json() == IMPORT_BODY_BYTES
+    assert is_too_large(await client.post(path, content=pieces(IMPORT_BODY_BYTES + 1)))
+    assert is_too_large(await client.post(path, headers={"Content-Length": str(IMPORT_BODY_BYTES + 1)}))
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "abc", "", "0x10", "1, 1", "²"])

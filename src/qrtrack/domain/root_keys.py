@@ -94,11 +94,6 @@ class KeyRing:
         message = _place(batch_id, sequence_number) + _encoded(key)
         return base64.b64encode(hmac.digest(self._pepper_key, message, "sha256")).decode()
 
-    def seal(self, batch_id: UUID, sequence_number: int, key: str) -> bytes:
-        """Nonce (12 bytes), ciphertext, tag (16); it opens only as this unit of this batch."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return nonce + self._seal_of(batch_id).encrypt(nonce, _encoded(key), _place(batch_id, sequence_number))
-
     def unseal(self, batch_id: UUID, sequence_number: int, sealed: bytes) -> str:
         """Raises SealBroken."""
         # Cut short, it is padded to where it cannot open: the cipher would call a short nonce a mistake of ours.
@@ -113,7 +108,10 @@ class KeyRing:
         return opened.decode(errors="surrogatepass")
 
     def prepare(self, batch_id: UUID, sequences: Sequence[int], keys: Sequence[str]) -> tuple[list[bytes], list[bytes]]:
-        """Digests and sealed keys of many units, in bulk: about 3 µs a key."""
+        """Digests and sealed keys of many units, in bulk: about 3 µs a key.
+
+        Sealed are nonce (12 bytes), ciphertext and tag (16); they open only as this unit of this batch.
+        """
         digest_key, batch = self._digest_key, batch_id.bytes
         encrypt = self._seal_of(batch_id).encrypt
         nonces = secrets.token_bytes(_NONCE_BYTES * len(keys))

@@ -153,6 +153,7 @@ class StageRepository(Repository):
         sealed: Sequence[bytes | None],
     ) -> None:
         """Inserts codes that were made elsewhere, numbered on from `first_sequence`."""
+        await self._run(f"SELECT {KEEP_PLANS}")
         await self._run(
             "INSERT INTO qr_codes (batch_id, manufacturer_org_id, sequence_number, code, variant,"
             " root_key_digest, root_key_sealed)"

@@ -19,6 +19,7 @@ from qrtrack.schemas.base import PRINTABLE
 
 REPLAYED_HEADER: Final = "Idempotency-Replayed"
 JSON: Final = "application/json"
+FILE_PIECE: Final = 1024 * 1024
 
 IdempotencyKey = Annotated[
     str | None,
@@ -68,11 +69,19 @@ async def _add_form(digest: Any, form: FormData) -> None:
     for name, value in form.multi_items():
         _add(digest, name.encode(errors="surrogatepass"))
         if isinstance(value, UploadFile):
-            await value.seek(0)
-            _add(digest, await value.read())
-            await value.seek(0)
+            await _add_file(digest, value)
         else:
             _add(digest, value.encode(errors="surrogatepass"))
+
+
+async def _add_file(digest: Any, file: UploadFile) -> None:
+    """As `_add`, piece by piece: a file of a million codes is not to be in memory as a whole."""
+    assert file.size is not None
+    digest.update(file.size.to_bytes(8))
+    await file.seek(0)
+    while piece := await file.read(FILE_PIECE):
+        digest.update(piece)
+    await file.seek(0)
 
 
 def _add(digest: Any, part: bytes) -> None:

@@ -22,11 +22,14 @@ LOGGED_PATH_LENGTH: Final = 200
 MIB: Final = 1024 * 1024
 BODY_BYTES: Final = MIB
 LARGE_BODY_BYTES: Final = 16 * MIB
+# A million rows of the longest code, root key and variant, each quoted, are 126 MB (a variant in ASCII).
+IMPORT_BODY_BYTES: Final = 128 * MIB
+IMPORT_PATH: Final = "/api/manufacturer/batches/import"
 LARGE_BODY_PATHS: Final = frozenset(
     {
-        "/api/manufacturer/batches/import",
         "/api/manufacturer/reverse-job/submit",
         "/api/manufacturer/link-to-master",
+        "/api/manufacturer/link-to-master-from-queue",
         "/api/manufacturer/unlink-from-master",
         "/api/akselgate/dispatch",
         "/webhook/accurate",
@@ -122,6 +125,8 @@ class BodyLimit:
 
 def _allowed_bytes(scope: Scope) -> int:
     path = scope["path"].removeprefix(scope.get("root_path", ""))
+    if path == IMPORT_PATH:
+        return IMPORT_BODY_BYTES
     is_large = path in LARGE_BODY_PATHS or path.startswith(LARGE_BODY_FOLDERS)
     return LARGE_BODY_BYTES if is_large else BODY_BYTES
 
