@@ -135,6 +135,18 @@ def test_a_server_answers_and_ends_in_good_order(tmp_path: Path, migrated_url: s
         assert server.wait(20) == 0
 
 
+def test_a_worker_answers_those_who_watch_it_and_nobody_else(tmp_path: Path, migrated_url: str) -> None:
+    port = free_port()
+    with started(tmp_path, "worker", "--port", str(port), DATABASE_URL=migrated_url) as worker:
+        address = f"http://127.0.0.1:{port}"
+        assert wait_for(f"{address}/healthz").status_code == 200
+        assert wait_for(f"{address}/readyz").status_code == 200
+        assert 'qrtrack_queue_depth{kind="reverse_job"}' in wait_for(f"{address}/metrics").text
+        assert wait_for(f"{address}/api/manufacturer/batches").status_code == 404
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(20) == 0
+
+
 def test_a_taken_port_is_said_without_a_traceback(tmp_path: Path, migrated_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

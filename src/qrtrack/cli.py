@@ -64,10 +64,18 @@ def serve(
 
 
 @app.command()
-def worker() -> None:
+def worker(
+    host: Annotated[str, typer.Option(help="The address to answer on, with --port.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Answer /healthz, /readyz and /metrics there.")
+    ] = None,
+) -> None:
     """The worker loop alone: start as many as wanted, on as many machines."""
     settings = _start()
-    _run(serving.work(settings))
+    if port is None:
+        _run(serving.work(settings))
+    else:
+        _run(serving.serve(settings, host=host, port=port, with_worker=True, with_api=False))
 
 
 @app.command()

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from qrtrack import schema_revision
 from qrtrack.domain.errors import Unavailable
@@ -162,6 +163,12 @@ class Database:
         async with self._transaction() as session:
             await schema_revision.check_revision(await session.connection())
         return {"database": "ok", "schema": "ok"}
+
+    def pool_use(self) -> dict[str, int]:
+        """Connections of this process, by what they are doing."""
+        pool = self.engine.pool
+        assert isinstance(pool, QueuePool)
+        return {"in_use": pool.checkedout(), "idle": pool.checkedin(), "allowed": pool.size()}
 
     async def close(self) -> None:
         await self.engine.dispose()

@@ -10,7 +10,20 @@ from pydantic.json_schema import models_json_schema
 from starlette.middleware.cors import CORSMiddleware
 
 from qrtrack.domain.requests import AlreadyAnswered
-from qrtrack.routers import accurate, batches, codes, dispatches, health, links, reverse_jobs, trace, webhooks, worker
+from qrtrack.metrics import observe_request
+from qrtrack.routers import (
+    accurate,
+    batches,
+    codes,
+    dispatches,
+    health,
+    links,
+    metrics,
+    reverse_jobs,
+    trace,
+    webhooks,
+    worker,
+)
 from qrtrack.routers.idempotency import answer_again
 from qrtrack.routers.middleware import BodyLimit, RequestContext
 from qrtrack.routers.problems import install_problem_handlers, refusals
@@ -29,7 +42,10 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     accurate.router,
     dispatches.router,
     health.router,
+    metrics.router,
 )
+# What a process without an API answers to those who watch it.
+WATCHED: Final[tuple[APIRouter, ...]] = (health.router, metrics.router)
 
 DESCRIPTION: Final = """Numbers goods, packs them into master cases, takes in webhooks once, pays once.
 
@@ -54,7 +70,7 @@ class Application(FastAPI):
         return super().openapi()
 
 
-def create_app(settings: Settings, open_runtime: OpenRuntime = open_runtime) -> FastAPI:
+def create_app(settings: Settings, open_runtime: OpenRuntime = open_runtime, *, with_api: bool = True) -> FastAPI:
     """The application of one process; its lifespan opens the runtime and closes it when the server stops."""
 
     @asynccontextmanager
@@ -76,7 +92,7 @@ def create_app(settings: Settings, open_runtime: OpenRuntime = open_runtime) -> 
     install_problem_handlers(app)
     app.add_exception_handler(AlreadyAnswered, answer_again)
     _add_middleware(app, settings)
-    for router in ROUTERS:
+    for router in ROUTERS if with_api else WATCHED:
         app.include_router(router)
     return app
 
@@ -92,4 +108,4 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             allow_headers=ALLOWED_HEADERS,
             expose_headers=EXPOSED_HEADERS,
         )
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, observe=observe_request)

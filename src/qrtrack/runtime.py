@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
 
 import httpx2
 from sqlalchemy import make_url
@@ -19,6 +20,7 @@ from qrtrack.integrations.forwarding import Forwarder
 from qrtrack.integrations.http import http_client
 from qrtrack.integrations.tokens import TokenVerifier
 from qrtrack.services.dispatches import Post
+from qrtrack.services.figures import FigureDesk
 from qrtrack.services.in_flight import InFlight
 from qrtrack.services.webhook_intake import HintThrottle
 from qrtrack.settings import Settings
@@ -41,6 +43,7 @@ class Runtime:
     in_flight: InFlight
     http: httpx2.AsyncClient
     forwarder: Forwarder | None
+    figures: FigureDesk
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     webhook_hints: HintThrottle = field(default_factory=HintThrottle)
 
@@ -63,6 +66,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
                 tokens=TokenVerifier(settings, http),
                 http=http,
                 forwarder=_forwarder(settings, http),
+                figures=FigureDesk(database, ZoneInfo(settings.accurate_timezone)),
                 keys=KeyRing(secret_key),
                 hasher=make_hasher(settings.bcrypt_cost),
                 hash_threads=threads,

@@ -25,11 +25,14 @@ class Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: Settings, *, host: str, port: int, with_worker: bool) -> None:
-    """API and, unless told otherwise, the worker loop, until SIGTERM or SIGINT; a second signal cuts requests off."""
+async def serve(settings: Settings, *, host: str, port: int, with_worker: bool, with_api: bool = True) -> None:
+    """API and worker loop, or one of them, until SIGTERM or SIGINT; a second signal cuts requests off. Without the API
+    it answers those who watch it: health and metrics.
+    """
     async with open_runtime(settings) as runtime:
         worker = Worker(runtime) if with_worker else None
-        server = server_of(runtime, host=host, port=port)
+        server = server_of(runtime, host=host, port=port, with_api=with_api)
+        address = f"http://{host}:{port}"
 
         def stop() -> None:
             server.force_exit = server.should_exit
@@ -42,7 +45,7 @@ async def serve(settings: Settings, *, host: str, port: int, with_worker: bool) 
 
         with _on_signals(stop):
             async with running(worker):
-                log.info("serving", address=f"http://{host}:{port}", api=f"http://{host}:{port}/docs")
+                log.info("serving", address=address, api=f"{address}/docs" if with_api else None)
                 await server.serve()
 
 
@@ -62,13 +65,13 @@ def _grace(runtime: Runtime) -> int:
     return max(1, math.ceil(max(runtime.settings.shutdown_grace_seconds, runtime.in_flight.remaining_seconds)))
 
 
-def server_of(runtime: Runtime, *, host: str, port: int) -> Server:
+def server_of(runtime: Runtime, *, host: str, port: int, with_api: bool = True) -> Server:
     @asynccontextmanager
     async def opened(_settings: Settings) -> AsyncIterator[Runtime]:
         yield runtime
 
     config = uvicorn.Config(
-        create_app(runtime.settings, opened),
+        create_app(runtime.settings, opened, with_api=with_api),
         host=host,
         port=port,
         log_config=None,

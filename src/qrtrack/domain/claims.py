@@ -11,6 +11,7 @@ from qrtrack.domain.errors import Conflict
 class Claim:
     """Work taken under a lease. `token` fences every later write; `exhausted`: its earlier attempts all died.
 
+    `waited`: seconds since it was due; None where the lease of a worker that is gone was taken over.
     `asked_at`, in seconds of time.monotonic(), is no later than the moment from which the lease runs.
     """
 
@@ -20,6 +21,7 @@ class Claim:
     organisation_id: UUID
     attempts: int
     exhausted: bool = False
+    waited: float | None = 0
     asked_at: float = field(default_factory=time.monotonic, compare=False)
 
     @property

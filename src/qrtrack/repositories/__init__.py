@@ -15,6 +15,7 @@ from qrtrack.repositories.callbacks import CallbackRepository
 from qrtrack.repositories.cases import CaseRepository
 from qrtrack.repositories.codes import CodeRepository
 from qrtrack.repositories.dispatches import DispatchRepository
+from qrtrack.repositories.figures import FigureRepository
 from qrtrack.repositories.idempotency import IdempotencyRepository
 from qrtrack.repositories.leased import LeasedRepository, Queue
 from qrtrack.repositories.periodic_tasks import PeriodicTaskRepository
@@ -77,6 +78,10 @@ class Repositories:
     @cached_property
     def dispatches(self) -> DispatchRepository:
         return DispatchRepository(self._session)
+
+    @cached_property
+    def figures(self) -> FigureRepository:
+        return FigureRepository(self._session)
 
     @cached_property
     def idempotency(self) -> IdempotencyRepository:

@@ -12,6 +12,7 @@ from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from qrtrack.domain.claims import Claim, LeaseLost
+from qrtrack.metrics import LOST_WRITES
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ class Queue:
 # More candidates than slots, so that claimers who meet at the head of the queue do not go away empty.
 SPARE_CANDIDATES = 32
 
-CLAIM = """
+# The organisations that have live work, found one after the other in the index of the claim. The last one is NULL.
+WAITING_ORGANISATIONS = """
 WITH RECURSIVE organisation AS (
     (SELECT job.manufacturer_org_id FROM {table} AS job WHERE {live} ORDER BY job.manufacturer_org_id LIMIT 1)
     UNION ALL
@@ -63,7 +65,11 @@ WITH RECURSIVE organisation AS (
             WHERE {live} AND job.manufacturer_org_id > organisation.manufacturer_org_id
             ORDER BY job.manufacturer_org_id LIMIT 1)
     FROM organisation WHERE organisation.manufacturer_org_id IS NOT NULL
-), candidate AS (
+)"""
+
+CLAIM = (
+    WAITING_ORGANISATIONS
+    + """, candidate AS (
     SELECT due.id, turns.served_at, organisation.manufacturer_org_id,
            row_number() OVER (PARTITION BY organisation.manufacturer_org_id
                               ORDER BY due.priority DESC, due.run_at, due.id) AS turn
@@ -77,7 +83,7 @@ WITH RECURSIVE organisation AS (
 ), next AS (
     SELECT * FROM candidate ORDER BY turn, served_at NULLS FIRST, manufacturer_org_id LIMIT :candidates
 ), taken AS (
-    SELECT job.id, job.attempts
+    SELECT job.id, job.attempts, CASE WHEN job.status = '{queued}' THEN job.run_at END AS due_at
     FROM next JOIN {table} AS job ON job.id = next.id
     WHERE {claimable}
     ORDER BY next.turn, next.served_at NULLS FIRST, next.manufacturer_org_id
@@ -90,15 +96,17 @@ WITH RECURSIVE organisation AS (
         updated_at = now(){on_claim}
     FROM taken WHERE job.id = taken.id
     RETURNING job.id, job.manufacturer_org_id, job.lease_token, job.attempts,
-              taken.attempts >= :max_attempts AS exhausted
+              taken.attempts >= :max_attempts AS exhausted,
+              EXTRACT(epoch FROM clock_timestamp() - taken.due_at)::float8 AS waited
 ), served AS (
     INSERT INTO queue_turns (kind, manufacturer_org_id, served_at)
     SELECT :kind, manufacturer_org_id, clock_timestamp()
     FROM (SELECT DISTINCT manufacturer_org_id FROM claimed) AS organisations ORDER BY manufacturer_org_id
     ON CONFLICT (kind, manufacturer_org_id) DO UPDATE SET served_at = EXCLUDED.served_at
 )
-SELECT id, manufacturer_org_id, lease_token, attempts, exhausted FROM claimed
+SELECT id, manufacturer_org_id, lease_token, attempts, exhausted, waited FROM claimed
 """
+)
 
 
 ENDED = "lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp()"
@@ -120,6 +128,7 @@ class LeasedRepository:
             table=queue.table,
             live=queue.live,
             claimable=queue.claimable,
+            queued=queue.queued,
             running=queue.running,
             on_claim=f", {queue.on_claim}" if queue.on_claim else "",
         )
@@ -135,7 +144,16 @@ class LeasedRepository:
             },
         )
         return [
-            Claim(queue.kind, row.id, row.lease_token, row.manufacturer_org_id, row.attempts, row.exhausted, asked_at)
+            Claim(
+                queue.kind,
+                row.id,
+                row.lease_token,
+                row.manufacturer_org_id,
+                row.attempts,
+                row.exhausted,
+                row.waited,
+                asked_at,
+            )
             for row in rows
         ]
 
@@ -144,7 +162,7 @@ class LeasedRepository:
         statement = f"SELECT 1 FROM {self._queue.table} WHERE {self._queue.fence} FOR NO KEY UPDATE"
         held = await self._session.execute(text(statement), {"id": claim.id, "lease_token": claim.token})
         if held.scalar_one_or_none() is None:
-            raise LeaseLost(claim)
+            raise self._lost(claim)
 
     async def beat(self, claim: Claim, *, lease_seconds: float) -> None:
         """Prolongs the lease, even one that has expired as long as nobody else has taken the row."""
@@ -192,8 +210,9 @@ class LeasedRepository:
             " RETURNING job.id"
         )
         values = {"id": [claim.number for claim in claims], "token": [claim.token for claim in claims], "word": words}
-        held = await self._session.execute(text(statement), {**values, **columns})
-        return set(held.scalars())
+        held = set((await self._session.execute(text(statement), {**values, **columns})).scalars())
+        LOST_WRITES.labels(self._queue.kind).inc(len(claims) - len(held))
+        return held
 
     async def release_all(self, claims: Sequence[Claim]) -> None:
         """Back to the queue at once, as `release`; what the claims no longer hold stays as it is."""
@@ -232,7 +251,12 @@ class LeasedRepository:
         result = await self._session.execute(text(statement), {"id": claim.id, "lease_token": claim.token, **values})
         assert isinstance(result, CursorResult)
         if result.rowcount == 0:
-            raise LeaseLost(claim)
+            raise self._lost(claim)
+
+    @staticmethod
+    def _lost(claim: Claim) -> LeaseLost:
+        LOST_WRITES.labels(claim.kind).inc()
+        return LeaseLost(claim)
 
     @property
     def _back(self) -> str:

@@ -42,3 +42,5 @@ REVERSE_JOBS = Queue(
 )
 # Its rows are never finished: the end of a run sets the time of the next one (services/periodic_tasks.py).
 PERIODIC_TASKS = Queue(kind="periodic_task", table="periodic_tasks", max_attempts=3, backoff_seconds=(1,))
+
+QUEUES = (REVERSE_JOBS, CREATING, HASHING, WEBHOOK_EVENTS, WEBHOOK_RETRIES, WEBHOOK_STREAMS, PERIODIC_TASKS)

@@ -1,12 +1,10 @@
 """Whether the process lives and whether it can serve."""
 
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter
 
 from qrtrack.routers.dependencies import RuntimeState
-from qrtrack.services.accurate import connection_figures
 
 router = APIRouter(tags=["health"])
 
@@ -25,5 +23,5 @@ async def ready(runtime: RuntimeState) -> dict[str, Any]:
     nobody, and how long the subscription lasts.
     """
     checked = await runtime.database.ready()
-    accurate = await connection_figures(runtime.database, zone=ZoneInfo(runtime.settings.accurate_timezone))
-    return {**checked, "accurate": accurate, "success": True, "status": "ready"}
+    figures = await runtime.figures.latest()
+    return {**checked, "accurate": figures and figures.accurate, "success": True, "status": "ready"}

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 
 from qrtrack.domain.code_lists import parse_code
 from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.metrics import count_link
 from qrtrack.routers.code_lists import read_codes
 from qrtrack.routers.dependencies import Packer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
@@ -62,7 +63,9 @@ async def pack_case(order: PackOrder, caller: Packer, database: AnsweringDatabas
         missing_codes=await read_codes(order.missing_codes, field="missing_codes", may_be_empty=True),
         station=order.station,
     )
-    return await use_cases.pack_case(database, caller=caller, order=wanted)
+    packed = await use_cases.pack_case(database, caller=caller, order=wanted)
+    count_link("queue", packed.linked_count)
+    return packed
 
 
 @router.post(
@@ -90,7 +93,9 @@ async def link_codes(order: LinkOrder, caller: Packer, database: AnsweringDataba
         accept_valid=order.accept_valid,
         station=order.station,
     )
-    return await use_cases.link_codes(database, caller=caller, order=wanted)
+    linked = await use_cases.link_codes(database, caller=caller, order=wanted)
+    count_link("scans", linked.linked_count)
+    return linked
 
 
 @router.post(

@@ -12,6 +12,7 @@ from qrtrack.domain.callbacks import Callback, UnknownCallback, state_after
 from qrtrack.domain.dispatches import RESOLUTIONS, CallbackState, EventKind, Outcome
 from qrtrack.domain.errors import Forbidden, InvalidState
 from qrtrack.domain.identity import Caller
+from qrtrack.metrics import DISPATCHES
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.constraints import ReferenceLocked
 from qrtrack.services.dispatches import close_if_complete
@@ -77,6 +78,7 @@ async def sweep_attempts(database: Database, *, deadline_seconds: float) -> int:
         for attempt in swept:
             await repositories.dispatches.add_event(attempt, EventKind.SWEPT, actor="sweeper")
             await close_if_complete(repositories, attempt.id)
+    DISPATCHES.labels(Outcome.UNKNOWN).inc(len(swept))
     for attempt in swept:
         log.error("alarm: the outcome of an attempt is unknown", attempt_id=attempt.id)
     return len(swept)

@@ -4,12 +4,16 @@ from collections.abc import Sequence
 
 from qrtrack.database import Database
 from qrtrack.domain.claims import Claim
+from qrtrack.metrics import count_claim
 from qrtrack.repositories.leased import Queue
 
 
 async def claim_work(database: Database, queue: Queue, slots: int, *, lease_seconds: float) -> list[Claim]:
     async with database.write() as repositories:
-        return await repositories.leased(queue).claim(slots, lease_seconds=lease_seconds)
+        claims = await repositories.leased(queue).claim(slots, lease_seconds=lease_seconds)
+    for claim in claims:
+        count_claim(claim.kind, claim.waited)
+    return claims
 
 
 async def keep_claim(database: Database, queue: Queue, claim: Claim, *, lease_seconds: float) -> None:

@@ -25,6 +25,7 @@ from qrtrack.domain.gateway_answers import Verdict
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.requests import AlreadyAnswered, Unanswered
 from qrtrack.integrations.akselgate import Akselgate
+from qrtrack.metrics import DISPATCHES
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.constraints import ReferenceLocked, SettlementBusy
 
@@ -193,6 +194,8 @@ async def _record_once(database: Database, attempt: Any, verdict: Verdict) -> Di
         await close_if_complete(repositories, attempt.id)
         dispatched = as_dispatched(await repositories.dispatches.get(attempt.id))
         repositories.answer(failure_of(dispatched) or dispatched)
+    if is_first:
+        DISPATCHES.labels(dispatched.outcome).inc()
     if paid:
         log.error("alarm: the gateway contradicts itself about a payment", attempt_id=attempt.id)
     return dispatched

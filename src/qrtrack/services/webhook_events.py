@@ -13,6 +13,7 @@ from qrtrack.database import Database
 from qrtrack.domain.accurate import TYPES, Reading, read_event
 from qrtrack.domain.claims import Claim, LeaseLost
 from qrtrack.domain.webhooks import EventStatus
+from qrtrack.metrics import ENDED, count_claim
 from qrtrack.repositories.leased import Queue
 from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_STREAMS
 from qrtrack.repositories.webhook_events import NewestState
@@ -61,7 +62,12 @@ async def process_events(
     read = await _read_group(database, claims, zone)
     done = {one.claim.id for one in read}
     rest = [claim for claim in claims if claim.id not in done]
-    _, claimed = await _finish(database, read, pass_on=pass_on, lease_seconds=lease_seconds, more=0 if rest else more)
+    held, claimed = await _finish(
+        database, read, pass_on=pass_on, lease_seconds=lease_seconds, more=0 if rest else more
+    )
+    ENDED.labels(WEBHOOK_EVENTS.kind, "completed").inc(len(held))
+    for claim in claimed:
+        count_claim(claim.kind, claim.waited)
     return rest or claimed
 
 

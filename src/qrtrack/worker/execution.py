@@ -12,6 +12,7 @@ from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.claims import Claim, Interrupted, LeaseLost, PermanentFailure
 from qrtrack.domain.errors import Conflict, DomainError, Unavailable
 from qrtrack.domain.stopping import StopSignal
+from qrtrack.metrics import RAN, count_end
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import claim_work, keep_claim, release_claim, release_claims
 from qrtrack.worker.handlers import Handler
@@ -52,16 +53,23 @@ async def run_next(runtime: Runtime, handler: Handler, stop: StopSignal) -> Outc
 async def execute(runtime: Runtime, handler: Handler, claim: Claim, stop: StopSignal) -> Outcome:
     """Does the claimed work to one of its ends. Cancelled from outside, it gives the work back and passes that on."""
     with structlog.contextvars.bound_contextvars(kind=claim.kind, job_id=str(claim.id)):
-        if claim.exhausted:
-            return await _fail(runtime, handler, claim, WORKER_LOST, permanent=True)
-        body = asyncio.ensure_future(handler.run(runtime, claim, stop))
-        heart = asyncio.create_task(_beat(runtime, handler, claim, body))
-        try:
-            return await _end_of(runtime, handler, claim, body)
-        finally:
-            heart.cancel()
-            body.cancel()
-            await asyncio.gather(heart, body, return_exceptions=True)
+        began = time.monotonic()
+        outcome = await _do(runtime, handler, claim, stop)
+        count_end(claim.kind, outcome.end, time.monotonic() - began)
+        return outcome
+
+
+async def _do(runtime: Runtime, handler: Handler, claim: Claim, stop: StopSignal) -> Outcome:
+    if claim.exhausted:
+        return await _fail(runtime, handler, claim, WORKER_LOST, permanent=True)
+    body = asyncio.ensure_future(handler.run(runtime, claim, stop))
+    heart = asyncio.create_task(_beat(runtime, handler, claim, body))
+    try:
+        return await _end_of(runtime, handler, claim, body)
+    finally:
+        heart.cancel()
+        body.cancel()
+        await asyncio.gather(heart, body, return_exceptions=True)
 
 
 async def execute_group(runtime: Runtime, handler: Handler, claims: Sequence[Claim], stop: StopSignal) -> None:
@@ -71,7 +79,9 @@ async def execute_group(runtime: Runtime, handler: Handler, claims: Sequence[Cla
         held = list(claims)
         try:
             while held and not stop.is_set():
+                began = time.monotonic()
                 held = await handler.run_group(runtime, held, more=0 if stop.is_set() else handler.group)
+                RAN.labels(handler.queue.kind).observe(time.monotonic() - began)
         except asyncio.CancelledError:
             await asyncio.shield(_release_all(runtime, handler, held))
             raise

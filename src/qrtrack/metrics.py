@@ -1,0 +1,63 @@
+"""What a process counts of itself. What only the database knows is added when somebody asks (routers/metrics.py)."""
+
+from typing import Final
+
+from prometheus_client import Counter, Histogram
+
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# A tap on a scanner is milliseconds, a batch of a million codes minutes.
+SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+
+REQUESTS: Final = Histogram(
+    "qrtrack_http_request_seconds",
+    "Time from a request's first byte to the last one of its answer",
+    ["method", "route", "status"],
+    buckets=SECONDS[:11],
+)
+WAITED: Final = Histogram(
+    "qrtrack_work_wait_seconds", "How long work had been due when a worker took it", ["kind"], buckets=SECONDS
+)
+RAN: Final = Histogram(
+    "qrtrack_work_run_seconds", "How long a piece, or a group, of work was in hand", ["kind"], buckets=SECONDS
+)
+ENDED: Final = Counter(
+    "qrtrack_work_ended", "Pieces of work by how they ended; retried ones come again", ["kind", "end"]
+)
+TAKEN_OVER: Final = Counter(
+    "qrtrack_leases_taken_over", "Pieces of work whose worker was gone when its lease ran out", ["kind"]
+)
+LOST_WRITES: Final = Counter(
+    "qrtrack_lost_lease_writes", "Writes that were refused because somebody else has the work", ["kind"]
+)
+LINKS: Final = Counter("qrtrack_links", "Cases linked to, by where the codes came from", ["source"])
+LINKED_CODES: Final = Counter("qrtrack_linked_codes", "Codes put into cases", ["source"])
+COUNT_DRIFTS: Final = Counter(
+    "qrtrack_count_drifts", "Counters that a recalculation found wrong and repaired: each is a defect", ["kind"]
+)
+DISPATCHES: Final = Counter(
+    "qrtrack_dispatch_outcomes", "Attempts to send a settlement, by what became known of them", ["outcome"]
+)
+
+
+def observe_request(method: str, route: str, status: int, seconds: float) -> None:
+    """`route` is a template. What callers make up as a method is no series of its own, nor is a single status."""
+    known = method if method in METHODS else "other"
+    REQUESTS.labels(known, route, f"{status // 100}xx").observe(seconds)
+
+
+def count_claim(kind: str, waited: float | None) -> None:
+    """`waited`: None where a lease that had run out was taken over."""
+    if waited is None:
+        TAKEN_OVER.labels(kind).inc()
+    else:
+        WAITED.labels(kind).observe(max(waited, 0))
+
+
+def count_end(kind: str, end: str, seconds: float) -> None:
+    ENDED.labels(kind, end).inc()
+    RAN.labels(kind).observe(seconds)
+
+
+def count_link(source: str, codes: int) -> None:
+    LINKS.labels(source).inc()
+    LINKED_CODES.labels(source).inc(codes)

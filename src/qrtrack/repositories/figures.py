@@ -1,0 +1,56 @@
+"""Figures of the whole service: what waits, what runs, what nobody knows. They tell no organisation from another."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import Row
+
+from qrtrack.repositories.base import Repository
+from qrtrack.repositories.leased import WAITING_ORGANISATIONS, Queue
+from qrtrack.repositories.queues import QUEUES
+
+# Counting a million rows takes a second. So many of a kind are counted, each organisation's in the order of claiming:
+# running ones and the oldest stand in front.
+COUNTED: Final = 100_000
+COUNTED_OF_EACH: Final = 1000
+
+OF_QUEUE: Final = (
+    "("
+    + WAITING_ORGANISATIONS
+    + """
+SELECT '{kind}' AS kind, count(*) FILTER (WHERE head.status = '{queued}') AS queued,
+       count(*) FILTER (WHERE head.status = '{running}') AS running,
+       count(*) FILTER (WHERE head.lease_expires_at < now()) AS expired_leases,
+       COALESCE(EXTRACT(epoch FROM now() - min(head.run_at)
+           FILTER (WHERE head.status = '{queued}' AND head.run_at <= now())), 0)::float8 AS oldest_seconds
+FROM organisation CROSS JOIN LATERAL (
+    SELECT job.status, job.run_at, job.lease_expires_at FROM {table} AS job
+    WHERE job.manufacturer_org_id = organisation.manufacturer_org_id AND {live}
+    ORDER BY job.priority DESC, job.run_at, job.id
+    LIMIT (SELECT GREATEST(:counted / count(*), :of_each) FROM organisation)) AS head)
+"""
+)
+
+
+def _of(queue: Queue) -> str:
+    return OF_QUEUE.format(
+        kind=queue.kind, queued=queue.queued, running=queue.running, table=queue.table, live=queue.live
+    )
+
+
+QUEUES_NOW: Final = " UNION ALL ".join(map(_of, QUEUES))
+
+
+class FigureRepository(Repository):
+    async def queues(self) -> Sequence[Row[Any]]:
+        """A row a kind. `oldest_seconds`: how long the oldest piece has been due, 0 when nothing is."""
+        return await self._rows(QUEUES_NOW, counted=COUNTED, of_each=COUNTED_OF_EACH)
+
+    async def unknown_dispatches(self) -> int:
+        """Attempts that may have been taken or not: each one holds a settlement."""
+        return int(
+            await self._scalar(
+                "SELECT count(*) FROM t_akselgate_open_attempts AS held"
+                " JOIN t_akselgate_transaction_log AS log ON log.id = held.attempt_id WHERE log.outcome = 'unknown'"
+            )
+        )

@@ -1,0 +1,60 @@
+"""Figures of the whole service for those who watch it, read seldom enough that watching costs nothing."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from qrtrack.database import Database, DatabaseUnavailable
+from qrtrack.services.accurate import connection_figures
+
+KEPT_SECONDS: Final = 5.0
+# However long reading them takes, a process does it no more than a twentieth of its time.
+SHARE: Final = 20
+PATIENCE_SECONDS: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """As the database had them at one moment. `accurate` is what `connection_figures` tells."""
+
+    queues: Sequence[Any]
+    unknown_dispatches: int
+    accurate: Mapping[str, Any]
+
+
+async def read_figures(database: Database, *, zone: ZoneInfo) -> Figures:
+    async with database.read() as repositories:
+        queues = await repositories.figures.queues()
+        unknown = await repositories.figures.unknown_dispatches()
+    return Figures(queues, unknown, await connection_figures(database, zone=zone))
+
+
+class FigureDesk:
+    """Gives the newest figures of this process. Many who ask at once wait for the same answer."""
+
+    def __init__(self, database: Database, zone: ZoneInfo) -> None:
+        self._database = database
+        self._zone = zone
+        self._figures: Figures | None = None
+        self._good_until = 0.0
+        self._asking = asyncio.Lock()
+
+    async def latest(self) -> Figures | None:
+        """None while the database does not answer: who watches must not wait for it, least of all then."""
+        async with self._asking:
+            began = time.monotonic()
+            if began >= self._good_until:
+                self._figures = await self._read()
+                ended = time.monotonic()
+                self._good_until = ended + max(KEPT_SECONDS, SHARE * (ended - began))
+        return self._figures
+
+    async def _read(self) -> Figures | None:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await read_figures(self._database, zone=self._zone)
+        except (DatabaseUnavailable, TimeoutError):
+            return None

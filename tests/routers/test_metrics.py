@@ -1,0 +1,335 @@
+"""/metrics: every figure moves with what it counts, and none tells one organisation from another."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+from uuid import uuid4
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
+
+from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
+from plant import BY_KIND, Plant
+from process import settings_of
+from qrtrack.domain.claims import Claim, LeaseLost, PermanentFailure
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.stopping import StopSignal
+from qrtrack.metrics import COUNT_DRIFTS
+from qrtrack.repositories import figures as figures_repository
+from qrtrack.repositories.queues import CREATING, REVERSE_JOBS, WEBHOOK_EVENTS
+from qrtrack.runtime import Runtime
+from qrtrack.services import figures
+from qrtrack.services.attempts import sweep_attempts
+from qrtrack.services.claims import claim_work, keep_claim, release_claim
+from qrtrack.services.figures import FigureDesk
+from qrtrack.settings import Settings
+from qrtrack.worker.execution import execute, execute_group
+from qrtrack.worker.handlers import Handler
+from treasury import Treasury
+
+ClientOf = Callable[..., httpx2.AsyncClient]
+UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-|[0-9a-f]{32}")
+
+
+class Scrape:
+    """What one scrape told. A series that is not there stands at zero, as for whoever takes differences."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.families = list(text_string_to_metric_families(text))
+        self._values = {
+            (sample.name, *sorted(sample.labels.items())): sample.value
+            for family in self.families
+            for sample in family.samples
+        }
+
+    def __call__(self, name: str, **labels: str) -> float:
+        return self._values.get((f"qrtrack_{name}", *sorted(labels.items())), 0)
+
+    def has(self, name: str) -> bool:
+        return any(key[0] == f"qrtrack_{name}" for key in self._values)
+
+
+@pytest.fixture
+def settings(migrated_url: str, tmp_path: Path, caller: Caller) -> Settings:
+    return settings_of(migrated_url, tmp_path, accurate_databases=f"{DATABASE}={caller.organisation_id}")
+
+
+@pytest.fixture
+def scrape(app: FastAPI, runtime: Runtime, client_of: ClientOf) -> Callable[[], Any]:
+    client = client_of(app, runtime)
+
+    async def read() -> Scrape:
+        runtime.figures._good_until = 0
+        answer = await client.get("/metrics")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/plain; version=")
+        return Scrape(answer.text)
+
+    return read
+
+
+async def claim(runtime: Runtime) -> Claim:
+    [claim] = await claim_work(runtime.database, REVERSE_JOBS, 1, lease_seconds=30)
+    return claim
+
+
+async def test_requests_are_timed_by_the_template_of_their_route(scrape: Any, client: httpx2.AsyncClient) -> None:
+    before = await scrape()
+    await client.get(f"/api/manufacturer/batches/{uuid4()}")
+    await client.get(f"/api/manufacturer/batches/{uuid4()}")
+    await client.get("/made/up/path")
+    await client.request("BREW", "/made/up/path")
+    after = await scrape()
+
+    def more(method: str, route: str) -> float:
+        labels = {"method": method, "route": route, "status": "4xx"}
+        return float(after("http_request_seconds_count", **labels) - before("http_request_seconds_count", **labels))
+
+    assert more("GET", "/api/manufacturer/batches/{batch_id}") == 2
+    assert more("GET", "unmatched") == 1
+    assert more("other", "unmatched") == 1
+    assert "BREW" not in after.text
+    assert "made/up" not in after.text
+
+
+async def test_a_queue_shows_how_much_waits_how_long_and_what_runs(scrape: Any, plant: Plant, runtime: Runtime) -> None:
+    batch = await plant.batch(10)
+    await plant.submit(batch)
+    await plant.submit(batch)
+    await plant.sql("UPDATE qr_reverse_jobs SET run_at = now() - interval '100 seconds'")
+    waiting = await scrape()
+    assert waiting("queue_depth", kind="reverse_job") == 2
+    assert 100 <= waiting("queue_oldest_seconds", kind="reverse_job") < 130
+    assert waiting("queue_running", kind="reverse_job") == 0
+    await claim(runtime)
+    running = await scrape()
+    assert (running("queue_depth", kind="reverse_job"), running("queue_running", kind="reverse_job")) == (1, 1)
+    assert running("work_wait_seconds_count", kind="reverse_job") == (
+        waiting("work_wait_seconds_count", kind="reverse_job") + 1
+    )
+    assert running("work_wait_seconds_sum", kind="reverse_job") > 100
+
+
+async def test_work_for_a_later_time_waits_and_is_not_old(scrape: Any, plant: Plant) -> None:
+    await plant.submit(await plant.batch(10))
+    await plant.sql("UPDATE qr_reverse_jobs SET run_at = now() + interval '1 hour'")
+    read = await scrape()
+    assert read("queue_depth", kind="reverse_job") == 1
+    assert read("queue_oldest_seconds", kind="reverse_job") == 0
+
+
+async def test_a_worker_that_dies_shows_and_so_does_what_it_writes_late(
+    scrape: Any, plant: Plant, runtime: Runtime
+) -> None:
+    await plant.submit(await plant.batch(10))
+    late = await claim(runtime)
+    await plant.expire("qr_reverse_jobs")
+    before = await scrape()
+    assert before("queue_expired_leases", kind="reverse_job") == 1
+    await claim(runtime)
+    with pytest.raises(LeaseLost):
+        await keep_claim(runtime.database, REVERSE_JOBS, late, lease_seconds=30)
+    with pytest.raises(LeaseLost):
+        await release_claim(runtime.database, REVERSE_JOBS, late)
+    after = await scrape()
+    assert after("queue_expired_leases", kind="reverse_job") == 0
+    for name, times in (("leases_taken_over_total", 1), ("lost_lease_writes_total", 2)):
+        assert after(name, kind="reverse_job") - before(name, kind="reverse_job") == times, name
+    assert after("work_wait_seconds_count", kind="reverse_job") == before("work_wait_seconds_count", kind="reverse_job")
+
+
+async def test_work_is_timed_and_counted_by_its_end(scrape: Any, plant: Plant, runtime: Runtime) -> None:
+    failures = [RuntimeError("once"), PermanentFailure("for good")]
+
+    async def fail(*_: object) -> None:
+        raise failures.pop(0)
+
+    batch = await plant.batch(10)
+    failing = Handler(REVERSE_JOBS, fail, BY_KIND["reverse_job"].fail)
+    before = await scrape()
+    for body in (BY_KIND["reverse_job"], failing, failing):
+        await plant.submit(batch)
+        await execute(runtime, body, await claim(runtime), StopSignal())
+    after = await scrape()
+    labels = [{"kind": "reverse_job", "end": end} for end in ("completed", "retried", "failed")]
+    assert [after("work_ended_total", **own) - before("work_ended_total", **own) for own in labels] == [1, 1, 1]
+    name = "work_run_seconds_count"
+    assert after(name, kind="reverse_job") - before(name, kind="reverse_job") == 3
+
+
+async def test_links_are_counted_once_however_often_they_are_sent(
+    scrape: Any, plant: Plant, client: httpx2.AsyncClient
+) -> None:
+    batch = await plant.prepared(10, units_per_case=5)
+    of_batch = {"batch_id": str(batch.batch_id), "order_id": str(batch.order_id)}
+    before = await scrape()
+    for _ in range(2):
+        answer = await client.post(
+            "/api/manufacturer/link-to-master-from-queue",
+            json=of_batch | {"master_code": batch.master_codes[0]},
+            headers={"Idempotency-Key": "once"},
+        )
+        assert answer.status_code == 200
+    await client.post(
+        "/api/manufacturer/link-to-master",
+        json=of_batch | {"master_code": batch.master_codes[1], "codes": ["SKA000009"]},
+    )
+    refused = await client.post(
+        "/api/manufacturer/link-to-master-from-queue", json=of_batch | {"master_code": batch.master_codes[0]}
+    )
+    assert refused.status_code == 409
+    after = await scrape()
+
+    def more(name: str, source: str) -> float:
+        return float(after(name, source=source) - before(name, source=source))
+
+    assert [more("links_total", source) for source in ("queue", "scans")] == [1, 1]
+    assert [more("linked_codes_total", source) for source in ("queue", "scans")] == [5, 1]
+
+
+async def test_webhooks_are_counted_by_what_became_of_them(
+    scrape: Any, runtime: Runtime, app: FastAPI, client_of: ClientOf, plant: Plant
+) -> None:
+    async def send(*events: Any) -> None:
+        answer = await client_of(app, runtime).post("/webhook/accurate", json=list(events))
+        assert answer.status_code == 200, answer.text
+
+    before = await scrape()
+    first = event()
+    await send(first, event(databaseId=STRANGE_DATABASE), "no event")
+    await send(first, first | {"timestamp": "22/11/2026 10:00:00"})
+    after = await scrape()
+    name, words = "webhook_elements_total", ("queued", "invalid", "duplicates", "conflicts")
+    counted = {word: after(name, **{"as": word}) - before(name, **{"as": word}) for word in words}
+    assert counted == {"queued": 2, "invalid": 1, "duplicates": 2, "conflicts": 1}
+    assert after("webhooks_unassigned") == 1
+    await plant.work("webhook_event")
+    processed = await scrape()
+    assert processed("webhook_silence_seconds", database_id=str(DATABASE), type="SALES_INVOICE") < 60
+    await plant.sql("UPDATE webhook_queue SET status = 'dead', finished_at = now() WHERE status = 'done'")
+    assert (await scrape())("webhooks_dead") == 1
+
+
+async def test_a_group_of_events_counts_every_one(scrape: Any, runtime: Runtime, plant: Plant) -> None:
+    await Accurate(runtime).send(*(event() for _ in range(5)))
+    before = await scrape()
+    claims = await claim_work(runtime.database, WEBHOOK_EVENTS, 3, lease_seconds=30)
+    await execute_group(runtime, BY_KIND["webhook_event"], claims, StopSignal())
+    after = await scrape()
+    labels = {"kind": "webhook_event", "end": "completed"}
+    assert after("work_ended_total", **labels) - before("work_ended_total", **labels) == 5
+    name = "work_wait_seconds_count"
+    assert after(name, kind="webhook_event") - before(name, kind="webhook_event") == 5
+
+
+async def test_types_that_nobody_knows_are_one_series(scrape: Any, runtime: Runtime, plant: Plant) -> None:
+    await Accurate(runtime).send(*(event(f"MADE_UP_{number}") for number in range(20)))
+    await plant.work("webhook_event")
+    read = await scrape()
+    assert "MADE_UP" not in read.text
+    assert read.text.count("qrtrack_webhook_silence_seconds{") == 1
+    assert read("webhook_silence_seconds", database_id=str(DATABASE), type="other") < 60
+
+
+async def test_dispatches_are_counted_by_their_outcome_and_unknown_ones_stay_visible(
+    treasury: Treasury, client_of: ClientOf, app: FastAPI
+) -> None:
+    async def read() -> Scrape:
+        treasury.runtime.figures._good_until = 0
+        return Scrape((await client_of(app, treasury.runtime).get("/metrics")).text)
+
+    before = await read()
+    assert (await treasury.dispatch("STL1")).status_code == 200
+    await treasury.sql(
+        "INSERT INTO t_akselgate_transaction_log (manufacturer_org_id, transaction_type, kd_settle, request_id,"
+        " attempt_number, total_transaksi, request_payload, payload_sha256, control_sum, outcome, sent_by, sent_at,"
+        " imported) SELECT manufacturer_org_id, transaction_type, 'STL2', 'old', 1, 1, '{}', '', 1, 'sending', 'x',"
+        " now() - interval '1 day', true FROM t_akselgate_transaction_log LIMIT 1"
+    )
+    await sweep_attempts(treasury.runtime.database, deadline_seconds=60)
+    after = await read()
+    name = "dispatch_outcomes_total"
+    assert [after(name, outcome=word) - before(name, outcome=word) for word in ("accepted", "unknown")] == [1, 1]
+    assert after("dispatches_unknown") == 1
+
+
+async def test_the_pool_shows_how_many_connections_are_in_use(scrape: Any, runtime: Runtime) -> None:
+    free = await scrape()
+    async with runtime.database.read() as repositories:
+        await repositories.figures.unknown_dispatches()
+        busy = await scrape()
+    assert free("database_pool_connections", state="in_use") == 0
+    assert busy("database_pool_connections", state="in_use") == 1
+    assert busy("database_pool_connections", state="allowed") == runtime.settings.database_pool_size
+
+
+async def test_a_repair_of_a_counter_shows(scrape: Any) -> None:
+    before = await scrape()
+    COUNT_DRIFTS.labels("batch").inc()
+    assert (await scrape())("count_drifts_total", kind="batch") - before("count_drifts_total", kind="batch") == 1
+
+
+async def test_a_database_that_is_away_is_said_at_once_and_the_process_goes_on_telling(
+    runtime: Runtime, app: FastAPI, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "PATIENCE_SECONDS", 0.2)
+    async with runtime.database.engine.begin() as blocker:
+        await blocker.execute(text("LOCK TABLE qr_reverse_jobs IN ACCESS EXCLUSIVE MODE"))
+        read = Scrape((await client_of(app, runtime).get("/metrics")).text)
+    assert read("database_up") == 0
+    assert not read.has("queue_depth")
+    assert read.has("http_request_seconds_count")
+
+
+async def test_many_who_ask_at_once_are_answered_by_one_look(
+    runtime: Runtime, app: FastAPI, client_of: ClientOf
+) -> None:
+    looks = 0
+    desk, client = runtime.figures, client_of(app, runtime)
+    read = desk._read
+
+    async def counted() -> Any:
+        nonlocal looks
+        looks += 1
+        return await read()
+
+    with patch.object(FigureDesk, "_read", lambda _: counted()):
+        await asyncio.gather(*(client.get("/metrics") for _ in range(10)))
+        await client.get("/readyz")
+    assert looks == 1
+
+
+async def test_of_a_long_queue_the_head_is_counted_with_what_runs_and_what_is_oldest(
+    scrape: Any, plant: Plant, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures_repository, "COUNTED", 4)
+    monkeypatch.setattr(figures_repository, "COUNTED_OF_EACH", 2)
+    await plant.queued(10)
+    await plant.queued(10, organisation_id=uuid4())
+    await plant.sql("UPDATE qr_batch_stages SET run_at = now() - id * interval '1 minute'")
+    [oldest] = await plant.sql("SELECT max(now() - run_at) AS age FROM qr_batch_stages")
+    whole = await scrape()
+    assert whole("queue_depth", kind="creating") == 4
+    assert whole("queue_oldest_seconds", kind="creating") >= oldest.age.total_seconds()
+    await claim_work(runtime.database, CREATING, 2, lease_seconds=30)
+    assert (await scrape())("queue_running", kind="creating") == 2
+
+
+async def test_nothing_in_it_names_an_organisation_or_a_thing(
+    scrape: Any, plant: Plant, client: httpx2.AsyncClient, runtime: Runtime
+) -> None:
+    batch = await plant.prepared(10)
+    await plant.pack(batch)
+    await client.get(f"/api/manufacturer/batches/{batch.batch_id}")
+    await client.get(f"/api/manufacturer/trace/{batch.first_code}")
+    text = (await scrape()).text
+    assert not UUID_PATTERN.search(text)
+    assert batch.master_codes[0] not in text
+    assert str(batch.first_code) not in text
