@@ -16,7 +16,7 @@ from benchmarks.report import Report
 from benchmarks.seed import Seeded, seed_batch, tidy
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.services.claims import claim_work, release_claim
-from qrtrack.services.links import PackCase, pack_case
+from qrtrack.services.packing import PackCase, pack_case
 from qrtrack.services.reverse_jobs import submit_reverse_job
 from qrtrack.worker.execution import End, run_next
 

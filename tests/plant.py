@@ -20,16 +20,8 @@ from qrtrack.repositories.leased import LeasedRepository
 from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.runtime import Runtime
 from qrtrack.services.batches import Reconciliation, create_batch, list_cases, reconcile_batch
-from qrtrack.services.links import (
-    LinkCodes,
-    LinkedCodes,
-    PackCase,
-    PackedCase,
-    UnlinkedCodes,
-    link_codes,
-    pack_case,
-    unlink_codes,
-)
+from qrtrack.services.links import LinkCodes, LinkedCodes, UnlinkedCodes, link_codes, unlink_codes
+from qrtrack.services.packing import PackCase, PackedCase, pack_case
 from qrtrack.services.reverse_jobs import submit_reverse_job
 from qrtrack.worker.execution import Outcome, run_next
 from qrtrack.worker.handlers import HANDLERS

@@ -12,7 +12,7 @@ from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import NotEnoughPrepared
 from qrtrack.domain.requests import AlreadyAnswered, KeyReused, RepeatableRequest, StillRunning, StoredAnswer
 from qrtrack.repositories.prepared_codes import PreparedCodeRepository
-from qrtrack.services.links import PackedCase
+from qrtrack.services.packing import PackedCase
 
 
 def request(plant: Plant, key: str = "once", body: bytes = b"body", route: str = "/pack") -> RepeatableRequest:

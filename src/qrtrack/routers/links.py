@@ -24,6 +24,7 @@ from qrtrack.schemas.links import (
     UnlinkOrder,
 )
 from qrtrack.services import links as use_cases
+from qrtrack.services import packing
 from qrtrack.services.trace import list_packs as find_packs
 
 router = APIRouter(prefix="/api/manufacturer", tags=["linking"])
@@ -43,7 +44,7 @@ router = APIRouter(prefix="/api/manufacturer", tags=["linking"])
         }
     ),
 )
-async def pack_case(order: PackOrder, caller: Packer, database: AnsweringDatabase) -> use_cases.PackedCase:
+async def pack_case(order: PackOrder, caller: Packer, database: AnsweringDatabase) -> packing.PackedCase:
     """Takes the next prepared units, one contiguous run in serial order, into the case: all or nothing.
 
     Send `{"batch_id": "…", "order_id": "…", "master_code": "…", "first_code": "SKA000001", "last_code":
@@ -51,7 +52,7 @@ async def pack_case(order: PackOrder, caller: Packer, database: AnsweringDatabas
     says, and the case is `verified`. A `count-drift` names the codes in question: look which is not in the box, and
     send the same call with it in `missing_codes`.
     """
-    wanted = use_cases.PackCase(
+    wanted = packing.PackCase(
         batch_id=order.batch_id,
         order_id=order.order_id,
         master_code=order.master_code,
@@ -63,7 +64,7 @@ async def pack_case(order: PackOrder, caller: Packer, database: AnsweringDatabas
         missing_codes=await read_codes(order.missing_codes, field="missing_codes", may_be_empty=True),
         station=order.station,
     )
-    packed = await use_cases.pack_case(database, caller=caller, order=wanted)
+    packed = await packing.pack_case(database, caller=caller, order=wanted)
     count_link("queue", packed.linked_count)
     return packed
 

@@ -26,7 +26,7 @@ from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.services.batches import close_batch
 from qrtrack.services.claims import claim_work
 from qrtrack.services.codes import readmit_codes
-from qrtrack.services.links import CodeTakenMeanwhile, PackCase, PackedCase, pack_case
+from qrtrack.services.packing import CodeTakenMeanwhile, PackCase, PackedCase, pack_case
 from qrtrack.services.preparing import run_reverse_job
 
 

@@ -1,0 +1,307 @@
+"""Packing a case from the queue. One lock per batch decides who is next."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from qrtrack.database import Database
+from qrtrack.domain.code_lists import as_ranges
+from qrtrack.domain.errors import Conflict, FieldError, InvalidInput, InvalidState
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.packing import (
+    CaseAlreadyPacked,
+    CaseOfOtherBatch,
+    CountDrift,
+    QueueRow,
+    Run,
+    ScannedUnit,
+    VariantMismatch,
+    choose_run,
+)
+from qrtrack.domain.states import AVAILABLE, CaseStatus
+from qrtrack.repositories import Repositories
+from qrtrack.repositories.prepared_codes import Packing
+
+# Rows read beyond the case's units, so that a few that are no longer packable do not cost a second look.
+WINDOW_SPARE = 32
+# A consumer's scan can take a code between the look and the write; three in a row do not happen by chance.
+TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PackCase:
+    """One case to be packed from the queue. `first_code`, `last_code`: the units in the operator's hands."""
+
+    batch_id: UUID
+    order_id: UUID
+    master_code: str
+    target_units: int | None = None
+    allow_partial: bool = False
+    variant: str | None = None
+    first_code: str | None = None
+    last_code: str | None = None
+    missing_codes: Sequence[str] = ()
+    station: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CaseInfo:
+    master_code: str
+    case_number: int
+    expected_units: int
+    actual_units: int
+    completeness: str | None
+    first_code: str | None
+    last_code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PackedCase:
+    master_code_info: CaseInfo
+    linked_codes: Sequence[str]
+    linked_count: int
+    consumed_count: int
+    from_queue: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Scans:
+    """The check scans and missing units, found in the batch."""
+
+    first: ScannedUnit | None
+    last: ScannedUnit | None
+    missing: frozenset[int]
+
+
+class CodeTakenMeanwhile(Conflict):
+    slug = "code-taken-meanwhile"
+    title = "A unit was taken in the meantime"
+
+    def __init__(self) -> None:
+        super().__init__("A unit was scanned by somebody else at this moment. Nothing was changed: send it again.")
+
+
+async def pack_case(database: Database, *, caller: Caller, order: PackCase) -> PackedCase:
+    """Takes the next units of the queue, one contiguous run in serial order, into the case: all or nothing.
+
+    Raises NotFound, OrderMismatch, BatchNotReady, BatchClosed, CaseOfOtherBatch, CaseAlreadyPacked, VariantMismatch,
+    FirstCodeNotPrepared, NotEnoughPrepared, CountDrift.
+    """
+    for _ in range(TRIES):
+        try:
+            async with database.write(
+                tenant=caller.organisation_id, batch_lock=order.batch_id, by_keys=True
+            ) as repositories:
+                box, queue = await _open_case(repositories, order)
+                target = _target(box, order.target_units)
+                scans = await _find_scans(repositories, order, box)
+                run = await _choose(repositories, order, box, queue, target=target, scans=scans)
+                await _exclude_missing(repositories, caller, order, scans.missing)
+                return repositories.answer(await _pack(repositories, caller, order, box, run))
+        except CodeTakenMeanwhile:
+            continue
+    raise CodeTakenMeanwhile
+
+
+async def _open_case(repositories: Repositories, order: PackCase) -> tuple[Any, list[QueueRow]]:
+    """The case, and the head of the queue, which it is most likely filled from."""
+    box, queue = await repositories.prepared_codes.context(
+        order.batch_id,
+        order.order_id,
+        order.master_code,
+        units=order.target_units,
+        spare=WINDOW_SPARE + len(order.missing_codes),
+    )
+    if box.case_batch_id != order.batch_id:
+        raise CaseOfOtherBatch(master_code=order.master_code)
+    if box.status != CaseStatus.OPEN:
+        raise CaseAlreadyPacked(master_code=order.master_code, master_code_info=_info_members(box))
+    if order.variant is not None and order.variant != box.variant:
+        raise VariantMismatch(master_code=order.master_code, variant=box.variant)
+    return box, queue
+
+
+def _info_members(box: Any) -> Mapping[str, Any]:
+    return {name: getattr(box, name) for name in CaseInfo.__slots__} | {
+        "packed_at": box.packed_at.isoformat(),
+        "packed_by": box.packed_by,
+        "station": box.station,
+    }
+
+
+def _target(box: Any, asked: int | None) -> int:
+    expected = int(box.expected_units)
+    if asked is None:
+        return expected
+    if not 1 <= asked <= expected:
+        raise InvalidInput(
+            f"The case holds {expected} units, not {asked}.",
+            errors=[FieldError("/target_units", f"From 1 to {expected} for this case.")],
+        )
+    return asked
+
+
+async def _find_scans(repositories: Repositories, order: PackCase, box: Any) -> _Scans:
+    """Raises InvalidInput for a code that is not in the batch, VariantMismatch for a unit of another variant."""
+    named = {"first_code": order.first_code, "last_code": order.last_code}
+    scanned = [code for code in named.values() if code is not None]
+    if not scanned and not order.missing_codes:
+        return _Scans(None, None, frozenset())
+    rows = await repositories.codes.find([*scanned, *order.missing_codes], batch_id=order.batch_id)
+    by_code = {row.code: row for row in rows}
+    errors = [
+        FieldError(f"/{field}", f"{code} is not in this batch.")
+        for field, code in named.items()
+        if code is not None and by_code[code].id is None
+    ] + [
+        FieldError(f"/missing_codes/{place}", f"{code} is not in this batch.")
+        for place, code in enumerate(order.missing_codes)
+        if by_code[code].id is None
+    ]
+    if errors:
+        raise InvalidInput("A scanned code is not in this batch. Check the box and scan again.", errors=errors)
+    if any(row.variant != box.variant for row in rows):
+        raise VariantMismatch(master_code=order.master_code, variant=box.variant)
+    _refuse_unavailable(by_code, order.missing_codes)
+    return _Scans(
+        first=None if order.first_code is None else _scanned(by_code[order.first_code]),
+        last=None if order.last_code is None else _scanned(by_code[order.last_code]),
+        missing=frozenset(by_code[code].sequence_number for code in order.missing_codes),
+    )
+
+
+def _refuse_unavailable(by_code: Mapping[str, Any], codes: Sequence[str]) -> None:
+    for code in codes:
+        row = by_code[code]
+        if row.status not in AVAILABLE:
+            raise InvalidState(f"{code} is {row.status} and cannot be missing from this box.", state=row.status)
+
+
+def _scanned(row: Any) -> ScannedUnit:
+    state = row.status if row.status not in AVAILABLE else "excluded" if row.excluded else "not prepared"
+    return ScannedUnit(row.sequence_number, row.code, state)
+
+
+async def _choose(
+    repositories: Repositories, order: PackCase, box: Any, queue: list[QueueRow], *, target: int, scans: _Scans
+) -> Run:
+    queue = await _read_on(repositories, box, queue, target=target, scans=scans)
+    not_queued: Sequence[str] = ()
+    if scans.last is not None and queue:
+        start = min(queue[0].sequence_number, scans.last.sequence_number)
+        rows = await repositories.prepared_codes.not_queued_between(
+            order.batch_id, start, scans.last.sequence_number, limit=1000
+        )
+        not_queued = [row.code for row in rows]
+    run = choose_run(
+        queue,
+        target=target,
+        allow_partial=order.allow_partial,
+        first=scans.first,
+        last=scans.last,
+        missing=scans.missing,
+        not_queued=not_queued,
+    )
+    if scans.first is not None or scans.last is not None:
+        await _refuse_crossing(repositories, order, run, scans)
+    return run
+
+
+async def _read_on(
+    repositories: Repositories, box: Any, queue: list[QueueRow], *, target: int, scans: _Scans
+) -> list[QueueRow]:
+    """From the first scanned unit through the target-th packable row and the last scanned unit, or all there is."""
+    limit = target + len(scans.missing) + WINDOW_SPARE
+    read = partial(repositories.prepared_codes.window, box.case_batch_id, last=box.last_sequence)
+    if scans.first is not None and (not queue or queue[0].sequence_number != scans.first.sequence_number):
+        queue = await read(first=scans.first.sequence_number, limit=limit)
+    while len(queue) >= limit:
+        takable = sum(row.packable and row.sequence_number not in scans.missing for row in queue)
+        reached = scans.last is None or queue[-1].sequence_number >= scans.last.sequence_number
+        if takable >= target and (reached or limit >= 10 * target + WINDOW_SPARE):
+            break
+        limit *= 2
+        queue = await read(first=queue[0].sequence_number, limit=limit)
+    return queue
+
+
+async def _refuse_crossing(repositories: Repositories, order: PackCase, run: Run, scans: _Scans) -> None:
+    """Check scans promise that the box holds what lies between them: a code that another station packed cannot."""
+    rows = await repositories.prepared_codes.packed_between(
+        order.batch_id,
+        run.rows[0].sequence_number,
+        run.rows[-1].sequence_number,
+        station=order.station,
+        limit=1000,
+    )
+    if rows:
+        crossed = [row.code for row in rows]
+        raise CountDrift(
+            f"Between {run.rows[0].code} and {run.rows[-1].code} there are units that another station packed, such as "
+            f"{crossed[0]}: your roll ends before them. Pack the smaller case with target_units and allow_partial.",
+            expected_code=run.rows[-1].code,
+            scanned_code=(scans.last or scans.first or run.rows[-1]).code,
+            drift=len(crossed),
+            codes=crossed,
+        )
+
+
+async def _exclude_missing(
+    repositories: Repositories, caller: Caller, order: PackCase, missing: frozenset[int]
+) -> None:
+    if not missing:
+        return
+    sequences = sorted(missing)
+    await repositories.codes.exclude(order.batch_id, sequences, organisation_id=caller.organisation_id, job_id=None)
+    await repositories.prepared_codes.close(order.batch_id, sequences, consumed=False)
+    await repositories.trace.add(
+        "codes.missing",
+        organisation_id=caller.organisation_id,
+        actor=caller.user_id,
+        batch_id=order.batch_id,
+        station=order.station,
+        reason=f"Found missing while packing {order.master_code}",
+        ranges=as_ranges(sequences),
+    )
+
+
+async def _pack(repositories: Repositories, caller: Caller, order: PackCase, box: Any, run: Run) -> PackedCase:
+    rows = run.rows
+    behind = rows[-1].sequence_number + 1
+    from_head = order.first_code is None or rows[0].sequence_number <= box.queue_head
+    packing = Packing(
+        batch_id=order.batch_id,
+        organisation_id=caller.organisation_id,
+        case_id=box.case_id,
+        master_code=box.master_code,
+        case_number=box.case_number,
+        code_ids=[row.code_id for row in rows],
+        prepared_ids=[row.prepared_id for row in rows],
+        sequences=[row.sequence_number for row in rows],
+        stale_ids=[row.prepared_id for row in run.stale],
+        first_code=rows[0].code,
+        last_code=rows[-1].code,
+        completeness=run.completeness,
+        run_first=box.first_sequence,
+        queue_head=min(behind, box.filling_from or behind) if from_head else box.queue_head,
+        actor=caller.user_id,
+        station=order.station,
+    )
+    if not await repositories.prepared_codes.pack(packing):
+        raise CodeTakenMeanwhile
+    return PackedCase(
+        master_code_info=CaseInfo(
+            master_code=box.master_code,
+            case_number=box.case_number,
+            expected_units=box.expected_units,
+            actual_units=len(rows),
+            completeness=run.completeness,
+            first_code=rows[0].code,
+            last_code=rows[-1].code,
+        ),
+        linked_codes=[row.code for row in rows],
+        linked_count=len(rows),
+        consumed_count=len(rows),
+    )
