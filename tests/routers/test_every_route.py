@@ -295,6 +295,21 @@ async def test_a_body_that_is_no_object_is_refused(content: bytes, client: httpx
             assert answer.status_code in (400, 422), route.id
 
 
+async def test_a_key_that_stands_twice_is_refused_on_every_route(app: FastAPI, client: httpx2.AsyncClient) -> None:
+    paths = {
+        path
+        for path, operations in app.openapi()["paths"].items()
+        if "application/json" in operations.get("post", {}).get("requestBody", {}).get("content", {})
+    }
+    # Nothing that Accurate sends may be lost.
+    for path in paths - {"/webhook/accurate"}:
+        answer = await client.post(
+            path, content=b'{"reason": "a", "reason": "b"}', headers={"Content-Type": "application/json"}
+        )
+        assert (answer.status_code, slug(answer)) == (422, "repeated-key"), path
+    assert len(paths) > 10
+
+
 NASTY_TEXT = ("", "\0", "\ufffe", "-1", "0", "9" * 20, "1.5", "nan", "x" * 2000, "WzE4MDAwMDAwMDAwMDAwXQ", "Wy0xXQ")
 
 

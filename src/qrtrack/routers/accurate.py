@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query
 
+from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import DocumentReader, Replayer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import refusals
@@ -20,7 +21,7 @@ from qrtrack.schemas.webhook_events import (
 )
 from qrtrack.services import webhook_replays as use_cases
 
-router = APIRouter(prefix="/api/accurate", tags=["accurate"])
+router = APIRouter(route_class=StrictRoute, prefix="/api/accurate", tags=["accurate"])
 
 EventId = Annotated[RowId, Path(description="`queue_id` of the answer to the webhook.")]
 UNKNOWN: Final = {404: "`not-found`: your organisation has no such event."}

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.imports import read_codes
 from qrtrack.domain.qr import batch_payload, check_printable, draw_png, draw_svg
+from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState, check_speaker, require
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import refusals
@@ -40,7 +41,7 @@ from qrtrack.schemas.batches import (
 from qrtrack.schemas.cases import CasePage
 from qrtrack.services import batches as use_cases
 
-router = APIRouter(prefix=BATCHES_PATH, tags=["batches"])
+router = APIRouter(route_class=StrictRoute, prefix=BATCHES_PATH, tags=["batches"])
 
 UNKNOWN: Final = {404: "`not-found`: your organisation has no such batch."}
 # A symbol is the organisation's own, and PUBLIC_BASE_URL may change: kept by the browser, and asked for again after.

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.code_lists import read_codes
 from qrtrack.routers.dependencies import BatchManager, Packer
 from qrtrack.routers.idempotency import AnsweringDatabase
@@ -11,6 +12,7 @@ from qrtrack.schemas.codes import CodesChangedAnswer, CodesReadmittedAnswer, Pri
 from qrtrack.services import codes as use_cases
 
 router = APIRouter(
+    route_class=StrictRoute,
     prefix="/api/manufacturer/codes",
     tags=["codes"],
     responses=refusals(

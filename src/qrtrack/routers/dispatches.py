@@ -8,6 +8,7 @@ from qrtrack.domain.callbacks import Callback
 from qrtrack.domain.dispatches import Outcome
 from qrtrack.domain.errors import NotFound, Unavailable
 from qrtrack.domain.identity import Caller, Permission
+from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import KnownCaller, RuntimeState, require
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import refusals
@@ -29,7 +30,7 @@ from qrtrack.schemas.dispatches import (
 from qrtrack.services import attempts
 from qrtrack.services.dispatches import CALLBACK_PATH, DispatchOrder, dispatch_settlement
 
-router = APIRouter(tags=["settlement dispatch"])
+router = APIRouter(route_class=StrictRoute, tags=["settlement dispatch"])
 
 ATTEMPTS: Final = "/api/akselgate/attempts"
 ELSEWHERE: Final = {404: "`not-found`: there is no such attempt, or the gateway is another organisation's."}

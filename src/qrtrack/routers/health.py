@@ -4,9 +4,10 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState
 
-router = APIRouter(tags=["health"])
+router = APIRouter(route_class=StrictRoute, tags=["health"])
 
 
 @router.get("/healthz")

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from qrtrack.domain.code_lists import parse_code
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.metrics import count_link
+from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.code_lists import read_codes
 from qrtrack.routers.dependencies import Packer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
@@ -27,7 +28,7 @@ from qrtrack.services import links as use_cases
 from qrtrack.services import packing
 from qrtrack.services.trace import list_packs as find_packs
 
-router = APIRouter(prefix="/api/manufacturer", tags=["linking"])
+router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer", tags=["linking"])
 
 
 @router.post(

@@ -13,11 +13,12 @@ from qrtrack.domain.accurate import TYPES
 from qrtrack.domain.dispatches import Outcome
 from qrtrack.metrics import DISPATCHES, ENDED, LOST_WRITES, TAKEN_OVER
 from qrtrack.repositories.queues import QUEUES
+from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState
 from qrtrack.services.figures import Figures
 from qrtrack.worker.execution import End
 
-router = APIRouter(tags=["health"])
+router = APIRouter(route_class=StrictRoute, tags=["health"])
 
 OTHER_TYPE: Final = "other"
 

@@ -57,6 +57,14 @@ FRAMEWORK_PROBLEMS: Final[Mapping[int, tuple[str, str, str]]] = {
 log = structlog.get_logger(__name__)
 
 
+class Refused(HTTPException):
+    """A refusal while a body is read: FastAPI passes this kind of exception on instead of calling it bad JSON."""
+
+    def __init__(self, refusal: DomainError) -> None:
+        super().__init__(422)
+        self.refusal = refusal
+
+
 class ProblemResponse(JSONResponse):
     """Escapes everything outside ASCII, so that no text a caller sent (a lone surrogate) can break the answer."""
 
@@ -143,6 +151,8 @@ def problem_of(error: DomainError) -> ProblemResponse:
 
 async def _answer_http_exception(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if isinstance(error, Refused):
+        return problem_of(error.refusal)
     status, headers = error.status_code, error.headers
     if status < 400:
         return Response(status_code=status, headers=headers)
@@ -176,9 +186,13 @@ def _field_error(entry: Mapping[str, Any], body: Any) -> FieldError:
     """Pydantic's own sentence, without the input it is about: that may be a secret."""
     place, *path = entry["loc"]
     steps = _inside(body, path, is_missing=entry["type"] == "missing") if place == "body" else [place, *path]
-    pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
     sentence = PATTERN_SENTENCES.get(entry.get("ctx", {}).get("pattern"), entry["msg"])
-    return FieldError(pointer[:POINTER_LENGTH], sentence.removeprefix("Value error, "))
+    return FieldError(pointer_to(steps), sentence.removeprefix("Value error, "))
+
+
+def pointer_to(steps: Iterable[str | int]) -> str:
+    pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+    return pointer[:POINTER_LENGTH]
 
 
 def _inside(body: Any, path: Sequence[str | int], *, is_missing: bool) -> list[str | int]:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query
 
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.states import TERMINAL_JOBS
+from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.code_lists import read_codes
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
@@ -34,7 +35,7 @@ from qrtrack.schemas.reverse_jobs import (
 )
 from qrtrack.services import reverse_jobs as use_cases
 
-router = APIRouter(prefix="/api/manufacturer/reverse-job", tags=["reverse jobs"])
+router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/reverse-job", tags=["reverse jobs"])
 
 UNKNOWN: Final = {404: "`not-found`: your organisation has no such job."}
 LOOK_SECONDS: Final = 0.25

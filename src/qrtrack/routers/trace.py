@@ -4,13 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
+from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import Packer, RuntimeState
 from qrtrack.routers.problems import refusals
 from qrtrack.schemas.base import Name
 from qrtrack.schemas.trace import TraceAnswer
 from qrtrack.services import trace as use_cases
 
-router = APIRouter(prefix="/api/manufacturer", tags=["trace"])
+router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer", tags=["trace"])
 
 
 @router.get(

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 
 from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
 from qrtrack.domain.webhooks import UnreadableBody
+from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState
 from qrtrack.routers.problems import refusals
 from qrtrack.runtime import Runtime
@@ -26,7 +27,7 @@ ELEMENTS: Final = Counter("qrtrack_webhook_elements", "Elements of Accurate's re
 UNREADABLE: Final = Counter("qrtrack_webhook_unreadable_bodies", "Requests of Accurate whose body was no JSON")
 
 log = structlog.get_logger()
-router = APIRouter(tags=["webhooks"])
+router = APIRouter(route_class=StrictRoute, tags=["webhooks"])
 
 
 class AddressNotAllowed(Forbidden):

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Query
 
 from qrtrack.domain.states import JobStatus
 from qrtrack.domain.stopping import StopSignal
+from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState, machine_caller
 from qrtrack.routers.problems import refusals
 from qrtrack.runtime import Runtime
@@ -21,6 +22,7 @@ from qrtrack.worker.loop import lanes_of
 from qrtrack.worker.schedule import plan
 
 router = APIRouter(
+    route_class=StrictRoute,
     tags=["worker"],
     dependencies=[Depends(machine_caller)],
     responses=refusals({503: "`unavailable`: no secret is set on the server, so that nobody may call."}),

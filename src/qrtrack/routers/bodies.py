@@ -1,0 +1,99 @@
+"""Bodies in JSON: parsed once a request, and refused where an object names a key twice, of which the last would win."""
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, Final
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.routers.problems import Refused, pointer_to
+
+SHOWN_KEY: Final = 100
+
+Members = dict[str, Any]
+
+
+class RepeatedKey(InvalidInput):
+    """Which of two values is meant only the sender knows: of two `exclude_codes` one would pack damaged units."""
+
+    slug: ClassVar[str] = "repeated-key"
+    title: ClassVar[str] = "A key stands twice"
+
+    def __init__(self, steps: list[str | int], key: str) -> None:
+        shown = ascii(key[:SHOWN_KEY])
+        super().__init__(
+            f"The key {shown} stands twice in one object: send it once.",
+            errors=[FieldError(pointer_to([*steps, key]), "This key stands twice.")],
+        )
+
+
+class StrictRoute(APIRoute):
+    """The class of all routes: what they and their dependencies get of a JSON body was parsed strictly."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_strictly(request: Request) -> Response:
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return handle_strictly
+
+
+class StrictRequest(Request):
+    _parsed: Any
+
+    async def json(self) -> Any:
+        """Raises Refused, and ValueError for what is no JSON."""
+        if not hasattr(self, "_parsed"):
+            self._parsed = parse(await self.body())
+        return self._parsed
+
+
+def parse(body: bytes) -> Any:
+    repeating: list[tuple[Members, str]] = []
+
+    def members_of(pairs: list[tuple[str, Any]]) -> Members:
+        members = dict(pairs)
+        if len(members) < len(pairs):
+            repeating.append((members, _first_repeated(pairs)))
+        return members
+
+    document = json.loads(body, object_pairs_hook=members_of)
+    if repeating:
+        # The last object to end lies in no other that repeats a key: what leads to it is still there.
+        members, key = repeating[-1]
+        raise Refused(RepeatedKey(_steps_to(document, members), key))
+    return document
+
+
+def _first_repeated(pairs: list[tuple[str, Any]]) -> str:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            return key
+        seen.add(key)
+    raise AssertionError("no key is repeated")
+
+
+def _steps_to(document: Any, wanted: Members) -> list[str | int]:
+    """Keys and places that lead to the object. Neither recursion nor a path for each value: a document may be deep."""
+    waiting: list[tuple[Any, Any]] = [(document, None)]
+    while waiting:
+        here, way = waiting.pop()
+        if here is wanted:
+            return _walked(way)
+        inside = here.items() if isinstance(here, dict) else enumerate(here)
+        waiting += [(value, (way, step)) for step, value in inside if isinstance(value, dict | list)]
+    raise AssertionError("the object is not in the document")
+
+
+def _walked(way: Any) -> list[str | int]:
+    """`way` is where one came from and the last step, and so on back to None."""
+    steps: list[str | int] = []
+    while way is not None:
+        way, step = way
+        steps.append(step)
+    return steps[::-1]

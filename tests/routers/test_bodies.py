@@ -1,0 +1,87 @@
+"""JSON bodies: a key that stands twice is refused, named and pointed at, whatever lies around it."""
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import httpx2
+import pytest
+from fastapi import APIRouter, Body, Depends, FastAPI, Request
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qrtrack.routers.bodies import RepeatedKey, StrictRoute, parse
+from qrtrack.routers.problems import Refused, install_problem_handlers
+
+ClientOf = Callable[..., httpx2.AsyncClient]
+
+
+def refused(body: str) -> tuple[str, str]:
+    """Pointer and detail."""
+    with pytest.raises(Refused) as caught:
+        parse(body.encode())
+    assert isinstance(caught.value.refusal, RepeatedKey)
+    (error,) = caught.value.refusal.errors
+    return error.pointer, caught.value.refusal.detail
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ('{"a": 1, "a": 1}', "/a"),
+        ('{"a": 1, "\\u0061": 2, "b": 3, "b": 4}', "/a"),
+        ('{"exclude_codes": ["A1"], "exclude_codes": []}', "/exclude_codes"),
+        ('{"a": [0, {"b/c": {"x": 1, "x": 2}}]}', "/a/1/b~1c/x"),
+        ('{"a": {"x": 1, "x": 2}, "b": {"y": 1, "y": 2}}', "/b/y"),
+        ('{"a": {"x": 1, "x": 2}, "a": {}}', "/a"),
+        ('[[], [{"": 1, "": 2}]]', "/1/0/"),
+    ],
+)
+def test_a_key_that_stands_twice_is_pointed_at(body: str, pointer: str) -> None:
+    assert refused(body)[0] == pointer
+
+
+def test_the_refusal_names_the_key_and_what_to_do() -> None:
+    assert refused('{"code": 1, "code": 2}')[1] == "The key 'code' stands twice in one object: send it once."
+    key = "\u202e" + "k" * 1000
+    assert len(refused(json.dumps({key: 1})[:-1] + f', "{key}": 2}}')[1]) < 200
+
+
+def test_a_deep_and_wide_document_costs_no_more_than_its_size() -> None:
+    deep = '{"x": 1, "x": 2, "y": ' + "[" * 500 + "[]," * 100_000 + "[]" + "]" * 500 + "}"
+    assert refused(deep)[0] == "/x"
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_any_other_document_is_read_as_it_is(document: Any) -> None:
+    assert parse(json.dumps(document).encode()) == document
+
+
+async def test_a_route_and_its_dependencies_share_one_parsed_body(client_of: ClientOf) -> None:
+    app, router = FastAPI(), APIRouter(route_class=StrictRoute)
+    install_problem_handlers(app)
+    seen: list[Any] = []
+
+    async def look(request: Request) -> None:
+        seen.append(await request.json())
+
+    @router.post("/x", dependencies=[Depends(look)])
+    async def take(body: Annotated[dict[str, Any], Body()], request: Request) -> dict[str, Any]:
+        seen.append(await request.json())
+        return body
+
+    app.include_router(router, prefix="/deep")
+    client = client_of(app)
+    json_headers = {"Content-Type": "application/json"}
+    assert (await client.post("/deep/x", json={"a": {"b": 1}})).json() == {"a": {"b": 1}}
+    assert seen[0] is seen[1]
+    twice = await client.post("/deep/x", content=b'{"a": 1, "a": 2}', headers=json_headers)
+    assert (twice.status_code, twice.json()["type"]) == (422, "urn:qrtrack:problem:repeated-key")
+    assert twice.json()["errors"] == [{"pointer": "/a", "detail": "This key stands twice."}]
+    broken = await client.post("/deep/x", content=b'{"a": 1, "a": 2', headers=json_headers)
+    assert (broken.status_code, broken.json()["type"]) == (400, "urn:qrtrack:problem:invalid-json")
+    assert len(seen) == 2
