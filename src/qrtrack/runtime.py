@@ -23,6 +23,7 @@ from qrtrack.services.dispatches import Post
 from qrtrack.services.figures import FigureDesk
 from qrtrack.services.in_flight import InFlight
 from qrtrack.services.webhook_intake import HintThrottle
+from qrtrack.services.workers import Pulse
 from qrtrack.settings import Settings
 
 # bcrypt in the background gives way to requests and to the database on the same cores.
@@ -46,6 +47,7 @@ class Runtime:
     figures: FigureDesk
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     webhook_hints: HintThrottle = field(default_factory=HintThrottle)
+    pulse: Pulse = field(default_factory=Pulse)
 
 
 @asynccontextmanager

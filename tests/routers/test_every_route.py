@@ -100,7 +100,7 @@ MACHINES = [
     Route(method, path, names_a_thing=False)
     for method in ("GET", "POST")
     for path in (f"{API}/reverse-job/worker", "/api/worker/run")
-]
+] + [Route("GET", "/api/worker/health", names_a_thing=False)]
 
 
 def every(routes: list[Route]) -> pytest.MarkDecorator:
@@ -167,7 +167,7 @@ def test_the_table_above_names_every_route(app: FastAPI) -> None:
         f"{API}/reverse-job",
         f"{API}/link",
         f"{API}/unlink",
-        "/api/worker/run",
+        "/api/worker",
     )
     assert known <= documented
     assert {name for name in documented if name.partition(" ")[2].startswith(prefixes)} <= known

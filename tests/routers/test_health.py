@@ -1,15 +1,24 @@
+import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import httpx2
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import text
 
+from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
+from plant import Plant
+from process import settings_of
 from qrtrack.domain.errors import Unavailable
+from qrtrack.domain.identity import Caller
 from qrtrack.routers import health
 from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.runtime import Runtime
+from qrtrack.services import figures
+from qrtrack.settings import Settings
 
 ClientOf = Callable[..., httpx2.AsyncClient]
 
@@ -22,6 +31,17 @@ class FakeDatabase:
         if not self.is_there:
             raise Unavailable("The database does not answer.")
         return {"schema_revision": "abc"}
+
+
+@pytest.fixture
+def settings(migrated_url: str, tmp_path: Path, caller: Caller) -> Settings:
+    return settings_of(migrated_url, tmp_path, accurate_databases=f"{DATABASE}={caller.organisation_id}")
+
+
+@pytest.fixture
+def watcher(app: FastAPI, runtime: Runtime, client_of: ClientOf) -> httpx2.AsyncClient:
+    """Somebody without a token."""
+    return client_of(app, runtime)
 
 
 @pytest.fixture
@@ -38,12 +58,63 @@ async def test_a_living_process_says_so_whatever_the_database_does(client: httpx
     assert (answer.status_code, answer.json()) == (200, {"success": True, "status": "alive"})
 
 
-async def test_with_its_database_the_service_is_ready(client_of: ClientOf, runtime: Runtime) -> None:
-    app = FastAPI()
-    app.include_router(health.router)
-    answer = (await client_of(app, runtime).get("/readyz")).json()
+async def test_with_its_database_the_service_is_ready(watcher: httpx2.AsyncClient) -> None:
+    answer = (await watcher.get("/readyz")).json()
     assert answer.pop("accurate")["sources"] == []
-    assert answer == {"success": True, "status": "ready", "database": "ok", "schema": "ok"}
+    assert set(answer.pop("oldest_queued_seconds").values()) == {None}
+    assert answer == {
+        "success": True,
+        "status": "ready",
+        "database": "ok",
+        "schema": "ok",
+        "loop_silent_seconds": None,
+        "workers_alive": 0,
+        "dispatches_unknown": 0,
+    }
+
+
+async def test_whatever_else_is_the_matter_is_told_and_takes_no_process_out_of_service(
+    watcher: httpx2.AsyncClient, runtime: Runtime, plant: Plant
+) -> None:
+    accurate = Accurate(runtime)
+    await accurate.send(event(), event(databaseId=STRANGE_DATABASE))
+    await plant.work("webhook_event")
+    await plant.sql("UPDATE accurate_sources SET last_event_at = now() - interval '9 days'")
+    await plant.submit(await plant.batch(10))
+    await plant.sql("UPDATE qr_reverse_jobs SET run_at = now() - interval '3 hours'")
+    runtime.pulse.polled = time.monotonic() - 600
+    answer = await watcher.get("/readyz")
+    said = answer.json()
+    assert answer.status_code == 200
+    assert said["loop_silent_seconds"] >= 600
+    assert said["oldest_queued_seconds"]["reverse_job"] >= 3 * 3600
+    assert [source["silent_seconds"] // 86400 for source in said["accurate"]["sources"]] == [9]
+    assert said["accurate"]["unassigned"] == [{"database_id": STRANGE_DATABASE, "events": 1}]
+
+
+async def test_details_that_cannot_be_read_are_left_out(
+    watcher: httpx2.AsyncClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "PATIENCE_SECONDS", 0.2)
+    async with runtime.database.engine.begin() as blocker:
+        await blocker.execute(text("LOCK TABLE qr_reverse_jobs IN ACCESS EXCLUSIVE MODE"))
+        answer = await watcher.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["accurate"] is None
+    assert answer.json()["oldest_queued_seconds"] is None
+
+
+async def test_a_schema_of_another_version_is_not_ready_and_says_what_helps(
+    watcher: httpx2.AsyncClient, plant: Plant
+) -> None:
+    [known] = await plant.sql("SELECT version_num FROM alembic_version")
+    await plant.sql("UPDATE alembic_version SET version_num = '20200101_old'")
+    try:
+        answer = await watcher.get("/readyz")
+    finally:
+        await plant.sql("UPDATE alembic_version SET version_num = :known", known=known.version_num)
+    assert answer.status_code == 503
+    assert "qrtrack migrate" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("client", [False], indirect=True)

@@ -6,9 +6,11 @@ import pytest
 
 from plant import Plant
 from qrtrack.domain.errors import InvalidInput
+from qrtrack.repositories.queues import QUEUES
 from qrtrack.routers import worker
 from qrtrack.runtime import Runtime
 from qrtrack.services import preparing
+from qrtrack.services.workers import report_process
 
 JOB = "/api/manufacturer/reverse-job/worker"
 DRAIN = "/api/worker/run"
@@ -178,3 +180,24 @@ async def test_a_budget_that_is_none_is_pointed_at(cron: httpx2.AsyncClient) -> 
             answer = await cron.post(path, params={"max_seconds": seconds})
             assert answer.status_code == 422, seconds
             assert [error["pointer"] for error in answer.json()["errors"]] == ["/query/max_seconds"]
+
+
+async def test_the_health_of_the_work_tells_each_kind_and_the_living_workers(
+    cron: httpx2.AsyncClient, plant: Plant, runtime: Runtime
+) -> None:
+    await plant.submit(await plant.batch(5))
+    await report_process(runtime.database, runtime.pulse, poll_seconds=1)
+    before = (await cron.get("/api/worker/health")).json()
+    assert before["kinds"]["reverse_job"] == {
+        "queued": 1,
+        "running": 0,
+        "expired_leases": 0,
+        "oldest_age_seconds": before["kinds"]["reverse_job"]["oldest_age_seconds"],
+        "last_finished_at": None,
+    }
+    assert set(before["kinds"]) == {queue.kind for queue in QUEUES}
+    assert [worker["id"] for worker in before["workers"]] == [str(runtime.pulse.process_id)]
+    await cron.post(JOB)
+    after = (await cron.get("/api/worker/health")).json()["kinds"]["reverse_job"]
+    assert after["queued"] == 0
+    assert after["last_finished_at"] is not None

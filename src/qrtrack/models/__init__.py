@@ -11,6 +11,7 @@ from qrtrack.models.requests import IdempotencyKey, QueueTurn
 from qrtrack.models.reverse_jobs import PreparedCode, ReverseJob, ReverseJobLog
 from qrtrack.models.trace import TraceEvent
 from qrtrack.models.webhook_events import WebhookConflict, WebhookEvent, WebhookReplay, WebhookStream
+from qrtrack.models.workers import WorkerProcess, WorkKind
 
 __all__ = [
     "AccurateDocument",
@@ -40,4 +41,6 @@ __all__ = [
     "WebhookEvent",
     "WebhookReplay",
     "WebhookStream",
+    "WorkKind",
+    "WorkerProcess",
 ]

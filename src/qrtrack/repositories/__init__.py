@@ -25,6 +25,7 @@ from qrtrack.repositories.stages import StageRepository
 from qrtrack.repositories.trace import TraceRepository
 from qrtrack.repositories.webhook_events import WebhookEventRepository
 from qrtrack.repositories.webhook_streams import WebhookStreamRepository
+from qrtrack.repositories.workers import WorkerRepository
 
 Result = TypeVar("Result")
 
@@ -106,6 +107,10 @@ class Repositories:
     @cached_property
     def trace(self) -> TraceRepository:
         return TraceRepository(self._session)
+
+    @cached_property
+    def workers(self) -> WorkerRepository:
+        return WorkerRepository(self._session)
 
     @cached_property
     def accurate_documents(self) -> AccurateDocumentRepository:

@@ -21,8 +21,8 @@ OF_QUEUE: Final = (
 SELECT '{kind}' AS kind, count(*) FILTER (WHERE head.status = '{queued}') AS queued,
        count(*) FILTER (WHERE head.status = '{running}') AS running,
        count(*) FILTER (WHERE head.lease_expires_at < now()) AS expired_leases,
-       COALESCE(EXTRACT(epoch FROM now() - min(head.run_at)
-           FILTER (WHERE head.status = '{queued}' AND head.run_at <= now())), 0)::float8 AS oldest_seconds
+       round(EXTRACT(epoch FROM now() - min(head.run_at)
+           FILTER (WHERE head.status = '{queued}' AND head.run_at <= now())), 1)::float8 AS oldest_seconds
 FROM organisation CROSS JOIN LATERAL (
     SELECT job.status, job.run_at, job.lease_expires_at FROM {table} AS job
     WHERE job.manufacturer_org_id = organisation.manufacturer_org_id AND {live}
@@ -43,7 +43,7 @@ QUEUES_NOW: Final = " UNION ALL ".join(map(_of, QUEUES))
 
 class FigureRepository(Repository):
     async def queues(self) -> Sequence[Row[Any]]:
-        """A row a kind. `oldest_seconds`: how long the oldest piece has been due, 0 when nothing is."""
+        """A row a kind. `oldest_seconds`: how long the oldest piece has been due, None when nothing is."""
         return await self._rows(QUEUES_NOW, counted=COUNTED, of_each=COUNTED_OF_EACH)
 
     async def unknown_dispatches(self) -> int:

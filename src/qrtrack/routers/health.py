@@ -18,11 +18,21 @@ async def live() -> dict[str, Any]:
 
 @router.get("/readyz")
 async def ready(runtime: RuntimeState) -> dict[str, Any]:
-    """The database answers and has the schema this version needs; otherwise 503.
-
-    `accurate` tells how its webhooks fare: how long each database and type has been silent, what waits, what belongs to
-    nobody, and how long the subscription lasts.
+    """503 when the database does not answer or has another schema than this version needs; nothing else takes a
+    process out of service. The rest is for people, and null where it could not be read in time: `loop_silent_seconds`
+    since this process's loop last looked for work (null too where it has none), `workers_alive` in the whole service,
+    how long the oldest piece of each kind of work has been due, and how Accurate's webhooks fare: how long each
+    database and type has been silent, what waits, what belongs to nobody, and how long the subscription lasts.
     """
     checked = await runtime.database.ready()
-    figures = await runtime.figures.latest()
-    return {**checked, "accurate": figures and figures.accurate, "success": True, "status": "ready"}
+    figures, silent = await runtime.figures.latest(), runtime.pulse.silent_seconds
+    return {
+        **checked,
+        "success": True,
+        "status": "ready",
+        "loop_silent_seconds": silent and round(silent, 1),
+        "workers_alive": figures and figures.workers_alive,
+        "oldest_queued_seconds": figures and {queue.kind: queue.oldest_seconds for queue in figures.queues},
+        "dispatches_unknown": figures and figures.unknown_dispatches,
+        "accurate": figures and figures.accurate,
+    }

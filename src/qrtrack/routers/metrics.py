@@ -63,6 +63,11 @@ class _Gauges(Collector):
         )
         yield from _of_queues(self._figures.queues if self._figures else ())
         yield _gauge(
+            "workers_alive",
+            "Processes whose loop looks for work",
+            value=self._figures.workers_alive if self._figures else None,
+        )
+        yield _gauge(
             "dispatches_unknown",
             "Attempts to pay whose outcome nobody knows; their settlements are frozen",
             value=self._figures.unknown_dispatches if self._figures else None,
@@ -77,7 +82,7 @@ def _of_queues(queues: Sequence[Any]) -> Iterator[GaugeMetricFamily]:
         ("queue_expired_leases", "Pieces of work whose worker has stopped answering", "expired_leases"),
         ("queue_oldest_seconds", "How long the oldest piece of work has been due", "oldest_seconds"),
     ):
-        yield _gauge(name, help_text, ["kind"], [([queue.kind], getattr(queue, column)) for queue in queues])
+        yield _gauge(name, help_text, ["kind"], [([queue.kind], getattr(queue, column) or 0) for queue in queues])
 
 
 def _of_webhooks(accurate: Mapping[str, Any]) -> Iterator[GaugeMetricFamily]:

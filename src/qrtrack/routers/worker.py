@@ -15,7 +15,8 @@ from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState, machine_caller
 from qrtrack.routers.problems import refusals
 from qrtrack.runtime import Runtime
-from qrtrack.schemas.worker import Budget, DrainAnswer, KindCounts, WorkerAnswer
+from qrtrack.schemas.worker import Budget, DrainAnswer, KindCounts, WorkerAnswer, WorkerHealthAnswer
+from qrtrack.services.workers import report_ends, worker_health
 from qrtrack.worker.execution import End, Outcome, run_next
 from qrtrack.worker.handlers import REVERSE_JOB, Handler
 from qrtrack.worker.loop import lanes_of
@@ -47,6 +48,7 @@ async def run_reverse_job(budget: Annotated[Budget, Query()], runtime: RuntimeSt
     """
     async with _stopping_after(runtime, budget.max_seconds) as stop:
         outcome = await run_next(runtime, REVERSE_JOB, stop)
+    await report_ends(runtime.database, runtime.pulse)
     return WorkerAnswer() if outcome is None else await _answer(runtime, outcome)
 
 
@@ -63,6 +65,14 @@ async def _answer(runtime: Runtime, outcome: Outcome) -> WorkerAnswer:
             "error_message": outcome.error,
         }
     )
+
+
+@router.get("/api/worker/health", summary="Look at the work and the workers")
+async def get_worker_health(runtime: RuntimeState) -> WorkerHealthAnswer:
+    """For each kind of work what waits, what runs, how long the oldest has been due and when the last one ended; and
+    the processes whose loop is alive. A platform that calls `run` by cron has none.
+    """
+    return WorkerHealthAnswer.model_validate(await worker_health(runtime.database))
 
 
 @router.post(DRAIN_PATH, summary="Do all queued work", name="run_worker")
@@ -82,6 +92,7 @@ async def run_worker(budget: Annotated[Budget, Query()], runtime: RuntimeState) 
                 for _ in range(max(lane.slots, 1))
             ]
             did_something = await _all(drains)
+    await report_ends(runtime.database, runtime.pulse)
     return DrainAnswer(kinds={kind: KindCounts.model_validate(counted) for kind, counted in ends.items()})
 
 

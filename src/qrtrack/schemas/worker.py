@@ -1,9 +1,10 @@
 """What the worker's endpoints answer to a cron job."""
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from qrtrack.domain.states import JobStatus
 from qrtrack.schemas.base import Answer, Query
@@ -35,6 +36,36 @@ class KindCounts(BaseModel):
     retried: int = Field(0, description="Failed, and queued for another attempt.")
     failed: int = 0
     lost: int = Field(0, description="Cancelled, or taken over by another worker.")
+
+
+class KindHealth(BaseModel):
+    """How one kind of work fares."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    queued: int = Field(description="Waiting, those for a later time too.")
+    running: int
+    expired_leases: int = Field(description="Running by the table, but their worker has stopped answering.")
+    oldest_age_seconds: float | None = Field(description="How long the oldest has been due; null when nothing is.")
+    last_finished_at: datetime | None = Field(description="To a few seconds; null when nothing has ended yet.")
+
+
+class LivingWorker(BaseModel):
+    """A process whose loop looks for work."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    host: str
+    started_at: datetime
+    polled_at: datetime
+
+
+class WorkerHealthAnswer(Answer):
+    """All kinds of work, and who is there to do it."""
+
+    kinds: dict[str, KindHealth]
+    workers: list[LivingWorker]
 
 
 class DrainAnswer(Answer):

@@ -21,6 +21,7 @@ class Figures:
     """As the database had them at one moment. `accurate` is what `connection_figures` tells."""
 
     queues: Sequence[Any]
+    workers_alive: int
     unknown_dispatches: int
     accurate: Mapping[str, Any]
 
@@ -28,8 +29,9 @@ class Figures:
 async def read_figures(database: Database, *, zone: ZoneInfo) -> Figures:
     async with database.read() as repositories:
         queues = await repositories.figures.queues()
+        workers = await repositories.workers.alive()
         unknown = await repositories.figures.unknown_dispatches()
-    return Figures(queues, unknown, await connection_figures(database, zone=zone))
+    return Figures(queues, len(workers), unknown, await connection_figures(database, zone=zone))
 
 
 class FigureDesk:

@@ -33,6 +33,9 @@ class End(StrEnum):
     LOST = "lost"
 
 
+OVER = frozenset({End.COMPLETED, End.FAILED})
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a claim ended, and the reason that was recorded where it failed."""
@@ -56,6 +59,8 @@ async def execute(runtime: Runtime, handler: Handler, claim: Claim, stop: StopSi
         began = time.monotonic()
         outcome = await _do(runtime, handler, claim, stop)
         count_end(claim.kind, outcome.end, time.monotonic() - began)
+        if outcome.end in OVER:
+            runtime.pulse.end(claim.kind)
         return outcome
 
 
@@ -82,6 +87,7 @@ async def execute_group(runtime: Runtime, handler: Handler, claims: Sequence[Cla
                 began = time.monotonic()
                 held = await handler.run_group(runtime, held, more=0 if stop.is_set() else handler.group)
                 RAN.labels(handler.queue.kind).observe(time.monotonic() - began)
+                runtime.pulse.end(handler.queue.kind)
         except asyncio.CancelledError:
             await asyncio.shield(_release_all(runtime, handler, held))
             raise

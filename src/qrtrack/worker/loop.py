@@ -15,6 +15,7 @@ from qrtrack.hints import listen
 from qrtrack.repositories.queues import PERIODIC_TASKS
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import claim_work
+from qrtrack.services.workers import REPORT_SECONDS, report_process, sign_off
 from qrtrack.settings import Settings
 from qrtrack.worker.execution import execute, execute_group
 from qrtrack.worker.handlers import HANDLERS, Handler
@@ -59,6 +60,7 @@ class Worker:
         self._claiming = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._is_planned = False
+        self._report_due = 0.0
 
     async def run(self) -> None:
         """Until stop(); survives whatever the database does."""
@@ -68,9 +70,11 @@ class Worker:
         try:
             while not self._stopping.is_set():
                 self._awake.clear()
-                await self._fill()
+                if await self._fill():
+                    await self._report()
                 await self._rest()
         finally:
+            await self._sign_off()
             if hints is not None:
                 hints.cancel()
                 await asyncio.gather(hints, return_exceptions=True)
@@ -82,7 +86,25 @@ class Worker:
         except TimeoutError:
             return
 
-    async def _fill(self) -> None:
+    async def _report(self) -> None:
+        """Says now and then that this loop is alive. That it could not be said stops no work."""
+        pulse, now = self._runtime.pulse, time.monotonic()
+        pulse.polled = now
+        if now < self._report_due:
+            return
+        self._report_due = now + REPORT_SECONDS
+        try:
+            await report_process(self._runtime.database, pulse, poll_seconds=self._runtime.settings.poll_seconds)
+        except DatabaseUnavailable:
+            log.info("the database was away when this worker said that it is alive")
+
+    async def _sign_off(self) -> None:
+        self._runtime.pulse.polled = None
+        with suppress(DatabaseUnavailable):
+            await sign_off(self._runtime.database, self._runtime.pulse)
+
+    async def _fill(self) -> bool:
+        """Whether the database answered."""
         for lane in self._lanes:
             try:
                 if lane.handler.queue is PERIODIC_TASKS and not self._is_planned:
@@ -92,9 +114,10 @@ class Worker:
                     await self._fill_lane(lane)
             except DatabaseUnavailable:
                 log.warning("the database cannot be reached: the worker waits for it")
-                return
+                return False
             except Exception:
                 log.exception("claiming failed", kind=lane.handler.queue.kind)
+        return True
 
     async def _fill_lane(self, lane: Lane) -> None:
         if self._stopping.is_set() or not lane.free:

@@ -1,0 +1,93 @@
+"""What worker processes tell of themselves, and what that says about the work."""
+
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from qrtrack.database import Database, DatabaseUnavailable
+
+REPORT_SECONDS: Final = 5.0
+ALIVE_SECONDS: Final = 30.0
+
+
+@dataclass(slots=True)
+class Pulse:
+    """What this process knows of its own work. Instants are those of time.monotonic()."""
+
+    process_id: UUID = field(default_factory=uuid4)
+    polled: float | None = None
+    ended: dict[str, float] = field(default_factory=dict)
+
+    def end(self, kind: str) -> None:
+        self.ended[kind] = time.monotonic()
+
+    @property
+    def silent_seconds(self) -> float | None:
+        """Since the loop last asked for work and was answered; None in a process without a loop."""
+        return None if self.polled is None else time.monotonic() - self.polled
+
+
+async def report_process(database: Database, pulse: Pulse, *, poll_seconds: float) -> None:
+    """A loop is alive as long as it says so in time."""
+    alive_seconds = max(ALIVE_SECONDS, 3 * poll_seconds)
+    async with database.write() as repositories:
+        await repositories.workers.report(pulse.process_id, socket.gethostname(), alive_seconds=alive_seconds)
+    await report_ends(database, pulse)
+
+
+async def report_ends(database: Database, pulse: Pulse) -> None:
+    """Tells what has ended since the last time; what cannot be told now is told with the next."""
+    ended = dict(pulse.ended)
+    if not ended:
+        return
+    now = time.monotonic()
+    try:
+        async with database.write() as repositories:
+            await repositories.workers.report_ends({kind: now - at for kind, at in ended.items()})
+    except DatabaseUnavailable:
+        return
+    for kind, at in ended.items():
+        if pulse.ended.get(kind) == at:
+            del pulse.ended[kind]
+
+
+async def sign_off(database: Database, pulse: Pulse) -> None:
+    async with database.write() as repositories:
+        await repositories.workers.sign_off(pulse.process_id)
+
+
+@dataclass(frozen=True, slots=True)
+class KindHealth:
+    """`oldest_age_seconds`: how long the oldest piece has been due; None when nothing is."""
+
+    queued: int
+    running: int
+    expired_leases: int
+    oldest_age_seconds: float | None
+    last_finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerHealth:
+    kinds: dict[str, KindHealth]
+    workers: Sequence[Any]
+
+
+async def worker_health(database: Database) -> WorkerHealth:
+    async with database.read() as repositories:
+        queues = await repositories.figures.queues()
+        ends = await repositories.workers.last_ends()
+        workers = await repositories.workers.alive()
+    return WorkerHealth(
+        {
+            queue.kind: KindHealth(
+                queue.queued, queue.running, queue.expired_leases, queue.oldest_seconds, ends.get(queue.kind)
+            )
+            for queue in queues
+        },
+        workers,
+    )
