@@ -1,11 +1,20 @@
 import contextlib
 import itertools
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrtrack.domain.code_lists import ERRORS_LIMIT, as_ranges, parse_code, parse_codes
+from qrtrack.domain.code_lists import (
+    ERRORS_LIMIT,
+    UnitOfOtherBatch,
+    as_ranges,
+    foreign_scans,
+    parse_code,
+    parse_codes,
+    refuse_foreign,
+)
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.numbering import serial
 
@@ -13,7 +22,7 @@ UNIQ = "ABCDEFGHJKLM"
 
 
 def parsed(*elements: str, limit: int = 100_000) -> list[str]:
-    return parse_codes(elements, field="exclude_codes", limit=limit)
+    return parse_codes(elements, field="exclude_codes", limit=limit).codes
 
 
 def refused(*elements: str, limit: int = 100_000) -> tuple[FieldError, ...]:
@@ -112,6 +121,58 @@ def test_a_scanned_unit_url_is_reduced_to_its_code(url: str) -> None:
     assert parsed(f"A1 {url}") == ["A1", "SKA000007"]
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What the QR symbols of a batch's units say of it."""
+
+    uniq_code: str = UNIQ
+    gtin: str | None = "09506000134352"
+    lot: str | None = "LOT/7"
+    serial_mode: str = "sequential"
+
+
+def foreign(url: str, batch: Batch) -> list[str]:
+    return [scan.pointer for scan in foreign_scans(parse_codes(["A1", url], field="codes").scans, batch)]
+
+
+OF_THE_BATCH = [
+    f"https://x/q/{UNIQ}/SKA000007",
+    f"https://x/Q/{UNIQ.lower()}/ska000007",
+    "https://x/01/9506000134352/21/SKA000007",
+    "https://x/01/09506000134352/10/LOT%2F7/21/SKA000007",
+    "SKA000007",
+]
+OF_ANOTHER = [
+    f"https://x/q/{UNIQ[::-1]}/SKA000007",
+    "https://x/01/04006381333931/21/SKA000007",
+    "https://x/01/09506000134352/10/LOT%2F8/21/SKA000007",
+]
+
+
+@pytest.mark.parametrize("url", OF_THE_BATCH)
+def test_a_unit_of_the_batch_is_none_of_another(url: str) -> None:
+    assert foreign(url, Batch()) == []
+
+
+@pytest.mark.parametrize("url", OF_ANOTHER)
+def test_a_unit_whose_qr_names_another_batch_is_foreign_whatever_its_code(url: str) -> None:
+    assert foreign(url, Batch()) == foreign(f"SKA000007 {url}", Batch()) == ["/codes/1"]
+
+
+@pytest.mark.parametrize("url", OF_ANOTHER)
+def test_what_a_batch_does_not_know_of_itself_is_not_held_against_a_unit(url: str) -> None:
+    assert foreign(url, Batch(gtin=None, lot=None, serial_mode="imported")) == []
+
+
+def test_the_refusal_names_every_foreign_unit_where_it_was_pasted() -> None:
+    pasted = parse_codes([OF_THE_BATCH[0], OF_ANOTHER[0], "A1", f"B2 {OF_ANOTHER[1]}"], field="codes")
+    with pytest.raises(UnitOfOtherBatch) as refused:
+        refuse_foreign(pasted.scans, Batch())
+    assert [error.pointer for error in refused.value.errors] == ["/codes/1", "/codes/3"]
+    (scan,) = parse_code(OF_ANOTHER[0], field="last_code").scans
+    assert scan.pointer == "/last_code"
+
+
 @pytest.mark.parametrize("path", [f"q/{UNIQ}", f"q/{UNIQ}/", "01/09506000134352", "01/09506000134352/10/L1?17=270131"])
 def test_the_qr_of_a_whole_batch_is_refused_saying_so(path: str) -> None:
     (error,) = refused("A1", f"https://qr.example.com/{path}")
@@ -188,7 +249,7 @@ def test_runs_hold_exactly_the_numbers_and_never_touch(numbers: set[int]) -> Non
     "scan", ["ska000001", " SKA000001\r\n", f"https://x/q/{UNIQ}/SKA000001", "SKA000001 SKA000001"]
 )
 def test_one_scan_names_one_code(scan: str) -> None:
-    assert parse_code(scan, field="first_code") == "SKA000001"
+    assert parse_code(scan, field="first_code").codes == ["SKA000001"]
 
 
 @pytest.mark.parametrize("scan", ["", " ,", "A1 B2", "SKA000001-SKA000002", f"https://x/q/{UNIQ}", "\0", "\ud800"])

@@ -82,7 +82,10 @@ def test_any_lot_of_the_gs1_set_survives_the_encoding(lot: str) -> None:
 @given(st.none() | LOTS, st.none() | st.dates(date(2000, 1, 1)), st.sampled_from([None, GTIN]))
 def test_a_scanned_unit_is_understood_as_its_code(lot: str | None, expires_on: date | None, gtin: str | None) -> None:
     payload = unit_payload(BASE, UNIQ, "SKA-00.1_X", gtin=gtin, lot=lot, expires_on=expires_on)
-    assert parse_codes([payload], field="codes") == ["SKA-00.1_X"]
+    pasted = parse_codes([payload], field="codes")
+    assert pasted.codes == ["SKA-00.1_X"]
+    (scan,) = pasted.scans
+    assert (scan.uniq_code, scan.gtin, scan.lot) == ((UNIQ, None, None) if gtin is None else (None, gtin, lot))
 
 
 @pytest.mark.parametrize("lot", ["", "A B", "Ä", ".", "..", "A" * 21, "A\n", "A#1"])

@@ -133,6 +133,47 @@ async def test_unlinked_units_may_be_packed_again(client: httpx2.AsyncClient, pl
     assert (again.status_code, slug(again)) == (409, "codes-not-packed")
 
 
+async def test_a_unit_whose_qr_names_another_batch_is_refused_everywhere(
+    client: httpx2.AsyncClient, plant: Plant
+) -> None:
+    made = await plant.prepared(4, units_per_case=2)
+    await plant.pack(made)
+    before = await plant.states(made)
+    foreign = f"https://verify.example.com/q/{made.uniq_code[::-1]}/SKA000003"
+    listed = {"batch_id": str(made.batch_id), "codes": ["SKA000004", foreign]}
+    of_batch = {"batch_id": str(made.batch_id), "order_id": str(made.order_id)}
+    asked: list[tuple[str, dict[str, Any], str]] = [
+        ("link-to-master-from-queue", body(made, 1, first_code=foreign), "/first_code"),
+        ("link-to-master-from-queue", body(made, 1, last_code=foreign), "/last_code"),
+        ("link-to-master-from-queue", body(made, 1, missing_codes=["SKA000004", foreign]), "/missing_codes/1"),
+        ("unlink-from-master", {"codes": ["SKA000001", foreign], "reason": "x"}, "/codes/1"),
+        ("codes/void", {**listed, "reason": "x"}, "/codes/1"),
+        ("codes/printed", listed, "/codes/1"),
+        ("codes/readmit", listed, "/codes/1"),
+        ("reverse-job/submit", {**of_batch, "exclude_codes": [foreign]}, "/exclude_codes/0"),
+        ("reverse-job/submit", {**of_batch, "exclude_codes": [foreign], "dry_run": True}, "/exclude_codes/0"),
+    ]
+    for path, sent, pointer in asked:
+        answer = await client.post(f"{API}/{path}", json=sent)
+        assert (answer.status_code, slug(answer)) == (422, "unit-of-other-batch"), path
+        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+    linked = await client.post(f"{API}/link-to-master", json=body(made, 1, codes=["SKA000004", foreign]))
+    assert (linked.status_code, slug(linked)) == (409, "codes-not-linkable")
+    assert [result.get("reason") for result in linked.json()["results"]] == [None, "other-batch"]
+    assert await plant.states(made) == before
+
+
+async def test_unlinking_holds_each_scan_against_the_batch_of_its_code(
+    client: httpx2.AsyncClient, plant: Plant
+) -> None:
+    batches = [await plant.prepared(2), await plant.prepared(2)]
+    for made in batches:
+        await plant.pack(made)
+    urls = [f"https://x/q/{made.uniq_code}/{made.first_code}" for made in batches]
+    answer = await client.post(f"{API}/unlink-from-master", json={"codes": urls, "reason": "x"})
+    assert answer.json()["unlinked_codes"] == ["SKA000001", "SKA000003"]
+
+
 @pytest.mark.parametrize("named", [{}, {"codes": ["SKA000001"], "master_code": "M"}, {"codes": []}])
 async def test_unlinking_needs_codes_or_a_case(client: httpx2.AsyncClient, named: dict[str, Any]) -> None:
     answer = await client.post(f"{API}/unlink-from-master", json={"reason": "x", **named})

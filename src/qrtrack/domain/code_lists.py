@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 from urllib.parse import unquote
 
+from qrtrack.domain.batches import SerialMode
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.numbering import CODE_PATTERN, parse_serial, serial
 from qrtrack.domain.root_keys import ALPHABET
@@ -27,7 +29,10 @@ _BETWEEN = r" \t-\r\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000,;"
 _TOKEN = re.compile(rf"{_SERIAL}[ \t]*+-[ \t]*+{_SERIAL}(?![^{_BETWEEN}])|[^{_BETWEEN}]++")
 _URL = re.compile(r"https?://[^/?#]+([^?#]*)(?:[?#].*)?", re.IGNORECASE)
 _UNIQ = f"[{ALPHABET}]{{12}}"
-_UNIT_PATH = re.compile(rf"(?:/q/{_UNIQ}|/01/[0-9]{{8,14}}(?:/22/[^/]+)?(?:/10/[^/]+)?/21)/([^/]+)/?\Z", re.IGNORECASE)
+_UNIT_PATH = re.compile(
+    rf"(?:/q/(?P<uniq>{_UNIQ})|/01/(?P<gtin>[0-9]{{8,14}})(?:/22/[^/]+)?(?:/10/(?P<lot>[^/]+))?/21)/(?P<code>[^/]+)/?\Z",
+    re.IGNORECASE,
+)
 _BATCH_PATH = re.compile(rf"(?:/q/{_UNIQ}|/01/[0-9]{{8,14}}(?:/22/[^/]+)?(?:/10/[^/]+)?)/?\Z", re.IGNORECASE)
 
 
@@ -39,8 +44,77 @@ class _Range(NamedTuple):
     last: int
 
 
-def parse_codes(elements: Sequence[str], *, field: str, limit: int = CODES_LIMIT) -> list[str]:
-    """Upper-case codes in order of first appearance, without repeats; ranges expanded, scanned URLs reduced.
+class Scan(NamedTuple):
+    """A unit's URL in a list: the code that it was reduced to, and what it says of the unit's batch."""
+
+    pointer: str
+    code: str
+    uniq_code: str | None
+    gtin: str | None
+    lot: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PastedCodes:
+    """`codes` are upper-case, in order of first appearance, without repeats. `scans`: those that came as URLs."""
+
+    codes: list[str]
+    scans: Sequence[Scan] = ()
+
+
+class Marked(Protocol):
+    """A batch, as far as the QR symbols of its units tell."""
+
+    @property
+    def uniq_code(self) -> str: ...
+    @property
+    def gtin(self) -> str | None: ...
+    @property
+    def lot(self) -> str | None: ...
+    @property
+    def serial_mode(self) -> str: ...
+
+
+class UnitOfOtherBatch(InvalidInput):
+    """A unit's QR names another batch: its serial is one of this batch too, but it is another unit."""
+
+    slug: ClassVar[str] = "unit-of-other-batch"
+    title: ClassVar[str] = "A unit of another batch"
+
+    def __init__(self, scans: Sequence[Scan]) -> None:
+        super().__init__(
+            f"{scans[0].code} was scanned from a unit whose QR names another batch, and nothing was changed: put that "
+            "unit aside. Where it is only mislabelled, type its code instead of scanning it.",
+            errors=[FieldError(scan.pointer, f"The QR of {scan.code} names another batch.") for scan in scans],
+        )
+
+
+def foreign_scans(scans: Iterable[Scan], batch: Marked) -> list[Scan]:
+    """Scans of units that are not the batch's, whatever their codes: a serial is unique in one organisation only.
+
+    What the batch does not know of itself is not compared, and no uniq code for a batch that was imported: its labels
+    were printed elsewhere, before it had one.
+    """
+    uniq_code = None if batch.serial_mode == SerialMode.IMPORTED else batch.uniq_code
+    return [
+        scan
+        for scan in scans
+        if _differs(scan.uniq_code, uniq_code) or _differs(scan.gtin, batch.gtin) or _differs(scan.lot, batch.lot)
+    ]
+
+
+def refuse_foreign(scans: Iterable[Scan], batch: Marked) -> None:
+    """Raises UnitOfOtherBatch."""
+    if foreign := foreign_scans(scans, batch):
+        raise UnitOfOtherBatch(foreign)
+
+
+def _differs(said: str | None, known: str | None) -> bool:
+    return said is not None and known is not None and said != known
+
+
+def parse_codes(elements: Sequence[str], *, field: str, limit: int = CODES_LIMIT) -> PastedCodes:
+    """Codes as people paste and scan them: ranges expanded, scanned URLs reduced.
 
     Raises one InvalidInput with every bad token of every element, the pointers being `/{field}/{index}`. Nothing but
     possible codes comes out: no control characters, NUL or surrogates reach a database.
@@ -51,7 +125,7 @@ def parse_codes(elements: Sequence[str], *, field: str, limit: int = CODES_LIMIT
         if _PLAIN.fullmatch(element):
             pasted.codes[element.upper()] = None
         else:
-            problems = islice(pasted.read(element), ERRORS_LIMIT - len(errors))
+            problems = islice(pasted.read(element, f"/{field}/{index}"), ERRORS_LIMIT - len(errors))
             errors += (FieldError(f"/{field}/{index}", problem) for problem in problems)
         if len(errors) >= ERRORS_LIMIT or len(pasted.codes) > limit:
             break
@@ -59,19 +133,19 @@ def parse_codes(elements: Sequence[str], *, field: str, limit: int = CODES_LIMIT
         errors.append(FieldError(f"/{field}", f"The list names more than {limit:,} codes: send it in parts."))
     if errors:
         raise InvalidInput("The list of codes has mistakes. Correct them and send it again.", errors=errors)
-    return list(pasted.codes)
+    return PastedCodes(list(pasted.codes), pasted.scans)
 
 
-def parse_code(text: str, *, field: str) -> str:
+def parse_code(text: str, *, field: str) -> PastedCodes:
     """The one code that was scanned or typed; raises InvalidInput for none and for several."""
     try:
-        codes = parse_codes([text], field=field, limit=1)
+        parsed = parse_codes([text], field=field, limit=1)
     except InvalidInput as error:
         errors = [FieldError(f"/{field}", problem.detail) for problem in error.errors]
         raise InvalidInput("This is not one code. Scan the unit again.", errors=errors) from error
-    if not codes:
+    if not parsed.codes:
         raise InvalidInput("Scan or type the code of a unit.", errors=[FieldError(f"/{field}", "There is no code.")])
-    return codes[0]
+    return PastedCodes(parsed.codes, [scan._replace(pointer=f"/{field}") for scan in parsed.scans])
 
 
 class _Pasted:
@@ -79,10 +153,11 @@ class _Pasted:
 
     def __init__(self, limit: int) -> None:
         self.codes: dict[str, None] = {}
+        self.scans: list[Scan] = []
         self._limit = limit
         self._following: dict[str, dict[int, int]] = {}
 
-    def read(self, element: str) -> Iterator[str]:
+    def read(self, element: str, pointer: str) -> Iterator[str]:
         """Takes in the codes of one element, and yields what is wrong with it."""
         seen: set[str] = set()
         for match in _TOKEN.finditer(element):
@@ -94,15 +169,18 @@ class _Pasted:
                 self.codes[token.upper()] = None
             else:
                 try:
-                    self._take(_named_by(token, self._limit))
+                    self._take(_named_by(token, self._limit), pointer)
                 except ValueError as problem:
                     yield str(problem)
             if len(self.codes) > self._limit:
                 return
 
-    def _take(self, named: str | _Range) -> None:
+    def _take(self, named: str | _Range | Scan, pointer: str) -> None:
         if isinstance(named, str):
             self.codes[named] = None
+        elif isinstance(named, Scan):
+            self.codes[named.code] = None
+            self.scans.append(named._replace(pointer=pointer))
         else:
             self.codes.update(dict.fromkeys(self._expanded(named)))
 
@@ -132,22 +210,28 @@ def _skip(following: dict[int, int], number: int) -> int:
     return end
 
 
-def _named_by(token: str, limit: int) -> str | _Range:
-    """The code or the range that a token names; ValueError tells the person what is wrong with it."""
+def _named_by(token: str, limit: int) -> str | _Range | Scan:
+    """The code, the range or the unit that a token names; ValueError tells the person what is wrong with it."""
     if len(token) > TOKEN_LIMIT:
         raise ValueError(f"{token[:20]!a} and so on is longer than {TOKEN_LIMIT} characters: not a possible code.")
     if not _VISIBLE.fullmatch(token):
         raise ValueError(f"{token!a} has characters that no code has.")
     if url := _URL.fullmatch(token):
-        return _possible_code(_unit_of(url[1], token))
+        return _unit_of(url[1], token)
     if span := _range_of("".join(token.upper().split())):
         return _checked(span, limit)
     return _possible_code(token)
 
 
-def _unit_of(path: str, url: str) -> str:
+def _unit_of(path: str, url: str) -> Scan:
     if unit := _UNIT_PATH.search(path):
-        return unquote(unit[1])
+        return Scan(
+            pointer="",
+            code=_possible_code(unquote(unit["code"])),
+            uniq_code=unit["uniq"] and unit["uniq"].upper(),
+            gtin=unit["gtin"] and unit["gtin"].zfill(14),
+            lot=unit["lot"] and unquote(unit["lot"]),
+        )
     if _BATCH_PATH.search(path):
         raise ValueError(f"{url} is the QR of the whole batch and names no unit: scan or type the unit's own code.")
     raise ValueError(f"{url} is not the QR of a unit.")

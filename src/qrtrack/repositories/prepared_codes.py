@@ -34,6 +34,7 @@ CROSS JOIN LATERAL (SELECT id, status FROM qr_codes
 # may still fill the queue, and the queue's next rows.
 CONTEXT = f"""
 SELECT batch.order_id, batch.status AS batch_status, batch.codes_created_at, batch.closed_at,
+       batch.uniq_code, batch.gtin, batch.lot, batch.serial_mode,
        box.id AS case_id, box.batch_id AS case_batch_id, box.master_code, box.case_number, box.variant,
        box.expected_units, box.actual_units, box.status, box.completeness, box.first_code, box.last_code,
        box.packed_at, box.packed_by, box.station,

@@ -4,20 +4,20 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from qrtrack.domain.code_lists import parse_codes
+from qrtrack.domain.code_lists import PastedCodes, parse_codes
 from qrtrack.domain.errors import FieldError, InvalidInput
 
 ELEMENTS_AT_ONCE: Final = 1_000
 CHARACTERS_AT_ONCE: Final = 16_384
 
 
-async def read_codes(elements: Sequence[str], *, field: str = "codes", may_be_empty: bool = False) -> list[str]:
+async def read_codes(elements: Sequence[str], *, field: str = "codes", may_be_empty: bool = False) -> PastedCodes:
     """As parse_codes. Long lists, and ranges, which are short but may name 100,000 codes, are read in a thread."""
     is_short = len(elements) <= ELEMENTS_AT_ONCE and sum(map(len, elements)) <= CHARACTERS_AT_ONCE
     if is_short and not any("-" in element for element in elements):
-        codes = parse_codes(elements, field=field)
+        pasted = parse_codes(elements, field=field)
     else:
-        codes = await asyncio.to_thread(parse_codes, elements, field=field)
-    if not codes and not may_be_empty:
+        pasted = await asyncio.to_thread(parse_codes, elements, field=field)
+    if not pasted.codes and not may_be_empty:
         raise InvalidInput("Name at least one code.", errors=[FieldError(f"/{field}", "There is no code.")])
-    return codes
+    return pasted

@@ -19,7 +19,7 @@ router = APIRouter(
         {
             404: "`not-found`: your organisation has no such batch.",
             409: "`illegal-transition` with `codes`, each with its state; `batch-not-ready`.",
-            422: "`unknown-codes` with `codes` that are not in the batch; `invalid-input`.",
+            422: "`unknown-codes` with `codes` that are not in the batch; `unit-of-other-batch`; `invalid-input`.",
         }
     ),
 )
@@ -30,9 +30,9 @@ async def void_codes(order: VoidOrder, caller: Packer, database: AnsweringDataba
     """Takes damaged or withdrawn units out of their case and out of the queue, for good. All or nothing.
     Send `{"batch_id": "…", "codes": ["SKA000007"], "reason": "Label torn"}`.
     """
-    codes = await read_codes(order.codes)
+    pasted = await read_codes(order.codes)
     return await use_cases.void_codes(
-        database, caller=caller, batch_id=order.batch_id, codes=codes, reason=order.reason
+        database, caller=caller, batch_id=order.batch_id, codes=pasted.codes, scans=pasted.scans, reason=order.reason
     )
 
 
@@ -46,8 +46,12 @@ async def mark_codes_printed(
     if (order.codes is None) == (order.all is None):
         detail = "Send either codes or all."
         raise InvalidInput(detail, errors=[FieldError("/codes", detail)])
-    codes = None if order.codes is None else await read_codes(order.codes)
-    return await use_cases.mark_printed(database, caller=caller, batch_id=order.batch_id, codes=codes)
+    if order.codes is None:
+        return await use_cases.mark_printed(database, caller=caller, batch_id=order.batch_id, codes=None)
+    pasted = await read_codes(order.codes)
+    return await use_cases.mark_printed(
+        database, caller=caller, batch_id=order.batch_id, codes=pasted.codes, scans=pasted.scans
+    )
 
 
 @router.post("/readmit", response_model=CodesReadmittedAnswer, summary="Readmit excluded codes")
@@ -55,5 +59,7 @@ async def readmit_codes(
     order: ReadmitOrder, caller: BatchManager, database: AnsweringDatabase
 ) -> use_cases.ReadmittedCodes:
     """Ends the exclusion of units that are good after all: the next reverse job prepares them."""
-    codes = await read_codes(order.codes)
-    return await use_cases.readmit_codes(database, caller=caller, batch_id=order.batch_id, codes=codes)
+    pasted = await read_codes(order.codes)
+    return await use_cases.readmit_codes(
+        database, caller=caller, batch_id=order.batch_id, codes=pasted.codes, scans=pasted.scans
+    )

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from qrtrack.domain.code_lists import parse_code
+from qrtrack.domain.code_lists import PastedCodes, parse_code
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.metrics import count_link
 from qrtrack.routers.bodies import StrictRoute
@@ -41,7 +41,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer", tags=["l
             409: "`case-already-packed` with `master_code_info`; `not-enough-prepared` with `available`; `count-drift` "
             "with `expected_code`, `scanned_code`, `drift` and `codes`; `first-code-not-prepared` with `state`; "
             "`case-of-other-batch`; `variant-mismatch`; `batch-not-ready`; `batch-closed`.",
-            422: "`order-mismatch`; `invalid-input`.",
+            422: "`order-mismatch`; `unit-of-other-batch`; `invalid-input`.",
         }
     ),
 )
@@ -53,6 +53,8 @@ async def pack_case(order: PackOrder, caller: Packer, database: AnsweringDatabas
     says, and the case is `verified`. A `count-drift` names the codes in question: look which is not in the box, and
     send the same call with it in `missing_codes`.
     """
+    first, last = _unit(order.first_code, "first_code"), _unit(order.last_code, "last_code")
+    missing = await read_codes(order.missing_codes, field="missing_codes", may_be_empty=True)
     wanted = packing.PackCase(
         batch_id=order.batch_id,
         order_id=order.order_id,
@@ -60,14 +62,19 @@ async def pack_case(order: PackOrder, caller: Packer, database: AnsweringDatabas
         target_units=order.target_units,
         allow_partial=order.allow_partial,
         variant=order.variant,
-        first_code=order.first_code and parse_code(order.first_code, field="first_code"),
-        last_code=order.last_code and parse_code(order.last_code, field="last_code"),
-        missing_codes=await read_codes(order.missing_codes, field="missing_codes", may_be_empty=True),
+        first_code=next(iter(first.codes), None),
+        last_code=next(iter(last.codes), None),
+        missing_codes=missing.codes,
+        scans=[*first.scans, *last.scans, *missing.scans],
         station=order.station,
     )
     packed = await packing.pack_case(database, caller=caller, order=wanted)
     count_link("queue", packed.linked_count)
     return packed
+
+
+def _unit(scanned: str | None, field: str) -> PastedCodes:
+    return PastedCodes([]) if scanned is None else parse_code(scanned, field=field)
 
 
 @router.post(
@@ -87,11 +94,13 @@ async def link_codes(order: LinkOrder, caller: Packer, database: AnsweringDataba
     """Adds units that were scanned one by one, up to what the case holds; the case may be packed already. All or
     nothing, unless `accept_valid`. A code that is in a case is never moved: unlink it there first.
     """
+    pasted = await read_codes(order.codes)
     wanted = use_cases.LinkCodes(
         batch_id=order.batch_id,
         order_id=order.order_id,
         master_code=order.master_code,
-        codes=await read_codes(order.codes),
+        codes=pasted.codes,
+        scans=pasted.scans,
         accept_valid=order.accept_valid,
         station=order.station,
     )
@@ -108,6 +117,7 @@ async def link_codes(order: LinkOrder, caller: Packer, database: AnsweringDataba
         {
             404: "`not-found`: your organisation has no such code or case.",
             409: "`codes-not-packed` with `codes`, each with its state; `invalid-state`: the case is empty.",
+            422: "`unit-of-other-batch`; `invalid-input`.",
         }
     ),
 )
@@ -118,10 +128,12 @@ async def unlink_codes(order: UnlinkOrder, caller: Packer, database: AnsweringDa
     if (order.codes is None) == (order.master_code is None):
         detail = "Send either codes or master_code."
         raise InvalidInput(detail, errors=[FieldError("/codes", detail)])
+    pasted = None if order.codes is None else await read_codes(order.codes)
     return await use_cases.unlink_codes(
         database,
         caller=caller,
-        codes=None if order.codes is None else await read_codes(order.codes),
+        codes=pasted.codes if pasted else None,
+        scans=pasted.scans if pasted else (),
         master_code=order.master_code,
         reason=order.reason,
         station=order.station,

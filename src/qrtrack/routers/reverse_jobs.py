@@ -49,7 +49,8 @@ LOOK_SECONDS: Final = 0.25
         {
             404: "`not-found`: your organisation has no such batch.",
             409: "`batch-not-ready`: its codes are still being created; `batch-closed`.",
-            422: "`unknown-exclude-codes` with `codes` that are not in the batch; `order-mismatch`; `invalid-input`.",
+            422: "`unknown-exclude-codes` with `codes` that are not in the batch; `unit-of-other-batch`; "
+            "`order-mismatch`; `invalid-input`.",
         }
     ),
 )
@@ -62,13 +63,12 @@ async def submit_reverse_job(
     Send `{"batch_id": "…", "order_id": "…", "exclude_codes": ["SKA000007", "SKA000013"]}`; the answer is
     `{"success": true, "job_id": "…", "status": "queued", "exclude_count": 2, …}`.
     """
-    exclude_codes = await read_codes(order.exclude_codes, field="exclude_codes", may_be_empty=True)
+    pasted = await read_codes(order.exclude_codes, field="exclude_codes", may_be_empty=True)
     asked: dict[str, Any] = order.model_dump(include={"batch_id", "order_id", "variant"})
+    asked |= {"exclude_codes": pasted.codes, "scans": pasted.scans}
     if order.dry_run:
-        return await use_cases.dry_run_reverse_job(database, caller=caller, exclude_codes=exclude_codes, **asked)
-    submitted = await use_cases.submit_reverse_job(
-        database, caller=caller, exclude_codes=exclude_codes, priority=order.priority, **asked
-    )
+        return await use_cases.dry_run_reverse_job(database, caller=caller, **asked)
+    submitted = await use_cases.submit_reverse_job(database, caller=caller, priority=order.priority, **asked)
     if not order.wait:
         return submitted
     view = await _watch(runtime, caller, submitted.job_id, order.wait, _has_ended)

@@ -7,10 +7,11 @@ from uuid import UUID
 
 from qrtrack.database import Database
 from qrtrack.domain.batches import BatchNotReady
-from qrtrack.domain.code_lists import as_ranges
+from qrtrack.domain.code_lists import Scan, as_ranges, refuse_foreign
 from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.states import CodeStatus, sources
+from qrtrack.models import Batch
 from qrtrack.repositories import Repositories
 
 
@@ -46,11 +47,20 @@ class ChangedCodes:
 
 
 async def void_codes(
-    database: Database, *, caller: Caller, batch_id: UUID, codes: Sequence[str], reason: str
+    database: Database,
+    *,
+    caller: Caller,
+    batch_id: UUID,
+    codes: Sequence[str],
+    scans: Sequence[Scan] = (),
+    reason: str,
 ) -> ChangedCodes:
-    """Damaged or withdrawn units: out of their case, out of the queue, void. Raises UnknownCodes, IllegalTransition."""
+    """Damaged or withdrawn units: out of their case, out of the queue, void.
+
+    Raises UnitOfOtherBatch, UnknownCodes, IllegalTransition.
+    """
     async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
-        rows = await _codes_of(repositories, batch_id, codes)
+        rows = await _codes_of(repositories, batch_id, codes, scans)
         _refuse_illegal(rows, CodeStatus.VOID)
         boxes = {row.master_code_id: row.master_code for row in rows if row.master_code_id is not None}
         if await repositories.codes.mark_void([row.id for row in rows], list(boxes), reason) < len(rows):
@@ -71,7 +81,7 @@ async def void_codes(
 
 
 async def mark_printed(
-    database: Database, *, caller: Caller, batch_id: UUID, codes: Sequence[str] | None
+    database: Database, *, caller: Caller, batch_id: UUID, codes: Sequence[str] | None, scans: Sequence[Scan] = ()
 ) -> ChangedCodes:
     """None marks every code that is not printed yet. A code that is printed already stays so, and is not counted."""
     async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
@@ -79,7 +89,7 @@ async def mark_printed(
         if codes is None:
             await _existing(repositories, batch_id)
         else:
-            rows = await _codes_of(repositories, batch_id, codes)
+            rows = await _codes_of(repositories, batch_id, codes, scans)
             _refuse_illegal([row for row in rows if row.status != CodeStatus.PRINTED], CodeStatus.PRINTED)
             ids = [row.id for row in rows]
         printed = await repositories.codes.mark_printed(batch_id, ids)
@@ -101,10 +111,12 @@ class ReadmittedCodes:
     not_excluded: Sequence[str]
 
 
-async def readmit_codes(database: Database, *, caller: Caller, batch_id: UUID, codes: Sequence[str]) -> ReadmittedCodes:
+async def readmit_codes(
+    database: Database, *, caller: Caller, batch_id: UUID, codes: Sequence[str], scans: Sequence[Scan] = ()
+) -> ReadmittedCodes:
     """Ends the exclusion of units that are good after all; the next reverse job prepares them."""
     async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
-        rows = await _codes_of(repositories, batch_id, codes)
+        rows = await _codes_of(repositories, batch_id, codes, scans)
         readmitted = await repositories.codes.readmit(batch_id, [row.sequence_number for row in rows])
         if readmitted:
             await repositories.trace.add(
@@ -119,10 +131,11 @@ async def readmit_codes(database: Database, *, caller: Caller, batch_id: UUID, c
         return repositories.answer(ReadmittedCodes(batch_id, len(readmitted), others))
 
 
-async def _existing(repositories: Repositories, batch_id: UUID) -> None:
+async def _existing(repositories: Repositories, batch_id: UUID) -> Batch:
     batch = await repositories.batches.get(batch_id)
     if batch.codes_created_at is None:
         raise BatchNotReady(batch.status)
+    return batch
 
 
 def named_once(codes: Sequence[str]) -> list[str]:
@@ -132,8 +145,10 @@ def named_once(codes: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(codes))
 
 
-async def _codes_of(repositories: Repositories, batch_id: UUID, codes: Sequence[str]) -> Sequence[Any]:
-    await _existing(repositories, batch_id)
+async def _codes_of(
+    repositories: Repositories, batch_id: UUID, codes: Sequence[str], scans: Sequence[Scan]
+) -> Sequence[Any]:
+    refuse_foreign(scans, await _existing(repositories, batch_id))
     rows = await repositories.codes.find(named_once(codes), batch_id=batch_id)
     unknown = [row.code for row in rows if row.id is None]
     if unknown:

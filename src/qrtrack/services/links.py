@@ -1,12 +1,13 @@
 """Linking units that were scanned one by one, and undoing any linking. One lock per batch decides who is next."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from qrtrack.database import Database
-from qrtrack.domain.code_lists import as_ranges
+from qrtrack.domain.code_lists import Scan, as_ranges, foreign_scans, refuse_foreign
 from qrtrack.domain.errors import Conflict, InvalidState, NotFound
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import CaseOfOtherBatch
@@ -24,6 +25,7 @@ class LinkCodes:
     order_id: UUID
     master_code: str
     codes: Sequence[str]
+    scans: Sequence[Scan] = ()
     accept_valid: bool = False
     station: str | None = None
 
@@ -73,12 +75,13 @@ async def link_codes(database: Database, *, caller: Caller, order: LinkCodes) ->
     All or nothing unless `accept_valid`. Raises NotFound, OrderMismatch, CaseOfOtherBatch, CodesNotLinkable.
     """
     async with database.write(tenant=caller.organisation_id, batch_lock=order.batch_id) as repositories:
-        await repositories.batches.get_packable(order.batch_id, order.order_id)
+        batch = await repositories.batches.get_packable(order.batch_id, order.order_id)
         box = await repositories.cases.get(order.master_code)
         if box.batch_id != order.batch_id:
             raise CaseOfOtherBatch(master_code=order.master_code)
         rows = await repositories.codes.find(named_once(order.codes))
-        results = _judge(rows, box, order.batch_id)
+        foreign = {scan.code for scan in foreign_scans(order.scans, batch)}
+        results = _judge(rows, box, order.batch_id, foreign)
         taken = [row for row, result in zip(rows, results, strict=True) if result.accepted]
         if len(taken) < len(results) and (not order.accept_valid or not taken):
             raise CodesNotLinkable(results)
@@ -114,11 +117,11 @@ async def link_codes(database: Database, *, caller: Caller, order: LinkCodes) ->
         )
 
 
-def _judge(rows: Sequence[Any], box: Any, batch_id: UUID) -> list[CodeResult]:
+def _judge(rows: Sequence[Any], box: Any, batch_id: UUID, foreign: AbstractSet[str]) -> list[CodeResult]:
     room = box.expected_units - box.actual_units
     results = []
     for row in rows:
-        refusal = _why_not(row, box, batch_id)
+        refusal = _why_not(row, box, batch_id, foreign)
         if refusal is None and room <= 0:
             refusal = ("case-full", f"The case holds {box.expected_units} units already.")
         if refusal is None:
@@ -132,12 +135,12 @@ def _judge(rows: Sequence[Any], box: Any, batch_id: UUID) -> list[CodeResult]:
     return results
 
 
-def _why_not(row: Any, box: Any, batch_id: UUID) -> tuple[str, str] | None:
+def _why_not(row: Any, box: Any, batch_id: UUID, foreign: AbstractSet[str]) -> tuple[str, str] | None:
     """The first of the reasons that holds, as a stable word and a sentence."""
     if row.id is None:
         return "unknown-code", f"{row.code} is no code of your organisation."
     reasons = (
-        (row.batch_id != batch_id, "other-batch", "belongs to another batch."),
+        (row.batch_id != batch_id or row.code in foreign, "other-batch", "belongs to another batch."),
         (row.master_code_id is not None, "already-in-case", f"is in case {row.master_code}; unlink it there first."),
         (row.status not in AVAILABLE, f"code-{row.status}", f"is {row.status}."),
         (row.variant != box.variant, "variant-mismatch", f"is of variant {row.variant}, the case of {box.variant}."),
@@ -171,18 +174,20 @@ async def unlink_codes(
     *,
     caller: Caller,
     codes: Sequence[str] | None,
+    scans: Sequence[Scan] = (),
     master_code: str | None,
     reason: str,
     station: str | None = None,
 ) -> UnlinkedCodes:
     """Takes codes (or a whole case's) out of their cases, back to what they were before. All or nothing.
 
-    Raises InvalidInput, NotFound, CodesNotPacked.
+    Raises InvalidInput, NotFound, UnitOfOtherBatch, CodesNotPacked.
     """
     codes = named_once(codes or ()) if master_code is None else None
     async with database.write(tenant=caller.organisation_id) as repositories:
         await _lock_batches_of(repositories, codes, master_code)
         rows = await _to_unlink(repositories, codes, master_code)
+        await _refuse_foreign(repositories, rows, scans)
         wrong = {row.code: row.status for row in rows if row.status != CodeStatus.PACKED}
         if wrong:
             raise CodesNotPacked(wrong)
@@ -217,6 +222,14 @@ async def _lock_batches_of(repositories: Repositories, codes: Sequence[str] | No
         batches = {row.batch_id for row in rows}
     for batch_id in sorted(batches):
         await repositories.lock_batch(batch_id)
+
+
+async def _refuse_foreign(repositories: Repositories, rows: Sequence[Any], scans: Sequence[Scan]) -> None:
+    """The list may be of several batches: each scan is held against the batch that its code is of."""
+    batch_of = {row.code: row.batch_id for row in rows}
+    for batch_id in sorted({batch_of[scan.code] for scan in scans}):
+        of_batch = [scan for scan in scans if batch_of[scan.code] == batch_id]
+        refuse_foreign(of_batch, await repositories.batches.get(batch_id))
 
 
 async def _to_unlink(repositories: Repositories, codes: Sequence[str] | None, master_code: str | None) -> Sequence[Any]:

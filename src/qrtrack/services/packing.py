@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from qrtrack.database import Database
-from qrtrack.domain.code_lists import as_ranges
+from qrtrack.domain.code_lists import Scan, as_ranges, refuse_foreign
 from qrtrack.domain.errors import Conflict, FieldError, InvalidInput, InvalidState
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import (
@@ -32,7 +32,9 @@ TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class PackCase:
-    """One case to be packed from the queue. `first_code`, `last_code`: the units in the operator's hands."""
+    """One case to be packed from the queue. `first_code`, `last_code`: the units in the operator's hands; `scans`:
+    what their QR symbols and those of missing units say.
+    """
 
     batch_id: UUID
     order_id: UUID
@@ -43,6 +45,7 @@ class PackCase:
     first_code: str | None = None
     last_code: str | None = None
     missing_codes: Sequence[str] = ()
+    scans: Sequence[Scan] = ()
     station: str | None = None
 
 
@@ -87,7 +90,7 @@ async def pack_case(database: Database, *, caller: Caller, order: PackCase) -> P
     """Takes the next units of the queue, one contiguous run in serial order, into the case: all or nothing.
 
     Raises NotFound, OrderMismatch, BatchNotReady, BatchClosed, CaseOfOtherBatch, CaseAlreadyPacked, VariantMismatch,
-    FirstCodeNotPrepared, NotEnoughPrepared, CountDrift.
+    UnitOfOtherBatch, FirstCodeNotPrepared, NotEnoughPrepared, CountDrift.
     """
     for _ in range(TRIES):
         try:
@@ -120,6 +123,7 @@ async def _open_case(repositories: Repositories, order: PackCase) -> tuple[Any, 
         raise CaseAlreadyPacked(master_code=order.master_code, master_code_info=_info_members(box))
     if order.variant is not None and order.variant != box.variant:
         raise VariantMismatch(master_code=order.master_code, variant=box.variant)
+    refuse_foreign(order.scans, box)
     return box, queue
 
 

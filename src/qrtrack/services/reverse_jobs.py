@@ -8,7 +8,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from qrtrack.database import Database
-from qrtrack.domain.code_lists import as_ranges
+from qrtrack.domain.code_lists import Scan, as_ranges, refuse_foreign
 from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.states import AVAILABLE, TERMINAL_JOBS, JobStatus
@@ -71,16 +71,18 @@ async def submit_reverse_job(
     batch_id: UUID,
     order_id: UUID,
     exclude_codes: Sequence[str],
+    scans: Sequence[Scan] = (),
     variant: str | None = None,
     priority: int = 0,
 ) -> SubmittedJob:
     """Queues the job. Its exclusions hold from this moment: also codes that wait in the queue leave it.
 
-    Raises NotFound, OrderMismatch, BatchNotReady, BatchClosed, UnknownExcludeCodes.
+    Raises NotFound, OrderMismatch, BatchNotReady, BatchClosed, UnitOfOtherBatch, UnknownExcludeCodes.
     """
     organisation_id = caller.organisation_id
     async with database.write(tenant=organisation_id, batch_lock=batch_id) as repositories:
         batch = await repositories.batches.get_packable(batch_id, order_id)
+        refuse_foreign(scans, batch)
         first, last = await _lane(repositories, batch_id, variant)
         exclusions = await _hold_against(repositories, batch_id, exclude_codes)
         if exclusions.unknown:
@@ -144,11 +146,12 @@ async def dry_run_reverse_job(
     batch_id: UUID,
     order_id: UUID,
     exclude_codes: Sequence[str],
+    scans: Sequence[Scan] = (),
     variant: str | None = None,
 ) -> DryRun:
     """What a submission would do now; changes nothing."""
     async with database.read(tenant=caller.organisation_id) as repositories:
-        await repositories.batches.get_packable(batch_id, order_id)
+        refuse_foreign(scans, await repositories.batches.get_packable(batch_id, order_id))
         first, last = await _lane(repositories, batch_id, variant)
         exclusions = await _hold_against(repositories, batch_id, exclude_codes)
         counted = await repositories.reverse_jobs.count(batch_id, first, last)
