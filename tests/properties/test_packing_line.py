@@ -47,6 +47,7 @@ class ModelCode:
     case: int | None = None
     printed: bool = False
     released: int = 0
+    queued_at: int = 0
 
     @property
     def available(self) -> bool:
@@ -73,6 +74,7 @@ class ModelCase:
     variant: str
     expected: int
     station: str | None = None
+    packed_at: int = 0
 
 
 @dataclass
@@ -85,6 +87,10 @@ class Model:
     queue: dict[int, UUID] = field(default_factory=dict)
     exclusions: set[tuple[int, UUID | None]] = field(default_factory=set)
     clock: int = 0
+
+    def tick(self) -> int:
+        self.clock += 1
+        return self.clock
 
     def excluded(self, number: int) -> bool:
         return any(number == excluded for excluded, _ in self.exclusions)
@@ -268,6 +274,7 @@ class PackingLine(RuleBasedStateMachine):
                 else:
                     job.prepared += 1
                     model.queue[number] = job.job_id
+                    code.queued_at = model.tick()
             job.reached = min(job.reached + CHUNK, job.last + 1)
         return job.reached > job.last
 
@@ -350,6 +357,7 @@ class PackingLine(RuleBasedStateMachine):
         for number in foreseen:
             self._model.codes[number].status, self._model.codes[number].case = "packed", asked.case
         self._model.cases[asked.case].station = asked.station
+        self._model.cases[asked.case].packed_at = self._model.tick()
 
     def _foresee(self, asked: Asked, start: int | None, missing: frozenset[int]) -> list[int] | type[DomainError]:
         """The units that the case must take, or the refusal."""
@@ -367,13 +375,20 @@ class PackingLine(RuleBasedStateMachine):
         if not takable or (len(takable) < target and not asked.partial):
             return NotEnoughPrepared
         taken = takable[:target]
-        if start is not None and any(
-            code.case is not None and (asked.station is None or model.cases[code.case].station != asked.station)
-            for number, code in model.codes.items()
-            if taken[0] <= number <= taken[-1]
-        ):
+        if start is not None and any(self._crosses(asked, taken, number) for number in range(taken[0], taken[-1])):
             return CountDrift
         return taken
+
+    def _crosses(self, asked: Asked, taken: list[int], number: int) -> bool:
+        """Whether the unit between those taken was packed by another station, or passed some of them by on its roll."""
+        code = self._model.codes[number]
+        if code.case is None:
+            return False
+        box = self._model.cases[code.case]
+        if asked.station is not None:
+            return box.station != asked.station
+        passed = [other for other in taken if self._model.codes[other].queued_at < box.packed_at]
+        return bool(passed) and passed[0] < number < passed[-1]
 
     @rule(case=st.integers(0, len(CASES) - 1), numbers=Numbers, accept_valid=st.booleans(), station=Station)
     def link(self, *, case: int, numbers: frozenset[int], accept_valid: bool, station: str | None) -> None:
@@ -390,8 +405,10 @@ class PackingLine(RuleBasedStateMachine):
             return
         assert foreseen
         assert list(linked.linked_codes) == ska(*good)
-        if not model.inside(case) or box.station is None:
-            box.station = station
+        if not model.inside(case):
+            box.packed_at = model.tick()
+            box.station = None
+        box.station = box.station or station
         model.leave_queue(good)
         for number in good:
             model.codes[number].status, model.codes[number].case = "packed", case
@@ -416,7 +433,7 @@ class PackingLine(RuleBasedStateMachine):
         self._release(codes)
 
     def _release(self, codes: list[ModelCode]) -> None:
-        self._model.clock += 1
+        self._model.tick()
         for code in codes:
             code.status, code.case = ("printed" if code.printed else "generated"), None
             code.released = self._model.clock

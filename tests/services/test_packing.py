@@ -370,6 +370,43 @@ class TestCheckScans:
         packed = await plant.pack(batch, 1, first_code=ska(5)[0], last_code=ska(19)[0], station="Line 1")
         assert numbers_of(packed) == [5, *range(11, 20)]
 
+    async def test_a_nameless_station_packs_loose_units_across_what_nameless_stations_packed(
+        self, plant: Plant
+    ) -> None:
+        batch = await plant.prepared(40, ska(7), units_per_case=10)
+        for case in (0, 1):
+            await plant.pack(batch, case)
+        await plant.unlink(ska(5, 14))
+        await readmit_codes(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, codes=ska(7))
+        await plant.submit(batch)
+        await plant.work("reverse_job")
+        packed = await plant.pack(batch, 2, first_code=ska(5)[0], last_code=ska(28)[0])
+        assert numbers_of(packed) == [5, 7, 14, *range(22, 29)]
+        assert packed.master_code_info.completeness == "verified"
+
+    @pytest.mark.parametrize("other", ["Line 2", None])
+    async def test_a_nameless_station_may_not_cross_another_roll(self, plant: Plant, other: str | None) -> None:
+        batch = await plant.prepared(40, units_per_case=10)
+        await plant.pack(batch, first_code=ska(11)[0], station=other)
+        for scans in ({"first_code": ska(6)[0]}, {"first_code": ska(6)[0], "last_code": ska(25)[0]}):
+            with pytest.raises(CountDrift) as refused:
+                await plant.pack(batch, 1, **scans)
+            assert refused.value.members["codes"] == ska(*range(11, 21))
+        assert numbers_of(await plant.pack(batch, 1, first_code=ska(6)[0], target_units=5)) == list(range(6, 11))
+
+    async def test_a_loose_unit_does_not_excuse_crossing_another_roll(self, plant: Plant) -> None:
+        batch = await plant.prepared(40, units_per_case=10)
+        await plant.pack(batch)
+        await plant.pack(batch, 1, first_code=ska(15)[0])
+        await plant.unlink(ska(5))
+        await plant.submit(batch)
+        await plant.work("reverse_job")
+        with pytest.raises(CountDrift) as refused:
+            await plant.pack(batch, 2, first_code=ska(5)[0])
+        assert refused.value.members["codes"] == ska(*range(15, 25))
+        packed = await plant.pack(batch, 2, first_code=ska(5)[0], last_code=ska(14)[0], target_units=5)
+        assert numbers_of(packed) == [5, *range(11, 15)]
+
     async def test_without_check_scans_a_run_may_cross_another_stations_case(self, plant: Plant) -> None:
         batch = await plant.prepared(40, units_per_case=10)
         await plant.pack(batch, first_code=ska(6)[0], station="Line 2")

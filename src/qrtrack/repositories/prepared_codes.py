@@ -192,18 +192,28 @@ class PreparedCodeRepository(Repository):
         )
 
     async def packed_between(
-        self, batch_id: UUID, first: int, last: int, *, station: str | None, limit: int
+        self, batch_id: UUID, first: int, last: int, *, prepared_ids: Sequence[int], station: str | None, limit: int
     ) -> Sequence[Row[Any]]:
-        """Codes of the range in cases that another station packed (any case, when no station is named)."""
+        """Codes of the range that another station than this one packed. `prepared_ids` are those of the run.
+
+        Where none is named, all that can be known of a packed code is whom it was packed before: units of the run on
+        both sides of it that waited in the queue at that time were passed over, so it is of another label roll. What
+        came into the queue only later (out of a case, readmitted) is a loose unit, which lies on no roll.
+        """
         return await self._rows(
-            "SELECT code.code, code.sequence_number FROM qr_codes AS code"
+            "WITH run AS (SELECT created_at, min(sequence_number) AS low, max(sequence_number) AS high"
+            " FROM qr_prepared_codes WHERE id = ANY(CAST(:prepared_ids AS bigint[])) GROUP BY created_at)"
+            " SELECT code.code, code.sequence_number FROM qr_codes AS code"
             " JOIN qr_master_codes AS box ON box.id = code.master_code_id"
             " WHERE code.batch_id = :batch_id AND code.sequence_number BETWEEN :first AND :last"
-            " AND (CAST(:station AS text) IS NULL OR box.station IS DISTINCT FROM :station)"
+            " AND CASE WHEN CAST(:station AS text) IS NULL THEN"
+            "  (SELECT code.sequence_number BETWEEN min(low) AND max(high) FROM run WHERE created_at <= box.packed_at)"
+            "  ELSE box.station IS DISTINCT FROM :station END"
             " ORDER BY code.sequence_number LIMIT :limit",
             batch_id=batch_id,
             first=first,
             last=last,
+            prepared_ids=prepared_ids,
             station=station,
             limit=limit,
         )

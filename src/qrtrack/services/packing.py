@@ -237,14 +237,17 @@ async def _refuse_crossing(repositories: Repositories, order: PackCase, run: Run
         order.batch_id,
         run.rows[0].sequence_number,
         run.rows[-1].sequence_number,
+        prepared_ids=[row.prepared_id for row in run.rows],
         station=order.station,
         limit=1000,
     )
     if rows:
         crossed = [row.code for row in rows]
+        remedy = "" if order.station else " If your own station packed them, name it in station with every case."
         raise CountDrift(
             f"Between {run.rows[0].code} and {run.rows[-1].code} there are units that another station packed, such as "
-            f"{crossed[0]}: your roll ends before them. Pack the smaller case with target_units and allow_partial.",
+            f"{crossed[0]}: your roll ends before them. Pack the smaller case with target_units and allow_partial."
+            f"{remedy}",
             expected_code=run.rows[-1].code,
             scanned_code=(scans.last or scans.first or run.rows[-1]).code,
             drift=len(crossed),
