@@ -127,6 +127,15 @@ def test_models_and_migrations_agree(tmp_path: Path) -> None:
     assert "agree" in done.stdout
 
 
+def test_prune_says_what_it_deletes(tmp_path: Path, migrated_url: str) -> None:
+    looked, done = (
+        run(tmp_path, "prune", *words, DATABASE_URL=migrated_url, RETENTION_DAYS="30") for words in (["--dry-run"], [])
+    )
+    assert "reverse_jobs: 0 would be deleted" in looked.stdout
+    assert "reverse_jobs: 0 deleted" in done.stdout
+    assert looked.returncode == done.returncode == 0
+
+
 def test_a_server_answers_and_ends_in_good_order(tmp_path: Path, migrated_url: str) -> None:
     port = free_port()
     with started(tmp_path, "serve", "--port", str(port), DATABASE_URL=migrated_url) as server:

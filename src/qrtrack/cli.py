@@ -10,6 +10,8 @@ from typing import Annotated, Any, NoReturn
 from uuid import UUID, uuid4
 
 import typer
+from rich.console import Console
+from rich.progress import Progress
 from uvicorn.loops.auto import auto_loop_factory
 
 from qrtrack import demo as demonstration
@@ -20,6 +22,7 @@ from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
 from qrtrack.logs import set_up_logs
 from qrtrack.runtime import open_database
+from qrtrack.services import retention
 from qrtrack.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(help="The service a packing line runs on.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -114,6 +117,30 @@ async def _check_migrations() -> None:
         typer.echo("Models and migrations differ: write a migration.", err=True)
         raise typer.Exit(1)
     typer.echo(f"Models and migrations agree at revision {revision}.")
+
+
+@app.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing, say what would be deleted.")] = False,
+) -> None:
+    """Delete what is older than RETENTION_DAYS and needed by nobody. Workers do it every day by themselves."""
+    settings = _start(quiet=True)
+    for what, count in _run(_prune(settings, dry_run=dry_run)).items():
+        typer.echo(f"{what}: {count} {'would be ' if dry_run else ''}deleted")
+
+
+async def _prune(settings: Settings, *, dry_run: bool) -> dict[str, int]:
+    async with open_database(settings) as database:
+        await database.ready()
+        days = settings.retention_days
+        found = await retention.preview_prune(database, days=days)
+        if dry_run:
+            return found
+        with Progress(console=Console(stderr=True)) as progress:
+            bars = {what: progress.add_task(what, total=count) for what, count in found.items()}
+            return await retention.prune(
+                database, days=days, advance=lambda what, count: progress.advance(bars[what], count)
+            )
 
 
 @app.command()

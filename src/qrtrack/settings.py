@@ -159,6 +159,7 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(30.0, gt=0, le=3600)
     poll_seconds: float = Field(1.0, gt=0, le=60)
     shutdown_grace_seconds: float = Field(10.0, ge=0, le=300)
+    retention_days: int = Field(90, ge=1, le=36500)
     trusted_proxies: int = Field(0, ge=0, le=16)
     accurate_webhook_token: Secret = None
     accurate_allowed_ips: Networks = ""

@@ -26,6 +26,7 @@ class ReverseJob(Leased, Table):
         claim_index("ix_qr_reverse_jobs_claim", live="status IN ('queued', 'running')"),
         Index("ix_qr_reverse_jobs_manufacturer_org_id_id", "manufacturer_org_id", "id"),
         Index("ix_qr_reverse_jobs_batch_id_id", "batch_id", "id"),
+        Index("ix_qr_reverse_jobs_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         {"postgresql_with": QUEUE_STORAGE},
     )
 

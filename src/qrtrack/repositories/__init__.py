@@ -20,6 +20,7 @@ from qrtrack.repositories.idempotency import IdempotencyRepository
 from qrtrack.repositories.leased import LeasedRepository, Queue
 from qrtrack.repositories.periodic_tasks import PeriodicTaskRepository
 from qrtrack.repositories.prepared_codes import PreparedCodeRepository
+from qrtrack.repositories.retention import RetentionRepository
 from qrtrack.repositories.reverse_jobs import ReverseJobRepository
 from qrtrack.repositories.stages import StageRepository
 from qrtrack.repositories.trace import TraceRepository
@@ -95,6 +96,10 @@ class Repositories:
     @cached_property
     def prepared_codes(self) -> PreparedCodeRepository:
         return PreparedCodeRepository(self._session)
+
+    @cached_property
+    def retention(self) -> RetentionRepository:
+        return RetentionRepository(self._session)
 
     @cached_property
     def reverse_jobs(self) -> ReverseJobRepository:

@@ -45,7 +45,8 @@ def lanes_of(settings: Settings) -> list[Lane]:
         "webhook_event": settings.accurate_workers,
         "webhook_retry": min(settings.accurate_workers, 1),
         "webhook_stream": settings.accurate_workers,
-        "periodic_task": 1,
+        # A clean-up may take minutes, and the sweeper must not wait for it.
+        "periodic_task": 2,
     }
     return [Lane(handler, slots[handler.queue.kind]) for handler in HANDLERS]
 

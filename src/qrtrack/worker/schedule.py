@@ -11,6 +11,7 @@ from qrtrack.runtime import Runtime
 from qrtrack.services.accurate import assign_events, empty_old_payloads, keep_subscription
 from qrtrack.services.attempts import sweep_attempts
 from qrtrack.services.periodic_tasks import name_of_task, plan_next_run, plan_tasks
+from qrtrack.services.retention import prune
 from qrtrack.settings import Settings
 
 # After a failure, and for a task that only a newer version knows.
@@ -49,11 +50,16 @@ async def _empty_payloads(runtime: Runtime) -> None:
     await empty_old_payloads(runtime.database, days=runtime.settings.accurate_payload_days)
 
 
+async def _prune(runtime: Runtime) -> None:
+    await prune(runtime.database, days=runtime.settings.retention_days)
+
+
 TASKS: Mapping[str, PeriodicTask] = {
     # It looks every hour and renews once a day: a failure is tried again while there are days left.
     "accurate.renew_subscription": PeriodicTask(_keep_subscription, lambda _: 3600),
     "accurate.assign_events": PeriodicTask(_assign_events, lambda _: 30),
     "accurate.empty_payloads": PeriodicTask(_empty_payloads, lambda _: 3600),
+    "prune": PeriodicTask(_prune, lambda _: 24 * 3600),
     "sweep_attempts": PeriodicTask(_sweep_attempts, lambda settings: settings.akselgate_deadline_seconds / 2),
 }
 

@@ -1,0 +1,236 @@
+"""Clean-up: what is old and done goes, in steps, from any number of processes; what may be needed stays for ever."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from plant import BY_KIND, MadeBatch, Plant, killed_at, ska
+from qrtrack.database import DatabaseUnavailable
+from qrtrack.domain.requests import AlreadyAnswered, RepeatableRequest, StoredAnswer
+from qrtrack.domain.stopping import StopSignal
+from qrtrack.repositories import retention as statements
+from qrtrack.repositories.retention import RetentionRepository
+from qrtrack.services.codes import void_codes
+from qrtrack.services.retention import KEY_HOURS, preview_prune, prune
+from qrtrack.services.workers import Pulse, report_process
+from qrtrack.worker import schedule
+from qrtrack.worker.execution import End, run_next
+from treasury import Treasury
+
+DAYS = 90
+NOTHING = dict.fromkeys(["prepared_codes", "reverse_jobs", "log_lines", "idempotency_keys", "worker_processes"], 0)
+
+
+async def age(plant: Plant, days: int = 100) -> None:
+    """Everything that there is happened so many days earlier."""
+    await plant.sql(
+        "UPDATE qr_reverse_jobs SET created_at = created_at - make_interval(days => :days),"
+        " finished_at = finished_at - make_interval(days => :days)",
+        days=days,
+    )
+    await plant.sql(
+        "UPDATE qr_prepared_codes SET consumed_at = consumed_at - make_interval(days => :days)"
+        " WHERE status = 'consumed'",
+        days=days,
+    )
+    await plant.sql("UPDATE qr_reverse_job_logs SET created_at = created_at - make_interval(days => :days)", days=days)
+
+
+async def left(plant: Plant) -> dict[str, int]:
+    [row] = await plant.sql(
+        "SELECT (SELECT count(*) FROM qr_reverse_jobs) AS reverse_jobs,"
+        " (SELECT count(*) FROM qr_prepared_codes) AS prepared_codes,"
+        " (SELECT count(*) FROM qr_reverse_job_logs) AS log_lines,"
+        " (SELECT count(*) FROM qr_excluded_codes) AS exclusions"
+    )
+    return dict(row._asdict())
+
+
+async def packed(plant: Plant, quantity: int = 10, **asked: Any) -> MadeBatch:
+    """A batch, all of it in one case."""
+    batch = await plant.prepared(quantity, units_per_case=quantity, **asked)
+    await plant.pack(batch)
+    return batch
+
+
+async def test_of_a_batch_that_is_packed_whole_nothing_old_is_left(plant: Plant) -> None:
+    await packed(plant)
+    await age(plant)
+    lines = (await left(plant))["log_lines"]
+    assert await prune(plant.runtime.database, days=DAYS) == NOTHING | {
+        "prepared_codes": 10,
+        "reverse_jobs": 1,
+        "log_lines": lines,
+    }
+    assert await left(plant) == {"reverse_jobs": 0, "prepared_codes": 0, "log_lines": 0, "exclusions": 0}
+
+
+async def test_what_is_younger_stays(plant: Plant) -> None:
+    await packed(plant)
+    await age(plant, DAYS - 1)
+    before = await left(plant)
+    await prune(plant.runtime.database, days=DAYS)
+    assert await left(plant) == before
+
+
+async def test_while_a_unit_is_not_packed_the_job_and_what_waits_stay(plant: Plant) -> None:
+    batch = await plant.prepared(10, units_per_case=6)
+    await plant.pack(batch)
+    await age(plant)
+    await prune(plant.runtime.database, days=DAYS)
+    assert await left(plant) == {"reverse_jobs": 1, "prepared_codes": 4, "log_lines": 0, "exclusions": 0}
+    assert await plant.queue(batch) == [7, 8, 9, 10]
+
+
+async def test_a_damaged_unit_that_nobody_voided_keeps_its_job_and_its_exclusion(plant: Plant) -> None:
+    batch = await plant.prepared(10, exclude=ska(3), units_per_case=10)
+    await plant.pack(batch, allow_partial=True)
+    await age(plant)
+    await prune(plant.runtime.database, days=DAYS)
+    assert await left(plant) == {"reverse_jobs": 1, "prepared_codes": 0, "log_lines": 0, "exclusions": 1}
+    await void_codes(
+        plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, codes=ska(3), reason="damaged"
+    )
+    await prune(plant.runtime.database, days=DAYS)
+    assert await left(plant) == {"reverse_jobs": 0, "prepared_codes": 0, "log_lines": 0, "exclusions": 0}
+
+
+async def test_an_exclusion_outlives_its_job_as_long_as_the_unit_may_come_out_of_its_case(plant: Plant) -> None:
+    batch = await packed(plant)
+    await plant.submit(batch, exclude=ska(4))
+    await plant.submit(batch, exclude=ska(4))
+    await plant.work("reverse_job")
+    await age(plant)
+    await prune(plant.runtime.database, days=DAYS)
+    assert await left(plant) == {"reverse_jobs": 0, "prepared_codes": 0, "log_lines": 0, "exclusions": 1}
+    await plant.unlink(ska(4, 5))
+    await plant.submit(batch)
+    await plant.work("reverse_job")
+    assert await plant.queue(batch) == [5]
+
+
+@pytest.mark.parametrize("status", ["queued", "running"])
+async def test_a_job_that_has_not_ended_stays_however_old_it_is(plant: Plant, status: str) -> None:
+    batch = await packed(plant)
+    job_id = await plant.submit(batch)
+    await age(plant)
+    lease = ", lease_token = gen_random_uuid(), lease_expires_at = now()" if status == "running" else ""
+    await plant.sql(f"UPDATE qr_reverse_jobs SET status = '{status}'{lease} WHERE id = :id", id=job_id)
+    await prune(plant.runtime.database, days=DAYS)
+    assert [row.id for row in await plant.sql("SELECT id FROM qr_reverse_jobs")] == [job_id]
+
+
+async def test_many_at_once_share_the_work_in_small_steps(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statements, "STEP", 7)
+    for _ in range(3):
+        await packed(plant, 60)
+    await age(plant)
+    lines = (await left(plant))["log_lines"]
+    await plant.submit(await plant.batch(5))
+    shares = await asyncio.gather(*(prune(plant.runtime.database, days=DAYS) for _ in range(4)))
+    shares.append(await prune(plant.runtime.database, days=DAYS))
+    whole = {what: sum(share[what] for share in shares) for what in NOTHING}
+    assert whole == NOTHING | {"prepared_codes": 180, "reverse_jobs": 3, "log_lines": lines}
+    assert await left(plant) == {"reverse_jobs": 1, "prepared_codes": 0, "log_lines": 1, "exclusions": 0}
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("step", ["prune_consumed", "delete_job", "prune_log_lines"])
+async def test_killed_anywhere_it_goes_on_the_next_time(plant: Plant, step: str, moment: str) -> None:
+    await packed(plant)
+    batch = await plant.prepared(10, units_per_case=5)
+    await plant.pack(batch)
+    await age(plant)
+    with (
+        killed_at(RetentionRepository, step, call=1, moment=moment) as kill,
+        pytest.raises(DatabaseUnavailable),
+    ):
+        await prune(plant.runtime.database, days=DAYS)
+    assert kill.done
+    await prune(plant.runtime.database, days=DAYS)
+    assert await left(plant) == {"reverse_jobs": 1, "prepared_codes": 5, "log_lines": 0, "exclusions": 0}
+    assert await plant.queue(batch) == [6, 7, 8, 9, 10]
+
+
+async def test_trace_events_stay(plant: Plant) -> None:
+    batch = await packed(plant)
+    await age(plant)
+    before = await plant.sql("SELECT * FROM trace_events ORDER BY id")
+    assert (await prune(plant.runtime.database, days=1))["reverse_jobs"] == 1
+    assert await plant.sql("SELECT * FROM trace_events ORDER BY id") == before
+    assert (await plant.reconcile(batch)).in_case == 10
+
+
+async def test_settlement_attempts_stay(treasury: Treasury) -> None:
+    assert (await treasury.dispatch()).status_code == 200
+    await treasury.age(1000 * 86400)
+
+    async def money() -> list[Sequence[Any]]:
+        tables = ("transaction_log", "transaction_rows", "events", "open_attempts")
+        return [await treasury.sql(f"SELECT * FROM t_akselgate_{table} ORDER BY 1, 2") for table in tables]
+
+    before = await money()
+    await prune(treasury.runtime.database, days=1)
+    assert await money() == before
+    assert len(before[0]) == 1
+
+
+async def test_idempotency_keys_live_for_two_days(plant: Plant) -> None:
+    batch = await plant.batch(10)
+
+    async def submit(key: str) -> None:
+        request = RepeatableRequest(
+            plant.caller.organisation_id, "/submit", key, b"body", lambda _: StoredAnswer(200, {}, "{}")
+        )
+        runtime = replace(plant.runtime, database=plant.runtime.database.answering(request))
+        await Plant(runtime, plant.caller, plant.order_id).submit(batch)
+
+    for key in ("old", "young"):
+        await submit(key)
+    await plant.sql(
+        "UPDATE idempotency_keys SET created_at = now()"
+        " - make_interval(hours => CAST(:hours AS int) + CASE key WHEN 'old' THEN 1 ELSE -1 END)",
+        hours=KEY_HOURS,
+    )
+    assert (await prune(plant.runtime.database, days=DAYS))["idempotency_keys"] == 1
+    with pytest.raises(AlreadyAnswered):
+        await submit("young")
+    await submit("old")
+
+
+async def test_killed_workers_are_forgotten_after_a_day(plant: Plant) -> None:
+    for _ in range(2):
+        await report_process(plant.runtime.database, Pulse(), poll_seconds=1)
+    await plant.sql(
+        "UPDATE worker_processes SET alive_until = now() - interval '25 hours'"
+        " WHERE id = (SELECT id FROM worker_processes ORDER BY id LIMIT 1)"
+    )
+    assert await prune(plant.runtime.database, days=DAYS) == NOTHING | {"worker_processes": 1}
+
+
+async def test_the_preview_says_what_will_go_and_changes_nothing(plant: Plant) -> None:
+    await packed(plant)
+    await packed(plant, 10)
+    await plant.pack(await plant.prepared(10, units_per_case=5))
+    await age(plant)
+    before = await left(plant)
+    found = await preview_prune(plant.runtime.database, days=DAYS)
+    assert found == NOTHING | {"prepared_codes": 25, "log_lines": before["log_lines"], "reverse_jobs": 2}
+    assert await left(plant) == before
+    assert await prune(plant.runtime.database, days=DAYS) == found
+
+
+async def test_workers_do_it_every_day(plant: Plant) -> None:
+    await packed(plant)
+    await age(plant)
+    await schedule.plan(plant.runtime)
+    await plant.sql("UPDATE periodic_tasks SET run_at = now() WHERE name = 'prune'")
+    outcome = await run_next(plant.runtime, BY_KIND["periodic_task"], StopSignal())
+    assert outcome is not None
+    assert outcome.end is End.COMPLETED
+    assert (await left(plant))["reverse_jobs"] == 0
+    [row] = await plant.sql("SELECT run_at - now() AS pause FROM periodic_tasks WHERE name = 'prune'")
+    assert row.pause.total_seconds() > 23 * 3600
