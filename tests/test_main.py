@@ -1,11 +1,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx2
 from fastapi import FastAPI
 from structlog.testing import capture_logs
 
+from qrtrack.domain.errors import Unavailable
 from qrtrack.main import create_app
 from qrtrack.runtime import Runtime
 from qrtrack.settings import Settings
@@ -81,6 +83,64 @@ async def test_refusals_and_defects_can_be_read_from_another_origin() -> None:
     assert [answer.status_code for answer in answers] == [500, 404, 413]
     assert {answer.headers["access-control-allow-origin"] for answer in answers} == {ORIGIN}
     assert all(answer.headers["x-request-id"] for answer in answers)
+
+
+class _Away:
+    """A runtime whose database does not answer."""
+
+    async def ready(self) -> None:
+        raise Unavailable("The database does not answer.")
+
+
+async def test_refusals_of_every_kind_can_be_read_from_an_allowed_origin_only() -> None:
+    app = application(cors_allowed_origins=ORIGIN)
+
+    async def with_runtime(scope: Any, receive: Any, send: Any) -> None:
+        await app({**scope, "state": {"runtime": SimpleNamespace(database=_Away())}}, receive, send)
+
+    batches = "/api/manufacturer/batches"
+    twice = {"content": b'{"a": 1, "a": 2}', "headers": {"Content-Type": "application/json"}}
+    requests: list[tuple[int, str, str, dict[str, Any]]] = [
+        (400, "POST", batches, {"content": b"{", "headers": {"Content-Type": "application/json"}}),
+        (401, "GET", batches, {}),
+        (405, "DELETE", batches, {}),
+        (422, "POST", batches, twice),
+        (503, "GET", "/readyz", {}),
+    ]
+    transport = httpx2.ASGITransport(with_runtime)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        for status, method, path, sent in requests:
+            for origin, may_read in ((ORIGIN, True), ("https://evil.example", False)):
+                headers = {**sent.get("headers", {}), "Origin": origin}
+                answer = await client.request(method, path, content=sent.get("content"), headers=headers)
+                assert answer.status_code == status
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert (answer.headers.get("access-control-allow-origin") == origin) is may_read
+                assert "Origin" in answer.headers["vary"]
+
+
+async def test_a_preflight_that_is_refused_says_why() -> None:
+    async with connect(application(cors_allowed_origins=ORIGIN)) as client:
+
+        async def preflight(origin: str, method: str = "POST", **asked: str) -> httpx2.Response:
+            return await client.options(
+                "/x", headers={"Origin": origin, "Access-Control-Request-Method": method} | asked
+            )
+
+        stranger = await preflight("https://evil.example")
+        method = await preflight(ORIGIN, "TRACE")
+        header = await preflight(ORIGIN, **{"Access-Control-Request-Headers": "x-colour"})
+    for answer in (stranger, method, header):
+        assert answer.status_code == 400
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["type"] == "urn:qrtrack:problem:cors-refused"
+        assert int(answer.headers["content-length"]) == len(answer.content)
+    assert stranger.json()["detail"] == (
+        "The origin https://evil.example may not call: add it to CORS_ALLOWED_ORIGINS on the server."
+    )
+    assert "access-control-allow-origin" not in stranger.headers
+    assert method.headers["access-control-allow-origin"] == header.headers["access-control-allow-origin"] == ORIGIN
+    assert "idempotency-key" in header.json()["detail"]
 
 
 async def test_an_address_with_a_slash_too_many_is_not_redirected() -> None:

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from pydantic.json_schema import models_json_schema
-from starlette.middleware.cors import CORSMiddleware
 
 from qrtrack.domain.requests import AlreadyAnswered
 from qrtrack.metrics import observe_request
@@ -24,6 +23,7 @@ from qrtrack.routers import (
     webhooks,
     worker,
 )
+from qrtrack.routers.cors import Cors
 from qrtrack.routers.idempotency import answer_again
 from qrtrack.routers.middleware import BodyLimit, RequestContext
 from qrtrack.routers.problems import install_problem_handlers, refusals
@@ -102,7 +102,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(BodyLimit)
     if settings.cors_origins:
         app.add_middleware(
-            CORSMiddleware,
+            Cors,
             allow_origins=settings.cors_origins,
             allow_methods=ALLOWED_METHODS,
             allow_headers=ALLOWED_HEADERS,
