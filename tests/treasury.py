@@ -15,7 +15,7 @@ from qrtrack.domain.identity import Caller, Role
 from qrtrack.integrations.tokens import sign_token
 from qrtrack.main import create_app
 from qrtrack.runtime import Runtime, open_runtime
-from qrtrack.sandbox import Sandbox
+from qrtrack.sandbox import Fault, Sandbox
 from qrtrack.settings import Settings
 
 PASSWORD = "pa55-of-the-gateway"
@@ -90,6 +90,12 @@ class Treasury:
         headers = {} if key is None else {"Idempotency-Key": key}
         client = self.client(caller or self.finance)
         return await client.post("/api/akselgate/dispatch", json=body, headers=headers)
+
+    async def sent(self, *references: str, fault: Fault = Fault.NONE, kd_settle: str = "STL1") -> int:
+        """The id of a new attempt."""
+        self.gateway.faults.append(fault)
+        answer = await self.dispatch(kd_settle, rows(*references or ("REF1", "REF2")))
+        return int(answer.json()["log_id"])
 
     async def get(self, path: str, caller: Caller | None = None, **query: Any) -> httpx2.Response:
         return await self.client(caller or self.finance).get(f"/api/akselgate/{path}", params=query)

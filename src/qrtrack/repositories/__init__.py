@@ -10,10 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.repositories.accurate_documents import AccurateDocumentRepository
 from qrtrack.repositories.accurate_sources import AccurateSourceRepository
+from qrtrack.repositories.attempt_events import AttemptEventRepository
 from qrtrack.repositories.batches import BatchRepository
 from qrtrack.repositories.callbacks import CallbackRepository
 from qrtrack.repositories.cases import CaseRepository
 from qrtrack.repositories.codes import CodeRepository
+from qrtrack.repositories.dispatch_reports import DispatchReportRepository
 from qrtrack.repositories.dispatches import DispatchRepository
 from qrtrack.repositories.figures import FigureRepository
 from qrtrack.repositories.idempotency import IdempotencyRepository
@@ -62,6 +64,10 @@ class Repositories:
         return LeasedRepository(self._session, queue)
 
     @cached_property
+    def attempt_events(self) -> AttemptEventRepository:
+        return AttemptEventRepository(self._session)
+
+    @cached_property
     def batches(self) -> BatchRepository:
         return BatchRepository(self._session)
 
@@ -76,6 +82,10 @@ class Repositories:
     @cached_property
     def codes(self) -> CodeRepository:
         return CodeRepository(self._session)
+
+    @cached_property
+    def dispatch_reports(self) -> DispatchReportRepository:
+        return DispatchReportRepository(self._session)
 
     @cached_property
     def dispatches(self) -> DispatchRepository:

@@ -1,8 +1,11 @@
 """A violated constraint, by its name, as a refusal in the words of the trade."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from sqlalchemy.exc import DBAPIError
 
-from qrtrack.domain.errors import Conflict, DomainError
+from qrtrack.domain.errors import Conflict, DomainError, FieldError
 
 
 class CodeTaken(Conflict):
@@ -19,16 +22,25 @@ class SettlementBusy(Conflict):
     slug = "dispatch-in-progress"
     title = "The settlement is being dispatched"
 
-    def __init__(self) -> None:
-        super().__init__("This settlement was dispatched at the same moment. Look at its attempts before you go on.")
+    def __init__(
+        self,
+        detail: str = "This settlement was dispatched at the same moment. Look at its attempts before you go on.",
+        **members: Any,
+    ) -> None:
+        super().__init__(detail, **members)
 
 
 class ReferenceLocked(Conflict):
     slug = "reference-locked"
     title = "A reference has been sent already"
 
-    def __init__(self) -> None:
-        super().__init__("A reference of this batch was sent in another one at the same moment: nothing was sent.")
+    def __init__(
+        self,
+        detail: str = "A reference of this batch was sent in another one at the same moment: nothing was sent.",
+        *,
+        errors: Sequence[FieldError] = (),
+    ) -> None:
+        super().__init__(detail, errors=errors)
 
 
 REFUSALS: dict[str, type[CodeTaken | SettlementBusy | ReferenceLocked]] = {

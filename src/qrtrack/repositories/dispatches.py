@@ -1,8 +1,6 @@
-"""Attempts at the bank gateway with their rows and events. What may change, and who holds what, triggers decide."""
+"""Attempts at the bank gateway with their rows. What may change, and who holds what, triggers decide."""
 
-import json
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import Sequence
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any
@@ -10,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from qrtrack.domain.dispatches import EventKind, Outcome, Transaction
+from qrtrack.domain.dispatches import Transaction
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.gateway_answers import Verdict
 from qrtrack.repositories.base import Repository
@@ -183,88 +181,8 @@ class DispatchRepository(Repository):
             references=list(references),
         )
 
-    async def add_event(
-        self,
-        attempt: Row[Any],
-        kind: EventKind,
-        *,
-        actor: str,
-        outcome: Outcome | None = None,
-        note: str | None = None,
-        reference: str | None = None,
-        details: Mapping[str, Any] | None = None,
-    ) -> None:
-        """`resolved` and `closed` move the attempt with them."""
-        await self._run(
-            "INSERT INTO t_akselgate_events (attempt_id, manufacturer_org_id, kind, actor, outcome, note,"
-            " reference_number, details) VALUES (:id, :organisation, :kind, :actor, :outcome, :note, :reference,"
-            " CAST(:details AS jsonb))",
-            id=attempt.id,
-            organisation=attempt.manufacturer_org_id,
-            kind=kind,
-            actor=actor,
-            outcome=outcome,
-            note=note,
-            reference=reference,
-            details=json.dumps(details or {}),
-        )
-
-    async def events(self, attempt_id: int, *, limit: int) -> Sequence[Row[Any]]:
-        """All but callbacks of its rows, oldest first."""
-        return await self._rows(
-            "SELECT id, kind, occurred_at, actor, outcome, note, reference_number, result, result_reference, details"
-            " FROM t_akselgate_events WHERE attempt_id = :id AND kind <> 'callback' ORDER BY id LIMIT :limit",
-            id=attempt_id,
-            limit=limit,
-        )
-
-    async def daily_report(self, day: date, timezone: str) -> Sequence[Row[Any]]:
-        """One row a settlement. `sum_out` is read from the bytes that were sent, `sum_in` from the rows asked for."""
-        return await self._rows(REPORT, day=day, timezone=timezone)
-
 
 def _found(attempt: Row[Any] | None, attempt_id: int) -> Row[Any]:
     if attempt is None:
         raise NotFound(f"There is no attempt {attempt_id} in your organisation.")
     return attempt
-
-
-REPORT = """
-WITH attempts AS (
-    SELECT * FROM t_akselgate_transaction_log
-    WHERE sent_at >= CAST(:day AS date)::timestamp AT TIME ZONE :timezone
-      AND sent_at < (CAST(:day AS date) + 1)::timestamp AT TIME ZONE :timezone
-), lines AS (
-    SELECT attempts.id, sum(line.amount) AS sum_in,
-           count(*) FILTER (WHERE line.callback_state = 'ok') AS ok,
-           count(*) FILTER (WHERE line.callback_state = 'failed') AS failed,
-           count(*) FILTER (WHERE line.callback_state = 'conflict') AS conflicts,
-           count(*) FILTER (WHERE line.callback_state = 'missing') AS missing,
-           sum(line.amount) FILTER (WHERE line.callback_state = 'ok') AS sum_ok
-    FROM attempts JOIN t_akselgate_transaction_rows AS line ON line.attempt_id = attempts.id GROUP BY attempts.id
-), sent AS (
-    SELECT attempts.id, sum((entry ->> 'amount')::numeric) AS sum_out
-    FROM attempts CROSS JOIN LATERAL json_array_elements(attempts.request_payload::json -> 'data') AS entry
-    WHERE NOT attempts.imported GROUP BY attempts.id
-)
-SELECT kd_settle, transaction_type, count(*) AS sent,
-       count(*) FILTER (WHERE outcome = 'accepted') AS accepted,
-       count(*) FILTER (WHERE outcome = 'rejected') AS rejected,
-       count(*) FILTER (WHERE outcome = 'not_sent') AS not_sent,
-       count(*) FILTER (WHERE outcome = 'sending') AS sending,
-       count(*) FILTER (WHERE outcome = 'unknown') AS unknown,
-       count(*) FILTER (WHERE outcome = 'unknown' AND sent_at > now() - interval '1 hour') AS unknown_hour,
-       count(*) FILTER (WHERE outcome = 'unknown' AND sent_at <= now() - interval '1 hour'
-                        AND sent_at > now() - interval '1 day') AS unknown_day,
-       count(*) FILTER (WHERE outcome = 'unknown' AND sent_at <= now() - interval '1 day') AS unknown_older,
-       COALESCE(sum(lines.ok) FILTER (WHERE outcome = 'accepted'), 0) AS callbacks_ok,
-       COALESCE(sum(lines.failed) FILTER (WHERE outcome = 'accepted'), 0) AS callbacks_failed,
-       COALESCE(sum(lines.conflicts), 0) AS callbacks_conflict,
-       COALESCE(sum(lines.missing) FILTER (WHERE outcome = 'accepted'), 0) AS callbacks_missing,
-       COALESCE(sum(lines.sum_in), 0) AS sum_in,
-       COALESCE(sum(sent.sum_out), 0) AS sum_out,
-       COALESCE(sum(lines.sum_in) FILTER (WHERE outcome = 'accepted'), 0) AS sum_accepted,
-       COALESCE(sum(lines.sum_ok), 0) AS sum_paid
-FROM attempts LEFT JOIN lines USING (id) LEFT JOIN sent USING (id)
-GROUP BY kd_settle, transaction_type ORDER BY kd_settle, transaction_type
-"""

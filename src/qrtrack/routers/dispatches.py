@@ -27,7 +27,7 @@ from qrtrack.schemas.dispatches import (
     ResolvedAnswer,
     RowQuery,
 )
-from qrtrack.services import attempts
+from qrtrack.services import attempts, callbacks
 from qrtrack.services.dispatches import CALLBACK_PATH, DispatchOrder, dispatch_settlement
 
 router = APIRouter(route_class=StrictRoute, tags=["settlement dispatch"])
@@ -166,5 +166,5 @@ async def receive_callback(request: Request, runtime: RuntimeState, token: str) 
     """
     attempt_id = runtime.post.tokens.attempt_of(token)
     callback = Callback.read(request.query_params, raw_query=request.url.query)
-    await attempts.receive_callback(runtime.database, attempt_id=attempt_id, callback=callback)
+    await callbacks.receive_callback(runtime.database, attempt_id=attempt_id, callback=callback)
     return {}

@@ -1,4 +1,4 @@
-"""What happens to an attempt after it was sent: callbacks, the sweeper, a person's decision; and looking at it."""
+"""What happens to an attempt that was not answered: the sweeper, a person's decision; and looking at attempts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,14 +8,11 @@ from typing import Any
 import structlog
 
 from qrtrack.database import Database
-from qrtrack.domain.callbacks import Callback, UnknownCallback, state_after
-from qrtrack.domain.dispatches import RESOLUTIONS, CallbackState, EventKind, Outcome
+from qrtrack.domain.dispatches import RESOLUTIONS, EventKind, Outcome
 from qrtrack.domain.errors import Forbidden, InvalidState
 from qrtrack.domain.identity import Caller
 from qrtrack.metrics import DISPATCHES
-from qrtrack.repositories import Repositories
-from qrtrack.repositories.constraints import ReferenceLocked
-from qrtrack.services.dispatches import close_if_complete
+from qrtrack.services.callbacks import close_if_complete
 
 EVENTS = 1000
 
@@ -27,56 +24,12 @@ class SamePerson(Forbidden):
     title = "Another person has to decide"
 
 
-async def receive_callback(database: Database, *, attempt_id: int, callback: Callback) -> None:
-    """Stores the report and what follows from it; a repeated one changes nothing. Raises UnknownCallback."""
-    async with database.read() as repositories:
-        organisation_id = await repositories.callbacks.organisation_of(attempt_id)
-    if organisation_id is None:
-        raise UnknownCallback("The attempt of this callback is not known here.")
-    try:
-        async with database.write(tenant=organisation_id) as repositories:
-            alarm = await _apply(repositories, attempt_id, callback)
-    except ReferenceLocked:
-        # Between the look for another lock and the taking of this one somebody else took it: now the look finds it.
-        async with database.write(tenant=organisation_id) as repositories:
-            alarm = await _apply(repositories, attempt_id, callback)
-    if alarm is not None:
-        log.error("alarm: the bank has to be asked", why=alarm, attempt_id=attempt_id, reference=callback.reference)
-
-
-async def _apply(repositories: Repositories, attempt_id: int, callback: Callback) -> str | None:
-    """What people must be told at once, if anything."""
-    attempt = await repositories.dispatches.lock(attempt_id)
-    row = await repositories.callbacks.row(attempt_id, callback.reference)
-    kind = EventKind.UNKNOWN_REFERENCE if row is None else EventKind.CALLBACK
-    if not callback.is_readable:
-        kind = EventKind.UNREADABLE_CALLBACK
-    if not await repositories.callbacks.add(attempt, kind, callback):
-        return None
-    if row is None or not callback.is_readable:
-        return "a callback that fits no row of its attempt"
-    before = CallbackState(row.callback_state)
-    state = state_after(before, Outcome(attempt.outcome), is_success=callback.is_success)
-    if state is not before:
-        await repositories.callbacks.record(attempt_id, row.row_number, state)
-    if state is CallbackState.CONFLICT:
-        await repositories.dispatches.add_event(
-            attempt,
-            EventKind.CONFLICT,
-            actor="gateway",
-            reference=callback.reference,
-            details={"before": before, "outcome": attempt.outcome, "reported": callback.result},
-        )
-    await close_if_complete(repositories, attempt_id)
-    return "the gateway contradicts itself about a payment" if state is CallbackState.CONFLICT else None
-
-
 async def sweep_attempts(database: Database, *, deadline_seconds: float) -> int:
     """Freezes what has been sending for twice the deadline: whoever sent it is gone. Sends nothing. How many."""
     async with database.write() as repositories:
         swept = await repositories.dispatches.sweep(older_than_seconds=2 * deadline_seconds)
         for attempt in swept:
-            await repositories.dispatches.add_event(attempt, EventKind.SWEPT, actor="sweeper")
+            await repositories.attempt_events.add(attempt, EventKind.SWEPT, actor="sweeper")
             await close_if_complete(repositories, attempt.id)
     DISPATCHES.labels(Outcome.UNKNOWN).inc(len(swept))
     for attempt in swept:
@@ -111,7 +64,7 @@ async def resolve_attempt(
                 f"The gateway has reported {len(paid)} of its references as paid: it can only be accepted.",
                 paid_references=list(paid),
             )
-        await repositories.dispatches.add_event(
+        await repositories.attempt_events.add(
             attempt, EventKind.RESOLVED, actor=caller.user_id, outcome=outcome, note=note
         )
         await close_if_complete(repositories, attempt_id)
@@ -162,11 +115,11 @@ async def view_attempt(database: Database, *, caller: Caller, attempt_id: int, a
             None if after else await repositories.dispatches.payloads(attempt_id),
             rows,
             await repositories.callbacks.of_rows(attempt_id, [row.reference_number for row in rows]),
-            await repositories.dispatches.events(attempt_id, limit=EVENTS),
+            await repositories.attempt_events.of_attempt(attempt_id, limit=EVENTS),
         )
 
 
 async def report_day(database: Database, *, caller: Caller, day: date, timezone: str) -> Sequence[Any]:
     """What became of a day's money, a row a settlement."""
     async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.dispatches.daily_report(day, timezone)
+        return await repositories.dispatch_reports.of_day(day, timezone)

@@ -1,0 +1,72 @@
+"""The gateway's callbacks: each kept, and what follows from it for its row and its attempt."""
+
+import structlog
+
+from qrtrack.database import Database
+from qrtrack.domain.callbacks import Callback, UnknownCallback, state_after
+from qrtrack.domain.dispatches import CallbackState, EventKind, Outcome
+from qrtrack.repositories import Repositories
+from qrtrack.repositories.constraints import ReferenceLocked
+
+log = structlog.get_logger(__name__)
+
+
+async def receive_callback(database: Database, *, attempt_id: int, callback: Callback) -> None:
+    """Stores the report and what follows from it; a repeated one changes nothing. Raises UnknownCallback."""
+    async with database.read() as repositories:
+        organisation_id = await repositories.callbacks.organisation_of(attempt_id)
+    if organisation_id is None:
+        raise UnknownCallback("The attempt of this callback is not known here.")
+    try:
+        async with database.write(tenant=organisation_id) as repositories:
+            alarm = await _apply(repositories, attempt_id, callback)
+    except ReferenceLocked:
+        # Between the look for another lock and the taking of this one somebody else took it: now the look finds it.
+        async with database.write(tenant=organisation_id) as repositories:
+            alarm = await _apply(repositories, attempt_id, callback)
+    if alarm is not None:
+        log.error("alarm: the bank has to be asked", why=alarm, attempt_id=attempt_id, reference=callback.reference)
+
+
+async def _apply(repositories: Repositories, attempt_id: int, callback: Callback) -> str | None:
+    """What people must be told at once, if anything."""
+    attempt = await repositories.dispatches.lock(attempt_id)
+    row = await repositories.callbacks.row(attempt_id, callback.reference)
+    kind = EventKind.UNKNOWN_REFERENCE if row is None else EventKind.CALLBACK
+    if not callback.is_readable:
+        kind = EventKind.UNREADABLE_CALLBACK
+    if not await repositories.callbacks.add(attempt, kind, callback):
+        return None
+    if row is None or not callback.is_readable:
+        return "a callback that fits no row of its attempt"
+    before = CallbackState(row.callback_state)
+    state = state_after(before, Outcome(attempt.outcome), is_success=callback.is_success)
+    if state is not before:
+        await repositories.callbacks.record(attempt_id, row.row_number, state)
+    if state is CallbackState.CONFLICT:
+        await repositories.attempt_events.add(
+            attempt,
+            EventKind.CONFLICT,
+            actor="gateway",
+            reference=callback.reference,
+            details={"before": before, "outcome": attempt.outcome, "reported": callback.result},
+        )
+    await close_if_complete(repositories, attempt_id)
+    return "the gateway contradicts itself about a payment" if state is CallbackState.CONFLICT else None
+
+
+async def close_if_complete(repositories: Repositories, attempt_id: int) -> None:
+    """Once every row has its callback, an unknown attempt was evidently accepted, and an accepted one is over."""
+    attempt = await repositories.dispatches.lock(attempt_id)
+    known = attempt.outcome in {Outcome.UNKNOWN, Outcome.ACCEPTED}
+    if not known or not attempt.is_open or await repositories.callbacks.lacks_some(attempt_id):
+        return
+    if attempt.outcome == Outcome.UNKNOWN:
+        await repositories.attempt_events.add(
+            attempt,
+            EventKind.RESOLVED,
+            actor="gateway",
+            outcome=Outcome.ACCEPTED,
+            note="The gateway has called back for every reference.",
+        )
+    await repositories.attempt_events.add(attempt, EventKind.CLOSED, actor="gateway")

@@ -1,0 +1,132 @@
+"""What the sender of a batch is told: what became of its attempt, or which attempt kept it from being sent."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NoReturn
+
+from qrtrack.database import Database
+from qrtrack.domain.dispatches import Outcome, RowError, Transaction, masked
+from qrtrack.domain.errors import Conflict, DomainError, Unavailable, UpstreamFailed, UpstreamTimeout
+from qrtrack.domain.identity import Caller
+from qrtrack.repositories.constraints import ReferenceLocked, SettlementBusy
+
+
+class GatewayRejected(UpstreamFailed):
+    slug = "gateway-rejected"
+    title = "The gateway refused the batch"
+
+
+class GatewayNotReached(Unavailable):
+    slug = "gateway-not-reached"
+    title = "The gateway was not reached"
+
+
+class GatewayOutcomeUnknown(UpstreamTimeout):
+    slug = "gateway-outcome-unknown"
+    title = "Nobody knows whether the gateway took the batch"
+
+
+class OutcomeUnknown(Conflict):
+    slug = "outcome-unknown"
+    title = "The settlement is frozen"
+
+
+class AlreadyDispatched(Conflict):
+    slug = "already-dispatched"
+    title = "The settlement was dispatched already"
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """An attempt as its sender is told of it. `message` is the gateway's, with account numbers masked."""
+
+    log_id: int
+    request_id: str
+    attempt_number: int
+    outcome: Outcome
+    total_transactions: int
+    status_code: str | None
+    response_code: str | None
+    message: str | None
+
+
+def as_dispatched(attempt: Any) -> Dispatched:
+    return Dispatched(
+        log_id=attempt.id,
+        request_id=attempt.request_id,
+        attempt_number=attempt.attempt_number,
+        outcome=Outcome(attempt.outcome),
+        total_transactions=attempt.total_transaksi,
+        status_code=attempt.status_code_res,
+        response_code=attempt.response_code,
+        message=attempt.response_message and masked(attempt.response_message),
+    )
+
+
+def failure_of(dispatched: Dispatched) -> DomainError | None:
+    """What the sender of this attempt is told, where it is not a success."""
+    members = asdict(dispatched)
+    said = f" It says: {dispatched.message}" if dispatched.message else ""
+    match dispatched.outcome:
+        case Outcome.ACCEPTED:
+            return None
+        case Outcome.REJECTED:
+            return GatewayRejected(
+                f"The gateway refused the batch, nothing was taken. Correct it and dispatch again.{said}", **members
+            )
+        case Outcome.NOT_SENT:
+            return GatewayNotReached(
+                f"Nothing was sent: the gateway was not reached. Dispatch again later.{said}", **members
+            )
+        case _:
+            return GatewayOutcomeUnknown(
+                f"Attempt {dispatched.log_id} may have been taken or not. Do not pay in another way: the settlement is "
+                "frozen until its callbacks come or an administrator resolves the attempt.",
+                **members,
+            )
+
+
+async def refuse_busy(
+    database: Database, caller: Caller, kd_settle: str, transaction_type: str, refusal: SettlementBusy
+) -> NoReturn:
+    """Names the attempt that holds the settlement, or that ended in this very moment."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        attempt = await repositories.dispatches.newest(kd_settle, transaction_type)
+    if attempt is None:
+        raise refusal
+    members = asdict(as_dispatched(attempt)) | {"kd_settle": attempt.kd_settle, "sent_at": attempt.sent_at}
+    named = f"Attempt {attempt.id} of settlement {attempt.kd_settle}"
+    if attempt.outcome == Outcome.UNKNOWN:
+        raise OutcomeUnknown(
+            f"{named} may have been taken: nothing is sent until its callbacks come or it is resolved.", **members
+        ) from refusal
+    if attempt.outcome == Outcome.ACCEPTED and attempt.is_open:
+        raise AlreadyDispatched(
+            f"{named} was accepted. Once the gateway has called back for all of its references, those that failed may "
+            "be dispatched again.",
+            **members,
+        ) from refusal
+    raise SettlementBusy(f"{named} was sent a moment ago: look at its outcome first.", **members) from refusal
+
+
+async def refuse_locked(
+    database: Database, caller: Caller, transactions: Sequence[Transaction], refusal: ReferenceLocked
+) -> NoReturn:
+    rows = {transaction.reference: transaction.row_number for transaction in transactions}
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        held = await repositories.dispatches.locked(list(rows))
+    errors = [
+        RowError(
+            f"/transactions/{rows[line.reference_number] - 1}/referenceNumber",
+            f"Attempt {line.attempt_id} of settlement {line.kd_settle} has sent this reference.",
+            rows[line.reference_number],
+            line.reference_number,
+        )
+        for line in sorted(held, key=lambda line: rows[line.reference_number])
+    ]
+    if not errors:
+        raise refusal
+    raise ReferenceLocked(
+        f"{len(errors)} of the references were sent before, and no failure was reported: nothing was sent.",
+        errors=errors,
+    ) from refusal

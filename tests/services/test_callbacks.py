@@ -1,0 +1,156 @@
+"""What the gateway reports of its payments: kept whatever it says, and never a reason to pay twice."""
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from qrtrack.sandbox import Fault, Request
+from treasury import Treasury, rows
+
+OK, FAILED, MISSING, CONFLICT = "ok", "failed", "missing", "conflict"
+
+
+async def test_the_last_callback_closes_the_attempt_and_only_failures_may_be_sent_again(treasury: Treasury) -> None:
+    attempt_id = await treasury.sent("R1", "R2")
+    assert (await treasury.call_back(attempt_id, "R1")).json() == {"success": True}
+    assert (await treasury.dispatch()).json()["type"] == "urn:qrtrack:problem:already-dispatched"
+    await treasury.call_back(attempt_id, "R2", "51")
+    assert await treasury.states() == [("R1", OK, True), ("R2", FAILED, False)]
+    assert await treasury.events("closed") == ["closed"]
+    refused = await treasury.dispatch(transactions=rows("R1", "R2"))
+    assert refused.json()["type"] == "urn:qrtrack:problem:reference-locked"
+    again = await treasury.dispatch(transactions=rows("R2"))
+    assert (again.status_code, again.json()["attempt_number"]) == (200, 2)
+
+
+async def test_callbacks_of_all_references_at_once_close_the_attempt_once(treasury: Treasury) -> None:
+    names = [f"R{number}" for number in range(20)]
+    attempt_id = await treasury.sent(*names)
+    answers = await asyncio.gather(*(treasury.call_back(attempt_id, name) for name in names * 2))
+    assert {answer.status_code for answer in answers} == {200}
+    assert await treasury.events("closed") == ["closed"]
+    assert len(await treasury.events("callback")) == 20
+
+
+async def test_a_repeated_callback_changes_nothing(treasury: Treasury) -> None:
+    attempt_id = await treasury.sent("R1", "R2")
+    await treasury.call_back(attempt_id, "R1", "51")
+    before = await treasury.sql("SELECT *, xmin::text FROM t_akselgate_transaction_rows ORDER BY row_number")
+    assert (await treasury.call_back(attempt_id, "R1", "51")).status_code == 200
+    assert await treasury.sql("SELECT *, xmin::text FROM t_akselgate_transaction_rows ORDER BY row_number") == before
+    assert await treasury.events() == ["callback"]
+
+
+async def test_a_success_after_a_failure_is_a_conflict_an_alarm_and_a_lock(treasury: Treasury) -> None:
+    attempt_id = await treasury.sent("R1")
+    await treasury.call_back(attempt_id, "R1", "51")
+    with capture_logs() as logs:
+        assert (await treasury.call_back(attempt_id, "R1", "00")).status_code == 200
+    assert [entry["log_level"] for entry in logs if entry["event"].startswith("alarm")] == ["error"]
+    assert await treasury.states() == [("R1", CONFLICT, True)]
+    assert await treasury.events() == ["callback", "closed", "callback", "conflict"]
+    refused = await treasury.dispatch("OTHER", rows("R1"))
+    assert refused.json()["type"] == "urn:qrtrack:problem:reference-locked"
+
+
+async def test_a_success_after_the_failed_reference_was_sent_again_is_a_conflict_of_the_first(
+    treasury: Treasury,
+) -> None:
+    first = await treasury.sent("R1")
+    await treasury.call_back(first, "R1", "51")
+    second = await treasury.sent("R1")
+    await treasury.call_back(first, "R1", "00")
+    assert await treasury.states() == [("R1", CONFLICT, False), ("R1", MISSING, True)]
+    await treasury.call_back(second, "R1", "00")
+    assert await treasury.states() == [("R1", CONFLICT, False), ("R1", OK, True)]
+
+
+async def test_a_failure_after_a_success_frees_nothing(treasury: Treasury) -> None:
+    attempt_id = await treasury.sent("R1")
+    await treasury.call_back(attempt_id, "R1", "00")
+    await treasury.call_back(attempt_id, "R1", "51")
+    assert await treasury.states() == [("R1", CONFLICT, True)]
+
+
+async def test_a_success_for_what_was_refused_locks_it_again(treasury: Treasury) -> None:
+    attempt_id = await treasury.sent("R1", fault=Fault.REJECT)
+    assert await treasury.states() == [("R1", MISSING, False)]
+    await treasury.call_back(attempt_id, "R1")
+    assert await treasury.states() == [("R1", CONFLICT, True)]
+    assert (await treasury.dispatch(transactions=rows("R1"))).json()["type"] == "urn:qrtrack:problem:reference-locked"
+
+
+async def test_a_refusal_after_a_callback_of_success_frees_what_is_missing_alone(treasury: Treasury) -> None:
+    async def pay_first(_request: Request) -> None:
+        (attempt,) = await treasury.attempts()
+        await treasury.call_back(attempt.id, "R1")
+
+    treasury.gateway.on_insert = pay_first
+    with capture_logs() as logs:
+        await treasury.sent("R1", "R2", fault=Fault.REJECT)
+    assert await treasury.states() == [("R1", OK, True), ("R2", MISSING, False)]
+    assert await treasury.events() == ["callback", "conflict"]
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"]
+
+
+@pytest.mark.parametrize("fault", [Fault.NONE, Fault.HALF])
+async def test_callbacks_that_overtake_the_answer_count(treasury: Treasury, fault: Fault) -> None:
+    async def pay_first(_request: Request) -> None:
+        (attempt,) = await treasury.attempts()
+        await treasury.call_back(attempt.id, "R1")
+
+    treasury.gateway.on_insert = pay_first
+    await treasury.sent("R1", fault=fault)
+    (attempt,) = await treasury.attempts()
+    assert (attempt.outcome, attempt.is_success) == ("accepted", 1)
+    assert (await treasury.events())[-1] == "closed"
+
+
+async def test_an_unknown_attempt_ends_when_all_its_references_have_called_back(treasury: Treasury) -> None:
+    attempt_id = await treasury.sent("R1", "R2", fault=Fault.ERROR)
+    await treasury.call_back(attempt_id, "R1")
+    assert [row.outcome for row in await treasury.attempts()] == ["unknown"]
+    await treasury.call_back(attempt_id, "R2", "51")
+    assert [row.outcome for row in await treasury.attempts()] == ["accepted"]
+    assert await treasury.events() == ["callback", "callback", "resolved", "closed"]
+
+
+async def test_an_unknown_reference_is_stored_and_counted_once(treasury: Treasury) -> None:
+    attempt_id = await treasury.sent("R1")
+    for _ in range(2):
+        assert (await treasury.call_back(attempt_id, "ELSEWHERE")).status_code == 200
+    assert await treasury.events() == ["unknown_reference"]
+    assert await treasury.states() == [("R1", MISSING, True)]
+
+
+@pytest.mark.parametrize("query", ["", "ref=R1", "ref=R1&rescore=", "ref=%00&rescore=", "rescore=", "ref=%ff&x=1"])
+async def test_a_callback_that_says_nothing_is_kept_and_frees_nothing(treasury: Treasury, query: str) -> None:
+    attempt_id = await treasury.sent("R1")
+    token = treasury.runtime.post.tokens.token_of(attempt_id)
+    answer = await treasury.client().get(f"/webhook/akselgate/callback/{token}?{query}")
+    assert answer.status_code == 200
+    (event,) = await treasury.sql("SELECT kind, details FROM t_akselgate_events")
+    assert (event.kind, event.details["query"]) == ("unreadable_callback", query)
+    assert await treasury.states() == [("R1", MISSING, True)]
+
+
+async def test_a_callback_without_a_true_token_is_not_taken(treasury: Treasury) -> None:
+    attempt_id = await treasury.sent("R1")
+    tokens = treasury.runtime.post.tokens
+    for token in (f"{attempt_id}-{'0' * 64}", tokens.token_of(attempt_id)[:-1], tokens.token_of(attempt_id + 1), "x"):
+        answer = await treasury.client().get(f"/webhook/akselgate/callback/{token}?ref=R1&rescore=00")
+        assert (answer.status_code, answer.json()["type"]) == (404, "urn:qrtrack:problem:unknown-callback")
+    assert await treasury.events() == []
+
+
+async def test_a_callback_that_cannot_be_stored_is_not_acknowledged(treasury: Treasury) -> None:
+    attempt_id = await treasury.sent("R1")
+    async with treasury.runtime.database.engine.begin() as connection:
+        await connection.exec_driver_sql("LOCK TABLE t_akselgate_events IN ACCESS EXCLUSIVE MODE")
+        request = asyncio.create_task(treasury.call_back(attempt_id, "R1"))
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname ="
+        while not await treasury.sql(f"{end} current_database()"):
+            await asyncio.sleep(0.01)
+        assert (await request).status_code == 503
+    assert await treasury.events() == []
