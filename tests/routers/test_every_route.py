@@ -1,6 +1,7 @@
 """What holds on every route of the packing line: who may, whose it is, and that no input is a defect."""
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -308,6 +309,44 @@ async def test_a_key_that_stands_twice_is_refused_on_every_route(app: FastAPI, c
         )
         assert (answer.status_code, slug(answer)) == (422, "repeated-key"), path
     assert len(paths) > 10
+
+
+BODIES: list[dict[str, Any]] = [
+    {},
+    {"content": b"", "headers": {"Content-Type": "application/json"}},
+    {"content": b"{}", "headers": {"Content-Type": "application/json; charset=utf-99"}},
+    {"content": b"\xff\0", "headers": {"Content-Type": "text/plain"}},
+    {"content": b"a=b", "headers": {"Content-Type": "application/x-www-form-urlencoded"}},
+    {"content": b"--x", "headers": {"Content-Type": "multipart/form-data"}},
+    {"content": b"{}", "headers": {"Content-Type": "application/;"}},
+]
+
+
+async def test_no_method_and_no_kind_of_body_is_a_defect(
+    app: FastAPI, client: httpx2.AsyncClient, things: Things
+) -> None:
+    for template, operations in app.openapi()["paths"].items():
+        path = things(template).format_map(defaultdict(lambda: "SKA000001"))
+        declared = {method.upper() for method in operations}
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "PROPFIND"):
+            for sent in BODIES if method in declared else BODIES[:1]:
+                answer = await client.request(method, path, **sent)
+                assert answer.status_code < 500 or answer.status_code == 503, (method, path, sent)
+                if answer.status_code >= 400:
+                    assert answer.headers["content-type"] == "application/problem+json", (method, path, sent)
+                if answer.status_code == 405:
+                    assert declared <= set(answer.headers["allow"].split(", ")), (method, path)
+                    assert method not in declared, (method, path)
+
+
+@pytest.mark.parametrize("wrong", ["9" * 30, "-1", "1e400", str(2**63), str(uuid4()), "%2e%2e", "a" * 3000, "%25"])
+async def test_no_value_in_a_path_is_a_defect(wrong: str, app: FastAPI, client: httpx2.AsyncClient) -> None:
+    for template, operations in app.openapi()["paths"].items():
+        for method in operations if "{" in template else ():
+            path = template.format_map(defaultdict(lambda: wrong))
+            for sent in BODIES[:2]:
+                answer = await client.request(method.upper(), path, **sent)
+                assert answer.status_code < 500 or answer.status_code == 503, (method, path)
 
 
 NASTY_TEXT = ("", "\0", "\ufffe", "-1", "0", "9" * 20, "1.5", "nan", "x" * 2000, "WzE4MDAwMDAwMDAwMDAwXQ", "Wy0xXQ")

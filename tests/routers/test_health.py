@@ -118,6 +118,12 @@ async def test_a_schema_of_another_version_is_not_ready_and_says_what_helps(
 
 
 @pytest.mark.parametrize("client", [False], indirect=True)
+async def test_a_watcher_may_ask_with_head(client: httpx2.AsyncClient) -> None:
+    assert (await client.head("/healthz")).status_code == 200
+    assert (await client.head("/readyz")).status_code == 503
+
+
+@pytest.mark.parametrize("client", [False], indirect=True)
 async def test_without_its_database_the_service_is_not_ready(client: httpx2.AsyncClient) -> None:
     answer = await client.get("/readyz")
     assert answer.status_code == 503

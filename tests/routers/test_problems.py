@@ -6,7 +6,7 @@ from uuid import UUID
 
 import httpx2
 import pytest
-from fastapi import FastAPI, Header, HTTPException
+from fastapi import APIRouter, FastAPI, Header, HTTPException
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, field_validator
 from starlette.requests import ClientDisconnect
@@ -80,6 +80,15 @@ def application(raised: list[Exception]) -> FastAPI:
     ) -> dict[str, Any]:
         return {"number": number, "codes": len(body.exclude_codes), "limit": limit, "weight": weight}
 
+    one, other = APIRouter(), APIRouter()
+
+    @one.get("/things/{number}")
+    @other.delete("/things/{number}")
+    @other.patch("/{number}/7")
+    async def nothing(number: str) -> None: ...
+
+    app.include_router(one, prefix="/deep")
+    app.include_router(other, prefix="/deep")
     return app
 
 
@@ -268,6 +277,12 @@ async def test_a_wrong_method_is_a_problem_that_names_the_right_one(client: http
     answer = await client.delete("/raise")
     problem(answer, 405, "method-not-allowed")
     assert answer.headers["allow"] == "GET"
+
+
+async def test_a_wrong_method_names_those_of_all_routes_at_the_address(client: httpx2.AsyncClient) -> None:
+    answer = await client.put("/deep/things/7")
+    problem(answer, 405, "method-not-allowed")
+    assert answer.headers["allow"] == "DELETE, GET, PATCH"
 
 
 async def test_other_refusals_of_the_framework_are_problems(

@@ -10,12 +10,15 @@ from qrtrack.routers.dependencies import RuntimeState
 router = APIRouter(route_class=StrictRoute, tags=["health"])
 
 
+# Some watchers ask with HEAD: the answer is the same, without its body.
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz")
 async def live() -> dict[str, Any]:
     """The process answers; nothing else is asked."""
     return {"success": True, "status": "alive"}
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz")
 async def ready(runtime: RuntimeState) -> dict[str, Any]:
     """503 when the database does not answer or has another schema than this version needs; nothing else takes a

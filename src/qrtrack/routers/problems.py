@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
@@ -149,11 +150,13 @@ def problem_of(error: DomainError) -> ProblemResponse:
     )
 
 
-async def _answer_http_exception(_request: Request, error: Exception) -> Response:
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error, Refused):
         return problem_of(error.refusal)
     status, headers = error.status_code, error.headers
+    if status == 405:
+        headers = {"Allow": ", ".join(_methods_at(request))}
     if status < 400:
         return Response(status_code=status, headers=headers)
     meaning = HTTPStatus(status)
@@ -161,6 +164,13 @@ async def _answer_http_exception(_request: Request, error: Exception) -> Respons
         status, (meaning.name.lower().replace("_", "-"), meaning.phrase, f"{error.detail}.")
     )
     return problem(status, slug, title, detail, headers=headers)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Those of every route at this address; the framework names those of the first alone."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    here = [route for route in iter_route_contexts(request.app.routes) if route.path_regex.match(path)]
+    return sorted({method for route in here for method in route.methods or ()})
 
 
 async def _answer_invalid_request(_request: Request, error: Exception) -> Response:
