@@ -225,6 +225,22 @@ async def test_a_batch_is_described_by_what_is_in_it(plant: Plant) -> None:
     assert [(part.variant, part.quantity) for part in found.variants] == [("5g", 15), ("10g", 5)]
 
 
+async def test_distinct_keys_and_uniq_codes_are_what_the_tables_say(plant: Plant) -> None:
+    for batch_id in (
+        (await plant.batch(20)).batch_id,
+        (await plant.batch(3)).batch_id,
+        (await plant.order(5)).batch_id,
+    ):
+        (counted,) = await plant.sql(
+            "SELECT count(code.id) AS codes, count(DISTINCT code.root_key_digest) AS keys,"
+            " count(DISTINCT batch.uniq_code) AS uniq_codes FROM qr_codes AS code"
+            " JOIN qr_batches AS batch ON batch.id = code.batch_id WHERE batch.id = :id",
+            id=batch_id,
+        )
+        found = await describe_batch(plant.runtime.database, caller=plant.caller, batch_id=batch_id)
+        assert (found.total_items, found.unique_root_keys, found.unique_uniq_codes) == tuple(counted)
+
+
 async def test_batches_are_listed_newest_first_by_order_and_status_and_page_by_page(plant: Plant) -> None:
     first, second, third = await plant.batch(1), await plant.batch(1), await plant.order(1)
     elsewhere = Plant(plant.runtime, plant.caller)

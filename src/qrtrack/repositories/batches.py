@@ -191,12 +191,14 @@ class BatchRepository(Repository):
         )
 
     async def counts(self, batch_id: UUID) -> Row[Any]:
-        """What the batch holds: codes by status, distinct root keys, cases.
+        """What the batch holds: codes by status, distinct root keys and uniq codes, cases.
 
-        Digests are unique in the batch by constraint, so counting them counts distinct root keys.
+        Digests are unique in the batch by constraint, so counting them counts distinct root keys. A code has its uniq
+        code from its batch, so that all codes together have the batch's, and none has one.
         """
         return await self._row(
-            "SELECT codes.*, cases.* FROM"
+            "SELECT codes.*, cases.*, (SELECT count(DISTINCT uniq_code) FROM qr_batches AS batch WHERE id = :batch_id"
+            "  AND EXISTS (SELECT FROM qr_codes WHERE batch_id = batch.id)) AS unique_uniq_codes FROM"
             " (SELECT count(*) AS total_items, count(root_key_digest) AS unique_root_keys,"
             "  count(*) FILTER (WHERE status = 'generated') AS generated,"
             "  count(*) FILTER (WHERE status = 'printed') AS printed,"

@@ -223,8 +223,7 @@ class BatchAnswer(Answer):
             "eta_seconds": details.eta_seconds,
             "total_items": details.total_items,
             "unique_root_keys": details.unique_root_keys,
-            # All codes of a batch share one uniq code by the shape of the tables.
-            "unique_uniq_codes": min(details.total_items, 1),
+            "unique_uniq_codes": details.unique_uniq_codes,
             "by_status": details.by_status,
             "cases": CaseCounts(
                 total=details.cases_total,

@@ -218,6 +218,7 @@ class BatchDetails:
     eta_seconds: int | None
     total_items: int
     unique_root_keys: int
+    unique_uniq_codes: int
     by_status: Mapping[str, int]
     cases_total: int
     cases_packed: int
@@ -236,6 +237,7 @@ async def describe_batch(database: Database, *, caller: Caller, batch_id: UUID) 
         eta_seconds=_eta_seconds(batch, rate),
         total_items=counts.total_items,
         unique_root_keys=counts.unique_root_keys,
+        unique_uniq_codes=counts.unique_uniq_codes,
         by_status={
             word: getattr(counts, word) for word in ("generated", "printed", "packed", "scanned", "redeemed", "void")
         },
