@@ -95,7 +95,7 @@ ROUTES = [
     ),
     post("/unlink-from-master", {"master_code": "{packed_code}", "codes": None, "reason": "dropped", "station": "s"}),
     get("/packs", query={"station": "s", "user": "u"}, names_a_thing=False),
-    get("/trace/SKA000001", template=f"{API}/trace/{{code}}"),
+    get("/trace/SKA000001", template=f"{API}/trace/{{code}}", query={"limit": "10"}),
 ]  # fmt: skip
 MACHINES = [
     Route(method, path, names_a_thing=False)

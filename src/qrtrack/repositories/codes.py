@@ -62,13 +62,16 @@ class CodeRepository(Repository):
             limit=limit,
         )
 
-    async def of_case(self, case_id: int, *, limit: int) -> Sequence[Row[Any]]:
+    async def of_case(self, case_id: int, *, after: int = 0, limit: int) -> Sequence[Row[Any]]:
+        """The codes in the case in serial order, from behind the sequence number `after`."""
         return await self._rows(
             "SELECT code.id, code.batch_id, code.code, code.sequence_number, code.variant, code.status"
             " FROM qr_master_codes AS held JOIN qr_codes AS code ON code.batch_id = held.batch_id"
             " AND code.sequence_number BETWEEN held.first_sequence AND held.last_sequence"
-            " AND code.master_code_id = held.id WHERE held.id = :case_id ORDER BY code.sequence_number LIMIT :limit",
+            " AND code.master_code_id = held.id WHERE held.id = :case_id AND code.sequence_number > :after"
+            " ORDER BY code.sequence_number LIMIT :limit",
             case_id=case_id,
+            after=after,
             limit=limit,
         )
 

@@ -50,28 +50,30 @@ class TraceRepository(Repository):
             details=json.dumps(details or {}, default=str),
         )
 
-    async def of_code(self, batch_id: UUID, sequence_number: int, *, limit: int) -> Sequence[Row[Any]]:
-        """The latest events that touched the code, oldest first."""
-        latest = await self._rows(
-            f"{SELECT_EVENT} WHERE batch_id = :batch_id AND sequences @> CAST(:sequence AS int)"
-            " ORDER BY id DESC LIMIT :limit",
+    async def of_code(self, batch_id: UUID, sequence_number: int, *, after: int, limit: int) -> Sequence[Row[Any]]:
+        """The events that touched the code, oldest first, from behind the event `after`."""
+        return await self._rows(
+            f"{SELECT_EVENT} WHERE batch_id = :batch_id AND id > :after AND sequences @> CAST(:sequence AS int)"
+            " ORDER BY id LIMIT :limit",
             batch_id=batch_id,
+            after=after,
             sequence=sequence_number,
             limit=limit,
         )
-        return latest[::-1]
 
-    async def of_case(self, batch_id: UUID, case_id: int, master_code: str, *, limit: int) -> Sequence[Row[Any]]:
-        """The latest events that touched the case, alone or among others, oldest first."""
-        latest = await self._rows(
-            f"{SELECT_EVENT} WHERE batch_id = :batch_id AND (master_code_id = :case_id"
-            " OR jsonb_exists(details -> 'master_codes', :master_code)) ORDER BY id DESC LIMIT :limit",
+    async def of_case(
+        self, batch_id: UUID, case_id: int, master_code: str, *, after: int, limit: int
+    ) -> Sequence[Row[Any]]:
+        """The events that touched the case, alone or among others, oldest first, from behind the event `after`."""
+        return await self._rows(
+            f"{SELECT_EVENT} WHERE batch_id = :batch_id AND id > :after AND (master_code_id = :case_id"
+            " OR jsonb_exists(details -> 'master_codes', :master_code)) ORDER BY id LIMIT :limit",
             batch_id=batch_id,
+            after=after,
             case_id=case_id,
             master_code=master_code,
             limit=limit,
         )
-        return latest[::-1]
 
     async def packs(
         self, *, station: str | None, actor: str | None, before: int | None, limit: int

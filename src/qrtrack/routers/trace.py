@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import Packer, RuntimeState
 from qrtrack.routers.problems import refusals
 from qrtrack.schemas.base import Name
-from qrtrack.schemas.trace import TraceAnswer
+from qrtrack.schemas.trace import TraceAnswer, TraceQuery
 from qrtrack.services import trace as use_cases
 
 router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer", tags=["trace"])
@@ -16,14 +16,20 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer", tags=["t
 
 @router.get(
     "/trace/{code}",
-    response_model=TraceAnswer,
     summary="Trace a code or a case",
     responses=refusals({404: "`not-found`: your organisation has neither such a code nor such a case."}),
 )
 async def trace_code(
     code: Annotated[Name, Path(description="The code of a unit, or a master code.", examples=["SKA000001"])],
+    query: Annotated[TraceQuery, Query()],
     caller: Packer,
     runtime: RuntimeState,
-) -> use_cases.Trace:
-    """From a unit up to its case, batch and order; from a master code down to its units; with all that happened."""
-    return await use_cases.trace_code(runtime.database, caller=caller, code=code.upper() if code.isascii() else code)
+) -> TraceAnswer:
+    """From a unit up to its case, batch and order; from a master code down to its units; with all that happened,
+    oldest first. A long trace goes on with `cursor`, units and events alike.
+    """
+    code = code.upper() if code.isascii() else code
+    found = await use_cases.trace_code(
+        runtime.database, caller=caller, code=code, after=query.after(), limit=query.one_more
+    )
+    return TraceAnswer.of(found, query)

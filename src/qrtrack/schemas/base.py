@@ -39,7 +39,8 @@ LARGEST_SEQUENCE: Final = 2**31 - 1
 RowId = Annotated[int, Field(ge=1, le=LARGEST_ROW_ID)]
 
 DEFAULT_LIMIT: Final = 100
-Limit = Annotated[int, Field(ge=1, le=1000, description="How many to return at most.")]
+LONGEST_PAGE: Final = 1000
+Limit = Annotated[int, Field(ge=1, le=LONGEST_PAGE, description="How many to return at most.")]
 Cursor = Annotated[str, Field(max_length=1000, description="`next_cursor` of the page before; leave out to begin.")]
 
 

@@ -7,8 +7,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from qrtrack.domain.states import CodeStatus
-from qrtrack.schemas.base import Answer
+from qrtrack.schemas.base import LARGEST_SEQUENCE, LONGEST_PAGE, Limit, ListQuery, Page, decode_cursor, encode_cursor
 from qrtrack.schemas.cases import ListedCase
+from qrtrack.services.trace import Trace, TracePlace
 
 
 class TracedBatch(BaseModel):
@@ -50,12 +51,47 @@ class TracedEvent(BaseModel):
     details: dict[str, Any]
 
 
-class TraceAnswer(Answer):
-    """A unit with its case, or a case with its units (`code` is null then); the events oldest first."""
+class TraceQuery(ListQuery):
+    """One page of a trace. It is long, so that nearly every unit and case is told of in one."""
+
+    limit: Limit = LONGEST_PAGE
+
+    def after(self) -> TracePlace:
+        """Raises InvalidInput."""
+        if self.cursor is None:
+            return TracePlace()
+        event_id, sequence_number = decode_cursor(self.cursor, int, int)
+        return TracePlace(max(event_id, 0), min(max(sequence_number, 0), LARGEST_SEQUENCE))
+
+
+class TraceAnswer(Page):
+    """A unit with its case, or a case with its units (`code` is null then); units in serial order, events oldest first.
+
+    The next page goes on with both lists where each of them ended.
+    """
 
     batch: TracedBatch
     code: TracedCode | None
     case: ListedCase | None
     codes: list[TracedCode]
     events: list[TracedEvent]
-    truncated: bool = Field(description="There are older events, or further units in the case, than are shown.")
+    truncated: bool = Field(description="There is a next page.")
+
+    @classmethod
+    def of(cls, trace: Trace, query: TraceQuery) -> "TraceAnswer":
+        """Out of `query.one_more` rows of either list."""
+        codes, events, after = trace.codes[: query.limit], trace.events[: query.limit], query.after()
+        has_more = len(trace.codes) > len(codes) or len(trace.events) > len(events)
+        behind = (
+            events[-1].id if events else after.event_id,
+            codes[-1].sequence_number if codes else after.sequence_number,
+        )
+        return cls(
+            batch=TracedBatch.model_validate(trace.batch),
+            code=trace.code and TracedCode.model_validate(trace.code),
+            case=trace.case and ListedCase.model_validate(trace.case),
+            codes=[TracedCode.model_validate(code) for code in codes],
+            events=[TracedEvent.model_validate(event) for event in events],
+            truncated=has_more,
+            next_cursor=encode_cursor(*behind) if has_more else None,
+        )
