@@ -15,7 +15,10 @@ import httpx2
 import jwt
 import pytest
 
+from fanout import FanOut, done
 from process import SECRET
+from qrtrack.database import Database
+from qrtrack.domain.identity import Caller
 
 QRTRACK = str(Path(sys.executable).with_name("qrtrack"))
 
@@ -134,6 +137,44 @@ def test_prune_says_what_it_deletes(tmp_path: Path, migrated_url: str) -> None:
     assert "reverse_jobs: 0 would be deleted" in looked.stdout
     assert "reverse_jobs: 0 deleted" in done.stdout
     assert looked.returncode == done.returncode == 0
+
+
+async def test_spoiled_counters_are_restored_and_shown_before_and_after(
+    tmp_path: Path, migrated_url: str, database: Database, caller: Caller
+) -> None:
+    fan_out = await FanOut.announce(database, caller, 10)
+    await fan_out.report(done(1, 2, 3))
+    await fan_out.set("processed_records = 1, progress_percentage = 99")
+    words = ("recalculate-progress", "--batch-id", str(fan_out.batch_id))
+    silent = run(tmp_path, "recalculate-progress", DATABASE_URL=migrated_url)
+    assert silent.stdout == "0 recounted, 0 repaired, 0 could not be recounted.\n"
+    everything = run(tmp_path, "recalculate-progress", "--all", DATABASE_URL=migrated_url)
+    assert f"sync_batch {fan_out.batch_id}: repaired" in everything.stdout
+    assert "processed_records: before 1, after 3" in everything.stdout
+    assert "progress_percentage: before 99, after 30" in everything.stdout
+    assert "1 recounted, 1 repaired" in everything.stdout
+    assert await fan_out.counts() == ("processing", 3, 3, 0, 30)
+    again = run(tmp_path, *words, DATABASE_URL=migrated_url)
+    assert f"sync_batch {fan_out.batch_id}: right" in again.stdout
+    assert "processed_records: before 3, after 3" in again.stdout
+    assert [made.returncode for made in (silent, everything, again)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--batch-id", str(UUID(int=7))], 1, "Nothing to recount has the id"),
+        (["--batch-id", str(UUID(int=7)), "--all"], 2, "exclude each other"),
+        (["--batch-id", "7"], 2, "--batch-id"),
+    ],
+)
+def test_a_recalculation_that_cannot_be_is_refused(
+    tmp_path: Path, migrated_url: str, words: list[str], code: int, said: str
+) -> None:
+    refused = run(tmp_path, "recalculate-progress", *words, DATABASE_URL=migrated_url)
+    assert refused.returncode == code
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_a_server_answers_and_ends_in_good_order(tmp_path: Path, migrated_url: str) -> None:

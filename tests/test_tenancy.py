@@ -12,6 +12,7 @@ from sqlalchemy import CursorResult, Row, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from fanout import FanOut, done, failed
 from plant import Plant, ska
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
@@ -34,12 +35,14 @@ PACKING_LINE = [
     "qr_reverse_job_logs",
     "qr_reverse_jobs",
     "qr_serial_counters",
+    "sync_batch_progress",
+    "sync_batch_records",
     "trace_events",
 ]
 
 
 async def fill(plant: Plant) -> None:
-    """Rows in every table of the packing line."""
+    """Rows in every table of the packing line, and of a fan-out."""
     request = RepeatableRequest(
         plant.caller.organisation_id, "/submit", "key", b"body", lambda _: StoredAnswer(200, {}, "{}")
     )
@@ -47,6 +50,8 @@ async def fill(plant: Plant) -> None:
     await plant.pack(batch)
     runtime = replace(plant.runtime, database=plant.runtime.database.answering(request))
     await Plant(runtime, plant.caller, plant.order_id).submit(batch)
+    fan_out = await FanOut.announce(plant.runtime.database, plant.caller, 3)
+    await fan_out.report(done("a") + failed("b"))
 
 
 @pytest.fixture

@@ -18,17 +18,25 @@ from qrtrack import demo as demonstration
 from qrtrack import embedded, schema_revision, serving
 from qrtrack import sandbox as stand_in
 from qrtrack.database import Database, DatabaseUnavailable
+from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
 from qrtrack.logs import set_up_logs
 from qrtrack.runtime import open_database
-from qrtrack.services import retention
+from qrtrack.services import recalculation, retention
 from qrtrack.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(help="The service a packing line runs on.", no_args_is_help=True, pretty_exceptions_enable=False)
 
 # What a person at the terminal can mend: they get the sentence, without a traceback.
-MENDABLE = (SettingsError, schema_revision.SchemaBehind, embedded.EmbeddedFailed, DatabaseUnavailable, OSError)
+MENDABLE = (
+    SettingsError,
+    schema_revision.SchemaBehind,
+    embedded.EmbeddedFailed,
+    DatabaseUnavailable,
+    NotFound,
+    OSError,
+)
 
 
 def _start(*, quiet: bool = False) -> Settings:
@@ -177,6 +185,37 @@ def sandbox(
     """A bank gateway for trying things: it prints what it gets, calls back, and misbehaves on demand."""
     with contextlib.suppress(KeyboardInterrupt):
         _run(stand_in.run(host=host, port=port, fault=fault, callback_seconds=callback_seconds, say=typer.echo))
+
+
+@app.command()
+def recalculate_progress(
+    batch_id: Annotated[UUID | None, typer.Option(help="One batch, reverse job or progress batch.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that is in progress, silent or not.")] = False,
+) -> None:
+    """Count again from the truth what has been silent for five minutes, and repair what was wrong."""
+    if batch_id is not None and everything:
+        raise typer.BadParameter("--batch-id and --all exclude each other.")
+    found: recalculation.Recalculation = _run(_recalculate(_start(quiet=True), batch_id, everything=everything))
+    for recount in found.recounts:
+        typer.echo(f"{recount.kind} {recount.id}: {'repaired' if recount.is_repair else 'right'}")
+        for name, before in recount.before.items():
+            typer.echo(f"  {name}: before {before}, after {recount.after[name]}")
+    typer.echo(f"{found.checked} recounted, {found.repaired} repaired, {found.failed} could not be recounted.")
+    raise typer.Exit(1 if found.failed else 0)
+
+
+async def _recalculate(settings: Settings, batch_id: UUID | None, *, everything: bool) -> recalculation.Recalculation:
+    async with open_database(settings) as database:
+        await database.ready()
+        if batch_id is not None:
+            return await recalculation.recalculate_one(database, batch_id)
+        with Progress(console=Console(stderr=True)) as progress:
+            bar = progress.add_task("recounting", total=None)
+            return await recalculation.recalculate_progress(
+                database,
+                silent_seconds=0 if everything else recalculation.SILENT_SECONDS,
+                advance=lambda: progress.advance(bar),
+            )
 
 
 @app.command()

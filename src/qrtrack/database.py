@@ -25,6 +25,7 @@ from qrtrack.repositories.constraints import domain_error
 PASSING = ("08", "53", "57P", "40001", "40P01", "55P03")
 # A request that has waited so long for a lock is told to come again.
 LOCK_SECONDS = 10
+BY_KEYS = ("set_config('plan_cache_mode', 'force_generic_plan', true)", "set_config('enable_seqscan', 'off', true)")
 
 
 class DatabaseUnavailable(Unavailable):
@@ -38,7 +39,7 @@ class DatabaseUnavailable(Unavailable):
 
 
 class BatchTurns:
-    """Who of this process may go for a batch's lock: one that holds it, and one that waits for it with a connection.
+    """Who of this process may go for a batch's lock or row: one that holds it, one that waits for it with a connection.
 
     All others wait here, without one: a busy batch must not take the pool from everybody else.
     """
@@ -91,7 +92,12 @@ class Database:
 
     @asynccontextmanager
     async def write(
-        self, *, tenant: UUID | None = None, batch_lock: UUID | None = None, by_keys: bool = False
+        self,
+        *,
+        tenant: UUID | None = None,
+        batch_lock: UUID | None = None,
+        by_keys: bool = False,
+        turn: UUID | None = None,
     ) -> AsyncIterator[Repositories]:
         """One transaction: commits on leaving, rolls back on any error.
 
@@ -100,8 +106,9 @@ class Database:
         statement of its own, so that the next one sees what the previous holder committed.
         `by_keys`: its statements find few rows by their keys, so that one plan by index serves for every size of the
         tables: it is kept, where others are planned anew each time.
+        `turn` names what many of this process want to move at once: they take turns before they take a connection.
         """
-        async with self.turns.take(batch_lock), self._transaction() as session:
+        async with self.turns.take(batch_lock or turn), self._transaction() as session:
             await _bind(session, tenant=tenant, batch_lock=batch_lock, by_keys=by_keys)
             repositories = Repositories(session, self.request)
             if self.request is not None:
@@ -118,45 +125,29 @@ class Database:
             yield Repositories(session)
 
     @asynccontextmanager
-    async def direct(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-        """One write transaction on the driver's own connection, for the one path where SQLAlchemy's share is felt.
+    async def direct(
+        self, *, tenant: UUID | None = None, by_keys: bool = False, turn: UUID | None = None
+    ) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+        """One write transaction on the driver's own connection, for the paths where SQLAlchemy's share is felt.
 
         The pool does not see what happens to a connection here, so one that broke is taken out of it by hand.
         """
-        try:
-            async with self.engine.connect() as pooled:
-                driver = await _living_driver(pooled)
-                try:
-                    async with driver.transaction():
-                        yield driver
-                finally:
-                    if driver.is_closed():
-                        await pooled.invalidate()
-        except DBAPIError as error:
-            if _is_passing(error):
-                raise DatabaseUnavailable from error
-            raise
-        except asyncpg.PostgresError as error:
-            if (error.sqlstate or "").startswith(PASSING):
-                raise DatabaseUnavailable from error
-            raise
-        except (PoolTimeout, OSError, asyncpg.InterfaceError) as error:
-            raise DatabaseUnavailable from error
+        async with self.turns.take(turn), _in_words_of_the_trade(), self.engine.connect() as pooled:
+            driver = await _living_driver(pooled)
+            try:
+                async with driver.transaction():
+                    if tenant is not None:
+                        steps = [*_tenant_steps("$1"), *(BY_KEYS if by_keys else ())]
+                        await driver.execute(f"SELECT {', '.join(steps)}", str(tenant))
+                    yield driver
+            finally:
+                if driver.is_closed():
+                    await pooled.invalidate()
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncSession]:
-        try:
-            async with self.sessions() as session, session.begin():
-                yield session
-        except DBAPIError as error:
-            if _is_passing(error):
-                raise DatabaseUnavailable from error
-            refusal = domain_error(error)
-            if refusal is None:
-                raise
-            raise refusal from error
-        except (PoolTimeout, OSError) as error:
-            raise DatabaseUnavailable from error
+        async with _in_words_of_the_trade(), self.sessions() as session, session.begin():
+            yield session
 
     async def ready(self) -> dict[str, Any]:
         """Raises DatabaseUnavailable or SchemaBehind."""
@@ -185,9 +176,29 @@ async def _living_driver(pooled: AsyncConnection) -> "asyncpg.Connection[asyncpg
     return driver
 
 
-def _is_passing(error: DBAPIError) -> bool:
-    sqlstate = getattr(error.orig, "sqlstate", None)
-    return error.connection_invalidated or (isinstance(sqlstate, str) and sqlstate.startswith(PASSING))
+@asynccontextmanager
+async def _in_words_of_the_trade() -> AsyncIterator[None]:
+    """Raises DatabaseUnavailable, or the refusal that a violated constraint stands for."""
+    try:
+        yield
+    except DBAPIError as error:
+        if error.connection_invalidated or _is_passing(error.orig):
+            raise DatabaseUnavailable from error
+        refusal = domain_error(error)
+        if refusal is None:
+            raise
+        raise refusal from error
+    except asyncpg.PostgresError as error:
+        if _is_passing(error):
+            raise DatabaseUnavailable from error
+        raise
+    except (PoolTimeout, OSError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnavailable from error
+
+
+def _is_passing(error: BaseException | None) -> bool:
+    sqlstate = getattr(error, "sqlstate", None)
+    return isinstance(sqlstate, str) and sqlstate.startswith(PASSING)
 
 
 async def _bind(
@@ -204,14 +215,21 @@ async def _bind(
     if read_only:
         steps.append("set_config('transaction_read_only', 'on', true)")
     if by_keys:
-        steps.append("set_config('plan_cache_mode', 'force_generic_plan', true)")
-        steps.append("set_config('enable_seqscan', 'off', true)")
+        steps += BY_KEYS
     if tenant is not None:
-        steps += ["set_config('qrtrack.org', :tenant, true)", "set_config('role', 'qrtrack_tenant', true)"]
-        steps.append(f"set_config('lock_timeout', '{LOCK_SECONDS}s', true)")
+        steps += _tenant_steps(":tenant")
         values["tenant"] = str(tenant)
     if batch_lock is not None:
         steps.append("pg_advisory_xact_lock(hashtextextended(:batch, 0))")
         values["batch"] = f"batch {batch_lock}"
     if steps:
         await session.execute(text(f"SELECT {', '.join(steps)}"), values)
+
+
+def _tenant_steps(tenant: str) -> tuple[str, ...]:
+    """`tenant` is how the parameter is written: each of the two ways to the database has its own."""
+    return (
+        f"set_config('qrtrack.org', {tenant}, true)",
+        "set_config('role', 'qrtrack_tenant', true)",
+        f"set_config('lock_timeout', '{LOCK_SECONDS}s', true)",
+    )

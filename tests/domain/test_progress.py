@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrtrack.domain.progress import eta_seconds, job_progress, percentage
+from qrtrack.domain.progress import SurplusRecords, eta_seconds, job_progress, percentage
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,14 @@ def test_without_a_pace_no_time_is_promised() -> None:
 
 def test_what_is_done_takes_no_more_time() -> None:
     assert eta_seconds(4, 4, 0) == 0
+
+
+def test_a_surplus_names_the_records_that_came_last() -> None:
+    refusal = SurplusRecords(total=10, processed=8, new_keys=["a", "b", "c"])
+    assert refusal.members == {"total_records": 10, "processed_records": 8, "surplus": 1, "keys": ["c"]}
+    assert "1 records are more than the 10" in refusal.detail
+
+
+def test_a_surplus_that_was_repaired_meanwhile_still_names_a_record() -> None:
+    refusal = SurplusRecords(total=10, processed=5, new_keys=["a"])
+    assert (refusal.members["surplus"], refusal.members["keys"]) == (1, ["a"])

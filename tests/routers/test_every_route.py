@@ -339,7 +339,7 @@ async def test_no_method_and_no_kind_of_body_is_a_defect(
                     assert method not in declared, (method, path)
 
 
-@pytest.mark.parametrize("wrong", ["9" * 30, "-1", "1e400", str(2**63), str(uuid4()), "%2e%2e", "a" * 3000, "%25"])
+@pytest.mark.parametrize("wrong", ["9" * 30, "-1", "1e400", str(2**63), "0" * 32, "%2e%2e", "a" * 3000, "%25"])
 async def test_no_value_in_a_path_is_a_defect(wrong: str, app: FastAPI, client: httpx2.AsyncClient) -> None:
     for template, operations in app.openapi()["paths"].items():
         for method in operations if "{" in template else ():

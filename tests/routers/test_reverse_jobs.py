@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from plant import MadeBatch, Plant
-from qrtrack.routers import reverse_jobs
+from qrtrack.routers import waiting
 from qrtrack.runtime import Runtime
 
 API = "/api/manufacturer/reverse-job"
@@ -213,7 +213,7 @@ async def test_a_process_that_stops_lets_its_pollers_go(
 async def test_waiting_pollers_hold_no_connection(
     client: httpx2.AsyncClient, plant: Plant, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reverse_jobs, "LOOK_SECONDS", 60)
+    monkeypatch.setattr(waiting, "LOOK_SECONDS", 60)
     job_id = await plant.submit(await plant.batch(5))
     polls = [
         asyncio.create_task(client.get(f"{API}/status", params={"job_id": str(job_id), "wait": 20}))

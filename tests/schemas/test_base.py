@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
 from qrtrack.domain.errors import InvalidInput
-from qrtrack.schemas.base import Answer, Body, Limit, Note, RowId, Text, decode_cursor, encode_cursor
+from qrtrack.schemas.base import Answer, Body, Cursor, Limit, Note, RowId, Text, decode_cursor, encode_cursor
 
 BATCH = UUID("0190a000-0000-7000-8000-00000000000a")
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -86,6 +86,10 @@ def test_a_cursor_brings_its_values_back() -> None:
     assert decode_cursor(cursor, datetime, UUID, int, str) == (MOMENT, BATCH, 7, "SKA/ü")
 
 
+def test_a_cursor_of_the_longest_name_is_taken_back() -> None:
+    assert is_accepted(Cursor, encode_cursor(MOMENT, "👍" * 255))
+
+
 @pytest.mark.parametrize(
     ("cursor", "kinds"),
     [
@@ -108,6 +112,7 @@ def test_a_cursor_brings_its_values_back() -> None:
         (encode_cursor("x"), (UUID,)),
         (encode_cursor("x"), (datetime,)),
         (encode_cursor("2026-01-02T03:04:05"), (datetime,)),
+        (encode_cursor("0001-01-01T00:00:00+14:00"), (datetime,)),
     ],
 )
 def test_any_other_cursor_is_bad_input(cursor: str, kinds: tuple[Any, ...]) -> None:

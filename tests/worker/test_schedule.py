@@ -4,8 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from fanout import FanOut, done
 from plant import BY_KIND
+from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.worker import schedule
 from qrtrack.worker.execution import End, Outcome, run_next
@@ -102,3 +105,23 @@ async def test_a_standing_worker_plans_and_runs_it(treasury: Treasury) -> None:
         await asyncio.sleep(0.01)
     await worker.stop()
     await running
+
+
+async def test_spoiled_counters_are_restored_by_the_schedule_once_in_the_fleet(
+    treasury: Treasury, caller: Caller
+) -> None:
+    fan_out = await FanOut.announce(treasury.runtime.database, caller, 10)
+    await fan_out.report(done(1, 2, 3))
+    await fan_out.set("processed_records = 1, progress_percentage = 99, updated_at = now() - interval '6 minutes'")
+    await plan(treasury.runtime)
+    await treasury.sql("UPDATE periodic_tasks SET run_at = now() WHERE name = 'recalculate_progress'")
+    with capture_logs() as logs:
+        outcomes = await asyncio.gather(*(run(treasury) for _ in range(5)))
+    assert [outcome.end for outcome in outcomes if outcome is not None] == [End.COMPLETED]
+    assert sum(line["event"] == "counters were wrong and are repaired" for line in logs) == 1
+    assert await fan_out.counts() == ("processing", 3, 3, 0, 30)
+    (row,) = await treasury.sql(
+        "SELECT status, run_at - now() AS pause FROM periodic_tasks WHERE name = 'recalculate_progress'"
+    )
+    assert row.status == "queued"
+    assert 290 < row.pause.total_seconds() <= 300

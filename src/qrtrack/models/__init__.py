@@ -7,6 +7,7 @@ from qrtrack.models.codes import Code, ExcludedCode
 from qrtrack.models.dispatches import Attempt, AttemptEvent, AttemptRow, OpenAttempt
 from qrtrack.models.metadata import Table, TenantOwned
 from qrtrack.models.periodic_tasks import PeriodicTask
+from qrtrack.models.progress import SyncBatch, SyncRecord
 from qrtrack.models.requests import IdempotencyKey, QueueTurn
 from qrtrack.models.reverse_jobs import PreparedCode, ReverseJob, ReverseJobLog
 from qrtrack.models.trace import TraceEvent
@@ -34,6 +35,8 @@ __all__ = [
     "ReverseJob",
     "ReverseJobLog",
     "SerialCounter",
+    "SyncBatch",
+    "SyncRecord",
     "Table",
     "TenantOwned",
     "TraceEvent",

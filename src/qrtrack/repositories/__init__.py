@@ -4,6 +4,7 @@ from functools import cached_property
 from typing import TypeVar
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,6 +23,9 @@ from qrtrack.repositories.idempotency import IdempotencyRepository
 from qrtrack.repositories.leased import LeasedRepository, Queue
 from qrtrack.repositories.periodic_tasks import PeriodicTaskRepository
 from qrtrack.repositories.prepared_codes import PreparedCodeRepository
+from qrtrack.repositories.progress import ProgressRepository
+from qrtrack.repositories.record_intake import RecordIntake
+from qrtrack.repositories.recounts import RecountRepository
 from qrtrack.repositories.retention import RetentionRepository
 from qrtrack.repositories.reverse_jobs import ReverseJobRepository
 from qrtrack.repositories.stages import StageRepository
@@ -59,6 +63,13 @@ class Repositories:
         await self._session.execute(
             text("SELECT pg_notify(:channel, :kind)"), {"channel": WAKE_UP_CHANNEL, "kind": queue.kind}
         )
+
+    async def record_intake(self) -> RecordIntake:
+        """On the driver's connection of this very transaction."""
+        pooled = await (await self._session.connection()).get_raw_connection()
+        driver: asyncpg.Connection[asyncpg.Record] | None = pooled.driver_connection
+        assert driver is not None
+        return RecordIntake(driver)
 
     def leased(self, queue: Queue) -> LeasedRepository:
         return LeasedRepository(self._session, queue)
@@ -110,6 +121,14 @@ class Repositories:
     @cached_property
     def retention(self) -> RetentionRepository:
         return RetentionRepository(self._session)
+
+    @cached_property
+    def progress(self) -> ProgressRepository:
+        return ProgressRepository(self._session)
+
+    @cached_property
+    def recounts(self) -> RecountRepository:
+        return RecountRepository(self._session)
 
     @cached_property
     def reverse_jobs(self) -> ReverseJobRepository:

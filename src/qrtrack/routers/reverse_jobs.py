@@ -1,22 +1,17 @@
 """Reverse jobs over HTTP: submit, poll, list, cancel, retry."""
 
-import asyncio
-import time
-from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any, Final
-from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from qrtrack.domain.identity import Caller
 from qrtrack.domain.states import TERMINAL_JOBS
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.code_lists import read_codes
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import refusals
-from qrtrack.runtime import Runtime
+from qrtrack.routers.waiting import watch
 from qrtrack.schemas.reverse_jobs import (
     JobAnswer,
     JobCancelledAnswer,
@@ -38,7 +33,6 @@ from qrtrack.services import reverse_jobs as use_cases
 router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/reverse-job", tags=["reverse jobs"])
 
 UNKNOWN: Final = {404: "`not-found`: your organisation has no such job."}
-LOOK_SECONDS: Final = 0.25
 
 
 @router.post(
@@ -71,7 +65,8 @@ async def submit_reverse_job(
     submitted = await use_cases.submit_reverse_job(database, caller=caller, priority=order.priority, **asked)
     if not order.wait:
         return submitted
-    view = await _watch(runtime, caller, submitted.job_id, order.wait, _has_ended)
+    look = partial(use_cases.view_reverse_job, runtime.database, caller=caller, job_id=submitted.job_id)
+    view = await watch(runtime, look, order.wait, _has_ended)
     answer = JobSubmitted.of(submitted, view.job)
     await use_cases.keep_answer(database, caller=caller, answer=answer)
     return answer
@@ -82,11 +77,12 @@ async def get_reverse_job(query: Annotated[JobQuery, Query()], caller: Packer, r
     """How the job stands. `progress` never falls, and is 100 only with `completed`. With `?wait=N` the answer comes
     when something has changed since the request arrived, when the job has ended, or after N seconds.
     """
-    before = await use_cases.view_reverse_job(runtime.database, caller=caller, job_id=query.job_id)
+    look = partial(use_cases.view_reverse_job, runtime.database, caller=caller, job_id=query.job_id)
+    before = await look()
     if not query.wait or _has_ended(before):
         return JobAnswer.of(before)
     stood = _standing(before)
-    return JobAnswer.of(await _watch(runtime, caller, query.job_id, query.wait, lambda view: _standing(view) != stood))
+    return JobAnswer.of(await watch(runtime, look, query.wait, lambda view: _standing(view) != stood))
 
 
 def _has_ended(view: use_cases.JobView) -> bool:
@@ -97,20 +93,6 @@ def _standing(view: use_cases.JobView) -> tuple[object, ...]:
     """What a poller sees change. A heartbeat moves `updated_at`, but tells nothing."""
     job = view.job
     return job.status, job.progress, job.prepared_count, job.remaining_to_prepare, job.attempts, view.queue_position
-
-
-async def _watch(
-    runtime: Runtime, caller: Caller, job_id: UUID, seconds: float, is_enough: Callable[[use_cases.JobView], bool]
-) -> use_cases.JobView:
-    """Looks now and then until it is enough, the time is up or the process stops. Between two looks nothing is held."""
-    deadline = time.monotonic() + seconds
-    while True:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(min(LOOK_SECONDS, deadline - time.monotonic())):
-                await runtime.stopping.wait()
-        view = await use_cases.view_reverse_job(runtime.database, caller=caller, job_id=job_id)
-        if is_enough(view) or runtime.stopping.is_set() or time.monotonic() >= deadline:
-            return view
 
 
 @router.get("/jobs", response_model=JobPage, summary="List reverse jobs")

@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -41,8 +41,13 @@ RowId = Annotated[int, Field(ge=1, le=LARGEST_ROW_ID)]
 DEFAULT_LIMIT: Final = 100
 LONGEST_PAGE: Final = 1000
 Limit = Annotated[int, Field(ge=1, le=LONGEST_PAGE, description="How many to return at most.")]
-Cursor = Annotated[str, Field(max_length=1000, description="`next_cursor` of the page before; leave out to begin.")]
+Cursor = Annotated[str, Field(max_length=5000, description="`next_cursor` of the page before; leave out to begin.")]
 
+
+LONGEST_WAIT: Final = 30
+Wait = Annotated[
+    float, Field(ge=0, le=LONGEST_WAIT, description="Seconds to wait for a change since the request arrived.")
+]
 
 CursorValue: TypeAlias = int | str | UUID | datetime
 CursorKind: TypeAlias = type[int] | type[str] | type[UUID] | type[datetime]
@@ -101,10 +106,15 @@ class ListQuery(Query):
         """The id of the last row seen. Raises InvalidInput."""
         return None if self.cursor is None else UUID(str(decode_cursor(self.cursor, UUID)[0]))
 
-    def page(self, name: str, rows: Sequence[Row], key: Callable[[Row], CursorValue]) -> dict[str, Any]:
-        """The members of a page out of `one_more` rows; `key` is the value that the list is sorted by."""
+    def page(
+        self, name: str, rows: Sequence[Row], key: Callable[[Row], CursorValue | tuple[CursorValue, ...]]
+    ) -> dict[str, Any]:
+        """The members of a page out of `one_more` rows; `key` is the value that the list is sorted by, or several."""
         shown = rows[: self.limit]
-        return {name: shown, "next_cursor": encode_cursor(key(shown[-1])) if len(rows) > len(shown) else None}
+        if len(rows) == len(shown):
+            return {name: shown, "next_cursor": None}
+        last = key(shown[-1])
+        return {name: shown, "next_cursor": encode_cursor(*last) if isinstance(last, tuple) else encode_cursor(last)}
 
     def full_page(self, name: str, rows: Sequence[Row], key: Callable[[Row], CursorValue]) -> dict[str, Any]:
         """As `page`, out of `limit` rows: a full page has a next one, which may turn out empty."""
@@ -127,7 +137,7 @@ def decode_cursor(cursor: str, *kinds: CursorKind) -> tuple[Any, ...]:
         padded = cursor + "=" * (-len(cursor) % 4)
         values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         return tuple(_revive(value, kind) for value, kind in zip(values, kinds, strict=True))
-    except (ValueError, TypeError, RecursionError, binascii.Error) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error) as error:
         field = FieldError("/query/cursor", "This is no cursor of this list.")
         raise InvalidInput("The cursor is not one of this list: begin without a cursor.", errors=[field]) from error
 
@@ -149,4 +159,4 @@ def _instant(value: str) -> datetime:
     instant = datetime.fromisoformat(value)
     if instant.tzinfo is None:
         raise ValueError
-    return instant
+    return instant.astimezone(UTC)

@@ -9,12 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from qrtrack.domain.progress import eta_seconds
 from qrtrack.domain.states import JobStatus, PreparedStatus
 from qrtrack.models import ReverseJob
-from qrtrack.schemas.base import Answer, Body, ListQuery, Page, Query
+from qrtrack.schemas.base import LONGEST_WAIT, Answer, Body, ListQuery, Page, Query, Wait
 from qrtrack.schemas.batches import VariantName
 from qrtrack.schemas.codes import CodeList
 from qrtrack.services.reverse_jobs import JobView, SubmittedJob
-
-LONGEST_WAIT = 30
 
 
 class JobOrder(Body):
@@ -151,9 +149,7 @@ class JobQuery(Query):
     """Which job, and how long to wait for news of it."""
 
     job_id: UUID
-    wait: Annotated[float, Field(ge=0, le=LONGEST_WAIT)] = Field(
-        0, description="Seconds to wait for a change since the request arrived."
-    )
+    wait: Wait = 0
 
 
 class JobFilter(ListQuery):

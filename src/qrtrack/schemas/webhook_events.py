@@ -17,7 +17,6 @@ from qrtrack.schemas.base import (
     Reason,
     Text,
     decode_cursor,
-    encode_cursor,
 )
 
 DatabaseId = Annotated[int, Field(ge=0, le=LARGEST_ROW_ID, description="The id of a database of Accurate.")]
@@ -137,11 +136,7 @@ class DocumentQuery(ListQuery):
 
     def page_of(self, rows: Sequence[Any]) -> dict[str, Any]:
         """The members of a page out of `one_more` rows."""
-        page = self.page("documents", rows, lambda row: str(row.entity_id))
-        last = page["documents"][-1] if page["next_cursor"] else None
-        return (
-            page if last is None else page | {"next_cursor": encode_cursor(last.database_id, last.type, last.entity_id)}
-        )
+        return self.page("documents", rows, lambda row: (row.database_id, row.type, row.entity_id))
 
 
 class DocumentView(BaseModel):

@@ -3,6 +3,7 @@
 import asyncio
 from concurrent.futures import Executor
 from typing import Any
+from uuid import UUID
 
 import structlog
 
@@ -69,12 +70,15 @@ def _draw(stage: Any, sequences: list[int], keys: KeyRing) -> Drawn:
 
 async def _complete_creating(repositories: Repositories, claim: Claim, stage: Any, counted: Any) -> None:
     if counted.complete:
-        await repositories.batches.add_cases(stage.batch_id)
-        await repositories.stages.add(
-            stage.batch_id, stage.manufacturer_org_id, HASHING.kind, quantity=counted.quantity, chunk=HASHING_CHUNK
-        )
-        await repositories.wake_workers(HASHING)
+        await open_hashing(repositories, stage.batch_id, stage.manufacturer_org_id, counted.quantity)
     await repositories.leased(CREATING).finish(claim)
+
+
+async def open_hashing(repositories: Repositories, batch_id: UUID, organisation_id: UUID, quantity: int) -> None:
+    """All codes of the batch exist: its cases are made, and its second stage begins."""
+    await repositories.batches.add_cases(batch_id)
+    await repositories.stages.add(batch_id, organisation_id, HASHING.kind, quantity=quantity, chunk=HASHING_CHUNK)
+    await repositories.wake_workers(HASHING)
 
 
 async def hash_keys(

@@ -11,6 +11,7 @@ from qrtrack.runtime import Runtime
 from qrtrack.services.accurate import assign_events, empty_old_payloads, keep_subscription
 from qrtrack.services.attempts import sweep_attempts
 from qrtrack.services.periodic_tasks import name_of_task, plan_next_run, plan_tasks
+from qrtrack.services.recalculation import SILENT_SECONDS, recalculate_progress
 from qrtrack.services.retention import prune
 from qrtrack.settings import Settings
 
@@ -54,12 +55,17 @@ async def _prune(runtime: Runtime) -> None:
     await prune(runtime.database, days=runtime.settings.retention_days)
 
 
+async def _recalculate_progress(runtime: Runtime) -> None:
+    await recalculate_progress(runtime.database)
+
+
 TASKS: Mapping[str, PeriodicTask] = {
     # It looks every hour and renews once a day: a failure is tried again while there are days left.
     "accurate.renew_subscription": PeriodicTask(_keep_subscription, lambda _: 3600),
     "accurate.assign_events": PeriodicTask(_assign_events, lambda _: 30),
     "accurate.empty_payloads": PeriodicTask(_empty_payloads, lambda _: 3600),
     "prune": PeriodicTask(_prune, lambda _: 24 * 3600),
+    "recalculate_progress": PeriodicTask(_recalculate_progress, lambda _: SILENT_SECONDS),
     "sweep_attempts": PeriodicTask(_sweep_attempts, lambda settings: settings.akselgate_deadline_seconds / 2),
 }
 

@@ -1,0 +1,82 @@
+"""Short words for a fan-out of another system: so many records, each reported by somebody."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import text
+
+from qrtrack.database import Database
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.progress import Outcome
+from qrtrack.models import SyncBatch
+from qrtrack.services.progress import (
+    ReportedRecords,
+    cancel_sync_batch,
+    create_sync_batch,
+    report_records,
+    view_sync_batch,
+)
+
+
+def done(*keys: object) -> list[Outcome]:
+    return [Outcome(str(key), success=True) for key in keys]
+
+
+def failed(*keys: object, error: str | None = "refused") -> list[Outcome]:
+    return [Outcome(str(key), success=False, error=error) for key in keys]
+
+
+@dataclass(frozen=True)
+class FanOut:
+    """One announced batch of an organisation."""
+
+    database: Database
+    caller: Caller
+    batch_id: UUID
+
+    @classmethod
+    async def announce(cls, database: Database, caller: Caller, total: int) -> Self:
+        created = await create_sync_batch(
+            database, caller=caller, name="Price list", kind="prices", total_records=total
+        )
+        return cls(database, caller, created.batch_id)
+
+    def through(self, database: Database) -> Self:
+        """The same batch, seen from another process or by a repeatable request."""
+        return replace(self, database=database)
+
+    async def report(self, outcomes: Sequence[Outcome]) -> ReportedRecords:
+        return await report_records(self.database, caller=self.caller, batch_id=self.batch_id, outcomes=outcomes)
+
+    async def cancel(self) -> SyncBatch:
+        return await cancel_sync_batch(self.database, caller=self.caller, batch_id=self.batch_id)
+
+    async def view(self) -> SyncBatch:
+        return await view_sync_batch(self.database, caller=self.caller, batch_id=self.batch_id)
+
+    async def counts(self) -> tuple[str, int, int, int, int]:
+        """Status, processed, succeeded, failed, percentage."""
+        batch = await self.view()
+        return (
+            batch.status,
+            batch.processed_records,
+            batch.success_count,
+            batch.failed_records,
+            batch.progress_percentage,
+        )
+
+    async def recorded(self) -> dict[str, bool]:
+        """The truth: every record's outcome."""
+        rows = await self.sql("SELECT record_key, success FROM sync_batch_records WHERE batch_id = :batch_id")
+        return {row.record_key: row.success for row in rows}
+
+    async def set(self, assignments: str) -> None:
+        """As the owner of the tables, past everything that keeps the row right."""
+        await self.sql(f"UPDATE sync_batch_progress SET {assignments} WHERE batch_id = :batch_id")
+
+    async def sql(self, statement: str) -> Sequence[Any]:
+        async with self.database.engine.begin() as connection:
+            result = await connection.execute(text(statement), {"batch_id": self.batch_id})
+            return result.all() if result.returns_rows else []

@@ -1,0 +1,385 @@
+"""Progress over HTTP, as the other systems and their front ends use it; and recounting, as cron does."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from fanout import FanOut, done
+from qrtrack.database import Database
+from qrtrack.domain.identity import Caller, Role
+
+SignIn = Callable[[Caller], httpx2.AsyncClient]
+
+API = "/api/progress/batches"
+RECALCULATE = "/api/progress/recalculate"
+KEY = {"Idempotency-Key": "run-7"}
+
+
+def slug(answer: httpx2.Response) -> str:
+    return str(answer.json()["type"]).removeprefix("urn:qrtrack:problem:")
+
+
+def pointers(answer: httpx2.Response) -> list[str]:
+    return [error["pointer"] for error in answer.json()["errors"]]
+
+
+async def announce(client: httpx2.AsyncClient, total: int = 4) -> str:
+    answer = await client.post(API, json={"name": "Price list", "total_records": total})
+    assert answer.status_code == 201, answer.text
+    return f"{API}/{answer.json()['batch_id']}"
+
+
+def good(*keys: object) -> dict[str, Any]:
+    return {"records": [{"key": str(key), "success": True} for key in keys]}
+
+
+def bad(*keys: object) -> dict[str, Any]:
+    return {"records": [{"key": str(key), "success": False, "error": "timeout"} for key in keys]}
+
+
+async def test_a_batch_is_announced_with_where_to_look(client: httpx2.AsyncClient) -> None:
+    answer = await client.post(API, json={"name": " Price list ", "total_records": 1037, "kind": "prices"})
+    made = answer.json()
+    url = f"{API}/{made['batch_id']}"
+    assert (answer.status_code, answer.headers["location"]) == (201, url)
+    assert made == {
+        "success": True, "batch_id": made["batch_id"], "status": "pending", "total_records": 1037, "status_url": url,
+    }  # fmt: skip
+    batch = (await client.get(url)).json()
+    assert (batch["name"], batch["kind"]) == ("Price list", "prices")
+
+
+async def test_a_fan_out_from_its_first_record_to_its_last(client: httpx2.AsyncClient, caller: Caller) -> None:
+    url = await announce(client)
+    first = await client.post(f"{url}/records", json=good("a") | {"user_id": caller.user_id})
+    assert first.json() == {
+        "success": True, "batch_id": url.rpartition("/")[2], "accepted": 1, "repeated": 0, "status": "processing",
+        "processed_records": 1, "total_records": 4, "progress_percentage": 25,
+    }  # fmt: skip
+    middle = (await client.get(url)).json()
+    assert (middle["status"], middle["progress_percentage"], middle["summary"]) == ("processing", 25, None)
+    assert middle["eta_seconds"] is not None
+    await client.post(f"{url}/records", json=bad("b"))
+    last = await client.post(f"{url}/records", json=good("a", "b", "c", "d"))
+    assert [last.json()[name] for name in ("accepted", "repeated", "status")] == [2, 2, "completed"]
+    batch = (await client.get(url)).json()
+    expected = {
+        "success": True, "batch_id": url.rpartition("/")[2], "name": "Price list", "kind": "sync",
+        "status": "completed", "total_records": 4, "processed_records": 4, "success_count": 3, "failed_records": 1,
+        "progress_percentage": 100, "eta_seconds": None, "created_by": caller.user_id,
+    }  # fmt: skip
+    assert {name: batch[name] for name in expected} == expected
+    assert batch["created_at"] <= batch["started_at"] <= batch["completed_at"]
+    assert batch["summary"]["first_failures"] == [{"key": "b", "error": "timeout"}]
+
+
+@pytest.mark.parametrize("role", list(Role))
+async def test_every_role_reports_and_looks(sign_in: SignIn, caller: Caller, role: Role) -> None:
+    client = sign_in(Caller("somebody", caller.organisation_id, frozenset({role})))
+    url = await announce(client)
+    assert (await client.post(f"{url}/records", json=good(1))).status_code == 200
+    assert (await client.get(url)).status_code == 200
+    assert (await client.get(f"{url}/failures")).status_code == 200
+    assert (await client.post(f"{url}/cancel")).json()["status"] == "cancelled"
+
+
+async def test_who_has_no_token_or_no_role_or_is_a_machine_gets_nothing(
+    client: httpx2.AsyncClient, cron: httpx2.AsyncClient, sign_in: SignIn, caller: Caller
+) -> None:
+    url = await announce(client)
+    nobody = sign_in(Caller("x", caller.organisation_id, frozenset()))
+    order = {"name": "x", "total_records": 1}
+    for who, expected in ((cron, 401), (nobody, 403)):
+        for answer in (
+            await who.post(API, json=order),
+            await who.post(f"{url}/records", json=good(1)),
+            await who.get(url),
+            await who.get(f"{url}/failures"),
+            await who.post(f"{url}/cancel"),
+        ):
+            assert answer.status_code == expected
+    assert (await client.post(RECALCULATE)).status_code == 401
+
+
+@pytest.mark.parametrize("whose", ["another", "nobody"])
+async def test_a_batch_of_another_organisation_and_one_that_is_not_there_are_the_same(
+    client: httpx2.AsyncClient, stranger: httpx2.AsyncClient, whose: str
+) -> None:
+    url = await announce(client)
+    await client.post(f"{url}/records", json=bad("a"))
+    asked = url if whose == "another" else f"{API}/{uuid4()}"
+    who = stranger if whose == "another" else client
+    for answer in (
+        await who.get(asked),
+        await who.get(asked, params={"wait": 5}),
+        await who.get(f"{asked}/failures"),
+        await who.post(f"{asked}/records", json=good("a")),
+        await who.post(f"{asked}/records", json=good("b")),
+        await who.post(f"{asked}/records", json=good("b"), headers=KEY),
+        await who.post(f"{asked}/cancel"),
+    ):
+        assert (answer.status_code, slug(answer)) == (404, "not-found")
+    assert (await client.get(url)).json()["processed_records"] == 1
+
+
+async def test_a_surplus_is_named_and_nothing_is_counted(client: httpx2.AsyncClient) -> None:
+    url = await announce(client)
+    await client.post(f"{url}/records", json=good(1, 2, 3))
+    answer = await client.post(f"{url}/records", json=good(4, 5, 3, 6))
+    assert (answer.status_code, slug(answer)) == (409, "surplus-records")
+    problem = answer.json()
+    assert [problem[name] for name in ("surplus", "keys", "total_records", "processed_records")] == [
+        2,
+        ["5", "6"],
+        4,
+        3,
+    ]
+    assert (await client.get(url)).json()["processed_records"] == 3
+
+
+async def test_late_reports_are_told_what_became_of_the_batch(client: httpx2.AsyncClient) -> None:
+    url = await announce(client)
+    await client.post(f"{url}/records", json=good(1))
+    assert (await client.post(f"{url}/cancel")).json()["status"] == "cancelled"
+    late = await client.post(f"{url}/records", json=good(1, 2))
+    assert (late.status_code, slug(late), late.json()["state"]) == (409, "progress-cancelled", "cancelled")
+    known = await client.post(f"{url}/records", json=good(1))
+    assert (known.status_code, known.json()["repeated"], known.json()["status"]) == (200, 1, "cancelled")
+    again = await client.post(f"{url}/cancel")
+    assert (again.status_code, slug(again)) == (409, "invalid-state")
+
+
+async def test_failures_are_paged_in_the_order_in_which_they_came(client: httpx2.AsyncClient) -> None:
+    url = await announce(client, 10)
+    keys = ["z", "日" * 255, "👍" * 255, "a", '"' * 255]
+    for key in keys:
+        assert (await client.post(f"{url}/records", json=bad(key))).status_code == 200
+    await client.post(f"{url}/records", json=good("fine"))
+    seen, cursor = [], None
+    while True:
+        query = {"limit": 1} | ({"cursor": cursor} if cursor else {})
+        page = (await client.get(f"{url}/failures", params=query)).json()
+        seen += page["failures"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert [failure["key"] for failure in seen] == keys
+    assert (seen[0]["error"], set(seen[0])) == ("timeout", {"key", "error", "recorded_at"})
+
+
+# --- Waiting --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_long_poll_answers_as_soon_as_a_record_is_in(client: httpx2.AsyncClient) -> None:
+    url = await announce(client)
+
+    async def report() -> None:
+        await asyncio.sleep(0.3)
+        await client.post(f"{url}/records", json=good(1))
+
+    answer, _ = await asyncio.gather(client.get(url, params={"wait": 20}), report())
+    assert answer.json()["processed_records"] == 1
+
+
+async def test_a_long_poll_without_news_ends_in_time(client: httpx2.AsyncClient) -> None:
+    url = await announce(client)
+    answer = await asyncio.wait_for(client.get(url, params={"wait": 0.3}), 10)
+    assert answer.json()["status"] == "pending"
+
+
+async def test_nobody_waits_for_a_batch_that_is_over(client: httpx2.AsyncClient) -> None:
+    url = await announce(client, 1)
+    await client.post(f"{url}/records", json=good(1))
+    answer = await asyncio.wait_for(client.get(url, params={"wait": 30}), 10)
+    assert answer.json()["status"] == "completed"
+
+
+# --- Repeating ------------------------------------------------------------------------------------------------------
+
+
+async def test_requests_with_a_key_are_answered_alike_and_take_effect_once(client: httpx2.AsyncClient) -> None:
+    order = {"name": "Price list", "total_records": 4}
+    url = await announce(client)
+    for path, body in ((API, order), (f"{url}/records", good(1, 2)), (f"{url}/cancel", None)):
+        first, second = [await client.post(path, json=body, headers=KEY) for _ in range(2)]
+        assert first.status_code in (200, 201), first.text
+        assert (second.status_code, second.content) == (first.status_code, first.content)
+        assert second.headers.get("location") == first.headers.get("location")
+        assert second.headers["idempotency-replayed"] == "true"
+    assert (await client.get(url)).json()["processed_records"] == 2
+    other = await client.post(f"{url}/records", json=good(3), headers=KEY)
+    assert (other.status_code, slug(other)) == (422, "idempotency-key-reused")
+
+
+async def test_a_report_sent_twenty_times_at_once_is_counted_once(client: httpx2.AsyncClient) -> None:
+    url = await announce(client)
+    answers = await asyncio.gather(*(client.post(f"{url}/records", json=good(1), headers=KEY) for _ in range(20)))
+    accepted = [answer.json()["accepted"] for answer in answers if answer.status_code == 200]
+    assert set(accepted) == {1}
+    assert {slug(answer) for answer in answers if answer.status_code != 200} <= {"idempotency-key-in-use"}
+    assert (await client.get(url)).json()["processed_records"] == 1
+
+
+# --- What may come in -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"name": ""}, "/name"),
+        ({"name": "   "}, "/name"),
+        ({"name": "x" * 256}, "/name"),
+        ({"name": "a\nb"}, "/name"),
+        ({"name": None}, "/name"),
+        ({"total_records": 0}, "/total_records"),
+        ({"total_records": -1}, "/total_records"),
+        ({"total_records": 10_000_001}, "/total_records"),
+        ({"total_records": "5"}, "/total_records"),
+        ({"total_records": 1.5}, "/total_records"),
+        ({"total_records": True}, "/total_records"),
+        ({"kind": "x" * 256}, "/kind"),
+        ({"totalrecords": 5}, "/totalrecords"),
+    ],
+)
+async def test_a_batch_that_makes_no_sense_is_pointed_out(
+    client: httpx2.AsyncClient, change: dict[str, Any], pointer: str
+) -> None:
+    answer = await client.post(API, json={"name": "x", "total_records": 5} | change)
+    assert (answer.status_code, pointers(answer)) == (422, [pointer])
+
+
+@pytest.mark.parametrize(
+    ("records", "pointer"),
+    [
+        ([], "/records"),
+        (None, "/records"),
+        ([{"key": str(number), "success": True} for number in range(1001)], "/records"),
+        ([{"key": "a"}], "/records/0/success"),
+        ([{"success": True}], "/records/0/key"),
+        ([{"key": "a", "success": True}, {"key": "", "success": True}], "/records/1/key"),
+        ([{"key": "x" * 256, "success": True}], "/records/0/key"),
+        ([{"key": "a\0", "success": True}], "/records/0/key"),
+        ([{"key": 7, "success": True}], "/records/0/key"),
+        ([{"key": "a", "success": "true"}], "/records/0/success"),
+        ([{"key": "a", "success": 1}], "/records/0/success"),
+        ([{"key": "a", "success": False, "error": "x" * 2001}], "/records/0/error"),
+        ([{"key": "a", "success": False, "error": "\0"}], "/records/0/error"),
+        ([{"key": "a", "success": False, "eror": "x"}], "/records/0/eror"),
+    ],
+)
+async def test_a_report_that_makes_no_sense_is_pointed_out(
+    client: httpx2.AsyncClient, records: Any, pointer: str
+) -> None:
+    url = await announce(client)
+    answer = await client.post(f"{url}/records", json={"records": records})
+    assert (answer.status_code, pointers(answer)) == (422, [pointer])
+    assert (await client.get(url)).json()["processed_records"] == 0
+
+
+async def test_a_thousand_records_are_one_report(client: httpx2.AsyncClient) -> None:
+    url = await announce(client, 1000)
+    answer = await client.post(f"{url}/records", json=good(*range(1000)))
+    assert (answer.json()["accepted"], answer.json()["status"]) == (1000, "completed")
+
+
+DEEP: Any = "x"
+for _ in range(200):
+    DEEP = [DEEP]
+NASTY: list[Any] = [None, True, -1, 10**30, 1.5, "", "\ud800", "\0", "x" * 5000, [], {}, [None], [[]], DEEP]
+
+
+async def test_no_value_of_any_field_is_a_defect(client: httpx2.AsyncClient) -> None:
+    url = await announce(client)
+    record = {"key": "a", "success": True, "error": None}
+    bodies: list[tuple[str, Any]] = []
+    for value in NASTY:
+        bodies += [(API, {"name": "x", "total_records": 5, "kind": "y"} | {name: value}) for name in ("name", "kind")]
+        bodies += [(API, {"name": "x", "total_records": value}), (f"{url}/records", {"records": value})]
+        bodies += [(f"{url}/records", {"records": [record | {name: value}]}) for name in record]
+        bodies += [(path, value) for path in (API, f"{url}/records")]
+    for path, body in bodies:
+        answer = await client.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
+        assert answer.status_code < 500, (path, body, answer.text)
+        if answer.status_code == 422:
+            assert all(pointer.startswith("/") or pointer == "" for pointer in pointers(answer)), (path, body)
+
+
+@pytest.mark.parametrize(
+    "cursor", ["x", "W10", "WyJhIl0", "WyIwMDAxLTAxLTAxVDAwOjAwOjAwKzE0OjAwIiwiayJd", "WyIyMDI2LTAxLTAxIiwiayJd"]
+)
+async def test_a_cursor_that_is_none_is_pointed_at(client: httpx2.AsyncClient, cursor: str) -> None:
+    url = await announce(client)
+    answer = await client.get(f"{url}/failures", params={"cursor": cursor})
+    assert (answer.status_code, pointers(answer)) == (422, ["/query/cursor"])
+
+
+async def test_queries_and_ids_that_make_no_sense_are_pointed_at(client: httpx2.AsyncClient) -> None:
+    url = await announce(client)
+    for wait in ("-1", "31", "nan", "x", ""):
+        answer = await client.get(url, params={"wait": wait})
+        assert (answer.status_code, pointers(answer)) == (422, ["/query/wait"])
+    answer = await client.get(f"{API}/7")
+    assert (answer.status_code, pointers(answer)) == (422, ["/path/batch_id"])
+
+
+# --- Recounting -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def spoiled(database: Database, caller: Caller) -> FanOut:
+    fan_out = await FanOut.announce(database, caller, 10)
+    await fan_out.report(done(1, 2, 3))
+    await fan_out.set("processed_records = 1, progress_percentage = 99")
+    return fan_out
+
+
+async def test_a_machine_has_the_silent_ones_recounted(cron: httpx2.AsyncClient, spoiled: FanOut) -> None:
+    nothing = await cron.post(RECALCULATE)
+    assert nothing.json() == {"success": True, "checked": 0, "repaired": 0, "failed": 0, "recounts": []}
+    await spoiled.set("updated_at = now() - interval '6 minutes'")
+    answer = (await cron.post(RECALCULATE)).json()
+    assert (answer["checked"], answer["repaired"]) == (1, 1)
+    (recount,) = answer["recounts"]
+    rest = {"success_count": 3, "failed_records": 0, "status": "processing"}
+    assert recount == {
+        "kind": "sync_batch",
+        "id": str(spoiled.batch_id),
+        "is_repair": True,
+        "before": {"processed_records": 1, "progress_percentage": 99} | rest,
+        "after": {"processed_records": 3, "progress_percentage": 30} | rest,
+    }
+
+
+async def test_a_machine_has_all_or_one_recounted(cron: httpx2.AsyncClient, spoiled: FanOut) -> None:
+    assert (await cron.post(RECALCULATE, params={"all": "true"})).json()["repaired"] == 1
+    one = (await cron.post(RECALCULATE, params={"batch_id": str(spoiled.batch_id)})).json()
+    assert (one["checked"], one["repaired"], one["recounts"][0]["is_repair"]) == (1, 0, False)
+    unknown = await cron.post(RECALCULATE, params={"batch_id": str(uuid4())})
+    assert (unknown.status_code, slug(unknown)) == (404, "not-found")
+    both = await cron.post(RECALCULATE, params={"batch_id": str(spoiled.batch_id), "all": "true"})
+    assert (both.status_code, pointers(both)) == (422, ["/query/all"])
+    mistyped = await cron.post(RECALCULATE, params={"batchid": str(spoiled.batch_id)})
+    assert (mistyped.status_code, pointers(mistyped)) == (422, ["/query/batchid"])
+
+
+def test_every_operation_is_described_for_front_end_developers(app: FastAPI) -> None:
+    paths = {path: by for path, by in app.openapi()["paths"].items() if path.startswith("/api/progress")}
+    assert {f"{method.upper()} {path}" for path, by in paths.items() for method in by} == {
+        f"POST {API}",
+        f"GET {API}/{{batch_id}}",
+        f"POST {API}/{{batch_id}}/records",
+        f"GET {API}/{{batch_id}}/failures",
+        f"POST {API}/{{batch_id}}/cancel",
+        f"POST {RECALCULATE}",
+    }
+    for by_method in paths.values():
+        for operation in by_method.values():
+            assert operation["summary"]
+            assert operation["description"]
+            assert operation["security"]
