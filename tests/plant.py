@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID, uuid4
@@ -260,10 +261,10 @@ async def explained_claim(database: Database) -> Any:
         def __init__(self, connection: AsyncConnection) -> None:
             self._connection = connection
 
-        async def execute(self, statement: Any, values: Any) -> list[Any]:
+        async def execute(self, statement: Any, values: Any) -> Any:
             explain = text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement.text}")
             plans.append((await self._connection.execute(explain, values)).scalar_one()[0])
-            return []
+            return SimpleNamespace(all=lambda: [SimpleNamespace(id=None, candidates=0)])
 
     for _ in range(5):
         async with database.engine.connect() as connection:

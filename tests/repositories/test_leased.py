@@ -1,6 +1,7 @@
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
@@ -17,7 +18,9 @@ from qrtrack.domain.claims import Claim, LeaseLost
 from qrtrack.repositories import WAKE_UP_CHANNEL
 from qrtrack.repositories.leased import LeasedRepository
 from qrtrack.repositories.queues import CREATING, HASHING
+from qrtrack.runtime import asyncpg_url
 from qrtrack.services.claims import claim_work, keep_claim, release_claim
+from qrtrack.settings import Settings
 
 STAGES = "qr_batch_stages"
 
@@ -66,10 +69,38 @@ async def test_eight_claimers_at_once_take_every_row_exactly_once(plant: Plant, 
         return taken
 
     taken = [row for part in await asyncio.gather(*(take() for _ in range(8))) for row in part]
-    # Whoever met only rows that others were just taking went home early: the rest is still there, once.
-    while claims := await claim(database, 100):
-        taken += [held.number for held in claims]
     assert sorted(taken) == ids
+
+
+@pytest.fixture
+async def fifty_connections(settings: Settings) -> AsyncIterator[Database]:
+    assert settings.database_url is not None
+    database = Database.connect(asyncpg_url(settings.database_url), pool_size=50)
+    yield database
+    await database.close()
+
+
+async def test_of_fifty_claimers_at_the_same_rows_none_goes_away_empty(
+    plant: Plant, fifty_connections: Database
+) -> None:
+    ids = [await plant.queued(organisation_id=uuid4()) for _ in range(50)]
+    taken: list[Claim] = []
+    async with AsyncExitStack() as claiming:
+        # None of them has committed yet when the last one claims.
+        for _ in range(50):
+            repositories = await claiming.enter_async_context(fifty_connections.write())
+            taken += await repositories.leased(CREATING).claim(1, lease_seconds=30)
+    assert sorted(held.number for held in taken) == sorted(row for (row,) in ids)
+
+
+async def test_fifty_claimers_at_once_get_one_of_fifty_rows_each(plant: Plant, fifty_connections: Database) -> None:
+    ids = [row for _ in range(5) for row in await plant.queued(10, organisation_id=uuid4())]
+    for _ in range(3):
+        claims = await asyncio.gather(*(claim(fifty_connections) for _ in range(50)))
+        assert [len(held) for held in claims] == [1] * 50
+        assert sorted(held.number for (held,) in claims) == ids
+        assert await claim(fifty_connections) == []
+        await asyncio.gather(*(release(fifty_connections, held) for (held,) in claims))
 
 
 async def test_a_claim_sets_token_lease_and_attempt_and_gives_each_row_a_token_of_its_own(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CursorResult, text
+from sqlalchemy import CursorResult, Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from qrtrack.domain.claims import Claim, LeaseLost
@@ -53,8 +53,10 @@ class Queue:
         )
 
 
-# More candidates than slots, so that claimers who meet at the head of the queue do not go away empty.
+# More candidates than slots, so that claimers who meet at the head of the queue find something in one look. Who finds
+# that others are just taking all of them looks so many times further.
 SPARE_CANDIDATES = 32
+FURTHER = 4
 
 # The organisations that have live work, found one after the other in the index of the claim. The last one is NULL.
 WAITING_ORGANISATIONS = """
@@ -104,7 +106,7 @@ CLAIM = (
     FROM (SELECT DISTINCT manufacturer_org_id FROM claimed) AS organisations ORDER BY manufacturer_org_id
     ON CONFLICT (kind, manufacturer_org_id) DO UPDATE SET served_at = EXCLUDED.served_at
 )
-SELECT id, manufacturer_org_id, lease_token, attempts, exhausted, waited FROM claimed
+SELECT seen.candidates, claimed.* FROM (SELECT count(*) AS candidates FROM next) AS seen LEFT JOIN claimed ON true
 """
 )
 
@@ -132,30 +134,38 @@ class LeasedRepository:
             running=queue.running,
             on_claim=f", {queue.on_claim}" if queue.on_claim else "",
         )
-        asked_at = time.monotonic()
-        rows = await self._session.execute(
-            text(statement),
-            {
-                "kind": queue.kind,
-                "slots": slots,
-                "candidates": slots + SPARE_CANDIDATES,
-                "lease_seconds": lease_seconds,
-                "max_attempts": queue.max_attempts,
-            },
-        )
-        return [
-            Claim(
-                queue.kind,
-                row.id,
-                row.lease_token,
-                row.manufacturer_org_id,
-                row.attempts,
-                row.exhausted,
-                row.waited,
-                asked_at,
+        candidates = slots + SPARE_CANDIDATES
+        while True:
+            asked_at = time.monotonic()
+            found = await self._session.execute(
+                text(statement),
+                {
+                    "kind": queue.kind,
+                    "slots": slots,
+                    "candidates": candidates,
+                    "lease_seconds": lease_seconds,
+                    "max_attempts": queue.max_attempts,
+                },
             )
-            for row in rows
-        ]
+            rows = found.all()
+            if rows[0].id is not None:
+                return [self._claim_of(row, asked_at) for row in rows]
+            if rows[0].candidates < candidates:
+                return []
+            # No turn was taken so far: claimers who look further cannot wait for each other in a circle.
+            candidates *= FURTHER
+
+    def _claim_of(self, row: Row[Any], asked_at: float) -> Claim:
+        return Claim(
+            self._queue.kind,
+            row.id,
+            row.lease_token,
+            row.manufacturer_org_id,
+            row.attempts,
+            row.exhausted,
+            row.waited,
+            asked_at,
+        )
 
     async def hold(self, claim: Claim) -> None:
         """Nobody can take the row before this transaction ends; LeaseLost when somebody has."""
