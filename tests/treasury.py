@@ -1,5 +1,6 @@
 """Finance at work: a bank gateway on a real socket, and short words for dispatching to it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -137,6 +138,11 @@ class Treasury:
                 text("UPDATE t_akselgate_transaction_log SET sent_at = sent_at - make_interval(secs => :seconds)"),
                 {"seconds": seconds},
             )
+
+    async def until_somebody_waits_for_a_lock(self) -> None:
+        waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        while not await self.sql(waiting):
+            await asyncio.sleep(0.01)
 
     async def sql(self, statement: str, **values: Any) -> Sequence[Any]:
         """As the owner of the tables, past row-level security."""

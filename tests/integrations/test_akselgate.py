@@ -1,8 +1,10 @@
 """The gateway's client against sockets that misbehave: what is sure not to have left, and what nobody knows."""
 
 import asyncio
+import math
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from qrtrack.domain.dispatches import Outcome
+from qrtrack.domain.gateway_answers import Verdict
 from qrtrack.integrations import akselgate
 from qrtrack.integrations.akselgate import Akselgate
 from qrtrack.sandbox import TOKEN, Fault, Request, Sandbox, Scripted
@@ -24,6 +27,10 @@ LARGE = '{"requestId":"1","totalTx":"0","data":[],"filling":"' + "x" * 30_000_00
 
 def client(address: str, **changes: Any) -> Akselgate:
     return Akselgate(gateway_settings(Settings(_env_file=None), address, uuid4(), **changes))
+
+
+async def send(sender: Akselgate, payload: str = PAYLOAD, *, not_after: float = math.inf) -> Verdict:
+    return await sender.send(payload, not_after=not_after)
 
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -68,7 +75,7 @@ def unused_port() -> int:
 
 @pytest.mark.parametrize("address", ["http://no-such-host.invalid", "http://127.0.0.1:{port}"])
 async def test_without_a_login_nothing_is_sent(address: str) -> None:
-    verdict = await client(address.format(port=unused_port())).send(PAYLOAD)
+    verdict = await send(client(address.format(port=unused_port())))
     assert (verdict.outcome, verdict.status_code) == (Outcome.NOT_SENT, "unknown")
 
 
@@ -83,7 +90,7 @@ async def logged_in(gateway: Sandbox, address: str, **changes: Any) -> Akselgate
 @pytest.mark.parametrize("address", ["http://no-such-host.invalid", "http://127.0.0.1:{port}"])
 async def test_a_batch_that_finds_no_name_or_no_listener_was_not_sent(gateway: Sandbox, address: str) -> None:
     sender = await logged_in(gateway, address.format(port=unused_port()))
-    verdict = await sender.send(PAYLOAD)
+    verdict = await send(sender)
     assert (verdict.outcome, verdict.status_code) == (Outcome.NOT_SENT, "unknown")
 
 
@@ -99,7 +106,7 @@ async def test_a_batch_to_a_server_of_unknown_identity_was_not_sent(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(self_signed(tmp_path_factory))
     async with raw(swallow, context) as address:
-        verdict = await (await logged_in(gateway, address)).send(PAYLOAD)
+        verdict = await send(await logged_in(gateway, address))
     assert verdict.outcome is Outcome.NOT_SENT
     assert not received
 
@@ -139,7 +146,7 @@ async def test_a_connection_that_never_stands_was_not_sent(gateway: Sandbox, mon
             one.settimeout(0)
             one.connect_ex(listener.getsockname())
         sender = await logged_in(gateway, f"http://127.0.0.1:{listener.getsockname()[1]}")
-        verdict = await sender.send(PAYLOAD)
+        verdict = await send(sender)
         for one in waiting:
             one.close()
     assert verdict.outcome is Outcome.NOT_SENT
@@ -153,7 +160,7 @@ async def test_a_connection_that_never_stands_was_not_sent(gateway: Sandbox, mon
 )
 async def test_after_the_first_byte_the_deadline_means_unknown(gateway: Sandbox, payload: str, fault: Fault) -> None:
     gateway.faults.append(fault)
-    verdict = await client(gateway.address, akselgate_deadline_seconds=0.7).send(payload)
+    verdict = await send(client(gateway.address, akselgate_deadline_seconds=0.7), payload)
     assert (verdict.outcome, verdict.status_code) == (Outcome.UNKNOWN, "unknown")
 
 
@@ -167,7 +174,7 @@ async def test_an_answer_that_drips_ends_at_the_deadline_of_the_whole(gateway: S
             await asyncio.sleep(0.05)
 
     async with raw(drip) as address:
-        verdict = await (await logged_in(gateway, address, akselgate_deadline_seconds=0.5)).send(PAYLOAD)
+        verdict = await send(await logged_in(gateway, address, akselgate_deadline_seconds=0.5))
     assert (verdict.outcome, verdict.status_code) == (Outcome.UNKNOWN, "200")
     assert set(str(verdict.response_payload)) == {"{"}
 
@@ -177,14 +184,14 @@ async def test_a_reset_before_any_answer_is_unknown(gateway: Sandbox) -> None:
         await reader.read(10)
 
     async with raw(reset) as address:
-        verdict = await (await logged_in(gateway, address)).send(PAYLOAD)
+        verdict = await send(await logged_in(gateway, address))
     assert (verdict.outcome, verdict.status_code) == (Outcome.UNKNOWN, "unknown")
 
 
 async def test_an_endless_answer_is_given_up_and_unknown(gateway: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(akselgate, "ANSWER_BYTES", 1000)
     gateway.faults.append(Scripted(200, b'{"a": "' + b"x" * 5000 + b'"}'))
-    verdict = await client(gateway.address).send(PAYLOAD)
+    verdict = await send(client(gateway.address))
     assert verdict.outcome is Outcome.UNKNOWN
     assert "AnswerTooLong" in str(verdict.response_message)
 
@@ -194,7 +201,7 @@ async def test_a_redirect_is_never_followed(gateway: Sandbox, status: int) -> No
     second = Sandbox(callback_seconds=None)
     await second.start()
     gateway.faults.append(Scripted(status, b"", headers=f"Location: {second.address}/transaction/insert\r\n"))
-    verdict = await client(gateway.address).send(PAYLOAD)
+    verdict = await send(client(gateway.address))
     await second.stop()
     assert (verdict.outcome, verdict.status_code) == (Outcome.REJECTED, str(status))
     assert (len(gateway.requests), len(second.requests)) == (1, 0)
@@ -207,25 +214,31 @@ async def test_a_redirect_is_never_followed(gateway: Sandbox, status: int) -> No
 )  # fmt: skip
 async def test_a_login_that_fails_sends_nothing(gateway: Sandbox, status: int, body: bytes) -> None:
     gateway.login = Scripted(status, body)
-    verdict = await client(gateway.address).send(PAYLOAD)
+    verdict = await send(client(gateway.address))
     assert (verdict.outcome, verdict.status_code) == (Outcome.NOT_SENT, "unknown")
     assert gateway.requests == []
 
 
+async def test_who_was_stopped_until_its_attempt_was_stale_sends_nothing(gateway: Sandbox) -> None:
+    verdict = await send(client(gateway.address), not_after=time.monotonic())
+    assert (verdict.outcome, verdict.status_code) == (Outcome.NOT_SENT, "unknown")
+    assert (gateway.logins, gateway.requests) == (1, [])
+
+
 async def test_a_login_that_hangs_until_the_deadline_sends_nothing(gateway: Sandbox) -> None:
     gateway.login = Fault.HANG
-    verdict = await client(gateway.address, akselgate_deadline_seconds=0.3).send(PAYLOAD)
+    verdict = await send(client(gateway.address, akselgate_deadline_seconds=0.3))
     assert verdict.outcome is Outcome.NOT_SENT
 
 
 async def test_fifty_senders_log_in_once_and_share_a_failure(gateway: Sandbox) -> None:
     sender = client(gateway.address)
     gateway.login = Scripted(500, b"")
-    verdicts = await asyncio.gather(*(sender.send(PAYLOAD) for _ in range(50)))
+    verdicts = await asyncio.gather(*(send(sender) for _ in range(50)))
     assert {verdict.outcome for verdict in verdicts} == {Outcome.NOT_SENT}
     assert gateway.logins == 1
     gateway.login = Fault.NONE
-    verdicts = await asyncio.gather(*(sender.send(PAYLOAD) for _ in range(50)))
+    verdicts = await asyncio.gather(*(send(sender) for _ in range(50)))
     assert {verdict.outcome for verdict in verdicts} == {Outcome.ACCEPTED}
     assert gateway.logins == 2
 
@@ -234,8 +247,8 @@ async def test_fifty_senders_log_in_once_and_share_a_failure(gateway: Sandbox) -
 async def test_a_refused_token_is_dropped(gateway: Sandbox, status: int, logins: int) -> None:
     sender = client(gateway.address)
     gateway.faults.append(Scripted(status, b'{"message": "no"}'))
-    assert (await sender.send(PAYLOAD)).outcome is Outcome.REJECTED
-    assert (await sender.send(PAYLOAD)).outcome is Outcome.ACCEPTED
+    assert (await send(sender)).outcome is Outcome.REJECTED
+    assert (await send(sender)).outcome is Outcome.ACCEPTED
     assert gateway.logins == logins
 
 
@@ -246,12 +259,12 @@ async def test_every_batch_has_a_connection_of_its_own_past_every_proxy(
         monkeypatch.setenv(name, f"http://127.0.0.1:{unused_port()}")
     sender = client(gateway.address)
     for _ in range(3):
-        assert (await sender.send(PAYLOAD)).outcome is Outcome.ACCEPTED
+        assert (await send(sender)).outcome is Outcome.ACCEPTED
     assert gateway.connections == 1 + 3
 
 
 async def test_the_bytes_are_those_that_were_given(gateway: Sandbox) -> None:
-    await client(gateway.address).send(PAYLOAD)
+    await send(client(gateway.address))
     (request,) = gateway.requests
     assert request.body == PAYLOAD.encode()
     assert request.headers["content-type"] == "application/json"
@@ -265,11 +278,11 @@ async def test_no_secret_reaches_a_log_line_or_a_verdict(gateway: Sandbox) -> No
     gateway.on_insert = nothing
     sender = client(gateway.address, akselgate_deadline_seconds=0.3)
     with capture_logs() as logs:
-        verdicts = [await sender.send(PAYLOAD)]
+        verdicts = [await send(sender)]
         gateway.faults.append(Fault.HANG)
-        verdicts.append(await sender.send(PAYLOAD))
+        verdicts.append(await send(sender))
         gateway.login, sender._login = Scripted(401, PASSWORD.encode()), None
-        verdicts.append(await sender.send(PAYLOAD))
+        verdicts.append(await send(sender))
     told = repr(logs) + repr(verdicts) + repr(sender._settings)
     assert PASSWORD not in told
     assert TOKEN not in told

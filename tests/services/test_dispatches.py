@@ -12,7 +12,8 @@ import pytest
 
 from qrtrack.sandbox import Fault, Request, Scripted
 from qrtrack.services.attempts import sweep_attempts
-from treasury import Treasury, rows
+from qrtrack.settings import Settings
+from treasury import Treasury, open_treasury, rows
 
 READABLE = b'{"responseCode": "A7", "responseMessage": "Account 1000000001 is closed"}'
 
@@ -254,6 +255,20 @@ async def test_only_what_is_older_than_twice_the_deadline_is_swept_and_nothing_i
     go_on.set()
     assert (await request).status_code == 504
     assert len(treasury.gateway.requests) == 1
+
+
+async def test_what_was_held_up_until_the_sweeper_might_judge_it_is_not_sent_any_more(settings: Settings) -> None:
+    """Otherwise a person could have called it not sent, and had it sent again, before it is sent at all."""
+    async with open_treasury(settings, akselgate_deadline_seconds=0.2) as treasury:
+        async with treasury.runtime.database.engine.begin() as connection:
+            await connection.exec_driver_sql("LOCK TABLE t_akselgate_transaction_rows IN EXCLUSIVE MODE")
+            request = asyncio.create_task(treasury.dispatch())
+            await treasury.until_somebody_waits_for_a_lock()
+            await asyncio.sleep(0.5)
+        answer = await request
+        assert answer.json()["type"] == "urn:qrtrack:problem:gateway-not-reached"
+        assert treasury.gateway.requests == []
+        assert [(attempt.outcome, attempt.is_success) for attempt in await treasury.attempts()] == [("not_sent", 0)]
 
 
 async def test_the_runbook_raises_the_start_of_the_ids_and_finds_what_is_open(treasury: Treasury) -> None:

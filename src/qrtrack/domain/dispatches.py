@@ -48,6 +48,14 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+def stale_after(deadline_seconds: float) -> float:
+    """Seconds after which an attempt still `sending` is called unknown, and after which its sender sends no more.
+
+    One rule for both: who was stopped that long must not send what a person may have called not sent meanwhile.
+    """
+    return 2 * deadline_seconds
+
+
 RESOLUTIONS = frozenset({Outcome.ACCEPTED, Outcome.REJECTED, Outcome.NOT_SENT})
 
 

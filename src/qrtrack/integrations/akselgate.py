@@ -1,6 +1,7 @@
 """The bank's gateway: logging in once for all, and sending one batch on a connection of its own, never twice."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -37,14 +38,19 @@ class LoginFailed(Exception):
     """The message says why, without anything secret."""
 
 
+class TooLate(Exception):
+    """The attempt is so old that it may have been judged without us: nothing was sent."""
+
+
 class AnswerTooLong(Exception):
     """More than a gateway says in earnest: what is kept of it proves enough."""
 
 
 @dataclass(slots=True)
 class _Exchange:
-    """How far one request came. `begun`: from here on the gateway may have got it."""
+    """How far one request came. `begun`: from here on the gateway may have got it; never later than `not_after`."""
 
+    not_after: float
     begun: bool = False
     status: int | None = None
     body: bytearray = field(default_factory=bytearray)
@@ -52,6 +58,8 @@ class _Exchange:
     async def trace(self, event: str, _info: Any) -> None:
         """httpx2 tells its steps: the connection stands before the first byte of the request is handed to it."""
         if event.endswith(FIRST_BYTE):
+            if time.monotonic() >= self.not_after:
+                raise TooLate("The time for sending was over before anything was sent.")
             self.begun = True
 
     def broken_off(self, error: BaseException) -> Verdict:
@@ -90,16 +98,19 @@ class Akselgate:
             settings.akselgate_branch_name,
         )
 
-    async def send(self, payload: str) -> Verdict:
-        """What became of it, whatever happens within the deadline; raises nothing but cancellation."""
-        exchange = _Exchange()
+    async def send(self, payload: str, *, not_after: float) -> Verdict:
+        """What became of it, whatever happens within the deadline; raises nothing but cancellation.
+
+        `not_after`, by the monotonic clock: a process that was stopped until then has lost its turn.
+        """
+        exchange = _Exchange(not_after)
         try:
             async with asyncio.timeout(self.deadline_seconds):
                 token = await self._token()
                 return await self._insert(payload, token, exchange)
         except LoginFailed as error:
             return Verdict(Outcome.NOT_SENT, response_message=str(error))
-        except (httpx2.HTTPError, AnswerTooLong, TimeoutError, OSError) as error:
+        except (httpx2.HTTPError, TooLate, AnswerTooLong, TimeoutError, OSError) as error:
             return exchange.broken_off(error)
         except Exception as error:
             # A defect of ours does not tell whether the gateway got it either.

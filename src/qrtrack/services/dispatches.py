@@ -10,7 +10,15 @@ import structlog
 
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.callbacks import CallbackTokens
-from qrtrack.domain.dispatches import EventKind, Outcome, Transaction, TransactionType, check_transactions, payload_of
+from qrtrack.domain.dispatches import (
+    EventKind,
+    Outcome,
+    Transaction,
+    TransactionType,
+    check_transactions,
+    payload_of,
+    stale_after,
+)
 from qrtrack.domain.gateway_answers import Verdict
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.requests import AlreadyAnswered, Unanswered
@@ -57,6 +65,7 @@ async def dispatch_settlement(database: Database, *, caller: Caller, post: Post,
     """
     terms = post.gateway.terms()
     transactions = await asyncio.to_thread(check_transactions, order.transactions, terms)
+    not_after = time.monotonic() + stale_after(post.gateway.deadline_seconds)
     try:
         attempt, payload = await _write(
             database, caller, post, order, transactions=transactions, amount_scale=terms.amount_scale
@@ -68,7 +77,7 @@ async def dispatch_settlement(database: Database, *, caller: Caller, post: Post,
         await refuse_busy(database, caller, order.kd_settle, order.transaction_type, refusal)
     except ReferenceLocked as refusal:
         await refuse_locked(database, caller, transactions, refusal)
-    verdict = await post.gateway.send(payload)
+    verdict = await post.gateway.send(payload, not_after=not_after)
     log.info("dispatched", attempt_id=attempt.id, kd_settle=attempt.kd_settle, outcome=verdict.outcome)
     dispatched = await _record(database, attempt, verdict, patience_seconds=post.gateway.deadline_seconds)
     failure = failure_of(dispatched)
