@@ -1,6 +1,7 @@
 """An HTTP endpoint of somebody else on a real socket, which answers as it is told."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ class Endpoint:
     reply: Callable[[Received], bytes | Awaitable[bytes]] = ok
     received: list[Received] = field(default_factory=list)
     url: str = ""
+    port: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -56,10 +58,11 @@ class Endpoint:
 
 
 @asynccontextmanager
-async def open_endpoint() -> AsyncIterator[Endpoint]:
+async def open_endpoint(tls: ssl.SSLContext | None = None) -> AsyncIterator[Endpoint]:
     endpoint = Endpoint()
-    server = await asyncio.start_server(endpoint.serve, "127.0.0.1", 0)
-    endpoint.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(endpoint.serve, "127.0.0.1", 0, ssl=tls)
+    endpoint.port = server.sockets[0].getsockname()[1]
+    endpoint.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{endpoint.port}"
     try:
         yield endpoint
     finally:

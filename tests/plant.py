@@ -56,6 +56,7 @@ class Plant:
 
     async def order(self, quantity: int = 100, **asked: Any) -> Any:
         """A batch whose codes are yet to be made."""
+        notify = asked.pop("notify", None)
         new = NewBatch(
             order_id=self.order_id,
             product_name="Gold 1 g",
@@ -65,7 +66,7 @@ class Plant:
             variants=tuple(Variant(*part) for part in asked.pop("variants", [(None, quantity)])),
             **asked,
         )
-        return await create_batch(self.runtime.database, caller=self.caller, new=new)
+        return await create_batch(self.runtime.database, caller=self.caller, new=new, notify=notify)
 
     async def batch(self, quantity: int = 100, **asked: Any) -> MadeBatch:
         """A batch whose codes exist; its keys are not hashed."""

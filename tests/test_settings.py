@@ -241,3 +241,32 @@ def test_a_mistyped_setting_of_accurate_is_refused(wrong: dict[str, Any]) -> Non
 def test_production_refuses_a_webhook_token_that_can_be_guessed() -> None:
     with pytest.raises(ValidationError, match="ACCURATE_WEBHOOK_TOKEN"):
         Settings(_env_file=None, qrtrack_env="production", accurate_webhook_token=SecretStr("changeme"))
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"SMTP_URL": "mail.example.com"}, "SMTP_URL cannot be used: it must be an address such as smtps://"),
+        ({"SMTP_URL": "smtp://mail:99999"}, "SMTP_URL cannot be used"),
+        ({"SMTP_URL": "smtps://mail.example.com"}, "SMTP_FROM is not an e-mail address"),
+        ({"SMTP_URL": "smtps://mail.example.com", "SMTP_FROM": "qrtrack"}, "SMTP_FROM is not an e-mail address"),
+        ({"NOTIFY_ALLOWED_HOSTS": "https://sms.example.com/x"}, "NOTIFY_ALLOWED_HOSTS cannot be used"),
+        ({"NOTIFY_ALLOWED_HOSTS": "sms.example.com"}, "NOTIFY_SECRET is not set"),
+        ({"NOTIFY_ALLOWED_HOSTS": "sms.example.com", "NOTIFY_SECRET": "short"}, "NOTIFY_SECRET cannot be used"),
+    ],
+)
+def test_half_a_setup_of_notifications_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], complaint: str
+) -> None:
+    _set(monkeypatch, **values)
+    with pytest.raises(SettingsError, match=complaint):
+        load_settings()
+
+
+def test_the_password_of_the_mail_server_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, SMTP_URL="smtps://u:hunter2hunter2@mail.example.com", SMTP_FROM="a@b.example")
+    assert "hunter2" not in repr(load_settings())
+    _set(monkeypatch, SMTP_URL="u:hunter2hunter2@mail.example.com")
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert "hunter2" not in str(refused.value)

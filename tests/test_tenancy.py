@@ -16,8 +16,10 @@ from fanout import FanOut, done, failed
 from plant import Plant, ska
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.notifications import Notify
 from qrtrack.domain.requests import RepeatableRequest, StoredAnswer
 from qrtrack.models import Table
+from qrtrack.services.reverse_jobs import cancel_reverse_job
 
 TENANT_TABLES = sorted(table.name for table in Table.metadata.sorted_tables if "manufacturer_org_id" in table.columns)
 # Whose turn it is to be served is of the service, not of an organisation.
@@ -25,6 +27,7 @@ OF_THE_SERVICE = {"queue_turns"}
 
 PACKING_LINE = [
     "idempotency_keys",
+    "notifications",
     "qr_batch_stages",
     "qr_batch_variants",
     "qr_batches",
@@ -48,6 +51,8 @@ async def fill(plant: Plant) -> None:
     )
     batch = await plant.prepared(10, exclude=ska(1), units_per_case=3)
     await plant.pack(batch)
+    told = await plant.submit(batch, notify=Notify(email="shift@plant.example"))
+    await cancel_reverse_job(plant.runtime.database, caller=plant.caller, job_id=told)
     runtime = replace(plant.runtime, database=plant.runtime.database.answering(request))
     await Plant(runtime, plant.caller, plant.order_id).submit(batch)
     fan_out = await FanOut.announce(plant.runtime.database, plant.caller, 3)

@@ -14,14 +14,18 @@ from sqlalchemy import make_url
 from qrtrack import embedded, schema_revision
 from qrtrack.database import Database
 from qrtrack.domain.callbacks import CallbackTokens
+from qrtrack.domain.notifications import Channels
 from qrtrack.domain.root_keys import Hasher, KeyRing, make_hasher
 from qrtrack.integrations.akselgate import Akselgate
 from qrtrack.integrations.forwarding import Forwarder
+from qrtrack.integrations.hooks import HookSender
 from qrtrack.integrations.http import http_client
+from qrtrack.integrations.smtp import Mailer
 from qrtrack.integrations.tokens import TokenVerifier
 from qrtrack.services.dispatches import Post
 from qrtrack.services.figures import FigureDesk
 from qrtrack.services.in_flight import InFlight
+from qrtrack.services.notifications import Messenger
 from qrtrack.services.webhook_intake import HintThrottle
 from qrtrack.services.workers import Pulse
 from qrtrack.settings import Settings
@@ -45,6 +49,7 @@ class Runtime:
     http: httpx2.AsyncClient
     forwarder: Forwarder | None
     figures: FigureDesk
+    messenger: Messenger
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     webhook_hints: HintThrottle = field(default_factory=HintThrottle)
     pulse: Pulse = field(default_factory=Pulse)
@@ -53,7 +58,11 @@ class Runtime:
 @asynccontextmanager
 async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     """Raises SchemaBehind, EmbeddedFailed, or DatabaseUnavailable, each with what to do."""
-    async with open_database(settings) as database, http_client(timeout=5) as http:
+    async with (
+        open_database(settings) as database,
+        http_client(timeout=5) as http,
+        open_messenger(settings) as messenger,
+    ):
         if settings.database_url is None:
             await schema_revision.migrate(database.engine)
         await database.ready()
@@ -69,6 +78,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
                 http=http,
                 forwarder=_forwarder(settings, http),
                 figures=FigureDesk(database, ZoneInfo(settings.accurate_timezone)),
+                messenger=messenger,
                 keys=KeyRing(secret_key),
                 hasher=make_hasher(settings.bcrypt_cost),
                 hash_threads=threads,
@@ -85,6 +95,22 @@ def _forwarder(settings: Settings, http: httpx2.AsyncClient) -> Forwarder | None
     if settings.accurate_forward_url is None or secret is None:
         return None
     return Forwarder(http, settings.accurate_forward_url, secret.get_secret_value())
+
+
+@asynccontextmanager
+async def open_messenger(settings: Settings) -> AsyncIterator[Messenger]:
+    url, secret = settings.smtp_url, settings.notify_secret
+    hooks = HookSender(secret.get_secret_value()) if secret and settings.notify_hosts else None
+    try:
+        yield Messenger(
+            channels=Channels(mail=url is not None, hosts=settings.notify_hosts),
+            mailer=Mailer(url.get_secret_value(), settings.smtp_from or "") if url else None,
+            hooks=hooks,
+            public_base_url=settings.public_base_url,
+        )
+    finally:
+        if hooks is not None:
+            await hooks.close()
 
 
 @asynccontextmanager

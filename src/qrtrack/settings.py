@@ -4,8 +4,10 @@ import base64
 import ipaddress
 import logging
 import os
+import re
 import secrets
 from collections.abc import Mapping, Sequence
+from email.utils import parseaddr
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
@@ -21,6 +23,7 @@ SECRET_LENGTH = 32
 SIGNING_BYTES = 24
 PLACEHOLDER_MARKS = ("changeme", "changethis", "replaceme", "replacethis", "placeholder", "example")
 GUESSABLE_WORDS = ("secret", "password", "super", "qrtrack", "jwt", "cron", "key")
+HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[1-9][0-9]{0,4})?", re.ASCII)
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -115,6 +118,30 @@ def _split(value: str) -> list[str]:
     return [entry.strip() for entry in value.split(",") if entry.strip()]
 
 
+def _mail_server(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
+        try:
+            parts = urlsplit(value.get_secret_value())
+            usable = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("it must be an address such as smtps://user:password@mail.example.com")
+    return value
+
+
+def _hosts(value: str) -> str:
+    if not all(HOST.fullmatch(entry) for entry in _split(value)):
+        raise ValueError("it must list host names, each with :port unless that is 443, with commas between them")
+    return value
+
+
+@lru_cache
+def _parsed_hosts(value: str) -> frozenset[tuple[str, int]]:
+    pairs = (entry.lower().partition(":") for entry in _split(value))
+    return frozenset((host, int(port or 443)) for host, _, port in pairs)
+
+
 Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
 SigningSecret = Annotated[SecretStr | None, AfterValidator(_signing_secret), BeforeValidator(_blank_is_unset)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
@@ -123,6 +150,8 @@ TimeZone = Annotated[str, AfterValidator(_time_zone)]
 AmountScale = Annotated[int, AfterValidator(_zero_or_two)]
 Origins = Annotated[str, AfterValidator(_origins)]
 Networks = Annotated[str, AfterValidator(_networks)]
+Hosts = Annotated[str, AfterValidator(_hosts)]
+MailServer = Annotated[SecretStr | None, AfterValidator(_mail_server), BeforeValidator(_blank_is_unset)]
 Databases = Annotated[str, AfterValidator(_databases)]
 
 
@@ -181,6 +210,10 @@ class Settings(BaseSettings):
     akselgate_core: str = Field("", max_length=100)
     akselgate_branch_code: str = Field("", max_length=100)
     akselgate_branch_name: str = Field("", max_length=100)
+    smtp_url: MailServer = None
+    smtp_from: str | None = None
+    notify_allowed_hosts: Hosts = ""
+    notify_secret: SigningSecret = None
     report_timezone: TimeZone = "Asia/Jakarta"
 
     @property
@@ -207,6 +240,11 @@ class Settings(BaseSettings):
         return _owners(self.accurate_databases)
 
     @property
+    def notify_hosts(self) -> frozenset[tuple[str, int]]:
+        """The hosts that may be called with notifications, each with its port."""
+        return _parsed_hosts(self.notify_allowed_hosts)
+
+    @property
     def needed_secrets(self) -> dict[str, SecretStr | None]:
         """The secrets nothing works without, by field name; a key set (JWKS) stands in for JWT_SECRET."""
         needed = {"jwt_secret": self.jwt_secret, "secret_key": self.secret_key, "cron_secret": self.cron_secret}
@@ -218,6 +256,14 @@ class Settings(BaseSettings):
     def _sign_what_is_forwarded(self) -> Self:
         if self.accurate_forward_url is not None and self.accurate_forward_secret is None:
             raise ValueError("ACCURATE_FORWARD_SECRET is not set: what goes to ACCURATE_FORWARD_URL is signed.")
+        return self
+
+    @model_validator(mode="after")
+    def _say_who_notifies(self) -> Self:
+        if self.smtp_url is not None and (self.smtp_from is None or "@" not in parseaddr(self.smtp_from)[1]):
+            raise ValueError("SMTP_FROM is not an e-mail address: what goes to SMTP_URL needs a sender.")
+        if self.notify_hosts and self.notify_secret is None:
+            raise ValueError("NOTIFY_SECRET is not set: what goes to NOTIFY_ALLOWED_HOSTS is signed.")
         return self
 
     @model_validator(mode="after")

@@ -52,7 +52,7 @@ ROUTES = [
         {
             "order_id": "{order_id}", "product_name": "Gold", "quantity": 5, "serial_prefix": "SKA",
             "units_per_case": 5, "serial_mode": "sequential", "gtin": "04006381333931", "lot": "L1",
-            "expires_on": "2031-01-31", "variants": None, "manufacturer_org_id": None, "user_id": None,
+            "expires_on": "2031-01-31", "variants": None, "notify": None, "manufacturer_org_id": None, "user_id": None,
         },
         manager=True, names_a_thing=False,
     ),
@@ -72,7 +72,8 @@ ROUTES = [
     post("/codes/readmit", {"batch_id": "{batch_id}", "codes": ["SKA000003"]}, manager=True),
     post(
         "/reverse-job/submit",
-        {**OF_BATCH, "exclude_codes": ["SKA000003"], "variant": None, "priority": 1, "wait": 0, "dry_run": True},
+        {**OF_BATCH, "exclude_codes": ["SKA000003"], "variant": None, "priority": 1, "wait": 0, "dry_run": True,
+         "notify": None},
     ),
     get("/reverse-job/status", query={"job_id": "{job_id}", "wait": "0"}),
     get("/reverse-job/jobs", query={"batch_id": "{batch_id}", "status": "queued"}, names_a_thing=False),

@@ -21,7 +21,9 @@ from qrtrack.worker.execution import End, run_next
 from treasury import Treasury
 
 DAYS = 90
-NOTHING = dict.fromkeys(["prepared_codes", "reverse_jobs", "log_lines", "idempotency_keys", "worker_processes"], 0)
+NOTHING = dict.fromkeys(
+    ["prepared_codes", "reverse_jobs", "log_lines", "notifications", "idempotency_keys", "worker_processes"], 0
+)
 
 
 async def age(plant: Plant, days: int = 100) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Any, Final
 
 import httpx2
 from standardwebhooks.webhooks import Webhook
@@ -37,25 +38,49 @@ class Forwarder:
 
     async def send(self, event_id: int, payload: str) -> Delivery:
         """The whole exchange within 15 seconds. The id is the same in every attempt, the signature is not."""
-        message_id, now = f"accurate-event-{event_id}", datetime.now(UTC)
-        headers = {
-            "content-type": "application/json",
-            "webhook-id": message_id,
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": self._signer.sign(message_id, now, payload),
-        }
+        headers = signed_headers(self._signer, f"accurate-event-{event_id}", payload)
         try:
-            async with (
-                asyncio.timeout(SECONDS),
-                self._client.stream(
-                    "POST", self._url, content=payload.encode(), headers=headers, timeout=SECONDS
-                ) as answer,
-            ):
-                return _delivery(answer)
-        except (TimeoutError, httpx2.TimeoutException):
-            return Delivery(f"no answer within {SECONDS:.0f} s", endpoint=True)
-        except httpx2.HTTPError as error:
+            return await post(self._client, self._url, payload, headers)
+        except httpx2.ConnectError as error:
             return Delivery(f"the endpoint cannot be reached ({type(error).__name__})", endpoint=True)
+
+
+def signed_headers(signer: Webhook, message_id: str, payload: str) -> dict[str, str]:
+    """Of one attempt: the time is signed along."""
+    now = datetime.now(UTC)
+    return {
+        "content-type": "application/json",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": signer.sign(message_id, now, payload),
+    }
+
+
+async def post(
+    client: httpx2.AsyncClient,
+    url: httpx2.URL | str,
+    payload: str,
+    headers: Mapping[str, str],
+    *,
+    extensions: dict[str, Any] | None = None,
+) -> Delivery:
+    """The whole exchange within 15 seconds; nothing of the answer's body is read. Raises ConnectError: nothing was
+    sent then.
+    """
+    try:
+        async with (
+            asyncio.timeout(SECONDS),
+            client.stream(
+                "POST", url, content=payload.encode(), headers=headers, timeout=SECONDS, extensions=extensions
+            ) as answer,
+        ):
+            return _delivery(answer)
+    except (TimeoutError, httpx2.TimeoutException):
+        return Delivery(f"no answer within {SECONDS:.0f} s", endpoint=True)
+    except httpx2.ConnectError:
+        raise
+    except httpx2.HTTPError as error:
+        return Delivery(f"the endpoint cannot be reached ({type(error).__name__})", endpoint=True)
 
 
 def _delivery(answer: httpx2.Response) -> Delivery:

@@ -6,9 +6,12 @@ from functools import lru_cache
 import httpx2
 
 
-def http_client(*, timeout: float) -> httpx2.AsyncClient:
+def http_client(*, timeout: float, keep_alive: bool = True, verify: ssl.SSLContext | None = None) -> httpx2.AsyncClient:
     """Seconds for each step of an exchange; who needs a limit on the whole sets it around the call."""
-    return httpx2.AsyncClient(timeout=timeout, trust_env=False, follow_redirects=False, verify=tls())
+    limits = httpx2.Limits() if keep_alive else httpx2.Limits(max_keepalive_connections=0)
+    return httpx2.AsyncClient(
+        timeout=timeout, trust_env=False, follow_redirects=False, verify=verify or tls(), limits=limits
+    )
 
 
 @lru_cache

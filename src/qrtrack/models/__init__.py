@@ -6,6 +6,7 @@ from qrtrack.models.cases import Case
 from qrtrack.models.codes import Code, ExcludedCode
 from qrtrack.models.dispatches import Attempt, AttemptEvent, AttemptRow, OpenAttempt
 from qrtrack.models.metadata import Table, TenantOwned
+from qrtrack.models.notifications import Notification
 from qrtrack.models.periodic_tasks import PeriodicTask
 from qrtrack.models.progress import SyncBatch, SyncRecord
 from qrtrack.models.requests import IdempotencyKey, QueueTurn
@@ -28,6 +29,7 @@ __all__ = [
     "Code",
     "ExcludedCode",
     "IdempotencyKey",
+    "Notification",
     "OpenAttempt",
     "PeriodicTask",
     "PreparedCode",

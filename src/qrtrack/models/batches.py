@@ -4,6 +4,7 @@ from datetime import date
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from qrtrack.domain.states import BatchStatus
@@ -63,6 +64,7 @@ class Batch(TenantOwned, Table):
     closed_at: Mapped[Instant | None]
     close_reason: Mapped[str | None]
     keys_forgotten_at: Mapped[Instant | None]
+    notify: Mapped[dict[str, str] | None] = mapped_column(JSONB(none_as_null=True))
 
 
 class BatchVariant(TenantOwned, Table):

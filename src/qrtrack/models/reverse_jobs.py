@@ -48,6 +48,7 @@ class ReverseJob(Leased, Table):
     progress: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     result_summary: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     created_by: Mapped[str]
+    notify: Mapped[dict[str, str] | None] = mapped_column(JSONB(none_as_null=True))
 
 
 class PreparedCode(TenantOwned, Table):

@@ -21,6 +21,7 @@ from qrtrack.repositories.dispatches import DispatchRepository
 from qrtrack.repositories.figures import FigureRepository
 from qrtrack.repositories.idempotency import IdempotencyRepository
 from qrtrack.repositories.leased import LeasedRepository, Queue
+from qrtrack.repositories.notifications import NotificationRepository
 from qrtrack.repositories.periodic_tasks import PeriodicTaskRepository
 from qrtrack.repositories.prepared_codes import PreparedCodeRepository
 from qrtrack.repositories.progress import ProgressRepository
@@ -109,6 +110,10 @@ class Repositories:
     @cached_property
     def idempotency(self) -> IdempotencyRepository:
         return IdempotencyRepository(self._session)
+
+    @cached_property
+    def notifications(self) -> NotificationRepository:
+        return NotificationRepository(self._session)
 
     @cached_property
     def periodic_tasks(self) -> PeriodicTaskRepository:

@@ -40,7 +40,22 @@ REVERSE_JOBS = Queue(
     backoff_seconds=(2, 8),
     on_claim="progress = GREATEST(job.progress, 5)",
 )
+NOTIFICATIONS = Queue(
+    kind="notification",
+    table="notifications",
+    max_attempts=8,
+    backoff_seconds=(5, 30, 120, 600, 3600, 14400, 36000),
+)
 # Its rows are never finished: the end of a run sets the time of the next one (services/periodic_tasks.py).
 PERIODIC_TASKS = Queue(kind="periodic_task", table="periodic_tasks", max_attempts=3, backoff_seconds=(1,))
 
-QUEUES = (REVERSE_JOBS, CREATING, HASHING, WEBHOOK_EVENTS, WEBHOOK_RETRIES, WEBHOOK_STREAMS, PERIODIC_TASKS)
+QUEUES = (
+    REVERSE_JOBS,
+    CREATING,
+    HASHING,
+    WEBHOOK_EVENTS,
+    WEBHOOK_RETRIES,
+    WEBHOOK_STREAMS,
+    NOTIFICATIONS,
+    PERIODIC_TASKS,
+)

@@ -24,6 +24,7 @@ OVER_AND_DONE: Final = (
     " AND NOT EXISTS (SELECT FROM qr_codes AS code WHERE code.batch_id = job.batch_id"
     " AND code.status IN ('generated', 'printed'))"
 )
+OLD_NOTIFICATION: Final = "status IN ('completed', 'failed') AND finished_at < now() - make_interval(days => :days)"
 OLD_LINE: Final = "created_at < now() - make_interval(days => :days)"
 OLD_KEY: Final = "created_at < now() - make_interval(hours => :hours)"
 GONE_PROCESS: Final = "alive_until < now() - interval '1 day'"
@@ -58,6 +59,7 @@ class RetentionRepository(Repository):
             f"  ON prepared.job_id = job.id WHERE {OLD_JOB} AND {OLD_ROW}) AS prepared_codes,"
             f" (SELECT count(*) FROM qr_reverse_job_logs WHERE {OLD_LINE}) AS log_lines,"
             f" (SELECT count(*) FROM qr_reverse_jobs AS job WHERE {OLD_JOB} AND {OVER_AND_DONE}) AS reverse_jobs,"
+            f" (SELECT count(*) FROM notifications WHERE {OLD_NOTIFICATION}) AS notifications,"
             f" (SELECT count(*) FROM idempotency_keys WHERE {OLD_KEY}) AS idempotency_keys,"
             f" (SELECT count(*) FROM worker_processes WHERE {GONE_PROCESS}) AS worker_processes",
             days=days,
@@ -97,6 +99,14 @@ class RetentionRepository(Repository):
         return await self._run(
             "DELETE FROM qr_reverse_job_logs WHERE id IN (SELECT id FROM qr_reverse_job_logs WHERE id IN"
             f" (SELECT id FROM qr_reverse_job_logs ORDER BY id LIMIT :step) AND {OLD_LINE} FOR UPDATE SKIP LOCKED)",
+            days=days,
+            step=STEP,
+        )
+
+    async def prune_notifications(self, *, days: int) -> int:
+        return await self._run(
+            f"DELETE FROM notifications WHERE id IN (SELECT id FROM notifications WHERE {OLD_NOTIFICATION}"
+            " ORDER BY finished_at LIMIT :step FOR UPDATE SKIP LOCKED)",
             days=days,
             step=STEP,
         )

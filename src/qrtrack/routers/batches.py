@@ -59,7 +59,7 @@ class ImportForm(ImportFields):
 
 @router.post("", status_code=202, response_model=BatchCreated, summary="Create a batch")
 async def create_batch(
-    order: BatchOrder, caller: BatchManager, database: AnsweringDatabase, response: Response
+    order: BatchOrder, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase, response: Response
 ) -> use_cases.CreatedBatch:
     """Reserves the serial numbers and queues the work. Exactly the codes asked for exist seconds later, or none:
     look at `status_url` until `status` is `hashing` or `ready`; from then on the batch may be printed and packed.
@@ -67,7 +67,8 @@ async def create_batch(
     Send `{"order_id": "…", "product_name": "Gold 1 g", "quantity": 100, "serial_prefix": "SKA"}`; for a batch of
     several variants send `"variants": [{"variant": "10g", "quantity": 60}]` instead of `quantity`.
     """
-    created = await use_cases.create_batch(database, caller=caller, new=order.asked())
+    notify = runtime.messenger.channels.check(order.notify.asked() if order.notify else None)
+    created = await use_cases.create_batch(database, caller=caller, new=order.asked(), notify=notify)
     response.headers["Location"] = f"{BATCHES_PATH}/{created.batch_id}"
     return created
 

@@ -60,9 +60,12 @@ async def submit_reverse_job(
     pasted = await read_codes(order.exclude_codes, field="exclude_codes", may_be_empty=True)
     asked: dict[str, Any] = order.model_dump(include={"batch_id", "order_id", "variant"})
     asked |= {"exclude_codes": pasted.codes, "scans": pasted.scans}
+    notify = runtime.messenger.channels.check(order.notify.asked() if order.notify else None)
     if order.dry_run:
         return await use_cases.dry_run_reverse_job(database, caller=caller, **asked)
-    submitted = await use_cases.submit_reverse_job(database, caller=caller, priority=order.priority, **asked)
+    submitted = await use_cases.submit_reverse_job(
+        database, caller=caller, priority=order.priority, notify=notify, **asked
+    )
     if not order.wait:
         return submitted
     look = partial(use_cases.view_reverse_job, runtime.database, caller=caller, job_id=submitted.job_id)

@@ -15,6 +15,7 @@ from qrtrack.domain.qr import LOT_PATTERN, QUIET_ZONE, ErrorLevel, normalise_gti
 from qrtrack.domain.states import BatchStatus, CaseStatus, CodeStatus
 from qrtrack.models import Batch
 from qrtrack.schemas.base import ONE_LINE, Answer, Body, ListQuery, Name, Page, Query, Reason
+from qrtrack.schemas.notifications import NotifyOrder
 from qrtrack.services.batches import BatchDetails, BatchImport, batch_progress
 
 BATCHES_PATH: Final = "/api/manufacturer/batches"
@@ -79,6 +80,7 @@ class BatchOrder(Body):
     lot: Lot | None = None
     expires_on: Day | None = None
     variants: list[VariantOrder] | None = Field(None, min_length=1, max_length=VARIANTS_LIMIT)
+    notify: NotifyOrder | None = None
 
     def asked(self) -> NewBatch:
         """Raises InvalidInput where the fields contradict each other, or the check digit the GTIN."""

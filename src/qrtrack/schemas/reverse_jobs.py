@@ -12,6 +12,7 @@ from qrtrack.models import ReverseJob
 from qrtrack.schemas.base import LONGEST_WAIT, Answer, Body, ListQuery, Page, Query, Wait
 from qrtrack.schemas.batches import VariantName
 from qrtrack.schemas.codes import CodeList
+from qrtrack.schemas.notifications import NotifyOrder
 from qrtrack.services.reverse_jobs import JobView, SubmittedJob
 
 
@@ -36,6 +37,7 @@ class JobOrder(Body):
     wait: Annotated[float, Field(strict=True, ge=0, le=LONGEST_WAIT)] = Field(
         0, description="Seconds to wait for the job to end; the answer is the job as it stands then."
     )
+    notify: NotifyOrder | None = None
     dry_run: Annotated[bool, Field(strict=True)] = Field(
         default=False, description="Answers what would be counted and refused, and changes nothing."
     )

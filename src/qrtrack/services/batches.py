@@ -14,6 +14,7 @@ from qrtrack.domain.code_lists import as_ranges
 from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.imports import ImportedCodes
+from qrtrack.domain.notifications import Notify
 from qrtrack.domain.numbering import LAST_NUMBER, random_tail_length, serial, uniq_code
 from qrtrack.domain.progress import percentage
 from qrtrack.domain.root_keys import KeyRing, key_length
@@ -47,7 +48,9 @@ class NumbersUsedUp(InvalidInput):
         super().__init__(detail, errors=[FieldError("/serial_prefix", detail)])
 
 
-async def create_batch(database: Database, *, caller: Caller, new: NewBatch) -> CreatedBatch:
+async def create_batch(
+    database: Database, *, caller: Caller, new: NewBatch, notify: Notify | None = None
+) -> CreatedBatch:
     """Reserves the numbers and queues the work: the codes exist seconds later."""
     async with database.write(tenant=caller.organisation_id) as repositories:
         first_number, tail_length = await _take_numbers(repositories, caller.organisation_id, new)
@@ -70,6 +73,7 @@ async def create_batch(database: Database, *, caller: Caller, new: NewBatch) -> 
             expires_on=new.expires_on,
             status=BatchStatus.CREATING,
             created_by=caller.user_id,
+            notify=notify and notify.addresses,
         )
         await repositories.batches.add(batch, [(part.variant, part.quantity) for part in new.variants])
         await repositories.stages.add(

@@ -29,6 +29,7 @@ async def prune(database: Database, *, days: int, advance: Advance = lambda _wha
     """Deletes what is older than so many days. Killed anywhere, it goes on the next time; many at once share it."""
     steps: dict[str, Callable[[Repositories], Awaitable[int]]] = {
         "log_lines": lambda repositories: repositories.retention.prune_log_lines(days=days),
+        "notifications": lambda repositories: repositories.retention.prune_notifications(days=days),
         "idempotency_keys": lambda repositories: repositories.retention.prune_idempotency_keys(hours=KEY_HOURS),
         "worker_processes": lambda repositories: repositories.retention.prune_worker_processes(),
     }

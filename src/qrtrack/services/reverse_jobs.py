@@ -11,6 +11,7 @@ from qrtrack.database import Database
 from qrtrack.domain.code_lists import Scan, as_ranges, refuse_foreign
 from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.notifications import Notify
 from qrtrack.domain.states import AVAILABLE, TERMINAL_JOBS, JobStatus
 from qrtrack.models import ReverseJob
 from qrtrack.repositories import Repositories
@@ -74,6 +75,7 @@ async def submit_reverse_job(
     scans: Sequence[Scan] = (),
     variant: str | None = None,
     priority: int = 0,
+    notify: Notify | None = None,
 ) -> SubmittedJob:
     """Queues the job. Its exclusions hold from this moment: also codes that wait in the queue leave it.
 
@@ -101,6 +103,7 @@ async def submit_reverse_job(
             last_sequence=last,
             next_sequence=first,
             created_by=caller.user_id,
+            notify=notify and notify.addresses,
         )
         await repositories.reverse_jobs.add(job)
         await repositories.codes.exclude(batch_id, exclusions.sequences, organisation_id=organisation_id, job_id=job.id)

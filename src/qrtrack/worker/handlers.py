@@ -11,6 +11,7 @@ from qrtrack.repositories.leased import Queue
 from qrtrack.repositories.queues import (
     CREATING,
     HASHING,
+    NOTIFICATIONS,
     PERIODIC_TASKS,
     REVERSE_JOBS,
     WEBHOOK_EVENTS,
@@ -18,6 +19,7 @@ from qrtrack.repositories.queues import (
     WEBHOOK_STREAMS,
 )
 from qrtrack.runtime import Runtime
+from qrtrack.services.notifications import fail_notification, send_notification
 from qrtrack.services.preparing import fail_reverse_job, run_reverse_job
 from qrtrack.services.stages import create_codes, fail_stage, hash_keys
 from qrtrack.services.webhook_events import fail_event, process_event, process_events
@@ -110,6 +112,14 @@ async def _fail_forwarding(runtime: Runtime, claim: Claim, error: str, *, perman
     return False
 
 
+async def _notify(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+    await send_notification(runtime.database, claim, messenger=runtime.messenger)
+
+
+async def _fail_notifying(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:
+    return await fail_notification(runtime.database, claim, error, permanent=permanent)
+
+
 REVERSE_JOB = Handler(REVERSE_JOBS, _prepare, _fail_preparing)
 HANDLERS = (
     REVERSE_JOB,
@@ -118,5 +128,6 @@ HANDLERS = (
     Handler(WEBHOOK_EVENTS, _process, _fail_processing, EVENTS_IN_GROUP, _process_group),
     Handler(WEBHOOK_RETRIES, _process, _fail_processing),
     Handler(WEBHOOK_STREAMS, _forward, _fail_forwarding),
+    Handler(NOTIFICATIONS, _notify, _fail_notifying),
     Handler(PERIODIC_TASKS, run_task, fail_task),
 )

@@ -21,6 +21,9 @@ from qrtrack.worker.execution import execute, execute_group
 from qrtrack.worker.handlers import HANDLERS, Handler
 from qrtrack.worker.schedule import plan
 
+# A mail server or an endpoint may take its time; nothing else waits for it.
+NOTIFIED_AT_ONCE = 4
+
 log = structlog.get_logger()
 
 
@@ -45,6 +48,7 @@ def lanes_of(settings: Settings) -> list[Lane]:
         "webhook_event": settings.accurate_workers,
         "webhook_retry": min(settings.accurate_workers, 1),
         "webhook_stream": settings.accurate_workers,
+        "notification": NOTIFIED_AT_ONCE,
         # A clean-up may take minutes, and the sweeper must not wait for it.
         "periodic_task": 2,
     }

@@ -1,0 +1,151 @@
+"""Telling somebody that a job or a batch has ended: where to, and in which words."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from qrtrack.domain.errors import FieldError, InvalidInput
+
+HTTPS_PORT: Final = 443
+ADDRESS_LENGTH: Final = 254
+URL_LENGTH: Final = 2000
+# One mailbox in plain ASCII: nothing that begins another header or names a second recipient.
+EMAIL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z0-9-]{2,63}")
+# Parsers disagree about the rest (blanks, backslashes, letters beyond ASCII), and attackers know it.
+PLAIN_URL: Final = re.compile(r"https://[A-Za-z0-9.:-]+(?:[/?][!-\[\]-~]*)?")
+
+
+class Channel(StrEnum):
+    EMAIL = "email"
+    URL = "url"
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Whom to tell. At least one of them."""
+
+    email: str | None = None
+    url: str | None = None
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """By channel, as it is kept."""
+        named = {Channel.EMAIL.value: self.email, Channel.URL.value: self.url}
+        return {channel: address for channel, address in named.items() if address is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An address that has been taken apart, so that nobody reads it in another way later."""
+
+    host: str
+    port: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """What the service is set up for: `hosts` are those that may be called, each with its port."""
+
+    mail: bool
+    hosts: frozenset[tuple[str, int]]
+
+    def check(self, notify: Notify | None) -> Notify | None:
+        """Raises InvalidInput: better now than when the job has ended and nobody is told."""
+        if notify is None:
+            return None
+        errors = [
+            FieldError(f"/notify/{channel}", complaint)
+            for channel, complaint in (("email", self._of_email(notify.email)), ("url", self._of_url(notify.url)))
+            if complaint is not None
+        ]
+        if errors:
+            raise InvalidInput(" ".join(error.detail for error in errors), errors=errors)
+        return notify
+
+    def _of_email(self, email: str | None) -> str | None:
+        if email is not None and not self.mail:
+            return "E-mail is not set up here: ask the operator of the service to set SMTP_URL."
+        return None
+
+    def _of_url(self, url: str | None) -> str | None:
+        if url is not None and self.target(url) is None:
+            return "Only https addresses on the hosts of NOTIFY_ALLOWED_HOSTS are called: ask the operator to add it."
+        return None
+
+    def target(self, url: str) -> Target | None:
+        """None where it may not be called."""
+        if not PLAIN_URL.fullmatch(url):
+            return None
+        try:
+            parts = urlsplit(url)
+            host, port = (parts.hostname or "").lower(), parts.port or HTTPS_PORT
+        except ValueError:
+            return None
+        if (host, port) not in self.hosts:
+            return None
+        return Target(host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What has ended and how. `subject` is `reverse_job` or `batch`; `content` what its row said at that moment."""
+
+    notification_id: int
+    subject: str
+    subject_id: UUID
+    content: Mapping[str, Any]
+    occurred_at: datetime
+
+    @property
+    def message_id(self) -> str:
+        """The same in every attempt, so that a receiver knows what it has had."""
+        return f"notification-{self.notification_id}"
+
+    @property
+    def title(self) -> str:
+        return f"{self.subject.replace('_', ' ').capitalize()} {self.content['status']}"
+
+    @property
+    def sentence(self) -> str:
+        """One line for people: it fits into a short message."""
+        return f"{self.title}: {self._particulars}"
+
+    @property
+    def _particulars(self) -> str:
+        if self.content["status"] == "failed":
+            return str(self.content["error_message"])
+        result = self.content.get("result_summary")
+        if result:
+            return (
+                f"{result['prepared']} prepared, {result['excluded_count']} excluded, {result['duplicates']} already"
+                f" in the queue, {result['invalid']} no longer available."
+            )
+        if self.subject == "batch":
+            return f"{self.content['quantity']} codes."
+        return "nothing more will be prepared."
+
+    def payload(self) -> str:
+        """The body of a webhook, in the shape that Standard Webhooks recommends."""
+        return json.dumps(
+            {
+                "type": f"{self.subject}.{self.content['status']}",
+                "timestamp": self.occurred_at.isoformat(),
+                "data": {f"{self.subject.removeprefix('reverse_')}_id": str(self.subject_id), "text": self.sentence}
+                | dict(self.content),
+            },
+            ensure_ascii=False,
+        )
+
+    def text(self, link: str) -> str:
+        """The body of an e-mail."""
+        rows = {"Batch": self.content.get("batch_id", self.subject_id), "Order": self.content["order_id"]}
+        if self.subject == "reverse_job":
+            rows = {"Job": self.subject_id} | rows
+        return "\n".join([self.sentence, "", *(f"{name}: {value}" for name, value in rows.items()), "", link, ""])

@@ -1,0 +1,32 @@
+"""Whom to tell of an end."""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from qrtrack.domain.notifications import ADDRESS_LENGTH, EMAIL, URL_LENGTH, Notify
+
+EmailAddress = Annotated[str, StringConstraints(max_length=ADDRESS_LENGTH, pattern=f"^{EMAIL.pattern}$")]
+HookAddress = Annotated[str, StringConstraints(max_length=URL_LENGTH, pattern=r"^https://[!-~]+$")]
+
+
+class NotifyOrder(BaseModel):
+    """Whom to tell when it has ended, however it ends."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    email: EmailAddress | None = Field(None, examples=["shift@plant.example"])
+    url: HookAddress | None = Field(
+        None,
+        description="Called with a POST that is signed per Standard Webhooks; its host must be allowed on the server.",
+        examples=["https://sms.plant.example/send"],
+    )
+
+    @model_validator(mode="after")
+    def _names_somebody(self) -> Self:
+        if self.email is None and self.url is None:
+            raise ValueError("Name an email or a url, or leave notify out")
+        return self
+
+    def asked(self) -> Notify:
+        return Notify(self.email, self.url)
