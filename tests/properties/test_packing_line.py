@@ -284,7 +284,8 @@ class PackingLine(RuleBasedStateMachine):
             self._do(release_claim(self._runtime.database, REVERSE_JOBS, job.claim))
             job.status, job.claim = "queued", None
         elif end == "fail":
-            assert self._do(fail_reverse_job(self._runtime.database, job.claim, "pulled the plug", permanent=True))
+            failed = fail_reverse_job(self._runtime.database, job.claim, "pulled the plug", permanent=True)
+            assert self._do(failed) is None
             job.status, job.claim = "failed", None
 
     @rule(place=st.integers(0, 9))

@@ -34,7 +34,7 @@ async def finish(database: Database, held: Claim) -> None:
         await repositories.leased(CREATING).finish(held)
 
 
-async def fail(database: Database, held: Claim, *, permanent: bool = False) -> bool:
+async def fail(database: Database, held: Claim, *, permanent: bool = False) -> float | None:
     async with database.write() as repositories:
         return await repositories.leased(CREATING).fail(held, "no paper", permanent=permanent)
 
@@ -202,7 +202,7 @@ async def test_the_last_attempt_is_counted_exactly_and_the_claim_after_it_is_exh
         held = (await claim(database))[0]
         seen.append((held.attempts, held.exhausted))
     assert seen == [(1, False), (2, False), (3, False), (4, False), (4, True)]
-    assert await fail(database, held) is True
+    assert await fail(database, held) is None
     row = await plant.row(STAGES, row_id)
     assert (row.status, row.attempts, row.error_message) == ("failed", 4, "no paper")
 
@@ -224,15 +224,17 @@ async def test_a_failed_attempt_waits_a_growing_jittered_time(plant: Plant, data
     for attempt, delay in enumerate(CREATING.backoff_seconds, 1):
         claims = await claim(database, 60)
         assert {held.attempts for held in claims} == {attempt}
-        assert not any([await fail(database, held) for held in claims])
+        told = [await fail(database, held) or 0 for held in claims]
         # `updated_at` is when the transaction began, so that its duration is in the wait.
         rows = await plant.sql("SELECT EXTRACT(EPOCH FROM run_at - updated_at) AS wait FROM qr_batch_stages")
         waits = [float(row.wait) for row in rows]
+        assert min(told) <= min(waits)
+        assert max(told) <= delay * 1.25
         assert delay * 0.75 <= min(waits) < delay
         assert max(waits) - min(waits) > delay * 0.35
         await plant.sql("UPDATE qr_batch_stages SET run_at = now()")
     claims = await claim(database, 60)
-    assert await fail(database, claims[0]) is True
+    assert await fail(database, claims[0]) is None
 
 
 async def test_work_that_waits_for_its_next_attempt_is_not_due(plant: Plant, database: Database) -> None:
@@ -246,7 +248,7 @@ async def test_work_that_waits_for_its_next_attempt_is_not_due(plant: Plant, dat
 async def test_a_permanent_failure_is_not_tried_again(plant: Plant, database: Database) -> None:
     [row_id] = await plant.queued(1)
     [held] = await claim(database)
-    assert await fail(database, held, permanent=True) is True
+    assert await fail(database, held, permanent=True) is None
     row = await plant.row(STAGES, row_id)
     assert (row.status, row.attempts, row.lease_token) == ("failed", 1, None)
     assert row.finished_at is not None

@@ -378,7 +378,7 @@ async def test_an_end_waits_for_a_database_that_is_away(plant: Plant, runtime: R
     away = iter([DatabaseUnavailable(), DatabaseUnavailable()])
     creating = BY_KIND["creating"]
 
-    async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:
+    async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
         for failure in away:
             raise failure
         return await creating.fail(runtime, claim, error, permanent=permanent)
@@ -396,7 +396,7 @@ async def test_an_end_waits_for_a_database_that_is_away(plant: Plant, runtime: R
 async def test_an_end_that_cannot_be_recorded_within_a_lease_is_left_to_others(plant: Plant, brief: Runtime) -> None:
     [row_id] = await plant.queued(1)
 
-    async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:
+    async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
         raise DatabaseUnavailable
 
     async def body(*_: Any) -> None:

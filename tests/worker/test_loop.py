@@ -8,6 +8,7 @@ from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from plant import BY_KIND, MadeBatch, Plant
 from qrtrack.database import DatabaseUnavailable
@@ -112,6 +113,24 @@ async def test_an_idle_worker_hears_of_new_work_long_before_its_poll(plant: Plan
                 await until(all_in(plant, "completed", "qr_reverse_jobs"))
                 waits.append(time.monotonic() - began)
     assert sorted(waits)[18] < 0.5
+
+
+async def test_work_that_failed_is_tried_again_after_its_delay_and_not_at_the_next_poll(
+    plant: Plant, runtime: Runtime
+) -> None:
+    await plant.queued(3)
+    failures: dict[int, int] = {}
+
+    async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+        failures[claim.number] = failures.get(claim.number, 0) + 1
+        if failures[claim.number] < 4:
+            raise RuntimeError("the cable is loose")
+        await finish(runtime, claim)
+
+    with capture_logs():
+        async with at_work(Worker(with_settings(runtime, poll_seconds=60), [lane(body, 3)])):
+            await until(all_in(plant, "completed"))
+    assert list(failures.values()) == [4, 4, 4]
 
 
 async def test_work_is_claimed_for_free_slots_only(plant: Plant, polling: Runtime) -> None:
@@ -280,7 +299,7 @@ async def test_the_loop_survives_an_end_that_cannot_be_recorded(plant: Plant, po
     failures = iter([RuntimeError("a defect")])
     done: list[Claim] = []
 
-    async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:
+    async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
         for failure in failures:
             raise failure
         return await BY_KIND["creating"].fail(runtime, claim, error, permanent=permanent)

@@ -6,6 +6,7 @@ A kind of work keeps its own table and its own words for its states; a `Queue` s
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import uniform
 from typing import Any
 
 from sqlalchemy import CursorResult, Row, text
@@ -57,6 +58,8 @@ class Queue:
 # that others are just taking all of them looks so many times further.
 SPARE_CANDIDATES = 32
 FURTHER = 4
+# Pieces that failed together do not come back together.
+JITTER = 0.75, 1.25
 
 # The organisations that have live work, found one after the other in the index of the claim. The last one is NULL.
 WAITING_ORGANISATIONS = """
@@ -186,21 +189,21 @@ class LeasedRepository:
         ended = f"{self._end(self._queue.completed)}, {self._queue.error} = NULL"
         await self.write(claim, f"{ended}, {assignments}" if assignments else ended, **values)
 
-    async def fail(self, claim: Claim, error: str, *, permanent: bool) -> bool:
-        """Back to the queue with a growing, jittered delay, or `failed` for good. True when it is for good."""
+    async def fail(self, claim: Claim, error: str, *, permanent: bool) -> float | None:
+        """Back to the queue with a growing, jittered delay, in seconds; or `failed` for good, which gives None."""
         queue = self._queue
         if permanent or claim.exhausted or claim.attempts >= queue.max_attempts:
             await self.write(claim, f"{self._end(queue.failed)}, {queue.error} = :error", error=error)
-            return True
-        delay = queue.backoff_seconds[min(claim.attempts, len(queue.backoff_seconds)) - 1]
+            return None
+        step = queue.backoff_seconds[min(claim.attempts, len(queue.backoff_seconds)) - 1]
+        delay = step * uniform(*JITTER)  # noqa: S311 - jitter is no secret
         await self.write(
             claim,
-            f"{self._back}, run_at = clock_timestamp() + make_interval(secs => :delay * (0.75 + random() / 2)),"
-            f" {queue.error} = :error",
+            f"{self._back}, run_at = clock_timestamp() + make_interval(secs => :delay), {queue.error} = :error",
             delay=delay,
             error=error,
         )
-        return False
+        return delay
 
     async def finish_all(
         self, claims: Sequence[Claim], words: Sequence[str], assignments: str = "", **columns: Sequence[str | None]

@@ -139,14 +139,15 @@ async def _finish(repositories: Repositories, claim: Claim, job: ReverseJob, don
     return summary
 
 
-async def fail_reverse_job(database: Database, claim: Claim, error: str, *, permanent: bool) -> bool:
-    """Back to the queue for another try, or failed for good; the plant reads which."""
+async def fail_reverse_job(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
+    """Back to the queue for another try in so many seconds, or failed for good (None); the plant reads which."""
     async with database.write() as repositories:
-        for_good = await repositories.leased(REVERSE_JOBS).fail(claim, error, permanent=permanent)
+        retry_in = await repositories.leased(REVERSE_JOBS).fail(claim, error, permanent=permanent)
+        for_good = retry_in is None
         await repositories.reverse_jobs.log(
             claim.uuid,
             claim.organisation_id,
             f"Failed: {error}" if for_good else f"Attempt {claim.attempts} failed and will be repeated: {error}",
             level="error" if for_good else "warn",
         )
-    return for_good
+    return retry_in

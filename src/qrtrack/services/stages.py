@@ -122,14 +122,16 @@ async def hash_keys(
         raise Interrupted
 
 
-async def fail_stage(database: Database, claim: Claim, queue: Queue, error: str, *, permanent: bool) -> bool:
-    """Another try, or the batch fails with the reason: in creating without its codes, in hashing still packable."""
+async def fail_stage(database: Database, claim: Claim, queue: Queue, error: str, *, permanent: bool) -> float | None:
+    """Another try in so many seconds, or None: the batch fails with the reason, in creating without its codes, in
+    hashing still packable.
+    """
     async with database.write() as repositories:
         stage = await repositories.stages.get(claim.number)
         # Before the chunk's own row, as those do it that finish: chunks of a batch often fail together.
         await repositories.batches.lock(stage.batch_id)
-        for_good = await repositories.leased(queue).fail(claim, error, permanent=permanent)
-        if for_good:
+        retry_in = await repositories.leased(queue).fail(claim, error, permanent=permanent)
+        if retry_in is None:
             if await repositories.batches.fail(stage.batch_id, error):
                 await repositories.stages.drop_unfinished(stage.batch_id, error)
             await repositories.trace.add(
@@ -139,7 +141,7 @@ async def fail_stage(database: Database, claim: Claim, queue: Queue, error: str,
                 batch_id=stage.batch_id,
                 reason=error,
             )
-    return for_good
+    return retry_in
 
 
 def log_progress(what: str, done: int, total: int, step: int) -> None:

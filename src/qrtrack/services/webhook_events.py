@@ -141,10 +141,10 @@ def _sources(read: Sequence[Read]) -> Mapping[tuple[int, str], datetime]:
     return latest
 
 
-async def fail_event(database: Database, claim: Claim, queue: Queue, error: str, *, permanent: bool) -> bool:
-    """Another try later, or dead."""
+async def fail_event(database: Database, claim: Claim, queue: Queue, error: str, *, permanent: bool) -> float | None:
+    """Another try in so many seconds, or dead (None)."""
     async with database.write() as repositories:
-        for_good = await repositories.leased(queue).fail(claim, error, permanent=permanent)
-    if for_good:
+        retry_in = await repositories.leased(queue).fail(claim, error, permanent=permanent)
+    if retry_in is None:
         log.error("a webhook event is dead: see its error, and replay it", queue_id=claim.number, reason=error)
-    return for_good
+    return retry_in

@@ -129,7 +129,8 @@ async def _record(database: Database, claim: Claim, event: Any, delivery: Delive
     log.warning("an event was not passed on", queue_id=event.id, reason=delivery.error, retried_in_seconds=delay)
 
 
-async def fail_stream(database: Database, claim: Claim, error: str) -> None:
+async def fail_stream(database: Database, claim: Claim, error: str) -> float:
     """A defect or a lost worker: the stream rests a while and is tried again, since events wait in it."""
     async with database.write() as repositories:
         await repositories.leased(WEBHOOK_STREAMS).repeat(claim, after=FAILED_STREAM_SECONDS, error=error)
+    return FAILED_STREAM_SECONDS

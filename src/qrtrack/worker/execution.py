@@ -38,11 +38,12 @@ OVER = frozenset({End.COMPLETED, End.FAILED})
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a claim ended, and the reason that was recorded where it failed."""
+    """How a claim ended; where it failed, the reason that was recorded and the seconds until it is tried again."""
 
     claim: Claim
     end: End
     error: str | None = None
+    retry_in: float | None = None
 
 
 async def run_next(runtime: Runtime, handler: Handler, stop: StopSignal) -> Outcome | None:
@@ -163,15 +164,15 @@ async def _fail(runtime: Runtime, handler: Handler, claim: Claim, error: str, *,
         runtime,
         claim,
         lambda: handler.fail(runtime, claim, error, permanent=permanent),
-        lambda for_good: Outcome(claim, End.FAILED if for_good else End.RETRIED, error),
+        lambda retry_in: Outcome(claim, End.FAILED if retry_in is None else End.RETRIED, error, retry_in),
     )
 
 
 async def _settle(
     runtime: Runtime,
     claim: Claim,
-    write: Callable[[], Awaitable[bool | None]],
-    outcome: Callable[[bool | None], Outcome],
+    write: Callable[[], Awaitable[float | None]],
+    outcome: Callable[[float | None], Outcome],
 ) -> Outcome:
     """Records an end, through a database that is away for a while; after a lease's time others will have noticed."""
     give_up = time.monotonic() + runtime.settings.lease_seconds

@@ -31,9 +31,9 @@ EVENTS_IN_GROUP = 200
 
 
 class Fail(Protocol):
-    """Records a failure; True when it is for good."""
+    """Records a failure: seconds until the next try, None when there is none."""
 
-    async def __call__(self, runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool: ...
+    async def __call__(self, runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None: ...
 
 
 class RunGroup(Protocol):
@@ -70,15 +70,15 @@ async def _prepare(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
     await run_reverse_job(runtime.database, claim, stop)
 
 
-async def _fail_creating(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:
+async def _fail_creating(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
     return await fail_stage(runtime.database, claim, CREATING, error, permanent=permanent)
 
 
-async def _fail_hashing(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:
+async def _fail_hashing(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
     return await fail_stage(runtime.database, claim, HASHING, error, permanent=permanent)
 
 
-async def _fail_preparing(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:
+async def _fail_preparing(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
     return await fail_reverse_job(runtime.database, claim, error, permanent=permanent)
 
 
@@ -98,7 +98,7 @@ async def _process_group(runtime: Runtime, claims: Sequence[Claim], *, more: int
     )
 
 
-async def _fail_processing(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:
+async def _fail_processing(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
     return await fail_event(runtime.database, claim, WEBHOOK_EVENTS, error, permanent=permanent)
 
 
@@ -107,9 +107,8 @@ async def _forward(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
     await forward_stream(runtime.database, claim, forwarder=runtime.forwarder, zone=zone, stop=stop)
 
 
-async def _fail_forwarding(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:  # noqa: ARG001 - a stream never ends
-    await fail_stream(runtime.database, claim, error)
-    return False
+async def _fail_forwarding(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:  # noqa: ARG001 - a stream never ends
+    return await fail_stream(runtime.database, claim, error)
 
 
 async def _notify(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:

@@ -17,7 +17,7 @@ from qrtrack.runtime import Runtime
 from qrtrack.services.claims import claim_work
 from qrtrack.services.workers import REPORT_SECONDS, report_process, sign_off
 from qrtrack.settings import Settings
-from qrtrack.worker.execution import execute, execute_group
+from qrtrack.worker.execution import Outcome, execute, execute_group
 from qrtrack.worker.handlers import HANDLERS, Handler
 from qrtrack.worker.schedule import plan
 
@@ -147,7 +147,14 @@ class Worker:
         del lane.running[task]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("the end of some work could not be recorded", exc_info=error)
+        elif not task.cancelled():
+            self._wake_for_retry(task.result())
         self._awake.set()
+
+    def _wake_for_retry(self, outcome: object) -> None:
+        """What failed here is tried again when its delay is over, and not at the next poll after that."""
+        if isinstance(outcome, Outcome) and outcome.retry_in is not None:
+            asyncio.get_running_loop().call_later(outcome.retry_in, self._awake.set)
 
     def stop_claiming(self) -> None:
         """At once; work under way is asked to go back to the queue at its next step."""

@@ -84,6 +84,6 @@ async def run_task(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
     await plan_next_run(runtime.database, claim, seconds=seconds)
 
 
-async def fail_task(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:  # noqa: ARG001 - a task never ends
+async def fail_task(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float:  # noqa: ARG001 - a task never ends
     await plan_next_run(runtime.database, claim, seconds=RETRY_SECONDS, error=error)
-    return False
+    return RETRY_SECONDS
