@@ -9,11 +9,13 @@ import pytest
 
 from plant import BY_KIND, MadeBatch, Plant, killed_at, ska
 from qrtrack.database import DatabaseUnavailable
+from qrtrack.domain.progress import Outcome
 from qrtrack.domain.requests import AlreadyAnswered, RepeatableRequest, StoredAnswer
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories import retention as statements
 from qrtrack.repositories.retention import RetentionRepository
 from qrtrack.services.codes import void_codes
+from qrtrack.services.progress import create_sync_batch, report_records
 from qrtrack.services.retention import KEY_HOURS, preview_prune, prune
 from qrtrack.services.workers import Pulse, report_process
 from qrtrack.worker import schedule
@@ -22,8 +24,12 @@ from treasury import Treasury
 
 DAYS = 90
 NOTHING = dict.fromkeys(
-    ["prepared_codes", "reverse_jobs", "log_lines", "notifications", "idempotency_keys", "worker_processes"], 0
-)
+    [
+        "prepared_codes", "reverse_jobs", "progress_records", "progress_batches", "log_lines", "notifications",
+        "idempotency_keys", "worker_processes",
+    ],
+    0,
+)  # fmt: skip
 
 
 async def age(plant: Plant, days: int = 100) -> None:
@@ -114,6 +120,21 @@ async def test_an_exclusion_outlives_its_job_as_long_as_the_unit_may_come_out_of
     assert await plant.queue(batch) == [5]
 
 
+async def test_a_failed_job_keeps_its_rows_while_it_may_be_retried_and_then_takes_them_along(plant: Plant) -> None:
+    batch = await plant.prepared(10, units_per_case=6)
+    await plant.pack(batch)
+    await plant.sql(
+        "UPDATE qr_reverse_jobs SET status = 'failed', error_message = 'no', result_summary = NULL, progress = 50"
+    )
+    await age(plant)
+    await prune(plant.runtime.database, days=DAYS)
+    assert (await left(plant))["prepared_codes"] == 10
+    await plant.pack(batch, 1)
+    await age(plant)
+    assert (await prune(plant.runtime.database, days=DAYS))["reverse_jobs"] == 1
+    assert (await left(plant))["prepared_codes"] == 0
+
+
 @pytest.mark.parametrize("status", ["queued", "running"])
 async def test_a_job_that_has_not_ended_stays_however_old_it_is(plant: Plant, status: str) -> None:
     batch = await packed(plant)
@@ -155,6 +176,33 @@ async def test_killed_anywhere_it_goes_on_the_next_time(plant: Plant, step: str,
     await prune(plant.runtime.database, days=DAYS)
     assert await left(plant) == {"reverse_jobs": 1, "prepared_codes": 5, "log_lines": 0, "exclusions": 0}
     assert await plant.queue(batch) == [6, 7, 8, 9, 10]
+
+
+async def test_progress_that_ended_long_ago_goes_with_its_records(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statements, "STEP", 3)
+    database, caller = plant.runtime.database, plant.caller
+    old, young, unfinished = [
+        (await create_sync_batch(database, caller=caller, name="sync", kind="items", total_records=10)).batch_id
+        for _ in range(3)
+    ]
+    for batch_id, reported in ((old, 10), (young, 10), (unfinished, 9)):
+        outcomes = [Outcome(str(number), success=True) for number in range(reported)]
+        await report_records(database, caller=caller, batch_id=batch_id, outcomes=outcomes)
+    await plant.sql(
+        "UPDATE sync_batch_progress SET completed_at = completed_at - interval '91 days',"
+        " created_at = created_at - interval '91 days', updated_at = updated_at - interval '91 days'"
+        " WHERE batch_id <> :young",
+        young=young,
+    )
+    assert (await preview_prune(database, days=DAYS))["progress_records"] == 10
+    shares = await asyncio.gather(*(prune(database, days=DAYS) for _ in range(3)))
+    assert sum(share["progress_records"] for share in shares) == 10
+    assert sum(share["progress_batches"] for share in shares) == 1
+    kept = await plant.sql("SELECT batch_id, count(*) AS records FROM sync_batch_records GROUP BY batch_id")
+    assert {row.batch_id: row.records for row in kept} == {young: 10, unfinished: 9}
+    assert {row.batch_id for row in await plant.sql("SELECT batch_id FROM sync_batch_progress")} == {young, unfinished}
 
 
 async def test_trace_events_stay(plant: Plant) -> None:

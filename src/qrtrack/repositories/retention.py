@@ -16,6 +16,8 @@ STEP: Final = 5000
 OLD_JOB: Final = (
     "job.status IN ('completed', 'failed', 'cancelled') AND job.finished_at < now() - make_interval(days => :days)"
 )
+# A failed job may be retried, and then counts its rows: they go with the job itself.
+OVER: Final = "job.status <> 'failed'"
 OLD_ROW: Final = "prepared.status = 'consumed' AND prepared.consumed_at < now() - make_interval(days => :days)"
 # Nothing of it waits, and its exclusions guard nothing any more: there is no unit left that could be packed.
 OVER_AND_DONE: Final = (
@@ -23,6 +25,9 @@ OVER_AND_DONE: Final = (
     f" AND (prepared.status = 'prepared' OR prepared.status = 'consumed' AND NOT ({OLD_ROW})))"
     " AND NOT EXISTS (SELECT FROM qr_codes AS code WHERE code.batch_id = job.batch_id"
     " AND code.status IN ('generated', 'printed'))"
+)
+OLD_SYNC: Final = (
+    "status IN ('completed', 'failed', 'cancelled') AND completed_at < now() - make_interval(days => :days)"
 )
 OLD_NOTIFICATION: Final = "status IN ('completed', 'failed') AND finished_at < now() - make_interval(days => :days)"
 OLD_LINE: Final = "created_at < now() - make_interval(days => :days)"
@@ -56,9 +61,12 @@ class RetentionRepository(Repository):
         """How many rows of each sort would go now."""
         return await self._row(
             "SELECT (SELECT count(*) FROM qr_reverse_jobs AS job JOIN qr_prepared_codes AS prepared"
-            f"  ON prepared.job_id = job.id WHERE {OLD_JOB} AND {OLD_ROW}) AS prepared_codes,"
+            f"  ON prepared.job_id = job.id WHERE {OLD_JOB} AND {OVER} AND {OLD_ROW}) AS prepared_codes,"
             f" (SELECT count(*) FROM qr_reverse_job_logs WHERE {OLD_LINE}) AS log_lines,"
             f" (SELECT count(*) FROM qr_reverse_jobs AS job WHERE {OLD_JOB} AND {OVER_AND_DONE}) AS reverse_jobs,"
+            " (SELECT count(*) FROM sync_batch_records WHERE batch_id IN"
+            f"  (SELECT batch_id FROM sync_batch_progress WHERE {OLD_SYNC})) AS progress_records,"
+            f" (SELECT count(*) FROM sync_batch_progress WHERE {OLD_SYNC}) AS progress_batches,"
             f" (SELECT count(*) FROM notifications WHERE {OLD_NOTIFICATION}) AS notifications,"
             f" (SELECT count(*) FROM idempotency_keys WHERE {OLD_KEY}) AS idempotency_keys,"
             f" (SELECT count(*) FROM worker_processes WHERE {GONE_PROCESS}) AS worker_processes",
@@ -69,8 +77,8 @@ class RetentionRepository(Repository):
     async def old_jobs(self, *, days: int, after: UUID, limit: int) -> Sequence[Row[Any]]:
         """Jobs that ended so long ago, in the order of their ids."""
         return await self._rows(
-            f"SELECT job.id, job.batch_id FROM qr_reverse_jobs AS job WHERE {OLD_JOB} AND job.id > :after"
-            " ORDER BY job.id LIMIT :limit",
+            f"SELECT job.id, job.batch_id, {OVER} AS is_over FROM qr_reverse_jobs AS job WHERE {OLD_JOB}"
+            " AND job.id > :after ORDER BY job.id LIMIT :limit",
             days=days,
             after=after,
             limit=limit,
@@ -93,6 +101,31 @@ class RetentionRepository(Repository):
         """With all that is the job's own, but for exclusions that may be needed again. Needs the batch lock."""
         await self._run(KEEP_EXCLUSIONS, job_id=job_id)
         return await self._run("DELETE FROM qr_reverse_jobs WHERE id = :job_id", job_id=job_id)
+
+    async def old_progress(self, *, days: int, limit: int) -> Sequence[UUID]:
+        """Progress batches that ended so long ago."""
+        rows = await self._rows(
+            f"SELECT batch_id FROM sync_batch_progress WHERE {OLD_SYNC} ORDER BY batch_id LIMIT :limit",
+            days=days,
+            limit=limit,
+        )
+        return [row.batch_id for row in rows]
+
+    async def prune_records(self, batch_id: UUID) -> int:
+        return await self._run(
+            "DELETE FROM sync_batch_records WHERE ctid = ANY(ARRAY(SELECT ctid FROM sync_batch_records"
+            " WHERE batch_id = :batch_id LIMIT :step FOR UPDATE SKIP LOCKED))",
+            batch_id=batch_id,
+            step=STEP,
+        )
+
+    async def delete_progress(self, batch_id: UUID) -> int:
+        """Once none of its records is left: another process may still be at them."""
+        return await self._run(
+            "DELETE FROM sync_batch_progress WHERE batch_id = :batch_id"
+            " AND NOT EXISTS (SELECT FROM sync_batch_records WHERE batch_id = :batch_id)",
+            batch_id=batch_id,
+        )
 
     async def prune_log_lines(self, *, days: int) -> int:
         """Lines are written in the order of their ids, or nearly: the old ones are among the first."""

@@ -1,6 +1,7 @@
 """Clean-up: what is old and needed by nobody is deleted in small transactions. Trace events and attempts never are."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -33,7 +34,8 @@ async def prune(database: Database, *, days: int, advance: Advance = lambda _wha
         "idempotency_keys": lambda repositories: repositories.retention.prune_idempotency_keys(hours=KEY_HOURS),
         "worker_processes": lambda repositories: repositories.retention.prune_worker_processes(),
     }
-    deleted = dict.fromkeys(["prepared_codes", "reverse_jobs", *steps], 0)
+    whole = ["prepared_codes", "reverse_jobs", "progress_records", "progress_batches"]
+    deleted = dict.fromkeys([*whole, *steps], 0)
 
     def count(what: str, rows: int) -> None:
         deleted[what] += rows
@@ -43,8 +45,10 @@ async def prune(database: Database, *, days: int, advance: Advance = lambda _wha
         while rows := await _do(database, step):
             count(what, rows)
     async for job in _old_jobs(database, days):
-        await _prune_rows(database, job.id, days, count)
+        if job.is_over:
+            await _prune_rows(database, job.id, days, count)
         count("reverse_jobs", await _prune_job(database, job, days))
+    await _prune_progress(database, days, count)
     if any(deleted.values()):
         log.info("pruned", **deleted)
     return deleted
@@ -65,6 +69,29 @@ async def _old_jobs(database: Database, days: int) -> AsyncIterator[Any]:
         if len(jobs) < JOBS_AT_A_TIME:
             return
         after = jobs[-1].id
+
+
+async def _prune_progress(database: Database, days: int, count: Advance) -> None:
+    """Batch after batch; one that another process is at is left to it."""
+    while True:
+        async with database.read() as repositories:
+            batches = await repositories.retention.old_progress(days=days, limit=JOBS_AT_A_TIME)
+        gone = 0
+        for batch_id in batches:
+            while rows := await _do(database, partial(_prune_records, batch_id=batch_id)):
+                count("progress_records", rows)
+            gone += await _do(database, partial(_delete_progress, batch_id=batch_id))
+        count("progress_batches", gone)
+        if not gone:
+            return
+
+
+async def _prune_records(repositories: Repositories, *, batch_id: UUID) -> int:
+    return await repositories.retention.prune_records(batch_id)
+
+
+async def _delete_progress(repositories: Repositories, *, batch_id: UUID) -> int:
+    return await repositories.retention.delete_progress(batch_id)
 
 
 async def _prune_rows(database: Database, job_id: UUID, days: int, count: Advance) -> None:
