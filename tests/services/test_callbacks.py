@@ -81,17 +81,24 @@ async def test_a_success_for_what_was_refused_locks_it_again(treasury: Treasury)
     assert (await treasury.dispatch(transactions=rows("R1"))).json()["type"] == "urn:qrtrack:problem:reference-locked"
 
 
-async def test_a_refusal_after_a_callback_of_success_frees_what_is_missing_alone(treasury: Treasury) -> None:
+async def test_a_refusal_after_a_callback_of_success_is_no_clear_answer(treasury: Treasury) -> None:
+    """Who has paid one row has taken the batch: the other one may be paid as well."""
+
     async def pay_first(_request: Request) -> None:
         (attempt,) = await treasury.attempts()
         await treasury.call_back(attempt.id, "R1")
 
     treasury.gateway.on_insert = pay_first
     with capture_logs() as logs:
-        await treasury.sent("R1", "R2", fault=Fault.REJECT)
-    assert await treasury.states() == [("R1", OK, True), ("R2", MISSING, False)]
+        attempt_id = await treasury.sent("R1", "R2", fault=Fault.REJECT)
+    assert [(attempt.outcome, attempt.status_code_res) for attempt in await treasury.attempts()] == [("unknown", "400")]
+    assert await treasury.states() == [("R1", OK, True), ("R2", MISSING, True)]
     assert await treasury.events() == ["callback", "conflict"]
     assert [entry["event"] for entry in logs if entry["log_level"] == "error"]
+    assert (await treasury.resolve(attempt_id, "rejected")).json()["paid_references"] == ["R1"]
+    await treasury.call_back(attempt_id, "R2", "51")
+    assert await treasury.states() == [("R1", OK, True), ("R2", FAILED, False)]
+    assert (await treasury.events())[-2:] == ["resolved", "closed"]
 
 
 @pytest.mark.parametrize("fault", [Fault.NONE, Fault.HALF])

@@ -4,16 +4,30 @@ import asyncio
 import hashlib
 import json
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from qrtrack.sandbox import Fault, Request, Scripted
 from qrtrack.services.attempts import sweep_attempts
 from qrtrack.settings import Settings
 from treasury import Treasury, open_treasury, rows
+from wire import Wire, wire_to
+
+
+@asynccontextmanager
+async def wired_treasury(settings: Settings, **changes: Any) -> AsyncIterator[tuple[Treasury, Wire]]:
+    assert settings.database_url is not None
+    async with wire_to(settings.database_url) as wire:
+        wired = settings.model_copy(update={"database_url": wire.url})
+        async with open_treasury(wired, **changes) as treasury:
+            yield treasury, wire
+
 
 READABLE = b'{"responseCode": "A7", "responseMessage": "Account 1000000001 is closed"}'
 
@@ -269,6 +283,78 @@ async def test_what_was_held_up_until_the_sweeper_might_judge_it_is_not_sent_any
         assert answer.json()["type"] == "urn:qrtrack:problem:gateway-not-reached"
         assert treasury.gateway.requests == []
         assert [(attempt.outcome, attempt.is_success) for attempt in await treasury.attempts()] == [("not_sent", 0)]
+
+
+async def test_an_answer_that_comes_while_the_database_is_away_is_recorded_when_it_is_back(settings: Settings) -> None:
+    async with wired_treasury(settings) as (treasury, wire):
+
+        async def cut(_request: Request) -> None:
+            wire.cut()
+            asyncio.get_running_loop().call_later(1, lambda: asyncio.ensure_future(wire.mend()))
+
+        treasury.gateway.on_insert = cut
+        answer = await treasury.dispatch()
+        assert (answer.status_code, answer.json()["outcome"]) == (200, "accepted")
+        assert [attempt.outcome for attempt in await treasury.attempts()] == ["accepted"]
+        assert await treasury.events() == []
+
+
+async def test_an_answer_whose_commit_was_not_heard_of_is_recorded_once(settings: Settings) -> None:
+    """The database has taken it, and the connection broke before it could say so."""
+    async with wired_treasury(settings) as (treasury, wire):
+
+        async def cut(_request: Request) -> None:
+            wire.cut_after = b"COMMIT"
+            asyncio.get_running_loop().call_later(1, lambda: asyncio.ensure_future(wire.mend()))
+
+        treasury.gateway.on_insert = cut
+        treasury.gateway.faults.append(Fault.REJECT)
+        answer = await treasury.dispatch(key="K")
+        assert (answer.status_code, answer.json()["outcome"]) == (502, "rejected")
+        assert await treasury.events() == []
+        assert (await treasury.dispatch(key="K")).json() == answer.json()
+
+
+async def test_an_answer_that_cannot_be_recorded_is_told_and_the_attempt_is_left_to_the_sweeper(
+    settings: Settings,
+) -> None:
+    async with wired_treasury(settings, akselgate_deadline_seconds=1) as (treasury, wire):
+
+        async def cut(_request: Request) -> None:
+            wire.cut()
+
+        treasury.gateway.on_insert = cut
+        with capture_logs() as logs:
+            answer = await treasury.dispatch()
+        await wire.mend()
+        (attempt,) = await treasury.attempts()
+        told = answer.json()
+        assert (answer.status_code, told["type"]) == (504, "urn:qrtrack:problem:gateway-outcome-unknown")
+        assert (told["log_id"], told["outcome"], told["status_code"]) == (attempt.id, "unknown", "201")
+        assert "It is: accepted, status 201" in told["detail"]
+        assert [entry["attempt_id"] for entry in logs if entry["event"].startswith("alarm")] == [attempt.id]
+        assert attempt.outcome == "sending"
+        await treasury.age(3)
+        assert await sweep_attempts(treasury.runtime.database, deadline_seconds=1) == 1
+        again = await treasury.dispatch()
+        assert again.json()["type"] == "urn:qrtrack:problem:outcome-unknown"
+        assert len(treasury.gateway.requests) == 1
+
+
+async def test_what_was_resolved_as_not_sent_and_is_then_said_to_be_taken_is_an_alarm(treasury: Treasury) -> None:
+    async def give_up(_request: Request) -> None:
+        await treasury.age(3600)
+        await sweep_attempts(treasury.runtime.database, deadline_seconds=60)
+        (attempt,) = await treasury.attempts()
+        assert (await treasury.resolve(attempt.id, "not_sent")).status_code == 200
+
+    treasury.gateway.on_insert = give_up
+    with capture_logs() as logs:
+        answer = await treasury.dispatch()
+    assert (answer.status_code, answer.json()["outcome"]) == (504, "unknown")
+    assert "It is: accepted, status 201" in answer.json()["detail"]
+    assert await treasury.events() == ["swept", "resolved", "late_response"]
+    assert "alarm: the gateway contradicts itself about a payment" in [entry["event"] for entry in logs]
 
 
 async def test_the_runbook_raises_the_start_of_the_ids_and_finds_what_is_open(treasury: Treasury) -> None:

@@ -34,7 +34,7 @@ router = APIRouter(route_class=StrictRoute, tags=["settlement dispatch"])
 
 ATTEMPTS: Final = "/api/akselgate/attempts"
 ELSEWHERE: Final = {404: "`not-found`: there is no such attempt, or the gateway is another organisation's."}
-# Both writes of a dispatch, with the waits for a connection and for a database that is away.
+# The first write of a dispatch, with its waits for a connection and for locks.
 WRITING_SECONDS: Final = 30
 
 
@@ -94,7 +94,8 @@ async def dispatch(runtime: RuntimeState, database: AnsweringDatabase, caller: S
     order = DispatchOrder(body.kd_settle, body.transaction_type, body.transactions)
     return await runtime.in_flight.run(
         dispatch_settlement(database, caller=caller, post=runtime.post, order=order),
-        seconds=runtime.post.gateway.deadline_seconds + WRITING_SECONDS,
+        # Sending may take the deadline, and recording the answer another one where the database is away.
+        seconds=2 * runtime.post.gateway.deadline_seconds + WRITING_SECONDS,
     )
 
 

@@ -1,12 +1,13 @@
 """What the sender of a batch is told: what became of its attempt, or which attempt kept it from being sent."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NoReturn
 
 from qrtrack.database import Database
 from qrtrack.domain.dispatches import Outcome, RowError, Transaction, masked
 from qrtrack.domain.errors import Conflict, DomainError, Unavailable, UpstreamFailed, UpstreamTimeout
+from qrtrack.domain.gateway_answers import Verdict
 from qrtrack.domain.identity import Caller
 from qrtrack.repositories.constraints import ReferenceLocked, SettlementBusy
 
@@ -50,6 +51,9 @@ class Dispatched:
     message: str | None
 
 
+Told = Dispatched | DomainError
+
+
 def as_dispatched(attempt: Any) -> Dispatched:
     return Dispatched(
         log_id=attempt.id,
@@ -63,13 +67,13 @@ def as_dispatched(attempt: Any) -> Dispatched:
     )
 
 
-def failure_of(dispatched: Dispatched) -> DomainError | None:
-    """What the sender of this attempt is told, where it is not a success."""
+def told_of(dispatched: Dispatched) -> Told:
+    """What the sender of this attempt is told: it was accepted, or why not."""
     members = asdict(dispatched)
     said = f" It says: {dispatched.message}" if dispatched.message else ""
     match dispatched.outcome:
         case Outcome.ACCEPTED:
-            return None
+            return dispatched
         case Outcome.REJECTED:
             return GatewayRejected(
                 f"The gateway refused the batch, nothing was taken. Correct it and dispatch again.{said}", **members
@@ -84,6 +88,29 @@ def failure_of(dispatched: Dispatched) -> DomainError | None:
                 "frozen until its callbacks come or an administrator resolves the attempt.",
                 **members,
             )
+
+
+def carries(attempt: Any, verdict: Verdict) -> bool:
+    """Whether the attempt has this answer already: its commit came through, and the news of it did not."""
+    recorded = (attempt.status_code_res, attempt.response_code, attempt.response_message)
+    return recorded == (verdict.status_code, verdict.response_code, verdict.response_message)
+
+
+def unrecorded(attempt: Any, verdict: Verdict) -> GatewayOutcomeUnknown:
+    """What the sender is told where the attempt does not show what the gateway has answered."""
+    dispatched = replace(
+        as_dispatched(attempt),
+        outcome=Outcome.UNKNOWN,
+        status_code=verdict.status_code,
+        response_code=verdict.response_code,
+        message=verdict.response_message and masked(verdict.response_message),
+    )
+    return GatewayOutcomeUnknown(
+        f"The gateway's answer to attempt {attempt.id} could not be applied. It is: {verdict.outcome}, status "
+        f"{verdict.status_code}. Keep this for the administrator, and pay nothing of it again before the bank was "
+        "asked.",
+        **asdict(dispatched),
+    )
 
 
 async def refuse_busy(

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from qrtrack.database import Database, DatabaseUnavailable
+from qrtrack.database import Database
 from qrtrack.domain.callbacks import CallbackTokens
 from qrtrack.domain.dispatches import (
     EventKind,
@@ -19,14 +19,25 @@ from qrtrack.domain.dispatches import (
     payload_of,
     stale_after,
 )
+from qrtrack.domain.errors import DomainError
 from qrtrack.domain.gateway_answers import Verdict
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.requests import AlreadyAnswered, Unanswered
 from qrtrack.integrations.akselgate import Akselgate
 from qrtrack.metrics import DISPATCHES
+from qrtrack.repositories import Repositories
 from qrtrack.repositories.constraints import ReferenceLocked, SettlementBusy
 from qrtrack.services.callbacks import close_if_complete
-from qrtrack.services.dispatch_answers import Dispatched, as_dispatched, failure_of, refuse_busy, refuse_locked
+from qrtrack.services.dispatch_answers import (
+    Dispatched,
+    Told,
+    as_dispatched,
+    carries,
+    refuse_busy,
+    refuse_locked,
+    told_of,
+    unrecorded,
+)
 
 RETRY_SECONDS = 0.5
 CALLBACK_PATH = "/webhook/akselgate/callback"
@@ -79,11 +90,10 @@ async def dispatch_settlement(database: Database, *, caller: Caller, post: Post,
         await refuse_locked(database, caller, transactions, refusal)
     verdict = await post.gateway.send(payload, not_after=not_after)
     log.info("dispatched", attempt_id=attempt.id, kd_settle=attempt.kd_settle, outcome=verdict.outcome)
-    dispatched = await _record(database, attempt, verdict, patience_seconds=post.gateway.deadline_seconds)
-    failure = failure_of(dispatched)
-    if failure is not None:
-        raise failure
-    return dispatched
+    told = await _record(database, attempt, verdict, patience_seconds=post.gateway.deadline_seconds)
+    if isinstance(told, DomainError):
+        raise told
+    return told
 
 
 async def _write(
@@ -117,39 +127,50 @@ async def _write(
         return attempt, payload
 
 
-async def _record(database: Database, attempt: Any, verdict: Verdict, *, patience_seconds: float) -> Dispatched:
+async def _record(database: Database, attempt: Any, verdict: Verdict, *, patience_seconds: float) -> Told:
     """The answer, through a database that is away for a while; after that the sweeper finds the row `sending`."""
     give_up = time.monotonic() + patience_seconds
     while True:
         try:
             return await _record_once(database, attempt, verdict)
-        except DatabaseUnavailable:
+        except Exception:
+            # Whatever it is, a defect too: the money may be gone, and its sender must not read that nothing happened.
             if time.monotonic() > give_up:
-                log.error("alarm: the gateway's answer could not be recorded", attempt_id=attempt.id)  # noqa: TRY400
-                raise
+                log.exception("alarm: the gateway's answer could not be recorded", attempt_id=attempt.id)
+                return unrecorded(attempt, verdict)
             await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _record_once(database: Database, attempt: Any, verdict: Verdict) -> Dispatched:
+async def _record_once(database: Database, attempt: Any, verdict: Verdict) -> Told:
     async with database.write(tenant=attempt.manufacturer_org_id) as repositories:
-        is_first = await repositories.dispatches.answer(attempt.id, verdict)
+        before = await repositories.dispatches.lock(attempt.id)
         paid = await repositories.callbacks.paid(attempt.id) if verdict.outcome in RELEASING else ()
-        if not is_first:
-            await repositories.attempt_events.add(
-                attempt, EventKind.LATE_RESPONSE, actor="gateway", details=asdict(verdict)
-            )
-        elif paid:
-            await repositories.attempt_events.add(
-                attempt, EventKind.CONFLICT, actor="gateway", details={"paid_references": list(paid)}
-            )
-        await close_if_complete(repositories, attempt.id)
+        is_recorded = carries(before, verdict)
+        if not is_recorded:
+            await _apply(repositories, attempt, verdict, paid)
         dispatched = as_dispatched(await repositories.dispatches.get(attempt.id))
-        repositories.answer(failure_of(dispatched) or dispatched)
-    if is_first:
+        # A person has called it not taken meanwhile, and the gateway has it.
+        is_contradicted = verdict.outcome is Outcome.ACCEPTED and dispatched.outcome in RELEASING
+        told = unrecorded(attempt, verdict) if is_contradicted else told_of(dispatched)
+        repositories.answer(told)
+    if is_recorded or before.outcome == Outcome.SENDING:
         DISPATCHES.labels(dispatched.outcome).inc()
-    if paid:
+    if paid or is_contradicted:
         log.error("alarm: the gateway contradicts itself about a payment", attempt_id=attempt.id)
-    return dispatched
+    return told
+
+
+async def _apply(repositories: Repositories, attempt: Any, verdict: Verdict, paid: Sequence[str]) -> None:
+    """Who has paid some of a batch has taken it, whatever the answer says: then nothing of it may be sent again."""
+    judged = replace(verdict, outcome=Outcome.UNKNOWN) if paid else verdict
+    if not await repositories.dispatches.answer(attempt.id, judged):
+        await repositories.attempt_events.add(
+            attempt, EventKind.LATE_RESPONSE, actor="gateway", details=asdict(verdict)
+        )
+    if paid:
+        details = {"paid_references": list(paid), "outcome": verdict.outcome}
+        await repositories.attempt_events.add(attempt, EventKind.CONFLICT, actor="gateway", details=details)
+    await close_if_complete(repositories, attempt.id)
 
 
 async def _answer_for_the_dead(database: Database, caller: Caller) -> None:
@@ -161,6 +182,6 @@ async def _answer_for_the_dead(database: Database, caller: Caller) -> None:
         if attempt is None or attempt.outcome == Outcome.SENDING:
             return
         dispatched = as_dispatched(attempt)
-        request.answer = request.render(failure_of(dispatched) or dispatched)
+        request.answer = request.render(told_of(dispatched))
         await repositories.idempotency.keep(request)
     raise AlreadyAnswered(request.answer)
