@@ -197,11 +197,11 @@ async def test_a_job_that_fails_for_good_tells_why_and_after_a_retry_how_it_went
 ) -> None:
     job_id = await plant.submit(await plant.batch(10), notify=BY_MAIL)
     [claim] = await claim_work(plant.runtime.database, REVERSE_JOBS, 1, lease_seconds=30)
-    assert not await fail_reverse_job(plant.runtime.database, claim, "not yet", permanent=False)
+    assert await fail_reverse_job(plant.runtime.database, claim, "not yet", permanent=False) is not None
     assert await rows(plant) == []
     await plant.sql("UPDATE qr_reverse_jobs SET run_at = now()")
     [claim] = await claim_work(plant.runtime.database, REVERSE_JOBS, 1, lease_seconds=30)
-    assert await fail_reverse_job(plant.runtime.database, claim, "the disk is full", permanent=True)
+    assert await fail_reverse_job(plant.runtime.database, claim, "the disk is full", permanent=True) is None
     await notify(runtime)
     assert "Reverse job failed: the disk is full" in mailbox.received[0].get_content()
     await retry_reverse_job(plant.runtime.database, caller=plant.caller, job_id=job_id)

@@ -69,10 +69,10 @@ async def _call(messenger: Messenger, ending: Ending, address: str) -> None:
         raise NotSent(delivery.error)
 
 
-async def fail_notification(database: Database, claim: Claim, error: str, *, permanent: bool) -> bool:
-    """Another try later; a row that has failed for good stays, with the reason."""
+async def fail_notification(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
+    """Another try in so many seconds; a row that has failed for good (None) stays, with the reason."""
     async with database.write() as repositories:
-        for_good = await repositories.leased(NOTIFICATIONS).fail(claim, error, permanent=permanent)
-    if for_good:
+        retry_in = await repositories.leased(NOTIFICATIONS).fail(claim, error, permanent=permanent)
+    if retry_in is None:
         log.error("a notification could not be sent", notification_id=claim.number, reason=error)
-    return for_good
+    return retry_in

@@ -115,7 +115,7 @@ async def _notify(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
     await send_notification(runtime.database, claim, messenger=runtime.messenger)
 
 
-async def _fail_notifying(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> bool:
+async def _fail_notifying(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
     return await fail_notification(runtime.database, claim, error, permanent=permanent)
 
 
