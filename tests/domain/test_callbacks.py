@@ -1,3 +1,5 @@
+from urllib.parse import parse_qsl
+
 import pytest
 
 from qrtrack.domain.callbacks import Callback, CallbackTokens, UnknownCallback, state_after
@@ -44,14 +46,34 @@ def test_reports_that_contradict_each_other_or_the_outcome_are_a_conflict(
     assert state_after(state, outcome, is_success=is_success) is after
 
 
+def read(query: str) -> Callback:
+    return Callback.read(parse_qsl(query, keep_blank_values=True), raw_query=query)
+
+
 def test_a_callback_is_cut_to_what_an_index_holds_and_its_query_is_not() -> None:
-    query = {"ref": " R\0" + "x" * 999, "rescore": " 00 ", "rescoreref": "y" * 999}
-    callback = Callback.read(query, raw_query="q" * 5000)
+    callback = read(f"ref=+R%00{'x' * 999}&rescore=+00+&rescoreref={'y' * 999}")
     assert (len(callback.reference), callback.reference[:2]) == (255, "R\ufffd")
     assert callback.is_success
     assert len(callback.result_reference) == 255
-    assert len(callback.raw_query) == 5000
+    assert len(callback.raw_query) > 2000
 
 
-def test_without_a_result_a_callback_is_neither_success_nor_failure() -> None:
-    assert not Callback.read({"ref": "R", "rescore": " "}, raw_query="").is_readable
+@pytest.mark.parametrize(
+    "result",
+    ["", " ", "0", "000", "00%00", "00%0051", "51&rescore=00", "00&rescore=51", "-", "5 1", "\u0665\u0661", "x" * 21],
+)
+def test_what_is_no_code_is_neither_success_nor_failure(result: str) -> None:
+    callback = read(f"ref=R&rescore={result}")
+    assert not callback.is_readable
+    assert not callback.is_success
+
+
+@pytest.mark.parametrize("query", ["rescore=51", "rescore=+51", "rescore=RC-51", "rescore=51&rescore=51", "rescore=A"])
+def test_any_other_code_is_a_failure(query: str) -> None:
+    callback = read(query)
+    assert callback.is_readable
+    assert not callback.is_success
+
+
+def test_a_report_on_two_references_is_on_neither() -> None:
+    assert read("ref=R1&ref=R2&rescore=51").reference == "R1,R2"

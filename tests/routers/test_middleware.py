@@ -71,6 +71,13 @@ def is_too_large(answer: httpx2.Response) -> bool:
     return answer.status_code == 413 and answer.json()["type"] == "urn:qrtrack:problem:body-too-large"
 
 
+async def test_a_token_in_an_address_that_is_no_route_is_not_logged(client: httpx2.AsyncClient) -> None:
+    """A callback address of ours with a slash too many."""
+    with capture_logs() as logs:
+        await client.get(f"/webhook/akselgate/callback/17-{'0a' * 32}/")
+    assert [line["path"] for line in logs] == ["/webhook/akselgate/callback/17-***/"]
+
+
 async def test_a_sane_request_id_is_kept_through_the_request(client: httpx2.AsyncClient) -> None:
     answer = await client.get("/things/1", headers={"X-Request-ID": "line-3.A_7"})
     assert answer.headers["x-request-id"] == "line-3.A_7"

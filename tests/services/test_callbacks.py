@@ -3,12 +3,26 @@
 import asyncio
 
 import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from qrtrack.sandbox import Fault, Request
 from treasury import Treasury, rows
 
 OK, FAILED, MISSING, CONFLICT = "ok", "failed", "missing", "conflict"
+# A copy of an attempt of one row, under another settlement.
+ANOTHER_ATTEMPT = """
+WITH written AS (
+    INSERT INTO t_akselgate_transaction_log (id, transaction_type, kd_settle, request_id, attempt_number,
+        total_transaksi, request_payload, payload_sha256, control_sum, outcome, sent_by, manufacturer_org_id)
+    OVERRIDING SYSTEM VALUE
+    SELECT id + 1000, transaction_type, 'OTHER', (id + 1000)::text, 1, 1, request_payload, payload_sha256,
+           control_sum, 'sending', sent_by, manufacturer_org_id FROM t_akselgate_transaction_log WHERE id = :first)
+INSERT INTO t_akselgate_transaction_rows (attempt_id, manufacturer_org_id, row_number, reference_number,
+    debit_account, credit_account, amount, description)
+SELECT attempt_id + 1000, manufacturer_org_id, row_number, reference_number, debit_account, credit_account, amount,
+       description FROM t_akselgate_transaction_rows WHERE attempt_id = :first
+"""
 
 
 async def test_the_last_callback_closes_the_attempt_and_only_failures_may_be_sent_again(treasury: Treasury) -> None:
@@ -64,6 +78,52 @@ async def test_a_success_after_the_failed_reference_was_sent_again_is_a_conflict
     assert await treasury.states() == [("R1", CONFLICT, False), ("R1", MISSING, True)]
     await treasury.call_back(second, "R1", "00")
     assert await treasury.states() == [("R1", CONFLICT, False), ("R1", OK, True)]
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+async def test_a_late_success_while_another_attempt_takes_the_reference_waits_for_it(
+    treasury: Treasury, *, is_sent: bool
+) -> None:
+    """Both look, both find the reference free. Only one can have it, and the report is kept in any case."""
+    first = await treasury.sent("R1")
+    await treasury.call_back(first, "R1", "51")
+    async with treasury.runtime.database.engine.connect() as connection:
+        transaction = await connection.begin()
+        await connection.execute(text(ANOTHER_ATTEMPT), {"first": first})
+        request = asyncio.create_task(treasury.call_back(first, "R1", "00"))
+        await treasury.until_somebody_waits_for_a_lock()
+        await (transaction.commit() if is_sent else transaction.rollback())
+    assert (await request).status_code == 200
+    assert (await treasury.states())[0] == ("R1", CONFLICT, not is_sent)
+    assert await treasury.events() == ["callback", "closed", "callback", "conflict"]
+
+
+async def test_a_batch_that_is_written_while_a_late_success_locks_its_reference_is_refused(treasury: Treasury) -> None:
+    first = await treasury.sent("R1")
+    await treasury.call_back(first, "R1", "51")
+    async with treasury.runtime.database.engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE t_akselgate_transaction_rows SET callback_state = 'conflict', callback_at = now()")
+        )
+        request = asyncio.create_task(treasury.dispatch("OTHER", rows("R1")))
+        await treasury.until_somebody_waits_for_a_lock()
+    refused = await request
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:qrtrack:problem:reference-locked")
+    assert f"Attempt {first} of settlement STL1" in refused.json()["errors"][0]["detail"]
+    assert len(treasury.gateway.requests) == 1
+
+
+async def test_a_success_under_another_reference_of_the_bank_is_an_alarm_and_no_repetition(treasury: Treasury) -> None:
+    attempt_id = await treasury.sent("R1")
+    await treasury.call_back(attempt_id, "R1")
+    with capture_logs() as logs:
+        for _ in range(2):
+            await treasury.call_back(attempt_id, "R1", bank_reference="B2")
+    assert [entry["why"] for entry in logs if entry["event"].startswith("alarm")] == [
+        "a payment is reported twice, under two references of the bank"
+    ]
+    assert await treasury.states() == [("R1", OK, True)]
+    assert await treasury.events() == ["callback", "closed", "callback", "conflict"]
 
 
 async def test_a_failure_after_a_success_frees_nothing(treasury: Treasury) -> None:
@@ -131,7 +191,18 @@ async def test_an_unknown_reference_is_stored_and_counted_once(treasury: Treasur
     assert await treasury.states() == [("R1", MISSING, True)]
 
 
-@pytest.mark.parametrize("query", ["", "ref=R1", "ref=R1&rescore=", "ref=%00&rescore=", "rescore=", "ref=%ff&x=1"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "ref=R1",
+        "ref=R1&rescore=",
+        "ref=R1&rescore=51&rescore=00",
+        "ref=R1&rescore=0",
+        "ref=%00&rescore=",
+        "ref=%ff",
+    ],
+)
 async def test_a_callback_that_says_nothing_is_kept_and_frees_nothing(treasury: Treasury, query: str) -> None:
     attempt_id = await treasury.sent("R1")
     token = treasury.runtime.post.tokens.token_of(attempt_id)

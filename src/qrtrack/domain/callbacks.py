@@ -1,7 +1,8 @@
 """The gateway's callbacks: the address each attempt gives it, and what one of them says."""
 
 import hmac
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +12,7 @@ from qrtrack.domain.errors import NotFound
 SUCCESS: Final = "00"
 REFERENCE_LENGTH: Final = 255
 RESULT_LENGTH: Final = 50
+RESULT: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,19}", re.ASCII)
 
 
 class UnknownCallback(NotFound):
@@ -47,11 +49,16 @@ class Callback:
     raw_query: str
 
     @classmethod
-    def read(cls, query: Mapping[str, str], *, raw_query: str) -> "Callback":
+    def read(cls, query: Iterable[tuple[str, str]], *, raw_query: str) -> "Callback":
+        """A parameter that comes twice with two values says neither: both stand there, and fit nothing."""
+        values: dict[str, dict[str, None]] = {}
+        for name, value in query:
+            values.setdefault(name, {})[value] = None
+        said = {name: ",".join(different) for name, different in values.items()}
         return cls(
-            _stored(query.get("ref", ""), REFERENCE_LENGTH),
-            _stored(query.get("rescore", ""), RESULT_LENGTH),
-            _stored(query.get("rescoreref", ""), REFERENCE_LENGTH),
+            _stored(said.get("ref", ""), REFERENCE_LENGTH),
+            _stored(said.get("rescore", ""), RESULT_LENGTH),
+            _stored(said.get("rescoreref", ""), REFERENCE_LENGTH),
             raw_query,
         )
 
@@ -61,8 +68,11 @@ class Callback:
 
     @property
     def is_readable(self) -> bool:
-        """Without a result it is neither: read as a failure, it would free a reference that may have been paid."""
-        return bool(self.result)
+        """A result that is no code is neither success nor failure: as a failure it would free what may be paid.
+
+        Nor is another number of zeros: a program that takes `00` for a number writes `0`.
+        """
+        return RESULT.fullmatch(self.result) is not None and (self.is_success or set(self.result) != {"0"})
 
 
 def state_after(state: CallbackState, outcome: Outcome, *, is_success: bool) -> CallbackState:

@@ -166,6 +166,6 @@ async def receive_callback(request: Request, runtime: RuntimeState, token: str) 
     Nothing is refused for its form: a report that cannot be understood is kept as well.
     """
     attempt_id = runtime.post.tokens.attempt_of(token)
-    callback = Callback.read(request.query_params, raw_query=request.url.query)
+    callback = Callback.read(request.query_params.multi_items(), raw_query=request.url.query)
     await callbacks.receive_callback(runtime.database, attempt_id=attempt_id, callback=callback)
     return {}

@@ -18,6 +18,8 @@ SANE_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 UNMATCHED: Final = "unmatched"
 CLIENT_GONE: Final = 499
 LOGGED_PATH_LENGTH: Final = 200
+# Addresses of ours hold tokens, and with a slash too many they are no route any more. An id has hyphens.
+TOKEN_IN_PATH: Final = re.compile(r"[0-9A-Za-z_]{32,}", re.ASCII)
 
 MIB: Final = 1024 * 1024
 BODY_BYTES: Final = MIB
@@ -75,10 +77,14 @@ class RequestContext:
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         method, template = scope["method"], _template(scope)
         # The query is left out altogether, because it may carry the webhook's token.
-        path = scope["path"][:LOGGED_PATH_LENGTH] if template is None else template
+        path = _shown(scope["path"]) if template is None else template
         log.info("request", method=method, path=path, status=status, duration_ms=round(seconds * 1000, 2))
         if self.observe is not None:
             self.observe(method, template or UNMATCHED, status, seconds)
+
+
+def _shown(path: str) -> str:
+    return TOKEN_IN_PATH.sub("***", path)[:LOGGED_PATH_LENGTH]
 
 
 def _request_id(scope: Scope) -> str:

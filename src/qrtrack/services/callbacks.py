@@ -1,5 +1,7 @@
 """The gateway's callbacks: each kept, and what follows from it for its row and its attempt."""
 
+from typing import Any
+
 import structlog
 
 from qrtrack.database import Database
@@ -19,16 +21,16 @@ async def receive_callback(database: Database, *, attempt_id: int, callback: Cal
         raise UnknownCallback("The attempt of this callback is not known here.")
     try:
         async with database.write(tenant=organisation_id) as repositories:
-            alarm = await _apply(repositories, attempt_id, callback)
+            alarm = await _store(repositories, attempt_id, callback)
     except ReferenceLocked:
         # Between the look for another lock and the taking of this one somebody else took it: now the look finds it.
         async with database.write(tenant=organisation_id) as repositories:
-            alarm = await _apply(repositories, attempt_id, callback)
+            alarm = await _store(repositories, attempt_id, callback)
     if alarm is not None:
         log.error("alarm: the bank has to be asked", why=alarm, attempt_id=attempt_id, reference=callback.reference)
 
 
-async def _apply(repositories: Repositories, attempt_id: int, callback: Callback) -> str | None:
+async def _store(repositories: Repositories, attempt_id: int, callback: Callback) -> str | None:
     """What people must be told at once, if anything."""
     attempt = await repositories.dispatches.lock(attempt_id)
     row = await repositories.callbacks.row(attempt_id, callback.reference)
@@ -39,19 +41,24 @@ async def _apply(repositories: Repositories, attempt_id: int, callback: Callback
         return None
     if row is None or not callback.is_readable:
         return "a callback that fits no row of its attempt"
+    return await _apply(repositories, attempt, row, callback)
+
+
+async def _apply(repositories: Repositories, attempt: Any, row: Any, callback: Callback) -> str | None:
     before = CallbackState(row.callback_state)
     state = state_after(before, Outcome(attempt.outcome), is_success=callback.is_success)
     if state is not before:
-        await repositories.callbacks.record(attempt_id, row.row_number, state)
-    if state is CallbackState.CONFLICT:
+        await repositories.callbacks.record(attempt.id, row.row_number, state)
+    # The same success under another reference of the bank is no repetition.
+    is_second_payment = before is state is CallbackState.OK
+    if state is CallbackState.CONFLICT or is_second_payment:
+        details = {"before": before, "outcome": attempt.outcome, "reported": callback.result}
         await repositories.attempt_events.add(
-            attempt,
-            EventKind.CONFLICT,
-            actor="gateway",
-            reference=callback.reference,
-            details={"before": before, "outcome": attempt.outcome, "reported": callback.result},
+            attempt, EventKind.CONFLICT, actor="gateway", reference=callback.reference, details=details
         )
-    await close_if_complete(repositories, attempt_id)
+    await close_if_complete(repositories, attempt.id)
+    if is_second_payment:
+        return "a payment is reported twice, under two references of the bank"
     return "the gateway contradicts itself about a payment" if state is CallbackState.CONFLICT else None
 
 
