@@ -36,7 +36,7 @@ ENV PATH=/opt/qrtrack/bin:$PATH \
 USER qrtrack
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# For `serve`. Containers of the other roles open no port: switch it off for them (see compose.yaml).
+# For `serve`, and for `worker --host 0.0.0.0 --port 8000`. A container that opens no port switches it off (compose.yaml).
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", "import http.client, sys; probe = http.client.HTTPConnection('127.0.0.1', 8000, timeout=3); probe.request('GET', '/healthz'); sys.exit(probe.getresponse().status != 200)"]
 ENTRYPOINT ["qrtrack"]
 CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]

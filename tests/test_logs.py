@@ -102,6 +102,7 @@ def test_local_variables_stay_out_of_tracebacks(stream: io.StringIO) -> None:
         ("postgresql://u:p%40ss@host/db", "postgresql://u:***@host/db"),
         ("got eyJhbGciOiJI.eyJzdWIi.sig-_ here", "got *** here"),
         ("Authorization: Basic dTpw", "Authorization: Basic ***"),
+        ("violates\nDETAIL:  Failing row contains (1, 900).\nHINT: x", "violates\nDETAIL: ***\nHINT: x"),
         ("nothing secret: a@b.example, 12:30", "nothing secret: a@b.example, 12:30"),
         ("basic checks of http://host:80/a@b passed", "basic checks of http://host:80/a@b passed"),
     ],

@@ -19,11 +19,13 @@ SECRET_TEXT = re.compile(
     r"(?P<parameter>[?&;][\w.-]{0,40}(?:token|secret|password|key|signature)[\w.-]{0,40}=)[^&;\s\"'#]+"
     r"|(?P<scheme>\bbearer\s+|\bauthorization\W+basic\s+)[\w.~+/=-]+"
     r"|(?P<user>://[^\s/:@]*:)[^\s@/]+(?=@)"
-    r"|\beyJ[\w-]{4,}\.[\w-]+\.[\w-]*",
+    r"|\beyJ[\w-]{4,}\.[\w-]+\.[\w-]*"
+    # PostgreSQL's detail of a refused row is the row itself.
+    r"|(?P<detail>\bDETAIL:\s)[^\n]*",
     re.IGNORECASE,
 )
 DEEPEST = 6
-QUIET_LOGGERS = ("alembic", "sqlalchemy", "httpx2", "httpcore2", "asyncio")
+QUIET_LOGGERS = ("alembic", "sqlalchemy", "httpx2", "httpcore2", "asyncio", "passlib")
 
 
 def mask_text(text: str) -> str:

@@ -81,10 +81,11 @@ async def _do(runtime: Runtime, handler: Handler, claim: Claim, stop: StopSignal
 async def execute_group(runtime: Runtime, handler: Handler, claims: Sequence[Claim], stop: StopSignal) -> None:
     """Group after group, until nothing is due. A group that fails is done piece by piece: a bad one fails alone."""
     assert handler.run_group is not None
-    with structlog.contextvars.bound_contextvars(kind=handler.queue.kind):
-        held = list(claims)
+    held = list(claims)
+    with structlog.contextvars.bound_contextvars(kind=handler.queue.kind, job_id=_ids(held)):
         try:
             while held and not stop.is_set():
+                structlog.contextvars.bind_contextvars(job_id=_ids(held))
                 began = time.monotonic()
                 held = await handler.run_group(runtime, held, more=0 if stop.is_set() else handler.group)
                 RAN.labels(handler.queue.kind).observe(time.monotonic() - began)
@@ -100,6 +101,11 @@ async def execute_group(runtime: Runtime, handler: Handler, claims: Sequence[Cla
                 await execute(runtime, handler, held.pop(0), stop)
         if held:
             await _release_all(runtime, handler, held)
+
+
+def _ids(claims: Sequence[Claim]) -> str:
+    """Of a group the first and the last: all of them would be longer than the line."""
+    return "…".join(str(id_) for id_ in dict.fromkeys((claims[0].id, claims[-1].id)))
 
 
 async def _release_all(runtime: Runtime, handler: Handler, claims: Sequence[Claim]) -> Outcome:

@@ -1,0 +1,166 @@
+"""What a real server in production writes at debug level: no secret, and which request or job each line is about."""
+
+import json
+import re
+import secrets
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+from sqlalchemy import make_url
+
+from accurate import DATABASE, event
+from qrtrack.domain.identity import Role
+from qrtrack.integrations.tokens import sign_token
+from qrtrack.runtime import Runtime
+from test_cli import QRTRACK, environment, free_port, wait_for
+from treasury import rows
+
+API = "/api/manufacturer"
+ORGANISATION = uuid4()
+ACCOUNTS = ("99887766554433", "11223344556677")
+# Lines of the process as a whole, before, between and after requests and jobs.
+OF_THE_PROCESS = re.compile(r"serving|no hints for the moment|Started|Waiting|Application|Uvicorn|Shutting|Finished")
+
+
+@dataclass
+class Site:
+    """One server, and what must not be found in its log."""
+
+    client: httpx2.Client
+    planted: Mapping[str, str]
+
+    def eventually(self, path: str, ready: Any) -> Any:
+        give_up = time.monotonic() + 30
+        while not ready(answer := self.client.get(path).json()):
+            assert time.monotonic() < give_up, answer
+            time.sleep(0.05)
+        return answer
+
+
+def plant() -> dict[str, str]:
+    names = (
+        "JWT_SECRET", "SECRET_KEY", "CRON_SECRET", "WORKER_SECRET", "ACCURATE_WEBHOOK_TOKEN", "AKSELGATE_PASSWORD",
+        "mail password", "database password", "wrong token", "in a bad body", "in an unknown field",
+    )  # fmt: skip
+    return {name: secrets.token_urlsafe(32) for name in names}
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def site(tmp_path: Path, log_file: Path, migrated_url: str, runtime: Runtime) -> Iterator[Site]:
+    """Beside a process of the test's own, which clears the tables away afterwards."""
+    planted, port = plant(), free_port()
+    url = make_url(migrated_url).set(password=planted["database password"])
+    settings = {name: value for name, value in planted.items() if name.isupper()} | {
+        "DATABASE_URL": url.render_as_string(hide_password=False),
+        "QRTRACK_ENV": "production",
+        "LOG_LEVEL": "debug",
+        "ACCURATE_DATABASES": f"{DATABASE}={ORGANISATION}",
+        "AKSELGATE_BASE_URL": "http://127.0.0.1:9",
+        "AKSELGATE_USERNAME": "plant",
+        "AKSELGATE_ORGANISATION": str(ORGANISATION),
+        "AKSELGATE_AMOUNT_SCALE": "0",
+        "SMTP_URL": f"smtp://plant:{planted['mail password']}@127.0.0.1:9",
+        "SMTP_FROM": "no-reply@plant.example",
+    }
+    token = sign_token(planted["JWT_SECRET"], organisation_id=ORGANISATION, user_id="u", roles=[Role.ADMIN], hours=1)
+    planted["token"] = token.rpartition(".")[2]
+    address = f"http://127.0.0.1:{port}"
+    with log_file.open("wb") as log:
+        server = subprocess.Popen(
+            [QRTRACK, "serve", "--port", str(port)],
+            cwd=tmp_path,
+            env=environment(tmp_path, **settings),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_for(f"{address}/healthz")
+        headers = {"Authorization": f"Bearer {token}"}
+        with httpx2.Client(base_url=address, headers=headers, trust_env=False, timeout=30) as client:
+            yield Site(client, planted)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def a_day_of(site: Site) -> list[str]:
+    """Whatever carries a secret, sent well and badly; the root keys that it made."""
+    client, planted = site.client, site.planted
+    wrong = {"Authorization": f"Bearer {planted['wrong token']}"}
+    order = {"order_id": str(uuid4()), "product_name": "Gold", "quantity": 5, "serial_prefix": "SKA"}
+    batch_id = client.post(f"{API}/batches", json=order).json()["batch_id"]
+    site.eventually(f"{API}/batches/{batch_id}", lambda answer: answer["batch"]["status"] == "ready")
+    revealed = client.get(f"{API}/batches/{batch_id}/codes", params={"reveal": "root_key"}).json()["codes"]
+    keys = [code["root_key"] for code in revealed]
+    job = {"batch_id": batch_id, "order_id": order["order_id"], "exclude_codes": []}
+    job_id = client.post(f"{API}/reverse-job/submit", json=job | {"notify": {"email": "a@b.example"}}).json()["job_id"]
+    site.eventually(f"{API}/reverse-job/status?job_id={job_id}", lambda answer: answer["status"] == "completed")
+    client.post(f"{API}/reverse-job/submit", json=job | {"exclude_code": planted["in an unknown field"]})
+    client.post(f"{API}/reverse-job/submit", json=job | {"exclude_codes": keys})
+    client.post(
+        f"{API}/batches",
+        content=f'{{"password": "{planted["in a bad body"]}',
+        headers={"Content-Type": "application/json"},
+    )
+    client.get(f"{API}/batches", headers=wrong)
+    client.get("/api/worker/run", headers=wrong)
+    client.get(
+        "/api/worker/run", headers={"Authorization": f"Bearer {planted['CRON_SECRET']}"}, params={"max_seconds": 1}
+    )
+    for hook_token in (planted["ACCURATE_WEBHOOK_TOKEN"], planted["wrong token"]):
+        client.post("/webhook/accurate", params={"token": hook_token}, json=[event()])
+        client.post("/webhook/accurate", headers={"X-Webhook-Token": hook_token}, json=[event()])
+    paid = [row | {"debitAccount": ACCOUNTS[0], "creditAccount": ACCOUNTS[1]} for row in rows("REF1", "REF2")]
+    dispatch = {"transaction_type": "CA_ESCROW", "kd_settle": "STL1", "transactions": paid}
+    answers = [client.post("/api/akselgate/dispatch", json=dispatch) for _ in range(2)]
+    assert {answer.status_code for answer in answers} == {503}
+    client.post("/api/akselgate/dispatch", json=dispatch | {"transactions": [paid[0] | {"amount": 1.5}]})
+    return keys
+
+
+def test_no_secret_is_written_and_every_line_says_what_it_is_about(site: Site, log_file: Path) -> None:
+    keys = a_day_of(site)
+    give_up = time.monotonic() + 30
+    while "mail server cannot be reached" not in log_file.read_text() and time.monotonic() < give_up:
+        time.sleep(0.1)
+    text = log_file.read_text()
+    assert "mail server cannot be reached" in text
+    assert [name for name, secret in site.planted.items() if secret in text] == []
+    assert [account for account in ACCOUNTS if account in text] == []
+    assert [key for key in keys if re.search(rf"\b{key}\b", text)] == []
+
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert all({"event", "level", "timestamp"} <= line.keys() for line in lines)
+    lost = [
+        line for line in lines if not {"request_id", "job_id"} & line.keys() and not OF_THE_PROCESS.match(line["event"])
+    ]
+    assert lost == []
+    of_jobs = [line for line in lines if "kind" in line]
+    assert {"creating", "hashing", "reverse_job", "notification"} <= {line["kind"] for line in of_jobs}
+    assert all("job_id" in line for line in of_jobs)
+    requests = [line for line in lines if line["event"] == "request"]
+    assert len({line["request_id"] for line in requests}) == len(requests) > 15
+
+
+def test_the_id_that_a_caller_gives_stands_in_the_lines_of_the_request(site: Site, log_file: Path) -> None:
+    given = f"line-3.{uuid4().hex}"
+    site.client.post(
+        "/webhook/accurate",
+        headers={"X-Webhook-Token": site.planted["ACCURATE_WEBHOOK_TOKEN"], "X-Request-ID": given},
+        json=[event()],
+    )
+    lines = [json.loads(line) for line in log_file.read_text().splitlines() if given in line]
+    assert {"received", "queued 1/1", "finished", "request"} <= {line["event"] for line in lines}
+    assert {line["request_id"] for line in lines} == {given}
