@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import httpx2
 import jwt
 import pytest
+from sqlalchemy import make_url
 
 from fanout import FanOut, done
 from process import SECRET
@@ -195,6 +196,44 @@ def test_a_worker_answers_those_who_watch_it_and_nobody_else(tmp_path: Path, mig
         assert wait_for(f"{address}/api/manufacturer/batches").status_code == 404
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(20) == 0
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_a_process_that_is_there_before_its_database_waits_for_it(
+    tmp_path: Path, migrated_url: str, command: str
+) -> None:
+    address = make_url(migrated_url)
+    sockets = tmp_path / "sockets"
+    port, url = free_port(), address.update_query_dict({"host": str(sockets)}).render_as_string()
+    with started(tmp_path, command, "--port", str(port), DATABASE_URL=url) as process:
+        assert process.stderr is not None
+        assert "waiting for it" in process.stderr.readline()
+        sockets.symlink_to(str(address.query["host"]))
+        assert wait_for(f"http://127.0.0.1:{port}/readyz").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("words", [["serve"], ["worker"], ["worker", "--port", "0"]], ids=" ".join)
+def test_a_process_that_waits_for_its_database_ends_when_it_is_told_to(tmp_path: Path, words: list[str]) -> None:
+    with started(tmp_path, *words, DATABASE_URL=f"postgresql://qrtrack@127.0.0.1:{free_port()}/qrtrack") as process:
+        assert process.stderr is not None
+        assert "waiting for it" in process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize(("part", "wrong"), [("database", "elsewhere"), ("username", "nobody-of-us")])
+def test_an_address_that_the_database_refuses_is_said_without_a_traceback(
+    tmp_path: Path, migrated_url: str, part: str, wrong: str
+) -> None:
+    url = make_url(migrated_url).set(**{part: wrong}).render_as_string()  # type: ignore[arg-type]
+    done = run(tmp_path, "worker", DATABASE_URL=url)
+    assert done.returncode == 1
+    assert f'"{wrong}" does not exist' in done.stderr
+    assert "correct DATABASE_URL" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_taken_port_is_said_without_a_traceback(tmp_path: Path, migrated_url: str) -> None:

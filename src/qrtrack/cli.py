@@ -17,7 +17,7 @@ from uvicorn.loops.auto import auto_loop_factory
 from qrtrack import demo as demonstration
 from qrtrack import embedded, schema_revision, serving
 from qrtrack import sandbox as stand_in
-from qrtrack.database import Database, DatabaseUnavailable
+from qrtrack.database import Database, DatabaseRefused, DatabaseUnavailable
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
@@ -34,6 +34,7 @@ MENDABLE = (
     schema_revision.SchemaBehind,
     embedded.EmbeddedFailed,
     DatabaseUnavailable,
+    DatabaseRefused,
     NotFound,
     OSError,
 )

@@ -23,6 +23,8 @@ from qrtrack.repositories.constraints import domain_error
 
 # SQLSTATE classes and codes that mean "not now": connection lost, no room, shutting down, deadlock, lock timeout.
 PASSING = ("08", "53", "57P", "40001", "40P01", "55P03")
+# Wrong user or password, no such database.
+REFUSING = ("28", "3D")
 # A request that has waited so long for a lock is told to come again.
 LOCK_SECONDS = 10
 BY_KEYS = ("set_config('plan_cache_mode', 'force_generic_plan', true)", "set_config('enable_seqscan', 'off', true)")
@@ -36,6 +38,16 @@ class DatabaseUnavailable(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("The database cannot answer at the moment. Try again in a few seconds.")
+
+
+class DatabaseRefused(Unavailable):
+    """There is a PostgreSQL, but not for this user, password or database: waiting does not help."""
+
+    slug = "database-refused"
+    title = "The database refuses the service"
+
+    def __init__(self, reason: BaseException | None) -> None:
+        super().__init__(f"The database refuses the service ({reason}): correct DATABASE_URL.")
 
 
 class BatchTurns:
@@ -184,6 +196,8 @@ async def _in_words_of_the_trade() -> AsyncIterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated or _is_passing(error.orig):
             raise DatabaseUnavailable from error
+        if _has_state(error.orig, REFUSING):
+            raise DatabaseRefused(error.orig) from error
         refusal = domain_error(error)
         if refusal is None:
             raise
@@ -197,8 +211,12 @@ async def _in_words_of_the_trade() -> AsyncIterator[None]:
 
 
 def _is_passing(error: BaseException | None) -> bool:
+    return _has_state(error, PASSING)
+
+
+def _has_state(error: BaseException | None, classes: tuple[str, ...]) -> bool:
     sqlstate = getattr(error, "sqlstate", None)
-    return isinstance(sqlstate, str) and sqlstate.startswith(PASSING)
+    return isinstance(sqlstate, str) and sqlstate.startswith(classes)
 
 
 async def _bind(

@@ -1,7 +1,9 @@
 """The one composition root: everything a process is made of, opened once and closed in order."""
 
 import asyncio
+import math
 import os
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -9,10 +11,11 @@ from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 import httpx2
+import structlog
 from sqlalchemy import make_url
 
 from qrtrack import embedded, schema_revision
-from qrtrack.database import Database
+from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.callbacks import CallbackTokens
 from qrtrack.domain.notifications import Channels
 from qrtrack.domain.root_keys import Hasher, KeyRing, make_hasher
@@ -32,6 +35,11 @@ from qrtrack.settings import Settings
 
 # bcrypt in the background gives way to requests and to the database on the same cores.
 HASHING_NICENESS = 19
+# How often a process that starts looks for its database, and says that it is not there.
+LOOK_SECONDS = 0.5
+SAID_EVERY_SECONDS = 30
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,7 @@ class Runtime:
 
 @asynccontextmanager
 async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
-    """Raises SchemaBehind, EmbeddedFailed, or DatabaseUnavailable, each with what to do."""
+    """Waits for a database that does not answer yet. Raises SchemaBehind or EmbeddedFailed, each with what to do."""
     async with (
         open_database(settings) as database,
         http_client(timeout=5) as http,
@@ -65,7 +73,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     ):
         if settings.database_url is None:
             await schema_revision.migrate(database.engine)
-        await database.ready()
+        await _wait_for(database)
         assert settings.secret_key is not None
         secret_key = settings.secret_key.get_secret_value()
         threads = ThreadPoolExecutor(max(settings.hash_threads, 1), "hashing", _give_way)
@@ -88,6 +96,26 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         finally:
             await in_flight.finish()
             threads.shutdown(wait=False, cancel_futures=True)
+
+
+async def _wait_for(database: Database) -> None:
+    """On a machine that starts anew, everything starts at once: a process that gave up would only be started again.
+
+    Raises SchemaBehind.
+    """
+    address, said = database.engine.url, -math.inf
+    while True:
+        try:
+            await database.ready()
+        except DatabaseUnavailable:
+            if time.monotonic() - said >= SAID_EVERY_SECONDS:
+                said = time.monotonic()
+                log.warning(
+                    "the database cannot be reached: waiting for it", host=address.host, database=address.database
+                )
+            await asyncio.sleep(LOOK_SECONDS)
+        else:
+            return
 
 
 def _forwarder(settings: Settings, http: httpx2.AsyncClient) -> Forwarder | None:

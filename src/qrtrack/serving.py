@@ -4,7 +4,7 @@ import asyncio
 import math
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import structlog
 import uvicorn
@@ -29,7 +29,9 @@ async def serve(settings: Settings, *, host: str, port: int, with_worker: bool, 
     """API and worker loop, or one of them, until SIGTERM or SIGINT; a second signal cuts requests off. Without the API
     it answers those who watch it: health and metrics.
     """
-    async with open_runtime(settings) as runtime:
+    async with opened(settings) as runtime:
+        if runtime is None:
+            return
         worker = Worker(runtime) if with_worker else None
         server = server_of(runtime, host=host, port=port, with_api=with_api)
         address = f"http://{host}:{port}"
@@ -51,13 +53,34 @@ async def serve(settings: Settings, *, host: str, port: int, with_worker: bool, 
 
 async def work(settings: Settings) -> None:
     """The worker loop alone, until SIGTERM or SIGINT."""
-    async with open_runtime(settings) as runtime:
+    async with opened(settings) as runtime:
+        if runtime is None:
+            return
         worker = Worker(runtime)
         with _on_signals(worker.stop_claiming):
             log.info("working")
             await worker.run()
             await worker.stop()
     log.info("stopped")
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Runtime | None]:
+    """The runtime, or None when a signal ends the process while it still waits for its database.
+
+    The first process of a container would not even be ended by a signal that it does not handle.
+    """
+    opening = asyncio.current_task()
+    assert opening is not None
+    async with AsyncExitStack() as open_things:
+        runtime: Runtime | None = None
+        with _on_signals(opening.cancel):
+            try:
+                runtime = await open_things.enter_async_context(open_runtime(settings))
+            except asyncio.CancelledError:
+                opening.uncancel()
+                log.info("stopped before the database was there")
+        yield runtime
 
 
 def _grace(runtime: Runtime) -> int:
@@ -67,11 +90,11 @@ def _grace(runtime: Runtime) -> int:
 
 def server_of(runtime: Runtime, *, host: str, port: int, with_api: bool = True) -> Server:
     @asynccontextmanager
-    async def opened(_settings: Settings) -> AsyncIterator[Runtime]:
+    async def given(_settings: Settings) -> AsyncIterator[Runtime]:
         yield runtime
 
     config = uvicorn.Config(
-        create_app(runtime.settings, opened, with_api=with_api),
+        create_app(runtime.settings, given, with_api=with_api),
         host=host,
         port=port,
         log_config=None,
@@ -97,7 +120,7 @@ async def running(worker: Worker | None) -> AsyncIterator[None]:
 
 
 @contextmanager
-def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
+def _on_signals(stop: Callable[[], object]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
