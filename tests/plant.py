@@ -20,7 +20,8 @@ from qrtrack.models import Table
 from qrtrack.repositories.leased import LeasedRepository
 from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.runtime import Runtime
-from qrtrack.services.batches import Reconciliation, create_batch, list_cases, reconcile_batch
+from qrtrack.services.batches import create_batch
+from qrtrack.services.contents import Reconciliation, list_cases, reconcile_batch
 from qrtrack.services.links import LinkCodes, LinkedCodes, UnlinkedCodes, link_codes, unlink_codes
 from qrtrack.services.packing import PackCase, PackedCase, pack_case
 from qrtrack.services.reverse_jobs import submit_reverse_job

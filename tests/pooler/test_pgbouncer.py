@@ -20,7 +20,7 @@ from qrtrack import embedded, schema_revision
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import NotEnoughPrepared
 from qrtrack.runtime import Runtime, open_runtime
-from qrtrack.services.batches import reconcile_batch
+from qrtrack.services.contents import reconcile_batch
 from qrtrack.services.reverse_jobs import view_reverse_job
 from qrtrack.serving import running
 from qrtrack.worker.loop import Worker

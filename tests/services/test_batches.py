@@ -9,18 +9,8 @@ from plant import MadeBatch, Plant, ska
 from qrtrack.domain.batches import BatchClosed, BatchNotReady
 from qrtrack.domain.errors import InvalidState, NotFound
 from qrtrack.domain.identity import Caller
-from qrtrack.services.batches import (
-    ClosedBatch,
-    close_batch,
-    describe_batch,
-    forget_keys,
-    list_batches,
-    list_cases,
-    list_codes,
-    reconcile_batch,
-    retry_batch,
-    reveal_codes,
-)
+from qrtrack.services.batches import ClosedBatch, close_batch, describe_batch, forget_keys, list_batches, retry_batch
+from qrtrack.services.contents import list_cases, list_codes, reconcile_batch, reveal_codes
 from qrtrack.services.reverse_jobs import retry_reverse_job
 
 

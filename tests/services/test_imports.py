@@ -13,7 +13,8 @@ from plant import Plant, ska
 from qrtrack.domain.errors import InvalidInput
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.imports import read_codes
-from qrtrack.services.batches import BatchImport, CreatedBatch, NumbersUsedUp, describe_batch, import_batch
+from qrtrack.services.batches import CreatedBatch, NumbersUsedUp, describe_batch
+from qrtrack.services.imports import BatchImport, import_batch
 
 
 async def import_(plant: Plant, rows: Sequence[str], header: str = "code", units_per_case: int = 10) -> CreatedBatch:

@@ -25,8 +25,9 @@ from qrtrack.repositories.stages import StageRepository
 from qrtrack.runtime import Runtime
 from qrtrack.services import batches as batches_service
 from qrtrack.services import stages as stages_service
-from qrtrack.services.batches import describe_batch, retry_batch, reveal_codes
+from qrtrack.services.batches import describe_batch, retry_batch
 from qrtrack.services.claims import claim_work
+from qrtrack.services.contents import reveal_codes
 from qrtrack.services.stages import create_codes, hash_keys
 from qrtrack.worker.execution import End, execute, run_next
 

@@ -40,6 +40,7 @@ from qrtrack.schemas.batches import (
 )
 from qrtrack.schemas.cases import CasePage
 from qrtrack.services import batches as use_cases
+from qrtrack.services import contents, imports
 
 router = APIRouter(route_class=StrictRoute, prefix=BATCHES_PATH, tags=["batches"])
 
@@ -88,7 +89,7 @@ async def import_batch(
     check_speaker(form.model_dump(mode="json", include={"manufacturer_org_id", "user_id"}), caller)
     new = form.asked()
     imported = await asyncio.to_thread(read_codes, form.file.file)
-    created = await use_cases.import_batch(database, caller=caller, keys=runtime.keys, new=new, imported=imported)
+    created = await imports.import_batch(database, caller=caller, keys=runtime.keys, new=new, imported=imported)
     response.headers["Location"] = f"{BATCHES_PATH}/{created.batch_id}"
     return created
 
@@ -132,11 +133,11 @@ async def list_batch_codes(
     asked: dict[str, Any] = {"batch_id": batch_id, "status": query.status}
     asked["after"] = query.after_number(LARGEST_SEQUENCE)
     if query.reveal is None:
-        rows = await use_cases.list_codes(runtime.database, caller=caller, limit=query.one_more, **asked)
+        rows = await contents.list_codes(runtime.database, caller=caller, limit=query.one_more, **asked)
         return CodePage.model_validate(query.page("codes", rows, lambda row: row.sequence_number))
     require(caller, Permission.MANAGE_BATCHES)
     # Not one row more than is shown: what is read here is traced as seen.
-    rows = await use_cases.reveal_codes(runtime.database, caller=caller, keys=runtime.keys, limit=query.limit, **asked)
+    rows = await contents.reveal_codes(runtime.database, caller=caller, keys=runtime.keys, limit=query.limit, **asked)
     response.headers["Cache-Control"] = "no-store"
     return RevealedCodePage.model_validate(query.full_page("codes", rows, lambda row: row.sequence_number))
 
@@ -148,7 +149,7 @@ async def list_batch_cases(
     batch_id: UUID, query: Annotated[CaseFilter, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
     """In the order of their numbers. `?status=open` lists those still to be packed."""
-    rows = await use_cases.list_cases(
+    rows = await contents.list_cases(
         runtime.database,
         caller=caller,
         batch_id=batch_id,
@@ -165,11 +166,11 @@ async def list_batch_cases(
     summary="Account for every code of a batch",
     responses=refusals(UNKNOWN | {409: "`batch-not-ready`: the codes are still being created."}),
 )
-async def reconcile_batch(batch_id: UUID, caller: Packer, runtime: RuntimeState) -> use_cases.Reconciliation:
+async def reconcile_batch(batch_id: UUID, caller: Packer, runtime: RuntimeState) -> contents.Reconciliation:
     """Every code counted once: `void + in_case + scanned_without_case + prepared + excluded + remaining =
     generated`.
     """
-    return await use_cases.reconcile_batch(runtime.database, caller=caller, batch_id=batch_id)
+    return await contents.reconcile_batch(runtime.database, caller=caller, batch_id=batch_id)
 
 
 @router.post(

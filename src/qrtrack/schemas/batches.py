@@ -16,7 +16,8 @@ from qrtrack.domain.states import BatchStatus, CaseStatus, CodeStatus
 from qrtrack.models import Batch
 from qrtrack.schemas.base import ONE_LINE, Answer, Body, ListQuery, Name, Page, Query, Reason
 from qrtrack.schemas.notifications import NotifyOrder
-from qrtrack.services.batches import BatchDetails, BatchImport, batch_progress
+from qrtrack.services.batches import BatchDetails, batch_progress
+from qrtrack.services.imports import BatchImport
 
 BATCHES_PATH: Final = "/api/manufacturer/batches"
 

@@ -1,27 +1,23 @@
 """Batches: ordering codes, looking at them, retrying, closing, forgetting keys. Making the codes is in stages.py."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from qrtrack.database import Database
 from qrtrack.domain.batches import BatchClosed, BatchNotReady, NewBatch, SerialMode, Variant
-from qrtrack.domain.code_lists import as_ranges
 from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.imports import ImportedCodes
 from qrtrack.domain.notifications import Notify
 from qrtrack.domain.numbering import LAST_NUMBER, random_tail_length, serial, uniq_code
 from qrtrack.domain.progress import percentage
-from qrtrack.domain.root_keys import KeyRing, key_length
+from qrtrack.domain.root_keys import key_length
 from qrtrack.domain.states import BatchStatus
 from qrtrack.models import Batch
 from qrtrack.repositories import Repositories
-from qrtrack.repositories.queues import CREATING, HASHING
+from qrtrack.repositories.queues import CREATING
 
 CREATING_CHUNK = 10_000
 HASHING_CHUNK = 100
@@ -111,106 +107,6 @@ async def _take_numbers(
     if first + new.quantity - 1 > LAST_NUMBER:
         raise NumbersUsedUp(new.serial_prefix, left=max(LAST_NUMBER - first + 1, 0))
     return first, None
-
-
-@dataclass(frozen=True, slots=True)
-class BatchImport:
-    """What comes with a file of codes that were printed elsewhere."""
-
-    order_id: UUID
-    product_name: str
-    units_per_case: int
-    gtin: str | None
-    lot: str | None
-
-
-async def import_batch(
-    database: Database, *, caller: Caller, keys: KeyRing, new: BatchImport, imported: ImportedCodes
-) -> CreatedBatch:
-    """All codes of the file or none, in one transaction. Raises one InvalidInput that names every bad row."""
-    if imported.mistakes:
-        async with database.read(tenant=caller.organisation_id) as repositories:
-            raise imported.refusal(await _taken(repositories, imported.codes))
-    batch_id = uuid7()
-    digests, sealed = await asyncio.to_thread(_protect, keys, batch_id, imported.root_keys)
-    with_keys = sum(digest is not None for digest in digests)
-    organisation_id = caller.organisation_id
-    async with database.write(tenant=organisation_id) as repositories:
-        await repositories.stages.lock_imports(organisation_id)
-        await repositories.batches.pass_numbers(organisation_id, imported.highest_numbers)
-        if taken := await _taken(repositories, imported.codes):
-            raise imported.refusal(taken)
-        batch = Batch(
-            id=batch_id,
-            manufacturer_org_id=organisation_id,
-            order_id=new.order_id,
-            uniq_code=uniq_code(),
-            product_name=new.product_name,
-            quantity=len(imported.codes),
-            keys_to_hash=with_keys,
-            units_per_case=new.units_per_case,
-            serial_mode=SerialMode.IMPORTED,
-            key_length=max((len(key) for key in imported.root_keys if key), default=0),
-            gtin=new.gtin,
-            lot=new.lot,
-            status=BatchStatus.CREATING,
-            created_by=caller.user_id,
-        )
-        await repositories.batches.add(batch, [(part.variant, part.quantity) for part in imported.variants])
-        for first in range(0, len(imported.codes), CREATING_CHUNK):
-            part = slice(first, first + CREATING_CHUNK)
-            await repositories.stages.insert_imported(
-                batch_id,
-                organisation_id,
-                first_sequence=first + 1,
-                codes=imported.codes[part],
-                digests=digests[part],
-                sealed=sealed[part],
-            )
-        await repositories.batches.count_created(batch_id, len(imported.codes))
-        await repositories.batches.add_cases(batch_id)
-        await repositories.batches.count_hashed(batch_id, 0)
-        if with_keys:
-            await repositories.stages.add(
-                batch_id, organisation_id, HASHING.kind, quantity=len(imported.codes), chunk=HASHING_CHUNK
-            )
-            await repositories.wake_workers(HASHING)
-        await repositories.trace.add(
-            "batch.imported",
-            organisation_id=organisation_id,
-            actor=caller.user_id,
-            batch_id=batch_id,
-            ranges=[(1, len(imported.codes))],
-            details={"order_id": new.order_id},
-        )
-        return repositories.answer(
-            CreatedBatch(
-                batch_id=batch_id,
-                status=BatchStatus.HASHING if with_keys else BatchStatus.READY,
-                quantity=len(imported.codes),
-                uniq_code=batch.uniq_code,
-                first_code=imported.codes[0],
-                last_code=imported.codes[-1],
-            )
-        )
-
-
-async def _taken(repositories: Repositories, codes: Sequence[str]) -> list[str]:
-    """Looked up in parts: encoding a million codes at once would hold up every other request."""
-    parts = [codes[first : first + CREATING_CHUNK] for first in range(0, len(codes), CREATING_CHUNK)]
-    return [code for part in parts for code in await repositories.stages.taken(part)]
-
-
-def _protect(
-    keys: KeyRing, batch_id: UUID, root_keys: Sequence[str | None]
-) -> tuple[list[bytes | None], list[bytes | None]]:
-    digests: list[bytes | None] = [None] * len(root_keys)
-    sealed: list[bytes | None] = [None] * len(root_keys)
-    given = {number: key for number, key in enumerate(root_keys, 1) if key is not None}
-    prepared = keys.prepare(batch_id, list(given), list(given.values()))
-    for number, digest, seal in zip(given, *prepared, strict=True):
-        digests[number - 1], sealed[number - 1] = digest, seal
-    return digests, sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,115 +255,3 @@ async def forget_keys(database: Database, *, caller: Caller, batch_id: UUID) -> 
             details={"forgotten": forgotten},
         )
         return repositories.answer(ForgottenKeys(batch_id, forgotten))
-
-
-@dataclass(frozen=True, slots=True)
-class Reconciliation:
-    """Every code of the batch counted once. `differences` are the serials that fit nowhere: always empty."""
-
-    batch_id: UUID
-    generated: int
-    void: int
-    in_case: int
-    scanned_without_case: int
-    prepared: int
-    excluded: int
-    remaining: int
-    differences: Sequence[str]
-
-
-async def reconcile_batch(database: Database, *, caller: Caller, batch_id: UUID) -> Reconciliation:
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        batch = await repositories.batches.get(batch_id)
-        if batch.codes_created_at is None:
-            raise BatchNotReady(batch.status)
-        found = await repositories.batches.reconcile(batch_id)
-    return Reconciliation(
-        batch_id=batch_id,
-        generated=batch.quantity,
-        void=found.void,
-        in_case=found.in_case,
-        scanned_without_case=found.scanned,
-        prepared=found.prepared,
-        excluded=found.excluded,
-        remaining=found.remaining,
-        differences=sorted([*found.unaccounted, *(_serial_of(batch, number) for number in found.missing)]),
-    )
-
-
-def _serial_of(batch: Batch, sequence_number: int) -> str:
-    """What a code that is not there would be called; a random or imported one only has its place."""
-    if batch.serial_prefix is None or batch.first_number is None:
-        return f"number {sequence_number} of the batch"
-    return serial(batch.serial_prefix, batch.first_number + sequence_number - 1)
-
-
-@dataclass(frozen=True, slots=True)
-class ListedCode:
-    """`root_key` is None unless it was asked for, and after the keys were forgotten."""
-
-    code: str
-    sequence_number: int
-    uniq_code: str
-    variant: str | None
-    status: str
-    master_code: str | None
-    case_number: int | None
-    root_key: str | None = None
-
-
-async def list_codes(
-    database: Database, *, caller: Caller, batch_id: UUID, status: str | None, after: int, limit: int
-) -> Sequence[ListedCode]:
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        batch = await repositories.batches.get(batch_id)
-        rows = await repositories.codes.of_batch(batch_id, status=status, after=after, limit=limit, with_keys=False)
-    return [_listed(batch, row) for row in rows]
-
-
-async def reveal_codes(
-    database: Database, *, caller: Caller, keys: KeyRing, batch_id: UUID, status: str | None, after: int, limit: int
-) -> Sequence[ListedCode]:
-    """The codes with their clear root keys; who looked at which is traced in the same transaction."""
-    async with database.write(tenant=caller.organisation_id) as repositories:
-        batch = await repositories.batches.get(batch_id)
-        rows = await repositories.codes.of_batch(batch_id, status=status, after=after, limit=limit, with_keys=True)
-        if rows:
-            await repositories.trace.add(
-                "keys.revealed",
-                organisation_id=caller.organisation_id,
-                actor=caller.user_id,
-                batch_id=batch_id,
-                ranges=as_ranges(row.sequence_number for row in rows),
-            )
-    return [
-        _listed(
-            batch,
-            row,
-            None
-            if row.root_key_sealed is None
-            else keys.unseal(batch_id, row.sequence_number, bytes(row.root_key_sealed)),
-        )
-        for row in rows
-    ]
-
-
-def _listed(batch: Batch, row: Any, root_key: str | None = None) -> ListedCode:
-    return ListedCode(
-        code=row.code,
-        sequence_number=row.sequence_number,
-        uniq_code=batch.uniq_code,
-        variant=row.variant,
-        status=row.status,
-        master_code=row.master_code,
-        case_number=row.case_number,
-        root_key=root_key,
-    )
-
-
-async def list_cases(
-    database: Database, *, caller: Caller, batch_id: UUID, status: str | None, after: int, limit: int
-) -> Sequence[Any]:
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        await repositories.batches.get(batch_id)
-        return await repositories.cases.of_batch(batch_id, status=status, after=after, limit=limit)
