@@ -52,6 +52,7 @@ def test_what_must_not_go_unnoticed_has_a_rule() -> None:
     for metric in (
         "qrtrack_queue_oldest_seconds",
         "qrtrack_dispatches_unknown",
+        "qrtrack_dispatch_alarms",
         "qrtrack_webhook_silence_seconds",
         "qrtrack_webhooks_dead",
         "qrtrack_count_drifts_total",

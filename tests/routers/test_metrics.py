@@ -258,6 +258,10 @@ async def test_dispatches_are_counted_by_their_outcome_and_unknown_ones_stay_vis
     name = "dispatch_outcomes_total"
     assert [after(name, outcome=word) - before(name, outcome=word) for word in ("accepted", "unknown")] == [1, 1]
     assert after("dispatches_unknown") == 1
+    assert after("dispatch_alarms", kind="unknown_reference") == 0
+    attempt_id = await treasury.sent("R1", kd_settle="STL3")
+    await treasury.call_back(attempt_id, "NOBODYS")
+    assert (await read())("dispatch_alarms", kind="unknown_reference") == 1
 
 
 async def test_the_pool_shows_how_many_connections_are_in_use(scrape: Any, runtime: Runtime) -> None:

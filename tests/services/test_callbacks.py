@@ -102,9 +102,7 @@ async def test_a_batch_that_is_written_while_a_late_success_locks_its_reference_
     first = await treasury.sent("R1")
     await treasury.call_back(first, "R1", "51")
     async with treasury.runtime.database.engine.begin() as connection:
-        await connection.execute(
-            text("UPDATE t_akselgate_transaction_rows SET callback_state = 'conflict', callback_at = now()")
-        )
+        await connection.execute(text("UPDATE t_akselgate_transaction_rows SET callback_state = 'conflict'"))
         request = asyncio.create_task(treasury.dispatch("OTHER", rows("R1")))
         await treasury.until_somebody_waits_for_a_lock()
     refused = await request

@@ -81,6 +81,10 @@ class EventKind(StrEnum):
     CLOSED = "closed"
 
 
+# What a person has to look at.
+ALARMING = (EventKind.CONFLICT, EventKind.UNKNOWN_REFERENCE, EventKind.UNREADABLE_CALLBACK, EventKind.LATE_RESPONSE)
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What the gateway's account fixes: `amount_scale` is how many digits after the point it reads."""

@@ -12,7 +12,7 @@ from sqlalchemy import UniqueConstraint as Unique
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from qrtrack.domain.dispatches import CallbackState, EventKind, Outcome, TransactionType
+from qrtrack.domain.dispatches import ALARMING, CallbackState, EventKind, Outcome, TransactionType
 from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, one_of
 
 
@@ -132,6 +132,11 @@ class AttemptEvent(TenantOwned, Table):
             postgresql_where=text("kind IN ('callback', 'unknown_reference', 'unreadable_callback')"),
         ),
         Index("ix_akselgate_events_attempt_id", "attempt_id", "id"),
+        Index(
+            "ix_akselgate_events_alarming",
+            "occurred_at",
+            postgresql_where=text(f"kind IN ({', '.join(repr(str(kind)) for kind in ALARMING)})"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

@@ -1,10 +1,11 @@
 """Figures of the whole service: what waits, what runs, what nobody knows. They tell no organisation from another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Row
 
+from qrtrack.domain.dispatches import ALARMING
 from qrtrack.repositories.base import Repository
 from qrtrack.repositories.leased import WAITING_ORGANISATIONS, Queue
 from qrtrack.repositories.queues import QUEUES
@@ -45,6 +46,15 @@ class FigureRepository(Repository):
     async def queues(self) -> Sequence[Row[Any]]:
         """A row a kind. `oldest_seconds`: how long the oldest piece has been due, None when nothing is."""
         return await self._rows(QUEUES_NOW, counted=COUNTED, of_each=COUNTED_OF_EACH)
+
+    async def alarming_dispatch_events(self) -> Mapping[str, int]:
+        """Of the last 24 hours, by kind; kinds of which there is none too."""
+        kinds = ", ".join(f"'{kind}'" for kind in ALARMING)
+        found = await self._rows(
+            f"SELECT kind, count(*) AS events FROM t_akselgate_events WHERE kind IN ({kinds})"
+            " AND occurred_at > now() - interval '1 day' GROUP BY kind"
+        )
+        return dict.fromkeys(map(str, ALARMING), 0) | {row.kind: row.events for row in found}
 
     async def unknown_dispatches(self) -> int:
         """Attempts that may have been taken or not: each one holds a settlement."""

@@ -72,6 +72,15 @@ class _Gauges(Collector):
             "Attempts to pay whose outcome nobody knows; their settlements are frozen",
             value=self._figures.unknown_dispatches if self._figures else None,
         )
+        yield _gauge(
+            "dispatch_alarms",
+            "What the bank has reported in the last 24 hours that contradicts itself, or fits nothing",
+            ["kind"],
+            [
+                ([kind], count)
+                for kind, count in (self._figures.alarming_dispatch_events if self._figures else {}).items()
+            ],
+        )
         yield from _of_webhooks(self._figures.accurate if self._figures else {})
 
 

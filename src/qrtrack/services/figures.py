@@ -23,6 +23,7 @@ class Figures:
     queues: Sequence[Any]
     workers_alive: int
     unknown_dispatches: int
+    alarming_dispatch_events: Mapping[str, int]
     accurate: Mapping[str, Any]
 
 
@@ -31,7 +32,8 @@ async def read_figures(database: Database, *, zone: ZoneInfo) -> Figures:
         queues = await repositories.figures.queues()
         workers = await repositories.workers.alive()
         unknown = await repositories.figures.unknown_dispatches()
-    return Figures(queues, len(workers), unknown, await connection_figures(database, zone=zone))
+        alarming = await repositories.figures.alarming_dispatch_events()
+    return Figures(queues, len(workers), unknown, alarming, await connection_figures(database, zone=zone))
 
 
 class FigureDesk:
