@@ -15,8 +15,8 @@ from sqlalchemy.exc import IntegrityError
 from plant import Plant, ended_and_queued_jobs, explained_claim, nodes_of
 from qrtrack.database import Database
 from qrtrack.domain.claims import Claim, LeaseLost
-from qrtrack.repositories import WAKE_UP_CHANNEL
-from qrtrack.repositories.leased import LeasedRepository
+from qrtrack.repositories import WAKE_UP_CHANNEL, queues
+from qrtrack.repositories.leased import LeasedRepository, Queue
 from qrtrack.repositories.queues import CREATING, HASHING
 from qrtrack.runtime import asyncpg_url
 from qrtrack.services.claims import claim_work, keep_claim, release_claim
@@ -442,6 +442,18 @@ async def test_the_database_refuses_an_impossible_job(plant: Plant, assignments:
     await plant.submit(await plant.batch(1))
     with pytest.raises(IntegrityError, match="check constraint"):
         await plant.sql(f"UPDATE qr_reverse_jobs SET {assignments}")
+
+
+ALL_QUEUES = [queue for queue in vars(queues).values() if isinstance(queue, Queue)]
+
+
+@pytest.mark.parametrize("queue", ALL_QUEUES, ids=lambda queue: queue.kind)
+async def test_no_row_can_be_tried_more_often_than_its_queue_allows(plant: Plant, queue: Queue) -> None:
+    (found,) = await plant.sql(
+        "SELECT pg_get_constraintdef(oid) AS condition FROM pg_constraint WHERE conname = :name",
+        name=f"ck_{queue.table}_attempts",
+    )
+    assert found.condition == f"CHECK (((attempts >= 0) AND (attempts <= {queue.max_attempts})))"
 
 
 async def test_the_database_refuses_a_code_prepared_twice(plant: Plant) -> None:

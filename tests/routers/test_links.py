@@ -69,6 +69,30 @@ async def test_a_double_scan_is_refused_with_the_case_as_it_is(client: httpx2.As
     assert (info["case_number"], info["actual_units"], info["station"]) == (1, 2, "line-2")
 
 
+@pytest.mark.parametrize(("code", "state"), [("SKA000001", "packed"), ("SKA000004", "excluded"), ("SKA000007", "void")])
+async def test_a_first_unit_that_is_not_prepared_is_refused_with_what_it_is(
+    client: httpx2.AsyncClient, plant: Plant, code: str, state: str
+) -> None:
+    made = await plant.prepared(8, ["SKA000004"], units_per_case=2)
+    await plant.pack(made)
+    await client.post(
+        f"{API}/codes/void", json={"batch_id": str(made.batch_id), "codes": ["SKA000007"], "reason": "torn"}
+    )
+    answer = await client.post(PACK, json=body(made, 1, first_code=code))
+    assert (answer.status_code, slug(answer)) == (409, "first-code-not-prepared")
+    assert answer.json()["state"] == state
+    assert code in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", [PACK, f"{API}/link-to-master"])
+async def test_a_case_of_another_batch_is_refused(client: httpx2.AsyncClient, plant: Plant, path: str) -> None:
+    made, other = await plant.prepared(2), await plant.prepared(2)
+    sent = body(made) | {"master_code": other.master_codes[0]}
+    answer = await client.post(path, json=sent if path == PACK else sent | {"codes": ["SKA000001"]})
+    assert (answer.status_code, slug(answer)) == (409, "case-of-other-batch")
+    assert set((await plant.states(made)).values()) == {"generated"}
+
+
 async def test_drift_is_caught_and_what_is_missing_excluded_in_one_step(
     client: httpx2.AsyncClient, plant: Plant
 ) -> None:

@@ -95,7 +95,7 @@ class BatchStage(Leased, Table):
 
     __tablename__ = "qr_batch_stages"
     __table_args__ = (
-        *leased_constraints(),
+        *leased_constraints(max_attempts=4),
         CheckConstraint("stage IN ('creating', 'hashing')", name="stage"),
         CheckConstraint("status IN ('queued', 'running', 'completed', 'failed')", name="status"),
         CheckConstraint("first_sequence >= 1 AND last_sequence >= first_sequence", name="sequence"),

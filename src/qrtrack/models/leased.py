@@ -31,9 +31,14 @@ class Leased(LeasedColumns, TenantOwned):
 
 
 def leased_constraints(
-    *, running: str = "running", terminal: Sequence[str] = ("completed", "failed", "cancelled")
+    *,
+    max_attempts: int = 3,
+    running: str = "running",
+    terminal: Sequence[str] = ("completed", "failed", "cancelled"),
 ) -> tuple[CheckConstraint, ...]:
-    """Running rows have a lease and no others do; terminal rows have an end and no others do."""
+    """Running rows have a lease and no others do; terminal rows have an end and no others do. Nothing is tried more
+    often than its queue allows.
+    """
     ended = ", ".join(f"'{word}'" for word in terminal)
     return (
         CheckConstraint(
@@ -42,7 +47,7 @@ def leased_constraints(
             name="lease",
         ),
         CheckConstraint(f"(status IN ({ended})) = (finished_at IS NOT NULL)", name="finished"),
-        CheckConstraint("attempts >= 0", name="attempts"),
+        CheckConstraint(f"attempts BETWEEN 0 AND {max_attempts}", name="attempts"),
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
     )
 

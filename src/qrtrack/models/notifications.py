@@ -17,7 +17,7 @@ class Notification(Leased, Table):
 
     __tablename__ = "notifications"
     __table_args__ = (
-        *leased_constraints(terminal=("completed", "failed")),
+        *leased_constraints(max_attempts=8, terminal=("completed", "failed")),
         one_of("channel", Channel),
         CheckConstraint("subject IN ('reverse_job', 'batch')", name="subject"),
         claim_index("ix_notifications_claim", live="status IN ('queued', 'running')"),

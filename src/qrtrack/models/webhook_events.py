@@ -22,7 +22,7 @@ class WebhookEvent(LeasedColumns, Table):
 
     __tablename__ = "webhook_queue"
     __table_args__ = (
-        *leased_constraints(running="processing", terminal=("done", "skipped", "invalid", "dead")),
+        *leased_constraints(max_attempts=8, running="processing", terminal=("done", "skipped", "invalid", "dead")),
         one_of("status", EventStatus),
         one_of("forward_status", ForwardStatus),
         CheckConstraint(f"manufacturer_org_id IS NOT NULL OR NOT ({LIVE})", name="owned"),
@@ -106,7 +106,7 @@ class WebhookStream(Leased, Table):
 
     __tablename__ = "webhook_streams"
     __table_args__ = (
-        *leased_constraints(),
+        *leased_constraints(max_attempts=8),
         Index(
             "uq_webhook_streams_manufacturer_org_id_database_id_type",
             "manufacturer_org_id",
