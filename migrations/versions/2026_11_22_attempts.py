@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from alembic import op
 
 revision: str = "20261122_attempts"
-down_revision: str | None = "20261122_notifications"
+down_revision: str | None = "20261122_dispatch_guards"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
