@@ -225,6 +225,17 @@ class Settings(BaseSettings):
         return _split(self.akselgate_success_codes)
 
     @property
+    def akselgate_complaint(self) -> str | None:
+        """Why no money may travel in production with these addresses, if so."""
+        if self.qrtrack_env != "production" or _is_of_this_machine(self.akselgate_base_url):
+            return None
+        if not _is_safe_way(self.akselgate_base_url):
+            return "AKSELGATE_BASE_URL must begin with https:// in production: money travels there."
+        if _is_of_this_machine(self.public_base_url):
+            return "PUBLIC_BASE_URL must be where the bank can call back: it is still this machine's own address."
+        return None
+
+    @property
     def webhook_tokens(self) -> Sequence[bytes]:
         """Two are valid at a time while Accurate is moved from one to the other."""
         given = self.accurate_webhook_token
@@ -299,14 +310,15 @@ class Settings(BaseSettings):
             complaints.append(
                 "JWT_JWKS_URL must begin with https:// in production: whoever changes the keys on the way signs in."
             )
-        if not _is_safe_way(self.akselgate_base_url):
-            complaints.append("AKSELGATE_BASE_URL must begin with https:// in production: money travels there.")
         return complaints
 
 
 def _is_safe_way(address: str | None) -> bool:
-    parts = urlsplit(address or "https:")
-    return parts.scheme == "https" or parts.hostname in LOOPBACK_HOSTS
+    return urlsplit(address or "https:").scheme == "https" or _is_of_this_machine(address)
+
+
+def _is_of_this_machine(address: str | None) -> bool:
+    return urlsplit(address or "").hostname in LOOPBACK_HOSTS
 
 
 def _is_placeholder(value: str) -> bool:

@@ -210,7 +210,8 @@ async def test_a_redirect_is_never_followed(gateway: Sandbox, status: int) -> No
 @pytest.mark.parametrize(
     ("status", "body"),
     [(401, b"{}"), (500, b""), (200, b"no JSON"), (200, b"[]"), (200, b'{"data": {}}'),
-     (200, b'{"data": {"token": 5}}'), (200, b'{"data": {"token": "a\\nb"}}'), (302, b'{"data": {"token": "x"}}')],
+     (200, b'{"data": {"token": 5}}'), (200, b'{"data": {"token": "a\\nb"}}'),
+     (200, b"[" * 99_999), (302, b'{"data": {"token": "x"}}')],
 )  # fmt: skip
 async def test_a_login_that_fails_sends_nothing(gateway: Sandbox, status: int, body: bytes) -> None:
     gateway.login = Scripted(status, body)
@@ -223,6 +224,15 @@ async def test_who_was_stopped_until_its_attempt_was_stale_sends_nothing(gateway
     verdict = await send(client(gateway.address), not_after=time.monotonic())
     assert (verdict.outcome, verdict.status_code) == (Outcome.NOT_SENT, "unknown")
     assert (gateway.logins, gateway.requests) == (1, [])
+
+
+async def test_an_endless_login_is_given_up(gateway: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(akselgate, "ANSWER_BYTES", 1000)
+    gateway.login = Scripted(200, b'{"data": {"token": "' + b"x" * 5000 + b'"}}')
+    verdict = await send(client(gateway.address))
+    assert verdict.outcome is Outcome.NOT_SENT
+    assert "AnswerTooLong" in str(verdict.response_message)
+    assert gateway.requests == []
 
 
 async def test_a_login_that_hangs_until_the_deadline_sends_nothing(gateway: Sandbox) -> None:
@@ -268,6 +278,7 @@ async def test_the_bytes_are_those_that_were_given(gateway: Sandbox) -> None:
     (request,) = gateway.requests
     assert request.body == PAYLOAD.encode()
     assert request.headers["content-type"] == "application/json"
+    assert request.headers["accept-encoding"] == "identity"
     assert request.headers["authorization"] == f"Bearer {TOKEN}"
 
 

@@ -9,12 +9,16 @@ from zoneinfo import ZoneInfo
 import pytest
 from structlog.testing import capture_logs
 
+from process import SECRET
 from qrtrack.domain.identity import Role
+from qrtrack.integrations.akselgate import Akselgate
 from qrtrack.sandbox import Fault, Request, Scripted
 from qrtrack.services.attempts import sweep_attempts
+from qrtrack.settings import Settings
 from treasury import PASSWORD, Treasury, gateway_settings, open_treasury, rows
 
 ACCOUNTS = ("1000000001", "2000000002")
+SECRETS = ("jwt_secret", "secret_key", "cron_secret")
 ECHO = b'{"responseCode": "A7", "responseMessage": "Account 1000000001 is closed"}'
 
 
@@ -56,6 +60,62 @@ async def test_a_missing_setting_is_named_and_leaves_no_row(treasury: Treasury, 
     assert await treasury.attempts() == []
     if name == "organisation":
         assert (await treasury.get("attempts")).status_code == 404
+
+
+async def test_all_missing_settings_are_named_at_once(treasury: Treasury) -> None:
+    for name in ("akselgate_username", "akselgate_password", "akselgate_amount_scale"):
+        treasury.runtime.settings.__dict__[name] = None
+    problem = (await treasury.dispatch()).json()
+    assert problem["missing"] == ["AKSELGATE_USERNAME", "AKSELGATE_PASSWORD", "AKSELGATE_AMOUNT_SCALE"]
+    assert "set AKSELGATE_USERNAME, AKSELGATE_PASSWORD and AKSELGATE_AMOUNT_SCALE on the server" in problem["detail"]
+    treasury.runtime.settings.__dict__["akselgate_username"] = "u"
+    assert "set AKSELGATE_PASSWORD and AKSELGATE_AMOUNT_SCALE on" in (await treasury.dispatch()).json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("gateway", "public", "complaint"),
+    [
+        ("http://bank.example/api", "https://qrtrack.example", "AKSELGATE_BASE_URL must begin with https://"),
+        ("https://bank.example/api", "http://127.0.0.1:8000", "PUBLIC_BASE_URL must be where the bank can call back"),
+        ("https://bank.example/api", "https://qrtrack.example", None),
+        ("http://127.0.0.1:9100", "http://127.0.0.1:8000", None),
+    ],
+)
+async def test_in_production_money_travels_sealed_and_the_bank_can_call_back(
+    settings: Settings, gateway: str, public: str, complaint: str | None
+) -> None:
+    """The packing line goes on meanwhile: only dispatches are refused, and nothing is recorded of them."""
+    wanted = {"qrtrack_env": "production", "public_base_url": public}
+    given = gateway_settings(settings, gateway, uuid4(), **wanted, **dict.fromkeys(SECRETS, SECRET))
+    if complaint is None:
+        assert Akselgate(given).terms().amount_scale == 0
+        return
+    async with open_treasury(settings, **wanted, **dict.fromkeys(SECRETS, SECRET)) as treasury:
+        treasury.runtime.settings.__dict__["akselgate_base_url"] = gateway
+        answer = await treasury.dispatch()
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:qrtrack:problem:gateway-not-configured")
+        assert answer.json()["detail"].startswith(f"Nothing was sent. {complaint}")
+        assert await treasury.attempts() == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        (Scripted(401, ECHO), "A new one is fetched: dispatch again. It says: Account ******0001 is closed"),
+        (Scripted(429, ECHO), "Dispatch again later."),
+        (Fault.REDIRECT, "Compare AKSELGATE_BASE_URL on the server"),
+        (Fault.REJECT, "Correct it and dispatch again. It says: The batch is not valid"),
+    ],
+)
+async def test_a_refusal_says_what_to_do_about_it(treasury: Treasury, fault: Any, advice: str) -> None:
+    treasury.gateway.faults.append(fault)
+    assert advice in (await treasury.dispatch()).json()["detail"]
+
+
+async def test_a_login_that_is_refused_names_the_settings(treasury: Treasury) -> None:
+    treasury.gateway.login = Scripted(401, b"{}")
+    detail = (await treasury.dispatch()).json()["detail"]
+    assert detail.startswith("Nothing was sent. The gateway gave no token for the login (status 401). Compare")
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ class _Row:
         account = self._given.get(name)
         if isinstance(account, str) and ACCOUNT.fullmatch(account):
             return account
-        self._refuse(name, "An account is text of 5 to 34 digits.")
+        self._refuse(name, "Give an account, as text of 5 to 34 digits.")
         return ""
 
     def _amount(self) -> Decimal:
@@ -198,7 +198,7 @@ class _Row:
         text = self._given.get(name, default)
         if isinstance(text, str) and len(text) <= longest and text.isprintable():
             return text
-        self._refuse(name, f"This is text of at most {longest} characters, without control characters.")
+        self._refuse(name, f"Give text of at most {longest} characters, without control characters.")
         return ""
 
     def _refuse(self, name: str | None, detail: str) -> None:

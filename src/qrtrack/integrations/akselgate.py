@@ -1,7 +1,9 @@
 """The bank's gateway: logging in once for all, and sending one batch on a connection of its own, never twice."""
 
 import asyncio
+import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,6 +26,7 @@ NEEDED: Final = (
     "akselgate_organisation",
     "akselgate_amount_scale",
 )
+LOGIN_SETTINGS: Final = " Compare AKSELGATE_USERNAME and AKSELGATE_PASSWORD on the server."
 FIRST_BYTE: Final = "send_request_headers.started"
 
 log = structlog.get_logger(__name__)
@@ -59,15 +62,17 @@ class _Exchange:
         """httpx2 tells its steps: the connection stands before the first byte of the request is handed to it."""
         if event.endswith(FIRST_BYTE):
             if time.monotonic() >= self.not_after:
-                raise TooLate("The time for sending was over before anything was sent.")
+                raise TooLate("the time for sending was over")
             self.begun = True
 
     def broken_off(self, error: BaseException) -> Verdict:
         """Without a complete answer: nothing was sent, or nobody knows."""
+        what = "The answer did not come whole" if self.begun else "The gateway was not reached"
+        why = f"{type(error).__name__}: {error}".removesuffix(": ")
         return Verdict(
             Outcome.UNKNOWN if self.begun else Outcome.NOT_SENT,
             NO_STATUS if self.status is None else str(self.status),
-            response_message=f"{type(error).__name__}: {error}".removesuffix(": "),
+            response_message=f"{what} ({why}).",
             response_payload=as_text(bytes(self.body)) if self.body else None,
         )
 
@@ -84,13 +89,15 @@ class Akselgate:
         self.deadline_seconds = settings.akselgate_deadline_seconds
 
     def terms(self) -> Terms:
-        """Raises GatewayNotConfigured, which names the missing settings."""
+        """Raises GatewayNotConfigured, which names the settings that are missing or cannot be used."""
         settings = self._settings
         missing = [name.upper() for name in NEEDED if getattr(settings, name) is None]
         if missing or settings.akselgate_amount_scale is None:
             raise GatewayNotConfigured(
-                f"Nothing was sent: set {' and '.join(missing)} on the server first.", missing=missing
+                f"Nothing was sent: set {_listed(missing)} on the server first.", missing=missing
             )
+        if settings.akselgate_complaint is not None:
+            raise GatewayNotConfigured(f"Nothing was sent. {settings.akselgate_complaint}")
         return Terms(
             settings.akselgate_amount_scale,
             settings.akselgate_core,
@@ -131,10 +138,7 @@ class Akselgate:
             exchange.status = answer.status_code
             if answer.status_code in TOKEN_REFUSED:
                 self._forget(token)
-            async for part in answer.aiter_bytes():
-                exchange.body += part
-                if len(exchange.body) > ANSWER_BYTES:
-                    raise AnswerTooLong(f"The answer is longer than {ANSWER_BYTES} bytes.")
+            await _read(answer, exchange.body)
         return judge(answer.status_code, bytes(exchange.body), self._success_codes)
 
     async def _token(self) -> str:
@@ -158,14 +162,20 @@ class Akselgate:
         settings = self._settings
         assert settings.akselgate_password is not None
         content = {"username": settings.akselgate_username, "password": settings.akselgate_password.get_secret_value()}
+        body = bytearray()
         try:
-            async with asyncio.timeout(self.deadline_seconds), self._client() as client:
-                answer = await client.post(f"{self._address}/login", json=content)
-        except (httpx2.HTTPError, TimeoutError, OSError) as error:
-            raise LoginFailed(f"The login did not come through ({type(error).__name__}): nothing was sent.") from error
-        token = _token_in(answer)
+            async with (
+                asyncio.timeout(self.deadline_seconds),
+                self._client() as client,
+                client.stream("POST", f"{self._address}/login", json=content) as answer,
+            ):
+                await _read(answer, body)
+        except (httpx2.HTTPError, AnswerTooLong, TimeoutError, OSError) as error:
+            raise LoginFailed(f"The gateway was not reached for the login ({type(error).__name__}).") from error
+        token = _token_in(bytes(body)) if answer.is_success else None
         if token is None:
-            raise LoginFailed(f"The gateway refused the login ({answer.status_code}): nothing was sent.")
+            what_now = LOGIN_SETTINGS if answer.is_client_error else ""
+            raise LoginFailed(f"The gateway gave no token for the login (status {answer.status_code}).{what_now}")
         return token
 
     def _client(self) -> httpx2.AsyncClient:
@@ -174,18 +184,32 @@ class Akselgate:
         return httpx2.AsyncClient(
             timeout=httpx2.Timeout(deadline, connect=min(CONNECT_SECONDS, deadline), pool=min(POOL_SECONDS, deadline)),
             limits=httpx2.Limits(max_connections=1, max_keepalive_connections=0),
+            # The bytes that are kept as proof are those that came; and nothing small unpacks into something large.
+            headers={"Accept-Encoding": "identity"},
             verify=tls(),
             trust_env=False,
             follow_redirects=False,
         )
 
 
-def _token_in(answer: httpx2.Response) -> str | None:
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+async def _read(answer: httpx2.Response, body: bytearray) -> None:
+    """Raises AnswerTooLong; what came until then is in `body`."""
+    async for part in answer.aiter_bytes():
+        body += part
+        if len(body) > ANSWER_BYTES:
+            raise AnswerTooLong(f"more than {ANSWER_BYTES} bytes")
+
+
+def _token_in(body: bytes) -> str | None:
     try:
-        token = answer.json()["data"]["token"]
-    except (ValueError, KeyError, TypeError):
+        token = json.loads(body)["data"]["token"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return token if answer.is_success and isinstance(token, str) and _fits_a_header(token) else None
+    return token if isinstance(token, str) and _fits_a_header(token) else None
 
 
 def _fits_a_header(token: str) -> bool:

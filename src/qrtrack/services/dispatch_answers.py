@@ -70,24 +70,35 @@ def as_dispatched(attempt: Any) -> Dispatched:
 def told_of(dispatched: Dispatched) -> Told:
     """What the sender of this attempt is told: it was accepted, or why not."""
     members = asdict(dispatched)
-    said = f" It says: {dispatched.message}" if dispatched.message else ""
     match dispatched.outcome:
         case Outcome.ACCEPTED:
             return dispatched
         case Outcome.REJECTED:
-            return GatewayRejected(
-                f"The gateway refused the batch, nothing was taken. Correct it and dispatch again.{said}", **members
-            )
+            said = f" It says: {dispatched.message}" if dispatched.message else ""
+            return GatewayRejected(f"{_refusal(dispatched.status_code)}{said}", **members)
         case Outcome.NOT_SENT:
-            return GatewayNotReached(
-                f"Nothing was sent: the gateway was not reached. Dispatch again later.{said}", **members
-            )
+            why = dispatched.message or "The gateway was not reached."
+            return GatewayNotReached(f"Nothing was sent. {why} Dispatch again later.", **members)
         case _:
             return GatewayOutcomeUnknown(
                 f"Attempt {dispatched.log_id} may have been taken or not. Do not pay in another way: the settlement is "
                 "frozen until its callbacks come or an administrator resolves the attempt.",
                 **members,
             )
+
+
+def _refusal(status_code: str | None) -> str:
+    """What to do about a refusal that is not the batch's fault."""
+    if status_code in {"401", "403"}:
+        return "The gateway refused the token of the service, nothing was taken. A new one is fetched: dispatch again."
+    if status_code == "429":
+        return "The gateway is busy, nothing was taken. Dispatch again later."
+    if status_code is not None and status_code.startswith("3"):
+        return (
+            "The gateway answered with a redirection, which is never followed: nothing was taken. Compare "
+            "AKSELGATE_BASE_URL on the server with the bank's address, then dispatch again."
+        )
+    return "The gateway refused the batch, nothing was taken. Correct it and dispatch again."
 
 
 def carries(attempt: Any, verdict: Verdict) -> bool:
