@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from qrtrack.domain.dispatches import InvalidTransactions, RowError, Terms, check_transactions, masked, payload_of
+from qrtrack.domain.dispatches import (
+    MOST_ROWS,
+    InvalidTransactions,
+    RowError,
+    Terms,
+    check_transactions,
+    masked,
+    payload_of,
+)
 
 TERMS = Terms(amount_scale=0, core="K1", branch_code="001", branch_name="Main")
 
@@ -87,6 +95,16 @@ def test_a_reference_in_two_rows_is_refused_in_both() -> None:
 def test_an_empty_batch_is_refused() -> None:
     with pytest.raises(InvalidTransactions, match="Nothing was sent"):
         check_transactions([], TERMS)
+
+
+def test_what_is_no_batch_in_earnest_is_one_error_and_not_millions() -> None:
+    with pytest.raises(InvalidTransactions) as refusal:
+        check_transactions([0] * (MOST_ROWS + 1), TERMS)
+    assert [error.pointer for error in refusal.value.errors] == ["/transactions"]
+    errors = errors_of(row(**{f"x{number}": 1 for number in range(1000)}))
+    assert [error.pointer for error in errors[-2:]] == ["/transactions/0/x19", "/transactions/0"]
+    assert len(errors) == 21
+    assert "980 more" in errors[-1].detail
 
 
 def test_no_error_quotes_an_account() -> None:

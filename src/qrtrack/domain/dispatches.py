@@ -12,6 +12,9 @@ from typing import Any
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.money import NotAnAmount, read_amount, write_amount
 
+# More than a body of 16 MiB holds in earnest. A list of nothing but zeros holds millions, each of them an error.
+MOST_ROWS = 100_000
+NAMED_FIELDS = 20
 REFERENCE_LENGTH = 15
 DESCRIPTION_LENGTH = 100
 BRANCH_LENGTH = 100
@@ -130,6 +133,8 @@ def check_transactions(rows: Sequence[Any], terms: Terms) -> list[Transaction]:
     """All rows or none: raises InvalidTransactions with every error of every row."""
     if not rows:
         raise InvalidTransactions([FieldError("/transactions", "Send at least one transaction.")])
+    if len(rows) > MOST_ROWS:
+        raise InvalidTransactions([FieldError("/transactions", f"Send at most {MOST_ROWS} transactions.")])
     references = [row.get("referenceNumber") for row in rows if isinstance(row, Mapping)]
     times = Counter(reference for reference in references if isinstance(reference, str))
     checks = [_Row(number, row, terms, times) for number, row in enumerate(rows, start=1)]
@@ -156,8 +161,7 @@ class _Row:
         if not self._is_object:
             self._refuse(None, "A transaction is a JSON object.")
             return None
-        for name in self._given.keys() - FIELDS:
-            self._refuse(name, "There is no such field: compare it with the documentation.")
+        self._refuse_unknown_fields()
         terms = self._terms
         transaction = Transaction(
             row_number=self._number,
@@ -171,6 +175,13 @@ class _Row:
             branch_name=self._text("branchName", BRANCH_LENGTH, terms.branch_name),
         )
         return None if self.errors else transaction
+
+    def _refuse_unknown_fields(self) -> None:
+        unknown = [name for name in self._given if name not in FIELDS]
+        for name in unknown[:NAMED_FIELDS]:
+            self._refuse(name, "There is no such field: compare it with the documentation.")
+        if len(unknown) > NAMED_FIELDS:
+            self._refuse(None, f"{len(unknown) - NAMED_FIELDS} more fields of it do not exist.")
 
     def _reference(self) -> str:
         reference = self._text("referenceNumber", REFERENCE_LENGTH)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
-from qrtrack.domain.dispatches import CallbackState, Outcome, TransactionType, masked
+from qrtrack.domain.dispatches import MOST_ROWS, CallbackState, Outcome, TransactionType, masked
 from qrtrack.schemas.base import ONE_LINE, Answer, Body, ListQuery, Page, Query, Reason
 
 Settlement = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, pattern=ONE_LINE)]
@@ -38,7 +38,10 @@ class DispatchBody(Body):
     kd_settle: Settlement = Field(description="The settlement.", examples=["STL20251122"])
     # The rows are checked by the domain, which names every error of every row with its number and reference.
     transactions: Annotated[
-        list[Any], WithJsonSchema({"type": "array", "minItems": 1, "items": TransactionFields.model_json_schema()})
+        list[Any],
+        WithJsonSchema(
+            {"type": "array", "minItems": 1, "maxItems": MOST_ROWS, "items": TransactionFields.model_json_schema()}
+        ),
     ]
 
 
@@ -193,7 +196,7 @@ class UnknownByAge(BaseModel):
 
 
 class SettlementReport(BaseModel):
-    """A day of one settlement and type. The callbacks are those of accepted attempts."""
+    """A day of one settlement and type. A callback is missing where an attempt was accepted or is unknown."""
 
     kd_settle: str
     transaction_type: TransactionType
