@@ -46,6 +46,13 @@ async def test_a_new_batch_is_accepted_with_where_to_look(client: httpx2.AsyncCl
     assert answer.headers["location"] == made["status_url"]
 
 
+async def test_a_case_holds_a_hundred_units_unless_told_otherwise(client: httpx2.AsyncClient, plant: Plant) -> None:
+    made = (await client.post(API, json=order(quantity=250, units_per_case=...))).json()
+    await plant.work("creating")
+    cases = (await client.get(f"{made['status_url']}/cases")).json()["cases"]
+    assert [case["expected_units"] for case in cases] == [100, 100, 50]
+
+
 async def test_random_serials_are_not_told_beforehand(client: httpx2.AsyncClient) -> None:
     made = (await client.post(API, json=order(serial_mode="random"))).json()
     assert (made["first_code"], made["last_code"]) == (None, None)

@@ -53,6 +53,16 @@ async def test_a_mistyped_exclusion_is_refused_and_named(client: httpx2.AsyncCli
     assert answer.json()["codes"] == ["SKB000001", "SKA000021"]
 
 
+@pytest.mark.parametrize(("field", "value"), [("priority", 10), ("priority", -1), ("wait", 30.5), ("wait", -1)])
+async def test_a_priority_or_a_wait_beyond_its_bounds_is_pointed_at(
+    client: httpx2.AsyncClient, plant: Plant, field: str, value: float
+) -> None:
+    made = await plant.batch(2)
+    answer = await client.post(f"{API}/submit", json=order(made, **{field: value}))
+    assert (answer.status_code, [error["pointer"] for error in answer.json()["errors"]]) == (422, [f"/{field}"])
+    assert (await client.post(f"{API}/submit", json=order(made, priority=9, wait=0.1))).status_code == 200
+
+
 async def test_the_list_of_exclusions_cannot_be_forgotten(client: httpx2.AsyncClient, plant: Plant) -> None:
     made = await plant.batch(5)
     body = order(made)

@@ -5,13 +5,15 @@ from uuid import uuid4
 
 import pytest
 
-from plant import MadeBatch, Plant, ska
+from plant import BY_KIND, MadeBatch, Plant, ska
 from qrtrack.domain.batches import BatchClosed, BatchNotReady
 from qrtrack.domain.errors import InvalidState, NotFound
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.stopping import StopSignal
 from qrtrack.services.batches import ClosedBatch, close_batch, describe_batch, forget_keys, list_batches, retry_batch
 from qrtrack.services.contents import list_cases, list_codes, reconcile_batch, reveal_codes
 from qrtrack.services.reverse_jobs import retry_reverse_job
+from qrtrack.worker.execution import run_next
 
 
 async def close(plant: Plant, batch: MadeBatch, reason: str = "Run short") -> ClosedBatch:
@@ -213,6 +215,27 @@ async def test_a_batch_is_described_by_what_is_in_it(plant: Plant) -> None:
     assert (found.cases_total, found.cases_packed) == (4, 1)
     assert {state: count for state, count in found.by_status.items() if count} == {"generated": 15, "packed": 5}
     assert [(part.variant, part.quantity) for part in found.variants] == [("5g", 15), ("10g", 5)]
+
+
+async def test_the_remaining_time_of_hashing_follows_the_pace_of_the_last_chunks(plant: Plant) -> None:
+    batch = await plant.batch(1000)
+
+    async def eta() -> int | None:
+        found = await describe_batch(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id)
+        return found.eta_seconds
+
+    assert await eta() is None
+    await run_next(plant.runtime, BY_KIND["hashing"], StopSignal())
+    # 100 keys in 100 seconds, and 900 are left.
+    await plant.sql(
+        "UPDATE qr_batch_stages SET started_at = clock_timestamp() - interval '100 seconds' WHERE status = 'completed'"
+        " AND stage = 'hashing'"
+    )
+    seconds = await eta()
+    assert seconds is not None
+    assert 900 <= seconds < 1000
+    await plant.sql("UPDATE qr_batch_stages SET finished_at = finished_at - interval '5 minutes'")
+    assert await eta() is None
 
 
 async def test_distinct_keys_and_uniq_codes_are_what_the_tables_say(plant: Plant) -> None:

@@ -26,6 +26,7 @@ from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.services.batches import close_batch
 from qrtrack.services.claims import claim_work
 from qrtrack.services.codes import readmit_codes
+from qrtrack.services.contents import list_codes
 from qrtrack.services.packing import CodeTakenMeanwhile, PackCase, PackedCase, pack_case
 from qrtrack.services.preparing import run_reverse_job
 
@@ -411,6 +412,24 @@ class TestCheckScans:
         batch = await plant.prepared(40, units_per_case=10)
         await plant.pack(batch, first_code=ska(6)[0], station="Line 2")
         assert numbers_of(await plant.pack(batch, 1, station="Line 1")) == [*range(1, 6), *range(16, 21)]
+
+
+async def test_serials_that_grow_to_seven_digits_stay_in_the_order_of_their_numbers(plant: Plant) -> None:
+    await plant.sql(
+        "INSERT INTO qr_serial_counters (manufacturer_org_id, prefix, last_number) VALUES (:id, 'SKA', 999996)",
+        id=plant.caller.organisation_id,
+    )
+    batch = await plant.prepared(6, units_per_case=3)
+    codes = ["SKA999997", "SKA999998", "SKA999999", "SKA1000000", "SKA1000001", "SKA1000002"]
+    listed = await list_codes(
+        plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, status=None, after=0, limit=10
+    )
+    assert [row.code for row in listed] == codes
+    packed = await plant.pack(batch, first_code=codes[2], last_code=codes[4])
+    assert list(packed.linked_codes) == codes[2:5]
+    rest = await plant.pack(batch, 1)
+    assert list(rest.linked_codes) == [*codes[:2], codes[5]]
+    assert (rest.master_code_info.first_code, rest.master_code_info.last_code) == (codes[0], codes[5])
 
 
 class TestStaleRows:
