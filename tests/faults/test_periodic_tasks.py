@@ -1,0 +1,108 @@
+"""Real workers beside each other: a periodic task runs in one of them at a time, however long it takes."""
+
+import asyncio
+from collections import defaultdict
+from pathlib import Path
+
+from sqlalchemy import text
+
+from faults.processes import until, workers
+from plant import Plant
+from qrtrack import embedded
+
+# The sweeper is due ten times a second, and its lease is a fraction of what it is made to take.
+BUSY = {"akselgate_deadline_seconds": 0.2, "poll_seconds": 0.02, "lease_seconds": 0.6, "hash_threads": 0}
+SWEEPING = (
+    "SELECT count(*) AS running FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"
+    " AND query LIKE 'UPDATE t_akselgate_transaction_log SET outcome%'"
+)
+WATCH = (
+    """
+    CREATE TABLE turns (id bigint GENERATED ALWAYS AS IDENTITY, name text, before uuid, after uuid,
+                        at timestamptz DEFAULT clock_timestamp())
+    """,
+    """
+    CREATE FUNCTION note_turn() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        INSERT INTO turns (name, before, after) VALUES (NEW.name, OLD.lease_token, NEW.lease_token);
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER note_turn AFTER UPDATE ON periodic_tasks FOR EACH ROW
+    WHEN (OLD.lease_token IS DISTINCT FROM NEW.lease_token) EXECUTE FUNCTION note_turn()
+    """,
+)
+
+
+async def running(plant: Plant) -> int:
+    [row] = await plant.sql(SWEEPING)
+    return int(row.running)
+
+
+async def test_two_workers_never_run_the_same_task_at_once(
+    own_plant: Plant, server: embedded.EmbeddedPostgres, tmp_path: Path
+) -> None:
+    plant = own_plant
+    for statement in WATCH:
+        await plant.sql(statement)
+    with workers(server.url(), tmp_path, **BUSY) as started:
+        for _ in range(2):
+            started.start()
+        await started.at_work(2)
+        most = 0
+        for _ in range(3):
+            async with plant.runtime.database.engine.begin() as blocker:
+                # Whoever sweeps stands before this lock, for several leases.
+                await blocker.execute(text("LOCK TABLE t_akselgate_transaction_log IN ACCESS EXCLUSIVE MODE"))
+
+                async def begun() -> bool:
+                    return await running(plant) > 0
+
+                await until(begun, seconds=10)
+                for _ in range(120):
+                    most = max(most, await running(plant))
+                    await asyncio.sleep(0.02)
+            await asyncio.sleep(0.5)
+        assert most == 1
+    turns = defaultdict(list)
+    for turn in await plant.sql("SELECT * FROM turns ORDER BY id"):
+        turns[turn.name].append((turn.before, turn.after))
+    assert len(turns["sweep_attempts"]) > 20
+    for changes in turns.values():
+        # A turn begins where nobody has one and ends with the token it began with: no lease was ever taken over.
+        begins, ends = changes[0::2], changes[1::2]
+        assert all(before is None for before, _ in begins)
+        assert [token for _, token in begins][: len(ends)] == [token for token, _ in ends]
+        assert all(after is None for _, after in ends)
+
+
+async def test_a_killed_worker_s_task_is_done_by_the_other_and_keeps_its_time_over_restarts(
+    own_plant: Plant, server: embedded.EmbeddedPostgres, tmp_path: Path
+) -> None:
+    plant = own_plant
+    with workers(server.url(), tmp_path, **BUSY) as started:
+        first = started.start()
+        await started.at_work(1)
+        async with plant.runtime.database.engine.begin() as blocker:
+            await blocker.execute(text("LOCK TABLE t_akselgate_transaction_log IN ACCESS EXCLUSIVE MODE"))
+
+            async def begun() -> bool:
+                return await running(plant) > 0
+
+            await until(begun, seconds=10)
+            first.kill()
+            await asyncio.to_thread(first.wait)
+        [held] = await plant.sql("SELECT lease_token FROM periodic_tasks WHERE name = 'sweep_attempts'")
+        before = await plant.sql("SELECT name, run_at FROM periodic_tasks WHERE name <> 'sweep_attempts' ORDER BY name")
+        started.start()
+
+        async def taken_over() -> bool:
+            [row] = await plant.sql("SELECT lease_token FROM periodic_tasks WHERE name = 'sweep_attempts'")
+            return bool(row.lease_token != held.lease_token)
+
+        await until(taken_over, seconds=20)
+    late = [row for row in before if row.name != "accurate.assign_events"]
+    after = await plant.sql("SELECT name, run_at FROM periodic_tasks WHERE name <> 'sweep_attempts' ORDER BY name")
+    assert [row for row in after if row.name != "accurate.assign_events"] == late
+    assert len(late) >= 4
