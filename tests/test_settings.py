@@ -174,6 +174,11 @@ def test_production_cannot_be_built_around_the_check() -> None:
         Settings(qrtrack_env="production")
 
 
+def test_what_is_not_set_is_as_promised() -> None:
+    settings = Settings(_env_file=None)
+    assert (settings.bcrypt_cost, settings.lease_seconds, settings.shutdown_grace_seconds) == (10, 30, 10)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -10,6 +10,7 @@ from qrtrack.domain.root_keys import (
     ALPHABET,
     KeyRing,
     SealBroken,
+    _derive,
     key_length,
     make_hasher,
     normalise,
@@ -73,6 +74,12 @@ def test_a_secret_is_the_same_as_text_and_as_bytes() -> None:
 def test_a_digest_has_16_bytes_and_is_repeatable() -> None:
     assert len(RING.digest(BATCH, "ZR4K")) == 16
     assert RING.digest(BATCH, "ZR4K") == RING.digest(BATCH, "ZR4K")
+
+
+def test_digest_pepper_and_seal_have_keys_of_their_own() -> None:
+    kept = [RING._digest_key, RING._pepper_key, _derive(b"a-secret-key-for-the-tests-only!", b"seal/" + BATCH.bytes)]
+    assert {len(key) for key in kept} == {32}
+    assert len(set(kept)) == 3
 
 
 def test_equal_keys_of_two_batches_have_different_digests() -> None:

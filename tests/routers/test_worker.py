@@ -9,6 +9,7 @@ from qrtrack.domain.errors import InvalidInput
 from qrtrack.repositories.queues import QUEUES
 from qrtrack.routers import worker
 from qrtrack.runtime import Runtime
+from qrtrack.schemas.worker import Budget
 from qrtrack.services import preparing
 from qrtrack.services.workers import report_process
 
@@ -172,6 +173,10 @@ async def test_a_drain_that_breaks_waits_for_its_other_work(
     monkeypatch.setattr(worker, "run_next", run)
     assert (await cron.post(DRAIN)).status_code == 422
     assert {"hashing", "reverse_job"} <= set(ended)
+
+
+def test_a_call_without_a_budget_ends_before_platforms_cut_it() -> None:
+    assert Budget().max_seconds == 50
 
 
 async def test_a_budget_that_is_none_is_pointed_at(cron: httpx2.AsyncClient) -> None:
