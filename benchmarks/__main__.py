@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 from uvicorn.loops.auto import auto_loop_factory
 
-from benchmarks import create_batch, flat, link, polls, reverse_job
+from benchmarks import create_batch, flat, link, polls, progress, reverse_job
 from benchmarks.report import Report
 
 BENCHMARKS: Final[dict[str, Callable[..., Coroutine[Any, Any, Report]]]] = {
@@ -19,6 +19,7 @@ BENCHMARKS: Final[dict[str, Callable[..., Coroutine[Any, Any, Report]]]] = {
     "link": link.run,
     "flat": flat.run,
     "polls": polls.run,
+    "progress": progress.run,
 }
 
 

@@ -1,9 +1,11 @@
 import asyncio
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -133,6 +135,49 @@ async def test_a_connection_that_was_killed_is_unavailable_once_and_then_replace
     with pytest.raises(DatabaseUnavailable):
         await run(database, "SELECT pg_terminate_backend(pg_backend_pid())")
     assert await run(database, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("turns_of_the_loop", range(5))
+@pytest.mark.parametrize("way", ["refused", "direct", "session"])
+async def test_a_killed_connection_is_unavailable_at_every_moment(
+    migrated_url: str, way: str, turns_of_the_loop: int
+) -> None:
+    """The driver hears of its end in several turns of the event loop; it is used, or undone, in each of them."""
+    database = Database.connect(migrated_url, pool_size=1)
+
+    async def after_the_kill(pid: int) -> None:
+        killer = Thread(target=asyncio.run, args=[kill(migrated_url, pid)])
+        killer.start()
+        killer.join()
+        for _ in range(turns_of_the_loop):
+            await asyncio.sleep(0)
+
+    async def use_it() -> None:
+        if way == "session":
+            async with database.write() as repositories:
+                session = repositories.trace._session
+                await after_the_kill((await session.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+                await session.execute(text("SELECT 1"))
+            return
+        async with database.direct() as driver:
+            await after_the_kill(driver.get_server_pid())
+            if way == "refused":
+                raise NotFound("There is no such thing.")
+            await driver.execute("SELECT 1")
+
+    try:
+        with pytest.raises(DatabaseUnavailable):
+            await use_it()
+        assert await run(database, "SELECT 1") == 1
+    finally:
+        await database.close()
+
+
+async def kill(url: str, pid: int) -> None:
+    """Returns when the server has ended the session."""
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    await connection.execute(f"SELECT pg_terminate_backend({pid}, 5000)")
+    await connection.close()
 
 
 async def test_connections_killed_in_the_pool_cost_at_most_one_failure_each(plant: Plant, database: Database) -> None:

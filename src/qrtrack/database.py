@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from uuid import UUID
@@ -27,6 +27,9 @@ PASSING = ("08", "53", "57P", "40001", "40P01", "55P03")
 REFUSING = ("28", "3D")
 # A request that has waited so long for a lock is told to come again.
 LOCK_SECONDS = 10
+# How many of a process go for a batch's lock at a time, and for its row: there the next ones do their work before it.
+LOCK_TURNS = 2
+ROW_TURNS = 4
 BY_KEYS = ("set_config('plan_cache_mode', 'force_generic_plan', true)", "set_config('enable_seqscan', 'off', true)")
 
 
@@ -51,20 +54,21 @@ class DatabaseRefused(Unavailable):
 
 
 class BatchTurns:
-    """Who of this process may go for a batch's lock or row: one that holds it, one that waits for it with a connection.
+    """Who of this process may go for what many want at once: a batch's lock, or its row.
 
-    All others wait here, without one: a busy batch must not take the pool from everybody else.
+    A few at a time hold a connection for it: one that has it, and who comes next. All others wait here, without one: a
+    busy batch must not take the pool from everybody else.
     """
 
     def __init__(self) -> None:
         self._turns: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def take(self, batch_id: UUID | None) -> AsyncIterator[None]:
+    async def take(self, batch_id: UUID | None, *, at_a_time: int) -> AsyncIterator[None]:
         if batch_id is None:
             yield
             return
-        async with self._turns.setdefault(batch_id, asyncio.Semaphore(2)):
+        async with self._turns.setdefault(batch_id, asyncio.Semaphore(at_a_time)):
             yield
 
 
@@ -120,7 +124,7 @@ class Database:
         tables: it is kept, where others are planned anew each time.
         `turn` names what many of this process want to move at once: they take turns before they take a connection.
         """
-        async with self.turns.take(batch_lock or turn), self._transaction() as session:
+        async with self._turn(batch_lock, turn), self._transaction() as session:
             await _bind(session, tenant=tenant, batch_lock=batch_lock, by_keys=by_keys)
             repositories = Repositories(session, self.request)
             if self.request is not None:
@@ -144,7 +148,7 @@ class Database:
 
         The pool does not see what happens to a connection here, so one that broke is taken out of it by hand.
         """
-        async with self.turns.take(turn), _in_words_of_the_trade(), self.engine.connect() as pooled:
+        async with self._turn(None, turn), _in_words_of_the_trade(), self.engine.connect() as pooled:
             driver = await _living_driver(pooled)
             try:
                 async with driver.transaction():
@@ -155,6 +159,11 @@ class Database:
             finally:
                 if driver.is_closed():
                     await pooled.invalidate()
+
+    def _turn(self, batch_lock: UUID | None, turn: UUID | None) -> AbstractAsyncContextManager[None]:
+        if batch_lock is not None:
+            return self.turns.take(batch_lock, at_a_time=LOCK_TURNS)
+        return self.turns.take(turn, at_a_time=ROW_TURNS)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncSession]:
@@ -202,7 +211,7 @@ async def _in_words_of_the_trade() -> AsyncIterator[None]:
         if refusal is None:
             raise
         raise refusal from error
-    except asyncpg.PostgresError as error:
+    except (asyncpg.PostgresError, asyncpg.InternalClientError) as error:
         if _is_passing(error):
             raise DatabaseUnavailable from error
         raise
@@ -211,6 +220,11 @@ async def _in_words_of_the_trade() -> AsyncIterator[None]:
 
 
 def _is_passing(error: BaseException | None) -> bool:
+    """Not now. So is a connection that was killed, between the moment its driver has heard of it and that of its end:
+    the driver calls any use of it a failure of its own.
+    """
+    if any(isinstance(one, asyncpg.InternalClientError) for one in (error, getattr(error, "__cause__", None))):
+        return True
     return _has_state(error, PASSING)
 
 

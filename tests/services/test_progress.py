@@ -352,7 +352,7 @@ async def test_a_refused_report_leaves_no_key(fan_out: FanOut) -> None:
 
 
 async def test_a_busy_batch_leaves_the_other_connections_to_everybody_else(fan_out: FanOut, migrated_url: str) -> None:
-    small = Database.connect(migrated_url, pool_size=4)
+    small = Database.connect(migrated_url, pool_size=6)
     organisation_id = fan_out.caller.organisation_id
     try:
         async with fan_out.database.write(tenant=organisation_id) as repositories:
