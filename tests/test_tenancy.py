@@ -27,7 +27,6 @@ OF_THE_SERVICE = {"queue_turns"}
 
 PACKING_LINE = [
     "idempotency_keys",
-    "notifications",
     "qr_batch_stages",
     "qr_batch_variants",
     "qr_batches",

@@ -13,10 +13,13 @@ depends_on: str | Sequence[str] | None = None
 
 OWN = "manufacturer_org_id = (SELECT NULLIF(current_setting('qrtrack.org', true), '')::uuid)"
 
+# They run as the owner of the tables: a request's role ends jobs, and may not write a message of its own.
+DEFINER = "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp"
+
 # An end that somebody forgets to announce is a notification that is lost, so nobody has to think of it.
-ANNOUNCE = """
+ANNOUNCE = f"""
 CREATE FUNCTION announce_end(organisation uuid, subject text, subject_id uuid, notify jsonb, content jsonb)
-RETURNS void LANGUAGE plpgsql AS $$
+RETURNS void {DEFINER} AS $$
 BEGIN
     INSERT INTO notifications (manufacturer_org_id, status, subject, subject_id, channel, address, content)
     SELECT organisation, 'queued', subject, subject_id, named.channel, named.address, content
@@ -24,8 +27,8 @@ BEGIN
     PERFORM pg_notify('qrtrack_queues', 'notification');
 END $$
 """
-OF_JOB = """
-CREATE FUNCTION announce_end_of_job() RETURNS trigger LANGUAGE plpgsql AS $$
+OF_JOB = f"""
+CREATE FUNCTION announce_end_of_job() RETURNS trigger {DEFINER} AS $$
 BEGIN
     PERFORM announce_end(NEW.manufacturer_org_id, 'reverse_job', NEW.id, NEW.notify, jsonb_build_object(
         'status', NEW.status, 'batch_id', NEW.batch_id, 'order_id', NEW.order_id,
@@ -33,8 +36,8 @@ BEGIN
     RETURN NULL;
 END $$
 """
-OF_BATCH = """
-CREATE FUNCTION announce_end_of_batch() RETURNS trigger LANGUAGE plpgsql AS $$
+OF_BATCH = f"""
+CREATE FUNCTION announce_end_of_batch() RETURNS trigger {DEFINER} AS $$
 BEGIN
     PERFORM announce_end(NEW.manufacturer_org_id, 'batch', NEW.id, NEW.notify, jsonb_build_object(
         'status', NEW.status, 'order_id', NEW.order_id, 'quantity', NEW.quantity,
@@ -109,11 +112,11 @@ def upgrade() -> None:
         ["finished_at"],
         postgresql_where=sa.text("finished_at IS NOT NULL"),
     )
-    # A manager who cancels a job ends it: the request's own transaction announces that.
-    op.execute("GRANT SELECT, INSERT ON notifications TO qrtrack_tenant")
+    op.execute("GRANT SELECT ON notifications TO qrtrack_tenant")
     op.execute("ALTER TABLE notifications ENABLE ROW LEVEL SECURITY")
     op.execute(f"CREATE POLICY own_rows ON notifications TO qrtrack_tenant USING ({OWN}) WITH CHECK ({OWN})")
-    for statement in (ANNOUNCE, OF_JOB, OF_BATCH, *TRIGGERS):
+    revoke = "REVOKE EXECUTE ON FUNCTION announce_end(uuid, text, uuid, jsonb, jsonb) FROM PUBLIC"
+    for statement in (ANNOUNCE, revoke, OF_JOB, OF_BATCH, *TRIGGERS):
         op.execute(statement)
 
 

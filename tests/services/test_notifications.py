@@ -7,9 +7,11 @@ from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from standardwebhooks.webhooks import Webhook
 from structlog.testing import capture_logs
 
@@ -18,6 +20,7 @@ from endpoint import Endpoint, answer, open_endpoint
 from mail_server import Mailbox, open_mailbox
 from plant import BY_KIND, Plant, killed_at
 from qrtrack.domain.claims import LeaseLost
+from qrtrack.domain.identity import Caller
 from qrtrack.domain.notifications import Channels, Notify, Target
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.integrations import hooks
@@ -475,6 +478,30 @@ async def test_the_settings_make_the_messenger(runtime: Runtime) -> None:
         assert messenger.channels.target("https://hooks.example.com/x") is not None
         assert messenger.channels.target("https://sms.example.com:8443") is not None
         assert messenger.channels.target("https://sms.example.com/") is None
+
+
+async def test_an_organisation_reads_its_own_and_writes_none(plant: Plant) -> None:
+    other = Plant(plant.runtime, Caller("neighbour", uuid4(), plant.caller.roles))
+    for each in (plant, other):
+        batch = await each.batch(10)
+        job_id = await each.submit(batch, notify=BY_MAIL)
+        await cancel_reverse_job(each.runtime.database, caller=each.caller, job_id=job_id)
+    assert len(await rows(plant)) == 2
+
+    async def as_request(statement: str) -> Sequence[Any]:
+        async with plant.runtime.database.write(tenant=plant.caller.organisation_id) as repositories:
+            result = await repositories._session.execute(text(statement))
+            return result.all()
+
+    seen = await as_request("SELECT manufacturer_org_id FROM notifications")
+    assert [row.manufacturer_org_id for row in seen] == [plant.caller.organisation_id]
+    for forbidden in (
+        "INSERT INTO notifications (status) VALUES ('queued') RETURNING 1",
+        "UPDATE notifications SET address = 'me@evil.example' RETURNING 1",
+        "SELECT announce_end(manufacturer_org_id, 'batch', id, '{\"email\": \"a@b.example\"}', '{}') FROM qr_batches",
+    ):
+        with pytest.raises(DBAPIError, match="permission denied"):
+            await as_request(forbidden)
 
 
 async def test_sent_ones_are_cleaned_up_when_they_are_old(plant: Plant, runtime: Runtime) -> None:
