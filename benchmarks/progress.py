@@ -1,7 +1,8 @@
 """Progress of fan-outs: 1,037 reporters at once, and records in bulk, beside bare asyncpg with the same effect.
 
-Bars: 1,037 reporters, a record each, end at 1037/1037 and completed by themselves within 2 s; 50,000 records a second
-in reports of 1,000. Ours is the use case through the service's own pool of 20 connections. The bare side inserts with
+Bars: 1,037 reporters, a record each, end at 1037/1037 and completed by themselves within 2 s, also where a tenth of
+them is rolled back or killed while it holds the batch's row, and reports again; 50,000 records a second in reports of
+1,000. Ours is the use case through the service's own pool of 20 connections. The bare side inserts with
 `ON CONFLICT DO NOTHING` and adds to the batch's row in one transaction, through a pool of its own of the same size: no
 organisation, no policies, no check of the total, nothing at the end. SQL counts afterwards that every record is there
 once, and that the row says so.
@@ -9,7 +10,7 @@ once, and that the row says so.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -19,7 +20,9 @@ import asyncpg
 
 from benchmarks.ground import Ground, alternate, connection_options, open_ground, timed
 from benchmarks.report import Report
+from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.progress import Outcome
+from qrtrack.repositories.record_intake import RecordIntake
 from qrtrack.services.progress import create_sync_batch, report_records
 
 INSERT = """
@@ -56,6 +59,9 @@ async def run(*, full: bool) -> Report:
         ours, bare = await alternate(rounds, *(partial(_at_once, ground, side) for side in sides))
         report.at_most(f"{REPORTERS:,} reporters at once, the slowest of {rounds} runs", max(ours), "s", 2, ours)
         report.beside(f"{REPORTERS:,} reporters at once, beside bare asyncpg", ours, bare)
+        disturbed = Side(partial(_disturbed, ground, pool), "completed")
+        (ours,) = await alternate(rounds, partial(_at_once, ground, disturbed))
+        report.at_most("the same with a tenth rolled back or killed, and repeated", max(ours), "s", 2, ours)
         ours, bare = await alternate(rounds // 2, *(partial(_in_bulk, ground, side) for side in sides))
         report.at_least("records in bulk, the slowest run", IN_BULK / max(ours), "records/s", 50_000, ours)
         report.beside(f"{IN_BULK:,} records in bulk, beside bare asyncpg", ours, bare)
@@ -74,6 +80,26 @@ async def _bare_pool(ground: Ground) -> AsyncIterator[Pool]:
 
 async def _ours(ground: Ground, batch_id: UUID, outcomes: Sequence[Outcome]) -> None:
     await report_records(ground.runtime.database, caller=ground.caller, batch_id=batch_id, outcomes=outcomes)
+
+
+async def _disturbed(ground: Ground, pool: Pool, batch_id: UUID, outcomes: Sequence[Outcome]) -> None:
+    """Every tenth is undone before it reports: by its own rollback, or by the end of its session."""
+    number = int(outcomes[0].key.rpartition("/")[2])
+    if number % 10 == 0:
+        with suppress(_Undone, DatabaseUnavailable):
+            async with ground.runtime.database.direct(
+                tenant=ground.organisation, by_keys=True, turn=batch_id
+            ) as connection:
+                intake = RecordIntake(connection)
+                await intake.count(batch_id, await intake.insert(batch_id, ground.organisation, outcomes))
+                if number % 20 == 0:
+                    await pool.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
+                raise _Undone
+    await _ours(ground, batch_id, outcomes)
+
+
+class _Undone(Exception):
+    """Rolls a report back."""
 
 
 async def _bare(ground: Ground, pool: Pool, batch_id: UUID, outcomes: Sequence[Outcome]) -> None:

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from fanout import FanOut, done
 from plant import Plant
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +34,14 @@ async def test_the_question_why_a_code_will_not_link_is_answered(plant: Plant) -
     (row,) = await plant.sql(statement, batch_id=batch.batch_id, code="SKA000007")
     assert row.is_excluded
     assert row.in_queue is None
+
+
+async def test_a_fan_out_that_hangs_is_told_from_one_that_waits(plant: Plant) -> None:
+    fan_out = await FanOut.announce(plant.runtime.database, plant.caller, 10)
+    await fan_out.report(done(1, 2, 3))
+    statement = next(statement for statement in STATEMENTS if "sync_batch_records" in statement)
+    (row,) = await plant.sql(statement, batch_id=fan_out.batch_id)
+    assert (row.status, row.processed_records, row.total_records, row.recorded) == ("processing", 3, 10, 3)
 
 
 async def test_the_history_of_a_unit_is_found(plant: Plant) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from fanout import FanOut, done
 from plant import MadeBatch, Plant
 from process import delete_rows, settings_of
 from qrtrack import embedded, schema_revision
@@ -21,6 +22,7 @@ from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import NotEnoughPrepared
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.services.contents import reconcile_batch
+from qrtrack.services.recalculation import recalculate_one
 from qrtrack.services.reverse_jobs import view_reverse_job
 from qrtrack.serving import running
 from qrtrack.worker.loop import Worker
@@ -118,6 +120,14 @@ async def _station(plant: Plant, batch: MadeBatch, station: int) -> None:
             await plant.pack(batch, case, station=f"S{station}")
         except NotEnoughPrepared:
             await plant.pack(batch, case, station=f"S{station}", allow_partial=True)
+
+
+async def test_many_reporters_of_a_fan_out_complete_it(pooled: Runtime, caller: Caller) -> None:
+    fan_out = await FanOut.announce(pooled.database, caller, 300)
+    await asyncio.gather(*(fan_out.report(done(number)) for number in range(300)))
+    assert await fan_out.counts() == ("completed", 300, 300, 0, 100)
+    await fan_out.set("processed_records = 7")
+    assert (await recalculate_one(pooled.database, fan_out.batch_id)).repaired == 1
 
 
 async def test_role_and_organisation_do_not_outlive_their_transaction(pooled: Runtime, caller: Caller) -> None:
