@@ -197,10 +197,6 @@ def recalculate_progress(
     if batch_id is not None and everything:
         raise typer.BadParameter("--batch-id and --all exclude each other.")
     found: recalculation.Recalculation = _run(_recalculate(_start(quiet=True), batch_id, everything=everything))
-    for recount in found.recounts:
-        typer.echo(f"{recount.kind} {recount.id}: {'repaired' if recount.is_repair else 'right'}")
-        for name, before in recount.before.items():
-            typer.echo(f"  {name}: before {before}, after {recount.after[name]}")
     typer.echo(f"{found.checked} recounted, {found.repaired} repaired, {found.failed} could not be recounted.")
     raise typer.Exit(1 if found.failed else 0)
 
@@ -208,15 +204,22 @@ def recalculate_progress(
 async def _recalculate(settings: Settings, batch_id: UUID | None, *, everything: bool) -> recalculation.Recalculation:
     async with open_database(settings) as database:
         await database.ready()
-        if batch_id is not None:
-            return await recalculation.recalculate_one(database, batch_id)
-        with Progress(console=Console(stderr=True)) as progress:
-            bar = progress.add_task("recounting", total=None)
-            return await recalculation.recalculate_progress(
-                database,
-                silent_seconds=0 if everything else recalculation.SILENT_SECONDS,
-                advance=lambda: progress.advance(bar),
-            )
+        if batch_id is None:
+            silent_seconds = 0 if everything else recalculation.SILENT_SECONDS
+            return await recalculation.recalculate_progress(database, silent_seconds=silent_seconds, tell=_tell_recount)
+        found = await recalculation.recalculate_one(database, batch_id)
+        for recount in found.recounts:
+            _tell_recount(recount)
+        return found
+
+
+def _tell_recount(recount: recalculation.Recount) -> None:
+    before, after = (
+        ", ".join(f"{name} {value}" for name, value in counters.items()) for counters in (recount.before, recount.after)
+    )
+    typer.echo(f"{recount.kind} {recount.id} {'repaired' if recount.is_repair else 'right'}")
+    typer.echo(f"  before: {before}")
+    typer.echo(f"  after:  {after}")
 
 
 @app.command()

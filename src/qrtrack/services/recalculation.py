@@ -93,9 +93,9 @@ class Recalculation:
 
 
 async def recalculate_progress(
-    database: Database, *, silent_seconds: float = SILENT_SECONDS, advance: Callable[[], None] = lambda: None
+    database: Database, *, silent_seconds: float = SILENT_SECONDS, tell: Callable[[Recount], None] = lambda _: None
 ) -> Recalculation:
-    """Recounts what is in progress and has not moved for so long; 0: all that is in progress. Calls `advance` for each.
+    """Recounts what is in progress and has not moved for so long; 0: all that is in progress. `tell` hears of each.
 
     Each row in a transaction of its own that holds it: two recalculations at once repair nothing twice.
     """
@@ -106,11 +106,11 @@ async def recalculate_progress(
             after = ids[-1]
             for id_ in ids:
                 recount, is_failed = await _try_to_recount(database, what, id_)
-                advance()
                 checked += 1
                 failed += is_failed
-                if recount is not None and recount.is_repair:
-                    repairs.append(recount)
+                if recount is not None:
+                    tell(recount)
+                    repairs += [recount] if recount.is_repair else []
     return Recalculation(checked, repairs, failed)
 
 
