@@ -21,11 +21,14 @@ from qrtrack import embedded, schema_revision
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import NotEnoughPrepared
 from qrtrack.runtime import Runtime, open_runtime
+from qrtrack.sandbox import Fault
+from qrtrack.services.attempts import sweep_attempts
 from qrtrack.services.contents import reconcile_batch
 from qrtrack.services.recalculation import recalculate_one
 from qrtrack.services.reverse_jobs import view_reverse_job
 from qrtrack.serving import running
 from qrtrack.worker.loop import Worker
+from treasury import open_treasury, rows
 
 PGBOUNCER = shutil.which("pgbouncer")
 SERVERS = 4
@@ -140,3 +143,23 @@ async def test_role_and_organisation_do_not_outlive_their_transaction(pooled: Ru
         )
     )
     assert {tuple(rows[0])[:2] for rows in found} == {("postgres", "")}
+
+
+async def test_a_settlement_is_dispatched_called_back_and_dispatched_again(pooled_url: str, tmp_path: Path) -> None:
+    """Identity, triggers, locks and the bound role behind connections that belong to nobody."""
+    settings = settings_of(pooled_url, tmp_path, database_pooler="transaction")
+    async with open_treasury(settings) as treasury:
+        answers = await asyncio.gather(*(treasury.dispatch(key=f"K{number}") for number in range(20)))
+        assert sorted(answer.status_code for answer in answers) == [200] + [409] * 19
+        (attempt,) = await treasury.attempts()
+        results = {"REF1": "00", "REF2": "51"}
+        calls = (treasury.call_back(attempt.id, name, result) for name, result in list(results.items()) * 10)
+        assert {answer.status_code for answer in await asyncio.gather(*calls)} == {200}
+        assert await treasury.events() == ["callback", "callback", "closed"]
+        treasury.gateway.faults.append(Fault.ERROR)
+        assert (await treasury.dispatch(transactions=rows("REF2"))).status_code == 504
+        unknown = (await treasury.attempts())[1]
+        assert (await treasury.resolve(unknown.id, "not_sent")).status_code == 200
+        assert (await treasury.dispatch(transactions=rows("REF2"))).json()["attempt_number"] == 3
+        await sweep_attempts(treasury.runtime.database, deadline_seconds=60)
+        assert [request.path for request in treasury.gateway.requests] == ["/transaction/insert"] * 3
