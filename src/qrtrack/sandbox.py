@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import httpx2
 
-from qrtrack.domain.dispatches import masked
+from qrtrack.domain.masking import masked
 
 TOKEN: Final = "sandbox-token"  # noqa: S105 - opens nothing but this sandbox
 REQUEST_BYTES: Final = 32 * 1024 * 1024

@@ -10,7 +10,6 @@ from qrtrack.domain.dispatches import (
     RowError,
     Terms,
     check_transactions,
-    masked,
     payload_of,
 )
 
@@ -130,7 +129,3 @@ def test_the_payload_holds_strings_and_the_sum_is_that_of_its_amounts() -> None:
         "callback_url": "https://x.example/cb",
     }
     assert control_sum == Decimal("0.3") == sum(Decimal(entry["amount"]) for entry in content["data"])
-
-
-def test_of_long_numbers_only_the_last_four_digits_are_shown() -> None:
-    assert masked("Account 1000000001 has 1234 left") == "Account ******0001 has 1234 left"

@@ -26,7 +26,8 @@ SETTLEMENTS = 200
 FAULTS = 1000
 DEADLINE = 1.0
 SENDERS = 24
-PROOF_SECONDS = 170
+# The faults are the bar, not the time: two cores that others use too have taken 190 s.
+PROOF_SECONDS = 600
 READABLE = b'{"responseCode": "A7", "responseMessage": "no"}'
 MISDEEDS: list[Answer] = [
     *[fault for fault in Fault if fault not in {Fault.NONE, Fault.REFUSE}],

@@ -1,6 +1,7 @@
 """Settlement dispatch over HTTP: who may, what is shown masked, and what a repeated request gets."""
 
 import asyncio
+import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -272,12 +273,34 @@ async def test_the_page_of_an_attempt_shows_rows_callbacks_and_events(treasury: 
     ]
     assert [(entry["reference_number"], entry["result"]) for entry in page["callbacks"]] == [("R1", "00")]
     assert [event["kind"] for event in page["events"]] == ["unknown_reference"]
-    assert page["attempt"]["request_payload"].encode() == treasury.gateway.requests[0].body
+    token = treasury.runtime.post.tokens.token_of(attempt_id)
+    sent = treasury.gateway.requests[0].body.decode()
+    assert page["attempt"]["request_payload"] == sent.replace(token, f"{attempt_id}-***") != sent
     assert page["rows"][0]["amount"] == "150000"
     more = (await treasury.get(f"attempts/{attempt_id}", limit=2, cursor=page["next_cursor"])).json()
     assert [row["reference_number"] for row in more["rows"]] == ["R3"]
     assert more["attempt"]["request_payload"] is None
     assert (await treasury.get("attempts/999999")).status_code == 404
+
+
+async def test_nobody_who_looks_at_an_attempt_can_report_on_it_in_the_banks_name(treasury: Treasury) -> None:
+    """The gateway repeats the callback address in its answer, which comes after the sweeper too."""
+    next_id = (await treasury.sent("R0")) + 1
+    token = treasury.runtime.post.tokens.token_of(next_id)
+    said = json.dumps({"responseMessage": f"Cannot call {token}", "echo": [token]}).encode()
+
+    async def sweep(_request: Request) -> None:
+        await treasury.age(3600)
+        await sweep_attempts(treasury.runtime.database, deadline_seconds=60)
+
+    for is_late in (False, True):
+        treasury.gateway.faults.append(Scripted(400, said))
+        treasury.gateway.on_insert = sweep if is_late else None
+        answer = await treasury.dispatch("S2", rows("R1"))
+        page = await treasury.get(f"attempts/{answer.json()['log_id']}")
+        listed = await treasury.get("attempts")
+        assert "***" in page.text
+        assert token[-64:] not in answer.text + page.text + listed.text
 
 
 def today() -> str:

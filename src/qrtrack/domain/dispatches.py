@@ -19,8 +19,6 @@ REFERENCE_LENGTH = 15
 DESCRIPTION_LENGTH = 100
 BRANCH_LENGTH = 100
 ACCOUNT = re.compile(r"[0-9]{5,34}", re.ASCII)
-LONG_NUMBER = re.compile(r"[0-9]{5,}")
-SHOWN_DIGITS = 4
 
 FIELDS = frozenset(
     {
@@ -240,8 +238,3 @@ def payload_of(
     content = {"requestId": request_id, "totalTx": str(len(data)), "data": data}
     control_sum = sum((transaction.amount for transaction in transactions), Decimal(0))
     return json.dumps(content, separators=(",", ":")), control_sum
-
-
-def masked(text: str) -> str:
-    """Text of the gateway or an account, with of every long number only the last four digits."""
-    return LONG_NUMBER.sub(lambda found: "*" * (len(found[0]) - SHOWN_DIGITS) + found[0][-SHOWN_DIGITS:], text)

@@ -38,10 +38,11 @@ class AttemptEventRepository(Repository):
         )
 
     async def of_attempt(self, attempt_id: int, *, limit: int) -> Sequence[Row[Any]]:
-        """All but callbacks of its rows, oldest first."""
+        """All but callbacks of its rows, oldest first; where there are more than `limit`, the newest."""
         return await self._rows(
-            "SELECT id, kind, occurred_at, actor, outcome, note, reference_number, result, result_reference, details"
-            " FROM t_akselgate_events WHERE attempt_id = :id AND kind <> 'callback' ORDER BY id LIMIT :limit",
+            "SELECT * FROM (SELECT id, kind, occurred_at, actor, outcome, note, reference_number, result,"
+            " result_reference, details FROM t_akselgate_events WHERE attempt_id = :id AND kind <> 'callback'"
+            " ORDER BY id DESC LIMIT :limit) AS newest ORDER BY id",
             id=attempt_id,
             limit=limit,
         )

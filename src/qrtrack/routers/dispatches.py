@@ -124,9 +124,8 @@ async def view_attempt(
     view = await attempts.view_attempt(
         runtime.database, caller=caller, attempt_id=attempt_id, after=query.after_number(), limit=query.one_more
     )
-    attempt = FullAttempt.model_validate(view.attempt)
-    if view.payloads is not None:
-        attempt = attempt.model_copy(update=view.payloads._asdict())
+    payloads = {} if view.payloads is None else view.payloads._asdict()
+    attempt = FullAttempt.model_validate(view.attempt._asdict() | payloads)
     page = query.page("rows", view.rows, lambda row: row.row_number)
     return page | {"attempt": attempt, "callbacks": view.callbacks, "events": view.events}
 

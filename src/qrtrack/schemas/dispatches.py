@@ -4,9 +4,10 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
-from qrtrack.domain.dispatches import MOST_ROWS, CallbackState, Outcome, TransactionType, masked
+from qrtrack.domain.dispatches import MOST_ROWS, CallbackState, Outcome, TransactionType
+from qrtrack.domain.masking import masked, without_tokens
 from qrtrack.schemas.base import ONE_LINE, Answer, Body, ListQuery, Page, Query, Reason
 
 Settlement = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, pattern=ONE_LINE)]
@@ -16,6 +17,13 @@ Money = Annotated[
     PlainSerializer(lambda amount: format(amount, "f"), return_type=str),
     Field(description="Exact, as text."),
 ]
+
+Shown = Annotated[str, AfterValidator(without_tokens)]
+"""What was sent or came back, to the byte but for the token of the callback address."""
+
+
+def _shown(details: dict[str, Any]) -> dict[str, Any]:
+    return {name: without_tokens(value) if isinstance(value, str) else value for name, value in details.items()}
 
 
 class TransactionFields(BaseModel):
@@ -147,15 +155,16 @@ class ListedEvent(BaseModel):
     reference_number: str | None
     result: str | None
     result_reference: str | None
-    details: dict[str, Any]
+    details: Annotated[dict[str, Any], AfterValidator(_shown)]
 
 
 class FullAttempt(ListedAttempt):
-    """The attempt's own page: nothing is masked here. The two payloads come with the first page of rows."""
+    """The attempt's own page: no account is masked here. The two payloads come with the first page of rows."""
 
-    payload_sha256: str
-    request_payload: str | None = None
-    response_payload: str | None = None
+    response_message: Shown | None
+    payload_sha256: str = Field(description="Of the bytes that were sent, the token in them included.")
+    request_payload: Shown | None = None
+    response_payload: Shown | None = None
 
 
 class RowQuery(ListQuery):

@@ -7,6 +7,7 @@ import structlog
 from qrtrack.database import Database
 from qrtrack.domain.callbacks import Callback, UnknownCallback, state_after
 from qrtrack.domain.dispatches import CallbackState, EventKind, Outcome
+from qrtrack.domain.masking import masked
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.constraints import ReferenceLocked
 
@@ -27,7 +28,8 @@ async def receive_callback(database: Database, *, attempt_id: int, callback: Cal
         async with database.write(tenant=organisation_id) as repositories:
             alarm = await _store(repositories, attempt_id, callback)
     if alarm is not None:
-        log.error("alarm: the bank has to be asked", why=alarm, attempt_id=attempt_id, reference=callback.reference)
+        reference = masked(callback.reference)
+        log.error("alarm: the bank has to be asked", why=alarm, attempt_id=attempt_id, reference=reference)
 
 
 async def _store(repositories: Repositories, attempt_id: int, callback: Callback) -> str | None:

@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, NoReturn
 
 from qrtrack.database import Database
-from qrtrack.domain.dispatches import Outcome, RowError, Transaction, masked
+from qrtrack.domain.dispatches import Outcome, RowError, Transaction
 from qrtrack.domain.errors import Conflict, DomainError, Unavailable, UpstreamFailed, UpstreamTimeout
 from qrtrack.domain.gateway_answers import Verdict
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.masking import masked
 from qrtrack.repositories.constraints import ReferenceLocked, SettlementBusy
 
 
