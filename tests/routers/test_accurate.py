@@ -170,7 +170,7 @@ async def test_documents_are_listed_by_pages_and_filtered(
     accurate: Accurate, runtime: Runtime, client: httpx2.AsyncClient
 ) -> None:
     await accurate.send(
-        event("ITEM", *({"itemId": number, "itemNo": f"I{number}"} for number in range(5))),
+        event("ITEM", *({"itemId": number, "itemTotalAmount": 1250000} for number in range(5))),
         event("CUSTOMER", {"customerId": 1, "customerTotalAmount": "0.10", "action": "DELETE"}),
     )
     await process(runtime)
@@ -184,6 +184,7 @@ async def test_documents_are_listed_by_pages_and_filtered(
         ("CUSTOMER", "1"), ("ITEM", "0"), ("ITEM", "1"), ("ITEM", "2"), ("ITEM", "3"), ("ITEM", "4"),
     ]  # fmt: skip
     assert (found[0]["amount"], found[0]["timestamp"], found[0]["deleted"]) == ("0.10", "2026-11-21T03:00:00Z", True)
+    assert found[1]["amount"] == "1250000"
     for query, count in (({"type": "ITEM"}, 5), ({"deleted": "true"}, 1), ({"database_id": "5"}, 0)):
         assert len((await client.get(DOCUMENTS, params=query)).json()["documents"]) == count
 

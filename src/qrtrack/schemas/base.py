@@ -5,10 +5,11 @@ import binascii
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
 
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.numbering import PREFIX_PATTERN
@@ -33,6 +34,13 @@ Note = Annotated[str, StringConstraints(max_length=2000, pattern=MANY_LINES)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255, pattern=ONE_LINE)]
 """What a person or a scanner enters in one line; blanks around it are dropped."""
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=MANY_LINES)]
+
+Money = Annotated[
+    Decimal,
+    # PostgreSQL's driver reads 150000 as 1.5E+5, which is the same number and no text for people.
+    PlainSerializer(lambda amount: format(amount, "f"), return_type=str),
+    Field(description="Exact, as text."),
+]
 
 LARGEST_ROW_ID: Final = 2**63 - 1
 LARGEST_SEQUENCE: Final = 2**31 - 1

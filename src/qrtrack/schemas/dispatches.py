@@ -1,22 +1,15 @@
 """Settlements sent to the bank gateway: what comes in, and how attempts are shown."""
 
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from qrtrack.domain.dispatches import MOST_ROWS, CallbackState, Outcome, TransactionType
 from qrtrack.domain.masking import masked, without_tokens
-from qrtrack.schemas.base import ONE_LINE, Answer, Body, ListQuery, Page, Query, Reason
+from qrtrack.schemas.base import ONE_LINE, Answer, Body, ListQuery, Money, Page, Query, Reason
 
 Settlement = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, pattern=ONE_LINE)]
-Money = Annotated[
-    Decimal,
-    # PostgreSQL's driver reads 150000 as 1.5E+5, which is the same number and no text for people.
-    PlainSerializer(lambda amount: format(amount, "f"), return_type=str),
-    Field(description="Exact, as text."),
-]
 
 Shown = Annotated[str, AfterValidator(without_tokens)]
 """What was sent or came back, to the byte but for the token of the callback address."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -13,6 +12,7 @@ from qrtrack.schemas.base import (
     Answer,
     Body,
     ListQuery,
+    Money,
     Page,
     Reason,
     Text,
@@ -147,7 +147,7 @@ class DocumentView(BaseModel):
     entity_id: str = Field(description="Of ITEM_QUANTITY: item and warehouse, with a colon between them.")
     number: str | None
     action: str | None
-    amount: Decimal | None = Field(description="As text, exact.")
+    amount: Money | None
     timestamp: datetime = Field(validation_alias="event_at", description="When it was so, by Accurate.")
     deleted: bool
     event_id: int = Field(description="The event that said so.")
