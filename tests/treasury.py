@@ -61,18 +61,20 @@ class Treasury:
 
         client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test")
         if caller is not None:
-            secret = self.runtime.settings.jwt_secret
-            assert secret is not None
-            token = sign_token(
-                secret.get_secret_value(),
-                organisation_id=caller.organisation_id,
-                user_id=caller.user_id,
-                roles=caller.roles,
-                hours=1,
-            )
-            client.headers["Authorization"] = f"Bearer {token}"
+            client.headers["Authorization"] = f"Bearer {self.token(caller)}"
         self.stack.push_async_callback(client.aclose)
         return client
+
+    def token(self, caller: Caller) -> str:
+        secret = self.runtime.settings.jwt_secret
+        assert secret is not None
+        return sign_token(
+            secret.get_secret_value(),
+            organisation_id=caller.organisation_id,
+            user_id=caller.user_id,
+            roles=caller.roles,
+            hours=1,
+        )
 
     async def dispatch(
         self,

@@ -16,7 +16,6 @@ import httpx2
 import pytest
 
 from faults.processes import Workers, kill_now, until, workers
-from qrtrack.integrations.tokens import sign_token
 from qrtrack.sandbox import Answer, Fault, Request, Scripted
 from qrtrack.services.attempts import sweep_attempts
 from qrtrack.settings import Settings
@@ -64,21 +63,10 @@ class Office:
 
     async def dispatch(self, kd_settle: str, *references: str) -> httpx2.Response | None:
         """None where the server went away before its answer."""
-        caller = self.treasury.finance
-        secret = self.treasury.runtime.settings.jwt_secret
-        assert secret is not None
-        token = sign_token(
-            secret.get_secret_value(),
-            organisation_id=caller.organisation_id,
-            user_id=caller.user_id,
-            roles=caller.roles,
-            hours=1,
-        )
         body = {"transaction_type": "CA_ESCROW", "kd_settle": kd_settle, "transactions": rows(*references)}
+        headers = {"Authorization": f"Bearer {self.treasury.token(self.treasury.finance)}"}
         try:
-            return await self.client.post(
-                "/api/akselgate/dispatch", json=body, headers={"Authorization": f"Bearer {token}"}
-            )
+            return await self.client.post("/api/akselgate/dispatch", json=body, headers=headers)
         except httpx2.HTTPError:
             return None
 

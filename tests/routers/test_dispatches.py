@@ -14,6 +14,7 @@ from process import SECRET
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.akselgate import Akselgate
 from qrtrack.sandbox import Fault, Request, Scripted
+from qrtrack.schemas.base import encode_cursor
 from qrtrack.services.attempts import sweep_attempts
 from qrtrack.settings import Settings
 from treasury import PASSWORD, Treasury, gateway_settings, open_treasury, rows
@@ -281,6 +282,8 @@ async def test_the_page_of_an_attempt_shows_rows_callbacks_and_events(treasury: 
     assert [row["reference_number"] for row in more["rows"]] == ["R3"]
     assert more["attempt"]["request_payload"] is None
     assert (await treasury.get("attempts/999999")).status_code == 404
+    beyond = await treasury.get(f"attempts/{attempt_id}", cursor=encode_cursor(2**63 - 1))
+    assert (beyond.status_code, beyond.json()["rows"]) == (200, [])
 
 
 async def test_nobody_who_looks_at_an_attempt_can_report_on_it_in_the_banks_name(treasury: Treasury) -> None:

@@ -285,6 +285,18 @@ async def test_what_was_held_up_until_the_sweeper_might_judge_it_is_not_sent_any
         assert [(attempt.outcome, attempt.is_success) for attempt in await treasury.attempts()] == [("not_sent", 0)]
 
 
+async def test_an_attempt_whose_commit_was_not_heard_of_is_not_sent_and_never_thought_away(settings: Settings) -> None:
+    """It may be in the log: then it is frozen like any whose sender is gone, and nothing was sent."""
+    async with wired_treasury(settings) as (treasury, wire):
+        wire.cut_after = b"COMMIT"
+        answer = await treasury.dispatch()
+        await wire.mend()
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:qrtrack:problem:database-unavailable")
+        assert [attempt.outcome for attempt in await treasury.attempts()] == ["sending"]
+        assert (await treasury.dispatch()).json()["type"] == "urn:qrtrack:problem:dispatch-in-progress"
+        assert treasury.gateway.requests == []
+
+
 async def test_an_answer_that_comes_while_the_database_is_away_is_recorded_when_it_is_back(settings: Settings) -> None:
     async with wired_treasury(settings) as (treasury, wire):
 

@@ -12,7 +12,7 @@ from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import KnownCaller, RuntimeState, require
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import refusals
-from qrtrack.schemas.base import LARGEST_ROW_ID
+from qrtrack.schemas.base import LARGEST_ROW_ID, LARGEST_SEQUENCE
 from qrtrack.schemas.dispatches import (
     AttemptAnswer,
     AttemptPage,
@@ -122,7 +122,11 @@ async def view_attempt(
 ) -> Any:
     """All that is known of an attempt: the bytes that were sent, the rows (paged), callbacks and events."""
     view = await attempts.view_attempt(
-        runtime.database, caller=caller, attempt_id=attempt_id, after=query.after_number(), limit=query.one_more
+        runtime.database,
+        caller=caller,
+        attempt_id=attempt_id,
+        after=query.after_number(LARGEST_SEQUENCE),
+        limit=query.one_more,
     )
     payloads = {} if view.payloads is None else view.payloads._asdict()
     attempt = FullAttempt.model_validate(view.attempt._asdict() | payloads)

@@ -166,6 +166,6 @@ async def refuse_locked(
     if not errors:
         raise refusal
     raise ReferenceLocked(
-        f"{len(errors)} of the references were sent before, and no failure was reported: nothing was sent.",
+        "Nothing was sent: the references named in errors were sent before, and no failure of theirs was reported.",
         errors=errors,
     ) from refusal
