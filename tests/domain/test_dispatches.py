@@ -87,6 +87,15 @@ def test_a_bad_or_mistyped_field_is_refused(field: str, value: Any) -> None:
     assert [error.pointer for error in errors_of(row(**{field: value}))] == [f"/transactions/0/{field}"]
 
 
+@pytest.mark.parametrize(
+    ("field", "longest"),
+    [("debitAccount", "1" * 34), ("creditAccount", "00001"), ("referenceNumber", "x" * 15), ("referenceNumber", "1"),
+     ("description", "x" * 100), ("description", ""), ("branchName", "x" * 100)],
+)  # fmt: skip
+def test_what_is_just_within_bounds_is_taken(field: str, longest: str) -> None:
+    assert len(check_transactions([row(**{field: longest})], TERMS)) == 1
+
+
 def test_a_reference_in_two_rows_is_refused_in_both() -> None:
     assert [error.row_number for error in errors_of(row(), row(referenceNumber="REF2"), row())] == [1, 3]
 

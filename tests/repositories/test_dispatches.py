@@ -82,6 +82,13 @@ async def test_the_constraints_hold_whatever_was_checked_before(treasury: Treasu
         await treasury.sql(copy.format(number=2))
 
 
+async def test_one_attempt_of_a_settlement_is_the_latest_even_past_the_triggers(treasury: Treasury) -> None:
+    await treasury.sent("R1", fault=Fault.REJECT)
+    await treasury.sent("R1")
+    with pytest.raises(DBAPIError, match="uq_akselgate_latest"):
+        await treasury.past_the_guards("UPDATE t_akselgate_transaction_log SET is_latest = 1")
+
+
 async def test_imported_rows_keep_the_request_ids_of_the_older_system(treasury: Treasury) -> None:
     await treasury.sql(
         "INSERT INTO t_akselgate_transaction_log (transaction_type, kd_settle, request_id, attempt_number, imported,"

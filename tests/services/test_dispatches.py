@@ -76,6 +76,22 @@ async def test_on_receipt_the_gateway_would_find_the_row_committed_and_whole(tre
     assert sent["data"][0]["callback_url"] == f"http://127.0.0.1:8000/webhook/akselgate/callback/{token}"
 
 
+async def test_nothing_is_held_in_the_database_while_the_gateway_thinks(treasury: Treasury) -> None:
+    open_transactions: list[Any] = []
+
+    async def look(_request: Request) -> None:
+        open_transactions.extend(
+            await treasury.sql(
+                "SELECT state, query FROM pg_stat_activity WHERE datname = current_database()"
+                " AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+            )
+        )
+
+    treasury.gateway.on_insert = look
+    assert (await treasury.dispatch()).status_code == 200
+    assert open_transactions == []
+
+
 PROBLEMS = {"rejected": (502, "gateway-rejected"), "unknown": (504, "gateway-outcome-unknown")}
 
 # What the gateway does → outcome, status_code_res. A rejected settlement may be dispatched again, an unknown may not.
@@ -125,6 +141,14 @@ async def test_what_never_left_may_be_sent_again(treasury: Treasury) -> None:
     (attempt,) = await treasury.attempts()
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:qrtrack:problem:gateway-not-reached")
     assert (attempt.outcome, attempt.status_code_res, attempt.is_success) == ("not_sent", "unknown", 0)
+    told = {name: answer.json()[name] for name in ("log_id", "request_id", "attempt_number", "outcome", "status_code")}
+    assert told == {
+        "log_id": attempt.id,
+        "request_id": str(attempt.id),
+        "attempt_number": 1,
+        "outcome": "not_sent",
+        "status_code": "unknown",
+    }
     host, port = treasury.gateway.address.removeprefix("http://").split(":")
     await treasury.gateway.start(host, int(port))
     again = await treasury.dispatch()
@@ -149,6 +173,7 @@ async def test_a_settlement_of_two_types_or_two_settlements_run_side_by_side(tre
         treasury.dispatch("B", rows("R3")),
     )
     assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert [answer.json()["attempt_number"] for answer in answers] == [1, 1, 1]
     assert treasury.gateway.logins == 1
 
 
