@@ -18,7 +18,7 @@ PIP_COMPILE := env -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL -u PIP_FIND_LINKS -u 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run migrate test check prove bench lock hooks clean
+.PHONY: help setup demo run migrate test check prove bench lock docs hooks clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -74,6 +74,9 @@ lock: setup ## pin the dependencies anew (UPGRADE=1: to the newest), with the ha
 	$(PIP_COMPILE) --constraint requirements/dev.txt --output-file requirements/runtime.txt pyproject.toml
 	$(PIP_COMPILE) --constraint requirements/dev.txt --output-file requirements/build.txt \
 		--only-build-deps --build-deps-for editable --build-deps-for wheel pyproject.toml
+
+docs: setup ## the pages that are written by the program: docs/settings.md
+	$(BIN)/python scripts/settings_page.py
 
 hooks: setup ## run the checks before every commit
 	$(BIN)/pre-commit install

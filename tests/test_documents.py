@@ -1,13 +1,18 @@
 """What the documents say is true: their SQL runs, and their links lead somewhere."""
 
+import json
 import re
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from fastapi import FastAPI
 
 from fanout import FanOut, done
 from plant import Plant
+from qrtrack.main import create_app
+from qrtrack.settings import Settings
+from scripts.settings_page import PAGE, page
 
 ROOT = Path(__file__).parents[1]
 STATEMENTS = re.findall(r"```sql\n(.*?);\n```", (ROOT / "docs/troubleshooting.md").read_text(), re.DOTALL)
@@ -57,3 +62,35 @@ def test_links_of_the_documents_lead_somewhere(document: Path) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text())
     missing = [target for target in targets if not (document.parent / target).exists()]
     assert missing == []
+
+
+def test_the_page_of_settings_is_what_the_program_writes() -> None:
+    assert PAGE.read_text() == page(), "run: make docs"
+    assert set(re.findall(r"^\| `(\w+)`", PAGE.read_text(), re.MULTILINE)) == {
+        field.upper() for field in Settings.model_fields
+    }
+
+
+# Words in capitals that are no settings of ours.
+OTHER_WORDS = {"POSTGRES_PASSWORD", "CAP_DAC_OVERRIDE", "CA_ESCROW", "ESCROW_BILLER_PL", "TEST_DATABASE_URL"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_settings_that_a_document_names_exist(document: Path) -> None:
+    named = set(re.findall(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=[^`]*)?`", document.read_text()))
+    assert named - {field.upper() for field in Settings.model_fields} - OTHER_WORDS == set()
+
+
+def test_the_addresses_that_cron_calls_are_there_for_it() -> None:
+    app: FastAPI = create_app(Settings(_env_file=None))
+    deploying = (ROOT / "docs/deploying.md").read_text()
+    [platform] = re.findall(r"```json\n(.*?)\n```", deploying, re.DOTALL)
+    [line] = re.findall(r"```crontab\n(.*?)\n```", deploying, re.DOTALL)
+    [job] = json.loads(platform)["crons"]
+    called = {("get", job["path"]), ("post", re.findall(r"https://[^/]+(/[^\"]+)", line)[0])}
+    for method, address in called:
+        path, _, query = address.partition("?")
+        operation = app.openapi()["paths"][path][method]
+        assert query.partition("=")[0] in [parameter["name"] for parameter in operation["parameters"]]
+        assert operation["security"] == [{"MachineSecret": []}]
+    assert job["schedule"] == " ".join(line.split()[:5]) == "* * * * *"

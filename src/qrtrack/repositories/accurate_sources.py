@@ -8,7 +8,23 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from qrtrack.repositories.base import Repository
+from qrtrack.repositories.leased import WAITING_ORGANISATIONS
+from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_RETRIES
 
+COUNTED = 100_000
+# A look at each organisation's head of the queue, which a million events behind it do not make longer.
+HEADS = (
+    WAITING_ORGANISATIONS
+    + """
+SELECT head.created_at FROM organisation CROSS JOIN LATERAL (
+    SELECT job.created_at FROM {table} AS job
+    WHERE job.manufacturer_org_id = organisation.manufacturer_org_id AND {live}
+    ORDER BY job.priority DESC, job.run_at, job.id LIMIT 100) AS head
+"""
+)
+OLDEST = " UNION ALL ".join(
+    f"({HEADS.format(table=queue.table, live=queue.live)})" for queue in (WEBHOOK_EVENTS, WEBHOOK_RETRIES)
+)
 # Rows of one transaction of a task that walks the queue.
 CHUNK = 5000
 
@@ -28,13 +44,15 @@ class AccurateSourceRepository(Repository):
         )
 
     async def counts(self) -> Row[Any]:
-        """`oldest_pending_seconds` is None when nothing waits."""
+        """`oldest_pending_seconds` is None when nothing waits; of what is `to_pass_on` so many are counted at most."""
         return await self._row(
             "SELECT (SELECT count(*) FROM webhook_queue WHERE status = 'dead') AS dead,"
             " (SELECT COALESCE(sum(times), 0) FROM webhook_conflicts) AS conflicts,"
-            " (SELECT EXTRACT(epoch FROM clock_timestamp() - min(created_at))::float8 FROM webhook_queue"
-            "  WHERE status IN ('pending', 'processing')) AS oldest_pending_seconds,"
-            " (SELECT count(*) FROM webhook_queue WHERE forward_status = 'pending') AS to_pass_on"
+            f" (SELECT EXTRACT(epoch FROM clock_timestamp() - min(created_at))::float8 FROM ({OLDEST}) AS heads)"
+            "  AS oldest_pending_seconds,"
+            " (SELECT count(*) FROM (SELECT FROM webhook_queue WHERE forward_status = 'pending' LIMIT :counted)"
+            "  AS waiting) AS to_pass_on",
+            counted=COUNTED,
         )
 
     async def subscription(self) -> Row[Any] | None:

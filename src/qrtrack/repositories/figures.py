@@ -12,8 +12,8 @@ from qrtrack.repositories.queues import QUEUES
 
 # Counting a million rows takes a second. So many of a kind are counted, each organisation's in the order of claiming:
 # running ones and the oldest stand in front.
-COUNTED: Final = 100_000
-COUNTED_OF_EACH: Final = 1000
+COUNTED: Final = 20_000
+COUNTED_OF_EACH: Final = 500
 
 OF_QUEUE: Final = (
     "("

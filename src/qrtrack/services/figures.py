@@ -13,7 +13,7 @@ from qrtrack.services.accurate import connection_figures
 KEPT_SECONDS: Final = 5.0
 # However long reading them takes, a process does it no more than a twentieth of its time.
 SHARE: Final = 20
-PATIENCE_SECONDS: Final = 3.0
+PATIENCE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,9 @@ class FigureDesk:
             if began >= self._good_until:
                 self._figures = await self._read()
                 ended = time.monotonic()
-                self._good_until = ended + max(KEPT_SECONDS, SHARE * (ended - began))
+                # Nothing read is no reason to wait longer for the next look.
+                rest = SHARE * (ended - began) if self._figures else 0
+                self._good_until = ended + max(KEPT_SECONDS, rest)
         return self._figures
 
     async def _read(self) -> Figures | None:
