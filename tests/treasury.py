@@ -20,6 +20,7 @@ from qrtrack.sandbox import Fault, Sandbox
 from qrtrack.settings import Settings
 
 PASSWORD = "pa55-of-the-gateway"
+DEADLINE = 5
 
 
 def rows(*references: str, **changes: Any) -> list[dict[str, Any]]:
@@ -135,7 +136,8 @@ class Treasury:
     async def age(self, seconds: float) -> None:
         """Every attempt was sent so much earlier."""
         await self.past_the_guards(
-            "UPDATE t_akselgate_transaction_log SET sent_at = sent_at - make_interval(secs => :seconds)",
+            "UPDATE t_akselgate_transaction_log SET sent_at = sent_at - make_interval(secs => :seconds),"
+            " stale_at = stale_at - make_interval(secs => :seconds)",
             seconds=seconds,
         )
 
@@ -164,7 +166,7 @@ def gateway_settings(settings: Settings, address: str, organisation_id: UUID, **
         "akselgate_password": PASSWORD,
         "akselgate_organisation": organisation_id,
         "akselgate_amount_scale": 0,
-        "akselgate_deadline_seconds": 5,
+        "akselgate_deadline_seconds": DEADLINE,
     } | changes
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     return Settings(_env_file=None, **(given | wanted))

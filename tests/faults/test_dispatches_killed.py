@@ -117,7 +117,7 @@ async def test_a_server_killed_while_it_sends_leaves_an_unknown_and_no_second_se
         assert again is not None
         assert again.json()["type"] == "urn:qrtrack:problem:dispatch-in-progress"
         await treasury.age(11)
-        assert await sweep_attempts(treasury.runtime.database, deadline_seconds=5) == 1
+        assert await sweep_attempts(treasury.runtime.database) == 1
         frozen = await finance.dispatch("STL1", "R1")
         assert frozen is not None
         assert frozen.json()["type"] == "urn:qrtrack:problem:outcome-unknown"
@@ -207,7 +207,7 @@ class Proof:
             await self.settle()
 
     async def settle(self) -> None:
-        await sweep_attempts(self.treasury.runtime.database, deadline_seconds=DEADLINE)
+        await sweep_attempts(self.treasury.runtime.database)
         found = await self.treasury.sql(
             "SELECT log.id, log.kd_settle, outcome, reference_number FROM t_akselgate_transaction_log AS log"
             " JOIN t_akselgate_open_attempts AS held ON held.attempt_id = log.id"

@@ -161,5 +161,5 @@ async def test_a_settlement_is_dispatched_called_back_and_dispatched_again(poole
         unknown = (await treasury.attempts())[1]
         assert (await treasury.resolve(unknown.id, "not_sent")).status_code == 200
         assert (await treasury.dispatch(transactions=rows("REF2"))).json()["attempt_number"] == 3
-        await sweep_attempts(treasury.runtime.database, deadline_seconds=60)
+        await sweep_attempts(treasury.runtime.database)
         assert [request.path for request in treasury.gateway.requests] == ["/transaction/insert"] * 3

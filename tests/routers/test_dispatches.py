@@ -207,7 +207,7 @@ async def test_a_key_whose_process_died_is_answered_once_the_sweeper_has_judged(
     treasury.gateway.on_insert = None
     assert (await treasury.dispatch(key="K")).json()["type"] == "urn:qrtrack:problem:idempotency-key-in-use"
     await treasury.age(3600)
-    await sweep_attempts(treasury.runtime.database, deadline_seconds=60)
+    await sweep_attempts(treasury.runtime.database)
     for _ in range(2):
         again = await treasury.dispatch(key="K")
         assert (again.status_code, again.headers["Idempotency-Replayed"]) == (504, "true")
@@ -294,7 +294,7 @@ async def test_nobody_who_looks_at_an_attempt_can_report_on_it_in_the_banks_name
 
     async def sweep(_request: Request) -> None:
         await treasury.age(3600)
-        await sweep_attempts(treasury.runtime.database, deadline_seconds=60)
+        await sweep_attempts(treasury.runtime.database)
 
     for is_late in (False, True):
         treasury.gateway.faults.append(Scripted(400, said))

@@ -249,11 +249,11 @@ async def test_dispatches_are_counted_by_their_outcome_and_unknown_ones_stay_vis
     assert (await treasury.dispatch("STL1")).status_code == 200
     await treasury.sql(
         "INSERT INTO t_akselgate_transaction_log (manufacturer_org_id, transaction_type, kd_settle, request_id,"
-        " attempt_number, total_transaksi, request_payload, payload_sha256, control_sum, outcome, sent_by, sent_at,"
+        " attempt_number, total_transaksi, request_payload, payload_sha256, control_sum, outcome, sent_by, stale_at,"
         " imported) SELECT manufacturer_org_id, transaction_type, 'STL2', 'old', 1, 1, '{}', '', 1, 'sending', 'x',"
         " now() - interval '1 day', true FROM t_akselgate_transaction_log LIMIT 1"
     )
-    await sweep_attempts(treasury.runtime.database, deadline_seconds=60)
+    await sweep_attempts(treasury.runtime.database)
     after = await read()
     name = "dispatch_outcomes_total"
     assert [after(name, outcome=word) - before(name, outcome=word) for word in ("accepted", "unknown")] == [1, 1]

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from qrtrack.sandbox import Fault, Request, Scripted
 from qrtrack.services.attempts import sweep_attempts
 from qrtrack.settings import Settings
-from treasury import Treasury, open_treasury, rows
+from treasury import DEADLINE, Treasury, open_treasury, rows
 from wire import Wire, wire_to
 
 
@@ -262,7 +262,7 @@ async def test_a_caller_who_hangs_up_does_not_cut_it_off(treasury: Treasury) -> 
 async def test_an_answer_after_the_sweeper_is_an_event_and_changes_nothing(treasury: Treasury) -> None:
     async def sweep(_request: Request) -> None:
         await treasury.age(3600)
-        assert await sweep_attempts(treasury.runtime.database, deadline_seconds=60) == 1
+        assert await sweep_attempts(treasury.runtime.database) == 1
 
     treasury.gateway.on_insert = sweep
     answer = await treasury.dispatch()
@@ -285,10 +285,11 @@ async def test_only_what_is_older_than_twice_the_deadline_is_swept_and_nothing_i
     request = asyncio.create_task(treasury.dispatch())
     await arrived.wait()
     assert (await treasury.dispatch()).json()["type"] == "urn:qrtrack:problem:dispatch-in-progress"
-    await treasury.age(121)
-    assert await sweep_attempts(treasury.runtime.database, deadline_seconds=61) == 0
-    assert await sweep_attempts(treasury.runtime.database, deadline_seconds=60) == 1
-    assert await sweep_attempts(treasury.runtime.database, deadline_seconds=60) == 0
+    await treasury.age(2 * DEADLINE - 2)
+    assert await sweep_attempts(treasury.runtime.database) == 0
+    await treasury.age(2)
+    assert await sweep_attempts(treasury.runtime.database) == 1
+    assert await sweep_attempts(treasury.runtime.database) == 0
     assert [row.outcome for row in await treasury.attempts()] == ["unknown"]
     assert (await treasury.dispatch()).json()["type"] == "urn:qrtrack:problem:outcome-unknown"
     go_on.set()
@@ -372,7 +373,7 @@ async def test_an_answer_that_cannot_be_recorded_is_told_and_the_attempt_is_left
         assert [entry["attempt_id"] for entry in logs if entry["event"].startswith("alarm")] == [attempt.id]
         assert attempt.outcome == "sending"
         await treasury.age(3)
-        assert await sweep_attempts(treasury.runtime.database, deadline_seconds=1) == 1
+        assert await sweep_attempts(treasury.runtime.database) == 1
         again = await treasury.dispatch()
         assert again.json()["type"] == "urn:qrtrack:problem:outcome-unknown"
         assert len(treasury.gateway.requests) == 1
@@ -381,7 +382,7 @@ async def test_an_answer_that_cannot_be_recorded_is_told_and_the_attempt_is_left
 async def test_what_was_resolved_as_not_sent_and_is_then_said_to_be_taken_is_an_alarm(treasury: Treasury) -> None:
     async def give_up(_request: Request) -> None:
         await treasury.age(3600)
-        await sweep_attempts(treasury.runtime.database, deadline_seconds=60)
+        await sweep_attempts(treasury.runtime.database)
         (attempt,) = await treasury.attempts()
         assert (await treasury.resolve(attempt.id, "not_sent")).status_code == 200
 

@@ -19,7 +19,8 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, one_of
 class Attempt(TenantOwned, Table):
     """One try to send one settlement. Only response fields, outcome and `is_latest` ever change, each once.
 
-    `is_success` follows from the outcome. `imported` rows are those of an older system, with its request ids.
+    `is_success` follows from the outcome. At `stale_at` whoever sends it is gone, or sends no more. `imported` rows are
+    those of an older system, with its request ids.
     """
 
     __tablename__ = "t_akselgate_transaction_log"
@@ -43,7 +44,7 @@ class Attempt(TenantOwned, Table):
         Index("ix_akselgate_log_request_id", "request_id"),
         Index("ix_akselgate_log_org", "manufacturer_org_id", "id"),
         Index("ix_akselgate_log_sent_at", "manufacturer_org_id", "sent_at"),
-        Index("ix_akselgate_log_sending", "sent_at", postgresql_where=text("outcome = 'sending'")),
+        Index("ix_akselgate_log_sending", "stale_at", postgresql_where=text("outcome = 'sending'")),
         Index(
             "ix_akselgate_log_key",
             "manufacturer_org_id",
@@ -70,6 +71,7 @@ class Attempt(TenantOwned, Table):
     is_latest: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))
     sent_by: Mapped[str]
     sent_at: Mapped[Now]
+    stale_at: Mapped[Instant] = mapped_column(server_default=text("now() + interval '20 minutes'"))
     idempotency_key: Mapped[str | None]
     imported: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[Now]

@@ -38,18 +38,19 @@ class DispatchRepository(Repository):
         control_sum: Decimal,
         total: int,
         sent_by: str,
+        stale_after: float,
         idempotency_key: str | None,
     ) -> Row[Any]:
         """The attempt, `sending`; raises SettlementBusy where another is open, or was written at the same moment."""
         await self._run(
             "INSERT INTO t_akselgate_transaction_log (id, manufacturer_org_id, kd_settle, transaction_type, request_id,"
             " attempt_number, total_transaksi, request_payload, payload_sha256, control_sum, outcome, sent_by,"
-            " idempotency_key) OVERRIDING SYSTEM VALUE"
+            " stale_at, idempotency_key) OVERRIDING SYSTEM VALUE"
             " SELECT CAST(:id AS bigint), CAST(:organisation AS uuid), CAST(:kd_settle AS varchar),"
             " CAST(:type AS text), CAST(:request_id AS varchar), COALESCE(max(attempt_number), 0) + 1,"
             " CAST(:total AS int), CAST(:payload AS text), CAST(:sha256 AS text), CAST(:control_sum AS numeric),"
-            " 'sending', CAST(:sent_by AS text), CAST(:key AS text) FROM t_akselgate_transaction_log"
-            " WHERE kd_settle = CAST(:kd_settle AS varchar) AND transaction_type = CAST(:type AS text)",
+            " 'sending', CAST(:sent_by AS text), now() + make_interval(secs => :stale_after), CAST(:key AS text)"
+            " FROM t_akselgate_transaction_log WHERE kd_settle = CAST(:kd_settle AS varchar) AND transaction_type = CAST(:type AS text)",
             id=attempt_id,
             request_id=str(attempt_id),
             organisation=organisation_id,
@@ -60,6 +61,7 @@ class DispatchRepository(Repository):
             sha256=sha256(payload.encode()).hexdigest(),
             control_sum=control_sum,
             sent_by=sent_by,
+            stale_after=stale_after,
             key=idempotency_key,
         )
         return await self.get(attempt_id)
@@ -101,14 +103,12 @@ class DispatchRepository(Repository):
         )
         return changed == 1
 
-    async def sweep(self, *, older_than_seconds: float) -> Sequence[Row[Any]]:
-        """What has been `sending` for longer becomes `unknown`, by the database's clock; which attempts those are."""
+    async def sweep(self) -> Sequence[Row[Any]]:
+        """What is stale and still `sending` becomes `unknown`, by the database's clock; which attempts those are."""
         return await self._rows(
             "UPDATE t_akselgate_transaction_log SET outcome = 'unknown', status_code_res = 'unknown',"
             " response_message = 'No answer was recorded: the process that sent it may have ended.'"
-            " WHERE outcome = 'sending' AND sent_at < now() - make_interval(secs => :seconds)"
-            " RETURNING id, manufacturer_org_id",
-            seconds=older_than_seconds,
+            " WHERE outcome = 'sending' AND stale_at < now() RETURNING id, manufacturer_org_id"
         )
 
     async def get(self, attempt_id: int) -> Row[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from qrtrack.database import Database
-from qrtrack.domain.dispatches import RESOLUTIONS, EventKind, Outcome, stale_after
+from qrtrack.domain.dispatches import RESOLUTIONS, EventKind, Outcome
 from qrtrack.domain.errors import Forbidden, InvalidState
 from qrtrack.domain.identity import Caller
 from qrtrack.metrics import DISPATCHES
@@ -24,10 +24,10 @@ class SamePerson(Forbidden):
     title = "Another person has to decide"
 
 
-async def sweep_attempts(database: Database, *, deadline_seconds: float) -> int:
-    """Freezes what has been sending for twice the deadline: whoever sent it is gone. Sends nothing. How many."""
+async def sweep_attempts(database: Database) -> int:
+    """Freezes what has been sending for twice its sender's deadline: who sent it is gone. Sends nothing. How many."""
     async with database.write() as repositories:
-        swept = await repositories.dispatches.sweep(older_than_seconds=stale_after(deadline_seconds))
+        swept = await repositories.dispatches.sweep()
         for attempt in swept:
             await repositories.attempt_events.add(attempt, EventKind.SWEPT, actor="sweeper")
             await close_if_complete(repositories, attempt.id)

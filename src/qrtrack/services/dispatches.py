@@ -121,6 +121,7 @@ async def _write(
             control_sum=control_sum,
             total=len(transactions),
             sent_by=caller.user_id,
+            stale_after=stale_after(post.gateway.deadline_seconds),
             idempotency_key=database.request.key if database.request else None,
         )
         await repositories.dispatches.add_rows(attempt_id, organisation_id, transactions)

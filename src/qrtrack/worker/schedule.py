@@ -28,7 +28,7 @@ class PeriodicTask:
 
 
 async def _sweep_attempts(runtime: Runtime) -> None:
-    await sweep_attempts(runtime.database, deadline_seconds=runtime.settings.akselgate_deadline_seconds)
+    await sweep_attempts(runtime.database)
 
 
 async def _keep_subscription(runtime: Runtime) -> None:
