@@ -50,7 +50,8 @@ class DispatchRepository(Repository):
             " CAST(:type AS text), CAST(:request_id AS varchar), COALESCE(max(attempt_number), 0) + 1,"
             " CAST(:total AS int), CAST(:payload AS text), CAST(:sha256 AS text), CAST(:control_sum AS numeric),"
             " 'sending', CAST(:sent_by AS text), now() + make_interval(secs => :stale_after), CAST(:key AS text)"
-            " FROM t_akselgate_transaction_log WHERE kd_settle = CAST(:kd_settle AS varchar) AND transaction_type = CAST(:type AS text)",
+            " FROM t_akselgate_transaction_log"
+            " WHERE kd_settle = CAST(:kd_settle AS varchar) AND transaction_type = CAST(:type AS text)",
             id=attempt_id,
             request_id=str(attempt_id),
             organisation=organisation_id,
