@@ -206,3 +206,12 @@ async def test_the_health_of_the_work_tells_each_kind_and_the_living_workers(
     after = (await cron.get("/api/worker/health")).json()["kinds"]["reverse_job"]
     assert after["queued"] == 0
     assert after["last_finished_at"] is not None
+
+
+async def test_a_cron_call_does_periodic_tasks_that_are_due(cron: httpx2.AsyncClient, plant: Plant) -> None:
+    first = (await cron.get(DRAIN)).json()["kinds"]["periodic_task"]
+    assert first["completed"] == 0
+    await plant.sql("UPDATE periodic_tasks SET run_at = now() WHERE name IN ('prune', 'sweep_attempts')")
+    second = (await cron.get(DRAIN)).json()["kinds"]["periodic_task"]
+    assert second["completed"] == 2
+    assert await plant.sql("SELECT 1 FROM periodic_tasks WHERE run_at <= now()") == []

@@ -273,14 +273,31 @@ async def test_the_preview_says_what_will_go_and_changes_nothing(plant: Plant) -
     assert await prune(plant.runtime.database, days=DAYS) == found
 
 
-async def test_workers_do_it_every_day(plant: Plant) -> None:
-    await packed(plant)
-    await age(plant)
+async def when_due(plant: Plant, task: str) -> float:
+    """Runs it as a worker does; in how many hours it comes round again."""
     await schedule.plan(plant.runtime)
-    await plant.sql("UPDATE periodic_tasks SET run_at = now() WHERE name = 'prune'")
+    await plant.sql("UPDATE periodic_tasks SET run_at = now() WHERE name = :task", task=task)
     outcome = await run_next(plant.runtime, BY_KIND["periodic_task"], StopSignal())
     assert outcome is not None
     assert outcome.end is End.COMPLETED
+    [row] = await plant.sql("SELECT run_at - now() AS pause FROM periodic_tasks WHERE name = :task", task=task)
+    return float(row.pause.total_seconds() / 3600)
+
+
+async def test_workers_do_it_every_day(plant: Plant) -> None:
+    await packed(plant)
+    await age(plant)
+    assert await when_due(plant, "prune") > 23
     assert (await left(plant))["reverse_jobs"] == 0
-    [row] = await plant.sql("SELECT run_at - now() AS pause FROM periodic_tasks WHERE name = 'prune'")
-    assert row.pause.total_seconds() > 23 * 3600
+
+
+async def test_workers_let_keys_expire_every_hour(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statements, "STEP", 2)
+    await plant.sql(
+        "INSERT INTO idempotency_keys (manufacturer_org_id, route, key, body_hash, created_at)"
+        " SELECT :organisation, '/', number::text, '', now() - number * interval '12 hours'"
+        " FROM generate_series(1, 10) AS number",
+        organisation=plant.caller.organisation_id,
+    )
+    assert 0.9 < await when_due(plant, "expire_keys") <= 1
+    assert [row.key for row in await plant.sql("SELECT key FROM idempotency_keys ORDER BY key")] == ["1", "2", "3"]

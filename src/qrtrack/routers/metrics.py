@@ -11,11 +11,12 @@ from prometheus_client.registry import Collector
 
 from qrtrack.domain.accurate import TYPES
 from qrtrack.domain.dispatches import Outcome
-from qrtrack.metrics import DISPATCHES, ENDED, LOST_WRITES, TAKEN_OVER
+from qrtrack.metrics import COUNT_DRIFTS, DISPATCHES, ENDED, LOST_WRITES, TAKEN_OVER
 from qrtrack.repositories.queues import QUEUES
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState
 from qrtrack.services.figures import Figures
+from qrtrack.services.recalculation import KINDS
 from qrtrack.worker.execution import End
 
 router = APIRouter(route_class=StrictRoute, tags=["health"])
@@ -28,6 +29,8 @@ for kind in (queue.kind for queue in QUEUES):
     LOST_WRITES.labels(kind)
     for end in End:
         ENDED.labels(kind, end)
+for countable in KINDS:
+    COUNT_DRIFTS.labels(countable.kind)
 for outcome in set(Outcome) - {Outcome.SENDING}:
     DISPATCHES.labels(outcome)
 

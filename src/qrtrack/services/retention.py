@@ -54,6 +54,16 @@ async def prune(database: Database, *, days: int, advance: Advance = lambda _wha
     return deleted
 
 
+async def expire_keys(database: Database) -> int:
+    """Idempotency keys past their life; how many."""
+    expired = 0
+    while rows := await _do(
+        database, lambda repositories: repositories.retention.prune_idempotency_keys(hours=KEY_HOURS)
+    ):
+        expired += rows
+    return expired
+
+
 async def _do(database: Database, step: Callable[[Repositories], Awaitable[int]]) -> int:
     async with database.write() as repositories:
         return await step(repositories)

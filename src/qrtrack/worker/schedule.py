@@ -12,7 +12,7 @@ from qrtrack.services.accurate import assign_events, empty_old_payloads, keep_su
 from qrtrack.services.attempts import sweep_attempts
 from qrtrack.services.periodic_tasks import name_of_task, plan_next_run, plan_tasks
 from qrtrack.services.recalculation import SILENT_SECONDS, recalculate_progress
-from qrtrack.services.retention import prune
+from qrtrack.services.retention import expire_keys, prune
 from qrtrack.settings import Settings
 
 # After a failure, and for a task that only a newer version knows.
@@ -55,6 +55,10 @@ async def _prune(runtime: Runtime) -> None:
     await prune(runtime.database, days=runtime.settings.retention_days)
 
 
+async def _expire_keys(runtime: Runtime) -> None:
+    await expire_keys(runtime.database)
+
+
 async def _recalculate_progress(runtime: Runtime) -> None:
     await recalculate_progress(runtime.database)
 
@@ -64,6 +68,7 @@ TASKS: Mapping[str, PeriodicTask] = {
     "accurate.renew_subscription": PeriodicTask(_keep_subscription, lambda _: 3600),
     "accurate.assign_events": PeriodicTask(_assign_events, lambda _: 30),
     "accurate.empty_payloads": PeriodicTask(_empty_payloads, lambda _: 3600),
+    "expire_keys": PeriodicTask(_expire_keys, lambda _: 3600),
     "prune": PeriodicTask(_prune, lambda _: 24 * 3600),
     "recalculate_progress": PeriodicTask(_recalculate_progress, lambda _: SILENT_SECONDS),
     "sweep_attempts": PeriodicTask(_sweep_attempts, lambda settings: settings.akselgate_deadline_seconds / 2),
