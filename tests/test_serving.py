@@ -1,10 +1,15 @@
+"""A process that serves: what it is made of, and its end also when it is told to end before it has begun."""
+
 import asyncio
 import gc
 import os
 import signal
 import socket
 
-from qrtrack.serving import serve
+import pytest
+
+from qrtrack.runtime import Runtime
+from qrtrack.serving import opened, serve
 from qrtrack.settings import Settings
 
 
@@ -32,3 +37,32 @@ async def listening(port: int) -> None:
             continue
         writer.close()
         return
+
+
+async def test_a_signal_that_nobody_handles_yet_ends_the_process_in_good_order(settings: Settings) -> None:
+    steps = []
+    async with opened(settings) as runtime:
+        steps.append(type(runtime))
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(10)
+        steps.append(type(runtime))
+    assert steps == [Runtime]
+
+
+async def test_a_process_that_waits_for_its_database_has_no_runtime_when_it_is_told_to_end(settings: Settings) -> None:
+    nowhere = settings.model_copy(update={"database_url": "postgresql://qrtrack@127.0.0.1:1/qrtrack"})
+    asyncio.get_running_loop().call_later(0.2, os.kill, os.getpid(), signal.SIGTERM)
+    async with opened(nowhere) as runtime:
+        assert runtime is None
+
+
+async def test_any_other_cancellation_is_passed_on(settings: Settings) -> None:
+    async def serve() -> None:
+        async with opened(settings):
+            await asyncio.sleep(10)
+
+    task = asyncio.create_task(serve())
+    await asyncio.sleep(0.2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

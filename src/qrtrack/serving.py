@@ -78,19 +78,34 @@ async def work(settings: Settings) -> None:
 async def opened(settings: Settings) -> AsyncIterator[Runtime | None]:
     """The runtime, or None when a signal ends the process while it still waits for its database.
 
-    The first process of a container would not even be ended by a signal that it does not handle.
+    A signal that comes before whoever uses the runtime handles signals ends that, too. The first process of a container
+    is not even ended by a signal that it does not handle.
     """
-    opening = asyncio.current_task()
-    assert opening is not None
+    task, is_told = asyncio.current_task(), False
+    assert task is not None
+
+    def end() -> None:
+        nonlocal is_told
+        is_told = True
+        task.cancel()
+
+    @contextmanager
+    def until_told() -> Iterator[None]:
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not is_told:
+                raise
+            task.uncancel()
+            log.info("stopped before it began")
+
     async with AsyncExitStack() as open_things:
+        open_things.enter_context(_on_signals(end))
         runtime: Runtime | None = None
-        with _on_signals(opening.cancel):
-            try:
-                runtime = await open_things.enter_async_context(open_runtime(settings))
-            except asyncio.CancelledError:
-                opening.uncancel()
-                log.info("stopped before the database was there")
-        yield runtime
+        with until_told():
+            runtime = await open_things.enter_async_context(open_runtime(settings))
+        with until_told():
+            yield runtime
 
 
 def _grace(runtime: Runtime) -> int:
