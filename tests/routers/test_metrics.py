@@ -20,7 +20,6 @@ from process import settings_of
 from qrtrack.domain.claims import Claim, LeaseLost, PermanentFailure
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
-from qrtrack.metrics import COUNT_DRIFTS
 from qrtrack.repositories import figures as figures_repository
 from qrtrack.repositories.queues import CREATING, REVERSE_JOBS, WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime
@@ -28,6 +27,7 @@ from qrtrack.services import figures
 from qrtrack.services.attempts import sweep_attempts
 from qrtrack.services.claims import claim_work, keep_claim, release_claim
 from qrtrack.services.figures import FigureDesk
+from qrtrack.services.recalculation import recalculate_progress
 from qrtrack.settings import Settings
 from qrtrack.worker.execution import execute, execute_group
 from qrtrack.worker.handlers import Handler
@@ -274,10 +274,16 @@ async def test_the_pool_shows_how_many_connections_are_in_use(scrape: Any, runti
     assert busy("database_pool_connections", state="allowed") == runtime.settings.database_pool_size
 
 
-async def test_a_repair_of_a_counter_shows(scrape: Any) -> None:
+async def test_a_repair_of_a_counter_shows(scrape: Any, plant: Plant, runtime: Runtime) -> None:
+    await plant.batch(5)
     before = await scrape()
-    COUNT_DRIFTS.labels("batch").inc()
-    assert (await scrape())("count_drifts_total", kind="batch") - before("count_drifts_total", kind="batch") == 1
+    await recalculate_progress(runtime.database, silent_seconds=0)
+    right = await scrape()
+    await plant.sql("UPDATE qr_batches SET keys_hashed = 3")
+    await recalculate_progress(runtime.database, silent_seconds=0)
+    repaired = await scrape()
+    drifts = [told("count_drifts_total", kind="batch_hashes") for told in (before, right, repaired)]
+    assert drifts == [drifts[0], drifts[0], drifts[0] + 1]
 
 
 async def test_a_database_that_is_away_is_said_at_once_and_the_process_goes_on_telling(

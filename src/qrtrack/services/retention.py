@@ -31,7 +31,7 @@ async def prune(database: Database, *, days: int, advance: Advance = lambda _wha
     steps: dict[str, Callable[[Repositories], Awaitable[int]]] = {
         "log_lines": lambda repositories: repositories.retention.prune_log_lines(days=days),
         "notifications": lambda repositories: repositories.retention.prune_notifications(days=days),
-        "idempotency_keys": lambda repositories: repositories.retention.prune_idempotency_keys(hours=KEY_HOURS),
+        "idempotency_keys": _expire_some,
         "worker_processes": lambda repositories: repositories.retention.prune_worker_processes(),
     }
     whole = ["prepared_codes", "reverse_jobs", "progress_records", "progress_batches"]
@@ -57,11 +57,13 @@ async def prune(database: Database, *, days: int, advance: Advance = lambda _wha
 async def expire_keys(database: Database) -> int:
     """Idempotency keys past their life; how many."""
     expired = 0
-    while rows := await _do(
-        database, lambda repositories: repositories.retention.prune_idempotency_keys(hours=KEY_HOURS)
-    ):
+    while rows := await _do(database, _expire_some):
         expired += rows
     return expired
+
+
+async def _expire_some(repositories: Repositories) -> int:
+    return await repositories.retention.prune_idempotency_keys(hours=KEY_HOURS)
 
 
 async def _do(database: Database, step: Callable[[Repositories], Awaitable[int]]) -> int:
