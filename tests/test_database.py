@@ -1,4 +1,5 @@
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -265,3 +266,27 @@ async def test_who_has_waited_too_long_for_a_lock_is_told_to_come_again(plant: P
             with pytest.raises(DatabaseUnavailable):
                 async with database.write(tenant=plant.caller.organisation_id, batch_lock=batch.batch_id):
                     pass
+
+
+async def test_a_storm_of_webhooks_leaves_half_of_the_connections_to_everybody_else(
+    migrated_url: str, tmp_path: Path
+) -> None:
+    settings = settings_of(migrated_url, tmp_path, database_pool_size=4)
+    async with open_runtime(settings) as small, AsyncExitStack() as held:
+        for _ in range(2):
+            await held.enter_async_context(small.database.autocommit())
+        with patch.object(database_module, "POOL_SECONDS", 0.05), pytest.raises(DatabaseUnavailable):
+            await held.enter_async_context(small.database.autocommit())
+        async with asyncio.timeout(2):
+            assert (await small.database.ready())["database"] == "ok"
+        await held.aclose()
+        async with small.database.autocommit() as connection:
+            assert await connection.fetchval("SELECT 1") == 1
+
+
+async def test_what_commits_by_itself_is_there_when_the_statement_returns(database: Database) -> None:
+    async with database.autocommit() as connection:
+        await connection.execute(
+            "INSERT INTO webhook_queue (type, payload, content_hash, status) VALUES ('ITEM', '{}', '', 'unassigned')"
+        )
+        assert await run(database, "SELECT count(*) FROM webhook_queue") == 1

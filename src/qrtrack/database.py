@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from uuid import UUID
@@ -27,6 +27,8 @@ PASSING = ("08", "53", "57P", "40001", "40P01", "55P03")
 REFUSING = ("28", "3D")
 # A request that has waited so long for a lock is told to come again.
 LOCK_SECONDS = 10
+# And one that has waited so long for a connection.
+POOL_SECONDS = 10
 # How many of a process go for a batch's lock at a time, and for its row: there the next ones do their work before it.
 LOCK_TURNS = 2
 ROW_TURNS = 4
@@ -80,6 +82,7 @@ class Database:
     sessions: async_sessionmaker[AsyncSession]
     turns: BatchTurns = field(default_factory=BatchTurns)
     request: RepeatableRequest | None = None
+    half_of_the_pool: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     @classmethod
     def connect(cls, url: str, *, pool_size: int, behind_pooler: bool = False) -> Self:
@@ -95,12 +98,16 @@ class Database:
             url,
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=10,
+            pool_timeout=POOL_SECONDS,
             connect_args=arguments,
             # Values are root keys and account numbers: they stay out of every message and trace.
             hide_parameters=True,
         )
-        return cls(engine, async_sessionmaker(engine, expire_on_commit=False))
+        return cls(
+            engine,
+            async_sessionmaker(engine, expire_on_commit=False),
+            half_of_the_pool=asyncio.Semaphore(max(1, pool_size // 2)),
+        )
 
     def answering(self, request: RepeatableRequest | None) -> Self:
         """The same database, for one request that its caller may send again."""
@@ -160,6 +167,33 @@ class Database:
                 if driver.is_closed():
                     await pooled.invalidate()
 
+    @asynccontextmanager
+    async def autocommit(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+        """The driver's own connection, where each statement is a transaction that is committed when it returns: for the
+        path that is one insert, and would otherwise be three round trips.
+
+        Half of the pool at most goes this way: a storm of webhooks must not take it from everybody else.
+        """
+        async with _in_words_of_the_trade():
+            async with asyncio.timeout(POOL_SECONDS) if self.half_of_the_pool.locked() else nullcontext():
+                await self.half_of_the_pool.acquire()
+            try:
+                pooled = await self._living_connection()
+                try:
+                    yield pooled.driver_connection
+                finally:
+                    _give_back(pooled)
+            finally:
+                self.half_of_the_pool.release()
+
+    async def _living_connection(self) -> Any:
+        """Out of the pool. One that died there, as all do when the server starts anew, is replaced."""
+        while True:
+            pooled: Any = await self.engine.raw_connection()
+            if not pooled.driver_connection.is_closed():
+                return pooled
+            pooled.invalidate()
+
     def _turn(self, batch_lock: UUID | None, turn: UUID | None) -> AbstractAsyncContextManager[None]:
         if batch_lock is not None:
             return self.turns.take(batch_lock, at_a_time=LOCK_TURNS)
@@ -184,6 +218,14 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+def _give_back(pooled: Any) -> None:
+    """The pool does not see what happens to a driver's connection: one that broke is taken out of it by hand."""
+    if pooled.driver_connection.is_closed():
+        pooled.invalidate()
+    else:
+        pooled.close()
 
 
 async def _living_driver(pooled: AsyncConnection) -> "asyncpg.Connection[asyncpg.Record]":

@@ -32,7 +32,9 @@ from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.schemas.problem import Problem
 from qrtrack.settings import Settings
 
+# Routes are tried in this order, so the one that is called most stands first.
 ROUTERS: Final[tuple[APIRouter, ...]] = (
+    webhooks.router,
     batches.router,
     codes.router,
     reverse_jobs.router,
@@ -41,7 +43,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     worker.router,
     progress.router,
     progress.machine_router,
-    webhooks.router,
     accurate.router,
     dispatches.router,
     health.router,

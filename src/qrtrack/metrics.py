@@ -1,5 +1,6 @@
 """What a process counts of itself. What only the database knows is added when somebody asks (routers/metrics.py)."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from prometheus_client import Counter, Histogram
@@ -45,12 +46,14 @@ def observe_request(method: str, route: str, status: int, seconds: float) -> Non
     REQUESTS.labels(known, route, f"{status // 100}xx").observe(seconds)
 
 
-def count_claim(kind: str, waited: float | None) -> None:
-    """`waited`: None where a lease that had run out was taken over."""
-    if waited is None:
-        TAKEN_OVER.labels(kind).inc()
-    else:
-        WAITED.labels(kind).observe(max(waited, 0))
+def count_claims(kind: str, waits: Iterable[float | None]) -> None:
+    """A wait for each piece taken; None where a lease that had run out was taken over."""
+    due, taken_over = WAITED.labels(kind), TAKEN_OVER.labels(kind)
+    for waited in waits:
+        if waited is None:
+            taken_over.inc()
+        else:
+            due.observe(max(waited, 0))
 
 
 def count_end(kind: str, end: str, seconds: float) -> None:

@@ -87,6 +87,8 @@ def test_the_last_row_of_an_entity_stands() -> None:
         (1795230000, datetime(2026, 11, 21, 3, tzinfo=UTC)),
         (1795230000500, datetime(2026, 11, 21, 3, 0, 0, 500_000, tzinfo=UTC)),
         ("1795230000", datetime(2026, 11, 21, 3, tzinfo=UTC)),
+        (" 1/2/2026 9:08:07 ", datetime(2026, 2, 1, 2, 8, 7, tzinfo=UTC)), ("21/11/2026 24:00:00", None),
+        ("21/11/2026 10:00", None), ("21/11/2026 10:00:00 WIB", None), ("٢1/11/2026 10:00:00", None),
         ("2026-11-21 10:00:00", None), ("31/02/2026 10:00:00", None), ("", None), (None, None), (True, None),
         (-5, None), (1.5, None), (10**30, None), ([], None), ("٣", None), ("01/01/0001 00:00:00", None),
     ],

@@ -1,6 +1,7 @@
 """The main paths through a real PgBouncer in transaction mode: no session outlives a transaction there."""
 
 import asyncio
+import json
 import os
 import pwd
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from accurate import DATABASE, event
 from fanout import FanOut, done
 from plant import MadeBatch, Plant
 from process import delete_rows, settings_of
@@ -26,6 +28,7 @@ from qrtrack.services.attempts import sweep_attempts
 from qrtrack.services.contents import reconcile_batch
 from qrtrack.services.recalculation import recalculate_one
 from qrtrack.services.reverse_jobs import view_reverse_job
+from qrtrack.services.webhook_intake import receive_events
 from qrtrack.serving import running
 from qrtrack.worker.loop import Worker
 from treasury import open_treasury, rows
@@ -163,3 +166,23 @@ async def test_a_settlement_is_dispatched_called_back_and_dispatched_again(poole
         assert (await treasury.dispatch(transactions=rows("REF2"))).json()["attempt_number"] == 3
         await sweep_attempts(treasury.runtime.database)
         assert [request.path for request in treasury.gateway.requests] == ["/transaction/insert"] * 3
+
+
+async def test_webhooks_are_taken_in_once_and_processed(pooled: Runtime, caller: Caller) -> None:
+    events = [event(uuid=f"e-{number}") for number in range(20)]
+    owners = {DATABASE: caller.organisation_id}
+
+    async def send(first: int) -> list[int]:
+        body = json.dumps(events[first:] + events[:first]).encode()
+        receipts = await receive_events(pooled.database, body, owners=owners, hint=first == 0)
+        ids = [receipt.queue_id for receipt in receipts]
+        return ids[-first:] + ids[:-first] if first else ids
+
+    async with running(Worker(pooled)):
+        answers = await asyncio.gather(*(send(first % 20) for first in range(SERVERS * 10)))
+        plant = Plant(pooled, caller)
+        async with asyncio.timeout(30):
+            while any(row.status != "done" for row in await plant.sql("SELECT status FROM webhook_queue")):
+                await asyncio.sleep(0.05)
+    assert len({tuple(ids) for ids in answers}) == 1
+    assert len(await plant.sql("SELECT id FROM webhook_queue")) == 20

@@ -102,6 +102,26 @@ async def test_a_uuid_twice_in_one_request_is_one_row(sender: httpx2.AsyncClient
     assert len(await accurate.rows()) == 2
 
 
+async def test_of_twins_in_one_request_that_differ_the_first_stays_and_the_second_is_a_conflict(
+    sender: httpx2.AsyncClient, accurate: Accurate
+) -> None:
+    (known,) = (await post(sender, event(uuid="b-1")))["queue_ids"]
+    nameless = event(uuid=None)
+    answer = await post(
+        sender, nameless, event(uuid="z-1", note="one"), nameless, event(uuid="z-1", note="two"),
+        event(uuid="b-1", note="three"), nameless, event(uuid="a-1"),
+    )  # fmt: skip
+    one, twin, other = answer["queue_ids"][1], answer["queue_ids"][3], answer["queue_ids"][4]
+    assert (one == twin, other) == (True, known)
+    new = [result["queue_id"] for result in answer["results"] if not result["duplicate"]]
+    assert (new, len(set(new))) == (sorted(new), 5)
+    stored = {row.id: row for row in await accurate.rows()}
+    assert [stored[queue_id].uuid for queue_id in new] == [None, "z-1", None, None, "a-1"]
+    assert json.loads(stored[one].payload)["note"] == "one"
+    conflicts = await accurate.sql("SELECT queue_id, payload FROM webhook_conflicts ORDER BY id")
+    assert {row.queue_id: json.loads(row.payload)["note"] for row in conflicts} == {one: "two", known: "three"}
+
+
 async def test_a_hundred_identical_requests_at_once_are_one_row_and_one_id(
     sender: httpx2.AsyncClient, accurate: Accurate
 ) -> None:
@@ -269,7 +289,7 @@ async def test_a_connection_that_dies_under_the_request_is_503_and_leaves_the_po
     runtime: Runtime, accurate: Accurate
 ) -> None:
     with pytest.raises(DatabaseUnavailable):
-        async with runtime.database.direct() as connection:
+        async with runtime.database.autocommit() as connection:
             await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
     assert (await accurate.send(event()))[0].queued
 

@@ -19,7 +19,7 @@ from qrtrack.domain.accurate import read_event
 from qrtrack.domain.claims import Claim
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
-from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_RETRIES
+from qrtrack.repositories.queues import CARRIED_BYTES, WEBHOOK_EVENTS, WEBHOOK_RETRIES
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import claim_work
 from qrtrack.services.webhook_events import process_event
@@ -193,11 +193,24 @@ async def test_an_event_whose_lease_was_lost_changes_nothing(accurate: Accurate,
     assert [document.entity_id for document in await documents(accurate)] == ["2"]
 
 
+async def test_a_claim_brings_an_events_content_along_unless_it_is_long(accurate: Accurate, runtime: Runtime) -> None:
+    await accurate.send(invoice(1), invoice(2, filler="x" * CARRIED_BYTES))
+    short, long = sorted(await claim(runtime, 2), key=lambda held: held.number)
+    rows = await accurate.rows()
+    assert tuple(short.carried) == ("SALES_INVOICE", DATABASE, rows[0].created_at, rows[0].payload)
+    assert tuple(long.carried) == ("SALES_INVOICE", DATABASE, rows[1].created_at, None)
+
+
 async def test_payloads_beyond_the_memory_of_a_group_wait_for_the_next(accurate: Accurate, runtime: Runtime) -> None:
-    await accurate.send(*(invoice(number, filler="x" * 1000) for number in range(10)))
-    with patch("qrtrack.repositories.webhook_events.LOADED_BYTES", 2500):
-        await process(runtime)
+    await accurate.send(*(invoice(number, filler="x" * CARRIED_BYTES) for number in range(10)), invoice(10))
+    handler = BY_KIND["webhook_event"]
+    assert handler.run_group is not None
+    with patch("qrtrack.repositories.webhook_events.LOADED_BYTES", 2.5 * CARRIED_BYTES):
+        left = await handler.run_group(runtime, await claim(runtime, 11), more=11)
+        assert len(left) == 7
+        await execute_group(runtime, handler, left, StopSignal())
     assert set(await accurate.statuses()) == {"done"}
+    assert len(await documents(accurate)) == 11
 
 
 async def test_a_group_that_is_told_to_stop_goes_back_untouched(accurate: Accurate, runtime: Runtime) -> None:

@@ -1,5 +1,6 @@
 """What Accurate's events mean: one table of its types, and the newest state of each entity out of thin rows."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,7 +10,8 @@ from zoneinfo import ZoneInfo
 
 from qrtrack.domain.webhooks import parse, stored_text, without_mark
 
-TIMESTAMP: Final = "%d/%m/%Y %H:%M:%S"
+# datetime.strptime would take longer than all the rest of reading an event.
+TIMESTAMP: Final = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d{1,2}):(\d{1,2})", re.ASCII)
 # Numbers from here on are milliseconds since 1970; below, seconds (up to the year 5138).
 MILLISECONDS_FROM: Final = 10**11
 TIMESTAMP_LENGTH: Final = 32
@@ -96,16 +98,11 @@ def read_event(payload: str, kind: DocumentType, *, received_at: datetime, zone:
     if event_at is None:
         notes.append("its timestamp is missing or unreadable: the time of receipt stands in")
     rows = _rows(event.get("data"))
-    states: dict[str, DocumentState] = {}
-    for row in rows:
-        state = _state(row, kind, event_at or received_at)
-        if state is not None:
-            states.pop(state.entity_id, None)
-            states[state.entity_id] = state
-    without_id = sum(_entity_id(row, kind) is None for row in rows)
+    found = [state for row in rows if (state := _state(row, kind, event_at or received_at)) is not None]
+    without_id = len(rows) - len(found)
     if without_id or not rows:
         notes.append(f"{without_id} of {len(rows)} rows have no id and change nothing" if rows else "it has no rows")
-    return Reading(list(states.values()), "; ".join(notes) or None)
+    return Reading(list({state.entity_id: state for state in found}.values()), "; ".join(notes) or None)
 
 
 def _rows(data: object) -> Sequence[Any]:
@@ -138,8 +135,10 @@ def _entity_id(row: Any, kind: DocumentType) -> str | None:
 
 
 def _first_text(row: Mapping[str, Any], names: Iterable[str]) -> str | None:
-    texts = (stored_text(without_mark(row.get(name))) for name in names)
-    return next((text for text in texts if text), None)
+    for name in names:
+        if text := stored_text(without_mark(row.get(name))):
+            return text
+    return None
 
 
 def read_timestamp(value: object, zone: ZoneInfo) -> datetime | None:
@@ -151,7 +150,11 @@ def read_timestamp(value: object, zone: ZoneInfo) -> datetime | None:
         if text.isascii() and text.isdigit():
             number = int(text)
             return datetime.fromtimestamp(number / 1000 if number >= MILLISECONDS_FROM else number, UTC)
-        return datetime.strptime(text.strip(), TIMESTAMP).replace(tzinfo=zone).astimezone(UTC)
+        parts = TIMESTAMP.fullmatch(text.strip())
+        if parts is None:
+            return None
+        day, month, year, hour, minute, second = map(int, parts.groups())
+        return datetime(year, month, day, hour, minute, second, tzinfo=zone).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         return None
 

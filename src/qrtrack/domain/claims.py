@@ -1,7 +1,9 @@
 """A worker's hold on one piece of queued work."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from qrtrack.domain.errors import Conflict
@@ -13,6 +15,7 @@ class Claim:
 
     `waited`: seconds since it was due; None where the lease of a worker that is gone was taken over.
     `asked_at`, in seconds of time.monotonic(), is no later than the moment from which the lease runs.
+    `carried` are the columns that its queue brings along, in their order.
     """
 
     kind: str
@@ -23,6 +26,7 @@ class Claim:
     exhausted: bool = False
     waited: float | None = 0
     asked_at: float = field(default_factory=time.monotonic, compare=False)
+    carried: Sequence[Any] = field(default=(), compare=False, repr=False)
 
     @property
     def uuid(self) -> UUID:

@@ -67,11 +67,12 @@ _decoder = json.JSONDecoder(parse_int=NUMBER.__add__, parse_float=NUMBER.__add__
 _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
-def split_body(body: bytes) -> list[Element]:
-    """The elements in their order; one that is no array is its only element. Raises UnreadableBody."""
+def split_body(body: bytes) -> Iterator[Element]:
+    """The elements in their order; one that is no array is its only element. Raises UnreadableBody where it is met."""
     try:
         text = body.decode("utf-8-sig")
-        return [_element(text, begin, end, value) for begin, end, value in _spans(text)]
+        for begin, end, value in _spans(text):
+            yield _element(text, begin, end, value)
     except ValueError as error:
         raise UnreadableBody(str(error)) from error
 
@@ -90,7 +91,7 @@ def stored_text(value: object) -> str | None:
     """Text that fits a column and an index; a number, NUL or a lone surrogate does not."""
     if not isinstance(value, str) or not 1 <= len(value) <= TEXT_LENGTH or "\0" in value:
         return None
-    return value if _is_unicode(value) else None
+    return value if value.isascii() or _is_unicode(value) else None
 
 
 def _spans(text: str) -> Iterator[tuple[int, int, Any]]:

@@ -22,6 +22,7 @@ class Queue:
 
     `narrowed_to` is the condition that picks the kind's rows where kinds share a table. `on_claim` are assignments
     made with the claim. Delays before attempt 2, 3, … are `backoff_seconds`, the last one repeating, with jitter.
+    `carries` are expressions over `job` that a claim brings along: work so small that looking it up would cost as much.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Queue:
     completed: str = "completed"
     failed: str = "failed"
     error: str = "error_message"
+    carries: Sequence[str] = ()
 
     @property
     def fence(self) -> str:
@@ -54,8 +56,9 @@ class Queue:
         )
 
 
-# More candidates than slots, so that claimers who meet at the head of the queue find something in one look. Who finds
-# that others are just taking all of them looks so many times further.
+# More candidates than slots, so that claimers who meet at the head of the queue find something in one look; for a group
+# so many times as many, or it would be what others left of it. Who finds that all are being taken looks so many times
+# further.
 SPARE_CANDIDATES = 32
 FURTHER = 4
 # Pieces that failed together do not come back together.
@@ -102,7 +105,7 @@ CLAIM = (
     FROM taken WHERE job.id = taken.id
     RETURNING job.id, job.manufacturer_org_id, job.lease_token, job.attempts,
               taken.attempts >= :max_attempts AS exhausted,
-              EXTRACT(epoch FROM clock_timestamp() - taken.due_at)::float8 AS waited
+              EXTRACT(epoch FROM clock_timestamp() - taken.due_at)::float8 AS waited{carried}
 ), served AS (
     INSERT INTO queue_turns (kind, manufacturer_org_id, served_at)
     SELECT :kind, manufacturer_org_id, clock_timestamp()
@@ -112,6 +115,8 @@ CLAIM = (
 SELECT seen.candidates, claimed.* FROM (SELECT count(*) AS candidates FROM next) AS seen LEFT JOIN claimed ON true
 """
 )
+# What a claim carries stands behind so many columns of its own.
+OWN_COLUMNS = 7
 
 
 ENDED = "lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp()"
@@ -136,8 +141,9 @@ class LeasedRepository:
             queued=queue.queued,
             running=queue.running,
             on_claim=f", {queue.on_claim}" if queue.on_claim else "",
+            carried="".join(f", {expression} AS carried_{place}" for place, expression in enumerate(queue.carries)),
         )
-        candidates = slots + SPARE_CANDIDATES
+        candidates = max(slots + SPARE_CANDIDATES, slots * FURTHER)
         while True:
             asked_at = time.monotonic()
             found = await self._session.execute(
@@ -168,6 +174,7 @@ class LeasedRepository:
             row.exhausted,
             row.waited,
             asked_at,
+            row[OWN_COLUMNS:],
         )
 
     async def hold(self, claim: Claim) -> None:

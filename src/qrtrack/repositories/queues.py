@@ -4,6 +4,8 @@ from dataclasses import replace
 
 from qrtrack.repositories.leased import Queue
 
+CARRIED_BYTES = 8192
+
 CREATING = Queue(
     kind="creating",
     table="qr_batch_stages",
@@ -29,6 +31,13 @@ WEBHOOK_EVENTS = Queue(
     completed="done",
     failed="dead",
     error="error",
+    # Of a long content only that it is there: a group of those would not fit into memory.
+    carries=(
+        "job.type",
+        "job.database_id",
+        "job.created_at",
+        f"CASE WHEN octet_length(job.payload) <= {CARRIED_BYTES} THEN job.payload END",
+    ),
 )
 # What was tried before is taken one by one: an event that kills its worker takes no neighbours with it.
 WEBHOOK_RETRIES = replace(WEBHOOK_EVENTS, kind="webhook_retry", narrowed_to="job.attempts > 0")

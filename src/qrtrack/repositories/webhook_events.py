@@ -16,11 +16,11 @@ from qrtrack.repositories.base import Repository
 # Memory for the payloads of one group; what is over it waits for the next.
 LOADED_BYTES = 8 * 1024 * 1024
 
-LOAD = """
-SELECT id, type, database_id, created_at,
-       CASE WHEN sum(octet_length(payload)) OVER (ORDER BY id) - octet_length(payload) < :bytes THEN payload END
-       AS payload
-FROM webhook_queue WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id
+CONTENTS = """
+SELECT id, payload FROM (
+    SELECT id, payload, sum(octet_length(payload)) OVER (ORDER BY id) - octet_length(payload) AS bytes_before
+    FROM webhook_queue WHERE id = ANY(CAST(:ids AS bigint[]))) AS sized
+WHERE bytes_before < :bytes
 """
 # Sorted, so that two groups that meet on the same documents do not wait for each other in a circle. Of one event's
 # replay the state is written again: its handler may have learnt.
@@ -146,9 +146,10 @@ class WebhookEventRepository(Repository):
             count=len(ids),
         )
 
-    async def load(self, ids: Sequence[int]) -> Sequence[Row[Any]]:
-        """The events by id; `payload` is None for those that did not fit beside the others."""
-        return await self._rows(LOAD, ids=list(ids), bytes=LOADED_BYTES)
+    async def contents(self, ids: Sequence[int]) -> dict[int, str]:
+        """By id; those that do not fit into memory beside the others are left out."""
+        rows = await self._rows(CONTENTS, ids=list(ids), bytes=LOADED_BYTES)
+        return {row.id: row.payload for row in rows}
 
     async def store_states(self, states: Sequence[NewestState]) -> None:
         """Each entity at most once. A state that is older than what is known changes nothing."""

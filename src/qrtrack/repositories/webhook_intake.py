@@ -14,23 +14,18 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 # Ids are drawn before the rows are sorted, so that they follow the order of the request. Rows are inserted in the order
 # of their uuids: two requests with the same uuids would otherwise wait for each other in a circle.
 INSERT = """
-WITH arrived AS MATERIALIZED (
-    SELECT nextval('webhook_queue_id_seq') AS id, element.*
+INSERT INTO webhook_queue (id, type, database_id, uuid, payload, content_hash, manufacturer_org_id, status, error, note,
+                           finished_at)
+OVERRIDING SYSTEM VALUE
+SELECT * FROM (
+    SELECT nextval('webhook_queue_id_seq') AS id, type, database_id, uuid, payload, content_hash, organisation, status,
+           error, note, CASE WHEN status = 'invalid' THEN now() END
     FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::uuid[], $7::text[], $8::text[],
                 $9::text[])
-         WITH ORDINALITY AS element (type, database_id, uuid, payload, content_hash, organisation, status, error, note,
-                                     place)
-), stored AS (
-    INSERT INTO webhook_queue (id, type, database_id, uuid, payload, content_hash, manufacturer_org_id, status, error,
-                               note, finished_at)
-    OVERRIDING SYSTEM VALUE
-    SELECT id, type, database_id, uuid, payload, content_hash, organisation, status, error, note,
-           CASE WHEN status = 'invalid' THEN now() END
-    FROM arrived ORDER BY uuid, place
-    ON CONFLICT (uuid) WHERE uuid IS NOT NULL DO NOTHING
-    RETURNING id
-)
-SELECT stored.id FROM arrived LEFT JOIN stored USING (id) ORDER BY arrived.place
+         AS element (type, database_id, uuid, payload, content_hash, organisation, status, error, note)) AS arrived
+ORDER BY uuid, id
+ON CONFLICT (uuid) WHERE uuid IS NOT NULL DO NOTHING
+RETURNING id, uuid
 """
 EXISTING = "SELECT id, uuid, content_hash, manufacturer_org_id FROM webhook_queue WHERE uuid = ANY($1::text[])"
 KEEP_CONFLICTS = """
@@ -67,7 +62,10 @@ class WebhookIntake:
         self._connection = connection
 
     async def insert(self, arrivals: Sequence[Arrival]) -> list[int | None]:
-        """The new ids in the order of the request; None where the unique index found the uuid taken."""
+        """The new ids in the order of the request; None where the unique index found the uuid taken.
+
+        One statement, and a transaction of its own: all of the request is kept when it returns, or nothing.
+        """
         elements = [arrival.element for arrival in arrivals]
         rows = await self._connection.fetch(
             INSERT,
@@ -81,7 +79,10 @@ class WebhookIntake:
             [element.error for element in elements],
             [element.note for element in elements],
         )
-        return [row[0] for row in rows]
+        named = {uuid: new for new, uuid in rows if uuid is not None}
+        unnamed = iter(sorted(new for new, uuid in rows if uuid is None))
+        # Of twins in one request the first has the lower id, and was inserted.
+        return [next(unnamed) if element.uuid is None else named.pop(element.uuid, None) for element in elements]
 
     async def known(self, uuids: Iterable[str]) -> dict[str, KnownEvent]:
         """A statement after the insert: it sees what the winner of the uuid has committed."""
@@ -98,5 +99,5 @@ class WebhookIntake:
         )
 
     async def wake_workers(self, channel: str, kind: str) -> None:
-        """A hint, sent with the commit; a worker that does not hear it polls."""
+        """A hint that the rows are there; a worker that does not hear it polls."""
         await self._connection.execute("SELECT pg_notify($1, $2)", channel, kind)

@@ -4,15 +4,14 @@ from collections.abc import Sequence
 
 from qrtrack.database import Database
 from qrtrack.domain.claims import Claim
-from qrtrack.metrics import count_claim
+from qrtrack.metrics import count_claims
 from qrtrack.repositories.leased import Queue
 
 
 async def claim_work(database: Database, queue: Queue, slots: int, *, lease_seconds: float) -> list[Claim]:
     async with database.write() as repositories:
         claims = await repositories.leased(queue).claim(slots, lease_seconds=lease_seconds)
-    for claim in claims:
-        count_claim(claim.kind, claim.waited)
+    count_claims(queue.kind, (claim.waited for claim in claims))
     return claims
 
 

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -13,25 +12,28 @@ from qrtrack.database import Database
 from qrtrack.domain.accurate import TYPES, Reading, read_event
 from qrtrack.domain.claims import Claim, LeaseLost
 from qrtrack.domain.webhooks import EventStatus
-from qrtrack.metrics import ENDED, count_claim
+from qrtrack.metrics import ENDED, count_claims
 from qrtrack.repositories.leased import Queue
 from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_STREAMS
 from qrtrack.repositories.webhook_events import NewestState
 
-# Above this many characters reading a group takes longer than a step of the event loop should.
-INLINE_CHARACTERS = 64 * 1024
+# So much is read in one step of the event loop, which requests wait for: a millisecond or two. Threads would not help,
+# since they keep the interpreter to themselves for longer.
+STEP_CHARACTERS = 16 * 1024
 
 TO_FORWARD = ", forward_status = 'pending', forward_attempts = 0, forward_at = now(), forward_error = NULL"
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Read:
-    """An event with what it says; None where no handler knows its type."""
+    """A claimed event with what it says; None where no handler knows its type."""
 
     claim: Claim
-    event: Any
+    type: str
+    database_id: int
+    received_at: datetime
     reading: Reading | None
 
     @property
@@ -66,31 +68,40 @@ async def process_events(
         database, read, pass_on=pass_on, lease_seconds=lease_seconds, more=0 if rest else more
     )
     ENDED.labels(WEBHOOK_EVENTS.kind, "completed").inc(len(held))
-    for claim in claimed:
-        count_claim(claim.kind, claim.waited)
+    count_claims(WEBHOOK_EVENTS.kind, (claim.waited for claim in claimed))
     return rest or claimed
 
 
 async def _read_group(database: Database, claims: Sequence[Claim], zone: ZoneInfo) -> list[Read]:
+    """Of the claims as many as fit into memory."""
+    contents = await _long_contents(database, claims)
+    read, characters = [], 0
+    for claim in claims:
+        kind, database_id, received_at, carried = claim.carried
+        payload = contents.get(claim.number) if carried is None else carried
+        if payload is None:
+            continue
+        reading = _reading(kind, payload, received_at, zone)
+        read.append(Read(claim, kind, database_id, received_at, reading))
+        characters += len(payload)
+        if characters > STEP_CHARACTERS:
+            characters = 0
+            await asyncio.sleep(0)
+    return read
+
+
+async def _long_contents(database: Database, claims: Sequence[Claim]) -> Mapping[int, str]:
+    """What the claims themselves do not carry, by event."""
+    missing = [claim.number for claim in claims if claim.carried[-1] is None]
+    if not missing:
+        return {}
     async with database.read() as repositories:
-        events = [
-            event
-            for event in await repositories.webhook_events.load([claim.number for claim in claims])
-            if event.payload is not None
-        ]
-    held = {claim.id: claim for claim in claims}
-
-    def read_all() -> list[Read]:
-        return [Read(held[event.id], event, _reading(event, zone)) for event in events]
-
-    if sum(len(event.payload) for event in events) <= INLINE_CHARACTERS:
-        return read_all()
-    return await asyncio.to_thread(read_all)
+        return await repositories.webhook_events.contents(missing)
 
 
-def _reading(event: Any, zone: ZoneInfo) -> Reading | None:
-    kind = TYPES.get(event.type)
-    return None if kind is None else read_event(event.payload, kind, received_at=event.created_at, zone=zone)
+def _reading(kind: str, payload: str, received_at: datetime, zone: ZoneInfo) -> Reading | None:
+    known = TYPES.get(kind)
+    return None if known is None else read_event(payload, known, received_at=received_at, zone=zone)
 
 
 async def _finish(
@@ -112,7 +123,7 @@ async def _finish(
             await repositories.webhook_events.heard(_sources(kept))
         if kept and pass_on:
             await repositories.webhook_streams.touch(
-                {(one.claim.organisation_id, one.event.database_id, one.event.type) for one in kept}
+                {(one.claim.organisation_id, one.database_id, one.type) for one in kept}
             )
             await repositories.wake_workers(WEBHOOK_STREAMS)
         # Last, since it locks the organisations' turns until the commit.
@@ -124,20 +135,21 @@ def _newest_states(read: Sequence[Read]) -> list[NewestState]:
     """Of each entity the newest state in the group; of equal ones the later event's."""
     newest: dict[tuple[object, ...], NewestState] = {}
     for one in read:
+        owner, event_id = one.claim.organisation_id, one.claim.number
         for state in one.reading.states if one.reading else ():
-            owner, event = one.claim.organisation_id, one.event
-            entity = (owner, event.database_id, event.type, state.entity_id)
+            entity = (owner, one.database_id, one.type, state.entity_id)
             known = newest.get(entity)
-            if known is None or (known.state.event_at, known.event_id) <= (state.event_at, event.id):
-                newest[entity] = NewestState(owner, event.database_id, event.type, event.id, state)
+            if known is None or (known.state.event_at, known.event_id) <= (state.event_at, event_id):
+                newest[entity] = NewestState(owner, one.database_id, one.type, event_id, state)
     return list(newest.values())
 
 
 def _sources(read: Sequence[Read]) -> Mapping[tuple[int, str], datetime]:
     latest: dict[tuple[int, str], datetime] = {}
     for one in read:
-        source = (one.event.database_id, one.event.type)
-        latest[source] = max(one.event.created_at, latest.get(source, one.event.created_at))
+        source, heard_at = (one.database_id, one.type), one.received_at
+        if source not in latest or latest[source] < heard_at:
+            latest[source] = heard_at
     return latest
 
 

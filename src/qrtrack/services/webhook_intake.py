@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -14,8 +15,9 @@ from qrtrack.repositories import WAKE_UP_CHANNEL
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 from qrtrack.repositories.webhook_intake import Arrival, KnownEvent, WebhookIntake
 
-# Above this size reading a body takes longer than a step of the event loop should.
-INLINE_BYTES = 64 * 1024
+# So much is read in one step of the event loop, which other requests wait for: a millisecond or two. Threads would not
+# help, since they keep the interpreter to themselves for longer.
+STEP_CHARACTERS = 16 * 1024
 
 # NOTIFY makes commits wait for each other, and one hint wakes the workers for all that came meanwhile.
 HINT_SECONDS = 0.1
@@ -57,21 +59,32 @@ class Receipt:
 async def receive_events(
     database: Database, body: bytes, *, owners: Mapping[int, UUID], hint: bool
 ) -> Sequence[Receipt]:
-    """One transaction a request; returns after its commit. `hint`: wakes the workers. Raises UnreadableBody."""
-    if len(body) <= INLINE_BYTES:
-        elements = split_body(body)
-    else:
-        elements = await asyncio.to_thread(split_body, body)
-    log.info("received", types=sorted({element.type for element in elements}), count=len(elements))
+    """All elements of a request are stored by one statement, which is their transaction; returns after its commit, and
+    after duplicates were looked up and conflicts kept. `hint`: wakes the workers. Raises UnreadableBody.
+    """
+    elements = await _split(body)
+    lines = log.bind()
+    lines.info("received", types=sorted({element.type for element in elements}), count=len(elements))
     receipts = await _store(database, elements, owners, hint=hint) if elements else []
-    _log_receipts(receipts)
+    _log_receipts(lines, receipts)
     return receipts
+
+
+async def _split(body: bytes) -> list[Element]:
+    elements, characters = [], 0
+    for element in split_body(body):
+        elements.append(element)
+        characters += len(element.payload)
+        if characters > STEP_CHARACTERS:
+            characters = 0
+            await asyncio.sleep(0)
+    return elements
 
 
 async def _store(
     database: Database, elements: Sequence[Element], owners: Mapping[int, UUID], *, hint: bool
 ) -> list[Receipt]:
-    async with database.direct() as connection:
+    async with database.autocommit() as connection:
         intake = WebhookIntake(connection)
         ids = await intake.insert([_arrival(element, owners) for element in elements])
         taken = {element.uuid for element, new in zip(elements, ids, strict=True) if new is None and element.uuid}
@@ -104,16 +117,16 @@ def _receipt(index: int, element: Element, new: int | None, known: Mapping[str, 
     return Receipt(index, first.id, element.type, element.uuid, duplicate=True, conflict=conflict)
 
 
-def _log_receipts(receipts: Sequence[Receipt]) -> None:
+def _log_receipts(lines: Any, receipts: Sequence[Receipt]) -> None:
     for receipt in receipts:
         place = {"type": receipt.type, "uuid": receipt.uuid, "queue_id": receipt.queue_id}
         if receipt.conflict:
-            log.warning("Duplicate detected with other content: it is kept in webhook_conflicts", **place)
+            lines.warning("Duplicate detected with other content: it is kept in webhook_conflicts", **place)
         elif receipt.duplicate:
-            log.info("Duplicate detected", **place)
+            lines.info("Duplicate detected", **place)
         else:
-            log.info("queued %d/%d", receipt.index + 1, len(receipts), **place, **_reason(receipt))
-    log.info("finished", queue_ids=[receipt.queue_id for receipt in receipts])
+            lines.info("queued %d/%d", receipt.index + 1, len(receipts), **place, **_reason(receipt))
+    lines.info("finished", queue_ids=[receipt.queue_id for receipt in receipts])
 
 
 def _reason(receipt: Receipt) -> dict[str, str]:

@@ -26,7 +26,8 @@ from qrtrack.services.webhook_events import fail_event, process_event, process_e
 from qrtrack.services.webhook_forwarding import fail_stream, forward_stream
 from qrtrack.worker.schedule import fail_task, run_task
 
-# Enough that the round trips of a transaction no longer count, and few enough that a group takes milliseconds.
+# Enough that the round trips of a transaction no longer count, and few enough that requests, which share the event loop
+# with every step of a group, do not wait for long.
 EVENTS_IN_GROUP = 200
 
 
