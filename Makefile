@@ -67,11 +67,13 @@ prove: setup ## the long proof: kills, faults, fuzz, pooler, security, browser
 	$(BIN)/pytest $(PROOFS)
 
 bench: setup ## the benchmarks; one of them: make bench NAME=link
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	$(BIN)/python -m benchmarks $(NAME)
 
 lock: setup ## pin the dependencies anew (UPGRADE=1: to the newest), with the hashes of the public index
 	$(PIP_COMPILE) --extra dev --output-file requirements/dev.txt pyproject.toml
 	$(PIP_COMPILE) --constraint requirements/dev.txt --output-file requirements/runtime.txt pyproject.toml
+	$(PIP_COMPILE) --constraint requirements/dev.txt --extra bench --output-file requirements/bench.txt pyproject.toml
 	$(PIP_COMPILE) --constraint requirements/dev.txt --output-file requirements/build.txt \
 		--only-build-deps --build-deps-for editable --build-deps-for wheel pyproject.toml
 

@@ -6,10 +6,10 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from benchmarks.ground import SECRET, Ground
 from qrtrack.integrations.tokens import sign_token
@@ -35,7 +35,7 @@ class Client:
     async def get(self, path: str) -> Any:
         return await self._call(f"GET {path} HTTP/1.1\r\n{self._headers}\r\n".encode())
 
-    async def post(self, path: str, body: dict[str, Any]) -> Any:
+    async def post(self, path: str, body: Any) -> Any:
         content = json.dumps(body).encode()
         head = (
             f"POST {path} HTTP/1.1\r\n{self._headers}"
@@ -75,18 +75,22 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(ground: Ground, *, with_worker: bool) -> AsyncIterator[Server]:
-    """`qrtrack serve` in a process of its own."""
+async def serving(
+    ground: Ground, *, with_worker: bool, log: IO[str] | None = None, **settings: str
+) -> AsyncIterator[Server]:
+    """`qrtrack serve` in a process of its own; with `log` its lines go there instead of to the terminal."""
     caller = ground.caller
     token = sign_token(SECRET, organisation_id=ground.organisation, user_id=caller.user_id, roles=caller.roles, hours=1)
-    port = _free_port()
-    with _server_process(ground, port, with_worker=with_worker):
-        await _answering(port)
+    port = free_port()
+    with _server_process(ground, port, with_worker=with_worker, log=log, settings=settings):
+        await answering(port)
         yield Server(port, token)
 
 
 @contextmanager
-def _server_process(ground: Ground, port: int, *, with_worker: bool) -> Iterator[None]:
+def _server_process(
+    ground: Ground, port: int, *, with_worker: bool, log: IO[str] | None, settings: Mapping[str, str]
+) -> Iterator[None]:
     environment = {
         **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
         "DATABASE_URL": ground.url,
@@ -95,9 +99,10 @@ def _server_process(ground: Ground, port: int, *, with_worker: bool) -> Iterator
         "SECRET_KEY": SECRET,
         "CRON_SECRET": SECRET,
         "LOG_LEVEL": "warning",
+        **settings,
     }
     command = [sys.executable, "-m", "qrtrack.cli", "serve", "--port", str(port)]
-    process = subprocess.Popen(command + ["--no-worker"] * (not with_worker), env=environment)
+    process = subprocess.Popen(command + ["--no-worker"] * (not with_worker), env=environment, stderr=log)
     try:
         yield
     finally:
@@ -105,7 +110,7 @@ def _server_process(ground: Ground, port: int, *, with_worker: bool) -> Iterator
         process.wait(timeout=30)
 
 
-async def _answering(port: int) -> None:
+async def answering(port: int) -> None:
     async with asyncio.timeout(START_SECONDS):
         while True:
             with suppress(OSError):
@@ -115,7 +120,7 @@ async def _answering(port: int) -> None:
             await asyncio.sleep(0.05)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
