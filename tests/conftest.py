@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -18,6 +19,16 @@ from qrtrack.domain.identity import Caller, Role
 from qrtrack.runtime import Runtime, asyncpg_url, open_runtime
 from qrtrack.settings import Settings
 from treasury import Treasury, open_treasury
+
+# Tracebacks as the program writes them. The library's own draw every local variable: each failure that a test provokes
+# then takes seconds.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 @pytest.fixture(scope="session")

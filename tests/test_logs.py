@@ -17,9 +17,9 @@ GET_LINE = f"GET /webhook/accurate?a=1&token={SEED}&b=2"
 def stream() -> Iterator[io.StringIO]:
     """A place for the lines; what the set-up changed globally is put back."""
     root = logging.getLogger()
-    before = root.handlers, root.level
+    before, configured = (root.handlers, root.level), structlog.get_config()
     yield io.StringIO()
-    structlog.reset_defaults()
+    structlog.configure(**configured)
     structlog.contextvars.clear_contextvars()
     root.handlers, root.level = before
 
