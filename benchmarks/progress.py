@@ -2,10 +2,11 @@
 
 Bars: 1,037 reporters, a record each, end at 1037/1037 and completed by themselves within 2 s, also where a tenth of
 them is rolled back or killed while it holds the batch's row, and reports again; 50,000 records a second in reports of
-1,000. Ours is the use case through the service's own pool of 20 connections. The bare side inserts with
-`ON CONFLICT DO NOTHING` and adds to the batch's row in one transaction, through a pool of its own of the same size: no
-organisation, no policies, no check of the total, nothing at the end. SQL counts afterwards that every record is there
-once, and that the row says so.
+1,000. Ours is the use case through the service's own pool of 20 connections: once with each reporter as a transaction
+of its own, as from 1,037 processes, and once as they meet in one process, which counts them together. The bare side
+inserts with `ON CONFLICT DO NOTHING` and adds to the batch's row in a transaction for each reporter, through a pool of
+its own of the same size: no organisation, no policies, no check of the total, nothing at the end. SQL counts afterwards
+that every record is there once, and that the row says so.
 """
 
 import asyncio
@@ -23,7 +24,8 @@ from benchmarks.report import Report
 from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.progress import Outcome
 from qrtrack.repositories.record_intake import RecordIntake
-from qrtrack.services.progress import create_sync_batch, report_records
+from qrtrack.services.progress import create_sync_batch
+from qrtrack.services.record_reports import ReportGroups, report_records
 
 INSERT = """
 INSERT INTO sync_batch_records (batch_id, manufacturer_org_id, record_key, success, error)
@@ -55,16 +57,19 @@ async def run(*, full: bool) -> Report:
     report = Report("progress")
     rounds = 20 if full else 10
     async with open_ground() as ground, _bare_pool(ground) as pool:
-        sides = Side(partial(_ours, ground), "completed"), Side(partial(_bare, ground, pool), "pending")
-        ours, bare = await alternate(rounds, *(partial(_at_once, ground, side) for side in sides))
-        report.at_most(f"{REPORTERS:,} reporters at once, the slowest of {rounds} runs", max(ours), "s", 2, ours)
-        report.beside(f"{REPORTERS:,} reporters at once, beside bare asyncpg", ours, bare)
-        disturbed = Side(partial(_disturbed, ground, pool), "completed")
-        (ours,) = await alternate(rounds, partial(_at_once, ground, disturbed))
-        report.at_most("the same with a tenth rolled back or killed, and repeated", max(ours), "s", 2, ours)
-        ours, bare = await alternate(rounds // 2, *(partial(_in_bulk, ground, side) for side in sides))
-        report.at_least("records in bulk, the slowest run", IN_BULK / max(ours), "records/s", 50_000, ours)
-        report.beside(f"{IN_BULK:,} records in bulk, beside bare asyncpg", ours, bare)
+        bare = Side(partial(_bare, ground, pool), "pending")
+        alone = Side(partial(_alone, ground), "completed")
+        met = Side(partial(_ours, ground), "completed")
+        killed = Side(partial(_disturbed, ground, pool), "completed")
+        sides = [partial(_at_once, ground, side) for side in (bare, alone, met, killed)]
+        theirs, *ours = await alternate(rounds, *sides)
+        for what, samples in zip(("each alone", "met in one process", "a tenth undone first"), ours, strict=True):
+            line = f"{REPORTERS:,} reporters, {what}"
+            report.at_most(f"{line}, the slowest of {rounds} runs", max(samples), "s", 2, samples)
+            report.beside(f"{line}, beside bare asyncpg", samples, theirs)
+        theirs, bulk = await alternate(rounds // 2, *(partial(_in_bulk, ground, side) for side in (bare, met)))
+        report.at_least("records in bulk, the slowest run", IN_BULK / max(bulk), "records/s", 50_000, bulk)
+        report.beside(f"{IN_BULK:,} records in bulk, beside bare asyncpg", bulk, theirs)
         report.publish(ground.machine)
     return report
 
@@ -79,7 +84,15 @@ async def _bare_pool(ground: Ground) -> AsyncIterator[Pool]:
 
 
 async def _ours(ground: Ground, batch_id: UUID, outcomes: Sequence[Outcome]) -> None:
-    await report_records(ground.runtime.database, caller=ground.caller, batch_id=batch_id, outcomes=outcomes)
+    await _report(ground, ground.runtime.report_groups, batch_id, outcomes)
+
+
+async def _alone(ground: Ground, batch_id: UUID, outcomes: Sequence[Outcome]) -> None:
+    await _report(ground, ReportGroups(), batch_id, outcomes)
+
+
+async def _report(ground: Ground, groups: ReportGroups, batch_id: UUID, outcomes: Sequence[Outcome]) -> None:
+    await report_records(ground.runtime.database, groups, caller=ground.caller, batch_id=batch_id, outcomes=outcomes)
 
 
 async def _disturbed(ground: Ground, pool: Pool, batch_id: UUID, outcomes: Sequence[Outcome]) -> None:
@@ -87,9 +100,7 @@ async def _disturbed(ground: Ground, pool: Pool, batch_id: UUID, outcomes: Seque
     number = int(outcomes[0].key.rpartition("/")[2])
     if number % 10 == 0:
         with suppress(_Undone, DatabaseUnavailable):
-            async with ground.runtime.database.direct(
-                tenant=ground.organisation, by_keys=True, turn=batch_id
-            ) as connection:
+            async with ground.runtime.database.direct(tenant=ground.organisation, by_keys=True) as connection:
                 intake = RecordIntake(connection)
                 await intake.count(batch_id, await intake.insert(batch_id, ground.organisation, outcomes))
                 if number % 20 == 0:

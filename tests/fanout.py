@@ -1,7 +1,7 @@
 """Short words for a fan-out of another system: so many records, each reported by somebody."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from uuid import UUID
 
@@ -11,13 +11,8 @@ from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.progress import Outcome
 from qrtrack.models import SyncBatch
-from qrtrack.services.progress import (
-    ReportedRecords,
-    cancel_sync_batch,
-    create_sync_batch,
-    report_records,
-    view_sync_batch,
-)
+from qrtrack.services.progress import cancel_sync_batch, create_sync_batch, view_sync_batch
+from qrtrack.services.record_reports import ReportedRecords, ReportGroups, report_records
 
 
 def done(*keys: object) -> list[Outcome]:
@@ -35,6 +30,7 @@ class FanOut:
     database: Database
     caller: Caller
     batch_id: UUID
+    groups: ReportGroups = field(default_factory=ReportGroups)
 
     @classmethod
     async def announce(cls, database: Database, caller: Caller, total: int) -> Self:
@@ -45,10 +41,12 @@ class FanOut:
 
     def through(self, database: Database) -> Self:
         """The same batch, seen from another process or by a repeatable request."""
-        return replace(self, database=database)
+        return replace(self, database=database, groups=ReportGroups())
 
     async def report(self, outcomes: Sequence[Outcome]) -> ReportedRecords:
-        return await report_records(self.database, caller=self.caller, batch_id=self.batch_id, outcomes=outcomes)
+        return await report_records(
+            self.database, self.groups, caller=self.caller, batch_id=self.batch_id, outcomes=outcomes
+        )
 
     async def cancel(self) -> SyncBatch:
         return await cancel_sync_batch(self.database, caller=self.caller, batch_id=self.batch_id)

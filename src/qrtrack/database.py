@@ -149,13 +149,13 @@ class Database:
 
     @asynccontextmanager
     async def direct(
-        self, *, tenant: UUID | None = None, by_keys: bool = False, turn: UUID | None = None
+        self, *, tenant: UUID | None = None, by_keys: bool = False
     ) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
         """One write transaction on the driver's own connection, for the paths where SQLAlchemy's share is felt.
 
         The pool does not see what happens to a connection here, so one that broke is taken out of it by hand.
         """
-        async with self._turn(None, turn), _in_words_of_the_trade(), self.engine.connect() as pooled:
+        async with _in_words_of_the_trade(), self.engine.connect() as pooled:
             driver = await _living_driver(pooled)
             try:
                 async with driver.transaction():

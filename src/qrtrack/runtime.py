@@ -29,6 +29,7 @@ from qrtrack.services.dispatches import Post
 from qrtrack.services.figures import FigureDesk
 from qrtrack.services.in_flight import InFlight
 from qrtrack.services.notifications import Messenger
+from qrtrack.services.record_reports import ReportGroups
 from qrtrack.services.webhook_intake import HintThrottle
 from qrtrack.services.workers import Pulse
 from qrtrack.settings import Settings
@@ -60,6 +61,7 @@ class Runtime:
     messenger: Messenger
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     webhook_hints: HintThrottle = field(default_factory=HintThrottle)
+    report_groups: ReportGroups = field(default_factory=ReportGroups)
     pulse: Pulse = field(default_factory=Pulse)
 
 

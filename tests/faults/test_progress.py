@@ -104,14 +104,20 @@ async def run(
     caller: Caller,
     report: Report,
     *,
+    together: bool = False,
     disturbed: AbstractAsyncContextManager[object] | None = None,
 ) -> None:
-    """One fan-out, all of its records reported at once, while somebody watches."""
+    """One fan-out, all of its records reported at once, while somebody watches.
+
+    Each is a transaction of its own, or those that meet in a process are counted `together`.
+    """
     fan_out = await FanOut.announce(nodes[0], caller, RECORDS)
+    shared = [fan_out.through(node) for node in nodes]
     async with disturbed or nullcontext(), asyncio.TaskGroup() as group:
         group.create_task(watch(fan_out))
         for number in random.sample(range(RECORDS), RECORDS):
-            group.create_task(report(fan_out.through(nodes[number % len(nodes)]), number))
+            place = number % len(nodes)
+            group.create_task(report(shared[place] if together else fan_out.through(nodes[place]), number))
     # What was killed in the pool would only be noticed when it is used.
     await nodes[0].engine.dispose()
     assert await fan_out.counts() == COMPLETED
@@ -137,8 +143,9 @@ async def watch(fan_out: FanOut) -> None:
 
 
 @pytest.mark.parametrize("number", range(RUNS))
-async def test_undisturbed(nodes: list[Database], caller: Caller, number: int) -> None:
-    await run(nodes, caller, plainly)
+@pytest.mark.parametrize("together", [False, True])
+async def test_undisturbed(nodes: list[Database], caller: Caller, number: int, *, together: bool) -> None:
+    await run(nodes, caller, plainly, together=together)
 
 
 @pytest.mark.parametrize("number", range(RUNS))
@@ -166,12 +173,14 @@ async def test_with_a_tenth_killed_and_repeated(
 
 
 @pytest.mark.parametrize("number", range(RUNS))
+@pytest.mark.parametrize("together", [False, True])
 async def test_with_sessions_killed_at_any_moment(
-    nodes: list[Database], caller: Caller, number: int, killer: Killer
+    nodes: list[Database], caller: Caller, number: int, killer: Killer, *, together: bool
 ) -> None:
     """Also while they commit: whether a report was counted, only its repetition tells."""
-    await run(nodes, caller, until_it_is_in, disturbed=killer.at_work(random.Random(number)))
-    assert killer.kills > 5
+    disturbed = killer.at_work(random.Random(number))
+    await run(nodes, caller, until_it_is_in, together=together, disturbed=disturbed)
+    assert together or killer.kills > 5
 
 
 def stumbling(

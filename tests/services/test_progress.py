@@ -329,11 +329,11 @@ async def test_a_report_killed_at_any_step_leaves_nothing_and_is_repeated(
     assert (await fan_out.report(done(*range(10)))).status == "completed"
 
 
-def request(fan_out: FanOut) -> RepeatableRequest:
+def request(fan_out: FanOut, key: str = "key") -> RepeatableRequest:
     def render(answer: Any) -> StoredAnswer:
         return StoredAnswer(200, {}, str(answer.accepted))
 
-    return RepeatableRequest(fan_out.caller.organisation_id, f"/{fan_out.batch_id}", "key", b"body", render)
+    return RepeatableRequest(fan_out.caller.organisation_id, f"/{fan_out.batch_id}", key, b"body", render)
 
 
 async def test_a_report_with_a_key_is_answered_the_same_again(fan_out: FanOut) -> None:
@@ -351,14 +351,22 @@ async def test_a_refused_report_leaves_no_key(fan_out: FanOut) -> None:
     assert await fan_out.sql("SELECT 1 FROM idempotency_keys") == []
 
 
-async def test_a_busy_batch_leaves_the_other_connections_to_everybody_else(fan_out: FanOut, migrated_url: str) -> None:
+@pytest.mark.parametrize("with_key", [False, True])
+async def test_a_busy_batch_leaves_the_other_connections_to_everybody_else(
+    fan_out: FanOut, migrated_url: str, *, with_key: bool
+) -> None:
     small = Database.connect(migrated_url, pool_size=6)
     organisation_id = fan_out.caller.organisation_id
+    reporter = fan_out.through(small)
     try:
         async with fan_out.database.write(tenant=organisation_id) as repositories:
             intake = await repositories.record_intake()
             await intake.count(fan_out.batch_id, await intake.insert(fan_out.batch_id, organisation_id, done("a")))
-            reports = [asyncio.create_task(fan_out.through(small).report(done(number))) for number in range(9)]
+            reports = []
+            for number in range(9):
+                if with_key:
+                    reporter = fan_out.through(small.answering(request(fan_out, key=f"key {number}")))
+                reports.append(asyncio.create_task(reporter.report(done(number))))
             await asyncio.sleep(0.3)
             assert not any(report.done() for report in reports)
             async with asyncio.timeout(5):

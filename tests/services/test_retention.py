@@ -15,7 +15,8 @@ from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories import retention as statements
 from qrtrack.repositories.retention import RetentionRepository
 from qrtrack.services.codes import void_codes
-from qrtrack.services.progress import create_sync_batch, report_records
+from qrtrack.services.progress import create_sync_batch
+from qrtrack.services.record_reports import ReportGroups, report_records
 from qrtrack.services.retention import KEY_HOURS, preview_prune, prune
 from qrtrack.services.workers import Pulse, report_process
 from qrtrack.worker import schedule
@@ -189,7 +190,7 @@ async def test_progress_that_ended_long_ago_goes_with_its_records(
     ]
     for batch_id, reported in ((old, 10), (young, 10), (unfinished, 9)):
         outcomes = [Outcome(str(number), success=True) for number in range(reported)]
-        await report_records(database, caller=caller, batch_id=batch_id, outcomes=outcomes)
+        await report_records(database, ReportGroups(), caller=caller, batch_id=batch_id, outcomes=outcomes)
     await plant.sql(
         "UPDATE sync_batch_progress SET completed_at = completed_at - interval '91 days',"
         " created_at = created_at - interval '91 days', updated_at = updated_at - interval '91 days'"

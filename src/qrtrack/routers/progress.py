@@ -27,6 +27,7 @@ from qrtrack.schemas.progress import (
 )
 from qrtrack.services import progress as use_cases
 from qrtrack.services.recalculation import SILENT_SECONDS, Recalculation, recalculate_one, recalculate_progress
+from qrtrack.services.record_reports import ReportedRecords, report_records
 
 router = APIRouter(route_class=StrictRoute, prefix="/api/progress/batches", tags=["progress"])
 machine_router = APIRouter(
@@ -68,13 +69,13 @@ async def create_progress_batch(
     ),
 )
 async def report_progress_records(
-    batch_id: UUID, report: RecordReport, caller: ProgressReporter, database: AnsweringDatabase
-) -> use_cases.ReportedRecords:
+    batch_id: UUID, report: RecordReport, caller: ProgressReporter, runtime: RuntimeState, database: AnsweringDatabase
+) -> ReportedRecords:
     """Counts up to 1,000 records, all of them or none. Safe to send again, by anybody, at any time: a record is counted
     once, by its key, and its first outcome stays. With the last record the batch ends.
     """
     outcomes = [record.outcome() for record in report.records]
-    return await use_cases.report_records(database, caller=caller, batch_id=batch_id, outcomes=outcomes)
+    return await report_records(database, runtime.report_groups, caller=caller, batch_id=batch_id, outcomes=outcomes)
 
 
 @router.get("/{batch_id}", summary="Look at a batch's progress", responses=refusals(UNKNOWN))

@@ -62,7 +62,7 @@ class RecordReport(Body):
 
 
 class RecordsAnswer(Answer):
-    """Every record of the report is either accepted or repeated."""
+    """Every record is either accepted or repeated. The rest is how the batch stood when they were counted."""
 
     batch_id: UUID
     accepted: int = Field(description="Counted now.")
