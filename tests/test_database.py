@@ -290,3 +290,33 @@ async def test_what_commits_by_itself_is_there_when_the_statement_returns(databa
             "INSERT INTO webhook_queue (type, payload, content_hash, status) VALUES ('ITEM', '{}', '', 'unassigned')"
         )
         assert await run(database, "SELECT count(*) FROM webhook_queue") == 1
+
+
+STARTING_UP = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
+
+
+async def refuse_to_start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """What PostgreSQL says to everybody while it recovers from a crash."""
+    while (await reader.readexactly(8))[4:] == SSL_REQUEST:
+        writer.write(b"N")
+    writer.write(b"E" + (len(STARTING_UP) + 4).to_bytes(4) + STARTING_UP)
+    await writer.drain()
+    writer.close()
+
+
+SSL_REQUEST = (80877103).to_bytes(4)
+
+
+@pytest.mark.parametrize("way", ["write", "read", "direct", "autocommit"])
+async def test_a_server_that_is_starting_up_is_away_whichever_way_one_comes(way: str) -> None:
+    server = await asyncio.start_server(refuse_to_start, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    database = Database.connect(f"postgresql+asyncpg://u:p@127.0.0.1:{port}/qrtrack", pool_size=2)
+    try:
+        with pytest.raises(DatabaseUnavailable):
+            async with getattr(database, way)() as opened:
+                await opened.accurate_sources.sources()
+    finally:
+        await database.close()
+        server.close()
+        await server.wait_closed()

@@ -189,7 +189,11 @@ class Database:
     async def _living_connection(self) -> Any:
         """Out of the pool. One that died there, as all do when the server starts anew, is replaced."""
         while True:
-            pooled: Any = await self.engine.raw_connection()
+            try:
+                pooled: Any = await self.engine.raw_connection()
+            except self.engine.dialect.loaded_dbapi.Error as error:
+                # Below a connection of its own SQLAlchemy passes the driver's errors on as they are.
+                raise DBAPIError(None, None, error) from error
             if not pooled.driver_connection.is_closed():
                 return pooled
             pooled.invalidate()
