@@ -14,10 +14,11 @@ from uuid import UUID, uuid4
 import asyncpg
 import psutil
 from pydantic import SecretStr
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from benchmarks.report import describe_machine
 from qrtrack import embedded, schema_revision
+from qrtrack.connections import address_of
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.settings import Settings
@@ -46,7 +47,7 @@ class Ground:
 
     async def connect(self) -> Connection:
         """Another bare connection."""
-        return await asyncpg.connect(**connection_options(self.runtime.database.engine))
+        return await asyncpg.connect(**address_of(self.runtime.database.engine))
 
     async def settle(self) -> None:
         """What earlier work left to be written is written: no round pays for another's."""
@@ -66,11 +67,6 @@ class Ground:
             await loop
 
 
-def connection_options(engine: AsyncEngine) -> dict[str, Any]:
-    _, options = engine.dialect.create_connect_args(engine.url)
-    return {name: options[name] for name in ("host", "port", "user", "password", "database") if name in options}
-
-
 @asynccontextmanager
 async def open_ground() -> AsyncIterator[Ground]:
     """A database as a plant would run it, nothing switched off for speed, in a temporary folder."""
@@ -79,7 +75,7 @@ async def open_ground() -> AsyncIterator[Ground]:
         await _migrate(url)
         settings = _settings(url, Path(folder))
         async with open_runtime(settings) as runtime:
-            bare = await asyncpg.connect(**connection_options(runtime.database.engine))
+            bare = await asyncpg.connect(**address_of(runtime.database.engine))
             try:
                 version = str(await bare.fetchval("SHOW server_version"))
                 yield Ground(url, runtime, bare, describe_machine(version))

@@ -19,8 +19,9 @@ from uuid import UUID
 
 import asyncpg
 
-from benchmarks.ground import Ground, alternate, connection_options, open_ground, timed
+from benchmarks.ground import Ground, alternate, open_ground, timed
 from benchmarks.report import Report
+from qrtrack.connections import address_of
 from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.progress import Outcome
 from qrtrack.repositories.record_intake import RecordIntake
@@ -78,7 +79,7 @@ async def run(*, full: bool) -> Report:
 async def _bare_pool(ground: Ground) -> AsyncIterator[Pool]:
     """As many connections as the service's own pool has, all of them open."""
     size = ground.runtime.settings.database_pool_size
-    options = connection_options(ground.runtime.database.engine)
+    options = address_of(ground.runtime.database.engine)
     async with asyncpg.create_pool(**options, min_size=size, max_size=size) as pool:
         yield pool
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from uuid import UUID
@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 from sqlalchemy.pool import QueuePool
 
 from qrtrack import schema_revision
+from qrtrack.connections import Connection, Connections, address_of
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.repositories import Repositories
@@ -27,8 +28,6 @@ PASSING = ("08", "53", "57P", "40001", "40P01", "55P03")
 REFUSING = ("28", "3D")
 # A request that has waited so long for a lock is told to come again.
 LOCK_SECONDS = 10
-# And one that has waited so long for a connection.
-POOL_SECONDS = 10
 # How many of a process go for a batch's lock at a time, and for its row: there the next ones do their work before it.
 LOCK_TURNS = 2
 ROW_TURNS = 4
@@ -80,9 +79,9 @@ class Database:
 
     engine: AsyncEngine
     sessions: async_sessionmaker[AsyncSession]
+    connections: Connections
     turns: BatchTurns = field(default_factory=BatchTurns)
     request: RepeatableRequest | None = None
-    half_of_the_pool: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     @classmethod
     def connect(cls, url: str, *, pool_size: int, behind_pooler: bool = False) -> Self:
@@ -98,16 +97,13 @@ class Database:
             url,
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=POOL_SECONDS,
+            pool_timeout=10,
             connect_args=arguments,
             # Values are root keys and account numbers: they stay out of every message and trace.
             hide_parameters=True,
         )
-        return cls(
-            engine,
-            async_sessionmaker(engine, expire_on_commit=False),
-            half_of_the_pool=asyncio.Semaphore(max(1, pool_size // 2)),
-        )
+        sessions = async_sessionmaker(engine, expire_on_commit=False)
+        return cls(engine, sessions, Connections(address_of(engine), behind_pooler=behind_pooler))
 
     def answering(self, request: RepeatableRequest | None) -> Self:
         """The same database, for one request that its caller may send again."""
@@ -148,9 +144,7 @@ class Database:
             yield Repositories(session)
 
     @asynccontextmanager
-    async def direct(
-        self, *, tenant: UUID | None = None, by_keys: bool = False
-    ) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    async def direct(self, *, tenant: UUID | None = None, by_keys: bool = False) -> AsyncIterator[Connection]:
         """One write transaction on the driver's own connection, for the paths where SQLAlchemy's share is felt.
 
         The pool does not see what happens to a connection here, so one that broke is taken out of it by hand.
@@ -168,35 +162,12 @@ class Database:
                     await pooled.invalidate()
 
     @asynccontextmanager
-    async def autocommit(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    async def autocommit(self) -> AsyncIterator[Connection]:
         """The driver's own connection, where each statement is a transaction that is committed when it returns: for the
         path that is one insert, and would otherwise be three round trips.
-
-        Half of the pool at most goes this way: a storm of webhooks must not take it from everybody else.
         """
-        async with _in_words_of_the_trade():
-            async with asyncio.timeout(POOL_SECONDS) if self.half_of_the_pool.locked() else nullcontext():
-                await self.half_of_the_pool.acquire()
-            try:
-                pooled = await self._living_connection()
-                try:
-                    yield pooled.driver_connection
-                finally:
-                    _give_back(pooled)
-            finally:
-                self.half_of_the_pool.release()
-
-    async def _living_connection(self) -> Any:
-        """Out of the pool. One that died there, as all do when the server starts anew, is replaced."""
-        while True:
-            try:
-                pooled: Any = await self.engine.raw_connection()
-            except self.engine.dialect.loaded_dbapi.Error as error:
-                # Below a connection of its own SQLAlchemy passes the driver's errors on as they are.
-                raise DBAPIError(None, None, error) from error
-            if not pooled.driver_connection.is_closed():
-                return pooled
-            pooled.invalidate()
+        async with _in_words_of_the_trade(), self.connections.take() as connection:
+            yield connection
 
     def _turn(self, batch_lock: UUID | None, turn: UUID | None) -> AbstractAsyncContextManager[None]:
         if batch_lock is not None:
@@ -221,20 +192,13 @@ class Database:
         return {"in_use": pool.checkedout(), "idle": pool.checkedin(), "allowed": pool.size()}
 
     async def close(self) -> None:
+        await self.connections.close()
         await self.engine.dispose()
 
 
-def _give_back(pooled: Any) -> None:
-    """The pool does not see what happens to a driver's connection: one that broke is taken out of it by hand."""
-    if pooled.driver_connection.is_closed():
-        pooled.invalidate()
-    else:
-        pooled.close()
-
-
-async def _living_driver(pooled: AsyncConnection) -> "asyncpg.Connection[asyncpg.Record]":
+async def _living_driver(pooled: AsyncConnection) -> Connection:
     """The driver's connection; one that died in the pool, as all do when the server starts anew, is replaced."""
-    driver: asyncpg.Connection[asyncpg.Record] | None = (await pooled.get_raw_connection()).driver_connection
+    driver: Connection | None = (await pooled.get_raw_connection()).driver_connection
     assert driver is not None
     if driver.is_closed():
         await pooled.invalidate()

@@ -9,6 +9,7 @@ import asyncpg
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from qrtrack.connections import address_of
 from qrtrack.repositories import WAKE_UP_CHANNEL
 
 CHECK_SECONDS = 10.0
@@ -23,12 +24,7 @@ async def listen(engine: AsyncEngine, on_hint: Callable[[], None]) -> None:
 
     A connection can lose its channel without dying (a pooler in between): it is asked now and then what it listens to.
     """
-    _, options = engine.dialect.create_connect_args(engine.url)
-    options = {
-        name: value
-        for name, value in options.items()
-        if name in {"host", "port", "user", "password", "database", "ssl"}
-    }
+    options = address_of(engine)
     while True:
         try:
             connection, lost = await asyncpg.connect(**options, timeout=10), asyncio.Event()

@@ -1,0 +1,70 @@
+"""The driver's own connections, for the one path that is a single statement: taking webhooks in."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+# Each is busy for a millisecond or two.
+AT_A_TIME: Final = 8
+PATIENCE_SECONDS: Final = 10
+# A server that has stopped without a word is as good as away.
+STATEMENT_SECONDS: Final = 20
+ADDRESS: Final = frozenset({"host", "port", "user", "password", "database", "ssl"})
+
+NOTHING_KEPT: Final = {"statement_cache_size": 0}
+PLANS_KEPT: Final = {"server_settings": {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}}
+
+
+def address_of(engine: AsyncEngine) -> dict[str, Any]:
+    """How the driver itself is told where the engine's database is."""
+    _, options = engine.dialect.create_connect_args(engine.url)
+    return {name: value for name, value in options.items() if name in ADDRESS}
+
+
+class Connections:
+    """A few beside the pool, opened when they are needed: a storm of webhooks takes none from everybody else, and no
+    other work takes theirs. Nothing is begun on them, so each statement is a transaction of its own.
+
+    Their statements insert, or find few rows by their keys: one plan by index serves for every size of the tables, and
+    is kept. Behind a pooler nothing is.
+    """
+
+    def __init__(self, address: dict[str, Any], *, behind_pooler: bool) -> None:
+        self._options = address | (NOTHING_KEPT if behind_pooler else PLANS_KEPT)
+        self._options["command_timeout"] = STATEMENT_SECONDS
+        self._turns = asyncio.Semaphore(AT_A_TIME)
+        self._idle: list[Connection] = []
+
+    @asynccontextmanager
+    async def take(self) -> AsyncIterator[Connection]:
+        """Raises TimeoutError when all are busy for too long."""
+        async with asyncio.timeout(PATIENCE_SECONDS) if self._turns.locked() else nullcontext():
+            await self._turns.acquire()
+        try:
+            connection = self._living() or await asyncpg.connect(timeout=PATIENCE_SECONDS, **self._options)
+            try:
+                yield connection
+            finally:
+                self._idle.append(connection)
+        finally:
+            self._turns.release()
+
+    def _living(self) -> "Connection | None":
+        """The one used last, so that a few do the work of quiet hours. Those that have died, as all do when the server
+        starts anew, are dropped.
+        """
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return None
+
+    async def close(self) -> None:
+        while (connection := self._living()) is not None:
+            await connection.close()
