@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrtrack.domain.webhooks import Element, UnreadableBody, parse, split_body, without_mark
+from qrtrack.domain.webhooks import (
+    MOST_ELEMENTS,
+    Element,
+    TooManyElements,
+    UnreadableBody,
+    parse,
+    split_body,
+    without_mark,
+)
 
 EVENT = {"databaseId": 7, "type": "CUSTOMER", "timestamp": "21/11/2026 10:00:00", "uuid": "c-1", "data": []}
 
@@ -47,6 +55,8 @@ def test_a_byte_order_mark_is_no_part_of_the_json() -> None:
     [
         b"", b" ", b"no json", b"[", b"[1", b"[1,", b"[1,]", b"[1 2]", b"[1] 2", b"{} {}", b"[NaN]", b"[Infinity]",
         b'["\xff"]', b'[{"a": 1]', b'["open', b"\x00", b"[01]", b"[[[" * 100_000,
+        b'["\x00"]', b"[1]\x00", b'[{"type": "ITEM", "d": ' + b"[" * 5000 + b'"\x00"' + b"]" * 5000 + b"}]",
+        b"[" * 5000 + b'"' + b'\\"' * 1_000_000,
     ],
 )  # fmt: skip
 def test_what_is_not_json_is_unreadable(body: bytes) -> None:
@@ -113,6 +123,12 @@ def test_an_element_nested_too_deeply_is_invalid_and_its_neighbours_are_not() ->
     assert (first.error, last.error) == (None, None)
     assert bad.error == "It is nested too deeply to be read."
     assert bad.payload == deep
+
+
+def test_a_body_holds_so_many_elements_and_no_more() -> None:
+    assert len(list(split_body(b"[" + b"5," * (MOST_ELEMENTS - 1) + b"5]"))) == MOST_ELEMENTS
+    with pytest.raises(TooManyElements):
+        list(split_body(b"[" + b"5," * MOST_ELEMENTS + b"5]"))
 
 
 @given(

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx2
 import pytest
@@ -220,6 +221,16 @@ async def test_a_body_over_the_cap_is_refused_before_it_is_read(sender: httpx2.A
     assert answer.status_code == 413
 
 
+async def test_a_body_with_too_many_elements_is_refused_and_nothing_of_it_kept(
+    sender: httpx2.AsyncClient, accurate: Accurate
+) -> None:
+    with patch("qrtrack.domain.webhooks.MOST_ELEMENTS", 3):
+        assert (await sender.post(PATH, json=[event() for _ in range(3)])).status_code == 200
+        answer = await sender.post(PATH, json=[event() for _ in range(4)])
+    assert (answer.status_code, answer.json()["type"]) == (413, "urn:qrtrack:problem:body-too-large")
+    assert len(await accurate.rows()) == 3
+
+
 async def test_deep_nesting_and_huge_numbers_are_kept(sender: httpx2.AsyncClient, accurate: Accurate) -> None:
     deep = b'{"type": "ITEM", "d": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     huge = b'{"type": "ITEM", "databaseId": ' + b"9" * 100_000 + b"}"
@@ -303,6 +314,9 @@ TOKENS = {"accurate_webhook_token": "first-token-of-two, second-token-of-two"}
         ({}, {}, "127.0.0.1", 200),
         ({}, {}, "::1", 200),
         ({}, {}, "203.0.113.9", 503),
+        ({}, {"X-Forwarded-For": "203.0.113.9"}, "127.0.0.1", 503),
+        ({}, {"X-Forwarded-For": "127.0.0.1"}, "127.0.0.1", 503),
+        ({"trusted_proxies": 1}, {"X-Forwarded-For": "127.0.0.1"}, "127.0.0.1", 200),
         ({"qrtrack_env": "production"}, {}, "127.0.0.1", 503),
         (TOKENS, {}, "127.0.0.1", 401),
         (TOKENS, {"X-Webhook-Token": "first-token-of-two"}, "203.0.113.9", 200),

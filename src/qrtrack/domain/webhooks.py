@@ -15,8 +15,11 @@ LARGEST_ID: Final = 2**63 - 1
 NUMBER: Final = "\0"
 
 BLANK: Final = re.compile(r"[ \t\n\r]*")
-# What matters for finding where an element ends: strings whole, so that a bracket inside one does not count.
-STEP: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]+|[\]}]', re.DOTALL)
+# What matters for finding where an element ends: strings whole, so that a bracket inside one does not count. Nothing is
+# tried twice (`++`, `*+`), and a string that never ends is met once: else its quotes would cost their square.
+STEP: Final = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|(?P<open>\Z))|[\[{]+|[\]}]', re.DOTALL)
+# Far more than Accurate sends at once, and as much as one request may cost in memory.
+MOST_ELEMENTS: Final = 100_000
 
 
 class EventStatus(StrEnum):
@@ -41,6 +44,10 @@ class ForwardStatus(StrEnum):
 
 class UnreadableBody(Exception):
     """The body is not JSON: there is no element that could be kept."""
+
+
+class TooManyElements(Exception):
+    """More than one request may hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +75,16 @@ _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def split_body(body: bytes) -> Iterator[Element]:
-    """The elements in their order; one that is no array is its only element. Raises UnreadableBody where it is met."""
+    """The elements in their order; one that is no array is its only element. Raises UnreadableBody or TooManyElements,
+    where it is met.
+    """
     try:
         text = body.decode("utf-8-sig")
-        for begin, end, value in _spans(text):
+        if "\0" in text:
+            raise ValueError("a NUL stands nowhere in JSON")
+        for place, (begin, end, value) in enumerate(_spans(text)):
+            if place == MOST_ELEMENTS:
+                raise TooManyElements
             yield _element(text, begin, end, value)
     except ValueError as error:
         raise UnreadableBody(str(error)) from error
@@ -130,6 +143,8 @@ def _end_of_nested(text: str, begin: int) -> int:
     """Where the array or object ends that begins there, by counting brackets alone. Raises ValueError."""
     depth = 0
     for step in STEP.finditer(text, begin):
+        if step["open"] is not None:
+            break
         if text[step.start()] in "[{":
             depth += step.end() - step.start()
         elif text[step.start()] in "]}":

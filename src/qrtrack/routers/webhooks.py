@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
-from qrtrack.domain.webhooks import UnreadableBody
+from qrtrack.domain.webhooks import TooManyElements, UnreadableBody
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.problems import refusals
 from qrtrack.runtime import Runtime
@@ -47,7 +47,10 @@ def check_caller(request: Request, settings: Settings) -> None:
     tokens, networks = settings.webhook_tokens, settings.webhook_networks
     address = client_address(request, settings.trusted_proxies)
     if not tokens and not networks:
-        if settings.qrtrack_env == "production" or address is None or not address.is_loopback:
+        # Who comes through a tunnel or a proxy that nobody named is not here, though the peer is.
+        unnamed_proxy = not settings.trusted_proxies and "X-Forwarded-For" in request.headers
+        is_here = address is not None and address.is_loopback and not unnamed_proxy
+        if settings.qrtrack_env == "production" or not is_here:
             raise Unavailable(
                 "Webhooks are switched off: set ACCURATE_WEBHOOK_TOKEN or ACCURATE_ALLOWED_IPS on the server."
             )
@@ -109,7 +112,7 @@ def _is_one_of(given: Sequence[bytes], valid: Sequence[bytes]) -> bool:
             400: "`invalid-json`: the body is not JSON; nothing of it was kept.",
             401: "`unauthenticated`: the token is missing or wrong.",
             403: "`address-not-allowed`: webhooks are not taken from there.",
-            413: "`body-too-large`: over 16 MiB.",
+            413: "`body-too-large`: over 16 MiB, or over 100,000 elements.",
             503: "`unavailable`: neither token nor addresses are set on the server, or the database is away.",
         }
     ),
@@ -134,6 +137,9 @@ async def _receive(runtime: Runtime, body: bytes) -> Sequence[Receipt]:
         UNREADABLE.inc()
         log.warning("a webhook's body is not JSON: nothing of it could be kept", bytes=len(body), reason=str(error))
         raise HTTPException(400) from error
+    except TooManyElements as error:
+        log.warning("a webhook's body has too many elements: nothing of it was kept", bytes=len(body))
+        raise HTTPException(413) from error
 
 
 def _answer(receipts: Sequence[Receipt]) -> dict[str, Any]:

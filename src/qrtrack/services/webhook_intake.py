@@ -15,9 +15,10 @@ from qrtrack.repositories import WAKE_UP_CHANNEL
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 from qrtrack.repositories.webhook_intake import Arrival, KnownEvent, WebhookIntake
 
-# So much is read in one step of the event loop, which other requests wait for: a millisecond or two. Threads would not
-# help, since they keep the interpreter to themselves for longer.
+# So much is read, and so many lines are logged, in one step of the event loop, which other requests wait for: a
+# millisecond or two. Threads would not help, since they keep the interpreter to themselves for longer.
 STEP_CHARACTERS = 16 * 1024
+STEP_LINES = 100
 
 # NOTIFY makes commits wait for each other, and one hint wakes the workers for all that came meanwhile.
 HINT_SECONDS = 0.1
@@ -60,13 +61,14 @@ async def receive_events(
     database: Database, body: bytes, *, owners: Mapping[int, UUID], hint: bool
 ) -> Sequence[Receipt]:
     """All elements of a request are stored by one statement, which is their transaction; returns after its commit, and
-    after duplicates were looked up and conflicts kept. `hint`: wakes the workers. Raises UnreadableBody.
+    after duplicates were looked up and conflicts kept. `hint`: wakes the workers. Raises UnreadableBody or
+    TooManyElements.
     """
     elements = await _split(body)
     lines = log.bind()
     lines.info("received", types=sorted({element.type for element in elements}), count=len(elements))
     receipts = await _store(database, elements, owners, hint=hint) if elements else []
-    _log_receipts(lines, receipts)
+    await _log_receipts(lines, receipts)
     return receipts
 
 
@@ -117,8 +119,10 @@ def _receipt(index: int, element: Element, new: int | None, known: Mapping[str, 
     return Receipt(index, first.id, element.type, element.uuid, duplicate=True, conflict=conflict)
 
 
-def _log_receipts(lines: Any, receipts: Sequence[Receipt]) -> None:
+async def _log_receipts(lines: Any, receipts: Sequence[Receipt]) -> None:
     for receipt in receipts:
+        if receipt.index % STEP_LINES == STEP_LINES - 1:
+            await asyncio.sleep(0)
         place = {"type": receipt.type, "uuid": receipt.uuid, "queue_id": receipt.queue_id}
         if receipt.conflict:
             lines.warning("Duplicate detected with other content: it is kept in webhook_conflicts", **place)
