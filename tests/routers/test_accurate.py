@@ -16,6 +16,7 @@ from qrtrack.domain.accurate import TYPES, DocumentType
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.runtime import Runtime
+from qrtrack.services.webhook_intake import receive_events
 from qrtrack.settings import Settings
 from qrtrack.worker.execution import run_next
 from qrtrack.worker.handlers import HANDLERS
@@ -96,6 +97,22 @@ async def test_events_of_others_and_of_nobody_are_not_there(
     assert (await stranger.get(EVENTS)).json()["events"] == []
     assert (await stranger.post(f"{EVENTS}/replay", json={"status": "done"})).json()["replayed"] == 0
     assert (await stranger.get(DOCUMENTS)).json()["documents"] == []
+
+
+async def test_what_another_organisation_sent_under_the_uuid_is_not_shown(
+    accurate: Accurate, client: httpx2.AsyncClient, runtime: Runtime
+) -> None:
+    mine, theirs = event(uuid="i-1"), event(uuid="i-1", databaseId=STRANGE_DATABASE, note="secret")
+    (receipt,) = await accurate.send(mine)
+    owners = {**runtime.settings.database_owners, STRANGE_DATABASE: uuid4()}
+    (again,) = await receive_events(runtime.database, json.dumps(theirs).encode(), owners=owners, hint=False)
+    assert (again.queue_id, again.conflict) == (receipt.queue_id, True)
+    answer = await client.get(f"{EVENTS}/{receipt.queue_id}")
+    assert answer.json()["conflicts"] == []
+    assert "secret" not in answer.text
+    (conflict,) = await accurate.sql("SELECT * FROM webhook_conflicts")
+    assert conflict.manufacturer_org_id == owners[STRANGE_DATABASE]
+    assert json.loads(conflict.payload)["note"] == "secret"
 
 
 async def test_a_replay_processes_the_event_again_and_leaves_who_when_and_why(

@@ -22,6 +22,7 @@ from qrtrack.worker.execution import run_next
 from qrtrack.worker.handlers import HANDLERS
 from qrtrack.worker.schedule import TASKS
 
+OTHER_DATABASE = 77
 BY_KIND = {handler.queue.kind: handler for handler in HANDLERS}
 JAKARTA = ZoneInfo("Asia/Jakarta")
 TOKEN = "aat.the-token-of-accurate"
@@ -121,6 +122,21 @@ async def test_events_are_assigned_when_the_mapping_comes_and_then_processed(
     assert await accurate.statuses() == ["done", "unassigned", "done"]
     (document,) = await accurate.sql("SELECT * FROM accurate_documents WHERE database_id = :id", id=STRANGE_DATABASE)
     assert document.manufacturer_org_id == owner
+
+
+async def test_what_is_invalid_or_in_conflict_finds_its_owner_too(runtime: Runtime, accurate: Accurate) -> None:
+    first = event(databaseId=STRANGE_DATABASE, uuid="x")
+    await accurate.send(first, first | {"note": "other"}, {"databaseId": STRANGE_DATABASE}, 5)
+    await accurate.send(first | {"databaseId": OTHER_DATABASE})
+    owner = uuid4()
+    assert await assign_events(runtime.database, {STRANGE_DATABASE: owner}) == 2
+    assert await accurate.statuses() == ["pending", "invalid", "invalid"]
+    assert [row.manufacturer_org_id for row in await accurate.rows()] == [owner, owner, None]
+    conflicts = await accurate.sql("SELECT database_id, manufacturer_org_id FROM webhook_conflicts")
+    assert {row.database_id: row.manufacturer_org_id for row in conflicts} == {
+        STRANGE_DATABASE: owner, OTHER_DATABASE: None,
+    }  # fmt: skip
+    assert await assign_events(runtime.database, {STRANGE_DATABASE: uuid4()}) == 0
 
 
 async def test_payloads_go_after_their_days_and_uuids_never(runtime: Runtime, accurate: Accurate) -> None:

@@ -30,6 +30,7 @@ class WebhookEvent(LeasedColumns, Table):
         claim_index("ix_webhook_queue_claim", live=f"attempts = 0 AND {LIVE}"),
         claim_index("ix_webhook_queue_retry", live=f"attempts > 0 AND {LIVE}"),
         Index("ix_webhook_queue_manufacturer_org_id_id", "manufacturer_org_id", "id"),
+        Index("ix_webhook_queue_unowned", "database_id", "id", postgresql_where=text("manufacturer_org_id IS NULL")),
         Index(
             "ix_webhook_queue_ended",
             "manufacturer_org_id",
@@ -70,7 +71,9 @@ class WebhookEvent(LeasedColumns, Table):
 
 
 class WebhookConflict(Table):
-    """A uuid that came again with another content: what came is kept, and how often."""
+    """A uuid that came again with another content: what came is kept, and how often. Its organisation is that of its
+    own database, which need not be that of the first.
+    """
 
     __tablename__ = "webhook_conflicts"
     __table_args__ = (Index("uq_webhook_conflicts_queue_id_content_hash", "queue_id", "content_hash", unique=True),)
@@ -78,6 +81,7 @@ class WebhookConflict(Table):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     queue_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(WebhookEvent.id))
     manufacturer_org_id: Mapped[UUID | None]
+    database_id: Mapped[int | None] = mapped_column(BigInteger)
     content_hash: Mapped[bytes] = mapped_column(LargeBinary)
     payload: Mapped[str]
     times: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))

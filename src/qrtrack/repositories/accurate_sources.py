@@ -25,6 +25,23 @@ SELECT head.created_at FROM organisation CROSS JOIN LATERAL (
 OLDEST = " UNION ALL ".join(
     f"({HEADS.format(table=queue.table, live=queue.live)})" for queue in (WEBHOOK_EVENTS, WEBHOOK_RETRIES)
 )
+NAMED = """
+unnest(CAST(:databases AS bigint[]), CAST(:organisations AS uuid[])) AS named (database_id, organisation)
+"""
+ASSIGN = f"""
+UPDATE webhook_queue AS event
+SET manufacturer_org_id = owner.organisation, run_at = now(), updated_at = now(),
+    status = CASE event.status WHEN 'unassigned' THEN 'pending' ELSE event.status END
+FROM (SELECT waiting.id, named.organisation
+      FROM {NAMED} JOIN webhook_queue AS waiting ON waiting.database_id = named.database_id
+      WHERE waiting.manufacturer_org_id IS NULL ORDER BY waiting.id LIMIT :chunk FOR UPDATE OF waiting SKIP LOCKED)
+     AS owner
+WHERE event.id = owner.id
+"""
+ASSIGN_CONFLICTS = f"""
+UPDATE webhook_conflicts AS conflict SET manufacturer_org_id = named.organisation
+FROM {NAMED} WHERE conflict.database_id = named.database_id AND conflict.manufacturer_org_id IS NULL
+"""
 # Rows of one transaction of a task that walks the queue.
 CHUNK = 5000
 
@@ -85,21 +102,12 @@ class AccurateSourceRepository(Repository):
         )
 
     async def assign(self, owners: Mapping[int, UUID]) -> int:
-        """Gives events of nobody to the owners that are known now, a chunk of them; how many."""
-        return await self._run(
-            "UPDATE webhook_queue AS event SET manufacturer_org_id = owner.organisation, status = 'pending',"
-            " run_at = now(), updated_at = now()"
-            " FROM (SELECT waiting.id, named.organisation"
-            "  FROM unnest(CAST(:databases AS bigint[]), CAST(:organisations AS uuid[]))"
-            "       AS named (database_id, organisation)"
-            "  JOIN webhook_queue AS waiting ON waiting.database_id = named.database_id"
-            "  WHERE waiting.manufacturer_org_id IS NULL AND waiting.status = 'unassigned'"
-            "  ORDER BY waiting.id LIMIT :chunk FOR UPDATE OF waiting SKIP LOCKED) AS owner"
-            " WHERE event.id = owner.id",
-            databases=list(owners),
-            organisations=list(owners.values()),
-            chunk=CHUNK,
-        )
+        """Gives what came for nobody to the owners that are known now, a chunk of it; how many. What is no event stays
+        invalid, for its owner to see.
+        """
+        named = {"databases": list(owners), "organisations": list(owners.values())}
+        await self._run(ASSIGN_CONFLICTS, **named)
+        return await self._run(ASSIGN, **named, chunk=CHUNK)
 
     async def empty_payloads(self, *, days: int) -> int:
         """Of a chunk of ended events past their days, and of conflicts; uuid and hash stay. How many."""

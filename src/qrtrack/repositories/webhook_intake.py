@@ -27,13 +27,13 @@ ORDER BY uuid, id
 ON CONFLICT (uuid) WHERE uuid IS NOT NULL DO NOTHING
 RETURNING id, uuid
 """
-EXISTING = "SELECT id, uuid, content_hash, manufacturer_org_id FROM webhook_queue WHERE uuid = ANY($1::text[])"
+EXISTING = "SELECT id, uuid, content_hash FROM webhook_queue WHERE uuid = ANY($1::text[])"
 KEEP_CONFLICTS = """
-INSERT INTO webhook_conflicts (queue_id, manufacturer_org_id, content_hash, payload, times)
-SELECT queue_id, organisation, content_hash, min(payload), count(*)
-FROM unnest($1::bigint[], $2::uuid[], $3::bytea[], $4::text[])
-     AS conflict (queue_id, organisation, content_hash, payload)
-GROUP BY queue_id, organisation, content_hash ORDER BY queue_id, content_hash
+INSERT INTO webhook_conflicts (queue_id, database_id, manufacturer_org_id, content_hash, payload, times)
+SELECT queue_id, database_id, organisation, content_hash, min(payload), count(*)
+FROM unnest($1::bigint[], $2::bigint[], $3::uuid[], $4::bytea[], $5::text[])
+     AS conflict (queue_id, database_id, organisation, content_hash, payload)
+GROUP BY queue_id, database_id, organisation, content_hash ORDER BY queue_id, content_hash
 ON CONFLICT (queue_id, content_hash) DO UPDATE
 SET times = webhook_conflicts.times + EXCLUDED.times, last_at = EXCLUDED.last_at
 """
@@ -54,7 +54,6 @@ class KnownEvent:
 
     id: int
     content_hash: bytes
-    organisation_id: UUID | None
 
 
 class WebhookIntake:
@@ -87,15 +86,17 @@ class WebhookIntake:
     async def known(self, uuids: Iterable[str]) -> dict[str, KnownEvent]:
         """A statement after the insert: it sees what the winner of the uuid has committed."""
         rows = await self._connection.fetch(EXISTING, list(uuids))
-        return {row["uuid"]: KnownEvent(row["id"], row["content_hash"], row["manufacturer_org_id"]) for row in rows}
+        return {row["uuid"]: KnownEvent(row["id"], row["content_hash"]) for row in rows}
 
-    async def keep_conflicts(self, conflicts: Sequence[tuple[KnownEvent, Element]]) -> None:
+    async def keep_conflicts(self, conflicts: Sequence[tuple[KnownEvent, Arrival]]) -> None:
+        """What came under a uuid that something else has."""
         await self._connection.execute(
             KEEP_CONFLICTS,
             [known.id for known, _ in conflicts],
-            [known.organisation_id for known, _ in conflicts],
-            [element.content_hash for _, element in conflicts],
-            [element.payload for _, element in conflicts],
+            [arrival.element.database_id for _, arrival in conflicts],
+            [arrival.organisation_id for _, arrival in conflicts],
+            [arrival.element.content_hash for _, arrival in conflicts],
+            [arrival.element.payload for _, arrival in conflicts],
         )
 
     async def wake_workers(self, channel: str, kind: str) -> None:

@@ -88,7 +88,8 @@ async def _store(
 ) -> list[Receipt]:
     async with database.autocommit() as connection:
         intake = WebhookIntake(connection)
-        ids = await intake.insert([_arrival(element, owners) for element in elements])
+        arrivals = [_arrival(element, owners) for element in elements]
+        ids = await intake.insert(arrivals)
         taken = {element.uuid for element, new in zip(elements, ids, strict=True) if new is None and element.uuid}
         known = await intake.known(taken) if taken else {}
         receipts = [
@@ -96,7 +97,7 @@ async def _store(
         ]
         if conflicts := [receipt for receipt in receipts if receipt.conflict]:
             await intake.keep_conflicts(
-                [(known[receipt.uuid], elements[receipt.index]) for receipt in conflicts if receipt.uuid]
+                [(known[receipt.uuid], arrivals[receipt.index]) for receipt in conflicts if receipt.uuid]
             )
         if hint:
             await intake.wake_workers(WAKE_UP_CHANNEL, WEBHOOK_EVENTS.kind)
