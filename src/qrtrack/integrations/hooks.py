@@ -16,8 +16,11 @@ from qrtrack.integrations.http import http_client
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Addresses that carry an IPv4 address inside: a gateway would take the call on to that one.
-TRANSLATED: Final = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")))
+# All that is routed in the internet. Outside of it are forms that were given up and that the library calls global: the
+# site's own fec0::/10, and ::127.0.0.1 and ::ffff:0:127.0.0.1, which some systems take for the IPv4 address inside.
+ROUTED: Final = ipaddress.IPv6Network("2000::/3")
+# In there those that carry an IPv4 address, to which a gateway would take the call on; and examples in documents.
+NOT_CALLED: Final = tuple(map(ipaddress.IPv6Network, ("2002::/16", "2001::/32", "3fff::/20")))
 TRIED_ADDRESSES: Final = 3
 
 
@@ -25,7 +28,7 @@ def is_public(address: Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)
-        if any(address in network for network in TRANSLATED):
+        if address not in ROUTED or any(address in network for network in NOT_CALLED):
             return False
     return address.is_global and not address.is_multicast
 
