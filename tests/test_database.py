@@ -204,7 +204,8 @@ async def test_a_full_pool_is_unavailable_for_now(migrated_url: str) -> None:
         async with small.write(batch_lock=uuid4()):
             with pytest.raises(DatabaseUnavailable):
                 await run(small, "SELECT 1")
-        assert (await small.ready())["database"] == "ok"
+            assert (await small.ready())["database"] == "ok"
+        assert await run(small, "SELECT 1") == 1
     finally:
         await small.close()
 
@@ -214,6 +215,36 @@ async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Any) -> None:
     with pytest.raises(DatabaseUnavailable):
         await nowhere.ready()
     await nowhere.close()
+
+
+async def test_a_server_that_answers_no_longer_is_unavailable_to_those_who_watch(database: Database) -> None:
+    await database.ready()
+    with patch.object(database_module, "READY_SECONDS", 0.2):
+        async with database.engine.begin() as blocker:
+            await blocker.execute(text("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE"))
+            for _ in range(2):
+                with pytest.raises(DatabaseUnavailable):
+                    await database.ready()
+    assert (await database.ready())["database"] == "ok"
+
+
+async def test_a_server_that_takes_a_connection_and_says_nothing_is_unavailable() -> None:
+    has_gone = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        has_gone.set()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    mute = Database.connect(f"postgresql+asyncpg://u:p@127.0.0.1:{port}/qrtrack", pool_size=1)
+    with patch.object(database_module, "READY_SECONDS", 0.2), pytest.raises(DatabaseUnavailable):
+        await mute.ready()
+    await mute.close()
+    await has_gone.wait()
+    server.close()
 
 
 async def test_a_violated_constraint_that_has_a_name_in_the_trade_is_a_refusal(
@@ -253,7 +284,7 @@ async def test_a_busy_batch_leaves_the_other_connections_to_everybody_else(
         scans = [asyncio.create_task(scan()) for _ in range(8)]
         await asyncio.sleep(0.3)
         async with asyncio.timeout(2):
-            assert (await small.database.ready())["database"] == "ok"
+            assert await run(small.database, "SELECT 1") == 1
         for waiting in scans:
             waiting.cancel()
         await asyncio.gather(*scans, return_exceptions=True)
@@ -272,12 +303,12 @@ async def test_who_has_waited_too_long_for_a_lock_is_told_to_come_again(plant: P
 async def test_a_storm_of_webhooks_takes_no_connection_from_everybody_else(migrated_url: str, tmp_path: Path) -> None:
     settings = settings_of(migrated_url, tmp_path, database_pool_size=1)
     async with open_runtime(settings) as small, AsyncExitStack() as held:
-        for _ in range(connections.AT_A_TIME):
+        for _ in range(connections.FOR_WEBHOOKS):
             await held.enter_async_context(small.database.autocommit())
         with patch.object(connections, "PATIENCE_SECONDS", 0.05), pytest.raises(DatabaseUnavailable):
             await held.enter_async_context(small.database.autocommit())
         async with asyncio.timeout(2):
-            assert (await small.database.ready())["database"] == "ok"
+            assert await run(small.database, "SELECT 1") == 1
         await held.aclose()
         async with small.database.autocommit() as connection:
             assert await connection.fetchval("SELECT 1") == 1

@@ -1,4 +1,4 @@
-"""The driver's own connections, for the one path that is a single statement: taking webhooks in."""
+"""The driver's own connections beside the pool, for what is a single statement: taking webhooks in, being ready."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 # Each is busy for a millisecond or two.
-AT_A_TIME: Final = 8
+FOR_WEBHOOKS: Final = 8
 PATIENCE_SECONDS: Final = 10
 # A server that has stopped without a word is as good as away.
 STATEMENT_SECONDS: Final = 20
@@ -28,17 +28,17 @@ def address_of(engine: AsyncEngine) -> dict[str, Any]:
 
 
 class Connections:
-    """A few beside the pool, opened when they are needed: a storm of webhooks takes none from everybody else, and no
+    """A few for one purpose, opened when they are needed: a storm of webhooks takes none from everybody else, and no
     other work takes theirs. Nothing is begun on them, so each statement is a transaction of its own.
 
     Their statements insert, or find few rows by their keys: one plan by index serves for every size of the tables, and
     is kept. Behind a pooler nothing is.
     """
 
-    def __init__(self, address: dict[str, Any], *, behind_pooler: bool) -> None:
+    def __init__(self, address: dict[str, Any], *, behind_pooler: bool, at_a_time: int) -> None:
         self._options = address | (NOTHING_KEPT if behind_pooler else PLANS_KEPT)
         self._options["command_timeout"] = STATEMENT_SECONDS
-        self._turns = asyncio.Semaphore(AT_A_TIME)
+        self._turns = asyncio.Semaphore(at_a_time)
         self._idle: list[Connection] = []
 
     @asynccontextmanager
@@ -50,6 +50,10 @@ class Connections:
             connection = self._living() or await asyncpg.connect(timeout=PATIENCE_SECONDS, **self._options)
             try:
                 yield connection
+            except (asyncio.CancelledError, TimeoutError):
+                # What it still waits for is no answer to whoever comes next.
+                connection.terminate()
+                raise
             finally:
                 self._idle.append(connection)
         finally:

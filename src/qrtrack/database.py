@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 from sqlalchemy.pool import QueuePool
 
 from qrtrack import schema_revision
-from qrtrack.connections import Connection, Connections, address_of
+from qrtrack.connections import FOR_WEBHOOKS, Connection, Connections, address_of
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.repositories import Repositories
@@ -28,6 +28,8 @@ PASSING = ("08", "53", "57P", "40001", "40P01", "55P03")
 REFUSING = ("28", "3D")
 # A request that has waited so long for a lock is told to come again.
 LOCK_SECONDS = 10
+# Who asks whether the service is ready waits no longer: a server that has stopped without a word is as good as away.
+READY_SECONDS = 3
 # How many of a process go for a batch's lock at a time, and for its row: there the next ones do their work before it.
 LOCK_TURNS = 2
 ROW_TURNS = 4
@@ -79,7 +81,8 @@ class Database:
 
     engine: AsyncEngine
     sessions: async_sessionmaker[AsyncSession]
-    connections: Connections
+    webhooks: Connections
+    health: Connections
     turns: BatchTurns = field(default_factory=BatchTurns)
     request: RepeatableRequest | None = None
 
@@ -103,7 +106,10 @@ class Database:
             hide_parameters=True,
         )
         sessions = async_sessionmaker(engine, expire_on_commit=False)
-        return cls(engine, sessions, Connections(address_of(engine), behind_pooler=behind_pooler))
+        webhooks, health = (
+            Connections(address_of(engine), behind_pooler=behind_pooler, at_a_time=count) for count in (FOR_WEBHOOKS, 1)
+        )
+        return cls(engine, sessions, webhooks, health)
 
     def answering(self, request: RepeatableRequest | None) -> Self:
         """The same database, for one request that its caller may send again."""
@@ -166,7 +172,7 @@ class Database:
         """The driver's own connection, where each statement is a transaction that is committed when it returns: for the
         path that is one insert, and would otherwise be three round trips.
         """
-        async with _in_words_of_the_trade(), self.connections.take() as connection:
+        async with _in_words_of_the_trade(), self.webhooks.take() as connection:
             yield connection
 
     def _turn(self, batch_lock: UUID | None, turn: UUID | None) -> AbstractAsyncContextManager[None]:
@@ -180,9 +186,14 @@ class Database:
             yield session
 
     async def ready(self) -> dict[str, Any]:
-        """Raises DatabaseUnavailable or SchemaBehind."""
-        async with self._transaction() as session:
-            await schema_revision.check_revision(await session.connection())
+        """On a connection of its own: it says how the database is, and not how busy the pool. Raises
+        DatabaseUnavailable, DatabaseRefused or SchemaBehind.
+        """
+        try:
+            async with asyncio.timeout(READY_SECONDS), _in_words_of_the_trade(), self.health.take() as connection:
+                await schema_revision.check_revision(connection)
+        except TimeoutError as error:
+            raise DatabaseUnavailable from error
         return {"database": "ok", "schema": "ok"}
 
     def pool_use(self) -> dict[str, int]:
@@ -192,7 +203,8 @@ class Database:
         return {"in_use": pool.checkedout(), "idle": pool.checkedin(), "allowed": pool.size()}
 
     async def close(self) -> None:
-        await self.connections.close()
+        await self.webhooks.close()
+        await self.health.close()
         await self.engine.dispose()
 
 
@@ -213,20 +225,24 @@ async def _in_words_of_the_trade() -> AsyncIterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if error.connection_invalidated or _is_passing(error.orig):
-            raise DatabaseUnavailable from error
-        if _has_state(error.orig, REFUSING):
-            raise DatabaseRefused(error.orig) from error
-        refusal = domain_error(error)
+        refusal = DatabaseUnavailable() if error.connection_invalidated else _trouble(error.orig) or domain_error(error)
         if refusal is None:
             raise
         raise refusal from error
     except (asyncpg.PostgresError, asyncpg.InternalClientError) as error:
-        if _is_passing(error):
-            raise DatabaseUnavailable from error
-        raise
+        trouble = _trouble(error)
+        if trouble is None:
+            raise
+        raise trouble from error
     except (PoolTimeout, OSError, asyncpg.InterfaceError) as error:
         raise DatabaseUnavailable from error
+
+
+def _trouble(error: BaseException | None) -> Unavailable | None:
+    """What is the matter with the server, where the statement is not to blame."""
+    if _is_passing(error):
+        return DatabaseUnavailable()
+    return DatabaseRefused(error) if _has_state(error, REFUSING) else None
 
 
 def _is_passing(error: BaseException | None) -> bool:

@@ -1,15 +1,17 @@
 """The revision of the database's schema: bringing it up to date, and refusing to run on another one."""
 
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+import asyncpg
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from qrtrack.domain.errors import Unavailable
 from qrtrack.models import Table
@@ -39,9 +41,11 @@ async def migrate(engine: AsyncEngine) -> str:
         return str(await connection.run_sync(_current))
 
 
-async def check_revision(connection: AsyncConnection) -> None:
+async def check_revision(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Raises SchemaBehind with the command that helps."""
-    head, current = _newest(), await connection.run_sync(_current)
+    head, current = _newest(), None
+    with suppress(asyncpg.UndefinedTableError):
+        current = await connection.fetchval("SELECT version_num FROM alembic_version")
     if current != head:
         raise SchemaBehind(
             f"The database is at revision {current or 'none'}, the program needs {head}. Run: qrtrack migrate"

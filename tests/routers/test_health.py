@@ -1,5 +1,6 @@
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -90,6 +91,17 @@ async def test_whatever_else_is_the_matter_is_told_and_takes_no_process_out_of_s
     assert said["oldest_queued_seconds"]["reverse_job"] >= 3 * 3600
     assert [source["silent_seconds"] // 86400 for source in said["accurate"]["sources"]] == [9]
     assert said["accurate"]["unassigned"] == [{"database_id": STRANGE_DATABASE, "events": 1}]
+
+
+async def test_a_pool_that_is_busy_takes_no_process_out_of_service(
+    watcher: httpx2.AsyncClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "PATIENCE_SECONDS", 0.2)
+    async with AsyncExitStack() as held:
+        for _ in range(runtime.settings.database_pool_size):
+            _ = await held.enter_async_context(runtime.database.engine.begin())
+        answer = await watcher.get("/readyz")
+    assert (answer.status_code, answer.json()["database"]) == (200, "ok")
 
 
 async def test_details_that_cannot_be_read_are_left_out(
