@@ -37,7 +37,8 @@ class Accurate:
     async def send(self, *events: Any) -> Sequence[Receipt]:
         body = json.dumps(events).encode()
         owners = self.runtime.settings.database_owners
-        return await receive_events(self.runtime.database, body, owners=owners, hint=False)
+        pass_on = self.runtime.forwarder is not None
+        return await receive_events(self.runtime.database, body, owners=owners, pass_on=pass_on, hint=False)
 
     async def sql(self, statement: str, **values: Any) -> Sequence[Any]:
         """As the owner of the tables, past row-level security."""

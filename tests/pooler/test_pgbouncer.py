@@ -174,7 +174,7 @@ async def test_webhooks_are_taken_in_once_and_processed(pooled: Runtime, caller:
 
     async def send(first: int) -> list[int]:
         body = json.dumps(events[first:] + events[:first]).encode()
-        receipts = await receive_events(pooled.database, body, owners=owners, hint=first == 0)
+        receipts = await receive_events(pooled.database, body, owners=owners, pass_on=False, hint=first == 0)
         ids = [receipt.queue_id for receipt in receipts]
         return ids[-first:] + ids[:-first] if first else ids
 

@@ -105,7 +105,9 @@ async def test_what_another_organisation_sent_under_the_uuid_is_not_shown(
     mine, theirs = event(uuid="i-1"), event(uuid="i-1", databaseId=STRANGE_DATABASE, note="secret")
     (receipt,) = await accurate.send(mine)
     owners = {**runtime.settings.database_owners, STRANGE_DATABASE: uuid4()}
-    (again,) = await receive_events(runtime.database, json.dumps(theirs).encode(), owners=owners, hint=False)
+    (again,) = await receive_events(
+        runtime.database, json.dumps(theirs).encode(), owners=owners, pass_on=False, hint=False
+    )
     assert (again.queue_id, again.conflict) == (receipt.queue_id, True)
     answer = await client.get(f"{EVENTS}/{receipt.queue_id}")
     assert answer.json()["conflicts"] == []

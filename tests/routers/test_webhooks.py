@@ -276,6 +276,7 @@ async def test_with_the_database_away_the_answer_is_503_and_fast(
         database = gone
         settings = runtime.settings
         webhook_hints = runtime.webhook_hints
+        forwarder = None
 
     async with asyncio.timeout(2):
         answer = await client_of(app, Gone()).post(PATH, json=[event()])
@@ -371,6 +372,7 @@ async def send_as(
     class Changed:
         database = runtime.database
         webhook_hints = runtime.webhook_hints
+        forwarder = None
         settings = settings_of("postgresql://unused", Path(), **changes)
 
     async def with_state(scope: Any, receive: Any, send: Any) -> None:

@@ -117,7 +117,7 @@ async def test_events_are_assigned_when_the_mapping_comes_and_then_processed(
         {"database_id": None, "events": 1},
     ]
     owner = uuid4()
-    assert await assign_events(runtime.database, {STRANGE_DATABASE: owner}) == 1
+    assert await assign_events(runtime.database, {STRANGE_DATABASE: owner}, pass_on=False) == 1
     await process(runtime)
     assert await accurate.statuses() == ["done", "unassigned", "done"]
     (document,) = await accurate.sql("SELECT * FROM accurate_documents WHERE database_id = :id", id=STRANGE_DATABASE)
@@ -129,14 +129,14 @@ async def test_what_is_invalid_or_in_conflict_finds_its_owner_too(runtime: Runti
     await accurate.send(first, first | {"note": "other"}, {"databaseId": STRANGE_DATABASE}, 5)
     await accurate.send(first | {"databaseId": OTHER_DATABASE})
     owner = uuid4()
-    assert await assign_events(runtime.database, {STRANGE_DATABASE: owner}) == 2
+    assert await assign_events(runtime.database, {STRANGE_DATABASE: owner}, pass_on=False) == 2
     assert await accurate.statuses() == ["pending", "invalid", "invalid"]
     assert [row.manufacturer_org_id for row in await accurate.rows()] == [owner, owner, None]
     conflicts = await accurate.sql("SELECT database_id, manufacturer_org_id FROM webhook_conflicts")
     assert {row.database_id: row.manufacturer_org_id for row in conflicts} == {
         STRANGE_DATABASE: owner, OTHER_DATABASE: None,
     }  # fmt: skip
-    assert await assign_events(runtime.database, {STRANGE_DATABASE: uuid4()}) == 0
+    assert await assign_events(runtime.database, {STRANGE_DATABASE: uuid4()}, pass_on=False) == 0
 
 
 async def test_payloads_go_after_their_days_and_uuids_never(runtime: Runtime, accurate: Accurate) -> None:

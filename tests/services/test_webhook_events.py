@@ -197,8 +197,8 @@ async def test_a_claim_brings_an_events_content_along_unless_it_is_long(accurate
     await accurate.send(invoice(1), invoice(2, filler="x" * CARRIED_BYTES))
     short, long = sorted(await claim(runtime, 2), key=lambda held: held.number)
     rows = await accurate.rows()
-    assert tuple(short.carried) == ("SALES_INVOICE", DATABASE, rows[0].created_at, rows[0].payload)
-    assert tuple(long.carried) == ("SALES_INVOICE", DATABASE, rows[1].created_at, None)
+    assert tuple(short.carried) == ("SALES_INVOICE", DATABASE, rows[0].created_at, None, rows[0].payload)
+    assert tuple(long.carried) == ("SALES_INVOICE", DATABASE, rows[1].created_at, None, None)
 
 
 async def test_payloads_beyond_the_memory_of_a_group_wait_for_the_next(accurate: Accurate, runtime: Runtime) -> None:

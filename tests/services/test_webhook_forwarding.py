@@ -4,24 +4,34 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from standardwebhooks.webhooks import Webhook
 
-from accurate import DATABASE, Accurate, event
+from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from endpoint import Endpoint, Received, answer, open_endpoint
 from process import settings_of
+from qrtrack.domain.accurate import read_event
+from qrtrack.domain.claims import Claim
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.integrations import forwarding
+from qrtrack.repositories.leased import LeasedRepository
+from qrtrack.repositories.webhook_streams import WINDOW
 from qrtrack.runtime import Runtime
-from qrtrack.services.webhook_forwarding import BACKOFF
+from qrtrack.services.accurate import assign_events
+from qrtrack.services.claims import claim_work
+from qrtrack.services.webhook_forwarding import BACKOFF, MOST_REST_SECONDS
+from qrtrack.services.webhook_intake import receive_events
+from qrtrack.services.webhook_replays import replay_event
 from qrtrack.settings import Settings
-from qrtrack.worker.execution import End, Outcome, run_next
+from qrtrack.worker.execution import End, Outcome, execute, run_next
 from qrtrack.worker.handlers import HANDLERS
 
 BY_KIND = {handler.queue.kind: handler for handler in HANDLERS}
@@ -150,6 +160,220 @@ async def test_an_entitys_later_events_wait_and_those_of_others_do_not(
     assert uuids(endpoint)[3:] == ["bad", "behind", "behind too", "behind that"]
 
 
+async def claimed(runtime: Runtime, count: int) -> list[Claim]:
+    claims = await claim_work(runtime.database, BY_KIND["webhook_event"].queue, count, lease_seconds=30)
+    return sorted(claims, key=lambda claim: claim.number)
+
+
+async def do(runtime: Runtime, claim: Claim) -> None:
+    assert (await execute(runtime, BY_KIND["webhook_event"], claim, StopSignal())).end is End.COMPLETED
+
+
+async def test_events_go_on_in_the_order_they_came_in_whatever_the_order_they_are_processed_in(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint
+) -> None:
+    await accurate.send(item(1, uuid="first"), item(1, uuid="second"))
+    first, second = await claimed(runtime, 2)
+    await do(runtime, second)
+    await forward(runtime)
+    assert uuids(endpoint) == ["first", "second"]
+    await do(runtime, first)
+    while await forward(runtime) is not None:
+        pass
+    assert uuids(endpoint) == ["first", "second"]
+    assert [row.forward_status for row in await accurate.rows()] == ["sent", "sent"]
+
+
+async def test_an_event_that_cannot_be_processed_is_passed_on_all_the_same(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint
+) -> None:
+    await accurate.send(item(1, uuid="retried"), item(2, uuid="dead"))
+    for permanent, held in zip((False, True), await claimed(runtime, 2), strict=True):
+        await BY_KIND["webhook_event"].fail(runtime, held, "a defect", permanent=permanent)
+        await forward(runtime)
+    assert uuids(endpoint) == ["retried", "dead"]
+    assert [(row.status, row.forward_status) for row in await accurate.rows()] == [
+        ("pending", "sent"),
+        ("dead", "sent"),
+    ]
+
+
+async def test_however_many_of_an_entity_wait_those_of_others_go_on(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint
+) -> None:
+    endpoint.reply = lambda request: answer(422 if b"bad" in request.body else 200)
+    await accurate.send(item(1, uuid="bad"), *(item(1) for _ in range(2 * WINDOW)), item(2, uuid="free"))
+    await process(runtime)
+    await forward(runtime)
+    assert uuids(endpoint) == ["bad", "free"]
+
+
+async def test_an_event_of_no_entity_is_in_nobodys_way(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(payload: str, *rest: Any, **named: Any) -> Any:
+        if "unreadable" in payload:
+            raise ZeroDivisionError
+        return read_event(payload, *rest, **named)
+
+    monkeypatch.setattr("qrtrack.services.webhook_forwarding.read_event", read)
+    endpoint.reply = lambda request: answer(200 if b"good" in request.body else 422)
+    await accurate.send(item(1, uuid="unreadable"), event("ITEM", {"name": "?"}, uuid="bad"), item(1, uuid="good"))
+    await process(runtime)
+    await forward(runtime)
+    assert uuids(endpoint) == ["unreadable", "bad", "good"]
+    assert [row.forward_status for row in await accurate.rows()] == ["pending", "pending", "sent"]
+    assert [row.status for row in await accurate.sql("SELECT status FROM webhook_streams")] == ["queued"]
+
+
+async def test_events_of_a_type_that_nobody_knows_keep_their_order(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint
+) -> None:
+    endpoint.reply = lambda request: answer(422 if b"bad" in request.body else 200)
+    await accurate.send(event("VENDOR", {"vendorId": 1}, uuid="bad"), event("VENDOR", {"vendorId": 2}))
+    await process(runtime)
+    await forward(runtime)
+    assert uuids(endpoint) == ["bad"]
+
+
+async def test_an_event_that_breaks_the_endpoint_holds_up_its_own_entity_alone(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint
+) -> None:
+    endpoint.reply = lambda request: answer(500 if b"bad" in request.body else 200)
+    await accurate.send(item(1, uuid="bad"), item(1, uuid="behind"), item(2, uuid="other"))
+    await process(runtime)
+    await accurate.sql("UPDATE webhook_queue SET forward_attempts = 5 WHERE uuid = 'bad'")
+    await forward(runtime)
+    (stream,) = await accurate.sql("SELECT EXTRACT(epoch FROM run_at - now())::float8 AS rest FROM webhook_streams")
+    assert stream.rest <= MOST_REST_SECONDS < BACKOFF[5]
+    await accurate.sql("UPDATE webhook_streams SET run_at = now()")
+    await forward(runtime)
+    assert uuids(endpoint) == ["bad", "other"]
+
+
+async def test_after_a_windows_worth_other_streams_have_their_turn(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint
+) -> None:
+    await accurate.send(*(item(number) for number in range(WINDOW + 1)), event("CUSTOMER", {"customerId": 1}))
+    await accurate.sql("UPDATE webhook_queue SET priority = 1 WHERE type = 'ITEM'")
+    await process(runtime)
+    turns = []
+    while await forward(runtime) is not None:
+        turns.append([json.loads(request.body)["type"] for request in endpoint.received])
+        endpoint.received.clear()
+    assert turns == [["ITEM"] * WINDOW, ["CUSTOMER"], ["ITEM"]]
+
+
+async def test_an_event_that_is_sent_while_it_is_processed_does_not_wait_in_a_circle(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint
+) -> None:
+    await accurate.send(item(1, uuid="first"), item(1, uuid="second"))
+    _, second = await claimed(runtime, 2)
+    await do(runtime, second)
+    async with runtime.database.engine.begin() as processing:
+        await processing.execute(text("UPDATE webhook_queue SET note = 'locked' WHERE uuid = 'first'"))
+        sending = asyncio.create_task(forward(runtime))
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        while not await accurate.sql(waiting):
+            await asyncio.sleep(0.01)
+        await processing.execute(text("UPDATE webhook_streams SET touched = touched + 1"))
+    outcome = await sending
+    assert outcome is not None
+    assert outcome.end is End.COMPLETED
+    assert [row.forward_status for row in await accurate.rows()] == ["sent", "sent"]
+
+
+async def test_a_replay_is_passed_on_again_under_the_same_id(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint, caller: Caller
+) -> None:
+    (receipt,) = await accurate.send(item(1))
+    await process(runtime)
+    await forward(runtime)
+    for pass_on in (True, False):
+        await replay_event(runtime.database, caller=caller, event_id=receipt.queue_id, reason=None, pass_on=pass_on)
+        (held,) = await claimed(runtime, 1)
+        await BY_KIND["webhook_event"].fail(runtime, held, "a defect", permanent=True)
+        await forward(runtime)
+    assert [request.headers["webhook-id"] for request in endpoint.received] == [
+        f"accurate-event-{receipt.queue_id}"
+    ] * 2
+    assert [(row.forward_status, row.forward_attempts) for row in await accurate.rows()] == [(None, 0)]
+
+
+async def test_what_came_before_there_was_an_endpoint_and_is_processed_since_is_passed_on(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint
+) -> None:
+    await receive_events(
+        runtime.database,
+        json.dumps(item(1)).encode(),
+        owners=runtime.settings.database_owners,
+        pass_on=False,
+        hint=False,
+    )
+    assert [row.forward_status for row in await accurate.rows()] == [None]
+    await process(runtime)
+    await forward(runtime)
+    assert [row.forward_status for row in await accurate.rows()] == ["sent"]
+
+
+async def test_what_came_for_an_endpoint_waits_for_it_when_its_address_is_taken_out_of_the_settings(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint
+) -> None:
+    await accurate.send(item(1))
+    without = replace(runtime, forwarder=None)
+    await process(without)
+    await forward(without)
+    assert [row.error_message for row in await accurate.sql("SELECT error_message FROM webhook_streams")] == [
+        "ACCURATE_FORWARD_URL is not set any more"
+    ]
+    await due(accurate)
+    await forward(runtime)
+    assert [row.forward_status for row in await accurate.rows()] == ["sent"]
+
+
+async def test_an_event_added_while_a_stream_lies_down_to_rest_does_not_wait_for_its_waking(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repeat, added = LeasedRepository.repeat, False
+
+    async def repeat_late(self: LeasedRepository, claim: Claim, **values: Any) -> None:
+        nonlocal added
+        if not added:
+            added = True
+            await accurate.send(item(2, uuid="added"))
+            await process(runtime)
+        await repeat(self, claim, **values)
+
+    monkeypatch.setattr(LeasedRepository, "repeat", repeat_late)
+    endpoint.reply = lambda request: answer(422 if b"bad" in request.body else 200)
+    await accurate.send(item(1, uuid="bad"))
+    await process(runtime)
+    await forward(runtime)
+    await forward(runtime)
+    assert uuids(endpoint) == ["bad", "added"]
+    assert await forward(runtime) is None
+
+
+async def test_events_that_found_their_owner_go_before_those_that_came_since(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint, caller: Caller
+) -> None:
+    strange = {"databaseId": STRANGE_DATABASE}
+    owners = {STRANGE_DATABASE: caller.organisation_id}
+    await accurate.send(item(1, uuid="first", **strange), item(1, uuid="second", **strange), {**strange, "type": ""})
+    await receive_events(
+        runtime.database, json.dumps(item(1, uuid="third", **strange)).encode(), owners=owners, pass_on=True, hint=False
+    )
+    await process(runtime)
+    await forward(runtime)
+    assert uuids(endpoint) == []
+    await assign_events(runtime.database, owners, pass_on=True)
+    assert [row.forward_status for row in await accurate.rows()] == ["pending", "pending", None, "pending"]
+    _, second = await claimed(runtime, 2)
+    await do(runtime, second)
+    await forward(runtime)
+    assert uuids(endpoint) == ["first", "second", "third"]
+
+
 async def test_an_endpoint_that_is_away_is_not_asked_about_every_event(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
@@ -245,13 +469,13 @@ async def test_only_one_worker_has_a_stream(accurate: Accurate, runtime: Runtime
 async def test_a_stream_with_a_defect_rests_and_comes_back(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: Any, **__: Any) -> None:
+    async def fail(*_: Any) -> None:
         raise ZeroDivisionError
 
     await accurate.send(item(1))
     await process(runtime)
     with monkeypatch.context() as patched:
-        patched.setattr("qrtrack.services.webhook_forwarding.read_event", fail)
+        patched.setattr(forwarding.Forwarder, "send", fail)
         outcome = await forward(runtime)
     assert outcome is not None
     assert outcome.end is End.RETRIED

@@ -31,7 +31,8 @@ unnest(CAST(:databases AS bigint[]), CAST(:organisations AS uuid[])) AS named (d
 ASSIGN = f"""
 UPDATE webhook_queue AS event
 SET manufacturer_org_id = owner.organisation, run_at = now(), updated_at = now(),
-    status = CASE event.status WHEN 'unassigned' THEN 'pending' ELSE event.status END
+    status = CASE event.status WHEN 'unassigned' THEN 'pending' ELSE event.status END,
+    forward_status = CASE WHEN :pass_on AND event.status = 'unassigned' THEN 'pending' END
 FROM (SELECT waiting.id, named.organisation
       FROM {NAMED} JOIN webhook_queue AS waiting ON waiting.database_id = named.database_id
       WHERE waiting.manufacturer_org_id IS NULL ORDER BY waiting.id LIMIT :chunk FOR UPDATE OF waiting SKIP LOCKED)
@@ -101,13 +102,13 @@ class AccurateSourceRepository(Repository):
             error=error,
         )
 
-    async def assign(self, owners: Mapping[int, UUID]) -> int:
+    async def assign(self, owners: Mapping[int, UUID], *, pass_on: bool) -> int:
         """Gives what came for nobody to the owners that are known now, a chunk of it; how many. What is no event stays
         invalid, for its owner to see.
         """
         named = {"databases": list(owners), "organisations": list(owners.values())}
         await self._run(ASSIGN_CONFLICTS, **named)
-        return await self._run(ASSIGN, **named, chunk=CHUNK)
+        return await self._run(ASSIGN, **named, pass_on=pass_on, chunk=CHUNK)
 
     async def empty_payloads(self, *, days: int) -> int:
         """Of a chunk of ended events past their days, and of conflicts; uuid and hash stay. How many."""

@@ -245,17 +245,25 @@ class LeasedRepository:
         await self._session.execute(text(statement), values)
 
     async def repeat(
-        self, claim: Claim, *, after: float, ended: str = "false", error: str | None = None, **values: Any
+        self,
+        claim: Claim,
+        *,
+        after: float,
+        ended: str = "false",
+        at_once: str = "false",
+        error: str | None = None,
+        **values: Any,
     ) -> None:
-        """Standing work: back to the queue for its next turn in so many seconds, its attempts begun anew; or completed,
-        where the condition `ended` holds for the row as it is at that moment.
+        """Standing work: back to the queue for its next turn in so many seconds, its attempts begun anew. Conditions
+        say of the row as it is at that moment whether it is completed instead, or its next turn is due `at_once`.
         """
         queue = self._queue
         await self.write(
             claim,
             f"status = CASE WHEN {ended} THEN '{queue.completed}' ELSE '{queue.queued}' END, lease_token = NULL,"
             f" lease_expires_at = NULL, finished_at = CASE WHEN {ended} THEN clock_timestamp() END, attempts = 0,"
-            f" run_at = clock_timestamp() + make_interval(secs => :after), {queue.error} = :error",
+            " run_at = clock_timestamp() + make_interval("
+            f"secs => CASE WHEN {at_once} THEN 0 ELSE CAST(:after AS float8) END), {queue.error} = :error",
             after=after,
             error=error,
             **values,

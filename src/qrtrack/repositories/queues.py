@@ -36,6 +36,7 @@ WEBHOOK_EVENTS = Queue(
         "job.type",
         "job.database_id",
         "job.created_at",
+        "job.forward_status",
         f"CASE WHEN octet_length(job.payload) <= {CARRIED_BYTES} THEN job.payload END",
     ),
 )

@@ -118,16 +118,19 @@ class WebhookEventRepository(Repository):
             id=event_id,
         )
 
-    async def put_back(self, statuses: Sequence[str], **selection: Any) -> list[int]:
+    async def put_back(self, statuses: Sequence[str], *, pass_on: bool, **selection: Any) -> list[int]:
         """Back into the queue as if never tried: of the selected events (`id`, `type`, `database_id`) in one of the
-        statuses those whose payload is still there.
+        statuses those whose payload is still there. Where they are to be passed on, they are once more.
         """
         conditions = "".join(f" AND {name} = :{name}" for name, value in selection.items() if value is not None)
         rows = await self._rows(
             "UPDATE webhook_queue SET status = 'pending', attempts = 0, run_at = now(), updated_at = now(),"
-            " started_at = NULL, finished_at = NULL, error = NULL, note = NULL"
+            " started_at = NULL, finished_at = NULL, error = NULL, note = NULL,"
+            " forward_status = CASE WHEN :pass_on THEN 'pending' END, forward_attempts = 0, forward_at = NULL,"
+            " forward_error = NULL"
             f" WHERE status = ANY(CAST(:statuses AS text[])) AND payload <> ''{conditions} RETURNING id",
             statuses=list(statuses),
+            pass_on=pass_on,
             **{name: value for name, value in selection.items() if value is not None},
         )
         return sorted(row.id for row in rows)

@@ -15,11 +15,12 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 # of their uuids: two requests with the same uuids would otherwise wait for each other in a circle.
 INSERT = """
 INSERT INTO webhook_queue (id, type, database_id, uuid, payload, content_hash, manufacturer_org_id, status, error, note,
-                           finished_at)
+                           finished_at, forward_status)
 OVERRIDING SYSTEM VALUE
 SELECT * FROM (
     SELECT nextval('webhook_queue_id_seq') AS id, type, database_id, uuid, payload, content_hash, organisation, status,
-           error, note, CASE WHEN status = 'invalid' THEN now() END
+           error, note, CASE WHEN status = 'invalid' THEN now() END,
+           CASE WHEN $10 AND status = 'pending' THEN 'pending' END
     FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::uuid[], $7::text[], $8::text[],
                 $9::text[])
          AS element (type, database_id, uuid, payload, content_hash, organisation, status, error, note)) AS arrived
@@ -60,8 +61,9 @@ class WebhookIntake:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def insert(self, arrivals: Sequence[Arrival]) -> list[int | None]:
-        """The new ids in the order of the request; None where the unique index found the uuid taken.
+    async def insert(self, arrivals: Sequence[Arrival], *, pass_on: bool) -> list[int | None]:
+        """The new ids in the order of the request; None where the unique index found the uuid taken. What is to be
+        passed on keeps its place in that from now on.
 
         One statement, and a transaction of its own: all of the request is kept when it returns, or nothing.
         """
@@ -77,6 +79,7 @@ class WebhookIntake:
             [arrival.status for arrival in arrivals],
             [element.error for element in elements],
             [element.note for element in elements],
+            pass_on,
         )
         named = {uuid: new for new, uuid in rows if uuid is not None}
         unnamed = iter(sorted(new for new, uuid in rows if uuid is None))

@@ -23,23 +23,33 @@ SET touched = stream.touched + 1, finished_at = NULL,
     status = CASE stream.status WHEN 'completed' THEN 'queued' ELSE stream.status END,
     run_at = CASE WHEN stream.error_message IS NULL THEN LEAST(stream.run_at, now()) ELSE stream.run_at END
 """
+STREAM = """
+SELECT id, manufacturer_org_id, database_id, type, touched, EXISTS (
+    SELECT FROM webhook_queue AS unowned
+    WHERE unowned.database_id = stream.database_id AND unowned.manufacturer_org_id IS NULL
+    AND unowned.status = 'unassigned' AND unowned.id < (
+        SELECT first.id FROM webhook_queue AS first
+        WHERE first.manufacturer_org_id = stream.manufacturer_org_id AND first.database_id = stream.database_id
+        AND first.type = stream.type AND first.forward_status = 'pending' ORDER BY first.id LIMIT 1)) AS is_early
+FROM webhook_streams AS stream WHERE id = :id
+"""
 WAITING = """
 SELECT id, type, payload, is_due, seconds, created_at FROM (
-    SELECT id, type, created_at, forward_at <= clock_timestamp() AS is_due,
+    SELECT id, type, created_at, COALESCE(forward_at <= clock_timestamp(), true) AS is_due,
            EXTRACT(epoch FROM forward_at - clock_timestamp())::float8 AS seconds,
            CASE WHEN sum(octet_length(payload)) OVER (ORDER BY id) - octet_length(payload) < :bytes THEN payload END
            AS payload
     FROM (SELECT * FROM webhook_queue
           WHERE manufacturer_org_id = :organisation AND database_id = :database_id AND type = :type
-          AND forward_status = 'pending' ORDER BY id LIMIT :window) AS first
+          AND forward_status = 'pending' AND id > :after ORDER BY id LIMIT :window) AS first
 ) AS sized WHERE payload IS NOT NULL ORDER BY id
 """
 
 
 class WebhookStreamRepository(Repository):
     async def touch(self, streams: Iterable[tuple[UUID, int, str]]) -> None:
-        """There is something to pass on in these (organisation, database, type), each named once."""
-        streams = list(streams)
+        """There is something to pass on in these (organisation, database, type)."""
+        streams = set(streams)
         await self._run(
             TOUCH,
             organisations=[organisation for organisation, _, _ in streams],
@@ -48,15 +58,14 @@ class WebhookStreamRepository(Repository):
         )
 
     async def get(self, stream_id: int) -> Row[Any]:
-        return await self._row(
-            "SELECT id, manufacturer_org_id, database_id, type, touched FROM webhook_streams WHERE id = :id",
-            id=stream_id,
-        )
+        """`is_early`: what came before its first event has not found its owner yet."""
+        return await self._row(STREAM, id=stream_id)
 
-    async def waiting(self, stream: Row[Any]) -> Sequence[Row[Any]]:
-        """The stream's next events in the order of arrival; `seconds` until each is due."""
+    async def waiting(self, stream: Row[Any], *, after: int) -> Sequence[Row[Any]]:
+        """The stream's events behind the id `after` in the order of arrival; `seconds` until each is due."""
         return await self._rows(
             WAITING,
+            after=after,
             organisation=stream.manufacturer_org_id,
             database_id=stream.database_id,
             type=stream.type,

@@ -73,7 +73,9 @@ async def view_event(event_id: EventId, caller: Replayer, runtime: RuntimeState)
     response_model=ReplayedAnswer,
     summary="Replay events by filter",
 )
-async def replay_events(order: ReplayMany, caller: Replayer, database: AnsweringDatabase) -> use_cases.Replayed:
+async def replay_events(
+    order: ReplayMany, caller: Replayer, database: AnsweringDatabase, runtime: RuntimeState
+) -> use_cases.Replayed:
     """Has all events that fit processed again, e.g. `{"status": "dead", "type": "SALES_INVOICE", "reason": "…"}`; those
     whose content is past its days stay as they are. Who, when and why is kept.
     """
@@ -84,6 +86,7 @@ async def replay_events(order: ReplayMany, caller: Replayer, database: Answering
         type=order.type,
         database_id=order.database_id,
         reason=order.reason,
+        pass_on=runtime.forwarder is not None,
     )
 
 
@@ -96,8 +99,13 @@ async def replay_events(order: ReplayMany, caller: Replayer, database: Answering
     ),
 )
 async def replay_event(
-    event_id: EventId, caller: Replayer, database: AnsweringDatabase, order: ReplayOne | None = None
+    event_id: EventId,
+    caller: Replayer,
+    database: AnsweringDatabase,
+    runtime: RuntimeState,
+    order: ReplayOne | None = None,
 ) -> use_cases.Replayed:
     """Has the event processed again; the same event changes nothing twice. Who, when and why is kept."""
     reason = None if order is None else order.reason
-    return await use_cases.replay_event(database, caller=caller, event_id=event_id, reason=reason)
+    pass_on = runtime.forwarder is not None
+    return await use_cases.replay_event(database, caller=caller, event_id=event_id, reason=reason, pass_on=pass_on)

@@ -131,7 +131,11 @@ async def receive_webhooks(request: Request) -> Any:
 async def _receive(runtime: Runtime, body: bytes) -> Sequence[Receipt]:
     try:
         return await receive_events(
-            runtime.database, body, owners=runtime.settings.database_owners, hint=runtime.webhook_hints.due()
+            runtime.database,
+            body,
+            owners=runtime.settings.database_owners,
+            pass_on=runtime.forwarder is not None,
+            hint=runtime.webhook_hints.due(),
         )
     except UnreadableBody as error:
         UNREADABLE.inc()

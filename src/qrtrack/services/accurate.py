@@ -36,12 +36,14 @@ async def keep_subscription(
     log.info("the webhook subscription is renewed", expires_on=expires_on.isoformat())
 
 
-async def assign_events(database: Database, owners: Mapping[int, UUID]) -> int:
-    """Events of databases that have been named since they came are processed now; how many."""
+async def assign_events(database: Database, owners: Mapping[int, UUID], *, pass_on: bool) -> int:
+    """Events of databases that have been named since they came are processed now; how many. `pass_on`: they are to go
+    to the owner's own system as well.
+    """
     assigned = 0
     while owners:
         async with database.write() as repositories:
-            chunk = await repositories.accurate_sources.assign(owners)
+            chunk = await repositories.accurate_sources.assign(owners, pass_on=pass_on)
             if chunk:
                 await repositories.wake_workers(WEBHOOK_EVENTS)
         assigned += chunk

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -11,7 +12,7 @@ import structlog
 from qrtrack.database import Database
 from qrtrack.domain.accurate import TYPES, Reading, read_event
 from qrtrack.domain.claims import Claim, LeaseLost
-from qrtrack.domain.webhooks import EventStatus
+from qrtrack.domain.webhooks import EventStatus, ForwardStatus
 from qrtrack.metrics import ENDED, count_claims
 from qrtrack.repositories.leased import Queue
 from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_STREAMS
@@ -21,7 +22,8 @@ from qrtrack.repositories.webhook_events import NewestState
 # since they keep the interpreter to themselves for longer.
 STEP_CHARACTERS = 16 * 1024
 
-TO_FORWARD = ", forward_status = 'pending', forward_attempts = 0, forward_at = now(), forward_error = NULL"
+# What came while nothing was passed on; the others have their place since they came, and may have been sent.
+TO_FORWARD = ", forward_status = COALESCE(job.forward_status, 'pending')"
 
 log = structlog.get_logger()
 
@@ -77,7 +79,7 @@ async def _read_group(database: Database, claims: Sequence[Claim], zone: ZoneInf
     contents = await _long_contents(database, claims)
     read, characters = [], 0
     for claim in claims:
-        kind, database_id, received_at, carried = claim.carried
+        kind, database_id, received_at, _, carried = claim.carried
         payload = contents.get(claim.number) if carried is None else carried
         if payload is None:
             continue
@@ -121,14 +123,22 @@ async def _finish(
             await repositories.webhook_events.store_states(states)
         if kept:
             await repositories.webhook_events.heard(_sources(kept))
-        if kept and pass_on:
-            await repositories.webhook_streams.touch(
-                {(one.claim.organisation_id, one.database_id, one.type) for one in kept}
-            )
+        if to_pass_on := [one.claim for one in kept if pass_on or _waits_for_passing_on(one.claim)]:
+            await repositories.webhook_streams.touch(map(_stream, to_pass_on))
             await repositories.wake_workers(WEBHOOK_STREAMS)
         # Last, since it locks the organisations' turns until the commit.
         claimed = await queue.claim(more, lease_seconds=lease_seconds) if more else []
     return held, claimed
+
+
+def _waits_for_passing_on(claim: Claim) -> bool:
+    _, _, _, forward_status, _ = claim.carried
+    return bool(forward_status == ForwardStatus.PENDING)
+
+
+def _stream(claim: Claim) -> tuple[UUID, int, str]:
+    kind, database_id, *_ = claim.carried
+    return claim.organisation_id, database_id, kind
 
 
 def _newest_states(read: Sequence[Read]) -> list[NewestState]:
@@ -154,9 +164,14 @@ def _sources(read: Sequence[Read]) -> Mapping[tuple[int, str], datetime]:
 
 
 async def fail_event(database: Database, claim: Claim, queue: Queue, error: str, *, permanent: bool) -> float | None:
-    """Another try in so many seconds, or dead (None)."""
+    """Another try in so many seconds, or dead (None). It is passed on nevertheless: it is as it came, and those behind
+    it wait.
+    """
     async with database.write() as repositories:
         retry_in = await repositories.leased(queue).fail(claim, error, permanent=permanent)
+        if _waits_for_passing_on(claim):
+            await repositories.webhook_streams.touch([_stream(claim)])
+            await repositories.wake_workers(WEBHOOK_STREAMS)
     if retry_in is None:
         log.error("a webhook event is dead: see its error, and replay it", queue_id=claim.number, reason=error)
     return retry_in

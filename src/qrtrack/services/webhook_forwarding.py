@@ -1,6 +1,6 @@
 """Passing events on, in order for each entity: a stream of one type and database is in one worker's hands at a time."""
 
-from collections.abc import Sequence
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -13,120 +13,159 @@ from qrtrack.domain.claims import Claim, Interrupted
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.integrations.forwarding import Delivery, Forwarder
 from qrtrack.repositories.queues import WEBHOOK_STREAMS
+from qrtrack.repositories.webhook_streams import WINDOW
 
 # Seconds before attempt 2, 3, …, 8.
 BACKOFF: Final = (5.0, 30.0, 120.0, 600.0, 3600.0, 14400.0, 36000.0)
 FAILED_STREAM_SECONDS: Final = 60.0
+# An endpoint that failed is asked again by then, about the next event: what it fails at may be the one event alone.
+MOST_REST_SECONDS: Final = 60.0
+# Until earlier events of the database are likely to have found their owner.
+EARLY_SECONDS: Final = 5.0
+# So many windows of waiting events are looked through for those that need not wait.
+WINDOWS: Final = 100
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class Pause:
-    """When the stream has to be looked at again. `error`: the endpoint itself is what it waits for."""
+class Walk:
+    """One walk through the events of a stream that wait. `held`: entities with an event that is not through yet; their
+    later ones wait behind it, those of others do not. `rest`: seconds until there is more to do, None when nothing is
+    left. `error`: the endpoint itself is what the stream waits for.
+    """
 
-    seconds: float | None = None
+    held: set[str] = field(default_factory=set)
+    sent: int = 0
+    rest: float | None = None
     error: str | None = None
 
-    def at_most(self, seconds: float) -> None:
-        self.seconds = seconds if self.seconds is None else min(self.seconds, seconds)
+    def rest_at_most(self, seconds: float) -> None:
+        self.rest = seconds if self.rest is None else min(self.rest, seconds)
 
-
-@dataclass(slots=True)
-class Held:
-    """Entities with an event that is not through yet: their later ones wait behind it, those of others do not."""
-
-    entities: set[str] = field(default_factory=set)
-    all: bool = False
-
-    def touches(self, entities: frozenset[str]) -> bool:
-        return self.all or bool(self.entities & entities) or (not entities and bool(self.entities))
-
-    def add(self, entities: frozenset[str]) -> None:
-        self.entities |= entities
-        self.all = self.all or not entities
+    def may_send(self, event: Any, entities: frozenset[str]) -> bool:
+        """False where it has to wait: for its time, or behind another of its entities."""
+        if not event.is_due:
+            self.rest_at_most(event.seconds)
+        elif not self.held & entities:
+            return True
+        self.held |= entities
+        return False
 
 
 async def forward_stream(
     database: Database, claim: Claim, *, forwarder: Forwarder | None, zone: ZoneInfo, stop: StopSignal
 ) -> None:
-    """Sends what is due until nothing is. Killed between sending and recording, it sends again under the same id.
+    """Sends what is due, in the order of arrival, whether it is processed yet or not. Killed between sending and
+    recording, it sends again under the same id. Then others have their turn.
 
     Without a forwarder (the address was taken out of the settings) the stream waits for one.
     """
     if forwarder is None:
         await fail_stream(database, claim, "ACCURATE_FORWARD_URL is not set any more")
         return
-    while True:
-        async with database.read() as repositories:
-            stream = await repositories.webhook_streams.get(claim.number)
-            events = await repositories.webhook_streams.waiting(stream)
-        pause, sent = await _send_due(database, claim, events, forwarder=forwarder, zone=zone, stop=stop)
-        if not sent or pause.error is not None:
-            break
+    async with database.read() as repositories:
+        stream = await repositories.webhook_streams.get(claim.number)
+    walk = Walk()
+    if stream.is_early:
+        walk.rest = EARLY_SECONDS
+    else:
+        await _walk_through(database, claim, stream, walk, forwarder=forwarder, zone=zone, stop=stop)
+    # What was added meanwhile has moved `touched`: the stream then goes on at once, unless the endpoint is away.
+    is_moved = "touched <> :seen"
     async with database.write() as repositories:
-        # What was added since the look above has moved `touched`: the stream then goes on at once.
         await repositories.leased(WEBHOOK_STREAMS).repeat(
             claim,
-            after=pause.seconds or 0,
-            ended="false" if events else "touched = :seen",
-            error=pause.error,
-            **({} if events else {"seen": stream.touched}),
+            after=walk.rest or 0,
+            ended=f"NOT {is_moved}" if walk.rest is None else "false",
+            at_once=is_moved if walk.error is None else "false",
+            error=walk.error,
+            seen=stream.touched,
         )
 
 
-async def _send_due(
-    database: Database, claim: Claim, events: Sequence[Any], *, forwarder: Forwarder, zone: ZoneInfo, stop: StopSignal
-) -> tuple[Pause, int]:
-    """Until when to rest, and how many were sent."""
-    pause, held, sent = Pause(), Held(), 0
-    for event in events:
-        if stop.is_set():
-            raise Interrupted
-        entities = _entities(event, zone)
-        if held.touches(entities):
-            held.add(entities)
-            continue
-        if not event.is_due:
-            held.add(entities)
-            pause.at_most(event.seconds)
-            continue
-        delivery = await forwarder.send(event.id, event.payload)
-        await _record(database, claim, event, delivery, pause)
-        if delivery.error is None:
-            sent += 1
-            continue
-        held.add(entities)
-        if delivery.endpoint:
-            pause.error = delivery.error
+async def _walk_through(
+    database: Database,
+    claim: Claim,
+    stream: Any,
+    walk: Walk,
+    *,
+    forwarder: Forwarder,
+    zone: ZoneInfo,
+    stop: StopSignal,
+) -> None:
+    """Window after window, until nothing is left, the endpoint fails, or a window's worth was sent: what was held at
+    first may be due by then, and other streams wait.
+    """
+    after = 0
+    for _ in range(WINDOWS):
+        async with database.read() as repositories:
+            events = await repositories.webhook_streams.waiting(stream, after=after)
+        if not events:
+            return
+        after = events[-1].id
+        for event in events:
+            if stop.is_set():
+                raise Interrupted
+            # Reading them takes its time, which requests would wait for.
+            await asyncio.sleep(0)
+            await _pass_on(database, claim, event, _entities(event, zone), walk, forwarder=forwarder)
+            if walk.error is not None:
+                return
+        if walk.sent >= WINDOW:
             break
-    return pause, sent
+    if walk.sent:
+        walk.rest_at_most(0)
 
 
 def _entities(event: Any, zone: ZoneInfo) -> frozenset[str]:
-    """Empty where they cannot be told: the event then keeps its place among all."""
+    """What it has to keep its order with. Where the type says nothing of entities, all of the type are one; where no
+    row has an id, or reading it is a defect that its processing will meet, it is in nobody's way.
+    """
     kind = TYPES.get(event.type)
     if kind is None:
+        return frozenset((event.type,))
+    try:
+        reading = read_event(event.payload, kind, received_at=event.created_at, zone=zone)
+    except Exception:
+        log.warning("an event that is passed on cannot be read", queue_id=event.id, exc_info=True)
         return frozenset()
-    reading = read_event(event.payload, kind, received_at=event.created_at, zone=zone)
     return frozenset(state.entity_id for state in reading.states)
 
 
-async def _record(database: Database, claim: Claim, event: Any, delivery: Delivery, pause: Pause) -> None:
-    """Raises LeaseLost when the stream is in other hands: the event is theirs to record."""
+async def _pass_on(
+    database: Database, claim: Claim, event: Any, entities: frozenset[str], walk: Walk, *, forwarder: Forwarder
+) -> None:
+    if not walk.may_send(event, entities):
+        return
+    delivery = await forwarder.send(event.id, event.payload)
+    delay = await _record(database, claim, event, delivery)
+    if delivery.error is None:
+        walk.sent += 1
+        return
+    walk.held |= entities
+    if delivery.endpoint:
+        walk.error, walk.rest = delivery.error, delivery.wait or min(delay, MOST_REST_SECONDS)
+    else:
+        walk.rest_at_most(delay)
+
+
+async def _record(database: Database, claim: Claim, event: Any, delivery: Delivery) -> float:
+    """Seconds until it may be tried again. Raises LeaseLost when the stream is in other hands: the event is theirs to
+    record. The event is locked before its stream, as it is where its processing ends.
+    """
     async with database.write() as repositories:
-        await repositories.leased(WEBHOOK_STREAMS).hold(claim)
-        streams = repositories.webhook_streams
+        streams, delay = repositories.webhook_streams, delivery.wait
         if delivery.error is None:
             await streams.mark_sent(event.id)
-            return
-        if delivery.wait is not None:
+        elif delivery.wait is not None:
             await streams.mark_waiting(event.id, delivery.error, seconds=delivery.wait)
-            pause.seconds = delivery.wait
-            return
-        delay = await streams.mark_failed(event.id, delivery.error, backoff=BACKOFF)
-        pause.at_most(delay or 0)
-    log.warning("an event was not passed on", queue_id=event.id, reason=delivery.error, retried_in_seconds=delay)
+        else:
+            delay = await streams.mark_failed(event.id, delivery.error, backoff=BACKOFF)
+        await repositories.leased(WEBHOOK_STREAMS).hold(claim)
+    if delivery.error is not None:
+        log.warning("an event was not passed on", queue_id=event.id, reason=delivery.error, retried_in_seconds=delay)
+    return delay or 0
 
 
 async def fail_stream(database: Database, claim: Claim, error: str) -> float:

@@ -58,16 +58,16 @@ class Receipt:
 
 
 async def receive_events(
-    database: Database, body: bytes, *, owners: Mapping[int, UUID], hint: bool
+    database: Database, body: bytes, *, owners: Mapping[int, UUID], pass_on: bool, hint: bool
 ) -> Sequence[Receipt]:
     """All elements of a request are stored by one statement, which is their transaction; returns after its commit, and
-    after duplicates were looked up and conflicts kept. `hint`: wakes the workers. Raises UnreadableBody or
-    TooManyElements.
+    after duplicates were looked up and conflicts kept. `pass_on`: the events are to go to the owner's own system as
+    well. `hint`: wakes the workers. Raises UnreadableBody or TooManyElements.
     """
     elements = await _split(body)
     lines = log.bind()
     lines.info("received", types=sorted({element.type for element in elements}), count=len(elements))
-    receipts = await _store(database, elements, owners, hint=hint) if elements else []
+    receipts = await _store(database, elements, owners, pass_on=pass_on, hint=hint) if elements else []
     await _log_receipts(lines, receipts)
     return receipts
 
@@ -84,12 +84,12 @@ async def _split(body: bytes) -> list[Element]:
 
 
 async def _store(
-    database: Database, elements: Sequence[Element], owners: Mapping[int, UUID], *, hint: bool
+    database: Database, elements: Sequence[Element], owners: Mapping[int, UUID], *, pass_on: bool, hint: bool
 ) -> list[Receipt]:
     async with database.autocommit() as connection:
         intake = WebhookIntake(connection)
         arrivals = [_arrival(element, owners) for element in elements]
-        ids = await intake.insert(arrivals)
+        ids = await intake.insert(arrivals, pass_on=pass_on)
         taken = {element.uuid for element, new in zip(elements, ids, strict=True) if new is None and element.uuid}
         known = await intake.known(taken) if taken else {}
         receipts = [

@@ -49,13 +49,17 @@ async def view_event(database: Database, *, caller: Caller, event_id: int) -> Ev
         return EventInFull(event, conflicts, await repositories.webhook_events.replays(event_id))
 
 
-async def replay_event(database: Database, *, caller: Caller, event_id: int, reason: str | None) -> Replayed:
-    """Raises NotFound, NotReplayable while it is not at an end of its own, or PayloadGone."""
+async def replay_event(
+    database: Database, *, caller: Caller, event_id: int, reason: str | None, pass_on: bool
+) -> Replayed:
+    """`pass_on`: it goes to the owner's own system again as well. Raises NotFound, NotReplayable while it is not at an
+    end of its own, or PayloadGone.
+    """
     async with database.write(tenant=caller.organisation_id) as repositories:
         event = await repositories.webhook_events.get(event_id)
         if event.status in REPLAYABLE and not event.payload:
             raise PayloadGone(f"The content of event {event_id} is past its days: only its uuid is still known.")
-        ids = await repositories.webhook_events.put_back(REPLAYABLE, id=event_id)
+        ids = await repositories.webhook_events.put_back(REPLAYABLE, pass_on=pass_on, id=event_id)
         if not ids:
             raise NotReplayable(
                 f"Event {event_id} is {event.status}: only what is done, skipped or dead can be replayed."
@@ -68,11 +72,11 @@ async def replay_event(database: Database, *, caller: Caller, event_id: int, rea
 
 
 async def replay_events(
-    database: Database, *, caller: Caller, reason: str | None, status: str, **narrowed: str | int | None
+    database: Database, *, caller: Caller, reason: str | None, pass_on: bool, status: str, **narrowed: str | int | None
 ) -> Replayed:
     """All of the status that fit (`type`, `database_id`) and still have their payload, in one transaction."""
     async with database.write(tenant=caller.organisation_id) as repositories:
-        ids = await repositories.webhook_events.put_back([status], **narrowed)
+        ids = await repositories.webhook_events.put_back([status], pass_on=pass_on, **narrowed)
         await repositories.webhook_events.record_replay(
             organisation_id=caller.organisation_id,
             actor=caller.user_id,

@@ -44,7 +44,8 @@ async def _keep_subscription(runtime: Runtime) -> None:
 
 
 async def _assign_events(runtime: Runtime) -> None:
-    await assign_events(runtime.database, runtime.settings.database_owners)
+    pass_on = runtime.forwarder is not None
+    await assign_events(runtime.database, runtime.settings.database_owners, pass_on=pass_on)
 
 
 async def _empty_payloads(runtime: Runtime) -> None:
