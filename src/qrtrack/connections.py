@@ -38,6 +38,8 @@ class Connections:
     def __init__(self, address: dict[str, Any], *, behind_pooler: bool, at_a_time: int) -> None:
         self._options = address | (NOTHING_KEPT if behind_pooler else PLANS_KEPT)
         self._options["command_timeout"] = STATEMENT_SECONDS
+        self._allowed = at_a_time
+        self._in_use = 0
         self._turns = asyncio.Semaphore(at_a_time)
         self._idle: list[Connection] = []
 
@@ -46,6 +48,7 @@ class Connections:
         """Raises TimeoutError when all are busy for too long."""
         async with asyncio.timeout(PATIENCE_SECONDS) if self._turns.locked() else nullcontext():
             await self._turns.acquire()
+        self._in_use += 1
         try:
             connection = self._living() or await asyncpg.connect(timeout=PATIENCE_SECONDS, **self._options)
             try:
@@ -57,7 +60,12 @@ class Connections:
             finally:
                 self._idle.append(connection)
         finally:
+            self._in_use -= 1
             self._turns.release()
+
+    def use(self) -> dict[str, int]:
+        """How many are held by somebody, how many are free, and how many there may be."""
+        return {"in_use": self._in_use, "idle": len(self._idle), "allowed": self._allowed}
 
     def _living(self) -> "Connection | None":
         """The one used last, so that a few do the work of quiet hours. Those that have died, as all do when the server

@@ -196,11 +196,12 @@ class Database:
             raise DatabaseUnavailable from error
         return {"database": "ok", "schema": "ok"}
 
-    def pool_use(self) -> dict[str, int]:
-        """Connections of this process, by what they are doing."""
+    def pool_use(self) -> dict[str, dict[str, int]]:
+        """Connections of this process, by what they are for and what they are doing."""
         pool = self.engine.pool
         assert isinstance(pool, QueuePool)
-        return {"in_use": pool.checkedout(), "idle": pool.checkedin(), "allowed": pool.size()}
+        main = {"in_use": pool.checkedout(), "idle": pool.checkedin(), "allowed": pool.size()}
+        return {"main": main, "webhooks": self.webhooks.use()}
 
     async def close(self) -> None:
         await self.webhooks.close()

@@ -17,6 +17,7 @@ from sqlalchemy import text
 from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from plant import BY_KIND, Plant
 from process import settings_of
+from qrtrack.connections import FOR_WEBHOOKS
 from qrtrack.domain.claims import Claim, LeaseLost, PermanentFailure
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
@@ -269,9 +270,21 @@ async def test_the_pool_shows_how_many_connections_are_in_use(scrape: Any, runti
     async with runtime.database.read() as repositories:
         await repositories.figures.unknown_dispatches()
         busy = await scrape()
-    assert free("database_pool_connections", state="in_use") == 0
-    assert busy("database_pool_connections", state="in_use") == 1
-    assert busy("database_pool_connections", state="allowed") == runtime.settings.database_pool_size
+    own = {"pool": "main"}
+    assert free("database_pool_connections", **own, state="in_use") == 0
+    assert busy("database_pool_connections", **own, state="in_use") == 1
+    assert busy("database_pool_connections", **own, state="allowed") == runtime.settings.database_pool_size
+
+
+async def test_the_connections_for_webhooks_are_shown_beside_the_pool(scrape: Any, runtime: Runtime) -> None:
+    async with runtime.database.autocommit():
+        busy = await scrape()
+    free = await scrape()
+    states = ("in_use", "idle", "allowed")
+    told = [
+        [seen("database_pool_connections", pool="webhooks", state=state) for state in states] for seen in (busy, free)
+    ]
+    assert told == [[1, 0, FOR_WEBHOOKS], [0, 1, FOR_WEBHOOKS]]
 
 
 async def test_a_repair_of_a_counter_shows(scrape: Any, plant: Plant, runtime: Runtime) -> None:

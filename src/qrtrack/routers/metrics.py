@@ -50,9 +50,9 @@ async def read_metrics(runtime: RuntimeState) -> PlainTextResponse:
 class _Gauges(Collector):
     """One scrape's gauges. Without figures their names stay and the values are absent, which an alert can tell."""
 
-    def __init__(self, figures: Figures | None, pool: Mapping[str, int]) -> None:
+    def __init__(self, figures: Figures | None, pools: Mapping[str, Mapping[str, int]]) -> None:
         self._figures = figures
-        self._pool = pool
+        self._pools = pools
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         yield _gauge(
@@ -60,9 +60,9 @@ class _Gauges(Collector):
         )
         yield _gauge(
             "database_pool_connections",
-            "Connections of this process's pool: held by somebody, free, and how many it may have",
-            ["state"],
-            [([state], count) for state, count in self._pool.items()],
+            "Connections of this process: held by somebody, free, and how many it may have",
+            ["pool", "state"],
+            [([pool, state], count) for pool, use in self._pools.items() for state, count in use.items()],
         )
         yield from _of_queues(self._figures.queues if self._figures else ())
         yield _gauge(
