@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 import httpx2
 import jwt
@@ -20,6 +21,7 @@ from fanout import FanOut, done
 from process import SECRET
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
+from qrtrack.services.figures import read_figures
 
 QRTRACK = str(Path(sys.executable).with_name("qrtrack"))
 
@@ -158,6 +160,8 @@ async def test_spoiled_counters_are_restored_and_shown_before_and_after(
         "1 recounted, 1 repaired, 0 could not be recounted.",
     ]  # fmt: skip
     assert await fan_out.counts() == ("processing", 3, 3, 0, 30)
+    told = await read_figures(database, zone=ZoneInfo("UTC"))
+    assert told.count_repairs == {"sync_batch": 1}, "what nobody scrapes shows in the metrics of all others"
     again = run(tmp_path, *words, DATABASE_URL=migrated_url)
     assert again.stdout.splitlines() == [
         f"sync_batch {fan_out.batch_id} right", f"  before: {right}", f"  after:  {right}",

@@ -32,9 +32,6 @@ LOST_WRITES: Final = Counter(
 )
 LINKS: Final = Counter("qrtrack_links", "Cases linked to, by where the codes came from", ["source"])
 LINKED_CODES: Final = Counter("qrtrack_linked_codes", "Codes put into cases", ["source"])
-COUNT_DRIFTS: Final = Counter(
-    "qrtrack_count_drifts", "Counters that a recalculation found wrong and repaired: each is a defect", ["kind"]
-)
 DISPATCHES: Final = Counter(
     "qrtrack_dispatch_outcomes", "Attempts to send a settlement, by what became known of them", ["outcome"]
 )

@@ -9,6 +9,7 @@ from qrtrack.models.metadata import Table, TenantOwned
 from qrtrack.models.notifications import Notification
 from qrtrack.models.periodic_tasks import PeriodicTask
 from qrtrack.models.progress import SyncBatch, SyncRecord
+from qrtrack.models.recounts import CountRepair
 from qrtrack.models.requests import IdempotencyKey, QueueTurn
 from qrtrack.models.reverse_jobs import PreparedCode, ReverseJob, ReverseJobLog
 from qrtrack.models.trace import TraceEvent
@@ -27,6 +28,7 @@ __all__ = [
     "BatchVariant",
     "Case",
     "Code",
+    "CountRepair",
     "ExcludedCode",
     "IdempotencyKey",
     "Notification",

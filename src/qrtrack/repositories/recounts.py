@@ -1,6 +1,6 @@
 """Counting again from the truth: for each kind of work the row that keeps its counters, and the rows they count."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -98,6 +98,19 @@ class RecountRepository(Repository):
     async def count(self, what: Countable, id_: UUID) -> Row[Any]:
         """What the counters ought to be. A statement after `hold`: it sees what was committed while that waited."""
         return await self._row(what.truth, id=id_)
+
+    async def count_repair(self, what: Countable) -> None:
+        """The last statement of a repair: other repairs of the kind wait for it."""
+        await self._run(
+            "INSERT INTO count_repairs AS known (kind, repairs, last_repaired_at) VALUES (:kind, 1, clock_timestamp())"
+            " ON CONFLICT (kind) DO UPDATE SET repairs = known.repairs + 1,"
+            " last_repaired_at = EXCLUDED.last_repaired_at",
+            kind=what.kind,
+        )
+
+    async def repairs(self) -> Mapping[str, int]:
+        """How many there were, ever, by kind; kinds without any are left out."""
+        return {row.kind: row.repairs for row in await self._rows("SELECT kind, repairs FROM count_repairs")}
 
     async def restore_sync_batch(self, batch_id: UUID, truth: Row[Any]) -> None:
         """A batch that turns out to be over ended with its last record."""

@@ -6,12 +6,12 @@ from typing import Any, Final
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from qrtrack.domain.accurate import TYPES
 from qrtrack.domain.dispatches import Outcome
-from qrtrack.metrics import COUNT_DRIFTS, DISPATCHES, ENDED, LOST_WRITES, TAKEN_OVER
+from qrtrack.metrics import DISPATCHES, ENDED, LOST_WRITES, TAKEN_OVER
 from qrtrack.repositories.queues import QUEUES
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState
@@ -29,8 +29,6 @@ for kind in (queue.kind for queue in QUEUES):
     LOST_WRITES.labels(kind)
     for end in End:
         ENDED.labels(kind, end)
-for countable in KINDS:
-    COUNT_DRIFTS.labels(countable.kind)
 for outcome in set(Outcome) - {Outcome.SENDING}:
     DISPATCHES.labels(outcome)
 
@@ -54,7 +52,7 @@ class _Gauges(Collector):
         self._figures = figures
         self._pools = pools
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         yield _gauge(
             "database_up", "Whether the database gave the figures of this scrape", value=self._figures is not None
         )
@@ -84,7 +82,20 @@ class _Gauges(Collector):
                 for kind, count in (self._figures.alarming_dispatch_events if self._figures else {}).items()
             ],
         )
+        yield _repairs(self._figures.count_repairs if self._figures else None)
         yield from _of_webhooks(self._figures.accurate if self._figures else {})
+
+
+def _repairs(repairs: Mapping[str, int] | None) -> CounterMetricFamily:
+    family = CounterMetricFamily(
+        "qrtrack_count_drifts",
+        "Counters that a recalculation found wrong and repaired, ever: each is a defect",
+        labels=["kind"],
+    )
+    if repairs is not None:
+        for countable in KINDS:
+            family.add_metric([countable.kind], repairs.get(countable.kind, 0))
+    return family
 
 
 def _of_queues(queues: Sequence[Any]) -> Iterator[GaugeMetricFamily]:

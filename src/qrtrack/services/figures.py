@@ -24,6 +24,7 @@ class Figures:
     workers_alive: int
     unknown_dispatches: int
     alarming_dispatch_events: Mapping[str, int]
+    count_repairs: Mapping[str, int]
     accurate: Mapping[str, Any]
 
 
@@ -33,7 +34,8 @@ async def read_figures(database: Database, *, zone: ZoneInfo) -> Figures:
         workers = await repositories.workers.alive()
         unknown = await repositories.figures.unknown_dispatches()
         alarming = await repositories.figures.alarming_dispatch_events()
-    return Figures(queues, len(workers), unknown, alarming, await connection_figures(database, zone=zone))
+        repairs = await repositories.recounts.repairs()
+    return Figures(queues, len(workers), unknown, alarming, repairs, await connection_figures(database, zone=zone))
 
 
 class FigureDesk:

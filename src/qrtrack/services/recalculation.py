@@ -10,7 +10,6 @@ import structlog
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.progress import TERMINAL_SYNCS, job_progress
-from qrtrack.metrics import COUNT_DRIFTS
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.recounts import HASHES, ITEMS, REVERSE_JOBS, SYNC_BATCHES, Countable
 from qrtrack.services.stages import open_hashing
@@ -150,8 +149,8 @@ async def _recount(database: Database, what: Countable, id_: UUID) -> Recount | 
         if recount.is_repair:
             await KINDS[what](repositories, id_, before, truth)
             await _trace(repositories, before.manufacturer_org_id, recount)
+            await repositories.recounts.count_repair(what)
     if recount.is_repair:
-        COUNT_DRIFTS.labels(what.kind).inc()
         log.error("counters were wrong and are repaired", kind=what.kind, id=str(id_), **_change(recount))
     return recount
 

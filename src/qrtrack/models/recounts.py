@@ -1,0 +1,16 @@
+"""What recalculations had to repair."""
+
+from sqlalchemy import BigInteger
+from sqlalchemy.orm import Mapped, mapped_column
+
+from qrtrack.models.metadata import Instant, Table
+
+
+class CountRepair(Table):
+    """How often counters of a kind were found wrong and repaired, ever, by whatever process: each is a defect."""
+
+    __tablename__ = "count_repairs"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    repairs: Mapped[int] = mapped_column(BigInteger)
+    last_repaired_at: Mapped[Instant]
