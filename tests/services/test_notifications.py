@@ -369,6 +369,23 @@ async def test_what_is_no_2xx_is_tried_again_and_led_nowhere_else(
     assert len({request.headers["webhook-id"] for request in endpoint.received}) == 1
 
 
+@pytest.mark.usefixtures("names")
+@pytest.mark.parametrize(("asked", "seconds"), [("1800", 1800), ("1", 5), ("999999999", 86400), ("soon", 5)])
+async def test_a_receiver_that_asks_for_time_gets_it_within_a_day(
+    plant: Plant, runtime: Runtime, endpoint: Endpoint, hook: Notify, *, asked: str, seconds: int
+) -> None:
+    endpoint.reply = lambda _: answer(429, retry_after=asked)
+    await ended(plant, hook)
+    outcome = await notify(runtime)
+    assert outcome is not None
+    assert outcome.end is End.RETRIED
+    [row] = await plant.sql(
+        "SELECT status, attempts, extract(epoch FROM run_at - now())::float8 AS wait FROM notifications"
+    )
+    assert (row.status, row.attempts) == ("queued", 1)
+    assert 0.7 * seconds < row.wait < 1.3 * seconds + 1
+
+
 async def test_the_name_is_resolved_once_and_the_checked_address_is_the_one_called(
     plant: Plant, runtime: Runtime, endpoint: Endpoint, hook: Notify, names: Names
 ) -> None:

@@ -196,8 +196,14 @@ class LeasedRepository:
         ended = f"{self._end(self._queue.completed)}, {self._queue.error} = NULL"
         await self.write(claim, f"{ended}, {assignments}" if assignments else ended, **values)
 
+    async def put_off(self, claim: Claim, seconds: float) -> None:
+        """Should this attempt fail, the next one comes no sooner."""
+        await self.write(claim, "run_at = clock_timestamp() + make_interval(secs => :seconds)", seconds=seconds)
+
     async def fail(self, claim: Claim, error: str, *, permanent: bool) -> float | None:
-        """Back to the queue with a growing, jittered delay, in seconds; or `failed` for good, which gives None."""
+        """Back to the queue with a growing, jittered delay, in seconds; or `failed` for good, which gives None. What
+        was put off for longer keeps its time.
+        """
         queue = self._queue
         if permanent or claim.exhausted or claim.attempts >= queue.max_attempts:
             await self.write(claim, f"{self._end(queue.failed)}, {queue.error} = :error", error=error)
@@ -206,7 +212,8 @@ class LeasedRepository:
         delay = step * uniform(*JITTER)  # noqa: S311 - jitter is no secret
         await self.write(
             claim,
-            f"{self._back}, run_at = clock_timestamp() + make_interval(secs => :delay), {queue.error} = :error",
+            f"{self._back}, run_at = GREATEST(run_at, clock_timestamp() + make_interval(secs => :delay)),"
+            f" {queue.error} = :error",
             delay=delay,
             error=error,
         )

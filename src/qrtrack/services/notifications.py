@@ -21,10 +21,14 @@ log = structlog.get_logger()
 
 
 class NotSent(Unavailable):
-    """Another attempt may succeed."""
+    """Another attempt may succeed, after so many seconds if the receiver has named them."""
 
     slug = "notification-not-sent"
     title = "The notification could not be sent"
+
+    def __init__(self, detail: str, *, wait: float | None = None) -> None:
+        super().__init__(detail)
+        self.wait = wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +47,21 @@ async def send_notification(database: Database, claim: Claim, *, messenger: Mess
         row = await repositories.notifications.get(claim.number)
     ending = Ending(row.id, row.subject, row.subject_id, row.content, row.created_at)
     send = {Channel.EMAIL: _mail, Channel.URL: _call}[Channel(row.channel)]
-    await send(messenger, ending, row.address)
+    try:
+        await send(messenger, ending, row.address)
+    except NotSent as error:
+        await _heed(database, claim, error)
+        raise
     async with database.write() as repositories:
         await repositories.leased(NOTIFICATIONS).finish(claim)
     log.info("notification sent", channel=row.channel, subject=row.subject, subject_id=str(row.subject_id))
+
+
+async def _heed(database: Database, claim: Claim, error: NotSent) -> None:
+    """A receiver that asked for time gets it. It was an attempt all the same: eight of them are the end."""
+    if error.wait is not None:
+        async with database.write() as repositories:
+            await repositories.leased(NOTIFICATIONS).put_off(claim, error.wait)
 
 
 async def _mail(messenger: Messenger, ending: Ending, address: str) -> None:
@@ -66,7 +81,7 @@ async def _call(messenger: Messenger, ending: Ending, address: str) -> None:
         raise NotSent("the host is not on NOTIFY_ALLOWED_HOSTS any more")
     delivery = await messenger.hooks.send(ending.message_id, target, ending.payload())
     if delivery.error is not None:
-        raise NotSent(delivery.error)
+        raise NotSent(delivery.error, wait=delivery.wait)
 
 
 async def fail_notification(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
