@@ -1,6 +1,8 @@
 """The commands as a person types them: real processes, a real database, their words and exit codes."""
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -8,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -17,11 +20,13 @@ import jwt
 import pytest
 from sqlalchemy import make_url
 
+from accurate import event
 from fanout import FanOut, done
 from process import SECRET
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
 from qrtrack.services.figures import read_figures
+from qrtrack.services.webhook_intake import receive_events
 
 QRTRACK = str(Path(sys.executable).with_name("qrtrack"))
 
@@ -185,6 +190,23 @@ def test_a_recalculation_that_cannot_be_is_refused(
     assert refused.returncode == code
     assert said in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+async def test_it_says_how_accurates_webhooks_fare(tmp_path: Path, migrated_url: str, database: Database) -> None:
+    events = [event(databaseId=2886480), event(databaseId=2886480), event(databaseId=None)]
+    await receive_events(database, json.dumps(events).encode(), owners={}, pass_on=False, hint=False)
+    async with database.write() as repositories:
+        heard_at = datetime.now(UTC) - timedelta(hours=1)
+        await repositories.webhook_events.heard({(1443290, "ITEM"): heard_at})
+    told = run(tmp_path, "accurate", DATABASE_URL=migrated_url)
+    assert told.returncode == 0, told.stderr
+    heard, *rest = told.stdout.splitlines()
+    assert re.fullmatch(r"last event of database 1443290, ITEM: \d{4} s ago", heard)
+    assert rest == [
+        "unassigned, of database 2886480, not in ACCURATE_DATABASES: 2", "unassigned, without a database: 1",
+        "oldest pending seconds: -", "dead: 0", "conflicts: 0", "to pass on: 0",
+        "subscription days left: -", "renewal failures: 0", "renewal error: -",
+    ]  # fmt: skip
 
 
 def test_a_server_answers_and_ends_in_good_order(tmp_path: Path, migrated_url: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
@@ -24,6 +25,7 @@ from qrtrack.integrations.tokens import sign_token
 from qrtrack.logs import set_up_logs
 from qrtrack.runtime import open_database
 from qrtrack.services import recalculation, retention
+from qrtrack.services.accurate import connection_figures
 from qrtrack.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(help="The service a packing line runs on.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -220,6 +222,28 @@ def _tell_recount(recount: recalculation.Recount) -> None:
     typer.echo(f"{recount.kind} {recount.id} {'repaired' if recount.is_repair else 'right'}")
     typer.echo(f"  before: {before}")
     typer.echo(f"  after:  {after}")
+
+
+@app.command()
+def accurate() -> None:
+    """How Accurate's webhooks fare: who has gone silent, what waits, what belongs to nobody."""
+    found: dict[str, Any] = _run(_accurate(_start(quiet=True)))
+    for source in found.pop("sources"):
+        typer.echo(
+            f"last event of database {source['database_id']}, {source['type']}: {source['silent_seconds']} s ago"
+        )
+    for unassigned in found.pop("unassigned"):
+        database_id = unassigned["database_id"]
+        whose = "without a database" if database_id is None else f"of database {database_id}, not in ACCURATE_DATABASES"
+        typer.echo(f"unassigned, {whose}: {unassigned['events']}")
+    for name, value in found.items():
+        typer.echo(f"{name.replace('_', ' ')}: {'-' if value is None else value}")
+
+
+async def _accurate(settings: Settings) -> dict[str, Any]:
+    async with open_database(settings) as database:
+        await database.ready()
+        return await connection_figures(database, zone=ZoneInfo(settings.accurate_timezone))
 
 
 @app.command()
