@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from fanout import FanOut, done
 from plant import Plant
+from qrtrack.domain.notifications import Notify
 from qrtrack.main import create_app
 from qrtrack.settings import Settings
 from scripts.settings_page import PAGE, page
@@ -47,6 +48,22 @@ async def test_a_fan_out_that_hangs_is_told_from_one_that_waits(plant: Plant) ->
     statement = next(statement for statement in STATEMENTS if "sync_batch_records" in statement)
     (row,) = await plant.sql(statement, batch_id=fan_out.batch_id)
     assert (row.status, row.processed_records, row.total_records, row.recorded) == ("processing", 3, 10, 3)
+
+
+async def test_of_notifications_only_what_failed_is_sent_again(plant: Plant) -> None:
+    job_ids = [await plant.submit(await plant.batch(10), notify=Notify(email="shift@plant.example")) for _ in range(2)]
+    await plant.work("reverse_job")
+    await plant.sql("UPDATE notifications SET status = 'completed', finished_at = now()")
+    await plant.sql(
+        "INSERT INTO notifications (manufacturer_org_id, status, subject, subject_id, channel, address, content,"
+        " finished_at) SELECT manufacturer_org_id, 'failed', subject, subject_id, channel, address, content, now()"
+        " FROM notifications"
+    )
+    statement = next(statement for statement in STATEMENTS if "UPDATE notifications" in statement)
+    await plant.sql(statement, job_id=job_ids[0])
+    rows = await plant.sql("SELECT subject_id, status FROM notifications ORDER BY id")
+    assert [row.status for row in rows if row.subject_id == job_ids[0]] == ["completed", "queued"]
+    assert [row.status for row in rows if row.subject_id == job_ids[1]] == ["completed", "failed"]
 
 
 async def test_the_history_of_a_unit_is_found(plant: Plant) -> None:
