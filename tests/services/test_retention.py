@@ -14,6 +14,7 @@ from qrtrack.domain.requests import AlreadyAnswered, RepeatableRequest, StoredAn
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories import retention as statements
 from qrtrack.repositories.retention import RetentionRepository
+from qrtrack.services import batches
 from qrtrack.services.codes import void_codes
 from qrtrack.services.progress import create_sync_batch
 from qrtrack.services.record_reports import ReportGroups, report_records
@@ -26,8 +27,8 @@ from treasury import Treasury
 DAYS = 90
 NOTHING = dict.fromkeys(
     [
-        "prepared_codes", "reverse_jobs", "progress_records", "progress_batches", "log_lines", "notifications",
-        "idempotency_keys", "worker_processes",
+        "prepared_codes", "reverse_jobs", "batch_stages", "progress_records", "progress_batches", "log_lines",
+        "notifications", "idempotency_keys", "worker_processes",
     ],
     0,
 )  # fmt: skip
@@ -204,6 +205,28 @@ async def test_progress_that_ended_long_ago_goes_with_its_records(
     kept = await plant.sql("SELECT batch_id, count(*) AS records FROM sync_batch_records GROUP BY batch_id")
     assert {row.batch_id: row.records for row in kept} == {young: 10, unfinished: 9}
     assert {row.batch_id for row in await plant.sql("SELECT batch_id FROM sync_batch_progress")} == {young, unfinished}
+
+
+async def test_chunks_of_a_batch_that_is_ready_go_and_those_of_one_that_may_go_on_stay(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statements, "STEP", 3)
+    monkeypatch.setattr(batches, "CREATING_CHUNK", 2)
+    await plant.batch(10)
+    await plant.work("hashing")
+    hashing, failed = await plant.batch(10), await plant.batch(10)
+    await plant.sql("UPDATE qr_batches SET status = 'failed', error_message = 'no' WHERE id = :id", id=failed.batch_id)
+    await plant.sql(
+        "UPDATE qr_batch_stages SET created_at = created_at - interval '100 days',"
+        " finished_at = finished_at - interval '100 days', run_at = now() + interval '1 hour'"
+    )
+    young = await plant.batch(10)
+    await plant.work("hashing")
+    found = await preview_prune(plant.runtime.database, days=DAYS)
+    assert found == NOTHING | {"batch_stages": 5 + 1}
+    assert await prune(plant.runtime.database, days=DAYS) == found
+    rows = await plant.sql("SELECT DISTINCT batch_id FROM qr_batch_stages")
+    assert {row.batch_id for row in rows} == {batch.batch_id for batch in (hashing, failed, young)}
 
 
 async def test_trace_events_stay(plant: Plant) -> None:

@@ -31,6 +31,10 @@ OLD_SYNC: Final = (
 )
 OLD_NOTIFICATION: Final = "status IN ('completed', 'failed') AND finished_at < now() - make_interval(days => :days)"
 OLD_LINE: Final = "created_at < now() - make_interval(days => :days)"
+OLD_STAGE: Final = (
+    "stage.status = 'completed' AND stage.finished_at < now() - make_interval(days => :days)"
+    " AND EXISTS (SELECT FROM qr_batches AS batch WHERE batch.id = stage.batch_id AND batch.status = 'ready')"
+)
 OLD_KEY: Final = "created_at < now() - make_interval(hours => :hours)"
 GONE_PROCESS: Final = "alive_until < now() - interval '1 day'"
 
@@ -44,6 +48,20 @@ WITH chunk AS MATERIALIZED (
     DELETE FROM qr_prepared_codes WHERE id IN (SELECT id FROM old) RETURNING 1
 )
 SELECT (SELECT max(id) FROM chunk) AS last_id, (SELECT count(*) FROM gone) AS deleted
+"""
+
+# A batch that is ready needs its chunks no more; one that has failed may be retried. They are looked at in the order of
+# their ids, which is nearly that of their age: `last_id` is None where the young ones begin.
+PRUNE_STAGES = f"""
+WITH chunk AS MATERIALIZED (
+    SELECT id, created_at FROM qr_batch_stages WHERE id > :after ORDER BY id LIMIT :step
+), old AS (
+    SELECT stage.id FROM chunk JOIN qr_batch_stages AS stage USING (id)
+    WHERE {OLD_STAGE} FOR UPDATE OF stage SKIP LOCKED
+), gone AS (
+    DELETE FROM qr_batch_stages WHERE id IN (SELECT id FROM old) RETURNING 1
+)
+SELECT (SELECT max(id) FROM chunk WHERE {OLD_LINE}) AS last_id, (SELECT count(*) FROM gone) AS deleted
 """
 
 # What was damaged stays so: a unit that is taken out of its case some day must not slip into the queue.
@@ -64,6 +82,7 @@ class RetentionRepository(Repository):
             f"  ON prepared.job_id = job.id WHERE {OLD_JOB} AND {OVER} AND {OLD_ROW}) AS prepared_codes,"
             f" (SELECT count(*) FROM qr_reverse_job_logs WHERE {OLD_LINE}) AS log_lines,"
             f" (SELECT count(*) FROM qr_reverse_jobs AS job WHERE {OLD_JOB} AND {OVER_AND_DONE}) AS reverse_jobs,"
+            f" (SELECT count(*) FROM qr_batch_stages AS stage WHERE {OLD_STAGE}) AS batch_stages,"
             " (SELECT count(*) FROM sync_batch_records WHERE batch_id IN"
             f"  (SELECT batch_id FROM sync_batch_progress WHERE {OLD_SYNC})) AS progress_records,"
             f" (SELECT count(*) FROM sync_batch_progress WHERE {OLD_SYNC}) AS progress_batches,"
@@ -87,6 +106,10 @@ class RetentionRepository(Repository):
     async def prune_consumed(self, job_id: UUID, *, days: int, after: int) -> Row[Any]:
         """Looks at the job's next rows and deletes the old ones: `deleted`, and `last_id` (None at the end)."""
         return await self._row(PRUNE_CONSUMED, job_id=job_id, days=days, after=after, step=STEP)
+
+    async def prune_stages(self, *, days: int, after: int) -> Row[Any]:
+        """Looks at the next chunks of batches and deletes those that nobody needs: `deleted`, and `last_id`."""
+        return await self._row(PRUNE_STAGES, days=days, after=after, step=STEP)
 
     async def is_over_and_done(self, job_id: UUID, *, days: int) -> bool:
         return bool(

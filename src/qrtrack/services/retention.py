@@ -34,7 +34,7 @@ async def prune(database: Database, *, days: int, advance: Advance = lambda _wha
         "idempotency_keys": _expire_some,
         "worker_processes": lambda repositories: repositories.retention.prune_worker_processes(),
     }
-    whole = ["prepared_codes", "reverse_jobs", "progress_records", "progress_batches"]
+    whole = ["prepared_codes", "reverse_jobs", "batch_stages", "progress_records", "progress_batches"]
     deleted = dict.fromkeys([*whole, *steps], 0)
 
     def count(what: str, rows: int) -> None:
@@ -48,6 +48,7 @@ async def prune(database: Database, *, days: int, advance: Advance = lambda _wha
         if job.is_over:
             await _prune_rows(database, job.id, days, count)
         count("reverse_jobs", await _prune_job(database, job, days))
+    await _prune_stages(database, days, count)
     await _prune_progress(database, days, count)
     if any(deleted.values()):
         log.info("pruned", **deleted)
@@ -81,6 +82,15 @@ async def _old_jobs(database: Database, days: int) -> AsyncIterator[Any]:
         if len(jobs) < JOBS_AT_A_TIME:
             return
         after = jobs[-1].id
+
+
+async def _prune_stages(database: Database, days: int, count: Advance) -> None:
+    after: int | None = 0
+    while after is not None:
+        async with database.write() as repositories:
+            chunk = await repositories.retention.prune_stages(days=days, after=after)
+        count("batch_stages", chunk.deleted)
+        after = chunk.last_id
 
 
 async def _prune_progress(database: Database, days: int, count: Advance) -> None:
