@@ -1,6 +1,7 @@
 """Tasks that come round again: once in the fleet, again after each run, and never over."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -77,6 +78,29 @@ async def test_a_task_that_fails_says_so_and_comes_round_again(
     assert row.status == "queued"
     assert "RuntimeError" in row.error_message
     assert row.pause.total_seconds() > 50
+
+
+async def test_a_task_that_takes_long_goes_back_when_the_time_is_up(
+    treasury: Treasury, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A platform that cuts requests, or a process that stops, need not wait for a clean-up of hours."""
+    cut_off = asyncio.Event()
+
+    async def last(_runtime: object) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cut_off.set()
+
+    monkeypatch.setattr(schedule, "TASKS", {"sweep_attempts": PeriodicTask(last, lambda _settings: 60)})
+    await due(treasury)
+    outcome = await run_next(treasury.runtime, TASK, StopSignal(deadline=time.monotonic() + 0.1))
+    assert outcome is not None
+    assert outcome.end is End.RELEASED
+    assert cut_off.is_set()
+    row = await task(treasury)
+    assert (row.status, row.attempts, row.error_message) == ("queued", 0, None)
+    assert row.pause.total_seconds() <= 0
 
 
 async def test_a_task_that_killed_its_workers_goes_on(treasury: Treasury) -> None:

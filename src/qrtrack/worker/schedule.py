@@ -1,11 +1,12 @@
 """Tasks that come round again: each by its name, how often, and the service that does it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from qrtrack.domain.claims import Claim
+from qrtrack.domain.claims import Claim, Interrupted
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.runtime import Runtime
 from qrtrack.services.accurate import assign_events, empty_old_payloads, keep_subscription
@@ -17,6 +18,8 @@ from qrtrack.settings import Settings
 
 # After a failure, and for a task that only a newer version knows.
 RETRY_SECONDS: Final = 60.0
+# How soon a task under way notices that it is to stop.
+LOOK_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +84,27 @@ async def plan(runtime: Runtime) -> None:
     await plan_tasks(runtime.database, {name: task.every(runtime.settings) for name, task in TASKS.items()})
 
 
-async def run_task(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
-    """Runs the task by its name, and writes when it comes round again."""
+async def run_task(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
+    """Runs the task by its name, and writes when it comes round again. Raises Interrupted."""
     task = TASKS.get(await name_of_task(runtime.database, claim))
     if task is not None:
-        await task.run(runtime)
+        await _run_until_told(task.run(runtime), stop)
     seconds = RETRY_SECONDS if task is None else task.every(runtime.settings)
     await plan_next_run(runtime.database, claim, seconds=seconds)
+
+
+async def _run_until_told(work: Awaitable[object], stop: StopSignal) -> None:
+    """Ends it at whatever it waits for: a task may be killed anywhere, and goes on the next time."""
+    running = asyncio.ensure_future(work)
+    try:
+        while not running.done():
+            if stop.is_set():
+                raise Interrupted
+            await asyncio.wait({running}, timeout=LOOK_SECONDS)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    running.result()
 
 
 async def fail_task(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float:  # noqa: ARG001 - a task never ends
