@@ -12,6 +12,7 @@ from qrtrack.runtime import Runtime
 from qrtrack.schemas.worker import Budget
 from qrtrack.services import preparing
 from qrtrack.services.workers import report_process
+from qrtrack.worker.schedule import TASKS
 
 JOB = "/api/manufacturer/reverse-job/worker"
 DRAIN = "/api/worker/run"
@@ -206,6 +207,22 @@ async def test_the_health_of_the_work_tells_each_kind_and_the_living_workers(
     after = (await cron.get("/api/worker/health")).json()["kinds"]["reverse_job"]
     assert after["queued"] == 0
     assert after["last_finished_at"] is not None
+
+
+async def test_the_health_of_the_work_tells_when_each_periodic_task_runs_next(
+    cron: httpx2.AsyncClient, plant: Plant
+) -> None:
+    assert (await cron.get("/api/worker/health")).json()["tasks"] == []
+    await cron.get(DRAIN)
+    await plant.sql("UPDATE periodic_tasks SET run_at = '2026-11-22 07:00Z', error_message = 'no' WHERE name = 'prune'")
+    told = {task["name"]: task for task in (await cron.get("/api/worker/health")).json()["tasks"]}
+    assert set(told) == set(TASKS)
+    assert told["prune"] == {
+        "name": "prune",
+        "status": "queued",
+        "next_run_at": "2026-11-22T07:00:00Z",
+        "error_message": "no",
+    }
 
 
 async def test_a_cron_call_does_periodic_tasks_that_are_due(cron: httpx2.AsyncClient, plant: Plant) -> None:

@@ -1,8 +1,10 @@
 """Tasks that come round again: one row each."""
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 from uuid import UUID
+
+from sqlalchemy import Row
 
 from qrtrack.repositories.base import Repository
 
@@ -21,6 +23,12 @@ class PeriodicTaskRepository(Repository):
             service=SERVICE,
             names=list(every),
             seconds=list(every.values()),
+        )
+
+    async def all(self) -> Sequence[Row[Any]]:
+        """Each with how it stands, when it comes round again, and why it failed the last time, if it did."""
+        return await self._rows(
+            "SELECT name, status, run_at AS next_run_at, error_message FROM periodic_tasks ORDER BY name"
         )
 
     async def name_of(self, task_id: int) -> str:

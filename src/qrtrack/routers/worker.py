@@ -69,8 +69,8 @@ async def _answer(runtime: Runtime, outcome: Outcome) -> WorkerAnswer:
 
 @router.get("/api/worker/health", summary="Look at the work and the workers")
 async def get_worker_health(runtime: RuntimeState) -> WorkerHealthAnswer:
-    """For each kind of work what waits, what runs, how long the oldest has been due and when the last one ended; and
-    the processes whose loop is alive. A platform that calls `run` by cron has none.
+    """For each kind of work what waits, what runs, how long the oldest has been due and when the last one ended; the
+    processes whose loop is alive (a platform that calls `run` by cron has none); and when each periodic task runs next.
     """
     return WorkerHealthAnswer.model_validate(await worker_health(runtime.database))
 

@@ -1,7 +1,7 @@
 """What the worker's endpoints answer to a cron job."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -61,11 +61,23 @@ class LivingWorker(BaseModel):
     polled_at: datetime
 
 
+class TaskHealth(BaseModel):
+    """A task that comes round again."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str = Field(examples=["recalculate_progress"])
+    status: Literal["queued", "running"]
+    next_run_at: datetime = Field(description="Of one that is running: when it was due.")
+    error_message: str | None = Field(description="Why its last run failed; null when it did not.")
+
+
 class WorkerHealthAnswer(Answer):
-    """All kinds of work, and who is there to do it."""
+    """All kinds of work, who is there to do it, and what comes round again by itself."""
 
     kinds: dict[str, KindHealth]
     workers: list[LivingWorker]
+    tasks: list[TaskHealth]
 
 
 class DrainAnswer(Answer):

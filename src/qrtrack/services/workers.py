@@ -75,6 +75,7 @@ class KindHealth:
 class WorkerHealth:
     kinds: dict[str, KindHealth]
     workers: Sequence[Any]
+    tasks: Sequence[Any]
 
 
 async def worker_health(database: Database) -> WorkerHealth:
@@ -82,6 +83,7 @@ async def worker_health(database: Database) -> WorkerHealth:
         queues = await repositories.figures.queues()
         ends = await repositories.workers.last_ends()
         workers = await repositories.workers.alive()
+        tasks = await repositories.periodic_tasks.all()
     return WorkerHealth(
         {
             queue.kind: KindHealth(
@@ -90,4 +92,5 @@ async def worker_health(database: Database) -> WorkerHealth:
             for queue in queues
         },
         workers,
+        tasks,
     )
