@@ -1,4 +1,4 @@
-"""Tables, columns and constraints of the packing line that people's own SQL relies on."""
+"""Tables, columns and constraints that people's own SQL relies on."""
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -26,6 +26,10 @@ COLUMNS = {
         "id": BIGINT, "job_id": UUID, "batch_id": UUID, "order_id": UUID, "code": TEXT, "sequence_number": INT,
         "status": TEXT, "created_at": TIME, "consumed_at": TIME,
     },
+    "webhook_queue": {
+        "id": BIGINT, "type": TEXT, "database_id": BIGINT, "uuid": TEXT, "payload": TEXT, "status": TEXT,
+        "attempts": "smallint", "error": TEXT, "created_at": TIME, "updated_at": TIME,
+    },
     "qr_reverse_job_logs": {"id": BIGINT, "job_id": UUID, "level": TEXT, "message": TEXT, "created_at": TIME},
 }  # fmt: skip
 
@@ -46,6 +50,13 @@ async def test_a_code_is_in_the_queue_of_its_batch_once(plant: Plant) -> None:
         "SELECT indexdef FROM pg_indexes WHERE tablename = 'qr_prepared_codes' AND indexdef LIKE 'CREATE UNIQUE%WHERE%'"
     )
     assert index.indexdef.endswith("USING btree (order_id, batch_id, code) WHERE (status = 'prepared'::text)")
+
+
+async def test_a_webhook_has_its_uuid_once(plant: Plant) -> None:
+    (index,) = await plant.sql("SELECT indexdef FROM pg_indexes WHERE indexname = 'idx_webhook_uuid'")
+    assert index.indexdef == (
+        "CREATE UNIQUE INDEX idx_webhook_uuid ON public.webhook_queue USING btree (uuid) WHERE (uuid IS NOT NULL)"
+    )
 
 
 async def test_a_job_that_is_deleted_takes_its_queue_and_its_log_along(plant: Plant) -> None:

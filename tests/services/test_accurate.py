@@ -1,5 +1,6 @@
 """The connection to Accurate: its subscription, events that find their owner, old payloads, and silence."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -137,6 +138,25 @@ async def test_what_is_invalid_or_in_conflict_finds_its_owner_too(runtime: Runti
         STRANGE_DATABASE: owner, OTHER_DATABASE: None,
     }  # fmt: skip
     assert await assign_events(runtime.database, {STRANGE_DATABASE: uuid4()}, pass_on=False) == 0
+
+
+async def test_what_the_older_service_writes_is_processed_and_known(
+    runtime: Runtime, accurate: Accurate, caller: Caller
+) -> None:
+    """By the columns that it knows: as it queues an event, and as its history is copied."""
+    new, old = event(uuid="new"), event(uuid="old", timestamp="20/11/2026 10:00:00")
+    for one, more in ((new, {}), (old, {"status": "done"})):
+        columns = {"type": one["type"], "database_id": DATABASE, "uuid": one["uuid"], "payload": json.dumps(one)} | more
+        names, values = ", ".join(columns), ", ".join(f":{name}" for name in columns)
+        await accurate.sql(f"INSERT INTO webhook_queue ({names}) VALUES ({values})", **columns)
+    assert await accurate.statuses() == ["unassigned", "done"]
+    assert await assign_events(runtime.database, {DATABASE: caller.organisation_id}, pass_on=False) == 2
+    await process(runtime)
+    assert await accurate.statuses() == ["done", "done"]
+    (document,) = await accurate.sql("SELECT * FROM accurate_documents")
+    assert document.event_id == (await accurate.rows())[0].id
+    again = await accurate.send(dict(reversed(new.items())), old, {**new, "note": "other"})
+    assert [(receipt.duplicate, receipt.conflict) for receipt in again] == [(True, False), (True, False), (True, True)]
 
 
 async def test_payloads_go_after_their_days_and_uuids_never(runtime: Runtime, accurate: Accurate) -> None:

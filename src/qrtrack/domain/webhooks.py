@@ -95,6 +95,15 @@ def parse(payload: str) -> Any:
     return _decoder.decode(payload)
 
 
+def content_hash(payload: str) -> bytes:
+    """The same for the same content, whatever its white space and the order of its keys."""
+    try:
+        canonical = _encoder.encode(parse(payload))
+    except (ValueError, RecursionError):
+        canonical = payload
+    return _hash(canonical)
+
+
 def without_mark(value: object) -> object:
     """A parsed number as its digits; anything else as it is."""
     return value[1:] if isinstance(value, str) and value.startswith(NUMBER) else value
@@ -171,19 +180,23 @@ def _element(text: str, begin: int, end: int, value: Any) -> Element:
         canonical = payload if isinstance(value, RecursionError) else _encoder.encode(value)
     except RecursionError as error:
         canonical, value = payload, error
-    content_hash = hashlib.sha256(canonical.encode()).digest()
+    hashed = _hash(canonical)
     if isinstance(value, RecursionError):
-        return Element(payload, content_hash, error="It is nested too deeply to be read.")
+        return Element(payload, hashed, error="It is nested too deeply to be read.")
     if not isinstance(value, dict):
-        return Element(payload, content_hash, error="It is not a JSON object.")
-    return _event(payload, content_hash, value)
+        return Element(payload, hashed, error="It is not a JSON object.")
+    return _event(payload, hashed, value)
 
 
-def _event(payload: str, content_hash: bytes, value: dict[str, Any]) -> Element:
+def _hash(canonical: str) -> bytes:
+    return hashlib.sha256(canonical.encode()).digest()
+
+
+def _event(payload: str, hashed: bytes, value: dict[str, Any]) -> Element:
     kind, uuid = stored_text(value.get("type")), stored_text(value.get("uuid"))
     return Element(
         payload,
-        content_hash,
+        hashed,
         type=kind or "",
         database_id=_database_id(value.get("databaseId")),
         uuid=uuid,

@@ -17,7 +17,8 @@ LIVE = "status IN ('pending', 'processing')"
 class WebhookEvent(LeasedColumns, Table):
     """One element of a request, its JSON text as it came. Never deleted: uuid and hash know it when it comes again.
 
-    What was never tried waits in one index, the rest in another: an event that kills its worker is tried alone.
+    What was never tried waits in one index, the rest in another: an event that kills its worker is tried alone. Rows
+    that the older service writes are completed by a trigger; their empty hash stands for one that nobody computed yet.
     """
 
     __tablename__ = "webhook_queue"
@@ -60,7 +61,7 @@ class WebhookEvent(LeasedColumns, Table):
     database_id: Mapped[int | None] = mapped_column(BigInteger)
     uuid: Mapped[str | None]
     payload: Mapped[str] = mapped_column(deferred=True)
-    content_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary, server_default=text("''::bytea"))
     status: Mapped[str] = mapped_column(server_default=text("'pending'"))
     error: Mapped[str | None]
     note: Mapped[str | None]

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from qrtrack.domain.webhooks import Element, EventStatus
+from qrtrack.domain.webhooks import Element, EventStatus, content_hash
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -28,7 +28,10 @@ ORDER BY uuid, id
 ON CONFLICT (uuid) WHERE uuid IS NOT NULL DO NOTHING
 RETURNING id, uuid
 """
-EXISTING = "SELECT id, uuid, content_hash FROM webhook_queue WHERE uuid = ANY($1::text[])"
+EXISTING = """
+SELECT id, uuid, content_hash, CASE WHEN content_hash = '' THEN payload END AS payload
+FROM webhook_queue WHERE uuid = ANY($1::text[])
+"""
 KEEP_CONFLICTS = """
 INSERT INTO webhook_conflicts (queue_id, database_id, manufacturer_org_id, content_hash, payload, times)
 SELECT queue_id, database_id, organisation, content_hash, min(payload), count(*)
@@ -89,7 +92,7 @@ class WebhookIntake:
     async def known(self, uuids: Iterable[str]) -> dict[str, KnownEvent]:
         """A statement after the insert: it sees what the winner of the uuid has committed."""
         rows = await self._connection.fetch(EXISTING, list(uuids))
-        return {row["uuid"]: KnownEvent(row["id"], row["content_hash"]) for row in rows}
+        return {row["uuid"]: KnownEvent(row["id"], row["content_hash"] or content_hash(row["payload"])) for row in rows}
 
     async def keep_conflicts(self, conflicts: Sequence[tuple[KnownEvent, Arrival]]) -> None:
         """What came under a uuid that something else has."""
