@@ -8,8 +8,9 @@ from qrtrack.models.metadata import Table
 
 
 class PeriodicTask(Leased, Table):
-    """Never ends: after a run it waits for its next one at `run_at`, which is told as `next_run_at`. Its organisation is
-    the service itself.
+    """Never ends: after a run it waits for its next one at `run_at`, which is told as `next_run_at`.
+
+    Its organisation is the service itself.
     """
 
     __tablename__ = "periodic_tasks"
