@@ -1,0 +1,214 @@
+"""Every setting of the program, read from the environment once."""
+
+import os
+from collections.abc import Mapping, Sequence
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Literal, Self
+from uuid import UUID
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from qrtrack.settings.secrets import SECRET_LENGTH, SettingsError, is_placeholder, kept_secret
+from qrtrack.settings.values import (
+    AmountScale,
+    DatabaseAddress,
+    Databases,
+    Hosts,
+    MailServer,
+    Network,
+    Networks,
+    Origins,
+    Secret,
+    SigningSecret,
+    TimeZone,
+    WebAddress,
+    is_of_this_machine,
+    is_safe_way,
+    parsed_databases,
+    parsed_hosts,
+    parsed_networks,
+    split,
+)
+
+__all__ = ["Settings", "SettingsError", "load_settings"]
+
+
+class Settings(BaseSettings):
+    """Settings with their defaults; the names are those of the environment variables, case aside.
+
+    In production an instance with a missing or placeholder secret cannot exist.
+    """
+
+    # Inputs stay out of validation errors, since a mistyped secret or database password would be printed with them.
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    qrtrack_env: Literal["development", "production"] = "development"
+    qrtrack_data_dir: Path = Path("var")
+    database_url: DatabaseAddress | None = Field(None, repr=False)
+    database_pooler: Literal["none", "transaction"] = "none"
+    database_pool_size: int = Field(20, ge=1, le=500)
+    jwt_secret: Secret = None
+    jwt_jwks_url: WebAddress | None = None
+    jwt_audience: str | None = None
+    jwt_issuer: str | None = None
+    secret_key: Secret = None
+    cron_secret: Secret = None
+    worker_secret: Secret = None
+    cors_allowed_origins: Origins = ""
+    public_base_url: WebAddress = "http://127.0.0.1:8000"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    bcrypt_cost: int = Field(10, ge=4, le=16)
+    hash_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=0, le=256)
+    reverse_job_slots: int = Field(2, ge=0, le=64)
+    creating_slots: int = Field(2, ge=0, le=64)
+    lease_seconds: float = Field(30.0, gt=0, le=3600)
+    poll_seconds: float = Field(1.0, gt=0, le=60)
+    shutdown_grace_seconds: float = Field(10.0, ge=0, le=300)
+    retention_days: int = Field(90, ge=1, le=36500)
+    trusted_proxies: int = Field(0, ge=0, le=16)
+    accurate_webhook_token: Secret = None
+    accurate_allowed_ips: Networks = ""
+    accurate_databases: Databases = ""
+    accurate_timezone: TimeZone = "Asia/Jakarta"
+    accurate_workers: int = Field(4, ge=0, le=64)
+    accurate_payload_days: int = Field(90, ge=1, le=36500)
+    accurate_api_token: Secret = None
+    accurate_account_url: WebAddress = "https://account.accurate.id"
+    accurate_forward_url: WebAddress | None = None
+    accurate_forward_secret: SigningSecret = None
+    akselgate_base_url: WebAddress | None = None
+    akselgate_username: str | None = None
+    akselgate_password: Secret = None
+    akselgate_organisation: UUID | None = None
+    akselgate_amount_scale: AmountScale | None = None
+    akselgate_deadline_seconds: float = Field(60.0, gt=0, le=600)
+    akselgate_success_codes: str = ""
+    akselgate_core: str = Field("", max_length=100)
+    akselgate_branch_code: str = Field("", max_length=100)
+    akselgate_branch_name: str = Field("", max_length=100)
+    smtp_url: MailServer = None
+    smtp_from: str | None = None
+    notify_allowed_hosts: Hosts = ""
+    notify_secret: SigningSecret = None
+    report_timezone: TimeZone = "Asia/Jakarta"
+
+    @property
+    def cors_origins(self) -> list[str]:
+        return [origin.rstrip("/") for origin in split(self.cors_allowed_origins)]
+
+    @property
+    def akselgate_codes(self) -> list[str]:
+        return split(self.akselgate_success_codes)
+
+    @property
+    def akselgate_complaint(self) -> str | None:
+        """Why no money may travel in production with these addresses, if so."""
+        if self.qrtrack_env != "production" or is_of_this_machine(self.akselgate_base_url):
+            return None
+        if not is_safe_way(self.akselgate_base_url):
+            return "AKSELGATE_BASE_URL must begin with https:// in production: money travels there."
+        if is_of_this_machine(self.public_base_url):
+            return "PUBLIC_BASE_URL must be where the bank can call back: it is still this machine's own address."
+        return None
+
+    @property
+    def webhook_tokens(self) -> Sequence[bytes]:
+        """Two are valid at a time while Accurate is moved from one to the other."""
+        given = self.accurate_webhook_token
+        return [] if given is None else [token.encode() for token in split(given.get_secret_value())]
+
+    @property
+    def webhook_networks(self) -> Sequence[Network]:
+        return parsed_networks(self.accurate_allowed_ips)
+
+    @property
+    def database_owners(self) -> Mapping[int, UUID]:
+        """The organisation of each of Accurate's databases."""
+        return parsed_databases(self.accurate_databases)
+
+    @property
+    def notify_hosts(self) -> frozenset[tuple[str, int]]:
+        """The hosts that may be called with notifications, each with its port."""
+        return parsed_hosts(self.notify_allowed_hosts)
+
+    @property
+    def needed_secrets(self) -> dict[str, SecretStr | None]:
+        """The secrets nothing works without, by field name; a key set (JWKS) stands in for JWT_SECRET."""
+        needed = {"jwt_secret": self.jwt_secret, "secret_key": self.secret_key, "cron_secret": self.cron_secret}
+        if self.jwt_jwks_url is not None:
+            del needed["jwt_secret"]
+        return needed
+
+    @model_validator(mode="after")
+    def _sign_what_is_forwarded(self) -> Self:
+        if self.accurate_forward_url is not None and self.accurate_forward_secret is None:
+            raise ValueError("ACCURATE_FORWARD_SECRET is not set: what goes to ACCURATE_FORWARD_URL is signed.")
+        return self
+
+    @model_validator(mode="after")
+    def _say_who_notifies(self) -> Self:
+        if self.smtp_url is not None and (self.smtp_from is None or "@" not in parseaddr(self.smtp_from)[1]):
+            raise ValueError("SMTP_FROM is not an e-mail address: what goes to SMTP_URL needs a sender.")
+        if self.notify_hosts and self.notify_secret is None:
+            raise ValueError("NOTIFY_SECRET is not set: what goes to NOTIFY_ALLOWED_HOSTS is signed.")
+        return self
+
+    @model_validator(mode="after")
+    def _guard_production(self) -> Self:
+        if self.qrtrack_env == "production":
+            complaints = [*self._secret_complaints(), *self._address_complaints()]
+            if complaints:
+                raise ValueError("\n".join(complaints))
+        return self
+
+    def _secret_complaints(self) -> list[str]:
+        given = {"jwt_secret": self.jwt_secret, "worker_secret": self.worker_secret}
+        checked = self.needed_secrets | {name: value for name, value in given.items() if value is not None}
+        complaints = [
+            f"ACCURATE_WEBHOOK_TOKEN holds a placeholder or too short a token: "
+            f"production needs random values of at least {SECRET_LENGTH} characters."
+            for token in self.webhook_tokens
+            if is_placeholder(token.decode())
+        ][:1]
+        for name, secret in checked.items():
+            if secret is None:
+                complaints.append(f"{name.upper()} is not set: production needs a random value of its own.")
+            elif is_placeholder(secret.get_secret_value()):
+                complaints.append(
+                    f"{name.upper()} is a placeholder or too short: "
+                    f"production needs a random value of at least {SECRET_LENGTH} characters."
+                )
+        return complaints
+
+    def _address_complaints(self) -> list[str]:
+        complaints = []
+        if not is_safe_way(self.jwt_jwks_url):
+            complaints.append(
+                "JWT_JWKS_URL must begin with https:// in production: whoever changes the keys on the way signs in."
+            )
+        return complaints
+
+
+def load_settings() -> Settings:
+    """The settings of this process, complete with secrets; raises SettingsError with a line for each bad setting.
+
+    Processes that start at the same time on the same data folder end up with the same secrets.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_complaint(detail) for detail in error.errors())) from None
+    missing = [name for name, secret in settings.needed_secrets.items() if secret is None]
+    folder = settings.qrtrack_data_dir / "secrets"
+    return settings.model_copy(update={name: SecretStr(kept_secret(folder, name)) for name in missing})
+
+
+def _complaint(error: ErrorDetails) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    name = "_".join(str(part) for part in error["loc"][:1]).upper()
+    return f"{name} cannot be used: {message[:1].lower()}{message[1:]}." if name else message

@@ -1,0 +1,147 @@
+"""The kinds of values that settings have: what each must look like, and what is read out of it."""
+
+import base64
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Annotated, TypeAlias
+from urllib.parse import urlsplit
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+SIGNING_BYTES = 24
+HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[1-9][0-9]{0,4})?", re.ASCII)
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _blank_is_unset(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _web_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("it must be a full address such as https://example.com")
+    return value.rstrip("/")
+
+
+def _postgresql_address(value: str) -> str:
+    if not value.startswith(("postgresql:", "postgresql+asyncpg:", "postgres:")):
+        raise ValueError("it must be an address that begins with postgresql://")
+    return value
+
+
+def _origins(value: str) -> str:
+    for origin in split(value):
+        parts = urlsplit(origin)
+        is_origin = parts.scheme in ("http", "https") and parts.netloc and not (parts.path or parts.query)
+        if origin != "*" and not is_origin:
+            raise ValueError("it must list origins such as https://app.example.com, with commas between them")
+    return value
+
+
+def _time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("it must name a time zone such as Asia/Jakarta") from error
+    return value
+
+
+def _zero_or_two(value: int) -> int:
+    if value not in (0, 2):
+        raise ValueError("it must be 0 or 2")
+    return value
+
+
+def _signing_secret(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
+        secret = value.get_secret_value().removeprefix("whsec_")
+        try:
+            usable = len(base64.b64decode(secret, validate=True)) >= SIGNING_BYTES
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError(f"it must be at least {SIGNING_BYTES} random bytes in base64, after whsec_ or by itself")
+    return value
+
+
+def _networks(value: str) -> str:
+    try:
+        parsed_networks(value)
+    except ValueError:
+        raise ValueError("it must list addresses or networks such as 203.0.113.0/24, with commas between") from None
+    return value
+
+
+@lru_cache
+def parsed_networks(value: str) -> Sequence[Network]:
+    return [ipaddress.ip_network(entry, strict=False) for entry in split(value)]
+
+
+def _databases(value: str) -> str:
+    try:
+        parsed_databases(value)
+    except ValueError:
+        raise ValueError("it must list <database id>=<organisation uuid>, with commas between them") from None
+    return value
+
+
+@lru_cache
+def parsed_databases(value: str) -> Mapping[int, UUID]:
+    pairs = (entry.split("=", 1) for entry in split(value))
+    return {int(database): UUID(organisation.strip()) for database, organisation in pairs}
+
+
+def split(value: str) -> list[str]:
+    return [entry.strip() for entry in value.split(",") if entry.strip()]
+
+
+def _mail_server(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
+        try:
+            parts = urlsplit(value.get_secret_value())
+            usable = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("it must be an address such as smtps://user:password@mail.example.com")
+    return value
+
+
+def _hosts(value: str) -> str:
+    if not all(HOST.fullmatch(entry) for entry in split(value)):
+        raise ValueError("it must list host names, each with :port unless that is 443, with commas between them")
+    return value
+
+
+@lru_cache
+def parsed_hosts(value: str) -> frozenset[tuple[str, int]]:
+    pairs = (entry.lower().partition(":") for entry in split(value))
+    return frozenset((host, int(port or 443)) for host, _, port in pairs)
+
+
+def is_safe_way(address: str | None) -> bool:
+    return urlsplit(address or "https:").scheme == "https" or is_of_this_machine(address)
+
+
+def is_of_this_machine(address: str | None) -> bool:
+    return urlsplit(address or "").hostname in LOOPBACK_HOSTS
+
+
+Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
+SigningSecret = Annotated[SecretStr | None, AfterValidator(_signing_secret), BeforeValidator(_blank_is_unset)]
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+DatabaseAddress = Annotated[str, AfterValidator(_postgresql_address)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+AmountScale = Annotated[int, AfterValidator(_zero_or_two)]
+Origins = Annotated[str, AfterValidator(_origins)]
+Networks = Annotated[str, AfterValidator(_networks)]
+Hosts = Annotated[str, AfterValidator(_hosts)]
+MailServer = Annotated[SecretStr | None, AfterValidator(_mail_server), BeforeValidator(_blank_is_unset)]
+Databases = Annotated[str, AfterValidator(_databases)]
