@@ -80,6 +80,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         secret_key = settings.secret_key.get_secret_value()
         threads = ThreadPoolExecutor(max(settings.hash_threads, 1), "hashing", _give_way)
         in_flight = InFlight()
+        figures = FigureDesk(database, ZoneInfo(settings.accurate_timezone))
         try:
             yield Runtime(
                 settings=settings,
@@ -87,7 +88,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
                 tokens=TokenVerifier(settings, http),
                 http=http,
                 forwarder=_forwarder(settings, http),
-                figures=FigureDesk(database, ZoneInfo(settings.accurate_timezone)),
+                figures=figures,
                 messenger=messenger,
                 keys=KeyRing(secret_key),
                 hasher=make_hasher(settings.bcrypt_cost),
@@ -97,6 +98,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             )
         finally:
             await in_flight.finish()
+            await figures.close()
             threads.shutdown(wait=False, cancel_futures=True)
 
 

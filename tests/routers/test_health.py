@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from plant import Plant
@@ -114,6 +115,30 @@ async def test_details_that_cannot_be_read_are_left_out(
     assert answer.status_code == 200
     assert answer.json()["accurate"] is None
     assert answer.json()["oldest_queued_seconds"] is None
+
+
+async def test_details_that_take_long_keep_nobody_waiting_and_come_with_the_next_answer(
+    watcher: httpx2.AsyncClient, runtime: Runtime
+) -> None:
+    async with runtime.database.engine.begin() as blocker:
+        await blocker.execute(text("LOCK TABLE qr_reverse_jobs IN ACCESS EXCLUSIVE MODE"))
+        first = await watcher.get("/readyz")
+        look = runtime.figures._look
+        assert look is not None, "the look goes on behind the answer"
+    await look
+    second = await watcher.get("/readyz")
+    assert (first.status_code, first.json()["accurate"]) == (200, None)
+    assert second.json()["accurate"] is not None
+
+
+async def test_a_defect_in_the_details_takes_no_process_out_of_service(
+    watcher: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "read_figures", None)
+    with capture_logs() as logs:
+        answer = await watcher.get("/readyz")
+    assert (answer.status_code, answer.json()["workers_alive"]) == (200, None)
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["the figures could not be read"]
 
 
 async def test_a_schema_of_another_version_is_not_ready_and_says_what_helps(

@@ -28,7 +28,7 @@ async def ready(runtime: RuntimeState) -> dict[str, Any]:
     database and type has been silent, what waits, what belongs to nobody, and how long the subscription lasts.
     """
     checked = await runtime.database.ready()
-    figures, silent = await runtime.figures.latest(), runtime.pulse.silent_seconds
+    figures, silent = await runtime.figures.at_hand(), runtime.pulse.silent_seconds
     return {
         **checked,
         "success": True,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+import structlog
+
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.services.accurate import connection_figures
 
@@ -14,6 +16,10 @@ KEPT_SECONDS: Final = 5.0
 # However long reading them takes, a process does it no more than a twentieth of its time.
 SHARE: Final = 20
 PATIENCE_SECONDS: Final = 5.0
+# A proxy that asks for readiness is not kept waiting for details.
+SOON_SECONDS: Final = 0.5
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,30 +45,53 @@ async def read_figures(database: Database, *, zone: ZoneInfo) -> Figures:
 
 
 class FigureDesk:
-    """Gives the newest figures of this process. Many who ask at once wait for the same answer."""
+    """Gives the newest figures of this process. Many who ask at once wait for the same look at the database."""
 
     def __init__(self, database: Database, zone: ZoneInfo) -> None:
         self._database = database
         self._zone = zone
         self._figures: Figures | None = None
         self._good_until = 0.0
-        self._asking = asyncio.Lock()
+        self._look: asyncio.Task[None] | None = None
 
     async def latest(self) -> Figures | None:
         """None while the database does not answer: who watches must not wait for it, least of all then."""
-        async with self._asking:
-            began = time.monotonic()
-            if began >= self._good_until:
-                self._figures = await self._read()
-                ended = time.monotonic()
-                # Nothing read is no reason to wait longer for the next look.
-                rest = SHARE * (ended - began) if self._figures else 0
-                self._good_until = ended + max(KEPT_SECONDS, rest)
+        return self._figures if await self._is_new(PATIENCE_SECONDS) else None
+
+    async def at_hand(self) -> Figures | None:
+        """The latest ones if they are there soon, else those of the look before."""
+        await self._is_new(SOON_SECONDS)
         return self._figures
+
+    async def _is_new(self, patience: float) -> bool:
+        if self._look is None and time.monotonic() >= self._good_until:
+            self._look = asyncio.create_task(self._renew())
+        if self._look is not None:
+            await asyncio.wait({self._look}, timeout=patience)
+        return self._look is None
+
+    async def close(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            await asyncio.gather(self._look, return_exceptions=True)
+
+    async def _renew(self) -> None:
+        began = time.monotonic()
+        try:
+            self._figures = await self._read()
+        finally:
+            ended = time.monotonic()
+            # Nothing read is no reason to wait longer for the next look.
+            rest = SHARE * (ended - began) if self._figures else 0
+            self._good_until = ended + max(KEPT_SECONDS, rest)
+            self._look = None
 
     async def _read(self) -> Figures | None:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return await read_figures(self._database, zone=self._zone)
         except (DatabaseUnavailable, TimeoutError):
+            return None
+        except Exception:
+            log.exception("the figures could not be read")
             return None
