@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from standardwebhooks.webhooks import Webhook
+from structlog.testing import capture_logs
 
 from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from endpoint import Endpoint, Received, answer, open_endpoint
@@ -133,9 +134,13 @@ async def test_after_eight_attempts_an_event_is_given_up_and_its_entity_goes_on(
     endpoint.reply = lambda request: answer(422 if b"bad" in request.body else 200)
     await accurate.send(item(1, uuid="bad"), item(1, uuid="good"))
     await process(runtime)
-    for _ in range(len(BACKOFF) + 2):
-        await due(accurate)
-        await forward(runtime)
+    with capture_logs() as logs:
+        for _ in range(len(BACKOFF) + 2):
+            await due(accurate)
+            await forward(runtime)
+    assert [line["event"].split(":")[0] for line in logs if line["log_level"] == "error"] == [
+        "an event was given up that should have been passed on"
+    ]
     assert [(row.forward_status, row.forward_attempts) for row in await accurate.rows()] == [("dead", 8), ("sent", 1)]
 
 

@@ -163,9 +163,14 @@ async def _record(database: Database, claim: Claim, event: Any, delivery: Delive
         else:
             delay = await streams.mark_failed(event.id, delivery.error, backoff=BACKOFF)
         await repositories.leased(WEBHOOK_STREAMS).hold(claim)
-    if delivery.error is not None:
-        log.warning("an event was not passed on", queue_id=event.id, reason=delivery.error, retried_in_seconds=delay)
-    return delay or 0
+    if delivery.error is None:
+        return 0
+    told = {"queue_id": event.id, "reason": delivery.error}
+    if delay is None:
+        log.error("an event was given up that should have been passed on: mend the endpoint, and replay it", **told)
+        return 0
+    log.warning("an event was not passed on", retried_in_seconds=delay, **told)
+    return delay
 
 
 async def fail_stream(database: Database, claim: Claim, error: str) -> float:
