@@ -1,5 +1,8 @@
 import asyncio
-from contextlib import AsyncExitStack
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -8,7 +11,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from plant import Plant
@@ -245,6 +248,46 @@ async def test_a_server_that_takes_a_connection_and_says_nothing_is_unavailable(
     await mute.close()
     await has_gone.wait()
     server.close()
+
+
+@asynccontextmanager
+async def by_network(url: str) -> AsyncIterator[str]:
+    """The address of the same database over TCP: the embedded server itself listens on a socket in a folder only."""
+    options = make_url(url)
+    path = f"{options.query['host']}/.s.PGSQL.{options.query['port']}"
+    ended: list[asyncio.Event] = []
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while block := await reader.read(65536):
+            writer.write(block)
+        writer.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ended.append(asyncio.Event())
+        mine = ended[-1]
+        from_server, to_server = await asyncio.open_unix_connection(path)
+        await asyncio.gather(pass_on(reader, to_server), pass_on(from_server, writer))
+        mine.set()
+
+    relay = await asyncio.start_server(connect, "127.0.0.1", 0)
+    port = relay.sockets[0].getsockname()[1]
+    yield f"postgresql+asyncpg://postgres@127.0.0.1:{port}/{options.database}"
+    relay.close()
+    for one in ended:
+        await one.wait()
+
+
+@pytest.mark.skipif("TEST_DATABASE_URL" in os.environ, reason="relays to the embedded server's socket")
+async def test_a_way_to_the_server_that_is_gone_without_a_word_is_noticed_within_seconds(migrated_url: str) -> None:
+    """Else a request would wait for as long as TCP sends again, and the pool would be full of such."""
+    async with by_network(migrated_url) as url:
+        remote = Database.connect(url, pool_size=1)
+        async with remote.direct() as pooled, remote.autocommit() as other:
+            for driver in (pooled, other):
+                to_server = driver._transport.get_extra_info("socket")
+                assert to_server.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                assert to_server.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20_000
+        await remote.close()
 
 
 async def test_a_violated_constraint_that_has_a_name_in_the_trade_is_a_refusal(

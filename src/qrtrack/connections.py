@@ -1,6 +1,7 @@
 """The driver's own connections beside the pool, for what is a single statement: taking webhooks in, being ready."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Final, TypeAlias
@@ -15,10 +16,34 @@ FOR_WEBHOOKS: Final = 8
 PATIENCE_SECONDS: Final = 10
 # A server that has stopped without a word is as good as away.
 STATEMENT_SECONDS: Final = 20
+# A machine, or the way to it, that went without a word is noticed so soon. TCP alone would send again for a quarter of
+# an hour, while a new server has long taken over.
+UNANSWERED_SECONDS: Final = 20
+NOTICED: Final = {
+    "TCP_KEEPIDLE": UNANSWERED_SECONDS // 2,
+    "TCP_KEEPINTVL": UNANSWERED_SECONDS // 4,
+    "TCP_KEEPCNT": 2,
+    "TCP_USER_TIMEOUT": UNANSWERED_SECONDS * 1000,
+}
 ADDRESS: Final = frozenset({"host", "port", "user", "password", "database", "ssl"})
 
 NOTHING_KEPT: Final = {"statement_cache_size": 0}
 PLANS_KEPT: Final = {"server_settings": {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}}
+
+
+class NoticingConnection(asyncpg.Connection):
+    """Breaks when nobody is at the other end any more: who waits for an answer is told, and a new one is opened."""
+
+    def __init__(self, protocol: Any, transport: asyncio.Transport, *rest: Any) -> None:
+        super().__init__(protocol, transport, *rest)
+        to_server = transport.get_extra_info("socket")
+        if to_server.family == socket.AF_UNIX:
+            return
+        to_server.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in NOTICED.items():
+            # Not every system has all of them.
+            if hasattr(socket, option):
+                to_server.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def address_of(engine: AsyncEngine) -> dict[str, Any]:
@@ -37,7 +62,7 @@ class Connections:
 
     def __init__(self, address: dict[str, Any], *, behind_pooler: bool, at_a_time: int) -> None:
         self._options = address | (NOTHING_KEPT if behind_pooler else PLANS_KEPT)
-        self._options["command_timeout"] = STATEMENT_SECONDS
+        self._options |= {"command_timeout": STATEMENT_SECONDS, "connection_class": NoticingConnection}
         self._allowed = at_a_time
         self._in_use = 0
         self._turns = asyncio.Semaphore(at_a_time)

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 from sqlalchemy.pool import QueuePool
 
 from qrtrack import schema_revision
-from qrtrack.connections import FOR_WEBHOOKS, Connection, Connections, address_of
+from qrtrack.connections import FOR_WEBHOOKS, Connection, Connections, NoticingConnection, address_of
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.repositories import Repositories
@@ -89,7 +89,7 @@ class Database:
     @classmethod
     def connect(cls, url: str, *, pool_size: int, behind_pooler: bool = False) -> Self:
         """Behind PgBouncer in transaction mode no statement outlives its transaction: asyncpg's cache is off there."""
-        arguments: dict[str, Any] = {"timeout": 10}
+        arguments: dict[str, Any] = {"timeout": 10, "connection_class": NoticingConnection}
         if behind_pooler:
             arguments["statement_cache_size"] = 0
         else:
