@@ -284,7 +284,7 @@ async def test_a_way_to_the_server_that_is_gone_without_a_word_is_noticed_within
         remote = Database.connect(url, pool_size=1)
         async with remote.direct() as pooled, remote.autocommit() as other:
             for driver in (pooled, other):
-                to_server = driver._transport.get_extra_info("socket")
+                to_server = driver._transport.get_extra_info("socket")  # type: ignore[attr-defined]
                 assert to_server.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
                 assert to_server.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20_000
         await remote.close()

@@ -101,6 +101,7 @@ async def test_a_listener_that_lost_its_channel_takes_it_up_again(plant: Plant, 
         connections.append(connection)
         return connection
 
+    await hint(database)  # The pool has its connection by then: those that are shown are the listener's.
     with (
         patch.object(hints, "RECONNECT_SECONDS", 0.05),
         patch.object(hints, "CHECK_SECONDS", 0.05),
