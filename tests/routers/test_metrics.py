@@ -198,11 +198,14 @@ async def test_links_are_counted_once_however_often_they_are_sent(
 async def test_webhooks_are_counted_by_what_became_of_them(
     scrape: Any, runtime: Runtime, app: FastAPI, client_of: ClientOf, plant: Plant
 ) -> None:
+    sender = client_of(app, runtime)
+
     async def send(*events: Any) -> None:
-        answer = await client_of(app, runtime).post("/webhook/accurate", json=list(events))
+        answer = await sender.post("/webhook/accurate", json=list(events))
         assert answer.status_code == 200, answer.text
 
     before = await scrape()
+    assert (await sender.post("/webhook/accurate", content=b"no JSON")).status_code == 400
     first = event()
     await send(first, event(databaseId=STRANGE_DATABASE), "no event")
     await send(first, first | {"timestamp": "22/11/2026 10:00:00"})
@@ -210,6 +213,8 @@ async def test_webhooks_are_counted_by_what_became_of_them(
     name, words = "webhook_elements_total", ("queued", "invalid", "duplicates", "conflicts")
     counted = {word: after(name, **{"as": word}) - before(name, **{"as": word}) for word in words}
     assert counted == {"queued": 2, "invalid": 1, "duplicates": 2, "conflicts": 1}
+    unreadable = "webhook_unreadable_bodies_total"
+    assert after(unreadable) - before(unreadable) == 1
     assert after("webhooks_unassigned") == 1
     await plant.work("webhook_event")
     processed = await scrape()

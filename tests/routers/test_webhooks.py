@@ -146,13 +146,22 @@ async def test_two_requests_at_once_that_share_an_event_leave_exactly_three_rows
 
 
 async def test_requests_with_the_same_uuids_in_other_orders_do_not_wait_in_a_circle(
-    sender: httpx2.AsyncClient, accurate: Accurate
+    sender: httpx2.AsyncClient, accurate: Accurate, runtime: Runtime
 ) -> None:
-    events = [event(uuid=f"e-{number}") for number in range(40)]
-    for turn in range(5):
-        batch = [{**one, "uuid": f"{turn}-{one['uuid']}"} for one in events]
-        await asyncio.gather(*(post(sender, *(batch[start:] + batch[:start])) for start in range(0, 40, 4)))
-    assert len(await accurate.rows()) == 200
+    """Both are held up half way, at a uuid that a third has."""
+    first, middle, last = (event(uuid=uuid) for uuid in "amz")
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with runtime.database.engine.connect() as third:
+        await third.exec_driver_sql(
+            "INSERT INTO webhook_queue (type, uuid, payload, status) VALUES ('ITEM', 'm', '{}', 'unassigned')"
+        )
+        orders = ((first, middle, last), (last, middle, first))
+        both = asyncio.gather(*(post(sender, *order) for order in orders))
+        while len(await accurate.sql(waiting)) < len(orders):
+            await asyncio.sleep(0.01)
+        await third.rollback()
+    assert sorted(answer["duplicates"] for answer in await both) == [0, 3]
+    assert len(await accurate.rows()) == 3
 
 
 @pytest.mark.parametrize("uuid", [None, "", 5, ["x"], "x" * 300])
@@ -169,13 +178,14 @@ async def test_the_same_uuid_with_other_content_is_kept_as_a_conflict_and_counte
     sender: httpx2.AsyncClient, accurate: Accurate, caller: Caller
 ) -> None:
     (queue_id,) = (await post(sender, event(uuid="c-1", note="first")))["queue_ids"]
-    for _ in range(2):
-        answer = await post(sender, event(uuid="c-1", note="other"))
-        assert answer["queue_ids"] == [queue_id]
+    other = event(uuid="c-1", note="other")
+    for others in ((other,), (other, other)):
+        answer = await post(sender, *others)
+        assert set(answer["queue_ids"]) == {queue_id}
     (row,) = await accurate.rows()
     assert json.loads(row.payload)["note"] == "first"
     (conflict,) = await accurate.sql("SELECT * FROM webhook_conflicts")
-    assert (conflict.queue_id, conflict.times, conflict.manufacturer_org_id) == (queue_id, 2, caller.organisation_id)
+    assert (conflict.queue_id, conflict.times, conflict.manufacturer_org_id) == (queue_id, 3, caller.organisation_id)
     assert json.loads(conflict.payload)["note"] == "other"
 
 

@@ -178,6 +178,15 @@ async def test_payloads_go_after_their_days_and_uuids_never(runtime: Runtime, ac
     assert (again.queue_id, again.duplicate, again.conflict) == (receipt.queue_id, True, False)
 
 
+async def test_what_is_still_to_be_passed_on_keeps_its_content(runtime: Runtime, accurate: Accurate) -> None:
+    await accurate.send(event())
+    await process(runtime)
+    await accurate.sql("UPDATE webhook_queue SET forward_status = 'pending', created_at = now() - interval '91 days'")
+    assert await empty_old_payloads(runtime.database, days=90) == 0
+    await accurate.sql("UPDATE webhook_queue SET forward_status = 'dead'")
+    assert await empty_old_payloads(runtime.database, days=90) == 1
+
+
 async def test_silence_what_waits_and_what_is_dead_are_told(runtime: Runtime, accurate: Accurate) -> None:
     await accurate.send(event("ITEM", {"itemId": 1}))
     await process(runtime)

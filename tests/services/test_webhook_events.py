@@ -119,6 +119,12 @@ async def test_a_row_without_an_id_changes_nothing_and_the_event_is_done_with_a_
     assert await documents(accurate) == []
 
 
+async def test_what_was_noted_at_its_receipt_is_kept(accurate: Accurate, runtime: Runtime) -> None:
+    await accurate.send(event() | {"uuid": 5})
+    await process(runtime)
+    assert [row.note for row in await accurate.rows()] == ["Its uuid is no usable text: it was left out."]
+
+
 async def test_an_unknown_type_is_skipped_and_seen(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(event("VENDOR", {"vendorId": 1}))
     await process(runtime)

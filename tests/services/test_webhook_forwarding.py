@@ -213,6 +213,16 @@ async def test_however_many_of_an_entity_wait_those_of_others_go_on(
     assert uuids(endpoint) == ["bad", "free"]
 
 
+async def test_an_event_that_is_larger_than_a_window_goes_by_itself(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qrtrack.repositories.webhook_streams.LOADED_BYTES", 100)
+    await accurate.send(item(1, uuid="one"), item(1, uuid="two", filler="x" * 1000), item(1, uuid="three"))
+    await process(runtime)
+    await forward(runtime)
+    assert uuids(endpoint) == ["one", "two", "three"]
+
+
 async def test_an_event_of_no_entity_is_in_nobodys_way(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -379,10 +389,11 @@ async def test_events_that_found_their_owner_go_before_those_that_came_since(
     assert uuids(endpoint) == ["first", "second", "third"]
 
 
+@pytest.mark.parametrize("status", [500, 302])
 async def test_an_endpoint_that_is_away_is_not_asked_about_every_event(
-    accurate: Accurate, runtime: Runtime, endpoint: Endpoint
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint, status: int
 ) -> None:
-    endpoint.reply = lambda _: answer(500)
+    endpoint.reply = lambda _: answer(status)
     await accurate.send(*(item(number) for number in range(5)))
     await process(runtime)
     await forward(runtime)
