@@ -1,7 +1,7 @@
 """JSON bodies: a key that stands twice is refused, named and pointed at, whatever lies around it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 import httpx2
@@ -85,3 +85,27 @@ async def test_a_route_and_its_dependencies_share_one_parsed_body(client_of: Cli
     broken = await client.post("/deep/x", content=b'{"a": 1, "a": 2', headers=json_headers)
     assert (broken.status_code, broken.json()["type"]) == (400, "urn:qrtrack:problem:invalid-json")
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("token", [None, "Bearer nonsense"])
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("batches/import", "multipart/form-data; boundary=b"),
+        ("reverse-job/submit", "application/json"),
+        ("link-to-master-from-queue", "application/json"),
+    ],
+)
+async def test_no_body_of_a_stranger_is_read(
+    client: httpx2.AsyncClient, path: str, content_type: str, token: str | None
+) -> None:
+    pieces: list[bytes] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        pieces.append(b"--b\r\n")
+        yield pieces[-1]
+
+    client.headers.pop("Authorization")
+    headers = {"Content-Type": content_type} | ({"Authorization": token} if token else {})
+    answer = await client.post(f"/api/manufacturer/{path}", content=body(), headers=headers)
+    assert (answer.status_code, pieces) == (401, [])

@@ -1,14 +1,16 @@
-"""Bodies in JSON: parsed once a request, and refused where an object names a key twice, of which the last would win."""
+"""Bodies: of callers only, in JSON parsed once a request, and refused where an object names a key twice."""
 
 import json
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Final
 
 from fastapi import Request
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.routers.dependencies import known_caller, refuse_strangers
 from qrtrack.routers.problems import Refused, pointer_to
 
 SHOWN_KEY: Final = 100
@@ -31,15 +33,24 @@ class RepeatedKey(InvalidInput):
 
 
 class StrictRoute(APIRoute):
-    """The class of all routes: what they and their dependencies get of a JSON body was parsed strictly."""
+    """The class of all routes: what they and their dependencies get of a JSON body was parsed strictly, and where they
+    ask for a caller, no body of anybody else is read.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        is_for_callers = _asks_for_caller(self.dependant)
 
         async def handle_strictly(request: Request) -> Response:
+            if is_for_callers:
+                await refuse_strangers(request)
             return await handle(StrictRequest(request.scope, request.receive))
 
         return handle_strictly
+
+
+def _asks_for_caller(dependant: Dependant) -> bool:
+    return any(asked.call is known_caller or _asks_for_caller(asked) for asked in dependant.dependencies)
 
 
 class StrictRequest(Request):

@@ -57,16 +57,25 @@ UserCredentials = Annotated[HTTPAuthorizationCredentials | None, Security(user_t
 MachineCredentials = Annotated[HTTPAuthorizationCredentials | None, Security(machine_secret)]
 
 
-async def _known_caller(request: Request, runtime: RuntimeState, credentials: UserCredentials) -> Caller:
+async def known_caller(request: Request, runtime: RuntimeState, credentials: UserCredentials) -> Caller:
     """Whose token it is, once a request; runs before the body is validated and before anything is looked up."""
-    if credentials is None:
-        raise Unauthenticated("Sign in first: send a token as `Authorization: Bearer …`.")
-    caller = await runtime.tokens.verify(credentials.credentials)
+    caller = await _sign_in(runtime, credentials)
     check_speaker(await _json_object(request), caller)
     return caller
 
 
-KnownCaller = Annotated[Caller, Depends(_known_caller)]
+KnownCaller = Annotated[Caller, Depends(known_caller)]
+
+
+async def refuse_strangers(request: Request) -> None:
+    """For the moment before the body is read: nobody's files are taken in first, to be refused then."""
+    await _sign_in(await _runtime(request), await user_token(request))
+
+
+async def _sign_in(runtime: Runtime, credentials: HTTPAuthorizationCredentials | None) -> Caller:
+    if credentials is None:
+        raise Unauthenticated("Sign in first: send a token as `Authorization: Bearer …`.")
+    return await runtime.tokens.verify(credentials.credentials)
 
 
 def allow(permission: Permission) -> Callable[..., Awaitable[Caller]]:
