@@ -37,6 +37,21 @@ async def test_a_batch_is_counted_and_reconciled_without_statistics(plant: Plant
     assert (found.prepared, found.excluded, found.remaining) == (10_000, 10_000, 0)
 
 
+async def test_what_a_chunk_lacks_is_found_in_the_chunk_however_large_its_batch_is(plant: Plant) -> None:
+    batch = await plant.batch(20_000)
+    await plant.sql(
+        "DELETE FROM qr_codes WHERE batch_id = :id AND sequence_number IN (10001, 10999)", id=batch.batch_id
+    )
+    await plant.sql("ANALYZE qr_codes")
+    async with plant.runtime.database.read() as repositories:
+        lacking = await repositories.stages.missing(batch.batch_id, 10_001, 11_000)
+        read = await repositories._session.scalar(
+            text("SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'qr_codes'")
+        )
+    assert lacking == [10_001, 10_999]
+    assert 0 <= read <= 1_000
+
+
 async def test_packing_reads_no_table_from_end_to_end_whatever_it_looked_like_when_the_plan_was_kept(
     plant: Plant,
 ) -> None:
@@ -48,7 +63,7 @@ async def test_packing_reads_no_table_from_end_to_end_whatever_it_looked_like_wh
         tenant=plant.caller.organisation_id, batch_lock=large.batch_id, by_keys=True
     ) as repositories:
         before = await whole_reads(repositories)
-        _, queue = await repositories.prepared_codes.context(
+        _, queue = await repositories.case_packing.context(
             large.batch_id, large.order_id, large.master_codes[0], units=100, spare=32
         )
         after = await whole_reads(repositories)

@@ -92,8 +92,9 @@ class StageRepository(Repository):
         """The sequence numbers of the chunk that have no code yet."""
         rows = await self._rows(
             "SELECT number FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS number"
-            " WHERE NOT EXISTS (SELECT FROM qr_codes WHERE batch_id = :batch_id AND sequence_number = number)"
-            " ORDER BY number",
+            # The chunk's bounds once more: without them the planner reads all that the batch has so far.
+            " WHERE NOT EXISTS (SELECT FROM qr_codes WHERE batch_id = :batch_id AND sequence_number = number"
+            "  AND sequence_number BETWEEN :first AND :last) ORDER BY number",
             batch_id=batch_id,
             first=first,
             last=last,
