@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -205,6 +206,26 @@ async def test_what_is_no_token_of_ours_is_refused_without_repeating_it(shared: 
     with pytest.raises(Unauthenticated) as refusal:
         await shared.verify(token)
     assert len(token) < 5 or token not in refusal.value.detail
+
+
+async def test_a_token_that_is_known_expires_to_the_second(shared: TokenVerifier) -> None:
+    token = signed(exp=int(time.time()) + 2)
+    known = await shared.verify(token)
+    assert await shared.verify(token) is known
+    while time.time() < jwt.decode(token, SECRET, ["HS256"], options={"verify_exp": False})["exp"]:
+        await asyncio.sleep(0.05)
+    with pytest.raises(Unauthenticated, match="expired"):
+        await shared.verify(token)
+
+
+async def test_however_many_tokens_come_so_many_are_known(
+    shared: TokenVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "KNOWN_TOKENS", 2)
+    sent = [signed(sub=f"user-{number}") for number in range(4)]
+    for token in [*sent, *sent]:
+        await shared.verify(token)
+    assert list(shared._known) == sent[2:]
 
 
 async def test_a_changed_token_is_refused(shared: TokenVerifier) -> None:

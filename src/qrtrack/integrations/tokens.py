@@ -25,6 +25,8 @@ FETCH_SECONDS: Final = 5.0
 REFETCH_SECONDS: Final = 30.0
 KEY_SET_AGE_SECONDS: Final = 900.0
 RSA_KEY_BITS: Final = 2048
+KNOWN_SECONDS: Final = 60.0
+KNOWN_TOKENS: Final = 1000
 
 log = structlog.get_logger(__name__)
 
@@ -138,6 +140,8 @@ class TokenVerifier:
 
     The algorithm follows from where the key comes from: the shared secret only ever checks HS256, a published key only
     the algorithm of its type. A public key can therefore never serve as a shared secret, and `none` has no key.
+
+    A token that was good is known for up to a minute: whoever packs or polls sends the same one again and again.
     """
 
     def __init__(self, settings: Settings, client: httpx2.AsyncClient) -> None:
@@ -145,13 +149,26 @@ class TokenVerifier:
         self._keys = KeySet(settings.jwt_jwks_url, client) if settings.jwt_jwks_url else None
         self._audience = settings.jwt_audience
         self._issuer = settings.jwt_issuer
+        self._known: dict[str, tuple[Caller, float]] = {}
 
     async def verify(self, token: str) -> Caller:
         """Raises Unauthenticated for a bad token, Forbidden for one without organisation, Unavailable without keys."""
         if len(token) > TOKEN_LENGTH or not token.isascii():
             raise Unauthenticated("The token is not valid: sign in again.")
+        caller, until = self._known.get(token, (None, 0.0))
+        if caller is not None and time.time() < until:
+            return caller
         key, algorithm = await self._key_for(token)
-        return _caller(self._claims(token, key, algorithm))
+        claims = self._claims(token, key, algorithm)
+        caller = _caller(claims)
+        self._remember(token, caller, expires=int(claims["exp"]))
+        return caller
+
+    def _remember(self, token: str, caller: Caller, *, expires: float) -> None:
+        self._known.pop(token, None)
+        if len(self._known) >= KNOWN_TOKENS:
+            del self._known[next(iter(self._known))]
+        self._known[token] = caller, min(expires, time.time() + KNOWN_SECONDS)
 
     async def _key_for(self, token: str) -> tuple[jwt.PyJWK | str, str]:
         try:
