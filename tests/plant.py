@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from qrtrack.database import Database
 from qrtrack.domain.batches import NewBatch, SerialMode, Variant
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.packing import PackCase
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.models import Table
 from qrtrack.repositories.leased import LeasedRepository
@@ -23,7 +24,7 @@ from qrtrack.runtime import Runtime
 from qrtrack.services.batches import create_batch
 from qrtrack.services.contents import Reconciliation, list_cases, reconcile_batch
 from qrtrack.services.links import LinkCodes, LinkedCodes, UnlinkedCodes, link_codes, unlink_codes
-from qrtrack.services.packing import PackCase, PackedCase, pack_case
+from qrtrack.services.packing import PackedCase, pack_case
 from qrtrack.services.reverse_jobs import submit_reverse_job
 from qrtrack.worker.execution import Outcome, run_next
 from qrtrack.worker.handlers import HANDLERS

@@ -2,7 +2,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -77,6 +77,42 @@ async def test_a_cancelled_block_is_undone_and_its_connection_given_back(plant: 
     pool: Any = database.engine.pool
     assert pool.checkedout() == 0
     assert await run(database, TURNS.format("cancelled")) == 0
+
+
+async def test_a_block_that_is_cancelled_while_it_waits_for_its_lock_or_is_undone_leaves_nothing_open(
+    database: Database,
+) -> None:
+    batch_id = uuid4()
+
+    async def begin() -> None:
+        async with database.write(batch_lock=batch_id):
+            pass
+
+    async with database.write(batch_lock=batch_id):
+        for cancellations in range(3):
+            task = asyncio.create_task(begin())
+            await asyncio.sleep(0.05)
+            for _ in range(cancellations + 1):
+                task.cancel()
+                await asyncio.sleep(0)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+    state = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in %'"
+    assert await run(database, state) == 0
+    await asyncio.wait_for(begin(), 5)
+
+
+async def test_an_error_that_was_passed_over_does_not_end_as_if_it_were_kept(plant: Plant, database: Database) -> None:
+    async def pass_over() -> None:
+        async with database.write() as repositories:
+            session = repositories.trace._session
+            await session.execute(text(NEW_TURN.format("passed over")))
+            with suppress(DBAPIError):
+                await session.execute(text("SELECT 1 / 0"))
+
+    with pytest.raises(RuntimeError, match="rolled it back"):
+        await pass_over()
+    assert await run(database, TURNS.format("passed over")) == 0
 
 
 async def test_a_reading_block_refuses_to_write(database: Database) -> None:
@@ -171,7 +207,8 @@ async def test_a_killed_connection_is_unavailable_at_every_moment(
             await driver.execute("SELECT 1")
 
     try:
-        with pytest.raises(DatabaseUnavailable):
+        # A refusal stays one: what it was found by is undone with the connection.
+        with pytest.raises(NotFound if way == "refused" else DatabaseUnavailable):
             await use_it()
         assert await run(database, "SELECT 1") == 1
     finally:

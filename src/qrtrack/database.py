@@ -2,25 +2,25 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from uuid import UUID
-from weakref import WeakValueDictionary
 
 import asyncpg
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 
 from qrtrack import schema_revision
 from qrtrack.connections import FOR_WEBHOOKS, Connection, Connections, NoticingConnection, address_of
-from qrtrack.domain.errors import Unavailable
+from qrtrack.domain.errors import DomainError, Unavailable
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.constraints import domain_error
+from qrtrack.turns import BatchTurns
 
 # SQLSTATE classes and codes that mean "not now": connection lost, no room, shutting down, deadlock, lock timeout.
 PASSING = ("08", "53", "57P", "40001", "40P01", "55P03")
@@ -30,10 +30,7 @@ REFUSING = ("28", "3D")
 LOCK_SECONDS = 10
 # Who asks whether the service is ready waits no longer: a server that has stopped without a word is as good as away.
 READY_SECONDS = 3
-# How many of a process go for a batch's lock at a time, and for its row: there the next ones do their work before it.
-LOCK_TURNS = 2
-ROW_TURNS = 4
-BY_KEYS = ("set_config('plan_cache_mode', 'force_generic_plan', true)", "set_config('enable_seqscan', 'off', true)")
+BY_KEYS = ("SET LOCAL plan_cache_mode = force_generic_plan", "SET LOCAL enable_seqscan = off")
 
 
 class DatabaseUnavailable(Unavailable):
@@ -56,31 +53,13 @@ class DatabaseRefused(Unavailable):
         super().__init__(f"The database refuses the service ({reason}): correct DATABASE_URL.")
 
 
-class BatchTurns:
-    """Who of this process may go for what many want at once: a batch's lock, or its row.
-
-    A few at a time hold a connection for it: one that has it, and who comes next. All others wait here, without one: a
-    busy batch must not take the pool from everybody else.
-    """
-
-    def __init__(self) -> None:
-        self._turns: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
-
-    @asynccontextmanager
-    async def take(self, batch_id: UUID | None, *, at_a_time: int) -> AsyncIterator[None]:
-        if batch_id is None:
-            yield
-            return
-        async with self._turns.setdefault(batch_id, asyncio.Semaphore(at_a_time)):
-            yield
-
-
 @dataclass(frozen=True, slots=True)
 class Database:
     """Opens transactions. `request` makes the first effect of a request repeatable (Idempotency-Key)."""
 
     engine: AsyncEngine
-    sessions: async_sessionmaker[AsyncSession]
+    # The same pool, where SQLAlchemy begins and commits nothing.
+    unbegun: AsyncEngine
     webhooks: Connections
     health: Connections
     turns: BatchTurns = field(default_factory=BatchTurns)
@@ -105,11 +84,12 @@ class Database:
             # Values are root keys and account numbers: they stay out of every message and trace.
             hide_parameters=True,
         )
-        sessions = async_sessionmaker(engine, expire_on_commit=False)
+        event.listen(engine.sync_engine, "checkout", _refuse_the_dead)
+        unbegun = engine.execution_options(isolation_level="AUTOCOMMIT")
         webhooks, health = (
             Connections(address_of(engine), behind_pooler=behind_pooler, at_a_time=count) for count in (FOR_WEBHOOKS, 1)
         )
-        return cls(engine, sessions, webhooks, health)
+        return cls(engine, unbegun, webhooks, health)
 
     def answering(self, request: RepeatableRequest | None) -> Self:
         """The same database, for one request that its caller may send again."""
@@ -133,9 +113,9 @@ class Database:
         tables: it is kept, where others are planned anew each time.
         `turn` names what many of this process want to move at once: they take turns before they take a connection.
         """
-        async with self._turn(batch_lock, turn), self._transaction() as session:
-            await _bind(session, tenant=tenant, batch_lock=batch_lock, by_keys=by_keys)
-            repositories = Repositories(session, self.request)
+        opening = _opening(tenant=tenant, batch_lock=batch_lock, by_keys=by_keys)
+        async with self.turns.take(lock=batch_lock, row=turn), self._transaction(opening) as (pooled, driver):
+            repositories = Repositories(pooled, driver, self.request)
             if self.request is not None:
                 await repositories.idempotency.open(self.request)
             yield repositories
@@ -145,27 +125,14 @@ class Database:
     @asynccontextmanager
     async def read(self, *, tenant: UUID | None = None) -> AsyncIterator[Repositories]:
         """One READ ONLY transaction: a stray write fails."""
-        async with self._transaction() as session:
-            await _bind(session, tenant=tenant, read_only=True)
-            yield Repositories(session)
+        async with self._transaction(_opening(tenant=tenant, read_only=True)) as (pooled, driver):
+            yield Repositories(pooled, driver)
 
     @asynccontextmanager
     async def direct(self, *, tenant: UUID | None = None, by_keys: bool = False) -> AsyncIterator[Connection]:
-        """One write transaction on the driver's own connection, for the paths where SQLAlchemy's share is felt.
-
-        The pool does not see what happens to a connection here, so one that broke is taken out of it by hand.
-        """
-        async with _in_words_of_the_trade(), self.engine.connect() as pooled:
-            driver = await _living_driver(pooled)
-            try:
-                async with driver.transaction():
-                    if tenant is not None:
-                        steps = [*_tenant_steps("$1"), *(BY_KEYS if by_keys else ())]
-                        await driver.execute(f"SELECT {', '.join(steps)}", str(tenant))
-                    yield driver
-            finally:
-                if driver.is_closed():
-                    await pooled.invalidate()
+        """One write transaction on the driver's own connection, for the paths where SQLAlchemy's share is felt."""
+        async with self._transaction(_opening(tenant=tenant, by_keys=by_keys)) as (_, driver):
+            yield driver
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[Connection]:
@@ -175,15 +142,22 @@ class Database:
         async with _in_words_of_the_trade(), self.webhooks.take() as connection:
             yield connection
 
-    def _turn(self, batch_lock: UUID | None, turn: UUID | None) -> AbstractAsyncContextManager[None]:
-        if batch_lock is not None:
-            return self.turns.take(batch_lock, at_a_time=LOCK_TURNS)
-        return self.turns.take(turn, at_a_time=ROW_TURNS)
-
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncSession]:
-        async with _in_words_of_the_trade(), self.sessions() as session, session.begin():
-            yield session
+    async def _transaction(self, opening: str) -> AsyncIterator[tuple[AsyncConnection, Connection]]:
+        """Begun by the statements of `opening`, committed on leaving, rolled back on any error.
+
+        SQLAlchemy would begin in a round trip of its own.
+        """
+        async with _in_words_of_the_trade(), self.unbegun.connect() as pooled:
+            driver = await _driver(pooled)
+            try:
+                await driver.execute(opening)
+                yield pooled, driver
+                if await driver.execute("COMMIT") != "COMMIT":
+                    raise RuntimeError("an error was passed over in the transaction: PostgreSQL has rolled it back")
+            except BaseException:
+                await _roll_back(pooled, driver)
+                raise
 
     async def ready(self) -> dict[str, Any]:
         """On a connection of its own: it says how the database is, and not how busy the pool. Raises
@@ -209,41 +183,56 @@ class Database:
         await self.engine.dispose()
 
 
-async def _living_driver(pooled: AsyncConnection) -> Connection:
-    """The driver's connection; one that died in the pool, as all do when the server starts anew, is replaced."""
+def _refuse_the_dead(adapted: Any, *_: object) -> None:
+    """As all connections in the pool die when the server starts anew: this one is replaced before it is used."""
+    if adapted.driver_connection.is_closed():
+        raise DisconnectionError
+
+
+async def _driver(pooled: AsyncConnection) -> Connection:
     driver: Connection | None = (await pooled.get_raw_connection()).driver_connection
     assert driver is not None
-    if driver.is_closed():
-        await pooled.invalidate()
-        driver = (await pooled.get_raw_connection()).driver_connection
-        assert driver is not None
     return driver
+
+
+async def _roll_back(pooled: AsyncConnection, driver: Connection) -> None:
+    """A connection that cannot be rolled back, as it broke or its task is cancelled once more, leaves the pool."""
+    is_clean = False
+    try:
+        with suppress(Exception):
+            await driver.execute("ROLLBACK")
+            is_clean = True
+    finally:
+        if not is_clean:
+            await pooled.invalidate()
 
 
 @asynccontextmanager
 async def _in_words_of_the_trade() -> AsyncIterator[None]:
-    """Raises DatabaseUnavailable, or the refusal that a violated constraint stands for."""
+    """Raises DatabaseUnavailable, DatabaseRefused, or the refusal that a violated constraint stands for."""
     try:
         yield
     except DBAPIError as error:
-        refusal = DatabaseUnavailable() if error.connection_invalidated else _trouble(error.orig) or domain_error(error)
+        refusal = DatabaseUnavailable() if error.connection_invalidated else _refusal(error.orig)
         if refusal is None:
             raise
         raise refusal from error
     except (asyncpg.PostgresError, asyncpg.InternalClientError) as error:
-        trouble = _trouble(error)
-        if trouble is None:
+        refusal = _refusal(error)
+        if refusal is None:
             raise
-        raise trouble from error
+        raise refusal from error
     except (PoolTimeout, OSError, asyncpg.InterfaceError) as error:
         raise DatabaseUnavailable from error
 
 
-def _trouble(error: BaseException | None) -> Unavailable | None:
-    """What is the matter with the server, where the statement is not to blame."""
-    if _is_passing(error):
+def _refusal(reported: BaseException | None) -> DomainError | None:
+    """None for a defect of the program."""
+    if _is_passing(reported):
         return DatabaseUnavailable()
-    return DatabaseRefused(error) if _has_state(error, REFUSING) else None
+    if _has_state(reported, REFUSING):
+        return DatabaseRefused(reported)
+    return domain_error(reported) or domain_error(getattr(reported, "__cause__", None))
 
 
 def _is_passing(error: BaseException | None) -> bool:
@@ -260,35 +249,26 @@ def _has_state(error: BaseException | None, classes: tuple[str, ...]) -> bool:
     return isinstance(sqlstate, str) and sqlstate.startswith(classes)
 
 
-async def _bind(
-    session: AsyncSession,
-    *,
-    tenant: UUID | None = None,
-    batch_lock: UUID | None = None,
-    by_keys: bool = False,
-    read_only: bool = False,
-) -> None:
-    """Sets what holds for this transaction only, in one round trip: behind a pooler a session is nobody's."""
-    steps: list[str] = []
-    values: dict[str, str] = {}
-    if read_only:
-        steps.append("set_config('transaction_read_only', 'on', true)")
+def _opening(
+    *, tenant: UUID | None = None, batch_lock: UUID | None = None, by_keys: bool = False, read_only: bool = False
+) -> str:
+    """Begins a transaction and sets what holds for it only, in one round trip: behind a pooler a session is nobody's.
+
+    It takes no parameters, since several statements can have none; what stands in it are ids, written as ids are.
+    """
+    steps = ["BEGIN READ ONLY" if read_only else "BEGIN"]
     if by_keys:
         steps += BY_KEYS
     if tenant is not None:
-        steps += _tenant_steps(":tenant")
-        values["tenant"] = str(tenant)
+        steps += [
+            f"SET LOCAL qrtrack.org = '{_written(tenant)}'",
+            "SET LOCAL ROLE qrtrack_tenant",
+            f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'",
+        ]
     if batch_lock is not None:
-        steps.append("pg_advisory_xact_lock(hashtextextended(:batch, 0))")
-        values["batch"] = f"batch {batch_lock}"
-    if steps:
-        await session.execute(text(f"SELECT {', '.join(steps)}"), values)
+        steps.append(f"SELECT pg_advisory_xact_lock(hashtextextended('batch {_written(batch_lock)}', 0))")
+    return "; ".join(steps)
 
 
-def _tenant_steps(tenant: str) -> tuple[str, ...]:
-    """`tenant` is how the parameter is written: each of the two ways to the database has its own."""
-    return (
-        f"set_config('qrtrack.org', {tenant}, true)",
-        "set_config('role', 'qrtrack_tenant', true)",
-        f"set_config('lock_timeout', '{LOCK_SECONDS}s', true)",
-    )
+def _written(identity: UUID) -> str:
+    return str(UUID(int=identity.int))

@@ -32,13 +32,13 @@ from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.schemas.problem import Problem
 from qrtrack.settings import Settings
 
-# Routes are tried in this order, so the one that is called most stands first.
+# Routes are tried in this order, so those that are called most stand first.
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     webhooks.router,
+    links.router,
+    reverse_jobs.router,
     batches.router,
     codes.router,
-    reverse_jobs.router,
-    links.router,
     trace.router,
     worker.router,
     progress.router,

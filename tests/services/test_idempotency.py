@@ -11,7 +11,7 @@ from plant import MadeBatch, Plant, ska
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import NotEnoughPrepared
 from qrtrack.domain.requests import AlreadyAnswered, KeyReused, RepeatableRequest, StillRunning, StoredAnswer
-from qrtrack.repositories.prepared_codes import PreparedCodeRepository
+from qrtrack.repositories.case_packing import CasePacking
 from qrtrack.services.packing import PackedCase
 
 
@@ -106,14 +106,14 @@ async def test_a_unit_taken_meanwhile_is_tried_again_under_the_same_key(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = await plant.prepared(30, units_per_case=10)
-    write = PreparedCodeRepository.pack
+    write = CasePacking.pack
     tries: list[object] = []
 
-    async def second_time(self: PreparedCodeRepository, packing: Any) -> bool:
+    async def second_time(self: CasePacking, packing: Any) -> bool:
         tries.append(packing)
         return len(tries) > 1 and await write(self, packing)
 
-    monkeypatch.setattr(PreparedCodeRepository, "pack", second_time)
+    monkeypatch.setattr(CasePacking, "pack", second_time)
     await pack(plant, batch, request(plant))
     with pytest.raises(AlreadyAnswered):
         await pack(plant, batch, request(plant))

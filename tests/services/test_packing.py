@@ -18,16 +18,17 @@ from qrtrack.domain.packing import (
     FirstCodeNotPrepared,
     NotEnoughPrepared,
     OrderMismatch,
+    PackCase,
     VariantMismatch,
 )
 from qrtrack.domain.stopping import StopSignal
-from qrtrack.repositories.prepared_codes import PreparedCodeRepository
+from qrtrack.repositories.case_packing import CasePacking
 from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.services.batches import close_batch
 from qrtrack.services.claims import claim_work
 from qrtrack.services.codes import readmit_codes
 from qrtrack.services.contents import list_codes
-from qrtrack.services.packing import CodeTakenMeanwhile, PackCase, PackedCase, pack_case
+from qrtrack.services.packing import CodeTakenMeanwhile, PackedCase, pack_case
 from qrtrack.services.preparing import run_reverse_job
 
 
@@ -470,16 +471,16 @@ class TestStaleRows:
         self, plant: Plant, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         batch = await plant.prepared(30, units_per_case=10)
-        write = PreparedCodeRepository.pack
+        write = CasePacking.pack
         tries: list[object] = []
 
-        async def scan_first(self: PreparedCodeRepository, packing: Any) -> bool:
+        async def scan_first(self: CasePacking, packing: Any) -> bool:
             if not tries:
                 await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number = 3")
             tries.append(packing)
             return await write(self, packing)
 
-        monkeypatch.setattr(PreparedCodeRepository, "pack", scan_first)
+        monkeypatch.setattr(CasePacking, "pack", scan_first)
         assert numbers_of(await plant.pack(batch)) == [1, 2, *range(4, 12)]
         assert len(tries) == 2
         assert await plant.events(batch, "case.packed") == [("case.packed", "{[1,3),[4,12)}")]
@@ -487,10 +488,10 @@ class TestStaleRows:
     async def test_a_unit_taken_at_every_try_packs_nothing(self, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
         batch = await plant.prepared(30, units_per_case=10)
 
-        async def taken(self: PreparedCodeRepository, packing: Any) -> bool:
+        async def taken(self: CasePacking, packing: Any) -> bool:
             return False
 
-        monkeypatch.setattr(PreparedCodeRepository, "pack", taken)
+        monkeypatch.setattr(CasePacking, "pack", taken)
         with pytest.raises(CodeTakenMeanwhile):
             await plant.pack(batch)
         await assert_nothing_packed(plant, batch, queued=30)

@@ -286,7 +286,7 @@ async def test_a_record_that_is_being_reported_is_waited_for(fan_out: FanOut, *,
     second = None
     with suppress(Undone):
         async with database.write(tenant=organisation_id) as repositories:
-            intake = await repositories.record_intake()
+            intake = repositories.record_intake
             await intake.count(fan_out.batch_id, await intake.insert(fan_out.batch_id, organisation_id, done("a")))
             second = asyncio.create_task(fan_out.report(done("a")))
             await asyncio.sleep(0.2)
@@ -360,7 +360,7 @@ async def test_a_busy_batch_leaves_the_other_connections_to_everybody_else(
     reporter = fan_out.through(small)
     try:
         async with fan_out.database.write(tenant=organisation_id) as repositories:
-            intake = await repositories.record_intake()
+            intake = repositories.record_intake
             await intake.count(fan_out.batch_id, await intake.insert(fan_out.batch_id, organisation_id, done("a")))
             reports = []
             for number in range(9):

@@ -7,9 +7,30 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
+from uuid import UUID
 
+from qrtrack.domain.code_lists import Scan
 from qrtrack.domain.errors import Conflict, FieldError, InvalidInput
 from qrtrack.domain.states import Completeness
+
+
+@dataclass(frozen=True, slots=True)
+class PackCase:
+    """One case to be packed from the queue. `first_code`, `last_code`: the units in the operator's hands; `scans`:
+    what their QR symbols and those of missing units say.
+    """
+
+    batch_id: UUID
+    order_id: UUID
+    master_code: str
+    target_units: int | None = None
+    allow_partial: bool = False
+    variant: str | None = None
+    first_code: str | None = None
+    last_code: str | None = None
+    missing_codes: Sequence[str] = ()
+    scans: Sequence[Scan] = ()
+    station: str | None = None
 
 
 class NotEnoughPrepared(Conflict):

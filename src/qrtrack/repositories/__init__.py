@@ -4,9 +4,8 @@ from functools import cached_property
 from typing import TypeVar
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.repositories.accurate_documents import AccurateDocumentRepository
@@ -14,6 +13,7 @@ from qrtrack.repositories.accurate_sources import AccurateSourceRepository
 from qrtrack.repositories.attempt_events import AttemptEventRepository
 from qrtrack.repositories.batches import BatchRepository
 from qrtrack.repositories.callbacks import CallbackRepository
+from qrtrack.repositories.case_packing import CasePacking, Connection
 from qrtrack.repositories.cases import CaseRepository
 from qrtrack.repositories.codes import CodeRepository
 from qrtrack.repositories.dispatch_reports import DispatchReportRepository
@@ -43,8 +43,11 @@ WAKE_UP_CHANNEL = "qrtrack_queues"
 class Repositories:
     """All repositories of one transaction."""
 
-    def __init__(self, session: AsyncSession, request: RepeatableRequest | None = None) -> None:
-        self._session = session
+    def __init__(
+        self, connection: AsyncConnection, driver: Connection, request: RepeatableRequest | None = None
+    ) -> None:
+        self._connection = connection
+        self._driver = driver
         self._request = request
 
     def answer(self, result: Result) -> Result:
@@ -65,15 +68,13 @@ class Repositories:
             text("SELECT pg_notify(:channel, :kind)"), {"channel": WAKE_UP_CHANNEL, "kind": queue.kind}
         )
 
-    async def record_intake(self) -> RecordIntake:
-        """On the driver's connection of this very transaction."""
-        pooled = await (await self._session.connection()).get_raw_connection()
-        driver: asyncpg.Connection[asyncpg.Record] | None = pooled.driver_connection
-        assert driver is not None
-        return RecordIntake(driver)
-
     def leased(self, queue: Queue) -> LeasedRepository:
         return LeasedRepository(self._session, queue)
+
+    @cached_property
+    def _session(self) -> AsyncSession:
+        # It ends with its connection, which has begun for it already.
+        return AsyncSession(self._connection, expire_on_commit=False)
 
     @cached_property
     def attempt_events(self) -> AttemptEventRepository:
@@ -86,6 +87,10 @@ class Repositories:
     @cached_property
     def callbacks(self) -> CallbackRepository:
         return CallbackRepository(self._session)
+
+    @cached_property
+    def case_packing(self) -> CasePacking:
+        return CasePacking(self._driver)
 
     @cached_property
     def cases(self) -> CaseRepository:
@@ -130,6 +135,10 @@ class Repositories:
     @cached_property
     def progress(self) -> ProgressRepository:
         return ProgressRepository(self._session)
+
+    @cached_property
+    def record_intake(self) -> RecordIntake:
+        return RecordIntake(self._driver)
 
     @cached_property
     def recounts(self) -> RecountRepository:

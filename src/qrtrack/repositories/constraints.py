@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
-
 from qrtrack.domain.errors import Conflict, DomainError, FieldError
 
 
@@ -52,12 +50,7 @@ REFUSALS: dict[str, type[CodeTaken | SettlementBusy | ReferenceLocked]] = {
 }
 
 
-def constraint_name(error: DBAPIError) -> str | None:
-    name = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None)
-    return name if isinstance(name, str) else None
-
-
-def domain_error(error: DBAPIError) -> DomainError | None:
-    """None for a constraint that no refusal is known for: that is a defect of the program."""
-    refusal = REFUSALS.get(constraint_name(error) or "")
+def domain_error(error: BaseException | None) -> DomainError | None:
+    """None for what is no violated constraint of these, as the driver reports it: that is a defect of the program."""
+    refusal = REFUSALS.get(getattr(error, "constraint_name", None) or "")
     return refusal() if refusal else None

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 
 from qrtrack.domain.code_lists import PastedCodes, parse_code
 from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.packing import PackCase
 from qrtrack.metrics import count_link
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.code_lists import read_codes
@@ -55,7 +56,7 @@ async def pack_case(order: PackOrder, caller: Packer, database: AnsweringDatabas
     """
     first, last = _unit(order.first_code, "first_code"), _unit(order.last_code, "last_code")
     missing = await read_codes(order.missing_codes, field="missing_codes", may_be_empty=True)
-    wanted = packing.PackCase(
+    wanted = PackCase(
         batch_id=order.batch_id,
         order_id=order.order_id,
         master_code=order.master_code,

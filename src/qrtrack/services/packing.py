@@ -4,49 +4,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 from qrtrack.database import Database
-from qrtrack.domain.code_lists import Scan, as_ranges, refuse_foreign
-from qrtrack.domain.errors import Conflict, FieldError, InvalidInput, InvalidState
+from qrtrack.domain.code_lists import as_ranges, refuse_foreign
+from qrtrack.domain.errors import Conflict, FieldError, InvalidInput
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import (
     CaseAlreadyPacked,
     CaseOfOtherBatch,
-    CountDrift,
+    PackCase,
     QueueRow,
     Run,
-    ScannedUnit,
     VariantMismatch,
     choose_run,
 )
-from qrtrack.domain.states import AVAILABLE, CaseStatus
+from qrtrack.domain.states import CaseStatus
 from qrtrack.repositories import Repositories
-from qrtrack.repositories.prepared_codes import Packing
+from qrtrack.repositories.case_packing import Packing
+from qrtrack.services.check_scans import CheckScans, find_scans, refuse_crossing
 
 # Rows read beyond the case's units, so that a few that are no longer packable do not cost a second look.
 WINDOW_SPARE = 32
 # A consumer's scan can take a code between the look and the write; three in a row do not happen by chance.
 TRIES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class PackCase:
-    """One case to be packed from the queue. `first_code`, `last_code`: the units in the operator's hands; `scans`:
-    what their QR symbols and those of missing units say.
-    """
-
-    batch_id: UUID
-    order_id: UUID
-    master_code: str
-    target_units: int | None = None
-    allow_partial: bool = False
-    variant: str | None = None
-    first_code: str | None = None
-    last_code: str | None = None
-    missing_codes: Sequence[str] = ()
-    scans: Sequence[Scan] = ()
-    station: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +47,6 @@ class PackedCase:
     linked_count: int
     consumed_count: int
     from_queue: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class _Scans:
-    """The check scans and missing units, found in the batch."""
-
-    first: ScannedUnit | None
-    last: ScannedUnit | None
-    missing: frozenset[int]
 
 
 class CodeTakenMeanwhile(Conflict):
@@ -99,7 +70,7 @@ async def pack_case(database: Database, *, caller: Caller, order: PackCase) -> P
             ) as repositories:
                 box, queue = await _open_case(repositories, order)
                 target = _target(box, order.target_units)
-                scans = await _find_scans(repositories, order, box)
+                scans = await find_scans(repositories, order, box)
                 run = await _choose(repositories, order, box, queue, target=target, scans=scans)
                 await _exclude_missing(repositories, caller, order, scans.missing)
                 return repositories.answer(await _pack(repositories, caller, order, box, run))
@@ -110,7 +81,7 @@ async def pack_case(database: Database, *, caller: Caller, order: PackCase) -> P
 
 async def _open_case(repositories: Repositories, order: PackCase) -> tuple[Any, list[QueueRow]]:
     """The case, and the head of the queue, which it is most likely filled from."""
-    box, queue = await repositories.prepared_codes.context(
+    box, queue = await repositories.case_packing.context(
         order.batch_id,
         order.order_id,
         order.master_code,
@@ -147,49 +118,8 @@ def _target(box: Any, asked: int | None) -> int:
     return asked
 
 
-async def _find_scans(repositories: Repositories, order: PackCase, box: Any) -> _Scans:
-    """Raises InvalidInput for a code that is not in the batch, VariantMismatch for a unit of another variant."""
-    named = {"first_code": order.first_code, "last_code": order.last_code}
-    scanned = [code for code in named.values() if code is not None]
-    if not scanned and not order.missing_codes:
-        return _Scans(None, None, frozenset())
-    rows = await repositories.codes.find([*scanned, *order.missing_codes], batch_id=order.batch_id)
-    by_code = {row.code: row for row in rows}
-    errors = [
-        FieldError(f"/{field}", f"{code} is not in this batch.")
-        for field, code in named.items()
-        if code is not None and by_code[code].id is None
-    ] + [
-        FieldError(f"/missing_codes/{place}", f"{code} is not in this batch.")
-        for place, code in enumerate(order.missing_codes)
-        if by_code[code].id is None
-    ]
-    if errors:
-        raise InvalidInput("A scanned code is not in this batch. Check the box and scan again.", errors=errors)
-    if any(row.variant != box.variant for row in rows):
-        raise VariantMismatch(master_code=order.master_code, variant=box.variant)
-    _refuse_unavailable(by_code, order.missing_codes)
-    return _Scans(
-        first=None if order.first_code is None else _scanned(by_code[order.first_code]),
-        last=None if order.last_code is None else _scanned(by_code[order.last_code]),
-        missing=frozenset(by_code[code].sequence_number for code in order.missing_codes),
-    )
-
-
-def _refuse_unavailable(by_code: Mapping[str, Any], codes: Sequence[str]) -> None:
-    for code in codes:
-        row = by_code[code]
-        if row.status not in AVAILABLE:
-            raise InvalidState(f"{code} is {row.status} and cannot be missing from this box.", state=row.status)
-
-
-def _scanned(row: Any) -> ScannedUnit:
-    state = row.status if row.status not in AVAILABLE else "excluded" if row.excluded else "not prepared"
-    return ScannedUnit(row.sequence_number, row.code, state)
-
-
 async def _choose(
-    repositories: Repositories, order: PackCase, box: Any, queue: list[QueueRow], *, target: int, scans: _Scans
+    repositories: Repositories, order: PackCase, box: Any, queue: list[QueueRow], *, target: int, scans: CheckScans
 ) -> Run:
     queue = await _read_on(repositories, box, queue, target=target, scans=scans)
     not_queued: Sequence[str] = ()
@@ -209,16 +139,16 @@ async def _choose(
         not_queued=not_queued,
     )
     if scans.first is not None or scans.last is not None:
-        await _refuse_crossing(repositories, order, run, scans)
+        await refuse_crossing(repositories, order, run, scans)
     return run
 
 
 async def _read_on(
-    repositories: Repositories, box: Any, queue: list[QueueRow], *, target: int, scans: _Scans
+    repositories: Repositories, box: Any, queue: list[QueueRow], *, target: int, scans: CheckScans
 ) -> list[QueueRow]:
     """From the first scanned unit through the target-th packable row and the last scanned unit, or all there is."""
     limit = target + len(scans.missing) + WINDOW_SPARE
-    read = partial(repositories.prepared_codes.window, box.case_batch_id, last=box.last_sequence)
+    read = partial(repositories.case_packing.window, box.case_batch_id, last=box.last_sequence)
     if scans.first is not None and (not queue or queue[0].sequence_number != scans.first.sequence_number):
         queue = await read(first=scans.first.sequence_number, limit=limit)
     while len(queue) >= limit:
@@ -229,30 +159,6 @@ async def _read_on(
         limit *= 2
         queue = await read(first=queue[0].sequence_number, limit=limit)
     return queue
-
-
-async def _refuse_crossing(repositories: Repositories, order: PackCase, run: Run, scans: _Scans) -> None:
-    """Check scans promise that the box holds what lies between them: a code that another station packed cannot."""
-    rows = await repositories.prepared_codes.packed_between(
-        order.batch_id,
-        run.rows[0].sequence_number,
-        run.rows[-1].sequence_number,
-        prepared_ids=[row.prepared_id for row in run.rows],
-        station=order.station,
-        limit=1000,
-    )
-    if rows:
-        crossed = [row.code for row in rows]
-        remedy = "" if order.station else " If your own station packed them, name it in station with every case."
-        raise CountDrift(
-            f"Between {run.rows[0].code} and {run.rows[-1].code} there are units that another station packed, such as "
-            f"{crossed[0]}: your roll ends before them. Pack the smaller case with target_units and allow_partial."
-            f"{remedy}",
-            expected_code=run.rows[-1].code,
-            scanned_code=(scans.last or scans.first or run.rows[-1]).code,
-            drift=len(crossed),
-            codes=crossed,
-        )
 
 
 async def _exclude_missing(
@@ -296,7 +202,7 @@ async def _pack(repositories: Repositories, caller: Caller, order: PackCase, box
         actor=caller.user_id,
         station=order.station,
     )
-    if not await repositories.prepared_codes.pack(packing):
+    if not await repositories.case_packing.pack(packing):
         raise CodeTakenMeanwhile
     return PackedCase(
         master_code_info=CaseInfo(
