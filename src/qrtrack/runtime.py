@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
@@ -39,6 +39,7 @@ HASHING_NICENESS = 19
 # How often a process that starts looks for its database, and says that it is not there.
 LOOK_SECONDS = 0.5
 SAID_EVERY_SECONDS = 30
+EMBEDDED_LOOK_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -148,25 +149,48 @@ async def open_messenger(settings: Settings) -> AsyncIterator[Messenger]:
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Database]:
     """The database of DATABASE_URL, or the program's own, which runs as long as somebody uses it."""
-    server = None if settings.database_url else await asyncio.to_thread(embedded.start, settings.qrtrack_data_dir)
-    try:
+    async with _address_of_database(settings) as url:
         database = Database.connect(
-            asyncpg_url(settings.database_url) if server is None else await asyncio.to_thread(server.url),
-            pool_size=settings.database_pool_size,
-            behind_pooler=settings.database_pooler == "transaction",
+            url, pool_size=settings.database_pool_size, behind_pooler=settings.database_pooler == "transaction"
         )
         try:
             yield database
         finally:
             await database.close()
+
+
+@asynccontextmanager
+async def _address_of_database(settings: Settings) -> AsyncIterator[str]:
+    if settings.database_url is not None:
+        yield asyncpg_url(settings.database_url)
+        return
+    server = await asyncio.to_thread(embedded.start, settings.qrtrack_data_dir)
+    ending = asyncio.Event()
+    keeper = asyncio.create_task(_keep_running(server, ending))
+    try:
+        yield await asyncio.to_thread(server.url)
     finally:
-        if server is not None:
-            await asyncio.to_thread(server.close)
+        ending.set()
+        # It must not start again what is being stopped.
+        await keeper
+        await asyncio.to_thread(server.close)
 
 
-def asyncpg_url(url: str | None) -> str:
+async def _keep_running(server: embedded.EmbeddedPostgres, ending: asyncio.Event) -> None:
+    """Nobody else would start it again when somebody killed it, the system for want of memory, say."""
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EMBEDDED_LOOK_SECONDS):
+                await ending.wait()
+                return
+        try:
+            await asyncio.to_thread(server.ensure_running)
+        except embedded.EmbeddedFailed:
+            log.exception("the embedded PostgreSQL cannot be started again")
+
+
+def asyncpg_url(url: str) -> str:
     """The address as the driver wants it: its own scheme, and `ssl` for libpq's `sslmode`."""
-    assert url is not None
     parsed = make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql+asyncpg")
     if "sslmode" in parsed.query:
         parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": parsed.query["sslmode"]})
