@@ -28,17 +28,14 @@ from qrtrack.schemas.batches import (
     BatchPage,
     BatchRetriedAnswer,
     BatchSummary,
-    CaseFilter,
     CloseOrder,
-    CodeFilter,
-    CodePage,
     ImportFields,
     KeysForgottenAnswer,
     ReconciliationAnswer,
-    RevealedCodePage,
-    SymbolOptions,
 )
-from qrtrack.schemas.cases import CasePage
+from qrtrack.schemas.cases import CaseFilter, CasePage
+from qrtrack.schemas.codes import CodeFilter, CodePage, RevealedCodePage
+from qrtrack.schemas.symbols import SymbolOptions
 from qrtrack.services import batches as use_cases
 from qrtrack.services import contents, imports
 

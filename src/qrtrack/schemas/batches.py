@@ -11,10 +11,10 @@ from qrtrack.domain.batches import NewBatch, SerialMode, Variant
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.imports import ROWS_LIMIT, VARIANTS_LIMIT
 from qrtrack.domain.numbering import PREFIX_PATTERN
-from qrtrack.domain.qr import LOT_PATTERN, QUIET_ZONE, ErrorLevel, normalise_gtin
-from qrtrack.domain.states import BatchStatus, CaseStatus, CodeStatus
+from qrtrack.domain.qr import LOT_PATTERN, normalise_gtin
+from qrtrack.domain.states import BatchStatus, CodeStatus
 from qrtrack.models import Batch
-from qrtrack.schemas.base import ONE_LINE, Answer, Body, ListQuery, Name, Page, Query, Reason
+from qrtrack.schemas.base import ONE_LINE, Answer, Body, ListQuery, Name, Page, Reason
 from qrtrack.schemas.notifications import NotifyOrder
 from qrtrack.services.batches import BatchDetails, batch_progress
 from qrtrack.services.imports import BatchImport
@@ -253,53 +253,6 @@ class BatchFilter(ListQuery):
     status: BatchStatus | None = None
 
 
-class CodeFilter(ListQuery):
-    """Which codes of a batch to list."""
-
-    status: CodeStatus | None = None
-    reveal: Literal["root_key"] | None = Field(
-        None, description="Adds the clear root keys. Needs the role manager, and leaves a trace event."
-    )
-
-
-class CaseFilter(ListQuery):
-    """Which cases of a batch to list."""
-
-    status: CaseStatus | None = None
-
-
-class ListedCode(BaseModel):
-    """A code of a batch, and the case it is in."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    code: str
-    sequence_number: int
-    uniq_code: str
-    variant: str | None
-    status: CodeStatus
-    master_code: str | None
-    case_number: int | None
-
-
-class CodePage(Page):
-    """Codes in serial order."""
-
-    codes: list[ListedCode]
-
-
-class RevealedCode(ListedCode):
-    """A code with its clear root key; null once the keys were forgotten, or where the import had none."""
-
-    root_key: str | None
-
-
-class RevealedCodePage(Page):
-    """Codes in serial order, with their root keys."""
-
-    codes: list[RevealedCode]
-
-
 class CloseOrder(Body):
     """Why the batch is closed."""
 
@@ -340,11 +293,3 @@ class ReconciliationAnswer(Answer):
     excluded: int
     remaining: int
     differences: list[str] = Field(description="Serials that fit nowhere. Always empty.")
-
-
-class SymbolOptions(Query):
-    """How a QR symbol is drawn."""
-
-    scale: int = Field(8, ge=1, le=40, description="Pixels a module.")
-    error: ErrorLevel = Field("M", description="How much damage the symbol survives: 7, 15, 25 or 30 percent.")
-    border: int = Field(QUIET_ZONE, ge=0, le=20, description="White around the symbol, in modules; the norm is 4.")

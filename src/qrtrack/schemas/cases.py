@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 from qrtrack.domain.states import CaseStatus, Completeness
-from qrtrack.schemas.base import Page
+from qrtrack.schemas.base import ListQuery, Page
 
 
 class CaseInfo(BaseModel):
@@ -36,3 +36,9 @@ class CasePage(Page):
     """Cases in the order of their numbers."""
 
     cases: list[ListedCase]
+
+
+class CaseFilter(ListQuery):
+    """Which cases of a batch to list."""
+
+    status: CaseStatus | None = None

@@ -1,11 +1,12 @@
-"""Codes: printed, void, readmitted."""
+"""Codes: listed, printed, void, readmitted."""
 
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from qrtrack.schemas.base import Answer, Body, Reason
+from qrtrack.domain.states import CodeStatus
+from qrtrack.schemas.base import Answer, Body, ListQuery, Page, Reason
 
 CodeList = Annotated[
     list[str],
@@ -16,6 +17,47 @@ CodeList = Annotated[
         examples=[["SKA000007", "SKA000010-SKA000020"]],
     ),
 ]
+
+
+class CodeFilter(ListQuery):
+    """Which codes of a batch to list."""
+
+    status: CodeStatus | None = None
+    reveal: Literal["root_key"] | None = Field(
+        None, description="Adds the clear root keys. Needs the role manager, and leaves a trace event."
+    )
+
+
+class ListedCode(BaseModel):
+    """A code of a batch, and the case it is in."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    code: str
+    sequence_number: int
+    uniq_code: str
+    variant: str | None
+    status: CodeStatus
+    master_code: str | None
+    case_number: int | None
+
+
+class CodePage(Page):
+    """Codes in serial order."""
+
+    codes: list[ListedCode]
+
+
+class RevealedCode(ListedCode):
+    """A code with its clear root key; null once the keys were forgotten, or where the import had none."""
+
+    root_key: str | None
+
+
+class RevealedCodePage(Page):
+    """Codes in serial order, with their root keys."""
+
+    codes: list[RevealedCode]
 
 
 class VoidOrder(Body):

@@ -1,0 +1,14 @@
+"""QR symbols: how they are drawn."""
+
+from pydantic import Field
+
+from qrtrack.domain.qr import QUIET_ZONE, ErrorLevel
+from qrtrack.schemas.base import Query
+
+
+class SymbolOptions(Query):
+    """How a QR symbol is drawn."""
+
+    scale: int = Field(8, ge=1, le=40, description="Pixels a module.")
+    error: ErrorLevel = Field("M", description="How much damage the symbol survives: 7, 15, 25 or 30 percent.")
+    border: int = Field(QUIET_ZONE, ge=0, le=20, description="White around the symbol, in modules; the norm is 4.")
