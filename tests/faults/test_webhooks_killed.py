@@ -19,6 +19,7 @@ from qrtrack.runtime import Runtime
 KILLS = 20
 SENDERS = 12
 SHARED = 40
+DICE = random.Random(1)
 
 
 class Sender:
@@ -35,7 +36,7 @@ class Sender:
         while not over.is_set():
             number += 1
             own = [event("CUSTOMER", {"customerId": part}, uuid=f"{name}-{number}-{part}") for part in range(3)]
-            await self._send(own + random.sample(self._shared, 3))
+            await self._send(own + DICE.sample(self._shared, 3))
 
     async def _send(self, events: Sequence[dict[str, Any]]) -> None:
         try:
@@ -71,7 +72,7 @@ async def test_every_event_that_got_its_200_is_there_once(
         sending = [asyncio.create_task(sender.send_until(over, f"s{number}")) for number in range(SENDERS)]
         for _ in range(KILLS):
             before = len(sender.promised)
-            await asyncio.sleep(random.uniform(0.05, 0.8))
+            await asyncio.sleep(DICE.uniform(0.05, 0.8))
             await until(lambda seen=before: promised_more(sender, seen), seconds=20)  # type: ignore[misc]
             os.kill(started.processes[-1].pid, signal.SIGKILL)
             await ended(started.processes[-1])

@@ -20,11 +20,12 @@ from qrtrack.services.webhook_intake import receive_events
 WORKERS = 3
 KILLS = 10
 ENTITIES = 12
+DICE = random.Random(1)
 SECRET = "cXJ0cmFjay1wYXNzZXMtZXZlbnRzLW9uLXNpZ25lZA=="
 
 
 async def accept_slowly(_request: Received) -> bytes:
-    await asyncio.sleep(random.uniform(0, 0.02))
+    await asyncio.sleep(DICE.uniform(0, 0.02))
     return answer(200)
 
 
@@ -61,12 +62,10 @@ async def send_until(over: asyncio.Event, runtime: Runtime, caller: Caller) -> i
     owners, count = {DATABASE: caller.organisation_id}, 0
     while not over.is_set():
         events = []
-        for _ in range(random.randint(1, 4)):
+        for _ in range(DICE.randint(1, 4)):
             count += 1
-            kind, field = random.choice(
-                [("ITEM", "itemId"), ("CUSTOMER", "customerId"), ("SALES_ORDER", "salesOrderId")]
-            )
-            events.append(event(kind, {field: random.randrange(ENTITIES)}, count=count))
+            kind, field = DICE.choice([("ITEM", "itemId"), ("CUSTOMER", "customerId"), ("SALES_ORDER", "salesOrderId")])
+            events.append(event(kind, {field: DICE.randrange(ENTITIES)}, count=count))
         await receive_events(runtime.database, json.dumps(events).encode(), owners=owners, pass_on=True, hint=True)
         await asyncio.sleep(0.03)
     return count
@@ -80,8 +79,8 @@ async def kill_one(started: Workers, endpoint: Endpoint) -> None:
         return len(endpoint.received) > seen
 
     await until(goes_on, seconds=20)
-    await asyncio.sleep(random.uniform(0, 0.5))
-    process = started.processes.pop(random.randrange(WORKERS))
+    await asyncio.sleep(DICE.uniform(0, 0.5))
+    process = started.processes.pop(DICE.randrange(WORKERS))
     await kill_now([process], signal.SIGKILL)
     started.start()
 
