@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import text
@@ -40,6 +41,11 @@ async def running(plant: Plant) -> int:
     return int(row.running)
 
 
+async def has_swept(plant: Plant, *, times: int) -> bool:
+    [row] = await plant.sql("SELECT count(*) AS turns FROM turns WHERE name = 'sweep_attempts' AND after IS NULL")
+    return int(row.turns) >= times
+
+
 async def test_two_workers_never_run_the_same_task_at_once(
     own_plant: Plant, server: embedded.EmbeddedPostgres, tmp_path: Path
 ) -> None:
@@ -63,12 +69,11 @@ async def test_two_workers_never_run_the_same_task_at_once(
                 for _ in range(120):
                     most = max(most, await running(plant))
                     await asyncio.sleep(0.02)
-            await asyncio.sleep(0.5)
+        await until(partial(has_swept, plant, times=20), seconds=30)
         assert most == 1
     turns = defaultdict(list)
     for turn in await plant.sql("SELECT * FROM turns ORDER BY id"):
         turns[turn.name].append((turn.before, turn.after))
-    assert len(turns["sweep_attempts"]) > 20
     for changes in turns.values():
         # A turn begins where nobody has one and ends with the token it began with: no lease was ever taken over.
         begins, ends = changes[0::2], changes[1::2]
