@@ -223,7 +223,7 @@ async def test_a_process_that_stops_lets_its_pollers_go(
 async def test_waiting_pollers_hold_no_connection(
     client: httpx2.AsyncClient, plant: Plant, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LOOK_SECONDS", 60)
+    monkeypatch.setattr(waiting, "pause_after", lambda _waited: 60)
     job_id = await plant.submit(await plant.batch(5))
     polls = [
         asyncio.create_task(client.get(f"{API}/status", params={"job_id": str(job_id), "wait": 20}))
