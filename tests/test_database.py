@@ -115,6 +115,22 @@ async def test_an_error_that_was_passed_over_does_not_end_as_if_it_were_kept(pla
     assert await run(database, TURNS.format("passed over")) == 0
 
 
+@pytest.mark.parametrize("way", ["write", "read"])
+async def test_what_was_changed_and_not_sent_is_not_lost(plant: Plant, way: str) -> None:
+    batch_id = (await plant.order()).batch_id
+
+    async def rename() -> None:
+        async with getattr(plant.runtime.database, way)() as repositories:
+            (await repositories.batches.get(batch_id)).product_name = "Gold 2 g"
+
+    if way == "read":
+        with pytest.raises(DBAPIError, match="read-only"):
+            await rename()
+    else:
+        await rename()
+        assert (await plant.row("qr_batches", batch_id)).product_name == "Gold 2 g"
+
+
 async def test_a_reading_block_refuses_to_write(database: Database) -> None:
     async def write() -> None:
         async with database.read() as repositories:

@@ -119,6 +119,7 @@ class Database:
             if self.request is not None:
                 await repositories.idempotency.open(self.request)
             yield repositories
+            await repositories.flush()
             if self.request is not None:
                 await repositories.idempotency.keep(self.request)
 
@@ -126,7 +127,9 @@ class Database:
     async def read(self, *, tenant: UUID | None = None) -> AsyncIterator[Repositories]:
         """One READ ONLY transaction: a stray write fails."""
         async with self._transaction(_opening(tenant=tenant, read_only=True)) as (pooled, driver):
-            yield Repositories(pooled, driver)
+            repositories = Repositories(pooled, driver)
+            yield repositories
+            await repositories.flush()
 
     @asynccontextmanager
     async def direct(self, *, tenant: UUID | None = None, by_keys: bool = False) -> AsyncIterator[Connection]:

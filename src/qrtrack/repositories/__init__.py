@@ -68,6 +68,12 @@ class Repositories:
             text("SELECT pg_notify(:channel, :kind)"), {"channel": WAKE_UP_CHANNEL, "kind": queue.kind}
         )
 
+    async def flush(self) -> None:
+        """Sends what was put into the session, or changed in it, and not sent yet: the commit is none of its own."""
+        session: AsyncSession | None = vars(self).get("_session")
+        if session is not None:
+            await session.flush()
+
     def leased(self, queue: Queue) -> LeasedRepository:
         return LeasedRepository(self._session, queue)
 
