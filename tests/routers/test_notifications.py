@@ -85,3 +85,4 @@ async def test_a_bad_one_is_pointed_at(client: httpx2.AsyncClient, plant: Plant,
     answer = await client.post(BATCHES, json=batch_order(plant, notify))
     assert answer.status_code == 422
     assert pointer in [error["pointer"] for error in answer.json()["errors"]]
+    assert "pattern" not in answer.text, "people read it"

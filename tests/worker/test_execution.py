@@ -97,9 +97,13 @@ async def test_a_failure_is_tried_again_unless_trying_cannot_help(
     async def body(*_: Any) -> None:
         raise error
 
-    outcome = await run_next(runtime, handler(body), StopSignal())
+    with capture_logs() as logs:
+        outcome = await run_next(runtime, handler(body), StopSignal())
     assert outcome is not None
     assert (outcome.end, outcome.error) == (end, reason)
+    [line] = [line for line in logs if line["event"] == "work failed"]
+    assert line["reason"] == reason
+    assert (line["exc_info"] is error) == isinstance(error, RuntimeError), "what was foreseen needs no traceback"
     row = await plant.row(STAGES, row_id)
     assert (row.status, row.attempts) == ("failed" if end is End.FAILED else "queued", 1)
     assert row.error_message == reason

@@ -12,6 +12,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
 
 from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.notifications import EMAIL
 from qrtrack.domain.numbering import PREFIX_PATTERN
 from qrtrack.domain.qr import LOT_PATTERN
 
@@ -21,11 +22,15 @@ from qrtrack.domain.qr import LOT_PATTERN
 ONE_LINE: Final = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]*$"
 MANY_LINES: Final = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069\ufeff]*$"
 PRINTABLE: Final = r"^[ -~]*$"
+EMAIL_ADDRESS: Final = f"^{EMAIL.pattern}$"
+HOOK_ADDRESS: Final = r"^https://[!-~]+$"
 PATTERN_SENTENCES: Final[Mapping[str, str]] = {
     ONE_LINE: "Text may not hold control characters or line breaks",
     MANY_LINES: "Text may not hold control characters",
     PRINTABLE: "Only printable ASCII characters are taken here",
     PREFIX_PATTERN: "A prefix is 1 to 8 of A-Z and 0-9, and ends in a letter",
+    EMAIL_ADDRESS: "This is not one plain e-mail address",
+    HOOK_ADDRESS: "An address begins with https:// and has no blanks and no letters beyond ASCII",
     LOT_PATTERN: "A lot has 1 to 20 letters, digits and signs of the GS1 set, without blanks",
 }
 

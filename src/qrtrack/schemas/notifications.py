@@ -4,10 +4,11 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from qrtrack.domain.notifications import ADDRESS_LENGTH, EMAIL, URL_LENGTH, Notify
+from qrtrack.domain.notifications import ADDRESS_LENGTH, URL_LENGTH, Notify
+from qrtrack.schemas.base import EMAIL_ADDRESS, HOOK_ADDRESS
 
-EmailAddress = Annotated[str, StringConstraints(max_length=ADDRESS_LENGTH, pattern=f"^{EMAIL.pattern}$")]
-HookAddress = Annotated[str, StringConstraints(max_length=URL_LENGTH, pattern=r"^https://[!-~]+$")]
+EmailAddress = Annotated[str, StringConstraints(max_length=ADDRESS_LENGTH, pattern=EMAIL_ADDRESS)]
+HookAddress = Annotated[str, StringConstraints(max_length=URL_LENGTH, pattern=HOOK_ADDRESS)]
 
 
 class NotifyOrder(BaseModel):

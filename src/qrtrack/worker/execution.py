@@ -21,6 +21,7 @@ WORKER_LOST = "worker lost: every attempt ended with the process that made it"
 # A worker stops this part of a lease before it may run out, when it cannot reach the database.
 MARGIN = 0.1
 RETRY_SECONDS = 0.5
+FORESEEN = DomainError, PermanentFailure
 
 log = structlog.get_logger()
 
@@ -134,7 +135,9 @@ async def _end_of(runtime: Runtime, handler: Handler, claim: Claim, body: asynci
         return _lost(claim)
     if isinstance(error, Interrupted):
         return await _release(runtime, handler, claim)
-    log.warning("work failed", attempt=claim.attempts, exc_info=error)
+    # What was foreseen says all in its sentence.
+    trace = None if isinstance(error, FORESEEN) else error
+    log.warning("work failed", attempt=claim.attempts, reason=_reason(error), exc_info=trace)
     return await _fail(runtime, handler, claim, _reason(error), permanent=_is_permanent(error))
 
 
@@ -146,7 +149,7 @@ def _is_permanent(error: BaseException) -> bool:
 
 def _reason(error: BaseException) -> str:
     """What the plant reads: sentences meant for people, and no more than the kind of any other error."""
-    if isinstance(error, DomainError | PermanentFailure):
+    if isinstance(error, FORESEEN):
         return str(error)
     return f"internal error ({type(error).__name__}); the service's log has the details"
 
