@@ -201,9 +201,7 @@ class LeasedRepository:
         await self.write(claim, "run_at = clock_timestamp() + make_interval(secs => :seconds)", seconds=seconds)
 
     async def fail(self, claim: Claim, error: str, *, permanent: bool) -> float | None:
-        """Back to the queue with a growing, jittered delay, in seconds; or `failed` for good, which gives None. What
-        was put off for longer keeps its time.
-        """
+        """Back to the queue for a growing, jittered time, in seconds, or for what it was put off; None: failed for good."""
         queue = self._queue
         if permanent or claim.exhausted or claim.attempts >= queue.max_attempts:
             await self.write(claim, f"{self._end(queue.failed)}, {queue.error} = :error", error=error)
