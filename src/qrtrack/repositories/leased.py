@@ -201,7 +201,7 @@ class LeasedRepository:
         await self.write(claim, "run_at = clock_timestamp() + make_interval(secs => :seconds)", seconds=seconds)
 
     async def fail(self, claim: Claim, error: str, *, permanent: bool) -> float | None:
-        """Back to the queue for a growing, jittered time, in seconds, or for what it was put off; None: failed for good."""
+        """Back to the queue for growing, jittered seconds, or for those it was put off; None: it failed for good."""
         queue = self._queue
         if permanent or claim.exhausted or claim.attempts >= queue.max_attempts:
             await self.write(claim, f"{self._end(queue.failed)}, {queue.error} = :error", error=error)
