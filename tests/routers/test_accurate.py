@@ -135,6 +135,21 @@ async def test_a_replay_processes_the_event_again_and_leaves_who_when_and_why(
     assert [document["entity_id"] for document in (await client.get(DOCUMENTS)).json()["documents"]] == ["5"]
 
 
+@pytest.mark.parametrize("status", ["done", "skipped", "dead"])
+async def test_every_end_but_an_invalid_one_can_be_replayed(
+    accurate: Accurate, runtime: Runtime, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    """A handler that has learnt writes the state again, though no newer event came."""
+    (receipt,) = await accurate.send(event("ITEM", {"itemId": 1, "label": "I-1"}))
+    await process(runtime)
+    await accurate.sql(f"UPDATE webhook_queue SET status = '{status}'")
+    monkeypatch.setitem(TYPES, "ITEM", DocumentType((("itemId",),), ("label",), ()))
+    assert (await client.post(f"{EVENTS}/{receipt.queue_id}/replay")).json()["replayed"] == 1
+    await process(runtime)
+    assert await accurate.statuses() == ["done"]
+    assert [document["number"] for document in (await client.get(DOCUMENTS)).json()["documents"]] == ["I-1"]
+
+
 async def test_replays_by_filter_take_what_fits(
     accurate: Accurate, runtime: Runtime, client: httpx2.AsyncClient
 ) -> None:
@@ -146,6 +161,8 @@ async def test_replays_by_filter_take_what_fits(
     assert [row.attempts for row in await accurate.rows()] == [8, 0, 0]
     shown = (await client.get(f"{EVENTS}/{receipts[2].queue_id}")).json()
     assert [replay["reason"] for replay in shown["replays"]] == ["mended"]
+    (kept,) = await accurate.sql("SELECT selection, event_count FROM webhook_replays")
+    assert (kept.selection["status"], kept.selection["type"], kept.event_count) == ("dead", "CUSTOMER", 2)
 
 
 async def test_a_replay_may_be_sent_twice(accurate: Accurate, runtime: Runtime, client: httpx2.AsyncClient) -> None:

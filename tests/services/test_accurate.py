@@ -97,7 +97,9 @@ async def test_any_other_answer_is_a_failure_that_is_logged_and_counted(
     assert TOKEN not in repr(logs) + repr(found)
 
 
-async def test_a_failure_keeps_the_day_that_was_known(runtime: Runtime, accurate: Accurate, host: Endpoint) -> None:
+async def test_a_failure_keeps_the_day_that_was_known_and_is_over_with_the_next_success(
+    runtime: Runtime, accurate: Accurate, host: Endpoint
+) -> None:
     host.reply = lambda _: answer(200, f'{{"s": true, "d": "{day(7)}"}}')
     await renew(runtime, host)
     await accurate.sql(
@@ -105,7 +107,12 @@ async def test_a_failure_keeps_the_day_that_was_known(runtime: Runtime, accurate
     )
     host.reply = lambda _: answer(503)
     await renew(runtime, host)
-    assert (await figures(runtime))["subscription_days_left"] == -2
+    found = await figures(runtime)
+    assert (found["subscription_days_left"], found["renewal_error"] is None) == (-2, False)
+    host.reply = lambda _: answer(200, f'{{"s": true, "d": "{day(7)}"}}')
+    await renew(runtime, host)
+    found = await figures(runtime)
+    assert (found["subscription_days_left"], found["renewal_error"], found["renewal_failures"]) == (7, None, 1)
 
 
 async def test_events_are_assigned_when_the_mapping_comes_and_then_processed(

@@ -475,6 +475,42 @@ async def test_events_added_while_a_stream_ends_are_not_left_behind(
     assert [row.forward_status for row in await accurate.rows()] == ["sent", "sent"]
 
 
+async def test_a_worker_whose_stream_is_in_other_hands_records_nothing(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint
+) -> None:
+    async def late(_request: Received) -> bytes:
+        await accurate.sql("UPDATE webhook_streams SET lease_token = gen_random_uuid()")
+        return answer(200)
+
+    endpoint.reply = late
+    await accurate.send(item(1), item(2))
+    await process(runtime)
+    outcome = await forward(runtime)
+    assert outcome is not None
+    assert outcome.end is End.LOST
+    assert [(row.forward_status, row.forward_attempts) for row in await accurate.rows()] == [("pending", 0)] * 2
+
+
+async def test_a_worker_that_is_told_to_stop_leaves_the_rest_to_others(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint
+) -> None:
+    stop = StopSignal()
+
+    def last(_request: Received) -> bytes:
+        stop.set()
+        return answer(200)
+
+    endpoint.reply = last
+    await accurate.send(item(1), item(2))
+    await process(runtime)
+    outcome = await run_next(runtime, BY_KIND["webhook_stream"], stop)
+    assert outcome is not None
+    assert outcome.end is End.RELEASED
+    assert [row.forward_status for row in await accurate.rows()] == ["sent", "pending"]
+    await forward(runtime)
+    assert [row.forward_status for row in await accurate.rows()] == ["sent", "sent"]
+
+
 async def test_only_one_worker_has_a_stream(accurate: Accurate, runtime: Runtime, endpoint: Endpoint) -> None:
     await accurate.send(*(item(1, uuid=f"i-{number:02}") for number in range(20)))
     await process(runtime)

@@ -1,4 +1,5 @@
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -7,12 +8,14 @@ from unittest.mock import patch
 import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from accurate import event
 from plant import Plant
 from qrtrack import hints
 from qrtrack.database import Database
 from qrtrack.hints import listen
 from qrtrack.repositories import WAKE_UP_CHANNEL
 from qrtrack.repositories.queues import CREATING
+from qrtrack.services.webhook_intake import HintThrottle, receive_events
 
 
 class Heard:
@@ -60,6 +63,17 @@ async def test_a_hint_is_heard(database: Database) -> None:
         await hint(database)
         await heard.next()
     assert heard.times == 2
+
+
+async def test_webhooks_give_a_hint_and_a_storm_of_them_few(database: Database) -> None:
+    throttle = HintThrottle()
+    async with listening(database) as heard:
+        body = json.dumps([event()]).encode()
+        await receive_events(database, body, owners={}, pass_on=False, hint=throttle.due())
+        await heard.next()
+        assert heard.times == 2
+        with patch("qrtrack.services.webhook_intake.HINT_SECONDS", 3600):
+            assert not throttle.due()
 
 
 async def test_nothing_is_heard_of_a_transaction_that_rolls_back(database: Database) -> None:

@@ -23,12 +23,11 @@ SET touched = stream.touched + 1, finished_at = NULL,
     status = CASE stream.status WHEN 'completed' THEN 'queued' ELSE stream.status END,
     run_at = CASE WHEN stream.error_message IS NULL THEN LEAST(stream.run_at, now()) ELSE stream.run_at END
 """
-# Not `status = 'unassigned'`: the planner would go through all that belongs to nobody, of whatever database.
+# Nothing is asked of the status: the planner would then go through all that belongs to nobody, of whatever database.
 STREAM = """
 SELECT id, manufacturer_org_id, database_id, type, touched, COALESCE((
     SELECT unowned.id FROM webhook_queue AS unowned
-    WHERE unowned.manufacturer_org_id IS NULL AND unowned.database_id = stream.database_id
-    AND unowned.status <> 'invalid' ORDER BY unowned.id LIMIT 1
+    WHERE unowned.manufacturer_org_id IS NULL AND unowned.database_id = stream.database_id ORDER BY unowned.id LIMIT 1
 ) < (
     SELECT first.id FROM webhook_queue AS first
     WHERE first.manufacturer_org_id = stream.manufacturer_org_id AND first.database_id = stream.database_id
