@@ -315,6 +315,15 @@ async def test_a_replay_is_passed_on_again_under_the_same_id(
     assert [(row.forward_status, row.forward_attempts) for row in await accurate.rows()] == [(None, 0)]
 
 
+async def test_a_replay_takes_no_event_out_of_the_line_that_waits_for_the_endpoint(
+    accurate: Accurate, runtime: Runtime, caller: Caller
+) -> None:
+    (receipt,) = await accurate.send(item(1))
+    await process(runtime)
+    await replay_event(runtime.database, caller=caller, event_id=receipt.queue_id, reason=None, pass_on=False)
+    assert [(row.status, row.forward_status) for row in await accurate.rows()] == [("pending", "pending")]
+
+
 async def test_what_came_before_there_was_an_endpoint_and_is_processed_since_is_passed_on(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:

@@ -126,8 +126,8 @@ class WebhookEventRepository(Repository):
         rows = await self._rows(
             "UPDATE webhook_queue SET status = 'pending', attempts = 0, run_at = now(), updated_at = now(),"
             " started_at = NULL, finished_at = NULL, error = NULL, note = NULL,"
-            " forward_status = CASE WHEN :pass_on THEN 'pending' END, forward_attempts = 0, forward_at = NULL,"
-            " forward_error = NULL"
+            " forward_status = CASE WHEN :pass_on OR forward_status = 'pending' THEN 'pending' END,"
+            " forward_attempts = 0, forward_at = NULL, forward_error = NULL"
             f" WHERE status = ANY(CAST(:statuses AS text[])) AND payload <> ''{conditions} RETURNING id",
             statuses=list(statuses),
             pass_on=pass_on,
