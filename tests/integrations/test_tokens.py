@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -216,6 +217,18 @@ async def test_a_token_that_is_known_expires_to_the_second(shared: TokenVerifier
         await asyncio.sleep(0.05)
     with pytest.raises(Unauthenticated, match="expired"):
         await shared.verify(token)
+
+
+async def test_a_clock_that_is_put_back_makes_no_token_known_for_longer(
+    shared: TokenVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = signed()
+    known = await shared.verify(token)
+    an_hour_ago = time.time() - 3600
+    monkeypatch.setattr(tokens, "time", SimpleNamespace(time=lambda: an_hour_ago))
+    again = await shared.verify(token)
+    assert again is not known
+    assert await shared.verify(token) is again
 
 
 async def test_however_many_tokens_come_so_many_are_known(
