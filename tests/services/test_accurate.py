@@ -81,6 +81,7 @@ async def test_the_subscription_is_renewed_once_a_day(runtime: Runtime, accurate
         answer(200, f'{{"s": true, "d": "{day(-1)}"}}'), answer(200, '{"s": true, "d": "soon"}'),
         answer(200, '{"s": true}'), answer(200, f'{{"s": 1, "d": "{day(7)}"}}'), answer(200, "[]"), answer(200, "no"),
         answer(500, f'{{"s": true, "d": "{day(7)}"}}'), answer(302, location="/login"), b"",
+        answer(401, f"no such token: {TOKEN}"),
     ],
 )  # fmt: skip
 async def test_any_other_answer_is_a_failure_that_is_logged_and_counted(

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import httpx2
 
 from qrtrack.domain.errors import UpstreamFailed
+from qrtrack.logs import MASK
 
 RENEW_PATH: Final = "/api/webhook-renew.do"
 DATE: Final = "%d/%m/%Y"
@@ -22,9 +23,9 @@ async def renew_subscription(client: httpx2.AsyncClient, base_url: str, token: s
         raise UpstreamFailed(f"Accurate cannot be reached ({type(error).__name__}).") from error
     expires_on = _expiry(_parsed(answer.text)) if answer.is_success else None
     if expires_on is None or expires_on <= datetime.now(zone).date():
-        raise UpstreamFailed(
-            f"Accurate did not renew the subscription: it answered {answer.status_code} {answer.text[:ANSWER_LENGTH]}"
-        )
+        # What it says is shown to those who watch: some hosts repeat what they were sent.
+        said = answer.text.replace(token, MASK)[:ANSWER_LENGTH]
+        raise UpstreamFailed(f"Accurate did not renew the subscription: it answered {answer.status_code} {said}")
     return expires_on
 
 
