@@ -234,6 +234,7 @@ def test_databases_are_mapped_to_organisations() -> None:
         {"accurate_databases": "1443290"},
         {"accurate_databases": "x=5e1d8a4e-9d0c-4a52-8a53-0a4a4c8d0c11"},
         {"accurate_databases": "1=not-a-uuid"},
+        {"accurate_databases": "1=5e1d8a4e-9d0c-4a52-8a53-0a4a4c8d0c11,01=6e1d8a4e-9d0c-4a52-8a53-0a4a4c8d0c11"},
         {"accurate_allowed_ips": "203.0.113.0/33"},
         {"accurate_timezone": "Asia/Nowhere"},
     ],

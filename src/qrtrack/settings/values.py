@@ -86,9 +86,11 @@ def parsed_networks(value: str) -> Sequence[Network]:
 
 def _databases(value: str) -> str:
     try:
-        parsed_databases(value)
+        named_once = len(parsed_databases(value)) == len(split(value))
     except ValueError:
         raise ValueError("it must list <database id>=<organisation uuid>, with commas between them") from None
+    if not named_once:
+        raise ValueError("it names a database twice, and whose its events are cannot be told")
     return value
 
 
