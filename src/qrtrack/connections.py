@@ -4,12 +4,12 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from qrtrack.repositories.base import Connection
 
 # Each is busy for a millisecond or two.
 FOR_WEBHOOKS: Final = 8

@@ -15,10 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import QueuePool
 
 from qrtrack import schema_revision
-from qrtrack.connections import FOR_WEBHOOKS, Connection, Connections, NoticingConnection, address_of
+from qrtrack.connections import FOR_WEBHOOKS, Connections, NoticingConnection, address_of
 from qrtrack.domain.errors import DomainError, Unavailable
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.repositories import Repositories
+from qrtrack.repositories.base import Connection
 from qrtrack.repositories.constraints import domain_error
 from qrtrack.turns import BatchTurns
 

@@ -11,9 +11,10 @@ from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.repositories.accurate_documents import AccurateDocumentRepository
 from qrtrack.repositories.accurate_sources import AccurateSourceRepository
 from qrtrack.repositories.attempt_events import AttemptEventRepository
+from qrtrack.repositories.base import Connection
 from qrtrack.repositories.batches import BatchRepository
 from qrtrack.repositories.callbacks import CallbackRepository
-from qrtrack.repositories.case_packing import CasePacking, Connection
+from qrtrack.repositories.case_packing import CasePacking
 from qrtrack.repositories.cases import CaseRepository
 from qrtrack.repositories.codes import CodeRepository
 from qrtrack.repositories.dispatch_reports import DispatchReportRepository

@@ -1,11 +1,14 @@
-"""What every repository is made of: SQL in, rows out, one session."""
+"""What every repository is made of: SQL in, rows out, one session; or the driver's own connection, where it is hot."""
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
+import asyncpg
 from sqlalchemy import CursorResult, Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 _prepared = lru_cache(maxsize=512)(text)
 

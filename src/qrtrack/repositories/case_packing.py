@@ -4,16 +4,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.packing import OrderMismatch, QueueRow
+from qrtrack.repositories.base import Connection
 from qrtrack.repositories.batches import check_packable, no_such_batch
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 NAMED: Final = re.compile(r"(?<!:):([a-z_]+)")
 

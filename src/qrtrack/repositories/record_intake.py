@@ -2,15 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 from uuid import UUID
 
-import asyncpg
-
 from qrtrack.domain.progress import Outcome
+from qrtrack.repositories.base import Connection
 from qrtrack.repositories.progress import SUMMARISE, no_such_batch
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 # In the order of the keys: two reports of the same records in different orders would wait for each other in a circle.
 INSERT = """

@@ -2,14 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 from uuid import UUID
 
-import asyncpg
-
 from qrtrack.domain.webhooks import Element, EventStatus, content_hash
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from qrtrack.repositories.base import Connection
 
 # Ids are drawn before the rows are sorted, so that they follow the order of the request. Rows are inserted in the order
 # of their uuids: two requests with the same uuids would otherwise wait for each other in a circle.
