@@ -103,6 +103,26 @@ async def test_a_task_that_takes_long_goes_back_when_the_time_is_up(
     assert row.pause.total_seconds() <= 0
 
 
+async def test_no_task_waits_for_another(treasury: Treasury, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = asyncio.Event()
+
+    async def last(_runtime: object) -> None:
+        await asyncio.Event().wait()
+
+    async def run_at_once(_runtime: object) -> None:
+        ran.set()
+
+    long = {f"long {number}": PeriodicTask(last, lambda _settings: 0) for number in range(4)}
+    tasks = long | {"short": PeriodicTask(run_at_once, lambda _settings: 0.1)}
+    monkeypatch.setattr(schedule, "TASKS", tasks)
+    worker = Worker(treasury.runtime)
+    running = asyncio.create_task(worker.run())
+    async with asyncio.timeout(10):
+        await ran.wait()
+    await worker.stop()
+    await running
+
+
 async def test_a_task_that_killed_its_workers_goes_on(treasury: Treasury) -> None:
     await due(treasury)
     await treasury.sql(f"UPDATE periodic_tasks SET attempts = 3 WHERE {SWEEP}")

@@ -17,9 +17,9 @@ from qrtrack.runtime import Runtime
 from qrtrack.services.claims import claim_work
 from qrtrack.services.workers import REPORT_SECONDS, report_process, sign_off
 from qrtrack.settings import Settings
+from qrtrack.worker import schedule
 from qrtrack.worker.execution import Outcome, execute, execute_group
 from qrtrack.worker.handlers import HANDLERS, Handler
-from qrtrack.worker.schedule import plan
 
 # A mail server or an endpoint may take its time; nothing else waits for it.
 NOTIFIED_AT_ONCE = 4
@@ -49,8 +49,8 @@ def lanes_of(settings: Settings) -> list[Lane]:
         "webhook_retry": min(settings.accurate_workers, 1),
         "webhook_stream": settings.accurate_workers,
         "notification": NOTIFIED_AT_ONCE,
-        # A clean-up may take minutes, and the sweeper must not wait for it.
-        "periodic_task": 2,
+        # A clean-up may take minutes, and so may a recount: the sweeper must not wait for them.
+        "periodic_task": len(schedule.TASKS),
     }
     return [Lane(handler, slots[handler.queue.kind]) for handler in HANDLERS]
 
@@ -113,7 +113,7 @@ class Worker:
         for lane in self._lanes:
             try:
                 if lane.handler.queue is PERIODIC_TASKS and not self._is_planned:
-                    await plan(self._runtime)
+                    await schedule.plan(self._runtime)
                     self._is_planned = True
                 async with self._claiming:
                     await self._fill_lane(lane)
