@@ -2,12 +2,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
+from uuid import uuid4
 
 import httpx2
 from fastapi import FastAPI
 from structlog.testing import capture_logs
 
 from qrtrack.domain.errors import Unavailable
+from qrtrack.domain.identity import Caller, Role
 from qrtrack.main import create_app
 from qrtrack.runtime import Runtime
 from qrtrack.settings import Settings
@@ -92,19 +94,27 @@ class _Away:
         raise Unavailable("The database does not answer.")
 
 
+class _Believing:
+    """Takes any token: no body of a stranger is read."""
+
+    async def verify(self, _token: str) -> Caller:
+        return Caller("somebody", uuid4(), frozenset({Role.ADMIN}))
+
+
 async def test_refusals_of_every_kind_can_be_read_from_an_allowed_origin_only() -> None:
     app = application(cors_allowed_origins=ORIGIN)
 
     async def with_runtime(scope: Any, receive: Any, send: Any) -> None:
-        await app({**scope, "state": {"runtime": SimpleNamespace(database=_Away())}}, receive, send)
+        runtime = SimpleNamespace(database=_Away(), tokens=_Believing())
+        await app({**scope, "state": {"runtime": runtime}}, receive, send)
 
     batches = "/api/manufacturer/batches"
-    twice = {"content": b'{"a": 1, "a": 2}', "headers": {"Content-Type": "application/json"}}
+    signed = {"Content-Type": "application/json", "Authorization": "Bearer token"}
     requests: list[tuple[int, str, str, dict[str, Any]]] = [
-        (400, "POST", batches, {"content": b"{", "headers": {"Content-Type": "application/json"}}),
+        (400, "POST", batches, {"content": b"{", "headers": signed}),
         (401, "GET", batches, {}),
         (405, "DELETE", batches, {}),
-        (422, "POST", batches, twice),
+        (422, "POST", batches, {"content": b'{"a": 1, "a": 2}', "headers": signed}),
         (503, "GET", "/readyz", {}),
     ]
     transport = httpx2.ASGITransport(with_runtime)
