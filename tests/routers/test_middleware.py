@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -7,6 +8,8 @@ import pytest
 import structlog
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request
+from starlette.background import BackgroundTask
+from starlette.responses import Response
 from structlog.testing import capture_logs
 
 from qrtrack.routers.middleware import (
@@ -219,3 +222,23 @@ async def test_over_a_socket_a_client_may_leave_in_the_middle(
             await finished.wait()
     assert [line for line in lines if line["log_level"] in ("warning", "error", "critical")] == []
     assert [record for record in caplog.records if record.exc_info] == []
+
+
+async def test_what_is_done_after_the_answer_is_no_part_of_its_time(
+    client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("qrtrack.routers.middleware.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    observed: list[float] = []
+    app = application(lambda _method, _path, _status, seconds: observed.append(seconds))
+
+    async def pass_time(seconds: float) -> None:
+        clock[0] += seconds
+
+    @app.get("/slow")
+    async def slow() -> Response:
+        await pass_time(1)
+        return Response(background=BackgroundTask(pass_time, 1000))
+
+    await client_of(app).get("/slow")
+    assert (observed, clock) == ([1], [1001])

@@ -277,6 +277,25 @@ async def test_each_step_of_a_request_stands_in_the_log(sender: httpx2.AsyncClie
     assert lines[3]["queue_ids"] == [new, queue_id]
 
 
+async def test_no_sender_waits_for_the_line_of_each_event(app: FastAPI, runtime: Runtime) -> None:
+    before_the_end: list[list[str]] = []
+
+    with capture_logs() as logs:
+
+        async def watched(scope: Any, receive: Any, send: Any) -> None:
+            async def send_and_look(message: Any) -> None:
+                await send(message)
+                before_the_end.append([line["event"] for line in logs])
+
+            await app({**scope, "state": {"runtime": runtime}}, receive, send_and_look)
+
+        transport = httpx2.ASGITransport(watched)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+            assert (await client.post(PATH, json=[event("ITEM", uuid="i-1")])).status_code == 200
+    assert before_the_end[-1] == ["received"]
+    assert [line["event"] for line in logs] == ["received", "queued 1/1", "finished", "request"]
+
+
 async def test_with_the_database_away_the_answer_is_503_and_fast(
     app: FastAPI, runtime: Runtime, client_of: ClientOf
 ) -> None:

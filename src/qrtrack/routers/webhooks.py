@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 import structlog
 from fastapi import APIRouter, Request
 from prometheus_client import Counter
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -19,7 +20,7 @@ from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.problems import refusals
 from qrtrack.runtime import Runtime
 from qrtrack.schemas.webhook_events import ReceivedAnswer
-from qrtrack.services.webhook_intake import Receipt, receive_events
+from qrtrack.services.webhook_intake import Receipt, log_receipts, receive_events
 from qrtrack.settings import Settings
 
 PATH: Final = "/webhook/accurate"
@@ -125,7 +126,9 @@ async def receive_webhooks(request: Request) -> Any:
     runtime: Runtime = request.state.runtime
     check_caller(request, runtime.settings)
     receipts = await _receive(runtime, await request.body())
-    return Response(encode(_answer(receipts)), media_type="application/json")
+    return Response(
+        encode(_answer(receipts)), media_type="application/json", background=BackgroundTask(log_receipts, receipts)
+    )
 
 
 async def _receive(runtime: Runtime, body: bytes) -> Sequence[Receipt]:

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -65,11 +64,8 @@ async def receive_events(
     well. `hint`: wakes the workers. Raises UnreadableBody or TooManyElements.
     """
     elements = await _split(body)
-    lines = log.bind()
-    lines.info("received", types=sorted({element.type for element in elements}), count=len(elements))
-    receipts = await _store(database, elements, owners, pass_on=pass_on, hint=hint) if elements else []
-    await _log_receipts(lines, receipts)
-    return receipts
+    log.info("received", types=sorted({element.type for element in elements}), count=len(elements))
+    return await _store(database, elements, owners, pass_on=pass_on, hint=hint) if elements else []
 
 
 async def _split(body: bytes) -> list[Element]:
@@ -120,7 +116,9 @@ def _receipt(index: int, element: Element, new: int | None, known: Mapping[str, 
     return Receipt(index, first.id, element.type, element.uuid, duplicate=True, conflict=conflict)
 
 
-async def _log_receipts(lines: Any, receipts: Sequence[Receipt]) -> None:
+async def log_receipts(receipts: Sequence[Receipt]) -> None:
+    """A line for each, and one for all: most of what a large request costs, so that its sender need not wait for it."""
+    lines = log.bind()
     for receipt in receipts:
         if receipt.index % STEP_LINES == STEP_LINES - 1:
             await asyncio.sleep(0)
