@@ -24,7 +24,7 @@ async def listen(engine: AsyncEngine, on_hint: Callable[[], None]) -> None:
 
     A connection can lose its channel without dying (a pooler in between): it is asked now and then what it listens to.
     """
-    options = address_of(engine)
+    options, is_told = address_of(engine), False
     while True:
         try:
             connection, lost = await asyncpg.connect(**options, timeout=10), asyncio.Event()
@@ -32,13 +32,16 @@ async def listen(engine: AsyncEngine, on_hint: Callable[[], None]) -> None:
                 connection.add_termination_listener(partial(_set, lost))
                 await connection.add_listener(WAKE_UP_CHANNEL, lambda *_: on_hint())
                 on_hint()
+                is_told = False
                 while not lost.is_set() and await connection.fetchval(STILL_LISTENING, timeout=5):
                     with suppress(TimeoutError):
                         await asyncio.wait_for(lost.wait(), CHECK_SECONDS)
             finally:
                 connection.terminate()
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            log.info("no hints for the moment: polling goes on", reason=type(error).__name__)
+            if not is_told:
+                log.info("no hints for the moment: polling goes on", reason=type(error).__name__)
+            is_told = True
         await asyncio.sleep(RECONNECT_SECONDS)
 
 

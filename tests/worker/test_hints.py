@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
+from structlog.testing import capture_logs
 
 from accurate import event
 from plant import Plant
@@ -147,7 +148,11 @@ async def test_a_listener_without_a_database_keeps_asking(database: Database) ->
             enough.set()
         raise ConnectionRefusedError
 
-    with patch.object(hints, "RECONNECT_SECONDS", 0.01), patch.object(asyncpg, "connect", refused):
+    with (
+        patch.object(hints, "RECONNECT_SECONDS", 0.01),
+        patch.object(asyncpg, "connect", refused),
+        capture_logs() as logs,
+    ):
         task = asyncio.create_task(listen(nowhere, heard))
         await asyncio.wait_for(enough.wait(), 5)
         assert not task.done()
@@ -155,6 +160,7 @@ async def test_a_listener_without_a_database_keeps_asking(database: Database) ->
         await asyncio.gather(task, return_exceptions=True)
     await nowhere.dispose()
     assert heard.times == 0
+    assert len(logs) == 1, "an outage is said once, and not at every attempt"
 
 
 async def test_a_listener_that_is_cancelled_leaves_no_connection(plant: Plant, database: Database) -> None:

@@ -294,6 +294,27 @@ async def test_the_loop_survives_a_database_that_is_away_and_a_defect_in_a_claim
     assert errors == []
 
 
+async def test_a_database_that_is_away_is_said_once_and_so_is_its_return(plant: Plant, polling: Runtime) -> None:
+    await plant.queued(1)
+    outages = [DatabaseUnavailable()] * 5
+
+    async def failing_claim(*arguments: Any, **values: Any) -> list[Claim]:
+        if outages:
+            raise outages.pop()
+        return await claim_work(*arguments, **values)
+
+    async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+        await finish(runtime, claim)
+
+    with patch.object(loop, "claim_work", failing_claim), capture_logs() as logs:
+        async with at_work(Worker(polling, [lane(body, 1)])):
+            await until(all_in(plant, "completed"))
+    assert [line["event"] for line in logs if "the database" in line["event"]] == [
+        "the database cannot be reached: the worker waits for it",
+        "the database answers again: the worker goes on",
+    ]
+
+
 async def test_the_loop_survives_an_end_that_cannot_be_recorded(plant: Plant, polling: Runtime) -> None:
     await plant.queued(2)
     failures = iter([RuntimeError("a defect")])

@@ -65,6 +65,7 @@ class Worker:
         self._claiming = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._is_planned = False
+        self._is_away = False
         self._report_due = 0.0
 
     async def run(self) -> None:
@@ -75,7 +76,9 @@ class Worker:
         try:
             while not self._stopping.is_set():
                 self._awake.clear()
-                if await self._fill():
+                has_answered = await self._fill()
+                self._note(is_away=not has_answered)
+                if has_answered:
                     await self._report()
                 await self._rest()
         finally:
@@ -83,6 +86,14 @@ class Worker:
             if hints is not None:
                 hints.cancel()
                 await asyncio.gather(hints, return_exceptions=True)
+
+    def _note(self, *, is_away: bool) -> None:
+        """Once when the database goes and once when it comes back, and not at every look between."""
+        if is_away and not self._is_away:
+            log.warning("the database cannot be reached: the worker waits for it")
+        elif self._is_away and not is_away:
+            log.info("the database answers again: the worker goes on")
+        self._is_away = is_away
 
     async def _rest(self) -> None:
         try:
@@ -118,7 +129,6 @@ class Worker:
                 async with self._claiming:
                     await self._fill_lane(lane)
             except DatabaseUnavailable:
-                log.warning("the database cannot be reached: the worker waits for it")
                 return False
             except Exception:
                 log.exception("claiming failed", kind=lane.handler.queue.kind)
