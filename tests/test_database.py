@@ -253,6 +253,28 @@ async def test_connections_killed_in_the_pool_cost_at_most_one_failure_each(plan
     assert failures <= 6
 
 
+@pytest.mark.parametrize("turns_of_the_loop", range(6))
+async def test_whoever_hangs_up_while_a_dead_connection_is_replaced_keeps_nobody_from_the_pool(
+    migrated_url: str, turns_of_the_loop: int
+) -> None:
+    small = Database.connect(migrated_url, pool_size=1)
+    async with small.direct() as driver:
+        pid = driver.get_server_pid()
+    await kill(migrated_url, pid)
+    while not driver.is_closed():
+        await asyncio.sleep(0.001)
+    task = asyncio.create_task(run(small, "SELECT 1"))
+    for _ in range(turns_of_the_loop):
+        await asyncio.sleep(0)
+    task.cancel()
+    # While the error is still looked at, as somebody who logs it does.
+    with pytest.raises(asyncio.CancelledError) as _error:
+        await task
+    assert small.pool_use()["main"]["in_use"] == 0
+    assert await run(small, "SELECT 1") == 1
+    await small.close()
+
+
 async def test_a_full_pool_is_unavailable_for_now(migrated_url: str) -> None:
     small = Database.connect(migrated_url, pool_size=1)
     small.engine.pool._timeout = 0.05  # type: ignore[attr-defined]

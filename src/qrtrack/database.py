@@ -8,8 +8,7 @@ from typing import Any, Self
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
@@ -85,7 +84,6 @@ class Database:
             # Values are root keys and account numbers: they stay out of every message and trace.
             hide_parameters=True,
         )
-        event.listen(engine.sync_engine, "checkout", _refuse_the_dead)
         unbegun = engine.execution_options(isolation_level="AUTOCOMMIT")
         webhooks, health = (
             Connections(address_of(engine), behind_pooler=behind_pooler, at_a_time=count) for count in (FOR_WEBHOOKS, 1)
@@ -152,8 +150,7 @@ class Database:
 
         SQLAlchemy would begin in a round trip of its own.
         """
-        async with _in_words_of_the_trade(), self.unbegun.connect() as pooled:
-            driver = await _driver(pooled)
+        async with _in_words_of_the_trade(), self._living() as (pooled, driver):
             try:
                 await driver.execute(opening)
                 yield pooled, driver
@@ -162,6 +159,18 @@ class Database:
             except BaseException:
                 await _roll_back(pooled, driver)
                 raise
+
+    @asynccontextmanager
+    async def _living(self) -> AsyncIterator[tuple[AsyncConnection, Connection]]:
+        """All connections in the pool die when the server starts anew: each that is found dead leaves it."""
+        while True:
+            async with self.unbegun.connect() as pooled:
+                driver: Connection | None = (await pooled.get_raw_connection()).driver_connection
+                assert driver is not None
+                if not driver.is_closed():
+                    yield pooled, driver
+                    return
+                await pooled.invalidate()
 
     async def ready(self) -> dict[str, Any]:
         """On a connection of its own: it says how the database is, and not how busy the pool. Raises
@@ -185,18 +194,6 @@ class Database:
         await self.webhooks.close()
         await self.health.close()
         await self.engine.dispose()
-
-
-def _refuse_the_dead(adapted: Any, *_: object) -> None:
-    """As all connections in the pool die when the server starts anew: this one is replaced before it is used."""
-    if adapted.driver_connection.is_closed():
-        raise DisconnectionError
-
-
-async def _driver(pooled: AsyncConnection) -> Connection:
-    driver: Connection | None = (await pooled.get_raw_connection()).driver_connection
-    assert driver is not None
-    return driver
 
 
 async def _roll_back(pooled: AsyncConnection, driver: Connection) -> None:
