@@ -367,6 +367,36 @@ async def test_a_way_to_the_server_that_is_gone_without_a_word_is_noticed_within
         await remote.close()
 
 
+@pytest.fixture
+async def read_only(database: Database, migrated_url: str) -> AsyncIterator[Database]:
+    """A process whose server takes no writes any more: a standby now, or held back by its provider."""
+    name = make_url(migrated_url).database
+    await run(database, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    held_back = Database.connect(migrated_url, pool_size=1)
+    yield held_back
+    await held_back.close()
+    await run(database, f"ALTER DATABASE {name} RESET default_transaction_read_only")
+
+
+async def test_a_server_that_takes_no_writes_is_away_until_it_does_on_other_connections(
+    read_only: Database, database: Database
+) -> None:
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailable):
+            await run(read_only, NEW_TURN.format("early"))
+        with pytest.raises(DatabaseUnavailable):
+            async with read_only.autocommit() as connection:
+                await connection.execute(NEW_TURN.format("early"))
+        with pytest.raises(DatabaseUnavailable):
+            await read_only.ready()
+    assert await run(read_only, "SELECT 1") == 1
+    await run(database, f"ALTER DATABASE {read_only.engine.url.database} RESET default_transaction_read_only")
+    with pytest.raises(DatabaseUnavailable):
+        await run(read_only, NEW_TURN.format("early"))
+    await run(read_only, NEW_TURN.format("late"))
+    assert (await read_only.ready())["database"] == "ok"
+
+
 async def test_a_violated_constraint_that_has_a_name_in_the_trade_is_a_refusal(
     plant: Plant, database: Database
 ) -> None:

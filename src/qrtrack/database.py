@@ -26,6 +26,8 @@ from qrtrack.turns import BatchTurns
 PASSING = ("08", "53", "57P", "40001", "40P01", "55P03")
 # Wrong user or password, no such database.
 REFUSING = ("28", "3D")
+# A standby, or a server whose provider holds writes back: another connection may find one that takes them.
+READ_ONLY = ("25006",)
 # A request that has waited so long for a lock is told to come again.
 LOCK_SECONDS = 10
 # Who asks whether the service is ready waits no longer: a server that has stopped without a word is as good as away.
@@ -125,7 +127,7 @@ class Database:
     @asynccontextmanager
     async def read(self, *, tenant: UUID | None = None) -> AsyncIterator[Repositories]:
         """One READ ONLY transaction: a stray write fails."""
-        async with self._transaction(_opening(tenant=tenant, read_only=True)) as (pooled, driver):
+        async with self._transaction(_opening(tenant=tenant, read_only=True), writes=False) as (pooled, driver):
             repositories = Repositories(pooled, driver)
             yield repositories
             await repositories.flush()
@@ -142,10 +144,16 @@ class Database:
         path that is one insert, and would otherwise be three round trips.
         """
         async with _in_words_of_the_trade(), self.webhooks.take() as connection:
-            yield connection
+            try:
+                yield connection
+            except asyncpg.ReadOnlySQLTransactionError as error:
+                connection.terminate()
+                raise DatabaseUnavailable from error
 
     @asynccontextmanager
-    async def _transaction(self, opening: str) -> AsyncIterator[tuple[AsyncConnection, Connection]]:
+    async def _transaction(
+        self, opening: str, *, writes: bool = True
+    ) -> AsyncIterator[tuple[AsyncConnection, Connection]]:
         """Begun by the statements of `opening`, committed on leaving, rolled back on any error.
 
         SQLAlchemy would begin in a round trip of its own.
@@ -156,8 +164,11 @@ class Database:
                 yield pooled, driver
                 if await driver.execute("COMMIT") != "COMMIT":
                     raise RuntimeError("an error was passed over in the transaction: PostgreSQL has rolled it back")
-            except BaseException:
+            except BaseException as error:
                 await _roll_back(pooled, driver)
+                if writes and _has_state(getattr(error, "orig", error), READ_ONLY):
+                    await pooled.invalidate()
+                    raise DatabaseUnavailable from error
                 raise
 
     @asynccontextmanager
@@ -179,6 +190,9 @@ class Database:
         try:
             async with asyncio.timeout(READY_SECONDS), _in_words_of_the_trade(), self.health.take() as connection:
                 await schema_revision.check_revision(connection)
+                if await connection.fetchval("SHOW transaction_read_only") == "on":
+                    connection.terminate()
+                    raise DatabaseUnavailable
         except TimeoutError as error:
             raise DatabaseUnavailable from error
         return {"database": "ok", "schema": "ok"}

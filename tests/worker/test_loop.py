@@ -294,6 +294,23 @@ async def test_the_loop_survives_a_database_that_is_away_and_a_defect_in_a_claim
     assert errors == []
 
 
+async def test_the_loop_survives_whatever_is_wrong_with_saying_that_it_lives(plant: Plant, polling: Runtime) -> None:
+    async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+        await finish(runtime, claim)
+
+    def defect(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a defect")
+
+    with (
+        patch.object(loop, "report_process", defect),
+        patch.object(loop, "sign_off", defect),
+        patch.object(loop, "REPORT_SECONDS", 0),
+    ):
+        async with at_work(Worker(polling, [lane(body, 1)])):
+            await plant.queued(1)
+            await until(all_in(plant, "completed"))
+
+
 async def test_a_database_that_is_away_is_said_once_and_so_is_its_return(plant: Plant, polling: Runtime) -> None:
     await plant.queued(1)
     outages = [DatabaseUnavailable()] * 5

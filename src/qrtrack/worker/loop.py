@@ -113,10 +113,13 @@ class Worker:
             await report_process(self._runtime.database, pulse, poll_seconds=self._runtime.settings.poll_seconds)
         except DatabaseUnavailable:
             log.info("the database was away when this worker said that it is alive")
+        except Exception:
+            log.exception("this worker could not say that it is alive")
 
     async def _sign_off(self) -> None:
+        """What cannot be taken back is believed for half a minute."""
         self._runtime.pulse.polled = None
-        with suppress(DatabaseUnavailable):
+        with suppress(Exception):
             await sign_off(self._runtime.database, self._runtime.pulse)
 
     async def _fill(self) -> bool:
