@@ -67,6 +67,7 @@ async def test_events_are_listed_newest_first_by_pages(accurate: Accurate, clien
         ({"uuid": "i-1"}, ["i-1"]),
         ({"database": str(DATABASE)}, ["no-type", "c-1", "i-1"]),
         ({"database": "5"}, []),
+        ({"forward_status": "dead"}, []),
     ],
 )
 async def test_events_are_filtered(
@@ -133,6 +134,25 @@ async def test_a_replay_processes_the_event_again_and_leaves_who_when_and_why(
     assert (replay["actor"], replay["reason"]) == (caller.user_id, "a handler exists now")
     assert datetime.fromisoformat(replay["replayed_at"]).tzinfo is not None
     assert [document["entity_id"] for document in (await client.get(DOCUMENTS)).json()["documents"]] == ["5"]
+
+
+async def test_what_was_given_up_and_not_passed_on_is_found_and_replayed(
+    accurate: Accurate, runtime: Runtime, client: httpx2.AsyncClient
+) -> None:
+    receipts = await accurate.send(event(), event(), event())
+    await process(runtime)
+    for receipt, forward_status in zip(receipts, ("sent", "dead", "dead"), strict=True):
+        await accurate.sql(
+            "UPDATE webhook_queue SET forward_status = :status WHERE id = :id",
+            id=receipt.queue_id,
+            status=forward_status,
+        )
+    given_up = [receipt.queue_id for receipt in receipts[:0:-1]]
+    found = (await client.get(EVENTS, params={"forward_status": "dead"})).json()["events"]
+    assert [one["id"] for one in found] == given_up
+    answer = await client.post(f"{EVENTS}/replay", json={"status": "done", "forward_status": "dead"})
+    assert answer.json()["replayed"] == 2
+    assert await accurate.statuses() == ["done", "pending", "pending"]
 
 
 @pytest.mark.parametrize("status", ["done", "skipped", "dead"])

@@ -78,6 +78,7 @@ class WebhookEventRepository(Repository):
         type: str | None,  # noqa: A002 - the contract's name
         uuid: str | None,
         database_id: int | None,
+        forward_status: str | None,
         before: int | None,
         limit: int,
     ) -> Sequence[Row[Any]]:
@@ -87,11 +88,13 @@ class WebhookEventRepository(Repository):
             " AND (CAST(:type AS text) IS NULL OR type = :type)"
             " AND (CAST(:uuid AS text) IS NULL OR uuid = :uuid)"
             " AND (CAST(:database_id AS bigint) IS NULL OR database_id = :database_id)"
+            " AND (CAST(:forward_status AS text) IS NULL OR forward_status = :forward_status)"
             " AND (CAST(:before AS bigint) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit",
             status=status,
             type=type,
             uuid=uuid,
             database_id=database_id,
+            forward_status=forward_status,
             before=before,
             limit=limit,
         )
@@ -119,8 +122,8 @@ class WebhookEventRepository(Repository):
         )
 
     async def put_back(self, statuses: Sequence[str], *, pass_on: bool, **selection: Any) -> list[int]:
-        """Back into the queue as if never tried: of the selected events (`id`, `type`, `database_id`) in one of the
-        statuses those whose payload is still there. Where they are to be passed on, they are once more.
+        """Back into the queue as if never tried: of the selected events (`id`, `type`, `database_id`,
+        `forward_status`) in one of the statuses those whose payload is still there. Where they are to be passed on, they are once more.
         """
         conditions = "".join(f" AND {name} = :{name}" for name, value in selection.items() if value is not None)
         rows = await self._rows(

@@ -54,6 +54,7 @@ async def list_events(query: Annotated[EventQuery, Query()], caller: Replayer, r
         type=query.type,
         uuid=query.uuid,
         database_id=query.database,
+        forward_status=query.forward_status,
         before=query.before_number(),
         limit=query.one_more,
     )
@@ -85,6 +86,7 @@ async def replay_events(
         status=order.status,
         type=order.type,
         database_id=order.database_id,
+        forward_status=order.forward_status,
         reason=order.reason,
         pass_on=runtime.forwarder is not None,
     )

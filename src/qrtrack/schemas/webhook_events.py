@@ -50,6 +50,7 @@ class EventQuery(ListQuery):
     type: Text | None = None
     uuid: Text | None = None
     database: DatabaseId | None = None
+    forward_status: ForwardStatus | None = None
 
     def before_number(self) -> int | None:
         """The id of the last event seen. Raises InvalidInput."""
@@ -116,6 +117,7 @@ class ReplayMany(Body):
     status: Literal["dead", "skipped", "done"]
     type: Text | None = None
     database_id: DatabaseId | None = None
+    forward_status: ForwardStatus | None = Field(None, description="`dead`: what was given up, and not passed on.")
     reason: Reason | None = None
 
 

@@ -74,7 +74,9 @@ async def replay_event(
 async def replay_events(
     database: Database, *, caller: Caller, reason: str | None, pass_on: bool, status: str, **narrowed: str | int | None
 ) -> Replayed:
-    """All of the status that fit (`type`, `database_id`) and still have their payload, in one transaction."""
+    """All of the status that fit (`type`, `database_id`, `forward_status`) and still have their payload, in one
+    transaction.
+    """
     async with database.write(tenant=caller.organisation_id) as repositories:
         ids = await repositories.webhook_events.put_back([status], pass_on=pass_on, **narrowed)
         await repositories.webhook_events.record_replay(
