@@ -123,7 +123,8 @@ class WebhookEventRepository(Repository):
 
     async def put_back(self, statuses: Sequence[str], *, pass_on: bool, **selection: Any) -> list[int]:
         """Back into the queue as if never tried: of the selected events (`id`, `type`, `database_id`,
-        `forward_status`) in one of the statuses those whose payload is still there. Where they are to be passed on, they are once more.
+        `forward_status`) in one of the statuses those whose payload is still there. Where they are to be passed on,
+        they are once more.
         """
         conditions = "".join(f" AND {name} = :{name}" for name, value in selection.items() if value is not None)
         rows = await self._rows(
