@@ -367,6 +367,32 @@ async def test_a_way_to_the_server_that_is_gone_without_a_word_is_noticed_within
         await remote.close()
 
 
+@pytest.mark.parametrize(
+    ("limit", "pause"),
+    [
+        ("statement_timeout", "SELECT pg_sleep(5)"),
+        ("idle_in_transaction_session_timeout", None),
+        ("transaction_timeout", "SELECT pg_sleep(5)"),
+    ],
+)
+async def test_a_limit_of_the_server_that_is_reached_is_told_as_not_now(
+    database: Database, limit: str, pause: str | None
+) -> None:
+    """Providers and operators set such limits; a person who cancels a statement looks the same."""
+    if not await run(database, f"SELECT count(*) FROM pg_settings WHERE name = '{limit}'"):
+        pytest.skip(f"needs a PostgreSQL that knows {limit}")
+
+    async def take_too_long() -> None:
+        async with database.write() as repositories:
+            await repositories.trace._session.execute(text(f"SET LOCAL {limit} = '50ms'"))
+            await asyncio.sleep(0 if pause else 0.3)
+            await repositories.trace._session.execute(text(pause or "SELECT 1"))
+
+    with pytest.raises(DatabaseUnavailable):
+        await take_too_long()
+    assert await run(database, "SELECT 1") == 1
+
+
 @pytest.fixture
 async def read_only(database: Database, migrated_url: str) -> AsyncIterator[Database]:
     """A process whose server takes no writes any more: a standby now, or held back by its provider."""

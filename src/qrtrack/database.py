@@ -22,8 +22,9 @@ from qrtrack.repositories.base import Connection
 from qrtrack.repositories.constraints import domain_error
 from qrtrack.turns import BatchTurns
 
-# SQLSTATE classes and codes that mean "not now": connection lost, no room, shutting down, deadlock, lock timeout.
-PASSING = ("08", "53", "57P", "40001", "40P01", "55P03")
+# SQLSTATE classes and codes that mean "not now": connection lost, no room, cancelled or shutting down, deadlock, lock
+# timeout.
+PASSING = ("08", "53", "57", "40001", "40P01", "55P03")
 # Wrong user or password, no such database.
 REFUSING = ("28", "3D")
 # A standby, or a server whose provider holds writes back: another connection may find one that takes them.
