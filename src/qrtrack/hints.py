@@ -38,7 +38,7 @@ async def listen(engine: AsyncEngine, on_hint: Callable[[], None]) -> None:
                         await asyncio.wait_for(lost.wait(), CHECK_SECONDS)
             finally:
                 connection.terminate()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             if not is_told:
                 log.info("no hints for the moment: polling goes on", reason=type(error).__name__)
             is_told = True

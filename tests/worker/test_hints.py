@@ -6,6 +6,7 @@ from typing import Any
 from unittest.mock import patch
 
 import asyncpg
+import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 from structlog.testing import capture_logs
 
@@ -136,7 +137,8 @@ async def test_a_listener_that_lost_its_channel_takes_it_up_again(plant: Plant, 
     assert connections[0].is_closed()
 
 
-async def test_a_listener_without_a_database_keeps_asking(database: Database) -> None:
+@pytest.mark.parametrize("error", [ConnectionRefusedError(), asyncpg.InternalClientError("killed at this moment")])
+async def test_a_listener_without_a_database_keeps_asking(database: Database, error: Exception) -> None:
     nowhere = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")
     heard = Heard()
     attempts: list[object] = []
@@ -146,7 +148,7 @@ async def test_a_listener_without_a_database_keeps_asking(database: Database) ->
         attempts.append(options)
         if len(attempts) == 3:
             enough.set()
-        raise ConnectionRefusedError
+        raise error
 
     with (
         patch.object(hints, "RECONNECT_SECONDS", 0.01),
