@@ -26,7 +26,7 @@ class UnknownExcludeCodes(InvalidInput):
 
     def __init__(self, codes: Sequence[str]) -> None:
         super().__init__(
-            f"{len(codes)} of the exclude codes are not in this batch. Correct them: a mistyped code would let a "
+            f"Not in this batch: {len(codes)} of the exclude codes. Correct what was typed: a wrong code would let a "
             "damaged unit be packed.",
             errors=[FieldError("/exclude_codes", f"{code} is not in this batch.") for code in codes],
             codes=list(codes),
