@@ -71,7 +71,8 @@ async def _install(ground: Ground) -> None:
 
 
 async def _noop(ground: Ground) -> float:
-    with patch("qrtrack.services.webhook_events.read_event", lambda *_, **__: Reading((), None)):
+    nothing = Reading((), None)
+    with patch("qrtrack.services.webhook_events.read_event", lambda *_, **__: nothing):
         return await _ours(ground)
 
 
@@ -90,7 +91,8 @@ async def _ours(ground: Ground) -> float:
 
 async def _pgqueuer(ground: Ground) -> float:
     """Seconds a job."""
-    drivers = [AsyncpgDriver(await ground.connect()) for _ in range(LOOPS)]
+    connections = [await ground.connect() for _ in range(LOOPS)]
+    drivers = [AsyncpgDriver(connection) for connection in connections]
     await Queries(drivers[0]).enqueue(["noop"] * PGQUEUER, [b"{}"] * PGQUEUER, [0] * PGQUEUER)
     loops, done = [PgQueuer(driver) for driver in drivers], 0
 
@@ -105,8 +107,8 @@ async def _pgqueuer(ground: Ground) -> float:
         lambda: asyncio.gather(*(loop.run(mode=QueueExecutionMode.drain, batch_size=BATCH) for loop in loops))
     )
     assert done == PGQUEUER
-    for driver in drivers:
-        await driver.connection.close()
+    for connection in connections:
+        await connection.close()
     return seconds / PGQUEUER
 
 

@@ -16,7 +16,10 @@ REQUESTS: Final = Histogram(
     buckets=SECONDS[:11],
 )
 WAITED: Final = Histogram(
-    "qrtrack_work_wait_seconds", "How long work had been due when a worker took it", ["kind"], buckets=SECONDS
+    "qrtrack_work_wait_seconds",
+    "How long a piece of work had been due when a worker took it; of a group, the one that had waited longest",
+    ["kind"],
+    buckets=SECONDS,
 )
 RAN: Final = Histogram(
     "qrtrack_work_run_seconds", "How long a piece, or a group, of work was in hand", ["kind"], buckets=SECONDS
@@ -44,13 +47,12 @@ def observe_request(method: str, route: str, status: int, seconds: float) -> Non
 
 
 def count_claims(kind: str, waits: Iterable[float | None]) -> None:
-    """A wait for each piece taken; None where a lease that had run out was taken over."""
-    due, taken_over = WAITED.labels(kind), TAKEN_OVER.labels(kind)
-    for waited in waits:
-        if waited is None:
-            taken_over.inc()
-        else:
-            due.observe(max(waited, 0))
+    """A wait for each piece taken together; None where a lease that had run out was taken over."""
+    taken = list(waits)
+    if due := [waited for waited in taken if waited is not None]:
+        WAITED.labels(kind).observe(max(0, *due))
+    if taken_over := len(taken) - len(due):
+        TAKEN_OVER.labels(kind).inc(taken_over)
 
 
 def count_end(kind: str, end: str, seconds: float) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-_prepared = lru_cache(maxsize=512)(text)
+prepared = lru_cache(maxsize=512)(text)
 
 
 # For the rest of the transaction. Connections of ours plan each statement anew; a foreign key is checked by a statement
@@ -25,19 +25,19 @@ class Repository:
         self._session = session
 
     async def _rows(self, sql: str, **values: Any) -> Sequence[Row[Any]]:
-        return (await self._session.execute(_prepared(sql), values)).all()
+        return (await self._session.execute(prepared(sql), values)).all()
 
     async def _row(self, sql: str, **values: Any) -> Row[Any]:
-        return (await self._session.execute(_prepared(sql), values)).one()
+        return (await self._session.execute(prepared(sql), values)).one()
 
     async def _row_or_none(self, sql: str, **values: Any) -> Row[Any] | None:
-        return (await self._session.execute(_prepared(sql), values)).one_or_none()
+        return (await self._session.execute(prepared(sql), values)).one_or_none()
 
     async def _scalar(self, sql: str, **values: Any) -> Any:
-        return (await self._session.execute(_prepared(sql), values)).scalar_one_or_none()
+        return (await self._session.execute(prepared(sql), values)).scalar_one_or_none()
 
     async def _run(self, sql: str, **values: Any) -> int:
         """Rows touched."""
-        result = await self._session.execute(_prepared(sql), values)
+        result = await self._session.execute(prepared(sql), values)
         assert isinstance(result, CursorResult)
         return result.rowcount
