@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import sys
 from collections.abc import Coroutine
@@ -36,6 +37,9 @@ def main() -> int:
         parser.error(f"there is no benchmark {', '.join(unknown)}")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     modules = [import_module(f"benchmarks.{name}") for name in options.names or BENCHMARKS]
+    # As a serving process does: each full collection over all that is imported would stop the clock's owner for 150 ms.
+    gc.collect()
+    gc.freeze()
     reports = [_run(module.run(full=options.full)) for module in modules]
     return 0 if all(report.passed for report in reports) else 1
 

@@ -28,7 +28,7 @@ from qrtrack.worker.schedule import fail_task, run_task
 
 # Enough that the round trips of a transaction no longer count, and few enough that requests, which share the event loop
 # with every step of a group, do not wait for long.
-EVENTS_IN_GROUP = 400
+EVENTS_IN_GROUP = 300
 
 
 class Fail(Protocol):
