@@ -24,7 +24,6 @@ from benchmarks.report import Report
 from qrtrack.connections import address_of
 from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.progress import Outcome
-from qrtrack.repositories.record_intake import RecordIntake
 from qrtrack.services.progress import create_sync_batch
 from qrtrack.services.record_reports import ReportGroups, report_records
 
@@ -101,11 +100,12 @@ async def _disturbed(ground: Ground, pool: Pool, batch_id: UUID, outcomes: Seque
     number = int(outcomes[0].key.rpartition("/")[2])
     if number % 10 == 0:
         with suppress(_Undone, DatabaseUnavailable):
-            async with ground.runtime.database.direct(tenant=ground.organisation, by_keys=True) as connection:
-                intake = RecordIntake(connection)
+            async with ground.runtime.database.write(tenant=ground.organisation, by_keys=True) as repositories:
+                intake = repositories.record_intake
                 await intake.count(batch_id, await intake.insert(batch_id, ground.organisation, outcomes))
                 if number % 20 == 0:
-                    await pool.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
+                    pid = repositories._driver.get_server_pid()  # noqa: SLF001 - to end this very session
+                    await pool.execute("SELECT pg_terminate_backend($1)", pid)
                 raise _Undone
     await _ours(ground, batch_id, outcomes)
 

@@ -195,7 +195,7 @@ async def test_a_connection_that_was_killed_is_unavailable_once_and_then_replace
 
 
 @pytest.mark.parametrize("turns_of_the_loop", range(5))
-@pytest.mark.parametrize("way", ["refused", "direct", "session"])
+@pytest.mark.parametrize("way", ["refused", "driver", "session"])
 async def test_a_killed_connection_is_unavailable_at_every_moment(
     migrated_url: str, way: str, turns_of_the_loop: int
 ) -> None:
@@ -216,7 +216,8 @@ async def test_a_killed_connection_is_unavailable_at_every_moment(
                 await after_the_kill((await session.execute(text("SELECT pg_backend_pid()"))).scalar_one())
                 await session.execute(text("SELECT 1"))
             return
-        async with database.direct() as driver:
+        async with database.write() as repositories:
+            driver = repositories._driver
             await after_the_kill(driver.get_server_pid())
             if way == "refused":
                 raise NotFound("There is no such thing.")
@@ -258,7 +259,8 @@ async def test_whoever_hangs_up_while_a_dead_connection_is_replaced_keeps_nobody
     migrated_url: str, turns_of_the_loop: int
 ) -> None:
     small = Database.connect(migrated_url, pool_size=1)
-    async with small.direct() as driver:
+    async with small.write() as repositories:
+        driver = repositories._driver
         pid = driver.get_server_pid()
     await kill(migrated_url, pid)
     while not driver.is_closed():
@@ -357,8 +359,8 @@ async def test_a_way_to_the_server_that_is_gone_without_a_word_is_noticed_within
     """Else a request would wait for as long as TCP sends again, and the pool would be full of such."""
     async with by_network(migrated_url) as url:
         remote = Database.connect(url, pool_size=1)
-        async with remote.direct() as pooled, remote.autocommit() as other:
-            for driver in (pooled, other):
+        async with remote.write() as repositories, remote.autocommit() as other:
+            for driver in (repositories._driver, other):
                 to_server = driver._transport.get_extra_info("socket")  # type: ignore[attr-defined]
                 assert to_server.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
                 for option in filter(lambda name: hasattr(socket, name), connections.NOTICED):
@@ -513,7 +515,7 @@ async def refuse_to_start(reader: asyncio.StreamReader, writer: asyncio.StreamWr
 SSL_REQUEST = (80877103).to_bytes(4)
 
 
-@pytest.mark.parametrize("way", ["write", "read", "direct", "autocommit"])
+@pytest.mark.parametrize("way", ["write", "read", "autocommit"])
 async def test_a_server_that_is_starting_up_is_away_whichever_way_one_comes(way: str) -> None:
     server = await asyncio.start_server(refuse_to_start, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

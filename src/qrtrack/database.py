@@ -134,12 +134,6 @@ class Database:
             await repositories.flush()
 
     @asynccontextmanager
-    async def direct(self, *, tenant: UUID | None = None, by_keys: bool = False) -> AsyncIterator[Connection]:
-        """One write transaction on the driver's own connection, for the paths where SQLAlchemy's share is felt."""
-        async with self._transaction(_opening(tenant=tenant, by_keys=by_keys)) as (_, driver):
-            yield driver
-
-    @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[Connection]:
         """The driver's own connection, where each statement is a transaction that is committed when it returns: for the
         path that is one insert, and would otherwise be three round trips.

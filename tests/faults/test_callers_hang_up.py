@@ -91,7 +91,8 @@ async def test_whoever_hangs_up_leaves_nothing_on_a_connection(plant: Plant, few
             await repositories.batches.get(batch.batch_id)
 
     async def write_at_once() -> None:
-        async with few.direct(tenant=tenant) as driver:
+        async with few.write(tenant=tenant) as repositories:
+            driver = repositories._driver
             with suppress(ExceptionGroup):
                 async with asyncio.TaskGroup() as both:
                     both.create_task(driver.execute("SELECT pg_sleep(0.01)"))

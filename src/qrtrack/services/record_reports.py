@@ -102,9 +102,9 @@ def _next_group(waiting: deque[_Waiting]) -> list[_Waiting]:
 async def _count_group(database: Database, organisation_id: UUID, batch_id: UUID, group: Sequence[_Waiting]) -> None:
     """Where they cannot be counted together, each is counted or refused by itself."""
     try:
-        async with database.direct(tenant=organisation_id, by_keys=True) as connection:
+        async with database.write(tenant=organisation_id, by_keys=True) as repositories:
             reports = [one.report for one in group]
-            answers = await _report(RecordIntake(connection), organisation_id, batch_id, reports)
+            answers = await _report(repositories.record_intake, organisation_id, batch_id, reports)
     except (NotFound, SurplusRecords, SyncCancelled) as refusal:
         if len(group) == 1:
             _give_all(group, refusal)
