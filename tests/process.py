@@ -1,5 +1,6 @@
-"""A process of the service as tests start one: its settings, and a clean table afterwards."""
+"""A process of the service as tests start one: its settings, a port for it, and a clean table afterwards."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ def settings_of(database_url: str, data_dir: Path, **changes: Any) -> Settings:
         "poll_seconds": 0.05,
     }
     return Settings(_env_file=None, **values | changes)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 async def delete_rows(database: Database) -> None:

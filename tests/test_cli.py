@@ -22,7 +22,7 @@ from sqlalchemy import make_url
 
 from accurate import event
 from fanout import FanOut, done
-from process import SECRET
+from process import SECRET, free_port
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
 from qrtrack.services.figures import read_figures
@@ -59,13 +59,6 @@ def started(folder: Path, *words: str, **settings: str) -> Iterator[subprocess.P
     finally:
         process.kill()
         process.communicate()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def wait_for(url: str) -> httpx2.Response:

@@ -16,10 +16,11 @@ import pytest
 from sqlalchemy import make_url
 
 from accurate import DATABASE, event
+from process import free_port
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
 from qrtrack.runtime import Runtime
-from test_cli import QRTRACK, environment, free_port, wait_for
+from test_cli import QRTRACK, environment, wait_for
 from treasury import rows
 
 API = "/api/manufacturer"

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx2
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from plant import Plant
@@ -50,6 +51,19 @@ class Workers:
                 stderr=log,
             )
         self.processes.append(process)
+        return process
+
+    async def serve(self, port: int, *options: str) -> subprocess.Popen[bytes]:
+        """`qrtrack serve`; returns when it is ready."""
+        process = self.start("serve", "--port", str(port), *options)
+
+        async def ready() -> bool:
+            async with httpx2.AsyncClient(trust_env=False) as client:
+                with suppress(httpx2.HTTPError):
+                    return (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
+            return False
+
+        await until(ready, seconds=30)
         return process
 
     def revive(self) -> None:

@@ -14,8 +14,8 @@ import httpx2
 from accurate import DATABASE, event
 from endpoint import open_endpoint
 from faults.processes import SECRET, Workers, ended, until, workers
-from faults.test_webhooks_killed import free_port
 from plant import MadeBatch, Plant
+from process import free_port
 from qrtrack import embedded
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token

@@ -4,18 +4,18 @@ import asyncio
 import json
 import random
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from faults.processes import Workers, kill_now, until, workers
+from faults.processes import Workers, kill_now, workers
+from process import free_port
 from qrtrack.sandbox import Answer, Fault, Request, Scripted
 from qrtrack.services.attempts import sweep_attempts
 from qrtrack.settings import Settings
@@ -36,11 +36,6 @@ MISDEEDS: list[Answer] = [
 ]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 class Office:
     """Finance before a real server, which may be gone at any moment."""
 
@@ -51,15 +46,7 @@ class Office:
         self.client = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
 
     async def serve(self) -> subprocess.Popen[bytes]:
-        process = self.started.start("serve", "--no-worker", "--port", str(self.port))
-
-        async def ready() -> bool:
-            with suppress(httpx2.HTTPError):
-                return (await self.client.get("/readyz")).status_code == 200
-            return False
-
-        await until(ready, seconds=30)
-        return process
+        return await self.started.serve(self.port, "--no-worker")
 
     async def dispatch(self, kd_settle: str, *references: str) -> httpx2.Response | None:
         """None where the server went away before its answer."""

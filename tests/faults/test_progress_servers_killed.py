@@ -4,15 +4,14 @@ import asyncio
 import os
 import random
 import signal
-import socket
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from fanout import FanOut
-from faults.processes import Workers, ended, until, workers
-from process import SECRET
+from faults.processes import ended, workers
+from process import SECRET, free_port
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
 from qrtrack.integrations.tokens import sign_token
@@ -38,14 +37,14 @@ async def test_a_fan_out_survives_its_servers(
     senders = [Sender(fan_out, ports, token, range(first, RECORDS, SENDERS)) for first in range(SENDERS)]
     with workers(migrated_url, tmp_path) as started:
         for port in ports:
-            await serve(started, port)
+            await started.serve(port, "--no-worker")
         sending = [asyncio.create_task(sender.send_until(over)) for sender in senders]
         for kill in range(KILLS):
             await asyncio.sleep(random.uniform(0.1, 0.8))
             # The older of the two is killed; the other one goes on.
             os.kill(started.processes[-2].pid, signal.SIGKILL)
             await ended(started.processes[-2])
-            await serve(started, ports[kill % 2])
+            await started.serve(ports[kill % 2], "--no-worker")
         assert (await fan_out.counts())[0] == "processing"
         over.set()
         await asyncio.gather(*sending)
@@ -86,22 +85,3 @@ class Sender:
             return False
         assert answer.status_code in (200, 503), answer.text
         return answer.status_code == 200
-
-
-async def serve(started: Workers, port: int) -> None:
-    """Starts it, and waits until it answers."""
-    started.start("serve", "--port", str(port), "--no-worker")
-
-    async def answers() -> bool:
-        try:
-            async with httpx2.AsyncClient(trust_env=False) as client:
-                return (await client.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
-        except httpx2.HTTPError:
-            return False
-
-    await until(answers, seconds=30)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

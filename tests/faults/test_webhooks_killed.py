@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import signal
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ import httpx2
 import pytest
 
 from accurate import DATABASE, Accurate, event
-from faults.processes import Workers, ended, until, workers
+from faults.processes import ended, until, workers
+from process import free_port
 from qrtrack.runtime import Runtime
 
 KILLS = 20
@@ -49,9 +49,6 @@ class Sender:
             for result in answer.json()["results"]:
                 self.promised.setdefault(result["uuid"], set()).add(result["queue_id"])
 
-    async def is_answered(self) -> bool:
-        return (await self._client.get("/healthz")).status_code == 200
-
     async def close(self) -> None:
         await self._client.aclose()
 
@@ -68,7 +65,7 @@ async def test_every_event_that_got_its_200_is_there_once(
     owner = "5e1d8a4e-9d0c-4a52-8a53-0a4a4c8d0c11"
     sender, over = Sender(port), asyncio.Event()
     with workers(migrated_url, tmp_path, accurate_databases=f"{DATABASE}={owner}", lease_seconds=1) as started:
-        await serve(started, port, sender)
+        await started.serve(port)
         sending = [asyncio.create_task(sender.send_until(over, f"s{number}")) for number in range(SENDERS)]
         for _ in range(KILLS):
             before = len(sender.promised)
@@ -76,7 +73,7 @@ async def test_every_event_that_got_its_200_is_there_once(
             await until(lambda seen=before: promised_more(sender, seen), seconds=20)  # type: ignore[misc]
             os.kill(started.processes[-1].pid, signal.SIGKILL)
             await ended(started.processes[-1])
-            await serve(started, port, sender)
+            await started.serve(port)
         over.set()
         await asyncio.gather(*sending)
         await sender.close()
@@ -102,21 +99,3 @@ async def promised_more(sender: Sender, than: int) -> bool:
 async def drained(accurate: Accurate) -> bool:
     (row,) = await accurate.sql("SELECT count(*) AS waiting FROM webhook_queue WHERE status <> 'done'")
     return bool(row.waiting == 0)
-
-
-async def serve(started: Workers, port: int, sender: Sender) -> None:
-    """Starts it, and waits until it answers."""
-    started.start("serve", "--port", str(port))
-
-    async def answers() -> bool:
-        try:
-            return await sender.is_answered()
-        except httpx2.HTTPError:
-            return False
-
-    await until(answers, seconds=30)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
