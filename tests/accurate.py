@@ -7,7 +7,10 @@ from typing import Any
 
 from sqlalchemy import text
 
+from qrtrack.domain.claims import Claim, Group
+from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_RETRIES
 from qrtrack.runtime import Runtime
+from qrtrack.services.claims import break_up_group, claim_group, claim_work
 from qrtrack.services.webhook_intake import Receipt, receive_events
 
 DATABASE = 1443290
@@ -45,6 +48,17 @@ class Accurate:
         async with self.runtime.database.engine.begin() as connection:
             result = await connection.execute(text(statement), values)
             return result.all() if result.returns_rows else []
+
+    async def group(self, size: int = 1000) -> Group:
+        """A worker's hold on the next events, which were never tried."""
+        group = await claim_group(self.runtime.database, WEBHOOK_EVENTS, size, lease_seconds=30)
+        assert group is not None
+        return group
+
+    async def one_by_one(self, group: Group) -> list[Claim]:
+        """The group has failed, and a worker holds each of its events by itself."""
+        await break_up_group(self.runtime.database, WEBHOOK_EVENTS, group)
+        return await claim_work(self.runtime.database, WEBHOOK_RETRIES, len(group.pieces), lease_seconds=30)
 
     async def rows(self) -> Sequence[Any]:
         return await self.sql("SELECT * FROM webhook_queue ORDER BY id")

@@ -35,7 +35,7 @@ def ska(*numbers: int) -> list[str]:
     return [f"SKA{number:06d}" for number in numbers]
 
 
-BY_KIND = {handler.queue.kind: handler for handler in HANDLERS}
+BY_KIND: dict[str, Any] = {handler.queue.kind: handler for handler in HANDLERS}
 
 
 @dataclass(frozen=True)

@@ -359,7 +359,7 @@ async def test_a_way_to_the_server_that_is_gone_without_a_word_is_noticed_within
     """Else a request would wait for as long as TCP sends again, and the pool would be full of such."""
     async with by_network(migrated_url) as url:
         remote = Database.connect(url, pool_size=1)
-        async with remote.write() as repositories, remote.autocommit() as other:
+        async with remote.write() as repositories, remote.autocommit(apart=True) as other:
             for driver in (repositories._driver, other):
                 to_server = driver._transport.get_extra_info("socket")  # type: ignore[attr-defined]
                 assert to_server.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
@@ -412,9 +412,10 @@ async def test_a_server_that_takes_no_writes_is_away_until_it_does_on_other_conn
     for _ in range(2):
         with pytest.raises(DatabaseUnavailable):
             await run(read_only, NEW_TURN.format("early"))
-        with pytest.raises(DatabaseUnavailable):
-            async with read_only.autocommit() as connection:
-                await connection.execute(NEW_TURN.format("early"))
+        for apart in (True, False):
+            with pytest.raises(DatabaseUnavailable):
+                async with read_only.autocommit(apart=apart) as connection:
+                    await connection.execute(NEW_TURN.format("early"))
         with pytest.raises(DatabaseUnavailable):
             await read_only.ready()
     assert await run(read_only, "SELECT 1") == 1
@@ -482,18 +483,30 @@ async def test_a_storm_of_webhooks_takes_no_connection_from_everybody_else(migra
     settings = settings_of(migrated_url, tmp_path, database_pool_size=1)
     async with open_runtime(settings) as small, AsyncExitStack() as held:
         for _ in range(connections.FOR_WEBHOOKS):
-            await held.enter_async_context(small.database.autocommit())
+            await held.enter_async_context(small.database.autocommit(apart=True))
         with patch.object(connections, "PATIENCE_SECONDS", 0.05), pytest.raises(DatabaseUnavailable):
-            await held.enter_async_context(small.database.autocommit())
+            await held.enter_async_context(small.database.autocommit(apart=True))
         async with asyncio.timeout(2):
             assert await run(small.database, "SELECT 1") == 1
         await held.aclose()
-        async with small.database.autocommit() as connection:
+        async with small.database.autocommit(apart=True) as connection:
             assert await connection.fetchval("SELECT 1") == 1
 
 
-async def test_what_commits_by_itself_is_there_when_the_statement_returns(database: Database) -> None:
-    async with database.autocommit() as connection:
+async def test_a_statement_that_is_cancelled_costs_no_connection(migrated_url: str, tmp_path: Path) -> None:
+    settings = settings_of(migrated_url, tmp_path, database_pool_size=1)
+    async with open_runtime(settings) as small:
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05), small.database.autocommit() as connection:
+                    await connection.execute("SELECT pg_sleep(60); SELECT 1")
+            async with asyncio.timeout(2):
+                assert await run(small.database, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("apart", [True, False])
+async def test_what_commits_by_itself_is_there_when_the_statement_returns(database: Database, *, apart: bool) -> None:
+    async with database.autocommit(apart=apart) as connection:
         await connection.execute(
             "INSERT INTO webhook_queue (type, payload, content_hash, status) VALUES ('ITEM', '{}', '', 'unassigned')"
         )

@@ -22,8 +22,8 @@ from qrtrack.models import Table
 from qrtrack.services.reverse_jobs import cancel_reverse_job
 
 TENANT_TABLES = sorted(table.name for table in Table.metadata.sorted_tables if "manufacturer_org_id" in table.columns)
-# Whose turn it is to be served is of the service, not of an organisation.
-OF_THE_SERVICE = {"queue_turns"}
+# Whose turn it is to be served, and what is taken together, is of the service and not of an organisation.
+OF_THE_SERVICE = {"leased_groups", "queue_turns"}
 
 PACKING_LINE = [
     "idempotency_keys",

@@ -134,10 +134,16 @@ class Database:
             await repositories.flush()
 
     @asynccontextmanager
-    async def autocommit(self) -> AsyncIterator[Connection]:
+    async def autocommit(self, *, apart: bool = False) -> AsyncIterator[Connection]:
         """The driver's own connection, where each statement is a transaction that is committed when it returns: for the
-        path that is one insert, and would otherwise be three round trips.
+        paths of one statement, which would otherwise be three round trips.
+
+        `apart`: one of those for webhooks, which no other work can hold up.
         """
+        if not apart:
+            async with self._transaction(None) as (_, driver):
+                yield driver
+            return
         async with _in_words_of_the_trade(), self.webhooks.take() as connection:
             try:
                 yield connection
@@ -147,7 +153,7 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(
-        self, opening: str, *, writes: bool = True
+        self, opening: str | None, *, writes: bool = True
     ) -> AsyncIterator[tuple[AsyncConnection, Connection]]:
         """Begun by the statements of `opening`, committed on leaving, rolled back on any error.
 
@@ -155,9 +161,10 @@ class Database:
         """
         async with _in_words_of_the_trade(), self._living() as (pooled, driver):
             try:
-                await driver.execute(opening)
+                if opening:
+                    await driver.execute(opening)
                 yield pooled, driver
-                if await driver.execute("COMMIT") != "COMMIT":
+                if opening and await driver.execute("COMMIT") != "COMMIT":
                     raise RuntimeError("an error was passed over in the transaction: PostgreSQL has rolled it back")
             except BaseException as error:
                 await _roll_back(pooled, driver)

@@ -22,7 +22,7 @@ from qrtrack.domain.claims import Claim, LeaseLost, PermanentFailure
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories import figures as figures_repository
-from qrtrack.repositories.queues import CREATING, REVERSE_JOBS, WEBHOOK_EVENTS
+from qrtrack.repositories.queues import CREATING, REVERSE_JOBS
 from qrtrack.runtime import Runtime
 from qrtrack.services import figures
 from qrtrack.services.attempts import sweep_attempts
@@ -30,7 +30,7 @@ from qrtrack.services.claims import claim_work, keep_claim, release_claim
 from qrtrack.services.figures import FigureDesk
 from qrtrack.services.recalculation import recalculate_progress
 from qrtrack.settings import Settings
-from qrtrack.worker.execution import execute, execute_group
+from qrtrack.worker.execution import execute, execute_groups
 from qrtrack.worker.handlers import Handler
 from treasury import Treasury
 
@@ -224,10 +224,12 @@ async def test_webhooks_are_counted_by_what_became_of_them(
 
 
 async def test_a_group_of_events_counts_every_one(scrape: Any, runtime: Runtime, plant: Plant) -> None:
-    await Accurate(runtime).send(*(event() for _ in range(5)))
+    accurate = Accurate(runtime)
+    await accurate.send(*(event() for _ in range(5)))
     before = await scrape()
-    claims = await claim_work(runtime.database, WEBHOOK_EVENTS, 3, lease_seconds=30)
-    await execute_group(runtime, BY_KIND["webhook_event"], claims, StopSignal())
+    group = await accurate.group(3)
+    assert [(await scrape())(name, kind="webhook_event") for name in ("queue_depth", "queue_running")] == [2, 3]
+    await execute_groups(runtime, BY_KIND["webhook_event"], group, StopSignal())
     after = await scrape()
     labels = {"kind": "webhook_event", "end": "completed"}
     assert after("work_ended_total", **labels) - before("work_ended_total", **labels) == 5
@@ -283,7 +285,7 @@ async def test_the_pool_shows_how_many_connections_are_in_use(scrape: Any, runti
 
 
 async def test_the_connections_for_webhooks_are_shown_beside_the_pool(scrape: Any, runtime: Runtime) -> None:
-    async with runtime.database.autocommit():
+    async with runtime.database.autocommit(apart=True):
         busy = await scrape()
     free = await scrape()
     states = ("in_use", "idle", "allowed")

@@ -330,7 +330,7 @@ async def test_a_connection_that_dies_under_the_request_is_503_and_leaves_the_po
     runtime: Runtime, accurate: Accurate
 ) -> None:
     with pytest.raises(DatabaseUnavailable):
-        async with runtime.database.autocommit() as connection:
+        async with runtime.database.autocommit(apart=True) as connection:
             await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
     assert (await accurate.send(event()))[0].queued
 

@@ -16,19 +16,19 @@ import pytest
 from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from process import settings_of
 from qrtrack.domain.accurate import read_event
-from qrtrack.domain.claims import Claim
+from qrtrack.domain.claims import Group
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.queues import CARRIED_BYTES, WEBHOOK_EVENTS, WEBHOOK_RETRIES
 from qrtrack.runtime import Runtime
-from qrtrack.services.claims import claim_work
+from qrtrack.services.claims import claim_group, claim_work
 from qrtrack.services.webhook_events import process_event
 from qrtrack.settings import Settings
-from qrtrack.worker.execution import execute_group, run_next
+from qrtrack.worker.execution import End, Outcome, execute_group, run_next
 from qrtrack.worker.handlers import HANDLERS
 from qrtrack.worker.loop import Worker, lanes_of
 
-BY_KIND = {handler.queue.kind: handler for handler in HANDLERS}
+BY_KIND: dict[str, Any] = {handler.queue.kind: handler for handler in HANDLERS}
 OTHER_DATABASE = 77
 
 
@@ -47,15 +47,15 @@ def invoice(number: int, at: str = "21/11/2026 10:00:00", **row: Any) -> dict[st
     return event("SALES_INVOICE", {"salesInvoiceId": number, "action": "WRITE"} | row, timestamp=at)
 
 
-async def claim(runtime: Runtime, count: int, queue: Any = WEBHOOK_EVENTS) -> list[Claim]:
-    return await claim_work(runtime.database, queue, count, lease_seconds=30)
+async def process(runtime: Runtime) -> None:
+    """All that is due, in groups, and then what is left of groups that failed."""
+    for kind in ("webhook_event", "webhook_retry"):
+        while await run_next(runtime, BY_KIND[kind], StopSignal()) is not None:
+            pass
 
 
-async def process(runtime: Runtime, count: int = 1000) -> None:
-    """All that is due, in one group and those after it."""
-    claims = await claim(runtime, count)
-    if claims:
-        await execute_group(runtime, BY_KIND["webhook_event"], claims, StopSignal())
+async def execute(runtime: Runtime, group: Group) -> Outcome:
+    return await execute_group(runtime, BY_KIND["webhook_event"], group, StopSignal())
 
 
 async def documents(accurate: Accurate) -> Sequence[Any]:
@@ -93,9 +93,9 @@ async def test_the_newest_wins_whatever_the_order_of_arrival(
 
 async def test_of_two_events_of_one_instant_the_later_in_the_queue_wins(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1, salesInvoiceNo="first"), invoice(1, salesInvoiceNo="second"))
-    first, second = await claim(runtime, 2)
+    first, second = await accurate.group(1), await accurate.group(1)
     for held in (second, first):
-        await process_event(runtime.database, held, zone=zone(runtime), pass_on=False)
+        await execute(runtime, held)
     assert [document.number for document in await documents(accurate)] == ["second"]
 
 
@@ -134,7 +134,7 @@ async def test_an_unknown_type_is_skipped_and_seen(accurate: Accurate, runtime: 
 
 async def test_events_of_nobody_and_what_is_no_event_are_not_claimed(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(event(databaseId=STRANGE_DATABASE), 5)
-    assert await claim(runtime, 10) == []
+    assert await run_next(runtime, BY_KIND["webhook_event"], StopSignal()) is None
 
 
 async def test_many_groups_at_once_leave_what_one_after_the_other_would(accurate: Accurate, runtime: Runtime) -> None:
@@ -144,8 +144,8 @@ async def test_many_groups_at_once_leave_what_one_after_the_other_would(accurate
     ]
     random.shuffle(events)
     await accurate.send(*events)
-    groups = [await claim(runtime, 50) for _ in range(8)]
-    await asyncio.gather(*(execute_group(runtime, BY_KIND["webhook_event"], group, StopSignal()) for group in groups))
+    groups = [await accurate.group(75) for _ in range(8)]
+    await asyncio.gather(*(execute(runtime, group) for group in groups))
     assert set(await accurate.statuses()) == {"done"}
     newest = {one["data"][0]["salesInvoiceId"]: one for one in sorted(events, key=lambda one: str(one["timestamp"]))}
     wanted = {str(number): one["data"][0]["salesInvoiceNo"] for number, one in newest.items()}
@@ -159,7 +159,7 @@ async def test_a_poison_event_fails_alone_and_ends_dead_after_eight_attempts(
     with poison("666"):
         await process(runtime)
         assert sorted(await accurate.statuses()) == ["done"] * 6 + ["pending"]
-        for attempt in range(2, 9):
+        for attempt in range(3, 9):
             await due(accurate)
             outcome = await run_next(runtime, BY_KIND["webhook_retry"], StopSignal())
             assert outcome is not None
@@ -171,14 +171,17 @@ async def test_a_poison_event_fails_alone_and_ends_dead_after_eight_attempts(
 
 async def test_an_event_that_kills_its_worker_takes_no_neighbours_with_it(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(*(invoice(number) for number in range(20)))
-    await claim(runtime, 20)
+    await accurate.group()
+    await accurate.sql("UPDATE leased_groups SET lease_expires_at = now() - interval '1 s'")
     poisoned = (await accurate.rows())[7].id
     for _ in range(40):
+        # A worker that looks for the next group finds the one whose worker is gone: from here on each is taken by
+        # itself, and only the one that is held when its worker dies is held up.
+        assert await claim_group(runtime.database, WEBHOOK_EVENTS, 20, lease_seconds=30) is None
         await accurate.sql(
             "UPDATE webhook_queue SET lease_expires_at = now() - interval '1 s' WHERE lease_token IS NOT NULL"
         )
-        # From here on each is taken by itself: only the one that is held when its worker dies is held up.
-        held = await claim(runtime, 1, WEBHOOK_RETRIES)
+        held = await claim_work(runtime.database, WEBHOOK_RETRIES, 1, lease_seconds=30)
         if not held:
             break
         if held[0].exhausted:
@@ -190,41 +193,44 @@ async def test_an_event_that_kills_its_worker_takes_no_neighbours_with_it(accura
     assert set(statuses.values()) == {"done"}
 
 
-async def test_an_event_whose_lease_was_lost_changes_nothing(accurate: Accurate, runtime: Runtime) -> None:
+async def test_a_group_whose_lease_was_lost_changes_nothing(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1, salesInvoiceNo="mine"), invoice(2))
-    claims = await claim(runtime, 2)
-    await accurate.sql("UPDATE webhook_queue SET lease_token = gen_random_uuid() WHERE id = :id", id=claims[0].id)
-    await execute_group(runtime, BY_KIND["webhook_event"], claims, StopSignal())
-    assert await accurate.statuses() == ["processing", "done"]
+    group = await accurate.group()
+    await accurate.sql("DELETE FROM leased_groups")
+    assert (await execute(runtime, group)).end is End.LOST
+    assert await accurate.statuses() == ["pending", "pending"]
+    assert await documents(accurate) == []
+
+
+async def test_an_event_that_was_taken_out_of_its_group_changes_nothing(accurate: Accurate, runtime: Runtime) -> None:
+    await accurate.send(invoice(1), invoice(2))
+    group = await accurate.group()
+    # As a process of an earlier version does, which knows of no groups.
+    await accurate.sql("UPDATE webhook_queue SET attempts = 1 WHERE id = :id", id=group.pieces[0]["id"])
+    await execute(runtime, group)
+    assert await accurate.statuses() == ["pending", "done"]
     assert [document.entity_id for document in await documents(accurate)] == ["2"]
 
 
-async def test_a_claim_brings_an_events_content_along_unless_it_is_long(accurate: Accurate, runtime: Runtime) -> None:
+async def test_a_group_brings_the_events_content_along_unless_it_is_long(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1), invoice(2, filler="x" * CARRIED_BYTES))
-    short, long = sorted(await claim(runtime, 2), key=lambda held: held.number)
+    short, long = (await accurate.group()).pieces
     rows = await accurate.rows()
-    assert tuple(short.carried) == ("SALES_INVOICE", DATABASE, rows[0].created_at, None, rows[0].payload)
-    assert tuple(long.carried) == ("SALES_INVOICE", DATABASE, rows[1].created_at, None, None)
+    for piece, row in zip((short, long), rows, strict=True):
+        assert (piece["id"], piece["manufacturer_org_id"]) == (row.id, row.manufacturer_org_id)
+        assert (piece["type"], piece["database_id"], piece["created_at"]) == (row.type, row.database_id, row.created_at)
+    assert (short["payload"], long["payload"]) == (rows[0].payload, None)
 
 
 async def test_payloads_beyond_the_memory_of_a_group_wait_for_the_next(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(*(invoice(number, filler="x" * CARRIED_BYTES) for number in range(10)), invoice(10))
-    handler = BY_KIND["webhook_event"]
-    assert handler.run_group is not None
-    with patch("qrtrack.repositories.webhook_events.LOADED_BYTES", 2.5 * CARRIED_BYTES):
-        left = await handler.run_group(runtime, await claim(runtime, 11), more=11)
-        assert len(left) == 7
-        await execute_group(runtime, handler, left, StopSignal())
+    with patch("qrtrack.repositories.webhook_processing.LOADED_BYTES", 2.5 * CARRIED_BYTES):
+        await execute(runtime, await accurate.group())
+        assert sorted(await accurate.statuses()) == ["done"] * 4 + ["pending"] * 7
+        assert {row.attempts for row in await accurate.rows() if row.status == "pending"} == {0}
+        await process(runtime)
     assert set(await accurate.statuses()) == {"done"}
     assert len(await documents(accurate)) == 11
-
-
-async def test_a_group_that_is_told_to_stop_goes_back_untouched(accurate: Accurate, runtime: Runtime) -> None:
-    await accurate.send(*(invoice(number) for number in range(3)))
-    stop = StopSignal()
-    stop.set()
-    await execute_group(runtime, BY_KIND["webhook_event"], await claim(runtime, 3), stop)
-    assert [(row.status, row.attempts) for row in await accurate.rows()] == [("pending", 0)] * 3
 
 
 async def test_the_standing_worker_drains_everything(accurate: Accurate, runtime: Runtime) -> None:

@@ -19,7 +19,7 @@ from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from endpoint import Endpoint, Received, answer, open_endpoint
 from process import settings_of
 from qrtrack.domain.accurate import read_event
-from qrtrack.domain.claims import Claim
+from qrtrack.domain.claims import Claim, Group
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.integrations import forwarding
@@ -27,15 +27,14 @@ from qrtrack.repositories.leased import LeasedRepository
 from qrtrack.repositories.webhook_streams import WINDOW
 from qrtrack.runtime import Runtime
 from qrtrack.services.accurate import assign_events
-from qrtrack.services.claims import claim_work
 from qrtrack.services.webhook_forwarding import BACKOFF, MOST_REST_SECONDS
 from qrtrack.services.webhook_intake import receive_events
 from qrtrack.services.webhook_replays import replay_event
 from qrtrack.settings import Settings
-from qrtrack.worker.execution import End, Outcome, execute, run_next
+from qrtrack.worker.execution import End, Outcome, execute_group, run_next
 from qrtrack.worker.handlers import HANDLERS
 
-BY_KIND = {handler.queue.kind: handler for handler in HANDLERS}
+BY_KIND: dict[str, Any] = {handler.queue.kind: handler for handler in HANDLERS}
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 
 
@@ -165,20 +164,15 @@ async def test_an_entitys_later_events_wait_and_those_of_others_do_not(
     assert uuids(endpoint)[3:] == ["bad", "behind", "behind too", "behind that"]
 
 
-async def claimed(runtime: Runtime, count: int) -> list[Claim]:
-    claims = await claim_work(runtime.database, BY_KIND["webhook_event"].queue, count, lease_seconds=30)
-    return sorted(claims, key=lambda claim: claim.number)
-
-
-async def do(runtime: Runtime, claim: Claim) -> None:
-    assert (await execute(runtime, BY_KIND["webhook_event"], claim, StopSignal())).end is End.COMPLETED
+async def do(runtime: Runtime, group: Group) -> None:
+    assert (await execute_group(runtime, BY_KIND["webhook_event"], group, StopSignal())).end is End.COMPLETED
 
 
 async def test_events_go_on_in_the_order_they_came_in_whatever_the_order_they_are_processed_in(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     await accurate.send(item(1, uuid="first"), item(1, uuid="second"))
-    first, second = await claimed(runtime, 2)
+    first, second = await accurate.group(1), await accurate.group(1)
     await do(runtime, second)
     await forward(runtime)
     assert uuids(endpoint) == ["first", "second"]
@@ -193,8 +187,8 @@ async def test_an_event_that_cannot_be_processed_is_passed_on_all_the_same(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     await accurate.send(item(1, uuid="retried"), item(2, uuid="dead"))
-    for permanent, held in zip((False, True), await claimed(runtime, 2), strict=True):
-        await BY_KIND["webhook_event"].fail(runtime, held, "a defect", permanent=permanent)
+    for permanent, held in zip((False, True), await accurate.one_by_one(await accurate.group()), strict=True):
+        await BY_KIND["webhook_retry"].fail(runtime, held, "a defect", permanent=permanent)
         await forward(runtime)
     assert uuids(endpoint) == ["retried", "dead"]
     assert [(row.status, row.forward_status) for row in await accurate.rows()] == [
@@ -269,9 +263,9 @@ async def test_an_event_that_breaks_the_endpoint_holds_up_its_own_entity_alone(
 async def test_after_a_windows_worth_other_streams_have_their_turn(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
-    await accurate.send(*(item(number) for number in range(WINDOW + 1)), event("CUSTOMER", {"customerId": 1}))
-    await accurate.sql("UPDATE webhook_queue SET priority = 1 WHERE type = 'ITEM'")
-    await process(runtime)
+    for events in ([item(number) for number in range(WINDOW + 1)], [event("CUSTOMER", {"customerId": 1})]):
+        await accurate.send(*events)
+        await process(runtime)
     turns = []
     while await forward(runtime) is not None:
         turns.append([json.loads(request.body)["type"] for request in endpoint.received])
@@ -283,7 +277,7 @@ async def test_an_event_that_is_sent_while_it_is_processed_does_not_wait_in_a_ci
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     await accurate.send(item(1, uuid="first"), item(1, uuid="second"))
-    _, second = await claimed(runtime, 2)
+    _, second = await accurate.group(1), await accurate.group(1)
     await do(runtime, second)
     async with runtime.database.engine.begin() as processing:
         await processing.execute(text("UPDATE webhook_queue SET note = 'locked' WHERE uuid = 'first'"))
@@ -306,8 +300,8 @@ async def test_a_replay_is_passed_on_again_under_the_same_id(
     await forward(runtime)
     for pass_on in (True, False):
         await replay_event(runtime.database, caller=caller, event_id=receipt.queue_id, reason=None, pass_on=pass_on)
-        (held,) = await claimed(runtime, 1)
-        await BY_KIND["webhook_event"].fail(runtime, held, "a defect", permanent=True)
+        (held,) = await accurate.one_by_one(await accurate.group())
+        await BY_KIND["webhook_retry"].fail(runtime, held, "a defect", permanent=True)
         await forward(runtime)
     assert [request.headers["webhook-id"] for request in endpoint.received] == [
         f"accurate-event-{receipt.queue_id}"
@@ -392,7 +386,7 @@ async def test_events_that_found_their_owner_go_before_those_that_came_since(
     assert uuids(endpoint) == []
     await assign_events(runtime.database, owners, pass_on=True)
     assert [row.forward_status for row in await accurate.rows()] == ["pending", "pending", None, "pending"]
-    _, second = await claimed(runtime, 2)
+    _, second = await accurate.group(1), await accurate.group(1)
     await do(runtime, second)
     await forward(runtime)
     assert uuids(endpoint) == ["first", "second", "third"]

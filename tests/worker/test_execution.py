@@ -1,14 +1,13 @@
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 import pytest
-import structlog
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
@@ -21,7 +20,7 @@ from qrtrack.repositories.queues import CREATING, REVERSE_JOBS
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import claim_work, keep_claim, release_claim
 from qrtrack.worker import execution
-from qrtrack.worker.execution import WORKER_LOST, End, execute, execute_group, run_next
+from qrtrack.worker.execution import WORKER_LOST, End, execute, run_next
 from qrtrack.worker.handlers import Handler
 
 STAGES = "qr_batch_stages"
@@ -386,7 +385,8 @@ async def test_an_end_waits_for_a_database_that_is_away(plant: Plant, runtime: R
     async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
         for failure in away:
             raise failure
-        return await creating.fail(runtime, claim, error, permanent=permanent)
+        retry_in: float | None = await creating.fail(runtime, claim, error, permanent=permanent)
+        return retry_in
 
     async def body(*_: Any) -> None:
         raise PermanentFailure("The paper is gone.")
@@ -472,25 +472,3 @@ async def test_no_connection_and_no_transaction_is_held_while_a_handler_computes
     outcome = await task
     assert outcome is not None
     assert outcome.end is End.COMPLETED
-
-
-async def test_lines_of_a_group_name_its_first_and_last_piece(plant: Plant, runtime: Runtime) -> None:
-    ids = await plant.queued(5)
-    seen: list[dict[str, Any]] = []
-
-    async def run_group(runtime: Runtime, claims: Sequence[Claim], *, more: int) -> list[Claim]:
-        seen.append(structlog.contextvars.get_contextvars())
-        for claim in claims:
-            await finish(runtime, claim)
-        return await claim_work(runtime.database, CREATING, more, lease_seconds=30)
-
-    grouped = Handler(CREATING, finish_body, BY_KIND["creating"].fail, 3, run_group)
-    claims = await claim_work(runtime.database, CREATING, 3, lease_seconds=30)
-    await execute_group(runtime, grouped, claims, StopSignal())
-    assert [lines["job_id"] for lines in seen] == [f"{ids[0]}…{ids[2]}", f"{ids[3]}…{ids[4]}"]
-    assert {lines["kind"] for lines in seen} == {"creating"}
-    assert structlog.contextvars.get_contextvars() == {}
-
-
-async def finish_body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
-    await finish(runtime, claim)

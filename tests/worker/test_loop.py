@@ -340,7 +340,8 @@ async def test_the_loop_survives_an_end_that_cannot_be_recorded(plant: Plant, po
     async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
         for failure in failures:
             raise failure
-        return await BY_KIND["creating"].fail(runtime, claim, error, permanent=permanent)
+        retry_in: float | None = await BY_KIND["creating"].fail(runtime, claim, error, permanent=permanent)
+        return retry_in
 
     async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
         done.append(claim)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from qrtrack.domain.errors import Conflict
@@ -15,7 +15,6 @@ class Claim:
 
     `waited`: seconds since it was due; None where the lease of a worker that is gone was taken over.
     `asked_at`, in seconds of time.monotonic(), is no later than the moment from which the lease runs.
-    `carried` are the columns that its queue brings along, in their order.
     """
 
     kind: str
@@ -26,7 +25,6 @@ class Claim:
     exhausted: bool = False
     waited: float | None = 0
     asked_at: float = field(default_factory=time.monotonic, compare=False)
-    carried: Sequence[Any] = field(default=(), compare=False, repr=False)
 
     @property
     def uuid(self) -> UUID:
@@ -41,15 +39,36 @@ class Claim:
         return self.id
 
 
+class Piece(Protocol):
+    """Columns of a small piece of work: `id`, `manufacturer_org_id`, and those that its queue carries."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Small pieces of work taken together, all for the first time, under one lease and one token. Each has beside its
+    columns the seconds that it `waited`.
+    """
+
+    kind: str
+    token: UUID
+    pieces: Sequence[Piece]
+
+    @property
+    def id(self) -> str:
+        """Its first piece and its last: all of them would be longer than a line of the log."""
+        return "…".join(str(id_) for id_ in dict.fromkeys((self.pieces[0]["id"], self.pieces[-1]["id"])))
+
+
 class LeaseLost(Conflict):
     """Somebody else holds the work now, or it was cancelled: stop at once, nothing more may be written."""
 
     slug = "lease-lost"
     title = "The work is no longer held"
 
-    def __init__(self, claim: Claim) -> None:
-        super().__init__(f"The {claim.kind} {claim.id} is no longer held by this worker.")
-        self.claim = claim
+    def __init__(self, held: Claim | Group) -> None:
+        super().__init__(f"The {held.kind} {held.id} is no longer held by this worker.")
 
 
 class Interrupted(Exception):

@@ -5,6 +5,7 @@ from qrtrack.models.batches import Batch, BatchStage, BatchVariant, SerialCounte
 from qrtrack.models.cases import Case
 from qrtrack.models.codes import Code, ExcludedCode
 from qrtrack.models.dispatches import Attempt, AttemptEvent, AttemptRow, OpenAttempt
+from qrtrack.models.leased import LeasedGroup
 from qrtrack.models.metadata import Table, TenantOwned
 from qrtrack.models.notifications import Notification
 from qrtrack.models.periodic_tasks import PeriodicTask
@@ -31,6 +32,7 @@ __all__ = [
     "CountRepair",
     "ExcludedCode",
     "IdempotencyKey",
+    "LeasedGroup",
     "Notification",
     "OpenAttempt",
     "PeriodicTask",

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, SmallInteger, text
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Index, SmallInteger, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from qrtrack.models.metadata import Instant, Now, TenantOwned
+from qrtrack.models.metadata import Instant, Now, Table, TenantOwned
 
 
 class LeasedColumns:
@@ -28,6 +28,18 @@ class Leased(LeasedColumns, TenantOwned):
 
     status: Mapped[str]
     error_message: Mapped[str | None]
+
+
+class LeasedGroup(Table):
+    """Pieces of small work that one worker holds together, and that say nothing of it themselves."""
+
+    __tablename__ = "leased_groups"
+
+    token: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))
+    kind: Mapped[str]
+    ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    claimed_at: Mapped[Now]
+    lease_expires_at: Mapped[Instant]
 
 
 def leased_constraints(

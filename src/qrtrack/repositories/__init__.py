@@ -20,6 +20,7 @@ from qrtrack.repositories.codes import CodeRepository
 from qrtrack.repositories.dispatch_reports import DispatchReportRepository
 from qrtrack.repositories.dispatches import DispatchRepository
 from qrtrack.repositories.figures import FigureRepository
+from qrtrack.repositories.groups import GroupRepository
 from qrtrack.repositories.idempotency import IdempotencyRepository
 from qrtrack.repositories.leased import LeasedRepository, Queue
 from qrtrack.repositories.notifications import NotificationRepository
@@ -33,6 +34,7 @@ from qrtrack.repositories.reverse_jobs import ReverseJobRepository
 from qrtrack.repositories.stages import StageRepository
 from qrtrack.repositories.trace import TraceRepository
 from qrtrack.repositories.webhook_events import WebhookEventRepository
+from qrtrack.repositories.webhook_processing import WebhookProcessing
 from qrtrack.repositories.webhook_streams import WebhookStreamRepository
 from qrtrack.repositories.workers import WorkerRepository
 
@@ -77,6 +79,9 @@ class Repositories:
 
     def leased(self, queue: Queue) -> LeasedRepository:
         return LeasedRepository(self._session, queue)
+
+    def groups(self, queue: Queue) -> GroupRepository:
+        return GroupRepository(self._driver, queue)
 
     @cached_property
     def _session(self) -> AsyncSession:
@@ -174,6 +179,10 @@ class Repositories:
     @cached_property
     def accurate_sources(self) -> AccurateSourceRepository:
         return AccurateSourceRepository(self._session)
+
+    @cached_property
+    def webhook_processing(self) -> WebhookProcessing:
+        return WebhookProcessing(self._driver)
 
     @cached_property
     def webhook_streams(self) -> WebhookStreamRepository:

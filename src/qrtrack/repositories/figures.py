@@ -39,7 +39,15 @@ def _of(queue: Queue) -> str:
     )
 
 
-QUEUES_NOW: Final = " UNION ALL ".join(map(_of, QUEUES))
+# Pieces that are held in groups do not say so themselves.
+QUEUES_NOW: Final = f"""
+SELECT queue.kind, GREATEST(queue.queued - held.pieces, 0) AS queued, queue.running + held.pieces AS running,
+       queue.expired_leases + held.expired AS expired_leases, queue.oldest_seconds
+FROM ({" UNION ALL ".join(map(_of, QUEUES))}) AS queue CROSS JOIN LATERAL (
+    SELECT COALESCE(sum(cardinality(ids)), 0) AS pieces,
+           COALESCE(sum(cardinality(ids)) FILTER (WHERE lease_expires_at < now()), 0) AS expired
+    FROM leased_groups WHERE kind = queue.kind) AS held
+"""
 
 
 class FigureRepository(Repository):

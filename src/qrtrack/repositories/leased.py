@@ -24,7 +24,7 @@ class Queue:
 
     `narrowed_to` is the condition that picks the kind's rows where kinds share a table. `on_claim` are assignments
     made with the claim. Delays before attempt 2, 3, … are `backoff_seconds`, the last one repeating, with jitter.
-    `carries` are expressions over `job` that a claim brings along: work so small that looking it up would cost as much.
+    `carries` are columns of `job` that a group brings along: work so small that looking it up would cost as much.
     """
 
     kind: str
@@ -58,9 +58,8 @@ class Queue:
         )
 
 
-# More candidates than slots, so that claimers who meet at the head of the queue find something in one look; for a group
-# so many times as many, or it would be what others left of it. Who finds that all are being taken looks so many times
-# further.
+# More candidates than slots, so that claimers who meet at the head of the queue find something in one look. Who finds
+# that all are being taken looks so many times further.
 SPARE_CANDIDATES = 32
 FURTHER = 4
 # Pieces that failed together do not come back together.
@@ -77,8 +76,8 @@ WITH RECURSIVE organisation AS (
     FROM organisation WHERE organisation.manufacturer_org_id IS NOT NULL
 )"""
 
-# One token for all that is claimed together: drawing one takes a quarter as long as writing a row.
-CLAIM = (
+# Organisations take turns, then priority, then age.
+NEXT = (
     WAITING_ORGANISATIONS
     + """, candidate AS (
     SELECT due.id, turns.served_at, organisation.manufacturer_org_id,
@@ -88,12 +87,24 @@ CLAIM = (
     CROSS JOIN LATERAL (
         SELECT job.id, job.priority, job.run_at FROM {table} AS job
         WHERE job.manufacturer_org_id = organisation.manufacturer_org_id AND {claimable}
-        ORDER BY job.priority DESC, job.run_at, job.id LIMIT :candidates) AS due
+        ORDER BY job.priority DESC, job.run_at, job.id LIMIT {candidates}) AS due
     LEFT JOIN queue_turns AS turns
-        ON turns.kind = :kind AND turns.manufacturer_org_id = organisation.manufacturer_org_id
+        ON turns.kind = {kind} AND turns.manufacturer_org_id = organisation.manufacturer_org_id
 ), next AS (
-    SELECT * FROM candidate ORDER BY turn, served_at NULLS FIRST, manufacturer_org_id LIMIT :candidates
-), taken AS (
+    SELECT * FROM candidate ORDER BY turn, served_at NULLS FIRST, manufacturer_org_id LIMIT {candidates}
+)"""
+)
+
+SERVED = """served AS (
+    INSERT INTO queue_turns (kind, manufacturer_org_id, served_at)
+    SELECT {kind}, manufacturer_org_id, clock_timestamp()
+    FROM (SELECT DISTINCT manufacturer_org_id FROM {claimed}) AS organisations ORDER BY manufacturer_org_id
+    ON CONFLICT (kind, manufacturer_org_id) DO UPDATE SET served_at = EXCLUDED.served_at
+)"""
+
+CLAIM = (
+    NEXT
+    + """, taken AS (
     SELECT job.id, job.attempts, CASE WHEN job.status = '{queued}' THEN job.run_at END AS due_at
     FROM next JOIN {table} AS job ON job.id = next.id
     WHERE {claimable}
@@ -101,20 +112,17 @@ CLAIM = (
     LIMIT :slots FOR UPDATE OF job SKIP LOCKED
 ), claimed AS (
     UPDATE {table} AS job
-    SET status = '{running}', lease_token = (SELECT gen_random_uuid()),
+    SET status = '{running}', lease_token = gen_random_uuid(),
         lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds),
         attempts = LEAST(job.attempts + 1, :max_attempts), started_at = COALESCE(started_at, now()),
         updated_at = now(){on_claim}
     FROM taken WHERE job.id = taken.id
     RETURNING job.id, job.manufacturer_org_id, job.lease_token, job.attempts,
               taken.attempts >= :max_attempts AS exhausted,
-              date_part('epoch', clock_timestamp() - taken.due_at) AS waited{carried}
-), served AS (
-    INSERT INTO queue_turns (kind, manufacturer_org_id, served_at)
-    SELECT :kind, manufacturer_org_id, clock_timestamp()
-    FROM (SELECT DISTINCT manufacturer_org_id FROM claimed) AS organisations ORDER BY manufacturer_org_id
-    ON CONFLICT (kind, manufacturer_org_id) DO UPDATE SET served_at = EXCLUDED.served_at
-)
+              date_part('epoch', clock_timestamp() - taken.due_at) AS waited
+), """
+    + SERVED
+    + """
 SELECT seen.candidates, claimed.* FROM (SELECT count(*) AS candidates FROM next) AS seen LEFT JOIN claimed ON true
 """
 )
@@ -131,7 +139,9 @@ def _claim_statement(queue: Queue) -> str:
         queued=queue.queued,
         running=queue.running,
         on_claim=f", {queue.on_claim}" if queue.on_claim else "",
-        carried="".join(f", {expression} AS carried_{place}" for place, expression in enumerate(queue.carries)),
+        kind=":kind",
+        candidates=":candidates",
+        claimed="claimed",
     )
 
 
@@ -147,7 +157,7 @@ class LeasedRepository:
     async def claim(self, slots: int, *, lease_seconds: float) -> list[Claim]:
         """Takes up to `slots` due rows: organisations take turns, then priority, then age. Counts the attempt."""
         queue = self._queue
-        candidates = max(slots + SPARE_CANDIDATES, slots * FURTHER)
+        candidates = slots + SPARE_CANDIDATES
         while True:
             asked_at = time.monotonic()
             found = await self._session.execute(
@@ -169,8 +179,8 @@ class LeasedRepository:
             candidates *= FURTHER
 
     def _claim_of(self, row: Sequence[Any], asked_at: float) -> Claim:
-        _, id_, organisation_id, token, attempts, exhausted, waited, *carried = row
-        return Claim(self._queue.kind, id_, token, organisation_id, attempts, exhausted, waited, asked_at, carried)
+        _, id_, organisation_id, token, attempts, exhausted, waited = row
+        return Claim(self._queue.kind, id_, token, organisation_id, attempts, exhausted, waited, asked_at)
 
     async def hold(self, claim: Claim) -> None:
         """Nobody can take the row before this transaction ends; LeaseLost when somebody has."""
@@ -187,8 +197,9 @@ class LeasedRepository:
             lease_seconds=lease_seconds,
         )
 
-    async def finish(self, claim: Claim, assignments: str = "", **values: Any) -> None:
-        ended = f"{self._end(self._queue.completed)}, {self._queue.error} = NULL"
+    async def finish(self, claim: Claim, assignments: str = "", *, word: str | None = None, **values: Any) -> None:
+        """`word`: for another good end than the one that is usual here."""
+        ended = f"{self._end(word or self._queue.completed)}, {self._queue.error} = NULL"
         await self.write(claim, f"{ended}, {assignments}" if assignments else ended, **values)
 
     async def put_off(self, claim: Claim, seconds: float) -> None:
@@ -211,38 +222,6 @@ class LeasedRepository:
             error=error,
         )
         return delay
-
-    async def finish_all(
-        self, claims: Sequence[Claim], words: Sequence[str], assignments: str = "", **columns: Sequence[str | None]
-    ) -> set[int]:
-        """Ends many rows at once, each with its own word for how; which of them the claims still held. The others
-        change nothing. `columns` stand beside the words, named `ended.…` in the assignments.
-        """
-        names = ["id", "token", "word", *columns]
-        arrays = ["CAST(:id AS bigint[])", "CAST(:token AS uuid[])", "CAST(:word AS text[])"]
-        arrays += [f"CAST(:{name} AS text[])" for name in columns]
-        more = f", {assignments}" if assignments else ""
-        statement = (
-            f"UPDATE {self._queue.table} AS job SET updated_at = now(), status = ended.word, {ENDED},"
-            f" {self._queue.error} = NULL{more}"
-            f" FROM unnest({', '.join(arrays)}) AS ended ({', '.join(names)})"
-            f" WHERE job.id = ended.id AND job.lease_token = ended.token AND job.status = '{self._queue.running}'"
-            " RETURNING job.id"
-        )
-        values = {"id": [claim.number for claim in claims], "token": [claim.token for claim in claims], "word": words}
-        held = set((await self._session.execute(prepared(statement), {**values, **columns})).scalars())
-        LOST_WRITES.labels(self._queue.kind).inc(len(claims) - len(held))
-        return held
-
-    async def release_all(self, claims: Sequence[Claim]) -> None:
-        """Back to the queue at once, as `release`; what the claims no longer hold stays as it is."""
-        statement = (
-            f"UPDATE {self._queue.table} AS job SET updated_at = now(), {self._back}, attempts = job.attempts - 1"
-            " FROM unnest(CAST(:id AS bigint[]), CAST(:token AS uuid[])) AS held (id, token)"
-            f" WHERE job.id = held.id AND job.lease_token = held.token AND job.status = '{self._queue.running}'"
-        )
-        values = {"id": [claim.number for claim in claims], "token": [claim.token for claim in claims]}
-        await self._session.execute(prepared(statement), values)
 
     async def repeat(
         self,

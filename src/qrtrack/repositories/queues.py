@@ -37,7 +37,7 @@ WEBHOOK_EVENTS = Queue(
         "job.database_id",
         "job.created_at",
         "job.forward_status",
-        f"CASE WHEN octet_length(job.payload) <= {CARRIED_BYTES} THEN job.payload END",
+        f"CASE WHEN octet_length(job.payload) <= {CARRIED_BYTES} THEN job.payload END AS payload",
     ),
 )
 # What was tried before is taken one by one: an event that kills its worker takes no neighbours with it.

@@ -1,67 +1,14 @@
-"""Webhook events on their way through the workers, and the newest state that they leave behind."""
+"""Webhook events: looked at, put back, read."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
 
-from qrtrack.domain.accurate import DocumentState
 from qrtrack.domain.errors import NotFound
 from qrtrack.repositories.base import Repository
-
-# Memory for the payloads of one group; what is over it waits for the next.
-LOADED_BYTES = 8 * 1024 * 1024
-
-CONTENTS = """
-SELECT id, payload FROM (
-    SELECT id, payload, sum(octet_length(payload)) OVER (ORDER BY id) - octet_length(payload) AS bytes_before
-    FROM webhook_queue WHERE id = ANY(CAST(:ids AS bigint[]))) AS sized
-WHERE bytes_before < :bytes
-"""
-# Sorted, so that two groups that meet on the same documents do not wait for each other in a circle. Of one event's
-# replay the state is written again: its handler may have learnt.
-UPSERT = """
-INSERT INTO accurate_documents AS document (manufacturer_org_id, database_id, type, entity_id, number, action, amount,
-    event_at, event_id, deleted)
-SELECT * FROM unnest(CAST(:organisations AS uuid[]), CAST(:databases AS bigint[]), CAST(:types AS text[]),
-    CAST(:entities AS text[]), CAST(:numbers AS text[]), CAST(:actions AS text[]), CAST(:amounts AS numeric[]),
-    CAST(:instants AS timestamptz[]), CAST(:events AS bigint[]), CAST(:deleted AS boolean[]))
-    AS state (organisation, database_id, type, entity_id, number, action, amount, event_at, event_id, deleted)
-ORDER BY organisation, database_id, type, entity_id
-ON CONFLICT (manufacturer_org_id, database_id, type, entity_id) DO UPDATE
-SET number = EXCLUDED.number, action = EXCLUDED.action, amount = EXCLUDED.amount, event_at = EXCLUDED.event_at,
-    event_id = EXCLUDED.event_id, deleted = EXCLUDED.deleted, updated_at = now()
-WHERE (document.event_at, document.event_id) <= (EXCLUDED.event_at, EXCLUDED.event_id)
-"""
-# A row that says as much already, to the second, is left alone: groups would stand in line for it.
-HEARD = """
-INSERT INTO accurate_sources AS source (database_id, type, last_event_at)
-SELECT heard.database_id, heard.type, heard.last_event_at
-FROM unnest(CAST(:databases AS bigint[]), CAST(:types AS text[]), CAST(:instants AS timestamptz[]))
-     AS heard (database_id, type, last_event_at)
-WHERE NOT EXISTS (SELECT FROM accurate_sources AS known
-                  WHERE known.database_id = heard.database_id AND known.type = heard.type
-                  AND known.last_event_at >= heard.last_event_at - interval '1 second')
-ORDER BY heard.database_id, heard.type
-ON CONFLICT (database_id, type) DO UPDATE
-SET last_event_at = GREATEST(source.last_event_at, EXCLUDED.last_event_at)
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class NewestState:
-    """A state with the entity and the event that it is of."""
-
-    organisation_id: UUID
-    database_id: int
-    type: str
-    event_id: int
-    state: DocumentState
-
 
 SELECT_EVENT = """
 SELECT id, type, database_id, uuid, status, attempts, error, note, created_at, updated_at, finished_at,
@@ -151,34 +98,4 @@ class WebhookEventRepository(Repository):
             reason=reason,
             selection=json.dumps({**selection, "ids": ids}),
             count=len(ids),
-        )
-
-    async def contents(self, ids: Sequence[int]) -> dict[int, str]:
-        """By id; those that do not fit into memory beside the others are left out."""
-        rows = await self._rows(CONTENTS, ids=list(ids), bytes=LOADED_BYTES)
-        return {row.id: row.payload for row in rows}
-
-    async def store_states(self, states: Sequence[NewestState]) -> None:
-        """Each entity at most once. A state that is older than what is known changes nothing."""
-        await self._run(
-            UPSERT,
-            organisations=[newest.organisation_id for newest in states],
-            databases=[newest.database_id for newest in states],
-            types=[newest.type for newest in states],
-            entities=[newest.state.entity_id for newest in states],
-            numbers=[newest.state.number for newest in states],
-            actions=[newest.state.action for newest in states],
-            amounts=[newest.state.amount for newest in states],
-            instants=[newest.state.event_at for newest in states],
-            events=[newest.event_id for newest in states],
-            deleted=[newest.state.deleted for newest in states],
-        )
-
-    async def heard(self, sources: Mapping[tuple[int, str], datetime]) -> None:
-        """When the last event of each database and type came."""
-        await self._run(
-            HEARD,
-            databases=[database_id for database_id, _ in sources],
-            types=[kind for _, kind in sources],
-            instants=list(sources.values()),
         )

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from qrtrack.repositories.base import Repository
-from qrtrack.repositories.webhook_events import LOADED_BYTES
+from qrtrack.repositories.webhook_processing import LOADED_BYTES
 
 WINDOW = 100
 

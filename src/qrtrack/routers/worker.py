@@ -18,7 +18,7 @@ from qrtrack.runtime import Runtime
 from qrtrack.schemas.worker import Budget, DrainAnswer, KindCounts, WorkerAnswer, WorkerHealthAnswer
 from qrtrack.services.workers import report_ends, worker_health
 from qrtrack.worker.execution import End, Outcome, run_next
-from qrtrack.worker.handlers import REVERSE_JOB, Handler
+from qrtrack.worker.handlers import REVERSE_JOB, AnyHandler
 from qrtrack.worker.loop import lanes_of
 from qrtrack.worker.schedule import plan
 
@@ -96,11 +96,11 @@ async def run_worker(budget: Annotated[Budget, Query()], runtime: RuntimeState) 
     return DrainAnswer(kinds={kind: KindCounts.model_validate(counted) for kind, counted in ends.items()})
 
 
-async def _drain(runtime: Runtime, handler: Handler, stop: StopSignal, ends: Counter[End]) -> bool:
-    """Works on one kind, one piece after the other; whether there was any."""
+async def _drain(runtime: Runtime, handler: AnyHandler, stop: StopSignal, ends: Counter[End]) -> bool:
+    """Works on one kind, one piece or group after the other; whether there was any."""
     did_something = False
     while (outcome := await run_next(runtime, handler, stop)) is not None:
-        ends[outcome.end] += 1
+        ends[outcome.end] += outcome.pieces
         did_something = True
     return did_something
 

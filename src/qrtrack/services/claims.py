@@ -1,10 +1,9 @@
 """What every worker does with queued work of any kind: take it, keep it, give it back."""
 
-from collections.abc import Sequence
-
 from qrtrack.database import Database
-from qrtrack.domain.claims import Claim
+from qrtrack.domain.claims import Claim, Group
 from qrtrack.metrics import count_claims
+from qrtrack.repositories.groups import GroupRepository
 from qrtrack.repositories.leased import Queue
 
 
@@ -21,14 +20,29 @@ async def keep_claim(database: Database, queue: Queue, claim: Claim, *, lease_se
         await repositories.leased(queue).beat(claim, lease_seconds=lease_seconds)
 
 
-async def release_claims(database: Database, queue: Queue, claims: Sequence[Claim]) -> None:
-    async with database.write() as repositories:
-        await repositories.leased(queue).release_all(claims)
-        await repositories.wake_workers(queue)
-
-
 async def release_claim(database: Database, queue: Queue, claim: Claim) -> None:
     """Raises LeaseLost."""
     async with database.write() as repositories:
         await repositories.leased(queue).release(claim)
+        await repositories.wake_workers(queue)
+
+
+async def claim_group(database: Database, queue: Queue, size: int, *, lease_seconds: float) -> Group | None:
+    async with database.autocommit() as connection:
+        group = await GroupRepository(connection, queue).claim(size, lease_seconds=lease_seconds)
+    if group is not None:
+        count_claims(group.kind, (piece["waited"] for piece in group.pieces))
+    return group
+
+
+async def release_group(database: Database, queue: Queue, group: Group) -> None:
+    async with database.write() as repositories:
+        await repositories.groups(queue).release(group)
+        await repositories.wake_workers(queue)
+
+
+async def break_up_group(database: Database, queue: Queue, group: Group) -> None:
+    """Its pieces are tried one by one from here on. Raises LeaseLost."""
+    async with database.write() as repositories:
+        await repositories.groups(queue).break_up(group)
         await repositories.wake_workers(queue)

@@ -4,26 +4,25 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import structlog
 
 from qrtrack.database import Database
 from qrtrack.domain.accurate import TYPES, Reading, read_event
-from qrtrack.domain.claims import Claim, LeaseLost
+from qrtrack.domain.claims import Claim, Group, Piece
 from qrtrack.domain.webhooks import EventStatus, ForwardStatus
-from qrtrack.metrics import ENDED, count_claims
-from qrtrack.repositories.leased import Queue
-from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_STREAMS
-from qrtrack.repositories.webhook_events import NewestState
+from qrtrack.metrics import ENDED
+from qrtrack.repositories import Repositories
+from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_RETRIES, WEBHOOK_STREAMS
+from qrtrack.repositories.webhook_processing import NewestState
 
 # So much is read in one step of the event loop, which requests wait for: a millisecond or two. Threads would not help,
 # since they keep the interpreter to themselves for longer.
 STEP_CHARACTERS = 16 * 1024
 
 # What came while nothing was passed on; the others have their place since they came, and may have been sent.
-TO_FORWARD = ", forward_status = COALESCE(job.forward_status, 'pending')"
+TO_FORWARD = ", forward_status = COALESCE(forward_status, 'pending')"
 
 log = structlog.get_logger()
 
@@ -32,10 +31,7 @@ log = structlog.get_logger()
 class Read:
     """A claimed event with what it says; None where no handler knows its type."""
 
-    claim: Claim
-    type: str
-    database_id: int
-    received_at: datetime
+    event: Piece
     reading: Reading | None
 
     @property
@@ -48,43 +44,48 @@ class Read:
 
 
 async def process_event(database: Database, claim: Claim, *, zone: ZoneInfo, pass_on: bool) -> None:
-    """One event by itself. Raises LeaseLost."""
-    read = await _read_group(database, [claim], zone)
-    held, _ = await _finish(database, read, pass_on=pass_on, lease_seconds=0, more=0)
-    if not held:
-        raise LeaseLost(claim)
+    """One event that was tried before. Raises LeaseLost."""
+    async with database.read() as repositories:
+        event = await repositories.webhook_processing.event(claim.number)
+    (read,) = await _read(database, [event], zone)
+    async with database.write() as repositories:
+        await repositories.leased(WEBHOOK_RETRIES).finish(
+            claim,
+            "note = COALESCE(:note, note)" + (TO_FORWARD if pass_on else ""),
+            word=read.status,
+            note=read.note,
+        )
+        await _keep(repositories, [read], pass_on=pass_on)
 
 
-async def process_events(
-    database: Database, claims: Sequence[Claim], *, zone: ZoneInfo, pass_on: bool, lease_seconds: float, more: int
-) -> list[Claim]:
-    """A group, all or nothing; the transaction that ends it claims up to `more` events, which are returned. `pass_on`:
-    the events are to go to the owner's own system as well.
+async def process_group(database: Database, group: Group, *, zone: ZoneInfo, pass_on: bool) -> None:
+    """A group, all or nothing, but for what did not fit into memory: that is free again. Raises LeaseLost.
 
-    Events whose lease was lost meanwhile change nothing. What did not fit into memory is returned as it is.
+    `pass_on`: the events are to go to the owner's own system as well.
     """
-    read = await _read_group(database, claims, zone)
-    done = {one.claim.id for one in read}
-    rest = [claim for claim in claims if claim.id not in done]
-    held, claimed = await _finish(
-        database, read, pass_on=pass_on, lease_seconds=lease_seconds, more=0 if rest else more
-    )
+    read = await _read(database, group.pieces, zone)
+    async with database.write() as repositories:
+        # Ends are written first: they fence what follows.
+        held = await repositories.groups(WEBHOOK_EVENTS).finish(
+            group,
+            [one.event["id"] for one in read],
+            [one.status for one in read],
+            [one.note for one in read],
+            "note = COALESCE(ended.remark, note)" + (TO_FORWARD if pass_on else ""),
+        )
+        await _keep(repositories, [one for one in read if one.event["id"] in held], pass_on=pass_on)
     ENDED.labels(WEBHOOK_EVENTS.kind, "completed").inc(len(held))
-    count_claims(WEBHOOK_EVENTS.kind, (claim.waited for claim in claimed))
-    return rest or claimed
 
 
-async def _read_group(database: Database, claims: Sequence[Claim], zone: ZoneInfo) -> list[Read]:
-    """Of the claims as many as fit into memory."""
-    contents = await _long_contents(database, claims)
+async def _read(database: Database, events: Sequence[Piece], zone: ZoneInfo) -> list[Read]:
+    """Of the events as many as fit into memory."""
+    contents = await _long_contents(database, events)
     read, characters = [], 0
-    for claim in claims:
-        kind, database_id, received_at, _, carried = claim.carried
-        payload = contents.get(claim.number) if carried is None else carried
+    for event in events:
+        payload = contents.get(event["id"]) if event["payload"] is None else event["payload"]
         if payload is None:
             continue
-        reading = _reading(kind, payload, received_at, zone)
-        read.append(Read(claim, kind, database_id, received_at, reading))
+        read.append(Read(event, _reading(event, payload, zone)))
         characters += len(payload)
         if characters > STEP_CHARACTERS:
             characters = 0
@@ -92,86 +93,72 @@ async def _read_group(database: Database, claims: Sequence[Claim], zone: ZoneInf
     return read
 
 
-async def _long_contents(database: Database, claims: Sequence[Claim]) -> Mapping[int, str]:
-    """What the claims themselves do not carry, by event."""
-    missing = [claim.number for claim in claims if claim.carried[-1] is None]
+async def _long_contents(database: Database, events: Sequence[Piece]) -> Mapping[int, str]:
+    """What the events themselves do not carry, by event."""
+    missing = [event["id"] for event in events if event["payload"] is None]
     if not missing:
         return {}
     async with database.read() as repositories:
-        return await repositories.webhook_events.contents(missing)
+        return await repositories.webhook_processing.contents(missing)
 
 
-def _reading(kind: str, payload: str, received_at: datetime, zone: ZoneInfo) -> Reading | None:
-    known = TYPES.get(kind)
-    return None if known is None else read_event(payload, known, received_at=received_at, zone=zone)
+def _reading(event: Piece, payload: str, zone: ZoneInfo) -> Reading | None:
+    known = TYPES.get(event["type"])
+    return None if known is None else read_event(payload, known, received_at=event["created_at"], zone=zone)
 
 
-async def _finish(
-    database: Database, read: Sequence[Read], *, pass_on: bool, lease_seconds: float, more: int
-) -> tuple[set[int], list[Claim]]:
-    """Ends are written first: they fence what follows, which is for the events still held."""
-    async with database.write() as repositories:
-        queue = repositories.leased(WEBHOOK_EVENTS)
-        held = await queue.finish_all(
-            [one.claim for one in read],
-            [one.status for one in read],
-            "note = COALESCE(ended.note, job.note)" + (TO_FORWARD if pass_on else ""),
-            note=[one.note for one in read],
-        )
-        kept = [one for one in read if one.claim.id in held]
-        if states := _newest_states(kept):
-            await repositories.webhook_events.store_states(states)
-        if kept:
-            await repositories.webhook_events.heard(_sources(kept))
-        if to_pass_on := [one.claim for one in kept if pass_on or _waits_for_passing_on(one.claim)]:
-            await repositories.webhook_streams.touch(map(_stream, to_pass_on))
-            await repositories.wake_workers(WEBHOOK_STREAMS)
-        # Last, since it locks the organisations' turns until the commit.
-        claimed = await queue.claim(more, lease_seconds=lease_seconds) if more else []
-    return held, claimed
+async def _keep(repositories: Repositories, read: Sequence[Read], *, pass_on: bool) -> None:
+    """What events leave behind, in the transaction that ended them."""
+    if states := _newest_states(read):
+        await repositories.webhook_processing.store_states(states)
+    await repositories.webhook_processing.heard(_sources(read))
+    await _pass_on(repositories, [one.event for one in read if pass_on or _waits_for_passing_on(one.event)])
 
 
-def _waits_for_passing_on(claim: Claim) -> bool:
-    _, _, _, forward_status, _ = claim.carried
-    return bool(forward_status == ForwardStatus.PENDING)
+async def _pass_on(repositories: Repositories, events: Sequence[Piece]) -> None:
+    if events:
+        streams = ((event["manufacturer_org_id"], event["database_id"], event["type"]) for event in events)
+        await repositories.webhook_streams.touch(streams)
+        await repositories.wake_workers(WEBHOOK_STREAMS)
 
 
-def _stream(claim: Claim) -> tuple[UUID, int, str]:
-    kind, database_id, *_ = claim.carried
-    return claim.organisation_id, database_id, kind
+def _waits_for_passing_on(event: Piece) -> bool:
+    return bool(event["forward_status"] == ForwardStatus.PENDING)
 
 
 def _newest_states(read: Sequence[Read]) -> list[NewestState]:
     """Of each entity the newest state in the group; of equal ones the later event's."""
     newest: dict[tuple[object, ...], NewestState] = {}
     for one in read:
-        owner, event_id = one.claim.organisation_id, one.claim.number
-        for state in one.reading.states if one.reading else ():
-            entity = (owner, one.database_id, one.type, state.entity_id)
+        if one.reading is None or not one.reading.states:
+            continue
+        event = one.event
+        owner, database_id, kind = event["manufacturer_org_id"], event["database_id"], event["type"]
+        for state in one.reading.states:
+            entity = (owner, database_id, kind, state.entity_id)
             known = newest.get(entity)
-            if known is None or (known.state.event_at, known.event_id) <= (state.event_at, event_id):
-                newest[entity] = NewestState(owner, one.database_id, one.type, event_id, state)
+            if known is None or (known.state.event_at, known.event_id) <= (state.event_at, event["id"]):
+                newest[entity] = NewestState(owner, database_id, kind, event["id"], state)
     return list(newest.values())
 
 
 def _sources(read: Sequence[Read]) -> Mapping[tuple[int, str], datetime]:
     latest: dict[tuple[int, str], datetime] = {}
     for one in read:
-        source, heard_at = (one.database_id, one.type), one.received_at
+        source, heard_at = (one.event["database_id"], one.event["type"]), one.event["created_at"]
         if source not in latest or latest[source] < heard_at:
             latest[source] = heard_at
     return latest
 
 
-async def fail_event(database: Database, claim: Claim, queue: Queue, error: str, *, permanent: bool) -> float | None:
+async def fail_event(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
     """Another try in so many seconds, or dead (None). It is passed on nevertheless: it is as it came, and those behind
     it wait.
     """
     async with database.write() as repositories:
-        retry_in = await repositories.leased(queue).fail(claim, error, permanent=permanent)
-        if _waits_for_passing_on(claim):
-            await repositories.webhook_streams.touch([_stream(claim)])
-            await repositories.wake_workers(WEBHOOK_STREAMS)
+        retry_in = await repositories.leased(WEBHOOK_RETRIES).fail(claim, error, permanent=permanent)
+        event = await repositories.webhook_processing.event(claim.number)
+        await _pass_on(repositories, [event] if _waits_for_passing_on(event) else [])
     if retry_in is None:
         log.error("a webhook event is dead: see its error, and replay it", queue_id=claim.number, reason=error)
     return retry_in

@@ -82,7 +82,7 @@ async def _split(body: bytes) -> list[Element]:
 async def _store(
     database: Database, elements: Sequence[Element], owners: Mapping[int, UUID], *, pass_on: bool, hint: bool
 ) -> list[Receipt]:
-    async with database.autocommit() as connection:
+    async with database.autocommit(apart=True) as connection:
         intake = WebhookIntake(connection)
         arrivals = [_arrival(element, owners) for element in elements]
         ids = await intake.insert(arrivals, pass_on=pass_on)

@@ -2,20 +2,27 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 import structlog
 
 from qrtrack.database import DatabaseUnavailable
-from qrtrack.domain.claims import Claim, Interrupted, LeaseLost, PermanentFailure
+from qrtrack.domain.claims import Claim, Group, Interrupted, LeaseLost, PermanentFailure
 from qrtrack.domain.errors import Conflict, DomainError, Unavailable
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.metrics import RAN, count_end
 from qrtrack.runtime import Runtime
-from qrtrack.services.claims import claim_work, keep_claim, release_claim, release_claims
-from qrtrack.worker.handlers import Handler
+from qrtrack.services.claims import (
+    break_up_group,
+    claim_group,
+    claim_work,
+    keep_claim,
+    release_claim,
+    release_group,
+)
+from qrtrack.worker.handlers import AnyHandler, GroupHandler, Handler
 
 WORKER_LOST = "worker lost: every attempt ended with the process that made it"
 # A worker stops this part of a lease before it may run out, when it cannot reach the database.
@@ -39,20 +46,38 @@ OVER = frozenset({End.COMPLETED, End.FAILED})
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a claim ended; where it failed, the reason that was recorded and the seconds until it is tried again."""
+    """How work ended; where it failed, the reason that was recorded and the seconds until it is tried again."""
 
-    claim: Claim
+    held: Claim | Group
     end: End
     error: str | None = None
     retry_in: float | None = None
 
+    @property
+    def claim(self) -> Claim:
+        """Of work that is done piece by piece."""
+        assert isinstance(self.held, Claim)
+        return self.held
 
-async def run_next(runtime: Runtime, handler: Handler, stop: StopSignal) -> Outcome | None:
-    """Claims the next piece of work of the kind and does it; None when nothing is due."""
+    @property
+    def pieces(self) -> int:
+        return len(self.held.pieces) if isinstance(self.held, Group) else 1
+
+
+async def run_next(runtime: Runtime, handler: AnyHandler, stop: StopSignal) -> Outcome | None:
+    """Claims the next piece or group of the kind and does it; None when nothing is due."""
     if stop.is_set():
         return None
+    if isinstance(handler, GroupHandler):
+        group = await claim_next(runtime, handler)
+        return None if group is None else await execute_group(runtime, handler, group, stop)
     claims = await claim_work(runtime.database, handler.queue, 1, lease_seconds=runtime.settings.lease_seconds)
     return await execute(runtime, handler, claims[0], stop) if claims else None
+
+
+async def claim_next(runtime: Runtime, handler: GroupHandler) -> Group | None:
+    lease_seconds = runtime.settings.lease_seconds
+    return await claim_group(runtime.database, handler.queue, handler.size, lease_seconds=lease_seconds)
 
 
 async def execute(runtime: Runtime, handler: Handler, claim: Claim, stop: StopSignal) -> Outcome:
@@ -79,42 +104,59 @@ async def _do(runtime: Runtime, handler: Handler, claim: Claim, stop: StopSignal
         await asyncio.gather(heart, body, return_exceptions=True)
 
 
-async def execute_group(runtime: Runtime, handler: Handler, claims: Sequence[Claim], stop: StopSignal) -> None:
-    """Group after group, until nothing is due. A group that fails is done piece by piece: a bad one fails alone."""
-    assert handler.run_group is not None
-    held = list(claims)
-    with structlog.contextvars.bound_contextvars(kind=handler.queue.kind, job_id=_ids(held)):
+async def execute_groups(runtime: Runtime, handler: GroupHandler, group: Group, stop: StopSignal) -> None:
+    """Group after group, until nothing is due or one ends badly."""
+    following: Group | None = group
+    while following is not None:
+        outcome = await execute_group(runtime, handler, following, stop)
+        if outcome.end is not End.COMPLETED or stop.is_set():
+            return
         try:
-            while held and not stop.is_set():
-                structlog.contextvars.bind_contextvars(job_id=_ids(held))
-                began = time.monotonic()
-                held = await handler.run_group(runtime, held, more=0 if stop.is_set() else handler.group)
-                RAN.labels(handler.queue.kind).observe(time.monotonic() - began)
-                runtime.pulse.end(handler.queue.kind)
+            following = await claim_next(runtime, handler)
+        except DatabaseUnavailable:
+            # The worker's loop will find that out, and say so.
+            return
+
+
+async def execute_group(runtime: Runtime, handler: GroupHandler, group: Group, stop: StopSignal) -> Outcome:
+    """Does a group to one of its ends. Cancelled from outside, it gives the work back and passes that on."""
+    with structlog.contextvars.bound_contextvars(kind=group.kind, job_id=group.id):
+        if stop.is_set():
+            return await _release_group(runtime, handler, group)
+        began = time.monotonic()
+        try:
+            await handler.run(runtime, group)
         except asyncio.CancelledError:
-            await asyncio.shield(_release_all(runtime, handler, held))
+            await asyncio.shield(_release_group(runtime, handler, group))
             raise
+        except LeaseLost:
+            return _lost(group)
         except DatabaseUnavailable:
             log.warning("the database cannot be reached: the group goes back")
+            return await _release_group(runtime, handler, group)
         except Exception:
             log.warning("a group failed: its pieces are done one by one", exc_info=True)
-            while held and not stop.is_set():
-                await execute(runtime, handler, held.pop(0), stop)
-        if held:
-            await _release_all(runtime, handler, held)
+            return await _break_up(runtime, handler, group)
+        RAN.labels(group.kind).observe(time.monotonic() - began)
+        runtime.pulse.end(group.kind)
+        return Outcome(group, End.COMPLETED)
 
 
-def _ids(claims: Sequence[Claim]) -> str:
-    """Of a group the first and the last: all of them would be longer than the line."""
-    return "…".join(str(id_) for id_ in dict.fromkeys((claims[0].id, claims[-1].id)))
-
-
-async def _release_all(runtime: Runtime, handler: Handler, claims: Sequence[Claim]) -> Outcome:
+async def _release_group(runtime: Runtime, handler: GroupHandler, group: Group) -> Outcome:
     return await _settle(
         runtime,
-        claims[0],
-        lambda: release_claims(runtime.database, handler.queue, claims),
-        lambda _: Outcome(claims[0], End.RELEASED),
+        group,
+        lambda: release_group(runtime.database, handler.queue, group),
+        lambda _: Outcome(group, End.RELEASED),
+    )
+
+
+async def _break_up(runtime: Runtime, handler: GroupHandler, group: Group) -> Outcome:
+    return await _settle(
+        runtime,
+        group,
+        lambda: break_up_group(runtime.database, handler.queue, group),
+        lambda _: Outcome(group, End.RETRIED),
     )
 
 
@@ -154,9 +196,9 @@ def _reason(error: BaseException) -> str:
     return f"internal error ({type(error).__name__}); the service's log has the details"
 
 
-def _lost(claim: Claim) -> Outcome:
+def _lost(held: Claim | Group) -> Outcome:
     log.info("the work is no longer held: it was cancelled, or somebody else has it")
-    return Outcome(claim, End.LOST)
+    return Outcome(held, End.LOST)
 
 
 async def _release(runtime: Runtime, handler: Handler, claim: Claim) -> Outcome:
@@ -179,7 +221,7 @@ async def _fail(runtime: Runtime, handler: Handler, claim: Claim, error: str, *,
 
 async def _settle(
     runtime: Runtime,
-    claim: Claim,
+    held: Claim | Group,
     write: Callable[[], Awaitable[float | None]],
     outcome: Callable[[float | None], Outcome],
 ) -> Outcome:
@@ -189,10 +231,10 @@ async def _settle(
         try:
             return outcome(await write())
         except LeaseLost:
-            return _lost(claim)
+            return _lost(held)
         except DatabaseUnavailable:
             if time.monotonic() > give_up:
-                return _lost(claim)
+                return _lost(held)
             await asyncio.sleep(RETRY_SECONDS)
 
 

@@ -1,11 +1,11 @@
 """The kinds of queued work, and the service that does each."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 from zoneinfo import ZoneInfo
 
-from qrtrack.domain.claims import Claim
+from qrtrack.domain.claims import Claim, Group
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.leased import Queue
 from qrtrack.repositories.queues import (
@@ -22,7 +22,7 @@ from qrtrack.runtime import Runtime
 from qrtrack.services.notifications import fail_notification, send_notification
 from qrtrack.services.preparing import fail_reverse_job, run_reverse_job
 from qrtrack.services.stages import create_codes, fail_stage, hash_keys
-from qrtrack.services.webhook_events import fail_event, process_event, process_events
+from qrtrack.services.webhook_events import fail_event, process_event, process_group
 from qrtrack.services.webhook_forwarding import fail_stream, forward_stream
 from qrtrack.worker.schedule import fail_task, run_task
 
@@ -37,24 +37,27 @@ class Fail(Protocol):
     async def __call__(self, runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None: ...
 
 
-class RunGroup(Protocol):
-    """Finishes a group in one transaction, which claims up to `more` pieces; returns what is to be done next."""
-
-    async def __call__(self, runtime: Runtime, claims: Sequence[Claim], *, more: int) -> list[Claim]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """One kind of work. `run` finishes it in its own last transaction.
-
-    Small work is done in groups: a slot then holds up to `group` pieces, and `run_group` does them together.
-    """
+    """One kind of work, done piece by piece. `run` finishes a piece in its own last transaction."""
 
     queue: Queue
     run: Callable[[Runtime, Claim, StopSignal], Awaitable[None]]
     fail: Fail
-    group: int = 1
-    run_group: RunGroup | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupHandler:
+    """One kind of small work, done in groups of up to `size` pieces. Those of a group that fails are of another kind,
+    which is done piece by piece.
+    """
+
+    queue: Queue
+    size: int
+    run: Callable[[Runtime, Group], Awaitable[None]]
+
+
+AnyHandler: TypeAlias = Handler | GroupHandler
 
 
 async def _create(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
@@ -88,19 +91,13 @@ async def _process(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
     await process_event(runtime.database, claim, zone=zone, pass_on=pass_on)
 
 
-async def _process_group(runtime: Runtime, claims: Sequence[Claim], *, more: int) -> list[Claim]:
-    return await process_events(
-        runtime.database,
-        claims,
-        zone=ZoneInfo(runtime.settings.accurate_timezone),
-        pass_on=runtime.forwarder is not None,
-        lease_seconds=runtime.settings.lease_seconds,
-        more=more,
-    )
+async def _process_group(runtime: Runtime, group: Group) -> None:
+    zone, pass_on = ZoneInfo(runtime.settings.accurate_timezone), runtime.forwarder is not None
+    await process_group(runtime.database, group, zone=zone, pass_on=pass_on)
 
 
 async def _fail_processing(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    return await fail_event(runtime.database, claim, WEBHOOK_EVENTS, error, permanent=permanent)
+    return await fail_event(runtime.database, claim, error, permanent=permanent)
 
 
 async def _forward(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
@@ -121,11 +118,11 @@ async def _fail_notifying(runtime: Runtime, claim: Claim, error: str, *, permane
 
 
 REVERSE_JOB = Handler(REVERSE_JOBS, _prepare, _fail_preparing)
-HANDLERS = (
+HANDLERS: tuple[AnyHandler, ...] = (
     REVERSE_JOB,
     Handler(CREATING, _create, _fail_creating),
     Handler(HASHING, _hash, _fail_hashing),
-    Handler(WEBHOOK_EVENTS, _process, _fail_processing, EVENTS_IN_GROUP, _process_group),
+    GroupHandler(WEBHOOK_EVENTS, EVENTS_IN_GROUP, _process_group),
     Handler(WEBHOOK_RETRIES, _process, _fail_processing),
     Handler(WEBHOOK_STREAMS, _forward, _fail_forwarding),
     Handler(NOTIFICATIONS, _notify, _fail_notifying),

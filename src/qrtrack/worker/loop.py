@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -18,8 +19,8 @@ from qrtrack.services.claims import claim_work
 from qrtrack.services.workers import REPORT_SECONDS, report_process, sign_off
 from qrtrack.settings import Settings
 from qrtrack.worker import schedule
-from qrtrack.worker.execution import Outcome, execute, execute_group
-from qrtrack.worker.handlers import HANDLERS, Handler
+from qrtrack.worker.execution import Outcome, claim_next, execute, execute_groups
+from qrtrack.worker.handlers import HANDLERS, AnyHandler, GroupHandler
 
 # A mail server or an endpoint may take its time; nothing else waits for it.
 NOTIFIED_AT_ONCE = 4
@@ -31,7 +32,7 @@ log = structlog.get_logger()
 class Lane:
     """The slots of one kind, and the work that runs in them."""
 
-    handler: Handler
+    handler: AnyHandler
     slots: int
     running: dict[asyncio.Task[object], StopSignal] = field(default_factory=dict)
 
@@ -140,21 +141,28 @@ class Worker:
     async def _fill_lane(self, lane: Lane) -> None:
         if self._stopping.is_set() or not lane.free:
             return
+        handler = lane.handler
+        if isinstance(handler, GroupHandler):
+            while lane.free and (group := await claim_next(self._runtime, handler)):
+                stop = self._stop_signal()
+                self._begin(lane, execute_groups(self._runtime, handler, group, stop), stop)
+            return
         lease_seconds = self._runtime.settings.lease_seconds
-        handler, group = lane.handler, lane.handler.group
-        claims = await claim_work(self._runtime.database, handler.queue, lane.free * group, lease_seconds=lease_seconds)
-        for first in range(0, len(claims), group):
-            stop = StopSignal()
-            if self._stopping.is_set():
-                # It was asked to stop while it claimed: this work goes back like all other.
-                stop.set()
-            task: asyncio.Task[object] = asyncio.create_task(
-                execute(self._runtime, handler, claims[first], stop)
-                if handler.run_group is None
-                else execute_group(self._runtime, handler, claims[first : first + group], stop)
-            )
-            lane.running[task] = stop
-            task.add_done_callback(partial(self._ended, lane))
+        for claim in await claim_work(self._runtime.database, handler.queue, lane.free, lease_seconds=lease_seconds):
+            stop = self._stop_signal()
+            self._begin(lane, execute(self._runtime, handler, claim, stop), stop)
+
+    def _stop_signal(self) -> StopSignal:
+        stop = StopSignal()
+        if self._stopping.is_set():
+            # It was asked to stop while it claimed: this work goes back like all other.
+            stop.set()
+        return stop
+
+    def _begin(self, lane: Lane, work: Coroutine[Any, Any, object], stop: StopSignal) -> None:
+        task: asyncio.Task[object] = asyncio.create_task(work)
+        lane.running[task] = stop
+        task.add_done_callback(partial(self._ended, lane))
 
     def _ended(self, lane: Lane, task: asyncio.Task[object]) -> None:
         del lane.running[task]

@@ -1,0 +1,232 @@
+"""Groups: each piece in one of them, whoever comes late changes nothing, and a lease that ran out is noticed once."""
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from accurate import DATABASE, Accurate, event
+from process import settings_of
+from qrtrack.database import Database
+from qrtrack.domain.claims import Group, LeaseLost
+from qrtrack.repositories.groups import GroupRepository
+from qrtrack.repositories.queues import WEBHOOK_EVENTS
+from qrtrack.runtime import Runtime
+from qrtrack.services.claims import break_up_group, claim_group, release_group
+from qrtrack.settings import Settings
+
+OTHER_DATABASE = 77
+OTHER = UUID("7c9e6679-7425-40de-944b-e07fc1f90ae7")
+
+
+@pytest.fixture
+def settings(migrated_url: str, tmp_path: Any, caller: Any) -> Settings:
+    databases = f"{DATABASE}={caller.organisation_id},{OTHER_DATABASE}={OTHER}"
+    return settings_of(migrated_url, tmp_path, accurate_databases=databases)
+
+
+@pytest.fixture
+def accurate(runtime: Runtime) -> Accurate:
+    return Accurate(runtime)
+
+
+async def claim(database: Database, size: int = 1000) -> Group | None:
+    return await claim_group(database, WEBHOOK_EVENTS, size, lease_seconds=30)
+
+
+async def finish(database: Database, group: Group, ids: list[int] | None = None) -> set[int]:
+    ended = ids_of(group) if ids is None else ids
+    async with database.write() as repositories:
+        return await repositories.groups(WEBHOOK_EVENTS).finish(
+            group, ended, ["done"] * len(ended), [None] * len(ended)
+        )
+
+
+async def release(database: Database, group: Group) -> None:
+    await release_group(database, WEBHOOK_EVENTS, group)
+
+
+async def break_up(database: Database, group: Group) -> None:
+    await break_up_group(database, WEBHOOK_EVENTS, group)
+
+
+async def expire(accurate: Accurate) -> None:
+    await accurate.sql("UPDATE leased_groups SET lease_expires_at = now() - interval '1 s'")
+
+
+def ids_of(group: Group | None) -> list[int]:
+    return [] if group is None else [piece["id"] for piece in group.pieces]
+
+
+async def tries(accurate: Accurate) -> list[tuple[str, int]]:
+    return [(row.status, row.attempts) for row in await accurate.rows()]
+
+
+async def test_claimers_at_once_take_every_piece_exactly_once(accurate: Accurate, database: Database) -> None:
+    await accurate.send(*(event() for _ in range(200)))
+    groups = await asyncio.gather(*(claim(database, 7) for _ in range(40)))
+    taken = [ids_of(group) for group in groups]
+    # Nobody goes away with less than there was for him.
+    assert sorted(map(len, taken)) == [0] * 11 + [4] + [7] * 28
+    assert sorted(id_ for ids in taken for id_ in ids) == [row.id for row in await accurate.rows()]
+
+
+async def test_a_claim_writes_to_no_piece(accurate: Accurate, database: Database) -> None:
+    await accurate.send(*(event() for _ in range(3)))
+    before = await accurate.sql("SELECT ctid, xmin, xmax FROM webhook_queue ORDER BY id")
+    group = await accurate.group()
+    await release(database, group)
+    assert await accurate.sql("SELECT ctid, xmin, xmax FROM webhook_queue ORDER BY id") == before
+    assert ids_of(await claim(database)) == ids_of(group)
+
+
+async def test_a_claim_that_need_not_be_on_disk_leaves_other_commits_as_they_were(
+    accurate: Accurate, database: Database
+) -> None:
+    await accurate.send(event())
+    async with database.autocommit() as connection:
+        await connection.execute("SET synchronous_commit = on")
+        assert await GroupRepository(connection, WEBHOOK_EVENTS).claim(1, lease_seconds=30) is not None
+        assert await connection.fetchval("SHOW synchronous_commit") == "on"
+        await connection.execute("RESET synchronous_commit")
+
+
+async def test_organisations_take_turns_inside_of_a_group(accurate: Accurate, database: Database) -> None:
+    await accurate.send(*(event() for _ in range(50)), *(event(databaseId=OTHER_DATABASE) for _ in range(2)))
+    group = await accurate.group(6)
+    assert sum(piece["manufacturer_org_id"] == OTHER for piece in group.pieces) == 2
+
+
+async def test_the_organisation_served_longest_ago_comes_first(accurate: Accurate, database: Database) -> None:
+    await accurate.send(*(event() for _ in range(2)), *(event(databaseId=OTHER_DATABASE) for _ in range(2)))
+    owners = [(await accurate.group(1)).pieces[0]["manufacturer_org_id"] for _ in range(4)]
+    assert owners[0] != owners[1]
+    assert owners[:2] == owners[2:]
+
+
+async def test_pieces_that_are_not_due_wait(accurate: Accurate, database: Database) -> None:
+    await accurate.send(event())
+    await accurate.sql("UPDATE webhook_queue SET run_at = now() + interval '1 hour'")
+    assert await claim(database) is None
+
+
+async def test_an_end_is_written_with_its_attempt_and_its_beginning(accurate: Accurate, database: Database) -> None:
+    await accurate.send(event(), event())
+    group = await accurate.group()
+    assert await finish(database, group) == set(ids_of(group))
+    for row in await accurate.rows():
+        assert (row.status, row.attempts, row.lease_token, row.error) == ("done", 1, None, None)
+        assert row.created_at <= row.started_at <= row.finished_at
+    assert await accurate.sql("SELECT FROM leased_groups") == []
+
+
+async def test_what_an_end_leaves_over_is_free_again(accurate: Accurate, database: Database) -> None:
+    await accurate.send(*(event() for _ in range(3)))
+    group = await accurate.group()
+    first, *others = ids_of(group)
+    await finish(database, group, [first])
+    assert await tries(accurate) == [("done", 1), ("pending", 0), ("pending", 0)]
+    assert ids_of(await claim(database)) == others
+
+
+@pytest.mark.parametrize("end", [finish, release, break_up])
+async def test_whoever_comes_late_changes_nothing(accurate: Accurate, database: Database, end: Any) -> None:
+    await accurate.send(event(), event())
+    late = await accurate.group()
+    await expire(accurate)
+    assert await claim(database) is None
+    await accurate.sql("UPDATE webhook_queue SET attempts = 0")
+    held = await accurate.group()
+    before = await accurate.sql("SELECT webhook_queue.*, ctid FROM webhook_queue ORDER BY id")
+    if end is release:
+        await release(database, late)
+    else:
+        with pytest.raises(LeaseLost, match="webhook_event"):
+            await end(database, late)
+    assert await accurate.sql("SELECT webhook_queue.*, ctid FROM webhook_queue ORDER BY id") == before
+    assert await finish(database, held) == set(ids_of(held))
+
+
+async def test_a_lease_that_ran_out_is_good_as_long_as_nobody_else_has_noticed(
+    accurate: Accurate, database: Database
+) -> None:
+    await accurate.send(event())
+    group = await accurate.group()
+    await expire(accurate)
+    assert await finish(database, group) == set(ids_of(group))
+
+
+async def test_of_many_claimers_one_notices_a_lease_that_ran_out(accurate: Accurate, database: Database) -> None:
+    await accurate.send(*(event() for _ in range(5)))
+    await accurate.group()
+    await expire(accurate)
+    assert await asyncio.gather(*(claim(database) for _ in range(20))) == [None] * 20
+    assert await tries(accurate) == [("pending", 1)] * 5
+    # They are tried one by one from now on.
+    assert await claim(database) is None
+
+
+async def test_a_worker_that_is_writing_its_end_is_not_too_late(accurate: Accurate, database: Database) -> None:
+    await accurate.send(event())
+    group = await accurate.group()
+    await expire(accurate)
+    async with database.write() as repositories:
+        await repositories.groups(WEBHOOK_EVENTS).finish(group, ids_of(group), ["done"], [None])
+        async with asyncio.timeout(5):
+            assert await claim(database) is None
+    assert await tries(accurate) == [("done", 1)]
+
+
+async def test_a_group_that_is_broken_up_counts_the_attempt(accurate: Accurate, database: Database) -> None:
+    await accurate.send(event(), event())
+    await break_up(database, await accurate.group())
+    assert await tries(accurate) == [("pending", 1)] * 2
+    assert all(row.started_at is not None for row in await accurate.rows())
+    assert await accurate.sql("SELECT FROM leased_groups") == []
+
+
+async def test_a_claim_that_fails_has_taken_nothing_and_lets_the_next_one_pass(
+    accurate: Accurate, database: Database
+) -> None:
+    await accurate.send(event())
+    await accurate.sql("ALTER TABLE leased_groups ADD CONSTRAINT full_up CHECK (false) NOT VALID")
+    try:
+        with pytest.raises(Exception, match="full_up"):
+            await claim(database)
+    finally:
+        await accurate.sql("ALTER TABLE leased_groups DROP CONSTRAINT full_up")
+    assert len(ids_of(await claim(database))) == 1
+
+
+async def test_ends_claims_and_leases_that_run_out_at_once_do_not_wait_in_a_circle(
+    accurate: Accurate, database: Database
+) -> None:
+    await accurate.send(*(event(databaseId=database_id) for database_id in (DATABASE, OTHER_DATABASE) * 150))
+    counter = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    [before] = await accurate.sql(counter)
+    over = asyncio.Event()
+
+    async def work() -> None:
+        while group := await claim(database, 7):
+            try:
+                await finish(database, group)
+            except LeaseLost:
+                continue
+
+    async def let_leases_run_out() -> None:
+        while not over.is_set():
+            await expire(accurate)
+            await asyncio.sleep(0.005)
+
+    spoiling = asyncio.create_task(let_leases_run_out())
+    await asyncio.gather(*(work() for _ in range(8)))
+    over.set()
+    await spoiling
+    found = await tries(accurate)
+    assert set(found) <= {("done", 1), ("pending", 1)}
+    assert ("done", 1) in found
+    await asyncio.sleep(0.05)
+    [after] = await accurate.sql(counter)
+    assert after.deadlocks == before.deadlocks
+    assert await accurate.sql("SELECT FROM leased_groups WHERE token <> :none", none=uuid4()) == []

@@ -1,0 +1,137 @@
+"""A group in hand: its end is recorded whatever happens, and the next one follows in its slot."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from accurate import DATABASE, Accurate, event
+from process import settings_of
+from qrtrack.database import DatabaseUnavailable
+from qrtrack.domain.claims import Group
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.stopping import StopSignal
+from qrtrack.repositories.queues import WEBHOOK_EVENTS
+from qrtrack.runtime import Runtime
+from qrtrack.settings import Settings
+from qrtrack.worker import execution
+from qrtrack.worker.execution import End, execute_group, execute_groups
+from qrtrack.worker.handlers import GroupHandler
+
+
+@pytest.fixture
+def settings(migrated_url: str, tmp_path: Path, caller: Caller) -> Settings:
+    return settings_of(migrated_url, tmp_path, accurate_databases=f"{DATABASE}={caller.organisation_id}")
+
+
+@pytest.fixture
+async def accurate(runtime: Runtime) -> Accurate:
+    accurate = Accurate(runtime)
+    await accurate.send(*(event() for _ in range(5)))
+    return accurate
+
+
+def handler(run: Callable[[Runtime, Group], Awaitable[None]]) -> GroupHandler:
+    return GroupHandler(WEBHOOK_EVENTS, 3, run)
+
+
+async def finish(runtime: Runtime, group: Group) -> None:
+    ids = [piece["id"] for piece in group.pieces]
+    async with runtime.database.write() as repositories:
+        await repositories.groups(WEBHOOK_EVENTS).finish(group, ids, ["done"] * len(ids), [None] * len(ids))
+
+
+async def tries(accurate: Accurate) -> list[tuple[str, int]]:
+    return [(row.status, row.attempts) for row in await accurate.rows()]
+
+
+async def test_group_follows_group_and_lines_name_the_first_and_the_last_piece(
+    accurate: Accurate, runtime: Runtime
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    async def run(runtime: Runtime, group: Group) -> None:
+        seen.append(structlog.contextvars.get_contextvars())
+        await finish(runtime, group)
+
+    await execute_groups(runtime, handler(run), await accurate.group(3), StopSignal())
+    ids = [row.id for row in await accurate.rows()]
+    assert [lines["job_id"] for lines in seen] == [f"{ids[0]}…{ids[2]}", f"{ids[3]}…{ids[4]}"]
+    assert {lines["kind"] for lines in seen} == {"webhook_event"}
+    assert structlog.contextvars.get_contextvars() == {}
+    assert await tries(accurate) == [("done", 1)] * 5
+
+
+async def test_a_group_that_fails_is_broken_up_and_no_other_follows(accurate: Accurate, runtime: Runtime) -> None:
+    async def run(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with capture_logs() as logs:
+        outcome = await execute_group(runtime, handler(run), await accurate.group(3), StopSignal())
+        assert (outcome.end, outcome.pieces) == (End.RETRIED, 3)
+        await execute_groups(runtime, handler(run), await accurate.group(1), StopSignal())
+    assert [line["event"] for line in logs] == ["a group failed: its pieces are done one by one"] * 2
+    assert await tries(accurate) == [("pending", 1)] * 4 + [("pending", 0)]
+
+
+async def test_a_group_whose_database_goes_away_goes_back_untouched(accurate: Accurate, runtime: Runtime) -> None:
+    async def run(*_: object) -> None:
+        raise DatabaseUnavailable
+
+    outcome = await execute_group(runtime, handler(run), await accurate.group(), StopSignal())
+    assert outcome.end is End.RELEASED
+    assert await tries(accurate) == [("pending", 0)] * 5
+    assert len((await accurate.group()).pieces) == 5
+
+
+async def test_a_database_that_is_away_when_the_next_group_is_claimed_is_no_defect(
+    accurate: Accurate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object, **__: object) -> Group | None:
+        raise DatabaseUnavailable
+
+    group = await accurate.group(3)
+    monkeypatch.setattr(execution, "claim_group", away)
+    await execute_groups(runtime, handler(finish), group, StopSignal())
+    assert await tries(accurate) == [("done", 1)] * 3 + [("pending", 0)] * 2
+
+
+async def test_a_group_that_is_told_to_stop_goes_back_untouched(accurate: Accurate, runtime: Runtime) -> None:
+    stop = StopSignal()
+    stop.set()
+    await execute_groups(runtime, handler(finish), await accurate.group(), stop)
+    assert await tries(accurate) == [("pending", 0)] * 5
+    assert await accurate.sql("SELECT FROM leased_groups") == []
+
+
+async def test_no_group_follows_once_the_worker_is_told_to_stop(accurate: Accurate, runtime: Runtime) -> None:
+    stop = StopSignal()
+
+    async def run(runtime: Runtime, group: Group) -> None:
+        stop.set()
+        await finish(runtime, group)
+
+    await execute_groups(runtime, handler(run), await accurate.group(3), stop)
+    assert await tries(accurate) == [("done", 1)] * 3 + [("pending", 0)] * 2
+
+
+async def test_a_cancelled_worker_gives_the_group_back_and_passes_the_cancellation_on(
+    accurate: Accurate, runtime: Runtime
+) -> None:
+    begun = asyncio.Event()
+
+    async def run(*_: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(execute_groups(runtime, handler(run), await accurate.group(), StopSignal()))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await tries(accurate) == [("pending", 0)] * 5
+    assert await accurate.sql("SELECT FROM leased_groups") == []
