@@ -220,6 +220,9 @@ def test_no_secret_is_in_the_representation() -> None:
 def test_two_webhook_tokens_are_valid_at_a_time() -> None:
     settings = Settings(_env_file=None, accurate_webhook_token=SecretStr(" one , two,"))
     assert settings.webhook_tokens == [b"one", b"two"]
+    with pytest.raises(ValidationError, match="more than two tokens") as refusal:
+        Settings(_env_file=None, accurate_webhook_token=SecretStr("one,two,hunter3"))
+    assert "hunter3" not in str(refusal.value)
 
 
 def test_databases_are_mapped_to_organisations() -> None:

@@ -1,5 +1,6 @@
 """Events, replays and documents over HTTP."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from datetime import datetime
@@ -16,6 +17,7 @@ from qrtrack.domain.accurate import TYPES, DocumentType
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.runtime import Runtime
+from qrtrack.services import webhook_replays
 from qrtrack.services.webhook_intake import receive_events
 from qrtrack.settings import Settings
 from qrtrack.worker.execution import run_next
@@ -183,6 +185,32 @@ async def test_replays_by_filter_take_what_fits(
     assert [replay["reason"] for replay in shown["replays"]] == ["mended"]
     (kept,) = await accurate.sql("SELECT selection, event_count FROM webhook_replays")
     assert (kept.selection["status"], kept.selection["type"], kept.event_count) == ("dead", "CUSTOMER", 2)
+
+
+async def test_a_replay_of_many_is_done_in_parts_and_answered_as_one(
+    accurate: Accurate, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_replays, "CHUNK", 2)
+    await accurate.send(*(event() for _ in range(5)))
+    await accurate.sql("UPDATE webhook_queue SET status = 'dead', attempts = 8, finished_at = now(), error = 'x'")
+    key = {"Idempotency-Key": str(uuid4())}
+    for _ in range(2):
+        answer = await client.post(f"{EVENTS}/replay", json={"status": "dead", "reason": "mended"}, headers=key)
+        assert answer.json()["replayed"] == 5
+    assert await accurate.statuses() == ["pending"] * 5
+    kept = await accurate.sql("SELECT reason, event_count FROM webhook_replays ORDER BY id")
+    assert [tuple(row) for row in kept] == [("mended", 2), ("mended", 2), ("mended", 1)]
+
+
+async def test_replays_by_filter_at_once_take_each_event_once(
+    accurate: Accurate, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_replays, "CHUNK", 7)
+    await accurate.send(*(event() for _ in range(60)))
+    await accurate.sql("UPDATE webhook_queue SET status = 'dead', attempts = 8, finished_at = now(), error = 'x'")
+    answers = await asyncio.gather(*(client.post(f"{EVENTS}/replay", json={"status": "dead"}) for _ in range(6)))
+    assert sum(answer.json()["replayed"] for answer in answers) == 60
+    assert set(await accurate.statuses()) == {"pending"}
 
 
 async def test_a_replay_may_be_sent_twice(accurate: Accurate, runtime: Runtime, client: httpx2.AsyncClient) -> None:

@@ -18,13 +18,14 @@ from structlog.testing import capture_logs
 from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from endpoint import Endpoint, Received, answer, open_endpoint
 from process import settings_of
+from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.accurate import read_event
 from qrtrack.domain.claims import Claim, Group
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.integrations import forwarding
 from qrtrack.repositories.leased import LeasedRepository
-from qrtrack.repositories.webhook_streams import WINDOW
+from qrtrack.repositories.webhook_streams import WINDOW, WebhookStreamRepository
 from qrtrack.runtime import Runtime
 from qrtrack.services.accurate import assign_events
 from qrtrack.services.webhook_forwarding import BACKOFF, MOST_REST_SECONDS
@@ -512,6 +513,24 @@ async def test_a_worker_that_is_told_to_stop_leaves_the_rest_to_others(
     assert [row.forward_status for row in await accurate.rows()] == ["sent", "pending"]
     await forward(runtime)
     assert [row.forward_status for row in await accurate.rows()] == ["sent", "sent"]
+
+
+async def test_a_stream_does_not_rest_for_a_database_that_was_away(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await accurate.send(item(1))
+    await process(runtime)
+    with monkeypatch.context() as away:
+        away.setattr(WebhookStreamRepository, "waiting", torn)
+        outcome = await forward(runtime)
+    assert outcome is not None
+    assert outcome.end is End.RELEASED
+    await forward(runtime)
+    assert [row.forward_status for row in await accurate.rows()] == ["sent"]
+
+
+async def torn(*_: object, **__: object) -> None:
+    raise DatabaseUnavailable
 
 
 async def test_only_one_worker_has_a_stream(accurate: Accurate, runtime: Runtime, endpoint: Endpoint) -> None:

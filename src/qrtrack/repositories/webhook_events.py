@@ -68,21 +68,39 @@ class WebhookEventRepository(Repository):
             id=event_id,
         )
 
-    async def put_back(self, statuses: Sequence[str], *, pass_on: bool, **selection: Any) -> list[int]:
-        """Back into the queue as if never tried: of the selected events (`id`, `type`, `database_id`,
-        `forward_status`) in one of the statuses those whose payload is still there. Where they are to be passed on,
-        they are once more.
+    async def replayable(
+        self, statuses: Sequence[str], *, after: int, limit: int, **selection: str | int | None
+    ) -> Sequence[int]:
+        """The first ids behind `after` of events in one of the statuses that fit (`type`, `database_id`,
+        `forward_status`) and whose payload is still there.
         """
-        conditions = "".join(f" AND {name} = :{name}" for name, value in selection.items() if value is not None)
+        given = {name: value for name, value in selection.items() if value is not None}
+        conditions = "".join(f" AND {name} = :{name}" for name in given)
+        rows = await self._rows(
+            "SELECT id FROM webhook_queue WHERE id > :after AND status = ANY(CAST(:statuses AS text[]))"
+            f" AND payload <> ''{conditions} ORDER BY id LIMIT :limit",
+            after=after,
+            limit=limit,
+            statuses=list(statuses),
+            **given,
+        )
+        return [row.id for row in rows]
+
+    async def put_back(self, ids: Sequence[int], statuses: Sequence[str], *, pass_on: bool) -> Sequence[int]:
+        """Back into the queue as if never tried: those still in one of the statuses whose payload is still there. Where
+        they are to be passed on, they are once more.
+        """
         rows = await self._rows(
             "UPDATE webhook_queue SET status = 'pending', attempts = 0, run_at = now(), updated_at = now(),"
             " started_at = NULL, finished_at = NULL, error = NULL, note = NULL,"
             " forward_status = CASE WHEN :pass_on OR forward_status = 'pending' THEN 'pending' END,"
             " forward_attempts = 0, forward_at = NULL, forward_error = NULL"
-            f" WHERE status = ANY(CAST(:statuses AS text[])) AND payload <> ''{conditions} RETURNING id",
-            statuses=list(statuses),
+            " WHERE id = ANY(ARRAY(SELECT id FROM webhook_queue WHERE id = ANY(CAST(:ids AS bigint[]))"
+            " AND status = ANY(CAST(:statuses AS text[])) AND payload <> '' ORDER BY id FOR NO KEY UPDATE))"
+            " RETURNING id",
+            ids=list(ids),
             pass_on=pass_on,
-            **{name: value for name, value in selection.items() if value is not None},
+            statuses=list(statuses),
         )
         return sorted(row.id for row in rows)
 

@@ -78,7 +78,8 @@ async def replay_events(
     order: ReplayMany, caller: Replayer, database: AnsweringDatabase, runtime: RuntimeState
 ) -> use_cases.Replayed:
     """Has all events that fit processed again, e.g. `{"status": "dead", "type": "SALES_INVOICE", "reason": "…"}`; those
-    whose content is past its days stay as they are. Who, when and why is kept.
+    whose content is past its days stay as they are. Who, when and why is kept. A replay that is broken off has
+    replayed what it has: send it again.
     """
     return await use_cases.replay_events(
         database,

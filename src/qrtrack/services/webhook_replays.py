@@ -10,6 +10,8 @@ from qrtrack.domain.identity import Caller
 from qrtrack.domain.webhooks import EventStatus
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 
+# Events of one transaction of a replay by filter.
+CHUNK = 5_000
 REPLAYABLE = (EventStatus.DONE, EventStatus.SKIPPED, EventStatus.DEAD)
 
 
@@ -59,7 +61,7 @@ async def replay_event(
         event = await repositories.webhook_events.get(event_id)
         if event.status in REPLAYABLE and not event.payload:
             raise PayloadGone(f"The content of event {event_id} is past its days: only its uuid is still known.")
-        ids = await repositories.webhook_events.put_back(REPLAYABLE, pass_on=pass_on, id=event_id)
+        ids = await repositories.webhook_events.put_back([event_id], REPLAYABLE, pass_on=pass_on)
         if not ids:
             raise NotReplayable(
                 f"Event {event_id} is {event.status}: only what is done, skipped or dead can be replayed."
@@ -74,20 +76,26 @@ async def replay_event(
 async def replay_events(
     database: Database, *, caller: Caller, reason: str | None, pass_on: bool, status: str, **narrowed: str | int | None
 ) -> Replayed:
-    """All of the status that fit (`type`, `database_id`, `forward_status`) and still have their payload, in one
-    transaction.
+    """All of the status that fit (`type`, `database_id`, `forward_status`) and still have their payload, in
+    transactions of so many events: a replay that is broken off has replayed what it has, and can be sent again.
     """
-    async with database.write(tenant=caller.organisation_id) as repositories:
-        ids = await repositories.webhook_events.put_back([status], pass_on=pass_on, **narrowed)
-        await repositories.webhook_events.record_replay(
-            organisation_id=caller.organisation_id,
-            actor=caller.user_id,
-            reason=reason,
-            selection={"status": status, **narrowed},
-            ids=ids,
-        )
-        await repositories.wake_workers(WEBHOOK_EVENTS)
-        return repositories.answer(Replayed(len(ids)))
+    replayed, after, is_over = Replayed(0), 0, False
+    while not is_over:
+        async with database.write(tenant=caller.organisation_id) as repositories:
+            events = repositories.webhook_events
+            found = await events.replayable([status], after=after, limit=CHUNK, **narrowed)
+            ids = await events.put_back(found, [status], pass_on=pass_on)
+            await events.record_replay(
+                organisation_id=caller.organisation_id,
+                actor=caller.user_id,
+                reason=reason,
+                selection={"status": status, **narrowed},
+                ids=ids,
+            )
+            await repositories.wake_workers(WEBHOOK_EVENTS)
+            replayed = repositories.answer(Replayed(replayed.replayed + len(ids)))
+        is_over, after = len(found) < CHUNK, max(found, default=after)
+    return replayed
 
 
 async def list_documents(database: Database, *, caller: Caller, **filters: Any) -> Sequence[Any]:

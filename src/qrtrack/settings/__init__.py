@@ -145,6 +145,12 @@ class Settings(BaseSettings):
         return needed
 
     @model_validator(mode="after")
+    def _take_two_webhook_tokens_at_most(self) -> Self:
+        if len(self.webhook_tokens) > 2:
+            raise ValueError("ACCURATE_WEBHOOK_TOKEN holds more than two tokens: keep the old one and the new one.")
+        return self
+
+    @model_validator(mode="after")
     def _sign_what_is_forwarded(self) -> Self:
         if self.accurate_forward_url is not None and self.accurate_forward_secret is None:
             raise ValueError("ACCURATE_FORWARD_SECRET is not set: what goes to ACCURATE_FORWARD_URL is signed.")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 from zoneinfo import ZoneInfo
 
-from qrtrack.domain.claims import Claim, Group
+from qrtrack.database import DatabaseUnavailable
+from qrtrack.domain.claims import Claim, Group, Interrupted
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.leased import Queue
 from qrtrack.repositories.queues import (
@@ -102,7 +103,11 @@ async def _fail_processing(runtime: Runtime, claim: Claim, error: str, *, perman
 
 async def _forward(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
     zone = ZoneInfo(runtime.settings.accurate_timezone)
-    await forward_stream(runtime.database, claim, forwarder=runtime.forwarder, zone=zone, stop=stop)
+    try:
+        await forward_stream(runtime.database, claim, forwarder=runtime.forwarder, zone=zone, stop=stop)
+    except DatabaseUnavailable as error:
+        # No fault of the stream, which would rest for it: it goes on as soon as the database answers.
+        raise Interrupted from error
 
 
 async def _fail_forwarding(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:  # noqa: ARG001 - a stream never ends
