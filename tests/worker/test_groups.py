@@ -17,6 +17,7 @@ from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime
+from qrtrack.services.claims import break_up_group
 from qrtrack.settings import Settings
 from qrtrack.worker import execution
 from qrtrack.worker.execution import End, execute_group, execute_groups
@@ -78,14 +79,30 @@ async def test_a_group_that_fails_is_broken_up_and_no_other_follows(accurate: Ac
     assert await tries(accurate) == [("pending", 1)] * 4 + [("pending", 0)]
 
 
-async def test_a_group_whose_database_goes_away_goes_back_untouched(accurate: Accurate, runtime: Runtime) -> None:
-    async def run(*_: object) -> None:
+async def test_an_outage_costs_a_group_one_attempt_however_long_it_lasts(
+    accurate: Accurate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can tell it from a piece that brings the database down."""
+
+    async def away(*_: object) -> None:
         raise DatabaseUnavailable
 
-    outcome = await execute_group(runtime, handler(run), await accurate.group(), StopSignal())
-    assert outcome.end is End.RELEASED
-    assert await tries(accurate) == [("pending", 0)] * 5
-    assert len((await accurate.group()).pieces) == 5
+    outages = 2
+
+    async def break_up_late(*arguments: Any) -> None:
+        nonlocal outages
+        outages -= 1
+        await (away() if outages >= 0 else break_up_group(*arguments))
+
+    monkeypatch.setattr(execution, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(execution, "break_up_group", break_up_late)
+    with capture_logs() as logs:
+        outcome = await execute_group(runtime, handler(away), await accurate.group(), StopSignal())
+    assert outcome.end is End.RETRIED
+    assert [(line["event"], "exc_info" in line and line["exc_info"]) for line in logs] == [
+        ("a group failed: its pieces are done one by one", None)
+    ]
+    assert await tries(accurate) == [("pending", 1)] * 5
 
 
 async def test_a_database_that_is_away_when_the_next_group_is_claimed_is_no_defect(

@@ -59,14 +59,17 @@ LAPSED = """token IN (
 
 
 class GroupRepository:
-    """The groups of one kind, in one transaction. Whoever deletes the row of a group decides about its pieces."""
+    """The groups of one kind. Whoever deletes the row of a group decides about its pieces."""
 
     def __init__(self, connection: Connection, queue: Queue) -> None:
         self._connection = connection
         self._queue = queue
 
     async def claim(self, size: int, *, lease_seconds: float) -> Group | None:
-        """Takes up to `size` due pieces that were never tried, in the order of any claim; None when there are none."""
+        """Takes up to `size` due pieces that were never tried, in the order of any claim; None when there are none.
+
+        On a connection where each statement commits by itself: a turn would else last until the caller's commit.
+        """
         queue, token = self._queue, uuid4()
         await self._connection.execute(self._claim(token, size, lease_seconds))
         claimed = CLAIMED.format(table=queue.table, carries=", ".join(queue.carries))

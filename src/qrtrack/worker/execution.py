@@ -131,11 +131,10 @@ async def execute_group(runtime: Runtime, handler: GroupHandler, group: Group, s
             raise
         except LeaseLost:
             return _lost(group)
-        except DatabaseUnavailable:
-            log.warning("the database cannot be reached: the group goes back")
-            return await _release_group(runtime, handler, group)
-        except Exception:
-            log.warning("a group failed: its pieces are done one by one", exc_info=True)
+        except Exception as error:
+            # After an outage of the database as well: a piece that brings it down would be taken up for ever.
+            trace = None if isinstance(error, FORESEEN) else error
+            log.warning("a group failed: its pieces are done one by one", reason=_reason(error), exc_info=trace)
             return await _break_up(runtime, handler, group)
         RAN.labels(group.kind).observe(time.monotonic() - began)
         runtime.pulse.end(group.kind)
