@@ -28,7 +28,7 @@ ENDED: Final = Counter(
     "qrtrack_work_ended", "Pieces of work by how they ended; retried ones come again", ["kind", "end"]
 )
 TAKEN_OVER: Final = Counter(
-    "qrtrack_leases_taken_over", "Pieces of work whose worker was gone when its lease ran out", ["kind"]
+    "qrtrack_leases_taken_over", "Pieces of work, and groups, whose worker was gone when the lease ran out", ["kind"]
 )
 LOST_WRITES: Final = Counter(
     "qrtrack_lost_lease_writes", "Writes that were refused because somebody else has the work", ["kind"]

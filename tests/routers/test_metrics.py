@@ -22,15 +22,15 @@ from qrtrack.domain.claims import Claim, LeaseLost, PermanentFailure
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories import figures as figures_repository
-from qrtrack.repositories.queues import CREATING, REVERSE_JOBS
+from qrtrack.repositories.queues import CREATING, REVERSE_JOBS, WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime
 from qrtrack.services import figures
 from qrtrack.services.attempts import sweep_attempts
-from qrtrack.services.claims import claim_work, keep_claim, release_claim
+from qrtrack.services.claims import claim_group, claim_work, keep_claim, release_claim
 from qrtrack.services.figures import FigureDesk
 from qrtrack.services.recalculation import recalculate_progress
 from qrtrack.settings import Settings
-from qrtrack.worker.execution import execute, execute_groups
+from qrtrack.worker.execution import execute, execute_group, execute_groups
 from qrtrack.worker.handlers import Handler
 from treasury import Treasury
 
@@ -144,6 +144,21 @@ async def test_a_worker_that_dies_shows_and_so_does_what_it_writes_late(
     for name, times in (("leases_taken_over_total", 1), ("lost_lease_writes_total", 2)):
         assert after(name, kind="reverse_job") - before(name, kind="reverse_job") == times, name
     assert after("work_wait_seconds_count", kind="reverse_job") == before("work_wait_seconds_count", kind="reverse_job")
+
+
+async def test_a_group_that_was_lost_is_one_lease(scrape: Any, plant: Plant, runtime: Runtime) -> None:
+    accurate = Accurate(runtime)
+    await accurate.send(*(event() for _ in range(5)))
+    late = await accurate.group()
+    await plant.sql("UPDATE leased_groups SET lease_expires_at = now() - interval '1 s'")
+    before = await scrape()
+    assert before("queue_expired_leases", kind="webhook_event") == 5
+    assert await claim_group(runtime.database, WEBHOOK_EVENTS, 5, lease_seconds=30) is None
+    await execute_group(runtime, BY_KIND["webhook_event"], late, StopSignal())
+    after = await scrape()
+    assert after("queue_expired_leases", kind="webhook_event") == 0
+    for name in ("leases_taken_over_total", "lost_lease_writes_total"):
+        assert after(name, kind="webhook_event") - before(name, kind="webhook_event") == 1, name
 
 
 async def test_work_is_timed_and_counted_by_its_end(scrape: Any, plant: Plant, runtime: Runtime) -> None:

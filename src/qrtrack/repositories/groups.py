@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 from qrtrack.domain.claims import Group, LeaseLost
-from qrtrack.metrics import LOST_WRITES
+from qrtrack.metrics import LOST_WRITES, TAKEN_OVER
 from qrtrack.repositories.base import Connection
 from qrtrack.repositories.leased import NEXT, SERVED, Queue
 
@@ -75,7 +75,7 @@ class GroupRepository:
         claimed = CLAIMED.format(table=queue.table, carries=", ".join(queue.carries))
         pieces = await self._connection.fetch(claimed, queue.kind, token)
         if pieces[0]["lapsed"]:
-            await self._break_up(LAPSED, queue.kind)
+            TAKEN_OVER.labels(queue.kind).inc(await self._break_up(LAPSED, queue.kind))
         return None if pieces[0]["id"] is None else Group(queue.kind, token, pieces)
 
     def _claim(self, token: UUID, size: int, lease_seconds: float) -> str:
@@ -133,5 +133,5 @@ class GroupRepository:
 
 
 def _lost(group: Group) -> LeaseLost:
-    LOST_WRITES.labels(group.kind).inc(len(group.pieces))
+    LOST_WRITES.labels(group.kind).inc()
     return LeaseLost(group)
