@@ -22,9 +22,11 @@ from process import delete_rows, settings_of
 from qrtrack import embedded, schema_revision
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import NotEnoughPrepared
+from qrtrack.repositories.queues import WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.sandbox import Fault
 from qrtrack.services.attempts import sweep_attempts
+from qrtrack.services.claims import claim_group
 from qrtrack.services.contents import reconcile_batch
 from qrtrack.services.recalculation import recalculate_one
 from qrtrack.services.reverse_jobs import view_reverse_job
@@ -186,3 +188,18 @@ async def test_webhooks_are_taken_in_once_and_processed(pooled: Runtime, caller:
                 await asyncio.sleep(0.05)
     assert len({tuple(ids) for ids in answers}) == 1
     assert len(await plant.sql("SELECT id FROM webhook_queue")) == 20
+
+
+async def test_groups_are_claimed_by_many_at_once(pooled: Runtime, caller: Caller) -> None:
+    """A claim is a transaction, and what was claimed is read behind it: each may be of another server connection."""
+    body = json.dumps([event() for _ in range(300)]).encode()
+    await receive_events(pooled.database, body, owners={DATABASE: caller.organisation_id}, pass_on=False, hint=False)
+
+    taken: list[int] = []
+
+    async def claim() -> None:
+        while group := await claim_group(pooled.database, WEBHOOK_EVENTS, 3, lease_seconds=30):
+            taken.extend(piece["id"] for piece in group.pieces)
+
+    await asyncio.gather(*(claim() for _ in range(SERVERS * 5)))
+    assert len(taken) == len(set(taken)) == 300

@@ -19,9 +19,10 @@ from qrtrack.repositories.queues import WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import break_up_group
 from qrtrack.settings import Settings
-from qrtrack.worker import execution
+from qrtrack.worker import execution, loop
 from qrtrack.worker.execution import End, execute_group, execute_groups
 from qrtrack.worker.handlers import GroupHandler
+from qrtrack.worker.loop import Lane, Worker
 
 
 @pytest.fixture
@@ -134,6 +135,26 @@ async def test_no_group_follows_once_the_worker_is_told_to_stop(accurate: Accura
 
     await execute_groups(runtime, handler(run), await accurate.group(3), stop)
     assert await tries(accurate) == [("done", 1)] * 3 + [("pending", 0)] * 2
+
+
+async def test_a_worker_that_is_stopped_while_it_claims_takes_no_further_group(
+    accurate: Accurate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed: list[Group | None] = []
+    worker = Worker(runtime, [Lane(handler(finish), 4)])
+
+    async def claim(runtime: Runtime, handler: GroupHandler) -> Group | None:
+        claimed.append(await execution.claim_next(runtime, handler))
+        worker.stop_claiming()
+        return claimed[-1]
+
+    monkeypatch.setattr(loop, "claim_next", claim)
+    async with asyncio.timeout(10):
+        await worker.run()
+        await worker.stop()
+    assert len(claimed) == 1
+    assert await tries(accurate) == [("pending", 0)] * 5
+    assert await accurate.sql("SELECT FROM leased_groups") == []
 
 
 async def test_a_cancelled_worker_gives_the_group_back_and_passes_the_cancellation_on(

@@ -143,7 +143,7 @@ class Worker:
             return
         handler = lane.handler
         if isinstance(handler, GroupHandler):
-            while lane.free and (group := await claim_next(self._runtime, handler)):
+            while lane.free and not self._stopping.is_set() and (group := await claim_next(self._runtime, handler)):
                 stop = self._stop_signal()
                 self._begin(lane, execute_groups(self._runtime, handler, group, stop), stop)
             return
