@@ -123,7 +123,7 @@ async def test_a_group_that_is_told_to_stop_goes_back_untouched(accurate: Accura
     stop.set()
     await execute_groups(runtime, handler(finish), await accurate.group(), stop)
     assert await tries(accurate) == [("pending", 0)] * 5
-    assert await accurate.sql("SELECT FROM leased_groups") == []
+    assert await accurate.sql("SELECT token FROM leased_groups") == []
 
 
 async def test_no_group_follows_once_the_worker_is_told_to_stop(accurate: Accurate, runtime: Runtime) -> None:
@@ -154,7 +154,7 @@ async def test_a_worker_that_is_stopped_while_it_claims_takes_no_further_group(
         await worker.stop()
     assert len(claimed) == 1
     assert await tries(accurate) == [("pending", 0)] * 5
-    assert await accurate.sql("SELECT FROM leased_groups") == []
+    assert await accurate.sql("SELECT token FROM leased_groups") == []
 
 
 async def test_a_cancelled_worker_gives_the_group_back_and_passes_the_cancellation_on(
@@ -172,4 +172,4 @@ async def test_a_cancelled_worker_gives_the_group_back_and_passes_the_cancellati
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await tries(accurate) == [("pending", 0)] * 5
-    assert await accurate.sql("SELECT FROM leased_groups") == []
+    assert await accurate.sql("SELECT token FROM leased_groups") == []
