@@ -10,6 +10,7 @@ from accurate import DATABASE, Accurate, event
 from process import settings_of
 from qrtrack.database import Database
 from qrtrack.domain.claims import Group, LeaseLost
+from qrtrack.repositories import groups
 from qrtrack.repositories.groups import GroupRepository
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime
@@ -87,7 +88,7 @@ async def test_a_claim_that_need_not_be_on_disk_leaves_other_commits_as_they_wer
     await accurate.send(event())
     async with database.autocommit() as connection:
         await connection.execute("SET synchronous_commit = on")
-        assert await GroupRepository(connection, WEBHOOK_EVENTS).claim(1, lease_seconds=30) is not None
+        assert await GroupRepository(connection, WEBHOOK_EVENTS).claim(uuid4(), 1, lease_seconds=30) is not None
         assert await connection.fetchval("SHOW synchronous_commit") == "on"
         await connection.execute("RESET synchronous_commit")
 
@@ -118,7 +119,7 @@ async def test_an_end_is_written_with_its_attempt_and_its_beginning(accurate: Ac
     for row in await accurate.rows():
         assert (row.status, row.attempts, row.lease_token, row.error) == ("done", 1, None, None)
         assert row.created_at <= row.started_at <= row.finished_at
-    assert await accurate.sql("SELECT FROM leased_groups") == []
+    assert await accurate.sql("SELECT token FROM leased_groups") == []
 
 
 async def test_what_an_end_leaves_over_is_free_again(accurate: Accurate, database: Database) -> None:
@@ -183,7 +184,7 @@ async def test_a_group_that_is_broken_up_counts_the_attempt(accurate: Accurate, 
     await break_up(database, await accurate.group())
     assert await tries(accurate) == [("pending", 1)] * 2
     assert all(row.started_at is not None for row in await accurate.rows())
-    assert await accurate.sql("SELECT FROM leased_groups") == []
+    assert await accurate.sql("SELECT token FROM leased_groups") == []
 
 
 async def test_a_claim_that_fails_has_taken_nothing_and_lets_the_next_one_pass(
@@ -229,4 +230,21 @@ async def test_ends_claims_and_leases_that_run_out_at_once_do_not_wait_in_a_circ
     await asyncio.sleep(0.05)
     [after] = await accurate.sql(counter)
     assert after.deadlocks == before.deadlocks
-    assert await accurate.sql("SELECT FROM leased_groups WHERE token <> :none", none=uuid4()) == []
+    assert await accurate.sql("SELECT token FROM leased_groups WHERE token <> :none", none=uuid4()) == []
+
+
+async def test_a_claimer_that_is_cancelled_leaves_no_group_that_nobody_knows_of(
+    accurate: Accurate, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await accurate.send(event(), event())
+    # Between the commit of the claim and the answer that tells of it.
+    monkeypatch.setattr(groups, "CLAIMED", groups.CLAIMED.replace("SELECT seen", "SELECT pg_sleep(60), seen", 1))
+    claiming = asyncio.create_task(claim(database))
+    async with asyncio.timeout(10):
+        while not await accurate.sql("SELECT token FROM leased_groups"):
+            await asyncio.sleep(0.01)
+    claiming.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await claiming
+    assert await accurate.sql("SELECT token FROM leased_groups") == []
+    assert await tries(accurate) == [("pending", 0)] * 2

@@ -5,7 +5,7 @@ tried one by one from then on. On the driver's own connection, since it is hot.
 """
 
 from collections.abc import Sequence
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from qrtrack.domain.claims import Group, LeaseLost
 from qrtrack.metrics import LOST_WRITES, TAKEN_OVER
@@ -65,12 +65,12 @@ class GroupRepository:
         self._connection = connection
         self._queue = queue
 
-    async def claim(self, size: int, *, lease_seconds: float) -> Group | None:
+    async def claim(self, token: UUID, size: int, *, lease_seconds: float) -> Group | None:
         """Takes up to `size` due pieces that were never tried, in the order of any claim; None when there are none.
 
         On a connection where each statement commits by itself: a turn would else last until the caller's commit.
         """
-        queue, token = self._queue, uuid4()
+        queue = self._queue
         await self._connection.execute(self._claim(token, size, lease_seconds))
         claimed = CLAIMED.format(table=queue.table, carries=", ".join(queue.carries))
         pieces = await self._connection.fetch(claimed, queue.kind, token)
@@ -127,9 +127,9 @@ class GroupRepository:
         statement = BREAK_UP.format(table=self._queue.table, live=self._queue.live, which=which)
         return int(await self._connection.fetchval(statement, value))
 
-    async def release(self, group: Group) -> None:
+    async def release(self, token: UUID) -> None:
         """All pieces are free again, as if they had never been taken."""
-        await self._connection.execute("DELETE FROM leased_groups WHERE token = $1", group.token)
+        await self._connection.execute("DELETE FROM leased_groups WHERE token = $1", token)
 
 
 def _lost(group: Group) -> LeaseLost:

@@ -1,6 +1,10 @@
 """What every worker does with queued work of any kind: take it, keep it, give it back."""
 
-from qrtrack.database import Database
+import asyncio
+from contextlib import suppress
+from uuid import UUID, uuid4
+
+from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.claims import Claim, Group
 from qrtrack.metrics import count_claims
 from qrtrack.repositories.groups import GroupRepository
@@ -28,16 +32,27 @@ async def release_claim(database: Database, queue: Queue, claim: Claim) -> None:
 
 
 async def claim_group(database: Database, queue: Queue, size: int, *, lease_seconds: float) -> Group | None:
-    async with database.autocommit() as connection:
-        group = await GroupRepository(connection, queue).claim(size, lease_seconds=lease_seconds)
+    token = uuid4()
+    try:
+        async with database.autocommit() as connection:
+            group = await GroupRepository(connection, queue).claim(token, size, lease_seconds=lease_seconds)
+    except asyncio.CancelledError:
+        # It may have been taken; else nobody would look for it before its lease runs out.
+        with suppress(DatabaseUnavailable):
+            await asyncio.shield(_release(database, queue, token))
+        raise
     if group is not None:
         count_claims(group.kind, (piece["waited"] for piece in group.pieces))
     return group
 
 
 async def release_group(database: Database, queue: Queue, group: Group) -> None:
+    await _release(database, queue, group.token)
+
+
+async def _release(database: Database, queue: Queue, token: UUID) -> None:
     async with database.write() as repositories:
-        await repositories.groups(queue).release(group)
+        await repositories.groups(queue).release(token)
         await repositories.wake_workers(queue)
 
 
