@@ -55,8 +55,8 @@ def count_claims(kind: str, waits: Iterable[float | None]) -> None:
         TAKEN_OVER.labels(kind).inc(taken_over)
 
 
-def count_end(kind: str, end: str, seconds: float) -> None:
-    ENDED.labels(kind, end).inc()
+def count_end(kind: str, end: str, seconds: float, *, pieces: int = 1) -> None:
+    ENDED.labels(kind, end).inc(pieces)
     RAN.labels(kind).observe(seconds)
 
 

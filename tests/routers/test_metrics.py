@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -159,6 +160,25 @@ async def test_a_group_that_was_lost_is_one_lease(scrape: Any, plant: Plant, run
     assert after("queue_expired_leases", kind="webhook_event") == 0
     for name in ("leases_taken_over_total", "lost_lease_writes_total"):
         assert after(name, kind="webhook_event") - before(name, kind="webhook_event") == 1, name
+
+
+async def test_the_events_of_a_group_are_counted_by_how_it_ended(scrape: Any, runtime: Runtime) -> None:
+    async def fail(*_: object) -> int:
+        raise ZeroDivisionError
+
+    accurate, stop = Accurate(runtime), StopSignal()
+    await accurate.send(*(event() for _ in range(10)))
+    processing, told_to_stop = BY_KIND["webhook_event"], StopSignal(deadline=0)
+    before = await scrape()
+    await execute_group(runtime, replace(processing, run=fail), await accurate.group(1), stop)
+    await execute_group(runtime, processing, await accurate.group(2), told_to_stop)
+    await execute_group(runtime, processing, await accurate.group(3), stop)
+    late = await accurate.group(4)
+    await accurate.sql("DELETE FROM leased_groups")
+    await execute_group(runtime, processing, late, stop)
+    after = await scrape()
+    labels = [{"kind": "webhook_event", "end": end} for end in ("retried", "queued", "completed", "lost")]
+    assert [after("work_ended_total", **own) - before("work_ended_total", **own) for own in labels] == [1, 2, 3, 4]
 
 
 async def test_work_is_timed_and_counted_by_its_end(scrape: Any, plant: Plant, runtime: Runtime) -> None:

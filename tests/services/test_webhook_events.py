@@ -225,7 +225,7 @@ async def test_a_group_brings_the_events_content_along_unless_it_is_long(accurat
 async def test_payloads_beyond_the_memory_of_a_group_wait_for_the_next(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(*(invoice(number, filler="x" * CARRIED_BYTES) for number in range(10)), invoice(10))
     with patch("qrtrack.repositories.webhook_processing.LOADED_BYTES", 2.5 * CARRIED_BYTES):
-        await execute(runtime, await accurate.group())
+        assert (await execute(runtime, await accurate.group())).pieces == 4
         assert sorted(await accurate.statuses()) == ["done"] * 4 + ["pending"] * 7
         assert {row.attempts for row in await accurate.rows() if row.status == "pending"} == {0}
         await process(runtime)

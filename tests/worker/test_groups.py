@@ -37,14 +37,14 @@ async def accurate(runtime: Runtime) -> Accurate:
     return accurate
 
 
-def handler(run: Callable[[Runtime, Group], Awaitable[None]]) -> GroupHandler:
+def handler(run: Callable[[Runtime, Group], Awaitable[int]]) -> GroupHandler:
     return GroupHandler(WEBHOOK_EVENTS, 3, run)
 
 
-async def finish(runtime: Runtime, group: Group) -> None:
+async def finish(runtime: Runtime, group: Group) -> int:
     ids = [piece["id"] for piece in group.pieces]
     async with runtime.database.write() as repositories:
-        await repositories.groups(WEBHOOK_EVENTS).finish(group, ids, ["done"] * len(ids), [None] * len(ids))
+        return len(await repositories.groups(WEBHOOK_EVENTS).finish(group, ids, ["done"] * len(ids), [None] * len(ids)))
 
 
 async def tries(accurate: Accurate) -> list[tuple[str, int]]:
@@ -56,9 +56,9 @@ async def test_group_follows_group_and_lines_name_the_first_and_the_last_piece(
 ) -> None:
     seen: list[dict[str, Any]] = []
 
-    async def run(runtime: Runtime, group: Group) -> None:
+    async def run(runtime: Runtime, group: Group) -> int:
         seen.append(structlog.contextvars.get_contextvars())
-        await finish(runtime, group)
+        return await finish(runtime, group)
 
     await execute_groups(runtime, handler(run), await accurate.group(3), StopSignal())
     ids = [row.id for row in await accurate.rows()]
@@ -69,7 +69,7 @@ async def test_group_follows_group_and_lines_name_the_first_and_the_last_piece(
 
 
 async def test_a_group_that_fails_is_broken_up_and_no_other_follows(accurate: Accurate, runtime: Runtime) -> None:
-    async def run(*_: object) -> None:
+    async def run(*_: object) -> int:
         raise ZeroDivisionError
 
     with capture_logs() as logs:
@@ -85,7 +85,7 @@ async def test_an_outage_costs_a_group_one_attempt_however_long_it_lasts(
 ) -> None:
     """Nobody can tell it from a piece that brings the database down."""
 
-    async def away(*_: object) -> None:
+    async def away(*_: object) -> int:
         raise DatabaseUnavailable
 
     outages = 2
@@ -129,9 +129,9 @@ async def test_a_group_that_is_told_to_stop_goes_back_untouched(accurate: Accura
 async def test_no_group_follows_once_the_worker_is_told_to_stop(accurate: Accurate, runtime: Runtime) -> None:
     stop = StopSignal()
 
-    async def run(runtime: Runtime, group: Group) -> None:
+    async def run(runtime: Runtime, group: Group) -> int:
         stop.set()
-        await finish(runtime, group)
+        return await finish(runtime, group)
 
     await execute_groups(runtime, handler(run), await accurate.group(3), stop)
     assert await tries(accurate) == [("done", 1)] * 3 + [("pending", 0)] * 2
@@ -162,9 +162,10 @@ async def test_a_cancelled_worker_gives_the_group_back_and_passes_the_cancellati
 ) -> None:
     begun = asyncio.Event()
 
-    async def run(*_: object) -> None:
+    async def run(*_: object) -> int:
         begun.set()
         await asyncio.Event().wait()
+        return 0
 
     task = asyncio.create_task(execute_groups(runtime, handler(run), await accurate.group(), StopSignal()))
     await begun.wait()

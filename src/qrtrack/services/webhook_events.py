@@ -12,7 +12,6 @@ from qrtrack.database import Database
 from qrtrack.domain.accurate import TYPES, Reading, read_event
 from qrtrack.domain.claims import Claim, Group, Piece
 from qrtrack.domain.webhooks import EventStatus, ForwardStatus
-from qrtrack.metrics import ENDED
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_RETRIES, WEBHOOK_STREAMS
 from qrtrack.repositories.webhook_processing import NewestState
@@ -58,8 +57,9 @@ async def process_event(database: Database, claim: Claim, *, zone: ZoneInfo, pas
         await _keep(repositories, [read], pass_on=pass_on)
 
 
-async def process_group(database: Database, group: Group, *, zone: ZoneInfo, pass_on: bool) -> None:
-    """A group, all or nothing, but for what did not fit into memory: that is free again. Raises LeaseLost.
+async def process_group(database: Database, group: Group, *, zone: ZoneInfo, pass_on: bool) -> int:
+    """A group, all or nothing, but for what did not fit into memory: that is free again. How many events it has ended.
+    Raises LeaseLost.
 
     `pass_on`: the events are to go to the owner's own system as well.
     """
@@ -74,7 +74,7 @@ async def process_group(database: Database, group: Group, *, zone: ZoneInfo, pas
             "note = COALESCE(ended.remark, note)" + (TO_FORWARD if pass_on else ""),
         )
         await _keep(repositories, [one for one in read if one.event["id"] in held], pass_on=pass_on)
-    ENDED.labels(WEBHOOK_EVENTS.kind, "completed").inc(len(held))
+    return len(held)
 
 
 async def _read(database: Database, events: Sequence[Piece], zone: ZoneInfo) -> list[Read]:

@@ -12,7 +12,7 @@ from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.claims import Claim, Group, Interrupted, LeaseLost, PermanentFailure
 from qrtrack.domain.errors import Conflict, DomainError, Unavailable
 from qrtrack.domain.stopping import StopSignal
-from qrtrack.metrics import RAN, count_end
+from qrtrack.metrics import count_end
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import (
     break_up_group,
@@ -46,22 +46,21 @@ OVER = frozenset({End.COMPLETED, End.FAILED})
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How work ended; where it failed, the reason that was recorded and the seconds until it is tried again."""
+    """How work ended; where it failed, the reason that was recorded and the seconds until it is tried again. Of a group
+    `pieces` ended so.
+    """
 
     held: Claim | Group
     end: End
     error: str | None = None
     retry_in: float | None = None
+    pieces: int = 1
 
     @property
     def claim(self) -> Claim:
         """Of work that is done piece by piece."""
         assert isinstance(self.held, Claim)
         return self.held
-
-    @property
-    def pieces(self) -> int:
-        return len(self.held.pieces) if isinstance(self.held, Group) else 1
 
 
 async def run_next(runtime: Runtime, handler: AnyHandler, stop: StopSignal) -> Outcome | None:
@@ -121,24 +120,30 @@ async def execute_groups(runtime: Runtime, handler: GroupHandler, group: Group, 
 async def execute_group(runtime: Runtime, handler: GroupHandler, group: Group, stop: StopSignal) -> Outcome:
     """Does a group to one of its ends. Cancelled from outside, it gives the work back and passes that on."""
     with structlog.contextvars.bound_contextvars(kind=group.kind, job_id=group.id):
-        if stop.is_set():
-            return await _release_group(runtime, handler, group)
         began = time.monotonic()
-        try:
-            await handler.run(runtime, group)
-        except asyncio.CancelledError:
-            await asyncio.shield(_release_group(runtime, handler, group))
-            raise
-        except LeaseLost:
-            return _lost(group)
-        except Exception as error:
-            # After an outage of the database as well: a piece that brings it down would be taken up for ever.
-            trace = None if isinstance(error, FORESEEN) else error
-            log.warning("a group failed: its pieces are done one by one", reason=_reason(error), exc_info=trace)
-            return await _break_up(runtime, handler, group)
-        RAN.labels(group.kind).observe(time.monotonic() - began)
-        runtime.pulse.end(group.kind)
-        return Outcome(group, End.COMPLETED)
+        outcome = await _do_group(runtime, handler, group, stop)
+        count_end(group.kind, outcome.end, time.monotonic() - began, pieces=outcome.pieces)
+        if outcome.end in OVER:
+            runtime.pulse.end(group.kind)
+        return outcome
+
+
+async def _do_group(runtime: Runtime, handler: GroupHandler, group: Group, stop: StopSignal) -> Outcome:
+    if stop.is_set():
+        return await _release_group(runtime, handler, group)
+    try:
+        ended = await handler.run(runtime, group)
+    except asyncio.CancelledError:
+        await asyncio.shield(_release_group(runtime, handler, group))
+        raise
+    except LeaseLost:
+        return _lost(group)
+    except Exception as error:
+        # After an outage of the database as well: a piece that brings it down would be taken up for ever.
+        trace = None if isinstance(error, FORESEEN) else error
+        log.warning("a group failed: its pieces are done one by one", reason=_reason(error), exc_info=trace)
+        return await _break_up(runtime, handler, group)
+    return Outcome(group, End.COMPLETED, pieces=ended)
 
 
 async def _release_group(runtime: Runtime, handler: GroupHandler, group: Group) -> Outcome:
@@ -146,7 +151,7 @@ async def _release_group(runtime: Runtime, handler: GroupHandler, group: Group) 
         runtime,
         group,
         lambda: release_group(runtime.database, handler.queue, group),
-        lambda _: Outcome(group, End.RELEASED),
+        lambda _: Outcome(group, End.RELEASED, pieces=len(group.pieces)),
     )
 
 
@@ -155,7 +160,7 @@ async def _break_up(runtime: Runtime, handler: GroupHandler, group: Group) -> Ou
         runtime,
         group,
         lambda: break_up_group(runtime.database, handler.queue, group),
-        lambda _: Outcome(group, End.RETRIED),
+        lambda _: Outcome(group, End.RETRIED, pieces=len(group.pieces)),
     )
 
 
@@ -197,7 +202,7 @@ def _reason(error: BaseException) -> str:
 
 def _lost(held: Claim | Group) -> Outcome:
     log.info("the work is no longer held: it was cancelled, or somebody else has it")
-    return Outcome(held, End.LOST)
+    return Outcome(held, End.LOST, pieces=len(held.pieces) if isinstance(held, Group) else 1)
 
 
 async def _release(runtime: Runtime, handler: Handler, claim: Claim) -> Outcome:

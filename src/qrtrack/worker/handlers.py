@@ -49,13 +49,13 @@ class Handler:
 
 @dataclass(frozen=True, slots=True)
 class GroupHandler:
-    """One kind of small work, done in groups of up to `size` pieces. Those of a group that fails are of another kind,
-    which is done piece by piece.
+    """One kind of small work, done in groups of up to `size` pieces. `run` returns how many it has ended. Those of a
+    group that fails are of another kind, which is done piece by piece.
     """
 
     queue: Queue
     size: int
-    run: Callable[[Runtime, Group], Awaitable[None]]
+    run: Callable[[Runtime, Group], Awaitable[int]]
 
 
 AnyHandler: TypeAlias = Handler | GroupHandler
@@ -92,9 +92,9 @@ async def _process(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
     await process_event(runtime.database, claim, zone=zone, pass_on=pass_on)
 
 
-async def _process_group(runtime: Runtime, group: Group) -> None:
+async def _process_group(runtime: Runtime, group: Group) -> int:
     zone, pass_on = ZoneInfo(runtime.settings.accurate_timezone), runtime.forwarder is not None
-    await process_group(runtime.database, group, zone=zone, pass_on=pass_on)
+    return await process_group(runtime.database, group, zone=zone, pass_on=pass_on)
 
 
 async def _fail_processing(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
