@@ -37,7 +37,7 @@ LEFT JOIN (leased_groups AS taken JOIN {table} AS job ON job.id = ANY(taken.ids)
 FINISH = """
 WITH over AS (DELETE FROM leased_groups WHERE token = $1 RETURNING claimed_at)
 UPDATE {table} AS job
-SET status = ended.word, attempts = job.attempts + 1, started_at = COALESCE(job.started_at, over.claimed_at),
+SET status = ended.word, attempts = job.attempts + 1, started_at = over.claimed_at,
     finished_at = clock_timestamp(), updated_at = now(), {error} = NULL{assignments}
 FROM over, unnest($2::bigint[], $3::text[], $4::text[]) AS ended (id, word, remark)
 WHERE job.id = ended.id AND {live}
@@ -48,7 +48,7 @@ BREAK_UP = """
 WITH over AS (DELETE FROM leased_groups WHERE {which} RETURNING ids, claimed_at
 ), alone AS (
     UPDATE {table} AS job
-    SET attempts = job.attempts + 1, started_at = COALESCE(job.started_at, over.claimed_at), updated_at = now()
+    SET attempts = job.attempts + 1, started_at = over.claimed_at, updated_at = now()
     FROM over WHERE job.id = ANY(over.ids) AND {live}
 )
 SELECT count(*) FROM over
