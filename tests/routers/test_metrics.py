@@ -263,7 +263,13 @@ async def test_a_group_of_events_counts_every_one(scrape: Any, runtime: Runtime,
     await accurate.send(*(event() for _ in range(5)))
     before = await scrape()
     group = await accurate.group(3)
-    assert [(await scrape())(name, kind="webhook_event") for name in ("queue_depth", "queue_running")] == [2, 3]
+    waiting = await scrape()
+    assert [waiting(name, kind="webhook_event") for name in ("queue_depth", "queue_running")] == [2, 3]
+    assert waiting("queue_running", kind="webhook_retry") == 0
+    # Of a long queue not all is counted, but all that is held.
+    with patch.multiple(figures_repository, COUNTED=1, COUNTED_OF_EACH=1):
+        long = await scrape()
+    assert [long(name, kind="webhook_event") for name in ("queue_depth", "queue_running")] == [0, 3]
     await execute_groups(runtime, BY_KIND["webhook_event"], group, StopSignal())
     after = await scrape()
     labels = {"kind": "webhook_event", "end": "completed"}
