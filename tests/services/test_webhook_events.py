@@ -21,7 +21,7 @@ from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.queues import CARRIED_BYTES, WEBHOOK_EVENTS, WEBHOOK_RETRIES
 from qrtrack.runtime import Runtime
-from qrtrack.services.claims import claim_group, claim_work
+from qrtrack.services.claims import break_up_group, claim_group, claim_work
 from qrtrack.services.webhook_events import process_event
 from qrtrack.settings import Settings
 from qrtrack.worker.execution import End, Outcome, execute_group, run_next
@@ -119,10 +119,14 @@ async def test_a_row_without_an_id_changes_nothing_and_the_event_is_done_with_a_
     assert await documents(accurate) == []
 
 
-async def test_what_was_noted_at_its_receipt_is_kept(accurate: Accurate, runtime: Runtime) -> None:
+@pytest.mark.parametrize("alone", [False, True])
+async def test_what_was_noted_at_its_receipt_is_kept(accurate: Accurate, runtime: Runtime, *, alone: bool) -> None:
     await accurate.send(event() | {"uuid": 5})
+    if alone:
+        await break_up_group(runtime.database, WEBHOOK_EVENTS, await accurate.group())
     await process(runtime)
-    assert [row.note for row in await accurate.rows()] == ["Its uuid is no usable text: it was left out."]
+    found = [(row.status, row.note) for row in await accurate.rows()]
+    assert found == [("done", "Its uuid is no usable text: it was left out.")]
 
 
 async def test_an_unknown_type_is_skipped_and_seen(accurate: Accurate, runtime: Runtime) -> None:
@@ -259,6 +263,24 @@ async def test_when_a_source_was_last_heard_is_kept_by_database_and_type(accurat
         "SELECT now() - last_event_at < interval '1 hour' AS fresh FROM accurate_sources ORDER BY type"
     )
     assert [row.fresh for row in ages] == [False, True]
+
+
+async def test_of_a_group_the_event_that_came_last_says_when_its_source_was_heard(
+    accurate: Accurate, runtime: Runtime
+) -> None:
+    await accurate.send(invoice(1), invoice(2), invoice(3))
+    first, last, _ = await accurate.rows()
+    for row, hours in ((first, 2), (last, -2)):
+        await accurate.sql(
+            "UPDATE webhook_queue SET created_at = now() - make_interval(hours => :hours) WHERE id = :id",
+            id=row.id,
+            hours=hours,
+        )
+    await process(runtime)
+    [source] = await accurate.sql(
+        "SELECT last_event_at = (SELECT max(created_at) FROM webhook_queue) AS is_last FROM accurate_sources"
+    )
+    assert source.is_last
 
 
 def zone(runtime: Runtime) -> ZoneInfo:
