@@ -4,16 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID, uuid4
 
 import pytest
 
 from accurate import DATABASE, Accurate, event
+from plant import nodes_of
 from process import settings_of
 from qrtrack.database import Database
 from qrtrack.domain.claims import Group, LeaseLost
 from qrtrack.repositories import groups
-from qrtrack.repositories.groups import GroupRepository
+from qrtrack.repositories.groups import LEAST_OF_EACH, GroupRepository
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import break_up_group, claim_group, release_group
@@ -119,6 +121,22 @@ async def test_the_organisation_served_longest_ago_comes_first(accurate: Accurat
     owners = [(await accurate.group(1)).pieces[0]["manufacturer_org_id"] for _ in range(6)]
     assert owners[0] != owners[1]
     assert owners == owners[:2] * 3
+
+
+async def test_of_many_organisations_a_claim_looks_at_the_first_few_of_each(
+    accurate: Accurate, database: Database
+) -> None:
+    await accurate.sql(
+        "INSERT INTO webhook_queue (manufacturer_org_id, type, payload) SELECT CAST(lpad(CAST(organisation AS text),"
+        " 32, '0') AS uuid), 'ITEM', '{}' FROM generate_series(1, 60) AS organisation, generate_series(1, 50)"
+    )
+    *_, statement = GroupRepository(Mock(), WEBHOOK_EVENTS)._claim(uuid4(), 60, 30).split(";")
+    [[plan]] = await accurate.sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}")
+    [looked_at] = [node["Actual Rows"] for node in nodes_of(plan[0]["Plan"]) if node["Node Type"] == "WindowAgg"]
+    assert looked_at == 60 * LEAST_OF_EACH
+    await accurate.sql("DELETE FROM leased_groups")
+    group = await accurate.group(60)
+    assert len({piece["manufacturer_org_id"] for piece in group.pieces}) == len(group.pieces) == 60
 
 
 async def test_pieces_that_are_not_due_wait(accurate: Accurate, database: Database) -> None:

@@ -87,7 +87,7 @@ NEXT = (
     CROSS JOIN LATERAL (
         SELECT job.id, job.priority, job.run_at FROM {table} AS job
         WHERE job.manufacturer_org_id = organisation.manufacturer_org_id AND {claimable}
-        ORDER BY job.priority DESC, job.run_at, job.id LIMIT {candidates}) AS due
+        ORDER BY job.priority DESC, job.run_at, job.id LIMIT {of_each}) AS due
     LEFT JOIN queue_turns AS turns
         ON turns.kind = {kind} AND turns.manufacturer_org_id = organisation.manufacturer_org_id
 ), next AS (
@@ -141,6 +141,7 @@ def _claim_statement(queue: Queue) -> str:
         on_claim=f", {queue.on_claim}" if queue.on_claim else "",
         kind=":kind",
         candidates=":candidates",
+        of_each=":candidates",
         claimed="claimed",
     )
 
