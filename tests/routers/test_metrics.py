@@ -275,8 +275,9 @@ async def test_a_group_of_events_counts_every_one(scrape: Any, runtime: Runtime,
     labels = {"kind": "webhook_event", "end": "completed"}
     assert after("work_ended_total", **labels) - before("work_ended_total", **labels) == 5
     # Three were taken together, and then the other two.
-    name = "work_wait_seconds_count"
-    assert after(name, kind="webhook_event") - before(name, kind="webhook_event") == 2
+    for name in ("work_wait_seconds_count", "work_run_seconds_count"):
+        assert after(name, kind="webhook_event") - before(name, kind="webhook_event") == 2, name
+    assert set(runtime.pulse.ended) == {"webhook_event"}
 
 
 async def test_types_that_nobody_knows_are_one_series(scrape: Any, runtime: Runtime, plant: Plant) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from itertools import permutations
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from process import settings_of
-from qrtrack.domain.accurate import read_event
+from qrtrack.domain.accurate import TYPES, DocumentType, read_event
 from qrtrack.domain.claims import Group
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
@@ -23,6 +24,7 @@ from qrtrack.repositories.queues import CARRIED_BYTES, WEBHOOK_EVENTS, WEBHOOK_R
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import break_up_group, claim_group, claim_work
 from qrtrack.services.webhook_events import process_event
+from qrtrack.services.webhook_replays import replay_event
 from qrtrack.settings import Settings
 from qrtrack.worker.execution import End, Outcome, execute_group, run_next
 from qrtrack.worker.handlers import HANDLERS
@@ -97,6 +99,18 @@ async def test_of_two_events_of_one_instant_the_later_in_the_queue_wins(accurate
     for held in (second, first):
         await execute(runtime, held)
     assert [document.number for document in await documents(accurate)] == ["second"]
+
+
+async def test_what_the_handler_has_learnt_since_shows_once_the_event_is_replayed(
+    accurate: Accurate, runtime: Runtime, caller: Caller
+) -> None:
+    (receipt,) = await accurate.send(event("VENDOR", {"vendorId": 1, "no": "V.1"}))
+    for type_, number in ((TYPES["ITEM"], None), (_named_by("no"), "V.1")):
+        with patch.dict(TYPES, VENDOR=replace(type_, ids=(("vendorId",),))):
+            await process(runtime)
+        assert [document.number for document in await documents(accurate)] == [number]
+        await accurate.sql("UPDATE webhook_queue SET status = 'skipped'")
+        await replay_event(runtime.database, caller=caller, event_id=receipt.queue_id, reason=None, pass_on=False)
 
 
 async def test_a_number_used_again_and_another_database_are_other_documents(
@@ -237,6 +251,28 @@ async def test_payloads_beyond_the_memory_of_a_group_wait_for_the_next(accurate:
     assert len(await documents(accurate)) == 11
 
 
+async def test_reading_a_group_lets_others_have_their_turn(accurate: Accurate, runtime: Runtime) -> None:
+    await accurate.send(*(invoice(number, filler="x" * 4096) for number in range(20)))
+    group, turns, seen = await accurate.group(), 0, []
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def read(*arguments: Any, **named: Any) -> Any:
+        seen.append(turns)
+        return read_event(*arguments, **named)
+
+    other = asyncio.create_task(take_turns())
+    with patch("qrtrack.services.webhook_events.read_event", read):
+        await execute(runtime, group)
+    other.cancel()
+    # 16 KiB are four of them.
+    assert len(set(seen)) == len(seen) / 4
+
+
 async def test_the_standing_worker_drains_everything(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(*(invoice(number) for number in range(700)))
     worker = Worker(
@@ -285,6 +321,10 @@ async def test_of_a_group_the_event_that_came_last_says_when_its_source_was_hear
 
 def zone(runtime: Runtime) -> ZoneInfo:
     return ZoneInfo(runtime.settings.accurate_timezone)
+
+
+def _named_by(member: str) -> DocumentType:
+    return replace(TYPES["ITEM"], number=(member,))
 
 
 async def due(accurate: Accurate) -> None:

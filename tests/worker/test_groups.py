@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 import structlog
@@ -17,7 +18,7 @@ from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime
-from qrtrack.services.claims import break_up_group
+from qrtrack.services.claims import break_up_group, release_group
 from qrtrack.settings import Settings
 from qrtrack.worker import execution, loop
 from qrtrack.worker.execution import End, execute_group, execute_groups
@@ -126,15 +127,19 @@ async def test_a_group_that_is_told_to_stop_goes_back_untouched(accurate: Accura
     assert await accurate.sql("SELECT token FROM leased_groups") == []
 
 
-async def test_no_group_follows_once_the_worker_is_told_to_stop(accurate: Accurate, runtime: Runtime) -> None:
-    stop = StopSignal()
+async def test_no_group_follows_once_the_worker_is_told_to_stop(
+    accurate: Accurate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, group, claim = StopSignal(), await accurate.group(3), AsyncMock()
+    monkeypatch.setattr(execution, "claim_group", claim)
 
     async def run(runtime: Runtime, group: Group) -> int:
         stop.set()
         return await finish(runtime, group)
 
-    await execute_groups(runtime, handler(run), await accurate.group(3), stop)
+    await execute_groups(runtime, handler(run), group, stop)
     assert await tries(accurate) == [("done", 1)] * 3 + [("pending", 0)] * 2
+    claim.assert_not_awaited()
 
 
 async def test_a_worker_that_is_stopped_while_it_claims_takes_no_further_group(
@@ -173,4 +178,32 @@ async def test_a_cancelled_worker_gives_the_group_back_and_passes_the_cancellati
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await tries(accurate) == [("pending", 0)] * 5
+    assert await accurate.sql("SELECT token FROM leased_groups") == []
+
+
+async def test_a_worker_cancelled_twice_still_gives_the_group_back(
+    accurate: Accurate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, releasing, go_on, released = (asyncio.Event() for _ in range(4))
+
+    async def run(*_: object) -> int:
+        begun.set()
+        await asyncio.Event().wait()
+        return 0
+
+    async def slow_release(*arguments: Any) -> None:
+        releasing.set()
+        await go_on.wait()
+        await release_group(*arguments)
+        released.set()
+
+    monkeypatch.setattr(execution, "release_group", slow_release)
+    task = asyncio.create_task(execute_groups(runtime, handler(run), await accurate.group(), StopSignal()))
+    for step in (begun, releasing):
+        await step.wait()
+        task.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.wait_for(released.wait(), 5)
     assert await accurate.sql("SELECT token FROM leased_groups") == []
