@@ -230,6 +230,17 @@ async def test_an_event_that_was_taken_out_of_its_group_changes_nothing(accurate
     assert [document.entity_id for document in await documents(accurate)] == ["2"]
 
 
+async def test_a_group_whose_events_were_all_taken_out_of_it_is_over(accurate: Accurate, runtime: Runtime) -> None:
+    await accurate.send(invoice(1), invoice(2))
+    group = await accurate.group()
+    await accurate.sql("UPDATE webhook_queue SET status = 'done', attempts = 1, finished_at = now()")
+    outcome = await execute(runtime, group)
+    assert (outcome.end, outcome.pieces) == (End.COMPLETED, 0)
+    assert await documents(accurate) == []
+    # Nobody takes it for one whose worker is gone.
+    assert await accurate.sql("SELECT token FROM leased_groups") == []
+
+
 async def test_a_group_brings_the_events_content_along_unless_it_is_long(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1), invoice(2, filler="x" * CARRIED_BYTES))
     short, long = (await accurate.group()).pieces

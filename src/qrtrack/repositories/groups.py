@@ -40,13 +40,16 @@ LEFT JOIN (leased_groups AS taken JOIN {table} AS job ON job.id = ANY(taken.ids)
 """
 
 FINISH = """
-WITH over AS (DELETE FROM leased_groups WHERE token = $1 RETURNING claimed_at)
-UPDATE {table} AS job
-SET status = ended.word, attempts = job.attempts + 1, started_at = over.claimed_at,
-    finished_at = clock_timestamp(), updated_at = now(), {error} = NULL{assignments}
-FROM over, unnest($2::bigint[], $3::text[], $4::text[]) AS ended (id, word, remark)
-WHERE job.id = ended.id AND {live}
-RETURNING job.id
+WITH over AS (DELETE FROM leased_groups WHERE token = $1 RETURNING claimed_at
+), done AS (
+    UPDATE {table} AS job
+    SET status = ended.word, attempts = job.attempts + 1, started_at = over.claimed_at,
+        finished_at = clock_timestamp(), updated_at = now(), {error} = NULL{assignments}
+    FROM over, unnest($2::bigint[], $3::text[], $4::text[]) AS ended (id, word, remark)
+    WHERE job.id = ended.id AND {live}
+    RETURNING job.id
+)
+SELECT done.id FROM over LEFT JOIN done ON true
 """
 
 BREAK_UP = """
@@ -107,7 +110,7 @@ class GroupRepository:
         assignments: str = "",
     ) -> set[int]:
         """Ends pieces of the group, each with its own word for how; those it has left are free again. Returns which
-        it had; LeaseLost when the group is no longer held.
+        it had: others may have been taken out of it. LeaseLost when the group is no longer held.
 
         `remarks` stand beside the words, named `ended.remark` in the assignments.
         """
@@ -118,10 +121,10 @@ class GroupRepository:
             error=queue.error,
             assignments=f", {assignments}" if assignments else "",
         )
-        held = {row[0] for row in await self._connection.fetch(statement, group.token, ids, words, remarks)}
-        if not held:
+        ended = {row[0] for row in await self._connection.fetch(statement, group.token, ids, words, remarks)}
+        if not ended:
             raise _lost(group)
-        return held
+        return ended - {None}
 
     async def break_up(self, group: Group) -> None:
         """The attempt of each piece is counted; from here on each is tried by itself. LeaseLost as above."""
