@@ -1,16 +1,21 @@
 import asyncio
+import json
 from typing import Any
 
 import httpx2
 import pytest
 
+from accurate import DATABASE, event
 from plant import Plant
+from qrtrack.domain.accurate import Reading, read_event
 from qrtrack.domain.errors import InvalidInput
+from qrtrack.domain.identity import Caller
 from qrtrack.repositories.queues import QUEUES
 from qrtrack.routers import worker
 from qrtrack.runtime import Runtime
 from qrtrack.schemas.worker import Budget
-from qrtrack.services import preparing
+from qrtrack.services import preparing, webhook_events
+from qrtrack.services.webhook_intake import receive_events
 from qrtrack.services.workers import report_process
 from qrtrack.worker.schedule import TASKS
 
@@ -158,6 +163,30 @@ async def test_a_drain_tells_what_was_put_off(
     monkeypatch.setattr(preparing, "_prepare_chunk", fail)
     await plant.submit(await plant.batch(5))
     assert (await cron.post(DRAIN)).json()["kinds"]["reverse_job"]["retried"] == 1
+
+
+async def test_a_drain_counts_each_event_of_its_groups_and_does_those_of_one_that_fails_alone(
+    cron: httpx2.AsyncClient, runtime: Runtime, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(payload: str, *rest: Any, **named: Any) -> Reading:
+        if '"itemId": 3' in payload:
+            raise ZeroDivisionError
+        return read_event(payload, *rest, **named)
+
+    async def send(*numbers: int) -> None:
+        body = json.dumps([event("ITEM", {"itemId": number}) for number in numbers]).encode()
+        owners = {DATABASE: caller.organisation_id}
+        await receive_events(runtime.database, body, owners=owners, pass_on=False, hint=False)
+
+    async def drain() -> list[dict[str, int]]:
+        kinds = (await cron.post(DRAIN)).json()["kinds"]
+        return [{end: count for end, count in kinds[f"webhook_{kind}"].items() if count} for kind in ("event", "retry")]
+
+    monkeypatch.setattr(webhook_events, "read_event", read)
+    await send(1, 2)
+    assert await drain() == [{"completed": 2}, {}]
+    await send(3, 4, 5)
+    assert await drain() == [{"retried": 3}, {"completed": 2, "retried": 1}]
 
 
 async def test_a_drain_that_breaks_waits_for_its_other_work(

@@ -4,19 +4,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from unittest.mock import patch
+from uuid import uuid4
 
 import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 from structlog.testing import capture_logs
 
-from accurate import event
+from accurate import DATABASE, event
 from plant import Plant
 from qrtrack import hints
 from qrtrack.database import Database
 from qrtrack.hints import listen
 from qrtrack.repositories import WAKE_UP_CHANNEL
-from qrtrack.repositories.queues import CREATING
+from qrtrack.repositories.queues import CREATING, WEBHOOK_EVENTS
+from qrtrack.services.claims import break_up_group, claim_group, release_group
 from qrtrack.services.webhook_intake import HintThrottle, receive_events
 
 
@@ -76,6 +78,16 @@ async def test_webhooks_give_a_hint_and_a_storm_of_them_few(database: Database) 
         assert heard.times == 2
         with patch("qrtrack.services.webhook_intake.HINT_SECONDS", 3600):
             assert not throttle.due()
+
+
+@pytest.mark.parametrize("end", [release_group, break_up_group])
+async def test_a_group_that_is_given_back_or_broken_up_gives_a_hint(database: Database, end: Any) -> None:
+    body = json.dumps([event()]).encode()
+    await receive_events(database, body, owners={DATABASE: uuid4()}, pass_on=False, hint=False)
+    group = await claim_group(database, WEBHOOK_EVENTS, 1, lease_seconds=30)
+    async with listening(database) as heard:
+        await end(database, WEBHOOK_EVENTS, group)
+        await heard.next()
 
 
 async def test_nothing_is_heard_of_a_transaction_that_rolls_back(database: Database) -> None:
