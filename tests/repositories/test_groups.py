@@ -8,6 +8,7 @@ from unittest.mock import Mock
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import text
 
 from accurate import DATABASE, Accurate, event
 from plant import nodes_of
@@ -210,6 +211,21 @@ async def test_a_worker_that_is_writing_its_end_is_not_too_late(accurate: Accura
         async with asyncio.timeout(5):
             assert await claim(database) is None
     assert await tries(accurate) == [("done", 1)]
+
+
+async def test_nobody_waits_for_a_piece_of_a_lapsed_group_that_somebody_else_is_writing(
+    accurate: Accurate, database: Database
+) -> None:
+    await accurate.send(*(event() for _ in range(3)))
+    written, *_ = ids_of(await accurate.group())
+    await expire(accurate)
+    # As whoever passes it on does, and he may have been stopped.
+    async with database.engine.begin() as other:
+        await other.execute(text("UPDATE webhook_queue SET forward_status = 'sent' WHERE id = :id"), {"id": written})
+        async with asyncio.timeout(5):
+            assert await claim(database) is None
+        assert await tries(accurate) == [("pending", 0), ("pending", 1), ("pending", 1)]
+    assert ids_of(await claim(database)) == [written]
 
 
 async def test_a_group_that_is_broken_up_counts_the_attempt(accurate: Accurate, database: Database) -> None:

@@ -52,12 +52,15 @@ WITH over AS (DELETE FROM leased_groups WHERE token = $1 RETURNING claimed_at
 SELECT done.id FROM over LEFT JOIN done ON true
 """
 
+# A piece that somebody else is writing is not waited for, as it may be for long: it is as if it had not been taken.
 BREAK_UP = """
 WITH over AS (DELETE FROM leased_groups WHERE {which} RETURNING ids, claimed_at
+), free AS (
+    SELECT job.id, over.claimed_at FROM over JOIN {table} AS job ON job.id = ANY(over.ids) AND {live}
+    FOR UPDATE OF job SKIP LOCKED
 ), alone AS (
-    UPDATE {table} AS job
-    SET attempts = job.attempts + 1, started_at = over.claimed_at, updated_at = now()
-    FROM over WHERE job.id = ANY(over.ids) AND {live}
+    UPDATE {table} AS job SET attempts = job.attempts + 1, started_at = free.claimed_at, updated_at = now()
+    FROM free WHERE job.id = free.id
 )
 SELECT count(*) FROM over
 """
