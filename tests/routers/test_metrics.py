@@ -31,7 +31,7 @@ from qrtrack.services.claims import claim_group, claim_work, keep_claim, release
 from qrtrack.services.figures import FigureDesk
 from qrtrack.services.recalculation import recalculate_progress
 from qrtrack.settings import Settings
-from qrtrack.worker.execution import execute, execute_group, execute_groups
+from qrtrack.worker.execution import execute, work_off
 from qrtrack.worker.handlers import Handler
 from treasury import Treasury
 
@@ -155,7 +155,7 @@ async def test_a_group_that_was_lost_is_one_lease(scrape: Any, plant: Plant, run
     before = await scrape()
     assert before("queue_expired_leases", kind="webhook_event") == 5
     assert await claim_group(runtime.database, WEBHOOK_EVENTS, 5, lease_seconds=30) is None
-    await execute_group(runtime, BY_KIND["webhook_event"], late, StopSignal())
+    await execute(runtime, BY_KIND["webhook_event"], late, StopSignal())
     after = await scrape()
     assert after("queue_expired_leases", kind="webhook_event") == 0
     for name in ("leases_taken_over_total", "lost_lease_writes_total"):
@@ -170,12 +170,12 @@ async def test_the_events_of_a_group_are_counted_by_how_it_ended(scrape: Any, ru
     await accurate.send(*(event() for _ in range(10)))
     processing, told_to_stop = BY_KIND["webhook_event"], StopSignal(deadline=0)
     before = await scrape()
-    await execute_group(runtime, replace(processing, run=fail), await accurate.group(1), stop)
-    await execute_group(runtime, processing, await accurate.group(2), told_to_stop)
-    await execute_group(runtime, processing, await accurate.group(3), stop)
+    await execute(runtime, replace(processing, run=fail), await accurate.group(1), stop)
+    await execute(runtime, processing, await accurate.group(2), told_to_stop)
+    await execute(runtime, processing, await accurate.group(3), stop)
     late = await accurate.group(4)
     await accurate.sql("DELETE FROM leased_groups")
-    await execute_group(runtime, processing, late, stop)
+    await execute(runtime, processing, late, stop)
     after = await scrape()
     labels = [{"kind": "webhook_event", "end": end} for end in ("retried", "queued", "completed", "lost")]
     assert [after("work_ended_total", **own) - before("work_ended_total", **own) for own in labels] == [1, 2, 3, 4]
@@ -270,7 +270,7 @@ async def test_a_group_of_events_counts_every_one(scrape: Any, runtime: Runtime,
     with patch.multiple(figures_repository, COUNTED=1, COUNTED_OF_EACH=1):
         long = await scrape()
     assert [long(name, kind="webhook_event") for name in ("queue_depth", "queue_running")] == [0, 3]
-    await execute_groups(runtime, BY_KIND["webhook_event"], group, StopSignal())
+    await work_off(runtime, BY_KIND["webhook_event"], group, StopSignal())
     after = await scrape()
     labels = {"kind": "webhook_event", "end": "completed"}
     assert after("work_ended_total", **labels) - before("work_ended_total", **labels) == 5

@@ -26,7 +26,8 @@ from qrtrack.services.claims import break_up_group, claim_group, claim_work
 from qrtrack.services.webhook_events import process_event
 from qrtrack.services.webhook_replays import replay_event
 from qrtrack.settings import Settings
-from qrtrack.worker.execution import End, Outcome, execute_group, run_next
+from qrtrack.worker.execution import End, Outcome, run_next
+from qrtrack.worker.execution import execute as execute_held
 from qrtrack.worker.handlers import HANDLERS
 from qrtrack.worker.loop import Worker, lanes_of
 
@@ -57,7 +58,7 @@ async def process(runtime: Runtime) -> None:
 
 
 async def execute(runtime: Runtime, group: Group) -> Outcome:
-    return await execute_group(runtime, BY_KIND["webhook_event"], group, StopSignal())
+    return await execute_held(runtime, BY_KIND["webhook_event"], group, StopSignal())
 
 
 async def documents(accurate: Accurate) -> Sequence[Any]:

@@ -32,7 +32,7 @@ from qrtrack.services.webhook_forwarding import BACKOFF, MOST_REST_SECONDS
 from qrtrack.services.webhook_intake import receive_events
 from qrtrack.services.webhook_replays import replay_event
 from qrtrack.settings import Settings
-from qrtrack.worker.execution import End, Outcome, execute_group, run_next
+from qrtrack.worker.execution import End, Outcome, execute, run_next
 from qrtrack.worker.handlers import HANDLERS
 
 BY_KIND: dict[str, Any] = {handler.queue.kind: handler for handler in HANDLERS}
@@ -166,7 +166,7 @@ async def test_an_entitys_later_events_wait_and_those_of_others_do_not(
 
 
 async def do(runtime: Runtime, group: Group) -> None:
-    assert (await execute_group(runtime, BY_KIND["webhook_event"], group, StopSignal())).end is End.COMPLETED
+    assert (await execute(runtime, BY_KIND["webhook_event"], group, StopSignal())).end is End.COMPLETED
 
 
 async def test_events_go_on_in_the_order_they_came_in_whatever_the_order_they_are_processed_in(

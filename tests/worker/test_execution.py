@@ -20,7 +20,7 @@ from qrtrack.repositories.queues import CREATING, REVERSE_JOBS
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import claim_work, keep_claim, release_claim
 from qrtrack.worker import execution
-from qrtrack.worker.execution import WORKER_LOST, End, execute, run_next
+from qrtrack.worker.execution import WORKER_LOST, End, execute, run_next, work_off
 from qrtrack.worker.handlers import Handler
 
 STAGES = "qr_batch_stages"
@@ -37,6 +37,60 @@ def handler(body: Body) -> Handler:
 async def finish(runtime: Runtime, claim: Claim) -> None:
     async with runtime.database.write() as repositories:
         await repositories.leased(CREATING).finish(claim)
+
+
+async def test_a_slot_goes_on_with_what_is_due_until_one_ends_otherwise_than_well(
+    plant: Plant, runtime: Runtime
+) -> None:
+    """Looking at all kinds of work after each piece would take longer than most pieces."""
+    ids = await plant.queued(6)
+    seen: list[Any] = []
+
+    async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+        seen.append(claim.id)
+        if len(seen) == 4:
+            raise ValueError("torn")
+        await finish(runtime, claim)
+
+    with capture_logs():
+        outcome = await work_off(runtime, handler(body), await taken(runtime), StopSignal())
+    assert seen == ids[:4]
+    assert (outcome.end, outcome.claim.id) == (End.RETRIED, ids[3])
+    assert outcome.retry_in is not None
+    outcome = await work_off(runtime, handler(body), await taken(runtime), StopSignal())
+    assert (outcome.end, seen[4:]) == (End.COMPLETED, ids[4:])
+
+
+async def test_a_slot_that_is_told_to_stop_takes_nothing_more(plant: Plant, runtime: Runtime) -> None:
+    await plant.queued(2)
+
+    async def body(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
+        stop.set()
+        await finish(runtime, claim)
+
+    await work_off(runtime, handler(body), await taken(runtime), StopSignal())
+    assert [row.attempts for row in await plant.sql(f"SELECT attempts FROM {STAGES} ORDER BY id")] == [1, 0]
+
+
+@pytest.mark.parametrize("failure", [DatabaseUnavailable(), RuntimeError("a defect")])
+async def test_a_slot_that_cannot_claim_what_comes_next_has_done_what_it_did(
+    plant: Plant, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    await plant.queued(2)
+
+    async def fail(*_: object, **__: object) -> list[Claim]:
+        raise failure
+
+    async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+        await finish(runtime, claim)
+
+    held = await taken(runtime)
+    monkeypatch.setattr(execution, "claim_work", fail)
+    with capture_logs() as logs:
+        outcome = await work_off(runtime, handler(body), held, StopSignal())
+    assert (outcome.end, outcome.claim) == (End.COMPLETED, held)
+    told = [] if isinstance(failure, DatabaseUnavailable) else ["claiming failed"]
+    assert [line["event"] for line in logs] == told
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from accurate import DATABASE, Accurate, event
 from process import settings_of
 from qrtrack.database import DatabaseUnavailable
-from qrtrack.domain.claims import Group
+from qrtrack.domain.claims import Claim, Group
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
@@ -21,7 +21,7 @@ from qrtrack.runtime import Runtime
 from qrtrack.services.claims import break_up_group, release_group
 from qrtrack.settings import Settings
 from qrtrack.worker import execution, loop
-from qrtrack.worker.execution import End, execute_group, execute_groups
+from qrtrack.worker.execution import End, execute, work_off
 from qrtrack.worker.handlers import GroupHandler
 from qrtrack.worker.loop import Lane, Worker
 
@@ -61,7 +61,7 @@ async def test_group_follows_group_and_lines_name_the_first_and_the_last_piece(
         seen.append(structlog.contextvars.get_contextvars())
         return await finish(runtime, group)
 
-    await execute_groups(runtime, handler(run), await accurate.group(3), StopSignal())
+    await work_off(runtime, handler(run), await accurate.group(3), StopSignal())
     ids = [row.id for row in await accurate.rows()]
     assert [lines["job_id"] for lines in seen] == [f"{ids[0]}…{ids[2]}", f"{ids[3]}…{ids[4]}"]
     assert {lines["kind"] for lines in seen} == {"webhook_event"}
@@ -74,9 +74,9 @@ async def test_a_group_that_fails_is_broken_up_and_no_other_follows(accurate: Ac
         raise ZeroDivisionError
 
     with capture_logs() as logs:
-        outcome = await execute_group(runtime, handler(run), await accurate.group(3), StopSignal())
+        outcome = await execute(runtime, handler(run), await accurate.group(3), StopSignal())
         assert (outcome.end, outcome.pieces) == (End.RETRIED, 3)
-        await execute_groups(runtime, handler(run), await accurate.group(1), StopSignal())
+        await work_off(runtime, handler(run), await accurate.group(1), StopSignal())
     assert [line["event"] for line in logs] == ["a group failed: its pieces are done one by one"] * 2
     assert await tries(accurate) == [("pending", 1)] * 4 + [("pending", 0)]
 
@@ -99,7 +99,7 @@ async def test_an_outage_costs_a_group_one_attempt_however_long_it_lasts(
     monkeypatch.setattr(execution, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(execution, "break_up_group", break_up_late)
     with capture_logs() as logs:
-        outcome = await execute_group(runtime, handler(away), await accurate.group(), StopSignal())
+        outcome = await execute(runtime, handler(away), await accurate.group(), StopSignal())
     assert outcome.end is End.RETRIED
     assert [(line["event"], "exc_info" in line and line["exc_info"]) for line in logs] == [
         ("a group failed: its pieces are done one by one", None)
@@ -115,14 +115,14 @@ async def test_a_database_that_is_away_when_the_next_group_is_claimed_is_no_defe
 
     group = await accurate.group(3)
     monkeypatch.setattr(execution, "claim_group", away)
-    await execute_groups(runtime, handler(finish), group, StopSignal())
+    await work_off(runtime, handler(finish), group, StopSignal())
     assert await tries(accurate) == [("done", 1)] * 3 + [("pending", 0)] * 2
 
 
 async def test_a_group_that_is_told_to_stop_goes_back_untouched(accurate: Accurate, runtime: Runtime) -> None:
     stop = StopSignal()
     stop.set()
-    await execute_groups(runtime, handler(finish), await accurate.group(), stop)
+    await work_off(runtime, handler(finish), await accurate.group(), stop)
     assert await tries(accurate) == [("pending", 0)] * 5
     assert await accurate.sql("SELECT token FROM leased_groups") == []
 
@@ -137,7 +137,7 @@ async def test_no_group_follows_once_the_worker_is_told_to_stop(
         stop.set()
         return await finish(runtime, group)
 
-    await execute_groups(runtime, handler(run), group, stop)
+    await work_off(runtime, handler(run), group, stop)
     assert await tries(accurate) == [("done", 1)] * 3 + [("pending", 0)] * 2
     claim.assert_not_awaited()
 
@@ -145,10 +145,10 @@ async def test_no_group_follows_once_the_worker_is_told_to_stop(
 async def test_a_worker_that_is_stopped_while_it_claims_takes_no_further_group(
     accurate: Accurate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claimed: list[Group | None] = []
+    claimed: list[Claim | Group | None] = []
     worker = Worker(runtime, [Lane(handler(finish), 4)])
 
-    async def claim(runtime: Runtime, handler: GroupHandler) -> Group | None:
+    async def claim(runtime: Runtime, handler: GroupHandler) -> Claim | Group | None:
         claimed.append(await execution.claim_next(runtime, handler))
         worker.stop_claiming()
         return claimed[-1]
@@ -172,7 +172,7 @@ async def test_a_cancelled_worker_gives_the_group_back_and_passes_the_cancellati
         await asyncio.Event().wait()
         return 0
 
-    task = asyncio.create_task(execute_groups(runtime, handler(run), await accurate.group(), StopSignal()))
+    task = asyncio.create_task(work_off(runtime, handler(run), await accurate.group(), StopSignal()))
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -198,7 +198,7 @@ async def test_a_worker_cancelled_twice_still_gives_the_group_back(
         released.set()
 
     monkeypatch.setattr(execution, "release_group", slow_release)
-    task = asyncio.create_task(execute_groups(runtime, handler(run), await accurate.group(), StopSignal()))
+    task = asyncio.create_task(work_off(runtime, handler(run), await accurate.group(), StopSignal()))
     for step in (begun, releasing):
         await step.wait()
         task.cancel()

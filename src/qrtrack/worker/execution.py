@@ -67,26 +67,50 @@ async def run_next(runtime: Runtime, handler: AnyHandler, stop: StopSignal) -> O
     """Claims the next piece or group of the kind and does it; None when nothing is due."""
     if stop.is_set():
         return None
-    if isinstance(handler, GroupHandler):
-        group = await claim_next(runtime, handler)
-        return None if group is None else await execute_group(runtime, handler, group, stop)
-    claims = await claim_work(runtime.database, handler.queue, 1, lease_seconds=runtime.settings.lease_seconds)
-    return await execute(runtime, handler, claims[0], stop) if claims else None
+    held = await claim_next(runtime, handler)
+    return None if held is None else await execute(runtime, handler, held, stop)
 
 
-async def claim_next(runtime: Runtime, handler: GroupHandler) -> Group | None:
+async def claim_next(runtime: Runtime, handler: AnyHandler) -> Claim | Group | None:
     lease_seconds = runtime.settings.lease_seconds
-    return await claim_group(runtime.database, handler.queue, handler.size, lease_seconds=lease_seconds)
+    if isinstance(handler, GroupHandler):
+        return await claim_group(runtime.database, handler.queue, handler.size, lease_seconds=lease_seconds)
+    claims = await claim_work(runtime.database, handler.queue, 1, lease_seconds=lease_seconds)
+    return claims[0] if claims else None
 
 
-async def execute(runtime: Runtime, handler: Handler, claim: Claim, stop: StopSignal) -> Outcome:
+async def work_off(runtime: Runtime, handler: AnyHandler, held: Claim | Group, stop: StopSignal) -> Outcome:
+    """One after the other, until nothing is due or one ends otherwise than well; how the last one ended."""
+    while True:
+        outcome = await execute(runtime, handler, held, stop)
+        if outcome.end is not End.COMPLETED or stop.is_set():
+            return outcome
+        try:
+            following = await claim_next(runtime, handler)
+        except DatabaseUnavailable:
+            # The worker's loop will find that out, and say so.
+            return outcome
+        except Exception:
+            log.exception("claiming failed", kind=handler.queue.kind)
+            return outcome
+        if following is None:
+            return outcome
+        held = following
+
+
+async def execute(runtime: Runtime, handler: AnyHandler, held: Claim | Group, stop: StopSignal) -> Outcome:
     """Does the claimed work to one of its ends. Cancelled from outside, it gives the work back and passes that on."""
-    with structlog.contextvars.bound_contextvars(kind=claim.kind, job_id=str(claim.id)):
+    with structlog.contextvars.bound_contextvars(kind=held.kind, job_id=str(held.id)):
         began = time.monotonic()
-        outcome = await _do(runtime, handler, claim, stop)
-        count_end(claim.kind, outcome.end, time.monotonic() - began)
+        if isinstance(handler, GroupHandler):
+            assert isinstance(held, Group)
+            outcome = await _do_group(runtime, handler, held, stop)
+        else:
+            assert isinstance(held, Claim)
+            outcome = await _do(runtime, handler, held, stop)
+        count_end(held.kind, outcome.end, time.monotonic() - began, pieces=outcome.pieces)
         if outcome.end in OVER:
-            runtime.pulse.end(claim.kind)
+            runtime.pulse.end(held.kind)
         return outcome
 
 
@@ -101,31 +125,6 @@ async def _do(runtime: Runtime, handler: Handler, claim: Claim, stop: StopSignal
         heart.cancel()
         body.cancel()
         await asyncio.gather(heart, body, return_exceptions=True)
-
-
-async def execute_groups(runtime: Runtime, handler: GroupHandler, group: Group, stop: StopSignal) -> None:
-    """Group after group, until nothing is due or one ends badly."""
-    following: Group | None = group
-    while following is not None:
-        outcome = await execute_group(runtime, handler, following, stop)
-        if outcome.end is not End.COMPLETED or stop.is_set():
-            return
-        try:
-            following = await claim_next(runtime, handler)
-        except DatabaseUnavailable:
-            # The worker's loop will find that out, and say so.
-            return
-
-
-async def execute_group(runtime: Runtime, handler: GroupHandler, group: Group, stop: StopSignal) -> Outcome:
-    """Does a group to one of its ends. Cancelled from outside, it gives the work back and passes that on."""
-    with structlog.contextvars.bound_contextvars(kind=group.kind, job_id=group.id):
-        began = time.monotonic()
-        outcome = await _do_group(runtime, handler, group, stop)
-        count_end(group.kind, outcome.end, time.monotonic() - began, pieces=outcome.pieces)
-        if outcome.end in OVER:
-            runtime.pulse.end(group.kind)
-        return outcome
 
 
 async def _do_group(runtime: Runtime, handler: GroupHandler, group: Group, stop: StopSignal) -> Outcome:

@@ -2,15 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import structlog
 
 from qrtrack.database import DatabaseUnavailable
+from qrtrack.domain.claims import Claim, Group
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.hints import listen
 from qrtrack.repositories.queues import PERIODIC_TASKS
@@ -19,7 +19,7 @@ from qrtrack.services.claims import claim_work
 from qrtrack.services.workers import REPORT_SECONDS, report_process, sign_off
 from qrtrack.settings import Settings
 from qrtrack.worker import schedule
-from qrtrack.worker.execution import Outcome, claim_next, execute, execute_groups
+from qrtrack.worker.execution import Outcome, claim_next, work_off
 from qrtrack.worker.handlers import HANDLERS, AnyHandler, GroupHandler
 
 # A mail server or an endpoint may take its time; nothing else waits for it.
@@ -34,7 +34,7 @@ class Lane:
 
     handler: AnyHandler
     slots: int
-    running: dict[asyncio.Task[object], StopSignal] = field(default_factory=dict)
+    running: dict[asyncio.Task[Outcome], StopSignal] = field(default_factory=dict)
 
     @property
     def free(self) -> int:
@@ -144,27 +144,22 @@ class Worker:
         handler = lane.handler
         if isinstance(handler, GroupHandler):
             while lane.free and not self._stopping.is_set() and (group := await claim_next(self._runtime, handler)):
-                stop = self._stop_signal()
-                self._begin(lane, execute_groups(self._runtime, handler, group, stop), stop)
+                self._begin(lane, group)
             return
         lease_seconds = self._runtime.settings.lease_seconds
         for claim in await claim_work(self._runtime.database, handler.queue, lane.free, lease_seconds=lease_seconds):
-            stop = self._stop_signal()
-            self._begin(lane, execute(self._runtime, handler, claim, stop), stop)
+            self._begin(lane, claim)
 
-    def _stop_signal(self) -> StopSignal:
+    def _begin(self, lane: Lane, held: Claim | Group) -> None:
         stop = StopSignal()
         if self._stopping.is_set():
             # It was asked to stop while it claimed: this work goes back like all other.
             stop.set()
-        return stop
-
-    def _begin(self, lane: Lane, work: Coroutine[Any, Any, object], stop: StopSignal) -> None:
-        task: asyncio.Task[object] = asyncio.create_task(work)
+        task = asyncio.create_task(work_off(self._runtime, lane.handler, held, stop))
         lane.running[task] = stop
         task.add_done_callback(partial(self._ended, lane))
 
-    def _ended(self, lane: Lane, task: asyncio.Task[object]) -> None:
+    def _ended(self, lane: Lane, task: asyncio.Task[Outcome]) -> None:
         del lane.running[task]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("the end of some work could not be recorded", exc_info=error)
@@ -172,9 +167,9 @@ class Worker:
             self._wake_for_retry(task.result())
         self._awake.set()
 
-    def _wake_for_retry(self, outcome: object) -> None:
+    def _wake_for_retry(self, outcome: Outcome) -> None:
         """What failed here is tried again when its delay is over, and not at the next poll after that."""
-        if isinstance(outcome, Outcome) and outcome.retry_in is not None:
+        if outcome.retry_in is not None:
             asyncio.get_running_loop().call_later(outcome.retry_in, self._awake.set)
 
     def stop_claiming(self) -> None:
