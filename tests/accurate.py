@@ -63,5 +63,12 @@ class Accurate:
     async def rows(self) -> Sequence[Any]:
         return await self.sql("SELECT * FROM webhook_queue ORDER BY id")
 
+    async def tries(self) -> list[tuple[str, int]]:
+        return [(row.status, row.attempts) for row in await self.rows()]
+
+    async def expire_groups(self) -> None:
+        """As if their workers had been gone for long."""
+        await self.sql("UPDATE leased_groups SET lease_expires_at = now() - interval '1 s'")
+
     async def statuses(self) -> list[str]:
         return [row.status for row in await self.rows()]

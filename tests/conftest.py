@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from accurate import Accurate
 from plant import Plant
 from process import delete_rows, settings_of
 from qrtrack import embedded, schema_revision
@@ -94,6 +95,12 @@ def caller() -> Caller:
 def plant(runtime: Runtime, caller: Caller) -> Plant:
     """An organisation at work: short words for what most tests begin with."""
     return Plant(runtime, caller)
+
+
+@pytest.fixture
+def accurate(runtime: Runtime) -> Accurate:
+    """Accurate, which sends webhooks; the test's settings name its database."""
+    return Accurate(runtime)
 
 
 @pytest.fixture

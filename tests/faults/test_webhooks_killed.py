@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 
 from accurate import DATABASE, Accurate, event
 from faults.processes import ended, until, workers
@@ -51,11 +50,6 @@ class Sender:
 
     async def close(self) -> None:
         await self._client.aclose()
-
-
-@pytest.fixture
-def accurate(runtime: Runtime) -> Accurate:
-    return Accurate(runtime)
 
 
 async def test_every_event_that_got_its_200_is_there_once(

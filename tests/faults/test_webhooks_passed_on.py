@@ -8,8 +8,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from accurate import DATABASE, Accurate, event
 from endpoint import Endpoint, Received, answer, open_endpoint
 from faults.processes import Workers, kill_now, until, workers
@@ -27,11 +25,6 @@ SECRET = "cXJ0cmFjay1wYXNzZXMtZXZlbnRzLW9uLXNpZ25lZA=="
 async def accept_slowly(_request: Received) -> bytes:
     await asyncio.sleep(DICE.uniform(0, 0.02))
     return answer(200)
-
-
-@pytest.fixture
-def accurate(runtime: Runtime) -> Accurate:
-    return Accurate(runtime)
 
 
 async def test_events_are_passed_on_in_order_through_kills(

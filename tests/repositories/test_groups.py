@@ -18,7 +18,6 @@ from qrtrack.domain.claims import Group, LeaseLost
 from qrtrack.repositories import groups
 from qrtrack.repositories.groups import LEAST_OF_EACH, GroupRepository
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
-from qrtrack.runtime import Runtime
 from qrtrack.services.claims import break_up_group, claim_group, release_group
 from qrtrack.settings import Settings
 
@@ -30,11 +29,6 @@ OTHER = UUID("7c9e6679-7425-40de-944b-e07fc1f90ae7")
 def settings(migrated_url: str, tmp_path: Any, caller: Any) -> Settings:
     databases = f"{DATABASE}={caller.organisation_id},{OTHER_DATABASE}={OTHER}"
     return settings_of(migrated_url, tmp_path, accurate_databases=databases)
-
-
-@pytest.fixture
-def accurate(runtime: Runtime) -> Accurate:
-    return Accurate(runtime)
 
 
 async def claim(database: Database, size: int = 1000) -> Group | None:
@@ -57,10 +51,6 @@ async def break_up(database: Database, group: Group) -> None:
     await break_up_group(database, WEBHOOK_EVENTS, group)
 
 
-async def expire(accurate: Accurate) -> None:
-    await accurate.sql("UPDATE leased_groups SET lease_expires_at = now() - interval '1 s'")
-
-
 @asynccontextmanager
 async def constrained(accurate: Accurate, condition: str) -> AsyncIterator[None]:
     """Groups that the table takes must satisfy this."""
@@ -73,10 +63,6 @@ async def constrained(accurate: Accurate, condition: str) -> AsyncIterator[None]
 
 def ids_of(group: Group | None) -> list[int]:
     return [] if group is None else [piece["id"] for piece in group.pieces]
-
-
-async def tries(accurate: Accurate) -> list[tuple[str, int]]:
-    return [(row.status, row.attempts) for row in await accurate.rows()]
 
 
 async def test_claimers_at_once_take_every_piece_exactly_once(accurate: Accurate, database: Database) -> None:
@@ -161,7 +147,7 @@ async def test_what_an_end_leaves_over_is_free_again(accurate: Accurate, databas
     group = await accurate.group()
     first, *others = ids_of(group)
     await finish(database, group, [first])
-    assert await tries(accurate) == [("done", 1), ("pending", 0), ("pending", 0)]
+    assert await accurate.tries() == [("done", 1), ("pending", 0), ("pending", 0)]
     assert ids_of(await claim(database)) == others
 
 
@@ -169,7 +155,7 @@ async def test_what_an_end_leaves_over_is_free_again(accurate: Accurate, databas
 async def test_whoever_comes_late_changes_nothing(accurate: Accurate, database: Database, end: Any) -> None:
     await accurate.send(event(), event())
     late = await accurate.group()
-    await expire(accurate)
+    await accurate.expire_groups()
     assert await claim(database) is None
     await accurate.sql("UPDATE webhook_queue SET attempts = 0")
     held = await accurate.group()
@@ -188,16 +174,16 @@ async def test_a_lease_that_ran_out_is_good_as_long_as_nobody_else_has_noticed(
 ) -> None:
     await accurate.send(event())
     group = await accurate.group()
-    await expire(accurate)
+    await accurate.expire_groups()
     assert await finish(database, group) == set(ids_of(group))
 
 
 async def test_of_many_claimers_one_notices_a_lease_that_ran_out(accurate: Accurate, database: Database) -> None:
     await accurate.send(*(event() for _ in range(5)))
     await accurate.group()
-    await expire(accurate)
+    await accurate.expire_groups()
     assert await asyncio.gather(*(claim(database) for _ in range(20))) == [None] * 20
-    assert await tries(accurate) == [("pending", 1)] * 5
+    assert await accurate.tries() == [("pending", 1)] * 5
     # They are tried one by one from now on.
     assert await claim(database) is None
 
@@ -205,12 +191,12 @@ async def test_of_many_claimers_one_notices_a_lease_that_ran_out(accurate: Accur
 async def test_a_worker_that_is_writing_its_end_is_not_too_late(accurate: Accurate, database: Database) -> None:
     await accurate.send(event())
     group = await accurate.group()
-    await expire(accurate)
+    await accurate.expire_groups()
     async with database.write() as repositories:
         await repositories.groups(WEBHOOK_EVENTS).finish(group, ids_of(group), ["done"], [None])
         async with asyncio.timeout(5):
             assert await claim(database) is None
-    assert await tries(accurate) == [("done", 1)]
+    assert await accurate.tries() == [("done", 1)]
 
 
 async def test_nobody_waits_for_a_piece_of_a_lapsed_group_that_somebody_else_is_writing(
@@ -218,20 +204,20 @@ async def test_nobody_waits_for_a_piece_of_a_lapsed_group_that_somebody_else_is_
 ) -> None:
     await accurate.send(*(event() for _ in range(3)))
     written, *_ = ids_of(await accurate.group())
-    await expire(accurate)
+    await accurate.expire_groups()
     # As whoever passes it on does, and he may have been stopped.
     async with database.engine.begin() as other:
         await other.execute(text("UPDATE webhook_queue SET forward_status = 'sent' WHERE id = :id"), {"id": written})
         async with asyncio.timeout(5):
             assert await claim(database) is None
-        assert await tries(accurate) == [("pending", 0), ("pending", 1), ("pending", 1)]
+        assert await accurate.tries() == [("pending", 0), ("pending", 1), ("pending", 1)]
     assert ids_of(await claim(database)) == [written]
 
 
 async def test_a_group_that_is_broken_up_counts_the_attempt(accurate: Accurate, database: Database) -> None:
     await accurate.send(event(), event())
     await break_up(database, await accurate.group())
-    assert await tries(accurate) == [("pending", 1)] * 2
+    assert await accurate.tries() == [("pending", 1)] * 2
     assert all(row.started_at is not None for row in await accurate.rows())
     assert await accurate.sql("SELECT token FROM leased_groups") == []
 
@@ -248,7 +234,7 @@ async def test_a_group_that_is_broken_up_leaves_alone_what_was_taken_out_of_it(
     )
     await accurate.sql("UPDATE webhook_queue SET attempts = 2 WHERE id = :id", id=failed)
     await break_up(database, group)
-    assert await tries(accurate) == [("dead", 8), ("pending", 2), ("pending", 1)]
+    assert await accurate.tries() == [("dead", 8), ("pending", 2), ("pending", 1)]
 
 
 async def test_a_claim_that_fails_has_taken_nothing_and_lets_the_next_one_pass(
@@ -278,14 +264,14 @@ async def test_ends_claims_and_leases_that_run_out_at_once_do_not_wait_in_a_circ
 
     async def let_leases_run_out() -> None:
         while not over.is_set():
-            await expire(accurate)
+            await accurate.expire_groups()
             await asyncio.sleep(0.005)
 
     spoiling = asyncio.create_task(let_leases_run_out())
     await asyncio.gather(*(work() for _ in range(8)))
     over.set()
     await spoiling
-    found = await tries(accurate)
+    found = await accurate.tries()
     assert set(found) <= {("done", 1), ("pending", 1)}
     assert ("done", 1) in found
     await asyncio.sleep(0.05)
@@ -308,4 +294,4 @@ async def test_a_claimer_that_is_cancelled_leaves_no_group_that_nobody_knows_of(
     with pytest.raises(asyncio.CancelledError):
         await claiming
     assert await accurate.sql("SELECT token FROM leased_groups") == []
-    assert await tries(accurate) == [("pending", 0)] * 2
+    assert await accurate.tries() == [("pending", 0)] * 2

@@ -34,11 +34,6 @@ def settings(migrated_url: str, tmp_path: Path, caller: Caller) -> Settings:
     return settings_of(migrated_url, tmp_path, accurate_databases=f"{DATABASE}={caller.organisation_id}")
 
 
-@pytest.fixture
-def accurate(runtime: Runtime) -> Accurate:
-    return Accurate(runtime)
-
-
 async def process(runtime: Runtime) -> None:
     for handler in HANDLERS:
         if handler.queue.table == "webhook_queue":

@@ -151,7 +151,7 @@ async def test_a_group_that_was_lost_is_one_lease(scrape: Any, plant: Plant, run
     accurate = Accurate(runtime)
     await accurate.send(*(event() for _ in range(5)))
     late = await accurate.group()
-    await plant.sql("UPDATE leased_groups SET lease_expires_at = now() - interval '1 s'")
+    await accurate.expire_groups()
     before = await scrape()
     assert before("queue_expired_leases", kind="webhook_event") == 5
     assert await claim_group(runtime.database, WEBHOOK_EVENTS, 5, lease_seconds=30) is None

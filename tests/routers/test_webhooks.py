@@ -30,11 +30,6 @@ def settings(migrated_url: str, tmp_path: Path, caller: Caller) -> Settings:
 
 
 @pytest.fixture
-def accurate(runtime: Runtime) -> Accurate:
-    return Accurate(runtime)
-
-
-@pytest.fixture
 def sender(app: FastAPI, runtime: Runtime, client_of: ClientOf) -> httpx2.AsyncClient:
     return client_of(app, runtime)
 

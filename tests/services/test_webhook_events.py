@@ -41,11 +41,6 @@ def settings(migrated_url: str, tmp_path: Path, caller: Caller) -> Settings:
     return settings_of(migrated_url, tmp_path, accurate_databases=databases)
 
 
-@pytest.fixture
-def accurate(runtime: Runtime) -> Accurate:
-    return Accurate(runtime)
-
-
 def invoice(number: int, at: str = "21/11/2026 10:00:00", **row: Any) -> dict[str, Any]:
     return event("SALES_INVOICE", {"salesInvoiceId": number, "action": "WRITE"} | row, timestamp=at)
 
@@ -191,7 +186,7 @@ async def test_a_poison_event_fails_alone_and_ends_dead_after_eight_attempts(
 async def test_an_event_that_kills_its_worker_takes_no_neighbours_with_it(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(*(invoice(number) for number in range(20)))
     await accurate.group()
-    await accurate.sql("UPDATE leased_groups SET lease_expires_at = now() - interval '1 s'")
+    await accurate.expire_groups()
     poisoned = (await accurate.rows())[7].id
     for _ in range(40):
         # A worker that looks for the next group finds the one whose worker is gone: from here on each is taken by

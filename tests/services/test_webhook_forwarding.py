@@ -56,11 +56,6 @@ def settings(migrated_url: str, tmp_path: Path, caller: Caller, endpoint: Endpoi
     )
 
 
-@pytest.fixture
-def accurate(runtime: Runtime) -> Accurate:
-    return Accurate(runtime)
-
-
 def item(number: int, **changes: Any) -> dict[str, Any]:
     return event("ITEM", {"itemId": number}, **changes)
 

@@ -32,8 +32,8 @@ def settings(migrated_url: str, tmp_path: Path, caller: Caller) -> Settings:
 
 
 @pytest.fixture
-async def accurate(runtime: Runtime) -> Accurate:
-    accurate = Accurate(runtime)
+async def accurate(accurate: Accurate) -> Accurate:
+    """Five events have come."""
     await accurate.send(*(event() for _ in range(5)))
     return accurate
 
@@ -46,10 +46,6 @@ async def finish(runtime: Runtime, group: Group) -> int:
     ids = [piece["id"] for piece in group.pieces]
     async with runtime.database.write() as repositories:
         return len(await repositories.groups(WEBHOOK_EVENTS).finish(group, ids, ["done"] * len(ids), [None] * len(ids)))
-
-
-async def tries(accurate: Accurate) -> list[tuple[str, int]]:
-    return [(row.status, row.attempts) for row in await accurate.rows()]
 
 
 async def test_group_follows_group_and_lines_name_the_first_and_the_last_piece(
@@ -66,7 +62,7 @@ async def test_group_follows_group_and_lines_name_the_first_and_the_last_piece(
     assert [lines["job_id"] for lines in seen] == [f"{ids[0]}…{ids[2]}", f"{ids[3]}…{ids[4]}"]
     assert {lines["kind"] for lines in seen} == {"webhook_event"}
     assert structlog.contextvars.get_contextvars() == {}
-    assert await tries(accurate) == [("done", 1)] * 5
+    assert await accurate.tries() == [("done", 1)] * 5
 
 
 async def test_a_group_that_fails_is_broken_up_and_no_other_follows(accurate: Accurate, runtime: Runtime) -> None:
@@ -78,7 +74,7 @@ async def test_a_group_that_fails_is_broken_up_and_no_other_follows(accurate: Ac
         assert (outcome.end, outcome.pieces) == (End.RETRIED, 3)
         await work_off(runtime, handler(run), await accurate.group(1), StopSignal())
     assert [line["event"] for line in logs] == ["a group failed: its pieces are done one by one"] * 2
-    assert await tries(accurate) == [("pending", 1)] * 4 + [("pending", 0)]
+    assert await accurate.tries() == [("pending", 1)] * 4 + [("pending", 0)]
 
 
 async def test_an_outage_costs_a_group_one_attempt_however_long_it_lasts(
@@ -104,7 +100,7 @@ async def test_an_outage_costs_a_group_one_attempt_however_long_it_lasts(
     assert [(line["event"], "exc_info" in line and line["exc_info"]) for line in logs] == [
         ("a group failed: its pieces are done one by one", None)
     ]
-    assert await tries(accurate) == [("pending", 1)] * 5
+    assert await accurate.tries() == [("pending", 1)] * 5
 
 
 async def test_a_database_that_is_away_when_the_next_group_is_claimed_is_no_defect(
@@ -116,14 +112,14 @@ async def test_a_database_that_is_away_when_the_next_group_is_claimed_is_no_defe
     group = await accurate.group(3)
     monkeypatch.setattr(execution, "claim_group", away)
     await work_off(runtime, handler(finish), group, StopSignal())
-    assert await tries(accurate) == [("done", 1)] * 3 + [("pending", 0)] * 2
+    assert await accurate.tries() == [("done", 1)] * 3 + [("pending", 0)] * 2
 
 
 async def test_a_group_that_is_told_to_stop_goes_back_untouched(accurate: Accurate, runtime: Runtime) -> None:
     stop = StopSignal()
     stop.set()
     await work_off(runtime, handler(finish), await accurate.group(), stop)
-    assert await tries(accurate) == [("pending", 0)] * 5
+    assert await accurate.tries() == [("pending", 0)] * 5
     assert await accurate.sql("SELECT token FROM leased_groups") == []
 
 
@@ -138,7 +134,7 @@ async def test_no_group_follows_once_the_worker_is_told_to_stop(
         return await finish(runtime, group)
 
     await work_off(runtime, handler(run), group, stop)
-    assert await tries(accurate) == [("done", 1)] * 3 + [("pending", 0)] * 2
+    assert await accurate.tries() == [("done", 1)] * 3 + [("pending", 0)] * 2
     claim.assert_not_awaited()
 
 
@@ -158,7 +154,7 @@ async def test_a_worker_that_is_stopped_while_it_claims_takes_no_further_group(
         await worker.run()
         await worker.stop()
     assert len(claimed) == 1
-    assert await tries(accurate) == [("pending", 0)] * 5
+    assert await accurate.tries() == [("pending", 0)] * 5
     assert await accurate.sql("SELECT token FROM leased_groups") == []
 
 
@@ -177,7 +173,7 @@ async def test_a_cancelled_worker_gives_the_group_back_and_passes_the_cancellati
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await tries(accurate) == [("pending", 0)] * 5
+    assert await accurate.tries() == [("pending", 0)] * 5
     assert await accurate.sql("SELECT token FROM leased_groups") == []
 
 
