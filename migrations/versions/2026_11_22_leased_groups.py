@@ -14,7 +14,7 @@ depends_on: str | Sequence[str] | None = None
 def upgrade() -> None:
     op.create_table(
         "leased_groups",
-        sa.Column("token", sa.UUID(), server_default=sa.text("gen_random_uuid()"), nullable=False),
+        sa.Column("token", sa.UUID(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("ids", sa.ARRAY(sa.BigInteger()), nullable=False),
         sa.Column("claimed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),

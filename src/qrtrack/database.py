@@ -155,7 +155,8 @@ class Database:
     async def _transaction(
         self, opening: str | None, *, writes: bool = True
     ) -> AsyncIterator[tuple[AsyncConnection, Connection]]:
-        """Begun by the statements of `opening`, committed on leaving, rolled back on any error.
+        """Begun by the statements of `opening`, committed on leaving, rolled back on any error. Without any, each
+        statement is a transaction of its own.
 
         SQLAlchemy would begin in a round trip of its own.
         """

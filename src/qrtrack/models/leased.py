@@ -35,7 +35,7 @@ class LeasedGroup(Table):
 
     __tablename__ = "leased_groups"
 
-    token: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))
+    token: Mapped[UUID] = mapped_column(primary_key=True)
     kind: Mapped[str]
     ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
     claimed_at: Mapped[Now]

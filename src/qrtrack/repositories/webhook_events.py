@@ -1,4 +1,4 @@
-"""Webhook events: looked at, put back, read."""
+"""Webhook events: looked at, and put back into the queue."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -68,20 +68,16 @@ class WebhookEventRepository(Repository):
             id=event_id,
         )
 
-    async def replayable(
-        self, statuses: Sequence[str], *, after: int, limit: int, **selection: str | int | None
-    ) -> Sequence[int]:
-        """The first ids behind `after` of events in one of the statuses that fit (`type`, `database_id`,
-        `forward_status`) and whose payload is still there.
+    async def replayable(self, *, after: int, limit: int, **selection: str | int | None) -> Sequence[int]:
+        """The first ids behind `after` of events that fit (`status`, `type`, `database_id`, `forward_status`) and whose
+        payload is still there.
         """
         given = {name: value for name, value in selection.items() if value is not None}
         conditions = "".join(f" AND {name} = :{name}" for name in given)
         rows = await self._rows(
-            "SELECT id FROM webhook_queue WHERE id > :after AND status = ANY(CAST(:statuses AS text[]))"
-            f" AND payload <> ''{conditions} ORDER BY id LIMIT :limit",
+            f"SELECT id FROM webhook_queue WHERE id > :after AND payload <> ''{conditions} ORDER BY id LIMIT :limit",
             after=after,
             limit=limit,
-            statuses=list(statuses),
             **given,
         )
         return [row.id for row in rows]

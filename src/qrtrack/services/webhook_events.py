@@ -112,14 +112,14 @@ async def _keep(repositories: Repositories, read: Sequence[Read], *, pass_on: bo
     if states := _newest_states(read):
         await repositories.webhook_processing.store_states(states)
     await repositories.webhook_processing.heard(_sources(read))
-    await _pass_on(repositories, [one.event for one in read if pass_on or _waits_for_passing_on(one.event)])
+    if to_pass_on := [one.event for one in read if pass_on or _waits_for_passing_on(one.event)]:
+        await _pass_on(repositories, to_pass_on)
 
 
 async def _pass_on(repositories: Repositories, events: Sequence[Piece]) -> None:
-    if events:
-        streams = ((event["manufacturer_org_id"], event["database_id"], event["type"]) for event in events)
-        await repositories.webhook_streams.touch(streams)
-        await repositories.wake_workers(WEBHOOK_STREAMS)
+    streams = ((event["manufacturer_org_id"], event["database_id"], event["type"]) for event in events)
+    await repositories.webhook_streams.touch(streams)
+    await repositories.wake_workers(WEBHOOK_STREAMS)
 
 
 def _waits_for_passing_on(event: Piece) -> bool:
@@ -158,7 +158,8 @@ async def fail_event(database: Database, claim: Claim, error: str, *, permanent:
     async with database.write() as repositories:
         retry_in = await repositories.leased(WEBHOOK_RETRIES).fail(claim, error, permanent=permanent)
         event = await repositories.webhook_processing.event(claim.number)
-        await _pass_on(repositories, [event] if _waits_for_passing_on(event) else [])
+        if _waits_for_passing_on(event):
+            await _pass_on(repositories, [event])
     if retry_in is None:
         log.error("a webhook event is dead: see its error, and replay it", queue_id=claim.number, reason=error)
     return retry_in

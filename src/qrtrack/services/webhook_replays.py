@@ -79,17 +79,18 @@ async def replay_events(
     """All of the status that fit (`type`, `database_id`, `forward_status`) and still have their payload, in
     transactions of so many events: a replay that is broken off has replayed what it has, and can be sent again.
     """
+    selection = {"status": status, **narrowed}
     replayed, after, is_over = Replayed(0), 0, False
     while not is_over:
         async with database.write(tenant=caller.organisation_id) as repositories:
             events = repositories.webhook_events
-            found = await events.replayable([status], after=after, limit=CHUNK, **narrowed)
+            found = await events.replayable(after=after, limit=CHUNK, **selection)
             ids = await events.put_back(found, [status], pass_on=pass_on)
             await events.record_replay(
                 organisation_id=caller.organisation_id,
                 actor=caller.user_id,
                 reason=reason,
-                selection={"status": status, **narrowed},
+                selection=selection,
                 ids=ids,
             )
             await repositories.wake_workers(WEBHOOK_EVENTS)

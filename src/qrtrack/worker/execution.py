@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 import structlog
 
@@ -141,26 +142,19 @@ async def _do_group(runtime: Runtime, handler: GroupHandler, group: Group, stop:
         # After an outage of the database as well: a piece that brings it down would be taken up for ever.
         trace = None if isinstance(error, FORESEEN) else error
         log.warning("a group failed: its pieces are done one by one", reason=_reason(error), exc_info=trace)
-        return await _break_up(runtime, handler, group)
+        break_up = partial(break_up_group, runtime.database, handler.queue, group)
+        return await _end_group(runtime, group, End.RETRIED, break_up)
     return Outcome(group, End.COMPLETED, pieces=ended)
 
 
 async def _release_group(runtime: Runtime, handler: GroupHandler, group: Group) -> Outcome:
-    return await _settle(
-        runtime,
-        group,
-        lambda: release_group(runtime.database, handler.queue, group),
-        lambda _: Outcome(group, End.RELEASED, pieces=len(group.pieces)),
+    return await _end_group(
+        runtime, group, End.RELEASED, partial(release_group, runtime.database, handler.queue, group)
     )
 
 
-async def _break_up(runtime: Runtime, handler: GroupHandler, group: Group) -> Outcome:
-    return await _settle(
-        runtime,
-        group,
-        lambda: break_up_group(runtime.database, handler.queue, group),
-        lambda _: Outcome(group, End.RETRIED, pieces=len(group.pieces)),
-    )
+async def _end_group(runtime: Runtime, group: Group, end: End, write: Callable[[], Awaitable[None]]) -> Outcome:
+    return await _settle(runtime, group, write, lambda _: Outcome(group, end, pieces=len(group.pieces)))
 
 
 async def _end_of(runtime: Runtime, handler: Handler, claim: Claim, body: asyncio.Future[None]) -> Outcome:
