@@ -39,7 +39,7 @@ $(INSTALLED): $(REQUIREMENTS) pyproject.toml
 			echo 'Python could not make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv' >&2; \
 			exit 1; }; }
 	@echo 'Installing the pinned dependencies into .venv'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes $(REQUIREMENTS:%=-r %)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes $(REQUIREMENTS:%=-r %)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -67,7 +67,7 @@ prove: setup ## the long proof: kills, faults, fuzz, pooler, security, browser
 	$(BIN)/pytest $(PROOFS)
 
 bench: setup ## the benchmarks; one of them: make bench NAME=link
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/bench.txt
 	$(BIN)/python -m benchmarks $(NAME)
 
 lock: setup ## pin the dependencies anew (UPGRADE=1: to the newest), with the hashes of the public index
