@@ -77,7 +77,11 @@ def test_ten_thousand_errors_are_ten_thousand_errors() -> None:
         ("referenceNumber", " REF1"),
         ("referenceNumber", "a\0b"),
         ("referenceNumber", 1),
-        ("core", None),
+        ("core", 5),
+        *[
+            ("referenceNumber", reference)
+            for reference in ("R1É", "R1E\u0301", "Ｒ1", "R\u200b1", "R1\u00a0", "R1 ", "R\t1")
+        ],
         ("branchName", "x" * 101),
         ("debit_account", "1000000001"),
         ("callback_url", "https://elsewhere.example"),
@@ -98,6 +102,16 @@ def test_what_is_just_within_bounds_is_taken(field: str, longest: str) -> None:
 
 def test_a_reference_in_two_rows_is_refused_in_both() -> None:
     assert [error.row_number for error in errors_of(row(), row(referenceNumber="REF2"), row())] == [1, 3]
+
+
+def test_references_that_differ_in_case_alone_are_the_same() -> None:
+    rows = (row(referenceNumber="Ref-A"), row(referenceNumber="rEF-a"), row(referenceNumber="REF-B"))
+    assert [error.row_number for error in errors_of(*rows)] == [1, 2]
+
+
+def test_a_branch_that_is_null_is_one_that_is_not_given() -> None:
+    (checked,) = check_transactions([row(core=None, branchCode=None, branchName=None)], TERMS)
+    assert (checked.core, checked.branch_code, checked.branch_name) == ("K1", "001", "Main")
 
 
 def test_an_empty_batch_is_refused() -> None:
@@ -121,7 +135,9 @@ def test_no_error_quotes_an_account() -> None:
 
 
 def test_the_payload_holds_strings_and_the_sum_is_that_of_its_amounts() -> None:
-    transactions = check_transactions([row(amount="0.1"), row(referenceNumber="é", amount="0.2")], Terms(2, "", "", ""))
+    transactions = check_transactions(
+        [row(amount="0.1"), row(referenceNumber="R 2", amount="0.2", description="é")], Terms(2, "", "", "")
+    )
     text, control_sum = payload_of("17", transactions, callback_url="https://x.example/cb", amount_scale=2)
     content = json.loads(text)
     assert text.isascii()
@@ -133,8 +149,8 @@ def test_the_payload_holds_strings_and_the_sum_is_that_of_its_amounts() -> None:
         "debitAccount": "1000000001",
         "creditAccount": "2000000001",
         "amount": "0.20",
-        "description": "Escrow",
-        "referenceNumber": "é",
+        "description": "é",
+        "referenceNumber": "R 2",
         "callback_url": "https://x.example/cb",
     }
     assert control_sum == Decimal("0.3") == sum(Decimal(entry["amount"]) for entry in content["data"])

@@ -16,7 +16,8 @@ NOTHING: frozenset[str] = frozenset()
         *[(status, b'{"data": {}}', Outcome.ACCEPTED) for status in (200, 201)],
         *[(status, READABLE, Outcome.REJECTED) for status in REFUSALS],
         *[(status, body, Outcome.UNKNOWN) for status in REFUSALS for body in (b"", b"<html>", b"{}")],
-        *[(status, b"", Outcome.REJECTED) for status in (301, 302, 303, 307, 308)],
+        *[(status, b"", Outcome.REJECTED) for status in (307, 308)],
+        *[(status, body, Outcome.UNKNOWN) for status in (300, 301, 302, 303, 304) for body in (b"", READABLE)],
         *[(status, READABLE, Outcome.UNKNOWN) for status in UNCLEAR],
         *[(200, body, Outcome.UNKNOWN) for body in NO_JSON_OBJECT],
         (400, b'{"message": "Duplicate request"}', Outcome.UNKNOWN),
@@ -55,3 +56,27 @@ def test_code_and_message_are_found_where_the_gateway_puts_them(body: bytes, wor
 
 def test_the_body_is_kept_whole_whatever_its_bytes() -> None:
     assert judge(200, b"a\0\xff" + b"x" * 200_000, NOTHING).response_payload == "a\\x00\\xff" + "x" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("body", "charset"),
+    [
+        ('\ufeff{"message": "Rekening é – salah"}'.encode(), None),
+        ('\ufeff{"message": "Rekening é – salah"}'.encode(), "utf-8"),
+        ('{"message": "Rekening é – salah"}'.encode("cp1252"), "windows-1252"),
+        ('{"message": "Rekening é – salah"}'.encode("utf-16"), None),
+        ('{"message": "Rekening é – salah"}'.encode("utf-16-le"), "utf-16-le"),
+        ('{"message": "Rekening é – salah"}'.encode(), "us-ascii"),
+        ('{"message": "Rekening é – salah"}'.encode(), "no-such-charset"),
+        ('{"message": "Rekening é – salah"}'.encode(), "hex"),
+    ],
+)
+def test_an_answer_is_read_whatever_its_charset(body: bytes, charset: str | None) -> None:
+    verdict = judge(400, body, NOTHING, charset=charset)
+    assert (verdict.outcome, verdict.response_message) == (Outcome.REJECTED, "Rekening é – salah")
+    assert verdict.response_payload == '{"message": "Rekening é – salah"}'
+
+
+def test_iso_8859_1_is_read_even_where_no_charset_is_named() -> None:
+    verdict = judge(201, '{"message": "é"}'.encode("iso-8859-1"), NOTHING)
+    assert (verdict.outcome, verdict.response_message) == (Outcome.ACCEPTED, "é")

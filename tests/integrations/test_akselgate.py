@@ -1,6 +1,7 @@
 """The gateway's client against sockets that misbehave: what is sure not to have left, and what nobody knows."""
 
 import asyncio
+import json
 import math
 import socket
 import ssl
@@ -13,6 +14,7 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 
+from gateway_words import NOT_TAKEN, SEEN_BEFORE
 from qrtrack.domain.dispatches import Outcome
 from qrtrack.domain.gateway_answers import Verdict
 from qrtrack.integrations import akselgate
@@ -203,8 +205,35 @@ async def test_a_redirect_is_never_followed(gateway: Sandbox, status: int) -> No
     gateway.faults.append(Scripted(status, b"", headers=f"Location: {second.address}/transaction/insert\r\n"))
     verdict = await send(client(gateway.address))
     await second.stop()
-    assert (verdict.outcome, verdict.status_code) == (Outcome.REJECTED, str(status))
+    outcome = Outcome.REJECTED if status in {307, 308} else Outcome.UNKNOWN
+    assert (verdict.outcome, verdict.status_code) == (outcome, str(status))
     assert (len(gateway.requests), len(second.requests)) == (1, 0)
+
+
+@pytest.mark.parametrize("status", [400, 404, 422])
+async def test_only_a_refusal_that_hides_no_payment_is_rejected(gateway: Sandbox, status: int) -> None:
+    sender = client(gateway.address)
+    for texts, outcome in ((SEEN_BEFORE, Outcome.UNKNOWN), (NOT_TAKEN, Outcome.REJECTED)):
+        for text in texts:
+            body = json.dumps({"responseCode": "99", "responseMessage": text}, ensure_ascii=False).encode()
+            gateway.faults.append(Scripted(status, body))
+            assert ((await send(sender)).outcome, text) == (outcome, text)
+
+
+@pytest.mark.parametrize(
+    ("charset", "body"),
+    [
+        ("", '\ufeff{"data": {"token": "sandbox-token", "bank": "é"}}'.encode()),
+        ("", '{"data": {"token": "sandbox-token", "bank": "é"}}'.encode("iso-8859-1")),
+        ("Content-Type: application/json; charset=iso-8859-1\r\n",
+         '{"data": {"token": "sandbox-token", "bank": "é"}}'.encode("iso-8859-1")),
+    ],
+)  # fmt: skip
+async def test_a_login_and_its_batch_are_read_whatever_the_charset(gateway: Sandbox, charset: str, body: bytes) -> None:
+    gateway.login = Scripted(200, body, headers=charset)
+    gateway.faults.append(Scripted(201, body, headers=charset))
+    verdict = await send(client(gateway.address))
+    assert (verdict.outcome, len(gateway.requests)) == (Outcome.ACCEPTED, 1)
 
 
 @pytest.mark.parametrize(

@@ -306,6 +306,9 @@ async def test_nobody_who_looks_at_an_attempt_can_report_on_it_in_the_banks_name
         assert token[-64:] not in answer.text + page.text + listed.text
 
 
+OUTCOMES = ("accepted", "unknown", "sending", "rejected", "not_sent")
+
+
 def today() -> str:
     return datetime.now(UTC).astimezone(ZoneInfo("Asia/Jakarta")).date().isoformat()
 
@@ -325,10 +328,14 @@ async def test_the_report_of_a_day_adds_up(treasury: Treasury) -> None:
         "kd_settle": "A", "sent": 1, "accepted": 1, "callbacks_ok": 1, "callbacks_failed": 1, "callbacks_missing": 1,
         "sum_in": "30", "sum_out": "30", "sums_agree": True, "sum_accepted": "30", "sum_paid": "10", "unknown": 0,
     } == first  # fmt: skip
-    assert (second["rejected"], second["sum_in"], second["sum_accepted"]) == (1, "7", "0")
+    assert (second["rejected"], second["sum_rejected"], second["sum_in"], second["sum_out"]) == (1, "7", "0", "0")
     assert (second["callbacks_missing"], third["callbacks_missing"]) == (0, 1)
     assert (third["unknown"], third["unknown_by_age"]) == (1, {"under_1_hour": 1, "under_1_day": 0, "older": 0})
     assert (third["callbacks_ok"], third["sum_paid"], third["sum_accepted"]) == (1, "9", "0")
+    totals = report["totals"]
+    assert (totals["sent"], totals["sum_in"], totals["sum_out"], totals["sums_agree"]) == (3, "48", "48", True)
+    assert [totals[f"sum_{outcome}"] for outcome in OUTCOMES] == ["30", "18", "0", "7", "0"]
+    assert totals["unknown_by_age"] == {"under_1_hour": 1, "under_1_day": 0, "older": 0}
     await treasury.age(7200)
     ages = [
         entry["unknown_by_age"]["under_1_day"]

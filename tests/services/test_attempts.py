@@ -1,5 +1,10 @@
 """What becomes of an attempt that was not answered: a person's word."""
 
+from dataclasses import replace
+
+import pytest
+from sqlalchemy.exc import DBAPIError
+
 from qrtrack.domain.identity import Role
 from qrtrack.sandbox import Fault
 from treasury import Treasury, rows
@@ -43,3 +48,42 @@ async def test_what_the_gateway_has_paid_cannot_be_resolved_as_not_sent(treasury
     await treasury.call_back(attempt_id, "R1")
     refused = await treasury.resolve(attempt_id, "rejected")
     assert (refused.status_code, refused.json()["paid_references"]) == (409, ["R1"])
+
+
+SENDER = "0192f1f0-1234-7abc-8def-0123456789ab"
+SPELLINGS = (SENDER.upper(), f"{{{SENDER}}}", f"urn:uuid:{SENDER}", SENDER.replace("-", ""), f"{SENDER} ")
+
+
+@pytest.mark.parametrize(
+    "spelling", [SENDER.upper(), f"{{{SENDER}}}", f"urn:uuid:{SENDER}", SENDER.replace("-", ""), f"{SENDER} "]
+)
+async def test_another_spelling_of_the_sender_is_no_other_person(treasury: Treasury, spelling: str) -> None:
+    admin = treasury.somebody(Role.ADMIN)
+    treasury.gateway.faults.append(Fault.ERROR)
+    attempt_id = (await treasury.dispatch(caller=replace(admin, user_id=spelling))).json()["log_id"]
+    refused = await treasury.resolve(attempt_id, caller=replace(admin, user_id=SENDER))
+    assert (refused.status_code, refused.json()["type"]) == (403, "urn:qrtrack:problem:same-person")
+    (attempt,) = await treasury.attempts()
+    assert attempt.sent_by == SENDER
+
+
+@pytest.mark.parametrize(
+    "actor", [SENDER.upper(), f"{{{SENDER}}}", f"urn:uuid:{SENDER}", SENDER.replace("-", ""), f"{SENDER} "]
+)
+async def test_the_database_refuses_another_spelling_too(treasury: Treasury, actor: str) -> None:
+    treasury.gateway.faults.append(Fault.ERROR)
+    await treasury.dispatch(caller=replace(treasury.finance, user_id=SENDER))
+    with pytest.raises(DBAPIError, match="cannot be resolved now"):
+        await treasury.sql(
+            "INSERT INTO t_akselgate_events (attempt_id, manufacturer_org_id, kind, actor, outcome, note)"
+            " SELECT id, manufacturer_org_id, 'resolved', :actor, 'not_sent', 'x' FROM t_akselgate_transaction_log",
+            actor=actor,
+        )
+
+
+async def test_a_name_in_another_case_is_no_other_person(treasury: Treasury) -> None:
+    admin = treasury.somebody(Role.ADMIN)
+    treasury.gateway.faults.append(Fault.ERROR)
+    attempt_id = (await treasury.dispatch(caller=replace(admin, user_id="auth0|Ann"))).json()["log_id"]
+    refused = await treasury.resolve(attempt_id, caller=replace(admin, user_id="auth0|ann"))
+    assert refused.json()["type"] == "urn:qrtrack:problem:same-person"

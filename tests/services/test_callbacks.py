@@ -7,7 +7,8 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from qrtrack.sandbox import Fault, Request
-from treasury import Treasury, rows
+from qrtrack.settings import Settings
+from treasury import Treasury, open_treasury, rows
 
 OK, FAILED, MISSING, CONFLICT = "ok", "failed", "missing", "conflict"
 # A copy of an attempt of one row, under another settlement.
@@ -107,7 +108,7 @@ async def test_a_batch_that_is_written_while_a_late_success_locks_its_reference_
         await treasury.until_somebody_waits_for_a_lock()
     refused = await request
     assert (refused.status_code, refused.json()["type"]) == (409, "urn:qrtrack:problem:reference-locked")
-    assert f"Attempt {first} of settlement STL1" in refused.json()["errors"][0]["detail"]
+    assert f"Attempt 1 (log_id {first}) of settlement STL1" in refused.json()["errors"][0]["detail"]
     assert len(treasury.gateway.requests) == 1
 
 
@@ -199,6 +200,10 @@ async def test_an_unknown_reference_is_stored_and_counted_once(treasury: Treasur
         "ref=R1&rescore=0",
         "ref=%00&rescore=",
         "ref=%ff",
+        *[
+            f"ref=R1&rescore={result}&rescoreref=B1"
+            for result in ("SUCCESS", "OK", "PAID", "true", "null", "PENDING", "0.0", "00.0", "0x00", "OO", "O0", "68")
+        ],
     ],
 )
 async def test_a_callback_that_says_nothing_is_kept_and_frees_nothing(treasury: Treasury, query: str) -> None:
@@ -230,3 +235,29 @@ async def test_a_callback_that_cannot_be_stored_is_not_acknowledged(treasury: Tr
             await asyncio.sleep(0.01)
         assert (await request).status_code == 503
     assert await treasury.events() == []
+
+
+async def test_the_failure_codes_are_a_setting(settings: Settings) -> None:
+    async with open_treasury(settings, akselgate_failure_codes="Z9,51") as treasury:
+        attempt_id = await treasury.sent("R1", "R2")
+        await treasury.call_back(attempt_id, "R1", "Z9")
+        await treasury.call_back(attempt_id, "R2", "05")
+        assert await treasury.states() == [("R1", FAILED, False), ("R2", MISSING, True)]
+
+
+async def test_a_result_of_later_counts_after_one_that_says_nothing(treasury: Treasury) -> None:
+    attempt_id = await treasury.sent("R1")
+    with capture_logs() as lines:
+        await treasury.call_back(attempt_id, "R1", "68")
+    assert [line["log_level"] for line in lines if line["event"].startswith("alarm")] == ["error"]
+    await treasury.call_back(attempt_id, "R1", "00")
+    assert await treasury.states() == [("R1", OK, True)]
+    assert await treasury.events() == ["unreadable_callback", "callback", "closed"]
+
+
+async def test_a_bank_that_changes_the_case_of_a_reference_reports_on_the_same_payment_once(treasury: Treasury) -> None:
+    attempt_id = await treasury.sent("Ref-a1")
+    for spelling in ("REF-A1", "ref-a1", "Ref-a1"):
+        assert (await treasury.call_back(attempt_id, spelling)).status_code == 200
+    assert await treasury.states() == [("Ref-a1", OK, True)]
+    assert await treasury.events() == ["callback", "closed"]

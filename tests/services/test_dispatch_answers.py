@@ -73,6 +73,6 @@ async def test_a_reference_is_locked_in_every_settlement(treasury: Treasury) -> 
         ("/transactions/1/referenceNumber", 2, "R2"),
         ("/transactions/2/referenceNumber", 3, "R1"),
     ]
-    assert f"Attempt {first.json()['log_id']} of settlement A" in problem["errors"][0]["detail"]
+    assert f"Attempt 1 (log_id {first.json()['log_id']}) of settlement A" in problem["errors"][0]["detail"]
     assert len(treasury.gateway.requests) == 1
     assert [row.kd_settle for row in await treasury.attempts()] == ["A"]

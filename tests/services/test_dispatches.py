@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from qrtrack.sandbox import Fault, Request, Scripted
@@ -100,7 +101,7 @@ async def test_what_never_left_may_be_sent_again(treasury: Treasury) -> None:
         "request_id": str(attempt.id),
         "attempt_number": 1,
         "outcome": "not_sent",
-        "status_code": "unknown",
+        "status_code": None,
     }
     host, port = treasury.gateway.address.removeprefix("http://").split(":")
     await treasury.gateway.start(host, int(port))
@@ -332,3 +333,90 @@ async def test_the_runbook_raises_the_start_of_the_ids_and_finds_what_is_open(tr
     await treasury.dispatch()
     (attempt,) = await treasury.sql(open_attempts)
     assert (attempt.id, attempt.outcome) == (1_000_000, "unknown")
+
+
+def said(text: str, status: int = 400) -> Scripted:
+    """A refusal of the gateway with these words."""
+    return Scripted(status, json.dumps({"responseCode": "99", "responseMessage": text}).encode())
+
+
+async def test_a_refusal_of_a_reference_that_a_person_called_unpaid_is_unknown(treasury: Treasury) -> None:
+    """The person may have been wrong: then the bank has refused the repetition of what it paid."""
+    first = await treasury.sent("R1", "R2", fault=Fault.ERROR)
+    await treasury.resolve(first, "not_sent")
+    treasury.gateway.faults.append(said("Invalid request"))
+    with capture_logs() as lines:
+        answer = await treasury.dispatch("OTHER", rows("r1", "R3"))
+    told = answer.json()
+    assert (answer.status_code, told["outcome"], told["status_code"]) == (504, "unknown", "400")
+    assert "may have refused a repetition of what it took before" in told["detail"]
+    assert [line["answered"] for line in lines if line["event"].startswith("alarm")] == ["rejected"]
+    (event,) = await treasury.sql("SELECT details FROM t_akselgate_events WHERE kind = 'doubted_refusal'")
+    assert event.details == {"sent_before": [{"reference_number": "r1", "attempt_id": first}], "count": 1}
+    assert (await treasury.dispatch("OTHER", rows("r1"))).json()["type"].endswith("outcome-unknown")
+    assert (await treasury.dispatch("THIRD", rows("R3"))).json()["type"].endswith("reference-locked")
+    assert len(treasury.gateway.requests) == 2
+
+
+async def test_a_refusal_of_what_is_certainly_unpaid_frees_it(treasury: Treasury) -> None:
+    """Refused by the gateway itself, never sent, or reported as failed: as often as it takes."""
+    for settlement in ("A", "B"):
+        treasury.gateway.faults.append(said("Invalid account"))
+        assert (await treasury.dispatch(settlement, rows("R1"))).json()["outcome"] == "rejected"
+    attempt_id = (await treasury.dispatch("C", rows("R1"))).json()["log_id"]
+    await treasury.call_back(attempt_id, "R1", "51")
+    treasury.gateway.faults.append(said("Invalid account"))
+    assert (await treasury.dispatch("D", rows("R1"))).json()["outcome"] == "rejected"
+    await treasury.gateway.stop()
+    treasury.runtime.post.gateway._login = None
+    assert (await treasury.dispatch("E", rows("R1"))).json()["outcome"] == "not_sent"
+    host, port = treasury.gateway.address.removeprefix("http://").split(":")
+    await treasury.gateway.start(host, int(port))
+    treasury.gateway.faults.append(said("Invalid account"))
+    assert (await treasury.dispatch("F", rows("R1"))).json()["outcome"] == "rejected"
+    assert (await treasury.dispatch("G", rows("R1"))).json()["outcome"] == "accepted"
+
+
+@pytest.mark.parametrize(("text", "status"), [("Transaksi sudah ada", 400), ("sudah terbayar", 404), ("Moved", 302)])
+async def test_words_of_repetition_freeze_the_settlement(treasury: Treasury, text: str, status: int) -> None:
+    treasury.gateway.faults.append(said(text, status))
+    assert (await treasury.dispatch()).json()["outcome"] == "unknown"
+    assert (await treasury.dispatch()).status_code == 409
+    assert len(treasury.gateway.requests) == 1
+
+
+async def test_a_settlement_and_a_reference_are_one_in_any_case(treasury: Treasury) -> None:
+    first = await treasury.sent("R1", kd_settle="Alike")
+    answers = [await treasury.dispatch("ALIKE", rows("R2")), await treasury.dispatch("other", rows("r1"))]
+    assert [answer.json()["type"].rpartition(":")[2] for answer in answers] == [
+        "already-dispatched",
+        "reference-locked",
+    ]
+    assert answers[1].json()["errors"][0]["reference"] == "r1"
+    await treasury.call_back(first, "R1", "51")
+    again = (await treasury.dispatch("aLIKE", rows("r1"))).json()
+    assert (again["attempt_number"], again["outcome"]) == (2, "accepted")
+    assert [(row.kd_settle, row.is_latest) for row in await treasury.attempts()] == [("Alike", 0), ("aLIKE", 1)]
+    listed = (await treasury.get("attempts", kd_settle="ALIKE")).json()["attempts"]
+    assert [attempt["kd_settle"] for attempt in listed] == ["aLIKE", "Alike"]
+
+
+async def test_settlements_in_two_cases_at_once_are_sent_once(treasury: Treasury) -> None:
+    spellings = ["alike", "ALIKE", "Alike", "aLiKe"] * 3
+    answers = await asyncio.gather(*[treasury.dispatch(name, rows(f"R{n}")) for n, name in enumerate(spellings)])
+    assert sorted(answer.status_code for answer in answers) == [200] + [409] * 11
+    assert len(treasury.gateway.requests) == 1
+
+
+async def test_lines_say_what_became_of_a_batch_and_texts_name_attempt_and_log_id(treasury: Treasury) -> None:
+    treasury.gateway.login = Scripted(500, b"")
+    with capture_logs() as lines:
+        await treasury.dispatch()
+    assert "dispatched" not in [line["event"] for line in lines]
+    assert [line["log_level"] for line in lines if line["event"] == "the batch was not sent"] == ["warning"]
+    treasury.gateway.login = Fault.NONE
+    treasury.gateway.faults.append(Fault.ERROR)
+    with capture_logs() as lines:
+        told = (await treasury.dispatch()).json()
+    assert [line["log_level"] for line in lines if line["event"].startswith("alarm")] == ["error"]
+    assert told["detail"].startswith(f"Attempt 2 (log_id {told['log_id']}) may have been taken or not.")

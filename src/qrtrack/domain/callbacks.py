@@ -1,8 +1,8 @@
 """The gateway's callbacks: the address each attempt gives it, and what one of them says."""
 
 import hmac
-import re
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +12,6 @@ from qrtrack.domain.errors import NotFound
 SUCCESS: Final = "00"
 REFERENCE_LENGTH: Final = 255
 RESULT_LENGTH: Final = 50
-RESULT: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,19}", re.ASCII)
 
 
 class UnknownCallback(NotFound):
@@ -62,23 +61,16 @@ class Callback:
             raw_query,
         )
 
-    @property
-    def is_success(self) -> bool:
-        return self.result == SUCCESS
-
-    @property
-    def is_readable(self) -> bool:
-        """A result that is no code is neither success nor failure: as a failure it would free what may be paid.
-
-        Nor is another number of zeros: a program that takes `00` for a number writes `0`.
-        """
-        return RESULT.fullmatch(self.result) is not None and (self.is_success or set(self.result) != {"0"})
+    def state(self, failure_codes: AbstractSet[str]) -> CallbackState | None:
+        """What the result says; None for every result that is neither `00` nor listed: it may be paid, or not yet."""
+        if self.result == SUCCESS:
+            return CallbackState.OK
+        return CallbackState.FAILED if self.result in failure_codes else None
 
 
-def state_after(state: CallbackState, outcome: Outcome, *, is_success: bool) -> CallbackState:
+def state_after(state: CallbackState, outcome: Outcome, reported: CallbackState) -> CallbackState:
     """Reports that contradict each other, or the outcome, are a conflict; and that is the end of the row."""
-    reported = CallbackState.OK if is_success else CallbackState.FAILED
-    if is_success and outcome in {Outcome.REJECTED, Outcome.NOT_SENT}:
+    if reported is CallbackState.OK and outcome in {Outcome.REJECTED, Outcome.NOT_SENT}:
         return CallbackState.CONFLICT
     if state is CallbackState.MISSING:
         return reported

@@ -15,10 +15,12 @@ from qrtrack.domain.money import NotAnAmount, read_amount, write_amount
 # More than a body of 16 MiB holds in earnest. A list of nothing but zeros holds millions, each of them an error.
 MOST_ROWS = 100_000
 NAMED_FIELDS = 20
-REFERENCE_LENGTH = 15
 DESCRIPTION_LENGTH = 100
 BRANCH_LENGTH = 100
 ACCOUNT = re.compile(r"[0-9]{5,34}", re.ASCII)
+# ASCII from end to end: look-alikes, invisible and combining characters would be another reference for us, and perhaps
+# the same for the bank.
+REFERENCE = re.compile(r"[!-~](?:[ -~]{0,13}[!-~])?")
 
 FIELDS = frozenset(
     {
@@ -70,13 +72,17 @@ class CallbackState(StrEnum):
 
 
 class EventKind(StrEnum):
-    """What can happen to an attempt besides its answer. `resolved` and `closed` move it, the others only tell."""
+    """What can happen to an attempt besides its answer. `resolved` and `closed` move it, the others only tell.
+
+    `doubted_refusal`: the gateway refused a batch with a reference that was sent before and may be paid.
+    """
 
     CALLBACK = "callback"
     UNKNOWN_REFERENCE = "unknown_reference"
     UNREADABLE_CALLBACK = "unreadable_callback"
     CONFLICT = "conflict"
     LATE_RESPONSE = "late_response"
+    DOUBTED_REFUSAL = "doubted_refusal"
     SWEPT = "swept"
     RESOLVED = "resolved"
     CLOSED = "closed"
@@ -134,7 +140,7 @@ def check_transactions(rows: Sequence[Any], terms: Terms) -> list[Transaction]:
     if len(rows) > MOST_ROWS:
         raise InvalidTransactions([FieldError("/transactions", f"Send at most {MOST_ROWS} transactions.")])
     references = [row.get("referenceNumber") for row in rows if isinstance(row, Mapping)]
-    times = Counter(reference for reference in references if isinstance(reference, str))
+    times = Counter(reference.lower() for reference in references if isinstance(reference, str))
     checks = [_Row(number, row, terms, times) for number, row in enumerate(rows, start=1)]
     checked = [check.transaction() for check in checks]
     errors = [error for check in checks for error in check.errors]
@@ -146,7 +152,7 @@ def check_transactions(rows: Sequence[Any], terms: Terms) -> list[Transaction]:
 class _Row:
     """One row under examination; it gathers its errors instead of stopping at the first."""
 
-    def __init__(self, number: int, given: Any, terms: Terms, times: Mapping[str, int]) -> None:
+    def __init__(self, number: int, given: Any, terms: Terms, times: Counter[str]) -> None:
         self._number = number
         self._given: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
         self._is_object = isinstance(given, Mapping)
@@ -182,11 +188,17 @@ class _Row:
             self._refuse(None, f"{len(unknown) - NAMED_FIELDS} more fields of it do not exist.")
 
     def _reference(self) -> str:
-        reference = self._text("referenceNumber", REFERENCE_LENGTH)
-        if reference != reference.strip() or (not reference and self._given.get("referenceNumber") == ""):
-            self._refuse("referenceNumber", "A reference has 1 to 15 characters, without blanks around it.")
-        elif self._times.get(reference, 0) > 1:
-            self._refuse("referenceNumber", "This reference stands in more than one row: each needs its own.")
+        reference = self._given.get("referenceNumber")
+        if not isinstance(reference, str) or not REFERENCE.fullmatch(reference):
+            self._refuse(
+                "referenceNumber", "Give a reference of 1 to 15 printable ASCII characters, without blanks around it."
+            )
+            return ""
+        if self._times[reference.lower()] > 1:
+            self._refuse(
+                "referenceNumber",
+                "This reference stands in more than one row, perhaps in another case: each row needs its own.",
+            )
         return reference
 
     def _account(self, name: str) -> str:
@@ -204,7 +216,8 @@ class _Row:
             return Decimal(0)
 
     def _text(self, name: str, longest: int, default: str | None = None) -> str:
-        text = self._given.get(name, default)
+        text = self._given.get(name)
+        text = default if text is None else text
         if isinstance(text, str) and len(text) <= longest and text.isprintable():
             return text
         self._refuse(name, f"Give text of at most {longest} characters, without control characters.")

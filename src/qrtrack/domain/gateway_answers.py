@@ -5,16 +5,18 @@ callbacks say otherwise.
 import json
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from qrtrack.domain.dispatches import Outcome
+from qrtrack.domain.repetition import says_repetition
 
 TAKEN = frozenset({200, 201})
 REFUSED = frozenset({400, 401, 403, 404, 413, 415, 422, 429})
+# The two redirections that keep the method: the gateway did nothing with the batch. The client never follows them.
+ELSEWHERE = frozenset({307, 308})
 TOKEN_REFUSED = frozenset({401, 403})
-# A repetition that the gateway refuses may be of a request that it took: nobody here knows.
-REPEATED = ("duplicate", "duplikat")
 NO_STATUS = "unknown"
 
 
@@ -29,22 +31,39 @@ class Verdict:
     response_payload: str | None = None
 
 
-def judge(status: int, body: bytes, success_codes: AbstractSet[str]) -> Verdict:
-    """The meaning of a complete HTTP answer. `success_codes`: empty where any code of a 2xx is good."""
-    payload = as_text(body)
-    answer = _object(payload)
+def judge(status: int, body: bytes, success_codes: AbstractSet[str], *, charset: str | None = None) -> Verdict:
+    """The meaning of a complete HTTP answer.
+
+    `success_codes`: empty where any code of a 2xx is good. `charset`: as the answer names it. A refusal is not the last
+    word on a batch whose references were sent before: that only the database knows.
+    """
+    payload, answer = read_object(body, charset)
     code = _word(answer, "responseCode")
     message = _word(answer, "responseMessage", "message", "error")
-    readable = code is not None or message is not None
     outcome = Outcome.UNKNOWN
-    if any(word in f"{code} {message}".lower() for word in REPEATED):
+    if says_repetition(code, answer or {}, is_refusal=status not in TAKEN):
         pass
     elif status in TAKEN:
         if answer is not None and (not success_codes or code in success_codes):
             outcome = Outcome.ACCEPTED
-    elif (status in REFUSED and readable) or 300 <= status < 400:
+    elif status in ELSEWHERE or (status in REFUSED and (code is not None or message is not None)):
         outcome = Outcome.REJECTED
     return Verdict(outcome, str(status), code, message, payload)
+
+
+def read_object(body: bytes, charset: str | None) -> tuple[str, Mapping[str, Any] | None]:
+    """The text of an answer, and the JSON object in it, if any.
+
+    The charset that the answer names goes first, then UTF-8, UTF-16 and UTF-32 as JSON allows them, then ISO-8859-1,
+    which reads any bytes: the first in which the text is a JSON object is the one.
+    """
+    for encoding in (charset, json.detect_encoding(body), "iso-8859-1"):
+        with suppress(LookupError, ValueError):
+            text = body.decode(encoding or "").removeprefix("\ufeff")
+            answer = _object(text)
+            if answer is not None:
+                return text.replace("\0", "\\x00"), answer
+    return as_text(body), None
 
 
 def as_text(body: bytes) -> str:

@@ -1,7 +1,6 @@
 """The bank's gateway: logging in once for all, and sending one batch on a connection of its own, never twice."""
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ import structlog
 
 from qrtrack.domain.dispatches import Outcome, Terms
 from qrtrack.domain.errors import Unavailable
-from qrtrack.domain.gateway_answers import NO_STATUS, TOKEN_REFUSED, Verdict, as_text, judge
+from qrtrack.domain.gateway_answers import NO_STATUS, TOKEN_REFUSED, Verdict, as_text, judge, read_object
 from qrtrack.integrations.http import tls
 from qrtrack.settings import Settings
 
@@ -139,7 +138,10 @@ class Akselgate:
             if answer.status_code in TOKEN_REFUSED:
                 self._forget(token)
             await _read(answer, exchange.body)
-        return judge(answer.status_code, bytes(exchange.body), self._success_codes)
+        # In a thread: an answer may have megabytes.
+        return await asyncio.to_thread(
+            judge, answer.status_code, bytes(exchange.body), self._success_codes, charset=answer.charset_encoding
+        )
 
     async def _token(self) -> str:
         """Who comes while a login is under way waits for that one, and shares its failure."""
@@ -172,7 +174,7 @@ class Akselgate:
                 await _read(answer, body)
         except (httpx2.HTTPError, AnswerTooLong, TimeoutError, OSError) as error:
             raise LoginFailed(f"The gateway was not reached for the login ({type(error).__name__}).") from error
-        token = _token_in(bytes(body)) if answer.is_success else None
+        token = _token_in(bytes(body), answer.charset_encoding) if answer.is_success else None
         if token is None:
             what_now = LOGIN_SETTINGS if answer.is_client_error else ""
             raise LoginFailed(f"The gateway gave no token for the login (status {answer.status_code}).{what_now}")
@@ -204,11 +206,10 @@ async def _read(answer: httpx2.Response, body: bytearray) -> None:
             raise AnswerTooLong(f"more than {ANSWER_BYTES} bytes")
 
 
-def _token_in(body: bytes) -> str | None:
-    try:
-        token = json.loads(body)["data"]["token"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+def _token_in(body: bytes, charset: str | None) -> str | None:
+    _, answer = read_object(body, charset)
+    data = (answer or {}).get("data")
+    token = data.get("token") if isinstance(data, dict) else None
     return token if isinstance(token, str) and _fits_a_header(token) else None
 
 

@@ -14,7 +14,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
-from qrtrack.domain.identity import Caller, Role
+from qrtrack.domain.identity import Caller, Role, normal_user
 from qrtrack.settings import Settings
 
 TOKEN_LENGTH: Final = 16_384
@@ -216,9 +216,9 @@ def _sentence(error: Exception) -> str:
 
 
 def _caller(claims: Mapping[str, Any]) -> Caller:
-    user_id = claims["sub"]
+    user_id = normal_user(claims["sub"])
     # The user id is stored with every change: text that PostgreSQL refuses may not come in this way.
-    if not 0 < len(user_id) <= USER_ID_LENGTH or not user_id.isprintable() or not user_id.strip():
+    if not 0 < len(user_id) <= USER_ID_LENGTH or not user_id.isprintable():
         raise Unauthenticated("The token names no usable user (claim sub).")
     return Caller(user_id=user_id, organisation_id=_organisation(claims), roles=_roles(claims))
 

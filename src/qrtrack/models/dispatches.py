@@ -6,7 +6,18 @@ The rules that protect money stand in the database: see the triggers of the migr
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Numeric, SmallInteger, String, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    ForeignKey,
+    Identity,
+    Index,
+    Numeric,
+    SmallInteger,
+    String,
+    text,
+)
 from sqlalchemy import PrimaryKeyConstraint as PrimaryKey
 from sqlalchemy import UniqueConstraint as Unique
 from sqlalchemy.dialects.postgresql import JSONB
@@ -16,8 +27,15 @@ from qrtrack.domain.dispatches import ALARMING, CallbackState, EventKind, Outcom
 from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, one_of
 
 
+def lowered(column: str) -> Any:
+    """A generated column: `column` with its ASCII letters in lower case, for keys that disregard case."""
+    return mapped_column(Computed(f'lower({column} COLLATE "C")', persisted=True))
+
+
 class Attempt(TenantOwned, Table):
     """One try to send one settlement. Only response fields, outcome and `is_latest` ever change, each once.
+
+    `settlement_key` is `kd_settle` in lower case: for the bank a settlement is one in any case.
 
     `is_success` follows from the outcome. At `stale_at` whoever sends it is gone, or sends no more. `imported` rows are
     those of an older system, with its request ids.
@@ -37,9 +55,14 @@ class Attempt(TenantOwned, Table):
             " CASE outcome WHEN 'accepted' THEN 1 WHEN 'rejected' THEN 0 WHEN 'not_sent' THEN 0 END",
             name="is_success",
         ),
-        Unique("kd_settle", "transaction_type", "attempt_number", name="uq_akselgate_attempt_number"),
+        CheckConstraint("imported OR kd_settle ~ '^[!-~]([ -~]*[!-~])?$'", name="kd_settle"),
+        Unique("settlement_key", "transaction_type", "attempt_number", name="uq_akselgate_attempt_number"),
         Index(
-            "uq_akselgate_latest", "kd_settle", "transaction_type", unique=True, postgresql_where=text("is_latest = 1")
+            "uq_akselgate_latest",
+            "settlement_key",
+            "transaction_type",
+            unique=True,
+            postgresql_where=text("is_latest = 1"),
         ),
         Index("ix_akselgate_log_request_id", "request_id"),
         Index("ix_akselgate_log_org", "manufacturer_org_id", "id"),
@@ -56,6 +79,7 @@ class Attempt(TenantOwned, Table):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     transaction_type: Mapped[str]
     kd_settle: Mapped[str] = mapped_column(String(50))
+    settlement_key: Mapped[str] = lowered("kd_settle")
     request_id: Mapped[str] = mapped_column(String(100))
     attempt_number: Mapped[int]
     total_transaksi: Mapped[int]
@@ -84,16 +108,17 @@ class AttemptRow(TenantOwned, Table):
     __tablename__ = "t_akselgate_transaction_rows"
     __table_args__ = (
         PrimaryKey("attempt_id", "row_number", name="pk_akselgate_rows"),
-        Unique("attempt_id", "reference_number", name="uq_akselgate_rows_reference"),
+        Unique("reference_key", "attempt_id", name="uq_akselgate_rows_reference"),
         one_of("callback_state", CallbackState),
         CheckConstraint("(callback_state = 'missing') = (callback_at IS NULL)", name="callback_at"),
-        Index("uq_akselgate_reference_locked", "reference_number", unique=True, postgresql_where=text("locked")),
+        Index("uq_akselgate_reference_locked", "reference_key", unique=True, postgresql_where=text("locked")),
         Index("ix_akselgate_rows_missing", "attempt_id", postgresql_where=text("callback_state = 'missing'")),
     )
 
     attempt_id: Mapped[int] = mapped_column(ForeignKey(Attempt.id, name="fk_akselgate_rows_attempt_id"))
     row_number: Mapped[int]
     reference_number: Mapped[str] = mapped_column(String(15))
+    reference_key: Mapped[str] = lowered("reference_number")
     debit_account: Mapped[str]
     credit_account: Mapped[str]
     amount: Mapped[Decimal] = mapped_column(Numeric)
@@ -108,11 +133,12 @@ class OpenAttempt(TenantOwned, Table):
 
     __tablename__ = "t_akselgate_open_attempts"
     __table_args__ = (
-        PrimaryKey("kd_settle", "transaction_type", name="pk_akselgate_open"),
+        PrimaryKey("settlement_key", "transaction_type", name="pk_akselgate_open"),
         Unique("attempt_id", name="uq_akselgate_open_attempt_id"),
     )
 
     kd_settle: Mapped[str] = mapped_column(String(50))
+    settlement_key: Mapped[str] = lowered("kd_settle")
     transaction_type: Mapped[str]
     attempt_id: Mapped[int] = mapped_column(ForeignKey(Attempt.id, name="fk_akselgate_open_attempt_id"))
 

@@ -20,11 +20,12 @@ class CallbackRepository(Repository):
         return organisation
 
     async def row(self, attempt_id: int, reference: str) -> Row[Any] | None:
+        """The row of this reference, whatever its case."""
         return await self._row_or_none(
-            "SELECT row_number, callback_state FROM t_akselgate_transaction_rows"
-            " WHERE attempt_id = :id AND reference_number = :reference",
+            "SELECT row_number, reference_number, callback_state FROM t_akselgate_transaction_rows"
+            " WHERE attempt_id = :id AND reference_key = :reference",
             id=attempt_id,
-            reference=reference,
+            reference=reference.lower(),
         )
 
     async def record(self, attempt_id: int, row_number: int, state: str) -> None:

@@ -26,7 +26,7 @@ WITH attempts AS (
     FROM attempts CROSS JOIN LATERAL json_array_elements(attempts.request_payload::json -> 'data') AS entry
     WHERE NOT attempts.imported GROUP BY attempts.id
 )
-SELECT kd_settle, transaction_type, count(*) AS sent,
+SELECT (array_agg(kd_settle ORDER BY id DESC))[1] AS kd_settle, transaction_type, count(*) AS sent,
        count(*) FILTER (WHERE outcome = 'accepted') AS accepted,
        count(*) FILTER (WHERE outcome = 'rejected') AS rejected,
        count(*) FILTER (WHERE outcome = 'not_sent') AS not_sent,
@@ -40,16 +40,22 @@ SELECT kd_settle, transaction_type, count(*) AS sent,
        COALESCE(sum(lines.failed), 0) AS callbacks_failed,
        COALESCE(sum(lines.conflicts), 0) AS callbacks_conflict,
        COALESCE(sum(lines.missing) FILTER (WHERE outcome IN ('accepted', 'unknown')), 0) AS callbacks_missing,
-       COALESCE(sum(lines.sum_in), 0) AS sum_in,
-       COALESCE(sum(sent.sum_out), 0) AS sum_out,
+       COALESCE(sum(lines.sum_in) FILTER (WHERE outcome IN ('sending', 'accepted', 'unknown')), 0) AS sum_in,
+       COALESCE(sum(sent.sum_out) FILTER (WHERE outcome IN ('sending', 'accepted', 'unknown')), 0) AS sum_out,
        COALESCE(sum(lines.sum_in) FILTER (WHERE outcome = 'accepted'), 0) AS sum_accepted,
+       COALESCE(sum(lines.sum_in) FILTER (WHERE outcome = 'unknown'), 0) AS sum_unknown,
+       COALESCE(sum(lines.sum_in) FILTER (WHERE outcome = 'sending'), 0) AS sum_sending,
+       COALESCE(sum(lines.sum_in) FILTER (WHERE outcome = 'rejected'), 0) AS sum_rejected,
+       COALESCE(sum(lines.sum_in) FILTER (WHERE outcome = 'not_sent'), 0) AS sum_not_sent,
        COALESCE(sum(lines.sum_ok), 0) AS sum_paid
 FROM attempts LEFT JOIN lines USING (id) LEFT JOIN sent USING (id)
-GROUP BY kd_settle, transaction_type ORDER BY kd_settle, transaction_type
+GROUP BY settlement_key, transaction_type ORDER BY settlement_key, transaction_type
 """
 
 
 class DispatchReportRepository(Repository):
     async def of_day(self, day: date, timezone: str) -> Sequence[Row[Any]]:
-        """One row a settlement. `sum_out` is read from the bytes that were sent, `sum_in` from the rows asked for."""
+        """One row a settlement. `sum_out` is read from the bytes that were sent, `sum_in` from the rows asked for; both
+        leave out what was rejected or not sent, since no money went out for it.
+        """
         return await self._rows(REPORT, day=day, timezone=timezone)

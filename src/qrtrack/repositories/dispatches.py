@@ -21,6 +21,18 @@ COLUMNS = (
 )
 SELECT = f"SELECT {COLUMNS} FROM t_akselgate_transaction_log AS log"
 
+SENT_BEFORE = """
+SELECT line.reference_number, earlier.attempt_id
+FROM t_akselgate_transaction_rows AS line
+JOIN t_akselgate_transaction_rows AS earlier
+  ON earlier.reference_key = line.reference_key AND earlier.attempt_id <> line.attempt_id
+JOIN t_akselgate_transaction_log AS log ON log.id = earlier.attempt_id
+WHERE line.attempt_id = :id AND earlier.callback_state <> 'failed'
+  AND (log.imported OR log.outcome NOT IN ('rejected', 'not_sent') OR EXISTS (
+      SELECT FROM t_akselgate_events AS event WHERE event.attempt_id = log.id AND event.kind = 'resolved'))
+ORDER BY line.row_number, earlier.attempt_id
+"""
+
 
 class DispatchRepository(Repository):
     async def next_id(self) -> int:
@@ -51,11 +63,12 @@ class DispatchRepository(Repository):
             " CAST(:total AS int), CAST(:payload AS text), CAST(:sha256 AS text), CAST(:control_sum AS numeric),"
             " 'sending', CAST(:sent_by AS text), now() + make_interval(secs => :stale_after), CAST(:key AS text)"
             " FROM t_akselgate_transaction_log"
-            " WHERE kd_settle = CAST(:kd_settle AS varchar) AND transaction_type = CAST(:type AS text)",
+            " WHERE settlement_key = CAST(:settlement AS text) AND transaction_type = CAST(:type AS text)",
             id=attempt_id,
             request_id=str(attempt_id),
             organisation=organisation_id,
             kd_settle=kd_settle,
+            settlement=kd_settle.lower(),
             type=transaction_type,
             total=total,
             payload=payload,
@@ -123,8 +136,8 @@ class DispatchRepository(Repository):
 
     async def newest(self, kd_settle: str, transaction_type: str) -> Row[Any] | None:
         return await self._row_or_none(
-            f"{SELECT} WHERE log.kd_settle = :kd_settle AND log.transaction_type = :type AND log.is_latest = 1",
-            kd_settle=kd_settle,
+            f"{SELECT} WHERE log.settlement_key = :settlement AND log.transaction_type = :type AND log.is_latest = 1",
+            settlement=kd_settle.lower(),
             type=transaction_type,
         )
 
@@ -145,12 +158,12 @@ class DispatchRepository(Repository):
     ) -> Sequence[Row[Any]]:
         """Newest first."""
         return await self._rows(
-            f"{SELECT} WHERE (CAST(:kd_settle AS varchar) IS NULL OR log.kd_settle = CAST(:kd_settle AS varchar))"
+            f"{SELECT} WHERE (CAST(:settlement AS text) IS NULL OR log.settlement_key = :settlement)"
             " AND (CAST(:type AS text) IS NULL OR log.transaction_type = :type)"
             " AND (CAST(:outcome AS text) IS NULL OR log.outcome = :outcome)"
             " AND (CAST(:is_latest AS int) IS NULL OR log.is_latest = :is_latest)"
             " AND (CAST(:before AS bigint) IS NULL OR log.id < :before) ORDER BY log.id DESC LIMIT :limit",
-            kd_settle=kd_settle,
+            settlement=kd_settle and kd_settle.lower(),
             type=transaction_type,
             outcome=outcome,
             is_latest=is_latest,
@@ -174,16 +187,25 @@ class DispatchRepository(Repository):
         )
 
     async def locked(self, references: Sequence[str]) -> Sequence[Row[Any]]:
-        """Which of the references are held, and by which attempt."""
+        """Which of the references are held, whatever their case, and by which attempt."""
         return await self._rows(
-            "SELECT line.reference_number, line.attempt_id, log.kd_settle FROM t_akselgate_transaction_rows AS line"
+            "SELECT line.reference_key, line.attempt_id, log.attempt_number, log.kd_settle"
+            " FROM t_akselgate_transaction_rows AS line"
             " JOIN t_akselgate_transaction_log AS log ON log.id = line.attempt_id"
-            " WHERE line.locked AND line.reference_number = ANY(CAST(:references AS text[]))",
-            references=list(references),
+            " WHERE line.locked AND line.reference_key = ANY(CAST(:references AS text[]))",
+            references=[reference.lower() for reference in references],
         )
+
+    async def perhaps_paid(self, attempt_id: int) -> Sequence[Row[Any]]:
+        """References of the attempt that an earlier attempt sent and that are not certainly unpaid, each with it.
+
+        Certain are: nothing was sent, the gateway itself refused, or its callback reported a failure. A person's word
+        is not, nor what an older system recorded.
+        """
+        return await self._rows(SENT_BEFORE, id=attempt_id)
 
 
 def _found(attempt: Row[Any] | None, attempt_id: int) -> Row[Any]:
     if attempt is None:
-        raise NotFound(f"There is no attempt {attempt_id} in your organisation.")
+        raise NotFound(f"There is no attempt with log_id {attempt_id} in your organisation.")
     return attempt

@@ -10,7 +10,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
-from qrtrack.domain.identity import ALLOWED, Caller, Permission
+from qrtrack.domain.identity import ALLOWED, Caller, Permission, normal_user
 from qrtrack.runtime import Runtime
 
 BODILESS_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -128,13 +128,8 @@ def check_speaker(body: Mapping[str, Any], caller: Caller) -> None:
     organisation, user = body.get("manufacturer_org_id"), body.get("user_id")
     if organisation is not None and _as_uuid(organisation) != caller.organisation_id:
         raise OtherOrganisation("manufacturer_org_id is not the organisation you are signed in for: leave it out.")
-    if user is not None and user != caller.user_id and not _is_same_uuid(user, caller.user_id):
+    if user is not None and not (isinstance(user, str) and normal_user(user) == caller.user_id):
         raise OtherUser("user_id is not the user you are signed in as: leave it out.")
-
-
-def _is_same_uuid(one: object, other: object) -> bool:
-    uuid = _as_uuid(one)
-    return uuid is not None and uuid == _as_uuid(other)
 
 
 def _as_uuid(value: object) -> UUID | None:

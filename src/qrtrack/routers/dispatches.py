@@ -1,5 +1,6 @@
 """Settlement dispatch over HTTP. The gateway's account is one organisation's: for others none of this exists."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -34,6 +35,12 @@ router = APIRouter(route_class=StrictRoute, tags=["settlement dispatch"])
 
 ATTEMPTS: Final = "/api/akselgate/attempts"
 ELSEWHERE: Final = {404: "`not-found`: there is no such attempt, or the gateway is another organisation's."}
+# The figures of a settlement in the report that add up to those of the day.
+REPORT_FIGURES: Final = (
+    "sent", "accepted", "rejected", "not_sent", "sending", "unknown", "unknown_hour", "unknown_day", "unknown_older",
+    "callbacks_ok", "callbacks_failed", "callbacks_missing", "callbacks_conflict", "sum_in", "sum_out", "sum_accepted",
+    "sum_unknown", "sum_sending", "sum_rejected", "sum_not_sent", "sum_paid",
+)  # fmt: skip
 # The first write of a dispatch, with its waits for a connection and for locks.
 WRITING_SECONDS: Final = 30
 
@@ -152,14 +159,19 @@ async def resolve(database: AnsweringDatabase, caller: Resolver, attempt_id: Att
 async def report(runtime: RuntimeState, caller: Finance, query: Annotated[ReportQuery, Query()]) -> Any:
     """A day's dispatches by settlement; the day is that of REPORT_TIMEZONE."""
     timezone = runtime.settings.report_timezone
-    rows = await attempts.report_day(runtime.database, caller=caller, day=query.date, timezone=timezone)
-    return {"date": query.date, "timezone": timezone, "settlements": [_reported(row) for row in rows]}
+    rows = [
+        row._asdict()
+        for row in await attempts.report_day(runtime.database, caller=caller, day=query.date, timezone=timezone)
+    ]
+    totals = {figure: sum(row[figure] for row in rows) for figure in REPORT_FIGURES}
+    settlements = [row | _compared(row) for row in rows]
+    return {"date": query.date, "timezone": timezone, "settlements": settlements, "totals": totals | _compared(totals)}
 
 
-def _reported(row: Any) -> dict[str, Any]:
-    ages = {"under_1_hour": row.unknown_hour, "under_1_day": row.unknown_day, "older": row.unknown_older}
-    figures: dict[str, Any] = row._asdict()
-    return figures | {"unknown_by_age": ages, "sums_agree": row.sum_in == row.sum_out}
+def _compared(figures: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"under_1_hour": "unknown_hour", "under_1_day": "unknown_day", "older": "unknown_older"}
+    ages = {age: figures[name] for age, name in names.items()}
+    return {"unknown_by_age": ages, "sums_agree": figures["sum_in"] == figures["sum_out"]}
 
 
 @router.get(f"{CALLBACK_PATH}/{{token}}", response_model=CallbackAnswer)
@@ -170,5 +182,10 @@ async def receive_callback(request: Request, runtime: RuntimeState, token: str) 
     """
     attempt_id = runtime.post.tokens.attempt_of(token)
     callback = Callback.read(request.query_params.multi_items(), raw_query=request.url.query)
-    await callbacks.receive_callback(runtime.database, attempt_id=attempt_id, callback=callback)
+    await callbacks.receive_callback(
+        runtime.database,
+        attempt_id=attempt_id,
+        callback=callback,
+        failure_codes=runtime.settings.akselgate_failures,
+    )
     return {}

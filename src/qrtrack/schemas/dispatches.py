@@ -7,9 +7,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from qrtrack.domain.dispatches import MOST_ROWS, CallbackState, Outcome, TransactionType
 from qrtrack.domain.masking import masked, without_tokens
-from qrtrack.schemas.base import ONE_LINE, Answer, Body, ListQuery, Money, Page, Query, Reason
+from qrtrack.schemas.base import Answer, Body, ListQuery, Money, Page, Query, Reason
 
-Settlement = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, pattern=ONE_LINE)]
+# ASCII from end to end: look-alikes and invisible characters would be another settlement for us, and perhaps the same
+# for the bank.
+Settlement = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, pattern=r"^[!-~]([ -~]*[!-~])?$")
+]
 
 Shown = Annotated[str, AfterValidator(without_tokens)]
 """What was sent or came back, to the byte but for the token of the callback address."""
@@ -197,11 +201,9 @@ class UnknownByAge(BaseModel):
     older: int
 
 
-class SettlementReport(BaseModel):
-    """A day of one settlement and type. A callback is missing where an attempt was accepted or is unknown."""
+class ReportFigures(BaseModel):
+    """Attempts, callbacks and money of a day. A callback is missing where an attempt was accepted or is unknown."""
 
-    kd_settle: str
-    transaction_type: TransactionType
     sent: int = Field(description="Attempts, whatever came of them.")
     accepted: int
     rejected: int
@@ -213,17 +215,29 @@ class SettlementReport(BaseModel):
     callbacks_failed: int
     callbacks_missing: int
     callbacks_conflict: int
-    sum_in: Money = Field(description="Of the rows as they were asked for.")
-    sum_out: Money = Field(description="Of the bytes as they were sent.")
+    sum_in: Money = Field(description="Of the rows as they were asked for, without what was rejected or not sent.")
+    sum_out: Money = Field(description="Of the bytes as they were sent, without what was rejected or not sent.")
     sums_agree: bool
     sum_accepted: Money
+    sum_unknown: Money
+    sum_sending: Money
+    sum_rejected: Money
+    sum_not_sent: Money
     sum_paid: Money = Field(description="What callbacks have reported as paid.")
+
+
+class SettlementReport(ReportFigures):
+    """A day of one settlement, in its latest spelling, and one type."""
+
+    kd_settle: str
+    transaction_type: TransactionType
 
 
 class ReportAnswer(Answer):
     date: date
     timezone: str
     settlements: list[SettlementReport]
+    totals: ReportFigures = Field(description="Of all settlements of the day.")
 
 
 class CallbackAnswer(Answer):

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from qrtrack.domain.identity import normal_user
 from qrtrack.domain.imports import ROWS_LIMIT
 from qrtrack.domain.states import Completeness
 from qrtrack.schemas.base import Answer, Body, ListQuery, Name, Page, Reason
@@ -120,7 +121,7 @@ class PackFilter(ListQuery):
     """Whose packs to list."""
 
     station: Name | None = None
-    user: Name | None = None
+    user: Annotated[Name, AfterValidator(normal_user)] | None = None
 
 
 class PackedCaseEvent(BaseModel):

@@ -10,7 +10,7 @@ import structlog
 from qrtrack.database import Database
 from qrtrack.domain.dispatches import RESOLUTIONS, EventKind, Outcome
 from qrtrack.domain.errors import Forbidden, InvalidState
-from qrtrack.domain.identity import Caller
+from qrtrack.domain.identity import Caller, is_same_person
 from qrtrack.metrics import DISPATCHES
 from qrtrack.services.callbacks import close_if_complete
 
@@ -52,7 +52,7 @@ async def resolve_attempt(
     assert outcome in RESOLUTIONS
     async with database.write(tenant=caller.organisation_id) as repositories:
         attempt = await repositories.dispatches.lock(attempt_id)
-        if attempt.sent_by == caller.user_id:
+        if is_same_person(attempt.sent_by, caller.user_id):
             raise SamePerson("You sent this attempt: another administrator has to resolve it.")
         if attempt.outcome != Outcome.UNKNOWN:
             raise InvalidState(

@@ -1,5 +1,7 @@
 """The gateway's callbacks: each kept, and what follows from it for its row and its attempt."""
 
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -14,7 +16,9 @@ from qrtrack.repositories.constraints import ReferenceLocked
 log = structlog.get_logger(__name__)
 
 
-async def receive_callback(database: Database, *, attempt_id: int, callback: Callback) -> None:
+async def receive_callback(
+    database: Database, *, attempt_id: int, callback: Callback, failure_codes: AbstractSet[str]
+) -> None:
     """Stores the report and what follows from it; a repeated one changes nothing. Raises UnknownCallback."""
     async with database.read() as repositories:
         organisation_id = await repositories.callbacks.organisation_of(attempt_id)
@@ -22,33 +26,45 @@ async def receive_callback(database: Database, *, attempt_id: int, callback: Cal
         raise UnknownCallback("The attempt of this callback is not known here.")
     try:
         async with database.write(tenant=organisation_id) as repositories:
-            alarm = await _store(repositories, attempt_id, callback)
+            alarm = await _store(repositories, attempt_id, callback, failure_codes)
     except ReferenceLocked:
         # Between the look for another lock and the taking of this one somebody else took it: now the look finds it.
         async with database.write(tenant=organisation_id) as repositories:
-            alarm = await _store(repositories, attempt_id, callback)
+            alarm = await _store(repositories, attempt_id, callback, failure_codes)
     if alarm is not None:
         reference = masked(callback.reference)
         log.error("alarm: the bank has to be asked", why=alarm, attempt_id=attempt_id, reference=reference)
 
 
-async def _store(repositories: Repositories, attempt_id: int, callback: Callback) -> str | None:
+async def _store(
+    repositories: Repositories, attempt_id: int, callback: Callback, failure_codes: AbstractSet[str]
+) -> str | None:
     """What people must be told at once, if anything."""
     attempt = await repositories.dispatches.lock(attempt_id)
     row = await repositories.callbacks.row(attempt_id, callback.reference)
-    kind = EventKind.UNKNOWN_REFERENCE if row is None else EventKind.CALLBACK
-    if not callback.is_readable:
+    reported = callback.state(failure_codes)
+    kind = EventKind.CALLBACK
+    if reported is None:
         kind = EventKind.UNREADABLE_CALLBACK
+    elif row is None:
+        kind = EventKind.UNKNOWN_REFERENCE
+    if row is not None:
+        # In the row's own spelling: a bank that changes the case of a reference repeats the same report.
+        callback = replace(callback, reference=row.reference_number)
     if not await repositories.callbacks.add(attempt, kind, callback):
         return None
-    if row is None or not callback.is_readable:
+    if row is None:
         return "a callback that fits no row of its attempt"
-    return await _apply(repositories, attempt, row, callback)
+    if reported is None:
+        return "a callback whose result is neither success nor a known failure: it frees nothing"
+    return await _apply(repositories, attempt, row, callback, reported)
 
 
-async def _apply(repositories: Repositories, attempt: Any, row: Any, callback: Callback) -> str | None:
+async def _apply(
+    repositories: Repositories, attempt: Any, row: Any, callback: Callback, reported: CallbackState
+) -> str | None:
     before = CallbackState(row.callback_state)
-    state = state_after(before, Outcome(attempt.outcome), is_success=callback.is_success)
+    state = state_after(before, Outcome(attempt.outcome), reported)
     if state is not before:
         await repositories.callbacks.record(attempt.id, row.row_number, state)
     # The same success under another reference of the bank is no repetition.

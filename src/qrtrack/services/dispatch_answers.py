@@ -62,7 +62,8 @@ def as_dispatched(attempt: Any) -> Dispatched:
         attempt_number=attempt.attempt_number,
         outcome=Outcome(attempt.outcome),
         total_transactions=attempt.total_transaksi,
-        status_code=attempt.status_code_res,
+        # Of what was never sent there is no status, neither known nor unknown.
+        status_code=None if attempt.outcome == Outcome.NOT_SENT else attempt.status_code_res,
         response_code=attempt.response_code,
         message=attempt.response_message and masked(attempt.response_message),
     )
@@ -82,10 +83,26 @@ def told_of(dispatched: Dispatched) -> Told:
             return GatewayNotReached(f"Nothing was sent. {why} Dispatch again later.", **members)
         case _:
             return GatewayOutcomeUnknown(
-                f"Attempt {dispatched.log_id} may have been taken or not. Do not pay in another way: the settlement is "
-                "frozen until its callbacks come or an administrator resolves the attempt.",
+                f"{_doubt(dispatched)} Do not pay in another way: the settlement is frozen until its callbacks come or "
+                "an administrator resolves the attempt.",
                 **members,
             )
+
+
+def named(attempt_number: int, log_id: int) -> str:
+    """An attempt as people read of it: its number within the settlement, and the id that routes and logs use."""
+    return f"Attempt {attempt_number} (log_id {log_id})"
+
+
+def _doubt(dispatched: Dispatched) -> str:
+    attempt, status = named(dispatched.attempt_number, dispatched.log_id), dispatched.status_code or ""
+    if not status.startswith("4"):
+        return f"{attempt} may have been taken or not."
+    said = f": {dispatched.message}" if dispatched.message else ""
+    return (
+        f"The gateway refused {attempt[0].lower()}{attempt[1:]} with status {status}{said}. It may have refused a "
+        "repetition of what it took before, so nobody knows whether the references were paid."
+    )
 
 
 def _refusal(status_code: str | None) -> str:
@@ -118,9 +135,9 @@ def unrecorded(attempt: Any, verdict: Verdict) -> GatewayOutcomeUnknown:
         message=verdict.response_message and masked(verdict.response_message),
     )
     return GatewayOutcomeUnknown(
-        f"The gateway's answer to attempt {attempt.id} could not be applied. It is: {verdict.outcome}, status "
-        f"{verdict.status_code}. Keep this for the administrator, and pay nothing of it again before the bank was "
-        "asked.",
+        f"The gateway's answer to {named(attempt.attempt_number, attempt.id).lower()} could not be recorded. It is: "
+        f"{verdict.outcome}, status {verdict.status_code}. Keep this for the administrator. Do not resend any of these "
+        "payments until the bank confirms their state.",
         **asdict(dispatched),
     )
 
@@ -134,34 +151,36 @@ async def refuse_busy(
     if attempt is None:
         raise refusal
     members = asdict(as_dispatched(attempt)) | {"kd_settle": attempt.kd_settle, "sent_at": attempt.sent_at}
-    named = f"Attempt {attempt.id} of settlement {attempt.kd_settle}"
+    which = f"{named(attempt.attempt_number, attempt.id)} of settlement {attempt.kd_settle}"
     if attempt.outcome == Outcome.UNKNOWN:
         raise OutcomeUnknown(
-            f"{named} may have been taken: nothing is sent until its callbacks come or it is resolved.", **members
+            f"{which} may have been taken: nothing is sent until its callbacks come or it is resolved.", **members
         ) from refusal
     if attempt.outcome == Outcome.ACCEPTED and attempt.is_open:
         raise AlreadyDispatched(
-            f"{named} was accepted. Once the gateway has called back for all of its references, those that failed may "
+            f"{which} was accepted. Once the gateway has called back for all of its references, those that failed may "
             "be dispatched again.",
             **members,
         ) from refusal
-    raise SettlementBusy(f"{named} was sent a moment ago: look at its outcome first.", **members) from refusal
+    raise SettlementBusy(f"{which} was sent a moment ago: look at its outcome first.", **members) from refusal
 
 
 async def refuse_locked(
     database: Database, caller: Caller, transactions: Sequence[Transaction], refusal: ReferenceLocked
 ) -> NoReturn:
-    rows = {transaction.reference: transaction.row_number for transaction in transactions}
+    rows = {transaction.reference.lower(): transaction for transaction in transactions}
     async with database.read(tenant=caller.organisation_id) as repositories:
-        held = await repositories.dispatches.locked(list(rows))
+        held = {line.reference_key: line for line in await repositories.dispatches.locked(list(rows))}
     errors = [
         RowError(
-            f"/transactions/{rows[line.reference_number] - 1}/referenceNumber",
-            f"Attempt {line.attempt_id} of settlement {line.kd_settle} has sent this reference.",
-            rows[line.reference_number],
-            line.reference_number,
+            f"/transactions/{row.row_number - 1}/referenceNumber",
+            f"{named(held[key].attempt_number, held[key].attempt_id)} of settlement {held[key].kd_settle} has sent "
+            "this reference.",
+            row.row_number,
+            row.reference,
         )
-        for line in sorted(held, key=lambda line: rows[line.reference_number])
+        for key, row in rows.items()
+        if key in held
     ]
     if not errors:
         raise refusal

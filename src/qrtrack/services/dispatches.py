@@ -22,6 +22,7 @@ from qrtrack.domain.dispatches import (
 from qrtrack.domain.errors import DomainError
 from qrtrack.domain.gateway_answers import Verdict
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.masking import masked
 from qrtrack.domain.requests import AlreadyAnswered, Unanswered
 from qrtrack.integrations.akselgate import Akselgate
 from qrtrack.metrics import DISPATCHES
@@ -41,6 +42,8 @@ from qrtrack.services.dispatch_answers import (
 
 RETRY_SECONDS = 0.5
 CALLBACK_PATH = "/webhook/akselgate/callback"
+NAMED_REFERENCES = 100
+UNKNOWN_ALARM = "alarm: the outcome of an attempt is unknown"
 RELEASING = frozenset({Outcome.REJECTED, Outcome.NOT_SENT})
 
 log = structlog.get_logger(__name__)
@@ -89,7 +92,7 @@ async def dispatch_settlement(database: Database, *, caller: Caller, post: Post,
     except ReferenceLocked as refusal:
         await refuse_locked(database, caller, transactions, refusal)
     verdict = await post.gateway.send(payload, not_after=not_after)
-    log.info("dispatched", attempt_id=attempt.id, kd_settle=attempt.kd_settle, outcome=verdict.outcome)
+    _log_verdict(attempt, verdict)
     told = await _record(database, attempt, verdict, patience_seconds=post.gateway.deadline_seconds)
     if isinstance(told, DomainError):
         raise told
@@ -156,21 +159,40 @@ async def _record_once(database: Database, attempt: Any, verdict: Verdict) -> To
         repositories.answer(told)
     if is_recorded or before.outcome == Outcome.SENDING:
         DISPATCHES.labels(dispatched.outcome).inc()
+    if dispatched.outcome is Outcome.UNKNOWN and verdict.outcome is not Outcome.UNKNOWN:
+        log.error(UNKNOWN_ALARM, attempt_id=attempt.id, kd_settle=attempt.kd_settle, answered=verdict.outcome)
     if paid or is_contradicted:
         log.error("alarm: the gateway contradicts itself about a payment", attempt_id=attempt.id)
     return told
 
 
+def _log_verdict(attempt: Any, verdict: Verdict) -> None:
+    """Before the answer is recorded: a process that ends in between leaves the line."""
+    facts = {"attempt_id": attempt.id, "kd_settle": attempt.kd_settle, "outcome": verdict.outcome}
+    match verdict.outcome:
+        case Outcome.NOT_SENT:
+            log.warning("the batch was not sent", **facts, reason=masked(verdict.response_message or ""))
+        case Outcome.UNKNOWN:
+            log.error(UNKNOWN_ALARM, **facts, status_code=verdict.status_code)
+        case _:
+            log.info("dispatched", **facts, status_code=verdict.status_code)
+
+
 async def _apply(repositories: Repositories, attempt: Any, verdict: Verdict, paid: Sequence[str]) -> None:
-    """Who has paid some of a batch has taken it, whatever the answer says: then nothing of it may be sent again."""
-    judged = replace(verdict, outcome=Outcome.UNKNOWN) if paid else verdict
+    """Records the answer. An answer that would free the references is taken for unknown where one of them was paid, or
+    was sent before and may be paid: the refusal of a repetition says nothing about the first request.
+    """
+    doubted = await repositories.dispatches.perhaps_paid(attempt.id) if verdict.outcome is Outcome.REJECTED else ()
+    judged = replace(verdict, outcome=Outcome.UNKNOWN) if paid or doubted else verdict
+    events = repositories.attempt_events
     if not await repositories.dispatches.answer(attempt.id, judged):
-        await repositories.attempt_events.add(
-            attempt, EventKind.LATE_RESPONSE, actor="gateway", details=asdict(verdict)
-        )
+        await events.add(attempt, EventKind.LATE_RESPONSE, actor="gateway", details=asdict(verdict))
     if paid:
-        details = {"paid_references": list(paid), "outcome": verdict.outcome}
-        await repositories.attempt_events.add(attempt, EventKind.CONFLICT, actor="gateway", details=details)
+        contradiction = {"paid_references": list(paid), "outcome": verdict.outcome}
+        await events.add(attempt, EventKind.CONFLICT, actor="gateway", details=contradiction)
+    if doubted:
+        doubt = {"sent_before": [row._asdict() for row in doubted[:NAMED_REFERENCES]], "count": len(doubted)}
+        await events.add(attempt, EventKind.DOUBTED_REFUSAL, actor="gateway", details=doubt)
     await close_if_complete(repositories, attempt.id)
 
 

@@ -16,6 +16,7 @@ from qrtrack.settings.values import (
     AmountScale,
     DatabaseAddress,
     Databases,
+    FailureCodes,
     Hosts,
     MailServer,
     Network,
@@ -88,6 +89,7 @@ class Settings(BaseSettings):
     akselgate_amount_scale: AmountScale | None = None
     akselgate_deadline_seconds: float = Field(60.0, gt=0, le=600)
     akselgate_success_codes: str = ""
+    akselgate_failure_codes: FailureCodes = "05,12,13,14,30,51,52,53,54,55,57,58,61,62,65,75,76,77,78"
     akselgate_core: str = Field("", max_length=100)
     akselgate_branch_code: str = Field("", max_length=100)
     akselgate_branch_name: str = Field("", max_length=100)
@@ -104,6 +106,11 @@ class Settings(BaseSettings):
     @property
     def akselgate_codes(self) -> list[str]:
         return split(self.akselgate_success_codes)
+
+    @property
+    def akselgate_failures(self) -> frozenset[str]:
+        """The results of a callback that say that nothing was paid."""
+        return frozenset(split(self.akselgate_failure_codes))
 
     @property
     def akselgate_complaint(self) -> str | None:

@@ -59,6 +59,15 @@ def _zero_or_two(value: int) -> int:
     return value
 
 
+def _failure_codes(value: str) -> str:
+    codes = split(value)
+    if not codes or not all(code.isascii() and code.isalnum() for code in codes):
+        raise ValueError("it must list codes such as 05,14,51, with commas between them")
+    if any(not code.strip("0") for code in codes):
+        raise ValueError("it must not list 00 or another number of zeros, which is success or unclear")
+    return value
+
+
 def _signing_secret(value: SecretStr | None) -> SecretStr | None:
     if value is not None:
         secret = value.get_secret_value().removeprefix("whsec_")
@@ -142,6 +151,7 @@ WebAddress = Annotated[str, AfterValidator(_web_address)]
 DatabaseAddress = Annotated[str, AfterValidator(_postgresql_address)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 AmountScale = Annotated[int, AfterValidator(_zero_or_two)]
+FailureCodes = Annotated[str, AfterValidator(_failure_codes)]
 Origins = Annotated[str, AfterValidator(_origins)]
 Networks = Annotated[str, AfterValidator(_networks)]
 Hosts = Annotated[str, AfterValidator(_hosts)]
