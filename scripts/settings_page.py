@@ -21,6 +21,11 @@ This page is written by `make docs`; do not edit it. Settings are environment va
 the folder where the program starts; the environment wins. [.env.example](../.env.example) is such a file with every
 default. A setting that cannot be used, or is missing in production, stops the start with a line that names it. *Secret*
 values never appear in logs or error messages.
+
+**A value is used exactly as it is written.** White space or a line end around it, and an invisible character anywhere
+in it (control characters, no-break and zero-width blanks, byte order marks), stop the start. Nothing is stripped, since
+a password may begin with a blank, and another `SECRET_KEY` opens nothing. A Kubernetes secret ends with a line end when
+it was made from a file that does: write the file with `printf %s "$VALUE"`, or use `--from-literal`.
 """
 SECTION = re.compile(r"# --- (.+?) -+")
 

@@ -267,3 +267,12 @@ def test_a_taken_port_is_said_without_a_traceback(tmp_path: Path, migrated_url: 
     assert done.returncode != 0
     assert "address already in use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_checkout_in_a_folder_with_a_percent_sign_migrates(tmp_path: Path) -> None:
+    checkout = tmp_path / "50% off, 100%s"
+    checkout.mkdir()
+    for part in ("src", "migrations"):
+        (checkout / part).symlink_to(Path(__file__).parents[1] / part)
+    ran = run(checkout, "migrate", PYTHONPATH=str(checkout / "src"))
+    assert (ran.returncode, ran.stdout[:28]) == (0, "The database is at revision "), ran.stderr

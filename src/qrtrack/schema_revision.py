@@ -27,9 +27,9 @@ class SchemaBehind(Unavailable):
 def _config(connection: Connection | None = None) -> Config:
     installed = Path(__file__).parent / "migrations"
     config = Config()
-    config.set_main_option(
-        "script_location", str(installed if installed.is_dir() else Path(__file__).parents[2] / "migrations")
-    )
+    location = installed if installed.is_dir() else Path(__file__).parents[2] / "migrations"
+    # Alembic's options are read with interpolation, in which a percent sign is written twice.
+    config.set_main_option("script_location", str(location).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
 

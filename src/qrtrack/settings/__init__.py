@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Literal, Self
 from uuid import UUID
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from qrtrack.settings.addresses import BaseAddress, PrintedAddress, WebAddress
 from qrtrack.settings.secrets import SECRET_LENGTH, SettingsError, is_placeholder, kept_secret
 from qrtrack.settings.values import (
     AmountScale,
     DatabaseAddress,
     Databases,
     FailureCodes,
+    HeaderNames,
+    HeaderSecret,
     Hosts,
     MailServer,
     Network,
@@ -25,12 +28,13 @@ from qrtrack.settings.values import (
     Secret,
     SigningSecret,
     TimeZone,
-    WebAddress,
+    check_as_written,
     is_of_this_machine,
     is_safe_way,
     parsed_databases,
     parsed_hosts,
     parsed_networks,
+    parsed_origins,
     split,
 )
 
@@ -61,7 +65,8 @@ class Settings(BaseSettings):
     cron_secret: Secret = None
     worker_secret: Secret = None
     cors_allowed_origins: Origins = ""
-    public_base_url: WebAddress = "http://127.0.0.1:8000"
+    cors_allowed_headers: HeaderNames = "traceparent, tracestate, baggage, sentry-trace, x-client-info"
+    public_base_url: PrintedAddress = "http://127.0.0.1:8000"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     bcrypt_cost: int = Field(10, ge=4, le=16)
     hash_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=0, le=256)
@@ -78,11 +83,13 @@ class Settings(BaseSettings):
     accurate_timezone: TimeZone = "Asia/Jakarta"
     accurate_workers: int = Field(4, ge=0, le=64)
     accurate_payload_days: int = Field(90, ge=1, le=36500)
-    accurate_api_token: Secret = None
-    accurate_account_url: WebAddress = "https://account.accurate.id"
+    accurate_api_token: HeaderSecret = None
+    accurate_signature_secret: Secret = None
+    accurate_signature_encoding: Literal["base64", "hex"] = "base64"
+    accurate_account_url: BaseAddress = "https://account.accurate.id"
     accurate_forward_url: WebAddress | None = None
     accurate_forward_secret: SigningSecret = None
-    akselgate_base_url: WebAddress | None = None
+    akselgate_base_url: BaseAddress | None = None
     akselgate_username: str | None = None
     akselgate_password: Secret = None
     akselgate_organisation: UUID | None = None
@@ -101,7 +108,12 @@ class Settings(BaseSettings):
 
     @property
     def cors_origins(self) -> list[str]:
-        return [origin.rstrip("/") for origin in split(self.cors_allowed_origins)]
+        return parsed_origins(self.cors_allowed_origins)
+
+    @property
+    def cors_headers(self) -> list[str]:
+        """What tools of the front end send, besides the headers of our own API."""
+        return split(self.cors_allowed_headers)
 
     @property
     def akselgate_codes(self) -> list[str]:
@@ -150,6 +162,11 @@ class Settings(BaseSettings):
         if self.jwt_jwks_url is not None:
             del needed["jwt_secret"]
         return needed
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _take_as_written(cls, value: object) -> object:
+        return check_as_written(value)
 
     @model_validator(mode="after")
     def _take_two_webhook_tokens_at_most(self) -> Self:

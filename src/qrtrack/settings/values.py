@@ -12,9 +12,18 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
+from qrtrack.settings.addresses import LARGEST_PORT, ORIGIN, is_address
+
 SIGNING_BYTES = 24
+# Letters and signs that Unicode calls printable, and that show as nothing: fillers, joiners, variation selectors.
+INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[1-9][0-9]{0,4})?", re.ASCII)
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -23,11 +32,30 @@ def _blank_is_unset(value: object) -> object:
     return None if isinstance(value, str) and not value.strip() else value
 
 
-def _web_address(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("it must be a full address such as https://example.com")
-    return value.rstrip("/")
+def check_as_written(value: object) -> object:
+    """Raises ValueError for text with white space around it, or with a character in it that nobody sees.
+
+    Nothing is stripped: a password may begin with a blank, and another SECRET_KEY opens nothing.
+    """
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if not isinstance(text, str):
+        return value
+    if text.rstrip("\r\n") != text:
+        raise ValueError(
+            "it ends with a line end: write it without one, a file or a Kubernetes secret with `printf %s`"
+        )
+    if text.strip() != text:
+        raise ValueError("it begins or ends with white space: take that away")
+    for character in text:
+        if not character.isprintable() or INVISIBLE.match(character):
+            raise ValueError(f"it holds the invisible character U+{ord(character):04X}: type it anew")
+    return value
+
+
+def _ascii(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and not value.get_secret_value().isascii():
+        raise ValueError("it must be ASCII, since it travels in a header: copy it anew")
+    return value
 
 
 def _postgresql_address(value: str) -> str:
@@ -37,11 +65,20 @@ def _postgresql_address(value: str) -> str:
 
 
 def _origins(value: str) -> str:
-    for origin in split(value):
-        parts = urlsplit(origin)
-        is_origin = parts.scheme in ("http", "https") and parts.netloc and not (parts.path or parts.query)
-        if origin != "*" and not is_origin:
-            raise ValueError("it must list origins such as https://app.example.com, with commas between them")
+    if not all(origin == "*" or is_address(origin, ORIGIN) for origin in split(value)):
+        raise ValueError("it must list origins such as https://app.example.com, with commas between them")
+    return value
+
+
+def parsed_origins(value: str) -> list[str]:
+    """As browsers send them: in small letters, and without the port that goes with the scheme."""
+    origins = (origin.lower() for origin in split(value))
+    return [origin.removesuffix(":443" if origin.startswith("https:") else ":80") for origin in origins]
+
+
+def _header_names(value: str) -> str:
+    if not all(HEADER_NAME.fullmatch(name) for name in split(value)):
+        raise ValueError("it must list names of headers such as traceparent, with commas between them")
     return value
 
 
@@ -90,7 +127,17 @@ def _networks(value: str) -> str:
 
 @lru_cache
 def parsed_networks(value: str) -> Sequence[Network]:
-    return [ipaddress.ip_network(entry, strict=False) for entry in split(value)]
+    return [_network(entry) for entry in split(value)]
+
+
+def _network(entry: str) -> Network:
+    """A mapped network is the IPv4 one it stands for, since callers' addresses are compared in that form."""
+    network = ipaddress.ip_network(entry, strict=False)
+    if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(MAPPED):
+        mapped = network.network_address.ipv4_mapped
+        assert mapped is not None
+        return ipaddress.IPv4Network((mapped, network.prefixlen - MAPPED.prefixlen))
+    return network
 
 
 def _databases(value: str) -> str:
@@ -118,6 +165,9 @@ def _mail_server(value: SecretStr | None) -> SecretStr | None:
         try:
             parts = urlsplit(value.get_secret_value())
             usable = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
+            # What a # or a blank in a password cuts off would be taken for the host.
+            usable &= value.get_secret_value().isascii() and " " not in value.get_secret_value()
+            usable &= parts.path in ("", "/") and not (parts.query or parts.fragment)
         except ValueError:
             usable = False
         if not usable:
@@ -126,7 +176,9 @@ def _mail_server(value: SecretStr | None) -> SecretStr | None:
 
 
 def _hosts(value: str) -> str:
-    if not all(HOST.fullmatch(entry) for entry in split(value)):
+    if not all(HOST.fullmatch(entry) for entry in split(value)) or any(
+        port > LARGEST_PORT for _, port in parsed_hosts(value)
+    ):
         raise ValueError("it must list host names, each with :port unless that is 443, with commas between them")
     return value
 
@@ -146,12 +198,13 @@ def is_of_this_machine(address: str | None) -> bool:
 
 
 Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
+HeaderSecret = Annotated[SecretStr | None, AfterValidator(_ascii), BeforeValidator(_blank_is_unset)]
 SigningSecret = Annotated[SecretStr | None, AfterValidator(_signing_secret), BeforeValidator(_blank_is_unset)]
-WebAddress = Annotated[str, AfterValidator(_web_address)]
 DatabaseAddress = Annotated[str, AfterValidator(_postgresql_address)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 AmountScale = Annotated[int, AfterValidator(_zero_or_two)]
 FailureCodes = Annotated[str, AfterValidator(_failure_codes)]
+HeaderNames = Annotated[str, AfterValidator(_header_names)]
 Origins = Annotated[str, AfterValidator(_origins)]
 Networks = Annotated[str, AfterValidator(_networks)]
 Hosts = Annotated[str, AfterValidator(_hosts)]
