@@ -1,5 +1,5 @@
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accurate import event
-from qrtrack.domain.accurate import TYPES, Reading, read_decimal, read_event, read_timestamp
+from qrtrack.domain.accurate import EPOCH, TYPES, Reading, read_decimal, read_event, read_timestamp
 from qrtrack.domain.webhooks import parse
 
 JAKARTA = ZoneInfo("Asia/Jakarta")
@@ -90,12 +90,56 @@ def test_the_last_row_of_an_entity_stands() -> None:
         (" 1/2/2026 9:08:07 ", datetime(2026, 2, 1, 2, 8, 7, tzinfo=UTC)), ("21/11/2026 24:00:00", None),
         ("21/11/2026 10:00", None), ("21/11/2026 10:00:00 WIB", None), ("٢1/11/2026 10:00:00", None),
         ("2026-11-21 10:00:00", None), ("31/02/2026 10:00:00", None), ("", None), (None, None), (True, None),
-        (-5, None), (1.5, None), (10**30, None), ([], None), ("٣", None), ("01/01/0001 00:00:00", None),
+        (-5, None), (-1.5, None), (10**30, None), ("-1795230000", None), ("+1795230000", None), ("1_795_230_000", None),
+        ("NaN", None), ("Infinity", None), ("1.795230000,5", None), ("0x6B", None), ([], None),
+        (1.5, EPOCH + timedelta(seconds=1.5)), ("٣", None), ("01/01/0001 00:00:00", None),
     ],
 )  # fmt: skip
 def test_a_timestamp_is_local_text_or_a_number(value: Any, instant: datetime | None) -> None:
     parsed = parse(json.dumps({"t": value}))["t"]
     assert read_timestamp(parsed, JAKARTA) == instant
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "1795600002", "1795600002.0", "1795600002000", "1795600002000.0", "1.795600002E12", "1.795600002e+9",
+        "17956000020000E-1", "1795600002000.000000000000000000000000000000000", "1795600002.0000000000000000000001",
+    ],
+)  # fmt: skip
+def test_a_number_is_the_same_instant_in_every_form_of_json(number: str) -> None:
+    for written in (number, f'"{number}"'):
+        assert read_timestamp(parse(written), JAKARTA) == datetime(2026, 11, 25, 9, 46, 42, tzinfo=UTC)
+
+
+def test_a_number_is_read_to_the_microsecond_and_not_as_a_float() -> None:
+    read = [read_timestamp(parse(number), JAKARTA) for number in ("1795600002.123456", "1795600002123.456")]
+    assert read == [datetime(2026, 11, 25, 9, 46, 42, 123_456, tzinfo=UTC)] * 2
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "1e999999999", "1e99999999999999999999", "9e20", "253402300800000", "-1e-5", "-0.0", "0e99999999999999999999",
+        "1" * 99, "1" * 100_000, "1e-99999999999999999999999",
+    ],
+)  # fmt: skip
+def test_a_number_that_is_no_instant_leaves_the_time_of_receipt_with_a_note(number: str) -> None:
+    made = json.dumps(event("ITEM", {"itemId": 1}) | {"timestamp": 0}).replace(
+        '"timestamp": 0', f'"timestamp": {number}'
+    )
+    reading = read_event(made, TYPES["ITEM"], received_at=RECEIVED, zone=JAKARTA)
+    assert reading.states[0].event_at == RECEIVED
+    assert "time of receipt" in (reading.note or "")
+
+
+def test_a_tiny_number_costs_nothing() -> None:
+    assert read_timestamp(parse("1e-999999999"), JAKARTA) == EPOCH
+
+
+@given(st.floats(min_value=0, max_value=250_000_000_000_000) | st.integers(0, 250_000_000_000_000))
+def test_any_number_of_a_json_writer_is_an_instant(number: float) -> None:
+    assert read_timestamp(parse(json.dumps(number)), JAKARTA) is not None
 
 
 def test_an_event_without_a_timestamp_counts_from_its_receipt() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import hmac
 import json
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -173,6 +174,13 @@ async def test_what_a_user_can_write_about_themselves_gives_no_role(shared: Toke
         ({"exp": None}, "lacks the claim exp"),
         ({"exp": "tomorrow"}, "not valid"),
         ({"nbf": datetime.now(UTC) + timedelta(hours=1)}, "not valid yet"),
+        ({"nbf": datetime.now(UTC) + timedelta(seconds=60)}, "not valid yet"),
+        ({"nbf": "soon"}, "not valid"),
+        ({"nbf": math.inf}, "not valid"),
+        ({"nbf": math.nan}, "not valid"),
+        ({"exp": math.inf}, "not valid"),
+        ({"exp": -math.inf}, "not valid"),
+        ({"exp": [1]}, "not valid"),
         ({"sub": None}, "lacks the claim sub"),
         ({"sub": ""}, "no usable user"),
         ({"sub": "  "}, "no usable user"),
@@ -186,6 +194,21 @@ async def test_a_token_with_bad_claims_is_refused(
 ) -> None:
     with pytest.raises(Unauthenticated, match=sentence):
         await shared.verify(signed(**changes))
+
+
+async def test_the_clock_of_the_issuer_may_be_a_few_seconds_ahead(client: httpx2.AsyncClient, jwks: JwksServer) -> None:
+    """One second ahead turned everybody away; five are taken, for `nbf` and `iat` alike, whoever signed."""
+    both = verifier(client, jwt_secret=SECRET, jwt_jwks_url=jwks.url)
+    now = time.time()
+    for ahead in ({"nbf": now + 1}, {"iat": now + 1}, {"nbf": int(now) + 4, "iat": int(now) + 4}, {"iat": now + 60}):
+        assert (await both.verify(signed(**ahead))).user_id == "user-1"
+        assert (await both.verify(signed_by_rsa(**ahead))).user_id == "user-1"
+
+
+async def test_an_expiry_has_no_leeway(shared: TokenVerifier) -> None:
+    for ago in (0, 1, 4):
+        with pytest.raises(Unauthenticated, match="expired"):
+            await shared.verify(signed(exp=int(time.time()) - ago))
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,14 @@ from unittest.mock import patch
 import httpx2
 import pytest
 from fastapi import FastAPI
+from starlette.requests import Request
 from structlog.testing import capture_logs
 
 from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from process import settings_of
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.identity import Caller
+from qrtrack.routers.webhooks import client_address
 from qrtrack.runtime import Runtime
 from qrtrack.settings import Settings
 
@@ -378,6 +380,60 @@ async def test_who_may_send(  # noqa: PLR0917 - pytest calls it by names
     app: FastAPI, runtime: Runtime, changes: dict[str, Any], request_headers: dict[str, Any], peer: str, status: int
 ) -> None:
     answer = await send_as(app, runtime, changes, peer, headers=request_headers)
+    assert answer.status_code == status
+
+
+IPV4, IPV6 = "203.0.113.7", "2001:db8::7"
+
+
+@pytest.mark.parametrize(
+    ("entry", "address"),
+    [
+        (IPV4, IPV4), (f"{IPV4}:51008", IPV4), (f'"{IPV4}:51008"', IPV4), (f'"{IPV4}"', IPV4), (f" {IPV4} ", IPV4),
+        (f"\t{IPV4}:80", IPV4), (f"::ffff:{IPV4}", IPV4), (f"[::ffff:{IPV4}]:443", IPV4), ("::FFFF:cb00:7107", IPV4),
+        (IPV6, IPV6), (f"[{IPV6}]", IPV6), (f"[{IPV6}]:51008", IPV6), (f'"[{IPV6}]:51008"', IPV6),
+        ("2001:DB8:0:0:0:0:0:7", IPV6), ("fe80::1%eth0", "fe80::1"), ("[fe80::1%25eth0]:51008", "fe80::1"),
+        (f"evil, {IPV4}:51008", IPV4), (f"{IPV4}, 198.51.100.1:1", "198.51.100.1"),
+    ],
+)  # fmt: skip
+def test_an_entry_of_a_proxy_is_read_in_every_form_they_write(entry: str, address: str) -> None:
+    assert str(forwarded(entry)) == address
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "", " ", "unknown", "_hidden", f"{IPV4}:", f"{IPV4}:x", f"{IPV4}:123456", f"{IPV4}:1:2", f"[{IPV4}", f"{IPV6}]",
+        f"[{IPV6}]x", f"[{IPV6}]:", '"', '""', f'"{IPV4}', f'{IPV4}"', "203.0.113.007", "203.0.113", "203.0.113.256",
+        "3405803783", "0xcb007107", f"for={IPV4}", f"http://{IPV4}", "[]", "[]:1", "[:::]", ":::", "1:2", "::g", "%",
+        "::1%", f"::ffff:{IPV4}:443", f"{IPV4}\u0660".encode(), b"\xff", f"{IPV4}, ", "1" * 60_000, f"{IPV4}%eth0",
+        f"{IPV4}/32",
+    ],
+)  # fmt: skip
+def test_an_entry_that_is_no_address_is_nobody(entry: str | bytes) -> None:
+    assert forwarded(entry) is None
+
+
+def forwarded(entry: str | bytes) -> object:
+    """Whom one proxy of ours names as its caller."""
+    value = entry.encode("latin-1") if isinstance(entry, str) else entry
+    scope = {"type": "http", "headers": [(b"x-forwarded-for", value)], "client": ("10.0.0.1", 5)}
+    return client_address(Request(scope), 1)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "entry", "status"),
+    [
+        ("203.0.113.0/24", '"203.0.113.7:51008"', 200), ("2001:db8::/32", "[2001:db8::7]:51008", 200),
+        ("::ffff:203.0.113.0/120", "203.0.113.7:51008", 200), ("::ffff:203.0.113.7", "::ffff:203.0.113.7", 200),
+        ("::ffff:203.0.113.0/120", "203.0.114.7", 403), ("203.0.113.0/24", "203.0.113.7:x", 403),
+    ],
+)  # fmt: skip
+async def test_networks_are_compared_with_what_an_entry_means(
+    app: FastAPI, runtime: Runtime, allowed: str, entry: str, status: int
+) -> None:
+    changes = {"accurate_allowed_ips": allowed, "trusted_proxies": 1}
+    answer = await send_as(app, runtime, changes, "10.0.0.1", headers={"X-Forwarded-For": entry})
     assert answer.status_code == status
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -14,7 +14,11 @@ from qrtrack.domain.webhooks import parse, stored_text, without_mark
 TIMESTAMP: Final = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d{1,2}):(\d{1,2})", re.ASCII)
 # Numbers from here on are milliseconds since 1970; below, seconds (up to the year 5138).
 MILLISECONDS_FROM: Final = 10**11
-TIMESTAMP_LENGTH: Final = 32
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+TIMESTAMP_LENGTH: Final = 100
+# Milliseconds of the year 9999 have 15 digits. A larger exponent would cost as many digits as it says.
+TIMESTAMP_DIGITS: Final = 20
 # Amounts outside of these many digits are no amounts, and would cost what the digits cost.
 AMOUNT_DIGITS: Final = 40
 
@@ -142,21 +146,35 @@ def _first_text(row: Mapping[str, Any], names: Iterable[str]) -> str | None:
 
 
 def read_timestamp(value: object, zone: ZoneInfo) -> datetime | None:
-    """`dd/MM/yyyy HH:mm:ss` in the zone, or a number of seconds or milliseconds since 1970; None for anything else."""
+    """`dd/MM/yyyy HH:mm:ss` in the zone, or a number of seconds or milliseconds since 1970, in any form of JSON, as
+    number or as text; None for anything else.
+    """
     text = without_mark(value)
     if not isinstance(text, str) or len(text) > TIMESTAMP_LENGTH:
         return None
+    text = text.strip()
     try:
-        if text.isascii() and text.isdigit():
-            number = int(text)
-            return datetime.fromtimestamp(number / 1000 if number >= MILLISECONDS_FROM else number, UTC)
-        parts = TIMESTAMP.fullmatch(text.strip())
-        if parts is None:
-            return None
-        day, month, year, hour, minute, second = map(int, parts.groups())
-        return datetime(year, month, day, hour, minute, second, tzinfo=zone).astimezone(UTC)
-    except (ValueError, OverflowError, OSError):
+        return _from_number(text) if NUMBER.fullmatch(text) else _from_text(text, zone)
+    except (ArithmeticError, ValueError):
         return None
+
+
+def _from_number(text: str) -> datetime | None:
+    """To the microsecond. Raises ArithmeticError beyond the year 9999."""
+    number = Decimal(text)
+    if number.is_signed() or number.adjusted() > TIMESTAMP_DIGITS:
+        return None
+    seconds = number / 1000 if number >= MILLISECONDS_FROM else number
+    return EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
+
+
+def _from_text(text: str, zone: ZoneInfo) -> datetime | None:
+    """Raises ValueError or OverflowError for a day or time that does not exist."""
+    parts = TIMESTAMP.fullmatch(text)
+    if parts is None:
+        return None
+    day, month, year, hour, minute, second = map(int, parts.groups())
+    return datetime(year, month, day, hour, minute, second, tzinfo=zone).astimezone(UTC)
 
 
 def read_decimal(value: object) -> Decimal | None:

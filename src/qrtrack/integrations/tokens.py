@@ -26,6 +26,8 @@ REFETCH_SECONDS: Final = 30.0
 KEY_SET_AGE_SECONDS: Final = 900.0
 RSA_KEY_BITS: Final = 2048
 KNOWN_SECONDS: Final = 60.0
+# How far the issuer's clock may be ahead of ours. An expiry is kept to the second: a client asks for a new token then.
+LEEWAY_SECONDS: Final = 5.0
 KNOWN_TOKENS: Final = 1000
 
 log = structlog.get_logger(__name__)
@@ -185,7 +187,7 @@ class TokenVerifier:
 
     def _claims(self, token: str, key: jwt.PyJWK | str, algorithm: str) -> dict[str, Any]:
         # Only the claims we were told to check decide: Supabase's tokens carry an audience even where none is set
-        # here, and a clock that is a moment ahead at the issuer (iat) is no reason to turn a person away.
+        # here, and `iat` says when a token was made, not whether it holds.
         options: jwt.types.Options = {
             "require": ["exp", "sub"],
             "verify_aud": self._audience is not None,
@@ -194,11 +196,20 @@ class TokenVerifier:
             "verify_jti": False,
         }
         try:
-            return jwt.decode(
-                token, key, algorithms=[algorithm], audience=self._audience, issuer=self._issuer, options=options
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=[algorithm],
+                audience=self._audience,
+                issuer=self._issuer,
+                options=options,
+                leeway=LEEWAY_SECONDS,
             )
-        except (jwt.PyJWTError, ValueError, TypeError) as error:
+            if int(claims["exp"]) <= time.time():
+                raise jwt.ExpiredSignatureError
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
             raise Unauthenticated(_sentence(error)) from error
+        return claims
 
 
 def _sentence(error: Exception) -> str:

@@ -3,6 +3,7 @@
 import hmac
 import ipaddress
 import json
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, Final
@@ -25,6 +26,14 @@ from qrtrack.settings import Settings
 
 PATH: Final = "/webhook/accurate"
 BEARER: Final = "bearer "
+# One entry of X-Forwarded-For, as proxies write it: 203.0.113.7, 203.0.113.7:51008 (Azure), 2001:db8::7,
+# [2001:db8::7]:51008, in quotes or not (RFC 7239). The zone of a link-local address says nothing to others.
+HOP: Final = re.compile(
+    r"""(?P<quote>"?)(?:\[(?P<bracketed>[0-9a-f:.]+)(?:%[^\]"]+)?\](?::[0-9]{1,5})?
+    |(?P<four>[0-9.]+)(?::[0-9]{1,5})?|(?P<six>[0-9a-f]*:[0-9a-f:.]+)(?:%[^\]":]+)?)(?P=quote)""",
+    re.ASCII | re.IGNORECASE | re.VERBOSE,
+)
+HOP_LENGTH: Final = 100
 
 ELEMENTS: Final = Counter("qrtrack_webhook_elements", "Elements of Accurate's requests by what became of them", ["as"])
 QUEUED, DUPLICATES, INVALID, CONFLICTS = map(ELEMENTS.labels, ("queued", "duplicates", "invalid", "conflicts"))
@@ -71,13 +80,17 @@ def client_address(request: Request, proxies: int) -> ipaddress.IPv4Address | ip
     hops = [hop.strip() for hop in forwarded] + [request.client.host if request.client else ""]
     if len(hops) <= proxies:
         return None
-    return _parsed_address(hops[-1 - proxies])
+    hop = hops[-1 - proxies]
+    return _parsed_address(hop) if len(hop) <= HOP_LENGTH else None
 
 
 @lru_cache(maxsize=1024)
 def _parsed_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    hop = HOP.fullmatch(text)
+    if hop is None:
+        return None
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(hop["bracketed"] or hop["four"] or hop["six"])
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
