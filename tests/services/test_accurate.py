@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
@@ -16,6 +18,7 @@ from endpoint import Endpoint, answer, open_endpoint
 from process import settings_of
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
+from qrtrack.integrations.accurate import Account
 from qrtrack.runtime import Runtime
 from qrtrack.services.accurate import assign_events, connection_figures, empty_old_payloads, keep_subscription
 from qrtrack.settings import Settings
@@ -46,7 +49,7 @@ async def process(runtime: Runtime) -> None:
 
 
 async def renew(runtime: Runtime, host: Endpoint) -> None:
-    await keep_subscription(runtime.database, runtime.http, base_url=host.url, token=TOKEN, zone=JAKARTA)
+    await keep_subscription(runtime.database, runtime.http, Account(host.url, TOKEN), zone=JAKARTA)
 
 
 async def figures(runtime: Runtime) -> dict[str, Any]:
@@ -62,6 +65,7 @@ async def test_the_subscription_is_renewed_once_a_day(runtime: Runtime, accurate
     await renew(runtime, host)
     await renew(runtime, host)
     (request,) = host.received
+    assert "x-api-signature" not in request.headers
     assert (request.path, request.headers["authorization"]) == ("/api/webhook-renew.do", f"Bearer {TOKEN}")
     assert (await figures(runtime))["subscription_days_left"] == 7
     await accurate.sql("UPDATE accurate_subscription SET renewed_at = now() - interval '1 day'")
@@ -76,7 +80,7 @@ async def test_the_subscription_is_renewed_once_a_day(runtime: Runtime, accurate
         answer(200, f'{{"s": true, "d": "{day(-1)}"}}'), answer(200, '{"s": true, "d": "soon"}'),
         answer(200, '{"s": true}'), answer(200, f'{{"s": 1, "d": "{day(7)}"}}'), answer(200, "[]"), answer(200, "no"),
         answer(500, f'{{"s": true, "d": "{day(7)}"}}'), answer(302, location="/login"), b"",
-        answer(401, f"no such token: {TOKEN}"),
+        answer(401, f"no such token: {TOKEN}"), answer(400, "\0"),
     ],
 )  # fmt: skip
 async def test_any_other_answer_is_a_failure_that_is_logged_and_counted(
@@ -91,6 +95,33 @@ async def test_any_other_answer_is_a_failure_that_is_logged_and_counted(
     assert found["renewal_error"]
     assert sum("not renewed" in line["event"] for line in logs) == 2
     assert TOKEN not in repr(logs) + repr(found)
+
+
+async def test_a_signed_renewal_that_is_refused_is_logged_and_counted_without_its_secrets(
+    runtime: Runtime, host: Endpoint
+) -> None:
+    secret = "the-signature-secret-of-the-application"
+    host.reply = lambda request: answer(200, json.dumps({"s": False, "d": [secret, dict(request.headers)]}))
+    account = Account(host.url, TOKEN, secret)
+    with capture_logs() as logs:
+        await keep_subscription(runtime.database, runtime.http, account, zone=JAKARTA)
+    found = await figures(runtime)
+    assert (found["subscription_days_left"], found["renewal_failures"]) == (None, 1)
+    assert [request.path for request in host.received] == ["/api/api-token.do", "/api/webhook-renew.do"]
+    shown = repr(logs) + repr(found) + repr(account)
+    assert TOKEN not in shown
+    assert secret not in shown
+
+
+async def test_the_task_signs_where_the_secret_is_set(runtime: Runtime, accurate: Accurate, host: Endpoint) -> None:
+    host.reply = lambda _: answer(200, f'{{"s": true, "d": "{day(7)}"}}')
+    signing = {"accurate_signature_secret": SecretStr("s" * 32), "accurate_signature_encoding": "hex"}
+    for changes in ({}, signing):
+        given = settings_of("postgresql://unused", Path(), accurate_api_token=TOKEN, accurate_account_url=host.url)
+        changed = replace(runtime, settings=given.model_copy(update=changes))
+        await TASKS["accurate.renew_subscription"].run(changed)
+        await accurate.sql("UPDATE accurate_subscription SET renewed_at = now() - interval '1 day'")
+    assert [len(request.headers.get("x-api-signature", "")) for request in host.received] == [0, 64, 64]
 
 
 async def test_a_failure_keeps_the_day_that_was_known_and_is_over_with_the_next_success(

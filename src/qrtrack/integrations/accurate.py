@@ -1,32 +1,115 @@
 """Accurate's account host: keeping the webhook subscription alive."""
 
+import base64
+import hashlib
+import hmac
 import json
-from datetime import date, datetime
-from typing import Any, Final
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import httpx2
+import structlog
 
 from qrtrack.domain.errors import UpstreamFailed
 from qrtrack.logs import MASK
+from qrtrack.settings.addresses import BASE, is_address
+from qrtrack.settings.values import is_of_this_machine
 
 RENEW_PATH: Final = "/api/webhook-renew.do"
+TOKEN_PATH: Final = "/api/api-token.do"  # noqa: S105 - a path
 DATE: Final = "%d/%m/%Y"
+TIMESTAMP: Final = "%d/%m/%Y %H:%M:%S"
+# Accurate compares the time with its own clock, wherever the events' zone is.
+JAKARTA: Final = ZoneInfo("Asia/Jakarta")
 ANSWER_LENGTH: Final = 200
+NOT_FOUND: Final = 404
+
+log = structlog.get_logger()
 
 
-async def renew_subscription(client: httpx2.AsyncClient, base_url: str, token: str, *, zone: ZoneInfo) -> date:
-    """The new day of expiry. Raises UpstreamFailed for any answer that is not `s: true` with a future day."""
-    try:
-        answer = await client.post(f"{base_url}{RENEW_PATH}", headers={"Authorization": f"Bearer {token}"})
-    except httpx2.HTTPError as error:
-        raise UpstreamFailed(f"Accurate cannot be reached ({type(error).__name__}).") from error
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who calls Accurate. API tokens come with the signature secret of their application, tokens of OAuth without."""
+
+    base_url: str
+    token: str = field(repr=False)
+    signature_secret: str | None = field(default=None, repr=False)
+    encoding: Literal["base64", "hex"] = "base64"
+
+    def headers(self, now: datetime) -> dict[str, str]:
+        """Of one request, since a signature is that of its time."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        if self.signature_secret is not None:
+            stamp = now.astimezone(JAKARTA).strftime(TIMESTAMP)
+            signature = hmac.digest(self.signature_secret.encode(), stamp.encode(), hashlib.sha256)
+            written = signature.hex() if self.encoding == "hex" else base64.b64encode(signature).decode()
+            headers |= {"X-Api-Timestamp": stamp, "X-Api-Signature": written}
+        return headers
+
+    def shown(self, text: str) -> str:
+        """The beginning of what Accurate said, for logs and the database: some hosts repeat what they were sent."""
+        for secret in (self.token, self.signature_secret):
+            text = text.replace(secret, MASK) if secret else text
+        return text.replace("\0", "")[:ANSWER_LENGTH]
+
+
+async def renew_subscription(client: httpx2.AsyncClient, account: Account, *, zone: ZoneInfo) -> date:
+    """The new day of expiry. Raises UpstreamFailed for any answer that is not `s: true` with a future day.
+
+    Subscriptions are renewed at the account host. Where that one does not know the call, the host of the database that
+    an API token belongs to is asked.
+    """
+    host = None if account.signature_secret is None else await _database_host(client, account)
+    answer = await _post(client, account, account.base_url + RENEW_PATH)
+    if answer.status_code == NOT_FOUND and host is not None:
+        answer = await _post(client, account, host + RENEW_PATH)
     expires_on = _expiry(_parsed(answer.text)) if answer.is_success else None
     if expires_on is None or expires_on <= datetime.now(zone).date():
-        # What it says is shown to those who watch: some hosts repeat what they were sent.
-        said = answer.text.replace(token, MASK)[:ANSWER_LENGTH]
-        raise UpstreamFailed(f"Accurate did not renew the subscription: it answered {answer.status_code} {said}")
+        said = f"{answer.status_code} {account.shown(answer.text)}"
+        raise UpstreamFailed(f"Accurate did not renew the subscription: it answered {said}")
     return expires_on
+
+
+async def _post(client: httpx2.AsyncClient, account: Account, url: str) -> httpx2.Response:
+    try:
+        return await client.post(url, headers=account.headers(datetime.now(UTC)))
+    except httpx2.HTTPError as error:
+        raise UpstreamFailed(f"Accurate cannot be reached ({type(error).__name__}).") from error
+
+
+async def _database_host(client: httpx2.AsyncClient, account: Account) -> str | None:
+    """Where the token's database is; None where Accurate does not say, or names a host that must not see the token.
+
+    Raises UpstreamFailed where Accurate cannot be reached.
+    """
+    answer = await _post(client, account, account.base_url + TOKEN_PATH)
+    match _parsed(answer.text) if answer.is_success else None:
+        case {"s": True, "d": {"database": {"host": str(host)}} | {"host": str(host)}}:
+            host = host.rstrip("/")
+        case _:
+            log.warning("Accurate does not say where the API token's database is", status=answer.status_code)
+            return None
+    if not may_see_token(host, account.base_url):
+        log.warning("Accurate names a host that the API token is not sent to", host=account.shown(host))
+        return None
+    return host
+
+
+def may_see_token(host: str, base_url: str) -> bool:
+    """Only a host in the account host's domain (account.accurate.id: all of accurate.id), over https. A stand-in on
+    this machine may name another one on this machine.
+    """
+    if not is_address(host, BASE) or urlsplit(host).path:
+        return False
+    if is_of_this_machine(base_url):
+        return is_of_this_machine(host)
+    name, own = urlsplit(host).hostname or "", urlsplit(base_url).hostname or ""
+    domain = own.partition(".")[2]
+    is_ours = name == own or ("." in domain and name.endswith(f".{domain}"))
+    return urlsplit(host).scheme == "https" and is_ours
 
 
 def _parsed(text: str) -> Any:

@@ -11,21 +11,21 @@ import structlog
 
 from qrtrack.database import Database
 from qrtrack.domain.errors import UpstreamFailed
-from qrtrack.integrations.accurate import renew_subscription
+from qrtrack.integrations.accurate import Account, renew_subscription
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 
 log = structlog.get_logger()
 
 
 async def keep_subscription(
-    database: Database, client: httpx2.AsyncClient, *, base_url: str, token: str, zone: ZoneInfo
+    database: Database, client: httpx2.AsyncClient, account: Account, *, zone: ZoneInfo
 ) -> None:
     """Renews it for another week, once a day. A failure is logged and counted, and tried again at the next look."""
     async with database.read() as repositories:
         if await repositories.accurate_sources.is_renewed_today():
             return
     try:
-        expires_on = await renew_subscription(client, base_url, token, zone=zone)
+        expires_on = await renew_subscription(client, account, zone=zone)
     except UpstreamFailed as error:
         log.warning("the webhook subscription was not renewed: webhooks stop when it ends", reason=error.detail)
         async with database.write() as repositories:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from qrtrack.domain.claims import Claim, Interrupted
 from qrtrack.domain.stopping import StopSignal
+from qrtrack.integrations.accurate import Account
 from qrtrack.runtime import Runtime
 from qrtrack.services.accurate import assign_events, empty_old_payloads, keep_subscription
 from qrtrack.services.attempts import sweep_attempts
@@ -37,13 +38,14 @@ async def _sweep_attempts(runtime: Runtime) -> None:
 async def _keep_subscription(runtime: Runtime) -> None:
     settings = runtime.settings
     if settings.accurate_api_token is not None:
-        await keep_subscription(
-            runtime.database,
-            runtime.http,
-            base_url=settings.accurate_account_url,
-            token=settings.accurate_api_token.get_secret_value(),
-            zone=ZoneInfo(settings.accurate_timezone),
+        secret = settings.accurate_signature_secret
+        account = Account(
+            settings.accurate_account_url,
+            settings.accurate_api_token.get_secret_value(),
+            None if secret is None else secret.get_secret_value(),
+            settings.accurate_signature_encoding,
         )
+        await keep_subscription(runtime.database, runtime.http, account, zone=ZoneInfo(settings.accurate_timezone))
 
 
 async def _assign_events(runtime: Runtime) -> None:

@@ -1,0 +1,221 @@
+"""Renewing with an API token, against a stand-in of Accurate's account host that checks what Accurate checks."""
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+import pytest
+from structlog.testing import capture_logs
+
+from endpoint import Endpoint, Received, answer, open_endpoint
+from qrtrack.domain.errors import UpstreamFailed
+from qrtrack.integrations.accurate import Account, may_see_token, renew_subscription
+from qrtrack.integrations.http import http_client
+
+JAKARTA = ZoneInfo("Asia/Jakarta")
+TOKEN = "aat.NTA.eyJ2IjoxLCJ1Ijo"
+SECRET = "the-signature-secret-of-the-application"
+RENEW, API_TOKEN = "/api/webhook-renew.do", "/api/api-token.do"
+ENCODERS: dict[str, Callable[[bytes], str]] = {
+    "base64": lambda digest: base64.b64encode(digest).decode(),
+    "hex": bytes.hex,
+}
+
+
+class AccountHost:
+    """Refuses a token, a timestamp or a signature that Accurate would refuse, and answers what it is told to."""
+
+    def __init__(self, endpoint: Endpoint, encoding: str = "base64") -> None:
+        self.endpoint, self.encoding = endpoint, encoding
+        self.answers: dict[str, bytes] = {RENEW: answer(200, json.dumps({"s": True, "d": day(7)}))}
+        self.refusals: list[str] = []
+        endpoint.reply = self.reply
+
+    def reply(self, request: Received) -> bytes:
+        complaint = self.complaint(request.headers)
+        if complaint is not None:
+            self.refusals.append(complaint)
+            return answer(200, json.dumps({"s": False, "d": [complaint]}))
+        return self.answers.get(request.path, answer(404, '{"s": false, "d": ["URL API tidak tepat"]}'))
+
+    def complaint(self, headers: dict[str, str]) -> str | None:
+        stamp = headers.get("x-api-timestamp", "")
+        if headers.get("authorization") != f"Bearer {TOKEN}":
+            return "token"
+        if not re.fullmatch(r"\d\d/\d\d/\d{4} \d\d:\d\d:\d\d", stamp, re.ASCII):
+            return "timestamp"
+        sent_at = datetime.strptime(stamp, "%d/%m/%Y %H:%M:%S").replace(tzinfo=JAKARTA)
+        if abs(datetime.now(UTC) - sent_at) > timedelta(minutes=1):
+            return "clock"
+        digest = hmac.digest(SECRET.encode(), stamp.encode(), hashlib.sha256)
+        return None if headers.get("x-api-signature") == ENCODERS[self.encoding](digest) else "signature"
+
+    @property
+    def paths(self) -> list[str]:
+        return [request.path for request in self.endpoint.received]
+
+    def names(self, data: Any) -> None:
+        self.answers[API_TOKEN] = answer(200, json.dumps({"s": True, "d": data}))
+
+
+def day(days: int) -> str:
+    return f"{datetime.now(JAKARTA) + timedelta(days=days):%d/%m/%Y}"
+
+
+@pytest.fixture
+async def hosts() -> AsyncIterator[tuple[AccountHost, AccountHost]]:
+    """The account host, and the host of a database."""
+    async with AsyncExitStack() as stack:
+        account, database = [AccountHost(await stack.enter_async_context(open_endpoint())) for _ in range(2)]
+        account.names({"database": {"id": 1443290, "host": database.endpoint.url}})
+        yield account, database
+
+
+Hosts = tuple[AccountHost, AccountHost]
+
+
+async def renew(host: AccountHost, secret: str | None = SECRET, encoding: Literal["base64", "hex"] = "base64") -> date:
+    async with http_client(timeout=5) as client:
+        return await renew_subscription(client, Account(host.endpoint.url, TOKEN, secret, encoding), zone=JAKARTA)
+
+
+def in_a_week() -> date:
+    return (datetime.now(JAKARTA) + timedelta(days=7)).date()
+
+
+@pytest.mark.parametrize("encoding", ["base64", "hex"])
+async def test_every_request_of_an_api_token_is_signed(hosts: Hosts, encoding: Literal["base64", "hex"]) -> None:
+    account, database = hosts
+    account.encoding = encoding
+    assert await renew(account, encoding=encoding) == in_a_week()
+    assert (account.paths, account.refusals, database.paths) == ([API_TOKEN, RENEW], [], [])
+
+
+@pytest.mark.parametrize(
+    ("secret", "encoding", "complaint"),
+    [(SECRET, "hex", "signature"), ("another", "base64", "signature"), (None, "base64", "timestamp")],
+)
+async def test_the_stand_in_refuses_what_accurate_refuses(
+    hosts: Hosts, secret: str | None, encoding: Literal["base64", "hex"], complaint: str
+) -> None:
+    """Else the test above would prove nothing; what Accurate says is told."""
+    account, _ = hosts
+    with pytest.raises(UpstreamFailed, match=complaint):
+        await renew(account, secret, encoding)
+    assert set(account.refusals) == {complaint}
+
+
+@pytest.mark.parametrize("form", ["database", "plain", "slash"])
+async def test_where_the_account_host_does_not_know_the_call_the_host_of_the_database_is_asked(
+    hosts: Hosts, form: str
+) -> None:
+    account, database = hosts
+    url = database.endpoint.url
+    account.names({"database": {"host": url}, "plain": {}} if form == "database" else {"host": url})
+    if form == "slash":
+        account.names({"database": {"id": 5}, "host": f"{url}/"})
+    del account.answers[RENEW]
+    assert await renew(account) == in_a_week()
+    assert (account.paths, database.paths, database.refusals) == ([API_TOKEN, RENEW], [RENEW], [])
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        answer(404), answer(500, "no"), answer(200, "no"), answer(200, "[]"), answer(200, '{"s": true, "d": null}'),
+        answer(200, '{"s": true, "d": {"host": 5}}'), answer(200, '{"s": true, "d": {"database": {}}}'),
+        answer(200, '{"s": false, "d": {"host": "https://zeus.accurate.id"}}'), answer(200, '{"s": true, "d": "x"}'),
+        answer(302, location="https://evil.example/api/api-token.do"),
+    ],
+)  # fmt: skip
+async def test_without_the_host_of_the_database_the_account_host_is_asked_alone(hosts: Hosts, reply: bytes) -> None:
+    account, database = hosts
+    account.answers[API_TOKEN] = reply
+    assert await renew(account) == in_a_week()
+    del account.answers[RENEW]
+    with pytest.raises(UpstreamFailed, match="404"):
+        await renew(account)
+    assert database.paths == []
+
+
+async def test_a_host_elsewhere_never_sees_the_token(hosts: Hosts) -> None:
+    account, database = hosts
+    account.names({"database": {"host": f"{database.endpoint.url}@evil.example {TOKEN}"}})
+    del account.answers[RENEW]
+    with capture_logs() as logs, pytest.raises(UpstreamFailed):
+        await renew(account)
+    assert database.paths == []
+    assert any("not sent to" in line["event"] for line in logs)
+    assert TOKEN not in repr(logs)
+
+
+@pytest.mark.parametrize(
+    ("host", "base_url", "may"),
+    [
+        ("https://zeus.accurate.id", "https://account.accurate.id", True),
+        ("https://account.accurate.id", "https://account.accurate.id", True),
+        ("https://a.b.accurate.id:8443", "https://account.accurate.id", True),
+        ("https://ZEUS.Accurate.ID", "https://account.accurate.id", True),
+        ("http://zeus.accurate.id", "https://account.accurate.id", False),
+        ("https://evil.example", "https://account.accurate.id", False),
+        ("https://accurate.id.evil.example", "https://account.accurate.id", False),
+        ("https://evilaccurate.id", "https://account.accurate.id", False),
+        ("https://accurate.id", "https://account.accurate.id", False),
+        ("https://zeus.accurate.id@evil.example", "https://account.accurate.id", False),
+        ("https://evil.example#.accurate.id", "https://account.accurate.id", False),
+        ("https://evil.example\\.accurate.id", "https://account.accurate.id", False),
+        ("https://zeus.accurate.id/path", "https://account.accurate.id", False),
+        ("https://zeus.accurate.id\n", "https://account.accurate.id", False),
+        ("zeus.accurate.id", "https://account.accurate.id", False),
+        ("https://127.0.0.1", "https://account.accurate.id", False),
+        ("https://169.254.169.254", "https://account.accurate.id", False),
+        ("https://other.id", "https://accurate.id", False),
+        ("", "https://account.accurate.id", False),
+        ("http://127.0.0.1:9", "http://127.0.0.1:8", True),
+        ("https://evil.example", "http://127.0.0.1:8", False),
+    ],
+)
+def test_the_token_goes_to_accurate_only(host: str, base_url: str, *, may: bool) -> None:
+    assert may_see_token(host, base_url) is may
+
+
+@pytest.mark.parametrize("location", ["/elsewhere", "https://evil.example/api/webhook-renew.do"])
+async def test_a_redirect_is_a_failure_and_is_not_followed(hosts: Hosts, location: str) -> None:
+    account, database = hosts
+    account.answers[RENEW] = answer(307, location=location)
+    with pytest.raises(UpstreamFailed, match="307"):
+        await renew(account)
+    assert (account.paths, database.paths) == ([API_TOKEN, RENEW], [])
+
+
+async def test_an_account_host_that_is_away_is_said() -> None:
+    async with http_client(timeout=1) as client:
+        with pytest.raises(UpstreamFailed, match="cannot be reached"):
+            await renew_subscription(client, Account("http://127.0.0.1:9", TOKEN, SECRET), zone=JAKARTA)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "signature"),
+    [
+        ("base64", "4Wazqufsmhq+NuJASJOcxNGyJAxdnuM9Nvaqu4ARBaA="),
+        ("hex", "e166b3aae7ec9a1abe36e24048939cc4d1b2240c5d9ee33d36f6aabb801105a0"),
+    ],
+)
+def test_the_time_is_jakartas_and_the_signature_the_known_one(
+    encoding: Literal["base64", "hex"], signature: str
+) -> None:
+    """As of `printf %s '21/11/2026 10:00:00' | openssl dgst -sha256 -hmac secret`."""
+    account = Account("https://account.accurate.id", TOKEN, "secret", encoding)
+    for now in (datetime(2026, 11, 21, 3, 0, tzinfo=UTC), datetime(2026, 11, 21, 10, 0, tzinfo=JAKARTA)):
+        assert account.headers(now) == {
+            "Authorization": f"Bearer {TOKEN}",
+            "X-Api-Timestamp": "21/11/2026 10:00:00",
+            "X-Api-Signature": signature,
+        }
