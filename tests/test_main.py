@@ -1,11 +1,14 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import product
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import uuid4
 
 import httpx2
+import pytest
 from fastapi import FastAPI
+from starlette.responses import Response
 from structlog.testing import capture_logs
 
 from qrtrack.domain.errors import Unavailable
@@ -59,12 +62,11 @@ async def test_a_listed_origin_may_call_and_read_our_headers() -> None:
         answer = await client.get("/healthz", headers={"Origin": ORIGIN})
         stranger = await client.get("/healthz", headers={"Origin": "https://evil.example"})
         asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
-        wanted = "authorization,content-type,idempotency-key,x-request-id,x-webhook-token"
+        wanted = "authorization,content-type,idempotency-key,if-none-match,x-request-id,x-webhook-token"
         preflight = await client.options("/x", headers=asked | {"Access-Control-Request-Headers": wanted})
     assert answer.headers["access-control-allow-origin"] == ORIGIN
-    assert (
-        answer.headers["access-control-expose-headers"] == "Location, Idempotency-Replayed, X-Request-ID, Retry-After"
-    )
+    exposed = answer.headers["access-control-expose-headers"]
+    assert exposed == "Location, Idempotency-Replayed, X-Request-ID, Retry-After, ETag"
     assert "access-control-allow-origin" not in stranger.headers
     assert preflight.status_code == 200
 
@@ -123,10 +125,98 @@ async def test_refusals_of_every_kind_can_be_read_from_an_allowed_origin_only() 
             for origin, may_read in ((ORIGIN, True), ("https://evil.example", False)):
                 headers = {**sent.get("headers", {}), "Origin": origin}
                 answer = await client.request(method, path, content=sent.get("content"), headers=headers)
-                assert answer.status_code == status
+                assert answer.status_code == (status if may_read or method == "GET" else 403)
                 assert answer.headers["content-type"] == "application/problem+json"
                 assert (answer.headers.get("access-control-allow-origin") == origin) is may_read
                 assert "Origin" in answer.headers["vary"]
+
+
+async def preflight_of(headers: str, **settings: Any) -> httpx2.Response:
+    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": headers}
+    async with connect(application(cors_allowed_origins=ORIGIN, **settings)) as client:
+        return await client.options("/x", headers=asked)
+
+
+async def test_headers_of_tracing_and_error_reports_pass_a_preflight() -> None:
+    for name in ("traceparent", "tracestate", "baggage", "sentry-trace", "x-client-info"):
+        answer = await preflight_of(f"authorization,{name}")
+        assert answer.status_code == 200
+        assert name in answer.headers["access-control-allow-headers"].lower()
+
+
+async def test_other_headers_pass_where_they_are_set() -> None:
+    refused = await preflight_of("x-colour")
+    assert refused.status_code == 400
+    assert "CORS_ALLOWED_HEADERS" in refused.json()["detail"]
+    chosen = {"cors_allowed_headers": "X-Colour, x-shape"}
+    assert (await preflight_of("x-colour, x-shape, if-none-match", **chosen)).status_code == 200
+    assert (await preflight_of("traceparent", **chosen)).status_code == 400
+    assert (await preflight_of("x-anything", cors_allowed_headers="*")).status_code == 200
+
+
+FOREIGN = (
+    "https://evil.example", "null", "http://test.evil.example", "http://test:8000", "http://evil.example/test", "test",
+    "http://app.example.com", f"{ORIGIN}:8443", f"{ORIGIN}.evil.example", "https://APP.example.com", "", "x" * 5000,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", [{}, {"cors_allowed_origins": ORIGIN}], ids=["closed", "one origin"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+async def test_nothing_is_changed_for_a_page_of_another_origin(settings: dict[str, str], method: str) -> None:
+    """No preflight comes before a form or plain text: without this the page could do it, and only not read about it."""
+    paths = ("/webhook/accurate", "/api/manufacturer/link-to-master", "/api/worker/run", "/nowhere")
+    async with connect(application(**settings)) as client:
+        for path, origin in product(paths, FOREIGN):
+            headers = {"Origin": origin, "Content-Type": "text/plain"}
+            answer = await client.request(method, path, content=b"[]", headers=headers)
+            assert (answer.status_code, answer.json()["type"]) == (403, "urn:qrtrack:problem:origin-refused")
+            assert answer.json()["detail"].endswith("add it to CORS_ALLOWED_ORIGINS on the server.")
+            assert len(answer.content) < 1000
+            assert "access-control-allow-origin" not in answer.headers
+            assert answer.headers["vary"] == "Origin"
+
+
+@pytest.mark.parametrize(
+    ("settings", "origin"),
+    [
+        ({}, None), ({}, "http://test"), ({}, "https://test"), ({"cors_allowed_origins": ORIGIN}, "http://test"),
+        ({"cors_allowed_origins": ORIGIN}, ORIGIN), ({"cors_allowed_origins": "https://App.Example.com:443"}, ORIGIN),
+        ({"public_base_url": f"{ORIGIN}:443/plant-1"}, ORIGIN), ({"cors_allowed_origins": "*"}, "https://evil.example"),
+        ({}, "http://127.0.0.1:8000"),
+    ],
+)  # fmt: skip
+async def test_own_pages_listed_origins_and_programs_may_change_things(
+    settings: dict[str, str], origin: str | None
+) -> None:
+    async with connect(application(**settings)) as client:
+        answer = await client.post("/nowhere", headers={} if origin is None else {"Origin": origin})
+    assert answer.status_code == 404
+
+
+async def test_every_answer_carries_the_security_headers() -> None:
+    app = application(cors_allowed_origins=ORIGIN)
+
+    @app.get("/page")
+    async def page() -> Response:
+        return Response("", headers={"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"})
+
+    @app.get("/defect")
+    async def fail() -> None:
+        raise RuntimeError
+
+    async with connect(app) as client:
+        with capture_logs():
+            answers = [
+                await client.get("/healthz"), await client.get("/nowhere"), await client.get("/openapi.json"),
+                await client.get("/defect"), await client.post("/x", content=b" " * 2_000_000),
+                await client.post("/x", headers={"Origin": "https://evil.example"}),
+                await client.options("/x", headers={"Origin": ORIGIN, "Access-Control-Request-Method": "TRACE"}),
+            ]  # fmt: skip
+        own = await client.get("/page")
+    assert [answer.status_code for answer in answers] == [200, 404, 200, 500, 413, 403, 400]
+    assert {answer.headers["x-content-type-options"] for answer in [*answers, own]} == {"nosniff"}
+    assert {answer.headers["content-security-policy"] for answer in answers} == {"frame-ancestors 'none'"}
+    assert own.headers.get_list("content-security-policy") == ["default-src 'none'; frame-ancestors 'none'"]
 
 
 async def test_a_preflight_that_is_refused_says_why() -> None:

@@ -54,10 +54,8 @@ WATCHED: Final[tuple[APIRouter, ...]] = (health.router, metrics.router)
 DESCRIPTION: Final = """Numbers goods, packs them into master cases, takes in webhooks once, pays once.
 
 Every refusal is `application/problem+json`: `type` names it for programs, `detail` tells a person what to do, and
-`errors` points at the bad fields. Every answer carries `X-Request-ID`."""
-EXPOSED_HEADERS: Final = ("Location", "Idempotency-Replayed", "X-Request-ID", "Retry-After")
-ALLOWED_HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID", "X-Webhook-Token")
-ALLOWED_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+`errors` points at the bad fields. Every answer carries `X-Request-ID`. JSON answers of a signed-in user's GET carry an
+`ETag`: sent back as `If-None-Match` it makes an unchanged answer a 304 without a body."""
 OpenRuntime = Callable[[Settings], AbstractAsyncContextManager[Runtime]]
 
 
@@ -104,12 +102,7 @@ def create_app(settings: Settings, open_runtime: OpenRuntime = open_runtime, *, 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Each one added surrounds those before it, so that refusals of bodies too carry CORS and the request id."""
     app.add_middleware(BodyLimit)
-    if settings.cors_origins:
-        app.add_middleware(
-            Cors,
-            allow_origins=settings.cors_origins,
-            allow_methods=ALLOWED_METHODS,
-            allow_headers=ALLOWED_HEADERS,
-            expose_headers=EXPOSED_HEADERS,
-        )
+    app.add_middleware(
+        Cors, origins=settings.cors_origins, headers=settings.cors_headers, own_origin=settings.public_origin
+    )
     app.add_middleware(RequestContext, observe=observe_request)

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.routers.dependencies import known_caller, refuse_strangers
 from qrtrack.routers.problems import Refused, pointer_to
+from qrtrack.routers.revalidation import revalidate
 
 SHOWN_KEY: Final = 100
 
@@ -34,17 +35,19 @@ class RepeatedKey(InvalidInput):
 
 class StrictRoute(APIRoute):
     """The class of all routes: what they and their dependencies get of a JSON body was parsed strictly, and where they
-    ask for a caller, no body of anybody else is read.
+    ask for a caller, no body of anybody else is read, and answers of a GET can be revalidated.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         is_for_callers = _asks_for_caller(self.dependant)
+        is_polled = is_for_callers and self.methods == {"GET"}
 
         async def handle_strictly(request: Request) -> Response:
             if is_for_callers:
                 await refuse_strangers(request)
-            return await handle(StrictRequest(request.scope, request.receive))
+            answer = await handle(StrictRequest(request.scope, request.receive))
+            return revalidate(request, answer) if is_polled else answer
 
         return handle_strictly
 

@@ -1,17 +1,62 @@
 """Calls of browsers from other origins: who may make them, and a refusal that a front-end developer can read."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from qrtrack.routers.problems import problem
 
 SHOWN_ORIGIN: Final = 200
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+ALLOWED_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+ALLOWED_HEADERS: Final = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-None-Match",
+    "X-Request-ID",
+    "X-Webhook-Token",
+)
+EXPOSED_HEADERS: Final = ("Location", "Idempotency-Replayed", "X-Request-ID", "Retry-After", "ETag")
 
 
 class Cors(CORSMiddleware):
+    """Starlette's, and besides: what changes something is refused to pages of any other origin.
+
+    A browser sends a form or plain text to another origin without asking first, and hides the answer only.
+    """
+
+    def __init__(self, app: ASGIApp, *, origins: Sequence[str], headers: Sequence[str], own_origin: str) -> None:
+        super().__init__(
+            app,
+            allow_origins=origins,
+            allow_methods=ALLOWED_METHODS,
+            allow_headers=(*ALLOWED_HEADERS, *headers),
+            expose_headers=EXPOSED_HEADERS,
+        )
+        self.own_origin = own_origin
+
+    async def simple_response(self, scope: Scope, receive: Receive, send: Send, request_headers: Headers) -> None:
+        origin = request_headers.get("Origin")
+        if origin is not None and scope["method"] not in SAFE_METHODS and not self._may_change(origin, request_headers):
+            title, headers = "Call from another origin refused", {"Vary": "Origin"}
+            await problem(403, "origin-refused", title, _not_listed(origin), headers=headers)(scope, receive, send)
+        elif self.allow_origins:
+            await super().simple_response(scope, receive, send, request_headers)
+        else:
+            await self.app(scope, receive, send)
+
+    def _may_change(self, origin: str, headers: Headers) -> bool:
+        """This host, by the name that it was called by or by its public one, and listed origins."""
+        # By their schemes they cannot be compared: behind a proxy that ends TLS, we see http.
+        is_here = origin.partition("://")[2] == headers.get("Host", "no host")
+        return is_here or origin == self.own_origin or self.is_allowed_origin(origin)
+
     def preflight_response(self, request_headers: Headers) -> Response:
         """As Starlette answers, but a refusal is a problem document like all others."""
         answer = super().preflight_response(request_headers)
@@ -23,10 +68,13 @@ class Cors(CORSMiddleware):
         )
 
     def _why(self, asked: Headers) -> str:
-        origin = asked["origin"]
-        if not self.is_allowed_origin(origin):
-            return f"The origin {origin[:SHOWN_ORIGIN]} may not call: add it to CORS_ALLOWED_ORIGINS on the server."
+        if not self.is_allowed_origin(asked["origin"]):
+            return _not_listed(asked["origin"])
         return (
             f"From another origin the methods {', '.join(self.allow_methods)} may be called with the headers "
-            f"{', '.join(self.allow_headers)}, and nothing else."
+            f"{', '.join(self.allow_headers)}, and nothing else: add others to CORS_ALLOWED_HEADERS on the server."
         )
+
+
+def _not_listed(origin: str) -> str:
+    return f"The origin {origin[:SHOWN_ORIGIN]} may not call: add it to CORS_ALLOWED_ORIGINS on the server."

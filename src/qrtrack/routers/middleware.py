@@ -47,7 +47,10 @@ log = structlog.get_logger("qrtrack.access")
 
 
 class RequestContext:
-    """Gives each request an id that stands in all its log lines and in its answer, and logs it once when it ends."""
+    """Gives each request an id that stands in all its log lines and in its answer, and logs it once when it ends.
+
+    Every answer passes here, so that it carries the security headers too.
+    """
 
     def __init__(self, app: ASGIApp, observe: Observe | None = None) -> None:
         self.app = app
@@ -64,7 +67,7 @@ class RequestContext:
             nonlocal status, answered
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+                _complete(MutableHeaders(scope=message), request_id)
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 # What is done after the answer is no part of it.
@@ -84,6 +87,13 @@ class RequestContext:
         log.info("request", method=method, path=path, status=status, duration_ms=round(seconds * 1000, 2))
         if self.observe is not None:
             self.observe(method, template or UNMATCHED, status, seconds)
+
+
+def _complete(headers: MutableHeaders, request_id: str) -> None:
+    headers[REQUEST_ID_HEADER] = request_id
+    headers.setdefault("X-Content-Type-Options", "nosniff")
+    # A page brings a policy of its own, which is stricter.
+    headers.setdefault("Content-Security-Policy", "frame-ancestors 'none'")
 
 
 def _shown(path: str) -> str:

@@ -31,6 +31,7 @@ from qrtrack.settings.values import (
     check_as_written,
     is_of_this_machine,
     is_safe_way,
+    origin_of,
     parsed_databases,
     parsed_hosts,
     parsed_networks,
@@ -114,6 +115,11 @@ class Settings(BaseSettings):
     def cors_headers(self) -> list[str]:
         """What tools of the front end send, besides the headers of our own API."""
         return split(self.cors_allowed_headers)
+
+    @property
+    def public_origin(self) -> str:
+        """Of the service's own pages, as browsers send it."""
+        return origin_of(self.public_base_url)
 
     @property
     def akselgate_codes(self) -> list[str]:

@@ -71,9 +71,14 @@ def _origins(value: str) -> str:
 
 
 def parsed_origins(value: str) -> list[str]:
-    """As browsers send them: in small letters, and without the port that goes with the scheme."""
-    origins = (origin.lower() for origin in split(value))
-    return [origin.removesuffix(":443" if origin.startswith("https:") else ":80") for origin in origins]
+    return [origin_of(address) for address in split(value)]
+
+
+def origin_of(address: str) -> str:
+    """As browsers send it: in small letters, and without the port that goes with the scheme."""
+    found = ORIGIN.match(address)
+    origin = (found[0] if found else address).lower()
+    return origin.removesuffix(":443" if origin.startswith("https:") else ":80")
 
 
 def _header_names(value: str) -> str:

@@ -1,0 +1,33 @@
+"""Polls that cost little: an answer that the client has already is 304 without a body (RFC 9110, section 13)."""
+
+import re
+from hashlib import blake2b
+from typing import Final
+
+from fastapi import Request
+from starlette.responses import Response
+
+# Lists of this size are read once and not polled.
+TAGGED_BYTES: Final = 64 * 1024
+OPAQUE_TAG: Final = re.compile(r'"([^"]*)"')
+# The client may keep the answer, but asks each time; caches on the way, which serve others too, keep nothing.
+CACHE_CONTROL: Final = "private, no-cache"
+
+
+def revalidate(request: Request, answer: Response) -> Response:
+    """The JSON answer of a GET with a weak ETag of its text, or 304 where `If-None-Match` names that."""
+    body = getattr(answer, "body", b"")
+    is_json = answer.headers.get("Content-Type", "").startswith("application/json")
+    # What is streamed has no body yet.
+    if answer.status_code != 200 or not is_json or not 0 < len(body) <= TAGGED_BYTES:
+        return answer
+    tag = blake2b(body, digest_size=12).hexdigest()
+    headers = {"ETag": f'W/"{tag}"', "Cache-Control": CACHE_CONTROL, "Vary": "Authorization"}
+    if _names(request.headers.getlist("If-None-Match"), tag):
+        return Response(status_code=304, headers=headers, background=answer.background)
+    answer.headers.update(headers)
+    return answer
+
+
+def _names(given: list[str], tag: str) -> bool:
+    return any(value.strip() == "*" or tag in OPAQUE_TAG.findall(value) for value in given)
