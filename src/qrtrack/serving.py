@@ -6,10 +6,13 @@ import math
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
+from typing import cast
 
 import structlog
 import uvicorn
 
+from qrtrack.http_limits import ConnectionLimits, LimitedProtocol
 from qrtrack.main import create_app
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.settings import Settings
@@ -127,6 +130,7 @@ def server_of(runtime: Runtime, *, host: str, port: int, with_api: bool = True) 
         server_header=False,
         # The peer's address is what it is: whom to believe about others is TRUSTED_PROXIES' to say, in one place.
         proxy_headers=False,
+        http=cast("type[asyncio.Protocol]", partial(LimitedProtocol, ConnectionLimits.of(runtime.settings))),
         timeout_graceful_shutdown=_grace(runtime),
     )
     return Server(config)

@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     shutdown_grace_seconds: float = Field(10.0, ge=0, le=300)
     retention_days: int = Field(90, ge=1, le=36500)
     trusted_proxies: int = Field(0, ge=0, le=16)
+    max_connections: int = Field(5000, ge=1, le=1_000_000)
+    max_connections_per_address: int = Field(1000, ge=1, le=1_000_000)
     accurate_webhook_token: Secret = None
     accurate_allowed_ips: Networks = ""
     accurate_databases: Databases = ""

@@ -1,0 +1,237 @@
+"""What one peer may take of the server before a request reaches the application: connections, headers, and time."""
+
+import asyncio
+import json
+import resource
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from qrtrack.settings import Settings
+
+HEADER_BYTES: Final = 64 * 1024
+HEADER_SECONDS: Final = 10.0
+# A body may always take this long, and after that must have come at this pace.
+BODY_SECONDS: Final = 30.0
+BODY_BYTES_PER_SECOND: Final = 10 * 1024
+LOOK_SECONDS: Final = 5.0
+LINGER_SECONDS: Final = 1.0
+# Descriptors that the process needs besides its clients: database, logs, gateways, spooled imports.
+OWN_DESCRIPTORS: Final = 300
+REFUSALS: Final = {
+    400: ("invalid-http", "Invalid HTTP", "This is not valid HTTP: compare the client or the proxy with RFC 9112."),
+    408: ("too-slow", "The request came too slowly", "The request did not come in time: send it again in one go."),
+    431: ("headers-too-large", "Headers too large", "All headers together may have 64 KiB: send less."),
+    503: ("too-many-connections", "Too many connections", "Close connections that are idle, then try again."),
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class ConnectionLimits:
+    """How many connections there are, in all and by address. `per_address` None: a proxy in front looks after it."""
+
+    in_all: int
+    per_address: int | None
+    held: int = 0
+    by_address: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "ConnectionLimits":
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        descriptors = settings.max_connections if hard == resource.RLIM_INFINITY else max(hard - OWN_DESCRIPTORS, 1)
+        per_address = None if settings.trusted_proxies else settings.max_connections_per_address
+        return cls(min(settings.max_connections, descriptors), per_address)
+
+    def take(self, address: str) -> bool:
+        if self.held >= self.in_all:
+            return False
+        if self.per_address is not None and self.by_address[address] >= self.per_address:
+            return False
+        self.held += 1
+        self.by_address[address] += 1
+        return True
+
+    def give_back(self, address: str) -> None:
+        self.held -= 1
+        self.by_address[address] -= 1
+        if not self.by_address[address]:
+            del self.by_address[address]
+
+
+class LingeringTransport:
+    """A transport that closes late where the peer still sends: closing at once would reset the connection, and the
+    reset takes away the answer that the peer has not read yet (RFC 9112, 9.6).
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self.write = transport.write
+        self.is_peer_sending = False
+        self.is_lingering = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        return self.is_lingering or self._transport.is_closing()
+
+    def close(self) -> None:
+        if self.is_closing() or not self.is_peer_sending:
+            self._transport.close()
+            return
+        self.is_lingering = True
+        self._transport.resume_reading()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._loop.call_later(LINGER_SECONDS, self._transport.close)
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which itself limits neither headers nor time."""
+
+    def __init__(self, limits: ConnectionLimits, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._limits = limits
+        self._address: str | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        # Of the message that is being read: bytes that made nothing complete, bytes of its body, and since when.
+        self._pending = 0
+        self._field_bytes = 0
+        self._body_bytes = 0
+        self._body_since: float | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._lingering = LingeringTransport(transport, self.loop)
+        super().connection_made(cast("asyncio.Transport", self._lingering))
+        address = self.client[0] if self.client else ""
+        if not self._limits.take(address):
+            self._refuse(503)
+            return
+        self._address = address
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        if self._address is not None:
+            self._limits.give_back(self._address)
+            self._address = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        self._lingering.is_peer_sending = True
+        self._pending += len(data)
+        super().data_received(data)
+        # A field that never ends (of a header, a trailer, a chunk's size) is kept by the parser and told by nobody.
+        if max(self._pending, self._field_bytes) > HEADER_BYTES and not self.transport.is_closing():
+            self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._field_bytes = 0
+        self._body_since = None
+        self._await_headers()
+
+    def on_url(self, url: bytes) -> None:
+        self._field_bytes += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._field_bytes += len(name) + len(value)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._stop_timer()
+        self._pending = self._body_bytes = 0
+        if self._field_bytes > HEADER_BYTES:
+            self._refuse(431)
+            return
+        self._body_since = time.monotonic()
+        self._timer = self.loop.call_later(LOOK_SECONDS, self._look_at_body)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._pending = 0
+        self._body_bytes += len(body)
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._pending = 0
+        self._stop_timer()
+        self._lingering.is_peer_sending = False
+        if not self.transport.is_closing():
+            super().on_message_complete()
+
+    def send_400_response(self, _msg: str) -> None:
+        self._refuse(400)
+
+    def _await_headers(self) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(HEADER_SECONDS, self._headers_overdue)
+
+    def _headers_overdue(self) -> None:
+        if self._is_answering():
+            # We are not done with the request before this one: nobody has to hurry.
+            self._await_headers()
+        elif self._pending:
+            self._refuse(408)
+        else:
+            self.transport.close()
+
+    def _look_at_body(self) -> None:
+        """The time in which we ourselves did not read is not the peer's."""
+        assert self._body_since is not None
+        if self.flow.read_paused:
+            self._body_since += LOOK_SECONDS
+        elapsed = time.monotonic() - self._body_since
+        if elapsed > BODY_SECONDS + self._body_bytes / BODY_BYTES_PER_SECOND:
+            self._refuse(408)
+        else:
+            self._timer = self.loop.call_later(LOOK_SECONDS, self._look_at_body)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, status: int) -> None:
+        """Closes the connection, since what follows on it cannot be trusted; answers first where an answer is due."""
+        self._stop_timer()
+        if self.transport.is_closing():
+            return
+        if self._is_due_an_answer():
+            self.transport.write(_refusal(status))
+        self.transport.close()
+
+    def _is_due_an_answer(self) -> bool:
+        """Not while the answer to this request has begun, or those to earlier ones are still to come."""
+        if self._body_since is None:
+            return not self._is_answering()
+        return not self.pipeline and not self.cycle.response_started
+
+    def _is_answering(self) -> bool:
+        # uvicorn declares `cycle` without None, which it is before the first request.
+        cycle: Any = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+
+def _refusal(status: int) -> bytes:
+    slug, title, detail = REFUSALS[status]
+    type_ = f"urn:qrtrack:problem:{slug}"
+    body = json.dumps({"success": False, "type": type_, "title": title, "status": status, "detail": detail}).encode()
+    lines = [
+        b"content-type: application/problem+json",
+        b"content-length: %d" % len(body),
+        b"connection: close",
+        b"x-content-type-options: nosniff",
+        *([b"retry-after: 5"] if status == 503 else []),
+    ]
+    return STATUS_LINE[status] + b"\r\n".join([*lines, b"", body])
