@@ -25,6 +25,7 @@ from qrtrack.integrations.hooks import HookSender
 from qrtrack.integrations.http import http_client
 from qrtrack.integrations.smtp import Mailer
 from qrtrack.integrations.tokens import TokenVerifier
+from qrtrack.long_polls import LongPolls
 from qrtrack.services.dispatches import Post
 from qrtrack.services.figures import FigureDesk
 from qrtrack.services.in_flight import InFlight
@@ -62,6 +63,7 @@ class Runtime:
     messenger: Messenger
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     webhook_hints: HintThrottle = field(default_factory=HintThrottle)
+    long_polls: LongPolls = field(default_factory=LongPolls)
     report_groups: ReportGroups = field(default_factory=ReportGroups)
     pulse: Pulse = field(default_factory=Pulse)
 

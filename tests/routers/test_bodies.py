@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Annotated, Any
 
 import httpx2
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Body, Depends, FastAPI, Request
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qrtrack.domain.identity import Caller, Role
 from qrtrack.routers.bodies import RepeatedKey, StrictRoute, parse
 from qrtrack.routers.problems import Refused, install_problem_handlers
 
@@ -108,4 +110,28 @@ async def test_no_body_of_a_stranger_is_read(
     client.headers.pop("Authorization")
     headers = {"Content-Type": content_type} | ({"Authorization": token} if token else {})
     answer = await client.post(f"/api/manufacturer/{path}", content=body(), headers=headers)
-    assert (answer.status_code, pieces) == (401, [])
+    assert (answer.status_code, answer.headers["Connection"], pieces) == (401, "close", [])
+
+
+@pytest.mark.parametrize(
+    ("path", "role"),
+    [
+        ("manufacturer/batches/import", Role.OPERATOR),
+        ("manufacturer/batches", Role.OPERATOR),
+        ("manufacturer/reverse-job/submit", Role.FINANCE),
+        ("accurate/events/replay", Role.MANAGER),
+    ],
+)
+async def test_no_body_is_read_of_whoever_lacks_the_role(
+    sign_in: Callable[[Caller], httpx2.AsyncClient], caller: Caller, path: str, role: Role
+) -> None:
+    pieces: list[bytes] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        pieces.append(b"{}")
+        yield pieces[-1]
+
+    client = sign_in(replace(caller, roles=frozenset({role})))
+    answer = await client.post(f"/api/{path}", content=body(), headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["type"]) == (403, "urn:qrtrack:problem:missing-role")
+    assert (answer.headers["Connection"], pieces) == ("close", [])

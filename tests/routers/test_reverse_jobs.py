@@ -1,16 +1,19 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 import pytest
 
 from plant import MadeBatch, Plant
+from qrtrack.domain.identity import Caller
 from qrtrack.routers import waiting
 from qrtrack.runtime import Runtime
 
 API = "/api/manufacturer/reverse-job"
+SignIn = Callable[[Caller], httpx2.AsyncClient]
 
 
 def slug(answer: httpx2.Response) -> str:
@@ -221,13 +224,17 @@ async def test_a_process_that_stops_lets_its_pollers_go(
 
 
 async def test_waiting_pollers_hold_no_connection(
-    client: httpx2.AsyncClient, plant: Plant, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    sign_in: SignIn, plant: Plant, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "pause_after", lambda _waited: 60)
     job_id = await plant.submit(await plant.batch(5))
     polls = [
-        asyncio.create_task(client.get(f"{API}/status", params={"job_id": str(job_id), "wait": 20}))
-        for _ in range(runtime.settings.database_pool_size + 5)
+        asyncio.create_task(
+            sign_in(replace(plant.caller, user_id=f"user {number}")).get(
+                f"{API}/status", params={"job_id": str(job_id), "wait": 20}
+            )
+        )
+        for number in range(runtime.settings.database_pool_size + 5)
     ]
     await asyncio.sleep(1)
     async with asyncio.timeout(20):

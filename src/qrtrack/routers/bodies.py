@@ -1,7 +1,7 @@
 """Bodies: of callers only, in JSON parsed once a request, and refused where an object names a key twice."""
 
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, ClassVar, Final
 
 from fastapi import Request
@@ -9,9 +9,9 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from qrtrack.domain.errors import FieldError, InvalidInput
-from qrtrack.routers.dependencies import known_caller, refuse_strangers
-from qrtrack.routers.problems import Refused, pointer_to
+from qrtrack.domain.errors import DomainError, FieldError, InvalidInput
+from qrtrack.routers.dependencies import BODILESS_METHODS, Gate, known_caller, sign_in
+from qrtrack.routers.problems import Refused, pointer_to, problem_of
 from qrtrack.routers.revalidation import revalidate
 
 SHOWN_KEY: Final = 100
@@ -35,25 +35,43 @@ class RepeatedKey(InvalidInput):
 
 class StrictRoute(APIRoute):
     """The class of all routes: what they and their dependencies get of a JSON body was parsed strictly, and where they
-    ask for a caller, no body of anybody else is read, and answers of a GET can be revalidated.
+    ask for a caller, token and role are checked before the first byte of a body is read, and answers of a GET can be
+    revalidated.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        is_for_callers = _asks_for_caller(self.dependant)
+        asked = set(_dependencies_of(self.dependant))
+        gates = [gate for gate in asked if isinstance(gate, Gate)]
+        is_for_callers = known_caller in asked
         is_polled = is_for_callers and self.methods == {"GET"}
 
         async def handle_strictly(request: Request) -> Response:
             if is_for_callers:
-                await refuse_strangers(request)
+                try:
+                    runtime, caller = await sign_in(request)
+                    for gate in gates:
+                        gate.check(runtime, caller)
+                except DomainError as refusal:
+                    return _before_body(request, refusal)
             answer = await handle(StrictRequest(request.scope, request.receive))
             return revalidate(request, answer) if is_polled else answer
 
         return handle_strictly
 
 
-def _asks_for_caller(dependant: Dependant) -> bool:
-    return any(asked.call is known_caller or _asks_for_caller(asked) for asked in dependant.dependencies)
+def _dependencies_of(dependant: Dependant) -> Iterator[Callable[..., Any] | None]:
+    for asked in dependant.dependencies:
+        yield asked.call
+        yield from _dependencies_of(asked)
+
+
+def _before_body(request: Request, refusal: DomainError) -> Response:
+    """The body is still to come and nobody will read it: the connection ends with the answer."""
+    answer = problem_of(refusal)
+    if request.method not in BODILESS_METHODS:
+        answer.headers["Connection"] = "close"
+    return answer
 
 
 class StrictRequest(Request):

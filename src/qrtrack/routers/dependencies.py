@@ -1,7 +1,7 @@
 """What routes ask for: the runtime, the caller with a permission, or a machine that holds a cron secret."""
 
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from email.message import Message
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
@@ -67,9 +67,10 @@ async def known_caller(request: Request, runtime: RuntimeState, credentials: Use
 KnownCaller = Annotated[Caller, Depends(known_caller)]
 
 
-async def refuse_strangers(request: Request) -> None:
+async def sign_in(request: Request) -> tuple[Runtime, Caller]:
     """For the moment before the body is read: nobody's files are taken in first, to be refused then."""
-    await _sign_in(await _runtime(request), await user_token(request))
+    runtime = await _runtime(request)
+    return runtime, await _sign_in(runtime, await user_token(request))
 
 
 async def _sign_in(runtime: Runtime, credentials: HTTPAuthorizationCredentials | None) -> Caller:
@@ -78,14 +79,22 @@ async def _sign_in(runtime: Runtime, credentials: HTTPAuthorizationCredentials |
     return await runtime.tokens.verify(credentials.credentials)
 
 
-def allow(permission: Permission) -> Callable[..., Awaitable[Caller]]:
-    """A dependency that gives the caller if they hold the permission and the body does not speak for anyone else."""
+class Gate:
+    """A dependency that gives the caller where `check` raises nothing. It needs no body, and so runs before one is
+    read, and once more as the dependency that it is.
+    """
 
-    async def caller(known: KnownCaller) -> Caller:
-        require(known, permission)
-        return known
+    def __init__(self, check: Callable[[Runtime, Caller], None]) -> None:
+        self.check = check
 
-    return caller
+    async def __call__(self, runtime: RuntimeState, caller: KnownCaller) -> Caller:
+        self.check(runtime, caller)
+        return caller
+
+
+def allow(permission: Permission) -> Gate:
+    """Lets callers through who hold the permission."""
+    return Gate(lambda _runtime, caller: require(caller, permission))
 
 
 def require(caller: Caller, permission: Permission) -> None:

@@ -10,9 +10,10 @@ from qrtrack.domain.dispatches import Outcome
 from qrtrack.domain.errors import NotFound, Unavailable
 from qrtrack.domain.identity import Caller, Permission
 from qrtrack.routers.bodies import StrictRoute
-from qrtrack.routers.dependencies import KnownCaller, RuntimeState, require
+from qrtrack.routers.dependencies import Gate, RuntimeState, require
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import refusals
+from qrtrack.runtime import Runtime
 from qrtrack.schemas.base import LARGEST_ROW_ID, LARGEST_SEQUENCE
 from qrtrack.schemas.dispatches import (
     AttemptAnswer,
@@ -45,38 +46,32 @@ REPORT_FIGURES: Final = (
 WRITING_SECONDS: Final = 30
 
 
-def _account_holder(runtime: RuntimeState, caller: KnownCaller) -> Caller:
+def _check_account_holder(runtime: Runtime, caller: Caller) -> None:
     """Raises NotFound for every organisation but the one whose account it is; without one, for all."""
     if caller.organisation_id != runtime.settings.akselgate_organisation:
         raise NotFound("Your organisation has no account at the gateway.")
-    return caller
 
 
-AccountHolder = Annotated[Caller, Depends(_account_holder)]
-
-
-def _finance(caller: AccountHolder) -> Caller:
+def _check_finance(runtime: Runtime, caller: Caller) -> None:
+    _check_account_holder(runtime, caller)
     require(caller, Permission.DISPATCH)
-    return caller
 
 
-def _resolver(caller: AccountHolder) -> Caller:
+def _check_resolver(runtime: Runtime, caller: Caller) -> None:
+    _check_account_holder(runtime, caller)
     require(caller, Permission.RESOLVE_AND_REPLAY)
-    return caller
 
 
-def _sender(runtime: RuntimeState, caller: KnownCaller) -> Caller:
+def _check_sender(runtime: Runtime, caller: Caller) -> None:
     """Where no organisation is named at all, finance is told so, as of every other missing setting."""
     if runtime.settings.akselgate_organisation is not None:
-        _account_holder(runtime, caller)
+        _check_account_holder(runtime, caller)
     require(caller, Permission.DISPATCH)
-    runtime.post.gateway.terms()
-    return caller
 
 
-Finance = Annotated[Caller, Depends(_finance)]
-Resolver = Annotated[Caller, Depends(_resolver)]
-Sender = Annotated[Caller, Depends(_sender)]
+Finance = Annotated[Caller, Depends(Gate(_check_finance))]
+Resolver = Annotated[Caller, Depends(Gate(_check_resolver))]
+Sender = Annotated[Caller, Depends(Gate(_check_sender))]
 AttemptId = Annotated[int, Path(ge=1, le=LARGEST_ROW_ID)]
 
 
@@ -98,6 +93,7 @@ async def dispatch(runtime: RuntimeState, database: AnsweringDatabase, caller: S
     """Sends a batch of one settlement to the gateway, at most once. 200 means taken, not paid."""
     if runtime.stopping.is_set():
         raise Unavailable("The service is about to stop and begins no dispatch. Nothing was sent: try again.")
+    runtime.post.gateway.terms()
     order = DispatchOrder(body.kd_settle, body.transaction_type, body.transactions)
     return await runtime.in_flight.run(
         dispatch_settlement(database, caller=caller, post=runtime.post, order=order),

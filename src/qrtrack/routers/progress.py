@@ -12,7 +12,7 @@ from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import ProgressReporter, RuntimeState, machine_caller
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import refusals
-from qrtrack.routers.waiting import watch
+from qrtrack.routers.waiting import LongPoll
 from qrtrack.schemas.progress import (
     FailurePage,
     FailureQuery,
@@ -80,7 +80,11 @@ async def report_progress_records(
 
 @router.get("/{batch_id}", summary="Look at a batch's progress", responses=refusals(UNKNOWN))
 async def get_progress_batch(
-    batch_id: UUID, query: Annotated[WaitQuery, Query()], caller: ProgressReporter, runtime: RuntimeState
+    batch_id: UUID,
+    query: Annotated[WaitQuery, Query()],
+    caller: ProgressReporter,
+    runtime: RuntimeState,
+    long_poll: LongPoll,
 ) -> SyncAnswer:
     """How the batch stands. With `?wait=N` the answer comes when something has changed since the request arrived, when
     the batch is over, or after N seconds.
@@ -90,7 +94,7 @@ async def get_progress_batch(
     if not query.wait or before.status in TERMINAL_SYNCS:
         return SyncAnswer.of(before)
     stood = _standing(before)
-    return SyncAnswer.of(await watch(runtime, look, query.wait, lambda batch: _standing(batch) != stood))
+    return SyncAnswer.of(await long_poll.watch(look, query.wait, lambda batch: _standing(batch) != stood))
 
 
 def _standing(batch: SyncBatch) -> tuple[object, ...]:

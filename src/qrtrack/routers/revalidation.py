@@ -24,7 +24,9 @@ def revalidate(request: Request, answer: Response) -> Response:
     tag = blake2b(body, digest_size=12).hexdigest()
     headers = {"ETag": f'W/"{tag}"', "Cache-Control": CACHE_CONTROL, "Vary": "Authorization"}
     if _names(request.headers.getlist("If-None-Match"), tag):
-        return Response(status_code=304, headers=headers, background=answer.background)
+        # Said to whoever found no place to wait: it holds for an unchanged answer too.
+        kept = {name: value for name, value in answer.headers.items() if name == "retry-after"}
+        return Response(status_code=304, headers=headers | kept, background=answer.background)
     answer.headers.update(headers)
     return answer
 

@@ -11,7 +11,7 @@ from qrtrack.routers.code_lists import read_codes
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import refusals
-from qrtrack.routers.waiting import watch
+from qrtrack.routers.waiting import LongPoll
 from qrtrack.schemas.reverse_jobs import (
     JobAnswer,
     JobCancelledAnswer,
@@ -49,7 +49,7 @@ UNKNOWN: Final = {404: "`not-found`: your organisation has no such job."}
     ),
 )
 async def submit_reverse_job(
-    order: JobOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
+    order: JobOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase, long_poll: LongPoll
 ) -> use_cases.SubmittedJob | use_cases.DryRun | JobSubmitted:
     """Queues a job that prepares every good code of the batch except those listed. The exclusions hold from now on,
     for later jobs too, until `codes/readmit` names them. Then poll `status`, or let this call `wait` for the end.
@@ -69,14 +69,16 @@ async def submit_reverse_job(
     if not order.wait:
         return submitted
     look = partial(use_cases.view_reverse_job, runtime.database, caller=caller, job_id=submitted.job_id)
-    view = await watch(runtime, look, order.wait, _has_ended)
+    view = await long_poll.watch(look, order.wait, _has_ended)
     answer = JobSubmitted.of(submitted, view.job)
     await use_cases.keep_answer(database, caller=caller, answer=answer)
     return answer
 
 
 @router.get("/status", summary="Poll a reverse job", responses=refusals(UNKNOWN))
-async def get_reverse_job(query: Annotated[JobQuery, Query()], caller: Packer, runtime: RuntimeState) -> JobAnswer:
+async def get_reverse_job(
+    query: Annotated[JobQuery, Query()], caller: Packer, runtime: RuntimeState, long_poll: LongPoll
+) -> JobAnswer:
     """How the job stands. `progress` never falls, and is 100 only with `completed`. With `?wait=N` the answer comes
     when something has changed since the request arrived, when the job has ended, or after N seconds.
     """
@@ -85,7 +87,7 @@ async def get_reverse_job(query: Annotated[JobQuery, Query()], caller: Packer, r
     if not query.wait or _has_ended(before):
         return JobAnswer.of(before)
     stood = _standing(before)
-    return JobAnswer.of(await watch(runtime, look, query.wait, lambda view: _standing(view) != stood))
+    return JobAnswer.of(await long_poll.watch(look, query.wait, lambda view: _standing(view) != stood))
 
 
 def _has_ended(view: use_cases.JobView) -> bool:

@@ -4,9 +4,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
-from qrtrack.runtime import Runtime
+from fastapi import Depends, Request, Response
+
+from qrtrack.routers.dependencies import KnownCaller, RuntimeState
 
 # From one look to the next: at first so soon that a short job is answered at once, and the longer it takes, the less
 # often, so that those who wait for a long one leave the database to the others.
@@ -14,23 +16,51 @@ SHORTEST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 1.0
 SHARE: Final = 8
 
+# For whoever finds no place to wait: as often as a front end polls.
+COME_AGAIN_SECONDS: Final = 3
+
 View = TypeVar("View")
 
 
-async def watch(
-    runtime: Runtime, look: Callable[[], Awaitable[View]], seconds: float, is_enough: Callable[[View], bool]
-) -> View:
-    """Looks now and then until it is enough, the time is up or the process stops. Between two looks nothing is held."""
-    began = time.monotonic()
-    deadline = began + seconds
-    while True:
-        now = time.monotonic()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(min(pause_after(now - began), deadline - now)):
-                await runtime.stopping.wait()
-        view = await look()
-        if is_enough(view) or runtime.stopping.is_set() or time.monotonic() >= deadline:
-            return view
+class Waiter:
+    """The long poll of one request."""
+
+    def __init__(self, request: Request, response: Response, runtime: RuntimeState, caller: KnownCaller) -> None:
+        self._request = request
+        self._response = response
+        self._runtime = runtime
+        self._caller = caller.organisation_id, caller.user_id
+
+    async def watch(
+        self, look: Callable[[], Awaitable[View]], seconds: float, is_enough: Callable[[View], bool]
+    ) -> View:
+        """Looks now and then until it is enough, the time is up, the client has gone or the process stops. Between two
+        looks nothing is held. Where too many wait already it looks once, and Retry-After says when to come again.
+        """
+        with self._runtime.long_polls.place(self._caller) as has_place:
+            if has_place:
+                return await self._watch(look, seconds, is_enough)
+        self._response.headers["Retry-After"] = str(COME_AGAIN_SECONDS)
+        return await look()
+
+    async def _watch(
+        self, look: Callable[[], Awaitable[View]], seconds: float, is_enough: Callable[[View], bool]
+    ) -> View:
+        began = time.monotonic()
+        deadline = began + seconds
+        stopping = self._runtime.stopping
+        while True:
+            now = time.monotonic()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(pause_after(now - began), deadline - now)):
+                    await stopping.wait()
+            view = await look()
+            is_over = stopping.is_set() or time.monotonic() >= deadline
+            if is_over or is_enough(view) or await self._request.is_disconnected():
+                return view
+
+
+LongPoll = Annotated[Waiter, Depends(Waiter)]
 
 
 def pause_after(waited: float) -> float:

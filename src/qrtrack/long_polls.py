@@ -1,0 +1,35 @@
+"""How many requests of this process may wait for a change, in all and by caller."""
+
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+# Each looks into the database about once a second: so many cost it as much as a busy packing station.
+IN_ALL: Final = 200
+PER_CALLER: Final = 20
+
+
+class LongPolls:
+    """Those that wait at the moment."""
+
+    def __init__(self) -> None:
+        self._waiting: Counter[Hashable] = Counter()
+
+    @property
+    def waiting(self) -> int:
+        return self._waiting.total()
+
+    @contextmanager
+    def place(self, caller: Hashable) -> Iterator[bool]:
+        """Whether there is a place for one more of this caller; it is held until the block ends."""
+        if self._waiting.get(caller, 0) >= PER_CALLER or self.waiting >= IN_ALL:
+            yield False
+            return
+        self._waiting[caller] += 1
+        try:
+            yield True
+        finally:
+            self._waiting[caller] -= 1
+            if not self._waiting[caller]:
+                del self._waiting[caller]
