@@ -146,6 +146,14 @@ async def test_a_mistaken_body_is_refused_and_leaves_no_row(treasury: Treasury, 
     assert await treasury.attempts() == []
 
 
+@pytest.mark.parametrize("path", ["dispatch", "attempts/1/resolve"])
+async def test_a_key_that_stands_twice_is_refused(treasury: Treasury, path: str) -> None:
+    answer = await treasury.client(treasury.admin).post(
+        f"/api/akselgate/{path}", content=b'{"note": "a", "note": "b"}', headers={"Content-Type": "application/json"}
+    )
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:qrtrack:problem:repeated-key")
+
+
 async def test_the_scale_is_that_of_the_gateway(settings: Any) -> None:
     async with open_treasury(settings, akselgate_amount_scale=2, akselgate_core="K1") as treasury:
         answer = await treasury.dispatch(transactions=rows("R1", amount="1000.5"))
