@@ -24,8 +24,10 @@ from qrtrack.runtime import Runtime
 from qrtrack.services.batches import create_batch
 from qrtrack.services.contents import Reconciliation, list_cases, reconcile_batch
 from qrtrack.services.links import LinkCodes, LinkedCodes, UnlinkedCodes, link_codes, unlink_codes
+from qrtrack.services.moves import MovedCase, move_case
 from qrtrack.services.packing import PackedCase, pack_case
 from qrtrack.services.reverse_jobs import submit_reverse_job
+from qrtrack.services.trace import Trace, trace_code
 from qrtrack.worker.execution import Outcome, run_next
 from qrtrack.worker.handlers import HANDLERS
 
@@ -114,11 +116,33 @@ class Plant:
         return await link_codes(self.runtime.database, caller=self.caller, order=order)
 
     async def unlink(
-        self, codes: Sequence[str] | None = None, *, master_code: str | None = None, reason: str = "Seal broken"
+        self,
+        codes: Sequence[str] | None = None,
+        *,
+        master_code: str | None = None,
+        reason: str = "Seal broken",
+        requeue: bool = True,
     ) -> UnlinkedCodes:
         return await unlink_codes(
-            self.runtime.database, caller=self.caller, codes=codes, master_code=master_code, reason=reason
+            self.runtime.database,
+            caller=self.caller,
+            codes=codes,
+            master_code=master_code,
+            reason=reason,
+            requeue=requeue,
         )
+
+    async def move(self, batch: MadeBatch, source: int, target: int | str) -> MovedCase:
+        return await move_case(
+            self.runtime.database,
+            caller=self.caller,
+            from_master_code=batch.master_codes[source],
+            to_master_code=target if isinstance(target, str) else batch.master_codes[target],
+            reason="Wrong case scanned",
+        )
+
+    async def trace(self, code: str) -> Trace:
+        return await trace_code(self.runtime.database, caller=self.caller, code=code, limit=100)
 
     async def reconcile(self, batch: MadeBatch) -> Reconciliation:
         return await reconcile_batch(self.runtime.database, caller=self.caller, batch_id=batch.batch_id)

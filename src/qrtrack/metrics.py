@@ -35,6 +35,9 @@ LOST_WRITES: Final = Counter(
 )
 LINKS: Final = Counter("qrtrack_links", "Cases linked to, by where the codes came from", ["source"])
 LINKED_CODES: Final = Counter("qrtrack_linked_codes", "Codes put into cases", ["source"])
+CHECKED_BEFORE_PACKED: Final = Counter(
+    "qrtrack_checked_before_packed", "Units that left the queue because a consumer had checked them"
+)
 DISPATCHES: Final = Counter(
     "qrtrack_dispatch_outcomes", "Attempts to send a settlement, by what became known of them", ["outcome"]
 )

@@ -87,14 +87,62 @@ class TestClose:
         with pytest.raises(BatchClosed):
             await retry_reverse_job(plant.runtime.database, caller=plant.caller, job_id=failed)
 
-    async def test_units_that_leave_their_case_after_closing_are_voided_by_closing_again(self, plant: Plant) -> None:
-        batch = await plant.prepared(30, units_per_case=10)
+    async def test_the_sheet_tells_what_a_person_voided_what_closing_voided_and_what_was_excluded(
+        self, plant: Plant
+    ) -> None:
+        database, caller = plant.runtime.database, plant.caller
+        batch = await plant.prepared(40, exclude=ska(1, 2, 3), units_per_case=10)
+        await plant.pack(batch)
+        await void_codes(database, caller=caller, batch_id=batch.batch_id, codes=ska(1, 20, 21), reason="Wet")
+        await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number IN (4, 25)")
+        before = await plant.reconcile(batch)
+        assert (before.void, before.in_case, before.scanned_without_case, before.prepared) == (3, 10, 1, 24)
+        assert (before.excluded, before.voided_by_closing, before.remaining) == (2, 0, 0)
+        await close(plant, batch)
+        found = await plant.reconcile(batch)
+        assert (found.void, found.in_case, found.scanned_without_case, found.prepared) == (3, 10, 1, 0)
+        assert (found.excluded, found.voided_by_closing, found.remaining) == (2, 24, 0)
+        assert found.differences == []
+        await void_codes(database, caller=caller, batch_id=batch.batch_id, codes=ska(5), reason="Recalled")
+        after = await plant.reconcile(batch)
+        assert (after.void, after.in_case, after.voided_by_closing) == (4, 9, 24)
+
+    async def test_the_sheet_of_a_closed_batch_counts_its_exclusions_when_their_job_is_pruned(
+        self, plant: Plant
+    ) -> None:
+        batch = await plant.prepared(10, exclude=ska(7), units_per_case=10)
+        await plant.pack(batch, allow_partial=True)
+        await close(plant, batch)
+        await plant.sql("UPDATE qr_reverse_jobs SET finished_at = now() - interval '100 days'")
+        await plant.sql(
+            "UPDATE qr_prepared_codes SET consumed_at = now() - interval '100 days' WHERE status = 'consumed'"
+        )
+        assert (await prune(plant.runtime.database, days=90))["reverse_jobs"] == 1
+        found = await plant.reconcile(batch)
+        assert (found.in_case, found.excluded, found.voided_by_closing) == (9, 1, 0)
+        assert [row.code for row in await listed(plant, batch, "excluded")] == ska(7)
+
+    async def test_what_makes_no_sense_any_more_is_refused_and_changes_nothing(self, plant: Plant) -> None:
+        database, caller = plant.runtime.database, plant.caller
+        batch = await plant.prepared(20, exclude=ska(7), units_per_case=10)
         await plant.pack(batch)
         await close(plant, batch)
-        await plant.unlink(ska(3))
-        assert (await close(plant, batch)).voided == 1
-        found = await plant.reconcile(batch)
-        assert (found.void, found.in_case, found.remaining) == (21, 9, 0)
+        before = await plant.events(batch)
+        batch_id = batch.batch_id
+        for change in (
+            plant.pack(batch, 1),
+            plant.link(batch, ska(12), case=1),
+            plant.unlink(ska(1)),
+            plant.move(batch, 0, 1),
+            plant.submit(batch),
+            mark_printed(database, caller=caller, batch_id=batch_id, codes=ska(1)),
+            mark_printed(database, caller=caller, batch_id=batch_id, codes=None),
+            readmit_codes(database, caller=caller, batch_id=batch_id, codes=ska(7)),
+            close(plant, batch),
+        ):
+            with pytest.raises(BatchClosed):
+                await change
+        assert await plant.events(batch) == before
 
     async def test_a_batch_is_closed_once(self, plant: Plant) -> None:
         batch = await plant.batch(10)

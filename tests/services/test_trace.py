@@ -123,10 +123,10 @@ async def test_every_change_leaves_one_event_with_its_units(plant: Plant) -> Non
         ("codes.voided", "{[4,5)}"),
         ("codes.readmitted", "{[2,3)}"),
         ("codes.missing", "{[14,15)}"),
-        ("case.packed", "{[13,14),[15,20),[21,22),[23,26)}"),
+        ("case.packed", "{[3,4),[13,14),[15,22),[23,24)}"),
         ("reverse_job.submitted", "{[40,41)}"),
         ("reverse_job.cancelled", "{}"),
-        ("batch.closed", "{[1,4),[14,15),[20,21),[26,41)}"),
+        ("batch.closed", "{[1,3),[14,15),[24,41)}"),
     ]
     actors = await plant.sql("SELECT DISTINCT actor, manufacturer_org_id FROM trace_events")
     assert [tuple(row) for row in actors] == [(plant.caller.user_id, plant.caller.organisation_id)]

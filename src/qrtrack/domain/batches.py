@@ -27,7 +27,8 @@ class BatchClosed(InvalidState):
 
     def __init__(self, closed_at: datetime) -> None:
         super().__init__(
-            f"This batch was closed on {closed_at:%Y-%m-%d %H:%M} UTC; nothing of it can be packed any more."
+            f"This batch was closed on {closed_at:%Y-%m-%d %H:%M} UTC; nothing of it can be packed, moved or "
+            "unpacked any more."
         )
 
 

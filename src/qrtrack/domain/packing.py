@@ -110,13 +110,27 @@ class OrderMismatch(InvalidInput):
 
 
 class QueueRow(NamedTuple):
-    """A prepared row as the queue holds it; not `packable` when its code left the available states meanwhile."""
+    """A prepared row as the queue holds it; not `packable` when its code left the available states meanwhile.
+
+    `checked`: a consumer has checked the unit, which is in no case.
+    """
 
     prepared_id: int
     code_id: int
     sequence_number: int
     code: str
     packable: bool
+    checked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Units that wait in the queue before the run. `more`: there are more than those counted."""
+
+    count: int
+    first_code: str
+    last_code: str
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class Code(TenantOwned, Table):
             name="parent",
         ),
         CheckConstraint("(status = 'void') = (voided_at IS NOT NULL)", name="voided"),
+        CheckConstraint("NOT voided_by_closing OR status = 'void'", name="voided_by_closing"),
         UniqueConstraint("manufacturer_org_id", "code"),
         UniqueConstraint("batch_id", "sequence_number"),
         UniqueConstraint("batch_id", "root_key_digest"),
@@ -58,6 +59,7 @@ class Code(TenantOwned, Table):
     released_at: Mapped[Instant | None]
     voided_at: Mapped[Instant | None]
     void_reason: Mapped[str | None]
+    voided_by_closing: Mapped[bool] = mapped_column(server_default=text("false"))
     scanned_at: Mapped[Instant | None]
     redeemed_at: Mapped[Instant | None]
     recalled_at: Mapped[Instant | None]
@@ -66,7 +68,7 @@ class Code(TenantOwned, Table):
 class ExcludedCode(TenantOwned, Table):
     """A unit that must not be packed: listed by a reverse job, or found missing at a station (no job).
 
-    The row lives until the job is cancelled or the code is readmitted.
+    The row lives until the job is cancelled or the code is readmitted. `created_at` is when it was excluded.
     """
 
     __tablename__ = "qr_excluded_codes"
@@ -77,3 +79,4 @@ class ExcludedCode(TenantOwned, Table):
     sequence_number: Mapped[int]
     job_id: Mapped[UUID | None] = mapped_column(ForeignKey("qr_reverse_jobs.id", ondelete="CASCADE"), index=True)
     created_at: Mapped[Now]
+    excluded_by: Mapped[str | None]

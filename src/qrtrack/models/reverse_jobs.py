@@ -69,6 +69,10 @@ class PreparedCode(TenantOwned, Table):
         Index(
             "ix_qr_prepared_codes_queue", "batch_id", "sequence_number", postgresql_where=text("status = 'prepared'")
         ),
+        # Unlinking finds by it what the case took from the queue. Preparing a code does not touch it.
+        Index(
+            "ix_qr_prepared_codes_consumed", "batch_id", "sequence_number", postgresql_where=text("status = 'consumed'")
+        ),
         Index("ix_qr_prepared_codes_job_id_id", "job_id", "id"),
         {"postgresql_with": QUEUE_STORAGE},
     )

@@ -10,10 +10,11 @@ from uuid import UUID
 import asyncpg
 
 from qrtrack.domain.errors import NotFound
-from qrtrack.domain.packing import OrderMismatch, QueueRow
+from qrtrack.domain.packing import OrderMismatch, QueueRow, Skipped
 from qrtrack.repositories.base import Connection
 from qrtrack.repositories.batches import check_packable, no_such_batch
 
+SKIPPED_LIMIT: Final = 1000
 NAMED: Final = re.compile(r"(?<!:):([a-z_]+)")
 
 # The next rows of the queue as one array a column, in serial order, and whether each may still be packed. Each code is
@@ -25,11 +26,13 @@ SELECT array_agg(queued.id ORDER BY queued.sequence_number) AS prepared_ids,
        array_agg(queued.code ORDER BY queued.sequence_number) AS codes,
        array_agg(code.status IN ('generated', 'printed') AND NOT EXISTS (
            SELECT FROM qr_excluded_codes AS excluded WHERE excluded.batch_id = :batch_id
-           AND excluded.sequence_number = queued.sequence_number) ORDER BY queued.sequence_number) AS packable
+           AND excluded.sequence_number = queued.sequence_number) ORDER BY queued.sequence_number) AS packable,
+       array_agg(code.status IN ('scanned', 'redeemed') AND code.master_code_id IS NULL
+                 ORDER BY queued.sequence_number) AS checked
 FROM (SELECT id, sequence_number, code FROM qr_prepared_codes
       WHERE batch_id = :batch_id AND status = 'prepared' AND sequence_number BETWEEN {first} AND {last}
       ORDER BY sequence_number LIMIT {limit}) AS queued
-CROSS JOIN LATERAL (SELECT id, status FROM qr_codes
+CROSS JOIN LATERAL (SELECT id, status, master_code_id FROM qr_codes
                     WHERE batch_id = :batch_id AND sequence_number = queued.sequence_number LIMIT 1) AS code
 """
 
@@ -59,6 +62,23 @@ WHERE batch.id = :batch_id
 """
 
 WINDOW_OF_RANGE = WINDOW.format(first=":first", last=":last", limit=":limit")
+
+# What waits in the queue from its head up to the scanned first unit. Counting stops at a limit: with many stations,
+# each with a label roll of its own, hundreds of thousands of units may wait there, and the batch is locked meanwhile.
+SKIPPED = """
+FROM qr_prepared_codes AS queued
+CROSS JOIN LATERAL (SELECT status FROM qr_codes
+                    WHERE batch_id = :batch_id AND sequence_number = queued.sequence_number LIMIT 1) AS code
+WHERE queued.batch_id = :batch_id AND queued.status = 'prepared' AND code.status IN ('generated', 'printed')
+  AND queued.sequence_number >= :head AND queued.sequence_number < :first
+ORDER BY queued.sequence_number
+"""
+WINDOW_BEHIND = f"""
+SELECT queue.*, (SELECT count(*) FROM (SELECT {SKIPPED} LIMIT :most + 1) AS counted) AS skipped,
+       (SELECT queued.code {SKIPPED} LIMIT 1) AS skipped_first,
+       (SELECT queued.code {SKIPPED} DESC LIMIT 1) AS skipped_last
+FROM ({WINDOW_OF_RANGE}) AS queue
+"""
 
 PACK = """
 WITH packed AS (
@@ -152,6 +172,17 @@ class CasePacking:
         """The first `limit` prepared codes of the range, in serial order."""
         return _queue(await self._row(WINDOW_OF_RANGE, batch_id=batch_id, first=first, last=last, limit=limit))
 
+    async def window_behind(
+        self, batch_id: UUID, first: int, last: int, *, head: int, limit: int
+    ) -> tuple[list[QueueRow], Skipped | None]:
+        """The first `limit` prepared codes of the range, and what it leaves behind in the queue from `head` on."""
+        found = await self._row(
+            WINDOW_BEHIND, batch_id=batch_id, first=first, last=last, head=head, limit=limit, most=SKIPPED_LIMIT
+        )
+        more = found.skipped > SKIPPED_LIMIT
+        skipped = Skipped(min(found.skipped, SKIPPED_LIMIT), found.skipped_first, found.skipped_last, more)
+        return _queue(found), skipped if skipped.count else None
+
     async def pack(self, packing: Packing) -> bool:
         """Code, queue, case, queue head and trace event in one statement. False: a code was taken meanwhile by
         something that needs no batch lock (a consumer's scan), so that the transaction must be given up.
@@ -183,5 +214,5 @@ def _queue(found: Row) -> list[QueueRow]:
     """Aggregates of no rows are NULL."""
     if found.prepared_ids is None:
         return []
-    columns = (found.prepared_ids, found.code_ids, found.sequences, found.codes, found.packable)
+    columns = (found.prepared_ids, found.code_ids, found.sequences, found.codes, found.packable, found.checked)
     return list(map(QueueRow, *columns))

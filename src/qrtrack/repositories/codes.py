@@ -7,20 +7,29 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from qrtrack.repositories.base import Repository
-from qrtrack.repositories.cases import SET_SPAN, count_inside
+from qrtrack.repositories.cases import CHANGED_RANGES, SET_SPAN, count_inside
 
 EXCLUDED = (
     "EXISTS (SELECT FROM qr_excluded_codes AS excluded WHERE excluded.batch_id = code.batch_id"
     " AND excluded.sequence_number = code.sequence_number)"
 )
 
-# How many codes a statement changed, and their sequence numbers as closed ranges: no code travels for it.
-CHANGED_RANGES = (
-    ", runs AS (SELECT min(sequence_number) AS low, max(sequence_number) AS high FROM (SELECT sequence_number,"
-    "  sequence_number - row_number() OVER (ORDER BY sequence_number) AS run FROM changed) AS numbered GROUP BY run)"
-    " SELECT COALESCE(sum(high - low + 1), 0)::int AS codes, COALESCE(array_agg(low ORDER BY low), '{}') AS lows,"
-    " COALESCE(array_agg(high ORDER BY low), '{}') AS highs FROM runs"
-)
+# The codes of a batch for `FROM`, from behind the sequence number `after`: all of a status, or those in a place of the
+# reconciliation sheet. A place is read from its own index, since a few excluded codes may lie at the end of a million.
+ANYWHERE = """
+    (SELECT * FROM qr_codes WHERE batch_id = :batch_id AND sequence_number > :after
+     AND (CAST(:status AS text) IS NULL OR status = :status)) AS code
+"""
+PLACED = """
+    (SELECT DISTINCT sequence_number FROM {table} WHERE batch_id = :batch_id AND sequence_number > :after AND {holds}
+     ORDER BY sequence_number) AS placed
+    CROSS JOIN LATERAL (SELECT * FROM qr_codes WHERE batch_id = :batch_id AND sequence_number = placed.sequence_number
+                        AND (status IN ('generated', 'printed') OR voided_by_closing) LIMIT 1) AS code
+"""
+IN_PLACE = {
+    "excluded": PLACED.format(table="qr_excluded_codes", holds="true"),
+    "prepared": PLACED.format(table="qr_prepared_codes", holds="status = 'prepared'"),
+}
 
 
 class CodeRepository(Repository):
@@ -47,19 +56,21 @@ class CodeRepository(Repository):
     async def of_batch(
         self, batch_id: UUID, *, status: str | None, after: int, limit: int, with_keys: bool
     ) -> Sequence[Row[Any]]:
-        """The codes of a batch in serial order, from behind the sequence number `after`."""
+        """The codes of a batch in serial order, from behind the sequence number `after`.
+
+        `status` may also be a place of the reconciliation sheet: `excluded` or `prepared`.
+        """
         sealed = "code.root_key_sealed" if with_keys else "NULL"
         return await self._rows(
             "SELECT code.code, code.sequence_number, code.variant, code.status, code.recalled_at, box.master_code,"
             f" box.case_number, {sealed} AS root_key_sealed"
-            " FROM qr_codes AS code LEFT JOIN qr_master_codes AS box ON box.id = code.master_code_id"
-            " WHERE code.batch_id = :batch_id AND code.sequence_number > :after"
-            " AND (CAST(:status AS text) IS NULL OR code.status = :status)"
+            f" FROM {IN_PLACE.get(status or '', ANYWHERE)}"
+            " LEFT JOIN qr_master_codes AS box ON box.id = code.master_code_id"
             " ORDER BY code.sequence_number LIMIT :limit",
             batch_id=batch_id,
-            status=status,
             after=after,
             limit=limit,
+            **({} if status in IN_PLACE else {"status": status}),
         )
 
     async def of_case(self, case_id: int, *, after: int = 0, limit: int) -> Sequence[Row[Any]]:
@@ -98,7 +109,8 @@ class CodeRepository(Repository):
     async def void_unpacked(self, batch_id: UUID, reason: str) -> Row[Any]:
         """Voids whatever is neither packed nor with a customer: how many, and their numbers as ranges."""
         return await self._row(
-            "WITH changed AS (UPDATE qr_codes SET status = 'void', voided_at = clock_timestamp(), void_reason = :reason"
+            "WITH changed AS (UPDATE qr_codes SET status = 'void', voided_at = clock_timestamp(),"
+            " void_reason = :reason, voided_by_closing = true"
             " WHERE batch_id = :batch_id AND status IN ('generated', 'printed') RETURNING sequence_number)"
             f"{CHANGED_RANGES}",
             batch_id=batch_id,
@@ -130,17 +142,28 @@ class CodeRepository(Repository):
         )
 
     async def exclude(
-        self, batch_id: UUID, sequences: Sequence[int], *, organisation_id: UUID, job_id: UUID | None
+        self, batch_id: UUID, sequences: Sequence[int], *, organisation_id: UUID, job_id: UUID | None, actor: str
     ) -> int:
         """Keeps the codes out of the queue from now on; how many were not excluded in the same way before."""
         return await self._run(
-            "INSERT INTO qr_excluded_codes (manufacturer_org_id, batch_id, sequence_number, job_id)"
-            " SELECT :organisation, :batch_id, number, CAST(:job_id AS uuid)"
+            "INSERT INTO qr_excluded_codes (manufacturer_org_id, batch_id, sequence_number, job_id, excluded_by)"
+            " SELECT :organisation, :batch_id, number, CAST(:job_id AS uuid), :actor"
             " FROM unnest(CAST(:sequences AS int[])) AS number ON CONFLICT DO NOTHING",
             organisation=organisation_id,
             batch_id=batch_id,
             sequences=sequences,
             job_id=job_id,
+            actor=actor,
+        )
+
+    async def exclusions(self, batch_id: UUID, sequence_number: int, *, limit: int) -> Sequence[Row[Any]]:
+        """By which job, when and by whom the code is excluded, oldest first; no job: a station found it missing."""
+        return await self._rows(
+            "SELECT job_id, created_at AS excluded_at, excluded_by FROM qr_excluded_codes"
+            " WHERE batch_id = :batch_id AND sequence_number = :sequence_number ORDER BY id LIMIT :limit",
+            batch_id=batch_id,
+            sequence_number=sequence_number,
+            limit=limit,
         )
 
     async def readmit(self, batch_id: UUID, sequences: Sequence[int]) -> list[int]:

@@ -8,6 +8,25 @@ from sqlalchemy import Row
 
 from qrtrack.repositories.base import Repository
 from qrtrack.repositories.cases import SET_SPAN, count_inside
+from qrtrack.repositories.codes import EXCLUDED
+
+# A code can only be consumed by the case it is in since its last release: an older row was consumed by an earlier link.
+# Each row is looked up by itself in its index: a new batch has no statistics, and a join would read the whole queue.
+REQUEUE = f"""
+UPDATE qr_prepared_codes SET status = 'prepared', consumed_at = NULL
+WHERE status = 'consumed' AND id = ANY(ARRAY(
+    SELECT taken.id
+    FROM qr_codes AS code
+    CROSS JOIN LATERAL (
+        SELECT id, job_id FROM qr_prepared_codes
+        WHERE batch_id = :batch_id AND sequence_number = code.sequence_number AND status = 'consumed'
+          AND consumed_at > COALESCE(code.released_at, '-infinity')
+        ORDER BY consumed_at DESC LIMIT 1) AS taken
+    WHERE code.id = ANY(CAST(:ids AS bigint[])) AND NOT {EXCLUDED}
+      AND EXISTS (SELECT FROM qr_reverse_jobs AS job WHERE job.id = taken.job_id AND job.status <> 'cancelled')
+      AND NOT EXISTS (SELECT FROM qr_prepared_codes AS waiting WHERE waiting.batch_id = :batch_id
+                      AND waiting.sequence_number = code.sequence_number AND waiting.status = 'prepared')))
+"""
 
 
 class PreparedCodeRepository(Repository):
@@ -27,6 +46,14 @@ class PreparedCodeRepository(Repository):
             "UPDATE qr_prepared_codes SET status = 'invalid' WHERE batch_id = :batch_id AND status = 'prepared'",
             batch_id=batch_id,
         )
+
+    async def requeue(self, batch_id: UUID, code_ids: Sequence[int]) -> int:
+        """Puts packed codes back to their places in the queue, before they leave their cases; how many.
+
+        Left out: what no job had prepared, excluded codes, rows of a cancelled job, pruned rows, and codes that wait in
+        the queue already. Needs the batch lock.
+        """
+        return await self._run(REQUEUE, batch_id=batch_id, ids=code_ids)
 
     async def of_job(self, job_id: UUID, *, status: str | None, after: int, limit: int) -> Sequence[Row[Any]]:
         return await self._rows(
@@ -49,13 +76,16 @@ class PreparedCodeRepository(Repository):
         came into the queue only later (out of a case, readmitted) is a loose unit, which lies on no roll.
         """
         return await self._rows(
-            "WITH run AS (SELECT created_at, min(sequence_number) AS low, max(sequence_number) AS high"
-            " FROM qr_prepared_codes WHERE id = ANY(CAST(:prepared_ids AS bigint[])) GROUP BY created_at)"
+            "WITH run AS (SELECT queued_at, min(sequence_number) AS low, max(sequence_number) AS high FROM"
+            " (SELECT queued.sequence_number, GREATEST(queued.created_at, (SELECT released_at FROM qr_codes"
+            "   WHERE batch_id = :batch_id AND sequence_number = queued.sequence_number)) AS queued_at"
+            "  FROM qr_prepared_codes AS queued WHERE queued.id = ANY(CAST(:prepared_ids AS bigint[]))) AS entered"
+            " GROUP BY queued_at)"
             " SELECT code.code, code.sequence_number FROM qr_codes AS code"
             " JOIN qr_master_codes AS box ON box.id = code.master_code_id"
             " WHERE code.batch_id = :batch_id AND code.sequence_number BETWEEN :first AND :last"
             " AND CASE WHEN CAST(:station AS text) IS NULL THEN"
-            "  (SELECT code.sequence_number BETWEEN min(low) AND max(high) FROM run WHERE created_at <= box.packed_at)"
+            "  (SELECT code.sequence_number BETWEEN min(low) AND max(high) FROM run WHERE queued_at <= box.packed_at)"
             "  ELSE box.station IS DISTINCT FROM :station END"
             " ORDER BY code.sequence_number LIMIT :limit",
             batch_id=batch_id,

@@ -64,11 +64,12 @@ WITH chunk AS MATERIALIZED (
 SELECT (SELECT max(id) FROM chunk WHERE {OLD_LINE}) AS last_id, (SELECT count(*) FROM gone) AS deleted
 """
 
-# What was damaged stays so: a unit that is taken out of its case some day must not slip into the queue.
+# What was damaged stays so: a unit that is taken out of its case some day must not slip into the queue, and the sheet
+# of a closed batch goes on counting its excluded units.
 KEEP_EXCLUSIONS = """
 UPDATE qr_excluded_codes AS excluded SET job_id = NULL FROM qr_codes AS code
 WHERE excluded.job_id = :job_id AND code.batch_id = excluded.batch_id
-  AND code.sequence_number = excluded.sequence_number AND code.status = 'packed'
+  AND code.sequence_number = excluded.sequence_number AND (code.status = 'packed' OR code.voided_by_closing)
   AND NOT EXISTS (SELECT FROM qr_excluded_codes AS other WHERE other.batch_id = excluded.batch_id
                   AND other.sequence_number = excluded.sequence_number AND other.job_id IS NULL)
 """

@@ -126,7 +126,9 @@ async def list_batch_codes(
     runtime: RuntimeState,
     response: Response,
 ) -> CodePage | RevealedCodePage:
-    """In serial order. `?reveal=root_key` adds the clear root keys; who looked at which is traced."""
+    """In serial order. `?status=` takes a state, or `excluded` or `prepared` as the reconciliation counts them.
+    `?reveal=root_key` adds the clear root keys; who looked at which is traced.
+    """
     asked: dict[str, Any] = {"batch_id": batch_id, "status": query.status}
     asked["after"] = query.after_number(LARGEST_SEQUENCE)
     if query.reveal is None:
@@ -164,8 +166,8 @@ async def list_batch_cases(
     responses=refusals(UNKNOWN | {409: "`batch-not-ready`: the codes are still being created."}),
 )
 async def reconcile_batch(batch_id: UUID, caller: Packer, runtime: RuntimeState) -> contents.Reconciliation:
-    """Every code counted once: `void + in_case + scanned_without_case + prepared + excluded + remaining =
-    generated`.
+    """Every code counted once: `void + in_case + scanned_without_case + prepared + excluded + voided_by_closing +
+    remaining = generated`. `GET …/codes?status=excluded` lists the excluded units.
     """
     return await contents.reconcile_batch(runtime.database, caller=caller, batch_id=batch_id)
 

@@ -18,7 +18,8 @@ router = APIRouter(
     responses=refusals(
         {
             404: "`not-found`: your organisation has no such batch.",
-            409: "`illegal-transition` with `codes`, each with its state; `batch-not-ready`.",
+            409: "`illegal-transition` with `codes`, each with its state; `batch-not-ready`; `batch-closed`, where the "
+            "step makes no sense any more (`printed`, `readmit`).",
             422: "`unknown-codes` with `codes` that are not in the batch; `unit-of-other-batch`; `invalid-input`.",
         }
     ),

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from qrtrack.domain.code_lists import PastedCodes, parse_code
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.packing import PackCase
-from qrtrack.metrics import count_link
+from qrtrack.metrics import CHECKED_BEFORE_PACKED, count_link
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.code_lists import read_codes
 from qrtrack.routers.dependencies import Packer, RuntimeState
@@ -17,6 +17,8 @@ from qrtrack.schemas.base import LARGEST_ROW_ID
 from qrtrack.schemas.links import (
     LinkedAnswer,
     LinkOrder,
+    MovedAnswer,
+    MoveOrder,
     PackedAnswer,
     PackedCaseEvent,
     PackFilter,
@@ -26,7 +28,7 @@ from qrtrack.schemas.links import (
     UnlinkOrder,
 )
 from qrtrack.services import links as use_cases
-from qrtrack.services import packing
+from qrtrack.services import moves, packing
 from qrtrack.services.trace import list_packs as find_packs
 
 router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer", tags=["linking"])
@@ -51,7 +53,8 @@ async def pack_case(order: PackOrder, caller: Packer, database: AnsweringDatabas
 
     Send `{"batch_id": "…", "order_id": "…", "master_code": "…", "first_code": "SKA000001", "last_code":
     "SKA000100"}`. The two check scans are optional; with them nothing is packed unless the box holds what the queue
-    says, and the case is `verified`. A `count-drift` names the codes in question: look which is not in the box, and
+    says, and the case is `verified`. `skipped` tells what waits in the queue before a first unit further on. A
+    `count-drift` names the codes in question: look which is not in the box, and
     send the same call with it in `missing_codes`.
     """
     first, last = _unit(order.first_code, "first_code"), _unit(order.last_code, "last_code")
@@ -71,6 +74,7 @@ async def pack_case(order: PackOrder, caller: Packer, database: AnsweringDatabas
     )
     packed = await packing.pack_case(database, caller=caller, order=wanted)
     count_link("queue", packed.linked_count)
+    CHECKED_BEFORE_PACKED.inc(len(packed.left_queue))
     return packed
 
 
@@ -117,14 +121,19 @@ async def link_codes(order: LinkOrder, caller: Packer, database: AnsweringDataba
     responses=refusals(
         {
             404: "`not-found`: your organisation has no such code or case.",
-            409: "`codes-not-packed` with `codes`, each with its state; `invalid-state`: the case is empty.",
+            409: "`codes-not-packed` with `codes`, each with its state; `invalid-state`: the case is empty; "
+            "`batch-closed`.",
             422: "`unit-of-other-batch`; `invalid-input`.",
         }
     ),
 )
 async def unlink_codes(order: UnlinkOrder, caller: Packer, database: AnsweringDatabase) -> use_cases.UnlinkedCodes:
-    """Undoes linking, for a list of codes or for a whole case: the units become what they were before and may be
-    prepared again. Send `{"master_code": "…", "reason": "Box dropped"}` or `codes` in its place.
+    """Undoes linking, for a list of codes or for a whole case: the units become what they were before, and those that
+    came from the queue return to their places there, so that the next case takes them again. Send `{"master_code": "…",
+    "reason": "Box dropped"}` or `codes` in its place.
+
+    Was only the wrong case scanned, and the box is right? Then `move-case` is the right tool: another station may take
+    the units that return to the queue.
     """
     if (order.codes is None) == (order.master_code is None):
         detail = "Send either codes or master_code."
@@ -136,6 +145,35 @@ async def unlink_codes(order: UnlinkOrder, caller: Packer, database: AnsweringDa
         codes=pasted.codes if pasted else None,
         scans=pasted.scans if pasted else (),
         master_code=order.master_code,
+        reason=order.reason,
+        station=order.station,
+        requeue=order.requeue,
+    )
+
+
+@router.post(
+    "/move-case",
+    response_model=MovedAnswer,
+    summary="Move a box to the case it belongs in",
+    responses=refusals(
+        {
+            404: "`not-found`: your organisation has no such case.",
+            409: "`case-already-packed` with `master_code_info`; `case-too-small` with `units` and `expected_units`; "
+            "`case-of-other-batch`; `variant-mismatch`; `batch-closed`; `invalid-state`: there is nothing to move.",
+            422: "`invalid-input`.",
+        }
+    ),
+)
+async def move_case(order: MoveOrder, caller: Packer, database: AnsweringDatabase) -> moves.MovedCase:
+    """The box is right, but the wrong case was scanned for it: all that is in one case goes to another, open one, in
+    one step. Units that a customer has checked go along. Send `{"from_master_code": "…", "to_master_code": "…",
+    "reason": "Wrong case scanned"}`.
+    """
+    return await moves.move_case(
+        database,
+        caller=caller,
+        from_master_code=order.from_master_code,
+        to_master_code=order.to_master_code,
         reason=order.reason,
         station=order.station,
     )

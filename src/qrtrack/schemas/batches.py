@@ -282,14 +282,15 @@ class KeysForgottenAnswer(Answer):
 
 
 class ReconciliationAnswer(Answer):
-    """Every code counted once, by the first description that fits: the seven counts sum to `generated`."""
+    """Every code counted once, by the first place that fits, in this order: the seven places sum to `generated`."""
 
     batch_id: UUID
     generated: int
-    void: int
+    void: int = Field(description="Voided by a person.")
     in_case: int
     scanned_without_case: int
     prepared: int
-    excluded: int
+    excluded: int = Field(description="Listed as damaged or found missing; also after the batch was closed.")
+    voided_by_closing: int
     remaining: int
     differences: list[str] = Field(description="Serials that fit nowhere. Always empty.")

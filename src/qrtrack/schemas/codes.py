@@ -22,7 +22,7 @@ CodeList = Annotated[
 class CodeFilter(ListQuery):
     """Which codes of a batch to list."""
 
-    status: CodeStatus | None = None
+    status: CodeStatus | Literal["excluded", "prepared"] | None = None
     reveal: Literal["root_key"] | None = Field(
         None, description="Adds the clear root keys. Needs the role manager, and leaves a trace event."
     )

@@ -60,14 +60,34 @@ class PackOrder(Body):
     station: Station | None = None
 
 
-class PackedAnswer(Answer):
-    """The case as it was packed, and its codes in serial order."""
+class FilledAnswer(Answer):
+    """The case as it was filled, and the codes that it took in serial order."""
 
     master_code_info: CaseInfo
     linked_codes: list[str]
     linked_count: int
     consumed_count: int
     from_queue: bool
+
+
+class SkippedUnits(BaseModel):
+    """Units that wait in the queue before the scanned first unit, and stay there."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    count: int
+    first_code: str
+    last_code: str
+    more: bool = Field(description="There are more than `count`: counting stops at 1,000.")
+
+
+class PackedAnswer(FilledAnswer):
+    """The case as it was packed, and its codes in serial order."""
+
+    skipped: SkippedUnits | None = Field(description="Null where the run began at the head of the queue.")
+    left_queue: list[str] = Field(
+        description="Units that were not packed, because a consumer had checked them: find out how. Usually empty."
+    )
 
 
 class LinkOrder(Body):
@@ -95,7 +115,7 @@ class CodeResult(BaseModel):
     master_code: str | None
 
 
-class LinkedAnswer(PackedAnswer):
+class LinkedAnswer(FilledAnswer):
     """The case as it is now, and each code's result."""
 
     results: list[CodeResult]
@@ -108,13 +128,39 @@ class UnlinkOrder(Body):
     master_code: MasterCode | None = None
     reason: Reason = Field(examples=["Box dropped"])
     station: Station | None = None
+    requeue: Annotated[bool, Field(strict=True)] = Field(
+        default=True,
+        description="Returns the units to their places in the queue, so that the next case takes them again. `false` "
+        "leaves them available for a new reverse job.",
+    )
 
 
 class UnlinkedAnswer(Answer):
-    """The codes that may be prepared again."""
+    """The codes that are in no case any more: `unlinked_count` is `requeued` and `left_out` together."""
 
     unlinked_codes: list[str]
     unlinked_count: int
+    requeued: int = Field(description="How many wait in the queue, each in its place by serial order.")
+    left_out: int = Field(
+        description="How many do not: never prepared, excluded, of a cancelled job, or `requeue` was `false`. A new "
+        "reverse job prepares those that are not excluded."
+    )
+
+
+class MoveOrder(Body):
+    """The case that was scanned by mistake, and the one that the units are in."""
+
+    from_master_code: MasterCode
+    to_master_code: MasterCode
+    reason: Reason = Field(examples=["Wrong case scanned"])
+    station: Station | None = None
+
+
+class MovedAnswer(Answer):
+    """The case that holds the units now."""
+
+    master_code_info: CaseInfo
+    moved_count: int
 
 
 class PackFilter(ListQuery):

@@ -1,5 +1,6 @@
 """Looking back: where a code or a case has been."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -33,6 +34,23 @@ class TracedCode(BaseModel):
     sequence_number: int
     variant: str | None
     status: CodeStatus
+
+
+class Exclusion(BaseModel):
+    """What holds a unit out of the queue: a reverse job that listed it, or a station that found it missing (no job)."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    job_id: UUID | None
+    excluded_at: datetime
+    excluded_by: str | None
+
+
+class TracedUnit(TracedCode):
+    """The unit that was asked for. `excluded` until its job is cancelled or somebody readmits it."""
+
+    excluded: bool
+    exclusions: list[Exclusion]
 
 
 class TracedEvent(BaseModel):
@@ -71,7 +89,7 @@ class TraceAnswer(Page):
     """
 
     batch: TracedBatch
-    code: TracedCode | None
+    code: TracedUnit | None
     case: ListedCase | None
     codes: list[TracedCode]
     events: list[TracedEvent]
@@ -88,10 +106,15 @@ class TraceAnswer(Page):
         )
         return cls(
             batch=TracedBatch.model_validate(trace.batch),
-            code=trace.code and TracedCode.model_validate(trace.code),
+            code=trace.code and _unit(trace.code, trace.exclusions[: query.limit]),
             case=trace.case and ListedCase.model_validate(trace.case),
             codes=[TracedCode.model_validate(code) for code in codes],
             events=[TracedEvent.model_validate(event) for event in events],
             truncated=has_more,
             next_cursor=encode_cursor(*behind) if has_more else None,
         )
+
+
+def _unit(code: Any, exclusions: Sequence[Any]) -> TracedUnit:
+    known = TracedCode.model_validate(code).model_dump()
+    return TracedUnit(**known, excluded=bool(exclusions), exclusions=[Exclusion.model_validate(e) for e in exclusions])

@@ -7,7 +7,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from qrtrack.database import Database
-from qrtrack.domain.batches import BatchClosed, BatchNotReady, NewBatch, SerialMode, Variant
+from qrtrack.domain.batches import NewBatch, SerialMode, Variant
 from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.notifications import Notify
@@ -199,13 +199,13 @@ class ClosedBatch:
 async def close_batch(database: Database, *, caller: Caller, batch_id: UUID, reason: str) -> ClosedBatch:
     """Voids what is neither packed nor with a customer, ends the batch's jobs and empties its queue, in one step.
 
-    A closed batch is closed again where units have come out of their cases since.
+    Exclusions stay: the sheet counts the excluded units also after closing.
+
+    Raises NotFound, BatchNotReady, BatchClosed.
     """
     organisation_id = caller.organisation_id
     async with database.write(tenant=organisation_id, batch_lock=batch_id) as repositories:
-        batch = await repositories.batches.get(batch_id)
-        if batch.codes_created_at is None:
-            raise BatchNotReady(batch.status)
+        await repositories.batches.get_packable(batch_id, None)
         jobs = await repositories.reverse_jobs.live_of_batch(batch_id)
         for job_id in jobs:
             await repositories.reverse_jobs.end(job_id, "cancelled")
@@ -214,8 +214,6 @@ async def close_batch(database: Database, *, caller: Caller, batch_id: UUID, rea
             )
         await repositories.prepared_codes.close_all(batch_id)
         voided = await repositories.codes.void_unpacked(batch_id, reason)
-        if batch.closed_at is not None and not voided.codes:
-            raise BatchClosed(batch.closed_at)
         await repositories.batches.close(batch_id, reason)
         await repositories.trace.add(
             "batch.closed",

@@ -83,12 +83,14 @@ async def void_codes(
 async def mark_printed(
     database: Database, *, caller: Caller, batch_id: UUID, codes: Sequence[str] | None, scans: Sequence[Scan] = ()
 ) -> ChangedCodes:
-    """None marks every code that is not printed yet. A code that is printed already stays so, and is not counted."""
+    """None marks every code that is not printed yet. A code that is printed already stays so, and is not counted.
+
+    Raises NotFound, BatchNotReady, BatchClosed, UnitOfOtherBatch, UnknownCodes, IllegalTransition.
+    """
     async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
+        await repositories.batches.get_packable(batch_id, None)
         ids = None
-        if codes is None:
-            await _existing(repositories, batch_id)
-        else:
+        if codes is not None:
             rows = await _codes_of(repositories, batch_id, codes, scans)
             _refuse_illegal([row for row in rows if row.status != CodeStatus.PRINTED], CodeStatus.PRINTED)
             ids = [row.id for row in rows]
@@ -114,8 +116,12 @@ class ReadmittedCodes:
 async def readmit_codes(
     database: Database, *, caller: Caller, batch_id: UUID, codes: Sequence[str], scans: Sequence[Scan] = ()
 ) -> ReadmittedCodes:
-    """Ends the exclusion of units that are good after all; the next reverse job prepares them."""
+    """Ends the exclusion of units that are good after all; the next reverse job prepares them.
+
+    Raises NotFound, BatchNotReady, BatchClosed, UnitOfOtherBatch, UnknownCodes.
+    """
     async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
+        await repositories.batches.get_packable(batch_id, None)
         rows = await _codes_of(repositories, batch_id, codes, scans)
         readmitted = await repositories.codes.readmit(batch_id, [row.sequence_number for row in rows])
         if readmitted:

@@ -16,7 +16,10 @@ from qrtrack.models import Batch
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """Every code of the batch counted once. `differences` are the serials that fit nowhere: always empty."""
+    """Every code of the batch counted once, by the first place that fits, in this order.
+
+    `void` are those that a person voided. `differences` are the serials that fit nowhere: always empty.
+    """
 
     batch_id: UUID
     generated: int
@@ -25,6 +28,7 @@ class Reconciliation:
     scanned_without_case: int
     prepared: int
     excluded: int
+    voided_by_closing: int
     remaining: int
     differences: Sequence[str]
 
@@ -43,6 +47,7 @@ async def reconcile_batch(database: Database, *, caller: Caller, batch_id: UUID)
         scanned_without_case=found.scanned,
         prepared=found.prepared,
         excluded=found.excluded,
+        voided_by_closing=found.voided_by_closing,
         remaining=found.remaining,
         differences=sorted([*found.unaccounted, *(_serial_of(batch, number) for number in found.missing)]),
     )

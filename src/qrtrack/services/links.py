@@ -151,8 +151,12 @@ def _why_not(row: Any, box: Any, batch_id: UUID, foreign: AbstractSet[str]) -> t
 
 @dataclass(frozen=True, slots=True)
 class UnlinkedCodes:
+    """`requeued` of the codes wait in the queue again, `left_out` are available for a new reverse job."""
+
     unlinked_codes: Sequence[str]
     unlinked_count: int
+    requeued: int
+    left_out: int
 
 
 class CodesNotPacked(InvalidState):
@@ -178,10 +182,12 @@ async def unlink_codes(
     master_code: str | None,
     reason: str,
     station: str | None = None,
+    requeue: bool = True,
 ) -> UnlinkedCodes:
     """Takes codes (or a whole case's) out of their cases, back to what they were before. All or nothing.
 
-    Raises InvalidInput, NotFound, UnitOfOtherBatch, CodesNotPacked.
+    With `requeue` what their cases took from the queue returns to its place there, in the same transaction.
+    Raises InvalidInput, NotFound, BatchClosed, UnitOfOtherBatch, CodesNotPacked.
     """
     codes = named_once(codes or ()) if master_code is None else None
     async with database.write(tenant=caller.organisation_id) as repositories:
@@ -191,11 +197,11 @@ async def unlink_codes(
         wrong = {row.code: row.status for row in rows if row.status != CodeStatus.PACKED}
         if wrong:
             raise CodesNotPacked(wrong)
+        requeued = 0
         for batch_id in sorted({row.batch_id for row in rows}):
             of_batch = [row for row in rows if row.batch_id == batch_id]
+            requeued += await _unpack(repositories, batch_id, of_batch, requeue=requeue)
             boxes = {row.master_code_id: row.master_code for row in of_batch}
-            if await repositories.codes.unpack([row.id for row in of_batch], list(boxes)) < len(of_batch):
-                raise CodeTakenMeanwhile
             await repositories.trace.add(
                 "codes.unlinked",
                 organisation_id=caller.organisation_id,
@@ -207,11 +213,24 @@ async def unlink_codes(
                 ranges=as_ranges(sorted(row.sequence_number for row in of_batch)),
                 details={"master_codes": sorted(boxes.values())},
             )
-        return repositories.answer(UnlinkedCodes([row.code for row in rows], len(rows)))
+        return repositories.answer(UnlinkedCodes([row.code for row in rows], len(rows), requeued, len(rows) - requeued))
+
+
+async def _unpack(repositories: Repositories, batch_id: UUID, rows: Sequence[Any], *, requeue: bool) -> int:
+    """How many of the codes wait in the queue then."""
+    ids, sequences = [row.id for row in rows], [row.sequence_number for row in rows]
+    if requeue:
+        await repositories.prepared_codes.requeue(batch_id, ids)
+    if await repositories.codes.unpack(ids, sorted({row.master_code_id for row in rows})) < len(rows):
+        raise CodeTakenMeanwhile
+    waiting = await repositories.reverse_jobs.queued_among(batch_id, sequences)
+    if waiting:
+        await repositories.reverse_jobs.lower_queue_head(batch_id, min(sequences), max(sequences))
+    return waiting
 
 
 async def _lock_batches_of(repositories: Repositories, codes: Sequence[str] | None, master_code: str | None) -> None:
-    """In the order of ids, so that two requests over the same batches cannot wait for each other."""
+    """In the order of ids, so that two requests over the same batches cannot deadlock. Raises NotFound, BatchClosed."""
     if master_code is not None:
         batches = {(await repositories.cases.get(master_code)).batch_id}
     else:
@@ -222,6 +241,7 @@ async def _lock_batches_of(repositories: Repositories, codes: Sequence[str] | No
         batches = {row.batch_id for row in rows}
     for batch_id in sorted(batches):
         await repositories.lock_batch(batch_id)
+        await repositories.batches.get_packable(batch_id, None)
 
 
 async def _refuse_foreign(repositories: Repositories, rows: Sequence[Any], scans: Sequence[Scan]) -> None:

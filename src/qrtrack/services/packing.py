@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
+
+import structlog
 
 from qrtrack.database import Database
 from qrtrack.domain.code_lists import as_ranges, refuse_foreign
@@ -15,6 +16,7 @@ from qrtrack.domain.packing import (
     PackCase,
     QueueRow,
     Run,
+    Skipped,
     VariantMismatch,
     choose_run,
 )
@@ -22,6 +24,8 @@ from qrtrack.domain.states import CaseStatus
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.case_packing import Packing
 from qrtrack.services.check_scans import CheckScans, find_scans, refuse_crossing
+
+log = structlog.get_logger()
 
 # Rows read beyond the case's units, so that a few that are no longer packable do not cost a second look.
 WINDOW_SPARE = 32
@@ -42,10 +46,16 @@ class CaseInfo:
 
 @dataclass(frozen=True, slots=True)
 class PackedCase:
+    """`skipped`: what waits in the queue before a scanned first unit. `left_queue`: units that were not packed, because
+    a consumer had checked them.
+    """
+
     master_code_info: CaseInfo
     linked_codes: Sequence[str]
     linked_count: int
     consumed_count: int
+    left_queue: Sequence[str]
+    skipped: Skipped | None
     from_queue: bool = True
 
 
@@ -71,9 +81,12 @@ async def pack_case(database: Database, *, caller: Caller, order: PackCase) -> P
                 box, queue = await _open_case(repositories, order)
                 target = _target(box, order.target_units)
                 scans = await find_scans(repositories, order, box)
-                run = await _choose(repositories, order, box, queue, target=target, scans=scans)
+                run, skipped = await _choose(repositories, order, box, queue, target=target, scans=scans)
                 await _exclude_missing(repositories, caller, order, scans.missing)
-                return repositories.answer(await _pack(repositories, caller, order, box, run))
+                left = [row for row in run.stale if row.checked]
+                await _record_checked(repositories, caller, order, left)
+                await _pack(repositories, caller, order, box, run)
+                return repositories.answer(_packed(box, run, skipped, left))
         except CodeTakenMeanwhile:
             continue
     raise CodeTakenMeanwhile
@@ -91,14 +104,15 @@ async def _open_case(repositories: Repositories, order: PackCase) -> tuple[Any, 
     if box.case_batch_id != order.batch_id:
         raise CaseOfOtherBatch(master_code=order.master_code)
     if box.status != CaseStatus.OPEN:
-        raise CaseAlreadyPacked(master_code=order.master_code, master_code_info=_info_members(box))
+        raise CaseAlreadyPacked(master_code=order.master_code, master_code_info=case_members(box))
     if order.variant is not None and order.variant != box.variant:
         raise VariantMismatch(master_code=order.master_code, variant=box.variant)
     refuse_foreign(order.scans, box)
     return box, queue
 
 
-def _info_members(box: Any) -> Mapping[str, Any]:
+def case_members(box: Any) -> Mapping[str, Any]:
+    """A packed case as refusals tell of it."""
     return {name: getattr(box, name) for name in CaseInfo.__slots__} | {
         "packed_at": box.packed_at.isoformat(),
         "packed_by": box.packed_by,
@@ -120,8 +134,8 @@ def _target(box: Any, asked: int | None) -> int:
 
 async def _choose(
     repositories: Repositories, order: PackCase, box: Any, queue: list[QueueRow], *, target: int, scans: CheckScans
-) -> Run:
-    queue = await _read_on(repositories, box, queue, target=target, scans=scans)
+) -> tuple[Run, Skipped | None]:
+    queue, skipped = await _read_on(repositories, box, queue, target=target, scans=scans)
     not_queued: Sequence[str] = ()
     if scans.last is not None and queue:
         start = min(queue[0].sequence_number, scans.last.sequence_number)
@@ -140,25 +154,29 @@ async def _choose(
     )
     if scans.first is not None or scans.last is not None:
         await refuse_crossing(repositories, order, run, scans)
-    return run
+    return run, skipped
 
 
 async def _read_on(
     repositories: Repositories, box: Any, queue: list[QueueRow], *, target: int, scans: CheckScans
-) -> list[QueueRow]:
-    """From the first scanned unit through the target-th packable row and the last scanned unit, or all there is."""
-    limit = target + len(scans.missing) + WINDOW_SPARE
-    read = partial(repositories.case_packing.window, box.case_batch_id, last=box.last_sequence)
+) -> tuple[list[QueueRow], Skipped | None]:
+    """From the first scanned unit through the target-th packable row and the last scanned unit, or all there is.
+
+    And what the scanned unit leaves behind in the queue: read with the rest, since linking is hot.
+    """
+    limit, skipped = target + len(scans.missing) + WINDOW_SPARE, None
+    packing, batch_id, last = repositories.case_packing, box.case_batch_id, box.last_sequence
     if scans.first is not None and (not queue or queue[0].sequence_number != scans.first.sequence_number):
-        queue = await read(first=scans.first.sequence_number, limit=limit)
+        first, head = scans.first.sequence_number, max(box.queue_head, box.first_sequence)
+        queue, skipped = await packing.window_behind(batch_id, first, last, head=head, limit=limit)
     while len(queue) >= limit:
         takable = sum(row.packable and row.sequence_number not in scans.missing for row in queue)
         reached = scans.last is None or queue[-1].sequence_number >= scans.last.sequence_number
         if takable >= target and (reached or limit >= 10 * target + WINDOW_SPARE):
             break
         limit *= 2
-        queue = await read(first=queue[0].sequence_number, limit=limit)
-    return queue
+        queue = await packing.window(batch_id, queue[0].sequence_number, last, limit=limit)
+    return queue, skipped
 
 
 async def _exclude_missing(
@@ -167,7 +185,9 @@ async def _exclude_missing(
     if not missing:
         return
     sequences = sorted(missing)
-    await repositories.codes.exclude(order.batch_id, sequences, organisation_id=caller.organisation_id, job_id=None)
+    await repositories.codes.exclude(
+        order.batch_id, sequences, organisation_id=caller.organisation_id, job_id=None, actor=caller.user_id
+    )
     await repositories.prepared_codes.close(order.batch_id, sequences, consumed=False)
     await repositories.trace.add(
         "codes.missing",
@@ -180,7 +200,25 @@ async def _exclude_missing(
     )
 
 
-async def _pack(repositories: Repositories, caller: Caller, order: PackCase, box: Any, run: Run) -> PackedCase:
+async def _record_checked(
+    repositories: Repositories, caller: Caller, order: PackCase, rows: Sequence[QueueRow]
+) -> None:
+    """Units whose key a consumer had before they left the plant: perhaps a label, or a box, went astray."""
+    if not rows:
+        return
+    log.warning("checked-before-packed", batch_id=str(order.batch_id), codes=[row.code for row in rows])
+    await repositories.trace.add(
+        "codes.checked_before_packed",
+        organisation_id=caller.organisation_id,
+        actor=caller.user_id,
+        batch_id=order.batch_id,
+        station=order.station,
+        reason=f"A consumer had checked them before {order.master_code} was packed",
+        ranges=as_ranges(row.sequence_number for row in rows),
+    )
+
+
+async def _pack(repositories: Repositories, caller: Caller, order: PackCase, box: Any, run: Run) -> None:
     rows = run.rows
     behind = rows[-1].sequence_number + 1
     from_head = order.first_code is None or rows[0].sequence_number <= box.queue_head
@@ -204,6 +242,10 @@ async def _pack(repositories: Repositories, caller: Caller, order: PackCase, box
     )
     if not await repositories.case_packing.pack(packing):
         raise CodeTakenMeanwhile
+
+
+def _packed(box: Any, run: Run, skipped: Skipped | None, left: Sequence[QueueRow]) -> PackedCase:
+    rows = run.rows
     return PackedCase(
         master_code_info=CaseInfo(
             master_code=box.master_code,
@@ -217,4 +259,6 @@ async def _pack(repositories: Repositories, caller: Caller, order: PackCase, box
         linked_codes=[row.code for row in rows],
         linked_count=len(rows),
         consumed_count=len(rows),
+        left_queue=[row.code for row in left],
+        skipped=skipped,
     )

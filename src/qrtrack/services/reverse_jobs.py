@@ -106,7 +106,9 @@ async def submit_reverse_job(
             notify=notify and notify.addresses,
         )
         await repositories.reverse_jobs.add(job)
-        await repositories.codes.exclude(batch_id, exclusions.sequences, organisation_id=organisation_id, job_id=job.id)
+        await repositories.codes.exclude(
+            batch_id, exclusions.sequences, organisation_id=organisation_id, job_id=job.id, actor=caller.user_id
+        )
         await repositories.prepared_codes.close(batch_id, exclusions.sequences, consumed=False)
         await _record_submission(repositories, caller, job, exclusions)
         await repositories.wake_workers(REVERSE_JOBS)

@@ -20,13 +20,17 @@ class TracePlace:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A code or a master case, with what it belongs to, and a page of its units and of what happened, oldest first."""
+    """A code or a master case, with what it belongs to, and a page of its units and of what happened, oldest first.
+
+    `exclusions` are those that hold the code out of the queue now.
+    """
 
     batch: Batch
     code: Any | None
     case: Any | None
     codes: Sequence[Any]
     events: Sequence[Any]
+    exclusions: Sequence[Any] = ()
 
 
 async def trace_code(
@@ -41,7 +45,8 @@ async def trace_code(
             events = await repositories.trace.of_code(
                 unit.batch_id, unit.sequence_number, after=after.event_id, limit=limit
             )
-            return Trace(batch, unit, box, (), events)
+            exclusions = await repositories.codes.exclusions(unit.batch_id, unit.sequence_number, limit=limit)
+            return Trace(batch, unit, box, (), events, exclusions)
         box = await repositories.cases.find(code)
         if box is None:
             raise NotFound(f"Neither a code nor a master case {code} is known in your organisation.")
