@@ -87,3 +87,26 @@ async def test_what_changes_of_a_code_is_in_no_index(plant: Plant) -> None:
     )
     fixed = ["batch_id", "code", "id", "manufacturer_org_id", "root_key_digest", "sequence_number"]
     assert [row.attname for row in indexed] == fixed
+
+
+async def test_a_few_excluded_codes_at_the_end_of_a_large_batch_are_found_without_reading_it(plant: Plant) -> None:
+    batch = await plant.prepared(20_000, exclude=ska(19_999))
+    async with plant.runtime.database.read(tenant=plant.caller.organisation_id) as repositories:
+        before = await rows_read(repositories)
+        rows = await repositories.codes.of_batch(batch.batch_id, status="excluded", after=0, limit=100, with_keys=False)
+        after = await rows_read(repositories)
+    assert [row.code for row in rows] == ska(19_999)
+    assert after - before < 100
+
+
+async def test_undoing_a_case_reads_no_table_from_end_to_end(plant: Plant) -> None:
+    batch = await plant.prepared(20_000)
+    await plant.pack(batch)
+    async with plant.runtime.database.write(
+        tenant=plant.caller.organisation_id, batch_lock=batch.batch_id
+    ) as repositories:
+        ids = [row.id for row in await repositories.codes.find(ska(*range(1, 101)))]
+        before, codes = await whole_reads(repositories), await rows_read(repositories)
+        assert await repositories.prepared_codes.requeue(batch.batch_id, ids) == 100
+        assert await whole_reads(repositories) == before
+        assert await rows_read(repositories) - codes < 1000

@@ -11,13 +11,22 @@ from qrtrack.domain.errors import InvalidState, NotFound
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.services.batches import ClosedBatch, close_batch, describe_batch, forget_keys, list_batches, retry_batch
-from qrtrack.services.contents import list_cases, list_codes, reconcile_batch, reveal_codes
+from qrtrack.services.codes import mark_printed, readmit_codes, void_codes
+from qrtrack.services.contents import ListedCode, list_cases, list_codes, reconcile_batch, reveal_codes
+from qrtrack.services.retention import prune
 from qrtrack.services.reverse_jobs import retry_reverse_job
 from qrtrack.worker.execution import run_next
 
 
 async def close(plant: Plant, batch: MadeBatch, reason: str = "Run short") -> ClosedBatch:
     return await close_batch(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, reason=reason)
+
+
+async def listed(plant: Plant, batch: MadeBatch, status: str, after: int = 0, limit: int = 1000) -> list[ListedCode]:
+    database, caller = plant.runtime.database, plant.caller
+    return list(
+        await list_codes(database, caller=caller, batch_id=batch.batch_id, status=status, after=after, limit=limit)
+    )
 
 
 class TestReconciliation:
@@ -176,8 +185,35 @@ class TestClose:
         assert all(isinstance(end, BatchClosed | None) for end in ends[1:-1])
         found = await plant.reconcile(batch)
         assert found.differences == []
-        assert found.in_case + found.void == 400
+        assert found.in_case + found.voided_by_closing == 400
         assert (found.prepared, found.remaining) == (0, 0)
+
+
+class TestPlaces:
+    """The units behind two of the sheet's counts can be listed."""
+
+    async def test_excluded_and_prepared_units_are_those_that_the_sheet_counts(self, plant: Plant) -> None:
+        batch = await plant.prepared(30, exclude=ska(2, 4, 29), units_per_case=10)
+        await plant.submit(batch, ska(4, 30))
+        await plant.pack(batch)
+        await plant.submit(batch, ska(1))
+        await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number IN (29, 20)")
+        found = await plant.reconcile(batch)
+        for place, count in (("excluded", found.excluded), ("prepared", found.prepared)):
+            rows = await listed(plant, batch, place)
+            assert len(rows) == count > 0
+            pages = [await listed(plant, batch, place, after=row.sequence_number, limit=1) for row in rows]
+            assert [row for page in pages for row in page] == rows[1:]
+        assert [row.code for row in await listed(plant, batch, "excluded")] == ska(2, 4, 30)
+        assert {row.status for row in await listed(plant, batch, "prepared")} == {"generated"}
+
+    async def test_excluded_units_can_be_listed_after_closing(self, plant: Plant) -> None:
+        batch = await plant.prepared(30, exclude=ska(2, 29), units_per_case=10)
+        await close(plant, batch)
+        assert [(row.code, row.status) for row in await listed(plant, batch, "excluded")] == [
+            ("SKA000002", "void"), ("SKA000029", "void"),
+        ]  # fmt: skip
+        assert await listed(plant, batch, "prepared") == []
 
 
 class TestKeys:

@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
@@ -19,6 +20,7 @@ from qrtrack.domain.packing import (
     NotEnoughPrepared,
     OrderMismatch,
     PackCase,
+    Skipped,
     VariantMismatch,
 )
 from qrtrack.domain.stopping import StopSignal
@@ -26,7 +28,7 @@ from qrtrack.repositories.case_packing import CasePacking
 from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.services.batches import close_batch
 from qrtrack.services.claims import claim_work
-from qrtrack.services.codes import readmit_codes
+from qrtrack.services.codes import readmit_codes, void_codes
 from qrtrack.services.contents import list_codes
 from qrtrack.services.packing import CodeTakenMeanwhile, PackedCase, pack_case
 from qrtrack.services.preparing import run_reverse_job
@@ -615,3 +617,77 @@ async def test_the_queue_head_passes_what_is_consumed(plant: Plant) -> None:
     await plant.pack(batch)
     await plant.pack(batch, 1, first_code=ska(11)[0])
     assert await queue_heads(plant, batch) == [21]
+
+
+class TestSkipped:
+    """A run that begins further on says what it leaves waiting."""
+
+    @pytest.mark.parametrize("scans", [{}, {"last_code": ska(40)[0]}])
+    async def test_waiting_units_before_the_first_scan_are_reported(self, plant: Plant, scans: dict[str, str]) -> None:
+        batch = await plant.prepared(60, ska(30), units_per_case=10)
+        packed = await plant.pack(batch, first_code=ska(31)[0], **scans)
+        assert packed.skipped == Skipped(29, *ska(1, 29), more=False)
+        assert packed.master_code_info.completeness == ("verified" if scans else "inferred")
+        again = await plant.pack(batch, 1, first_code=ska(41)[0])
+        assert again.skipped == Skipped(29, *ska(1, 29), more=False)
+
+    async def test_a_run_from_the_head_skips_nothing(self, plant: Plant) -> None:
+        batch = await plant.prepared(60, ska(1), units_per_case=10)
+        assert (await plant.pack(batch)).skipped is None
+        assert (await plant.pack(batch, 1, first_code=ska(12)[0])).skipped is None
+
+    async def test_what_is_packed_excluded_or_with_a_customer_does_not_wait(self, plant: Plant) -> None:
+        batch = await plant.prepared(60, ska(9), units_per_case=10)
+        await plant.pack(batch, target_units=5)
+        await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number IN (6, 20)")
+        await void_codes(
+            plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, codes=ska(10), reason="Wet"
+        )
+        packed = await plant.pack(batch, 1, first_code=ska(21)[0])
+        assert packed.skipped == Skipped(11, *ska(7, 19), more=False)
+
+    async def test_a_checked_unit_at_the_head_is_no_skipped_one(self, plant: Plant) -> None:
+        batch = await plant.prepared(20, units_per_case=10)
+        await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number = 1")
+        assert (await plant.pack(batch, first_code=ska(2)[0])).skipped is None
+
+    async def test_the_queues_of_other_variants_are_not_skipped(self, plant: Plant) -> None:
+        batch = await plant.prepared(variants=[("5g", 10), ("10g", 10)], units_per_case=5)
+        assert (await plant.pack(batch, 2, first_code=ska(13)[0])).skipped == Skipped(2, *ska(11, 12), more=False)
+
+    async def test_counting_stops_at_a_limit(self, plant: Plant) -> None:
+        batch = await plant.prepared(3000, units_per_case=10)
+        assert (await plant.pack(batch, first_code=ska(1001)[0])).skipped == Skipped(1000, *ska(1, 1000), more=False)
+        assert (await plant.pack(batch, 1, first_code=ska(2501)[0])).skipped == Skipped(1000, *ska(1, 2500), more=True)
+
+    async def test_it_costs_no_round_trip(self, plant: Plant) -> None:
+        batch = await plant.prepared(60, units_per_case=10)
+        asked = {"first_code": ska(31)[0], "last_code": ska(40)[0]}
+        with patch.object(CasePacking, "_row", autospec=True, side_effect=CasePacking._row) as sent:
+            await plant.pack(batch, **asked)
+        assert sent.call_count == 3
+
+
+class TestCheckedBeforePacked:
+    """A consumer had the unit before it was in a box."""
+
+    @pytest.mark.parametrize("state", ["scanned", "redeemed"])
+    async def test_units_that_a_consumer_checked_are_named(self, plant: Plant, state: str) -> None:
+        batch = await plant.prepared(30, units_per_case=10)
+        await plant.sql("UPDATE qr_codes SET status = :state WHERE sequence_number IN (3, 4, 25)", state=state)
+        packed = await plant.pack(batch)
+        assert list(packed.left_queue) == ska(3, 4)
+        assert numbers_of(packed) == [1, 2, *range(5, 13)]
+        assert await plant.queue(batch, "invalid") == [3, 4]
+        assert await plant.events(batch, "codes.checked_before_packed") == [("codes.checked_before_packed", "{[3,5)}")]
+        assert list((await plant.pack(batch, 1)).left_queue) == []
+
+    async def test_a_unit_that_another_case_holds_was_not_checked_before(self, plant: Plant) -> None:
+        """A chunk of a job may queue a unit that is linked by hand at that moment."""
+        batch = await plant.prepared(30, units_per_case=10)
+        await plant.link(batch, ska(3), case=1)
+        await plant.sql("UPDATE qr_prepared_codes SET status = 'prepared', consumed_at = NULL")
+        await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number = 3")
+        packed = await plant.pack(batch)
+        assert list(packed.left_queue) == []
+        assert await plant.queue(batch, "invalid") == [3]

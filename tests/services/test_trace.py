@@ -154,3 +154,27 @@ async def test_a_request_has_no_right_to_change_what_was_traced(plant: Plant, st
     with pytest.raises(DBAPIError, match="permission denied"):
         async with plant.runtime.database.write(tenant=plant.caller.organisation_id) as repositories:
             await repositories.trace._run(statement)
+
+
+async def test_an_excluded_unit_says_so_by_which_job_when_and_who(plant: Plant) -> None:
+    batch = await plant.prepared(30, exclude=ska(7), units_per_case=10)
+    [job] = await plant.sql("SELECT id, created_at FROM qr_reverse_jobs")
+    await plant.pack(batch, missing_codes=ska(3))
+    [listed] = (await plant.trace("SKA000007")).exclusions
+    assert (listed.job_id, listed.excluded_by) == (job.id, plant.caller.user_id)
+    assert listed.excluded_at >= job.created_at
+    [missing] = (await plant.trace("SKA000003")).exclusions
+    assert (missing.job_id, missing.excluded_by) == (None, plant.caller.user_id)
+    assert (await plant.trace("SKA000008")).exclusions == []
+    await readmit_codes(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, codes=ska(3, 7))
+    assert (await plant.trace("SKA000007")).exclusions == []
+
+
+async def test_each_job_that_excludes_a_unit_is_named_until_it_is_cancelled(plant: Plant) -> None:
+    batch = await plant.prepared(10, exclude=ska(7))
+    second = await plant.submit(batch, ska(7))
+    assert [row.job_id for row in (await plant.trace("SKA000007")).exclusions][1:] == [second]
+    await cancel_reverse_job(plant.runtime.database, caller=plant.caller, job_id=second)
+    assert len((await plant.trace("SKA000007")).exclusions) == 1
+    await close_batch(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, reason="Run short")
+    assert len((await plant.trace("SKA000007")).exclusions) == 1
