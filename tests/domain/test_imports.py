@@ -1,6 +1,8 @@
 """Files of codes printed elsewhere: what is read, and every bad row by its line."""
 
+import gzip
 import io
+import zipfile
 
 import pytest
 from hypothesis import given
@@ -38,8 +40,29 @@ def test_codes_alone_are_a_file() -> None:
         b'"variant","code","root_key"\n"5g","A1","ZR4K"\n"5g","A2","QQ7M"\n',
         b" Code , ROOT_KEY , Variant\n a1 , zr4k , 5g\n\n,,\nA2,qq 7m,5g\n",
         b"code,root_key,variant\rA1,ZR4K,5g\rA2,QQ7M,5g\r",
+        b"code,root_key,variant,,\nA1,ZR4K,5g,,\nA2,QQ7M,5g,,\n",
+        b"code,root_key,variant\nA1,ZR4K,5g,,\nA2,QQ7M,5g, , \n",
+        b"code,root_key,variant,,\nA1,ZR4K,5g\nA2,QQ7M,5g\n",
+        b"code,,root_key,variant\nA1,,ZR4K,5g\nA2, ,QQ7M,5g\n",
+        b'code,root_key,variant," "\nA1,ZR4K,5g,"  "\n" ","",,\nA2," QQ7M ",5g,""\n',
+        b"\xef\xbb\xbfCODE;Root_Key;VARIANT;;\r\nA1;ZR4K;5g;;\r\nA2;QQ7M;5g;;\r\n;;;;\r\n",
+        b"code,root_key,variant\nA1,ZR4K,5g\nA2,QQ7M,5g\n\n,,,,\n  \n\n",
     ],
-    ids=["plain", "BOM and CRLF", "semicolons", "quoted, another order", "blanks, blank rows and cases", "CR"],
+    ids=[
+        "plain",
+        "BOM and CRLF",
+        "semicolons",
+        "quoted, another order",
+        "blanks, blank rows and cases",
+        "CR",
+        "empty columns",
+        "empty columns of rows alone",
+        "empty columns of the header alone",
+        "empty column between",
+        "quoted blanks",
+        "empty columns, semicolons and BOM",
+        "empty lines at the end",
+    ],
 )
 def test_the_forms_that_spreadsheets_write_are_one_file(data: bytes) -> None:
     read = read_file(data)
@@ -187,3 +210,63 @@ def test_a_file_that_is_read_is_left_open_for_whoever_sent_it() -> None:
     file = io.BytesIO(b"code\nA1\nA 2\n")
     read_codes(file)
     assert file.seek(0) == 0
+
+
+@pytest.mark.parametrize("row", ["A1,ZR4K,,more", "A1,ZR4K,more", "A1,ZR4K,,,more", '"A1","ZR4K","","more"'], ids=str)
+def test_what_stands_in_a_column_without_a_name_is_named_with_its_place(row: str) -> None:
+    errors = refused(f"code,root_key,,\n{row}\nA2,QQ7M,,\n")
+    place = row.split(",").index(next(cell for cell in row.split(",") if "more" in cell)) + 1
+    assert errors == {"/file/2": f"Line 2 has more in column {place}, which the first line does not name."}
+
+
+def test_a_long_cell_is_not_repeated_whole() -> None:
+    assert len(refused("code\nA1," + "x" * 5000 + "\n")["/file/2"]) < 200
+    assert len(refused("code," + "x" * 5000 + "\nA1\n")["/file/1"]) < 200
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("serial,root_key", "no column code"),
+        ("code,colour", "colour is none of them"),
+        ("code,root_key,Root_Key", "names root_key twice"),
+        ("CODE,code", "names code twice"),
+        (",,", "no column code"),
+        ("code\troot_key", "no column code"),
+    ],
+)
+def test_a_header_is_refused_with_what_is_wrong_in_it(header: str, says: str) -> None:
+    assert says in refused(f"{header}\nA1,ZR4K\n")["/file/1"]
+
+
+def workbook() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("xl/worksheets/sheet1.xml", "<worksheet/>")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (workbook(), "Excel workbook (.xlsx)"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 500, "Excel workbook (.xls)"),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "a PDF"),
+        (gzip.compress(b"code\nA1\n"), "gzip"),
+        (b"{\\rtf1\\ansi code}", "RTF"),
+        (b"<html><table><tr><td>code</td></tr></table></html>", "HTML"),
+        ("\ufeffcode\tx\nA1\n".encode("utf-16-le"), "UTF-16"),
+        ("\ufeffcode\nA1\n".encode("utf-16-be"), "UTF-16"),
+        ("code\nA1\n".encode("utf-16-le"), "UTF-16"),
+        ("code\nA1\n".encode("utf-32"), "UTF-16"),
+    ],
+    ids=["xlsx", "xls", "pdf", "gzip", "rtf", "html", "UTF-16 LE", "UTF-16 BE", "UTF-16 without BOM", "UTF-32"],
+)
+def test_a_file_of_another_format_is_named_and_what_to_do_with_it(data: bytes, named: str) -> None:
+    errors = refused(data)
+    assert list(errors) == ["/file"]
+    refusal = read_file(data).refusal([])
+    for told in (errors["/file"], str(refusal)):
+        assert named in told
+        assert "save it as CSV" in told

@@ -619,17 +619,21 @@ async def test_the_queue_head_passes_what_is_consumed(plant: Plant) -> None:
     assert await queue_heads(plant, batch) == [21]
 
 
+def skipped(count: int, first: int, last: int, *, more: bool = False) -> Skipped:
+    return Skipped(count, ska(first)[0], ska(last)[0], more)
+
+
 class TestSkipped:
     """A run that begins further on says what it leaves waiting."""
 
     @pytest.mark.parametrize("scans", [{}, {"last_code": ska(40)[0]}])
-    async def test_waiting_units_before_the_first_scan_are_reported(self, plant: Plant, scans: dict[str, str]) -> None:
+    async def test_waiting_units_before_the_first_scan_are_reported(self, plant: Plant, scans: dict[str, Any]) -> None:
         batch = await plant.prepared(60, ska(30), units_per_case=10)
         packed = await plant.pack(batch, first_code=ska(31)[0], **scans)
-        assert packed.skipped == Skipped(29, *ska(1, 29), more=False)
+        assert packed.skipped == skipped(29, 1, 29)
         assert packed.master_code_info.completeness == ("verified" if scans else "inferred")
         again = await plant.pack(batch, 1, first_code=ska(41)[0])
-        assert again.skipped == Skipped(29, *ska(1, 29), more=False)
+        assert again.skipped == skipped(29, 1, 29)
 
     async def test_a_run_from_the_head_skips_nothing(self, plant: Plant) -> None:
         batch = await plant.prepared(60, ska(1), units_per_case=10)
@@ -644,7 +648,7 @@ class TestSkipped:
             plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, codes=ska(10), reason="Wet"
         )
         packed = await plant.pack(batch, 1, first_code=ska(21)[0])
-        assert packed.skipped == Skipped(11, *ska(7, 19), more=False)
+        assert packed.skipped == skipped(11, 7, 19)
 
     async def test_a_checked_unit_at_the_head_is_no_skipped_one(self, plant: Plant) -> None:
         batch = await plant.prepared(20, units_per_case=10)
@@ -653,18 +657,17 @@ class TestSkipped:
 
     async def test_the_queues_of_other_variants_are_not_skipped(self, plant: Plant) -> None:
         batch = await plant.prepared(variants=[("5g", 10), ("10g", 10)], units_per_case=5)
-        assert (await plant.pack(batch, 2, first_code=ska(13)[0])).skipped == Skipped(2, *ska(11, 12), more=False)
+        assert (await plant.pack(batch, 2, first_code=ska(13)[0])).skipped == skipped(2, 11, 12)
 
     async def test_counting_stops_at_a_limit(self, plant: Plant) -> None:
         batch = await plant.prepared(3000, units_per_case=10)
-        assert (await plant.pack(batch, first_code=ska(1001)[0])).skipped == Skipped(1000, *ska(1, 1000), more=False)
-        assert (await plant.pack(batch, 1, first_code=ska(2501)[0])).skipped == Skipped(1000, *ska(1, 2500), more=True)
+        assert (await plant.pack(batch, first_code=ska(1001)[0])).skipped == skipped(1000, 1, 1000)
+        assert (await plant.pack(batch, 1, first_code=ska(2501)[0])).skipped == skipped(1000, 1, 2500, more=True)
 
     async def test_it_costs_no_round_trip(self, plant: Plant) -> None:
         batch = await plant.prepared(60, units_per_case=10)
-        asked = {"first_code": ska(31)[0], "last_code": ska(40)[0]}
         with patch.object(CasePacking, "_row", autospec=True, side_effect=CasePacking._row) as sent:
-            await plant.pack(batch, **asked)
+            await plant.pack(batch, first_code=ska(31)[0], last_code=ska(40)[0])
         assert sent.call_count == 3
 
 

@@ -15,6 +15,21 @@ from qrtrack.domain.numbering import CODE_PATTERN, parse_serial
 ROWS_LIMIT = 1_000_000
 VARIANTS_LIMIT = 1_000
 COLUMNS = ("code", "root_key", "variant")
+SHOWN_LENGTH = 40
+
+# How a file begins that is no CSV, whatever it is called. UTF-16 is what Excel means by Unicode text.
+NOT_CSV = (
+    (b"PK\x03\x04", "an Excel workbook (.xlsx) or another ZIP file"),
+    (b"PK\x05\x06", "an empty ZIP file"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook (.xls) or another old Office file"),
+    (b"%PDF", "a PDF"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"{\\rtf", "an RTF document"),
+    (b"<", "an HTML or XML file"),
+    (b"\xff\xfe", "UTF-16 text"),
+    (b"\xfe\xff", "UTF-16 text"),
+)
+LONGEST_BEGINNING = max(len(beginning) for beginning, _ in NOT_CSV)
 
 _CODE = re.compile(CODE_PATTERN)
 _ROOT_KEY = re.compile(r"[A-Z0-9]{4,32}")
@@ -41,10 +56,10 @@ class ImportedCodes:
         line_of = dict(zip(self.codes, self.lines, strict=True))
         named = [(line_of[code], _taken(line_of[code], code)) for code in taken]
         errors = [error for _, error in sorted([*self.mistakes, *named], key=lambda named: named[0])]
-        return InvalidInput(
-            "Nothing was imported: correct the lines named in errors, or take them out of the file, and send it again.",
-            errors=errors,
-        )
+        remedy = "correct the lines named in errors, or take them out of the file, and send it again."
+        if len(errors) == 1 and errors[0].pointer == "/file":
+            remedy = errors[0].detail
+        return InvalidInput(f"Nothing was imported: {remedy}", errors=errors)
 
 
 def _taken(line: int, code: str) -> FieldError:
@@ -64,6 +79,7 @@ def read_codes(file: BinaryIO) -> ImportedCodes:
     """A CSV file with the header `code[,root_key][,variant]`, and what is wrong with it."""
     checked, line = _Checked(), 0
     try:
+        _refuse_other_formats(file)
         rows = _rows_of(file)
         _, header = next(rows, (1, []))
         columns = _columns(header)
@@ -75,6 +91,16 @@ def read_codes(file: BinaryIO) -> ImportedCodes:
     except _Unreadable as end:
         checked.mistakes.append((line, end.error))
     return checked.finish()
+
+
+def _refuse_other_formats(file: BinaryIO) -> None:
+    beginning = file.read(LONGEST_BEGINNING)
+    file.seek(0)
+    found = next((name for known, name in NOT_CSV if beginning.startswith(known)), None)
+    if found is None and b"\0" in beginning[:2]:
+        found = "UTF-16 text"
+    if found is not None:
+        raise _Unreadable("/file", f"The file is {found}, not CSV: open it, save it as CSV UTF-8, and send that file.")
 
 
 def _rows_of(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
@@ -97,13 +123,26 @@ def _rows_of(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
 
 
 def _columns(header: Sequence[str]) -> dict[str, int]:
-    columns = {cell.lower(): place for place, cell in enumerate(header)}
-    unknown = [name for name in columns if name not in COLUMNS]
-    if "code" not in columns or unknown or len(columns) < len(header):
-        raise _Unreadable(
-            "/file/1", "The first line must name the columns: code, and if there are any root_key and variant."
-        )
-    return columns
+    """The places of the named columns. Spreadsheets add empty columns, which have no name."""
+    names = [cell.lower() for cell in header]
+    unknown = next((name for name in names if name and name not in COLUMNS), None)
+    twice = next((name for name in COLUMNS if names.count(name) > 1), None)
+    if "code" not in names:
+        wrong = "It names no column code."
+    elif unknown is not None:
+        wrong = f"{_shortened(unknown)} is none of them."
+    elif twice is not None:
+        wrong = f"It names {twice} twice."
+    else:
+        return {name: place for place, name in enumerate(names) if name}
+    raise _Unreadable(
+        "/file/1", f"The first line must name the columns: code, and if there are any root_key and variant. {wrong}"
+    )
+
+
+def _shortened(cell: str) -> str:
+    """What stands in a cell, for an error message."""
+    return cell if len(cell) <= SHOWN_LENGTH else f"{cell[:SHOWN_LENGTH]}…"
 
 
 class _Checked:
@@ -121,8 +160,10 @@ class _Checked:
             return row[place] if place is not None and place < len(row) else ""
 
         code, key, variant = _upper(cell("code")), _upper("".join(cell("root_key").split())), cell("variant")
-        if len(row) > len(columns):
-            self._refuse(line, "", "has more cells than the header.")
+        beyond = [(place, cell) for place, cell in enumerate(row, 1) if cell and place - 1 not in columns.values()]
+        if beyond:
+            place, nameless = beyond[0]
+            self._refuse(line, "", f"has {_shortened(nameless)} in column {place}, which the first line does not name.")
         elif not _CODE.fullmatch(code) or reads_as_range(code):
             self._refuse(line, "code", "is not a code: 1 to 20 of A-Z, 0-9, dot, underscore, hyphen, and no range.")
         elif (first := self._codes.setdefault(code, line)) != line:
