@@ -22,7 +22,7 @@ from qrtrack.repositories.leased import LeasedRepository
 from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.runtime import Runtime
 from qrtrack.services.batches import create_batch
-from qrtrack.services.contents import Reconciliation, list_cases, reconcile_batch
+from qrtrack.services.contents import Reconciliation, list_cases, list_codes, reconcile_batch
 from qrtrack.services.links import LinkCodes, LinkedCodes, UnlinkedCodes, link_codes, unlink_codes
 from qrtrack.services.moves import MovedCase, move_case
 from qrtrack.services.packing import PackedCase, pack_case
@@ -146,6 +146,13 @@ class Plant:
 
     async def reconcile(self, batch: MadeBatch) -> Reconciliation:
         return await reconcile_batch(self.runtime.database, caller=self.caller, batch_id=batch.batch_id)
+
+    async def listed(self, batch: MadeBatch, status: str) -> list[int]:
+        """Sequence numbers of the codes that the list shows for that state or place."""
+        rows = await list_codes(
+            self.runtime.database, caller=self.caller, batch_id=batch.batch_id, status=status, after=0, limit=1000
+        )
+        return [row.sequence_number for row in rows]
 
     async def states(self, batch: MadeBatch) -> dict[int, str]:
         """The state of every code by its sequence number."""

@@ -1,7 +1,8 @@
 """The packing line against a plain model of it: whatever is done in whatever order, both agree after every step."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections import Counter
+from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -21,8 +22,10 @@ from qrtrack.domain.packing import CountDrift, FirstCodeNotPrepared, NotEnoughPr
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.runtime import Runtime, open_runtime
+from qrtrack.services.batches import close_batch
 from qrtrack.services.claims import claim_work, release_claim
 from qrtrack.services.codes import mark_printed, readmit_codes, void_codes
+from qrtrack.services.links import UnlinkedCodes
 from qrtrack.services.preparing import fail_reverse_job, run_reverse_job
 from qrtrack.services.reverse_jobs import cancel_reverse_job, retry_reverse_job
 from qrtrack.settings import Settings
@@ -48,6 +51,9 @@ class ModelCode:
     printed: bool = False
     released: int = 0
     queued_at: int = 0
+    # Whose prepared row the case has consumed.
+    consumed: UUID | None = None
+    voided_by_closing: bool = False
 
     @property
     def available(self) -> bool:
@@ -87,6 +93,7 @@ class Model:
     queue: dict[int, UUID] = field(default_factory=dict)
     exclusions: set[tuple[int, UUID | None]] = field(default_factory=set)
     clock: int = 0
+    closed: bool = False
 
     def tick(self) -> int:
         self.clock += 1
@@ -105,21 +112,39 @@ class Model:
         for number in numbers:
             self.queue.pop(number, None)
 
+    def consume(self, numbers: list[int], case: int) -> None:
+        """Into the case, and out of the queue."""
+        for number in numbers:
+            code = self.codes[number]
+            code.status, code.case, code.consumed = "packed", case, self.queue.pop(number, None)
+
+    def requeue(self, numbers: Iterable[int]) -> int:
+        """What is available again returns to the queue, where its case took it from there; how many."""
+        cancelled = {job.job_id for job in self.jobs if job.status == "cancelled"}
+        returning = {number: owner for number in numbers if (owner := self.codes[number].consumed)}
+        for number, owner in returning.items():
+            if owner not in cancelled and not self.excluded(number):
+                self.queue[number] = owner
+                self.codes[number].queued_at = self.clock
+        return sum(number in self.queue for number in numbers)
+
+    def place(self, number: int) -> str:
+        code = self.codes[number]
+        if code.status == "void" and not code.voided_by_closing:
+            return "void"
+        if code.case is not None:
+            return "in_case"
+        if code.status == "scanned":
+            return "scanned"
+        if number in self.queue:
+            return "prepared"
+        if self.excluded(number):
+            return "excluded"
+        return "voided_by_closing" if code.voided_by_closing else "remaining"
+
     def places(self) -> dict[str, int]:
-        counts = dict.fromkeys(("void", "in_case", "scanned", "prepared", "excluded", "remaining"), 0)
-        for number, code in self.codes.items():
-            if code.status == "void":
-                place = "void"
-            elif code.case is not None:
-                place = "in_case"
-            elif code.status == "scanned":
-                place = "scanned"
-            elif number in self.queue:
-                place = "prepared"
-            else:
-                place = "excluded" if self.excluded(number) else "remaining"
-            counts[place] += 1
-        return counts
+        places = ("void", "in_case", "scanned", "prepared", "excluded", "voided_by_closing", "remaining")
+        return dict.fromkeys(places, 0) | Counter(map(self.place, self.codes))
 
 
 @dataclass(frozen=True)
@@ -213,7 +238,10 @@ class PackingLine(RuleBasedStateMachine):
 
     @rule(excluded=Numbers, variant=st.sampled_from([None, "5g", "10g"]))
     def submit(self, excluded: frozenset[int], variant: str | None) -> None:
-        job_id = self._do(self._plant.submit(self.batch, ska(*excluded), variant=variant))
+        job_id = self._attempt(self._plant.submit(self.batch, ska(*excluded), variant=variant))
+        if isinstance(job_id, DomainError):
+            assert self._model.closed, job_id
+            return
         run = range(1, SIZE + 1) if variant is None else RUNS[variant]
         self._model.jobs.append(ModelJob(job_id, run[0], run[-1], reached=run[0]))
         self._model.exclusions |= {(number, job_id) for number in excluded}
@@ -307,8 +335,9 @@ class PackingLine(RuleBasedStateMachine):
         jobs = [job for job in self._model.jobs if job.status == "failed"]
         if jobs:
             job = jobs[place % len(jobs)]
-            self._do(retry_reverse_job(self._runtime.database, caller=self._plant.caller, job_id=job.job_id))
-            job.status = "queued"
+            retrying = retry_reverse_job(self._runtime.database, caller=self._plant.caller, job_id=job.job_id)
+            if self._happens(retrying, foreseen=not self._model.closed):
+                job.status = "queued"
 
     @rule(asked=Orders)
     def pack(self, asked: Asked) -> None:
@@ -354,9 +383,13 @@ class PackingLine(RuleBasedStateMachine):
             and number not in foreseen
             and not self._model.packable(number)
         ]
-        self._model.leave_queue([*stale, *missing, *foreseen])
-        for number in foreseen:
-            self._model.codes[number].status, self._model.codes[number].case = "packed", asked.case
+        waiting = [number for number in run if number in self._model.queue and self._model.codes[number].available]
+        skipped = [number for number in waiting if start is not None and number < start]
+        assert (packed.skipped and packed.skipped.count) == (len(skipped) or None)
+        checked = [number for number in sorted(stale) if self._model.codes[number].status == "scanned"]
+        assert list(packed.left_queue) == ska(*checked)
+        self._model.leave_queue([*stale, *missing])
+        self._model.consume(foreseen, asked.case)
         self._model.cases[asked.case].station = asked.station
         self._model.cases[asked.case].packed_at = self._model.tick()
 
@@ -364,7 +397,7 @@ class PackingLine(RuleBasedStateMachine):
         """The units that the case must take, or the refusal."""
         model = self._model
         run, target = RUNS[model.cases[asked.case].variant], asked.units or model.cases[asked.case].expected
-        if model.inside(asked.case) or any(not model.codes[number].available for number in missing):
+        if model.closed or model.inside(asked.case) or any(not model.codes[number].available for number in missing):
             return DomainError
         takable = [
             number
@@ -397,7 +430,7 @@ class PackingLine(RuleBasedStateMachine):
         box = model.cases[case]
         room = box.expected - len(model.inside(case))
         good = [number for number in sorted(numbers) if model.packable(number) and number in RUNS[box.variant]][:room]
-        foreseen = bool(good) and (accept_valid or len(good) == len(numbers))
+        foreseen = bool(good) and (accept_valid or len(good) == len(numbers)) and not model.closed
         linked = self._attempt(
             self._plant.link(self.batch, ska(*sorted(numbers)), case=case, accept_valid=accept_valid, station=station)
         )
@@ -410,35 +443,79 @@ class PackingLine(RuleBasedStateMachine):
             box.packed_at = model.tick()
             box.station = None
         box.station = box.station or station
-        model.leave_queue(good)
-        for number in good:
-            model.codes[number].status, model.codes[number].case = "packed", case
+        model.consume(good, case)
 
-    @rule(numbers=Numbers, wild=Seldom)
-    def unlink(self, *, numbers: frozenset[int], wild: bool) -> None:
+    @rule(numbers=Numbers, wild=Seldom, requeue=st.booleans())
+    def unlink(self, *, numbers: frozenset[int], wild: bool, requeue: bool) -> None:
         packed = [number for number, code in self._model.codes.items() if code.status == "packed"]
         if packed and not wild:
             numbers = frozenset(packed[number % len(packed)] for number in numbers)
-        codes = [self._model.codes[number] for number in numbers]
-        foreseen = bool(codes) and all(code.status == "packed" for code in codes)
-        if not self._happens(self._plant.unlink(ska(*numbers)), foreseen=foreseen):
-            return
-        self._release(codes)
+        foreseen = bool(numbers) and numbers <= set(packed) and not self._model.closed
+        self._undo(self._plant.unlink(ska(*numbers), requeue=requeue), numbers, foreseen=foreseen, requeue=requeue)
 
-    @rule(case=st.integers(0, len(CASES) - 1))
-    def unlink_case(self, case: int) -> None:
-        codes = [self._model.codes[number] for number in self._model.inside(case)]
-        foreseen = bool(codes) and all(code.status == "packed" for code in codes)
-        if not self._happens(self._plant.unlink(master_code=self.batch.master_codes[case]), foreseen=foreseen):
-            return
-        self._release(codes)
+    @rule(case=st.integers(0, len(CASES) - 1), requeue=st.booleans())
+    def unlink_case(self, *, case: int, requeue: bool) -> None:
+        numbers = frozenset(self._model.inside(case))
+        whole = all(self._model.codes[number].status == "packed" for number in numbers)
+        foreseen = bool(numbers) and whole and not self._model.closed
+        undoing = self._plant.unlink(master_code=self.batch.master_codes[case], requeue=requeue)
+        self._undo(undoing, numbers, foreseen=foreseen, requeue=requeue)
 
-    def _release(self, codes: list[ModelCode]) -> None:
-        self._model.tick()
-        for code in codes:
+    def _undo(
+        self, undoing: Coroutine[Any, Any, UnlinkedCodes], numbers: frozenset[int], *, foreseen: bool, requeue: bool
+    ) -> None:
+        undone = self._attempt(undoing)
+        if isinstance(undone, DomainError):
+            assert not foreseen, undone
+            return
+        assert foreseen
+        model = self._model
+        model.tick()
+        for number in numbers:
+            code = model.codes[number]
             code.status, code.case = ("printed" if code.printed else "generated"), None
-            code.released = self._model.clock
+            code.released = model.clock
+        waiting = model.requeue(numbers) if requeue else sum(number in model.queue for number in numbers)
+        for number in numbers:
+            model.codes[number].consumed = None
+        assert (undone.requeued, undone.left_out) == (waiting, len(numbers) - waiting)
         self._forget_stations()
+
+    @rule(source=st.integers(0, len(CASES) - 1), target=st.integers(0, len(CASES) - 1), wild=Seldom)
+    def move(self, *, source: int, target: int, wild: bool) -> None:
+        model = self._model
+        filled = [case for case in range(len(CASES)) if model.inside(case)]
+        if filled and not wild:
+            source = filled[source % len(filled)]
+        box, other, units = model.cases[source], model.cases[target], model.inside(source)
+        fits = box.variant == other.variant and 0 < len(units) <= other.expected
+        foreseen = fits and not model.inside(target) and not model.closed
+        if not self._happens(self._plant.move(self.batch, source, target), foreseen=foreseen):
+            return
+        for number in units:
+            model.codes[number].case = target
+        other.station, other.packed_at = box.station, box.packed_at
+        self._forget_stations()
+
+    @rule(really=st.integers(0, 19))
+    def close(self, really: int) -> None:
+        """Seldom, since little can be done after it."""
+        if really:
+            return
+        model = self._model
+        closing = close_batch(
+            self._runtime.database, caller=self._plant.caller, batch_id=self.batch_id, reason="Run short"
+        )
+        if not self._happens(closing, foreseen=not model.closed):
+            return
+        for code in model.codes.values():
+            if code.available:
+                code.status, code.voided_by_closing = "void", True
+        for job in model.jobs:
+            if job.status in ("queued", "running"):
+                job.status, job.claim = "cancelled", None
+        model.queue.clear()
+        model.closed = True
 
     def _forget_stations(self) -> None:
         for case, box in enumerate(self._model.cases):
@@ -483,7 +560,7 @@ class PackingLine(RuleBasedStateMachine):
     @rule(numbers=Numbers)
     def print_(self, numbers: frozenset[int]) -> None:
         codes = [self._model.codes[number] for number in numbers]
-        foreseen = bool(codes) and all(code.available for code in codes)
+        foreseen = bool(codes) and all(code.available for code in codes) and not self._model.closed
         if not self._happens(
             mark_printed(
                 self._runtime.database, caller=self._plant.caller, batch_id=self.batch_id, codes=ska(*numbers)
@@ -496,12 +573,10 @@ class PackingLine(RuleBasedStateMachine):
 
     @rule(numbers=Numbers)
     def readmit(self, numbers: frozenset[int]) -> None:
-        if numbers:
-            self._do(
-                readmit_codes(
-                    self._runtime.database, caller=self._plant.caller, batch_id=self.batch_id, codes=ska(*numbers)
-                )
-            )
+        readmitting = readmit_codes(
+            self._runtime.database, caller=self._plant.caller, batch_id=self.batch_id, codes=ska(*numbers)
+        )
+        if self._happens(readmitting, foreseen=bool(numbers) and not self._model.closed):
             self._model.exclusions = {entry for entry in self._model.exclusions if entry[0] not in numbers}
 
     @invariant()
@@ -519,9 +594,13 @@ class PackingLine(RuleBasedStateMachine):
             "scanned": found.scanned_without_case,
             "prepared": found.prepared,
             "excluded": found.excluded,
+            "voided_by_closing": found.voided_by_closing,
             "remaining": found.remaining,
         }
         assert places == model.places()
+        for place in ("excluded", "prepared"):
+            listed = self._do(self._plant.listed(self.batch, place))
+            assert listed == [number for number in model.codes if model.place(number) == place]
         assert sum(places.values()) == found.generated == SIZE
 
     @invariant()

@@ -240,6 +240,7 @@ async def test_every_code_is_accounted_for(client: httpx2.AsyncClient, plant: Pl
         "scanned_without_case": 0,
         "prepared": 2,
         "excluded": 1,
+        "voided_by_closing": 0,
         "remaining": 0,
         "differences": [],
     }
@@ -412,3 +413,23 @@ async def test_production_prints_the_public_address(
     in_production("https://verify.example.com/")
     answer = await client.get(f"{API}/{made.batch_id}/qr.png")
     assert read(answer.content) == f"https://verify.example.com/q/{made.uniq_code}"
+
+
+async def test_excluded_units_are_listed_also_after_closing(client: httpx2.AsyncClient, plant: Plant) -> None:
+    made = await plant.prepared(6, ["SKA000003"], units_per_case=2)
+    for expected in ("generated", "void"):
+        found = (await client.get(f"{API}/{made.batch_id}/codes", params={"status": "excluded"})).json()
+        assert [(row["code"], row["status"]) for row in found["codes"]] == [("SKA000003", expected)]
+        await client.post(f"{API}/{made.batch_id}/close", json={"reason": "short"})
+    waiting = await client.get(f"{API}/{made.batch_id}/codes", params={"status": "prepared"})
+    assert waiting.json()["codes"] == []
+    assert (await client.get(f"{API}/{made.batch_id}/codes", params={"status": "damaged"})).status_code == 422
+
+
+async def test_a_workbook_is_named_as_such(client: httpx2.AsyncClient) -> None:
+    workbook = ("codes.csv", b"PK\x03\x04" + bytes(200))
+    answer = await client.post(f"{API}/import", data=form(), files={"file": workbook})
+    assert answer.status_code == 422
+    assert "Excel workbook" in answer.json()["detail"]
+    assert "save it as CSV" in answer.json()["detail"]
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/file"]

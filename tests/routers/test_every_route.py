@@ -94,7 +94,17 @@ ROUTES = [
             **OF_BATCH, "master_code": "{master_code}", "codes": ["SKA000004"], "accept_valid": True, "station": "s",
         },
     ),
-    post("/unlink-from-master", {"master_code": "{packed_code}", "codes": None, "reason": "dropped", "station": "s"}),
+    post(
+        "/unlink-from-master",
+        {"master_code": "{packed_code}", "codes": None, "reason": "dropped", "station": "s", "requeue": True},
+    ),
+    post(
+        "/move-case",
+        {
+            "from_master_code": "{packed_code}", "to_master_code": "{master_code}", "reason": "wrong case",
+            "station": "s",
+        },
+    ),
     get("/packs", query={"station": "s", "user": "u"}, names_a_thing=False),
     get("/trace/SKA000001", template=f"{API}/trace/{{code}}", query={"limit": "10"}),
 ]  # fmt: skip
@@ -169,6 +179,7 @@ def test_the_table_above_names_every_route(app: FastAPI) -> None:
         f"{API}/reverse-job",
         f"{API}/link",
         f"{API}/unlink",
+        f"{API}/move",
         "/api/worker",
     )
     assert known <= documented

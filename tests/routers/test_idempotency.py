@@ -111,9 +111,17 @@ async def unlink(plant: Plant) -> Sent:
     return Sent(f"{API}/unlink-from-master", {"master_code": batch.master_codes[0], "reason": "dropped"})
 
 
+async def move(plant: Plant) -> Sent:
+    batch = await plant.prepared(4, units_per_case=2)
+    await plant.pack(batch)
+    first, second = batch.master_codes
+    return Sent(f"{API}/move-case", {"from_master_code": first, "to_master_code": second, "reason": "wrong case"})
+
+
 Prepare = Callable[[Plant], Awaitable[Sent]]
 EVERY: list[Prepare] = [
     create, bring_in, close, retry_batch, forget, void, printed, readmit, submit, cancel, retry_job, pack, link, unlink,
+    move,
 ]  # fmt: skip
 each = pytest.mark.parametrize("prepare", EVERY, ids=lambda prepare: prepare.__name__)
 

@@ -4,6 +4,7 @@ import httpx2
 import pytest
 
 from plant import MadeBatch, Plant
+from qrtrack.metrics import CHECKED_BEFORE_PACKED
 
 API = "/api/manufacturer"
 PACK = f"{API}/link-to-master-from-queue"
@@ -35,6 +36,8 @@ async def test_an_operator_packs_the_next_units_of_the_queue(operator: httpx2.As
         "linked_count": 3,
         "consumed_count": 3,
         "from_queue": True,
+        "skipped": None,
+        "left_queue": [],
     }
 
 
@@ -150,7 +153,13 @@ async def test_unlinked_units_may_be_packed_again(client: httpx2.AsyncClient, pl
     await plant.pack(made)
     url = f"https://verify.example.com/q/{made.uniq_code}/SKA000002"
     one = await client.post(f"{API}/unlink-from-master", json={"codes": [url], "reason": "wrong box"})
-    assert one.json() == {"success": True, "unlinked_codes": ["SKA000002"], "unlinked_count": 1}
+    assert one.json() == {
+        "success": True,
+        "unlinked_codes": ["SKA000002"],
+        "unlinked_count": 1,
+        "requeued": 1,
+        "left_out": 0,
+    }
     rest = {"master_code": f"{made.master_codes[0]} ", "reason": "wrong box"}
     assert (await client.post(f"{API}/unlink-from-master", json=rest)).json()["unlinked_codes"] == ["SKA000001"]
     again = await client.post(f"{API}/unlink-from-master", json={"codes": ["SKA000001"], "reason": "wrong box"})
@@ -225,3 +234,71 @@ async def test_the_latest_packs_are_listed_by_station_and_user(
     latest = first["packs"][0]
     assert (latest["linked_count"], latest["from_queue"], latest["station"]) == (1, False, "line-2")
     assert (latest["master_code"], latest["first_code"]) == (made.master_codes[2], "SKA000005")
+
+
+async def test_undoing_without_requeue_leaves_the_units_to_a_new_job(client: httpx2.AsyncClient, plant: Plant) -> None:
+    made = await plant.prepared(4, units_per_case=2)
+    await plant.pack(made)
+    sent = {"master_code": made.master_codes[0], "reason": "wrong box", "requeue": False}
+    answer = (await client.post(f"{API}/unlink-from-master", json=sent)).json()
+    assert (answer["unlinked_count"], answer["requeued"], answer["left_out"]) == (2, 0, 2)
+    assert await plant.queue(made) == [3, 4]
+
+
+async def test_a_box_goes_to_the_case_that_it_belongs_in(operator: httpx2.AsyncClient, plant: Plant) -> None:
+    made = await plant.prepared(4, units_per_case=2)
+    await plant.pack(made, 1)
+    sent = {"from_master_code": made.master_codes[1].lower(), "to_master_code": made.master_codes[0], "reason": "wrong"}
+    assert (await operator.post(f"{API}/move-case", json=sent)).json() == {
+        "success": True,
+        "master_code_info": {
+            "master_code": made.master_codes[0],
+            "case_number": 1,
+            "expected_units": 2,
+            "actual_units": 2,
+            "completeness": "inferred",
+            "first_code": "SKA000001",
+            "last_code": "SKA000002",
+        },
+        "moved_count": 2,
+    }
+
+
+async def test_each_reason_not_to_move_a_box_has_its_own_type(client: httpx2.AsyncClient, plant: Plant) -> None:
+    made = await plant.prepared(5, units_per_case=2)
+    other = await plant.prepared(2, units_per_case=2)
+    mixed = await plant.prepared(variants=[("5g", 2), ("10g", 2)], units_per_case=2)
+    await plant.pack(made)
+    await plant.pack(made, 1, target_units=1)
+    await plant.pack(mixed)
+
+    async def refused(source: str, target: str) -> tuple[int, str]:
+        sent = {"from_master_code": source, "to_master_code": target, "reason": "wrong"}
+        answer = await client.post(f"{API}/move-case", json=sent)
+        return answer.status_code, slug(answer)
+
+    first, second, small = made.master_codes
+    assert await refused(first, second) == (409, "case-already-packed")
+    assert await refused(first, small) == (409, "case-too-small")
+    assert await refused(first, other.master_codes[0]) == (409, "case-of-other-batch")
+    assert await refused(mixed.master_codes[0], mixed.master_codes[1]) == (409, "variant-mismatch")
+    assert await refused(small, first) == (409, "invalid-state")
+    assert await refused(first, first) == (422, "invalid-input")
+    assert await refused("NONE", small) == await refused(first, "NONE") == (404, "not-found")
+    await client.post(f"{API}/batches/{made.batch_id}/close", json={"reason": "short"})
+    assert await refused(first, small) == (409, "batch-closed")
+    undo = await client.post(f"{API}/unlink-from-master", json={"master_code": first, "reason": "x"})
+    assert (undo.status_code, slug(undo)) == (409, "batch-closed")
+
+
+async def test_what_a_run_leaves_waiting_and_what_a_consumer_checked_is_answered(
+    client: httpx2.AsyncClient, plant: Plant
+) -> None:
+    made = await plant.prepared(8, units_per_case=2)
+    await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number = 5")
+    counted = CHECKED_BEFORE_PACKED._value.get()
+    packed = (await client.post(PACK, json=body(made, first_code="SKA000004", last_code="SKA000006"))).json()
+    assert packed["skipped"] == {"count": 3, "first_code": "SKA000001", "last_code": "SKA000003", "more": False}
+    assert packed["left_queue"] == ["SKA000005"]
+    assert packed["master_code_info"]["completeness"] == "verified"
+    assert CHECKED_BEFORE_PACKED._value.get() == counted + 1

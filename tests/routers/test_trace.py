@@ -98,3 +98,14 @@ async def test_a_cursor_far_behind_the_end_is_an_empty_page(client: httpx2.Async
 
 async def test_what_is_neither_is_not_found(client: httpx2.AsyncClient) -> None:
     assert (await client.get(f"{API}/SKA000001")).status_code == 404
+
+
+async def test_an_excluded_unit_says_so(client: httpx2.AsyncClient, plant: Plant) -> None:
+    await plant.prepared(4, ["SKA000002"])
+    good, damaged = [(await client.get(f"{API}/SKA00000{number}")).json()["code"] for number in (1, 2)]
+    assert (good["excluded"], good["exclusions"]) == (False, [])
+    assert damaged["excluded"]
+    [job] = await plant.sql("SELECT id FROM qr_reverse_jobs")
+    [exclusion] = damaged["exclusions"]
+    assert (exclusion["job_id"], exclusion["excluded_by"]) == (str(job.id), plant.caller.user_id)
+    assert exclusion["excluded_at"]

@@ -158,7 +158,9 @@ class PackingLine:
     async def _reconcile(self) -> None:
         self._tell.step("The sheet for the auditor: every code counted once")
         sheet = await self._tell.get(f"{API}/batches/{self._batch['batch_id']}/reconciliation")
-        places = ("in_case", "prepared", "excluded", "void", "scanned_without_case", "remaining")
+        places = (
+            "void", "in_case", "scanned_without_case", "prepared", "excluded", "voided_by_closing", "remaining",
+        )  # fmt: skip
         table = Table(show_edge=False, pad_edge=False)
         table.add_column("place")
         table.add_column("codes", justify="right")

@@ -19,10 +19,15 @@ CodeList = Annotated[
 ]
 
 
+ListedStatus = Literal["generated", "printed", "packed", "scanned", "redeemed", "void", "excluded", "prepared"]
+
+
 class CodeFilter(ListQuery):
     """Which codes of a batch to list."""
 
-    status: CodeStatus | Literal["excluded", "prepared"] | None = None
+    status: ListedStatus | None = Field(
+        None, description="A state, or `excluded` or `prepared` as the reconciliation counts them."
+    )
     reveal: Literal["root_key"] | None = Field(
         None, description="Adds the clear root keys. Needs the role manager, and leaves a trace event."
     )
