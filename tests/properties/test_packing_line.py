@@ -481,19 +481,19 @@ class PackingLine(RuleBasedStateMachine):
         assert (undone.requeued, undone.left_out) == (waiting, len(numbers) - waiting)
         self._forget_stations()
 
-    @rule(source=st.integers(0, len(CASES) - 1), target=st.integers(0, len(CASES) - 1), wild=Seldom)
-    def move(self, *, source: int, target: int, wild: bool) -> None:
+    @rule(from_case=st.integers(0, len(CASES) - 1), to_case=st.integers(0, len(CASES) - 1), wild=Seldom)
+    def move(self, *, from_case: int, to_case: int, wild: bool) -> None:
         model = self._model
         filled = [case for case in range(len(CASES)) if model.inside(case)]
         if filled and not wild:
-            source = filled[source % len(filled)]
-        box, other, units = model.cases[source], model.cases[target], model.inside(source)
+            from_case = filled[from_case % len(filled)]
+        box, other, units = model.cases[from_case], model.cases[to_case], model.inside(from_case)
         fits = box.variant == other.variant and 0 < len(units) <= other.expected
-        foreseen = fits and not model.inside(target) and not model.closed
-        if not self._happens(self._plant.move(self.batch, source, target), foreseen=foreseen):
+        foreseen = fits and not model.inside(to_case) and not model.closed
+        if not self._happens(self._plant.move(self.batch, from_case, to_case), foreseen=foreseen):
             return
         for number in units:
-            model.codes[number].case = target
+            model.codes[number].case = to_case
         other.station, other.packed_at = box.station, box.packed_at
         self._forget_stations()
 
