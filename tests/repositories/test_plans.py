@@ -17,10 +17,11 @@ async def whole_reads(repositories: Repositories) -> dict[str, int]:
     return {row.relname: row.seq_scan for row in found if row.relname.startswith("qr_")}
 
 
-async def rows_read(repositories: Repositories) -> int:
-    """How many codes this connection has read, as far as it has not told the statistics yet."""
+async def rows_read(repositories: Repositories, table: str = "qr_codes") -> int:
+    """How many rows this connection has read, as far as it has not told the statistics yet."""
     found = await repositories._session.scalar(
-        text("SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'qr_codes'")
+        text("SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = :table"),
+        {"table": table},
     )
     return int(found)
 
@@ -105,8 +106,9 @@ async def test_undoing_a_case_reads_no_table_from_end_to_end(plant: Plant) -> No
     async with plant.runtime.database.write(
         tenant=plant.caller.organisation_id, batch_lock=batch.batch_id
     ) as repositories:
-        ids = [row.id for row in await repositories.codes.find(ska(*range(1, 101)))]
-        before, codes = await whole_reads(repositories), await rows_read(repositories)
-        assert await repositories.prepared_codes.requeue(batch.batch_id, ids) == 100
+        before, rows = await whole_reads(repositories), await rows_read(repositories, "qr_prepared_codes")
+        sequences = list(range(1, 101))
+        assert await repositories.prepared_codes.requeue(batch.batch_id, sequences) == 100
+        assert await repositories.reverse_jobs.queued_among(batch.batch_id, sequences) == 100
         assert await whole_reads(repositories) == before
-        assert await rows_read(repositories) - codes < 1000
+        assert await rows_read(repositories, "qr_prepared_codes") - rows < 1000

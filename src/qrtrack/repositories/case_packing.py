@@ -65,16 +65,22 @@ WINDOW_OF_RANGE = WINDOW.format(first=":first", last=":last", limit=":limit")
 
 # What waits in the queue from its head up to the scanned first unit. Counting stops at a limit: with many stations,
 # each with a label roll of its own, hundreds of thousands of units may wait there, and the batch is locked meanwhile.
-SKIPPED = """
+# Where the rows alone are more than the limit, their codes are not looked up: 0.3 instead of 2 ms.
+BEFORE = """
+queued.batch_id = :batch_id AND queued.status = 'prepared'
+AND queued.sequence_number >= :head AND queued.sequence_number < :first
+"""
+SKIPPED = f"""
 FROM qr_prepared_codes AS queued
 CROSS JOIN LATERAL (SELECT status FROM qr_codes
                     WHERE batch_id = :batch_id AND sequence_number = queued.sequence_number LIMIT 1) AS code
-WHERE queued.batch_id = :batch_id AND queued.status = 'prepared' AND code.status IN ('generated', 'printed')
-  AND queued.sequence_number >= :head AND queued.sequence_number < :first
-ORDER BY queued.sequence_number
+WHERE {BEFORE} AND code.status IN ('generated', 'printed') ORDER BY queued.sequence_number
 """
 WINDOW_BEHIND = f"""
-SELECT queue.*, (SELECT count(*) FROM (SELECT {SKIPPED} LIMIT :most + 1) AS counted) AS skipped,
+SELECT queue.*,
+       CASE WHEN (SELECT count(*) FROM (SELECT FROM qr_prepared_codes AS queued WHERE {BEFORE}
+                                        LIMIT :most + 1) AS rows) > :most THEN :most + 1
+            ELSE (SELECT count(*) FROM (SELECT {SKIPPED}) AS waiting) END AS skipped,
        (SELECT queued.code {SKIPPED} LIMIT 1) AS skipped_first,
        (SELECT queued.code {SKIPPED} DESC LIMIT 1) AS skipped_last
 FROM ({WINDOW_OF_RANGE}) AS queue

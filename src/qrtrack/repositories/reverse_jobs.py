@@ -121,8 +121,9 @@ class ReverseJobRepository(Repository):
     async def queued_among(self, batch_id: UUID, sequences: Sequence[int]) -> int:
         return int(
             await self._scalar(
-                "SELECT count(*) FROM qr_prepared_codes WHERE batch_id = :batch_id AND status = 'prepared'"
-                " AND sequence_number = ANY(CAST(:sequences AS int[]))",
+                "SELECT count(*) FROM unnest(CAST(:sequences AS int[])) AS listed(number) WHERE (SELECT true"
+                " FROM qr_prepared_codes WHERE batch_id = :batch_id AND sequence_number = listed.number"
+                " AND status = 'prepared' LIMIT 1)",
                 batch_id=batch_id,
                 sequences=sequences,
             )

@@ -220,7 +220,7 @@ async def _unpack(repositories: Repositories, batch_id: UUID, rows: Sequence[Any
     """How many of the codes wait in the queue then."""
     ids, sequences = [row.id for row in rows], [row.sequence_number for row in rows]
     if requeue:
-        await repositories.prepared_codes.requeue(batch_id, ids)
+        await repositories.prepared_codes.requeue(batch_id, sequences)
     if await repositories.codes.unpack(ids, sorted({row.master_code_id for row in rows})) < len(rows):
         raise CodeTakenMeanwhile
     waiting = await repositories.reverse_jobs.queued_among(batch_id, sequences)
