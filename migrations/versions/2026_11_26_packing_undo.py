@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy import text
 
 revision: str = "20261126_packing_undo"
-down_revision: str | None = "20261122_leased_groups"
+down_revision: str | None = "20261126_money_allow_list"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
