@@ -18,8 +18,9 @@ def revalidate(request: Request, answer: Response) -> Response:
     """The JSON answer of a GET with a weak ETag of its text, or 304 where `If-None-Match` names that."""
     body = getattr(answer, "body", b"")
     is_json = answer.headers.get("Content-Type", "").startswith("application/json")
-    # What is streamed has no body yet.
-    if answer.status_code != 200 or not is_json or not 0 < len(body) <= TAGGED_BYTES:
+    # What is streamed has no body yet. What holds secrets says no-store, and no client shall keep it.
+    is_kept = is_json and "no-store" not in answer.headers.get("Cache-Control", "")
+    if answer.status_code != 200 or not is_kept or not 0 < len(body) <= TAGGED_BYTES:
         return answer
     tag = blake2b(body, digest_size=12).hexdigest()
     headers = {"ETag": f'W/"{tag}"', "Cache-Control": CACHE_CONTROL, "Vary": "Authorization"}
