@@ -174,3 +174,33 @@ def test_the_id_that_a_caller_gives_stands_in_the_lines_of_the_request(site: Sit
     lines = [json.loads(line) for line in written(log_file, given, '"event": "request"').splitlines() if given in line]
     assert {"received", "queued 1/1", "finished", "request"} <= {line["event"] for line in lines}
     assert {line["request_id"] for line in lines} == {given}
+
+
+def test_the_line_of_a_request_names_the_user_and_the_organisation(site: Site, log_file: Path) -> None:
+    """One connection, several callers in turn: nobody's name stands in the line of another."""
+    secret = site.planted["JWT_SECRET"]
+    plants = {"ani": uuid4(), "budi": uuid4()}
+    tokens = {
+        name: sign_token(secret, organisation_id=plant, user_id=name, roles=[Role.OPERATOR], hours=1)
+        for name, plant in plants.items()
+    }
+    calls = [
+        (f"{API}/batches", tokens["ani"], 200),
+        (f"{API}/batches", site.planted["wrong token"], 401),
+        ("/api/worker/run?max_seconds=1", site.planted["CRON_SECRET"], 200),
+        ("/api/accurate/events", tokens["budi"], 403),
+        (f"{API}/batches/{uuid4()}", tokens["budi"], 404),
+        (f"{API}/batches?closed=perhaps", tokens["ani"], 422),
+        ("/healthz", tokens["ani"], 200),
+    ]
+    for number, (path, token, status) in enumerate(calls):
+        headers = {"Authorization": f"Bearer {token}", "X-Request-ID": f"caller-{number}"}
+        assert site.client.get(path, headers=headers).status_code == status, path
+    text = written(log_file, f'"caller-{len(calls) - 1}"', '"event": "request"')
+    lines = [line for line in map(json.loads, text.splitlines()) if line.get("request_id", "").startswith("caller-")]
+    named = {line["request_id"]: (line.get("user"), line.get("organisation")) for line in lines}
+    ani, budi = (("ani", str(plants["ani"])), ("budi", str(plants["budi"])))
+    assert [named[f"caller-{number}"] for number in range(len(calls))] == [
+        ani, (None, None), (None, None), budi, budi, ani, (None, None)
+    ]  # fmt: skip
+    assert [name for name, token in tokens.items() if token in text] == []

@@ -6,6 +6,7 @@ from email.message import Message
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
+import structlog
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
@@ -74,9 +75,12 @@ async def sign_in(request: Request) -> tuple[Runtime, Caller]:
 
 
 async def _sign_in(runtime: Runtime, credentials: HTTPAuthorizationCredentials | None) -> Caller:
+    """Verifies the token. From here on every log line of the request names the user and the organisation."""
     if credentials is None:
         raise Unauthenticated("Sign in first: send a token as `Authorization: Bearer …`.")
-    return await runtime.tokens.verify(credentials.credentials)
+    caller = await runtime.tokens.verify(credentials.credentials)
+    structlog.contextvars.bind_contextvars(user=caller.user_id, organisation=str(caller.organisation_id))
+    return caller
 
 
 class Gate:

@@ -79,6 +79,8 @@ class RequestContext:
                 await self.app(scope, receive, send_with_id)
             finally:
                 self._record(scope, status, (answered or time.perf_counter()) - started)
+                # Signing in has bound them. A server that runs the next request in this context must not show them.
+                structlog.contextvars.unbind_contextvars("user", "organisation")
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         method, template = scope["method"], _template(scope)
