@@ -3,6 +3,7 @@
 from sqlalchemy import text
 
 from plant import Plant, ska
+from qrtrack.domain.selections import BatchSelection
 from qrtrack.repositories import Repositories
 
 
@@ -58,6 +59,16 @@ async def test_what_a_chunk_lacks_is_found_in_the_chunk_however_large_its_batch_
         after = await rows_read(repositories)
     assert lacking == [10_001, 10_999]
     assert after - before <= 1_000
+
+
+async def test_the_list_of_batches_counts_without_reading_a_code(plant: Plant) -> None:
+    batch = await plant.prepared(20_000)
+    await plant.pack(batch)
+    async with plant.runtime.database.read(tenant=plant.caller.organisation_id) as repositories:
+        before = await rows_read(repositories)
+        [listed] = await repositories.batch_lists.page(BatchSelection(), before=None, limit=9)
+        after = await rows_read(repositories)
+    assert (listed.packed_count, listed.prepared_count, after - before) == (100, 19_900, 0)
 
 
 async def test_packing_reads_no_table_from_end_to_end_whatever_it_looked_like_when_the_plan_was_kept(

@@ -1,6 +1,7 @@
 """Batches looked at, closed, counted to the last code, and their keys revealed and forgotten."""
 
 import asyncio
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -9,6 +10,7 @@ from plant import BY_KIND, MadeBatch, Plant, ska
 from qrtrack.domain.batches import BatchClosed, BatchNotReady
 from qrtrack.domain.errors import InvalidState, NotFound
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.selections import BatchSelection
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.services.batches import ClosedBatch, close_batch, describe_batch, forget_keys, list_batches, retry_batch
 from qrtrack.services.codes import mark_printed, readmit_codes, void_codes
@@ -343,10 +345,11 @@ async def test_batches_are_listed_newest_first_by_order_and_status_and_page_by_p
     elsewhere = Plant(plant.runtime, plant.caller)
     fourth = await elsewhere.order(1)
 
-    async def listed(**asked: object) -> list[object]:
-        page = {"order_id": None, "status": None, "before": None, "limit": 10} | asked
-        rows = await list_batches(plant.runtime.database, caller=plant.caller, **page)  # type: ignore[arg-type]
-        return [row.id for row in rows]
+    async def listed(**asked: Any) -> list[object]:
+        page = {"before": None, "limit": 10} | {name: asked.pop(name) for name in ("before", "limit") if name in asked}
+        selection = BatchSelection(**asked)
+        rows = await list_batches(plant.runtime.database, caller=plant.caller, selection=selection, **page)
+        return [row.batch.id for row in rows]
 
     everything = [fourth.batch_id, third.batch_id, second.batch_id, first.batch_id]
     assert await listed() == everything
@@ -385,5 +388,5 @@ async def test_no_batch_of_another_organisation_is_found(plant: Plant) -> None:
             await use(database, caller=stranger, batch_id=batch.batch_id)
     with pytest.raises(NotFound):
         await close_batch(database, caller=stranger, batch_id=batch.batch_id, reason="Mine")
-    listed = await list_batches(database, caller=stranger, order_id=None, status=None, before=None, limit=9)
+    listed = await list_batches(database, caller=stranger, selection=BatchSelection(), before=None, limit=9)
     assert list(listed) == []

@@ -12,6 +12,7 @@ from qrtrack.domain.claims import Claim
 from qrtrack.domain.errors import DomainError, InvalidInput, InvalidState, NotFound
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import OrderMismatch
+from qrtrack.domain.selections import JobSelection
 from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.repositories.reverse_jobs import ReverseJobRepository
 from qrtrack.services.batches import close_batch
@@ -290,11 +291,10 @@ async def test_jobs_logs_and_prepared_codes_are_listed_page_by_page(plant: Plant
     first, second = [await plant.submit(batch) for _ in range(2)]
     await plant.work("reverse_job")
     caller = plant.caller
-    page = await list_reverse_jobs(
-        database, caller=caller, batch_id=batch.batch_id, status="completed", before=None, limit=1
-    )
+    completed = JobSelection(batch_id=batch.batch_id, status="completed")
+    page = await list_reverse_jobs(database, caller=caller, selection=completed, before=None, limit=1)
     assert [job.id for job in page] == [second]
-    page = await list_reverse_jobs(database, caller=caller, batch_id=None, status=None, before=second, limit=9)
+    page = await list_reverse_jobs(database, caller=caller, selection=JobSelection(), before=second, limit=9)
     assert [job.id for job in page] == [first]
     lines = await list_logs(database, caller=caller, job_id=first, after=0, limit=2)
     rest = await list_logs(database, caller=caller, job_id=first, after=lines[-1].id, limit=9)

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from plant import MadeBatch, Plant, ska
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.selections import PackSelection
 from qrtrack.services.batches import close_batch
 from qrtrack.services.codes import mark_printed, readmit_codes, void_codes
 from qrtrack.services.reverse_jobs import cancel_reverse_job
@@ -83,7 +84,8 @@ async def test_the_latest_packs_come_first_by_station_and_by_user(plant: Plant) 
 
     async def packs(station: str | None = None, user: str | None = None, **page: Any) -> list[tuple[Any, ...]]:
         page = {"before": None, "limit": 10} | page
-        rows = await list_packs(plant.runtime.database, caller=plant.caller, station=station, user=user, **page)
+        selection = PackSelection(station=station, actor=user)
+        rows = await list_packs(plant.runtime.database, caller=plant.caller, selection=selection, **page)
         return [(row.details["case_number"], row.unit_count) for row in rows]
 
     assert await packs() == [(3, 1), (2, 10), (1, 10)]

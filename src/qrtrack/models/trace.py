@@ -23,6 +23,12 @@ class TraceEvent(TenantOwned, Table):
             "id",
             postgresql_where=text("action IN ('case.packed', 'case.linked')"),
         ),
+        Index(
+            "ix_trace_events_taken_out",
+            "batch_id",
+            "id",
+            postgresql_where=text("action IN ('codes.unlinked', 'codes.voided')"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

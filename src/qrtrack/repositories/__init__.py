@@ -12,6 +12,7 @@ from qrtrack.repositories.accurate_documents import AccurateDocumentRepository
 from qrtrack.repositories.accurate_sources import AccurateSourceRepository
 from qrtrack.repositories.attempt_events import AttemptEventRepository
 from qrtrack.repositories.base import Connection
+from qrtrack.repositories.batch_lists import BatchListRepository
 from qrtrack.repositories.batches import BatchRepository
 from qrtrack.repositories.callbacks import CallbackRepository
 from qrtrack.repositories.case_packing import CasePacking
@@ -95,6 +96,10 @@ class Repositories:
     @cached_property
     def batches(self) -> BatchRepository:
         return BatchRepository(self._session)
+
+    @cached_property
+    def batch_lists(self) -> BatchListRepository:
+        return BatchListRepository(self._session)
 
     @cached_property
     def callbacks(self) -> CallbackRepository:

@@ -42,19 +42,6 @@ class BatchRepository(Repository):
         check_packable(batch.status, batch.codes_created_at, batch.closed_at)
         return batch
 
-    async def list(
-        self, *, order_id: UUID | None, status: str | None, before: UUID | None, limit: int
-    ) -> Sequence[Batch]:
-        """Newest first."""
-        query = select(Batch).order_by(Batch.id.desc()).limit(limit)
-        if order_id is not None:
-            query = query.where(Batch.order_id == order_id)
-        if status is not None:
-            query = query.where(Batch.status == status)
-        if before is not None:
-            query = query.where(Batch.id < before)
-        return (await self._session.scalars(query)).all()
-
     async def take_numbers(self, organisation_id: UUID, prefix: str, quantity: int) -> int:
         """Hands out a contiguous range in one atomic step, and returns its first number. Racing batches queue here."""
         last = await self._scalar(

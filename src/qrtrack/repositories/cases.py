@@ -78,12 +78,16 @@ class CaseRepository(Repository):
             raise NotFound(f"There is no master case {master_code} in your organisation. Scan the case's own QR.")
         return box
 
-    async def of_batch(self, batch_id: UUID, *, status: str | None, after: int, limit: int) -> Sequence[Row[Any]]:
+    async def of_batch(
+        self, batch_id: UUID, *, status: str | None, variant: str | None, after: int, limit: int
+    ) -> Sequence[Row[Any]]:
         return await self._rows(
             f"SELECT {COLUMNS} FROM qr_master_codes AS box WHERE box.batch_id = :batch_id AND box.case_number > :after"
-            " AND (CAST(:status AS text) IS NULL OR box.status = :status) ORDER BY box.case_number LIMIT :limit",
+            " AND (CAST(:status AS text) IS NULL OR box.status = :status)"
+            " AND (CAST(:variant AS text) IS NULL OR box.variant = :variant) ORDER BY box.case_number LIMIT :limit",
             batch_id=batch_id,
             status=status,
+            variant=variant,
             after=after,
             limit=limit,
         )

@@ -1,12 +1,14 @@
 """Reverse jobs: submitting, counting, preparing chunk by chunk, cancelling."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, select
 
 from qrtrack.domain.errors import NotFound
+from qrtrack.domain.selections import JobSelection
 from qrtrack.models import ReverseJob
 from qrtrack.repositories.base import KEEP_PLANS, Repository
 
@@ -65,15 +67,10 @@ class ReverseJobRepository(Repository):
             raise NotFound(f"There is no reverse job {job_id} in your organisation.")
         return job
 
-    async def list(
-        self, *, batch_id: UUID | None, status: str | None, before: UUID | None, limit: int
-    ) -> Sequence[ReverseJob]:
+    async def list(self, selection: JobSelection, *, before: UUID | None, limit: int) -> Sequence[ReverseJob]:
         """Newest first."""
-        query = select(ReverseJob).order_by(ReverseJob.id.desc()).limit(limit)
-        if batch_id is not None:
-            query = query.where(ReverseJob.batch_id == batch_id)
-        if status is not None:
-            query = query.where(ReverseJob.status == status)
+        wanted = {name: value for name, value in asdict(selection).items() if value is not None}
+        query = select(ReverseJob).filter_by(**wanted).order_by(ReverseJob.id.desc()).limit(limit)
         if before is not None:
             query = query.where(ReverseJob.id < before)
         return (await self._session.scalars(query)).all()

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
 
+from qrtrack.domain.selections import PackSelection
 from qrtrack.repositories.base import Repository
 
 SEQUENCES = (
@@ -75,22 +77,32 @@ class TraceRepository(Repository):
             limit=limit,
         )
 
-    async def packs(
-        self, *, station: str | None, actor: str | None, before: int | None, limit: int
-    ) -> Sequence[Row[Any]]:
-        """The latest cases packed, newest first."""
-        return await self._rows(
-            f"{SELECT_EVENT} WHERE action IN ('case.packed', 'case.linked')"
-            " AND (CAST(:station AS text) IS NULL OR station = :station)"
-            " AND (CAST(:actor AS text) IS NULL OR actor = :actor)"
-            " AND (CAST(:before AS bigint) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit",
-            station=station,
-            actor=actor,
-            before=before,
-            limit=limit,
-        )
+    async def packs(self, selection: PackSelection, *, before: int | None, limit: int) -> Sequence[Row[Any]]:
+        """The latest cases packed, newest first, with what was taken out of them again."""
+        return await self._rows(PACKS, **asdict(selection), before=before, limit=limit)
 
 
 SELECT_EVENT = (
     "SELECT id, occurred_at, action, actor, station, reason, batch_id, job_id, unit_count, details FROM trace_events"
 )
+
+# A unit lies in the case of its pack until the first later event takes it out, so that whatever takes it out later
+# undoes that pack. Such events are few, and have an index of their own.
+PACKS = """
+SELECT pack.id, pack.occurred_at, pack.action, pack.actor, pack.station, pack.batch_id, pack.unit_count, pack.details,
+       taken.undone_at, COALESCE(undone.units, 0) AS undone_count
+FROM (SELECT * FROM trace_events
+      WHERE action IN ('case.packed', 'case.linked')
+      AND (CAST(:batch_id AS uuid) IS NULL OR batch_id = :batch_id)
+      AND (CAST(:station AS text) IS NULL OR station = :station)
+      AND (CAST(:actor AS text) IS NULL OR actor = :actor)
+      AND (CAST(:before AS bigint) IS NULL OR id < :before)
+      ORDER BY id DESC LIMIT :limit) AS pack
+CROSS JOIN LATERAL (
+    SELECT min(event.occurred_at) AS undone_at, range_agg(event.sequences) AS sequences FROM trace_events AS event
+    WHERE event.batch_id = pack.batch_id AND event.id > pack.id AND event.action IN ('codes.unlinked', 'codes.voided')
+    AND event.sequences && pack.sequences) AS taken
+CROSS JOIN LATERAL (
+    SELECT sum(upper(run) - lower(run)) AS units FROM unnest(taken.sequences * pack.sequences) AS run) AS undone
+ORDER BY pack.id DESC
+"""

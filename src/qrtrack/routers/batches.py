@@ -18,16 +18,14 @@ from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import refusals
 from qrtrack.runtime import Runtime
 from qrtrack.schemas.base import LARGEST_SEQUENCE, Body
+from qrtrack.schemas.batch_lists import BatchFilter, BatchPage, ListedBatch
 from qrtrack.schemas.batches import (
     BATCHES_PATH,
     BatchAnswer,
     BatchClosedAnswer,
     BatchCreated,
-    BatchFilter,
     BatchOrder,
-    BatchPage,
     BatchRetriedAnswer,
-    BatchSummary,
     CloseOrder,
     ImportFields,
     KeysForgottenAnswer,
@@ -93,16 +91,13 @@ async def import_batch(
 
 @router.get("", response_model=BatchPage, summary="List batches")
 async def list_batches(query: Annotated[BatchFilter, Query()], caller: Packer, runtime: RuntimeState) -> dict[str, Any]:
-    """Newest first. `?order_id=` and `?status=` narrow the list."""
+    """Newest first, each with how many units are packed and how many wait in the queue. `?order_id=`, `?status=`,
+    `?product_name=`, `?uniq_code=` and `?closed=` narrow the list; with several of them a batch has to fit all.
+    """
     rows = await use_cases.list_batches(
-        runtime.database,
-        caller=caller,
-        order_id=query.order_id,
-        status=query.status,
-        before=query.before_id(),
-        limit=query.one_more,
+        runtime.database, caller=caller, selection=query.selection(), before=query.before_id(), limit=query.one_more
     )
-    return query.page("batches", [BatchSummary.of(batch) for batch in rows], lambda batch: batch.batch_id)
+    return query.page("batches", [ListedBatch.listed(row) for row in rows], lambda batch: batch.batch_id)
 
 
 @router.get("/{batch_id}", summary="Look at a batch", responses=refusals(UNKNOWN))
@@ -147,12 +142,13 @@ async def list_batch_codes(
 async def list_batch_cases(
     batch_id: UUID, query: Annotated[CaseFilter, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
-    """In the order of their numbers. `?status=open` lists those still to be packed."""
+    """In the order of their numbers. `?status=open` lists those still to be packed, `?variant=` one variant's."""
     rows = await contents.list_cases(
         runtime.database,
         caller=caller,
         batch_id=batch_id,
         status=query.status,
+        variant=query.variant,
         after=query.after_number(LARGEST_SEQUENCE),
         limit=query.one_more,
     )

@@ -181,13 +181,15 @@ async def move_case(order: MoveOrder, caller: Packer, database: AnsweringDatabas
 
 @router.get("/packs", response_model=PackPage, summary="List the latest packs")
 async def list_packs(query: Annotated[PackFilter, Query()], caller: Packer, runtime: RuntimeState) -> dict[str, Any]:
-    """What the stations packed, the latest first. `?station=` and `?user=` narrow the list."""
+    """What the stations packed, the latest first. `?batch_id=`, `?station=` and `?user=` narrow the list. A pack whose
+    units were taken out of the case later, by unlinking or voiding them, stays in the list: `undone_at` says since
+    when, and `undone_count` how many of its units.
+    """
     rows = await find_packs(
         runtime.database,
         caller=caller,
-        station=query.station,
-        user=query.user,
+        selection=query.selection(),
         before=query.after_number(LARGEST_ROW_ID) or None,
         limit=query.one_more,
     )
-    return query.page("packs", [PackedCaseEvent.of(row) for row in rows], lambda pack: pack.id)
+    return query.page("packs", [PackedCaseEvent.of(row) for row in rows], lambda pack: pack.event_id)

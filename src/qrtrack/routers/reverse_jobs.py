@@ -104,14 +104,9 @@ def _standing(view: use_cases.JobView) -> tuple[object, ...]:
 async def list_reverse_jobs(
     query: Annotated[JobFilter, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
-    """Newest first. `?batch_id=` and `?status=` narrow the list."""
+    """Newest first. `?batch_id=`, `?order_id=`, `?status=` and `?variant=` narrow the list."""
     rows = await use_cases.list_reverse_jobs(
-        runtime.database,
-        caller=caller,
-        batch_id=query.batch_id,
-        status=query.status,
-        before=query.before_id(),
-        limit=query.one_more,
+        runtime.database, caller=caller, selection=query.selection(), before=query.before_id(), limit=query.one_more
     )
     return query.page("jobs", rows, lambda job: job.id)
 

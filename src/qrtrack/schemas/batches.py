@@ -14,7 +14,7 @@ from qrtrack.domain.numbering import PREFIX_PATTERN
 from qrtrack.domain.qr import LOT_PATTERN, normalise_gtin
 from qrtrack.domain.states import BatchStatus, CodeStatus
 from qrtrack.models import Batch
-from qrtrack.schemas.base import ONE_LINE, Answer, Body, ListQuery, Name, Page, Reason
+from qrtrack.schemas.base import ONE_LINE, Answer, Body, Name, Reason
 from qrtrack.schemas.notifications import NotifyOrder
 from qrtrack.services.batches import BatchDetails, batch_progress
 from qrtrack.services.imports import BatchImport
@@ -238,19 +238,6 @@ class BatchAnswer(Answer):
             ],
         }
         return cls(batch=BatchDetail(**dict(BatchSummary.of(details.batch)), **counts))
-
-
-class BatchPage(Page):
-    """Batches, newest first."""
-
-    batches: list[BatchSummary]
-
-
-class BatchFilter(ListQuery):
-    """Which batches to list."""
-
-    order_id: UUID | None = None
-    status: BatchStatus | None = None
 
 
 class CloseOrder(Body):

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from qrtrack.domain.states import CaseStatus, Completeness
 from qrtrack.schemas.base import ListQuery, Page
+from qrtrack.schemas.batches import VariantName
 
 
 class CaseInfo(BaseModel):
@@ -42,3 +43,4 @@ class CaseFilter(ListQuery):
     """Which cases of a batch to list."""
 
     status: CaseStatus | None = None
+    variant: VariantName | None = None

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from qrtrack.domain.identity import normal_user
 from qrtrack.domain.imports import ROWS_LIMIT
+from qrtrack.domain.selections import PackSelection
 from qrtrack.domain.states import Completeness
 from qrtrack.schemas.base import Answer, Body, ListQuery, Name, Page, Reason
 from qrtrack.schemas.batches import VariantName
@@ -164,18 +165,24 @@ class MovedAnswer(Answer):
 
 
 class PackFilter(ListQuery):
-    """Whose packs to list."""
+    """Which packs to list."""
 
+    batch_id: UUID | None = None
     station: Name | None = None
-    user: Annotated[Name, AfterValidator(normal_user)] | None = None
+    user: Annotated[Name, AfterValidator(normal_user)] | None = Field(
+        None, description="Who packed: `actor` of the answer."
+    )
+
+    def selection(self) -> PackSelection:
+        return PackSelection(self.batch_id, self.station, self.user)
 
 
 class PackedCaseEvent(BaseModel):
-    """One case packed or added to, as it was then."""
+    """One case packed or added to, as it was then, and how much of it was undone since."""
 
-    id: int
+    event_id: int
     occurred_at: datetime
-    user: str
+    actor: str
     station: str | None
     batch_id: UUID
     master_code: str
@@ -185,14 +192,18 @@ class PackedCaseEvent(BaseModel):
     first_code: str | None
     last_code: str | None
     from_queue: bool
+    undone_at: datetime | None = Field(
+        description="When the first of its units was taken out of the case again; null while all of them are as packed."
+    )
+    undone_count: int = Field(description="How many of its units were taken out of the case again.")
 
     @classmethod
     def of(cls, event: Any) -> "PackedCaseEvent":
         details = event.details
         return cls(
-            id=event.id,
+            event_id=event.id,
             occurred_at=event.occurred_at,
-            user=event.actor,
+            actor=event.actor,
             station=event.station,
             batch_id=event.batch_id,
             master_code=details["master_code"],
@@ -202,6 +213,8 @@ class PackedCaseEvent(BaseModel):
             first_code=details["first_code"],
             last_code=details["last_code"],
             from_queue=event.action == "case.packed",
+            undone_at=event.undone_at,
+            undone_count=event.undone_count,
         )
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from qrtrack.domain.progress import eta_seconds
+from qrtrack.domain.selections import JobSelection
 from qrtrack.domain.states import JobStatus, PreparedStatus
 from qrtrack.models import ReverseJob
 from qrtrack.schemas.base import LONGEST_WAIT, Answer, Body, ListQuery, Page, Query, Wait
@@ -158,7 +159,12 @@ class JobFilter(ListQuery):
     """Which jobs to list."""
 
     batch_id: UUID | None = None
+    order_id: UUID | None = None
     status: JobStatus | None = None
+    variant: VariantName | None = None
+
+    def selection(self) -> JobSelection:
+        return JobSelection(**self.model_dump(exclude={"cursor", "limit"}))
 
 
 class LogQuery(ListQuery):

@@ -14,9 +14,11 @@ from qrtrack.domain.notifications import Notify
 from qrtrack.domain.numbering import LAST_NUMBER, random_tail_length, serial, uniq_code
 from qrtrack.domain.progress import percentage
 from qrtrack.domain.root_keys import key_length
+from qrtrack.domain.selections import BatchSelection
 from qrtrack.domain.states import BatchStatus
 from qrtrack.models import Batch
 from qrtrack.repositories import Repositories
+from qrtrack.repositories.batch_lists import ListedBatch
 from qrtrack.repositories.queues import CREATING
 
 CREATING_CHUNK = 10_000
@@ -162,10 +164,10 @@ def _eta_seconds(batch: Batch, rate: float | None) -> int | None:
 
 
 async def list_batches(
-    database: Database, *, caller: Caller, order_id: UUID | None, status: str | None, before: UUID | None, limit: int
-) -> Sequence[Batch]:
+    database: Database, *, caller: Caller, selection: BatchSelection, before: UUID | None, limit: int
+) -> Sequence[ListedBatch]:
     async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.batches.list(order_id=order_id, status=status, before=before, limit=limit)
+        return await repositories.batch_lists.page(selection, before=before, limit=limit)
 
 
 @dataclass(frozen=True, slots=True)

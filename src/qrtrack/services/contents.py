@@ -124,8 +124,15 @@ def _listed(batch: Batch, row: Any, root_key: str | None = None) -> ListedCode:
 
 
 async def list_cases(
-    database: Database, *, caller: Caller, batch_id: UUID, status: str | None, after: int, limit: int
+    database: Database,
+    *,
+    caller: Caller,
+    batch_id: UUID,
+    status: str | None,
+    variant: str | None = None,
+    after: int,
+    limit: int,
 ) -> Sequence[Any]:
     async with database.read(tenant=caller.organisation_id) as repositories:
         await repositories.batches.get(batch_id)
-        return await repositories.cases.of_batch(batch_id, status=status, after=after, limit=limit)
+        return await repositories.cases.of_batch(batch_id, status=status, variant=variant, after=after, limit=limit)

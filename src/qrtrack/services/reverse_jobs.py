@@ -12,6 +12,7 @@ from qrtrack.domain.code_lists import Scan, as_ranges, refuse_foreign
 from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.notifications import Notify
+from qrtrack.domain.selections import JobSelection
 from qrtrack.domain.states import AVAILABLE, TERMINAL_JOBS, JobStatus
 from qrtrack.models import ReverseJob
 from qrtrack.repositories import Repositories
@@ -209,10 +210,10 @@ async def view_reverse_job(database: Database, *, caller: Caller, job_id: UUID) 
 
 
 async def list_reverse_jobs(
-    database: Database, *, caller: Caller, batch_id: UUID | None, status: str | None, before: UUID | None, limit: int
+    database: Database, *, caller: Caller, selection: JobSelection, before: UUID | None, limit: int
 ) -> Sequence[ReverseJob]:
     async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.reverse_jobs.list(batch_id=batch_id, status=status, before=before, limit=limit)
+        return await repositories.reverse_jobs.list(selection, before=before, limit=limit)
 
 
 async def list_logs(database: Database, *, caller: Caller, job_id: UUID, after: int, limit: int) -> Sequence[Any]:

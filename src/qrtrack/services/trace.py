@@ -7,6 +7,7 @@ from typing import Any
 from qrtrack.database import Database
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.selections import PackSelection
 from qrtrack.models import Batch
 
 
@@ -59,8 +60,8 @@ async def trace_code(
 
 
 async def list_packs(
-    database: Database, *, caller: Caller, station: str | None, user: str | None, before: int | None, limit: int
+    database: Database, *, caller: Caller, selection: PackSelection, before: int | None, limit: int
 ) -> Sequence[Any]:
-    """The latest cases packed, newest first."""
+    """The latest cases packed, newest first, with what was taken out of them again."""
     async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.trace.packs(station=station, actor=user, before=before, limit=limit)
+        return await repositories.trace.packs(selection, before=before, limit=limit)

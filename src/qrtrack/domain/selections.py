@@ -1,0 +1,32 @@
+"""What a list is narrowed by: None takes everything."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSelection:
+    """`product_name`: a part of the name, in any case of letters. `uniq_code`: the whole of it."""
+
+    order_id: UUID | None = None
+    status: str | None = None
+    product_name: str | None = None
+    uniq_code: str | None = None
+    closed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobSelection:
+    batch_id: UUID | None = None
+    order_id: UUID | None = None
+    status: str | None = None
+    variant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PackSelection:
+    """`actor` is who packed."""
+
+    batch_id: UUID | None = None
+    station: str | None = None
+    actor: str | None = None
