@@ -46,12 +46,12 @@ async def test_events_are_listed_newest_first_by_pages(accurate: Accurate, clien
     ids = [receipt.queue_id for receipt in receipts][::-1]
     first = (await client.get(EVENTS, params={"limit": 3})).json()
     rest = (await client.get(EVENTS, params={"limit": 3, "cursor": first["next_cursor"]})).json()
-    assert [one["id"] for one in first["events"] + rest["events"]] == ids
+    assert [one["queue_id"] for one in first["events"] + rest["events"]] == ids
     assert rest["next_cursor"] is None
     assert first["events"][0] | {"created_at": None, "updated_at": None} == {
-        "id": ids[0], "type": "SALES_INVOICE", "database_id": DATABASE, "uuid": "e-4", "status": "pending",
-        "attempts": 0, "error": None, "note": None, "forward_status": None, "forward_attempts": 0,
-        "forward_error": None, "created_at": None, "updated_at": None, "finished_at": None,
+        "queue_id": ids[0], "type": "SALES_INVOICE", "database_id": DATABASE, "uuid": "e-4", "status": "pending",
+        "attempts": 0, "error_message": None, "note": None, "forward_status": None, "forward_attempts": 0,
+        "forward_error_message": None, "created_at": None, "updated_at": None, "finished_at": None,
     }  # fmt: skip
 
 
@@ -64,6 +64,9 @@ async def test_events_are_listed_newest_first_by_pages(accurate: Accurate, clien
         ({"uuid": "i-1"}, ["i-1"]),
         ({"database": str(DATABASE)}, ["no-type", "c-1", "i-1"]),
         ({"database": "5"}, []),
+        ({"database_id": str(DATABASE)}, ["no-type", "c-1", "i-1"]),
+        ({"database_id": "5"}, []),
+        ({"database_id": str(DATABASE), "database": str(DATABASE)}, ["no-type", "c-1", "i-1"]),
         ({"forward_status": "dead"}, []),
     ],
 )
@@ -73,6 +76,11 @@ async def test_events_are_filtered(
     await accurate.send(event(uuid="i-1"), event("CUSTOMER", uuid="c-1"), event(uuid="no-type") | {"type": ""})
     answer = await client.get(EVENTS, params=query)
     assert [one["uuid"] for one in answer.json()["events"]] == uuids
+
+
+async def test_two_names_of_a_database_that_contradict_each_other_are_refused(client: httpx2.AsyncClient) -> None:
+    answer = await client.get(EVENTS, params={"database_id": "5", "database": "6"})
+    assert (answer.status_code, [error["pointer"] for error in answer.json()["errors"]]) == (422, ["/query/database"])
 
 
 async def test_an_event_is_shown_with_what_came(accurate: Accurate, client: httpx2.AsyncClient) -> None:
@@ -146,7 +154,7 @@ async def test_what_was_given_up_and_not_passed_on_is_found_and_replayed(
         )
     given_up = [receipt.queue_id for receipt in receipts[:0:-1]]
     found = (await client.get(EVENTS, params={"forward_status": "dead"})).json()["events"]
-    assert [one["id"] for one in found] == given_up
+    assert [one["queue_id"] for one in found] == given_up
     answer = await client.post(f"{EVENTS}/replay", json={"status": "done", "forward_status": "dead"})
     assert answer.json()["replayed"] == 2
     assert await accurate.statuses() == ["done", "pending", "pending"]
@@ -262,7 +270,11 @@ async def test_documents_are_listed_by_pages_and_filtered(
     assert [(one["type"], one["entity_id"]) for one in found] == [
         ("CUSTOMER", "1"), ("ITEM", "0"), ("ITEM", "1"), ("ITEM", "2"), ("ITEM", "3"), ("ITEM", "4"),
     ]  # fmt: skip
-    assert (found[0]["amount"], found[0]["timestamp"], found[0]["deleted"]) == ("0.10", "2026-11-21T03:00:00Z", True)
+    assert (found[0]["amount"], found[0]["timestamp"], found[0]["deleted"]) == (
+        "0.10",
+        "2026-11-21T03:00:00.000000Z",
+        True,
+    )
     assert found[1]["amount"] == "1250000"
     for query, count in (({"type": "ITEM"}, 5), ({"deleted": "true"}, 1), ({"database_id": "5"}, 0)):
         assert len((await client.get(DOCUMENTS, params=query)).json()["documents"]) == count

@@ -255,7 +255,7 @@ async def test_closing_voids_what_is_not_packed_and_ends_the_jobs(client: httpx2
         "success": True,
         "batch_id": str(made.batch_id),
         "voided": 4,
-        "cancelled_jobs": [str(job_id)],
+        "cancelled_job_ids": [str(job_id)],
     }
     again = await client.post(f"{API}/{made.batch_id}/close", json={"reason": "run short"})
     assert (again.status_code, slug(again)) == (409, "batch-closed")

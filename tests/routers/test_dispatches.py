@@ -238,7 +238,7 @@ async def test_accounts_are_whole_on_the_attempts_own_page_alone(treasury: Treas
     shown = refused.text + listed.text + report.text + invalid.text + repr(logs)
     assert all(account not in shown for account in ACCOUNTS)
     assert refused.json()["message"] == "Account ******0001 is closed"
-    assert listed.json()["attempts"][0]["response_message"] == "Account ******0001 is closed"
+    assert listed.json()["attempts"][0]["message"] == "Account ******0001 is closed"
     assert all(account in page.text for account in ACCOUNTS)
     assert PASSWORD not in shown + page.text
     assert treasury.runtime.post.tokens.token_of(attempt_id) not in shown
@@ -266,7 +266,7 @@ async def test_attempts_are_listed_newest_first_filtered_and_paged(treasury: Tre
         assert len((await treasury.get("attempts", **query)).json()["attempts"]) == count
     first = (await treasury.get("attempts", limit=2)).json()
     second = (await treasury.get("attempts", limit=2, cursor=first["next_cursor"])).json()
-    assert [row["id"] for row in first["attempts"] + second["attempts"]] == [row["id"] for row in found]
+    assert [row["log_id"] for row in first["attempts"] + second["attempts"]] == [row["log_id"] for row in found]
     assert second["next_cursor"] is None
     assert (await treasury.get("attempts", is_latest=2)).status_code == 422
 
@@ -280,7 +280,7 @@ async def test_the_page_of_an_attempt_shows_rows_callbacks_and_events(treasury: 
         ("R1", "ok"),
         ("R2", "missing"),
     ]
-    assert [(entry["reference_number"], entry["result"]) for entry in page["callbacks"]] == [("R1", "00")]
+    assert [(entry["reference_number"], entry["result_code"]) for entry in page["callbacks"]] == [("R1", "00")]
     assert [event["kind"] for event in page["events"]] == ["unknown_reference"]
     token = treasury.runtime.post.tokens.token_of(attempt_id)
     sent = treasury.gateway.requests[0].body.decode()

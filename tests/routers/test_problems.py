@@ -159,7 +159,7 @@ async def test_a_refusal_carries_its_members_and_fields(client: httpx2.AsyncClie
     assert document["available"] == 42
     assert document["batch_id"] == "00000000-0000-0000-0000-000000000001"
     assert document["amount"] == "1.10"
-    assert document["until"] == "2026-01-02T03:04:05+00:00"
+    assert document["until"] == "2026-01-02T03:04:05.000000Z"
     assert document["codes"] == ["a", "b"]
 
 

@@ -75,7 +75,7 @@ async def test_a_fan_out_from_its_first_record_to_its_last(client: httpx2.AsyncC
         "progress_percentage": 100, "eta_seconds": None, "created_by": caller.user_id,
     }  # fmt: skip
     assert {name: batch[name] for name in expected} == expected
-    assert batch["created_at"] <= batch["started_at"] <= batch["completed_at"]
+    assert batch["created_at"] <= batch["started_at"] <= batch["finished_at"]
     assert batch["summary"]["first_failures"] == [{"key": "b", "error": "timeout"}]
 
 
@@ -349,7 +349,7 @@ async def test_a_machine_has_the_silent_ones_recounted(cron: httpx2.AsyncClient,
     rest = {"success_count": 3, "failed_records": 0, "status": "processing"}
     assert recount == {
         "kind": "sync_batch",
-        "id": str(spoiled.batch_id),
+        "subject_id": str(spoiled.batch_id),
         "is_repair": True,
         "before": {"processed_records": 1, "progress_percentage": 99} | rest,
         "after": {"processed_records": 3, "progress_percentage": 30} | rest,

@@ -301,14 +301,14 @@ async def test_prepared_codes_are_listed_in_the_order_of_the_queue(client: httpx
     query: dict[str, Any] = {"job_id": str(job_id), "limit": 3}
     first = (await client.get(f"{API}/prepared", params=query)).json()
     rest = (await client.get(f"{API}/prepared", params=query | {"cursor": first["next_cursor"]})).json()
-    rows = first["prepared"] + rest["prepared"]
+    rows = first["prepared_codes"] + rest["prepared_codes"]
     assert [(row["sequence_number"], row["status"]) for row in rows] == [
         (1, "consumed"),
         (2, "consumed"),
         (3, "prepared"),
         (4, "prepared"),
     ]
-    waiting = (await client.get(f"{API}/prepared", params=query | {"status": "prepared"})).json()["prepared"]
+    waiting = (await client.get(f"{API}/prepared", params=query | {"status": "prepared"})).json()["prepared_codes"]
     assert [row["code"] for row in waiting] == ["SKA000003", "SKA000004"]
 
 

@@ -103,8 +103,8 @@ async def test_what_is_neither_is_not_found(client: httpx2.AsyncClient) -> None:
 async def test_an_excluded_unit_says_so(client: httpx2.AsyncClient, plant: Plant) -> None:
     await plant.prepared(4, ["SKA000002"])
     good, damaged = [(await client.get(f"{API}/SKA00000{number}")).json()["code"] for number in (1, 2)]
-    assert (good["excluded"], good["exclusions"]) == (False, [])
-    assert damaged["excluded"]
+    assert (good["is_excluded"], good["exclusions"]) == (False, [])
+    assert damaged["is_excluded"]
     [job] = await plant.sql("SELECT id FROM qr_reverse_jobs")
     [exclusion] = damaged["exclusions"]
     assert (exclusion["job_id"], exclusion["excluded_by"]) == (str(job.id), plant.caller.user_id)

@@ -55,9 +55,23 @@ async def test_the_answer_tells_ids_in_the_order_of_the_request(sender: httpx2.A
         "invalid": 0,
         "queue_ids": [first, second, third],
         "results": [
-            {"index": 0, "queue_id": first, "type": "SALES_INVOICE", "uuid": "z", "duplicate": False, "error": None},
-            {"index": 1, "queue_id": second, "type": "CUSTOMER", "uuid": None, "duplicate": False, "error": None},
-            {"index": 2, "queue_id": third, "type": "ITEM", "uuid": "a", "duplicate": False, "error": None},
+            {
+                "index": 0,
+                "queue_id": first,
+                "type": "SALES_INVOICE",
+                "uuid": "z",
+                "duplicate": False,
+                "error_message": None,
+            },
+            {
+                "index": 1,
+                "queue_id": second,
+                "type": "CUSTOMER",
+                "uuid": None,
+                "duplicate": False,
+                "error_message": None,
+            },
+            {"index": 2, "queue_id": third, "type": "ITEM", "uuid": "a", "duplicate": False, "error_message": None},
         ],
     }
 
@@ -200,7 +214,7 @@ async def test_what_is_no_event_is_kept_as_invalid_beside_its_neighbours(
     assert (answer["queued"], answer["invalid"], answer["duplicates"]) == (1, 4, 0)
     assert await accurate.statuses() == ["invalid", "pending", "invalid", "invalid", "invalid"]
     assert [row.payload for row in await accurate.rows()][::4] == ["5", "null"]
-    assert answer["results"][2]["error"] == "It has no type."
+    assert answer["results"][2]["error_message"] == "It has no type."
 
 
 async def test_an_event_of_a_database_that_nobody_named_waits_for_its_owner(

@@ -231,7 +231,7 @@ async def test_the_health_of_the_work_tells_each_kind_and_the_living_workers(
         "last_finished_at": None,
     }
     assert set(before["kinds"]) == {queue.kind for queue in QUEUES}
-    assert [worker["id"] for worker in before["workers"]] == [str(runtime.pulse.process_id)]
+    assert [worker["worker_id"] for worker in before["workers"]] == [str(runtime.pulse.process_id)]
     await cron.post(JOB)
     after = (await cron.get("/api/worker/health")).json()["kinds"]["reverse_job"]
     assert after["queued"] == 0
@@ -249,7 +249,7 @@ async def test_the_health_of_the_work_tells_when_each_periodic_task_runs_next(
     assert told["prune"] == {
         "name": "prune",
         "status": "queued",
-        "next_run_at": "2026-11-22T07:00:00Z",
+        "next_run_at": "2026-11-22T07:00:00.000000Z",
         "error_message": "no",
     }
 

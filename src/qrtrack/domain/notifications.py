@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.instants import rfc3339
 
 HTTPS_PORT: Final = 443
 ADDRESS_LENGTH: Final = 254
@@ -136,7 +137,7 @@ class Ending:
         return json.dumps(
             {
                 "type": f"{self.subject}.{self.content['status']}",
-                "timestamp": self.occurred_at.isoformat(),
+                "timestamp": rfc3339(self.occurred_at),
                 "data": {f"{self.subject.removeprefix('reverse_')}_id": str(self.subject_id), "text": self.sentence}
                 | dict(self.content),
             },

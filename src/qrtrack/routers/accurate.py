@@ -23,7 +23,7 @@ from qrtrack.services import webhook_replays as use_cases
 
 router = APIRouter(route_class=StrictRoute, prefix="/api/accurate", tags=["accurate"])
 
-EventId = Annotated[RowId, Path(description="`queue_id` of the answer to the webhook.")]
+QueueId = Annotated[RowId, Path(description="`queue_id` of the answer to the webhook.")]
 UNKNOWN: Final = {404: "`not-found`: your organisation has no such event."}
 
 
@@ -53,7 +53,7 @@ async def list_events(query: Annotated[EventQuery, Query()], caller: Replayer, r
         status=query.status,
         type=query.type,
         uuid=query.uuid,
-        database_id=query.database,
+        database_id=query.one_database,
         forward_status=query.forward_status,
         before=query.before_number(),
         limit=query.one_more,
@@ -62,11 +62,11 @@ async def list_events(query: Annotated[EventQuery, Query()], caller: Replayer, r
 
 
 @router.get(
-    "/events/{event_id}", response_model=WebhookEventAnswer, summary="Look at an event", responses=refusals(UNKNOWN)
+    "/events/{queue_id}", response_model=WebhookEventAnswer, summary="Look at an event", responses=refusals(UNKNOWN)
 )
-async def view_event(event_id: EventId, caller: Replayer, runtime: RuntimeState) -> use_cases.EventInFull:
+async def view_event(queue_id: QueueId, caller: Replayer, runtime: RuntimeState) -> use_cases.EventInFull:
     """With what came: its JSON text, other contents under the same uuid, and its replays."""
-    return await use_cases.view_event(runtime.database, caller=caller, event_id=event_id)
+    return await use_cases.view_event(runtime.database, caller=caller, event_id=queue_id)
 
 
 @router.post(
@@ -94,7 +94,7 @@ async def replay_events(
 
 
 @router.post(
-    "/events/{event_id}/replay",
+    "/events/{queue_id}/replay",
     response_model=ReplayedAnswer,
     summary="Replay an event",
     responses=refusals(
@@ -102,7 +102,7 @@ async def replay_events(
     ),
 )
 async def replay_event(
-    event_id: EventId,
+    queue_id: QueueId,
     caller: Replayer,
     database: AnsweringDatabase,
     runtime: RuntimeState,
@@ -111,4 +111,4 @@ async def replay_event(
     """Has the event processed again; the same event changes nothing twice. Who, when and why is kept."""
     reason = None if order is None else order.reason
     pass_on = runtime.forwarder is not None
-    return await use_cases.replay_event(database, caller=caller, event_id=event_id, reason=reason, pass_on=pass_on)
+    return await use_cases.replay_event(database, caller=caller, event_id=queue_id, reason=reason, pass_on=pass_on)

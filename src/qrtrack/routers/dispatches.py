@@ -72,7 +72,7 @@ def _check_sender(runtime: Runtime, caller: Caller) -> None:
 Finance = Annotated[Caller, Depends(Gate(_check_finance))]
 Resolver = Annotated[Caller, Depends(Gate(_check_resolver))]
 Sender = Annotated[Caller, Depends(Gate(_check_sender))]
-AttemptId = Annotated[int, Path(ge=1, le=LARGEST_ROW_ID)]
+LogId = Annotated[int, Path(ge=1, le=LARGEST_ROW_ID)]
 
 
 @router.post(
@@ -119,15 +119,15 @@ async def list_attempts(runtime: RuntimeState, caller: Finance, query: Annotated
     return page | {"attempts": AttemptPage.listed(page["attempts"])}
 
 
-@router.get(f"{ATTEMPTS}/{{attempt_id}}", response_model=AttemptAnswer, responses=refusals(ELSEWHERE))
+@router.get(f"{ATTEMPTS}/{{log_id}}", response_model=AttemptAnswer, responses=refusals(ELSEWHERE))
 async def view_attempt(
-    runtime: RuntimeState, caller: Finance, attempt_id: AttemptId, query: Annotated[RowQuery, Query()]
+    runtime: RuntimeState, caller: Finance, log_id: LogId, query: Annotated[RowQuery, Query()]
 ) -> Any:
     """All that is known of an attempt: the bytes that were sent, the rows (paged), callbacks and events."""
     view = await attempts.view_attempt(
         runtime.database,
         caller=caller,
-        attempt_id=attempt_id,
+        attempt_id=log_id,
         after=query.after_number(LARGEST_SEQUENCE),
         limit=query.one_more,
     )
@@ -138,16 +138,16 @@ async def view_attempt(
 
 
 @router.post(
-    f"{ATTEMPTS}/{{attempt_id}}/resolve",
+    f"{ATTEMPTS}/{{log_id}}/resolve",
     response_model=ResolvedAnswer,
     responses=refusals(
         ELSEWHERE | {403: "`same-person`: who sent it may not resolve it.", 409: "`invalid-state`: it is not unknown."}
     ),
 )
-async def resolve(database: AnsweringDatabase, caller: Resolver, attempt_id: AttemptId, body: Resolution) -> Any:
+async def resolve(database: AnsweringDatabase, caller: Resolver, log_id: LogId, body: Resolution) -> Any:
     """Ends the uncertainty about an unknown attempt, after asking the bank. It leaves a trace with your name."""
     return await attempts.resolve_attempt(
-        database, caller=caller, attempt_id=attempt_id, outcome=Outcome(body.outcome), note=body.note
+        database, caller=caller, attempt_id=log_id, outcome=Outcome(body.outcome), note=body.note
     )
 
 

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from qrtrack.domain.errors import (
     UpstreamFailed,
     UpstreamTimeout,
 )
+from qrtrack.domain.instants import rfc3339
 from qrtrack.schemas.base import PATTERN_SENTENCES
 
 STATUSES: Final[Mapping[type[DomainError], int]] = {
@@ -77,8 +78,8 @@ class ProblemResponse(JSONResponse):
 
 def _plain(value: object) -> Any:
     """Members of errors hold ids, instants and money: each as the text that the API shows elsewhere."""
-    if isinstance(value, date | datetime):
-        return value.isoformat()
+    if isinstance(value, datetime):
+        return rfc3339(value)
     if isinstance(value, set | frozenset):
         return sorted(value)
     return str(value)

@@ -135,7 +135,7 @@ async def list_prepared_codes(
         after=query.after_number(),
         limit=query.one_more,
     )
-    return query.page("prepared", rows, lambda row: int(row.id))
+    return query.page("prepared_codes", rows, lambda row: int(row.id))
 
 
 @router.post(

@@ -183,7 +183,7 @@ def _answer(receipts: Sequence[Receipt]) -> dict[str, Any]:
                 "type": receipt.type,
                 "uuid": receipt.uuid,
                 "duplicate": receipt.duplicate,
-                "error": receipt.error,
+                "error_message": receipt.error,
             }
             for receipt in receipts
         ],

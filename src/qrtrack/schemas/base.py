@@ -9,9 +9,10 @@ from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
 from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.instants import rfc3339
 from qrtrack.domain.notifications import EMAIL
 from qrtrack.domain.numbering import PREFIX_PATTERN
 from qrtrack.domain.qr import LOT_PATTERN
@@ -46,6 +47,13 @@ Money = Annotated[
     PlainSerializer(lambda amount: format(amount, "f"), return_type=str),
     Field(description="Exact, as text."),
 ]
+
+Instant = Annotated[
+    datetime,
+    PlainSerializer(rfc3339, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""UTC, always with six digits of a second: see `rfc3339`."""
 
 LARGEST_ROW_ID: Final = 2**63 - 1
 LARGEST_SEQUENCE: Final = 2**31 - 1

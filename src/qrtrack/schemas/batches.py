@@ -1,7 +1,7 @@
 """Batches: ordering, importing, looking at them, closing them."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from qrtrack.domain.numbering import PREFIX_PATTERN
 from qrtrack.domain.qr import LOT_PATTERN, normalise_gtin
 from qrtrack.domain.states import BatchStatus, CodeStatus
 from qrtrack.models import Batch
-from qrtrack.schemas.base import ONE_LINE, Answer, Body, Name, Reason
+from qrtrack.schemas.base import ONE_LINE, Answer, Body, Instant, Name, Reason
 from qrtrack.schemas.notifications import NotifyOrder
 from qrtrack.services.batches import BatchDetails, batch_progress
 from qrtrack.services.imports import BatchImport
@@ -182,13 +182,13 @@ class BatchSummary(BaseModel):
     keys_hashed: int
     error_message: str | None
     created_by: str
-    created_at: datetime
-    updated_at: datetime
-    codes_created_at: datetime | None = Field(description="From then on the batch may be printed and packed.")
-    ready_at: datetime | None
-    closed_at: datetime | None
+    created_at: Instant
+    updated_at: Instant
+    codes_created_at: Instant | None = Field(description="From then on the batch may be printed and packed.")
+    ready_at: Instant | None
+    closed_at: Instant | None
     close_reason: str | None
-    keys_forgotten_at: datetime | None
+    keys_forgotten_at: Instant | None
 
     @classmethod
     def of(cls, batch: Batch) -> "BatchSummary":
@@ -251,7 +251,7 @@ class BatchClosedAnswer(Answer):
 
     batch_id: UUID
     voided: int
-    cancelled_jobs: list[UUID]
+    cancelled_job_ids: list[UUID] = Field(validation_alias="cancelled_jobs")
 
 
 class BatchRetriedAnswer(Answer):

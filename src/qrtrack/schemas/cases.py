@@ -1,11 +1,9 @@
 """Master cases: the boxes as lists and answers show them."""
 
-from datetime import datetime
-
 from pydantic import BaseModel, ConfigDict
 
 from qrtrack.domain.states import CaseStatus, Completeness
-from qrtrack.schemas.base import ListQuery, Page
+from qrtrack.schemas.base import Instant, ListQuery, Page
 from qrtrack.schemas.batches import VariantName
 
 
@@ -28,7 +26,7 @@ class ListedCase(CaseInfo):
 
     status: CaseStatus
     variant: str | None
-    packed_at: datetime | None
+    packed_at: Instant | None
     packed_by: str | None
     station: str | None
 

@@ -1,13 +1,13 @@
 """Settlements sent to the bank gateway: what comes in, and how attempts are shown."""
 
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from qrtrack.domain.dispatches import MOST_ROWS, CallbackState, Outcome, TransactionType
 from qrtrack.domain.masking import masked, without_tokens
-from qrtrack.schemas.base import Answer, Body, ListQuery, Money, Page, Query, Reason
+from qrtrack.schemas.base import Answer, Body, Instant, ListQuery, Money, Page, Query, Reason
 
 # ASCII from end to end: look-alikes and invisible characters would be another settlement for us, and perhaps the same
 # for the bank.
@@ -66,25 +66,25 @@ class DispatchAnswer(Answer):
 class ListedAttempt(BaseModel):
     """An attempt without what it carried; long numbers in the gateway's message are masked."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
-    id: int
+    log_id: int = Field(validation_alias="id")
     kd_settle: str
     transaction_type: TransactionType
     request_id: str
     attempt_number: int
-    total_transaksi: int
+    total_transactions: int = Field(validation_alias="total_transaksi")
     control_sum: Money
     outcome: Outcome
-    status_code_res: str | None
+    status_code: str | None = Field(validation_alias="status_code_res")
     response_code: str | None
-    response_message: str | None
+    message: str | None = Field(validation_alias="response_message")
     is_success: int | None
     is_latest: int
     is_open: bool = Field(description="Whether it keeps the settlement from being dispatched again.")
     sent_by: str
-    sent_at: datetime
-    updated_at: datetime
+    sent_at: Instant
+    updated_at: Instant
 
 
 class AttemptQuery(ListQuery):
@@ -106,8 +106,8 @@ class AttemptPage(Page):
 
 
 def _masked(attempt: ListedAttempt) -> ListedAttempt:
-    said = attempt.response_message
-    return attempt.model_copy(update={"response_message": said and masked(said)})
+    said = attempt.message
+    return attempt.model_copy(update={"message": said and masked(said)})
 
 
 class SentRow(BaseModel):
@@ -122,7 +122,7 @@ class SentRow(BaseModel):
     amount: Money
     description: str
     callback_state: CallbackState
-    callback_at: datetime | None
+    callback_at: Instant | None
     locked: bool = Field(description="Whether the reference may not be sent again.")
 
 
@@ -131,10 +131,10 @@ class ReceivedCallback(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: int
-    occurred_at: datetime
+    event_id: int = Field(validation_alias="id")
+    occurred_at: Instant
     reference_number: str
-    result: str = Field(description="`rescore`; `00` is success.")
+    result_code: str = Field(validation_alias="result", description="`rescore`; `00` is success.")
     result_reference: str = Field(description="`rescoreref`.")
 
 
@@ -143,14 +143,14 @@ class ListedEvent(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: int
+    event_id: int = Field(validation_alias="id")
     kind: str
-    occurred_at: datetime
+    occurred_at: Instant
     actor: str
     outcome: Outcome | None
     note: str | None
     reference_number: str | None
-    result: str | None
+    result_code: str | None = Field(validation_alias="result")
     result_reference: str | None
     details: Annotated[dict[str, Any], AfterValidator(_shown)]
 
@@ -158,7 +158,7 @@ class ListedEvent(BaseModel):
 class FullAttempt(ListedAttempt):
     """The attempt's own page: no account is masked here. The two payloads come with the first page of rows."""
 
-    response_message: Shown | None
+    message: Shown | None = Field(validation_alias="response_message")
     payload_sha256: str = Field(description="Of the bytes that were sent, the token in them included.")
     request_payload: Shown | None = None
     response_payload: Shown | None = None

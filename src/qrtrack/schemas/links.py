@@ -1,6 +1,5 @@
 """Linking: packing from the queue, unit by unit, undoing it, and what the stations packed last."""
 
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,7 +9,7 @@ from qrtrack.domain.identity import normal_user
 from qrtrack.domain.imports import ROWS_LIMIT
 from qrtrack.domain.selections import PackSelection
 from qrtrack.domain.states import Completeness
-from qrtrack.schemas.base import Answer, Body, ListQuery, Name, Page, Reason
+from qrtrack.schemas.base import Answer, Body, Instant, ListQuery, Name, Page, Reason
 from qrtrack.schemas.batches import VariantName
 from qrtrack.schemas.cases import CaseInfo
 from qrtrack.schemas.codes import CodeList
@@ -181,7 +180,7 @@ class PackedCaseEvent(BaseModel):
     """One case packed or added to, as it was then, and how much of it was undone since."""
 
     event_id: int
-    occurred_at: datetime
+    occurred_at: Instant
     actor: str
     station: str | None
     batch_id: UUID
@@ -192,7 +191,7 @@ class PackedCaseEvent(BaseModel):
     first_code: str | None
     last_code: str | None
     from_queue: bool
-    undone_at: datetime | None = Field(
+    undone_at: Instant | None = Field(
         description="When the first of its units was taken out of the case again; null while all of them are as packed."
     )
     undone_count: int = Field(description="How many of its units were taken out of the case again.")

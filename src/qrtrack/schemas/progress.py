@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.progress import Outcome, SyncStatus, eta_seconds
 from qrtrack.models import SyncBatch
-from qrtrack.schemas.base import Answer, Body, ListQuery, Name, Note, Page, Query, Text, Wait, decode_cursor
+from qrtrack.schemas.base import Answer, Body, Instant, ListQuery, Name, Note, Page, Query, Text, Wait, decode_cursor
 
 
 class SyncOrder(Body):
@@ -83,10 +83,12 @@ class FailedRecord(BaseModel):
 class SyncSummary(BaseModel):
     """What there is to say once a batch is over."""
 
-    total: int
-    processed: int
-    success: int
-    failed: int
+    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
+
+    total_records: int = Field(validation_alias="total")
+    processed_records: int = Field(validation_alias="processed")
+    success_count: int = Field(validation_alias="success")
+    failed_records: int = Field(validation_alias="failed")
     duration_seconds: float = Field(description="From the first record to the end.")
     records_per_second: float
     first_failures: list[FailedRecord] = Field(description="At most ten, as they came, their errors cut short.")
@@ -107,10 +109,12 @@ class SyncAnswer(Answer):
     eta_seconds: int | None = Field(None, description="At the pace so far; null unless it is processing.")
     summary: SyncSummary | None = Field(description="Null until the batch is over.")
     created_by: str
-    created_at: datetime
-    updated_at: datetime
-    started_at: datetime | None = Field(description="When the first record was counted.")
-    completed_at: datetime | None = Field(description="When the batch ended, cancelled ones too.")
+    created_at: Instant
+    updated_at: Instant
+    started_at: Instant | None = Field(description="When the first record was counted.")
+    finished_at: Instant | None = Field(
+        validation_alias="completed_at", description="When the batch ended, cancelled ones too."
+    )
 
     @classmethod
     def of(cls, batch: SyncBatch) -> Self:
@@ -140,7 +144,7 @@ class ListedFailure(BaseModel):
 
     key: str = Field(validation_alias="record_key")
     error: str | None
-    recorded_at: datetime
+    recorded_at: Instant
 
 
 class FailurePage(Page):
@@ -179,7 +183,7 @@ class RecountedCounters(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     kind: str = Field(examples=["sync_batch", "batch_items", "batch_hashes", "reverse_job"])
-    id: UUID
+    subject_id: UUID = Field(validation_alias="id", description="Of the batch, job or progress batch.")
     is_repair: bool
     before: dict[str, int | str]
     after: dict[str, int | str]

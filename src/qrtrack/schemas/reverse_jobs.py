@@ -1,6 +1,5 @@
 """Reverse jobs: submitting, polling, ending and retrying them."""
 
-from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
@@ -10,7 +9,7 @@ from qrtrack.domain.progress import eta_seconds
 from qrtrack.domain.selections import JobSelection
 from qrtrack.domain.states import JobStatus, PreparedStatus
 from qrtrack.models import ReverseJob
-from qrtrack.schemas.base import LONGEST_WAIT, Answer, Body, ListQuery, Page, Query, Wait
+from qrtrack.schemas.base import LONGEST_WAIT, Answer, Body, Instant, ListQuery, Page, Query, Wait
 from qrtrack.schemas.batches import VariantName
 from qrtrack.schemas.codes import CodeList
 from qrtrack.schemas.notifications import NotifyOrder
@@ -115,10 +114,10 @@ class JobSummary(BaseModel):
     error_message: str | None
     attempts: int
     created_by: str
-    created_at: datetime
-    updated_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
+    created_at: Instant
+    updated_at: Instant
+    started_at: Instant | None
+    finished_at: Instant | None
 
 
 class JobPage(Page):
@@ -180,7 +179,7 @@ class LogLine(BaseModel):
 
     level: Literal["info", "warn", "error"]
     message: str
-    created_at: datetime
+    created_at: Instant
 
 
 class LogPage(Page):
@@ -203,14 +202,14 @@ class ListedPreparedCode(BaseModel):
     code: str
     sequence_number: int
     status: PreparedStatus
-    created_at: datetime
-    consumed_at: datetime | None
+    created_at: Instant
+    consumed_at: Instant | None
 
 
 class PreparedPage(Page):
     """Prepared codes in the order in which they were queued."""
 
-    prepared: list[ListedPreparedCode]
+    prepared_codes: list[ListedPreparedCode]
 
 
 class JobReference(Body):

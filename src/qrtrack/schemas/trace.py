@@ -1,14 +1,22 @@
 """Looking back: where a code or a case has been."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from qrtrack.domain.states import CodeStatus
-from qrtrack.schemas.base import LARGEST_SEQUENCE, LONGEST_PAGE, Limit, ListQuery, Page, decode_cursor, encode_cursor
+from qrtrack.schemas.base import (
+    LARGEST_SEQUENCE,
+    LONGEST_PAGE,
+    Instant,
+    Limit,
+    ListQuery,
+    Page,
+    decode_cursor,
+    encode_cursor,
+)
 from qrtrack.schemas.cases import ListedCase
 from qrtrack.services.trace import Trace, TracePlace
 
@@ -42,24 +50,24 @@ class Exclusion(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     job_id: UUID | None
-    excluded_at: datetime
+    excluded_at: Instant
     excluded_by: str | None
 
 
 class TracedUnit(TracedCode):
-    """The unit that was asked for. `excluded` until its job is cancelled or somebody readmits it."""
+    """The unit that was asked for. `is_excluded` until its job is cancelled or somebody readmits it."""
 
-    excluded: bool
+    is_excluded: bool
     exclusions: list[Exclusion]
 
 
 class TracedEvent(BaseModel):
     """Who did what, when, where and why; `unit_count` is how many units the action touched."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
-    id: int
-    occurred_at: datetime
+    event_id: int = Field(validation_alias="id")
+    occurred_at: Instant
     action: str
     actor: str
     station: str | None
@@ -117,4 +125,4 @@ class TraceAnswer(Page):
 
 def _unit(code: Any, exclusions: Sequence[Any]) -> TracedUnit:
     known = TracedCode.model_validate(code).model_dump()
-    return TracedUnit(**known, excluded=bool(exclusions), exclusions=[Exclusion.model_validate(e) for e in exclusions])
+    return TracedUnit(**known, is_excluded=bool(exclusions), exclusions=[Exclusion.model_validate(e) for e in exclusions])

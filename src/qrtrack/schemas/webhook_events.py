@@ -1,16 +1,17 @@
 """Accurate's webhooks: what is answered to the sender, and the events and documents that people read."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.webhooks import EventStatus, ForwardStatus
 from qrtrack.schemas.base import (
     LARGEST_ROW_ID,
     Answer,
     Body,
+    Instant,
     ListQuery,
     Money,
     Page,
@@ -30,7 +31,7 @@ class ReceivedElement(BaseModel):
     type: str
     uuid: str | None
     duplicate: bool = Field(description="An event with this uuid was there already; nothing is processed twice.")
-    error: str | None = Field(description="Why the element is kept as invalid; null for an event.")
+    error_message: str | None = Field(description="Why the element is kept as invalid; null for an event.")
 
 
 class ReceivedAnswer(Answer):
@@ -49,8 +50,19 @@ class EventQuery(ListQuery):
     status: EventStatus | None = None
     type: Text | None = None
     uuid: Text | None = None
-    database: DatabaseId | None = None
+    database_id: DatabaseId | None = None
+    database: DatabaseId | None = Field(
+        None, description="The older name of `database_id`.", json_schema_extra={"deprecated": True}
+    )
     forward_status: ForwardStatus | None = None
+
+    @property
+    def one_database(self) -> int | None:
+        """Under either name. Raises InvalidInput where the two name different ones."""
+        if self.database is not None and self.database_id not in {None, self.database}:
+            error = FieldError("/query/database", "It names another database than database_id: leave it out.")
+            raise InvalidInput("Name one database: database is the older name of database_id.", errors=[error])
+        return self.database_id if self.database is None else self.database
 
     def before_number(self) -> int | None:
         """The id of the last event seen. Raises InvalidInput."""
@@ -58,22 +70,22 @@ class EventQuery(ListQuery):
 
 
 class WebhookEventView(BaseModel):
-    """One event. `error`: why it is invalid, dead or to be tried again; `note`: what could not be used of it."""
+    """`error_message`: why the event is invalid, dead or to be tried again; `note`: what of it could not be used."""
 
-    id: int
+    queue_id: int = Field(validation_alias="id")
     type: str
     database_id: int | None
     uuid: str | None
     status: EventStatus
     attempts: int
-    error: str | None
+    error_message: str | None = Field(validation_alias="error")
     note: str | None
     forward_status: ForwardStatus | None = Field(description="Whether it was passed on; null where nothing is.")
     forward_attempts: int
-    forward_error: str | None
-    created_at: datetime
-    updated_at: datetime
-    finished_at: datetime | None
+    forward_error_message: str | None = Field(validation_alias="forward_error")
+    created_at: Instant
+    updated_at: Instant
+    finished_at: Instant | None
 
 
 class WebhookEventPage(Page):
@@ -85,12 +97,12 @@ class ConflictView(BaseModel):
 
     payload: str
     times: int
-    created_at: datetime
-    last_at: datetime
+    created_at: Instant
+    last_at: Instant
 
 
 class ReplayView(BaseModel):
-    replayed_at: datetime
+    replayed_at: Instant
     actor: str
     reason: str | None
 
@@ -150,10 +162,10 @@ class DocumentView(BaseModel):
     number: str | None
     action: str | None
     amount: Money | None
-    timestamp: datetime = Field(validation_alias="event_at", description="When it was so, by Accurate.")
+    timestamp: Instant = Field(validation_alias="event_at", description="When it was so, by Accurate.")
     deleted: bool
-    event_id: int = Field(description="The event that said so.")
-    updated_at: datetime
+    queue_id: int = Field(validation_alias="event_id", description="The webhook event that said so.")
+    updated_at: Instant
 
 
 class DocumentPage(Page):

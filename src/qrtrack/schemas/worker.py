@@ -1,13 +1,12 @@
 """What the worker's endpoints answer to a cron job."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from qrtrack.domain.states import JobStatus
-from qrtrack.schemas.base import Answer, Query
+from qrtrack.schemas.base import Answer, Instant, Query
 from qrtrack.schemas.reverse_jobs import ResultSummary
 
 
@@ -47,7 +46,7 @@ class KindHealth(BaseModel):
     running: int
     expired_leases: int = Field(description="Running by the table, but their worker has stopped answering.")
     oldest_age_seconds: float | None = Field(description="How long the oldest has been due; null when nothing is.")
-    last_finished_at: datetime | None = Field(description="To a few seconds; null when nothing has ended yet.")
+    last_finished_at: Instant | None = Field(description="To a few seconds; null when nothing has ended yet.")
 
 
 class LivingWorker(BaseModel):
@@ -55,10 +54,10 @@ class LivingWorker(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: UUID
+    worker_id: UUID = Field(validation_alias="id")
     host: str
-    started_at: datetime
-    polled_at: datetime
+    started_at: Instant
+    polled_at: Instant
 
 
 class TaskHealth(BaseModel):
@@ -68,7 +67,7 @@ class TaskHealth(BaseModel):
 
     name: str = Field(examples=["recalculate_progress"])
     status: Literal["queued", "running"]
-    next_run_at: datetime = Field(description="Of one that is running: when it was due.")
+    next_run_at: Instant = Field(description="Of one that is running: when it was due.")
     error_message: str | None = Field(description="Why its last run failed; null when it did not.")
 
 

@@ -114,7 +114,7 @@ async def _open_case(repositories: Repositories, order: PackCase) -> tuple[Any, 
 def case_members(box: Any) -> Mapping[str, Any]:
     """A packed case as refusals tell of it."""
     return {name: getattr(box, name) for name in CaseInfo.__slots__} | {
-        "packed_at": box.packed_at.isoformat(),
+        "packed_at": box.packed_at,
         "packed_by": box.packed_by,
         "station": box.station,
     }
