@@ -1,0 +1,70 @@
+"""Pages as their readers use them: each block of commands is pasted into one shell, from top to bottom."""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from test_cli import QRTRACK, wait_for
+
+DOCS = Path(__file__).parents[1] / "docs"
+BLOCK = re.compile(r"```sh\n(.*?)\n```(?:\n\n```json\n(.*?)\n```)?", re.DOTALL)
+END = "=== end of a block ==="
+
+
+@dataclass(frozen=True)
+class Block:
+    """What is pasted, and what is promised to be printed; None where the page shows nothing."""
+
+    commands: str
+    promised: Any
+
+
+def blocks_of(page: str) -> list[Block]:
+    """`page`: its name, or the name and a heading: then the blocks of that chapter."""
+    name, _, chapter = page.partition("#")
+    text = (DOCS / name).read_text()
+    if chapter:
+        text = re.split(r"^## ", text.split(f"\n## {chapter}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
+    return [Block(commands, json.loads(shown) if shown else None) for commands, shown in BLOCK.findall(text)]
+
+
+def checkout(folder: Path) -> Path:
+    """A folder as `make setup` leaves it, without data: `.venv` is this one."""
+    (folder / ".venv").symlink_to(sys.prefix)
+    return folder
+
+
+def environment(**named: str) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "no_proxy": "*", **named}
+
+
+@asynccontextmanager
+async def running(folder: Path, *words: str, url: str, **settings: str) -> AsyncIterator[None]:
+    """A command of the program in a terminal of its own, until the block ends."""
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen([QRTRACK, *words], cwd=folder, env=environment(**settings), stdout=log, stderr=log)
+        try:
+            await asyncio.to_thread(wait_for, url)
+            yield
+        finally:
+            process.terminate()
+            await asyncio.to_thread(process.wait, 30)
+
+
+async def paste(blocks: Sequence[Block], folder: Path, named: Mapping[str, str]) -> list[str]:
+    """What each block prints, in one bash that was opened in the folder."""
+    text = "".join(f"{block.commands}\necho\necho '{END}'\n" for block in blocks)
+    shell = await asyncio.create_subprocess_exec(
+        "bash", cwd=folder, env=environment(**named), stdin=-1, stdout=-1, stderr=-1
+    )  # fmt: skip
+    printed, complaints = await asyncio.wait_for(shell.communicate(text.encode()), 120)
+    assert not complaints, complaints.decode()
+    return printed.decode().split(END)[:-1]
