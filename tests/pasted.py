@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from test_cli import QRTRACK, wait_for
+from routers.test_examples import shape_of
+from test_cli import wait_for
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"```sh\n(.*?)\n```(?:\n\n```json\n(.*?)\n```)?", re.DOTALL)
@@ -43,14 +44,17 @@ def checkout(folder: Path) -> Path:
 
 
 def environment(**named: str) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "no_proxy": "*", **named}
+    """With `.venv` activated, as the pages ask for."""
+    folders = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {"PATH": folders, "HOME": "/nonexistent", "no_proxy": "*", "BCRYPT_COST": "4", **named}
 
 
 @asynccontextmanager
-async def running(folder: Path, *words: str, url: str, **settings: str) -> AsyncIterator[None]:
-    """A command of the program in a terminal of its own, until the block ends."""
+async def terminal(folder: Path, command: str, *, url: str, **settings: str) -> AsyncIterator[None]:
+    """A command that goes on in a terminal of its own, until the block ends."""
     with (folder / "log").open("ab") as log:
-        process = subprocess.Popen([QRTRACK, *words], cwd=folder, env=environment(**settings), stdout=log, stderr=log)
+        words = ["bash", "-c", f"exec env {command}"]
+        process = subprocess.Popen(words, cwd=folder, env=environment(**settings), stdout=log, stderr=log)
         try:
             await asyncio.to_thread(wait_for, url)
             yield
@@ -68,3 +72,10 @@ async def paste(blocks: Sequence[Block], folder: Path, named: Mapping[str, str])
     printed, complaints = await asyncio.wait_for(shell.communicate(text.encode()), 120)
     assert not complaints, complaints.decode()
     return printed.decode().split(END)[:-1]
+
+
+def check(blocks: Sequence[Block], printed: Sequence[str]) -> None:
+    """Every block has printed what its page promises."""
+    for block, text in zip(blocks, printed, strict=True):
+        if block.promised is not None:
+            assert shape_of(json.loads(text), block.promised) == block.promised, (block.commands, text)

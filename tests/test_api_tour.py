@@ -1,33 +1,52 @@
-"""docs/api-tour.md as its reader takes it: `make run` in one terminal, the page pasted into another one."""
+"""Pages with examples as their readers take them: the service in one terminal, the page pasted into another one."""
 
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from pasted import blocks_of, checkout, paste, running
+from pasted import DOCS, Block, blocks_of, check, checkout, paste, terminal
 from process import free_port
-from routers.test_examples import shape_of
 
-MAKEFILE = (Path(__file__).parents[1] / "Makefile").read_text()
+MAKEFILE = (DOCS.parent / "Makefile").read_text()
 REFUSED = 2
 
 pytestmark = pytest.mark.skipif(
-    not (shutil.which("curl") and shutil.which("bash")), reason="needs curl and bash, as the page does"
+    not (shutil.which("curl") and shutil.which("bash")), reason="needs curl and bash, as the pages do"
 )
+
+
+def with_ports(text: str, ports: Mapping[str, str]) -> str:
+    for told, free in ports.items():
+        text = text.replace(f":{told}", f":{free}").replace(f"--port {told}", f"--port {free}")
+    return text
 
 
 async def test_the_tour_goes_as_it_is_told(tmp_path: Path) -> None:
     folder, port, blocks = checkout(tmp_path), free_port(), blocks_of("api-tour.md")
     address = f"http://127.0.0.1:{port}"
-    assert re.search(r"^run:.*\n\t\$\(BIN\)/qrtrack serve$", MAKEFILE, re.MULTILINE)
-    async with running(folder, "serve", "--port", str(port), url=f"{address}/healthz"):
+    [command] = re.findall(r"^run:.*\n\t\$\(BIN\)/(.*)$", MAKEFILE, re.MULTILINE)
+    async with terminal(folder, f"{command} --port {port}", url=f"{address}/healthz"):
         printed = await paste(blocks, folder, {"QRTRACK": address})
+    check(blocks, printed)
     answers = [json.loads(text) for text in printed if text.strip()]
-    for block, text in zip(blocks, printed, strict=True):
-        if block.promised is not None:
-            assert shape_of(json.loads(text), block.promised) == block.promised, block.commands
     assert [answer["success"] for answer in answers].count(False) == REFUSED
     assert len(answers) == len(blocks) - 1
+
+
+async def test_the_page_of_settlements_goes_as_it_is_told(tmp_path: Path) -> None:
+    """Its first two terminals as well: the stand-in gateway, and the service that knows it."""
+    folder, ports = checkout(tmp_path), {"8000": str(free_port()), "9100": str(free_port())}
+    page = (DOCS / "akselgate.md").read_text()
+    gateway, service = [with_ports(found, ports) for found in re.findall(r"```console\n(.*?)\n```", page, re.DOTALL)]
+    named = {"PUBLIC_BASE_URL": f"http://127.0.0.1:{ports['8000']}"}
+    blocks = [Block(with_ports(block.commands, ports), block.promised) for block in blocks_of("akselgate.md")]
+    async with (
+        terminal(folder, gateway, url=f"http://127.0.0.1:{ports['9100']}/"),
+        terminal(folder, f"{service} --port {ports['8000']}", url=f"{named['PUBLIC_BASE_URL']}/healthz", **named),
+    ):
+        printed = await paste(blocks, folder, {})
+    check(blocks, printed)
