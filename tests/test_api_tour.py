@@ -3,20 +3,34 @@
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from pasted import DOCS, Block, blocks_of, check, checkout, paste, terminal
 from process import free_port
+from qrtrack.domain.errors import DomainError
 
+PACKING_MODULES = {
+    f"qrtrack.{module}"
+    for module in (
+        "domain.packing", "domain.batches", "domain.code_lists", "services.packing", "services.links", "services.codes",
+        "services.moves", "services.reverse_jobs", "services.batches", "domain.requests",
+    )
+}  # fmt: skip
 MAKEFILE = (DOCS.parent / "Makefile").read_text()
 REFUSED = 2
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("curl") and shutil.which("bash")), reason="needs curl and bash, as the pages do"
 )
+
+
+def refusals_below(kind: type[DomainError]) -> Iterator[type[DomainError]]:
+    for inner in kind.__subclasses__():
+        yield inner
+        yield from refusals_below(inner)
 
 
 def with_ports(text: str, ports: Mapping[str, str]) -> str:
@@ -50,3 +64,23 @@ async def test_the_page_of_settlements_goes_as_it_is_told(tmp_path: Path) -> Non
     ):
         printed = await paste(blocks, folder, {})
     check(blocks, printed)
+
+
+async def test_the_page_of_the_plant_goes_as_it_is_told(tmp_path: Path) -> None:
+    folder, port, blocks = checkout(tmp_path), free_port(), blocks_of("plant.md")
+    address = f"http://127.0.0.1:{port}"
+    async with terminal(folder, f"qrtrack serve --port {port}", url=f"{address}/healthz"):
+        printed = await paste(blocks, folder, {"QRTRACK": address})
+    check(blocks, printed)
+    assert [text.strip() for text in printed if '"success":false' in text] == [printed[7].strip()]
+    assert printed[7].strip().endswith("1"), "a count drift"
+    assert json.loads(printed[-1])["differences"] == []
+
+
+def test_every_refusal_that_the_plant_may_get_is_explained() -> None:
+    page = (DOCS / "plant.md").read_text()
+    explained = set(re.findall(r"`([a-z-]+)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))))
+    known = {kind.slug for kind in refusals_below(DomainError)}
+    assert explained <= known
+    of_the_line = {kind.slug for kind in refusals_below(DomainError) if kind.__module__ in PACKING_MODULES}
+    assert of_the_line - explained == set()
