@@ -24,6 +24,7 @@ from test_cli import QRTRACK, environment, wait_for
 from treasury import rows
 
 API = "/api/manufacturer"
+PAGE_OF_LOGS = (Path(__file__).parents[1] / "docs/logs.md").read_text()
 ORGANISATION = uuid4()
 ACCOUNTS = ("99887766554433", "11223344556677")
 # Lines of the process as a whole, before, between and after requests and jobs.
@@ -204,3 +205,7 @@ def test_the_line_of_a_request_names_the_user_and_the_organisation(site: Site, l
         ani, (None, None), (None, None), budi, budi, ani, (None, None)
     ]  # fmt: skip
     assert [name for name, token in tokens.items() if token in text] == []
+    [shown] = re.findall(r"```json\n(.*?)\n```", PAGE_OF_LOGS, re.DOTALL)
+    [line] = [line for line in lines if line["request_id"] == "caller-0" and line["event"] == "request"]
+    assert json.loads(shown).keys() == line.keys()
+    assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|(.*?)\|", PAGE_OF_LOGS, re.MULTILINE)))) >= line.keys()

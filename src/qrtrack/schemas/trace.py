@@ -125,4 +125,6 @@ class TraceAnswer(Page):
 
 def _unit(code: Any, exclusions: Sequence[Any]) -> TracedUnit:
     known = TracedCode.model_validate(code).model_dump()
-    return TracedUnit(**known, is_excluded=bool(exclusions), exclusions=[Exclusion.model_validate(e) for e in exclusions])
+    return TracedUnit(
+        **known, is_excluded=bool(exclusions), exclusions=[Exclusion.model_validate(e) for e in exclusions]
+    )
