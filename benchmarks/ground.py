@@ -14,11 +14,10 @@ from uuid import UUID, uuid4
 import asyncpg
 import psutil
 from pydantic import SecretStr
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from benchmarks.report import describe_machine
 from qrtrack import embedded, schema_revision
-from qrtrack.connections import address_of
+from qrtrack.database import Database
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.settings import Settings
@@ -47,7 +46,7 @@ class Ground:
 
     async def connect(self) -> Connection:
         """Another bare connection."""
-        return await asyncpg.connect(**address_of(self.runtime.database.engine))
+        return await self.runtime.database.connector.connect()
 
     async def settle(self) -> None:
         """What earlier work left to be written is written: no round pays for another's."""
@@ -75,7 +74,7 @@ async def open_ground() -> AsyncIterator[Ground]:
         await _migrate(url)
         settings = _settings(url, Path(folder))
         async with open_runtime(settings) as runtime:
-            bare = await asyncpg.connect(**address_of(runtime.database.engine))
+            bare = await runtime.database.connector.connect()
             try:
                 version = str(await bare.fetchval("SHOW server_version"))
                 yield Ground(url, runtime, bare, describe_machine(version))
@@ -84,9 +83,9 @@ async def open_ground() -> AsyncIterator[Ground]:
 
 
 async def _migrate(url: str) -> None:
-    engine = create_async_engine(url)
-    await schema_revision.migrate(engine)
-    await engine.dispose()
+    database = Database.connect(url, pool_size=1)
+    await schema_revision.migrate(database.engine)
+    await database.close()
 
 
 def _settings(url: str, folder: Path) -> Settings:

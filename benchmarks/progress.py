@@ -21,7 +21,6 @@ import asyncpg
 
 from benchmarks.ground import Ground, alternate, open_ground, timed
 from benchmarks.report import Report
-from qrtrack.connections import address_of
 from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.progress import Outcome
 from qrtrack.services.progress import create_sync_batch
@@ -78,8 +77,9 @@ async def run(*, full: bool) -> Report:
 async def _bare_pool(ground: Ground) -> AsyncIterator[Pool]:
     """As many connections as the service's own pool has, all of them open."""
     size = ground.runtime.settings.database_pool_size
-    options = address_of(ground.runtime.database.engine)
-    async with asyncpg.create_pool(**options, min_size=size, max_size=size) as pool:
+    address = ground.runtime.database.connector.address
+    [(host, port)] = address.hosts
+    async with asyncpg.create_pool(host=host, port=port, **address.options, min_size=size, max_size=size) as pool:
         yield pool
 
 

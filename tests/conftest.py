@@ -8,17 +8,18 @@ from uuid import uuid4
 
 import pytest
 import structlog
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import make_url
 
 from accurate import Accurate
 from plant import Plant
 from process import delete_rows, settings_of
 from qrtrack import embedded, schema_revision
+from qrtrack.connections import Connector
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller, Role
-from qrtrack.runtime import Runtime, asyncpg_url, open_runtime
+from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.settings import Settings
+from qrtrack.settings.postgresql import parse_address
 from treasury import Treasury, open_treasury
 
 # Tracebacks as the program writes them. The library's own draw every local variable: each failure that a test provokes
@@ -37,7 +38,7 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An empty database of this test process: on the embedded server, or beside the one of TEST_DATABASE_URL."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given is not None:
-        yield asyncio.run(_empty_database(asyncpg_url(given)))
+        yield asyncio.run(_empty_database(given))
         return
     folder: Path = tmp_path_factory.mktemp("postgresql")
     with embedded.start(folder, durable=False) as server:
@@ -46,20 +47,19 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 async def _empty_database(url: str) -> str:
     name = f"qrtrack_tests_{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
-    engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
-    async with engine.connect() as connection:
-        await connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-        await connection.execute(text(f"CREATE DATABASE {name}"))
-    await engine.dispose()
-    return engine.url.set(database=name).render_as_string(hide_password=False)
+    connection = await Connector(parse_address(url)).connect()
+    await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    return make_url(url).set(drivername="postgresql+asyncpg", database=name).render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="session")
 def migrated_url(database_url: str) -> str:
     async def migrate() -> None:
-        engine = create_async_engine(database_url)
-        await schema_revision.migrate(engine)
-        await engine.dispose()
+        database = Database.connect(database_url, pool_size=1)
+        await schema_revision.migrate(database.engine)
+        await database.close()
 
     asyncio.run(migrate())
     return database_url

@@ -220,7 +220,8 @@ async def who(session: AsyncSession) -> Row[Any]:
 async def test_nothing_of_a_request_outlives_its_transaction_on_a_pooled_connection(
     plant: Plant, *, failing: bool
 ) -> None:
-    url = plant.runtime.database.engine.url.render_as_string(hide_password=False)
+    url = plant.runtime.settings.database_url
+    assert url is not None
     database = Database.connect(url, pool_size=1)
     organisation_id = plant.caller.organisation_id
     try:

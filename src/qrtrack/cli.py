@@ -62,7 +62,8 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 def _give_up(error: BaseException) -> NoReturn:
-    typer.echo(f"qrtrack: {error}", err=True)
+    reason = getattr(error, "reason", "")
+    typer.echo(f"qrtrack: {error}{reason and f' It says: {reason}.'}", err=True)
     raise typer.Exit(1) from error
 
 

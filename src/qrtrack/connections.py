@@ -1,15 +1,17 @@
-"""The driver's own connections beside the pool, for what is a single statement: taking webhooks in, being ready."""
+"""The one way to a connection, and the connections beside the pool: taking webhooks in, being ready."""
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from qrtrack.outages import reason_of
 from qrtrack.repositories.base import Connection
+from qrtrack.settings.postgresql import PostgresAddress
 
 # Each is busy for a millisecond or two.
 FOR_WEBHOOKS: Final = 8
@@ -25,10 +27,9 @@ NOTICED: Final = {
     "TCP_KEEPCNT": 2,
     "TCP_USER_TIMEOUT": UNANSWERED_SECONDS * 1000,
 }
-ADDRESS: Final = frozenset({"host", "port", "user", "password", "database", "ssl"})
-
-NOTHING_KEPT: Final = {"statement_cache_size": 0}
-PLANS_KEPT: Final = {"server_settings": {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}}
+# The next host may be the one.
+NOT_THIS_HOST: Final = (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched)
+PLANS_KEPT: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 
 
 class NoticingConnection(asyncpg.Connection):
@@ -46,10 +47,36 @@ class NoticingConnection(asyncpg.Connection):
                 to_server.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-def address_of(engine: AsyncEngine) -> dict[str, Any]:
-    """How the driver itself is told where the engine's database is."""
-    _, options = engine.dialect.create_connect_args(engine.url)
-    return {name: value for name, value in options.items() if name in ADDRESS}
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """Opens every connection of the program, so that each gets the whole address."""
+
+    address: PostgresAddress
+    behind_pooler: bool = False
+
+    async def connect(self, *, plans: Mapping[str, str] | None = None, **options: Any) -> Connection:
+        """Tries the hosts in their order. `plans`: settings of the session, which a pooler refuses.
+
+        A statement outside of a transaction runs in READ COMMITTED too. Behind a pooler such statements must not rest
+        on that: there is no setting at the start.
+        """
+        settings = dict(self.address.server_settings)
+        if self.behind_pooler:
+            # No statement outlives its transaction there.
+            options["statement_cache_size"] = 0
+        else:
+            settings = {"application_name": "qrtrack", **settings, **(plans or {})}
+            settings["default_transaction_isolation"] = "read committed"
+        options |= {**self.address.options, "server_settings": settings, "connection_class": NoticingConnection}
+        failures: list[str] = []
+        for host, port in self.address.hosts:
+            try:
+                return await asyncpg.connect(host=host, port=port, timeout=self.address.seconds, **options)
+            except NOT_THIS_HOST as error:
+                if len(self.address.hosts) == 1:
+                    raise
+                failures.append(f"{host}: {reason_of(error)}")
+        raise ConnectionError("; ".join(failures))
 
 
 class Connections:
@@ -60,9 +87,8 @@ class Connections:
     is kept. Behind a pooler nothing is.
     """
 
-    def __init__(self, address: dict[str, Any], *, behind_pooler: bool, at_a_time: int) -> None:
-        self._options = address | (NOTHING_KEPT if behind_pooler else PLANS_KEPT)
-        self._options |= {"command_timeout": STATEMENT_SECONDS, "connection_class": NoticingConnection}
+    def __init__(self, connector: Connector, *, at_a_time: int) -> None:
+        self._connector = connector
         self._allowed = at_a_time
         self._in_use = 0
         self._turns = asyncio.Semaphore(at_a_time)
@@ -75,7 +101,9 @@ class Connections:
             await self._turns.acquire()
         self._in_use += 1
         try:
-            connection = self._living() or await asyncpg.connect(timeout=PATIENCE_SECONDS, **self._options)
+            connection = self._living() or await self._connector.connect(
+                plans=PLANS_KEPT, command_timeout=STATEMENT_SECONDS
+            )
             try:
                 yield connection
             except (asyncio.CancelledError, TimeoutError):
@@ -101,6 +129,11 @@ class Connections:
             if not connection.is_closed():
                 return connection
         return None
+
+    def give_up_idle(self) -> None:
+        """Makes room on a server that has none for another connection."""
+        while (connection := self._living()) is not None:
+            connection.terminate()
 
     async def close(self) -> None:
         while (connection := self._living()) is not None:

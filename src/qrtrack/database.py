@@ -2,96 +2,61 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 from qrtrack import schema_revision
-from qrtrack.connections import FOR_WEBHOOKS, Connections, NoticingConnection, address_of
-from qrtrack.domain.errors import DomainError, Unavailable
+from qrtrack.connections import FOR_WEBHOOKS, Connections, Connector
 from qrtrack.domain.requests import RepeatableRequest
+from qrtrack.outages import DatabaseRefused, DatabaseUnavailable, Outages, has_state, is_full, reason_of
+from qrtrack.pools import PatientPool, open_engine
 from qrtrack.repositories import Repositories
-from qrtrack.repositories.base import Connection
-from qrtrack.repositories.constraints import domain_error
+from qrtrack.repositories.base import DURABLE, Connection
+from qrtrack.settings.postgresql import parse_address
 from qrtrack.turns import BatchTurns
 
-# SQLSTATE classes and codes that mean "not now": connection lost, no room, cancelled or shutting down, deadlock, lock
-# timeout.
-PASSING = ("08", "53", "57", "40001", "40P01", "55P03")
-# Wrong user or password, no such database.
-REFUSING = ("28", "3D")
+__all__ = ["Database", "DatabaseRefused", "DatabaseUnavailable"]
+
 # A standby, or a server whose provider holds writes back: another connection may find one that takes them.
 READ_ONLY = ("25006",)
 # A request that has waited so long for a lock is told to come again.
 LOCK_SECONDS = 10
 # Who asks whether the service is ready waits no longer: a server that has stopped without a word is as good as away.
 READY_SECONDS = 3
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+BEGIN_READING = f"{BEGIN} READ ONLY"
 BY_KEYS = ("SET LOCAL plan_cache_mode = force_generic_plan", "SET LOCAL enable_seqscan = off")
-
-
-class DatabaseUnavailable(Unavailable):
-    """No answer from PostgreSQL, or no free connection in time."""
-
-    slug = "database-unavailable"
-    title = "The database cannot be reached"
-
-    def __init__(self) -> None:
-        super().__init__("The database cannot answer at the moment. Try again in a few seconds.")
-
-
-class DatabaseRefused(Unavailable):
-    """There is a PostgreSQL, but not for this user, password or database: waiting does not help."""
-
-    slug = "database-refused"
-    title = "The database refuses the service"
-
-    def __init__(self, reason: BaseException | None) -> None:
-        super().__init__(f"The database refuses the service ({reason}): correct DATABASE_URL.")
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
     """Opens transactions. `request` makes the first effect of a request repeatable (Idempotency-Key)."""
 
+    connector: Connector
     engine: AsyncEngine
     # The same pool, where SQLAlchemy begins and commits nothing.
     unbegun: AsyncEngine
     webhooks: Connections
     health: Connections
     turns: BatchTurns = field(default_factory=BatchTurns)
+    outages: Outages = field(default_factory=Outages)
     request: RepeatableRequest | None = None
 
     @classmethod
     def connect(cls, url: str, *, pool_size: int, behind_pooler: bool = False) -> Self:
-        """Behind PgBouncer in transaction mode no statement outlives its transaction: asyncpg's cache is off there."""
-        arguments: dict[str, Any] = {"timeout": 10, "connection_class": NoticingConnection}
-        if behind_pooler:
-            arguments["statement_cache_size"] = 0
-        else:
-            # A plan that was kept from when a table was small can take minutes once it is not; planning takes less
-            # than a millisecond. Behind a pooler nothing is kept, and settings at the start are refused.
-            arguments["server_settings"] = {"plan_cache_mode": "force_custom_plan", "jit": "off"}
-        engine = create_async_engine(
-            url,
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=10,
-            connect_args=arguments,
-            # Values are root keys and account numbers: they stay out of every message and trace.
-            hide_parameters=True,
-        )
-        unbegun = engine.execution_options(isolation_level="AUTOCOMMIT")
-        webhooks, health = (
-            Connections(address_of(engine), behind_pooler=behind_pooler, at_a_time=count) for count in (FOR_WEBHOOKS, 1)
-        )
-        return cls(engine, unbegun, webhooks, health)
+        """Raises ValueError for an address that cannot be used."""
+        connector = Connector(parse_address(url), behind_pooler)
+        engine = open_engine(connector, size=pool_size)
+        webhooks, health = (Connections(connector, at_a_time=count) for count in (FOR_WEBHOOKS, 1))
+        assert isinstance(engine.pool, PatientPool)
+        engine.pool.on_full = webhooks.give_up_idle
+        return cls(connector, engine, engine.execution_options(isolation_level="AUTOCOMMIT"), webhooks, health)
 
     def answering(self, request: RepeatableRequest | None) -> Self:
         """The same database, for one request that its caller may send again."""
@@ -138,18 +103,37 @@ class Database:
         """The driver's own connection, where each statement is a transaction that is committed when it returns: for the
         paths of one statement, which would otherwise be three round trips.
 
-        `apart`: one of those for webhooks, which no other work can hold up.
+        Behind a pooler such a statement has the isolation of the server's default: it must not rest on it.
+
+        `apart`: one of those for webhooks, which no other work can hold up. Behind a pooler the block is one
+        transaction there, committed on leaving. A server that has no room for one more lends one of the pool.
         """
         if not apart:
             async with self._transaction(None) as (_, driver):
                 yield driver
             return
-        async with _in_words_of_the_trade(), self.webhooks.take() as connection:
+        with self.outages.translated():
+            async with self._beside(self.webhooks) as connection:
+                try:
+                    async with self._begun(connection):
+                        yield connection
+                except asyncpg.ReadOnlySQLTransactionError as error:
+                    connection.terminate()
+                    raise DatabaseUnavailable(reason_of(error)) from error
+
+    def _begun(self, connection: Connection) -> Any:
+        return connection.transaction(isolation="read_committed") if self.connector.behind_pooler else nullcontext()
+
+    @asynccontextmanager
+    async def _beside(self, connections: Connections) -> AsyncIterator[Connection]:
+        async with AsyncExitStack() as taken:
             try:
-                yield connection
-            except asyncpg.ReadOnlySQLTransactionError as error:
-                connection.terminate()
-                raise DatabaseUnavailable from error
+                connection = await taken.enter_async_context(connections.take())
+            except asyncpg.PostgresError as error:
+                if not is_full(error):
+                    raise
+                _, connection = await taken.enter_async_context(self._transaction(None))
+            yield connection
 
     @asynccontextmanager
     async def _transaction(
@@ -160,19 +144,20 @@ class Database:
 
         SQLAlchemy would begin in a round trip of its own.
         """
-        async with _in_words_of_the_trade(), self._living() as (pooled, driver):
-            try:
-                if opening:
-                    await driver.execute(opening)
-                yield pooled, driver
-                if opening and await driver.execute("COMMIT") != "COMMIT":
-                    raise RuntimeError("an error was passed over in the transaction: PostgreSQL has rolled it back")
-            except BaseException as error:
-                await _roll_back(pooled, driver)
-                if writes and _has_state(getattr(error, "orig", error), READ_ONLY):
-                    await pooled.invalidate()
-                    raise DatabaseUnavailable from error
-                raise
+        with self.outages.translated():
+            async with self._living() as (pooled, driver):
+                try:
+                    if opening:
+                        await driver.execute(opening)
+                    yield pooled, driver
+                    if opening and await driver.execute("COMMIT") != "COMMIT":
+                        raise RuntimeError("an error was passed over in the transaction: PostgreSQL has rolled it back")
+                except BaseException as error:
+                    await _roll_back(pooled, driver)
+                    if writes and has_state(getattr(error, "orig", error), READ_ONLY):
+                        await pooled.invalidate()
+                        raise DatabaseUnavailable(reason_of(error)) from error
+                    raise
 
     @asynccontextmanager
     async def _living(self) -> AsyncIterator[tuple[AsyncConnection, Connection]]:
@@ -186,18 +171,16 @@ class Database:
                     return
                 await pooled.invalidate()
 
-    async def ready(self) -> dict[str, Any]:
+    async def ready(self, *, quietly: bool = False) -> dict[str, Any]:
         """On a connection of its own: it says how the database is, and not how busy the pool. Raises
-        DatabaseUnavailable, DatabaseRefused or SchemaBehind.
+        DatabaseUnavailable, DatabaseRefused or SchemaBehind. `quietly`: the caller tells the reason.
         """
-        try:
-            async with asyncio.timeout(READY_SECONDS), _in_words_of_the_trade(), self.health.take() as connection:
+        with self.outages.translated(quietly=quietly):
+            async with asyncio.timeout(READY_SECONDS), self._beside(self.health) as connection:
                 await schema_revision.check_revision(connection)
                 if await connection.fetchval("SHOW transaction_read_only") == "on":
                     connection.terminate()
-                    raise DatabaseUnavailable
-        except TimeoutError as error:
-            raise DatabaseUnavailable from error
+                    raise DatabaseUnavailable("the server takes no writes: it is a standby, or its provider's setting")
         return {"database": "ok", "schema": "ok"}
 
     def pool_use(self) -> dict[str, dict[str, int]]:
@@ -225,56 +208,15 @@ async def _roll_back(pooled: AsyncConnection, driver: Connection) -> None:
             await pooled.invalidate()
 
 
-@asynccontextmanager
-async def _in_words_of_the_trade() -> AsyncIterator[None]:
-    """Raises DatabaseUnavailable, DatabaseRefused, or the refusal that a violated constraint stands for."""
-    try:
-        yield
-    except DBAPIError as error:
-        refusal = DatabaseUnavailable() if error.connection_invalidated else _refusal(error.orig)
-        if refusal is None:
-            raise
-        raise refusal from error
-    except (asyncpg.PostgresError, asyncpg.InternalClientError) as error:
-        refusal = _refusal(error)
-        if refusal is None:
-            raise
-        raise refusal from error
-    except (PoolTimeout, OSError, asyncpg.InterfaceError) as error:
-        raise DatabaseUnavailable from error
-
-
-def _refusal(reported: BaseException | None) -> DomainError | None:
-    """None for a defect of the program."""
-    if _is_passing(reported):
-        return DatabaseUnavailable()
-    if _has_state(reported, REFUSING):
-        return DatabaseRefused(reported)
-    return domain_error(reported) or domain_error(getattr(reported, "__cause__", None))
-
-
-def _is_passing(error: BaseException | None) -> bool:
-    """Not now. So is a connection that was killed, between the moment its driver has heard of it and that of its end:
-    the driver calls any use of it a failure of its own.
-    """
-    if any(isinstance(one, asyncpg.InternalClientError) for one in (error, getattr(error, "__cause__", None))):
-        return True
-    return _has_state(error, PASSING)
-
-
-def _has_state(error: BaseException | None, classes: tuple[str, ...]) -> bool:
-    sqlstate = getattr(error, "sqlstate", None)
-    return isinstance(sqlstate, str) and sqlstate.startswith(classes)
-
-
 def _opening(
     *, tenant: UUID | None = None, batch_lock: UUID | None = None, by_keys: bool = False, read_only: bool = False
 ) -> str:
     """Begins a transaction and sets what holds for it only, in one round trip: behind a pooler a session is nobody's.
+    Isolation and durability are what the program needs, whatever the server's defaults.
 
     It takes no parameters, since several statements can have none; what stands in it are ids, written as ids are.
     """
-    steps = ["BEGIN READ ONLY" if read_only else "BEGIN"]
+    steps = [BEGIN_READING] if read_only else [BEGIN, DURABLE]
     if by_keys:
         steps += BY_KEYS
     if tenant is not None:

@@ -7,9 +7,9 @@ from functools import partial
 
 import asyncpg
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from qrtrack.connections import address_of
+from qrtrack.connections import Connector
+from qrtrack.outages import reason_of
 from qrtrack.repositories import WAKE_UP_CHANNEL
 
 CHECK_SECONDS = 10.0
@@ -19,15 +19,15 @@ STILL_LISTENING = "SELECT count(*) FROM pg_listening_channels()"
 log = structlog.get_logger()
 
 
-async def listen(engine: AsyncEngine, on_hint: Callable[[], None]) -> None:
+async def listen(connector: Connector, on_hint: Callable[[], None]) -> None:
     """Calls `on_hint` for each hint, and after each reconnection for those that were missed; runs until cancelled.
 
     A connection can lose its channel without dying (a pooler in between): it is asked now and then what it listens to.
     """
-    options, is_told = address_of(engine), False
+    is_told = False
     while True:
         try:
-            connection, lost = await asyncpg.connect(**options, timeout=10), asyncio.Event()
+            connection, lost = await connector.connect(), asyncio.Event()
             try:
                 connection.add_termination_listener(partial(_set, lost))
                 await connection.add_listener(WAKE_UP_CHANNEL, lambda *_: on_hint())
@@ -40,7 +40,7 @@ async def listen(engine: AsyncEngine, on_hint: Callable[[], None]) -> None:
                 connection.terminate()
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             if not is_told:
-                log.info("no hints for the moment: polling goes on", reason=type(error).__name__)
+                log.info("no hints for the moment: polling goes on", reason=reason_of(error))
             is_told = True
         await asyncio.sleep(RECONNECT_SECONDS)
 

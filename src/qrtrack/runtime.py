@@ -1,9 +1,7 @@
 """The one composition root: everything a process is made of, opened once and closed in order."""
 
 import asyncio
-import math
 import os
-import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -12,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 import httpx2
 import structlog
-from sqlalchemy import make_url
 
 from qrtrack import embedded, schema_revision
 from qrtrack.database import Database, DatabaseUnavailable
@@ -37,9 +34,8 @@ from qrtrack.settings import Settings
 
 # bcrypt in the background gives way to requests and to the database on the same cores.
 HASHING_NICENESS = 19
-# How often a process that starts looks for its database, and says that it is not there.
+# How often a process that starts looks for its database.
 LOOK_SECONDS = 0.5
-SAID_EVERY_SECONDS = 30
 EMBEDDED_LOOK_SECONDS = 5.0
 
 log = structlog.get_logger()
@@ -110,15 +106,18 @@ async def _wait_for(database: Database) -> None:
 
     Raises SchemaBehind.
     """
-    address, said = database.engine.url, -math.inf
+    address, told = database.connector.address, ""
     while True:
         try:
-            await database.ready()
-        except DatabaseUnavailable:
-            if time.monotonic() - said >= SAID_EVERY_SECONDS:
-                said = time.monotonic()
+            await database.ready(quietly=True)
+        except DatabaseUnavailable as error:
+            if error.reason != told:
+                told = error.reason
                 log.warning(
-                    "the database cannot be reached: waiting for it", host=address.host, database=address.database
+                    "the database cannot be reached: waiting for it",
+                    host=address.where,
+                    database=address.database,
+                    reason=told,
                 )
             await asyncio.sleep(LOOK_SECONDS)
         else:
@@ -164,7 +163,7 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
 @asynccontextmanager
 async def _address_of_database(settings: Settings) -> AsyncIterator[str]:
     if settings.database_url is not None:
-        yield asyncpg_url(settings.database_url)
+        yield settings.database_url
         return
     server = await asyncio.to_thread(embedded.start, settings.qrtrack_data_dir)
     ending = asyncio.Event()
@@ -189,14 +188,6 @@ async def _keep_running(server: embedded.EmbeddedPostgres, ending: asyncio.Event
             await asyncio.to_thread(server.ensure_running)
         except embedded.EmbeddedFailed:
             log.exception("the embedded PostgreSQL cannot be started again")
-
-
-def asyncpg_url(url: str) -> str:
-    """The address as the driver wants it: its own scheme, and `ssl` for libpq's `sslmode`."""
-    parsed = make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql+asyncpg")
-    if "sslmode" in parsed.query:
-        parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": parsed.query["sslmode"]})
-    return parsed.render_as_string(hide_password=False)
 
 
 def _give_way() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
 
-import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
@@ -18,7 +17,6 @@ from qrtrack.domain.claims import Claim, LeaseLost
 from qrtrack.repositories import WAKE_UP_CHANNEL, queues
 from qrtrack.repositories.leased import LeasedRepository, Queue
 from qrtrack.repositories.queues import CREATING, HASHING
-from qrtrack.runtime import asyncpg_url
 from qrtrack.services.claims import claim_work, keep_claim, release_claim
 from qrtrack.settings import Settings
 
@@ -75,7 +73,7 @@ async def test_eight_claimers_at_once_take_every_row_exactly_once(plant: Plant, 
 @pytest.fixture
 async def fifty_connections(settings: Settings) -> AsyncIterator[Database]:
     assert settings.database_url is not None
-    database = Database.connect(asyncpg_url(settings.database_url), pool_size=50)
+    database = Database.connect(settings.database_url, pool_size=50)
     yield database
     await database.close()
 
@@ -475,9 +473,8 @@ async def test_the_database_refuses_a_code_prepared_twice(plant: Plant) -> None:
 async def test_an_enqueue_sends_one_hint_and_progress_beat_and_finish_send_none(
     plant: Plant, database: Database
 ) -> None:
-    url = database.engine.url
     hints: list[object] = []
-    listener = await asyncpg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
+    listener = await database.connector.connect()
     try:
         await listener.add_listener(WAKE_UP_CHANNEL, lambda *heard: hints.append(heard[-1]))
 

@@ -8,18 +8,19 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from sqlalchemy.ext.asyncio import create_async_engine
 from structlog.testing import capture_logs
 
 from accurate import DATABASE, event
 from plant import Plant
 from qrtrack import hints
+from qrtrack.connections import Connector
 from qrtrack.database import Database
 from qrtrack.hints import listen
 from qrtrack.repositories import WAKE_UP_CHANNEL
 from qrtrack.repositories.queues import CREATING, WEBHOOK_EVENTS
 from qrtrack.services.claims import break_up_group, claim_group, release_group
 from qrtrack.services.webhook_intake import HintThrottle, receive_events
+from qrtrack.settings.postgresql import parse_address
 
 
 class Heard:
@@ -42,7 +43,7 @@ class Heard:
 async def listening(database: Database) -> AsyncIterator[Heard]:
     """From the first hint on: the one that comes with every connection."""
     heard = Heard()
-    task = asyncio.create_task(listen(database.engine, heard))
+    task = asyncio.create_task(listen(database.connector, heard))
     try:
         await heard.next()
         yield heard
@@ -151,7 +152,7 @@ async def test_a_listener_that_lost_its_channel_takes_it_up_again(plant: Plant, 
 
 @pytest.mark.parametrize("error", [ConnectionRefusedError(), asyncpg.InternalClientError("killed at this moment")])
 async def test_a_listener_without_a_database_keeps_asking(database: Database, error: Exception) -> None:
-    nowhere = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")
+    nowhere = Connector(parse_address("postgresql://nobody@127.0.0.1:1/nothing"))
     heard = Heard()
     attempts: list[object] = []
     enough = asyncio.Event()
@@ -172,7 +173,6 @@ async def test_a_listener_without_a_database_keeps_asking(database: Database, er
         assert not task.done()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    await nowhere.dispose()
     assert heard.times == 0
     assert len(logs) == 1, "an outage is said once, and not at every attempt"
 

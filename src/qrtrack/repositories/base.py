@@ -18,6 +18,14 @@ prepared = lru_cache(maxsize=512)(text)
 KEEP_PLANS = "set_config('plan_cache_mode', 'auto', true)"
 
 
+# A commit waits for the disk at least: with the server's or database's `synchronous_commit = off` a crash would undo
+# what was answered, and a settlement that was sent would be sent again. What is stronger (`remote_apply`) stays.
+DURABLE = (
+    "SELECT set_config('synchronous_commit', 'on', true)"
+    " WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')"
+)
+
+
 class Repository:
     """Bound to the session of one transaction. Without a tenant bound to it, statements see every organisation."""
 

@@ -21,7 +21,7 @@ LEAST_OF_EACH = 16
 # that each sees what the one before it has taken, and a turn is no longer than the claim takes inside of the server. A
 # claim that a crash of the server undoes is none, so that the disk need not be waited for.
 CLAIM = (
-    "SET LOCAL synchronous_commit = off;"
+    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = off;"
     " SELECT pg_advisory_xact_lock(hashtextextended('claim ' || {kind}, 0));"
     + NEXT
     + """, taken AS (
@@ -86,7 +86,9 @@ class GroupRepository:
         claimed = CLAIMED.format(table=queue.table, carries=", ".join(queue.carries))
         pieces = await self._connection.fetch(claimed, queue.kind, token)
         if pieces[0]["lapsed"]:
-            TAKEN_OVER.labels(queue.kind).inc(await self._break_up(LAPSED, queue.kind))
+            async with self._connection.transaction(isolation="read_committed"):
+                broken_up = await self._break_up(LAPSED, queue.kind)
+            TAKEN_OVER.labels(queue.kind).inc(broken_up)
         return None if pieces[0]["id"] is None else Group(queue.kind, token, pieces)
 
     def _claim(self, token: UUID, size: int, lease_seconds: float) -> str:

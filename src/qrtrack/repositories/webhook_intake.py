@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from qrtrack.domain.webhooks import Element, EventStatus, content_hash
-from qrtrack.repositories.base import Connection
+from qrtrack.repositories.base import DURABLE, Connection
 
 # Ids are drawn before the rows are sorted, so that they follow the order of the request. Rows are inserted in the order
-# of their uuids: two requests with the same uuids would otherwise wait for each other in a circle.
-INSERT = """
+# of their uuids: two requests with the same uuids would otherwise wait for each other in a circle. Each statement is a
+# transaction of its own, and says in itself that its commit waits for the disk.
+INSERT = f"""
 INSERT INTO webhook_queue (id, type, database_id, uuid, payload, content_hash, manufacturer_org_id, status, error, note,
                            finished_at, forward_status)
 OVERRIDING SYSTEM VALUE
@@ -20,6 +21,7 @@ SELECT * FROM (
     FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::uuid[], $7::text[], $8::text[],
                 $9::text[])
          AS element (type, database_id, uuid, payload, content_hash, organisation, status, error, note)) AS arrived
+WHERE ({DURABLE}) IS DISTINCT FROM ''
 ORDER BY uuid, id
 ON CONFLICT (uuid) WHERE uuid IS NOT NULL DO NOTHING
 RETURNING id, uuid
@@ -28,11 +30,12 @@ EXISTING = """
 SELECT id, uuid, content_hash, CASE WHEN content_hash = '' THEN payload END AS payload
 FROM webhook_queue WHERE uuid = ANY($1::text[])
 """
-KEEP_CONFLICTS = """
+KEEP_CONFLICTS = f"""
 INSERT INTO webhook_conflicts (queue_id, database_id, manufacturer_org_id, content_hash, payload, times)
 SELECT queue_id, database_id, organisation, content_hash, min(payload), count(*)
 FROM unnest($1::bigint[], $2::bigint[], $3::uuid[], $4::bytea[], $5::text[])
      AS conflict (queue_id, database_id, organisation, content_hash, payload)
+WHERE ({DURABLE}) IS DISTINCT FROM ''
 GROUP BY queue_id, database_id, organisation, content_hash ORDER BY queue_id, content_hash
 ON CONFLICT (queue_id, content_hash) DO UPDATE
 SET times = webhook_conflicts.times + EXCLUDED.times, last_at = EXCLUDED.last_at

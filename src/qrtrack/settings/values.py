@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from qrtrack.settings.addresses import LARGEST_PORT, ORIGIN, is_address
+from qrtrack.settings.postgresql import parse_address
 
 SIGNING_BYTES = 24
 # Letters and signs that Unicode calls printable, and that show as nothing: fillers, joiners, variation selectors.
@@ -59,8 +60,7 @@ def _ascii(value: SecretStr | None) -> SecretStr | None:
 
 
 def _postgresql_address(value: str) -> str:
-    if not value.startswith(("postgresql:", "postgresql+asyncpg:", "postgres:")):
-        raise ValueError("it must be an address that begins with postgresql://")
+    parse_address(value)
     return value
 
 

@@ -73,7 +73,7 @@ class Worker:
         """Until stop(); survives whatever the database does."""
         hints = None
         if self._runtime.settings.database_pooler == "none":
-            hints = asyncio.create_task(listen(self._runtime.database.engine, self._awake.set))
+            hints = asyncio.create_task(listen(self._runtime.database.connector, self._awake.set))
         try:
             while not self._stopping.is_set():
                 self._awake.clear()

@@ -1,0 +1,144 @@
+"""What the failures of the database mean to callers, and why it failed, for the log."""
+
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import asyncpg
+import structlog
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from qrtrack.domain.errors import DomainError, Unavailable
+from qrtrack.repositories.constraints import domain_error
+
+# SQLSTATE classes and codes that mean "not now": connection lost, no room, cancelled or shutting down, deadlock, lock
+# timeout.
+PASSING: Final = ("08", "53", "57", "40001", "40P01", "55P03")
+# Wrong user or password, no such database.
+REFUSING: Final = ("28", "3D")
+TOO_MANY: Final = ("53300",)
+# PgBouncer has one SQLSTATE for nearly all that it says.
+POOLERS_OWN: Final = "08P01"
+REASON_LENGTH: Final = 300
+# A reason that has not come up for so long is told again.
+OVER_SECONDS: Final = 60.0
+
+log = structlog.get_logger()
+
+
+class DatabaseUnavailable(Unavailable):
+    """No answer from PostgreSQL, or no free connection in time. `reason` is for the log, not for the caller."""
+
+    slug = "database-unavailable"
+    title = "The database cannot be reached"
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__("The database cannot answer at the moment. Try again in a few seconds.")
+        self.reason = reason
+
+
+class DatabaseRefused(Unavailable):
+    """There is a PostgreSQL, but not for this user, password or database: waiting does not help."""
+
+    slug = "database-refused"
+    title = "The database refuses the service"
+
+    def __init__(self, reason: str, advice: str = "correct DATABASE_URL") -> None:
+        super().__init__(f"The database refuses the service: {advice}.")
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class Outages:
+    """Says in the log why the database did not answer: each reason once in an outage, not once a request."""
+
+    _seen: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def translated(self, *, quietly: bool = False) -> Iterator[None]:
+        """Raises DatabaseUnavailable, DatabaseRefused, or the refusal that a violated constraint stands for."""
+        try:
+            yield
+        except Exception as error:
+            refusal = error if isinstance(error, DomainError) else _refusal(error)
+            if isinstance(refusal, DatabaseUnavailable | DatabaseRefused) and not quietly:
+                self._tell(refusal.reason)
+            if refusal is None or refusal is error:
+                raise
+            raise refusal from error
+
+    def _tell(self, reason: str) -> None:
+        # Some reasons name a process or a time: what is the same but for numbers is the same.
+        kind = "".join(letter for letter in reason if not letter.isdigit())
+        now = time.monotonic()
+        seen = self._seen.get(kind, -OVER_SECONDS)
+        self._seen = {name: at for name, at in self._seen.items() if now - at < OVER_SECONDS} | {kind: now}
+        if now - seen >= OVER_SECONDS:
+            log.warning("the database cannot answer", reason=reason)
+
+
+def _refusal(error: Exception) -> DomainError | None:
+    """None for a defect of the program."""
+    if isinstance(error, DBAPIError):
+        return DatabaseUnavailable(reason_of(error)) if error.connection_invalidated else _reported(error.orig)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        advice = "its certificate cannot be verified, as sslmode or channel_binding in DATABASE_URL ask for"
+        return DatabaseRefused(reason_of(error), advice)
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return DatabaseRefused(reason_of(error))
+    if isinstance(error, asyncpg.PostgresError | asyncpg.InternalClientError):
+        return _reported(error)
+    if isinstance(error, PoolTimeout | OSError | asyncpg.InterfaceError):
+        return DatabaseUnavailable(reason_of(error))
+    return None
+
+
+def _reported(error: BaseException | None) -> DomainError | None:
+    reason = reason_of(error)
+    if has_state(error, (POOLERS_OWN,)) and "startup parameter" in reason:
+        advice = "set DATABASE_POOLER=transaction where PgBouncer stands before it, else remove options in DATABASE_URL"
+        return DatabaseRefused(reason, advice)
+    if has_state(error, REFUSING) or (has_state(error, (POOLERS_OWN,)) and "no such database" in reason):
+        return DatabaseRefused(reason)
+    if _is_passing(error):
+        return DatabaseUnavailable(reason)
+    return domain_error(error) or domain_error(getattr(error, "__cause__", None))
+
+
+def _is_passing(error: BaseException | None) -> bool:
+    """Not now. So is a connection that was killed, between the moment its driver has heard of it and that of its end:
+    the driver calls any use of it a failure of its own.
+    """
+    if any(isinstance(one, asyncpg.InternalClientError) for one in (error, getattr(error, "__cause__", None))):
+        return True
+    return has_state(error, PASSING)
+
+
+def is_full(error: BaseException) -> bool:
+    """The server, or PgBouncer before it, has no room for another connection."""
+    return has_state(error, TOO_MANY) or (has_state(error, (POOLERS_OWN,)) and "no more connections" in str(error))
+
+
+def has_state(error: BaseException | None, classes: tuple[str, ...]) -> bool:
+    sqlstate = getattr(error, "sqlstate", None)
+    return isinstance(sqlstate, str) and sqlstate.startswith(classes)
+
+
+def reason_of(error: BaseException | None) -> str:
+    """In the server's own words, where it said something."""
+    if isinstance(error, PoolTimeout):
+        return "all connections of this process are in use (DATABASE_POOL_SIZE)"
+    error = getattr(error, "orig", error)
+    cause = getattr(error, "__cause__", None)
+    if isinstance(cause, asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError):
+        # SQLAlchemy has put its own error around it.
+        error = cause
+    if isinstance(error, TimeoutError) and not error.args:
+        return "no answer in time"
+    sqlstate = getattr(error, "sqlstate", None)
+    told = str(error).partition("\n")[0][:REASON_LENGTH] or type(error).__name__
+    return f"{told} ({sqlstate})" if sqlstate else told

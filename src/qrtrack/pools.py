@@ -1,0 +1,61 @@
+"""SQLAlchemy's pool over our own connections, for a server that has no room for as many as the pool may have."""
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
+from sqlalchemy.util import queue
+
+from qrtrack.connections import PATIENCE_SECONDS, Connector
+from qrtrack.outages import is_full
+
+# How long nobody asks a full server for another connection. Each refusal costs the server a process.
+FULL_SECONDS: Final = 0.2
+# A plan that was kept from when a table was small can take minutes once it is not; planning takes less than a
+# millisecond.
+PLANNED_ANEW: Final = {"plan_cache_mode": "force_custom_plan", "jit": "off"}
+
+
+class PatientPool(AsyncAdaptedQueuePool):
+    """Where the server has no room for another connection, a request waits for what comes first within the pool's
+    time: one of this process that is given back, or room on the server.
+    """
+
+    on_full: Callable[[], object] = staticmethod(lambda: None)
+    _full_until = 0.0
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        over = time.monotonic() + self._timeout
+        while True:
+            try:
+                if time.monotonic() >= self._full_until:
+                    return super()._do_get()
+            except Exception as error:
+                if not is_full(error) or time.monotonic() >= over:
+                    raise
+                self._full_until = time.monotonic() + FULL_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311
+                self.on_full()
+            with suppress(queue.Empty):
+                return self._pool.get(True, FULL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
+
+
+def open_engine(connector: Connector, *, size: int) -> AsyncEngine:
+    """Its URL is for people: connections come from the connector."""
+    host, port = connector.address.hosts[0]
+    return create_async_engine(
+        URL.create("postgresql+asyncpg", host=host, port=port, database=connector.address.database),
+        async_creator=partial(connector.connect, plans=PLANNED_ANEW),
+        poolclass=PatientPool,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=PATIENCE_SECONDS,
+        isolation_level="READ COMMITTED",
+        # Values are root keys and account numbers: they stay out of every message and trace.
+        hide_parameters=True,
+    )
