@@ -25,7 +25,7 @@ URL: Final = re.compile(
     r"(?P<hosts>[^/?]*)(?:/(?P<database>[^?]*))?(?:\?(?P<query>.*))?",
     re.DOTALL,
 )
-HOST: Final = re.compile(r"(\[(?P<six>[^\]]*)\]|(?P<name>[^:\[\]]*))(:(?P<port>.*))?", re.DOTALL)
+HOST: Final = re.compile(r"(\[(?P<six>[^\]@]*)\]|(?P<name>[^:@\[\]]*))(:(?P<port>[^:@]*))?", re.DOTALL)
 QUOTING: Final = "write @ : / ? # % in the user and the password as %40 %3A %2F %3F %23 %25"
 
 # Arguments of asyncpg.connect.
