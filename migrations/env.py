@@ -8,14 +8,6 @@ from sqlalchemy import Connection, text
 
 from qrtrack.database import Database
 from qrtrack.models import Table
-from qrtrack.repositories.base import DURABLE
-
-# A provider's limits are meant for requests; a migration may take longer, and may wait for another one. Not every
-# version has all of them.
-NO_LIMITS = """
-SELECT set_config(name, '0', true) FROM pg_settings
-WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout', 'lock_timeout')
-"""
 
 
 def run_on(connection: Connection) -> None:
@@ -24,8 +16,6 @@ def run_on(connection: Connection) -> None:
     """
     context.configure(connection=connection, target_metadata=Table.metadata, compare_server_default=True)
     with context.begin_transaction():
-        connection.execute(text(DURABLE))
-        connection.execute(text(NO_LIMITS))
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('qrtrack migrations', 0))"))
         connection.execute(text("SELECT set_config('lock_timeout', '5s', true)"))
         context.run_migrations()

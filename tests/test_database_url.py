@@ -2,11 +2,11 @@
 
 import ssl
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from process import settings_of
+from qrtrack.settings import postgresql
 from qrtrack.settings.postgresql import PostgresAddress, parse_address
 
 HOSTS: list[tuple[str, list[tuple[str | None, int | None]]]] = [
@@ -18,7 +18,7 @@ HOSTS: list[tuple[str, list[tuple[str | None, int | None]]]] = [
     ("postgresql://[2001:db8::7]:5433,[::1]/q", [("2001:db8::7", 5433), ("::1", 5432)]),
     ("postgresql://u@%2Fvar%2Frun%2Fpostgresql:5433/q", [("/var/run/postgresql", 5433)]),
     ("postgresql://u@/q?host=/var/run/postgresql", [("/var/run/postgresql", 5432)]),
-    ("postgresql://u@/q?host=%2Ftmp%2Fa%20b&port=5433", [("/tmp/a b", 5433)]),  # noqa: S108 - a name only
+    ("postgresql://u@/q?host=%2Ftmp%2Fa%20b&port=5433", [("/tmp/a b", 5433)]),
     ("postgresql://a:5433,b/q", [("a", 5433), ("b", 5432)]),
     ("postgresql:///q?host=a,b&port=5433", [("a", 5433), ("b", 5433)]),
     ("postgresql:///q?host=a,b&port=5433,5434", [("a", 5433), ("b", 5434)]),
@@ -62,7 +62,7 @@ def test_every_sslmode_goes_to_the_driver(mode: str) -> None:
 
 
 def test_what_neon_prints() -> None:
-    """asyncpg has no channel binding: the server proves by its certificate who it is instead."""
+    """The driver has no channel binding: the server proves by its certificate who it is instead."""
     url = "postgresql://u:p@ep-x-1.eu-central-1.aws.neon.tech/neondb?sslmode=require&channel_binding=require"
     found = parse_address(url)
     assert found.options["ssl"].verify_mode == ssl.CERT_REQUIRED
@@ -89,8 +89,15 @@ def test_what_the_server_is_told_and_what_is_ignored() -> None:
 
 @pytest.mark.parametrize(
     ("query", "hosts", "seconds"),
-    [("", "a", 10), ("connect_timeout=5", "a", 5), ("connect_timeout=1", "a", 2), ("connect_timeout=0", "a", 10)]
-    + [("connect_timeout=600", "a", 10), ("", "a,b", 2), ("connect_timeout=4", "a,b", 4)],
+    [
+        ("", "a", 10),
+        ("connect_timeout=5", "a", 5),
+        ("connect_timeout=1", "a", 2),
+        ("connect_timeout=0", "a", 10),
+        ("connect_timeout=600", "a", 10),
+        ("", "a,b", 2),
+        ("connect_timeout=4", "a,b", 4),
+    ],
 )
 def test_how_long_a_host_is_waited_for(query: str, hosts: str, seconds: float) -> None:
     assert parse_address(f"postgresql://{hosts}/q?{query}").seconds == seconds
@@ -166,10 +173,8 @@ def test_settings_say_it_in_their_way(tmp_path: Path) -> None:
 
 
 def test_every_parameter_is_in_the_documentation() -> None:
-    from qrtrack.settings import postgresql
-
     page = (Path(__file__).parents[1] / "docs/database-url.md").read_text()
-    known: set[Any] = postgresql.TLS | postgresql.IGNORED | postgresql.READ_HERE | postgresql.TO_DRIVER.keys()
+    known = postgresql.TLS | postgresql.IGNORED | postgresql.READ_HERE | postgresql.TO_DRIVER.keys()
     missing = [name for name in (*known, *postgresql.TO_SERVER, *postgresql.POSSIBLE) if f"`{name}`" not in page]
     assert missing == []
 

@@ -109,7 +109,8 @@ def migrate(
 
 async def _migrate(settings: Settings) -> str:
     async with open_database(settings) as database:
-        return await schema_revision.migrate(database.engine)
+        with database.outages.translated(quietly=True):
+            return await schema_revision.migrate(database.engine)
 
 
 async def _check_migrations() -> None:

@@ -18,6 +18,7 @@ from qrtrack.outages import DatabaseRefused, DatabaseUnavailable, Outages, has_s
 from qrtrack.pools import PatientPool, open_engine
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.base import DURABLE, Connection
+from qrtrack.repositories.server import ServerLimits, read_limits
 from qrtrack.settings.postgresql import parse_address
 from qrtrack.turns import BatchTurns
 
@@ -183,10 +184,25 @@ class Database:
                     raise DatabaseUnavailable("the server takes no writes: it is a standby, or its provider's setting")
         return {"database": "ok", "schema": "ok"}
 
-    def pool_use(self) -> dict[str, dict[str, int]]:
-        """Connections of this process, by what they are for and what they are doing."""
+    async def limits(self) -> ServerLimits:
+        with self.outages.translated():
+            async with self._beside(self.health) as connection:
+                return await read_limits(connection)
+
+    @property
+    def most_connections(self) -> int:
+        """The pool, those for webhooks, one for readiness and one for hints."""
+        return self._pool.size() + FOR_WEBHOOKS + 2
+
+    @property
+    def _pool(self) -> QueuePool:
         pool = self.engine.pool
         assert isinstance(pool, QueuePool)
+        return pool
+
+    def pool_use(self) -> dict[str, dict[str, int]]:
+        """Connections of this process, by what they are for and what they are doing."""
+        pool = self._pool
         main = {"in_use": pool.checkedout(), "idle": pool.checkedin(), "allowed": pool.size()}
         return {"main": main, "webhooks": self.webhooks.use()}
 

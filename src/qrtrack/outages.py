@@ -83,21 +83,40 @@ class Outages:
 
 def _refusal(error: Exception) -> DomainError | None:
     """None for a defect of the program."""
-    if isinstance(error, DBAPIError):
-        return DatabaseUnavailable(reason_of(error)) if error.connection_invalidated else _reported(error.orig)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        advice = "its certificate cannot be verified, as sslmode or channel_binding in DATABASE_URL ask for"
-        return DatabaseRefused(reason_of(error), advice)
-    if isinstance(error, asyncpg.ClientConfigurationError):
-        return DatabaseRefused(reason_of(error))
-    if isinstance(error, asyncpg.PostgresError | asyncpg.InternalClientError):
-        return _reported(error)
-    if isinstance(error, PoolTimeout | OSError | asyncpg.InterfaceError):
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
         return DatabaseUnavailable(reason_of(error))
+    reported = _of_driver(error)
+    if isinstance(reported, asyncpg.PostgresError | asyncpg.InternalClientError):
+        return _reported(reported)
+    if isinstance(reported, PoolTimeout | OSError | asyncpg.InterfaceError):
+        return _no_connection(reported)
     return None
 
 
-def _reported(error: BaseException | None) -> DomainError | None:
+def _no_connection(error: BaseException) -> DatabaseUnavailable | DatabaseRefused:
+    reason = reason_of(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        advice = "its certificate cannot be verified, as sslmode or channel_binding in DATABASE_URL ask for"
+        return DatabaseRefused(reason, advice)
+    if "rejected SSL upgrade" in reason:
+        return DatabaseRefused(reason, "it has no TLS, which sslmode or channel_binding in DATABASE_URL ask for")
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return DatabaseRefused(reason)
+    return DatabaseUnavailable(reason)
+
+
+def _of_driver(error: BaseException) -> BaseException:
+    """SQLAlchemy puts two errors of its own around the driver's."""
+    reported: BaseException = getattr(error, "orig", None) or error
+    cause = reported.__cause__
+    return (
+        cause
+        if isinstance(cause, asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError)
+        else error
+    )
+
+
+def _reported(error: BaseException) -> DomainError | None:
     reason = reason_of(error)
     if has_state(error, (POOLERS_OWN,)) and "startup parameter" in reason:
         advice = "set DATABASE_POOLER=transaction where PgBouncer stands before it, else remove options in DATABASE_URL"
@@ -106,16 +125,14 @@ def _reported(error: BaseException | None) -> DomainError | None:
         return DatabaseRefused(reason)
     if _is_passing(error):
         return DatabaseUnavailable(reason)
-    return domain_error(error) or domain_error(getattr(error, "__cause__", None))
+    return domain_error(error)
 
 
-def _is_passing(error: BaseException | None) -> bool:
+def _is_passing(error: BaseException) -> bool:
     """Not now. So is a connection that was killed, between the moment its driver has heard of it and that of its end:
     the driver calls any use of it a failure of its own.
     """
-    if any(isinstance(one, asyncpg.InternalClientError) for one in (error, getattr(error, "__cause__", None))):
-        return True
-    return has_state(error, PASSING)
+    return isinstance(error, asyncpg.InternalClientError) or has_state(error, PASSING)
 
 
 def is_full(error: BaseException) -> bool:
@@ -128,15 +145,11 @@ def has_state(error: BaseException | None, classes: tuple[str, ...]) -> bool:
     return isinstance(sqlstate, str) and sqlstate.startswith(classes)
 
 
-def reason_of(error: BaseException | None) -> str:
+def reason_of(error: BaseException) -> str:
     """In the server's own words, where it said something."""
     if isinstance(error, PoolTimeout):
         return "all connections of this process are in use (DATABASE_POOL_SIZE)"
-    error = getattr(error, "orig", error)
-    cause = getattr(error, "__cause__", None)
-    if isinstance(cause, asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError):
-        # SQLAlchemy has put its own error around it.
-        error = cause
+    error = _of_driver(error)
     if isinstance(error, TimeoutError) and not error.args:
         return "no answer in time"
     sqlstate = getattr(error, "sqlstate", None)

@@ -75,6 +75,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         if settings.database_url is None:
             await schema_revision.migrate(database.engine)
         await _wait_for(database)
+        await _tell_limits(database)
         assert settings.secret_key is not None
         secret_key = settings.secret_key.get_secret_value()
         threads = ThreadPoolExecutor(max(settings.hash_threads, 1), "hashing", _give_way)
@@ -122,6 +123,25 @@ async def _wait_for(database: Database) -> None:
             await asyncio.sleep(LOOK_SECONDS)
         else:
             return
+
+
+async def _tell_limits(database: Database) -> None:
+    """What the server's settings cannot be made up for."""
+    limits, most = await database.limits(), database.most_connections
+    if not limits.is_durable:
+        log.warning("the server has fsync = off: a crash of its machine loses what was answered. Switch it on")
+    if database.connector.behind_pooler:
+        return
+    counts = {
+        "max_connections": limits.max_connections,
+        "allowed_for_us": limits.allowed,
+        "this_process_may_open": most,
+        "processes_that_fit": limits.allowed // most,
+    }
+    if limits.allowed < most:
+        log.warning("too few connections: raise max_connections or lower DATABASE_POOL_SIZE", **counts)
+    else:
+        log.info("connections of the database", **counts)
 
 
 def _forwarder(settings: Settings, http: httpx2.AsyncClient) -> Forwarder | None:

@@ -10,11 +10,19 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from qrtrack.domain.errors import Unavailable
 from qrtrack.models import Table
+from qrtrack.repositories.base import DURABLE
+
+# The limits of a provider are meant for requests. A migration may take longer, and wait for another one. Not every
+# version of PostgreSQL has all of them.
+NO_LIMITS = """
+SELECT set_config(name, '0', true) FROM pg_settings
+WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout', 'lock_timeout')
+"""
 
 
 class SchemaBehind(Unavailable):
@@ -37,6 +45,8 @@ def _config(connection: Connection | None = None) -> Config:
 async def migrate(engine: AsyncEngine) -> str:
     """Brings the database to the newest revision, in one transaction; which one that is. Safe to run twice at once."""
     async with engine.begin() as connection:
+        await connection.execute(text(DURABLE))
+        await connection.execute(text(NO_LIMITS))
         await connection.run_sync(lambda plain: command.upgrade(_config(plain), "head"))
         return str(await connection.run_sync(_current))
 

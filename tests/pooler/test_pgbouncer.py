@@ -20,6 +20,8 @@ from fanout import FanOut, done
 from plant import MadeBatch, Plant
 from process import delete_rows, settings_of
 from qrtrack import embedded, schema_revision
+from qrtrack.connections import Connector
+from qrtrack.database import Database, DatabaseRefused
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import NotEnoughPrepared
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
@@ -32,6 +34,7 @@ from qrtrack.services.recalculation import recalculate_one
 from qrtrack.services.reverse_jobs import view_reverse_job
 from qrtrack.services.webhook_intake import receive_events
 from qrtrack.serving import running
+from qrtrack.settings.postgresql import parse_address
 from qrtrack.worker.loop import Worker
 from treasury import open_treasury, rows
 
@@ -55,6 +58,7 @@ def pooled_url() -> Iterator[str]:
             os.chown(home, pwd.getpwnam(user).pw_uid, -1)
         with embedded.start(folder, durable=False) as server:
             asyncio.run(_migrate(server.url()))
+            asyncio.run(_defaults(server.url()))
             with _pgbouncer(folder, home, user) as port:
                 yield f"postgresql+asyncpg://postgres@127.0.0.1:{port}/qrtrack"
     finally:
@@ -65,6 +69,14 @@ async def _migrate(url: str) -> None:
     engine = create_async_engine(url)
     await schema_revision.migrate(engine)
     await engine.dispose()
+
+
+async def _defaults(url: str) -> None:
+    """Of a provider, for every session: nothing of ours may rest on them."""
+    connection = await Connector(parse_address(url)).connect()
+    await connection.execute("ALTER DATABASE qrtrack SET default_transaction_isolation = 'serializable'")
+    await connection.execute("ALTER DATABASE qrtrack SET synchronous_commit = off")
+    await connection.close()
 
 
 class _pgbouncer:  # noqa: N801 - a context manager that reads like a function
@@ -203,3 +215,32 @@ async def test_groups_are_claimed_by_many_at_once(pooled: Runtime, caller: Calle
 
     await asyncio.gather(*(claim() for _ in range(SERVERS * 5)))
     assert len(taken) == len(set(taken)) == 300
+
+
+async def test_every_transaction_is_read_committed_and_waits_for_the_disk(pooled: Runtime) -> None:
+    show = (
+        "SELECT current_setting('transaction_isolation') AS isolation, current_setting('synchronous_commit') AS durable"
+    )
+    async with pooled.database.write() as repositories:
+        assert tuple(await repositories._driver.fetchrow(show) or ()) == ("read committed", "on")
+    async with pooled.database.autocommit(apart=True) as connection:
+        assert await connection.fetchval(show) == "read committed"
+
+
+async def test_without_the_setting_the_start_is_refused_with_its_name(pooled_url: str) -> None:
+    database = Database.connect(pooled_url, pool_size=1)
+    try:
+        with pytest.raises(DatabaseRefused, match="DATABASE_POOLER=transaction") as refused:
+            await database.ready()
+        assert "unsupported startup parameter" in refused.value.reason
+    finally:
+        await database.close()
+
+
+async def test_options_that_the_pooler_refuses_are_named(pooled_url: str) -> None:
+    database = Database.connect(f"{pooled_url}?options=-c%20jit%3Doff", pool_size=1, behind_pooler=True)
+    try:
+        with pytest.raises(DatabaseRefused, match="options"):
+            await database.ready()
+    finally:
+        await database.close()

@@ -218,6 +218,9 @@ def _tls(values: Mapping[str, str]) -> dict[str, Any]:
         if tls.get("sslmode") == "disable":
             raise ValueError("its parameters channel_binding=require and sslmode=disable contradict each other")
         tls = {"sslrootcert": "system", **tls, "sslmode": "verify-full"}
+    if tls.get("sslmode") == "verify-full" and not Path("~/.postgresql/root.crt").expanduser().exists():
+        # Where libpq has no file of authorities it gives up.
+        tls = {"sslrootcert": "system", **tls}
     if tls.get("sslrootcert") != "system":
         return {"dsn": f"postgresql://?{urlencode(tls)}"} if tls else {}
     if others := sorted(tls.keys() - {"sslmode", "sslrootcert", "sslnegotiation"}):
