@@ -327,6 +327,37 @@ async def test_a_server_that_takes_a_connection_and_says_nothing_is_unavailable(
     server.close()
 
 
+@pytest.mark.skipif("TEST_DATABASE_URL" in os.environ, reason="relays to the embedded server's socket")
+@pytest.mark.parametrize("listed", ["silent,closed,server", "closed,silent,server"])
+async def test_of_several_hosts_the_first_that_answers_is_taken(migrated_url: str, listed: str) -> None:
+    """One is gone without a word and one refuses: readiness, webhooks, hints and the pool get to the third."""
+    gone: list[asyncio.Event] = []
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        gone.append(has_gone := asyncio.Event())
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        has_gone.set()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    async with by_network(migrated_url) as url:
+        ports = {"silent": silent.sockets[0].getsockname()[1], "closed": 1, "server": make_url(url).port}
+        hosts = ",".join(f"127.0.0.1:{ports[name]}" for name in listed.split(","))
+        database = Database.connect(
+            f"postgresql://postgres@{hosts}/{make_url(url).database}?sslmode=disable", pool_size=1
+        )
+        assert (await database.ready())["database"] == "ok"
+        assert await run(database, "SELECT 1") == 1
+        async with database.autocommit(apart=True) as connection:
+            assert await connection.fetchval("SELECT 1") == 1
+        await database.close()
+    silent.close()
+    assert len(gone) == 3
+    for has_gone in gone:
+        await has_gone.wait()
+
+
 @asynccontextmanager
 async def by_network(url: str) -> AsyncIterator[str]:
     """The address of the same database over TCP: the embedded server itself listens on a socket in a folder only."""

@@ -2,15 +2,20 @@
 
 import asyncio
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from process import settings_of
+from process import free_port, settings_of
 from qrtrack import runtime
-from qrtrack.database import DatabaseUnavailable
+from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.runtime import open_runtime
+from test_database import refuse_to_start
 
 
 async def test_a_killed_embedded_server_is_started_again_by_whoever_uses_it(
@@ -38,3 +43,81 @@ async def answers(opened: runtime.Runtime) -> bool:
     except DatabaseUnavailable:
         return False
     return True
+
+
+async def test_a_start_says_why_it_waits_and_each_reason_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_url: str
+) -> None:
+    monkeypatch.setattr(runtime, "LOOK_SECONDS", 0.02)
+    port = free_port()
+
+    async def opened() -> None:
+        async with open_runtime(settings_of(f"postgresql://u:hunter2@127.0.0.1:{port}/q", tmp_path)):
+            pass
+
+    def reasons() -> list[str]:
+        return [line["reason"] for line in logs if "waiting for it" in line["event"]]
+
+    with capture_logs() as logs:
+        start = asyncio.create_task(opened())
+        async with asyncio.timeout(10):
+            while not reasons():
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.2)
+            server = await asyncio.start_server(refuse_to_start, "127.0.0.1", port)
+            while len(reasons()) < 2:
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.2)
+        start.cancel()
+        await asyncio.gather(start, return_exceptions=True)
+        server.close()
+        await server.wait_closed()
+    assert len(reasons()) == 2
+    assert "the database system is starting up (57P03)" in reasons()[1]
+    assert "hunter2" not in str(logs)
+    assert f"127.0.0.1:{port}" in str(logs[0])
+
+
+@pytest.mark.parametrize(("most", "warned"), [(10, False), (500, True)])
+async def test_a_start_says_how_many_connections_it_may_open(
+    migrated_url: str, tmp_path: Path, *, most: int, warned: bool
+) -> None:
+    with capture_logs() as logs:
+        async with open_runtime(settings_of(migrated_url, tmp_path, database_pool_size=most)):
+            pass
+    [line] = [line for line in logs if "max_connections" in line]
+    assert line["log_level"] == ("warning" if warned else "info")
+    assert line["this_process_may_open"] == most + 10
+    assert line["processes_that_fit"] == line["allowed_for_us"] // (most + 10)
+
+
+async def test_a_server_that_does_not_write_to_the_disk_is_told(migrated_url: str, tmp_path: Path) -> None:
+    database = Database.connect(migrated_url, pool_size=1)
+    is_durable = (await database.limits()).is_durable
+    await database.close()
+    with capture_logs() as logs:
+        async with open_runtime(settings_of(migrated_url, tmp_path)):
+            pass
+    assert any("fsync = off" in line["event"] for line in logs) is not is_durable
+
+
+@pytest.mark.parametrize("name", ["50% off", 'it\'s #1? of "all" %(here)s $HOME [x] ä金'])
+async def test_a_checkout_in_a_folder_of_any_name_migrates_and_keeps_its_data_there(tmp_path: Path, name: str) -> None:
+    checkout = tmp_path / name
+    root = Path(__file__).parents[1]
+    for part in ("src/qrtrack", "migrations"):
+        shutil.copytree(root / part, checkout / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "alembic.ini", checkout)
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(checkout / "src"), "HOME": str(tmp_path)}
+    for command in (["qrtrack.cli", "migrate"], ["alembic", "heads"]):
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", *command],
+            cwd=checkout,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert (checkout / "var/postgresql/data").is_dir()

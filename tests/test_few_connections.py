@@ -1,0 +1,85 @@
+"""A server that has no room for as many connections as a process may open: requests wait for one, and none fails."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from unittest.mock import patch
+
+import pytest
+from sqlalchemy import make_url
+
+from qrtrack import pools
+from qrtrack.database import Database, DatabaseUnavailable
+from test_database import run
+
+ALLOWED = 3
+
+
+@pytest.fixture
+async def crowded(database: Database, migrated_url: str) -> AsyncIterator[Database]:
+    await run(
+        database,
+        f"CREATE ROLE crowded LOGIN PASSWORD 'crowded' CONNECTION LIMIT {ALLOWED}",
+        "GRANT SELECT ON alembic_version TO crowded",
+    )
+    url = make_url(migrated_url).set(username="crowded", password="crowded").render_as_string(hide_password=False)
+    crowded = Database.connect(url, pool_size=20)
+    yield crowded
+    await crowded.close()
+    await run(
+        database,
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'crowded'",
+        "DROP OWNED BY crowded",
+        "DROP ROLE crowded",
+    )
+
+
+async def ask(crowded: Database) -> None:
+    assert await run(crowded, "SELECT 1 FROM pg_sleep(0.02)") == 1
+
+
+async def take_in(crowded: Database) -> None:
+    async with crowded.autocommit(apart=True) as connection:
+        assert await connection.fetchval("SELECT 1 FROM pg_sleep(0.02)") == 1
+
+
+@pytest.mark.parametrize("order", ["requests", "webhooks", "both"])
+async def test_forty_at_once_are_all_answered(crowded: Database, order: str) -> None:
+    """Whoever came first keeps its connections: the others get one of them, or their room."""
+    kinds = {"requests": [ask, take_in, ask], "webhooks": [take_in, ask, take_in]}.get(order)
+    if kinds is None:
+        await asyncio.gather(*(kind(crowded) for _ in range(40) for kind in (ask, take_in)))
+        return
+    for kind in kinds:
+        await asyncio.gather(*(kind(crowded) for _ in range(40)))
+        assert (await crowded.ready())["database"] == "ok"
+
+
+async def test_who_finds_no_room_at_all_is_told_after_the_pools_time(crowded: Database) -> None:
+    other = Database.connect(crowded_url(crowded), pool_size=20)
+    other.engine.pool._timeout = 0.3  # type: ignore[attr-defined]
+    holders = asyncio.gather(*(run(crowded, "SELECT 1 FROM pg_sleep(1)") for _ in range(ALLOWED)))
+    await asyncio.sleep(0.3)
+    try:
+        with pytest.raises(DatabaseUnavailable) as full:
+            await run(other, "SELECT 1")
+        assert "too many connections" in full.value.reason
+    finally:
+        await holders
+        await other.close()
+
+
+async def test_room_that_another_process_leaves_is_taken(crowded: Database) -> None:
+    other = Database.connect(crowded_url(crowded), pool_size=20)
+    await asyncio.gather(*(ask(other) for _ in range(ALLOWED)))
+    with patch.object(pools, "FULL_SECONDS", 0.05):
+        asking = asyncio.create_task(ask(crowded))
+        await asyncio.sleep(0.2)
+        assert not asking.done()
+        await other.close()
+        await asyncio.wait_for(asking, 5)
+
+
+def crowded_url(crowded: Database) -> str:
+    address = crowded.connector.address
+    [(host, port)] = address.hosts
+    return f"postgresql://crowded:crowded@/{address.database}?host={host}&port={port}"
