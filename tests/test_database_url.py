@@ -49,7 +49,7 @@ def test_hosts_as_they_may_be_written(url: str, hosts: list[tuple[str | None, in
         # Every transaction may write: of several hosts the first that takes writes is the right one.
         ("postgresql://a,b/q", "target_session_attrs", "read-write"),
         ("postgresql://db/q?ssl=true", "dsn", "postgresql://?sslmode=require"),
-        ("postgresql://db/q?ssl=verify-full", "dsn", "postgresql://?sslmode=verify-full"),
+        ("postgresql://db/q?ssl=verify-ca", "dsn", "postgresql://?sslmode=verify-ca"),
     ],
 )
 def test_what_the_driver_is_told(url: str, option: str, value: str) -> None:
@@ -57,8 +57,17 @@ def test_what_the_driver_is_told(url: str, option: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"])
-def test_every_sslmode_goes_to_the_driver(mode: str) -> None:
+def test_every_sslmode_goes_to_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    (tmp_path / ".postgresql").mkdir()
+    (tmp_path / ".postgresql/root.crt").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
     assert parse_address(f"postgresql://db/q?sslmode={mode}").options["dsn"] == f"postgresql://?sslmode={mode}"
+
+
+def test_without_a_file_the_authorities_of_the_system_verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for query in ("sslmode=verify-full", "sslmode=verify-full&sslrootcert=system", "sslrootcert=system"):
+        assert parse_address(f"postgresql://db/q?{query}").options["ssl"].check_hostname
 
 
 def test_what_neon_prints() -> None:

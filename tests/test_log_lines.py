@@ -28,7 +28,10 @@ PAGE_OF_LOGS = (Path(__file__).parents[1] / "docs/logs.md").read_text()
 ORGANISATION = uuid4()
 ACCOUNTS = ("99887766554433", "11223344556677")
 # Lines of the process as a whole, before, between and after requests and jobs.
-OF_THE_PROCESS = re.compile(r"serving|no hints for the moment|Started|Waiting|Application|Uvicorn|Shutting|Finished")
+OF_THE_PROCESS = re.compile(
+    r"serving|no hints for the moment|connections of the database|the server has fsync = off"
+    r"|Started|Waiting|Application|Uvicorn|Shutting|Finished"
+)
 
 
 @dataclass

@@ -27,6 +27,8 @@ class PatientPool(AsyncAdaptedQueuePool):
     time: one of this process that is given back, or room on the server.
     """
 
+    # SQLAlchemy's own lines about connections stay under its own logger.
+    _sqla_logger_namespace = "sqlalchemy.pool.PatientPool"
     on_full: Callable[[], object] = staticmethod(lambda: None)
     _full_until = 0.0
 

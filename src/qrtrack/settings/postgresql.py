@@ -7,6 +7,7 @@ import os
 import re
 import ssl
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -144,13 +145,20 @@ def _query(text: str) -> dict[str, str]:
 
 def _service(name: str) -> dict[str, str]:
     """The parameters of a section of libpq's connection service file."""
-    file = Path(os.environ.get("PGSERVICEFILE") or Path("~/.pg_service.conf").expanduser())
+    file = os.environ.get("PGSERVICEFILE") or _of_user(".pg_service.conf")
     services = configparser.ConfigParser(interpolation=None)
     try:
         services.read(file)
         return dict(services[name])
     except (configparser.Error, KeyError, UnicodeDecodeError, OSError):
         raise ValueError(f"its service {name!r} does not stand in {file}") from None
+
+
+def _of_user(name: str) -> Path:
+    """In the home folder. A user of a container may have none: then there is no such file."""
+    with suppress(RuntimeError):
+        return Path.home() / name
+    return Path(name)
 
 
 def _check(asked: Mapping[str, str]) -> None:
@@ -218,7 +226,7 @@ def _tls(values: Mapping[str, str]) -> dict[str, Any]:
         if tls.get("sslmode") == "disable":
             raise ValueError("its parameters channel_binding=require and sslmode=disable contradict each other")
         tls = {"sslrootcert": "system", **tls, "sslmode": "verify-full"}
-    if tls.get("sslmode") == "verify-full" and not Path("~/.postgresql/root.crt").expanduser().exists():
+    if tls.get("sslmode") == "verify-full" and not _of_user(".postgresql/root.crt").exists():
         # Where libpq has no file of authorities it gives up.
         tls = {"sslrootcert": "system", **tls}
     if tls.get("sslrootcert") != "system":
