@@ -49,9 +49,11 @@ class PatientPool(AsyncAdaptedQueuePool):
 
 def open_engine(connector: Connector, *, size: int) -> AsyncEngine:
     """Its URL is for people: connections come from the connector."""
-    host, port = connector.address.hosts[0]
+    address = connector.address
+    host, port = address.hosts[0]
+    user = address.options.get("user")
     return create_async_engine(
-        URL.create("postgresql+asyncpg", host=host, port=port, database=connector.address.database),
+        URL.create("postgresql+asyncpg", username=user, host=host, port=port, database=address.database),
         async_creator=partial(connector.connect, plans=PLANNED_ANEW),
         poolclass=PatientPool,
         pool_size=size,
