@@ -77,8 +77,9 @@ lock: setup ## pin the dependencies anew (UPGRADE=1: to the newest), with the ha
 	$(PIP_COMPILE) --constraint requirements/dev.txt --output-file requirements/build.txt \
 		--only-build-deps --build-deps-for editable --build-deps-for wheel pyproject.toml
 
-docs: setup ## the pages that are written by the program: docs/settings.md
+docs: setup ## the pages that are written by the program: docs/settings.md and docs/problems.md
 	$(BIN)/python scripts/settings_page.py
+	$(BIN)/python scripts/problems_page.py
 
 hooks: setup ## run the checks before every commit
 	$(BIN)/pre-commit install

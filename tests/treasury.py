@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
@@ -11,6 +12,7 @@ from uuid import UUID, uuid4
 import httpx2
 from sqlalchemy import text
 
+import promised
 from process import delete_rows
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.integrations.tokens import sign_token
@@ -60,7 +62,11 @@ class Treasury:
         async def app(scope: Any, receive: Any, send: Any) -> None:
             await self.app({**scope, "state": {"runtime": self.runtime}}, receive, send)
 
-        client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test")
+        client = httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app),
+            base_url="http://test",
+            event_hooks={"response": [partial(promised.check, self.app)]},
+        )
         if caller is not None:
             client.headers["Authorization"] = f"Bearer {self.token(caller)}"
         self.stack.push_async_callback(client.aclose)

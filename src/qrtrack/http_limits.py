@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from qrtrack.routers.http_problems import CONNECTION_PROBLEMS
 from qrtrack.settings import Settings
 
 HEADER_BYTES: Final = 64 * 1024
@@ -21,12 +22,6 @@ LOOK_SECONDS: Final = 5.0
 LINGER_SECONDS: Final = 1.0
 # Descriptors that the process needs besides its clients: database, logs, gateways, spooled imports.
 OWN_DESCRIPTORS: Final = 300
-REFUSALS: Final = {
-    400: ("invalid-http", "Invalid HTTP", "This is not valid HTTP: compare the client or the proxy with RFC 9112."),
-    408: ("too-slow", "The request came too slowly", "The request did not come in time: send it again in one go."),
-    431: ("headers-too-large", "Headers too large", "All headers together may have 64 KiB: send less."),
-    503: ("too-many-connections", "Too many connections", "Close connections that are idle, then try again."),
-}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -224,7 +219,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 def _refusal(status: int) -> bytes:
-    slug, title, detail = REFUSALS[status]
+    slug, title, detail = CONNECTION_PROBLEMS[status]
     type_ = f"urn:qrtrack:problem:{slug}"
     body = json.dumps({"success": False, "type": type_, "title": title, "status": status, "detail": detail}).encode()
     lines = [

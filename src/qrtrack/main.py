@@ -6,7 +6,6 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
-from pydantic.json_schema import models_json_schema
 
 from qrtrack.domain.requests import AlreadyAnswered
 from qrtrack.metrics import observe_request
@@ -24,12 +23,12 @@ from qrtrack.routers import (
     webhooks,
     worker,
 )
+from qrtrack.routers.contract import complete
 from qrtrack.routers.cors import Cors
 from qrtrack.routers.idempotency import answer_again
 from qrtrack.routers.middleware import BodyLimit, RequestContext
-from qrtrack.routers.problems import install_problem_handlers, refusals
+from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.runtime import Runtime, open_runtime
-from qrtrack.schemas.problem import Problem
 from qrtrack.settings import Settings
 
 # Routes are tried in this order, so those that are called most stand first.
@@ -60,15 +59,11 @@ OpenRuntime = Callable[[Settings], AbstractAsyncContextManager[Runtime]]
 
 
 class Application(FastAPI):
-    """FastAPI whose OpenAPI document defines the Problem that every route's default response refers to."""
+    """FastAPI whose OpenAPI document is the whole contract: see routers/contract.py."""
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            document = super().openapi()
-            _, definitions = models_json_schema(
-                [(Problem, "serialization")], ref_template="#/components/schemas/{model}"
-            )
-            document.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
+            complete(super().openapi(), self)
         return super().openapi()
 
 
@@ -87,7 +82,6 @@ def create_app(settings: Settings, open_runtime: OpenRuntime = open_runtime, *, 
         lifespan=lifespan,
         # A redirect to the address with or without a slash would lose the body, and behind a proxy the host too.
         redirect_slashes=False,
-        responses={"default": refusals({0: "Refused; `type` says why and `detail` what to do."})[0]},
         # The name of the endpoint's function: generated clients keep their method names when an address changes.
         generate_unique_id_function=lambda route: route.name,
     )

@@ -31,7 +31,10 @@ log = structlog.get_logger()
 
 
 class DatabaseUnavailable(Unavailable):
-    """No answer from PostgreSQL, or no free connection in time. `reason` is for the log, not for the caller."""
+    """PostgreSQL does not answer, or no connection was free in time.
+
+    `reason` is for the log, not for the caller.
+    """
 
     slug = "database-unavailable"
     title = "The database cannot be reached"
@@ -42,7 +45,7 @@ class DatabaseUnavailable(Unavailable):
 
 
 class DatabaseRefused(Unavailable):
-    """There is a PostgreSQL, but not for this user, password or database: waiting does not help."""
+    """PostgreSQL refuses the service's user, password or database: waiting does not help."""
 
     slug = "database-refused"
     title = "The database refuses the service"

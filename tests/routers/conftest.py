@@ -7,9 +7,10 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+import promised
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.integrations.tokens import sign_token
-from qrtrack.main import create_app
+from qrtrack.main import Application, create_app
 from qrtrack.runtime import Runtime
 from qrtrack.settings import Settings
 
@@ -26,7 +27,15 @@ async def client_of() -> AsyncIterator[ClientOf]:
             async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
                 await app({**scope, "state": {"runtime": runtime}}, receive, send)
 
-            client = httpx2.AsyncClient(transport=httpx2.ASGITransport(with_state), base_url="http://test")
+            async def hold_to_contract(answer: httpx2.Response) -> None:
+                if isinstance(app, Application):
+                    await promised.check(app, answer)
+
+            client = httpx2.AsyncClient(
+                transport=httpx2.ASGITransport(with_state),
+                base_url="http://test",
+                event_hooks={"response": [hold_to_contract]},
+            )
             open_clients.push_async_callback(client.aclose)
             return client
 

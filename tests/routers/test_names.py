@@ -31,6 +31,9 @@ FIXED = {
     # Filters of the specification.
     "GET /api/manufacturer/packs?user",
     "GET /api/accurate/events?database",
+    # Details of events stand as they were written: their rows never change.
+    "LateResponseDetails.response_message",
+    "SentBefore.attempt_id",
     # How much damage a QR symbol survives: the field's own term.
     "GET /api/manufacturer/batches/{batch_id}/qr.svg?error",
     "GET /api/manufacturer/batches/{batch_id}/qr.png?error",
@@ -39,6 +42,7 @@ FIXED = {
 TWO_KINDS = {
     "accepted": {"boolean", "integer"},  # one code's result; how many records
     "attempts": {"array", "integer"},  # the list of attempts; how often a job was tried
+    "before": {"object", "string"},  # of a repair the counters; of a conflict the row's state
     "cases": {"array", "object"},  # the list of cases; how many there are
     "code": {"object", "string"},  # of a trace the unit itself
     "status": {"integer", "string"},  # of a problem the HTTP status (RFC 9457)

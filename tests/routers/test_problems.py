@@ -25,9 +25,12 @@ from qrtrack.domain.errors import (
     UpstreamFailed,
     UpstreamTimeout,
 )
+from qrtrack.domain.field_codes import MEANINGS, FieldCode
 from qrtrack.routers.middleware import RequestContext
 from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.schemas.base import Body, Limit, Note, Text
+from qrtrack.schemas.batches import Day, Lot
+from qrtrack.schemas.notifications import NotifyOrder
 
 ClientOf = Callable[..., httpx2.AsyncClient]
 
@@ -43,6 +46,10 @@ class Order(Body):
     owner: Annotated[UUID | Unit | None, Field()] = None
     note: Note = ""
     secret_word: str = ""
+    few: list[int] = Field([1], min_length=1, max_length=2)
+    day: Day | None = None
+    lot: Lot | None = None
+    notify: NotifyOrder | None = None
 
     @field_validator("secret_word")
     @classmethod
@@ -144,7 +151,7 @@ async def test_a_refusal_carries_its_members_and_fields(client: httpx2.AsyncClie
     raised.append(
         TooFew(
             "Too few.",
-            errors=[FieldError("/a/0", "gone")],
+            errors=[FieldError("/a/0", "gone", FieldCode.TOO_SMALL, {"min": 1})],
             available=42,
             batch_id=UUID(int=1),
             amount=Decimal("1.10"),
@@ -155,7 +162,8 @@ async def test_a_refusal_carries_its_members_and_fields(client: httpx2.AsyncClie
         )
     )
     document = problem(await client.get("/raise"), 409, "too-few-codes")
-    assert document["errors"] == [{"pointer": "/a/0", "detail": "gone"}]
+    assert document["errors"] == [{"pointer": "/a/0", "detail": "gone", "code": "too_small", "params": {"min": 1}}]
+    assert document["error_count"] == 1
     assert document["available"] == 42
     assert document["batch_id"] == "00000000-0000-0000-0000-000000000001"
     assert document["amount"] == "1.10"
@@ -185,7 +193,7 @@ async def test_what_passes_by_itself_says_when_to_try_again(
 
 
 async def test_a_lone_surrogate_does_not_break_the_answer(client: httpx2.AsyncClient, raised: list[Exception]) -> None:
-    raised.append(InvalidInput("No code \ud800.", errors=[FieldError("/\udfff", "\ud800")]))
+    raised.append(InvalidInput("No code \ud800.", errors=[FieldError("/\udfff", "\ud800", FieldCode.INVALID)]))
     assert "\\ud800" in (await client.get("/raise")).text
 
 
@@ -209,6 +217,42 @@ async def test_bad_input_is_pointed_at(client: httpx2.AsyncClient, path: str, bo
     assert {error["pointer"] for error in document["errors"]} == errors
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "code", "params"),
+    [
+        ("/orders/1", {"exclude_code": []}, "unknown_field", {}),
+        ("/orders/1", {"units": [{}]}, "required", {}),
+        ("/orders/1", {"units": {}}, "wrong_type", {"expected": "list"}),
+        ("/orders/1", {"units": [7]}, "wrong_type", {"expected": "object"}),
+        ("/orders/1", {"note": 7}, "wrong_type", {"expected": "string"}),
+        ("/orders/x", {}, "wrong_type", {"expected": "integer"}),
+        ("/orders/1", {"manufacturer_org_id": "x"}, "wrong_type", {"expected": "uuid"}),
+        ("/orders/1", {"units": [{"code": "a", "kind": "odd"}]}, "not_allowed_value", {"allowed": ["good", "damaged"]}),
+        ("/orders/1", {"exclude_codes": [""]}, "too_short", {"min": 1}),
+        ("/orders/1", {"exclude_codes": ["a" * 256]}, "too_long", {"max": 255}),
+        ("/orders/1?limit=0", {}, "too_small", {"min": 1}),
+        ("/orders/1?limit=1001", {}, "too_large", {"max": 1000}),
+        ("/orders/1", {"few": []}, "too_few", {"min": 1}),
+        ("/orders/1", {"few": [1, 2, 3]}, "too_many", {"max": 2}),
+        ("/orders/1", {"few": [1.5]}, "wrong_type", {"expected": "integer"}),
+        ("/orders/1", {"day": "tomorrow"}, "bad_date", {}),
+        ("/orders/1", {"day": 7}, "bad_date", {}),
+        ("/orders/1", {"lot": "a b"}, "bad_lot", {}),
+        ("/orders/1", {"lot": ".."}, "bad_lot", {}),
+        ("/orders/1", {"notify": {"email": "x"}}, "bad_email", {}),
+        ("/orders/1", {"notify": {"url": "http://x"}}, "bad_https_address", {}),
+        ("/orders/1", {"notify": {}}, "at_least_one_of", {"fields": ["email", "url"]}),
+        ("/orders/1", {"secret_word": "x"}, "invalid", {}),
+    ],
+)
+async def test_bad_input_has_a_code_of_ours_with_its_params(
+    client: httpx2.AsyncClient, path: str, body: Any, code: str, params: Any
+) -> None:
+    [error] = problem(await client.post(path, json=body), 422, "invalid-input")["errors"]
+    assert (error["code"], error["params"]) == (code, params)
+    assert set(params) == set(MEANINGS[FieldCode(code)].params)
+
+
 async def test_a_bad_header_is_pointed_at(client: httpx2.AsyncClient) -> None:
     document = problem(await client.post("/orders/1", json={}, headers={"weight": "x"}), 422, "invalid-input")
     assert document["errors"][0]["pointer"] == "/header/weight"
@@ -216,7 +260,7 @@ async def test_a_bad_header_is_pointed_at(client: httpx2.AsyncClient) -> None:
 
 async def test_a_missing_body_is_bad_input(client: httpx2.AsyncClient) -> None:
     document = problem(await client.post("/orders/1"), 422, "invalid-input")
-    assert document["errors"] == [{"pointer": "", "detail": "Field required"}]
+    assert document["errors"] == [{"pointer": "", "detail": "Field required", "code": "required", "params": {}}]
 
 
 async def test_input_is_never_repeated(client: httpx2.AsyncClient) -> None:
@@ -225,7 +269,8 @@ async def test_input_is_never_repeated(client: httpx2.AsyncClient) -> None:
     )
     document = problem(answer, 422, "invalid-input")
     assert len(document["errors"]) == 4
-    assert {"pointer": "/secret_word", "detail": "This word is refused"} in document["errors"]
+    refused = {"pointer": "/secret_word", "detail": "This word is refused", "code": "invalid", "params": {}}
+    assert refused in document["errors"]
     assert "hunter2" not in answer.text
 
 
@@ -233,7 +278,12 @@ async def test_input_is_never_repeated(client: httpx2.AsyncClient) -> None:
 async def test_text_that_would_mislead_is_refused_in_words(client: httpx2.AsyncClient, text: str) -> None:
     document = problem(await client.post("/orders/1", json={"exclude_codes": [text]}), 422, "invalid-input")
     assert document["errors"] == [
-        {"pointer": "/exclude_codes/0", "detail": "Text may not hold control characters or line breaks"}
+        {
+            "pointer": "/exclude_codes/0",
+            "detail": "Text may not hold control characters or line breaks",
+            "code": "control_characters",
+            "params": {},
+        }
     ]
 
 
@@ -247,6 +297,7 @@ async def test_a_flood_of_errors_is_cut(client: httpx2.AsyncClient) -> None:
     answer = await client.post("/orders/1", json={"exclude_codes": [1] * 1000})
     document = problem(answer, 422, "invalid-input")
     assert len(document["errors"]) == 100
+    assert document["error_count"] == 1000
     assert "the first 100 of 1000" in document["detail"]
 
 

@@ -33,6 +33,7 @@ async def test_a_job_is_submitted_as_the_front_end_does_it(operator: httpx2.Asyn
     assert answer.status_code == 200
     assert submitted == {
         "success": True,
+        "dry_run": False,
         "job_id": submitted["job_id"],
         "status": "queued",
         "exclude_count": 2,

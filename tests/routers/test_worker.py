@@ -8,7 +8,7 @@ import pytest
 from accurate import DATABASE, event
 from plant import Plant
 from qrtrack.domain.accurate import Reading, read_event
-from qrtrack.domain.errors import InvalidInput
+from qrtrack.domain.errors import InvalidInput, Unavailable
 from qrtrack.domain.identity import Caller
 from qrtrack.repositories.queues import QUEUES
 from qrtrack.routers import worker
@@ -196,12 +196,12 @@ async def test_a_drain_that_breaks_waits_for_its_other_work(
 
     async def run(_runtime: Runtime, handler: Any, _stop: Any) -> None:
         if handler.queue.kind == "creating":
-            raise InvalidInput("broken")
+            raise Unavailable("broken")
         await asyncio.sleep(0.1)
         ended.append(handler.queue.kind)
 
     monkeypatch.setattr(worker, "run_next", run)
-    assert (await cron.post(DRAIN)).status_code == 422
+    assert (await cron.post(DRAIN)).status_code == 503
     assert {"hashing", "reverse_job"} <= set(ended)
 
 

@@ -9,6 +9,8 @@ from qrtrack.domain.errors import InvalidState
 
 
 class BatchNotReady(InvalidState):
+    """The codes of the batch are still being created, or could not be created."""
+
     slug = "batch-not-ready"
     title = "The batch is not ready"
 
@@ -22,6 +24,8 @@ class BatchNotReady(InvalidState):
 
 
 class BatchClosed(InvalidState):
+    """The batch is closed: nothing of it can be packed any more."""
+
     slug = "batch-closed"
     title = "The batch is closed"
 

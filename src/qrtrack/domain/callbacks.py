@@ -15,6 +15,8 @@ RESULT_LENGTH: Final = 50
 
 
 class UnknownCallback(NotFound):
+    """The address is not one that this service gave to the gateway."""
+
     slug = "unknown-callback"
     title = "Not a callback address of this service"
 

@@ -2,20 +2,20 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 from urllib.parse import unquote
 
 from qrtrack.domain.batches import SerialMode
 from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.numbering import CODE_PATTERN, parse_serial, serial
 from qrtrack.domain.root_keys import ALPHABET
 
 CODES_LIMIT = 100_000
 ERRORS_LIMIT = 1_000
 """No more bad fields than this are named: the answer must not outgrow the request."""
-
 TOKEN_LIMIT = 200
 
 _CODE = re.compile(CODE_PATTERN)
@@ -53,6 +53,10 @@ class Scan(NamedTuple):
     gtin: str | None
     lot: str | None
 
+    def refusal(self) -> FieldError:
+        detail = f"The QR of {self.code} names another batch."
+        return FieldError(self.pointer, detail, FieldCode.OF_OTHER_BATCH, {"value": self.code})
+
 
 @dataclass(frozen=True, slots=True)
 class PastedCodes:
@@ -76,7 +80,7 @@ class Marked(Protocol):
 
 
 class UnitOfOtherBatch(InvalidInput):
-    """A unit's QR names another batch: its serial is one of this batch too, but it is another unit."""
+    """The QR of a scanned unit names another batch: another batch has a unit with the same serial."""
 
     slug: ClassVar[str] = "unit-of-other-batch"
     title: ClassVar[str] = "A unit of another batch"
@@ -85,7 +89,7 @@ class UnitOfOtherBatch(InvalidInput):
         super().__init__(
             f"{scans[0].code} was scanned from a unit whose QR names another batch, and nothing was changed: put that "
             "unit aside. Where it is only mislabelled, type its code instead of scanning it.",
-            errors=[FieldError(scan.pointer, f"The QR of {scan.code} names another batch.") for scan in scans],
+            errors=[scan.refusal() for scan in scans],
         )
 
 
@@ -125,12 +129,14 @@ def parse_codes(elements: Sequence[str], *, field: str, limit: int = CODES_LIMIT
         if _PLAIN.fullmatch(element):
             pasted.codes[element.upper()] = None
         else:
-            problems = islice(pasted.read(element, f"/{field}/{index}"), ERRORS_LIMIT - len(errors))
-            errors += (FieldError(f"/{field}/{index}", problem) for problem in problems)
+            pointer = f"/{field}/{index}"
+            mistakes = islice(pasted.read(element, pointer), ERRORS_LIMIT - len(errors))
+            errors += (FieldError(pointer, str(mistake), mistake.code, mistake.params) for mistake in mistakes)
         if len(errors) >= ERRORS_LIMIT or len(pasted.codes) > limit:
             break
     if len(pasted.codes) > limit:
-        errors.append(FieldError(f"/{field}", f"The list names more than {limit:,} codes: send it in parts."))
+        more = f"The list names more than {limit:,} codes: send it in parts."
+        errors.append(FieldError(f"/{field}", more, FieldCode.TOO_MANY, {"max": limit}))
     if errors:
         raise InvalidInput("The list of codes has mistakes. Correct them and send it again.", errors=errors)
     return PastedCodes(list(pasted.codes), pasted.scans)
@@ -141,11 +147,20 @@ def parse_code(text: str, *, field: str) -> PastedCodes:
     try:
         parsed = parse_codes([text], field=field, limit=1)
     except InvalidInput as error:
-        errors = [FieldError(f"/{field}", problem.detail) for problem in error.errors]
+        errors = [replace(mistake, pointer=f"/{field}") for mistake in error.errors]
         raise InvalidInput("This is not one code. Scan the unit again.", errors=errors) from error
     if not parsed.codes:
-        raise InvalidInput("Scan or type the code of a unit.", errors=[FieldError(f"/{field}", "There is no code.")])
+        errors = [FieldError(f"/{field}", "There is no code.", FieldCode.REQUIRED)]
+        raise InvalidInput("Scan or type the code of a unit.", errors=errors)
     return PastedCodes(parsed.codes, [scan._replace(pointer=f"/{field}") for scan in parsed.scans])
+
+
+class _Mistake(ValueError):
+    """What is wrong with one token."""
+
+    def __init__(self, detail: str, code: FieldCode, **params: Any) -> None:
+        super().__init__(detail)
+        self.code, self.params = code, params
 
 
 class _Pasted:
@@ -157,7 +172,7 @@ class _Pasted:
         self._limit = limit
         self._following: dict[str, dict[int, int]] = {}
 
-    def read(self, element: str, pointer: str) -> Iterator[str]:
+    def read(self, element: str, pointer: str) -> Iterator[_Mistake]:
         """Takes in the codes of one element, and yields what is wrong with it."""
         seen: set[str] = set()
         for match in _TOKEN.finditer(element):
@@ -170,8 +185,8 @@ class _Pasted:
             else:
                 try:
                     self._take(_named_by(token, self._limit), pointer)
-                except ValueError as problem:
-                    yield str(problem)
+                except _Mistake as mistake:
+                    yield mistake
             if len(self.codes) > self._limit:
                 return
 
@@ -211,11 +226,12 @@ def _skip(following: dict[int, int], number: int) -> int:
 
 
 def _named_by(token: str, limit: int) -> str | _Range | Scan:
-    """The code, the range or the unit that a token names; ValueError tells the person what is wrong with it."""
+    """The code, the range or the unit that a token names; raises _Mistake for any other."""
     if len(token) > TOKEN_LIMIT:
-        raise ValueError(f"{token[:20]!a} and so on is longer than {TOKEN_LIMIT} characters: not a possible code.")
+        detail = f"{token[:20]!a} and so on is longer than {TOKEN_LIMIT} characters: not a possible code."
+        raise _Mistake(detail, FieldCode.TOO_LONG, max=TOKEN_LIMIT)
     if not _VISIBLE.fullmatch(token):
-        raise ValueError(f"{token!a} has characters that no code has.")
+        raise _Mistake(f"{token!a} has characters that no code has.", FieldCode.NOT_A_CODE, value=token)
     if url := _URL.fullmatch(token):
         return _unit_of(url[1], token)
     if span := _range_of("".join(token.upper().split())):
@@ -233,8 +249,9 @@ def _unit_of(path: str, url: str) -> Scan:
             lot=unit["lot"] and unquote(unit["lot"]),
         )
     if _BATCH_PATH.search(path):
-        raise ValueError(f"{url} is the QR of the whole batch and names no unit: scan or type the unit's own code.")
-    raise ValueError(f"{url} is not the QR of a unit.")
+        detail = f"{url} is the QR of the whole batch and names no unit: scan or type the unit's own code."
+        raise _Mistake(detail, FieldCode.BATCH_QR, value=url)
+    raise _Mistake(f"{url} is not the QR of a unit.", FieldCode.NOT_A_UNIT_QR, value=url)
 
 
 def reads_as_range(code: str) -> bool:
@@ -253,18 +270,22 @@ def _checked(span: tuple[tuple[str, int], tuple[str, int]], limit: int) -> _Rang
     (prefix, first), (last_prefix, last) = span
     shown = f"{serial(prefix, first)}-{serial(last_prefix, last)}"
     if prefix != last_prefix:
-        raise ValueError(f"The range {shown} has two prefixes: both ends need the same.")
+        detail = f"The range {shown} has two prefixes: both ends need the same."
+        raise _Mistake(detail, FieldCode.RANGE_OF_TWO_PREFIXES, value=shown)
     if first > last:
-        raise ValueError(f"The range {shown} runs backwards: put the lower code first.")
+        detail = f"The range {shown} runs backwards: put the lower code first."
+        raise _Mistake(detail, FieldCode.RANGE_BACKWARDS, value=shown)
     if last - first >= limit:
-        raise ValueError(f"The range {shown} names {last - first + 1:,} codes, but a list may name {limit:,}.")
+        detail = f"The range {shown} names {last - first + 1:,} codes, but a list may name {limit:,}."
+        raise _Mistake(detail, FieldCode.RANGE_TOO_LONG, value=shown, max=limit)
     return _Range(prefix, first, last)
 
 
 def _possible_code(token: str) -> str:
     code = token.upper() if token.isascii() else token
     if not _CODE.fullmatch(code):
-        raise ValueError(f"{token!a} is not a possible code: type it as it is printed on the unit.")
+        detail = f"{token!a} is not a possible code: type it as it is printed on the unit."
+        raise _Mistake(detail, FieldCode.NOT_A_CODE, value=token)
     return code
 
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.money import NotAnAmount, read_amount, write_amount
 
 # More than a body of 16 MiB holds in earnest. A list of nothing but zeros holds millions, each of them an error.
@@ -117,7 +118,7 @@ class Transaction:
     branch_name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RowError(FieldError):
     """A bad field of one row; the reference is the one that was sent, whatever it is worth."""
 
@@ -126,6 +127,8 @@ class RowError(FieldError):
 
 
 class InvalidTransactions(InvalidInput):
+    """Rows of the dispatch are wrong: nothing was sent and nothing recorded."""
+
     slug = "invalid-transactions"
     title = "Transactions that cannot be sent"
 
@@ -136,9 +139,11 @@ class InvalidTransactions(InvalidInput):
 def check_transactions(rows: Sequence[Any], terms: Terms) -> list[Transaction]:
     """All rows or none: raises InvalidTransactions with every error of every row."""
     if not rows:
-        raise InvalidTransactions([FieldError("/transactions", "Send at least one transaction.")])
+        detail = "Send at least one transaction."
+        raise InvalidTransactions([FieldError("/transactions", detail, FieldCode.TOO_FEW, {"min": 1})])
     if len(rows) > MOST_ROWS:
-        raise InvalidTransactions([FieldError("/transactions", f"Send at most {MOST_ROWS} transactions.")])
+        detail = f"Send at most {MOST_ROWS} transactions."
+        raise InvalidTransactions([FieldError("/transactions", detail, FieldCode.TOO_MANY, {"max": MOST_ROWS})])
     references = [row.get("referenceNumber") for row in rows if isinstance(row, Mapping)]
     times = Counter(reference.lower() for reference in references if isinstance(reference, str))
     checks = [_Row(number, row, terms, times) for number, row in enumerate(rows, start=1)]
@@ -163,7 +168,7 @@ class _Row:
     def transaction(self) -> Transaction | None:
         """None where `errors` say why not."""
         if not self._is_object:
-            self._refuse(None, "A transaction is a JSON object.")
+            self._refuse(None, "A transaction is a JSON object.", FieldCode.WRONG_TYPE, expected="object")
             return None
         self._refuse_unknown_fields()
         terms = self._terms
@@ -183,36 +188,34 @@ class _Row:
     def _refuse_unknown_fields(self) -> None:
         unknown = [name for name in self._given if name not in FIELDS]
         for name in unknown[:NAMED_FIELDS]:
-            self._refuse(name, "There is no such field: compare it with the documentation.")
+            self._refuse(name, "There is no such field: compare it with the documentation.", FieldCode.UNKNOWN_FIELD)
         if len(unknown) > NAMED_FIELDS:
-            self._refuse(None, f"{len(unknown) - NAMED_FIELDS} more fields of it do not exist.")
+            count = len(unknown) - NAMED_FIELDS
+            self._refuse(None, f"{count} more fields of it do not exist.", FieldCode.UNKNOWN_FIELDS, count=count)
 
     def _reference(self) -> str:
         reference = self._given.get("referenceNumber")
         if not isinstance(reference, str) or not REFERENCE.fullmatch(reference):
-            self._refuse(
-                "referenceNumber", "Give a reference of 1 to 15 printable ASCII characters, without blanks around it."
-            )
+            detail = "Give a reference of 1 to 15 printable ASCII characters, without blanks around it."
+            self._refuse("referenceNumber", detail, FieldCode.BAD_REFERENCE)
             return ""
         if self._times[reference.lower()] > 1:
-            self._refuse(
-                "referenceNumber",
-                "This reference stands in more than one row, perhaps in another case: each row needs its own.",
-            )
+            detail = "This reference stands in more than one row, perhaps in another case: each row needs its own."
+            self._refuse("referenceNumber", detail, FieldCode.REPEATED)
         return reference
 
     def _account(self, name: str) -> str:
         account = self._given.get(name)
         if isinstance(account, str) and ACCOUNT.fullmatch(account):
             return account
-        self._refuse(name, "Give an account, as text of 5 to 34 digits.")
+        self._refuse(name, "Give an account, as text of 5 to 34 digits.", FieldCode.BAD_ACCOUNT)
         return ""
 
     def _amount(self) -> Decimal:
         try:
             return read_amount(self._given.get("amount"), scale=self._terms.amount_scale)
         except NotAnAmount as error:
-            self._refuse("amount", f"{error}.")
+            self._refuse("amount", f"{error}.", FieldCode.BAD_AMOUNT, max_decimals=self._terms.amount_scale)
             return Decimal(0)
 
     def _text(self, name: str, longest: int, default: str | None = None) -> str:
@@ -220,14 +223,25 @@ class _Row:
         text = default if text is None else text
         if isinstance(text, str) and len(text) <= longest and text.isprintable():
             return text
-        self._refuse(name, f"Give text of at most {longest} characters, without control characters.")
+        detail = f"Give text of at most {longest} characters, without control characters."
+        self._refuse(name, detail, FieldCode.BAD_TEXT, max=longest)
         return ""
 
-    def _refuse(self, name: str | None, detail: str) -> None:
+    def _refuse(self, name: str | None, detail: str, code: FieldCode, **params: Any) -> None:
         step = "" if name is None else "/" + name[:100].replace("~", "~0").replace("/", "~1")
         reference = self._given.get("referenceNumber")
         shown = reference[:100] if isinstance(reference, str) else None
-        self.errors.append(RowError(f"/transactions/{self._number - 1}{step}", detail, self._number, shown))
+        pointer = f"/transactions/{self._number - 1}{step}"
+        self.errors.append(
+            RowError(
+                pointer=pointer,
+                detail=detail,
+                code=code,
+                params=params,
+                row_number=self._number,
+                reference=shown,
+            )
+        )
 
 
 def payload_of(

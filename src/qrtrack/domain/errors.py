@@ -1,16 +1,23 @@
 """What can go wrong, in the words of the trade. HTTP statuses are given to the categories in routers/problems.py."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+from qrtrack.domain.field_codes import FieldCode
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One bad field of the input: `pointer` is an RFC 6901 JSON pointer such as `/exclude_codes/3`."""
+    """One bad field of the input: `pointer` is an RFC 6901 JSON pointer such as `/exclude_codes/3`.
+
+    `detail` is the English sentence; `code` and `params` are what a front end translates.
+    """
 
     pointer: str
     detail: str
+    code: FieldCode
+    params: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 class DomainError(Exception):
@@ -58,7 +65,7 @@ class InvalidInput(DomainError):
 
 
 class Unauthenticated(DomainError):
-    """Nobody is known to be calling."""
+    """The token or secret is missing, wrong or expired."""
 
     slug = "unauthenticated"
     title = "Not signed in"
@@ -72,14 +79,14 @@ class Forbidden(DomainError):
 
 
 class UpstreamFailed(DomainError):
-    """A system we call answered with a failure."""
+    """A system that the service calls answered with a failure."""
 
     slug = "upstream-failed"
     title = "An outside system failed"
 
 
 class UpstreamTimeout(DomainError):
-    """A system we call did not answer in time."""
+    """A system that the service calls did not answer in time."""
 
     slug = "upstream-timeout"
     title = "An outside system did not answer"

@@ -5,11 +5,12 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from qrtrack.domain.batches import Variant
 from qrtrack.domain.code_lists import reads_as_range
 from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.numbering import CODE_PATTERN, parse_serial
 
 ROWS_LIMIT = 1_000_000
@@ -64,15 +65,15 @@ class ImportedCodes:
 
 def _taken(line: int, code: str) -> FieldError:
     detail = f"Line {line}, {code}: This code exists already, or is reserved for a batch of this service."
-    return FieldError(f"/file/{line}/code", detail)
+    return FieldError(f"/file/{line}/code", detail, FieldCode.CODE_EXISTS, {"line": line, "value": code})
 
 
 class _Unreadable(Exception):
     """The file cannot be read on from here."""
 
-    def __init__(self, pointer: str, detail: str) -> None:
+    def __init__(self, pointer: str, detail: str, code: FieldCode, **params: Any) -> None:
         super().__init__(detail)
-        self.error = FieldError(pointer, detail)
+        self.error = FieldError(pointer, detail, code, params)
 
 
 def read_codes(file: BinaryIO) -> ImportedCodes:
@@ -87,7 +88,8 @@ def read_codes(file: BinaryIO) -> ImportedCodes:
             if any(row):
                 checked.take(line, row, columns)
             if len(checked.rows) > ROWS_LIMIT:
-                raise _Unreadable("/file", f"The file has too many rows: at most {ROWS_LIMIT:,} codes a batch.")
+                detail = f"The file has too many rows: at most {ROWS_LIMIT:,} codes a batch."
+                raise _Unreadable("/file", detail, FieldCode.TOO_MANY, max=ROWS_LIMIT)
     except _Unreadable as end:
         checked.mistakes.append((line, end.error))
     return checked.finish()
@@ -100,7 +102,8 @@ def _refuse_other_formats(file: BinaryIO) -> None:
     if found is None and b"\0" in beginning[:2]:
         found = "UTF-16 text"
     if found is not None:
-        raise _Unreadable("/file", f"The file is {found}, not CSV: open it, save it as CSV UTF-8, and send that file.")
+        detail = f"The file is {found}, not CSV: open it, save it as CSV UTF-8, and send that file."
+        raise _Unreadable("/file", detail, FieldCode.NOT_A_CSV_FILE)
 
 
 def _rows_of(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
@@ -114,10 +117,12 @@ def _rows_of(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
         for row in reader:
             yield reader.line_num, [cell.strip() for cell in row]
     except UnicodeDecodeError as error:
-        raise _Unreadable("/file", "The file is not UTF-8 text: save it as CSV UTF-8.") from error
+        detail = "The file is not UTF-8 text: save it as CSV UTF-8."
+        raise _Unreadable("/file", detail, FieldCode.NOT_UTF8) from error
     except csv.Error as error:
         line = reader.line_num
-        raise _Unreadable(f"/file/{line}", f"Line {line} is not CSV: {error}.") from error
+        detail = f"Line {line} is not CSV: {error}."
+        raise _Unreadable(f"/file/{line}", detail, FieldCode.NOT_CSV, line=line) from error
     finally:
         text.detach()
 
@@ -135,9 +140,8 @@ def _columns(header: Sequence[str]) -> dict[str, int]:
         wrong = f"It names {twice} twice."
     else:
         return {name: place for place, name in enumerate(names) if name}
-    raise _Unreadable(
-        "/file/1", f"The first line must name the columns: code, and if there are any root_key and variant. {wrong}"
-    )
+    detail = f"The first line must name the columns: code, and if there are any root_key and variant. {wrong}"
+    raise _Unreadable("/file/1", detail, FieldCode.BAD_HEADER)
 
 
 def _shortened(cell: str) -> str:
@@ -163,25 +167,31 @@ class _Checked:
         beyond = [(place, cell) for place, cell in enumerate(row, 1) if cell and place - 1 not in columns.values()]
         if beyond:
             place, nameless = beyond[0]
-            self._refuse(line, "", f"has {_shortened(nameless)} in column {place}, which the first line does not name.")
+            detail = f"has {_shortened(nameless)} in column {place}, which the first line does not name."
+            self._refuse(line, "", detail, FieldCode.TOO_MANY_CELLS)
         elif not _CODE.fullmatch(code) or reads_as_range(code):
-            self._refuse(line, "code", "is not a code: 1 to 20 of A-Z, 0-9, dot, underscore, hyphen, and no range.")
+            detail = "is not a code: 1 to 20 of A-Z, 0-9, dot, underscore, hyphen, and no range."
+            self._refuse(line, "code", detail, FieldCode.BAD_CODE_CELL)
         elif (first := self._codes.setdefault(code, line)) != line:
-            self._refuse(line, "code", f"has the code of line {first}.")
+            self._refuse(line, "code", f"has the code of line {first}.", FieldCode.REPEATED_CELL, first_line=first)
         else:
             self.rows.append((line, code, key or None, variant or None))
             self._check_rest(line, key, variant)
 
     def _check_rest(self, line: int, key: str, variant: str) -> None:
         if key and not _ROOT_KEY.fullmatch(key):
-            self._refuse(line, "root_key", "has a root key that is not 4 to 32 of A-Z, 0-9.")
+            detail = "has a root key that is not 4 to 32 of A-Z, 0-9."
+            self._refuse(line, "root_key", detail, FieldCode.BAD_ROOT_KEY_CELL)
         elif key and (first := self._keys.setdefault(key, line)) != line:
-            self._refuse(line, "root_key", f"has the root key of line {first}.")
+            detail = f"has the root key of line {first}."
+            self._refuse(line, "root_key", detail, FieldCode.REPEATED_CELL, first_line=first)
         elif variant and not _VARIANT.fullmatch(variant):
-            self._refuse(line, "variant", "has a variant of more than 64 or of unprintable characters.")
+            detail = "has a variant of more than 64 or of unprintable characters."
+            self._refuse(line, "variant", detail, FieldCode.BAD_VARIANT_CELL)
 
-    def _refuse(self, line: int, column: str, detail: str) -> None:
-        self.mistakes.append((line, FieldError(f"/file/{line}/{column}".rstrip("/"), f"Line {line} {detail}")))
+    def _refuse(self, line: int, column: str, detail: str, code: FieldCode, **params: Any) -> None:
+        pointer = f"/file/{line}/{column}".rstrip("/")
+        self.mistakes.append((line, FieldError(pointer, f"Line {line} {detail}", code, {"line": line, **params})))
 
     def finish(self) -> ImportedCodes:
         quantities: dict[str | None, int] = {}
@@ -201,12 +211,15 @@ class _Checked:
 
     def _check_file(self, quantities: dict[str | None, int]) -> None:
         """What no single row is to blame for; it is told first."""
-        wrong = {
-            "There is no code in the file.": not self.rows and not self.mistakes,
-            f"At most {VARIANTS_LIMIT:,} variants a batch.": len(quantities) > VARIANTS_LIMIT,
-            "Either every row has a variant or none has.": len(quantities) > 1 and None in quantities,
-        }
-        self.mistakes += [(0, FieldError("/file", detail)) for detail, is_wrong in wrong.items() if is_wrong]
+        if not self.rows and not self.mistakes:
+            self._refuse_file("There is no code in the file.", FieldCode.TOO_FEW, min=1)
+        if len(quantities) > VARIANTS_LIMIT:
+            self._refuse_file(f"At most {VARIANTS_LIMIT:,} variants a batch.", FieldCode.TOO_MANY, max=VARIANTS_LIMIT)
+        if len(quantities) > 1 and None in quantities:
+            self._refuse_file("Either every row has a variant or none has.", FieldCode.VARIANT_MISSING)
+
+    def _refuse_file(self, detail: str, code: FieldCode, **params: Any) -> None:
+        self.mistakes.append((0, FieldError("/file", detail, code, params)))
 
 
 def _upper(cell: str) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.instants import rfc3339
 
 HTTPS_PORT: Final = 443
@@ -61,23 +62,21 @@ class Channels:
         """Raises InvalidInput: better now than when the job has ended and nobody is told."""
         if notify is None:
             return None
-        errors = [
-            FieldError(f"/notify/{channel}", complaint)
-            for channel, complaint in (("email", self._of_email(notify.email)), ("url", self._of_url(notify.url)))
-            if complaint is not None
-        ]
+        errors = [error for error in (self._of_email(notify.email), self._of_url(notify.url)) if error is not None]
         if errors:
             raise InvalidInput(" ".join(error.detail for error in errors), errors=errors)
         return notify
 
-    def _of_email(self, email: str | None) -> str | None:
+    def _of_email(self, email: str | None) -> FieldError | None:
         if email is not None and not self.mail:
-            return "E-mail is not set up here: ask the operator of the service to set SMTP_URL."
+            detail = "E-mail is not set up here: ask the operator of the service to set SMTP_URL."
+            return FieldError("/notify/email", detail, FieldCode.EMAIL_NOT_SET_UP)
         return None
 
-    def _of_url(self, url: str | None) -> str | None:
+    def _of_url(self, url: str | None) -> FieldError | None:
         if url is not None and self.target(url) is None:
-            return "Only https addresses on the hosts of NOTIFY_ALLOWED_HOSTS are called: ask the operator to add it."
+            detail = "Only https addresses on the hosts of NOTIFY_ALLOWED_HOSTS are called: ask the operator to add it."
+            return FieldError("/notify/url", detail, FieldCode.HOST_NOT_ALLOWED)
         return None
 
     def target(self, url: str) -> Target | None:

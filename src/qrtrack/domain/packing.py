@@ -11,6 +11,7 @@ from uuid import UUID
 
 from qrtrack.domain.code_lists import Scan
 from qrtrack.domain.errors import Conflict, FieldError, InvalidInput
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.states import Completeness
 
 
@@ -34,7 +35,7 @@ class PackCase:
 
 
 class NotEnoughPrepared(Conflict):
-    """The queue holds fewer units than the case is to take. Member: `available`."""
+    """The queue holds fewer prepared units than the case is to take."""
 
     slug: ClassVar[str] = "not-enough-prepared"
     title: ClassVar[str] = "Not enough prepared units"
@@ -47,7 +48,7 @@ class NotEnoughPrepared(Conflict):
 
 
 class CountDrift(Conflict):
-    """The box and the queue disagree. Members: `expected_code`, `scanned_code`, `drift` (units off), `codes`."""
+    """The box and the queue disagree about which units are in it: nothing was packed."""
 
     slug: ClassVar[str] = "count-drift"
     title: ClassVar[str] = "The box does not match the queue"
@@ -57,7 +58,7 @@ class CountDrift(Conflict):
 
 
 class FirstCodeNotPrepared(Conflict):
-    """The run cannot start at the scanned unit. Member: `state`, what that unit is instead of prepared."""
+    """The scanned first unit is not waiting in the queue."""
 
     slug: ClassVar[str] = "first-code-not-prepared"
     title: ClassVar[str] = "The first unit is not prepared"
@@ -71,6 +72,8 @@ class FirstCodeNotPrepared(Conflict):
 
 
 class CaseOfOtherBatch(Conflict):
+    """The master case was made for another batch."""
+
     slug: ClassVar[str] = "case-of-other-batch"
     title: ClassVar[str] = "The case belongs to another batch"
 
@@ -79,7 +82,7 @@ class CaseOfOtherBatch(Conflict):
 
 
 class CaseAlreadyPacked(Conflict):
-    """A double scan must not eat a second hundred. Member: `master_code_info`, the case as it was packed."""
+    """The case was packed before: a double scan takes no second run of units."""
 
     slug: ClassVar[str] = "case-already-packed"
     title: ClassVar[str] = "The case is already packed"
@@ -92,6 +95,8 @@ class CaseAlreadyPacked(Conflict):
 
 
 class VariantMismatch(Conflict):
+    """The case, or a scanned unit, is of another variant."""
+
     slug: ClassVar[str] = "variant-mismatch"
     title: ClassVar[str] = "The case is for another variant"
 
@@ -101,12 +106,14 @@ class VariantMismatch(Conflict):
 
 
 class OrderMismatch(InvalidInput):
+    """The batch was made for another order than the request names."""
+
     slug: ClassVar[str] = "order-mismatch"
     title: ClassVar[str] = "The batch belongs to another order"
 
     def __init__(self) -> None:
         detail = "The batch does not belong to this order: choose the order that the batch was made for."
-        super().__init__(detail, errors=[FieldError("/order_id", detail)])
+        super().__init__(detail, errors=[FieldError("/order_id", detail, FieldCode.OF_OTHER_ORDER)])
 
 
 class QueueRow(NamedTuple):
@@ -202,14 +209,16 @@ def _refuse_missing_in_hand(first: ScannedUnit | None, last: ScannedUnit | None,
         detail = (
             f"{contradicted[0]} was scanned as a unit of the box and cannot be missing from it: correct one of them."
         )
-        raise InvalidInput(detail, errors=[FieldError("/missing_codes", detail)])
+        error = FieldError("/missing_codes", detail, FieldCode.SCANNED_AND_MISSING, {"value": contradicted[0]})
+        raise InvalidInput(detail, errors=[error])
 
 
 def _refuse_missing_elsewhere(start: QueueRow, end: QueueRow, missing: AbstractSet[int]) -> None:
     """A mistyped missing unit would exclude a good one that lies somewhere else."""
     if any(not start.sequence_number <= number <= end.sequence_number for number in missing):
         detail = f"A unit said to be missing does not belong between {start.code} and {end.code}: check missing_codes."
-        raise InvalidInput(detail, errors=[FieldError("/missing_codes", detail)])
+        ends = {"first_code": start.code, "last_code": end.code}
+        raise InvalidInput(detail, errors=[FieldError("/missing_codes", detail, FieldCode.OUTSIDE_CASE, ends)])
 
 
 def _box_reaches_further(takable: Sequence[QueueRow], end: QueueRow, last: ScannedUnit) -> CountDrift:

@@ -60,7 +60,7 @@ class Outcome:
 
 
 class SurplusRecords(Conflict):
-    """More records than announced: a wrong total, or a key that is not the record's own."""
+    """More records were reported than announced: a wrong total, or a key that is not the record's own."""
 
     slug = "surplus-records"
     title = "More records than announced"
@@ -78,6 +78,8 @@ class SurplusRecords(Conflict):
 
 
 class SyncCancelled(InvalidState):
+    """The progress batch was cancelled: stop sending its records."""
+
     slug = "progress-cancelled"
     title = "The batch was cancelled"
 

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 import segno
 
 from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
+from qrtrack.domain.field_codes import FieldCode
 
 ErrorLevel = Literal["L", "M", "Q", "H"]
 """How much of a damaged symbol can be restored: 7, 15, 25 or 30 percent."""
@@ -39,12 +40,12 @@ def normalise_gtin(gtin: str, *, field: str = "gtin") -> str:
         detail = (
             "A GTIN has 8, 12, 13 or 14 digits and ends in its check digit. Compare it with the one on the product."
         )
-        raise InvalidInput(detail, errors=[FieldError(f"/{field}", detail)])
+        raise InvalidInput(detail, errors=[FieldError(f"/{field}", detail, FieldCode.BAD_GTIN)])
     return padded
 
 
 class AddressNotPublic(InvalidState):
-    """A symbol with a loopback address leads nowhere from a consumer's phone, and paper is for ever."""
+    """PUBLIC_BASE_URL is a loopback address: a printed symbol would lead nowhere from a consumer's phone."""
 
     slug = "public-base-url-is-loopback"
     title = "The public address is not set"
@@ -110,7 +111,7 @@ def check_lot(lot: str) -> str:
     """The lot itself; raises InvalidInput."""
     if lot in {".", ".."} or not _LOT.fullmatch(lot):
         detail = "A lot has 1 to 20 letters, digits and signs of the GS1 set, without blanks."
-        raise InvalidInput(detail, errors=[FieldError("/lot", detail)])
+        raise InvalidInput(detail, errors=[FieldError("/lot", detail, FieldCode.BAD_LOT)])
     return lot
 
 

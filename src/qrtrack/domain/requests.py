@@ -42,6 +42,8 @@ class AlreadyAnswered(Exception):
 
 
 class KeyReused(InvalidInput):
+    """The Idempotency-Key came before with another body."""
+
     slug = "idempotency-key-reused"
     title = "Idempotency-Key used for another request"
 
@@ -53,6 +55,8 @@ class KeyReused(InvalidInput):
 
 
 class StillRunning(Conflict):
+    """The first request with this Idempotency-Key is still running."""
+
     slug = "idempotency-key-in-use"
     title = "The first request is still running"
 

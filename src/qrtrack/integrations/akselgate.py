@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 
 class GatewayNotConfigured(Unavailable):
+    """The bank gateway is not set up on the server: nothing was sent."""
+
     slug = "gateway-not-configured"
     title = "The gateway is not set up"
 

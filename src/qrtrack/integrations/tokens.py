@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class NoOrganisation(Forbidden):
-    """The token is genuine, but acts for nobody here."""
+    """The token is genuine, but names no organisation."""
 
     slug: ClassVar[str] = "no-organisation"
     title: ClassVar[str] = "No organisation"

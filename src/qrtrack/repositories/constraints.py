@@ -7,6 +7,8 @@ from qrtrack.domain.errors import Conflict, DomainError, FieldError
 
 
 class CodeTaken(Conflict):
+    """Another request made one of these codes in the meantime: send yours again."""
+
     slug = "code-taken"
     title = "A code exists already"
 
@@ -17,6 +19,8 @@ class CodeTaken(Conflict):
 
 
 class SettlementBusy(Conflict):
+    """The settlement is being dispatched by another request."""
+
     slug = "dispatch-in-progress"
     title = "The settlement is being dispatched"
 
@@ -29,6 +33,8 @@ class SettlementBusy(Conflict):
 
 
 class ReferenceLocked(Conflict):
+    """A reference was sent before, and no failure of it was reported: nothing was sent."""
+
     slug = "reference-locked"
     title = "A reference has been sent already"
 

@@ -1,13 +1,14 @@
 """Accurate's events and documents over HTTP, for people."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
+from qrtrack.domain.errors import NotFound
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import DocumentReader, Replayer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
-from qrtrack.routers.problems import refusals
+from qrtrack.routers.problems import problems
 from qrtrack.schemas.base import RowId
 from qrtrack.schemas.webhook_events import (
     DocumentPage,
@@ -20,14 +21,14 @@ from qrtrack.schemas.webhook_events import (
     WebhookEventPage,
 )
 from qrtrack.services import webhook_replays as use_cases
+from qrtrack.services.webhook_replays import NotReplayable, PayloadGone
 
 router = APIRouter(route_class=StrictRoute, prefix="/api/accurate", tags=["accurate"])
 
 QueueId = Annotated[RowId, Path(description="`queue_id` of the answer to the webhook.")]
-UNKNOWN: Final = {404: "`not-found`: your organisation has no such event."}
 
 
-@router.get("/documents", response_model=DocumentPage, summary="List documents")
+@router.get("/documents", response_model=DocumentPage, summary="List Accurate's documents")
 async def list_documents(
     query: Annotated[DocumentQuery, Query()], caller: DocumentReader, runtime: RuntimeState
 ) -> dict[str, Any]:
@@ -44,7 +45,7 @@ async def list_documents(
     return query.page_of(rows)
 
 
-@router.get("/events", response_model=WebhookEventPage, summary="List events")
+@router.get("/events", response_model=WebhookEventPage, summary="List webhook events")
 async def list_events(query: Annotated[EventQuery, Query()], caller: Replayer, runtime: RuntimeState) -> dict[str, Any]:
     """The webhook events of your databases, newest first."""
     rows = await use_cases.list_events(
@@ -62,9 +63,12 @@ async def list_events(query: Annotated[EventQuery, Query()], caller: Replayer, r
 
 
 @router.get(
-    "/events/{queue_id}", response_model=WebhookEventAnswer, summary="Look at an event", responses=refusals(UNKNOWN)
+    "/events/{queue_id}",
+    response_model=WebhookEventAnswer,
+    summary="Look at a webhook event",
+    responses=problems(NotFound),
 )
-async def view_event(queue_id: QueueId, caller: Replayer, runtime: RuntimeState) -> use_cases.EventInFull:
+async def get_event(queue_id: QueueId, caller: Replayer, runtime: RuntimeState) -> use_cases.EventInFull:
     """With what came: its JSON text, other contents under the same uuid, and its replays."""
     return await use_cases.view_event(runtime.database, caller=caller, event_id=queue_id)
 
@@ -72,7 +76,7 @@ async def view_event(queue_id: QueueId, caller: Replayer, runtime: RuntimeState)
 @router.post(
     "/events/replay",
     response_model=ReplayedAnswer,
-    summary="Replay events by filter",
+    summary="Replay webhook events by filter",
 )
 async def replay_events(
     order: ReplayMany, caller: Replayer, database: AnsweringDatabase, runtime: RuntimeState
@@ -96,10 +100,8 @@ async def replay_events(
 @router.post(
     "/events/{queue_id}/replay",
     response_model=ReplayedAnswer,
-    summary="Replay an event",
-    responses=refusals(
-        UNKNOWN | {409: "`event-not-replayable`: it is not done, skipped or dead; `payload-gone`: its content is gone."}
-    ),
+    summary="Replay a webhook event",
+    responses=problems(NotFound, NotReplayable, PayloadGone),
 )
 async def replay_event(
     queue_id: QueueId,

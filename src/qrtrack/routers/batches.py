@@ -9,13 +9,17 @@ from uuid import UUID
 import fastapi
 from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
 
+from qrtrack.domain.batches import BatchClosed, BatchNotReady
+from qrtrack.domain.errors import InvalidState, NotFound
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.imports import read_codes
-from qrtrack.domain.qr import batch_payload, check_printable, draw_png, draw_svg
+from qrtrack.domain.qr import AddressNotPublic, batch_payload, check_printable, draw_png, draw_svg
+from qrtrack.domain.root_keys import SealBroken
+from qrtrack.repositories.constraints import CodeTaken
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState, check_speaker, require
 from qrtrack.routers.idempotency import AnsweringDatabase
-from qrtrack.routers.problems import refusals
+from qrtrack.routers.problems import problems
 from qrtrack.runtime import Runtime
 from qrtrack.schemas.base import LARGEST_SEQUENCE, Body
 from qrtrack.schemas.batch_lists import BatchFilter, BatchPage, ListedBatch
@@ -36,10 +40,10 @@ from qrtrack.schemas.codes import CodeFilter, CodePage, RevealedCodePage
 from qrtrack.schemas.symbols import SymbolOptions
 from qrtrack.services import batches as use_cases
 from qrtrack.services import contents, imports
+from qrtrack.services.batches import NumbersUsedUp
 
 router = APIRouter(route_class=StrictRoute, prefix=BATCHES_PATH, tags=["batches"])
 
-UNKNOWN: Final = {404: "`not-found`: your organisation has no such batch."}
 # A symbol is the organisation's own, and PUBLIC_BASE_URL may change: kept by the browser, and asked for again after.
 SYMBOL_CACHING: Final = {"Cache-Control": "private, max-age=300", "Vary": "Authorization"}
 
@@ -53,7 +57,13 @@ class ImportForm(ImportFields):
     file: UploadFile
 
 
-@router.post("", status_code=202, response_model=BatchCreated, summary="Create a batch")
+@router.post(
+    "",
+    status_code=202,
+    response_model=BatchCreated,
+    summary="Create a batch",
+    responses=problems(NumbersUsedUp),
+)
 async def create_batch(
     order: BatchOrder, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase, response: Response
 ) -> use_cases.CreatedBatch:
@@ -69,7 +79,13 @@ async def create_batch(
     return created
 
 
-@router.post("/import", status_code=202, response_model=BatchCreated, summary="Import codes printed elsewhere")
+@router.post(
+    "/import",
+    status_code=202,
+    response_model=BatchCreated,
+    summary="Import codes printed elsewhere",
+    responses=problems(CodeTaken),
+)
 async def import_batch(
     form: Annotated[ImportForm, Form(media_type="multipart/form-data")],
     caller: BatchManager,
@@ -100,7 +116,7 @@ async def list_batches(query: Annotated[BatchFilter, Query()], caller: Packer, r
     return query.page("batches", [ListedBatch.listed(row) for row in rows], lambda batch: batch.batch_id)
 
 
-@router.get("/{batch_id}", summary="Look at a batch", responses=refusals(UNKNOWN))
+@router.get("/{batch_id}", summary="Look at a batch", responses=problems(NotFound))
 async def get_batch(batch_id: UUID, caller: Packer, runtime: RuntimeState) -> BatchAnswer:
     """The batch with its counts. `progress` reaches 100 when the last root key is hashed; packing does not wait
     for that.
@@ -112,7 +128,7 @@ async def get_batch(batch_id: UUID, caller: Packer, runtime: RuntimeState) -> Ba
     "/{batch_id}/codes",
     response_model=CodePage | RevealedCodePage,
     summary="List the codes of a batch",
-    responses=refusals(UNKNOWN | {403: "`missing-role`: revealing root keys needs the role manager."}),
+    responses=problems(NotFound, SealBroken),
 )
 async def list_batch_codes(
     batch_id: UUID,
@@ -137,7 +153,7 @@ async def list_batch_codes(
 
 
 @router.get(
-    "/{batch_id}/cases", response_model=CasePage, summary="List the cases of a batch", responses=refusals(UNKNOWN)
+    "/{batch_id}/cases", response_model=CasePage, summary="List the cases of a batch", responses=problems(NotFound)
 )
 async def list_batch_cases(
     batch_id: UUID, query: Annotated[CaseFilter, Query()], caller: Packer, runtime: RuntimeState
@@ -159,7 +175,7 @@ async def list_batch_cases(
     "/{batch_id}/reconciliation",
     response_model=ReconciliationAnswer,
     summary="Account for every code of a batch",
-    responses=refusals(UNKNOWN | {409: "`batch-not-ready`: the codes are still being created."}),
+    responses=problems(NotFound, BatchNotReady),
 )
 async def reconcile_batch(batch_id: UUID, caller: Packer, runtime: RuntimeState) -> contents.Reconciliation:
     """Every code counted once: `void + in_case + scanned_without_case + prepared + excluded + voided_by_closing +
@@ -172,7 +188,7 @@ async def reconcile_batch(batch_id: UUID, caller: Packer, runtime: RuntimeState)
     "/{batch_id}/close",
     response_model=BatchClosedAnswer,
     summary="Close a batch",
-    responses=refusals(UNKNOWN | {409: "`batch-not-ready`, or `batch-closed` already."}),
+    responses=problems(NotFound, BatchNotReady, BatchClosed),
 )
 async def close_batch(
     batch_id: UUID, order: CloseOrder, caller: BatchManager, database: AnsweringDatabase
@@ -187,7 +203,7 @@ async def close_batch(
     "/{batch_id}/retry",
     response_model=BatchRetriedAnswer,
     summary="Retry a failed batch",
-    responses=refusals(UNKNOWN | {409: "`invalid-state`: the batch has not failed."}),
+    responses=problems(NotFound, InvalidState),
 )
 async def retry_batch(
     batch_id: UUID, caller: BatchManager, database: AnsweringDatabase, _nothing: NoFields = None
@@ -200,7 +216,7 @@ async def retry_batch(
     "/{batch_id}/forget-keys",
     response_model=KeysForgottenAnswer,
     summary="Forget the clear root keys",
-    responses=refusals(UNKNOWN | {409: "`invalid-state`: the batch is not ready yet."}),
+    responses=problems(NotFound, InvalidState),
 )
 async def forget_keys(
     batch_id: UUID, caller: BatchManager, database: AnsweringDatabase, _nothing: NoFields = None
@@ -211,9 +227,7 @@ async def forget_keys(
     return await use_cases.forget_keys(database, caller=caller, batch_id=batch_id)
 
 
-SYMBOL_REFUSALS: Final = refusals(
-    UNKNOWN | {409: "`public-base-url-is-loopback`: in production nothing is printed that leads nowhere."}
-)
+SYMBOL_PROBLEMS: Final = problems(NotFound, AddressNotPublic)
 SVG: Final = "image/svg+xml"
 PNG: Final = "image/png"
 
@@ -221,8 +235,8 @@ PNG: Final = "image/png"
 @router.get(
     "/{batch_id}/qr.svg",
     response_class=Response,
-    summary="The batch's QR as SVG",
-    responses=SYMBOL_REFUSALS | {200: {"content": {SVG: {}}}, 304: {"description": "Unchanged."}},
+    summary="Draw the batch's QR as SVG",
+    responses=SYMBOL_PROBLEMS | {200: {"content": {SVG: {}}}},
 )
 async def get_batch_qr_svg(
     batch_id: UUID, options: Annotated[SymbolOptions, Query()], caller: Packer, runtime: RuntimeState, request: Request
@@ -235,8 +249,8 @@ async def get_batch_qr_svg(
 @router.get(
     "/{batch_id}/qr.png",
     response_class=Response,
-    summary="The batch's QR as PNG",
-    responses=SYMBOL_REFUSALS | {200: {"content": {PNG: {}}}, 304: {"description": "Unchanged."}},
+    summary="Draw the batch's QR as PNG",
+    responses=SYMBOL_PROBLEMS | {200: {"content": {PNG: {}}}},
 )
 async def get_batch_qr_png(
     batch_id: UUID, options: Annotated[SymbolOptions, Query()], caller: Packer, runtime: RuntimeState, request: Request

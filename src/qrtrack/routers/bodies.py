@@ -10,8 +10,10 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from qrtrack.domain.errors import DomainError, FieldError, InvalidInput
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.routers.dependencies import BODILESS_METHODS, Gate, known_caller, sign_in
-from qrtrack.routers.problems import Refused, pointer_to, problem_of
+from qrtrack.routers.field_errors import pointer_to
+from qrtrack.routers.problems import Refused, problem_of
 from qrtrack.routers.revalidation import revalidate
 
 SHOWN_KEY: Final = 100
@@ -20,7 +22,7 @@ Members = dict[str, Any]
 
 
 class RepeatedKey(InvalidInput):
-    """Which of two values is meant only the sender knows: of two `exclude_codes` one would pack damaged units."""
+    """One object of the body names a key twice, and only the sender knows which value is meant."""
 
     slug: ClassVar[str] = "repeated-key"
     title: ClassVar[str] = "A key stands twice"
@@ -29,7 +31,7 @@ class RepeatedKey(InvalidInput):
         shown = ascii(key[:SHOWN_KEY])
         super().__init__(
             f"The key {shown} stands twice in one object: send it once.",
-            errors=[FieldError(pointer_to([*steps, key]), "This key stands twice.")],
+            errors=[FieldError(pointer_to([*steps, key]), "This key stands twice.", FieldCode.REPEATED_KEY)],
         )
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from qrtrack.domain.code_lists import PastedCodes, parse_codes
 from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.field_codes import FieldCode
 
 ELEMENTS_AT_ONCE: Final = 1_000
 CHARACTERS_AT_ONCE: Final = 16_384
@@ -19,5 +20,6 @@ async def read_codes(elements: Sequence[str], *, field: str = "codes", may_be_em
     else:
         pasted = await asyncio.to_thread(parse_codes, elements, field=field)
     if not pasted.codes and not may_be_empty:
-        raise InvalidInput("Name at least one code.", errors=[FieldError(f"/{field}", "There is no code.")])
+        error = FieldError(f"/{field}", "There is no code.", FieldCode.TOO_FEW, {"min": 1})
+        raise InvalidInput("Name at least one code.", errors=[error])
     return pasted

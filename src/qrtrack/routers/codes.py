@@ -1,32 +1,33 @@
 """Codes over HTTP: printed, void, readmitted."""
 
+from typing import Final
+
 from fastapi import APIRouter
 
-from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.batches import BatchClosed, BatchNotReady
+from qrtrack.domain.code_lists import UnitOfOtherBatch
+from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState, NotFound
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.code_lists import read_codes
 from qrtrack.routers.dependencies import BatchManager, Packer
 from qrtrack.routers.idempotency import AnsweringDatabase
-from qrtrack.routers.problems import refusals
+from qrtrack.routers.problems import problems
 from qrtrack.schemas.codes import CodesChangedAnswer, CodesReadmittedAnswer, PrintedOrder, ReadmitOrder, VoidOrder
 from qrtrack.services import codes as use_cases
+from qrtrack.services.codes import IllegalTransition, UnknownCodes
 
-router = APIRouter(
-    route_class=StrictRoute,
-    prefix="/api/manufacturer/codes",
-    tags=["codes"],
-    responses=refusals(
-        {
-            404: "`not-found`: your organisation has no such batch.",
-            409: "`illegal-transition` with `codes`, each with its state; `batch-not-ready`; `batch-closed`, where the "
-            "step makes no sense any more (`printed`, `readmit`).",
-            422: "`unknown-codes` with `codes` that are not in the batch; `unit-of-other-batch`; `invalid-input`.",
-        }
-    ),
+OF_A_LIST: Final = (NotFound, BatchNotReady, UnknownCodes, UnitOfOtherBatch)
+
+router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/codes", tags=["codes"])
+
+
+@router.post(
+    "/void",
+    response_model=CodesChangedAnswer,
+    summary="Void codes",
+    responses=problems(*OF_A_LIST, IllegalTransition, InvalidState),
 )
-
-
-@router.post("/void", response_model=CodesChangedAnswer, summary="Void codes")
 async def void_codes(order: VoidOrder, caller: Packer, database: AnsweringDatabase) -> use_cases.ChangedCodes:
     """Takes damaged or withdrawn units out of their case and out of the queue, for good. All or nothing.
     Send `{"batch_id": "…", "codes": ["SKA000007"], "reason": "Label torn"}`.
@@ -37,7 +38,12 @@ async def void_codes(order: VoidOrder, caller: Packer, database: AnsweringDataba
     )
 
 
-@router.post("/printed", response_model=CodesChangedAnswer, summary="Mark codes as printed")
+@router.post(
+    "/printed",
+    response_model=CodesChangedAnswer,
+    summary="Mark codes as printed",
+    responses=problems(*OF_A_LIST, BatchClosed, IllegalTransition),
+)
 async def mark_codes_printed(
     order: PrintedOrder, caller: Packer, database: AnsweringDatabase
 ) -> use_cases.ChangedCodes:
@@ -46,7 +52,8 @@ async def mark_codes_printed(
     """
     if (order.codes is None) == (order.all is None):
         detail = "Send either codes or all."
-        raise InvalidInput(detail, errors=[FieldError("/codes", detail)])
+        fields = {"fields": ["codes", "all"]}
+        raise InvalidInput(detail, errors=[FieldError("/codes", detail, FieldCode.EXACTLY_ONE_OF, fields)])
     if order.codes is None:
         return await use_cases.mark_printed(database, caller=caller, batch_id=order.batch_id, codes=None)
     pasted = await read_codes(order.codes)
@@ -55,7 +62,12 @@ async def mark_codes_printed(
     )
 
 
-@router.post("/readmit", response_model=CodesReadmittedAnswer, summary="Readmit excluded codes")
+@router.post(
+    "/readmit",
+    response_model=CodesReadmittedAnswer,
+    summary="Readmit excluded codes",
+    responses=problems(*OF_A_LIST, BatchClosed),
+)
 async def readmit_codes(
     order: ReadmitOrder, caller: BatchManager, database: AnsweringDatabase
 ) -> use_cases.ReadmittedCodes:

@@ -8,6 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from qrtrack.routers.http_problems import CORS_REFUSED, ORIGIN_REFUSED
 from qrtrack.routers.problems import problem
 
 SHOWN_ORIGIN: Final = 200
@@ -44,8 +45,9 @@ class Cors(CORSMiddleware):
     async def simple_response(self, scope: Scope, receive: Receive, send: Send, request_headers: Headers) -> None:
         origin = request_headers.get("Origin")
         if origin is not None and scope["method"] not in SAFE_METHODS and not self._may_change(origin, request_headers):
-            title, headers = "Call from another origin refused", {"Vary": "Origin"}
-            await problem(403, "origin-refused", title, _not_listed(origin), headers=headers)(scope, receive, send)
+            slug, title, _ = ORIGIN_REFUSED
+            refusal = problem(403, slug, title, _not_listed(origin), headers={"Vary": "Origin"})
+            await refusal(scope, receive, send)
         elif self.allow_origins:
             await super().simple_response(scope, receive, send, request_headers)
         else:
@@ -63,9 +65,8 @@ class Cors(CORSMiddleware):
         if answer.status_code < 400:
             return answer
         allowed = {name: value for name, value in answer.headers.items() if not name.startswith("content-")}
-        return problem(
-            400, "cors-refused", "Call from another origin refused", self._why(request_headers), headers=allowed
-        )
+        why = self._why(request_headers)
+        return problem(400, CORS_REFUSED.slug, CORS_REFUSED.title, why, headers=allowed)
 
     def _why(self, asked: Headers) -> str:
         if not self.is_allowed_origin(asked["origin"]):

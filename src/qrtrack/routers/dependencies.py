@@ -28,21 +28,21 @@ machine_secret = HTTPBearer(
 
 
 class MissingRole(Forbidden):
-    """The caller is known, but none of their roles carries the permission."""
+    """None of the caller's roles allows this."""
 
     slug: ClassVar[str] = "missing-role"
     title: ClassVar[str] = "Role missing"
 
 
 class OtherOrganisation(Forbidden):
-    """The body speaks for another organisation than the token."""
+    """The body names another organisation than the token."""
 
     slug: ClassVar[str] = "other-organisation"
     title: ClassVar[str] = "Another organisation"
 
 
 class OtherUser(Forbidden):
-    """The body speaks for another user than the token."""
+    """The body names another user than the token."""
 
     slug: ClassVar[str] = "other-user"
     title: ClassVar[str] = "Another user"

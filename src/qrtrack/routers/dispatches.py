@@ -5,14 +5,17 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from qrtrack.domain.callbacks import Callback
-from qrtrack.domain.dispatches import Outcome
-from qrtrack.domain.errors import NotFound, Unavailable
+from qrtrack.domain.callbacks import Callback, UnknownCallback
+from qrtrack.domain.dispatches import InvalidTransactions, Outcome
+from qrtrack.domain.errors import InvalidState, NotFound, Unavailable
 from qrtrack.domain.identity import Caller, Permission
+from qrtrack.integrations.akselgate import GatewayNotConfigured
+from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
+from qrtrack.repositories.constraints import ReferenceLocked, SettlementBusy
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import Gate, RuntimeState, require
 from qrtrack.routers.idempotency import AnsweringDatabase
-from qrtrack.routers.problems import refusals
+from qrtrack.routers.problems import problems
 from qrtrack.runtime import Runtime
 from qrtrack.schemas.base import LARGEST_ROW_ID, LARGEST_SEQUENCE
 from qrtrack.schemas.dispatches import (
@@ -30,12 +33,20 @@ from qrtrack.schemas.dispatches import (
     RowQuery,
 )
 from qrtrack.services import attempts, callbacks
-from qrtrack.services.dispatches import CALLBACK_PATH, DispatchOrder, dispatch_settlement
+from qrtrack.services import dispatches as use_cases
+from qrtrack.services.attempts import SamePerson
+from qrtrack.services.dispatch_answers import (
+    AlreadyDispatched,
+    GatewayNotReached,
+    GatewayOutcomeUnknown,
+    GatewayRejected,
+    OutcomeUnknown,
+)
+from qrtrack.services.dispatches import CALLBACK_PATH, DispatchOrder
 
 router = APIRouter(route_class=StrictRoute, tags=["settlement dispatch"])
 
 ATTEMPTS: Final = "/api/akselgate/attempts"
-ELSEWHERE: Final = {404: "`not-found`: there is no such attempt, or the gateway is another organisation's."}
 # The figures of a settlement in the report that add up to those of the day.
 REPORT_FIGURES: Final = (
     "sent", "accepted", "rejected", "not_sent", "sending", "unknown", "unknown_hour", "unknown_day", "unknown_older",
@@ -78,31 +89,36 @@ LogId = Annotated[int, Path(ge=1, le=LARGEST_ROW_ID)]
 @router.post(
     "/api/akselgate/dispatch",
     response_model=DispatchAnswer,
-    responses=refusals(
-        {
-            404: "`not-found`: the gateway is another organisation's.",
-            409: "`dispatch-in-progress`, `outcome-unknown`, `already-dispatched`, `reference-locked`: not sent.",
-            422: "`invalid-transactions`: every error of every row; nothing was sent.",
-            502: "`gateway-rejected`: it may be dispatched again, once corrected.",
-            503: "`gateway-not-reached`: nothing was sent. `gateway-not-configured`: and nothing recorded.",
-            504: "`gateway-outcome-unknown`: frozen until it is resolved.",
-        }
+    summary="Dispatch a settlement to the bank gateway",
+    responses=problems(
+        NotFound,
+        InvalidTransactions,
+        SettlementBusy,
+        OutcomeUnknown,
+        AlreadyDispatched,
+        ReferenceLocked,
+        GatewayRejected,
+        GatewayNotConfigured,
+        GatewayNotReached,
+        GatewayOutcomeUnknown,
     ),
 )
-async def dispatch(runtime: RuntimeState, database: AnsweringDatabase, caller: Sender, body: DispatchBody) -> Any:
+async def dispatch_settlement(
+    runtime: RuntimeState, database: AnsweringDatabase, caller: Sender, body: DispatchBody
+) -> Any:
     """Sends a batch of one settlement to the gateway, at most once. 200 means taken, not paid."""
     if runtime.stopping.is_set():
         raise Unavailable("The service is about to stop and begins no dispatch. Nothing was sent: try again.")
     runtime.post.gateway.terms()
     order = DispatchOrder(body.kd_settle, body.transaction_type, body.transactions)
     return await runtime.in_flight.run(
-        dispatch_settlement(database, caller=caller, post=runtime.post, order=order),
+        use_cases.dispatch_settlement(database, caller=caller, post=runtime.post, order=order),
         # Sending may take the deadline, and recording the answer another one where the database is away.
         seconds=2 * runtime.post.gateway.deadline_seconds + WRITING_SECONDS,
     )
 
 
-@router.get(ATTEMPTS, response_model=AttemptPage, responses=refusals(ELSEWHERE))
+@router.get(ATTEMPTS, response_model=AttemptPage, summary="List attempts", responses=problems(NotFound))
 async def list_attempts(runtime: RuntimeState, caller: Finance, query: Annotated[AttemptQuery, Query()]) -> Any:
     """Attempts, newest first. `is_latest=1` shows the last one of each settlement."""
     found = await attempts.list_attempts(
@@ -119,8 +135,13 @@ async def list_attempts(runtime: RuntimeState, caller: Finance, query: Annotated
     return page | {"attempts": AttemptPage.listed(page["attempts"])}
 
 
-@router.get(f"{ATTEMPTS}/{{log_id}}", response_model=AttemptAnswer, responses=refusals(ELSEWHERE))
-async def view_attempt(
+@router.get(
+    f"{ATTEMPTS}/{{log_id}}",
+    response_model=AttemptAnswer,
+    summary="Look at an attempt",
+    responses=problems(NotFound),
+)
+async def get_attempt(
     runtime: RuntimeState, caller: Finance, log_id: LogId, query: Annotated[RowQuery, Query()]
 ) -> Any:
     """All that is known of an attempt: the bytes that were sent, the rows (paged), callbacks and events."""
@@ -140,19 +161,23 @@ async def view_attempt(
 @router.post(
     f"{ATTEMPTS}/{{log_id}}/resolve",
     response_model=ResolvedAnswer,
-    responses=refusals(
-        ELSEWHERE | {403: "`same-person`: who sent it may not resolve it.", 409: "`invalid-state`: it is not unknown."}
-    ),
+    summary="Resolve an unknown attempt",
+    responses=problems(NotFound, SamePerson, InvalidState),
 )
-async def resolve(database: AnsweringDatabase, caller: Resolver, log_id: LogId, body: Resolution) -> Any:
+async def resolve_attempt(database: AnsweringDatabase, caller: Resolver, log_id: LogId, body: Resolution) -> Any:
     """Ends the uncertainty about an unknown attempt, after asking the bank. It leaves a trace with your name."""
     return await attempts.resolve_attempt(
         database, caller=caller, attempt_id=log_id, outcome=Outcome(body.outcome), note=body.note
     )
 
 
-@router.get("/api/akselgate/report", response_model=ReportAnswer, responses=refusals(ELSEWHERE))
-async def report(runtime: RuntimeState, caller: Finance, query: Annotated[ReportQuery, Query()]) -> Any:
+@router.get(
+    "/api/akselgate/report",
+    response_model=ReportAnswer,
+    summary="Report a day's dispatches",
+    responses=problems(NotFound),
+)
+async def get_report(runtime: RuntimeState, caller: Finance, query: Annotated[ReportQuery, Query()]) -> Any:
     """A day's dispatches by settlement; the day is that of REPORT_TIMEZONE."""
     timezone = runtime.settings.report_timezone
     rows = [
@@ -170,7 +195,12 @@ def _compared(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {"unknown_by_age": ages, "sums_agree": figures["sum_in"] == figures["sum_out"]}
 
 
-@router.get(f"{CALLBACK_PATH}/{{token}}", response_model=CallbackAnswer)
+@router.get(
+    f"{CALLBACK_PATH}/{{token}}",
+    response_model=CallbackAnswer,
+    summary="Receive a callback of the bank gateway",
+    responses=problems(UnknownCallback, DatabaseUnavailable, DatabaseRefused),
+)
 async def receive_callback(request: Request, runtime: RuntimeState, token: str) -> Any:
     """For the gateway alone, which got this address with the batch: `ref`, `rescore` (`00`: paid), `rescoreref`.
 

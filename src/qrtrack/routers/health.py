@@ -4,23 +4,30 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState
+from qrtrack.routers.problems import problems
+from qrtrack.schema_revision import SchemaBehind
 
 router = APIRouter(route_class=StrictRoute, tags=["health"])
 
 
 # Some watchers ask with HEAD: the answer is the same, without its body.
 @router.head("/healthz", include_in_schema=False)
-@router.get("/healthz")
-async def live() -> dict[str, Any]:
+@router.get("/healthz", summary="Ask whether the process is alive")
+async def check_liveness() -> dict[str, Any]:
     """The process answers; nothing else is asked."""
     return {"success": True, "status": "alive"}
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz")
-async def ready(runtime: RuntimeState) -> dict[str, Any]:
+@router.get(
+    "/readyz",
+    summary="Ask whether the process can serve",
+    responses=problems(DatabaseUnavailable, DatabaseRefused, SchemaBehind),
+)
+async def check_readiness(runtime: RuntimeState) -> dict[str, Any]:
     """503 when the database does not answer or has another schema than this version needs; nothing else takes a
     process out of service. The rest is for people, and null where it could not be read in time: `loop_silent_seconds`
     since this process's loop last looked for work (null too where it has none), `workers_alive` in the whole service,

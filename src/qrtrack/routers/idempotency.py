@@ -17,6 +17,7 @@ from qrtrack.routers.dependencies import KnownCaller, RuntimeState
 from qrtrack.routers.problems import problem_of
 from qrtrack.schemas.base import PRINTABLE
 
+KEY_HEADER: Final = "Idempotency-Key"
 REPLAYED_HEADER: Final = "Idempotency-Replayed"
 JSON: Final = "application/json"
 FILE_PIECE: Final = 1024 * 1024
@@ -24,7 +25,7 @@ FILE_PIECE: Final = 1024 * 1024
 IdempotencyKey = Annotated[
     str | None,
     Header(
-        alias="Idempotency-Key",
+        alias=KEY_HEADER,
         min_length=1,
         max_length=255,
         pattern=PRINTABLE,

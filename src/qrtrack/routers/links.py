@@ -4,15 +4,26 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from qrtrack.domain.code_lists import PastedCodes, parse_code
-from qrtrack.domain.errors import FieldError, InvalidInput
-from qrtrack.domain.packing import PackCase
+from qrtrack.domain.batches import BatchClosed, BatchNotReady
+from qrtrack.domain.code_lists import PastedCodes, UnitOfOtherBatch, parse_code
+from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState, NotFound
+from qrtrack.domain.field_codes import FieldCode
+from qrtrack.domain.packing import (
+    CaseAlreadyPacked,
+    CaseOfOtherBatch,
+    CountDrift,
+    FirstCodeNotPrepared,
+    NotEnoughPrepared,
+    OrderMismatch,
+    PackCase,
+    VariantMismatch,
+)
 from qrtrack.metrics import CHECKED_BEFORE_PACKED, count_link
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.code_lists import read_codes
 from qrtrack.routers.dependencies import Packer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
-from qrtrack.routers.problems import refusals
+from qrtrack.routers.problems import problems
 from qrtrack.schemas.base import LARGEST_ROW_ID
 from qrtrack.schemas.links import (
     LinkedAnswer,
@@ -29,6 +40,9 @@ from qrtrack.schemas.links import (
 )
 from qrtrack.services import links as use_cases
 from qrtrack.services import moves, packing
+from qrtrack.services.links import CodesNotLinkable, CodesNotPacked
+from qrtrack.services.moves import CaseTooSmall
+from qrtrack.services.packing import CodeTakenMeanwhile
 from qrtrack.services.trace import list_packs as find_packs
 
 router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer", tags=["linking"])
@@ -38,14 +52,20 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer", tags=["l
     "/link-to-master-from-queue",
     response_model=PackedAnswer,
     summary="Pack a case from the queue",
-    responses=refusals(
-        {
-            404: "`not-found`: your organisation has no such batch or case.",
-            409: "`case-already-packed` with `master_code_info`; `not-enough-prepared` with `available`; `count-drift` "
-            "with `expected_code`, `scanned_code`, `drift` and `codes`; `first-code-not-prepared` with `state`; "
-            "`case-of-other-batch`; `variant-mismatch`; `batch-not-ready`; `batch-closed`.",
-            422: "`order-mismatch`; `unit-of-other-batch`; `invalid-input`.",
-        }
+    responses=problems(
+        NotFound,
+        BatchNotReady,
+        BatchClosed,
+        OrderMismatch,
+        CaseOfOtherBatch,
+        CaseAlreadyPacked,
+        VariantMismatch,
+        UnitOfOtherBatch,
+        FirstCodeNotPrepared,
+        NotEnoughPrepared,
+        CountDrift,
+        InvalidState,
+        CodeTakenMeanwhile,
     ),
 )
 async def pack_case(order: PackOrder, caller: Packer, database: AnsweringDatabase) -> packing.PackedCase:
@@ -86,13 +106,14 @@ def _unit(scanned: str | None, field: str) -> PastedCodes:
     "/link-to-master",
     response_model=LinkedAnswer,
     summary="Link scanned units to a case",
-    responses=refusals(
-        {
-            404: "`not-found`: your organisation has no such batch or case.",
-            409: "`codes-not-linkable` with `results`, one for each code; `case-of-other-batch`; `batch-not-ready`; "
-            "`batch-closed`.",
-            422: "`order-mismatch`; `invalid-input`.",
-        }
+    responses=problems(
+        NotFound,
+        BatchNotReady,
+        BatchClosed,
+        OrderMismatch,
+        CaseOfOtherBatch,
+        CodesNotLinkable,
+        CodeTakenMeanwhile,
     ),
 )
 async def link_codes(order: LinkOrder, caller: Packer, database: AnsweringDatabase) -> use_cases.LinkedCodes:
@@ -118,14 +139,7 @@ async def link_codes(order: LinkOrder, caller: Packer, database: AnsweringDataba
     "/unlink-from-master",
     response_model=UnlinkedAnswer,
     summary="Take units out of their case",
-    responses=refusals(
-        {
-            404: "`not-found`: your organisation has no such code or case.",
-            409: "`codes-not-packed` with `codes`, each with its state; `invalid-state`: the case is empty; "
-            "`batch-closed`.",
-            422: "`unit-of-other-batch`; `invalid-input`.",
-        }
-    ),
+    responses=problems(NotFound, BatchClosed, UnitOfOtherBatch, CodesNotPacked, InvalidState, CodeTakenMeanwhile),
 )
 async def unlink_codes(order: UnlinkOrder, caller: Packer, database: AnsweringDatabase) -> use_cases.UnlinkedCodes:
     """Undoes linking, for a list of codes or for a whole case: the units become what they were before, and those that
@@ -137,7 +151,8 @@ async def unlink_codes(order: UnlinkOrder, caller: Packer, database: AnsweringDa
     """
     if (order.codes is None) == (order.master_code is None):
         detail = "Send either codes or master_code."
-        raise InvalidInput(detail, errors=[FieldError("/codes", detail)])
+        fields = {"fields": ["codes", "master_code"]}
+        raise InvalidInput(detail, errors=[FieldError("/codes", detail, FieldCode.EXACTLY_ONE_OF, fields)])
     pasted = None if order.codes is None else await read_codes(order.codes)
     return await use_cases.unlink_codes(
         database,
@@ -155,13 +170,16 @@ async def unlink_codes(order: UnlinkOrder, caller: Packer, database: AnsweringDa
     "/move-case",
     response_model=MovedAnswer,
     summary="Move a box to the case it belongs in",
-    responses=refusals(
-        {
-            404: "`not-found`: your organisation has no such case.",
-            409: "`case-already-packed` with `master_code_info`; `case-too-small` with `units` and `expected_units`; "
-            "`case-of-other-batch`; `variant-mismatch`; `batch-closed`; `invalid-state`: there is nothing to move.",
-            422: "`invalid-input`.",
-        }
+    responses=problems(
+        NotFound,
+        BatchNotReady,
+        BatchClosed,
+        CaseOfOtherBatch,
+        VariantMismatch,
+        CaseAlreadyPacked,
+        CaseTooSmall,
+        InvalidState,
+        CodeTakenMeanwhile,
     ),
 )
 async def move_case(order: MoveOrder, caller: Packer, database: AnsweringDatabase) -> moves.MovedCase:

@@ -33,7 +33,7 @@ for outcome in set(Outcome) - {Outcome.SENDING}:
     DISPATCHES.labels(outcome)
 
 
-@router.get("/metrics", response_class=PlainTextResponse, summary="Figures for Prometheus")
+@router.get("/metrics", response_class=PlainTextResponse, summary="Read the metrics")
 async def read_metrics(runtime: RuntimeState) -> PlainTextResponse:
     """Counters of this process, and gauges that every process answers alike because the database knows them: sum the
     former, take the maximum of the latter. Tells no organisation from another. Keep it from the outside all the same:

@@ -11,7 +11,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from qrtrack.routers.problems import FRAMEWORK_PROBLEMS, problem
+from qrtrack.routers.http_problems import BODY_TOO_LARGE, INVALID_LENGTH
+from qrtrack.routers.problems import problem
 
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 SANE_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
@@ -134,12 +135,9 @@ class BodyLimit:
         allowed = _allowed_bytes(scope)
         announced = Headers(scope=scope).get("Content-Length", "0")
         if not (announced.isascii() and announced.isdigit()):
-            response = problem(
-                400, "invalid-content-length", "Invalid Content-Length", "Content-Length must be a whole number."
-            )
-            await response(scope, receive, send)
+            await problem(400, *INVALID_LENGTH)(scope, receive, send)
         elif len(announced.lstrip("0")) > LENGTH_DIGITS or int(announced) > allowed:
-            await problem(413, *FRAMEWORK_PROBLEMS[413])(scope, receive, send)
+            await problem(413, *BODY_TOO_LARGE)(scope, receive, send)
         else:
             await self.app(scope, _counting(receive, allowed), send)
 

@@ -31,7 +31,8 @@ from qrtrack.domain.errors import (
     UpstreamTimeout,
 )
 from qrtrack.domain.instants import rfc3339
-from qrtrack.schemas.base import PATTERN_SENTENCES
+from qrtrack.routers.field_errors import field_error
+from qrtrack.routers.http_problems import FRAMEWORK_PROBLEMS, HTTP_PROBLEMS, INTERNAL_ERROR, INVALID_JSON, HttpProblem
 
 STATUSES: Final[Mapping[type[DomainError], int]] = {
     NotFound: 404,
@@ -46,15 +47,10 @@ STATUSES: Final[Mapping[type[DomainError], int]] = {
 }
 RETRY_AFTER_SECONDS: Final = 5
 SHOWN_ERRORS: Final = 100
-POINTER_LENGTH: Final = 300
+# Where `responses` carry the slugs of refusals until routers/contract.py has completed the OpenAPI document.
+DECLARED: Final = "x-problems"
 
-# What the framework itself refuses, where its own words would not help a person.
-FRAMEWORK_PROBLEMS: Final[Mapping[int, tuple[str, str, str]]] = {
-    400: ("invalid-json", "Invalid JSON", "The body could not be read: send one JSON document in UTF-8."),
-    404: ("no-such-route", "No such address", "There is nothing at this address: compare it with /docs."),
-    405: ("method-not-allowed", "Method not allowed", "This address does not take this method: compare with /docs."),
-    413: ("body-too-large", "Body too large", "The body is too large: send it in smaller parts."),
-}
+Refusal = type[DomainError] | HttpProblem
 
 log = structlog.get_logger(__name__)
 
@@ -85,13 +81,18 @@ def _plain(value: object) -> Any:
     return str(value)
 
 
-def refusals(descriptions: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route: what it may refuse, by status, besides what every route may."""
-    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
-    return {
-        status: {"description": description, "content": {str(ProblemResponse.media_type): schema}}
-        for status, description in descriptions.items()
-    }
+def status_of(refusal: Refusal) -> int:
+    if isinstance(refusal, HttpProblem):
+        return next(status for status, known in HTTP_PROBLEMS if known == refusal)
+    return next(status for category, status in STATUSES.items() if issubclass(refusal, category))
+
+
+def problems(*refusals: Refusal) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route: what it may refuse, besides what routers/contract.py adds to every route of its kind."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for refusal in refusals:
+        responses.setdefault(status_of(refusal), {DECLARED: []})[DECLARED].append(refusal.slug)
+    return responses
 
 
 def problem(
@@ -101,10 +102,14 @@ def problem(
     detail: str,
     *,
     errors: Iterable[FieldError] = (),
+    error_count: int | None = None,
     members: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> ProblemResponse:
-    """A problem document; `members` stand beside the standard ones and never replace them."""
+    """A problem document; `members` stand beside the standard ones and never replace them.
+
+    `error_count`: how many errors there are, where `errors` are not all of them.
+    """
     content: dict[str, Any] = dict(members or {}) | {
         "success": False,
         "type": f"urn:qrtrack:problem:{slug}",
@@ -114,7 +119,7 @@ def problem(
     }
     content.pop("errors", None)
     if listed := [asdict(error) for error in errors]:
-        content["errors"] = listed
+        content |= {"errors": listed, "error_count": len(listed) if error_count is None else error_count}
     return ProblemResponse(content, status_code=status, headers=headers)
 
 
@@ -133,7 +138,7 @@ async def _answer_domain_error(_request: Request, error: Exception) -> Response:
 
 
 def problem_of(error: DomainError) -> ProblemResponse:
-    status = next(status for category, status in STATUSES.items() if isinstance(error, category))
+    status = status_of(type(error))
     headers = {}
     retry_after = error.members.get("retry_after", RETRY_AFTER_SECONDS if status == 503 else None)
     if retry_after is not None:
@@ -179,50 +184,26 @@ async def _answer_invalid_request(_request: Request, error: Exception) -> Respon
     found: Sequence[Mapping[str, Any]] = error.errors()
     if any(entry["type"] == "json_invalid" for entry in found):
         return _invalid_json(found[0])
-    fields = list(dict.fromkeys(_field_error(entry, error.body) for entry in found))
+    fields = list(dict.fromkeys(field_error(entry, error.body) for entry in found))
     more = f" (the first {SHOWN_ERRORS} of {len(fields)} are listed)" if len(fields) > SHOWN_ERRORS else ""
     detail = f"The request is not valid: correct the fields named in errors{more}."
     if isinstance(error.body, bytes):
         detail = "The body is not marked as JSON: send it with Content-Type: application/json."
-    return problem(422, InvalidInput.slug, InvalidInput.title, detail, errors=fields[:SHOWN_ERRORS])
+    return problem(
+        422,
+        InvalidInput.slug,
+        InvalidInput.title,
+        detail,
+        errors=fields[:SHOWN_ERRORS],
+        error_count=len(fields),
+    )
 
 
 def _invalid_json(entry: Mapping[str, Any]) -> Response:
-    slug, title, _ = FRAMEWORK_PROBLEMS[400]
     position, reason = entry["loc"][-1], entry["ctx"]["error"]
-    return problem(400, slug, title, f"The body is not valid JSON: {reason} at character {position}.")
-
-
-def _field_error(entry: Mapping[str, Any], body: Any) -> FieldError:
-    """Pydantic's own sentence, without the input it is about: that may be a secret."""
-    place, *path = entry["loc"]
-    steps = _inside(body, path, is_missing=entry["type"] == "missing") if place == "body" else [place, *path]
-    sentence = PATTERN_SENTENCES.get(entry.get("ctx", {}).get("pattern"), entry["msg"])
-    return FieldError(pointer_to(steps), sentence.removeprefix("Value error, "))
-
-
-def pointer_to(steps: Iterable[str | int]) -> str:
-    pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
-    return pointer[:POINTER_LENGTH]
-
-
-def _inside(body: Any, path: Sequence[str | int], *, is_missing: bool) -> list[str | int]:
-    """The steps that lead into the body; pydantic mixes in names of union members, which lead nowhere there."""
-    steps: list[str | int] = []
-    here = body
-    for index, part in enumerate(path):
-        if _leads_on(here, part):
-            here = here[part]
-        elif not (is_missing and index == len(path) - 1):
-            continue
-        steps.append(part)
-    return steps
-
-
-def _leads_on(here: Any, part: str | int) -> bool:
-    if isinstance(here, list):
-        return isinstance(part, int) and part < len(here)
-    return isinstance(here, Mapping) and part in here
+    return problem(
+        400, INVALID_JSON.slug, INVALID_JSON.title, f"The body is not valid JSON: {reason} at character {position}."
+    )
 
 
 class DefectNet:
@@ -260,4 +241,5 @@ class DefectNet:
 def _defect() -> Response:
     request_id = structlog.contextvars.get_contextvars().get("request_id")
     detail = f"This is a defect of the service: report it with the request id {request_id}."
-    return problem(500, "internal-error", "Internal error", detail, members={"request_id": request_id})
+    members = {"request_id": request_id}
+    return problem(500, INTERNAL_ERROR.slug, INTERNAL_ERROR.title, detail, members=members)

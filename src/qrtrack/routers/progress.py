@@ -1,17 +1,18 @@
 """Progress of other systems' fan-outs over HTTP; and recounting, for cron jobs."""
 
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from qrtrack.domain.progress import TERMINAL_SYNCS
+from qrtrack.domain.errors import InvalidState, NotFound
+from qrtrack.domain.progress import TERMINAL_SYNCS, SurplusRecords, SyncCancelled
 from qrtrack.models import SyncBatch
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import ProgressReporter, RuntimeState, machine_caller
 from qrtrack.routers.idempotency import AnsweringDatabase
-from qrtrack.routers.problems import refusals
+from qrtrack.routers.problems import problems
 from qrtrack.routers.waiting import LongPoll
 from qrtrack.schemas.progress import (
     FailurePage,
@@ -31,17 +32,11 @@ from qrtrack.services.record_reports import ReportedRecords, report_records
 
 router = APIRouter(route_class=StrictRoute, prefix="/api/progress/batches", tags=["progress"])
 machine_router = APIRouter(
-    route_class=StrictRoute,
-    prefix="/api/progress",
-    tags=["progress"],
-    dependencies=[Depends(machine_caller)],
-    responses=refusals({503: "`unavailable`: no secret is set on the server, so that nobody may call."}),
+    route_class=StrictRoute, prefix="/api/progress", tags=["progress"], dependencies=[Depends(machine_caller)]
 )
 
-UNKNOWN: Final = {404: "`not-found`: your organisation has no such batch."}
 
-
-@router.post("", status_code=201, response_model=SyncCreated, summary="Announce a fan-out")
+@router.post("", status_code=201, response_model=SyncCreated, summary="Announce records to be processed")
 async def create_progress_batch(
     order: SyncOrder, caller: ProgressReporter, database: AnsweringDatabase, response: Response
 ) -> use_cases.CreatedSync:
@@ -60,13 +55,7 @@ async def create_progress_batch(
     "/{batch_id}/records",
     response_model=RecordsAnswer,
     summary="Report outcomes of records",
-    responses=refusals(
-        UNKNOWN
-        | {
-            409: "`surplus-records` with `surplus`, how many are too many, and their `keys`; `progress-cancelled`. "
-            "Nothing of the request was counted.",
-        }
-    ),
+    responses=problems(NotFound, SurplusRecords, SyncCancelled),
 )
 async def report_progress_records(
     batch_id: UUID, report: RecordReport, caller: ProgressReporter, runtime: RuntimeState, database: AnsweringDatabase
@@ -78,7 +67,7 @@ async def report_progress_records(
     return await report_records(database, runtime.report_groups, caller=caller, batch_id=batch_id, outcomes=outcomes)
 
 
-@router.get("/{batch_id}", summary="Look at a batch's progress", responses=refusals(UNKNOWN))
+@router.get("/{batch_id}", summary="Look at a batch's progress", responses=problems(NotFound))
 async def get_progress_batch(
     batch_id: UUID,
     query: Annotated[WaitQuery, Query()],
@@ -103,7 +92,7 @@ def _standing(batch: SyncBatch) -> tuple[object, ...]:
 
 
 @router.get(
-    "/{batch_id}/failures", response_model=FailurePage, summary="List failed records", responses=refusals(UNKNOWN)
+    "/{batch_id}/failures", response_model=FailurePage, summary="List failed records", responses=problems(NotFound)
 )
 async def list_progress_failures(
     batch_id: UUID, query: Annotated[FailureQuery, Query()], caller: ProgressReporter, runtime: RuntimeState
@@ -119,7 +108,7 @@ async def list_progress_failures(
     "/{batch_id}/cancel",
     response_model=SyncAnswer,
     summary="Cancel a batch",
-    responses=refusals(UNKNOWN | {409: "`invalid-state`: the batch is over already."}),
+    responses=problems(NotFound, InvalidState),
 )
 async def cancel_progress_batch(batch_id: UUID, caller: ProgressReporter, database: AnsweringDatabase) -> SyncBatch:
     """Ends the batch as it stands. What was counted stays; reports that come later are refused with
@@ -131,10 +120,10 @@ async def cancel_progress_batch(batch_id: UUID, caller: ProgressReporter, databa
 @machine_router.post(
     "/recalculate",
     response_model=RecalculationAnswer,
-    summary="Recount from the truth",
-    responses=refusals({404: "`not-found`: nothing that could be recounted has this id."}),
+    summary="Recount progress",
+    responses=problems(NotFound),
 )
-async def recalculate(query: Annotated[RecountQuery, Query()], runtime: RuntimeState) -> Recalculation:
+async def recalculate_counters(query: Annotated[RecountQuery, Query()], runtime: RuntimeState) -> Recalculation:
     """Counts again, from the rows themselves, whatever is in progress and has been silent for five minutes: progress
     batches, batches and reverse jobs; or all of them, or one. Repairs what was wrong, and completes what is complete.
     The service does the same by itself every five minutes.

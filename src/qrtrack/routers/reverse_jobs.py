@@ -1,16 +1,20 @@
 """Reverse jobs over HTTP: submit, poll, list, cancel, retry."""
 
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from qrtrack.domain.batches import BatchClosed, BatchNotReady
+from qrtrack.domain.code_lists import UnitOfOtherBatch
+from qrtrack.domain.errors import InvalidState, NotFound
+from qrtrack.domain.packing import OrderMismatch
 from qrtrack.domain.states import TERMINAL_JOBS
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.code_lists import read_codes
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
-from qrtrack.routers.problems import refusals
+from qrtrack.routers.problems import problems
 from qrtrack.routers.waiting import LongPoll
 from qrtrack.schemas.reverse_jobs import (
     JobAnswer,
@@ -29,24 +33,16 @@ from qrtrack.schemas.reverse_jobs import (
     PreparedQuery,
 )
 from qrtrack.services import reverse_jobs as use_cases
+from qrtrack.services.reverse_jobs import UnknownExcludeCodes
 
 router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/reverse-job", tags=["reverse jobs"])
-
-UNKNOWN: Final = {404: "`not-found`: your organisation has no such job."}
 
 
 @router.post(
     "/submit",
     response_model=JobSubmitted | JobDryRun,
     summary="Submit a reverse job",
-    responses=refusals(
-        {
-            404: "`not-found`: your organisation has no such batch.",
-            409: "`batch-not-ready`: its codes are still being created; `batch-closed`.",
-            422: "`unknown-exclude-codes` with `codes` that are not in the batch; `unit-of-other-batch`; "
-            "`order-mismatch`; `invalid-input`.",
-        }
-    ),
+    responses=problems(NotFound, BatchNotReady, BatchClosed, OrderMismatch, UnitOfOtherBatch, UnknownExcludeCodes),
 )
 async def submit_reverse_job(
     order: JobOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase, long_poll: LongPoll
@@ -75,7 +71,7 @@ async def submit_reverse_job(
     return answer
 
 
-@router.get("/status", summary="Poll a reverse job", responses=refusals(UNKNOWN))
+@router.get("/status", summary="Poll a reverse job", responses=problems(NotFound))
 async def get_reverse_job(
     query: Annotated[JobQuery, Query()], caller: Packer, runtime: RuntimeState, long_poll: LongPoll
 ) -> JobAnswer:
@@ -111,7 +107,7 @@ async def list_reverse_jobs(
     return query.page("jobs", rows, lambda job: job.id)
 
 
-@router.get("/logs", response_model=LogPage, summary="Read a job's log", responses=refusals(UNKNOWN))
+@router.get("/logs", response_model=LogPage, summary="Read a job's log", responses=problems(NotFound))
 async def list_reverse_job_logs(
     query: Annotated[LogQuery, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
@@ -122,7 +118,7 @@ async def list_reverse_job_logs(
     return query.page("logs", rows, lambda row: int(row.id))
 
 
-@router.get("/prepared", response_model=PreparedPage, summary="List prepared codes", responses=refusals(UNKNOWN))
+@router.get("/prepared", response_model=PreparedPage, summary="List prepared codes", responses=problems(NotFound))
 async def list_prepared_codes(
     query: Annotated[PreparedQuery, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
@@ -142,7 +138,7 @@ async def list_prepared_codes(
     "/cancel",
     response_model=JobCancelledAnswer,
     summary="Cancel a reverse job",
-    responses=refusals(UNKNOWN | {409: "`invalid-state`: the job has ended already."}),
+    responses=problems(NotFound, InvalidState),
 )
 async def cancel_reverse_job(
     order: JobReference, caller: BatchManager, database: AnsweringDatabase
@@ -157,7 +153,7 @@ async def cancel_reverse_job(
     "/retry",
     response_model=JobRetriedAnswer,
     summary="Retry a failed reverse job",
-    responses=refusals(UNKNOWN | {409: "`invalid-state`: the job has not failed; `batch-closed`."}),
+    responses=problems(NotFound, InvalidState, BatchClosed),
 )
 async def retry_reverse_job(
     order: JobReference, caller: BatchManager, database: AnsweringDatabase

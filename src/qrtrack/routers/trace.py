@@ -4,9 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
+from qrtrack.domain.errors import NotFound
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import Packer, RuntimeState
-from qrtrack.routers.problems import refusals
+from qrtrack.routers.problems import problems
 from qrtrack.schemas.base import Name
 from qrtrack.schemas.trace import TraceAnswer, TraceQuery
 from qrtrack.services import trace as use_cases
@@ -17,7 +18,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer", tags=["t
 @router.get(
     "/trace/{code}",
     summary="Trace a code or a case",
-    responses=refusals({404: "`not-found`: your organisation has neither such a code nor such a case."}),
+    responses=problems(NotFound),
 )
 async def trace_code(
     code: Annotated[Name, Path(description="The code of a unit, or a master code.", examples=["SKA000001"])],

@@ -17,8 +17,10 @@ from starlette.responses import Response
 
 from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
 from qrtrack.domain.webhooks import TooManyElements, UnreadableBody
+from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
 from qrtrack.routers.bodies import StrictRoute
-from qrtrack.routers.problems import refusals
+from qrtrack.routers.http_problems import BODY_TOO_LARGE, INVALID_JSON, INVALID_LENGTH
+from qrtrack.routers.problems import problems
 from qrtrack.runtime import Runtime
 from qrtrack.schemas.webhook_events import ReceivedAnswer
 from qrtrack.services.webhook_intake import Receipt, log_receipts, receive_events
@@ -26,6 +28,7 @@ from qrtrack.settings import Settings
 
 PATH: Final = "/webhook/accurate"
 BEARER: Final = "bearer "
+EVENT: Final = {"type": "object", "additionalProperties": True}
 # One entry of X-Forwarded-For, as proxies write it: 203.0.113.7, 203.0.113.7:51008 (Azure), 2001:db8::7,
 # [2001:db8::7]:51008, in quotes or not (RFC 7239). The zone of a link-local address says nothing to others.
 HOP: Final = re.compile(
@@ -46,7 +49,7 @@ router = APIRouter(route_class=StrictRoute, tags=["webhooks"])
 
 
 class AddressNotAllowed(Forbidden):
-    """The caller's address is not one that may send webhooks."""
+    """Webhooks are not taken from this address."""
 
     slug: ClassVar[str] = "address-not-allowed"
     title: ClassVar[str] = "Address not allowed"
@@ -118,17 +121,19 @@ def _is_one_of(given: Sequence[bytes], valid: Sequence[bytes]) -> bool:
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}},
-        }
+            "content": {"application/json": {"schema": {"anyOf": [{"type": "array", "items": EVENT}, EVENT]}}},
+        },
+        "security": [{"WebhookToken": []}],
     },
-    responses=refusals(
-        {
-            400: "`invalid-json`: the body is not JSON; nothing of it was kept.",
-            401: "`unauthenticated`: the token is missing or wrong.",
-            403: "`address-not-allowed`: webhooks are not taken from there.",
-            413: "`body-too-large`: over 16 MiB, or over 100,000 elements.",
-            503: "`unavailable`: neither token nor addresses are set on the server, or the database is away.",
-        }
+    responses=problems(
+        INVALID_JSON,
+        INVALID_LENGTH,
+        BODY_TOO_LARGE,
+        Unauthenticated,
+        AddressNotAllowed,
+        Unavailable,
+        DatabaseUnavailable,
+        DatabaseRefused,
     ),
 )
 async def receive_webhooks(request: Request) -> Any:

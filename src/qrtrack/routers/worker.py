@@ -13,7 +13,6 @@ from qrtrack.domain.states import JobStatus
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState, machine_caller
-from qrtrack.routers.problems import refusals
 from qrtrack.runtime import Runtime
 from qrtrack.schemas.worker import Budget, DrainAnswer, KindCounts, WorkerAnswer, WorkerHealthAnswer
 from qrtrack.services.workers import report_ends, worker_health
@@ -22,12 +21,7 @@ from qrtrack.worker.handlers import REVERSE_JOB, AnyHandler
 from qrtrack.worker.loop import lanes_of
 from qrtrack.worker.schedule import plan
 
-router = APIRouter(
-    route_class=StrictRoute,
-    tags=["worker"],
-    dependencies=[Depends(machine_caller)],
-    responses=refusals({503: "`unavailable`: no secret is set on the server, so that nobody may call."}),
-)
+router = APIRouter(route_class=StrictRoute, tags=["worker"], dependencies=[Depends(machine_caller)])
 
 JOB_PATH: Final = "/api/manufacturer/reverse-job/worker"
 DRAIN_PATH: Final = "/api/worker/run"

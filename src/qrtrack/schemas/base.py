@@ -12,6 +12,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
 from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.instants import rfc3339
 from qrtrack.domain.notifications import EMAIL
 from qrtrack.domain.numbering import PREFIX_PATTERN
@@ -25,14 +26,29 @@ MANY_LINES: Final = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u20
 PRINTABLE: Final = r"^[ -~]*$"
 EMAIL_ADDRESS: Final = f"^{EMAIL.pattern}$"
 HOOK_ADDRESS: Final = r"^https://[!-~]+$"
+# ASCII from end to end: look-alikes and invisible characters would be another settlement for us, and perhaps the same
+# for the bank.
+SETTLEMENT_PATTERN: Final = r"^[!-~]([ -~]*[!-~])?$"
 PATTERN_SENTENCES: Final[Mapping[str, str]] = {
     ONE_LINE: "Text may not hold control characters or line breaks",
     MANY_LINES: "Text may not hold control characters",
+    SETTLEMENT_PATTERN: "Only printable ASCII characters are taken here",
     PRINTABLE: "Only printable ASCII characters are taken here",
     PREFIX_PATTERN: "A prefix is 1 to 8 of A-Z and 0-9, and ends in a letter",
     EMAIL_ADDRESS: "This is not one plain e-mail address",
     HOOK_ADDRESS: "An address begins with https:// and has no blanks and no letters beyond ASCII",
     LOT_PATTERN: "A lot has 1 to 20 letters, digits and signs of the GS1 set, without blanks",
+}
+
+PATTERN_CODES: Final[Mapping[str, FieldCode]] = {
+    ONE_LINE: FieldCode.CONTROL_CHARACTERS,
+    MANY_LINES: FieldCode.CONTROL_CHARACTERS,
+    SETTLEMENT_PATTERN: FieldCode.NOT_PRINTABLE_ASCII,
+    PRINTABLE: FieldCode.NOT_PRINTABLE_ASCII,
+    PREFIX_PATTERN: FieldCode.BAD_PREFIX,
+    EMAIL_ADDRESS: FieldCode.BAD_EMAIL,
+    HOOK_ADDRESS: FieldCode.BAD_HTTPS_ADDRESS,
+    LOT_PATTERN: FieldCode.BAD_LOT,
 }
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=ONE_LINE)]
@@ -159,7 +175,7 @@ def decode_cursor(cursor: str, *kinds: CursorKind) -> tuple[Any, ...]:
         values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         return tuple(_revive(value, kind) for value, kind in zip(values, kinds, strict=True))
     except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error) as error:
-        field = FieldError("/query/cursor", "This is no cursor of this list.")
+        field = FieldError("/query/cursor", "This is no cursor of this list.", FieldCode.BAD_CURSOR)
         raise InvalidInput("The cursor is not one of this list: begin without a cursor.", errors=[field]) from error
 
 

@@ -6,9 +6,11 @@ from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, computed_field
+from pydantic_core import PydanticCustomError
 
 from qrtrack.domain.batches import NewBatch, SerialMode, Variant
 from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.imports import ROWS_LIMIT, VARIANTS_LIMIT
 from qrtrack.domain.numbering import PREFIX_PATTERN
 from qrtrack.domain.qr import LOT_PATTERN, normalise_gtin
@@ -25,13 +27,13 @@ BATCHES_PATH: Final = "/api/manufacturer/batches"
 def _written(value: object) -> object:
     """A number would be read as seconds since 1970."""
     if isinstance(value, int | float):
-        raise ValueError("Write the date as YYYY-MM-DD")  # noqa: TRY004 - pydantic turns only ValueError into a field error
+        raise PydanticCustomError(FieldCode.BAD_DATE, "Write the date as YYYY-MM-DD")
     return value
 
 
 def _no_dots(lot: str) -> str:
     if lot in {".", ".."}:
-        raise ValueError("A lot cannot be . or .., because browsers drop them from an address")
+        raise PydanticCustomError(FieldCode.BAD_LOT, "A lot cannot be . or ..: browsers drop them from an address")
     return lot
 
 
@@ -88,7 +90,8 @@ class BatchOrder(Body):
         variants = self._variants()
         _refuse_repeats(variants)
         if sum(part.quantity for part in variants) > ROWS_LIMIT:
-            raise _contradiction("variants", f"A batch has at most {ROWS_LIMIT:,} codes over all its variants.")
+            most = f"A batch has at most {ROWS_LIMIT:,} codes over all its variants."
+            raise _contradiction("variants", most, FieldCode.TOO_MANY, max=ROWS_LIMIT)
         return NewBatch(
             order_id=self.order_id,
             product_name=self.product_name,
@@ -102,25 +105,24 @@ class BatchOrder(Body):
         )
 
     def _variants(self) -> tuple[Variant, ...]:
-        if self.variants is not None:
-            if self.quantity is not None:
-                raise _contradiction("quantity", "Give either quantity or variants, not both.")
+        if self.variants is not None and self.quantity is None:
             return tuple(Variant(part.variant, part.quantity) for part in self.variants)
-        if self.quantity is None:
-            raise _contradiction("quantity", "Say how many codes: give quantity, or variants.")
-        return (Variant(None, self.quantity),)
+        if self.quantity is not None and self.variants is None:
+            return (Variant(None, self.quantity),)
+        detail = "Give either quantity or variants, which say how many codes."
+        raise _contradiction("quantity", detail, FieldCode.EXACTLY_ONE_OF, fields=["quantity", "variants"])
 
 
 def _refuse_repeats(variants: Sequence[Variant]) -> None:
-    names: set[str | None] = set()
-    for place, part in enumerate(variants):
-        if part.variant in names:
-            raise _contradiction(f"variants/{place}/variant", f"The variant {part.variant} is listed twice.")
-        names.add(part.variant)
+    names = [part.variant for part in variants]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            detail = f"The variant {name} is listed twice."
+            raise _contradiction(f"variants/{place}/variant", detail, FieldCode.REPEATED)
 
 
-def _contradiction(field: str, detail: str) -> InvalidInput:
-    return InvalidInput(detail, errors=[FieldError(f"/{field}", detail)])
+def _contradiction(field: str, detail: str, code: FieldCode, **params: Any) -> InvalidInput:
+    return InvalidInput(detail, errors=[FieldError(f"/{field}", detail, code, params)])
 
 
 class ImportFields(Body):
@@ -162,7 +164,9 @@ class BatchCreated(Answer):
 class BatchSummary(BaseModel):
     """A batch as lists show it."""
 
-    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
+    model_config = ConfigDict(
+        from_attributes=True, populate_by_name=True, json_schema_serialization_defaults_required=True
+    )
 
     batch_id: UUID = Field(validation_alias="id")
     order_id: UUID

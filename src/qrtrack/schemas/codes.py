@@ -50,6 +50,7 @@ class ListedCode(BaseModel):
 class CodePage(Page):
     """Codes in serial order."""
 
+    revealed: Literal[False] = False
     codes: list[ListedCode]
 
 
@@ -62,6 +63,7 @@ class RevealedCode(ListedCode):
 class RevealedCodePage(Page):
     """Codes in serial order, with their root keys."""
 
+    revealed: Literal[True] = True
     codes: list[RevealedCode]
 
 

@@ -7,12 +7,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from qrtrack.domain.dispatches import MOST_ROWS, CallbackState, Outcome, TransactionType
 from qrtrack.domain.masking import masked, without_tokens
-from qrtrack.schemas.base import Answer, Body, Instant, ListQuery, Money, Page, Query, Reason
+from qrtrack.schemas.base import SETTLEMENT_PATTERN, Answer, Body, Instant, ListQuery, Money, Page, Query, Reason
+from qrtrack.schemas.event_details import ATTEMPT_DETAILS, ShownAs, event_kinds
 
-# ASCII from end to end: look-alikes and invisible characters would be another settlement for us, and perhaps the same
-# for the bank.
 Settlement = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, pattern=r"^[!-~]([ -~]*[!-~])?$")
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, pattern=SETTLEMENT_PATTERN)
 ]
 
 Shown = Annotated[str, AfterValidator(without_tokens)]
@@ -138,13 +137,12 @@ class ReceivedCallback(BaseModel):
     result_reference: str = Field(description="`rescoreref`.")
 
 
-class ListedEvent(BaseModel):
+class ListedEventBase(BaseModel):
     """What else happened to the attempt."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
     event_id: int = Field(validation_alias="id")
-    kind: str
     occurred_at: Instant
     actor: str
     outcome: Outcome | None
@@ -152,11 +150,22 @@ class ListedEvent(BaseModel):
     reference_number: str | None
     result_code: str | None = Field(validation_alias="result")
     result_reference: str | None
+
+
+class ListedEvent(ListedEventBase):
+    """`details` are those of the kind: see schemas/event_details.py."""
+
+    kind: str
     details: Annotated[dict[str, Any], AfterValidator(_shown)]
+
+
+ListedEventKinds = event_kinds(ListedEventBase, "kind", ATTEMPT_DETAILS, prefix="Attempt")
 
 
 class FullAttempt(ListedAttempt):
     """The attempt's own page: no account is masked here. The two payloads come with the first page of rows."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     message: Shown | None = Field(validation_alias="response_message")
     payload_sha256: str = Field(description="Of the bytes that were sent, the token in them included.")
@@ -174,7 +183,7 @@ class AttemptAnswer(Page):
     attempt: FullAttempt
     rows: list[SentRow]
     callbacks: list[ReceivedCallback]
-    events: list[ListedEvent]
+    events: list[Annotated[ListedEvent, ShownAs(ListedEventKinds)]]
 
 
 class Resolution(Body):

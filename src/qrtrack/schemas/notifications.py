@@ -3,7 +3,9 @@
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.notifications import ADDRESS_LENGTH, URL_LENGTH, Notify
 from qrtrack.schemas.base import EMAIL_ADDRESS, HOOK_ADDRESS
 
@@ -26,7 +28,9 @@ class NotifyOrder(BaseModel):
     @model_validator(mode="after")
     def _names_somebody(self) -> Self:
         if self.email is None and self.url is None:
-            raise ValueError("Name an email or a url, or leave notify out")
+            raise PydanticCustomError(
+                FieldCode.AT_LEAST_ONE_OF, "Name an email or a url, or leave notify out", {"fields": ["email", "url"]}
+            )
         return self
 
     def asked(self) -> Notify:

@@ -1,8 +1,41 @@
-"""The one shape of every refusal: `application/problem+json` (RFC 9457)."""
+"""Refusals as `application/problem+json` (RFC 9457): what all share, and what some carry besides."""
 
-from typing import Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+
+from qrtrack.domain.batches import BatchNotReady
+from qrtrack.domain.dispatches import Outcome
+from qrtrack.domain.errors import DomainError, InvalidInput, InvalidState, NotFound
+from qrtrack.domain.field_codes import FieldCode
+from qrtrack.domain.packing import CaseAlreadyPacked, CountDrift, FirstCodeNotPrepared, NotEnoughPrepared
+from qrtrack.domain.progress import SurplusRecords, SyncCancelled
+from qrtrack.domain.requests import KeyReused
+from qrtrack.domain.states import BatchStatus
+from qrtrack.integrations.akselgate import GatewayNotConfigured
+from qrtrack.repositories.constraints import ReferenceLocked, SettlementBusy
+from qrtrack.schemas.base import Instant
+from qrtrack.schemas.cases import CaseInfo
+from qrtrack.services.codes import IllegalTransition, UnknownCodes
+from qrtrack.services.dispatch_answers import (
+    AlreadyDispatched,
+    GatewayNotReached,
+    GatewayOutcomeUnknown,
+    GatewayRejected,
+    OutcomeUnknown,
+)
+from qrtrack.services.links import CodesNotLinkable, CodesNotPacked
+from qrtrack.services.moves import CaseTooSmall
+from qrtrack.services.reverse_jobs import UnknownExcludeCodes
+
+ParamValue = str | int | list[str]
+
+
+def left_out(description: str) -> Any:
+    """Of a member that some occurrences have and others lack. It is never null: the schema does not require it."""
+    return Field(default_factory=lambda: None, description=description)
 
 
 class ProblemField(BaseModel):
@@ -10,21 +43,198 @@ class ProblemField(BaseModel):
 
     pointer: str = Field(
         description="JSON pointer into the body (`/exclude_codes/3`); what is not in the body begins with "
-        "`/query`, `/path`, `/header` or `/cookie` (`/query/limit`)."
+        "`/query`, `/path`, `/header`, `/cookie` or `/file` (`/query/limit`)."
     )
-    detail: str = Field(description="What is wrong with it.")
-    row_number: int | None = Field(None, description="Of a transaction: its row, counted from 1.")
-    reference: str | None = Field(None, description="Of a transaction: its referenceNumber as it was sent.")
+    detail: str = Field(description="What is wrong with it, in English.")
+    code: FieldCode = Field(description="What is wrong with it, for programs: see docs/problems.md.")
+    params: dict[str, ParamValue] = Field(description="What a translation of `code` names, such as `min` and `max`.")
+    row_number: int = left_out("Of a transaction: its row, counted from 1.")
+    reference: str | None = left_out("Of a transaction: its referenceNumber as it was sent.")
 
 
-class Problem(BaseModel):
-    """Why the request was refused, and what to do about it. Some types carry more members than these."""
-
-    model_config = ConfigDict(extra="allow")
+class ProblemBase(BaseModel):
+    """What every refusal says."""
 
     success: Literal[False]
-    type: str = Field(description="Stable name of the refusal.", examples=["urn:qrtrack:problem:not-found"])
     title: str = Field(description="The kind of refusal, the same for every occurrence.")
-    status: int = Field(description="The HTTP status, repeated.", ge=400, le=599)
-    detail: str = Field(description="A sentence that says what to do.")
-    errors: list[ProblemField] | None = Field(None, description="The bad fields, where the input is wrong.")
+    detail: str = Field(description="A sentence that says what to do, in English.")
+
+
+class NoMembers(BaseModel):
+    """Nothing besides."""
+
+
+class FieldErrors(BaseModel):
+    errors: list[ProblemField] = Field(description="The bad fields.")
+    error_count: int = Field(description="How many there are; `errors` may show the first of them only.")
+
+
+class UnknownCodesMembers(FieldErrors):
+    codes: list[str] = Field(description="Those that are not in the batch.")
+
+
+class PossibleErrors(BaseModel):
+    errors: list[ProblemField] = left_out("The rows whose reference was sent.")
+    error_count: int = left_out("How many there are.")
+
+
+class NotFoundMembers(BaseModel):
+    codes: list[str] = left_out("Of a list of codes: those that do not exist.")
+
+
+class StateMembers(BaseModel):
+    state: str = left_out("The state in which the thing is.")
+    outcome: Outcome = left_out("Of an attempt: its outcome.")
+    paid_references: list[str] = left_out("Of an attempt: what the gateway has reported as paid.")
+
+
+class BatchNotReadyMembers(BaseModel):
+    status_of_batch: BatchStatus
+
+
+class NotEnoughPreparedMembers(BaseModel):
+    available: int = Field(description="How many prepared units the queue holds.")
+
+
+class CountDriftMembers(BaseModel):
+    expected_code: str = Field(description="Where the case should end.")
+    scanned_code: str = Field(description="What was scanned as its end.")
+    drift: int = Field(description="By how many units the box reaches further than the queue says; negative: less far.")
+    codes: list[str] = Field(description="The codes in question.")
+
+
+class FirstCodeNotPreparedMembers(BaseModel):
+    state: str = Field(description="What the unit is instead of prepared: a status of codes, `excluded`, or a phrase.")
+
+
+class PackedCaseInfo(CaseInfo):
+    """A case as it was packed."""
+
+    packed_at: Instant
+    packed_by: str | None
+    station: str | None
+
+
+class CaseAlreadyPackedMembers(BaseModel):
+    master_code_info: PackedCaseInfo
+
+
+class CaseTooSmallMembers(BaseModel):
+    expected_units: int = Field(description="How many units the case takes.")
+    units: int = Field(description="How many are to be moved.")
+
+
+class UnlinkableResult(BaseModel):
+    """What would become of one code."""
+
+    code: str
+    accepted: bool
+    reason: str = left_out("A stable word: why it cannot be linked.")
+    detail: str = left_out("The same as a sentence.")
+    master_code: str = left_out("The case that it is in already.")
+
+
+class CodesNotLinkableMembers(BaseModel):
+    results: list[UnlinkableResult] = Field(description="One for each code of the request.")
+
+
+class CodeState(BaseModel):
+    """A code and the state that it is in."""
+
+    code: str
+    state: str
+
+
+class CodeStatesMembers(BaseModel):
+    codes: list[CodeState] = Field(description="Those that stand in the way.")
+
+
+class SurplusMembers(BaseModel):
+    total_records: int
+    processed_records: int
+    surplus: int = Field(description="How many records are too many.")
+    keys: list[str] = Field(description="Their keys.")
+
+
+class SyncCancelledMembers(BaseModel):
+    state: Literal["cancelled"]
+
+
+class AttemptMembers(BaseModel):
+    """The attempt that the refusal is about."""
+
+    log_id: int
+    request_id: str
+    attempt_number: int
+    outcome: Outcome
+    total_transactions: int
+    status_code: str | None
+    response_code: str | None
+    message: str | None = Field(description="The gateway's, with account numbers masked.")
+
+
+class EarlierAttemptMembers(AttemptMembers):
+    kd_settle: str
+    sent_at: Instant
+
+
+class PossibleAttemptMembers(BaseModel):
+    """The attempt that is on its way; left out where the other request was not yet to be seen."""
+
+    log_id: int = left_out("The attempt's id.")
+    request_id: str = left_out("What the gateway knows it by.")
+    attempt_number: int = left_out("Which one of its settlement it is.")
+    outcome: Outcome = left_out("What is known of it.")
+    total_transactions: int = left_out("How many rows it has.")
+    status_code: str | None = left_out("The gateway's HTTP status.")
+    response_code: str | None = left_out("The gateway's code.")
+    message: str | None = left_out("The gateway's, with account numbers masked.")
+    kd_settle: str = left_out("The settlement.")
+    sent_at: Instant = left_out("When it was written.")
+
+
+class NotConfiguredMembers(BaseModel):
+    missing: list[str] = left_out("The settings that are not set.")
+
+
+class InternalErrorMembers(BaseModel):
+    request_id: str | None = Field(description="To be quoted in a report.")
+
+
+MEMBERS: Final[Mapping[type[DomainError], type[BaseModel]]] = MappingProxyType(
+    {
+        InvalidInput: FieldErrors,
+        KeyReused: NoMembers,
+        UnknownCodes: UnknownCodesMembers,
+        UnknownExcludeCodes: UnknownCodesMembers,
+        NotFound: NotFoundMembers,
+        InvalidState: StateMembers,
+        BatchNotReady: BatchNotReadyMembers,
+        NotEnoughPrepared: NotEnoughPreparedMembers,
+        CountDrift: CountDriftMembers,
+        FirstCodeNotPrepared: FirstCodeNotPreparedMembers,
+        CaseAlreadyPacked: CaseAlreadyPackedMembers,
+        CaseTooSmall: CaseTooSmallMembers,
+        CodesNotLinkable: CodesNotLinkableMembers,
+        CodesNotPacked: CodeStatesMembers,
+        IllegalTransition: CodeStatesMembers,
+        SurplusRecords: SurplusMembers,
+        SyncCancelled: SyncCancelledMembers,
+        GatewayNotConfigured: NotConfiguredMembers,
+        GatewayRejected: AttemptMembers,
+        GatewayNotReached: AttemptMembers,
+        GatewayOutcomeUnknown: AttemptMembers,
+        OutcomeUnknown: EarlierAttemptMembers,
+        AlreadyDispatched: EarlierAttemptMembers,
+        SettlementBusy: PossibleAttemptMembers,
+        ReferenceLocked: PossibleErrors,
+    }
+)
+"""What a refusal carries besides ProblemBase, exactly. Other bad input has FieldErrors, and the rest nothing."""
+
+
+def members_of(refusal: type[DomainError]) -> type[BaseModel]:
+    """Its own, or those of bad input."""
+    if refusal in MEMBERS:
+        return MEMBERS[refusal]
+    return FieldErrors if issubclass(refusal, InvalidInput) else NoMembers

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.progress import Outcome, SyncStatus, eta_seconds
 from qrtrack.models import SyncBatch
 from qrtrack.schemas.base import Answer, Body, Instant, ListQuery, Name, Note, Page, Query, Text, Wait, decode_cursor
@@ -173,7 +174,8 @@ class RecountQuery(Query):
     def check(self) -> None:
         """Raises InvalidInput."""
         if self.batch_id is not None and self.all:
-            error = FieldError("/query/all", "Leave it out, or leave batch_id out.")
+            fields = {"fields": ["batch_id", "all"]}
+            error = FieldError("/query/all", "Leave it out, or leave batch_id out.", FieldCode.AT_MOST_ONE_OF, fields)
             raise InvalidInput("Recount one batch or all of them: the two exclude each other.", errors=[error])
 
 

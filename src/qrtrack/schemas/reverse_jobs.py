@@ -59,6 +59,7 @@ class JobSubmitted(Answer):
 
     model_config = ConfigDict(title="JobSubmitted")
 
+    dry_run: Literal[False] = False
     job_id: UUID
     status: JobStatus
     exclude_count: int = Field(description="Codes in the list, after splitting, expanding and dropping repeats.")

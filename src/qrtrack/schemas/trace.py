@@ -1,7 +1,7 @@
 """Looking back: where a code or a case has been."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +18,7 @@ from qrtrack.schemas.base import (
     encode_cursor,
 )
 from qrtrack.schemas.cases import ListedCase
+from qrtrack.schemas.event_details import TRACE_DETAILS, ShownAs, event_kinds
 from qrtrack.services.trace import Trace, TracePlace
 
 
@@ -61,20 +62,28 @@ class TracedUnit(TracedCode):
     exclusions: list[Exclusion]
 
 
-class TracedEvent(BaseModel):
-    """Who did what, when, where and why; `unit_count` is how many units the action touched."""
+class TracedEventBase(BaseModel):
+    """Who did it, when, where and why; `unit_count` is how many units the action touched."""
 
     model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
     event_id: int = Field(validation_alias="id")
     occurred_at: Instant
-    action: str
     actor: str
     station: str | None
     reason: str | None
     job_id: UUID | None
     unit_count: int
+
+
+class TracedEvent(TracedEventBase):
+    """What was done; `details` are those of the kind: see schemas/event_details.py."""
+
+    action: str
     details: dict[str, Any]
+
+
+TracedEventKinds = event_kinds(TracedEventBase, "action", TRACE_DETAILS)
 
 
 class TraceQuery(ListQuery):
@@ -100,7 +109,7 @@ class TraceAnswer(Page):
     code: TracedUnit | None
     case: ListedCase | None
     codes: list[TracedCode]
-    events: list[TracedEvent]
+    events: list[Annotated[TracedEvent, ShownAs(TracedEventKinds)]]
     truncated: bool = Field(description="There is a next page.")
 
     @classmethod

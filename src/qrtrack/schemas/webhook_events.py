@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.webhooks import EventStatus, ForwardStatus
 from qrtrack.schemas.base import (
     LARGEST_ROW_ID,
@@ -60,7 +61,9 @@ class EventQuery(ListQuery):
     def one_database(self) -> int | None:
         """Under either name. Raises InvalidInput where the two name different ones."""
         if self.database is not None and self.database_id not in {None, self.database}:
-            error = FieldError("/query/database", "It names another database than database_id: leave it out.")
+            detail = "It names another database than database_id: leave it out."
+            fields = {"fields": ["database_id", "database"]}
+            error = FieldError("/query/database", detail, FieldCode.AT_MOST_ONE_OF, fields)
             raise InvalidInput("Name one database: database is the older name of database_id.", errors=[error])
         return self.database_id if self.database is None else self.database
 

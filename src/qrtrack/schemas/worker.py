@@ -30,6 +30,8 @@ class WorkerAnswer(Answer):
 class KindCounts(BaseModel):
     """How many pieces of work of one kind ended how."""
 
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
     completed: int = 0
     queued: int = Field(0, description="Given back, because the time was up or the process stops.")
     retried: int = Field(0, description="Failed, and queued for another attempt.")

@@ -9,6 +9,7 @@ from uuid_utils.compat import uuid7
 from qrtrack.database import Database
 from qrtrack.domain.batches import NewBatch, SerialMode, Variant
 from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.notifications import Notify
 from qrtrack.domain.numbering import LAST_NUMBER, random_tail_length, serial, uniq_code
@@ -36,14 +37,16 @@ class CreatedBatch:
 
 
 class NumbersUsedUp(InvalidInput):
-    """The highest number of the prefix is near the end: codes were imported that said so."""
+    """The prefix has fewer numbers left than the batch needs."""
 
     slug = "numbers-used-up"
     title = "The prefix has too few numbers left"
 
     def __init__(self, prefix: str, *, left: int) -> None:
         detail = f"The prefix {prefix} has {left} numbers left: choose another prefix."
-        super().__init__(detail, errors=[FieldError("/serial_prefix", detail)])
+        super().__init__(
+            detail, errors=[FieldError("/serial_prefix", detail, FieldCode.NUMBERS_USED_UP, {"left": left})]
+        )
 
 
 async def create_batch(

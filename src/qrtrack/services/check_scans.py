@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.packing import CountDrift, PackCase, Run, ScannedUnit, VariantMismatch
 from qrtrack.domain.states import AVAILABLE
 from qrtrack.repositories import Repositories
@@ -28,11 +29,11 @@ async def find_scans(repositories: Repositories, order: PackCase, box: Any) -> C
     rows = await repositories.codes.find([*scanned, *order.missing_codes], batch_id=order.batch_id)
     by_code = {row.code: row for row in rows}
     errors = [
-        FieldError(f"/{field}", f"{code} is not in this batch.")
+        _not_in_batch(f"/{field}", code)
         for field, code in named.items()
         if code is not None and by_code[code].id is None
     ] + [
-        FieldError(f"/missing_codes/{place}", f"{code} is not in this batch.")
+        _not_in_batch(f"/missing_codes/{place}", code)
         for place, code in enumerate(order.missing_codes)
         if by_code[code].id is None
     ]
@@ -46,6 +47,10 @@ async def find_scans(repositories: Repositories, order: PackCase, box: Any) -> C
         last=None if order.last_code is None else _scanned(by_code[order.last_code]),
         missing=frozenset(by_code[code].sequence_number for code in order.missing_codes),
     )
+
+
+def _not_in_batch(pointer: str, code: str) -> FieldError:
+    return FieldError(pointer, f"{code} is not in this batch.", FieldCode.NOT_IN_BATCH, {"value": code})
 
 
 def _refuse_unavailable(by_code: Mapping[str, Any], codes: Sequence[str]) -> None:

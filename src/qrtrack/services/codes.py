@@ -9,6 +9,7 @@ from qrtrack.database import Database
 from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.code_lists import Scan, as_ranges, refuse_foreign
 from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.states import CodeStatus, sources
 from qrtrack.models import Batch
@@ -16,19 +17,24 @@ from qrtrack.repositories import Repositories
 
 
 class UnknownCodes(InvalidInput):
+    """Some of the codes are not in the batch: nothing was changed."""
+
     slug = "unknown-codes"
     title = "Codes that are not in the batch"
 
     def __init__(self, codes: Sequence[str]) -> None:
         super().__init__(
             f"{len(codes)} of the codes are not in this batch. Nothing was changed: correct the list.",
-            errors=[FieldError("/codes", f"{code} is not in this batch.") for code in codes],
+            errors=[
+                FieldError("/codes", f"{code} is not in this batch.", FieldCode.NOT_IN_BATCH, {"value": code})
+                for code in codes
+            ],
             codes=list(codes),
         )
 
 
 class IllegalTransition(InvalidState):
-    """A code is in a state from which the step does not lead. Member: `codes`, each with its state."""
+    """Some of the codes are in a state from which the step does not lead: nothing was changed."""
 
     slug = "illegal-transition"
     title = "Not possible in this state"
@@ -147,7 +153,8 @@ async def _existing(repositories: Repositories, batch_id: UUID) -> Batch:
 def named_once(codes: Sequence[str]) -> list[str]:
     """The list without its repeats; InvalidInput for one that names no code."""
     if not codes:
-        raise InvalidInput("The list names no code.", errors=[FieldError("/codes", "At least one code.")])
+        error = FieldError("/codes", "At least one code.", FieldCode.TOO_FEW, {"min": 1})
+        raise InvalidInput("The list names no code.", errors=[error])
     return list(dict.fromkeys(codes))
 
 

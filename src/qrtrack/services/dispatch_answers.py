@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 from qrtrack.database import Database
 from qrtrack.domain.dispatches import Outcome, RowError, Transaction
 from qrtrack.domain.errors import Conflict, DomainError, Unavailable, UpstreamFailed, UpstreamTimeout
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.gateway_answers import Verdict
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.masking import masked
@@ -14,26 +15,36 @@ from qrtrack.repositories.constraints import ReferenceLocked, SettlementBusy
 
 
 class GatewayRejected(UpstreamFailed):
+    """The gateway refused the batch: correct it and dispatch again."""
+
     slug = "gateway-rejected"
     title = "The gateway refused the batch"
 
 
 class GatewayNotReached(Unavailable):
+    """The gateway was not reached: nothing was sent, dispatch again later."""
+
     slug = "gateway-not-reached"
     title = "The gateway was not reached"
 
 
 class GatewayOutcomeUnknown(UpstreamTimeout):
+    """The batch was sent and no answer came: the settlement is frozen until it is resolved."""
+
     slug = "gateway-outcome-unknown"
     title = "Nobody knows whether the gateway took the batch"
 
 
 class OutcomeUnknown(Conflict):
+    """An earlier attempt of the settlement may have been taken: nothing is sent until it is resolved."""
+
     slug = "outcome-unknown"
     title = "The settlement is frozen"
 
 
 class AlreadyDispatched(Conflict):
+    """An earlier attempt of the settlement was accepted, and its callbacks are not complete."""
+
     slug = "already-dispatched"
     title = "The settlement was dispatched already"
 
@@ -173,11 +184,13 @@ async def refuse_locked(
         held = {line.reference_key: line for line in await repositories.dispatches.locked(list(rows))}
     errors = [
         RowError(
-            f"/transactions/{row.row_number - 1}/referenceNumber",
-            f"{named(held[key].attempt_number, held[key].attempt_id)} of settlement {held[key].kd_settle} has sent "
-            "this reference.",
-            row.row_number,
-            row.reference,
+            pointer=f"/transactions/{row.row_number - 1}/referenceNumber",
+            detail=f"{named(held[key].attempt_number, held[key].attempt_id)} of settlement {held[key].kd_settle} has "
+            "sent this reference.",
+            code=FieldCode.REFERENCE_SENT,
+            params={"log_id": held[key].attempt_id, "kd_settle": held[key].kd_settle},
+            row_number=row.row_number,
+            reference=row.reference,
         )
         for key, row in rows.items()
         if key in held

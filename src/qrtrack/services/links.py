@@ -52,7 +52,7 @@ class LinkedCodes:
 
 
 class CodesNotLinkable(Conflict):
-    """Nothing was linked, because some of the codes cannot be. Member: `results`, one for each code."""
+    """Some of the codes cannot be linked, so none was."""
 
     slug = "codes-not-linkable"
     title = "Some codes cannot be linked"
@@ -160,7 +160,7 @@ class UnlinkedCodes:
 
 
 class CodesNotPacked(InvalidState):
-    """Only packed codes can be unlinked. Member: `codes`, each with its state."""
+    """Only packed codes can be unlinked, and some of these are not: nothing was unlinked."""
 
     slug = "codes-not-packed"
     title = "Only packed codes can be unlinked"

@@ -6,6 +6,7 @@ from typing import Any
 
 from qrtrack.database import Database
 from qrtrack.domain.errors import Conflict, FieldError, InvalidInput, InvalidState
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import CaseAlreadyPacked, CaseOfOtherBatch, VariantMismatch
 from qrtrack.domain.states import CaseStatus
@@ -22,7 +23,7 @@ class MovedCase:
 
 
 class CaseTooSmall(Conflict):
-    """The units do not fit. Members: `units` to be moved, `expected_units` of the case that was to take them."""
+    """The units to be moved do not fit into the case."""
 
     slug = "case-too-small"
     title = "The case is too small"
@@ -54,7 +55,7 @@ async def move_case(
     """
     if from_master_code == to_master_code:
         detail = "Both are the same case: scan the case that the units belong in."
-        raise InvalidInput(detail, errors=[FieldError("/to_master_code", detail)])
+        raise InvalidInput(detail, errors=[FieldError("/to_master_code", detail, FieldCode.SAME_CASE)])
     async with database.write(tenant=caller.organisation_id) as repositories:
         batch_id = (await repositories.cases.get(from_master_code)).batch_id
         await repositories.lock_batch(batch_id)

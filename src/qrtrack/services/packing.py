@@ -9,6 +9,7 @@ import structlog
 from qrtrack.database import Database
 from qrtrack.domain.code_lists import as_ranges, refuse_foreign
 from qrtrack.domain.errors import Conflict, FieldError, InvalidInput
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import (
     CaseAlreadyPacked,
@@ -60,6 +61,8 @@ class PackedCase:
 
 
 class CodeTakenMeanwhile(Conflict):
+    """Another request took one of the units at this moment: nothing was changed, send it again."""
+
     slug = "code-taken-meanwhile"
     title = "A unit was taken in the meantime"
 
@@ -127,7 +130,14 @@ def _target(box: Any, asked: int | None) -> int:
     if not 1 <= asked <= expected:
         raise InvalidInput(
             f"The case holds {expected} units, not {asked}.",
-            errors=[FieldError("/target_units", f"From 1 to {expected} for this case.")],
+            errors=[
+                FieldError(
+                    "/target_units",
+                    f"From 1 to {expected} for this case.",
+                    FieldCode.OUT_OF_RANGE,
+                    {"min": 1, "max": expected},
+                )
+            ],
         )
     return asked
 

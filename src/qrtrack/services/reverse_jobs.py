@@ -10,6 +10,7 @@ from uuid_utils.compat import uuid7
 from qrtrack.database import Database
 from qrtrack.domain.code_lists import Scan, as_ranges, refuse_foreign
 from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.notifications import Notify
 from qrtrack.domain.selections import JobSelection
@@ -20,7 +21,7 @@ from qrtrack.repositories.queues import REVERSE_JOBS
 
 
 class UnknownExcludeCodes(InvalidInput):
-    """A mistyped exclusion would pack a damaged unit."""
+    """Some of the codes to exclude are not in the batch: a mistyped one would let a damaged unit be packed."""
 
     slug = "unknown-exclude-codes"
     title = "Codes that are not in the batch"
@@ -29,7 +30,10 @@ class UnknownExcludeCodes(InvalidInput):
         super().__init__(
             f"Not in this batch: {len(codes)} of the exclude codes. Correct what was typed: a wrong code would let a "
             "damaged unit be packed.",
-            errors=[FieldError("/exclude_codes", f"{code} is not in this batch.") for code in codes],
+            errors=[
+                FieldError("/exclude_codes", f"{code} is not in this batch.", FieldCode.NOT_IN_BATCH, {"value": code})
+                for code in codes
+            ],
             codes=list(codes),
         )
 
@@ -178,9 +182,8 @@ async def dry_run_reverse_job(
 async def _lane(repositories: Repositories, batch_id: UUID, variant: str | None) -> tuple[int, int]:
     lane = await repositories.reverse_jobs.lane(batch_id, variant)
     if lane is None:
-        raise InvalidInput(
-            f"This batch has no variant {variant}.", errors=[FieldError("/variant", "Not a variant of this batch.")]
-        )
+        error = FieldError("/variant", "Not a variant of this batch.", FieldCode.UNKNOWN_VARIANT, {"value": variant})
+        raise InvalidInput(f"This batch has no variant {variant}.", errors=[error])
     return lane.first, lane.last
 
 

@@ -16,11 +16,15 @@ REPLAYABLE = (EventStatus.DONE, EventStatus.SKIPPED, EventStatus.DEAD)
 
 
 class NotReplayable(InvalidState):
+    """Only an event that is done, skipped or dead can be replayed."""
+
     slug = "event-not-replayable"
     title = "The event cannot be processed again"
 
 
 class PayloadGone(InvalidState):
+    """The content of the event is past its days and was deleted."""
+
     slug = "payload-gone"
     title = "The event's content is gone"
 

@@ -1,0 +1,49 @@
+"""Writes docs/problems.md: every problem type with what it carries, and every code of `errors` with its params."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+# Loads every module that defines a refusal.
+import qrtrack.main  # noqa: F401
+from qrtrack.domain.field_codes import MEANINGS
+from qrtrack.routers.catalogue import URN, catalogue
+
+PAGE = Path(__file__).parents[1] / "docs/problems.md"
+
+INTRODUCTION = f"""# Problem types
+
+This page is written by `make docs`; do not edit it. Every refusal is `application/problem+json` with `success` (false),
+`type`, `title`, `status` and `detail`. `type` is `{URN}` and one of the names below; a program decides by it, and
+translates by it. `detail` is an English sentence for people and may change. The OpenAPI document has a schema for
+each type, `Problem` for any of them, and lists for each operation which of them it answers.
+"""
+
+CODES = """## Codes of `errors`
+
+Bad input carries `errors`, and `error_count`: how many there are, where only the first are shown. An entry has a
+`pointer` to the field, the English `detail`, and for translations a `code` with its `params`.
+
+| code | params | meaning |
+|---|---|---|
+"""
+
+
+def page() -> str:
+    problems = "| type | status | also carries | meaning |\n|---|---|---|---|\n" + "\n".join(_problem_rows())
+    return "\n".join([INTRODUCTION, problems, "", CODES + "\n".join(_code_rows()) + "\n"])
+
+
+def _problem_rows() -> Iterator[str]:
+    for known in catalogue().values():
+        members = ", ".join(f"`{name}`" for name in known.members.model_fields)
+        yield f"| `{known.slug}` | {known.status} | {members} | {known.meaning} |"
+
+
+def _code_rows() -> Iterator[str]:
+    for code, meaning in MEANINGS.items():
+        params = ", ".join(f"`{name}`" for name in meaning.params)
+        yield f"| `{code}` | {params} | {meaning.sentence} |"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

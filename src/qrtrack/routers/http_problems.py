@@ -1,0 +1,58 @@
+"""The problem types that no use case raises: those of HTTP, of browsers' origins, and of defects."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+
+class HttpProblem(NamedTuple):
+    """A refusal that no use case makes; `detail` is the sentence where there is nothing more exact to say."""
+
+    slug: str
+    title: str
+    detail: str
+
+
+# What the framework itself refuses, where its own words would not help a person.
+FRAMEWORK_PROBLEMS: Final[Mapping[int, HttpProblem]] = {
+    400: HttpProblem("invalid-json", "Invalid JSON", "The body could not be read: send one JSON document in UTF-8."),
+    404: HttpProblem("no-such-route", "No such address", "There is nothing at this address: compare it with /docs."),
+    405: HttpProblem(
+        "method-not-allowed", "Method not allowed", "This address does not take this method: compare with /docs."
+    ),
+    413: HttpProblem("body-too-large", "Body too large", "The body is too large: send it in smaller parts."),
+}
+INVALID_JSON: Final = FRAMEWORK_PROBLEMS[400]
+BODY_TOO_LARGE: Final = FRAMEWORK_PROBLEMS[413]
+INVALID_LENGTH: Final = HttpProblem(
+    "invalid-content-length", "Invalid Content-Length", "Content-Length must be a whole number."
+)
+CORS_REFUSED: Final = HttpProblem(
+    "cors-refused", "Call from another origin refused", "From this origin, or with this header, nothing may be called."
+)
+ORIGIN_REFUSED: Final = HttpProblem(
+    "origin-refused", "Call from another origin refused", "A page of this origin may change nothing here."
+)
+INTERNAL_ERROR: Final = HttpProblem(
+    "internal-error", "Internal error", "This is a defect of the service: report it with the request id."
+)
+# What a peer is told before there is a request, by the server itself.
+CONNECTION_PROBLEMS: Final[Mapping[int, HttpProblem]] = {
+    400: HttpProblem(
+        "invalid-http", "Invalid HTTP", "This is not valid HTTP: compare the client or the proxy with RFC 9112."
+    ),
+    408: HttpProblem(
+        "too-slow", "The request came too slowly", "The request did not come in time: send it again in one go."
+    ),
+    431: HttpProblem("headers-too-large", "Headers too large", "All headers together may have 64 KiB: send less."),
+    503: HttpProblem(
+        "too-many-connections", "Too many connections", "Close connections that are idle, then try again."
+    ),
+}
+HTTP_PROBLEMS: Final[Sequence[tuple[int, HttpProblem]]] = (
+    *FRAMEWORK_PROBLEMS.items(),
+    *CONNECTION_PROBLEMS.items(),
+    (400, INVALID_LENGTH),
+    (400, CORS_REFUSED),
+    (403, ORIGIN_REFUSED),
+    (500, INTERNAL_ERROR),
+)
