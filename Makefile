@@ -60,7 +60,7 @@ check: setup ## format, lint, types, import contracts, migrations: everything bu
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m qrtrack.cli migrate --check
+	$(BIN)/python scripts/check_migrations.py
 
 prove: setup ## the long proof: kills, faults, fuzz, pooler, security, browser
 	@test -n '$(PROOFS)' || { echo 'There is no proof yet: tests/faults and its neighbours are missing.' >&2; exit 1; }

@@ -16,11 +16,13 @@ import psutil
 from pydantic import SecretStr
 
 from benchmarks.report import describe_machine
-from qrtrack import embedded, schema_revision
+from qrtrack import embedded
+from qrtrack.connections import Connector
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.settings import Settings
+from qrtrack.settings.postgresql import parse_address
 from qrtrack.worker.handlers import HANDLERS
 from qrtrack.worker.loop import Lane, Worker
 
@@ -32,7 +34,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 @dataclass(frozen=True)
 class Ground:
-    """One organisation on a fresh database. `bare` is the owner's connection, past row-level security."""
+    """One organisation on a fresh database. `bare` is the superuser's connection, past row-level security."""
 
     url: str
     runtime: Runtime
@@ -46,7 +48,7 @@ class Ground:
 
     async def connect(self) -> Connection:
         """Another bare connection."""
-        return await self.runtime.database.connector.connect()
+        return await _bare(self.url)
 
     async def settle(self) -> None:
         """What earlier work left to be written is written: no round pays for another's."""
@@ -74,7 +76,7 @@ async def open_ground() -> AsyncIterator[Ground]:
         await _migrate(url)
         settings = _settings(url, Path(folder))
         async with open_runtime(settings) as runtime:
-            bare = await runtime.database.connector.connect()
+            bare = await _bare(url)
             try:
                 version = str(await bare.fetchval("SHOW server_version"))
                 yield Ground(url, runtime, bare, describe_machine(version))
@@ -82,9 +84,13 @@ async def open_ground() -> AsyncIterator[Ground]:
                 await bare.close()
 
 
+async def _bare(url: str) -> Connection:
+    return await Connector(parse_address(url.replace("//qrtrack@", "//postgres@"))).connect()
+
+
 async def _migrate(url: str) -> None:
     database = Database.connect(url, pool_size=1)
-    await schema_revision.migrate(database.engine)
+    await database.migrate()
     await database.close()
 
 

@@ -17,7 +17,7 @@ from benchmarks.seed import Seeded, seed_batch, tidy
 from benchmarks.server import Client, Server, serving
 
 BIND = """
-SELECT set_config('qrtrack.org', $1, true), set_config('role', 'qrtrack_tenant', true),
+SELECT set_config('qrtrack.org', $1, true), set_config('role', $3, true),
        pg_advisory_xact_lock(hashtextextended($2, 0))
 """
 BARE_LINK = """
@@ -134,7 +134,8 @@ async def _link(client: Client, batch: Seeded, case: int) -> float:
 async def _bare_link(ground: Ground, connection: Connection, batch: Seeded, case: int) -> float:
     began = time.perf_counter()
     async with connection.transaction():
-        await connection.execute(BIND, str(ground.organisation), f"batch {batch.batch_id}")
+        role = ground.runtime.database.tenant_role
+        await connection.execute(BIND, str(ground.organisation), f"batch {batch.batch_id}", role)
         done = await connection.fetchrow(BARE_LINK, batch.batch_id, batch.master_code(case), ground.organisation)
     elapsed = time.perf_counter() - began
     assert done is not None

@@ -4,20 +4,23 @@ import asyncio
 import os
 
 from alembic import context
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from qrtrack.database import Database
 from qrtrack.models import Table
+from qrtrack.settings.values import DEFAULT_TENANT_ROLE
+from qrtrack.tenant_role import quoted
 
 
 def run_on(connection: Connection) -> None:
-    """Two processes that migrate at once take turns. A migration that waits for a table's lock would hold up every
-    request behind it, so it gives up after five seconds.
-    """
-    context.configure(connection=connection, target_metadata=Table.metadata, compare_server_default=True)
+    """Migrations find the role of requests, quoted, in the options."""
+    context.configure(
+        connection=connection,
+        target_metadata=Table.metadata,
+        compare_server_default=True,
+        tenant_role=context.config.attributes.get("tenant_role", quoted(DEFAULT_TENANT_ROLE)),
+    )
     with context.begin_transaction():
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('qrtrack migrations', 0))"))
-        connection.execute(text("SELECT set_config('lock_timeout', '5s', true)"))
         context.run_migrations()
 
 

@@ -12,8 +12,8 @@ from sqlalchemy import make_url
 
 from accurate import Accurate
 from plant import Plant
-from process import delete_rows, settings_of
-from qrtrack import embedded, schema_revision
+from process import TENANT_ROLE, delete_rows, let_tests_skip_triggers, settings_of
+from qrtrack import embedded
 from qrtrack.connections import Connector
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller, Role
@@ -42,7 +42,9 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     folder: Path = tmp_path_factory.mktemp("postgresql")
     with embedded.start(folder, durable=False) as server:
-        yield server.url()
+        url = server.url()
+        asyncio.run(let_tests_skip_triggers(url))
+        yield url
 
 
 async def _empty_database(url: str) -> str:
@@ -57,8 +59,8 @@ async def _empty_database(url: str) -> str:
 @pytest.fixture(scope="session")
 def migrated_url(database_url: str) -> str:
     async def migrate() -> None:
-        database = Database.connect(database_url, pool_size=1)
-        await schema_revision.migrate(database.engine)
+        database = Database.connect(database_url, pool_size=1, tenant_role=TENANT_ROLE)
+        await database.migrate()
         await database.close()
 
     asyncio.run(migrate())

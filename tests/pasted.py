@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from process import wait_for
 from routers.test_examples import shape_of
-from test_cli import wait_for
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"```sh\n(.*?)\n```(?:\n\n```json\n(.*?)\n```)?", re.DOTALL)

@@ -1,14 +1,31 @@
 """A process of the service as tests start one: its settings, a port for it, and a clean table afterwards."""
 
+import os
 import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import asyncpg
+import httpx2
+from sqlalchemy import make_url
 
 from qrtrack.database import Database
 from qrtrack.models import Table
 from qrtrack.settings import Settings
 
 SECRET = "d1f0a4b79c3e48f2b6a5908e7c1d2f3a-tests"
+# Beside TEST_DATABASE_URL each test process has a database in one cluster, and so needs a role of its own.
+TENANT_ROLE = (
+    f"qrtrack_tests_{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+    if "TEST_DATABASE_URL" in os.environ
+    else "qrtrack_tenant"
+)
+QRTRACK = str(Path(sys.executable).with_name("qrtrack"))
 
 
 def settings_of(database_url: str, data_dir: Path, **changes: Any) -> Settings:
@@ -16,6 +33,7 @@ def settings_of(database_url: str, data_dir: Path, **changes: Any) -> Settings:
     values: dict[str, Any] = {
         "qrtrack_data_dir": data_dir,
         "database_url": database_url,
+        "database_tenant_role": TENANT_ROLE,
         "jwt_secret": SECRET,
         "secret_key": SECRET,
         "cron_secret": SECRET,
@@ -32,6 +50,15 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+async def let_tests_skip_triggers(url: str) -> None:
+    """On the embedded server, whose user is no superuser: tests delete even what the program never deletes."""
+    connection = await asyncpg.connect(
+        make_url(url).set(drivername="postgresql", username="postgres").render_as_string()
+    )
+    await connection.execute("GRANT SET ON PARAMETER session_replication_role TO qrtrack")
+    await connection.close()
+
+
 async def delete_rows(database: Database) -> None:
     """Deleted, not rolled back: a test's commits are real. Trace events give way only with triggers switched off."""
     deletions = "; ".join(f"DELETE FROM {table.name}" for table in reversed(Table.metadata.sorted_tables))
@@ -40,3 +67,53 @@ async def delete_rows(database: Database) -> None:
         assert driver is not None
         # Several statements in one message are one transaction.
         await driver.execute(f"SET LOCAL session_replication_role = replica; {deletions}")
+
+
+def environment(folder: Path, **settings: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME"} or name.startswith("COV")}
+    secrets = {"JWT_SECRET": SECRET, "SECRET_KEY": SECRET, "CRON_SECRET": SECRET, "BCRYPT_COST": "4"}
+    own = {"QRTRACK_DATA_DIR": str(folder / "var"), "DATABASE_TENANT_ROLE": TENANT_ROLE}
+    return kept | secrets | own | settings
+
+
+def run(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [QRTRACK, *words],
+        cwd=folder,
+        env=environment(folder, **settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@contextmanager
+def started(folder: Path, *words: str, **settings: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [QRTRACK, *words], cwd=folder, env=environment(folder, **settings), stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(url: str) -> httpx2.Response:
+    give_up = time.monotonic() + 30
+    while True:
+        try:
+            return httpx2.get(url, trust_env=False)
+        except httpx2.ConnectError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.05)
+
+
+def until_said(process: subprocess.Popen[str], words: str) -> str:
+    """The line of the log with these words, as soon as it is there."""
+    assert process.stderr is not None
+    while words not in (line := process.stderr.readline()):
+        assert line, "it has ended"
+    return line

@@ -15,7 +15,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from plant import Plant
-from process import settings_of
+from process import TENANT_ROLE, settings_of
 from qrtrack import connections
 from qrtrack import database as database_module
 from qrtrack.database import Database, DatabaseUnavailable
@@ -143,10 +143,10 @@ async def test_a_reading_block_refuses_to_write(database: Database) -> None:
 async def test_role_and_organisation_last_as_long_as_the_transaction(database: Database) -> None:
     organisation_id = uuid4()
     seen = "SELECT current_user || ' ' || coalesce(current_setting('qrtrack.org', true), '')"
-    assert await run(database, seen, tenant=organisation_id) == f"qrtrack_tenant {organisation_id}"
+    assert await run(database, seen, tenant=organisation_id) == f"{TENANT_ROLE} {organisation_id}"
     for _ in range(30):
         user, _, organisation = str(await run(database, seen)).partition(" ")
-        assert user != "qrtrack_tenant"
+        assert user != TENANT_ROLE
         assert organisation == ""
 
 
@@ -200,7 +200,7 @@ async def test_a_killed_connection_is_unavailable_at_every_moment(
     migrated_url: str, way: str, turns_of_the_loop: int
 ) -> None:
     """The driver hears of its end in several turns of the event loop; it is used, or undone, in each of them."""
-    database = Database.connect(migrated_url, pool_size=1)
+    database = Database.connect(migrated_url, pool_size=1, tenant_role=TENANT_ROLE)
 
     async def after_the_kill(pid: int) -> None:
         killer = Thread(target=asyncio.run, args=[kill(migrated_url, pid)])
@@ -258,7 +258,7 @@ async def test_connections_killed_in_the_pool_cost_at_most_one_failure_each(plan
 async def test_whoever_hangs_up_while_a_dead_connection_is_replaced_keeps_nobody_from_the_pool(
     migrated_url: str, turns_of_the_loop: int
 ) -> None:
-    small = Database.connect(migrated_url, pool_size=1)
+    small = Database.connect(migrated_url, pool_size=1, tenant_role=TENANT_ROLE)
     async with small.write() as repositories:
         driver = repositories._driver
         pid = driver.get_server_pid()
@@ -278,7 +278,7 @@ async def test_whoever_hangs_up_while_a_dead_connection_is_replaced_keeps_nobody
 
 
 async def test_a_full_pool_is_unavailable_for_now(migrated_url: str) -> None:
-    small = Database.connect(migrated_url, pool_size=1)
+    small = Database.connect(migrated_url, pool_size=1, tenant_role=TENANT_ROLE)
     small.engine.pool._timeout = 0.05  # type: ignore[attr-defined]
     try:
         async with small.write(batch_lock=uuid4()):
@@ -379,7 +379,7 @@ async def by_network(url: str) -> AsyncIterator[str]:
 
     relay = await asyncio.start_server(connect, "127.0.0.1", 0)
     port = relay.sockets[0].getsockname()[1]
-    yield f"postgresql+asyncpg://postgres@127.0.0.1:{port}/{options.database}"
+    yield f"postgresql+asyncpg://{options.username}@127.0.0.1:{port}/{options.database}"
     relay.close()
     for one in ended:
         await one.wait()
@@ -389,7 +389,7 @@ async def by_network(url: str) -> AsyncIterator[str]:
 async def test_a_way_to_the_server_that_is_gone_without_a_word_is_noticed_within_seconds(migrated_url: str) -> None:
     """Else a request would wait for as long as TCP sends again, and the pool would be full of such."""
     async with by_network(migrated_url) as url:
-        remote = Database.connect(url, pool_size=1)
+        remote = Database.connect(url, pool_size=1, tenant_role=TENANT_ROLE)
         async with remote.write() as repositories, remote.autocommit(apart=True) as other:
             for driver in (repositories._driver, other):
                 to_server = driver._transport.get_extra_info("socket")  # type: ignore[attr-defined]
@@ -431,7 +431,7 @@ async def read_only(database: Database, migrated_url: str) -> AsyncIterator[Data
     """A process whose server takes no writes any more: a standby now, or held back by its provider."""
     name = make_url(migrated_url).database
     await run(database, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    held_back = Database.connect(migrated_url, pool_size=1)
+    held_back = Database.connect(migrated_url, pool_size=1, tenant_role=TENANT_ROLE)
     yield held_back
     await held_back.close()
     await run(database, f"ALTER DATABASE {name} RESET default_transaction_read_only")
@@ -472,7 +472,7 @@ async def test_any_other_violated_constraint_is_a_defect(plant: Plant, database:
 
 
 async def test_behind_a_pooler_no_statement_is_kept(migrated_url: str) -> None:
-    pooled = Database.connect(migrated_url, pool_size=1, behind_pooler=True)
+    pooled = Database.connect(migrated_url, pool_size=1, behind_pooler=True, tenant_role=TENANT_ROLE)
     try:
         await run(pooled, "SELECT 2")
         assert await run(pooled, "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'SELECT 2%'") == 0

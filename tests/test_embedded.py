@@ -1,5 +1,6 @@
 """The embedded PostgreSQL with real processes and real kills."""
 
+import asyncio
 import os
 import pwd
 import shutil
@@ -20,7 +21,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from qrtrack import embedded
+from qrtrack import embedded, schema_revision
+from qrtrack.database import Database
 from qrtrack.embedded import EmbeddedFailed, start
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="looks for processes in /proc")
@@ -442,3 +444,70 @@ def test_a_long_log_is_put_aside(folder: Path) -> None:
     with start(folder, durable=False):
         assert log.stat().st_size < embedded.LOG_LIMIT
     assert (folder / "postgresql/server.log.1").stat().st_size > embedded.LOG_LIMIT
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "COPY (SELECT 1) TO PROGRAM 'true'",
+        "COPY (SELECT 1) TO '/tmp/qrtrack-leak'",
+        "CREATE TEMP TABLE t (line text); COPY t FROM '/etc/passwd'",
+        "CREATE TEMP TABLE t (line text); COPY t FROM PROGRAM 'id'",
+        "SELECT pg_read_file('/etc/passwd')",
+        "SELECT pg_read_binary_file('/etc/passwd')",
+        "SELECT pg_ls_dir('/')",
+        "SELECT lo_import('/etc/passwd')",
+        "ALTER SYSTEM SET archive_command = 'true'",
+        "SET session_preload_libraries = 'x'",
+        "SET ROLE postgres",
+        "SET SESSION AUTHORIZATION postgres",
+        "ALTER ROLE qrtrack SUPERUSER",
+        "CREATE ROLE mighty SUPERUSER",
+        "CREATE ROLE mighty BYPASSRLS",
+        "GRANT pg_execute_server_program TO qrtrack",
+        "GRANT pg_read_server_files TO qrtrack",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE c AS 'libc', 'getpid'",
+    ],
+)
+async def test_nothing_that_the_program_can_send_reads_files_or_runs_programs(plain_owner: str, statement: str) -> None:
+    connection = await asyncpg.connect(plain_owner.replace("+asyncpg", ""))
+    try:
+        with pytest.raises(asyncpg.PostgresError, match=r"permission denied|must be|[Oo]nly roles with"):
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="module")
+def plain_owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with start(tmp_path_factory.mktemp("plain"), durable=False) as postgres:
+        yield postgres.url()
+
+
+async def test_a_folder_in_which_the_superuser_owned_everything_is_carried_over(tmp_path: Path) -> None:
+    with start(tmp_path, durable=False) as postgres:
+        superuser = postgres.url("other").replace("+asyncpg", "").replace("qrtrack@", "postgres@")
+        await run(superuser, "CREATE DATABASE qrtrack TEMPLATE template0")
+        before = create_async_engine(
+            superuser.replace("/other", "/qrtrack").replace("postgresql:", "postgresql+asyncpg:")
+        )
+        await schema_revision.migrate(before)
+        async with before.begin() as connection:
+            await connection.execute(text("CREATE VIEW seen AS SELECT id FROM qr_batches"))
+            await connection.execute(text("CREATE SEQUENCE counted"))
+        await before.dispose()
+        urls = await asyncio.gather(*(asyncio.to_thread(postgres.url) for _ in range(3)))
+        left = await run(
+            urls[0],
+            "SELECT count(*) FROM (SELECT relowner FROM pg_class WHERE relnamespace = 'public'::regnamespace UNION ALL"
+            " SELECT proowner FROM pg_proc WHERE pronamespace = 'public'::regnamespace UNION ALL"
+            " SELECT datdba FROM pg_database WHERE datname = 'qrtrack') AS all_of_it (owner)"
+            " WHERE owner <> 'qrtrack'::regrole",
+        )
+        assert left == 0
+        engine = create_async_engine(urls[0])
+        await schema_revision.migrate(engine)
+        await engine.dispose()
+        database = Database.connect(urls[0], pool_size=1)
+        await database.ready()
+        await database.close()

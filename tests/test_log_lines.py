@@ -16,11 +16,11 @@ import pytest
 from sqlalchemy import make_url
 
 from accurate import DATABASE, event
-from process import free_port
+from process import QRTRACK, environment, free_port, settings_of, wait_for
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
 from qrtrack.runtime import Runtime
-from test_cli import QRTRACK, environment, wait_for
+from qrtrack.settings import Settings
 from treasury import rows
 
 API = "/api/manufacturer"
@@ -29,7 +29,7 @@ ORGANISATION = uuid4()
 ACCOUNTS = ("99887766554433", "11223344556677")
 # Lines of the process as a whole, before, between and after requests and jobs.
 OF_THE_PROCESS = re.compile(
-    r"serving|no hints for the moment|connections of the database|the server has fsync = off"
+    r"using the database|serving|no hints for the moment|connections of the database|the server has fsync = off"
     r"|Started|Waiting|Application|Uvicorn|Shutting|Finished"
 )
 
@@ -49,7 +49,8 @@ class Site:
         return answer
 
 
-def plant() -> dict[str, str]:
+@pytest.fixture
+def planted() -> dict[str, str]:
     names = (
         "JWT_SECRET", "SECRET_KEY", "CRON_SECRET", "WORKER_SECRET", "ACCURATE_WEBHOOK_TOKEN", "AKSELGATE_PASSWORD",
         "mail password", "database password", "wrong token", "in a bad body", "in an unknown field",
@@ -63,9 +64,17 @@ def log_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def site(tmp_path: Path, log_file: Path, migrated_url: str, runtime: Runtime) -> Iterator[Site]:
+def settings(migrated_url: str, tmp_path: Path, planted: dict[str, str]) -> Settings:
+    """With the SECRET_KEY of the server: a database takes one only."""
+    return settings_of(migrated_url, tmp_path, secret_key=planted["SECRET_KEY"])
+
+
+@pytest.fixture
+def site(
+    tmp_path: Path, log_file: Path, migrated_url: str, runtime: Runtime, planted: dict[str, str]
+) -> Iterator[Site]:
     """Beside a process of the test's own, which clears the tables away afterwards."""
-    planted, port = plant(), free_port()
+    port = free_port()
     url = make_url(migrated_url).set(password=planted["database password"])
     settings = {name: value for name, value in planted.items() if name.isupper()} | {
         "DATABASE_URL": url.render_as_string(hide_password=False),

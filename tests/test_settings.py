@@ -16,6 +16,7 @@ RANDOM = {
     "SECRET_KEY": "0f4b1d7c9e2a4c8fb35d6017e8a9c2d4f1b0a3e5c7d9",
     "CRON_SECRET": "Xw3-Lp9_Vt5-Ks8_Dr1-Zn6_Hb2-Mc4_Gy7",
 }
+PRODUCTION = RANDOM | {"QRTRACK_ENV": "production", "DATABASE_URL": "postgresql://app@db.example/app"}
 
 
 @pytest.fixture(autouse=True)
@@ -118,13 +119,13 @@ def test_a_damaged_secret_file_is_named() -> None:
 
 
 def test_production_starts_with_secrets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    _set(monkeypatch, QRTRACK_ENV="production", **RANDOM)
+    _set(monkeypatch, **PRODUCTION)
     assert load_settings().qrtrack_env == "production"
 
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_production_refuses_a_missing_secret(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    _set(monkeypatch, QRTRACK_ENV="production", **(RANDOM | {name: ""}))
+    _set(monkeypatch, **(PRODUCTION | {name: ""}))
     with pytest.raises(SettingsError) as refusal:
         load_settings()
     assert str(refusal.value) == f"{name} is not set: production needs a random value of its own."
@@ -148,7 +149,7 @@ def test_production_refuses_a_missing_secret(monkeypatch: pytest.MonkeyPatch, na
 def test_production_refuses_a_placeholder_and_does_not_repeat_it(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    _set(monkeypatch, QRTRACK_ENV="production", **(RANDOM | {name: value}))
+    _set(monkeypatch, **(PRODUCTION | {name: value}))
     with pytest.raises(SettingsError) as refusal:
         load_settings()
     assert str(refusal.value).startswith(f"{name} is a placeholder or too short: ")
@@ -157,14 +158,36 @@ def test_production_refuses_a_placeholder_and_does_not_repeat_it(
 
 
 def test_production_does_not_need_the_shared_secret_beside_a_key_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    _set(monkeypatch, QRTRACK_ENV="production", JWT_JWKS_URL="https://id.invalid/jwks.json", **RANDOM)
+    _set(monkeypatch, JWT_JWKS_URL="https://id.invalid/jwks.json", **PRODUCTION)
     monkeypatch.delenv("JWT_SECRET")
     assert load_settings().jwt_secret is None
 
 
 def test_production_refuses_keys_fetched_without_encryption(monkeypatch: pytest.MonkeyPatch) -> None:
-    _set(monkeypatch, QRTRACK_ENV="production", JWT_JWKS_URL="http://id.invalid/jwks.json", **RANDOM)
+    _set(monkeypatch, JWT_JWKS_URL="http://id.invalid/jwks.json", **PRODUCTION)
     with pytest.raises(SettingsError, match="^JWT_JWKS_URL must begin with https://"):
+        load_settings()
+
+
+@pytest.mark.parametrize("typed", [{}, {"DATABASE_URL": ""}, {"DATABSE_URL": "postgresql://app@db.example/app"}])
+def test_production_never_starts_on_the_embedded_database(
+    monkeypatch: pytest.MonkeyPatch, typed: dict[str, str]
+) -> None:
+    _set(monkeypatch, **(PRODUCTION | {"DATABASE_URL": ""} | typed))
+    with pytest.raises(SettingsError, match="^DATABASE_URL is not set: production uses a PostgreSQL server"):
+        load_settings()
+
+
+@pytest.mark.parametrize("role", ["qrtrack_tenant", "app-2", "Mixed", "x" * 63])
+def test_the_role_of_requests_may_have_any_plain_name(monkeypatch: pytest.MonkeyPatch, role: str) -> None:
+    _set(monkeypatch, DATABASE_TENANT_ROLE=role)
+    assert load_settings().database_tenant_role == role
+
+
+@pytest.mark.parametrize("role", ["x" * 64, 'a"b', "a b", "a;b", "1st", "pg_monitor", "PG_x", "public", "NONE", "á"])
+def test_a_name_that_no_role_can_have_is_refused(monkeypatch: pytest.MonkeyPatch, role: str) -> None:
+    _set(monkeypatch, DATABASE_TENANT_ROLE=role)
+    with pytest.raises(SettingsError, match="^DATABASE_TENANT_ROLE cannot be used: it must be the name of a role"):
         load_settings()
 
 

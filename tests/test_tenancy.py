@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fanout import FanOut, done, failed
 from plant import Plant, ska
+from process import TENANT_ROLE
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.notifications import Notify
@@ -83,7 +84,7 @@ async def run(session: AsyncSession, statement: str, **values: object) -> int:
 async def rights_on(plant: Plant, table: str) -> set[str]:
     rows = await plant.sql(
         "SELECT right_name FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS right_name"
-        " WHERE has_table_privilege('qrtrack_tenant', CAST(:name AS text), right_name)",
+        f" WHERE has_table_privilege('{TENANT_ROLE}', CAST(:name AS text), right_name)",
         name=table,
     )
     return {row.right_name for row in rows}
@@ -149,7 +150,7 @@ async def test_every_table_of_an_organisation_has_its_policy(plant: Plant) -> No
     rows = await plant.sql(
         "SELECT class.relname AS name, class.relrowsecurity AS secured, ("
         "  SELECT array_agg(policy.polname::text || ' ' || policy.polcmd::text || ' '"
-        "   || (policy.polroles = ARRAY['qrtrack_tenant'::regrole::oid])::text || ' '"
+        f"   || (policy.polroles = ARRAY['{TENANT_ROLE}'::regrole::oid])::text || ' '"
         "   || (pg_get_expr(policy.polqual, policy.polrelid)"
         "       = pg_get_expr(policy.polwithcheck, policy.polrelid))::text || ' '"
         "   || (pg_get_expr(policy.polqual, policy.polrelid) LIKE '%qrtrack.org%')::text)"
@@ -185,12 +186,12 @@ async def test_an_organisation_may_not_empty_a_table_nor_change_its_trace(plant:
 async def test_the_role_of_requests_can_do_nothing_else(plant: Plant) -> None:
     role = await plant.sql(
         "SELECT rolsuper, rolbypassrls, rolcanlogin, rolcreatedb, rolcreaterole FROM pg_roles"
-        " WHERE rolname = 'qrtrack_tenant'"
+        f" WHERE rolname = '{TENANT_ROLE}'"
     )
     assert set(role[0]) == {False}
-    owned = await plant.sql("SELECT relname FROM pg_class WHERE relowner = 'qrtrack_tenant'::regrole")
+    owned = await plant.sql(f"SELECT relname FROM pg_class WHERE relowner = '{TENANT_ROLE}'::regrole")
     assert owned == []
-    member = await plant.sql("SELECT 1 FROM pg_auth_members WHERE member = 'qrtrack_tenant'::regrole")
+    member = await plant.sql(f"SELECT 1 FROM pg_auth_members WHERE member = '{TENANT_ROLE}'::regrole")
     assert member == []
 
 
@@ -202,7 +203,7 @@ async def test_the_role_without_an_organisation_sees_nothing(
         async with plant.runtime.database.engine.begin() as connection:
             if setting is not None:
                 await connection.execute(text(f"SELECT set_config('qrtrack.org', {setting}, true)"))
-            await connection.execute(text("SET LOCAL ROLE qrtrack_tenant"))
+            await connection.execute(text(f"SET LOCAL ROLE {TENANT_ROLE}"))
             assert (await connection.execute(text(f"SELECT 1 FROM {table}"))).all() == []
 
 
@@ -222,7 +223,7 @@ async def test_nothing_of_a_request_outlives_its_transaction_on_a_pooled_connect
 ) -> None:
     url = plant.runtime.settings.database_url
     assert url is not None
-    database = Database.connect(url, pool_size=1)
+    database = Database.connect(url, pool_size=1, tenant_role=TENANT_ROLE)
     organisation_id = plant.caller.organisation_id
     try:
         for read in (False, True):

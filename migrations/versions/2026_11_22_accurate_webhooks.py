@@ -270,10 +270,11 @@ def upgrade() -> None:
     op.create_index(
         "uq_webhook_conflicts_queue_id_content_hash", "webhook_conflicts", ["queue_id", "content_hash"], unique=True
     )
+    role = op.get_context().opts["tenant_role"]
     for table, rights in RIGHTS.items():
-        op.execute(f"GRANT {rights} ON {table} TO qrtrack_tenant")
+        op.execute(f"GRANT {rights} ON {table} TO {role}")
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-        op.execute(f"CREATE POLICY own_rows ON {table} TO qrtrack_tenant USING ({OWN}) WITH CHECK ({OWN})")
+        op.execute(f"CREATE POLICY own_rows ON {table} TO {role} USING ({OWN}) WITH CHECK ({OWN})")
     op.execute(
         "CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON webhook_replays"
         " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"

@@ -21,7 +21,7 @@ RIGHTS = {
 }
 
 # A request draws its id before it writes the row, because the bytes it sends contain it.
-SEQUENCE = "GRANT USAGE ON SEQUENCE t_akselgate_transaction_log_id_seq TO qrtrack_tenant"
+SEQUENCE = "GRANT USAGE ON SEQUENCE t_akselgate_transaction_log_id_seq TO {role}"
 
 # What follows makes the database itself the guard of the money. The functions run with the rights of the tables' owner,
 # so that a tenant's transaction cannot write what only they may write (`locked`, the open attempts).
@@ -388,11 +388,12 @@ def upgrade() -> None:
         unique=True,
         postgresql_where=sa.text("locked"),
     )
+    role = op.get_context().opts["tenant_role"]
     for table, rights in RIGHTS.items():
-        op.execute(f"GRANT {rights} ON {table} TO qrtrack_tenant")
+        op.execute(f"GRANT {rights} ON {table} TO {role}")
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-        op.execute(f"CREATE POLICY own_rows ON {table} TO qrtrack_tenant USING ({OWN}) WITH CHECK ({OWN})")
-    op.execute(SEQUENCE)
+        op.execute(f"CREATE POLICY own_rows ON {table} TO {role} USING ({OWN}) WITH CHECK ({OWN})")
+    op.execute(SEQUENCE.format(role=role))
     for statement in GUARDS:
         op.execute(statement)
 

@@ -144,11 +144,12 @@ def upgrade() -> None:
     for statement in GUARDS:
         op.execute(statement)
     op.execute(OPEN.format(condition=NOT_OVER_AND_NEWEST))
+    role = op.get_context().opts["tenant_role"]
     for table, columns in WRITTEN.items():
-        op.execute(f"REVOKE INSERT, UPDATE ON {table} FROM qrtrack_tenant")
-        op.execute(f"GRANT INSERT ({columns}) ON {table} TO qrtrack_tenant")
+        op.execute(f"REVOKE INSERT, UPDATE ON {table} FROM {role}")
+        op.execute(f"GRANT INSERT ({columns}) ON {table} TO {role}")
     for table, columns in CHANGED.items():
-        op.execute(f"GRANT UPDATE ({columns}) ON {table} TO qrtrack_tenant")
+        op.execute(f"GRANT UPDATE ({columns}) ON {table} TO {role}")
     op.create_index(
         "ix_akselgate_events_alarming",
         "t_akselgate_events",
@@ -160,8 +161,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     """The stricter functions stay: the program before this one works with them."""
     op.drop_index("ix_akselgate_events_alarming", table_name="t_akselgate_events")
+    role = op.get_context().opts["tenant_role"]
     for table in WRITTEN:
-        op.execute(f"GRANT INSERT ON {table} TO qrtrack_tenant")
+        op.execute(f"GRANT INSERT ON {table} TO {role}")
     for table in CHANGED:
-        op.execute(f"GRANT UPDATE ON {table} TO qrtrack_tenant")
+        op.execute(f"GRANT UPDATE ON {table} TO {role}")
     op.execute(OPEN.format(condition=NOT_OVER))

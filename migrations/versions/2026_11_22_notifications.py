@@ -112,9 +112,10 @@ def upgrade() -> None:
         ["finished_at"],
         postgresql_where=sa.text("finished_at IS NOT NULL"),
     )
-    op.execute("GRANT SELECT ON notifications TO qrtrack_tenant")
+    role = op.get_context().opts["tenant_role"]
+    op.execute(f"GRANT SELECT ON notifications TO {role}")
     op.execute("ALTER TABLE notifications ENABLE ROW LEVEL SECURITY")
-    op.execute(f"CREATE POLICY own_rows ON notifications TO qrtrack_tenant USING ({OWN}) WITH CHECK ({OWN})")
+    op.execute(f"CREATE POLICY own_rows ON notifications TO {role} USING ({OWN}) WITH CHECK ({OWN})")
     revoke = "REVOKE EXECUTE ON FUNCTION announce_end(uuid, text, uuid, jsonb, jsonb) FROM PUBLIC"
     for statement in (ANNOUNCE, revoke, OF_JOB, OF_BATCH, *TRIGGERS):
         op.execute(statement)

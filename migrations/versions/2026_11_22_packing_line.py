@@ -12,25 +12,6 @@ branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 
-# The role that a request's transaction runs under. Roles belong to the cluster, not to the database: another database
-# of ours may have made it, perhaps at this moment.
-TENANCY = (
-    """
-    DO $$ BEGIN
-        CREATE ROLE qrtrack_tenant NOLOGIN;
-    EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
-    END $$
-    """,
-    """
-    DO $$ BEGIN
-        IF NOT pg_has_role(current_user, 'qrtrack_tenant', 'MEMBER') THEN
-            EXECUTE format('GRANT qrtrack_tenant TO %I', current_user);
-        END IF;
-    END $$
-    """,
-    "GRANT USAGE ON SCHEMA public TO qrtrack_tenant",
-)
-
 # The sub-select is evaluated once a statement, and keeps the index on manufacturer_org_id usable.
 OWN = "manufacturer_org_id = (SELECT NULLIF(current_setting('qrtrack.org', true), '')::uuid)"
 
@@ -494,12 +475,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_qr_reverse_job_logs")),
     )
     op.create_index("ix_qr_reverse_job_logs_job_id_id", "qr_reverse_job_logs", ["job_id", "id"], unique=False)
-    for statement in TENANCY:
-        op.execute(statement)
+    role = op.get_context().opts["tenant_role"]
+    op.execute(f"GRANT USAGE ON SCHEMA public TO {role}")
     for table, rights in RIGHTS.items():
-        op.execute(f"GRANT {rights} ON {table} TO qrtrack_tenant")
+        op.execute(f"GRANT {rights} ON {table} TO {role}")
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-        op.execute(f"CREATE POLICY own_rows ON {table} TO qrtrack_tenant USING ({OWN}) WITH CHECK ({OWN})")
+        op.execute(f"CREATE POLICY own_rows ON {table} TO {role} USING ({OWN}) WITH CHECK ({OWN})")
     for statement in APPEND_ONLY:
         op.execute(statement)
 

@@ -83,10 +83,11 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("NOT success"),
     )
+    role = op.get_context().opts["tenant_role"]
     for table, rights in RIGHTS.items():
-        op.execute(f"GRANT {rights} ON {table} TO qrtrack_tenant")
+        op.execute(f"GRANT {rights} ON {table} TO {role}")
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-        op.execute(f"CREATE POLICY own_rows ON {table} TO qrtrack_tenant USING ({OWN}) WITH CHECK ({OWN})")
+        op.execute(f"CREATE POLICY own_rows ON {table} TO {role} USING ({OWN}) WITH CHECK ({OWN})")
 
 
 def downgrade() -> None:

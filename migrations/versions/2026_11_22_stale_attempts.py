@@ -21,7 +21,7 @@ def upgrade() -> None:
     )
     op.drop_index(INDEX, table_name=LOG)
     op.create_index(INDEX, LOG, ["stale_at"], postgresql_where=sa.text("outcome = 'sending'"))
-    op.execute(f"GRANT INSERT (stale_at) ON {LOG} TO qrtrack_tenant")
+    op.execute(f"GRANT INSERT (stale_at) ON {LOG} TO {op.get_context().opts['tenant_role']}")
 
 
 def downgrade() -> None:

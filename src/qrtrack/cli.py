@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import sys
-import tempfile
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -16,13 +14,13 @@ from rich.progress import Progress
 from uvicorn.loops.auto import auto_loop_factory
 
 from qrtrack import demo as demonstration
-from qrtrack import embedded, schema_revision, serving
+from qrtrack import embedded, serving
 from qrtrack import sandbox as stand_in
-from qrtrack.database import Database, DatabaseRefused, DatabaseUnavailable
-from qrtrack.domain.errors import NotFound
+from qrtrack.domain.errors import NotFound, Unavailable
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
 from qrtrack.logs import set_up_logs
+from qrtrack.outages import server_says
 from qrtrack.runtime import open_database
 from qrtrack.services import recalculation, retention
 from qrtrack.services.accurate import connection_figures
@@ -31,15 +29,7 @@ from qrtrack.settings import Settings, SettingsError, load_settings
 app = typer.Typer(help="The service a packing line runs on.", no_args_is_help=True, pretty_exceptions_enable=False)
 
 # What a person at the terminal can mend: they get the sentence, without a traceback.
-MENDABLE = (
-    SettingsError,
-    schema_revision.SchemaBehind,
-    embedded.EmbeddedFailed,
-    DatabaseUnavailable,
-    DatabaseRefused,
-    NotFound,
-    OSError,
-)
+MENDABLE = (SettingsError, embedded.EmbeddedFailed, Unavailable, NotFound, OSError)
 
 
 def _start(*, quiet: bool = False) -> Settings:
@@ -59,11 +49,15 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
             return runner.run(work)
     except MENDABLE as error:
         _give_up(error)
+    except Exception as error:
+        if reason := server_says(error):
+            _give_up(error, said=f"The database refused a statement: {reason}.")
+        raise
 
 
-def _give_up(error: BaseException) -> NoReturn:
+def _give_up(error: BaseException, said: str | None = None) -> NoReturn:
     reason = getattr(error, "reason", "")
-    typer.echo(f"qrtrack: {error}{reason and f' It says: {reason}.'}", err=True)
+    typer.echo(f"qrtrack: {said or error}{reason and f' It says: {reason}.'}", err=True)
     raise typer.Exit(1) from error
 
 
@@ -96,40 +90,26 @@ def worker(
 @app.command()
 def migrate(
     check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; fail where models and migrations differ.")
+        bool, typer.Option("--check", help="Change nothing; fail where the database is not at the newest revision.")
     ] = False,
 ) -> None:
     """Bring the database to the newest schema."""
-    if check:
-        _run(_check_migrations())
-        return
     settings = _start()
+    if check:
+        _run(_check_revision(settings))
+        typer.echo("The database is at the newest revision.")
+        return
     typer.echo(f"The database is at revision {_run(_migrate(settings))}.")
 
 
 async def _migrate(settings: Settings) -> str:
     async with open_database(settings) as database:
-        with database.outages.translated(quietly=True):
-            return await schema_revision.migrate(database.engine)
+        return await database.migrate()
 
 
-async def _check_migrations() -> None:
-    """On a database of its own, made by the migrations alone."""
-    with tempfile.TemporaryDirectory(prefix="qrtrack-") as folder:
-        server = await asyncio.to_thread(embedded.start, Path(folder), durable=False)
-        database = Database.connect(await asyncio.to_thread(server.url), pool_size=2)
-        try:
-            revision = await schema_revision.migrate(database.engine)
-            found = await schema_revision.differences(database.engine)
-        finally:
-            await database.close()
-            await asyncio.to_thread(server.close)
-    for difference in found:
-        typer.echo(difference, err=True)
-    if found:
-        typer.echo("Models and migrations differ: write a migration.", err=True)
-        raise typer.Exit(1)
-    typer.echo(f"Models and migrations agree at revision {revision}.")
+async def _check_revision(settings: Settings) -> None:
+    async with open_database(settings) as database:
+        await database.ready()
 
 
 @app.command()

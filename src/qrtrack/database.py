@@ -11,7 +11,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import QueuePool
 
-from qrtrack import schema_revision
+from qrtrack import database_checks, schema_revision
 from qrtrack.connections import FOR_WEBHOOKS, Connections, Connector
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.outages import DatabaseRefused, DatabaseUnavailable, Outages, has_state, is_full, reason_of
@@ -20,6 +20,8 @@ from qrtrack.repositories import Repositories
 from qrtrack.repositories.base import DURABLE, Connection
 from qrtrack.repositories.server import ServerLimits, read_limits
 from qrtrack.settings.postgresql import parse_address
+from qrtrack.settings.values import DEFAULT_TENANT_ROLE
+from qrtrack.tenant_role import quoted, try_role
 from qrtrack.turns import BatchTurns
 
 __all__ = ["Database", "DatabaseRefused", "DatabaseUnavailable"]
@@ -45,19 +47,23 @@ class Database:
     unbegun: AsyncEngine
     webhooks: Connections
     health: Connections
+    tenant_role: str
     turns: BatchTurns = field(default_factory=BatchTurns)
     outages: Outages = field(default_factory=Outages)
     request: RepeatableRequest | None = None
 
     @classmethod
-    def connect(cls, url: str, *, pool_size: int, behind_pooler: bool = False) -> Self:
+    def connect(
+        cls, url: str, *, pool_size: int, behind_pooler: bool = False, tenant_role: str = DEFAULT_TENANT_ROLE
+    ) -> Self:
         """Raises ValueError for an address that cannot be used."""
         connector = Connector(parse_address(url), behind_pooler)
         engine = open_engine(connector, size=pool_size)
         webhooks, health = (Connections(connector, at_a_time=count) for count in (FOR_WEBHOOKS, 1))
         assert isinstance(engine.pool, PatientPool)
         engine.pool.on_full = webhooks.give_up_idle
-        return cls(connector, engine, engine.execution_options(isolation_level="AUTOCOMMIT"), webhooks, health)
+        unbegun = engine.execution_options(isolation_level="AUTOCOMMIT")
+        return cls(connector, engine, unbegun, webhooks, health, tenant_role)
 
     def answering(self, request: RepeatableRequest | None) -> Self:
         """The same database, for one request that its caller may send again."""
@@ -81,7 +87,7 @@ class Database:
         tables: it is kept, where others are planned anew each time.
         `turn` names what many of this process want to move at once: they take turns before they take a connection.
         """
-        opening = _opening(tenant=tenant, batch_lock=batch_lock, by_keys=by_keys)
+        opening = _opening(self.tenant_role, tenant=tenant, batch_lock=batch_lock, by_keys=by_keys)
         async with self.turns.take(lock=batch_lock, row=turn), self._transaction(opening) as (pooled, driver):
             repositories = Repositories(pooled, driver, self.request)
             if self.request is not None:
@@ -94,7 +100,10 @@ class Database:
     @asynccontextmanager
     async def read(self, *, tenant: UUID | None = None) -> AsyncIterator[Repositories]:
         """One READ ONLY transaction: a stray write fails."""
-        async with self._transaction(_opening(tenant=tenant, read_only=True), writes=False) as (pooled, driver):
+        async with self._transaction(_opening(self.tenant_role, tenant=tenant, read_only=True), writes=False) as (
+            pooled,
+            driver,
+        ):
             repositories = Repositories(pooled, driver)
             yield repositories
             await repositories.flush()
@@ -172,14 +181,24 @@ class Database:
                     return
                 await pooled.invalidate()
 
+    async def migrate(self) -> str:
+        """Brings the schema to the newest revision and returns it. Raises what `ready` raises."""
+        with self.outages.translated(quietly=True):
+            return await schema_revision.migrate(self.engine, tenant_role=self.tenant_role)
+
     async def ready(self, *, quietly: bool = False) -> dict[str, Any]:
         """On a connection of its own: it says how the database is, and not how busy the pool. Raises
-        DatabaseUnavailable, DatabaseRefused or SchemaBehind. `quietly`: the caller tells the reason.
+        DatabaseUnavailable, DatabaseRefused, DatabaseUnfit, SchemaBehind, SchemaNewer or TenantRoleUnusable.
+        `quietly`: the caller tells the reason.
         """
         with self.outages.translated(quietly=quietly):
             async with asyncio.timeout(READY_SECONDS), self._beside(self.health) as connection:
+                state = await connection.fetchrow(database_checks.STATE)
+                assert state is not None
+                database_checks.refuse_encoding(state["encoding"], state["database"])
                 await schema_revision.check_revision(connection)
-                if await connection.fetchval("SHOW transaction_read_only") == "on":
+                await try_role(connection, self.tenant_role)
+                if state["read_only"]:
                     connection.terminate()
                     raise DatabaseUnavailable("the server takes no writes: it is a standby, or its provider's setting")
         return {"database": "ok", "schema": "ok"}
@@ -225,12 +244,18 @@ async def _roll_back(pooled: AsyncConnection, driver: Connection) -> None:
 
 
 def _opening(
-    *, tenant: UUID | None = None, batch_lock: UUID | None = None, by_keys: bool = False, read_only: bool = False
+    role: str,
+    *,
+    tenant: UUID | None = None,
+    batch_lock: UUID | None = None,
+    by_keys: bool = False,
+    read_only: bool = False,
 ) -> str:
     """Begins a transaction and sets what holds for it only, in one round trip: behind a pooler a session is nobody's.
     Isolation and durability are what the program needs, whatever the server's defaults.
 
-    It takes no parameters, since several statements can have none; what stands in it are ids, written as ids are.
+    It takes no parameters, since several statements can have none; what stands in it are ids, written as ids are,
+    and the quoted role.
     """
     steps = [BEGIN_READING] if read_only else [BEGIN, DURABLE]
     if by_keys:
@@ -238,7 +263,7 @@ def _opening(
     if tenant is not None:
         steps += [
             f"SET LOCAL qrtrack.org = '{_written(tenant)}'",
-            "SET LOCAL ROLE qrtrack_tenant",
+            f"SET LOCAL ROLE {quoted(role)}",
             f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'",
         ]
     if batch_lock is not None:

@@ -35,12 +35,6 @@ wal_compression=on min_wal_size=256MB max_wal_size=2GB checkpoint_completion_tar
 timezone=UTC log_timezone=UTC log_min_messages=log log_min_error_statement=panic log_checkpoints=off
 """
 FORGETFUL = "fsync=off synchronous_commit=off full_page_writes=off"
-# template0 admits nobody, so a second CREATE DATABASE never finds its template in use.
-CREATE_DATABASE = r"""
-SELECT pg_advisory_lock(hashtext('create database')) \g /dev/null
-SELECT format('CREATE DATABASE %I TEMPLATE template0', :'name')
-WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
-"""
 # What a socket address of any system holds, and a URL needs no quoting for.
 PLAIN_PATH = re.compile(r"[\w/.-]{1,85}", re.ASCII)
 LOG_LIMIT, LAUNCHES, TICK, STOPPING_SECONDS, RECOVERY_SECONDS = 5_000_000, 5, 0.02, 60.0, 300.0
@@ -63,13 +57,17 @@ class EmbeddedPostgres(AbstractContextManager["EmbeddedPostgres"]):
         self._users: int | None = users
 
     def url(self, database: str = "qrtrack") -> str:
-        """The address for `create_async_engine`; the database is created if absent, also when several ask at once."""
+        """The address for `create_async_engine`; the database is created if absent, also when several ask at once.
+
+        Its user owns the database and is no superuser.
+        """
+        # Run as a script, this file knows no package.
+        from qrtrack.embedded_owner import CARRY_OVER, CREATE_DATABASE  # noqa: PLC0415
+
         self.ensure_running()
-        options = ("-d", "postgres", "-qXAt", "-v", "ON_ERROR_STOP=1", "-v", f"name={database}")
-        done = _client(self._home, "psql", *options, script=CREATE_DATABASE)
-        if done.returncode:
-            raise _failed(self._home, f"did not create the database {database!r}: {done.stderr.strip()}")
-        return f"postgresql+asyncpg://postgres@/{quote(database, safe='')}?host={_client_folder(self._home)}&port=5432"
+        if _as_superuser(self._home, "postgres", CREATE_DATABASE, name=database) == "f":
+            _as_superuser(self._home, database, CARRY_OVER)
+        return f"postgresql+asyncpg://qrtrack@/{quote(database, safe='')}?host={_client_folder(self._home)}&port=5432"
 
     def ensure_running(self) -> None:
         """Starts the server, and its guard, again if somebody killed them; a few milliseconds if they run."""
@@ -245,6 +243,15 @@ def _environment() -> dict[str, str]:
 def _client(home: Path, name: str, *options: str, script: str = "") -> subprocess.CompletedProcess[str]:
     command = (_binary(name), "-h", _client_folder(home), "-p", "5432", "-U", "postgres", *options)
     return subprocess.run(command, input=script, capture_output=True, text=True, check=False, env=_environment())
+
+
+def _as_superuser(home: Path, database: str, script: str, **variables: str) -> str:
+    """The last line that psql prints. Nothing but this file, at the start, uses the superuser."""
+    given = [part for name, value in variables.items() for part in ("-v", f"{name}={value}")]
+    done = _client(home, "psql", "-d", database, "-qXAt", "-v", "ON_ERROR_STOP=1", *given, script=script)
+    if done.returncode:
+        raise _failed(home, f"did not prepare its database: {done.stderr.strip()}")
+    return done.stdout.strip().rpartition("\n")[2]
 
 
 def _help(home: Path, role: str, *arguments: str, keep: int) -> None:

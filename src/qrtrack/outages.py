@@ -158,3 +158,13 @@ def reason_of(error: BaseException) -> str:
     sqlstate = getattr(error, "sqlstate", None)
     told = str(error).partition("\n")[0][:REASON_LENGTH] or type(error).__name__
     return f"{told} ({sqlstate})" if sqlstate else told
+
+
+def server_says(error: BaseException) -> str | None:
+    """The reason of an error that a person at the terminal can do something about: no right, a timeout, no room. None
+    for a defect of the program.
+    """
+    state = getattr(getattr(error, "orig", error), "sqlstate", None)
+    if not isinstance(state, str) or (state.startswith(("42", "XX")) and state != "42501"):
+        return None
+    return reason_of(error)

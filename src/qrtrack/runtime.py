@@ -14,6 +14,7 @@ import structlog
 from qrtrack import embedded, schema_revision
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.callbacks import CallbackTokens
+from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.notifications import Channels
 from qrtrack.domain.root_keys import Hasher, KeyRing, make_hasher
 from qrtrack.integrations.akselgate import Akselgate
@@ -28,6 +29,7 @@ from qrtrack.services.figures import FigureDesk
 from qrtrack.services.in_flight import InFlight
 from qrtrack.services.notifications import Messenger
 from qrtrack.services.record_reports import ReportGroups
+from qrtrack.services.secret_key import check_secret_key
 from qrtrack.services.webhook_intake import HintThrottle
 from qrtrack.services.workers import Pulse
 from qrtrack.settings import Settings
@@ -66,18 +68,22 @@ class Runtime:
 
 @asynccontextmanager
 async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
-    """Waits for a database that does not answer yet. Raises SchemaBehind or EmbeddedFailed, each with what to do."""
+    """Waits for a database that does not answer yet, and for its migration. Raises what a person has to put right, with
+    what to do: EmbeddedFailed, DatabaseRefused, DatabaseUnfit, SchemaNewer, TenantRoleUnusable or SecretKeyChanged.
+    """
     async with (
         open_database(settings) as database,
         http_client(timeout=5) as http,
         open_messenger(settings) as messenger,
     ):
-        if settings.database_url is None:
-            await schema_revision.migrate(database.engine)
-        await _wait_for(database)
-        await _tell_limits(database)
+        _tell_database(settings, database)
         assert settings.secret_key is not None
         secret_key = settings.secret_key.get_secret_value()
+        keys = KeyRing(secret_key)
+        if settings.database_url is None:
+            await database.migrate()
+        await _wait_for(database, keys)
+        await _tell_limits(database)
         threads = ThreadPoolExecutor(max(settings.hash_threads, 1), "hashing", _give_way)
         in_flight = InFlight()
         figures = FigureDesk(database, ZoneInfo(settings.accurate_timezone))
@@ -90,7 +96,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
                 forwarder=_forwarder(settings, http),
                 figures=figures,
                 messenger=messenger,
-                keys=KeyRing(secret_key),
+                keys=keys,
                 hasher=make_hasher(settings.bcrypt_cost),
                 hash_threads=threads,
                 post=Post(Akselgate(settings), CallbackTokens(secret_key), settings.public_base_url),
@@ -102,27 +108,38 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             threads.shutdown(wait=False, cancel_futures=True)
 
 
-async def _wait_for(database: Database) -> None:
-    """On a machine that starts anew, everything starts at once: a process that gave up would only be started again.
+def _tell_database(settings: Settings, database: Database) -> None:
+    if settings.database_url is None:
+        log.info("using the embedded PostgreSQL", folder=str(settings.qrtrack_data_dir.absolute()))
+        return
+    address = database.connector.address
+    user = address.options.get("user")
+    log.info("using the database of DATABASE_URL", host=address.where, database=address.database, user=user)
 
-    Raises SchemaBehind.
+
+async def _wait_for(database: Database, keys: KeyRing) -> None:
+    """On a machine that starts anew, everything starts at once: a process that gave up would only be started again.
+    During an upgrade the new processes stand ready when the migration commits.
     """
     address, told = database.connector.address, ""
     while True:
         try:
             await database.ready(quietly=True)
-        except DatabaseUnavailable as error:
-            if error.reason != told:
-                told = error.reason
-                log.warning(
-                    "the database cannot be reached: waiting for it",
-                    host=address.where,
-                    database=address.database,
-                    reason=told,
-                )
+            await check_secret_key(database, keys)
+        except (DatabaseUnavailable, schema_revision.SchemaBehind) as error:
+            reason = error.reason if isinstance(error, DatabaseUnavailable) else str(error)
+            if reason != told:
+                told = reason
+                log.warning(_waiting(error), host=address.where, database=address.database, reason=told)
             await asyncio.sleep(LOOK_SECONDS)
         else:
             return
+
+
+def _waiting(error: Unavailable) -> str:
+    if isinstance(error, schema_revision.SchemaBehind):
+        return "the database is not migrated yet: waiting for it"
+    return "the database cannot be reached: waiting for it"
 
 
 async def _tell_limits(database: Database) -> None:
@@ -172,7 +189,10 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
     """The database of DATABASE_URL, or the program's own, which runs as long as somebody uses it."""
     async with _address_of_database(settings) as url:
         database = Database.connect(
-            url, pool_size=settings.database_pool_size, behind_pooler=settings.database_pooler == "transaction"
+            url,
+            pool_size=settings.database_pool_size,
+            behind_pooler=settings.database_pooler == "transaction",
+            tenant_role=settings.database_tenant_role,
         )
         try:
             yield database

@@ -1,7 +1,7 @@
 """The revision of the database's schema: bringing it up to date, and refusing to run on another one."""
 
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import asyncpg
@@ -13,9 +13,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from qrtrack.database_checks import DatabaseUnfit, refuse_unfit
 from qrtrack.domain.errors import Unavailable
 from qrtrack.models import Table
 from qrtrack.repositories.base import DURABLE
+from qrtrack.settings.values import DEFAULT_TENANT_ROLE
+from qrtrack.tenant_role import provide_role, quoted, refuse_shared_role, try_role_in_migration
 
 # The limits of a provider are meant for requests. A migration may take longer, and wait for another one. Not every
 # version of PostgreSQL has all of them.
@@ -23,48 +26,97 @@ NO_LIMITS = """
 SELECT set_config(name, '0', true) FROM pg_settings
 WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout', 'lock_timeout')
 """
+TAKE_TURNS = "SELECT pg_advisory_xact_lock(hashtextextended('qrtrack migrations', 0))"
+# A migration that waits for a table's lock holds up every request behind it, so it gives up.
+GIVE_UP = "SET LOCAL lock_timeout = '5s'"
 
 
 class SchemaBehind(Unavailable):
-    """The database has another revision than the program."""
+    """The database has an older revision than the program, or none."""
 
     slug = "schema-behind"
     title = "The database's schema does not fit the program"
 
 
-def _config(connection: Connection | None = None) -> Config:
+class SchemaNewer(Unavailable):
+    """The database has a revision that this program does not know."""
+
+    slug = "schema-newer"
+    title = "The database was migrated by a newer version"
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(
+            f"This database was migrated by a newer version (revision {revision}): install that version. To go back, "
+            "restore a backup of before the migration (docs/deploying.md, Going back)."
+        )
+
+
+def _config(connection: Connection | None = None, *, tenant_role: str = DEFAULT_TENANT_ROLE) -> Config:
     installed = Path(__file__).parent / "migrations"
     config = Config()
     location = installed if installed.is_dir() else Path(__file__).parents[2] / "migrations"
     # Alembic's options are read with interpolation, in which a percent sign is written twice.
     config.set_main_option("script_location", str(location).replace("%", "%%"))
     config.attributes["connection"] = connection
+    config.attributes["tenant_role"] = quoted(tenant_role)
     return config
 
 
-async def migrate(engine: AsyncEngine) -> str:
-    """Brings the database to the newest revision, in one transaction; which one that is. Safe to run twice at once."""
+async def migrate(engine: AsyncEngine, *, tenant_role: str = DEFAULT_TENANT_ROLE) -> str:
+    """Brings the database to the newest revision and makes the role of requests, in one transaction: what is refused
+    has changed nothing. Returns the revision. Safe to run twice at once.
+
+    Raises DatabaseUnfit, TenantRoleUnusable or SchemaNewer.
+    """
     async with engine.begin() as connection:
-        await connection.execute(text(DURABLE))
-        await connection.execute(text(NO_LIMITS))
-        await connection.run_sync(lambda plain: command.upgrade(_config(plain), "head"))
-        return str(await connection.run_sync(_current))
+        revision = await connection.run_sync(partial(_migrate, tenant_role=tenant_role))
+    async with engine.connect() as connection:
+        # Two databases of one cluster that migrate at once see each other's rights only after the commit.
+        await connection.run_sync(refuse_shared_role, tenant_role)
+    return revision
 
 
-async def check_revision(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Raises SchemaBehind with the command that helps."""
-    head, current = _newest(), None
-    with suppress(asyncpg.UndefinedTableError):
-        current = await connection.fetchval("SELECT version_num FROM alembic_version")
-    if current != head:
+def _migrate(connection: Connection, *, tenant_role: str) -> str:
+    for statement in (DURABLE, NO_LIMITS, TAKE_TURNS, GIVE_UP):
+        connection.execute(text(statement))
+    refuse_unfit(connection)
+    _refuse_newer(_current(connection))
+    provide_role(connection, tenant_role)
+    command.upgrade(_config(connection, tenant_role=tenant_role), "head")
+    try_role_in_migration(connection, tenant_role)
+    return str(_current(connection))
+
+
+async def check_revision(connection: "asyncpg.Connection[asyncpg.Record]") -> str:
+    """Raises SchemaBehind with the command that helps, SchemaNewer or DatabaseUnfit; returns the revision."""
+    head = _newest()
+    current: str | None = None
+    try:
+        with suppress(asyncpg.UndefinedTableError):
+            current = await connection.fetchval("SELECT version_num FROM alembic_version")
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise DatabaseUnfit(f"{error}: the tables are another user's. Name their owner in DATABASE_URL.") from error
+    _refuse_newer(current)
+    if current is None or current != head:
         raise SchemaBehind(
             f"The database is at revision {current or 'none'}, the program needs {head}. Run: qrtrack migrate"
         )
+    return current
+
+
+def _refuse_newer(revision: str | None) -> None:
+    if revision is not None and revision not in _known():
+        raise SchemaNewer(revision)
 
 
 @lru_cache
 def _newest() -> str | None:
     return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+@lru_cache
+def _known() -> frozenset[str]:
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 async def differences(engine: AsyncEngine) -> list[str]:

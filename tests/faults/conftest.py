@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from plant import Plant
+from process import TENANT_ROLE, let_tests_skip_triggers
 from qrtrack import embedded, schema_revision
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.runtime import open_runtime
@@ -24,8 +25,9 @@ def server(tmp_path: Path) -> Iterator[embedded.EmbeddedPostgres]:
 @pytest.fixture
 async def own_plant(server: embedded.EmbeddedPostgres, settings: Settings) -> AsyncIterator[Plant]:
     url = server.url()
+    await let_tests_skip_triggers(url)
     engine = create_async_engine(url)
-    await schema_revision.migrate(engine)
+    await schema_revision.migrate(engine, tenant_role=TENANT_ROLE)
     await engine.dispose()
     async with open_runtime(settings.model_copy(update={"database_url": url})) as runtime:
         yield Plant(runtime, Caller("restart", uuid4(), frozenset({Role.ADMIN})))

@@ -15,6 +15,7 @@ import httpx2
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from plant import Plant
+from process import TENANT_ROLE
 from qrtrack.database import DatabaseUnavailable
 
 SECRET = "d1f0a4b79c3e48f2b6a5908e7c1d2f3a-tests"
@@ -29,6 +30,7 @@ class Workers:
             name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ
         } | {
             "DATABASE_URL": url,
+            "DATABASE_TENANT_ROLE": TENANT_ROLE,
             "QRTRACK_DATA_DIR": str(folder / "var"),
             "JWT_SECRET": SECRET,
             "SECRET_KEY": SECRET,

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from faults.processes import until
 from plant import MadeBatch, Plant
+from process import TENANT_ROLE
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.errors import InvalidState
 from qrtrack.domain.packing import CaseAlreadyPacked, PackCase
@@ -37,7 +38,7 @@ LEFT = (
 
 @pytest.fixture
 async def few(migrated_url: str) -> AsyncIterator[Database]:
-    database = Database.connect(migrated_url, pool_size=CONNECTIONS)
+    database = Database.connect(migrated_url, pool_size=CONNECTIONS, tenant_role=TENANT_ROLE)
     yield database
     await database.close()
 

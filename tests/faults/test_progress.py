@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from fanout import FanOut, done, failed
+from process import TENANT_ROLE
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.identity import Caller
 from qrtrack.repositories.record_intake import RecordIntake
@@ -29,7 +30,7 @@ class Undone(Exception):
 @pytest.fixture
 async def nodes(database: Database, migrated_url: str) -> AsyncIterator[list[Database]]:
     """Four processes, each with connections of its own."""
-    others = [Database.connect(migrated_url, pool_size=10) for _ in range(3)]
+    others = [Database.connect(migrated_url, pool_size=10, tenant_role=TENANT_ROLE) for _ in range(3)]
     yield [database, *others]
     for other in others:
         await other.close()

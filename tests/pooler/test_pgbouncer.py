@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from accurate import DATABASE, event
 from fanout import FanOut, done
 from plant import MadeBatch, Plant
-from process import delete_rows, settings_of
+from process import TENANT_ROLE, delete_rows, let_tests_skip_triggers, settings_of
 from qrtrack import embedded, schema_revision
 from qrtrack.connections import Connector
 from qrtrack.database import Database, DatabaseRefused
@@ -60,15 +60,16 @@ def pooled_url() -> Iterator[str]:
             asyncio.run(_migrate(server.url()))
             asyncio.run(_defaults(server.url()))
             with _pgbouncer(folder, home, user) as port:
-                yield f"postgresql+asyncpg://postgres@127.0.0.1:{port}/qrtrack"
+                yield f"postgresql+asyncpg://qrtrack@127.0.0.1:{port}/qrtrack"
     finally:
         shutil.rmtree(folder)
 
 
 async def _migrate(url: str) -> None:
     engine = create_async_engine(url)
-    await schema_revision.migrate(engine)
+    await schema_revision.migrate(engine, tenant_role=TENANT_ROLE)
     await engine.dispose()
+    await let_tests_skip_triggers(url)
 
 
 async def _defaults(url: str) -> None:
@@ -85,10 +86,10 @@ class _pgbouncer:  # noqa: N801 - a context manager that reads like a function
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
         users = folder / "users.txt"
-        users.write_text('"postgres" ""\n')
+        users.write_text('"qrtrack" ""\n')
         config = folder / "pgbouncer.ini"
         config.write_text(
-            f"[databases]\nqrtrack = host={home} port=5432 user=postgres\n"
+            f"[databases]\nqrtrack = host={home} port=5432 user=qrtrack\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self._port}\nauth_type = trust\n"
             f"auth_file = {users}\npool_mode = transaction\ndefault_pool_size = {SERVERS}\nmax_client_conn = 200\n"
         )
@@ -159,7 +160,7 @@ async def test_role_and_organisation_do_not_outlive_their_transaction(pooled: Ru
             for _ in range(SERVERS * 4)
         )
     )
-    assert {tuple(rows[0])[:2] for rows in found} == {("postgres", "")}
+    assert {tuple(rows[0])[:2] for rows in found} == {("qrtrack", "")}
 
 
 async def test_a_settlement_is_dispatched_called_back_and_dispatched_again(pooled_url: str, tmp_path: Path) -> None:

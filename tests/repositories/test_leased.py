@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from plant import Plant, ended_and_queued_jobs, explained_claim, nodes_of
+from process import TENANT_ROLE
 from qrtrack.database import Database
 from qrtrack.domain.claims import Claim, LeaseLost
 from qrtrack.repositories import WAKE_UP_CHANNEL, queues
@@ -73,7 +74,7 @@ async def test_eight_claimers_at_once_take_every_row_exactly_once(plant: Plant, 
 @pytest.fixture
 async def fifty_connections(settings: Settings) -> AsyncIterator[Database]:
     assert settings.database_url is not None
-    database = Database.connect(settings.database_url, pool_size=50)
+    database = Database.connect(settings.database_url, pool_size=50, tenant_role=TENANT_ROLE)
     yield database
     await database.close()
 

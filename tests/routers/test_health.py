@@ -141,17 +141,28 @@ async def test_a_defect_in_the_details_takes_no_process_out_of_service(
     assert [line["event"] for line in logs if line["log_level"] == "error"] == ["the figures could not be read"]
 
 
+@pytest.mark.parametrize(
+    ("revision", "problem", "said"),
+    [
+        ("20261122_progress", "schema-behind", "Run: qrtrack migrate"),
+        (
+            "20991231_later",
+            "schema-newer",
+            "migrated by a newer version (revision 20991231_later): install that version",
+        ),
+    ],
+)
 async def test_a_schema_of_another_version_is_not_ready_and_says_what_helps(
-    watcher: httpx2.AsyncClient, plant: Plant
+    watcher: httpx2.AsyncClient, plant: Plant, revision: str, problem: str, said: str
 ) -> None:
     [known] = await plant.sql("SELECT version_num FROM alembic_version")
-    await plant.sql("UPDATE alembic_version SET version_num = '20200101_old'")
+    await plant.sql("UPDATE alembic_version SET version_num = :revision", revision=revision)
     try:
         answer = await watcher.get("/readyz")
     finally:
         await plant.sql("UPDATE alembic_version SET version_num = :known", known=known.version_num)
-    assert answer.status_code == 503
-    assert "qrtrack migrate" in answer.json()["detail"]
+    assert (answer.status_code, answer.json()["type"]) == (503, f"urn:qrtrack:problem:{problem}")
+    assert said in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("client", [False], indirect=True)

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from fanout import FanOut, done, failed
+from process import TENANT_ROLE
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.errors import InvalidState, NotFound
 from qrtrack.domain.identity import Caller
@@ -213,7 +214,7 @@ async def test_the_database_refuses_a_row_that_cannot_be(fan_out: FanOut, imposs
 @pytest.fixture
 async def nodes(database: Database, migrated_url: str) -> AsyncIterator[list[Database]]:
     """Three processes, each with connections of its own."""
-    others = [Database.connect(migrated_url, pool_size=10) for _ in range(2)]
+    others = [Database.connect(migrated_url, pool_size=10, tenant_role=TENANT_ROLE) for _ in range(2)]
     yield [database, *others]
     for other in others:
         await other.close()
@@ -355,7 +356,7 @@ async def test_a_refused_report_leaves_no_key(fan_out: FanOut) -> None:
 async def test_a_busy_batch_leaves_the_other_connections_to_everybody_else(
     fan_out: FanOut, migrated_url: str, *, with_key: bool
 ) -> None:
-    small = Database.connect(migrated_url, pool_size=6)
+    small = Database.connect(migrated_url, pool_size=6, tenant_role=TENANT_ROLE)
     organisation_id = fan_out.caller.organisation_id
     reporter = fan_out.through(small)
     try:

@@ -13,6 +13,7 @@ from qrtrack.models.progress import SyncBatch, SyncRecord
 from qrtrack.models.recounts import CountRepair
 from qrtrack.models.requests import IdempotencyKey, QueueTurn
 from qrtrack.models.reverse_jobs import PreparedCode, ReverseJob, ReverseJobLog
+from qrtrack.models.secret_keys import SecretKeyFingerprint
 from qrtrack.models.trace import TraceEvent
 from qrtrack.models.webhook_events import WebhookConflict, WebhookEvent, WebhookReplay, WebhookStream
 from qrtrack.models.workers import WorkerProcess, WorkKind
@@ -40,6 +41,7 @@ __all__ = [
     "QueueTurn",
     "ReverseJob",
     "ReverseJobLog",
+    "SecretKeyFingerprint",
     "SerialCounter",
     "SyncBatch",
     "SyncRecord",

@@ -32,6 +32,7 @@ from qrtrack.repositories.record_intake import RecordIntake
 from qrtrack.repositories.recounts import RecountRepository
 from qrtrack.repositories.retention import RetentionRepository
 from qrtrack.repositories.reverse_jobs import ReverseJobRepository
+from qrtrack.repositories.secret_keys import SecretKeyRepository
 from qrtrack.repositories.stages import StageRepository
 from qrtrack.repositories.trace import TraceRepository
 from qrtrack.repositories.webhook_events import WebhookEventRepository
@@ -164,6 +165,10 @@ class Repositories:
     @cached_property
     def reverse_jobs(self) -> ReverseJobRepository:
         return ReverseJobRepository(self._session)
+
+    @cached_property
+    def secret_keys(self) -> SecretKeyRepository:
+        return SecretKeyRepository(self._session)
 
     @cached_property
     def stages(self) -> StageRepository:

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from qrtrack.settings.addresses import BaseAddress, PrintedAddress, WebAddress
 from qrtrack.settings.secrets import SECRET_LENGTH, SettingsError, is_placeholder, kept_secret
 from qrtrack.settings.values import (
+    DEFAULT_TENANT_ROLE,
     AmountScale,
     DatabaseAddress,
     Databases,
@@ -25,6 +26,7 @@ from qrtrack.settings.values import (
     Network,
     Networks,
     Origins,
+    RoleName,
     Secret,
     SigningSecret,
     TimeZone,
@@ -57,6 +59,7 @@ class Settings(BaseSettings):
     qrtrack_data_dir: Path = Path("var")
     database_url: DatabaseAddress | None = Field(None, repr=False)
     database_pooler: Literal["none", "transaction"] = "none"
+    database_tenant_role: RoleName = DEFAULT_TENANT_ROLE
     database_pool_size: int = Field(20, ge=1, le=500)
     jwt_secret: Secret = None
     jwt_jwks_url: WebAddress | None = None
@@ -225,6 +228,11 @@ class Settings(BaseSettings):
 
     def _address_complaints(self) -> list[str]:
         complaints = []
+        if self.database_url is None:
+            complaints.append(
+                "DATABASE_URL is not set: production uses a PostgreSQL server that you run and back up, and never the "
+                "embedded one."
+            )
         if not is_safe_way(self.jwt_jwks_url):
             complaints.append(
                 "JWT_JWKS_URL must begin with https:// in production: whoever changes the keys on the way signs in."

@@ -22,6 +22,9 @@ INVISIBLE = re.compile(
 )
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[1-9][0-9]{0,4})?", re.ASCII)
+DEFAULT_TENANT_ROLE = "qrtrack_tenant"
+# Names that PostgreSQL keeps for itself are refused: pg_…, public, none.
+ROLE_NAME = re.compile(r"(?!pg_|(?:public|none)$)[A-Za-z_][A-Za-z0-9_.$-]{0,62}", re.ASCII | re.IGNORECASE)
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
@@ -61,6 +64,15 @@ def _ascii(value: SecretStr | None) -> SecretStr | None:
 
 def _postgresql_address(value: str) -> str:
     parse_address(value)
+    return value
+
+
+def _role_name(value: str) -> str:
+    if not ROLE_NAME.fullmatch(value):
+        raise ValueError(
+            "it must be the name of a role: a letter or _, then up to 62 letters, digits, _, -, . or $, and neither "
+            "pg_ at its beginning nor public or none"
+        )
     return value
 
 
@@ -206,6 +218,7 @@ Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
 HeaderSecret = Annotated[SecretStr | None, AfterValidator(_ascii), BeforeValidator(_blank_is_unset)]
 SigningSecret = Annotated[SecretStr | None, AfterValidator(_signing_secret), BeforeValidator(_blank_is_unset)]
 DatabaseAddress = Annotated[str, AfterValidator(_postgresql_address)]
+RoleName = Annotated[str, AfterValidator(_role_name)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 AmountScale = Annotated[int, AfterValidator(_zero_or_two)]
 FailureCodes = Annotated[str, AfterValidator(_failure_codes)]

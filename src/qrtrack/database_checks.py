@@ -1,0 +1,70 @@
+"""What a database must be like before anything is made in it: its version, its encoding, the schema of its tables."""
+
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from qrtrack.domain.errors import Unavailable
+
+OLDEST: Final = 150000
+# Asked each time whether the service is ready.
+STATE: Final = """
+SELECT current_setting('server_encoding') AS encoding, current_database() AS database,
+       current_setting('transaction_read_only')::bool AS read_only
+"""
+LOOK = """
+SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_name,
+       current_setting('server_encoding') AS encoding, current_schema() AS schema,
+       current_database() AS database, quote_ident(current_database()) AS quoted_database,
+       quote_ident(current_user) AS quoted_user,
+       COALESCE(has_schema_privilege(to_regnamespace('public')::oid, 'CREATE'), false) AS may_create
+"""
+
+
+class DatabaseUnfit(Unavailable):
+    """The service cannot keep its data in this database; the message says how to make a fitting one."""
+
+    slug = "database-unfit"
+    title = "The database does not fit"
+
+
+class _Found(NamedTuple):
+    version: int
+    version_name: str
+    encoding: str
+    schema: str | None
+    database: str
+    quoted_database: str
+    quoted_user: str
+    may_create: bool
+
+
+def refuse_unfit(connection: Connection) -> None:
+    """Before a migration changes anything. Raises DatabaseUnfit."""
+    found = _Found(*connection.execute(text(LOOK)).one())
+    if found.version < OLDEST:
+        raise DatabaseUnfit(f"This is PostgreSQL {found.version_name}: use PostgreSQL 15 or newer.")
+    refuse_encoding(found.encoding, found.database)
+    if found.schema != "public" and (found.schema or found.may_create):
+        # Requests run under another role, for which "$user" in search_path is another schema.
+        raise DatabaseUnfit(
+            f"search_path leads {found.quoted_user} to the schema {found.schema or 'of no name'}, and the tables of "
+            f"qrtrack are in public. Run: ALTER ROLE {found.quoted_user} IN DATABASE {found.quoted_database} SET "
+            "search_path = public"
+        )
+    if not found.may_create:
+        raise DatabaseUnfit(
+            f"permission denied for schema public: {found.quoted_user} may not make tables there, since PostgreSQL 15 "
+            f"only the owner of the database may. Let an administrator run: ALTER DATABASE "
+            f"{found.quoted_database} OWNER TO {found.quoted_user}"
+        )
+
+
+def refuse_encoding(encoding: str, database: str) -> None:
+    """Raises DatabaseUnfit."""
+    if encoding != "UTF8":
+        name = f'"{database}_utf8"'
+        raise DatabaseUnfit(
+            f'The database "{database}" has the encoding {encoding}, and qrtrack needs UTF8. Make another one and name '
+            f"it in DATABASE_URL: CREATE DATABASE {name} ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0"
+        )

@@ -1,0 +1,43 @@
+"""What psql runs as the superuser, at the start only: the embedded database gets a plain owner, `qrtrack`.
+
+It may make the role of requests and is no superuser: whatever a statement asks for, the server reads no file and runs
+no program for it.
+"""
+
+from typing import Final
+
+# template0 admits nobody, so a second CREATE DATABASE never finds its template in use.
+CREATE_DATABASE: Final = r"""
+SELECT pg_advisory_lock(hashtext('create database')) \g /dev/null
+SELECT 'CREATE ROLE qrtrack LOGIN CREATEROLE' WHERE to_regrole('qrtrack') IS NULL \gexec
+SELECT format('CREATE DATABASE %I OWNER qrtrack TEMPLATE template0', :'name')
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
+SELECT datdba = 'qrtrack'::regrole FROM pg_database WHERE datname = :'name';
+"""
+# Of a folder that an earlier version made, where the superuser owns everything. REASSIGN OWNED refuses the first
+# superuser of a cluster. The sequences of columns follow their tables.
+CARRY_OVER: Final = """
+BEGIN;
+SELECT pg_advisory_xact_lock(hashtext('carry over'));
+DO $$
+DECLARE statement text;
+BEGIN
+    FOR statement IN
+        SELECT format('ALTER TABLE %s OWNER TO qrtrack', oid::regclass) FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND relowner = 'postgres'::regrole
+          AND (relkind IN ('r', 'p', 'v', 'm') OR relkind = 'S' AND NOT EXISTS (
+               SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid
+                                       AND refclassid = 'pg_class'::regclass AND deptype IN ('a', 'i')))
+        UNION ALL
+        SELECT format('ALTER ROUTINE %s OWNER TO qrtrack', oid::regprocedure) FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND proowner = 'postgres'::regrole
+        UNION ALL
+        SELECT format('GRANT %I TO qrtrack WITH ADMIN TRUE, SET TRUE, INHERIT FALSE', rolname) FROM pg_roles
+        WHERE oid IN (SELECT unnest(polroles) FROM pg_policy)
+    LOOP
+        EXECUTE statement;
+    END LOOP;
+    EXECUTE format('ALTER DATABASE %I OWNER TO qrtrack', current_database());
+END $$;
+COMMIT;
+"""

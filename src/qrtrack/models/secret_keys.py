@@ -1,0 +1,17 @@
+"""What is left of SECRET_KEY in the database."""
+
+from sqlalchemy import CheckConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from qrtrack.models.metadata import Now, Table
+
+
+class SecretKeyFingerprint(Table):
+    """One row, written by the first start. Deleting it lets the next start bring another SECRET_KEY."""
+
+    __tablename__ = "secret_key_fingerprint"
+    __table_args__ = (CheckConstraint("is_only", name="is_only"),)
+
+    is_only: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    fingerprint: Mapped[str]
+    created_at: Mapped[Now]

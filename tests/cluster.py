@@ -1,0 +1,90 @@
+"""A PostgreSQL cluster as providers run it: users without superuser rights, reached over a socket without passwords."""
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import asyncpg
+import pytest
+
+from qrtrack import embedded
+
+# 18 comes with the package. 15 is the oldest that is supported, and Debian has it.
+VERSIONS = ("18", "15")
+
+
+class Cluster:
+    """`version` is the major one. Users are made by `sql` as the superuser postgres."""
+
+    def __init__(self, folder: Path, version: str) -> None:
+        self._folder = folder
+        self.version = int(version)
+
+    def url(self, user: str, database: str, **options: str) -> str:
+        query = "".join(f"&{name}={value}" for name, value in options.items())
+        return f"postgresql://{user}@/{database}?host={self._folder}&port=5432{query}"
+
+    async def sql(self, *statements: str, database: str = "postgres", user: str = "postgres") -> list[Any]:
+        """The rows of the last statement. Each is a transaction of its own."""
+        connection = await asyncpg.connect(self.url(user, database))
+        try:
+            for statement in statements[:-1]:
+                await connection.execute(statement)
+            return list(await connection.fetch(statements[-1]))
+        finally:
+            await connection.close()
+
+
+@contextmanager
+def running_cluster(version: str, *options: str) -> Iterator[Cluster]:
+    """`options` are initdb's. PostgreSQL does not run as root: then nobody runs it."""
+    binaries = _binaries(version)
+    folder = Path(mkdtemp(prefix="qrtrack-cluster-", dir="/tmp"))
+    user = pwd.getpwuid(os.geteuid()) if os.geteuid() else pwd.getpwnam("nobody")
+    folder.chmod(0o755)
+    data = folder / "data"
+    data.mkdir(mode=0o700)
+    for path in (folder, data):
+        os.chown(path, user.pw_uid, user.pw_gid)
+
+    def tool(name: str, *arguments: str) -> None:
+        as_user: dict[str, Any] = (
+            {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        )
+        command: Sequence[str] = (str(binaries / name), "-D", str(data), *arguments)
+        done = subprocess.run(
+            command, cwd="/", capture_output=True, text=True, check=False, env={"LC_ALL": "C"}, **as_user
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    settings = f"-c listen_addresses= -c unix_socket_directories={folder} -c port=5432 -c fsync=off"
+    try:
+        tool(
+            "initdb",
+            "--username=postgres",
+            "--auth=trust",
+            "--no-sync",
+            *(options or ("--encoding=UTF8", "--locale=C")),
+        )
+        tool("pg_ctl", "start", "--wait", f"--log={folder}/log", f"--options={settings}")
+        try:
+            yield Cluster(folder, version)
+        finally:
+            tool("pg_ctl", "stop", "--wait", "--mode=immediate")
+    finally:
+        shutil.rmtree(folder)
+
+
+def _binaries(version: str) -> Path:
+    folder = (
+        Path(embedded._binary("postgres")).parent if version == "18" else Path(f"/usr/lib/postgresql/{version}/bin")
+    )
+    if not (folder / "initdb").exists():
+        pytest.skip(f"needs the system package postgresql-{version}")
+    return folder

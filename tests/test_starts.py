@@ -1,0 +1,184 @@
+"""What a start and a command say when the database is not as it should be: one line, exit code 1, no traceback."""
+
+import asyncio
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from alembic import command as alembic
+
+from cluster import Cluster, running_cluster
+from process import free_port, run, started, until_said, wait_for
+from qrtrack import schema_revision, tenant_role
+from qrtrack.database import Database
+
+COMMANDS = ("migrate", "prune", "serve")
+each_command = pytest.mark.parametrize("command", COMMANDS)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with running_cluster("18") as cluster:
+        asyncio.run(cluster.sql("CREATE ROLE app LOGIN CREATEROLE", "CREATE DATABASE app OWNER app"))
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def migrated(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = cluster.url("app", "app")
+    done = run(tmp_path_factory.mktemp("migrated"), "migrate", DATABASE_URL=url)
+    assert done.returncode == 0, done.stderr
+    return url
+
+
+def only_line(done: subprocess.CompletedProcess[str]) -> str:
+    """What the command says of its refusal."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("qrtrack: ")]
+    return line
+
+
+@each_command
+def test_a_database_that_is_not_there(tmp_path: Path, cluster: Cluster, command: str) -> None:
+    said = only_line(run(tmp_path, command, DATABASE_URL=cluster.url("app", "elsewhere")))
+    assert 'database "elsewhere" does not exist' in said
+    assert "DATABASE_URL" in said
+
+
+@pytest.mark.parametrize("command", ["migrate", "worker"])
+def test_a_user_that_is_not_there(tmp_path: Path, cluster: Cluster, command: str) -> None:
+    assert 'role "nobody" does not exist' in only_line(
+        run(tmp_path, command, DATABASE_URL=cluster.url("nobody", "app"))
+    )
+
+
+@each_command
+def test_a_user_without_rights(tmp_path: Path, cluster: Cluster, migrated: str, command: str) -> None:
+    asyncio.run(cluster.sql("DROP ROLE IF EXISTS guest", "CREATE ROLE guest LOGIN"))
+    assert "permission denied" in only_line(run(tmp_path, command, DATABASE_URL=migrated.replace("app@", "guest@")))
+
+
+@pytest.mark.parametrize("command", ["migrate", "recalculate-progress", "accurate"])
+def test_nobody_listens(tmp_path: Path, command: str) -> None:
+    """`serve` and `worker` wait for it."""
+    only_line(run(tmp_path, command, DATABASE_URL=f"postgresql://app@127.0.0.1:{free_port()}/app"))
+
+
+@each_command
+def test_a_newer_version_migrated_it(tmp_path: Path, cluster: Cluster, migrated: str, command: str) -> None:
+    [known] = asyncio.run(cluster.sql("SELECT version_num FROM alembic_version", database="app"))
+    asyncio.run(cluster.sql("UPDATE alembic_version SET version_num = '20991231_later'", "SELECT 1", database="app"))
+    try:
+        said = only_line(run(tmp_path, command, DATABASE_URL=migrated))
+    finally:
+        back = f"UPDATE alembic_version SET version_num = '{known[0]}'"
+        asyncio.run(cluster.sql(back, "SELECT 1", database="app"))
+    assert "migrated by a newer version (revision 20991231_later): install that version" in said
+
+
+async def test_a_migration_that_cannot_have_a_table_gives_up_in_one_line(
+    tmp_path: Path, cluster: Cluster, migrated: str
+) -> None:
+    holder = await asyncpg.connect(migrated)
+    async with holder.transaction():
+        await holder.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
+        only_line(await asyncio.to_thread(run, tmp_path, "migrate", DATABASE_URL=migrated))
+    await holder.close()
+
+
+def test_a_check_says_how_the_database_stands(tmp_path: Path, cluster: Cluster, migrated: str) -> None:
+    agrees = run(tmp_path, "migrate", "--check", DATABASE_URL=migrated)
+    assert (agrees.returncode, agrees.stdout) == (0, "The database is at the newest revision.\n")
+    asyncio.run(cluster.sql("DROP DATABASE IF EXISTS empty", "CREATE DATABASE empty OWNER app"))
+    empty = cluster.url("app", "empty")
+    assert "revision none" in only_line(run(tmp_path, "migrate", "--check", DATABASE_URL=empty))
+    tables = asyncio.run(cluster.sql("SELECT FROM pg_class WHERE relowner = 'app'::regrole", database="empty"))
+    assert tables == [], "nothing was made"
+
+
+async def migrate_to_the_revision_before(url: str, role: str) -> None:
+    database = Database.connect(url, pool_size=1)
+    async with database.engine.begin() as connection:
+        await connection.run_sync(tenant_role.provide_role, role)
+        await connection.run_sync(
+            lambda plain: alembic.upgrade(schema_revision._config(plain, tenant_role=role), "head")
+        )
+        await connection.run_sync(
+            lambda plain: alembic.downgrade(schema_revision._config(plain, tenant_role=role), "-1")
+        )
+    await database.close()
+
+
+@pytest.mark.parametrize(("words", "is_new"), [("serve", False), ("worker", True)])
+def test_a_new_process_waits_for_the_migration_and_goes_on_by_itself(
+    tmp_path: Path, cluster: Cluster, words: str, *, is_new: bool
+) -> None:
+    asyncio.run(cluster.sql(f"CREATE DATABASE new_{words} OWNER app"))
+    url, role, port = cluster.url("app", f"new_{words}"), f"tenant_{words}", free_port()
+    if not is_new:
+        asyncio.run(migrate_to_the_revision_before(url, role))
+    settings = {"DATABASE_URL": url, "DATABASE_TENANT_ROLE": role}
+    with started(tmp_path, words, "--port", str(port), **settings) as process:
+        assert "Run: qrtrack migrate" in until_said(process, "waiting for it")
+        assert run(tmp_path, "migrate", **settings).returncode == 0
+        assert wait_for(f"http://127.0.0.1:{port}/readyz").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_a_start_says_which_database_it_uses_and_never_the_password(tmp_path: Path, migrated: str) -> None:
+    port = free_port()
+    with started(
+        tmp_path, "serve", "--port", str(port), DATABASE_URL=migrated.replace("app@", "app:hidden-5c1@")
+    ) as one:
+        wait_for(f"http://127.0.0.1:{port}/readyz")
+        one.send_signal(signal.SIGTERM)
+        assert one.stderr is not None
+        said = one.stderr.read()
+    [line] = [line for line in said.splitlines() if "using the database" in line]
+    assert all(part in line for part in ("host=/tmp/", "database=app", "user=app"))
+    assert "hidden-5c1" not in said
+
+
+def test_a_start_on_the_embedded_server_says_in_which_folder(tmp_path: Path) -> None:
+    port = free_port()
+    with started(tmp_path, "serve", "--port", str(port)) as one:
+        wait_for(f"http://127.0.0.1:{port}/readyz")
+        one.send_signal(signal.SIGTERM)
+        assert one.stderr is not None
+        said = one.stderr.read()
+    assert f"folder={tmp_path}/var" in said
+
+
+@pytest.mark.parametrize("command", ["migrate", "serve"])
+@pytest.mark.parametrize("settings", [{}, {"DATABSE_URL": "postgresql://app@db/app"}])
+def test_production_without_its_database_is_refused(tmp_path: Path, command: str, settings: dict[str, str]) -> None:
+    said = only_line(run(tmp_path, command, QRTRACK_ENV="production", **settings))
+    assert "DATABASE_URL is not set" in said
+    assert not (tmp_path / "var").exists()
+
+
+def test_another_secret_key_is_refused_and_the_first_one_goes_on(
+    tmp_path: Path, cluster: Cluster, migrated: str
+) -> None:
+    def ready(**settings: str) -> int:
+        port = free_port()
+        with started(tmp_path, "serve", "--port", str(port), DATABASE_URL=migrated, **settings) as one:
+            code = wait_for(f"http://127.0.0.1:{port}/readyz").status_code
+            one.send_signal(signal.SIGTERM)
+            one.wait(20)
+            return code
+
+    other = {"SECRET_KEY": "another-secret-key-of-32-characters"}
+    assert ready() == 200
+    for command in ("serve", "worker"):
+        said = only_line(run(tmp_path, command, DATABASE_URL=migrated, **other))
+        assert "SECRET_KEY is not the one" in said
+        assert "another-secret" not in said
+    assert ready() == 200
+    asyncio.run(cluster.sql("DELETE FROM secret_key_fingerprint", "SELECT 1", database="app"))
+    assert ready(**other) == 200
