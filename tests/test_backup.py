@@ -11,11 +11,12 @@ from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from plant import MadeBatch, Plant
-from process import settings_of
+from process import TENANT_ROLE, settings_of
 from qrtrack import embedded, schema_revision
 from qrtrack.domain.root_keys import SealBroken
 from qrtrack.runtime import open_runtime
 from qrtrack.services.contents import reveal_codes
+from qrtrack.services.secret_key import SecretKeyChanged
 from treasury import Treasury
 
 PAGE = (Path(__file__).parents[1] / "docs/backup.md").read_text()
@@ -59,10 +60,11 @@ async def restored(dump: Path, tmp_path: Path) -> AsyncIterator[str]:
     """The address of a new server on which the page was followed."""
     with embedded.start(tmp_path / "elsewhere", durable=False) as server:
         url = server.url("restored")
-        await execute(url, statement("CREATE ROLE qrtrack_tenant"), "GRANT qrtrack_tenant TO CURRENT_USER")
+        made = statement("CREATE ROLE qrtrack_tenant").replace("qrtrack_tenant", TENANT_ROLE)
+        await execute(url, made, f"GRANT {TENANT_ROLE} TO CURRENT_USER")
         client("pg_restore", "--no-owner", str(dump), url=url)
         engine = create_async_engine(url)
-        await schema_revision.migrate(engine)
+        await schema_revision.migrate(engine, tenant_role=TENANT_ROLE)
         await engine.dispose()
         await execute(url, statement("setval"), statement("qr_serial_counters"))
         yield url
@@ -92,7 +94,12 @@ async def test_with_another_secret_key_packing_goes_on_and_root_keys_do_not_open
     restored: str, plant: Plant, tmp_path: Path
 ) -> None:
     [batch] = await plant.sql("SELECT id, order_id, uniq_code FROM qr_batches")
-    async with open_runtime(settings_of(restored, tmp_path, secret_key="another-secret-key-of-32-characters")) as lost:
+    settings = settings_of(restored, tmp_path, secret_key="another-secret-key-of-32-characters")
+    with pytest.raises(SecretKeyChanged):
+        async with open_runtime(settings):
+            pass
+    await execute(restored, statement("secret_key_fingerprint"))
+    async with open_runtime(settings) as lost:
         again = Plant(lost, plant.caller, batch.order_id)
         boxes = await again.sql("SELECT master_code FROM qr_master_codes ORDER BY case_number")
         made = MadeBatch(batch.id, batch.order_id, batch.uniq_code, None, None, [box.master_code for box in boxes])
@@ -109,4 +116,4 @@ async def test_what_awaits_its_callbacks_is_found_before_the_key_is_changed(plan
 
 
 def test_all_statements_of_the_page_are_tried_here() -> None:
-    assert len(STATEMENTS) == 4
+    assert len(STATEMENTS) == 5
