@@ -10,8 +10,8 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 WORKDIR /build
 COPY requirements requirements
 RUN python -m venv --without-pip /opt/qrtrack \
-    && pip --python /opt/qrtrack/bin/python install --require-hashes --only-binary :all: -r requirements/runtime.txt \
-    && pip install --require-hashes -r requirements/build.txt
+    && pip --python /opt/qrtrack/bin/python install --no-deps --require-hashes --only-binary :all: -r requirements/runtime.txt \
+    && pip install --no-deps --require-hashes -r requirements/build.txt
 COPY pyproject.toml ./
 COPY migrations migrations
 COPY src src

@@ -5,7 +5,9 @@ import re
 import signal
 import socket
 import subprocess
+import time
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -182,13 +184,117 @@ def test_a_process_that_waits_for_its_database_ends_when_it_is_told_to(tmp_path:
         assert "Traceback" not in process.stderr.read()
 
 
-def test_a_taken_port_is_said_without_a_traceback(tmp_path: Path, migrated_url: str) -> None:
+@pytest.mark.parametrize("words", [["serve"], ["worker"], ["sandbox"]], ids=" ".join)
+def test_a_port_in_use_is_one_line_and_nothing_was_started(tmp_path: Path, words: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = run(tmp_path, "serve", "--port", port, DATABASE_URL=migrated_url)
-    assert done.returncode != 0
-    assert "address already in use" in done.stderr
+        done = run(tmp_path, *words, "--port", port)
+    advice = "is in use by another program. Stop that program, or choose another port with --port."
+    assert done.stderr == f"qrtrack: Port {port} on 127.0.0.1 {advice}\n"
+    assert done.returncode == 2
+    assert not (tmp_path / "var/postgresql").exists(), "the port is looked at first"
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [("203.0.113.9", "does not belong to this machine"), ("nowhere.invalid", "The host nowhere.invalid is unknown")],
+)
+@pytest.mark.parametrize("command", ["serve", "worker", "sandbox"])
+def test_a_host_that_cannot_be_listened_on_is_one_line(tmp_path: Path, command: str, host: str, said: str) -> None:
+    done = run(tmp_path, command, "--host", host, "--port", "8000")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Correct --host." in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_of_two_processes_that_wait_with_one_port_the_second_to_listen_is_told(
+    tmp_path: Path, migrated_url: str
+) -> None:
+    address = make_url(migrated_url)
+    sockets = tmp_path / "sockets"
+    port, url = free_port(), address.update_query_dict({"host": str(sockets)}).render_as_string()
+    words = ("serve", "--no-worker", "--port", str(port))
+    with started(tmp_path, *words, DATABASE_URL=url) as one, started(tmp_path, *words, DATABASE_URL=url) as other:
+        for process in (one, other):
+            assert process.stderr is not None
+            assert "waiting for it" in process.stderr.readline()
+        sockets.symlink_to(str(address.query["host"]))
+        assert wait_for(f"http://127.0.0.1:{port}/readyz").status_code == 200
+        give_up = time.monotonic() + 20
+        while (ended := [process for process in (one, other) if process.poll() is not None]) == []:
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+        [second] = ended
+        assert second.returncode == 2
+        assert second.stderr is not None
+        said = second.stderr.read()
+    assert "is in use by another program" in said
+    assert "serving" not in said
+    assert "Traceback" not in said
+
+
+def test_a_port_that_the_system_chooses_is_named(tmp_path: Path, migrated_url: str) -> None:
+    with started(tmp_path, "serve", "--port", "0", "--host", "localhost", DATABASE_URL=migrated_url) as server:
+        assert server.stderr is not None
+        serving = next(line for line in server.stderr if "serving" in line)
+        [address] = re.findall(r"address=(http://localhost:[1-9]\d*)", serving)
+        assert wait_for(f"{address}/healthz").status_code == 200
+
+
+def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
+    done = run(tmp_path, "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"qrtrack {version('qrtrack')}\n", "")
+    assert not (tmp_path / "var").exists()
+
+
+def test_a_token_says_who_it_is_for_and_with_which_secret_it_is_signed(tmp_path: Path) -> None:
+    organisation = str(uuid4())
+    first = run(tmp_path, "token", "--org", organisation, JWT_SECRET="")
+    folder, kept = tmp_path / "var/secrets", tmp_path / "var/secrets/jwt_secret"
+    claims = jwt.decode(first.stdout.strip(), kept.read_text().strip(), algorithms=["HS256"])
+    assert f"JWT_SECRET is not set, and there was none in {folder}: made a new one there" in first.stderr
+    assert f"an invented user, {claims['sub']}." in first.stderr
+    assert f"Signed with the secret in {kept}. A server with another JWT_SECRET refuses the token." in first.stderr
+
+    again = run(tmp_path, "token", "--org", organisation, "--user", claims["sub"], JWT_SECRET="")
+    assert "made" not in again.stderr
+    assert "invented" not in again.stderr
+    assert f"Signed with the secret in {kept}." in again.stderr
+
+    given = run(tmp_path, "token", "--org", organisation)
+    jwt.decode(given.stdout.strip(), SECRET, algorithms=["HS256"])
+    assert f"Signed with JWT_SECRET of the environment or of {tmp_path}/.env." in given.stderr
+
+
+@pytest.mark.parametrize("command", ["prune", "recalculate-progress", "accurate"])
+def test_a_command_in_another_folder_says_so_and_makes_no_database_there(tmp_path: Path, command: str) -> None:
+    done = run(tmp_path, command)
+    assert done.returncode == 1
+    assert f"Database: the embedded PostgreSQL in {tmp_path}/var" in done.stderr
+    assert f"There is no database in {tmp_path}/var. Run the command in the folder of the installation" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "var/postgresql").exists()
+
+
+@pytest.mark.parametrize("command", ["migrate", "prune", "recalculate-progress", "accurate"])
+def test_a_command_names_the_database_that_it_works_on_without_the_password(
+    tmp_path: Path, migrated_url: str, command: str
+) -> None:
+    url = make_url(migrated_url).set(password="hidden-here")
+    done = run(tmp_path, command, DATABASE_URL=url.render_as_string(hide_password=False))
+    assert done.returncode == 0, done.stderr
+    assert f"Database: {url.database} on {url.query['host']}:5432 (DATABASE_URL)" in done.stderr
+    assert "hidden-here" not in done.stderr + done.stdout
+
+
+def test_a_data_folder_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "var").write_text("a file")
+    for words in (["prune"], ["migrate"], ["token", "--org", str(uuid4())], ["serve", "--port", "0"]):
+        done = run(tmp_path, *words, JWT_SECRET="")
+        assert done.returncode == 1
+        assert str(tmp_path / "var") in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_a_checkout_in_a_folder_with_a_percent_sign_migrates(tmp_path: Path) -> None:

@@ -38,10 +38,14 @@ def test_nothing_in_the_image_runs_as_root() -> None:
     assert image.index("USER ") < image.index("ENTRYPOINT ")
 
 
-def test_dependencies_are_those_that_are_pinned_with_hashes() -> None:
-    installs = re.findall(r"pip (?:--python \S+ )?install ([^&]*)", STAGES[0])
-    assert installs
-    assert all("--require-hashes" in options or "--no-deps --no-index" in options for options in installs)
+def test_dependencies_are_those_that_are_pinned_with_hashes_and_no_others() -> None:
+    """What the lock's packages need is in the lock (test_lock.py): pip must not look for more of it."""
+    installs = re.findall(r"pip (?:--python \S+ )?(?:install|wheel) ([^&\n]*)", STAGES[0])
+    assert len(installs) == 4
+    assert all("--no-deps" in options for options in installs)
+    assert [
+        options for options in installs if "-r requirements/" in options and "--require-hashes" not in options
+    ] == []
 
 
 def test_what_is_copied_is_there_and_not_kept_out() -> None:

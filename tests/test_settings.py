@@ -39,13 +39,19 @@ def test_development_makes_its_secrets_once_and_names_the_file(caplog: pytest.Lo
     second = load_settings()
 
     assert first == second
-    assert "JWT_SECRET is not set: made one for development and keep it in var/secrets/jwt_secret" in said
-    assert all(f"var/secrets/{name}" in said for name in ("jwt_secret", "secret_key", "cron_secret"))
+    assert f"JWT_SECRET is not set, and there was none in {Path.cwd()}/var/secrets: made a new one there" in said
+    assert all(f"{name} is not set, and there was none" in said for name in ("JWT_SECRET", "SECRET_KEY", "CRON_SECRET"))
     assert caplog.text == ""
     for secret in first.needed_secrets.values():
         assert secret is not None
         assert len(secret.get_secret_value()) >= 32
         assert secret.get_secret_value() not in said
+
+
+def test_a_file_of_settings_that_cannot_be_read_is_named() -> None:
+    Path(".env").write_bytes(b"JWT_SECRET=\xff\xfe")
+    with pytest.raises(SettingsError, match=r"\.env cannot be read .*correct it, or remove it"):
+        load_settings()
 
 
 def test_kept_secrets_are_readable_by_the_owner_only_whatever_the_umask() -> None:
@@ -107,7 +113,9 @@ def test_a_key_set_stands_in_for_the_shared_secret(monkeypatch: pytest.MonkeyPat
 def test_a_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("file").touch()
     _set(monkeypatch, QRTRACK_DATA_DIR="file")
-    with pytest.raises(SettingsError, match="JWT_SECRET is not set, and none could be kept in file/secrets/jwt_secret"):
+    with pytest.raises(
+        SettingsError, match="JWT_SECRET is not set, and none could be kept in .*/file/secrets/jwt_secret"
+    ):
         load_settings()
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from qrtrack import cli
 from qrtrack.settings import SettingsError, load_settings
+from qrtrack.terminal import MENDABLE
 
 ROOT = Path(__file__).parents[1]
 CHAPTER = (ROOT / "docs/troubleshooting.md").read_text().split("## It does not start")[1].split("\n## ")[0]
-ENDING = {SettingsError, *cli.MENDABLE}
+ENDING = {SettingsError, *MENDABLE}
 # What these say depends on who raises them.
-NOT_OF_A_START = {"OSError", "NotFound", "Unavailable", "Conflict"}
+NOT_OF_A_START = {"BackupFailed", "OSError", "NotFound", "Unavailable", "Conflict"}
 
 
 def told() -> list[re.Pattern[str]]:

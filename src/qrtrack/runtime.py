@@ -33,6 +33,7 @@ from qrtrack.services.secret_key import check_secret_key
 from qrtrack.services.webhook_intake import HintThrottle
 from qrtrack.services.workers import Pulse
 from qrtrack.settings import Settings
+from qrtrack.settings.postgresql import parse_address
 
 # bcrypt in the background gives way to requests and to the database on the same cores.
 HASHING_NICENESS = 19
@@ -185,9 +186,12 @@ async def open_messenger(settings: Settings) -> AsyncIterator[Messenger]:
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Database]:
-    """The database of DATABASE_URL, or the program's own, which runs as long as somebody uses it."""
-    async with _address_of_database(settings) as url:
+async def open_database(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Database]:
+    """The database of DATABASE_URL, or the program's own, which runs as long as somebody uses it.
+
+    `must_exist`: raises EmbeddedFailed in a folder without a database of the program, where others make one.
+    """
+    async with address_of_database(settings, must_exist=must_exist) as url:
         database = Database.connect(
             url,
             pool_size=settings.database_pool_size,
@@ -201,10 +205,16 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def _address_of_database(settings: Settings) -> AsyncIterator[str]:
+async def address_of_database(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[str]:
+    """The address as the driver wants it; the program's own server runs until the end of the block."""
     if settings.database_url is not None:
         yield settings.database_url
         return
+    if must_exist and not (settings.qrtrack_data_dir / "postgresql/data").is_dir():
+        raise embedded.EmbeddedFailed(
+            f"There is no database in {settings.qrtrack_data_dir.absolute()}. Run the command in the folder of the"
+            " installation, or set QRTRACK_DATA_DIR or DATABASE_URL as the service has it."
+        )
     server = await asyncio.to_thread(embedded.start, settings.qrtrack_data_dir)
     ending = asyncio.Event()
     keeper = asyncio.create_task(_keep_running(server, ending))
@@ -228,6 +238,14 @@ async def _keep_running(server: embedded.EmbeddedPostgres, ending: asyncio.Event
             await asyncio.to_thread(server.ensure_running)
         except embedded.EmbeddedFailed:
             log.exception("the embedded PostgreSQL cannot be started again")
+
+
+def name_of_database(settings: Settings) -> str:
+    """Which database these settings lead to, for a person, without its password."""
+    if settings.database_url is None:
+        return f"the embedded PostgreSQL in {settings.qrtrack_data_dir.absolute()}"
+    address = parse_address(settings.database_url)
+    return f"{address.database} on {address.where} (DATABASE_URL)"
 
 
 def _give_way() -> None:

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 import httpx2
 
+from qrtrack import listening
 from qrtrack.domain.masking import masked
 
 TOKEN: Final = "sandbox-token"  # noqa: S105 - opens nothing but this sandbox
@@ -251,7 +252,8 @@ async def _send(writer: asyncio.StreamWriter, status: int, body: bytes, headers:
 async def run(*, host: str, port: int, fault: Fault, callback_seconds: float, say: Callable[[str], None]) -> None:
     """Until it is cancelled."""
     sandbox = Sandbox(say=say, callback_seconds=callback_seconds, standing=fault)
-    await sandbox.start(host, port)
+    with listening.explained(host, port):
+        await sandbox.start(host, port)
     say(f"A bank gateway for trying things, at {sandbox.address}. Start the service with:")
     say(f"  AKSELGATE_BASE_URL={sandbox.address} AKSELGATE_USERNAME=u AKSELGATE_PASSWORD=p AKSELGATE_AMOUNT_SCALE=0")
     say("  and AKSELGATE_ORGANISATION=<the organisation of your token>. Make it misbehave, once:")

@@ -90,10 +90,8 @@ def _migrate(connection: Connection, *, tenant_role: str) -> str:
 async def check_revision(connection: "asyncpg.Connection[asyncpg.Record]") -> str:
     """Raises SchemaBehind with the command that helps, SchemaNewer or DatabaseUnfit; returns the revision."""
     head = _newest()
-    current: str | None = None
     try:
-        with suppress(asyncpg.UndefinedTableError):
-            current = await connection.fetchval("SELECT version_num FROM alembic_version")
+        current = await read_revision(connection)
     except asyncpg.InsufficientPrivilegeError as error:
         raise DatabaseUnfit(f"{error}: the tables are another user's. Name their owner in DATABASE_URL.") from error
     _refuse_newer(current)
@@ -105,8 +103,24 @@ async def check_revision(connection: "asyncpg.Connection[asyncpg.Record]") -> st
 
 
 def _refuse_newer(revision: str | None) -> None:
-    if revision is not None and revision not in _known():
+    if revision is not None and not is_known(revision):
         raise SchemaNewer(revision)
+
+
+async def read_revision(connection: "asyncpg.Connection[asyncpg.Record]") -> str | None:
+    """None for a database without the schema."""
+    with suppress(asyncpg.UndefinedTableError):
+        return str(await connection.fetchval("SELECT version_num FROM alembic_version"))
+    return None
+
+
+def is_newest(revision: str) -> bool:
+    return revision == _newest()
+
+
+def is_known(revision: str) -> bool:
+    """Whether this version of the program has the migration: a newer one may have made it."""
+    return revision in _known()
 
 
 @lru_cache

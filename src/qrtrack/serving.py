@@ -4,6 +4,7 @@ import asyncio
 import gc
 import math
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
@@ -12,6 +13,7 @@ from typing import cast
 import structlog
 import uvicorn
 
+from qrtrack import listening
 from qrtrack.http_limits import ConnectionLimits, LimitedProtocol
 from qrtrack.main import create_app
 from qrtrack.runtime import Runtime, open_runtime
@@ -31,29 +33,36 @@ class Server(uvicorn.Server):
 
 async def serve(settings: Settings, *, host: str, port: int, with_worker: bool, with_api: bool = True) -> None:
     """API and worker loop, or one of them, until SIGTERM or SIGINT; a second signal cuts requests off. Without the API
-    it answers those who watch it: health and metrics.
+    it answers those who watch it: health and metrics. Raises PortUnusable, before the database is looked for.
     """
-    async with opened(settings) as runtime:
-        if runtime is None:
-            return
-        worker = Worker(runtime) if with_worker else None
-        server = server_of(runtime, host=host, port=port, with_api=with_api)
-        address = f"http://{host}:{port}"
-        _keep_what_is_there()
+    with listening.bound(host, port) as sockets:
+        async with opened(settings) as runtime:
+            if runtime is not None:
+                await _serve(runtime, host=host, sockets=sockets, with_worker=with_worker, with_api=with_api)
 
-        def stop() -> None:
-            server.force_exit = server.should_exit
-            # A dispatch in flight is not cut off, and its caller shall have the answer.
-            server.config.timeout_graceful_shutdown = _grace(runtime)
-            server.should_exit = True
-            runtime.stopping.set()
-            if worker is not None:
-                worker.stop_claiming()
 
-        with _on_signals(stop):
-            async with running(worker):
-                log.info("serving", address=address, api=f"{address}/docs" if with_api else None)
-                await server.serve()
+async def _serve(
+    runtime: Runtime, *, host: str, sockets: list[socket.socket], with_worker: bool, with_api: bool
+) -> None:
+    worker = Worker(runtime) if with_worker else None
+    server = server_of(runtime, with_api=with_api)
+    address = listening.address_of(host, sockets)
+    _keep_what_is_there()
+
+    def stop() -> None:
+        server.force_exit = server.should_exit
+        # A dispatch in flight is not cut off, and its caller shall have the answer.
+        server.config.timeout_graceful_shutdown = _grace(runtime)
+        server.should_exit = True
+        runtime.stopping.set()
+        if worker is not None:
+            worker.stop_claiming()
+
+    with _on_signals(stop):
+        listening.listen(sockets)
+        async with running(worker):
+            log.info("serving", address=address, api=f"{address}/docs" if with_api else None)
+            await server.serve(sockets)
 
 
 def _keep_what_is_there() -> None:
@@ -116,15 +125,15 @@ def _grace(runtime: Runtime) -> int:
     return max(1, math.ceil(max(runtime.settings.shutdown_grace_seconds, runtime.in_flight.remaining_seconds)))
 
 
-def server_of(runtime: Runtime, *, host: str, port: int, with_api: bool = True) -> Server:
+def server_of(runtime: Runtime, *, with_api: bool = True) -> Server:
+    """A server for sockets that are bound already: `serve(sockets=…)`."""
+
     @asynccontextmanager
     async def given(_settings: Settings) -> AsyncIterator[Runtime]:
         yield runtime
 
     config = uvicorn.Config(
         create_app(runtime.settings, given, with_api=with_api),
-        host=host,
-        port=port,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -85,7 +85,7 @@ def _of_the_demonstration(settings: Settings, gateway: Sandbox, listener: socket
 @asynccontextmanager
 async def _client(runtime: Runtime, listener: socket.socket) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of a server on the port, with a token of somebody who is manager and finance officer in one."""
-    server = server_of(runtime, host="127.0.0.1", port=0)
+    server = server_of(runtime)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     assert runtime.settings.jwt_secret is not None
     token = sign_token(

@@ -41,7 +41,7 @@ from qrtrack.settings.values import (
     split,
 )
 
-__all__ = ["Settings", "SettingsError", "load_settings"]
+__all__ = ["Settings", "SettingsError", "load_settings", "origin_of_jwt_secret"]
 
 
 class Settings(BaseSettings):
@@ -240,7 +240,7 @@ class Settings(BaseSettings):
         return complaints
 
 
-def load_settings() -> Settings:
+def load_settings(*, with_secrets: bool = True) -> Settings:
     """The settings of this process, complete with secrets; raises SettingsError with a line for each bad setting.
 
     Processes that start at the same time on the same data folder end up with the same secrets.
@@ -249,9 +249,25 @@ def load_settings() -> Settings:
         settings = Settings()
     except ValidationError as error:
         raise SettingsError("\n".join(_complaint(detail) for detail in error.errors())) from None
-    missing = [name for name, secret in settings.needed_secrets.items() if secret is None]
-    folder = settings.qrtrack_data_dir / "secrets"
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{Path('.env').absolute()} cannot be read ({error}): correct it, or remove it.") from error
+    missing = [name for name, secret in settings.needed_secrets.items() if secret is None and with_secrets]
+    folder = _secrets_folder(settings)
     return settings.model_copy(update={name: SecretStr(kept_secret(folder, name)) for name in missing})
+
+
+def origin_of_jwt_secret(settings: Settings) -> str:
+    """Where the JWT_SECRET of this process stands, for a person who holds a token that a server refuses."""
+    kept = _secrets_folder(settings) / "jwt_secret"
+    try:
+        is_kept = settings.jwt_secret == SecretStr(kept.read_text("ascii").strip())
+    except (OSError, UnicodeDecodeError):
+        is_kept = False
+    return f"the secret in {kept}" if is_kept else f"JWT_SECRET of the environment or of {Path('.env').absolute()}"
+
+
+def _secrets_folder(settings: Settings) -> Path:
+    return settings.qrtrack_data_dir.absolute() / "secrets"
 
 
 def _complaint(error: ErrorDetails) -> str:

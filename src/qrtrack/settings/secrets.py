@@ -33,7 +33,7 @@ def kept_secret(folder: Path, name: str) -> str:
         if not path.exists():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if _write_once(path, secrets.token_urlsafe(48)):
-                log.warning("%s is not set: made one for development and keep it in %s", name.upper(), path)
+                log.warning("%s is not set, and there was none in %s: made a new one there", name.upper(), folder)
         value = path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{name.upper()} is not set, and none could be kept in {path}: {error}") from error

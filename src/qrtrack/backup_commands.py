@@ -1,0 +1,82 @@
+"""`qrtrack backup` and `qrtrack restore`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.filesize import decimal
+
+from qrtrack import backups, schema_revision
+from qrtrack.runtime import name_of_database, open_database
+from qrtrack.settings import Settings, SettingsError
+from qrtrack.terminal import give_up, run, shown, start
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to write, such as qrtrack.dump.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write the whole database into a file, as of one moment. The service goes on meanwhile."""
+    settings = _start_copying()
+    revision = run(_backup(settings, file, overwrite=overwrite))
+    typer.echo(
+        f"{file}: {decimal(file.stat().st_size)}, at revision {revision}. SECRET_KEY is not in it: keep it apart."
+    )
+
+
+async def _backup(settings: Settings, file: Path, *, overwrite: bool) -> str:
+    async with open_database(settings, must_exist=True) as database:
+        with shown("backing up") as tell:
+            return await backups.back_up(database, file, overwrite=overwrite, tell=tell)
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `qrtrack backup` wrote.")],
+    skip_request_ids: Annotated[
+        int, typer.Option(min=0, help="Pass over so many: more than were dispatched after the backup.")
+    ] = 0,
+    skip_serials: Annotated[
+        int, typer.Option(min=0, help="Pass over so many in each series: more than were ordered after the backup.")
+    ] = 0,
+) -> None:
+    """Put a backup into an empty database, whole or not at all. Stop every other process first."""
+    settings = _start_copying()
+    run(_restore(settings, file, skip_request_ids=skip_request_ids, skip_serials=skip_serials))
+
+
+async def _restore(settings: Settings, file: Path, **skipped: int) -> None:
+    # Before a database is made: the file may be another one.
+    revision = await backups.check(file, tenant_role=settings.database_tenant_role)
+    async with open_database(settings) as database:
+        with shown("restoring") as tell:
+            try:
+                await backups.restore(database, file, **skipped, tell=tell)
+            except backups.NotEmpty as error:
+                give_up(backups.NotEmpty(f"{error} {_advice_for_an_empty_database(settings)}"))
+    typer.echo(f"Restored, at revision {revision}.")
+    if not schema_revision.is_newest(revision):
+        typer.echo("It is older than the program: run qrtrack migrate.")
+    if not all(skipped.values()):
+        typer.echo(
+            "Was anything dispatched or ordered after the backup? Read docs/backup.md before you start the service."
+        )
+
+
+def _advice_for_an_empty_database(settings: Settings) -> str:
+    if settings.database_url is not None:
+        return "Make one (CREATE DATABASE … OWNER …), name it in DATABASE_URL, and run this again."
+    folder = settings.qrtrack_data_dir.absolute() / "postgresql"
+    return f"Stop every process, move {folder} to another place, and run this again."
+
+
+def _start_copying() -> Settings:
+    """Raises SettingsError behind a pooler: PostgreSQL's tools set things for a session, and others would get them."""
+    settings = start(quiet=True, with_secrets=False)
+    if settings.database_pooler == "transaction":
+        give_up(
+            SettingsError(
+                "This cannot go through PgBouncer. Give DATABASE_URL of the server itself, and DATABASE_POOLER=none."
+            )
+        )
+    typer.echo(f"Database: {name_of_database(settings)}", err=True)
+    return settings

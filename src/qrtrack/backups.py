@@ -1,0 +1,176 @@
+"""Backups of the whole database and their restore, for the embedded PostgreSQL and for the one of DATABASE_URL."""
+
+import os
+import re
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Final
+
+from qrtrack import schema_revision
+from qrtrack.database import Database
+from qrtrack.postgres_tools import Tell, ToolFailed, Tools, tools_of
+from qrtrack.repositories.base import Connection
+from qrtrack.tenant_role import provide_role
+
+# The wheel's pg_dump reads servers up to its own version.
+NEWEST_SERVER: Final = 18
+FIRST_WITH_TRANSACTION_TIMEOUT: Final = 17
+# Extensions of a provider bring tables and views of their own.
+FIRST_RELATION: Final = """
+SELECT relname FROM pg_class AS relation
+WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+  AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = relation.oid AND deptype = 'e')
+ORDER BY relkind <> 'r', relname LIMIT 1
+"""
+REVISION: Final = re.compile(rb"^COPY public\.alembic_version .*\n(\S+)\n", re.MULTILINE)
+# Not from the highest id of the table: a plant may have raised the sequence above it.
+SKIP: Final = """
+SELECT setval(name, nextval(name) + {request_ids})
+FROM pg_get_serial_sequence('public.t_akselgate_transaction_log', 'id') AS name WHERE {request_ids} > 0;
+UPDATE public.qr_serial_counters SET last_number = last_number + {serials} WHERE last_number > 0 AND {serials} > 0;
+"""
+ROLE: Final = re.compile(rb"^CREATE POLICY own_rows ON public\.qr_batches TO (\S+) ", re.MULTILINE)
+
+
+class BackupFailed(RuntimeError):
+    """A backup or a restore was refused or failed, and has changed nothing; the message says what to do."""
+
+
+class NotEmpty(BackupFailed):
+    """The database holds tables already."""
+
+
+async def back_up(database: Database, file: Path, *, overwrite: bool, tell: Tell) -> str:
+    """Writes the whole database, as of one moment, into a file that appears complete or not at all. Returns the
+    revision of the schema, which may be older than the program's: a backup comes before a migration.
+
+    Raises BackupFailed.
+    """
+    async with _session(database) as connection:
+        revision = await schema_revision.read_revision(connection)
+        server = connection.get_server_version().major
+    if revision is None:
+        raise BackupFailed("The database holds no tables of qrtrack: there is nothing to back up.")
+    if server > NEWEST_SERVER:
+        raise BackupFailed(
+            f"The server is PostgreSQL {server}, and this qrtrack reads servers up to {NEWEST_SERVER}. Install"
+            f" a newer qrtrack, or use the pg_dump of PostgreSQL {server}."
+        )
+    with _appearing(file, overwrite=overwrite) as draft:
+        async with tools_of(database.connector.connect, tell) as tools:
+            try:
+                await tools.run("pg_dump", "--format=custom", "--verbose", f"--file={draft}")
+            except ToolFailed as error:
+                raise BackupFailed(f"There is no backup: {error}") from error
+    return revision
+
+
+@asynccontextmanager
+async def _session(database: Database) -> AsyncIterator[Connection]:
+    """Raises DatabaseUnavailable or DatabaseRefused, whose reason the command tells."""
+    with database.outages.translated(quietly=True):
+        connection = await database.connector.connect()
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+
+@contextmanager
+def _appearing(file: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A draft that takes the file's name when all went well. Only its owner may read it."""
+    exists = BackupFailed(f"{file} exists already. Choose another name, or give --overwrite.")
+    if file.is_dir() or (file.exists() and not overwrite):
+        raise exists
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
+    try:
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        raise BackupFailed(f"{file} cannot be written: {error.strerror}. Choose another folder.") from error
+    try:
+        yield draft
+        _sync(draft)
+        if overwrite:
+            draft.replace(file)
+        else:
+            _name(draft, file)
+        _sync(file.parent)
+    except FileExistsError as error:
+        raise exists from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _name(draft: Path, file: Path) -> None:
+    """Raises FileExistsError. A link, unlike a rename, never replaces a file that was made meanwhile."""
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        raise
+    except OSError:
+        # Some network drives have no links.
+        if file.exists():
+            raise FileExistsError from None
+        draft.rename(file)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+async def restore(
+    database: Database, file: Path, *, skip_request_ids: int = 0, skip_serials: int = 0, tell: Tell
+) -> None:
+    """Puts a backup into an empty database, in one transaction. As many request ids and serial numbers are passed over
+    as may have gone out after the backup.
+
+    Raises BackupFailed, NotEmpty where there are tables already, or TenantRoleUnusable.
+    """
+    async with _session(database) as connection:
+        if relation := await connection.fetchval(FIRST_RELATION):
+            raise NotEmpty(f"The database is not empty: it holds {relation}. A backup is restored into an empty one.")
+        server = connection.get_server_version().major
+    # The backup grants rights to the role of requests, and holds no roles itself.
+    async with database.engine.begin() as pooled:
+        await pooled.run_sync(provide_role, database.tenant_role)
+    async with tools_of(database.connector.connect, tell) as tools:
+        try:
+            await tools.load(
+                file,
+                has_transaction_timeout=server >= FIRST_WITH_TRANSACTION_TIMEOUT,
+                then=SKIP.format(request_ids=skip_request_ids, serials=skip_serials),
+            )
+        except ToolFailed as error:
+            raise BackupFailed(f"Nothing was restored: {error}") from error
+    async with _session(database) as connection:
+        # Without statistics the first hours would run on bad plans.
+        await connection.execute("ANALYZE")
+
+
+async def check(file: Path, *, tenant_role: str) -> str:
+    """The revision of a backup's schema. Raises BackupFailed for a file that this installation cannot restore."""
+    revision = await _read_revision(file)
+    found = ROLE.search(await Tools(lambda *_: None).read("pg_restore", "--section=post-data", "--file=-", str(file)))
+    if found and (role := found[1].decode().strip('"')) != tenant_role:
+        raise BackupFailed(f"{file} was made with DATABASE_TENANT_ROLE={role}: set it to that, and run this again.")
+    return revision
+
+
+async def _read_revision(file: Path) -> str:
+    options = ("--data-only", "--table=alembic_version", "--file=-", str(file))
+    try:
+        found = REVISION.search(await Tools(lambda *_: None).read("pg_restore", *options))
+    except ToolFailed as error:
+        raise BackupFailed(f"{file} is not a whole backup: {error}") from error
+    if found is None:
+        raise BackupFailed(f"{file} is no backup of qrtrack: it holds no revision of the schema.")
+    revision = found[1].decode()
+    if not schema_revision.is_known(revision):
+        raise BackupFailed(f"{file} was made by a newer version (revision {revision}): install that version.")
+    return revision

@@ -1,0 +1,117 @@
+"""PostgreSQL's own programs of the wheel, run with connections that are lent to them."""
+
+import asyncio
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from qrtrack import embedded
+from qrtrack.lending import Connect, lent
+
+Tell = Callable[[str, int], None]
+"""Is told the step that is being done, and how many bytes have gone by."""
+
+CHUNK_BYTES: Final = 256 * 1024
+# What stands before the first object: settings of the session.
+HEAD_BYTES: Final = 2048
+TRANSACTION_TIMEOUT: Final = b"SET transaction_timeout = 0;\n"
+# A restore and a migration take turns.
+BEGIN: Final = b"BEGIN;\nSELECT pg_advisory_xact_lock(hashtextextended('qrtrack migrations', 0));\n"
+
+
+class ToolFailed(RuntimeError):
+    """A program ended badly; the message is its own."""
+
+
+@dataclass(slots=True)
+class Tools:
+    """`said` holds what the programs said about failures; rows, which they would quote, are left out."""
+
+    tell: Tell
+    environment: Mapping[str, str] = field(default_factory=dict)
+    _bytes: int = 0
+    _step: str = ""
+    _said: deque[str] = field(default_factory=lambda: deque(maxlen=10))
+
+    async def run(self, name: str, *options: str) -> None:
+        async with self._started(name, *options):
+            pass
+
+    async def read(self, name: str, *options: str) -> bytes:
+        async with self._started(name, *options, stdout=PIPE) as process:
+            assert process.stdout is not None
+            return await process.stdout.read()
+
+    async def load(self, archive: Path, *, has_transaction_timeout: bool, then: str) -> None:
+        """In one transaction with the statements of `then`. It is committed when the archive was read to its end: one
+        that breaks off leaves nothing. Through psql, since pg_restore would set `transaction_timeout` on servers that
+        do not have it.
+        """
+        async with self._started("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", stdin=PIPE) as psql:
+            assert psql.stdin is not None
+            # psql that has ended says itself why.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                psql.stdin.write(BEGIN)
+                async with self._started(
+                    "pg_restore", "--no-owner", "--verbose", "--file=-", str(archive), stdout=PIPE
+                ) as source:
+                    assert source.stdout is not None
+                    head = b""
+                    while len(head) < HEAD_BYTES and (chunk := await source.stdout.read(CHUNK_BYTES)):
+                        head += chunk
+                    psql.stdin.write(head if has_transaction_timeout else head.replace(TRANSACTION_TIMEOUT, b""))
+                    while chunk := await source.stdout.read(CHUNK_BYTES):
+                        psql.stdin.write(chunk)
+                        await psql.stdin.drain()
+                psql.stdin.write(f"\n{then}\nCOMMIT;\n".encode())
+                await psql.stdin.drain()
+            psql.stdin.close()
+
+    @asynccontextmanager
+    async def _started(
+        self, name: str, *options: str, stdin: int = DEVNULL, stdout: int = DEVNULL
+    ) -> AsyncIterator[Process]:
+        """A program that has ended well when the block is left. Raises ToolFailed."""
+        program, environment = embedded.tool(name)
+        process = await asyncio.create_subprocess_exec(
+            program, *options, stdin=stdin, stdout=stdout, stderr=PIPE, env={**environment, **self.environment}
+        )
+        listening = asyncio.create_task(self._listen(name, process))
+        try:
+            yield process
+            status = await process.wait()
+            await listening
+            if status:
+                raise ToolFailed(" ".join(self._said) or f"{name} ended with status {status}")
+        finally:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+            listening.cancel()
+
+    async def _listen(self, name: str, process: Process) -> None:
+        assert process.stderr is not None
+        async for line in process.stderr:
+            text = line.decode(errors="replace").strip()
+            if any(mark in text for mark in ("error:", "detail:", "ERROR:", "FATAL:")):
+                self._said.append(text)
+            elif text.startswith(f"{name}: "):
+                self._step = text.removeprefix(f"{name}: ")
+                self.tell(self._step, self._bytes)
+
+    def moved(self, count: int) -> None:
+        self._bytes += count
+        self.tell(self._step, self._bytes)
+
+
+@asynccontextmanager
+async def tools_of(connect: Connect, tell: Tell) -> AsyncIterator[Tools]:
+    """Programs that are connected wherever `connect` leads."""
+    tools = Tools(tell)
+    async with lent(connect, tools.moved) as tools.environment:
+        yield tools
