@@ -217,8 +217,7 @@ def test_of_two_processes_that_wait_with_one_port_the_second_to_listen_is_told(
     words = ("serve", "--no-worker", "--port", str(port))
     with started(tmp_path, *words, DATABASE_URL=url) as one, started(tmp_path, *words, DATABASE_URL=url) as other:
         for process in (one, other):
-            assert process.stderr is not None
-            assert "waiting for it" in process.stderr.readline()
+            until_said(process, "waiting for it")
         sockets.symlink_to(str(address.query["host"]))
         assert wait_for(f"http://127.0.0.1:{port}/readyz").status_code == 200
         give_up = time.monotonic() + 20
