@@ -13,6 +13,7 @@ from qrtrack.domain.errors import DomainError
 from qrtrack.domain.field_codes import MEANINGS, FieldCode
 from qrtrack.routers.catalogue import catalogue
 from qrtrack.routers.contract import TAGS
+from qrtrack.routers.http_problems import CONNECTION_PROBLEMS
 from qrtrack.schemas.base import PATTERN_CODES, PATTERN_SENTENCES
 from qrtrack.schemas.event_details import ATTEMPT_DETAILS, TRACE_DETAILS
 from qrtrack.schemas.problem import MEMBERS
@@ -124,6 +125,21 @@ def test_every_refusal_is_one_of_the_catalogue(document: dict[str, Any], operati
         assert schema["properties"]["status"]["const"] == known.status
         assert {"type", "status", "title", "detail", "success"} <= set(schema["required"])
     assert len(schemas["Problem"]["oneOf"]) == len(catalogue())
+
+
+def test_every_problem_is_one_of_an_operation(operations: list[Operation]) -> None:
+    """But those of addresses that are none, of preflights, and of connections, where there is no operation yet."""
+    answered = {
+        slug
+        for _, operation in operations
+        for status in operation["responses"]
+        if status >= "400"
+        for slug in slugs(operation, status)
+    }
+    assert set(catalogue()) - answered == {
+        *("no-such-route", "method-not-allowed", "cors-refused"),
+        *(problem.slug for problem in CONNECTION_PROBLEMS.values()),
+    }
 
 
 def test_headers_are_documented(document: dict[str, Any], operations: list[Operation]) -> None:

@@ -13,10 +13,13 @@ from qrtrack.routers.http_problems import HTTP_PROBLEMS, INTERNAL_ERROR, HttpPro
 from qrtrack.routers.problems import Refusal, status_of
 from qrtrack.schemas.problem import InternalErrorMembers, NoMembers, ProblemBase, members_of
 from qrtrack.services.notifications import NotSent
+from qrtrack.services.secret_key import SecretKeyChanged
 
 URN: Final = "urn:qrtrack:problem:"
-# No caller ever reads these: mere categories, and what is raised and caught inside of the worker.
-INTERNAL: Final = frozenset({DomainError, Conflict, Forbidden, UpstreamFailed, UpstreamTimeout, LeaseLost, NotSent})
+# No caller ever reads these: mere categories, what the worker raises and catches, and what refuses a start.
+INTERNAL: Final = frozenset(
+    {DomainError, Conflict, Forbidden, UpstreamFailed, UpstreamTimeout, LeaseLost, NotSent, SecretKeyChanged}
+)
 
 
 @dataclass(frozen=True, slots=True)

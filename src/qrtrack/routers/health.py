@@ -4,11 +4,13 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from qrtrack.database_checks import DatabaseUnfit
 from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState
 from qrtrack.routers.problems import problems
-from qrtrack.schema_revision import SchemaBehind
+from qrtrack.schema_revision import SchemaBehind, SchemaNewer
+from qrtrack.tenant_role import TenantRoleUnusable
 
 router = APIRouter(route_class=StrictRoute, tags=["health"])
 
@@ -25,7 +27,9 @@ async def check_liveness() -> dict[str, Any]:
 @router.get(
     "/readyz",
     summary="Ask whether the process can serve",
-    responses=problems(DatabaseUnavailable, DatabaseRefused, SchemaBehind),
+    responses=problems(
+        DatabaseUnavailable, DatabaseRefused, DatabaseUnfit, SchemaBehind, SchemaNewer, TenantRoleUnusable
+    ),
 )
 async def check_readiness(runtime: RuntimeState) -> dict[str, Any]:
     """503 when the database does not answer or has another schema than this version needs; nothing else takes a
