@@ -24,6 +24,7 @@ BENCHMARKS: Final = (
     "progress",
     "webhook_ingest",
     "webhook_drain",
+    "fair_share",
 )
 
 

@@ -58,10 +58,11 @@ class Client:
 
 @dataclass(frozen=True)
 class Server:
-    """Where it listens, and the token of an administrator of the organisation."""
+    """Where it listens, the token of an administrator of the organisation, and its process."""
 
     port: int
     token: str
+    pid: int
 
     @asynccontextmanager
     async def clients(self, count: int) -> AsyncIterator[list[Client]]:
@@ -82,15 +83,15 @@ async def serving(
     caller = ground.caller
     token = sign_token(SECRET, organisation_id=ground.organisation, user_id=caller.user_id, roles=caller.roles, hours=1)
     port = free_port()
-    with _server_process(ground, port, with_worker=with_worker, log=log, settings=settings):
+    with _server_process(ground, port, with_worker=with_worker, log=log, settings=settings) as pid:
         await answering(port)
-        yield Server(port, token)
+        yield Server(port, token, pid)
 
 
 @contextmanager
 def _server_process(
     ground: Ground, port: int, *, with_worker: bool, log: IO[str] | None, settings: Mapping[str, str]
-) -> Iterator[None]:
+) -> Iterator[int]:
     environment = {
         **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
         "DATABASE_URL": ground.url,
@@ -104,7 +105,7 @@ def _server_process(
     command = [sys.executable, "-m", "qrtrack.cli", "serve", "--port", str(port)]
     process = subprocess.Popen(command + ["--no-worker"] * (not with_worker), env=environment, stderr=log)
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(timeout=30)

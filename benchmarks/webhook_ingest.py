@@ -93,7 +93,7 @@ async def _bare_server(ground: Ground) -> AsyncIterator[Server]:
     )
     try:
         await answering(port)
-        yield Server(port, "")
+        yield Server(port, "", process.pid)
     finally:
         process.terminate()
         process.wait(timeout=30)
