@@ -1,0 +1,88 @@
+"""Work that keeps a processor busy for long: one piece at a time in this process, and a share for each organisation.
+
+Python runs one thread at a time. Eight threads that read long lists would leave the event loop, and with it every other
+request, a ninth of the time; and one organisation that keeps a single thread busy would still take half of it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final, ParamSpec, TypeVar
+
+from qrtrack.domain.errors import Unavailable
+
+# After each piece its organisation rests for this many times as long as the piece took: it has 4 % of the process.
+REST_FACTOR: Final = 25
+# What is over so soon costs others nothing to speak of.
+FREE_SECONDS: Final = 0.02
+LONGEST_REST_SECONDS: Final = 10.0
+WAITING_PER_ORGANISATION: Final = 8
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class TooMuchWork(Unavailable):
+    """The organisation has so many large requests under way that this one would wait too long."""
+
+    slug = "too-much-work"
+    title = "Too many large requests at once"
+
+    def __init__(self) -> None:
+        super().__init__("Your organisation has too many large requests under way: send this one again in a moment.")
+
+
+@dataclass(slots=True)
+class _Share:
+    """One organisation's: it goes one by one, and not before `rested`."""
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+    rested: float = 0.0
+
+
+class HeavyWork:
+    """Runs functions in a thread. `share` names whose work it is: an organisation, or all of Accurate's webhooks."""
+
+    def __init__(self) -> None:
+        self._one_at_a_time = asyncio.Lock()
+        self._shares: dict[Hashable, _Share] = {}
+
+    async def run(
+        self,
+        share: Hashable,
+        function: Callable[Arguments, Result],
+        *arguments: Arguments.args,
+        **options: Arguments.kwargs,
+    ) -> Result:
+        """What the function returns or raises; raises TooMuchWork where too many of the share wait already."""
+        async with self._turn(share) as mine, self._one_at_a_time:
+            began = time.monotonic()
+            try:
+                return await asyncio.to_thread(function, *arguments, **options)
+            finally:
+                ended = time.monotonic()
+                rest = (ended - began - FREE_SECONDS) * REST_FACTOR
+                mine.rested = ended + min(max(rest, 0.0), LONGEST_REST_SECONDS)
+
+    @asynccontextmanager
+    async def _turn(self, share: Hashable) -> AsyncIterator[_Share]:
+        mine = self._shares.setdefault(share, _Share())
+        if mine.users > WAITING_PER_ORGANISATION:
+            raise TooMuchWork
+        mine.users += 1
+        try:
+            async with mine.turn:
+                await asyncio.sleep(max(0.0, mine.rested - time.monotonic()))
+                yield mine
+        finally:
+            mine.users -= 1
+            self._forget_rested()
+
+    def _forget_rested(self) -> None:
+        now = time.monotonic()
+        for share, state in list(self._shares.items()):
+            if not state.users and state.rested <= now:
+                del self._shares[share]
