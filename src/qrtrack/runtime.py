@@ -17,6 +17,7 @@ from qrtrack.domain.callbacks import CallbackTokens
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.notifications import Channels
 from qrtrack.domain.root_keys import Hasher, KeyRing, make_hasher
+from qrtrack.heavy_work import HeavyWork
 from qrtrack.integrations.akselgate import Akselgate
 from qrtrack.integrations.forwarding import Forwarder
 from qrtrack.integrations.hooks import HookSender
@@ -60,6 +61,7 @@ class Runtime:
     forwarder: Forwarder | None
     figures: FigureDesk
     messenger: Messenger
+    heavy_work: HeavyWork
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     webhook_hints: HintThrottle = field(default_factory=HintThrottle)
     long_polls: LongPolls = field(default_factory=LongPolls)
@@ -86,7 +88,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         await _wait_for(database, keys)
         await _tell_limits(database)
         threads = ThreadPoolExecutor(max(settings.hash_threads, 1), "hashing", _give_way)
-        in_flight = InFlight()
+        in_flight, heavy_work = InFlight(), HeavyWork()
         figures = FigureDesk(database, ZoneInfo(settings.accurate_timezone))
         try:
             yield Runtime(
@@ -100,7 +102,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
                 keys=keys,
                 hasher=make_hasher(settings.bcrypt_cost),
                 hash_threads=threads,
-                post=Post(Akselgate(settings), CallbackTokens(secret_key), settings.public_base_url),
+                heavy_work=heavy_work,
+                post=Post(Akselgate(settings), CallbackTokens(secret_key), settings.public_base_url, heavy_work),
                 in_flight=in_flight,
             )
         finally:

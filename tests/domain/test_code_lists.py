@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qrtrack.domain.code_lists import (
-    ERRORS_LIMIT,
     UnitOfOtherBatch,
     as_ranges,
+    code_ranges,
     foreign_scans,
     parse_code,
     parse_codes,
     refuse_foreign,
 )
-from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.errors import NAMED_ERRORS, FieldError, InvalidInput
 from qrtrack.domain.numbering import serial
 
 UNIQ = "ABCDEFGHJKLM"
@@ -221,8 +221,8 @@ def test_all_mistakes_of_all_elements_are_named_at_once() -> None:
 
 
 def test_no_more_mistakes_are_named_than_a_person_can_read() -> None:
-    bad = [f"${number}" for number in range(ERRORS_LIMIT * 2)]
-    assert len(refused(*bad)) == len(refused(" ".join(bad))) == ERRORS_LIMIT
+    bad = [f"${number}" for number in range(NAMED_ERRORS * 2)]
+    assert len(refused(*bad)) == len(refused(" ".join(bad))) == NAMED_ERRORS
 
 
 @given(st.lists(st.text(st.characters() | st.sampled_from("A0-,; \x1d\0"), max_size=30), max_size=5))
@@ -257,3 +257,28 @@ def test_a_scan_that_is_not_one_code_is_refused_at_its_field(scan: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         parse_code(scan, field="first_code")
     assert {error.pointer for error in caught.value.errors} == {"/first_code"}
+
+
+def test_codes_that_follow_each_other_are_named_as_ranges_that_a_list_takes_again() -> None:
+    codes = [
+        "SKA000001",
+        "SKA000002",
+        "SKA000003",
+        "SKB000003",
+        "SKA000009",
+        "SKA000010",
+        "X-1",
+        "ZZ999999",
+        "ZZ1000000",
+    ]
+    named = code_ranges(codes)
+    assert named == ["SKA000001-SKA000003", "SKB000003", "SKA000009", "SKA000010", "ZZ999999", "ZZ1000000", "X-1"]
+    assert sorted(parse_codes(named, field="codes").codes) == sorted(codes)
+
+
+@pytest.mark.parametrize("element", [0, None, True, 1.5, [], {}])
+def test_an_element_that_is_no_text_is_refused_and_only_the_first_are_named(element: object) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        parse_codes(["SKA000001", *[element] * 200], field="exclude_codes")
+    errors = refusal.value.errors
+    assert (len(errors), errors[0].pointer, errors[0].code) == (NAMED_ERRORS, "/exclude_codes/1", "wrong_type")

@@ -12,6 +12,7 @@ from qrtrack.domain.dispatches import (
     check_transactions,
     payload_of,
 )
+from qrtrack.domain.errors import NAMED_ERRORS
 
 TERMS = Terms(amount_scale=0, core="K1", branch_code="001", branch_name="Main")
 
@@ -54,8 +55,11 @@ def test_every_error_of_every_row_is_named_with_pointer_row_and_reference() -> N
     ]
 
 
-def test_ten_thousand_errors_are_ten_thousand_errors() -> None:
-    assert len(errors_of(*[row(referenceNumber=f"R{number}", amount=1.5) for number in range(10_000)])) == 10_000
+def test_of_ten_thousand_errors_a_hundred_are_named_and_all_are_counted() -> None:
+    rows = [row(referenceNumber=f"R{number}", amount=1.5, description=None) for number in range(10_000)]
+    with pytest.raises(InvalidTransactions) as refusal:
+        check_transactions(rows, TERMS)
+    assert (len(refusal.value.errors), refusal.value.error_count) == (NAMED_ERRORS, 20_000)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Annotated, Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -137,3 +138,18 @@ async def test_no_body_is_read_of_whoever_lacks_the_role(
     answer = await client.post(f"/api/{path}", content=body(), headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["type"]) == (403, "urn:qrtrack:problem:missing-role")
     assert (answer.headers["Connection"], pieces) == ("close", [])
+
+
+async def test_a_body_with_millions_of_values_is_refused_before_it_is_parsed(client: httpx2.AsyncClient) -> None:
+    headers = {"Content-Type": "application/json"}
+    for body in (b'{"exclude_codes": [' + b"0," * 1_600_000 + b"0]}", b"[" * 1_600_000):
+        answer = await client.post("/api/manufacturer/reverse-job/submit", content=body, headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (422, "urn:qrtrack:problem:too-many-values")
+
+
+async def test_of_a_long_list_of_numbers_a_hundred_errors_are_built(client: httpx2.AsyncClient) -> None:
+    body = {"batch_id": str(uuid4()), "order_id": str(uuid4()), "exclude_codes": [0] * 150_000}
+    answer = await client.post("/api/manufacturer/reverse-job/submit", json=body)
+    assert (answer.status_code, len(answer.json()["errors"])) == (422, 100)
+    answer = await client.post("/api/manufacturer/reverse-job/submit", json=body | {"exclude_codes": [0] * 300_000})
+    assert [error["code"] for error in answer.json()["errors"]] == ["too_many"]

@@ -89,7 +89,10 @@ async def test_a_hundred_thousand_exclusions_are_read_beside_the_loop(client: ht
     made = await plant.batch(5)
     answer = await client.post(f"{API}/submit", json=order(made, "SKA000001-SKA100000"))
     assert (answer.status_code, slug(answer)) == (422, "unknown-exclude-codes")
-    assert len(answer.json()["codes"]) == 99_995
+    refusal = answer.json()
+    assert (refusal["codes"], refusal["unknown_count"]) == (["SKA000006-SKA100000"], 99_995)
+    assert (len(refusal["errors"]), refusal["error_count"]) == (1, 99_995)
+    assert len(answer.content) < 1000
 
 
 async def test_a_dry_run_counts_and_changes_nothing(client: httpx2.AsyncClient, plant: Plant) -> None:

@@ -8,14 +8,12 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from urllib.parse import unquote
 
 from qrtrack.domain.batches import SerialMode
-from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.errors import NAMED_ERRORS, NAMED_THINGS, FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.numbering import CODE_PATTERN, parse_serial, serial
 from qrtrack.domain.root_keys import ALPHABET
 
 CODES_LIMIT = 100_000
-ERRORS_LIMIT = 1_000
-"""No more bad fields than this are named: the answer must not outgrow the request."""
 TOKEN_LIMIT = 200
 
 _CODE = re.compile(CODE_PATTERN)
@@ -89,7 +87,25 @@ class UnitOfOtherBatch(InvalidInput):
         super().__init__(
             f"{scans[0].code} was scanned from a unit whose QR names another batch, and nothing was changed: put that "
             "unit aside. Where it is only mislabelled, type its code instead of scanning it.",
-            errors=[scan.refusal() for scan in scans],
+            errors=[scan.refusal() for scan in scans[:NAMED_ERRORS]],
+            error_count=len(scans),
+        )
+
+
+class CodesNotInBatch(InvalidInput):
+    """Codes of a list are not in the batch. Those that follow each other are named as ranges."""
+
+    def __init__(self, detail: str, codes: Sequence[str], *, field: str) -> None:
+        shown = code_ranges(codes)
+        super().__init__(
+            detail,
+            errors=[
+                FieldError(f"/{field}", f"{code} is not in this batch.", FieldCode.NOT_IN_BATCH, {"value": code})
+                for code in shown[:NAMED_ERRORS]
+            ],
+            error_count=len(codes),
+            codes=shown[:NAMED_THINGS],
+            unknown_count=len(codes),
         )
 
 
@@ -117,22 +133,24 @@ def _differs(said: str | None, known: str | None) -> bool:
     return said is not None and known is not None and said != known
 
 
-def parse_codes(elements: Sequence[str], *, field: str, limit: int = CODES_LIMIT) -> PastedCodes:
+def parse_codes(elements: Sequence[Any], *, field: str, limit: int = CODES_LIMIT) -> PastedCodes:
     """Codes as people paste and scan them: ranges expanded, scanned URLs reduced.
 
-    Raises one InvalidInput with every bad token of every element, the pointers being `/{field}/{index}`. Nothing but
+    Raises one InvalidInput with the first NAMED_ERRORS bad tokens, the pointers being `/{field}/{index}`. Nothing but
     possible codes comes out: no control characters, NUL or surrogates reach a database.
     """
     pasted = _Pasted(limit)
     errors: list[FieldError] = []
     for index, element in enumerate(elements):
-        if _PLAIN.fullmatch(element):
+        pointer = f"/{field}/{index}"
+        if not isinstance(element, str):
+            errors.append(FieldError(pointer, "A code is text.", FieldCode.WRONG_TYPE, {"expected": "string"}))
+        elif _PLAIN.fullmatch(element):
             pasted.codes[element.upper()] = None
         else:
-            pointer = f"/{field}/{index}"
-            mistakes = islice(pasted.read(element, pointer), ERRORS_LIMIT - len(errors))
+            mistakes = islice(pasted.read(element, pointer), NAMED_ERRORS - len(errors))
             errors += (FieldError(pointer, str(mistake), mistake.code, mistake.params) for mistake in mistakes)
-        if len(errors) >= ERRORS_LIMIT or len(pasted.codes) > limit:
+        if len(errors) >= NAMED_ERRORS or len(pasted.codes) > limit:
             break
     if len(pasted.codes) > limit:
         more = f"The list names more than {limit:,} codes: send it in parts."
@@ -298,3 +316,25 @@ def as_ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
         else:
             runs.append((number, number))
     return runs
+
+
+def code_ranges(codes: Iterable[str]) -> list[str]:
+    """Codes in a short form that a list takes as well: `SKA000010-SKA000020` for serials that follow each other."""
+    spans: list[tuple[str, int, int]] = []
+    others: list[str] = []
+    for code in codes:
+        parsed = parse_serial(code)
+        if parsed is None:
+            others.append(code)
+        elif spans and (spans[-1][0], spans[-1][2] + 1) == parsed:
+            spans[-1] = (*spans[-1][:2], parsed[1])
+        else:
+            spans.append((*parsed, parsed[1]))
+    return [name for span in spans for name in _named(*span)] + others
+
+
+def _named(prefix: str, first: int, last: int) -> list[str]:
+    """Two codes are as long as a range, and easier to find on the units."""
+    if last - first < 2:
+        return [serial(prefix, number) for number in range(first, last + 1)]
+    return [f"{serial(prefix, first)}-{serial(prefix, last)}"]

@@ -4,12 +4,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.errors import NAMED_ERRORS, FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.money import NotAnAmount, read_amount, write_amount
 
@@ -132,12 +132,16 @@ class InvalidTransactions(InvalidInput):
     slug = "invalid-transactions"
     title = "Transactions that cannot be sent"
 
-    def __init__(self, errors: Sequence[FieldError]) -> None:
-        super().__init__("Nothing was sent and nothing recorded: correct the rows named in errors.", errors=errors)
+    def __init__(self, errors: Sequence[FieldError], *, error_count: int | None = None) -> None:
+        super().__init__(
+            "Nothing was sent and nothing recorded: correct the rows named in errors.",
+            errors=errors,
+            error_count=error_count,
+        )
 
 
 def check_transactions(rows: Sequence[Any], terms: Terms) -> list[Transaction]:
-    """All rows or none: raises InvalidTransactions with every error of every row."""
+    """All rows or none: raises InvalidTransactions with the first errors, and with how many there are in all rows."""
     if not rows:
         detail = "Send at least one transaction."
         raise InvalidTransactions([FieldError("/transactions", detail, FieldCode.TOO_FEW, {"min": 1})])
@@ -146,27 +150,35 @@ def check_transactions(rows: Sequence[Any], terms: Terms) -> list[Transaction]:
         raise InvalidTransactions([FieldError("/transactions", detail, FieldCode.TOO_MANY, {"max": MOST_ROWS})])
     references = [row.get("referenceNumber") for row in rows if isinstance(row, Mapping)]
     times = Counter(reference.lower() for reference in references if isinstance(reference, str))
-    checks = [_Row(number, row, terms, times) for number, row in enumerate(rows, start=1)]
-    checked = [check.transaction() for check in checks]
-    errors = [error for check in checks for error in check.errors]
-    if errors:
-        raise InvalidTransactions(errors)
+    errors = _Errors()
+    checked = [_Row(number, row, terms, times, errors).transaction() for number, row in enumerate(rows, start=1)]
+    if errors.count:
+        raise InvalidTransactions(errors.named, error_count=errors.count)
     return [transaction for transaction in checked if transaction is not None]
 
 
-class _Row:
-    """One row under examination; it gathers its errors instead of stopping at the first."""
+@dataclass(slots=True)
+class _Errors:
+    """The first errors of a batch, and how many there are: of 100,000 bad rows each error would take memory."""
 
-    def __init__(self, number: int, given: Any, terms: Terms, times: Counter[str]) -> None:
+    named: list[RowError] = field(default_factory=list)
+    count: int = 0
+
+
+class _Row:
+    """One row under examination; it goes on after an error instead of stopping at the first."""
+
+    def __init__(self, number: int, given: Any, terms: Terms, times: Counter[str], errors: _Errors) -> None:
         self._number = number
         self._given: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
         self._is_object = isinstance(given, Mapping)
         self._terms = terms
         self._times = times
-        self.errors: list[RowError] = []
+        self._errors = errors
+        self._is_sound = True
 
     def transaction(self) -> Transaction | None:
-        """None where `errors` say why not."""
+        """None where the errors say why not."""
         if not self._is_object:
             self._refuse(None, "A transaction is a JSON object.", FieldCode.WRONG_TYPE, expected="object")
             return None
@@ -183,7 +195,7 @@ class _Row:
             branch_code=self._text("branchCode", BRANCH_LENGTH, terms.branch_code),
             branch_name=self._text("branchName", BRANCH_LENGTH, terms.branch_name),
         )
-        return None if self.errors else transaction
+        return transaction if self._is_sound else None
 
     def _refuse_unknown_fields(self) -> None:
         unknown = [name for name in self._given if name not in FIELDS]
@@ -228,11 +240,15 @@ class _Row:
         return ""
 
     def _refuse(self, name: str | None, detail: str, code: FieldCode, **params: Any) -> None:
+        self._is_sound = False
+        self._errors.count += 1
+        if len(self._errors.named) >= NAMED_ERRORS:
+            return
         step = "" if name is None else "/" + name[:100].replace("~", "~0").replace("/", "~1")
         reference = self._given.get("referenceNumber")
         shown = reference[:100] if isinstance(reference, str) else None
         pointer = f"/transactions/{self._number - 1}{step}"
-        self.errors.append(
+        self._errors.named.append(
             RowError(
                 pointer=pointer,
                 detail=detail,

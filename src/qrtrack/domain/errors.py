@@ -2,9 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from qrtrack.domain.field_codes import FieldCode
+
+# So many bad fields are named; the others are counted.
+NAMED_ERRORS: Final = 100
+# So many codes, or other things that a list of the caller names, stand in a refusal.
+NAMED_THINGS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +29,19 @@ class DomainError(Exception):
     """A refusal a person can act upon: the message says what to do next.
 
     `errors` name the bad fields, `members` travel beside them in the problem document (`{"available": 42}`).
+    `error_count`: how many bad fields there are, where only the first ones were kept.
     """
 
     slug: ClassVar[str] = "error"
     title: ClassVar[str] = "The request could not be carried out"
 
-    def __init__(self, detail: str, *, errors: Sequence[FieldError] = (), **members: Any) -> None:
+    def __init__(
+        self, detail: str, *, errors: Sequence[FieldError] = (), error_count: int | None = None, **members: Any
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.errors = tuple(errors)
+        self.error_count = len(self.errors) if error_count is None else error_count
         self.members: Mapping[str, Any] = members
 
 

@@ -99,7 +99,7 @@ async def import_batch(
     """
     check_speaker(form.model_dump(mode="json", include={"manufacturer_org_id", "user_id"}), caller)
     new = form.asked()
-    imported = await asyncio.to_thread(read_codes, form.file.file)
+    imported = await runtime.heavy_work.run(caller.organisation_id, read_codes, form.file.file)
     created = await imports.import_batch(database, caller=caller, keys=runtime.keys, new=new, imported=imported)
     response.headers["Location"] = f"{BATCHES_PATH}/{created.batch_id}"
     return created

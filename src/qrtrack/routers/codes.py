@@ -10,7 +10,7 @@ from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState, NotFou
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.code_lists import read_codes
-from qrtrack.routers.dependencies import BatchManager, Packer
+from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import problems
 from qrtrack.schemas.codes import CodesChangedAnswer, CodesReadmittedAnswer, PrintedOrder, ReadmitOrder, VoidOrder
@@ -28,11 +28,13 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/codes", ta
     summary="Void codes",
     responses=problems(*OF_A_LIST, IllegalTransition, InvalidState),
 )
-async def void_codes(order: VoidOrder, caller: Packer, database: AnsweringDatabase) -> use_cases.ChangedCodes:
+async def void_codes(
+    order: VoidOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
+) -> use_cases.ChangedCodes:
     """Takes damaged or withdrawn units out of their case and out of the queue, for good. All or nothing.
     Send `{"batch_id": "…", "codes": ["SKA000007"], "reason": "Label torn"}`.
     """
-    pasted = await read_codes(order.codes)
+    pasted = await read_codes(runtime, caller, order.codes)
     return await use_cases.void_codes(
         database, caller=caller, batch_id=order.batch_id, codes=pasted.codes, scans=pasted.scans, reason=order.reason
     )
@@ -45,7 +47,7 @@ async def void_codes(order: VoidOrder, caller: Packer, database: AnsweringDataba
     responses=problems(*OF_A_LIST, BatchClosed, IllegalTransition),
 )
 async def mark_codes_printed(
-    order: PrintedOrder, caller: Packer, database: AnsweringDatabase
+    order: PrintedOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.ChangedCodes:
     """Marks a list, or with `"all": true` whatever of the batch is not marked yet. Codes that are printed already
     stay so and are not counted.
@@ -56,7 +58,7 @@ async def mark_codes_printed(
         raise InvalidInput(detail, errors=[FieldError("/codes", detail, FieldCode.EXACTLY_ONE_OF, fields)])
     if order.codes is None:
         return await use_cases.mark_printed(database, caller=caller, batch_id=order.batch_id, codes=None)
-    pasted = await read_codes(order.codes)
+    pasted = await read_codes(runtime, caller, order.codes)
     return await use_cases.mark_printed(
         database, caller=caller, batch_id=order.batch_id, codes=pasted.codes, scans=pasted.scans
     )
@@ -69,10 +71,10 @@ async def mark_codes_printed(
     responses=problems(*OF_A_LIST, BatchClosed),
 )
 async def readmit_codes(
-    order: ReadmitOrder, caller: BatchManager, database: AnsweringDatabase
+    order: ReadmitOrder, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.ReadmittedCodes:
     """Ends the exclusion of units that are good after all: the next reverse job prepares them."""
-    pasted = await read_codes(order.codes)
+    pasted = await read_codes(runtime, caller, order.codes)
     return await use_cases.readmit_codes(
         database, caller=caller, batch_id=order.batch_id, codes=pasted.codes, scans=pasted.scans
     )

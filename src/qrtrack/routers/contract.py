@@ -11,9 +11,10 @@ from pydantic.json_schema import models_json_schema
 
 from qrtrack.domain.errors import InvalidInput, Unauthenticated, Unavailable
 from qrtrack.domain.requests import KeyReused, StillRunning
+from qrtrack.heavy_work import TooMuchWork
 from qrtrack.integrations.tokens import NoOrganisation
 from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
-from qrtrack.routers.bodies import RepeatedKey
+from qrtrack.routers.bodies import RepeatedKey, TooManyValues
 from qrtrack.routers.catalogue import URN, ProblemType, catalogue
 from qrtrack.routers.dependencies import MissingRole, OtherOrganisation, OtherUser, known_caller, machine_caller
 from qrtrack.routers.http_problems import BODY_TOO_LARGE, INTERNAL_ERROR, INVALID_JSON, INVALID_LENGTH, ORIGIN_REFUSED
@@ -111,7 +112,9 @@ def _common(context: RouteContext) -> Iterator[Refusal]:
     if context.body_field is not None:
         yield from (INVALID_JSON, INVALID_LENGTH, BODY_TOO_LARGE)
         if context.body_field.field_info.media_type == JSON:
-            yield RepeatedKey
+            yield from (RepeatedKey, TooManyValues)
+        if known_caller in {asked.call for asked in _flat(context.dependant)}:
+            yield TooMuchWork
     if _takes_key(context.dependant):
         yield from (StillRunning, KeyReused)
 

@@ -68,7 +68,9 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer", tags=["l
         CodeTakenMeanwhile,
     ),
 )
-async def pack_case(order: PackOrder, caller: Packer, database: AnsweringDatabase) -> packing.PackedCase:
+async def pack_case(
+    order: PackOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
+) -> packing.PackedCase:
     """Takes the next prepared units, one contiguous run in serial order, into the case: all or nothing.
 
     Send `{"batch_id": "…", "order_id": "…", "master_code": "…", "first_code": "SKA000001", "last_code":
@@ -78,7 +80,7 @@ async def pack_case(order: PackOrder, caller: Packer, database: AnsweringDatabas
     send the same call with it in `missing_codes`.
     """
     first, last = _unit(order.first_code, "first_code"), _unit(order.last_code, "last_code")
-    missing = await read_codes(order.missing_codes, field="missing_codes", may_be_empty=True)
+    missing = await read_codes(runtime, caller, order.missing_codes, field="missing_codes", may_be_empty=True)
     wanted = PackCase(
         batch_id=order.batch_id,
         order_id=order.order_id,
@@ -116,11 +118,13 @@ def _unit(scanned: str | None, field: str) -> PastedCodes:
         CodeTakenMeanwhile,
     ),
 )
-async def link_codes(order: LinkOrder, caller: Packer, database: AnsweringDatabase) -> use_cases.LinkedCodes:
+async def link_codes(
+    order: LinkOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
+) -> use_cases.LinkedCodes:
     """Adds units that were scanned one by one, up to what the case holds; the case may be packed already. All or
     nothing, unless `accept_valid`. A code that is in a case is never moved: unlink it there first.
     """
-    pasted = await read_codes(order.codes)
+    pasted = await read_codes(runtime, caller, order.codes)
     wanted = use_cases.LinkCodes(
         batch_id=order.batch_id,
         order_id=order.order_id,
@@ -141,7 +145,9 @@ async def link_codes(order: LinkOrder, caller: Packer, database: AnsweringDataba
     summary="Take units out of their case",
     responses=problems(NotFound, BatchClosed, UnitOfOtherBatch, CodesNotPacked, InvalidState, CodeTakenMeanwhile),
 )
-async def unlink_codes(order: UnlinkOrder, caller: Packer, database: AnsweringDatabase) -> use_cases.UnlinkedCodes:
+async def unlink_codes(
+    order: UnlinkOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
+) -> use_cases.UnlinkedCodes:
     """Undoes linking, for a list of codes or for a whole case: the units become what they were before, and those that
     came from the queue return to their places there, so that the next case takes them again. Send `{"master_code": "…",
     "reason": "Box dropped"}` or `codes` in its place.
@@ -153,7 +159,7 @@ async def unlink_codes(order: UnlinkOrder, caller: Packer, database: AnsweringDa
         detail = "Send either codes or master_code."
         fields = {"fields": ["codes", "master_code"]}
         raise InvalidInput(detail, errors=[FieldError("/codes", detail, FieldCode.EXACTLY_ONE_OF, fields)])
-    pasted = None if order.codes is None else await read_codes(order.codes)
+    pasted = None if order.codes is None else await read_codes(runtime, caller, order.codes)
     return await use_cases.unlink_codes(
         database,
         caller=caller,

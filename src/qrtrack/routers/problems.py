@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qrtrack.domain.errors import (
+    NAMED_ERRORS,
     Conflict,
     DomainError,
     FieldError,
@@ -46,7 +47,6 @@ STATUSES: Final[Mapping[type[DomainError], int]] = {
     Unavailable: 503,
 }
 RETRY_AFTER_SECONDS: Final = 5
-SHOWN_ERRORS: Final = 100
 # Where `responses` carry the slugs of refusals until routers/contract.py has completed the OpenAPI document.
 DECLARED: Final = "x-problems"
 
@@ -150,7 +150,8 @@ def problem_of(error: DomainError) -> ProblemResponse:
         error.slug,
         error.title,
         error.detail,
-        errors=error.errors,
+        errors=error.errors[:NAMED_ERRORS],
+        error_count=error.error_count,
         members=error.members,
         headers=headers,
     )
@@ -185,7 +186,7 @@ async def _answer_invalid_request(_request: Request, error: Exception) -> Respon
     if any(entry["type"] == "json_invalid" for entry in found):
         return _invalid_json(found[0])
     fields = list(dict.fromkeys(field_error(entry, error.body) for entry in found))
-    more = f" (the first {SHOWN_ERRORS} of {len(fields)} are listed)" if len(fields) > SHOWN_ERRORS else ""
+    more = f" (the first {NAMED_ERRORS} of {len(fields)} are listed)" if len(fields) > NAMED_ERRORS else ""
     detail = f"The request is not valid: correct the fields named in errors{more}."
     if isinstance(error.body, bytes):
         detail = "The body is not marked as JSON: send it with Content-Type: application/json."
@@ -194,7 +195,7 @@ async def _answer_invalid_request(_request: Request, error: Exception) -> Respon
         InvalidInput.slug,
         InvalidInput.title,
         detail,
-        errors=fields[:SHOWN_ERRORS],
+        errors=fields[:NAMED_ERRORS],
         error_count=len(fields),
     )
 

@@ -53,7 +53,7 @@ async def submit_reverse_job(
     Send `{"batch_id": "…", "order_id": "…", "exclude_codes": ["SKA000007", "SKA000013"]}`; the answer is
     `{"success": true, "job_id": "…", "status": "queued", "exclude_count": 2, …}`.
     """
-    pasted = await read_codes(order.exclude_codes, field="exclude_codes", may_be_empty=True)
+    pasted = await read_codes(runtime, caller, order.exclude_codes, field="exclude_codes", may_be_empty=True)
     asked: dict[str, Any] = order.model_dump(include={"batch_id", "order_id", "variant"})
     asked |= {"exclude_codes": pasted.codes, "scans": pasted.scans}
     notify = runtime.messenger.channels.check(order.notify.asked() if order.notify else None)

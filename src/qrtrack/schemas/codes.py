@@ -1,16 +1,23 @@
 """Codes: listed, printed, void, readmitted."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from qrtrack.domain.states import CodeStatus
 from qrtrack.schemas.base import Answer, Body, ListQuery, Page, Reason
 
+# Repeats and blanks are dropped before codes are counted. The elements are checked where they are read, in a thread:
+# for a list of numbers pydantic would build an error for each.
+MOST_ELEMENTS: Final = 200_000
+ELEMENT: Final = {"type": "string", "maxLength": 16 * 1024 * 1024}
+
 CodeList = Annotated[
-    list[str],
+    list[Any],
+    WithJsonSchema({"type": "array", "items": ELEMENT, "maxItems": MOST_ELEMENTS}),
     Field(
+        max_length=MOST_ELEMENTS,
         description="As people paste and scan them: each element is split at blanks, commas and semicolons, ranges "
         "such as `SKA000010-SKA000020` are expanded, scanned unit URLs reduced to their code, repeats dropped. At most "
         "100,000 codes.",

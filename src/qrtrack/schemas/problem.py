@@ -70,7 +70,8 @@ class FieldErrors(BaseModel):
 
 
 class UnknownCodesMembers(FieldErrors):
-    codes: list[str] = Field(description="Those that are not in the batch.")
+    codes: list[str] = Field(description="Those that are not in the batch, as ranges: the first 1,000.")
+    unknown_count: int = Field(description="How many codes are not in the batch.")
 
 
 class PossibleErrors(BaseModel):
@@ -135,7 +136,8 @@ class UnlinkableResult(BaseModel):
 
 
 class CodesNotLinkableMembers(BaseModel):
-    results: list[UnlinkableResult] = Field(description="One for each code of the request.")
+    results: list[UnlinkableResult] = Field(description="One for each code of the request: the first 1,000.")
+    result_count: int = Field(description="How many there are.")
 
 
 class CodeState(BaseModel):
@@ -146,7 +148,8 @@ class CodeState(BaseModel):
 
 
 class CodeStatesMembers(BaseModel):
-    codes: list[CodeState] = Field(description="Those that stand in the way.")
+    codes: list[CodeState] = Field(description="Those that stand in the way: the first 1,000.")
+    code_count: int = Field(description="How many there are.")
 
 
 class SurplusMembers(BaseModel):

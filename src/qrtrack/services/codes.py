@@ -7,8 +7,8 @@ from uuid import UUID
 
 from qrtrack.database import Database
 from qrtrack.domain.batches import BatchNotReady
-from qrtrack.domain.code_lists import Scan, as_ranges, refuse_foreign
-from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
+from qrtrack.domain.code_lists import CodesNotInBatch, Scan, as_ranges, refuse_foreign
+from qrtrack.domain.errors import NAMED_THINGS, FieldError, InvalidInput, InvalidState
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.states import CodeStatus, sources
@@ -16,7 +16,7 @@ from qrtrack.models import Batch
 from qrtrack.repositories import Repositories
 
 
-class UnknownCodes(InvalidInput):
+class UnknownCodes(CodesNotInBatch):
     """Some of the codes are not in the batch: nothing was changed."""
 
     slug = "unknown-codes"
@@ -25,11 +25,8 @@ class UnknownCodes(InvalidInput):
     def __init__(self, codes: Sequence[str]) -> None:
         super().__init__(
             f"{len(codes)} of the codes are not in this batch. Nothing was changed: correct the list.",
-            errors=[
-                FieldError("/codes", f"{code} is not in this batch.", FieldCode.NOT_IN_BATCH, {"value": code})
-                for code in codes
-            ],
-            codes=list(codes),
+            codes,
+            field="codes",
         )
 
 
@@ -42,7 +39,8 @@ class IllegalTransition(InvalidState):
     def __init__(self, target: str, rows: Sequence[Any]) -> None:
         super().__init__(
             f"{len(rows)} of the codes cannot become {target}: {rows[0].code} is {rows[0].status}. Nothing changed.",
-            codes=[{"code": row.code, "state": row.status} for row in rows],
+            codes=[{"code": row.code, "state": row.status} for row in rows[:NAMED_THINGS]],
+            code_count=len(rows),
         )
 
 

@@ -24,6 +24,7 @@ from qrtrack.domain.gateway_answers import Verdict
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.masking import masked
 from qrtrack.domain.requests import AlreadyAnswered, Unanswered
+from qrtrack.heavy_work import HeavyWork
 from qrtrack.integrations.akselgate import Akselgate
 from qrtrack.metrics import DISPATCHES
 from qrtrack.repositories import Repositories
@@ -65,6 +66,7 @@ class Post:
     gateway: Akselgate
     tokens: CallbackTokens
     public_base_url: str
+    heavy_work: HeavyWork
 
     def callback_url(self, attempt_id: int) -> str:
         return f"{self.public_base_url}{CALLBACK_PATH}/{self.tokens.token_of(attempt_id)}"
@@ -78,7 +80,7 @@ async def dispatch_settlement(database: Database, *, caller: Caller, post: Post,
     GatewayOutcomeUnknown after the attempt was recorded.
     """
     terms = post.gateway.terms()
-    transactions = await asyncio.to_thread(check_transactions, order.transactions, terms)
+    transactions = await post.heavy_work.run(caller.organisation_id, check_transactions, order.transactions, terms)
     not_after = time.monotonic() + stale_after(post.gateway.deadline_seconds)
     try:
         attempt, payload = await _write(

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
 from qrtrack.database import Database
 from qrtrack.domain.code_lists import Scan, as_ranges, foreign_scans, refuse_foreign
-from qrtrack.domain.errors import Conflict, InvalidState, NotFound
+from qrtrack.domain.errors import NAMED_THINGS, Conflict, InvalidState, NotFound
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import CaseOfOtherBatch
 from qrtrack.domain.states import AVAILABLE, CodeStatus
@@ -64,8 +65,9 @@ class CodesNotLinkable(Conflict):
             "list, or send accept_valid to link the others.",
             results=[
                 {name: getattr(result, name) for name in CodeResult.__slots__ if getattr(result, name) is not None}
-                for result in results
+                for result in results[:NAMED_THINGS]
             ],
+            result_count=len(results),
         )
 
 
@@ -169,7 +171,8 @@ class CodesNotPacked(InvalidState):
         code, state = next(iter(states.items()))
         super().__init__(
             f"{len(states)} of the codes are not packed, such as {code}, which is {state}. Nothing was unlinked.",
-            codes=[{"code": code, "state": state} for code, state in states.items()],
+            codes=[{"code": code, "state": state} for code, state in islice(states.items(), NAMED_THINGS)],
+            code_count=len(states),
         )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from qrtrack.database import Database
-from qrtrack.domain.code_lists import Scan, as_ranges, refuse_foreign
+from qrtrack.domain.code_lists import CodesNotInBatch, Scan, as_ranges, refuse_foreign
 from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
@@ -20,7 +20,7 @@ from qrtrack.repositories import Repositories
 from qrtrack.repositories.queues import REVERSE_JOBS
 
 
-class UnknownExcludeCodes(InvalidInput):
+class UnknownExcludeCodes(CodesNotInBatch):
     """Some of the codes to exclude are not in the batch: a mistyped one would let a damaged unit be packed."""
 
     slug = "unknown-exclude-codes"
@@ -30,11 +30,8 @@ class UnknownExcludeCodes(InvalidInput):
         super().__init__(
             f"Not in this batch: {len(codes)} of the exclude codes. Correct what was typed: a wrong code would let a "
             "damaged unit be packed.",
-            errors=[
-                FieldError("/exclude_codes", f"{code} is not in this batch.", FieldCode.NOT_IN_BATCH, {"value": code})
-                for code in codes
-            ],
-            codes=list(codes),
+            codes,
+            field="exclude_codes",
         )
 
 

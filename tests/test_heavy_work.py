@@ -1,0 +1,74 @@
+"""Heavy work takes turns: one piece at a time, and organisations that had much rest before they have more."""
+
+import asyncio
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from qrtrack import heavy_work
+from qrtrack.heavy_work import WAITING_PER_ORGANISATION, HeavyWork, TooMuchWork
+
+
+async def test_one_piece_runs_at_a_time_whoever_it_is_for() -> None:
+    work, running, most = HeavyWork(), 0, 0
+
+    def piece() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.01)
+        running -= 1
+
+    await asyncio.gather(*[work.run(f"organisation {number}", piece) for number in range(10)])
+    assert most == 1
+
+
+async def test_another_organisation_does_not_wait_for_one_that_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heavy_work, "FREE_SECONDS", 0.0)
+    monkeypatch.setattr(heavy_work, "LONGEST_REST_SECONDS", 60.0)
+    work, order = HeavyWork(), []
+    await work.run("greedy", time.sleep, 0.05)
+
+    async def piece(share: str) -> None:
+        await work.run(share, time.sleep, 0.0)
+        order.append(share)
+
+    await asyncio.gather(piece("greedy"), piece("modest"), piece("another"))
+    assert order == ["modest", "another", "greedy"]
+
+
+async def test_what_is_over_soon_needs_no_rest() -> None:
+    work = HeavyWork()
+    began = time.monotonic()
+    for _ in range(20):
+        assert await work.run("organisation", int, "7") == 7
+    assert time.monotonic() - began < heavy_work.FREE_SECONDS * heavy_work.REST_FACTOR
+
+
+async def test_who_has_too_much_waiting_is_refused_and_others_are_not() -> None:
+    work, go = HeavyWork(), threading.Event()
+    pieces = [asyncio.create_task(work.run("greedy", go.wait)) for _ in range(WAITING_PER_ORGANISATION + 1)]
+    await asyncio.sleep(0)
+    with pytest.raises(TooMuchWork):
+        await work.run("greedy", int)
+    modest = asyncio.create_task(work.run("modest", int))
+    go.set()
+    assert await modest == 0
+    await asyncio.gather(*pieces)
+
+
+async def test_a_failure_is_passed_on_and_a_caller_who_hangs_up_leaves_the_turn() -> None:
+    work, go = HeavyWork(), threading.Event()
+    with pytest.raises(ValueError, match="invalid literal"):
+        await work.run("organisation", int, "x")
+    waiting = asyncio.create_task(work.run("organisation", go.wait))
+    behind = asyncio.create_task(work.run("organisation", int))
+    await asyncio.sleep(0.05)
+    behind.cancel()
+    with suppress(asyncio.CancelledError):
+        await behind
+    go.set()
+    assert await waiting
+    assert [share.users for share in work._shares.values()] in ([], [0])
