@@ -80,3 +80,10 @@ def test_an_answer_is_read_whatever_its_charset(body: bytes, charset: str | None
 def test_iso_8859_1_is_read_even_where_no_charset_is_named() -> None:
     verdict = judge(201, '{"message": "é"}'.encode("iso-8859-1"), NOTHING)
     assert (verdict.outcome, verdict.response_message) == (Outcome.ACCEPTED, "é")
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("member", ["responseCode", "responseMessage"])
+def test_an_answer_that_says_a_thing_twice_says_nothing(status: int, member: str) -> None:
+    body = f'{{"responseCode": "00", "{member}": "a", "{member}": "b"}}'.encode()
+    assert judge(status, body, NOTHING).outcome is Outcome.UNKNOWN

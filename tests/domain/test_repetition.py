@@ -22,13 +22,13 @@ def test_a_refusal_that_denies_it_or_speaks_of_something_else_does_not(text: str
     assert not says_repetition("99", refused(text), is_refusal=True)
 
 
-@pytest.mark.parametrize("code", ["94", "094", " 94 ", "94.0", "409", "4091801", "4090000"])
+@pytest.mark.parametrize("code", ["94", "094", " 94 ", "94.0", "409", "4091801", "4090000", "A94", "E94"])
 def test_a_code_says_repetition(code: str) -> None:
     assert says_repetition(code, {}, is_refusal=True)
     assert says_repetition(code, {}, is_refusal=False)
 
 
-@pytest.mark.parametrize("code", [None, "", "00", "14", "940", "194", "140900", "A94"])
+@pytest.mark.parametrize("code", [None, "", "00", "14", "940", "194", "140900"])
 def test_another_code_does_not(code: str | None) -> None:
     assert not says_repetition(code, {}, is_refusal=True)
 
@@ -39,6 +39,16 @@ def test_another_code_does_not(code: str | None) -> None:
         {"message": "Bad request", "errors": [{"detail": "reference already used"}]},
         {"message": "Bad request", "data": {"rows": [{"duplicate": True}]}},
         {"message": {"id": "Transaksi ganda", "en": "refused"}},
+        {"message": "no", "code": "94"},
+        {"message": "no", "rc": "RC94"},
+        {"message": "no", "rc": "\u0669\u0664"},
+        {"message": "no", "status": 409},
+        {"message": "no", "code": "409-18-01"},
+        {"message": "no", "isDuplicate": 1},
+        {"message": "no", "isDuplicate": "true"},
+        {"message": "no", "alreadyProcessed": {"requestId": "9"}},
+        {"message": "no", "duplicateReferences": ["A1"]},
+        {"message": "no", "errors": {"requestId": {"unique": "1"}}},
     ],
 )
 def test_it_is_found_wherever_the_gateway_says_it(answer: dict[str, Any]) -> None:

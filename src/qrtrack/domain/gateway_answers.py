@@ -73,10 +73,18 @@ def as_text(body: bytes) -> str:
 
 def _object(payload: str) -> Mapping[str, Any] | None:
     try:
-        answer = json.loads(payload)
+        answer = json.loads(payload, object_pairs_hook=_named_once)
     except (ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises ValueError where a member stands twice: nobody knows which of the two the gateway means."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a member stands twice")
+    return members
 
 
 def _word(answer: Mapping[str, Any] | None, *names: str) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from qrtrack.domain.batches import Variant
 from qrtrack.domain.code_lists import reads_as_range
-from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.errors import NAMED_ERRORS, FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.numbering import CODE_PATTERN, parse_serial
 
@@ -43,6 +43,7 @@ class ImportedCodes:
 
     `lines` are the rows' places in the file, the header being line 1. `highest_numbers`: by prefix, of the codes that
     look like serials of this service. With `mistakes` nothing may be imported; the codes are those that could be read.
+    The first mistakes are kept, each with its line, and all are counted.
     """
 
     codes: Sequence[str]
@@ -51,16 +52,19 @@ class ImportedCodes:
     variants: Sequence[Variant]
     highest_numbers: dict[str, int]
     mistakes: Sequence[tuple[int, FieldError]]
+    mistake_count: int
 
     def refusal(self, taken: Iterable[str]) -> InvalidInput:
-        """Names every bad row at once, in the order of the file: what was read wrong, and whose code is taken."""
+        """Names the first bad rows in the order of the file, and counts all: those read wrong, and codes that exist."""
         line_of = dict(zip(self.codes, self.lines, strict=True))
-        named = [(line_of[code], _taken(line_of[code], code)) for code in taken]
+        lines = sorted((line_of[code], code) for code in taken)
+        named = [(line, _taken(line, code)) for line, code in lines[:NAMED_ERRORS]]
         errors = [error for _, error in sorted([*self.mistakes, *named], key=lambda named: named[0])]
         remedy = "correct the lines named in errors, or take them out of the file, and send it again."
         if len(errors) == 1 and errors[0].pointer == "/file":
             remedy = errors[0].detail
-        return InvalidInput(f"Nothing was imported: {remedy}", errors=errors)
+        count = self.mistake_count + len(lines)
+        return InvalidInput(f"Nothing was imported: {remedy}", errors=errors[:NAMED_ERRORS], error_count=count)
 
 
 def _taken(line: int, code: str) -> FieldError:
@@ -91,7 +95,7 @@ def read_codes(file: BinaryIO) -> ImportedCodes:
                 detail = f"The file has too many rows: at most {ROWS_LIMIT:,} codes a batch."
                 raise _Unreadable("/file", detail, FieldCode.TOO_MANY, max=ROWS_LIMIT)
     except _Unreadable as end:
-        checked.mistakes.append((line, end.error))
+        checked.add(line, end.error)
     return checked.finish()
 
 
@@ -155,6 +159,7 @@ class _Checked:
     def __init__(self) -> None:
         self.rows: list[tuple[int, str, str | None, str | None]] = []
         self.mistakes: list[tuple[int, FieldError]] = []
+        self.mistake_count = 0
         self._codes: dict[str, int] = {}
         self._keys: dict[str, int] = {}
 
@@ -191,7 +196,13 @@ class _Checked:
 
     def _refuse(self, line: int, column: str, detail: str, code: FieldCode, **params: Any) -> None:
         pointer = f"/file/{line}/{column}".rstrip("/")
-        self.mistakes.append((line, FieldError(pointer, f"Line {line} {detail}", code, {"line": line, **params})))
+        self.add(line, FieldError(pointer, f"Line {line} {detail}", code, {"line": line, **params}))
+
+    def add(self, line: int, mistake: FieldError) -> None:
+        """Of a million bad rows the first are kept. What is wrong with the whole file, at line 0, always is."""
+        self.mistake_count += 1
+        if line == 0 or len(self.mistakes) < NAMED_ERRORS:
+            self.mistakes.append((line, mistake))
 
     def finish(self) -> ImportedCodes:
         quantities: dict[str | None, int] = {}
@@ -207,6 +218,7 @@ class _Checked:
             variants=[Variant(variant, quantity) for variant, quantity in quantities.items()],
             highest_numbers=_highest(row[1] for row in rows),
             mistakes=self.mistakes,
+            mistake_count=self.mistake_count,
         )
 
     def _check_file(self, quantities: dict[str | None, int]) -> None:
@@ -219,7 +231,7 @@ class _Checked:
             self._refuse_file("Either every row has a variant or none has.", FieldCode.VARIANT_MISSING)
 
     def _refuse_file(self, detail: str, code: FieldCode, **params: Any) -> None:
-        self.mistakes.append((0, FieldError("/file", detail, code, params)))
+        self.add(0, FieldError("/file", detail, code, params))
 
 
 def _upper(cell: str) -> str:

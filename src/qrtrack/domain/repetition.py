@@ -4,6 +4,7 @@ A refused repetition may mean that the first request was paid. So the list is wi
 until a person has asked the bank, a word too few pays it twice.
 """
 
+import html
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -11,68 +12,112 @@ from typing import Any, Final
 
 # In an answer of any status: this very request was seen before.
 REPEATED: Final = (
-    r"dup|dups|duplicates?|duplicated|duplication|duplicating|duplikat|duplikasi|terduplikasi|double|doubled|ganda"
-    r"|already|repeated|replayed|resubmitted"
+    r"dup\w*|\w*duplic\w*|\w*dupli[kc]\w*|doubl\w*|dobel|dobl\w*|rangkap|\w*ganda\w*|already\w*|repeat\w*"
+    r"|repetition\w*|repetitive|replay\w*|re?us(?:e|ed|age|ing)|resen[dt]\w*|resubmi\w*|re (?:sub|trans)mi\w*"
+    r"|retransmi\w*|reprocess\w*|redundant|identical\w*|idempot\w*|clash\w*|collid\w*|collision\w*|conflict\w*"
+    r"|konflik|kembar"
 )
-# In a refusal: something has happened to it before. In a success ("telah diterima") these words are harmless.
+# In a refusal: something has happened to it before, or happens now. In a success ("telah diterima") these are harmless.
 HAPPENED_BEFORE: Final = (
-    r"sudah|telah|pernah|exists?|existing|used|processed|paid|settled|executed|posted|completed|submitted|previously"
-    r"|twice|more than once|dua kali|diproses|digunakan|dipakai|terpakai|terbayar|dibayar|lunas|kembar|berulang"
-    r"|unique|unik|conflict|in progress|idempotent|idempotency(?: key)?|x external id|x request id|x idempotency key"
+    r"sudah|sdh|udah|telah|tlh|pernah|exists?|existing|used|processed|processing|paid|settled|executed|posted"
+    r"|completed?|submitted|previous\w*|sebelum\w*|earlier|before|twice|once|more than once|second time"
+    r"|second attempt|last one|than last|out of sequence|(?:ke ?2|kedua|dua kali|satu kali|sekali)|diproses|proses"
+    r"|digunakan|dipakai|terpakai|terbayar|dibayar|lunas|\w*ulang|\w*ulangan|berulang|unique|unik|in use"
+    r"|in progress|taken|registered|terdaftar|tercatat|recorded|present|consumed|received|diterima|accepted|sent"
+    r"|terkirim|success\w*|sukses|berhasil|approved|payment made|selesai|debited|terdebit|credited|transferred"
+    r"|finished|pending|running|sedang|bukan transaksi baru|x external id|x request id|x idempotency key"
     r"|same (?:reference|request|transaction|external|id|key|day|batch)\w*"
-    r"|(?:referensi|transaksi|permintaan|request|id) (?:yang )?sama"
+    r"|(?:referen\w*|transaksi|permintaan|request|nomor|number|id)(?: \w+){0,3} sama"
+)
+DONE: Final = (
+    r"(?:exists?|existing|existed|processed|paid|settled|executed|posted|completed?|submitted|received|accepted|approved"
+    r"|registered|recorded|present|sent|successful|debited|credited|transferred|finished|taken)"
 )
 # What says the opposite. It is taken out before the words above are looked for. "no" alone is not in it: in
 # Indonesian it is short for "nomor", so that "No Referensi exists" means that it exists.
 NEGATED: Final = re.compile(
     r"\b(?:"
-    r"(?:not|never|doesn t|don t|didn t|cannot|can t|couldn t|could not|isn t|wasn t|hasn t|unable to|failed to)"
-    r"(?: yet)?(?: have| has)?(?: been| be)?"
-    r" (?:exists?|existing|processed|paid|settled|executed|posted|completed|submitted)"
-    r"|(?:tidak|belum|gagal|bukan)(?: dapat| bisa| pernah| berhasil)? "
-    r"(?:ada|ditemukan|diproses|dibayar|terbayar|lunas)"
+    r"(?:not|never|don t|doesn t|didn t|cannot|can t|couldn t|isn t|wasn t|hasn t|haven t|unable to|failed to)"
+    rf"(?: yet)?(?: have| has)?(?: been| be)? {DONE}"
+    rf"|(?:no (?:transactions?|payments?|records?|data|money|funds)|nothing)(?: was| were| has been)? {DONE}"
+    r"|(?:must|should) exist|non existing|non existent"
+    r"|(?:not a|no|non) duplic\w+(?: found)?|bukan duplik\w+|tidak ada duplik\w+|isduplicate false"
+    r"|(?:type|a|as|be|of|expected|format) double|double quotes?|double precision"
+    r"|(?:error|failed|failure|problem|exception)(?: in| while| when| during| on| at)? processing"
+    r"|(?:error|failed|failure|problem|exception)(?: has)? occurred before processing"
+    r"|(?:tidak|belum|gagal|bukan)(?: dapat| bisa| pernah)? "
+    r"(?:ada|ditemukan|diproses|dibayar|terbayar|lunas|terdaftar|tercatat|diterima|berhasil|sukses|terkirim)"
+    r"|gagal proses|(?:silakan |silahkan |mohon )?(?:coba|dicoba)(?: \w+)? (?:lagi|ulang|kembali)"
+    r"|(?:silakan|silahkan|mohon) (?:ulangi|diulang)"
     r"|(?:token|session|sesi|password|kata sandi)(?: \w+)? (?:sudah|telah|already|has been)"
     r" (?:expired|kedaluwarsa|kadaluarsa|kadaluwarsa|berakhir)"
-    # "cannot be processed again" says that it was.
-    r")\b(?! (?:again|twice|lagi|kembali|more than once))"
+    r"|user (?:is )?already logged in"
+    # "cannot be processed again" says that it was, and what follows a "because" may say it too.
+    r")\b(?! (?:again|twice|lagi|ulang|kembali|more|a second|because|since|karena|sebab))"
 )
 ANY_STATUS: Final = re.compile(rf"\b(?:{REPEATED})\b")
 REFUSAL: Final = re.compile(rf"\b(?:{REPEATED}|{HAPPENED_BEFORE})\b")
+# The same where letters are set apart or words are written together: Du-pli-cate, ALREADYPROCESSED.
+RUN_TOGETHER: Final = re.compile(r"dupli[ck]|already|idempot")
 # 94 is ISO 8583's duplicate transmission; SNAP codes begin with the HTTP status that they stand for.
-CODE: Final = re.compile(r"0*94(?:\.0*)?|0*409[0-9]*(?:\.0*)?", re.ASCII)
-CODE_IN_WORDS: Final = re.compile(r"\b(?:code|kode|rc|error|err|status) (?:0*94|409[0-9]*)\b", re.ASCII)
+CODE: Final = re.compile(r"[a-z]{0,6}[ :#-]*0*94(?:\.0*)?|0*409[0-9 .-]*", re.ASCII)
+CODE_IN_WORDS: Final = re.compile(r"(?:^|\b(?:code|kode|rc|error|err|e|status) ?)0*94\b|\b409[0-9]{0,4}\b", re.ASCII)
+NOTHING_SAID: Final[tuple[Any, ...]] = (None, False, 0, [], {})
+YES: Final = ("true", "1", "yes", "ya", "y")
+# Members of ordinary answers that count or hold others; as words they would say that something has happened.
+ORDINARY_NAMES: Final = frozenset({"processed", "success", "successCount", "accepted"})
 
 
 def says_repetition(code: str | None, answer: Mapping[str, Any], *, is_refusal: bool) -> bool:
     """Whether any text of a JSON answer, or its `code`, says that the request came before. Searches nested members."""
-    if code is not None and CODE.fullmatch(code.strip()):
-        return True
     words = REFUSAL if is_refusal else ANY_STATUS
-    for text in _texts(answer):
-        plain = NEGATED.sub(" ", _plain(text))
-        if words.search(plain) or CODE_IN_WORDS.search(plain):
-            return True
-    return False
+    return any(_says(text, words) for text in (code or "", *_texts(answer)))
+
+
+def _says(text: str, words: re.Pattern[str]) -> bool:
+    letters = _letters(text)
+    if CODE.fullmatch(letters.strip().casefold()):
+        return True
+    plain = NEGATED.sub(" ", _plain(letters))
+    # Letters of another alphabet may look like these and hide a word; nobody can read the refusal then.
+    is_strange = any(letter.isalpha() and not letter.isascii() for letter in plain)
+    found = words.search(plain) or CODE_IN_WORDS.search(plain) or RUN_TOGETHER.search(re.sub("[^a-z]", "", plain))
+    return is_strange or found is not None
 
 
 def _texts(answer: Mapping[str, Any]) -> Iterator[str]:
-    """Every text in the answer, and the name of every member that is true. Iterative: answers may be nested deeply."""
+    """Every text and number in the answer, and the name of every member that says something. Iterative: answers may be
+    nested deeply.
+    """
     left: list[Any] = [answer]
     while left:
         value = left.pop()
         if isinstance(value, str):
             yield value
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield str(value)
         elif isinstance(value, list):
             left.extend(value)
         elif isinstance(value, Mapping):
             left.extend(value.values())
-            left.extend(name for name, member in value.items() if member is True)
+            left.extend(name for name, member in value.items() if _is_said(name, member))
 
 
-def _plain(text: str) -> str:
-    """Words in lower case with one space between them: `X-EXTERNAL-ID`, `ERR_DUPLICATE`, `alreadyExists`."""
-    visible = "".join(
-        letter for letter in unicodedata.normalize("NFKC", text) if unicodedata.category(letter) not in ("Cf", "Mn")
-    )
-    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", visible)
+def _is_said(name: str, member: Any) -> bool:
+    """Whether the name itself says something, as in `isDuplicate: 1`. Of most members that hold text the text does."""
+    if isinstance(member, str):
+        return member.strip().casefold() in YES
+    return member not in NOTHING_SAID and name not in ORDINARY_NAMES
+
+
+def _letters(text: str) -> str:
+    """Without marks, invisible characters and HTML entities; wide letters and digits are plain ones."""
+    apart = unicodedata.normalize("NFKD", html.unescape(text))
+    visible = (letter for letter in apart if unicodedata.category(letter) not in ("Cf", "Mn"))
+    return "".join(str(unicodedata.decimal(letter)) if letter.isdecimal() else letter for letter in visible)
+
+
+def _plain(letters: str) -> str:
+    """Words in lower case with one space between them: `X-EXTERNAL-ID`, `ERR_DUPLICATE`, `alreadyExists`, `ERR94`."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=[0-9])", " ", letters)
     return " ".join(re.findall(r"[^\W_]+", apart)).casefold()
