@@ -8,7 +8,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 REQUIREMENTS := requirements/build.txt requirements/dev.txt
 LOCKED := $(if $(shell command -v flock),flock Makefile)
-PROOFS = $(wildcard tests/faults tests/properties tests/contract tests/pooler tests/security tests/console)
+PROOFS = $(wildcard tests/faults tests/properties tests/contract tests/pooler tests/security tests/console \
+	tests/environments)
 
 # Hashes come from the public index: the package sources configured on one machine must not get into the files.
 PIP_COMPILE := env -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL -u PIP_FIND_LINKS -u PIP_NO_INDEX \
@@ -62,7 +63,7 @@ check: setup ## format, lint, types, import contracts, migrations: everything bu
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_migrations.py
 
-prove: setup ## the long proof: kills, faults, fuzz, pooler, security, browser
+prove: setup ## the long proof: kills, faults, fuzz, pooler, security, browser, PostgreSQL as providers give it
 	@test -n '$(PROOFS)' || { echo 'There is no proof yet: tests/faults and its neighbours are missing.' >&2; exit 1; }
 	$(BIN)/pytest $(PROOFS)
 

@@ -1,0 +1,33 @@
+"""One machine, one initdb a version, and one shared cluster a version: a test makes databases, which cost little."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from environments.clusters import Cluster, Clusters
+from environments.machine import Machine
+
+
+@pytest.fixture(scope="session")
+def machine() -> Iterator[Machine]:
+    with Machine() as machine:
+        yield machine
+
+
+@pytest.fixture(scope="session")
+def clusters(machine: Machine) -> Clusters:
+    """For tests that need a cluster of their own: they crash it, or set it up in a way that others cannot share."""
+    return Clusters(machine)
+
+
+@pytest.fixture(scope="session")
+def shared(clusters: Clusters) -> Callable[[int], Cluster]:
+    """The cluster of a version that tests share; they leave it running."""
+    made: dict[int, Cluster] = {}
+
+    def of(version: int) -> Cluster:
+        if version not in made:
+            made[version] = clusters.cluster(version)
+        return made[version]
+
+    return of

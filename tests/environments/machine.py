@@ -1,0 +1,109 @@
+"""Where the servers of a test run: a folder and a process group, which end with the test process, however it ends."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+# The guard reads a pipe that only the test process holds open: kill -9 of the test process ends the read. PostgreSQL
+# removes its shared memory on SIGINT; what is still there after that is killed.
+GUARD = """
+trap '' INT TERM
+read -r line
+kill -INT 0
+sleep 2
+rm -rf "$1"
+kill -KILL 0
+"""
+
+
+def server_user() -> str | None:
+    """PostgreSQL and PgBouncer refuse to run as root: the user who runs them then. None: nothing to change."""
+    if os.geteuid() != 0:
+        return None
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in known else "nobody"
+
+
+class Machine:
+    """Starts programs for tests. Use as a context manager: leaving it kills what still runs and removes the folder."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="qrtrack-environments-"))
+        # The servers' user must be able to enter it.
+        self.folder.chmod(0o711)
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", GUARD, "guard", str(self.folder)], stdin=subprocess.PIPE, process_group=0
+        )
+        self._started: list[subprocess.Popen[Any]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._started:
+            process.kill()
+        for process in self._started:
+            process.wait()
+        self._guard.kill()
+        self._guard.wait()
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def subfolder(self, name: str) -> Path:
+        """A new folder that belongs to the servers' user."""
+        path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
+        user = server_user()
+        if user is not None:
+            os.chown(path, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
+        return path
+
+    def start(self, command: Sequence[object], log: Path, **options: Any) -> subprocess.Popen[Any]:
+        """A long-running program, with its output in `log`."""
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                process_group=self._guard.pid,
+                **options,
+            )
+        self._started.append(process)
+        return process
+
+    def serve(self, command: Sequence[object], log: Path) -> subprocess.Popen[Any]:
+        """`start` as the servers' user."""
+        return self.start(command, log, cwd="/", env=clean_environment(), **_as_server_user())
+
+    def run(self, command: Sequence[object], **more: str) -> subprocess.CompletedProcess[str]:
+        """A program that ends by itself, as the servers' user; raises with its words when it fails."""
+        done = subprocess.run(
+            [str(word) for word in command],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            timeout=120,
+            env=clean_environment() | more,
+            **_as_server_user(),
+        )
+        if done.returncode:
+            raise RuntimeError(f"{Path(str(command[0])).name} failed: {done.stderr.strip() or done.stdout.strip()}")
+        return done
+
+
+def clean_environment() -> dict[str, str]:
+    """No PG* variable of the developer may lead a program to another server."""
+    kept: Mapping[str, str] = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    return {**kept, "LC_ALL": "C", "TZ": "UTC"}
+
+
+def _as_server_user() -> dict[str, Any]:
+    user = server_user()
+    return {} if user is None else {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
