@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from environments.clusters import Cluster, Clusters
+from environments.clusters import VERSIONS, Cluster, Clusters
 from environments.machine import Machine
+from environments.program import Installation
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +32,25 @@ def shared(clusters: Clusters) -> Callable[[int], Cluster]:
         return made[version]
 
     return of
+
+
+@pytest.fixture(params=[15, 18])
+def provider(request: pytest.FixtureRequest, shared: Callable[[int], Cluster]) -> Cluster:
+    """The shared cluster of the oldest and of the newest version."""
+    return shared(request.param)
+
+
+@pytest.fixture(params=VERSIONS)
+def any_provider(request: pytest.FixtureRequest, shared: Callable[[int], Cluster]) -> Cluster:
+    """Of 16 too, whose grants are unlike those of 15: for what depends on roles."""
+    return shared(request.param)
+
+
+@pytest.fixture
+def install(machine: Machine) -> Callable[..., Installation]:
+    """An installation with a database URL and settings."""
+
+    def made(url: str | None, **settings: str) -> Installation:
+        return Installation(machine, url, settings)
+
+    return made
