@@ -196,7 +196,9 @@ class Clusters:
         password = secrets.token_urlsafe(16)
         (home / "password").write_text(password)
         (home / "password").chmod(0o644)
-        options = f"--username={SUPERUSER} --auth-host=scram-sha-256 --auth-local=reject --no-sync --no-instructions"
+        options = (
+            f"--username={SUPERUSER} --auth-host=scram-sha-256 --auth-local=scram-sha-256 --no-sync --no-instructions"
+        )
         command = [needed(version) / "initdb", *options.split(), f"--encoding={encoding}", f"--locale={locale}"]
         self._machine.run([*command, f"--pwfile={home / 'password'}", "-D", home / "data"])
         return home / "data", password

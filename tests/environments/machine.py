@@ -58,10 +58,15 @@ class Machine:
     def subfolder(self, name: str) -> Path:
         """A new folder that belongs to the servers' user."""
         path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
+        self.give(path, 0o700)
+        return path
+
+    def give(self, file: Path, mode: int) -> None:
+        """The file or folder belongs to the servers' user from now on."""
+        file.chmod(mode)
         user = server_user()
         if user is not None:
-            os.chown(path, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
-        return path
+            os.chown(file, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
 
     def start(self, command: Sequence[object], log: Path, **options: Any) -> subprocess.Popen[Any]:
         """A long-running program, with its output in `log`."""

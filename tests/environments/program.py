@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ QRTRACK = Path(sys.executable).with_name("qrtrack")
 ACCURATE_DATABASE = 1443290
 READY_SECONDS = 40
 STOP_SECONDS = 30
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
 @dataclass
@@ -95,6 +97,10 @@ class Installation:
             timeout=90,
         )
 
+    def refused(self, *words: str, lines: int = 1, **changes: str) -> str:
+        """The words with which the command refuses; raises unless they are so few lines and no traceback."""
+        return only_words(self.run(*words, **changes), lines)
+
     def migrate(self) -> None:
         """Raises with the command's words when it fails."""
         done = self.run("migrate")
@@ -129,6 +135,15 @@ class Installation:
             await site.until_ready()
             yield site
 
+    async def ends(self, *options: str, lines: int = 1, **changes: str) -> str:
+        """The words with which `qrtrack serve` ends by itself; raises when it goes on."""
+        async with self.started(*options, **changes) as site:
+            try:
+                code = await asyncio.to_thread(site.process.wait, READY_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise AssertionError(f"the server has not ended:\n{site.log()[-3000:]}") from None
+            return only_words(subprocess.CompletedProcess("serve", code, "", site.log()), lines)
+
     def client(self, address: str, organisation: UUID | None = None) -> httpx2.AsyncClient:
         """An administrator's client, of the installation's organisation if no other is named."""
         token = sign_token(
@@ -141,3 +156,12 @@ class Installation:
         return httpx2.AsyncClient(
             base_url=address, trust_env=False, timeout=60, headers={"Authorization": f"Bearer {token}"}
         )
+
+
+def only_words(done: subprocess.CompletedProcess[str], lines: int) -> str:
+    """What a person reads on standard error, log lines apart."""
+    said = [line for line in done.stderr.splitlines() if line.strip() and not LOG_LINE.match(line)]
+    assert done.returncode not in {0, None}, f"it did not refuse: {done.stdout}{done.stderr}"
+    assert "Traceback" not in done.stderr, f"a traceback of {len(said)} lines, at its end: {said[-3:]}"
+    assert len(said) <= lines, f"{len(said)} lines instead of {lines}:\n{done.stderr[-3000:]}"
+    return "\n".join(said)
