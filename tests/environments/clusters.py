@@ -21,6 +21,11 @@ from qrtrack import embedded
 VERSIONS = (15, 16, 18)
 WHEEL = {16: "pginstall", 18: "pginstall18"}
 SUPERUSER = "provider"
+# Small WAL segments: clusters are copied and removed in a moment.
+INITDB = f"""
+--username={SUPERUSER} --auth-host=scram-sha-256 --auth-local=scram-sha-256
+--wal-segsize=1 --no-sync --no-instructions
+"""
 # Crashes are of processes, never of the machine: the pages that a killed server has written stay, without fsync too.
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -29,6 +34,7 @@ SETTINGS = {
     "shared_buffers": "32MB",
     "fsync": "off",
     "wal_level": "replica",
+    "max_wal_size": "1GB",
     "max_wal_senders": "5",
     "timezone": "UTC",
     "log_timezone": "UTC",

@@ -104,7 +104,7 @@ class Installation:
     def migrate(self) -> None:
         """Raises with the command's words when it fails."""
         done = self.run("migrate")
-        assert done.returncode == 0, f"qrtrack migrate failed:\n{done.stderr[-3000:]}"
+        assert done.returncode == 0, f"qrtrack migrate failed:\n{done.stderr[-1500:]}"
 
     @asynccontextmanager
     async def started(self, *options: str, **changes: str) -> AsyncIterator[Site]:
