@@ -34,7 +34,6 @@ SETTINGS = {
     "shared_buffers": "32MB",
     "fsync": "off",
     "wal_level": "replica",
-    "max_wal_size": "1GB",
     "max_wal_senders": "5",
     "timezone": "UTC",
     "log_timezone": "UTC",

@@ -58,44 +58,42 @@ async def test_an_owner_without_createrole_gets_the_two_statements_for_the_admin
     await tell_story(installation)
 
 
-async def test_a_role_that_was_made_but_not_granted_is_told_by_its_grant(
-    any_provider: Cluster, install: Install
-) -> None:
-    owner = any_provider.owner("ungranted")
-    installation = install(any_provider.database("ungranted", owner), DATABASE_TENANT_ROLE="ungranted_tenant")
-    any_provider.sql("CREATE ROLE ungranted_tenant NOLOGIN")
+async def test_a_role_that_was_made_but_not_granted_is_told_by_its_grant(provider: Cluster, install: Install) -> None:
+    owner = provider.owner("ungranted")
+    installation = install(provider.database("ungranted", owner), DATABASE_TENANT_ROLE="ungranted_tenant")
+    provider.sql("CREATE ROLE ungranted_tenant NOLOGIN")
     grant = statements(installation.refused("migrate", lines=5))[-1]
-    any_provider.sql(grant)
+    provider.sql(grant)
     installation.migrate()
     async with installation.serving():
         pass
 
 
-async def test_the_role_of_docs_made_beforehand_is_taken(any_provider: Cluster, install: Install) -> None:
+async def test_the_role_of_docs_made_beforehand_is_taken(provider: Cluster, install: Install) -> None:
     """The default name, and the plain grant as docs/running.md has had it."""
-    forget_role(any_provider)
-    owner = any_provider.owner("beforehand")
-    any_provider.sql("CREATE ROLE qrtrack_tenant NOLOGIN")
-    any_provider.sql("GRANT qrtrack_tenant TO beforehand")
-    installation = install(any_provider.database("beforehand", owner))
+    forget_role(provider)
+    owner = provider.owner("beforehand")
+    provider.sql("CREATE ROLE qrtrack_tenant NOLOGIN")
+    provider.sql("GRANT qrtrack_tenant TO beforehand")
+    installation = install(provider.database("beforehand", owner))
     installation.migrate()
     await tell_story(installation)
 
 
 async def test_membership_that_cannot_be_used_is_told_before_it_fails_requests(
-    any_provider: Cluster, install: Install
+    provider: Cluster, install: Install
 ) -> None:
     """From 16 on a role may be granted without SET: `SET ROLE` of every request would fail."""
-    if any_provider.version < 16:
-        pytest.skip("PostgreSQL 15 knows no membership without SET")
-    owner = any_provider.owner("unset")
-    installation = install(any_provider.database("unset", owner), DATABASE_TENANT_ROLE="unset_tenant")
-    any_provider.sql("CREATE ROLE unset_tenant NOLOGIN")
-    any_provider.sql("GRANT unset_tenant TO unset WITH SET FALSE, INHERIT FALSE")
+    if provider.version < 16:
+        pytest.skip("PostgreSQL 15 has no membership without SET")
+    owner = provider.owner("unset")
+    installation = install(provider.database("unset", owner), DATABASE_TENANT_ROLE="unset_tenant")
+    provider.sql("CREATE ROLE unset_tenant NOLOGIN")
+    provider.sql("GRANT unset_tenant TO unset WITH SET FALSE, INHERIT FALSE")
     grant = statements(installation.refused("migrate", lines=5))[-1]
-    any_provider.sql(grant)
+    provider.sql(grant)
     installation.migrate()
-    any_provider.sql("REVOKE SET OPTION FOR unset_tenant FROM unset")
+    provider.sql("REVOKE SET OPTION FOR unset_tenant FROM unset")
     async with installation.started() as site:
         answer = await _settled(site)
         assert answer is None or answer.status_code == 503
@@ -103,26 +101,25 @@ async def test_membership_that_cannot_be_used_is_told_before_it_fails_requests(
 
 
 async def test_a_role_of_another_database_is_refused_and_another_name_works(
-    any_provider: Cluster, install: Install
+    provider: Cluster, install: Install
 ) -> None:
-    forget_role(any_provider)
-    first = _second(any_provider, "first")
-    second = _second(any_provider, "second")
-    one = install(any_provider.url(first, "first"))
+    forget_role(provider)
+    first = _second(provider, "first")
+    second = _second(provider, "second")
+    one = install(provider.url(first, "first"))
     one.migrate()
-    two = install(any_provider.url(second, "second"))
+    two = install(provider.url(second, "second"))
     words = two.refused("migrate", lines=5)
     assert "DATABASE_TENANT_ROLE" in words
     assert "qrtrack_tenant" in words
     two.settings["DATABASE_TENANT_ROLE"] = "qrtrack_second"
     two.migrate()
-    await tell_story(one)
     await tell_story(two)
     for role, strange in (("qrtrack_tenant", "second"), ("qrtrack_second", "first")):
         with pytest.raises(RuntimeError, match="permission denied"):
-            any_provider.sql(f"SET ROLE {role}; {BATCHES}", strange)
+            provider.sql(f"SET ROLE {role}; {BATCHES}", strange)
     with pytest.raises(RuntimeError, match="permission denied"):
-        any_provider.sql(BATCHES, "second", owner=first)
+        provider.sql(BATCHES, "second", owner=first)
 
 
 def _second(cluster: Cluster, name: str) -> Owner:

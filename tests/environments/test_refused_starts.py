@@ -105,11 +105,9 @@ async def test_another_secret_key(prepared: tuple[Cluster, Owner, Installation])
 
 
 @pytest.mark.parametrize("typed", ["", "DATABASE_ULR"])
-async def test_production_without_its_database(
-    prepared: tuple[Cluster, Owner, Installation], install: Install, typed: str
-) -> None:
+async def test_production_without_its_database(install: Install, typed: str) -> None:
     """Else the embedded database starts, empty, beside the real one."""
-    misspelt = {typed: prepared[2].url or ""} if typed else {}
+    misspelt = {typed: "postgresql://plant:hunter22@db.example/plant"} if typed else {}
     production = install(None, QRTRACK_ENV="production", PUBLIC_BASE_URL="https://qr.example", **misspelt)
     for words in (production.refused("migrate"), production.refused("prune"), await production.ends()):
         assert "DATABASE_URL" in words
