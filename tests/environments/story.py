@@ -75,9 +75,9 @@ def compare(seen: Mapping[str, Any]) -> None:
 
 
 @asynccontextmanager
-async def bank() -> AsyncIterator[Sandbox]:
+async def bank(*, calls_back: bool = True) -> AsyncIterator[Sandbox]:
     """The sandbox gateway, which answers with words of its language and calls back at once."""
-    gateway = Sandbox(callback_seconds=0.1, standing=TAKEN)
+    gateway = Sandbox(callback_seconds=0.1 if calls_back else None, standing=TAKEN)
     await gateway.start()
     try:
         yield gateway

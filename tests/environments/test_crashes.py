@@ -30,7 +30,7 @@ async def forgetful(
     url = cluster.database("forgetful", owner, settings={} if everywhere else {"synchronous_commit": "off"})
     installation = install(url)
     installation.migrate()
-    async with bank() as gateway:
+    async with bank(calls_back=False) as gateway:
         settings = bank_settings(installation, gateway)
         async with installation.serving("--no-worker", **settings) as site:
             yield cluster, installation, site, gateway
@@ -52,10 +52,10 @@ async def test_what_was_acknowledged_survives_a_crash(clusters: Clusters, instal
         assert cluster.sql("SELECT uuid FROM webhook_queue ORDER BY uuid", "forgetful") == [
             (f"kept-{number}",) for number in range(5)
         ]
-        assert (await dispatch(site.client)).status_code == 200
+        assert (await dispatch(site.client, "CRASHED", "CRASH")).status_code == 200
         await crash(cluster, site)
-        assert (await dispatch(site.client)).status_code == 409
-        assert dict(gateway.taken) == {"REF1": 1, "REF2": 1}
+        assert (await dispatch(site.client, "CRASHED", "CRASH")).status_code == 409
+        assert dict(gateway.taken) == {"CRASH1": 1, "CRASH2": 1}
         await _work_and_pack(cluster, site)
         await tell_story(install(installation.url))
 
@@ -64,17 +64,17 @@ async def test_an_attempt_in_flight_survives_a_crash(clusters: Clusters, install
     """The bank has the batch and has not answered yet: the second dispatch would be the second payment."""
     async with forgetful(clusters, install, version, everywhere=True) as (cluster, _, site, gateway):
         gateway.faults.append(Fault.HANG)
-        first = asyncio.create_task(dispatch(site.client))
+        first = asyncio.create_task(dispatch(site.client, "CRASHED", "CRASH"))
 
         async def sent() -> bool | None:
             return bool(gateway.taken) or None
 
         await until(sent)
         await crash(cluster, site)
-        assert (await dispatch(site.client)).status_code == 409
+        assert (await dispatch(site.client, "CRASHED", "CRASH")).status_code == 409
         assert (await first).status_code == 504
-        assert (await dispatch(site.client)).status_code == 409
-        assert dict(gateway.taken) == {"REF1": 1, "REF2": 1}
+        assert (await dispatch(site.client, "CRASHED", "CRASH")).status_code == 409
+        assert dict(gateway.taken) == {"CRASH1": 1, "CRASH2": 1}
 
 
 async def _work_and_pack(cluster: Cluster, site: Site) -> None:
