@@ -50,7 +50,7 @@ async def test_many_stations_link_at_once_whatever_the_default_isolation(
 
 async def test_a_statement_timeout_of_the_provider_is_named_in_the_log(provider: Cluster, install: Install) -> None:
     owner = provider.owner("hurried", createrole=True)
-    url = provider.database("hurried", owner, settings={"statement_timeout": "2s", "lock_timeout": "3s"})
+    url = provider.database("hurried", owner, settings={"statement_timeout": "4s", "lock_timeout": "5s"})
     installation = install(url, DATABASE_TENANT_ROLE="hurried_tenant")
     installation.migrate()
     await tell_story(installation)
