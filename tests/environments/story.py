@@ -204,7 +204,7 @@ async def _dispatch(client: httpx2.AsyncClient, gateway: Sandbox, seen: dict[str
     async def called_back() -> Any:
         attempt = (await client.get(f"/api/akselgate/attempts/{answer.json()['log_id']}")).json()
         states = [row["callback_state"] for row in attempt["rows"]]
-        return (attempt["attempt"]["response_message"], states) if states == EXPECTED["called back"] else None
+        return (attempt["attempt"]["message"], states) if states == EXPECTED["called back"] else None
 
     seen["the bank's words"], seen["called back"] = await until(called_back)
     seen["paid"] = dict(gateway.taken)
