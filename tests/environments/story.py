@@ -187,12 +187,10 @@ async def _push_webhooks(client: httpx2.AsyncClient, seen: dict[str, Any]) -> No
 # The bank
 
 
-async def dispatch(client: httpx2.AsyncClient, *references: str) -> httpx2.Response:
-    order = {
-        "transaction_type": "CA_ESCROW",
-        "kd_settle": "STL1",
-        "transactions": rows(*references or ("REF1", "REF2")),
-    }
+async def dispatch(client: httpx2.AsyncClient, kd_settle: str = "STL1", name: str = "REF") -> httpx2.Response:
+    """Two payments. A reference is sent once in the whole database, whoever sends it."""
+    transactions = rows(f"{name}1", f"{name}2")
+    order = {"transaction_type": "CA_ESCROW", "kd_settle": kd_settle, "transactions": transactions}
     return await client.post("/api/akselgate/dispatch", json=order)
 
 

@@ -80,8 +80,8 @@ async def test_connections_are_limited_to_none(prepared: tuple[Cluster, Owner, I
 async def test_nobody_listens(prepared: tuple[Cluster, Owner, Installation]) -> None:
     cluster, owner, installation = prepared
     installation.url = cluster.url(owner, "refusing", host="127.0.0.1:9")
-    assert "127.0.0.1" in installation.refused("migrate")
-    assert "127.0.0.1" in installation.refused("prune", "--dry-run")
+    assert "Connection refused" in installation.refused("migrate")
+    assert "Connection refused" in installation.refused("prune", "--dry-run")
 
 
 async def test_a_database_of_a_newer_version(provider: Cluster, install: Install) -> None:
