@@ -26,7 +26,8 @@ QRTRACK = Path(sys.executable).with_name("qrtrack")
 ACCURATE_DATABASE = 1443290
 READY_SECONDS = 40
 STOP_SECONDS = 30
-LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT")
+# Log lines, and the line with which commands name their database.
+BESIDE = re.compile(r"\d{4}-\d\d-\d\dT|Database: ")
 
 
 @dataclass
@@ -159,8 +160,8 @@ class Installation:
 
 
 def only_words(done: subprocess.CompletedProcess[str], lines: int) -> str:
-    """What a person reads on standard error, log lines apart."""
-    said = [line for line in done.stderr.splitlines() if line.strip() and not LOG_LINE.match(line)]
+    """What the refusal says on standard error."""
+    said = [line for line in done.stderr.splitlines() if line.strip() and not BESIDE.match(line)]
     assert done.returncode not in {0, None}, f"it did not refuse: {done.stdout}{done.stderr}"
     assert "Traceback" not in done.stderr, f"a traceback of {len(said)} lines, at its end: {said[-3:]}"
     assert len(said) <= lines, f"{len(said)} lines instead of {lines}:\n{done.stderr[-3000:]}"

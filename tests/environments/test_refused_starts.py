@@ -1,5 +1,6 @@
 """Starts that fail: each command says in one line what the database refuses, and nothing starts beside it."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -23,11 +24,12 @@ def prepared(provider: Cluster, install: Install) -> tuple[Cluster, Owner, Insta
 
 async def refused_by_all(installation: Installation, *reasons: str) -> None:
     """`migrate`, `prune` and `serve` each give the reason, and never the password."""
-    said = {
-        "migrate": installation.refused("migrate"),
-        "prune": installation.refused("prune", "--dry-run"),
-        "serve": await installation.ends(),
-    }
+    migrate, prune, serve = await asyncio.gather(
+        asyncio.to_thread(installation.refused, "migrate"),
+        asyncio.to_thread(installation.refused, "prune", "--dry-run"),
+        installation.ends(),
+    )
+    said = {"migrate": migrate, "prune": prune, "serve": serve}
     for command, words in said.items():
         assert any(reason in words for reason in reasons), f"{command} says: {words}"
         assert "hunter22" not in words
