@@ -17,7 +17,7 @@ def upgrade() -> None:
         "trace_events",
         ["batch_id", "id"],
         unique=False,
-        postgresql_where=sa.text("action IN ('codes.unlinked', 'codes.voided')"),
+        postgresql_where=sa.text("action IN ('codes.unlinked', 'codes.voided', 'case.moved')"),
     )
 
 

@@ -33,10 +33,10 @@ async def _backup(settings: Settings, file: Path, *, overwrite: bool) -> str:
 def restore(
     file: Annotated[Path, typer.Argument(help="A file that `qrtrack backup` wrote.")],
     skip_request_ids: Annotated[
-        int, typer.Option(min=0, help="Pass over so many: more than were dispatched after the backup.")
+        int, typer.Option(min=0, help="Skip N request ids: more than were dispatched since the backup.")
     ] = 0,
     skip_serials: Annotated[
-        int, typer.Option(min=0, help="Pass over so many in each series: more than were ordered after the backup.")
+        int, typer.Option(min=0, help="Skip N serial numbers in each series: more than were ordered since the backup.")
     ] = 0,
 ) -> None:
     """Put a backup into an empty database, whole or not at all. Stop every other process first."""

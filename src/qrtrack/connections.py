@@ -27,7 +27,7 @@ NOTICED: Final = {
     "TCP_KEEPCNT": 2,
     "TCP_USER_TIMEOUT": UNANSWERED_SECONDS * 1000,
 }
-# The next host may be the one.
+# Errors after which the next host is tried.
 NOT_THIS_HOST: Final = (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched)
 PLANS_KEPT: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 

@@ -14,7 +14,7 @@ SELECT format('CREATE DATABASE %I OWNER qrtrack TEMPLATE template0', :'name')
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
 SELECT datdba = 'qrtrack'::regrole FROM pg_database WHERE datname = :'name';
 """
-# Of a folder that an earlier version made, where the superuser owns everything. REASSIGN OWNED refuses the first
+# Transfers ownership from `postgres` in data folders that an earlier version made. REASSIGN OWNED refuses the first
 # superuser of a cluster. The sequences of columns follow their tables.
 CARRY_OVER: Final = """
 BEGIN;

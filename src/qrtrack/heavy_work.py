@@ -18,7 +18,7 @@ REST_FACTOR: Final = 25
 # What is over so soon costs others nothing to speak of.
 FREE_SECONDS: Final = 0.02
 LONGEST_REST_SECONDS: Final = 10.0
-WAITING_PER_ORGANISATION: Final = 8
+WAITING_PER_ORGANISATION: Final = 32
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

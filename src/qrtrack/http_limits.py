@@ -124,7 +124,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._lingering.is_peer_sending = True
         self._pending += len(data)
         super().data_received(data)
-        # A field that never ends (of a header, a trailer, a chunk's size) is kept by the parser and told by nobody.
+        # A field that never ends (of a header, a trailer, a chunk's size) is buffered by the parser without any
+        # callback, so its bytes are counted here.
         if max(self._pending, self._field_bytes) > HEADER_BYTES and not self.transport.is_closing():
             self._refuse(431)
 
@@ -174,7 +175,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _headers_overdue(self) -> None:
         if self._is_answering():
-            # We are not done with the request before this one: nobody has to hurry.
+            # The client waits for our answer to its previous request, so no time runs.
             self._await_headers()
         elif self._pending:
             self._refuse(408)
@@ -207,7 +208,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _is_due_an_answer(self) -> bool:
-        """Not while the answer to this request has begun, or those to earlier ones are still to come."""
+        """Only if no answer to this request or to an earlier pipelined one has begun or is pending."""
         if self._body_since is None:
             return not self._is_answering()
         return not self.pipeline and not self.cycle.response_started

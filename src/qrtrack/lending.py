@@ -34,7 +34,7 @@ CHUNK_BYTES: Final = 256 * 1024
 @asynccontextmanager
 async def lent(connect: Connect, moved: Moved) -> AsyncIterator[dict[str, str]]:
     """The environment for tools that shall use our connections; `moved` is told how many bytes went by."""
-    # Not below a deep TMPDIR: the address of a socket is short.
+    # A Unix socket path holds about 100 bytes, so a deep TMPDIR would not fit.
     short = min(tempfile.gettempdir(), "/tmp", key=len)  # noqa: S108 - the folder in it is ours alone
     with tempfile.TemporaryDirectory(prefix="qrtrack-", dir=short) as folder:
         tasks: set[asyncio.Task[None]] = set()

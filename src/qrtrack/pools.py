@@ -15,7 +15,7 @@ from sqlalchemy.util import queue
 from qrtrack.connections import PATIENCE_SECONDS, Connector
 from qrtrack.outages import is_full
 
-# How long nobody asks a full server for another connection. Each refusal costs the server a process.
+# Back-off after the server refused a connection for lack of room. Each refusal costs the server a process.
 FULL_SECONDS: Final = 0.2
 # A plan that was kept from when a table was small can take minutes once it is not; planning takes less than a
 # millisecond.

@@ -147,7 +147,7 @@ def _waiting(error: Unavailable) -> str:
 
 
 async def _tell_limits(database: Database) -> None:
-    """What the server's settings cannot be made up for."""
+    """Warns about server settings that the program cannot override."""
     limits, most = await database.limits(), database.most_connections
     if not limits.is_durable:
         log.warning("the server has fsync = off: a crash of its machine loses what was answered. Switch it on")

@@ -105,7 +105,9 @@ async def test_a_few_excluded_codes_at_the_end_of_a_large_batch_are_found_withou
     batch = await plant.prepared(20_000, exclude=ska(19_999))
     async with plant.runtime.database.read(tenant=plant.caller.organisation_id) as repositories:
         before = await rows_read(repositories)
-        rows = await repositories.codes.of_batch(batch.batch_id, status="excluded", after=0, limit=100, with_keys=False)
+        rows = await repositories.codes.of_batch(
+            batch.batch_id, status="excluded", prefix=None, after=0, limit=100, with_keys=False
+        )
         after = await rows_read(repositories)
     assert [row.code for row in rows] == ska(19_999)
     assert after - before < 100

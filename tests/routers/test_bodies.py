@@ -85,7 +85,7 @@ async def test_a_route_and_its_dependencies_share_one_parsed_body(client_of: Cli
     twice = await client.post("/deep/x", content=b'{"a": 1, "a": 2}', headers=json_headers)
     assert (twice.status_code, twice.json()["type"]) == (422, "urn:qrtrack:problem:repeated-key")
     assert twice.json()["errors"] == [
-        {"pointer": "/a", "detail": "This key stands twice.", "code": "repeated_key", "params": {}}
+        {"pointer": "/a", "detail": "This key appears twice.", "code": "repeated_key", "params": {}}
     ]
     broken = await client.post("/deep/x", content=b'{"a": 1, "a": 2', headers=json_headers)
     assert (broken.status_code, broken.json()["type"]) == (400, "urn:qrtrack:problem:invalid-json")

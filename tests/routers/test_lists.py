@@ -166,3 +166,25 @@ class TestUndonePacks:
         again, first = await packs(client)
         assert (again["undone_count"], first["undone_count"]) == (1, 2)
         assert first["undone_at"] < again["undone_at"]
+
+
+async def test_a_box_that_was_moved_shows_its_case_of_now(client: httpx2.AsyncClient, plant: Plant) -> None:
+    made = await plant.prepared(6, units_per_case=2)
+    await plant.pack(made)
+    await plant.move(made, 0, 1)
+    await plant.move(made, 1, 2)
+    await plant.pack(made)
+    again, first = await packs(client)
+    box, _, target = made.master_codes
+    assert (first["master_code"], first["moved_to"], first["undone_count"]) == (box, target, 0)
+    assert (again["master_code"], again["moved_to"]) == (box, None)
+
+
+async def test_codes_of_a_batch_are_found_by_how_they_begin(client: httpx2.AsyncClient, plant: Plant) -> None:
+    made = await plant.prepared(12, exclude=["SKA000003"])
+    path = f"{API}/batches/{made.batch_id}/codes"
+    found = await rows(client, path, "codes", code="ska00001")
+    assert [row["code"] for row in found] == ska(10, 11, 12)
+    assert [row["code"] for row in await rows(client, path, "codes", code="SKA000003", status="excluded")] == ska(3)
+    assert await rows(client, path, "codes", code="SKB") == []
+    assert await rows(client, path, "codes", code="SKA%") == []

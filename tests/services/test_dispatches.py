@@ -244,7 +244,7 @@ async def test_what_was_held_up_until_the_sweeper_might_judge_it_is_not_sent_any
 async def test_an_attempt_whose_commit_was_not_heard_of_is_not_sent_and_never_thought_away(settings: Settings) -> None:
     """It may be in the log: then it is frozen like any whose sender is gone, and nothing was sent."""
     async with wired_treasury(settings) as (treasury, wire):
-        wire.cut_after = b"COMMIT"
+        wire.cut_after = b"COMMIT\0"
         answer = await treasury.dispatch()
         await wire.mend()
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:qrtrack:problem:database-unavailable")
@@ -272,7 +272,7 @@ async def test_an_answer_whose_commit_was_not_heard_of_is_recorded_once(settings
     async with wired_treasury(settings) as (treasury, wire):
 
         async def cut(_request: Request) -> None:
-            wire.cut_after = b"COMMIT"
+            wire.cut_after = b"COMMIT\0"
             asyncio.get_running_loop().call_later(1, lambda: asyncio.ensure_future(wire.mend()))
 
         treasury.gateway.on_insert = cut

@@ -94,7 +94,7 @@ MEANINGS: Final[Mapping[FieldCode, Meaning]] = MappingProxyType(
         FieldCode.EXACTLY_ONE_OF: Meaning("Exactly one of `fields` is needed.", ("fields",)),
         FieldCode.AT_MOST_ONE_OF: Meaning("`fields` exclude each other.", ("fields",)),
         FieldCode.AT_LEAST_ONE_OF: Meaning("At least one of `fields` is needed.", ("fields",)),
-        FieldCode.REPEATED: Meaning("The value stands twice, and may stand once."),
+        FieldCode.REPEATED: Meaning("The value appears twice, and may appear once."),
         FieldCode.REPEATED_KEY: Meaning("The key stands twice in one JSON object."),
         FieldCode.NOT_UNICODE: Meaning("The text is not Unicode."),
         FieldCode.CONTROL_CHARACTERS: Meaning("The text has control characters, or line breaks in a one-line field."),

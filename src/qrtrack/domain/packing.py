@@ -87,11 +87,14 @@ class CaseAlreadyPacked(Conflict):
     slug: ClassVar[str] = "case-already-packed"
     title: ClassVar[str] = "The case is already packed"
 
-    def __init__(self, *, master_code: str, master_code_info: Mapping[str, Any]) -> None:
-        super().__init__(
-            f"Case {master_code} is already packed, and nothing was changed: scan the next case.",
-            master_code_info=dict(master_code_info),
-        )
+    def __init__(
+        self,
+        *,
+        master_code: str,
+        master_code_info: Mapping[str, Any],
+        remedy: str = "and nothing was changed: scan the next case.",
+    ) -> None:
+        super().__init__(f"Case {master_code} is already packed, {remedy}", master_code_info=dict(master_code_info))
 
 
 class VariantMismatch(Conflict):

@@ -7,7 +7,9 @@ from qrtrack.models.metadata import Now, Table
 
 
 class SecretKeyFingerprint(Table):
-    """One row, written by the first start. Deleting it lets the next start bring another SECRET_KEY."""
+    """One row, written by the first start. If the row is deleted, the next start accepts any SECRET_KEY and stores its
+    fingerprint.
+    """
 
     __tablename__ = "secret_key_fingerprint"
     __table_args__ = (CheckConstraint("is_only", name="is_only"),)

@@ -27,7 +27,7 @@ class TraceEvent(TenantOwned, Table):
             "ix_trace_events_taken_out",
             "batch_id",
             "id",
-            postgresql_where=text("action IN ('codes.unlinked', 'codes.voided')"),
+            postgresql_where=text("action IN ('codes.unlinked', 'codes.voided', 'case.moved')"),
         ),
     )
 

@@ -54,11 +54,11 @@ class CodeRepository(Repository):
         )
 
     async def of_batch(
-        self, batch_id: UUID, *, status: str | None, after: int, limit: int, with_keys: bool
+        self, batch_id: UUID, *, status: str | None, prefix: str | None, after: int, limit: int, with_keys: bool
     ) -> Sequence[Row[Any]]:
         """The codes of a batch in serial order, from behind the sequence number `after`.
 
-        `status` may also be a place of the reconciliation sheet: `excluded` or `prepared`.
+        `status` may also be a place of the reconciliation sheet: `excluded` or `prepared`. `prefix`: of the code.
         """
         sealed = "code.root_key_sealed" if with_keys else "NULL"
         return await self._rows(
@@ -66,10 +66,12 @@ class CodeRepository(Repository):
             f" box.case_number, {sealed} AS root_key_sealed"
             f" FROM {IN_PLACE.get(status or '', ANYWHERE)}"
             " LEFT JOIN qr_master_codes AS box ON box.id = code.master_code_id"
+            " WHERE (CAST(:prefix AS text) IS NULL OR starts_with(code.code, :prefix))"
             " ORDER BY code.sequence_number LIMIT :limit",
             batch_id=batch_id,
             after=after,
             limit=limit,
+            prefix=prefix,
             **({} if status in IN_PLACE else {"status": status}),
         )
 

@@ -33,7 +33,7 @@ class SettlementBusy(Conflict):
 
 
 class ReferenceLocked(Conflict):
-    """A reference was sent before, and no failure of it was reported: nothing was sent."""
+    """An earlier attempt sent this reference and the bank has not reported it as failed: nothing was sent."""
 
     slug = "reference-locked"
     title = "A reference has been sent already"

@@ -87,10 +87,10 @@ SELECT_EVENT = (
 )
 
 # A unit lies in the case of its pack until the first later event takes it out, so that whatever takes it out later
-# undoes that pack. Such events are few, and have an index of their own.
+# undoes that pack. A move takes the box to another case. Such events are few, and have an index of their own.
 PACKS = """
 SELECT pack.id, pack.occurred_at, pack.action, pack.actor, pack.station, pack.batch_id, pack.unit_count, pack.details,
-       taken.undone_at, COALESCE(undone.units, 0) AS undone_count
+       taken.undone_at, COALESCE(undone.units, 0) AS undone_count, taken.moved_to
 FROM (SELECT * FROM trace_events
       WHERE action IN ('case.packed', 'case.linked')
       AND (CAST(:batch_id AS uuid) IS NULL OR batch_id = :batch_id)
@@ -99,8 +99,13 @@ FROM (SELECT * FROM trace_events
       AND (CAST(:before AS bigint) IS NULL OR id < :before)
       ORDER BY id DESC LIMIT :limit) AS pack
 CROSS JOIN LATERAL (
-    SELECT min(event.occurred_at) AS undone_at, range_agg(event.sequences) AS sequences FROM trace_events AS event
-    WHERE event.batch_id = pack.batch_id AND event.id > pack.id AND event.action IN ('codes.unlinked', 'codes.voided')
+    SELECT min(event.occurred_at) FILTER (WHERE event.action <> 'case.moved') AS undone_at,
+           range_agg(event.sequences) FILTER (WHERE event.action <> 'case.moved') AS sequences,
+           (array_agg(event.details ->> 'master_code' ORDER BY event.id DESC)
+            FILTER (WHERE event.action = 'case.moved'))[1] AS moved_to
+    FROM trace_events AS event
+    WHERE event.batch_id = pack.batch_id AND event.id > pack.id
+    AND event.action IN ('codes.unlinked', 'codes.voided', 'case.moved')
     AND event.sequences && pack.sequences) AS taken
 CROSS JOIN LATERAL (
     SELECT sum(upper(run) - lower(run)) AS units FROM unnest(taken.sequences * pack.sequences) AS run) AS undone

@@ -140,7 +140,7 @@ async def list_batch_codes(
     """In serial order. `?status=` takes a state, or `excluded` or `prepared` as the reconciliation counts them.
     `?reveal=root_key` adds the clear root keys; who looked at which is traced.
     """
-    asked: dict[str, Any] = {"batch_id": batch_id, "status": query.status}
+    asked: dict[str, Any] = {"batch_id": batch_id, "status": query.status, "prefix": query.code and query.code.upper()}
     asked["after"] = query.after_number(LARGEST_SEQUENCE)
     if query.reveal is None:
         rows = await contents.list_codes(runtime.database, caller=caller, limit=query.one_more, **asked)

@@ -38,7 +38,7 @@ class RepeatedKey(InvalidInput):
         shown = ascii(key[:SHOWN_KEY])
         super().__init__(
             f"The key {shown} stands twice in one object: send it once.",
-            errors=[FieldError(pointer_to([*steps, key]), "This key stands twice.", FieldCode.REPEATED_KEY)],
+            errors=[FieldError(pointer_to([*steps, key]), "This key appears twice.", FieldCode.REPEATED_KEY)],
         )
 
 

@@ -27,10 +27,10 @@ INVALID_LENGTH: Final = HttpProblem(
     "invalid-content-length", "Invalid Content-Length", "Content-Length must be a whole number."
 )
 CORS_REFUSED: Final = HttpProblem(
-    "cors-refused", "Call from another origin refused", "From this origin, or with this header, nothing may be called."
+    "cors-refused", "Call from another origin refused", "This origin or this header is not allowed to call the API."
 )
 ORIGIN_REFUSED: Final = HttpProblem(
-    "origin-refused", "Call from another origin refused", "A page of this origin may change nothing here."
+    "origin-refused", "Call from another origin refused", "Pages of this origin may not change data."
 )
 INTERNAL_ERROR: Final = HttpProblem(
     "internal-error", "Internal error", "This is a defect of the service: report it with the request id."
@@ -40,9 +40,7 @@ CONNECTION_PROBLEMS: Final[Mapping[int, HttpProblem]] = {
     400: HttpProblem(
         "invalid-http", "Invalid HTTP", "This is not valid HTTP: compare the client or the proxy with RFC 9112."
     ),
-    408: HttpProblem(
-        "too-slow", "The request came too slowly", "The request did not come in time: send it again in one go."
-    ),
+    408: HttpProblem("too-slow", "The request came too slowly", "The request arrived too slowly: send it again."),
     431: HttpProblem("headers-too-large", "Headers too large", "All headers together may have 64 KiB: send less."),
     503: HttpProblem(
         "too-many-connections", "Too many connections", "Close connections that are idle, then try again."

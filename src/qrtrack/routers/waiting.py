@@ -34,7 +34,7 @@ class Waiter:
     async def watch(
         self, look: Callable[[], Awaitable[View]], seconds: float, is_enough: Callable[[View], bool]
     ) -> View:
-        """Looks now and then until it is enough, the time is up, the client has gone or the process stops. Between two
+        """Polls until the predicate holds, the time is up, the client disconnects or the process stops. Between two
         looks nothing is held. Where too many wait already it looks once, and Retry-After says when to come again.
         """
         with self._runtime.long_polls.place(self._caller) as has_place:

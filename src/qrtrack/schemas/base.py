@@ -175,7 +175,9 @@ def decode_cursor(cursor: str, *kinds: CursorKind) -> tuple[Any, ...]:
         values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         return tuple(_revive(value, kind) for value, kind in zip(values, kinds, strict=True))
     except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error) as error:
-        field = FieldError("/query/cursor", "This is no cursor of this list.", FieldCode.BAD_CURSOR)
+        field = FieldError(
+            "/query/cursor", "The cursor does not belong to this list: start without a cursor.", FieldCode.BAD_CURSOR
+        )
         raise InvalidInput("The cursor is not one of this list: begin without a cursor.", errors=[field]) from error
 
 

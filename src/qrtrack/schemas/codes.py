@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from qrtrack.domain.states import CodeStatus
-from qrtrack.schemas.base import Answer, Body, ListQuery, Page, Reason
+from qrtrack.schemas.base import PRINTABLE, Answer, Body, ListQuery, Page, Reason
 
 # Repeats and blanks are dropped before codes are counted. The elements are checked where they are read, in a thread:
 # for a list of numbers pydantic would build an error for each.
@@ -34,6 +34,9 @@ class CodeFilter(ListQuery):
 
     status: ListedStatus | None = Field(
         None, description="A state, or `excluded` or `prepared` as the reconciliation counts them."
+    )
+    code: Annotated[str, Field(pattern=PRINTABLE, min_length=1, max_length=20)] | None = Field(
+        None, description="How the codes begin, such as `SKA0001`."
     )
     reveal: Literal["root_key"] | None = Field(
         None, description="Adds the clear root keys. Needs the role manager, and leaves a trace event."

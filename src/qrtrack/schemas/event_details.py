@@ -20,7 +20,7 @@ from qrtrack.schemas.reverse_jobs import ResultSummary
 
 
 class Details(BaseModel):
-    """What an event of one kind says besides."""
+    """Details of one kind of event."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -145,7 +145,7 @@ class SentBefore(BaseModel):
 
 
 class DoubtedRefusalDetails(Details):
-    """The refusal may be of a repetition."""
+    """The gateway may have refused a duplicate of a request that it accepted before."""
 
     sent_before: list[SentBefore] = Field(description="The first of them.")
     count: int = Field(description="How many there are.")

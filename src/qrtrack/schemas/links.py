@@ -195,6 +195,9 @@ class PackedCaseEvent(BaseModel):
         description="When the first of its units was taken out of the case again; null while all of them are as packed."
     )
     undone_count: int = Field(description="How many of its units were taken out of the case again.")
+    moved_to: str | None = Field(
+        description="The master code of the case that the box was moved to; null where it was not."
+    )
 
     @classmethod
     def of(cls, event: Any) -> "PackedCaseEvent":
@@ -214,6 +217,7 @@ class PackedCaseEvent(BaseModel):
             from_queue=event.action == "case.packed",
             undone_at=event.undone_at,
             undone_count=event.undone_count,
+            moved_to=event.moved_to,
         )
 
 

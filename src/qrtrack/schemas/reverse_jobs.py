@@ -92,7 +92,8 @@ class JobDryRun(Answer):
     excluded_count: int
     duplicates: int
     would_prepare: int
-    unknown_codes: list[str]
+    unknown_codes: list[str] = Field(description="As ranges: the first 1,000.")
+    unknown_count: int
     unavailable_codes: list[str]
 
 

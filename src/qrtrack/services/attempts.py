@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 class SamePerson(Forbidden):
-    """Who sent an attempt may not resolve it."""
+    """The person who sent an attempt may not resolve it."""
 
     slug = "same-person"
     title = "Another person has to decide"

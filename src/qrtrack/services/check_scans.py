@@ -77,7 +77,7 @@ async def refuse_crossing(repositories: Repositories, order: PackCase, run: Run,
     )
     if rows:
         crossed = [row.code for row in rows]
-        remedy = "" if order.station else " If your own station packed them, name it in station with every case."
+        remedy = " If your own station packed them, name the same station with every case."
         raise CountDrift(
             f"Between {run.rows[0].code} and {run.rows[-1].code} there are units that another station packed, such as "
             f"{crossed[0]}: your roll ends before them. Pack the smaller case with target_units and allow_partial."

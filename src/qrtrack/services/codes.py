@@ -31,7 +31,7 @@ class UnknownCodes(CodesNotInBatch):
 
 
 class IllegalTransition(InvalidState):
-    """Some of the codes are in a state from which the step does not lead: nothing was changed."""
+    """Some of the codes are in a state that does not allow this step: nothing was changed."""
 
     slug = "illegal-transition"
     title = "Not possible in this state"

@@ -75,21 +75,40 @@ class ListedCode:
 
 
 async def list_codes(
-    database: Database, *, caller: Caller, batch_id: UUID, status: str | None, after: int, limit: int
+    database: Database,
+    *,
+    caller: Caller,
+    batch_id: UUID,
+    status: str | None = None,
+    prefix: str | None = None,
+    after: int,
+    limit: int,
 ) -> Sequence[ListedCode]:
     async with database.read(tenant=caller.organisation_id) as repositories:
         batch = await repositories.batches.get(batch_id)
-        rows = await repositories.codes.of_batch(batch_id, status=status, after=after, limit=limit, with_keys=False)
+        rows = await repositories.codes.of_batch(
+            batch_id, status=status, prefix=prefix, after=after, limit=limit, with_keys=False
+        )
     return [_listed(batch, row) for row in rows]
 
 
 async def reveal_codes(
-    database: Database, *, caller: Caller, keys: KeyRing, batch_id: UUID, status: str | None, after: int, limit: int
+    database: Database,
+    *,
+    caller: Caller,
+    keys: KeyRing,
+    batch_id: UUID,
+    status: str | None = None,
+    prefix: str | None = None,
+    after: int,
+    limit: int,
 ) -> Sequence[ListedCode]:
     """The codes with their clear root keys; who looked at which is traced in the same transaction."""
     async with database.write(tenant=caller.organisation_id) as repositories:
         batch = await repositories.batches.get(batch_id)
-        rows = await repositories.codes.of_batch(batch_id, status=status, after=after, limit=limit, with_keys=True)
+        rows = await repositories.codes.of_batch(
+            batch_id, status=status, prefix=prefix, after=after, limit=limit, with_keys=True
+        )
         if rows:
             await repositories.trace.add(
                 "keys.revealed",

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from qrtrack.database import Database
-from qrtrack.domain.code_lists import Scan, as_ranges, foreign_scans, refuse_foreign
+from qrtrack.domain.code_lists import Scan, as_ranges, code_ranges, foreign_scans, refuse_foreign
 from qrtrack.domain.errors import NAMED_THINGS, Conflict, InvalidState, NotFound
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import CaseOfOtherBatch
@@ -240,7 +240,8 @@ async def _lock_batches_of(repositories: Repositories, codes: Sequence[str] | No
         rows = await repositories.codes.find(codes or ())
         unknown = [row.code for row in rows if row.id is None]
         if unknown:
-            raise NotFound(f"There is no code {unknown[0]} in your organisation. Check the list.", codes=unknown)
+            detail = f"There is no code {unknown[0]} in your organisation. Check the list."
+            raise NotFound(detail, codes=code_ranges(unknown)[:NAMED_THINGS])
         batches = {row.batch_id for row in rows}
     for batch_id in sorted(batches):
         await repositories.lock_batch(batch_id)

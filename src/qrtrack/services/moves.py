@@ -80,7 +80,11 @@ def _refuse_misfit(source: Any, target: Any) -> None:
     if source.status != CaseStatus.PACKED:
         raise InvalidState(f"Case {source.master_code} is empty: there is nothing to move.", state=source.status)
     if target.status != CaseStatus.OPEN:
-        raise CaseAlreadyPacked(master_code=target.master_code, master_code_info=case_members(target))
+        raise CaseAlreadyPacked(
+            master_code=target.master_code,
+            master_code_info=case_members(target),
+            remedy="and nothing was moved: scan the case that the box belongs in, or unlink that one first.",
+        )
     if target.expected_units < source.actual_units:
         raise CaseTooSmall(
             master_code=target.master_code, expected_units=target.expected_units, units=source.actual_units

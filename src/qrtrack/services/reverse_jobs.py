@@ -8,8 +8,8 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from qrtrack.database import Database
-from qrtrack.domain.code_lists import CodesNotInBatch, Scan, as_ranges, refuse_foreign
-from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
+from qrtrack.domain.code_lists import CodesNotInBatch, Scan, as_ranges, code_ranges, refuse_foreign
+from qrtrack.domain.errors import NAMED_THINGS, FieldError, InvalidInput, InvalidState
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.notifications import Notify
@@ -54,6 +54,7 @@ class DryRun:
     duplicates: int
     would_prepare: int
     unknown_codes: Sequence[str]
+    unknown_count: int
     unavailable_codes: Sequence[str]
 
 
@@ -171,7 +172,8 @@ async def dry_run_reverse_job(
         excluded_count=counted.excluded + len(more),
         duplicates=counted.duplicates - queued,
         would_prepare=counted.total - counted.excluded - len(more) - counted.duplicates + queued,
-        unknown_codes=exclusions.unknown,
+        unknown_codes=code_ranges(exclusions.unknown)[:NAMED_THINGS],
+        unknown_count=len(exclusions.unknown),
         unavailable_codes=exclusions.unavailable,
     )
 

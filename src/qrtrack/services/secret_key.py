@@ -6,7 +6,7 @@ from qrtrack.domain.root_keys import KeyRing
 
 
 class SecretKeyChanged(Unavailable):
-    """Another SECRET_KEY than the one that this database was first started with."""
+    """SECRET_KEY differs from the one that this database was first started with."""
 
     slug = "secret-key-changed"
     title = "This is another SECRET_KEY"

@@ -23,7 +23,7 @@ class NotReplayable(InvalidState):
 
 
 class PayloadGone(InvalidState):
-    """The content of the event is past its days and was deleted."""
+    """The event's content was deleted when its retention period ended."""
 
     slug = "payload-gone"
     title = "The event's content is gone"
