@@ -23,6 +23,7 @@ from plant import MadeBatch, Plant
 from process import free_port, run, settings_of, started
 from qrtrack import embedded, schema_revision
 from qrtrack.domain.root_keys import SealBroken
+from qrtrack.postgres_tools import _Script
 from qrtrack.runtime import open_runtime
 from qrtrack.services.contents import reveal_codes
 from qrtrack.services.secret_key import SecretKeyChanged
@@ -219,7 +220,7 @@ async def test_a_name_that_exists_is_kept_unless_told_otherwise(dump: Path, tmp_
     assert dump.read_bytes() == before
     assert run(tmp_path, "backup", "--overwrite", str(dump), DATABASE_URL=migrated_url).returncode == 0
     assert dump.read_bytes() != before
-    for file, said in ((tmp_path, "exists already"), (tmp_path / "no/x.dump", "cannot be written: No such file")):
+    for file, said in ((tmp_path, "is no file"), (tmp_path / "no/x.dump", "cannot be written: No such file")):
         refused = run(tmp_path, "backup", str(file), DATABASE_URL=migrated_url)
         assert refused.returncode == 1
         assert said in refused.stderr
@@ -270,7 +271,7 @@ async def test_a_file_that_breaks_off_leaves_the_database_empty(dump: Path, tmp_
 
 def test_what_is_no_backup_is_refused_before_a_database_is_made(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("Dear auditor")
-    for name in ("letter.txt", "nothing.dump", "."):
+    for name in ("letter.txt", "."):
         done = run(tmp_path, "restore", name)
         assert done.returncode == 1
         assert f"{name} is not a whole backup" in done.stderr
@@ -348,3 +349,49 @@ def is_tool_of(process: Path, folder: Path) -> bool:
         return b"/pg_dump\0" in (process / "cmdline").read_bytes() and (process / "cwd").readlink() == folder
     except OSError:
         return False
+
+
+async def test_a_backup_is_restored_beside_its_own_database_under_another_role(dump: Path, tmp_path: Path) -> None:
+    """As somebody does who tries a restore, or goes back to an older version, in the only cluster that they have."""
+    assert run(tmp_path, "restore", str(dump)).returncode == 0
+    with embedded.start(tmp_path / "var", durable=False) as server:
+        url = server.url("beside")
+        taken = run(tmp_path, "restore", str(dump), DATABASE_URL=url)
+        assert taken.returncode == 1
+        assert "holds rights in another database of this cluster" in taken.stderr
+        done = run(tmp_path, "restore", str(dump), DATABASE_URL=url, DATABASE_TENANT_ROLE="beside_tenant")
+        assert done.returncode == 0, done.stderr
+        checked = run(tmp_path, "migrate", "--check", DATABASE_URL=url, DATABASE_TENANT_ROLE="beside_tenant")
+        assert checked.returncode == 0, checked.stderr
+        driver = await asyncpg.connect(url.replace("+asyncpg", ""))
+        named = "SELECT DISTINCT rolname FROM pg_policy JOIN pg_roles ON pg_roles.oid = ANY (polroles)"
+        try:
+            assert [row["rolname"] for row in await driver.fetch(named)] == ["beside_tenant"]
+        finally:
+            await driver.close()
+
+
+@pytest.mark.parametrize("name", ["-", "folder", "pipe"])
+def test_a_backup_goes_into_a_file_and_nothing_else(tmp_path: Path, migrated_url: str, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    done = run(tmp_path, "backup", name, "--overwrite", DATABASE_URL=migrated_url)
+    assert done.returncode == 1
+    assert f"{name} is no file. Name a file to write" in done.stderr
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+SCRIPT = b"""GRANT SELECT ON t TO %s;
+COPY t (a) FROM stdin;
+GRANT x TO old_role;
+\\.
+REVOKE ALL ON t FROM %s;
+CREATE POLICY p ON t TO %s USING (a = ' TO old_role ');
+"""
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_rows_that_speak_of_roles_are_not_touched_by_a_restore(size: int) -> None:
+    script, text = _Script(b"old_role", b'"new"'), SCRIPT % (b"old_role", b"old_role", b"old_role")
+    parts = [script.renamed(text[start : start + size]) for start in range(0, len(text), size)]
+    assert (b"".join(parts), script.rest) == (SCRIPT % (b'"new"', b'"new"', b'"new"'), b"")

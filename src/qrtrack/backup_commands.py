@@ -1,7 +1,7 @@
 """`qrtrack backup` and `qrtrack restore`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.filesize import decimal
@@ -10,6 +10,8 @@ from qrtrack import backups, schema_revision
 from qrtrack.runtime import name_of_database, open_database
 from qrtrack.settings import Settings, SettingsError
 from qrtrack.terminal import give_up, run, shown, start
+
+MOST_SKIPPED: Final = 1_000_000_000
 
 
 def backup(
@@ -33,27 +35,36 @@ async def _backup(settings: Settings, file: Path, *, overwrite: bool) -> str:
 def restore(
     file: Annotated[Path, typer.Argument(help="A file that `qrtrack backup` wrote.")],
     skip_request_ids: Annotated[
-        int, typer.Option(min=0, help="Skip N request ids: more than were dispatched since the backup.")
+        int,
+        typer.Option(min=0, max=MOST_SKIPPED, help="Skip N request ids: more than were dispatched since the backup."),
     ] = 0,
     skip_serials: Annotated[
-        int, typer.Option(min=0, help="Skip N serial numbers in each series: more than were ordered since the backup.")
+        int,
+        typer.Option(
+            min=0,
+            max=MOST_SKIPPED,
+            help="Skip N serial numbers in each series: more than were ordered since the backup.",
+        ),
     ] = 0,
 ) -> None:
     """Put a backup into an empty database, whole or not at all. Stop every other process first."""
     settings = _start_copying()
+    if not file.exists():
+        give_up(backups.BackupFailed(f"There is no file {file}."))
     run(_restore(settings, file, skip_request_ids=skip_request_ids, skip_serials=skip_serials))
 
 
 async def _restore(settings: Settings, file: Path, **skipped: int) -> None:
     # Before a database is made: the file may be another one.
-    revision = await backups.check(file, tenant_role=settings.database_tenant_role)
+    revision, role = await backups.read(file)
     async with open_database(settings) as database:
         with shown("restoring") as tell:
             try:
-                await backups.restore(database, file, **skipped, tell=tell)
+                await backups.restore(database, file, role=role, **skipped, tell=tell)
             except backups.NotEmpty as error:
                 give_up(backups.NotEmpty(f"{error} {_advice_for_an_empty_database(settings)}"))
-    typer.echo(f"Restored, at revision {revision}.")
+    passed_over = "Passed over: {skip_request_ids:,} request ids, {skip_serials:,} serial numbers of each series."
+    typer.echo(f"Restored, at revision {revision}. {passed_over.format(**skipped)}")
     if not schema_revision.is_newest(revision):
         typer.echo("It is older than the program: run qrtrack migrate.")
     if not all(skipped.values()):

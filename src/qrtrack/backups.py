@@ -12,7 +12,7 @@ from qrtrack import schema_revision
 from qrtrack.database import Database
 from qrtrack.postgres_tools import Tell, ToolFailed, Tools, tools_of
 from qrtrack.repositories.base import Connection
-from qrtrack.tenant_role import provide_role
+from qrtrack.tenant_role import provide_role, quoted
 
 # The wheel's pg_dump reads servers up to its own version.
 NEWEST_SERVER: Final = 18
@@ -82,7 +82,9 @@ async def _session(database: Database) -> AsyncIterator[Connection]:
 def _appearing(file: Path, *, overwrite: bool) -> Iterator[Path]:
     """A draft that takes the file's name when all went well. Only its owner may read it."""
     exists = BackupFailed(f"{file} exists already. Choose another name, or give --overwrite.")
-    if file.is_dir() or (file.exists() and not overwrite):
+    if str(file) == "-" or (file.exists() and not file.is_file()):
+        raise BackupFailed(f"{file} is no file. Name a file to write, such as qrtrack.dump.")
+    if file.exists() and not overwrite:
         raise exists
     draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
     try:
@@ -125,12 +127,13 @@ def _sync(path: Path) -> None:
 
 
 async def restore(
-    database: Database, file: Path, *, skip_request_ids: int = 0, skip_serials: int = 0, tell: Tell
+    database: Database, file: Path, *, role: bytes, skip_request_ids: int = 0, skip_serials: int = 0, tell: Tell
 ) -> None:
-    """Puts a backup into an empty database, in one transaction. As many request ids and serial numbers are passed over
-    as may have gone out after the backup.
+    """Puts a backup into an empty database, in one transaction.
 
-    Raises BackupFailed, NotEmpty where there are tables already, or TenantRoleUnusable.
+    Rights of the backup's `role` go to the role of requests of this installation: in the cluster that the backup comes
+    from, its own role belongs to the first database. As many request ids and serial numbers are passed over as may
+    have gone out after the backup. Raises BackupFailed, NotEmpty where there are tables already, or TenantRoleUnusable.
     """
     async with _session(database) as connection:
         if relation := await connection.fetchval(FIRST_RELATION):
@@ -144,6 +147,7 @@ async def restore(
             await tools.load(
                 file,
                 has_transaction_timeout=server >= FIRST_WITH_TRANSACTION_TIMEOUT,
+                roles=(role, quoted(database.tenant_role).encode()),
                 then=SKIP.format(request_ids=skip_request_ids, serials=skip_serials),
             )
         except ToolFailed as error:
@@ -153,13 +157,13 @@ async def restore(
         await connection.execute("ANALYZE")
 
 
-async def check(file: Path, *, tenant_role: str) -> str:
-    """The revision of a backup's schema. Raises BackupFailed for a file that this installation cannot restore."""
+async def read(file: Path) -> tuple[str, bytes]:
+    """The revision of a backup's schema, and the quoted role of its policies. Raises BackupFailed for a file that this
+    version cannot restore.
+    """
     revision = await _read_revision(file)
     found = ROLE.search(await Tools(lambda *_: None).read("pg_restore", "--section=post-data", "--file=-", str(file)))
-    if found and (role := found[1].decode().strip('"')) != tenant_role:
-        raise BackupFailed(f"{file} was made with DATABASE_TENANT_ROLE={role}: set it to that, and run this again.")
-    return revision
+    return revision, found[1] if found else b""
 
 
 async def _read_revision(file: Path) -> str:

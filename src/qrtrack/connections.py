@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from qrtrack.outages import reason_of
+from qrtrack.outages import DatabaseRefused, reason_of
 from qrtrack.repositories.base import Connection
 from qrtrack.settings.postgresql import PostgresAddress
 
@@ -29,6 +29,8 @@ NOTICED: Final = {
 }
 # Errors after which the next host is tried.
 NOT_THIS_HOST: Final = (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched)
+# What the server says of a setting or an argument in `options` that it does not know.
+UNKNOWN_SETTING: Final = (asyncpg.PostgresSyntaxError, asyncpg.UndefinedObjectError, asyncpg.DataError)
 PLANS_KEPT: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 
 
@@ -77,6 +79,8 @@ class Connector:
                 if len(self.address.hosts) == 1:
                     raise
                 failures.append(f"{host}: {reason_of(error)}")
+            except UNKNOWN_SETTING as error:
+                raise DatabaseRefused(reason_of(error), "correct options in DATABASE_URL") from error
         raise ConnectionError("; ".join(failures))
 
 

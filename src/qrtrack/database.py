@@ -195,7 +195,7 @@ class Database:
             async with asyncio.timeout(READY_SECONDS), self._beside(self.health) as connection:
                 state = await connection.fetchrow(database_checks.STATE)
                 assert state is not None
-                database_checks.refuse_encoding(state["encoding"], state["database"])
+                database_checks.refuse_encoding(state["encoding"], state["database"], state["quoted_user"])
                 await schema_revision.check_revision(connection)
                 await try_role(connection, self.tenant_role)
                 if state["read_only"]:

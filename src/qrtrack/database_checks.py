@@ -10,14 +10,16 @@ OLDEST: Final = 150000
 # Asked each time whether the service is ready.
 STATE: Final = """
 SELECT current_setting('server_encoding') AS encoding, current_database() AS database,
-       current_setting('transaction_read_only')::bool AS read_only
+       quote_ident(current_user) AS quoted_user, current_setting('transaction_read_only')::bool AS read_only
 """
 LOOK = """
 SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_name,
        current_setting('server_encoding') AS encoding, current_schema() AS schema,
        current_database() AS database, quote_ident(current_database()) AS quoted_database,
        quote_ident(current_user) AS quoted_user,
-       COALESCE(has_schema_privilege(to_regnamespace('public')::oid, 'CREATE'), false) AS may_create
+       COALESCE(has_schema_privilege(to_regnamespace('public')::oid, 'CREATE'), false) AS may_create,
+       pg_has_role(current_user, (SELECT datdba FROM pg_database WHERE datname = current_database()), 'USAGE')
+           AS is_owner
 """
 
 
@@ -37,6 +39,7 @@ class _Found(NamedTuple):
     quoted_database: str
     quoted_user: str
     may_create: bool
+    is_owner: bool
 
 
 def refuse_unfit(connection: Connection) -> None:
@@ -44,7 +47,7 @@ def refuse_unfit(connection: Connection) -> None:
     found = _Found(*connection.execute(text(LOOK)).one())
     if found.version < OLDEST:
         raise DatabaseUnfit(f"This is PostgreSQL {found.version_name}: use PostgreSQL 15 or newer.")
-    refuse_encoding(found.encoding, found.database)
+    refuse_encoding(found.encoding, found.database, found.quoted_user)
     if found.schema != "public" and (found.schema or found.may_create):
         # Requests run under another role, for which "$user" in search_path is another schema.
         raise DatabaseUnfit(
@@ -55,16 +58,22 @@ def refuse_unfit(connection: Connection) -> None:
     if not found.may_create:
         raise DatabaseUnfit(
             f"permission denied for schema public: {found.quoted_user} may not make tables there, since PostgreSQL 15 "
-            f"only the owner of the database may. Let an administrator run: ALTER DATABASE "
-            f"{found.quoted_database} OWNER TO {found.quoted_user}"
+            f"only the owner of the database may. Let an administrator run: {_remedy(found)}"
         )
 
 
-def refuse_encoding(encoding: str, database: str) -> None:
-    """Raises DatabaseUnfit."""
+def _remedy(found: _Found) -> str:
+    if found.is_owner:
+        return f"GRANT CREATE ON SCHEMA public TO {found.quoted_user}"
+    return f"ALTER DATABASE {found.quoted_database} OWNER TO {found.quoted_user}"
+
+
+def refuse_encoding(encoding: str, database: str, user: str) -> None:
+    """`user`: quoted, who is to own the other database. Raises DatabaseUnfit."""
     if encoding != "UTF8":
         name = f'"{database}_utf8"'
         raise DatabaseUnfit(
             f'The database "{database}" has the encoding {encoding}, and qrtrack needs UTF8. Make another one and name '
-            f"it in DATABASE_URL: CREATE DATABASE {name} ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0"
+            f"it in DATABASE_URL: CREATE DATABASE {name} OWNER {user} ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE "
+            "template0"
         )

@@ -1,6 +1,7 @@
 """PostgreSQL's own programs of the wheel, run with connections that are lent to them."""
 
 import asyncio
+import re
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,6 +20,7 @@ CHUNK_BYTES: Final = 256 * 1024
 # What stands before the first object: settings of the session.
 HEAD_BYTES: Final = 2048
 TRANSACTION_TIMEOUT: Final = b"SET transaction_timeout = 0;\n"
+END_OF_ROWS: Final = b"\\."
 # A restore and a migration take turns.
 BEGIN: Final = b"BEGIN;\nSELECT pg_advisory_xact_lock(hashtextextended('qrtrack migrations', 0));\n"
 
@@ -46,10 +48,12 @@ class Tools:
             assert process.stdout is not None
             return await process.stdout.read()
 
-    async def load(self, archive: Path, *, has_transaction_timeout: bool, then: str) -> None:
+    async def load(
+        self, archive: Path, *, has_transaction_timeout: bool, roles: tuple[bytes, bytes], then: str
+    ) -> None:
         """In one transaction with the statements of `then`. It is committed when the archive was read to its end: one
         that breaks off leaves nothing. Through psql, since pg_restore would set `transaction_timeout` on servers that
-        do not have it.
+        do not have it. `roles`: the name in the archive, quoted where it must be, and the one to put in its place.
         """
         async with self._started("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", stdin=PIPE) as psql:
             assert psql.stdin is not None
@@ -63,10 +67,13 @@ class Tools:
                     head = b""
                     while len(head) < HEAD_BYTES and (chunk := await source.stdout.read(CHUNK_BYTES)):
                         head += chunk
-                    psql.stdin.write(head if has_transaction_timeout else head.replace(TRANSACTION_TIMEOUT, b""))
+                    script = _Script(*roles)
+                    head = head if has_transaction_timeout else head.replace(TRANSACTION_TIMEOUT, b"")
+                    psql.stdin.write(script.renamed(head))
                     while chunk := await source.stdout.read(CHUNK_BYTES):
-                        psql.stdin.write(chunk)
+                        psql.stdin.write(script.renamed(chunk))
                         await psql.stdin.drain()
+                    psql.stdin.write(script.rest)
                 psql.stdin.write(f"\n{then}\nCOMMIT;\n".encode())
                 await psql.stdin.drain()
             psql.stdin.close()
@@ -107,6 +114,34 @@ class Tools:
     def moved(self, count: int) -> None:
         self._bytes += count
         self.tell(self._step, self._bytes)
+
+
+class _Script:
+    """Puts one role in the place of another in statements that name roles, and leaves the rows between them alone.
+
+    `rest`: what has no line end yet.
+    """
+
+    def __init__(self, old: bytes, new: bytes) -> None:
+        self._names_role = re.compile(rb"( TO | FROM )" + re.escape(old) + rb"(?=[ ;]|$)")
+        self._is_renamed, self._new = old not in (b"", new, new.strip(b'"')), new
+        self._in_rows = False
+        self.rest = b""
+
+    def renamed(self, chunk: bytes) -> bytes:
+        if not self._is_renamed:
+            return chunk
+        *lines, self.rest = (self.rest + chunk).split(b"\n")
+        return b"".join(self._line(line) + b"\n" for line in lines)
+
+    def _line(self, line: bytes) -> bytes:
+        if self._in_rows:
+            self._in_rows = line != END_OF_ROWS
+        elif line.startswith(b"COPY ") and line.endswith(b" FROM stdin;"):
+            self._in_rows = True
+        elif line.startswith((b"GRANT ", b"REVOKE ", b"CREATE POLICY ")):
+            return self._names_role.sub(lambda found: found[1] + self._new, line, count=1)
+        return line
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Final
 
 import asyncpg
 from alembic import command
@@ -11,6 +12,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from qrtrack.database_checks import DatabaseUnfit, refuse_unfit
@@ -29,6 +31,10 @@ WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_
 TAKE_TURNS = "SELECT pg_advisory_xact_lock(hashtextextended('qrtrack migrations', 0))"
 # A migration that waits for a table's lock holds up every request behind it, so it gives up.
 GIVE_UP = "SET LOCAL lock_timeout = '5s'"
+
+
+# A table, a column, a function or another object of this name exists.
+ALREADY_THERE: Final = ("42P07", "42701", "42723", "42710")
 
 
 class SchemaBehind(Unavailable):
@@ -82,7 +88,15 @@ def _migrate(connection: Connection, *, tenant_role: str) -> str:
     refuse_unfit(connection)
     _refuse_newer(_current(connection))
     provide_role(connection, tenant_role)
-    command.upgrade(_config(connection, tenant_role=tenant_role), "head")
+    try:
+        command.upgrade(_config(connection, tenant_role=tenant_role), "head")
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) not in ALREADY_THERE:
+            raise
+        raise DatabaseUnfit(
+            f"The database holds something that the migration wants to make ({str(error.orig).partition(': ')[2]}). "
+            "Nothing was changed. Name an empty database in DATABASE_URL, or restore a backup into one."
+        ) from error
     try_role_in_migration(connection, tenant_role)
     return str(_current(connection))
 
@@ -110,7 +124,8 @@ def _refuse_newer(revision: str | None) -> None:
 async def read_revision(connection: "asyncpg.Connection[asyncpg.Record]") -> str | None:
     """None for a database without the schema."""
     with suppress(asyncpg.UndefinedTableError):
-        return str(await connection.fetchval("SELECT version_num FROM alembic_version"))
+        revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+        return revision
     return None
 
 

@@ -22,6 +22,7 @@ LOOK = """
 SELECT quote_ident(:role) AS name, quote_ident(current_user) AS owner,
        current_setting('server_version_num')::int >= 160000 AS has_set_option,
        EXISTS (SELECT FROM pg_roles WHERE rolname = :role) AS is_there,
+       COALESCE((SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = :role), false) AS is_unbound,
        COALESCE((SELECT pg_has_role(current_user, oid, CASE WHEN current_setting('server_version_num')::int >= 160000
                                                             THEN 'SET' ELSE 'MEMBER' END)
                  FROM pg_roles WHERE rolname = :role), false) AS may_set
@@ -62,6 +63,7 @@ class _Found(NamedTuple):
     owner: str
     has_set_option: bool
     is_there: bool
+    is_unbound: bool
     may_set: bool
 
     @property
@@ -81,6 +83,8 @@ def quoted(role: str) -> str:
 def provide_role(connection: Connection, role: str) -> None:
     """Makes the role where it is missing and lets the user of DATABASE_URL change to it. Raises TenantRoleUnusable."""
     found = _look(connection, role)
+    if found.is_unbound:
+        raise _unbound(role)
     refuse_shared_role(connection, role)
     _refuse_other_role(connection, role)
     if not found.is_there:

@@ -63,7 +63,9 @@ def test_nesting_of_any_depth_is_read() -> None:
     assert says_repetition(None, answer, is_refusal=True)
 
 
-@pytest.mark.parametrize("text", ["Transaksi telah diterima", "Request has been processed", "Sudah diterima"])
+@pytest.mark.parametrize(
+    "text", ["Transaksi telah diterima", "Request has been processed", "Sudah diterima", "金を受け取りました"]
+)
 def test_a_success_may_say_that_something_has_happened(text: str) -> None:
     assert not says_repetition("00", refused(text), is_refusal=False)
 

@@ -70,17 +70,17 @@ ORDINARY_NAMES: Final = frozenset({"processed", "success", "successCount", "acce
 
 def says_repetition(code: str | None, answer: Mapping[str, Any], *, is_refusal: bool) -> bool:
     """Whether any text of a JSON answer, or its `code`, says that the request came before. Searches nested members."""
-    words = REFUSAL if is_refusal else ANY_STATUS
-    return any(_says(text, words) for text in (code or "", *_texts(answer)))
+    return any(_says(text, is_refusal=is_refusal) for text in (code or "", *_texts(answer)))
 
 
-def _says(text: str, words: re.Pattern[str]) -> bool:
+def _says(text: str, *, is_refusal: bool) -> bool:
     letters = _letters(text)
     if CODE.fullmatch(letters.strip().casefold()):
         return True
     plain = NEGATED.sub(" ", _plain(letters))
     # Letters of another alphabet may look like these and hide a word; nobody can read the refusal then.
-    is_strange = any(letter.isalpha() and not letter.isascii() for letter in plain)
+    is_strange = is_refusal and any(letter.isalpha() and not letter.isascii() for letter in plain)
+    words = REFUSAL if is_refusal else ANY_STATUS
     found = words.search(plain) or CODE_IN_WORDS.search(plain) or RUN_TOGETHER.search(re.sub("[^a-z]", "", plain))
     return is_strange or found is not None
 

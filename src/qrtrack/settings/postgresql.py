@@ -171,6 +171,25 @@ def _check(asked: Mapping[str, str]) -> None:
         file = asked.get(name)
         if file and not (name == "sslrootcert" and file == "system") and not os.access(file, os.R_OK):
             raise ValueError(f"its parameter {name} names the file {file}, which cannot be read")
+    _check_certificates(asked)
+
+
+def _check_certificates(asked: Mapping[str, str]) -> None:
+    """A file that holds something else would look like an outage of the database at each connection."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authorities = asked.get("sslrootcert", "system")
+    if authorities not in ("", "system"):
+        try:
+            context.load_verify_locations(authorities)
+        except (OSError, ValueError):
+            raise ValueError(f"its parameter sslrootcert names {authorities}, which holds no certificate") from None
+    if certificate := asked.get("sslcert"):
+        key = asked.get("sslkey") or str(_of_user(".postgresql/postgresql.key"))
+        try:
+            context.load_cert_chain(certificate, key, lambda: asked.get("sslpassword", ""))
+        except (OSError, ValueError):
+            detail = f"its parameter sslcert names {certificate}, and {key} (sslkey) holds no key that fits it"
+            raise ValueError(detail) from None
 
 
 def _written_hosts(text: str, *, split: bool) -> Iterator[tuple[str | None, str | None]]:
