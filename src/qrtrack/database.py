@@ -32,6 +32,8 @@ READ_ONLY = ("25006",)
 LOCK_SECONDS = 10
 # Who asks whether the service is ready waits no longer: a server that has stopped without a word is as good as away.
 READY_SECONDS = 3
+# Shorter, so that a full server is named as the reason.
+ROOM_SECONDS = 2
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 BEGIN_READING = f"{BEGIN} READ ONLY"
 BY_KEYS = ("SET LOCAL plan_cache_mode = force_generic_plan", "SET LOCAL enable_seqscan = off")
@@ -135,14 +137,19 @@ class Database:
         return connection.transaction(isolation="read_committed") if self.connector.behind_pooler else nullcontext()
 
     @asynccontextmanager
-    async def _beside(self, connections: Connections) -> AsyncIterator[Connection]:
+    async def _beside(self, connections: Connections, *, seconds: float | None = None) -> AsyncIterator[Connection]:
+        """On a full server, one of the pool; when none is free within `seconds`, raises what the server said."""
         async with AsyncExitStack() as taken:
             try:
                 connection = await taken.enter_async_context(connections.take())
             except asyncpg.PostgresError as error:
                 if not is_full(error):
                     raise
-                _, connection = await taken.enter_async_context(self._transaction(None))
+                try:
+                    async with asyncio.timeout(seconds):
+                        _, connection = await taken.enter_async_context(self._transaction(None))
+                except TimeoutError:
+                    raise error from None
             yield connection
 
     @asynccontextmanager
@@ -192,7 +199,7 @@ class Database:
         `quietly`: the caller tells the reason.
         """
         with self.outages.translated(quietly=quietly):
-            async with asyncio.timeout(READY_SECONDS), self._beside(self.health) as connection:
+            async with asyncio.timeout(READY_SECONDS), self._beside(self.health, seconds=ROOM_SECONDS) as connection:
                 state = await connection.fetchrow(database_checks.STATE)
                 assert state is not None
                 database_checks.refuse_encoding(state["encoding"], state["database"], state["quoted_user"])

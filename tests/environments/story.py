@@ -16,7 +16,7 @@ from qrtrack.sandbox import Sandbox, Scripted
 from treasury import rows
 
 PRODUCT = "金 Gold – 1 g"
-BANK_SAYS = "Diterima – 金"
+BANK_SAYS = "Transaksi diterima – terima kasih"
 TAKEN = Scripted(
     201, json.dumps({"responseCode": "00", "responseMessage": BANK_SAYS}, ensure_ascii=False).encode(), taken=True
 )
