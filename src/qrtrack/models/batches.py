@@ -3,13 +3,13 @@
 from datetime import date
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from qrtrack.domain.states import BatchStatus
 from qrtrack.models.leased import QUEUE_STORAGE, Leased, claim_index, leased_constraints
-from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, one_of
+from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, child_of, one_of
 
 
 class Batch(TenantOwned, Table):
@@ -32,7 +32,7 @@ class Batch(TenantOwned, Table):
             " ELSE error_message IS NOT NULL END",
             name="stage",
         ),
-        Index("ix_qr_batches_manufacturer_org_id_id", "manufacturer_org_id", "id"),
+        UniqueConstraint("manufacturer_org_id", "id"),
         Index("ix_qr_batches_manufacturer_org_id_order_id_id", "manufacturer_org_id", "order_id", "id"),
         {"postgresql_with": {"fillfactor": 70}},
     )
@@ -75,12 +75,13 @@ class BatchVariant(TenantOwned, Table):
 
     __tablename__ = "qr_batch_variants"
     __table_args__ = (
+        child_of("qr_batches", {"batch_id": "id"}),
         UniqueConstraint("batch_id", "variant", postgresql_nulls_not_distinct=True),
         CheckConstraint("first_sequence >= 1 AND last_sequence >= first_sequence", name="sequence"),
         {"postgresql_with": {"fillfactor": 50}},
     )
 
-    batch_id: Mapped[UUID] = mapped_column(ForeignKey(Batch.id), primary_key=True)
+    batch_id: Mapped[UUID] = mapped_column(primary_key=True)
     first_sequence: Mapped[int] = mapped_column(primary_key=True)
     last_sequence: Mapped[int]
     variant: Mapped[str | None]
@@ -99,6 +100,7 @@ class BatchStage(Leased, Table):
         CheckConstraint("stage IN ('creating', 'hashing')", name="stage"),
         CheckConstraint("status IN ('queued', 'running', 'completed', 'failed')", name="status"),
         CheckConstraint("first_sequence >= 1 AND last_sequence >= first_sequence", name="sequence"),
+        child_of("qr_batches", {"batch_id": "id"}),
         UniqueConstraint("batch_id", "stage", "first_sequence"),
         claim_index("ix_qr_batch_stages_creating", live=LIVE_STAGE.format(stage="creating")),
         claim_index("ix_qr_batch_stages_hashing", live=LIVE_STAGE.format(stage="hashing")),
@@ -106,7 +108,7 @@ class BatchStage(Leased, Table):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    batch_id: Mapped[UUID] = mapped_column(ForeignKey(Batch.id))
+    batch_id: Mapped[UUID]
     stage: Mapped[str]
     first_sequence: Mapped[int]
     last_sequence: Mapped[int]

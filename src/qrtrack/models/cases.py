@@ -2,12 +2,11 @@
 
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, Identity, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from qrtrack.domain.states import CaseStatus, Completeness
-from qrtrack.models.batches import Batch
-from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, one_of
+from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, child_of, one_of
 
 
 class Case(TenantOwned, Table):
@@ -30,6 +29,7 @@ class Case(TenantOwned, Table):
             "(status = 'packed') = (packed_at IS NOT NULL) AND (status = 'packed') = (completeness IS NOT NULL)",
             name="packed",
         ),
+        child_of("qr_batches", {"batch_id": "id"}),
         UniqueConstraint("manufacturer_org_id", "master_code"),
         UniqueConstraint("batch_id", "case_number"),
         UniqueConstraint("batch_id", "id"),
@@ -37,7 +37,7 @@ class Case(TenantOwned, Table):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    batch_id: Mapped[UUID] = mapped_column(ForeignKey(Batch.id))
+    batch_id: Mapped[UUID]
     master_code: Mapped[str]
     case_number: Mapped[int]
     variant: Mapped[str | None]

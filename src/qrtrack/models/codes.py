@@ -5,7 +5,6 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
-    ForeignKey,
     ForeignKeyConstraint,
     Identity,
     LargeBinary,
@@ -15,9 +14,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from qrtrack.domain.states import CodeStatus
-from qrtrack.models.batches import Batch
 from qrtrack.models.cases import Case
-from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, one_of
+from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, child_of, one_of
 
 
 class Code(TenantOwned, Table):
@@ -39,6 +37,8 @@ class Code(TenantOwned, Table):
         UniqueConstraint("manufacturer_org_id", "code"),
         UniqueConstraint("batch_id", "sequence_number"),
         UniqueConstraint("batch_id", "root_key_digest"),
+        child_of("qr_batches", {"batch_id": "id"}),
+        # The batch ties the case to the organisation.
         ForeignKeyConstraint(["batch_id", "master_code_id"], [Case.batch_id, Case.id]),
         # Nothing that changes is indexed, and a page has room for a second version of all its rows: hashing, printing
         # and packing rewrite whole pages at once and touch no index. A case's codes are found by the case's span.
@@ -46,7 +46,7 @@ class Code(TenantOwned, Table):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    batch_id: Mapped[UUID] = mapped_column(ForeignKey(Batch.id))
+    batch_id: Mapped[UUID]
     sequence_number: Mapped[int]
     code: Mapped[str]
     variant: Mapped[str | None]
@@ -72,11 +72,15 @@ class ExcludedCode(TenantOwned, Table):
     """
 
     __tablename__ = "qr_excluded_codes"
-    __table_args__ = (UniqueConstraint("batch_id", "sequence_number", "job_id", postgresql_nulls_not_distinct=True),)
+    __table_args__ = (
+        UniqueConstraint("batch_id", "sequence_number", "job_id", postgresql_nulls_not_distinct=True),
+        child_of("qr_batches", {"batch_id": "id"}),
+        child_of("qr_reverse_jobs", {"batch_id": "batch_id", "job_id": "id"}, ondelete="CASCADE"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     batch_id: Mapped[UUID]
     sequence_number: Mapped[int]
-    job_id: Mapped[UUID | None] = mapped_column(ForeignKey("qr_reverse_jobs.id", ondelete="CASCADE"), index=True)
+    job_id: Mapped[UUID | None] = mapped_column(index=True)
     created_at: Mapped[Now]
     excluded_by: Mapped[str | None]

@@ -10,7 +10,6 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Computed,
-    ForeignKey,
     Identity,
     Index,
     Numeric,
@@ -24,7 +23,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from qrtrack.domain.dispatches import ALARMING, CallbackState, EventKind, Outcome, TransactionType
-from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, one_of
+from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, child_of, one_of
 
 
 def lowered(column: str) -> Any:
@@ -65,7 +64,7 @@ class Attempt(TenantOwned, Table):
             postgresql_where=text("is_latest = 1"),
         ),
         Index("ix_akselgate_log_request_id", "request_id"),
-        Index("ix_akselgate_log_org", "manufacturer_org_id", "id"),
+        Unique("manufacturer_org_id", "id", name="uq_akselgate_log_org"),
         Index("ix_akselgate_log_sent_at", "manufacturer_org_id", "sent_at"),
         Index("ix_akselgate_log_sending", "stale_at", postgresql_where=text("outcome = 'sending'")),
         Index(
@@ -108,6 +107,7 @@ class AttemptRow(TenantOwned, Table):
     __tablename__ = "t_akselgate_transaction_rows"
     __table_args__ = (
         PrimaryKey("attempt_id", "row_number", name="pk_akselgate_rows"),
+        child_of("t_akselgate_transaction_log", {"attempt_id": "id"}, name="fk_akselgate_rows_attempt_id"),
         Unique("reference_key", "attempt_id", name="uq_akselgate_rows_reference"),
         one_of("callback_state", CallbackState),
         CheckConstraint("(callback_state = 'missing') = (callback_at IS NULL)", name="callback_at"),
@@ -115,7 +115,7 @@ class AttemptRow(TenantOwned, Table):
         Index("ix_akselgate_rows_missing", "attempt_id", postgresql_where=text("callback_state = 'missing'")),
     )
 
-    attempt_id: Mapped[int] = mapped_column(ForeignKey(Attempt.id, name="fk_akselgate_rows_attempt_id"))
+    attempt_id: Mapped[int] = mapped_column(BigInteger)
     row_number: Mapped[int]
     reference_number: Mapped[str] = mapped_column(String(15))
     reference_key: Mapped[str] = lowered("reference_number")
@@ -135,12 +135,13 @@ class OpenAttempt(TenantOwned, Table):
     __table_args__ = (
         PrimaryKey("settlement_key", "transaction_type", name="pk_akselgate_open"),
         Unique("attempt_id", name="uq_akselgate_open_attempt_id"),
+        child_of("t_akselgate_transaction_log", {"attempt_id": "id"}, name="fk_akselgate_open_attempt_id"),
     )
 
     kd_settle: Mapped[str] = mapped_column(String(50))
     settlement_key: Mapped[str] = lowered("kd_settle")
     transaction_type: Mapped[str]
-    attempt_id: Mapped[int] = mapped_column(ForeignKey(Attempt.id, name="fk_akselgate_open_attempt_id"))
+    attempt_id: Mapped[int] = mapped_column(BigInteger)
 
 
 class AttemptEvent(TenantOwned, Table):
@@ -149,6 +150,7 @@ class AttemptEvent(TenantOwned, Table):
     __tablename__ = "t_akselgate_events"
     __table_args__ = (
         one_of("kind", EventKind),
+        child_of("t_akselgate_transaction_log", {"attempt_id": "id"}, name="fk_akselgate_events_attempt_id"),
         CheckConstraint("(kind = 'resolved') = (outcome IS NOT NULL)", name="outcome"),
         Index(
             "uq_akselgate_events_callback",
@@ -168,7 +170,7 @@ class AttemptEvent(TenantOwned, Table):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    attempt_id: Mapped[int] = mapped_column(ForeignKey(Attempt.id, name="fk_akselgate_events_attempt_id"))
+    attempt_id: Mapped[int] = mapped_column(BigInteger)
     kind: Mapped[str]
     occurred_at: Mapped[Now]
     actor: Mapped[str]

@@ -1,11 +1,12 @@
 """The declarative base: naming convention, column types, and what every table of a tenant shares."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, DateTime, MetaData, Text, func
+from sqlalchemy import CheckConstraint, DateTime, ForeignKeyConstraint, MetaData, Text, func
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -32,6 +33,19 @@ class TenantOwned:
     """A row of one organisation: PostgreSQL shows it to that organisation's transactions only."""
 
     manufacturer_org_id: Mapped[UUID]
+
+
+def child_of(
+    parent: str, columns: Mapping[str, str], *, name: str | None = None, ondelete: str | None = None
+) -> ForeignKeyConstraint:
+    """Ties a row to its parent and to the parent's organisation, also where row-level security would not look.
+
+    `columns`: the child's columns, and the parent's column that each refers to.
+    """
+    pairs = {"manufacturer_org_id": "manufacturer_org_id", **columns}
+    return ForeignKeyConstraint(
+        list(pairs), [f"{parent}.{column}" for column in pairs.values()], name=name, ondelete=ondelete
+    )
 
 
 def one_of(column: str, words: type[StrEnum]) -> CheckConstraint:

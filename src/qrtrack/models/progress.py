@@ -47,7 +47,8 @@ class SyncRecord(TenantOwned, Table):
     """The outcome of one record: the truth that the counters follow.
 
     No foreign key: its check would lock the batch's row for each record, the row that all reporters move. The last
-    statement of a report finds its batch or undoes the report.
+    statement of a report finds its batch or undoes the report. That the batch is the organisation's own, the table's
+    policy checks.
     """
 
     __tablename__ = "sync_batch_records"

@@ -3,14 +3,13 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, Identity, Index, SmallInteger, Text, text
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Identity, Index, SmallInteger, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from qrtrack.domain.states import JobStatus, PreparedStatus
-from qrtrack.models.batches import Batch
 from qrtrack.models.leased import QUEUE_STORAGE, Leased, claim_index, leased_constraints
-from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, one_of
+from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, child_of, one_of
 
 
 class ReverseJob(Leased, Table):
@@ -24,14 +23,16 @@ class ReverseJob(Leased, Table):
         CheckConstraint("(status = 'completed') = (progress = 100)", name="completed"),
         CheckConstraint("(status = 'completed') = (result_summary IS NOT NULL)", name="result"),
         claim_index("ix_qr_reverse_jobs_claim", live="status IN ('queued', 'running')"),
-        Index("ix_qr_reverse_jobs_manufacturer_org_id_id", "manufacturer_org_id", "id"),
-        Index("ix_qr_reverse_jobs_batch_id_id", "batch_id", "id"),
+        child_of("qr_batches", {"batch_id": "id"}),
+        UniqueConstraint("manufacturer_org_id", "id"),
+        # In this order, it also finds the jobs of a batch.
+        UniqueConstraint("batch_id", "id", "manufacturer_org_id"),
         Index("ix_qr_reverse_jobs_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         {"postgresql_with": QUEUE_STORAGE},
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    batch_id: Mapped[UUID] = mapped_column(ForeignKey(Batch.id))
+    batch_id: Mapped[UUID]
     order_id: Mapped[UUID]
     variant: Mapped[str | None]
     exclude_codes: Mapped[list[str]] = mapped_column(ARRAY(Text), deferred=True)
@@ -57,6 +58,7 @@ class PreparedCode(TenantOwned, Table):
     __tablename__ = "qr_prepared_codes"
     __table_args__ = (
         one_of("status", PreparedStatus),
+        child_of("qr_reverse_jobs", {"batch_id": "batch_id", "job_id": "id"}, ondelete="CASCADE"),
         CheckConstraint("(status = 'consumed') = (consumed_at IS NOT NULL)", name="consumed"),
         Index(
             "uq_qr_prepared_codes_prepared",
@@ -78,7 +80,7 @@ class PreparedCode(TenantOwned, Table):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    job_id: Mapped[UUID] = mapped_column(ForeignKey(ReverseJob.id, ondelete="CASCADE"))
+    job_id: Mapped[UUID]
     batch_id: Mapped[UUID]
     order_id: Mapped[UUID]
     sequence_number: Mapped[int]
@@ -93,12 +95,13 @@ class ReverseJobLog(TenantOwned, Table):
 
     __tablename__ = "qr_reverse_job_logs"
     __table_args__ = (
+        child_of("qr_reverse_jobs", {"job_id": "id"}, ondelete="CASCADE"),
         CheckConstraint("level IN ('info', 'warn', 'error')", name="level"),
         Index("ix_qr_reverse_job_logs_job_id_id", "job_id", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    job_id: Mapped[UUID] = mapped_column(ForeignKey(ReverseJob.id, ondelete="CASCADE"))
+    job_id: Mapped[UUID]
     level: Mapped[str]
     message: Mapped[str]
     created_at: Mapped[Now]

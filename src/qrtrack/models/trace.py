@@ -12,7 +12,11 @@ from qrtrack.models.metadata import Now, Table, TenantOwned
 
 
 class TraceEvent(TenantOwned, Table):
-    """One action, with the codes it touched as ranges of sequence numbers of its batch."""
+    """One action, with the codes it touched as ranges of sequence numbers of its batch.
+
+    `batch_id` is a batch of codes or of a fan-out. No foreign keys, since an event outlives its job: the policy
+    checks that batch, case and job are the organisation's.
+    """
 
     __tablename__ = "trace_events"
     __table_args__ = (
