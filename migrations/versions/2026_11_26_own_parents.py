@@ -62,10 +62,10 @@ SEEN_PARENTS = {
 
 
 def upgrade() -> None:
-    for index, table, columns in UNIQUE:
+    for index, table, unique in UNIQUE:
         op.drop_index(index, table)
-        name = "uq_akselgate_log_org" if table == LOG else f"uq_{table}_{'_'.join(columns)}"
-        op.create_unique_constraint(op.f(name), table, list(columns))
+        name = "uq_akselgate_log_org" if table == LOG else f"uq_{table}_{'_'.join(unique)}"
+        op.create_unique_constraint(op.f(name), table, list(unique))
     for table, replaced, parent, columns in KEYS:
         if replaced is not None:
             op.drop_constraint(replaced, table)

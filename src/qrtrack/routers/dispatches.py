@@ -17,7 +17,7 @@ from qrtrack.routers.dependencies import Gate, RuntimeState, require
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import problems
 from qrtrack.runtime import Runtime
-from qrtrack.schemas.base import LARGEST_ROW_ID, LARGEST_SEQUENCE
+from qrtrack.schemas.base import LARGEST_SEQUENCE, RowId
 from qrtrack.schemas.dispatches import (
     AttemptAnswer,
     AttemptPage,
@@ -83,7 +83,7 @@ def _check_sender(runtime: Runtime, caller: Caller) -> None:
 Finance = Annotated[Caller, Depends(Gate(_check_finance))]
 Resolver = Annotated[Caller, Depends(Gate(_check_resolver))]
 Sender = Annotated[Caller, Depends(Gate(_check_sender))]
-LogId = Annotated[int, Path(ge=1, le=LARGEST_ROW_ID)]
+LogId = Annotated[RowId, Path()]
 
 
 @router.post(

@@ -3,13 +3,15 @@
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Literal, LiteralString, TypeAlias, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
@@ -71,19 +73,59 @@ Instant = Annotated[
 ]
 """UTC, always with six digits of a second: see `rfc3339`."""
 
+
+def written_as(pattern: str, complaint: PydanticCustomError) -> BeforeValidator:
+    """Takes text in one spelling only. Pydantic alone would read `1_000`, `+5`, `1.0`, `on`, and `0` as a date."""
+    spelling = re.compile(pattern, re.ASCII)
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and not spelling.fullmatch(value):
+            raise complaint
+        return value
+
+    return BeforeValidator(check)
+
+
+def only(kind: type, complaint: PydanticCustomError) -> BeforeValidator:
+    """Takes JSON's own type, where pydantic would take others for it."""
+
+    def check(value: object) -> object:
+        if not isinstance(value, kind):
+            raise complaint
+        return value
+
+    return BeforeValidator(check)
+
+
+def wrong_type(expected: str, complaint: LiteralString) -> PydanticCustomError:
+    return PydanticCustomError(FieldCode.WRONG_TYPE, complaint, {"expected": expected})
+
+
+# For what comes as text: queries, paths, forms.
+DIGITS: Final = written_as(r"-?(0|[1-9][0-9]*)", wrong_type("integer", "Write a whole number in digits, such as 20"))
+DECIMAL: Final = written_as(
+    r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", wrong_type("number", "Write a number in digits, such as 20 or 2.5")
+)
+Flag = Annotated[bool, written_as("true|false", wrong_type("boolean", "Write true or false"))]
+
+# Types of a body that JSON has no type for: they come as text, and a Body is strict.
+Id = Annotated[UUID, Field(strict=False)]
+NO_DAY: Final = PydanticCustomError(FieldCode.BAD_DATE, "Write the date as YYYY-MM-DD")
+Day = Annotated[date, Field(strict=False), written_as("[0-9]{4}-[0-9]{2}-[0-9]{2}", NO_DAY), only(str, NO_DAY)]
+
 LARGEST_ROW_ID: Final = 2**63 - 1
 LARGEST_SEQUENCE: Final = 2**31 - 1
-RowId = Annotated[int, Field(ge=1, le=LARGEST_ROW_ID)]
+RowId = Annotated[int, DIGITS, Field(ge=1, le=LARGEST_ROW_ID)]
 
 DEFAULT_LIMIT: Final = 100
 LONGEST_PAGE: Final = 1000
-Limit = Annotated[int, Field(ge=1, le=LONGEST_PAGE, description="How many to return at most.")]
+Limit = Annotated[int, DIGITS, Field(ge=1, le=LONGEST_PAGE, description="How many to return at most.")]
 Cursor = Annotated[str, Field(max_length=5000, description="`next_cursor` of the page before; leave out to begin.")]
 
 
 LONGEST_WAIT: Final = 30
 Wait = Annotated[
-    float, Field(ge=0, le=LONGEST_WAIT, description="Seconds to wait for a change since the request arrived.")
+    float, DECIMAL, Field(ge=0, le=LONGEST_WAIT, description="Seconds to wait for a change since the request arrived.")
 ]
 
 CursorValue: TypeAlias = int | str | UUID | datetime
@@ -91,16 +133,22 @@ CursorKind: TypeAlias = type[int] | type[str] | type[UUID] | type[datetime]
 Row = TypeVar("Row")
 
 
-class Body(BaseModel):
-    """Base of request bodies. An unknown field is an error: a mistyped `exclude_code` must not pack a damaged unit.
+class Part(BaseModel):
+    """Base of objects in request bodies. An unknown field is an error: a mistyped `exclude_code` must not pack a
+    damaged unit. Values have JSON's own types: neither `"1"` nor `1.0` nor `true` is the number 1.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, strict=True)
+
+
+class Body(Part):
+    """Base of request bodies.
 
     The two fields are what the existing front end sends along; the router has compared them with the token by the time
     a service runs, so nothing needs to read them.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    manufacturer_org_id: UUID | None = Field(None, description="If given, it must be the organisation of the token.")
+    manufacturer_org_id: Id | None = Field(None, description="If given, it must be the organisation of the token.")
     user_id: Text | None = Field(None, description="If given, it must be the user of the token.")
 
 

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, computed_field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, computed_field
 from pydantic_core import PydanticCustomError
 
 from qrtrack.domain.batches import NewBatch, SerialMode, Variant
@@ -16,19 +16,12 @@ from qrtrack.domain.numbering import PREFIX_PATTERN
 from qrtrack.domain.qr import LOT_PATTERN, normalise_gtin
 from qrtrack.domain.states import BatchStatus, CodeStatus
 from qrtrack.models import Batch
-from qrtrack.schemas.base import ONE_LINE, Answer, Body, Instant, Name, Reason
+from qrtrack.schemas.base import DIGITS, ONE_LINE, Answer, Body, Day, Id, Instant, Name, Part, Reason
 from qrtrack.schemas.notifications import NotifyOrder
 from qrtrack.services.batches import BatchDetails, batch_progress
 from qrtrack.services.imports import BatchImport
 
 BATCHES_PATH: Final = "/api/manufacturer/batches"
-
-
-def _written(value: object) -> object:
-    """A number would be read as seconds since 1970."""
-    if isinstance(value, int | float):
-        raise PydanticCustomError(FieldCode.BAD_DATE, "Write the date as YYYY-MM-DD")
-    return value
 
 
 def _no_dots(lot: str) -> str:
@@ -37,17 +30,14 @@ def _no_dots(lot: str) -> str:
     return lot
 
 
-Quantity = Annotated[int, Field(strict=True, ge=1, le=ROWS_LIMIT)]
+Quantity = Annotated[int, Field(ge=1, le=ROWS_LIMIT)]
 Gtin = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8, max_length=14, pattern=ONE_LINE)]
 Lot = Annotated[str, StringConstraints(pattern=LOT_PATTERN), AfterValidator(_no_dots)]
-Day = Annotated[date, BeforeValidator(_written)]
 VariantName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64, pattern=ONE_LINE)]
 
 
-class VariantOrder(BaseModel):
+class VariantOrder(Part):
     """A part of a batch that is packed apart from the others."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     variant: VariantName = Field(examples=["10g"])
     quantity: Quantity
@@ -68,7 +58,7 @@ class BatchOrder(Body):
         }
     )
 
-    order_id: UUID
+    order_id: Id
     product_name: Name
     quantity: Quantity | None = Field(None, description="How many codes: 1 to 1,000,000. Leave out with `variants`.")
     serial_prefix: Annotated[str, StringConstraints(pattern=PREFIX_PATTERN)] = Field(
@@ -126,11 +116,13 @@ def _contradiction(field: str, detail: str, code: FieldCode, **params: Any) -> I
 
 
 class ImportFields(Body):
-    """What comes with the file of an import."""
+    """What comes with the file of an import: a form, whose fields are text."""
+
+    model_config = ConfigDict(strict=False)
 
     order_id: UUID
     product_name: Name
-    units_per_case: Annotated[int, Field(ge=1, le=ROWS_LIMIT)] = 100
+    units_per_case: Annotated[int, DIGITS, Field(ge=1, le=ROWS_LIMIT)] = 100
     gtin: Gtin | None = None
     lot: Lot | None = None
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from qrtrack.domain.states import CodeStatus
-from qrtrack.schemas.base import PRINTABLE, Answer, Body, ListQuery, Page, Reason
+from qrtrack.schemas.base import PRINTABLE, Answer, Body, Id, ListQuery, Page, Reason, only, wrong_type
 
 # Repeats and blanks are dropped before codes are counted. The elements are checked where they are read, in a thread:
 # for a list of numbers pydantic would build an error for each.
@@ -80,7 +80,7 @@ class RevealedCodePage(Page):
 class VoidOrder(Body):
     """Units that are damaged or withdrawn."""
 
-    batch_id: UUID
+    batch_id: Id
     codes: CodeList
     reason: Reason = Field(examples=["Label torn"])
 
@@ -88,15 +88,15 @@ class VoidOrder(Body):
 class PrintedOrder(Body):
     """Units whose labels were printed: either a list, or all that are not marked yet."""
 
-    batch_id: UUID
+    batch_id: Id
     codes: CodeList | None = None
-    all: Literal[True] | None = None
+    all: Annotated[Literal[True], only(bool, wrong_type("boolean", "Send true, or leave it out"))] | None = None
 
 
 class ReadmitOrder(Body):
     """Units that were excluded and are good after all."""
 
-    batch_id: UUID
+    batch_id: Id
     codes: CodeList
 
 

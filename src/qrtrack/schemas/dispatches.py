@@ -7,7 +7,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from qrtrack.domain.dispatches import MOST_ROWS, CallbackState, Outcome, TransactionType
 from qrtrack.domain.masking import masked, without_tokens
-from qrtrack.schemas.base import SETTLEMENT_PATTERN, Answer, Body, Instant, ListQuery, Money, Page, Query, Reason
+from qrtrack.schemas.base import (
+    DIGITS,
+    SETTLEMENT_PATTERN,
+    Answer,
+    Body,
+    Day,
+    Instant,
+    ListQuery,
+    Money,
+    Page,
+    Query,
+    Reason,
+)
 from qrtrack.schemas.event_details import ATTEMPT_DETAILS, ShownAs, event_kinds
 
 Settlement = Annotated[
@@ -38,7 +50,7 @@ class TransactionFields(BaseModel):
 class DispatchBody(Body):
     """A batch of transactions of one settlement and one type: all of it is sent, or nothing."""
 
-    transaction_type: TransactionType
+    transaction_type: Annotated[TransactionType, Field(strict=False)]
     kd_settle: Settlement = Field(description="The settlement.", examples=["STL20251122"])
     # The rows are checked by the domain, which names every error of every row with its number and reference.
     transactions: Annotated[
@@ -90,7 +102,7 @@ class AttemptQuery(ListQuery):
     kd_settle: Settlement | None = None
     transaction_type: TransactionType | None = None
     outcome: Outcome | None = None
-    is_latest: Annotated[int, Field(ge=0, le=1)] | None = None
+    is_latest: Annotated[int, DIGITS, Field(ge=0, le=1)] | None = None
 
 
 class AttemptPage(Page):
@@ -201,7 +213,7 @@ class ResolvedAnswer(Answer):
 
 
 class ReportQuery(Query):
-    date: date
+    date: Day
 
 
 class UnknownByAge(BaseModel):

@@ -9,7 +9,7 @@ from qrtrack.domain.identity import normal_user
 from qrtrack.domain.imports import ROWS_LIMIT
 from qrtrack.domain.selections import PackSelection
 from qrtrack.domain.states import Completeness
-from qrtrack.schemas.base import Answer, Body, Instant, ListQuery, Name, Page, Reason
+from qrtrack.schemas.base import Answer, Body, Id, Instant, ListQuery, Name, Page, Reason
 from qrtrack.schemas.batches import VariantName
 from qrtrack.schemas.cases import CaseInfo
 from qrtrack.schemas.codes import CodeList
@@ -42,13 +42,13 @@ class PackOrder(Body):
         }
     )
 
-    batch_id: UUID
-    order_id: UUID
+    batch_id: Id
+    order_id: Id
     master_code: MasterCode
-    target_units: Annotated[int, Field(strict=True, ge=1, le=ROWS_LIMIT)] | None = Field(
+    target_units: Annotated[int, Field(ge=1, le=ROWS_LIMIT)] | None = Field(
         None, description="How many; left out, as many as the case holds."
     )
-    allow_partial: Annotated[bool, Field(strict=True)] = Field(
+    allow_partial: bool = Field(
         default=False, description="Packs what there is, at least one, where the queue holds fewer."
     )
     variant: VariantName | None = None
@@ -93,11 +93,11 @@ class PackedAnswer(FilledAnswer):
 class LinkOrder(Body):
     """Units scanned one by one into a case."""
 
-    batch_id: UUID
-    order_id: UUID
+    batch_id: Id
+    order_id: Id
     master_code: MasterCode
     codes: CodeList
-    accept_valid: Annotated[bool, Field(strict=True)] = Field(
+    accept_valid: bool = Field(
         default=False, description="Links those that can be linked, instead of none where one cannot."
     )
     station: Station | None = None

@@ -2,21 +2,19 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.notifications import ADDRESS_LENGTH, URL_LENGTH, Notify
-from qrtrack.schemas.base import EMAIL_ADDRESS, HOOK_ADDRESS
+from qrtrack.schemas.base import EMAIL_ADDRESS, HOOK_ADDRESS, Part
 
 EmailAddress = Annotated[str, StringConstraints(max_length=ADDRESS_LENGTH, pattern=EMAIL_ADDRESS)]
 HookAddress = Annotated[str, StringConstraints(max_length=URL_LENGTH, pattern=HOOK_ADDRESS)]
 
 
-class NotifyOrder(BaseModel):
+class NotifyOrder(Part):
     """Whom to tell when it has ended, however it ends."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     email: EmailAddress | None = Field(None, examples=["shift@plant.example"])
     url: HookAddress | None = Field(

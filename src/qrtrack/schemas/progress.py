@@ -10,7 +10,21 @@ from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.progress import Outcome, SyncStatus, eta_seconds
 from qrtrack.models import SyncBatch
-from qrtrack.schemas.base import Answer, Body, Instant, ListQuery, Name, Note, Page, Query, Text, Wait, decode_cursor
+from qrtrack.schemas.base import (
+    Answer,
+    Body,
+    Flag,
+    Instant,
+    ListQuery,
+    Name,
+    Note,
+    Page,
+    Part,
+    Query,
+    Text,
+    Wait,
+    decode_cursor,
+)
 
 
 class SyncOrder(Body):
@@ -19,7 +33,7 @@ class SyncOrder(Body):
     model_config = ConfigDict(json_schema_extra={"example": {"name": "Price list to 12 shops", "total_records": 1037}})
 
     name: Name
-    total_records: Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
+    total_records: Annotated[int, Field(ge=1, le=10_000_000)]
     kind: Name = Field("sync", description="A word of your own for what is fanned out.")
 
 
@@ -32,13 +46,11 @@ class SyncCreated(Answer):
     status_url: str
 
 
-class ReportedRecord(BaseModel):
+class ReportedRecord(Part):
     """How one record ended. `key` is the record's own: the same record has the same key whenever it is reported."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
     key: Text
-    success: Annotated[bool, Field(strict=True)]
+    success: bool
     error: Note | None = None
 
     def outcome(self) -> Outcome:
@@ -169,7 +181,7 @@ class RecountQuery(Query):
     """What to recount; without either, what is in progress and has been silent for five minutes."""
 
     batch_id: UUID | None = Field(None, description="One batch, reverse job or progress batch.")
-    all: bool = Field(default=False, description="Everything that is in progress.")
+    all: Flag = Field(default=False, description="Everything that is in progress.")
 
     def check(self) -> None:
         """Raises InvalidInput."""

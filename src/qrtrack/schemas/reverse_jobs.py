@@ -9,7 +9,7 @@ from qrtrack.domain.progress import eta_seconds
 from qrtrack.domain.selections import JobSelection
 from qrtrack.domain.states import JobStatus, PreparedStatus
 from qrtrack.models import ReverseJob
-from qrtrack.schemas.base import LONGEST_WAIT, Answer, Body, Instant, ListQuery, Page, Query, Wait
+from qrtrack.schemas.base import LONGEST_WAIT, Answer, Body, Id, Instant, ListQuery, Page, Query, Wait
 from qrtrack.schemas.batches import VariantName
 from qrtrack.schemas.codes import CodeList
 from qrtrack.schemas.notifications import NotifyOrder
@@ -29,18 +29,16 @@ class JobOrder(Body):
         }
     )
 
-    batch_id: UUID
-    order_id: UUID
+    batch_id: Id
+    order_id: Id
     exclude_codes: CodeList
     variant: VariantName | None = Field(None, description="Prepares only this variant of the batch.")
-    priority: Annotated[int, Field(strict=True, ge=0, le=9)] = Field(0, description="9 goes first.")
-    wait: Annotated[float, Field(strict=True, ge=0, le=LONGEST_WAIT)] = Field(
+    priority: Annotated[int, Field(ge=0, le=9)] = Field(0, description="9 goes first.")
+    wait: Annotated[float, Field(ge=0, le=LONGEST_WAIT)] = Field(
         0, description="Seconds to wait for the job to end; the answer is the job as it stands then."
     )
     notify: NotifyOrder | None = None
-    dry_run: Annotated[bool, Field(strict=True)] = Field(
-        default=False, description="Answers what would be counted and refused, and changes nothing."
-    )
+    dry_run: bool = Field(default=False, description="Answers what would be counted and refused, and changes nothing.")
 
 
 class ResultSummary(BaseModel):
@@ -217,7 +215,7 @@ class PreparedPage(Page):
 class JobReference(Body):
     """Which job."""
 
-    job_id: UUID
+    job_id: Id
 
 
 class JobCancelledAnswer(Answer):

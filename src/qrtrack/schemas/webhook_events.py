@@ -9,9 +9,11 @@ from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.webhooks import EventStatus, ForwardStatus
 from qrtrack.schemas.base import (
+    DIGITS,
     LARGEST_ROW_ID,
     Answer,
     Body,
+    Flag,
     Instant,
     ListQuery,
     Money,
@@ -21,7 +23,7 @@ from qrtrack.schemas.base import (
     decode_cursor,
 )
 
-DatabaseId = Annotated[int, Field(ge=0, le=LARGEST_ROW_ID, description="The id of a database of Accurate.")]
+DatabaseId = Annotated[int, DIGITS, Field(ge=0, le=LARGEST_ROW_ID, description="The id of a database of Accurate.")]
 
 
 class ReceivedElement(BaseModel):
@@ -132,7 +134,9 @@ class ReplayMany(Body):
     status: Literal["dead", "skipped", "done"]
     type: Text | None = None
     database_id: DatabaseId | None = None
-    forward_status: ForwardStatus | None = Field(None, description="`dead`: what was given up, and not passed on.")
+    forward_status: Annotated[ForwardStatus, Field(strict=False)] | None = Field(
+        None, description="`dead`: what was given up, and not passed on."
+    )
     reason: Reason | None = None
 
 
@@ -145,7 +149,7 @@ class DocumentQuery(ListQuery):
 
     type: Text | None = None
     database_id: DatabaseId | None = None
-    deleted: bool | None = None
+    deleted: Flag | None = None
 
     def after(self) -> tuple[int, str, str]:
         """Database, type and entity of the last document seen. Raises InvalidInput."""

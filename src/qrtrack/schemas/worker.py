@@ -6,14 +6,14 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from qrtrack.domain.states import JobStatus
-from qrtrack.schemas.base import Answer, Instant, Query
+from qrtrack.schemas.base import DECIMAL, Answer, Instant, Query
 from qrtrack.schemas.reverse_jobs import ResultSummary
 
 
 class Budget(Query):
     """How long the call may last."""
 
-    max_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
+    max_seconds: Annotated[float, DECIMAL, Field(ge=1, le=3600)] = Field(
         50, description="Then the work goes back to the queue, its progress kept: for platforms that cut requests."
     )
 
