@@ -55,6 +55,7 @@ def test_what_must_not_go_unnoticed_has_a_rule() -> None:
         "qrtrack_dispatch_alarms",
         "qrtrack_webhook_silence_seconds",
         "qrtrack_webhooks_dead",
+        "qrtrack_webhook_oversized_bodies_total",
         "qrtrack_count_drifts_total",
     ):
         assert metric in watched, metric

@@ -1,6 +1,7 @@
 import json
 from contextlib import suppress
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,10 @@ from hypothesis import strategies as st
 
 from qrtrack.domain.webhooks import (
     MOST_ELEMENTS,
+    MOST_VALUES,
+    MOST_VALUES_OF_ONE,
+    TOO_DEEP,
+    TOO_LONG,
     Element,
     TooManyElements,
     UnreadableBody,
@@ -129,6 +134,51 @@ def test_a_body_holds_so_many_elements_and_no_more() -> None:
     assert len(list(split_body(b"[" + b"5," * (MOST_ELEMENTS - 1) + b"5]"))) == MOST_ELEMENTS
     with pytest.raises(TooManyElements):
         list(split_body(b"[" + b"5," * MOST_ELEMENTS + b"5]"))
+
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * (16 * MIB),
+        b"[" * (8 * MIB) + b"]" * (8 * MIB),
+        b"[[" + b"[]," * (5 * MIB) + b"1]]",
+        b'[{"a":' + b'{"a":' * (3 * MIB),
+        b"[[" + b"1," * (7 * MIB) + b"1]]",
+        b"[" + (b"[" * 1500 + b"]" * 1500 + b",") * 5000 + b"1]",
+    ],
+    ids=["open", "deep", "empty lists", "objects", "numbers", "many deep ones"],
+)
+def test_a_body_of_mostly_brackets_is_refused_before_anything_of_it_is_parsed(body: bytes) -> None:
+    with patch("qrtrack.domain.webhooks._spans") as spans, pytest.raises(TooManyElements):
+        list(split_body(body))
+    assert not spans.called
+
+
+def test_a_body_holds_so_many_values_and_no_more() -> None:
+    list_of_most = b"[" + b",".join([b"1"] * (MOST_VALUES_OF_ONE // 2)) + b"]"
+    elements = list(split_body(b"[" + b",".join([list_of_most] * (2 * MOST_VALUES // MOST_VALUES_OF_ONE - 1)) + b"]"))
+    assert {element.error for element in elements} == {"It is not a JSON object."}
+    with pytest.raises(TooManyElements):
+        list(split_body(b"[" + b",".join([list_of_most] * (2 * MOST_VALUES // MOST_VALUES_OF_ONE + 1)) + b"]"))
+
+
+def test_an_element_with_too_many_values_is_kept_as_invalid_and_its_neighbours_are_read() -> None:
+    event = json.dumps({**EVENT, "note": 'a ] and a " in a text'})
+    long = '{"type": "ITEM", "data": [' + "[],{}," * (MOST_VALUES_OF_ONE // 2) + '"]"]}'
+    deep = "[" * (MOST_VALUES_OF_ONE + 1) + "]" * (MOST_VALUES_OF_ONE + 1)
+    elements = list(split_body(f"[{event}, {long},{deep} , {event}]".encode()))
+    assert [element.error for element in elements] == [None, TOO_LONG, TOO_DEEP, None]
+    assert [element.payload for element in elements] == [event, long, deep, event]
+
+
+def test_a_long_body_is_read_as_a_short_one_is() -> None:
+    """The ends of its elements are looked for first, in another way."""
+    values: list[Any] = [{**EVENT, "n": n, "text": '[{"' * (n % 3)} for n in range(9_000)]
+    elements = list(split_body(json.dumps(values).encode()))
+    assert [json.loads(element.payload) for element in elements] == values
 
 
 @given(

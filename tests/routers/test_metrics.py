@@ -241,6 +241,7 @@ async def test_webhooks_are_counted_by_what_became_of_them(
 
     before = await scrape()
     assert (await sender.post("/webhook/accurate", content=b"no JSON")).status_code == 400
+    assert (await sender.post("/webhook/accurate", content=b"[" + b"1," * 10_000 + b"1]")).status_code == 413
     first = event()
     await send(first, event(databaseId=STRANGE_DATABASE), "no event")
     await send(first, first | {"timestamp": "22/11/2026 10:00:00"})
@@ -248,8 +249,8 @@ async def test_webhooks_are_counted_by_what_became_of_them(
     name, words = "webhook_elements_total", ("queued", "invalid", "duplicates", "conflicts")
     counted = {word: after(name, **{"as": word}) - before(name, **{"as": word}) for word in words}
     assert counted == {"queued": 2, "invalid": 1, "duplicates": 2, "conflicts": 1}
-    unreadable = "webhook_unreadable_bodies_total"
-    assert after(unreadable) - before(unreadable) == 1
+    for refused in ("webhook_unreadable_bodies_total", "webhook_oversized_bodies_total"):
+        assert after(refused) - before(refused) == 1
     assert after("webhooks_unassigned") == 1
     await plant.work("webhook_event")
     processed = await scrape()

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,6 +18,7 @@ from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from process import settings_of
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.webhooks import Element, split_body
 from qrtrack.routers.webhooks import client_address
 from qrtrack.runtime import Runtime
 from qrtrack.settings import Settings
@@ -250,6 +252,20 @@ async def test_a_body_with_too_many_elements_is_refused_and_nothing_of_it_kept(
         answer = await sender.post(PATH, json=[event() for _ in range(4)])
     assert (answer.status_code, answer.json()["type"]) == (413, "urn:qrtrack:problem:body-too-large")
     assert len(await accurate.rows()) == 3
+
+
+async def test_a_long_body_is_read_beside_the_event_loop(sender: httpx2.AsyncClient, accurate: Accurate) -> None:
+    readers: set[str] = set()
+
+    def watched(body: bytes) -> Iterator[Element]:
+        readers.add(threading.current_thread().name)
+        return split_body(body)
+
+    with patch("qrtrack.services.webhook_intake.split_body", watched):
+        await post(sender, *(event("ITEM", uuid=f"i-{number}") for number in range(1000)))
+        await post(sender, event("ITEM", uuid="short"))
+    assert readers == {"webhook-bodies_0", threading.main_thread().name}
+    assert len(await accurate.rows()) == 1001
 
 
 async def test_deep_nesting_and_huge_numbers_are_kept(sender: httpx2.AsyncClient, accurate: Accurate) -> None:

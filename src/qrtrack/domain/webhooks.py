@@ -17,9 +17,17 @@ NUMBER: Final = "\0"
 BLANK: Final = re.compile(r"[ \t\n\r]*")
 # What matters for finding where an element ends: strings whole, so that a bracket inside one does not count. Nothing is
 # tried twice (`++`, `*+`), and a string that never ends is met once: else its quotes would cost their square.
-STEP: Final = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|(?P<open>\Z))|[\[{]+|[\]}]', re.DOTALL)
-# Far more than Accurate sends at once, and as much as one request may cost in memory.
-MOST_ELEMENTS: Final = 100_000
+STEP: Final = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|(?P<open>\Z))|[\[{]+|[\]}]+', re.DOTALL)
+# Far more than Accurate sends at once.
+MOST_ELEMENTS: Final = 10_000
+# Commas and opening brackets, in strings too. One call of the JSON decoder keeps the interpreter to itself, for half a
+# microsecond a value: 16 MiB of brackets were 5.7 s. An event has tens of values, a long invoice thousands.
+MOST_VALUES: Final = 1_000_000
+MOST_VALUES_OF_ONE: Final = 20_000
+# Where an element has too many values, so many levels are named as the reason.
+DEEP: Final = 1000
+TOO_DEEP: Final = "It is nested too deeply to be read."
+TOO_LONG: Final = f"It has more than {MOST_VALUES_OF_ONE:,} values: too many to be read."
 
 
 class EventStatus(StrEnum):
@@ -47,7 +55,14 @@ class UnreadableBody(Exception):
 
 
 class TooManyElements(Exception):
-    """More than one request may hold."""
+    """More elements, or values in them, than one request may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Stands for the value of an element that was not parsed."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +93,14 @@ def split_body(body: bytes) -> Iterator[Element]:
     """The elements in their order; one that is no array is its only element. Raises UnreadableBody or TooManyElements,
     where it is met.
     """
+    values = sum(map(body.count, (b",", b"[", b"{")))
+    if values > MOST_VALUES:
+        raise TooManyElements
     try:
         text = body.decode("utf-8-sig")
         if "\0" in text:
             raise ValueError("a NUL stands nowhere in JSON")
-        for place, (begin, end, value) in enumerate(_spans(text)):
+        for place, (begin, end, value) in enumerate(_spans(text, may_be_long=values > MOST_VALUES_OF_ONE)):
             if place == MOST_ELEMENTS:
                 raise TooManyElements
             yield _element(text, begin, end, value)
@@ -116,11 +134,12 @@ def stored_text(value: object) -> str | None:
     return value if value.isascii() or _is_unicode(value) else None
 
 
-def _spans(text: str) -> Iterator[tuple[int, int, Any]]:
-    """Begin, end and value of each element. A value nested too deeply to be read is a RecursionError."""
+def _spans(text: str, *, may_be_long: bool) -> Iterator[tuple[int, int, Any]]:
+    """Begin, end and value of each element. `may_be_long`: an element may have too many values to be parsed."""
+    read = _checked_value if may_be_long else _value
     place = _blank(text, 0)
     if text[place : place + 1] != "[":
-        end, value = _value(text, place)
+        end, value = read(text, place)
         _expect_end(text, end)
         yield place, end, value
         return
@@ -129,7 +148,7 @@ def _spans(text: str) -> Iterator[tuple[int, int, Any]]:
         _expect_end(text, place + 1)
         return
     while True:
-        end, value = _value(text, place)
+        end, value = read(text, place)
         yield place, end, value
         place = _blank(text, end)
         if text[place : place + 1] == "]":
@@ -143,23 +162,36 @@ def _spans(text: str) -> Iterator[tuple[int, int, Any]]:
 def _value(text: str, begin: int) -> tuple[int, Any]:
     try:
         value, end = _decoder.raw_decode(text, begin)
-    except RecursionError as error:
-        return _end_of_nested(text, begin), error
+    except RecursionError:
+        return _end_of_nested(text, begin)[0], Unread(TOO_DEEP)
     return end, value
 
 
-def _end_of_nested(text: str, begin: int) -> int:
-    """Where the array or object ends that begins there, by counting brackets alone. Raises ValueError."""
-    depth = 0
+def _checked_value(text: str, begin: int) -> tuple[int, Any]:
+    if text[begin : begin + 1] not in ("[", "{"):
+        return _value(text, begin)
+    end, depth = _end_of_nested(text, begin)
+    if sum(text.count(sign, begin, end) for sign in ",[{") > MOST_VALUES_OF_ONE:
+        return end, Unread(TOO_DEEP if depth > DEEP else TOO_LONG)
+    return _value(text, begin)
+
+
+def _end_of_nested(text: str, begin: int) -> tuple[int, int]:
+    """Where the array or object ends that begins there, and how many levels it has, by counting brackets alone. Raises
+    ValueError.
+    """
+    depth = deepest = 0
     for step in STEP.finditer(text, begin):
         if step["open"] is not None:
             break
+        length = step.end() - step.start()
         if text[step.start()] in "[{":
-            depth += step.end() - step.start()
+            depth += length
+            deepest = max(deepest, depth)
         elif text[step.start()] in "]}":
-            depth -= 1
-            if depth == 0:
-                return step.end()
+            depth -= length
+            if depth <= 0:
+                return step.end() + depth, deepest
     raise ValueError("brackets that never close")
 
 
@@ -177,12 +209,12 @@ def _expect_end(text: str, place: int) -> None:
 def _element(text: str, begin: int, end: int, value: Any) -> Element:
     payload = text[begin:end]
     try:
-        canonical = payload if isinstance(value, RecursionError) else _encoder.encode(value)
-    except RecursionError as error:
-        canonical, value = payload, error
+        canonical = payload if isinstance(value, Unread) else _encoder.encode(value)
+    except RecursionError:
+        canonical, value = payload, Unread(TOO_DEEP)
     hashed = _hash(canonical)
-    if isinstance(value, RecursionError):
-        return Element(payload, hashed, error="It is nested too deeply to be read.")
+    if isinstance(value, Unread):
+        return Element(payload, hashed, error=value.reason)
     if not isinstance(value, dict):
         return Element(payload, hashed, error="It is not a JSON object.")
     return _event(payload, hashed, value)

@@ -42,6 +42,11 @@ ELEMENTS: Final = Counter("qrtrack_webhook_elements", "Elements of Accurate's re
 QUEUED, DUPLICATES, INVALID, CONFLICTS = map(ELEMENTS.labels, ("queued", "duplicates", "invalid", "conflicts"))
 UNREADABLE: Final = Counter("qrtrack_webhook_unreadable_bodies", "Requests of Accurate whose body was no JSON")
 
+OVERSIZED: Final = Counter(
+    "qrtrack_webhook_oversized_bodies",
+    "Requests of Accurate with too many elements or values, of which nothing was kept",
+)
+
 encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 log = structlog.get_logger()
@@ -139,6 +144,7 @@ def _is_one_of(given: Sequence[bytes], valid: Sequence[bytes]) -> bool:
 async def receive_webhooks(request: Request) -> Any:
     """Takes an array of events (or one) and answers when all of it is committed. An event whose `uuid` was there before
     is answered with its first id. What is no event is kept as invalid and does not hold up its neighbours.
+    More than 16 MiB, 10,000 elements or 1,000,000 values in all are 413, and nothing of them is kept.
     """
     # Not as dependencies: FastAPI would take longer to resolve them than the database to store an event.
     runtime: Runtime = request.state.runtime
@@ -163,7 +169,8 @@ async def _receive(runtime: Runtime, body: bytes) -> Sequence[Receipt]:
         log.warning("a webhook's body is not JSON: nothing of it could be kept", bytes=len(body), reason=str(error))
         raise HTTPException(400) from error
     except TooManyElements as error:
-        log.warning("a webhook's body has too many elements: nothing of it was kept", bytes=len(body))
+        OVERSIZED.inc()
+        log.warning("a webhook's body has too many elements or values: nothing of it was kept", bytes=len(body))
         raise HTTPException(413) from error
 
 
