@@ -307,6 +307,33 @@ async def test_a_token_of_the_command_line_passes_a_strict_server(client: httpx2
     assert (await verifier(client, jwt_secret=SECRET, jwt_audience="a", jwt_issuer="i").verify(token)).user_id == "u"
 
 
+@pytest.mark.parametrize(
+    ("claim", "top", "metadata"),
+    [
+        ("manufacturer_org_id", str(ORGANISATION), str(uuid4())),
+        ("manufacturer_org_id", str(ORGANISATION), "not-a-uuid"),
+        ("manufacturer_org_id", "", str(ORGANISATION)),
+        ("roles", ["operator"], ["admin"]),
+        ("roles", ["admin"], ["operator"]),
+        ("roles", [], ["admin"]),
+        ("roles", ["admin"], []),
+        ("roles", "admin", ["admin", "operator"]),
+    ],
+)
+async def test_a_token_that_contradicts_itself_is_refused(
+    shared: TokenVerifier, claim: str, top: Any, metadata: Any
+) -> None:
+    with pytest.raises(Forbidden, match=f"claim {claim} twice") as refusal:
+        await shared.verify(signed(**{claim: top}, app_metadata={claim: metadata}))
+    assert refusal.value.slug == "contradicting-claims"
+
+
+async def test_a_token_that_says_the_same_twice_is_taken(shared: TokenVerifier) -> None:
+    metadata = {"manufacturer_org_id": str(ORGANISATION).upper(), "roles": ["pope", "operator"]}
+    caller = await shared.verify(signed(roles=["operator", "operator"], app_metadata=metadata))
+    assert (caller.organisation_id, caller.roles) == (ORGANISATION, {Role.OPERATOR})
+
+
 @pytest.mark.parametrize("organisation", [None, "", "not-a-uuid", 7, ["x"]])
 async def test_a_token_without_organisation_is_known_but_refused(shared: TokenVerifier, organisation: Any) -> None:
     with pytest.raises(Forbidden, match="belongs to no organisation"):
@@ -428,6 +455,55 @@ async def test_known_keys_outlive_an_identity_system_that_is_away(client: httpx2
     with pytest.raises(Unavailable):
         await keys.find("rsa-2", "RS256")
     assert jwks.fetches == 2
+
+
+async def test_an_hour_without_the_identity_system_ends_the_trust_in_its_keys(
+    client: httpx2.AsyncClient, jwks: JwksServer
+) -> None:
+    clock = Clock()
+    keys = KeySet(jwks.url, client, clock)
+    await keys.find("rsa-1", "RS256")
+    jwks.status = 500
+    for _ in range(2):
+        clock.now += 30 * 60
+        assert (await keys.find("rsa-1", "RS256")).key_id == "rsa-1"
+    clock.now += 1
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            await keys.find("rsa-1", "RS256")
+    jwks.status = 200
+    clock.now += tokens.REFETCH_SECONDS
+    assert (await keys.find("rsa-1", "RS256")).key_id == "rsa-1"
+
+
+async def test_nobody_is_let_in_with_a_key_that_is_too_old_while_its_set_is_fetched(
+    client: httpx2.AsyncClient, jwks: JwksServer
+) -> None:
+    clock = Clock()
+    keys = KeySet(jwks.url, client, clock)
+    await keys.find("rsa-1", "RS256")
+    clock.now += tokens.KEY_SET_TRUSTED_SECONDS + 1
+    jwks.keys = [rsa_jwk("rsa-2")]
+    jwks.gate.clear()
+    both = [asyncio.create_task(keys.find("rsa-1", "RS256")) for _ in range(2)]
+    await asyncio.to_thread(jwks.asked_again.wait, 10)
+    jwks.gate.set()
+    assert [type(found) for found in await asyncio.gather(*both, return_exceptions=True)] == [Unauthenticated] * 2
+
+
+async def test_a_withdrawn_key_signs_nobody_in_after_six_minutes(client: httpx2.AsyncClient, jwks: JwksServer) -> None:
+    """Five until the set is fetched again, and one in which a token is known."""
+    assert tokens.KEY_SET_AGE_SECONDS + tokens.KNOWN_SECONDS == 360
+    verifier_ = verifier(client, jwt_jwks_url=jwks.url)
+    assert verifier_._keys is not None
+    verifier_._keys._clock = clock = Clock()
+    token = signed_by_rsa()
+    await verifier_.verify(token)
+    jwks.keys = [rsa_jwk("rsa-2")]
+    clock.now += 301
+    verifier_._known[token] = (verifier_._known[token][0], time.time() - 1)
+    with pytest.raises(Unauthenticated):
+        await verifier_.verify(token)
 
 
 async def test_a_withdrawn_key_is_forgotten_in_time(client: httpx2.AsyncClient, jwks: JwksServer) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -23,12 +24,16 @@ KEY_SET_BYTES: Final = 262_144
 KEY_SET_KEYS: Final = 100
 FETCH_SECONDS: Final = 5.0
 REFETCH_SECONDS: Final = 30.0
-KEY_SET_AGE_SECONDS: Final = 900.0
+# A key that the identity system has withdrawn is honoured for so long; and for so long while its set cannot be fetched,
+# after which nobody is let in. A known token adds its minute to both.
+KEY_SET_AGE_SECONDS: Final = 300.0
+KEY_SET_TRUSTED_SECONDS: Final = 3600.0
 RSA_KEY_BITS: Final = 2048
 KNOWN_SECONDS: Final = 60.0
 # How far the issuer's clock may be ahead of ours. An expiry is kept to the second: a client asks for a new token then.
 LEEWAY_SECONDS: Final = 5.0
 KNOWN_TOKENS: Final = 1000
+ORGANISATION_CLAIM: Final = "manufacturer_org_id"
 
 log = structlog.get_logger(__name__)
 
@@ -40,11 +45,24 @@ class NoOrganisation(Forbidden):
     title: ClassVar[str] = "No organisation"
 
 
+class ContradictingClaims(Forbidden):
+    """The token says two things: which of them is meant, only the identity system knows."""
+
+    slug: ClassVar[str] = "contradicting-claims"
+    title: ClassVar[str] = "The token contradicts itself"
+
+    def __init__(self, claim: str) -> None:
+        super().__init__(
+            f"Your token has the claim {claim} twice, with different values (at the top and in app_metadata): ask your "
+            "administrator to remove one."
+        )
+
+
 class KeySet:
     """The published keys of the identity system, cached by key id.
 
     At most one fetch runs at a time and at most one in 30 seconds, whatever key ids callers invent. Keys that were
-    fetched once stay good while the identity system is away.
+    fetched once stay good for an hour while the identity system is away.
     """
 
     def __init__(self, url: str, client: httpx2.AsyncClient, clock: Callable[[], float] = time.monotonic) -> None:
@@ -60,10 +78,10 @@ class KeySet:
         """The key that must have signed; its own type, not the token, decided that it goes with the algorithm."""
         key = self._cached(key_id, algorithm)
         # With a good key at hand nobody queues behind a slow refresh that another request is doing already.
-        if key is None or (self._is_old() and not self._lock.locked()):
+        if key is None or self._is_untrusted() or (self._is_old() and not self._lock.locked()):
             await self._refresh(lambda: self._cached(key_id, algorithm) is None or self._is_old())
             key = self._cached(key_id, algorithm)
-        if key is not None:
+        if key is not None and not self._is_untrusted():
             return key
         if self._tried_at != self._fetched_at:
             raise Unavailable("The identity system cannot be reached, so nobody can sign in now: try again shortly.")
@@ -76,7 +94,13 @@ class KeySet:
         return next((key for key in fitting if key.key_id == key_id), None)
 
     def _is_old(self) -> bool:
-        return self._fetched_at is None or self._clock() - self._fetched_at > KEY_SET_AGE_SECONDS
+        return self._age() > KEY_SET_AGE_SECONDS
+
+    def _is_untrusted(self) -> bool:
+        return self._age() > KEY_SET_TRUSTED_SECONDS
+
+    def _age(self) -> float:
+        return math.inf if self._fetched_at is None else self._clock() - self._fetched_at
 
     async def _refresh(self, still_needed: Callable[[], bool]) -> None:
         async with self._lock:
@@ -235,27 +259,43 @@ def _caller(claims: Mapping[str, Any]) -> Caller:
 
 
 def _organisation(claims: Mapping[str, Any]) -> UUID:
-    try:
-        return UUID(_claim(claims, "manufacturer_org_id"))
-    except (ValueError, TypeError, AttributeError) as error:
+    named = {_as_uuid(value) for value in _claimed(claims, ORGANISATION_CLAIM)}
+    if len(named) > 1:
+        raise ContradictingClaims(ORGANISATION_CLAIM)
+    organisation_id = next(iter(named), None)
+    if organisation_id is None:
         raise NoOrganisation(
             "Your account belongs to no organisation (claim manufacturer_org_id): ask your administrator to add it."
-        ) from error
+        )
+    return organisation_id
+
+
+def _as_uuid(value: Any) -> UUID | None:
+    try:
+        return UUID(value)
+    except (ValueError, TypeError, AttributeError):
+        return None
 
 
 def _roles(claims: Mapping[str, Any]) -> frozenset[Role]:
-    named = _claim(claims, "roles")
-    entries = named if isinstance(named, list) else [named]
+    """Two differing lists are refused: a role that was taken out of one would live on in the other."""
+    named = {_known_roles(value) for value in _claimed(claims, "roles")}
+    if len(named) > 1:
+        raise ContradictingClaims("roles")
+    return named.pop() if named else frozenset()
+
+
+def _known_roles(value: Any) -> frozenset[Role]:
+    entries = value if isinstance(value, list) else [value]
     known = set(Role)
     return frozenset(Role(entry) for entry in entries if isinstance(entry, str) and entry in known)
 
 
-def _claim(claims: Mapping[str, Any], name: str) -> Any:
-    """The claim at the top level, or under `app_metadata`, which only the identity system's server writes."""
-    if claims.get(name) is not None:
-        return claims[name]
+def _claimed(claims: Mapping[str, Any], name: str) -> list[Any]:
+    """The claim at the top level, and under `app_metadata`, which only the identity system's server writes."""
     metadata = claims.get("app_metadata")
-    return metadata.get(name) if isinstance(metadata, dict) else None
+    places = (claims, metadata) if isinstance(metadata, dict) else (claims,)
+    return [place[name] for place in places if place.get(name) is not None]
 
 
 def sign_token(
