@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import FastAPI
+from pydantic import SecretStr
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
@@ -37,13 +38,25 @@ class FakeDatabase:
 
 @pytest.fixture
 def settings(migrated_url: str, tmp_path: Path, caller: Caller) -> Settings:
-    return settings_of(migrated_url, tmp_path, accurate_databases=f"{DATABASE}={caller.organisation_id}")
+    return settings_of(
+        migrated_url, tmp_path, accurate_databases=f"{DATABASE}={caller.organisation_id}", metrics_token=TOKEN
+    )
+
+
+TOKEN = "p0Zr4vLx0TnB7mWcYd2HsKfJp6GuEa9R"
+
+
+@pytest.fixture
+def anybody(app: FastAPI, runtime: Runtime, client_of: ClientOf) -> httpx2.AsyncClient:
+    return client_of(app, runtime)
 
 
 @pytest.fixture
 def watcher(app: FastAPI, runtime: Runtime, client_of: ClientOf) -> httpx2.AsyncClient:
-    """Somebody without a token."""
-    return client_of(app, runtime)
+    """Prometheus, or a person of operations."""
+    client = client_of(app, runtime)
+    client.headers["Authorization"] = f"Bearer {TOKEN}"
+    return client
 
 
 @pytest.fixture
@@ -92,6 +105,44 @@ async def test_whatever_else_is_the_matter_is_told_and_takes_no_process_out_of_s
     assert said["oldest_queued_seconds"]["reverse_job"] >= 3 * 3600
     assert [source["silent_seconds"] // 86400 for source in said["accurate"]["sources"]] == [9]
     assert said["accurate"]["unassigned"] == [{"database_id": STRANGE_DATABASE, "events": 1}]
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/metrics"])
+@pytest.mark.parametrize("secret", [None, "", "wrong", TOKEN[:-1], TOKEN.lower(), "\xff"])
+async def test_others_see_totals_only(
+    anybody: httpx2.AsyncClient, runtime: Runtime, plant: Plant, path: str, secret: str | None
+) -> None:
+    await Accurate(runtime).send(event(), event("ITEM"), event(databaseId=STRANGE_DATABASE))
+    await plant.work("webhook_event")
+    await plant.sql("INSERT INTO accurate_subscription (id, error_message) VALUES (1, 'database 4711 is closed')")
+    headers = [] if secret is None else [(b"authorization", f"Bearer {secret}".encode("latin-1"))]
+    answer = await anybody.get(path, headers=headers)
+    assert answer.status_code == 200
+    for told in (str(DATABASE), str(STRANGE_DATABASE), "SALES_INVOICE", "ITEM", "4711"):
+        assert told not in answer.text
+    if path == "/readyz":
+        accurate = answer.json()["accurate"]
+        assert (accurate["unassigned_events"], accurate["dead"]) == (1, 0)
+        assert accurate["silent_seconds"] < 60
+        assert "sources" not in accurate
+    else:
+        assert 'qrtrack_webhook_silence_seconds{database_id="",type=""}' in answer.text
+        assert "qrtrack_webhooks_unassigned 1.0" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/metrics"])
+@pytest.mark.parametrize("name", ["metrics_token", "cron_secret", "worker_secret"])
+async def test_a_secret_of_machines_shows_databases_and_types(
+    anybody: httpx2.AsyncClient, runtime: Runtime, plant: Plant, path: str, name: str
+) -> None:
+    secrets = {"metrics_token": "", "cron_secret": "", "worker_secret": ""} | {name: TOKEN}
+    for setting, value in secrets.items():
+        runtime.settings.__dict__[setting] = SecretStr(value) if value else None
+    await Accurate(runtime).send(event())
+    await plant.work("webhook_event")
+    answer = await anybody.get(path, headers={"Authorization": f"Bearer {TOKEN}"})
+    assert str(DATABASE) in answer.text
+    assert "SALES_INVOICE" in answer.text
 
 
 async def test_a_pool_that_is_busy_takes_no_process_out_of_service(

@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from plant import BY_KIND, Plant
-from process import settings_of
+from process import SECRET, settings_of
 from qrtrack.connections import FOR_WEBHOOKS
 from qrtrack.domain.claims import Claim, LeaseLost, PermanentFailure
 from qrtrack.domain.identity import Caller
@@ -66,6 +66,7 @@ def settings(migrated_url: str, tmp_path: Path, caller: Caller) -> Settings:
 @pytest.fixture
 def scrape(app: FastAPI, runtime: Runtime, client_of: ClientOf) -> Callable[[], Any]:
     client = client_of(app, runtime)
+    client.headers["Authorization"] = f"Bearer {SECRET}"
 
     async def read() -> Scrape:
         runtime.figures._good_until = 0

@@ -17,14 +17,14 @@ from qrtrack.schemas.progress import RecountQuery
 from qrtrack.schemas.webhook_events import EventQuery, ReplayMany
 from qrtrack.schemas.worker import Budget
 
-NOT_OF_JSON = {
+NOT_OF_JSON: dict[type, list[Any]] = {
     int: [True, False, "1", "7", 1.0, "", [1]],
     bool: [1, 0, 1.0, "true", "on", ""],
     float: [True, "1", "1.5"],
     date: [0, 86400, 1.5, True, "0", "1798675200", "2026-1-2", "2026-01-02T00:00:00", "2026-01-02 ", "٢٠٢٦-01-02"],
     str: [1, 1.5, True],
 }
-NOT_CANONICAL = {
+NOT_CANONICAL: dict[type, list[Any]] = {
     int: ["1_0", "+5", " 5", "5 ", "05", "5.0", "1e2", "٣", "0x10", "", "--5", "5\n"],
     bool: ["1", "0", "on", "yes", "t", "TRUE", "True", " true", ""],
     float: ["1e1", "inf", "nan", "+1", " 1", "1_0", "1.", ".5", "٣", "", "Infinity"],
@@ -73,9 +73,9 @@ def bad_fields(model: type[BaseModel], values: dict[str, Any]) -> set[Any]:
     return set()
 
 
-FORMS = {ImportFields, *descendants(ImportFields)}
-OF_JSON = {Body, *descendants(Part)} - FORMS
-OF_TEXT = {Query, *descendants(Query)} | FORMS
+FORMS: set[type[BaseModel]] = {ImportFields, *descendants(ImportFields)}
+OF_JSON: set[type[BaseModel]] = {Body, *descendants(Part)} - FORMS
+OF_TEXT: set[type[BaseModel]] = {Query, *descendants(Query)} | FORMS
 
 
 @pytest.mark.parametrize(("model", "name", "value"), loose_values(OF_JSON, NOT_OF_JSON))

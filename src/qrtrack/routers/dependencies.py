@@ -1,7 +1,7 @@
 """What routes ask for: the runtime, the caller with a permission, or a machine that holds a cron secret."""
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from email.message import Message
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
@@ -9,6 +9,7 @@ from uuid import UUID
 import structlog
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import SecretStr
 
 from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
 from qrtrack.domain.identity import ALLOWED, Caller, Permission, normal_user
@@ -154,14 +155,23 @@ def _as_uuid(value: object) -> UUID | None:
 
 async def machine_caller(runtime: RuntimeState, credentials: MachineCredentials) -> None:
     """Lets a cron job through that holds one of the two secrets; without any secret set nobody gets through."""
-    settings = runtime.settings
-    secrets = [
-        secret.get_secret_value().encode() for secret in (settings.cron_secret, settings.worker_secret) if secret
-    ]
-    if not secrets:
+    secrets = (runtime.settings.cron_secret, runtime.settings.worker_secret)
+    if not any(secrets):
         raise Unavailable("Calls of machines are switched off: set CRON_SECRET or WORKER_SECRET on the server.")
+    if not _is_one_of(credentials, secrets):
+        raise Unauthenticated("Send the cron secret as `Authorization: Bearer …`.")
+
+
+async def is_watcher(request: Request) -> bool:
+    """Whether the caller may see more than totals: by METRICS_TOKEN or a machine secret. Nobody is refused."""
+    settings = (await _runtime(request)).settings
+    secrets = (settings.metrics_token, settings.cron_secret, settings.worker_secret)
+    return _is_one_of(await machine_secret(request), secrets)
+
+
+def _is_one_of(credentials: HTTPAuthorizationCredentials | None, secrets: Iterable[SecretStr | None]) -> bool:
+    """Compares with each, whatever fits first: the time tells nothing."""
     # Header values arrive as Latin-1 text; encoded back they are the bytes that were sent.
     given = credentials.credentials.encode("latin-1") if credentials else b""
-    matches = [hmac.compare_digest(given, secret) for secret in secrets]
-    if not any(matches):
-        raise Unauthenticated("Send the cron secret as `Authorization: Bearer …`.")
+    matches = [hmac.compare_digest(given, secret.get_secret_value().encode()) for secret in secrets if secret]
+    return any(matches)

@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from qrtrack.database_checks import DatabaseUnfit
 from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
 from qrtrack.routers.bodies import StrictRoute
-from qrtrack.routers.dependencies import RuntimeState
+from qrtrack.routers.dependencies import RuntimeState, is_watcher
 from qrtrack.routers.problems import problems
 from qrtrack.schema_revision import SchemaBehind, SchemaNewer
+from qrtrack.services.accurate import totals_of
 from qrtrack.tenant_role import TenantRoleUnusable
 
 router = APIRouter(route_class=StrictRoute, tags=["health"])
@@ -31,15 +32,17 @@ async def check_liveness() -> dict[str, Any]:
         DatabaseUnavailable, DatabaseRefused, DatabaseUnfit, SchemaBehind, SchemaNewer, TenantRoleUnusable
     ),
 )
-async def check_readiness(runtime: RuntimeState) -> dict[str, Any]:
+async def check_readiness(request: Request, runtime: RuntimeState) -> dict[str, Any]:
     """503 when the database does not answer or has another schema than this version needs; nothing else takes a
     process out of service. The rest is for people, and null where it could not be read in time: `loop_silent_seconds`
     since this process's loop last looked for work (null too where it has none), `workers_alive` in the whole service,
-    how long the oldest piece of each kind of work has been due, and how Accurate's webhooks fare: how long each
-    database and type has been silent, what waits, what belongs to nobody, and how long the subscription lasts.
+    how long the oldest piece of each kind of work has been due, and how Accurate's webhooks fare: how long they have
+    been silent, what waits, what belongs to nobody, and how long the subscription lasts. Databases and types are named
+    to callers with `METRICS_TOKEN` or a machine secret (`Authorization: Bearer …`); others see totals.
     """
     checked = await runtime.database.ready()
     figures, silent = await runtime.figures.at_hand(), runtime.pulse.silent_seconds
+    accurate = figures and (figures.accurate if await is_watcher(request) else totals_of(figures.accurate))
     return {
         **checked,
         "success": True,
@@ -48,5 +51,5 @@ async def check_readiness(runtime: RuntimeState) -> dict[str, Any]:
         "workers_alive": figures and figures.workers_alive,
         "oldest_queued_seconds": figures and {queue.kind: queue.oldest_seconds for queue in figures.queues},
         "dispatches_unknown": figures and figures.unknown_dispatches,
-        "accurate": figures and figures.accurate,
+        "accurate": accurate,
     }

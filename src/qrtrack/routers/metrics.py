@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -14,7 +14,7 @@ from qrtrack.domain.dispatches import Outcome
 from qrtrack.metrics import DISPATCHES, ENDED, LOST_WRITES, TAKEN_OVER
 from qrtrack.repositories.queues import QUEUES
 from qrtrack.routers.bodies import StrictRoute
-from qrtrack.routers.dependencies import RuntimeState
+from qrtrack.routers.dependencies import RuntimeState, is_watcher
 from qrtrack.services.figures import Figures
 from qrtrack.services.recalculation import KINDS
 from qrtrack.worker.execution import End
@@ -34,22 +34,26 @@ for outcome in set(Outcome) - {Outcome.SENDING}:
 
 
 @router.get("/metrics", response_class=PlainTextResponse, summary="Read the metrics")
-async def read_metrics(runtime: RuntimeState) -> PlainTextResponse:
+async def read_metrics(request: Request, runtime: RuntimeState) -> PlainTextResponse:
     """Counters of this process, and gauges that every process answers alike because the database knows them: sum the
-    former, take the maximum of the latter. Tells no organisation from another. Keep it from the outside all the same:
-    see docs/monitoring.md.
+    former, take the maximum of the latter. Tells no organisation from another. Accurate's databases and types are named
+    to callers with `METRICS_TOKEN` or a machine secret (`Authorization: Bearer …`); others see totals. Keep it from the
+    outside all the same: see docs/monitoring.md.
     """
     figures = await runtime.figures.latest()
     gauges = CollectorRegistry(auto_describe=False)
-    gauges.register(_Gauges(figures, runtime.database.pool_use()))
+    gauges.register(_Gauges(figures, runtime.database.pool_use(), in_full=await is_watcher(request)))
     return PlainTextResponse(generate_latest(REGISTRY) + generate_latest(gauges), media_type=CONTENT_TYPE_LATEST)
 
 
 class _Gauges(Collector):
     """One scrape's gauges. Without figures their names stay and the values are absent, which an alert can tell."""
 
-    def __init__(self, figures: Figures | None, pools: Mapping[str, Mapping[str, int]]) -> None:
+    def __init__(
+        self, figures: Figures | None, pools: Mapping[str, Mapping[str, int]], *, in_full: bool = False
+    ) -> None:
         self._figures = figures
+        self._in_full = in_full
         self._pools = pools
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
@@ -83,7 +87,7 @@ class _Gauges(Collector):
             ],
         )
         yield _repairs(self._figures.count_repairs if self._figures else None)
-        yield from _of_webhooks(self._figures.accurate if self._figures else {})
+        yield from _of_webhooks(self._figures.accurate if self._figures else {}, in_full=self._in_full)
 
 
 def _repairs(repairs: Mapping[str, int] | None) -> CounterMetricFamily:
@@ -108,12 +112,12 @@ def _of_queues(queues: Sequence[Any]) -> Iterator[GaugeMetricFamily]:
         yield _gauge(name, help_text, ["kind"], [([queue.kind], getattr(queue, column) or 0) for queue in queues])
 
 
-def _of_webhooks(accurate: Mapping[str, Any]) -> Iterator[GaugeMetricFamily]:
+def _of_webhooks(accurate: Mapping[str, Any], *, in_full: bool) -> Iterator[GaugeMetricFamily]:
     yield _gauge(
         "webhook_silence_seconds",
         "Time since the last event of one of Accurate's databases and types",
         ["database_id", "type"],
-        _silences(accurate.get("sources", ())),
+        _silences(accurate.get("sources", ()), in_full=in_full),
     )
     for name, help_text, value in (
         (
@@ -137,12 +141,15 @@ def _of_webhooks(accurate: Mapping[str, Any]) -> Iterator[GaugeMetricFamily]:
         yield _gauge(name, help_text, value=value)
 
 
-def _silences(sources: Iterable[Mapping[str, Any]]) -> list[tuple[list[str], float]]:
-    """A sender chooses its types: those that no handler knows are one series a database, the one heard last."""
+def _silences(sources: Iterable[Mapping[str, Any]], *, in_full: bool) -> list[tuple[list[str], float]]:
+    """A sender chooses its types: those that no handler knows are one series a database, the one heard last. Not in
+    full, all are one series without labels.
+    """
     silences: dict[tuple[str, str], float] = {}
     for source in sources:
         kind = source["type"] if source["type"] in TYPES else OTHER_TYPE
-        labels, seconds = (str(source["database_id"]), kind), source["silent_seconds"]
+        labels = (str(source["database_id"]), kind) if in_full else ("", "")
+        seconds = source["silent_seconds"]
         silences[labels] = min(seconds, silences.get(labels, seconds))
     return [([database_id, kind], seconds) for (database_id, kind), seconds in silences.items()]
 

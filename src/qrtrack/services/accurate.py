@@ -65,6 +65,16 @@ async def empty_old_payloads(database: Database, *, days: int) -> int:
             return emptied
 
 
+def totals_of(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `connection_figures` anybody may see: no database, no type, no words of Accurate."""
+    silences = [source["silent_seconds"] for source in figures["sources"]]
+    hidden = {"sources", "unassigned", "renewal_error"}
+    return {name: value for name, value in figures.items() if name not in hidden} | {
+        "silent_seconds": min(silences, default=None),
+        "unassigned_events": sum(source["events"] for source in figures["unassigned"]),
+    }
+
+
 async def connection_figures(database: Database, *, zone: ZoneInfo) -> dict[str, Any]:
     """What tells that Accurate has gone silent, or that its events are not getting through."""
     async with database.read() as repositories:

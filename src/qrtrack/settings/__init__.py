@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     secret_key: Secret = None
     cron_secret: Secret = None
     worker_secret: Secret = None
+    metrics_token: Secret = None
     cors_allowed_origins: Origins = ""
     cors_allowed_headers: HeaderNames = "traceparent, tracestate, baggage, sentry-trace, x-client-info"
     public_base_url: PrintedAddress = "http://127.0.0.1:8000"
@@ -208,7 +209,11 @@ class Settings(BaseSettings):
         return self
 
     def _secret_complaints(self) -> list[str]:
-        given = {"jwt_secret": self.jwt_secret, "worker_secret": self.worker_secret}
+        given = {
+            "jwt_secret": self.jwt_secret,
+            "worker_secret": self.worker_secret,
+            "metrics_token": self.metrics_token,
+        }
         checked = self.needed_secrets | {name: value for name, value in given.items() if value is not None}
         complaints = [
             f"ACCURATE_WEBHOOK_TOKEN holds a placeholder or too short a token: "
