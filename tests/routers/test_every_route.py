@@ -353,6 +353,22 @@ async def test_no_method_and_no_kind_of_body_is_a_defect(
                     assert method not in declared, (method, path)
 
 
+async def test_a_wrong_method_is_405_with_the_right_ones_also_where_a_parameter_would_take_the_word(
+    app: FastAPI, client: httpx2.AsyncClient, things: Things
+) -> None:
+    """`GET …/events/replay` was a 422 of the event `replay`."""
+    for template, operations in app.openapi()["paths"].items():
+        path = things(template).format_map(defaultdict(lambda: "SKA000001"))
+        # HEAD stands in no document.
+        allowed = {method.upper() for method in operations} | (
+            {"HEAD"} if template in {"/healthz", "/readyz"} else set()
+        )
+        for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"} - allowed:
+            answer = await client.request(method, path)
+            assert answer.status_code == 405, (method, path)
+            assert set(answer.headers["allow"].split(", ")) == allowed, (method, path)
+
+
 @pytest.mark.parametrize("wrong", ["9" * 30, "-1", "1e400", str(2**63), "0" * 32, "%2e%2e", "a" * 3000, "%25"])
 async def test_no_value_in_a_path_is_a_defect(wrong: str, app: FastAPI, client: httpx2.AsyncClient) -> None:
     for template, operations in app.openapi()["paths"].items():

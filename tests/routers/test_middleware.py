@@ -75,10 +75,23 @@ def is_too_large(answer: httpx2.Response) -> bool:
 
 
 async def test_a_token_in_an_address_that_is_no_route_is_not_logged(client: httpx2.AsyncClient) -> None:
-    """A callback address of ours with a slash too many."""
+    """A callback address of ours with a slash too many, and whatever else people type."""
+    paths = (
+        f"/webhook/akselgate/callback/17-{'0a' * 32}/",
+        "/hunter2",
+        "/things/12/hunter2",
+        "/very/hunter2",
+        "/very/deep/things/",
+        "/things/../hunter2",
+        "//hunter2",
+        "/very%2Fhunter2",
+        "/very/deep%20hunter2/things/12",
+    )
     with capture_logs() as logs:
-        await client.get(f"/webhook/akselgate/callback/17-{'0a' * 32}/")
-    assert [line["path"] for line in logs] == ["/webhook/akselgate/callback/17-***/"]
+        for path in paths:
+            assert (await client.get(path)).status_code == 404
+    told = [line["path"] for line in logs]
+    assert told == ["/webhook/…", "/…", "/things/…", "/very/…", "/very/deep/things/…", "/…", "/…", "/very/…", "/very/…"]
 
 
 async def test_a_sane_request_id_is_kept_through_the_request(client: httpx2.AsyncClient) -> None:
@@ -108,11 +121,26 @@ async def test_a_finished_request_is_one_line_without_its_query(client_of: Clien
         ("GET", "/things/{number}", 200),
         ("GET", "/very/deep/things/{number}", 200),
         ("DELETE", "/very/deep/things/{number}", 405),
-        ("GET", "/nowhere", 404),
+        ("GET", "/…", 404),
     ]
     assert all(line["duration_ms"] >= 0 for line in access)
     assert "hunter2" not in str(lines)
     assert [seen[1] for seen in observed] == [line["path"] for line in access[:3]] + ["unmatched"]
+
+
+@pytest.mark.parametrize(
+    "name", ["Idempotency-Key", "Authorization", "Content-Length", "Content-Type", "X-Webhook-Token"]
+)
+@pytest.mark.parametrize("values", [("1", "1"), ("1", "2"), ("", "1"), ("1", "2", "3")])
+async def test_a_header_that_stands_twice_is_refused_before_anything_is_done(
+    client: httpx2.AsyncClient, name: str, values: tuple[str, ...]
+) -> None:
+    headers = [("X-Other", "1"), *((name if place else name.lower(), value) for place, value in enumerate(values))]
+    answer = await client.post("/raw", headers=headers)
+    said = answer.json()
+    assert (answer.status_code, said["type"]) == (400, "urn:qrtrack:problem:repeated-header")
+    assert said["errors"][0]["pointer"] == f"/header/{name}"
+    assert answer.headers["connection"] == "close"
 
 
 @pytest.mark.parametrize("path", ["/json", "/raw", "/nowhere"])

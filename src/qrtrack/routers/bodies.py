@@ -8,9 +8,12 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
 
 from qrtrack.domain.errors import DomainError, FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
+from qrtrack.routers.addresses import is_literal
 from qrtrack.routers.dependencies import BODILESS_METHODS, Gate, known_caller, sign_in
 from qrtrack.routers.field_errors import pointer_to
 from qrtrack.routers.problems import Refused, problem_of
@@ -58,6 +61,11 @@ class StrictRoute(APIRoute):
     ask for a caller, token and role are checked before the first byte of a body is read, and answers of a GET can be
     revalidated.
     """
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """`GET …/events/replay` asks for no event `replay`: it is a wrong method of the route of that name."""
+        match, found = super().matches(scope)
+        return (Match.NONE, {}) if found.get("path_params") and is_literal(scope) else (match, found)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()

@@ -26,6 +26,7 @@ BODY_TOO_LARGE: Final = FRAMEWORK_PROBLEMS[413]
 INVALID_LENGTH: Final = HttpProblem(
     "invalid-content-length", "Invalid Content-Length", "Content-Length must be a whole number."
 )
+REPEATED_HEADER: Final = HttpProblem("repeated-header", "A header stands twice", "Send each header once.")
 CORS_REFUSED: Final = HttpProblem(
     "cors-refused", "Call from another origin refused", "This origin or this header is not allowed to call the API."
 )
@@ -50,6 +51,7 @@ HTTP_PROBLEMS: Final[Sequence[tuple[int, HttpProblem]]] = (
     *FRAMEWORK_PROBLEMS.items(),
     *CONNECTION_PROBLEMS.items(),
     (400, INVALID_LENGTH),
+    (400, REPEATED_HEADER),
     (400, CORS_REFUSED),
     (403, ORIGIN_REFUSED),
     (500, INTERNAL_ERROR),

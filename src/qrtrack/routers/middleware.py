@@ -9,18 +9,19 @@ from uuid import uuid4
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from qrtrack.routers.http_problems import BODY_TOO_LARGE, INVALID_LENGTH
+from qrtrack.domain.errors import FieldError
+from qrtrack.domain.field_codes import FieldCode
+from qrtrack.routers.addresses import loggable
+from qrtrack.routers.http_problems import BODY_TOO_LARGE, INVALID_LENGTH, REPEATED_HEADER
 from qrtrack.routers.problems import problem
 
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 SANE_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 UNMATCHED: Final = "unmatched"
 CLIENT_GONE: Final = 499
-LOGGED_PATH_LENGTH: Final = 200
-# Addresses of ours hold tokens, and with a slash too many they are no route any more. An id has hyphens.
-TOKEN_IN_PATH: Final = re.compile(r"[0-9A-Za-z_]{32,}", re.ASCII)
 
 MIB: Final = 1024 * 1024
 BODY_BYTES: Final = MIB
@@ -40,6 +41,8 @@ LARGE_BODY_PATHS: Final = frozenset(
 )
 LARGE_BODY_FOLDERS: Final = ("/api/manufacturer/codes/",)
 LENGTH_DIGITS: Final = 18
+# Of two, the parts of a program and the proxy before it may each obey another one.
+STAND_ONCE: Final = (b"authorization", b"idempotency-key", b"content-length", b"content-type", b"x-webhook-token")
 
 Observe = Callable[[str, str, int, float], None]
 """Takes method, route template (`unmatched` without one), status and seconds of a finished request."""
@@ -86,7 +89,7 @@ class RequestContext:
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         method, template = scope["method"], _template(scope)
         # The query is left out altogether, because it may carry the webhook's token.
-        path = _shown(scope["path"]) if template is None else template
+        path = loggable(scope) if template is None else template
         log.info("request", method=method, path=path, status=status, duration_ms=round(seconds * 1000, 2))
         if self.observe is not None:
             self.observe(method, template or UNMATCHED, status, seconds)
@@ -97,10 +100,6 @@ def _complete(headers: MutableHeaders, request_id: str) -> None:
     headers.setdefault("X-Content-Type-Options", "nosniff")
     # A page brings a policy of its own, which is stricter.
     headers.setdefault("Content-Security-Policy", "frame-ancestors 'none'")
-
-
-def _shown(path: str) -> str:
-    return TOKEN_IN_PATH.sub("***", path)[:LOGGED_PATH_LENGTH]
 
 
 def _request_id(scope: Scope) -> str:
@@ -123,7 +122,10 @@ class BodyTooLarge(HTTPException):
 
 
 class BodyLimit:
-    """Caps bodies while they are read: by the announced length before anything else, and by counting in any case."""
+    """Caps bodies while they are read: by the announced length before anything else, and by counting in any case.
+
+    Refuses a request in which a header of STAND_ONCE stands twice, before anything acts upon one of them.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -131,6 +133,9 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if repeated := _repeated_header(scope):
+            await _refuse_repeated(repeated)(scope, receive, send)
             return
         allowed = _allowed_bytes(scope)
         announced = Headers(scope=scope).get("Content-Length", "0")
@@ -140,6 +145,23 @@ class BodyLimit:
             await problem(413, *BODY_TOO_LARGE)(scope, receive, send)
         else:
             await self.app(scope, _counting(receive, allowed), send)
+
+
+def _repeated_header(scope: Scope) -> str | None:
+    names: list[bytes] = [name for name, _ in scope["headers"] if name in STAND_ONCE]
+    if len(names) == len(set(names)):
+        return None
+    return next(name for place, name in enumerate(names) if name in names[:place]).decode().title()
+
+
+def _refuse_repeated(name: str) -> Response:
+    return problem(
+        400,
+        *REPEATED_HEADER._replace(detail=f"The header {name} stands twice: send it once."),
+        errors=[FieldError(f"/header/{name}", "This header stands twice.", FieldCode.REPEATED)],
+        # The body is still to come, and nobody will read it.
+        headers={"Connection": "close"},
+    )
 
 
 def _allowed_bytes(scope: Scope) -> int:

@@ -11,7 +11,6 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
@@ -32,6 +31,7 @@ from qrtrack.domain.errors import (
     UpstreamTimeout,
 )
 from qrtrack.domain.instants import rfc3339
+from qrtrack.routers.addresses import methods_at
 from qrtrack.routers.field_errors import field_error
 from qrtrack.routers.http_problems import FRAMEWORK_PROBLEMS, HTTP_PROBLEMS, INTERNAL_ERROR, INVALID_JSON, HttpProblem
 
@@ -163,7 +163,7 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
         return problem_of(error.refusal)
     status, headers = error.status_code, error.headers
     if status == 405:
-        headers = {"Allow": ", ".join(_methods_at(request))}
+        headers = {"Allow": ", ".join(methods_at(request.scope))}
     if status < 400:
         return Response(status_code=status, headers=headers)
     meaning = HTTPStatus(status)
@@ -171,13 +171,6 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
         status, (meaning.name.lower().replace("_", "-"), meaning.phrase, f"{error.detail}.")
     )
     return problem(status, slug, title, detail, headers=headers)
-
-
-def _methods_at(request: Request) -> list[str]:
-    """Those of every route at this address; the framework names those of the first alone."""
-    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    here = [route for route in iter_route_contexts(request.app.routes) if route.path_regex.match(path)]
-    return sorted({method for route in here for method in route.methods or ()})
 
 
 async def _answer_invalid_request(_request: Request, error: Exception) -> Response:
