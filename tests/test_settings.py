@@ -119,9 +119,84 @@ def test_a_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatc
         load_settings()
 
 
+def plant(path: str, content: str = "q8Zr4vLx0TnB7mWcYd2HsKfJp6GuEa9R") -> Path:
+    """A file as the program itself keeps one."""
+    file = Path(path)
+    file.parent.mkdir(mode=0o700, parents=True)
+    file.write_text(f"{content}\n")
+    file.chmod(0o600)
+    return file
+
+
+def refusal() -> str:
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_a_file_of_the_users_own_is_taken() -> None:
+    plant("var/secrets/jwt_secret")
+    secret = load_settings().jwt_secret
+    assert secret is not None
+    assert secret.get_secret_value() == "q8Zr4vLx0TnB7mWcYd2HsKfJp6GuEa9R"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o660, 0o602, 0o604, 0o610, 0o777])
+def test_a_secret_that_others_may_read_or_write_is_refused(mode: int) -> None:
+    plant("var/secrets/jwt_secret").chmod(mode)
+    said = refusal()
+    assert f"(mode {mode:04o})" in said
+    assert "chmod 600 var/secrets/jwt_secret" in said
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o770, 0o701, 0o777])
+def test_a_folder_that_others_may_enter_is_refused(mode: int) -> None:
+    plant("var/secrets/jwt_secret").parent.chmod(mode)
+    assert "chmod 700 var/secrets`" in refusal()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("path", ["var/secrets/jwt_secret", "var/secrets"])
+def test_what_belongs_to_another_user_is_refused(path: str) -> None:
+    plant("var/secrets/jwt_secret")
+    os.chown(path, 1001, 1001)
+    said = refusal()
+    assert "belongs to user 1001, and this process is user 0" in said
+    assert f"`chown 0 {path}`" in said
+
+
+def test_a_secret_behind_a_link_is_refused() -> None:
+    planted = plant("elsewhere/jwt_secret")
+    Path("var/secrets").mkdir(mode=0o700, parents=True)
+    Path("var/secrets/jwt_secret").symlink_to(planted.absolute())
+    assert "var/secrets/jwt_secret cannot be trusted: it is a symbolic link" in refusal()
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "nowhere"])
+def test_a_folder_behind_a_link_is_refused(target: str) -> None:
+    plant("elsewhere/jwt_secret")
+    Path("var").mkdir()
+    Path("var/secrets").symlink_to(Path(target).absolute())
+    assert "var/secrets" in refusal()
+    assert not Path("nowhere").exists()
+
+
+def test_a_link_that_leads_nowhere_is_no_place_for_a_new_secret() -> None:
+    Path("var/secrets").mkdir(mode=0o700, parents=True)
+    Path("var/secrets/jwt_secret").symlink_to(Path("nowhere").absolute())
+    assert "symbolic link" in refusal()
+    assert not Path("nowhere").exists()
+
+
+def test_a_pipe_in_the_place_of_a_secret_does_not_block_the_start() -> None:
+    Path("var/secrets").mkdir(mode=0o700, parents=True)
+    os.mkfifo("var/secrets/jwt_secret", 0o600)
+    assert "var/secrets/jwt_secret" in refusal()
+
+
 def test_a_damaged_secret_file_is_named() -> None:
-    Path("var/secrets").mkdir(parents=True)
-    Path("var/secrets/jwt_secret").write_text("short\n")
+    plant("var/secrets/jwt_secret", "short")
     with pytest.raises(SettingsError, match="var/secrets/jwt_secret holds no usable one"):
         load_settings()
 

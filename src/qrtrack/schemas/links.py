@@ -128,7 +128,7 @@ class UnlinkOrder(Body):
     master_code: MasterCode | None = None
     reason: Reason = Field(examples=["Box dropped"])
     station: Station | None = None
-    requeue: Annotated[bool, Field(strict=True)] = Field(
+    requeue: bool = Field(
         default=True,
         description="Returns the units to their places in the queue, so that the next case takes them again. `false` "
         "leaves them available for a new reverse job.",

@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import stat
 from pathlib import Path
 
 SECRET_LENGTH = 32
@@ -27,19 +28,46 @@ def is_placeholder(value: str) -> bool:
 
 
 def kept_secret(folder: Path, name: str) -> str:
-    """The same for all processes with this folder: made by the first that needs it. Raises SettingsError."""
+    """The same for all processes with this folder: made by the first that needs it. Raises SettingsError, also where
+    another user may have put the file there, or may have read it.
+    """
     path = folder / name
     try:
-        if not path.exists():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if _write_once(path, secrets.token_urlsafe(48)):
-                log.warning("%s is not set, and there was none in %s: made a new one there", name.upper(), folder)
-        value = path.read_text("ascii").strip()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(_open_private(folder, name, mode=0o700))
+        if not path.exists() and _write_once(path, secrets.token_urlsafe(48)):
+            log.warning("%s is not set, and there was none in %s: made a new one there", name.upper(), folder)
+        with os.fdopen(_open_private(path, name, mode=0o600), encoding="ascii") as file:
+            value = file.read().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{name.upper()} is not set, and none could be kept in {path}: {error}") from error
     if len(value) < SECRET_LENGTH:
         raise SettingsError(f"{name.upper()} is not set, and {path} holds no usable one: set it, or remove the file.")
     return value
+
+
+def _open_private(path: Path, name: str, *, mode: int) -> int:
+    """A descriptor, so that what was checked is what is read. `mode`: what the path should have."""
+    complaint = f"{name.upper()} is not set, and {path} cannot be trusted:"
+    if path.is_symlink():
+        raise SettingsError(
+            f"{complaint} it is a symbolic link. Put the file or folder itself there, or set {name.upper()}."
+        )
+    # Without the flags, a planted FIFO would block, and a link that came after the look would be followed.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    found, user = os.fstat(descriptor), os.geteuid()
+    if found.st_uid == user and not found.st_mode & 0o077:
+        return descriptor
+    os.close(descriptor)
+    if found.st_uid != user:
+        raise SettingsError(
+            f"{complaint} it belongs to user {found.st_uid}, and this process is user {user}. If you know its content, "
+            f"run `chown {user} {path}`, or set {name.upper()}."
+        )
+    raise SettingsError(
+        f"{complaint} others may read or change it (mode {stat.S_IMODE(found.st_mode):04o}). If nobody has, run "
+        f"`chmod {mode:o} {path}`; otherwise remove it, or set {name.upper()}."
+    )
 
 
 def _write_once(path: Path, value: str) -> bool:
