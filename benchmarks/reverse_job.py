@@ -19,7 +19,8 @@ from qrtrack.services.reverse_jobs import submit_reverse_job
 
 RAW_TABLE = """
 CREATE TABLE raw_prepared_codes (LIKE qr_prepared_codes INCLUDING ALL);
-ALTER TABLE raw_prepared_codes ADD FOREIGN KEY (job_id) REFERENCES qr_reverse_jobs (id) ON DELETE CASCADE;
+ALTER TABLE raw_prepared_codes ADD FOREIGN KEY (manufacturer_org_id, batch_id, job_id)
+    REFERENCES qr_reverse_jobs (manufacturer_org_id, batch_id, id) ON DELETE CASCADE;
 CREATE TABLE raw_excluded_codes (LIKE qr_excluded_codes INCLUDING ALL);
 """
 RAW_JOB = """
