@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from qrtrack.domain.selections import BatchSelection
 from qrtrack.domain.states import BatchStatus
 from qrtrack.repositories.batch_lists import ListedBatch as Row
-from qrtrack.schemas.base import ListQuery, Name, Page
+from qrtrack.schemas.base import Flag, ListQuery, Name, Page
 from qrtrack.schemas.batches import BatchSummary
 
 
@@ -39,7 +39,7 @@ class BatchFilter(ListQuery):
     uniq_code: Annotated[Name, AfterValidator(str.upper)] | None = Field(
         None, description="The code that all units of a batch share: it finds one batch or none."
     )
-    closed: bool | None = Field(None, description="`true` lists the closed batches only, `false` the others only.")
+    closed: Flag | None = Field(None, description="`true` lists the closed batches only, `false` the others only.")
 
     def selection(self) -> BatchSelection:
         return BatchSelection(**self.model_dump(exclude={"cursor", "limit"}))
