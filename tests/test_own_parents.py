@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from plant import Plant
+from process import TENANT_ROLE
 from qrtrack.domain.identity import Caller
 from qrtrack.models import Table
 from test_tenancy import fill
@@ -51,7 +52,7 @@ class Neighbours:
         rows = await self.plant.sql(
             "SELECT attname FROM pg_attribute WHERE attrelid = CAST(:name AS regclass) AND attnum > 0"
             " AND NOT attisdropped AND attidentity <> 'a' AND attgenerated = ''"
-            " AND has_column_privilege('qrtrack_tenant', attrelid, attnum, :right)",
+            f" AND has_column_privilege('{TENANT_ROLE}', attrelid, attnum, :right)",
             name=table,
             right=right,
         )
@@ -106,7 +107,7 @@ async def send(place: Plant) -> None:
 
 async def become(connection: AsyncConnection, organisation_id: UUID) -> None:
     await connection.execute(text("SELECT set_config('qrtrack.org', :org, true)"), {"org": str(organisation_id)})
-    await connection.execute(text("SET LOCAL ROLE qrtrack_tenant"))
+    await connection.execute(text(f"SET LOCAL ROLE {TENANT_ROLE}"))
 
 
 async def clear(connection: AsyncConnection, deletion: str) -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "20261126_own_parents"
-down_revision: str | None = "20261126_undone_packs"
+down_revision: str | None = "20261126_secret_key_fingerprint"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

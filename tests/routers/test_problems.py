@@ -28,7 +28,8 @@ from qrtrack.domain.errors import (
 from qrtrack.domain.field_codes import MEANINGS, FieldCode
 from qrtrack.routers.middleware import RequestContext
 from qrtrack.routers.problems import install_problem_handlers
-from qrtrack.schemas.base import Body, Day, Limit, Lot, Note, Text
+from qrtrack.schemas.base import Body, Day, Limit, Note, Text
+from qrtrack.schemas.batches import Lot
 from qrtrack.schemas.notifications import NotifyOrder
 
 ClientOf = Callable[..., httpx2.AsyncClient]

@@ -46,7 +46,7 @@ class NoOrganisation(Forbidden):
 
 
 class ContradictingClaims(Forbidden):
-    """The token says two things: which of them is meant, only the identity system knows."""
+    """The token names two organisations, or two lists of roles, and only the identity system knows which is meant."""
 
     slug: ClassVar[str] = "contradicting-claims"
     title: ClassVar[str] = "The token contradicts itself"

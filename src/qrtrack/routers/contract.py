@@ -12,12 +12,19 @@ from pydantic.json_schema import models_json_schema
 from qrtrack.domain.errors import InvalidInput, Unauthenticated, Unavailable
 from qrtrack.domain.requests import KeyReused, StillRunning
 from qrtrack.heavy_work import TooMuchWork
-from qrtrack.integrations.tokens import NoOrganisation
+from qrtrack.integrations.tokens import ContradictingClaims, NoOrganisation
 from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
 from qrtrack.routers.bodies import RepeatedKey, TooManyValues
 from qrtrack.routers.catalogue import URN, ProblemType, catalogue
 from qrtrack.routers.dependencies import MissingRole, OtherOrganisation, OtherUser, known_caller, machine_caller
-from qrtrack.routers.http_problems import BODY_TOO_LARGE, INTERNAL_ERROR, INVALID_JSON, INVALID_LENGTH, ORIGIN_REFUSED
+from qrtrack.routers.http_problems import (
+    BODY_TOO_LARGE,
+    INTERNAL_ERROR,
+    INVALID_JSON,
+    INVALID_LENGTH,
+    ORIGIN_REFUSED,
+    REPEATED_HEADER,
+)
 from qrtrack.routers.idempotency import KEY_HEADER, REPLAYED_HEADER
 from qrtrack.routers.problems import DECLARED, ProblemResponse, Refusal
 from qrtrack.routers.waiting import Waiter
@@ -103,7 +110,7 @@ def _declared(context: RouteContext) -> Iterator[str]:
 
 def _common(context: RouteContext) -> Iterator[Refusal]:
     """What every route of its kind may refuse."""
-    yield INTERNAL_ERROR
+    yield from (INTERNAL_ERROR, REPEATED_HEADER)
     if context.methods != {"GET"}:
         yield ORIGIN_REFUSED
     yield from _of_callers(context)
@@ -124,7 +131,7 @@ def _of_callers(context: RouteContext) -> Iterator[Refusal]:
     if calls & {known_caller, machine_caller}:
         yield from (Unauthenticated, Unavailable, DatabaseUnavailable, DatabaseRefused)
     if known_caller in calls:
-        yield from (NoOrganisation, MissingRole)
+        yield from (NoOrganisation, ContradictingClaims, MissingRole)
         if context.body_field is not None:
             yield from (OtherOrganisation, OtherUser)
 
