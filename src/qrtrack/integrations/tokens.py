@@ -4,9 +4,9 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from uuid import UUID
 
 import httpx2
@@ -14,12 +14,12 @@ import jwt
 import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
-from qrtrack.domain.identity import Caller, Role, normal_user
+from qrtrack.domain.errors import Unauthenticated, Unavailable
+from qrtrack.domain.identity import Caller, Role
+from qrtrack.integrations.token_claims import caller_of
 from qrtrack.settings import Settings
 
 TOKEN_LENGTH: Final = 16_384
-USER_ID_LENGTH: Final = 255
 KEY_SET_BYTES: Final = 262_144
 KEY_SET_KEYS: Final = 100
 FETCH_SECONDS: Final = 5.0
@@ -33,29 +33,8 @@ KNOWN_SECONDS: Final = 60.0
 # How far the issuer's clock may be ahead of ours. An expiry is kept to the second: a client asks for a new token then.
 LEEWAY_SECONDS: Final = 5.0
 KNOWN_TOKENS: Final = 1000
-ORGANISATION_CLAIM: Final = "manufacturer_org_id"
 
 log = structlog.get_logger(__name__)
-
-
-class NoOrganisation(Forbidden):
-    """The token is genuine, but names no organisation."""
-
-    slug: ClassVar[str] = "no-organisation"
-    title: ClassVar[str] = "No organisation"
-
-
-class ContradictingClaims(Forbidden):
-    """The token names two organisations, or two lists of roles, and only the identity system knows which is meant."""
-
-    slug: ClassVar[str] = "contradicting-claims"
-    title: ClassVar[str] = "The token contradicts itself"
-
-    def __init__(self, claim: str) -> None:
-        super().__init__(
-            f"Your token has the claim {claim} twice, with different values (at the top and in app_metadata): ask your "
-            "administrator to remove one."
-        )
 
 
 class KeySet:
@@ -187,7 +166,7 @@ class TokenVerifier:
             return caller
         key, algorithm = await self._key_for(token)
         claims = self._claims(token, key, algorithm)
-        caller = _caller(claims)
+        caller = caller_of(claims)
         self._remember(token, caller, expires=int(claims["exp"]))
         return caller
 
@@ -248,54 +227,6 @@ def _sentence(error: Exception) -> str:
             return f"The token lacks the claim {error.claim}."
         case _:
             return "The token is not valid: sign in again."
-
-
-def _caller(claims: Mapping[str, Any]) -> Caller:
-    user_id = normal_user(claims["sub"])
-    # The user id is stored with every change: text that PostgreSQL refuses may not come in this way.
-    if not 0 < len(user_id) <= USER_ID_LENGTH or not user_id.isprintable():
-        raise Unauthenticated("The token names no usable user (claim sub).")
-    return Caller(user_id=user_id, organisation_id=_organisation(claims), roles=_roles(claims))
-
-
-def _organisation(claims: Mapping[str, Any]) -> UUID:
-    named = {_as_uuid(value) for value in _claimed(claims, ORGANISATION_CLAIM)}
-    if len(named) > 1:
-        raise ContradictingClaims(ORGANISATION_CLAIM)
-    organisation_id = next(iter(named), None)
-    if organisation_id is None:
-        raise NoOrganisation(
-            "Your account belongs to no organisation (claim manufacturer_org_id): ask your administrator to add it."
-        )
-    return organisation_id
-
-
-def _as_uuid(value: Any) -> UUID | None:
-    try:
-        return UUID(value)
-    except (ValueError, TypeError, AttributeError):
-        return None
-
-
-def _roles(claims: Mapping[str, Any]) -> frozenset[Role]:
-    """Two differing lists are refused: a role that was taken out of one would live on in the other."""
-    named = {_known_roles(value) for value in _claimed(claims, "roles")}
-    if len(named) > 1:
-        raise ContradictingClaims("roles")
-    return named.pop() if named else frozenset()
-
-
-def _known_roles(value: Any) -> frozenset[Role]:
-    entries = value if isinstance(value, list) else [value]
-    known = set(Role)
-    return frozenset(Role(entry) for entry in entries if isinstance(entry, str) and entry in known)
-
-
-def _claimed(claims: Mapping[str, Any], name: str) -> list[Any]:
-    """The claim at the top level, and under `app_metadata`, which only the identity system's server writes."""
-    metadata = claims.get("app_metadata")
-    places = (claims, metadata) if isinstance(metadata, dict) else (claims,)
-    return [place[name] for place in places if place.get(name) is not None]
 
 
 def sign_token(
