@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx2
 import pytest
@@ -15,6 +16,7 @@ from structlog.testing import capture_logs
 from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from plant import Plant
 from process import settings_of
+from qrtrack.database_checks import DatabaseUnfit
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.identity import Caller
 from qrtrack.routers import health
@@ -22,6 +24,7 @@ from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.runtime import Runtime
 from qrtrack.services import figures
 from qrtrack.settings import Settings
+from qrtrack.tenant_role import TenantRoleUnusable
 
 ClientOf = Callable[..., httpx2.AsyncClient]
 
@@ -143,6 +146,25 @@ async def test_a_secret_of_machines_shows_databases_and_types(
     answer = await anybody.get(path, headers={"Authorization": f"Bearer {TOKEN}"})
     assert str(DATABASE) in answer.text
     assert "SALES_INVOICE" in answer.text
+
+
+@pytest.mark.parametrize("refusal", [DatabaseUnfit, TenantRoleUnusable])
+async def test_the_log_and_watchers_alone_read_the_names_of_database_and_roles(
+    client_of: ClientOf, refusal: type[Unavailable]
+) -> None:
+    app = FastAPI()
+    install_problem_handlers(app)
+    app.include_router(health.router)
+    settings = SimpleNamespace(metrics_token=SecretStr(TOKEN), cron_secret=None, worker_secret=None)
+    database = SimpleNamespace(ready=AsyncMock(side_effect=refusal('Run: GRANT qr_tenant TO "qr_owner"')))
+    client = client_of(app, SimpleNamespace(database=database, settings=settings))
+    with capture_logs() as logs:
+        hidden = await client.get("/readyz")
+    shown = await client.get("/readyz", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert (hidden.status_code, hidden.json()["type"]) == (503, f"urn:qrtrack:problem:{refusal.slug}")
+    assert "qr_" not in hidden.text
+    assert [line["reason"] for line in logs] == ['Run: GRANT qr_tenant TO "qr_owner"']
+    assert (shown.status_code, shown.json()["detail"]) == (503, 'Run: GRANT qr_tenant TO "qr_owner"')
 
 
 async def test_a_pool_that_is_busy_takes_no_process_out_of_service(

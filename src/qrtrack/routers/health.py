@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import structlog
 from fastapi import APIRouter, Request
 
 from qrtrack.database_checks import DatabaseUnfit
@@ -9,10 +10,12 @@ from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState, is_watcher
 from qrtrack.routers.problems import problems
+from qrtrack.runtime import Runtime
 from qrtrack.schema_revision import SchemaBehind, SchemaNewer
 from qrtrack.services.accurate import totals_of
 from qrtrack.tenant_role import TenantRoleUnusable
 
+log = structlog.get_logger(__name__)
 router = APIRouter(route_class=StrictRoute, tags=["health"])
 
 
@@ -40,7 +43,7 @@ async def check_readiness(request: Request, runtime: RuntimeState) -> dict[str, 
     been silent, what waits, what belongs to nobody, and how long the subscription lasts. Databases and types are named
     to callers with `METRICS_TOKEN` or a machine secret (`Authorization: Bearer …`); others see totals.
     """
-    checked = await runtime.database.ready()
+    checked = await _ready(request, runtime)
     figures, silent = await runtime.figures.at_hand(), runtime.pulse.silent_seconds
     accurate = figures and (figures.accurate if await is_watcher(request) else totals_of(figures.accurate))
     return {
@@ -53,3 +56,14 @@ async def check_readiness(request: Request, runtime: RuntimeState) -> dict[str, 
         "dispatches_unknown": figures and figures.unknown_dispatches,
         "accurate": accurate,
     }
+
+
+async def _ready(request: Request, runtime: Runtime) -> dict[str, Any]:
+    try:
+        return await runtime.database.ready()
+    except (DatabaseUnfit, TenantRoleUnusable) as error:
+        if await is_watcher(request):
+            raise
+        log.warning("the database cannot be used", reason=error.detail)
+        # The reason names the database, its user and the role of requests.
+        raise type(error)("The database cannot be used as it is. The log of the service has the reason.") from None
