@@ -30,6 +30,9 @@ def _operation(app: FastAPI, request: httpx2.Request) -> tuple[str, Any]:
         operation = app.openapi()["paths"][template].get(request.method.lower())
         if operation is not None and pattern.fullmatch(request.url.path):
             return template, operation
+        if template == request.url.path:
+            # The address of a word is no value of another one's parameter: this is a wrong method.
+            break
     return "", None
 
 

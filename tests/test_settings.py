@@ -147,13 +147,13 @@ def test_a_secret_that_others_may_read_or_write_is_refused(mode: int) -> None:
     plant("var/secrets/jwt_secret").chmod(mode)
     said = refusal()
     assert f"(mode {mode:04o})" in said
-    assert "chmod 600 var/secrets/jwt_secret" in said
+    assert f"`chmod 600 {Path('var/secrets/jwt_secret').absolute()}`" in said
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o750, 0o770, 0o701, 0o777])
 def test_a_folder_that_others_may_enter_is_refused(mode: int) -> None:
     plant("var/secrets/jwt_secret").parent.chmod(mode)
-    assert "chmod 700 var/secrets`" in refusal()
+    assert f"`chmod 700 {Path('var/secrets').absolute()}`" in refusal()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -163,7 +163,7 @@ def test_what_belongs_to_another_user_is_refused(path: str) -> None:
     os.chown(path, 1001, 1001)
     said = refusal()
     assert "belongs to user 1001, and this process is user 0" in said
-    assert f"`chown 0 {path}`" in said
+    assert f"`chown 0 {Path(path).absolute()}`" in said
 
 
 def test_a_secret_behind_a_link_is_refused() -> None:

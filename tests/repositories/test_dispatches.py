@@ -58,7 +58,9 @@ async def test_the_database_refuses_what_is_no_step_of_an_attempt(treasury: Trea
     await treasury.call_back(attempt_id, "UNKNOWN")
     before = await everything(treasury)
     for statement in NO_STEPS:
-        with pytest.raises(DBAPIError, match=r"may not|append-only|cannot be|begins as|refused|not those"):
+        with pytest.raises(
+            DBAPIError, match=r"may not|append-only|cannot be|begins as|refused|not those|violates foreign key"
+        ):
             await treasury.sql(statement)
     assert await everything(treasury) == before
 

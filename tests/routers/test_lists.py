@@ -77,7 +77,7 @@ async def test_batches_are_found_by_product_uniq_code_and_whether_they_are_close
     assert [await found(product_name=sign) for sign in ("%", "_", "\\", "/")] == [[2], [2], [], []]
     assert await found(uniq_code=made[1]["uniq_code"].lower()) == [1]
     assert await found(uniq_code=made[1]["uniq_code"][:-1]) == []
-    assert (await found(closed="true"), await found(closed="no")) == ([0], [2, 1])
+    assert (await found(closed="true"), await found(closed="false")) == ([0], [2, 1])
     assert await found(product_name="gold", closed=False, limit=1) == [2]
     assert await found(product_name="gold", closed=True, uniq_code=made[2]["uniq_code"]) == []
 
