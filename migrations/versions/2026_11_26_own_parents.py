@@ -64,18 +64,28 @@ SEEN_PARENTS = {
 def upgrade() -> None:
     for index, table, unique in UNIQUE:
         op.drop_index(index, table)
-        name = "uq_akselgate_log_org" if table == LOG else f"uq_{table}_{'_'.join(unique)}"
-        op.create_unique_constraint(op.f(name), table, list(unique))
+        op.create_unique_constraint(op.f(_name_of_unique(table, unique)), table, list(unique))
     for table, replaced, parent, columns in KEYS:
         if replaced is not None:
             op.drop_constraint(replaced, table)
-        name = f"fk_{table}_{'_'.join((ORGANISATION, *columns))}"
-        _tie(name, table, parent, columns, ondelete="CASCADE" if parent == "qr_reverse_jobs" else None)
+        _tie(_name_of_key(table, columns), table, parent, columns, ondelete=_ondelete(parent))
     for table, name in OF_ATTEMPT.items():
         op.drop_constraint(name, table)
         _tie(name, table, LOG, {"attempt_id": "id"})
     for table, sees_parent in SEEN_PARENTS.items():
         op.execute(sa.text(f"ALTER POLICY own_rows ON {table} WITH CHECK ({OWN} AND {sees_parent})"))
+
+
+def _name_of_unique(table: str, columns: tuple[str, ...]) -> str:
+    return "uq_akselgate_log_org" if table == LOG else f"uq_{table}_{'_'.join(columns)}"
+
+
+def _name_of_key(table: str, columns: dict[str, str]) -> str:
+    return f"fk_{table}_{'_'.join((ORGANISATION, *columns))}"
+
+
+def _ondelete(parent: str) -> str | None:
+    return "CASCADE" if parent == "qr_reverse_jobs" else None
 
 
 def _tie(name: str, table: str, parent: str, columns: dict[str, str], *, ondelete: str | None = None) -> None:
@@ -85,4 +95,16 @@ def _tie(name: str, table: str, parent: str, columns: dict[str, str], *, ondelet
 
 
 def downgrade() -> None:
-    raise NotImplementedError("Restore the backup that was made before: a row could hang under another's parent again.")
+    for table in SEEN_PARENTS:
+        op.execute(f"ALTER POLICY own_rows ON {table} WITH CHECK ({OWN})")
+    for table, name in OF_ATTEMPT.items():
+        op.drop_constraint(name, table)
+        op.create_foreign_key(name, table, LOG, ["attempt_id"], ["id"])
+    for table, replaced, parent, columns in KEYS:
+        op.drop_constraint(_name_of_key(table, columns), table)
+        if replaced is not None:
+            child = "job_id" if "job_id" in columns else "batch_id"
+            op.create_foreign_key(replaced, table, parent, [child], ["id"], ondelete=_ondelete(parent))
+    for index, table, unique in UNIQUE:
+        op.drop_constraint(_name_of_unique(table, unique), table)
+        op.create_index(index, table, list(unique[:2]))
