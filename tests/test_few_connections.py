@@ -7,6 +7,7 @@ from unittest.mock import patch
 import pytest
 from sqlalchemy import make_url
 
+from process import TENANT_ROLE
 from qrtrack import pools
 from qrtrack.database import Database, DatabaseUnavailable
 from test_database import run
@@ -19,10 +20,12 @@ async def crowded(database: Database, migrated_url: str) -> AsyncIterator[Databa
     await run(
         database,
         f"CREATE ROLE crowded LOGIN PASSWORD 'crowded' CONNECTION LIMIT {ALLOWED}",
+        "GRANT crowded TO CURRENT_USER WITH INHERIT TRUE",
         "GRANT SELECT ON alembic_version TO crowded",
+        f"GRANT {TENANT_ROLE} TO crowded WITH SET TRUE, INHERIT FALSE",
     )
     url = make_url(migrated_url).set(username="crowded", password="crowded").render_as_string(hide_password=False)
-    crowded = Database.connect(url, pool_size=20)
+    crowded = Database.connect(url, pool_size=20, tenant_role=TENANT_ROLE)
     yield crowded
     await crowded.close()
     await run(

@@ -310,7 +310,7 @@ async def test_a_token_of_the_command_line_passes_a_strict_server(client: httpx2
 @pytest.mark.parametrize(
     ("claim", "top", "metadata"),
     [
-        ("manufacturer_org_id", str(ORGANISATION), str(uuid4())),
+        ("manufacturer_org_id", str(ORGANISATION), "0190b000-0000-7000-8000-00000000000b"),
         ("manufacturer_org_id", str(ORGANISATION), "not-a-uuid"),
         ("manufacturer_org_id", "", str(ORGANISATION)),
         ("roles", ["operator"], ["admin"]),

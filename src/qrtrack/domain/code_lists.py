@@ -92,21 +92,18 @@ class UnitOfOtherBatch(InvalidInput):
         )
 
 
-class CodesNotInBatch(InvalidInput):
-    """Codes of a list are not in the batch. Those that follow each other are named as ranges."""
-
-    def __init__(self, detail: str, codes: Sequence[str], *, field: str) -> None:
-        shown = code_ranges(codes)
-        super().__init__(
-            detail,
-            errors=[
-                FieldError(f"/{field}", f"{code} is not in this batch.", FieldCode.NOT_IN_BATCH, {"value": code})
-                for code in shown[:NAMED_ERRORS]
-            ],
-            error_count=len(codes),
-            codes=shown[:NAMED_THINGS],
-            unknown_count=len(codes),
-        )
+def not_in_batch(codes: Sequence[str], *, field: str) -> dict[str, Any]:
+    """What a refusal says of listed codes that the batch does not have. Those that follow each other are one range."""
+    shown = code_ranges(codes)
+    return {
+        "errors": [
+            FieldError(f"/{field}", f"{code} is not in this batch.", FieldCode.NOT_IN_BATCH, {"value": code})
+            for code in shown[:NAMED_ERRORS]
+        ],
+        "error_count": len(codes),
+        "codes": shown[:NAMED_THINGS],
+        "unknown_count": len(codes),
+    }
 
 
 def foreign_scans(scans: Iterable[Scan], batch: Marked) -> list[Scan]:

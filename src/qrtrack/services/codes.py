@@ -7,7 +7,7 @@ from uuid import UUID
 
 from qrtrack.database import Database
 from qrtrack.domain.batches import BatchNotReady
-from qrtrack.domain.code_lists import CodesNotInBatch, Scan, as_ranges, refuse_foreign
+from qrtrack.domain.code_lists import Scan, as_ranges, not_in_batch, refuse_foreign
 from qrtrack.domain.errors import NAMED_THINGS, FieldError, InvalidInput, InvalidState
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
@@ -16,7 +16,7 @@ from qrtrack.models import Batch
 from qrtrack.repositories import Repositories
 
 
-class UnknownCodes(CodesNotInBatch):
+class UnknownCodes(InvalidInput):
     """Some of the codes are not in the batch: nothing was changed."""
 
     slug = "unknown-codes"
@@ -25,8 +25,7 @@ class UnknownCodes(CodesNotInBatch):
     def __init__(self, codes: Sequence[str]) -> None:
         super().__init__(
             f"{len(codes)} of the codes are not in this batch. Nothing was changed: correct the list.",
-            codes,
-            field="codes",
+            **not_in_batch(codes, field="codes"),
         )
 
 

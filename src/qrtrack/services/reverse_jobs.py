@@ -8,7 +8,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from qrtrack.database import Database
-from qrtrack.domain.code_lists import CodesNotInBatch, Scan, as_ranges, code_ranges, refuse_foreign
+from qrtrack.domain.code_lists import Scan, as_ranges, code_ranges, not_in_batch, refuse_foreign
 from qrtrack.domain.errors import NAMED_THINGS, FieldError, InvalidInput, InvalidState
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
@@ -20,7 +20,7 @@ from qrtrack.repositories import Repositories
 from qrtrack.repositories.queues import REVERSE_JOBS
 
 
-class UnknownExcludeCodes(CodesNotInBatch):
+class UnknownExcludeCodes(InvalidInput):
     """Some of the codes to exclude are not in the batch: a mistyped one would let a damaged unit be packed."""
 
     slug = "unknown-exclude-codes"
@@ -30,8 +30,7 @@ class UnknownExcludeCodes(CodesNotInBatch):
         super().__init__(
             f"Not in this batch: {len(codes)} of the exclude codes. Correct what was typed: a wrong code would let a "
             "damaged unit be packed.",
-            codes,
-            field="exclude_codes",
+            **not_in_batch(codes, field="exclude_codes"),
         )
 
 
