@@ -48,26 +48,34 @@ def kept_secret(folder: Path, name: str) -> str:
 
 def _open_private(path: Path, name: str, *, mode: int) -> int:
     """A descriptor, so that what was checked is what is read. `mode`: what the path should have."""
-    complaint = f"{name.upper()} is not set, and {path} cannot be trusted:"
-    if path.is_symlink():
-        raise SettingsError(
-            f"{complaint} it is a symbolic link. Put the file or folder itself there, or set {name.upper()}."
-        )
-    # Without the flags, a planted FIFO would block, and a link that came after the look would be followed.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    descriptor = None
+    if not path.is_symlink():
+        # Without the flags, a planted FIFO would block, and a link that came after the look would be followed.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if mistrust := _mistrust(path, name, descriptor, mode=mode):
+        if descriptor is not None:
+            os.close(descriptor)
+        raise SettingsError(f"{name.upper()} is not set, and {path} cannot be trusted: {mistrust}")
+    assert descriptor is not None
+    return descriptor
+
+
+def _mistrust(path: Path, name: str, descriptor: int | None, *, mode: int) -> str | None:
+    """Why somebody else may have planted or read it, and what to do. `descriptor` None: it is a link."""
+    if descriptor is None:
+        return f"it is a symbolic link. Put the file or folder itself there, or set {name.upper()}."
     found, user = os.fstat(descriptor), os.geteuid()
-    if found.st_uid == user and not found.st_mode & 0o077:
-        return descriptor
-    os.close(descriptor)
     if found.st_uid != user:
-        raise SettingsError(
-            f"{complaint} it belongs to user {found.st_uid}, and this process is user {user}. If you know its content, "
-            f"run `chown {user} {path}`, or set {name.upper()}."
+        return (
+            f"it belongs to user {found.st_uid}, and this process is user {user}. If you know its content, run `chown "
+            f"{user} {path}`, or set {name.upper()}."
         )
-    raise SettingsError(
-        f"{complaint} others may read or change it (mode {stat.S_IMODE(found.st_mode):04o}). If nobody has, run "
-        f"`chmod {mode:o} {path}`; otherwise remove it, or set {name.upper()}."
-    )
+    if found.st_mode & 0o077:
+        return (
+            f"others may read or change it (mode {stat.S_IMODE(found.st_mode):04o}). If nobody has, run `chmod {mode:o} "
+            f"{path}`; otherwise remove it, or set {name.upper()}."
+        )
+    return None
 
 
 def _write_once(path: Path, value: str) -> bool:
