@@ -182,3 +182,35 @@ def test_another_secret_key_is_refused_and_the_first_one_goes_on(
     assert ready() == 200
     asyncio.run(cluster.sql("DELETE FROM secret_key_fingerprint", "SELECT 1", database="app"))
     assert ready(**other) == 200
+
+
+@pytest.mark.parametrize("options", ["endpoint%3Dep-x", "-c%20nonsense%3D1", "-c%20statement_timeout%3Dabc"])
+def test_an_option_that_the_server_does_not_know(tmp_path: Path, cluster: Cluster, options: str) -> None:
+    said = only_line(run(tmp_path, "serve", DATABASE_URL=f"{cluster.url('app', 'app')}&options={options}"))
+    assert "correct options in DATABASE_URL" in said
+
+
+@pytest.mark.parametrize("parameter", ["sslrootcert", "sslcert"])
+def test_a_certificate_that_is_none(tmp_path: Path, cluster: Cluster, parameter: str) -> None:
+    (tmp_path / "letter.txt").write_text("Dear auditor")
+    url = f"{cluster.url('app', 'app')}&sslmode=verify-ca&{parameter}={tmp_path}/letter.txt"
+    for command in ("serve", "migrate"):
+        said = only_line(run(tmp_path, command, DATABASE_URL=url))
+        assert f"its parameter {parameter} names {tmp_path}/letter.txt" in said
+
+
+async def test_a_database_with_somebody_elses_table(tmp_path: Path, cluster: Cluster) -> None:
+    await cluster.sql("CREATE ROLE other LOGIN CREATEROLE", "CREATE DATABASE other OWNER other")
+    await cluster.sql("CREATE TABLE public.qr_batches (a int)", database="other")
+    arguments = {"DATABASE_URL": cluster.url("other", "other"), "DATABASE_TENANT_ROLE": "other_tenant"}
+    said = only_line(await asyncio.to_thread(run, tmp_path, "migrate", **arguments))
+    assert 'relation "qr_batches" already exists' in said
+    assert "Nothing was changed. Name an empty database" in said
+
+
+async def test_a_superuser_is_never_asked_for_as_the_role_of_requests(tmp_path: Path, cluster: Cluster) -> None:
+    arguments = {"DATABASE_URL": cluster.url("app", "app"), "DATABASE_TENANT_ROLE": "boss"}
+    await cluster.sql("CREATE ROLE boss NOLOGIN SUPERUSER")
+    said = only_line(await asyncio.to_thread(run, tmp_path, "migrate", **arguments))
+    assert "do not bind the role boss" in said
+    assert "GRANT" not in said

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from qrtrack.database_checks import DatabaseUnfit, refuse_unfit
 from qrtrack.domain.errors import Unavailable
 from qrtrack.models import Table
+from qrtrack.outages import reason_of
 from qrtrack.repositories.base import DURABLE
 from qrtrack.settings.values import DEFAULT_TENANT_ROLE
 from qrtrack.tenant_role import provide_role, quoted, refuse_shared_role, try_role_in_migration
@@ -94,7 +95,7 @@ def _migrate(connection: Connection, *, tenant_role: str) -> str:
         if getattr(error.orig, "sqlstate", None) not in ALREADY_THERE:
             raise
         raise DatabaseUnfit(
-            f"The database holds something that the migration wants to make ({str(error.orig).partition(': ')[2]}). "
+            f"The database holds something that the migration wants to make ({reason_of(error)}). "
             "Nothing was changed. Name an empty database in DATABASE_URL, or restore a backup into one."
         ) from error
     try_role_in_migration(connection, tenant_role)

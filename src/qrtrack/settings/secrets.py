@@ -72,8 +72,8 @@ def _mistrust(path: Path, name: str, descriptor: int | None, *, mode: int) -> st
         )
     if found.st_mode & 0o077:
         return (
-            f"others may read or change it (mode {stat.S_IMODE(found.st_mode):04o}). If nobody has, run `chmod {mode:o} "
-            f"{path}`; otherwise remove it, or set {name.upper()}."
+            f"others may read or change it (mode {stat.S_IMODE(found.st_mode):04o}). If nobody has, run `chmod "
+            f"{mode:o} {path}`; otherwise remove it, or set {name.upper()}."
         )
     return None
 
