@@ -31,6 +31,10 @@ class Authority:
         pem = self._certificate.public_bytes(serialization.Encoding.PEM).decode()
         return ssl.create_default_context(cadata=pem)
 
+    def write(self, file: Path) -> None:
+        """The certificate, for who is to trust this authority."""
+        file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
+
     def server(self, host: str) -> ssl.SSLContext:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from certificates import Authority
 from process import settings_of
 from qrtrack.settings import postgresql
 from qrtrack.settings.postgresql import PostgresAddress, parse_address
@@ -80,7 +81,7 @@ def test_what_neon_prints() -> None:
 
 
 def test_channel_binding_with_an_authority_of_ones_own(tmp_path: Path) -> None:
-    (authority := tmp_path / "root.crt").touch()
+    Authority(tmp_path).write(authority := tmp_path / "root.crt")
     found = parse_address(f"postgresql://db/q?sslmode=require&channel_binding=require&sslrootcert={authority}")
     assert "sslmode=verify-full" in found.options["dsn"]
     assert "root.crt" in found.options["dsn"]

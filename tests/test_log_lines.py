@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx2
 import pytest
 from sqlalchemy import make_url
@@ -64,8 +65,13 @@ def log_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def settings(migrated_url: str, tmp_path: Path, planted: dict[str, str]) -> Settings:
-    """With the SECRET_KEY of the server: a database takes one only."""
+async def settings(migrated_url: str, tmp_path: Path, planted: dict[str, str]) -> Settings:
+    """With the SECRET_KEY of the server: a database takes one only, and another test may have brought its own."""
+    driver = await asyncpg.connect(migrated_url.replace("+asyncpg", ""))
+    try:
+        await driver.execute("DELETE FROM secret_key_fingerprint")
+    finally:
+        await driver.close()
     return settings_of(migrated_url, tmp_path, secret_key=planted["SECRET_KEY"])
 
 

@@ -109,6 +109,7 @@ async def test_a_dry_run_counts_and_changes_nothing(client: httpx2.AsyncClient, 
         "duplicates": 0,
         "would_prepare": 19,
         "unknown_codes": ["SKB000001"],
+        "unknown_count": 1,
         "unavailable_codes": [],
     }
     assert (await client.get(f"{API}/jobs")).json()["jobs"] == []
