@@ -6,15 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrtrack.domain.code_lists import (
-    UnitOfOtherBatch,
-    as_ranges,
-    code_ranges,
-    foreign_scans,
-    parse_code,
-    parse_codes,
-    refuse_foreign,
-)
+from qrtrack.domain.code_lists import UnitOfOtherBatch, foreign_scans, parse_code, parse_codes, refuse_foreign
+from qrtrack.domain.code_ranges import as_ranges, code_ranges
 from qrtrack.domain.errors import NAMED_ERRORS, FieldError, InvalidInput
 from qrtrack.domain.numbering import serial
 

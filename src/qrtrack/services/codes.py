@@ -7,7 +7,8 @@ from uuid import UUID
 
 from qrtrack.database import Database
 from qrtrack.domain.batches import BatchNotReady
-from qrtrack.domain.code_lists import Scan, as_ranges, not_in_batch, refuse_foreign
+from qrtrack.domain.code_lists import Scan, refuse_foreign
+from qrtrack.domain.code_ranges import as_ranges, not_in_batch
 from qrtrack.domain.errors import NAMED_THINGS, FieldError, InvalidInput, InvalidState
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller

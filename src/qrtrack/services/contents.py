@@ -7,7 +7,7 @@ from uuid import UUID
 
 from qrtrack.database import Database
 from qrtrack.domain.batches import BatchNotReady
-from qrtrack.domain.code_lists import as_ranges
+from qrtrack.domain.code_ranges import as_ranges
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.numbering import serial
 from qrtrack.domain.root_keys import KeyRing

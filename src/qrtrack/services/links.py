@@ -8,7 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from qrtrack.database import Database
-from qrtrack.domain.code_lists import Scan, as_ranges, code_ranges, foreign_scans, refuse_foreign
+from qrtrack.domain.code_lists import Scan, foreign_scans, refuse_foreign
+from qrtrack.domain.code_ranges import as_ranges, code_ranges
 from qrtrack.domain.errors import NAMED_THINGS, Conflict, InvalidState, NotFound
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing import CaseOfOtherBatch

@@ -7,7 +7,8 @@ from typing import Any
 import structlog
 
 from qrtrack.database import Database
-from qrtrack.domain.code_lists import as_ranges, refuse_foreign
+from qrtrack.domain.code_lists import refuse_foreign
+from qrtrack.domain.code_ranges import as_ranges
 from qrtrack.domain.errors import Conflict, FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
