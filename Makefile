@@ -19,10 +19,10 @@ PIP_COMPILE := env -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL -u PIP_FIND_LINKS -u 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run migrate test check prove bench lock docs hooks clean
+.PHONY: help setup demo run migrate test coverage check prove bench lock docs hooks clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
 # Two commands started at once must not install at once. macOS has no flock and goes without.
 setup: ## .venv with the pinned dependencies and the package
@@ -53,7 +53,10 @@ run: setup ## the server on http://127.0.0.1:8000
 migrate: setup ## bring the database to the newest schema
 	$(BIN)/qrtrack migrate
 
-test: setup ## every behaviour once, with coverage
+test: setup ## every behaviour once
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+coverage: setup ## the same tests, with branch coverage measured
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --cov
 
 check: setup ## format, lint, types, import contracts, migrations: everything but tests
