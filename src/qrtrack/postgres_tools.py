@@ -12,6 +12,7 @@ from typing import Final
 
 from qrtrack import embedded
 from qrtrack.lending import Connect, lent
+from qrtrack.schema_revision import TAKE_TURNS
 
 Tell = Callable[[str, int], None]
 """Is told the step that is being done, and how many bytes have gone by."""
@@ -22,7 +23,7 @@ HEAD_BYTES: Final = 2048
 TRANSACTION_TIMEOUT: Final = b"SET transaction_timeout = 0;\n"
 END_OF_ROWS: Final = b"\\."
 # A restore and a migration take turns.
-BEGIN: Final = b"BEGIN;\nSELECT pg_advisory_xact_lock(hashtextextended('qrtrack migrations', 0));\n"
+BEGIN: Final = f"BEGIN;\n{TAKE_TURNS};\n".encode()
 
 
 class ToolFailed(RuntimeError):
