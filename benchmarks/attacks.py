@@ -13,6 +13,8 @@ from typing import Any, Final
 
 HEAD: Final = "{method} {path} HTTP/1.1\r\nHost: attacked\r\nAuthorization: Bearer {token}\r\n"
 MIB: Final = 1024 * 1024
+# The attacker calls from an address of its own: the limit of connections holds per address.
+ADDRESS: Final = ("127.0.0.2", 0)
 API: Final = "/api/manufacturer"
 
 
@@ -43,7 +45,7 @@ class Target:
     async def send(self, *parts: bytes, wait: bool = True) -> None:
         """On a connection of its own; whatever the server does about it is fine."""
         with suppress(OSError):
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=ADDRESS)
             try:
                 for part in parts:
                     writer.write(part)
