@@ -20,9 +20,9 @@ import bcrypt
 from benchmarks.ground import Ground, alternate, open_ground, timed, until
 from benchmarks.report import Report
 from benchmarks.seed import PREFIXES
-from qrtrack.domain.batches import NewBatch, SerialMode, Variant
+from qrtrack.domain.packing.batches import NewBatch, SerialMode, Variant
 from qrtrack.runtime import HASHING_NICENESS
-from qrtrack.services.batches import CreatedBatch, create_batch
+from qrtrack.services.packing.batches import CreatedBatch, create_batch
 
 RAW_TABLE = """
 CREATE TABLE raw_codes (LIKE qr_codes INCLUDING ALL);

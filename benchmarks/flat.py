@@ -14,11 +14,11 @@ from functools import partial
 from benchmarks.ground import HANDLER_OF, Ground, alternate, in_milliseconds, open_ground, timed
 from benchmarks.report import Report
 from benchmarks.seed import Seeded, seed_batch, tidy
-from qrtrack.domain.packing import PackCase
+from qrtrack.domain.packing.case_packing import PackCase
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.services.claims import claim_work, release_claim
-from qrtrack.services.packing import pack_case
-from qrtrack.services.reverse_jobs import submit_reverse_job
+from qrtrack.services.packing.case_packing import pack_case
+from qrtrack.services.packing.reverse_jobs import submit_reverse_job
 from qrtrack.worker.execution import End, run_next
 
 JOB = HANDLER_OF["reverse_job"]

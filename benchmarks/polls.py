@@ -14,9 +14,9 @@ from benchmarks.ground import Ground, in_milliseconds, open_ground, until
 from benchmarks.report import Report, percentile
 from benchmarks.seed import PREFIXES, Seeded, seed_batch, tidy
 from benchmarks.server import Client, Server, serving
-from qrtrack.domain.batches import NewBatch, SerialMode, Variant
-from qrtrack.services.batches import create_batch
-from qrtrack.services.reverse_jobs import submit_reverse_job
+from qrtrack.domain.packing.batches import NewBatch, SerialMode, Variant
+from qrtrack.services.packing.batches import create_batch
+from qrtrack.services.packing.reverse_jobs import submit_reverse_job
 
 POLLERS, EVERY_SECONDS, IDLE_SECONDS, CODES = 200, 3.0, 15.0, 1_000_000
 # More than two cores hash while the job runs.

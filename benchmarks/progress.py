@@ -22,9 +22,9 @@ import asyncpg
 from benchmarks.ground import Ground, alternate, open_ground, timed
 from benchmarks.report import Report
 from qrtrack.database import DatabaseUnavailable
-from qrtrack.domain.progress import Outcome
-from qrtrack.services.progress import create_sync_batch
-from qrtrack.services.record_reports import ReportGroups, report_records
+from qrtrack.domain.progress.sync_batches import Outcome
+from qrtrack.services.progress.sync_batches import create_sync_batch
+from qrtrack.services.progress.sync_records import ReportGroups, report_records
 
 INSERT = """
 INSERT INTO sync_batch_records (batch_id, manufacturer_org_id, record_key, success, error)

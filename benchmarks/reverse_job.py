@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 from benchmarks.ground import Ground, MemoryWatch, alternate, open_ground, timed, until
 from benchmarks.report import Report
 from benchmarks.seed import Seeded, seed_batch, tidy
-from qrtrack.services.reverse_jobs import submit_reverse_job
+from qrtrack.services.packing.reverse_jobs import submit_reverse_job
 
 RAW_TABLE = """
 CREATE TABLE raw_prepared_codes (LIKE qr_prepared_codes INCLUDING ALL);

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from uuid_utils.compat import uuid7
 
 from benchmarks.ground import Connection
-from qrtrack.domain.numbering import uniq_code
+from qrtrack.domain.packing.numbering import uniq_code
 
 # Only serial prefixes of the same length, so that all batches cost the same.
 PREFIXES = ("".join(letters) for letters in itertools.product("ABCDEFGHJKLMNPQRSTUVWXYZ", repeat=4))

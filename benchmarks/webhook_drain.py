@@ -19,7 +19,7 @@ from sqlalchemy import make_url
 
 from benchmarks.ground import Ground, alternate, open_ground, timed, until
 from benchmarks.report import Report
-from qrtrack.domain.accurate import Reading
+from qrtrack.domain.accurate.documents import Reading
 
 OURS, PGQUEUER, PROCRASTINATE = 100_000, 20_000, 1_500
 LOOPS, BATCH, CONCURRENCY = 2, 1000, 20
@@ -72,7 +72,7 @@ async def _install(ground: Ground) -> None:
 
 async def _noop(ground: Ground) -> float:
     nothing = Reading((), None)
-    with patch("qrtrack.services.webhook_events.read_event", lambda *_, **__: nothing):
+    with patch("qrtrack.services.accurate.processing.read_event", lambda *_, **__: nothing):
         return await _ours(ground)
 
 

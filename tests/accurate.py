@@ -10,8 +10,8 @@ from sqlalchemy import text
 from qrtrack.domain.claims import Claim, Group
 from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_RETRIES
 from qrtrack.runtime import Runtime
+from qrtrack.services.accurate.intake import Receipt, receive_events
 from qrtrack.services.claims import break_up_group, claim_group, claim_work
-from qrtrack.services.webhook_intake import Receipt, receive_events
 
 DATABASE = 1443290
 STRANGE_DATABASE = 2886480

@@ -9,10 +9,10 @@ from sqlalchemy import text
 
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.progress import Outcome
+from qrtrack.domain.progress.sync_batches import Outcome
 from qrtrack.models import SyncBatch
-from qrtrack.services.progress import cancel_sync_batch, create_sync_batch, view_sync_batch
-from qrtrack.services.record_reports import ReportedRecords, ReportGroups, report_records
+from qrtrack.services.progress.sync_batches import cancel_sync_batch, create_sync_batch, view_sync_batch
+from qrtrack.services.progress.sync_records import ReportedRecords, ReportGroups, report_records
 
 
 def done(*keys: object) -> list[Outcome]:

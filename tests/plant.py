@@ -13,20 +13,20 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from qrtrack.database import Database
-from qrtrack.domain.batches import NewBatch, SerialMode, Variant
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.packing import PackCase
+from qrtrack.domain.packing.batches import NewBatch, SerialMode, Variant
+from qrtrack.domain.packing.case_packing import PackCase
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.models import Table
 from qrtrack.repositories.leased import LeasedRepository
 from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.runtime import Runtime
-from qrtrack.services.batches import create_batch
-from qrtrack.services.contents import Reconciliation, list_cases, list_codes, reconcile_batch
-from qrtrack.services.links import LinkCodes, LinkedCodes, UnlinkedCodes, link_codes, unlink_codes
-from qrtrack.services.moves import MovedCase, move_case
-from qrtrack.services.packing import PackedCase, pack_case
-from qrtrack.services.reverse_jobs import submit_reverse_job
+from qrtrack.services.packing.batches import create_batch
+from qrtrack.services.packing.case_packing import PackedCase, pack_case
+from qrtrack.services.packing.contents import Reconciliation, list_cases, list_codes, reconcile_batch
+from qrtrack.services.packing.links import LinkCodes, LinkedCodes, UnlinkedCodes, link_codes, unlink_codes
+from qrtrack.services.packing.moves import MovedCase, move_case
+from qrtrack.services.packing.reverse_jobs import submit_reverse_job
 from qrtrack.services.trace import Trace, trace_code
 from qrtrack.worker.execution import Outcome, run_next
 from qrtrack.worker.handlers import HANDLERS

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from qrtrack.domain.field_codes import MEANINGS, FieldCode
 from qrtrack.routers.catalogue import catalogue
 from qrtrack.routers.contract import HEADERS
-from qrtrack.schemas.dispatches import ListedEventKinds
+from qrtrack.schemas.akselgate.dispatches import ListedEventKinds
 from qrtrack.schemas.trace import TracedEventKinds
 
 TRACE = "/api/manufacturer/trace/{code}"

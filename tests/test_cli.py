@@ -21,8 +21,8 @@ from fanout import FanOut, done
 from process import QRTRACK, SECRET, environment, free_port, run, started, until_said, wait_for
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
-from qrtrack.services.figures import read_figures
-from qrtrack.services.webhook_intake import receive_events
+from qrtrack.services.accurate.intake import receive_events
+from qrtrack.services.gauges import read_figures
 
 
 def test_the_demo_keeps_its_promises_on_an_empty_folder_and_once_more(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime, open_runtime
+from qrtrack.services.accurate.intake import receive_events
 from qrtrack.services.claims import claim_group
-from qrtrack.services.webhook_intake import receive_events
 from qrtrack.settings.postgresql import parse_address
 
 POOLERS = ["none", "transaction"]

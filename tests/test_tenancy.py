@@ -20,7 +20,7 @@ from qrtrack.domain.identity import Caller
 from qrtrack.domain.notifications import Notify
 from qrtrack.domain.requests import RepeatableRequest, StoredAnswer
 from qrtrack.models import Table
-from qrtrack.services.reverse_jobs import cancel_reverse_job
+from qrtrack.services.packing.reverse_jobs import cancel_reverse_job
 
 TENANT_TABLES = sorted(table.name for table in Table.metadata.sorted_tables if "manufacturer_org_id" in table.columns)
 # Whose turn it is to be served, and what is taken together, is of the service and not of an organisation.

@@ -17,7 +17,7 @@ from qrtrack import sandbox as stand_in
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
 from qrtrack.services import recalculation, retention
-from qrtrack.services.accurate import connection_figures
+from qrtrack.services.accurate.sources import connection_figures
 from qrtrack.settings import Settings, SettingsError, origin_of_jwt_secret
 from qrtrack.terminal import give_up, opened, run, start
 

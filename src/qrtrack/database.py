@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 from qrtrack import database_checks, schema_revision
+from qrtrack.batch_semaphores import BatchTurns
 from qrtrack.connections import FOR_WEBHOOKS, Connections, Connector
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.outages import DatabaseRefused, DatabaseUnavailable, Outages, has_state, is_full, reason_of
@@ -22,7 +23,6 @@ from qrtrack.repositories.server import ServerLimits, read_limits
 from qrtrack.settings.postgresql import parse_address
 from qrtrack.settings.values import DEFAULT_TENANT_ROLE
 from qrtrack.tenant_role import quoted, try_role
-from qrtrack.turns import BatchTurns
 
 __all__ = ["Database", "DatabaseRefused", "DatabaseUnavailable"]
 

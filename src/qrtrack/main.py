@@ -9,41 +9,31 @@ from fastapi import APIRouter, FastAPI
 
 from qrtrack.domain.requests import AlreadyAnswered
 from qrtrack.metrics import observe_request
-from qrtrack.routers import (
-    accurate,
-    batches,
-    codes,
-    dispatches,
-    health,
-    links,
-    metrics,
-    pages,
-    progress,
-    reverse_jobs,
-    trace,
-    webhooks,
-    worker,
-)
+from qrtrack.routers import health, metrics, pages, trace, worker
+from qrtrack.routers.accurate import intake, replays
+from qrtrack.routers.akselgate import dispatches
 from qrtrack.routers.contract import complete
 from qrtrack.routers.cors import Cors
 from qrtrack.routers.idempotency import answer_again
 from qrtrack.routers.middleware import BodyLimit, RequestContext
+from qrtrack.routers.packing import batches, codes, links, reverse_jobs
 from qrtrack.routers.problems import install_problem_handlers
+from qrtrack.routers.progress import sync_batches
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.settings import Settings
 
 # Routes are tried in this order, so those that are called most stand first.
 ROUTERS: Final[tuple[APIRouter, ...]] = (
-    webhooks.router,
+    intake.router,
     links.router,
     reverse_jobs.router,
     batches.router,
     codes.router,
     trace.router,
     worker.router,
-    progress.router,
-    progress.machine_router,
-    accurate.router,
+    sync_batches.router,
+    sync_batches.machine_router,
+    replays.router,
     dispatches.router,
     health.router,
     metrics.router,

@@ -13,7 +13,7 @@ import structlog
 
 from qrtrack import embedded, schema_revision
 from qrtrack.database import Database, DatabaseUnavailable
-from qrtrack.domain.callbacks import CallbackTokens
+from qrtrack.domain.akselgate.callbacks import CallbackTokens
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.notifications import Channels
 from qrtrack.domain.root_keys import Hasher, KeyRing, make_hasher
@@ -25,13 +25,13 @@ from qrtrack.integrations.http import http_client
 from qrtrack.integrations.smtp import Mailer
 from qrtrack.integrations.tokens import TokenVerifier
 from qrtrack.long_polls import LongPolls
-from qrtrack.services.dispatches import Post
-from qrtrack.services.figures import FigureDesk
-from qrtrack.services.in_flight import InFlight
+from qrtrack.services.accurate.intake import HintThrottle
+from qrtrack.services.akselgate.dispatches import Post
+from qrtrack.services.gauges import FigureDesk
 from qrtrack.services.notifications import Messenger
-from qrtrack.services.record_reports import ReportGroups
+from qrtrack.services.progress.sync_records import ReportGroups
 from qrtrack.services.secret_key import check_secret_key
-from qrtrack.services.webhook_intake import HintThrottle
+from qrtrack.services.shielded_tasks import InFlight
 from qrtrack.services.workers import Pulse
 from qrtrack.settings import Settings
 from qrtrack.settings.postgresql import parse_address

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from qrtrack.domain.code_lists import Scan, UnitOfOtherBatch, parse_code, parse_codes
-from qrtrack.domain.dispatches import Terms, check_transactions
+from qrtrack.domain.akselgate.dispatches import Terms, check_transactions
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import MEANINGS
-from qrtrack.domain.imports import read_codes
 from qrtrack.domain.notifications import Channels, Notify
-from qrtrack.domain.packing import OrderMismatch
+from qrtrack.domain.packing.case_packing import OrderMismatch
+from qrtrack.domain.packing.code_lists import Scan, UnitOfOtherBatch, parse_code, parse_codes
+from qrtrack.domain.packing.imports import read_codes
 from qrtrack.domain.qr import check_lot, normalise_gtin
 
 TERMS = Terms(2, "core", "001", "branch")

@@ -1,4 +1,4 @@
-from qrtrack.domain.callbacks import CallbackTokens
+from qrtrack.domain.akselgate.callbacks import CallbackTokens
 from qrtrack.domain.masking import masked, without_tokens
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from qrtrack.domain.code_lists import parse_codes
 from qrtrack.domain.errors import InvalidInput
+from qrtrack.domain.packing.code_lists import parse_codes
 from qrtrack.domain.qr import (
     AddressNotPublic,
     ErrorLevel,

@@ -15,9 +15,9 @@ from plant import MadeBatch, Plant
 from process import TENANT_ROLE
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.errors import InvalidState
-from qrtrack.domain.packing import CaseAlreadyPacked, PackCase
-from qrtrack.services.links import unlink_codes
-from qrtrack.services.packing import CodeTakenMeanwhile, PackedCase, pack_case
+from qrtrack.domain.packing.case_packing import CaseAlreadyPacked, PackCase
+from qrtrack.services.packing.case_packing import CodeTakenMeanwhile, PackedCase, pack_case
+from qrtrack.services.packing.links import unlink_codes
 
 CONNECTIONS = 3
 STATIONS = 8

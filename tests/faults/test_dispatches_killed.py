@@ -17,7 +17,7 @@ import pytest
 from faults.processes import Workers, kill_now, workers
 from process import free_port
 from qrtrack.sandbox import Answer, Fault, Request, Scripted
-from qrtrack.services.attempts import sweep_attempts
+from qrtrack.services.akselgate.attempts import sweep_attempts
 from qrtrack.settings import Settings
 from treasury import PASSWORD, Treasury, open_treasury, rows
 

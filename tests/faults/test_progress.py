@@ -13,7 +13,7 @@ from fanout import FanOut, done, failed
 from process import TENANT_ROLE
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.identity import Caller
-from qrtrack.repositories.record_intake import RecordIntake
+from qrtrack.repositories.progress.sync_records import RecordIntake
 from qrtrack.services.recalculation import recalculate_progress
 
 RECORDS = 1037

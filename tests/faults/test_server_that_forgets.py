@@ -14,7 +14,7 @@ from qrtrack import embedded, schema_revision
 from qrtrack.connections import Connector
 from qrtrack.database import Database
 from qrtrack.sandbox import Fault
-from qrtrack.services.webhook_intake import receive_events
+from qrtrack.services.accurate.intake import receive_events
 from qrtrack.settings.postgresql import parse_address
 from treasury import open_treasury
 

@@ -13,7 +13,7 @@ from endpoint import Endpoint, Received, answer, open_endpoint
 from faults.processes import Workers, kill_now, until, workers
 from qrtrack.domain.identity import Caller
 from qrtrack.runtime import Runtime
-from qrtrack.services.webhook_intake import receive_events
+from qrtrack.services.accurate.intake import receive_events
 
 WORKERS = 3
 KILLS = 10

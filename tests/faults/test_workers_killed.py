@@ -17,8 +17,8 @@ from plant import Plant
 from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.runtime import Runtime
-from qrtrack.services.batches import retry_batch
-from qrtrack.services.reverse_jobs import retry_reverse_job
+from qrtrack.services.packing.batches import retry_batch
+from qrtrack.services.packing.reverse_jobs import retry_reverse_job
 
 NUMBERS = ("prepared", "duplicates", "invalid", "excluded_count")
 

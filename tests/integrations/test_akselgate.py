@@ -15,8 +15,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway_words import NOT_TAKEN, SEEN_BEFORE
-from qrtrack.domain.dispatches import Outcome
-from qrtrack.domain.gateway_answers import Verdict
+from qrtrack.domain.akselgate.dispatches import Outcome
+from qrtrack.domain.akselgate.gateway_answers import Verdict
 from qrtrack.integrations import akselgate
 from qrtrack.integrations.akselgate import Akselgate
 from qrtrack.sandbox import TOKEN, Fault, Request, Sandbox, Scripted

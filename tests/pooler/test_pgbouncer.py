@@ -23,16 +23,16 @@ from qrtrack import embedded, schema_revision
 from qrtrack.connections import Connector
 from qrtrack.database import Database, DatabaseRefused
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.packing import NotEnoughPrepared
+from qrtrack.domain.packing.case_packing import NotEnoughPrepared
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.sandbox import Fault
-from qrtrack.services.attempts import sweep_attempts
+from qrtrack.services.accurate.intake import receive_events
+from qrtrack.services.akselgate.attempts import sweep_attempts
 from qrtrack.services.claims import claim_group
-from qrtrack.services.contents import reconcile_batch
+from qrtrack.services.packing.contents import reconcile_batch
+from qrtrack.services.packing.reverse_jobs import view_reverse_job
 from qrtrack.services.recalculation import recalculate_one
-from qrtrack.services.reverse_jobs import view_reverse_job
-from qrtrack.services.webhook_intake import receive_events
 from qrtrack.serving import running
 from qrtrack.settings.postgresql import parse_address
 from qrtrack.worker.loop import Worker

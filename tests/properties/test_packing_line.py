@@ -18,16 +18,16 @@ from process import delete_rows
 from qrtrack.domain.claims import Claim, Interrupted, LeaseLost
 from qrtrack.domain.errors import DomainError
 from qrtrack.domain.identity import Caller, Role
-from qrtrack.domain.packing import CountDrift, FirstCodeNotPrepared, NotEnoughPrepared
+from qrtrack.domain.packing.case_packing import CountDrift, FirstCodeNotPrepared, NotEnoughPrepared
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.runtime import Runtime, open_runtime
-from qrtrack.services.batches import close_batch
 from qrtrack.services.claims import claim_work, release_claim
-from qrtrack.services.codes import mark_printed, readmit_codes, void_codes
-from qrtrack.services.links import UnlinkedCodes
-from qrtrack.services.preparing import fail_reverse_job, run_reverse_job
-from qrtrack.services.reverse_jobs import cancel_reverse_job, retry_reverse_job
+from qrtrack.services.packing.batches import close_batch
+from qrtrack.services.packing.codes import mark_printed, readmit_codes, void_codes
+from qrtrack.services.packing.links import UnlinkedCodes
+from qrtrack.services.packing.preparation import fail_reverse_job, run_reverse_job
+from qrtrack.services.packing.reverse_jobs import cancel_reverse_job, retry_reverse_job
 from qrtrack.settings import Settings
 
 Result = TypeVar("Result")
@@ -348,7 +348,7 @@ class PackingLine(RuleBasedStateMachine):
         waiting = list(run) if asked.wild else [number for number in sorted(self._model.queue) if number in run]
         start = waiting[asked.first % len(waiting)] if waiting and asked.first is not None else None
         missing = frozenset(number for number in asked.missing if number in run and number != start)
-        # What is missing elsewhere is another matter: tests/domain/test_packing.py.
+        # What is missing elsewhere is another matter: tests/domain/packing/test_case_packing.py.
         rows = [number for number in sorted(self._model.queue) if number in run and number >= (start or run[0])]
         takable = [number for number in rows if self._model.packable(number) and number not in missing]
         taken = takable[: asked.units or self._model.cases[asked.case].expected]
@@ -634,7 +634,7 @@ class PackingLine(RuleBasedStateMachine):
 def test_the_packing_line_and_its_model_agree_after_every_step(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qrtrack.services.preparing.CHUNK", CHUNK)
+    monkeypatch.setattr("qrtrack.services.packing.preparation.CHUNK", CHUNK)
     with asyncio.Runner() as runner:
         opened = open_runtime(settings)
         runtime = runner.run(opened.__aenter__())

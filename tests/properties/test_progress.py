@@ -13,7 +13,7 @@ from fanout import FanOut
 from process import delete_rows
 from qrtrack.domain.errors import InvalidState
 from qrtrack.domain.identity import Caller, Role
-from qrtrack.domain.progress import Outcome, SurplusRecords, SyncCancelled
+from qrtrack.domain.progress.sync_batches import Outcome, SurplusRecords, SyncCancelled
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.services.recalculation import recalculate_one
 from qrtrack.settings import Settings

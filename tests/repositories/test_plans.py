@@ -3,7 +3,7 @@
 from sqlalchemy import text
 
 from plant import Plant, ska
-from qrtrack.domain.selections import BatchSelection
+from qrtrack.domain.packing.selections import BatchSelection
 from qrtrack.repositories import Repositories
 
 

@@ -315,7 +315,7 @@ async def test_a_key_that_stands_twice_is_refused_on_every_route(app: FastAPI, c
         if "application/json" in operations.get("post", {}).get("requestBody", {}).get("content", {})
     }
     # Nothing that Accurate sends may be lost. Without an account at the gateway there is nothing there to send to: its
-    # holder is told of the key by a test of tests/routers/test_dispatches.py.
+    # holder is told of the key by a test of tests/routers/akselgate/test_dispatches.py.
     elsewhere = {path for path in paths if path == "/webhook/accurate" or path.startswith("/api/akselgate/")}
     for path in paths - elsewhere:
         answer = await client.post(

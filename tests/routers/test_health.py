@@ -22,7 +22,7 @@ from qrtrack.domain.identity import Caller
 from qrtrack.routers import health
 from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.runtime import Runtime
-from qrtrack.services import figures
+from qrtrack.services import gauges
 from qrtrack.settings import Settings
 from qrtrack.tenant_role import TenantRoleUnusable
 
@@ -170,7 +170,7 @@ async def test_the_log_and_watchers_alone_read_the_names_of_database_and_roles(
 async def test_a_pool_that_is_busy_takes_no_process_out_of_service(
     watcher: httpx2.AsyncClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figures, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(gauges, "PATIENCE_SECONDS", 0.2)
     async with AsyncExitStack() as held:
         for _ in range(runtime.settings.database_pool_size):
             _ = await held.enter_async_context(runtime.database.engine.begin())
@@ -181,7 +181,7 @@ async def test_a_pool_that_is_busy_takes_no_process_out_of_service(
 async def test_details_that_cannot_be_read_are_left_out(
     watcher: httpx2.AsyncClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figures, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(gauges, "PATIENCE_SECONDS", 0.2)
     async with runtime.database.engine.begin() as blocker:
         await blocker.execute(text("LOCK TABLE qr_reverse_jobs IN ACCESS EXCLUSIVE MODE"))
         answer = await watcher.get("/readyz")
@@ -207,7 +207,7 @@ async def test_details_that_take_long_keep_nobody_waiting_and_come_with_the_next
 async def test_a_defect_in_the_details_takes_no_process_out_of_service(
     watcher: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figures, "read_figures", None)
+    monkeypatch.setattr(gauges, "read_figures", None)
     with capture_logs() as logs:
         answer = await watcher.get("/readyz")
     assert (answer.status_code, answer.json()["workers_alive"]) == (200, None)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event
 
 from plant import Plant, ska
-from qrtrack.services.codes import void_codes
+from qrtrack.services.packing.codes import void_codes
 
 API = "/api/manufacturer"
 

@@ -22,13 +22,13 @@ from qrtrack.connections import FOR_WEBHOOKS
 from qrtrack.domain.claims import Claim, LeaseLost, PermanentFailure
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
-from qrtrack.repositories import figures as figures_repository
+from qrtrack.repositories import gauges as figures_repository
 from qrtrack.repositories.queues import CREATING, REVERSE_JOBS, WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime
-from qrtrack.services import figures
-from qrtrack.services.attempts import sweep_attempts
+from qrtrack.services import gauges
+from qrtrack.services.akselgate.attempts import sweep_attempts
 from qrtrack.services.claims import claim_group, claim_work, keep_claim, release_claim
-from qrtrack.services.figures import FigureDesk
+from qrtrack.services.gauges import FigureDesk
 from qrtrack.services.recalculation import recalculate_progress
 from qrtrack.settings import Settings
 from qrtrack.worker.execution import execute, work_off
@@ -354,7 +354,7 @@ async def test_a_repair_of_a_counter_shows(scrape: Any, plant: Plant, runtime: R
 async def test_a_database_that_is_away_is_said_at_once_and_the_process_goes_on_telling(
     runtime: Runtime, app: FastAPI, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figures, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(gauges, "PATIENCE_SECONDS", 0.2)
     async with runtime.database.engine.begin() as blocker:
         await blocker.execute(text("LOCK TABLE qr_reverse_jobs IN ACCESS EXCLUSIVE MODE"))
         read = Scrape((await client_of(app, runtime).get("/metrics")).text)

@@ -29,8 +29,8 @@ from qrtrack.domain.field_codes import MEANINGS, FieldCode
 from qrtrack.routers.middleware import RequestContext
 from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.schemas.base import Body, Day, Limit, Note, Text
-from qrtrack.schemas.batches import Lot
 from qrtrack.schemas.notifications import NotifyOrder
+from qrtrack.schemas.packing.batches import Lot
 
 ClientOf = Callable[..., httpx2.AsyncClient]
 

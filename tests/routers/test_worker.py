@@ -7,15 +7,16 @@ import pytest
 
 from accurate import DATABASE, event
 from plant import Plant
-from qrtrack.domain.accurate import Reading, read_event
+from qrtrack.domain.accurate.documents import Reading, read_event
 from qrtrack.domain.errors import InvalidInput, Unavailable
 from qrtrack.domain.identity import Caller
 from qrtrack.repositories.queues import QUEUES
 from qrtrack.routers import worker
 from qrtrack.runtime import Runtime
 from qrtrack.schemas.worker import Budget
-from qrtrack.services import preparing, webhook_events
-from qrtrack.services.webhook_intake import receive_events
+from qrtrack.services.accurate import processing
+from qrtrack.services.accurate.intake import receive_events
+from qrtrack.services.packing import preparation
 from qrtrack.services.workers import report_process
 from qrtrack.worker.schedule import TASKS
 
@@ -54,20 +55,20 @@ async def test_calls_at_once_run_each_job_once(cron: httpx2.AsyncClient, plant: 
 async def test_at_the_end_of_the_budget_the_job_goes_back_with_its_progress(
     cron: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preparing, "CHUNK", 2)
+    monkeypatch.setattr(preparation, "CHUNK", 2)
     job_id = await plant.submit(await plant.batch(6))
-    prepare = preparing._prepare_chunk
+    prepare = preparation._prepare_chunk
 
     async def slowly(*arguments: Any) -> None:
         await prepare(*arguments)
         await asyncio.sleep(1.1)
 
-    monkeypatch.setattr(preparing, "_prepare_chunk", slowly)
+    monkeypatch.setattr(preparation, "_prepare_chunk", slowly)
     first = (await cron.post(JOB, params={"max_seconds": 1})).json()
     assert first == NOTHING | {"job_id": str(job_id), "status": "queued"}
     (row,) = await plant.sql("SELECT progress, prepared_count, attempts FROM qr_reverse_jobs")
     assert (row.progress, row.prepared_count, row.attempts) == (50, 2, 0)
-    monkeypatch.setattr(preparing, "_prepare_chunk", prepare)
+    monkeypatch.setattr(preparation, "_prepare_chunk", prepare)
     assert (await cron.post(JOB)).json()["result"]["prepared"] == 6
 
 
@@ -82,7 +83,7 @@ async def refuse(*_: Any) -> None:
 async def test_a_job_that_fails_for_now_is_queued_again(
     cron: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preparing, "_prepare_chunk", fail)
+    monkeypatch.setattr(preparation, "_prepare_chunk", fail)
     job_id = await plant.submit(await plant.batch(5))
     answer = await cron.post(JOB)
     assert answer.status_code == 200
@@ -96,7 +97,7 @@ async def test_a_job_that_fails_for_now_is_queued_again(
 async def test_a_job_that_fails_for_good_is_answered_with_the_reason(
     cron: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preparing, "_prepare_chunk", refuse)
+    monkeypatch.setattr(preparation, "_prepare_chunk", refuse)
     job_id = await plant.submit(await plant.batch(5))
     answer = await cron.post(JOB)
     assert answer.status_code == 200
@@ -111,30 +112,30 @@ async def test_a_job_that_is_cancelled_meanwhile_is_answered_so(
     cron: httpx2.AsyncClient, client: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = str(await plant.submit(await plant.batch(5)))
-    prepare = preparing._prepare_chunk
+    prepare = preparation._prepare_chunk
 
     async def after_the_cancellation(*arguments: Any) -> None:
         cancelled = await client.post("/api/manufacturer/reverse-job/cancel", json={"job_id": job_id})
         assert cancelled.status_code == 200
         await prepare(*arguments)
 
-    monkeypatch.setattr(preparing, "_prepare_chunk", after_the_cancellation)
+    monkeypatch.setattr(preparation, "_prepare_chunk", after_the_cancellation)
     assert (await cron.post(JOB)).json() == NOTHING | {"job_id": job_id, "status": "cancelled"}
 
 
 async def test_a_process_that_stops_gives_the_job_back(
     cron: httpx2.AsyncClient, plant: Plant, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preparing, "CHUNK", 1)
+    monkeypatch.setattr(preparation, "CHUNK", 1)
     job_id = await plant.submit(await plant.batch(5))
-    prepare = preparing._prepare_chunk
+    prepare = preparation._prepare_chunk
 
     async def while_stopping(*arguments: Any) -> None:
         await prepare(*arguments)
         runtime.stopping.set()
         await asyncio.sleep(0.05)
 
-    monkeypatch.setattr(preparing, "_prepare_chunk", while_stopping)
+    monkeypatch.setattr(preparation, "_prepare_chunk", while_stopping)
     assert (await cron.post(JOB)).json() == NOTHING | {"job_id": str(job_id), "status": "queued"}
 
 
@@ -160,7 +161,7 @@ async def test_one_call_does_all_that_is_queued_and_what_follows_from_it(
 async def test_a_drain_tells_what_was_put_off(
     cron: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preparing, "_prepare_chunk", fail)
+    monkeypatch.setattr(preparation, "_prepare_chunk", fail)
     await plant.submit(await plant.batch(5))
     assert (await cron.post(DRAIN)).json()["kinds"]["reverse_job"]["retried"] == 1
 
@@ -182,7 +183,7 @@ async def test_a_drain_counts_each_event_of_its_groups_and_does_those_of_one_tha
         kinds = (await cron.post(DRAIN)).json()["kinds"]
         return [{end: count for end, count in kinds[f"webhook_{kind}"].items() if count} for kind in ("event", "retry")]
 
-    monkeypatch.setattr(webhook_events, "read_event", read)
+    monkeypatch.setattr(processing, "read_event", read)
     await send(1, 2)
     assert await drain() == [{"completed": 2}, {}]
     await send(3, 4, 5)

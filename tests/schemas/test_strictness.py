@@ -10,11 +10,11 @@ from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ValidationError
 
 from qrtrack.main import ROUTERS
+from qrtrack.schemas.accurate.events import EventQuery, ReplayMany
+from qrtrack.schemas.akselgate.dispatches import ReportQuery
 from qrtrack.schemas.base import Part, Query
-from qrtrack.schemas.batches import BatchOrder, ImportFields
-from qrtrack.schemas.dispatches import ReportQuery
-from qrtrack.schemas.progress import RecountQuery
-from qrtrack.schemas.webhook_events import EventQuery, ReplayMany
+from qrtrack.schemas.packing.batches import BatchOrder, ImportFields
+from qrtrack.schemas.progress.sync_batches import RecountQuery
 from qrtrack.schemas.worker import Budget
 
 NOT_OF_JSON: dict[type, list[Any]] = {

@@ -9,10 +9,10 @@ import pytest
 
 from plant import MadeBatch, Plant, ska
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.packing import NotEnoughPrepared
+from qrtrack.domain.packing.case_packing import NotEnoughPrepared
 from qrtrack.domain.requests import AlreadyAnswered, KeyReused, RepeatableRequest, StillRunning, StoredAnswer
-from qrtrack.repositories.case_packing import CasePacking
-from qrtrack.services.packing import PackedCase
+from qrtrack.repositories.packing.case_packing import CasePacking
+from qrtrack.services.packing.case_packing import PackedCase
 
 
 def request(plant: Plant, key: str = "once", body: bytes = b"body", route: str = "/pack") -> RepeatableRequest:

@@ -27,15 +27,15 @@ from qrtrack.integrations import hooks
 from qrtrack.integrations.hooks import HookSender
 from qrtrack.integrations.smtp import Mailer
 from qrtrack.repositories.leased import LeasedRepository
+from qrtrack.repositories.packing.reverse_jobs import ReverseJobRepository
 from qrtrack.repositories.queues import REVERSE_JOBS
-from qrtrack.repositories.reverse_jobs import ReverseJobRepository
 from qrtrack.runtime import Runtime, open_messenger
-from qrtrack.services.batches import close_batch, retry_batch
 from qrtrack.services.claims import claim_work
 from qrtrack.services.notifications import Messenger
-from qrtrack.services.preparing import fail_reverse_job, run_reverse_job
+from qrtrack.services.packing.batches import close_batch, retry_batch
+from qrtrack.services.packing.preparation import fail_reverse_job, run_reverse_job
+from qrtrack.services.packing.reverse_jobs import cancel_reverse_job, retry_reverse_job
 from qrtrack.services.retention import prune
-from qrtrack.services.reverse_jobs import cancel_reverse_job, retry_reverse_job
 from qrtrack.worker.execution import End, Outcome, run_next
 
 HOST = "hooks.test"

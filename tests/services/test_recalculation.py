@@ -15,11 +15,11 @@ from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
-from qrtrack.repositories.recounts import RecountRepository
-from qrtrack.services import batches as batches_service
-from qrtrack.services import preparing
-from qrtrack.services import stages as stages_service
-from qrtrack.services.figures import read_figures
+from qrtrack.repositories.recalculation import RecountRepository
+from qrtrack.services.gauges import read_figures
+from qrtrack.services.packing import batches as batches_service
+from qrtrack.services.packing import code_creation as stages_service
+from qrtrack.services.packing import preparation
 from qrtrack.services.recalculation import Recalculation, recalculate_one, recalculate_progress
 from qrtrack.worker.execution import run_next
 
@@ -333,15 +333,15 @@ async def test_batches_at_work_are_left_as_they_are(plant: Plant) -> None:
 
 async def half_done(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> UUID:
     """A job of 18 good codes that went back to the queue after its first chunk of ten, of which it prepared nine."""
-    monkeypatch.setattr(preparing, "CHUNK", 10)
+    monkeypatch.setattr(preparation, "CHUNK", 10)
     job_id = await plant.submit(await plant.batch(20), ska(3, 13))
-    prepare, stop = preparing._prepare_chunk, StopSignal()
+    prepare, stop = preparation._prepare_chunk, StopSignal()
 
     async def once(*arguments: Any) -> None:
         await prepare(*arguments)
         stop.set()
 
-    with patch.object(preparing, "_prepare_chunk", once):
+    with patch.object(preparation, "_prepare_chunk", once):
         await run_next(plant.runtime, BY_KIND["reverse_job"], stop)
     return job_id
 

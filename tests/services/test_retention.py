@@ -9,15 +9,15 @@ import pytest
 
 from plant import BY_KIND, MadeBatch, Plant, killed_at, ska
 from qrtrack.database import DatabaseUnavailable
-from qrtrack.domain.progress import Outcome
+from qrtrack.domain.progress.sync_batches import Outcome
 from qrtrack.domain.requests import AlreadyAnswered, RepeatableRequest, StoredAnswer
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories import retention as statements
 from qrtrack.repositories.retention import RetentionRepository
-from qrtrack.services import batches
-from qrtrack.services.codes import void_codes
-from qrtrack.services.progress import create_sync_batch
-from qrtrack.services.record_reports import ReportGroups, report_records
+from qrtrack.services.packing import batches
+from qrtrack.services.packing.codes import void_codes
+from qrtrack.services.progress.sync_batches import create_sync_batch
+from qrtrack.services.progress.sync_records import ReportGroups, report_records
 from qrtrack.services.retention import KEY_HOURS, preview_prune, prune
 from qrtrack.services.workers import Pulse, report_process
 from qrtrack.worker import schedule

@@ -9,10 +9,10 @@ from sqlalchemy.exc import DBAPIError
 from plant import MadeBatch, Plant, ska
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.selections import PackSelection
-from qrtrack.services.batches import close_batch
-from qrtrack.services.codes import mark_printed, readmit_codes, void_codes
-from qrtrack.services.reverse_jobs import cancel_reverse_job
+from qrtrack.domain.packing.selections import PackSelection
+from qrtrack.services.packing.batches import close_batch
+from qrtrack.services.packing.codes import mark_printed, readmit_codes, void_codes
+from qrtrack.services.packing.reverse_jobs import cancel_reverse_job
 from qrtrack.services.trace import Trace, list_packs, trace_code
 
 

@@ -14,11 +14,11 @@ from plant import BY_KIND, MadeBatch, Plant
 from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.claims import Claim, Interrupted
 from qrtrack.domain.stopping import StopSignal
-from qrtrack.hints import listen
 from qrtrack.repositories.queues import CREATING
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import claim_work
-from qrtrack.services.reverse_jobs import cancel_reverse_job
+from qrtrack.services.packing.reverse_jobs import cancel_reverse_job
+from qrtrack.wake_ups import listen
 from qrtrack.worker import loop
 from qrtrack.worker.handlers import Handler
 from qrtrack.worker.loop import Lane, Worker

@@ -9,9 +9,9 @@ from typing import Any, Final
 import httpx2
 import structlog
 
-from qrtrack.domain.dispatches import Outcome, Terms
+from qrtrack.domain.akselgate.dispatches import Outcome, Terms
+from qrtrack.domain.akselgate.gateway_answers import NO_STATUS, TOKEN_REFUSED, Verdict, as_text, judge, read_object
 from qrtrack.domain.errors import Unavailable
-from qrtrack.domain.gateway_answers import NO_STATUS, TOKEN_REFUSED, Verdict, as_text, judge, read_object
 from qrtrack.integrations.http import tls
 from qrtrack.settings import Settings
 

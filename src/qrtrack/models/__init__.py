@@ -1,21 +1,21 @@
 """The SQLAlchemy tables, one file per noun."""
 
-from qrtrack.models.accurate import AccurateDocument, AccurateSource, AccurateSubscription
-from qrtrack.models.batches import Batch, BatchStage, BatchVariant, SerialCounter
-from qrtrack.models.cases import Case
-from qrtrack.models.codes import Code, ExcludedCode
-from qrtrack.models.dispatches import Attempt, AttemptEvent, AttemptRow, OpenAttempt
+from qrtrack.models.accurate.documents import AccurateDocument, AccurateSource, AccurateSubscription
+from qrtrack.models.accurate.events import WebhookConflict, WebhookEvent, WebhookReplay, WebhookStream
+from qrtrack.models.akselgate.dispatches import Attempt, AttemptEvent, AttemptRow, OpenAttempt
 from qrtrack.models.leased import LeasedGroup
 from qrtrack.models.metadata import Table, TenantOwned
 from qrtrack.models.notifications import Notification
+from qrtrack.models.packing.batches import Batch, BatchStage, BatchVariant, SerialCounter
+from qrtrack.models.packing.cases import Case
+from qrtrack.models.packing.codes import Code, ExcludedCode
+from qrtrack.models.packing.reverse_jobs import PreparedCode, ReverseJob, ReverseJobLog
 from qrtrack.models.periodic_tasks import PeriodicTask
-from qrtrack.models.progress import SyncBatch, SyncRecord
-from qrtrack.models.recounts import CountRepair
+from qrtrack.models.progress.sync_batches import SyncBatch, SyncRecord
+from qrtrack.models.recalculation import CountRepair
 from qrtrack.models.requests import IdempotencyKey, QueueTurn
-from qrtrack.models.reverse_jobs import PreparedCode, ReverseJob, ReverseJobLog
 from qrtrack.models.secret_keys import SecretKeyFingerprint
 from qrtrack.models.trace import TraceEvent
-from qrtrack.models.webhook_events import WebhookConflict, WebhookEvent, WebhookReplay, WebhookStream
 from qrtrack.models.workers import WorkerProcess, WorkKind
 
 __all__ = [

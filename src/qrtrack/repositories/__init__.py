@@ -8,36 +8,36 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from qrtrack.domain.requests import RepeatableRequest
-from qrtrack.repositories.accurate_documents import AccurateDocumentRepository
-from qrtrack.repositories.accurate_sources import AccurateSourceRepository
-from qrtrack.repositories.attempt_events import AttemptEventRepository
+from qrtrack.repositories.accurate.documents import AccurateDocumentRepository
+from qrtrack.repositories.accurate.forwarding import WebhookStreamRepository
+from qrtrack.repositories.accurate.processing import WebhookProcessing
+from qrtrack.repositories.accurate.replays import WebhookEventRepository
+from qrtrack.repositories.accurate.sources import AccurateSourceRepository
+from qrtrack.repositories.akselgate.attempt_events import AttemptEventRepository
+from qrtrack.repositories.akselgate.callbacks import CallbackRepository
+from qrtrack.repositories.akselgate.dispatches import DispatchRepository
+from qrtrack.repositories.akselgate.reports import DispatchReportRepository
 from qrtrack.repositories.base import Connection
-from qrtrack.repositories.batch_lists import BatchListRepository
-from qrtrack.repositories.batches import BatchRepository
-from qrtrack.repositories.callbacks import CallbackRepository
-from qrtrack.repositories.case_packing import CasePacking
-from qrtrack.repositories.cases import CaseRepository
-from qrtrack.repositories.codes import CodeRepository
-from qrtrack.repositories.dispatch_reports import DispatchReportRepository
-from qrtrack.repositories.dispatches import DispatchRepository
-from qrtrack.repositories.figures import FigureRepository
+from qrtrack.repositories.gauges import FigureRepository
 from qrtrack.repositories.groups import GroupRepository
 from qrtrack.repositories.idempotency import IdempotencyRepository
 from qrtrack.repositories.leased import LeasedRepository, Queue
 from qrtrack.repositories.notifications import NotificationRepository
+from qrtrack.repositories.packing.batch_lists import BatchListRepository
+from qrtrack.repositories.packing.batches import BatchRepository
+from qrtrack.repositories.packing.case_packing import CasePacking
+from qrtrack.repositories.packing.cases import CaseRepository
+from qrtrack.repositories.packing.code_creation import StageRepository
+from qrtrack.repositories.packing.codes import CodeRepository
+from qrtrack.repositories.packing.prepared_codes import PreparedCodeRepository
+from qrtrack.repositories.packing.reverse_jobs import ReverseJobRepository
 from qrtrack.repositories.periodic_tasks import PeriodicTaskRepository
-from qrtrack.repositories.prepared_codes import PreparedCodeRepository
-from qrtrack.repositories.progress import ProgressRepository
-from qrtrack.repositories.record_intake import RecordIntake
-from qrtrack.repositories.recounts import RecountRepository
+from qrtrack.repositories.progress.sync_batches import ProgressRepository
+from qrtrack.repositories.progress.sync_records import RecordIntake
+from qrtrack.repositories.recalculation import RecountRepository
 from qrtrack.repositories.retention import RetentionRepository
-from qrtrack.repositories.reverse_jobs import ReverseJobRepository
 from qrtrack.repositories.secret_keys import SecretKeyRepository
-from qrtrack.repositories.stages import StageRepository
 from qrtrack.repositories.trace import TraceRepository
-from qrtrack.repositories.webhook_events import WebhookEventRepository
-from qrtrack.repositories.webhook_processing import WebhookProcessing
-from qrtrack.repositories.webhook_streams import WebhookStreamRepository
 from qrtrack.repositories.workers import WorkerRepository
 
 Result = TypeVar("Result")

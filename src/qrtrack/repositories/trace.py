@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from qrtrack.domain.selections import PackSelection
+from qrtrack.domain.packing.selections import PackSelection
 from qrtrack.repositories.base import Repository
 
 SEQUENCES = (

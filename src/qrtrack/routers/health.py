@@ -12,7 +12,7 @@ from qrtrack.routers.dependencies import RuntimeState, is_watcher
 from qrtrack.routers.problems import problems
 from qrtrack.runtime import Runtime
 from qrtrack.schema_revision import SchemaBehind, SchemaNewer
-from qrtrack.services.accurate import totals_of
+from qrtrack.services.accurate.sources import totals_of
 from qrtrack.tenant_role import TenantRoleUnusable
 
 log = structlog.get_logger(__name__)

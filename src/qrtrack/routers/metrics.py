@@ -9,13 +9,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from qrtrack.domain.accurate import TYPES
-from qrtrack.domain.dispatches import Outcome
+from qrtrack.domain.accurate.documents import TYPES
+from qrtrack.domain.akselgate.dispatches import Outcome
 from qrtrack.metrics import DISPATCHES, ENDED, LOST_WRITES, TAKEN_OVER
 from qrtrack.repositories.queues import QUEUES
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState, is_watcher
-from qrtrack.services.figures import Figures
+from qrtrack.services.gauges import Figures
 from qrtrack.services.recalculation import KINDS
 from qrtrack.worker.execution import End
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query
 
-from qrtrack.domain.states import JobStatus
+from qrtrack.domain.packing.states import JobStatus
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState, machine_caller

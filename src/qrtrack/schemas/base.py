@@ -17,7 +17,7 @@ from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.instants import rfc3339
 from qrtrack.domain.notifications import EMAIL
-from qrtrack.domain.numbering import PREFIX_PATTERN
+from qrtrack.domain.packing.numbering import PREFIX_PATTERN
 from qrtrack.domain.qr import LOT_PATTERN
 
 # PostgreSQL refuses NUL; a person at a terminal or spreadsheet is misled by the others: control characters, line

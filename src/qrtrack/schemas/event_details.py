@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, TypeAda
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from qrtrack.domain.dispatches import CallbackState, EventKind, Outcome
-from qrtrack.domain.states import Completeness
-from qrtrack.schemas.reverse_jobs import ResultSummary
+from qrtrack.domain.akselgate.dispatches import CallbackState, EventKind, Outcome
+from qrtrack.domain.packing.states import Completeness
+from qrtrack.schemas.packing.reverse_jobs import ResultSummary
 
 
 class Details(BaseModel):

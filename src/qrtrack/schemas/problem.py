@@ -6,29 +6,29 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
-from qrtrack.domain.batches import BatchNotReady
-from qrtrack.domain.dispatches import Outcome
+from qrtrack.domain.akselgate.dispatches import Outcome
 from qrtrack.domain.errors import DomainError, InvalidInput, InvalidState, NotFound
 from qrtrack.domain.field_codes import FieldCode
-from qrtrack.domain.packing import CaseAlreadyPacked, CountDrift, FirstCodeNotPrepared, NotEnoughPrepared
-from qrtrack.domain.progress import SurplusRecords, SyncCancelled
+from qrtrack.domain.packing.batches import BatchNotReady
+from qrtrack.domain.packing.case_packing import CaseAlreadyPacked, CountDrift, FirstCodeNotPrepared, NotEnoughPrepared
+from qrtrack.domain.packing.states import BatchStatus
+from qrtrack.domain.progress.sync_batches import SurplusRecords, SyncCancelled
 from qrtrack.domain.requests import KeyReused
-from qrtrack.domain.states import BatchStatus
 from qrtrack.integrations.akselgate import GatewayNotConfigured
 from qrtrack.repositories.constraints import ReferenceLocked, SettlementBusy
 from qrtrack.schemas.base import Instant
-from qrtrack.schemas.cases import CaseInfo
-from qrtrack.services.codes import IllegalTransition, UnknownCodes
-from qrtrack.services.dispatch_answers import (
+from qrtrack.schemas.packing.cases import CaseInfo
+from qrtrack.services.akselgate.dispatch_answers import (
     AlreadyDispatched,
     GatewayNotReached,
     GatewayOutcomeUnknown,
     GatewayRejected,
     OutcomeUnknown,
 )
-from qrtrack.services.links import CodesNotLinkable, CodesNotPacked
-from qrtrack.services.moves import CaseTooSmall
-from qrtrack.services.reverse_jobs import UnknownExcludeCodes
+from qrtrack.services.packing.codes import IllegalTransition, UnknownCodes
+from qrtrack.services.packing.links import CodesNotLinkable, CodesNotPacked
+from qrtrack.services.packing.moves import CaseTooSmall
+from qrtrack.services.packing.reverse_jobs import UnknownExcludeCodes
 
 ParamValue = str | int | list[str]
 

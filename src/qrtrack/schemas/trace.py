@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from qrtrack.domain.states import CodeStatus
+from qrtrack.domain.packing.states import CodeStatus
 from qrtrack.schemas.base import (
     LARGEST_SEQUENCE,
     LONGEST_PAGE,
@@ -17,8 +17,8 @@ from qrtrack.schemas.base import (
     decode_cursor,
     encode_cursor,
 )
-from qrtrack.schemas.cases import ListedCase
 from qrtrack.schemas.event_details import TRACE_DETAILS, ShownAs, event_kinds
+from qrtrack.schemas.packing.cases import ListedCase
 from qrtrack.services.trace import Trace, TracePlace
 
 

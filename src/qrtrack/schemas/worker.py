@@ -5,9 +5,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from qrtrack.domain.states import JobStatus
+from qrtrack.domain.packing.states import JobStatus
 from qrtrack.schemas.base import DECIMAL, Answer, Instant, Query
-from qrtrack.schemas.reverse_jobs import ResultSummary
+from qrtrack.schemas.packing.reverse_jobs import ResultSummary
 
 
 class Budget(Query):

@@ -9,10 +9,11 @@ import structlog
 
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.errors import NotFound
-from qrtrack.domain.progress import TERMINAL_SYNCS, job_progress
+from qrtrack.domain.packing.reverse_jobs import job_progress
+from qrtrack.domain.progress.sync_batches import TERMINAL_SYNCS
 from qrtrack.repositories import Repositories
-from qrtrack.repositories.recounts import HASHES, ITEMS, REVERSE_JOBS, SYNC_BATCHES, Countable
-from qrtrack.services.stages import open_hashing
+from qrtrack.repositories.recalculation import HASHES, ITEMS, REVERSE_JOBS, SYNC_BATCHES, Countable
+from qrtrack.services.packing.code_creation import open_hashing
 
 SILENT_SECONDS: Final = 300
 PAGE: Final = 500

@@ -7,7 +7,7 @@ from typing import Any
 from qrtrack.database import Database
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.selections import PackSelection
+from qrtrack.domain.packing.selections import PackSelection
 from qrtrack.models import Batch
 
 

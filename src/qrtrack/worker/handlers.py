@@ -20,11 +20,11 @@ from qrtrack.repositories.queues import (
     WEBHOOK_STREAMS,
 )
 from qrtrack.runtime import Runtime
+from qrtrack.services.accurate.forwarding import fail_stream, forward_stream
+from qrtrack.services.accurate.processing import fail_event, process_event, process_group
 from qrtrack.services.notifications import fail_notification, send_notification
-from qrtrack.services.preparing import fail_reverse_job, run_reverse_job
-from qrtrack.services.stages import create_codes, fail_stage, hash_keys
-from qrtrack.services.webhook_events import fail_event, process_event, process_group
-from qrtrack.services.webhook_forwarding import fail_stream, forward_stream
+from qrtrack.services.packing.code_creation import create_codes, fail_stage, hash_keys
+from qrtrack.services.packing.preparation import fail_reverse_job, run_reverse_job
 from qrtrack.worker.schedule import fail_task, run_task
 
 # Enough that the round trips of a transaction no longer count, and few enough that requests, which share the event loop

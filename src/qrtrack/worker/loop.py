@@ -12,12 +12,12 @@ import structlog
 from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.claims import Claim, Group
 from qrtrack.domain.stopping import StopSignal
-from qrtrack.hints import listen
 from qrtrack.repositories.queues import PERIODIC_TASKS
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import claim_work
 from qrtrack.services.workers import REPORT_SECONDS, report_process, sign_off
 from qrtrack.settings import Settings
+from qrtrack.wake_ups import listen
 from qrtrack.worker import schedule
 from qrtrack.worker.execution import Outcome, claim_next, work_off
 from qrtrack.worker.handlers import HANDLERS, AnyHandler, GroupHandler

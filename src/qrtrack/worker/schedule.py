@@ -10,8 +10,8 @@ from qrtrack.domain.claims import Claim, Interrupted
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.integrations.accurate import Account
 from qrtrack.runtime import Runtime
-from qrtrack.services.accurate import assign_events, empty_old_payloads, keep_subscription
-from qrtrack.services.attempts import sweep_attempts
+from qrtrack.services.accurate.sources import assign_events, empty_old_payloads, keep_subscription
+from qrtrack.services.akselgate.attempts import sweep_attempts
 from qrtrack.services.periodic_tasks import name_of_task, plan_next_run, plan_tasks
 from qrtrack.services.recalculation import SILENT_SECONDS, recalculate_progress
 from qrtrack.services.retention import expire_keys, prune

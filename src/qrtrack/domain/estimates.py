@@ -1,0 +1,19 @@
+"""Progress in percent and remaining time, rounded so that neither promises too much."""
+
+import math
+
+
+def percentage(done: int, total: int) -> int:
+    """Rounded down, so that 100 means all of it; nothing to do is all done."""
+    if done >= total:
+        return 100
+    return max(100 * done // total, 0)
+
+
+def eta_seconds(done: int, total: int, elapsed_seconds: float) -> int | None:
+    """Rounded up, at the pace so far; None until something is done that shows a pace."""
+    if done >= total:
+        return 0
+    if done <= 0 or elapsed_seconds <= 0:
+        return None
+    return math.ceil(elapsed_seconds * (total - done) / done)

@@ -1,0 +1,267 @@
+"""Which units of the queue go into the next case, and the refusals that keep the box and the record alike.
+
+Pure: the service reads the queue under the batch's lock, asks here, and writes what comes back.
+"""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+from uuid import UUID
+
+from qrtrack.domain.errors import Conflict, FieldError, InvalidInput
+from qrtrack.domain.field_codes import FieldCode
+from qrtrack.domain.packing.code_lists import Scan
+from qrtrack.domain.packing.states import Completeness
+
+
+@dataclass(frozen=True, slots=True)
+class PackCase:
+    """One case to be packed from the queue. `first_code`, `last_code`: the units in the operator's hands; `scans`:
+    what their QR symbols and those of missing units say.
+    """
+
+    batch_id: UUID
+    order_id: UUID
+    master_code: str
+    target_units: int | None = None
+    allow_partial: bool = False
+    variant: str | None = None
+    first_code: str | None = None
+    last_code: str | None = None
+    missing_codes: Sequence[str] = ()
+    scans: Sequence[Scan] = ()
+    station: str | None = None
+
+
+class NotEnoughPrepared(Conflict):
+    """The queue holds fewer prepared units than the case is to take."""
+
+    slug: ClassVar[str] = "not-enough-prepared"
+    title: ClassVar[str] = "Not enough prepared units"
+
+    def __init__(self, *, available: int, target: int) -> None:
+        remedy = "or pack the smaller case with allow_partial" if available else "and pack again"
+        super().__init__(
+            f"{available} of {target} units are prepared: prepare more of the batch, {remedy}.", available=available
+        )
+
+
+class CountDrift(Conflict):
+    """The box and the queue disagree about which units are in it: nothing was packed."""
+
+    slug: ClassVar[str] = "count-drift"
+    title: ClassVar[str] = "The box does not match the queue"
+
+    def __init__(self, detail: str, *, expected_code: str, scanned_code: str, drift: int, codes: Sequence[str]) -> None:
+        super().__init__(detail, expected_code=expected_code, scanned_code=scanned_code, drift=drift, codes=list(codes))
+
+
+class FirstCodeNotPrepared(Conflict):
+    """The scanned first unit is not waiting in the queue."""
+
+    slug: ClassVar[str] = "first-code-not-prepared"
+    title: ClassVar[str] = "The first unit is not prepared"
+
+    def __init__(self, *, code: str, state: str) -> None:
+        super().__init__(
+            f"{code} is {state} and not waiting in the queue: take it out of the box, or scan the unit that really is "
+            "the first.",
+            state=state,
+        )
+
+
+class CaseOfOtherBatch(Conflict):
+    """The master case was made for another batch."""
+
+    slug: ClassVar[str] = "case-of-other-batch"
+    title: ClassVar[str] = "The case belongs to another batch"
+
+    def __init__(self, *, master_code: str) -> None:
+        super().__init__(f"Case {master_code} belongs to another batch: take a case of the batch that you pack.")
+
+
+class CaseAlreadyPacked(Conflict):
+    """The case was packed before: a double scan takes no second run of units."""
+
+    slug: ClassVar[str] = "case-already-packed"
+    title: ClassVar[str] = "The case is already packed"
+
+    def __init__(
+        self,
+        *,
+        master_code: str,
+        master_code_info: Mapping[str, Any],
+        remedy: str = "and nothing was changed: scan the next case.",
+    ) -> None:
+        super().__init__(f"Case {master_code} is already packed, {remedy}", master_code_info=dict(master_code_info))
+
+
+class VariantMismatch(Conflict):
+    """The case, or a scanned unit, is of another variant."""
+
+    slug: ClassVar[str] = "variant-mismatch"
+    title: ClassVar[str] = "The case is for another variant"
+
+    def __init__(self, *, master_code: str, variant: str | None) -> None:
+        what = "no variant" if variant is None else f"the variant {variant}"
+        super().__init__(f"Case {master_code} is for {what}: take a case of the variant that you pack.")
+
+
+class OrderMismatch(InvalidInput):
+    """The batch was made for another order than the request names."""
+
+    slug: ClassVar[str] = "order-mismatch"
+    title: ClassVar[str] = "The batch belongs to another order"
+
+    def __init__(self) -> None:
+        detail = "The batch does not belong to this order: choose the order that the batch was made for."
+        super().__init__(detail, errors=[FieldError("/order_id", detail, FieldCode.OF_OTHER_ORDER)])
+
+
+class QueueRow(NamedTuple):
+    """A prepared row as the queue holds it; not `packable` when its code left the available states meanwhile.
+
+    `checked`: a consumer has checked the unit, which is in no case.
+    """
+
+    prepared_id: int
+    code_id: int
+    sequence_number: int
+    code: str
+    packable: bool
+    checked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Units that wait in the queue before the run. `more`: there are more than those counted."""
+
+    count: int
+    first_code: str
+    last_code: str
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedUnit:
+    """A unit of this batch in the operator's hands, queued or not. `state` is the word shown if it is not prepared."""
+
+    sequence_number: int
+    code: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One case: no packable unit of the queue between the first and the last of `rows` is left out but missing ones.
+
+    `stale` are the rows before the last one whose code is no longer packable: to be marked invalid.
+    """
+
+    rows: tuple[QueueRow, ...]
+    stale: tuple[QueueRow, ...]
+    completeness: Completeness
+
+
+def choose_run(
+    queue: Sequence[QueueRow],
+    *,
+    target: int,
+    allow_partial: bool = False,
+    first: ScannedUnit | None = None,
+    last: ScannedUnit | None = None,
+    missing: AbstractSet[int] = frozenset(),
+    not_queued: Sequence[str] = (),
+) -> Run:
+    """The units that make the next case, or the refusal that explains why none does.
+
+    `queue`: the prepared rows of batch and variant in serial order, from `first` (else from the head of the queue)
+    through the later of the target-th packable row that is not missing and `last`, or to the queue's end. Rows beyond
+    are ignored; rows that stop short of `last` make a positive drift a lower bound.
+    `missing`: sequence numbers of units that are not in the box, to be excluded by the caller.
+    `not_queued`: codes of the batch between the run's first unit and `last` that are not in the queue; they are only
+    named when the box ends too early.
+
+    Raises FirstCodeNotPrepared, NotEnoughPrepared, CountDrift, and InvalidInput for a scanned unit said to be missing.
+    """
+    _refuse_missing_in_hand(first, last, missing)
+    takable = [row for row in queue if row.packable and row.sequence_number not in missing]
+    if first and (not takable or takable[0].sequence_number != first.sequence_number):
+        raise FirstCodeNotPrepared(code=first.code, state=first.state)
+    rows = takable[:target]
+    if not rows or (len(rows) < target and not allow_partial):
+        raise NotEnoughPrepared(available=len(rows), target=target)
+    end = rows[-1].sequence_number
+    if last and last.sequence_number > end:
+        raise _box_reaches_further(takable, rows[-1], last)
+    if last and last.sequence_number < end:
+        raise _box_ends_early(rows, last, not_queued)
+    # A case that takes all there is may lack the last units of the queue.
+    _refuse_missing_elsewhere(queue[0], rows[-1] if len(rows) == target else queue[-1], missing)
+    return Run(
+        rows=tuple(rows),
+        stale=tuple(row for row in queue if not row.packable and row.sequence_number < end),
+        completeness=Completeness.VERIFIED if first and last else Completeness.INFERRED,
+    )
+
+
+def _refuse_missing_in_hand(first: ScannedUnit | None, last: ScannedUnit | None, missing: AbstractSet[int]) -> None:
+    contradicted = [unit.code for unit in (first, last) if unit and unit.sequence_number in missing]
+    if contradicted:
+        detail = (
+            f"{contradicted[0]} was scanned as a unit of the box and cannot be missing from it: correct one of them."
+        )
+        error = FieldError("/missing_codes", detail, FieldCode.SCANNED_AND_MISSING, {"value": contradicted[0]})
+        raise InvalidInput(detail, errors=[error])
+
+
+def _refuse_missing_elsewhere(start: QueueRow, end: QueueRow, missing: AbstractSet[int]) -> None:
+    """A mistyped missing unit would exclude a good one that lies somewhere else."""
+    if any(not start.sequence_number <= number <= end.sequence_number for number in missing):
+        detail = f"A unit said to be missing does not belong between {start.code} and {end.code}: check missing_codes."
+        ends = {"first_code": start.code, "last_code": end.code}
+        raise InvalidInput(detail, errors=[FieldError("/missing_codes", detail, FieldCode.OUTSIDE_CASE, ends)])
+
+
+def _box_reaches_further(takable: Sequence[QueueRow], end: QueueRow, last: ScannedUnit) -> CountDrift:
+    """As many units of the queue are not in the box as lie past the run's end; a last unit not queued counts as one."""
+    through = [row for row in takable if row.sequence_number <= last.sequence_number]
+    beyond = sum(row.sequence_number > end.sequence_number for row in through)
+    codes = [row.code for row in through]
+    advice = "look which of these codes is not in the box, then pack again and name it in missing_codes."
+    if not _holds(through, last):
+        beyond += 1
+        codes.append(last.code)
+        advice = f"{last.code} is {last.state} and not in the queue: take it out of the box and fill the box up."
+    return CountDrift(
+        f"The case should end at {end.code}, but {last.code} was scanned, {beyond} further on: {advice}",
+        expected_code=end.code,
+        scanned_code=last.code,
+        drift=beyond,
+        codes=codes,
+    )
+
+
+def _holds(rows: Sequence[QueueRow], unit: ScannedUnit) -> bool:
+    return rows[-1].sequence_number == unit.sequence_number
+
+
+def _box_ends_early(rows: Sequence[QueueRow], last: ScannedUnit, not_queued: Sequence[str]) -> CountDrift:
+    """As many units in the box are unknown to the queue as units of the run lie past the box's last one."""
+    end, short = rows[-1], sum(row.sequence_number > last.sequence_number for row in rows)
+    if short == len(rows):
+        advice = f"the case starts only at {rows[0].code}: scan its first and its last unit again."
+    elif not_queued:
+        advice = (
+            "look which of these codes is in the box although it may not be packed, take it out and fill the box up."
+        )
+    else:
+        advice = "count the box, fill it up and scan its last unit again."
+    return CountDrift(
+        f"The case should end at {end.code}, but {last.code} was scanned, {short} before it: {advice}",
+        expected_code=end.code,
+        scanned_code=last.code,
+        drift=-short,
+        codes=not_queued,
+    )

@@ -1,0 +1,55 @@
+"""Codes and sequence numbers in short: those that follow each other as one range."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from qrtrack.domain.errors import NAMED_ERRORS, NAMED_THINGS, FieldError
+from qrtrack.domain.field_codes import FieldCode
+from qrtrack.domain.packing.numbering import parse_serial, serial
+
+
+def not_in_batch(codes: Sequence[str], *, field: str) -> dict[str, Any]:
+    """What a refusal says of listed codes that the batch does not have. Those that follow each other are one range."""
+    shown = code_ranges(codes)
+    return {
+        "errors": [
+            FieldError(f"/{field}", f"{code} is not in this batch.", FieldCode.NOT_IN_BATCH, {"value": code})
+            for code in shown[:NAMED_ERRORS]
+        ],
+        "error_count": len(codes),
+        "codes": shown[:NAMED_THINGS],
+        "unknown_count": len(codes),
+    }
+
+
+def as_ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Closed runs of sequence numbers in rising order, as trace events keep them."""
+    runs: list[tuple[int, int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = runs[-1][0], number
+        else:
+            runs.append((number, number))
+    return runs
+
+
+def code_ranges(codes: Iterable[str]) -> list[str]:
+    """Codes in a short form that a list takes as well: `SKA000010-SKA000020` for serials that follow each other."""
+    spans: list[tuple[str, int, int]] = []
+    others: list[str] = []
+    for code in codes:
+        parsed = parse_serial(code)
+        if parsed is None:
+            others.append(code)
+        elif spans and (spans[-1][0], spans[-1][2] + 1) == parsed:
+            spans[-1] = (*spans[-1][:2], parsed[1])
+        else:
+            spans.append((*parsed, parsed[1]))
+    return [name for span in spans for name in _named(*span)] + others
+
+
+def _named(prefix: str, first: int, last: int) -> list[str]:
+    """Two codes are as long as a range, and easier to find on the units."""
+    if last - first < 2:
+        return [serial(prefix, number) for number in range(first, last + 1)]
+    return [f"{serial(prefix, first)}-{serial(prefix, last)}"]

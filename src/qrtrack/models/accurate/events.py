@@ -1,0 +1,129 @@
+"""The queue of Accurate's webhook events, what came twice with another content, replays, and the streams passed on."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, LargeBinary, SmallInteger, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from qrtrack.domain.accurate.events import EventStatus, ForwardStatus
+from qrtrack.models.leased import QUEUE_STORAGE, Leased, LeasedColumns, claim_index, leased_constraints
+from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, one_of
+
+LIVE = "status IN ('pending', 'processing')"
+
+
+class WebhookEvent(LeasedColumns, Table):
+    """One element of a request, its JSON text as it came. Never deleted: uuid and hash know it when it comes again.
+
+    What was never tried waits in one index, the rest in another: an event that kills its worker is tried alone. Rows
+    that the older service writes are completed by a trigger; their empty hash stands for one that nobody computed yet.
+    """
+
+    __tablename__ = "webhook_queue"
+    __table_args__ = (
+        *leased_constraints(max_attempts=8, running="processing", terminal=("done", "skipped", "invalid", "dead")),
+        one_of("status", EventStatus),
+        one_of("forward_status", ForwardStatus),
+        CheckConstraint(f"manufacturer_org_id IS NOT NULL OR NOT ({LIVE})", name="owned"),
+        Index("idx_webhook_uuid", "uuid", unique=True, postgresql_where=text("uuid IS NOT NULL")),
+        claim_index("ix_webhook_queue_claim", live=f"attempts = 0 AND {LIVE}"),
+        claim_index("ix_webhook_queue_retry", live=f"attempts > 0 AND {LIVE}"),
+        Index("ix_webhook_queue_manufacturer_org_id_id", "manufacturer_org_id", "id"),
+        Index("ix_webhook_queue_unowned", "database_id", "id", postgresql_where=text("manufacturer_org_id IS NULL")),
+        Index(
+            "ix_webhook_queue_ended",
+            "manufacturer_org_id",
+            "status",
+            "id",
+            postgresql_where=text("status IN ('skipped', 'invalid', 'unassigned', 'dead')"),
+        ),
+        Index(
+            "ix_webhook_queue_forward",
+            "manufacturer_org_id",
+            "database_id",
+            "type",
+            "id",
+            postgresql_where=text("forward_status = 'pending'"),
+        ),
+        Index(
+            "ix_webhook_queue_retention",
+            "created_at",
+            postgresql_where=text("payload <> '' AND status IN ('done', 'skipped', 'invalid', 'dead')"),
+        ),
+        {"postgresql_with": QUEUE_STORAGE},
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    manufacturer_org_id: Mapped[UUID | None]
+    type: Mapped[str]
+    database_id: Mapped[int | None] = mapped_column(BigInteger)
+    uuid: Mapped[str | None]
+    payload: Mapped[str] = mapped_column(deferred=True)
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary, server_default=text("''::bytea"))
+    status: Mapped[str] = mapped_column(server_default=text("'pending'"))
+    error: Mapped[str | None]
+    note: Mapped[str | None]
+    forward_status: Mapped[str | None]
+    forward_attempts: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    forward_at: Mapped[Instant | None]
+    forward_error: Mapped[str | None]
+
+
+class WebhookConflict(Table):
+    """A uuid that came again with another content: what came is kept, and how often. Its organisation is that of its
+    own database, which need not be that of the first.
+    """
+
+    __tablename__ = "webhook_conflicts"
+    __table_args__ = (Index("uq_webhook_conflicts_queue_id_content_hash", "queue_id", "content_hash", unique=True),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    queue_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(WebhookEvent.id))
+    manufacturer_org_id: Mapped[UUID | None]
+    database_id: Mapped[int | None] = mapped_column(BigInteger)
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    payload: Mapped[str]
+    times: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
+    created_at: Mapped[Now]
+    last_at: Mapped[Now]
+
+
+class WebhookReplay(TenantOwned, Table):
+    """Who had events processed again, when and why. `selection` is the filter, or the id of the one event."""
+
+    __tablename__ = "webhook_replays"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    replayed_at: Mapped[Now]
+    actor: Mapped[str]
+    reason: Mapped[str | None]
+    selection: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    event_count: Mapped[int]
+
+
+class WebhookStream(Leased, Table):
+    """The events of one type and database that are passed on: one worker holds a stream, so it keeps their order.
+
+    `touched` moves with each event added, so that whoever ends its work on the stream sees that there is more.
+    """
+
+    __tablename__ = "webhook_streams"
+    __table_args__ = (
+        *leased_constraints(max_attempts=8),
+        Index(
+            "uq_webhook_streams_manufacturer_org_id_database_id_type",
+            "manufacturer_org_id",
+            "database_id",
+            "type",
+            unique=True,
+        ),
+        claim_index("ix_webhook_streams_claim", live="status IN ('queued', 'running')"),
+        {"postgresql_with": QUEUE_STORAGE},
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    database_id: Mapped[int] = mapped_column(BigInteger)
+    type: Mapped[str]
+    touched: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))

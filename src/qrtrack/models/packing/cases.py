@@ -1,0 +1,55 @@
+"""Master cases: the boxes that codes are packed into."""
+
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, Identity, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from qrtrack.domain.packing.states import CaseStatus, Completeness
+from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, child_of, one_of
+
+
+class Case(TenantOwned, Table):
+    """A box of at most `expected_units` codes: open while it is empty, packed from its first code on.
+
+    All its codes lie from `first_sequence` through `last_sequence` of the batch; others may lie there too.
+    """
+
+    __tablename__ = "qr_master_codes"
+    __table_args__ = (
+        one_of("status", CaseStatus),
+        one_of("completeness", Completeness),
+        CheckConstraint("actual_units BETWEEN 0 AND expected_units AND expected_units >= 1", name="units"),
+        CheckConstraint("(status = 'open') = (actual_units = 0)", name="open"),
+        CheckConstraint(
+            "(status = 'packed') = (first_sequence IS NOT NULL) AND (status = 'packed') = (last_sequence IS NOT NULL)",
+            name="span",
+        ),
+        CheckConstraint(
+            "(status = 'packed') = (packed_at IS NOT NULL) AND (status = 'packed') = (completeness IS NOT NULL)",
+            name="packed",
+        ),
+        child_of("qr_batches", {"batch_id": "id"}),
+        UniqueConstraint("manufacturer_org_id", "master_code"),
+        UniqueConstraint("batch_id", "case_number"),
+        UniqueConstraint("batch_id", "id"),
+        {"postgresql_with": {"fillfactor": 80}},
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    batch_id: Mapped[UUID]
+    master_code: Mapped[str]
+    case_number: Mapped[int]
+    variant: Mapped[str | None]
+    expected_units: Mapped[int]
+    actual_units: Mapped[int] = mapped_column(server_default=text("0"))
+    completeness: Mapped[str | None]
+    status: Mapped[str] = mapped_column(server_default=text("'open'"))
+    first_sequence: Mapped[int | None]
+    last_sequence: Mapped[int | None]
+    first_code: Mapped[str | None]
+    last_code: Mapped[str | None]
+    packed_at: Mapped[Instant | None]
+    packed_by: Mapped[str | None]
+    station: Mapped[str | None]
+    created_at: Mapped[Now]

@@ -1,0 +1,1 @@
+"""Settlements paid through the bank gateway Akselgate."""

@@ -1,0 +1,1 @@
+"""Accurate's webhooks: taken in, processed and forwarded; its documents."""

@@ -1,0 +1,202 @@
+"""What Accurate calls: its webhooks, taken in for good before they are answered."""
+
+import hmac
+import ipaddress
+import json
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, ClassVar, Final
+
+import structlog
+from fastapi import APIRouter, Request
+from prometheus_client import Counter
+from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from qrtrack.domain.accurate.events import TooManyElements, UnreadableBody
+from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
+from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
+from qrtrack.routers.bodies import StrictRoute
+from qrtrack.routers.http_problems import BODY_TOO_LARGE, INVALID_JSON, INVALID_LENGTH
+from qrtrack.routers.problems import problems
+from qrtrack.runtime import Runtime
+from qrtrack.schemas.accurate.events import ReceivedAnswer
+from qrtrack.services.accurate.intake import Receipt, log_receipts, receive_events
+from qrtrack.settings import Settings
+
+PATH: Final = "/webhook/accurate"
+BEARER: Final = "bearer "
+EVENT: Final = {"type": "object", "additionalProperties": True}
+# One entry of X-Forwarded-For, as proxies write it: 203.0.113.7, 203.0.113.7:51008 (Azure), 2001:db8::7,
+# [2001:db8::7]:51008, in quotes or not (RFC 7239). The zone of a link-local address says nothing to others.
+HOP: Final = re.compile(
+    r"""(?P<quote>"?)(?:\[(?P<bracketed>[0-9a-f:.]+)(?:%[^\]"]+)?\](?::[0-9]{1,5})?
+    |(?P<four>[0-9.]+)(?::[0-9]{1,5})?|(?P<six>[0-9a-f]*:[0-9a-f:.]+)(?:%[^\]":]+)?)(?P=quote)""",
+    re.ASCII | re.IGNORECASE | re.VERBOSE,
+)
+HOP_LENGTH: Final = 100
+
+ELEMENTS: Final = Counter("qrtrack_webhook_elements", "Elements of Accurate's requests by what became of them", ["as"])
+QUEUED, DUPLICATES, INVALID, CONFLICTS = map(ELEMENTS.labels, ("queued", "duplicates", "invalid", "conflicts"))
+UNREADABLE: Final = Counter("qrtrack_webhook_unreadable_bodies", "Requests of Accurate whose body was no JSON")
+
+OVERSIZED: Final = Counter(
+    "qrtrack_webhook_oversized_bodies",
+    "Requests of Accurate with too many elements or values, of which nothing was kept",
+)
+
+encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+log = structlog.get_logger()
+router = APIRouter(route_class=StrictRoute, tags=["webhooks"])
+
+
+class AddressNotAllowed(Forbidden):
+    """Webhooks are not taken from this address."""
+
+    slug: ClassVar[str] = "address-not-allowed"
+    title: ClassVar[str] = "Address not allowed"
+
+
+def check_caller(request: Request, settings: Settings) -> None:
+    """Token and address must fit where they are set; with neither, only development is open, and only to itself."""
+    tokens, networks = settings.webhook_tokens, settings.webhook_networks
+    address = client_address(request, settings.trusted_proxies)
+    if not tokens and not networks:
+        # Who comes through a tunnel or a proxy that nobody named is not here, though the peer is.
+        unnamed_proxy = not settings.trusted_proxies and "X-Forwarded-For" in request.headers
+        is_here = address is not None and address.is_loopback and not unnamed_proxy
+        if settings.qrtrack_env == "production" or not is_here:
+            raise Unavailable(
+                "Webhooks are switched off: set ACCURATE_WEBHOOK_TOKEN or ACCURATE_ALLOWED_IPS on the server."
+            )
+        return
+    if networks and (address is None or not any(address in network for network in networks)):
+        raise AddressNotAllowed("Webhooks are not taken from this address: add it to ACCURATE_ALLOWED_IPS.")
+    if tokens and not _is_one_of(_tokens_given(request), tokens):
+        raise Unauthenticated("Send the webhook token in X-Webhook-Token, `Authorization: Bearer` or ?token=.")
+
+
+def client_address(request: Request, proxies: int) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Who called, behind that many proxies of ours: each adds the peer it saw at the end of X-Forwarded-For.
+
+    What stands before those entries is the caller's own claim. None when the request came around the proxies.
+    """
+    forwarded = ",".join(request.headers.getlist("X-Forwarded-For")).split(",") if proxies else []
+    hops = [hop.strip() for hop in forwarded] + [request.client.host if request.client else ""]
+    if len(hops) <= proxies:
+        return None
+    hop = hops[-1 - proxies]
+    return _parsed_address(hop) if len(hop) <= HOP_LENGTH else None
+
+
+@lru_cache(maxsize=1024)
+def _parsed_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    hop = HOP.fullmatch(text)
+    if hop is None:
+        return None
+    try:
+        address = ipaddress.ip_address(hop["bracketed"] or hop["four"] or hop["six"])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _tokens_given(request: Request) -> list[bytes]:
+    headers = [request.headers.get("X-Webhook-Token", "")]
+    authorization = request.headers.get("Authorization", "")
+    if authorization.lower().startswith(BEARER):
+        headers.append(authorization[len(BEARER) :].strip())
+    # Header values arrive as Latin-1 text; encoded back they are the bytes that were sent.
+    return [request.query_params.get("token", "").encode(), *(header.encode("latin-1") for header in headers)]
+
+
+def _is_one_of(given: Sequence[bytes], valid: Sequence[bytes]) -> bool:
+    """Compares each with each, whatever fits first: the time tells nothing."""
+    matches = [hmac.compare_digest(one, other) for one in given for other in valid]
+    return any(matches)
+
+
+@router.post(
+    PATH,
+    summary="Receive webhooks",
+    response_model=ReceivedAnswer,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"anyOf": [{"type": "array", "items": EVENT}, EVENT]}}},
+        },
+        "security": [{"WebhookToken": []}],
+    },
+    responses=problems(
+        INVALID_JSON,
+        INVALID_LENGTH,
+        BODY_TOO_LARGE,
+        Unauthenticated,
+        AddressNotAllowed,
+        Unavailable,
+        DatabaseUnavailable,
+        DatabaseRefused,
+    ),
+)
+async def receive_webhooks(request: Request) -> Any:
+    """Takes an array of events (or one) and answers when all of it is committed. An event whose `uuid` was there before
+    is answered with its first id. What is no event is kept as invalid and does not hold up its neighbours.
+    More than 16 MiB, 10,000 elements or 1,000,000 values in all are 413, and nothing of them is kept.
+    """
+    # Not as dependencies: FastAPI would take longer to resolve them than the database to store an event.
+    runtime: Runtime = request.state.runtime
+    check_caller(request, runtime.settings)
+    receipts = await _receive(runtime, await request.body())
+    return Response(
+        encode(_answer(receipts)), media_type="application/json", background=BackgroundTask(log_receipts, receipts)
+    )
+
+
+async def _receive(runtime: Runtime, body: bytes) -> Sequence[Receipt]:
+    try:
+        return await receive_events(
+            runtime.database,
+            body,
+            owners=runtime.settings.database_owners,
+            pass_on=runtime.forwarder is not None,
+            hint=runtime.webhook_hints.due(),
+        )
+    except UnreadableBody as error:
+        UNREADABLE.inc()
+        log.warning("a webhook's body is not JSON: nothing of it could be kept", bytes=len(body), reason=str(error))
+        raise HTTPException(400) from error
+    except TooManyElements as error:
+        OVERSIZED.inc()
+        log.warning("a webhook's body has too many elements or values: nothing of it was kept", bytes=len(body))
+        raise HTTPException(413) from error
+
+
+def _answer(receipts: Sequence[Receipt]) -> dict[str, Any]:
+    counts = {
+        "queued": sum(receipt.queued for receipt in receipts),
+        "duplicates": sum(receipt.duplicate for receipt in receipts),
+        "invalid": sum(receipt.error is not None for receipt in receipts),
+    }
+    QUEUED.inc(counts["queued"])
+    DUPLICATES.inc(counts["duplicates"])
+    INVALID.inc(counts["invalid"])
+    CONFLICTS.inc(sum(receipt.conflict for receipt in receipts))
+    return {
+        "success": True,
+        **counts,
+        "queue_ids": [receipt.queue_id for receipt in receipts],
+        "results": [
+            {
+                "index": receipt.index,
+                "queue_id": receipt.queue_id,
+                "type": receipt.type,
+                "uuid": receipt.uuid,
+                "duplicate": receipt.duplicate,
+                "error_message": receipt.error,
+            }
+            for receipt in receipts
+        ],
+    }

@@ -1,0 +1,1 @@
+"""The packing line: batches, codes, cases, reverse jobs and linking."""

@@ -1,0 +1,34 @@
+"""Reading pasted lists of codes without holding up other requests."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.field_codes import FieldCode
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.packing.code_lists import PastedCodes, parse_codes
+from qrtrack.runtime import Runtime
+
+ELEMENTS_AT_ONCE: Final = 1_000
+CHARACTERS_AT_ONCE: Final = 16_384
+
+
+async def read_codes(
+    runtime: Runtime, caller: Caller, elements: Sequence[Any], *, field: str = "codes", may_be_empty: bool = False
+) -> PastedCodes:
+    """As parse_codes. Long lists, and ranges, which are short but may name 100,000 codes, are heavy work."""
+    if _are_short(elements):
+        pasted = parse_codes(elements, field=field)
+    else:
+        pasted = await runtime.heavy_work.run(caller.organisation_id, parse_codes, elements, field=field)
+    if not pasted.codes and not may_be_empty:
+        error = FieldError(f"/{field}", "There is no code.", FieldCode.TOO_FEW, {"min": 1})
+        raise InvalidInput("Name at least one code.", errors=[error])
+    return pasted
+
+
+def _are_short(elements: Sequence[Any]) -> bool:
+    if len(elements) > ELEMENTS_AT_ONCE:
+        return False
+    texts = [element for element in elements if isinstance(element, str)]
+    return sum(map(len, texts)) <= CHARACTERS_AT_ONCE and not any("-" in text for text in texts)

@@ -1,0 +1,86 @@
+"""Codes over HTTP: printed, void, readmitted."""
+
+from typing import Final
+
+from fastapi import APIRouter
+
+from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState, NotFound
+from qrtrack.domain.field_codes import FieldCode
+from qrtrack.domain.packing.batches import BatchClosed, BatchNotReady
+from qrtrack.domain.packing.code_lists import UnitOfOtherBatch
+from qrtrack.routers.bodies import StrictRoute
+from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
+from qrtrack.routers.idempotency import AnsweringDatabase
+from qrtrack.routers.packing.code_lists import read_codes
+from qrtrack.routers.problems import problems
+from qrtrack.schemas.packing.codes import (
+    CodesChangedAnswer,
+    CodesReadmittedAnswer,
+    PrintedOrder,
+    ReadmitOrder,
+    VoidOrder,
+)
+from qrtrack.services.packing import codes as use_cases
+from qrtrack.services.packing.codes import IllegalTransition, UnknownCodes
+
+OF_A_LIST: Final = (NotFound, BatchNotReady, UnknownCodes, UnitOfOtherBatch)
+
+router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/codes", tags=["codes"])
+
+
+@router.post(
+    "/void",
+    response_model=CodesChangedAnswer,
+    summary="Void codes",
+    responses=problems(*OF_A_LIST, IllegalTransition, InvalidState),
+)
+async def void_codes(
+    order: VoidOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
+) -> use_cases.ChangedCodes:
+    """Takes damaged or withdrawn units out of their case and out of the queue, for good. All or nothing.
+    Send `{"batch_id": "…", "codes": ["SKA000007"], "reason": "Label torn"}`.
+    """
+    pasted = await read_codes(runtime, caller, order.codes)
+    return await use_cases.void_codes(
+        database, caller=caller, batch_id=order.batch_id, codes=pasted.codes, scans=pasted.scans, reason=order.reason
+    )
+
+
+@router.post(
+    "/printed",
+    response_model=CodesChangedAnswer,
+    summary="Mark codes as printed",
+    responses=problems(*OF_A_LIST, BatchClosed, IllegalTransition),
+)
+async def mark_codes_printed(
+    order: PrintedOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
+) -> use_cases.ChangedCodes:
+    """Marks a list, or with `"all": true` whatever of the batch is not marked yet. Codes that are printed already
+    stay so and are not counted.
+    """
+    if (order.codes is None) == (order.all is None):
+        detail = "Send either codes or all."
+        fields = {"fields": ["codes", "all"]}
+        raise InvalidInput(detail, errors=[FieldError("/codes", detail, FieldCode.EXACTLY_ONE_OF, fields)])
+    if order.codes is None:
+        return await use_cases.mark_printed(database, caller=caller, batch_id=order.batch_id, codes=None)
+    pasted = await read_codes(runtime, caller, order.codes)
+    return await use_cases.mark_printed(
+        database, caller=caller, batch_id=order.batch_id, codes=pasted.codes, scans=pasted.scans
+    )
+
+
+@router.post(
+    "/readmit",
+    response_model=CodesReadmittedAnswer,
+    summary="Readmit excluded codes",
+    responses=problems(*OF_A_LIST, BatchClosed),
+)
+async def readmit_codes(
+    order: ReadmitOrder, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase
+) -> use_cases.ReadmittedCodes:
+    """Ends the exclusion of units that are good after all: the next reverse job prepares them."""
+    pasted = await read_codes(runtime, caller, order.codes)
+    return await use_cases.readmit_codes(
+        database, caller=caller, batch_id=order.batch_id, codes=pasted.codes, scans=pasted.scans
+    )

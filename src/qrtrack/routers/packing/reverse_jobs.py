@@ -1,0 +1,162 @@
+"""Reverse jobs over HTTP: submit, poll, list, cancel, retry."""
+
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from qrtrack.domain.errors import InvalidState, NotFound
+from qrtrack.domain.packing.batches import BatchClosed, BatchNotReady
+from qrtrack.domain.packing.case_packing import OrderMismatch
+from qrtrack.domain.packing.code_lists import UnitOfOtherBatch
+from qrtrack.domain.packing.states import TERMINAL_JOBS
+from qrtrack.routers.bodies import StrictRoute
+from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
+from qrtrack.routers.idempotency import AnsweringDatabase
+from qrtrack.routers.packing.code_lists import read_codes
+from qrtrack.routers.problems import problems
+from qrtrack.routers.waiting import LongPoll
+from qrtrack.schemas.packing.reverse_jobs import (
+    JobAnswer,
+    JobCancelledAnswer,
+    JobDryRun,
+    JobFilter,
+    JobOrder,
+    JobPage,
+    JobQuery,
+    JobReference,
+    JobRetriedAnswer,
+    JobSubmitted,
+    LogPage,
+    LogQuery,
+    PreparedPage,
+    PreparedQuery,
+)
+from qrtrack.services.packing import reverse_jobs as use_cases
+from qrtrack.services.packing.reverse_jobs import UnknownExcludeCodes
+
+router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/reverse-job", tags=["reverse jobs"])
+
+
+@router.post(
+    "/submit",
+    response_model=JobSubmitted | JobDryRun,
+    summary="Submit a reverse job",
+    responses=problems(NotFound, BatchNotReady, BatchClosed, OrderMismatch, UnitOfOtherBatch, UnknownExcludeCodes),
+)
+async def submit_reverse_job(
+    order: JobOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase, long_poll: LongPoll
+) -> use_cases.SubmittedJob | use_cases.DryRun | JobSubmitted:
+    """Queues a job that prepares every good code of the batch except those listed. The exclusions hold from now on,
+    for later jobs too, until `codes/readmit` names them. Then poll `status`, or let this call `wait` for the end.
+
+    Send `{"batch_id": "…", "order_id": "…", "exclude_codes": ["SKA000007", "SKA000013"]}`; the answer is
+    `{"success": true, "job_id": "…", "status": "queued", "exclude_count": 2, …}`.
+    """
+    pasted = await read_codes(runtime, caller, order.exclude_codes, field="exclude_codes", may_be_empty=True)
+    asked: dict[str, Any] = order.model_dump(include={"batch_id", "order_id", "variant"})
+    asked |= {"exclude_codes": pasted.codes, "scans": pasted.scans}
+    notify = runtime.messenger.channels.check(order.notify.asked() if order.notify else None)
+    if order.dry_run:
+        return await use_cases.dry_run_reverse_job(database, caller=caller, **asked)
+    submitted = await use_cases.submit_reverse_job(
+        database, caller=caller, priority=order.priority, notify=notify, **asked
+    )
+    if not order.wait:
+        return submitted
+    look = partial(use_cases.view_reverse_job, runtime.database, caller=caller, job_id=submitted.job_id)
+    view = await long_poll.watch(look, order.wait, _has_ended)
+    answer = JobSubmitted.of(submitted, view.job)
+    await use_cases.keep_answer(database, caller=caller, answer=answer)
+    return answer
+
+
+@router.get("/status", summary="Poll a reverse job", responses=problems(NotFound))
+async def get_reverse_job(
+    query: Annotated[JobQuery, Query()], caller: Packer, runtime: RuntimeState, long_poll: LongPoll
+) -> JobAnswer:
+    """How the job stands. `progress` never falls, and is 100 only with `completed`. With `?wait=N` the answer comes
+    when something has changed since the request arrived, when the job has ended, or after N seconds.
+    """
+    look = partial(use_cases.view_reverse_job, runtime.database, caller=caller, job_id=query.job_id)
+    before = await look()
+    if not query.wait or _has_ended(before):
+        return JobAnswer.of(before)
+    stood = _standing(before)
+    return JobAnswer.of(await long_poll.watch(look, query.wait, lambda view: _standing(view) != stood))
+
+
+def _has_ended(view: use_cases.JobView) -> bool:
+    return view.job.status in TERMINAL_JOBS
+
+
+def _standing(view: use_cases.JobView) -> tuple[object, ...]:
+    """What a poller sees change. A heartbeat moves `updated_at`, but tells nothing."""
+    job = view.job
+    return job.status, job.progress, job.prepared_count, job.remaining_to_prepare, job.attempts, view.queue_position
+
+
+@router.get("/jobs", response_model=JobPage, summary="List reverse jobs")
+async def list_reverse_jobs(
+    query: Annotated[JobFilter, Query()], caller: Packer, runtime: RuntimeState
+) -> dict[str, Any]:
+    """Newest first. `?batch_id=`, `?order_id=`, `?status=` and `?variant=` narrow the list."""
+    rows = await use_cases.list_reverse_jobs(
+        runtime.database, caller=caller, selection=query.selection(), before=query.before_id(), limit=query.one_more
+    )
+    return query.page("jobs", rows, lambda job: job.id)
+
+
+@router.get("/logs", response_model=LogPage, summary="Read a job's log", responses=problems(NotFound))
+async def list_reverse_job_logs(
+    query: Annotated[LogQuery, Query()], caller: Packer, runtime: RuntimeState
+) -> dict[str, Any]:
+    """One line for each stage, retry, warning and failure, oldest first."""
+    rows = await use_cases.list_logs(
+        runtime.database, caller=caller, job_id=query.job_id, after=query.after_number(), limit=query.one_more
+    )
+    return query.page("logs", rows, lambda row: int(row.id))
+
+
+@router.get("/prepared", response_model=PreparedPage, summary="List prepared codes", responses=problems(NotFound))
+async def list_prepared_codes(
+    query: Annotated[PreparedQuery, Query()], caller: Packer, runtime: RuntimeState
+) -> dict[str, Any]:
+    """The codes that the job has put into the queue, in that order. `?status=prepared` lists those still waiting."""
+    rows = await use_cases.list_prepared_codes(
+        runtime.database,
+        caller=caller,
+        job_id=query.job_id,
+        status=query.status,
+        after=query.after_number(),
+        limit=query.one_more,
+    )
+    return query.page("prepared_codes", rows, lambda row: int(row.id))
+
+
+@router.post(
+    "/cancel",
+    response_model=JobCancelledAnswer,
+    summary="Cancel a reverse job",
+    responses=problems(NotFound, InvalidState),
+)
+async def cancel_reverse_job(
+    order: JobReference, caller: BatchManager, database: AnsweringDatabase
+) -> use_cases.CancelledJob:
+    """Ends a queued or running job: what it has queued and no case has taken leaves the queue, and its exclusions
+    end. Codes already packed stay packed. Send `{"job_id": "…"}`.
+    """
+    return await use_cases.cancel_reverse_job(database, caller=caller, job_id=order.job_id)
+
+
+@router.post(
+    "/retry",
+    response_model=JobRetriedAnswer,
+    summary="Retry a failed reverse job",
+    responses=problems(NotFound, InvalidState, BatchClosed),
+)
+async def retry_reverse_job(
+    order: JobReference, caller: BatchManager, database: AnsweringDatabase
+) -> use_cases.RetriedJob:
+    """Queues a failed job again; it goes on behind the last chunk that landed, its progress kept."""
+    return await use_cases.retry_reverse_job(database, caller=caller, job_id=order.job_id)

@@ -1,0 +1,45 @@
+"""Batches as a list shows them, and what the list is narrowed by."""
+
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, Field
+
+from qrtrack.domain.packing.selections import BatchSelection
+from qrtrack.domain.packing.states import BatchStatus
+from qrtrack.repositories.packing.batch_lists import ListedBatch as Row
+from qrtrack.schemas.base import Flag, ListQuery, Name, Page
+from qrtrack.schemas.packing.batches import BatchSummary
+
+
+class ListedBatch(BatchSummary):
+    """A batch, with how many of its units are where."""
+
+    packed_count: int = Field(description="Units in cases.")
+    prepared_count: int = Field(description="Units that wait in the queue.")
+
+    @classmethod
+    def listed(cls, row: Row) -> Self:
+        summary = dict(BatchSummary.of(row.batch))
+        return cls(**summary, packed_count=row.packed_count, prepared_count=row.prepared_count)
+
+
+class BatchPage(Page):
+    """Batches, newest first."""
+
+    batches: list[ListedBatch]
+
+
+class BatchFilter(ListQuery):
+    """Which batches to list."""
+
+    order_id: UUID | None = None
+    status: BatchStatus | None = None
+    product_name: Name | None = Field(None, description="A part of the product's name, in any case of letters.")
+    uniq_code: Annotated[Name, AfterValidator(str.upper)] | None = Field(
+        None, description="The code that all units of a batch share: it finds one batch or none."
+    )
+    closed: Flag | None = Field(None, description="`true` lists the closed batches only, `false` the others only.")
+
+    def selection(self) -> BatchSelection:
+        return BatchSelection(**self.model_dump(exclude={"cursor", "limit"}))

@@ -1,0 +1,279 @@
+"""Batches: ordering, importing, looking at them, closing them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Annotated, Any, Final, Literal, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, computed_field
+from pydantic_core import PydanticCustomError
+
+from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.field_codes import FieldCode
+from qrtrack.domain.packing.batches import NewBatch, SerialMode, Variant
+from qrtrack.domain.packing.imports import ROWS_LIMIT, VARIANTS_LIMIT
+from qrtrack.domain.packing.numbering import PREFIX_PATTERN
+from qrtrack.domain.packing.states import BatchStatus, CodeStatus
+from qrtrack.domain.qr import LOT_PATTERN, normalise_gtin
+from qrtrack.models import Batch
+from qrtrack.schemas.base import DIGITS, ONE_LINE, Answer, Body, Day, Id, Instant, Name, Part, Reason
+from qrtrack.schemas.notifications import NotifyOrder
+from qrtrack.services.packing.batches import BatchDetails, batch_progress
+from qrtrack.services.packing.imports import BatchImport
+
+BATCHES_PATH: Final = "/api/manufacturer/batches"
+
+
+def _no_dots(lot: str) -> str:
+    if lot in {".", ".."}:
+        raise PydanticCustomError(FieldCode.BAD_LOT, "A lot cannot be . or ..: browsers drop them from an address")
+    return lot
+
+
+Quantity = Annotated[int, Field(ge=1, le=ROWS_LIMIT)]
+Gtin = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8, max_length=14, pattern=ONE_LINE)]
+Lot = Annotated[str, StringConstraints(pattern=LOT_PATTERN), AfterValidator(_no_dots)]
+VariantName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64, pattern=ONE_LINE)]
+
+
+class VariantOrder(Part):
+    """A part of a batch that is packed apart from the others."""
+
+    variant: VariantName = Field(examples=["10g"])
+    quantity: Quantity
+
+
+class BatchOrder(Body):
+    """An order for codes. Either `quantity` or `variants` says how many."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "order_id": "01939c3e-7d2f-7c44-9a53-0c8f2b1f6a10",
+                "product_name": "Gold 1 g",
+                "quantity": 100,
+                "serial_prefix": "SKA",
+                "units_per_case": 100,
+            }
+        }
+    )
+
+    order_id: Id
+    product_name: Name
+    quantity: Quantity | None = Field(None, description="How many codes: 1 to 1,000,000. Leave out with `variants`.")
+    serial_prefix: Annotated[str, StringConstraints(pattern=PREFIX_PATTERN)] = Field(
+        description="1 to 8 of A-Z and 0-9, the last a letter.", examples=["SKA"]
+    )
+    units_per_case: Quantity = 100
+    serial_mode: Literal["sequential", "random"] = Field(
+        "sequential",
+        description="`random` serials cannot be guessed, as EU rules ask; `sequential` ones can.",
+    )
+    gtin: Gtin | None = Field(None, description="GTIN-8, -12, -13 or -14, with its check digit.")
+    lot: Lot | None = None
+    expires_on: Day | None = None
+    variants: list[VariantOrder] | None = Field(None, min_length=1, max_length=VARIANTS_LIMIT)
+    notify: NotifyOrder | None = None
+
+    def asked(self) -> NewBatch:
+        """Raises InvalidInput where the fields contradict each other, or the check digit the GTIN."""
+        variants = self._variants()
+        _refuse_repeats(variants)
+        if sum(part.quantity for part in variants) > ROWS_LIMIT:
+            most = f"A batch has at most {ROWS_LIMIT:,} codes over all its variants."
+            raise _contradiction("variants", most, FieldCode.TOO_MANY, max=ROWS_LIMIT)
+        return NewBatch(
+            order_id=self.order_id,
+            product_name=self.product_name,
+            serial_prefix=self.serial_prefix,
+            serial_mode=SerialMode(self.serial_mode),
+            units_per_case=self.units_per_case,
+            variants=variants,
+            gtin=self.gtin and normalise_gtin(self.gtin),
+            lot=self.lot,
+            expires_on=self.expires_on,
+        )
+
+    def _variants(self) -> tuple[Variant, ...]:
+        if self.variants is not None and self.quantity is None:
+            return tuple(Variant(part.variant, part.quantity) for part in self.variants)
+        if self.quantity is not None and self.variants is None:
+            return (Variant(None, self.quantity),)
+        detail = "Give either quantity or variants, which say how many codes."
+        raise _contradiction("quantity", detail, FieldCode.EXACTLY_ONE_OF, fields=["quantity", "variants"])
+
+
+def _refuse_repeats(variants: Sequence[Variant]) -> None:
+    names = [part.variant for part in variants]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            detail = f"The variant {name} is listed twice."
+            raise _contradiction(f"variants/{place}/variant", detail, FieldCode.REPEATED)
+
+
+def _contradiction(field: str, detail: str, code: FieldCode, **params: Any) -> InvalidInput:
+    return InvalidInput(detail, errors=[FieldError(f"/{field}", detail, code, params)])
+
+
+class ImportFields(Body):
+    """What comes with the file of an import: a form, whose fields are text."""
+
+    model_config = ConfigDict(strict=False)
+
+    order_id: UUID
+    product_name: Name
+    units_per_case: Annotated[int, DIGITS, Field(ge=1, le=ROWS_LIMIT)] = 100
+    gtin: Gtin | None = None
+    lot: Lot | None = None
+
+    def asked(self) -> BatchImport:
+        """Raises InvalidInput for a wrong check digit."""
+        return BatchImport(
+            order_id=self.order_id,
+            product_name=self.product_name,
+            units_per_case=self.units_per_case,
+            gtin=self.gtin and normalise_gtin(self.gtin),
+            lot=self.lot,
+        )
+
+
+class BatchCreated(Answer):
+    """The numbers are reserved; the codes follow within seconds. Both codes are null in random mode."""
+
+    batch_id: UUID
+    status: BatchStatus
+    quantity: int
+    uniq_code: str = Field(examples=["K7QWZ4MHT2XA"])
+    first_code: str | None = Field(examples=["SKA000001"])
+    last_code: str | None = Field(examples=["SKA000100"])
+
+    @computed_field(description="Where to look at the batch; also in the header `Location`.")  # type: ignore[prop-decorator]
+    @property
+    def status_url(self) -> str:
+        return f"{BATCHES_PATH}/{self.batch_id}"
+
+
+class BatchSummary(BaseModel):
+    """A batch as lists show it."""
+
+    model_config = ConfigDict(
+        from_attributes=True, populate_by_name=True, json_schema_serialization_defaults_required=True
+    )
+
+    batch_id: UUID = Field(validation_alias="id")
+    order_id: UUID
+    product_name: str
+    status: BatchStatus
+    progress: int = Field(0, ge=0, le=100, description="Percent over both stages, creating and hashing.")
+    quantity: int
+    units_per_case: int
+    uniq_code: str
+    serial_mode: SerialMode
+    serial_prefix: str | None
+    gtin: str | None
+    lot: str | None
+    expires_on: date | None
+    items_created: int
+    keys_to_hash: int
+    keys_hashed: int
+    error_message: str | None
+    created_by: str
+    created_at: Instant
+    updated_at: Instant
+    codes_created_at: Instant | None = Field(description="From then on the batch may be printed and packed.")
+    ready_at: Instant | None
+    closed_at: Instant | None
+    close_reason: str | None
+    keys_forgotten_at: Instant | None
+
+    @classmethod
+    def of(cls, batch: Batch) -> "BatchSummary":
+        return BatchSummary.model_validate(batch).model_copy(update={"progress": batch_progress(batch)})
+
+
+class CaseCounts(BaseModel):
+    """How many master cases a batch has."""
+
+    total: int
+    packed: int
+    open: int
+
+
+class BatchDetail(BatchSummary):
+    """A batch with its counts."""
+
+    eta_seconds: int | None = Field(description="Until `ready`, at the pace of late; null while none is known.")
+    total_items: int
+    unique_root_keys: int
+    unique_uniq_codes: int
+    by_status: Mapping[CodeStatus, int]
+    cases: CaseCounts
+    variants: list[VariantOrder]
+
+
+class BatchAnswer(Answer):
+    """One batch."""
+
+    batch: BatchDetail
+
+    @classmethod
+    def of(cls, details: BatchDetails) -> Self:
+        counts: dict[str, Any] = {
+            "eta_seconds": details.eta_seconds,
+            "total_items": details.total_items,
+            "unique_root_keys": details.unique_root_keys,
+            "unique_uniq_codes": details.unique_uniq_codes,
+            "by_status": details.by_status,
+            "cases": CaseCounts(
+                total=details.cases_total,
+                packed=details.cases_packed,
+                open=details.cases_total - details.cases_packed,
+            ),
+            "variants": [
+                VariantOrder(variant=part.variant, quantity=part.quantity) for part in details.variants if part.variant
+            ],
+        }
+        return cls(batch=BatchDetail(**dict(BatchSummary.of(details.batch)), **counts))
+
+
+class CloseOrder(Body):
+    """Why the batch is closed."""
+
+    reason: Reason = Field(examples=["Run ended short"])
+
+
+class BatchClosedAnswer(Answer):
+    """How many codes became void, and which jobs ended with them."""
+
+    batch_id: UUID
+    voided: int
+    cancelled_job_ids: list[UUID] = Field(validation_alias="cancelled_jobs")
+
+
+class BatchRetriedAnswer(Answer):
+    """The stage in which the batch goes on."""
+
+    batch_id: UUID
+    status: BatchStatus
+
+
+class KeysForgottenAnswer(Answer):
+    """How many clear keys were wiped."""
+
+    batch_id: UUID
+    forgotten: int
+
+
+class ReconciliationAnswer(Answer):
+    """Every code counted once, by the first place that fits, in this order: the seven places sum to `generated`."""
+
+    batch_id: UUID
+    generated: int
+    void: int = Field(description="Voided by a person.")
+    in_case: int
+    scanned_without_case: int
+    prepared: int
+    excluded: int = Field(description="Listed as damaged or found missing; also after the batch was closed.")
+    voided_by_closing: int
+    remaining: int
+    differences: list[str] = Field(description="Serials that fit nowhere. Always empty.")

@@ -1,0 +1,115 @@
+"""Codes: listed, printed, void, readmitted."""
+
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from qrtrack.domain.packing.states import CodeStatus
+from qrtrack.schemas.base import PRINTABLE, Answer, Body, Id, ListQuery, Page, Reason, only, wrong_type
+
+# Repeats and blanks are dropped before codes are counted. The elements are checked where they are read, in a thread:
+# for a list of numbers pydantic would build an error for each.
+MOST_ELEMENTS: Final = 200_000
+ELEMENT: Final = {"type": "string", "maxLength": 16 * 1024 * 1024}
+
+CodeList = Annotated[
+    list[Any],
+    WithJsonSchema({"type": "array", "items": ELEMENT, "maxItems": MOST_ELEMENTS}),
+    Field(
+        max_length=MOST_ELEMENTS,
+        description="As people paste and scan them: each element is split at blanks, commas and semicolons, ranges "
+        "such as `SKA000010-SKA000020` are expanded, scanned unit URLs reduced to their code, repeats dropped. At most "
+        "100,000 codes.",
+        examples=[["SKA000007", "SKA000010-SKA000020"]],
+    ),
+]
+
+
+ListedStatus = Literal["generated", "printed", "packed", "scanned", "redeemed", "void", "excluded", "prepared"]
+
+
+class CodeFilter(ListQuery):
+    """Which codes of a batch to list."""
+
+    status: ListedStatus | None = Field(
+        None, description="A state, or `excluded` or `prepared` as the reconciliation counts them."
+    )
+    code: Annotated[str, Field(pattern=PRINTABLE, min_length=1, max_length=20)] | None = Field(
+        None, description="How the codes begin, such as `SKA0001`."
+    )
+    reveal: Literal["root_key"] | None = Field(
+        None, description="Adds the clear root keys. Needs the role manager, and leaves a trace event."
+    )
+
+
+class ListedCode(BaseModel):
+    """A code of a batch, and the case it is in."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    code: str
+    sequence_number: int
+    uniq_code: str
+    variant: str | None
+    status: CodeStatus
+    master_code: str | None
+    case_number: int | None
+
+
+class CodePage(Page):
+    """Codes in serial order."""
+
+    revealed: Literal[False] = False
+    codes: list[ListedCode]
+
+
+class RevealedCode(ListedCode):
+    """A code with its clear root key; null once the keys were forgotten, or where the import had none."""
+
+    root_key: str | None
+
+
+class RevealedCodePage(Page):
+    """Codes in serial order, with their root keys."""
+
+    revealed: Literal[True] = True
+    codes: list[RevealedCode]
+
+
+class VoidOrder(Body):
+    """Units that are damaged or withdrawn."""
+
+    batch_id: Id
+    codes: CodeList
+    reason: Reason = Field(examples=["Label torn"])
+
+
+class PrintedOrder(Body):
+    """Units whose labels were printed: either a list, or all that are not marked yet."""
+
+    batch_id: Id
+    codes: CodeList | None = None
+    all: Annotated[Literal[True], only(bool, wrong_type("boolean", "Send true, or leave it out"))] | None = None
+
+
+class ReadmitOrder(Body):
+    """Units that were excluded and are good after all."""
+
+    batch_id: Id
+    codes: CodeList
+
+
+class CodesChangedAnswer(Answer):
+    """How many codes changed their state."""
+
+    batch_id: UUID
+    changed: int
+
+
+class CodesReadmittedAnswer(Answer):
+    """How many exclusions ended; the codes of the list that were not excluded."""
+
+    batch_id: UUID
+    readmitted: int
+    not_excluded: list[str]

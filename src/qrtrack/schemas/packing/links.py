@@ -1,0 +1,227 @@
+"""Linking: packing from the queue, unit by unit, undoing it, and what the stations packed last."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from qrtrack.domain.identity import normal_user
+from qrtrack.domain.packing.imports import ROWS_LIMIT
+from qrtrack.domain.packing.selections import PackSelection
+from qrtrack.domain.packing.states import Completeness
+from qrtrack.schemas.base import Answer, Body, Id, Instant, ListQuery, Name, Page, Reason
+from qrtrack.schemas.packing.batches import VariantName
+from qrtrack.schemas.packing.cases import CaseInfo
+from qrtrack.schemas.packing.codes import CodeList
+
+Scan = Annotated[str, Field(min_length=1, max_length=1000)]
+"""What a scanner or a person gives as one unit: its code, or the URL in its QR."""
+
+MasterCode = Annotated[
+    Name,
+    # Read as unit codes are: a hand scanner may be set to small letters.
+    AfterValidator(lambda code: code.upper() if code.isascii() else code),
+    Field(description="The master code in the case's QR.", examples=["K7QWZ4MHT2XA-C0042"]),
+]
+Station = Annotated[Name, Field(description="Where it is packed: any name.", examples=["line-2"])]
+
+
+class PackOrder(Body):
+    """The next units of the queue, to go into one case."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "batch_id": "01939c3e-7d2f-7c44-9a53-0c8f2b1f6a11",
+                "order_id": "01939c3e-7d2f-7c44-9a53-0c8f2b1f6a10",
+                "master_code": "K7QWZ4MHT2XA-C0042",
+                "target_units": 100,
+                "first_code": "SKA004101",
+                "last_code": "SKA004200",
+            }
+        }
+    )
+
+    batch_id: Id
+    order_id: Id
+    master_code: MasterCode
+    target_units: Annotated[int, Field(ge=1, le=ROWS_LIMIT)] | None = Field(
+        None, description="How many; left out, as many as the case holds."
+    )
+    allow_partial: bool = Field(
+        default=False, description="Packs what there is, at least one, where the queue holds fewer."
+    )
+    variant: VariantName | None = None
+    first_code: Scan | None = Field(None, description="The first unit in the operator's hands: the run starts there.")
+    last_code: Scan | None = Field(
+        None, description="The last unit: if the run would not end there, nothing is packed."
+    )
+    missing_codes: CodeList = Field([], description="Units found missing: they are excluded, and the rest is packed.")
+    station: Station | None = None
+
+
+class FilledAnswer(Answer):
+    """The case as it was filled, and the codes that it took in serial order."""
+
+    master_code_info: CaseInfo
+    linked_codes: list[str]
+    linked_count: int
+    consumed_count: int
+    from_queue: bool
+
+
+class SkippedUnits(BaseModel):
+    """Units that wait in the queue before the scanned first unit, and stay there."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    count: int
+    first_code: str
+    last_code: str
+    more: bool = Field(description="There are more than `count`: counting stops at 1,000.")
+
+
+class PackedAnswer(FilledAnswer):
+    """The case as it was packed, and its codes in serial order."""
+
+    skipped: SkippedUnits | None = Field(description="Null where the run began at the head of the queue.")
+    left_queue: list[str] = Field(
+        description="Units that were not packed, because a consumer had checked them: find out how. Usually empty."
+    )
+
+
+class LinkOrder(Body):
+    """Units scanned one by one into a case."""
+
+    batch_id: Id
+    order_id: Id
+    master_code: MasterCode
+    codes: CodeList
+    accept_valid: bool = Field(
+        default=False, description="Links those that can be linked, instead of none where one cannot."
+    )
+    station: Station | None = None
+
+
+class CodeResult(BaseModel):
+    """What became of one code; `reason` is a stable word, `master_code` the case that it is in already."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    code: str
+    accepted: bool
+    reason: str | None
+    detail: str | None
+    master_code: str | None
+
+
+class LinkedAnswer(FilledAnswer):
+    """The case as it is now, and each code's result."""
+
+    results: list[CodeResult]
+
+
+class UnlinkOrder(Body):
+    """Codes to be taken out of their cases, or the case to be emptied."""
+
+    codes: CodeList | None = None
+    master_code: MasterCode | None = None
+    reason: Reason = Field(examples=["Box dropped"])
+    station: Station | None = None
+    requeue: bool = Field(
+        default=True,
+        description="Returns the units to their places in the queue, so that the next case takes them again. `false` "
+        "leaves them available for a new reverse job.",
+    )
+
+
+class UnlinkedAnswer(Answer):
+    """The codes that are in no case any more: `unlinked_count` is `requeued` and `left_out` together."""
+
+    unlinked_codes: list[str]
+    unlinked_count: int
+    requeued: int = Field(description="How many wait in the queue, each in its place by serial order.")
+    left_out: int = Field(
+        description="How many do not: never prepared, excluded, of a cancelled job, or `requeue` was `false`. A new "
+        "reverse job prepares those that are not excluded."
+    )
+
+
+class MoveOrder(Body):
+    """The case that was scanned by mistake, and the one that the units are in."""
+
+    from_master_code: MasterCode
+    to_master_code: MasterCode
+    reason: Reason = Field(examples=["Wrong case scanned"])
+    station: Station | None = None
+
+
+class MovedAnswer(Answer):
+    """The case that holds the units now."""
+
+    master_code_info: CaseInfo
+    moved_count: int
+
+
+class PackFilter(ListQuery):
+    """Which packs to list."""
+
+    batch_id: UUID | None = None
+    station: Name | None = None
+    user: Annotated[Name, AfterValidator(normal_user)] | None = Field(
+        None, description="Who packed: `actor` of the answer."
+    )
+
+    def selection(self) -> PackSelection:
+        return PackSelection(self.batch_id, self.station, self.user)
+
+
+class PackedCaseEvent(BaseModel):
+    """One case packed or added to, as it was then, and how much of it was undone since."""
+
+    event_id: int
+    occurred_at: Instant
+    actor: str
+    station: str | None
+    batch_id: UUID
+    master_code: str
+    case_number: int
+    linked_count: int
+    completeness: Completeness | None
+    first_code: str | None
+    last_code: str | None
+    from_queue: bool
+    undone_at: Instant | None = Field(
+        description="When the first of its units was taken out of the case again; null while all of them are as packed."
+    )
+    undone_count: int = Field(description="How many of its units were taken out of the case again.")
+    moved_to: str | None = Field(
+        description="The master code of the case that the box was moved to; null where it was not."
+    )
+
+    @classmethod
+    def of(cls, event: Any) -> "PackedCaseEvent":
+        details = event.details
+        return cls(
+            event_id=event.id,
+            occurred_at=event.occurred_at,
+            actor=event.actor,
+            station=event.station,
+            batch_id=event.batch_id,
+            master_code=details["master_code"],
+            case_number=details["case_number"],
+            linked_count=event.unit_count,
+            completeness=details["completeness"],
+            first_code=details["first_code"],
+            last_code=details["last_code"],
+            from_queue=event.action == "case.packed",
+            undone_at=event.undone_at,
+            undone_count=event.undone_count,
+            moved_to=event.moved_to,
+        )
+
+
+class PackPage(Page):
+    """Packs, the latest first."""
+
+    packs: list[PackedCaseEvent]

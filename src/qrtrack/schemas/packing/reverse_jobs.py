@@ -1,0 +1,233 @@
+"""Reverse jobs: submitting, polling, ending and retrying them."""
+
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from qrtrack.domain.estimates import eta_seconds
+from qrtrack.domain.packing.selections import JobSelection
+from qrtrack.domain.packing.states import JobStatus, PreparedStatus
+from qrtrack.models import ReverseJob
+from qrtrack.schemas.base import LONGEST_WAIT, Answer, Body, Id, Instant, ListQuery, Page, Query, Wait
+from qrtrack.schemas.notifications import NotifyOrder
+from qrtrack.schemas.packing.batches import VariantName
+from qrtrack.schemas.packing.codes import CodeList
+from qrtrack.services.packing.reverse_jobs import JobView, SubmittedJob
+
+
+class JobOrder(Body):
+    """A batch to prepare, except for the codes listed. The list is required, so that no exclusion is forgotten."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "batch_id": "01939c3e-7d2f-7c44-9a53-0c8f2b1f6a11",
+                "order_id": "01939c3e-7d2f-7c44-9a53-0c8f2b1f6a10",
+                "exclude_codes": ["SKA000007", "SKA000013"],
+            }
+        }
+    )
+
+    batch_id: Id
+    order_id: Id
+    exclude_codes: CodeList
+    variant: VariantName | None = Field(None, description="Prepares only this variant of the batch.")
+    priority: Annotated[int, Field(ge=0, le=9)] = Field(0, description="9 goes first.")
+    wait: Annotated[float, Field(ge=0, le=LONGEST_WAIT)] = Field(
+        0, description="Seconds to wait for the job to end; the answer is the job as it stands then."
+    )
+    notify: NotifyOrder | None = None
+    dry_run: bool = Field(default=False, description="Answers what would be counted and refused, and changes nothing.")
+
+
+class ResultSummary(BaseModel):
+    """`prepared + duplicates + invalid + excluded_count = total_available`."""
+
+    prepared: int
+    duplicates: int = Field(description="Prepared by another job before.")
+    invalid: int = Field(description="Left the available states while the job ran.")
+    total_available: int
+    excluded_count: int
+    excluded_already_unavailable: int
+
+
+class JobSubmitted(Answer):
+    """The job; beyond `queued` only where the request waited."""
+
+    model_config = ConfigDict(title="JobSubmitted")
+
+    dry_run: Literal[False] = False
+    job_id: UUID
+    status: JobStatus
+    exclude_count: int = Field(description="Codes in the list, after splitting, expanding and dropping repeats.")
+    excluded_already_unavailable: int = Field(description="Those of them that are packed, void or with a customer.")
+    progress: int = Field(0, ge=0, le=100)
+    result_summary: ResultSummary | None = None
+    error_message: str | None = None
+
+    @classmethod
+    def of(cls, submitted: SubmittedJob, job: ReverseJob) -> Self:
+        """The answer of a request that waited."""
+        return cls(
+            job_id=submitted.job_id,
+            status=JobStatus(job.status),
+            exclude_count=submitted.exclude_count,
+            excluded_already_unavailable=submitted.excluded_already_unavailable,
+            progress=job.progress,
+            result_summary=ResultSummary(**job.result_summary) if job.result_summary else None,
+            error_message=job.error_message,
+        )
+
+
+class JobDryRun(Answer):
+    """What a submission would count, by the state of the batch now. With `unknown_codes` it would be refused."""
+
+    dry_run: Literal[True] = True
+    exclude_count: int
+    excluded_already_unavailable: int
+    total_available: int
+    excluded_count: int
+    duplicates: int
+    would_prepare: int
+    unknown_codes: list[str] = Field(description="As ranges: the first 1,000.")
+    unknown_count: int
+    unavailable_codes: list[str]
+
+
+class JobSummary(BaseModel):
+    """A job as lists show it. The counts are null until the worker has counted."""
+
+    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
+
+    job_id: UUID = Field(validation_alias="id")
+    batch_id: UUID
+    order_id: UUID
+    variant: str | None
+    priority: int
+    status: JobStatus
+    progress: int = Field(ge=0, le=100)
+    prepared_count: int
+    remaining_to_prepare: int | None
+    total_available_in_batch: int | None
+    result_summary: ResultSummary | None
+    error_message: str | None
+    attempts: int
+    created_by: str
+    created_at: Instant
+    updated_at: Instant
+    started_at: Instant | None
+    finished_at: Instant | None
+
+
+class JobPage(Page):
+    """Jobs, newest first."""
+
+    jobs: list[JobSummary]
+
+
+class JobAnswer(JobSummary, Answer):
+    """One job, to be polled every few seconds."""
+
+    queue_position: int | None = Field(description="1 is the organisation's next one; null unless it is queued.")
+    eta_seconds: int | None = Field(description="At the pace so far; null unless it is running.")
+
+    @classmethod
+    def of(cls, view: JobView) -> Self:
+        summary = JobSummary.model_validate(view.job)
+        return cls(**dict(summary), queue_position=view.queue_position, eta_seconds=_eta(view.job))
+
+
+def _eta(job: ReverseJob) -> int | None:
+    """Both instants are the database's; the later one is that of the last chunk."""
+    if job.status != JobStatus.RUNNING or job.counted_at is None:
+        return None
+    done = job.prepared_count + job.duplicate_count + job.excluded_count
+    elapsed = (job.updated_at - job.counted_at).total_seconds()
+    return eta_seconds(done, job.total_available_in_batch or 0, elapsed)
+
+
+class JobQuery(Query):
+    """Which job, and how long to wait for news of it."""
+
+    job_id: UUID
+    wait: Wait = 0
+
+
+class JobFilter(ListQuery):
+    """Which jobs to list."""
+
+    batch_id: UUID | None = None
+    order_id: UUID | None = None
+    status: JobStatus | None = None
+    variant: VariantName | None = None
+
+    def selection(self) -> JobSelection:
+        return JobSelection(**self.model_dump(exclude={"cursor", "limit"}))
+
+
+class LogQuery(ListQuery):
+    """Whose log lines to list."""
+
+    job_id: UUID
+
+
+class LogLine(BaseModel):
+    """A stage, a retry, a warning or a failure."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    level: Literal["info", "warn", "error"]
+    message: str
+    created_at: Instant
+
+
+class LogPage(Page):
+    """Log lines, oldest first."""
+
+    logs: list[LogLine]
+
+
+class PreparedQuery(LogQuery):
+    """Which codes that a job has prepared to list."""
+
+    status: PreparedStatus | None = None
+
+
+class ListedPreparedCode(BaseModel):
+    """A code in the queue, or that was in it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    code: str
+    sequence_number: int
+    status: PreparedStatus
+    created_at: Instant
+    consumed_at: Instant | None
+
+
+class PreparedPage(Page):
+    """Prepared codes in the order in which they were queued."""
+
+    prepared_codes: list[ListedPreparedCode]
+
+
+class JobReference(Body):
+    """Which job."""
+
+    job_id: Id
+
+
+class JobCancelledAnswer(Answer):
+    """How many codes left the queue with the job."""
+
+    job_id: UUID
+    status: JobStatus
+    withdrawn: int
+
+
+class JobRetriedAnswer(Answer):
+    """The job, queued again."""
+
+    job_id: UUID
+    status: JobStatus

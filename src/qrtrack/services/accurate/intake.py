@@ -1,0 +1,145 @@
+"""Receiving Accurate's webhooks: stored and committed before anyone is told so, each uuid once."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from qrtrack.database import Database
+from qrtrack.domain.accurate.events import Element, EventStatus, split_body
+from qrtrack.repositories import WAKE_UP_CHANNEL
+from qrtrack.repositories.accurate.intake import Arrival, KnownEvent, WebhookIntake
+from qrtrack.repositories.queues import WEBHOOK_EVENTS
+
+# A longer body is read by one thread for all requests, which rests after each so many characters: without a rest, it
+# would hand the interpreter over only every 5 ms, and each step of another request waits that long.
+SHORT_BODY_BYTES = 64 * 1024
+STEP_CHARACTERS = 16 * 1024
+REST_SECONDS = 0.0005
+# So many lines are logged in one step of the event loop: a millisecond or two.
+STEP_LINES = 100
+
+READER = ThreadPoolExecutor(1, "webhook-bodies")
+
+# NOTIFY makes commits wait for each other, and one hint wakes the workers for all that came meanwhile.
+HINT_SECONDS = 0.1
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class HintThrottle:
+    """When this process last woke the workers for a webhook. What no hint tells of is found by the next poll."""
+
+    _last: float = 0.0
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now - self._last < HINT_SECONDS:
+            return False
+        self._last = now
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of one element: a new row, or the one that had its uuid first. `error`: why it is no event."""
+
+    index: int
+    queue_id: int
+    type: str
+    uuid: str | None
+    duplicate: bool = False
+    conflict: bool = False
+    error: str | None = None
+
+    @property
+    def queued(self) -> bool:
+        return not self.duplicate and self.error is None
+
+
+async def receive_events(
+    database: Database, body: bytes, *, owners: Mapping[int, UUID], pass_on: bool, hint: bool
+) -> Sequence[Receipt]:
+    """All elements of a request are stored by one statement, which is their transaction; returns after its commit, and
+    after duplicates were looked up and conflicts kept. `pass_on`: the events are to go to the owner's own system as
+    well. `hint`: wakes the workers. Raises UnreadableBody or TooManyElements.
+    """
+    if len(body) <= SHORT_BODY_BYTES:
+        elements = list(split_body(body))
+    else:
+        elements = await asyncio.get_running_loop().run_in_executor(READER, _split_with_rests, body)
+    log.info("received", types=sorted({element.type for element in elements}), count=len(elements))
+    return await _store(database, elements, owners, pass_on=pass_on, hint=hint) if elements else []
+
+
+def _split_with_rests(body: bytes) -> list[Element]:
+    elements, characters = [], 0
+    for element in split_body(body):
+        elements.append(element)
+        characters += len(element.payload)
+        if characters > STEP_CHARACTERS:
+            characters = 0
+            time.sleep(REST_SECONDS)
+    return elements
+
+
+async def _store(
+    database: Database, elements: Sequence[Element], owners: Mapping[int, UUID], *, pass_on: bool, hint: bool
+) -> list[Receipt]:
+    async with database.autocommit(apart=True) as connection:
+        intake = WebhookIntake(connection)
+        arrivals = [_arrival(element, owners) for element in elements]
+        ids = await intake.insert(arrivals, pass_on=pass_on)
+        taken = {element.uuid for element, new in zip(elements, ids, strict=True) if new is None and element.uuid}
+        known = await intake.known(taken) if taken else {}
+        receipts = [
+            _receipt(index, element, new, known) for index, (element, new) in enumerate(zip(elements, ids, strict=True))
+        ]
+        if conflicts := [receipt for receipt in receipts if receipt.conflict]:
+            await intake.keep_conflicts(
+                [(known[receipt.uuid], arrivals[receipt.index]) for receipt in conflicts if receipt.uuid]
+            )
+        if hint:
+            await intake.wake_workers(WAKE_UP_CHANNEL, WEBHOOK_EVENTS.kind)
+    return receipts
+
+
+def _arrival(element: Element, owners: Mapping[int, UUID]) -> Arrival:
+    owner = None if element.database_id is None else owners.get(element.database_id)
+    if element.error is not None:
+        return Arrival(element, owner, EventStatus.INVALID)
+    return Arrival(element, owner, EventStatus.UNASSIGNED if owner is None else EventStatus.PENDING)
+
+
+def _receipt(index: int, element: Element, new: int | None, known: Mapping[str, KnownEvent]) -> Receipt:
+    if new is not None:
+        return Receipt(index, new, element.type, element.uuid, error=element.error)
+    assert element.uuid is not None
+    first = known[element.uuid]
+    conflict = first.content_hash != element.content_hash
+    return Receipt(index, first.id, element.type, element.uuid, duplicate=True, conflict=conflict)
+
+
+async def log_receipts(receipts: Sequence[Receipt]) -> None:
+    """A line for each, and one for all: most of what a large request costs, so that its sender need not wait for it."""
+    lines = log.bind()
+    for receipt in receipts:
+        if receipt.index % STEP_LINES == STEP_LINES - 1:
+            await asyncio.sleep(0)
+        place = {"type": receipt.type, "uuid": receipt.uuid, "queue_id": receipt.queue_id}
+        if receipt.conflict:
+            lines.warning("Duplicate detected with other content: it is kept in webhook_conflicts", **place)
+        elif receipt.duplicate:
+            lines.info("Duplicate detected", **place)
+        else:
+            lines.info("queued %d/%d", receipt.index + 1, len(receipts), **place, **_reason(receipt))
+    lines.info("finished", queue_ids=[receipt.queue_id for receipt in receipts])
+
+
+def _reason(receipt: Receipt) -> dict[str, str]:
+    return {"invalid": receipt.error} if receipt.error else {}

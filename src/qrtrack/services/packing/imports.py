@@ -1,0 +1,144 @@
+"""Importing a file of codes that were printed elsewhere, as a batch like any other."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from qrtrack.database import Database
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.packing.batches import SerialMode
+from qrtrack.domain.packing.imports import ImportedCodes
+from qrtrack.domain.packing.numbering import uniq_code
+from qrtrack.domain.packing.states import BatchStatus
+from qrtrack.domain.root_keys import KeyRing
+from qrtrack.models import Batch
+from qrtrack.repositories import Repositories
+from qrtrack.repositories.queues import HASHING
+from qrtrack.services.packing.batches import CREATING_CHUNK, HASHING_CHUNK, CreatedBatch
+
+
+@dataclass(frozen=True, slots=True)
+class BatchImport:
+    """What comes with a file of codes that were printed elsewhere."""
+
+    order_id: UUID
+    product_name: str
+    units_per_case: int
+    gtin: str | None
+    lot: str | None
+
+
+async def import_batch(
+    database: Database, *, caller: Caller, keys: KeyRing, new: BatchImport, imported: ImportedCodes
+) -> CreatedBatch:
+    """All codes of the file or none, in one transaction. Raises one InvalidInput that names every bad row."""
+    if imported.mistakes:
+        async with database.read(tenant=caller.organisation_id) as repositories:
+            raise imported.refusal(await _taken(repositories, imported.codes))
+    batch_id = uuid7()
+    digests, sealed = await asyncio.to_thread(_protect, keys, batch_id, imported.root_keys)
+    with_keys = sum(digest is not None for digest in digests)
+    organisation_id = caller.organisation_id
+    async with database.write(tenant=organisation_id) as repositories:
+        await repositories.stages.lock_imports(organisation_id)
+        await repositories.batches.pass_numbers(organisation_id, imported.highest_numbers)
+        if taken := await _taken(repositories, imported.codes):
+            raise imported.refusal(taken)
+        batch = await _add(repositories, caller, new, imported, batch_id, with_keys=with_keys)
+        await _insert_codes(repositories, batch, imported, digests, sealed)
+        if with_keys:
+            await repositories.stages.add(
+                batch_id, organisation_id, HASHING.kind, quantity=batch.quantity, chunk=HASHING_CHUNK
+            )
+            await repositories.wake_workers(HASHING)
+        await repositories.trace.add(
+            "batch.imported",
+            organisation_id=organisation_id,
+            actor=caller.user_id,
+            batch_id=batch_id,
+            ranges=[(1, batch.quantity)],
+            details={"order_id": new.order_id},
+        )
+        return repositories.answer(
+            CreatedBatch(
+                batch_id=batch_id,
+                status=BatchStatus.HASHING if with_keys else BatchStatus.READY,
+                quantity=batch.quantity,
+                uniq_code=batch.uniq_code,
+                first_code=imported.codes[0],
+                last_code=imported.codes[-1],
+            )
+        )
+
+
+async def _add(
+    repositories: Repositories,
+    caller: Caller,
+    new: BatchImport,
+    imported: ImportedCodes,
+    batch_id: UUID,
+    *,
+    with_keys: int,
+) -> Batch:
+    batch = Batch(
+        id=batch_id,
+        manufacturer_org_id=caller.organisation_id,
+        order_id=new.order_id,
+        uniq_code=uniq_code(),
+        product_name=new.product_name,
+        quantity=len(imported.codes),
+        keys_to_hash=with_keys,
+        units_per_case=new.units_per_case,
+        serial_mode=SerialMode.IMPORTED,
+        key_length=max((len(key) for key in imported.root_keys if key), default=0),
+        gtin=new.gtin,
+        lot=new.lot,
+        status=BatchStatus.CREATING,
+        created_by=caller.user_id,
+    )
+    await repositories.batches.add(batch, [(part.variant, part.quantity) for part in imported.variants])
+    return batch
+
+
+async def _insert_codes(
+    repositories: Repositories,
+    batch: Batch,
+    imported: ImportedCodes,
+    digests: Sequence[bytes | None],
+    sealed: Sequence[bytes | None],
+) -> None:
+    """All codes and cases, and the counts that say so."""
+    for first in range(0, batch.quantity, CREATING_CHUNK):
+        part = slice(first, first + CREATING_CHUNK)
+        await repositories.stages.insert_imported(
+            batch.id,
+            batch.manufacturer_org_id,
+            first_sequence=first + 1,
+            codes=imported.codes[part],
+            digests=digests[part],
+            sealed=sealed[part],
+        )
+    await repositories.batches.count_created(batch.id, batch.quantity)
+    await repositories.batches.add_cases(batch.id)
+    await repositories.batches.count_hashed(batch.id, 0)
+
+
+async def _taken(repositories: Repositories, codes: Sequence[str]) -> list[str]:
+    """Looked up in parts: encoding a million codes at once would hold up every other request."""
+    parts = [codes[first : first + CREATING_CHUNK] for first in range(0, len(codes), CREATING_CHUNK)]
+    return [code for part in parts for code in await repositories.stages.taken(part)]
+
+
+def _protect(
+    keys: KeyRing, batch_id: UUID, root_keys: Sequence[str | None]
+) -> tuple[list[bytes | None], list[bytes | None]]:
+    digests: list[bytes | None] = [None] * len(root_keys)
+    sealed: list[bytes | None] = [None] * len(root_keys)
+    given = {number: key for number, key in enumerate(root_keys, 1) if key is not None}
+    prepared = keys.prepare(batch_id, list(given), list(given.values()))
+    for number, digest, seal in zip(given, *prepared, strict=True):
+        digests[number - 1], sealed[number - 1] = digest, seal
+    return digests, sealed

@@ -1,0 +1,1 @@
+"""Progress of other systems' long work: batches of records and their outcomes."""

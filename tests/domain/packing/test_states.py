@@ -1,0 +1,49 @@
+import pytest
+
+from qrtrack.domain.packing.states import (
+    AVAILABLE,
+    TERMINAL_BATCHES,
+    TERMINAL_CODES,
+    TERMINAL_JOBS,
+    TRANSITIONS,
+    UNLINKABLE,
+    BatchStatus,
+    CodeStatus,
+    JobStatus,
+    sources,
+)
+
+LIVE = {CodeStatus.GENERATED, CodeStatus.PRINTED, CodeStatus.PACKED, CodeStatus.SCANNED}
+
+
+def test_every_state_has_its_row_in_the_table() -> None:
+    assert set(TRANSITIONS) == set(CodeStatus)
+
+
+@pytest.mark.parametrize(
+    ("target", "from_states"),
+    [
+        (CodeStatus.GENERATED, set()),
+        (CodeStatus.PRINTED, {"generated"}),
+        (CodeStatus.PACKED, {"generated", "printed"}),
+        (CodeStatus.SCANNED, {"generated", "printed", "packed"}),
+        (CodeStatus.REDEEMED, LIVE),
+        (CodeStatus.VOID, LIVE),
+    ],
+)
+def test_a_state_is_reached_only_from_those_before_it(target: CodeStatus, from_states: set[str]) -> None:
+    assert sources(target) == from_states
+
+
+def test_what_may_be_packed_is_what_is_available() -> None:
+    assert sources(CodeStatus.PACKED) == AVAILABLE
+
+
+def test_only_packed_codes_may_be_unlinked() -> None:
+    assert {CodeStatus.PACKED} == UNLINKABLE
+
+
+def test_no_step_leads_out_of_a_terminal_state() -> None:
+    assert {CodeStatus.REDEEMED, CodeStatus.VOID} == TERMINAL_CODES
+    assert {BatchStatus.READY, BatchStatus.FAILED} == TERMINAL_BATCHES
+    assert {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED} == TERMINAL_JOBS

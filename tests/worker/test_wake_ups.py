@@ -1,0 +1,188 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from unittest.mock import patch
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from structlog.testing import capture_logs
+
+from accurate import DATABASE, event
+from plant import Plant
+from qrtrack import wake_ups
+from qrtrack.connections import Connector
+from qrtrack.database import Database
+from qrtrack.repositories import WAKE_UP_CHANNEL
+from qrtrack.repositories.queues import CREATING, WEBHOOK_EVENTS
+from qrtrack.services.accurate.intake import HintThrottle, receive_events
+from qrtrack.services.claims import break_up_group, claim_group, release_group
+from qrtrack.settings.postgresql import parse_address
+from qrtrack.wake_ups import listen
+
+
+class Heard:
+    """Counts hints, and waits for the next one."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self._event = asyncio.Event()
+
+    def __call__(self) -> None:
+        self.times += 1
+        self._event.set()
+
+    async def next(self, seconds: float = 5) -> None:
+        await asyncio.wait_for(self._event.wait(), seconds)
+        self._event.clear()
+
+
+@asynccontextmanager
+async def listening(database: Database) -> AsyncIterator[Heard]:
+    """From the first hint on: the one that comes with every connection."""
+    heard = Heard()
+    task = asyncio.create_task(listen(database.connector, heard))
+    try:
+        await heard.next()
+        yield heard
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def hint(database: Database) -> None:
+    async with database.write() as repositories:
+        await repositories.wake_workers(CREATING)
+
+
+LISTENERS = (
+    "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    f" AND (query LIKE 'LISTEN {WAKE_UP_CHANNEL}%' OR query LIKE '%pg_listening_channels%')"
+)
+
+
+async def test_a_hint_is_heard(database: Database) -> None:
+    async with listening(database) as heard:
+        await hint(database)
+        await heard.next()
+    assert heard.times == 2
+
+
+async def test_webhooks_give_a_hint_and_a_storm_of_them_few(database: Database) -> None:
+    throttle = HintThrottle()
+    async with listening(database) as heard:
+        body = json.dumps([event()]).encode()
+        await receive_events(database, body, owners={}, pass_on=False, hint=throttle.due())
+        await heard.next()
+        assert heard.times == 2
+        with patch("qrtrack.services.accurate.intake.HINT_SECONDS", 3600):
+            assert not throttle.due()
+
+
+@pytest.mark.parametrize("end", [release_group, break_up_group])
+async def test_a_group_that_is_given_back_or_broken_up_gives_a_hint(database: Database, end: Any) -> None:
+    body = json.dumps([event()]).encode()
+    await receive_events(database, body, owners={DATABASE: uuid4()}, pass_on=False, hint=False)
+    group = await claim_group(database, WEBHOOK_EVENTS, 1, lease_seconds=30)
+    async with listening(database) as heard:
+        await end(database, WEBHOOK_EVENTS, group)
+        await heard.next()
+
+
+async def test_nothing_is_heard_of_a_transaction_that_rolls_back(database: Database) -> None:
+    async def give_up() -> None:
+        async with database.write() as repositories:
+            await repositories.wake_workers(CREATING)
+            raise ZeroDivisionError
+
+    async with listening(database) as heard:
+        try:
+            await give_up()
+        except ZeroDivisionError:
+            await hint(database)
+        await heard.next()
+        assert heard.times == 2
+
+
+async def test_a_listener_that_was_killed_listens_again_and_looks_once_for_what_it_missed(
+    plant: Plant, database: Database
+) -> None:
+    with patch.object(wake_ups, "RECONNECT_SECONDS", 0.05):
+        async with listening(database) as heard:
+            [killed] = await plant.sql(f"SELECT count(pg_terminate_backend(pid)) AS killed {LISTENERS}")
+            assert killed.killed == 1
+            await heard.next()
+            assert heard.times == 2
+            await hint(database)
+            await heard.next()
+            assert heard.times == 3
+
+
+async def test_a_listener_that_lost_its_channel_takes_it_up_again(plant: Plant, database: Database) -> None:
+    """As behind a pooler that gives the session to somebody else."""
+    connect = asyncpg.connect
+    connections: list[Any] = []
+
+    async def connect_and_show(**options: Any) -> Any:
+        connection = await connect(**options)
+        connections.append(connection)
+        return connection
+
+    await hint(database)  # The pool has its connection by then: those that are shown are the listener's.
+    with (
+        patch.object(wake_ups, "RECONNECT_SECONDS", 0.05),
+        patch.object(wake_ups, "CHECK_SECONDS", 0.05),
+        patch.object(asyncpg, "connect", connect_and_show),
+    ):
+        async with listening(database) as heard:
+            while True:
+                try:
+                    await connections[0].execute("UNLISTEN *")
+                    break
+                except asyncpg.InterfaceError:  # It was just being asked.
+                    await asyncio.sleep(0.001)
+            await heard.next()
+            await hint(database)
+            await heard.next()
+    assert len(connections) == 2
+    assert connections[0].is_closed()
+
+
+@pytest.mark.parametrize("error", [ConnectionRefusedError(), asyncpg.InternalClientError("killed at this moment")])
+async def test_a_listener_without_a_database_keeps_asking(database: Database, error: Exception) -> None:
+    nowhere = Connector(parse_address("postgresql://nobody@127.0.0.1:1/nothing"))
+    heard = Heard()
+    attempts: list[object] = []
+    enough = asyncio.Event()
+
+    async def refused(**options: object) -> object:
+        attempts.append(options)
+        if len(attempts) == 3:
+            enough.set()
+        raise error
+
+    with (
+        patch.object(wake_ups, "RECONNECT_SECONDS", 0.01),
+        patch.object(asyncpg, "connect", refused),
+        capture_logs() as logs,
+    ):
+        task = asyncio.create_task(listen(nowhere, heard))
+        await asyncio.wait_for(enough.wait(), 5)
+        assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert heard.times == 0
+    assert len(logs) == 1, "an outage is said once, and not at every attempt"
+
+
+async def test_a_listener_that_is_cancelled_leaves_no_connection(plant: Plant, database: Database) -> None:
+    async with listening(database):
+        pass
+    for _ in range(200):
+        [left] = await plant.sql(f"SELECT count(*) AS listeners {LISTENERS}")
+        if not left.listeners:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the listener's connection is still there")
