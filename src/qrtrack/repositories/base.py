@@ -1,16 +1,37 @@
-"""What every repository is made of: SQL in, rows out, one session; or the driver's own connection, where it is hot."""
+"""The two bases of all repositories: on SQLAlchemy's session, and on the driver's connection for hot paths.
 
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any, TypeAlias
+Both take SQL with named parameters (`:batch_id`) and return NamedTuples: `class FoundCode(NamedTuple)` names the columns
+of its query, in their order. A query whose columns differ from the fields raises TypeError when it is first run.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache, lru_cache
+from typing import Any, ClassVar, Final, Protocol, Self, TypeAlias, TypeVar
 
 import asyncpg
 from sqlalchemy import CursorResult, Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from qrtrack.domain.claims import Claim, LeaseLost
+
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 prepared = lru_cache(maxsize=512)(text)
+
+NAMED_PARAMETER: Final = re.compile(r"(?<!:):([a-z_]+)")
+
+
+class TypedRow(Protocol):
+    """What a NamedTuple offers."""
+
+    _fields: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Any], /) -> Self: ...
+
+
+TypedRowT = TypeVar("TypedRowT", bound=TypedRow)
 
 
 # For the rest of the transaction. Connections of ours plan each statement anew; a foreign key is checked by a statement
@@ -32,6 +53,44 @@ class Repository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
+    async def _fetch_all(self, kind: type[TypedRowT], sql: str, **values: Any) -> list[TypedRowT]:
+        result = await self._session.execute(prepared(sql), values)
+        _check_columns(kind, sql, tuple(result.keys()))
+        return [kind._make(row) for row in result]
+
+    async def _fetch_optional(self, kind: type[TypedRowT], sql: str, **values: Any) -> TypedRowT | None:
+        """The row, if there is one; more than one raises ValueError."""
+        rows = await self._fetch_all(kind, sql, **values)
+        if len(rows) > 1:
+            raise ValueError(MORE_THAN_ONE)
+        return rows[0] if rows else None
+
+    async def _fetch_one(self, kind: type[TypedRowT], sql: str, **values: Any) -> TypedRowT:
+        """For a statement that always returns one row."""
+        (row,) = await self._fetch_all(kind, sql, **values)
+        return row
+
+    async def _fetch_value(self, sql: str, **values: Any) -> Any:
+        """The first column of the row; None without a row. The caller says the type: `count: int = await …`."""
+        return (await self._session.execute(prepared(sql), values)).scalar_one_or_none()
+
+    async def _fetch_values(self, sql: str, **values: Any) -> Sequence[Any]:
+        """The first column of all rows."""
+        return (await self._session.execute(prepared(sql), values)).scalars().all()
+
+    async def _execute(self, sql: str, **values: Any) -> int:
+        """Rows touched."""
+        result = await self._session.execute(prepared(sql), values)
+        assert isinstance(result, CursorResult)
+        return result.rowcount
+
+    async def _execute_fenced(self, claim: Claim, sql: str, **values: Any) -> None:
+        """Changes the claimed row. The statement ends with `WHERE id = :id AND lease_token = :lease_token AND status = …`;
+        LeaseLost when it touches no row: another worker has the work.
+        """
+        if await self._execute(sql, id=claim.id, lease_token=claim.token, **values) == 0:
+            raise LeaseLost(claim)
+
     async def _rows(self, sql: str, **values: Any) -> Sequence[Row[Any]]:
         return (await self._session.execute(prepared(sql), values)).all()
 
@@ -49,3 +108,57 @@ class Repository:
         result = await self._session.execute(prepared(sql), values)
         assert isinstance(result, CursorResult)
         return result.rowcount
+
+
+class DriverRepository:
+    """Bound to the driver's connection of one transaction: a statement costs 0.1 to 0.2 ms less than through a session."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def _fetch_all(self, kind: type[TypedRowT], sql: str, **values: Any) -> list[TypedRowT]:
+        statement, names = _numbered(sql)
+        rows = await self._connection.fetch(statement, *(values[name] for name in names))
+        if rows:
+            _check_columns(kind, sql, tuple(rows[0].keys()))
+        return [kind._make(row) for row in rows]
+
+    async def _fetch_optional(self, kind: type[TypedRowT], sql: str, **values: Any) -> TypedRowT | None:
+        """The row, if there is one; more than one raises ValueError."""
+        rows = await self._fetch_all(kind, sql, **values)
+        if len(rows) > 1:
+            raise ValueError(MORE_THAN_ONE)
+        return rows[0] if rows else None
+
+    async def _fetch_one(self, kind: type[TypedRowT], sql: str, **values: Any) -> TypedRowT:
+        """For a statement that always returns one row."""
+        (row,) = await self._fetch_all(kind, sql, **values)
+        return row
+
+    async def _fetch_value(self, sql: str, **values: Any) -> Any:
+        """The first column of the row; None without a row."""
+        statement, names = _numbered(sql)
+        return await self._connection.fetchval(statement, *(values[name] for name in names))
+
+    async def _execute(self, sql: str, **values: Any) -> int:
+        """Rows touched."""
+        statement, names = _numbered(sql)
+        status = await self._connection.execute(statement, *(values[name] for name in names))
+        return int(status.rpartition(" ")[2])
+
+
+MORE_THAN_ONE: Final = "the query returned more than one row"
+
+
+@lru_cache(maxsize=512)
+def _check_columns(kind: type[TypedRow], sql: str, columns: tuple[str, ...]) -> None:
+    if columns != kind._fields:
+        raise TypeError(f"{kind.__name__} has the fields {kind._fields}, its query the columns {columns}: {sql}")
+
+
+@cache
+def _numbered(sql: str) -> tuple[str, Sequence[str]]:
+    """The statement as the driver takes it, with numbers for the names of its parameters, and the names in order."""
+    places: dict[str, int] = {}
+    statement = NAMED_PARAMETER.sub(lambda found: f"${places.setdefault(found[1], len(places) + 1)}", sql)
+    return statement, tuple(places)
