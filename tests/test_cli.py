@@ -5,7 +5,9 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -53,6 +55,31 @@ def test_a_token_names_user_organisation_and_roles(tmp_path: Path) -> None:
     assert UUID(claims["manufacturer_org_id"]) == organisation
     assert claims["sub"] == str(user)
     assert sorted(claims["roles"]) == ["finance", "manager"]
+
+
+@pytest.mark.parametrize(
+    ("words", "unloaded", "most"),
+    [
+        (
+            ("--help",),
+            {"alembic", "asyncpg", "cryptography", "fastapi", "httpx2", "jwt", "pydantic", "sqlalchemy"},
+            450,
+        ),
+        (("token", "--org", str(UUID(int=1))), {"alembic", "asyncpg", "fastapi", "sqlalchemy", "uvicorn"}, 900),
+    ],
+)
+def test_a_command_loads_no_more_than_it_needs(
+    tmp_path: Path, words: Sequence[str], unloaded: set[str], most: int
+) -> None:
+    """Loading the server and the database took two to three seconds, whatever was asked."""
+    script = "import atexit, sys; from qrtrack.cli import app; atexit.register(lambda: print(*sys.modules)); app()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    loaded = done.stdout.splitlines()[-1].split()
+    assert {name.partition(".")[0] for name in loaded} & unloaded == set()
+    assert len(loaded) <= most
 
 
 def test_a_bad_setting_stops_the_start_with_one_line(tmp_path: Path) -> None:

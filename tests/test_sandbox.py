@@ -8,7 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from qrtrack.sandbox import TOKEN, Fault, Sandbox
+from qrtrack.domain.akselgate.faults import Fault
+from qrtrack.sandbox import TOKEN, Sandbox
 from treasury import Treasury, rows
 
 BATCH: dict[str, Any] = {

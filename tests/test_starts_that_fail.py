@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from qrtrack.commands.running import MENDABLE
 from qrtrack.settings import SettingsError, load_settings
-from qrtrack.terminal import MENDABLE
 
 ROOT = Path(__file__).parents[1]
 CHAPTER = (ROOT / "docs/troubleshooting.md").read_text().split("## It does not start")[1].split("\n## ")[0]

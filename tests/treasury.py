@@ -14,11 +14,12 @@ from sqlalchemy import text
 
 import promised
 from process import delete_rows
+from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.integrations.tokens import sign_token
 from qrtrack.main import create_app
 from qrtrack.runtime import Runtime, open_runtime
-from qrtrack.sandbox import Fault, Sandbox
+from qrtrack.sandbox import Sandbox
 from qrtrack.settings import Settings
 
 PASSWORD = "pa55-of-the-gateway"

@@ -9,13 +9,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import httpx2
 
 from qrtrack import listening
+from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.domain.masking import masked
 
 TOKEN: Final = "sandbox-token"  # noqa: S105 - opens nothing but this sandbox
@@ -23,22 +23,6 @@ REQUEST_BYTES: Final = 32 * 1024 * 1024
 REFUSED_SECONDS: Final = 10.0
 FAILING: Final = "FAIL"
 PATIENCE_SECONDS: Final = 5.0
-
-
-class Fault(StrEnum):
-    """How the gateway misbehaves. Where a batch is read and not refused, the sandbox has taken it all the same."""
-
-    NONE = "none"
-    REFUSE = "refuse"
-    HANG_UNREAD = "hang-unread"
-    HANG = "hang"
-    RESET = "reset"
-    HALF = "half"
-    ERROR = "500"
-    INVALID_JSON = "invalid-json"
-    DUPLICATE = "duplicate"
-    REDIRECT = "redirect"
-    REJECT = "reject"
 
 
 NOT_TAKEN: Final = frozenset({Fault.HANG_UNREAD, Fault.DUPLICATE, Fault.REDIRECT, Fault.REJECT})

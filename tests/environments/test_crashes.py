@@ -12,7 +12,8 @@ from environments.clusters import Cluster, Clusters
 from environments.program import Installation, Site
 from environments.story import bank, bank_settings, create_batch, dispatch, pack, prepare, tell_story, until
 from process import SECRET
-from qrtrack.sandbox import Fault, Sandbox
+from qrtrack.domain.akselgate.faults import Fault
+from qrtrack.sandbox import Sandbox
 
 Install = Callable[..., Installation]
 

@@ -16,7 +16,8 @@ import pytest
 
 from faults.processes import Workers, kill_now, workers
 from process import free_port
-from qrtrack.sandbox import Answer, Fault, Request, Scripted
+from qrtrack.domain.akselgate.faults import Fault
+from qrtrack.sandbox import Answer, Request, Scripted
 from qrtrack.services.akselgate.attempts import sweep_attempts
 from qrtrack.settings import Settings
 from treasury import PASSWORD, Treasury, open_treasury, rows

@@ -13,7 +13,7 @@ from process import settings_of
 from qrtrack import embedded, schema_revision
 from qrtrack.connections import Connector
 from qrtrack.database import Database
-from qrtrack.sandbox import Fault
+from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.services.accurate.intake import receive_events
 from qrtrack.settings.postgresql import parse_address
 from treasury import open_treasury

@@ -16,10 +16,11 @@ from structlog.testing import capture_logs
 
 from gateway_words import NOT_TAKEN, SEEN_BEFORE
 from qrtrack.domain.akselgate.dispatches import Outcome
+from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.domain.akselgate.gateway_answers import Verdict
 from qrtrack.integrations import akselgate
 from qrtrack.integrations.akselgate import Akselgate
-from qrtrack.sandbox import TOKEN, Fault, Request, Sandbox, Scripted
+from qrtrack.sandbox import TOKEN, Request, Sandbox, Scripted
 from qrtrack.settings import Settings
 from treasury import PASSWORD, gateway_settings
 

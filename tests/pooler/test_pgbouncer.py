@@ -22,11 +22,11 @@ from process import TENANT_ROLE, delete_rows, let_tests_skip_triggers, settings_
 from qrtrack import embedded, schema_revision
 from qrtrack.connections import Connector
 from qrtrack.database import Database, DatabaseRefused
+from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.case_packing import NotEnoughPrepared
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime, open_runtime
-from qrtrack.sandbox import Fault
 from qrtrack.services.accurate.intake import receive_events
 from qrtrack.services.akselgate.attempts import sweep_attempts
 from qrtrack.services.claims import claim_group

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from qrtrack.sandbox import Fault
+from qrtrack.domain.akselgate.faults import Fault
 from treasury import Treasury
 
 NO_STEPS = [

@@ -11,9 +11,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from process import SECRET
+from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.akselgate import Akselgate
-from qrtrack.sandbox import Fault, Request, Scripted
+from qrtrack.sandbox import Request, Scripted
 from qrtrack.schemas.base import encode_cursor
 from qrtrack.services.akselgate.attempts import sweep_attempts
 from qrtrack.settings import Settings

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from sqlalchemy.exc import DBAPIError
 
+from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.domain.identity import Role
-from qrtrack.sandbox import Fault
 from treasury import Treasury, rows
 
 

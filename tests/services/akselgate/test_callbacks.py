@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from qrtrack.sandbox import Fault, Request
+from qrtrack.domain.akselgate.faults import Fault
+from qrtrack.sandbox import Request
 from qrtrack.settings import Settings
 from treasury import Treasury, open_treasury, rows
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from qrtrack.sandbox import Fault, Scripted
+from qrtrack.domain.akselgate.faults import Fault
+from qrtrack.sandbox import Scripted
 from treasury import Treasury, rows
 
 READABLE = b'{"responseCode": "A7", "responseMessage": "Account 1000000001 is closed"}'

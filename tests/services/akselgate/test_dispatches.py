@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from qrtrack.sandbox import Fault, Request, Scripted
+from qrtrack.domain.akselgate.faults import Fault
+from qrtrack.sandbox import Request, Scripted
 from qrtrack.services.akselgate.attempts import sweep_attempts
 from qrtrack.settings import Settings
 from treasury import DEADLINE, Treasury, open_treasury, rows

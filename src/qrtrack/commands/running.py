@@ -1,10 +1,10 @@
-"""What every command does at the terminal: how it starts, names its database, shows long work, and ends."""
+"""Work on the database at the terminal: it names its database, shows what takes long, and ends with one line."""
 
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -12,28 +12,16 @@ from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TextColumn, T
 from uvicorn.loops.auto import auto_loop_factory
 
 from qrtrack import backups, embedded, listening
+from qrtrack.commands import give_up
 from qrtrack.database import Database
 from qrtrack.domain.errors import NotFound, Unavailable
-from qrtrack.logs import set_up_logs
 from qrtrack.outages import server_says
 from qrtrack.postgres_tools import Tell
 from qrtrack.runtime import name_of_database, open_database
-from qrtrack.settings import Settings, SettingsError, load_settings
+from qrtrack.settings import Settings, SettingsError
 
 # What a person at the terminal can mend: they get the sentence, without a traceback.
 MENDABLE = (SettingsError, backups.BackupFailed, embedded.EmbeddedFailed, Unavailable, NotFound, OSError)
-
-
-def start(*, quiet: bool = False, with_secrets: bool = True) -> Settings:
-    """The settings, with logs set up; `quiet` where the terminal belongs to what the command shows. A command that
-    needs no secrets makes none: in the wrong folder they would be others.
-    """
-    try:
-        settings = load_settings(with_secrets=with_secrets)
-    except SettingsError as error:
-        give_up(error)
-    set_up_logs(environment=settings.qrtrack_env, level="warning" if quiet else settings.log_level)
-    return settings
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -49,12 +37,6 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
         if reason := server_says(error):
             give_up(error, said=f"The database refused a statement: {reason}.")
         raise
-
-
-def give_up(error: BaseException, said: str | None = None, *, code: int = 1) -> NoReturn:
-    reason = getattr(error, "reason", "")
-    typer.echo(f"qrtrack: {said or error}{reason and f' It says: {reason}.'}", err=True)
-    raise typer.Exit(code) from error
 
 
 @asynccontextmanager

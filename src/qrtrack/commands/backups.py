@@ -1,24 +1,18 @@
 """`qrtrack backup` and `qrtrack restore`."""
 
 from pathlib import Path
-from typing import Annotated, Final
 
 import typer
 from rich.filesize import decimal
 
 from qrtrack import backups, schema_revision
+from qrtrack.commands import give_up, start
+from qrtrack.commands.running import run, shown
 from qrtrack.runtime import name_of_database, open_database
 from qrtrack.settings import Settings, SettingsError
-from qrtrack.terminal import give_up, run, shown, start
-
-MOST_SKIPPED: Final = 1_000_000_000
 
 
-def backup(
-    file: Annotated[Path, typer.Argument(help="The file to write, such as qrtrack.dump.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
-) -> None:
-    """Write the whole database into a file, as of one moment. The service goes on meanwhile."""
+def backup(file: Path, *, overwrite: bool) -> None:
     settings = _start_copying()
     revision = run(_backup(settings, file, overwrite=overwrite))
     typer.echo(
@@ -32,22 +26,7 @@ async def _backup(settings: Settings, file: Path, *, overwrite: bool) -> str:
             return await backups.back_up(database, file, overwrite=overwrite, tell=tell)
 
 
-def restore(
-    file: Annotated[Path, typer.Argument(help="A file that `qrtrack backup` wrote.")],
-    skip_request_ids: Annotated[
-        int,
-        typer.Option(min=0, max=MOST_SKIPPED, help="Skip N request ids: more than were dispatched since the backup."),
-    ] = 0,
-    skip_serials: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            max=MOST_SKIPPED,
-            help="Skip N serial numbers in each series: more than were ordered since the backup.",
-        ),
-    ] = 0,
-) -> None:
-    """Put a backup into an empty database, whole or not at all. Stop every other process first."""
+def restore(file: Path, *, skip_request_ids: int, skip_serials: int) -> None:
     settings = _start_copying()
     if not file.exists():
         give_up(backups.BackupFailed(f"There is no file {file}."))
