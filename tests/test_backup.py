@@ -279,16 +279,28 @@ def test_what_is_no_backup_is_refused_before_a_database_is_made(tmp_path: Path) 
     assert not (tmp_path / "var").exists()
 
 
-async def test_a_backup_of_a_newer_version_is_refused(dump: Path, tmp_path: Path, migrated_url: str) -> None:
-    [(revision)] = re.findall(r"\S+_\S+", str(schema_revision._newest()))
+@pytest.mark.parametrize(
+    ("revision", "said"),
+    [
+        ("20990101_of_the_future", "made by a newer version (revision 20990101_of_the_future): install that version."),
+        (
+            "20261126_own_parents",
+            "made by a development version from before the first release (revision 20261126_own_parents): restore it",
+        ),
+    ],
+)
+async def test_a_backup_of_another_version_is_refused(
+    dump: Path, tmp_path: Path, migrated_url: str, revision: str, said: str
+) -> None:
+    newest = schema_revision._newest()
     try:
-        await execute(migrated_url, "UPDATE alembic_version SET version_num = '20990101_of_the_future'")
-        assert run(tmp_path, "backup", "newer.dump", DATABASE_URL=migrated_url).returncode == 0
-    finally:
         await execute(migrated_url, f"UPDATE alembic_version SET version_num = '{revision}'")
-    done = run(tmp_path, "restore", "newer.dump")
+        assert run(tmp_path, "backup", "other.dump", DATABASE_URL=migrated_url).returncode == 0
+    finally:
+        await execute(migrated_url, f"UPDATE alembic_version SET version_num = '{newest}'")
+    done = run(tmp_path, "restore", "other.dump")
     assert done.returncode == 1
-    assert "made by a newer version (revision 20990101_of_the_future): install that version." in done.stderr
+    assert said in done.stderr
     assert not (tmp_path / "var").exists()
 
 

@@ -70,14 +70,30 @@ def test_nobody_listens(tmp_path: Path, command: str) -> None:
 
 @each_command
 def test_a_newer_version_migrated_it(tmp_path: Path, cluster: Cluster, migrated: str, command: str) -> None:
+    said = refused_at(tmp_path, cluster, migrated, command, revision="20991231_later")
+    assert "migrated by a newer version (revision 20991231_later): install that version" in said
+
+
+@each_command
+def test_a_development_version_made_it(tmp_path: Path, cluster: Cluster, migrated: str, command: str) -> None:
+    """The tables are those that the last development version made."""
+    said = refused_at(tmp_path, cluster, migrated, command, revision="20261126_own_parents")
+    assert "made by a development version from before the first release (revision 20261126_own_parents)" in said
+    assert "Make a new database." in said
+    assert "newer version" not in said
+
+
+def refused_at(tmp_path: Path, cluster: Cluster, migrated: str, command: str, *, revision: str) -> str:
+    """What the command says of a database at this revision. The revision is the same afterwards."""
     [known] = asyncio.run(cluster.sql("SELECT version_num FROM alembic_version", database="app"))
-    asyncio.run(cluster.sql("UPDATE alembic_version SET version_num = '20991231_later'", "SELECT 1", database="app"))
+    asyncio.run(cluster.sql(f"UPDATE alembic_version SET version_num = '{revision}'", "SELECT 1", database="app"))
     try:
         said = only_line(run(tmp_path, command, DATABASE_URL=migrated))
+        assert asyncio.run(cluster.sql("SELECT version_num FROM alembic_version", database="app")) == [(revision,)]
+        return said
     finally:
         back = f"UPDATE alembic_version SET version_num = '{known[0]}'"
         asyncio.run(cluster.sql(back, "SELECT 1", database="app"))
-    assert "migrated by a newer version (revision 20991231_later): install that version" in said
 
 
 async def test_a_migration_that_cannot_have_a_table_gives_up_in_one_line(
@@ -100,16 +116,36 @@ def test_a_check_says_how_the_database_stands(tmp_path: Path, cluster: Cluster, 
     assert tables == [], "nothing was made"
 
 
-async def migrate_to_the_revision_before(url: str, role: str) -> None:
+async def migrate_to(url: str, role: str, *revisions: str) -> None:
+    """To the newest revision, then back to each of these."""
     database = Database.connect(url, pool_size=1)
     async with database.engine.begin() as connection:
         await connection.run_sync(tenant_role.provide_role, role)
         await connection.run_sync(
             lambda plain: alembic.upgrade(schema_revision._config(plain, tenant_role=role), "head")
         )
-        await connection.run_sync(
-            lambda plain: alembic.downgrade(schema_revision._config(plain, tenant_role=role), "-1")
-        )
+        for revision in revisions:
+            await connection.run_sync(
+                lambda plain, to: alembic.downgrade(schema_revision._config(plain, tenant_role=role), to), revision
+            )
+    await database.close()
+
+
+async def test_every_migration_can_be_taken_back_and_made_again(cluster: Cluster) -> None:
+    await cluster.sql("CREATE DATABASE back OWNER app")
+    url = cluster.url("app", "back")
+    await migrate_to(url, "tenant_back", "-1", "-1", "base")
+    left = await cluster.sql(
+        """
+        SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+        UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+        """,
+        database="back",
+    )
+    assert left == [("alembic_version",)]
+    await migrate_to(url, "tenant_back")
+    database = Database.connect(url, pool_size=1)
+    assert await schema_revision.differences(database.engine) == []
     await database.close()
 
 
@@ -120,7 +156,7 @@ def test_a_new_process_waits_for_the_migration_and_goes_on_by_itself(
     asyncio.run(cluster.sql(f"CREATE DATABASE new_{words} OWNER app"))
     url, role, port = cluster.url("app", f"new_{words}"), f"tenant_{words}", free_port()
     if not is_new:
-        asyncio.run(migrate_to_the_revision_before(url, role))
+        asyncio.run(migrate_to(url, role, "-1"))
     settings = {"DATABASE_URL": url, "DATABASE_TENANT_ROLE": role}
     with started(tmp_path, words, "--port", str(port), **settings) as process:
         assert "Run: qrtrack migrate" in until_said(process, "waiting for it")

@@ -1,5 +1,6 @@
 """The revision of the database's schema: bringing it up to date, and refusing to run on another one."""
 
+import re
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
@@ -36,6 +37,11 @@ GIVE_UP = "SET LOCAL lock_timeout = '5s'"
 
 # A table, a column, a function or another object of this name exists.
 ALREADY_THERE: Final = ("42P07", "42701", "42723", "42710")
+# Databases of development versions have one of these revisions. Before the first release one migration per area
+# replaced the migrations that made them, so no migration leads on from there.
+BEFORE_RELEASE: Final = re.compile(
+    "20261122_.*|20261126_(money_allow_list|packing_undo|undone_packs|secret_key_fingerprint|own_parents)"
+)
 
 
 class SchemaBehind(Unavailable):
@@ -87,7 +93,7 @@ def _migrate(connection: Connection, *, tenant_role: str) -> str:
     for statement in (DURABLE, NO_LIMITS, TAKE_TURNS, GIVE_UP):
         connection.execute(text(statement))
     refuse_unfit(connection)
-    _refuse_newer(_current(connection))
+    _refuse_unknown(_current(connection))
     provide_role(connection, tenant_role)
     try:
         command.upgrade(_config(connection, tenant_role=tenant_role), "head")
@@ -109,7 +115,7 @@ async def check_revision(connection: "asyncpg.Connection[asyncpg.Record]") -> st
         current = await read_revision(connection)
     except asyncpg.InsufficientPrivilegeError as error:
         raise DatabaseUnfit(f"{error}: the tables are another user's. Name their owner in DATABASE_URL.") from error
-    _refuse_newer(current)
+    _refuse_unknown(current)
     if current is None or current != head:
         raise SchemaBehind(
             f"The database is at revision {current or 'none'}, the program needs {head}. Run: qrtrack migrate"
@@ -117,7 +123,13 @@ async def check_revision(connection: "asyncpg.Connection[asyncpg.Record]") -> st
     return current
 
 
-def _refuse_newer(revision: str | None) -> None:
+def _refuse_unknown(revision: str | None) -> None:
+    if is_before_release(revision):
+        raise DatabaseUnfit(
+            f"This database was made by a development version from before the first release (revision {revision}), and "
+            "no migration leads from there to this version. Make a new database. docs/troubleshooting.md tells how to "
+            "keep the data (A database from before the first release)."
+        )
     if revision is not None and not is_known(revision):
         raise SchemaNewer(revision)
 
@@ -132,6 +144,11 @@ async def read_revision(connection: "asyncpg.Connection[asyncpg.Record]") -> str
 
 def is_newest(revision: str) -> bool:
     return revision == _newest()
+
+
+def is_before_release(revision: str | None) -> bool:
+    """Whether a development version made the database, with migrations that this version no longer has."""
+    return revision is not None and BEFORE_RELEASE.fullmatch(revision) is not None
 
 
 def is_known(revision: str) -> bool:

@@ -217,7 +217,11 @@ async def test_a_defect_in_the_details_takes_no_process_out_of_service(
 @pytest.mark.parametrize(
     ("revision", "problem", "said"),
     [
-        ("20261122_progress", "schema-behind", "Run: qrtrack migrate"),
+        ("20261126_akselgate", "schema-behind", "Run: qrtrack migrate"),
+        *(
+            (revision, "database-unfit", f"development version from before the first release (revision {revision})")
+            for revision in ("20261122_packing_line", "20261122_progress", "20261126_own_parents")
+        ),
         (
             "20991231_later",
             "schema-newer",
