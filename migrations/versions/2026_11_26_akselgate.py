@@ -174,6 +174,7 @@ ATTEMPTS = (
     CREATE TRIGGER begin_attempt BEFORE INSERT ON t_akselgate_transaction_log
         FOR EACH ROW EXECUTE FUNCTION akselgate_begin_attempt()
     """,
+    # At most one attempt of a settlement is open: the primary key of the open attempts refuses a second one.
     f"""
     CREATE FUNCTION akselgate_open_attempt() RETURNS trigger {DEFINER} AS $$
     BEGIN
@@ -316,7 +317,7 @@ ROWS = (
 )
 
 EVENTS = (
-    # As `is_same_person` in the program: the spelling of a UUID does not matter, nor the case of another name.
+    # The rule of `is_same_person` in the program: UUIDs are equal in any spelling, other names in any case.
     r"""
     CREATE FUNCTION user_in_normal_form(name text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
         SELECT regexp_replace(
@@ -358,6 +359,7 @@ EVENTS = (
     CREATE TRIGGER apply_event AFTER INSERT ON t_akselgate_events FOR EACH ROW
     WHEN (NEW.kind IN ('resolved', 'closed')) EXECUTE FUNCTION akselgate_apply_event()
     """,
+    # Only the triggers above change the open attempts: statements of requests and of the tables' owner are refused.
     """
     CREATE FUNCTION akselgate_guard_open() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN

@@ -117,6 +117,7 @@ REQUESTS = (
     CREATE INDEX ix_trace_events_taken_out ON trace_events (batch_id, id)
         WHERE action IN ('codes.unlinked', 'codes.voided', 'case.moved')
     """,
+    # Nobody changes or deletes a trace event, not even the tables' owner. Other append-only tables use the function too.
     """
     CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
