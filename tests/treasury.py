@@ -181,10 +181,13 @@ def gateway_settings(settings: Settings, address: str, organisation_id: UUID, **
 
 @asynccontextmanager
 async def open_treasury(settings: Settings, **changes: Any) -> AsyncIterator[Treasury]:
-    """The gateway never calls back by itself: a test says when. The rows of the test are gone afterwards."""
+    """The gateway never calls back by itself: a test says when. The rows of the test are gone afterwards.
+
+    The organisation is that of `akselgate_organisation`, else a new one.
+    """
     gateway = Sandbox(callback_seconds=None)
     await gateway.start()
-    organisation_id = uuid4()
+    organisation_id = changes.get("akselgate_organisation") or uuid4()
     async with (
         open_runtime(gateway_settings(settings, gateway.address, organisation_id, **changes)) as runtime,
         AsyncExitStack() as stack,

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
+import fastapi
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
@@ -18,6 +19,7 @@ from qrtrack.routers.dependencies import BODILESS_METHODS, Gate, known_caller, s
 from qrtrack.routers.field_errors import pointer_to
 from qrtrack.routers.problems import Refused, problem_of
 from qrtrack.routers.revalidation import revalidate
+from qrtrack.schemas.base import Body
 
 SHOWN_KEY: Final = 100
 
@@ -29,6 +31,9 @@ SEPARATORS: Final = (b",", b"[", b"{")
 MOST_VALUES: Final = 1_500_000
 
 Members = dict[str, Any]
+
+NoFields = Annotated[Body | None, fastapi.Body(title="NoFields", description="Nothing is needed.")]
+"""A body that may be left out: whatever field it has is refused, and so is another's organisation or user."""
 
 
 class RepeatedKey(InvalidInput):

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-import fastapi
 from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
 
 from qrtrack.domain.errors import InvalidState, NotFound
@@ -16,12 +15,12 @@ from qrtrack.domain.packing.imports import read_codes
 from qrtrack.domain.qr import AddressNotPublic, batch_payload, check_printable, draw_png, draw_svg
 from qrtrack.domain.root_keys import SealBroken
 from qrtrack.repositories.constraints import CodeTaken
-from qrtrack.routers.bodies import StrictRoute
+from qrtrack.routers.bodies import NoFields, StrictRoute
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState, check_speaker, require
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import problems
 from qrtrack.runtime import Runtime
-from qrtrack.schemas.base import LARGEST_SEQUENCE, Body
+from qrtrack.schemas.base import LARGEST_SEQUENCE
 from qrtrack.schemas.packing.batch_lists import BatchFilter, BatchPage, ListedBatch
 from qrtrack.schemas.packing.batches import (
     BATCHES_PATH,
@@ -46,9 +45,6 @@ router = APIRouter(route_class=StrictRoute, prefix=BATCHES_PATH, tags=["batches"
 
 # A symbol is the organisation's own, and PUBLIC_BASE_URL may change: kept by the browser, and asked for again after.
 SYMBOL_CACHING: Final = {"Cache-Control": "private, max-age=300", "Vary": "Authorization"}
-
-
-NoFields = Annotated[Body | None, fastapi.Body(title="NoFields", description="Nothing is needed.")]
 
 
 class ImportForm(ImportFields):

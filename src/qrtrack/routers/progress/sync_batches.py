@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from qrtrack.domain.errors import InvalidState, NotFound
 from qrtrack.domain.progress.sync_batches import TERMINAL_SYNCS, SurplusRecords, SyncCancelled
 from qrtrack.models import SyncBatch
-from qrtrack.routers.bodies import StrictRoute
+from qrtrack.routers.bodies import NoFields, StrictRoute
 from qrtrack.routers.dependencies import ProgressReporter, RuntimeState, machine_caller
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import problems
@@ -110,7 +110,9 @@ async def list_progress_failures(
     summary="Cancel a batch",
     responses=problems(NotFound, InvalidState),
 )
-async def cancel_progress_batch(batch_id: UUID, caller: ProgressReporter, database: AnsweringDatabase) -> SyncBatch:
+async def cancel_progress_batch(
+    batch_id: UUID, caller: ProgressReporter, database: AnsweringDatabase, _nothing: NoFields = None
+) -> SyncBatch:
     """Ends the batch as it stands. What was counted stays; reports that come later are refused with
     `progress-cancelled`, which tells their senders to stop.
     """

@@ -1,0 +1,269 @@
+"""A complete and valid request of every operation in the OpenAPI document. `{…}` in it stands for what a plant has."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+
+from accurate import DATABASE, Accurate, event
+from fanout import FanOut, done, failed
+from plant import MadeBatch, Plant
+from qrtrack.domain.stopping import StopSignal
+from qrtrack.worker.execution import run_next
+from qrtrack.worker.handlers import HANDLERS
+
+API = "/api/manufacturer"
+
+
+@dataclass(frozen=True)
+class Route:
+    """`names_a_thing`: of another organisation it is not found. `template`: its path in the document."""
+
+    method: str
+    path: str
+    template: str = ""
+    body: Mapping[str, Any] | None = None
+    form: Mapping[str, str] | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    manager: bool = False
+    names_a_thing: bool = True
+
+    @property
+    def id(self) -> str:
+        return f"{self.method} {self.template or self.path}"
+
+    @property
+    def names(self) -> set[str]:
+        """The names of things in the request."""
+        text = json.dumps([self.path, self.body, self.form, dict(self.query)])
+        return {name for name in NAMES if f"{{{name}}}" in text}
+
+
+def get(path: str, **more: Any) -> Route:
+    return Route("GET", path, **more)
+
+
+def post(path: str, body: Mapping[str, Any] | None = None, **more: Any) -> Route:
+    return Route("POST", path, body=body, **more)
+
+
+NAMES = (
+    "batch_id", "order_id", "job_id", "master_code", "packed_code", "code", "free_code", "last_code", "bad_code",
+    "uniq_code", "product", "sync_id", "queue_id", "uuid", "database_id", "log_id", "settlement", "reference",
+)  # fmt: skip
+OF_BATCH = {"batch_id": "{batch_id}", "order_id": "{order_id}"}
+PACKING = [
+    post(
+        f"{API}/batches",
+        {
+            "order_id": "{order_id}", "product_name": "Gold", "quantity": 5, "serial_prefix": "SKA",
+            "units_per_case": 5, "serial_mode": "sequential", "gtin": "04006381333931", "lot": "L1",
+            "expires_on": "2031-01-31", "variants": None, "notify": None, "manufacturer_org_id": None, "user_id": None,
+        },
+        manager=True, names_a_thing=False,
+    ),
+    post(
+        f"{API}/batches/import", form={"order_id": "{order_id}", "product_name": "Old"},
+        manager=True, names_a_thing=False,
+    ),
+    get(
+        f"{API}/batches",
+        query={"order_id": "{order_id}", "status": "ready", "product_name": "{product}", "uniq_code": "{uniq_code}"},
+        names_a_thing=False,
+    ),
+    get(f"{API}/batches/{{batch_id}}"),
+    get(f"{API}/batches/{{batch_id}}/codes", query={"status": "printed", "limit": "10"}),
+    get(f"{API}/batches/{{batch_id}}/cases", query={"status": "open", "limit": "10"}),
+    get(f"{API}/batches/{{batch_id}}/reconciliation"),
+    get(f"{API}/batches/{{batch_id}}/qr.svg", query={"scale": "4", "error": "H", "border": "4"}),
+    get(f"{API}/batches/{{batch_id}}/qr.png", query={"scale": "4", "error": "H", "border": "4"}),
+    post(f"{API}/batches/{{batch_id}}/close", {"reason": "short"}, manager=True),
+    post(f"{API}/batches/{{batch_id}}/retry", manager=True),
+    post(f"{API}/batches/{{batch_id}}/forget-keys", manager=True),
+    post(f"{API}/codes/void", {"batch_id": "{batch_id}", "codes": ["{free_code}"], "reason": "torn"}),
+    post(f"{API}/codes/printed", {"batch_id": "{batch_id}", "codes": ["{free_code}"], "all": None}),
+    post(f"{API}/codes/readmit", {"batch_id": "{batch_id}", "codes": ["{bad_code}"]}, manager=True),
+    post(
+        f"{API}/reverse-job/submit",
+        {**OF_BATCH, "exclude_codes": ["{bad_code}"], "variant": None, "priority": 1, "wait": 0, "dry_run": True,
+         "notify": None},
+    ),
+    get(f"{API}/reverse-job/status", query={"job_id": "{job_id}", "wait": "0"}),
+    get(
+        f"{API}/reverse-job/jobs", query={"batch_id": "{batch_id}", "order_id": "{order_id}", "status": "completed"},
+        names_a_thing=False,
+    ),
+    get(f"{API}/reverse-job/logs", query={"job_id": "{job_id}"}),
+    get(f"{API}/reverse-job/prepared", query={"job_id": "{job_id}", "status": "prepared"}),
+    post(f"{API}/reverse-job/cancel", {"job_id": "{job_id}"}, manager=True),
+    post(f"{API}/reverse-job/retry", {"job_id": "{job_id}"}, manager=True),
+    post(
+        f"{API}/link-to-master-from-queue",
+        {
+            **OF_BATCH, "master_code": "{master_code}", "target_units": 1, "allow_partial": True, "variant": None,
+            "first_code": "{free_code}", "last_code": "{free_code}", "missing_codes": ["{last_code}"], "station": "s",
+        },
+    ),
+    post(
+        f"{API}/link-to-master",
+        {
+            **OF_BATCH, "master_code": "{master_code}", "codes": ["{free_code}"], "accept_valid": True, "station": "s",
+        },
+    ),
+    post(
+        f"{API}/unlink-from-master",
+        {"master_code": "{packed_code}", "codes": None, "reason": "dropped", "station": "s", "requeue": True},
+    ),
+    post(
+        f"{API}/move-case",
+        {
+            "from_master_code": "{packed_code}", "to_master_code": "{master_code}", "reason": "wrong case",
+            "station": "s",
+        },
+    ),
+    get(f"{API}/packs", query={"batch_id": "{batch_id}", "station": "s", "user": "u"}, names_a_thing=False),
+    get(f"{API}/trace/{{code}}", query={"limit": "10"}),
+]  # fmt: skip
+PROGRESS = [
+    post(
+        "/api/progress/batches", {"name": "Price list", "total_records": 3, "kind": "prices"}, names_a_thing=False,
+    ),
+    post(
+        "/api/progress/batches/{sync_id}/records", {"records": [{"key": "c", "success": False, "error": "timeout"}]},
+        template="/api/progress/batches/{batch_id}/records",
+    ),
+    get("/api/progress/batches/{sync_id}", template="/api/progress/batches/{batch_id}", query={"wait": "0"}),
+    get(
+        "/api/progress/batches/{sync_id}/failures", template="/api/progress/batches/{batch_id}/failures",
+        query={"limit": "10"},
+    ),
+    post("/api/progress/batches/{sync_id}/cancel", template="/api/progress/batches/{batch_id}/cancel"),
+]  # fmt: skip
+ACCURATE = [
+    get(
+        "/api/accurate/documents",
+        query={"type": "SALES_INVOICE", "database_id": "{database_id}", "deleted": "false"}, names_a_thing=False,
+    ),
+    get(
+        "/api/accurate/events",
+        query={"status": "done", "type": "SALES_INVOICE", "uuid": "{uuid}", "database_id": "{database_id}"},
+        names_a_thing=False,
+    ),
+    get("/api/accurate/events/{queue_id}"),
+    post(
+        "/api/accurate/events/replay",
+        {"status": "done", "type": "SALES_INVOICE", "database_id": "{database_id}", "reason": "mended"},
+        names_a_thing=False,
+    ),
+    post("/api/accurate/events/{queue_id}/replay", {"reason": "mended"}),
+]  # fmt: skip
+AKSELGATE = [
+    post(
+        "/api/akselgate/dispatch",
+        {
+            "transaction_type": "CA_ESCROW", "kd_settle": "{settlement}",
+            "transactions": [
+                {
+                    "debitAccount": "1000000001", "creditAccount": "2000000001", "amount": "150000",
+                    "description": "Escrow", "referenceNumber": "{reference}",
+                }
+            ],
+        },
+    ),
+    get(
+        "/api/akselgate/attempts",
+        query={"kd_settle": "{settlement}", "transaction_type": "CA_ESCROW", "outcome": "unknown", "is_latest": "1"},
+    ),
+    get("/api/akselgate/attempts/{log_id}", query={"limit": "10"}),
+    post("/api/akselgate/attempts/{log_id}/resolve", {"outcome": "not_sent", "note": "Ms Sari of the bank"}),
+    get("/api/akselgate/report", query={"date": "2026-11-22"}),
+]  # fmt: skip
+FOR_USERS = PACKING + PROGRESS + ACCURATE + AKSELGATE
+FOR_MACHINES = [
+    *(
+        Route(method, path, query={"max_seconds": "1"}, names_a_thing=False)
+        for method in ("GET", "POST")
+        for path in (f"{API}/reverse-job/worker", "/api/worker/run")
+    ),
+    get("/api/worker/health", names_a_thing=False),
+    post("/api/progress/recalculate", query={"all": "true"}, names_a_thing=False),
+]
+FOR_ANYBODY = [get(path, names_a_thing=False) for path in ("/healthz", "/readyz", "/metrics")]
+FOR_OTHER_SYSTEMS = [
+    post("/webhook/accurate", {"type": "SALES_INVOICE"}, names_a_thing=False),
+    get("/webhook/akselgate/callback/{token}", names_a_thing=False),
+]
+
+
+@dataclass(frozen=True)
+class Things:
+    """What requests name, by the words of NAMES. A number stands as a number in a JSON body."""
+
+    batch: MadeBatch
+    names: Mapping[str, str | int]
+
+    def __call__(self, text: str) -> str:
+        for name, value in self.names.items():
+            if isinstance(value, int):
+                text = text.replace(f'"{{{name}}}"', str(value))
+            text = text.replace(f"{{{name}}}", str(value))
+        return text
+
+    async def send(self, client: httpx2.AsyncClient, route: Route, **changed: Any) -> httpx2.Response:
+        path, arguments = self.request(route, **changed)
+        return await client.request(route.method, path, **arguments)
+
+    def request(self, route: Route, **changed: Any) -> tuple[str, dict[str, Any]]:
+        """The path, and what a client of httpx2 takes besides it; `changed` are members of the body."""
+        arguments: dict[str, Any] = {"params": {name: self(value) for name, value in route.query.items()}}
+        if route.form is not None:
+            arguments["data"] = {name: self(value) for name, value in route.form.items()} | changed
+            arguments["files"] = {"file": ("codes.csv", b"code\nOLD-1\n")}
+        elif route.body is not None or changed:
+            arguments["json"] = json.loads(self(json.dumps(route.body or {}))) | changed
+        return self(route.path), arguments
+
+
+NOTHING: dict[str, str | int] = dict.fromkeys(("batch_id", "order_id", "job_id", "sync_id"), str(uuid4())) | {
+    "packed_code": "P", "master_code": "M", "code": "SKA000001", "free_code": "SKA000004", "last_code": "SKA000005",
+    "bad_code": "SKA000003", "uniq_code": "ABCDEFGHJKLM", "product": "Silver", "queue_id": 1, "uuid": "u",
+    "database_id": 1, "log_id": 1, "settlement": "STL1", "reference": "REF1",
+}  # fmt: skip
+NO_THINGS = Things(MadeBatch(uuid4(), uuid4(), "", None, None, []), NOTHING)
+
+
+async def things_of(plant: Plant, prefix: str = "SKA", **names: str | int) -> Things:
+    """A batch of 5 in cases of 2, one of them packed, its job completed. `names`: things that were made elsewhere."""
+    batch = await plant.prepared(5, [f"{prefix}000003"], units_per_case=2, serial_prefix=prefix)
+    await plant.pack(batch)
+    [job] = await plant.sql("SELECT id FROM qr_reverse_jobs WHERE batch_id = :id", id=batch.batch_id)
+    fan_out = await FanOut.announce(plant.runtime.database, plant.caller, 3)
+    await fan_out.report(done("a") + failed("b"))
+    made = {
+        "batch_id": str(batch.batch_id),
+        "order_id": str(batch.order_id),
+        "job_id": str(job.id),
+        "packed_code": batch.master_codes[0],
+        "master_code": batch.master_codes[1],
+        "code": f"{prefix}000001",
+        "free_code": f"{prefix}000004",
+        "last_code": f"{prefix}000005",
+        "bad_code": f"{prefix}000003",
+        "uniq_code": batch.uniq_code,
+        "product": "Gold 1 g",
+        "sync_id": str(fan_out.batch_id),
+    }
+    return Things(batch, NOTHING | made | names)
+
+
+async def event_of(plant: Plant) -> dict[str, str | int]:
+    """A processed event of Accurate with its document; the settings name the plant as owner of DATABASE."""
+    sent = event()
+    [receipt] = await Accurate(plant.runtime).send(sent)
+    for handler in HANDLERS:
+        while handler.queue.table == "webhook_queue" and await run_next(plant.runtime, handler, StopSignal()):
+            pass
+    return {"queue_id": receipt.queue_id, "uuid": sent["uuid"], "database_id": DATABASE}
