@@ -242,7 +242,7 @@ async def things_of(plant: Plant, prefix: str = "SKA", **names: str | int) -> Th
     [job] = await plant.sql("SELECT id FROM qr_reverse_jobs WHERE batch_id = :id", id=batch.batch_id)
     fan_out = await FanOut.announce(plant.runtime.database, plant.caller, 3)
     await fan_out.report(done("a") + failed("b"))
-    made = {
+    made: dict[str, str | int] = {
         "batch_id": str(batch.batch_id),
         "order_id": str(batch.order_id),
         "job_id": str(job.id),

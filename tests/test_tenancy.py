@@ -1,9 +1,7 @@
 """Tenancy is the database's: a statement without any WHERE, run as a request runs it, meets the caller's rows only."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
-from dataclasses import replace
+from contextlib import nullcontext
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,67 +10,31 @@ from sqlalchemy import CursorResult, Row, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fanout import FanOut, done, failed
-from plant import Plant, ska
+from every_table import (
+    APPEND_ONLY,
+    OF_THE_SERVICE,
+    TABLES_OF_ORGANISATIONS,
+    TENANT_TABLES,
+    as_request,
+    fill,
+    writable,
+)
+from plant import Plant
 from process import TENANT_ROLE
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.notifications import Notify
-from qrtrack.domain.requests import RepeatableRequest, StoredAnswer
-from qrtrack.models import Table
-from qrtrack.services.packing.reverse_jobs import cancel_reverse_job
 
-TENANT_TABLES = sorted(table.name for table in Table.metadata.sorted_tables if "manufacturer_org_id" in table.columns)
-# Whose turn it is to be served, and what is taken together, is of the service and not of an organisation.
-OF_THE_SERVICE = {"leased_groups", "queue_turns"}
-
-PACKING_LINE = [
-    "idempotency_keys",
-    "qr_batch_stages",
-    "qr_batch_variants",
-    "qr_batches",
-    "qr_codes",
-    "qr_excluded_codes",
-    "qr_master_codes",
-    "qr_prepared_codes",
-    "qr_reverse_job_logs",
-    "qr_reverse_jobs",
-    "qr_serial_counters",
-    "sync_batch_progress",
-    "sync_batch_records",
-    "trace_events",
-]
-
-
-async def fill(plant: Plant) -> None:
-    """Rows in every table of the packing line, and of a fan-out."""
-    request = RepeatableRequest(
-        plant.caller.organisation_id, "/submit", "key", b"body", lambda _: StoredAnswer(200, {}, "{}")
-    )
-    batch = await plant.prepared(10, exclude=ska(1), units_per_case=3)
-    await plant.pack(batch)
-    told = await plant.submit(batch, notify=Notify(email="shift@plant.example"))
-    await cancel_reverse_job(plant.runtime.database, caller=plant.caller, job_id=told)
-    runtime = replace(plant.runtime, database=plant.runtime.database.answering(request))
-    await Plant(runtime, plant.caller, plant.order_id).submit(batch)
-    fan_out = await FanOut.announce(plant.runtime.database, plant.caller, 3)
-    await fan_out.report(done("a") + failed("b"))
+# Triggers let through only those changes that the states of an attempt allow.
+GUARDED = {"t_akselgate_transaction_log", "t_akselgate_transaction_rows"}
 
 
 @pytest.fixture
 async def neighbour(plant: Plant) -> Plant:
-    """Another organisation with the same codes; both have rows in every table of the packing line."""
+    """Another organisation with the same codes; both have rows in every table."""
     other = Plant(plant.runtime, Caller("neighbour", uuid4(), plant.caller.roles))
     await fill(plant)
     await fill(other)
     return other
-
-
-@asynccontextmanager
-async def as_request(database: Database, organisation_id: UUID, *, read: bool = False) -> AsyncIterator[AsyncSession]:
-    open_ = database.read if read else database.write
-    async with open_(tenant=organisation_id) as repositories:
-        yield repositories._session
 
 
 async def run(session: AsyncSession, statement: str, **values: object) -> int:
@@ -90,59 +52,100 @@ async def rights_on(plant: Plant, table: str) -> set[str]:
     return {row.right_name for row in rows}
 
 
-async def columns_of(plant: Plant, table: str) -> list[str]:
-    rows = await plant.sql(
-        "SELECT column_name FROM information_schema.columns WHERE table_name = :name AND is_identity = 'NO'"
-        " AND table_schema = 'public'",
-        name=table,
-    )
-    return [row.column_name for row in rows]
+class Undone(Exception):
+    """Ends a transaction that is not to be committed."""
 
 
-@pytest.mark.parametrize("table", PACKING_LINE)
-async def test_a_statement_without_where_meets_the_callers_rows_only(
-    plant: Plant, neighbour: Plant, table: str
+async def refusal(plant: Plant, statement: str, **values: object) -> str:
+    """What the database says to a request of the plant's organisation; nothing of it stays."""
+    try:
+        async with as_request(plant.runtime.database, plant.caller.organisation_id) as session:
+            raise Undone(f"{await run(session, statement, **values)} rows")
+    except (DBAPIError, Undone) as error:
+        return str(getattr(error, "orig", error))
+
+
+def test_every_table_is_of_organisations_or_of_the_service() -> None:
+    """A new table of an organisation is tried below once `fill` puts a row into it."""
+    assert len(TABLES_OF_ORGANISATIONS) > 20
+    assert set(APPEND_ONLY) < set(TABLES_OF_ORGANISATIONS)
+
+
+async def test_a_statement_without_where_meets_the_callers_rows_only(plant: Plant, neighbour: Plant) -> None:
+    own, database = plant.caller.organisation_id, plant.runtime.database
+    for table in TABLES_OF_ORGANISATIONS:
+        everything = await plant.sql(f"SELECT manufacturer_org_id FROM {table}")
+        mine = sum(row.manufacturer_org_id == own for row in everything)
+        assert 0 < mine < len(everything), table
+        may_read = "SELECT" in await rights_on(plant, table)
+        for read in (False, True) if may_read else ():
+            async with as_request(database, own, read=read) as session:
+                seen = (await session.execute(text(f"SELECT manufacturer_org_id FROM {table}"))).all()
+            assert [row.manufacturer_org_id for row in seen] == [own] * mine, table
+        for column in await writable(plant, table, "UPDATE"):
+            told = await refusal(plant, f"UPDATE {table} SET {column} = {column}")
+            assert told == f"{mine} rows" or table in GUARDED, (table, column, told)
+        told = await refusal(plant, f"DELETE FROM {table}")
+        if "DELETE" in await rights_on(plant, table):
+            assert told == f"{mine} rows" or "violates foreign key" in told, (table, told)
+        else:
+            assert "permission denied" in told, (table, told)
+    assert neighbour.caller.organisation_id != own
+
+
+async def test_a_row_of_another_organisation_is_neither_made_nor_changed_nor_taken_over(
+    plant: Plant, neighbour: Plant
 ) -> None:
-    own, others = plant.caller.organisation_id, neighbour.caller.organisation_id
-    database, rights = plant.runtime.database, await rights_on(plant, table)
-    everything = await plant.sql(f"SELECT manufacturer_org_id FROM {table}")
-    mine = sum(row.manufacturer_org_id == own for row in everything)
-    assert 0 < mine < len(everything)
-    async with as_request(database, own) as session:
-        seen = (await session.execute(text(f"SELECT manufacturer_org_id FROM {table}"))).all()
-    assert [row.manufacturer_org_id for row in seen] == [own] * mine
-    async with as_request(database, own, read=True) as session:
-        assert len((await session.execute(text(f"SELECT 1 FROM {table}"))).all()) == mine
-    if "UPDATE" in rights:
-        async with as_request(database, own) as session:
-            assert await run(session, f"UPDATE {table} SET manufacturer_org_id = manufacturer_org_id") == mine
-        with pytest.raises(DBAPIError, match="row-level security"):
-            async with as_request(database, own) as session:
-                await run(session, f"UPDATE {table} SET manufacturer_org_id = :other", other=others)
-        async with as_request(database, own) as session:
-            touched = await run(
-                session,
-                f"UPDATE {table} SET manufacturer_org_id = :own WHERE manufacturer_org_id = :other",
-                own=own,
-                other=others,
-            )
-            assert touched == 0
-    columns = await columns_of(plant, table)
-    copied = ", ".join(":other" if column == "manufacturer_org_id" else column for column in columns)
-    with pytest.raises(DBAPIError, match="row-level security"):
-        async with as_request(database, own) as session:
-            await run(
-                session,
-                f"INSERT INTO {table} ({', '.join(columns)}) SELECT {copied} FROM {table} LIMIT 1".replace(
-                    ":other", "CAST(:other AS uuid)"
-                ),
-                other=others,
-            )
-    if "DELETE" in rights:
-        async with as_request(database, own) as session:
-            assert await run(session, f"DELETE FROM {table}") == mine
-    after = await plant.sql(f"SELECT 1 FROM {table} WHERE manufacturer_org_id = :other", other=others)
-    assert len(after) == len(everything) - mine
+    own, other = plant.caller.organisation_id, neighbour.caller.organisation_id
+    before = {table: await rows_of(plant, table, other) for table in TABLES_OF_ORGANISATIONS}
+    for table in TABLES_OF_ORGANISATIONS:
+        columns = await writable(plant, table, "INSERT")
+        copied = [
+            "CAST(:other AS uuid)" if name == "manufacturer_org_id" else name
+            for name in columns or ["manufacturer_org_id"]
+        ]
+        names = ", ".join(columns or ["manufacturer_org_id"])
+        insertion = f"INSERT INTO {table} ({names}) SELECT {', '.join(copied)} FROM {table} LIMIT 1"
+        told = await refusal(plant, insertion, other=other)
+        assert ("row-level security" if columns else "permission denied") in told, (table, told)
+        changeable = await writable(plant, table, "UPDATE")
+        for column in changeable:
+            theirs = f"UPDATE {table} SET {column} = {column} WHERE manufacturer_org_id = :other"
+            assert await refusal(plant, theirs, other=other) == "0 rows", (table, column)
+        if "manufacturer_org_id" in changeable:
+            told = await refusal(plant, f"UPDATE {table} SET manufacturer_org_id = :other", other=other)
+            assert "row-level security" in told, (table, told)
+            taken = f"UPDATE {table} SET manufacturer_org_id = :own WHERE manufacturer_org_id = :other"
+            assert await refusal(plant, taken, own=own, other=other) == "0 rows", table
+        if "DELETE" in await rights_on(plant, table):
+            deletion = f"DELETE FROM {table} WHERE manufacturer_org_id = :other"
+            assert await refusal(plant, deletion, other=other) == "0 rows", table
+        assert "permission denied" in await refusal(plant, f"TRUNCATE {table} CASCADE"), table
+    assert {table: await rows_of(plant, table, other) for table in TABLES_OF_ORGANISATIONS} == before
+
+
+async def rows_of(plant: Plant, table: str, organisation_id: UUID) -> list[Any]:
+    """With the versions of the rows: equal twice when nothing was written in between."""
+    rows = await plant.sql(
+        f"SELECT CAST(line AS text), CAST(line.xmin AS text) FROM {table} AS line"
+        " WHERE manufacturer_org_id = :org ORDER BY ctid",
+        org=organisation_id,
+    )
+    return list(rows)
+
+
+async def test_what_happened_is_neither_changed_nor_taken_away(plant: Plant, neighbour: Plant) -> None:
+    """Not by the tables' owner either, for whom no policy holds."""
+    assert neighbour.caller.organisation_id != plant.caller.organisation_id
+    for table in APPEND_ONLY:
+        for statement in (
+            f"UPDATE {table} SET manufacturer_org_id = manufacturer_org_id",
+            f"DELETE FROM {table}",
+            f"TRUNCATE {table} CASCADE",
+        ):
+            assert "permission denied" in await refusal(plant, statement)
+            with pytest.raises(DBAPIError, match="append-only"):
+                await plant.sql(statement)
 
 
 async def test_every_table_of_an_organisation_has_its_policy(plant: Plant) -> None:
@@ -195,11 +198,11 @@ async def test_the_role_of_requests_can_do_nothing_else(plant: Plant) -> None:
     assert member == []
 
 
-@pytest.mark.parametrize("setting", [None, "''"])
+@pytest.mark.parametrize("setting", [None, "''", "'00000000-0000-0000-0000-000000000000'"])
 async def test_the_role_without_an_organisation_sees_nothing(
     plant: Plant, neighbour: Plant, setting: str | None
 ) -> None:
-    for table in PACKING_LINE:
+    for table in TABLES_OF_ORGANISATIONS:
         async with plant.runtime.database.engine.begin() as connection:
             if setting is not None:
                 await connection.execute(text(f"SELECT set_config('qrtrack.org', {setting}, true)"))
