@@ -100,6 +100,27 @@ def started(folder: Path, *words: str, **settings: str) -> Iterator[subprocess.P
         process.communicate()
 
 
+@contextmanager
+def serving(folder: Path, **settings: str) -> Iterator[str]:
+    """The address of a server that answers. What it writes, on either stream, is in `folder / "log"`."""
+    port = free_port()
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [QRTRACK, "serve", "--port", str(port)],
+            cwd=folder,
+            env=environment(folder, **settings),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait_for(f"{address}/healthz")
+        yield address
+    finally:
+        server.kill()
+        server.wait()
+
+
 def wait_for(url: str) -> httpx2.Response:
     give_up = time.monotonic() + 30
     while True:

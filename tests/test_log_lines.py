@@ -3,7 +3,6 @@
 import json
 import re
 import secrets
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import pytest
 from sqlalchemy import make_url
 
 from accurate import DATABASE, event
-from process import QRTRACK, environment, free_port, settings_of, wait_for
+from process import serving, settings_of
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
 from qrtrack.runtime import Runtime
@@ -76,11 +75,8 @@ async def settings(migrated_url: str, tmp_path: Path, planted: dict[str, str]) -
 
 
 @pytest.fixture
-def site(
-    tmp_path: Path, log_file: Path, migrated_url: str, runtime: Runtime, planted: dict[str, str]
-) -> Iterator[Site]:
+def site(tmp_path: Path, migrated_url: str, runtime: Runtime, planted: dict[str, str]) -> Iterator[Site]:
     """Beside a process of the test's own, which clears the tables away afterwards."""
-    port = free_port()
     url = make_url(migrated_url).set(password=planted["database password"])
     settings = {name: value for name, value in planted.items() if name.isupper()} | {
         "DATABASE_URL": url.render_as_string(hide_password=False),
@@ -96,23 +92,12 @@ def site(
     }
     token = sign_token(planted["JWT_SECRET"], organisation_id=ORGANISATION, user_id="u", roles=[Role.ADMIN], hours=1)
     planted["token"] = token.rpartition(".")[2]
-    address = f"http://127.0.0.1:{port}"
-    with log_file.open("wb") as log:
-        server = subprocess.Popen(
-            [QRTRACK, "serve", "--port", str(port)],
-            cwd=tmp_path,
-            env=environment(tmp_path, **settings),
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        wait_for(f"{address}/healthz")
-        headers = {"Authorization": f"Bearer {token}"}
-        with httpx2.Client(base_url=address, headers=headers, trust_env=False, timeout=30) as client:
-            yield Site(client, planted)
-    finally:
-        server.kill()
-        server.wait()
+    headers = {"Authorization": f"Bearer {token}"}
+    with (
+        serving(tmp_path, **settings) as address,
+        httpx2.Client(base_url=address, headers=headers, trust_env=False, timeout=30) as client,
+    ):
+        yield Site(client, planted)
 
 
 def a_day_of(site: Site) -> list[str]:

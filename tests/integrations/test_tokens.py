@@ -74,8 +74,8 @@ def ec_jwk(kid: str, **extra: Any) -> dict[str, Any]:
     return {**ECAlgorithm.to_jwk(EC_KEY.public_key(), as_dict=True), "kid": kid, "alg": "ES256", **extra}
 
 
-@pytest.fixture
-def jwks() -> Iterator[JwksServer]:
+@contextlib.contextmanager
+def serving_keys() -> Iterator[JwksServer]:
     server = JwksServer()
     thread = threading.Thread(target=server.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -84,6 +84,12 @@ def jwks() -> Iterator[JwksServer]:
     server.server.shutdown()
     server.server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def jwks() -> Iterator[JwksServer]:
+    with serving_keys() as server:
+        yield server
 
 
 @pytest.fixture
