@@ -149,9 +149,10 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._field_bytes > HEADER_BYTES:
             self._refuse(431)
             return
+        # Raises where the address cannot be read: no request has begun then, and the refusal is its answer.
+        super().on_headers_complete()
         self._body_since = time.monotonic()
         self._timer = self.loop.call_later(LOOK_SECONDS, self._look_at_body)
-        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._pending = 0

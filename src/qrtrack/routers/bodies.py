@@ -144,7 +144,8 @@ def parse(body: bytes) -> Any:
             repeating.append((members, _first_repeated(pairs)))
         return members
 
-    document = json.loads(body, object_pairs_hook=members_of)
+    # Bytes would be read as UTF-16 or UTF-32 where they look like it, which no proxy before us does.
+    document = json.loads(body.decode("utf-8-sig"), object_pairs_hook=members_of)
     if repeating:
         # The last object to end lies in no other that repeats a key: what leads to it is still there.
         members, key = repeating[-1]
