@@ -227,7 +227,8 @@ class Things:
         return self(route.path), arguments
 
 
-NOTHING: dict[str, str | int] = dict.fromkeys(("batch_id", "order_id", "job_id", "sync_id"), str(uuid4())) | {
+NOTHING: dict[str, str | int] = {
+    "batch_id": str(uuid4()), "order_id": str(uuid4()), "job_id": str(uuid4()), "sync_id": str(uuid4()),
     "packed_code": "P", "master_code": "M", "code": "SKA000001", "free_code": "SKA000004", "last_code": "SKA000005",
     "bad_code": "SKA000003", "uniq_code": "ABCDEFGHJKLM", "product": "Silver", "queue_id": 1, "uuid": "u",
     "database_id": 1, "log_id": 1, "settlement": "STL1", "reference": "REF1",

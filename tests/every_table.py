@@ -15,7 +15,7 @@ from qrtrack.database import Database
 from qrtrack.domain.notifications import Notify
 from qrtrack.domain.requests import RepeatableRequest, StoredAnswer
 from qrtrack.models import Table
-from qrtrack.services.reverse_jobs import cancel_reverse_job
+from qrtrack.services.packing.reverse_jobs import cancel_reverse_job
 
 # Whose turn it is to be served, and what is taken together, is of the service and not of an organisation.
 OF_THE_SERVICE = {"leased_groups", "queue_turns"}

@@ -143,10 +143,27 @@ async def test_a_header_without_end_is_cut_off_and_not_kept(port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "junk", [b"\0\1\2\3 junk\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", GET + b"Content-Length: x\r\n\r\n"]
+    "junk",
+    [
+        b"\0\1\2\3 junk\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        GET + b"Content-Length: x\r\n\r\n",
+        GET + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+        b"CONNECT other.example:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET http://[::1/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
 )
 async def test_what_is_no_http_gets_a_problem(port: int, junk: bytes) -> None:
     assert problem_in(await told(port, junk))["type"] == "urn:qrtrack:problem:invalid-http"
+
+
+async def test_what_is_no_http_gets_a_problem_on_a_kept_connection_too(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(GET + b"\r\n")
+    assert (await reader.readuntil(b"0\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    writer.write(b"CONNECT other.example:443 HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert problem_in(await reader.read())["type"] == "urn:qrtrack:problem:invalid-http"
+    writer.close()
 
 
 @pytest.mark.usefixtures("impatient")

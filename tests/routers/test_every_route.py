@@ -32,7 +32,7 @@ from qrtrack.settings import Settings
 
 SignIn = Callable[[Caller], httpx2.AsyncClient]
 
-# Without a gateway nothing can be sent: what holds for its bodies stands in tests/routers/test_dispatches.py.
+# Without a gateway nothing can be sent: what holds for its bodies stands in tests/routers/akselgate/test_dispatches.py.
 ROUTES = PACKING + PROGRESS + ACCURATE
 
 
@@ -159,7 +159,13 @@ async def test_an_unknown_field_is_refused(client: httpx2.AsyncClient) -> None:
         assert "/exclude_code" in [error["pointer"] for error in answer.json()["errors"]], route.id
 
 
-@pytest.mark.parametrize("content", [b"[]", b"null", b"7", b"{", b"\xff", b"[" * 50_000, b'{"a":' + b"9" * 5000 + b"}"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[]", b"null", b"7", b"{", b"\xff", b"[" * 50_000, b'{"a":' + b"9" * 5000 + b"}", "{}".encode("utf-16"),
+        "{}".encode("utf-32-le"),
+    ],
+)  # fmt: skip
 async def test_a_body_that_is_no_object_is_refused(content: bytes, client: httpx2.AsyncClient) -> None:
     for route in ROUTES:
         # A reason of a replay may be left out, and so may all of that body.

@@ -36,8 +36,11 @@ def server(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "AKSELGATE_BASE_URL": "http://127.0.0.1:9", "AKSELGATE_USERNAME": "plant", "AKSELGATE_PASSWORD": SECRET,
         "ACCURATE_WEBHOOK_TOKEN": SECRET,
     }  # fmt: skip
+    folder = tmp_path_factory.mktemp("server")
     with (
-        serving(tmp_path_factory.mktemp("server"), **settings) as address,
+        serving(folder, **settings) as address,
         httpx2.Client(base_url=address, headers=signed_in, trust_env=False, timeout=60) as client,
     ):
         yield Server(client, int(address.rpartition(":")[2]), signed_in)
+    # Whatever came in was refused by a rule, not by an exception that nobody expected.
+    assert "Traceback" not in (folder / "log").read_text()

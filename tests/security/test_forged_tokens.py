@@ -73,8 +73,9 @@ def site(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def unsigned() -> dict[str, str]:
-    found = {}
-    for spelling in ("none", "None", "NONE", "nOnE", "none ", "\u0000none", "", None, 0, False, [], ["none"], {}):
+    found: dict[str, str] = {}
+    spellings: list[Any] = ["none", "None", "NONE", "nOnE", "none ", "\u0000none", "", None, 0, False, [], ["none"], {}]
+    for spelling in spellings:
         header = {"alg": spelling, "typ": "JWT", "kid": "rsa-1"}
         bare = made(header).rpartition(".")[0]
         found |= {f"alg {spelling!r} {end!r}": bare + end for end in ("", ".", ".e30", "..")}
@@ -85,7 +86,7 @@ def unsigned() -> dict[str, str]:
 def wrongly_signed() -> dict[str, str]:
     public = RSA_KEY.public_key()
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    secrets = {
+    secrets: dict[str, str | bytes] = {
         "another secret": "another-secret-another-secret-another", "an empty secret": "", "a shorter one": SECRET[:-1],
         "the public key": pem, "its text without the last line": pem.strip(), "its bytes":
         public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), "its PKCS#1":
@@ -221,11 +222,12 @@ def test_other_schemes_are_401(site: Site) -> None:
 
 def test_a_token_elsewhere_than_in_the_header_is_401(site: Site) -> None:
     token = made(HS256)
-    for given in (
+    elsewhere: list[dict[str, Any]] = [
         {"params": {"access_token": token}}, {"params": {"token": token}}, {"headers": {"X-Authorization": token}},
         {"headers": {"Cookie": f"token={token}; Authorization=Bearer {token}"}},
         {"headers": {"Proxy-Authorization": f"Bearer {token}"}},
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for given in elsewhere:
         assert is_sent_away(site.client.get("/api/manufacturer/batches", **given))
 
 
@@ -242,7 +244,7 @@ def test_two_authorizations_are_refused_whichever_is_good(site: Site) -> None:
 def test_a_genuine_token_without_one_organisation_is_403(site: Site) -> None:
     """The user is known, so another sign-in would not help."""
     other = str(uuid4())
-    bodies = {
+    bodies: dict[str, list[dict[str, Any]]] = {
         "no-organisation": [{"manufacturer_org_id": odd} for odd in (None, "", "7", 7, [other], {"id": other})],
         "contradicting-claims": [
             {"app_metadata": {"manufacturer_org_id": other}},

@@ -132,7 +132,8 @@ ODD_BUT_LEGAL = {
     "HTTP/1.0": b"GET /healthz HTTP/1.0", "two slashes": b"GET //healthz HTTP/1.1", "NUL": b"GET /%00 HTTP/1.1",
     "upwards": b"GET /../../etc/passwd HTTP/1.1", "upwards, encoded": b"GET /%2e%2e%2f%2e%2e/etc/passwd HTTP/1.1",
     "half an encoding": b"GET /%f HTTP/1.1", "no UTF-8": b"GET /%ff%fe HTTP/1.1", "a fragment": b"GET /a#b HTTP/1.1",
-    "a backslash": b"GET /\\..\\ HTTP/1.1", "only a query": b"GET /?a=%00&a[]=1&&&= HTTP/1.1", "HEAD": b"HEAD / HTTP/1.1",
+    "a backslash": b"GET /\\..\\ HTTP/1.1", "only a query": b"GET /?a=%00&a[]=1&&&= HTTP/1.1",
+    "HEAD": b"HEAD / HTTP/1.1",
     "TRACE": b"TRACE /healthz HTTP/1.1", "a tunnel to a path": b"CONNECT /healthz HTTP/1.1",
     "absolute form without a path": b"GET http://evil.example HTTP/1.1",
 }  # fmt: skip
@@ -273,7 +274,8 @@ def test_a_webhook_that_is_no_sound_json_is_kept_or_refused(server: Server, form
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("Content-Encoding", "gzip"), ("Content-Type", "application/json; charset=utf-7"), ("Content-Type", "text/plain"),
+        ("Content-Encoding", "gzip"), ("Content-Type", "application/json; charset=utf-7"),
+        ("Content-Type", "text/plain"),
         ("Content-Type", "application/xml"), ("Content-Type", "multipart/form-data"), ("Content-Type", "a/b/c;;;"),
     ],
 )  # fmt: skip
