@@ -17,10 +17,10 @@ from certificates import Authority
 from endpoint import Received, answer, open_endpoint
 from every_route import API, FOR_USERS, Things, things_of
 from plant import Plant
+from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.domain.notifications import Target
 from qrtrack.integrations import hooks
 from qrtrack.integrations.hooks import HookSender
-from qrtrack.sandbox import Fault
 from qrtrack.settings import Settings
 from treasury import Treasury, open_treasury
 

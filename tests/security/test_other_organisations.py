@@ -14,9 +14,9 @@ from accurate import DATABASE
 from every_route import API, FOR_MACHINES, FOR_USERS, NO_THINGS, PACKING, Route, Things, event_of, things_of
 from plant import Plant
 from process import SECRET
+from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.models import Table
-from qrtrack.sandbox import Fault
 from qrtrack.settings import Settings
 from routers.test_access import rows_of_roles
 from treasury import Treasury, open_treasury, rows

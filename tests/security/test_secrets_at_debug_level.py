@@ -23,10 +23,11 @@ from sqlalchemy import make_url
 from accurate import DATABASE, event
 from every_route import FOR_ANYBODY, FOR_MACHINES, FOR_USERS, NO_THINGS
 from process import serving, settings_of
+from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
 from qrtrack.runtime import Runtime
-from qrtrack.sandbox import TOKEN, Fault, Sandbox, Scripted
+from qrtrack.sandbox import TOKEN, Sandbox, Scripted
 from qrtrack.settings import Settings
 from treasury import rows
 
