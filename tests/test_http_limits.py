@@ -23,7 +23,7 @@ class Echo:
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
-        self.gone = 0
+        self.gone = self.answered = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         received = 0
@@ -39,6 +39,7 @@ class Echo:
             await self.go.wait()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
         await send({"type": "http.response.body", "body": b"%d" % received})
+        self.answered += 1
 
 
 @asynccontextmanager
@@ -164,6 +165,14 @@ async def test_what_is_no_http_gets_a_problem_on_a_kept_connection_too(port: int
     writer.write(b"CONNECT other.example:443 HTTP/1.1\r\nHost: x\r\n\r\n")
     assert problem_in(await reader.read())["type"] == "urn:qrtrack:problem:invalid-http"
     writer.close()
+
+
+async def test_a_request_at_work_does_not_fail_when_what_follows_it_is_refused(port: int, app: Echo) -> None:
+    """Its answer has nowhere to go: that is no defect, and fills no log with tracebacks."""
+    answer = await told(port, b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n", b"\0 junk\r\n\r\n")
+    assert answer == b""
+    app.go.set()
+    await until(lambda: app.answered == 1)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -81,10 +81,16 @@ class LingeringTransport:
             self._transport.close()
             return
         self.is_lingering = True
+        # A request before the refused one may still be at work: its answer is dropped, as a closing transport does.
+        self.write = _drop
         self._transport.resume_reading()
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._loop.call_later(LINGER_SECONDS, self._transport.close)
+
+
+def _drop(data: "bytes | bytearray | memoryview[Any]") -> None:
+    """Writes nothing."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
