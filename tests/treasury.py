@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
@@ -66,7 +65,7 @@ class Treasury:
         client = httpx2.AsyncClient(
             transport=httpx2.ASGITransport(app),
             base_url="http://test",
-            event_hooks={"response": [partial(promised.check, self.app)]},
+            event_hooks={"response": [promised.check]},
         )
         if caller is not None:
             client.headers["Authorization"] = f"Bearer {self.token(caller)}"

@@ -27,7 +27,6 @@ export function packing(refusal: Refusal<"pack_case">): string {
       is<number>()(refusal.master_code_info.actual_units, true);
       return refusal.master_code_info.master_code;
     case "urn:qrtrack:problem:first-code-not-prepared":
-      is<string>()(refusal.state, true);
       return refusal.state;
     case "urn:qrtrack:problem:invalid-input":
       return refusal.errors.map(translated).join() + refusal.error_count;
@@ -42,12 +41,20 @@ export function translated(error: Schemas["ProblemField"]): string {
   return (sentences[error.code] ?? error.detail).replace(/\{(\w+)\}/g, (_, name: string) => `${error.params[name]}`);
 }
 
+export function tooLong(error: Schemas["ProblemField"]): number | string[] {
+  if (error.code === "too_long") {
+    is<number>()(error.params.max, true);
+    return error.params.max;
+  }
+  return error.code === "not_allowed_value" ? error.params.allowed : 0;
+}
+
 // Every status has its own problems, and `status` tells them apart too.
 export function submitting(refusal: Refusal<"submit_reverse_job">): string[] {
   return refusal.type === "urn:qrtrack:problem:unknown-exclude-codes" ? refusal.codes : [];
 }
 
-export function linking(refusal: Refusal<"link_codes">): (string | undefined)[] {
+export function linking(refusal: Refusal<"link_codes">): (Schemas["LinkRefusal"] | null)[] {
   return refusal.type === "urn:qrtrack:problem:codes-not-linkable" ? refusal.results.map((one) => one.reason) : [];
 }
 

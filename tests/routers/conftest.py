@@ -29,7 +29,7 @@ async def client_of() -> AsyncIterator[ClientOf]:
 
             async def hold_to_contract(answer: httpx2.Response) -> None:
                 if isinstance(app, Application):
-                    await promised.check(app, answer)
+                    await promised.check(answer)
 
             client = httpx2.AsyncClient(
                 transport=httpx2.ASGITransport(with_state),

@@ -44,6 +44,8 @@ TWO_KINDS = {
     "attempts": {"array", "integer"},  # the list of attempts; how often a job was tried
     "before": {"object", "string"},  # of a repair the counters; of a conflict the row's state
     "cases": {"array", "object"},  # the list of cases; how many there are
+    "conflicts": {"array", "integer"},  # of an event the list; of the whole service how many
+    "events": {"array", "integer"},  # the list of events; how many a database sent
     "code": {"object", "string"},  # of a trace the unit itself
     "status": {"integer", "string"},  # of a problem the HTTP status (RFC 9457)
 }
@@ -116,6 +118,33 @@ def test_a_name_means_one_kind_of_value(document: Any) -> None:
     # What was sent to the bank may write an amount as a number.
     found["amount"] -= {"integer"}
     assert {name: values for name, values in found.items() if len(values) > 1} == TWO_KINDS
+
+
+# Fields that hold a word of a closed set, and those of these names whose words are other systems'.
+WORDS = {
+    "action", "callback_state", "completeness", "forward_status", "kind", "level", "outcome", "state", "status",
+    "status_of_batch", "transaction_type",
+}  # fmt: skip
+OTHERS_WORDS = {"SyncAnswer.kind", "SyncOrder.kind", "DocumentView.action"}
+
+
+def is_closed(document: Any, schema: Any) -> bool:
+    """Whether every text that it may be is listed."""
+    inner = [part for name in ("anyOf", "oneOf") for part in schema.get(name, ())]
+    if "$ref" in schema:
+        inner = [document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]]
+    if inner:
+        return all(is_closed(document, part) for part in inner)
+    return schema.get("type") != "string" or "enum" in schema or "const" in schema
+
+
+def test_a_word_of_a_closed_set_is_listed(document: Any) -> None:
+    found = [(where, schema) for where, name, schema in properties(document) if name in WORDS]
+    assert len(found) > 50
+    assert {where for where, schema in found if not is_closed(document, schema)} == OTHERS_WORDS
+    result = document["components"]["schemas"]["CodeResult"]["properties"]
+    assert is_closed(document, result["reason"])
+    assert not is_closed(document, result["detail"])
 
 
 def test_an_instant_is_named_and_typed_as_one(document: Any) -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import Row
 
 from qrtrack.repositories.base import Repository
+
+CountedKind = Literal["sync_batch", "batch_items", "batch_hashes", "reverse_job"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,7 @@ class Countable:
     are `countable` are counted: of others the truth may be gone, or held by constraints.
     """
 
-    kind: str
+    kind: CountedKind
     table: str
     counters: Sequence[str]
     truth: str

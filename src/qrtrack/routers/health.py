@@ -12,6 +12,7 @@ from qrtrack.routers.dependencies import RuntimeState, is_watcher
 from qrtrack.routers.problems import problems
 from qrtrack.runtime import Runtime
 from qrtrack.schema_revision import SchemaBehind, SchemaNewer
+from qrtrack.schemas.health import LivenessAnswer, ReadinessAnswer
 from qrtrack.services.accurate.sources import totals_of
 from qrtrack.tenant_role import TenantRoleUnusable
 
@@ -22,14 +23,15 @@ router = APIRouter(route_class=StrictRoute, tags=["health"])
 # Some watchers ask with HEAD: the answer is the same, without its body.
 @router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="Ask whether the process is alive")
-async def check_liveness() -> dict[str, Any]:
+async def check_liveness() -> LivenessAnswer:
     """The process answers; nothing else is asked."""
-    return {"success": True, "status": "alive"}
+    return LivenessAnswer()
 
 
 @router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
+    response_model=ReadinessAnswer,
     summary="Ask whether the process can serve",
     responses=problems(
         DatabaseUnavailable, DatabaseRefused, DatabaseUnfit, SchemaBehind, SchemaNewer, TenantRoleUnusable
@@ -37,19 +39,15 @@ async def check_liveness() -> dict[str, Any]:
 )
 async def check_readiness(request: Request, runtime: RuntimeState) -> dict[str, Any]:
     """503 when the database does not answer or has another schema than this version needs; nothing else takes a
-    process out of service. The rest is for people, and null where it could not be read in time: `loop_silent_seconds`
-    since this process's loop last looked for work (null too where it has none), `workers_alive` in the whole service,
-    how long the oldest piece of each kind of work has been due, and how Accurate's webhooks fare: how long they have
-    been silent, what waits, what belongs to nobody, and how long the subscription lasts. Databases and types are named
-    to callers with `METRICS_TOKEN` or a machine secret (`Authorization: Bearer …`); others see totals.
+    process out of service. The rest is for people, and null where it could not be read in time. Accurate's databases
+    and types are named to callers with `METRICS_TOKEN` or a machine secret (`Authorization: Bearer …`); others see
+    totals.
     """
     checked = await _ready(request, runtime)
     figures, silent = await runtime.figures.at_hand(), runtime.pulse.silent_seconds
     accurate = figures and (figures.accurate if await is_watcher(request) else totals_of(figures.accurate))
     return {
         **checked,
-        "success": True,
-        "status": "ready",
         "loop_silent_seconds": silent and round(silent, 1),
         "workers_alive": figures and figures.workers_alive,
         "oldest_queued_seconds": figures and {queue.kind: queue.oldest_seconds for queue in figures.queues},

@@ -13,6 +13,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from qrtrack.domain.akselgate.dispatches import ACCOUNT, REFERENCE
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.instants import rfc3339
@@ -31,6 +32,8 @@ HOOK_ADDRESS: Final = r"^https://[!-~]+$"
 # ASCII from end to end: look-alikes and invisible characters would be another settlement for us, and perhaps the same
 # for the bank.
 SETTLEMENT_PATTERN: Final = r"^[!-~]([ -~]*[!-~])?$"
+ACCOUNT_PATTERN: Final = f"^{ACCOUNT.pattern}$"
+REFERENCE_PATTERN: Final = f"^{REFERENCE.pattern}$"
 PATTERN_SENTENCES: Final[Mapping[str, str]] = {
     ONE_LINE: "Text may not hold control characters or line breaks",
     MANY_LINES: "Text may not hold control characters",
@@ -39,6 +42,8 @@ PATTERN_SENTENCES: Final[Mapping[str, str]] = {
     PREFIX_PATTERN: "A prefix is 1 to 8 of A-Z and 0-9, and ends in a letter",
     EMAIL_ADDRESS: "This is not one plain e-mail address",
     HOOK_ADDRESS: "An address begins with https:// and has no blanks and no letters beyond ASCII",
+    ACCOUNT_PATTERN: "An account has 5 to 34 digits",
+    REFERENCE_PATTERN: "A reference has 1 to 15 printable ASCII characters, without blanks around it",
     LOT_PATTERN: "A lot has 1 to 20 letters, digits and signs of the GS1 set, without blanks",
 }
 
@@ -50,6 +55,8 @@ PATTERN_CODES: Final[Mapping[str, FieldCode]] = {
     PREFIX_PATTERN: FieldCode.BAD_PREFIX,
     EMAIL_ADDRESS: FieldCode.BAD_EMAIL,
     HOOK_ADDRESS: FieldCode.BAD_HTTPS_ADDRESS,
+    ACCOUNT_PATTERN: FieldCode.BAD_ACCOUNT,
+    REFERENCE_PATTERN: FieldCode.BAD_REFERENCE,
     LOT_PATTERN: FieldCode.BAD_LOT,
 }
 

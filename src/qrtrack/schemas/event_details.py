@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema
 
 from qrtrack.domain.akselgate.dispatches import CallbackState, EventKind, Outcome
 from qrtrack.domain.packing.states import Completeness
+from qrtrack.repositories.recalculation import CountedKind
 from qrtrack.schemas.packing.reverse_jobs import ResultSummary
 
 
@@ -82,7 +83,7 @@ class CancelledDetails(Details):
 class RepairedDetails(Details):
     """Counters that were wrong, and what they were set to."""
 
-    kind: str
+    kind: CountedKind
     before: dict[str, int | str]
     after: dict[str, int | str]
 

@@ -1,23 +1,26 @@
 """Refusals as `application/problem+json` (RFC 9457): what all share, and what some carry besides."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, GetJsonSchemaHandler, TypeAdapter
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from qrtrack.domain.akselgate.dispatches import Outcome
 from qrtrack.domain.errors import DomainError, InvalidInput, InvalidState, NotFound
-from qrtrack.domain.field_codes import FieldCode
+from qrtrack.domain.field_codes import MEANINGS, FieldCode
 from qrtrack.domain.packing.batches import BatchNotReady
 from qrtrack.domain.packing.case_packing import CaseAlreadyPacked, CountDrift, FirstCodeNotPrepared, NotEnoughPrepared
-from qrtrack.domain.packing.states import BatchStatus
-from qrtrack.domain.progress.sync_batches import SurplusRecords, SyncCancelled
+from qrtrack.domain.packing.states import BatchStatus, CaseStatus, CodeStatus, JobStatus, NotPrepared
+from qrtrack.domain.progress.sync_batches import SurplusRecords, SyncCancelled, SyncStatus
 from qrtrack.domain.requests import KeyReused
 from qrtrack.integrations.akselgate import GatewayNotConfigured
 from qrtrack.repositories.constraints import ReferenceLocked, SettlementBusy
 from qrtrack.schemas.base import Instant
 from qrtrack.schemas.packing.cases import CaseInfo
+from qrtrack.schemas.packing.codes import CodeResult
 from qrtrack.services.akselgate.dispatch_answers import (
     AlreadyDispatched,
     GatewayNotReached,
@@ -31,6 +34,11 @@ from qrtrack.services.packing.moves import CaseTooSmall
 from qrtrack.services.packing.reverse_jobs import UnknownExcludeCodes
 
 ParamValue = str | int | list[str]
+PARAM_TYPES: Final[Mapping[str, Any]] = MappingProxyType(
+    dict.fromkeys(("count", "first_line", "left", "line", "log_id", "max", "max_decimals", "min"), int)
+    | dict.fromkeys(("allowed", "fields"), list[str])
+)
+"""Of params that are no text."""
 
 
 def left_out(description: str) -> Any:
@@ -47,9 +55,41 @@ class ProblemField(BaseModel):
     )
     detail: str = Field(description="What is wrong with it, in English.")
     code: FieldCode = Field(description="What is wrong with it, for programs: see docs/problems.md.")
+    # The document ties the params to the code.
     params: dict[str, ParamValue] = Field(description="What a translation of `code` names, such as `min` and `max`.")
     row_number: int = left_out("Of a transaction: its row, counted from 1.")
     reference: str | None = left_out("Of a transaction: its referenceNumber as it was sent.")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Besides the fields: which params each code has, so that a client's compiler knows them by the code."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        schema["oneOf"] = [
+            {
+                "type": "object",
+                "properties": {"code": {"enum": codes}, "params": _params_schema(names)},
+                "required": ["code", "params"],
+            }
+            for names, codes in _codes_by_params().items()
+        ]
+        return schema
+
+
+def _codes_by_params() -> Mapping[tuple[str, ...], Sequence[str]]:
+    found: dict[tuple[str, ...], list[str]] = {}
+    for code, meaning in MEANINGS.items():
+        found.setdefault(meaning.params, []).append(code.value)
+    return found
+
+
+def _params_schema(names: Sequence[str]) -> JsonSchemaValue:
+    """Further params may come: a client may look one up by a name that it does not know."""
+    return {
+        "type": "object",
+        "properties": {name: TypeAdapter(PARAM_TYPES.get(name, str)).json_schema() for name in names},
+        "required": list(names),
+        "additionalProperties": TypeAdapter(ParamValue).json_schema(),
+    }
 
 
 class ProblemBase(BaseModel):
@@ -84,7 +124,7 @@ class NotFoundMembers(BaseModel):
 
 
 class StateMembers(BaseModel):
-    state: str = left_out("The state in which the thing is.")
+    state: BatchStatus | CaseStatus | CodeStatus | JobStatus | SyncStatus = left_out("The state in which the thing is.")
     outcome: Outcome = left_out("Of an attempt: its outcome.")
     paid_references: list[str] = left_out("Of an attempt: what the gateway has reported as paid.")
 
@@ -105,7 +145,7 @@ class CountDriftMembers(BaseModel):
 
 
 class FirstCodeNotPreparedMembers(BaseModel):
-    state: str = Field(description="What the unit is instead of prepared: a status of codes, `excluded`, or a phrase.")
+    state: CodeStatus | NotPrepared = Field(description="What the unit is instead of prepared.")
 
 
 class PackedCaseInfo(CaseInfo):
@@ -125,18 +165,8 @@ class CaseTooSmallMembers(BaseModel):
     units: int = Field(description="How many are to be moved.")
 
 
-class UnlinkableResult(BaseModel):
-    """What would become of one code."""
-
-    code: str
-    accepted: bool
-    reason: str = left_out("A stable word: why it cannot be linked.")
-    detail: str = left_out("The same as a sentence.")
-    master_code: str = left_out("The case that it is in already.")
-
-
 class CodesNotLinkableMembers(BaseModel):
-    results: list[UnlinkableResult] = Field(description="One for each code of the request: the first 1,000.")
+    results: list[CodeResult] = Field(description="One for each code of the request: the first 1,000.")
     result_count: int = Field(description="How many there are.")
 
 
@@ -144,7 +174,7 @@ class CodeState(BaseModel):
     """A code and the state that it is in."""
 
     code: str
-    state: str
+    state: CodeStatus
 
 
 class CodeStatesMembers(BaseModel):

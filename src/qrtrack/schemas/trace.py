@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from qrtrack.domain.packing.states import CodeStatus
+from qrtrack.domain.packing.states import BatchStatus, CodeStatus
 from qrtrack.schemas.base import (
     LARGEST_SEQUENCE,
     LONGEST_PAGE,
@@ -31,7 +31,7 @@ class TracedBatch(BaseModel):
     order_id: UUID
     product_name: str
     uniq_code: str
-    status: str
+    status: BatchStatus
 
 
 class TracedCode(BaseModel):

@@ -12,7 +12,7 @@ from qrtrack.domain.errors import NotFound
 from qrtrack.domain.packing.reverse_jobs import job_progress
 from qrtrack.domain.progress.sync_batches import TERMINAL_SYNCS
 from qrtrack.repositories import Repositories
-from qrtrack.repositories.recalculation import HASHES, ITEMS, REVERSE_JOBS, SYNC_BATCHES, Countable
+from qrtrack.repositories.recalculation import HASHES, ITEMS, REVERSE_JOBS, SYNC_BATCHES, Countable, CountedKind
 from qrtrack.services.packing.code_creation import open_hashing
 
 SILENT_SECONDS: Final = 300
@@ -67,7 +67,7 @@ KINDS: Final[Mapping[Countable, Restore]] = {
 class Recount:
     """One row counted again."""
 
-    kind: str
+    kind: CountedKind
     id: UUID
     before: Mapping[str, Any]
     after: Mapping[str, Any]

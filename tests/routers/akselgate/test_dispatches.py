@@ -295,6 +295,16 @@ async def test_the_page_of_an_attempt_shows_rows_callbacks_and_events(treasury: 
     assert (beyond.status_code, beyond.json()["rows"]) == (200, [])
 
 
+async def test_of_what_was_never_sent_every_answer_has_no_status(treasury: Treasury) -> None:
+    await treasury.gateway.stop()
+    told = (await treasury.dispatch()).json()
+    listed = (await treasury.get("attempts")).json()["attempts"][0]
+    page = (await treasury.get(f"attempts/{told['log_id']}")).json()["attempt"]
+    shown = [(one["outcome"], one["status_code"]) for one in (told, listed, page)]
+    assert shown == [("not_sent", None)] * 3
+    assert (await treasury.attempts())[0].status_code_res == "unknown"
+
+
 async def test_nobody_who_looks_at_an_attempt_can_report_on_it_in_the_banks_name(treasury: Treasury) -> None:
     """The gateway repeats the callback address in its answer, which comes after the sweeper too."""
     next_id = (await treasury.sent("R0")) + 1

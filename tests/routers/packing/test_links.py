@@ -136,9 +136,10 @@ async def test_units_scanned_one_by_one_are_each_answered(client: httpx2.AsyncCl
     scanned = ["SKA000001", "SKA000004", "SKA999999"]
     none = await client.post(f"{API}/link-to-master", json=body(made, 1, codes=scanned))
     assert (none.status_code, slug(none)) == (409, "codes-not-linkable")
-    assert [result.get("reason") for result in none.json()["results"]] == ["already-in-case", None, "unknown-code"]
+    assert [result["reason"] for result in none.json()["results"]] == ["already-in-case", None, "unknown-code"]
     some = (await client.post(f"{API}/link-to-master", json=body(made, 1, codes=scanned, accept_valid=True))).json()
     assert (some["linked_codes"], some["from_queue"]) == (["SKA000004"], False)
+    assert some["results"][0] == none.json()["results"][0]
     assert some["results"][0] == {
         "code": "SKA000001",
         "accepted": False,
@@ -192,7 +193,7 @@ async def test_a_unit_whose_qr_names_another_batch_is_refused_everywhere(
         assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
     linked = await client.post(f"{API}/link-to-master", json=body(made, 1, codes=["SKA000004", foreign]))
     assert (linked.status_code, slug(linked)) == (409, "codes-not-linkable")
-    assert [result.get("reason") for result in linked.json()["results"]] == [None, "other-batch"]
+    assert [result["reason"] for result in linked.json()["results"]] == [None, "other-batch"]
     assert await plant.states(made) == before
 
 

@@ -52,6 +52,11 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+def status_told(outcome: str, status_code: str | None) -> str | None:
+    """Of what was never sent there is no status, neither known nor unknown."""
+    return None if outcome == Outcome.NOT_SENT else status_code
+
+
 def stale_after(deadline_seconds: float) -> float:
     """Seconds after which an attempt still `sending` is called unknown, and after which its sender sends no more.
 

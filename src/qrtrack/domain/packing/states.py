@@ -53,6 +53,28 @@ class Completeness(StrEnum):
     INFERRED = "inferred"
 
 
+class LinkRefusal(StrEnum):
+    """Why a unit cannot be linked into a case."""
+
+    UNKNOWN_CODE = "unknown-code"
+    OTHER_BATCH = "other-batch"
+    ALREADY_IN_CASE = "already-in-case"
+    CODE_PACKED = "code-packed"
+    CODE_SCANNED = "code-scanned"
+    CODE_REDEEMED = "code-redeemed"
+    CODE_VOID = "code-void"
+    VARIANT_MISMATCH = "variant-mismatch"
+    EXCLUDED = "excluded"
+    CASE_FULL = "case-full"
+
+
+class NotPrepared(StrEnum):
+    """Why a unit of an available status does not wait in the queue."""
+
+    EXCLUDED = "excluded"
+    NOT_PREPARED = "not prepared"
+
+
 AVAILABLE = frozenset({CodeStatus.GENERATED, CodeStatus.PRINTED})
 """A code in one of these, and in no case, may be prepared and packed."""
 

@@ -3,12 +3,23 @@
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
-from qrtrack.domain.akselgate.dispatches import MOST_ROWS, CallbackState, Outcome, TransactionType
+from qrtrack.domain.akselgate.dispatches import MOST_ROWS, CallbackState, Outcome, TransactionType, status_told
 from qrtrack.domain.masking import masked, without_tokens
 from qrtrack.schemas.base import (
+    ACCOUNT_PATTERN,
     DIGITS,
+    REFERENCE_PATTERN,
     SETTLEMENT_PATTERN,
     Answer,
     Body,
@@ -37,11 +48,11 @@ def _shown(details: dict[str, Any]) -> dict[str, Any]:
 class TransactionFields(BaseModel):
     """One transaction. What is wrong with any of them is answered for all of them at once."""
 
-    debitAccount: str = Field(description="At least 5 digits.", examples=["1000000001"])  # noqa: N815
-    creditAccount: str = Field(description="At least 5 digits.", examples=["2000000001"])  # noqa: N815
+    debitAccount: str = Field(pattern=ACCOUNT_PATTERN, description="5 to 34 digits.", examples=["1000000001"])  # noqa: N815
+    creditAccount: str = Field(pattern=ACCOUNT_PATTERN, description="5 to 34 digits.", examples=["2000000001"])  # noqa: N815
     amount: str | int = Field(description="Canonical decimal text, or a whole number; above 0.", examples=["150000"])
     description: str = Field(max_length=100)
-    referenceNumber: str = Field(min_length=1, max_length=15, description="Once in all batches.")  # noqa: N815
+    referenceNumber: str = Field(max_length=15, pattern=REFERENCE_PATTERN, description="Once in all batches.")  # noqa: N815
     core: str | None = Field(None, description="As set on the server, unless given.")
     branchCode: str | None = None  # noqa: N815
     branchName: str | None = None  # noqa: N815
@@ -87,7 +98,10 @@ class ListedAttempt(BaseModel):
     total_transactions: int = Field(validation_alias="total_transaksi")
     control_sum: Money
     outcome: Outcome
-    status_code: str | None = Field(validation_alias="status_code_res")
+    status_code: str | None = Field(
+        validation_alias="status_code_res",
+        description="The gateway's HTTP status; `unknown` where none came, null where nothing was sent.",
+    )
     response_code: str | None
     message: str | None = Field(validation_alias="response_message")
     is_success: int | None
@@ -96,6 +110,11 @@ class ListedAttempt(BaseModel):
     sent_by: str
     sent_at: Instant
     updated_at: Instant
+
+    @field_validator("status_code")
+    @classmethod
+    def _tell_status(cls, status_code: str | None, checked: ValidationInfo) -> str | None:
+        return status_told(checked.data["outcome"], status_code)
 
 
 class AttemptQuery(ListQuery):

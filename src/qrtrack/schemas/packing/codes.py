@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from qrtrack.domain.packing.states import CodeStatus
+from qrtrack.domain.packing.states import CodeStatus, LinkRefusal
 from qrtrack.schemas.base import PRINTABLE, Answer, Body, Id, ListQuery, Page, Reason, only, wrong_type
 
 # Repeats and blanks are dropped before codes are counted. The elements are checked where they are read, in a thread:
@@ -98,6 +98,18 @@ class ReadmitOrder(Body):
 
     batch_id: Id
     codes: CodeList
+
+
+class CodeResult(BaseModel):
+    """What became of one code that was to be linked, or would have become of it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    code: str
+    accepted: bool
+    reason: LinkRefusal | None = Field(description="Why it was not accepted.")
+    detail: str | None = Field(description="The same as a sentence.")
+    master_code: str | None = Field(description="The case that it is in already.")
 
 
 class CodesChangedAnswer(Answer):

@@ -12,7 +12,7 @@ from qrtrack.domain.packing.states import Completeness
 from qrtrack.schemas.base import Answer, Body, Id, Instant, ListQuery, Name, Page, Reason
 from qrtrack.schemas.packing.batches import VariantName
 from qrtrack.schemas.packing.cases import CaseInfo
-from qrtrack.schemas.packing.codes import CodeList
+from qrtrack.schemas.packing.codes import CodeList, CodeResult
 
 Scan = Annotated[str, Field(min_length=1, max_length=1000)]
 """What a scanner or a person gives as one unit: its code, or the URL in its QR."""
@@ -101,18 +101,6 @@ class LinkOrder(Body):
         default=False, description="Links those that can be linked, instead of none where one cannot."
     )
     station: Station | None = None
-
-
-class CodeResult(BaseModel):
-    """What became of one code; `reason` is a stable word, `master_code` the case that it is in already."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    code: str
-    accepted: bool
-    reason: str | None
-    detail: str | None
-    master_code: str | None
 
 
 class LinkedAnswer(FilledAnswer):

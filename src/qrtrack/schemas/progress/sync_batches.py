@@ -11,6 +11,7 @@ from qrtrack.domain.estimates import eta_seconds
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.progress.sync_batches import Outcome, SyncStatus
 from qrtrack.models import SyncBatch
+from qrtrack.repositories.recalculation import CountedKind
 from qrtrack.schemas.base import (
     Answer,
     Body,
@@ -197,7 +198,7 @@ class RecountedCounters(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    kind: str = Field(examples=["sync_batch", "batch_items", "batch_hashes", "reverse_job"])
+    kind: CountedKind
     subject_id: UUID = Field(validation_alias="id", description="Of the batch, job or progress batch.")
     is_repair: bool
     before: dict[str, int | str]

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, NoReturn
 
 from qrtrack.database import Database
-from qrtrack.domain.akselgate.dispatches import Outcome, RowError, Transaction
+from qrtrack.domain.akselgate.dispatches import Outcome, RowError, Transaction, status_told
 from qrtrack.domain.akselgate.gateway_answers import Verdict
 from qrtrack.domain.errors import Conflict, DomainError, Unavailable, UpstreamFailed, UpstreamTimeout
 from qrtrack.domain.field_codes import FieldCode
@@ -73,8 +73,7 @@ def as_dispatched(attempt: Any) -> Dispatched:
         attempt_number=attempt.attempt_number,
         outcome=Outcome(attempt.outcome),
         total_transactions=attempt.total_transaksi,
-        # Of what was never sent there is no status, neither known nor unknown.
-        status_code=None if attempt.outcome == Outcome.NOT_SENT else attempt.status_code_res,
+        status_code=status_told(attempt.outcome, attempt.status_code_res),
         response_code=attempt.response_code,
         message=attempt.response_message and masked(attempt.response_message),
     )

@@ -7,7 +7,7 @@ from typing import Any
 from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.packing.case_packing import CountDrift, PackCase, Run, ScannedUnit, VariantMismatch
-from qrtrack.domain.packing.states import AVAILABLE
+from qrtrack.domain.packing.states import AVAILABLE, NotPrepared
 from qrtrack.repositories import Repositories
 
 
@@ -61,8 +61,8 @@ def _refuse_unavailable(by_code: Mapping[str, Any], codes: Sequence[str]) -> Non
 
 
 def _scanned(row: Any) -> ScannedUnit:
-    state = row.status if row.status not in AVAILABLE else "excluded" if row.excluded else "not prepared"
-    return ScannedUnit(row.sequence_number, row.code, state)
+    why = NotPrepared.EXCLUDED if row.excluded else NotPrepared.NOT_PREPARED
+    return ScannedUnit(row.sequence_number, row.code, why if row.status in AVAILABLE else row.status)
 
 
 async def refuse_crossing(repositories: Repositories, order: PackCase, run: Run, scans: CheckScans) -> None:

@@ -1,8 +1,8 @@
 """Linking units that were scanned one by one, and undoing any linking. One lock per batch decides who is next."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.case_packing import CaseOfOtherBatch
 from qrtrack.domain.packing.code_lists import Scan, foreign_scans, refuse_foreign
 from qrtrack.domain.packing.code_ranges import as_ranges, code_ranges
-from qrtrack.domain.packing.states import AVAILABLE, CodeStatus
+from qrtrack.domain.packing.states import AVAILABLE, CodeStatus, LinkRefusal
 from qrtrack.repositories import Repositories
 from qrtrack.services.packing.case_packing import CaseInfo, CodeTakenMeanwhile
 from qrtrack.services.packing.codes import named_once
@@ -34,11 +34,11 @@ class LinkCodes:
 
 @dataclass(frozen=True, slots=True)
 class CodeResult:
-    """`reason` is a stable word where the code was not accepted; `master_code` the case that it is in."""
+    """`reason` and `detail` where the code was not accepted; `master_code` is the case that it is in."""
 
     code: str
     accepted: bool
-    reason: str | None = None
+    reason: LinkRefusal | None = None
     detail: str | None = None
     master_code: str | None = None
 
@@ -64,10 +64,7 @@ class CodesNotLinkable(Conflict):
         super().__init__(
             f"{len(refused)} of {len(results)} codes cannot be linked, so none was. Take them out of the box and the "
             "list, or send accept_valid to link the others.",
-            results=[
-                {name: getattr(result, name) for name in CodeResult.__slots__ if getattr(result, name) is not None}
-                for result in results[:NAMED_THINGS]
-            ],
+            results=[asdict(result) for result in results[:NAMED_THINGS]],
             result_count=len(results),
         )
 
@@ -124,32 +121,34 @@ def _judge(rows: Sequence[Any], box: Any, batch_id: UUID, foreign: AbstractSet[s
     room = box.expected_units - box.actual_units
     results = []
     for row in rows:
-        refusal = _why_not(row, box, batch_id, foreign)
+        refusal = next(_refusals(row, box, batch_id, foreign), None)
         if refusal is None and room <= 0:
-            refusal = ("case-full", f"The case holds {box.expected_units} units already.")
+            refusal = (LinkRefusal.CASE_FULL, f"The case holds {box.expected_units} units already.")
         if refusal is None:
             room -= 1
             results.append(CodeResult(row.code, accepted=True))
         else:
-            inside = row.master_code if refusal[0] == "already-in-case" else None
+            inside = row.master_code if refusal[0] == LinkRefusal.ALREADY_IN_CASE else None
             results.append(
                 CodeResult(row.code, accepted=False, reason=refusal[0], detail=refusal[1], master_code=inside)
             )
     return results
 
 
-def _why_not(row: Any, box: Any, batch_id: UUID, foreign: AbstractSet[str]) -> tuple[str, str] | None:
-    """The first of the reasons that holds, as a stable word and a sentence."""
+def _refusals(row: Any, box: Any, batch_id: UUID, foreign: AbstractSet[str]) -> Iterator[tuple[LinkRefusal, str]]:
+    """Each reason with a sentence, the one to be told first."""
     if row.id is None:
-        return "unknown-code", f"{row.code} is no code of your organisation."
-    reasons = (
-        (row.batch_id != batch_id or row.code in foreign, "other-batch", "belongs to another batch."),
-        (row.master_code_id is not None, "already-in-case", f"is in case {row.master_code}; unlink it there first."),
-        (row.status not in AVAILABLE, f"code-{row.status}", f"is {row.status}."),
-        (row.variant != box.variant, "variant-mismatch", f"is of variant {row.variant}, the case of {box.variant}."),
-        (row.excluded, "excluded", "was listed as damaged or missing; readmit it first."),
-    )
-    return next(((word, f"{row.code} {sentence}") for holds, word, sentence in reasons if holds), None)
+        yield LinkRefusal.UNKNOWN_CODE, f"{row.code} is no code of your organisation."
+    if row.batch_id != batch_id or row.code in foreign:
+        yield LinkRefusal.OTHER_BATCH, f"{row.code} belongs to another batch."
+    if row.master_code_id is not None:
+        yield LinkRefusal.ALREADY_IN_CASE, f"{row.code} is in case {row.master_code}; unlink it there first."
+    if row.status not in AVAILABLE:
+        yield LinkRefusal(f"code-{row.status}"), f"{row.code} is {row.status}."
+    if row.variant != box.variant:
+        yield LinkRefusal.VARIANT_MISMATCH, f"{row.code} is of variant {row.variant}, the case of {box.variant}."
+    if row.excluded:
+        yield LinkRefusal.EXCLUDED, f"{row.code} was listed as damaged or missing; readmit it first."
 
 
 @dataclass(frozen=True, slots=True)

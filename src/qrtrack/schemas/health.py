@@ -1,0 +1,72 @@
+"""What is answered to those who watch the service."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from qrtrack.schemas.base import Answer
+
+
+class LivenessAnswer(Answer):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class AccurateState(BaseModel):
+    """How Accurate's webhooks fare."""
+
+    oldest_pending_seconds: int | None = Field(description="How long the oldest event has waited to be processed.")
+    dead: int = Field(description="Events that were given up.")
+    conflicts: int = Field(description="Events whose uuid came again with other content.")
+    to_pass_on: int = Field(description="Events that wait to be passed on.")
+    subscription_days_left: int | None = Field(description="Null where no subscription is known.")
+    renewal_failures: int = Field(description="How often in a row the subscription could not be renewed.")
+
+
+class AccurateTotals(AccurateState):
+    """What anybody may see: no database and no type is named."""
+
+    silent_seconds: int | None = Field(description="Since the last event; null before the first one.")
+    unassigned_events: int = Field(description="Events of databases that belong to no organisation.")
+
+
+class AccurateSource(BaseModel):
+    """Events of one type from one database."""
+
+    database_id: int
+    type: str
+    silent_seconds: int
+
+
+class UnassignedDatabase(BaseModel):
+    """A database that belongs to no organisation."""
+
+    database_id: int
+    events: int
+
+
+class AccurateFigures(AccurateState):
+    """The same for those who show `METRICS_TOKEN` or a machine secret."""
+
+    sources: list[AccurateSource]
+    unassigned: list[UnassignedDatabase]
+    renewal_error: str | None
+
+
+class ReadinessAnswer(Answer):
+    """The process can serve. What could not be read in time is null."""
+
+    status: Literal["ready"] = "ready"
+    database: Literal["ok"]
+    # A field `schema` would hide a method of pydantic's.
+    schema_state: Literal["ok"] = Field(alias="schema")
+    loop_silent_seconds: float | None = Field(
+        description="Since this process's loop last looked for work; null too where it has none."
+    )
+    workers_alive: int | None = Field(description="In the whole service.")
+    oldest_queued_seconds: dict[str, float | None] | None = Field(
+        description="By kind of work, how long the oldest piece has been due; null when nothing is."
+    )
+    dispatches_unknown: int | None = Field(description="Attempts at the gateway whose outcome is unknown.")
+    accurate: AccurateTotals | AccurateFigures | None
