@@ -11,8 +11,8 @@ import httpx2
 from standardwebhooks.webhooks import Webhook
 
 from qrtrack.domain.notifications import HTTPS_PORT, Target
-from qrtrack.integrations.forwarding import Delivery, post, signed_headers
 from qrtrack.integrations.http import http_client
+from qrtrack.integrations.standard_webhooks import Delivery, post, signed_headers
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from accurate import event
 from qrtrack.domain.accurate.documents import EPOCH, TYPES, Reading, read_decimal, read_event, read_timestamp
-from qrtrack.domain.accurate.events import parse
+from qrtrack.domain.accurate.intake import parse
 
 JAKARTA = ZoneInfo("Asia/Jakarta")
 RECEIVED = datetime(2026, 11, 22, 5, 0, tzinfo=UTC)

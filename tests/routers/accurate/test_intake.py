@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from process import settings_of
 from qrtrack.database import Database, DatabaseUnavailable
-from qrtrack.domain.accurate.events import Element, split_body
+from qrtrack.domain.accurate.intake import Element, split_body
 from qrtrack.domain.identity import Caller
 from qrtrack.routers.accurate.intake import client_address
 from qrtrack.runtime import Runtime
@@ -247,7 +247,7 @@ async def test_a_body_over_the_cap_is_refused_before_it_is_read(sender: httpx2.A
 async def test_a_body_with_too_many_elements_is_refused_and_nothing_of_it_kept(
     sender: httpx2.AsyncClient, accurate: Accurate
 ) -> None:
-    with patch("qrtrack.domain.accurate.events.MOST_ELEMENTS", 3):
+    with patch("qrtrack.domain.accurate.intake.MOST_ELEMENTS", 3):
         assert (await sender.post(PATH, json=[event() for _ in range(3)])).status_code == 200
         answer = await sender.post(PATH, json=[event() for _ in range(4)])
     assert (answer.status_code, answer.json()["type"]) == (413, "urn:qrtrack:problem:body-too-large")

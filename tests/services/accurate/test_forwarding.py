@@ -23,8 +23,9 @@ from qrtrack.domain.accurate.documents import read_event
 from qrtrack.domain.claims import Claim, Group
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
-from qrtrack.integrations import forwarding
-from qrtrack.repositories.accurate.forwarding import WINDOW, WebhookStreamRepository
+from qrtrack.integrations import standard_webhooks
+from qrtrack.integrations.forwarding import Forwarder
+from qrtrack.repositories.accurate.forwarding import WINDOW, WebhookForwardingRepository
 from qrtrack.repositories.leased import LeasedRepository
 from qrtrack.runtime import Runtime
 from qrtrack.services.accurate.forwarding import BACKOFF, MOST_REST_SECONDS
@@ -432,13 +433,13 @@ async def test_retry_after_is_honoured_and_charges_no_attempt(
 async def test_a_hanging_endpoint_is_left_after_its_time_and_does_not_hold_up_processing(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert forwarding.SECONDS == 15
-    monkeypatch.setattr(forwarding, "SECONDS", 0.6)
-    going = asyncio.Event()
+    assert standard_webhooks.SECONDS == 15
+    monkeypatch.setattr(standard_webhooks, "SECONDS", 0.6)
+    going, is_over = asyncio.Event(), asyncio.Event()
 
     async def hang(_request: Received) -> bytes:
         going.set()
-        await asyncio.sleep(1)
+        await is_over.wait()
         return b""
 
     endpoint.reply = hang
@@ -453,6 +454,7 @@ async def test_a_hanging_endpoint_is_left_after_its_time_and_does_not_hold_up_pr
     assert outcome is not None
     assert outcome.end is End.COMPLETED
     assert (await accurate.rows())[0].forward_error == "no answer within 1 s"
+    is_over.set()
 
 
 async def test_events_added_while_a_stream_ends_are_not_left_behind(
@@ -516,7 +518,7 @@ async def test_a_stream_does_not_rest_for_a_database_that_was_away(
     await accurate.send(item(1))
     await process(runtime)
     with monkeypatch.context() as away:
-        away.setattr(WebhookStreamRepository, "waiting", torn)
+        away.setattr(WebhookForwardingRepository, "waiting", torn)
         outcome = await forward(runtime)
     assert outcome is not None
     assert outcome.end is End.RELEASED
@@ -544,7 +546,7 @@ async def test_a_stream_with_a_defect_rests_and_comes_back(
     await accurate.send(item(1))
     await process(runtime)
     with monkeypatch.context() as patched:
-        patched.setattr(forwarding.Forwarder, "send", fail)
+        patched.setattr(Forwarder, "send", fail)
         outcome = await forward(runtime)
     assert outcome is not None
     assert outcome.end is End.RETRIED

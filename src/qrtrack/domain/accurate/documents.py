@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from qrtrack.domain.accurate.events import parse, stored_text, without_mark
+from qrtrack.domain.accurate.intake import parse, stored_text, without_mark
 
 # datetime.strptime would take longer than all the rest of reading an event.
 TIMESTAMP: Final = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d{1,2}):(\d{1,2})", re.ASCII)

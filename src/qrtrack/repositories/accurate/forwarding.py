@@ -48,7 +48,7 @@ SELECT id, type, payload, is_due, seconds, created_at FROM (
 """
 
 
-class WebhookStreamRepository(Repository):
+class WebhookForwardingRepository(Repository):
     async def touch(self, streams: Iterable[tuple[UUID, int, str]]) -> None:
         """There is something to pass on in these (organisation, database, type)."""
         streams = set(streams)

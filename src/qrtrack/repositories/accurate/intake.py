@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from qrtrack.domain.accurate.events import Element, EventStatus, content_hash
+from qrtrack.domain.accurate.intake import Element, content_hash
+from qrtrack.domain.accurate.processing import EventStatus
 from qrtrack.repositories.base import DURABLE, Connection
 
 # Ids are drawn before the rows are sorted, so that they follow the order of the request. Rows are inserted in the order
@@ -59,7 +60,7 @@ class KnownEvent:
     content_hash: bytes
 
 
-class WebhookIntake:
+class WebhookIntakeRepository:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 

@@ -65,7 +65,7 @@ class NewestState:
     state: DocumentState
 
 
-class WebhookProcessing:
+class WebhookProcessingRepository:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 

@@ -17,7 +17,7 @@ FROM webhook_queue
 """
 
 
-class WebhookEventRepository(Repository):
+class WebhookReplayRepository(Repository):
     async def page(
         self,
         *,

@@ -15,14 +15,14 @@ from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from qrtrack.domain.accurate.events import TooManyElements, UnreadableBody
+from qrtrack.domain.accurate.intake import TooManyElements, UnreadableBody
 from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
 from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.http_problems import BODY_TOO_LARGE, INVALID_JSON, INVALID_LENGTH
 from qrtrack.routers.problems import problems
 from qrtrack.runtime import Runtime
-from qrtrack.schemas.accurate.events import ReceivedAnswer
+from qrtrack.schemas.accurate.intake import ReceivedAnswer
 from qrtrack.services.accurate.intake import Receipt, log_receipts, receive_events
 from qrtrack.settings import Settings
 

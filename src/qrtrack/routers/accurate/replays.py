@@ -1,4 +1,4 @@
-"""Accurate's events and documents over HTTP, for people."""
+"""Webhook events and their replays over HTTP, for people."""
 
 from typing import Annotated, Any
 
@@ -6,12 +6,10 @@ from fastapi import APIRouter, Path, Query
 
 from qrtrack.domain.errors import NotFound
 from qrtrack.routers.bodies import StrictRoute
-from qrtrack.routers.dependencies import DocumentReader, Replayer, RuntimeState
+from qrtrack.routers.dependencies import Replayer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import problems
-from qrtrack.schemas.accurate.events import (
-    DocumentPage,
-    DocumentQuery,
+from qrtrack.schemas.accurate.replays import (
     EventQuery,
     ReplayedAnswer,
     ReplayMany,
@@ -26,23 +24,6 @@ from qrtrack.services.accurate.replays import NotReplayable, PayloadGone
 router = APIRouter(route_class=StrictRoute, prefix="/api/accurate", tags=["accurate"])
 
 QueueId = Annotated[RowId, Path(description="`queue_id` of the answer to the webhook.")]
-
-
-@router.get("/documents", response_model=DocumentPage, summary="List Accurate's documents")
-async def list_documents(
-    query: Annotated[DocumentQuery, Query()], caller: DocumentReader, runtime: RuntimeState
-) -> dict[str, Any]:
-    """The newest known state of each entity: by database, type and entity id, since numbers are used again."""
-    rows = await use_cases.list_documents(
-        runtime.database,
-        caller=caller,
-        type=query.type,
-        database_id=query.database_id,
-        deleted=query.deleted,
-        after=query.after(),
-        limit=query.one_more,
-    )
-    return query.page_of(rows)
 
 
 @router.get("/events", response_model=WebhookEventPage, summary="List webhook events")

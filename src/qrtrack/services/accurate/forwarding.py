@@ -11,7 +11,8 @@ from qrtrack.database import Database
 from qrtrack.domain.accurate.documents import TYPES, read_event
 from qrtrack.domain.claims import Claim, Interrupted
 from qrtrack.domain.stopping import StopSignal
-from qrtrack.integrations.forwarding import Delivery, Forwarder
+from qrtrack.integrations.forwarding import Forwarder
+from qrtrack.integrations.standard_webhooks import Delivery
 from qrtrack.repositories.accurate.forwarding import WINDOW
 from qrtrack.repositories.queues import WEBHOOK_STREAMS
 
@@ -65,7 +66,7 @@ async def forward_stream(
         await fail_stream(database, claim, "ACCURATE_FORWARD_URL is not set any more")
         return
     async with database.read() as repositories:
-        stream = await repositories.webhook_streams.get(claim.number)
+        stream = await repositories.webhook_forwarding.get(claim.number)
     walk = Walk()
     if stream.is_early:
         walk.rest = EARLY_SECONDS
@@ -100,7 +101,7 @@ async def _walk_through(
     after = 0
     for _ in range(WINDOWS):
         async with database.read() as repositories:
-            events = await repositories.webhook_streams.waiting(stream, after=after)
+            events = await repositories.webhook_forwarding.waiting(stream, after=after)
         if not events:
             return
         after = events[-1].id
@@ -155,7 +156,7 @@ async def _record(database: Database, claim: Claim, event: Any, delivery: Delive
     record. The event is locked before its stream, as it is where its processing ends.
     """
     async with database.write() as repositories:
-        streams, delay = repositories.webhook_streams, delivery.wait
+        streams, delay = repositories.webhook_forwarding, delivery.wait
         if delivery.error is None:
             await streams.mark_sent(event.id)
         elif delivery.wait is not None:

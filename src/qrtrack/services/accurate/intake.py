@@ -10,9 +10,10 @@ from uuid import UUID
 import structlog
 
 from qrtrack.database import Database
-from qrtrack.domain.accurate.events import Element, EventStatus, split_body
+from qrtrack.domain.accurate.intake import Element, split_body
+from qrtrack.domain.accurate.processing import EventStatus
 from qrtrack.repositories import WAKE_UP_CHANNEL
-from qrtrack.repositories.accurate.intake import Arrival, KnownEvent, WebhookIntake
+from qrtrack.repositories.accurate.intake import Arrival, KnownEvent, WebhookIntakeRepository
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 
 # A longer body is read by one thread for all requests, which rests after each so many characters: without a rest, it
@@ -92,7 +93,7 @@ async def _store(
     database: Database, elements: Sequence[Element], owners: Mapping[int, UUID], *, pass_on: bool, hint: bool
 ) -> list[Receipt]:
     async with database.autocommit(apart=True) as connection:
-        intake = WebhookIntake(connection)
+        intake = WebhookIntakeRepository(connection)
         arrivals = [_arrival(element, owners) for element in elements]
         ids = await intake.insert(arrivals, pass_on=pass_on)
         taken = {element.uuid for element, new in zip(elements, ids, strict=True) if new is None and element.uuid}

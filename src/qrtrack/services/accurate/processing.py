@@ -10,7 +10,8 @@ import structlog
 
 from qrtrack.database import Database
 from qrtrack.domain.accurate.documents import TYPES, Reading, read_event
-from qrtrack.domain.accurate.events import EventStatus, ForwardStatus
+from qrtrack.domain.accurate.forwarding import ForwardStatus
+from qrtrack.domain.accurate.processing import EventStatus
 from qrtrack.domain.claims import Claim, Group, Piece
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.accurate.processing import NewestState
@@ -118,7 +119,7 @@ async def _keep(repositories: Repositories, read: Sequence[Read], *, pass_on: bo
 
 async def _pass_on(repositories: Repositories, events: Sequence[Piece]) -> None:
     streams = ((event["manufacturer_org_id"], event["database_id"], event["type"]) for event in events)
-    await repositories.webhook_streams.touch(streams)
+    await repositories.webhook_forwarding.touch(streams)
     await repositories.wake_workers(WEBHOOK_STREAMS)
 
 

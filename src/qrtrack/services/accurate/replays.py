@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qrtrack.database import Database
-from qrtrack.domain.accurate.events import EventStatus
+from qrtrack.domain.accurate.processing import EventStatus
 from qrtrack.domain.errors import InvalidState
 from qrtrack.domain.identity import Caller
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
@@ -44,15 +44,15 @@ class Replayed:
 async def list_events(database: Database, *, caller: Caller, **filters: Any) -> Sequence[Any]:
     """Newest first."""
     async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.webhook_events.page(**filters)
+        return await repositories.webhook_replays.page(**filters)
 
 
 async def view_event(database: Database, *, caller: Caller, event_id: int) -> EventInFull:
     """Raises NotFound."""
     async with database.read(tenant=caller.organisation_id) as repositories:
-        event = await repositories.webhook_events.get(event_id)
-        conflicts = await repositories.webhook_events.conflicts(event_id)
-        return EventInFull(event, conflicts, await repositories.webhook_events.replays(event_id))
+        event = await repositories.webhook_replays.get(event_id)
+        conflicts = await repositories.webhook_replays.conflicts(event_id)
+        return EventInFull(event, conflicts, await repositories.webhook_replays.replays(event_id))
 
 
 async def replay_event(
@@ -62,15 +62,15 @@ async def replay_event(
     end of its own, or PayloadGone.
     """
     async with database.write(tenant=caller.organisation_id) as repositories:
-        event = await repositories.webhook_events.get(event_id)
+        event = await repositories.webhook_replays.get(event_id)
         if event.status in REPLAYABLE and not event.payload:
             raise PayloadGone(f"The content of event {event_id} is past its days: only its uuid is still known.")
-        ids = await repositories.webhook_events.put_back([event_id], REPLAYABLE, pass_on=pass_on)
+        ids = await repositories.webhook_replays.put_back([event_id], REPLAYABLE, pass_on=pass_on)
         if not ids:
             raise NotReplayable(
                 f"Event {event_id} is {event.status}: only what is done, skipped or dead can be replayed."
             )
-        await repositories.webhook_events.record_replay(
+        await repositories.webhook_replays.record_replay(
             organisation_id=caller.organisation_id, actor=caller.user_id, reason=reason, selection={}, ids=ids
         )
         await repositories.wake_workers(WEBHOOK_EVENTS)
@@ -87,7 +87,7 @@ async def replay_events(
     replayed, after, is_over = Replayed(0), 0, False
     while not is_over:
         async with database.write(tenant=caller.organisation_id) as repositories:
-            events = repositories.webhook_events
+            events = repositories.webhook_replays
             found = await events.replayable(after=after, limit=CHUNK, **selection)
             ids = await events.put_back(found, [status], pass_on=pass_on)
             await events.record_replay(
@@ -101,9 +101,3 @@ async def replay_events(
             replayed = repositories.answer(Replayed(replayed.replayed + len(ids)))
         is_over, after = len(found) < CHUNK, max(found, default=after)
     return replayed
-
-
-async def list_documents(database: Database, *, caller: Caller, **filters: Any) -> Sequence[Any]:
-    """The newest known state of each entity."""
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.accurate_documents.page(**filters)

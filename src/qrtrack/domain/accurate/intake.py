@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 TEXT_LENGTH: Final = 255
@@ -28,26 +27,6 @@ MOST_VALUES_OF_ONE: Final = 20_000
 DEEP: Final = 1000
 TOO_DEEP: Final = "It is nested too deeply to be read."
 TOO_LONG: Final = f"It has more than {MOST_VALUES_OF_ONE:,} values: too many to be read."
-
-
-class EventStatus(StrEnum):
-    """`skipped`: no handler knows the type. `unassigned`: its database belongs to no organisation yet."""
-
-    PENDING = "pending"
-    PROCESSING = "processing"
-    DONE = "done"
-    SKIPPED = "skipped"
-    INVALID = "invalid"
-    UNASSIGNED = "unassigned"
-    DEAD = "dead"
-
-
-class ForwardStatus(StrEnum):
-    """Passing an event on to the owner's own system."""
-
-    PENDING = "pending"
-    SENT = "sent"
-    DEAD = "dead"
 
 
 class UnreadableBody(Exception):

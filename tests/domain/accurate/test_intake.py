@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrtrack.domain.accurate.events import (
+from qrtrack.domain.accurate.intake import (
     MOST_ELEMENTS,
     MOST_VALUES,
     MOST_VALUES_OF_ONE,
@@ -152,7 +152,7 @@ MIB = 1024 * 1024
     ids=["open", "deep", "empty lists", "objects", "numbers", "many deep ones"],
 )
 def test_a_body_of_mostly_brackets_is_refused_before_anything_of_it_is_parsed(body: bytes) -> None:
-    with patch("qrtrack.domain.accurate.events._spans") as spans, pytest.raises(TooManyElements):
+    with patch("qrtrack.domain.accurate.intake._spans") as spans, pytest.raises(TooManyElements):
         list(split_body(body))
     assert not spans.called
 

@@ -1,50 +1,15 @@
-"""Accurate's webhooks: what is answered to the sender, and the events and documents that people read."""
+"""Webhook events as people read them, and their replays."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from qrtrack.domain.accurate.events import EventStatus, ForwardStatus
+from qrtrack.domain.accurate.forwarding import ForwardStatus
+from qrtrack.domain.accurate.processing import EventStatus
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
-from qrtrack.schemas.base import (
-    DIGITS,
-    LARGEST_ROW_ID,
-    Answer,
-    Body,
-    Flag,
-    Instant,
-    ListQuery,
-    Money,
-    Page,
-    Reason,
-    Text,
-    decode_cursor,
-)
-
-DatabaseId = Annotated[int, DIGITS, Field(ge=0, le=LARGEST_ROW_ID, description="The id of a database of Accurate.")]
-
-
-class ReceivedElement(BaseModel):
-    """One element of the request."""
-
-    index: int = Field(description="Its place in the request, from 0.")
-    queue_id: int = Field(description="The event's id; for a duplicate, that of the event that came first.")
-    type: str
-    uuid: str | None
-    duplicate: bool = Field(description="An event with this uuid was there already; nothing is processed twice.")
-    error_message: str | None = Field(description="Why the element is kept as invalid; null for an event.")
-
-
-class ReceivedAnswer(Answer):
-    """`queued + duplicates + invalid` is the number of elements; ids stand in the order of the request."""
-
-    queued: int
-    duplicates: int
-    invalid: int
-    queue_ids: list[int]
-    results: list[ReceivedElement]
+from qrtrack.schemas.accurate.sources import DatabaseId
+from qrtrack.schemas.base import Answer, Body, Instant, ListQuery, Page, Reason, Text, decode_cursor
 
 
 class EventQuery(ListQuery):
@@ -142,38 +107,3 @@ class ReplayMany(Body):
 
 class ReplayedAnswer(Answer):
     replayed: int = Field(description="How many events wait to be processed again.")
-
-
-class DocumentQuery(ListQuery):
-    """Filters of the list of documents."""
-
-    type: Text | None = None
-    database_id: DatabaseId | None = None
-    deleted: Flag | None = None
-
-    def after(self) -> tuple[int, str, str]:
-        """Database, type and entity of the last document seen. Raises InvalidInput."""
-        return (-1, "", "") if self.cursor is None else decode_cursor(self.cursor, int, str, str)
-
-    def page_of(self, rows: Sequence[Any]) -> dict[str, Any]:
-        """The members of a page out of `one_more` rows."""
-        return self.page("documents", rows, lambda row: (row.database_id, row.type, row.entity_id))
-
-
-class DocumentView(BaseModel):
-    """The newest known state of an entity of Accurate, named by database, type and entity id."""
-
-    database_id: int
-    type: str
-    entity_id: str = Field(description="Of ITEM_QUANTITY: item and warehouse, with a colon between them.")
-    number: str | None
-    action: str | None
-    amount: Money | None
-    timestamp: Instant = Field(validation_alias="event_at", description="When it was so, by Accurate.")
-    deleted: bool
-    queue_id: int = Field(validation_alias="event_id", description="The webhook event that said so.")
-    updated_at: Instant
-
-
-class DocumentPage(Page):
-    documents: list[DocumentView]

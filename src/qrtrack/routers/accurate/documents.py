@@ -1,0 +1,29 @@
+"""Accurate's documents over HTTP."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from qrtrack.routers.bodies import StrictRoute
+from qrtrack.routers.dependencies import DocumentReader, RuntimeState
+from qrtrack.schemas.accurate.documents import DocumentPage, DocumentQuery
+from qrtrack.services.accurate import documents as use_cases
+
+router = APIRouter(route_class=StrictRoute, prefix="/api/accurate", tags=["accurate"])
+
+
+@router.get("/documents", response_model=DocumentPage, summary="List Accurate's documents")
+async def list_documents(
+    query: Annotated[DocumentQuery, Query()], caller: DocumentReader, runtime: RuntimeState
+) -> dict[str, Any]:
+    """The newest known state of each entity: by database, type and entity id, since numbers are used again."""
+    rows = await use_cases.list_documents(
+        runtime.database,
+        caller=caller,
+        type=query.type,
+        database_id=query.database_id,
+        deleted=query.deleted,
+        after=query.after(),
+        limit=query.one_more,
+    )
+    return query.page_of(rows)
