@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.repositories.accurate.documents import AccurateDocumentRepository
 from qrtrack.repositories.accurate.forwarding import WebhookForwardingRepository
-from qrtrack.repositories.accurate.processing import WebhookProcessingRepository
+from qrtrack.repositories.accurate.processing import WebhookProcessingRepository, WebhookRetryRepository
 from qrtrack.repositories.accurate.replays import WebhookReplayRepository
 from qrtrack.repositories.accurate.sources import AccurateSourceRepository
 from qrtrack.repositories.akselgate.attempt_events import AttemptEventRepository
@@ -193,6 +193,10 @@ class Repositories:
     @cached_property
     def webhook_processing(self) -> WebhookProcessingRepository:
         return WebhookProcessingRepository(self._driver)
+
+    @cached_property
+    def webhook_retries(self) -> WebhookRetryRepository:
+        return WebhookRetryRepository(self._session)
 
     @cached_property
     def webhook_forwarding(self) -> WebhookForwardingRepository:

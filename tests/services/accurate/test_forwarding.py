@@ -26,9 +26,8 @@ from qrtrack.domain.stopping import StopSignal
 from qrtrack.integrations import standard_webhooks
 from qrtrack.integrations.forwarding import Forwarder
 from qrtrack.repositories.accurate.forwarding import WINDOW, WebhookForwardingRepository
-from qrtrack.repositories.leased import LeasedRepository
 from qrtrack.runtime import Runtime
-from qrtrack.services.accurate.forwarding import BACKOFF, MOST_REST_SECONDS
+from qrtrack.services.accurate.forwarding import BACKOFF, MAX_PAUSE_SECONDS
 from qrtrack.services.accurate.intake import receive_events
 from qrtrack.services.accurate.replays import replay_event
 from qrtrack.services.accurate.sources import assign_events
@@ -135,7 +134,7 @@ async def test_after_eight_attempts_an_event_is_given_up_and_its_entity_goes_on(
             await due(accurate)
             await forward(runtime)
     assert [line["event"].split(":")[0] for line in logs if line["log_level"] == "error"] == [
-        "an event was given up that should have been passed on"
+        "an event was not forwarded and is given up"
     ]
     assert [(row.forward_status, row.forward_attempts) for row in await accurate.rows()] == [("dead", 8), ("sent", 1)]
 
@@ -251,7 +250,7 @@ async def test_an_event_that_breaks_the_endpoint_holds_up_its_own_entity_alone(
     await accurate.sql("UPDATE webhook_queue SET forward_attempts = 5 WHERE uuid = 'bad'")
     await forward(runtime)
     (stream,) = await accurate.sql("SELECT EXTRACT(epoch FROM run_at - now())::float8 AS rest FROM webhook_streams")
-    assert stream.rest <= MOST_REST_SECONDS < BACKOFF[5]
+    assert stream.rest <= MAX_PAUSE_SECONDS < BACKOFF[5]
     await accurate.sql("UPDATE webhook_streams SET run_at = now()")
     await forward(runtime)
     assert uuids(endpoint) == ["bad", "other"]
@@ -349,17 +348,17 @@ async def test_what_came_for_an_endpoint_waits_for_it_when_its_address_is_taken_
 async def test_an_event_added_while_a_stream_lies_down_to_rest_does_not_wait_for_its_waking(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repeat, added = LeasedRepository.repeat, False
+    requeue, added = WebhookForwardingRepository.requeue, False
 
-    async def repeat_late(self: LeasedRepository, claim: Claim, **values: Any) -> None:
+    async def requeue_late(self: WebhookForwardingRepository, claim: Claim, **values: Any) -> None:
         nonlocal added
         if not added:
             added = True
             await accurate.send(item(2, uuid="added"))
             await process(runtime)
-        await repeat(self, claim, **values)
+        await requeue(self, claim, **values)
 
-    monkeypatch.setattr(LeasedRepository, "repeat", repeat_late)
+    monkeypatch.setattr(WebhookForwardingRepository, "requeue", requeue_late)
     endpoint.reply = lambda request: answer(422 if b"bad" in request.body else 200)
     await accurate.send(item(1, uuid="bad"))
     await process(runtime)
@@ -518,7 +517,7 @@ async def test_a_stream_does_not_rest_for_a_database_that_was_away(
     await accurate.send(item(1))
     await process(runtime)
     with monkeypatch.context() as away:
-        away.setattr(WebhookForwardingRepository, "waiting", torn)
+        away.setattr(WebhookForwardingRepository, "pending", torn)
         outcome = await forward(runtime)
     assert outcome is not None
     assert outcome.end is End.RELEASED

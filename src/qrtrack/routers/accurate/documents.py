@@ -16,8 +16,8 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/accurate", tags=["accur
 async def list_documents(
     query: Annotated[DocumentQuery, Query()], caller: DocumentReader, runtime: RuntimeState
 ) -> dict[str, Any]:
-    """The newest known state of each entity: by database, type and entity id, since numbers are used again."""
-    rows = await use_cases.list_documents(
+    """The newest known state of each entity, by database, type and entity id: Accurate reuses document numbers."""
+    documents = await use_cases.list_documents(
         runtime.database,
         caller=caller,
         type=query.type,
@@ -26,4 +26,4 @@ async def list_documents(
         after=query.after(),
         limit=query.one_more,
     )
-    return query.page_of(rows)
+    return query.page("documents", documents, lambda last: (last.database_id, last.type, last.entity_id))

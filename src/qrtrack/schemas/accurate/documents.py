@@ -1,7 +1,4 @@
-"""The newest known states of Accurate's documents, as people read them."""
-
-from collections.abc import Sequence
-from typing import Any
+"""The newest known states of Accurate's documents."""
 
 from pydantic import BaseModel, Field
 
@@ -17,12 +14,8 @@ class DocumentQuery(ListQuery):
     deleted: Flag | None = None
 
     def after(self) -> tuple[int, str, str]:
-        """Database, type and entity of the last document seen. Raises InvalidInput."""
+        """Database, type and entity of the last document on the page before. Raises InvalidInput."""
         return (-1, "", "") if self.cursor is None else decode_cursor(self.cursor, int, str, str)
-
-    def page_of(self, rows: Sequence[Any]) -> dict[str, Any]:
-        """The members of a page out of `one_more` rows."""
-        return self.page("documents", rows, lambda row: (row.database_id, row.type, row.entity_id))
 
 
 class DocumentView(BaseModel):
@@ -30,13 +23,13 @@ class DocumentView(BaseModel):
 
     database_id: int
     type: str
-    entity_id: str = Field(description="Of ITEM_QUANTITY: item and warehouse, with a colon between them.")
+    entity_id: str = Field(description="For ITEM_QUANTITY: `item:warehouse`.")
     number: str | None
     action: str | None
     amount: Money | None
-    timestamp: Instant = Field(validation_alias="event_at", description="When it was so, by Accurate.")
+    timestamp: Instant = Field(validation_alias="event_at", description="The time of this state, by Accurate.")
     deleted: bool
-    queue_id: int = Field(validation_alias="event_id", description="The webhook event that said so.")
+    queue_id: int = Field(validation_alias="event_id", description="The webhook event that reported it.")
     updated_at: Instant
 
 

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from qrtrack.domain.accurate.forwarding import ForwardStatus
 from qrtrack.domain.accurate.processing import EventStatus
+from qrtrack.domain.accurate.replays import EventSelection
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.schemas.accurate.sources import DatabaseId
@@ -24,23 +25,27 @@ class EventQuery(ListQuery):
     )
     forward_status: ForwardStatus | None = None
 
-    @property
-    def one_database(self) -> int | None:
-        """Under either name. Raises InvalidInput where the two name different ones."""
+    def selection(self) -> EventSelection:
+        """Raises InvalidInput when the two names of the database contradict each other."""
+        return EventSelection(
+            status=self.status, type=self.type, database_id=self._database_id(), forward_status=self.forward_status
+        )
+
+    def _database_id(self) -> int | None:
         if self.database is not None and self.database_id not in {None, self.database}:
-            detail = "It names another database than database_id: leave it out."
+            detail = "It names another database than database_id: remove it."
             fields = {"fields": ["database_id", "database"]}
             error = FieldError("/query/database", detail, FieldCode.AT_MOST_ONE_OF, fields)
             raise InvalidInput("Name one database: database is the older name of database_id.", errors=[error])
         return self.database_id if self.database is None else self.database
 
     def before_number(self) -> int | None:
-        """The id of the last event seen. Raises InvalidInput."""
+        """The id of the last event on the page before. Raises InvalidInput."""
         return None if self.cursor is None else int(decode_cursor(self.cursor, int)[0])
 
 
 class WebhookEventView(BaseModel):
-    """`error_message`: why the event is invalid, dead or to be tried again; `note`: what of it could not be used."""
+    """`error_message`: why the event is invalid, dead or waits for a retry. `note`: what of it was ignored."""
 
     queue_id: int = Field(validation_alias="id")
     type: str
@@ -50,7 +55,7 @@ class WebhookEventView(BaseModel):
     attempts: int
     error_message: str | None = Field(validation_alias="error")
     note: str | None
-    forward_status: ForwardStatus | None = Field(description="Whether it was passed on; null where nothing is.")
+    forward_status: ForwardStatus | None = Field(description="Whether it was forwarded; null while forwarding is off.")
     forward_attempts: int
     forward_error_message: str | None = Field(validation_alias="forward_error")
     created_at: Instant
@@ -63,7 +68,7 @@ class WebhookEventPage(Page):
 
 
 class ConflictView(BaseModel):
-    """The same uuid with other content: what came then, and how often."""
+    """Other content that arrived under the same uuid; `times`: how often."""
 
     payload: str
     times: int
@@ -78,7 +83,7 @@ class ReplayView(BaseModel):
 
 
 class WebhookEventDetail(WebhookEventView):
-    payload: str = Field(description="The JSON text as it came; empty once it is past its days.")
+    payload: str = Field(description="The JSON text as received; empty after its retention period.")
 
 
 class WebhookEventAnswer(Answer):
@@ -88,22 +93,27 @@ class WebhookEventAnswer(Answer):
 
 
 class ReplayOne(Body):
-    """Why; may be left out."""
+    """Optional."""
 
     reason: Reason | None = None
 
 
 class ReplayMany(Body):
-    """Which events, and why."""
+    """Which events to replay, and why."""
 
     status: Literal["dead", "skipped", "done"]
     type: Text | None = None
     database_id: DatabaseId | None = None
     forward_status: Annotated[ForwardStatus, Field(strict=False)] | None = Field(
-        None, description="`dead`: what was given up, and not passed on."
+        None, description="`dead`: events that were given up, and not forwarded."
     )
     reason: Reason | None = None
 
+    def selection(self) -> EventSelection:
+        return EventSelection(
+            status=self.status, type=self.type, database_id=self.database_id, forward_status=self.forward_status
+        )
+
 
 class ReplayedAnswer(Answer):
-    replayed: int = Field(description="How many events wait to be processed again.")
+    replayed: int = Field(description="How many events were queued again.")
