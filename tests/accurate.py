@@ -1,4 +1,4 @@
-"""Accurate's side of a test: events as it sends them, and what the service made of them."""
+"""Accurate in tests: sends events, and reads the rows that the service stored."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _numbers = count(1)
 
 
 def event(kind: str = "SALES_INVOICE", *rows: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """One event with a uuid of its own; a change to None leaves the member out."""
+    """One event with its own uuid. A change to None removes the member."""
     made = {
         "databaseId": DATABASE,
         "type": kind,
@@ -32,7 +32,7 @@ def event(kind: str = "SALES_INVOICE", *rows: dict[str, Any], **changes: Any) ->
 
 
 class Accurate:
-    """Sends straight to the use case; the runtime's settings must name DATABASE."""
+    """Calls the use case directly. The runtime's settings must map DATABASE to an organisation."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
@@ -44,19 +44,19 @@ class Accurate:
         return await receive_events(self.runtime.database, body, owners=owners, pass_on=pass_on, hint=False)
 
     async def sql(self, statement: str, **values: Any) -> Sequence[Any]:
-        """As the owner of the tables, past row-level security."""
+        """Runs as the owner of the tables, without row-level security."""
         async with self.runtime.database.engine.begin() as connection:
             result = await connection.execute(text(statement), values)
             return result.all() if result.returns_rows else []
 
     async def group(self, size: int = 1000) -> Group:
-        """A worker's hold on the next events, which were never tried."""
+        """Claims the next events for a first attempt."""
         group = await claim_group(self.runtime.database, WEBHOOK_EVENTS, size, lease_seconds=30)
         assert group is not None
         return group
 
     async def one_by_one(self, group: Group) -> list[Claim]:
-        """The group has failed, and a worker holds each of its events by itself."""
+        """Breaks up the group and claims each of its events."""
         await break_up_group(self.runtime.database, WEBHOOK_EVENTS, group)
         return await claim_work(self.runtime.database, WEBHOOK_RETRIES, len(group.pieces), lease_seconds=30)
 
@@ -67,7 +67,7 @@ class Accurate:
         return [(row.status, row.attempts) for row in await self.rows()]
 
     async def expire_groups(self) -> None:
-        """As if their workers had been gone for long."""
+        """As if their workers had died."""
         await self.sql("UPDATE leased_groups SET lease_expires_at = now() - interval '1 s'")
 
     async def statuses(self) -> list[str]:

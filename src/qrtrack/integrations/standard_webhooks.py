@@ -1,4 +1,4 @@
-"""One signed POST per Standard Webhooks 1.0, and how its answer is read."""
+"""One POST signed per Standard Webhooks 1.0, and its result."""
 
 import asyncio
 import time
@@ -17,10 +17,10 @@ LONGEST_WAIT: Final = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How an attempt ended. `error` is None for a 2xx.
+    """The result of an attempt. `error` is None after a 2xx.
 
-    `wait`: the endpoint asked for so many seconds, and the attempt does not count. `endpoint`: what failed is the
-    endpoint rather than this one event, so that others need not be tried now.
+    `wait`: the endpoint asked to wait this many seconds (`Retry-After`). `endpoint`: the endpoint itself failed, so
+    that sending other messages now is pointless.
     """
 
     error: str | None = None
@@ -29,7 +29,7 @@ class Delivery:
 
 
 def signed_headers(signer: Webhook, message_id: str, payload: str) -> dict[str, str]:
-    """Of one attempt: the time is signed along."""
+    """For one attempt: the signature covers its time."""
     now = datetime.now(UTC)
     return {
         "content-type": "application/json",
@@ -47,9 +47,7 @@ async def post(
     *,
     extensions: dict[str, Any] | None = None,
 ) -> Delivery:
-    """The whole exchange within 15 seconds; nothing of the answer's body is read. Raises ConnectError: nothing was
-    sent then.
-    """
+    """Takes 15 s at most, and does not read the body of the answer. Raises ConnectError when nothing was sent."""
     try:
         async with (
             asyncio.timeout(SECONDS),
@@ -75,7 +73,7 @@ def _delivery(answer: httpx2.Response) -> Delivery:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds from now, out of a number of seconds or an HTTP date."""
+    """Seconds from now, from a number of seconds or an HTTP date."""
     if value is None:
         return None
     try:

@@ -77,12 +77,12 @@ async def test_events_are_filtered(
     assert [one["uuid"] for one in answer.json()["events"]] == uuids
 
 
-async def test_two_names_of_a_database_that_contradict_each_other_are_refused(client: httpx2.AsyncClient) -> None:
+async def test_contradicting_names_of_a_database_are_refused(client: httpx2.AsyncClient) -> None:
     answer = await client.get(EVENTS, params={"database_id": "5", "database": "6"})
     assert (answer.status_code, [error["pointer"] for error in answer.json()["errors"]]) == (422, ["/query/database"])
 
 
-async def test_an_event_is_shown_with_what_came(accurate: Accurate, client: httpx2.AsyncClient) -> None:
+async def test_an_event_is_shown_with_its_payload_and_conflicts(accurate: Accurate, client: httpx2.AsyncClient) -> None:
     (receipt,) = await accurate.send(event(uuid="i-1", note="first"))
     await accurate.send(event(uuid="i-1", note="other"))
     answer = (await client.get(f"{EVENTS}/{receipt.queue_id}")).json()
@@ -92,7 +92,7 @@ async def test_an_event_is_shown_with_what_came(accurate: Accurate, client: http
     assert answer["replays"] == []
 
 
-async def test_events_of_others_and_of_nobody_are_not_there(
+async def test_events_of_other_organisations_and_unassigned_events_are_not_found(
     accurate: Accurate, client: httpx2.AsyncClient, stranger: httpx2.AsyncClient
 ) -> None:
     mine, nobodys = await accurate.send(event(), event(databaseId=STRANGE_DATABASE))
@@ -104,7 +104,7 @@ async def test_events_of_others_and_of_nobody_are_not_there(
     assert (await stranger.get(DOCUMENTS)).json()["documents"] == []
 
 
-async def test_what_another_organisation_sent_under_the_uuid_is_not_shown(
+async def test_a_conflict_of_another_organisation_is_not_shown(
     accurate: Accurate, client: httpx2.AsyncClient, runtime: Runtime
 ) -> None:
     mine, theirs = event(uuid="i-1"), event(uuid="i-1", databaseId=STRANGE_DATABASE, note="secret")
@@ -122,7 +122,7 @@ async def test_what_another_organisation_sent_under_the_uuid_is_not_shown(
     assert json.loads(conflict.payload)["note"] == "secret"
 
 
-async def test_a_replay_processes_the_event_again_and_leaves_who_when_and_why(
+async def test_a_replay_processes_the_event_again_and_records_who_when_and_why(
     accurate: Accurate, runtime: Runtime, client: httpx2.AsyncClient, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (receipt,) = await accurate.send(event("VENDOR", {"vendorId": 5}))
@@ -140,7 +140,7 @@ async def test_a_replay_processes_the_event_again_and_leaves_who_when_and_why(
     assert [document["entity_id"] for document in (await client.get(DOCUMENTS)).json()["documents"]] == ["5"]
 
 
-async def test_what_was_given_up_and_not_passed_on_is_found_and_replayed(
+async def test_events_that_were_not_forwarded_are_found_and_replayed(
     accurate: Accurate, runtime: Runtime, client: httpx2.AsyncClient
 ) -> None:
     receipts = await accurate.send(event(), event(), event())
@@ -160,10 +160,10 @@ async def test_what_was_given_up_and_not_passed_on_is_found_and_replayed(
 
 
 @pytest.mark.parametrize("status", ["done", "skipped", "dead"])
-async def test_every_end_but_an_invalid_one_can_be_replayed(
+async def test_done_skipped_and_dead_events_can_be_replayed(
     accurate: Accurate, runtime: Runtime, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
-    """A handler that has learnt writes the state again, though no newer event came."""
+    """A changed handler writes the state again without a newer event."""
     (receipt,) = await accurate.send(event("ITEM", {"itemId": 1, "label": "I-1"}))
     await process(runtime)
     await accurate.sql(f"UPDATE webhook_queue SET status = '{status}'")
@@ -174,7 +174,7 @@ async def test_every_end_but_an_invalid_one_can_be_replayed(
     assert [document["number"] for document in (await client.get(DOCUMENTS)).json()["documents"]] == ["I-1"]
 
 
-async def test_replays_by_filter_take_what_fits(
+async def test_a_replay_by_filter_takes_matching_events(
     accurate: Accurate, runtime: Runtime, client: httpx2.AsyncClient
 ) -> None:
     receipts = await accurate.send(event(), event("CUSTOMER"), event("CUSTOMER"))
@@ -189,7 +189,7 @@ async def test_replays_by_filter_take_what_fits(
     assert (kept.selection["status"], kept.selection["type"], kept.event_count) == ("dead", "CUSTOMER", 2)
 
 
-async def test_a_replay_of_many_is_done_in_parts_and_answered_as_one(
+async def test_a_long_replay_runs_in_several_transactions_with_one_answer(
     accurate: Accurate, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replays, "CHUNK", 2)
@@ -204,7 +204,7 @@ async def test_a_replay_of_many_is_done_in_parts_and_answered_as_one(
     assert [tuple(row) for row in kept] == [("mended", 2), ("mended", 2), ("mended", 1)]
 
 
-async def test_replays_by_filter_at_once_take_each_event_once(
+async def test_concurrent_replays_take_each_event_once(
     accurate: Accurate, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replays, "CHUNK", 7)
@@ -215,7 +215,7 @@ async def test_replays_by_filter_at_once_take_each_event_once(
     assert set(await accurate.statuses()) == {"pending"}
 
 
-async def test_a_replay_may_be_sent_twice(accurate: Accurate, runtime: Runtime, client: httpx2.AsyncClient) -> None:
+async def test_a_replay_is_idempotent(accurate: Accurate, runtime: Runtime, client: httpx2.AsyncClient) -> None:
     (receipt,) = await accurate.send(event())
     await process(runtime)
     key = {"Idempotency-Key": str(uuid4())}
@@ -227,7 +227,7 @@ async def test_a_replay_may_be_sent_twice(accurate: Accurate, runtime: Runtime, 
     assert len(await accurate.sql("SELECT * FROM webhook_replays")) == 1
 
 
-async def test_what_is_at_no_end_of_its_own_is_not_replayed(accurate: Accurate, client: httpx2.AsyncClient) -> None:
+async def test_pending_and_invalid_events_are_not_replayed(accurate: Accurate, client: httpx2.AsyncClient) -> None:
     waiting, invalid = await accurate.send(event(), event() | {"type": ""})
     for receipt in (waiting, invalid):
         answer = await client.post(f"{EVENTS}/{receipt.queue_id}/replay")
@@ -245,7 +245,7 @@ async def test_an_emptied_payload_cannot_be_replayed(
     assert (await client.post(f"{EVENTS}/replay", json={"status": "done"})).json()["replayed"] == 0
 
 
-async def test_nobody_changes_or_deletes_a_replay(accurate: Accurate, client: httpx2.AsyncClient) -> None:
+async def test_replays_are_append_only(accurate: Accurate, client: httpx2.AsyncClient) -> None:
     await client.post(f"{EVENTS}/replay", json={"status": "dead"})
     for statement in ("UPDATE webhook_replays SET actor = 'x'", "DELETE FROM webhook_replays"):
         with pytest.raises(Exception, match="append-only"):
@@ -253,7 +253,7 @@ async def test_nobody_changes_or_deletes_a_replay(accurate: Accurate, client: ht
 
 
 @pytest.mark.parametrize("role", list(Role))
-async def test_documents_are_everybodys_and_events_the_administrators(
+async def test_every_role_reads_documents_and_only_admins_read_events(
     sign_in: SignIn, caller: Caller, role: Role
 ) -> None:
     user = sign_in(Caller("u", caller.organisation_id, frozenset({role})))
@@ -273,5 +273,5 @@ async def test_documents_are_everybodys_and_events_the_administrators(
      (EVENTS, {"uuid": "\0"}), (DOCUMENTS, {"typ": "ITEM"}), (DOCUMENTS, {"cursor": "WzFd"}), (f"{EVENTS}/0", {}),
      (f"{EVENTS}/99999999999999999999", {})],
 )  # fmt: skip
-async def test_mistyped_questions_are_refused(client: httpx2.AsyncClient, path: str, query: dict[str, str]) -> None:
+async def test_invalid_queries_are_refused(client: httpx2.AsyncClient, path: str, query: dict[str, str]) -> None:
     assert (await client.get(path, params=query)).status_code == 422

@@ -1,4 +1,4 @@
-"""Passing events on: signed, in order for each entity, and never in the way of processing."""
+"""Forwarding: signed, in order for each entity, and without holding up processing."""
 
 import asyncio
 import base64
@@ -66,7 +66,7 @@ async def process(runtime: Runtime) -> None:
 
 
 async def forward(runtime: Runtime) -> Outcome | None:
-    """One turn of one stream."""
+    """One run of one stream."""
     return await run_next(runtime, BY_KIND["webhook_stream"], StopSignal())
 
 
@@ -79,7 +79,7 @@ def uuids(endpoint: Endpoint) -> list[str]:
     return [json.loads(request.body)["uuid"] for request in endpoint.received]
 
 
-async def test_an_event_goes_on_as_it_came_signed_and_once(
+async def test_an_event_is_forwarded_once_unchanged_and_signed(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     (receipt,) = await accurate.send(item(1, uuid="i-1"))
@@ -95,7 +95,9 @@ async def test_an_event_goes_on_as_it_came_signed_and_once(
     assert [row.status for row in await accurate.sql("SELECT status FROM webhook_streams")] == ["completed"]
 
 
-async def test_a_type_without_a_handler_goes_on_too(accurate: Accurate, runtime: Runtime, endpoint: Endpoint) -> None:
+async def test_a_type_without_a_handler_is_forwarded_too(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint
+) -> None:
     await accurate.send(event("VENDOR", {"vendorId": 1}))
     await process(runtime)
     await forward(runtime)
@@ -104,7 +106,7 @@ async def test_a_type_without_a_handler_goes_on_too(accurate: Accurate, runtime:
 
 
 @pytest.mark.parametrize("status", [300, 301, 307, 400, 404, 422, 500, 502])
-async def test_what_is_no_2xx_is_a_failure_and_tried_again_under_the_same_id(
+async def test_any_answer_but_2xx_is_retried_under_the_same_id(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, status: int
 ) -> None:
     endpoint.reply = lambda _: answer(status, location=f"{endpoint.url}/elsewhere")
@@ -123,7 +125,7 @@ async def test_what_is_no_2xx_is_a_failure_and_tried_again_under_the_same_id(
     assert (await accurate.rows())[0].forward_status == "sent"
 
 
-async def test_after_eight_attempts_an_event_is_given_up_and_its_entity_goes_on(
+async def test_after_eight_attempts_an_event_is_dead_and_its_entity_goes_on(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     endpoint.reply = lambda request: answer(422 if b"bad" in request.body else 200)
@@ -139,7 +141,7 @@ async def test_after_eight_attempts_an_event_is_given_up_and_its_entity_goes_on(
     assert [(row.forward_status, row.forward_attempts) for row in await accurate.rows()] == [("dead", 8), ("sent", 1)]
 
 
-async def test_an_entitys_later_events_wait_and_those_of_others_do_not(
+async def test_a_failed_event_blocks_later_events_of_its_entities_only(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     endpoint.reply = lambda request: answer(422 if b"bad" in request.body else 200)
@@ -164,7 +166,7 @@ async def do(runtime: Runtime, group: Group) -> None:
     assert (await execute(runtime, BY_KIND["webhook_event"], group, StopSignal())).end is End.COMPLETED
 
 
-async def test_events_go_on_in_the_order_they_came_in_whatever_the_order_they_are_processed_in(
+async def test_events_are_forwarded_in_order_of_arrival_whatever_the_order_of_processing(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     await accurate.send(item(1, uuid="first"), item(1, uuid="second"))
@@ -179,7 +181,7 @@ async def test_events_go_on_in_the_order_they_came_in_whatever_the_order_they_ar
     assert [row.forward_status for row in await accurate.rows()] == ["sent", "sent"]
 
 
-async def test_an_event_that_cannot_be_processed_is_passed_on_all_the_same(
+async def test_an_event_that_cannot_be_processed_is_forwarded_anyway(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     await accurate.send(item(1, uuid="retried"), item(2, uuid="dead"))
@@ -193,7 +195,7 @@ async def test_an_event_that_cannot_be_processed_is_passed_on_all_the_same(
     ]
 
 
-async def test_however_many_of_an_entity_wait_those_of_others_go_on(
+async def test_more_blocked_events_than_a_window_do_not_hold_up_other_entities(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     endpoint.reply = lambda request: answer(422 if b"bad" in request.body else 200)
@@ -203,7 +205,7 @@ async def test_however_many_of_an_entity_wait_those_of_others_go_on(
     assert uuids(endpoint) == ["bad", "free"]
 
 
-async def test_an_event_that_is_larger_than_a_window_goes_by_itself(
+async def test_an_event_larger_than_a_window_is_forwarded(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qrtrack.repositories.accurate.forwarding.LOADED_BYTES", 100)
@@ -213,7 +215,7 @@ async def test_an_event_that_is_larger_than_a_window_goes_by_itself(
     assert uuids(endpoint) == ["one", "two", "three"]
 
 
-async def test_an_event_of_no_entity_is_in_nobodys_way(
+async def test_an_event_without_an_entity_blocks_no_other(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read(payload: str, *rest: Any, **named: Any) -> Any:
@@ -231,7 +233,7 @@ async def test_an_event_of_no_entity_is_in_nobodys_way(
     assert [row.status for row in await accurate.sql("SELECT status FROM webhook_streams")] == ["queued"]
 
 
-async def test_events_of_a_type_that_nobody_knows_keep_their_order(
+async def test_events_of_an_unknown_type_keep_their_order(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     endpoint.reply = lambda request: answer(422 if b"bad" in request.body else 200)
@@ -241,7 +243,7 @@ async def test_events_of_a_type_that_nobody_knows_keep_their_order(
     assert uuids(endpoint) == ["bad"]
 
 
-async def test_an_event_that_breaks_the_endpoint_holds_up_its_own_entity_alone(
+async def test_an_event_that_breaks_the_endpoint_holds_up_its_own_entity_only(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     endpoint.reply = lambda request: answer(500 if b"bad" in request.body else 200)
@@ -256,9 +258,7 @@ async def test_an_event_that_breaks_the_endpoint_holds_up_its_own_entity_alone(
     assert uuids(endpoint) == ["bad", "other"]
 
 
-async def test_after_a_windows_worth_other_streams_have_their_turn(
-    accurate: Accurate, runtime: Runtime, endpoint: Endpoint
-) -> None:
+async def test_after_one_window_other_streams_run(accurate: Accurate, runtime: Runtime, endpoint: Endpoint) -> None:
     for events in ([item(number) for number in range(WINDOW + 1)], [event("CUSTOMER", {"customerId": 1})]):
         await accurate.send(*events)
         await process(runtime)
@@ -269,7 +269,7 @@ async def test_after_a_windows_worth_other_streams_have_their_turn(
     assert turns == [["ITEM"] * WINDOW, ["CUSTOMER"], ["ITEM"]]
 
 
-async def test_an_event_that_is_sent_while_it_is_processed_does_not_wait_in_a_circle(
+async def test_sending_and_processing_an_event_at_once_does_not_deadlock(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     await accurate.send(item(1, uuid="first"), item(1, uuid="second"))
@@ -288,7 +288,7 @@ async def test_an_event_that_is_sent_while_it_is_processed_does_not_wait_in_a_ci
     assert [row.forward_status for row in await accurate.rows()] == ["sent", "sent"]
 
 
-async def test_a_replay_is_passed_on_again_under_the_same_id(
+async def test_a_replay_is_forwarded_again_under_the_same_id(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, caller: Caller
 ) -> None:
     (receipt,) = await accurate.send(item(1))
@@ -305,7 +305,7 @@ async def test_a_replay_is_passed_on_again_under_the_same_id(
     assert [(row.forward_status, row.forward_attempts) for row in await accurate.rows()] == [(None, 0)]
 
 
-async def test_a_replay_takes_no_event_out_of_the_line_that_waits_for_the_endpoint(
+async def test_a_replay_keeps_an_event_that_waits_for_forwarding(
     accurate: Accurate, runtime: Runtime, caller: Caller
 ) -> None:
     (receipt,) = await accurate.send(item(1))
@@ -314,7 +314,7 @@ async def test_a_replay_takes_no_event_out_of_the_line_that_waits_for_the_endpoi
     assert [(row.status, row.forward_status) for row in await accurate.rows()] == [("pending", "pending")]
 
 
-async def test_what_came_before_there_was_an_endpoint_and_is_processed_since_is_passed_on(
+async def test_an_event_that_arrived_before_forwarding_was_on_is_forwarded_after_processing(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     await receive_events(
@@ -330,7 +330,7 @@ async def test_what_came_before_there_was_an_endpoint_and_is_processed_since_is_
     assert [row.forward_status for row in await accurate.rows()] == ["sent"]
 
 
-async def test_what_came_for_an_endpoint_waits_for_it_when_its_address_is_taken_out_of_the_settings(
+async def test_events_wait_while_the_forward_url_is_not_set(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     await accurate.send(item(1))
@@ -345,7 +345,7 @@ async def test_what_came_for_an_endpoint_waits_for_it_when_its_address_is_taken_
     assert [row.forward_status for row in await accurate.rows()] == ["sent"]
 
 
-async def test_an_event_added_while_a_stream_lies_down_to_rest_does_not_wait_for_its_waking(
+async def test_an_event_added_while_a_stream_is_requeued_is_sent_at_once(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requeue, added = WebhookForwardingRepository.requeue, False
@@ -368,7 +368,7 @@ async def test_an_event_added_while_a_stream_lies_down_to_rest_does_not_wait_for
     assert await forward(runtime) is None
 
 
-async def test_events_that_found_their_owner_go_before_those_that_came_since(
+async def test_newly_assigned_events_are_forwarded_before_later_arrivals(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, caller: Caller
 ) -> None:
     strange = {"databaseId": STRANGE_DATABASE}
@@ -389,7 +389,7 @@ async def test_events_that_found_their_owner_go_before_those_that_came_since(
 
 
 @pytest.mark.parametrize("status", [500, 302])
-async def test_an_endpoint_that_is_away_is_not_asked_about_every_event(
+async def test_a_failing_endpoint_is_tried_with_one_event_only(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, status: int
 ) -> None:
     endpoint.reply = lambda _: answer(status)
@@ -412,7 +412,7 @@ async def test_an_endpoint_that_is_away_is_not_asked_about_every_event(
     ],
     ids=["seconds", "date", "too long"],
 )
-async def test_retry_after_is_honoured_and_charges_no_attempt(
+async def test_retry_after_is_honoured_and_counts_no_attempt(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, given: Callable[[], str], seconds: float
 ) -> None:
     endpoint.reply = lambda _: answer(429, retry_after=given())
@@ -429,7 +429,7 @@ async def test_retry_after_is_honoured_and_charges_no_attempt(
     assert await forward(runtime) is None
 
 
-async def test_a_hanging_endpoint_is_left_after_its_time_and_does_not_hold_up_processing(
+async def test_a_hanging_endpoint_times_out_and_does_not_hold_up_processing(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert standard_webhooks.SECONDS == 15
@@ -456,7 +456,7 @@ async def test_a_hanging_endpoint_is_left_after_its_time_and_does_not_hold_up_pr
     is_over.set()
 
 
-async def test_events_added_while_a_stream_ends_are_not_left_behind(
+async def test_events_added_while_a_stream_completes_are_forwarded(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     added: list[Any] = []
@@ -475,7 +475,7 @@ async def test_events_added_while_a_stream_ends_are_not_left_behind(
     assert [row.forward_status for row in await accurate.rows()] == ["sent", "sent"]
 
 
-async def test_a_worker_whose_stream_is_in_other_hands_records_nothing(
+async def test_a_worker_that_lost_its_lease_records_nothing(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     async def late(_request: Received) -> bytes:
@@ -491,9 +491,7 @@ async def test_a_worker_whose_stream_is_in_other_hands_records_nothing(
     assert [(row.forward_status, row.forward_attempts) for row in await accurate.rows()] == [("pending", 0)] * 2
 
 
-async def test_a_worker_that_is_told_to_stop_leaves_the_rest_to_others(
-    accurate: Accurate, runtime: Runtime, endpoint: Endpoint
-) -> None:
+async def test_a_stopped_worker_releases_the_stream(accurate: Accurate, runtime: Runtime, endpoint: Endpoint) -> None:
     stop = StopSignal()
 
     def last(_request: Received) -> bytes:
@@ -511,7 +509,7 @@ async def test_a_worker_that_is_told_to_stop_leaves_the_rest_to_others(
     assert [row.forward_status for row in await accurate.rows()] == ["sent", "sent"]
 
 
-async def test_a_stream_does_not_rest_for_a_database_that_was_away(
+async def test_a_database_outage_does_not_pause_a_stream(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await accurate.send(item(1))
@@ -529,14 +527,14 @@ async def torn(*_: object, **__: object) -> None:
     raise DatabaseUnavailable
 
 
-async def test_only_one_worker_has_a_stream(accurate: Accurate, runtime: Runtime, endpoint: Endpoint) -> None:
+async def test_only_one_worker_holds_a_stream(accurate: Accurate, runtime: Runtime, endpoint: Endpoint) -> None:
     await accurate.send(*(item(1, uuid=f"i-{number:02}") for number in range(20)))
     await process(runtime)
     await asyncio.gather(*(forward(runtime) for _ in range(5)))
     assert uuids(endpoint) == [f"i-{number:02}" for number in range(20)]
 
 
-async def test_a_stream_with_a_defect_rests_and_comes_back(
+async def test_a_stream_that_fails_is_retried(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Processing: every event to its end, the newest state of every document, and a bad event alone with itself."""
+"""Processing: every event ends, documents keep their newest state, and a bad event fails alone."""
 
 import asyncio
 import random
@@ -46,7 +46,7 @@ def invoice(number: int, at: str = "21/11/2026 10:00:00", **row: Any) -> dict[st
 
 
 async def process(runtime: Runtime) -> None:
-    """All that is due, in groups, and then what is left of groups that failed."""
+    """Processes all due events in groups, then the retries."""
     for kind in ("webhook_event", "webhook_retry"):
         while await run_next(runtime, BY_KIND[kind], StopSignal()) is not None:
             pass
@@ -60,7 +60,7 @@ async def documents(accurate: Accurate) -> Sequence[Any]:
     return await accurate.sql("SELECT * FROM accurate_documents ORDER BY database_id, type, entity_id")
 
 
-async def test_a_processed_event_is_done_and_its_document_known(accurate: Accurate, runtime: Runtime) -> None:
+async def test_a_processed_event_is_done_and_its_document_stored(accurate: Accurate, runtime: Runtime) -> None:
     (receipt,) = await accurate.send(invoice(88020, salesInvoiceNo="INV/1", salesInvoiceTotalAmount="454000.10"))
     await process(runtime)
     (row,) = await accurate.rows()
@@ -74,7 +74,7 @@ async def test_a_processed_event_is_done_and_its_document_known(accurate: Accura
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-async def test_the_newest_wins_whatever_the_order_of_arrival(
+async def test_the_newest_state_wins_in_any_order_of_arrival(
     accurate: Accurate, runtime: Runtime, order: Sequence[int]
 ) -> None:
     events = [
@@ -89,7 +89,7 @@ async def test_the_newest_wins_whatever_the_order_of_arrival(
     assert (document.number, document.deleted) == ("new", False)
 
 
-async def test_of_two_events_of_one_instant_the_later_in_the_queue_wins(accurate: Accurate, runtime: Runtime) -> None:
+async def test_of_two_events_with_one_timestamp_the_later_id_wins(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1, salesInvoiceNo="first"), invoice(1, salesInvoiceNo="second"))
     first, second = await accurate.group(1), await accurate.group(1)
     for held in (second, first):
@@ -97,9 +97,7 @@ async def test_of_two_events_of_one_instant_the_later_in_the_queue_wins(accurate
     assert [document.number for document in await documents(accurate)] == ["second"]
 
 
-async def test_what_the_handler_has_learnt_since_shows_once_the_event_is_replayed(
-    accurate: Accurate, runtime: Runtime, caller: Caller
-) -> None:
+async def test_a_replay_applies_a_changed_handler(accurate: Accurate, runtime: Runtime, caller: Caller) -> None:
     (receipt,) = await accurate.send(event("VENDOR", {"vendorId": 1, "no": "V.1"}))
     for type_, number in ((TYPES["ITEM"], None), (_named_by("no"), "V.1")):
         with patch.dict(TYPES, VENDOR=replace(type_, ids=(("vendorId",),))):
@@ -109,9 +107,7 @@ async def test_what_the_handler_has_learnt_since_shows_once_the_event_is_replaye
         await replay_event(runtime.database, caller=caller, event_id=receipt.queue_id, reason=None, pass_on=False)
 
 
-async def test_a_number_used_again_and_another_database_are_other_documents(
-    accurate: Accurate, runtime: Runtime
-) -> None:
+async def test_a_reused_number_and_another_database_are_other_documents(accurate: Accurate, runtime: Runtime) -> None:
     elsewhere = invoice(1, salesInvoiceNo="INV/1") | {"databaseId": OTHER_DATABASE}
     await accurate.send(invoice(1, salesInvoiceNo="INV/1"), invoice(2, salesInvoiceNo="INV/1"), elsewhere)
     await process(runtime)
@@ -119,39 +115,39 @@ async def test_a_number_used_again_and_another_database_are_other_documents(
     assert found == [(OTHER_DATABASE, "1"), (DATABASE, "1"), (DATABASE, "2")]
 
 
-async def test_a_row_without_an_id_changes_nothing_and_the_event_is_done_with_a_note(
+async def test_a_row_without_an_id_is_ignored_and_the_event_is_done_with_a_note(
     accurate: Accurate, runtime: Runtime
 ) -> None:
     await accurate.send(event("CUSTOMER", {"customerNo": "C.1"}))
     await process(runtime)
     (row,) = await accurate.rows()
-    assert (row.status, row.note) == ("done", "1 of 1 rows have no id and change nothing")
+    assert (row.status, row.note) == ("done", "1 of 1 rows have no id and are ignored")
     assert await documents(accurate) == []
 
 
 @pytest.mark.parametrize("alone", [False, True])
-async def test_what_was_noted_at_its_receipt_is_kept(accurate: Accurate, runtime: Runtime, *, alone: bool) -> None:
+async def test_the_note_of_the_intake_is_kept(accurate: Accurate, runtime: Runtime, *, alone: bool) -> None:
     await accurate.send(event() | {"uuid": 5})
     if alone:
         await break_up_group(runtime.database, WEBHOOK_EVENTS, await accurate.group())
     await process(runtime)
     found = [(row.status, row.note) for row in await accurate.rows()]
-    assert found == [("done", "Its uuid is no usable text: it was left out.")]
+    assert found == [("done", "Its uuid is not usable text: it was ignored.")]
 
 
-async def test_an_unknown_type_is_skipped_and_seen(accurate: Accurate, runtime: Runtime) -> None:
+async def test_an_unknown_type_is_skipped_with_a_note(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(event("VENDOR", {"vendorId": 1}))
     await process(runtime)
     (row,) = await accurate.rows()
     assert (row.status, row.note) == ("skipped", "no handler knows this type")
 
 
-async def test_events_of_nobody_and_what_is_no_event_are_not_claimed(accurate: Accurate, runtime: Runtime) -> None:
+async def test_unassigned_and_invalid_events_are_not_claimed(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(event(databaseId=STRANGE_DATABASE), 5)
     assert await run_next(runtime, BY_KIND["webhook_event"], StopSignal()) is None
 
 
-async def test_many_groups_at_once_leave_what_one_after_the_other_would(accurate: Accurate, runtime: Runtime) -> None:
+async def test_concurrent_groups_leave_the_newest_states(accurate: Accurate, runtime: Runtime) -> None:
     events = [
         invoice(number % 40, f"21/11/2026 10:{number % 60:02}:{number // 60:02}", salesInvoiceNo=str(number))
         for number in range(600)
@@ -183,14 +179,21 @@ async def test_a_poison_event_fails_alone_and_ends_dead_after_eight_attempts(
     assert row.error == "internal error (ZeroDivisionError); the service's log has the details"
 
 
-async def test_an_event_that_kills_its_worker_takes_no_neighbours_with_it(accurate: Accurate, runtime: Runtime) -> None:
+async def test_an_event_with_an_empty_payload_fails_alone(accurate: Accurate, runtime: Runtime) -> None:
+    await accurate.send(invoice(1), invoice(2))
+    await accurate.sql("UPDATE webhook_queue SET payload = '' WHERE id = (SELECT min(id) FROM webhook_queue)")
+    await process(runtime)
+    assert await accurate.tries() == [("pending", 2), ("done", 2)]
+
+
+async def test_an_event_that_kills_its_worker_is_dead_alone(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(*(invoice(number) for number in range(20)))
     await accurate.group()
     await accurate.expire_groups()
     poisoned = (await accurate.rows())[7].id
     for _ in range(40):
-        # A worker that looks for the next group finds the one whose worker is gone: from here on each is taken by
-        # itself, and only the one that is held when its worker dies is held up.
+        # The next claim of a group breaks up the group of the dead worker: its events are retried one by one, and a
+        # worker that dies now holds one event only.
         assert await claim_group(runtime.database, WEBHOOK_EVENTS, 20, lease_seconds=30) is None
         await accurate.sql(
             "UPDATE webhook_queue SET lease_expires_at = now() - interval '1 s' WHERE lease_token IS NOT NULL"
@@ -216,28 +219,28 @@ async def test_a_group_whose_lease_was_lost_changes_nothing(accurate: Accurate, 
     assert await documents(accurate) == []
 
 
-async def test_an_event_that_was_taken_out_of_its_group_changes_nothing(accurate: Accurate, runtime: Runtime) -> None:
+async def test_an_event_that_left_its_group_changes_nothing(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1), invoice(2))
     group = await accurate.group()
-    # As a process of an earlier version does, which knows of no groups.
+    # A process of an earlier version claims events without groups.
     await accurate.sql("UPDATE webhook_queue SET attempts = 1 WHERE id = :id", id=group.pieces[0]["id"])
     await execute(runtime, group)
     assert await accurate.statuses() == ["pending", "done"]
     assert [document.entity_id for document in await documents(accurate)] == ["2"]
 
 
-async def test_a_group_whose_events_were_all_taken_out_of_it_is_over(accurate: Accurate, runtime: Runtime) -> None:
+async def test_a_group_that_all_events_left_completes(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1), invoice(2))
     group = await accurate.group()
     await accurate.sql("UPDATE webhook_queue SET status = 'done', attempts = 1, finished_at = now()")
     outcome = await execute(runtime, group)
     assert (outcome.end, outcome.pieces) == (End.COMPLETED, 0)
     assert await documents(accurate) == []
-    # Nobody takes it for one whose worker is gone.
+    # Otherwise it would count as the group of a dead worker.
     assert await accurate.sql("SELECT token FROM leased_groups") == []
 
 
-async def test_a_group_brings_the_events_content_along_unless_it_is_long(accurate: Accurate, runtime: Runtime) -> None:
+async def test_a_group_carries_short_payloads_only(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1), invoice(2, filler="x" * CARRIED_BYTES))
     short, long = (await accurate.group()).pieces
     rows = await accurate.rows()
@@ -258,7 +261,7 @@ async def test_payloads_beyond_the_memory_of_a_group_wait_for_the_next(accurate:
     assert len(await documents(accurate)) == 11
 
 
-async def test_reading_a_group_lets_others_have_their_turn(accurate: Accurate, runtime: Runtime) -> None:
+async def test_reading_a_group_yields_to_other_tasks(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(*(invoice(number, filler="x" * 4096) for number in range(20)))
     group, turns, seen = await accurate.group(), 0, []
 
@@ -276,11 +279,11 @@ async def test_reading_a_group_lets_others_have_their_turn(accurate: Accurate, r
     with patch("qrtrack.services.accurate.processing.read_event", read):
         await execute(runtime, group)
     other.cancel()
-    # 16 KiB are four of them.
+    # A step is 16 KiB: four of them.
     assert len(set(seen)) == len(seen) / 4
 
 
-async def test_the_standing_worker_drains_everything(accurate: Accurate, runtime: Runtime) -> None:
+async def test_the_worker_drains_the_queue(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(*(invoice(number) for number in range(700)))
     worker = Worker(
         runtime, [lane for lane in lanes_of(runtime.settings) if lane.handler.queue.kind == "webhook_event"]
@@ -294,7 +297,7 @@ async def test_the_standing_worker_drains_everything(accurate: Accurate, runtime
     assert len(await documents(accurate)) == 700
 
 
-async def test_when_a_source_was_last_heard_is_kept_by_database_and_type(accurate: Accurate, runtime: Runtime) -> None:
+async def test_the_last_event_is_stored_by_database_and_type(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1), event("ITEM", {"itemId": 1}))
     await process(runtime)
     sources = await accurate.sql("SELECT database_id, type, last_event_at FROM accurate_sources ORDER BY type")
@@ -308,9 +311,7 @@ async def test_when_a_source_was_last_heard_is_kept_by_database_and_type(accurat
     assert [row.fresh for row in ages] == [False, True]
 
 
-async def test_of_a_group_the_event_that_came_last_says_when_its_source_was_heard(
-    accurate: Accurate, runtime: Runtime
-) -> None:
+async def test_a_group_stores_the_arrival_of_its_latest_event(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1), invoice(2), invoice(3))
     first, last, _ = await accurate.rows()
     for row, hours in ((first, 2), (last, -2)):
@@ -339,7 +340,7 @@ async def due(accurate: Accurate) -> None:
 
 
 def poison(mark: str) -> Any:
-    """The handler has a defect that events with the mark bring out."""
+    """A handler that fails on events with the mark."""
 
     def read(payload: str, *rest: Any, **named: Any) -> Any:
         if f'"salesInvoiceId": {mark}' in payload:

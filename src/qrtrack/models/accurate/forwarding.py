@@ -8,9 +8,9 @@ from qrtrack.models.metadata import Table
 
 
 class WebhookStream(Leased, Table):
-    """The events of one type and database that are passed on: one worker holds a stream, so it keeps their order.
+    """The events of one type and database to forward. One worker holds a stream, which keeps its events in order.
 
-    `touched` moves with each event added, so that whoever ends its work on the stream sees that there is more.
+    `touched` counts additions, so that a worker that ends its run sees events that were added meanwhile.
     """
 
     __tablename__ = "webhook_streams"

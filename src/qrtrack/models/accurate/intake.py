@@ -14,10 +14,10 @@ LIVE = "status IN ('pending', 'processing')"
 
 
 class WebhookEvent(LeasedColumns, Table):
-    """One element of a request, its JSON text as it came. Never deleted: uuid and hash know it when it comes again.
+    """One element of a request, with its JSON text as received. Never deleted: uuid and hash identify later duplicates.
 
-    What was never tried waits in one index, the rest in another: an event that kills its worker is tried alone. Rows
-    that the older service writes are completed by a trigger; their empty hash stands for one that nobody computed yet.
+    First attempts are claimed by one index, in groups; retries by another, one by one, since an event may kill its
+    worker. A trigger completes the rows of the older service; their hash is empty until it is needed.
     """
 
     __tablename__ = "webhook_queue"
@@ -71,8 +71,8 @@ class WebhookEvent(LeasedColumns, Table):
 
 
 class WebhookConflict(Table):
-    """A uuid that came again with another content: what came is kept, and how often. Its organisation is that of its
-    own database, which need not be that of the first.
+    """Other content that arrived under a known uuid, and how often. It belongs to the organisation of its own database,
+    which can differ from that of the known event.
     """
 
     __tablename__ = "webhook_conflicts"

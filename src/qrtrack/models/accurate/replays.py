@@ -10,7 +10,7 @@ from qrtrack.models.metadata import Now, Table, TenantOwned
 
 
 class WebhookReplay(TenantOwned, Table):
-    """Who had events processed again, when and why. `selection` is the filter, or the id of the one event."""
+    """Who replayed events, when and why. `selection`: the filter, and the ids of the replayed events."""
 
     __tablename__ = "webhook_replays"
 

@@ -9,7 +9,7 @@ from qrtrack.models.metadata import Instant, Table
 
 
 class AccurateSource(Table):
-    """When the last event of a database and type came: silence is an alarm."""
+    """When the last event of a database and type arrived. Silence raises an alarm."""
 
     __tablename__ = "accurate_sources"
     __table_args__ = ({"postgresql_with": {"fillfactor": 50}},)
@@ -20,7 +20,7 @@ class AccurateSource(Table):
 
 
 class AccurateSubscription(Table):
-    """What Accurate answered to the last renewals. One row."""
+    """The result of the last renewals. One row."""
 
     __tablename__ = "accurate_subscription"
 
