@@ -8,13 +8,17 @@ from typing import Any
 from sqlalchemy import text
 
 from qrtrack.domain.claims import Claim, Group
+from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_RETRIES
 from qrtrack.runtime import Runtime
 from qrtrack.services.accurate.intake import Receipt, receive_events
 from qrtrack.services.claims import break_up_group, claim_group, claim_work
+from qrtrack.worker.execution import run_next
+from qrtrack.worker.handlers import HANDLERS
 
 DATABASE = 1443290
 STRANGE_DATABASE = 2886480
+HANDLER_OF: dict[str, Any] = {handler.queue.kind: handler for handler in HANDLERS}
 
 _numbers = count(1)
 
@@ -59,6 +63,12 @@ class Accurate:
         """Breaks up the group and claims each of its events."""
         await break_up_group(self.runtime.database, WEBHOOK_EVENTS, group)
         return await claim_work(self.runtime.database, WEBHOOK_RETRIES, len(group.pieces), lease_seconds=30)
+
+    async def process(self) -> None:
+        """Processes all due events in groups, then the retries."""
+        for kind in ("webhook_event", "webhook_retry"):
+            while await run_next(self.runtime, HANDLER_OF[kind], StopSignal()) is not None:
+                pass
 
     async def rows(self) -> Sequence[Any]:
         return await self.sql("SELECT * FROM webhook_queue ORDER BY id")

@@ -9,11 +9,8 @@ import pytest
 from accurate import DATABASE, Accurate, event
 from process import settings_of
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.stopping import StopSignal
 from qrtrack.runtime import Runtime
 from qrtrack.settings import Settings
-from qrtrack.worker.execution import run_next
-from qrtrack.worker.handlers import HANDLERS
 
 DOCUMENTS = "/api/accurate/documents"
 
@@ -23,13 +20,6 @@ def settings(migrated_url: str, tmp_path: Path, caller: Caller) -> Settings:
     return settings_of(migrated_url, tmp_path, accurate_databases=f"{DATABASE}={caller.organisation_id}")
 
 
-async def process(runtime: Runtime) -> None:
-    for handler in HANDLERS:
-        if handler.queue.table == "webhook_queue":
-            while await run_next(runtime, handler, StopSignal()) is not None:
-                pass
-
-
 async def test_documents_are_listed_by_pages_and_filtered(
     accurate: Accurate, runtime: Runtime, client: httpx2.AsyncClient
 ) -> None:
@@ -37,7 +27,7 @@ async def test_documents_are_listed_by_pages_and_filtered(
         event("ITEM", *({"itemId": number, "itemTotalAmount": 1250000} for number in range(5))),
         event("CUSTOMER", {"customerId": 1, "customerTotalAmount": "0.10", "action": "DELETE"}),
     )
-    await process(runtime)
+    await accurate.process()
     found: list[Any] = []
     cursor: str | None = None
     while cursor is not None or not found:

@@ -14,13 +14,10 @@ from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from process import settings_of
 from qrtrack.domain.accurate.documents import TYPES, DocumentType
 from qrtrack.domain.identity import Caller, Role
-from qrtrack.domain.stopping import StopSignal
 from qrtrack.runtime import Runtime
 from qrtrack.services.accurate import replays
 from qrtrack.services.accurate.intake import receive_events
 from qrtrack.settings import Settings
-from qrtrack.worker.execution import run_next
-from qrtrack.worker.handlers import HANDLERS
 
 SignIn = Callable[[Caller], httpx2.AsyncClient]
 
@@ -31,13 +28,6 @@ DOCUMENTS = "/api/accurate/documents"
 @pytest.fixture
 def settings(migrated_url: str, tmp_path: Path, caller: Caller) -> Settings:
     return settings_of(migrated_url, tmp_path, accurate_databases=f"{DATABASE}={caller.organisation_id}")
-
-
-async def process(runtime: Runtime) -> None:
-    for handler in HANDLERS:
-        if handler.queue.table == "webhook_queue":
-            while await run_next(runtime, handler, StopSignal()) is not None:
-                pass
 
 
 async def test_events_are_listed_newest_first_by_pages(accurate: Accurate, client: httpx2.AsyncClient) -> None:
@@ -126,12 +116,12 @@ async def test_a_replay_processes_the_event_again_and_records_who_when_and_why(
     accurate: Accurate, runtime: Runtime, client: httpx2.AsyncClient, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (receipt,) = await accurate.send(event("VENDOR", {"vendorId": 5}))
-    await process(runtime)
+    await accurate.process()
     assert await accurate.statuses() == ["skipped"]
     monkeypatch.setitem(TYPES, "VENDOR", DocumentType((("vendorId",),), (), ()))
     answer = await client.post(f"{EVENTS}/{receipt.queue_id}/replay", json={"reason": "a handler exists now"})
     assert answer.json() == {"success": True, "replayed": 1}
-    await process(runtime)
+    await accurate.process()
     shown = (await client.get(f"{EVENTS}/{receipt.queue_id}")).json()
     assert (shown["event"]["status"], shown["event"]["note"]) == ("done", None)
     (replay,) = shown["replays"]
@@ -144,7 +134,7 @@ async def test_events_that_were_not_forwarded_are_found_and_replayed(
     accurate: Accurate, runtime: Runtime, client: httpx2.AsyncClient
 ) -> None:
     receipts = await accurate.send(event(), event(), event())
-    await process(runtime)
+    await accurate.process()
     for receipt, forward_status in zip(receipts, ("sent", "dead", "dead"), strict=True):
         await accurate.sql(
             "UPDATE webhook_queue SET forward_status = :status WHERE id = :id",
@@ -165,11 +155,11 @@ async def test_done_skipped_and_dead_events_can_be_replayed(
 ) -> None:
     """A changed handler writes the state again without a newer event."""
     (receipt,) = await accurate.send(event("ITEM", {"itemId": 1, "label": "I-1"}))
-    await process(runtime)
+    await accurate.process()
     await accurate.sql(f"UPDATE webhook_queue SET status = '{status}'")
     monkeypatch.setitem(TYPES, "ITEM", DocumentType((("itemId",),), ("label",), ()))
     assert (await client.post(f"{EVENTS}/{receipt.queue_id}/replay")).json()["replayed"] == 1
-    await process(runtime)
+    await accurate.process()
     assert await accurate.statuses() == ["done"]
     assert [document["number"] for document in (await client.get(DOCUMENTS)).json()["documents"]] == ["I-1"]
 
@@ -217,12 +207,12 @@ async def test_concurrent_replays_take_each_event_once(
 
 async def test_a_replay_is_idempotent(accurate: Accurate, runtime: Runtime, client: httpx2.AsyncClient) -> None:
     (receipt,) = await accurate.send(event())
-    await process(runtime)
+    await accurate.process()
     key = {"Idempotency-Key": str(uuid4())}
     first = await client.post(f"{EVENTS}/{receipt.queue_id}/replay", headers=key)
     again = await client.post(f"{EVENTS}/{receipt.queue_id}/replay", headers=key)
     assert (first.json(), again.headers["Idempotency-Replayed"]) == (again.json(), "true")
-    await process(runtime)
+    await accurate.process()
     assert len(await accurate.sql("SELECT * FROM accurate_documents")) == 1
     assert len(await accurate.sql("SELECT * FROM webhook_replays")) == 1
 
@@ -238,7 +228,7 @@ async def test_an_emptied_payload_cannot_be_replayed(
     accurate: Accurate, runtime: Runtime, client: httpx2.AsyncClient
 ) -> None:
     (receipt,) = await accurate.send(event())
-    await process(runtime)
+    await accurate.process()
     await accurate.sql("UPDATE webhook_queue SET payload = ''")
     answer = await client.post(f"{EVENTS}/{receipt.queue_id}/replay")
     assert (answer.status_code, answer.json()["type"]) == (409, "urn:qrtrack:problem:payload-gone")

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from standardwebhooks.webhooks import Webhook
 from structlog.testing import capture_logs
 
-from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
+from accurate import DATABASE, HANDLER_OF, STRANGE_DATABASE, Accurate, event
 from endpoint import Endpoint, Received, answer, open_endpoint
 from process import settings_of
 from qrtrack.database import DatabaseUnavailable
@@ -33,9 +33,7 @@ from qrtrack.services.accurate.replays import replay_event
 from qrtrack.services.accurate.sources import assign_events
 from qrtrack.settings import Settings
 from qrtrack.worker.execution import End, Outcome, execute, run_next
-from qrtrack.worker.handlers import HANDLERS
 
-BY_KIND: dict[str, Any] = {handler.queue.kind: handler for handler in HANDLERS}
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 
 
@@ -60,14 +58,9 @@ def item(number: int, **changes: Any) -> dict[str, Any]:
     return event("ITEM", {"itemId": number}, **changes)
 
 
-async def process(runtime: Runtime) -> None:
-    while await run_next(runtime, BY_KIND["webhook_event"], StopSignal()) is not None:
-        pass
-
-
 async def forward(runtime: Runtime) -> Outcome | None:
     """One run of one stream."""
-    return await run_next(runtime, BY_KIND["webhook_stream"], StopSignal())
+    return await run_next(runtime, HANDLER_OF["webhook_stream"], StopSignal())
 
 
 async def due(accurate: Accurate) -> None:
@@ -83,7 +76,7 @@ async def test_an_event_is_forwarded_once_unchanged_and_signed(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     (receipt,) = await accurate.send(item(1, uuid="i-1"))
-    await process(runtime)
+    await accurate.process()
     assert await forward(runtime) is not None
     assert await forward(runtime) is None
     (request,) = endpoint.received
@@ -99,7 +92,7 @@ async def test_a_type_without_a_handler_is_forwarded_too(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     await accurate.send(event("VENDOR", {"vendorId": 1}))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert len(endpoint.received) == 1
     assert [(row.status, row.forward_status) for row in await accurate.rows()] == [("skipped", "sent")]
@@ -111,7 +104,7 @@ async def test_any_answer_but_2xx_is_retried_under_the_same_id(
 ) -> None:
     endpoint.reply = lambda _: answer(status, location=f"{endpoint.url}/elsewhere")
     await accurate.send(item(1))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     (row,) = await accurate.rows()
     assert (row.forward_status, row.forward_attempts) == ("pending", 1)
@@ -130,7 +123,7 @@ async def test_after_eight_attempts_an_event_is_dead_and_its_entity_goes_on(
 ) -> None:
     endpoint.reply = lambda request: answer(422 if b"bad" in request.body else 200)
     await accurate.send(item(1, uuid="bad"), item(1, uuid="good"))
-    await process(runtime)
+    await accurate.process()
     with capture_logs() as logs:
         for _ in range(len(BACKOFF) + 2):
             await due(accurate)
@@ -153,7 +146,7 @@ async def test_a_failed_event_blocks_later_events_of_its_entities_only(
         item(3, uuid="behind that"),
         item(4, uuid="free"),
     )
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert uuids(endpoint) == ["bad", "other", "free"]
     endpoint.reply = lambda _: answer(200)
@@ -163,7 +156,7 @@ async def test_a_failed_event_blocks_later_events_of_its_entities_only(
 
 
 async def do(runtime: Runtime, group: Group) -> None:
-    assert (await execute(runtime, BY_KIND["webhook_event"], group, StopSignal())).end is End.COMPLETED
+    assert (await execute(runtime, HANDLER_OF["webhook_event"], group, StopSignal())).end is End.COMPLETED
 
 
 async def test_events_are_forwarded_in_order_of_arrival_whatever_the_order_of_processing(
@@ -186,7 +179,7 @@ async def test_an_event_that_cannot_be_processed_is_forwarded_anyway(
 ) -> None:
     await accurate.send(item(1, uuid="retried"), item(2, uuid="dead"))
     for permanent, held in zip((False, True), await accurate.one_by_one(await accurate.group()), strict=True):
-        await BY_KIND["webhook_retry"].fail(runtime, held, "a defect", permanent=permanent)
+        await HANDLER_OF["webhook_retry"].fail(runtime, held, "a defect", permanent=permanent)
         await forward(runtime)
     assert uuids(endpoint) == ["retried", "dead"]
     assert [(row.status, row.forward_status) for row in await accurate.rows()] == [
@@ -200,7 +193,7 @@ async def test_more_blocked_events_than_a_window_do_not_hold_up_other_entities(
 ) -> None:
     endpoint.reply = lambda request: answer(422 if b"bad" in request.body else 200)
     await accurate.send(item(1, uuid="bad"), *(item(1) for _ in range(2 * WINDOW)), item(2, uuid="free"))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert uuids(endpoint) == ["bad", "free"]
 
@@ -210,7 +203,7 @@ async def test_an_event_larger_than_a_window_is_forwarded(
 ) -> None:
     monkeypatch.setattr("qrtrack.repositories.accurate.forwarding.LOADED_BYTES", 100)
     await accurate.send(item(1, uuid="one"), item(1, uuid="two", filler="x" * 1000), item(1, uuid="three"))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert uuids(endpoint) == ["one", "two", "three"]
 
@@ -226,7 +219,7 @@ async def test_an_event_without_an_entity_blocks_no_other(
     monkeypatch.setattr("qrtrack.services.accurate.forwarding.read_event", read)
     endpoint.reply = lambda request: answer(200 if b"good" in request.body else 422)
     await accurate.send(item(1, uuid="unreadable"), event("ITEM", {"name": "?"}, uuid="bad"), item(1, uuid="good"))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert uuids(endpoint) == ["unreadable", "bad", "good"]
     assert [row.forward_status for row in await accurate.rows()] == ["pending", "pending", "sent"]
@@ -238,7 +231,7 @@ async def test_events_of_an_unknown_type_keep_their_order(
 ) -> None:
     endpoint.reply = lambda request: answer(422 if b"bad" in request.body else 200)
     await accurate.send(event("VENDOR", {"vendorId": 1}, uuid="bad"), event("VENDOR", {"vendorId": 2}))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert uuids(endpoint) == ["bad"]
 
@@ -248,7 +241,7 @@ async def test_an_event_that_breaks_the_endpoint_holds_up_its_own_entity_only(
 ) -> None:
     endpoint.reply = lambda request: answer(500 if b"bad" in request.body else 200)
     await accurate.send(item(1, uuid="bad"), item(1, uuid="behind"), item(2, uuid="other"))
-    await process(runtime)
+    await accurate.process()
     await accurate.sql("UPDATE webhook_queue SET forward_attempts = 5 WHERE uuid = 'bad'")
     await forward(runtime)
     (stream,) = await accurate.sql("SELECT EXTRACT(epoch FROM run_at - now())::float8 AS rest FROM webhook_streams")
@@ -261,7 +254,7 @@ async def test_an_event_that_breaks_the_endpoint_holds_up_its_own_entity_only(
 async def test_after_one_window_other_streams_run(accurate: Accurate, runtime: Runtime, endpoint: Endpoint) -> None:
     for events in ([item(number) for number in range(WINDOW + 1)], [event("CUSTOMER", {"customerId": 1})]):
         await accurate.send(*events)
-        await process(runtime)
+        await accurate.process()
     turns = []
     while await forward(runtime) is not None:
         turns.append([json.loads(request.body)["type"] for request in endpoint.received])
@@ -292,12 +285,12 @@ async def test_a_replay_is_forwarded_again_under_the_same_id(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, caller: Caller
 ) -> None:
     (receipt,) = await accurate.send(item(1))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     for pass_on in (True, False):
         await replay_event(runtime.database, caller=caller, event_id=receipt.queue_id, reason=None, pass_on=pass_on)
         (held,) = await accurate.one_by_one(await accurate.group())
-        await BY_KIND["webhook_retry"].fail(runtime, held, "a defect", permanent=True)
+        await HANDLER_OF["webhook_retry"].fail(runtime, held, "a defect", permanent=True)
         await forward(runtime)
     assert [request.headers["webhook-id"] for request in endpoint.received] == [
         f"accurate-event-{receipt.queue_id}"
@@ -309,7 +302,7 @@ async def test_a_replay_keeps_an_event_that_waits_for_forwarding(
     accurate: Accurate, runtime: Runtime, caller: Caller
 ) -> None:
     (receipt,) = await accurate.send(item(1))
-    await process(runtime)
+    await accurate.process()
     await replay_event(runtime.database, caller=caller, event_id=receipt.queue_id, reason=None, pass_on=False)
     assert [(row.status, row.forward_status) for row in await accurate.rows()] == [("pending", "pending")]
 
@@ -325,7 +318,7 @@ async def test_an_event_that_arrived_before_forwarding_was_on_is_forwarded_after
         hint=False,
     )
     assert [row.forward_status for row in await accurate.rows()] == [None]
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert [row.forward_status for row in await accurate.rows()] == ["sent"]
 
@@ -335,7 +328,7 @@ async def test_events_wait_while_the_forward_url_is_not_set(
 ) -> None:
     await accurate.send(item(1))
     without = replace(runtime, forwarder=None)
-    await process(without)
+    await Accurate(without).process()
     await forward(without)
     assert [row.error_message for row in await accurate.sql("SELECT error_message FROM webhook_streams")] == [
         "ACCURATE_FORWARD_URL is not set any more"
@@ -355,13 +348,13 @@ async def test_an_event_added_while_a_stream_is_requeued_is_sent_at_once(
         if not added:
             added = True
             await accurate.send(item(2, uuid="added"))
-            await process(runtime)
+            await accurate.process()
         await requeue(self, claim, **values)
 
     monkeypatch.setattr(WebhookForwardingRepository, "requeue", requeue_late)
     endpoint.reply = lambda request: answer(422 if b"bad" in request.body else 200)
     await accurate.send(item(1, uuid="bad"))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     await forward(runtime)
     assert uuids(endpoint) == ["bad", "added"]
@@ -377,7 +370,7 @@ async def test_newly_assigned_events_are_forwarded_before_later_arrivals(
     await receive_events(
         runtime.database, json.dumps(item(1, uuid="third", **strange)).encode(), owners=owners, pass_on=True, hint=False
     )
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert uuids(endpoint) == []
     await assign_events(runtime.database, owners, pass_on=True)
@@ -394,12 +387,12 @@ async def test_a_failing_endpoint_is_tried_with_one_event_only(
 ) -> None:
     endpoint.reply = lambda _: answer(status)
     await accurate.send(*(item(number) for number in range(5)))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert len(endpoint.received) == 1
     assert [row.forward_attempts for row in await accurate.rows()] == [1, 0, 0, 0, 0]
     await accurate.send(item(6))
-    await process(runtime)
+    await accurate.process()
     assert await forward(runtime) is None
 
 
@@ -417,7 +410,7 @@ async def test_retry_after_is_honoured_and_counts_no_attempt(
 ) -> None:
     endpoint.reply = lambda _: answer(429, retry_after=given())
     await accurate.send(item(1), item(2))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert len(endpoint.received) == 1
     first, second = await accurate.rows()
@@ -425,7 +418,7 @@ async def test_retry_after_is_honoured_and_counts_no_attempt(
     (wait,) = await accurate.sql("SELECT EXTRACT(epoch FROM run_at - now())::float8 AS seconds FROM webhook_streams")
     assert seconds - 60 < wait.seconds <= seconds
     await accurate.send(item(3))
-    await process(runtime)
+    await accurate.process()
     assert await forward(runtime) is None
 
 
@@ -443,11 +436,11 @@ async def test_a_hanging_endpoint_times_out_and_does_not_hold_up_processing(
 
     endpoint.reply = hang
     await accurate.send(item(1))
-    await process(runtime)
+    await accurate.process()
     sending = asyncio.create_task(forward(runtime))
     await going.wait()
     await accurate.send(item(1))
-    await process(runtime)
+    await accurate.process()
     assert await accurate.statuses() == ["done", "done"]
     outcome = await sending
     assert outcome is not None
@@ -464,12 +457,12 @@ async def test_events_added_while_a_stream_completes_are_forwarded(
     async def add_one(_request: Received) -> bytes:
         if not added:
             added.append(await accurate.send(item(2)))
-            await process(runtime)
+            await accurate.process()
         return answer(200)
 
     endpoint.reply = add_one
     await accurate.send(item(1))
-    await process(runtime)
+    await accurate.process()
     while await forward(runtime) is not None:
         pass
     assert [row.forward_status for row in await accurate.rows()] == ["sent", "sent"]
@@ -484,7 +477,7 @@ async def test_a_worker_that_lost_its_lease_records_nothing(
 
     endpoint.reply = late
     await accurate.send(item(1), item(2))
-    await process(runtime)
+    await accurate.process()
     outcome = await forward(runtime)
     assert outcome is not None
     assert outcome.end is End.LOST
@@ -500,8 +493,8 @@ async def test_a_stopped_worker_releases_the_stream(accurate: Accurate, runtime:
 
     endpoint.reply = last
     await accurate.send(item(1), item(2))
-    await process(runtime)
-    outcome = await run_next(runtime, BY_KIND["webhook_stream"], stop)
+    await accurate.process()
+    outcome = await run_next(runtime, HANDLER_OF["webhook_stream"], stop)
     assert outcome is not None
     assert outcome.end is End.RELEASED
     assert [row.forward_status for row in await accurate.rows()] == ["sent", "pending"]
@@ -513,7 +506,7 @@ async def test_a_database_outage_does_not_pause_a_stream(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await accurate.send(item(1))
-    await process(runtime)
+    await accurate.process()
     with monkeypatch.context() as away:
         away.setattr(WebhookForwardingRepository, "pending", torn)
         outcome = await forward(runtime)
@@ -529,7 +522,7 @@ async def torn(*_: object, **__: object) -> None:
 
 async def test_only_one_worker_holds_a_stream(accurate: Accurate, runtime: Runtime, endpoint: Endpoint) -> None:
     await accurate.send(*(item(1, uuid=f"i-{number:02}") for number in range(20)))
-    await process(runtime)
+    await accurate.process()
     await asyncio.gather(*(forward(runtime) for _ in range(5)))
     assert uuids(endpoint) == [f"i-{number:02}" for number in range(20)]
 
@@ -541,7 +534,7 @@ async def test_a_stream_that_fails_is_retried(
         raise ZeroDivisionError
 
     await accurate.send(item(1))
-    await process(runtime)
+    await accurate.process()
     with monkeypatch.context() as patched:
         patched.setattr(Forwarder, "send", fail)
         outcome = await forward(runtime)

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
+from accurate import DATABASE, HANDLER_OF, STRANGE_DATABASE, Accurate, event
 from process import settings_of
 from qrtrack.domain.accurate.documents import TYPES, DocumentType, read_event
 from qrtrack.domain.claims import Group
@@ -28,10 +28,8 @@ from qrtrack.services.claims import break_up_group, claim_group, claim_work
 from qrtrack.settings import Settings
 from qrtrack.worker.execution import End, Outcome, run_next
 from qrtrack.worker.execution import execute as execute_held
-from qrtrack.worker.handlers import HANDLERS
 from qrtrack.worker.loop import Worker, lanes_of
 
-BY_KIND: dict[str, Any] = {handler.queue.kind: handler for handler in HANDLERS}
 OTHER_DATABASE = 77
 
 
@@ -45,15 +43,8 @@ def invoice(number: int, at: str = "21/11/2026 10:00:00", **row: Any) -> dict[st
     return event("SALES_INVOICE", {"salesInvoiceId": number, "action": "WRITE"} | row, timestamp=at)
 
 
-async def process(runtime: Runtime) -> None:
-    """Processes all due events in groups, then the retries."""
-    for kind in ("webhook_event", "webhook_retry"):
-        while await run_next(runtime, BY_KIND[kind], StopSignal()) is not None:
-            pass
-
-
 async def execute(runtime: Runtime, group: Group) -> Outcome:
-    return await execute_held(runtime, BY_KIND["webhook_event"], group, StopSignal())
+    return await execute_held(runtime, HANDLER_OF["webhook_event"], group, StopSignal())
 
 
 async def documents(accurate: Accurate) -> Sequence[Any]:
@@ -62,7 +53,7 @@ async def documents(accurate: Accurate) -> Sequence[Any]:
 
 async def test_a_processed_event_is_done_and_its_document_stored(accurate: Accurate, runtime: Runtime) -> None:
     (receipt,) = await accurate.send(invoice(88020, salesInvoiceNo="INV/1", salesInvoiceTotalAmount="454000.10"))
-    await process(runtime)
+    await accurate.process()
     (row,) = await accurate.rows()
     assert (row.status, row.attempts, row.error, row.lease_token) == ("done", 1, None, None)
     assert row.finished_at is not None
@@ -84,7 +75,7 @@ async def test_the_newest_state_wins_in_any_order_of_arrival(
     ]
     for place in order:
         await accurate.send(events[place])
-        await process(runtime)
+        await accurate.process()
     (document,) = await documents(accurate)
     assert (document.number, document.deleted) == ("new", False)
 
@@ -101,7 +92,7 @@ async def test_a_replay_applies_a_changed_handler(accurate: Accurate, runtime: R
     (receipt,) = await accurate.send(event("VENDOR", {"vendorId": 1, "no": "V.1"}))
     for type_, number in ((TYPES["ITEM"], None), (_named_by("no"), "V.1")):
         with patch.dict(TYPES, VENDOR=replace(type_, ids=(("vendorId",),))):
-            await process(runtime)
+            await accurate.process()
         assert [document.number for document in await documents(accurate)] == [number]
         await accurate.sql("UPDATE webhook_queue SET status = 'skipped'")
         await replay_event(runtime.database, caller=caller, event_id=receipt.queue_id, reason=None, pass_on=False)
@@ -110,7 +101,7 @@ async def test_a_replay_applies_a_changed_handler(accurate: Accurate, runtime: R
 async def test_a_reused_number_and_another_database_are_other_documents(accurate: Accurate, runtime: Runtime) -> None:
     elsewhere = invoice(1, salesInvoiceNo="INV/1") | {"databaseId": OTHER_DATABASE}
     await accurate.send(invoice(1, salesInvoiceNo="INV/1"), invoice(2, salesInvoiceNo="INV/1"), elsewhere)
-    await process(runtime)
+    await accurate.process()
     found = [(document.database_id, document.entity_id) for document in await documents(accurate)]
     assert found == [(OTHER_DATABASE, "1"), (DATABASE, "1"), (DATABASE, "2")]
 
@@ -119,7 +110,7 @@ async def test_a_row_without_an_id_is_ignored_and_the_event_is_done_with_a_note(
     accurate: Accurate, runtime: Runtime
 ) -> None:
     await accurate.send(event("CUSTOMER", {"customerNo": "C.1"}))
-    await process(runtime)
+    await accurate.process()
     (row,) = await accurate.rows()
     assert (row.status, row.note) == ("done", "1 of 1 rows have no id and are ignored")
     assert await documents(accurate) == []
@@ -130,21 +121,21 @@ async def test_the_note_of_the_intake_is_kept(accurate: Accurate, runtime: Runti
     await accurate.send(event() | {"uuid": 5})
     if alone:
         await break_up_group(runtime.database, WEBHOOK_EVENTS, await accurate.group())
-    await process(runtime)
+    await accurate.process()
     found = [(row.status, row.note) for row in await accurate.rows()]
     assert found == [("done", "Its uuid is not usable text: it was ignored.")]
 
 
 async def test_an_unknown_type_is_skipped_with_a_note(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(event("VENDOR", {"vendorId": 1}))
-    await process(runtime)
+    await accurate.process()
     (row,) = await accurate.rows()
     assert (row.status, row.note) == ("skipped", "no handler knows this type")
 
 
 async def test_unassigned_and_invalid_events_are_not_claimed(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(event(databaseId=STRANGE_DATABASE), 5)
-    assert await run_next(runtime, BY_KIND["webhook_event"], StopSignal()) is None
+    assert await run_next(runtime, HANDLER_OF["webhook_event"], StopSignal()) is None
 
 
 async def test_concurrent_groups_leave_the_newest_states(accurate: Accurate, runtime: Runtime) -> None:
@@ -167,11 +158,11 @@ async def test_a_poison_event_fails_alone_and_ends_dead_after_eight_attempts(
 ) -> None:
     await accurate.send(*(invoice(number) for number in range(5)), invoice(666), invoice(6))
     with poison("666"):
-        await process(runtime)
+        await accurate.process()
         assert sorted(await accurate.statuses()) == ["done"] * 6 + ["pending"]
         for attempt in range(3, 9):
             await due(accurate)
-            outcome = await run_next(runtime, BY_KIND["webhook_retry"], StopSignal())
+            outcome = await run_next(runtime, HANDLER_OF["webhook_retry"], StopSignal())
             assert outcome is not None
             assert outcome.claim.attempts == attempt
     (row,) = [row for row in await accurate.rows() if row.status != "done"]
@@ -182,7 +173,7 @@ async def test_a_poison_event_fails_alone_and_ends_dead_after_eight_attempts(
 async def test_an_event_with_an_empty_payload_fails_alone(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1), invoice(2))
     await accurate.sql("UPDATE webhook_queue SET payload = '' WHERE id = (SELECT min(id) FROM webhook_queue)")
-    await process(runtime)
+    await accurate.process()
     assert await accurate.tries() == [("pending", 2), ("done", 2)]
 
 
@@ -202,7 +193,7 @@ async def test_an_event_that_kills_its_worker_is_dead_alone(accurate: Accurate, 
         if not held:
             break
         if held[0].exhausted:
-            await BY_KIND["webhook_retry"].fail(runtime, held[0], "worker lost", permanent=True)
+            await HANDLER_OF["webhook_retry"].fail(runtime, held[0], "worker lost", permanent=True)
         elif held[0].number != poisoned:
             await process_event(runtime.database, held[0], zone=zone(runtime), pass_on=False)
     statuses = {row.id: row.status for row in await accurate.rows()}
@@ -256,7 +247,7 @@ async def test_payloads_beyond_the_memory_of_a_group_wait_for_the_next(accurate:
         assert (await execute(runtime, await accurate.group())).pieces == 4
         assert sorted(await accurate.statuses()) == ["done"] * 4 + ["pending"] * 7
         assert {row.attempts for row in await accurate.rows() if row.status == "pending"} == {0}
-        await process(runtime)
+        await accurate.process()
     assert set(await accurate.statuses()) == {"done"}
     assert len(await documents(accurate)) == 11
 
@@ -299,12 +290,12 @@ async def test_the_worker_drains_the_queue(accurate: Accurate, runtime: Runtime)
 
 async def test_the_last_event_is_stored_by_database_and_type(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1), event("ITEM", {"itemId": 1}))
-    await process(runtime)
+    await accurate.process()
     sources = await accurate.sql("SELECT database_id, type, last_event_at FROM accurate_sources ORDER BY type")
     assert [(row.database_id, row.type) for row in sources] == [(DATABASE, "ITEM"), (DATABASE, "SALES_INVOICE")]
     await accurate.sql("UPDATE accurate_sources SET last_event_at = now() - interval '1 day'")
     await accurate.send(invoice(2))
-    await process(runtime)
+    await accurate.process()
     ages = await accurate.sql(
         "SELECT now() - last_event_at < interval '1 hour' AS fresh FROM accurate_sources ORDER BY type"
     )
@@ -320,7 +311,7 @@ async def test_a_group_stores_the_arrival_of_its_latest_event(accurate: Accurate
             id=row.id,
             hours=hours,
         )
-    await process(runtime)
+    await accurate.process()
     [source] = await accurate.sql(
         "SELECT last_event_at = (SELECT max(created_at) FROM webhook_queue) AS is_last FROM accurate_sources"
     )

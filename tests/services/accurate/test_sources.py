@@ -17,17 +17,13 @@ from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from endpoint import Endpoint, answer, open_endpoint
 from process import settings_of
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.stopping import StopSignal
 from qrtrack.integrations.accurate import Account
 from qrtrack.runtime import Runtime
 from qrtrack.services.accurate.sources import assign_events, connection_figures, empty_old_payloads, keep_subscription
 from qrtrack.settings import Settings
-from qrtrack.worker.execution import run_next
-from qrtrack.worker.handlers import HANDLERS
 from qrtrack.worker.schedule import TASKS
 
 OTHER_DATABASE = 77
-BY_KIND = {handler.queue.kind: handler for handler in HANDLERS}
 JAKARTA = ZoneInfo("Asia/Jakarta")
 TOKEN = "aat.the-token-of-accurate"
 
@@ -41,11 +37,6 @@ async def host() -> AsyncIterator[Endpoint]:
 @pytest.fixture
 def settings(migrated_url: str, tmp_path: Path, caller: Caller) -> Settings:
     return settings_of(migrated_url, tmp_path, accurate_databases=f"{DATABASE}={caller.organisation_id}")
-
-
-async def process(runtime: Runtime) -> None:
-    while await run_next(runtime, BY_KIND["webhook_event"], StopSignal()) is not None:
-        pass
 
 
 async def renew(runtime: Runtime, host: Endpoint) -> None:
@@ -146,14 +137,14 @@ async def test_events_are_assigned_and_processed_once_their_database_is_mapped(
     runtime: Runtime, accurate: Accurate
 ) -> None:
     await accurate.send(event(databaseId=STRANGE_DATABASE), event(databaseId=None), event())
-    await process(runtime)
+    await accurate.process()
     assert (await figures(runtime))["unassigned"] == [
         {"database_id": STRANGE_DATABASE, "events": 1},
         {"database_id": None, "events": 1},
     ]
     owner = uuid4()
     assert await assign_events(runtime.database, {STRANGE_DATABASE: owner}, pass_on=False) == 1
-    await process(runtime)
+    await accurate.process()
     assert await accurate.statuses() == ["done", "unassigned", "done"]
     (document,) = await accurate.sql("SELECT * FROM accurate_documents WHERE database_id = :id", id=STRANGE_DATABASE)
     assert document.manufacturer_org_id == owner
@@ -185,7 +176,7 @@ async def test_events_of_the_older_service_are_processed_and_deduplicated(
         await accurate.sql(f"INSERT INTO webhook_queue ({names}) VALUES ({values})", **columns)
     assert await accurate.statuses() == ["unassigned", "done"]
     assert await assign_events(runtime.database, {DATABASE: caller.organisation_id}, pass_on=False) == 2
-    await process(runtime)
+    await accurate.process()
     assert await accurate.statuses() == ["done", "done"]
     (document,) = await accurate.sql("SELECT * FROM accurate_documents")
     assert document.event_id == (await accurate.rows())[0].id
@@ -197,7 +188,7 @@ async def test_old_payloads_are_emptied_and_uuids_stay(runtime: Runtime, accurat
     old = event(uuid="old")
     (receipt,) = await accurate.send(old)
     await accurate.send(event(uuid="old", note="other"))
-    await process(runtime)
+    await accurate.process()
     await accurate.send(event(uuid="waiting"), event(uuid="nobody's", databaseId=STRANGE_DATABASE))
     await accurate.sql("UPDATE webhook_queue SET created_at = now() - interval '1 year'")
     await accurate.sql("UPDATE webhook_conflicts SET last_at = now() - interval '1 year'")
@@ -214,7 +205,7 @@ async def test_old_payloads_are_emptied_and_uuids_stay(runtime: Runtime, accurat
 
 async def test_an_event_that_waits_for_forwarding_keeps_its_payload(runtime: Runtime, accurate: Accurate) -> None:
     await accurate.send(event())
-    await process(runtime)
+    await accurate.process()
     await accurate.sql("UPDATE webhook_queue SET forward_status = 'pending', created_at = now() - interval '91 days'")
     assert await empty_old_payloads(runtime.database, days=90) == 0
     await accurate.sql("UPDATE webhook_queue SET forward_status = 'dead'")
@@ -223,7 +214,7 @@ async def test_an_event_that_waits_for_forwarding_keeps_its_payload(runtime: Run
 
 async def test_the_figures_show_silence_waiting_and_dead_events(runtime: Runtime, accurate: Accurate) -> None:
     await accurate.send(event("ITEM", {"itemId": 1}))
-    await process(runtime)
+    await accurate.process()
     await accurate.sql("UPDATE accurate_sources SET last_event_at = now() - interval '19 days'")
     await accurate.send(event("CUSTOMER"), event("CUSTOMER", uuid="c"), event("CUSTOMER", uuid="c", note="other"))
     await accurate.sql("UPDATE webhook_queue SET created_at = now() - interval '1 hour' WHERE status = 'pending'")

@@ -64,18 +64,13 @@ class Inserted(NamedTuple):
     uuid: str | None
 
 
-class StoredEvent(NamedTuple):
+class KnownEvent(NamedTuple):
+    """The event that was stored first under its uuid. `payload` only helps to compute a missing hash."""
+
     id: int
     uuid: str
     content_hash: bytes
     payload: str | None
-
-
-class KnownEvent(NamedTuple):
-    """The event that was stored first under its uuid."""
-
-    id: int
-    content_hash: bytes
 
 
 class WebhookIntakeRepository(DriverRepository):
@@ -107,8 +102,11 @@ class WebhookIntakeRepository(DriverRepository):
 
     async def known(self, uuids: Iterable[str]) -> dict[str, KnownEvent]:
         """By uuid. A statement of its own after the insert, so that it sees the row that won the race for the uuid."""
-        rows = await self._fetch_all(StoredEvent, FIND_KNOWN, uuids=list(uuids))
-        return {row.uuid: KnownEvent(row.id, row.content_hash or content_hash(row.payload or "")) for row in rows}
+        events = await self._fetch_all(KnownEvent, FIND_KNOWN, uuids=list(uuids))
+        return {
+            event.uuid: event._replace(content_hash=content_hash(event.payload)) if event.payload else event
+            for event in events
+        }
 
     async def keep_conflicts(self, conflicts: Sequence[tuple[KnownEvent, Arrival]]) -> None:
         """Stores what arrived under a known uuid with other content, once for each content, and counts it."""

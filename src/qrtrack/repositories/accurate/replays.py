@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Final, NamedTuple
-from uuid import UUID
 
 from qrtrack.domain.accurate.replays import EventSelection
 from qrtrack.domain.errors import NotFound
+from qrtrack.domain.identity import Caller
 from qrtrack.repositories.base import Repository
 
 COLUMNS: Final = """id, type, database_id, uuid, status, attempts, error, note, created_at, updated_at, finished_at,
@@ -134,20 +134,15 @@ class WebhookReplayRepository(Repository):
         return sorted(await self._fetch_values(REQUEUE, ids=list(ids), statuses=list(statuses), pass_on=pass_on))
 
     async def record_replay(
-        self,
-        *,
-        organisation_id: UUID,
-        actor: str,
-        reason: str | None,
-        selection: EventSelection | None,
-        ids: Sequence[int],
+        self, caller: Caller, *, reason: str | None, selection: EventSelection | None, ids: Sequence[int]
     ) -> None:
         """`ids` are the events that the replay requeued."""
+        filters = {} if selection is None else asdict(selection)
         await self._execute(
             ADD_REPLAY,
-            organisation=organisation_id,
-            actor=actor,
+            organisation=caller.organisation_id,
+            actor=caller.user_id,
             reason=reason,
-            selection=json.dumps({**(asdict(selection) if selection else {}), "ids": ids}),
+            selection=json.dumps({**filters, "ids": ids}),
             count=len(ids),
         )

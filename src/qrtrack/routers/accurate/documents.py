@@ -7,7 +7,6 @@ from fastapi import APIRouter, Query
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import DocumentReader, RuntimeState
 from qrtrack.schemas.accurate.documents import DocumentPage, DocumentQuery
-from qrtrack.services.accurate import documents as use_cases
 
 router = APIRouter(route_class=StrictRoute, prefix="/api/accurate", tags=["accurate"])
 
@@ -17,13 +16,12 @@ async def list_documents(
     query: Annotated[DocumentQuery, Query()], caller: DocumentReader, runtime: RuntimeState
 ) -> dict[str, Any]:
     """The newest known state of each entity, by database, type and entity id: Accurate reuses document numbers."""
-    documents = await use_cases.list_documents(
-        runtime.database,
-        caller=caller,
-        type=query.type,
-        database_id=query.database_id,
-        deleted=query.deleted,
-        after=query.after(),
-        limit=query.one_more,
-    )
+    async with runtime.database.read(tenant=caller.organisation_id) as repositories:
+        documents = await repositories.accurate_documents.page(
+            type=query.type,
+            database_id=query.database_id,
+            deleted=query.deleted,
+            after=query.after(),
+            limit=query.one_more,
+        )
     return query.page("documents", documents, lambda last: (last.database_id, last.type, last.entity_id))

@@ -1,9 +1,22 @@
 """The newest known states of Accurate's documents."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, Field
 
-from qrtrack.schemas.accurate.sources import DatabaseId
-from qrtrack.schemas.base import Flag, Instant, ListQuery, Money, Page, Text, decode_cursor
+from qrtrack.schemas.base import (
+    DIGITS,
+    LARGEST_ROW_ID,
+    Flag,
+    Instant,
+    ListQuery,
+    Money,
+    Page,
+    Text,
+    decode_cursor,
+)
+
+DatabaseId = Annotated[int, DIGITS, Field(ge=0, le=LARGEST_ROW_ID, description="The id of a database of Accurate.")]
 
 
 class DocumentQuery(ListQuery):

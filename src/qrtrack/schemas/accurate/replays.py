@@ -9,7 +9,7 @@ from qrtrack.domain.accurate.processing import EventStatus
 from qrtrack.domain.accurate.replays import EventSelection
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
-from qrtrack.schemas.accurate.sources import DatabaseId
+from qrtrack.schemas.accurate.documents import DatabaseId
 from qrtrack.schemas.base import Answer, Body, Instant, ListQuery, Page, Reason, Text, decode_cursor
 
 

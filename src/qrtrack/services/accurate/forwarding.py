@@ -3,6 +3,7 @@ and sends the events of each entity in order of arrival.
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -48,45 +49,83 @@ async def forward_stream(
     if stream.is_early:
         run.retry_within(EARLY_SECONDS)
     else:
-        await _send_due(database, claim, stream, run, forwarder=forwarder, zone=zone, stop=stop)
+        await _Sender(database, claim, forwarder, zone, stop, run).send_due(stream)
     async with database.write() as repositories:
         await repositories.webhook_forwarding.requeue(
             claim, after=run.retry_in, error=run.endpoint_error, seen=stream.touched
         )
 
 
-async def _send_due(
-    database: Database,
-    claim: Claim,
-    stream: Stream,
-    run: StreamRun,
-    *,
-    forwarder: Forwarder,
-    zone: ZoneInfo,
-    stop: StopSignal,
-) -> None:
-    """Reads window after window until no event is left or the endpoint fails. Stops after sending a window's worth:
-    other streams wait, and events that were not due may be due by then.
-    """
-    after = 0
-    for _ in range(MAX_WINDOWS):
-        async with database.read() as repositories:
-            events = await repositories.webhook_forwarding.pending(stream, after=after)
-        if not events:
-            return
-        after = events[-1].id
-        for event in events:
-            if stop.is_set():
-                raise Interrupted
-            # Reading the payload takes processor time, which requests wait for.
-            await asyncio.sleep(0)
-            await _send(database, claim, event, run, entities=_entities(event, zone), forwarder=forwarder)
-            if run.endpoint_error is not None:
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    database: Database
+    claim: Claim
+    forwarder: Forwarder
+    zone: ZoneInfo
+    stop: StopSignal
+    run: StreamRun
+
+    async def send_due(self, stream: Stream) -> None:
+        """Reads window after window until no event is left or the endpoint fails. Stops after sending a window's worth:
+        other streams wait, and events that were not due may be due by then.
+        """
+        after = 0
+        for _ in range(MAX_WINDOWS):
+            async with self.database.read() as repositories:
+                events = await repositories.webhook_forwarding.pending(stream, after=after)
+            if not events:
                 return
-        if run.sent >= WINDOW:
-            break
-    if run.sent:
-        run.retry_within(0)
+            after = events[-1].id
+            for event in events:
+                if self.stop.is_set():
+                    raise Interrupted
+                # Reading the payload takes processor time, which requests wait for.
+                await asyncio.sleep(0)
+                await self._send(event, _entities(event, self.zone))
+                if self.run.endpoint_error is not None:
+                    return
+            if self.run.sent >= WINDOW:
+                break
+        if self.run.sent:
+            self.run.retry_within(0)
+
+    async def _send(self, event: PendingEvent, entities: frozenset[str]) -> None:
+        run = self.run
+        if not run.may_send(entities, due_in=event.due_in):
+            return
+        delivery = await self.forwarder.send(event.id, event.payload)
+        retry_in = await self._record(event, delivery)
+        if delivery.error is None:
+            run.sent += 1
+            return
+        run.blocked |= entities
+        if delivery.endpoint:
+            run.endpoint_error, run.retry_in = delivery.error, delivery.wait or min(retry_in, MAX_PAUSE_SECONDS)
+        else:
+            run.retry_within(retry_in)
+
+    async def _record(self, event: PendingEvent, delivery: Delivery) -> float:
+        """Returns the seconds until the next attempt. Raises LeaseLost when another worker holds the stream.
+
+        Locks the event before its stream, as the end of processing does: the other order would deadlock.
+        """
+        async with self.database.write() as repositories:
+            events, retry_in = repositories.webhook_forwarding, delivery.wait
+            if delivery.error is None:
+                await events.mark_sent(event.id)
+            elif delivery.wait is not None:
+                await events.postpone(event.id, delivery.error, seconds=delivery.wait)
+            else:
+                retry_in = await events.mark_failed(event.id, delivery.error, backoff=BACKOFF)
+            await repositories.leased(WEBHOOK_STREAMS).hold(self.claim)
+        if delivery.error is None:
+            return 0
+        failure = {"queue_id": event.id, "reason": delivery.error}
+        if retry_in is None:
+            log.error("an event was not forwarded and is given up: fix the endpoint, then replay the event", **failure)
+            return 0
+        log.warning("an event was not forwarded", retried_in_seconds=retry_in, **failure)
+        return retry_in
 
 
 def _entities(event: PendingEvent, zone: ZoneInfo) -> frozenset[str]:
@@ -102,53 +141,6 @@ def _entities(event: PendingEvent, zone: ZoneInfo) -> frozenset[str]:
         log.warning("an event to forward cannot be read", queue_id=event.id, exc_info=True)
         return frozenset()
     return frozenset(state.entity_id for state in reading.states)
-
-
-async def _send(
-    database: Database,
-    claim: Claim,
-    event: PendingEvent,
-    run: StreamRun,
-    *,
-    entities: frozenset[str],
-    forwarder: Forwarder,
-) -> None:
-    if not run.may_send(entities, due_in=event.due_in):
-        return
-    delivery = await forwarder.send(event.id, event.payload)
-    retry_in = await _record(database, claim, event, delivery)
-    if delivery.error is None:
-        run.sent += 1
-        return
-    run.blocked |= entities
-    if delivery.endpoint:
-        run.endpoint_error, run.retry_in = delivery.error, delivery.wait or min(retry_in, MAX_PAUSE_SECONDS)
-    else:
-        run.retry_within(retry_in)
-
-
-async def _record(database: Database, claim: Claim, event: PendingEvent, delivery: Delivery) -> float:
-    """Returns the seconds until the next attempt. Raises LeaseLost when another worker holds the stream.
-
-    Locks the event before its stream, as the end of processing does: the other order would deadlock.
-    """
-    async with database.write() as repositories:
-        events, retry_in = repositories.webhook_forwarding, delivery.wait
-        if delivery.error is None:
-            await events.mark_sent(event.id)
-        elif delivery.wait is not None:
-            await events.postpone(event.id, delivery.error, seconds=delivery.wait)
-        else:
-            retry_in = await events.mark_failed(event.id, delivery.error, backoff=BACKOFF)
-        await repositories.leased(WEBHOOK_STREAMS).hold(claim)
-    if delivery.error is None:
-        return 0
-    failure = {"queue_id": event.id, "reason": delivery.error}
-    if retry_in is None:
-        log.error("an event was not forwarded and is given up: fix the endpoint, then replay the event", **failure)
-        return 0
-    log.warning("an event was not forwarded", retried_in_seconds=retry_in, **failure)
-    return retry_in
 
 
 async def fail_stream(database: Database, claim: Claim, error: str) -> float:

@@ -42,20 +42,6 @@ class Replayed:
     replayed: int
 
 
-async def list_events(
-    database: Database,
-    *,
-    caller: Caller,
-    selection: EventSelection,
-    uuid: str | None,
-    before: int | None,
-    limit: int,
-) -> Sequence[Event]:
-    """Newest first, starting behind the id `before`."""
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.webhook_replays.page(selection, uuid=uuid, before=before, limit=limit)
-
-
 async def view_event(database: Database, *, caller: Caller, event_id: int) -> EventInFull:
     """Raises NotFound."""
     async with database.read(tenant=caller.organisation_id) as repositories:
@@ -79,9 +65,7 @@ async def replay_event(
             raise NotReplayable(
                 f"Event {event_id} is {event.status}: only an event that is done, skipped or dead can be replayed."
             )
-        await repositories.webhook_replays.record_replay(
-            organisation_id=caller.organisation_id, actor=caller.user_id, reason=reason, selection=None, ids=ids
-        )
+        await repositories.webhook_replays.record_replay(caller, reason=reason, selection=None, ids=ids)
         await repositories.wake_workers(WEBHOOK_EVENTS)
         return repositories.answer(Replayed(1))
 
@@ -99,13 +83,7 @@ async def replay_events(
             events = repositories.webhook_replays
             found = await events.find_replayable(selection, after=after, limit=CHUNK)
             ids = await events.requeue(found, [selection.status], pass_on=pass_on)
-            await events.record_replay(
-                organisation_id=caller.organisation_id,
-                actor=caller.user_id,
-                reason=reason,
-                selection=selection,
-                ids=ids,
-            )
+            await events.record_replay(caller, reason=reason, selection=selection, ids=ids)
             await repositories.wake_workers(WEBHOOK_EVENTS)
             replayed = repositories.answer(Replayed(replayed.replayed + len(ids)))
         is_over, after = len(found) < CHUNK, max(found, default=after)
