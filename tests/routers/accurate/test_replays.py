@@ -169,12 +169,12 @@ async def test_a_replay_by_filter_takes_matching_events(
 ) -> None:
     receipts = await accurate.send(event(), event("CUSTOMER"), event("CUSTOMER"))
     await accurate.sql("UPDATE webhook_queue SET status = 'dead', attempts = 8, finished_at = now(), error = 'x'")
-    answer = await client.post(f"{EVENTS}/replay", json={"status": "dead", "type": "CUSTOMER", "reason": "mended"})
+    answer = await client.post(f"{EVENTS}/replay", json={"status": "dead", "type": "CUSTOMER", "reason": "fixed"})
     assert answer.json()["replayed"] == 2
     assert await accurate.statuses() == ["dead", "pending", "pending"]
     assert [row.attempts for row in await accurate.rows()] == [8, 0, 0]
     shown = (await client.get(f"{EVENTS}/{receipts[2].queue_id}")).json()
-    assert [replay["reason"] for replay in shown["replays"]] == ["mended"]
+    assert [replay["reason"] for replay in shown["replays"]] == ["fixed"]
     (kept,) = await accurate.sql("SELECT selection, event_count FROM webhook_replays")
     assert (kept.selection["status"], kept.selection["type"], kept.event_count) == ("dead", "CUSTOMER", 2)
 
@@ -187,11 +187,11 @@ async def test_a_long_replay_runs_in_several_transactions_with_one_answer(
     await accurate.sql("UPDATE webhook_queue SET status = 'dead', attempts = 8, finished_at = now(), error = 'x'")
     key = {"Idempotency-Key": str(uuid4())}
     for _ in range(2):
-        answer = await client.post(f"{EVENTS}/replay", json={"status": "dead", "reason": "mended"}, headers=key)
+        answer = await client.post(f"{EVENTS}/replay", json={"status": "dead", "reason": "fixed"}, headers=key)
         assert answer.json()["replayed"] == 5
     assert await accurate.statuses() == ["pending"] * 5
     kept = await accurate.sql("SELECT reason, event_count FROM webhook_replays ORDER BY id")
-    assert [tuple(row) for row in kept] == [("mended", 2), ("mended", 2), ("mended", 1)]
+    assert [tuple(row) for row in kept] == [("fixed", 2), ("mended", 2), ("mended", 1)]
 
 
 async def test_concurrent_replays_take_each_event_once(

@@ -255,11 +255,11 @@ async def test_after_one_window_other_streams_run(accurate: Accurate, runtime: R
     for events in ([item(number) for number in range(WINDOW + 1)], [event("CUSTOMER", {"customerId": 1})]):
         await accurate.send(*events)
         await accurate.process()
-    turns = []
+    runs = []
     while await forward(runtime) is not None:
-        turns.append([json.loads(request.body)["type"] for request in endpoint.received])
+        runs.append([json.loads(request.body)["type"] for request in endpoint.received])
         endpoint.received.clear()
-    assert turns == [["ITEM"] * WINDOW, ["CUSTOMER"], ["ITEM"]]
+    assert runs == [["ITEM"] * WINDOW, ["CUSTOMER"], ["ITEM"]]
 
 
 async def test_sending_and_processing_an_event_at_once_does_not_deadlock(

@@ -254,19 +254,19 @@ async def test_payloads_beyond_the_memory_of_a_group_wait_for_the_next(accurate:
 
 async def test_reading_a_group_yields_to_other_tasks(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(*(invoice(number, filler="x" * 4096) for number in range(20)))
-    group, turns, seen = await accurate.group(), 0, []
+    group, steps, seen = await accurate.group(), 0, []
 
-    async def take_turns() -> None:
-        nonlocal turns
+    async def yield_always() -> None:
+        nonlocal steps
         while True:
-            turns += 1
+            steps += 1
             await asyncio.sleep(0)
 
     def read(*arguments: Any, **named: Any) -> Any:
-        seen.append(turns)
+        seen.append(steps)
         return read_event(*arguments, **named)
 
-    other = asyncio.create_task(take_turns())
+    other = asyncio.create_task(yield_always())
     with patch("qrtrack.services.accurate.processing.read_event", read):
         await execute(runtime, group)
     other.cancel()
