@@ -46,6 +46,7 @@ async def run(*, full: bool) -> Report:
 
 async def _beside_a_bare_endpoint(ground: Ground, report: Report, *, rounds: int) -> None:
     await ground.bare.execute("CREATE TABLE bare_webhook_queue (LIKE webhook_queue INCLUDING ALL)")
+    await ground.bare.execute("ALTER TABLE bare_webhook_queue OWNER TO qrtrack")
     async with (
         serving(ground, with_worker=False, ACCURATE_DATABASES=f"{DATABASE}={ground.organisation}") as silent,
         _telling(ground, with_worker=False) as telling,

@@ -1,4 +1,4 @@
-"""Accurate's side of a test: events as it sends them, and what the service made of them."""
+"""Accurate in tests: sends events, and reads the rows that the service stored."""
 
 import json
 from collections.abc import Sequence
@@ -8,19 +8,23 @@ from typing import Any
 from sqlalchemy import text
 
 from qrtrack.domain.claims import Claim, Group
+from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_RETRIES
 from qrtrack.runtime import Runtime
 from qrtrack.services.accurate.intake import Receipt, receive_events
 from qrtrack.services.claims import break_up_group, claim_group, claim_work
+from qrtrack.worker.execution import run_next
+from qrtrack.worker.handlers import HANDLERS
 
 DATABASE = 1443290
 STRANGE_DATABASE = 2886480
+HANDLER_OF: dict[str, Any] = {handler.queue.kind: handler for handler in HANDLERS}
 
 _numbers = count(1)
 
 
 def event(kind: str = "SALES_INVOICE", *rows: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """One event with a uuid of its own; a change to None leaves the member out."""
+    """One event with its own uuid. A change to None removes the member."""
     made = {
         "databaseId": DATABASE,
         "type": kind,
@@ -32,7 +36,7 @@ def event(kind: str = "SALES_INVOICE", *rows: dict[str, Any], **changes: Any) ->
 
 
 class Accurate:
-    """Sends straight to the use case; the runtime's settings must name DATABASE."""
+    """Calls the use case directly. The runtime's settings must map DATABASE to an organisation."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
@@ -44,21 +48,27 @@ class Accurate:
         return await receive_events(self.runtime.database, body, owners=owners, pass_on=pass_on, hint=False)
 
     async def sql(self, statement: str, **values: Any) -> Sequence[Any]:
-        """As the owner of the tables, past row-level security."""
+        """Runs as the owner of the tables, without row-level security."""
         async with self.runtime.database.engine.begin() as connection:
             result = await connection.execute(text(statement), values)
             return result.all() if result.returns_rows else []
 
     async def group(self, size: int = 1000) -> Group:
-        """A worker's hold on the next events, which were never tried."""
+        """Claims the next events for a first attempt."""
         group = await claim_group(self.runtime.database, WEBHOOK_EVENTS, size, lease_seconds=30)
         assert group is not None
         return group
 
     async def one_by_one(self, group: Group) -> list[Claim]:
-        """The group has failed, and a worker holds each of its events by itself."""
+        """Breaks up the group and claims each of its events."""
         await break_up_group(self.runtime.database, WEBHOOK_EVENTS, group)
         return await claim_work(self.runtime.database, WEBHOOK_RETRIES, len(group.pieces), lease_seconds=30)
+
+    async def process(self) -> None:
+        """Processes all due events in groups, then the retries."""
+        for kind in ("webhook_event", "webhook_retry"):
+            while await run_next(self.runtime, HANDLER_OF[kind], StopSignal()) is not None:
+                pass
 
     async def rows(self) -> Sequence[Any]:
         return await self.sql("SELECT * FROM webhook_queue ORDER BY id")
@@ -67,7 +77,7 @@ class Accurate:
         return [(row.status, row.attempts) for row in await self.rows()]
 
     async def expire_groups(self) -> None:
-        """As if their workers had been gone for long."""
+        """As if their workers had died."""
         await self.sql("UPDATE leased_groups SET lease_expires_at = now() - interval '1 s'")
 
     async def statuses(self) -> list[str]:

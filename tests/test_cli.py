@@ -154,7 +154,7 @@ async def test_it_says_how_accurates_webhooks_fare(tmp_path: Path, migrated_url:
     await receive_events(database, json.dumps(events).encode(), owners={}, pass_on=False, hint=False)
     async with database.write() as repositories:
         heard_at = datetime.now(UTC) - timedelta(hours=1)
-        await repositories.webhook_processing.heard({(1443290, "ITEM"): heard_at})
+        await repositories.webhook_processing.store_last_heard({(1443290, "ITEM"): heard_at})
     told = run(tmp_path, "accurate", DATABASE_URL=migrated_url)
     assert told.returncode == 0, told.stderr
     heard, *rest = told.stdout.splitlines()

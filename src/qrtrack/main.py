@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI
 from qrtrack.domain.requests import AlreadyAnswered
 from qrtrack.metrics import observe_request
 from qrtrack.routers import health, metrics, pages, trace, worker
-from qrtrack.routers.accurate import intake, replays
+from qrtrack.routers.accurate import documents, intake, replays
 from qrtrack.routers.akselgate import dispatches
 from qrtrack.routers.contract import complete
 from qrtrack.routers.cors import Cors
@@ -33,6 +33,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     worker.router,
     sync_batches.router,
     sync_batches.machine_router,
+    documents.router,
     replays.router,
     dispatches.router,
     health.router,

@@ -1,4 +1,4 @@
-"""Renewing with an API token, against a stand-in of Accurate's account host that checks what Accurate checks."""
+"""Renewal with an API token, against a stand-in of Accurate's account host that checks what Accurate checks."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from endpoint import Endpoint, Received, answer, open_endpoint
 from qrtrack.domain.errors import UpstreamFailed
-from qrtrack.integrations.accurate import Account, may_see_token, renew_subscription
+from qrtrack.integrations.accurate import Account, may_receive_token, renew_subscription
 from qrtrack.integrations.http import http_client
 
 JAKARTA = ZoneInfo("Asia/Jakarta")
@@ -30,7 +30,7 @@ ENCODERS: dict[str, Callable[[bytes], str]] = {
 
 
 class AccountHost:
-    """Refuses a token, a timestamp or a signature that Accurate would refuse, and answers what it is told to."""
+    """Refuses a wrong token, timestamp or signature, as Accurate does. Otherwise gives the configured answer."""
 
     def __init__(self, endpoint: Endpoint, encoding: str = "base64") -> None:
         self.endpoint, self.encoding = endpoint, encoding
@@ -105,7 +105,7 @@ async def test_every_request_of_an_api_token_is_signed(hosts: Hosts, encoding: L
 async def test_the_stand_in_refuses_what_accurate_refuses(
     hosts: Hosts, secret: str | None, encoding: Literal["base64", "hex"], complaint: str
 ) -> None:
-    """Else the test above would prove nothing; what Accurate says is told."""
+    """Without this, the test above proves nothing. The error quotes Accurate's answer."""
     account, _ = hosts
     with pytest.raises(UpstreamFailed, match=complaint):
         await renew(account, secret, encoding)
@@ -113,9 +113,7 @@ async def test_the_stand_in_refuses_what_accurate_refuses(
 
 
 @pytest.mark.parametrize("form", ["database", "plain", "slash"])
-async def test_where_the_account_host_does_not_know_the_call_the_host_of_the_database_is_asked(
-    hosts: Hosts, form: str
-) -> None:
+async def test_after_a_404_of_the_account_host_the_database_host_is_called(hosts: Hosts, form: str) -> None:
     account, database = hosts
     url = database.endpoint.url
     account.names({"database": {"host": url}, "plain": {}} if form == "database" else {"host": url})
@@ -135,7 +133,7 @@ async def test_where_the_account_host_does_not_know_the_call_the_host_of_the_dat
         answer(302, location="https://evil.example/api/api-token.do"),
     ],
 )  # fmt: skip
-async def test_without_the_host_of_the_database_the_account_host_is_asked_alone(hosts: Hosts, reply: bytes) -> None:
+async def test_without_a_database_host_only_the_account_host_is_called(hosts: Hosts, reply: bytes) -> None:
     account, database = hosts
     account.answers[API_TOKEN] = reply
     assert await renew(account) == in_a_week()
@@ -145,14 +143,14 @@ async def test_without_the_host_of_the_database_the_account_host_is_asked_alone(
     assert database.paths == []
 
 
-async def test_a_host_elsewhere_never_sees_the_token(hosts: Hosts) -> None:
+async def test_a_foreign_host_never_receives_the_token(hosts: Hosts) -> None:
     account, database = hosts
     account.names({"database": {"host": f"{database.endpoint.url}@evil.example {TOKEN}"}})
     del account.answers[RENEW]
     with capture_logs() as logs, pytest.raises(UpstreamFailed):
         await renew(account)
     assert database.paths == []
-    assert any("not sent to" in line["event"] for line in logs)
+    assert any("not sent there" in line["event"] for line in logs)
     assert TOKEN not in repr(logs)
 
 
@@ -182,8 +180,8 @@ async def test_a_host_elsewhere_never_sees_the_token(hosts: Hosts) -> None:
         ("https://evil.example", "http://127.0.0.1:8", False),
     ],
 )
-def test_the_token_goes_to_accurate_only(host: str, base_url: str, *, may: bool) -> None:
-    assert may_see_token(host, base_url) is may
+def test_only_hosts_of_accurate_receive_the_token(host: str, base_url: str, *, may: bool) -> None:
+    assert may_receive_token(host, base_url) is may
 
 
 @pytest.mark.parametrize("location", ["/elsewhere", "https://evil.example/api/webhook-renew.do"])
@@ -195,7 +193,7 @@ async def test_a_redirect_is_a_failure_and_is_not_followed(hosts: Hosts, locatio
     assert (account.paths, database.paths) == ([API_TOKEN, RENEW], [])
 
 
-async def test_an_account_host_that_is_away_is_said() -> None:
+async def test_an_unreachable_account_host_is_reported() -> None:
     async with http_client(timeout=1) as client:
         with pytest.raises(UpstreamFailed, match="cannot be reached"):
             await renew_subscription(client, Account("http://127.0.0.1:9", TOKEN, SECRET), zone=JAKARTA)
@@ -208,10 +206,8 @@ async def test_an_account_host_that_is_away_is_said() -> None:
         ("hex", "e166b3aae7ec9a1abe36e24048939cc4d1b2240c5d9ee33d36f6aabb801105a0"),
     ],
 )
-def test_the_time_is_jakartas_and_the_signature_the_known_one(
-    encoding: Literal["base64", "hex"], signature: str
-) -> None:
-    """As of `printf %s '21/11/2026 10:00:00' | openssl dgst -sha256 -hmac secret`."""
+def test_the_signature_covers_the_time_in_jakarta(encoding: Literal["base64", "hex"], signature: str) -> None:
+    """Expected value: `printf %s '21/11/2026 10:00:00' | openssl dgst -sha256 -hmac secret`."""
     account = Account("https://account.accurate.id", TOKEN, "secret", encoding)
     for now in (datetime(2026, 11, 21, 3, 0, tzinfo=UTC), datetime(2026, 11, 21, 10, 0, tzinfo=JAKARTA)):
         assert account.headers(now) == {

@@ -10,7 +10,7 @@ from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ValidationError
 
 from qrtrack.main import ROUTERS
-from qrtrack.schemas.accurate.events import EventQuery, ReplayMany
+from qrtrack.schemas.accurate.replays import EventQuery, ReplayMany
 from qrtrack.schemas.akselgate.dispatches import ReportQuery
 from qrtrack.schemas.base import Part, Query
 from qrtrack.schemas.packing.batches import BatchOrder, ImportFields

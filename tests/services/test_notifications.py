@@ -424,7 +424,7 @@ async def test_no_private_address_is_called_nor_one_beside_a_public_one(
     monkeypatch.setattr(hooks, "resolve", resolve)
     assert runtime.messenger.hooks is not None
     delivery = await runtime.messenger.hooks.send("id", Target(HOST, endpoint.port, "/"), "{}")
-    assert delivery.error == "the host's address is not a public one"
+    assert delivery.error == "the host's address is not public"
     assert endpoint.received == []
 
 

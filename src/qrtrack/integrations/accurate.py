@@ -1,4 +1,4 @@
-"""Accurate's account host: keeping the webhook subscription alive."""
+"""Renews the webhook subscription at Accurate's account host."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ RENEW_PATH: Final = "/api/webhook-renew.do"
 TOKEN_PATH: Final = "/api/api-token.do"  # noqa: S105 - a path
 DATE: Final = "%d/%m/%Y"
 TIMESTAMP: Final = "%d/%m/%Y %H:%M:%S"
-# Accurate compares the time with its own clock, wherever the events' zone is.
+# Accurate compares X-Api-Timestamp with its own clock, whatever ACCURATE_TIMEZONE says.
 JAKARTA: Final = ZoneInfo("Asia/Jakarta")
 ANSWER_LENGTH: Final = 200
 NOT_FOUND: Final = 404
@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who calls Accurate. API tokens come with the signature secret of their application, tokens of OAuth without."""
+    """Credentials of one account. API tokens need the signature secret of their application; OAuth tokens do not."""
 
     base_url: str
     token: str = field(repr=False)
@@ -40,7 +40,7 @@ class Account:
     encoding: Literal["base64", "hex"] = "base64"
 
     def headers(self, now: datetime) -> dict[str, str]:
-        """Of one request, since a signature is that of its time."""
+        """For one request: the signature covers its time."""
         headers = {"Authorization": f"Bearer {self.token}"}
         if self.signature_secret is not None:
             stamp = now.astimezone(JAKARTA).strftime(TIMESTAMP)
@@ -50,17 +50,16 @@ class Account:
         return headers
 
     def shown(self, text: str) -> str:
-        """The beginning of what Accurate said, for logs and the database: some hosts repeat what they were sent."""
+        """The beginning of an answer, with secrets masked: some hosts echo the request. For logs and the database."""
         for secret in (self.token, self.signature_secret):
             text = text.replace(secret, MASK) if secret else text
         return text.replace("\0", "")[:ANSWER_LENGTH]
 
 
 async def renew_subscription(client: httpx2.AsyncClient, account: Account, *, zone: ZoneInfo) -> date:
-    """The new day of expiry. Raises UpstreamFailed for any answer that is not `s: true` with a future day.
+    """Returns the new expiry date. Raises UpstreamFailed for any answer other than `s: true` with a future date.
 
-    Subscriptions are renewed at the account host. Where that one does not know the call, the host of the database that
-    an API token belongs to is asked.
+    Calls the account host, and on its 404 the host of the API token's database.
     """
     host = None if account.signature_secret is None else await _database_host(client, account)
     answer = await _post(client, account, account.base_url + RENEW_PATH)
@@ -68,8 +67,8 @@ async def renew_subscription(client: httpx2.AsyncClient, account: Account, *, zo
         answer = await _post(client, account, host + RENEW_PATH)
     expires_on = _expiry(_parsed(answer.text)) if answer.is_success else None
     if expires_on is None or expires_on <= datetime.now(zone).date():
-        said = f"{answer.status_code} {account.shown(answer.text)}"
-        raise UpstreamFailed(f"Accurate did not renew the subscription: it answered {said}")
+        shown = f"{answer.status_code} {account.shown(answer.text)}"
+        raise UpstreamFailed(f"Accurate did not renew the subscription: it answered {shown}")
     return expires_on
 
 
@@ -81,26 +80,27 @@ async def _post(client: httpx2.AsyncClient, account: Account, url: str) -> httpx
 
 
 async def _database_host(client: httpx2.AsyncClient, account: Account) -> str | None:
-    """Where the token's database is; None where Accurate does not say, or names a host that must not see the token.
-
-    Raises UpstreamFailed where Accurate cannot be reached.
+    """The host of the token's database. None when Accurate does not name one, or names one that must not receive the
+    token. Raises UpstreamFailed when Accurate cannot be reached.
     """
     answer = await _post(client, account, account.base_url + TOKEN_PATH)
     match _parsed(answer.text) if answer.is_success else None:
         case {"s": True, "d": {"database": {"host": str(host)}} | {"host": str(host)}}:
             host = host.rstrip("/")
         case _:
-            log.warning("Accurate does not say where the API token's database is", status=answer.status_code)
+            log.warning("Accurate does not name the host of the API token's database", status=answer.status_code)
             return None
-    if not may_see_token(host, account.base_url):
-        log.warning("Accurate names a host that the API token is not sent to", host=account.shown(host))
+    if not may_receive_token(host, account.base_url):
+        log.warning(
+            "Accurate names a host outside its own domain: the API token is not sent there", host=account.shown(host)
+        )
         return None
     return host
 
 
-def may_see_token(host: str, base_url: str) -> bool:
-    """Only a host in the account host's domain (account.accurate.id: all of accurate.id), over https. A stand-in on
-    this machine may name another one on this machine.
+def may_receive_token(host: str, base_url: str) -> bool:
+    """True for https hosts in the account host's domain (for account.accurate.id: accurate.id and below). A stand-in on
+    this machine may also name another port of this machine.
     """
     if not is_address(host, BASE) or urlsplit(host).path:
         return False
@@ -108,8 +108,8 @@ def may_see_token(host: str, base_url: str) -> bool:
         return is_of_this_machine(host)
     name, own = urlsplit(host).hostname or "", urlsplit(base_url).hostname or ""
     domain = own.partition(".")[2]
-    is_ours = name == own or ("." in domain and name.endswith(f".{domain}"))
-    return urlsplit(host).scheme == "https" and is_ours
+    is_same_domain = name == own or ("." in domain and name.endswith(f".{domain}"))
+    return urlsplit(host).scheme == "https" and is_same_domain
 
 
 def _parsed(text: str) -> Any:
@@ -123,6 +123,6 @@ def _expiry(answer: Any) -> date | None:
     if not isinstance(answer, dict) or answer.get("s") is not True or not isinstance(answer.get("d"), str):
         return None
     try:
-        return datetime.strptime(answer["d"], DATE).date()  # noqa: DTZ007 - a day has no zone
+        return datetime.strptime(answer["d"], DATE).date()  # noqa: DTZ007 - a date has no zone
     except ValueError:
         return None

@@ -1,35 +1,13 @@
-"""Passing events on to the owner's own system, signed per Standard Webhooks 1.0."""
-
-import asyncio
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, Final
+"""Forwarding webhook events to the owner's own system."""
 
 import httpx2
 from standardwebhooks.webhooks import Webhook
 
-SECONDS: Final = 15.0
-LONGEST_WAIT: Final = 24 * 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """How an attempt ended. `error` is None for a 2xx.
-
-    `wait`: the endpoint asked for so many seconds, and the attempt does not count. `endpoint`: what failed is the
-    endpoint rather than this one event, so that others need not be tried now.
-    """
-
-    error: str | None = None
-    wait: float | None = None
-    endpoint: bool = False
+from qrtrack.integrations.standard_webhooks import Delivery, post, signed_headers
 
 
 class Forwarder:
-    """One endpoint. Its address is the owner's own setting, so a private one is fine."""
+    """Sends to ACCURATE_FORWARD_URL. Private addresses are allowed: the operator configured this one."""
 
     def __init__(self, client: httpx2.AsyncClient, url: str, secret: str) -> None:
         self._client = client
@@ -37,66 +15,9 @@ class Forwarder:
         self._signer = Webhook(secret)
 
     async def send(self, event_id: int, payload: str) -> Delivery:
-        """The whole exchange within 15 seconds. The id is the same in every attempt, the signature is not."""
+        """`webhook-id` is the same in every attempt, so that the receiver can drop repeats."""
         headers = signed_headers(self._signer, f"accurate-event-{event_id}", payload)
         try:
             return await post(self._client, self._url, payload, headers)
         except httpx2.ConnectError as error:
             return Delivery(f"the endpoint cannot be reached ({type(error).__name__})", endpoint=True)
-
-
-def signed_headers(signer: Webhook, message_id: str, payload: str) -> dict[str, str]:
-    """Of one attempt: the time is signed along."""
-    now = datetime.now(UTC)
-    return {
-        "content-type": "application/json",
-        "webhook-id": message_id,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": signer.sign(message_id, now, payload),
-    }
-
-
-async def post(
-    client: httpx2.AsyncClient,
-    url: httpx2.URL | str,
-    payload: str,
-    headers: Mapping[str, str],
-    *,
-    extensions: dict[str, Any] | None = None,
-) -> Delivery:
-    """The whole exchange within 15 seconds; nothing of the answer's body is read. Raises ConnectError: nothing was
-    sent then.
-    """
-    try:
-        async with (
-            asyncio.timeout(SECONDS),
-            client.stream(
-                "POST", url, content=payload.encode(), headers=headers, timeout=SECONDS, extensions=extensions
-            ) as answer,
-        ):
-            return _delivery(answer)
-    except (TimeoutError, httpx2.TimeoutException):
-        return Delivery(f"no answer within {SECONDS:.0f} s", endpoint=True)
-    except httpx2.ConnectError:
-        raise
-    except httpx2.HTTPError as error:
-        return Delivery(f"the endpoint cannot be reached ({type(error).__name__})", endpoint=True)
-
-
-def _delivery(answer: httpx2.Response) -> Delivery:
-    if answer.is_success:
-        return Delivery()
-    error = f"the endpoint answered {answer.status_code}"
-    wait = _retry_after(answer.headers.get("Retry-After"))
-    return Delivery(error, wait=wait, endpoint=wait is not None or not answer.is_client_error)
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds from now, out of a number of seconds or an HTTP date."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - time.time()
-    except (ValueError, TypeError):
-        return None
-    return min(max(seconds, 1.0), LONGEST_WAIT)

@@ -1,4 +1,4 @@
-"""Calling addresses that callers of the API name: allowed hosts only, and nothing inside the operator's own network."""
+"""Calls URLs that API callers name: only hosts on the allow list, and only public addresses (no SSRF)."""
 
 import asyncio
 import ipaddress
@@ -11,24 +11,24 @@ import httpx2
 from standardwebhooks.webhooks import Webhook
 
 from qrtrack.domain.notifications import HTTPS_PORT, Target
-from qrtrack.integrations.forwarding import Delivery, post, signed_headers
 from qrtrack.integrations.http import http_client
+from qrtrack.integrations.standard_webhooks import Delivery, post, signed_headers
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# All that is routed in the internet. Outside of it are forms that were given up and that the library calls global: the
-# site's own fec0::/10, and ::127.0.0.1 and ::ffff:0:127.0.0.1, which some systems take for the IPv4 address inside.
+# IPv6 unicast that is routed on the internet. `is_global` also accepts deprecated forms outside of it: site-local
+# fec0::/10, and ::127.0.0.1 and ::ffff:0:127.0.0.1, which some systems treat as the embedded IPv4 address.
 ROUTED: Final = ipaddress.IPv6Network("2000::/3")
-# In there those that carry an IPv4 address, to which a gateway would take the call on; and examples in documents.
-NOT_CALLED: Final = tuple(map(ipaddress.IPv6Network, ("2002::/16", "2001::/32", "3fff::/20")))
-TRIED_ADDRESSES: Final = 3
+# Ranges inside of it that embed an IPv4 address, which a gateway would connect to (6to4, Teredo); and documentation.
+BLOCKED: Final = tuple(map(ipaddress.IPv6Network, ("2002::/16", "2001::/32", "3fff::/20")))
+MAX_ADDRESSES: Final = 3
 
 
 def is_public(address: Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)
-        if address not in ROUTED or any(address in network for network in NOT_CALLED):
+        if address not in ROUTED or any(address in network for network in BLOCKED):
             return False
     return address.is_global and not address.is_multicast
 
@@ -40,13 +40,13 @@ async def resolve(host: str, port: int) -> Sequence[Address]:
 
 
 class HookSender:
-    """Signs per Standard Webhooks 1.0. The name is resolved once, and the address that was checked is the one called:
-    a name that points elsewhere a moment later gains nothing. The certificate must be the name's.
+    """Resolves the name once and connects to the address that was checked, so that DNS rebinding gains nothing. The
+    certificate must match the name.
     """
 
     def __init__(self, secret: str, verify: ssl.SSLContext | None = None) -> None:
         self._signer = Webhook(secret)
-        # A connection is for one call: the next name may share the address, and not the certificate.
+        # No keep-alive: another name may have the same address, and its certificate must be checked anew.
         self._client = http_client(timeout=15, keep_alive=False, verify=verify)
 
     async def close(self) -> None:
@@ -58,10 +58,10 @@ class HookSender:
         except OSError:
             return Delivery("the host's name cannot be resolved", endpoint=True)
         if not addresses or not all(map(is_public, addresses)):
-            return Delivery("the host's address is not a public one", endpoint=True)
+            return Delivery("the host's address is not public", endpoint=True)
         headers = signed_headers(self._signer, message_id, payload)
         headers["host"] = target.host if target.port == HTTPS_PORT else f"{target.host}:{target.port}"
-        for address in addresses[:TRIED_ADDRESSES]:
+        for address in addresses[:MAX_ADDRESSES]:
             try:
                 return await post(
                     self._client,

@@ -1,4 +1,4 @@
-"""The one place where HTTP clients are made: no redirects followed, no proxies of the environment."""
+"""The only place that creates HTTP clients: they follow no redirects and use no proxy from the environment."""
 
 import ssl
 from functools import lru_cache
@@ -7,7 +7,7 @@ import httpx2
 
 
 def http_client(*, timeout: float, keep_alive: bool = True, verify: ssl.SSLContext | None = None) -> httpx2.AsyncClient:
-    """Seconds for each step of an exchange; who needs a limit on the whole sets it around the call."""
+    """`timeout`: seconds for each step of an exchange. A caller that limits the whole exchange sets its own timeout."""
     limits = httpx2.Limits() if keep_alive else httpx2.Limits(max_keepalive_connections=0)
     return httpx2.AsyncClient(
         timeout=timeout, trust_env=False, follow_redirects=False, verify=verify or tls(), limits=limits
@@ -16,5 +16,5 @@ def http_client(*, timeout: float, keep_alive: bool = True, verify: ssl.SSLConte
 
 @lru_cache
 def tls() -> ssl.SSLContext:
-    """Certificates are verified. Made once: reading the authorities takes 30 ms of processor time."""
+    """Verifies certificates. Cached: loading the authorities takes 30 ms of processor time."""
     return httpx2.create_ssl_context(trust_env=False)

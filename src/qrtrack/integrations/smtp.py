@@ -1,4 +1,4 @@
-"""Sending e-mail over SMTP."""
+"""Sends e-mail over SMTP."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ import aiosmtplib
 from qrtrack.integrations.http import tls
 
 SECONDS: Final = 30.0
-UNREACHED: Final = (
+UNREACHABLE: Final = (
     aiosmtplib.SMTPConnectError,
     aiosmtplib.SMTPTimeoutError,
     aiosmtplib.SMTPServerDisconnected,
@@ -23,7 +23,7 @@ PORTS: Final = {"smtp": 25, "smtps": 465}
 
 
 class MailNotSent(Exception):
-    """What to write down of it. `for_good`: this message will not be taken another time either."""
+    """The message is the reason to record. `for_good`: the server will refuse this message again."""
 
     def __init__(self, reason: str, *, for_good: bool = False) -> None:
         super().__init__(reason)
@@ -31,7 +31,7 @@ class MailNotSent(Exception):
 
 
 class Mailer:
-    """One server: smtps://user:password@host, or smtp:// with STARTTLS where there is a password to protect."""
+    """One server: smtps://user:password@host, or smtp://. With a password, smtp:// requires STARTTLS."""
 
     def __init__(self, url: str, sender: str, verify: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
@@ -45,7 +45,7 @@ class Mailer:
         self._tls = verify or tls()
 
     async def send(self, message_id: str, *, to: str, subject: str, text: str) -> None:
-        """Raises MailNotSent. The message id is the same in every attempt."""
+        """Raises MailNotSent. The Message-ID is the same in every attempt."""
         message = EmailMessage()
         message["From"] = self._sender
         message["To"] = to
@@ -64,7 +64,7 @@ class Mailer:
             raise MailNotSent(f"the mail server refused the message ({code})", for_good=code >= 500) from None
         except aiosmtplib.SMTPResponseException as error:
             raise MailNotSent(f"the mail server answered {error.code}") from None
-        except (TimeoutError, OSError, *UNREACHED) as error:
+        except (TimeoutError, OSError, *UNREACHABLE) as error:
             raise MailNotSent(f"the mail server cannot be reached ({type(error).__name__})") from None
         except aiosmtplib.SMTPException as error:
             raise MailNotSent(f"the mail server cannot be used: {error}") from None

@@ -1,7 +1,10 @@
 """The SQLAlchemy tables, one file per noun."""
 
-from qrtrack.models.accurate.documents import AccurateDocument, AccurateSource, AccurateSubscription
-from qrtrack.models.accurate.events import WebhookConflict, WebhookEvent, WebhookReplay, WebhookStream
+from qrtrack.models.accurate.documents import AccurateDocument
+from qrtrack.models.accurate.forwarding import WebhookStream
+from qrtrack.models.accurate.intake import WebhookConflict, WebhookEvent
+from qrtrack.models.accurate.replays import WebhookReplay
+from qrtrack.models.accurate.sources import AccurateSource, AccurateSubscription
 from qrtrack.models.akselgate.dispatches import Attempt, AttemptEvent, AttemptRow, OpenAttempt
 from qrtrack.models.leased import LeasedGroup
 from qrtrack.models.metadata import Table, TenantOwned

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.repositories.accurate.documents import AccurateDocumentRepository
-from qrtrack.repositories.accurate.forwarding import WebhookStreamRepository
-from qrtrack.repositories.accurate.processing import WebhookProcessing
-from qrtrack.repositories.accurate.replays import WebhookEventRepository
+from qrtrack.repositories.accurate.forwarding import WebhookForwardingRepository
+from qrtrack.repositories.accurate.processing import WebhookProcessingRepository, WebhookRetryRepository
+from qrtrack.repositories.accurate.replays import WebhookReplayRepository
 from qrtrack.repositories.accurate.sources import AccurateSourceRepository
 from qrtrack.repositories.akselgate.attempt_events import AttemptEventRepository
 from qrtrack.repositories.akselgate.callbacks import CallbackRepository
@@ -191,13 +191,17 @@ class Repositories:
         return AccurateSourceRepository(self._session)
 
     @cached_property
-    def webhook_processing(self) -> WebhookProcessing:
-        return WebhookProcessing(self._driver)
+    def webhook_processing(self) -> WebhookProcessingRepository:
+        return WebhookProcessingRepository(self._driver)
 
     @cached_property
-    def webhook_streams(self) -> WebhookStreamRepository:
-        return WebhookStreamRepository(self._session)
+    def webhook_retries(self) -> WebhookRetryRepository:
+        return WebhookRetryRepository(self._session)
 
     @cached_property
-    def webhook_events(self) -> WebhookEventRepository:
-        return WebhookEventRepository(self._session)
+    def webhook_forwarding(self) -> WebhookForwardingRepository:
+        return WebhookForwardingRepository(self._session)
+
+    @cached_property
+    def webhook_replays(self) -> WebhookReplayRepository:
+        return WebhookReplayRepository(self._session)

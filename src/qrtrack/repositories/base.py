@@ -5,9 +5,9 @@ columns of its query, in their order. A query whose columns differ from the fiel
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import Any, ClassVar, Final, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import asyncpg
 from sqlalchemy import CursorResult, Row, text
@@ -22,17 +22,7 @@ prepared = lru_cache(maxsize=512)(text)
 NAMED_PARAMETER: Final = re.compile(r"(?<!:):([a-z_]+)")
 
 
-class TypedRow(Protocol):
-    """What a NamedTuple offers."""
-
-    _fields: ClassVar[tuple[str, ...]]
-
-    @classmethod
-    def _make(cls, iterable: Iterable[Any], /) -> Self: ...
-
-
-TypedRowT = TypeVar("TypedRowT", bound=TypedRow)
-
+TypedRowT = TypeVar("TypedRowT", bound=NamedTuple)
 
 # For the rest of the transaction. Connections of ours plan each statement anew; a foreign key is checked by a statement
 # of its own for each row, and planning that one 10,000 times takes longer than inserting the rows.
@@ -53,38 +43,38 @@ class Repository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def _fetch_all(self, kind: type[TypedRowT], sql: str, **values: Any) -> list[TypedRowT]:
+    async def _fetch_all(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> list[TypedRowT]:
         result = await self._session.execute(prepared(sql), values)
         _check_columns(kind, sql, tuple(result.keys()))
         return [kind._make(row) for row in result]
 
-    async def _fetch_optional(self, kind: type[TypedRowT], sql: str, **values: Any) -> TypedRowT | None:
+    async def _fetch_optional(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> TypedRowT | None:
         """The row, if there is one; more than one raises ValueError."""
         rows = await self._fetch_all(kind, sql, **values)
         if len(rows) > 1:
             raise ValueError(MORE_THAN_ONE)
         return rows[0] if rows else None
 
-    async def _fetch_one(self, kind: type[TypedRowT], sql: str, **values: Any) -> TypedRowT:
+    async def _fetch_one(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> TypedRowT:
         """For a statement that always returns one row."""
         (row,) = await self._fetch_all(kind, sql, **values)
         return row
 
-    async def _fetch_value(self, sql: str, **values: Any) -> Any:
+    async def _fetch_value(self, sql: str, /, **values: Any) -> Any:
         """The first column of the row; None without a row. The caller says the type: `count: int = await …`."""
         return (await self._session.execute(prepared(sql), values)).scalar_one_or_none()
 
-    async def _fetch_values(self, sql: str, **values: Any) -> Sequence[Any]:
+    async def _fetch_values(self, sql: str, /, **values: Any) -> Sequence[Any]:
         """The first column of all rows."""
         return (await self._session.execute(prepared(sql), values)).scalars().all()
 
-    async def _execute(self, sql: str, **values: Any) -> int:
+    async def _execute(self, sql: str, /, **values: Any) -> int:
         """Rows touched."""
         result = await self._session.execute(prepared(sql), values)
         assert isinstance(result, CursorResult)
         return result.rowcount
 
-    async def _execute_fenced(self, claim: Claim, sql: str, **values: Any) -> None:
+    async def _execute_fenced(self, claim: Claim, sql: str, /, **values: Any) -> None:
         """Changes the claimed row: `… WHERE id = :id AND lease_token = :lease_token AND status = 'running'`.
 
         Raises LeaseLost when no row matches: another worker holds the work, or it was cancelled.
@@ -92,19 +82,19 @@ class Repository:
         if await self._execute(sql, id=claim.id, lease_token=claim.token, **values) == 0:
             raise LeaseLost(claim)
 
-    async def _rows(self, sql: str, **values: Any) -> Sequence[Row[Any]]:
+    async def _rows(self, sql: str, /, **values: Any) -> Sequence[Row[Any]]:
         return (await self._session.execute(prepared(sql), values)).all()
 
-    async def _row(self, sql: str, **values: Any) -> Row[Any]:
+    async def _row(self, sql: str, /, **values: Any) -> Row[Any]:
         return (await self._session.execute(prepared(sql), values)).one()
 
-    async def _row_or_none(self, sql: str, **values: Any) -> Row[Any] | None:
+    async def _row_or_none(self, sql: str, /, **values: Any) -> Row[Any] | None:
         return (await self._session.execute(prepared(sql), values)).one_or_none()
 
-    async def _scalar(self, sql: str, **values: Any) -> Any:
+    async def _scalar(self, sql: str, /, **values: Any) -> Any:
         return (await self._session.execute(prepared(sql), values)).scalar_one_or_none()
 
-    async def _run(self, sql: str, **values: Any) -> int:
+    async def _run(self, sql: str, /, **values: Any) -> int:
         """Rows touched."""
         result = await self._session.execute(prepared(sql), values)
         assert isinstance(result, CursorResult)
@@ -117,31 +107,35 @@ class DriverRepository:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def _fetch_all(self, kind: type[TypedRowT], sql: str, **values: Any) -> list[TypedRowT]:
+    async def _fetch_records(self, sql: str, /, **values: Any) -> Sequence["asyncpg.Record"]:
+        """The driver's own rows, for columns that only the caller's caller knows."""
         statement, names = _numbered(sql)
-        rows = await self._connection.fetch(statement, *(values[name] for name in names))
+        return await self._connection.fetch(statement, *(values[name] for name in names))
+
+    async def _fetch_all(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> list[TypedRowT]:
+        rows = await self._fetch_records(sql, **values)
         if rows:
             _check_columns(kind, sql, tuple(rows[0].keys()))
         return [kind._make(row) for row in rows]
 
-    async def _fetch_optional(self, kind: type[TypedRowT], sql: str, **values: Any) -> TypedRowT | None:
+    async def _fetch_optional(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> TypedRowT | None:
         """The row, if there is one; more than one raises ValueError."""
         rows = await self._fetch_all(kind, sql, **values)
         if len(rows) > 1:
             raise ValueError(MORE_THAN_ONE)
         return rows[0] if rows else None
 
-    async def _fetch_one(self, kind: type[TypedRowT], sql: str, **values: Any) -> TypedRowT:
+    async def _fetch_one(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> TypedRowT:
         """For a statement that always returns one row."""
         (row,) = await self._fetch_all(kind, sql, **values)
         return row
 
-    async def _fetch_value(self, sql: str, **values: Any) -> Any:
+    async def _fetch_value(self, sql: str, /, **values: Any) -> Any:
         """The first column of the row; None without a row."""
         statement, names = _numbered(sql)
         return await self._connection.fetchval(statement, *(values[name] for name in names))
 
-    async def _execute(self, sql: str, **values: Any) -> int:
+    async def _execute(self, sql: str, /, **values: Any) -> int:
         """Rows touched."""
         statement, names = _numbered(sql)
         status = await self._connection.execute(statement, *(values[name] for name in names))
@@ -152,7 +146,7 @@ MORE_THAN_ONE: Final = "the query returned more than one row"
 
 
 @lru_cache(maxsize=512)
-def _check_columns(kind: type[TypedRow], sql: str, columns: tuple[str, ...]) -> None:
+def _check_columns(kind: type[NamedTuple], sql: str, columns: tuple[str, ...]) -> None:
     if columns != kind._fields:
         raise TypeError(f"{kind.__name__} has the fields {kind._fields}, its query the columns {columns}: {sql}")
 

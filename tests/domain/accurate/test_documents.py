@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from accurate import event
 from qrtrack.domain.accurate.documents import EPOCH, TYPES, Reading, read_decimal, read_event, read_timestamp
-from qrtrack.domain.accurate.events import parse
+from qrtrack.domain.accurate.intake import parse
 
 JAKARTA = ZoneInfo("Asia/Jakarta")
 RECEIVED = datetime(2026, 11, 22, 5, 0, tzinfo=UTC)
@@ -29,11 +29,11 @@ def read(kind: str, *rows: Any, **changes: Any) -> Reading:
     return read_event(json.dumps(made), TYPES[kind], received_at=RECEIVED, zone=JAKARTA)
 
 
-def test_every_documented_type_has_its_place_in_the_table() -> None:
+def test_all_documented_types_are_known() -> None:
     assert sorted(TYPES) == sorted(DOCUMENTED.split())
 
 
-def test_a_row_is_the_state_of_one_entity() -> None:
+def test_a_row_reports_the_state_of_one_entity() -> None:
     reading = read(
         "SALES_INVOICE",
         {"salesInvoiceId": 88020, "salesInvoiceNo": "INV/1", "salesInvoiceTotalAmount": "454000.10", "action": "WRITE"},
@@ -54,7 +54,7 @@ def test_field_names_follow_the_type(kind: str) -> None:
     assert (state.entity_id, state.number, state.amount) == ("5", "N-1", Decimal("10.25"))
 
 
-def test_a_quantity_is_of_an_item_in_one_warehouse() -> None:
+def test_a_quantity_belongs_to_an_item_in_one_warehouse() -> None:
     reading = read("ITEM_QUANTITY", {"itemId": 5, "warehouseId": 2, "quantity": 7}, {"itemId": 5, "warehouseId": 3})
     assert [(state.entity_id, state.amount, state.action) for state in reading.states] == [
         ("5:2", Decimal(7), None),
@@ -62,20 +62,20 @@ def test_a_quantity_is_of_an_item_in_one_warehouse() -> None:
     ]
 
 
-def test_rows_without_an_id_change_nothing_and_are_noted() -> None:
+def test_rows_without_an_id_are_ignored_with_a_note() -> None:
     reading = read("CUSTOMER", {"customerNo": "C.1"}, {"customerId": None}, "text", {"customerId": 4})
     assert [state.entity_id for state in reading.states] == ["4"]
-    assert reading.note == "3 of 4 rows have no id and change nothing"
+    assert reading.note == "3 of 4 rows have no id and are ignored"
 
 
 @pytest.mark.parametrize("data", [None, [], "x", 5])
-def test_an_event_without_rows_is_noted(data: Any) -> None:
+def test_an_event_without_rows_gets_a_note(data: Any) -> None:
     made = event("ITEM") | {"data": data}
     reading = read_event(json.dumps(made), TYPES["ITEM"], received_at=RECEIVED, zone=JAKARTA)
     assert (reading.states, reading.note) == ([], "it has no rows")
 
 
-def test_the_last_row_of_an_entity_stands() -> None:
+def test_the_last_row_of_an_entity_wins() -> None:
     reading = read("ITEM", {"itemId": 1, "action": "WRITE"}, {"itemId": "1", "action": "delete"})
     assert [(state.entity_id, state.deleted) for state in reading.states] == [("1", True)]
 
@@ -95,7 +95,7 @@ def test_the_last_row_of_an_entity_stands() -> None:
         (1.5, EPOCH + timedelta(seconds=1.5)), ("٣", None), ("01/01/0001 00:00:00", None),
     ],
 )  # fmt: skip
-def test_a_timestamp_is_local_text_or_a_number(value: Any, instant: datetime | None) -> None:
+def test_timestamps_are_local_text_or_numbers(value: Any, instant: datetime | None) -> None:
     parsed = parse(json.dumps({"t": value}))["t"]
     assert read_timestamp(parsed, JAKARTA) == instant
 
@@ -107,12 +107,12 @@ def test_a_timestamp_is_local_text_or_a_number(value: Any, instant: datetime | N
         "17956000020000E-1", "1795600002000.000000000000000000000000000000000", "1795600002.0000000000000000000001",
     ],
 )  # fmt: skip
-def test_a_number_is_the_same_instant_in_every_form_of_json(number: str) -> None:
+def test_a_timestamp_is_the_same_in_every_notation_of_json(number: str) -> None:
     for written in (number, f'"{number}"'):
         assert read_timestamp(parse(written), JAKARTA) == datetime(2026, 11, 25, 9, 46, 42, tzinfo=UTC)
 
 
-def test_a_number_is_read_to_the_microsecond_and_not_as_a_float() -> None:
+def test_a_timestamp_is_exact_to_the_microsecond() -> None:
     read = [read_timestamp(parse(number), JAKARTA) for number in ("1795600002.123456", "1795600002123.456")]
     assert read == [datetime(2026, 11, 25, 9, 46, 42, 123_456, tzinfo=UTC)] * 2
 
@@ -124,7 +124,7 @@ def test_a_number_is_read_to_the_microsecond_and_not_as_a_float() -> None:
         "1" * 99, "1" * 100_000, "1e-99999999999999999999999",
     ],
 )  # fmt: skip
-def test_a_number_that_is_no_instant_leaves_the_time_of_receipt_with_a_note(number: str) -> None:
+def test_an_unusable_number_falls_back_to_the_time_of_receipt_with_a_note(number: str) -> None:
     made = json.dumps(event("ITEM", {"itemId": 1}) | {"timestamp": 0}).replace(
         '"timestamp": 0', f'"timestamp": {number}'
     )
@@ -138,11 +138,11 @@ def test_a_tiny_number_costs_nothing() -> None:
 
 
 @given(st.floats(min_value=0, max_value=250_000_000_000_000) | st.integers(0, 250_000_000_000_000))
-def test_any_number_of_a_json_writer_is_an_instant(number: float) -> None:
+def test_every_float_that_json_writes_is_an_instant(number: float) -> None:
     assert read_timestamp(parse(json.dumps(number)), JAKARTA) is not None
 
 
-def test_an_event_without_a_timestamp_counts_from_its_receipt() -> None:
+def test_an_event_without_a_timestamp_takes_the_time_of_receipt() -> None:
     reading = read("ITEM", {"itemId": 1}, timestamp=None)
     assert reading.states[0].event_at == RECEIVED
     assert "time of receipt" in (reading.note or "")
@@ -152,12 +152,12 @@ def test_an_event_without_a_timestamp_counts_from_its_receipt() -> None:
     "value",
     ["1e1000000", "NaN", "Infinity", "-Infinity", "1.000,50", "", "abc", True, None, [], "1_000", "9" * 100_000],
 )
-def test_what_is_no_amount_is_none(value: Any) -> None:
+def test_unusable_amounts_are_none(value: Any) -> None:
     assert read_decimal(parse(json.dumps(value))) is None
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**20), max_value=10**20))
-def test_amounts_are_exact_as_numbers_and_as_text(amount: Decimal) -> None:
+def test_amounts_are_exact_from_numbers_and_from_text(amount: Decimal) -> None:
     text = f"{amount:f}"
     assert read_decimal(parse(text)) == read_decimal(parse(json.dumps(text))) == amount
 
@@ -167,6 +167,6 @@ MEMBERS = st.sampled_from(["itemId", "itemNo", "action", "itemTotalAmount"])
 
 
 @given(st.recursive(PLAIN, lambda inner: st.lists(inner) | st.dictionaries(MEMBERS, inner)))
-def test_no_rows_are_a_defect(data: Any) -> None:
+def test_any_rows_can_be_read(data: Any) -> None:
     made = json.dumps(event("ITEM") | {"data": data, "timestamp": data}).replace("NaN", "1").replace("-Infinity", "1")
     read_event(made.replace("Infinity", "1"), TYPES["ITEM"], received_at=RECEIVED, zone=JAKARTA)

@@ -1,4 +1,4 @@
-"""Receiving over HTTP: exactly once, in order, and from whom."""
+"""Intake over HTTP: exactly once, in order, and from allowed callers only."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from process import settings_of
 from qrtrack.database import Database, DatabaseUnavailable
-from qrtrack.domain.accurate.events import Element, split_body
+from qrtrack.domain.accurate.intake import Element, split_body
 from qrtrack.domain.identity import Caller
 from qrtrack.routers.accurate.intake import client_address
 from qrtrack.runtime import Runtime
@@ -45,7 +45,7 @@ async def post(client: httpx2.AsyncClient, *events: Any) -> dict[str, Any]:
     return body
 
 
-async def test_the_answer_tells_ids_in_the_order_of_the_request(sender: httpx2.AsyncClient, accurate: Accurate) -> None:
+async def test_the_answer_lists_ids_in_the_order_of_the_request(sender: httpx2.AsyncClient, accurate: Accurate) -> None:
     events = [event("SALES_INVOICE", uuid="z"), event("CUSTOMER", uuid=None), event("ITEM", uuid="a")]
     answer = await post(sender, *events)
     first, second, third = [row.id for row in await accurate.rows()]
@@ -78,7 +78,7 @@ async def test_the_answer_tells_ids_in_the_order_of_the_request(sender: httpx2.A
     }
 
 
-async def test_the_row_holds_the_element_as_it_came(sender: httpx2.AsyncClient, accurate: Accurate) -> None:
+async def test_the_row_holds_the_element_as_received(sender: httpx2.AsyncClient, accurate: Accurate) -> None:
     text = '{"type":"ITEM",  "databaseId": 1443290, "uuid":"i-1", "odd": "\\u0000 \\ud800", "n": 1e999, "data":[]}'
     answer = await sender.post(PATH, content=f"[{text}]".encode())
     assert answer.status_code == 200
@@ -87,19 +87,17 @@ async def test_the_row_holds_the_element_as_it_came(sender: httpx2.AsyncClient, 
     assert (row.status, row.attempts, row.error) == ("pending", 0, None)
 
 
-async def test_a_single_object_is_taken_as_well(sender: httpx2.AsyncClient) -> None:
+async def test_a_single_object_is_accepted(sender: httpx2.AsyncClient) -> None:
     answer = await sender.post(PATH, json=event())
     assert answer.json()["queued"] == 1
 
 
-async def test_an_empty_array_is_fine_and_leaves_nothing(sender: httpx2.AsyncClient, accurate: Accurate) -> None:
+async def test_an_empty_array_is_accepted_and_stores_nothing(sender: httpx2.AsyncClient, accurate: Accurate) -> None:
     assert (await post(sender))["queue_ids"] == []
     assert await accurate.rows() == []
 
 
-async def test_a_uuid_that_came_before_is_answered_with_its_first_id(
-    sender: httpx2.AsyncClient, accurate: Accurate
-) -> None:
+async def test_a_known_uuid_is_answered_with_its_first_id(sender: httpx2.AsyncClient, accurate: Accurate) -> None:
     first, other = event(uuid="inv-1"), event(uuid="inv-2")
     (queue_id,) = (await post(sender, first))["queue_ids"]
     answer = await post(sender, other, first)
@@ -116,7 +114,7 @@ async def test_a_uuid_twice_in_one_request_is_one_row(sender: httpx2.AsyncClient
     assert len(await accurate.rows()) == 2
 
 
-async def test_of_twins_in_one_request_that_differ_the_first_stays_and_the_second_is_a_conflict(
+async def test_of_two_contents_for_one_uuid_in_a_request_the_second_is_a_conflict(
     sender: httpx2.AsyncClient, accurate: Accurate
 ) -> None:
     (known,) = (await post(sender, event(uuid="b-1")))["queue_ids"]
@@ -136,7 +134,7 @@ async def test_of_twins_in_one_request_that_differ_the_first_stays_and_the_secon
     assert {row.queue_id: json.loads(row.payload)["note"] for row in conflicts} == {one: "two", known: "three"}
 
 
-async def test_a_hundred_identical_requests_at_once_are_one_row_and_one_id(
+async def test_a_hundred_concurrent_identical_requests_store_one_row(
     sender: httpx2.AsyncClient, accurate: Accurate
 ) -> None:
     body = event("CUSTOMER", uuid="c-1")
@@ -146,7 +144,7 @@ async def test_a_hundred_identical_requests_at_once_are_one_row_and_one_id(
     assert len(await accurate.rows()) == 1
 
 
-async def test_two_requests_at_once_that_share_an_event_leave_exactly_three_rows(
+async def test_two_concurrent_requests_that_share_an_event_store_three_rows(
     sender: httpx2.AsyncClient, accurate: Accurate
 ) -> None:
     shared = event("SALES_INVOICE", uuid="inv-001")
@@ -158,10 +156,10 @@ async def test_two_requests_at_once_that_share_an_event_leave_exactly_three_rows
     assert both[0]["queue_ids"][0] == both[1]["queue_ids"][0]
 
 
-async def test_requests_with_the_same_uuids_in_other_orders_do_not_wait_in_a_circle(
+async def test_requests_with_the_same_uuids_in_other_orders_do_not_deadlock(
     sender: httpx2.AsyncClient, accurate: Accurate, runtime: Runtime
 ) -> None:
-    """Both are held up half way, at a uuid that a third has."""
+    """Both wait half way for a uuid that a third transaction holds."""
     first, middle, last = (event(uuid=uuid) for uuid in "amz")
     waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     async with runtime.database.engine.connect() as third:
@@ -187,7 +185,7 @@ async def test_events_without_a_usable_uuid_are_never_merged(
     assert [row.uuid for row in await accurate.rows()] == [None, None]
 
 
-async def test_the_same_uuid_with_other_content_is_kept_as_a_conflict_and_counted(
+async def test_other_content_under_a_known_uuid_is_stored_as_a_conflict_and_counted(
     sender: httpx2.AsyncClient, accurate: Accurate, caller: Caller
 ) -> None:
     (queue_id,) = (await post(sender, event(uuid="c-1", note="first")))["queue_ids"]
@@ -202,14 +200,14 @@ async def test_the_same_uuid_with_other_content_is_kept_as_a_conflict_and_counte
     assert json.loads(conflict.payload)["note"] == "other"
 
 
-async def test_another_order_of_keys_is_no_conflict(sender: httpx2.AsyncClient, accurate: Accurate) -> None:
+async def test_another_order_of_keys_is_not_a_conflict(sender: httpx2.AsyncClient, accurate: Accurate) -> None:
     one = event(uuid="c-1")
     await post(sender, one)
     await sender.post(PATH, content=json.dumps(dict(reversed(one.items())), indent=3).encode())
     assert await accurate.sql("SELECT * FROM webhook_conflicts") == []
 
 
-async def test_what_is_no_event_is_kept_as_invalid_beside_its_neighbours(
+async def test_an_element_that_is_not_an_event_is_stored_as_invalid(
     sender: httpx2.AsyncClient, accurate: Accurate
 ) -> None:
     answer = await post(sender, 5, event(), {"databaseId": DATABASE, "uuid": "no-type"}, "text", None)
@@ -219,7 +217,7 @@ async def test_what_is_no_event_is_kept_as_invalid_beside_its_neighbours(
     assert answer["results"][2]["error_message"] == "It has no type."
 
 
-async def test_an_event_of_a_database_that_nobody_named_waits_for_its_owner(
+async def test_an_event_of_an_unmapped_database_is_unassigned(
     sender: httpx2.AsyncClient, accurate: Accurate, caller: Caller
 ) -> None:
     await post(sender, event(databaseId=STRANGE_DATABASE), event(databaseId=None), event())
@@ -228,7 +226,7 @@ async def test_an_event_of_a_database_that_nobody_named_waits_for_its_owner(
 
 
 @pytest.mark.parametrize("body", [b"", b"nonsense", b"[{]", b'["\xff"]'])
-async def test_a_body_that_is_not_json_is_refused_and_only_told_of(
+async def test_a_body_that_is_not_json_is_refused_and_logged(
     sender: httpx2.AsyncClient, accurate: Accurate, body: bytes
 ) -> None:
     with capture_logs() as logs:
@@ -244,17 +242,17 @@ async def test_a_body_over_the_cap_is_refused_before_it_is_read(sender: httpx2.A
     assert answer.status_code == 413
 
 
-async def test_a_body_with_too_many_elements_is_refused_and_nothing_of_it_kept(
+async def test_a_body_with_too_many_elements_is_refused_and_not_stored(
     sender: httpx2.AsyncClient, accurate: Accurate
 ) -> None:
-    with patch("qrtrack.domain.accurate.events.MOST_ELEMENTS", 3):
+    with patch("qrtrack.domain.accurate.intake.MOST_ELEMENTS", 3):
         assert (await sender.post(PATH, json=[event() for _ in range(3)])).status_code == 200
         answer = await sender.post(PATH, json=[event() for _ in range(4)])
     assert (answer.status_code, answer.json()["type"]) == (413, "urn:qrtrack:problem:body-too-large")
     assert len(await accurate.rows()) == 3
 
 
-async def test_a_long_body_is_read_beside_the_event_loop(sender: httpx2.AsyncClient, accurate: Accurate) -> None:
+async def test_a_long_body_is_parsed_off_the_event_loop(sender: httpx2.AsyncClient, accurate: Accurate) -> None:
     readers: set[str] = set()
 
     def watched(body: bytes) -> Iterator[Element]:
@@ -268,7 +266,7 @@ async def test_a_long_body_is_read_beside_the_event_loop(sender: httpx2.AsyncCli
     assert len(await accurate.rows()) == 1001
 
 
-async def test_deep_nesting_and_huge_numbers_are_kept(sender: httpx2.AsyncClient, accurate: Accurate) -> None:
+async def test_deep_nesting_and_huge_numbers_are_stored(sender: httpx2.AsyncClient, accurate: Accurate) -> None:
     deep = b'{"type": "ITEM", "d": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     huge = b'{"type": "ITEM", "databaseId": ' + b"9" * 100_000 + b"}"
     answer = await sender.post(PATH, content=b"[" + deep + b"," + huge + b"]")
@@ -285,7 +283,7 @@ async def test_an_array_of_a_thousand_events_is_one_transaction(sender: httpx2.A
     assert answer["queued"] == 1000
 
 
-async def test_each_step_of_a_request_stands_in_the_log(sender: httpx2.AsyncClient) -> None:
+async def test_each_step_of_a_request_is_logged(sender: httpx2.AsyncClient) -> None:
     first = event("SALES_INVOICE", uuid="inv-1")
     (queue_id,) = (await post(sender, first))["queue_ids"]
     with capture_logs() as logs:
@@ -304,7 +302,7 @@ async def test_each_step_of_a_request_stands_in_the_log(sender: httpx2.AsyncClie
     assert lines[3]["queue_ids"] == [new, queue_id]
 
 
-async def test_no_sender_waits_for_the_line_of_each_event(app: FastAPI, runtime: Runtime) -> None:
+async def test_the_lines_of_the_events_are_logged_after_the_answer(app: FastAPI, runtime: Runtime) -> None:
     before_the_end: list[list[str]] = []
 
     with capture_logs() as logs:
@@ -323,7 +321,7 @@ async def test_no_sender_waits_for_the_line_of_each_event(app: FastAPI, runtime:
     assert [line["event"] for line in logs] == ["received", "queued 1/1", "finished", "request"]
 
 
-async def test_with_the_database_away_the_answer_is_503_and_fast(
+async def test_without_the_database_the_answer_is_503_at_once(
     app: FastAPI, runtime: Runtime, client_of: ClientOf
 ) -> None:
     gone = Database.connect("postgresql+asyncpg://nobody@127.0.0.1:1/none", pool_size=1)
@@ -353,9 +351,7 @@ async def test_connections_that_died_in_the_pool_are_replaced(runtime: Runtime, 
     assert receipts[0].queued
 
 
-async def test_a_connection_that_dies_under_the_request_is_503_and_leaves_the_pool(
-    runtime: Runtime, accurate: Accurate
-) -> None:
+async def test_a_connection_that_dies_during_a_request_leaves_the_pool(runtime: Runtime, accurate: Accurate) -> None:
     with pytest.raises(DatabaseUnavailable):
         async with runtime.database.autocommit(apart=True) as connection:
             await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
@@ -426,7 +422,7 @@ IPV4, IPV6 = "203.0.113.7", "2001:db8::7"
         (f"evil, {IPV4}:51008", IPV4), (f"{IPV4}, 198.51.100.1:1", "198.51.100.1"),
     ],
 )  # fmt: skip
-def test_an_entry_of_a_proxy_is_read_in_every_form_they_write(entry: str, address: str) -> None:
+def test_a_forwarded_address_is_read_in_every_notation_of_proxies(entry: str, address: str) -> None:
     assert str(forwarded(entry)) == address
 
 
@@ -440,12 +436,12 @@ def test_an_entry_of_a_proxy_is_read_in_every_form_they_write(entry: str, addres
         f"{IPV4}/32",
     ],
 )  # fmt: skip
-def test_an_entry_that_is_no_address_is_nobody(entry: str | bytes) -> None:
+def test_a_forwarded_entry_that_is_not_an_address_is_none(entry: str | bytes) -> None:
     assert forwarded(entry) is None
 
 
 def forwarded(entry: str | bytes) -> object:
-    """Whom one proxy of ours names as its caller."""
+    """The caller behind one trusted proxy that sends this entry."""
     value = entry.encode("latin-1") if isinstance(entry, str) else entry
     scope = {"type": "http", "headers": [(b"x-forwarded-for", value)], "client": ("10.0.0.1", 5)}
     return client_address(Request(scope), 1)
@@ -459,7 +455,7 @@ def forwarded(entry: str | bytes) -> object:
         ("::ffff:203.0.113.0/120", "203.0.114.7", 403), ("203.0.113.0/24", "203.0.113.7:x", 403),
     ],
 )  # fmt: skip
-async def test_networks_are_compared_with_what_an_entry_means(
+async def test_networks_are_matched_with_the_parsed_address(
     app: FastAPI, runtime: Runtime, allowed: str, entry: str, status: int
 ) -> None:
     changes = {"accurate_allowed_ips": allowed, "trusted_proxies": 1}
@@ -467,7 +463,7 @@ async def test_networks_are_compared_with_what_an_entry_means(
     assert answer.status_code == status
 
 
-async def test_a_token_in_the_query_opens_and_stands_in_no_log_line(app: FastAPI, runtime: Runtime) -> None:
+async def test_a_token_in_the_query_is_accepted_and_never_logged(app: FastAPI, runtime: Runtime) -> None:
     with capture_logs() as logs:
         answer = await send_as(app, runtime, TOKENS, "203.0.113.9", query="?token=first-token-of-two")
         refused = await send_as(app, runtime, TOKENS, "203.0.113.9", query="?token=another-token")

@@ -1,4 +1,4 @@
-"""Passing events on: signed, in order for each entity, and never in the way of processing."""
+"""Forwarding: signed, in order for each entity, and without holding up processing."""
 
 import asyncio
 import base64
@@ -15,7 +15,7 @@ from sqlalchemy import text
 from standardwebhooks.webhooks import Webhook
 from structlog.testing import capture_logs
 
-from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
+from accurate import DATABASE, HANDLER_OF, STRANGE_DATABASE, Accurate, event
 from endpoint import Endpoint, Received, answer, open_endpoint
 from process import settings_of
 from qrtrack.database import DatabaseUnavailable
@@ -23,19 +23,17 @@ from qrtrack.domain.accurate.documents import read_event
 from qrtrack.domain.claims import Claim, Group
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
-from qrtrack.integrations import forwarding
-from qrtrack.repositories.accurate.forwarding import WINDOW, WebhookStreamRepository
-from qrtrack.repositories.leased import LeasedRepository
+from qrtrack.integrations import standard_webhooks
+from qrtrack.integrations.forwarding import Forwarder
+from qrtrack.repositories.accurate.forwarding import WINDOW, WebhookForwardingRepository
 from qrtrack.runtime import Runtime
-from qrtrack.services.accurate.forwarding import BACKOFF, MOST_REST_SECONDS
+from qrtrack.services.accurate.forwarding import BACKOFF, MAX_PAUSE_SECONDS
 from qrtrack.services.accurate.intake import receive_events
 from qrtrack.services.accurate.replays import replay_event
 from qrtrack.services.accurate.sources import assign_events
 from qrtrack.settings import Settings
 from qrtrack.worker.execution import End, Outcome, execute, run_next
-from qrtrack.worker.handlers import HANDLERS
 
-BY_KIND: dict[str, Any] = {handler.queue.kind: handler for handler in HANDLERS}
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 
 
@@ -60,14 +58,9 @@ def item(number: int, **changes: Any) -> dict[str, Any]:
     return event("ITEM", {"itemId": number}, **changes)
 
 
-async def process(runtime: Runtime) -> None:
-    while await run_next(runtime, BY_KIND["webhook_event"], StopSignal()) is not None:
-        pass
-
-
 async def forward(runtime: Runtime) -> Outcome | None:
-    """One turn of one stream."""
-    return await run_next(runtime, BY_KIND["webhook_stream"], StopSignal())
+    """One run of one stream."""
+    return await run_next(runtime, HANDLER_OF["webhook_stream"], StopSignal())
 
 
 async def due(accurate: Accurate) -> None:
@@ -79,11 +72,11 @@ def uuids(endpoint: Endpoint) -> list[str]:
     return [json.loads(request.body)["uuid"] for request in endpoint.received]
 
 
-async def test_an_event_goes_on_as_it_came_signed_and_once(
+async def test_an_event_is_forwarded_once_unchanged_and_signed(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     (receipt,) = await accurate.send(item(1, uuid="i-1"))
-    await process(runtime)
+    await accurate.process()
     assert await forward(runtime) is not None
     assert await forward(runtime) is None
     (request,) = endpoint.received
@@ -95,21 +88,23 @@ async def test_an_event_goes_on_as_it_came_signed_and_once(
     assert [row.status for row in await accurate.sql("SELECT status FROM webhook_streams")] == ["completed"]
 
 
-async def test_a_type_without_a_handler_goes_on_too(accurate: Accurate, runtime: Runtime, endpoint: Endpoint) -> None:
+async def test_a_type_without_a_handler_is_forwarded_too(
+    accurate: Accurate, runtime: Runtime, endpoint: Endpoint
+) -> None:
     await accurate.send(event("VENDOR", {"vendorId": 1}))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert len(endpoint.received) == 1
     assert [(row.status, row.forward_status) for row in await accurate.rows()] == [("skipped", "sent")]
 
 
 @pytest.mark.parametrize("status", [300, 301, 307, 400, 404, 422, 500, 502])
-async def test_what_is_no_2xx_is_a_failure_and_tried_again_under_the_same_id(
+async def test_any_answer_but_2xx_is_retried_under_the_same_id(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, status: int
 ) -> None:
     endpoint.reply = lambda _: answer(status, location=f"{endpoint.url}/elsewhere")
     await accurate.send(item(1))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     (row,) = await accurate.rows()
     assert (row.forward_status, row.forward_attempts) == ("pending", 1)
@@ -123,23 +118,23 @@ async def test_what_is_no_2xx_is_a_failure_and_tried_again_under_the_same_id(
     assert (await accurate.rows())[0].forward_status == "sent"
 
 
-async def test_after_eight_attempts_an_event_is_given_up_and_its_entity_goes_on(
+async def test_after_eight_attempts_an_event_is_dead_and_its_entity_goes_on(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     endpoint.reply = lambda request: answer(422 if b"bad" in request.body else 200)
     await accurate.send(item(1, uuid="bad"), item(1, uuid="good"))
-    await process(runtime)
+    await accurate.process()
     with capture_logs() as logs:
         for _ in range(len(BACKOFF) + 2):
             await due(accurate)
             await forward(runtime)
     assert [line["event"].split(":")[0] for line in logs if line["log_level"] == "error"] == [
-        "an event was given up that should have been passed on"
+        "an event was not forwarded and is given up"
     ]
     assert [(row.forward_status, row.forward_attempts) for row in await accurate.rows()] == [("dead", 8), ("sent", 1)]
 
 
-async def test_an_entitys_later_events_wait_and_those_of_others_do_not(
+async def test_a_failed_event_blocks_later_events_of_its_entities_only(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     endpoint.reply = lambda request: answer(422 if b"bad" in request.body else 200)
@@ -151,7 +146,7 @@ async def test_an_entitys_later_events_wait_and_those_of_others_do_not(
         item(3, uuid="behind that"),
         item(4, uuid="free"),
     )
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert uuids(endpoint) == ["bad", "other", "free"]
     endpoint.reply = lambda _: answer(200)
@@ -161,10 +156,10 @@ async def test_an_entitys_later_events_wait_and_those_of_others_do_not(
 
 
 async def do(runtime: Runtime, group: Group) -> None:
-    assert (await execute(runtime, BY_KIND["webhook_event"], group, StopSignal())).end is End.COMPLETED
+    assert (await execute(runtime, HANDLER_OF["webhook_event"], group, StopSignal())).end is End.COMPLETED
 
 
-async def test_events_go_on_in_the_order_they_came_in_whatever_the_order_they_are_processed_in(
+async def test_events_are_forwarded_in_order_of_arrival_whatever_the_order_of_processing(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     await accurate.send(item(1, uuid="first"), item(1, uuid="second"))
@@ -179,12 +174,12 @@ async def test_events_go_on_in_the_order_they_came_in_whatever_the_order_they_ar
     assert [row.forward_status for row in await accurate.rows()] == ["sent", "sent"]
 
 
-async def test_an_event_that_cannot_be_processed_is_passed_on_all_the_same(
+async def test_an_event_that_cannot_be_processed_is_forwarded_anyway(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     await accurate.send(item(1, uuid="retried"), item(2, uuid="dead"))
     for permanent, held in zip((False, True), await accurate.one_by_one(await accurate.group()), strict=True):
-        await BY_KIND["webhook_retry"].fail(runtime, held, "a defect", permanent=permanent)
+        await HANDLER_OF["webhook_retry"].fail(runtime, held, "a defect", permanent=permanent)
         await forward(runtime)
     assert uuids(endpoint) == ["retried", "dead"]
     assert [(row.status, row.forward_status) for row in await accurate.rows()] == [
@@ -193,27 +188,27 @@ async def test_an_event_that_cannot_be_processed_is_passed_on_all_the_same(
     ]
 
 
-async def test_however_many_of_an_entity_wait_those_of_others_go_on(
+async def test_more_blocked_events_than_a_window_do_not_hold_up_other_entities(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     endpoint.reply = lambda request: answer(422 if b"bad" in request.body else 200)
     await accurate.send(item(1, uuid="bad"), *(item(1) for _ in range(2 * WINDOW)), item(2, uuid="free"))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert uuids(endpoint) == ["bad", "free"]
 
 
-async def test_an_event_that_is_larger_than_a_window_goes_by_itself(
+async def test_an_event_larger_than_a_window_is_forwarded(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qrtrack.repositories.accurate.forwarding.LOADED_BYTES", 100)
     await accurate.send(item(1, uuid="one"), item(1, uuid="two", filler="x" * 1000), item(1, uuid="three"))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert uuids(endpoint) == ["one", "two", "three"]
 
 
-async def test_an_event_of_no_entity_is_in_nobodys_way(
+async def test_an_event_without_an_entity_blocks_no_other(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read(payload: str, *rest: Any, **named: Any) -> Any:
@@ -224,52 +219,50 @@ async def test_an_event_of_no_entity_is_in_nobodys_way(
     monkeypatch.setattr("qrtrack.services.accurate.forwarding.read_event", read)
     endpoint.reply = lambda request: answer(200 if b"good" in request.body else 422)
     await accurate.send(item(1, uuid="unreadable"), event("ITEM", {"name": "?"}, uuid="bad"), item(1, uuid="good"))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert uuids(endpoint) == ["unreadable", "bad", "good"]
     assert [row.forward_status for row in await accurate.rows()] == ["pending", "pending", "sent"]
     assert [row.status for row in await accurate.sql("SELECT status FROM webhook_streams")] == ["queued"]
 
 
-async def test_events_of_a_type_that_nobody_knows_keep_their_order(
+async def test_events_of_an_unknown_type_keep_their_order(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     endpoint.reply = lambda request: answer(422 if b"bad" in request.body else 200)
     await accurate.send(event("VENDOR", {"vendorId": 1}, uuid="bad"), event("VENDOR", {"vendorId": 2}))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert uuids(endpoint) == ["bad"]
 
 
-async def test_an_event_that_breaks_the_endpoint_holds_up_its_own_entity_alone(
+async def test_an_event_that_breaks_the_endpoint_holds_up_its_own_entity_only(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     endpoint.reply = lambda request: answer(500 if b"bad" in request.body else 200)
     await accurate.send(item(1, uuid="bad"), item(1, uuid="behind"), item(2, uuid="other"))
-    await process(runtime)
+    await accurate.process()
     await accurate.sql("UPDATE webhook_queue SET forward_attempts = 5 WHERE uuid = 'bad'")
     await forward(runtime)
     (stream,) = await accurate.sql("SELECT EXTRACT(epoch FROM run_at - now())::float8 AS rest FROM webhook_streams")
-    assert stream.rest <= MOST_REST_SECONDS < BACKOFF[5]
+    assert stream.rest <= MAX_PAUSE_SECONDS < BACKOFF[5]
     await accurate.sql("UPDATE webhook_streams SET run_at = now()")
     await forward(runtime)
     assert uuids(endpoint) == ["bad", "other"]
 
 
-async def test_after_a_windows_worth_other_streams_have_their_turn(
-    accurate: Accurate, runtime: Runtime, endpoint: Endpoint
-) -> None:
+async def test_after_one_window_other_streams_run(accurate: Accurate, runtime: Runtime, endpoint: Endpoint) -> None:
     for events in ([item(number) for number in range(WINDOW + 1)], [event("CUSTOMER", {"customerId": 1})]):
         await accurate.send(*events)
-        await process(runtime)
-    turns = []
+        await accurate.process()
+    runs = []
     while await forward(runtime) is not None:
-        turns.append([json.loads(request.body)["type"] for request in endpoint.received])
+        runs.append([json.loads(request.body)["type"] for request in endpoint.received])
         endpoint.received.clear()
-    assert turns == [["ITEM"] * WINDOW, ["CUSTOMER"], ["ITEM"]]
+    assert runs == [["ITEM"] * WINDOW, ["CUSTOMER"], ["ITEM"]]
 
 
-async def test_an_event_that_is_sent_while_it_is_processed_does_not_wait_in_a_circle(
+async def test_sending_and_processing_an_event_at_once_does_not_deadlock(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     await accurate.send(item(1, uuid="first"), item(1, uuid="second"))
@@ -288,16 +281,16 @@ async def test_an_event_that_is_sent_while_it_is_processed_does_not_wait_in_a_ci
     assert [row.forward_status for row in await accurate.rows()] == ["sent", "sent"]
 
 
-async def test_a_replay_is_passed_on_again_under_the_same_id(
+async def test_a_replay_is_forwarded_again_under_the_same_id(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, caller: Caller
 ) -> None:
     (receipt,) = await accurate.send(item(1))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     for pass_on in (True, False):
         await replay_event(runtime.database, caller=caller, event_id=receipt.queue_id, reason=None, pass_on=pass_on)
         (held,) = await accurate.one_by_one(await accurate.group())
-        await BY_KIND["webhook_retry"].fail(runtime, held, "a defect", permanent=True)
+        await HANDLER_OF["webhook_retry"].fail(runtime, held, "a defect", permanent=True)
         await forward(runtime)
     assert [request.headers["webhook-id"] for request in endpoint.received] == [
         f"accurate-event-{receipt.queue_id}"
@@ -305,16 +298,16 @@ async def test_a_replay_is_passed_on_again_under_the_same_id(
     assert [(row.forward_status, row.forward_attempts) for row in await accurate.rows()] == [(None, 0)]
 
 
-async def test_a_replay_takes_no_event_out_of_the_line_that_waits_for_the_endpoint(
+async def test_a_replay_keeps_an_event_that_waits_for_forwarding(
     accurate: Accurate, runtime: Runtime, caller: Caller
 ) -> None:
     (receipt,) = await accurate.send(item(1))
-    await process(runtime)
+    await accurate.process()
     await replay_event(runtime.database, caller=caller, event_id=receipt.queue_id, reason=None, pass_on=False)
     assert [(row.status, row.forward_status) for row in await accurate.rows()] == [("pending", "pending")]
 
 
-async def test_what_came_before_there_was_an_endpoint_and_is_processed_since_is_passed_on(
+async def test_an_event_that_arrived_before_forwarding_was_on_is_forwarded_after_processing(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     await receive_events(
@@ -325,17 +318,17 @@ async def test_what_came_before_there_was_an_endpoint_and_is_processed_since_is_
         hint=False,
     )
     assert [row.forward_status for row in await accurate.rows()] == [None]
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert [row.forward_status for row in await accurate.rows()] == ["sent"]
 
 
-async def test_what_came_for_an_endpoint_waits_for_it_when_its_address_is_taken_out_of_the_settings(
+async def test_events_wait_while_the_forward_url_is_not_set(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     await accurate.send(item(1))
     without = replace(runtime, forwarder=None)
-    await process(without)
+    await Accurate(without).process()
     await forward(without)
     assert [row.error_message for row in await accurate.sql("SELECT error_message FROM webhook_streams")] == [
         "ACCURATE_FORWARD_URL is not set any more"
@@ -345,30 +338,30 @@ async def test_what_came_for_an_endpoint_waits_for_it_when_its_address_is_taken_
     assert [row.forward_status for row in await accurate.rows()] == ["sent"]
 
 
-async def test_an_event_added_while_a_stream_lies_down_to_rest_does_not_wait_for_its_waking(
+async def test_an_event_added_while_a_stream_is_requeued_is_sent_at_once(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repeat, added = LeasedRepository.repeat, False
+    requeue, added = WebhookForwardingRepository.requeue, False
 
-    async def repeat_late(self: LeasedRepository, claim: Claim, **values: Any) -> None:
+    async def requeue_late(self: WebhookForwardingRepository, claim: Claim, **values: Any) -> None:
         nonlocal added
         if not added:
             added = True
             await accurate.send(item(2, uuid="added"))
-            await process(runtime)
-        await repeat(self, claim, **values)
+            await accurate.process()
+        await requeue(self, claim, **values)
 
-    monkeypatch.setattr(LeasedRepository, "repeat", repeat_late)
+    monkeypatch.setattr(WebhookForwardingRepository, "requeue", requeue_late)
     endpoint.reply = lambda request: answer(422 if b"bad" in request.body else 200)
     await accurate.send(item(1, uuid="bad"))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     await forward(runtime)
     assert uuids(endpoint) == ["bad", "added"]
     assert await forward(runtime) is None
 
 
-async def test_events_that_found_their_owner_go_before_those_that_came_since(
+async def test_newly_assigned_events_are_forwarded_before_later_arrivals(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, caller: Caller
 ) -> None:
     strange = {"databaseId": STRANGE_DATABASE}
@@ -377,7 +370,7 @@ async def test_events_that_found_their_owner_go_before_those_that_came_since(
     await receive_events(
         runtime.database, json.dumps(item(1, uuid="third", **strange)).encode(), owners=owners, pass_on=True, hint=False
     )
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert uuids(endpoint) == []
     await assign_events(runtime.database, owners, pass_on=True)
@@ -389,17 +382,17 @@ async def test_events_that_found_their_owner_go_before_those_that_came_since(
 
 
 @pytest.mark.parametrize("status", [500, 302])
-async def test_an_endpoint_that_is_away_is_not_asked_about_every_event(
+async def test_a_failing_endpoint_is_tried_with_one_event_only(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, status: int
 ) -> None:
     endpoint.reply = lambda _: answer(status)
     await accurate.send(*(item(number) for number in range(5)))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert len(endpoint.received) == 1
     assert [row.forward_attempts for row in await accurate.rows()] == [1, 0, 0, 0, 0]
     await accurate.send(item(6))
-    await process(runtime)
+    await accurate.process()
     assert await forward(runtime) is None
 
 
@@ -412,12 +405,12 @@ async def test_an_endpoint_that_is_away_is_not_asked_about_every_event(
     ],
     ids=["seconds", "date", "too long"],
 )
-async def test_retry_after_is_honoured_and_charges_no_attempt(
+async def test_retry_after_is_honoured_and_counts_no_attempt(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, given: Callable[[], str], seconds: float
 ) -> None:
     endpoint.reply = lambda _: answer(429, retry_after=given())
     await accurate.send(item(1), item(2))
-    await process(runtime)
+    await accurate.process()
     await forward(runtime)
     assert len(endpoint.received) == 1
     first, second = await accurate.rows()
@@ -425,37 +418,38 @@ async def test_retry_after_is_honoured_and_charges_no_attempt(
     (wait,) = await accurate.sql("SELECT EXTRACT(epoch FROM run_at - now())::float8 AS seconds FROM webhook_streams")
     assert seconds - 60 < wait.seconds <= seconds
     await accurate.send(item(3))
-    await process(runtime)
+    await accurate.process()
     assert await forward(runtime) is None
 
 
-async def test_a_hanging_endpoint_is_left_after_its_time_and_does_not_hold_up_processing(
+async def test_a_hanging_endpoint_times_out_and_does_not_hold_up_processing(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert forwarding.SECONDS == 15
-    monkeypatch.setattr(forwarding, "SECONDS", 0.6)
-    going = asyncio.Event()
+    assert standard_webhooks.SECONDS == 15
+    monkeypatch.setattr(standard_webhooks, "SECONDS", 0.6)
+    going, is_over = asyncio.Event(), asyncio.Event()
 
     async def hang(_request: Received) -> bytes:
         going.set()
-        await asyncio.sleep(1)
+        await is_over.wait()
         return b""
 
     endpoint.reply = hang
     await accurate.send(item(1))
-    await process(runtime)
+    await accurate.process()
     sending = asyncio.create_task(forward(runtime))
     await going.wait()
     await accurate.send(item(1))
-    await process(runtime)
+    await accurate.process()
     assert await accurate.statuses() == ["done", "done"]
     outcome = await sending
     assert outcome is not None
     assert outcome.end is End.COMPLETED
     assert (await accurate.rows())[0].forward_error == "no answer within 1 s"
+    is_over.set()
 
 
-async def test_events_added_while_a_stream_ends_are_not_left_behind(
+async def test_events_added_while_a_stream_completes_are_forwarded(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     added: list[Any] = []
@@ -463,18 +457,18 @@ async def test_events_added_while_a_stream_ends_are_not_left_behind(
     async def add_one(_request: Received) -> bytes:
         if not added:
             added.append(await accurate.send(item(2)))
-            await process(runtime)
+            await accurate.process()
         return answer(200)
 
     endpoint.reply = add_one
     await accurate.send(item(1))
-    await process(runtime)
+    await accurate.process()
     while await forward(runtime) is not None:
         pass
     assert [row.forward_status for row in await accurate.rows()] == ["sent", "sent"]
 
 
-async def test_a_worker_whose_stream_is_in_other_hands_records_nothing(
+async def test_a_worker_that_lost_its_lease_records_nothing(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint
 ) -> None:
     async def late(_request: Received) -> bytes:
@@ -483,16 +477,14 @@ async def test_a_worker_whose_stream_is_in_other_hands_records_nothing(
 
     endpoint.reply = late
     await accurate.send(item(1), item(2))
-    await process(runtime)
+    await accurate.process()
     outcome = await forward(runtime)
     assert outcome is not None
     assert outcome.end is End.LOST
     assert [(row.forward_status, row.forward_attempts) for row in await accurate.rows()] == [("pending", 0)] * 2
 
 
-async def test_a_worker_that_is_told_to_stop_leaves_the_rest_to_others(
-    accurate: Accurate, runtime: Runtime, endpoint: Endpoint
-) -> None:
+async def test_a_stopped_worker_releases_the_stream(accurate: Accurate, runtime: Runtime, endpoint: Endpoint) -> None:
     stop = StopSignal()
 
     def last(_request: Received) -> bytes:
@@ -501,8 +493,8 @@ async def test_a_worker_that_is_told_to_stop_leaves_the_rest_to_others(
 
     endpoint.reply = last
     await accurate.send(item(1), item(2))
-    await process(runtime)
-    outcome = await run_next(runtime, BY_KIND["webhook_stream"], stop)
+    await accurate.process()
+    outcome = await run_next(runtime, HANDLER_OF["webhook_stream"], stop)
     assert outcome is not None
     assert outcome.end is End.RELEASED
     assert [row.forward_status for row in await accurate.rows()] == ["sent", "pending"]
@@ -510,13 +502,13 @@ async def test_a_worker_that_is_told_to_stop_leaves_the_rest_to_others(
     assert [row.forward_status for row in await accurate.rows()] == ["sent", "sent"]
 
 
-async def test_a_stream_does_not_rest_for_a_database_that_was_away(
+async def test_a_database_outage_does_not_pause_a_stream(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await accurate.send(item(1))
-    await process(runtime)
+    await accurate.process()
     with monkeypatch.context() as away:
-        away.setattr(WebhookStreamRepository, "waiting", torn)
+        away.setattr(WebhookForwardingRepository, "pending", torn)
         outcome = await forward(runtime)
     assert outcome is not None
     assert outcome.end is End.RELEASED
@@ -528,23 +520,23 @@ async def torn(*_: object, **__: object) -> None:
     raise DatabaseUnavailable
 
 
-async def test_only_one_worker_has_a_stream(accurate: Accurate, runtime: Runtime, endpoint: Endpoint) -> None:
+async def test_only_one_worker_holds_a_stream(accurate: Accurate, runtime: Runtime, endpoint: Endpoint) -> None:
     await accurate.send(*(item(1, uuid=f"i-{number:02}") for number in range(20)))
-    await process(runtime)
+    await accurate.process()
     await asyncio.gather(*(forward(runtime) for _ in range(5)))
     assert uuids(endpoint) == [f"i-{number:02}" for number in range(20)]
 
 
-async def test_a_stream_with_a_defect_rests_and_comes_back(
+async def test_a_stream_that_fails_is_retried(
     accurate: Accurate, runtime: Runtime, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: Any) -> None:
         raise ZeroDivisionError
 
     await accurate.send(item(1))
-    await process(runtime)
+    await accurate.process()
     with monkeypatch.context() as patched:
-        patched.setattr(forwarding.Forwarder, "send", fail)
+        patched.setattr(Forwarder, "send", fail)
         outcome = await forward(runtime)
     assert outcome is not None
     assert outcome.end is End.RETRIED

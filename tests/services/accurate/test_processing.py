@@ -1,4 +1,4 @@
-"""Processing: every event to its end, the newest state of every document, and a bad event alone with itself."""
+"""Processing: every event ends, documents keep their newest state, and a bad event fails alone."""
 
 import asyncio
 import random
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
+from accurate import DATABASE, HANDLER_OF, STRANGE_DATABASE, Accurate, event
 from process import settings_of
 from qrtrack.domain.accurate.documents import TYPES, DocumentType, read_event
 from qrtrack.domain.claims import Group
@@ -28,10 +28,8 @@ from qrtrack.services.claims import break_up_group, claim_group, claim_work
 from qrtrack.settings import Settings
 from qrtrack.worker.execution import End, Outcome, run_next
 from qrtrack.worker.execution import execute as execute_held
-from qrtrack.worker.handlers import HANDLERS
 from qrtrack.worker.loop import Worker, lanes_of
 
-BY_KIND: dict[str, Any] = {handler.queue.kind: handler for handler in HANDLERS}
 OTHER_DATABASE = 77
 
 
@@ -45,24 +43,17 @@ def invoice(number: int, at: str = "21/11/2026 10:00:00", **row: Any) -> dict[st
     return event("SALES_INVOICE", {"salesInvoiceId": number, "action": "WRITE"} | row, timestamp=at)
 
 
-async def process(runtime: Runtime) -> None:
-    """All that is due, in groups, and then what is left of groups that failed."""
-    for kind in ("webhook_event", "webhook_retry"):
-        while await run_next(runtime, BY_KIND[kind], StopSignal()) is not None:
-            pass
-
-
 async def execute(runtime: Runtime, group: Group) -> Outcome:
-    return await execute_held(runtime, BY_KIND["webhook_event"], group, StopSignal())
+    return await execute_held(runtime, HANDLER_OF["webhook_event"], group, StopSignal())
 
 
 async def documents(accurate: Accurate) -> Sequence[Any]:
     return await accurate.sql("SELECT * FROM accurate_documents ORDER BY database_id, type, entity_id")
 
 
-async def test_a_processed_event_is_done_and_its_document_known(accurate: Accurate, runtime: Runtime) -> None:
+async def test_a_processed_event_is_done_and_its_document_stored(accurate: Accurate, runtime: Runtime) -> None:
     (receipt,) = await accurate.send(invoice(88020, salesInvoiceNo="INV/1", salesInvoiceTotalAmount="454000.10"))
-    await process(runtime)
+    await accurate.process()
     (row,) = await accurate.rows()
     assert (row.status, row.attempts, row.error, row.lease_token) == ("done", 1, None, None)
     assert row.finished_at is not None
@@ -74,7 +65,7 @@ async def test_a_processed_event_is_done_and_its_document_known(accurate: Accura
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-async def test_the_newest_wins_whatever_the_order_of_arrival(
+async def test_the_newest_state_wins_in_any_order_of_arrival(
     accurate: Accurate, runtime: Runtime, order: Sequence[int]
 ) -> None:
     events = [
@@ -84,12 +75,12 @@ async def test_the_newest_wins_whatever_the_order_of_arrival(
     ]
     for place in order:
         await accurate.send(events[place])
-        await process(runtime)
+        await accurate.process()
     (document,) = await documents(accurate)
     assert (document.number, document.deleted) == ("new", False)
 
 
-async def test_of_two_events_of_one_instant_the_later_in_the_queue_wins(accurate: Accurate, runtime: Runtime) -> None:
+async def test_of_two_events_with_one_timestamp_the_later_id_wins(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1, salesInvoiceNo="first"), invoice(1, salesInvoiceNo="second"))
     first, second = await accurate.group(1), await accurate.group(1)
     for held in (second, first):
@@ -97,61 +88,57 @@ async def test_of_two_events_of_one_instant_the_later_in_the_queue_wins(accurate
     assert [document.number for document in await documents(accurate)] == ["second"]
 
 
-async def test_what_the_handler_has_learnt_since_shows_once_the_event_is_replayed(
-    accurate: Accurate, runtime: Runtime, caller: Caller
-) -> None:
+async def test_a_replay_applies_a_changed_handler(accurate: Accurate, runtime: Runtime, caller: Caller) -> None:
     (receipt,) = await accurate.send(event("VENDOR", {"vendorId": 1, "no": "V.1"}))
     for type_, number in ((TYPES["ITEM"], None), (_named_by("no"), "V.1")):
         with patch.dict(TYPES, VENDOR=replace(type_, ids=(("vendorId",),))):
-            await process(runtime)
+            await accurate.process()
         assert [document.number for document in await documents(accurate)] == [number]
         await accurate.sql("UPDATE webhook_queue SET status = 'skipped'")
         await replay_event(runtime.database, caller=caller, event_id=receipt.queue_id, reason=None, pass_on=False)
 
 
-async def test_a_number_used_again_and_another_database_are_other_documents(
-    accurate: Accurate, runtime: Runtime
-) -> None:
+async def test_a_reused_number_and_another_database_are_other_documents(accurate: Accurate, runtime: Runtime) -> None:
     elsewhere = invoice(1, salesInvoiceNo="INV/1") | {"databaseId": OTHER_DATABASE}
     await accurate.send(invoice(1, salesInvoiceNo="INV/1"), invoice(2, salesInvoiceNo="INV/1"), elsewhere)
-    await process(runtime)
+    await accurate.process()
     found = [(document.database_id, document.entity_id) for document in await documents(accurate)]
     assert found == [(OTHER_DATABASE, "1"), (DATABASE, "1"), (DATABASE, "2")]
 
 
-async def test_a_row_without_an_id_changes_nothing_and_the_event_is_done_with_a_note(
+async def test_a_row_without_an_id_is_ignored_and_the_event_is_done_with_a_note(
     accurate: Accurate, runtime: Runtime
 ) -> None:
     await accurate.send(event("CUSTOMER", {"customerNo": "C.1"}))
-    await process(runtime)
+    await accurate.process()
     (row,) = await accurate.rows()
-    assert (row.status, row.note) == ("done", "1 of 1 rows have no id and change nothing")
+    assert (row.status, row.note) == ("done", "1 of 1 rows have no id and are ignored")
     assert await documents(accurate) == []
 
 
 @pytest.mark.parametrize("alone", [False, True])
-async def test_what_was_noted_at_its_receipt_is_kept(accurate: Accurate, runtime: Runtime, *, alone: bool) -> None:
+async def test_the_note_of_the_intake_is_kept(accurate: Accurate, runtime: Runtime, *, alone: bool) -> None:
     await accurate.send(event() | {"uuid": 5})
     if alone:
         await break_up_group(runtime.database, WEBHOOK_EVENTS, await accurate.group())
-    await process(runtime)
+    await accurate.process()
     found = [(row.status, row.note) for row in await accurate.rows()]
-    assert found == [("done", "Its uuid is no usable text: it was left out.")]
+    assert found == [("done", "Its uuid is not usable text: it was ignored.")]
 
 
-async def test_an_unknown_type_is_skipped_and_seen(accurate: Accurate, runtime: Runtime) -> None:
+async def test_an_unknown_type_is_skipped_with_a_note(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(event("VENDOR", {"vendorId": 1}))
-    await process(runtime)
+    await accurate.process()
     (row,) = await accurate.rows()
     assert (row.status, row.note) == ("skipped", "no handler knows this type")
 
 
-async def test_events_of_nobody_and_what_is_no_event_are_not_claimed(accurate: Accurate, runtime: Runtime) -> None:
+async def test_unassigned_and_invalid_events_are_not_claimed(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(event(databaseId=STRANGE_DATABASE), 5)
-    assert await run_next(runtime, BY_KIND["webhook_event"], StopSignal()) is None
+    assert await run_next(runtime, HANDLER_OF["webhook_event"], StopSignal()) is None
 
 
-async def test_many_groups_at_once_leave_what_one_after_the_other_would(accurate: Accurate, runtime: Runtime) -> None:
+async def test_concurrent_groups_leave_the_newest_states(accurate: Accurate, runtime: Runtime) -> None:
     events = [
         invoice(number % 40, f"21/11/2026 10:{number % 60:02}:{number // 60:02}", salesInvoiceNo=str(number))
         for number in range(600)
@@ -171,11 +158,11 @@ async def test_a_poison_event_fails_alone_and_ends_dead_after_eight_attempts(
 ) -> None:
     await accurate.send(*(invoice(number) for number in range(5)), invoice(666), invoice(6))
     with poison("666"):
-        await process(runtime)
+        await accurate.process()
         assert sorted(await accurate.statuses()) == ["done"] * 6 + ["pending"]
         for attempt in range(3, 9):
             await due(accurate)
-            outcome = await run_next(runtime, BY_KIND["webhook_retry"], StopSignal())
+            outcome = await run_next(runtime, HANDLER_OF["webhook_retry"], StopSignal())
             assert outcome is not None
             assert outcome.claim.attempts == attempt
     (row,) = [row for row in await accurate.rows() if row.status != "done"]
@@ -183,14 +170,21 @@ async def test_a_poison_event_fails_alone_and_ends_dead_after_eight_attempts(
     assert row.error == "internal error (ZeroDivisionError); the service's log has the details"
 
 
-async def test_an_event_that_kills_its_worker_takes_no_neighbours_with_it(accurate: Accurate, runtime: Runtime) -> None:
+async def test_an_event_with_an_empty_payload_fails_alone(accurate: Accurate, runtime: Runtime) -> None:
+    await accurate.send(invoice(1), invoice(2))
+    await accurate.sql("UPDATE webhook_queue SET payload = '' WHERE id = (SELECT min(id) FROM webhook_queue)")
+    await accurate.process()
+    assert await accurate.tries() == [("pending", 2), ("done", 2)]
+
+
+async def test_an_event_that_kills_its_worker_is_dead_alone(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(*(invoice(number) for number in range(20)))
     await accurate.group()
     await accurate.expire_groups()
     poisoned = (await accurate.rows())[7].id
     for _ in range(40):
-        # A worker that looks for the next group finds the one whose worker is gone: from here on each is taken by
-        # itself, and only the one that is held when its worker dies is held up.
+        # The next claim of a group breaks up the group of the dead worker: its events are retried one by one, and a
+        # worker that dies now holds one event only.
         assert await claim_group(runtime.database, WEBHOOK_EVENTS, 20, lease_seconds=30) is None
         await accurate.sql(
             "UPDATE webhook_queue SET lease_expires_at = now() - interval '1 s' WHERE lease_token IS NOT NULL"
@@ -199,7 +193,7 @@ async def test_an_event_that_kills_its_worker_takes_no_neighbours_with_it(accura
         if not held:
             break
         if held[0].exhausted:
-            await BY_KIND["webhook_retry"].fail(runtime, held[0], "worker lost", permanent=True)
+            await HANDLER_OF["webhook_retry"].fail(runtime, held[0], "worker lost", permanent=True)
         elif held[0].number != poisoned:
             await process_event(runtime.database, held[0], zone=zone(runtime), pass_on=False)
     statuses = {row.id: row.status for row in await accurate.rows()}
@@ -216,28 +210,28 @@ async def test_a_group_whose_lease_was_lost_changes_nothing(accurate: Accurate, 
     assert await documents(accurate) == []
 
 
-async def test_an_event_that_was_taken_out_of_its_group_changes_nothing(accurate: Accurate, runtime: Runtime) -> None:
+async def test_an_event_that_left_its_group_changes_nothing(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1), invoice(2))
     group = await accurate.group()
-    # As a process of an earlier version does, which knows of no groups.
+    # A process of an earlier version claims events without groups.
     await accurate.sql("UPDATE webhook_queue SET attempts = 1 WHERE id = :id", id=group.pieces[0]["id"])
     await execute(runtime, group)
     assert await accurate.statuses() == ["pending", "done"]
     assert [document.entity_id for document in await documents(accurate)] == ["2"]
 
 
-async def test_a_group_whose_events_were_all_taken_out_of_it_is_over(accurate: Accurate, runtime: Runtime) -> None:
+async def test_a_group_that_all_events_left_completes(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1), invoice(2))
     group = await accurate.group()
     await accurate.sql("UPDATE webhook_queue SET status = 'done', attempts = 1, finished_at = now()")
     outcome = await execute(runtime, group)
     assert (outcome.end, outcome.pieces) == (End.COMPLETED, 0)
     assert await documents(accurate) == []
-    # Nobody takes it for one whose worker is gone.
+    # Otherwise it would count as the group of a dead worker.
     assert await accurate.sql("SELECT token FROM leased_groups") == []
 
 
-async def test_a_group_brings_the_events_content_along_unless_it_is_long(accurate: Accurate, runtime: Runtime) -> None:
+async def test_a_group_carries_short_payloads_only(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1), invoice(2, filler="x" * CARRIED_BYTES))
     short, long = (await accurate.group()).pieces
     rows = await accurate.rows()
@@ -253,34 +247,34 @@ async def test_payloads_beyond_the_memory_of_a_group_wait_for_the_next(accurate:
         assert (await execute(runtime, await accurate.group())).pieces == 4
         assert sorted(await accurate.statuses()) == ["done"] * 4 + ["pending"] * 7
         assert {row.attempts for row in await accurate.rows() if row.status == "pending"} == {0}
-        await process(runtime)
+        await accurate.process()
     assert set(await accurate.statuses()) == {"done"}
     assert len(await documents(accurate)) == 11
 
 
-async def test_reading_a_group_lets_others_have_their_turn(accurate: Accurate, runtime: Runtime) -> None:
+async def test_reading_a_group_yields_to_other_tasks(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(*(invoice(number, filler="x" * 4096) for number in range(20)))
-    group, turns, seen = await accurate.group(), 0, []
+    group, steps, seen = await accurate.group(), 0, []
 
-    async def take_turns() -> None:
-        nonlocal turns
+    async def yield_always() -> None:
+        nonlocal steps
         while True:
-            turns += 1
+            steps += 1
             await asyncio.sleep(0)
 
     def read(*arguments: Any, **named: Any) -> Any:
-        seen.append(turns)
+        seen.append(steps)
         return read_event(*arguments, **named)
 
-    other = asyncio.create_task(take_turns())
+    other = asyncio.create_task(yield_always())
     with patch("qrtrack.services.accurate.processing.read_event", read):
         await execute(runtime, group)
     other.cancel()
-    # 16 KiB are four of them.
+    # A step is 16 KiB: four of them.
     assert len(set(seen)) == len(seen) / 4
 
 
-async def test_the_standing_worker_drains_everything(accurate: Accurate, runtime: Runtime) -> None:
+async def test_the_worker_drains_the_queue(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(*(invoice(number) for number in range(700)))
     worker = Worker(
         runtime, [lane for lane in lanes_of(runtime.settings) if lane.handler.queue.kind == "webhook_event"]
@@ -294,23 +288,21 @@ async def test_the_standing_worker_drains_everything(accurate: Accurate, runtime
     assert len(await documents(accurate)) == 700
 
 
-async def test_when_a_source_was_last_heard_is_kept_by_database_and_type(accurate: Accurate, runtime: Runtime) -> None:
+async def test_the_last_event_is_stored_by_database_and_type(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1), event("ITEM", {"itemId": 1}))
-    await process(runtime)
+    await accurate.process()
     sources = await accurate.sql("SELECT database_id, type, last_event_at FROM accurate_sources ORDER BY type")
     assert [(row.database_id, row.type) for row in sources] == [(DATABASE, "ITEM"), (DATABASE, "SALES_INVOICE")]
     await accurate.sql("UPDATE accurate_sources SET last_event_at = now() - interval '1 day'")
     await accurate.send(invoice(2))
-    await process(runtime)
+    await accurate.process()
     ages = await accurate.sql(
         "SELECT now() - last_event_at < interval '1 hour' AS fresh FROM accurate_sources ORDER BY type"
     )
     assert [row.fresh for row in ages] == [False, True]
 
 
-async def test_of_a_group_the_event_that_came_last_says_when_its_source_was_heard(
-    accurate: Accurate, runtime: Runtime
-) -> None:
+async def test_a_group_stores_the_arrival_of_its_latest_event(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1), invoice(2), invoice(3))
     first, last, _ = await accurate.rows()
     for row, hours in ((first, 2), (last, -2)):
@@ -319,7 +311,7 @@ async def test_of_a_group_the_event_that_came_last_says_when_its_source_was_hear
             id=row.id,
             hours=hours,
         )
-    await process(runtime)
+    await accurate.process()
     [source] = await accurate.sql(
         "SELECT last_event_at = (SELECT max(created_at) FROM webhook_queue) AS is_last FROM accurate_sources"
     )
@@ -339,7 +331,7 @@ async def due(accurate: Accurate) -> None:
 
 
 def poison(mark: str) -> Any:
-    """The handler has a defect that events with the mark bring out."""
+    """A handler that fails on events with the mark."""
 
     def read(payload: str, *rest: Any, **named: Any) -> Any:
         if f'"salesInvoiceId": {mark}' in payload:

@@ -1,4 +1,4 @@
-"""The connection to Accurate: its subscription, events that find their owner, old payloads, and silence."""
+"""The connection to Accurate: the subscription, assigned events, old payloads, and silence."""
 
 import json
 from collections.abc import AsyncIterator
@@ -17,17 +17,13 @@ from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from endpoint import Endpoint, answer, open_endpoint
 from process import settings_of
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.stopping import StopSignal
 from qrtrack.integrations.accurate import Account
 from qrtrack.runtime import Runtime
 from qrtrack.services.accurate.sources import assign_events, connection_figures, empty_old_payloads, keep_subscription
 from qrtrack.settings import Settings
-from qrtrack.worker.execution import run_next
-from qrtrack.worker.handlers import HANDLERS
 from qrtrack.worker.schedule import TASKS
 
 OTHER_DATABASE = 77
-BY_KIND = {handler.queue.kind: handler for handler in HANDLERS}
 JAKARTA = ZoneInfo("Asia/Jakarta")
 TOKEN = "aat.the-token-of-accurate"
 
@@ -41,11 +37,6 @@ async def host() -> AsyncIterator[Endpoint]:
 @pytest.fixture
 def settings(migrated_url: str, tmp_path: Path, caller: Caller) -> Settings:
     return settings_of(migrated_url, tmp_path, accurate_databases=f"{DATABASE}={caller.organisation_id}")
-
-
-async def process(runtime: Runtime) -> None:
-    while await run_next(runtime, BY_KIND["webhook_event"], StopSignal()) is not None:
-        pass
 
 
 async def renew(runtime: Runtime, host: Endpoint) -> None:
@@ -83,7 +74,7 @@ async def test_the_subscription_is_renewed_once_a_day(runtime: Runtime, accurate
         answer(401, f"no such token: {TOKEN}"), answer(400, "\0"),
     ],
 )  # fmt: skip
-async def test_any_other_answer_is_a_failure_that_is_logged_and_counted(
+async def test_any_other_answer_is_logged_and_counted_as_a_failure(
     runtime: Runtime, host: Endpoint, reply: bytes
 ) -> None:
     host.reply = lambda _: reply
@@ -97,9 +88,7 @@ async def test_any_other_answer_is_a_failure_that_is_logged_and_counted(
     assert TOKEN not in repr(logs) + repr(found)
 
 
-async def test_a_signed_renewal_that_is_refused_is_logged_and_counted_without_its_secrets(
-    runtime: Runtime, host: Endpoint
-) -> None:
+async def test_a_refused_signed_renewal_is_logged_and_counted_without_secrets(runtime: Runtime, host: Endpoint) -> None:
     secret = "the-signature-secret-of-the-application"
     host.reply = lambda request: answer(200, json.dumps({"s": False, "d": [secret, dict(request.headers)]}))
     account = Account(host.url, TOKEN, secret)
@@ -113,7 +102,9 @@ async def test_a_signed_renewal_that_is_refused_is_logged_and_counted_without_it
     assert secret not in shown
 
 
-async def test_the_task_signs_where_the_secret_is_set(runtime: Runtime, accurate: Accurate, host: Endpoint) -> None:
+async def test_the_task_signs_when_the_signature_secret_is_set(
+    runtime: Runtime, accurate: Accurate, host: Endpoint
+) -> None:
     host.reply = lambda _: answer(200, f'{{"s": true, "d": "{day(7)}"}}')
     signing = {"accurate_signature_secret": SecretStr("s" * 32), "accurate_signature_encoding": "hex"}
     for changes in ({}, signing):
@@ -124,7 +115,7 @@ async def test_the_task_signs_where_the_secret_is_set(runtime: Runtime, accurate
     assert [len(request.headers.get("x-api-signature", "")) for request in host.received] == [0, 64, 64]
 
 
-async def test_a_failure_keeps_the_day_that_was_known_and_is_over_with_the_next_success(
+async def test_a_failure_keeps_the_known_expiry_until_the_next_success(
     runtime: Runtime, accurate: Accurate, host: Endpoint
 ) -> None:
     host.reply = lambda _: answer(200, f'{{"s": true, "d": "{day(7)}"}}')
@@ -142,24 +133,24 @@ async def test_a_failure_keeps_the_day_that_was_known_and_is_over_with_the_next_
     assert (found["subscription_days_left"], found["renewal_error"], found["renewal_failures"]) == (7, None, 1)
 
 
-async def test_events_are_assigned_when_the_mapping_comes_and_then_processed(
+async def test_events_are_assigned_and_processed_once_their_database_is_mapped(
     runtime: Runtime, accurate: Accurate
 ) -> None:
     await accurate.send(event(databaseId=STRANGE_DATABASE), event(databaseId=None), event())
-    await process(runtime)
+    await accurate.process()
     assert (await figures(runtime))["unassigned"] == [
         {"database_id": STRANGE_DATABASE, "events": 1},
         {"database_id": None, "events": 1},
     ]
     owner = uuid4()
     assert await assign_events(runtime.database, {STRANGE_DATABASE: owner}, pass_on=False) == 1
-    await process(runtime)
+    await accurate.process()
     assert await accurate.statuses() == ["done", "unassigned", "done"]
     (document,) = await accurate.sql("SELECT * FROM accurate_documents WHERE database_id = :id", id=STRANGE_DATABASE)
     assert document.manufacturer_org_id == owner
 
 
-async def test_what_is_invalid_or_in_conflict_finds_its_owner_too(runtime: Runtime, accurate: Accurate) -> None:
+async def test_invalid_events_and_conflicts_are_assigned_too(runtime: Runtime, accurate: Accurate) -> None:
     first = event(databaseId=STRANGE_DATABASE, uuid="x")
     await accurate.send(first, first | {"note": "other"}, {"databaseId": STRANGE_DATABASE}, 5)
     await accurate.send(first | {"databaseId": OTHER_DATABASE})
@@ -174,10 +165,10 @@ async def test_what_is_invalid_or_in_conflict_finds_its_owner_too(runtime: Runti
     assert await assign_events(runtime.database, {STRANGE_DATABASE: uuid4()}, pass_on=False) == 0
 
 
-async def test_what_the_older_service_writes_is_processed_and_known(
+async def test_events_of_the_older_service_are_processed_and_deduplicated(
     runtime: Runtime, accurate: Accurate, caller: Caller
 ) -> None:
-    """By the columns that it knows: as it queues an event, and as its history is copied."""
+    """It writes only the columns that it knows: a new event, and a copied old one."""
     new, old = event(uuid="new"), event(uuid="old", timestamp="20/11/2026 10:00:00")
     for one, more in ((new, {}), (old, {"status": "done"})):
         columns = {"type": one["type"], "database_id": DATABASE, "uuid": one["uuid"], "payload": json.dumps(one)} | more
@@ -185,7 +176,7 @@ async def test_what_the_older_service_writes_is_processed_and_known(
         await accurate.sql(f"INSERT INTO webhook_queue ({names}) VALUES ({values})", **columns)
     assert await accurate.statuses() == ["unassigned", "done"]
     assert await assign_events(runtime.database, {DATABASE: caller.organisation_id}, pass_on=False) == 2
-    await process(runtime)
+    await accurate.process()
     assert await accurate.statuses() == ["done", "done"]
     (document,) = await accurate.sql("SELECT * FROM accurate_documents")
     assert document.event_id == (await accurate.rows())[0].id
@@ -193,37 +184,37 @@ async def test_what_the_older_service_writes_is_processed_and_known(
     assert [(receipt.duplicate, receipt.conflict) for receipt in again] == [(True, False), (True, False), (True, True)]
 
 
-async def test_payloads_go_after_their_days_and_uuids_never(runtime: Runtime, accurate: Accurate) -> None:
+async def test_old_payloads_are_emptied_and_uuids_stay(runtime: Runtime, accurate: Accurate) -> None:
     old = event(uuid="old")
     (receipt,) = await accurate.send(old)
     await accurate.send(event(uuid="old", note="other"))
-    await process(runtime)
-    await accurate.send(event(uuid="waiting"), event(uuid="nobody's", databaseId=STRANGE_DATABASE))
+    await accurate.process()
+    await accurate.send(event(uuid="waiting"), event(uuid="unowned", databaseId=STRANGE_DATABASE))
     await accurate.sql("UPDATE webhook_queue SET created_at = now() - interval '1 year'")
     await accurate.sql("UPDATE webhook_conflicts SET last_at = now() - interval '1 year'")
     await accurate.send(event(uuid="young"))
     await accurate.sql("UPDATE webhook_queue SET status = 'done', finished_at = now() WHERE uuid = 'young'")
     assert await empty_old_payloads(runtime.database, days=90) == 2
     assert {row.uuid: bool(row.payload) for row in await accurate.rows()} == {
-        "old": False, "waiting": True, "nobody's": True, "young": True,
+        "old": False, "waiting": True, "unowned": True, "young": True,
     }  # fmt: skip
     assert await accurate.sql("SELECT id FROM webhook_conflicts WHERE payload <> ''") == []
     (again,) = await accurate.send(old)
     assert (again.queue_id, again.duplicate, again.conflict) == (receipt.queue_id, True, False)
 
 
-async def test_what_is_still_to_be_passed_on_keeps_its_content(runtime: Runtime, accurate: Accurate) -> None:
+async def test_an_event_that_waits_for_forwarding_keeps_its_payload(runtime: Runtime, accurate: Accurate) -> None:
     await accurate.send(event())
-    await process(runtime)
+    await accurate.process()
     await accurate.sql("UPDATE webhook_queue SET forward_status = 'pending', created_at = now() - interval '91 days'")
     assert await empty_old_payloads(runtime.database, days=90) == 0
     await accurate.sql("UPDATE webhook_queue SET forward_status = 'dead'")
     assert await empty_old_payloads(runtime.database, days=90) == 1
 
 
-async def test_silence_what_waits_and_what_is_dead_are_told(runtime: Runtime, accurate: Accurate) -> None:
+async def test_the_figures_show_silence_waiting_and_dead_events(runtime: Runtime, accurate: Accurate) -> None:
     await accurate.send(event("ITEM", {"itemId": 1}))
-    await process(runtime)
+    await accurate.process()
     await accurate.sql("UPDATE accurate_sources SET last_event_at = now() - interval '19 days'")
     await accurate.send(event("CUSTOMER"), event("CUSTOMER", uuid="c"), event("CUSTOMER", uuid="c", note="other"))
     await accurate.sql("UPDATE webhook_queue SET created_at = now() - interval '1 hour' WHERE status = 'pending'")
@@ -233,7 +224,7 @@ async def test_silence_what_waits_and_what_is_dead_are_told(runtime: Runtime, ac
     assert (found["dead"], found["conflicts"], found["to_pass_on"]) == (0, 1, 0)
 
 
-async def test_the_tasks_of_the_schedule_do_these(
+async def test_the_schedule_runs_these_tasks(
     runtime: Runtime, accurate: Accurate, host: Endpoint, settings: Settings
 ) -> None:
     tasks = [TASKS[name] for name in TASKS if name.startswith("accurate.")]

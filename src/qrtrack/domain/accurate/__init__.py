@@ -1,1 +1,1 @@
-"""Accurate's webhooks: taken in, processed and forwarded; its documents."""
+"""Accurate: intake, processing, forwarding and replay of its webhook events; documents and sources."""

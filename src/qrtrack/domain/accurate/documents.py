@@ -1,4 +1,4 @@
-"""What Accurate's events mean: one table of its types, and the newest state of each entity out of thin rows."""
+"""Reads Accurate's events: a table of its types, and the state of each entity that an event reports."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,26 +8,26 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from qrtrack.domain.accurate.events import parse, stored_text, without_mark
+from qrtrack.domain.accurate.intake import parse, stored_text, without_mark
 
-# datetime.strptime would take longer than all the rest of reading an event.
+# datetime.strptime takes longer than everything else in reading an event.
 TIMESTAMP: Final = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d{1,2}):(\d{1,2})", re.ASCII)
-# Numbers from here on are milliseconds since 1970; below, seconds (up to the year 5138).
+# From here on a number is milliseconds since 1970; below it is seconds, up to the year 5138.
 MILLISECONDS_FROM: Final = 10**11
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 TIMESTAMP_LENGTH: Final = 100
-# Milliseconds of the year 9999 have 15 digits. A larger exponent would cost as many digits as it says.
+# Milliseconds in the year 9999 have 15 digits. A larger exponent would cost memory and time for its digits.
 TIMESTAMP_DIGITS: Final = 20
-# Amounts outside of these many digits are no amounts, and would cost what the digits cost.
+# The same for amounts: a number with more digits is not read as one.
 AMOUNT_DIGITS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentType:
-    """Where a row of one type says which entity it is about (all parts together), its number, and its amount.
+    """The fields of a row that hold its entity's id (one field for each part), its number and its amount.
 
-    Several names of one field: the first that is there counts.
+    A field can have several names: the first one in the row counts.
     """
 
     ids: Sequence[Sequence[str]]
@@ -76,7 +76,7 @@ TYPES: Final[Mapping[str, DocumentType]] = {
 
 @dataclass(frozen=True, slots=True)
 class DocumentState:
-    """What one row says about its entity. Of two states the one with the later (`event_at`, event) is the newest."""
+    """What one row reports about its entity."""
 
     entity_id: str
     number: str | None
@@ -88,24 +88,24 @@ class DocumentState:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All that an event says; the last row of an entity stands. `note`: what could not be used."""
+    """What an event reports: one state for each entity, from its last row. `note`: what was ignored."""
 
     states: Sequence[DocumentState]
     note: str | None
 
 
 def read_event(payload: str, kind: DocumentType, *, received_at: datetime, zone: ZoneInfo) -> Reading:
-    """An event without a usable timestamp counts from when it was received."""
+    """Without a usable timestamp, the time of receipt counts. Raises ValueError or RecursionError."""
     event = parse(payload)
     notes = []
     event_at = read_timestamp(event.get("timestamp"), zone)
     if event_at is None:
-        notes.append("its timestamp is missing or unreadable: the time of receipt stands in")
+        notes.append("its timestamp is missing or unreadable: the time of receipt is used")
     rows = _rows(event.get("data"))
     found = [state for row in rows if (state := _state(row, kind, event_at or received_at)) is not None]
     without_id = len(rows) - len(found)
     if without_id or not rows:
-        notes.append(f"{without_id} of {len(rows)} rows have no id and change nothing" if rows else "it has no rows")
+        notes.append(f"{without_id} of {len(rows)} rows have no id and are ignored" if rows else "it has no rows")
     return Reading(list({state.entity_id: state for state in found}.values()), "; ".join(notes) or None)
 
 
@@ -131,7 +131,7 @@ def _state(row: Any, kind: DocumentType, event_at: datetime) -> DocumentState | 
 
 
 def _entity_id(row: Any, kind: DocumentType) -> str | None:
-    """The ids of all parts, with colons between them; None where one is missing."""
+    """The ids of all parts, joined by colons; None when one is missing."""
     if not isinstance(row, dict):
         return None
     parts = [_first_text(row, names) for names in kind.ids]
@@ -146,8 +146,8 @@ def _first_text(row: Mapping[str, Any], names: Iterable[str]) -> str | None:
 
 
 def read_timestamp(value: object, zone: ZoneInfo) -> datetime | None:
-    """`dd/MM/yyyy HH:mm:ss` in the zone, or a number of seconds or milliseconds since 1970, in any form of JSON, as
-    number or as text; None for anything else.
+    """Takes `dd/MM/yyyy HH:mm:ss` in the zone, or seconds or milliseconds since 1970 in any notation of JSON, also as
+    text. None for anything else.
     """
     text = without_mark(value)
     if not isinstance(text, str) or len(text) > TIMESTAMP_LENGTH:
@@ -160,7 +160,7 @@ def read_timestamp(value: object, zone: ZoneInfo) -> datetime | None:
 
 
 def _from_number(text: str) -> datetime | None:
-    """To the microsecond. Raises ArithmeticError beyond the year 9999."""
+    """Raises ArithmeticError beyond the year 9999."""
     number = Decimal(text)
     if number.is_signed() or number.adjusted() > TIMESTAMP_DIGITS:
         return None
@@ -169,7 +169,7 @@ def _from_number(text: str) -> datetime | None:
 
 
 def _from_text(text: str, zone: ZoneInfo) -> datetime | None:
-    """Raises ValueError or OverflowError for a day or time that does not exist."""
+    """Raises ValueError or OverflowError for a date or time that does not exist."""
     parts = TIMESTAMP.fullmatch(text)
     if parts is None:
         return None
@@ -178,7 +178,7 @@ def _from_text(text: str, zone: ZoneInfo) -> datetime | None:
 
 
 def read_decimal(value: object) -> Decimal | None:
-    """An exact amount out of a JSON number or text; None for what is none. Never a float."""
+    """The exact amount in a JSON number or text, never through a float; None for anything else."""
     text = without_mark(value)
     if not isinstance(text, str) or len(text) > AMOUNT_DIGITS or "_" in text:
         return None

@@ -1,11 +1,35 @@
-"""The newest known state of Accurate's documents, for reading."""
+"""The newest known states of Accurate's documents, for reading."""
 
 from collections.abc import Sequence
-from typing import Any
-
-from sqlalchemy import Row
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
 
 from qrtrack.repositories.base import Repository
+
+PAGE: Final = """
+SELECT database_id, type, entity_id, number, action, amount, event_at, deleted, event_id, updated_at
+FROM accurate_documents
+WHERE (CAST(:type AS text) IS NULL OR type = :type)
+AND (CAST(:database_id AS bigint) IS NULL OR database_id = :database_id)
+AND (CAST(:deleted AS boolean) IS NULL OR deleted = :deleted)
+AND (database_id, type, entity_id) > (CAST(:after_database AS bigint), :after_type, :after_entity)
+ORDER BY database_id, type, entity_id
+LIMIT :limit
+"""
+
+
+class Document(NamedTuple):
+    database_id: int
+    type: str
+    entity_id: str
+    number: str | None
+    action: str | None
+    amount: Decimal | None
+    event_at: datetime
+    deleted: bool
+    event_id: int
+    updated_at: datetime
 
 
 class AccurateDocumentRepository(Repository):
@@ -17,20 +41,17 @@ class AccurateDocumentRepository(Repository):
         deleted: bool | None,
         after: tuple[int, str, str],
         limit: int,
-    ) -> Sequence[Row[Any]]:
-        """By database, type and entity, from the one after `after` on."""
-        return await self._rows(
-            "SELECT database_id, type, entity_id, number, action, amount, event_at, deleted, event_id, updated_at"
-            " FROM accurate_documents WHERE (CAST(:type AS text) IS NULL OR type = :type)"
-            " AND (CAST(:database_id AS bigint) IS NULL OR database_id = :database_id)"
-            " AND (CAST(:deleted AS boolean) IS NULL OR deleted = :deleted)"
-            " AND (database_id, type, entity_id) > (CAST(:after_database AS bigint), :after_type, :after_entity)"
-            " ORDER BY database_id, type, entity_id LIMIT :limit",
+    ) -> Sequence[Document]:
+        """By database, type and entity, starting behind `after`."""
+        after_database, after_type, after_entity = after
+        return await self._fetch_all(
+            Document,
+            PAGE,
             type=type,
             database_id=database_id,
             deleted=deleted,
-            after_database=after[0],
-            after_type=after[1],
-            after_entity=after[2],
+            after_database=after_database,
+            after_type=after_type,
+            after_entity=after_entity,
             limit=limit,
         )

@@ -1,109 +1,125 @@
-"""Taking webhook events in: a whole request in one statement, on the driver's own connection, since it is hot."""
+"""Storing webhook events. A hot path: one statement stores a whole request."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from qrtrack.domain.accurate.events import Element, EventStatus, content_hash
-from qrtrack.repositories.base import DURABLE, Connection
+from qrtrack.domain.accurate.intake import Element, content_hash
+from qrtrack.domain.accurate.processing import EventStatus
+from qrtrack.repositories.base import DURABLE, DriverRepository
 
-# Ids are drawn before the rows are sorted, so that they follow the order of the request. Rows are inserted in the order
-# of their uuids: two requests with the same uuids would otherwise wait for each other in a circle. Each statement is a
-# transaction of its own, and says in itself that its commit waits for the disk.
-INSERT = f"""
+# Ids are drawn before the sort, so that they follow the order of the request. Rows are inserted in the order of their
+# uuids: in any other order, two requests with the same uuids would deadlock. Each statement is its own transaction, so
+# it sets by itself that its commit waits for the disk.
+INSERT: Final = f"""
 INSERT INTO webhook_queue (id, type, database_id, uuid, payload, content_hash, manufacturer_org_id, status, error, note,
                            finished_at, forward_status)
 OVERRIDING SYSTEM VALUE
-SELECT * FROM (
-    SELECT nextval('webhook_queue_id_seq') AS id, type, database_id, uuid, payload, content_hash, organisation, status,
-           error, note, CASE WHEN status = 'invalid' THEN now() END,
-           CASE WHEN $10 AND status = 'pending' THEN 'pending' END
-    FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::uuid[], $7::text[], $8::text[],
-                $9::text[])
-         AS element (type, database_id, uuid, payload, content_hash, organisation, status, error, note)) AS arrived
+SELECT *
+FROM (SELECT nextval('webhook_queue_id_seq') AS id, type, database_id, uuid, payload, content_hash, organisation,
+             status, error, note, CASE WHEN status = 'invalid' THEN now() END,
+             CASE WHEN CAST(:pass_on AS boolean) AND status = 'pending' THEN 'pending' END
+      FROM unnest(CAST(:types AS text[]), CAST(:databases AS bigint[]), CAST(:uuids AS text[]),
+                  CAST(:payloads AS text[]), CAST(:hashes AS bytea[]), CAST(:organisations AS uuid[]),
+                  CAST(:statuses AS text[]), CAST(:errors AS text[]), CAST(:notes AS text[]))
+           AS element (type, database_id, uuid, payload, content_hash, organisation, status, error, note)) AS arrived
 WHERE ({DURABLE}) IS DISTINCT FROM ''
 ORDER BY uuid, id
 ON CONFLICT (uuid) WHERE uuid IS NOT NULL DO NOTHING
 RETURNING id, uuid
 """
-EXISTING = """
+# Rows of the older service have no hash.
+FIND_KNOWN: Final = """
 SELECT id, uuid, content_hash, CASE WHEN content_hash = '' THEN payload END AS payload
-FROM webhook_queue WHERE uuid = ANY($1::text[])
+FROM webhook_queue
+WHERE uuid = ANY(CAST(:uuids AS text[]))
 """
-KEEP_CONFLICTS = f"""
+ADD_CONFLICTS: Final = f"""
 INSERT INTO webhook_conflicts (queue_id, database_id, manufacturer_org_id, content_hash, payload, times)
 SELECT queue_id, database_id, organisation, content_hash, min(payload), count(*)
-FROM unnest($1::bigint[], $2::bigint[], $3::uuid[], $4::bytea[], $5::text[])
+FROM unnest(CAST(:events AS bigint[]), CAST(:databases AS bigint[]), CAST(:organisations AS uuid[]),
+            CAST(:hashes AS bytea[]), CAST(:payloads AS text[]))
      AS conflict (queue_id, database_id, organisation, content_hash, payload)
 WHERE ({DURABLE}) IS DISTINCT FROM ''
-GROUP BY queue_id, database_id, organisation, content_hash ORDER BY queue_id, content_hash
+GROUP BY queue_id, database_id, organisation, content_hash
+ORDER BY queue_id, content_hash
 ON CONFLICT (queue_id, content_hash) DO UPDATE
 SET times = webhook_conflicts.times + EXCLUDED.times, last_at = EXCLUDED.last_at
 """
+NOTIFY: Final = "SELECT pg_notify(:channel, :kind)"
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An element on its way into the queue, and what becomes of it there."""
+    """An element to store, with its owner and its first status."""
 
     element: Element
     organisation_id: UUID | None
     status: EventStatus
 
 
-@dataclass(frozen=True, slots=True)
-class KnownEvent:
-    """The event that has a uuid already."""
+class Inserted(NamedTuple):
+    id: int
+    uuid: str | None
+
+
+class KnownEvent(NamedTuple):
+    """The event that was stored first under its uuid. `payload` only helps to compute a missing hash."""
 
     id: int
+    uuid: str
     content_hash: bytes
+    payload: str | None
 
 
-class WebhookIntake:
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
+class WebhookIntakeRepository(DriverRepository):
     async def insert(self, arrivals: Sequence[Arrival], *, pass_on: bool) -> list[int | None]:
-        """The new ids in the order of the request; None where the unique index found the uuid taken. What is to be
-        passed on keeps its place in that from now on.
+        """The new ids in the order of the request, None where the unique index found the uuid.
 
-        One statement, and a transaction of its own: all of the request is kept when it returns, or nothing.
+        One statement in its own transaction: it stores the whole request or nothing. With `pass_on`, events get their
+        place in the order of forwarding now.
         """
         elements = [arrival.element for arrival in arrivals]
-        rows = await self._connection.fetch(
+        rows = await self._fetch_all(
+            Inserted,
             INSERT,
-            [element.type for element in elements],
-            [element.database_id for element in elements],
-            [element.uuid for element in elements],
-            [element.payload for element in elements],
-            [element.content_hash for element in elements],
-            [arrival.organisation_id for arrival in arrivals],
-            [arrival.status for arrival in arrivals],
-            [element.error for element in elements],
-            [element.note for element in elements],
-            pass_on,
+            types=[element.type for element in elements],
+            databases=[element.database_id for element in elements],
+            uuids=[element.uuid for element in elements],
+            payloads=[element.payload for element in elements],
+            hashes=[element.content_hash for element in elements],
+            organisations=[arrival.organisation_id for arrival in arrivals],
+            statuses=[arrival.status for arrival in arrivals],
+            errors=[element.error for element in elements],
+            notes=[element.note for element in elements],
+            pass_on=pass_on,
         )
-        named = {uuid: new for new, uuid in rows if uuid is not None}
-        unnamed = iter(sorted(new for new, uuid in rows if uuid is None))
-        # Of twins in one request the first has the lower id, and was inserted.
-        return [next(unnamed) if element.uuid is None else named.pop(element.uuid, None) for element in elements]
+        by_uuid = {row.uuid: row.id for row in rows if row.uuid is not None}
+        without_uuid = iter(sorted(row.id for row in rows if row.uuid is None))
+        # Of two elements with one uuid, the first has the lower id and was inserted: `pop` leaves None to the second.
+        return [next(without_uuid) if element.uuid is None else by_uuid.pop(element.uuid, None) for element in elements]
 
     async def known(self, uuids: Iterable[str]) -> dict[str, KnownEvent]:
-        """A statement after the insert: it sees what the winner of the uuid has committed."""
-        rows = await self._connection.fetch(EXISTING, list(uuids))
-        return {row["uuid"]: KnownEvent(row["id"], row["content_hash"] or content_hash(row["payload"])) for row in rows}
+        """By uuid. A statement of its own after the insert, so that it sees the row that won the race for the uuid."""
+        events = await self._fetch_all(KnownEvent, FIND_KNOWN, uuids=list(uuids))
+        return {
+            event.uuid: event._replace(content_hash=content_hash(event.payload)) if event.payload else event
+            for event in events
+        }
 
     async def keep_conflicts(self, conflicts: Sequence[tuple[KnownEvent, Arrival]]) -> None:
-        """What came under a uuid that something else has."""
-        await self._connection.execute(
-            KEEP_CONFLICTS,
-            [known.id for known, _ in conflicts],
-            [arrival.element.database_id for _, arrival in conflicts],
-            [arrival.organisation_id for _, arrival in conflicts],
-            [arrival.element.content_hash for _, arrival in conflicts],
-            [arrival.element.payload for _, arrival in conflicts],
+        """Stores what arrived under a known uuid with other content, once for each content, and counts it."""
+        arrivals = [arrival for _, arrival in conflicts]
+        await self._execute(
+            ADD_CONFLICTS,
+            events=[known.id for known, _ in conflicts],
+            databases=[arrival.element.database_id for arrival in arrivals],
+            organisations=[arrival.organisation_id for arrival in arrivals],
+            hashes=[arrival.element.content_hash for arrival in arrivals],
+            payloads=[arrival.element.payload for arrival in arrivals],
         )
 
     async def wake_workers(self, channel: str, kind: str) -> None:
-        """A hint that the rows are there; a worker that does not hear it polls."""
-        await self._connection.execute("SELECT pg_notify($1, $2)", channel, kind)
+        """A worker that misses the notification finds the events by its next poll."""
+        await self._execute(NOTIFY, channel=channel, kind=kind)

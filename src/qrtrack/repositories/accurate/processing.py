@@ -1,49 +1,63 @@
-"""What processing reads of events, and what it leaves behind: the newest state of each document, and when each source
-was last heard. On the driver's own connection, since it is hot.
-"""
+"""What processing reads and writes. Groups are a hot path and use the driver; single events are retries."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
+from typing import Final, NamedTuple
 
-from qrtrack.domain.accurate.documents import DocumentState
-from qrtrack.domain.claims import Piece
-from qrtrack.repositories.base import Connection
+from qrtrack.domain.accurate.processing import ClaimedEvent, EventStatus, NewestState, ReadEvent
+from qrtrack.domain.claims import Claim, Group
+from qrtrack.repositories.base import DriverRepository, Repository
+from qrtrack.repositories.groups import GroupRepository
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 
-# Memory for the payloads of one group; what is over it waits for the next.
+# Bytes of long payloads that one group loads into memory. The events beyond stay for the next group.
 LOADED_BYTES = 8 * 1024 * 1024
 
-CONTENTS = """
-SELECT id, payload FROM (
-    SELECT id, payload, sum(octet_length(payload)) OVER (ORDER BY id) - octet_length(payload) AS bytes_before
-    FROM webhook_queue WHERE id = ANY($1::bigint[])) AS sized
-WHERE bytes_before < $2
+LOAD_PAYLOADS: Final = """
+SELECT id, payload
+FROM (SELECT id, payload, sum(octet_length(payload)) OVER (ORDER BY id) - octet_length(payload) AS bytes_before
+      FROM webhook_queue
+      WHERE id = ANY(CAST(:ids AS bigint[]))) AS sized
+WHERE bytes_before < CAST(:bytes AS bigint)
 """
-ONE = f"""
-SELECT job.id, job.manufacturer_org_id, {", ".join(WEBHOOK_EVENTS.carries)} FROM webhook_queue AS job WHERE id = $1
+GET_CLAIMED: Final = f"""
+SELECT job.id, job.manufacturer_org_id, {", ".join(WEBHOOK_EVENTS.carries)}
+FROM webhook_queue AS job
+WHERE job.id = :id
 """
-# Sorted, so that two groups that meet on the same documents do not wait for each other in a circle. Of one event's
-# replay the state is written again: its handler may have learnt.
-UPSERT = """
+# Events that arrived while forwarding was off have no forward_status yet. The others keep theirs: they may be sent.
+FORWARDED: Final = "COALESCE(forward_status, 'pending')"
+FINISH_RETRIED: Final = f"""
+UPDATE webhook_queue
+SET status = :status, note = COALESCE(:note, note), error = NULL,
+    forward_status = CASE WHEN :pass_on THEN {FORWARDED} ELSE forward_status END,
+    lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp(), updated_at = now()
+WHERE id = :id AND lease_token = :lease_token AND status = 'processing'
+"""
+FINISH_ONE: Final = "note = COALESCE(ended.remark, note)"
+FINISH_AND_FORWARD: Final = f"{FINISH_ONE}, forward_status = {FORWARDED}"
+# Sorted, so that two groups with the same documents cannot deadlock. An equal age is written again: after a replay, an
+# improved handler may read the same event differently.
+STORE_STATES: Final = """
 INSERT INTO accurate_documents AS document (manufacturer_org_id, database_id, type, entity_id, number, action, amount,
     event_at, event_id, deleted)
-SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[],
-    $4::text[], $5::text[], $6::text[], $7::numeric[],
-    $8::timestamptz[], $9::bigint[], $10::boolean[])
-    AS state (organisation, database_id, type, entity_id, number, action, amount, event_at, event_id, deleted)
+SELECT *
+FROM unnest(CAST(:organisations AS uuid[]), CAST(:databases AS bigint[]), CAST(:types AS text[]),
+            CAST(:entities AS text[]), CAST(:numbers AS text[]), CAST(:actions AS text[]),
+            CAST(:amounts AS numeric[]), CAST(:times AS timestamptz[]), CAST(:events AS bigint[]),
+            CAST(:deletions AS boolean[]))
+     AS state (organisation, database_id, type, entity_id, number, action, amount, event_at, event_id, deleted)
 ORDER BY organisation, database_id, type, entity_id
 ON CONFLICT (manufacturer_org_id, database_id, type, entity_id) DO UPDATE
 SET number = EXCLUDED.number, action = EXCLUDED.action, amount = EXCLUDED.amount, event_at = EXCLUDED.event_at,
     event_id = EXCLUDED.event_id, deleted = EXCLUDED.deleted, updated_at = now()
 WHERE (document.event_at, document.event_id) <= (EXCLUDED.event_at, EXCLUDED.event_id)
 """
-# A row that says as much already, to the second, is left alone: groups would stand in line for it.
-HEARD = """
+# A row that is right to the second is not written: concurrent groups would wait for its lock.
+STORE_LAST_HEARD: Final = """
 INSERT INTO accurate_sources AS source (database_id, type, last_event_at)
 SELECT heard.database_id, heard.type, heard.last_event_at
-FROM unnest($1::bigint[], $2::text[], $3::timestamptz[])
+FROM unnest(CAST(:databases AS bigint[]), CAST(:types AS text[]), CAST(:times AS timestamptz[]))
      AS heard (database_id, type, last_event_at)
 WHERE NOT EXISTS (SELECT FROM accurate_sources AS known
                   WHERE known.database_id = heard.database_id AND known.type = heard.type
@@ -54,48 +68,60 @@ SET last_event_at = GREATEST(source.last_event_at, EXCLUDED.last_event_at)
 """
 
 
-@dataclass(frozen=True, slots=True)
-class NewestState:
-    """A state with the entity and the event that it is of."""
-
-    organisation_id: UUID
-    database_id: int
-    type: str
-    event_id: int
-    state: DocumentState
+class Payload(NamedTuple):
+    id: int
+    payload: str
 
 
-class WebhookProcessing:
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+class WebhookProcessingRepository(DriverRepository):
+    async def payloads(self, ids: Sequence[int]) -> dict[int, str]:
+        """By id, up to LOADED_BYTES in all, but at least one."""
+        rows = await self._fetch_all(Payload, LOAD_PAYLOADS, ids=ids, bytes=LOADED_BYTES)
+        return {row.id: row.payload for row in rows}
 
-    async def event(self, event_id: int) -> Piece:
-        """An event that was taken by itself, as one of a group."""
-        (event,) = await self._connection.fetch(ONE, event_id)
-        return event
+    async def finish_group(self, group: Group, read: Sequence[ReadEvent], *, pass_on: bool) -> set[int]:
+        """Ends these events, and releases the group's others. Returns the ids that the group still held.
 
-    async def contents(self, ids: Sequence[int]) -> dict[int, str]:
-        """By id; those that do not fit into memory beside the others are left out."""
-        return {row["id"]: row["payload"] for row in await self._connection.fetch(CONTENTS, ids, LOADED_BYTES)}
+        Raises LeaseLost.
+        """
+        return await GroupRepository(self._connection, WEBHOOK_EVENTS).finish(
+            group,
+            [one.event.id for one in read],
+            [one.status for one in read],
+            [one.note for one in read],
+            FINISH_AND_FORWARD if pass_on else FINISH_ONE,
+        )
 
     async def store_states(self, states: Sequence[NewestState]) -> None:
-        """Each entity at most once. A state that is older than what is known changes nothing."""
-        await self._connection.execute(
-            UPSERT,
-            [newest.organisation_id for newest in states],
-            [newest.database_id for newest in states],
-            [newest.type for newest in states],
-            [newest.state.entity_id for newest in states],
-            [newest.state.number for newest in states],
-            [newest.state.action for newest in states],
-            [newest.state.amount for newest in states],
-            [newest.state.event_at for newest in states],
-            [newest.event_id for newest in states],
-            [newest.state.deleted for newest in states],
+        """At most one state for each document. A document that is newer already does not change."""
+        await self._execute(
+            STORE_STATES,
+            organisations=[event.manufacturer_org_id for event, _ in states],
+            databases=[event.database_id for event, _ in states],
+            types=[event.type for event, _ in states],
+            entities=[state.entity_id for _, state in states],
+            numbers=[state.number for _, state in states],
+            actions=[state.action for _, state in states],
+            amounts=[state.amount for _, state in states],
+            times=[state.event_at for _, state in states],
+            events=[event.id for event, _ in states],
+            deletions=[state.deleted for _, state in states],
         )
 
-    async def heard(self, sources: Mapping[tuple[int, str], datetime]) -> None:
-        """When the last event of each database and type came."""
-        await self._connection.execute(
-            HEARD, [database_id for database_id, _ in sources], [kind for _, kind in sources], list(sources.values())
+    async def store_last_heard(self, sources: Mapping[tuple[int, str], datetime]) -> None:
+        """By database and type. A later time that is stored already stays."""
+        await self._execute(
+            STORE_LAST_HEARD,
+            databases=[database_id for database_id, _ in sources],
+            types=[kind for _, kind in sources],
+            times=list(sources.values()),
         )
+
+
+class WebhookRetryRepository(Repository):
+    async def get(self, event_id: int) -> ClaimedEvent:
+        return await self._fetch_one(ClaimedEvent, GET_CLAIMED, id=event_id)
+
+    async def finish(self, claim: Claim, *, status: EventStatus, note: str | None, pass_on: bool) -> None:
+        """Raises LeaseLost."""
+        await self._execute_fenced(claim, FINISH_RETRIED, status=status, note=note, pass_on=pass_on)

@@ -1,115 +1,148 @@
-"""Webhook events: looked at, and put back into the queue."""
+"""Webhook events for reading, and their replays."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
-from uuid import UUID
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Final, NamedTuple
 
-from sqlalchemy import Row
-
+from qrtrack.domain.accurate.replays import EventSelection
 from qrtrack.domain.errors import NotFound
+from qrtrack.domain.identity import Caller
 from qrtrack.repositories.base import Repository
 
-SELECT_EVENT = """
-SELECT id, type, database_id, uuid, status, attempts, error, note, created_at, updated_at, finished_at,
-       forward_status, forward_attempts, forward_error
+COLUMNS: Final = """id, type, database_id, uuid, status, attempts, error, note, created_at, updated_at, finished_at,
+       forward_status, forward_attempts, forward_error"""
+# Each statement is planned with its values, so a filter that is NULL costs nothing.
+MATCHES: Final = """(CAST(:status AS text) IS NULL OR status = :status)
+AND (CAST(:type AS text) IS NULL OR type = :type)
+AND (CAST(:database_id AS bigint) IS NULL OR database_id = :database_id)
+AND (CAST(:forward_status AS text) IS NULL OR forward_status = :forward_status)"""
+PAGE: Final = f"""
+SELECT {COLUMNS}, NULL AS payload
 FROM webhook_queue
+WHERE {MATCHES}
+AND (CAST(:uuid AS text) IS NULL OR uuid = :uuid)
+AND (CAST(:before AS bigint) IS NULL OR id < :before)
+ORDER BY id DESC
+LIMIT :limit
+"""
+GET: Final = f"""
+SELECT {COLUMNS}, payload
+FROM webhook_queue
+WHERE id = :id
+"""
+CONFLICTS: Final = """
+SELECT payload, times, created_at, last_at
+FROM webhook_conflicts
+WHERE queue_id = :id
+ORDER BY id
+"""
+REPLAYS: Final = """
+SELECT replayed_at, actor, reason
+FROM webhook_replays
+WHERE selection -> 'ids' @> to_jsonb(CAST(:id AS bigint))
+ORDER BY id
+"""
+FIND_REPLAYABLE: Final = f"""
+SELECT id
+FROM webhook_queue
+WHERE id > :after AND payload <> ''
+AND {MATCHES}
+ORDER BY id
+LIMIT :limit
+"""
+REQUEUE: Final = """
+UPDATE webhook_queue
+SET status = 'pending', attempts = 0, run_at = now(), updated_at = now(), started_at = NULL, finished_at = NULL,
+    error = NULL, note = NULL, forward_attempts = 0, forward_at = NULL, forward_error = NULL,
+    forward_status = CASE WHEN :pass_on OR forward_status = 'pending' THEN 'pending' END
+WHERE id = ANY(ARRAY(
+    SELECT id
+    FROM webhook_queue
+    WHERE id = ANY(CAST(:ids AS bigint[])) AND status = ANY(CAST(:statuses AS text[])) AND payload <> ''
+    ORDER BY id FOR NO KEY UPDATE))
+RETURNING id
+"""
+ADD_REPLAY: Final = """
+INSERT INTO webhook_replays (manufacturer_org_id, actor, reason, selection, event_count)
+VALUES (:organisation, :actor, :reason, CAST(:selection AS jsonb), :count)
 """
 
 
-class WebhookEventRepository(Repository):
-    async def page(
-        self,
-        *,
-        status: str | None,
-        type: str | None,  # noqa: A002 - the contract's name
-        uuid: str | None,
-        database_id: int | None,
-        forward_status: str | None,
-        before: int | None,
-        limit: int,
-    ) -> Sequence[Row[Any]]:
-        """The caller's events, newest first."""
-        return await self._rows(
-            f"{SELECT_EVENT} WHERE (CAST(:status AS text) IS NULL OR status = :status)"
-            " AND (CAST(:type AS text) IS NULL OR type = :type)"
-            " AND (CAST(:uuid AS text) IS NULL OR uuid = :uuid)"
-            " AND (CAST(:database_id AS bigint) IS NULL OR database_id = :database_id)"
-            " AND (CAST(:forward_status AS text) IS NULL OR forward_status = :forward_status)"
-            " AND (CAST(:before AS bigint) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit",
-            status=status,
-            type=type,
-            uuid=uuid,
-            database_id=database_id,
-            forward_status=forward_status,
-            before=before,
-            limit=limit,
-        )
+class Event(NamedTuple):
+    """`payload` is None in lists, and empty after its retention period."""
 
-    async def get(self, event_id: int) -> Row[Any]:
-        """With its payload. Raises NotFound."""
-        event = await self._row_or_none(
-            SELECT_EVENT.replace("forward_error", "forward_error, payload") + "WHERE id = :id", id=event_id
-        )
+    id: int
+    type: str
+    database_id: int | None
+    uuid: str | None
+    status: str
+    attempts: int
+    error: str | None
+    note: str | None
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+    forward_status: str | None
+    forward_attempts: int
+    forward_error: str | None
+    payload: str | None
+
+
+class Conflict(NamedTuple):
+    payload: str
+    times: int
+    created_at: datetime
+    last_at: datetime
+
+
+class Replay(NamedTuple):
+    replayed_at: datetime
+    actor: str
+    reason: str | None
+
+
+class WebhookReplayRepository(Repository):
+    async def page(
+        self, selection: EventSelection, *, uuid: str | None, before: int | None, limit: int
+    ) -> Sequence[Event]:
+        """Newest first, starting behind the id `before`."""
+        return await self._fetch_all(Event, PAGE, **asdict(selection), uuid=uuid, before=before, limit=limit)
+
+    async def get(self, event_id: int) -> Event:
+        """Raises NotFound."""
+        event = await self._fetch_optional(Event, GET, id=event_id)
         if event is None:
             raise NotFound(f"Your organisation has no event {event_id}.")
         return event
 
-    async def conflicts(self, event_id: int) -> Sequence[Row[Any]]:
-        return await self._rows(
-            "SELECT id, payload, times, created_at, last_at FROM webhook_conflicts WHERE queue_id = :id ORDER BY id",
-            id=event_id,
-        )
+    async def conflicts(self, event_id: int) -> Sequence[Conflict]:
+        return await self._fetch_all(Conflict, CONFLICTS, id=event_id)
 
-    async def replays(self, event_id: int) -> Sequence[Row[Any]]:
-        return await self._rows(
-            "SELECT id, replayed_at, actor, reason FROM webhook_replays"
-            " WHERE selection -> 'ids' @> to_jsonb(CAST(:id AS bigint)) ORDER BY id",
-            id=event_id,
-        )
+    async def replays(self, event_id: int) -> Sequence[Replay]:
+        return await self._fetch_all(Replay, REPLAYS, id=event_id)
 
-    async def replayable(self, *, after: int, limit: int, **selection: str | int | None) -> Sequence[int]:
-        """The first ids behind `after` of events that fit (`status`, `type`, `database_id`, `forward_status`) and whose
-        payload is still there.
+    async def find_replayable(self, selection: EventSelection, *, after: int, limit: int) -> Sequence[int]:
+        """The next ids behind `after`, of selected events that still have their payload."""
+        return await self._fetch_values(FIND_REPLAYABLE, **asdict(selection), after=after, limit=limit)
+
+    async def requeue(self, ids: Sequence[int], statuses: Sequence[str], *, pass_on: bool) -> Sequence[int]:
+        """Resets the events to a first attempt: those that are in one of the statuses and still have their payload.
+        Forwards them again with `pass_on`. Returns their ids.
         """
-        given = {name: value for name, value in selection.items() if value is not None}
-        conditions = "".join(f" AND {name} = :{name}" for name in given)
-        rows = await self._rows(
-            f"SELECT id FROM webhook_queue WHERE id > :after AND payload <> ''{conditions} ORDER BY id LIMIT :limit",
-            after=after,
-            limit=limit,
-            **given,
-        )
-        return [row.id for row in rows]
-
-    async def put_back(self, ids: Sequence[int], statuses: Sequence[str], *, pass_on: bool) -> Sequence[int]:
-        """Back into the queue as if never tried: those still in one of the statuses whose payload is still there. Where
-        they are to be passed on, they are once more.
-        """
-        rows = await self._rows(
-            "UPDATE webhook_queue SET status = 'pending', attempts = 0, run_at = now(), updated_at = now(),"
-            " started_at = NULL, finished_at = NULL, error = NULL, note = NULL,"
-            " forward_status = CASE WHEN :pass_on OR forward_status = 'pending' THEN 'pending' END,"
-            " forward_attempts = 0, forward_at = NULL, forward_error = NULL"
-            " WHERE id = ANY(ARRAY(SELECT id FROM webhook_queue WHERE id = ANY(CAST(:ids AS bigint[]))"
-            " AND status = ANY(CAST(:statuses AS text[])) AND payload <> '' ORDER BY id FOR NO KEY UPDATE))"
-            " RETURNING id",
-            ids=list(ids),
-            pass_on=pass_on,
-            statuses=list(statuses),
-        )
-        return sorted(row.id for row in rows)
+        return sorted(await self._fetch_values(REQUEUE, ids=list(ids), statuses=list(statuses), pass_on=pass_on))
 
     async def record_replay(
-        self, *, organisation_id: UUID, actor: str, reason: str | None, selection: Mapping[str, Any], ids: Sequence[int]
+        self, caller: Caller, *, reason: str | None, selection: EventSelection | None, ids: Sequence[int]
     ) -> None:
-        """Who, when and why, and which events it was in the end."""
-        await self._run(
-            "INSERT INTO webhook_replays (manufacturer_org_id, actor, reason, selection, event_count)"
-            " VALUES (:organisation, :actor, :reason, CAST(:selection AS jsonb), :count)",
-            organisation=organisation_id,
-            actor=actor,
+        """`ids` are the events that the replay requeued."""
+        filters = {} if selection is None else asdict(selection)
+        await self._execute(
+            ADD_REPLAY,
+            organisation=caller.organisation_id,
+            actor=caller.user_id,
             reason=reason,
-            selection=json.dumps({**selection, "ids": ids}),
+            selection=json.dumps({**filters, "ids": ids}),
             count=len(ids),
         )

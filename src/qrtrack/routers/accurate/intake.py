@@ -1,4 +1,4 @@
-"""What Accurate calls: its webhooks, taken in for good before they are answered."""
+"""The endpoint that Accurate calls. It answers after the events are committed."""
 
 import hmac
 import ipaddress
@@ -15,14 +15,14 @@ from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from qrtrack.domain.accurate.events import TooManyElements, UnreadableBody
+from qrtrack.domain.accurate.intake import TooManyElements, UnreadableBody
 from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
 from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.http_problems import BODY_TOO_LARGE, INVALID_JSON, INVALID_LENGTH
 from qrtrack.routers.problems import problems
 from qrtrack.runtime import Runtime
-from qrtrack.schemas.accurate.events import ReceivedAnswer
+from qrtrack.schemas.accurate.intake import ReceivedAnswer
 from qrtrack.services.accurate.intake import Receipt, log_receipts, receive_events
 from qrtrack.settings import Settings
 
@@ -30,7 +30,7 @@ PATH: Final = "/webhook/accurate"
 BEARER: Final = "bearer "
 EVENT: Final = {"type": "object", "additionalProperties": True}
 # One entry of X-Forwarded-For, as proxies write it: 203.0.113.7, 203.0.113.7:51008 (Azure), 2001:db8::7,
-# [2001:db8::7]:51008, in quotes or not (RFC 7239). The zone of a link-local address says nothing to others.
+# [2001:db8::7]:51008, with or without quotes (RFC 7239). The zone of a link-local address is ignored: it is local.
 HOP: Final = re.compile(
     r"""(?P<quote>"?)(?:\[(?P<bracketed>[0-9a-f:.]+)(?:%[^\]"]+)?\](?::[0-9]{1,5})?
     |(?P<four>[0-9.]+)(?::[0-9]{1,5})?|(?P<six>[0-9a-f]*:[0-9a-f:.]+)(?:%[^\]":]+)?)(?P=quote)""",
@@ -54,18 +54,20 @@ router = APIRouter(route_class=StrictRoute, tags=["webhooks"])
 
 
 class AddressNotAllowed(Forbidden):
-    """Webhooks are not taken from this address."""
+    """Webhooks are not accepted from this address."""
 
     slug: ClassVar[str] = "address-not-allowed"
     title: ClassVar[str] = "Address not allowed"
 
 
 def check_caller(request: Request, settings: Settings) -> None:
-    """Token and address must fit where they are set; with neither, only development is open, and only to itself."""
+    """Token and address must match where they are configured. With neither, only development accepts, and only from
+    loopback. Raises Unavailable, AddressNotAllowed or Unauthenticated.
+    """
     tokens, networks = settings.webhook_tokens, settings.webhook_networks
     address = client_address(request, settings.trusted_proxies)
     if not tokens and not networks:
-        # Who comes through a tunnel or a proxy that nobody named is not here, though the peer is.
+        # Behind a tunnel or an unconfigured proxy the peer is loopback, but the caller is elsewhere.
         unnamed_proxy = not settings.trusted_proxies and "X-Forwarded-For" in request.headers
         is_here = address is not None and address.is_loopback and not unnamed_proxy
         if settings.qrtrack_env == "production" or not is_here:
@@ -74,15 +76,14 @@ def check_caller(request: Request, settings: Settings) -> None:
             )
         return
     if networks and (address is None or not any(address in network for network in networks)):
-        raise AddressNotAllowed("Webhooks are not taken from this address: add it to ACCURATE_ALLOWED_IPS.")
+        raise AddressNotAllowed("Webhooks are not accepted from this address: add it to ACCURATE_ALLOWED_IPS.")
     if tokens and not _is_one_of(_tokens_given(request), tokens):
         raise Unauthenticated("Send the webhook token in X-Webhook-Token, `Authorization: Bearer` or ?token=.")
 
 
 def client_address(request: Request, proxies: int) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Who called, behind that many proxies of ours: each adds the peer it saw at the end of X-Forwarded-For.
-
-    What stands before those entries is the caller's own claim. None when the request came around the proxies.
+    """The caller's address behind this number of trusted proxies. Each proxy appends its peer to X-Forwarded-For; the
+    entries before those are the caller's own claim. None when the request bypassed the proxies.
     """
     forwarded = ",".join(request.headers.getlist("X-Forwarded-For")).split(",") if proxies else []
     hops = [hop.strip() for hop in forwarded] + [request.client.host if request.client else ""]
@@ -109,12 +110,12 @@ def _tokens_given(request: Request) -> list[bytes]:
     authorization = request.headers.get("Authorization", "")
     if authorization.lower().startswith(BEARER):
         headers.append(authorization[len(BEARER) :].strip())
-    # Header values arrive as Latin-1 text; encoded back they are the bytes that were sent.
+    # Starlette decodes headers as Latin-1: encoding restores the bytes that were sent.
     return [request.query_params.get("token", "").encode(), *(header.encode("latin-1") for header in headers)]
 
 
 def _is_one_of(given: Sequence[bytes], valid: Sequence[bytes]) -> bool:
-    """Compares each with each, whatever fits first: the time tells nothing."""
+    """Compares each pair, also after a match: the time reveals nothing."""
     matches = [hmac.compare_digest(one, other) for one in given for other in valid]
     return any(matches)
 
@@ -142,11 +143,11 @@ def _is_one_of(given: Sequence[bytes], valid: Sequence[bytes]) -> bool:
     ),
 )
 async def receive_webhooks(request: Request) -> Any:
-    """Takes an array of events (or one) and answers when all of it is committed. An event whose `uuid` was there before
-    is answered with its first id. What is no event is kept as invalid and does not hold up its neighbours.
-    More than 16 MiB, 10,000 elements or 1,000,000 values in all are 413, and nothing of them is kept.
+    """Takes an array of events, or one event, and answers after the commit. A repeated `uuid` gets the id of its first
+    event. An element that is not an event is stored as invalid; its neighbours are queued. More than 16 MiB, 10,000
+    elements or 1,000,000 values are refused with 413, and nothing is stored.
     """
-    # Not as dependencies: FastAPI would take longer to resolve them than the database to store an event.
+    # No FastAPI dependencies: resolving them takes longer than storing an event.
     runtime: Runtime = request.state.runtime
     check_caller(request, runtime.settings)
     receipts = await _receive(runtime, await request.body())

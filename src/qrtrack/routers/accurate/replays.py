@@ -1,4 +1,4 @@
-"""Accurate's events and documents over HTTP, for people."""
+"""Webhook events and their replays over HTTP."""
 
 from typing import Annotated, Any
 
@@ -6,12 +6,10 @@ from fastapi import APIRouter, Path, Query
 
 from qrtrack.domain.errors import NotFound
 from qrtrack.routers.bodies import StrictRoute
-from qrtrack.routers.dependencies import DocumentReader, Replayer, RuntimeState
+from qrtrack.routers.dependencies import Replayer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import problems
-from qrtrack.schemas.accurate.events import (
-    DocumentPage,
-    DocumentQuery,
+from qrtrack.schemas.accurate.replays import (
     EventQuery,
     ReplayedAnswer,
     ReplayMany,
@@ -25,41 +23,17 @@ from qrtrack.services.accurate.replays import NotReplayable, PayloadGone
 
 router = APIRouter(route_class=StrictRoute, prefix="/api/accurate", tags=["accurate"])
 
-QueueId = Annotated[RowId, Path(description="`queue_id` of the answer to the webhook.")]
-
-
-@router.get("/documents", response_model=DocumentPage, summary="List Accurate's documents")
-async def list_documents(
-    query: Annotated[DocumentQuery, Query()], caller: DocumentReader, runtime: RuntimeState
-) -> dict[str, Any]:
-    """The newest known state of each entity: by database, type and entity id, since numbers are used again."""
-    rows = await use_cases.list_documents(
-        runtime.database,
-        caller=caller,
-        type=query.type,
-        database_id=query.database_id,
-        deleted=query.deleted,
-        after=query.after(),
-        limit=query.one_more,
-    )
-    return query.page_of(rows)
+QueueId = Annotated[RowId, Path(description="`queue_id` in the answer to the webhook.")]
 
 
 @router.get("/events", response_model=WebhookEventPage, summary="List webhook events")
 async def list_events(query: Annotated[EventQuery, Query()], caller: Replayer, runtime: RuntimeState) -> dict[str, Any]:
     """The webhook events of your databases, newest first."""
-    rows = await use_cases.list_events(
-        runtime.database,
-        caller=caller,
-        status=query.status,
-        type=query.type,
-        uuid=query.uuid,
-        database_id=query.one_database,
-        forward_status=query.forward_status,
-        before=query.before_number(),
-        limit=query.one_more,
-    )
-    return query.page("events", rows, lambda row: int(row.id))
+    async with runtime.database.read(tenant=caller.organisation_id) as repositories:
+        events = await repositories.webhook_replays.page(
+            query.selection(), uuid=query.uuid, before=query.before_number(), limit=query.one_more
+        )
+    return query.page("events", events, lambda event: event.id)
 
 
 @router.get(
@@ -69,30 +43,23 @@ async def list_events(query: Annotated[EventQuery, Query()], caller: Replayer, r
     responses=problems(NotFound),
 )
 async def get_event(queue_id: QueueId, caller: Replayer, runtime: RuntimeState) -> use_cases.EventInFull:
-    """With what came: its JSON text, other contents under the same uuid, and its replays."""
+    """The event with its JSON text, other contents that arrived under its uuid, and its replays."""
     return await use_cases.view_event(runtime.database, caller=caller, event_id=queue_id)
 
 
-@router.post(
-    "/events/replay",
-    response_model=ReplayedAnswer,
-    summary="Replay webhook events by filter",
-)
+@router.post("/events/replay", response_model=ReplayedAnswer, summary="Replay webhook events by filter")
 async def replay_events(
-    order: ReplayMany, caller: Replayer, database: AnsweringDatabase, runtime: RuntimeState
+    body: ReplayMany, caller: Replayer, database: AnsweringDatabase, runtime: RuntimeState
 ) -> use_cases.Replayed:
-    """Has all events that fit processed again, e.g. `{"status": "dead", "type": "SALES_INVOICE", "reason": "…"}`; those
-    whose content is past its days stay as they are. Who, when and why is kept. A replay that is broken off has
-    replayed what it has: send it again.
+    """Processes all matching events again, e.g. `{"status": "dead", "type": "SALES_INVOICE", "reason": "…"}`. Events
+    whose content is past its retention period are left out. The service records who, when and why. An interrupted
+    replay has replayed some of the events: send the request again for the rest.
     """
     return await use_cases.replay_events(
         database,
         caller=caller,
-        status=order.status,
-        type=order.type,
-        database_id=order.database_id,
-        forward_status=order.forward_status,
-        reason=order.reason,
+        selection=body.selection(),
+        reason=body.reason,
         pass_on=runtime.forwarder is not None,
     )
 
@@ -108,9 +75,9 @@ async def replay_event(
     caller: Replayer,
     database: AnsweringDatabase,
     runtime: RuntimeState,
-    order: ReplayOne | None = None,
+    body: ReplayOne | None = None,
 ) -> use_cases.Replayed:
-    """Has the event processed again; the same event changes nothing twice. Who, when and why is kept."""
-    reason = None if order is None else order.reason
+    """Processes the event again; its documents do not change twice. The service records who, when and why."""
+    reason = None if body is None else body.reason
     pass_on = runtime.forwarder is not None
     return await use_cases.replay_event(database, caller=caller, event_id=queue_id, reason=reason, pass_on=pass_on)

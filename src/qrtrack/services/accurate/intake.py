@@ -1,4 +1,4 @@
-"""Receiving Accurate's webhooks: stored and committed before anyone is told so, each uuid once."""
+"""Stores Accurate's webhooks: committed before the answer, each uuid once."""
 
 import asyncio
 import time
@@ -10,22 +10,23 @@ from uuid import UUID
 import structlog
 
 from qrtrack.database import Database
-from qrtrack.domain.accurate.events import Element, EventStatus, split_body
+from qrtrack.domain.accurate.intake import Element, split_body
+from qrtrack.domain.accurate.processing import EventStatus
+from qrtrack.domain.accurate.steps import in_steps
 from qrtrack.repositories import WAKE_UP_CHANNEL
-from qrtrack.repositories.accurate.intake import Arrival, KnownEvent, WebhookIntake
+from qrtrack.repositories.accurate.intake import Arrival, KnownEvent, WebhookIntakeRepository
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 
-# A longer body is read by one thread for all requests, which rests after each so many characters: without a rest, it
-# would hand the interpreter over only every 5 ms, and each step of another request waits that long.
+# One thread reads all longer bodies. It sleeps after each step: without the sleep it would release the interpreter only
+# every 5 ms, and each step of another request would wait that long.
 SHORT_BODY_BYTES = 64 * 1024
-STEP_CHARACTERS = 16 * 1024
 REST_SECONDS = 0.0005
-# So many lines are logged in one step of the event loop: a millisecond or two.
+# Lines logged in one step of the event loop, in 1 to 2 ms.
 STEP_LINES = 100
 
 READER = ThreadPoolExecutor(1, "webhook-bodies")
 
-# NOTIFY makes commits wait for each other, and one hint wakes the workers for all that came meanwhile.
+# NOTIFY serialises commits, and one wake-up is enough for all events that arrived meanwhile.
 HINT_SECONDS = 0.1
 
 log = structlog.get_logger()
@@ -33,7 +34,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class HintThrottle:
-    """When this process last woke the workers for a webhook. What no hint tells of is found by the next poll."""
+    """Limits how often this process wakes the workers. They find the other events at their next poll."""
 
     _last: float = 0.0
 
@@ -47,7 +48,7 @@ class HintThrottle:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of one element: a new row, or the one that had its uuid first. `error`: why it is no event."""
+    """What became of one element. `queue_id` of a duplicate is the first event's. `error`: why it is not an event."""
 
     index: int
     queue_id: int
@@ -65,26 +66,24 @@ class Receipt:
 async def receive_events(
     database: Database, body: bytes, *, owners: Mapping[int, UUID], pass_on: bool, hint: bool
 ) -> Sequence[Receipt]:
-    """All elements of a request are stored by one statement, which is their transaction; returns after its commit, and
-    after duplicates were looked up and conflicts kept. `pass_on`: the events are to go to the owner's own system as
-    well. `hint`: wakes the workers. Raises UnreadableBody or TooManyElements.
+    """Stores all elements of a request in one statement, and returns after its commit. Then looks up duplicates and
+    stores conflicts. `pass_on`: the events are also forwarded. `hint`: wakes the workers.
+
+    Raises UnreadableBody or TooManyElements.
     """
     if len(body) <= SHORT_BODY_BYTES:
         elements = list(split_body(body))
     else:
-        elements = await asyncio.get_running_loop().run_in_executor(READER, _split_with_rests, body)
+        elements = await asyncio.get_running_loop().run_in_executor(READER, _split_in_steps, body)
     log.info("received", types=sorted({element.type for element in elements}), count=len(elements))
     return await _store(database, elements, owners, pass_on=pass_on, hint=hint) if elements else []
 
 
-def _split_with_rests(body: bytes) -> list[Element]:
-    elements, characters = [], 0
-    for element in split_body(body):
-        elements.append(element)
-        characters += len(element.payload)
-        if characters > STEP_CHARACTERS:
-            characters = 0
-            time.sleep(REST_SECONDS)
+def _split_in_steps(body: bytes) -> list[Element]:
+    elements: list[Element] = []
+    for step in in_steps(split_body(body), lambda element: len(element.payload)):
+        elements += step
+        time.sleep(REST_SECONDS)
     return elements
 
 
@@ -92,7 +91,7 @@ async def _store(
     database: Database, elements: Sequence[Element], owners: Mapping[int, UUID], *, pass_on: bool, hint: bool
 ) -> list[Receipt]:
     async with database.autocommit(apart=True) as connection:
-        intake = WebhookIntake(connection)
+        intake = WebhookIntakeRepository(connection)
         arrivals = [_arrival(element, owners) for element in elements]
         ids = await intake.insert(arrivals, pass_on=pass_on)
         taken = {element.uuid for element, new in zip(elements, ids, strict=True) if new is None and element.uuid}
@@ -126,14 +125,14 @@ def _receipt(index: int, element: Element, new: int | None, known: Mapping[str, 
 
 
 async def log_receipts(receipts: Sequence[Receipt]) -> None:
-    """A line for each, and one for all: most of what a large request costs, so that its sender need not wait for it."""
+    """Logs a line for each receipt, after the answer: the lines are most of the cost of a large request."""
     lines = log.bind()
     for receipt in receipts:
         if receipt.index % STEP_LINES == STEP_LINES - 1:
             await asyncio.sleep(0)
         place = {"type": receipt.type, "uuid": receipt.uuid, "queue_id": receipt.queue_id}
         if receipt.conflict:
-            lines.warning("Duplicate detected with other content: it is kept in webhook_conflicts", **place)
+            lines.warning("Duplicate detected with other content: it is stored in webhook_conflicts", **place)
         elif receipt.duplicate:
             lines.info("Duplicate detected", **place)
         else:

@@ -1,16 +1,17 @@
-"""Looking at webhook events, and having them processed again: who, when and why stays."""
+"""Reading webhook events, and replaying them: a replay leaves who, when and why."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from qrtrack.database import Database
-from qrtrack.domain.accurate.events import EventStatus
+from qrtrack.domain.accurate.processing import EventStatus
+from qrtrack.domain.accurate.replays import EventSelection
 from qrtrack.domain.errors import InvalidState
 from qrtrack.domain.identity import Caller
+from qrtrack.repositories.accurate.replays import Conflict, Event, Replay
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 
-# Events of one transaction of a replay by filter.
+# How many events one transaction of a replay by filter requeues.
 CHUNK = 5_000
 REPLAYABLE = (EventStatus.DONE, EventStatus.SKIPPED, EventStatus.DEAD)
 
@@ -31,9 +32,9 @@ class PayloadGone(InvalidState):
 
 @dataclass(frozen=True, slots=True)
 class EventInFull:
-    event: Any
-    conflicts: Sequence[Any]
-    replays: Sequence[Any]
+    event: Event
+    conflicts: Sequence[Conflict]
+    replays: Sequence[Replay]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,69 +42,49 @@ class Replayed:
     replayed: int
 
 
-async def list_events(database: Database, *, caller: Caller, **filters: Any) -> Sequence[Any]:
-    """Newest first."""
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.webhook_events.page(**filters)
-
-
 async def view_event(database: Database, *, caller: Caller, event_id: int) -> EventInFull:
     """Raises NotFound."""
     async with database.read(tenant=caller.organisation_id) as repositories:
-        event = await repositories.webhook_events.get(event_id)
-        conflicts = await repositories.webhook_events.conflicts(event_id)
-        return EventInFull(event, conflicts, await repositories.webhook_events.replays(event_id))
+        event = await repositories.webhook_replays.get(event_id)
+        conflicts = await repositories.webhook_replays.conflicts(event_id)
+        return EventInFull(event, conflicts, await repositories.webhook_replays.replays(event_id))
 
 
 async def replay_event(
     database: Database, *, caller: Caller, event_id: int, reason: str | None, pass_on: bool
 ) -> Replayed:
-    """`pass_on`: it goes to the owner's own system again as well. Raises NotFound, NotReplayable while it is not at an
-    end of its own, or PayloadGone.
-    """
+    """`pass_on`: the event is also forwarded again. Raises NotFound, NotReplayable or PayloadGone."""
     async with database.write(tenant=caller.organisation_id) as repositories:
-        event = await repositories.webhook_events.get(event_id)
+        event = await repositories.webhook_replays.get(event_id)
         if event.status in REPLAYABLE and not event.payload:
-            raise PayloadGone(f"The content of event {event_id} is past its days: only its uuid is still known.")
-        ids = await repositories.webhook_events.put_back([event_id], REPLAYABLE, pass_on=pass_on)
+            raise PayloadGone(
+                f"The content of event {event_id} was deleted when its retention period ended: it cannot be replayed."
+            )
+        ids = await repositories.webhook_replays.requeue([event_id], REPLAYABLE, pass_on=pass_on)
         if not ids:
             raise NotReplayable(
-                f"Event {event_id} is {event.status}: only what is done, skipped or dead can be replayed."
+                f"Event {event_id} is {event.status}: only an event that is done, skipped or dead can be replayed."
             )
-        await repositories.webhook_events.record_replay(
-            organisation_id=caller.organisation_id, actor=caller.user_id, reason=reason, selection={}, ids=ids
-        )
+        await repositories.webhook_replays.record_replay(caller, reason=reason, selection=None, ids=ids)
         await repositories.wake_workers(WEBHOOK_EVENTS)
         return repositories.answer(Replayed(1))
 
 
 async def replay_events(
-    database: Database, *, caller: Caller, reason: str | None, pass_on: bool, status: str, **narrowed: str | int | None
+    database: Database, *, caller: Caller, selection: EventSelection, reason: str | None, pass_on: bool
 ) -> Replayed:
-    """All of the status that fit (`type`, `database_id`, `forward_status`) and still have their payload, in
-    transactions of so many events: a replay that is broken off has replayed what it has, and can be sent again.
+    """Replays the selected events that still have their payload, CHUNK events a transaction. After an interruption the
+    caller sends the request again: replayed events are no longer selected.
     """
-    selection = {"status": status, **narrowed}
+    assert selection.status is not None
     replayed, after, is_over = Replayed(0), 0, False
     while not is_over:
         async with database.write(tenant=caller.organisation_id) as repositories:
-            events = repositories.webhook_events
-            found = await events.replayable(after=after, limit=CHUNK, **selection)
-            ids = await events.put_back(found, [status], pass_on=pass_on)
-            await events.record_replay(
-                organisation_id=caller.organisation_id,
-                actor=caller.user_id,
-                reason=reason,
-                selection=selection,
-                ids=ids,
-            )
+            events = repositories.webhook_replays
+            found = await events.find_replayable(selection, after=after, limit=CHUNK)
+            ids = await events.requeue(found, [selection.status], pass_on=pass_on)
+            await events.record_replay(caller, reason=reason, selection=selection, ids=ids)
             await repositories.wake_workers(WEBHOOK_EVENTS)
             replayed = repositories.answer(Replayed(replayed.replayed + len(ids)))
         is_over, after = len(found) < CHUNK, max(found, default=after)
     return replayed
-
-
-async def list_documents(database: Database, *, caller: Caller, **filters: Any) -> Sequence[Any]:
-    """The newest known state of each entity."""
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.accurate_documents.page(**filters)

@@ -1,4 +1,6 @@
-"""Keeping the connection to Accurate: the subscription, events that found their owner, old payloads, and silence."""
+"""Keeps the connection to Accurate alive and observed: the subscription, events that get an owner, old payloads, and
+silence.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -20,14 +22,14 @@ log = structlog.get_logger()
 async def keep_subscription(
     database: Database, client: httpx2.AsyncClient, account: Account, *, zone: ZoneInfo
 ) -> None:
-    """Renews it for another week, once a day. A failure is logged and counted, and tried again at the next look."""
+    """Renews the subscription once a day. A failure is logged and counted; the next run of the task retries."""
     async with database.read() as repositories:
         if await repositories.accurate_sources.is_renewed_today():
             return
     try:
         expires_on = await renew_subscription(client, account, zone=zone)
     except UpstreamFailed as error:
-        log.warning("the webhook subscription was not renewed: webhooks stop when it ends", reason=error.detail)
+        log.warning("the webhook subscription was not renewed: webhooks stop when it expires", reason=error.detail)
         async with database.write() as repositories:
             await repositories.accurate_sources.mark_renewal_failed(error.detail)
         return
@@ -37,8 +39,9 @@ async def keep_subscription(
 
 
 async def assign_events(database: Database, owners: Mapping[int, UUID], *, pass_on: bool) -> int:
-    """Events of databases that have been named since they came are processed now; how many. `pass_on`: they are to go
-    to the owner's own system as well.
+    """Queues the unassigned events of these databases for their owners. Returns how many.
+
+    `pass_on`: the events are forwarded to the owner's own system as well.
     """
     assigned = 0
     while owners:
@@ -50,12 +53,12 @@ async def assign_events(database: Database, owners: Mapping[int, UUID], *, pass_
         if not chunk:
             break
     if assigned:
-        log.info("events found their owners", count=assigned)
+        log.info("events were assigned to their owners", count=assigned)
     return assigned
 
 
 async def empty_old_payloads(database: Database, *, days: int) -> int:
-    """Their uuid and content hash stay for ever: what comes again later is still a duplicate. How many."""
+    """Uuids and content hashes stay for ever, so that a late repeat is still a duplicate. Returns how many payloads."""
     emptied = 0
     while True:
         async with database.write() as repositories:
@@ -66,7 +69,7 @@ async def empty_old_payloads(database: Database, *, days: int) -> int:
 
 
 def totals_of(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `connection_figures` anybody may see: no database, no type, no words of Accurate."""
+    """The figures that callers without a token may see: no database id, no type, no text of Accurate."""
     silences = [source["silent_seconds"] for source in figures["sources"]]
     hidden = {"sources", "unassigned", "renewal_error"}
     return {name: value for name, value in figures.items() if name not in hidden} | {
@@ -76,24 +79,25 @@ def totals_of(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def connection_figures(database: Database, *, zone: ZoneInfo) -> dict[str, Any]:
-    """What tells that Accurate has gone silent, or that its events are not getting through."""
+    """Shows whether Accurate has gone silent, and whether its events are processed."""
     async with database.read() as repositories:
         sources = await repositories.accurate_sources.sources()
         unassigned = await repositories.accurate_sources.unassigned()
-        counts = await repositories.accurate_sources.counts()
+        totals = await repositories.accurate_sources.totals()
         subscription = await repositories.accurate_sources.subscription()
-    expires_on = subscription and subscription.expires_on
+    expires_on = subscription.expires_on if subscription else None
+    oldest = totals.oldest_pending_seconds
     return {
         "sources": [
-            {"database_id": row.database_id, "type": row.type, "silent_seconds": round(row.silent_seconds)}
-            for row in sources
+            {"database_id": source.database_id, "type": source.type, "silent_seconds": round(source.silent_seconds)}
+            for source in sources
         ],
-        "unassigned": [{"database_id": row.database_id, "events": row.events} for row in unassigned],
-        "oldest_pending_seconds": counts.oldest_pending_seconds and round(counts.oldest_pending_seconds),
-        "dead": counts.dead,
-        "conflicts": int(counts.conflicts),
-        "to_pass_on": counts.to_pass_on,
-        "subscription_days_left": expires_on and (expires_on - datetime.now(zone).date()).days,
+        "unassigned": [{"database_id": of_one.database_id, "events": of_one.events} for of_one in unassigned],
+        "oldest_pending_seconds": None if oldest is None else round(oldest),
+        "dead": totals.dead,
+        "conflicts": totals.conflicts,
+        "to_pass_on": totals.to_pass_on,
+        "subscription_days_left": None if expires_on is None else (expires_on - datetime.now(zone).date()).days,
         "renewal_failures": subscription.failures if subscription else 0,
-        "renewal_error": subscription and subscription.error_message,
+        "renewal_error": subscription.error_message if subscription else None,
     }

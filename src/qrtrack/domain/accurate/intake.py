@@ -1,75 +1,54 @@
-"""What an Accurate request holds: its elements with their own text, read without trusting any of them."""
+"""Splits the body of an Accurate request into elements, each with its own JSON text. Trusts none of them."""
 
 import hashlib
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 TEXT_LENGTH: Final = 255
 LARGEST_ID: Final = 2**63 - 1
-# Stands before the digits of a JSON number, which stay text: neither a huge integer nor a long fraction costs anything,
-# and the number 1 is not the string "1".
+# Marks the digits of a parsed JSON number. They stay text: huge numbers cost nothing, and the number 1 is not the
+# string "1".
 NUMBER: Final = "\0"
 
 BLANK: Final = re.compile(r"[ \t\n\r]*")
-# What matters for finding where an element ends: strings whole, so that a bracket inside one does not count. Nothing is
-# tried twice (`++`, `*+`), and a string that never ends is met once: else its quotes would cost their square.
+# The parts that decide where an element ends. A string is one part, so that brackets inside it do not count. Possessive
+# quantifiers (`++`, `*+`) never backtrack: without them, an unterminated string of quotes costs quadratic time.
 STEP: Final = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|(?P<open>\Z))|[\[{]+|[\]}]+', re.DOTALL)
-# Far more than Accurate sends at once.
+# Accurate sends far fewer at once.
 MOST_ELEMENTS: Final = 10_000
-# Commas and opening brackets, in strings too. One call of the JSON decoder keeps the interpreter to itself, for half a
-# microsecond a value: 16 MiB of brackets were 5.7 s. An event has tens of values, a long invoice thousands.
+# Values are counted as commas and opening brackets, also inside strings. One call of the JSON decoder blocks the
+# interpreter for 0.5 µs a value: 5.7 s for 16 MiB of brackets. An event has tens of values, a long invoice thousands.
 MOST_VALUES: Final = 1_000_000
 MOST_VALUES_OF_ONE: Final = 20_000
-# Where an element has too many values, so many levels are named as the reason.
+# With more levels than this, an element with too many values is reported as TOO_DEEP.
 DEEP: Final = 1000
 TOO_DEEP: Final = "It is nested too deeply to be read."
 TOO_LONG: Final = f"It has more than {MOST_VALUES_OF_ONE:,} values: too many to be read."
 
 
-class EventStatus(StrEnum):
-    """`skipped`: no handler knows the type. `unassigned`: its database belongs to no organisation yet."""
-
-    PENDING = "pending"
-    PROCESSING = "processing"
-    DONE = "done"
-    SKIPPED = "skipped"
-    INVALID = "invalid"
-    UNASSIGNED = "unassigned"
-    DEAD = "dead"
-
-
-class ForwardStatus(StrEnum):
-    """Passing an event on to the owner's own system."""
-
-    PENDING = "pending"
-    SENT = "sent"
-    DEAD = "dead"
-
-
 class UnreadableBody(Exception):
-    """The body is not JSON: there is no element that could be kept."""
+    """The body is not JSON, so it has no elements to store."""
 
 
 class TooManyElements(Exception):
-    """More elements, or values in them, than one request may hold."""
+    """The request has more elements, or more values in them, than allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """Stands for the value of an element that was not parsed."""
+    """Takes the place of a value that was not parsed."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element of the request as it is kept. `error` says why it is no event; `note`, what was left out of it.
+    """One element of the request. `error`: why it is not an event. `note`: what of it was ignored.
 
-    `content_hash` is the same for the same content, whatever its white space and the order of its keys.
+    `content_hash` does not depend on white space or the order of keys.
     """
 
     payload: str
@@ -90,8 +69,8 @@ _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def split_body(body: bytes) -> Iterator[Element]:
-    """The elements in their order; one that is no array is its only element. Raises UnreadableBody or TooManyElements,
-    where it is met.
+    """The elements in order; a body that is not an array is its only element. Raises UnreadableBody or TooManyElements,
+    possibly after some elements.
     """
     values = sum(map(body.count, (b",", b"[", b"{")))
     if values > MOST_VALUES:
@@ -99,7 +78,7 @@ def split_body(body: bytes) -> Iterator[Element]:
     try:
         text = body.decode("utf-8-sig")
         if "\0" in text:
-            raise ValueError("a NUL stands nowhere in JSON")
+            raise ValueError("JSON holds no NUL")
         for place, (begin, end, value) in enumerate(_spans(text, may_be_long=values > MOST_VALUES_OF_ONE)):
             if place == MOST_ELEMENTS:
                 raise TooManyElements
@@ -109,12 +88,12 @@ def split_body(body: bytes) -> Iterator[Element]:
 
 
 def parse(payload: str) -> Any:
-    """The value of a kept payload, its numbers as marked text. Raises ValueError or RecursionError."""
+    """The value of a stored payload, with numbers as marked text. Raises ValueError or RecursionError."""
     return _decoder.decode(payload)
 
 
 def content_hash(payload: str) -> bytes:
-    """The same for the same content, whatever its white space and the order of its keys."""
+    """The hash that `Element` has, of a stored payload."""
     try:
         canonical = _encoder.encode(parse(payload))
     except (ValueError, RecursionError):
@@ -123,19 +102,19 @@ def content_hash(payload: str) -> bytes:
 
 
 def without_mark(value: object) -> object:
-    """A parsed number as its digits; anything else as it is."""
+    """The digits of a parsed number; any other value unchanged."""
     return value[1:] if isinstance(value, str) and value.startswith(NUMBER) else value
 
 
 def stored_text(value: object) -> str | None:
-    """Text that fits a column and an index; a number, NUL or a lone surrogate does not."""
+    """The value if PostgreSQL can store and index it: text, not too long, no NUL, no lone surrogate. Else None."""
     if not isinstance(value, str) or not 1 <= len(value) <= TEXT_LENGTH or "\0" in value:
         return None
     return value if value.isascii() or _is_unicode(value) else None
 
 
 def _spans(text: str, *, may_be_long: bool) -> Iterator[tuple[int, int, Any]]:
-    """Begin, end and value of each element. `may_be_long`: an element may have too many values to be parsed."""
+    """Begin, end and value of each element. `may_be_long`: values are counted before an element is parsed."""
     read = _checked_value if may_be_long else _value
     place = _blank(text, 0)
     if text[place : place + 1] != "[":
@@ -155,7 +134,7 @@ def _spans(text: str, *, may_be_long: bool) -> Iterator[tuple[int, int, Any]]:
             _expect_end(text, place + 1)
             return
         if text[place : place + 1] != ",":
-            raise ValueError("an array goes on with a comma or ends")
+            raise ValueError("a comma or the end of the array is missing")
         place = _blank(text, place + 1)
 
 
@@ -177,9 +156,7 @@ def _checked_value(text: str, begin: int) -> tuple[int, Any]:
 
 
 def _end_of_nested(text: str, begin: int) -> tuple[int, int]:
-    """Where the array or object ends that begins there, and how many levels it has, by counting brackets alone. Raises
-    ValueError.
-    """
+    """The end and the depth of the array or object that begins there, by counting brackets. Raises ValueError."""
     depth = deepest = 0
     for step in STEP.finditer(text, begin):
         if step["open"] is not None:
@@ -192,7 +169,7 @@ def _end_of_nested(text: str, begin: int) -> tuple[int, int]:
             depth -= length
             if depth <= 0:
                 return step.end() + depth, deepest
-    raise ValueError("brackets that never close")
+    raise ValueError("a bracket is not closed")
 
 
 def _blank(text: str, place: int) -> int:
@@ -233,7 +210,7 @@ def _event(payload: str, hashed: bytes, value: dict[str, Any]) -> Element:
         database_id=_database_id(value.get("databaseId")),
         uuid=uuid,
         error=None if kind else "It has no type.",
-        note=None if uuid or value.get("uuid") in (None, "") else "Its uuid is no usable text: it was left out.",
+        note=None if uuid or value.get("uuid") in (None, "") else "Its uuid is not usable text: it was ignored.",
     )
 
 

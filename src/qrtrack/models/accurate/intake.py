@@ -1,24 +1,23 @@
-"""The queue of Accurate's webhook events, what came twice with another content, replays, and the streams passed on."""
+"""The queue of Accurate's webhook events, and the conflicts: a known uuid that arrived with other content."""
 
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, LargeBinary, SmallInteger, text
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from qrtrack.domain.accurate.events import EventStatus, ForwardStatus
-from qrtrack.models.leased import QUEUE_STORAGE, Leased, LeasedColumns, claim_index, leased_constraints
-from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, one_of
+from qrtrack.domain.accurate.forwarding import ForwardStatus
+from qrtrack.domain.accurate.processing import EventStatus
+from qrtrack.models.leased import QUEUE_STORAGE, LeasedColumns, claim_index, leased_constraints
+from qrtrack.models.metadata import Instant, Now, Table, one_of
 
 LIVE = "status IN ('pending', 'processing')"
 
 
 class WebhookEvent(LeasedColumns, Table):
-    """One element of a request, its JSON text as it came. Never deleted: uuid and hash know it when it comes again.
+    """One element of a request, with its JSON text as received. Never deleted: uuid and hash identify later duplicates.
 
-    What was never tried waits in one index, the rest in another: an event that kills its worker is tried alone. Rows
-    that the older service writes are completed by a trigger; their empty hash stands for one that nobody computed yet.
+    First attempts are claimed by one index, in groups; retries by another, one by one, since an event may kill its
+    worker. A trigger completes the rows of the older service; their hash is empty until it is needed.
     """
 
     __tablename__ = "webhook_queue"
@@ -72,8 +71,8 @@ class WebhookEvent(LeasedColumns, Table):
 
 
 class WebhookConflict(Table):
-    """A uuid that came again with another content: what came is kept, and how often. Its organisation is that of its
-    own database, which need not be that of the first.
+    """Other content that arrived under a known uuid, and how often. It belongs to the organisation of its own database,
+    which can differ from that of the known event.
     """
 
     __tablename__ = "webhook_conflicts"
@@ -88,42 +87,3 @@ class WebhookConflict(Table):
     times: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
     created_at: Mapped[Now]
     last_at: Mapped[Now]
-
-
-class WebhookReplay(TenantOwned, Table):
-    """Who had events processed again, when and why. `selection` is the filter, or the id of the one event."""
-
-    __tablename__ = "webhook_replays"
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    replayed_at: Mapped[Now]
-    actor: Mapped[str]
-    reason: Mapped[str | None]
-    selection: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    event_count: Mapped[int]
-
-
-class WebhookStream(Leased, Table):
-    """The events of one type and database that are passed on: one worker holds a stream, so it keeps their order.
-
-    `touched` moves with each event added, so that whoever ends its work on the stream sees that there is more.
-    """
-
-    __tablename__ = "webhook_streams"
-    __table_args__ = (
-        *leased_constraints(max_attempts=8),
-        Index(
-            "uq_webhook_streams_manufacturer_org_id_database_id_type",
-            "manufacturer_org_id",
-            "database_id",
-            "type",
-            unique=True,
-        ),
-        claim_index("ix_webhook_streams_claim", live="status IN ('queued', 'running')"),
-        {"postgresql_with": QUEUE_STORAGE},
-    )
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    database_id: Mapped[int] = mapped_column(BigInteger)
-    type: Mapped[str]
-    touched: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))

@@ -1,0 +1,40 @@
+"""Forwarding webhook events to the owner's own system: their states, and which events of a stream may be sent."""
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class ForwardStatus(StrEnum):
+    PENDING = "pending"
+    SENT = "sent"
+    DEAD = "dead"
+
+
+@dataclass(slots=True)
+class StreamRun:
+    """One run through the pending events of a stream.
+
+    `blocked`: entities with an unsent event. Their later events wait for it; events of other entities do not.
+    `sent`: how many events were sent. `retry_in`: seconds until the stream is due again, None when no event is left.
+    `endpoint_error`: why the endpoint takes no event at all.
+    """
+
+    blocked: set[str] = field(default_factory=set)
+    sent: int = 0
+    retry_in: float | None = None
+    endpoint_error: str | None = None
+
+    def retry_within(self, seconds: float) -> None:
+        self.retry_in = seconds if self.retry_in is None else min(self.retry_in, seconds)
+
+    def may_send(self, entities: AbstractSet[str], *, due_in: float | None) -> bool:
+        """False for an event that is not due, or that has to wait for an earlier event of one of its entities. Then
+        later events of its entities wait for it.
+        """
+        if due_in is not None and due_in > 0:
+            self.retry_within(due_in)
+        elif not self.blocked & entities:
+            return True
+        self.blocked |= entities
+        return False

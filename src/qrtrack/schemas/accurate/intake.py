@@ -1,0 +1,26 @@
+"""The answer to the sender of webhooks."""
+
+from pydantic import BaseModel, Field
+
+from qrtrack.schemas.base import Answer
+
+
+class ReceivedElement(BaseModel):
+    """One element of the request."""
+
+    index: int = Field(description="Its place in the request, from 0.")
+    queue_id: int = Field(description="The event's id; for a duplicate, the id of the first event with this uuid.")
+    type: str
+    uuid: str | None
+    duplicate: bool = Field(description="An event with this uuid is stored already. It is not processed twice.")
+    error_message: str | None = Field(description="Why the element is stored as invalid; null for an event.")
+
+
+class ReceivedAnswer(Answer):
+    """`queued + duplicates + invalid` is the number of elements. `queue_ids` has the order of the request."""
+
+    queued: int
+    duplicates: int
+    invalid: int
+    queue_ids: list[int]
+    results: list[ReceivedElement]
