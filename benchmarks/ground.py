@@ -24,7 +24,7 @@ from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.settings import Settings
 from qrtrack.settings.postgresql import parse_address
 from qrtrack.worker.handlers import HANDLERS
-from qrtrack.worker.loop import Lane, Worker
+from qrtrack.worker.loop import Slots, Worker
 
 SECRET = "a-secret-of-the-benchmarks-58c1d7f0b2e94a63"
 HANDLER_OF = {handler.queue.kind: handler for handler in HANDLERS}
@@ -57,7 +57,7 @@ class Ground:
     @asynccontextmanager
     async def working(self, **slots: int) -> AsyncIterator[None]:
         """The standing worker of a server, with these slots of each kind and none of the others."""
-        worker = Worker(self.runtime, [Lane(HANDLER_OF[kind], count) for kind, count in slots.items()])
+        worker = Worker(self.runtime, [Slots(HANDLER_OF[kind], count) for kind, count in slots.items()])
         loop = asyncio.create_task(worker.run())
         # The first look at an empty queue is over, and the hint's connection listens.
         await asyncio.sleep(0.2)

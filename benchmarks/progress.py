@@ -104,7 +104,7 @@ async def _disturbed(ground: Ground, pool: Pool, batch_id: UUID, outcomes: Seque
                 intake = repositories.record_intake
                 await intake.count(batch_id, await intake.insert(batch_id, ground.organisation, outcomes))
                 if number % 20 == 0:
-                    pid = repositories._driver.get_server_pid()  # noqa: SLF001 - to end this very session
+                    pid = repositories._connection.get_server_pid()  # noqa: SLF001 - to end this very session
                     await pool.execute("SELECT pg_terminate_backend($1)", pid)
                 raise _Undone
     await _ours(ground, batch_id, outcomes)

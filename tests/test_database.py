@@ -18,10 +18,12 @@ from plant import Plant
 from process import TENANT_ROLE, settings_of
 from qrtrack import connections
 from qrtrack import database as database_module
+from qrtrack.batch_semaphores import LOCK_PERMITS
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.errors import NotFound
 from qrtrack.repositories.constraints import CodeTaken
 from qrtrack.runtime import open_runtime
+from ticking import HANG_SECONDS
 
 
 async def run(database: Database, *statements: str, **options: Any) -> Any:
@@ -99,7 +101,7 @@ async def test_a_block_that_is_cancelled_while_it_waits_for_its_lock_or_is_undon
                 await task
     state = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in %'"
     assert await run(database, state) == 0
-    await asyncio.wait_for(begin(), 5)
+    await asyncio.wait_for(begin(), HANG_SECONDS)
 
 
 async def test_an_error_that_was_passed_over_does_not_end_as_if_it_were_kept(plant: Plant, database: Database) -> None:
@@ -167,7 +169,7 @@ async def test_the_batch_lock_lets_one_transaction_in_at_a_time_and_shows_it_wha
 
 async def test_the_lock_of_one_batch_does_not_keep_another_waiting(database: Database) -> None:
     async with database.write(batch_lock=uuid4()):
-        assert await asyncio.wait_for(run(database, "SELECT 1", batch_lock=uuid4()), 5) == 1
+        assert await asyncio.wait_for(run(database, "SELECT 1", batch_lock=uuid4()), HANG_SECONDS) == 1
 
 
 @pytest.mark.parametrize("sqlstate", ["08006", "53300", "57P01", "57P03", "40001", "40P01", "55P03"])
@@ -217,7 +219,7 @@ async def test_a_killed_connection_is_unavailable_at_every_moment(
                 await session.execute(text("SELECT 1"))
             return
         async with database.write() as repositories:
-            driver = repositories._driver
+            driver = repositories._connection
             await after_the_kill(driver.get_server_pid())
             if way == "refused":
                 raise NotFound("There is no such thing.")
@@ -260,7 +262,7 @@ async def test_whoever_hangs_up_while_a_dead_connection_is_replaced_keeps_nobody
 ) -> None:
     small = Database.connect(migrated_url, pool_size=1, tenant_role=TENANT_ROLE)
     async with small.write() as repositories:
-        driver = repositories._driver
+        driver = repositories._connection
         pid = driver.get_server_pid()
     await kill(migrated_url, pid)
     while not driver.is_closed():
@@ -349,7 +351,7 @@ async def test_of_several_hosts_the_first_that_answers_is_taken(migrated_url: st
         )
         assert (await database.ready())["database"] == "ok"
         assert await run(database, "SELECT 1") == 1
-        async with database.autocommit(apart=True) as connection:
+        async with database._driver(apart=True) as connection:
             assert await connection.fetchval("SELECT 1") == 1
         await database.close()
     silent.close()
@@ -390,8 +392,8 @@ async def test_a_way_to_the_server_that_is_gone_without_a_word_is_noticed_within
     """Else a request would wait for as long as TCP sends again, and the pool would be full of such."""
     async with by_network(migrated_url) as url:
         remote = Database.connect(url, pool_size=1, tenant_role=TENANT_ROLE)
-        async with remote.write() as repositories, remote.autocommit(apart=True) as other:
-            for driver in (repositories._driver, other):
+        async with remote.write() as repositories, remote._driver(apart=True) as other:
+            for driver in (repositories._connection, other):
                 to_server = driver._transport.get_extra_info("socket")  # type: ignore[attr-defined]
                 assert to_server.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
                 for option in filter(lambda name: hasattr(socket, name), connections.NOTICED):
@@ -445,7 +447,7 @@ async def test_a_server_that_takes_no_writes_is_away_until_it_does_on_other_conn
             await run(read_only, NEW_TURN.format("early"))
         for apart in (True, False):
             with pytest.raises(DatabaseUnavailable):
-                async with read_only.autocommit(apart=apart) as connection:
+                async with read_only._driver(apart=apart) as connection:
                     await connection.execute(NEW_TURN.format("early"))
         with pytest.raises(DatabaseUnavailable):
             await read_only.ready()
@@ -492,9 +494,10 @@ async def test_a_busy_batch_leaves_the_other_connections_to_everybody_else(
                 pass
 
         scans = [asyncio.create_task(scan()) for _ in range(8)]
-        await asyncio.sleep(0.3)
-        async with asyncio.timeout(2):
-            assert await run(small.database, "SELECT 1") == 1
+        waiters = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while await run(plant.runtime.database, waiters) < LOCK_PERMITS:
+            await asyncio.sleep(0.01)
+        assert await run(small.database, "SELECT 1") == 1
         for waiting in scans:
             waiting.cancel()
         await asyncio.gather(*scans, return_exceptions=True)
@@ -514,13 +517,13 @@ async def test_a_storm_of_webhooks_takes_no_connection_from_everybody_else(migra
     settings = settings_of(migrated_url, tmp_path, database_pool_size=1)
     async with open_runtime(settings) as small, AsyncExitStack() as held:
         for _ in range(connections.FOR_WEBHOOKS):
-            await held.enter_async_context(small.database.autocommit(apart=True))
+            await held.enter_async_context(small.database._driver(apart=True))
         with patch.object(connections, "PATIENCE_SECONDS", 0.05), pytest.raises(DatabaseUnavailable):
-            await held.enter_async_context(small.database.autocommit(apart=True))
-        async with asyncio.timeout(2):
+            await held.enter_async_context(small.database._driver(apart=True))
+        async with asyncio.timeout(HANG_SECONDS):
             assert await run(small.database, "SELECT 1") == 1
         await held.aclose()
-        async with small.database.autocommit(apart=True) as connection:
+        async with small.database._driver(apart=True) as connection:
             assert await connection.fetchval("SELECT 1") == 1
 
 
@@ -529,15 +532,15 @@ async def test_a_statement_that_is_cancelled_costs_no_connection(migrated_url: s
     async with open_runtime(settings) as small:
         for _ in range(3):
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.05), small.database.autocommit() as connection:
+                async with asyncio.timeout(0.05), small.database._driver(apart=False) as connection:
                     await connection.execute("SELECT pg_sleep(60); SELECT 1")
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(HANG_SECONDS):
                 assert await run(small.database, "SELECT 1") == 1
 
 
 @pytest.mark.parametrize("apart", [True, False])
 async def test_what_commits_by_itself_is_there_when_the_statement_returns(database: Database, *, apart: bool) -> None:
-    async with database.autocommit(apart=apart) as connection:
+    async with database._driver(apart=apart) as connection:
         await connection.execute(
             "INSERT INTO webhook_queue (type, payload, content_hash, status) VALUES ('ITEM', '{}', '', 'unassigned')"
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from unittest.mock import patch
 
 import pytest
@@ -11,6 +12,7 @@ from process import TENANT_ROLE
 from qrtrack import pools
 from qrtrack.database import Database, DatabaseUnavailable
 from test_database import run
+from ticking import HANG_SECONDS
 
 ALLOWED = 3
 
@@ -41,7 +43,7 @@ async def ask(crowded: Database) -> None:
 
 
 async def take_in(crowded: Database) -> None:
-    async with crowded.autocommit(apart=True) as connection:
+    async with crowded._driver(apart=True) as connection:
         assert await connection.fetchval("SELECT 1 FROM pg_sleep(0.02)") == 1
 
 
@@ -60,15 +62,13 @@ async def test_forty_at_once_are_all_answered(crowded: Database, order: str) -> 
 async def test_who_finds_no_room_at_all_is_told_after_the_pools_time(crowded: Database) -> None:
     other = Database.connect(crowded_url(crowded), pool_size=20)
     other.engine.pool._timeout = 0.3  # type: ignore[attr-defined]
-    holders = asyncio.gather(*(run(crowded, "SELECT 1 FROM pg_sleep(1)") for _ in range(ALLOWED)))
-    await asyncio.sleep(0.3)
-    try:
+    async with AsyncExitStack() as held:
+        held.push_async_callback(other.close)
+        for _ in range(ALLOWED):
+            await held.enter_async_context(crowded.read())
         with pytest.raises(DatabaseUnavailable) as full:
             await run(other, "SELECT 1")
         assert "too many connections" in full.value.reason
-    finally:
-        await holders
-        await other.close()
 
 
 async def test_room_that_another_process_leaves_is_taken(crowded: Database) -> None:
@@ -79,7 +79,7 @@ async def test_room_that_another_process_leaves_is_taken(crowded: Database) -> N
         await asyncio.sleep(0.2)
         assert not asking.done()
         await other.close()
-        await asyncio.wait_for(asking, 5)
+        await asyncio.wait_for(asking, HANG_SECONDS)
 
 
 def crowded_url(crowded: Database) -> str:

@@ -16,6 +16,7 @@ from qrtrack import runtime
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.runtime import open_runtime
 from test_database import refuse_to_start
+from ticking import HANG_SECONDS
 
 
 async def test_a_killed_embedded_server_is_started_again_by_whoever_uses_it(
@@ -26,7 +27,7 @@ async def test_a_killed_embedded_server_is_started_again_by_whoever_uses_it(
     async with open_runtime(settings) as opened:
         killed = server_pid(tmp_path)
         os.kill(int(killed), signal.SIGKILL)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_SECONDS):
             while server_pid(tmp_path) in {killed, ""} or not await answers(opened):
                 await asyncio.sleep(0.05)
 
@@ -60,7 +61,7 @@ async def test_a_start_says_why_it_waits_and_each_reason_once(
 
     with capture_logs() as logs:
         start = asyncio.create_task(opened())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             while not reasons():
                 await asyncio.sleep(0.02)
             await asyncio.sleep(0.2)

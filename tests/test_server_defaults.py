@@ -72,7 +72,7 @@ async def settings_in(database: Database) -> dict[str, tuple[str, str]]:
         found["read"] = (await repositories.trace._session.execute(text(show))).one()
     async with database.engine.begin() as connection:
         found["migration"] = (await connection.execute(text(show))).one()
-    async with database.autocommit(apart=True) as driver:
+    async with database._driver(apart=True) as driver:
         found["webhooks"] = await driver.fetchrow(show)
     return {kind: tuple(values) for kind, values in found.items()}
 
@@ -153,7 +153,7 @@ async def test_a_database_that_forgets_after_the_start_changes_nothing(plant: Pl
     """The webhooks' connections are open by then, and have what the session began with."""
     database = Database.connect(migrated_url, pool_size=1)
     try:
-        async with database.autocommit(apart=True) as driver:
+        async with database._driver(apart=True) as driver:
             await driver.execute("SET synchronous_commit = off")
         await _take_in_where(plant, database, "current_setting('synchronous_commit') = 'on'")
     finally:

@@ -1,31 +1,31 @@
-"""Whose turn it is within this process, before anything of the database is taken."""
+"""Per-batch semaphores, acquired before a connection is taken from the pool."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-# How many of a process go for a batch's lock at a time, and for its row: there the next ones do their work before it.
-LOCK_TURNS = 2
-ROW_TURNS = 4
+# Transactions of one process that may compete for a batch's lock, and for its row. Those that want the row do most of
+# their work before they need it.
+LOCK_PERMITS: Final = 2
+ROW_PERMITS: Final = 4
 
 
-class BatchTurns:
-    """Who of this process may go for what many want at once: a batch's lock, or its row.
-
-    A few at a time hold a connection for it: one that has it, and who comes next. All others wait here, without one: a
-    busy batch must not take the pool from everybody else.
+class BatchSemaphores:
+    """Limit how many transactions of this process wait for one batch with a connection in hand: one that works and one
+    that is next. The others wait here, so that a busy batch cannot drain the pool.
     """
 
     def __init__(self) -> None:
-        self._turns: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
+        self._semaphores: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def take(self, *, lock: UUID | None, row: UUID | None) -> AsyncIterator[None]:
-        batch_id, at_a_time = (row, ROW_TURNS) if lock is None else (lock, LOCK_TURNS)
+    async def acquired(self, *, lock: UUID | None, row: UUID | None) -> AsyncIterator[None]:
+        batch_id, permits = (row, ROW_PERMITS) if lock is None else (lock, LOCK_PERMITS)
         if batch_id is None:
             yield
             return
-        async with self._turns.setdefault(batch_id, asyncio.Semaphore(at_a_time)):
+        async with self._semaphores.setdefault(batch_id, asyncio.Semaphore(permits)):
             yield

@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 from qrtrack import database_checks, schema_revision
-from qrtrack.batch_semaphores import BatchTurns
+from qrtrack.batch_semaphores import BatchSemaphores
 from qrtrack.connections import FOR_WEBHOOKS, Connections, Connector
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.outages import DatabaseRefused, DatabaseUnavailable, Outages, has_state, is_full, reason_of
 from qrtrack.pools import PatientPool, open_engine
-from qrtrack.repositories import Repositories
+from qrtrack.repositories import DriverRepositories, Repositories
 from qrtrack.repositories.base import DURABLE, Connection
 from qrtrack.repositories.server import ServerLimits, read_limits
 from qrtrack.settings.postgresql import parse_address
@@ -26,13 +26,13 @@ from qrtrack.tenant_role import quoted, try_role
 
 __all__ = ["Database", "DatabaseRefused", "DatabaseUnavailable"]
 
-# A standby, or a server whose provider holds writes back: another connection may find one that takes them.
+# A standby, or a server set to read-only: another connection may reach one that accepts writes.
 READ_ONLY = ("25006",)
-# A request that has waited so long for a lock is told to come again.
+# A request that waits longer for a lock gets 503.
 LOCK_SECONDS = 10
-# Who asks whether the service is ready waits no longer: a server that has stopped without a word is as good as away.
+# Readiness times out after 3 s: a hung server counts as down.
 READY_SECONDS = 3
-# Shorter, so that a full server is named as the reason.
+# Shorter, so that readiness reports a full server as the reason.
 ROOM_SECONDS = 2
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 BEGIN_READING = f"{BEGIN} READ ONLY"
@@ -45,12 +45,12 @@ class Database:
 
     connector: Connector
     engine: AsyncEngine
-    # The same pool, where SQLAlchemy begins and commits nothing.
+    # The same pool in AUTOCOMMIT: SQLAlchemy sends no BEGIN and no COMMIT.
     unbegun: AsyncEngine
     webhooks: Connections
     health: Connections
     tenant_role: str
-    turns: BatchTurns = field(default_factory=BatchTurns)
+    semaphores: BatchSemaphores = field(default_factory=BatchSemaphores)
     outages: Outages = field(default_factory=Outages)
     request: RepeatableRequest | None = None
 
@@ -78,19 +78,22 @@ class Database:
         tenant: UUID | None = None,
         batch_lock: UUID | None = None,
         by_keys: bool = False,
-        turn: UUID | None = None,
+        busy_row: UUID | None = None,
     ) -> AsyncIterator[Repositories]:
         """One transaction: commits on leaving, rolls back on any error.
 
-        `tenant` binds it to an organisation: row-level security shows and takes that organisation's rows only.
-        `batch_lock` waits until this transaction is the only one that moves the batch's queue. It is taken in a
-        statement of its own, so that the next one sees what the previous holder committed.
-        `by_keys`: its statements find few rows by their keys, so that one plan by index serves for every size of the
-        tables: it is kept, where others are planned anew each time.
-        `turn` names what many of this process want to move at once: they take turns before they take a connection.
+        `tenant`: row-level security shows and accepts this organisation's rows only.
+        `batch_lock`: waits until no other transaction moves the batch's queue. The lock is a statement of its own, so
+        that the next one sees what the previous holder committed.
+        `by_keys`: all statements find few rows by key, so generic index plans are forced and kept. Other transactions
+        plan each statement anew.
+        `busy_row`: a batch whose row many requests update at once: a semaphore limits how many hold a connection.
         """
         opening = _opening(self.tenant_role, tenant=tenant, batch_lock=batch_lock, by_keys=by_keys)
-        async with self.turns.take(lock=batch_lock, row=turn), self._transaction(opening) as (pooled, driver):
+        async with (
+            self.semaphores.acquired(lock=batch_lock, row=busy_row),
+            self._transaction(opening) as (pooled, driver),
+        ):
             repositories = Repositories(pooled, driver, self.request)
             if self.request is not None:
                 await repositories.idempotency.open(self.request)
@@ -111,15 +114,18 @@ class Database:
             await repositories.flush()
 
     @asynccontextmanager
-    async def autocommit(self, *, apart: bool = False) -> AsyncIterator[Connection]:
-        """The driver's own connection, where each statement is a transaction that is committed when it returns: for the
-        paths of one statement, which would otherwise be three round trips.
+    async def autocommit(self, *, apart: bool = False) -> AsyncIterator[DriverRepositories]:
+        """Each statement commits by itself: one round trip instead of three, for paths of one statement.
+        Behind a pooler such a statement runs in the server's default isolation, and must not depend on it.
 
-        Behind a pooler such a statement has the isolation of the server's default: it must not rest on it.
-
-        `apart`: one of those for webhooks, which no other work can hold up. Behind a pooler the block is one
-        transaction there, committed on leaving. A server that has no room for one more lends one of the pool.
+        `apart`: on a connection reserved for webhooks, which no other work can occupy. Behind a pooler the block is
+        one transaction, committed on leaving. When the server is full, a connection of the pool is used.
         """
+        async with self._driver(apart=apart) as connection:
+            yield DriverRepositories(connection)
+
+    @asynccontextmanager
+    async def _driver(self, *, apart: bool) -> AsyncIterator[Connection]:
         if not apart:
             async with self._transaction(None) as (_, driver):
                 yield driver
@@ -138,7 +144,7 @@ class Database:
 
     @asynccontextmanager
     async def _beside(self, connections: Connections, *, seconds: float | None = None) -> AsyncIterator[Connection]:
-        """On a full server, one of the pool; when none is free within `seconds`, raises what the server said."""
+        """On a full server, a connection of the pool. Raises the server's refusal when none is free in `seconds`."""
         async with AsyncExitStack() as taken:
             try:
                 connection = await taken.enter_async_context(connections.take())
@@ -156,10 +162,8 @@ class Database:
     async def _transaction(
         self, opening: str | None, *, writes: bool = True
     ) -> AsyncIterator[tuple[AsyncConnection, Connection]]:
-        """Begun by the statements of `opening`, committed on leaving, rolled back on any error. Without any, each
-        statement is a transaction of its own.
-
-        SQLAlchemy would begin in a round trip of its own.
+        """Begins with the statements of `opening`, commits on leaving, rolls back on any error. Without `opening` each
+        statement is a transaction of its own. SQLAlchemy begins nothing: its BEGIN would be another round trip.
         """
         with self.outages.translated():
             async with self._living() as (pooled, driver):
@@ -168,7 +172,7 @@ class Database:
                         await driver.execute(opening)
                     yield pooled, driver
                     if opening and await driver.execute("COMMIT") != "COMMIT":
-                        raise RuntimeError("an error was passed over in the transaction: PostgreSQL has rolled it back")
+                        raise RuntimeError("an error was ignored inside the transaction: PostgreSQL has rolled it back")
                 except BaseException as error:
                     await _roll_back(pooled, driver)
                     if writes and has_state(getattr(error, "orig", error), READ_ONLY):
@@ -178,7 +182,7 @@ class Database:
 
     @asynccontextmanager
     async def _living(self) -> AsyncIterator[tuple[AsyncConnection, Connection]]:
-        """All connections in the pool die when the server starts anew: each that is found dead leaves it."""
+        """A connection that works. A restart of the server closes all in the pool: closed ones are discarded here."""
         while True:
             async with self.unbegun.connect() as pooled:
                 driver: Connection | None = (await pooled.get_raw_connection()).driver_connection
@@ -194,9 +198,9 @@ class Database:
             return await schema_revision.migrate(self.engine, tenant_role=self.tenant_role)
 
     async def ready(self, *, quietly: bool = False) -> dict[str, Any]:
-        """On a connection of its own: it says how the database is, and not how busy the pool. Raises
+        """Checks the database on a connection of its own, so that a busy pool does not count as down. Raises
         DatabaseUnavailable, DatabaseRefused, DatabaseUnfit, SchemaBehind, SchemaNewer or TenantRoleUnusable.
-        `quietly`: the caller tells the reason.
+        `quietly`: the caller logs the reason.
         """
         with self.outages.translated(quietly=quietly):
             async with asyncio.timeout(READY_SECONDS), self._beside(self.health, seconds=ROOM_SECONDS) as connection:
@@ -217,7 +221,7 @@ class Database:
 
     @property
     def most_connections(self) -> int:
-        """The pool, those for webhooks, one for readiness and one for hints."""
+        """The pool, those for webhooks, one for readiness and one for LISTEN."""
         return self._pool.size() + FOR_WEBHOOKS + 2
 
     @property
@@ -227,7 +231,7 @@ class Database:
         return pool
 
     def pool_use(self) -> dict[str, dict[str, int]]:
-        """Connections of this process, by what they are for and what they are doing."""
+        """Connections of this process, by purpose and state."""
         pool = self._pool
         main = {"in_use": pool.checkedout(), "idle": pool.checkedin(), "allowed": pool.size()}
         return {"main": main, "webhooks": self.webhooks.use()}
@@ -239,7 +243,7 @@ class Database:
 
 
 async def _roll_back(pooled: AsyncConnection, driver: Connection) -> None:
-    """A connection that cannot be rolled back, as it broke or its task is cancelled once more, leaves the pool."""
+    """A connection whose ROLLBACK fails (it broke, or the task is cancelled again) leaves the pool."""
     is_clean = False
     try:
         with suppress(Exception):
@@ -258,11 +262,10 @@ def _opening(
     by_keys: bool = False,
     read_only: bool = False,
 ) -> str:
-    """Begins a transaction and sets what holds for it only, in one round trip: behind a pooler a session is nobody's.
-    Isolation and durability are what the program needs, whatever the server's defaults.
+    """BEGIN and all settings of the transaction, in one round trip. They are local to it, since a pooler shares the
+    session. Isolation and durability are set here, whatever the server's defaults.
 
-    It takes no parameters, since several statements can have none; what stands in it are ids, written as ids are,
-    and the quoted role.
+    Several statements in one query can have no parameters: the UUIDs and the quoted role are part of the text.
     """
     steps = [BEGIN_READING] if read_only else [BEGIN, DURABLE]
     if by_keys:

@@ -50,12 +50,20 @@ def observe_request(method: str, route: str, status: int, seconds: float) -> Non
 
 
 def count_claims(kind: str, waits: Iterable[float | None]) -> None:
-    """A wait for each piece taken together; None where a lease that had run out was taken over."""
-    taken = list(waits)
-    if due := [waited for waited in taken if waited is not None]:
+    """A wait for each piece claimed together; None for a piece whose expired lease was taken over."""
+    claimed = list(waits)
+    if due := [waited for waited in claimed if waited is not None]:
         WAITED.labels(kind).observe(max(0, *due))
-    if taken_over := len(taken) - len(due):
-        TAKEN_OVER.labels(kind).inc(taken_over)
+    count_taken_over(kind, len(claimed) - len(due))
+
+
+def count_taken_over(kind: str, leases: int) -> None:
+    if leases:
+        TAKEN_OVER.labels(kind).inc(leases)
+
+
+def count_lost_write(kind: str) -> None:
+    LOST_WRITES.labels(kind).inc()
 
 
 def count_end(kind: str, end: str, seconds: float, *, pieces: int = 1) -> None:

@@ -87,13 +87,13 @@ async def test_whoever_hangs_up_leaves_nothing_on_a_connection(plant: Plant, few
             await repositories.batches.get(batch.batch_id)
 
     async def write() -> None:
-        async with few.write(tenant=tenant, by_keys=True, turn=batch.batch_id) as repositories:
+        async with few.write(tenant=tenant, by_keys=True, busy_row=batch.batch_id) as repositories:
             await repositories.lock_batch(batch.order_id)
             await repositories.batches.get(batch.batch_id)
 
     async def write_at_once() -> None:
         async with few.write(tenant=tenant) as repositories:
-            driver = repositories._driver
+            driver = repositories._connection
             with suppress(ExceptionGroup):
                 async with asyncio.TaskGroup() as both:
                     both.create_task(driver.execute("SELECT pg_sleep(0.01)"))

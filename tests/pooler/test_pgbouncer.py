@@ -223,8 +223,8 @@ async def test_every_transaction_is_read_committed_and_waits_for_the_disk(pooled
         "SELECT current_setting('transaction_isolation') AS isolation, current_setting('synchronous_commit') AS durable"
     )
     async with pooled.database.write() as repositories:
-        assert tuple(await repositories._driver.fetchrow(show) or ()) == ("read committed", "on")
-    async with pooled.database.autocommit(apart=True) as connection:
+        assert tuple(await repositories._connection.fetchrow(show) or ()) == ("read committed", "on")
+    async with pooled.database._driver(apart=True) as connection:
         assert await connection.fetchval(show) == "read committed"
 
 

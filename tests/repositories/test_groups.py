@@ -20,6 +20,7 @@ from qrtrack.repositories.groups import LEAST_OF_EACH, GroupRepository
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 from qrtrack.services.claims import break_up_group, claim_group, release_group
 from qrtrack.settings import Settings
+from ticking import HANG_SECONDS
 
 OTHER_DATABASE = 77
 OTHER = UUID("7c9e6679-7425-40de-944b-e07fc1f90ae7")
@@ -88,7 +89,7 @@ async def test_a_claim_does_not_wait_for_the_disk_and_leaves_other_commits_as_th
 ) -> None:
     await accurate.send(event())
     async with (
-        database.autocommit() as connection,
+        database._driver(apart=False) as connection,
         constrained(accurate, "current_setting('synchronous_commit') = 'off'"),
     ):
         await connection.execute("SET synchronous_commit = on")
@@ -194,7 +195,7 @@ async def test_a_worker_that_is_writing_its_end_is_not_too_late(accurate: Accura
     await accurate.expire_groups()
     async with database.write() as repositories:
         await repositories.groups(WEBHOOK_EVENTS).finish(group, ids_of(group), ["done"], [None])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             assert await claim(database) is None
     assert await accurate.tries() == [("done", 1)]
 
@@ -208,7 +209,7 @@ async def test_nobody_waits_for_a_piece_of_a_lapsed_group_that_somebody_else_is_
     # As whoever passes it on does, and he may have been stopped.
     async with database.engine.begin() as other:
         await other.execute(text("UPDATE webhook_queue SET forward_status = 'sent' WHERE id = :id"), {"id": written})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             assert await claim(database) is None
         assert await accurate.tries() == [("pending", 0), ("pending", 1), ("pending", 1)]
     assert ids_of(await claim(database)) == [written]
@@ -287,7 +288,7 @@ async def test_a_claimer_that_is_cancelled_leaves_no_group_that_nobody_knows_of(
     # Between the commit of the claim and the answer that tells of it.
     monkeypatch.setattr(groups, "CLAIMED", groups.CLAIMED.replace("SELECT seen", "SELECT pg_sleep(60), seen", 1))
     claiming = asyncio.create_task(claim(database))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while not await accurate.sql("SELECT token FROM leased_groups"):
             await asyncio.sleep(0.01)
     claiming.cancel()

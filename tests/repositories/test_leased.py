@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from plant import Plant, ended_and_queued_jobs, explained_claim, nodes_of
+from plant import Plant, ended_and_queued_jobs, explained_claim, nodes_of, pages_of
 from process import TENANT_ROLE
 from qrtrack.database import Database
 from qrtrack.domain.claims import Claim, LeaseLost
@@ -375,7 +375,7 @@ async def test_a_beat_stays_in_its_page_and_touches_no_index(plant: Plant, datab
         before = await counters()
         for _ in range(25):
             for held in claims:
-                await LeasedRepository(session, CREATING).beat(held, lease_seconds=30)
+                await LeasedRepository(session, CREATING).renew(held, lease_seconds=30)
                 await connection.commit()
         after = await counters()
     assert after.updates - before.updates == 500
@@ -396,8 +396,7 @@ async def test_a_claim_reads_the_live_rows_only_however_many_have_ended(plant: P
     indexes = {node["Index Name"] for node in scans if "Index Name" in node}
     assert indexes == {"ix_qr_reverse_jobs_claim", "pk_qr_reverse_jobs"}
     assert "Seq Scan" not in {node["Node Type"] for node in scans}
-    # The bound of the long proof is 5 ms, with twenty times as many rows and nothing else on the machine.
-    assert plan["Execution Time"] < 50
+    assert pages_of(plan) < 2_000
 
 
 IMPOSSIBLE_STAGES = {

@@ -16,10 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
-from plant import BY_KIND, Plant
+from plant import BY_KIND, Plant, one_slot
 from process import SECRET, settings_of
 from qrtrack.connections import FOR_WEBHOOKS
-from qrtrack.domain.claims import Claim, LeaseLost, PermanentFailure
+from qrtrack.domain.claims import Claim, PermanentFailure
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories import gauges as figures_repository
@@ -27,12 +27,11 @@ from qrtrack.repositories.queues import CREATING, REVERSE_JOBS, WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime
 from qrtrack.services import gauges
 from qrtrack.services.akselgate.attempts import sweep_attempts
-from qrtrack.services.claims import claim_group, claim_work, keep_claim, release_claim
+from qrtrack.services.claims import claim_group, claim_work
 from qrtrack.services.gauges import FigureDesk
 from qrtrack.services.recalculation import recalculate_progress
 from qrtrack.settings import Settings
-from qrtrack.worker.execution import execute, work_off
-from qrtrack.worker.handlers import Handler
+from qrtrack.worker.execution import End, SingleHandler, execute, run_until_idle
 from treasury import Treasury
 
 ClientOf = Callable[..., httpx2.AsyncClient]
@@ -137,10 +136,8 @@ async def test_a_worker_that_dies_shows_and_so_does_what_it_writes_late(
     before = await scrape()
     assert before("queue_expired_leases", kind="reverse_job") == 1
     await claim(runtime)
-    with pytest.raises(LeaseLost):
-        await keep_claim(runtime.database, REVERSE_JOBS, late, lease_seconds=30)
-    with pytest.raises(LeaseLost):
-        await release_claim(runtime.database, REVERSE_JOBS, late)
+    for _ in range(2):
+        assert (await execute(runtime, BY_KIND["reverse_job"], late, StopSignal())).end is End.LOST
     after = await scrape()
     assert after("queue_expired_leases", kind="reverse_job") == 0
     for name, times in (("leases_taken_over_total", 1), ("lost_lease_writes_total", 2)):
@@ -189,7 +186,7 @@ async def test_work_is_timed_and_counted_by_its_end(scrape: Any, plant: Plant, r
         raise failures.pop(0)
 
     batch = await plant.batch(10)
-    failing = Handler(REVERSE_JOBS, fail, BY_KIND["reverse_job"].fail)
+    failing = SingleHandler(REVERSE_JOBS, one_slot, fail, BY_KIND["reverse_job"].fail)
     before = await scrape()
     for body in (BY_KIND["reverse_job"], failing, failing):
         await plant.submit(batch)
@@ -272,7 +269,7 @@ async def test_a_group_of_events_counts_every_one(scrape: Any, runtime: Runtime,
     with patch.multiple(figures_repository, COUNTED=1, COUNTED_OF_EACH=1):
         long = await scrape()
     assert [long(name, kind="webhook_event") for name in ("queue_depth", "queue_running")] == [0, 3]
-    await work_off(runtime, BY_KIND["webhook_event"], group, StopSignal())
+    await run_until_idle(runtime, BY_KIND["webhook_event"], group, StopSignal())
     after = await scrape()
     labels = {"kind": "webhook_event", "end": "completed"}
     assert after("work_ended_total", **labels) - before("work_ended_total", **labels) == 5
@@ -329,7 +326,7 @@ async def test_the_pool_shows_how_many_connections_are_in_use(scrape: Any, runti
 
 
 async def test_the_connections_for_webhooks_are_shown_beside_the_pool(scrape: Any, runtime: Runtime) -> None:
-    async with runtime.database.autocommit(apart=True):
+    async with runtime.database._driver(apart=True):
         busy = await scrape()
     free = await scrape()
     states = ("in_use", "idle", "allowed")

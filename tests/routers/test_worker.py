@@ -11,13 +11,13 @@ from qrtrack.domain.accurate.documents import Reading, read_event
 from qrtrack.domain.errors import InvalidInput, Unavailable
 from qrtrack.domain.identity import Caller
 from qrtrack.repositories.queues import QUEUES
-from qrtrack.routers import worker
 from qrtrack.runtime import Runtime
 from qrtrack.schemas.worker import Budget
 from qrtrack.services.accurate import processing
 from qrtrack.services.accurate.intake import receive_events
 from qrtrack.services.packing import preparation
 from qrtrack.services.workers import report_process
+from qrtrack.worker import draining
 from qrtrack.worker.schedule import TASKS
 
 JOB = "/api/manufacturer/reverse-job/worker"
@@ -201,7 +201,7 @@ async def test_a_drain_that_breaks_waits_for_its_other_work(
         await asyncio.sleep(0.1)
         ended.append(handler.queue.kind)
 
-    monkeypatch.setattr(worker, "run_next", run)
+    monkeypatch.setattr(draining, "run_next", run)
     assert (await cron.post(DRAIN)).status_code == 503
     assert {"hashing", "reverse_job"} <= set(ended)
 

@@ -36,7 +36,7 @@ from qrtrack.services.packing.batches import close_batch, retry_batch
 from qrtrack.services.packing.preparation import fail_reverse_job, run_reverse_job
 from qrtrack.services.packing.reverse_jobs import cancel_reverse_job, retry_reverse_job
 from qrtrack.services.retention import prune
-from qrtrack.worker.execution import End, Outcome, run_next
+from qrtrack.worker.execution import End, WorkOutcome, run_next
 
 HOST = "hooks.test"
 SECRET = "whsec_bm90aWZpY2F0aW9ucy1mb3ItdGhlLXBsYW50LTEyMw=="
@@ -101,7 +101,7 @@ def hook(endpoint: Endpoint) -> Notify:
     return Notify(url=f"https://{HOST}:{endpoint.port}/sms?to=line-3")
 
 
-async def notify(runtime: Runtime) -> Outcome | None:
+async def notify(runtime: Runtime) -> WorkOutcome | None:
     return await run_next(runtime, BY_KIND["notification"], StopSignal())
 
 
@@ -328,7 +328,7 @@ async def test_after_eight_attempts_it_is_given_up_and_the_row_says_why(
 
 
 async def test_a_password_goes_over_tls_or_not_at_all(plant: Plant, runtime: Runtime, authority: Authority) -> None:
-    async def through(mailbox: Mailbox, password: str) -> Outcome:
+    async def through(mailbox: Mailbox, password: str) -> WorkOutcome:
         mailer = Mailer(f"smtp://qr%40plant:{password}@localhost:{mailbox.port}", "a@b.example", authority.trusting())
         await due(plant)
         with capture_logs() as lines:

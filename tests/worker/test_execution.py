@@ -2,7 +2,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -11,27 +10,26 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from plant import BY_KIND, Plant
+from plant import BY_KIND, Plant, one_slot
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.claims import Claim, Interrupted, LeaseLost, PermanentFailure
 from qrtrack.domain.errors import Conflict, InvalidInput
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.queues import CREATING, REVERSE_JOBS
 from qrtrack.runtime import Runtime
-from qrtrack.services.claims import claim_work, keep_claim, release_claim
+from qrtrack.services.claims import claim_work, release_claim
 from qrtrack.worker import execution
-from qrtrack.worker.execution import WORKER_LOST, End, execute, run_next, work_off
-from qrtrack.worker.handlers import Handler
+from qrtrack.worker.execution import WORKER_LOST, End, SingleHandler, run_next, run_until_idle
+from ticking import HANG_SECONDS
 
 STAGES = "qr_batch_stages"
-LEASE = 0.8
 
 Body = Callable[[Runtime, Claim, StopSignal], Awaitable[None]]
 
 
-def handler(body: Body) -> Handler:
+def handler(body: Body) -> SingleHandler:
     """Work of the creating queue whose body is the test's own."""
-    return Handler(CREATING, body, BY_KIND["creating"].fail)
+    return SingleHandler(CREATING, one_slot, body, BY_KIND["creating"].fail)
 
 
 async def finish(runtime: Runtime, claim: Claim) -> None:
@@ -53,11 +51,11 @@ async def test_a_slot_goes_on_with_what_is_due_until_one_ends_otherwise_than_wel
         await finish(runtime, claim)
 
     with capture_logs():
-        outcome = await work_off(runtime, handler(body), await taken(runtime), StopSignal())
+        outcome = await run_until_idle(runtime, handler(body), await taken(runtime), StopSignal())
     assert seen == ids[:4]
     assert (outcome.end, outcome.claim.id) == (End.RETRIED, ids[3])
     assert outcome.retry_in is not None
-    outcome = await work_off(runtime, handler(body), await taken(runtime), StopSignal())
+    outcome = await run_until_idle(runtime, handler(body), await taken(runtime), StopSignal())
     assert (outcome.end, seen[4:]) == (End.COMPLETED, ids[4:])
 
 
@@ -68,7 +66,7 @@ async def test_a_slot_that_is_told_to_stop_takes_nothing_more(plant: Plant, runt
         stop.set()
         await finish(runtime, claim)
 
-    await work_off(runtime, handler(body), await taken(runtime), StopSignal())
+    await run_until_idle(runtime, handler(body), await taken(runtime), StopSignal())
     assert [row.attempts for row in await plant.sql(f"SELECT attempts FROM {STAGES} ORDER BY id")] == [1, 0]
 
 
@@ -87,16 +85,10 @@ async def test_a_slot_that_cannot_claim_what_comes_next_has_done_what_it_did(
     held = await taken(runtime)
     monkeypatch.setattr(execution, "claim_work", fail)
     with capture_logs() as logs:
-        outcome = await work_off(runtime, handler(body), held, StopSignal())
+        outcome = await run_until_idle(runtime, handler(body), held, StopSignal())
     assert (outcome.end, outcome.claim) == (End.COMPLETED, held)
     told = [] if isinstance(failure, DatabaseUnavailable) else ["claiming failed"]
     assert [line["event"] for line in logs] == told
-
-
-@pytest.fixture
-def brief(runtime: Runtime) -> Runtime:
-    """The same process with leases below a second."""
-    return replace(runtime, settings=runtime.settings.model_copy(update={"lease_seconds": LEASE}))
 
 
 async def taken(runtime: Runtime) -> Claim:
@@ -248,187 +240,8 @@ async def test_a_worker_cancelled_twice_still_gives_the_work_back(plant: Plant, 
         go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.wait_for(released.wait(), 5)
+        await asyncio.wait_for(released.wait(), HANG_SECONDS)
     assert (await plant.row(STAGES, row_id)).status == "queued"
-
-
-async def test_a_body_that_blocks_its_thread_for_three_leases_keeps_its_lease(plant: Plant, brief: Runtime) -> None:
-    [row_id] = await plant.queued(1)
-    seen: list[int] = []
-
-    async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
-        blocked = asyncio.create_task(asyncio.to_thread(time.sleep, 3 * LEASE))
-        while not blocked.done():
-            seen.append(len(await claim_work(runtime.database, CREATING, 1, lease_seconds=LEASE)))
-            await asyncio.wait({blocked}, timeout=LEASE / 5)
-        await finish(runtime, claim)
-
-    outcome = await run_next(brief, handler(body), StopSignal())
-    assert outcome is not None
-    assert outcome.end is End.COMPLETED
-    assert sum(seen) == 0
-    assert len(seen) > 5
-    assert (await plant.row(STAGES, row_id)).attempts == 1
-
-
-async def test_losing_the_lease_stops_the_work_within_one_beat(plant: Plant, brief: Runtime) -> None:
-    [row_id] = await plant.queued(1)
-    begun = asyncio.Event()
-    stopped = asyncio.Event()
-
-    async def body(*_: Any) -> None:
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-
-    task = asyncio.create_task(run_next(brief, handler(body), StopSignal()))
-    await begun.wait()
-    await plant.expire(STAGES)
-    [thief] = await claim_work(brief.database, CREATING, 1, lease_seconds=30)
-    before = await plant.row(STAGES, row_id)
-    await asyncio.wait_for(stopped.wait(), LEASE)
-    outcome = await task
-    assert outcome is not None
-    assert outcome.end is End.LOST
-    assert await plant.row(STAGES, row_id) == before
-    assert before.lease_token == thief.token
-
-
-async def test_losing_the_lease_stops_the_hashing_thread_too(plant: Plant, brief: Runtime) -> None:
-    await plant.batch(100)
-    hashed: list[str] = []
-    begun = threading.Event()
-
-    class Slow:
-        def hash(self, peppered: str) -> str:
-            begun.set()
-            time.sleep(0.02)
-            hashed.append(peppered)
-            return "hash"
-
-    slow: Any = Slow()
-    with ThreadPoolExecutor(1) as thread:
-        task = asyncio.create_task(
-            run_next(replace(brief, hasher=slow, hash_threads=thread), BY_KIND["hashing"], StopSignal())
-        )
-        await asyncio.to_thread(begun.wait, 5)
-        await plant.expire(STAGES)
-        assert len(await claim_work(brief.database, BY_KIND["hashing"].queue, 1, lease_seconds=30)) == 1
-        outcome = await task
-        assert outcome is not None
-        assert outcome.end is End.LOST
-        # The thread is free for the next chunk: the 100 keys would have taken two seconds.
-        await asyncio.get_running_loop().run_in_executor(thread, int)
-    assert len(hashed) < 50
-
-
-async def test_a_worker_cut_from_the_database_stops_before_its_lease_can_run_out(plant: Plant, brief: Runtime) -> None:
-    await plant.queued(1)
-    claimed = time.monotonic()
-    claim = await taken(brief)
-    stopped: list[float] = []
-
-    async def body(*_: Any) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.append(time.monotonic() - claimed)
-
-    async def cut(*_: Any, **__: Any) -> None:
-        raise DatabaseUnavailable
-
-    with patch.object(execution, "keep_claim", cut):
-        outcome = await execute(brief, handler(body), claim, StopSignal())
-    assert outcome.end is End.LOST
-    assert LEASE / 2 < stopped[0] < LEASE
-
-
-async def test_a_beat_that_hangs_does_not_prolong_the_trust_in_the_lease(plant: Plant, brief: Runtime) -> None:
-    await plant.queued(1)
-    claimed = time.monotonic()
-    claim = await taken(brief)
-    stopped: list[float] = []
-
-    async def body(*_: Any) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.append(time.monotonic() - claimed)
-
-    async def hang(*_: Any, **__: Any) -> None:
-        await asyncio.Event().wait()
-
-    with patch.object(execution, "keep_claim", hang):
-        outcome = await execute(brief, handler(body), claim, StopSignal())
-    assert outcome.end is End.LOST
-    assert stopped[0] < LEASE
-
-
-async def test_the_trust_in_a_lease_counts_from_before_it_was_asked_for(plant: Plant, brief: Runtime) -> None:
-    """Between the claim and its first beat a busy process may lose time that the lease has been running for."""
-    await plant.queued(1)
-    claimed = time.monotonic()
-    claim = await taken(brief)
-    time.sleep(LEASE / 2)
-    stopped: list[float] = []
-
-    async def body(*_: Any) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.append(time.monotonic() - claimed)
-
-    async def cut(*_: Any, **__: Any) -> None:
-        raise DatabaseUnavailable
-
-    with patch.object(execution, "keep_claim", cut):
-        outcome = await execute(brief, handler(body), claim, StopSignal())
-    assert outcome.end is End.LOST
-    assert stopped[0] < LEASE
-
-
-async def test_a_defect_in_a_beat_does_not_leave_the_work_without_a_heart(plant: Plant, brief: Runtime) -> None:
-    [row_id] = await plant.queued(1)
-    defects = iter([RuntimeError("a defect")])
-
-    async def keep(*arguments: Any, **values: Any) -> None:
-        for defect in defects:
-            raise defect
-        await keep_claim(*arguments, **values)
-
-    async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
-        for _ in range(10):
-            await asyncio.sleep(LEASE / 5)
-            assert await claim_work(runtime.database, CREATING, 1, lease_seconds=LEASE) == []
-        await finish(runtime, claim)
-
-    # A traceback drawn on the terminal takes longer than the lease.
-    with patch.object(execution, "keep_claim", keep), capture_logs():
-        outcome = await run_next(brief, handler(body), StopSignal())
-    assert outcome is not None
-    assert outcome.end is End.COMPLETED
-    assert (await plant.row(STAGES, row_id)).attempts == 1
-
-
-async def test_a_beat_that_fails_once_is_repeated_in_time(plant: Plant, brief: Runtime) -> None:
-    await plant.queued(1)
-    failures = iter([DatabaseUnavailable()])
-
-    async def keep(*arguments: Any, **values: Any) -> None:
-        for failure in failures:
-            raise failure
-        await keep_claim(*arguments, **values)
-
-    async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
-        await asyncio.sleep(2 * LEASE)
-        await finish(runtime, claim)
-
-    with patch.object(execution, "keep_claim", keep):
-        outcome = await run_next(brief, handler(body), StopSignal())
-    assert outcome is not None
-    assert outcome.end is End.COMPLETED
 
 
 async def test_an_end_waits_for_a_database_that_is_away(plant: Plant, runtime: Runtime) -> None:
@@ -446,13 +259,13 @@ async def test_an_end_waits_for_a_database_that_is_away(plant: Plant, runtime: R
         raise PermanentFailure("The paper is gone.")
 
     with patch.object(execution, "RETRY_SECONDS", 0.01):
-        outcome = await run_next(runtime, Handler(CREATING, body, fail), StopSignal())
+        outcome = await run_next(runtime, SingleHandler(CREATING, one_slot, body, fail), StopSignal())
     assert outcome is not None
     assert outcome.end is End.FAILED
     assert (await plant.row(STAGES, row_id)).status == "failed"
 
 
-async def test_an_end_that_cannot_be_recorded_within_a_lease_is_left_to_others(plant: Plant, brief: Runtime) -> None:
+async def test_an_end_that_cannot_be_recorded_within_a_lease_is_left_to_others(plant: Plant, runtime: Runtime) -> None:
     [row_id] = await plant.queued(1)
 
     async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
@@ -461,8 +274,9 @@ async def test_an_end_that_cannot_be_recorded_within_a_lease_is_left_to_others(p
     async def body(*_: Any) -> None:
         raise PermanentFailure("The paper is gone.")
 
+    brief = replace(runtime, settings=runtime.settings.model_copy(update={"lease_seconds": 0.1}))
     with patch.object(execution, "RETRY_SECONDS", 0.05):
-        outcome = await run_next(brief, Handler(CREATING, body, fail), StopSignal())
+        outcome = await run_next(brief, SingleHandler(CREATING, one_slot, body, fail), StopSignal())
     assert outcome is not None
     assert outcome.end is End.LOST
     assert (await plant.row(STAGES, row_id)).status == "running"

@@ -11,19 +11,20 @@ import structlog
 from structlog.testing import capture_logs
 
 from accurate import DATABASE, Accurate, event
+from plant import one_slot
 from process import settings_of
 from qrtrack.database import DatabaseUnavailable
-from qrtrack.domain.claims import Claim, Group
+from qrtrack.domain.claims import Group
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime
-from qrtrack.services.claims import break_up_group, release_group
+from qrtrack.services.claims import break_up_group, claim_group, release_group
 from qrtrack.settings import Settings
-from qrtrack.worker import execution, loop
-from qrtrack.worker.execution import End, execute, work_off
-from qrtrack.worker.handlers import GroupHandler
-from qrtrack.worker.loop import Lane, Worker
+from qrtrack.worker import execution
+from qrtrack.worker.execution import End, GroupHandler, execute, run_until_idle
+from qrtrack.worker.loop import Slots, Worker
+from ticking import HANG_SECONDS
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ async def accurate(accurate: Accurate) -> Accurate:
 
 
 def handler(run: Callable[[Runtime, Group], Awaitable[int]]) -> GroupHandler:
-    return GroupHandler(WEBHOOK_EVENTS, 3, run)
+    return GroupHandler(WEBHOOK_EVENTS, one_slot, run, size=3)
 
 
 async def finish(runtime: Runtime, group: Group) -> int:
@@ -57,7 +58,7 @@ async def test_group_follows_group_and_lines_name_the_first_and_the_last_piece(
         seen.append(structlog.contextvars.get_contextvars())
         return await finish(runtime, group)
 
-    await work_off(runtime, handler(run), await accurate.group(3), StopSignal())
+    await run_until_idle(runtime, handler(run), await accurate.group(3), StopSignal())
     ids = [row.id for row in await accurate.rows()]
     assert [lines["job_id"] for lines in seen] == [f"{ids[0]}…{ids[2]}", f"{ids[3]}…{ids[4]}"]
     assert {lines["kind"] for lines in seen} == {"webhook_event"}
@@ -72,8 +73,8 @@ async def test_a_group_that_fails_is_broken_up_and_no_other_follows(accurate: Ac
     with capture_logs() as logs:
         outcome = await execute(runtime, handler(run), await accurate.group(3), StopSignal())
         assert (outcome.end, outcome.pieces) == (End.RETRIED, 3)
-        await work_off(runtime, handler(run), await accurate.group(1), StopSignal())
-    assert [line["event"] for line in logs] == ["a group failed: its pieces are done one by one"] * 2
+        await run_until_idle(runtime, handler(run), await accurate.group(1), StopSignal())
+    assert [line["event"] for line in logs] == ["a group failed: its pieces are retried one by one"] * 2
     assert await accurate.tries() == [("pending", 1)] * 4 + [("pending", 0)]
 
 
@@ -98,7 +99,7 @@ async def test_an_outage_costs_a_group_one_attempt_however_long_it_lasts(
         outcome = await execute(runtime, handler(away), await accurate.group(), StopSignal())
     assert outcome.end is End.RETRIED
     assert [(line["event"], "exc_info" in line and line["exc_info"]) for line in logs] == [
-        ("a group failed: its pieces are done one by one", None)
+        ("a group failed: its pieces are retried one by one", None)
     ]
     assert await accurate.tries() == [("pending", 1)] * 5
 
@@ -111,14 +112,14 @@ async def test_a_database_that_is_away_when_the_next_group_is_claimed_is_no_defe
 
     group = await accurate.group(3)
     monkeypatch.setattr(execution, "claim_group", away)
-    await work_off(runtime, handler(finish), group, StopSignal())
+    await run_until_idle(runtime, handler(finish), group, StopSignal())
     assert await accurate.tries() == [("done", 1)] * 3 + [("pending", 0)] * 2
 
 
 async def test_a_group_that_is_told_to_stop_goes_back_untouched(accurate: Accurate, runtime: Runtime) -> None:
     stop = StopSignal()
     stop.set()
-    await work_off(runtime, handler(finish), await accurate.group(), stop)
+    await run_until_idle(runtime, handler(finish), await accurate.group(), stop)
     assert await accurate.tries() == [("pending", 0)] * 5
     assert await accurate.sql("SELECT token FROM leased_groups") == []
 
@@ -133,7 +134,7 @@ async def test_no_group_follows_once_the_worker_is_told_to_stop(
         stop.set()
         return await finish(runtime, group)
 
-    await work_off(runtime, handler(run), group, stop)
+    await run_until_idle(runtime, handler(run), group, stop)
     assert await accurate.tries() == [("done", 1)] * 3 + [("pending", 0)] * 2
     claim.assert_not_awaited()
 
@@ -141,16 +142,16 @@ async def test_no_group_follows_once_the_worker_is_told_to_stop(
 async def test_a_worker_that_is_stopped_while_it_claims_takes_no_further_group(
     accurate: Accurate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claimed: list[Claim | Group | None] = []
-    worker = Worker(runtime, [Lane(handler(finish), 4)])
+    claimed: list[Group | None] = []
+    worker = Worker(runtime, [Slots(handler(finish), 4)])
 
-    async def claim(runtime: Runtime, handler: GroupHandler) -> Claim | Group | None:
-        claimed.append(await execution.claim_next(runtime, handler))
+    async def claim(*arguments: Any, **values: Any) -> Group | None:
+        claimed.append(await claim_group(*arguments, **values))
         worker.stop_claiming()
         return claimed[-1]
 
-    monkeypatch.setattr(loop, "claim_next", claim)
-    async with asyncio.timeout(10):
+    monkeypatch.setattr(execution, "claim_group", claim)
+    async with asyncio.timeout(HANG_SECONDS):
         await worker.run()
         await worker.stop()
     assert len(claimed) == 1
@@ -168,7 +169,7 @@ async def test_a_cancelled_worker_gives_the_group_back_and_passes_the_cancellati
         await asyncio.Event().wait()
         return 0
 
-    task = asyncio.create_task(work_off(runtime, handler(run), await accurate.group(), StopSignal()))
+    task = asyncio.create_task(run_until_idle(runtime, handler(run), await accurate.group(), StopSignal()))
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -194,12 +195,12 @@ async def test_a_worker_cancelled_twice_still_gives_the_group_back(
         released.set()
 
     monkeypatch.setattr(execution, "release_group", slow_release)
-    task = asyncio.create_task(work_off(runtime, handler(run), await accurate.group(), StopSignal()))
+    task = asyncio.create_task(run_until_idle(runtime, handler(run), await accurate.group(), StopSignal()))
     for step in (begun, releasing):
         await step.wait()
         task.cancel()
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.wait_for(released.wait(), 5)
+    await asyncio.wait_for(released.wait(), HANG_SECONDS)
     assert await accurate.sql("SELECT token FROM leased_groups") == []

@@ -21,6 +21,7 @@ from qrtrack.services.accurate.intake import HintThrottle, receive_events
 from qrtrack.services.claims import break_up_group, claim_group, release_group
 from qrtrack.settings.postgresql import parse_address
 from qrtrack.wake_ups import listen
+from ticking import HANG_SECONDS
 
 
 class Heard:
@@ -34,7 +35,7 @@ class Heard:
         self.times += 1
         self._event.set()
 
-    async def next(self, seconds: float = 5) -> None:
+    async def next(self, seconds: float = HANG_SECONDS) -> None:
         await asyncio.wait_for(self._event.wait(), seconds)
         self._event.clear()
 
@@ -169,7 +170,7 @@ async def test_a_listener_without_a_database_keeps_asking(database: Database, er
         capture_logs() as logs,
     ):
         task = asyncio.create_task(listen(nowhere, heard))
-        await asyncio.wait_for(enough.wait(), 5)
+        await asyncio.wait_for(enough.wait(), HANG_SECONDS)
         assert not task.done()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""A worker's hold on one piece of queued work."""
+"""Claims: a worker's lease on one piece, or one group, of queued work."""
 
 import time
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from qrtrack.domain.errors import Conflict
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Work taken under a lease. `token` fences every later write; `exhausted`: its earlier attempts all died.
+    """Work claimed under a lease. `token` fences every later write.
 
-    `waited`: seconds since it was due; None where the lease of a worker that is gone was taken over.
-    `asked_at`, in seconds of time.monotonic(), is no later than the moment from which the lease runs.
+    `exhausted`: all attempts ended with the death of their worker. `waited`: seconds since the work was due; None when
+    an expired lease was taken over. `asked_at`: time.monotonic() before the claim, so that the lease began later.
     """
 
     kind: str
@@ -27,42 +27,48 @@ class Claim:
     asked_at: float = field(default_factory=time.monotonic, compare=False)
 
     @property
+    def size(self) -> int:
+        return 1
+
+    @property
     def uuid(self) -> UUID:
-        """The id of work whose table has UUIDs for keys."""
+        """The id, in tables with UUID keys."""
         assert isinstance(self.id, UUID)
         return self.id
 
     @property
     def number(self) -> int:
-        """The id of work whose table is numbered."""
+        """The id, in tables with bigint keys."""
         assert isinstance(self.id, int)
         return self.id
 
 
 class Piece(Protocol):
-    """Columns of a small piece of work: `id`, `manufacturer_org_id`, and those that its queue carries."""
+    """A row of small work: `id`, `manufacturer_org_id`, `waited`, and the columns that its queue carries."""
 
     def __getitem__(self, column: str, /) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Small pieces of work taken together, all for the first time, under one lease and one token. Each has beside its
-    columns the seconds that it `waited`.
-    """
+    """Small pieces of work, claimed together for the first time under one lease."""
 
     kind: str
     token: UUID
     pieces: Sequence[Piece]
 
     @property
+    def size(self) -> int:
+        return len(self.pieces)
+
+    @property
     def id(self) -> str:
-        """Its first piece and its last: all of them would be longer than a line of the log."""
+        """The ids of the first and the last piece: all of them would not fit into a log line."""
         return "…".join(str(id_) for id_ in dict.fromkeys((self.pieces[0]["id"], self.pieces[-1]["id"])))
 
 
 class LeaseLost(Conflict):
-    """Somebody else holds the work now, or it was cancelled: stop at once, nothing more may be written."""
+    """Another worker holds the work now, or it was cancelled: stop, every further write is refused."""
 
     slug = "lease-lost"
     title = "The work is no longer held"
@@ -72,8 +78,8 @@ class LeaseLost(Conflict):
 
 
 class Interrupted(Exception):
-    """The worker was asked to stop, or its time was up."""
+    """The worker must stop, or its time is up: the work goes back to the queue."""
 
 
 class PermanentFailure(Exception):
-    """Trying again cannot help."""
+    """A retry cannot help."""

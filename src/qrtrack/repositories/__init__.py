@@ -1,15 +1,15 @@
-"""The only SQL of the program: one repository per noun, each bound to one session."""
+"""The only SQL of the program: one repository for each noun, bound to one transaction."""
 
 from functools import cached_property
-from typing import TypeVar
+from typing import Final, TypeVar
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.repositories.accurate.documents import AccurateDocumentRepository
 from qrtrack.repositories.accurate.forwarding import WebhookForwardingRepository
+from qrtrack.repositories.accurate.intake import WebhookIntakeRepository
 from qrtrack.repositories.accurate.processing import WebhookProcessingRepository, WebhookRetryRepository
 from qrtrack.repositories.accurate.replays import WebhookReplayRepository
 from qrtrack.repositories.accurate.sources import AccurateSourceRepository
@@ -17,7 +17,7 @@ from qrtrack.repositories.akselgate.attempt_events import AttemptEventRepository
 from qrtrack.repositories.akselgate.callbacks import CallbackRepository
 from qrtrack.repositories.akselgate.dispatches import DispatchRepository
 from qrtrack.repositories.akselgate.reports import DispatchReportRepository
-from qrtrack.repositories.base import Connection
+from qrtrack.repositories.base import Connection, DriverRepository
 from qrtrack.repositories.gauges import FigureRepository
 from qrtrack.repositories.groups import GroupRepository
 from qrtrack.repositories.idempotency import IdempotencyRepository
@@ -42,39 +42,49 @@ from qrtrack.repositories.workers import WorkerRepository
 
 Result = TypeVar("Result")
 
-WAKE_UP_CHANNEL = "qrtrack_queues"
+WAKE_UP_CHANNEL: Final = "qrtrack_queues"
 
 
-class Repositories:
+class DriverRepositories(DriverRepository):
+    """The repositories of hot paths, on the driver's connection."""
+
+    case_packing = cached_property(lambda self: CasePacking(self._connection))
+    record_intake = cached_property(lambda self: RecordIntake(self._connection))
+    webhook_intake = cached_property(lambda self: WebhookIntakeRepository(self._connection))
+    webhook_processing = cached_property(lambda self: WebhookProcessingRepository(self._connection))
+
+    def groups(self, queue: Queue) -> GroupRepository:
+        return GroupRepository(self._connection, queue)
+
+    async def wake_workers(self, queue: Queue) -> None:
+        """NOTIFY, sent with the commit. A worker that misses it finds the work at its next poll."""
+        await self._execute("SELECT pg_notify(:channel, :kind)", channel=WAKE_UP_CHANNEL, kind=queue.kind)
+
+
+class Repositories(DriverRepositories):
     """All repositories of one transaction."""
 
     def __init__(
-        self, connection: AsyncConnection, driver: Connection, request: RepeatableRequest | None = None
+        self, pooled: AsyncConnection, connection: Connection, request: RepeatableRequest | None = None
     ) -> None:
-        self._connection = connection
-        self._driver = driver
+        super().__init__(connection)
+        self._pooled = pooled
         self._request = request
 
     def answer(self, result: Result) -> Result:
-        """What this transaction promises to the caller: kept with the effect, to be given again to the same request."""
+        """Stores the answer of a request with an Idempotency-Key: it commits with the effect."""
         if self._request is not None:
             self._request.answer = self._request.render(result)
         return result
 
     async def lock_batch(self, batch_id: UUID) -> None:
-        """Waits until this transaction is the only one that moves the batch's queue. Several: in the order of ids."""
-        await self._session.execute(
-            text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"batch {batch_id}"}
-        )
-
-    async def wake_workers(self, queue: Queue) -> None:
-        """A hint, sent with the commit; a worker that does not hear it polls."""
-        await self._session.execute(
-            text("SELECT pg_notify(:channel, :kind)"), {"channel": WAKE_UP_CHANNEL, "kind": queue.kind}
-        )
+        """Waits until no other transaction moves the batch's queue. To avoid deadlocks, lock several batches in the
+        order of their ids.
+        """
+        await self._execute("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", name=f"batch {batch_id}")
 
     async def flush(self) -> None:
-        """Sends what was put into the session, or changed in it, and not sent yet: the commit is none of its own."""
+        """Sends pending changes of the session: we COMMIT on the driver connection, the session never does."""
         session: AsyncSession | None = vars(self).get("_session")
         if session is not None:
             await session.flush()
@@ -82,126 +92,34 @@ class Repositories:
     def leased(self, queue: Queue) -> LeasedRepository:
         return LeasedRepository(self._session, queue)
 
-    def groups(self, queue: Queue) -> GroupRepository:
-        return GroupRepository(self._driver, queue)
-
     @cached_property
     def _session(self) -> AsyncSession:
-        # It ends with its connection, which has begun for it already.
-        return AsyncSession(self._connection, expire_on_commit=False)
+        # Never closed: it ends with the connection, whose transaction we began.
+        return AsyncSession(self._pooled, expire_on_commit=False)
 
-    @cached_property
-    def attempt_events(self) -> AttemptEventRepository:
-        return AttemptEventRepository(self._session)
-
-    @cached_property
-    def batches(self) -> BatchRepository:
-        return BatchRepository(self._session)
-
-    @cached_property
-    def batch_lists(self) -> BatchListRepository:
-        return BatchListRepository(self._session)
-
-    @cached_property
-    def callbacks(self) -> CallbackRepository:
-        return CallbackRepository(self._session)
-
-    @cached_property
-    def case_packing(self) -> CasePacking:
-        return CasePacking(self._driver)
-
-    @cached_property
-    def cases(self) -> CaseRepository:
-        return CaseRepository(self._session)
-
-    @cached_property
-    def codes(self) -> CodeRepository:
-        return CodeRepository(self._session)
-
-    @cached_property
-    def dispatch_reports(self) -> DispatchReportRepository:
-        return DispatchReportRepository(self._session)
-
-    @cached_property
-    def dispatches(self) -> DispatchRepository:
-        return DispatchRepository(self._session)
-
-    @cached_property
-    def figures(self) -> FigureRepository:
-        return FigureRepository(self._session)
-
-    @cached_property
-    def idempotency(self) -> IdempotencyRepository:
-        return IdempotencyRepository(self._session)
-
-    @cached_property
-    def notifications(self) -> NotificationRepository:
-        return NotificationRepository(self._session)
-
-    @cached_property
-    def periodic_tasks(self) -> PeriodicTaskRepository:
-        return PeriodicTaskRepository(self._session)
-
-    @cached_property
-    def prepared_codes(self) -> PreparedCodeRepository:
-        return PreparedCodeRepository(self._session)
-
-    @cached_property
-    def retention(self) -> RetentionRepository:
-        return RetentionRepository(self._session)
-
-    @cached_property
-    def progress(self) -> ProgressRepository:
-        return ProgressRepository(self._session)
-
-    @cached_property
-    def record_intake(self) -> RecordIntake:
-        return RecordIntake(self._driver)
-
-    @cached_property
-    def recounts(self) -> RecountRepository:
-        return RecountRepository(self._session)
-
-    @cached_property
-    def reverse_jobs(self) -> ReverseJobRepository:
-        return ReverseJobRepository(self._session)
-
-    @cached_property
-    def secret_keys(self) -> SecretKeyRepository:
-        return SecretKeyRepository(self._session)
-
-    @cached_property
-    def stages(self) -> StageRepository:
-        return StageRepository(self._session)
-
-    @cached_property
-    def trace(self) -> TraceRepository:
-        return TraceRepository(self._session)
-
-    @cached_property
-    def workers(self) -> WorkerRepository:
-        return WorkerRepository(self._session)
-
-    @cached_property
-    def accurate_documents(self) -> AccurateDocumentRepository:
-        return AccurateDocumentRepository(self._session)
-
-    @cached_property
-    def accurate_sources(self) -> AccurateSourceRepository:
-        return AccurateSourceRepository(self._session)
-
-    @cached_property
-    def webhook_processing(self) -> WebhookProcessingRepository:
-        return WebhookProcessingRepository(self._driver)
-
-    @cached_property
-    def webhook_retries(self) -> WebhookRetryRepository:
-        return WebhookRetryRepository(self._session)
-
-    @cached_property
-    def webhook_forwarding(self) -> WebhookForwardingRepository:
-        return WebhookForwardingRepository(self._session)
-
-    @cached_property
-    def webhook_replays(self) -> WebhookReplayRepository:
-        return WebhookReplayRepository(self._session)
+    accurate_documents = cached_property(lambda self: AccurateDocumentRepository(self._session))
+    accurate_sources = cached_property(lambda self: AccurateSourceRepository(self._session))
+    attempt_events = cached_property(lambda self: AttemptEventRepository(self._session))
+    batch_lists = cached_property(lambda self: BatchListRepository(self._session))
+    batches = cached_property(lambda self: BatchRepository(self._session))
+    callbacks = cached_property(lambda self: CallbackRepository(self._session))
+    cases = cached_property(lambda self: CaseRepository(self._session))
+    codes = cached_property(lambda self: CodeRepository(self._session))
+    dispatch_reports = cached_property(lambda self: DispatchReportRepository(self._session))
+    dispatches = cached_property(lambda self: DispatchRepository(self._session))
+    figures = cached_property(lambda self: FigureRepository(self._session))
+    idempotency = cached_property(lambda self: IdempotencyRepository(self._session))
+    notifications = cached_property(lambda self: NotificationRepository(self._session))
+    periodic_tasks = cached_property(lambda self: PeriodicTaskRepository(self._session))
+    prepared_codes = cached_property(lambda self: PreparedCodeRepository(self._session))
+    progress = cached_property(lambda self: ProgressRepository(self._session))
+    recounts = cached_property(lambda self: RecountRepository(self._session))
+    retention = cached_property(lambda self: RetentionRepository(self._session))
+    reverse_jobs = cached_property(lambda self: ReverseJobRepository(self._session))
+    secret_keys = cached_property(lambda self: SecretKeyRepository(self._session))
+    stages = cached_property(lambda self: StageRepository(self._session))
+    trace = cached_property(lambda self: TraceRepository(self._session))
+    webhook_replays = cached_property(lambda self: WebhookReplayRepository(self._session))
+    webhook_retries = cached_property(lambda self: WebhookRetryRepository(self._session))
+    webhook_forwarding = cached_property(lambda self: WebhookForwardingRepository(self._session))
+    workers = cached_property(lambda self: WorkerRepository(self._session))

@@ -1,26 +1,27 @@
-"""Small work is leased in groups: one row stands for all pieces that are taken together.
+"""Small work is leased in groups: one row of `leased_groups` holds the lease of all pieces that are claimed together.
 
-The pieces themselves are written once, when they end. What was in a group that failed, or whose worker is gone, is
-tried one by one from then on. On the driver's own connection, since it is hot.
+A piece's own row is written once, when the piece ends. The pieces of a group that failed, or whose lease expired, are
+retried one by one. On the driver's connection: this is a hot path.
 """
 
 from collections.abc import Sequence
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from qrtrack.domain.claims import Group, LeaseLost
-from qrtrack.metrics import LOST_WRITES, TAKEN_OVER
-from qrtrack.repositories.base import Connection
+from qrtrack.repositories.base import Connection, DriverRepository
 from qrtrack.repositories.leased import NEXT, SERVED, Queue
 
-# A claim looks at so many times its pieces, shared by the organisations that wait: with all that could be of each, a
-# thousand of them were 300,000 to sort for every 300. Where nearly all is of one of many, groups are smaller instead.
-LOOKED_AT = 10
-LEAST_OF_EACH = 16
+# Candidates of a claim, in multiples of its size, divided among the waiting organisations. With a full group from each,
+# 1,000 organisations made the claim sort 300,000 rows for 300. When one of many organisations owns nearly all work,
+# groups get smaller instead.
+LOOKED_AT: Final = 10
+LEAST_OF_EACH: Final = 16
 
-# One round trip, and one transaction of several statements, none of which can have parameters. Claimers take turns, so
-# that each sees what the one before it has taken, and a turn is no longer than the claim takes inside of the server. A
-# claim that a crash of the server undoes is none, so that the disk need not be waited for.
-CLAIM = (
+# One round trip: one transaction of several statements, none of which can have parameters. The lock makes each claimer
+# see the groups of the one before it, and is held only while the claim runs inside of the server. No wait for the disk:
+# a claim that a crash undoes was never acted on.
+CLAIM: Final = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = off;"
     " SELECT pg_advisory_xact_lock(hashtextextended('claim ' || {kind}, 0));"
     + NEXT
@@ -32,28 +33,29 @@ CLAIM = (
     + SERVED
     + " SELECT FROM next"
 )
-CLAIMED = """
+CLAIMED: Final = """
 SELECT seen.lapsed, job.id, job.manufacturer_org_id, {carries},
        date_part('epoch', taken.claimed_at - job.run_at) AS waited
-FROM (SELECT EXISTS (SELECT FROM leased_groups WHERE kind = $1 AND lease_expires_at < now()) AS lapsed) AS seen
-LEFT JOIN (leased_groups AS taken JOIN {table} AS job ON job.id = ANY(taken.ids)) ON taken.token = $2
+FROM (SELECT EXISTS (SELECT FROM leased_groups WHERE kind = :kind AND lease_expires_at < now()) AS lapsed) AS seen
+LEFT JOIN (leased_groups AS taken JOIN {table} AS job ON job.id = ANY(taken.ids)) ON taken.token = :token
 """
 
-FINISH = """
-WITH over AS (DELETE FROM leased_groups WHERE token = $1 RETURNING claimed_at
+FINISH: Final = """
+WITH over AS (DELETE FROM leased_groups WHERE token = :token RETURNING claimed_at
 ), done AS (
     UPDATE {table} AS job
     SET status = ended.word, attempts = job.attempts + 1, started_at = over.claimed_at,
         finished_at = clock_timestamp(), updated_at = now(), {error} = NULL{assignments}
-    FROM over, unnest($2::bigint[], $3::text[], $4::text[]) AS ended (id, word, remark)
+    FROM over, unnest(CAST(:ids AS bigint[]), CAST(:words AS text[]), CAST(:remarks AS text[]))
+         AS ended (id, word, remark)
     WHERE job.id = ended.id AND {live}
     RETURNING job.id
 )
 SELECT done.id FROM over LEFT JOIN done ON true
 """
 
-# A piece that somebody else is writing is not waited for, as it may be for long: it is as if it had not been taken.
-BREAK_UP = """
+# A piece that another transaction has locked is skipped, and stays claimable: the wait could be long.
+BREAK_UP: Final = """
 WITH over AS (DELETE FROM leased_groups WHERE {which} RETURNING ids, claimed_at
 ), free AS (
     SELECT job.id, over.claimed_at FROM over JOIN {table} AS job ON job.id = ANY(over.ids) AND {live}
@@ -64,32 +66,43 @@ WITH over AS (DELETE FROM leased_groups WHERE {which} RETURNING ids, claimed_at
 )
 SELECT count(*) FROM over
 """
-# A worker that is writing the end of its group at this moment holds its row: it was in time.
-LAPSED = """token IN (
-    SELECT token FROM leased_groups WHERE kind = $1 AND lease_expires_at < now() FOR UPDATE SKIP LOCKED)"""
+OWN: Final = "token = :token"
+# SKIP LOCKED: a worker that is finishing its group at this moment holds its row, and is in time.
+LAPSED: Final = """token IN (
+    SELECT token FROM leased_groups WHERE kind = :kind AND lease_expires_at < now() FOR UPDATE SKIP LOCKED)"""
 
 
-class GroupRepository:
-    """The groups of one kind. Whoever deletes the row of a group decides about its pieces."""
+class ClaimedGroup(NamedTuple):
+    """`is_any_lapsed`: the lease of another group of the kind has expired."""
+
+    group: Group | None
+    is_any_lapsed: bool
+
+
+class Finished(NamedTuple):
+    """A piece that the group had; None stands for no piece of a group that is held."""
+
+    id: int | None
+
+
+class GroupRepository(DriverRepository):
+    """The groups of one kind. Deleting the group's row decides the race: only who has deleted it writes its pieces."""
 
     def __init__(self, connection: Connection, queue: Queue) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._queue = queue
 
-    async def claim(self, token: UUID, size: int, *, lease_seconds: float) -> Group | None:
-        """Takes up to `size` due pieces that were never tried, in the order of any claim; None when there are none.
+    async def claim(self, token: UUID, size: int, *, lease_seconds: float) -> ClaimedGroup:
+        """Claims up to `size` due pieces that were never tried, in the order of any claim.
 
-        On a connection where each statement commits by itself: a turn would else last until the caller's commit.
+        Needs an autocommit connection: else the lock would be held until the caller's commit.
         """
         queue = self._queue
         await self._connection.execute(self._claim(token, size, lease_seconds))
         claimed = CLAIMED.format(table=queue.table, carries=", ".join(queue.carries))
-        pieces = await self._connection.fetch(claimed, queue.kind, token)
-        if pieces[0]["lapsed"]:
-            async with self._connection.transaction(isolation="read_committed"):
-                broken_up = await self._break_up(LAPSED, queue.kind)
-            TAKEN_OVER.labels(queue.kind).inc(broken_up)
-        return None if pieces[0]["id"] is None else Group(queue.kind, token, pieces)
+        pieces = await self._fetch_records(claimed, kind=queue.kind, token=token)
+        group = None if pieces[0]["id"] is None else Group(queue.kind, token, pieces)
+        return ClaimedGroup(group, pieces[0]["lapsed"])
 
     def _claim(self, token: UUID, size: int, lease_seconds: float) -> str:
         queue = self._queue
@@ -114,10 +127,10 @@ class GroupRepository:
         remarks: Sequence[str | None],
         assignments: str = "",
     ) -> set[int]:
-        """Ends pieces of the group, each with its own word for how; those it has left are free again. Returns which
-        it had: others may have been taken out of it. LeaseLost when the group is no longer held.
+        """Ends these pieces, each in its own terminal status (`words`), and frees the others. Returns the ids of those
+        that it ended: another transaction may have taken some out of the group. Raises LeaseLost.
 
-        `remarks` stand beside the words, named `ended.remark` in the assignments.
+        `remarks`: a text for each piece, `ended.remark` in the assignments.
         """
         queue = self._queue
         statement = FINISH.format(
@@ -126,26 +139,24 @@ class GroupRepository:
             error=queue.error,
             assignments=f", {assignments}" if assignments else "",
         )
-        ended = {row[0] for row in await self._connection.fetch(statement, group.token, ids, words, remarks)}
-        if not ended:
-            raise _lost(group)
-        return ended - {None}
+        rows = await self._fetch_all(Finished, statement, token=group.token, ids=ids, words=words, remarks=remarks)
+        if not rows:
+            raise LeaseLost(group)
+        return {row.id for row in rows if row.id is not None}
 
     async def break_up(self, group: Group) -> None:
-        """The attempt of each piece is counted; from here on each is tried by itself. LeaseLost as above."""
-        if not await self._break_up("token = $1", group.token):
-            raise _lost(group)
+        """Counts an attempt of each piece. From now on each is retried by itself. Raises LeaseLost."""
+        if not await self._fetch_value(self._break_up(OWN), token=group.token):
+            raise LeaseLost(group)
 
-    async def _break_up(self, which: str, value: object) -> int:
-        """Groups that were."""
-        statement = BREAK_UP.format(table=self._queue.table, live=self._queue.live, which=which)
-        return int(await self._connection.fetchval(statement, value))
+    async def break_up_lapsed(self) -> int:
+        """The same for all groups of the kind whose lease has expired. Returns how many groups."""
+        groups: int = await self._fetch_value(self._break_up(LAPSED), kind=self._queue.kind)
+        return groups
+
+    def _break_up(self, which: str) -> str:
+        return BREAK_UP.format(table=self._queue.table, live=self._queue.live, which=which)
 
     async def release(self, token: UUID) -> None:
-        """All pieces are free again, as if they had never been taken."""
-        await self._connection.execute("DELETE FROM leased_groups WHERE token = $1", token)
-
-
-def _lost(group: Group) -> LeaseLost:
-    LOST_WRITES.labels(group.kind).inc()
-    return LeaseLost(group)
+        """Frees all pieces. No attempt is counted."""
+        await self._execute("DELETE FROM leased_groups WHERE token = :token", token=token)

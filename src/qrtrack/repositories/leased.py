@@ -1,6 +1,6 @@
-"""The one mechanism behind every queue: claim, beat, finish, fail, release, each fenced by the lease token.
+"""The leased queue, written once for all kinds of work: claim, renew, finish, fail, release, cancel, requeue.
 
-A kind of work keeps its own table and its own words for its states; a `Queue` says which.
+Each kind has its own table and its own names for states; a `Queue` maps them. Writes are fenced by the lease token.
 """
 
 import time
@@ -8,23 +8,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from random import uniform
-from typing import Any
+from typing import Any, Final, NamedTuple
+from uuid import UUID
 
-from sqlalchemy import CursorResult
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from qrtrack.domain.claims import Claim, LeaseLost
-from qrtrack.metrics import LOST_WRITES
-from qrtrack.repositories.base import prepared
+from qrtrack.repositories.base import Repository
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """How one kind of work maps on its table.
+    """Maps one kind of work to its table.
 
-    `narrowed_to` is the condition that picks the kind's rows where kinds share a table. `on_claim` are assignments
-    made with the claim. Delays before attempt 2, 3, … are `backoff_seconds`, the last one repeating, with jitter.
-    `carries` are columns of `job` that a group brings along: work so small that looking it up would cost as much.
+    `narrowed_to`: the condition that selects the kind's rows where kinds share a table. `on_claim`: assignments made
+    with the claim. `backoff_seconds`: delays before attempt 2, 3, …; the last one repeats, each with jitter.
+    `carries`: columns of `job` that a group brings along, for work so small that another read would double its cost.
+
+    The properties are SQL for this table, for the repositories of areas: `UPDATE … SET {QUEUE.requeued}, …`.
     """
 
     kind: str
@@ -42,30 +43,53 @@ class Queue:
 
     @property
     def fence(self) -> str:
-        """True for the claimed row as long as the claim holds."""
+        """Condition: the claim still holds the row."""
         return f"id = :id AND lease_token = :lease_token AND status = '{self.running}'"
 
     @property
     def live(self) -> str:
+        """Condition: queued or running."""
         return f"{self.narrowed_to} AND job.status IN ('{self.queued}', '{self.running}')"
 
     @property
     def claimable(self) -> str:
-        """Due, or left behind by a worker that stopped beating: no rescuer is needed."""
+        """Condition: due, or its lease has expired. The claim itself takes over; there is no rescue process."""
         return (
             f"{self.live} AND (job.status = '{self.queued}' AND job.run_at <= now()"
             f" OR job.status = '{self.running}' AND job.lease_expires_at < now())"
         )
 
+    @property
+    def finished(self) -> str:
+        """Assignments: completed."""
+        return f"{self.ended(self.completed)}, {self.error} = NULL"
 
-# More candidates than slots, so that claimers who meet at the head of the queue find something in one look. Who finds
-# that all are being taken looks so many times further.
-SPARE_CANDIDATES = 32
-FURTHER = 4
-# Pieces that failed together do not come back together.
-JITTER = 0.75, 1.25
+    @property
+    def released(self) -> str:
+        """Assignments: back in the queue, nothing else changed."""
+        return f"status = '{self.queued}', lease_token = NULL, lease_expires_at = NULL, updated_at = now()"
 
-# The organisations that have live work, found one after the other in the index of the claim. The last one is NULL.
+    @property
+    def requeued(self) -> str:
+        """Assignments: back in the queue, due now, with all attempts. A worker that holds the row loses its lease."""
+        return f"{self.released}, attempts = 0, run_at = now(), finished_at = NULL, {self.error} = NULL"
+
+    def ended(self, status: str) -> str:
+        """Assignments: in this terminal status. A worker that holds the row loses its lease."""
+        return (
+            f"status = '{status}', lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp(),"
+            " updated_at = now()"
+        )
+
+
+# Concurrent claimers skip rows that others have locked; without spare candidates they would come back empty. A claimer
+# that finds all its candidates locked looks FURTHER times as far.
+SPARE_CANDIDATES: Final = 32
+FURTHER: Final = 4
+# Spreads the retries of work that failed together.
+JITTER: Final = 0.75, 1.25
+
+# The organisations with live work: a loose index scan over the claim index, one step each. The last row is NULL.
 WAITING_ORGANISATIONS = """
 WITH RECURSIVE organisation AS (
     (SELECT job.manufacturer_org_id FROM {table} AS job WHERE {live} ORDER BY job.manufacturer_org_id LIMIT 1)
@@ -76,7 +100,7 @@ WITH RECURSIVE organisation AS (
     FROM organisation WHERE organisation.manufacturer_org_id IS NOT NULL
 )"""
 
-# Organisations take turns, then priority, then age.
+# Round robin over organisations, then priority, then age.
 NEXT = (
     WAITING_ORGANISATIONS
     + """, candidate AS (
@@ -127,8 +151,6 @@ SELECT seen.candidates, claimed.* FROM (SELECT count(*) AS candidates FROM next)
 """
 )
 
-ENDED = "lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp()"
-
 
 @cache
 def _claim_statement(queue: Queue) -> str:
@@ -146,82 +168,92 @@ def _claim_statement(queue: Queue) -> str:
     )
 
 
-class LeasedRepository:
-    """The queue of one kind, in one transaction. Every write after the claim carries the lease token: a worker that
-    comes back late gets LeaseLost and changes nothing.
+class ClaimedRow(NamedTuple):
+    """Where nothing was claimed, one row with NULL in all columns but `candidates`."""
+
+    candidates: int
+    id: UUID | int | None
+    manufacturer_org_id: UUID
+    lease_token: UUID
+    attempts: int
+    exhausted: bool
+    waited: float | None
+
+
+class LeasedRepository(Repository):
+    """The queue of one kind, in one transaction. A write of a worker whose lease is lost raises LeaseLost and changes
+    nothing.
     """
 
     def __init__(self, session: AsyncSession, queue: Queue) -> None:
-        self._session = session
+        super().__init__(session)
         self._queue = queue
 
     async def claim(self, slots: int, *, lease_seconds: float) -> list[Claim]:
-        """Takes up to `slots` due rows: organisations take turns, then priority, then age. Counts the attempt."""
+        """Claims up to `slots` due rows, organisations in turn, then by priority, then by age. Counts the attempt."""
         queue = self._queue
         candidates = slots + SPARE_CANDIDATES
         while True:
             asked_at = time.monotonic()
-            found = await self._session.execute(
-                prepared(_claim_statement(queue)),
-                {
-                    "kind": queue.kind,
-                    "slots": slots,
-                    "candidates": candidates,
-                    "lease_seconds": lease_seconds,
-                    "max_attempts": queue.max_attempts,
-                },
+            rows = await self._fetch_all(
+                ClaimedRow,
+                _claim_statement(queue),
+                kind=queue.kind,
+                slots=slots,
+                candidates=candidates,
+                lease_seconds=lease_seconds,
+                max_attempts=queue.max_attempts,
             )
-            rows = found.all()
             if rows[0].id is not None:
                 return [self._claim_of(row, asked_at) for row in rows]
             if rows[0].candidates < candidates:
                 return []
-            # No turn was taken so far: claimers who look further cannot wait for each other in a circle.
+            # Looking further cannot deadlock: no row is locked yet.
             candidates *= FURTHER
 
-    def _claim_of(self, row: Sequence[Any], asked_at: float) -> Claim:
-        _, id_, organisation_id, token, attempts, exhausted, waited = row
-        return Claim(self._queue.kind, id_, token, organisation_id, attempts, exhausted, waited, asked_at)
-
-    async def hold(self, claim: Claim) -> None:
-        """Nobody can take the row before this transaction ends; LeaseLost when somebody has."""
-        statement = f"SELECT 1 FROM {self._queue.table} WHERE {self._queue.fence} FOR NO KEY UPDATE"
-        held = await self._session.execute(prepared(statement), {"id": claim.id, "lease_token": claim.token})
-        if held.scalar_one_or_none() is None:
-            raise self._lost(claim)
-
-    async def beat(self, claim: Claim, *, lease_seconds: float) -> None:
-        """Prolongs the lease, even one that has expired as long as nobody else has taken the row."""
-        await self.write(
-            claim,
-            "lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds)",
-            lease_seconds=lease_seconds,
+    def _claim_of(self, row: ClaimedRow, asked_at: float) -> Claim:
+        assert row.id is not None
+        return Claim(
+            kind=self._queue.kind,
+            id=row.id,
+            token=row.lease_token,
+            organisation_id=row.manufacturer_org_id,
+            attempts=row.attempts,
+            exhausted=row.exhausted,
+            waited=row.waited,
+            asked_at=asked_at,
         )
 
-    async def finish(self, claim: Claim, assignments: str = "", *, word: str | None = None, **values: Any) -> None:
-        """`word`: for another good end than the one that is usual here."""
-        ended = f"{self._end(word or self._queue.completed)}, {self._queue.error} = NULL"
-        await self.write(claim, f"{ended}, {assignments}" if assignments else ended, **values)
+    async def hold(self, claim: Claim) -> None:
+        """Locks the claimed row until the transaction ends: nobody can cancel or take over the work before."""
+        statement = f"SELECT 1 FROM {self._queue.table} WHERE {self._queue.fence} FOR NO KEY UPDATE"
+        if await self._fetch_value(statement, id=claim.id, lease_token=claim.token) is None:
+            raise LeaseLost(claim)
 
-    async def put_off(self, claim: Claim, seconds: float) -> None:
-        """Should this attempt fail, the next one comes no sooner."""
+    async def renew(self, claim: Claim, *, lease_seconds: float) -> None:
+        """Renews the lease, also one that has expired and that nobody has taken over."""
+        renewed = "lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds)"
+        await self.write(claim, renewed, lease_seconds=lease_seconds)
+
+    async def finish(self, claim: Claim, assignments: str = "", *, word: str | None = None, **values: Any) -> None:
+        """`word`: another good terminal status than the usual one."""
+        ended = self._queue.finished if word is None else f"{self._queue.ended(word)}, {self._queue.error} = NULL"
+        await self._update(claim, f"{ended}, {assignments}" if assignments else ended, **values)
+
+    async def postpone(self, claim: Claim, seconds: float) -> None:
+        """Sets the earliest time of the next attempt, should this one fail."""
         await self.write(claim, "run_at = clock_timestamp() + make_interval(secs => :seconds)", seconds=seconds)
 
     async def fail(self, claim: Claim, error: str, *, permanent: bool) -> float | None:
-        """Back to the queue for growing, jittered seconds, or for those it was put off; None: it failed for good."""
+        """Requeues the work with back-off; returns the seconds. None: no attempt is left, the work has failed."""
         queue = self._queue
         if permanent or claim.exhausted or claim.attempts >= queue.max_attempts:
-            await self.write(claim, f"{self._end(queue.failed)}, {queue.error} = :error", error=error)
+            await self._update(claim, f"{queue.ended(queue.failed)}, {queue.error} = :error", error=error)
             return None
         step = queue.backoff_seconds[min(claim.attempts, len(queue.backoff_seconds)) - 1]
         delay = step * uniform(*JITTER)  # noqa: S311 - jitter is no secret
-        await self.write(
-            claim,
-            f"{self._back}, run_at = GREATEST(run_at, clock_timestamp() + make_interval(secs => :delay)),"
-            f" {queue.error} = :error",
-            delay=delay,
-            error=error,
-        )
+        due = "run_at = GREATEST(run_at, clock_timestamp() + make_interval(secs => :delay))"
+        await self._update(claim, f"{queue.released}, {due}, {queue.error} = :error", delay=delay, error=error)
         return delay
 
     async def repeat(
@@ -234,8 +266,8 @@ class LeasedRepository:
         error: str | None = None,
         **values: Any,
     ) -> None:
-        """Standing work: back to the queue for its next turn in so many seconds, its attempts begun anew. Conditions
-        say of the row as it is at that moment whether it is completed instead, or its next turn is due `at_once`.
+        """Requeues recurring work: due in so many seconds, with all attempts. The conditions look at the row as it is
+        now: `ended` completes it instead, `at_once` makes it due now.
         """
         queue = self._queue
         await self.write(
@@ -250,28 +282,20 @@ class LeasedRepository:
         )
 
     async def release(self, claim: Claim) -> None:
-        """Back to the queue at once, the attempt given back: an interruption is not a failure."""
-        await self.write(claim, f"{self._back}, attempts = attempts - 1")
+        """Back to the queue, due as before. The attempt is not counted: an interruption is no failure."""
+        await self._update(claim, f"{self._queue.released}, attempts = attempts - 1")
+
+    async def cancel(self, id_: UUID | int) -> None:
+        """Ends the work, whoever holds it. Its worker gets LeaseLost at the next write."""
+        await self._execute(f"UPDATE {self._queue.table} SET {self._queue.ended('cancelled')} WHERE id = :id", id=id_)
+
+    async def requeue(self, id_: UUID | int) -> None:
+        """Due now, with all attempts."""
+        await self._execute(f"UPDATE {self._queue.table} SET {self._queue.requeued} WHERE id = :id", id=id_)
 
     async def write(self, claim: Claim, assignments: str, **values: Any) -> None:
-        """One fenced update of the claimed row; LeaseLost when the token no longer holds it."""
-        statement = f"UPDATE {self._queue.table} SET updated_at = now(), {assignments} WHERE {self._queue.fence}"
-        result = await self._session.execute(
-            prepared(statement), {"id": claim.id, "lease_token": claim.token, **values}
-        )
-        assert isinstance(result, CursorResult)
-        if result.rowcount == 0:
-            raise self._lost(claim)
+        await self._update(claim, f"updated_at = now(), {assignments}", **values)
 
-    @staticmethod
-    def _lost(claim: Claim) -> LeaseLost:
-        LOST_WRITES.labels(claim.kind).inc()
-        return LeaseLost(claim)
-
-    @property
-    def _back(self) -> str:
-        return f"status = '{self._queue.queued}', lease_token = NULL, lease_expires_at = NULL"
-
-    @staticmethod
-    def _end(status: str) -> str:
-        return f"status = '{status}', {ENDED}"
+    async def _update(self, claim: Claim, assignments: str, **values: Any) -> None:
+        statement = f"UPDATE {self._queue.table} SET {assignments} WHERE {self._queue.fence}"
+        await self._execute_fenced(claim, statement, **values)

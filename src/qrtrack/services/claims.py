@@ -1,4 +1,4 @@
-"""What every worker does with queued work of any kind: take it, keep it, give it back."""
+"""Claiming queued work of any kind, renewing its lease, and releasing it."""
 
 import asyncio
 from contextlib import suppress
@@ -6,8 +6,7 @@ from uuid import UUID, uuid4
 
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.claims import Claim, Group
-from qrtrack.metrics import count_claims
-from qrtrack.repositories.groups import GroupRepository
+from qrtrack.metrics import count_claims, count_taken_over
 from qrtrack.repositories.leased import Queue
 
 
@@ -21,7 +20,7 @@ async def claim_work(database: Database, queue: Queue, slots: int, *, lease_seco
 async def keep_claim(database: Database, queue: Queue, claim: Claim, *, lease_seconds: float) -> None:
     """Raises LeaseLost."""
     async with database.write() as repositories:
-        await repositories.leased(queue).beat(claim, lease_seconds=lease_seconds)
+        await repositories.leased(queue).renew(claim, lease_seconds=lease_seconds)
 
 
 async def release_claim(database: Database, queue: Queue, claim: Claim) -> None:
@@ -32,18 +31,23 @@ async def release_claim(database: Database, queue: Queue, claim: Claim) -> None:
 
 
 async def claim_group(database: Database, queue: Queue, size: int, *, lease_seconds: float) -> Group | None:
+    """Breaks up the groups of the kind whose lease has expired, too: their pieces are retried one by one."""
     token = uuid4()
     try:
-        async with database.autocommit() as connection:
-            group = await GroupRepository(connection, queue).claim(token, size, lease_seconds=lease_seconds)
+        async with database.autocommit() as repositories:
+            claimed = await repositories.groups(queue).claim(token, size, lease_seconds=lease_seconds)
+        if claimed.is_any_lapsed:
+            async with database.write() as repositories:
+                taken_over = await repositories.groups(queue).break_up_lapsed()
+            count_taken_over(queue.kind, taken_over)
     except asyncio.CancelledError:
-        # It may have been taken; else nobody would look for it before its lease runs out.
+        # The claim may have committed. Without a release its pieces would wait for the lease to expire.
         with suppress(DatabaseUnavailable):
             await asyncio.shield(_release(database, queue, token))
         raise
-    if group is not None:
-        count_claims(group.kind, (piece["waited"] for piece in group.pieces))
-    return group
+    if claimed.group is not None:
+        count_claims(queue.kind, (piece["waited"] for piece in claimed.group.pieces))
+    return claimed.group
 
 
 async def release_group(database: Database, queue: Queue, group: Group) -> None:
@@ -57,7 +61,7 @@ async def _release(database: Database, queue: Queue, token: UUID) -> None:
 
 
 async def break_up_group(database: Database, queue: Queue, group: Group) -> None:
-    """Its pieces are tried one by one from here on. Raises LeaseLost."""
+    """From now on its pieces are retried one by one. Raises LeaseLost."""
     async with database.write() as repositories:
         await repositories.groups(queue).break_up(group)
         await repositories.wake_workers(queue)

@@ -61,7 +61,7 @@ async def _heed(database: Database, claim: Claim, error: NotSent) -> None:
     """A receiver that asked for time gets it. It was an attempt all the same: eight of them are the end."""
     if error.wait is not None:
         async with database.write() as repositories:
-            await repositories.leased(NOTIFICATIONS).put_off(claim, error.wait)
+            await repositories.leased(NOTIFICATIONS).postpone(claim, error.wait)
 
 
 async def _mail(messenger: Messenger, ending: Ending, address: str) -> None:

@@ -1,11 +1,12 @@
-"""Running one claimed piece of work: heartbeat beside it, and the right end whatever happens."""
+"""Executes claimed work: renews its lease meanwhile, and records how it ended."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import structlog
 
@@ -13,23 +14,23 @@ from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.claims import Claim, Group, Interrupted, LeaseLost, PermanentFailure
 from qrtrack.domain.errors import Conflict, DomainError, Unavailable
 from qrtrack.domain.stopping import StopSignal
-from qrtrack.metrics import count_end
+from qrtrack.metrics import count_end, count_lost_write
+from qrtrack.repositories.leased import Queue
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import (
     break_up_group,
     claim_group,
     claim_work,
-    keep_claim,
     release_claim,
     release_group,
 )
-from qrtrack.worker.handlers import AnyHandler, GroupHandler, Handler
+from qrtrack.settings import Settings
+from qrtrack.worker.heartbeat import renew_lease
 
 WORKER_LOST = "worker lost: every attempt ended with the process that made it"
-# A worker stops this part of a lease before it may run out, when it cannot reach the database.
-MARGIN = 0.1
 RETRY_SECONDS = 0.5
-FORESEEN = DomainError, PermanentFailure
+# Their messages are written for people: they need no traceback and may be shown.
+EXPECTED = DomainError, PermanentFailure
 
 log = structlog.get_logger()
 
@@ -46,9 +47,9 @@ OVER = frozenset({End.COMPLETED, End.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How work ended; where it failed, the reason that was recorded and the seconds until it is tried again. Of a group
-    `pieces` ended so.
+class WorkOutcome:
+    """How claimed work ended. `error` is the recorded reason of a failure, `retry_in` the seconds until the next
+    attempt, `pieces` how many pieces of a group ended so.
     """
 
     held: Claim | Group
@@ -59,125 +60,177 @@ class Outcome:
 
     @property
     def claim(self) -> Claim:
-        """Of work that is done piece by piece."""
+        """For work that is claimed one by one."""
         assert isinstance(self.held, Claim)
         return self.held
 
 
-async def run_next(runtime: Runtime, handler: AnyHandler, stop: StopSignal) -> Outcome | None:
-    """Claims the next piece or group of the kind and does it; None when nothing is due."""
+HeldT = TypeVar("HeldT", Claim, Group)
+
+
+class Handler(Protocol[HeldT]):
+    """One kind of work. `slots`: how much of it one process executes at a time."""
+
+    @property
+    def queue(self) -> Queue: ...
+
+    @property
+    def slots(self) -> Callable[[Settings], int]: ...
+
+    async def claim(self, runtime: Runtime, slots: int) -> Sequence[HeldT]:
+        """Claims due work for at most so many slots. Empty when nothing is due."""
+
+    async def execute(self, runtime: Runtime, held: HeldT, stop: StopSignal) -> WorkOutcome:
+        """Runs the work and records its end. When cancelled, releases the work first."""
+
+
+AnyHandler: TypeAlias = Handler[Any]
+
+
+class Fail(Protocol):
+    """Records a failure. Returns the seconds until the next attempt, None when there is none."""
+
+    async def __call__(self, runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SingleHandler:
+    """A kind of work that is claimed one by one. `run` finishes the work in its own last transaction."""
+
+    queue: Queue
+    slots: Callable[[Settings], int]
+    run: Callable[[Runtime, Claim, StopSignal], Awaitable[None]]
+    fail: Fail
+
+    async def claim(self, runtime: Runtime, slots: int) -> Sequence[Claim]:
+        return await claim_work(runtime.database, self.queue, slots, lease_seconds=runtime.settings.lease_seconds)
+
+    async def execute(self, runtime: Runtime, held: Claim, stop: StopSignal) -> WorkOutcome:
+        if held.exhausted:
+            return await self._fail(runtime, held, WORKER_LOST, permanent=True)
+        body = asyncio.ensure_future(self.run(runtime, held, stop))
+        heartbeat = asyncio.create_task(renew_lease(runtime, self.queue, held, body))
+        try:
+            return await self._wait_for(runtime, held, body)
+        finally:
+            heartbeat.cancel()
+            body.cancel()
+            await asyncio.gather(heartbeat, body, return_exceptions=True)
+
+    async def _wait_for(self, runtime: Runtime, claim: Claim, body: asyncio.Future[None]) -> WorkOutcome:
+        try:
+            await asyncio.wait({body})
+        except asyncio.CancelledError:
+            body.cancel()
+            await asyncio.gather(body, return_exceptions=True)
+            await asyncio.shield(self._release(runtime, claim))
+            raise
+        if body.cancelled():
+            return _lost(claim)
+        error = body.exception()
+        if error is None:
+            return WorkOutcome(claim, End.COMPLETED)
+        if isinstance(error, LeaseLost):
+            return _refused(claim)
+        if isinstance(error, Interrupted):
+            return await self._release(runtime, claim)
+        log.warning("work failed", attempt=claim.attempts, reason=_reason(error), exc_info=_traced(error))
+        return await self._fail(runtime, claim, _reason(error), permanent=_is_permanent(error))
+
+    async def _release(self, runtime: Runtime, claim: Claim) -> WorkOutcome:
+        release = partial(release_claim, runtime.database, self.queue, claim)
+        return await _persist(runtime, claim, release, lambda _: WorkOutcome(claim, End.RELEASED))
+
+    async def _fail(self, runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> WorkOutcome:
+        def outcome(retry_in: float | None) -> WorkOutcome:
+            return WorkOutcome(claim, End.FAILED if retry_in is None else End.RETRIED, error, retry_in)
+
+        return await _persist(runtime, claim, lambda: self.fail(runtime, claim, error, permanent=permanent), outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupHandler:
+    """A kind of small work that is claimed in groups of up to `size` pieces. `run` returns how many it has finished.
+    The pieces of a group that fails are retried one by one, as another kind.
+    """
+
+    queue: Queue
+    slots: Callable[[Settings], int]
+    run: Callable[[Runtime, Group], Awaitable[int]]
+    size: int
+
+    async def claim(self, runtime: Runtime, slots: int) -> Sequence[Group]:  # noqa: ARG002 - one group a claim
+        lease_seconds = runtime.settings.lease_seconds
+        group = await claim_group(runtime.database, self.queue, self.size, lease_seconds=lease_seconds)
+        return [] if group is None else [group]
+
+    async def execute(self, runtime: Runtime, held: Group, stop: StopSignal) -> WorkOutcome:
+        if stop.is_set():
+            return await self._release(runtime, held)
+        try:
+            finished = await self.run(runtime, held)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._release(runtime, held))
+            raise
+        except LeaseLost:
+            return _refused(held)
+        except Exception as error:
+            # Also when the database was away: the group may hold the piece that brings it down.
+            log.warning(
+                "a group failed: its pieces are retried one by one", reason=_reason(error), exc_info=_traced(error)
+            )
+            return await self._end(runtime, held, End.RETRIED, break_up_group)
+        return WorkOutcome(held, End.COMPLETED, pieces=finished)
+
+    async def _release(self, runtime: Runtime, group: Group) -> WorkOutcome:
+        return await self._end(runtime, group, End.RELEASED, release_group)
+
+    async def _end(
+        self, runtime: Runtime, group: Group, end: End, write: Callable[..., Awaitable[None]]
+    ) -> WorkOutcome:
+        outcome = WorkOutcome(group, end, pieces=group.size)
+        return await _persist(runtime, group, partial(write, runtime.database, self.queue, group), lambda _: outcome)
+
+
+async def run_next(runtime: Runtime, handler: AnyHandler, stop: StopSignal) -> WorkOutcome | None:
+    """Claims the next piece or group and executes it; None when nothing is due or `stop` is set."""
     if stop.is_set():
         return None
-    held = await claim_next(runtime, handler)
-    return None if held is None else await execute(runtime, handler, held, stop)
+    for held in await handler.claim(runtime, 1):
+        return await execute(runtime, handler, held, stop)
+    return None
 
 
-async def claim_next(runtime: Runtime, handler: AnyHandler) -> Claim | Group | None:
-    lease_seconds = runtime.settings.lease_seconds
-    if isinstance(handler, GroupHandler):
-        return await claim_group(runtime.database, handler.queue, handler.size, lease_seconds=lease_seconds)
-    claims = await claim_work(runtime.database, handler.queue, 1, lease_seconds=lease_seconds)
-    return claims[0] if claims else None
-
-
-async def work_off(runtime: Runtime, handler: AnyHandler, held: Claim | Group, stop: StopSignal) -> Outcome:
-    """One after the other, until nothing is due or one ends otherwise than well; how the last one ended."""
+async def run_until_idle(runtime: Runtime, handler: AnyHandler, held: Claim | Group, stop: StopSignal) -> WorkOutcome:
+    """Executes the claimed work, then claims the next, until nothing is due, one does not complete, or `stop` is set.
+    Returns the last outcome.
+    """
     while True:
         outcome = await execute(runtime, handler, held, stop)
         if outcome.end is not End.COMPLETED or stop.is_set():
             return outcome
         try:
-            following = await claim_next(runtime, handler)
+            claimed = await handler.claim(runtime, 1)
         except DatabaseUnavailable:
-            # The worker's loop will find that out, and say so.
+            # The worker's loop claims next, and logs the outage.
             return outcome
         except Exception:
             log.exception("claiming failed", kind=handler.queue.kind)
             return outcome
-        if following is None:
+        if not claimed:
             return outcome
-        held = following
+        (held,) = claimed
 
 
-async def execute(runtime: Runtime, handler: AnyHandler, held: Claim | Group, stop: StopSignal) -> Outcome:
-    """Does the claimed work to one of its ends. Cancelled from outside, it gives the work back and passes that on."""
+async def execute(runtime: Runtime, handler: AnyHandler, held: Claim | Group, stop: StopSignal) -> WorkOutcome:
+    """Executes claimed work, and counts and times its end. When cancelled, releases the work first."""
     with structlog.contextvars.bound_contextvars(kind=held.kind, job_id=str(held.id)):
         began = time.monotonic()
-        if isinstance(handler, GroupHandler):
-            assert isinstance(held, Group)
-            outcome = await _do_group(runtime, handler, held, stop)
-        else:
-            assert isinstance(held, Claim)
-            outcome = await _do(runtime, handler, held, stop)
+        outcome = await handler.execute(runtime, held, stop)
         count_end(held.kind, outcome.end, time.monotonic() - began, pieces=outcome.pieces)
         if outcome.end in OVER:
             runtime.pulse.end(held.kind)
         return outcome
-
-
-async def _do(runtime: Runtime, handler: Handler, claim: Claim, stop: StopSignal) -> Outcome:
-    if claim.exhausted:
-        return await _fail(runtime, handler, claim, WORKER_LOST, permanent=True)
-    body = asyncio.ensure_future(handler.run(runtime, claim, stop))
-    heart = asyncio.create_task(_beat(runtime, handler, claim, body))
-    try:
-        return await _end_of(runtime, handler, claim, body)
-    finally:
-        heart.cancel()
-        body.cancel()
-        await asyncio.gather(heart, body, return_exceptions=True)
-
-
-async def _do_group(runtime: Runtime, handler: GroupHandler, group: Group, stop: StopSignal) -> Outcome:
-    if stop.is_set():
-        return await _release_group(runtime, handler, group)
-    try:
-        ended = await handler.run(runtime, group)
-    except asyncio.CancelledError:
-        await asyncio.shield(_release_group(runtime, handler, group))
-        raise
-    except LeaseLost:
-        return _lost(group)
-    except Exception as error:
-        # After an outage of the database as well: a piece that brings it down would be taken up for ever.
-        trace = None if isinstance(error, FORESEEN) else error
-        log.warning("a group failed: its pieces are done one by one", reason=_reason(error), exc_info=trace)
-        break_up = partial(break_up_group, runtime.database, handler.queue, group)
-        return await _end_group(runtime, group, End.RETRIED, break_up)
-    return Outcome(group, End.COMPLETED, pieces=ended)
-
-
-async def _release_group(runtime: Runtime, handler: GroupHandler, group: Group) -> Outcome:
-    return await _end_group(
-        runtime, group, End.RELEASED, partial(release_group, runtime.database, handler.queue, group)
-    )
-
-
-async def _end_group(runtime: Runtime, group: Group, end: End, write: Callable[[], Awaitable[None]]) -> Outcome:
-    return await _settle(runtime, group, write, lambda _: Outcome(group, end, pieces=len(group.pieces)))
-
-
-async def _end_of(runtime: Runtime, handler: Handler, claim: Claim, body: asyncio.Future[None]) -> Outcome:
-    try:
-        await asyncio.wait({body})
-    except asyncio.CancelledError:
-        body.cancel()
-        await asyncio.gather(body, return_exceptions=True)
-        await asyncio.shield(_release(runtime, handler, claim))
-        raise
-    if body.cancelled():
-        return _lost(claim)
-    error = body.exception()
-    if error is None:
-        return Outcome(claim, End.COMPLETED)
-    if isinstance(error, LeaseLost):
-        return _lost(claim)
-    if isinstance(error, Interrupted):
-        return await _release(runtime, handler, claim)
-    # What was foreseen says all in its sentence.
-    trace = None if isinstance(error, FORESEEN) else error
-    log.warning("work failed", attempt=claim.attempts, reason=_reason(error), exc_info=trace)
-    return await _fail(runtime, handler, claim, _reason(error), permanent=_is_permanent(error))
 
 
 def _is_permanent(error: BaseException) -> bool:
@@ -187,73 +240,42 @@ def _is_permanent(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """What the plant reads: sentences meant for people, and no more than the kind of any other error."""
-    if isinstance(error, FORESEEN):
+    """The reason that the plant reads. A defect shows only its type: its message may hold secrets."""
+    if isinstance(error, EXPECTED):
         return str(error)
     return f"internal error ({type(error).__name__}); the service's log has the details"
 
 
-def _lost(held: Claim | Group) -> Outcome:
-    log.info("the work is no longer held: it was cancelled, or somebody else has it")
-    return Outcome(held, End.LOST, pieces=len(held.pieces) if isinstance(held, Group) else 1)
+def _traced(error: BaseException) -> BaseException | None:
+    return None if isinstance(error, EXPECTED) else error
 
 
-async def _release(runtime: Runtime, handler: Handler, claim: Claim) -> Outcome:
-    return await _settle(
-        runtime,
-        claim,
-        lambda: release_claim(runtime.database, handler.queue, claim),
-        lambda _: Outcome(claim, End.RELEASED),
-    )
+def _refused(held: Claim | Group) -> WorkOutcome:
+    count_lost_write(held.kind)
+    return _lost(held)
 
 
-async def _fail(runtime: Runtime, handler: Handler, claim: Claim, error: str, *, permanent: bool) -> Outcome:
-    return await _settle(
-        runtime,
-        claim,
-        lambda: handler.fail(runtime, claim, error, permanent=permanent),
-        lambda retry_in: Outcome(claim, End.FAILED if retry_in is None else End.RETRIED, error, retry_in),
-    )
+def _lost(held: Claim | Group) -> WorkOutcome:
+    log.info("the lease is lost: the work was cancelled, or another worker has claimed it")
+    return WorkOutcome(held, End.LOST, pieces=held.size)
 
 
-async def _settle(
+async def _persist(
     runtime: Runtime,
     held: Claim | Group,
     write: Callable[[], Awaitable[float | None]],
-    outcome: Callable[[float | None], Outcome],
-) -> Outcome:
-    """Records an end, through a database that is away for a while; after a lease's time others will have noticed."""
+    outcome: Callable[[float | None], WorkOutcome],
+) -> WorkOutcome:
+    """Records an end, and retries while the database is away. Gives up after the time of a lease: others may have
+    claimed the work by then.
+    """
     give_up = time.monotonic() + runtime.settings.lease_seconds
     while True:
         try:
             return outcome(await write())
         except LeaseLost:
-            return _lost(held)
+            return _refused(held)
         except DatabaseUnavailable:
             if time.monotonic() > give_up:
                 return _lost(held)
             await asyncio.sleep(RETRY_SECONDS)
-
-
-async def _beat(runtime: Runtime, handler: Handler, claim: Claim, body: asyncio.Future[None]) -> None:
-    """Prolongs the lease every third of it, and stops the work when the lease is lost or cannot be known to hold."""
-    lease = runtime.settings.lease_seconds
-    trusted_until, pause = claim.asked_at + lease * (1 - MARGIN), lease / 3
-    while True:
-        await asyncio.sleep(min(pause, max(trusted_until - time.monotonic(), 0)))
-        began = time.monotonic()
-        try:
-            async with asyncio.timeout(max(trusted_until - began, 0.01)):
-                await keep_claim(runtime.database, handler.queue, claim, lease_seconds=lease)
-            trusted_until, pause = began + lease * (1 - MARGIN), lease / 3
-        except LeaseLost:
-            body.cancel()
-            return
-        except Exception as error:
-            # Whatever is wrong with the beat, the work must not outlive its lease.
-            if not isinstance(error, DatabaseUnavailable | TimeoutError):
-                log.exception("a heartbeat failed")
-            pause = min(RETRY_SECONDS, lease / 10)
-            if time.monotonic() + pause >= trusted_until:
-                body.cancel()
-                return

@@ -1,8 +1,6 @@
-"""The kinds of queued work, and the service that does each."""
+"""The kinds of queued work. To add one: a Queue in repositories/queues.py, and a handler in HANDLERS."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from qrtrack.database import DatabaseUnavailable
@@ -25,71 +23,39 @@ from qrtrack.services.accurate.processing import fail_event, process_event, proc
 from qrtrack.services.notifications import fail_notification, send_notification
 from qrtrack.services.packing.code_creation import create_codes, fail_stage, hash_keys
 from qrtrack.services.packing.preparation import fail_reverse_job, run_reverse_job
-from qrtrack.worker.schedule import fail_task, run_task
+from qrtrack.worker import schedule
+from qrtrack.worker.execution import AnyHandler, Fail, GroupHandler, SingleHandler
 
-# Enough that the round trips of a transaction no longer count, and few enough that requests, which share the event loop
-# with every step of a group, do not wait for long.
-EVENTS_IN_GROUP = 300
-
-
-class Fail(Protocol):
-    """Records a failure: seconds until the next try, None when there is none."""
-
-    async def __call__(self, runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None: ...
+# Large enough to make the round trips of a transaction negligible. Small enough for requests, which wait on the event
+# loop for each step of a group.
+EVENTS_IN_GROUP: Final = 300
+# A slow mail server or endpoint holds one slot.
+NOTIFICATION_SLOTS: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Handler:
-    """One kind of work, done piece by piece. `run` finishes a piece in its own last transaction."""
-
-    queue: Queue
-    run: Callable[[Runtime, Claim, StopSignal], Awaitable[None]]
-    fail: Fail
-
-
-@dataclass(frozen=True, slots=True)
-class GroupHandler:
-    """One kind of small work, done in groups of up to `size` pieces. `run` returns how many it has ended. Those of a
-    group that fails are of another kind, which is done piece by piece.
-    """
-
-    queue: Queue
-    size: int
-    run: Callable[[Runtime, Group], Awaitable[int]]
-
-
-AnyHandler: TypeAlias = Handler | GroupHandler
-
-
-async def _create(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+async def _create_codes(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
     await create_codes(runtime.database, claim, keys=runtime.keys)
 
 
-async def _hash(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
+async def _hash_keys(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
     await hash_keys(
         runtime.database, claim, keys=runtime.keys, hasher=runtime.hasher, threads=runtime.hash_threads, stop=stop
     )
+
+
+def _fail_stage(queue: Queue) -> Fail:
+    async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
+        return await fail_stage(runtime.database, claim, queue, error, permanent=permanent)
+
+    return fail
 
 
 async def _prepare(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
     await run_reverse_job(runtime.database, claim, stop)
 
 
-async def _fail_creating(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    return await fail_stage(runtime.database, claim, CREATING, error, permanent=permanent)
-
-
-async def _fail_hashing(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    return await fail_stage(runtime.database, claim, HASHING, error, permanent=permanent)
-
-
-async def _fail_preparing(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
+async def _fail_reverse_job(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
     return await fail_reverse_job(runtime.database, claim, error, permanent=permanent)
-
-
-async def _process(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
-    zone, pass_on = ZoneInfo(runtime.settings.accurate_timezone), runtime.forwarder is not None
-    await process_event(runtime.database, claim, zone=zone, pass_on=pass_on)
 
 
 async def _process_group(runtime: Runtime, group: Group) -> int:
@@ -97,7 +63,12 @@ async def _process_group(runtime: Runtime, group: Group) -> int:
     return await process_group(runtime.database, group, zone=zone, pass_on=pass_on)
 
 
-async def _fail_processing(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
+async def _process_event(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
+    zone, pass_on = ZoneInfo(runtime.settings.accurate_timezone), runtime.forwarder is not None
+    await process_event(runtime.database, claim, zone=zone, pass_on=pass_on)
+
+
+async def _fail_event(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
     return await fail_event(runtime.database, claim, error, permanent=permanent)
 
 
@@ -106,11 +77,11 @@ async def _forward(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
     try:
         await forward_stream(runtime.database, claim, forwarder=runtime.forwarder, zone=zone, stop=stop)
     except DatabaseUnavailable as error:
-        # No fault of the stream, which would rest for it: it goes on as soon as the database answers.
+        # A failure would delay the stream. Released, it goes on as soon as the database answers.
         raise Interrupted from error
 
 
-async def _fail_forwarding(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:  # noqa: ARG001 - a stream never ends
+async def _fail_stream(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:  # noqa: ARG001 - a stream never ends
     return await fail_stream(runtime.database, claim, error)
 
 
@@ -118,18 +89,30 @@ async def _notify(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
     await send_notification(runtime.database, claim, messenger=runtime.messenger)
 
 
-async def _fail_notifying(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
+async def _fail_notification(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
     return await fail_notification(runtime.database, claim, error, permanent=permanent)
 
 
-REVERSE_JOB = Handler(REVERSE_JOBS, _prepare, _fail_preparing)
-HANDLERS: tuple[AnyHandler, ...] = (
+REVERSE_JOB: Final = SingleHandler(
+    REVERSE_JOBS, slots=lambda settings: settings.reverse_job_slots, run=_prepare, fail=_fail_reverse_job
+)
+HANDLERS: Final[tuple[AnyHandler, ...]] = (
     REVERSE_JOB,
-    Handler(CREATING, _create, _fail_creating),
-    Handler(HASHING, _hash, _fail_hashing),
-    GroupHandler(WEBHOOK_EVENTS, EVENTS_IN_GROUP, _process_group),
-    Handler(WEBHOOK_RETRIES, _process, _fail_processing),
-    Handler(WEBHOOK_STREAMS, _forward, _fail_forwarding),
-    Handler(NOTIFICATIONS, _notify, _fail_notifying),
-    Handler(PERIODIC_TASKS, run_task, fail_task),
+    SingleHandler(
+        CREATING, slots=lambda settings: settings.creating_slots, run=_create_codes, fail=_fail_stage(CREATING)
+    ),
+    SingleHandler(HASHING, slots=lambda settings: settings.hash_threads, run=_hash_keys, fail=_fail_stage(HASHING)),
+    GroupHandler(
+        WEBHOOK_EVENTS, slots=lambda settings: settings.accurate_workers, run=_process_group, size=EVENTS_IN_GROUP
+    ),
+    SingleHandler(
+        WEBHOOK_RETRIES,
+        slots=lambda settings: min(settings.accurate_workers, 1),
+        run=_process_event,
+        fail=_fail_event,
+    ),
+    SingleHandler(WEBHOOK_STREAMS, slots=lambda settings: settings.accurate_workers, run=_forward, fail=_fail_stream),
+    SingleHandler(NOTIFICATIONS, slots=lambda _: NOTIFICATION_SLOTS, run=_notify, fail=_fail_notification),
+    # A slot for each task: a clean-up or a recalculation takes minutes, and the sweeper must not wait for it.
+    SingleHandler(PERIODIC_TASKS, slots=lambda _: len(schedule.TASKS), run=schedule.run_task, fail=schedule.fail_task),
 )

@@ -353,7 +353,7 @@ async def test_connections_that_died_in_the_pool_are_replaced(runtime: Runtime, 
 
 async def test_a_connection_that_dies_during_a_request_leaves_the_pool(runtime: Runtime, accurate: Accurate) -> None:
     with pytest.raises(DatabaseUnavailable):
-        async with runtime.database.autocommit(apart=True) as connection:
+        async with runtime.database._driver(apart=True) as connection:
             await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
     assert (await accurate.send(event()))[0].queued
 

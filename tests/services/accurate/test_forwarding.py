@@ -32,7 +32,7 @@ from qrtrack.services.accurate.intake import receive_events
 from qrtrack.services.accurate.replays import replay_event
 from qrtrack.services.accurate.sources import assign_events
 from qrtrack.settings import Settings
-from qrtrack.worker.execution import End, Outcome, execute, run_next
+from qrtrack.worker.execution import End, WorkOutcome, execute, run_next
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 
@@ -58,7 +58,7 @@ def item(number: int, **changes: Any) -> dict[str, Any]:
     return event("ITEM", {"itemId": number}, **changes)
 
 
-async def forward(runtime: Runtime) -> Outcome | None:
+async def forward(runtime: Runtime) -> WorkOutcome | None:
     """One run of one stream."""
     return await run_next(runtime, HANDLER_OF["webhook_stream"], StopSignal())
 

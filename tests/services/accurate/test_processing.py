@@ -26,9 +26,9 @@ from qrtrack.services.accurate.processing import process_event
 from qrtrack.services.accurate.replays import replay_event
 from qrtrack.services.claims import break_up_group, claim_group, claim_work
 from qrtrack.settings import Settings
-from qrtrack.worker.execution import End, Outcome, run_next
+from qrtrack.worker.execution import End, WorkOutcome, run_next
 from qrtrack.worker.execution import execute as execute_held
-from qrtrack.worker.loop import Worker, lanes_of
+from qrtrack.worker.loop import Worker, slots_of
 
 OTHER_DATABASE = 77
 
@@ -43,7 +43,7 @@ def invoice(number: int, at: str = "21/11/2026 10:00:00", **row: Any) -> dict[st
     return event("SALES_INVOICE", {"salesInvoiceId": number, "action": "WRITE"} | row, timestamp=at)
 
 
-async def execute(runtime: Runtime, group: Group) -> Outcome:
+async def execute(runtime: Runtime, group: Group) -> WorkOutcome:
     return await execute_held(runtime, HANDLER_OF["webhook_event"], group, StopSignal())
 
 
@@ -277,7 +277,7 @@ async def test_reading_a_group_yields_to_other_tasks(accurate: Accurate, runtime
 async def test_the_worker_drains_the_queue(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(*(invoice(number) for number in range(700)))
     worker = Worker(
-        runtime, [lane for lane in lanes_of(runtime.settings) if lane.handler.queue.kind == "webhook_event"]
+        runtime, [slots for slots in slots_of(runtime.settings) if slots.handler.queue.kind == "webhook_event"]
     )
     loop = asyncio.create_task(worker.run())
     async with asyncio.timeout(20):

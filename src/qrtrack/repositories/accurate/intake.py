@@ -47,7 +47,6 @@ ORDER BY queue_id, content_hash
 ON CONFLICT (queue_id, content_hash) DO UPDATE
 SET times = webhook_conflicts.times + EXCLUDED.times, last_at = EXCLUDED.last_at
 """
-NOTIFY: Final = "SELECT pg_notify(:channel, :kind)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,3 @@ class WebhookIntakeRepository(DriverRepository):
             hashes=[arrival.element.content_hash for arrival in arrivals],
             payloads=[arrival.element.payload for arrival in arrivals],
         )
-
-    async def wake_workers(self, channel: str, kind: str) -> None:
-        """A worker that misses the notification finds the events by its next poll."""
-        await self._execute(NOTIFY, channel=channel, kind=kind)

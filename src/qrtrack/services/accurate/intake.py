@@ -13,8 +13,7 @@ from qrtrack.database import Database
 from qrtrack.domain.accurate.intake import Element, split_body
 from qrtrack.domain.accurate.processing import EventStatus
 from qrtrack.domain.accurate.steps import in_steps
-from qrtrack.repositories import WAKE_UP_CHANNEL
-from qrtrack.repositories.accurate.intake import Arrival, KnownEvent, WebhookIntakeRepository
+from qrtrack.repositories.accurate.intake import Arrival, KnownEvent
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 
 # One thread reads all longer bodies. It sleeps after each step: without the sleep it would release the interpreter only
@@ -90,8 +89,8 @@ def _split_in_steps(body: bytes) -> list[Element]:
 async def _store(
     database: Database, elements: Sequence[Element], owners: Mapping[int, UUID], *, pass_on: bool, hint: bool
 ) -> list[Receipt]:
-    async with database.autocommit(apart=True) as connection:
-        intake = WebhookIntakeRepository(connection)
+    async with database.autocommit(apart=True) as repositories:
+        intake = repositories.webhook_intake
         arrivals = [_arrival(element, owners) for element in elements]
         ids = await intake.insert(arrivals, pass_on=pass_on)
         taken = {element.uuid for element, new in zip(elements, ids, strict=True) if new is None and element.uuid}
@@ -104,7 +103,7 @@ async def _store(
                 [(known[receipt.uuid], arrivals[receipt.index]) for receipt in conflicts if receipt.uuid]
             )
         if hint:
-            await intake.wake_workers(WAKE_UP_CHANNEL, WEBHOOK_EVENTS.kind)
+            await repositories.wake_workers(WEBHOOK_EVENTS)
     return receipts
 
 

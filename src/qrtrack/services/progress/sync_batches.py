@@ -63,7 +63,7 @@ async def list_failures(
 
 async def cancel_sync_batch(database: Database, *, caller: Caller, batch_id: UUID) -> SyncBatch:
     """Ends it as it stands: what was counted stays, and no more is. Raises NotFound, InvalidState."""
-    async with database.write(tenant=caller.organisation_id, turn=batch_id) as repositories:
+    async with database.write(tenant=caller.organisation_id, busy_row=batch_id) as repositories:
         is_cancelled = await repositories.progress.cancel(batch_id)
         batch = await repositories.progress.get(batch_id)
         if not is_cancelled:

@@ -135,7 +135,7 @@ async def report_records(
     if database.request is None:
         return await groups.report(database, organisation_id=organisation_id, batch_id=batch_id, report=outcomes)
     # A repeatable request has a key to commit with its effect.
-    async with database.write(tenant=organisation_id, by_keys=True, turn=batch_id) as repositories:
+    async with database.write(tenant=organisation_id, by_keys=True, busy_row=batch_id) as repositories:
         (answer,) = await _report(repositories.record_intake, organisation_id, batch_id, [outcomes])
         return repositories.answer(answer)
 
