@@ -24,7 +24,7 @@ from process import QRTRACK, SECRET, environment, free_port, run, started, until
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
 from qrtrack.services.accurate.intake import receive_events
-from qrtrack.services.gauges import read_figures
+from qrtrack.services.gauges import read_gauges
 
 
 def test_the_demo_keeps_its_promises_on_an_empty_folder_and_once_more(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ async def test_spoiled_counters_are_restored_and_shown_before_and_after(
         "1 recounted, 1 repaired, 0 could not be recounted.",
     ]  # fmt: skip
     assert await fan_out.counts() == ("processing", 3, 3, 0, 30)
-    told = await read_figures(database, zone=ZoneInfo("UTC"))
+    told = await read_gauges(database, zone=ZoneInfo("UTC"))
     assert told.count_repairs == {"sync_batch": 1}, "what nobody scrapes shows in the metrics of all others"
     again = run(tmp_path, *words, DATABASE_URL=migrated_url)
     assert again.stdout.splitlines() == [

@@ -396,9 +396,9 @@ async def test_a_way_to_the_server_that_is_gone_without_a_word_is_noticed_within
             for driver in (repositories._connection, other):
                 to_server = driver._transport.get_extra_info("socket")  # type: ignore[attr-defined]
                 assert to_server.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-                for option in filter(lambda name: hasattr(socket, name), connections.NOTICED):
+                for option in filter(lambda name: hasattr(socket, name), connections.KEEPALIVE):
                     set_to = to_server.getsockopt(socket.IPPROTO_TCP, getattr(socket, option))
-                    assert set_to == connections.NOTICED[option], option
+                    assert set_to == connections.KEEPALIVE[option], option
         await remote.close()
 
 

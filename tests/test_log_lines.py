@@ -29,7 +29,7 @@ ORGANISATION = uuid4()
 ACCOUNTS = ("99887766554433", "11223344556677")
 # Lines of the process as a whole, before, between and after requests and jobs.
 OF_THE_PROCESS = re.compile(
-    r"using the database|serving|no hints for the moment|connections of the database|the server has fsync = off"
+    r"using the database|serving|LISTEN failed|connections of the database|the server has fsync = off"
     r"|Started|Waiting|Application|Uvicorn|Shutting|Finished"
 )
 

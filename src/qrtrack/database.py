@@ -19,7 +19,7 @@ from qrtrack.outages import DatabaseRefused, DatabaseUnavailable, Outages, has_s
 from qrtrack.pools import PatientPool, open_engine
 from qrtrack.repositories import DriverRepositories, Repositories
 from qrtrack.repositories.base import DURABLE, Connection
-from qrtrack.repositories.server import ServerLimits, read_limits
+from qrtrack.repositories.server import ServerLimits, ServerRepository
 from qrtrack.settings.postgresql import parse_address
 from qrtrack.settings.values import DEFAULT_TENANT_ROLE
 from qrtrack.tenant_role import quoted, try_role
@@ -217,7 +217,7 @@ class Database:
     async def limits(self) -> ServerLimits:
         with self.outages.translated():
             async with self._beside(self.health) as connection:
-                return await read_limits(connection)
+                return await ServerRepository(connection).limits()
 
     @property
     def most_connections(self) -> int:

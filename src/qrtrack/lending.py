@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import asyncpg
 
-from qrtrack.connections import NoticingConnection
+from qrtrack.connections import KeptAliveConnection
 
 Connect = Callable[[], Awaitable[Any]]
-"""Opens a NoticingConnection."""
+"""Opens a KeptAliveConnection."""
 Moved = Callable[[int], None]
 
 # The messages of PostgreSQL's protocol (chapter 54 of its manual) that a client sends and gets before its first query.
@@ -83,7 +83,7 @@ async def _wants_session(reader: asyncio.StreamReader, writer: asyncio.StreamWri
         writer.write(b"N")
 
 
-def _greeting(connection: NoticingConnection) -> bytes:
+def _greeting(connection: KeptAliveConnection) -> bytes:
     """What a server says after a login, which the program has done already."""
     settings = connection.get_settings()
     reported = [(name, getattr(settings, name, None)) for name in REPORTED]
@@ -106,7 +106,7 @@ def _message(kind: bytes, content: bytes) -> bytes:
 
 
 async def _pass_on(
-    connection: NoticingConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, moved: Moved
+    connection: KeptAliveConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, moved: Moved
 ) -> None:
     """Until one of the two ends. The driver has nothing to say on its connection any more."""
     loop = asyncio.get_running_loop()

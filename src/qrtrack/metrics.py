@@ -1,4 +1,4 @@
-"""What a process counts of itself. What only the database knows is added when somebody asks (routers/metrics.py)."""
+"""Metrics that this process counts. routers/metrics.py adds gauges from the database to each scrape."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from prometheus_client import Counter, Histogram
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# A tap on a scanner is milliseconds, a batch of a million codes minutes.
+# From a scan (milliseconds) to a batch of a million codes (minutes).
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 REQUESTS: Final = Histogram(
@@ -44,7 +44,7 @@ DISPATCHES: Final = Counter(
 
 
 def observe_request(method: str, route: str, status: int, seconds: float) -> None:
-    """`route` is a template. What callers make up as a method is no series of its own, nor is a single status."""
+    """`route`: a template. Unknown methods share one series, and statuses are grouped: callers cannot add series."""
     known = method if method in METHODS else "other"
     REQUESTS.labels(known, route, f"{status // 100}xx").observe(seconds)
 

@@ -1,4 +1,4 @@
-"""SQLAlchemy's pool over our own connections, for a server that has no room for as many as the pool may have."""
+"""SQLAlchemy's pool over our connections, for servers that allow fewer connections than the pool."""
 
 import random
 import time
@@ -15,19 +15,18 @@ from sqlalchemy.util import queue
 from qrtrack.connections import PATIENCE_SECONDS, Connector
 from qrtrack.outages import is_full
 
-# Back-off after the server refused a connection for lack of room. Each refusal costs the server a process.
+# Back-off after the server refused a connection because it is full. Each refusal costs it the start of a process.
 FULL_SECONDS: Final = 0.2
-# A plan that was kept from when a table was small can take minutes once it is not; planning takes less than a
-# millisecond.
+# A kept plan from when a table was small can take minutes when it has grown. Planning takes less than a millisecond.
 PLANNED_ANEW: Final = {"plan_cache_mode": "force_custom_plan", "jit": "off"}
 
 
 class PatientPool(AsyncAdaptedQueuePool):
-    """Where the server has no room for another connection, a request waits for what comes first within the pool's
-    time: one of this process that is given back, or room on the server.
+    """On a full server, a request waits for what comes first: a connection that this process returns to the pool, or
+    room on the server. Times out like the pool.
     """
 
-    # SQLAlchemy's own lines about connections stay under its own logger.
+    # Keeps SQLAlchemy's log lines about connections under its own logger.
     _sqla_logger_namespace = "sqlalchemy.pool.PatientPool"
     on_full: Callable[[], object] = staticmethod(lambda: None)
     _full_until = 0.0
@@ -48,7 +47,7 @@ class PatientPool(AsyncAdaptedQueuePool):
 
 
 def open_engine(connector: Connector, *, size: int) -> AsyncEngine:
-    """Its URL is for people: connections come from the connector."""
+    """The URL is only shown: `connector` opens the connections."""
     address = connector.address
     host, port = address.hosts[0]
     user = address.options.get("user")
@@ -60,6 +59,6 @@ def open_engine(connector: Connector, *, size: int) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=PATIENCE_SECONDS,
         isolation_level="READ COMMITTED",
-        # Values are root keys and account numbers: they stay out of every message and trace.
+        # Parameters are root keys and account numbers: they must not appear in messages and tracebacks.
         hide_parameters=True,
     )

@@ -1,4 +1,4 @@
-"""The one composition root: everything a process is made of, opened once and closed in order."""
+"""The composition root: opens everything that a process needs, and closes it in order."""
 
 import asyncio
 import os
@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import httpx2
@@ -27,27 +28,33 @@ from qrtrack.integrations.tokens import TokenVerifier
 from qrtrack.long_polls import LongPolls
 from qrtrack.services.accurate.intake import HintThrottle
 from qrtrack.services.akselgate.dispatches import Post
-from qrtrack.services.gauges import FigureDesk
+from qrtrack.services.gauges import GaugeCache
 from qrtrack.services.notifications import Messenger
 from qrtrack.services.progress.sync_records import ReportGroups
 from qrtrack.services.secret_key import check_secret_key
-from qrtrack.services.shielded_tasks import InFlight
+from qrtrack.services.shielded_tasks import ShieldedTasks
 from qrtrack.services.workers import Pulse
 from qrtrack.settings import Settings
 from qrtrack.settings.postgresql import parse_address
 
-# bcrypt in the background gives way to requests and to the database on the same cores.
-HASHING_NICENESS = 19
-# How often a process that starts looks for its database.
-LOOK_SECONDS = 0.5
-EMBEDDED_LOOK_SECONDS = 5.0
+# Requests and the database on the same cores take precedence over bcrypt in the background.
+HASHING_NICENESS: Final = 19
+# How often a starting process tries to reach its database.
+LOOK_SECONDS: Final = 0.5
+EMBEDDED_LOOK_SECONDS: Final = 5.0
+
+# What an e-mail links to, by its subject.
+LINKS: Final = {
+    "reverse_job": "/api/manufacturer/reverse-job/status?job_id={}",
+    "batch": "/api/manufacturer/batches/{}",
+}
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What use cases are given. `stopping`: the process has been asked to end, and nobody begins to wait any more."""
+    """What use cases need. `stopping`: the process is shutting down; waits end, and none begins."""
 
     settings: Settings
     database: Database
@@ -56,10 +63,10 @@ class Runtime:
     hasher: Hasher
     hash_threads: Executor
     post: Post
-    in_flight: InFlight
+    shielded_tasks: ShieldedTasks
     http: httpx2.AsyncClient
     forwarder: Forwarder | None
-    figures: FigureDesk
+    gauges: GaugeCache
     messenger: Messenger
     heavy_work: HeavyWork
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -71,25 +78,25 @@ class Runtime:
 
 @asynccontextmanager
 async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
-    """Waits for a database that does not answer yet, and for its migration. Raises what a person has to put right, with
-    what to do: EmbeddedFailed, DatabaseRefused, DatabaseUnfit, SchemaNewer, TenantRoleUnusable or SecretKeyChanged.
+    """Waits for the database to answer and to be migrated. Raises what only a person can fix, with what to do:
+    EmbeddedFailed, DatabaseRefused, DatabaseUnfit, SchemaNewer, TenantRoleUnusable or SecretKeyChanged.
     """
     async with (
         open_database(settings) as database,
         http_client(timeout=5) as http,
         open_messenger(settings) as messenger,
     ):
-        _tell_database(settings, database)
+        _log_database(settings, database)
         assert settings.secret_key is not None
         secret_key = settings.secret_key.get_secret_value()
         keys = KeyRing(secret_key)
         if settings.database_url is None:
             await database.migrate()
         await _wait_for(database, keys)
-        await _tell_limits(database)
+        await _log_limits(database)
         threads = ThreadPoolExecutor(max(settings.hash_threads, 1), "hashing", _give_way)
-        in_flight, heavy_work = InFlight(), HeavyWork()
-        figures = FigureDesk(database, ZoneInfo(settings.accurate_timezone))
+        shielded_tasks, heavy_work = ShieldedTasks(), HeavyWork()
+        gauges = GaugeCache(database, ZoneInfo(settings.accurate_timezone))
         try:
             yield Runtime(
                 settings=settings,
@@ -97,22 +104,22 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
                 tokens=TokenVerifier(settings, http),
                 http=http,
                 forwarder=_forwarder(settings, http),
-                figures=figures,
+                gauges=gauges,
                 messenger=messenger,
                 keys=keys,
                 hasher=make_hasher(settings.bcrypt_cost),
                 hash_threads=threads,
                 heavy_work=heavy_work,
                 post=Post(Akselgate(settings), CallbackTokens(secret_key), settings.public_base_url, heavy_work),
-                in_flight=in_flight,
+                shielded_tasks=shielded_tasks,
             )
         finally:
-            await in_flight.finish()
-            await figures.close()
+            await shielded_tasks.finish()
+            await gauges.close()
             threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _tell_database(settings: Settings, database: Database) -> None:
+def _log_database(settings: Settings, database: Database) -> None:
     if settings.database_url is None:
         log.info("using the embedded PostgreSQL", folder=str(settings.qrtrack_data_dir.absolute()))
         return
@@ -122,8 +129,8 @@ def _tell_database(settings: Settings, database: Database) -> None:
 
 
 async def _wait_for(database: Database, keys: KeyRing) -> None:
-    """On a machine that starts anew, everything starts at once: a process that gave up would only be started again.
-    During an upgrade the new processes stand ready when the migration commits.
+    """Waits without end: after a reboot everything starts at once, and an exit would only lead to a restart. During an
+    upgrade the new processes go on as soon as the migration has committed.
     """
     address, told = database.connector.address, ""
     while True:
@@ -146,7 +153,7 @@ def _waiting(error: Unavailable) -> str:
     return "the database cannot be reached: waiting for it"
 
 
-async def _tell_limits(database: Database) -> None:
+async def _log_limits(database: Database) -> None:
     """Warns about server settings that the program cannot override."""
     limits, most = await database.limits(), database.most_connections
     if not limits.is_durable:
@@ -181,7 +188,7 @@ async def open_messenger(settings: Settings) -> AsyncIterator[Messenger]:
             channels=Channels(mail=url is not None, hosts=settings.notify_hosts),
             mailer=Mailer(url.get_secret_value(), settings.smtp_from or "") if url else None,
             hooks=hooks,
-            public_base_url=settings.public_base_url,
+            links={subject: settings.public_base_url + path for subject, path in LINKS.items()},
         )
     finally:
         if hooks is not None:
@@ -190,9 +197,9 @@ async def open_messenger(settings: Settings) -> AsyncIterator[Messenger]:
 
 @asynccontextmanager
 async def open_database(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Database]:
-    """The database of DATABASE_URL, or the program's own, which runs as long as somebody uses it.
+    """The database of DATABASE_URL, or the embedded one, which runs as long as a process uses it.
 
-    `must_exist`: raises EmbeddedFailed in a folder without a database of the program, where others make one.
+    `must_exist`: raises EmbeddedFailed when the folder holds no embedded database, instead of making one.
     """
     async with address_of_database(settings, must_exist=must_exist) as url:
         database = Database.connect(
@@ -209,7 +216,7 @@ async def open_database(settings: Settings, *, must_exist: bool = False) -> Asyn
 
 @asynccontextmanager
 async def address_of_database(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[str]:
-    """The address as the driver wants it; the program's own server runs until the end of the block."""
+    """The address for the driver. The embedded server runs until the end of the block."""
     if settings.database_url is not None:
         yield settings.database_url
         return
@@ -225,13 +232,13 @@ async def address_of_database(settings: Settings, *, must_exist: bool = False) -
         yield await asyncio.to_thread(server.url)
     finally:
         ending.set()
-        # It must not start again what is being stopped.
+        # Before the server stops: the keeper would start it again.
         await keeper
         await asyncio.to_thread(server.close)
 
 
 async def _keep_running(server: embedded.EmbeddedPostgres, ending: asyncio.Event) -> None:
-    """Nobody else would start it again when somebody killed it, the system for want of memory, say."""
+    """Restarts the embedded server when it was killed, for instance by the system's out-of-memory killer."""
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(EMBEDDED_LOOK_SECONDS):
@@ -244,7 +251,7 @@ async def _keep_running(server: embedded.EmbeddedPostgres, ending: asyncio.Event
 
 
 def name_of_database(settings: Settings) -> str:
-    """Which database these settings lead to, for a person, without its password."""
+    """The database of these settings, for a person: without the password."""
     if settings.database_url is None:
         return f"the embedded PostgreSQL in {settings.qrtrack_data_dir.absolute()}"
     address = parse_address(settings.database_url)
@@ -252,5 +259,5 @@ def name_of_database(settings: Settings) -> str:
 
 
 def _give_way() -> None:
-    # On Linux a niceness belongs to the thread.
+    # On Linux, niceness is a property of the thread.
     os.setpriority(os.PRIO_PROCESS, 0, HASHING_NICENESS)

@@ -122,7 +122,7 @@ async def opened(settings: Settings) -> AsyncIterator[Runtime | None]:
 
 def _grace(runtime: Runtime) -> int:
     """Seconds from now that requests under way may still take."""
-    return max(1, math.ceil(max(runtime.settings.shutdown_grace_seconds, runtime.in_flight.remaining_seconds)))
+    return max(1, math.ceil(max(runtime.settings.shutdown_grace_seconds, runtime.shielded_tasks.remaining_seconds)))
 
 
 def server_of(runtime: Runtime, *, with_api: bool = True) -> Server:

@@ -1,4 +1,4 @@
-"""Hints that work has been queued, by LISTEN/NOTIFY. They spare the wait for a poll and may be absent altogether."""
+"""Wake-ups by LISTEN/NOTIFY when work is queued. Optional: without them, workers find the work at their next poll."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,11 +20,11 @@ log = structlog.get_logger()
 
 
 async def listen(connector: Connector, on_hint: Callable[[], None]) -> None:
-    """Calls `on_hint` for each hint, and after each reconnection for those that were missed; runs until cancelled.
+    """Calls `on_hint` for each NOTIFY, and after each reconnection, for missed ones. Runs until cancelled.
 
-    A connection can lose its channel without dying (a pooler in between): it is asked now and then what it listens to.
+    Checks every ten seconds that the connection still listens: a pooler in between can take the session away.
     """
-    is_told = False
+    is_logged = False
     while True:
         try:
             connection, lost = await connector.connect(), asyncio.Event()
@@ -32,16 +32,16 @@ async def listen(connector: Connector, on_hint: Callable[[], None]) -> None:
                 connection.add_termination_listener(partial(_set, lost))
                 await connection.add_listener(WAKE_UP_CHANNEL, lambda *_: on_hint())
                 on_hint()
-                is_told = False
+                is_logged = False
                 while not lost.is_set() and await connection.fetchval(STILL_LISTENING, timeout=5):
                     with suppress(TimeoutError):
                         await asyncio.wait_for(lost.wait(), CHECK_SECONDS)
             finally:
                 connection.terminate()
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-            if not is_told:
-                log.info("no hints for the moment: polling goes on", reason=reason_of(error))
-            is_told = True
+            if not is_logged:
+                log.info("LISTEN failed: workers poll until it works again", reason=reason_of(error))
+            is_logged = True
         await asyncio.sleep(RECONNECT_SECONDS)
 
 

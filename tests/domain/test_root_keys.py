@@ -4,6 +4,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from passlib.hash import bcrypt
 
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.root_keys import (
@@ -13,7 +14,6 @@ from qrtrack.domain.root_keys import (
     _derive,
     key_length,
     make_hasher,
-    normalise,
     sample_keys,
 )
 
@@ -43,10 +43,6 @@ def test_a_guess_hits_at_most_once_in_10_000_and_no_shorter_key_would_do(quantit
     length = key_length(quantity)
     assert quantity / 32**length <= 1 / 10_000
     assert length == 4 or quantity / 32 ** (length - 1) > 1 / 10_000
-
-
-def test_typed_keys_are_upper_cased_and_lose_their_blanks() -> None:
-    assert normalise(" zr 4k\n") == "ZR4K"
 
 
 def test_sampled_keys_are_distinct_and_of_the_alphabet() -> None:
@@ -160,9 +156,5 @@ def test_a_hash_verifies_its_own_key_and_no_other() -> None:
     hasher = make_hasher(4)
     stored = hasher.hash(RING.peppered(BATCH, 1, "ZR4K"))
     assert stored.startswith("$2b$04$")
-    assert hasher.verify(RING.peppered(BATCH, 1, "ZR4K"), stored)
-    assert not hasher.verify(RING.peppered(BATCH, 1, "ZR4L"), stored)
-
-
-def test_a_hash_of_another_cost_still_verifies() -> None:
-    assert make_hasher(5).verify("x" * 44, make_hasher(4).hash("x" * 44))
+    assert bcrypt.verify(RING.peppered(BATCH, 1, "ZR4K"), stored)
+    assert not bcrypt.verify(RING.peppered(BATCH, 1, "ZR4L"), stored)

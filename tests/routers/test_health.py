@@ -170,7 +170,7 @@ async def test_the_log_and_watchers_alone_read_the_names_of_database_and_roles(
 async def test_a_pool_that_is_busy_takes_no_process_out_of_service(
     watcher: httpx2.AsyncClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gauges, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(gauges, "READ_SECONDS", 0.2)
     async with AsyncExitStack() as held:
         for _ in range(runtime.settings.database_pool_size):
             _ = await held.enter_async_context(runtime.database.engine.begin())
@@ -181,7 +181,7 @@ async def test_a_pool_that_is_busy_takes_no_process_out_of_service(
 async def test_details_that_cannot_be_read_are_left_out(
     watcher: httpx2.AsyncClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gauges, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(gauges, "READ_SECONDS", 0.2)
     async with runtime.database.engine.begin() as blocker:
         await blocker.execute(text("LOCK TABLE qr_reverse_jobs IN ACCESS EXCLUSIVE MODE"))
         answer = await watcher.get("/readyz")
@@ -196,7 +196,7 @@ async def test_details_that_take_long_keep_nobody_waiting_and_come_with_the_next
     async with runtime.database.engine.begin() as blocker:
         await blocker.execute(text("LOCK TABLE qr_reverse_jobs IN ACCESS EXCLUSIVE MODE"))
         first = await watcher.get("/readyz")
-        look = runtime.figures._look
+        look = runtime.gauges._reading
         assert look is not None, "the look goes on behind the answer"
     await look
     second = await watcher.get("/readyz")
@@ -207,11 +207,11 @@ async def test_details_that_take_long_keep_nobody_waiting_and_come_with_the_next
 async def test_a_defect_in_the_details_takes_no_process_out_of_service(
     watcher: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gauges, "read_figures", None)
+    monkeypatch.setattr(gauges, "read_gauges", None)
     with capture_logs() as logs:
         answer = await watcher.get("/readyz")
     assert (answer.status_code, answer.json()["workers_alive"]) == (200, None)
-    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["the figures could not be read"]
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["the gauges could not be read"]
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,13 @@ from qrtrack.connections import FOR_WEBHOOKS
 from qrtrack.domain.claims import Claim, PermanentFailure
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
-from qrtrack.repositories import gauges as figures_repository
+from qrtrack.repositories import gauges as gauges_repository
 from qrtrack.repositories.queues import CREATING, REVERSE_JOBS, WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime
 from qrtrack.services import gauges
 from qrtrack.services.akselgate.attempts import sweep_attempts
 from qrtrack.services.claims import claim_group, claim_work
-from qrtrack.services.gauges import FigureDesk
+from qrtrack.services.gauges import read_gauges
 from qrtrack.services.recalculation import recalculate_progress
 from qrtrack.settings import Settings
 from qrtrack.worker.execution import End, SingleHandler, execute, run_until_idle
@@ -68,7 +68,7 @@ def scrape(app: FastAPI, runtime: Runtime, client_of: ClientOf) -> Callable[[], 
     client.headers["Authorization"] = f"Bearer {SECRET}"
 
     async def read() -> Scrape:
-        runtime.figures._good_until = 0
+        runtime.gauges._kept_until = 0
         answer = await client.get("/metrics")
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/plain; version=")
@@ -266,7 +266,7 @@ async def test_a_group_of_events_counts_every_one(scrape: Any, runtime: Runtime,
     assert [waiting(name, kind="webhook_event") for name in ("queue_depth", "queue_running")] == [2, 3]
     assert waiting("queue_running", kind="webhook_retry") == 0
     # Of a long queue not all is counted, but all that is held.
-    with patch.multiple(figures_repository, COUNTED=1, COUNTED_OF_EACH=1):
+    with patch.multiple(gauges_repository, COUNTED=1, COUNTED_OF_EACH=1):
         long = await scrape()
     assert [long(name, kind="webhook_event") for name in ("queue_depth", "queue_running")] == [0, 3]
     await run_until_idle(runtime, BY_KIND["webhook_event"], group, StopSignal())
@@ -292,7 +292,7 @@ async def test_dispatches_are_counted_by_their_outcome_and_unknown_ones_stay_vis
     treasury: Treasury, client_of: ClientOf, app: FastAPI
 ) -> None:
     async def read() -> Scrape:
-        treasury.runtime.figures._good_until = 0
+        treasury.runtime.gauges._kept_until = 0
         return Scrape((await client_of(app, treasury.runtime).get("/metrics")).text)
 
     before = await read()
@@ -317,7 +317,7 @@ async def test_dispatches_are_counted_by_their_outcome_and_unknown_ones_stay_vis
 async def test_the_pool_shows_how_many_connections_are_in_use(scrape: Any, runtime: Runtime) -> None:
     free = await scrape()
     async with runtime.database.read() as repositories:
-        await repositories.figures.unknown_dispatches()
+        await repositories.gauges.unknown_dispatches()
         busy = await scrape()
     own = {"pool": "main"}
     assert free("database_pool_connections", **own, state="in_use") == 0
@@ -351,7 +351,7 @@ async def test_a_repair_of_a_counter_shows(scrape: Any, plant: Plant, runtime: R
 async def test_a_database_that_is_away_is_said_at_once_and_the_process_goes_on_telling(
     runtime: Runtime, app: FastAPI, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gauges, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(gauges, "READ_SECONDS", 0.2)
     async with runtime.database.engine.begin() as blocker:
         await blocker.execute(text("LOCK TABLE qr_reverse_jobs IN ACCESS EXCLUSIVE MODE"))
         read = Scrape((await client_of(app, runtime).get("/metrics")).text)
@@ -360,29 +360,32 @@ async def test_a_database_that_is_away_is_said_at_once_and_the_process_goes_on_t
     assert read.has("database_pool_connections")
 
 
-async def test_many_who_ask_at_once_are_answered_by_one_look(
-    runtime: Runtime, app: FastAPI, client_of: ClientOf
+async def test_concurrent_readers_share_one_read_of_the_database(
+    runtime: Runtime, app: FastAPI, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = 0
-    desk, client = runtime.figures, client_of(app, runtime)
-    read = desk._read
+    reads, now = 0, 1_000.0
+    monkeypatch.setattr(runtime.gauges, "_clock", lambda: now)
+    client = client_of(app, runtime)
 
-    async def counted() -> Any:
-        nonlocal looks
-        looks += 1
-        return await read()
+    async def counted(*arguments: Any, **values: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return await read_gauges(*arguments, **values)
 
-    with patch.object(FigureDesk, "_read", lambda _: counted()):
-        await asyncio.gather(*(client.get("/metrics") for _ in range(10)))
-        await client.get("/readyz")
-    assert looks == 1
+    monkeypatch.setattr(gauges, "read_gauges", counted)
+    await asyncio.gather(*(client.get("/metrics") for _ in range(10)))
+    await client.get("/readyz")
+    assert reads == 1
+    now += gauges.KEPT_SECONDS
+    await client.get("/metrics")
+    assert reads == 2
 
 
 async def test_of_a_long_queue_the_head_is_counted_with_what_runs_and_what_is_oldest(
     scrape: Any, plant: Plant, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figures_repository, "COUNTED", 4)
-    monkeypatch.setattr(figures_repository, "COUNTED_OF_EACH", 2)
+    monkeypatch.setattr(gauges_repository, "COUNTED", 4)
+    monkeypatch.setattr(gauges_repository, "COUNTED_OF_EACH", 2)
     await plant.queued(10)
     await plant.queued(10, organisation_id=uuid4())
     await plant.sql("UPDATE qr_batch_stages SET run_at = now() - id * interval '1 minute'")

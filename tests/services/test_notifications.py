@@ -29,7 +29,7 @@ from qrtrack.integrations.smtp import Mailer
 from qrtrack.repositories.leased import LeasedRepository
 from qrtrack.repositories.packing.reverse_jobs import ReverseJobRepository
 from qrtrack.repositories.queues import REVERSE_JOBS
-from qrtrack.runtime import Runtime, open_messenger
+from qrtrack.runtime import LINKS, Runtime, open_messenger
 from qrtrack.services.claims import claim_work
 from qrtrack.services.notifications import Messenger
 from qrtrack.services.packing.batches import close_batch, retry_batch
@@ -90,7 +90,7 @@ async def runtime(
         channels=Channels(mail=True, hosts=frozenset({(HOST, endpoint.port)})),
         mailer=Mailer(f"smtp://127.0.0.1:{mailbox.port}", "qrtrack <no-reply@plant.example>"),
         hooks=sender,
-        public_base_url="https://qr.plant.example",
+        links={subject: f"https://qr.plant.example{path}" for subject, path in LINKS.items()},
     )
     yield replace(runtime, messenger=messenger)
     await sender.close()

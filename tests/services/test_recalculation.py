@@ -15,8 +15,8 @@ from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
-from qrtrack.repositories.recalculation import RecountRepository
-from qrtrack.services.gauges import read_figures
+from qrtrack.repositories.recalculation import RecalculationRepository
+from qrtrack.services.gauges import read_gauges
 from qrtrack.services.packing import batches as batches_service
 from qrtrack.services.packing import code_creation as stages_service
 from qrtrack.services.packing import preparation
@@ -40,7 +40,7 @@ async def recalculate(database: Database) -> Recalculation:
 
 async def told(database: Database) -> int:
     """How many repairs Prometheus is told of, by whatever process."""
-    return (await read_figures(database, zone=ZoneInfo("UTC"))).count_repairs.get("sync_batch", 0)
+    return (await read_gauges(database, zone=ZoneInfo("UTC"))).count_repairs.get("sync_batch", 0)
 
 
 # --- Progress batches -----------------------------------------------------------------------------------------------
@@ -210,14 +210,14 @@ async def test_one_that_cannot_be_recounted_does_not_stand_in_the_way(
     other = await FanOut.announce(fan_out.database, fan_out.caller, 5)
     await other.report(done(1))
     await other.set("success_count = 0")
-    count = RecountRepository.count
+    count = RecalculationRepository.count
 
     async def stumble(self: Any, what: Any, id_: UUID) -> Any:
         if id_ == fan_out.batch_id:
             raise ValueError
         return await count(self, what, id_)
 
-    monkeypatch.setattr(RecountRepository, "count", stumble)
+    monkeypatch.setattr(RecalculationRepository, "count", stumble)
     with capture_logs() as logs:
         found = await recalculate(fan_out.database)
     assert (found.checked, found.repaired, found.failed) == (2, 1, 1)
@@ -233,7 +233,7 @@ async def test_a_database_that_goes_away_ends_the_recalculation(
 
     await fan_out.set("processed_records = 6")
     with monkeypatch.context() as patched:
-        patched.setattr(RecountRepository, "restore_sync_batch", killed)
+        patched.setattr(RecalculationRepository, "restore_sync_batch", killed)
         with pytest.raises(DatabaseUnavailable):
             await recalculate(fan_out.database)
     assert (await fan_out.counts())[1] == 6

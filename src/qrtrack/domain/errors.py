@@ -1,4 +1,4 @@
-"""What can go wrong, in the words of the trade. HTTP statuses are given to the categories in routers/problems.py."""
+"""Domain errors: categories without HTTP. routers/problems.py maps them to statuses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,17 +6,16 @@ from typing import Any, ClassVar, Final
 
 from qrtrack.domain.field_codes import FieldCode
 
-# So many bad fields are named; the others are counted.
+# A refusal lists so many bad fields, and counts the others.
 NAMED_ERRORS: Final = 100
-# So many codes, or other things that a list of the caller names, stand in a refusal.
+# A refusal lists so many codes, or other items of a list that the caller sent.
 NAMED_THINGS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One bad field of the input: `pointer` is an RFC 6901 JSON pointer such as `/exclude_codes/3`.
-
-    `detail` is the English sentence; `code` and `params` are what a front end translates.
+    """One bad field of the input. `pointer`: an RFC 6901 JSON pointer such as `/exclude_codes/3`. `detail`: an English
+    sentence. `code` and `params`: what a front end translates.
     """
 
     pointer: str
@@ -26,10 +25,10 @@ class FieldError:
 
 
 class DomainError(Exception):
-    """A refusal a person can act upon: the message says what to do next.
+    """A refusal that a person can act upon: the message says what to do next.
 
-    `errors` name the bad fields, `members` travel beside them in the problem document (`{"available": 42}`).
-    `error_count`: how many bad fields there are, where only the first ones were kept.
+    `errors`: the bad fields. `members`: extra fields of the problem document (`{"available": 42}`). `error_count`: how
+    many bad fields there are, when `errors` holds only the first ones.
     """
 
     slug: ClassVar[str] = "error"

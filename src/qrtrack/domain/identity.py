@@ -1,4 +1,4 @@
-"""Who calls and what they may do: the role table of the product, as data."""
+"""Callers, roles and permissions: the role table of the product, as data."""
 
 import re
 import unicodedata
@@ -19,7 +19,7 @@ class Role(StrEnum):
 
 
 class Permission(StrEnum):
-    """One row of the role table each; a route asks for a permission, never for a role."""
+    """The rows of the role table. Routes ask for a permission, never for a role."""
 
     PACK = "pack"
     MANAGE_BATCHES = "manage-batches"
@@ -38,8 +38,9 @@ ALLOWED: dict[Permission, frozenset[Role]] = {
 
 
 def normal_user(name: str) -> str:
-    """One spelling per user, in which users are stored and compared: nobody approves their own payment by writing
-    their name in another way. A UUID has one form; other names keep their case, which belongs to them (OpenID Connect).
+    """The one spelling of a user, for storing and comparing: otherwise people could approve their own payment by
+    spelling their name differently. UUIDs get one form. Other names keep their case, since `sub` is case-sensitive
+    (OpenID Connect).
     """
     plain = unicodedata.normalize("NFKC", name).strip()
     spelled = SPELLED_UUID.fullmatch(plain.lower())
@@ -47,7 +48,7 @@ def normal_user(name: str) -> str:
 
 
 def is_same_person(one: str, other: str) -> bool:
-    """Whether two names may be one person's: without regard to case, for where two persons are needed."""
+    """Ignores case: where two persons are required, two spellings must not pass as two."""
     return normal_user(one).casefold() == normal_user(other).casefold()
 
 

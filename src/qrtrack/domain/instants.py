@@ -1,8 +1,8 @@
-"""Instants as text: one form wherever the program shows one."""
+"""Instants as text, in one form everywhere."""
 
 from datetime import UTC, datetime
 
 
 def rfc3339(instant: datetime) -> str:
-    """UTC with six digits of a second (`2026-11-22T03:04:05.678900Z`), so that texts sort as the instants do."""
+    """UTC with six digits of a second (`2026-11-22T03:04:05.678900Z`), so that texts sort like instants."""
     return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""What people and logs are shown of text that holds account numbers, or the token of a callback address."""
+"""Masks account numbers and callback tokens in text for people and logs."""
 
 import re
 from typing import Final
@@ -9,12 +9,12 @@ CALLBACK_TOKEN: Final = re.compile(r"\b([0-9]{1,18})-[0-9a-f]{64}\b", re.ASCII)
 
 
 def masked(text: str) -> str:
-    """Of every long number only the last four digits, and no token."""
+    """Shows the last four digits of every long number, and no token."""
     return LONG_NUMBER.sub(
         lambda found: "*" * (len(found[0]) - SHOWN_DIGITS) + found[0][-SHOWN_DIGITS:], without_tokens(text)
     )
 
 
 def without_tokens(text: str) -> str:
-    """Who holds an attempt's token can report its payments as failed, and so have them sent again."""
+    """With an attempt's token anyone could report its payments as failed, and so have them sent again."""
     return CALLBACK_TOKEN.sub(r"\1-***", text)

@@ -1,4 +1,4 @@
-"""Telling somebody that a job or a batch has ended: where to, and in which words."""
+"""Notifications that a job or a batch has ended: their addresses and their texts."""
 
 import json
 import re
@@ -17,9 +17,9 @@ from qrtrack.domain.instants import rfc3339
 HTTPS_PORT: Final = 443
 ADDRESS_LENGTH: Final = 254
 URL_LENGTH: Final = 2000
-# One mailbox in plain ASCII: nothing that begins another header or names a second recipient.
+# One mailbox in plain ASCII: no injection of a header or of a second recipient.
 EMAIL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z0-9-]{2,63}")
-# Parsers disagree about the rest (blanks, backslashes, letters beyond ASCII), and attackers know it.
+# Parsers disagree about other characters (blanks, backslashes, non-ASCII letters), which attackers use.
 PLAIN_URL: Final = re.compile(r"https://[A-Za-z0-9.:-]+(?:[/?][!-\[\]-~]*)?")
 
 
@@ -30,21 +30,21 @@ class Channel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """Whom to tell. At least one of them."""
+    """Where to send notifications: at least one address."""
 
     email: str | None = None
     url: str | None = None
 
     @property
     def addresses(self) -> dict[str, str]:
-        """By channel, as it is kept."""
+        """By channel, as stored."""
         named = {Channel.EMAIL.value: self.email, Channel.URL.value: self.url}
         return {channel: address for channel, address in named.items() if address is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An address that has been taken apart, so that nobody reads it in another way later."""
+    """A parsed URL: the check and the request must not parse it differently."""
 
     host: str
     port: int
@@ -53,13 +53,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """What the service is set up for: `hosts` are those that may be called, each with its port."""
+    """The channels that are set up. `hosts`: the allow-list of hosts and ports."""
 
     mail: bool
     hosts: frozenset[tuple[str, int]]
 
     def check(self, notify: Notify | None) -> Notify | None:
-        """Raises InvalidInput: better now than when the job has ended and nobody is told."""
+        """Raises InvalidInput when the request comes, instead of failing when the job has ended."""
         if notify is None:
             return None
         errors = [error for error in (self._of_email(notify.email), self._of_url(notify.url)) if error is not None]
@@ -80,7 +80,7 @@ class Channels:
         return None
 
     def target(self, url: str) -> Target | None:
-        """None where it may not be called."""
+        """None when the URL is not allowed."""
         if not PLAIN_URL.fullmatch(url):
             return None
         try:
@@ -95,7 +95,7 @@ class Channels:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What has ended and how. `subject` is `reverse_job` or `batch`; `content` what its row said at that moment."""
+    """How a job or a batch ended. `subject`: `reverse_job` or `batch`. `content`: its row at that moment."""
 
     notification_id: int
     subject: str
@@ -105,7 +105,7 @@ class Ending:
 
     @property
     def message_id(self) -> str:
-        """The same in every attempt, so that a receiver knows what it has had."""
+        """The same in every attempt, so that a receiver can detect repeats."""
         return f"notification-{self.notification_id}"
 
     @property
@@ -114,7 +114,7 @@ class Ending:
 
     @property
     def sentence(self) -> str:
-        """One line for people: it fits into a short message."""
+        """One line for people, short enough for a text message."""
         return f"{self.title}: {self._particulars}"
 
     @property
@@ -132,7 +132,7 @@ class Ending:
         return "nothing more will be prepared."
 
     def payload(self) -> str:
-        """The body of a webhook, in the shape that Standard Webhooks recommends."""
+        """The body of a webhook, as Standard Webhooks recommends."""
         return json.dumps(
             {
                 "type": f"{self.subject}.{self.content['status']}",

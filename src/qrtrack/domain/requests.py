@@ -1,4 +1,4 @@
-"""Requests that may be sent again: the Idempotency-Key, and what is answered the second time."""
+"""Repeatable requests: the Idempotency-Key and the stored answer."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from qrtrack.domain.errors import Conflict, InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """An HTTP answer as it was given, to be given again."""
+    """An HTTP answer, stored to be repeated."""
 
     status_code: int
     headers: Mapping[str, str]
@@ -19,9 +19,8 @@ class StoredAnswer:
 
 @dataclass(slots=True)
 class RepeatableRequest:
-    """One request with its Idempotency-Key. The key is good for one organisation and one route.
-
-    `render` makes the stored answer of what the use case answers; `opened` once the key is ours.
+    """A request with an Idempotency-Key, whose scope is organisation and route. `render` turns the use case's result
+    into the stored answer. `opened`: this request holds the key.
     """
 
     organisation_id: UUID
@@ -34,7 +33,7 @@ class RepeatableRequest:
 
 
 class AlreadyAnswered(Exception):
-    """The request took effect before; `stored` is what was answered then."""
+    """The request took effect earlier. `stored`: the answer of that time."""
 
     def __init__(self, stored: StoredAnswer) -> None:
         super().__init__("The request was answered before.")
@@ -42,14 +41,14 @@ class AlreadyAnswered(Exception):
 
 
 class KeyReused(InvalidInput):
-    """The Idempotency-Key came before with another body."""
+    """The Idempotency-Key was used with another body."""
 
     slug = "idempotency-key-reused"
     title = "Idempotency-Key used for another request"
 
     def __init__(self) -> None:
         super().__init__(
-            "This Idempotency-Key came before with another body. Send a new key with a new request, "
+            "This Idempotency-Key was used with another body. Send a new key with a new request, "
             "and the same body with the same key."
         )
 
@@ -65,4 +64,4 @@ class StillRunning(Conflict):
 
 
 class Unanswered(StillRunning):
-    """The first request took effect and has no answer yet; or never will, because its process ended before it."""
+    """The first request took effect but has no answer: not yet, or never, when its process died before."""

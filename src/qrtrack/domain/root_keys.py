@@ -1,6 +1,6 @@
-"""Root keys: the short secret of one unit, how it is drawn, found again (digest), sealed for printing and hashed.
+"""Root keys, the short secrets of units: drawing, digests for look-ups, seals for printing, and hashes.
 
-Where they are kept, and who may see them, is decided elsewhere.
+Storage and access rights are decided elsewhere.
 """
 
 import base64
@@ -23,7 +23,7 @@ ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 GUESSES_PER_HIT = 10_000
 SHORTEST_KEY = 4
 
-# 32 divides 256: every letter stands for eight byte values, so a random byte picks one without bias.
+# 32 divides 256: each letter stands for eight byte values, so a random byte selects one without bias.
 _LETTER_OF_BYTE = (ALPHABET * 8).encode()
 _NONCE_BYTES = 12
 _DIGEST_BYTES = 16
@@ -31,23 +31,18 @@ _BATCHES_REMEMBERED = 64
 
 
 class SealBroken(Unavailable):
-    """A sealed root key does not open: another SECRET_KEY sealed it, or the row was altered or moved."""
+    """A sealed root key does not open: it was sealed with another SECRET_KEY, or its row was altered or moved."""
 
     slug: ClassVar[str] = "seal-broken"
     title: ClassVar[str] = "The root key cannot be opened"
 
 
 def key_length(quantity: int) -> int:
-    """The least length at which one random guess hits a live key of the batch at most once in 10,000."""
+    """The shortest length at which a random guess hits a key of the batch at most once in 10,000."""
     length = SHORTEST_KEY
     while quantity * GUESSES_PER_HIT > len(ALPHABET) ** length:
         length += 1
     return length
-
-
-def normalise(typed: str) -> str:
-    """A key as a person typed it, in the form that was printed."""
-    return "".join(typed.split()).upper()
 
 
 def random_text(characters: int) -> str:
@@ -55,7 +50,7 @@ def random_text(characters: int) -> str:
 
 
 def sample_keys(count: int, length: int) -> list[str]:
-    """Distinct among themselves only; against earlier keys of the batch the database's constraint decides."""
+    """Distinct among themselves. The database's constraint decides about earlier keys of the batch."""
     if count > len(ALPHABET) ** length:
         raise ValueError(f"there are fewer than {count} keys of length {length}")
     keys: dict[str, None] = {}
@@ -66,10 +61,10 @@ def sample_keys(count: int, length: int) -> list[str]:
 
 
 class KeyRing:
-    """The keys derived from SECRET_KEY, which the database never sees: digest, pepper, and one seal for each batch.
+    """Keys derived from SECRET_KEY, which never enter the database: digest, pepper, and one seal for each batch.
 
-    A seal of its own for each batch keeps the count of random GCM nonces under one key at the size of a batch, far
-    below the 2**32 of NIST SP 800-38D. Safe to share between threads.
+    One seal for each batch limits the random GCM nonces under one key to the size of a batch, far below the 2**32 of
+    NIST SP 800-38D. Thread-safe.
     """
 
     def __init__(self, secret_key: bytes | str) -> None:
@@ -87,21 +82,21 @@ class KeyRing:
         self._seal_of: Callable[[UUID], AESGCM] = seal_of
 
     def fingerprint(self) -> str:
-        """Tells one SECRET_KEY from another and nothing about it: nothing else is derived for this purpose."""
+        """Differs for each SECRET_KEY, and reveals nothing about it: nothing else is derived for this purpose."""
         return self._fingerprint
 
     def digest(self, batch_id: UUID, key: str) -> bytes:
-        """16 bytes that find the key again within its batch, and tell nothing of equal keys in other batches."""
+        """16 bytes to look the key up within its batch. Equal keys of two batches have different digests."""
         return hmac.digest(self._digest_key, batch_id.bytes + _encoded(key), "sha256")[:_DIGEST_BYTES]
 
     def peppered(self, batch_id: UUID, sequence_number: int, key: str) -> str:
-        """What bcrypt hashes: 44 ASCII characters, below its limit of 72 bytes and free of NUL."""
+        """The input of bcrypt: 44 ASCII characters, below its limit of 72 bytes and without NUL."""
         message = _place(batch_id, sequence_number) + _encoded(key)
         return base64.b64encode(hmac.digest(self._pepper_key, message, "sha256")).decode()
 
     def unseal(self, batch_id: UUID, sequence_number: int, sealed: bytes) -> str:
         """Raises SealBroken."""
-        # Cut short, it is padded to where it cannot open: the cipher would call a short nonce a mistake of ours.
+        # Padded, so that a truncated seal fails like an altered one: for a short nonce the cipher raises ValueError.
         nonce, ciphertext = sealed[:_NONCE_BYTES].ljust(_NONCE_BYTES), sealed[_NONCE_BYTES:]
         try:
             opened = self._seal_of(batch_id).decrypt(nonce, ciphertext, _place(batch_id, sequence_number))
@@ -115,7 +110,7 @@ class KeyRing:
     def prepare(self, batch_id: UUID, sequences: Sequence[int], keys: Sequence[str]) -> tuple[list[bytes], list[bytes]]:
         """Digests and sealed keys of many units, in bulk: about 3 µs a key.
 
-        Sealed are nonce (12 bytes), ciphertext and tag (16); they open only as this unit of this batch.
+        A sealed key is nonce (12 bytes), ciphertext and tag (16 bytes). It opens only for this unit of this batch.
         """
         digest_key, batch = self._digest_key, batch_id.bytes
         encrypt = self._seal_of(batch_id).encrypt
@@ -139,12 +134,12 @@ def _place(batch_id: UUID, sequence_number: int) -> bytes:
 
 
 def _encoded(key: str) -> bytes:
-    # Anything that can be typed has an encoding, lone surrogates too: a wrong key is unknown, never a defect.
+    # Encodes lone surrogates, too: whatever a person types is an unknown key, never an error.
     return key.encode(errors="surrogatepass")
 
 
 class Hasher:
-    """bcrypt by passlib. Slow on purpose and free of the interpreter's lock: call it in a thread."""
+    """bcrypt by passlib. Slow on purpose, and releases the GIL: call it in a thread."""
 
     def __init__(self, cost: int) -> None:
         self._context = CryptContext(schemes=["bcrypt"], bcrypt__rounds=cost)
@@ -152,11 +147,8 @@ class Hasher:
     def hash(self, peppered: str) -> str:
         return self._context.hash(peppered)
 
-    def verify(self, peppered: str, stored: str) -> bool:
-        return self._context.verify(peppered, stored)
-
 
 @lru_cache(maxsize=8)
 def make_hasher(cost: int) -> Hasher:
-    """`cost` is the binary logarithm of bcrypt's rounds (4 to 31); one context a cost, as setting it up is slow."""
+    """`cost`: the binary logarithm of bcrypt's rounds (4 to 31). Cached, since a context is slow to make."""
     return Hasher(cost)

@@ -1,4 +1,4 @@
-"""When work must stop and go back to the queue: the worker is stopping, or the time that was given is up."""
+"""The signal that work must stop and go back to the queue: the worker stops, or its time is up."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class StopSignal:
-    """Read between two steps of the work, from any thread. `deadline` is in seconds of time.monotonic()."""
+    """Checked between two steps of the work, from any thread. `deadline`: of time.monotonic()."""
 
     deadline: float | None = None
     _event: threading.Event = field(default_factory=threading.Event)

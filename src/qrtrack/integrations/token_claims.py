@@ -1,4 +1,4 @@
-"""What a token says about its bearer: user, organisation and roles. Its signature and times are checked already."""
+"""Reads user, organisation and roles from the claims of a verified token."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
@@ -12,14 +12,14 @@ ORGANISATION_CLAIM: Final = "manufacturer_org_id"
 
 
 class NoOrganisation(Forbidden):
-    """The token is genuine, but names no organisation."""
+    """The token is valid, but names no organisation."""
 
     slug: ClassVar[str] = "no-organisation"
     title: ClassVar[str] = "No organisation"
 
 
 class ContradictingClaims(Forbidden):
-    """The token names two organisations, or two lists of roles, and only the identity system knows which is meant."""
+    """The token names two organisations, or two lists of roles."""
 
     slug: ClassVar[str] = "contradicting-claims"
     title: ClassVar[str] = "The token contradicts itself"
@@ -33,7 +33,7 @@ class ContradictingClaims(Forbidden):
 
 def caller_of(claims: Mapping[str, Any]) -> Caller:
     user_id = normal_user(claims["sub"])
-    # The user id is stored with every change: text that PostgreSQL refuses may not come in this way.
+    # The user id is stored with every change: PostgreSQL refuses NUL, and people must be able to read it.
     if not 0 < len(user_id) <= USER_ID_LENGTH or not user_id.isprintable():
         raise Unauthenticated("The token names no usable user (claim sub).")
     return Caller(user_id=user_id, organisation_id=_organisation(claims), roles=_roles(claims))
@@ -59,7 +59,7 @@ def _as_uuid(value: Any) -> UUID | None:
 
 
 def _roles(claims: Mapping[str, Any]) -> frozenset[Role]:
-    """Two differing lists are refused: a role that was taken out of one would live on in the other."""
+    """Refuses two different lists: a role that was revoked in one would still be in the other."""
     named = {_known_roles(value) for value in _claimed(claims, "roles")}
     if len(named) > 1:
         raise ContradictingClaims("roles")
@@ -73,7 +73,7 @@ def _known_roles(value: Any) -> frozenset[Role]:
 
 
 def _claimed(claims: Mapping[str, Any], name: str) -> list[Any]:
-    """The claim at the top level, and under `app_metadata`, which only the identity system's server writes."""
+    """The claim at the top level and under `app_metadata`, which only the identity system can write."""
     metadata = claims.get("app_metadata")
     places = (claims, metadata) if isinstance(metadata, dict) else (claims,)
     return [place[name] for place in places if place.get(name) is not None]

@@ -1,4 +1,4 @@
-"""Who is calling: verifies signed tokens against JWT_SECRET or the identity system's published keys (JWKS)."""
+"""Verifies tokens, against JWT_SECRET or the published keys of the identity system (JWKS)."""
 
 import asyncio
 import json
@@ -24,13 +24,13 @@ KEY_SET_BYTES: Final = 262_144
 KEY_SET_KEYS: Final = 100
 FETCH_SECONDS: Final = 5.0
 REFETCH_SECONDS: Final = 30.0
-# A key that the identity system has withdrawn is honoured for so long; and for so long while its set cannot be fetched,
-# after which nobody is let in. A known token adds its minute to both.
+# A withdrawn key is accepted until the set is AGE old. While the set cannot be fetched, its keys are accepted until it
+# is TRUSTED old; then nobody can sign in. A token in the cache adds a minute to both.
 KEY_SET_AGE_SECONDS: Final = 300.0
 KEY_SET_TRUSTED_SECONDS: Final = 3600.0
 RSA_KEY_BITS: Final = 2048
 KNOWN_SECONDS: Final = 60.0
-# How far the issuer's clock may be ahead of ours. An expiry is kept to the second: a client asks for a new token then.
+# The issuer's clock may be so far ahead of ours. `exp` has no leeway: a client fetches a new token then.
 LEEWAY_SECONDS: Final = 5.0
 KNOWN_TOKENS: Final = 1000
 
@@ -38,10 +38,13 @@ log = structlog.get_logger(__name__)
 
 
 class KeySet:
-    """The published keys of the identity system, cached by key id.
+    """A cache of the identity system's published keys.
 
-    At most one fetch runs at a time and at most one in 30 seconds, whatever key ids callers invent. Keys that were
-    fetched once stay good for an hour while the identity system is away.
+    At most one fetch at a time and one in 30 s, also after failures and whatever key ids callers invent. During an
+    outage of the identity system, fetched keys are accepted for an hour.
+
+    PyJWKClient (PyJWT 2.15) has no cap on the size of the answer, no back-off after a failed fetch, and no keys during
+    an outage: with code for these around it, it would not be simpler.
     """
 
     def __init__(self, url: str, client: httpx2.AsyncClient, clock: Callable[[], float] = time.monotonic) -> None:
@@ -54,16 +57,16 @@ class KeySet:
         self._lock = asyncio.Lock()
 
     async def find(self, key_id: str | None, algorithm: str) -> jwt.PyJWK:
-        """The key that must have signed; its own type, not the token, decided that it goes with the algorithm."""
+        """The key to verify with. Raises Unauthenticated, or Unavailable when no trusted set could be fetched."""
         key = self._cached(key_id, algorithm)
-        # With a good key at hand nobody queues behind a slow refresh that another request is doing already.
+        # With a trusted key in the cache, no request waits for a refresh that another one has begun.
         if key is None or self._is_untrusted() or (self._is_old() and not self._lock.locked()):
             await self._refresh(lambda: self._cached(key_id, algorithm) is None or self._is_old())
             key = self._cached(key_id, algorithm)
         if key is not None and not self._is_untrusted():
             return key
         if self._tried_at != self._fetched_at:
-            raise Unavailable("The identity system cannot be reached, so nobody can sign in now: try again shortly.")
+            raise Unavailable("The identity system cannot be reached, so nobody can sign in: try again shortly.")
         raise Unauthenticated("The token is signed with a key that the identity system does not publish.")
 
     def _cached(self, key_id: str | None, algorithm: str) -> jwt.PyJWK | None:
@@ -110,7 +113,7 @@ class KeySet:
 
 
 def _usable_keys(document: Any) -> list[jwt.PyJWK]:
-    """Signature keys of the two types we accept, each pinned to its one algorithm; raises ValueError without a set."""
+    """Signature keys of the two accepted types, each bound to one algorithm. Raises ValueError for other documents."""
     match document:
         case {"keys": list(entries)}:
             keys = (_usable_key(entry) for entry in entries[:KEY_SET_KEYS])
@@ -122,7 +125,7 @@ def _usable_keys(document: Any) -> list[jwt.PyJWK]:
 def _usable_key(entry: Any) -> jwt.PyJWK | None:
     match entry:
         case {"d": _}:
-            # A private key in a published set is the identity system's mistake; it must not become ours.
+            # A published private key: anybody can sign with it.
             return None
         case {"kty": "RSA"}:
             algorithm = "RS256"
@@ -143,10 +146,10 @@ def _usable_key(entry: Any) -> jwt.PyJWK | None:
 class TokenVerifier:
     """Turns a bearer token into a Caller.
 
-    The algorithm follows from where the key comes from: the shared secret only ever checks HS256, a published key only
-    the algorithm of its type. A public key can therefore never serve as a shared secret, and `none` has no key.
+    The key decides the algorithm: the shared secret verifies HS256 only, a published key only the algorithm of its
+    type. So a public key cannot be used as a shared secret (algorithm confusion), and `none` has no key.
 
-    A token that was good is known for up to a minute: whoever packs or polls sends the same one again and again.
+    Verified tokens are cached for up to a minute, since stations and polling front ends repeat theirs.
     """
 
     def __init__(self, settings: Settings, client: httpx2.AsyncClient) -> None:
@@ -161,7 +164,7 @@ class TokenVerifier:
         if len(token) > TOKEN_LENGTH or not token.isascii():
             raise Unauthenticated("The token is not valid: sign in again.")
         caller, until = self._known.get(token, (None, 0.0))
-        # More than a minute ahead is what a clock that was put back shows.
+        # More than a minute ahead: the system clock was set back.
         if caller is not None and 0 < until - time.time() <= KNOWN_SECONDS:
             return caller
         key, algorithm = await self._key_for(token)
@@ -189,8 +192,8 @@ class TokenVerifier:
         raise Unauthenticated("The token is signed in a way that this service does not accept.")
 
     def _claims(self, token: str, key: jwt.PyJWK | str, algorithm: str) -> dict[str, Any]:
-        # Only the claims we were told to check decide: Supabase's tokens carry an audience even where none is set
-        # here, and `iat` says when a token was made, not whether it holds.
+        # Only configured claims are checked: Supabase's tokens carry an audience also when none is configured here, and
+        # `iat` does not limit validity.
         options: jwt.types.Options = {
             "require": ["exp", "sub"],
             "verify_aud": self._audience is not None,
@@ -239,7 +242,7 @@ def sign_token(
     audience: str | None = None,
     issuer: str | None = None,
 ) -> str:
-    """An HS256 token as the identity system would sign it, for the command line and tests."""
+    """An HS256 token like those of the identity system, for the command line and tests."""
     now = datetime.now(UTC)
     claims: dict[str, Any] = {
         "sub": user_id,

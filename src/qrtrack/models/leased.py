@@ -1,4 +1,4 @@
-"""The columns and constraints that make a table a queue; how they move is written once in repositories/leased.py."""
+"""Columns and constraints of a leased queue. repositories/leased.py moves them."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -10,7 +10,7 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned
 
 
 class LeasedColumns:
-    """Work that one worker holds at a time. `run_at` is when it may next be claimed, by the database's clock."""
+    """Work that one worker holds at a time. `run_at`: the earliest time of the next claim, by the database's clock."""
 
     priority: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     run_at: Mapped[Now]
@@ -24,14 +24,14 @@ class LeasedColumns:
 
 
 class Leased(LeasedColumns, TenantOwned):
-    """The same with the names that our own tables use; a table whose names are a contract brings its own."""
+    """With the names of our own tables. Tables whose column names are a contract declare these two themselves."""
 
     status: Mapped[str]
     error_message: Mapped[str | None]
 
 
 class LeasedGroup(Table):
-    """Pieces of small work that one worker holds together, and that say nothing of it themselves."""
+    """The lease of a group of small pieces. Their own rows do not change while the group is held."""
 
     __tablename__ = "leased_groups"
 
@@ -48,9 +48,7 @@ def leased_constraints(
     running: str = "running",
     terminal: Sequence[str] = ("completed", "failed", "cancelled"),
 ) -> tuple[CheckConstraint, ...]:
-    """Running rows have a lease and no others do; terminal rows have an end and no others do. Nothing is tried more
-    often than its queue allows.
-    """
+    """Exactly the running rows have a lease, exactly the terminal rows have an end, and attempts are limited."""
     ended = ", ".join(f"'{word}'" for word in terminal)
     return (
         CheckConstraint(
@@ -65,7 +63,7 @@ def leased_constraints(
 
 
 def claim_index(name: str, *, live: str) -> Index:
-    """The order of claiming. No lease, beat or progress column is in it, so that those updates stay in their page."""
+    """The order of claiming. It holds no column that a lease or progress updates, so that those updates are HOT."""
     return Index(
         name,
         "manufacturer_org_id",
@@ -76,7 +74,7 @@ def claim_index(name: str, *, live: str) -> Index:
     )
 
 
-# A queue's rows are updated often and die young: room in the page, and an early vacuum.
+# Rows of a queue are updated often and soon deleted: room in the page, and early vacuums.
 QUEUE_STORAGE = {
     "fillfactor": 80,
     "autovacuum_vacuum_scale_factor": 0.02,

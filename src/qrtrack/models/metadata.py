@@ -1,4 +1,4 @@
-"""The declarative base: naming convention, column types, and what every table of a tenant shares."""
+"""The declarative base: naming convention, column types, and what all tables of tenants share."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,14 +23,14 @@ Now = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=
 
 
 class Table(DeclarativeBase):
-    """Base of all tables. Their rows travel as plain values: no relationships, nothing loads lazily."""
+    """Base of all tables. No relationships: nothing loads lazily."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map: ClassVar = {str: Text, UUID: PG_UUID(as_uuid=True), datetime: DateTime(timezone=True)}
 
 
 class TenantOwned:
-    """A row of one organisation: PostgreSQL shows it to that organisation's transactions only."""
+    """A row of one organisation. Row-level security shows it only to transactions of that organisation."""
 
     manufacturer_org_id: Mapped[UUID]
 
@@ -38,9 +38,8 @@ class TenantOwned:
 def child_of(
     parent: str, columns: Mapping[str, str], *, name: str | None = None, ondelete: str | None = None
 ) -> ForeignKeyConstraint:
-    """Ties a row to its parent and to the parent's organisation, also where row-level security would not look.
-
-    `columns`: the child's columns, and the parent's column that each refers to.
+    """A foreign key that includes the organisation: no child can belong to another organisation's parent, also where
+    row-level security does not apply. `columns`: the child's columns, each with the parent's column.
     """
     pairs = {"manufacturer_org_id": "manufacturer_org_id", **columns}
     return ForeignKeyConstraint(
@@ -49,6 +48,6 @@ def child_of(
 
 
 def one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
-    """The database refuses a word that the code does not know."""
+    """The database refuses values that the enum does not have."""
     listed = ", ".join(f"'{word}'" for word in words)
     return CheckConstraint(f"{column} IN ({listed})", name=column)

@@ -1,4 +1,4 @@
-"""Notifications that are to be sent. Triggers write them in the transaction that ends a job or a batch."""
+"""Notifications to send. Triggers insert them in the transaction that ends a job or a batch."""
 
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from qrtrack.models.metadata import Table, one_of
 
 
 class Notification(Leased, Table):
-    """One message by one channel. `content` is what the row of its subject said when it ended."""
+    """One message on one channel. `content`: the row of its subject at the end."""
 
     __tablename__ = "notifications"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Tasks that come round again: one row each, so that of all processes one does it."""
+"""Periodic tasks: one row each, so that one of all processes runs it."""
 
 from sqlalchemy import BigInteger, Identity
 from sqlalchemy.orm import Mapped, mapped_column
@@ -8,9 +8,8 @@ from qrtrack.models.metadata import Table
 
 
 class PeriodicTask(Leased, Table):
-    """Never ends: after a run it waits for its next one at `run_at`, which is told as `next_run_at`.
-
-    Its organisation is the service itself.
+    """Never ends: after a run it is queued again, due at `run_at` (`next_run_at` in the API). Its organisation is the
+    service itself.
     """
 
     __tablename__ = "periodic_tasks"

@@ -1,4 +1,4 @@
-"""What recalculations had to repair."""
+"""Repairs by recalculations."""
 
 from sqlalchemy import BigInteger
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,7 +7,7 @@ from qrtrack.models.metadata import Instant, Table
 
 
 class CountRepair(Table):
-    """How often counters of a kind were found wrong and repaired, ever, by whatever process: each is a defect."""
+    """How often wrong counters of a kind were repaired, ever, by any process. Each repair is a defect."""
 
     __tablename__ = "count_repairs"
 

@@ -1,4 +1,4 @@
-"""What the service remembers of requests and claims: idempotency keys, and whose turn it is."""
+"""Idempotency keys, and when each organisation's work was last claimed."""
 
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,7 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned
 
 
 class IdempotencyKey(TenantOwned, Table):
-    """A request that took effect, and its answer: committed together with the effect."""
+    """A request that took effect, and its answer. Committed with the effect."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
@@ -27,7 +27,7 @@ class IdempotencyKey(TenantOwned, Table):
 
 
 class QueueTurn(Table):
-    """When an organisation was last served in a kind of work: the one served longest ago comes first."""
+    """When work of an organisation was last claimed, by kind: the organisation with the oldest time is next."""
 
     __tablename__ = "queue_turns"
     __table_args__ = ({"postgresql_with": {"fillfactor": 50}},)

@@ -1,4 +1,4 @@
-"""What is left of SECRET_KEY in the database."""
+"""The fingerprint of SECRET_KEY."""
 
 from sqlalchemy import CheckConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column

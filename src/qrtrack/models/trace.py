@@ -1,4 +1,4 @@
-"""Trace events: who changed what, when and why. The database refuses to change or delete one."""
+"""Trace events: who changed what, when and why. The database refuses updates and deletes."""
 
 from typing import Any
 from uuid import UUID
@@ -12,10 +12,10 @@ from qrtrack.models.metadata import Now, Table, TenantOwned
 
 
 class TraceEvent(TenantOwned, Table):
-    """One action, with the codes it touched as ranges of sequence numbers of its batch.
+    """One action, and its codes as ranges of sequence numbers of the batch.
 
-    `batch_id` is a batch of codes or of a fan-out. No foreign keys, since an event outlives its job: the policy
-    checks that batch, case and job are the organisation's.
+    `batch_id`: a batch of codes or a progress batch. No foreign keys, since an event outlives its job; the policy
+    checks that batch, case and job belong to the organisation.
     """
 
     __tablename__ = "trace_events"

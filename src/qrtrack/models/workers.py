@@ -1,4 +1,4 @@
-"""Which worker processes are alive, and when work of each kind last came to an end."""
+"""Worker processes that are alive, and when work of each kind last ended."""
 
 from uuid import UUID
 
@@ -8,7 +8,7 @@ from qrtrack.models.metadata import Instant, Now, Table
 
 
 class WorkerProcess(Table):
-    """A loop that looks for work. It says so every few seconds; one that has not until `alive_until` is gone."""
+    """A process with a worker loop. It reports every few seconds; after `alive_until` it counts as dead."""
 
     __tablename__ = "worker_processes"
     __table_args__ = ({"postgresql_with": {"fillfactor": 50}},)
@@ -21,7 +21,7 @@ class WorkerProcess(Table):
 
 
 class WorkKind(Table):
-    """When work of a kind last came to an end, by any process: told every few seconds, not with each piece."""
+    """When work of a kind last ended, in any process. Written every few seconds, not with each piece."""
 
     __tablename__ = "work_kinds"
     __table_args__ = ({"postgresql_with": {"fillfactor": 50}},)

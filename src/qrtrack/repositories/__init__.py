@@ -18,7 +18,7 @@ from qrtrack.repositories.akselgate.callbacks import CallbackRepository
 from qrtrack.repositories.akselgate.dispatches import DispatchRepository
 from qrtrack.repositories.akselgate.reports import DispatchReportRepository
 from qrtrack.repositories.base import Connection, DriverRepository
-from qrtrack.repositories.gauges import FigureRepository
+from qrtrack.repositories.gauges import GaugeRepository
 from qrtrack.repositories.groups import GroupRepository
 from qrtrack.repositories.idempotency import IdempotencyRepository
 from qrtrack.repositories.leased import LeasedRepository, Queue
@@ -34,7 +34,7 @@ from qrtrack.repositories.packing.reverse_jobs import ReverseJobRepository
 from qrtrack.repositories.periodic_tasks import PeriodicTaskRepository
 from qrtrack.repositories.progress.sync_batches import ProgressRepository
 from qrtrack.repositories.progress.sync_records import RecordIntake
-from qrtrack.repositories.recalculation import RecountRepository
+from qrtrack.repositories.recalculation import RecalculationRepository
 from qrtrack.repositories.retention import RetentionRepository
 from qrtrack.repositories.secret_keys import SecretKeyRepository
 from qrtrack.repositories.trace import TraceRepository
@@ -107,13 +107,13 @@ class Repositories(DriverRepositories):
     codes = cached_property(lambda self: CodeRepository(self._session))
     dispatch_reports = cached_property(lambda self: DispatchReportRepository(self._session))
     dispatches = cached_property(lambda self: DispatchRepository(self._session))
-    figures = cached_property(lambda self: FigureRepository(self._session))
+    gauges = cached_property(lambda self: GaugeRepository(self._session))
     idempotency = cached_property(lambda self: IdempotencyRepository(self._session))
     notifications = cached_property(lambda self: NotificationRepository(self._session))
     periodic_tasks = cached_property(lambda self: PeriodicTaskRepository(self._session))
     prepared_codes = cached_property(lambda self: PreparedCodeRepository(self._session))
     progress = cached_property(lambda self: ProgressRepository(self._session))
-    recounts = cached_property(lambda self: RecountRepository(self._session))
+    recalculation = cached_property(lambda self: RecalculationRepository(self._session))
     retention = cached_property(lambda self: RetentionRepository(self._session))
     reverse_jobs = cached_property(lambda self: ReverseJobRepository(self._session))
     secret_keys = cached_property(lambda self: SecretKeyRepository(self._session))

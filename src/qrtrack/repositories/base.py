@@ -24,13 +24,13 @@ NAMED_PARAMETER: Final = re.compile(r"(?<!:):([a-z_]+)")
 
 TypedRowT = TypeVar("TypedRowT", bound=NamedTuple)
 
-# For the rest of the transaction. Connections of ours plan each statement anew; a foreign key is checked by a statement
-# of its own for each row, and planning that one 10,000 times takes longer than inserting the rows.
+# For the rest of the transaction. Our connections plan each statement anew. A foreign key is checked by a statement for
+# each row: planning it 10,000 times takes longer than inserting the rows.
 KEEP_PLANS = "set_config('plan_cache_mode', 'auto', true)"
 
 
-# A commit waits for the disk at least: with the server's or database's `synchronous_commit = off` a crash would undo
-# what was answered, and a settlement that was sent would be sent again. What is stronger (`remote_apply`) stays.
+# Each commit waits for the disk. With the server's `synchronous_commit = off` a crash would undo what was answered, and
+# a sent settlement would be sent again. Stronger settings (`remote_apply`) stay.
 DURABLE = (
     "SELECT set_config('synchronous_commit', 'on', true)"
     " WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')"
@@ -153,7 +153,7 @@ def _check_columns(kind: type[NamedTuple], sql: str, columns: tuple[str, ...]) -
 
 @cache
 def _numbered(sql: str) -> tuple[str, Sequence[str]]:
-    """The statement as the driver takes it, with numbers for the names of its parameters, and the names in order."""
+    """The statement with numbered parameters, as the driver needs it, and the names in the order of the numbers."""
     places: dict[str, int] = {}
     statement = NAMED_PARAMETER.sub(lambda found: f"${places.setdefault(found[1], len(places) + 1)}", sql)
     return statement, tuple(places)

@@ -1,4 +1,4 @@
-"""A violated constraint, by its name, as a refusal in the words of the trade."""
+"""Translates violated constraints, by their names, into domain errors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,14 +7,14 @@ from qrtrack.domain.errors import Conflict, DomainError, FieldError
 
 
 class CodeTaken(Conflict):
-    """Another request made one of these codes in the meantime: send yours again."""
+    """A concurrent request created one of these codes."""
 
     slug = "code-taken"
     title = "A code exists already"
 
     def __init__(self) -> None:
         super().__init__(
-            "One of these codes exists already: another request made it in the meantime. Send yours again."
+            "One of these codes exists already: another request created it in the meantime. Send your request again."
         )
 
 
@@ -26,7 +26,7 @@ class SettlementBusy(Conflict):
 
     def __init__(
         self,
-        detail: str = "This settlement was dispatched at the same moment. Look at its attempts before you go on.",
+        detail: str = "Another request dispatched this settlement at the same moment. Look at its attempts first.",
         **members: Any,
     ) -> None:
         super().__init__(detail, **members)
@@ -40,7 +40,7 @@ class ReferenceLocked(Conflict):
 
     def __init__(
         self,
-        detail: str = "A reference of this batch was sent in another one at the same moment: nothing was sent.",
+        detail: str = "Another request sent a reference of this batch at the same moment: nothing was sent.",
         *,
         errors: Sequence[FieldError] = (),
     ) -> None:
@@ -57,6 +57,6 @@ REFUSALS: dict[str, type[CodeTaken | SettlementBusy | ReferenceLocked]] = {
 
 
 def domain_error(error: BaseException | None) -> DomainError | None:
-    """None for what is no violated constraint of these, as the driver reports it: that is a defect of the program."""
+    """None when no constraint of REFUSALS is violated: such an error is a defect."""
     refusal = REFUSALS.get(getattr(error, "constraint_name", None) or "")
     return refusal() if refusal else None

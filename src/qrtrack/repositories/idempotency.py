@@ -1,6 +1,8 @@
-"""Idempotency keys: a request's effect, its key and its answer commit together, or not at all."""
+"""Idempotency keys: a request's effect, its key and its answer commit in one transaction."""
 
 import json
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from qrtrack.domain.requests import (
     AlreadyAnswered,
@@ -12,42 +14,57 @@ from qrtrack.domain.requests import (
 )
 from qrtrack.repositories.base import Repository
 
+LOCK_KEY: Final = "SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))"
+FIND_KEY: Final = """
+SELECT body_hash, status_code, headers, answer
+FROM idempotency_keys
+WHERE manufacturer_org_id = :organisation AND route = :route AND key = :key
+"""
+STORE_KEY: Final = """
+INSERT INTO idempotency_keys (manufacturer_org_id, route, key, body_hash, status_code, headers, answer)
+VALUES (:organisation, :route, :key, :body_hash, :status_code, CAST(:headers AS jsonb), :answer)
+ON CONFLICT (manufacturer_org_id, route, key) DO UPDATE
+SET status_code = EXCLUDED.status_code, headers = EXCLUDED.headers, answer = EXCLUDED.answer
+"""
+
+
+class StoredKey(NamedTuple):
+    """The columns of the answer are NULL until the answer is known."""
+
+    body_hash: bytes
+    status_code: int
+    headers: Mapping[str, str] | None
+    answer: str | None
+
 
 class IdempotencyRepository(Repository):
     async def open(self, request: RepeatableRequest) -> None:
-        """Takes the key for this transaction; raises AlreadyAnswered, KeyReused or StillRunning.
+        """Takes the key for this transaction. Raises AlreadyAnswered, KeyReused or StillRunning.
 
-        The lock is taken without waiting, and lives as long as the transaction. The look for the key is a statement
-        of its own after it: it sees what an earlier holder has committed.
+        The lock does not wait, and is held until the transaction ends. The key is read by a later statement, which sees
+        what an earlier holder of the lock has committed.
         """
         if request.opened:
             return
         name = f"idempotency {request.organisation_id} {request.route} {request.key}"
-        if not await self._scalar("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))", name=name):
+        if not await self._fetch_value(LOCK_KEY, name=name):
             raise StillRunning
-        kept = await self._row_or_none(
-            "SELECT body_hash, status_code, headers, answer FROM idempotency_keys"
-            " WHERE manufacturer_org_id = :organisation AND route = :route AND key = :key",
-            organisation=request.organisation_id,
-            route=request.route,
-            key=request.key,
+        stored = await self._fetch_optional(
+            StoredKey, FIND_KEY, organisation=request.organisation_id, route=request.route, key=request.key
         )
-        if kept is None:
+        if stored is None:
             return
-        if bytes(kept.body_hash) != request.body_hash:
+        if bytes(stored.body_hash) != request.body_hash:
             raise KeyReused
-        if kept.answer is None:
+        if stored.answer is None:
             raise Unanswered
-        raise AlreadyAnswered(StoredAnswer(kept.status_code, kept.headers or {}, kept.answer))
+        raise AlreadyAnswered(StoredAnswer(stored.status_code, stored.headers or {}, stored.answer))
 
     async def keep(self, request: RepeatableRequest) -> None:
-        """Writes the key with the answer as far as it is known; a later transaction of the request may complete it."""
+        """Stores the key, with the answer if it is known. A later transaction of the request may add the answer."""
         answer = request.answer
-        await self._run(
-            "INSERT INTO idempotency_keys (manufacturer_org_id, route, key, body_hash, status_code, headers, answer)"
-            " VALUES (:organisation, :route, :key, :body_hash, :status_code, CAST(:headers AS jsonb), :answer)"
-            " ON CONFLICT (manufacturer_org_id, route, key)"
-            " DO UPDATE SET status_code = EXCLUDED.status_code, headers = EXCLUDED.headers, answer = EXCLUDED.answer",
+        await self._execute(
+            STORE_KEY,
             organisation=request.organisation_id,
             route=request.route,
             key=request.key,

@@ -1,15 +1,29 @@
-"""Notifications on their way. Nothing here adds one: that is the triggers' work (see the migration)."""
+"""Notifications that wait to be sent. Database triggers insert them in the transaction that ends a job or a batch."""
 
-from typing import Any
-
-from sqlalchemy import Row
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from qrtrack.repositories.base import Repository
 
+GET_NOTIFICATION: Final = """
+SELECT id, subject, subject_id, channel, address, content, created_at
+FROM notifications
+WHERE id = :id
+"""
+
+
+class StoredNotification(NamedTuple):
+    id: int
+    subject: str
+    subject_id: UUID
+    channel: str
+    address: str
+    content: Mapping[str, Any]
+    created_at: datetime
+
 
 class NotificationRepository(Repository):
-    async def get(self, notification_id: int) -> Row[Any]:
-        return await self._row(
-            "SELECT id, subject, subject_id, channel, address, content, created_at FROM notifications WHERE id = :id",
-            id=notification_id,
-        )
+    async def get(self, notification_id: int) -> StoredNotification:
+        return await self._fetch_one(StoredNotification, GET_NOTIFICATION, id=notification_id)

@@ -1,35 +1,47 @@
-"""Tasks that come round again: one row each."""
+"""Periodic tasks: one row each."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, NamedTuple
 from uuid import UUID
-
-from sqlalchemy import Row
 
 from qrtrack.repositories.base import Repository
 
-# The queue's turns go by organisation, and these tasks are the service's own.
+# Claims serve organisations in turn. Periodic tasks belong to the service itself.
 SERVICE: Final = UUID(int=0)
+
+PLAN: Final = """
+INSERT INTO periodic_tasks (name, manufacturer_org_id, status, run_at)
+SELECT planned.name, CAST(:service AS uuid), 'queued', now() + make_interval(secs => planned.seconds)
+FROM unnest(CAST(:names AS text[]), CAST(:seconds AS float8[])) AS planned (name, seconds)
+ORDER BY planned.name
+ON CONFLICT (name) DO NOTHING
+"""
+LIST_TASKS: Final = """
+SELECT name, status, run_at AS next_run_at, error_message
+FROM periodic_tasks
+ORDER BY name
+"""
+GET_NAME: Final = "SELECT name FROM periodic_tasks WHERE id = :id"
+
+
+class PlannedTask(NamedTuple):
+    """`error_message`: why the last run failed; None when it did not."""
+
+    name: str
+    status: str
+    next_run_at: datetime
+    error_message: str | None
 
 
 class PeriodicTaskRepository(Repository):
     async def plan(self, every: Mapping[str, float]) -> None:
-        """Makes the rows that are missing, each due after its first pause (seconds, by name)."""
-        await self._run(
-            "INSERT INTO periodic_tasks (name, manufacturer_org_id, status, run_at)"
-            " SELECT planned.name, CAST(:service AS uuid), 'queued', now() + make_interval(secs => planned.seconds)"
-            " FROM unnest(CAST(:names AS text[]), CAST(:seconds AS float8[])) AS planned (name, seconds)"
-            " ORDER BY planned.name ON CONFLICT (name) DO NOTHING",
-            service=SERVICE,
-            names=list(every),
-            seconds=list(every.values()),
-        )
+        """Inserts missing tasks, each due after its first interval. `every`: seconds, by name."""
+        await self._execute(PLAN, service=SERVICE, names=list(every), seconds=list(every.values()))
 
-    async def all(self) -> Sequence[Row[Any]]:
-        """Each with how it stands, when it comes round again, and why it failed the last time, if it did."""
-        return await self._rows(
-            "SELECT name, status, run_at AS next_run_at, error_message FROM periodic_tasks ORDER BY name"
-        )
+    async def all(self) -> list[PlannedTask]:
+        return await self._fetch_all(PlannedTask, LIST_TASKS)
 
     async def name_of(self, task_id: int) -> str:
-        return str(await self._scalar("SELECT name FROM periodic_tasks WHERE id = :id", id=task_id))
+        name: str = await self._fetch_value(GET_NAME, id=task_id)
+        return name

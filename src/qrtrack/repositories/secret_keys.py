@@ -1,13 +1,20 @@
 """The fingerprint of SECRET_KEY: one row in the whole database."""
 
+from typing import Final
+
 from qrtrack.repositories.base import Repository
+
+INSERT_FINGERPRINT: Final = """
+INSERT INTO secret_key_fingerprint (fingerprint)
+VALUES (:fingerprint)
+ON CONFLICT DO NOTHING
+"""
+GET_FINGERPRINT: Final = "SELECT fingerprint FROM secret_key_fingerprint"
 
 
 class SecretKeyRepository(Repository):
     async def keep(self, fingerprint: str) -> str:
-        """Writes it where there is none yet; returns the one that is kept. A writer at the same time is waited for."""
-        await self._run(
-            "INSERT INTO secret_key_fingerprint (fingerprint) VALUES (:fingerprint) ON CONFLICT DO NOTHING",
-            fingerprint=fingerprint,
-        )
-        return str(await self._scalar("SELECT fingerprint FROM secret_key_fingerprint"))
+        """Stores the fingerprint if there is none yet, and returns the stored one. The first writer wins."""
+        await self._execute(INSERT_FINGERPRINT, fingerprint=fingerprint)
+        stored: str = await self._fetch_value(GET_FINGERPRINT)
+        return stored

@@ -1,47 +1,62 @@
-"""Worker processes and the ends of their work, as they tell of themselves."""
+"""Worker processes, and when work of each kind last ended: reported by the processes themselves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row
-
 from qrtrack.repositories.base import Repository
+
+REPORT_PROCESS: Final = """
+INSERT INTO worker_processes (id, host, polled_at, alive_until)
+VALUES (:id, :host, clock_timestamp(), clock_timestamp() + make_interval(secs => :alive_seconds))
+ON CONFLICT (id) DO UPDATE
+SET polled_at = EXCLUDED.polled_at, alive_until = EXCLUDED.alive_until
+"""
+REMOVE_PROCESS: Final = "DELETE FROM worker_processes WHERE id = :id"
+REPORT_ENDS: Final = """
+INSERT INTO work_kinds AS known (kind, last_finished_at)
+SELECT ended.kind, clock_timestamp() - make_interval(secs => ended.seconds)
+FROM unnest(CAST(:kinds AS text[]), CAST(:seconds AS float8[])) AS ended (kind, seconds)
+ORDER BY ended.kind
+ON CONFLICT (kind) DO UPDATE
+SET last_finished_at = GREATEST(known.last_finished_at, EXCLUDED.last_finished_at)
+"""
+LIST_ALIVE: Final = """
+SELECT id, host, started_at, polled_at
+FROM worker_processes
+WHERE alive_until > now()
+ORDER BY started_at, id
+"""
+LIST_LAST_ENDS: Final = "SELECT kind, last_finished_at FROM work_kinds"
+
+
+class LivingWorker(NamedTuple):
+    id: UUID
+    host: str
+    started_at: datetime
+    polled_at: datetime
+
+
+class LastEnd(NamedTuple):
+    kind: str
+    last_finished_at: datetime
 
 
 class WorkerRepository(Repository):
     async def report(self, process_id: UUID, host: str, *, alive_seconds: float) -> None:
-        await self._run(
-            "INSERT INTO worker_processes (id, host, polled_at, alive_until)"
-            " VALUES (:id, :host, clock_timestamp(), clock_timestamp() + make_interval(secs => :alive_seconds))"
-            " ON CONFLICT (id) DO UPDATE SET polled_at = EXCLUDED.polled_at, alive_until = EXCLUDED.alive_until",
-            id=process_id,
-            host=host,
-            alive_seconds=alive_seconds,
-        )
+        """The process counts as alive for so many seconds."""
+        await self._execute(REPORT_PROCESS, id=process_id, host=host, alive_seconds=alive_seconds)
 
     async def sign_off(self, process_id: UUID) -> None:
-        await self._run("DELETE FROM worker_processes WHERE id = :id", id=process_id)
+        await self._execute(REMOVE_PROCESS, id=process_id)
 
     async def report_ends(self, ages: Mapping[str, float]) -> None:
-        """How many seconds ago work of each kind last came to an end in one process."""
-        await self._run(
-            "INSERT INTO work_kinds AS known (kind, last_finished_at)"
-            " SELECT ended.kind, clock_timestamp() - make_interval(secs => ended.seconds)"
-            " FROM unnest(CAST(:kinds AS text[]), CAST(:seconds AS float8[])) AS ended (kind, seconds)"
-            " ORDER BY ended.kind ON CONFLICT (kind)"
-            " DO UPDATE SET last_finished_at = GREATEST(known.last_finished_at, EXCLUDED.last_finished_at)",
-            kinds=list(ages),
-            seconds=list(ages.values()),
-        )
+        """`ages`: seconds since work of each kind last ended in one process."""
+        await self._execute(REPORT_ENDS, kinds=list(ages), seconds=list(ages.values()))
 
-    async def alive(self) -> Sequence[Row[Any]]:
-        return await self._rows(
-            "SELECT id, host, started_at, polled_at FROM worker_processes WHERE alive_until > now()"
-            " ORDER BY started_at, id"
-        )
+    async def alive(self) -> list[LivingWorker]:
+        return await self._fetch_all(LivingWorker, LIST_ALIVE)
 
     async def last_ends(self) -> Mapping[str, datetime]:
-        rows = await self._rows("SELECT kind, last_finished_at FROM work_kinds")
-        return {row.kind: row.last_finished_at for row in rows}
+        return dict(await self._fetch_all(LastEnd, LIST_LAST_ENDS))

@@ -1,4 +1,4 @@
-"""Whether the process lives and whether it can serve."""
+"""Liveness and readiness."""
 
 from typing import Any
 
@@ -20,11 +20,11 @@ log = structlog.get_logger(__name__)
 router = APIRouter(route_class=StrictRoute, tags=["health"])
 
 
-# Some watchers ask with HEAD: the answer is the same, without its body.
+# Some monitors use HEAD.
 @router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="Ask whether the process is alive")
 async def check_liveness() -> LivenessAnswer:
-    """The process answers; nothing else is asked."""
+    """Answers as long as the process runs. Checks nothing else."""
     return LivenessAnswer()
 
 
@@ -38,20 +38,20 @@ async def check_liveness() -> LivenessAnswer:
     ),
 )
 async def check_readiness(request: Request, runtime: RuntimeState) -> dict[str, Any]:
-    """503 when the database does not answer or has another schema than this version needs; nothing else takes a
-    process out of service. The rest is for people, and null where it could not be read in time. Accurate's databases
-    and types are named to callers with `METRICS_TOKEN` or a machine secret (`Authorization: Bearer …`); others see
-    totals.
+    """503 when the database does not answer, cannot be used, or has another schema than this version needs; nothing
+    else takes a process out of service. The details are for people, and null when they could not be read in time.
+    Callers with `METRICS_TOKEN` or a machine secret (`Authorization: Bearer …`) see Accurate's databases and types;
+    others see totals.
     """
     checked = await _ready(request, runtime)
-    figures, silent = await runtime.figures.at_hand(), runtime.pulse.silent_seconds
-    accurate = figures and (figures.accurate if await is_watcher(request) else totals_of(figures.accurate))
+    gauges, silent = await runtime.gauges.at_hand(), runtime.pulse.silent_seconds
+    accurate = gauges and (gauges.accurate if await is_watcher(request) else totals_of(gauges.accurate))
     return {
         **checked,
         "loop_silent_seconds": silent and round(silent, 1),
-        "workers_alive": figures and figures.workers_alive,
-        "oldest_queued_seconds": figures and {queue.kind: queue.oldest_seconds for queue in figures.queues},
-        "dispatches_unknown": figures and figures.unknown_dispatches,
+        "workers_alive": gauges and gauges.workers_alive,
+        "oldest_queued_seconds": gauges and {queue.kind: queue.oldest_seconds for queue in gauges.queues},
+        "dispatches_unknown": gauges and gauges.unknown_dispatches,
         "accurate": accurate,
     }
 
@@ -63,5 +63,5 @@ async def _ready(request: Request, runtime: Runtime) -> dict[str, Any]:
         if await is_watcher(request):
             raise
         log.warning("the database cannot be used", reason=error.detail)
-        # The reason names the database, its user and the role of requests.
+        # The reason names the database, its user and the tenant role: not for everybody.
         raise type(error)("The database cannot be used as it is. The log of the service has the reason.") from None

@@ -1,6 +1,6 @@
-"""What Prometheus reads: what this process counted, and the figures that only the database knows."""
+"""Metrics for Prometheus: counters of this process, and gauges from the database."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -12,18 +12,25 @@ from prometheus_client.registry import Collector
 from qrtrack.domain.accurate.documents import TYPES
 from qrtrack.domain.akselgate.dispatches import Outcome
 from qrtrack.metrics import DISPATCHES, ENDED, LOST_WRITES, TAKEN_OVER
+from qrtrack.repositories.gauges import QueueDepth
 from qrtrack.repositories.queues import QUEUES
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState, is_watcher
-from qrtrack.services.gauges import Figures
+from qrtrack.services.gauges import Gauges
 from qrtrack.services.recalculation import KINDS
 from qrtrack.worker.execution import End
 
 router = APIRouter(route_class=StrictRoute, tags=["health"])
 
 OTHER_TYPE: Final = "other"
+QUEUE_GAUGES: Final[Sequence[tuple[str, str, Callable[[QueueDepth], float | None]]]] = (
+    ("queue_depth", "Pieces of work that wait, including those for a later time", lambda queue: queue.queued),
+    ("queue_running", "Pieces of work that a worker holds", lambda queue: queue.running),
+    ("queue_expired_leases", "Pieces of work whose worker has stopped answering", lambda queue: queue.expired_leases),
+    ("queue_oldest_seconds", "How long the oldest piece of work has been due", lambda queue: queue.oldest_seconds),
+)
 
-# A series that begins with its first event hides that event from whoever takes differences.
+# Series start at 0: Prometheus' increase() misses the first event of a series that begins with it.
 for kind in (queue.kind for queue in QUEUES):
     TAKEN_OVER.labels(kind)
     LOST_WRITES.labels(kind)
@@ -35,30 +42,28 @@ for outcome in set(Outcome) - {Outcome.SENDING}:
 
 @router.get("/metrics", response_class=PlainTextResponse, summary="Read the metrics")
 async def read_metrics(request: Request, runtime: RuntimeState) -> PlainTextResponse:
-    """Counters of this process, and gauges that every process answers alike because the database knows them: sum the
-    former, take the maximum of the latter. Tells no organisation from another. Accurate's databases and types are named
-    to callers with `METRICS_TOKEN` or a machine secret (`Authorization: Bearer …`); others see totals. Keep it from the
-    outside all the same: see docs/monitoring.md.
+    """Counters of this process, and gauges from the database, which are the same in every process: sum the former, take
+    the maximum of the latter. No metric names an organisation. Callers with `METRICS_TOKEN` or a machine secret
+    (`Authorization: Bearer …`) see Accurate's databases and types; others see totals. Do not publish this path: see
+    docs/monitoring.md.
     """
-    figures = await runtime.figures.latest()
-    gauges = CollectorRegistry(auto_describe=False)
-    gauges.register(_Gauges(figures, runtime.database.pool_use(), in_full=await is_watcher(request)))
-    return PlainTextResponse(generate_latest(REGISTRY) + generate_latest(gauges), media_type=CONTENT_TYPE_LATEST)
+    gauges = await runtime.gauges.latest()
+    shared = CollectorRegistry(auto_describe=False)
+    shared.register(_Gauges(gauges, runtime.database.pool_use(), in_full=await is_watcher(request)))
+    return PlainTextResponse(generate_latest(REGISTRY) + generate_latest(shared), media_type=CONTENT_TYPE_LATEST)
 
 
 class _Gauges(Collector):
-    """One scrape's gauges. Without figures their names stay and the values are absent, which an alert can tell."""
+    """The gauges of one scrape. When the database is away, their names stay without values: alerts can detect that."""
 
-    def __init__(
-        self, figures: Figures | None, pools: Mapping[str, Mapping[str, int]], *, in_full: bool = False
-    ) -> None:
-        self._figures = figures
+    def __init__(self, gauges: Gauges | None, pools: Mapping[str, Mapping[str, int]], *, in_full: bool = False) -> None:
+        self._gauges = gauges
         self._in_full = in_full
         self._pools = pools
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         yield _gauge(
-            "database_up", "Whether the database gave the figures of this scrape", value=self._figures is not None
+            "database_up", "Whether the database gave the gauges of this scrape", value=self._gauges is not None
         )
         yield _gauge(
             "database_pool_connections",
@@ -66,16 +71,16 @@ class _Gauges(Collector):
             ["pool", "state"],
             [([pool, state], count) for pool, use in self._pools.items() for state, count in use.items()],
         )
-        yield from _of_queues(self._figures.queues if self._figures else ())
+        yield from _of_queues(self._gauges.queues if self._gauges else ())
         yield _gauge(
             "workers_alive",
             "Processes whose loop looks for work",
-            value=self._figures.workers_alive if self._figures else None,
+            value=self._gauges.workers_alive if self._gauges else None,
         )
         yield _gauge(
             "dispatches_unknown",
             "Attempts to pay whose outcome nobody knows; their settlements are frozen",
-            value=self._figures.unknown_dispatches if self._figures else None,
+            value=self._gauges.unknown_dispatches if self._gauges else None,
         )
         yield _gauge(
             "dispatch_alarms",
@@ -83,11 +88,11 @@ class _Gauges(Collector):
             ["kind"],
             [
                 ([kind], count)
-                for kind, count in (self._figures.alarming_dispatch_events if self._figures else {}).items()
+                for kind, count in (self._gauges.alarming_dispatch_events if self._gauges else {}).items()
             ],
         )
-        yield _repairs(self._figures.count_repairs if self._figures else None)
-        yield from _of_webhooks(self._figures.accurate if self._figures else {}, in_full=self._in_full)
+        yield _repairs(self._gauges.count_repairs if self._gauges else None)
+        yield from _of_webhooks(self._gauges.accurate if self._gauges else {}, in_full=self._in_full)
 
 
 def _repairs(repairs: Mapping[str, int] | None) -> CounterMetricFamily:
@@ -97,19 +102,14 @@ def _repairs(repairs: Mapping[str, int] | None) -> CounterMetricFamily:
         labels=["kind"],
     )
     if repairs is not None:
-        for countable in KINDS:
-            family.add_metric([countable.kind], repairs.get(countable.kind, 0))
+        for kind in (each.countable.kind for each in KINDS):
+            family.add_metric([kind], repairs.get(kind, 0))
     return family
 
 
-def _of_queues(queues: Sequence[Any]) -> Iterator[GaugeMetricFamily]:
-    for name, help_text, column in (
-        ("queue_depth", "Pieces of work that wait, those for a later time too", "queued"),
-        ("queue_running", "Pieces of work that a worker holds", "running"),
-        ("queue_expired_leases", "Pieces of work whose worker has stopped answering", "expired_leases"),
-        ("queue_oldest_seconds", "How long the oldest piece of work has been due", "oldest_seconds"),
-    ):
-        yield _gauge(name, help_text, ["kind"], [([queue.kind], getattr(queue, column) or 0) for queue in queues])
+def _of_queues(queues: Sequence[QueueDepth]) -> Iterator[GaugeMetricFamily]:
+    for name, help_text, value in QUEUE_GAUGES:
+        yield _gauge(name, help_text, ["kind"], [([queue.kind], value(queue) or 0) for queue in queues])
 
 
 def _of_webhooks(accurate: Mapping[str, Any], *, in_full: bool) -> Iterator[GaugeMetricFamily]:
@@ -142,8 +142,8 @@ def _of_webhooks(accurate: Mapping[str, Any], *, in_full: bool) -> Iterator[Gaug
 
 
 def _silences(sources: Iterable[Mapping[str, Any]], *, in_full: bool) -> list[tuple[list[str], float]]:
-    """A sender chooses its types: those that no handler knows are one series a database, the one heard last. Not in
-    full, all are one series without labels.
+    """Senders choose types freely: unknown types share one series a database, with the silence of the latest. Unless
+    `in_full`, all share one series without labels.
     """
     silences: dict[tuple[str, str], float] = {}
     for source in sources:

@@ -1,5 +1,6 @@
-"""Telling those who asked that a job or a batch has ended: at least once, under an id that tells repeats apart."""
+"""Sends notifications that a job or a batch has ended: at least once, with an id that repeats share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -12,16 +13,11 @@ from qrtrack.integrations.hooks import HookSender
 from qrtrack.integrations.smtp import Mailer, MailNotSent
 from qrtrack.repositories.queues import NOTIFICATIONS
 
-LINKS = {
-    "reverse_job": "/api/manufacturer/reverse-job/status?job_id={}",
-    "batch": "/api/manufacturer/batches/{}",
-}
-
 log = structlog.get_logger()
 
 
 class NotSent(Unavailable):
-    """Another attempt may succeed, after so many seconds if the receiver has named them."""
+    """A retry may succeed. `wait`: the seconds that the receiver asked for."""
 
     slug = "notification-not-sent"
     title = "The notification could not be sent"
@@ -33,16 +29,20 @@ class NotSent(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Messenger:
-    """By what messages go out. None: not set up, or not any more."""
+    """How messages are sent. None: that channel is not set up. `links`: where a reader finds the subject, with `{}` for
+    its id.
+    """
 
     channels: Channels
     mailer: Mailer | None
     hooks: HookSender | None
-    public_base_url: str
+    links: Mapping[str, str]
 
 
 async def send_notification(database: Database, claim: Claim, *, messenger: Messenger) -> None:
-    """Killed between sending and recording, it is sent again under the same id. Raises NotSent, PermanentFailure."""
+    """A worker that dies between sending and recording makes the next one send again, with the same id. Raises NotSent,
+    PermanentFailure.
+    """
     async with database.read() as repositories:
         row = await repositories.notifications.get(claim.number)
     ending = Ending(row.id, row.subject, row.subject_id, row.content, row.created_at)
@@ -50,15 +50,15 @@ async def send_notification(database: Database, claim: Claim, *, messenger: Mess
     try:
         await send(messenger, ending, row.address)
     except NotSent as error:
-        await _heed(database, claim, error)
+        await _postpone(database, claim, error)
         raise
     async with database.write() as repositories:
         await repositories.leased(NOTIFICATIONS).finish(claim)
     log.info("notification sent", channel=row.channel, subject=row.subject, subject_id=str(row.subject_id))
 
 
-async def _heed(database: Database, claim: Claim, error: NotSent) -> None:
-    """A receiver that asked for time gets it. It was an attempt all the same: eight of them are the end."""
+async def _postpone(database: Database, claim: Claim, error: NotSent) -> None:
+    """Respects the receiver's Retry-After. The attempt counts: after eight the notification has failed."""
     if error.wait is not None:
         async with database.write() as repositories:
             await repositories.leased(NOTIFICATIONS).postpone(claim, error.wait)
@@ -67,7 +67,7 @@ async def _heed(database: Database, claim: Claim, error: NotSent) -> None:
 async def _mail(messenger: Messenger, ending: Ending, address: str) -> None:
     if messenger.mailer is None:
         raise NotSent("SMTP_URL is not set any more")
-    link = messenger.public_base_url + LINKS[ending.subject].format(ending.subject_id)
+    link = messenger.links[ending.subject].format(ending.subject_id)
     try:
         await messenger.mailer.send(ending.message_id, to=address, subject=ending.title, text=ending.text(link))
     except MailNotSent as error:
@@ -75,7 +75,7 @@ async def _mail(messenger: Messenger, ending: Ending, address: str) -> None:
 
 
 async def _call(messenger: Messenger, ending: Ending, address: str) -> None:
-    """The host must be allowed now, not only when the caller named it."""
+    """Checks the allow-list again: it may have changed since the caller named the host."""
     target = messenger.channels.target(address)
     if target is None or messenger.hooks is None:
         raise NotSent("the host is not on NOTIFY_ALLOWED_HOSTS any more")
@@ -85,7 +85,7 @@ async def _call(messenger: Messenger, ending: Ending, address: str) -> None:
 
 
 async def fail_notification(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    """Another try in so many seconds; a row that has failed for good (None) stays, with the reason."""
+    """Returns the seconds until the next attempt; None when there is none, and the row stays with the reason."""
     async with database.write() as repositories:
         retry_in = await repositories.leased(NOTIFICATIONS).fail(claim, error, permanent=permanent)
     if retry_in is None:

@@ -1,4 +1,4 @@
-"""Tasks that come round again: each runs once in all processes, and its next time is written with its end."""
+"""Periodic tasks: each runs once in all processes; the end of a run sets the time of the next."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from qrtrack.repositories.queues import PERIODIC_TASKS
 
 
 async def plan_tasks(database: Database, every: Mapping[str, float]) -> None:
-    """Makes the rows that are missing; `every`: seconds between two runs, by name."""
+    """Inserts missing tasks. `every`: seconds between two runs, by name."""
     async with database.write() as repositories:
         await repositories.periodic_tasks.plan(every)
 
@@ -19,6 +19,6 @@ async def name_of_task(database: Database, claim: Claim) -> str:
 
 
 async def plan_next_run(database: Database, claim: Claim, *, seconds: float, error: str | None = None) -> None:
-    """A task never ends, not even by failing. Raises LeaseLost."""
+    """Also after a failure: a periodic task never ends. Raises LeaseLost."""
     async with database.write() as repositories:
         await repositories.leased(PERIODIC_TASKS).repeat(claim, after=seconds, error=error)

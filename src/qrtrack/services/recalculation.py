@@ -1,8 +1,8 @@
-"""Counting again from the truth, whatever keeps counters: normally nothing changes, and every repair is a defect."""
+"""Recalculation: counts rows again and repairs wrong counters. Normally nothing changes; every repair is a defect."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Generic, TypeAlias
 from uuid import UUID
 
 import structlog
@@ -12,7 +12,19 @@ from qrtrack.domain.errors import NotFound
 from qrtrack.domain.packing.reverse_jobs import job_progress
 from qrtrack.domain.progress.sync_batches import TERMINAL_SYNCS
 from qrtrack.repositories import Repositories
-from qrtrack.repositories.recalculation import HASHES, ITEMS, REVERSE_JOBS, SYNC_BATCHES, Countable, CountedKind
+from qrtrack.repositories.recalculation import (
+    HASHES,
+    ITEMS,
+    REVERSE_JOBS,
+    SYNC_BATCHES,
+    Countable,
+    CountedKind,
+    CountersT,
+    HashCounters,
+    ItemCounters,
+    JobCounters,
+    SyncBatchCounters,
+)
 from qrtrack.services.packing.code_creation import open_hashing
 
 SILENT_SECONDS: Final = 300
@@ -21,51 +33,65 @@ PAGE: Final = 500
 log = structlog.get_logger()
 
 
-Restore: TypeAlias = Callable[[Repositories, UUID, Any, Any], Awaitable[None]]
-"""Makes the counters of a held row, as they were before, say the truth; completes what that shows to be complete."""
+@dataclass(frozen=True, slots=True)
+class Drift(Generic[CountersT]):
+    """Wrong counters of one locked row, and the right ones."""
+
+    id: UUID
+    organisation_id: UUID
+    before: CountersT
+    truth: CountersT
 
 
-async def _restore_sync_batch(repositories: Repositories, id_: UUID, _before: Any, truth: Any) -> None:
-    await repositories.recounts.restore_sync_batch(id_, truth)
-    if truth.status in TERMINAL_SYNCS:
-        await repositories.progress.summarise(id_)
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[CountersT]):
+    """A kind of work with counters. `restore` writes the right ones, and ends work that they show to be complete."""
+
+    countable: Countable[CountersT]
+    restore: Callable[[Repositories, Drift[CountersT]], Awaitable[None]]
 
 
-async def _restore_items(repositories: Repositories, id_: UUID, before: Any, truth: Any) -> None:
-    counted = await repositories.batches.count_created(id_, truth.items_created - before.items_created)
+async def _restore_sync_batch(repositories: Repositories, drift: Drift[SyncBatchCounters]) -> None:
+    await repositories.recalculation.restore_sync_batch(drift.id, drift.truth)
+    if drift.truth.status in TERMINAL_SYNCS:
+        await repositories.progress.summarise(drift.id)
+
+
+async def _restore_items(repositories: Repositories, drift: Drift[ItemCounters]) -> None:
+    missing = drift.truth.items_created - drift.before.items_created
+    counted = await repositories.batches.count_created(drift.id, missing)
     if counted is not None and counted.complete:
-        await open_hashing(repositories, id_, before.manufacturer_org_id, counted.quantity)
+        await open_hashing(repositories, drift.id, drift.organisation_id, counted.quantity)
 
 
-async def _restore_hashes(repositories: Repositories, id_: UUID, before: Any, truth: Any) -> None:
-    await repositories.batches.count_hashed(id_, truth.keys_hashed - before.keys_hashed)
+async def _restore_hashes(repositories: Repositories, drift: Drift[HashCounters]) -> None:
+    await repositories.batches.count_hashed(drift.id, drift.truth.keys_hashed - drift.before.keys_hashed)
 
 
-async def _restore_job(repositories: Repositories, id_: UUID, _before: Any, truth: Any) -> None:
-    """What is still to come is counted anew with it: the two move together."""
-    job = await repositories.reverse_jobs.get(id_)
+async def _restore_job(repositories: Repositories, drift: Drift[JobCounters]) -> None:
+    """Counts what is still to be prepared, too: the two counters move together."""
+    job = await repositories.reverse_jobs.get(drift.id)
     ahead = await repositories.reverse_jobs.count(job.batch_id, job.next_sequence, job.last_sequence)
-    handled = truth.prepared_count + job.duplicate_count + job.excluded_count
-    await repositories.recounts.restore_job(
-        id_,
-        prepared=truth.prepared_count,
+    prepared = drift.truth.prepared_count
+    await repositories.recalculation.restore_job(
+        drift.id,
+        prepared=prepared,
         remaining=ahead.total - ahead.excluded - ahead.duplicates,
-        progress=job_progress(handled, job.total_available_in_batch or 0),
+        progress=job_progress(prepared + job.duplicate_count + job.excluded_count, job.total_available_in_batch or 0),
     )
 
 
-# A new kind of work with counters of its own brings how to count it, and how to put it right.
-KINDS: Final[Mapping[Countable, Restore]] = {
-    SYNC_BATCHES: _restore_sync_batch,
-    ITEMS: _restore_items,
-    HASHES: _restore_hashes,
-    REVERSE_JOBS: _restore_job,
-}
+KINDS: Final[Sequence[Kind[Any]]] = (
+    Kind(SYNC_BATCHES, _restore_sync_batch),
+    Kind(ITEMS, _restore_items),
+    Kind(HASHES, _restore_hashes),
+    Kind(REVERSE_JOBS, _restore_job),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Recount:
-    """One row counted again."""
+    """One row, counted again."""
 
     kind: CountedKind
     id: UUID
@@ -77,10 +103,13 @@ class Recount:
         return self.before != self.after
 
 
+Tell: TypeAlias = Callable[[Recount], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Recalculation:
-    """`recounts` are the repairs, and where one id was asked for, what was right too. `failed` rows could not be
-    counted: the log has why, and the others were not kept waiting by them.
+    """`recounts`: the repaired rows; for a single id also the rows that were right. `failed`: rows that could not be
+    counted; the log has the reasons.
     """
 
     checked: int
@@ -93,19 +122,18 @@ class Recalculation:
 
 
 async def recalculate_progress(
-    database: Database, *, silent_seconds: float = SILENT_SECONDS, tell: Callable[[Recount], None] = lambda _: None
+    database: Database, *, silent_seconds: float = SILENT_SECONDS, tell: Tell = lambda _: None
 ) -> Recalculation:
-    """Recounts what is in progress and has not moved for so long; 0: all that is in progress. `tell` hears of each.
-
-    Each row in a transaction of its own that holds it: two recalculations at once repair nothing twice.
+    """Recounts all work in progress that nothing has updated for so long, each row in its own transaction: concurrent
+    recalculations repair nothing twice. `tell` is called for each row.
     """
     checked, failed, repairs = 0, 0, []
-    for what in KINDS:
+    for kind in KINDS:
         after = UUID(int=0)
-        while ids := await _in_progress(database, what, silent_seconds, after):
+        while ids := await _in_progress(database, kind, silent_seconds, after):
             after = ids[-1]
             for id_ in ids:
-                recount, is_failed = await _try_to_recount(database, what, id_)
+                recount, is_failed = await _try_to_recount(database, kind, id_)
                 checked += 1
                 failed += is_failed
                 if recount is not None:
@@ -115,49 +143,49 @@ async def recalculate_progress(
 
 
 async def recalculate_one(database: Database, id_: UUID) -> Recalculation:
-    """Recounts what has this id, of whatever kind. Raises NotFound."""
-    recounts = [await _recount(database, what, id_) for what in KINDS]
+    """Recounts everything with this id. Raises NotFound."""
+    recounts = [await _recount(database, kind, id_) for kind in KINDS]
     found = [recount for recount in recounts if recount is not None]
     if not found:
         raise NotFound(f"Nothing to recount has the id {id_}: it is not known here, or it is over.")
     return Recalculation(len(found), found)
 
 
-async def _in_progress(database: Database, what: Countable, silent_seconds: float, after: UUID) -> Sequence[UUID]:
+async def _in_progress(database: Database, kind: Kind[Any], silent_seconds: float, after: UUID) -> Sequence[UUID]:
     async with database.read() as repositories:
-        return await repositories.recounts.in_progress(what, silent_seconds=silent_seconds, after=after, limit=PAGE)
+        return await repositories.recalculation.in_progress(
+            kind.countable, silent_seconds=silent_seconds, after=after, limit=PAGE
+        )
 
 
-async def _try_to_recount(database: Database, what: Countable, id_: UUID) -> tuple[Recount | None, bool]:
-    """One row that cannot be counted does not stand in the way of the others."""
+async def _try_to_recount(database: Database, kind: Kind[Any], id_: UUID) -> tuple[Recount | None, bool]:
+    """A row that cannot be counted does not stop the others."""
     try:
-        return await _recount(database, what, id_), False
+        return await _recount(database, kind, id_), False
     except DatabaseUnavailable:
         raise
     except Exception:
-        log.exception("a row could not be recounted", kind=what.kind, id=str(id_))
+        log.exception("a row could not be recounted", kind=kind.countable.kind, id=str(id_))
         return None, True
 
 
-async def _recount(database: Database, what: Countable, id_: UUID) -> Recount | None:
-    """None where there is nothing to count, or no longer."""
+async def _recount(database: Database, kind: Kind[CountersT], id_: UUID) -> Recount | None:
+    """None when there is nothing to count."""
+    countable = kind.countable
     async with database.write() as repositories:
-        before = await repositories.recounts.hold(what, id_)
-        if before is None:
+        organisation_id = await repositories.recalculation.lock(countable, id_)
+        if organisation_id is None:
             return None
-        truth = await repositories.recounts.count(what, id_)
-        recount = Recount(what.kind, id_, _counters(what, before), _counters(what, truth))
+        before = await repositories.recalculation.counters(countable, id_)
+        truth = await repositories.recalculation.count(countable, id_)
+        recount = Recount(countable.kind, id_, before._asdict(), truth._asdict())
         if recount.is_repair:
-            await KINDS[what](repositories, id_, before, truth)
-            await _trace(repositories, before.manufacturer_org_id, recount)
-            await repositories.recounts.count_repair(what)
+            await kind.restore(repositories, Drift(id_, organisation_id, before, truth))
+            await _trace(repositories, organisation_id, recount)
+            await repositories.recalculation.count_repair(countable)
     if recount.is_repair:
-        log.error("counters were wrong and are repaired", kind=what.kind, id=str(id_), **_change(recount))
+        log.error("counters were wrong and are repaired", kind=countable.kind, id=str(id_), **_change(recount))
     return recount
-
-
-def _counters(what: Countable, row: Any) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in what.counters}
 
 
 def _change(recount: Recount) -> dict[str, Any]:

@@ -1,37 +1,40 @@
-"""Clean-up: what is old and needed by nobody is deleted in small transactions. Trace events and attempts never are."""
+"""Retention: deletes old rows that nobody needs, in small transactions. Trace events and attempts are never deleted."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import structlog
 
 from qrtrack.database import Database
 from qrtrack.repositories import Repositories
+from qrtrack.repositories.retention import OldJob
 
-# A caller who sends a request again does so within a day; who was away for one has a second.
+# Idempotency keys are promised for 24 h.
 KEY_HOURS: Final = 48
 JOBS_AT_A_TIME: Final = 500
 
 Advance = Callable[[str, int], None]
-"""Told after each step what was deleted, and how many."""
+"""Called after each step: what was deleted, and how many."""
 
 log = structlog.get_logger()
 
 
 async def preview_prune(database: Database, *, days: int) -> dict[str, int]:
-    """What `prune` would delete now, by what it is."""
+    """What `prune` would delete now: rows by what they are."""
     async with database.read() as repositories:
-        return dict((await repositories.retention.preview(days=days, hours=KEY_HOURS))._asdict())
+        return (await repositories.retention.preview(days=days, hours=KEY_HOURS))._asdict()
 
 
 async def prune(database: Database, *, days: int, advance: Advance = lambda _what, _count: None) -> dict[str, int]:
-    """Deletes what is older than so many days. Killed anywhere, it goes on the next time; many at once share it."""
+    """Deletes what is older than so many days. A run that is killed is continued by the next; concurrent runs share
+    the work. Returns the deleted rows by what they were.
+    """
     steps: dict[str, Callable[[Repositories], Awaitable[int]]] = {
         "log_lines": lambda repositories: repositories.retention.prune_log_lines(days=days),
         "notifications": lambda repositories: repositories.retention.prune_notifications(days=days),
-        "idempotency_keys": _expire_some,
+        "idempotency_keys": _prune_keys,
         "worker_processes": lambda repositories: repositories.retention.prune_worker_processes(),
     }
     whole = ["prepared_codes", "reverse_jobs", "batch_stages", "progress_records", "progress_batches"]
@@ -42,11 +45,10 @@ async def prune(database: Database, *, days: int, advance: Advance = lambda _wha
         advance(what, rows)
 
     for what, step in steps.items():
-        while rows := await _do(database, step):
-            count(what, rows)
+        await _repeat(database, step, partial(count, what))
     async for job in _old_jobs(database, days):
         if job.is_over:
-            await _prune_rows(database, job.id, days, count)
+            await _prune_consumed(database, job.id, days, count)
         count("reverse_jobs", await _prune_job(database, job, days))
     await _prune_stages(database, days, count)
     await _prune_progress(database, days, count)
@@ -56,23 +58,29 @@ async def prune(database: Database, *, days: int, advance: Advance = lambda _wha
 
 
 async def expire_keys(database: Database) -> int:
-    """Idempotency keys past their life; how many."""
-    expired = 0
-    while rows := await _do(database, _expire_some):
-        expired += rows
-    return expired
+    """Deletes old idempotency keys; returns how many."""
+    expired: list[int] = []
+    await _repeat(database, _prune_keys, expired.append)
+    return sum(expired)
 
 
-async def _expire_some(repositories: Repositories) -> int:
+async def _prune_keys(repositories: Repositories) -> int:
     return await repositories.retention.prune_idempotency_keys(hours=KEY_HOURS)
 
 
-async def _do(database: Database, step: Callable[[Repositories], Awaitable[int]]) -> int:
-    async with database.write() as repositories:
-        return await step(repositories)
+async def _repeat(
+    database: Database, step: Callable[[Repositories], Awaitable[int]], count: Callable[[int], None]
+) -> None:
+    """Runs the step in transactions of its own until it deletes nothing."""
+    rows = 1
+    while rows:
+        async with database.write() as repositories:
+            rows = await step(repositories)
+        if rows:
+            count(rows)
 
 
-async def _old_jobs(database: Database, days: int) -> AsyncIterator[Any]:
+async def _old_jobs(database: Database, days: int) -> AsyncIterator[OldJob]:
     after = UUID(int=0)
     while True:
         async with database.read() as repositories:
@@ -93,30 +101,7 @@ async def _prune_stages(database: Database, days: int, count: Advance) -> None:
         after = chunk.last_id
 
 
-async def _prune_progress(database: Database, days: int, count: Advance) -> None:
-    """Batch after batch; one that another process is at is left to it."""
-    while True:
-        async with database.read() as repositories:
-            batches = await repositories.retention.old_progress(days=days, limit=JOBS_AT_A_TIME)
-        gone = 0
-        for batch_id in batches:
-            while rows := await _do(database, partial(_prune_records, batch_id=batch_id)):
-                count("progress_records", rows)
-            gone += await _do(database, partial(_delete_progress, batch_id=batch_id))
-        count("progress_batches", gone)
-        if not gone:
-            return
-
-
-async def _prune_records(repositories: Repositories, *, batch_id: UUID) -> int:
-    return await repositories.retention.prune_records(batch_id)
-
-
-async def _delete_progress(repositories: Repositories, *, batch_id: UUID) -> int:
-    return await repositories.retention.delete_progress(batch_id)
-
-
-async def _prune_rows(database: Database, job_id: UUID, days: int, count: Advance) -> None:
+async def _prune_consumed(database: Database, job_id: UUID, days: int, count: Advance) -> None:
     after: int | None = 0
     while after is not None:
         async with database.write() as repositories:
@@ -125,8 +110,26 @@ async def _prune_rows(database: Database, job_id: UUID, days: int, count: Advanc
         after = chunk.last_id
 
 
-async def _prune_job(database: Database, job: Any, days: int) -> int:
-    """Looks first without the lock, which packing needs; with it nobody can take a unit out of a case meanwhile."""
+async def _prune_progress(database: Database, days: int, count: Advance) -> None:
+    """Batch by batch. A batch whose records another process has locked is left to that process."""
+    gone = 1
+    while gone:
+        async with database.read() as repositories:
+            batches = await repositories.retention.old_progress(days=days, limit=JOBS_AT_A_TIME)
+        gone = 0
+        for batch_id in batches:
+            await _repeat(database, _step_of(batch_id), partial(count, "progress_records"))
+            async with database.write() as repositories:
+                gone += await repositories.retention.delete_progress(batch_id)
+        count("progress_batches", gone)
+
+
+def _step_of(batch_id: UUID) -> Callable[[Repositories], Awaitable[int]]:
+    return lambda repositories: repositories.retention.prune_records(batch_id)
+
+
+async def _prune_job(database: Database, job: OldJob, days: int) -> int:
+    """Checks first without the batch lock, which packing needs. With the lock, no unit can leave a case meanwhile."""
     async with database.read() as repositories:
         if not await repositories.retention.is_over_and_done(job.id, days=days):
             return 0

@@ -1,4 +1,4 @@
-"""SECRET_KEY leaves a fingerprint in the database: units sealed with another key could not be checked by others."""
+"""SECRET_KEY leaves a fingerprint in the database: with another key, stored root keys could not be checked."""
 
 from qrtrack.database import Database
 from qrtrack.domain.errors import Unavailable
@@ -13,12 +13,12 @@ class SecretKeyChanged(Unavailable):
 
 
 async def check_secret_key(database: Database, keys: KeyRing) -> None:
-    """The first start leaves the fingerprint; of two at once with different keys one wins. Raises SecretKeyChanged."""
+    """The first start stores the fingerprint; of two concurrent ones the first wins. Raises SecretKeyChanged."""
     async with database.write() as repositories:
-        kept = await repositories.secret_keys.keep(keys.fingerprint())
-    if kept != keys.fingerprint():
+        stored = await repositories.secret_keys.keep(keys.fingerprint())
+    if stored != keys.fingerprint():
         raise SecretKeyChanged(
-            "SECRET_KEY is not the one that this database was first started with: root keys made with that one could "
-            "not be checked or printed. Set that SECRET_KEY in every process. Where it is lost or was changed on "
-            "purpose, follow docs/backup.md (SECRET_KEY)."
+            "This database was first started with another SECRET_KEY: with this one, its root keys cannot be checked "
+            "or printed. Set the first SECRET_KEY in every process. If it is lost, or was changed on purpose, follow "
+            "docs/backup.md (SECRET_KEY)."
         )

@@ -1,4 +1,4 @@
-"""Work that neither a caller who hangs up nor the end of the server may cut off: it ends by its own deadline."""
+"""Work that goes on when its caller hangs up or the server stops, until its own deadline."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -11,14 +11,14 @@ Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
 
 
-class InFlight:
-    """Holds the tasks, since a task that nobody holds may vanish; the process waits for them before it closes."""
+class ShieldedTasks:
+    """Keeps references to the tasks, so that none is garbage-collected. The process waits for them before it closes."""
 
     def __init__(self) -> None:
         self._deadlines: dict[asyncio.Task[Any], float] = {}
 
     async def run(self, work: Coroutine[Any, Any, Result], *, seconds: float) -> Result:
-        """Does the work in a task of its own. Who waits here may be cancelled, the work goes on."""
+        """Runs the work in its own task. Cancelling the caller does not cancel the work."""
         task = asyncio.create_task(work)
         self._deadlines[task] = asyncio.get_running_loop().time() + seconds
         task.add_done_callback(self._ended)
@@ -27,15 +27,15 @@ class InFlight:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         del self._deadlines[task]
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.info("work in flight ended without a result", reason=type(error).__name__)
+            log.info("a shielded task ended with an error", reason=type(error).__name__)
 
     @property
     def remaining_seconds(self) -> float:
-        """How long the last of them may still take."""
+        """Until the latest deadline."""
         now = asyncio.get_running_loop().time()
         return max((deadline - now for deadline in self._deadlines.values()), default=0.0)
 
     async def finish(self) -> None:
         if self._deadlines:
-            log.info("waiting for work in flight", tasks=len(self._deadlines))
+            log.info("waiting for shielded tasks", tasks=len(self._deadlines))
             await asyncio.wait(list(self._deadlines))

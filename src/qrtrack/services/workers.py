@@ -1,14 +1,16 @@
-"""What worker processes tell of themselves, and what that says about the work."""
+"""Worker processes: what they report of themselves, and the health of the work."""
 
 import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID, uuid4
 
 from qrtrack.database import Database, DatabaseUnavailable
+from qrtrack.repositories.periodic_tasks import PlannedTask
+from qrtrack.repositories.workers import LivingWorker
 
 REPORT_SECONDS: Final = 5.0
 ALIVE_SECONDS: Final = 30.0
@@ -16,7 +18,7 @@ ALIVE_SECONDS: Final = 30.0
 
 @dataclass(slots=True)
 class Pulse:
-    """What this process knows of its own work. Instants are those of time.monotonic()."""
+    """The work of this process. Instants are those of time.monotonic()."""
 
     process_id: UUID = field(default_factory=uuid4)
     polled: float | None = None
@@ -27,12 +29,12 @@ class Pulse:
 
     @property
     def silent_seconds(self) -> float | None:
-        """Since the loop last asked for work and was answered; None in a process without a loop."""
+        """Since the loop last polled and the database answered; None in a process without a loop."""
         return None if self.polled is None else time.monotonic() - self.polled
 
 
 async def report_process(database: Database, pulse: Pulse, *, poll_seconds: float) -> None:
-    """A loop is alive as long as it says so in time."""
+    """Without another report within half a minute, or within three polls, the process counts as dead."""
     alive_seconds = max(ALIVE_SECONDS, 3 * poll_seconds)
     async with database.write() as repositories:
         await repositories.workers.report(pulse.process_id, socket.gethostname(), alive_seconds=alive_seconds)
@@ -40,7 +42,7 @@ async def report_process(database: Database, pulse: Pulse, *, poll_seconds: floa
 
 
 async def report_ends(database: Database, pulse: Pulse) -> None:
-    """Tells what has ended since the last time; what cannot be told now is told with the next."""
+    """Reports what has ended since the last report. While the database is away, it is kept for the next one."""
     ended = dict(pulse.ended)
     if not ended:
         return
@@ -62,7 +64,7 @@ async def sign_off(database: Database, pulse: Pulse) -> None:
 
 @dataclass(frozen=True, slots=True)
 class KindHealth:
-    """`oldest_age_seconds`: how long the oldest piece has been due; None when nothing is."""
+    """`oldest_age_seconds`: how long the oldest piece has been due; None when nothing is due."""
 
     queued: int
     running: int
@@ -74,23 +76,20 @@ class KindHealth:
 @dataclass(frozen=True, slots=True)
 class WorkerHealth:
     kinds: dict[str, KindHealth]
-    workers: Sequence[Any]
-    tasks: Sequence[Any]
+    workers: Sequence[LivingWorker]
+    tasks: Sequence[PlannedTask]
 
 
 async def worker_health(database: Database) -> WorkerHealth:
     async with database.read() as repositories:
-        queues = await repositories.figures.queues()
+        queues = await repositories.gauges.queues()
         ends = await repositories.workers.last_ends()
         workers = await repositories.workers.alive()
         tasks = await repositories.periodic_tasks.all()
-    return WorkerHealth(
-        {
-            queue.kind: KindHealth(
-                queue.queued, queue.running, queue.expired_leases, queue.oldest_seconds, ends.get(queue.kind)
-            )
-            for queue in queues
-        },
-        workers,
-        tasks,
-    )
+    kinds = {
+        queue.kind: KindHealth(
+            queue.queued, queue.running, queue.expired_leases, queue.oldest_seconds, ends.get(queue.kind)
+        )
+        for queue in queues
+    }
+    return WorkerHealth(kinds, workers, tasks)

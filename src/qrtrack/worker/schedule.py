@@ -1,4 +1,4 @@
-"""Tasks that come round again: each by its name, how often, and the service that does it."""
+"""Periodic tasks: their names, their intervals, and the services that run them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,9 +17,9 @@ from qrtrack.services.recalculation import SILENT_SECONDS, recalculate_progress
 from qrtrack.services.retention import expire_keys, prune
 from qrtrack.settings import Settings
 
-# After a failure, and for a task that only a newer version knows.
+# After a failure, and for a task of a newer version.
 RETRY_SECONDS: Final = 60.0
-# How soon a task under way notices that it is to stop.
+# How often a running task checks whether it must stop.
 LOOK_SECONDS: Final = 0.1
 
 
@@ -70,7 +70,7 @@ async def _recalculate_progress(runtime: Runtime) -> None:
 
 
 TASKS: Mapping[str, PeriodicTask] = {
-    # It looks every hour and renews once a day: a failure is tried again while there are days left.
+    # Renews once a day, and tries every hour: a failure is retried while the subscription has days left.
     "accurate.renew_subscription": PeriodicTask(_keep_subscription, lambda _: 3600),
     "accurate.assign_events": PeriodicTask(_assign_events, lambda _: 30),
     "accurate.empty_payloads": PeriodicTask(_empty_payloads, lambda _: 3600),
@@ -82,21 +82,21 @@ TASKS: Mapping[str, PeriodicTask] = {
 
 
 async def plan(runtime: Runtime) -> None:
-    """Every process says what there is to do; a task that is planned already keeps its time."""
+    """Inserts missing tasks. A task that is planned already keeps its time."""
     await plan_tasks(runtime.database, {name: task.every(runtime.settings) for name, task in TASKS.items()})
 
 
 async def run_task(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
-    """Runs the task by its name, and writes when it comes round again. Raises Interrupted."""
+    """Runs the task, and sets the time of its next run. Raises Interrupted."""
     task = TASKS.get(await name_of_task(runtime.database, claim))
     if task is not None:
-        await _run_until_told(task.run(runtime), stop)
+        await _run_until_stopped(task.run(runtime), stop)
     seconds = RETRY_SECONDS if task is None else task.every(runtime.settings)
     await plan_next_run(runtime.database, claim, seconds=seconds)
 
 
-async def _run_until_told(work: Awaitable[object], stop: StopSignal) -> None:
-    """Ends it at whatever it waits for: a task may be killed anywhere, and goes on the next time."""
+async def _run_until_stopped(work: Awaitable[object], stop: StopSignal) -> None:
+    """Cancels the work wherever it waits: every task may be killed anywhere, and its next run continues."""
     running = asyncio.ensure_future(work)
     try:
         while not running.done():

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from qrtrack.domain.packing.numbering import (
     CODE_PATTERN,
     PREFIX_PATTERN,
-    master_code,
     parse_serial,
     random_tail_length,
     random_tails,
@@ -99,8 +98,3 @@ def test_a_random_code_is_never_a_serial(prefix: str) -> None:
 def test_a_uniq_code_has_twelve_characters_of_the_alphabet() -> None:
     assert re.fullmatch(f"[{ALPHABET}]{{12}}", uniq_code())
     assert uniq_code() != uniq_code()
-
-
-def test_a_master_code_is_the_uniq_code_and_the_case_number() -> None:
-    assert master_code("ABCDEFGHJKLM", 1) == "ABCDEFGHJKLM-C0001"
-    assert master_code("ABCDEFGHJKLM", 10_000) == "ABCDEFGHJKLM-C10000"

@@ -2,12 +2,8 @@ import pytest
 
 from qrtrack.domain.packing.states import (
     AVAILABLE,
-    TERMINAL_BATCHES,
-    TERMINAL_CODES,
     TERMINAL_JOBS,
     TRANSITIONS,
-    UNLINKABLE,
-    BatchStatus,
     CodeStatus,
     JobStatus,
     sources,
@@ -39,11 +35,6 @@ def test_what_may_be_packed_is_what_is_available() -> None:
     assert sources(CodeStatus.PACKED) == AVAILABLE
 
 
-def test_only_packed_codes_may_be_unlinked() -> None:
-    assert {CodeStatus.PACKED} == UNLINKABLE
-
-
 def test_no_step_leads_out_of_a_terminal_state() -> None:
-    assert {CodeStatus.REDEEMED, CodeStatus.VOID} == TERMINAL_CODES
-    assert {BatchStatus.READY, BatchStatus.FAILED} == TERMINAL_BATCHES
+    assert {status for status, targets in TRANSITIONS.items() if not targets} == {CodeStatus.REDEEMED, CodeStatus.VOID}
     assert {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED} == TERMINAL_JOBS

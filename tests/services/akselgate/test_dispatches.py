@@ -185,7 +185,7 @@ async def test_a_caller_who_hangs_up_does_not_cut_it_off(treasury: Treasury) -> 
     request.cancel()
     await asyncio.gather(request, return_exceptions=True)
     go_on.set()
-    await treasury.runtime.in_flight.finish()
+    await treasury.runtime.shielded_tasks.finish()
     (attempt,) = await treasury.attempts()
     assert attempt.outcome == "accepted"
 

@@ -10,7 +10,7 @@ from plant import MadeBatch, Plant, ska
 from qrtrack.domain.errors import InvalidInput, NotFound
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.batches import BatchNotReady
-from qrtrack.domain.packing.states import AVAILABLE, TRANSITIONS, UNLINKABLE, CodeStatus
+from qrtrack.domain.packing.states import AVAILABLE, TRANSITIONS, CodeStatus
 from qrtrack.services.packing.codes import (
     ChangedCodes,
     IllegalTransition,
@@ -196,7 +196,7 @@ async def test_the_table_of_transitions_and_the_database_agree(plant: Plant, sta
         (TRANSITIONS[status] & set(reachable)) | stays
     )
     assert reachable[CodeStatus.PACKED] == (status in AVAILABLE)
-    assert await possible(plant.unlink(ska(4)), CodesNotPacked) == (status in UNLINKABLE)
+    assert await possible(plant.unlink(ska(4)), CodesNotPacked) == (status == CodeStatus.PACKED)
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,3 @@ def random_tails(count: int, length: int) -> list[str]:
 def uniq_code() -> str:
     """60 random bits; that it is unique in the whole service is the database's to say."""
     return sample_keys(1, UNIQ_CODE_LENGTH)[0]
-
-
-def master_code(uniq_code: str, case_number: int) -> str:
-    """`ABCDEFGHJKLM-C0001`: unique as the uniq code is, and readable on the box."""
-    return f"{uniq_code}-C{case_number:04d}"

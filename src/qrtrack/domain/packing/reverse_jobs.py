@@ -1,6 +1,5 @@
 """The progress of a reverse job, as people see it."""
 
-PROGRESS_CLAIMED = 5
 PROGRESS_COUNTED = 30
 PROGRESS_LANDED = 90
 """Where a job stands when its last chunk has landed: 100 comes with `completed`, in that transaction."""

@@ -90,13 +90,8 @@ TRANSITIONS: Mapping[CodeStatus, frozenset[CodeStatus]] = MappingProxyType(
         CodeStatus.VOID: frozenset(),
     }
 )
-"""The steps forward. The one step back, unlinking, is UNLINKABLE: it restores a state and does not reach for one."""
+"""The steps forward. The only step back is unlinking: it takes a packed code back to the state it was packed from."""
 
-UNLINKABLE = frozenset({CodeStatus.PACKED})
-"""Unlinking takes these back to the available state they were packed from."""
-
-TERMINAL_CODES = frozenset(status for status, targets in TRANSITIONS.items() if not targets)
-TERMINAL_BATCHES = frozenset({BatchStatus.READY, BatchStatus.FAILED})
 TERMINAL_JOBS = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
 
 

@@ -111,7 +111,7 @@ async def dispatch_settlement(
         raise Unavailable("The service is about to stop and begins no dispatch. Nothing was sent: try again.")
     runtime.post.gateway.terms()
     order = DispatchOrder(body.kd_settle, body.transaction_type, body.transactions)
-    return await runtime.in_flight.run(
+    return await runtime.shielded_tasks.run(
         use_cases.dispatch_settlement(database, caller=caller, post=runtime.post, order=order),
         # Sending may take the deadline, and recording the answer another one where the database is away.
         seconds=2 * runtime.post.gateway.deadline_seconds + WRITING_SECONDS,
