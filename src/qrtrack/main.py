@@ -12,6 +12,7 @@ from qrtrack.metrics import observe_request
 from qrtrack.routers import health, metrics, pages, trace, worker
 from qrtrack.routers.accurate import documents, intake, replays
 from qrtrack.routers.akselgate import dispatches
+from qrtrack.routers.body_limits import body_limits
 from qrtrack.routers.contract import complete
 from qrtrack.routers.cors import Cors
 from qrtrack.routers.idempotency import answer_again
@@ -83,15 +84,15 @@ def create_app(settings: Settings, open_runtime: OpenRuntime = open_runtime, *, 
     )
     install_problem_handlers(app)
     app.add_exception_handler(AlreadyAnswered, answer_again)
-    _add_middleware(app, settings)
     for router in ROUTERS if with_api else WATCHED:
         app.include_router(router)
+    _add_middleware(app, settings)
     return app
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Each one added surrounds those before it, so that refusals of bodies too carry CORS and the request id."""
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, limits=body_limits(app))
     app.add_middleware(
         Cors, origins=settings.cors_origins, headers=settings.cors_headers, own_origin=settings.public_origin
     )

@@ -12,23 +12,33 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response
 from structlog.testing import capture_logs
 
-from qrtrack.routers.middleware import (
-    BODY_BYTES,
-    IMPORT_BODY_BYTES,
-    LARGE_BODY_BYTES,
-    BodyLimit,
-    Observe,
-    RequestContext,
-)
+from qrtrack.main import create_app
+from qrtrack.routers.body_limits import BODY_BYTES, IMPORT_BODY_BYTES, LARGE_BODY_BYTES, body_limits
+from qrtrack.routers.middleware import BodyLimit, Observe, RequestContext
 from qrtrack.routers.problems import install_problem_handlers
+from qrtrack.settings import Settings
 
 ClientOf = Callable[..., httpx2.AsyncClient]
+
+
+LIMITS = {
+    "/api/akselgate/dispatch": LARGE_BODY_BYTES,
+    "/api/manufacturer/batches/import": IMPORT_BODY_BYTES,
+    "/api/manufacturer/codes/printed": LARGE_BODY_BYTES,
+    "/api/manufacturer/codes/readmit": LARGE_BODY_BYTES,
+    "/api/manufacturer/codes/void": LARGE_BODY_BYTES,
+    "/api/manufacturer/link-to-master": LARGE_BODY_BYTES,
+    "/api/manufacturer/link-to-master-from-queue": LARGE_BODY_BYTES,
+    "/api/manufacturer/reverse-job/submit": LARGE_BODY_BYTES,
+    "/api/manufacturer/unlink-from-master": LARGE_BODY_BYTES,
+    "/webhook/accurate": LARGE_BODY_BYTES,
+}
 
 
 def application(observe: Observe | None = None) -> FastAPI:
     app = FastAPI()
     install_problem_handlers(app)
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, limits=LIMITS)
     app.add_middleware(RequestContext, observe=observe)
     router = APIRouter(prefix="/things")
 
@@ -141,6 +151,10 @@ async def test_a_header_that_stands_twice_is_refused_before_anything_is_done(
     assert (answer.status_code, said["type"]) == (400, "urn:qrtrack:problem:repeated-header")
     assert said["errors"][0]["pointer"] == f"/header/{name}"
     assert answer.headers["connection"] == "close"
+
+
+def test_code_lists_dispatches_webhooks_and_imports_declare_larger_bodies() -> None:
+    assert body_limits(create_app(Settings(_env_file=None))) == LIMITS
 
 
 @pytest.mark.parametrize("path", ["/json", "/raw", "/nowhere"])

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from uuid import uuid4
 
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from qrtrack.domain.errors import FieldError
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.routers.addresses import loggable
+from qrtrack.routers.body_limits import BODY_BYTES
 from qrtrack.routers.http_problems import BODY_TOO_LARGE, INVALID_LENGTH, REPEATED_HEADER
 from qrtrack.routers.problems import problem
 
@@ -23,23 +24,6 @@ SANE_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 UNMATCHED: Final = "unmatched"
 CLIENT_GONE: Final = 499
 
-MIB: Final = 1024 * 1024
-BODY_BYTES: Final = MIB
-LARGE_BODY_BYTES: Final = 16 * MIB
-# A million rows of the longest code, root key and variant, each quoted, are 126 MB (a variant in ASCII).
-IMPORT_BODY_BYTES: Final = 128 * MIB
-IMPORT_PATH: Final = "/api/manufacturer/batches/import"
-LARGE_BODY_PATHS: Final = frozenset(
-    {
-        "/api/manufacturer/reverse-job/submit",
-        "/api/manufacturer/link-to-master",
-        "/api/manufacturer/link-to-master-from-queue",
-        "/api/manufacturer/unlink-from-master",
-        "/api/akselgate/dispatch",
-        "/webhook/accurate",
-    }
-)
-LARGE_BODY_FOLDERS: Final = ("/api/manufacturer/codes/",)
 LENGTH_DIGITS: Final = 18
 # Of two, the parts of a program and the proxy before it may each obey another one.
 STAND_ONCE: Final = (b"authorization", b"idempotency-key", b"content-length", b"content-type", b"x-webhook-token")
@@ -122,13 +106,15 @@ class BodyTooLarge(HTTPException):
 
 
 class BodyLimit:
-    """Caps bodies while they are read: by the announced length before anything else, and by counting in any case.
+    """Limits bodies: by Content-Length before anything else, and by counting while they are read. `limits`: bytes by
+    path, where the limit is not BODY_BYTES.
 
     Refuses a request in which a header of STAND_ONCE stands twice, before anything acts upon one of them.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, limits: Mapping[str, int]) -> None:
         self.app = app
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -137,7 +123,8 @@ class BodyLimit:
         if repeated := _repeated_header(scope):
             await _refuse_repeated(repeated)(scope, receive, send)
             return
-        allowed = _allowed_bytes(scope)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        allowed = self._limits.get(path, BODY_BYTES)
         announced = Headers(scope=scope).get("Content-Length", "0")
         if not (announced.isascii() and announced.isdigit()):
             await problem(400, *INVALID_LENGTH)(scope, receive, send)
@@ -162,14 +149,6 @@ def _refuse_repeated(name: str) -> Response:
         # The body is still to come, and nobody will read it.
         headers={"Connection": "close"},
     )
-
-
-def _allowed_bytes(scope: Scope) -> int:
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
-    if path == IMPORT_PATH:
-        return IMPORT_BODY_BYTES
-    is_large = path in LARGE_BODY_PATHS or path.startswith(LARGE_BODY_FOLDERS)
-    return LARGE_BODY_BYTES if is_large else BODY_BYTES
 
 
 def _counting(receive: Receive, allowed: int) -> Receive:

@@ -19,6 +19,7 @@ from qrtrack.domain.accurate.intake import TooManyElements, UnreadableBody
 from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
 from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
 from qrtrack.routers.bodies import StrictRoute
+from qrtrack.routers.body_limits import LARGE_BODY_BYTES, body_limit
 from qrtrack.routers.http_problems import BODY_TOO_LARGE, INVALID_JSON, INVALID_LENGTH
 from qrtrack.routers.problems import problems
 from qrtrack.runtime import Runtime
@@ -142,6 +143,7 @@ def _is_one_of(given: Sequence[bytes], valid: Sequence[bytes]) -> bool:
         DatabaseRefused,
     ),
 )
+@body_limit(LARGE_BODY_BYTES)
 async def receive_webhooks(request: Request) -> Any:
     """Takes an array of events, or one event, and answers after the commit. A repeated `uuid` gets the id of its first
     event. An element that is not an event is stored as invalid; its neighbours are queued. More than 16 MiB, 10,000

@@ -13,6 +13,7 @@ from qrtrack.integrations.akselgate import GatewayNotConfigured
 from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
 from qrtrack.repositories.constraints import ReferenceLocked, SettlementBusy
 from qrtrack.routers.bodies import StrictRoute
+from qrtrack.routers.body_limits import LARGE_BODY_BYTES, body_limit
 from qrtrack.routers.dependencies import Gate, RuntimeState, require
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import problems
@@ -103,6 +104,7 @@ LogId = Annotated[RowId, Path()]
         GatewayOutcomeUnknown,
     ),
 )
+@body_limit(LARGE_BODY_BYTES)
 async def dispatch_settlement(
     runtime: RuntimeState, database: AnsweringDatabase, caller: Sender, body: DispatchBody
 ) -> Any:

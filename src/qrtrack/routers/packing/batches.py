@@ -16,6 +16,7 @@ from qrtrack.domain.qr import AddressNotPublic, batch_payload, check_printable, 
 from qrtrack.domain.root_keys import SealBroken
 from qrtrack.repositories.constraints import CodeTaken
 from qrtrack.routers.bodies import NoFields, StrictRoute
+from qrtrack.routers.body_limits import IMPORT_BODY_BYTES, body_limit
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState, check_speaker, require
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import problems
@@ -82,6 +83,7 @@ async def create_batch(
     summary="Import codes printed elsewhere",
     responses=problems(CodeTaken),
 )
+@body_limit(IMPORT_BODY_BYTES)
 async def import_batch(
     form: Annotated[ImportForm, Form(media_type="multipart/form-data")],
     caller: BatchManager,

@@ -9,6 +9,7 @@ from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.packing.batches import BatchClosed, BatchNotReady
 from qrtrack.domain.packing.code_lists import UnitOfOtherBatch
 from qrtrack.routers.bodies import StrictRoute
+from qrtrack.routers.body_limits import LARGE_BODY_BYTES, body_limit
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.packing.code_lists import read_codes
@@ -34,6 +35,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/codes", ta
     summary="Void codes",
     responses=problems(*OF_A_LIST, IllegalTransition, InvalidState),
 )
+@body_limit(LARGE_BODY_BYTES)
 async def void_codes(
     order: VoidOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.ChangedCodes:
@@ -52,6 +54,7 @@ async def void_codes(
     summary="Mark codes as printed",
     responses=problems(*OF_A_LIST, BatchClosed, IllegalTransition),
 )
+@body_limit(LARGE_BODY_BYTES)
 async def mark_codes_printed(
     order: PrintedOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.ChangedCodes:
@@ -76,6 +79,7 @@ async def mark_codes_printed(
     summary="Readmit excluded codes",
     responses=problems(*OF_A_LIST, BatchClosed),
 )
+@body_limit(LARGE_BODY_BYTES)
 async def readmit_codes(
     order: ReadmitOrder, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.ReadmittedCodes:

@@ -20,6 +20,7 @@ from qrtrack.domain.packing.case_packing import (
 from qrtrack.domain.packing.code_lists import PastedCodes, UnitOfOtherBatch, parse_code
 from qrtrack.metrics import CHECKED_BEFORE_PACKED, count_link
 from qrtrack.routers.bodies import StrictRoute
+from qrtrack.routers.body_limits import LARGE_BODY_BYTES, body_limit
 from qrtrack.routers.dependencies import Packer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.packing.code_lists import read_codes
@@ -68,6 +69,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer", tags=["l
         CodeTakenMeanwhile,
     ),
 )
+@body_limit(LARGE_BODY_BYTES)
 async def pack_case(
     order: PackOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
 ) -> case_packing.PackedCase:
@@ -118,6 +120,7 @@ def _unit(scanned: str | None, field: str) -> PastedCodes:
         CodeTakenMeanwhile,
     ),
 )
+@body_limit(LARGE_BODY_BYTES)
 async def link_codes(
     order: LinkOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.LinkedCodes:
@@ -145,6 +148,7 @@ async def link_codes(
     summary="Take units out of their case",
     responses=problems(NotFound, BatchClosed, UnitOfOtherBatch, CodesNotPacked, InvalidState, CodeTakenMeanwhile),
 )
+@body_limit(LARGE_BODY_BYTES)
 async def unlink_codes(
     order: UnlinkOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.UnlinkedCodes:

@@ -11,6 +11,7 @@ from qrtrack.domain.packing.case_packing import OrderMismatch
 from qrtrack.domain.packing.code_lists import UnitOfOtherBatch
 from qrtrack.domain.packing.states import TERMINAL_JOBS
 from qrtrack.routers.bodies import StrictRoute
+from qrtrack.routers.body_limits import LARGE_BODY_BYTES, body_limit
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.packing.code_lists import read_codes
@@ -44,6 +45,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/reverse-jo
     summary="Submit a reverse job",
     responses=problems(NotFound, BatchNotReady, BatchClosed, OrderMismatch, UnitOfOtherBatch, UnknownExcludeCodes),
 )
+@body_limit(LARGE_BODY_BYTES)
 async def submit_reverse_job(
     order: JobOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase, long_poll: LongPoll
 ) -> use_cases.SubmittedJob | use_cases.DryRun | JobSubmitted:
