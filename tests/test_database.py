@@ -104,7 +104,7 @@ async def test_a_block_that_is_cancelled_while_it_waits_for_its_lock_or_is_undon
     await asyncio.wait_for(begin(), HANG_SECONDS)
 
 
-async def test_an_error_that_was_passed_over_does_not_end_as_if_it_were_kept(plant: Plant, database: Database) -> None:
+async def test_an_ignored_error_does_not_end_in_a_commit(plant: Plant, database: Database) -> None:
     async def pass_over() -> None:
         async with database.write() as repositories:
             session = repositories.trace._session
@@ -118,7 +118,7 @@ async def test_an_error_that_was_passed_over_does_not_end_as_if_it_were_kept(pla
 
 
 @pytest.mark.parametrize("way", ["write", "read"])
-async def test_what_was_changed_and_not_sent_is_not_lost(plant: Plant, way: str) -> None:
+async def test_pending_changes_are_flushed_before_the_commit(plant: Plant, way: str) -> None:
     batch_id = (await plant.order()).batch_id
 
     async def rename() -> None:
@@ -173,7 +173,7 @@ async def test_the_lock_of_one_batch_does_not_keep_another_waiting(database: Dat
 
 
 @pytest.mark.parametrize("sqlstate", ["08006", "53300", "57P01", "57P03", "40001", "40P01", "55P03"])
-async def test_what_passes_by_itself_is_unavailable_for_now(database: Database, sqlstate: str) -> None:
+async def test_transient_errors_are_unavailable(database: Database, sqlstate: str) -> None:
     with pytest.raises(DatabaseUnavailable):
         await run(database, f"DO $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '{sqlstate}'; END $$")
 
@@ -257,7 +257,7 @@ async def test_connections_killed_in_the_pool_cost_at_most_one_failure_each(plan
 
 
 @pytest.mark.parametrize("turns_of_the_loop", range(6))
-async def test_whoever_hangs_up_while_a_dead_connection_is_replaced_keeps_nobody_from_the_pool(
+async def test_a_caller_that_hangs_up_while_a_dead_connection_is_replaced_leaves_the_pool_usable(
     migrated_url: str, turns_of_the_loop: int
 ) -> None:
     small = Database.connect(migrated_url, pool_size=1, tenant_role=TENANT_ROLE)
@@ -299,7 +299,7 @@ async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Any) -> None:
     await nowhere.close()
 
 
-async def test_a_server_that_answers_no_longer_is_unavailable_to_those_who_watch(database: Database) -> None:
+async def test_a_hung_server_is_not_ready(database: Database) -> None:
     await database.ready()
     with patch.object(database_module, "READY_SECONDS", 0.2):
         async with database.engine.begin() as blocker:
@@ -388,7 +388,7 @@ async def by_network(url: str) -> AsyncIterator[str]:
 
 
 @pytest.mark.skipif("TEST_DATABASE_URL" in os.environ, reason="relays to the embedded server's socket")
-async def test_a_way_to_the_server_that_is_gone_without_a_word_is_noticed_within_seconds(migrated_url: str) -> None:
+async def test_keepalive_detects_a_dead_peer(migrated_url: str) -> None:
     """Else a request would wait for as long as TCP sends again, and the pool would be full of such."""
     async with by_network(migrated_url) as url:
         remote = Database.connect(url, pool_size=1, tenant_role=TENANT_ROLE)
@@ -410,9 +410,7 @@ async def test_a_way_to_the_server_that_is_gone_without_a_word_is_noticed_within
         ("transaction_timeout", "SELECT pg_sleep(5)"),
     ],
 )
-async def test_a_limit_of_the_server_that_is_reached_is_told_as_not_now(
-    database: Database, limit: str, pause: str | None
-) -> None:
+async def test_a_timeout_of_the_server_is_unavailable(database: Database, limit: str, pause: str | None) -> None:
     """Providers and operators set such limits; a person who cancels a statement looks the same."""
     if not await run(database, f"SELECT count(*) FROM pg_settings WHERE name = '{limit}'"):
         pytest.skip(f"needs a PostgreSQL that knows {limit}")
@@ -439,7 +437,7 @@ async def read_only(database: Database, migrated_url: str) -> AsyncIterator[Data
     await run(database, f"ALTER DATABASE {name} RESET default_transaction_read_only")
 
 
-async def test_a_server_that_takes_no_writes_is_away_until_it_does_on_other_connections(
+async def test_a_read_only_server_is_unavailable_until_it_accepts_writes(
     read_only: Database, database: Database
 ) -> None:
     for _ in range(2):
@@ -459,9 +457,7 @@ async def test_a_server_that_takes_no_writes_is_away_until_it_does_on_other_conn
     assert (await read_only.ready())["database"] == "ok"
 
 
-async def test_a_violated_constraint_that_has_a_name_in_the_trade_is_a_refusal(
-    plant: Plant, database: Database
-) -> None:
+async def test_a_known_violated_constraint_is_a_domain_error(plant: Plant, database: Database) -> None:
     await plant.batch(2)
     with pytest.raises(CodeTaken):
         await run(database, "UPDATE qr_codes SET code = 'SKA000001'")
@@ -503,7 +499,7 @@ async def test_a_busy_batch_leaves_the_other_connections_to_everybody_else(
         await asyncio.gather(*scans, return_exceptions=True)
 
 
-async def test_who_has_waited_too_long_for_a_lock_is_told_to_come_again(plant: Plant) -> None:
+async def test_a_wait_for_a_lock_times_out_as_unavailable(plant: Plant) -> None:
     batch = await plant.batch(10)
     database = plant.runtime.database
     with patch.object(database_module, "LOCK_SECONDS", 1):

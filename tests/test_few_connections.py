@@ -59,7 +59,7 @@ async def test_forty_at_once_are_all_answered(crowded: Database, order: str) -> 
         assert (await crowded.ready())["database"] == "ok"
 
 
-async def test_who_finds_no_room_at_all_is_told_after_the_pools_time(crowded: Database) -> None:
+async def test_a_full_server_is_unavailable_after_the_pools_timeout(crowded: Database) -> None:
     other = Database.connect(crowded_url(crowded), pool_size=20)
     other.engine.pool._timeout = 0.3  # type: ignore[attr-defined]
     async with AsyncExitStack() as held:
@@ -71,7 +71,7 @@ async def test_who_finds_no_room_at_all_is_told_after_the_pools_time(crowded: Da
         assert "too many connections" in full.value.reason
 
 
-async def test_room_that_another_process_leaves_is_taken(crowded: Database) -> None:
+async def test_a_request_takes_room_that_another_process_frees(crowded: Database) -> None:
     other = Database.connect(crowded_url(crowded), pool_size=20)
     await asyncio.gather(*(ask(other) for _ in range(ALLOWED)))
     with patch.object(pools, "FULL_SECONDS", 0.05):

@@ -242,7 +242,7 @@ async def test_what_is_no_token_of_ours_is_refused_without_repeating_it(shared: 
     assert len(token) < 5 or token not in refusal.value.detail
 
 
-async def test_a_token_that_is_known_expires_to_the_second(shared: TokenVerifier) -> None:
+async def test_a_cached_token_expires_to_the_second(shared: TokenVerifier) -> None:
     token = signed(exp=int(time.time()) + 2)
     known = await shared.verify(token)
     assert await shared.verify(token) is known
@@ -252,7 +252,7 @@ async def test_a_token_that_is_known_expires_to_the_second(shared: TokenVerifier
         await shared.verify(token)
 
 
-async def test_a_clock_that_is_put_back_makes_no_token_known_for_longer(
+async def test_a_clock_set_back_does_not_extend_the_cache(
     shared: TokenVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = signed()
@@ -264,9 +264,7 @@ async def test_a_clock_that_is_put_back_makes_no_token_known_for_longer(
     assert await shared.verify(token) is again
 
 
-async def test_however_many_tokens_come_so_many_are_known(
-    shared: TokenVerifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_token_cache_is_bounded(shared: TokenVerifier, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "KNOWN_TOKENS", 2)
     sent = [signed(sub=f"user-{number}") for number in range(4)]
     for token in [*sent, *sent]:
@@ -388,7 +386,7 @@ async def test_a_key_of_somebody_else_is_refused(client: httpx2.AsyncClient, jwk
         await verifier(client, jwt_jwks_url=jwks.url).verify(signed_by_rsa())
 
 
-async def test_unfit_entries_of_a_key_set_are_passed_over(client: httpx2.AsyncClient, jwks: JwksServer) -> None:
+async def test_unusable_entries_of_a_key_set_are_ignored(client: httpx2.AsyncClient, jwks: JwksServer) -> None:
     weak = rsa.generate_private_key(65537, 1024)
     jwks.keys = [
         "odd",
@@ -483,9 +481,7 @@ async def test_an_hour_without_the_identity_system_ends_the_trust_in_its_keys(
     assert (await keys.find("rsa-1", "RS256")).key_id == "rsa-1"
 
 
-async def test_nobody_is_let_in_with_a_key_that_is_too_old_while_its_set_is_fetched(
-    client: httpx2.AsyncClient, jwks: JwksServer
-) -> None:
+async def test_an_untrusted_key_is_refused_during_a_refresh(client: httpx2.AsyncClient, jwks: JwksServer) -> None:
     clock = Clock()
     keys = KeySet(jwks.url, client, clock)
     await keys.find("rsa-1", "RS256")
@@ -523,7 +519,9 @@ async def test_a_withdrawn_key_is_forgotten_in_time(client: httpx2.AsyncClient, 
         await keys.find("rsa-1", "RS256")
 
 
-async def test_nobody_with_a_known_key_waits_for_a_slow_refresh(client: httpx2.AsyncClient, jwks: JwksServer) -> None:
+async def test_a_request_with_a_trusted_key_does_not_wait_for_a_refresh(
+    client: httpx2.AsyncClient, jwks: JwksServer
+) -> None:
     clock = Clock()
     keys = KeySet(jwks.url, client, clock)
     await keys.find("rsa-1", "RS256")
@@ -550,7 +548,7 @@ async def test_nobody_with_a_known_key_waits_for_a_slow_refresh(client: httpx2.A
         (200, b" " * 300_000),
     ],
 )
-async def test_without_a_readable_key_set_nobody_can_be_known(
+async def test_an_unreadable_key_set_is_unavailable(
     client: httpx2.AsyncClient, jwks: JwksServer, status: int, body: bytes
 ) -> None:
     jwks.status, jwks.body = status, body

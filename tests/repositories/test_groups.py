@@ -66,7 +66,7 @@ def ids_of(group: Group | None) -> list[int]:
     return [] if group is None else [piece["id"] for piece in group.pieces]
 
 
-async def test_claimers_at_once_take_every_piece_exactly_once(accurate: Accurate, database: Database) -> None:
+async def test_concurrent_claimers_claim_every_piece_exactly_once(accurate: Accurate, database: Database) -> None:
     await accurate.send(*(event() for _ in range(200)))
     groups = await asyncio.gather(*(claim(database, 7) for _ in range(40)))
     taken = [ids_of(group) for group in groups]
@@ -75,7 +75,7 @@ async def test_claimers_at_once_take_every_piece_exactly_once(accurate: Accurate
     assert sorted(id_ for ids in taken for id_ in ids) == [row.id for row in await accurate.rows()]
 
 
-async def test_a_claim_writes_to_no_piece(accurate: Accurate, database: Database) -> None:
+async def test_a_claim_does_not_update_pieces(accurate: Accurate, database: Database) -> None:
     await accurate.send(*(event() for _ in range(3)))
     before = await accurate.sql("SELECT ctid, xmin, xmax FROM webhook_queue ORDER BY id")
     group = await accurate.group()
@@ -127,7 +127,7 @@ async def test_of_many_organisations_a_claim_looks_at_the_first_few_of_each(
     assert len({piece["manufacturer_org_id"] for piece in group.pieces}) == len(group.pieces) == 60
 
 
-async def test_pieces_that_are_not_due_wait(accurate: Accurate, database: Database) -> None:
+async def test_pieces_that_are_not_due_are_not_claimed(accurate: Accurate, database: Database) -> None:
     await accurate.send(event())
     await accurate.sql("UPDATE webhook_queue SET run_at = now() + interval '1 hour'")
     assert await claim(database) is None
@@ -143,7 +143,7 @@ async def test_an_end_is_written_with_its_attempt_and_its_beginning(accurate: Ac
     assert await accurate.sql("SELECT token FROM leased_groups") == []
 
 
-async def test_what_an_end_leaves_over_is_free_again(accurate: Accurate, database: Database) -> None:
+async def test_pieces_left_out_of_an_end_are_free_again(accurate: Accurate, database: Database) -> None:
     await accurate.send(*(event() for _ in range(3)))
     group = await accurate.group()
     first, *others = ids_of(group)
@@ -153,7 +153,7 @@ async def test_what_an_end_leaves_over_is_free_again(accurate: Accurate, databas
 
 
 @pytest.mark.parametrize("end", [finish, release, break_up])
-async def test_whoever_comes_late_changes_nothing(accurate: Accurate, database: Database, end: Any) -> None:
+async def test_a_worker_that_lost_its_group_changes_nothing(accurate: Accurate, database: Database, end: Any) -> None:
     await accurate.send(event(), event())
     late = await accurate.group()
     await accurate.expire_groups()
@@ -170,7 +170,7 @@ async def test_whoever_comes_late_changes_nothing(accurate: Accurate, database: 
     assert await finish(database, held) == set(ids_of(held))
 
 
-async def test_a_lease_that_ran_out_is_good_as_long_as_nobody_else_has_noticed(
+async def test_an_expired_lease_of_a_group_holds_until_a_claimer_notices(
     accurate: Accurate, database: Database
 ) -> None:
     await accurate.send(event())
@@ -179,7 +179,7 @@ async def test_a_lease_that_ran_out_is_good_as_long_as_nobody_else_has_noticed(
     assert await finish(database, group) == set(ids_of(group))
 
 
-async def test_of_many_claimers_one_notices_a_lease_that_ran_out(accurate: Accurate, database: Database) -> None:
+async def test_one_of_many_claimers_breaks_up_an_expired_group(accurate: Accurate, database: Database) -> None:
     await accurate.send(*(event() for _ in range(5)))
     await accurate.group()
     await accurate.expire_groups()
@@ -189,7 +189,7 @@ async def test_of_many_claimers_one_notices_a_lease_that_ran_out(accurate: Accur
     assert await claim(database) is None
 
 
-async def test_a_worker_that_is_writing_its_end_is_not_too_late(accurate: Accurate, database: Database) -> None:
+async def test_a_worker_that_is_finishing_an_expired_group_is_in_time(accurate: Accurate, database: Database) -> None:
     await accurate.send(event())
     group = await accurate.group()
     await accurate.expire_groups()
@@ -200,7 +200,7 @@ async def test_a_worker_that_is_writing_its_end_is_not_too_late(accurate: Accura
     assert await accurate.tries() == [("done", 1)]
 
 
-async def test_nobody_waits_for_a_piece_of_a_lapsed_group_that_somebody_else_is_writing(
+async def test_breaking_up_skips_pieces_that_another_transaction_has_locked(
     accurate: Accurate, database: Database
 ) -> None:
     await accurate.send(*(event() for _ in range(3)))
@@ -215,7 +215,7 @@ async def test_nobody_waits_for_a_piece_of_a_lapsed_group_that_somebody_else_is_
     assert ids_of(await claim(database)) == [written]
 
 
-async def test_a_group_that_is_broken_up_counts_the_attempt(accurate: Accurate, database: Database) -> None:
+async def test_breaking_up_counts_the_attempt(accurate: Accurate, database: Database) -> None:
     await accurate.send(event(), event())
     await break_up(database, await accurate.group())
     assert await accurate.tries() == [("pending", 1)] * 2
@@ -223,9 +223,7 @@ async def test_a_group_that_is_broken_up_counts_the_attempt(accurate: Accurate, 
     assert await accurate.sql("SELECT token FROM leased_groups") == []
 
 
-async def test_a_group_that_is_broken_up_leaves_alone_what_was_taken_out_of_it(
-    accurate: Accurate, database: Database
-) -> None:
+async def test_breaking_up_skips_pieces_that_left_the_group(accurate: Accurate, database: Database) -> None:
     await accurate.send(*(event() for _ in range(3)))
     group = await accurate.group()
     # As a process of an earlier version does, which knows of no groups.
@@ -238,9 +236,7 @@ async def test_a_group_that_is_broken_up_leaves_alone_what_was_taken_out_of_it(
     assert await accurate.tries() == [("dead", 8), ("pending", 2), ("pending", 1)]
 
 
-async def test_a_claim_that_fails_has_taken_nothing_and_lets_the_next_one_pass(
-    accurate: Accurate, database: Database
-) -> None:
+async def test_a_failed_claim_claims_nothing_and_releases_the_lock(accurate: Accurate, database: Database) -> None:
     await accurate.send(event())
     async with constrained(accurate, "false"):
         with pytest.raises(Exception, match="as_told"):
@@ -248,9 +244,7 @@ async def test_a_claim_that_fails_has_taken_nothing_and_lets_the_next_one_pass(
     assert len(ids_of(await claim(database))) == 1
 
 
-async def test_ends_claims_and_leases_that_run_out_at_once_do_not_wait_in_a_circle(
-    accurate: Accurate, database: Database
-) -> None:
+async def test_concurrent_ends_claims_and_expiries_never_deadlock(accurate: Accurate, database: Database) -> None:
     await accurate.send(*(event(databaseId=database_id) for database_id in (DATABASE, OTHER_DATABASE) * 150))
     counter = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     [before] = await accurate.sql(counter)
@@ -281,7 +275,7 @@ async def test_ends_claims_and_leases_that_run_out_at_once_do_not_wait_in_a_circ
     assert await accurate.sql("SELECT token FROM leased_groups WHERE token <> :none", none=uuid4()) == []
 
 
-async def test_a_claimer_that_is_cancelled_leaves_no_group_that_nobody_knows_of(
+async def test_a_cancelled_claimer_leaves_no_group_behind(
     accurate: Accurate, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await accurate.send(event(), event())

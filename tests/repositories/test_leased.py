@@ -79,9 +79,7 @@ async def fifty_connections(settings: Settings) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def test_of_fifty_claimers_at_the_same_rows_none_goes_away_empty(
-    plant: Plant, fifty_connections: Database
-) -> None:
+async def test_fifty_claimers_of_the_same_rows_all_get_work(plant: Plant, fifty_connections: Database) -> None:
     ids = [await plant.queued(organisation_id=uuid4()) for _ in range(50)]
     taken: list[Claim] = []
     async with AsyncExitStack() as claiming:
@@ -117,9 +115,7 @@ async def test_a_claim_sets_token_lease_and_attempt_and_each_has_a_token_of_its_
 
 
 @pytest.mark.parametrize("skew", [-3600, 3600])
-async def test_leases_go_by_the_clock_of_the_database_and_not_by_ours(
-    plant: Plant, database: Database, skew: int
-) -> None:
+async def test_the_clock_of_the_database_decides_about_leases(plant: Plant, database: Database, skew: int) -> None:
     [row_id] = await plant.queued(1)
     now = time.time
     with patch("time.time", lambda: now() + skew):
@@ -133,7 +129,7 @@ async def test_leases_go_by_the_clock_of_the_database_and_not_by_ours(
 
 
 @pytest.mark.parametrize("write", LATE_WRITES, ids=lambda write: write.__name__)
-async def test_a_worker_that_comes_back_late_changes_nothing(
+async def test_a_worker_with_a_lost_lease_changes_nothing(
     plant: Plant, database: Database, write: Callable[[Database, Claim], Awaitable[object]]
 ) -> None:
     [row_id] = await plant.queued(1)
@@ -148,7 +144,7 @@ async def test_a_worker_that_comes_back_late_changes_nothing(
 
 
 @pytest.mark.parametrize("write", LATE_WRITES, ids=lambda write: write.__name__)
-async def test_work_that_has_ended_takes_no_more_writes(
+async def test_ended_work_refuses_further_writes(
     plant: Plant, database: Database, write: Callable[[Database, Claim], Awaitable[object]]
 ) -> None:
     [row_id] = await plant.queued(1)
@@ -160,9 +156,7 @@ async def test_work_that_has_ended_takes_no_more_writes(
     assert await plant.row(STAGES, row_id) == before
 
 
-async def test_a_lease_that_ran_out_is_good_as_long_as_nobody_else_has_taken_the_row(
-    plant: Plant, database: Database
-) -> None:
+async def test_an_expired_lease_holds_until_another_worker_claims_the_row(plant: Plant, database: Database) -> None:
     await plant.queued(1)
     [held] = await claim(database)
     await plant.expire(STAGES)
@@ -207,7 +201,7 @@ async def test_the_last_attempt_is_counted_exactly_and_the_claim_after_it_is_exh
     assert (row.status, row.attempts, row.error_message) == ("failed", 4, "no paper")
 
 
-async def test_a_release_gives_the_attempt_back_and_the_row_to_the_next_at_once(
+async def test_a_release_does_not_count_the_attempt_and_the_row_is_due_at_once(
     plant: Plant, database: Database
 ) -> None:
     [row_id] = await plant.queued(1)
@@ -237,7 +231,7 @@ async def test_a_failed_attempt_waits_a_growing_jittered_time(plant: Plant, data
     assert await fail(database, claims[0]) is None
 
 
-async def test_work_that_waits_for_its_next_attempt_is_not_due(plant: Plant, database: Database) -> None:
+async def test_work_is_not_due_during_its_back_off(plant: Plant, database: Database) -> None:
     [row_id] = await plant.queued(1)
     await plant.sql("UPDATE qr_batch_stages SET run_at = now() + interval '1 hour'")
     assert await claim(database) == []
@@ -245,7 +239,7 @@ async def test_work_that_waits_for_its_next_attempt_is_not_due(plant: Plant, dat
     assert [held.id for held in await claim(database)] == [row_id]
 
 
-async def test_a_permanent_failure_is_not_tried_again(plant: Plant, database: Database) -> None:
+async def test_a_permanent_failure_is_not_retried(plant: Plant, database: Database) -> None:
     [row_id] = await plant.queued(1)
     [held] = await claim(database)
     assert await fail(database, held, permanent=True) is None
@@ -255,9 +249,7 @@ async def test_a_permanent_failure_is_not_tried_again(plant: Plant, database: Da
     assert await claim(database) == []
 
 
-async def test_an_organisation_with_one_job_waits_for_one_of_the_thousand_of_another(
-    plant: Plant, database: Database
-) -> None:
+async def test_one_job_waits_for_one_of_another_organisations_thousand(plant: Plant, database: Database) -> None:
     crowd = set(await plant.queued(1_000))
     assert [held.id in crowd for held in await claim(database)] == [True]
     [lone] = await plant.queued(1, organisation_id=uuid4())
@@ -265,7 +257,7 @@ async def test_an_organisation_with_one_job_waits_for_one_of_the_thousand_of_ano
     assert [held.id in crowd for held in await claim(database)] == [True]
 
 
-async def test_organisations_take_turns_and_the_one_served_longest_ago_goes_first(
+async def test_organisations_are_served_in_turn_starting_with_the_one_served_longest_ago(
     plant: Plant, database: Database
 ) -> None:
     organisations = [uuid4() for _ in range(3)]
@@ -282,7 +274,7 @@ async def test_organisations_take_turns_and_the_one_served_longest_ago_goes_firs
     }
 
 
-async def test_a_high_priority_does_not_push_another_organisation_back(plant: Plant, database: Database) -> None:
+async def test_a_high_priority_does_not_delay_another_organisation(plant: Plant, database: Database) -> None:
     urgent, calm = uuid4(), uuid4()
     await plant.queued(10, organisation_id=urgent, priority=9)
     await plant.queued(10, organisation_id=calm)
@@ -329,7 +321,7 @@ async def test_claimers_of_many_organisations_at_once_never_deadlock(plant: Plan
     assert after.deadlocks == before.deadlocks
 
 
-async def test_what_was_queued_in_a_transaction_that_rolls_back_is_not_there(plant: Plant, database: Database) -> None:
+async def test_work_queued_in_a_rolled_back_transaction_does_not_exist(plant: Plant, database: Database) -> None:
     [row_id] = await plant.queued(1)
     batch_id = (await plant.row(STAGES, row_id)).batch_id
 
@@ -343,7 +335,7 @@ async def test_what_was_queued_in_a_transaction_that_rolls_back_is_not_there(pla
     assert await claim_work(database, HASHING, 9, lease_seconds=30) == []
 
 
-async def test_a_claim_that_is_not_committed_leaves_the_row_queued(plant: Plant, database: Database) -> None:
+async def test_an_uncommitted_claim_leaves_the_row_queued(plant: Plant, database: Database) -> None:
     [row_id] = await plant.queued(1)
     before = await plant.row(STAGES, row_id)
 
@@ -358,7 +350,7 @@ async def test_a_claim_that_is_not_committed_leaves_the_row_queued(plant: Plant,
     assert (after.status, after.attempts, after.ctid) == (before.status, 0, before.ctid)
 
 
-async def test_a_beat_stays_in_its_page_and_touches_no_index(plant: Plant, database: Database) -> None:
+async def test_a_heartbeat_is_a_hot_update(plant: Plant, database: Database) -> None:
     await plant.queued(100)
     claims = await claim(database, 20)
     count = "SELECT n_tup_upd AS updates, n_tup_hot_upd AS hot FROM pg_stat_user_tables WHERE relname = :table"
@@ -382,14 +374,14 @@ async def test_a_beat_stays_in_its_page_and_touches_no_index(plant: Plant, datab
     assert (after.hot - before.hot) / 500 >= 0.95
 
 
-async def test_no_index_mentions_what_beats_and_progress_write(plant: Plant) -> None:
+async def test_no_index_has_a_column_that_heartbeats_or_progress_update(plant: Plant) -> None:
     rows = await plant.sql("SELECT indexdef FROM pg_indexes WHERE tablename IN ('qr_batch_stages', 'qr_reverse_jobs')")
     moved = ("lease", "updated_at", "progress", "next_sequence", "prepared_count", "remaining", "attempts")
     assert rows
     assert not [row.indexdef for row in rows if any(word in row.indexdef for word in moved)]
 
 
-async def test_a_claim_reads_the_live_rows_only_however_many_have_ended(plant: Plant, database: Database) -> None:
+async def test_a_claim_reads_live_rows_only(plant: Plant, database: Database) -> None:
     await ended_and_queued_jobs(database, ended=50_000)
     plan = await explained_claim(database)
     scans = [node for node in nodes_of(plan["Plan"]) if node.get("Relation Name") == "qr_reverse_jobs"]
@@ -447,7 +439,7 @@ ALL_QUEUES = [queue for queue in vars(queues).values() if isinstance(queue, Queu
 
 
 @pytest.mark.parametrize("queue", ALL_QUEUES, ids=lambda queue: queue.kind)
-async def test_no_row_can_be_tried_more_often_than_its_queue_allows(plant: Plant, queue: Queue) -> None:
+async def test_the_database_limits_attempts_as_the_queue_does(plant: Plant, queue: Queue) -> None:
     (found,) = await plant.sql(
         "SELECT pg_get_constraintdef(oid) AS condition FROM pg_constraint WHERE conname = :name",
         name=f"ck_{queue.table}_attempts",
@@ -470,9 +462,7 @@ async def test_the_database_refuses_a_code_prepared_twice(plant: Plant) -> None:
         await plant.sql(again.format("'consumed'", "NULL::timestamptz"))
 
 
-async def test_an_enqueue_sends_one_hint_and_progress_beat_and_finish_send_none(
-    plant: Plant, database: Database
-) -> None:
+async def test_only_an_enqueue_wakes_workers(plant: Plant, database: Database) -> None:
     hints: list[object] = []
     listener = await database.connector.connect()
     try:

@@ -45,14 +45,14 @@ async def test_a_cron_call_runs_the_next_job(cron: httpx2.AsyncClient, plant: Pl
     assert (await cron.request(method, JOB)).json() == NOTHING
 
 
-async def test_calls_at_once_run_each_job_once(cron: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_concurrent_calls_run_each_job_once(cron: httpx2.AsyncClient, plant: Plant) -> None:
     jobs = {str(await plant.submit(await plant.batch(5))) for _ in range(3)}
     answers = [answer.json() for answer in await asyncio.gather(*(cron.post(JOB) for _ in range(8)))]
     ran = [answer["job_id"] for answer in answers if answer["job_id"]]
     assert sorted(ran) == sorted(jobs)
 
 
-async def test_at_the_end_of_the_budget_the_job_goes_back_with_its_progress(
+async def test_at_the_deadline_the_job_is_released_with_its_progress(
     cron: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preparation, "CHUNK", 2)
@@ -80,7 +80,7 @@ async def refuse(*_: Any) -> None:
     raise InvalidInput("This can never be done.")
 
 
-async def test_a_job_that_fails_for_now_is_queued_again(
+async def test_a_job_that_may_be_retried_is_queued_again(
     cron: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preparation, "_prepare_chunk", fail)
@@ -94,7 +94,7 @@ async def test_a_job_that_fails_for_now_is_queued_again(
     }
 
 
-async def test_a_job_that_fails_for_good_is_answered_with_the_reason(
+async def test_the_answer_for_a_failed_job_has_the_reason(
     cron: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preparation, "_prepare_chunk", refuse)
@@ -108,7 +108,7 @@ async def test_a_job_that_fails_for_good_is_answered_with_the_reason(
     }
 
 
-async def test_a_job_that_is_cancelled_meanwhile_is_answered_so(
+async def test_the_answer_for_a_job_cancelled_meanwhile_says_so(
     cron: httpx2.AsyncClient, client: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = str(await plant.submit(await plant.batch(5)))
@@ -123,7 +123,7 @@ async def test_a_job_that_is_cancelled_meanwhile_is_answered_so(
     assert (await cron.post(JOB)).json() == NOTHING | {"job_id": job_id, "status": "cancelled"}
 
 
-async def test_a_process_that_stops_gives_the_job_back(
+async def test_a_stopping_process_releases_the_job(
     cron: httpx2.AsyncClient, plant: Plant, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preparation, "CHUNK", 1)
@@ -140,7 +140,7 @@ async def test_a_process_that_stops_gives_the_job_back(
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_one_call_does_all_that_is_queued_and_what_follows_from_it(
+async def test_one_call_executes_all_queued_work_and_its_follow_ups(
     cron: httpx2.AsyncClient, client: httpx2.AsyncClient, plant: Plant, method: str
 ) -> None:
     made = await plant.batch(5)
@@ -158,7 +158,7 @@ async def test_one_call_does_all_that_is_queued_and_what_follows_from_it(
     assert [batch["status"] for batch in batches] == ["ready", "ready"]
 
 
-async def test_a_drain_tells_what_was_put_off(
+async def test_a_drain_counts_retried_work(
     cron: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preparation, "_prepare_chunk", fail)
@@ -166,7 +166,7 @@ async def test_a_drain_tells_what_was_put_off(
     assert (await cron.post(DRAIN)).json()["kinds"]["reverse_job"]["retried"] == 1
 
 
-async def test_a_drain_counts_each_event_of_its_groups_and_does_those_of_one_that_fails_alone(
+async def test_a_drain_counts_each_event_and_retries_a_failed_group_one_by_one(
     cron: httpx2.AsyncClient, runtime: Runtime, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read(payload: str, *rest: Any, **named: Any) -> Reading:
@@ -190,7 +190,7 @@ async def test_a_drain_counts_each_event_of_its_groups_and_does_those_of_one_tha
     assert await drain() == [{"retried": 3}, {"completed": 2, "retried": 1}]
 
 
-async def test_a_drain_that_breaks_waits_for_its_other_work(
+async def test_a_failing_drain_waits_for_its_other_work(
     cron: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = []
@@ -210,7 +210,7 @@ def test_a_call_without_a_budget_ends_before_platforms_cut_it() -> None:
     assert Budget().max_seconds == 50
 
 
-async def test_a_budget_that_is_none_is_pointed_at(cron: httpx2.AsyncClient) -> None:
+async def test_an_invalid_budget_is_refused_with_its_pointer(cron: httpx2.AsyncClient) -> None:
     for seconds in ("0", "-1", "3601", "x", "nan", "inf", ""):
         for path in (JOB, DRAIN):
             answer = await cron.post(path, params={"max_seconds": seconds})

@@ -29,7 +29,7 @@ async def pack(
     return await Plant(runtime, plant.caller, plant.order_id).pack(batch, case)
 
 
-async def test_the_second_time_the_first_answer_is_given_again(plant: Plant) -> None:
+async def test_a_repeated_request_gets_the_first_answer(plant: Plant) -> None:
     batch = await plant.prepared(30, units_per_case=10)
     await pack(plant, batch, request(plant))
     with pytest.raises(AlreadyAnswered) as again:
@@ -102,7 +102,7 @@ async def test_an_effect_that_is_rolled_back_takes_its_key_along(plant: Plant) -
     assert len(await plant.queue(batch)) == 30
 
 
-async def test_a_unit_taken_meanwhile_is_tried_again_under_the_same_key(
+async def test_a_request_that_met_a_taken_unit_may_be_repeated_with_its_key(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = await plant.prepared(30, units_per_case=10)

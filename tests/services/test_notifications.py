@@ -226,7 +226,7 @@ async def test_a_cancelled_job_tells_that_too_whoever_cancelled_it(
     assert [message["Subject"] for message in mailbox.received] == ["Reverse job cancelled"] * 2
 
 
-async def test_who_did_not_ask_is_not_told(plant: Plant) -> None:
+async def test_without_a_request_nothing_is_sent(plant: Plant) -> None:
     await ended(plant, None)
     await plant.work("hashing")
     assert await rows(plant) == []
@@ -248,7 +248,7 @@ async def test_an_end_that_is_rolled_back_tells_nothing_and_the_real_one_once(
     assert len(await rows(plant)) == 1
 
 
-async def test_a_worker_that_comes_back_late_tells_nothing(plant: Plant) -> None:
+async def test_a_worker_with_a_lost_lease_sends_nothing(plant: Plant) -> None:
     await plant.submit(await plant.batch(10), notify=BY_MAIL)
     [late] = await claim_work(plant.runtime.database, REVERSE_JOBS, 1, lease_seconds=30)
     await plant.expire("qr_reverse_jobs")
@@ -258,7 +258,7 @@ async def test_a_worker_that_comes_back_late_tells_nothing(plant: Plant) -> None
     assert len(await rows(plant)) == 1
 
 
-async def test_of_many_workers_each_message_is_sent_by_one(plant: Plant, runtime: Runtime, mailbox: Mailbox) -> None:
+async def test_one_of_many_workers_sends_each_message(plant: Plant, runtime: Runtime, mailbox: Mailbox) -> None:
     batch = await plant.batch(10)
     for _ in range(20):
         await plant.submit(batch, notify=BY_MAIL)
@@ -286,7 +286,7 @@ async def test_killed_between_sending_and_recording_it_is_sent_again_under_the_s
     assert [row.status for row in await rows(plant)] == ["completed"]
 
 
-async def test_a_mail_server_that_is_away_is_tried_again(plant: Plant, runtime: Runtime, mailbox: Mailbox) -> None:
+async def test_an_unreachable_mail_server_is_retried(plant: Plant, runtime: Runtime, mailbox: Mailbox) -> None:
     await ended(plant)
     away = replace(runtime, messenger=replace(runtime.messenger, mailer=Mailer("smtp://127.0.0.1:9", "a@b.example")))
     outcome = await notify(away)
@@ -312,7 +312,7 @@ async def test_a_recipient_who_does_not_exist_is_given_up_and_a_busy_one_is_not(
     assert refusal[:3] in row.error_message
 
 
-async def test_after_eight_attempts_it_is_given_up_and_the_row_says_why(
+async def test_after_eight_attempts_the_notification_fails_with_the_reason(
     plant: Plant, runtime: Runtime, mailbox: Mailbox
 ) -> None:
     mailbox.refusal = "451 later"
@@ -355,7 +355,7 @@ async def test_a_password_goes_over_tls_or_not_at_all(plant: Plant, runtime: Run
 
 @pytest.mark.usefixtures("names")
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 410, 429, 500])
-async def test_what_is_no_2xx_is_tried_again_and_led_nowhere_else(
+async def test_other_statuses_are_retried_and_redirects_are_not_followed(
     plant: Plant, runtime: Runtime, endpoint: Endpoint, hook: Notify, status: int
 ) -> None:
     endpoint.reply = lambda _: answer(status, location=f"{endpoint.url}/inside")
@@ -371,7 +371,7 @@ async def test_what_is_no_2xx_is_tried_again_and_led_nowhere_else(
 
 @pytest.mark.usefixtures("names")
 @pytest.mark.parametrize(("asked", "seconds"), [("1800", 1800), ("1", 5), ("999999999", 86400), ("soon", 5)])
-async def test_a_receiver_that_asks_for_time_gets_it_within_a_day(
+async def test_retry_after_is_respected_up_to_a_day(
     plant: Plant, runtime: Runtime, endpoint: Endpoint, hook: Notify, *, asked: str, seconds: int
 ) -> None:
     endpoint.reply = lambda _: answer(429, retry_after=asked)
@@ -473,7 +473,7 @@ async def test_a_host_that_is_allowed_no_longer_is_not_called(
     assert endpoint.received == []
 
 
-async def test_what_is_not_set_up_any_more_waits(plant: Plant, runtime: Runtime) -> None:
+async def test_a_notification_on_a_channel_no_longer_set_up_is_retried(plant: Plant, runtime: Runtime) -> None:
     await ended(plant)
     async with open_messenger(runtime.settings) as nothing:
         outcome = await notify(replace(runtime, messenger=nothing))

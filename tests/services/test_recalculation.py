@@ -46,7 +46,7 @@ async def told(database: Database) -> int:
 # --- Progress batches -----------------------------------------------------------------------------------------------
 
 
-async def test_where_everything_is_right_nothing_is_changed(fan_out: FanOut) -> None:
+async def test_right_counters_are_not_changed(fan_out: FanOut) -> None:
     before = await fan_out.sql("SELECT *, xmin::text FROM sync_batch_progress")
     with capture_logs() as logs:
         found = await recalculate(fan_out.database)
@@ -204,7 +204,7 @@ async def test_many_batches_are_recounted_by_pages(database: Database, caller: C
     assert [recount.id for recount in found.recounts] == [fan_out.batch_id for fan_out in fan_outs]
 
 
-async def test_one_that_cannot_be_recounted_does_not_stand_in_the_way(
+async def test_a_row_that_cannot_be_recounted_does_not_stop_the_others(
     fan_out: FanOut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = await FanOut.announce(fan_out.database, fan_out.caller, 5)
@@ -321,7 +321,7 @@ async def test_a_batch_that_hung_with_all_its_keys_hashed_is_ready(plant: Plant)
     assert (row.status, row.keys_hashed, row.ready_at is not None) == ("ready", 20, True)
 
 
-async def test_batches_at_work_are_left_as_they_are(plant: Plant) -> None:
+async def test_batches_in_progress_are_not_changed(plant: Plant) -> None:
     await plant.order(20)
     await plant.batch(20, serial_prefix="SKB")
     found = await recalculate(plant.runtime.database)

@@ -164,7 +164,7 @@ async def test_many_at_once_share_the_work_in_small_steps(plant: Plant, monkeypa
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("step", ["prune_consumed", "delete_job", "prune_log_lines"])
-async def test_killed_anywhere_it_goes_on_the_next_time(plant: Plant, step: str, moment: str) -> None:
+async def test_a_killed_run_is_continued_by_the_next(plant: Plant, step: str, moment: str) -> None:
     await packed(plant)
     batch = await plant.prepared(10, units_per_case=5)
     await plant.pack(batch)

@@ -26,14 +26,14 @@ async def test_a_loop_is_alive_until_it_stops(runtime: Runtime) -> None:
     assert await hosts(runtime) == 0
 
 
-async def test_a_loop_that_died_is_alive_no_longer(runtime: Runtime, plant: Plant) -> None:
+async def test_a_dead_loop_stops_counting_as_alive(runtime: Runtime, plant: Plant) -> None:
     await report_process(runtime.database, Pulse(), poll_seconds=1)
     assert await hosts(runtime) == 1
     await plant.sql("UPDATE worker_processes SET alive_until = now() - interval '1 second'")
     assert await hosts(runtime) == 0
 
 
-async def test_a_loop_that_looks_seldom_is_believed_for_longer(runtime: Runtime, plant: Plant) -> None:
+async def test_a_loop_with_long_polls_counts_as_alive_for_longer(runtime: Runtime, plant: Plant) -> None:
     await report_process(runtime.database, Pulse(), poll_seconds=60)
     [row] = await plant.sql("SELECT alive_until - polled_at AS trusted FROM worker_processes")
     assert row.trusted.total_seconds() > 170

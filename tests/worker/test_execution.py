@@ -37,9 +37,7 @@ async def finish(runtime: Runtime, claim: Claim) -> None:
         await repositories.leased(CREATING).finish(claim)
 
 
-async def test_a_slot_goes_on_with_what_is_due_until_one_ends_otherwise_than_well(
-    plant: Plant, runtime: Runtime
-) -> None:
+async def test_a_slot_claims_due_work_until_one_does_not_complete(plant: Plant, runtime: Runtime) -> None:
     """Looking at all kinds of work after each piece would take longer than most pieces."""
     ids = await plant.queued(6)
     seen: list[Any] = []
@@ -59,7 +57,7 @@ async def test_a_slot_goes_on_with_what_is_due_until_one_ends_otherwise_than_wel
     assert (outcome.end, seen[4:]) == (End.COMPLETED, ids[4:])
 
 
-async def test_a_slot_that_is_told_to_stop_takes_nothing_more(plant: Plant, runtime: Runtime) -> None:
+async def test_a_slot_claims_nothing_after_the_stop_signal(plant: Plant, runtime: Runtime) -> None:
     await plant.queued(2)
 
     async def body(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
@@ -71,7 +69,7 @@ async def test_a_slot_that_is_told_to_stop_takes_nothing_more(plant: Plant, runt
 
 
 @pytest.mark.parametrize("failure", [DatabaseUnavailable(), RuntimeError("a defect")])
-async def test_a_slot_that_cannot_claim_what_comes_next_has_done_what_it_did(
+async def test_a_failed_claim_does_not_change_the_outcome_of_the_work_before(
     plant: Plant, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     await plant.queued(2)
@@ -96,18 +94,18 @@ async def taken(runtime: Runtime) -> Claim:
     return claim
 
 
-async def test_nothing_due_is_no_outcome(runtime: Runtime) -> None:
+async def test_without_due_work_there_is_no_outcome(runtime: Runtime) -> None:
     assert await run_next(runtime, BY_KIND["creating"], StopSignal()) is None
 
 
-async def test_nothing_is_claimed_once_the_time_is_up(plant: Plant, runtime: Runtime) -> None:
+async def test_nothing_is_claimed_after_the_deadline(plant: Plant, runtime: Runtime) -> None:
     [row_id] = await plant.queued(1)
     over = StopSignal(deadline=time.monotonic() - 1)
     assert await run_next(runtime, BY_KIND["creating"], over) is None
     assert (await plant.row(STAGES, row_id)).attempts == 0
 
 
-async def test_work_that_ends_well_is_completed_by_its_own_last_transaction(plant: Plant, runtime: Runtime) -> None:
+async def test_a_body_completes_its_work_in_its_own_last_transaction(plant: Plant, runtime: Runtime) -> None:
     [row_id] = await plant.queued(1)
 
     async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
@@ -134,7 +132,7 @@ async def test_work_that_ends_well_is_completed_by_its_own_last_transaction(plan
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_a_failure_is_tried_again_unless_trying_cannot_help(
+async def test_a_failure_is_retried_unless_it_is_permanent(
     plant: Plant, runtime: Runtime, error: Exception, end: End, reason: str
 ) -> None:
     [row_id] = await plant.queued(1)
@@ -154,7 +152,9 @@ async def test_a_failure_is_tried_again_unless_trying_cannot_help(
     assert row.error_message == reason
 
 
-async def test_work_whose_every_worker_died_fails_without_being_begun_again(plant: Plant, runtime: Runtime) -> None:
+async def test_work_fails_without_another_run_when_every_attempt_lost_its_worker(
+    plant: Plant, runtime: Runtime
+) -> None:
     [row_id] = await plant.queued(1)
     for _ in range(CREATING.max_attempts):
         await taken(runtime)
@@ -172,7 +172,7 @@ async def test_work_whose_every_worker_died_fails_without_being_begun_again(plan
     assert (row.status, row.attempts, row.error_message) == ("failed", CREATING.max_attempts, WORKER_LOST)
 
 
-async def test_a_reverse_job_whose_every_worker_died_says_so_to_the_plant(plant: Plant, runtime: Runtime) -> None:
+async def test_the_log_of_a_reverse_job_says_that_every_attempt_lost_its_worker(plant: Plant, runtime: Runtime) -> None:
     job_id = await plant.submit(await plant.batch(10))
     for _ in range(REVERSE_JOBS.max_attempts):
         assert len(await claim_work(runtime.database, REVERSE_JOBS, 1, lease_seconds=30)) == 1
@@ -184,7 +184,7 @@ async def test_a_reverse_job_whose_every_worker_died_says_so_to_the_plant(plant:
     assert (line.level, line.message) == ("error", f"Failed: {WORKER_LOST}")
 
 
-async def test_interrupted_work_goes_back_to_the_queue_with_its_attempt(plant: Plant, runtime: Runtime) -> None:
+async def test_interrupted_work_is_released_without_counting_the_attempt(plant: Plant, runtime: Runtime) -> None:
     [row_id] = await plant.queued(1)
 
     async def body(*_: Any) -> None:
@@ -197,9 +197,7 @@ async def test_interrupted_work_goes_back_to_the_queue_with_its_attempt(plant: P
     assert (row.status, row.attempts, row.error_message) == ("queued", 0, None)
 
 
-async def test_a_cancelled_worker_gives_the_work_back_and_passes_the_cancellation_on(
-    plant: Plant, runtime: Runtime
-) -> None:
+async def test_a_cancelled_worker_releases_the_work_and_stays_cancelled(plant: Plant, runtime: Runtime) -> None:
     [row_id] = await plant.queued(1)
     begun = asyncio.Event()
 
@@ -216,7 +214,7 @@ async def test_a_cancelled_worker_gives_the_work_back_and_passes_the_cancellatio
     assert (row.status, row.attempts, row.lease_token) == ("queued", 0, None)
 
 
-async def test_a_worker_cancelled_twice_still_gives_the_work_back(plant: Plant, runtime: Runtime) -> None:
+async def test_a_worker_cancelled_twice_still_releases_the_work(plant: Plant, runtime: Runtime) -> None:
     [row_id] = await plant.queued(1)
     begun, releasing, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -244,7 +242,7 @@ async def test_a_worker_cancelled_twice_still_gives_the_work_back(plant: Plant, 
     assert (await plant.row(STAGES, row_id)).status == "queued"
 
 
-async def test_an_end_waits_for_a_database_that_is_away(plant: Plant, runtime: Runtime) -> None:
+async def test_recording_an_end_retries_while_the_database_is_away(plant: Plant, runtime: Runtime) -> None:
     [row_id] = await plant.queued(1)
     away = iter([DatabaseUnavailable(), DatabaseUnavailable()])
     creating = BY_KIND["creating"]
@@ -265,7 +263,7 @@ async def test_an_end_waits_for_a_database_that_is_away(plant: Plant, runtime: R
     assert (await plant.row(STAGES, row_id)).status == "failed"
 
 
-async def test_an_end_that_cannot_be_recorded_within_a_lease_is_left_to_others(plant: Plant, runtime: Runtime) -> None:
+async def test_recording_an_end_gives_up_after_the_time_of_a_lease(plant: Plant, runtime: Runtime) -> None:
     [row_id] = await plant.queued(1)
 
     async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
@@ -282,7 +280,7 @@ async def test_an_end_that_cannot_be_recorded_within_a_lease_is_left_to_others(p
     assert (await plant.row(STAGES, row_id)).status == "running"
 
 
-async def test_an_end_that_another_worker_has_made_moot_is_lost(plant: Plant, runtime: Runtime) -> None:
+async def test_an_end_is_lost_when_another_worker_has_the_work(plant: Plant, runtime: Runtime) -> None:
     [row_id] = await plant.queued(1)
 
     async def body(runtime: Runtime, _claim: Claim, _stop: StopSignal) -> None:
@@ -297,7 +295,7 @@ async def test_an_end_that_another_worker_has_made_moot_is_lost(plant: Plant, ru
     assert (row.status, row.attempts, row.error_message) == ("running", 2, None)
 
 
-async def test_a_body_that_meets_its_lost_lease_writes_nothing_more(plant: Plant, runtime: Runtime) -> None:
+async def test_a_body_writes_nothing_after_a_lost_lease(plant: Plant, runtime: Runtime) -> None:
     [row_id] = await plant.queued(1)
 
     async def body(_runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
@@ -309,7 +307,7 @@ async def test_a_body_that_meets_its_lost_lease_writes_nothing_more(plant: Plant
     assert (await plant.row(STAGES, row_id)).status == "running"
 
 
-async def test_no_connection_and_no_transaction_is_held_while_a_handler_computes(
+async def test_a_handler_holds_no_connection_while_it_computes(
     plant: Plant, runtime: Runtime, database: Database
 ) -> None:
     await plant.batch(4)

@@ -49,7 +49,7 @@ async def finish(runtime: Runtime, group: Group) -> int:
         return len(await repositories.groups(WEBHOOK_EVENTS).finish(group, ids, ["done"] * len(ids), [None] * len(ids)))
 
 
-async def test_group_follows_group_and_lines_name_the_first_and_the_last_piece(
+async def test_groups_are_claimed_until_idle_and_log_lines_name_first_and_last_piece(
     accurate: Accurate, runtime: Runtime
 ) -> None:
     seen: list[dict[str, Any]] = []
@@ -66,7 +66,9 @@ async def test_group_follows_group_and_lines_name_the_first_and_the_last_piece(
     assert await accurate.tries() == [("done", 1)] * 5
 
 
-async def test_a_group_that_fails_is_broken_up_and_no_other_follows(accurate: Accurate, runtime: Runtime) -> None:
+async def test_a_failed_group_is_broken_up_and_no_group_is_claimed_after_it(
+    accurate: Accurate, runtime: Runtime
+) -> None:
     async def run(*_: object) -> int:
         raise ZeroDivisionError
 
@@ -78,7 +80,7 @@ async def test_a_group_that_fails_is_broken_up_and_no_other_follows(accurate: Ac
     assert await accurate.tries() == [("pending", 1)] * 4 + [("pending", 0)]
 
 
-async def test_an_outage_costs_a_group_one_attempt_however_long_it_lasts(
+async def test_an_outage_of_any_length_costs_a_group_one_attempt(
     accurate: Accurate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody can tell it from a piece that brings the database down."""
@@ -104,7 +106,7 @@ async def test_an_outage_costs_a_group_one_attempt_however_long_it_lasts(
     assert await accurate.tries() == [("pending", 1)] * 5
 
 
-async def test_a_database_that_is_away_when_the_next_group_is_claimed_is_no_defect(
+async def test_an_outage_during_the_next_claim_is_not_logged_as_a_defect(
     accurate: Accurate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(*_: object, **__: object) -> Group | None:
@@ -116,7 +118,7 @@ async def test_a_database_that_is_away_when_the_next_group_is_claimed_is_no_defe
     assert await accurate.tries() == [("done", 1)] * 3 + [("pending", 0)] * 2
 
 
-async def test_a_group_that_is_told_to_stop_goes_back_untouched(accurate: Accurate, runtime: Runtime) -> None:
+async def test_a_group_is_released_unchanged_after_the_stop_signal(accurate: Accurate, runtime: Runtime) -> None:
     stop = StopSignal()
     stop.set()
     await run_until_idle(runtime, handler(finish), await accurate.group(), stop)
@@ -124,7 +126,7 @@ async def test_a_group_that_is_told_to_stop_goes_back_untouched(accurate: Accura
     assert await accurate.sql("SELECT token FROM leased_groups") == []
 
 
-async def test_no_group_follows_once_the_worker_is_told_to_stop(
+async def test_no_group_is_claimed_after_the_stop_signal(
     accurate: Accurate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop, group, claim = StopSignal(), await accurate.group(3), AsyncMock()
@@ -139,7 +141,7 @@ async def test_no_group_follows_once_the_worker_is_told_to_stop(
     claim.assert_not_awaited()
 
 
-async def test_a_worker_that_is_stopped_while_it_claims_takes_no_further_group(
+async def test_a_worker_stopped_during_a_claim_claims_no_further_group(
     accurate: Accurate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claimed: list[Group | None] = []
@@ -159,9 +161,7 @@ async def test_a_worker_that_is_stopped_while_it_claims_takes_no_further_group(
     assert await accurate.sql("SELECT token FROM leased_groups") == []
 
 
-async def test_a_cancelled_worker_gives_the_group_back_and_passes_the_cancellation_on(
-    accurate: Accurate, runtime: Runtime
-) -> None:
+async def test_a_cancelled_worker_releases_the_group_and_stays_cancelled(accurate: Accurate, runtime: Runtime) -> None:
     begun = asyncio.Event()
 
     async def run(*_: object) -> int:
@@ -178,7 +178,7 @@ async def test_a_cancelled_worker_gives_the_group_back_and_passes_the_cancellati
     assert await accurate.sql("SELECT token FROM leased_groups") == []
 
 
-async def test_a_worker_cancelled_twice_still_gives_the_group_back(
+async def test_a_worker_cancelled_twice_still_releases_the_group(
     accurate: Accurate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, releasing, go_on, released = (asyncio.Event() for _ in range(4))

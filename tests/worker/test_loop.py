@@ -109,7 +109,7 @@ async def test_a_batch_becomes_ready_and_its_job_completes_with_hints_and_withou
     assert job.result_summary["prepared"] == 249
 
 
-async def test_an_idle_worker_hears_of_new_work_long_before_its_poll(plant: Plant, runtime: Runtime) -> None:
+async def test_an_idle_worker_starts_new_work_long_before_its_next_poll(plant: Plant, runtime: Runtime) -> None:
     made = await plant.batch(1)
     with hints() as heard:
         async with at_work(Worker(with_settings(runtime, poll_seconds=NEVER))):
@@ -119,7 +119,7 @@ async def test_an_idle_worker_hears_of_new_work_long_before_its_poll(plant: Plan
                 await until(all_in(plant, "completed", "qr_reverse_jobs"))
 
 
-async def test_work_that_failed_is_tried_again_after_its_delay_and_not_at_the_next_poll(
+async def test_failed_work_is_retried_after_its_back_off_and_not_at_the_next_poll(
     plant: Plant, runtime: Runtime
 ) -> None:
     await plant.queued(3)
@@ -152,7 +152,7 @@ async def test_work_is_claimed_for_free_slots_only(plant: Plant, polling: Runtim
     assert most == 2
 
 
-async def test_a_kind_without_slots_is_left_to_other_processes(plant: Plant, polling: Runtime) -> None:
+async def test_a_kind_without_slots_is_not_claimed(plant: Plant, polling: Runtime) -> None:
     [row_id] = await plant.queued(1)
     begun = asyncio.Event()
 
@@ -168,7 +168,7 @@ async def test_a_kind_without_slots_is_left_to_other_processes(plant: Plant, pol
     assert (await plant.row(STAGES, row_id)).attempts == 0
 
 
-async def test_an_organisation_that_queued_a_thousand_does_not_keep_another_waiting(
+async def test_a_thousand_jobs_of_one_organisation_do_not_delay_another_organisation(
     plant: Plant, polling: Runtime
 ) -> None:
     await plant.queued(1_000)
@@ -192,7 +192,7 @@ async def test_an_organisation_that_queued_a_thousand_does_not_keep_another_wait
     assert order.index(lone) - added_after <= 2
 
 
-async def test_stopping_claims_nothing_more_and_gives_work_under_way_back(plant: Plant, polling: Runtime) -> None:
+async def test_a_stopping_worker_claims_nothing_and_releases_running_work(plant: Plant, polling: Runtime) -> None:
     await plant.queued(20)
     begun: list[Claim] = []
     interrupted: list[Claim] = []
@@ -219,7 +219,9 @@ async def test_stopping_claims_nothing_more_and_gives_work_under_way_back(plant:
     assert len(await claim_work(polling.database, CREATING, 20, lease_seconds=30)) == 20
 
 
-async def test_work_that_does_not_listen_is_given_back_when_the_grace_is_over(plant: Plant, polling: Runtime) -> None:
+async def test_work_that_ignores_the_stop_signal_is_released_after_the_grace_period(
+    plant: Plant, polling: Runtime
+) -> None:
     [row_id] = await plant.queued(1)
     begun = asyncio.Event()
 
@@ -239,9 +241,7 @@ async def test_work_that_does_not_listen_is_given_back_when_the_grace_is_over(pl
     assert (row.status, row.attempts, row.lease_token) == ("queued", 0, None)
 
 
-async def test_work_that_was_being_claimed_while_the_worker_stopped_is_given_back(
-    plant: Plant, polling: Runtime
-) -> None:
+async def test_work_claimed_during_the_stop_is_released(plant: Plant, polling: Runtime) -> None:
     """The claim commits after stop() was called: nobody would do this work before its lease ran out."""
     [row_id] = await plant.queued(1)
     claimed, go_on = asyncio.Event(), asyncio.Event()
@@ -270,7 +270,7 @@ async def test_work_that_was_being_claimed_while_the_worker_stopped_is_given_bac
     assert (row.status, row.attempts, row.lease_token) == ("queued", 0, None)
 
 
-async def test_released_work_is_begun_by_another_worker_at_once(plant: Plant, polling: Runtime) -> None:
+async def test_released_work_is_claimed_by_another_worker_at_once(plant: Plant, polling: Runtime) -> None:
     made = await plant.batch(30)
     await plant.submit(made)
     [job] = await claim_work(polling.database, BY_KIND["reverse_job"].queue, 1, lease_seconds=30)
@@ -283,9 +283,7 @@ async def test_released_work_is_begun_by_another_worker_at_once(plant: Plant, po
             await until(all_in(plant, "completed", "qr_reverse_jobs"))
 
 
-async def test_the_loop_survives_a_database_that_is_away_and_a_defect_in_a_claim(
-    plant: Plant, polling: Runtime
-) -> None:
+async def test_the_loop_survives_outages_and_defects_of_claims(plant: Plant, polling: Runtime) -> None:
     await plant.queued(3)
     errors: list[Exception] = [DatabaseUnavailable(), RuntimeError("a defect"), DatabaseUnavailable()]
 
@@ -303,7 +301,7 @@ async def test_the_loop_survives_a_database_that_is_away_and_a_defect_in_a_claim
     assert errors == []
 
 
-async def test_the_loop_survives_whatever_is_wrong_with_saying_that_it_lives(plant: Plant, polling: Runtime) -> None:
+async def test_the_loop_survives_reports_that_fail(plant: Plant, polling: Runtime) -> None:
     async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
         await finish(runtime, claim)
 
@@ -320,7 +318,7 @@ async def test_the_loop_survives_whatever_is_wrong_with_saying_that_it_lives(pla
             await until(all_in(plant, "completed"))
 
 
-async def test_a_database_that_is_away_is_said_once_and_so_is_its_return(plant: Plant, polling: Runtime) -> None:
+async def test_an_outage_is_logged_once_and_so_is_its_end(plant: Plant, polling: Runtime) -> None:
     await plant.queued(1)
     outages = [DatabaseUnavailable()] * 5
 
@@ -394,7 +392,7 @@ async def test_a_running_job_that_is_cancelled_is_stopped_at_the_next_beat(
     assert (row.status, row.attempts, row.error_message) == ("cancelled", 1, None)
 
 
-async def test_three_workers_do_everything_once(plant: Plant, polling: Runtime) -> None:
+async def test_three_workers_execute_everything_once(plant: Plant, polling: Runtime) -> None:
     await plant.queued(300)
     done: list[Any] = []
 
@@ -408,7 +406,7 @@ async def test_three_workers_do_everything_once(plant: Plant, polling: Runtime) 
     assert len(done) == len(set(done)) == 300
 
 
-async def test_an_idle_worker_asks_once_a_poll_and_kind(plant: Plant, polling: Runtime) -> None:
+async def test_an_idle_worker_claims_once_for_each_poll_and_kind(plant: Plant, polling: Runtime) -> None:
     asked: list[float] = []
 
     async def counted_claim(*arguments: Any, **values: Any) -> list[Claim]:

@@ -36,13 +36,13 @@ async def task(treasury: Treasury) -> Any:
     return row
 
 
-async def test_a_task_is_planned_once_and_waits_for_its_time(treasury: Treasury) -> None:
+async def test_a_task_is_planned_once_and_is_not_due_before_its_time(treasury: Treasury) -> None:
     await asyncio.gather(*(plan(treasury.runtime) for _ in range(5)))
     assert (await task(treasury)).name == "sweep_attempts"
     assert await run(treasury) is None
 
 
-async def test_the_sweeper_freezes_an_abandoned_attempt_and_comes_round_again(treasury: Treasury) -> None:
+async def test_the_sweeper_marks_an_abandoned_attempt_unknown_and_is_planned_again(treasury: Treasury) -> None:
     arrived, go_on = asyncio.Event(), asyncio.Event()
 
     async def wait(_request: object) -> None:
@@ -64,7 +64,7 @@ async def test_the_sweeper_freezes_an_abandoned_attempt_and_comes_round_again(tr
     await request
 
 
-async def test_a_task_that_fails_says_so_and_comes_round_again(
+async def test_a_failed_task_keeps_its_error_and_is_planned_again(
     treasury: Treasury, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(_runtime: object) -> None:
@@ -81,9 +81,7 @@ async def test_a_task_that_fails_says_so_and_comes_round_again(
     assert row.pause.total_seconds() >= 60
 
 
-async def test_a_task_that_takes_long_goes_back_when_the_time_is_up(
-    treasury: Treasury, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_long_task_is_released_at_the_deadline(treasury: Treasury, monkeypatch: pytest.MonkeyPatch) -> None:
     """A platform that cuts requests, or a process that stops, need not wait for a clean-up of hours."""
     cut_off = asyncio.Event()
 
@@ -124,7 +122,7 @@ async def test_no_task_waits_for_another(treasury: Treasury, monkeypatch: pytest
     await running
 
 
-async def test_a_task_that_killed_its_workers_goes_on(treasury: Treasury) -> None:
+async def test_a_task_that_killed_its_workers_is_planned_again(treasury: Treasury) -> None:
     await due(treasury)
     await treasury.sql(f"UPDATE periodic_tasks SET attempts = 3 WHERE {SWEEP}")
     outcome = await run(treasury)
@@ -133,14 +131,14 @@ async def test_a_task_that_killed_its_workers_goes_on(treasury: Treasury) -> Non
     assert (await task(treasury)).attempts == 0
 
 
-async def test_a_row_of_a_newer_version_waits_for_who_knows_it(treasury: Treasury) -> None:
+async def test_a_task_of_a_newer_version_is_postponed(treasury: Treasury) -> None:
     await due(treasury)
     await treasury.sql(f"UPDATE periodic_tasks SET name = 'from the future' WHERE {SWEEP}")
     assert await run(treasury) is not None
     assert (await task(treasury)).pause.total_seconds() >= 60
 
 
-async def test_a_standing_worker_plans_and_runs_it(treasury: Treasury) -> None:
+async def test_a_worker_plans_and_runs_tasks(treasury: Treasury) -> None:
     worker = Worker(treasury.runtime)
     running = asyncio.create_task(worker.run())
     while not await treasury.sql("SELECT id FROM periodic_tasks"):
@@ -152,9 +150,7 @@ async def test_a_standing_worker_plans_and_runs_it(treasury: Treasury) -> None:
     await running
 
 
-async def test_spoiled_counters_are_restored_by_the_schedule_once_in_the_fleet(
-    treasury: Treasury, caller: Caller
-) -> None:
+async def test_one_of_many_workers_runs_the_recalculation(treasury: Treasury, caller: Caller) -> None:
     fan_out = await FanOut.announce(treasury.runtime.database, caller, 10)
     await fan_out.report(done(1, 2, 3))
     await fan_out.set("processed_records = 1, progress_percentage = 99, updated_at = now() - interval '6 minutes'")

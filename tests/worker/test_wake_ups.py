@@ -64,14 +64,14 @@ LISTENERS = (
 )
 
 
-async def test_a_hint_is_heard(database: Database) -> None:
+async def test_a_wake_up_is_received(database: Database) -> None:
     async with listening(database) as heard:
         await hint(database)
         await heard.next()
     assert heard.times == 2
 
 
-async def test_webhooks_give_a_hint_and_a_storm_of_them_few(database: Database) -> None:
+async def test_webhooks_wake_workers_and_a_storm_of_them_seldom(database: Database) -> None:
     throttle = HintThrottle()
     async with listening(database) as heard:
         body = json.dumps([event()]).encode()
@@ -83,7 +83,7 @@ async def test_webhooks_give_a_hint_and_a_storm_of_them_few(database: Database) 
 
 
 @pytest.mark.parametrize("end", [release_group, break_up_group])
-async def test_a_group_that_is_given_back_or_broken_up_gives_a_hint(database: Database, end: Any) -> None:
+async def test_a_released_or_broken_up_group_wakes_workers(database: Database, end: Any) -> None:
     body = json.dumps([event()]).encode()
     await receive_events(database, body, owners={DATABASE: uuid4()}, pass_on=False, hint=False)
     group = await claim_group(database, WEBHOOK_EVENTS, 1, lease_seconds=30)
@@ -92,7 +92,7 @@ async def test_a_group_that_is_given_back_or_broken_up_gives_a_hint(database: Da
         await heard.next()
 
 
-async def test_nothing_is_heard_of_a_transaction_that_rolls_back(database: Database) -> None:
+async def test_a_transaction_that_rolls_back_wakes_nobody(database: Database) -> None:
     async def give_up() -> None:
         async with database.write() as repositories:
             await repositories.wake_workers(CREATING)
@@ -107,9 +107,7 @@ async def test_nothing_is_heard_of_a_transaction_that_rolls_back(database: Datab
         assert heard.times == 2
 
 
-async def test_a_listener_that_was_killed_listens_again_and_looks_once_for_what_it_missed(
-    plant: Plant, database: Database
-) -> None:
+async def test_a_killed_listener_reconnects_and_wakes_once_for_missed_hints(plant: Plant, database: Database) -> None:
     with patch.object(wake_ups, "RECONNECT_SECONDS", 0.05):
         async with listening(database) as heard:
             [killed] = await plant.sql(f"SELECT count(pg_terminate_backend(pid)) AS killed {LISTENERS}")
@@ -121,7 +119,7 @@ async def test_a_listener_that_was_killed_listens_again_and_looks_once_for_what_
             assert heard.times == 3
 
 
-async def test_a_listener_that_lost_its_channel_takes_it_up_again(plant: Plant, database: Database) -> None:
+async def test_a_listener_that_lost_its_channel_listens_again(plant: Plant, database: Database) -> None:
     """As behind a pooler that gives the session to somebody else."""
     connect = asyncpg.connect
     connections: list[Any] = []
@@ -152,7 +150,7 @@ async def test_a_listener_that_lost_its_channel_takes_it_up_again(plant: Plant, 
 
 
 @pytest.mark.parametrize("error", [ConnectionRefusedError(), asyncpg.InternalClientError("killed at this moment")])
-async def test_a_listener_without_a_database_keeps_asking(database: Database, error: Exception) -> None:
+async def test_a_listener_without_a_database_keeps_connecting(database: Database, error: Exception) -> None:
     nowhere = Connector(parse_address("postgresql://nobody@127.0.0.1:1/nothing"))
     heard = Heard()
     attempts: list[object] = []

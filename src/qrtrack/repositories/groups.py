@@ -38,6 +38,7 @@ SELECT seen.lapsed, job.id, job.manufacturer_org_id, {carries},
        date_part('epoch', taken.claimed_at - job.run_at) AS waited
 FROM (SELECT EXISTS (SELECT FROM leased_groups WHERE kind = :kind AND lease_expires_at < now()) AS lapsed) AS seen
 LEFT JOIN (leased_groups AS taken JOIN {table} AS job ON job.id = ANY(taken.ids)) ON taken.token = :token
+ORDER BY job.id
 """
 
 FINISH: Final = """
