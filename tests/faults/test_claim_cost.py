@@ -1,8 +1,8 @@
-from plant import ended_and_queued_jobs, explained_claim, nodes_of
+from plant import ended_and_queued_jobs, explained_claim, nodes_of, pages_of
 from qrtrack.database import Database
 
 
-async def test_a_claim_among_a_million_ended_jobs_takes_less_than_five_milliseconds(database: Database) -> None:
+async def test_a_claim_among_a_million_ended_jobs_reads_few_pages(database: Database) -> None:
     await ended_and_queued_jobs(database, ended=1_000_000)
     plan = await explained_claim(database)
     scans = [node for node in nodes_of(plan["Plan"]) if node.get("Relation Name") == "qr_reverse_jobs"]
@@ -11,4 +11,4 @@ async def test_a_claim_among_a_million_ended_jobs_takes_less_than_five_milliseco
         "pk_qr_reverse_jobs",
     }
     assert "Seq Scan" not in {node["Node Type"] for node in scans}
-    assert plan["Execution Time"] < 5
+    assert pages_of(plan) < 2_000

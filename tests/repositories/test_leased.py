@@ -15,9 +15,9 @@ from plant import Plant, ended_and_queued_jobs, explained_claim, nodes_of, pages
 from process import TENANT_ROLE
 from qrtrack.database import Database
 from qrtrack.domain.claims import Claim, LeaseLost
-from qrtrack.repositories import WAKE_UP_CHANNEL, queues
+from qrtrack.repositories import WAKE_UP_CHANNEL
 from qrtrack.repositories.leased import LeasedRepository, Queue
-from qrtrack.repositories.queues import CREATING, HASHING
+from qrtrack.repositories.queues import CREATING, HASHING, QUEUES, REVERSE_JOBS
 from qrtrack.services.claims import claim_work, keep_claim, release_claim
 from qrtrack.settings import Settings
 
@@ -239,6 +239,32 @@ async def test_work_is_not_due_during_its_back_off(plant: Plant, database: Datab
     assert [held.id for held in await claim(database)] == [row_id]
 
 
+async def test_cancelled_work_has_ended_and_its_worker_loses_the_lease(plant: Plant, database: Database) -> None:
+    job_id = await plant.submit(await plant.batch(3))
+    [held] = await claim_work(database, REVERSE_JOBS, 1, lease_seconds=30)
+    async with database.write() as repositories:
+        await repositories.leased(REVERSE_JOBS).cancel(job_id)
+    row = await plant.row("qr_reverse_jobs", job_id)
+    assert (row.status, row.lease_token, row.lease_expires_at) == ("cancelled", None, None)
+    assert row.finished_at is not None
+    with pytest.raises(LeaseLost):
+        await keep_claim(database, REVERSE_JOBS, held, lease_seconds=30)
+    assert await claim_work(database, REVERSE_JOBS, 1, lease_seconds=30) == []
+
+
+async def test_requeued_work_is_due_at_once_with_all_attempts(plant: Plant, database: Database) -> None:
+    job_id = await plant.submit(await plant.batch(3))
+    [held] = await claim_work(database, REVERSE_JOBS, 1, lease_seconds=30)
+    async with database.write() as repositories:
+        await repositories.leased(REVERSE_JOBS).fail(held, "no paper", permanent=True)
+    async with database.write() as repositories:
+        await repositories.leased(REVERSE_JOBS).requeue(job_id)
+    row = await plant.row("qr_reverse_jobs", job_id)
+    assert (row.status, row.attempts, row.error_message, row.finished_at) == ("queued", 0, None, None)
+    [again] = await claim_work(database, REVERSE_JOBS, 1, lease_seconds=30)
+    assert (again.id, again.attempts) == (job_id, 1)
+
+
 async def test_a_permanent_failure_is_not_retried(plant: Plant, database: Database) -> None:
     [row_id] = await plant.queued(1)
     [held] = await claim(database)
@@ -435,10 +461,7 @@ async def test_the_database_refuses_an_impossible_job(plant: Plant, assignments:
         await plant.sql(f"UPDATE qr_reverse_jobs SET {assignments}")
 
 
-ALL_QUEUES = [queue for queue in vars(queues).values() if isinstance(queue, Queue)]
-
-
-@pytest.mark.parametrize("queue", ALL_QUEUES, ids=lambda queue: queue.kind)
+@pytest.mark.parametrize("queue", QUEUES, ids=lambda queue: queue.kind)
 async def test_the_database_limits_attempts_as_the_queue_does(plant: Plant, queue: Queue) -> None:
     (found,) = await plant.sql(
         "SELECT pg_get_constraintdef(oid) AS condition FROM pg_constraint WHERE conname = :name",

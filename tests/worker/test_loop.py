@@ -14,13 +14,14 @@ from plant import BY_KIND, MadeBatch, Plant, one_slot
 from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.claims import Claim, Interrupted
 from qrtrack.domain.stopping import StopSignal
-from qrtrack.repositories.queues import CREATING
+from qrtrack.repositories.queues import CREATING, QUEUES
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import claim_work
 from qrtrack.services.packing.reverse_jobs import cancel_reverse_job
 from qrtrack.wake_ups import listen
 from qrtrack.worker import execution, loop
 from qrtrack.worker.execution import SingleHandler
+from qrtrack.worker.handlers import HANDLERS
 from qrtrack.worker.loop import Slots, Worker
 from ticking import HANG_SECONDS, ticking
 
@@ -419,3 +420,7 @@ async def test_an_idle_worker_claims_once_for_each_poll_and_kind(plant: Plant, p
             await asyncio.sleep(0.65)
         lasted = time.monotonic() - began
     assert len(asked) <= len(loop.slots_of(polling.settings)) * (lasted / 0.1 + 1)
+
+
+def test_every_queue_has_one_handler() -> None:
+    assert sorted(handler.queue.kind for handler in HANDLERS) == sorted(queue.kind for queue in QUEUES)
