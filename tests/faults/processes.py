@@ -97,7 +97,7 @@ def workers(url: str, folder: Path, **settings: Any) -> Iterator[Workers]:
             process.wait()
 
 
-async def ended(process: subprocess.Popen[bytes], seconds: float = 20) -> int:
+async def ended(process: subprocess.Popen[bytes], seconds: float = 240) -> int:
     return await asyncio.to_thread(process.wait, seconds)
 
 

@@ -214,15 +214,9 @@ class LeasedRepository(Repository):
     def _claim_of(self, row: ClaimedRow, asked_at: float) -> Claim:
         assert row.id is not None
         return Claim(
-            kind=self._queue.kind,
-            id=row.id,
-            token=row.lease_token,
-            organisation_id=row.manufacturer_org_id,
-            attempts=row.attempts,
-            exhausted=row.exhausted,
-            waited=row.waited,
-            asked_at=asked_at,
-        )
+            self._queue.kind, row.id, row.lease_token, row.manufacturer_org_id, row.attempts, row.exhausted,
+            row.waited, asked_at,
+        )  # fmt: skip
 
     async def hold(self, claim: Claim) -> None:
         """Locks the claimed row until the transaction ends: nobody can cancel or take over the work before."""
