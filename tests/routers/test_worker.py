@@ -1,5 +1,7 @@
 import asyncio
 import json
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -7,6 +9,7 @@ import pytest
 
 from accurate import DATABASE, event
 from plant import Plant
+from qrtrack.domain import stopping
 from qrtrack.domain.accurate.documents import Reading, read_event
 from qrtrack.domain.errors import InvalidInput, Unavailable
 from qrtrack.domain.identity import Caller
@@ -59,15 +62,20 @@ async def test_at_the_deadline_the_job_is_released_with_its_progress(
     job_id = await plant.submit(await plant.batch(6))
     prepare = preparation._prepare_chunk
 
-    async def slowly(*arguments: Any) -> None:
-        await prepare(*arguments)
-        await asyncio.sleep(1.1)
+    late = 0.0
 
-    monkeypatch.setattr(preparation, "_prepare_chunk", slowly)
-    first = (await cron.post(JOB, params={"max_seconds": 1})).json()
+    async def until_the_deadline(*arguments: Any) -> None:
+        nonlocal late
+        await prepare(*arguments)
+        late = 3600
+
+    monkeypatch.setattr(stopping, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late))
+    monkeypatch.setattr(preparation, "_prepare_chunk", until_the_deadline)
+    first = (await cron.post(JOB, params={"max_seconds": 3600})).json()
     assert first == NOTHING | {"job_id": str(job_id), "status": "queued"}
     (row,) = await plant.sql("SELECT progress, prepared_count, attempts FROM qr_reverse_jobs")
     assert (row.progress, row.prepared_count, row.attempts) == (50, 2, 0)
+    late = 0
     monkeypatch.setattr(preparation, "_prepare_chunk", prepare)
     assert (await cron.post(JOB)).json()["result"]["prepared"] == 6
 

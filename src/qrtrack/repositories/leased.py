@@ -75,9 +75,10 @@ class Queue:
         return f"{self.released}, attempts = 0, run_at = now(), finished_at = NULL, {self.error} = NULL"
 
     def ended(self, status: str) -> str:
-        """Assignments: in this terminal status. A worker that holds the row loses its lease."""
+        """Assignments: in this terminal status, a word or a parameter (`:status`). A worker loses its lease."""
+        value = status if status.startswith(":") else f"'{status}'"
         return (
-            f"status = '{status}', lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp(),"
+            f"status = {value}, lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp(),"
             " updated_at = now()"
         )
 
@@ -229,10 +230,9 @@ class LeasedRepository(Repository):
         renewed = "lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds)"
         await self.write(claim, renewed, lease_seconds=lease_seconds)
 
-    async def finish(self, claim: Claim, assignments: str = "", *, word: str | None = None, **values: Any) -> None:
-        """`word`: another good terminal status than the usual one."""
-        ended = self._queue.finished if word is None else f"{self._queue.ended(word)}, {self._queue.error} = NULL"
-        await self._update(claim, f"{ended}, {assignments}" if assignments else ended, **values)
+    async def finish(self, claim: Claim, assignments: str = "", **values: Any) -> None:
+        finished = self._queue.finished
+        await self._update(claim, f"{finished}, {assignments}" if assignments else finished, **values)
 
     async def postpone(self, claim: Claim, seconds: float) -> None:
         """Sets the earliest time of the next attempt, should this one fail."""
@@ -250,29 +250,12 @@ class LeasedRepository(Repository):
         await self._update(claim, f"{queue.released}, {due}, {queue.error} = :error", delay=delay, error=error)
         return delay
 
-    async def repeat(
-        self,
-        claim: Claim,
-        *,
-        after: float,
-        ended: str = "false",
-        at_once: str = "false",
-        error: str | None = None,
-        **values: Any,
-    ) -> None:
-        """Requeues recurring work: due in so many seconds, with all attempts. The conditions look at the row as it is
-        now: `ended` completes it instead, `at_once` makes it due now.
-        """
+    async def repeat(self, claim: Claim, *, after: float, error: str | None = None) -> None:
+        """Requeues recurring work: due in so many seconds, with all attempts."""
         queue = self._queue
-        await self.write(
-            claim,
-            f"status = CASE WHEN {ended} THEN '{queue.completed}' ELSE '{queue.queued}' END, lease_token = NULL,"
-            f" lease_expires_at = NULL, finished_at = CASE WHEN {ended} THEN clock_timestamp() END, attempts = 0,"
-            " run_at = clock_timestamp() + make_interval("
-            f"secs => CASE WHEN {at_once} THEN 0 ELSE CAST(:after AS float8) END), {queue.error} = :error",
-            after=after,
-            error=error,
-            **values,
+        due = "run_at = clock_timestamp() + make_interval(secs => :after)"
+        await self._update(
+            claim, f"{queue.released}, attempts = 0, {due}, {queue.error} = :error", after=after, error=error
         )
 
     async def release(self, claim: Claim) -> None:

@@ -8,7 +8,7 @@ from qrtrack.domain.accurate.processing import ClaimedEvent, EventStatus, Newest
 from qrtrack.domain.claims import Claim, Group
 from qrtrack.repositories.base import DriverRepository, Repository
 from qrtrack.repositories.groups import GroupRepository
-from qrtrack.repositories.queues import WEBHOOK_EVENTS
+from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_RETRIES
 
 # Bytes of long payloads that one group loads into memory. The events beyond stay for the next group.
 LOADED_BYTES = 8 * 1024 * 1024
@@ -29,10 +29,9 @@ WHERE job.id = :id
 FORWARDED: Final = "COALESCE(forward_status, 'pending')"
 FINISH_RETRIED: Final = f"""
 UPDATE webhook_queue
-SET status = :status, note = COALESCE(:note, note), error = NULL,
-    forward_status = CASE WHEN :pass_on THEN {FORWARDED} ELSE forward_status END,
-    lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp(), updated_at = now()
-WHERE id = :id AND lease_token = :lease_token AND status = 'processing'
+SET {WEBHOOK_RETRIES.ended(":status")}, error = NULL, note = COALESCE(:note, note),
+    forward_status = CASE WHEN :pass_on THEN {FORWARDED} ELSE forward_status END
+WHERE {WEBHOOK_RETRIES.fence}
 """
 FINISH_ONE: Final = "note = COALESCE(ended.remark, note)"
 FINISH_AND_FORWARD: Final = f"{FINISH_ONE}, forward_status = {FORWARDED}"

@@ -10,6 +10,7 @@ from qrtrack.domain.accurate.replays import EventSelection
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Caller
 from qrtrack.repositories.base import Repository
+from qrtrack.repositories.queues import WEBHOOK_EVENTS
 
 COLUMNS: Final = """id, type, database_id, uuid, status, attempts, error, note, created_at, updated_at, finished_at,
        forward_status, forward_attempts, forward_error"""
@@ -52,11 +53,10 @@ AND {MATCHES}
 ORDER BY id
 LIMIT :limit
 """
-REQUEUE: Final = """
+REQUEUE: Final = f"""
 UPDATE webhook_queue
-SET status = 'pending', attempts = 0, run_at = now(), updated_at = now(), started_at = NULL, finished_at = NULL,
-    error = NULL, note = NULL, forward_attempts = 0, forward_at = NULL, forward_error = NULL,
-    forward_status = CASE WHEN :pass_on OR forward_status = 'pending' THEN 'pending' END
+SET {WEBHOOK_EVENTS.requeued}, started_at = NULL, note = NULL, forward_attempts = 0, forward_at = NULL,
+    forward_error = NULL, forward_status = CASE WHEN :pass_on OR forward_status = 'pending' THEN 'pending' END
 WHERE id = ANY(ARRAY(
     SELECT id
     FROM webhook_queue
