@@ -15,6 +15,7 @@ from benchmarks.ground import HANDLER_OF, Ground, alternate, in_milliseconds, op
 from benchmarks.report import Report
 from benchmarks.seed import Seeded, seed_batch, tidy
 from qrtrack.domain.packing.case_packing import PackCase
+from qrtrack.domain.packing.reverse_jobs import NewJob
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.services.claims import claim_work, release_claim
 from qrtrack.services.packing.case_packing import pack_case
@@ -50,14 +51,12 @@ class Side:
         await submit_reverse_job(
             self.ground.runtime.database,
             caller=self.ground.caller,
-            batch_id=self.jobs.batch_id,
-            order_id=self.jobs.order_id,
-            exclude_codes=[],
+            new=NewJob(self.jobs.batch_id, self.jobs.order_id),
         )
 
     async def link(self) -> float:
-        order = PackCase(self.links.batch_id, self.links.order_id, self.links.master_code(next(self.next_case)))
-        return await timed(partial(pack_case, self.ground.runtime.database, caller=self.ground.caller, order=order))
+        request = PackCase(self.links.batch_id, self.links.order_id, self.links.master_code(next(self.next_case)))
+        return await timed(partial(pack_case, self.ground.runtime.database, caller=self.ground.caller, request=request))
 
     async def claim(self) -> float:
         """One job waits; it is claimed, and given back outside the clock."""

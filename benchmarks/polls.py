@@ -15,6 +15,7 @@ from benchmarks.report import Report, percentile
 from benchmarks.seed import PREFIXES, Seeded, seed_batch, tidy
 from benchmarks.server import Client, Server, serving
 from qrtrack.domain.packing.batches import NewBatch, SerialMode, Variant
+from qrtrack.domain.packing.reverse_jobs import NewJob
 from qrtrack.services.packing.batches import create_batch
 from qrtrack.services.packing.reverse_jobs import submit_reverse_job
 
@@ -49,9 +50,7 @@ async def _submit(ground: Ground, batch: Seeded) -> UUID:
     job = await submit_reverse_job(
         ground.runtime.database,
         caller=ground.caller,
-        batch_id=batch.batch_id,
-        order_id=batch.order_id,
-        exclude_codes=[],
+        new=NewJob(batch.batch_id, batch.order_id),
     )
     return job.job_id
 

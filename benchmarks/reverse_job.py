@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 from benchmarks.ground import Ground, MemoryWatch, alternate, open_ground, timed, until
 from benchmarks.report import Report
 from benchmarks.seed import Seeded, seed_batch, tidy
+from qrtrack.domain.packing.reverse_jobs import NewJob
 from qrtrack.services.packing.reverse_jobs import submit_reverse_job
 
 RAW_TABLE = """
@@ -82,9 +83,7 @@ async def _submit_and_wait(ground: Ground, batch: Seeded, excluded: list[str]) -
     job = await submit_reverse_job(
         ground.runtime.database,
         caller=ground.caller,
-        batch_id=batch.batch_id,
-        order_id=batch.order_id,
-        exclude_codes=excluded,
+        new=NewJob(batch.batch_id, batch.order_id, excluded),
     )
     await until(_completed(ground, job.job_id))
 

@@ -1,4 +1,4 @@
-"""Short words for what most tests of the packing line begin with."""
+"""What most tests of the packing line begin with: a batch, a queue, a packed case."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,16 +15,20 @@ from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.batches import NewBatch, SerialMode, Variant
 from qrtrack.domain.packing.case_packing import PackCase
+from qrtrack.domain.packing.reverse_jobs import NewJob
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.models import Table
 from qrtrack.repositories.leased import ClaimedRow, LeasedRepository
+from qrtrack.repositories.packing.reconciliation import Reconciliation
 from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.runtime import Runtime
 from qrtrack.services.packing.batches import create_batch
 from qrtrack.services.packing.case_packing import PackedCase, pack_case
-from qrtrack.services.packing.contents import Reconciliation, list_cases, list_codes, reconcile_batch
+from qrtrack.services.packing.cases import list_cases
+from qrtrack.services.packing.codes import list_codes
 from qrtrack.services.packing.links import LinkCodes, LinkedCodes, UnlinkedCodes, link_codes, unlink_codes
 from qrtrack.services.packing.moves import MovedCase, move_case
+from qrtrack.services.packing.reconciliation import reconcile_batch
 from qrtrack.services.packing.reverse_jobs import submit_reverse_job
 from qrtrack.services.trace import Trace, trace_code
 from qrtrack.settings import Settings
@@ -56,14 +60,14 @@ class MadeBatch:
 
 @dataclass(frozen=True)
 class Plant:
-    """One organisation. Work is done by `work`, in the test's own time: nothing runs beside it."""
+    """One organisation. No worker runs beside the test: `work` executes what is due."""
 
     runtime: Runtime
     caller: Caller
     order_id: UUID = field(default_factory=uuid4)
 
     async def order(self, quantity: int = 100, **asked: Any) -> Any:
-        """A batch whose codes are yet to be made."""
+        """A batch whose codes do not exist yet."""
         notify = asked.pop("notify", None)
         new = NewBatch(
             order_id=self.order_id,
@@ -93,31 +97,26 @@ class Plant:
         )
 
     async def submit(self, batch: MadeBatch, exclude: Sequence[str] = (), **asked: Any) -> UUID:
-        """A reverse job, waiting."""
-        submitted = await submit_reverse_job(
-            self.runtime.database,
-            caller=self.caller,
-            batch_id=batch.batch_id,
-            order_id=batch.order_id,
-            exclude_codes=list(exclude),
-            **asked,
-        )
+        """A queued reverse job."""
+        notify = asked.pop("notify", None)
+        new = NewJob(batch.batch_id, batch.order_id, list(exclude), **asked)
+        submitted = await submit_reverse_job(self.runtime.database, caller=self.caller, new=new, notify=notify)
         return submitted.job_id
 
     async def prepared(self, quantity: int = 100, exclude: Sequence[str] = (), **asked: Any) -> MadeBatch:
-        """A batch all of whose good codes wait in the queue."""
+        """A batch whose good codes all wait in the queue."""
         batch = await self.batch(quantity, **asked)
         await self.submit(batch, exclude)
         await self.work("reverse_job")
         return batch
 
     async def pack(self, batch: MadeBatch, case: int = 0, **asked: Any) -> PackedCase:
-        order = PackCase(batch.batch_id, batch.order_id, batch.master_codes[case], **asked)
-        return await pack_case(self.runtime.database, caller=self.caller, order=order)
+        request = PackCase(batch.batch_id, batch.order_id, batch.master_codes[case], **asked)
+        return await pack_case(self.runtime.database, caller=self.caller, request=request)
 
     async def link(self, batch: MadeBatch, codes: Sequence[str], case: int = 0, **asked: Any) -> LinkedCodes:
-        order = LinkCodes(batch.batch_id, batch.order_id, batch.master_codes[case], list(codes), **asked)
-        return await link_codes(self.runtime.database, caller=self.caller, order=order)
+        request = LinkCodes(batch.batch_id, batch.order_id, batch.master_codes[case], list(codes), **asked)
+        return await link_codes(self.runtime.database, caller=self.caller, request=request)
 
     async def unlink(
         self,
@@ -152,14 +151,14 @@ class Plant:
         return await reconcile_batch(self.runtime.database, caller=self.caller, batch_id=batch.batch_id)
 
     async def listed(self, batch: MadeBatch, status: str) -> list[int]:
-        """Sequence numbers of the codes that the list shows for that state or place."""
+        """Sequence numbers of the codes that the list shows for a status or place."""
         rows = await list_codes(
             self.runtime.database, caller=self.caller, batch_id=batch.batch_id, status=status, after=0, limit=1000
         )
         return [row.sequence_number for row in rows]
 
     async def states(self, batch: MadeBatch) -> dict[int, str]:
-        """The state of every code by its sequence number."""
+        """The status of every code, by its sequence number."""
         rows = await self.sql("SELECT sequence_number, status FROM qr_codes WHERE batch_id = :id", id=batch.batch_id)
         return {row.sequence_number: row.status for row in rows}
 
@@ -183,14 +182,14 @@ class Plant:
         return [(row.action, row.sequences) for row in rows if not actions or row.action in actions]
 
     async def work(self, kind: str) -> list[WorkOutcome]:
-        """Does all that is due of a kind."""
+        """Executes all due work of a kind."""
         outcomes = []
         while (outcome := await run_next(self.runtime, BY_KIND[kind], StopSignal())) is not None:
             outcomes.append(outcome)
         return outcomes
 
     async def queued(self, count: int = 1, *, organisation_id: UUID | None = None, priority: int = 0) -> list[int]:
-        """Chunks of a batch of their own that wait to be created: rows of a queue, where the work does not matter."""
+        """Queued chunks of a new batch, for tests of the queue itself."""
         organisation_id = organisation_id or self.caller.organisation_id
         batch_id = uuid4()
         await self.sql(
@@ -217,39 +216,39 @@ class Plant:
         return [row.id for row in rows]
 
     async def row(self, table: str, row_id: UUID | int) -> Any:
-        """All columns of a row, its version and place included: equal twice when nothing was written in between."""
+        """All columns of a row with its version and place: they are equal only if nothing was written in between."""
         rows = await self.sql(f"SELECT *, xmin::text, ctid::text FROM {table} WHERE id = :id", id=row_id)
         return rows[0]
 
     async def expire(self, table: str) -> None:
-        """Every lease of the table ran out a second ago."""
+        """Lets every lease of the table expire."""
         await self.sql(
             f"UPDATE {table} SET lease_expires_at = clock_timestamp() - interval '1 second' WHERE status = 'running'"
         )
 
     async def sweep(self) -> None:
-        """Deletes what the plant has made, for a test that makes many."""
+        """Deletes all rows, for a test that makes many batches."""
         async with self.runtime.database.engine.begin() as connection:
             await connection.execute(text("SET LOCAL session_replication_role = replica"))
             for table in Table.metadata.sorted_tables:
                 await connection.execute(text(f"DELETE FROM {table.name}"))
 
     async def sql(self, statement: str, **values: Any) -> Sequence[Any]:
-        """As the owner of the tables, past row-level security."""
+        """As the owner of the tables, without row-level security."""
         async with self.runtime.database.engine.begin() as connection:
             result = await connection.execute(text(statement), values)
             return result.all() if result.returns_rows else []
 
 
 class Kill:
-    """Whether the kill has happened, of which step it is."""
+    """Whether the connection was killed."""
 
     done = False
 
 
 @contextmanager
 def killed_at(owner: type, step: str, *, call: int, moment: str) -> Iterator[Kill]:
-    """The server ends the connection just "before" or "after" the `call`-th use of a repository's step."""
+    """Kills the connection just "before" or "after" the `call`-th call of a repository's method."""
     original, kill, calls = getattr(owner, step), Kill(), count(1)
 
     async def stumbling(self: Any, *arguments: Any, **values: Any) -> Any:
@@ -265,9 +264,9 @@ def killed_at(owner: type, step: str, *, call: int, moment: str) -> Iterator[Kil
 
 
 async def ended_and_queued_jobs(database: Database, *, ended: int, queued: int = 1000, organisations: int = 50) -> None:
-    """Rows of reverse jobs, the older ones completed, without the batches that they would belong to."""
+    """Rows of reverse jobs without their batches; the older ones are completed."""
     async with database.engine.begin() as connection:
-        # Without foreign keys, whose checks would take most of the time.
+        # Without foreign keys: their checks would take most of the time.
         await connection.execute(text("SET LOCAL session_replication_role = replica"))
         await connection.execute(
             text(

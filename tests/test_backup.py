@@ -25,7 +25,7 @@ from qrtrack import embedded, schema_revision
 from qrtrack.domain.root_keys import SealBroken
 from qrtrack.postgres_tools import _Script
 from qrtrack.runtime import open_runtime
-from qrtrack.services.packing.contents import reveal_codes
+from qrtrack.services.packing.codes import reveal_codes
 from qrtrack.services.secret_key import SecretKeyChanged
 from treasury import Treasury
 

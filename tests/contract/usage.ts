@@ -123,10 +123,10 @@ export function always(job: Json<Responses<"get_reverse_job">[200]>, page: Json<
 
 // Only what has no default is asked for.
 export const smallest: {
-  batch: Schemas["BatchOrder"];
-  job: Schemas["JobOrder"];
-  pack: Schemas["PackOrder"];
-  unlink: Schemas["UnlinkOrder"];
+  batch: Schemas["BatchRequest"];
+  job: Schemas["JobRequest"];
+  pack: Schemas["PackRequest"];
+  unlink: Schemas["UnlinkRequest"];
   query: operations["list_batches"]["parameters"]["query"];
   poll: operations["get_reverse_job"]["parameters"]["query"];
 } = {
@@ -143,4 +143,4 @@ export function headers(answer: Responses<"create_batch">[202]): string | undefi
 }
 
 // @ts-expect-error A mistyped field is an error, as it is at run time.
-export const mistyped: Schemas["JobOrder"] = { batch_id: "b", order_id: "o", exclude_codes: [], exclude_code: [] };
+export const mistyped: Schemas["JobRequest"] = { batch_id: "b", order_id: "o", exclude_codes: [], exclude_code: [] };

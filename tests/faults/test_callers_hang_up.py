@@ -114,8 +114,8 @@ async def test_whoever_hangs_up_leaves_nothing_on_a_connection(plant: Plant, few
 async def packed(
     database: Database, plant: Plant, batch: MadeBatch, master_code: str, station: str | None = None
 ) -> PackedCase:
-    order = PackCase(batch.batch_id, batch.order_id, master_code, station=station)
-    return await pack_case(database, caller=plant.caller, order=order)
+    request = PackCase(batch.batch_id, batch.order_id, master_code, station=station)
+    return await pack_case(database, caller=plant.caller, request=request)
 
 
 class Line:

@@ -30,7 +30,7 @@ from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.services.accurate.intake import receive_events
 from qrtrack.services.akselgate.attempts import sweep_attempts
 from qrtrack.services.claims import claim_group
-from qrtrack.services.packing.contents import reconcile_batch
+from qrtrack.services.packing.reconciliation import reconcile_batch
 from qrtrack.services.packing.reverse_jobs import view_reverse_job
 from qrtrack.services.recalculation import recalculate_one
 from qrtrack.serving import running

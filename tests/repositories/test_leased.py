@@ -353,7 +353,9 @@ async def test_work_queued_in_a_rolled_back_transaction_does_not_exist(plant: Pl
 
     async def queue_and_give_up() -> None:
         async with database.write() as repositories:
-            await repositories.stages.add(batch_id, plant.caller.organisation_id, "hashing", quantity=50, chunk=10)
+            await repositories.code_creation.queue_chunks(
+                batch_id, plant.caller.organisation_id, "hashing", quantity=50, chunk_size=10
+            )
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

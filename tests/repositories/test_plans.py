@@ -5,6 +5,7 @@ from sqlalchemy import text
 from plant import Plant, ska
 from qrtrack.domain.packing.selections import BatchSelection
 from qrtrack.repositories import Repositories
+from qrtrack.repositories.packing.code_creation import Chunk
 
 
 async def bounded(repositories: Repositories) -> None:
@@ -34,7 +35,7 @@ async def test_a_list_of_codes_is_looked_up_without_statistics(plant: Plant) -> 
         await bounded(repositories)
         rows = await repositories.codes.find(listed, batch_id=batch.batch_id)
     assert [row.code for row in rows] == listed
-    assert all(row.id is not None and not row.excluded for row in rows)
+    assert not any(row.excluded for row in rows)
 
 
 async def test_a_batch_is_counted_and_reconciled_without_statistics(plant: Plant) -> None:
@@ -42,12 +43,12 @@ async def test_a_batch_is_counted_and_reconciled_without_statistics(plant: Plant
     async with plant.runtime.database.read(tenant=plant.caller.organisation_id) as repositories:
         await bounded(repositories)
         counted = await repositories.reverse_jobs.count(batch.batch_id, 1, 20_000)
-        found = await repositories.batches.reconcile(batch.batch_id)
+        found = await repositories.reconciliation.count(batch.batch_id)
     assert (counted.total, counted.excluded, counted.duplicates) == (20_000, 10_000, 10_000)
     assert (found.prepared, found.excluded, found.remaining) == (10_000, 10_000, 0)
 
 
-async def test_what_a_chunk_lacks_is_found_in_the_chunk_however_large_its_batch_is(plant: Plant) -> None:
+async def test_the_missing_codes_of_a_chunk_are_found_in_the_chunk_alone(plant: Plant) -> None:
     batch = await plant.batch(20_000)
     await plant.sql(
         "DELETE FROM qr_codes WHERE batch_id = :id AND sequence_number IN (10001, 10999)", id=batch.batch_id
@@ -55,7 +56,8 @@ async def test_what_a_chunk_lacks_is_found_in_the_chunk_however_large_its_batch_
     await plant.sql("ANALYZE qr_codes")
     async with plant.runtime.database.read() as repositories:
         before = await rows_read(repositories)
-        lacking = await repositories.stages.missing(batch.batch_id, 10_001, 11_000)
+        chunk = Chunk(10_001, 11_000, batch.batch_id, plant.caller.organisation_id, "sequential", "SKA", 1, None, 6)
+        lacking = await repositories.code_creation.missing(chunk)
         after = await rows_read(repositories)
     assert lacking == [10_001, 10_999]
     assert after - before <= 1_000
@@ -66,12 +68,12 @@ async def test_the_list_of_batches_counts_without_reading_a_code(plant: Plant) -
     await plant.pack(batch)
     async with plant.runtime.database.read(tenant=plant.caller.organisation_id) as repositories:
         before = await rows_read(repositories)
-        [listed] = await repositories.batch_lists.page(BatchSelection(), before=None, limit=9)
+        [listed] = await repositories.batch_lists.list(BatchSelection(), before=None, limit=9)
         after = await rows_read(repositories)
     assert (listed.packed_count, listed.prepared_count, after - before) == (100, 19_900, 0)
 
 
-async def test_packing_reads_no_table_from_end_to_end_whatever_it_looked_like_when_the_plan_was_kept(
+async def test_packing_scans_no_whole_table_with_a_plan_made_for_small_tables(
     plant: Plant,
 ) -> None:
     small = await plant.prepared(4, units_per_case=2)
@@ -82,15 +84,15 @@ async def test_packing_reads_no_table_from_end_to_end_whatever_it_looked_like_wh
         tenant=plant.caller.organisation_id, batch_lock=large.batch_id, by_keys=True
     ) as repositories:
         before = await whole_reads(repositories)
-        _, queue = await repositories.case_packing.context(
+        context = await repositories.case_packing.fetch_context(
             large.batch_id, large.order_id, large.master_codes[0], units=100, spare=32
         )
         after = await whole_reads(repositories)
-    assert [row.sequence_number for row in queue] == list(range(1, 133))
+    assert [row.sequence_number for row in context.queue] == list(range(1, 133))
     assert after == before
 
 
-async def test_what_changes_of_a_code_is_in_no_index(plant: Plant) -> None:
+async def test_no_column_of_a_code_that_changes_is_indexed(plant: Plant) -> None:
     """Hashing, printing and packing rewrite every row; one index over what they change would be written each time."""
     indexed = await plant.sql(
         "SELECT DISTINCT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid"
@@ -105,7 +107,7 @@ async def test_a_few_excluded_codes_at_the_end_of_a_large_batch_are_found_withou
     batch = await plant.prepared(20_000, exclude=ska(19_999))
     async with plant.runtime.database.read(tenant=plant.caller.organisation_id) as repositories:
         before = await rows_read(repositories)
-        rows = await repositories.codes.of_batch(
+        rows = await repositories.codes.list_of_batch(
             batch.batch_id, status="excluded", prefix=None, after=0, limit=100, with_keys=False
         )
         after = await rows_read(repositories)
@@ -113,7 +115,7 @@ async def test_a_few_excluded_codes_at_the_end_of_a_large_batch_are_found_withou
     assert after - before < 100
 
 
-async def test_undoing_a_case_reads_no_table_from_end_to_end(plant: Plant) -> None:
+async def test_unlinking_a_case_scans_no_whole_table(plant: Plant) -> None:
     batch = await plant.prepared(20_000)
     await plant.pack(batch)
     async with plant.runtime.database.write(
@@ -122,7 +124,7 @@ async def test_undoing_a_case_reads_no_table_from_end_to_end(plant: Plant) -> No
         before, rows = await whole_reads(repositories), await rows_read(repositories, "qr_prepared_codes")
         sequences = list(range(1, 101))
         assert await repositories.prepared_codes.requeue(batch.batch_id, sequences) == 100
-        assert await repositories.reverse_jobs.queued_among(batch.batch_id, sequences) == 100
+        assert await repositories.prepared_codes.count_waiting(batch.batch_id, sequences) == 100
         # Of one job PostgreSQL may read its only page for each unit.
         after = await whole_reads(repositories) | {"qr_reverse_jobs": before["qr_reverse_jobs"]}
         assert after == before

@@ -14,9 +14,10 @@ from qrtrack.domain.field_codes import MEANINGS, FieldCode
 from qrtrack.routers.catalogue import catalogue
 from qrtrack.routers.contract import TAGS
 from qrtrack.routers.http_problems import CONNECTION_PROBLEMS
+from qrtrack.schemas.akselgate.attempt_details import ATTEMPT_DETAILS
 from qrtrack.schemas.base import PATTERN_CODES, PATTERN_SENTENCES
-from qrtrack.schemas.event_details import ATTEMPT_DETAILS, TRACE_DETAILS
 from qrtrack.schemas.problem import MEMBERS
+from qrtrack.schemas.trace_details import TRACE_DETAILS
 from scripts.problems_page import PAGE, page
 from test_tree import ROOT
 
@@ -194,11 +195,11 @@ def test_every_pattern_of_a_text_has_a_code_of_its_own(document: dict[str, Any])
 def test_a_field_with_a_default_is_not_required(document: dict[str, Any], operations: list[Operation]) -> None:
     bodies = [operation["requestBody"] for _, operation in operations if "requestBody" in operation]
     found = dict(reached(document, bodies))
-    assert set(found["JobOrder"]["required"]) == {"batch_id", "order_id", "exclude_codes"}
+    assert set(found["JobRequest"]["required"]) == {"batch_id", "order_id", "exclude_codes"}
     for name, schema in found.items():
         # Generators of types take a field with a default for one that is always there.
         assert [member for member, one in schema.get("properties", {}).items() if "default" in one] == [], name
-    assert found["PackOrder"]["properties"]["allow_partial"]["description"].endswith("Left out: `false`.")
+    assert found["PackRequest"]["properties"]["allow_partial"]["description"].endswith("Left out: `false`.")
 
 
 def test_no_schema_is_an_object_of_which_nothing_is_known(document: dict[str, Any]) -> None:

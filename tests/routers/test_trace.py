@@ -47,9 +47,7 @@ async def pages_of(client: httpx2.AsyncClient, code: str, limit: int) -> list[di
     return pages
 
 
-async def test_all_that_happened_to_a_unit_comes_page_by_page_oldest_first(
-    client: httpx2.AsyncClient, plant: Plant
-) -> None:
+async def test_the_events_of_a_unit_come_page_by_page_oldest_first(client: httpx2.AsyncClient, plant: Plant) -> None:
     made = await plant.prepared(4, units_per_case=2)
     for _ in range(3):
         await plant.pack(made)
@@ -87,7 +85,7 @@ async def test_a_cursor_of_another_list_is_refused(client: httpx2.AsyncClient, p
     assert (answer.status_code, [error["pointer"] for error in answer.json()["errors"]]) == (422, ["/query/cursor"])
 
 
-async def test_a_cursor_far_behind_the_end_is_an_empty_page(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_a_cursor_beyond_the_end_is_an_empty_page(client: httpx2.AsyncClient, plant: Plant) -> None:
     made = await plant.prepared(2)
     await plant.pack(made)
     cursor = encode_cursor(2**63 - 1, 2**63 - 1)
@@ -96,11 +94,11 @@ async def test_a_cursor_far_behind_the_end_is_an_empty_page(client: httpx2.Async
         assert (page["codes"], page["events"], page["next_cursor"], page["truncated"]) == ([], [], None, False)
 
 
-async def test_what_is_neither_is_not_found(client: httpx2.AsyncClient) -> None:
+async def test_an_unknown_code_is_not_found(client: httpx2.AsyncClient) -> None:
     assert (await client.get(f"{API}/SKA000001")).status_code == 404
 
 
-async def test_an_excluded_unit_says_so(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_the_trace_of_an_excluded_unit_says_so(client: httpx2.AsyncClient, plant: Plant) -> None:
     await plant.prepared(4, ["SKA000002"])
     good, damaged = [(await client.get(f"{API}/SKA00000{number}")).json()["code"] for number in (1, 2)]
     assert (good["is_excluded"], good["exclusions"]) == (False, [])

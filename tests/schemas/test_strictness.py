@@ -13,7 +13,7 @@ from qrtrack.main import ROUTERS
 from qrtrack.schemas.accurate.replays import EventQuery, ReplayMany
 from qrtrack.schemas.akselgate.dispatches import ReportQuery
 from qrtrack.schemas.base import Part, Query
-from qrtrack.schemas.packing.batches import BatchOrder, ImportFields
+from qrtrack.schemas.packing.batches import BatchRequest, ImportFields
 from qrtrack.schemas.progress.sync_batches import RecountQuery
 from qrtrack.schemas.worker import Budget
 
@@ -90,7 +90,7 @@ def test_text_is_read_as_a_value_in_one_spelling_only(model: type[BaseModel], na
 
 def test_the_values_meant_are_taken() -> None:
     assert bad_fields(ReplayMany, {"status": "dead", "database_id": 1, "forward_status": "dead"}) == set()
-    assert bad_fields(BatchOrder, {"expires_on": "2026-12-31", "quantity": 5}).isdisjoint({"expires_on", "quantity"})
+    assert bad_fields(BatchRequest, {"expires_on": "2026-12-31", "quantity": 5}).isdisjoint({"expires_on", "quantity"})
     assert ReportQuery.model_validate({"date": "2026-11-22"}).date == date(2026, 11, 22)
     assert EventQuery.model_validate({"limit": "20", "database": "0"}).limit == 20
     assert RecountQuery.model_validate({"all": "true"}).all

@@ -11,7 +11,7 @@ from plant import MadeBatch, Plant, ska
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.case_packing import NotEnoughPrepared
 from qrtrack.domain.requests import AlreadyAnswered, KeyReused, RepeatableRequest, StillRunning, StoredAnswer
-from qrtrack.repositories.packing.case_packing import CasePacking
+from qrtrack.repositories.packing.case_packing import CasePackingRepository
 from qrtrack.services.packing.case_packing import PackedCase
 
 
@@ -106,14 +106,14 @@ async def test_a_request_that_met_a_taken_unit_may_be_repeated_with_its_key(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = await plant.prepared(30, units_per_case=10)
-    write = CasePacking.pack
+    write = CasePackingRepository.pack
     tries: list[object] = []
 
-    async def second_time(self: CasePacking, packing: Any) -> bool:
+    async def second_time(self: CasePackingRepository, packing: Any) -> bool:
         tries.append(packing)
         return len(tries) > 1 and await write(self, packing)
 
-    monkeypatch.setattr(CasePacking, "pack", second_time)
+    monkeypatch.setattr(CasePackingRepository, "pack", second_time)
     await pack(plant, batch, request(plant))
     with pytest.raises(AlreadyAnswered):
         await pack(plant, batch, request(plant))

@@ -233,12 +233,12 @@ async def test_without_a_request_nothing_is_sent(plant: Plant) -> None:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize(("owner", "step"), [(LeasedRepository, "finish"), (ReverseJobRepository, "log")])
+@pytest.mark.parametrize(("owner", "step"), [(ReverseJobRepository, "complete"), (ReverseJobRepository, "log")])
 async def test_an_end_that_is_rolled_back_tells_nothing_and_the_real_one_once(
     plant: Plant, owner: type, step: str, moment: str
 ) -> None:
     await plant.submit(await plant.batch(10), notify=BY_MAIL)
-    call = 1 if step == "finish" else 2
+    call = 1 if step == "complete" else 2
     with killed_at(owner, step, call=call, moment=moment) as kill:
         await run_next(plant.runtime, BY_KIND["reverse_job"], StopSignal())
     assert kill.done

@@ -18,7 +18,7 @@ from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.recalculation import RecalculationRepository
 from qrtrack.services.gauges import read_gauges
 from qrtrack.services.packing import batches as batches_service
-from qrtrack.services.packing import code_creation as stages_service
+from qrtrack.services.packing import code_creation as code_creation_service
 from qrtrack.services.packing import preparation
 from qrtrack.services.recalculation import Recalculation, recalculate_one, recalculate_progress
 from qrtrack.worker.execution import run_next
@@ -261,7 +261,7 @@ async def batch_row(plant: Plant) -> Any:
 def chunks_of_ten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches_service, "CREATING_CHUNK", 10)
     monkeypatch.setattr(batches_service, "HASHING_CHUNK", 10)
-    monkeypatch.setattr(stages_service, "HASHING_CHUNK", 10)
+    monkeypatch.setattr(code_creation_service, "HASHING_CHUNK", 10)
 
 
 @pytest.mark.usefixtures("chunks_of_ten")

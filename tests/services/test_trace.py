@@ -43,7 +43,7 @@ async def test_a_unit_in_no_case_has_none(plant: Plant) -> None:
     assert (found.case, list(found.codes)) == (None, [])
 
 
-async def test_a_case_leads_to_its_units_and_what_happened_to_it(plant: Plant) -> None:
+async def test_a_case_leads_to_its_units_and_events(plant: Plant) -> None:
     batch = await plant.prepared(20, units_per_case=10)
     await plant.pack(batch, target_units=3)
     await plant.link(batch, ska(9))
@@ -55,7 +55,7 @@ async def test_a_case_leads_to_its_units_and_what_happened_to_it(plant: Plant) -
     assert (await trace(plant, batch.master_codes[1])).events == []
 
 
-async def test_a_case_shows_also_what_was_done_to_several_cases_at_once(plant: Plant) -> None:
+async def test_the_trace_of_a_case_includes_events_of_several_cases(plant: Plant) -> None:
     batch = await plant.prepared(20, units_per_case=10)
     await plant.pack(batch)
     await plant.pack(batch, 1)
@@ -67,7 +67,7 @@ async def test_a_case_shows_also_what_was_done_to_several_cases_at_once(plant: P
         assert actions(await trace(plant, master_code)) == ["case.packed", "codes.unlinked", "codes.voided"]
 
 
-async def test_an_unknown_code_is_not_found_nor_is_another_organisations(plant: Plant) -> None:
+async def test_codes_that_are_unknown_or_of_another_organisation_are_not_found(plant: Plant) -> None:
     batch = await plant.batch(5)
     stranger = Plant(plant.runtime, Caller("stranger", uuid4(), plant.caller.roles))
     for where, code in ((plant, "SKA000099"), (stranger, "SKA000001"), (stranger, batch.master_codes[0])):
@@ -86,7 +86,7 @@ async def test_the_latest_packs_come_first_by_station_and_by_user(plant: Plant) 
         page = {"before": None, "limit": 10} | page
         selection = PackSelection(station=station, actor=user)
         rows = await list_packs(plant.runtime.database, caller=plant.caller, selection=selection, **page)
-        return [(row.details["case_number"], row.unit_count) for row in rows]
+        return [(row.case_number, row.linked_count) for row in rows]
 
     assert await packs() == [(3, 1), (2, 10), (1, 10)]
     assert await packs(station="A") == [(3, 1), (1, 10)]
@@ -144,21 +144,21 @@ async def test_every_change_leaves_one_event_with_its_units(plant: Plant) -> Non
         "INSERT INTO trace_events OVERRIDING SYSTEM VALUE TABLE trace_events ON CONFLICT (id) DO UPDATE SET actor = ''",
     ],
 )
-async def test_not_even_the_owner_changes_what_was_traced(plant: Plant, statement: str) -> None:
+async def test_not_even_the_owner_of_the_tables_changes_a_trace_event(plant: Plant, statement: str) -> None:
     await plant.batch(5)
     with pytest.raises(DBAPIError, match="append-only"):
         await plant.sql(statement)
 
 
 @pytest.mark.parametrize("statement", ["UPDATE trace_events SET actor = 'x'", "DELETE FROM trace_events"])
-async def test_a_request_has_no_right_to_change_what_was_traced(plant: Plant, statement: str) -> None:
+async def test_a_request_has_no_right_to_change_a_trace_event(plant: Plant, statement: str) -> None:
     await plant.batch(5)
     with pytest.raises(DBAPIError, match="permission denied"):
         async with plant.runtime.database.write(tenant=plant.caller.organisation_id) as repositories:
-            await repositories.trace._run(statement)
+            await repositories.trace._execute(statement)
 
 
-async def test_an_excluded_unit_says_so_by_which_job_when_and_who(plant: Plant) -> None:
+async def test_the_trace_of_an_excluded_unit_names_job_time_and_user(plant: Plant) -> None:
     batch = await plant.prepared(30, exclude=ska(7), units_per_case=10)
     [job] = await plant.sql("SELECT id, created_at FROM qr_reverse_jobs")
     await plant.pack(batch, missing_codes=ska(3))
@@ -172,7 +172,7 @@ async def test_an_excluded_unit_says_so_by_which_job_when_and_who(plant: Plant) 
     assert (await plant.trace("SKA000007")).exclusions == []
 
 
-async def test_each_job_that_excludes_a_unit_is_named_until_it_is_cancelled(plant: Plant) -> None:
+async def test_the_trace_names_each_excluding_job_until_it_is_cancelled(plant: Plant) -> None:
     batch = await plant.prepared(10, exclude=ska(7))
     second = await plant.submit(batch, ska(7))
     assert [row.job_id for row in (await plant.trace("SKA000007")).exclusions][1:] == [second]

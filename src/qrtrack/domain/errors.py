@@ -72,6 +72,18 @@ class InvalidInput(DomainError):
     title = "Invalid input"
 
 
+def invalid_field(pointer: str, detail: str, code: FieldCode, **params: Any) -> InvalidInput:
+    """Refuses one field; `detail` is the sentence of the field and of the whole refusal."""
+    return InvalidInput(detail, errors=[FieldError(pointer, detail, code, params)])
+
+
+def require_exactly_one(**fields: object) -> None:
+    """Raises InvalidInput unless exactly one of these fields of the body was sent; None means that it was not."""
+    if sum(value is not None for value in fields.values()) != 1:
+        detail = f"Send either {' or '.join(fields)}."
+        raise invalid_field(f"/{next(iter(fields))}", detail, FieldCode.EXACTLY_ONE_OF, fields=list(fields))
+
+
 class Unauthenticated(DomainError):
     """The token or secret is missing, wrong or expired."""
 

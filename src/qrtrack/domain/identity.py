@@ -4,6 +4,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 from uuid import UUID
 
 SPELLED_UUID = re.compile(
@@ -54,11 +55,19 @@ def is_same_person(one: str, other: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A signed-in user, acting for one organisation. `user_id` is the token's `sub`, in its normal form."""
+    """A signed-in user, acting for one organisation. `user_id` is the token's `sub`, in its normal form.
+
+    Without roles: the actor of background work, as trace events name it. It may call nothing.
+    """
 
     user_id: str
     organisation_id: UUID
-    roles: frozenset[Role]
+    roles: frozenset[Role] = frozenset()
+
+    @classmethod
+    def service(cls, organisation_id: UUID) -> Self:
+        """The service itself, where no user caused the change."""
+        return cls("qrtrack", organisation_id)
 
     def may(self, permission: Permission) -> bool:
         return not self.roles.isdisjoint(ALLOWED[permission])

@@ -25,11 +25,13 @@ from qrtrack.repositories.leased import LeasedRepository, Queue
 from qrtrack.repositories.notifications import NotificationRepository
 from qrtrack.repositories.packing.batch_lists import BatchListRepository
 from qrtrack.repositories.packing.batches import BatchRepository
-from qrtrack.repositories.packing.case_packing import CasePacking
+from qrtrack.repositories.packing.case_packing import CasePackingRepository
 from qrtrack.repositories.packing.cases import CaseRepository
-from qrtrack.repositories.packing.code_creation import StageRepository
+from qrtrack.repositories.packing.code_creation import CodeCreationRepository
 from qrtrack.repositories.packing.codes import CodeRepository
+from qrtrack.repositories.packing.numbering import NumberingRepository
 from qrtrack.repositories.packing.prepared_codes import PreparedCodeRepository
+from qrtrack.repositories.packing.reconciliation import ReconciliationRepository
 from qrtrack.repositories.packing.reverse_jobs import ReverseJobRepository
 from qrtrack.repositories.periodic_tasks import PeriodicTaskRepository
 from qrtrack.repositories.progress.sync_batches import ProgressRepository
@@ -48,7 +50,7 @@ WAKE_UP_CHANNEL: Final = "qrtrack_queues"
 class DriverRepositories(DriverRepository):
     """The repositories of hot paths, on the driver's connection."""
 
-    case_packing = cached_property(lambda self: CasePacking(self._connection))
+    case_packing = cached_property(lambda self: CasePackingRepository(self._connection))
     record_intake = cached_property(lambda self: RecordIntake(self._connection))
     webhook_intake = cached_property(lambda self: WebhookIntakeRepository(self._connection))
     webhook_processing = cached_property(lambda self: WebhookProcessingRepository(self._connection))
@@ -104,20 +106,22 @@ class Repositories(DriverRepositories):
     batches = cached_property(lambda self: BatchRepository(self._session))
     callbacks = cached_property(lambda self: CallbackRepository(self._session))
     cases = cached_property(lambda self: CaseRepository(self._session))
+    code_creation = cached_property(lambda self: CodeCreationRepository(self._session))
     codes = cached_property(lambda self: CodeRepository(self._session))
     dispatch_reports = cached_property(lambda self: DispatchReportRepository(self._session))
     dispatches = cached_property(lambda self: DispatchRepository(self._session))
     gauges = cached_property(lambda self: GaugeRepository(self._session))
     idempotency = cached_property(lambda self: IdempotencyRepository(self._session))
     notifications = cached_property(lambda self: NotificationRepository(self._session))
+    numbering = cached_property(lambda self: NumberingRepository(self._session))
     periodic_tasks = cached_property(lambda self: PeriodicTaskRepository(self._session))
     prepared_codes = cached_property(lambda self: PreparedCodeRepository(self._session))
     progress = cached_property(lambda self: ProgressRepository(self._session))
     recalculation = cached_property(lambda self: RecalculationRepository(self._session))
+    reconciliation = cached_property(lambda self: ReconciliationRepository(self._session))
     retention = cached_property(lambda self: RetentionRepository(self._session))
     reverse_jobs = cached_property(lambda self: ReverseJobRepository(self._session))
     secret_keys = cached_property(lambda self: SecretKeyRepository(self._session))
-    stages = cached_property(lambda self: StageRepository(self._session))
     trace = cached_property(lambda self: TraceRepository(self._session))
     webhook_replays = cached_property(lambda self: WebhookReplayRepository(self._session))
     webhook_retries = cached_property(lambda self: WebhookRetryRepository(self._session))

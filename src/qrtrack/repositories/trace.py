@@ -1,96 +1,53 @@
-"""Trace events: appended in the transaction of the change they tell of."""
+"""Trace events, each added in the transaction of the change that it records."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row
-
+from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.selections import PackSelection
 from qrtrack.repositories.base import Repository
 
-SEQUENCES = (
-    "(SELECT range_agg(int4range(low, high, '[]'))"
-    " FROM unnest(CAST(:lows AS int[]), CAST(:highs AS int[])) AS run(low, high))"
-)
+ADD = """
+INSERT INTO trace_events (manufacturer_org_id, action, actor, station, reason, batch_id, master_code_id, job_id,
+                          sequences, unit_count, details)
+VALUES (:organisation_id, :action, :actor, :station, :reason,
+        CAST(:batch_id AS uuid), CAST(:case_id AS bigint), CAST(:job_id AS uuid),
+        (SELECT range_agg(int4range(low, high, '[]'))
+         FROM unnest(CAST(:lows AS int[]), CAST(:highs AS int[])) AS run(low, high)),
+        :units, CAST(:details AS jsonb))
+"""
 
+SELECT_EVENTS = """
+SELECT id, occurred_at, action, actor, station, reason, batch_id, job_id, unit_count, details
+FROM trace_events
+"""
+LIST_OF_CODE = f"""
+{SELECT_EVENTS}
+WHERE batch_id = :batch_id AND id > :after AND sequences @> CAST(:sequence_number AS int)
+ORDER BY id
+LIMIT :limit
+"""
+LIST_OF_CASE = f"""
+{SELECT_EVENTS}
+WHERE batch_id = :batch_id AND id > :after
+  AND (master_code_id = :case_id OR jsonb_exists(details -> 'master_codes', :master_code))
+ORDER BY id
+LIMIT :limit
+"""
 
-class TraceRepository(Repository):
-    async def add(
-        self,
-        action: str,
-        *,
-        organisation_id: UUID,
-        actor: str,
-        batch_id: UUID | None = None,
-        case_id: int | None = None,
-        job_id: UUID | None = None,
-        station: str | None = None,
-        reason: str | None = None,
-        ranges: Sequence[tuple[int, int]] = (),
-        details: Mapping[str, Any] | None = None,
-    ) -> None:
-        """One action. `ranges` are closed runs of sequence numbers of the batch."""
-        await self._run(
-            "INSERT INTO trace_events (manufacturer_org_id, action, actor, station, reason, batch_id, master_code_id,"
-            " job_id, sequences, unit_count, details) VALUES (:organisation, :action, :actor, :station, :reason,"
-            f" CAST(:batch_id AS uuid), CAST(:case_id AS bigint), CAST(:job_id AS uuid), {SEQUENCES}, :units,"
-            " CAST(:details AS jsonb))",
-            organisation=organisation_id,
-            action=action,
-            actor=actor,
-            station=station,
-            reason=reason,
-            batch_id=batch_id,
-            case_id=case_id,
-            job_id=job_id,
-            lows=[low for low, _ in ranges],
-            highs=[high for _, high in ranges],
-            units=sum(high - low + 1 for low, high in ranges),
-            details=json.dumps(details or {}, default=str),
-        )
-
-    async def of_code(self, batch_id: UUID, sequence_number: int, *, after: int, limit: int) -> Sequence[Row[Any]]:
-        """The events that touched the code, oldest first, from behind the event `after`."""
-        return await self._rows(
-            f"{SELECT_EVENT} WHERE batch_id = :batch_id AND id > :after AND sequences @> CAST(:sequence AS int)"
-            " ORDER BY id LIMIT :limit",
-            batch_id=batch_id,
-            after=after,
-            sequence=sequence_number,
-            limit=limit,
-        )
-
-    async def of_case(
-        self, batch_id: UUID, case_id: int, master_code: str, *, after: int, limit: int
-    ) -> Sequence[Row[Any]]:
-        """The events that touched the case, alone or among others, oldest first, from behind the event `after`."""
-        return await self._rows(
-            f"{SELECT_EVENT} WHERE batch_id = :batch_id AND id > :after AND (master_code_id = :case_id"
-            " OR jsonb_exists(details -> 'master_codes', :master_code)) ORDER BY id LIMIT :limit",
-            batch_id=batch_id,
-            after=after,
-            case_id=case_id,
-            master_code=master_code,
-            limit=limit,
-        )
-
-    async def packs(self, selection: PackSelection, *, before: int | None, limit: int) -> Sequence[Row[Any]]:
-        """The latest cases packed, newest first, with what was taken out of them again."""
-        return await self._rows(PACKS, **asdict(selection), before=before, limit=limit)
-
-
-SELECT_EVENT = (
-    "SELECT id, occurred_at, action, actor, station, reason, batch_id, job_id, unit_count, details FROM trace_events"
-)
-
-# A unit lies in the case of its pack until the first later event takes it out, so that whatever takes it out later
-# undoes that pack. A move takes the box to another case. Such events are few, and have an index of their own.
-PACKS = """
-SELECT pack.id, pack.occurred_at, pack.action, pack.actor, pack.station, pack.batch_id, pack.unit_count, pack.details,
-       taken.undone_at, COALESCE(undone.units, 0) AS undone_count, taken.moved_to
+# A unit lies in the case of its pack until the first later event takes it out: whichever event does so undoes that
+# pack. A move takes the box to another case. Such events are few, and have an index of their own.
+LIST_PACKS = """
+SELECT pack.id AS event_id, pack.occurred_at, pack.actor, pack.station, pack.batch_id,
+       pack.details ->> 'master_code' AS master_code, (pack.details ->> 'case_number')::int AS case_number,
+       pack.unit_count AS linked_count, pack.details ->> 'completeness' AS completeness,
+       pack.details ->> 'first_code' AS first_code, pack.details ->> 'last_code' AS last_code,
+       pack.action = 'case.packed' AS from_queue,
+       taken.undone_at, COALESCE(undone.units, 0)::int AS undone_count, taken.moved_to
 FROM (SELECT * FROM trace_events
       WHERE action IN ('case.packed', 'case.linked')
       AND (CAST(:batch_id AS uuid) IS NULL OR batch_id = :batch_id)
@@ -111,3 +68,94 @@ CROSS JOIN LATERAL (
     SELECT sum(upper(run) - lower(run)) AS units FROM unnest(taken.sequences * pack.sequences) AS run) AS undone
 ORDER BY pack.id DESC
 """
+
+
+class TraceEvent(NamedTuple):
+    id: int
+    occurred_at: datetime
+    action: str
+    actor: str
+    station: str | None
+    reason: str | None
+    batch_id: UUID | None
+    job_id: UUID | None
+    unit_count: int
+    details: Mapping[str, Any]
+
+
+class Pack(NamedTuple):
+    """One case as it was packed or added to, and how much of that was undone since."""
+
+    event_id: int
+    occurred_at: datetime
+    actor: str
+    station: str | None
+    batch_id: UUID
+    master_code: str
+    case_number: int
+    linked_count: int
+    completeness: str | None
+    first_code: str | None
+    last_code: str | None
+    from_queue: bool
+    undone_at: datetime | None
+    undone_count: int
+    moved_to: str | None
+
+
+class TraceRepository(Repository):
+    async def add(
+        self,
+        action: str,
+        *,
+        caller: Caller,
+        batch_id: UUID | None = None,
+        case_id: int | None = None,
+        job_id: UUID | None = None,
+        station: str | None = None,
+        reason: str | None = None,
+        ranges: Sequence[tuple[int, int]] = (),
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Records what the caller did. `ranges` are closed ranges of the batch's sequence numbers."""
+        await self._execute(
+            ADD,
+            organisation_id=caller.organisation_id,
+            action=action,
+            actor=caller.user_id,
+            station=station,
+            reason=reason,
+            batch_id=batch_id,
+            case_id=case_id,
+            job_id=job_id,
+            lows=[low for low, _ in ranges],
+            highs=[high for _, high in ranges],
+            units=sum(high - low + 1 for low, high in ranges),
+            details=json.dumps(details or {}, default=str),
+        )
+
+    async def list_of_code(
+        self, batch_id: UUID, sequence_number: int, *, after: int, limit: int
+    ) -> Sequence[TraceEvent]:
+        """The events of the code, oldest first, after the event `after`."""
+        return await self._fetch_all(
+            TraceEvent, LIST_OF_CODE, batch_id=batch_id, sequence_number=sequence_number, after=after, limit=limit
+        )
+
+    async def list_of_case(
+        self, batch_id: UUID, case_id: int, master_code: str, *, after: int, limit: int
+    ) -> Sequence[TraceEvent]:
+        """The events of the case, alone or among other cases, oldest first, after the event `after`."""
+        return await self._fetch_all(
+            TraceEvent,
+            LIST_OF_CASE,
+            batch_id=batch_id,
+            case_id=case_id,
+            master_code=master_code,
+            after=after,
+            limit=limit,
+        )
+
+    async def list_packs(self, selection: PackSelection, *, before: int | None, limit: int) -> Sequence[Pack]:
+        """Newest first."""
+        return await self._fetch_all(Pack, LIST_PACKS, **asdict(selection), before=before, limit=limit)

@@ -1,4 +1,4 @@
-"""Looking back over HTTP."""
+"""Traces over HTTP."""
 
 from typing import Annotated
 
@@ -26,8 +26,8 @@ async def trace_code(
     caller: Packer,
     runtime: RuntimeState,
 ) -> TraceAnswer:
-    """From a unit up to its case, batch and order; from a master code down to its units; with all that happened,
-    oldest first. A long trace goes on with `cursor`, units and events alike.
+    """For the code of a unit: its case, batch and order. For a master code: its units. With all events, oldest first.
+    `cursor` continues a long trace, its units and its events.
     """
     code = code.upper() if code.isascii() else code
     found = await use_cases.trace_code(

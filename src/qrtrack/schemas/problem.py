@@ -140,7 +140,7 @@ class NotEnoughPreparedMembers(BaseModel):
 class CountDriftMembers(BaseModel):
     expected_code: str = Field(description="Where the case should end.")
     scanned_code: str = Field(description="What was scanned as its end.")
-    drift: int = Field(description="By how many units the box reaches further than the queue says; negative: less far.")
+    drift: int = Field(description="By how many units the box ends after the end in the queue; negative: before it.")
     codes: list[str] = Field(description="The codes in question.")
 
 
@@ -178,7 +178,7 @@ class CodeState(BaseModel):
 
 
 class CodeStatesMembers(BaseModel):
-    codes: list[CodeState] = Field(description="Those that stand in the way: the first 1,000.")
+    codes: list[CodeState] = Field(description="The codes that are in a wrong state: the first 1,000.")
     code_count: int = Field(description="How many there are.")
 
 

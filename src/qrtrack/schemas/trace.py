@@ -1,12 +1,14 @@
-"""Looking back: where a code or a case has been."""
+"""The trace of a code or a case."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from qrtrack.domain.packing.states import BatchStatus, CodeStatus
+from qrtrack.repositories.packing.codes import Exclusion as ExclusionRow
+from qrtrack.repositories.packing.codes import FoundCode
 from qrtrack.schemas.base import (
     LARGEST_SEQUENCE,
     LONGEST_PAGE,
@@ -17,13 +19,14 @@ from qrtrack.schemas.base import (
     decode_cursor,
     encode_cursor,
 )
-from qrtrack.schemas.event_details import TRACE_DETAILS, ShownAs, event_kinds
+from qrtrack.schemas.event_details import ShownAs, event_kinds
 from qrtrack.schemas.packing.cases import ListedCase
-from qrtrack.services.trace import Trace, TracePlace
+from qrtrack.schemas.trace_details import TRACE_DETAILS
+from qrtrack.services.trace import Trace, TracePosition
 
 
 class TracedBatch(BaseModel):
-    """The batch and the order behind it."""
+    """The batch, and the customer's order that it was made for."""
 
     model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
@@ -46,7 +49,7 @@ class TracedCode(BaseModel):
 
 
 class Exclusion(BaseModel):
-    """What holds a unit out of the queue: a reverse job that listed it, or a station that found it missing (no job)."""
+    """What keeps a unit out of the queue: a reverse job that listed it, or, without a job, a station that missed it."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -56,14 +59,22 @@ class Exclusion(BaseModel):
 
 
 class TracedUnit(TracedCode):
-    """The unit that was asked for. `is_excluded` until its job is cancelled or somebody readmits it."""
+    """The requested unit. An exclusion ends when its job is cancelled, or when the unit is readmitted."""
 
     is_excluded: bool
     exclusions: list[Exclusion]
 
+    @classmethod
+    def of(cls, code: FoundCode, exclusions: Sequence[ExclusionRow]) -> Self:
+        return cls(
+            **dict(TracedCode.model_validate(code)),
+            is_excluded=bool(exclusions),
+            exclusions=[Exclusion.model_validate(exclusion) for exclusion in exclusions],
+        )
+
 
 class TracedEventBase(BaseModel):
-    """Who did it, when, where and why; `unit_count` is how many units the action touched."""
+    """Who did it, when, where and why. `unit_count` is the number of units that the action changed."""
 
     model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
@@ -77,7 +88,7 @@ class TracedEventBase(BaseModel):
 
 
 class TracedEvent(TracedEventBase):
-    """What was done; `details` are those of the kind: see schemas/event_details.py."""
+    """What was done. The kind decides what `details` hold: see schemas/trace_details.py."""
 
     action: str
     details: dict[str, Any]
@@ -87,22 +98,21 @@ TracedEventKinds = event_kinds(TracedEventBase, "action", TRACE_DETAILS)
 
 
 class TraceQuery(ListQuery):
-    """One page of a trace. It is long, so that nearly every unit and case is told of in one."""
+    """One page of a trace. The default is the longest page, so that nearly every trace fits on one."""
 
     limit: Limit = LONGEST_PAGE
 
-    def after(self) -> TracePlace:
+    def after(self) -> TracePosition:
         """Raises InvalidInput."""
         if self.cursor is None:
-            return TracePlace()
+            return TracePosition()
         event_id, sequence_number = decode_cursor(self.cursor, int, int)
-        return TracePlace(max(event_id, 0), min(max(sequence_number, 0), LARGEST_SEQUENCE))
+        return TracePosition(max(event_id, 0), min(max(sequence_number, 0), LARGEST_SEQUENCE))
 
 
 class TraceAnswer(Page):
-    """A unit with its case, or a case with its units (`code` is null then); units in serial order, events oldest first.
-
-    The next page goes on with both lists where each of them ended.
+    """A unit with its case, or a case with its units (`code` is null then). Units are in serial order, events oldest
+    first. The next page continues both lists.
     """
 
     batch: TracedBatch
@@ -114,26 +124,19 @@ class TraceAnswer(Page):
 
     @classmethod
     def of(cls, trace: Trace, query: TraceQuery) -> "TraceAnswer":
-        """Out of `query.one_more` rows of either list."""
+        """From `query.one_more` rows of either list."""
         codes, events, after = trace.codes[: query.limit], trace.events[: query.limit], query.after()
         has_more = len(trace.codes) > len(codes) or len(trace.events) > len(events)
-        behind = (
+        last = (
             events[-1].id if events else after.event_id,
             codes[-1].sequence_number if codes else after.sequence_number,
         )
         return cls(
             batch=TracedBatch.model_validate(trace.batch),
-            code=trace.code and _unit(trace.code, trace.exclusions[: query.limit]),
+            code=trace.code and TracedUnit.of(trace.code, trace.exclusions[: query.limit]),
             case=trace.case and ListedCase.model_validate(trace.case),
             codes=[TracedCode.model_validate(code) for code in codes],
             events=[TracedEvent.model_validate(event) for event in events],
             truncated=has_more,
-            next_cursor=encode_cursor(*behind) if has_more else None,
+            next_cursor=encode_cursor(*last) if has_more else None,
         )
-
-
-def _unit(code: Any, exclusions: Sequence[Any]) -> TracedUnit:
-    known = TracedCode.model_validate(code).model_dump()
-    return TracedUnit(
-        **known, is_excluded=bool(exclusions), exclusions=[Exclusion.model_validate(e) for e in exclusions]
-    )

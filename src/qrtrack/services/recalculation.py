@@ -9,6 +9,7 @@ import structlog
 
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.errors import NotFound
+from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.reverse_jobs import job_progress
 from qrtrack.domain.progress.sync_batches import TERMINAL_SYNCS
 from qrtrack.repositories import Repositories
@@ -25,7 +26,7 @@ from qrtrack.repositories.recalculation import (
     JobCounters,
     SyncBatchCounters,
 )
-from qrtrack.services.packing.code_creation import open_hashing
+from qrtrack.services.packing.code_creation import start_hashing
 
 SILENT_SECONDS: Final = 300
 PAGE: Final = 500
@@ -61,7 +62,7 @@ async def _restore_items(repositories: Repositories, drift: Drift[ItemCounters])
     missing = drift.truth.items_created - drift.before.items_created
     counted = await repositories.batches.count_created(drift.id, missing)
     if counted is not None and counted.complete:
-        await open_hashing(repositories, drift.id, drift.organisation_id, counted.quantity)
+        await start_hashing(repositories, drift.id, drift.organisation_id, counted.quantity)
 
 
 async def _restore_hashes(repositories: Repositories, drift: Drift[HashCounters]) -> None:
@@ -76,7 +77,7 @@ async def _restore_job(repositories: Repositories, drift: Drift[JobCounters]) ->
     await repositories.recalculation.restore_job(
         drift.id,
         prepared=prepared,
-        remaining=ahead.total - ahead.excluded - ahead.duplicates,
+        remaining=ahead.to_prepare,
         progress=job_progress(prepared + job.duplicate_count + job.excluded_count, job.total_available_in_batch or 0),
     )
 
@@ -196,8 +197,7 @@ async def _trace(repositories: Repositories, organisation_id: UUID, recount: Rec
     is_job = recount.kind == REVERSE_JOBS.kind
     await repositories.trace.add(
         "counters.repaired",
-        organisation_id=organisation_id,
-        actor="qrtrack",
+        caller=Caller.service(organisation_id),
         batch_id=None if is_job else recount.id,
         job_id=recount.id if is_job else None,
         details={"kind": recount.kind, **_change(recount)},

@@ -50,7 +50,7 @@ def test_a_case_takes_the_first_units_of_the_queue_in_serial_order() -> None:
     assert run == Run(tuple(queue(1, 2, 4)), (), Completeness.INFERRED)
 
 
-def test_a_code_that_is_no_longer_packable_is_stale_and_the_next_one_taken() -> None:
+def test_an_unpackable_code_is_stale_and_the_next_code_is_taken() -> None:
     run = choose_run(queue(1, 2, 3, 4, stale=[2]), target=3)
     assert numbers_of(run.rows) == [1, 3, 4]
     assert numbers_of(run.stale) == [2]
@@ -62,24 +62,24 @@ def test_stale_rows_after_the_case_are_left_alone() -> None:
     assert numbers_of(run.stale) == [1]
 
 
-def test_too_few_prepared_units_pack_nothing_and_say_how_many_there_are() -> None:
+def test_too_few_prepared_units_are_refused_with_their_number() -> None:
     with pytest.raises(NotEnoughPrepared) as caught:
         choose_run(queue(1, 2, 3, stale=[2]), target=3)
     assert caught.value.members == {"available": 2}
     assert "2 of 3" in caught.value.detail
 
 
-def test_a_partial_case_takes_what_there_is() -> None:
+def test_a_partial_case_takes_all_prepared_units() -> None:
     assert numbers_of(choose_run(queue(1, 2), target=3, allow_partial=True).rows) == [1, 2]
 
 
-def test_a_partial_case_is_no_smaller_than_one_unit() -> None:
+def test_a_partial_case_needs_at_least_one_unit() -> None:
     with pytest.raises(NotEnoughPrepared) as caught:
         choose_run(queue(1, stale=[1]), target=3, allow_partial=True)
     assert caught.value.members == {"available": 0}
 
 
-def test_a_partial_case_still_takes_no_more_than_its_target() -> None:
+def test_a_partial_case_takes_at_most_its_target() -> None:
     assert numbers_of(choose_run(queue(1, 2, 3), target=2, allow_partial=True).rows) == [1, 2]
 
 
@@ -94,21 +94,21 @@ def test_the_first_unit_must_still_be_packable() -> None:
         choose_run(queue(2, 3, 4, stale=[2]), target=2, first=scanned(2, "redeemed"))
 
 
-def test_a_first_unit_without_any_queue_is_not_prepared() -> None:
+def test_a_first_unit_is_not_prepared_if_the_queue_is_empty() -> None:
     with pytest.raises(FirstCodeNotPrepared):
         choose_run([], target=2, first=scanned(2, "packed"))
 
 
-def test_first_and_last_unit_right_make_the_case_verified() -> None:
+def test_a_case_with_both_check_scans_is_verified() -> None:
     assert choose_run(queue(1, 2), target=2, first=scanned(1), last=scanned(2)).completeness == Completeness.VERIFIED
 
 
-def test_one_scan_alone_leaves_the_case_inferred() -> None:
+def test_a_case_with_one_check_scan_is_inferred() -> None:
     assert choose_run(queue(1, 2), target=2, first=scanned(1)).completeness == Completeness.INFERRED
     assert choose_run(queue(1, 2), target=2, last=scanned(2)).completeness == Completeness.INFERRED
 
 
-def test_a_box_that_reaches_further_lacks_one_of_the_named_codes() -> None:
+def test_a_last_unit_after_the_end_names_the_codes_that_may_be_missing() -> None:
     drift = drift_of(queue(1, 2, 3, 5, 6), target=3, last=scanned(5))
     assert drift.members == {
         "expected_code": code(3),
@@ -119,7 +119,7 @@ def test_a_box_that_reaches_further_lacks_one_of_the_named_codes() -> None:
     assert "missing_codes" in drift.detail
 
 
-def test_a_box_that_ends_early_holds_one_of_the_named_codes() -> None:
+def test_a_last_unit_before_the_end_names_the_codes_that_are_not_queued() -> None:
     drift = drift_of(queue(1, 2, 4, 5), target=4, last=scanned(4), not_queued=[code(3)])
     assert drift.members == {
         "expected_code": code(5),
@@ -130,11 +130,11 @@ def test_a_box_that_ends_early_holds_one_of_the_named_codes() -> None:
     assert "take it out" in drift.detail
 
 
-def test_a_box_that_ends_early_without_strangers_is_to_be_counted() -> None:
+def test_a_last_unit_before_the_end_asks_for_a_count_if_all_codes_are_queued() -> None:
     assert "count the box" in drift_of(queue(1, 2, 3), target=3, last=scanned(2)).detail
 
 
-def test_a_last_unit_before_the_first_is_to_be_scanned_again() -> None:
+def test_a_last_unit_before_the_run_asks_to_scan_again() -> None:
     drift = drift_of(queue(5, 6), target=2, first=scanned(5), last=scanned(4))
     assert drift.members["drift"] == -2
     assert "scan its first and its last unit again" in drift.detail
@@ -155,7 +155,7 @@ def test_naming_the_missing_unit_packs_the_rest() -> None:
 
 
 @pytest.mark.parametrize("unit", [1, 3])
-def test_a_unit_in_the_hand_cannot_be_missing(unit: int) -> None:
+def test_a_scanned_unit_cannot_be_missing(unit: int) -> None:
     with pytest.raises(InvalidInput) as caught:
         choose_run(queue(1, 2, 3), target=2, first=scanned(1), last=scanned(3), missing={unit})
     assert [error.pointer for error in caught.value.errors] == ["/missing_codes"]
@@ -163,7 +163,7 @@ def test_a_unit_in_the_hand_cannot_be_missing(unit: int) -> None:
 
 def test_the_refused_case_keeps_its_slug_and_says_what_to_do() -> None:
     info = {"master_code": "M-C0001", "actual_units": 100}
-    packed = CaseAlreadyPacked(master_code="M-C0001", master_code_info=info)
+    packed = CaseAlreadyPacked(info)
     assert packed.slug == "case-already-packed"
     assert packed.members == {"master_code_info": info}
     assert CaseOfOtherBatch(master_code="M-C0001").slug == "case-of-other-batch"
@@ -247,7 +247,7 @@ def test_the_drift_counts_the_missing_units_and_naming_them_packs_just_what_is_i
 
 
 @given(lines(), TARGETS)
-def test_the_drift_counts_the_strangers_in_the_box(line: Line, target: int) -> None:
+def test_the_drift_counts_the_units_of_the_box_that_are_not_queued(line: Line, target: int) -> None:
     box = [n for n in range(1, line.length + 1) if n not in line.stale][:target]
     strangers = [code(n) for n in sorted(line.excluded & set(box))]
     last = scanned(box[-1], "excluded" if box[-1] in line.excluded else "prepared")
@@ -275,7 +275,7 @@ def test_whatever_is_scanned_only_a_full_run_from_first_to_last_is_packed(
 
 
 @pytest.mark.parametrize("elsewhere", [3, 9])
-def test_a_missing_unit_that_is_not_of_this_box_is_refused(elsewhere: int) -> None:
+def test_a_missing_unit_outside_the_run_is_refused(elsewhere: int) -> None:
     queue = [QueueRow(n, n, n, f"SKA{n:06d}", packable=True) for n in range(4, 11)]
     with pytest.raises(InvalidInput, match="does not belong between SKA000004 and SKA000006"):
         choose_run(queue, target=3, missing=frozenset({elsewhere}))

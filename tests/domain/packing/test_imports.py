@@ -23,7 +23,7 @@ def refused(data: bytes | str) -> dict[str, str]:
     return {error.pointer: error.detail for error in read.refusal([]).errors}
 
 
-def test_codes_alone_are_a_file() -> None:
+def test_a_file_may_have_codes_only() -> None:
     read = read_file(b"code\nOLD-1\nOLD-2\n")
     assert read.mistakes == []
     assert (list(read.codes), list(read.root_keys), list(read.lines)) == (["OLD-1", "OLD-2"], [None, None], [2, 3])
@@ -64,7 +64,7 @@ def test_codes_alone_are_a_file() -> None:
         "empty lines at the end",
     ],
 )
-def test_the_forms_that_spreadsheets_write_are_one_file(data: bytes) -> None:
+def test_the_formats_of_spreadsheets_are_read_alike(data: bytes) -> None:
     read = read_file(data)
     assert list(read.codes) == ["A1", "A2"]
     assert list(read.root_keys) == ["ZR4K", "QQ7M"]
@@ -86,7 +86,7 @@ def test_root_keys_may_be_given_for_some_codes_only() -> None:
     assert list(read_file(b"code,root_key\nA1,\nA2,ZR4K\nA3\n").root_keys) == [None, "ZR4K", None]
 
 
-def test_the_highest_number_of_each_prefix_is_known() -> None:
+def test_the_highest_number_of_each_prefix_is_found() -> None:
     read = read_file(b"code\nSKA000007\nSKA000003\nXY1000000\nSKA0000009\nFREE-1\n")
     assert read.highest_numbers == {"SKA": 7, "XY": 1_000_000}
 
@@ -156,11 +156,11 @@ def test_a_root_key_of_other_letters_is_refused() -> None:
         "variant missing",
     ],
 )
-def test_a_file_that_is_none_says_what_is_wrong(data: bytes, pointer: str) -> None:
+def test_an_unreadable_file_is_refused_with_the_reason(data: bytes, pointer: str) -> None:
     assert list(refused(data)) == [pointer]
 
 
-def test_a_cell_without_end_is_refused_with_its_line() -> None:
+def test_an_endless_cell_is_refused_with_its_line() -> None:
     assert "/file/2" in refused(b'code\n"' + b"A" * 200_000 + b'"\n')
 
 
@@ -191,7 +191,7 @@ def test_a_quote_that_does_not_end_is_refused() -> None:
     assert "not CSV" in refused('code\n"AB\n')["/file/2"]
 
 
-def test_where_a_file_cannot_be_read_on_the_rows_before_are_named_as_well() -> None:
+def test_mistakes_before_the_unreadable_line_are_named_too() -> None:
     assert list(refused('code\nA1\nA 2\nA3\n"AB\n')) == ["/file/3/code", "/file/5"]
     assert next(iter(refused(b"code\nA1\nA 2\n" + b"A3\n" * 9000 + b"\xff\n"))) == "/file/3/code"
 
@@ -203,17 +203,17 @@ def test_taken_codes_are_named_among_the_other_mistakes_in_the_order_of_the_file
     assert [error.pointer for error in errors] == [
         "/file/2/code", "/file/3/code", "/file/4/root_key", "/file/4/code", "/file/5/code", "/file/6/code",
     ]  # fmt: skip
-    assert errors[-2].detail == "Line 5, A4: This code exists already, or is reserved for a batch of this service."
+    assert errors[-2].detail == "Line 5, A4: this code exists already, or is reserved for a batch of this service."
 
 
-def test_a_file_that_is_read_is_left_open_for_whoever_sent_it() -> None:
+def test_the_parsed_file_stays_open() -> None:
     file = io.BytesIO(b"code\nA1\nA 2\n")
     read_codes(file)
     assert file.seek(0) == 0
 
 
 @pytest.mark.parametrize("row", ["A1,ZR4K,,more", "A1,ZR4K,more", "A1,ZR4K,,,more", '"A1","ZR4K","","more"'], ids=str)
-def test_what_stands_in_a_column_without_a_name_is_named_with_its_place(row: str) -> None:
+def test_a_cell_in_a_column_without_a_name_is_named_with_its_column(row: str) -> None:
     errors = refused(f"code,root_key,,\n{row}\nA2,QQ7M,,\n")
     place = row.split(",").index(next(cell for cell in row.split(",") if "more" in cell)) + 1
     assert errors == {"/file/2": f"Line 2 has more in column {place}, which the first line does not name."}

@@ -84,7 +84,7 @@ def test_random_tails_are_distinct_and_end_in_any_of_24_letters() -> None:
     assert {tail[-1] for tail in tails} == set(ALPHABET) - set("23456789")
 
 
-def test_every_tail_there_is_can_be_drawn_but_not_one_more() -> None:
+def test_all_tails_of_a_length_can_be_drawn_and_no_more() -> None:
     assert len(set(random_tails(24, 1))) == 24
     with pytest.raises(ValueError, match="fewer than 25"):
         random_tails(25, 1)

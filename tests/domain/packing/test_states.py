@@ -12,7 +12,7 @@ from qrtrack.domain.packing.states import (
 LIVE = {CodeStatus.GENERATED, CodeStatus.PRINTED, CodeStatus.PACKED, CodeStatus.SCANNED}
 
 
-def test_every_state_has_its_row_in_the_table() -> None:
+def test_every_state_of_a_code_has_its_transitions() -> None:
     assert set(TRANSITIONS) == set(CodeStatus)
 
 
@@ -27,11 +27,11 @@ def test_every_state_has_its_row_in_the_table() -> None:
         (CodeStatus.VOID, LIVE),
     ],
 )
-def test_a_state_is_reached_only_from_those_before_it(target: CodeStatus, from_states: set[str]) -> None:
+def test_a_state_is_reached_only_from_earlier_states(target: CodeStatus, from_states: set[str]) -> None:
     assert sources(target) == from_states
 
 
-def test_what_may_be_packed_is_what_is_available() -> None:
+def test_available_codes_may_be_packed() -> None:
     assert sources(CodeStatus.PACKED) == AVAILABLE
 
 

@@ -29,7 +29,7 @@ def order(**changed: Any) -> dict[str, Any]:
     return {name: value for name, value in (sound | changed).items() if value is not ...}
 
 
-async def test_a_new_batch_is_accepted_with_where_to_look(client: httpx2.AsyncClient) -> None:
+async def test_a_new_batch_is_accepted_with_its_address(client: httpx2.AsyncClient) -> None:
     answer = await client.post(API, json=order())
     made = answer.json()
     assert answer.status_code == 202
@@ -46,14 +46,14 @@ async def test_a_new_batch_is_accepted_with_where_to_look(client: httpx2.AsyncCl
     assert answer.headers["location"] == made["status_url"]
 
 
-async def test_a_case_holds_a_hundred_units_unless_told_otherwise(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_a_case_holds_a_hundred_units_by_default(client: httpx2.AsyncClient, plant: Plant) -> None:
     made = (await client.post(API, json=order(quantity=250, units_per_case=...))).json()
     await plant.work("creating")
     cases = (await client.get(f"{made['status_url']}/cases")).json()["cases"]
     assert [case["expected_units"] for case in cases] == [100, 100, 50]
 
 
-async def test_random_serials_are_not_told_beforehand(client: httpx2.AsyncClient) -> None:
+async def test_random_serials_are_not_in_the_answer(client: httpx2.AsyncClient) -> None:
     made = (await client.post(API, json=order(serial_mode="random"))).json()
     assert (made["first_code"], made["last_code"]) == (None, None)
 
@@ -98,7 +98,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-async def test_an_order_that_makes_no_sense_is_pointed_at(client: httpx2.AsyncClient) -> None:
+async def test_a_contradictory_request_is_refused_at_its_field(client: httpx2.AsyncClient) -> None:
     for changed, pointer in MISTAKES:
         answer = await client.post(API, json=order(**changed))
         assert (answer.status_code, pointers(answer)) == (422, [pointer]), changed
@@ -149,7 +149,7 @@ async def test_batches_are_listed_newest_first_page_by_page(client: httpx2.Async
     assert second["next_cursor"] is None
 
 
-async def test_the_list_is_narrowed_by_order_and_status(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_the_list_is_filtered_by_order_and_status(client: httpx2.AsyncClient, plant: Plant) -> None:
     await plant.order(5)
     other = (await client.post(API, json=order())).json()
 
@@ -184,7 +184,7 @@ async def test_codes_are_listed_in_serial_order_page_by_page(client: httpx2.Asyn
     assert [code["code"] for code in packed["codes"]] == ["SKA000001", "SKA000002"]
 
 
-async def test_a_manager_sees_the_root_keys_and_it_is_traced_what_was_seen(
+async def test_a_manager_sees_the_root_keys_and_a_trace_event_names_them(
     client: httpx2.AsyncClient, plant: Plant
 ) -> None:
     made = await plant.batch(5)
@@ -271,7 +271,7 @@ async def test_keys_are_forgotten_only_when_the_batch_is_ready(client: httpx2.As
     assert in_time.json() == {"success": True, "batch_id": str(made.batch_id), "forgotten": 5}
 
 
-async def test_a_failed_batch_goes_on_where_it_stopped(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_a_failed_batch_continues_where_it_stopped(client: httpx2.AsyncClient, plant: Plant) -> None:
     made = await plant.batch(5)
     sound = await client.post(f"{API}/{made.batch_id}/retry")
     await plant.sql("UPDATE qr_batches SET status = 'failed', error_message = 'in vain'")
@@ -288,7 +288,7 @@ def csv(*lines: str) -> dict[str, Any]:
     return {"file": ("codes.csv", "\n".join(lines).encode())}
 
 
-async def test_codes_printed_elsewhere_come_in_as_a_batch(client: httpx2.AsyncClient) -> None:
+async def test_codes_printed_elsewhere_are_imported_as_a_batch(client: httpx2.AsyncClient) -> None:
     answer = await client.post(
         f"{API}/import", data=form(gtin="", lot="L1"), files=csv("code,root_key", "OLD-1,ABCD", "OLD-2,ABCE", "OLD-3,")
     )
@@ -314,7 +314,7 @@ BAD_IMPORTS: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
 ]
 
 
-async def test_an_import_with_mistakes_brings_in_nothing(client: httpx2.AsyncClient) -> None:
+async def test_an_import_with_mistakes_imports_nothing(client: httpx2.AsyncClient) -> None:
     for fields, files, expected in BAD_IMPORTS:
         answer = await client.post(f"{API}/import", data=form(**fields), files=files)
         assert (answer.status_code, pointers(answer)) == (422, expected), fields
@@ -329,7 +329,7 @@ async def test_codes_that_are_taken_are_named_by_their_lines_with_all_other_mist
     assert (answer.status_code, pointers(answer)) == (422, ["/file/3/code", "/file/4/code"])
 
 
-async def test_a_file_of_a_million_of_the_longest_rows_is_taken_in(client: httpx2.AsyncClient) -> None:
+async def test_a_file_of_a_million_of_the_longest_rows_is_imported(client: httpx2.AsyncClient) -> None:
     row = f'"{"A" * 20}","{"K" * 32}","{"v" * 64}"\r\n'.encode()
     # It is refused for its header alone, so that the test need not wait for a million codes.
     file = b"serial,root_key,variant\r\n" + row * ROWS_LIMIT
@@ -337,7 +337,7 @@ async def test_a_file_of_a_million_of_the_longest_rows_is_taken_in(client: httpx
     assert (answer.status_code, pointers(answer)) == (422, ["/file/1"])
 
 
-async def test_an_import_that_is_no_form_is_refused(client: httpx2.AsyncClient) -> None:
+async def test_an_import_that_is_not_a_form_is_refused(client: httpx2.AsyncClient) -> None:
     for content, kind in (
         (b"code\nA1", "text/csv"),
         (b"--x", "multipart/form-data; boundary=x"),
@@ -396,7 +396,7 @@ async def test_a_symbol_that_cannot_be_drawn_is_refused(client: httpx2.AsyncClie
 LOOPBACKS = ("http://localhost:8000", "http://127.0.0.2", "http://[::1]:8000", "http://0.0.0.0", "http://a.localhost")
 
 
-async def test_production_prints_nothing_that_leads_to_the_machine_itself(
+async def test_production_refuses_an_address_of_the_machine_itself(
     client: httpx2.AsyncClient, plant: Plant, in_production: Callable[[str], None]
 ) -> None:
     made = await plant.order(5)

@@ -33,7 +33,7 @@ async def test_a_scanned_unit_url_names_its_code(operator: httpx2.AsyncClient, p
     assert (await operator.post(f"{API}/void", json=body)).json()["changed"] == 1
 
 
-async def test_the_qr_of_the_batch_names_no_unit(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_the_qr_of_the_batch_is_refused_as_a_unit(client: httpx2.AsyncClient, plant: Plant) -> None:
     made = await plant.batch(5)
     body = {"batch_id": str(made.batch_id), "codes": ["SKA000001", f"https://x/q/{made.uniq_code}"], "reason": "torn"}
     answer = await client.post(f"{API}/void", json=body)

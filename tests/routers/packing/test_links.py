@@ -96,7 +96,7 @@ async def test_a_case_of_another_batch_is_refused(client: httpx2.AsyncClient, pl
     assert set((await plant.states(made)).values()) == {"generated"}
 
 
-async def test_drift_is_caught_and_what_is_missing_excluded_in_one_step(
+async def test_a_drift_is_refused_and_the_missing_unit_is_excluded_in_one_step(
     client: httpx2.AsyncClient, plant: Plant
 ) -> None:
     made = await plant.prepared(6, units_per_case=3)
@@ -117,7 +117,9 @@ async def test_too_few_prepared_units_are_counted(client: httpx2.AsyncClient, pl
     assert (await client.post(PACK, json=body(made, allow_partial=True))).json()["linked_count"] == 2
 
 
-async def test_more_than_the_case_holds_is_pointed_at(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_more_units_than_the_case_holds_are_refused_at_their_field(
+    client: httpx2.AsyncClient, plant: Plant
+) -> None:
     made = await plant.prepared(4, units_per_case=2)
     answer = await client.post(PACK, json=body(made, target_units=3))
     assert answer.status_code == 422
@@ -130,7 +132,7 @@ async def test_the_order_must_be_that_of_the_batch(client: httpx2.AsyncClient, p
     assert (answer.status_code, slug(answer)) == (422, "order-mismatch")
 
 
-async def test_units_scanned_one_by_one_are_each_answered(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_each_unit_that_is_scanned_one_by_one_has_a_result(client: httpx2.AsyncClient, plant: Plant) -> None:
     made = await plant.prepared(6, units_per_case=3)
     await plant.pack(made)
     scanned = ["SKA000001", "SKA000004", "SKA999999"]
@@ -197,7 +199,7 @@ async def test_a_unit_whose_qr_names_another_batch_is_refused_everywhere(
     assert await plant.states(made) == before
 
 
-async def test_unlinking_holds_each_scan_against_the_batch_of_its_code(
+async def test_unlinking_compares_each_scan_with_the_batch_of_its_code(
     client: httpx2.AsyncClient, plant: Plant
 ) -> None:
     batches = [await plant.prepared(2), await plant.prepared(2)]
@@ -246,7 +248,7 @@ async def test_undoing_without_requeue_leaves_the_units_to_a_new_job(client: htt
     assert await plant.queue(made) == [3, 4]
 
 
-async def test_a_box_goes_to_the_case_that_it_belongs_in(operator: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_a_box_is_moved_to_the_right_case(operator: httpx2.AsyncClient, plant: Plant) -> None:
     made = await plant.prepared(4, units_per_case=2)
     await plant.pack(made, 1)
     sent = {"from_master_code": made.master_codes[1].lower(), "to_master_code": made.master_codes[0], "reason": "wrong"}
@@ -292,9 +294,7 @@ async def test_each_reason_not_to_move_a_box_has_its_own_type(client: httpx2.Asy
     assert (undo.status_code, slug(undo)) == (409, "batch-closed")
 
 
-async def test_what_a_run_leaves_waiting_and_what_a_consumer_checked_is_answered(
-    client: httpx2.AsyncClient, plant: Plant
-) -> None:
+async def test_the_answer_names_skipped_and_checked_units(client: httpx2.AsyncClient, plant: Plant) -> None:
     made = await plant.prepared(8, units_per_case=2)
     await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number = 5")
     counted = CHECKED_BEFORE_PACKED._value.get()

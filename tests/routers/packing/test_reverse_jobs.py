@@ -58,7 +58,7 @@ async def test_a_mistyped_exclusion_is_refused_and_named(client: httpx2.AsyncCli
 
 
 @pytest.mark.parametrize(("field", "value"), [("priority", 10), ("priority", -1), ("wait", 30.5), ("wait", -1)])
-async def test_a_priority_or_a_wait_beyond_its_bounds_is_pointed_at(
+async def test_a_priority_or_a_wait_out_of_bounds_is_refused_at_its_field(
     client: httpx2.AsyncClient, plant: Plant, field: str, value: float
 ) -> None:
     made = await plant.batch(2)
@@ -67,7 +67,7 @@ async def test_a_priority_or_a_wait_beyond_its_bounds_is_pointed_at(
     assert (await client.post(f"{API}/submit", json=order(made, priority=9, wait=0.1))).status_code == 200
 
 
-async def test_the_list_of_exclusions_cannot_be_forgotten(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_the_list_of_exclusions_is_required(client: httpx2.AsyncClient, plant: Plant) -> None:
     made = await plant.batch(5)
     body = order(made)
     del body["exclude_codes"]
@@ -85,7 +85,7 @@ async def test_the_qr_of_the_batch_excludes_no_unit(client: httpx2.AsyncClient, 
     assert "names no unit" in error["detail"]
 
 
-async def test_a_hundred_thousand_exclusions_are_read_beside_the_loop(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_a_hundred_thousand_exclusions_are_parsed_in_a_thread(client: httpx2.AsyncClient, plant: Plant) -> None:
     made = await plant.batch(5)
     answer = await client.post(f"{API}/submit", json=order(made, "SKA000001-SKA100000"))
     assert (answer.status_code, slug(answer)) == (422, "unknown-exclude-codes")
@@ -116,7 +116,7 @@ async def test_a_dry_run_counts_and_changes_nothing(client: httpx2.AsyncClient, 
     assert await plant.sql("SELECT count(*) FROM trace_events") == before
 
 
-async def test_only_a_variant_is_prepared_where_one_is_named(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_a_job_with_a_variant_prepares_only_this_variant(client: httpx2.AsyncClient, plant: Plant) -> None:
     made = await plant.batch(variants=[("10g", 3), ("20g", 4)])
     await client.post(f"{API}/submit", json=order(made, variant="20g"))
     await plant.work("reverse_job")
@@ -190,7 +190,7 @@ async def test_a_long_poll_answers_as_soon_as_something_changed(client: httpx2.A
     assert 0.2 < seconds < 5
 
 
-async def test_a_long_poll_without_news_ends_in_time(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_a_long_poll_without_a_change_ends_in_time(client: httpx2.AsyncClient, plant: Plant) -> None:
     job_id = await plant.submit(await plant.batch(5))
     answer, seconds = await timed(client.get(f"{API}/status", params={"job_id": str(job_id), "wait": 0.4}))
     assert answer.json()["status"] == "queued"
@@ -204,7 +204,7 @@ async def test_nobody_waits_for_a_job_that_has_ended(client: httpx2.AsyncClient,
     assert seconds < 3
 
 
-async def test_a_heartbeat_is_no_news(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_a_heartbeat_is_no_change(client: httpx2.AsyncClient, plant: Plant) -> None:
     job_id = await plant.submit(await plant.batch(5))
     poll = timed(client.get(f"{API}/status", params={"job_id": str(job_id), "wait": 0.8}))
     beat = later(0.1, lambda: plant.sql("UPDATE qr_reverse_jobs SET updated_at = clock_timestamp()"))
@@ -212,7 +212,7 @@ async def test_a_heartbeat_is_no_news(client: httpx2.AsyncClient, plant: Plant) 
     assert seconds >= 0.8
 
 
-async def test_a_process_that_stops_lets_its_pollers_go(
+async def test_a_process_that_stops_answers_its_pollers(
     client: httpx2.AsyncClient, plant: Plant, runtime: Runtime
 ) -> None:
     made = await plant.batch(5)
@@ -259,7 +259,7 @@ async def test_a_submission_that_waits_answers_with_the_result(client: httpx2.As
     assert done["result_summary"]["prepared"] == 19
 
 
-async def test_a_submission_that_waits_in_vain_answers_as_the_job_stands(
+async def test_a_submission_that_waits_in_vain_answers_with_the_state_of_the_job(
     client: httpx2.AsyncClient, plant: Plant
 ) -> None:
     made = await plant.batch(5)
@@ -287,7 +287,7 @@ async def test_jobs_are_listed_newest_first(client: httpx2.AsyncClient, plant: P
     assert [job["job_id"] for job in of_batch["jobs"]] == ids[2:]
 
 
-async def test_the_log_of_a_job_tells_its_life(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_the_log_of_a_job_names_its_steps(client: httpx2.AsyncClient, plant: Plant) -> None:
     job_id = await plant.submit(await plant.batch(5))
     await plant.work("reverse_job")
     query: dict[str, Any] = {"job_id": str(job_id), "limit": 2}
@@ -346,7 +346,9 @@ async def test_a_batch_that_cannot_be_packed_takes_no_job(
     assert (answer.status_code, slug(answer)) == (409, "batch-closed" if closed else "batch-not-ready")
 
 
-async def test_the_answer_that_was_waited_for_is_given_again(operator: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_a_repeated_request_gets_the_answer_that_was_waited_for(
+    operator: httpx2.AsyncClient, plant: Plant
+) -> None:
     made = await plant.batch(20)
     key = {"Idempotency-Key": "press-1"}
     working = asyncio.create_task(plant_works(plant))

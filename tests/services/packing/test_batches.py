@@ -1,6 +1,7 @@
 """Batches looked at, closed, counted to the last code, and their keys revealed and forgotten."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -12,16 +13,25 @@ from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.batches import BatchClosed, BatchNotReady
 from qrtrack.domain.packing.selections import BatchSelection
 from qrtrack.domain.stopping import StopSignal
+from qrtrack.repositories.packing.codes import ListedCode
 from qrtrack.services.packing.batches import (
     ClosedBatch,
+    batch_progress,
     close_batch,
     describe_batch,
     forget_keys,
     list_batches,
     retry_batch,
 )
-from qrtrack.services.packing.codes import mark_printed, readmit_codes, void_codes
-from qrtrack.services.packing.contents import ListedCode, list_cases, list_codes, reconcile_batch, reveal_codes
+from qrtrack.services.packing.cases import list_cases
+from qrtrack.services.packing.codes import (
+    list_codes,
+    mark_printed,
+    readmit_codes,
+    reveal_codes,
+    void_codes,
+)
+from qrtrack.services.packing.reconciliation import reconcile_batch
 from qrtrack.services.packing.reverse_jobs import retry_reverse_job
 from qrtrack.services.retention import prune
 from qrtrack.worker.execution import run_next
@@ -31,11 +41,11 @@ async def close(plant: Plant, batch: MadeBatch, reason: str = "Run short") -> Cl
     return await close_batch(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, reason=reason)
 
 
-async def listed(plant: Plant, batch: MadeBatch, status: str, after: int = 0, limit: int = 1000) -> list[ListedCode]:
+async def listed(
+    plant: Plant, batch: MadeBatch, status: str, after: int = 0, limit: int = 1000
+) -> Sequence[ListedCode]:
     database, caller = plant.runtime.database, plant.caller
-    return list(
-        await list_codes(database, caller=caller, batch_id=batch.batch_id, status=status, after=after, limit=limit)
-    )
+    return await list_codes(database, caller=caller, batch_id=batch.batch_id, status=status, after=after, limit=limit)
 
 
 class TestReconciliation:
@@ -51,13 +61,13 @@ class TestReconciliation:
         assert found.generated == 30
         assert found.differences == []
 
-    async def test_a_code_that_was_deleted_by_hand_is_found(self, plant: Plant) -> None:
+    async def test_a_code_that_was_deleted_by_hand_is_a_difference(self, plant: Plant) -> None:
         batch = await plant.batch(30)
         await plant.sql("DELETE FROM qr_codes WHERE sequence_number IN (7, 21)")
         found = await plant.reconcile(batch)
         assert found.differences == ["SKA000007", "SKA000021"]
 
-    async def test_a_code_that_was_added_by_hand_is_found(self, plant: Plant) -> None:
+    async def test_a_code_that_was_added_by_hand_is_a_difference(self, plant: Plant) -> None:
         batch = await plant.batch(30)
         await plant.sql(
             "INSERT INTO qr_codes (batch_id, manufacturer_org_id, sequence_number, code)"
@@ -72,14 +82,14 @@ class TestReconciliation:
         await plant.prepared(10, exclude=["SKA000011"])
         assert (await plant.reconcile(batch)).remaining == 10
 
-    async def test_there_is_nothing_to_count_before_the_codes_exist(self, plant: Plant) -> None:
+    async def test_a_batch_without_codes_cannot_be_reconciled(self, plant: Plant) -> None:
         created = await plant.order(10)
         with pytest.raises(BatchNotReady):
             await reconcile_batch(plant.runtime.database, caller=plant.caller, batch_id=created.batch_id)
 
 
 class TestClose:
-    async def test_what_is_neither_packed_nor_with_a_customer_is_void(self, plant: Plant) -> None:
+    async def test_units_that_are_neither_packed_nor_with_a_customer_become_void(self, plant: Plant) -> None:
         batch = await plant.prepared(30, exclude=ska(20), units_per_case=10)
         await plant.pack(batch)
         await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number IN (1, 15)")
@@ -93,7 +103,7 @@ class TestClose:
         assert await plant.events(batch, "batch.closed") == [("batch.closed", "{[11,15),[16,31)}")]
         assert (await plant.reconcile(batch)).differences == []
 
-    async def test_its_jobs_are_cancelled_and_a_failed_one_cannot_come_back(self, plant: Plant) -> None:
+    async def test_its_jobs_are_cancelled_and_a_failed_job_cannot_be_retried(self, plant: Plant) -> None:
         batch = await plant.batch(10)
         waiting, failed = await plant.submit(batch), await plant.submit(batch)
         await plant.sql(
@@ -105,7 +115,7 @@ class TestClose:
         with pytest.raises(BatchClosed):
             await retry_reverse_job(plant.runtime.database, caller=plant.caller, job_id=failed)
 
-    async def test_the_sheet_tells_what_a_person_voided_what_closing_voided_and_what_was_excluded(
+    async def test_the_reconciliation_tells_voided_by_a_person_voided_by_closing_and_excluded_apart(
         self, plant: Plant
     ) -> None:
         database, caller = plant.runtime.database, plant.caller
@@ -125,7 +135,7 @@ class TestClose:
         after = await plant.reconcile(batch)
         assert (after.void, after.in_case, after.voided_by_closing) == (4, 9, 24)
 
-    async def test_the_sheet_of_a_closed_batch_counts_its_exclusions_when_their_job_is_pruned(
+    async def test_the_reconciliation_of_a_closed_batch_counts_exclusions_whose_job_was_pruned(
         self, plant: Plant
     ) -> None:
         batch = await plant.prepared(10, exclude=ska(7), units_per_case=10)
@@ -140,7 +150,7 @@ class TestClose:
         assert (found.in_case, found.excluded, found.voided_by_closing) == (9, 1, 0)
         assert [row.code for row in await listed(plant, batch, "excluded")] == ska(7)
 
-    async def test_what_makes_no_sense_any_more_is_refused_and_changes_nothing(self, plant: Plant) -> None:
+    async def test_a_closed_batch_refuses_every_change(self, plant: Plant) -> None:
         database, caller = plant.runtime.database, plant.caller
         batch = await plant.prepared(20, exclude=ska(7), units_per_case=10)
         await plant.pack(batch)
@@ -201,7 +211,7 @@ class TestClose:
 class TestPlaces:
     """The units behind two of the sheet's counts can be listed."""
 
-    async def test_excluded_and_prepared_units_are_those_that_the_sheet_counts(self, plant: Plant) -> None:
+    async def test_listed_excluded_and_prepared_units_are_those_of_the_reconciliation(self, plant: Plant) -> None:
         batch = await plant.prepared(30, exclude=ska(2, 4, 29), units_per_case=10)
         await plant.submit(batch, ska(4, 30))
         await plant.pack(batch)
@@ -277,7 +287,7 @@ class TestKeys:
         assert list(nothing) == []
         assert len(await plant.events(batch, "keys.revealed")) == 1
 
-    async def test_forgotten_keys_are_revealed_to_nobody(self, plant: Plant) -> None:
+    async def test_forgotten_keys_are_revealed_as_none(self, plant: Plant) -> None:
         batch = await plant.batch(5)
         await plant.work("hashing")
         database, caller, keys = plant.runtime.database, plant.caller, plant.runtime.keys
@@ -293,24 +303,24 @@ class TestKeys:
         listed = await list_codes(
             plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, status="packed", after=1, limit=2
         )
-        assert [(code.code, code.master_code, code.case_number, code.root_key) for code in listed] == [
+        assert [(code.code, code.master_code, code.case_number, code.root_key_sealed) for code in listed] == [
             (code, batch.master_codes[0], 1, None) for code in ska(2, 3)
         ]
 
 
-async def test_a_batch_is_described_by_what_is_in_it(plant: Plant) -> None:
+async def test_a_batch_is_described_with_its_counts(plant: Plant) -> None:
     batch = await plant.prepared(variants=[("5g", 15), ("10g", 5)], units_per_case=5)
     await plant.pack(batch)
     await plant.work("hashing")
     found = await describe_batch(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id)
-    assert (found.batch.status, found.progress, found.eta_seconds) == ("ready", 100, 0)
-    assert (found.total_items, found.unique_root_keys) == (20, 20)
-    assert (found.cases_total, found.cases_packed) == (4, 1)
-    assert {state: count for state, count in found.by_status.items() if count} == {"generated": 15, "packed": 5}
+    assert (found.batch.status, batch_progress(found.batch), found.eta_seconds) == ("ready", 100, 0)
+    assert (found.counts.total_items, found.counts.unique_root_keys) == (20, 20)
+    assert (found.counts.cases_total, found.counts.cases_packed) == (4, 1)
+    assert {state: count for state, count in found.counts.by_status.items() if count} == {"generated": 15, "packed": 5}
     assert [(part.variant, part.quantity) for part in found.variants] == [("5g", 15), ("10g", 5)]
 
 
-async def test_the_remaining_time_of_hashing_follows_the_pace_of_the_last_chunks(plant: Plant) -> None:
+async def test_the_remaining_time_of_hashing_follows_the_rate_of_the_last_chunks(plant: Plant) -> None:
     batch = await plant.batch(1000)
 
     async def eta() -> int | None:
@@ -344,7 +354,9 @@ async def test_distinct_keys_and_uniq_codes_are_what_the_tables_say(plant: Plant
             id=batch_id,
         )
         found = await describe_batch(plant.runtime.database, caller=plant.caller, batch_id=batch_id)
-        assert (found.total_items, found.unique_root_keys, found.unique_uniq_codes) == tuple(counted)
+        assert (found.counts.total_items, found.counts.unique_root_keys, found.counts.unique_uniq_codes) == tuple(
+            counted
+        )
 
 
 async def test_batches_are_listed_newest_first_by_order_and_status_and_page_by_page(plant: Plant) -> None:
@@ -379,6 +391,12 @@ async def test_cases_are_listed_in_their_order(plant: Plant) -> None:
     assert await numbers(None) == [1, 2, 3]
     assert await numbers("packed") == [2]
     assert await numbers("open", after=1) == [3]
+
+
+async def test_a_master_code_is_the_uniq_code_and_the_case_number(plant: Plant) -> None:
+    batch = await plant.batch(10_000, units_per_case=1)
+    rows = await plant.sql("SELECT master_code FROM qr_master_codes WHERE case_number IN (1, 10000) ORDER BY id")
+    assert [row.master_code for row in rows] == [f"{batch.uniq_code}-C0001", f"{batch.uniq_code}-C10000"]
 
 
 async def test_only_a_failed_batch_is_retried(plant: Plant) -> None:

@@ -24,13 +24,12 @@ from qrtrack.domain.packing.case_packing import (
     VariantMismatch,
 )
 from qrtrack.domain.stopping import StopSignal
-from qrtrack.repositories.packing.case_packing import CasePacking
+from qrtrack.repositories.packing.case_packing import CasePackingRepository
 from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.services.claims import claim_work
 from qrtrack.services.packing.batches import close_batch
 from qrtrack.services.packing.case_packing import CodeTakenMeanwhile, PackedCase, pack_case
-from qrtrack.services.packing.codes import readmit_codes, void_codes
-from qrtrack.services.packing.contents import list_codes
+from qrtrack.services.packing.codes import list_codes, readmit_codes, void_codes
 from qrtrack.services.packing.preparation import run_reverse_job
 
 
@@ -88,7 +87,7 @@ async def test_case_codes_queue_and_trace_change_together(plant: Plant) -> None:
     assert await plant.events(batch, "case.packed") == [("case.packed", "{[1,6)}")]
 
 
-async def test_excluded_units_are_passed_over(plant: Plant) -> None:
+async def test_excluded_units_are_not_packed(plant: Plant) -> None:
     batch = await plant.prepared(12, exclude=ska(2, 5), units_per_case=5)
     assert numbers_of(await plant.pack(batch)) == [1, 3, 4, 6, 7]
     assert await plant.events(batch, "case.packed") == [("case.packed", "{[1,2),[3,5),[6,8)}")]
@@ -117,7 +116,7 @@ async def test_too_few_prepared_units_are_refused_with_their_number(plant: Plant
     await assert_nothing_packed(plant, batch, queued=7)
 
 
-async def test_the_last_smaller_case_is_packed_when_that_is_allowed(plant: Plant) -> None:
+async def test_a_smaller_case_is_packed_if_partial_cases_are_allowed(plant: Plant) -> None:
     batch = await plant.prepared(10, exclude=ska(1, 2, 3), units_per_case=10)
     packed = await plant.pack(batch, allow_partial=True)
     assert (packed.linked_count, packed.master_code_info.actual_units) == (7, 7)
@@ -151,38 +150,38 @@ async def test_two_scans_of_a_case_at_the_same_moment_pack_it_once(plant: Plant)
 
 async def test_an_unknown_case_is_not_found(plant: Plant) -> None:
     batch = await plant.prepared(10)
-    order = PackCase(batch.batch_id, batch.order_id, "NOSUCHCASE-C0001")
+    request = PackCase(batch.batch_id, batch.order_id, "NOSUCHCASE-C0001")
     with pytest.raises(NotFound, match="master case"):
-        await pack_case(plant.runtime.database, caller=plant.caller, order=order)
+        await pack_case(plant.runtime.database, caller=plant.caller, request=request)
 
 
 async def test_an_unknown_batch_is_not_found(plant: Plant) -> None:
     batch = await plant.prepared(10)
-    order = PackCase(uuid4(), batch.order_id, batch.master_codes[0])
+    request = PackCase(uuid4(), batch.order_id, batch.master_codes[0])
     with pytest.raises(NotFound, match="batch"):
-        await pack_case(plant.runtime.database, caller=plant.caller, order=order)
+        await pack_case(plant.runtime.database, caller=plant.caller, request=request)
 
 
 async def test_the_case_of_another_batch_is_refused(plant: Plant) -> None:
     batch, other = await plant.prepared(10), await plant.batch(10)
-    order = PackCase(batch.batch_id, batch.order_id, other.master_codes[0])
+    request = PackCase(batch.batch_id, batch.order_id, other.master_codes[0])
     with pytest.raises(CaseOfOtherBatch):
-        await pack_case(plant.runtime.database, caller=plant.caller, order=order)
+        await pack_case(plant.runtime.database, caller=plant.caller, request=request)
 
 
-async def test_another_order_than_the_batch_was_made_for_is_refused(plant: Plant) -> None:
+async def test_a_wrong_order_is_refused(plant: Plant) -> None:
     batch = await plant.prepared(10)
-    order = PackCase(batch.batch_id, uuid4(), batch.master_codes[0])
+    request = PackCase(batch.batch_id, uuid4(), batch.master_codes[0])
     with pytest.raises(OrderMismatch):
-        await pack_case(plant.runtime.database, caller=plant.caller, order=order)
+        await pack_case(plant.runtime.database, caller=plant.caller, request=request)
     await assert_nothing_packed(plant, batch, queued=10)
 
 
 async def test_a_batch_whose_codes_do_not_exist_yet_is_not_ready(plant: Plant) -> None:
     created = await plant.order(10)
-    order = PackCase(created.batch_id, plant.order_id, "ANY")
+    request = PackCase(created.batch_id, plant.order_id, "ANY")
     with pytest.raises(BatchNotReady):
-        await pack_case(plant.runtime.database, caller=plant.caller, order=order)
+        await pack_case(plant.runtime.database, caller=plant.caller, request=request)
 
 
 async def test_nothing_of_a_closed_batch_is_packed(plant: Plant) -> None:
@@ -195,9 +194,9 @@ async def test_nothing_of_a_closed_batch_is_packed(plant: Plant) -> None:
 async def test_the_batch_of_another_organisation_is_not_found(plant: Plant) -> None:
     batch = await plant.prepared(10)
     stranger = Caller("stranger", uuid4(), plant.caller.roles)
-    order = PackCase(batch.batch_id, batch.order_id, batch.master_codes[0])
+    request = PackCase(batch.batch_id, batch.order_id, batch.master_codes[0])
     with pytest.raises(NotFound, match="batch"):
-        await pack_case(plant.runtime.database, caller=stranger, order=order)
+        await pack_case(plant.runtime.database, caller=stranger, request=request)
 
 
 class TestVariants:
@@ -236,7 +235,7 @@ class TestVariants:
 
 
 class TestCheckScans:
-    async def test_both_scans_right_make_the_case_verified(self, plant: Plant) -> None:
+    async def test_both_check_scans_make_the_case_verified(self, plant: Plant) -> None:
         batch = await plant.prepared(20, units_per_case=10)
         first, last = ska(1, 10)
         packed = await plant.pack(batch, first_code=first, last_code=last)
@@ -244,16 +243,16 @@ class TestCheckScans:
         assert (await box(plant, batch.master_codes[0])).completeness == "verified"
 
     @pytest.mark.parametrize("scan", [{"first_code": "SKA000001"}, {"last_code": "SKA000010"}])
-    async def test_one_scan_alone_leaves_it_inferred(self, plant: Plant, scan: dict[str, Any]) -> None:
+    async def test_one_check_scan_leaves_the_case_inferred(self, plant: Plant, scan: dict[str, Any]) -> None:
         batch = await plant.prepared(20, units_per_case=10)
         assert (await plant.pack(batch, **scan)).master_code_info.completeness == "inferred"
 
-    async def test_the_run_starts_at_the_first_unit_in_the_hand(self, plant: Plant) -> None:
+    async def test_the_run_starts_at_the_scanned_first_unit(self, plant: Plant) -> None:
         batch = await plant.prepared(40, units_per_case=10)
         assert numbers_of(await plant.pack(batch, first_code=ska(21)[0])) == list(range(21, 31))
         assert numbers_of(await plant.pack(batch, 1)) == list(range(1, 11))
 
-    async def test_a_run_from_the_middle_does_not_hide_what_stands_before_it(self, plant: Plant) -> None:
+    async def test_a_run_from_the_middle_leaves_earlier_units_in_the_queue(self, plant: Plant) -> None:
         batch = await plant.prepared(40, units_per_case=10)
         await plant.pack(batch, first_code=ska(2)[0])
         assert await queue_heads(plant, batch) == [1]
@@ -286,7 +285,7 @@ class TestCheckScans:
             await plant.pack(batch, **scan)
         assert [error.pointer for error in refused.value.errors] == [f"/{field}"]
 
-    async def test_a_box_that_reaches_further_is_refused_with_the_units_to_look_for(self, plant: Plant) -> None:
+    async def test_a_last_unit_after_the_end_is_refused_with_the_units_to_look_for(self, plant: Plant) -> None:
         batch = await plant.prepared(20, units_per_case=10)
         with pytest.raises(CountDrift) as refused:
             await plant.pack(batch, first_code=ska(1)[0], last_code=ska(12)[0])
@@ -295,7 +294,7 @@ class TestCheckScans:
         assert members["codes"] == ska(*range(1, 13))
         await assert_nothing_packed(plant, batch, queued=20)
 
-    async def test_a_box_that_ends_early_is_refused_with_the_strangers_in_it(self, plant: Plant) -> None:
+    async def test_a_last_unit_before_the_end_is_refused_with_the_codes_that_are_not_queued(self, plant: Plant) -> None:
         batch = await plant.prepared(30, exclude=ska(3, 7), units_per_case=10)
         with pytest.raises(CountDrift) as refused:
             await plant.pack(batch, first_code=ska(1)[0], last_code=ska(10)[0])
@@ -374,7 +373,7 @@ class TestCheckScans:
         packed = await plant.pack(batch, 1, first_code=ska(5)[0], last_code=ska(19)[0], station="Line 1")
         assert numbers_of(packed) == [5, *range(11, 20)]
 
-    async def test_a_nameless_station_packs_loose_units_across_what_nameless_stations_packed(
+    async def test_a_station_without_a_name_packs_loose_units_across_cases_of_stations_without_a_name(
         self, plant: Plant
     ) -> None:
         batch = await plant.prepared(40, ska(7), units_per_case=10)
@@ -389,7 +388,7 @@ class TestCheckScans:
         assert packed.master_code_info.completeness == "verified"
 
     @pytest.mark.parametrize("other", ["Line 2", None])
-    async def test_a_nameless_station_may_not_cross_another_roll(self, plant: Plant, other: str | None) -> None:
+    async def test_a_station_without_a_name_may_not_cross_another_roll(self, plant: Plant, other: str | None) -> None:
         batch = await plant.prepared(40, units_per_case=10)
         await plant.pack(batch, first_code=ska(11)[0], station=other)
         for scans in ({"first_code": ska(6)[0]}, {"first_code": ska(6)[0], "last_code": ska(25)[0]}):
@@ -444,7 +443,7 @@ class TestStaleRows:
             "status = 'void', voided_at = now()",
         ],
     )
-    async def test_a_unit_taken_behind_the_queues_back_is_marked_invalid_and_the_next_taken(
+    async def test_a_queued_unit_that_became_unpackable_is_marked_invalid_and_the_next_is_packed(
         self, plant: Plant, change: str
     ) -> None:
         batch = await plant.prepared(30, units_per_case=10)
@@ -452,7 +451,7 @@ class TestStaleRows:
         assert numbers_of(await plant.pack(batch)) == [2, 3, *range(5, 13)]
         assert await plant.queue(batch, "invalid") == [1, 4]
 
-    async def test_more_stale_units_than_one_look_holds_are_all_passed(self, plant: Plant) -> None:
+    async def test_more_stale_units_than_one_query_reads_are_all_skipped(self, plant: Plant) -> None:
         batch = await plant.prepared(500, units_per_case=10)
         await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number <= 400")
         assert numbers_of(await plant.pack(batch)) == list(range(401, 411))
@@ -469,31 +468,33 @@ class TestStaleRows:
         assert numbers_of(await plant.pack(batch)) == [1, *range(3, 12)]
         assert await plant.queue(batch, "invalid") == [2]
 
-    async def test_a_unit_taken_between_look_and_write_is_left_out_by_the_next_try(
+    async def test_a_unit_that_is_taken_between_query_and_write_is_left_out_by_the_next_try(
         self, plant: Plant, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         batch = await plant.prepared(30, units_per_case=10)
-        write = CasePacking.pack
+        write = CasePackingRepository.pack
         tries: list[object] = []
 
-        async def scan_first(self: CasePacking, packing: Any) -> bool:
+        async def scan_first(self: CasePackingRepository, packing: Any) -> bool:
             if not tries:
                 await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number = 3")
             tries.append(packing)
             return await write(self, packing)
 
-        monkeypatch.setattr(CasePacking, "pack", scan_first)
+        monkeypatch.setattr(CasePackingRepository, "pack", scan_first)
         assert numbers_of(await plant.pack(batch)) == [1, 2, *range(4, 12)]
         assert len(tries) == 2
         assert await plant.events(batch, "case.packed") == [("case.packed", "{[1,3),[4,12)}")]
 
-    async def test_a_unit_taken_at_every_try_packs_nothing(self, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_nothing_is_packed_if_a_unit_is_taken_at_every_try(
+        self, plant: Plant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         batch = await plant.prepared(30, units_per_case=10)
 
-        async def taken(self: CasePacking, packing: Any) -> bool:
+        async def taken(self: CasePackingRepository, packing: Any) -> bool:
             return False
 
-        monkeypatch.setattr(CasePacking, "pack", taken)
+        monkeypatch.setattr(CasePackingRepository, "pack", taken)
         with pytest.raises(CodeTakenMeanwhile):
             await plant.pack(batch)
         await assert_nothing_packed(plant, batch, queued=30)
@@ -584,7 +585,7 @@ class TestManyStations:
         assert found.in_case == packed[0].codes
 
 
-async def test_a_job_under_way_does_not_let_the_queue_head_pass_what_it_will_still_put_there(
+async def test_the_queue_head_stops_where_a_running_job_may_still_queue_codes(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = await plant.prepared(30, exclude=ska(2), units_per_case=5)
@@ -595,7 +596,7 @@ async def test_a_job_under_way_does_not_let_the_queue_head_pass_what_it_will_sti
     assert numbers_of(await plant.pack(batch, 1)) == [2, 7, 8, 9, 10]
 
 
-async def test_what_a_running_job_adds_behind_the_packed_cases_is_not_hidden(
+async def test_codes_that_a_running_job_queues_before_the_packed_cases_are_packed(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qrtrack.services.packing.preparation.CHUNK", 4)
@@ -612,7 +613,7 @@ async def test_what_a_running_job_adds_behind_the_packed_cases_is_not_hidden(
     assert numbers_of(await plant.pack(batch, 3)) == [12, 17, 18, 19, 20]
 
 
-async def test_the_queue_head_passes_what_is_consumed(plant: Plant) -> None:
+async def test_the_queue_head_moves_past_consumed_rows(plant: Plant) -> None:
     batch = await plant.prepared(30, units_per_case=10)
     await plant.pack(batch)
     await plant.pack(batch, 1, first_code=ska(11)[0])
@@ -640,7 +641,7 @@ class TestSkipped:
         assert (await plant.pack(batch)).skipped is None
         assert (await plant.pack(batch, 1, first_code=ska(12)[0])).skipped is None
 
-    async def test_what_is_packed_excluded_or_with_a_customer_does_not_wait(self, plant: Plant) -> None:
+    async def test_packed_excluded_and_checked_units_are_not_counted_as_skipped(self, plant: Plant) -> None:
         batch = await plant.prepared(60, ska(9), units_per_case=10)
         await plant.pack(batch, target_units=5)
         await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number IN (6, 20)")
@@ -650,7 +651,7 @@ class TestSkipped:
         packed = await plant.pack(batch, 1, first_code=ska(21)[0])
         assert packed.skipped == skipped(11, 7, 19)
 
-    async def test_a_checked_unit_at_the_head_is_no_skipped_one(self, plant: Plant) -> None:
+    async def test_a_checked_unit_at_the_head_is_not_skipped(self, plant: Plant) -> None:
         batch = await plant.prepared(20, units_per_case=10)
         await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number = 1")
         assert (await plant.pack(batch, first_code=ska(2)[0])).skipped is None
@@ -664,9 +665,10 @@ class TestSkipped:
         assert (await plant.pack(batch, first_code=ska(1001)[0])).skipped == skipped(1000, 1, 1000)
         assert (await plant.pack(batch, 1, first_code=ska(2501)[0])).skipped == skipped(1000, 1, 2500, more=True)
 
-    async def test_it_costs_no_round_trip(self, plant: Plant) -> None:
+    async def test_counting_costs_no_round_trip(self, plant: Plant) -> None:
         batch = await plant.prepared(60, units_per_case=10)
-        with patch.object(CasePacking, "_row", autospec=True, side_effect=CasePacking._row) as sent:
+        fetch_all = CasePackingRepository._fetch_all
+        with patch.object(CasePackingRepository, "_fetch_all", autospec=True, side_effect=fetch_all) as sent:
             await plant.pack(batch, first_code=ska(31)[0], last_code=ska(40)[0])
         assert sent.call_count == 3
 

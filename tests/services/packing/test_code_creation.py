@@ -21,15 +21,15 @@ from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.leased import LeasedRepository
 from qrtrack.repositories.packing.batches import BatchRepository
-from qrtrack.repositories.packing.code_creation import StageRepository
+from qrtrack.repositories.packing.code_creation import Chunk, CodeCreationRepository, NewCodes
 from qrtrack.repositories.queues import CREATING, HASHING
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import claim_work
 from qrtrack.services.packing import batches as batches_service
-from qrtrack.services.packing import code_creation as stages_service
-from qrtrack.services.packing.batches import describe_batch, retry_batch
+from qrtrack.services.packing import code_creation as code_creation_service
+from qrtrack.services.packing.batches import batch_progress, describe_batch, retry_batch
 from qrtrack.services.packing.code_creation import create_codes, hash_keys
-from qrtrack.services.packing.contents import reveal_codes
+from qrtrack.services.packing.codes import reveal_codes
 from qrtrack.worker.execution import End, execute, run_next
 
 STAGES = "qr_batch_stages"
@@ -40,7 +40,7 @@ def chunks_of_ten() -> Iterator[None]:
     with (
         patch.object(batches_service, "CREATING_CHUNK", 10),
         patch.object(batches_service, "HASHING_CHUNK", 10),
-        patch.object(stages_service, "HASHING_CHUNK", 10),
+        patch.object(code_creation_service, "HASHING_CHUNK", 10),
     ):
         yield
 
@@ -77,18 +77,18 @@ async def do_all(plant: Plant, kind: str) -> None:
 
 
 CREATING_STEPS = [
-    (StageRepository, "get"),
-    (StageRepository, "missing"),
-    (StageRepository, "insert_codes"),
+    (CodeCreationRepository, "get_chunk"),
+    (CodeCreationRepository, "missing"),
+    (CodeCreationRepository, "insert_codes"),
     (BatchRepository, "count_created"),
     (BatchRepository, "add_cases"),
     (Repositories, "wake_workers"),
     (LeasedRepository, "finish"),
 ]
 HASHING_STEPS = [
-    (StageRepository, "get"),
-    (StageRepository, "keys_to_hash"),
-    (StageRepository, "store_hashes"),
+    (CodeCreationRepository, "get_chunk"),
+    (CodeCreationRepository, "keys_to_hash"),
+    (CodeCreationRepository, "store_hashes"),
     (BatchRepository, "count_hashed"),
     (LeasedRepository, "finish"),
 ]
@@ -137,7 +137,7 @@ async def test_a_worker_killed_at_any_step_of_hashing_leaves_every_key_hashed_on
     raise AssertionError("every call was killed: more of them were needed")
 
 
-async def test_a_batch_of_100_is_what_the_plant_asked_for(plant: Plant) -> None:
+async def test_a_batch_of_100_has_exactly_the_requested_codes(plant: Plant) -> None:
     batch = await plant.batch(100)
     await assert_exact(plant, batch.batch_id, 100)
     rows = await plant.sql("SELECT code, sequence_number FROM qr_codes ORDER BY sequence_number")
@@ -154,15 +154,16 @@ async def test_a_late_worker_creates_nothing_not_even_a_part_of_its_chunk(plant:
     [late] = await claim_work(database, CREATING, 1, lease_seconds=30)
     await plant.expire(STAGES)
     [held] = await claim_work(database, CREATING, 1, lease_seconds=30)
-    insert = StageRepository.insert_codes
+    insert = CodeCreationRepository.insert_codes
 
     partly = iter([True])
 
-    async def all_but_one(self: Any, batch: Any, sequences: Any, *drawn: Any) -> int:
-        left_out = int(next(partly, False))
-        return await insert(self, batch, sequences[left_out:], *(part and part[left_out:] for part in drawn))
+    async def all_but_one(self: Any, chunk: Chunk, drawn: NewCodes) -> int:
+        rest = slice(int(next(partly, False)), None)
+        part = NewCodes(drawn.sequences[rest], drawn.digests[rest], drawn.sealed[rest], drawn.tails)
+        return await insert(self, chunk, part)
 
-    with patch.object(StageRepository, "insert_codes", all_but_one), pytest.raises(LeaseLost):
+    with patch.object(CodeCreationRepository, "insert_codes", all_but_one), pytest.raises(LeaseLost):
         await create_codes(database, late, keys=plant.runtime.keys)
     [found] = await plant.sql("SELECT count(*) AS codes FROM qr_codes")
     assert found.codes == 0
@@ -184,7 +185,7 @@ async def test_two_workers_at_once_on_one_chunk_create_it_once(plant: Plant, dat
     await assert_exact(plant, created.batch_id, 10)
 
 
-async def test_batches_with_one_prefix_at_the_same_moment_get_ranges_side_by_side(plant: Plant) -> None:
+async def test_concurrent_batches_of_one_prefix_get_adjacent_ranges(plant: Plant) -> None:
     quantities = [7, 30, 100, 1, 64, 12, 33, 90, 5, 18, 2, 41]
     ordered = await asyncio.gather(*(plant.order(quantity) for quantity in quantities))
     await asyncio.gather(*(plant.work("creating") for _ in range(4)))
@@ -226,7 +227,7 @@ async def test_a_random_code_that_exists_already_is_drawn_again(plant: Plant) ->
     def draw(number: int, length: int) -> list[str]:
         return next(draws, None) or random_tails(number, length)
 
-    with patch.object(stages_service, "random_tails", draw):
+    with patch.object(code_creation_service, "random_tails", draw):
         second = await plant.batch(10, serial_mode=SerialMode.RANDOM)
     for batch in (first, second):
         await assert_exact(plant, batch.batch_id, 10)
@@ -286,7 +287,7 @@ async def test_a_chunk_is_tried_again_three_times_and_then_the_batch_has_failed_
 
 
 @pytest.mark.usefixtures("chunks_of_ten")
-async def test_a_batch_that_fails_in_its_last_chunk_keeps_no_codes_and_its_retry_makes_all_of_them(
+async def test_a_batch_that_fails_in_its_last_chunk_keeps_no_codes_and_a_retry_creates_all(
     plant: Plant, database: Database
 ) -> None:
     created = await plant.order(50, units_per_case=20)
@@ -312,7 +313,7 @@ async def test_a_batch_that_fails_in_its_last_chunk_keeps_no_codes_and_its_retry
 
 
 @pytest.mark.usefixtures("chunks_of_ten")
-async def test_chunks_of_a_batch_that_has_failed_write_nothing_more(plant: Plant, database: Database) -> None:
+async def test_chunks_of_a_failed_batch_write_nothing(plant: Plant, database: Database) -> None:
     await plant.order(20)
     first, second = await claim_work(database, CREATING, 2, lease_seconds=30)
     outcome = None
@@ -329,9 +330,7 @@ async def test_chunks_of_a_batch_that_has_failed_write_nothing_more(plant: Plant
 
 
 @pytest.mark.usefixtures("chunks_of_ten")
-async def test_chunks_that_fail_together_do_not_wait_for_each_other_in_a_circle(
-    plant: Plant, database: Database
-) -> None:
+async def test_chunks_that_fail_together_do_not_deadlock(plant: Plant, database: Database) -> None:
     await plant.order(80)
     claims = await claim_work(database, CREATING, 8, lease_seconds=30)
     await plant.sql("UPDATE qr_batch_stages SET attempts = 4")
@@ -366,14 +365,14 @@ async def test_a_hashing_failure_leaves_the_batch_packable_and_a_retry_makes_it_
     with patch.object(KeyRing, "unseal", torn_later):
         await fail_all(plant, "hashing")
     details = await describe_batch(database, caller=plant.caller, batch_id=batch.batch_id)
-    assert (details.batch.status, details.batch.keys_hashed, details.total_items) == ("failed", 20, 50)
+    assert (details.batch.status, details.batch.keys_hashed, details.counts.total_items) == ("failed", 20, 50)
     await plant.submit(batch)
     await plant.work("reverse_job")
     assert (await plant.pack(batch)).linked_count == 25
     assert (await retry_batch(database, caller=plant.caller, batch_id=batch.batch_id)).status == "hashing"
     await plant.work("hashing")
     details = await describe_batch(database, caller=plant.caller, batch_id=batch.batch_id)
-    assert (details.batch.status, details.batch.keys_hashed, details.progress) == ("ready", 50, 100)
+    assert (details.batch.status, details.batch.keys_hashed, batch_progress(details.batch)) == ("ready", 50, 100)
     await assert_exact(plant, batch.batch_id, 50, 25)
 
 

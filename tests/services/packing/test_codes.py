@@ -72,7 +72,7 @@ class TestVoid:
         found = await plant.reconcile(batch)
         assert (found.void, found.in_case) == (12, 8)
 
-    async def test_one_code_that_may_not_become_void_stops_all_of_it(self, plant: Plant) -> None:
+    async def test_one_code_that_may_not_become_void_stops_the_whole_list(self, plant: Plant) -> None:
         batch = await plant.batch(10)
         await put(plant, batch, 3, "redeemed")
         await put(plant, batch, 4, "void")
@@ -138,7 +138,7 @@ class TestReadmit:
         assert await plant.queue(batch) == [1, 2, *range(4, 11)]
         assert await plant.events(batch, "codes.readmitted") == [("codes.readmitted", "{[2,3)}")]
 
-    async def test_an_exclusion_by_several_jobs_ends_once_and_for_all(self, plant: Plant) -> None:
+    async def test_readmitting_ends_the_exclusions_of_all_jobs(self, plant: Plant) -> None:
         batch = await plant.batch(10)
         await plant.submit(batch, ska(2))
         await plant.submit(batch, ska(2))
@@ -159,7 +159,7 @@ class TestReadmit:
 
 
 @pytest.mark.parametrize("step", [void, print_, readmit], ids=["void", "printed", "readmit"])
-async def test_no_step_is_possible_where_there_is_nothing_to_step_on(plant: Plant, step: object) -> None:
+async def test_no_step_is_possible_without_codes(plant: Plant, step: object) -> None:
     assert callable(step)
     batch = await plant.batch(5)
     with pytest.raises(InvalidInput):

@@ -14,7 +14,7 @@ from plant import Plant, ska
 from qrtrack.domain.errors import InvalidInput
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.imports import read_codes
-from qrtrack.services.packing.batches import CreatedBatch, NumbersUsedUp, describe_batch
+from qrtrack.services.packing.batches import CreatedBatch, NumbersUsedUp, batch_progress, describe_batch
 from qrtrack.services.packing.imports import BatchImport, import_batch
 
 
@@ -38,7 +38,7 @@ async def test_imported_codes_are_numbered_in_the_order_of_the_file_and_may_be_p
     assert await codes_of(plant, made.batch_id) == [(1, "OLD-3", None), (2, "OLD-1", None), (3, "OLD-2", None)]
     assert (made.status, made.quantity, made.first_code, made.last_code) == ("ready", 3, "OLD-3", "OLD-2")
     found = await describe_batch(plant.runtime.database, caller=plant.caller, batch_id=made.batch_id)
-    assert (found.batch.status, found.progress, found.cases_total) == ("ready", 100, 1)
+    assert (found.batch.status, batch_progress(found.batch), found.counts.cases_total) == ("ready", 100, 1)
     events = await plant.sql("SELECT action, sequences::text FROM trace_events")
     assert [tuple(event) for event in events] == [("batch.imported", "{[1,4)}")]
 
@@ -48,7 +48,7 @@ async def test_imported_root_keys_are_hashed_and_only_then_is_the_batch_ready(pl
     assert made.status == "hashing"
     await plant.work("hashing")
     found = await describe_batch(plant.runtime.database, caller=plant.caller, batch_id=made.batch_id)
-    assert (found.batch.status, found.batch.keys_hashed, found.unique_root_keys) == ("ready", 2, 2)
+    assert (found.batch.status, found.batch.keys_hashed, found.counts.unique_root_keys) == ("ready", 2, 2)
     rows = await plant.sql("SELECT root_key_hash, root_key_sealed FROM qr_codes ORDER BY sequence_number")
     keys = plant.runtime.keys
     assert keys.unseal(made.batch_id, 1, bytes(rows[0].root_key_sealed)) == "ZR4K"
@@ -56,7 +56,7 @@ async def test_imported_root_keys_are_hashed_and_only_then_is_the_batch_ready(pl
     assert rows[1].root_key_hash is None
 
 
-async def test_variants_have_runs_and_cases_of_their_own(plant: Plant) -> None:
+async def test_each_variant_has_its_own_run_and_cases(plant: Plant) -> None:
     made = await import_(plant, ["A1,10g", "A2,5g", "A3,10g", "A4,10g"], header="code,variant", units_per_case=2)
     assert await codes_of(plant, made.batch_id) == [
         (1, "A1", "10g"),
@@ -95,7 +95,7 @@ async def test_a_file_that_cannot_be_read_at_all_is_refused(plant: Plant) -> Non
     assert [error.pointer for error in refused.value.errors] == ["/file/1"]
 
 
-async def test_numbers_reserved_for_a_batch_of_ours_are_refused_before_its_codes_exist(plant: Plant) -> None:
+async def test_numbers_reserved_for_a_batch_are_refused_before_its_codes_exist(plant: Plant) -> None:
     await plant.order(10)
     with pytest.raises(InvalidInput) as refused:
         await import_(plant, ["SKA000011", "SKA000010", "SKA000001"])
@@ -110,7 +110,7 @@ async def test_a_code_that_only_resembles_a_reserved_one_is_not_refused(plant: P
     assert (await import_(plant, [code])).quantity == 1
 
 
-async def test_the_next_batch_is_numbered_behind_the_imported_codes(plant: Plant) -> None:
+async def test_the_next_batch_is_numbered_after_the_imported_codes(plant: Plant) -> None:
     await import_(plant, ["SKA000500", "SKA000020", "ABC000007"])
     assert (await plant.order(10)).first_code == "SKA000501"
     assert (await plant.order(10, serial_prefix="ABC")).first_code == "ABC000008"
@@ -127,7 +127,7 @@ async def test_a_prefix_that_an_import_used_up_is_refused_for_new_batches(plant:
         await plant.order(1)
 
 
-async def test_two_imports_of_the_same_codes_at_once_make_them_once(plant: Plant) -> None:
+async def test_two_concurrent_imports_of_the_same_codes_create_them_once(plant: Plant) -> None:
     rows = [f"OLD-{number}" for number in range(2000)]
     ends = await asyncio.gather(import_(plant, rows), import_(plant, rows[::-1]), return_exceptions=True)
     assert sorted(type(end).__name__ for end in ends) == ["CreatedBatch", "InvalidInput"]
@@ -164,4 +164,8 @@ async def test_a_hundred_thousand_rows_take_a_few_seconds(plant: Plant) -> None:
     made = await import_(plant, rows, header="code,root_key", units_per_case=1000)
     assert time.perf_counter() - began < 30
     found = await describe_batch(plant.runtime.database, caller=plant.caller, batch_id=made.batch_id)
-    assert (found.total_items, found.unique_root_keys, found.cases_total) == (100_000, 100_000, 100)
+    assert (found.counts.total_items, found.counts.unique_root_keys, found.counts.cases_total) == (
+        100_000,
+        100_000,
+        100,
+    )

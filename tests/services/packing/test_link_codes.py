@@ -89,7 +89,7 @@ async def test_each_unit_that_cannot_be_linked_says_why(plant: Plant) -> None:
     assert await case_row(plant, batch) == ("open", 0, None, None)
 
 
-async def test_the_good_units_are_linked_when_that_is_asked_for(plant: Plant) -> None:
+async def test_accept_valid_links_the_good_units(plant: Plant) -> None:
     batch = await plant.batch(20, units_per_case=10)
     await plant.link(batch, ska(1), case=1)
     linked = await plant.link(batch, ska(1, 2, 3), accept_valid=True)
@@ -98,14 +98,14 @@ async def test_the_good_units_are_linked_when_that_is_asked_for(plant: Plant) ->
     assert await plant.events(batch, "case.linked") == [("case.linked", "{[1,2)}"), ("case.linked", "{[2,4)}")]
 
 
-async def test_without_one_good_unit_nothing_is_linked_whatever_is_asked_for(plant: Plant) -> None:
+async def test_accept_valid_links_nothing_without_a_good_unit(plant: Plant) -> None:
     batch = await plant.batch(20, units_per_case=10)
     await plant.link(batch, ska(1), case=1)
     with pytest.raises(CodesNotLinkable):
         await plant.link(batch, ska(1), accept_valid=True)
 
 
-async def test_a_list_that_names_no_unit_is_bad_input(plant: Plant) -> None:
+async def test_an_empty_list_is_bad_input(plant: Plant) -> None:
     batch = await plant.batch(20, units_per_case=10)
     with pytest.raises(InvalidInput) as refused:
         await plant.link(batch, [])
@@ -127,19 +127,19 @@ async def test_units_of_another_organisation_are_unknown(plant: Plant) -> None:
     assert [result["reason"] for result in refused.value.members["results"]] == ["unknown-code"]
 
 
-async def test_the_same_guards_hold_as_for_packing_from_the_queue(plant: Plant) -> None:
+async def test_linking_refuses_what_packing_from_the_queue_refuses(plant: Plant) -> None:
     batch, other = await plant.batch(10), await plant.batch(10)
     database, caller = plant.runtime.database, plant.caller
     with pytest.raises(OrderMismatch):
         await link_codes(
-            database, caller=caller, order=LinkCodes(batch.batch_id, uuid4(), batch.master_codes[0], ska(1))
+            database, caller=caller, request=LinkCodes(batch.batch_id, uuid4(), batch.master_codes[0], ska(1))
         )
     with pytest.raises(CaseOfOtherBatch):
         await link_codes(
-            database, caller=caller, order=LinkCodes(batch.batch_id, batch.order_id, other.master_codes[0], ska(1))
+            database, caller=caller, request=LinkCodes(batch.batch_id, batch.order_id, other.master_codes[0], ska(1))
         )
     with pytest.raises(NotFound):
-        await link_codes(database, caller=caller, order=LinkCodes(batch.batch_id, batch.order_id, "NONE", ska(1)))
+        await link_codes(database, caller=caller, request=LinkCodes(batch.batch_id, batch.order_id, "NONE", ska(1)))
     await close_batch(database, caller=caller, batch_id=batch.batch_id, reason="Run short")
     with pytest.raises(BatchClosed):
         await plant.link(batch, ska(1))
@@ -154,7 +154,7 @@ async def test_a_unit_scanned_into_two_cases_at_once_ends_in_one(plant: Plant) -
     assert list((await plant.states(batch)).values()).count("packed") == 5
 
 
-async def test_one_place_left_is_not_filled_twice(plant: Plant) -> None:
+async def test_the_last_place_of_a_case_is_filled_once(plant: Plant) -> None:
     batch = await plant.batch(20, units_per_case=10)
     await plant.link(batch, ska(*range(1, 10)))
     ends = await asyncio.gather(*(plant.link(batch, ska(number)) for number in range(11, 16)), return_exceptions=True)

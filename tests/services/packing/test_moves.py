@@ -35,7 +35,7 @@ async def inside(plant: Plant, batch: MadeBatch, case: int) -> list[int]:
     return [row.sequence_number for row in rows]
 
 
-async def test_the_units_go_to_the_other_case_with_all_that_is_known_of_their_packing(plant: Plant) -> None:
+async def test_the_units_move_with_the_record_of_their_packing(plant: Plant) -> None:
     batch = await plant.prepared(40, units_per_case=10)
     await plant.pack(batch, 1, first_code=ska(1)[0], last_code=ska(10)[0], station="Line 1")
     before = await case_rows(plant, batch)
@@ -50,7 +50,7 @@ async def test_the_units_go_to_the_other_case_with_all_that_is_known_of_their_pa
     assert list((await plant.pack(batch, 1)).linked_codes) == ska(*range(11, 21))
 
 
-async def test_units_that_a_customer_has_checked_go_along(plant: Plant) -> None:
+async def test_units_that_a_customer_has_checked_move_too(plant: Plant) -> None:
     batch = await plant.prepared(20, units_per_case=10)
     await plant.pack(batch)
     await plant.sql("UPDATE qr_codes SET status = 'scanned', scanned_at = now() WHERE sequence_number = 3")
@@ -69,7 +69,7 @@ async def test_only_the_units_of_the_case_move_where_others_lie_between_them(pla
     assert (await inside(plant, batch, 1), await inside(plant, batch, 2)) == ([2, 6], [1, 5, 9])
 
 
-async def test_one_event_tells_of_the_move_to_both_cases_and_to_each_unit(plant: Plant) -> None:
+async def test_one_event_records_the_move_for_both_cases_and_each_unit(plant: Plant) -> None:
     batch = await plant.prepared(20, units_per_case=10)
     await plant.pack(batch)
     await plant.move(batch, 0, 1)
@@ -81,7 +81,7 @@ async def test_one_event_tells_of_the_move_to_both_cases_and_to_each_unit(plant:
         assert (await plant.trace(asked)).events[-1].action == "case.moved"
 
 
-async def test_what_is_unlinked_later_returns_to_the_queue(plant: Plant) -> None:
+async def test_units_unlinked_after_a_move_return_to_the_queue(plant: Plant) -> None:
     batch = await plant.prepared(20, units_per_case=10)
     await plant.pack(batch)
     await plant.move(batch, 0, 1)
@@ -99,7 +99,7 @@ async def refused(plant: Plant, batch: MadeBatch, source: int, target: int) -> D
     return refusal.value
 
 
-async def test_a_case_that_is_packed_takes_nothing(plant: Plant) -> None:
+async def test_a_packed_case_takes_no_units(plant: Plant) -> None:
     batch = await plant.prepared(30, units_per_case=10)
     await plant.pack(batch)
     await plant.link(batch, ska(15), case=1)
@@ -108,7 +108,7 @@ async def test_a_case_that_is_packed_takes_nothing(plant: Plant) -> None:
     assert refusal.members["master_code_info"]["actual_units"] == 1
 
 
-async def test_a_case_that_is_too_small_takes_nothing(plant: Plant) -> None:
+async def test_a_case_that_is_too_small_takes_no_units(plant: Plant) -> None:
     batch = await plant.prepared(25, units_per_case=10)
     await plant.pack(batch)
     refusal = await refused(plant, batch, 0, 2)
@@ -118,7 +118,7 @@ async def test_a_case_that_is_too_small_takes_nothing(plant: Plant) -> None:
     assert (await plant.move(batch, 0, 2)).moved_count == 5
 
 
-async def test_a_case_of_another_batch_takes_nothing(plant: Plant) -> None:
+async def test_a_case_of_another_batch_takes_no_units(plant: Plant) -> None:
     batch, other = await plant.prepared(10), await plant.prepared(10)
     await plant.pack(batch)
     with pytest.raises(CaseOfOtherBatch):
@@ -126,20 +126,20 @@ async def test_a_case_of_another_batch_takes_nothing(plant: Plant) -> None:
     assert await inside(plant, batch, 0) == list(range(1, 11))
 
 
-async def test_a_case_of_another_variant_takes_nothing(plant: Plant) -> None:
+async def test_a_case_of_another_variant_takes_no_units(plant: Plant) -> None:
     batch = await plant.prepared(variants=[("5g", 10), ("10g", 10)], units_per_case=10)
     await plant.pack(batch)
     assert isinstance(await refused(plant, batch, 0, 1), VariantMismatch)
 
 
-async def test_in_a_closed_batch_nothing_moves(plant: Plant) -> None:
+async def test_no_case_of_a_closed_batch_moves(plant: Plant) -> None:
     batch = await plant.prepared(20, units_per_case=10)
     await plant.pack(batch)
     await close_batch(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, reason="Run short")
     assert isinstance(await refused(plant, batch, 0, 1), BatchClosed)
 
 
-async def test_of_an_empty_case_there_is_nothing_to_move(plant: Plant) -> None:
+async def test_an_empty_case_cannot_be_moved(plant: Plant) -> None:
     batch = await plant.prepared(20, units_per_case=10)
     refusal = await refused(plant, batch, 0, 1)
     assert isinstance(refusal, InvalidState)
@@ -171,7 +171,7 @@ async def test_unknown_cases_and_those_of_another_organisation_are_not_found(pla
         )  # fmt: skip
 
 
-async def test_of_two_moves_at_once_one_wins(plant: Plant) -> None:
+async def test_of_two_concurrent_moves_one_wins(plant: Plant) -> None:
     for _ in range(5):
         batch = await plant.prepared(30, units_per_case=10)
         await plant.pack(batch)

@@ -17,9 +17,10 @@ from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.claims import Interrupted, LeaseLost, PermanentFailure
 from qrtrack.domain.errors import DomainError
 from qrtrack.domain.identity import Caller, Role
+from qrtrack.domain.packing.reverse_jobs import JobCounts, NewJob
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories import Repositories
-from qrtrack.repositories.leased import LeasedRepository
+from qrtrack.repositories.packing.prepared_codes import PreparedCodeRepository
 from qrtrack.repositories.packing.reverse_jobs import ReverseJobRepository
 from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.repositories.trace import TraceRepository
@@ -86,15 +87,15 @@ def summary(
 
 async def between_chunks(plant: Plant, job_id: UUID, *happenings: Any) -> None:
     """Runs the job to its end; before its chunks 1, 2, … these happen, one each."""
-    take_turn, coming = ReverseJobRepository.take_turn, iter(happenings)
+    lock_preparation, coming = ReverseJobRepository.lock_preparation, iter(happenings)
 
-    async def take_turn_after_it_happened(self: Any, batch_id: UUID) -> None:
+    async def lock_preparation_after_it_happened(self: Any, batch_id: UUID) -> None:
         happening = next(coming, None)
         if happening is not None:
             await happening()
-        await take_turn(self, batch_id)
+        await lock_preparation(self, batch_id)
 
-    with patch.object(ReverseJobRepository, "take_turn", take_turn_after_it_happened):
+    with patch.object(ReverseJobRepository, "lock_preparation", lock_preparation_after_it_happened):
         await plant.work("reverse_job")
 
 
@@ -105,8 +106,8 @@ async def void(plant: Plant, batch: MadeBatch, *numbers: int) -> None:
 
 
 async def link(plant: Plant, batch: MadeBatch, *numbers: int, case: int = 0) -> None:
-    order = LinkCodes(batch.batch_id, batch.order_id, batch.master_codes[case], codes(*numbers))
-    await link_codes(plant.runtime.database, caller=plant.caller, order=order)
+    request = LinkCodes(batch.batch_id, batch.order_id, batch.master_codes[case], codes(*numbers))
+    await link_codes(plant.runtime.database, caller=plant.caller, request=request)
 
 
 async def unlink(plant: Plant, *numbers: int) -> None:
@@ -199,7 +200,7 @@ async def test_two_jobs_at_once_on_one_batch_prepare_each_code_once(plant: Plant
 
 
 @pytest.mark.usefixtures("chunks_of_ten")
-async def test_what_leaves_the_available_states_while_the_job_runs_is_invalid(plant: Plant) -> None:
+async def test_codes_that_become_unavailable_while_the_job_runs_are_counted_as_invalid(plant: Plant) -> None:
     batch = await plant.batch(40, units_per_case=10)
     job_id = await plant.submit(batch)
 
@@ -215,7 +216,7 @@ async def test_what_leaves_the_available_states_while_the_job_runs_is_invalid(pl
 
 
 @pytest.mark.usefixtures("chunks_of_ten")
-async def test_what_comes_out_of_a_case_while_the_job_runs_is_left_to_a_later_job(plant: Plant) -> None:
+async def test_codes_unlinked_while_the_job_runs_are_left_to_a_later_job(plant: Plant) -> None:
     batch = await plant.batch(40, units_per_case=10)
     await link(plant, batch, 35, 36)
     job_id = await plant.submit(batch)
@@ -266,7 +267,7 @@ async def test_an_exclusion_holds_for_later_jobs_until_readmit_names_it(plant: P
     assert sorted(await queue(plant)) == [number for number in range(1, 21) if number != 4]
 
 
-async def test_an_exclusion_takes_a_code_out_of_the_queue_and_packing_passes_it(plant: Plant) -> None:
+async def test_an_excluded_code_leaves_the_queue_and_is_not_packed(plant: Plant) -> None:
     batch = await plant.prepared(20, units_per_case=10)
     await plant.submit(batch, codes(2))
     assert await queue(plant, "invalid") == [2]
@@ -287,13 +288,14 @@ async def test_the_exclusions_of_a_cancelled_job_end_unless_another_job_holds_th
 
 STEPS = [
     (ReverseJobRepository, "get"),
-    (ReverseJobRepository, "lower_queue_head"),
+    (PreparedCodeRepository, "lower_queue_head"),
     (ReverseJobRepository, "count"),
+    (ReverseJobRepository, "record_count"),
     (ReverseJobRepository, "lock"),
     (ReverseJobRepository, "prepare"),
+    (ReverseJobRepository, "record_chunk"),
+    (ReverseJobRepository, "complete"),
     (ReverseJobRepository, "log"),
-    (LeasedRepository, "write"),
-    (LeasedRepository, "finish"),
     (TraceRepository, "add"),
 ]
 
@@ -362,7 +364,7 @@ async def test_a_worker_that_comes_back_late_leaves_job_and_queue_as_they_are(pl
 
 
 @pytest.mark.usefixtures("chunks_of_ten")
-async def test_a_job_that_is_asked_to_stop_goes_back_and_the_next_worker_continues(plant: Plant) -> None:
+async def test_a_job_that_is_asked_to_stop_is_released_and_the_next_worker_continues(plant: Plant) -> None:
     batch = await plant.batch(40)
     job_id = await plant.submit(batch)
     stop = StopSignal()
@@ -390,17 +392,24 @@ async def test_cancelling_a_running_job_undoes_its_chunk_and_stops_its_worker(pl
     batch = await plant.batch(40)
     job_id = await plant.submit(batch, codes(39))
     cancelled: list[Any] = []
-    write = LeasedRepository.write
+    record_chunk, prepare = ReverseJobRepository.record_chunk, ReverseJobRepository.prepare
 
-    async def write_into_a_cancelled_job(self: Any, claim: Any, *arguments: Any, **values: Any) -> None:
-        if values.get("next_sequence") == 21:
-            # The chunk holds the job's row by its foreign key: the cancellation waits for it, or it for that.
-            cancelling = asyncio.create_task(cancel_reverse_job(database, caller=plant.caller, job_id=job_id))
-            await asyncio.sleep(0.1)
-            cancelled.append(cancelling)
-        await write(self, claim, *arguments, **values)
+    async def record_while_cancelling(self: Any, claim: Any, counts: JobCounts, **values: Any) -> None:
+        if counts.next_sequence == 21:
+            # The chunk locks the job's row by its foreign key: the cancellation waits until the chunk is committed.
+            cancelled.append(asyncio.create_task(cancel_reverse_job(database, caller=plant.caller, job_id=job_id)))
+            while not await plant.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+                await asyncio.sleep(0.01)
+        await record_chunk(self, claim, counts, **values)
 
-    with patch.object(LeasedRepository, "write", write_into_a_cancelled_job):
+    async def prepare_after_the_cancellation(self: Any, *arguments: Any) -> Any:
+        await asyncio.gather(*cancelled)
+        return await prepare(self, *arguments)
+
+    with (
+        patch.object(ReverseJobRepository, "record_chunk", record_while_cancelling),
+        patch.object(ReverseJobRepository, "prepare", prepare_after_the_cancellation),
+    ):
         [outcome] = await plant.work("reverse_job")
     assert outcome.end is End.LOST
     assert (await cancelled[0]).withdrawn == 20
@@ -423,10 +432,11 @@ async def test_cancelling_and_finishing_at_once_end_the_job_exactly_once(plant: 
             except DomainError as error:
                 return str(error.members["state"])
 
-        [[outcome], told] = await asyncio.gather(plant.work("reverse_job"), cancel())
+        # A job that is cancelled before a worker claims it has no outcome.
+        outcomes, told = await asyncio.gather(plant.work("reverse_job"), cancel())
         job = await job_of(plant, job_id)
         assert told == job.status
-        assert (outcome.end is End.COMPLETED) == (job.status == "completed")
+        assert (End.COMPLETED in {outcome.end for outcome in outcomes}) == (job.status == "completed")
         lines = await plant.sql(
             "SELECT 1 FROM qr_reverse_job_logs WHERE job_id = :job_id"
             " AND (message LIKE 'Completed%' OR message LIKE 'Cancelled%')",
@@ -471,7 +481,7 @@ async def test_a_job_that_failed_three_times_goes_on_from_its_last_chunk_when_re
     assert await queue(plant) == list(range(1, 41))
 
 
-async def test_a_failure_that_trying_cannot_help_ends_the_job_at_once(plant: Plant) -> None:
+async def test_a_permanent_failure_ends_the_job_at_once(plant: Plant) -> None:
     batch = await plant.batch(4)
     job_id = await plant.submit(batch)
 
@@ -485,9 +495,7 @@ async def test_a_failure_that_trying_cannot_help_ends_the_job_at_once(plant: Pla
     assert (job.status, job.attempts, job.error_message) == ("failed", 1, "The batch is torn.")
 
 
-async def test_the_result_and_what_follows_from_it_commit_together_or_not_at_all(
-    plant: Plant, database: Database
-) -> None:
+async def test_result_and_trace_event_commit_together_or_not_at_all(plant: Plant, database: Database) -> None:
     batch = await plant.batch(5)
     job_id = await plant.submit(batch)
     [held] = await claim_work(database, REVERSE_JOBS, 1, lease_seconds=30)
@@ -525,7 +533,7 @@ async def test_prepared_codes_may_be_packed_while_the_job_runs(plant: Plant) -> 
     assert (await plant.pack(batch, 1)).linked_codes == codes(*range(11, 21))
 
 
-async def test_codes_behind_the_head_of_the_queue_are_found_again_when_a_later_job_prepares_them(
+async def test_codes_before_the_queue_head_are_packed_when_a_later_job_prepares_them(
     plant: Plant,
 ) -> None:
     batch = await plant.prepared(30, units_per_case=10)
@@ -616,7 +624,7 @@ async def _adds_up(plant: Plant, script: Any, first: Any) -> None:
     assert doubled == []
     # A dry run says what a run does.
     told = await dry_run_reverse_job(
-        plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, order_id=batch.order_id, exclude_codes=[]
+        plant.runtime.database, caller=plant.caller, new=NewJob(batch.batch_id, batch.order_id)
     )
     last = await plant.submit(batch)
     await plant.work("reverse_job")

@@ -12,6 +12,7 @@ from qrtrack.domain.errors import DomainError, InvalidInput, InvalidState, NotFo
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.batches import BatchClosed, BatchNotReady
 from qrtrack.domain.packing.case_packing import OrderMismatch
+from qrtrack.domain.packing.reverse_jobs import NewJob
 from qrtrack.domain.packing.selections import JobSelection
 from qrtrack.repositories.packing.reverse_jobs import ReverseJobRepository
 from qrtrack.repositories.queues import REVERSE_JOBS
@@ -23,7 +24,7 @@ from qrtrack.services.packing.reverse_jobs import (
     UnknownExcludeCodes,
     cancel_reverse_job,
     dry_run_reverse_job,
-    list_logs,
+    list_log,
     list_prepared_codes,
     list_reverse_jobs,
     retry_reverse_job,
@@ -38,14 +39,8 @@ def codes(*numbers: int) -> list[str]:
 
 
 async def dry_run(plant: Plant, batch: MadeBatch, *numbers: int, **asked: Any) -> DryRun:
-    return await dry_run_reverse_job(
-        plant.runtime.database,
-        caller=plant.caller,
-        batch_id=batch.batch_id,
-        order_id=batch.order_id,
-        exclude_codes=codes(*numbers),
-        **asked,
-    )
+    new = NewJob(batch.batch_id, batch.order_id, codes(*numbers), **asked)
+    return await dry_run_reverse_job(plant.runtime.database, caller=plant.caller, new=new)
 
 
 async def cancel(plant: Plant, job_id: Any) -> Any:
@@ -73,7 +68,7 @@ async def test_a_submission_with_unknown_codes_is_refused_with_all_of_them_and_l
     assert other.first_code == "SKA000011"
 
 
-async def test_listed_codes_that_are_gone_already_are_accepted_and_counted(plant: Plant) -> None:
+async def test_listed_codes_that_are_unavailable_already_are_accepted_and_counted(plant: Plant) -> None:
     batch = await plant.prepared(20, units_per_case=5)
     await plant.pack(batch)
     await void_codes(
@@ -85,7 +80,7 @@ async def test_listed_codes_that_are_gone_already_are_accepted_and_counted(plant
     assert (summary["excluded_count"], summary["excluded_already_unavailable"]) == (1, 3)
 
 
-async def test_a_dry_run_tells_what_the_run_then_does_and_changes_nothing(plant: Plant) -> None:
+async def test_a_dry_run_counts_what_the_job_then_does_and_changes_nothing(plant: Plant) -> None:
     batch = await plant.prepared(30, codes(30), units_per_case=5)
     await plant.pack(batch)
     everything = "SELECT count(*) FROM {}"
@@ -170,7 +165,7 @@ async def test_a_job_that_has_ended_cannot_be_cancelled(plant: Plant, end: str) 
     assert await plant.row(JOBS, job_id) == before
 
 
-async def test_cancelling_leaves_what_a_case_has_taken(plant: Plant) -> None:
+async def test_cancelling_leaves_packed_codes_packed(plant: Plant) -> None:
     batch = await plant.batch(20, units_per_case=5)
     job_id = await plant.submit(batch)
     with patch("qrtrack.services.packing.preparation.CHUNK", 10):
@@ -246,20 +241,20 @@ async def test_a_retry_and_a_closing_at_once_leave_no_live_job_on_a_closed_batch
         assert (told, row.status) in {("queued", "cancelled"), ("batch-closed", "failed")}
 
 
-async def test_a_retry_waits_for_a_closing_under_way(plant: Plant, database: Database) -> None:
+async def test_a_retry_waits_while_the_batch_is_being_closed(plant: Plant, database: Database) -> None:
     batch = await plant.batch(3)
     job_id = await plant.submit(batch)
     await fail(plant)
-    live_of_batch = ReverseJobRepository.live_of_batch
+    lock_live_of_batch = ReverseJobRepository.lock_live_of_batch
     looked, go_on = asyncio.Event(), asyncio.Event()
 
     async def look_and_wait(self: Any, batch_id: Any) -> Any:
-        found = await live_of_batch(self, batch_id)
+        found = await lock_live_of_batch(self, batch_id)
         looked.set()
         await go_on.wait()
         return found
 
-    with patch.object(ReverseJobRepository, "live_of_batch", look_and_wait):
+    with patch.object(ReverseJobRepository, "lock_live_of_batch", look_and_wait):
         closing = asyncio.create_task(
             close_batch(database, caller=plant.caller, batch_id=batch.batch_id, reason="run short")
         )
@@ -296,16 +291,16 @@ async def test_jobs_logs_and_prepared_codes_are_listed_page_by_page(plant: Plant
     assert [job.id for job in page] == [second]
     page = await list_reverse_jobs(database, caller=caller, selection=JobSelection(), before=second, limit=9)
     assert [job.id for job in page] == [first]
-    lines = await list_logs(database, caller=caller, job_id=first, after=0, limit=2)
-    rest = await list_logs(database, caller=caller, job_id=first, after=lines[-1].id, limit=9)
+    lines = await list_log(database, caller=caller, job_id=first, after=0, limit=2)
+    rest = await list_log(database, caller=caller, job_id=first, after=lines[-1].id, limit=9)
     assert [line.message.split(" ")[0].rstrip(":;") for line in [*lines, *rest]] == [
         "Submitted",
         "Counted",
         "Completed",
     ]
     rows = await list_prepared_codes(database, caller=caller, job_id=first, status="prepared", after=0, limit=3)
-    rest = await list_prepared_codes(database, caller=caller, job_id=first, status=None, after=rows[-1].id, limit=9)
-    assert [row.code for row in [*rows, *rest]] == codes(1, 2, 3, 4, 5)
+    others = await list_prepared_codes(database, caller=caller, job_id=first, status=None, after=rows[-1].id, limit=9)
+    assert [row.code for row in [*rows, *others]] == codes(1, 2, 3, 4, 5)
     stranger = Caller("stranger", uuid4(), caller.roles)
     with pytest.raises(NotFound):
-        await list_logs(database, caller=stranger, job_id=first, after=0, limit=2)
+        await list_log(database, caller=stranger, job_id=first, after=0, limit=2)

@@ -27,7 +27,7 @@ async def case_row(plant: Plant, batch: MadeBatch, case: int = 0) -> Row[tuple[o
     return row
 
 
-async def test_a_unit_comes_out_of_its_case_without_naming_it(plant: Plant) -> None:
+async def test_a_unit_is_unlinked_without_naming_its_case(plant: Plant) -> None:
     batch = await plant.prepared(20, units_per_case=10)
     await plant.pack(batch)
     unlinked = await plant.unlink(ska(1, 5), reason="Wrong label")
@@ -48,7 +48,7 @@ async def test_a_case_without_units_is_open_again_and_may_be_packed_anew(plant: 
     assert list((await plant.pack(batch)).linked_codes) == ska(*range(1, 11))
 
 
-async def test_units_become_what_they_were_before_they_were_packed(plant: Plant) -> None:
+async def test_unlinked_units_return_to_the_status_before_packing(plant: Plant) -> None:
     batch = await plant.prepared(10, units_per_case=10)
     await mark_printed(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, codes=ska(1, 2))
     await plant.pack(batch)
@@ -69,7 +69,7 @@ async def test_units_of_two_batches_and_of_several_cases_are_one_request(plant: 
 
 
 @pytest.mark.parametrize("state", ["generated", "scanned", "redeemed", "void"])
-async def test_one_unit_that_is_not_packed_stops_all_of_it(plant: Plant, state: str) -> None:
+async def test_one_unit_that_is_not_packed_stops_the_whole_list(plant: Plant, state: str) -> None:
     batch = await plant.prepared(20, units_per_case=10)
     await plant.pack(batch)
     if state != "generated":
@@ -105,7 +105,7 @@ async def test_an_unknown_case_is_not_found(plant: Plant) -> None:
         await plant.unlink(master_code="NOSUCHCASE-C0001")
 
 
-async def test_a_list_that_names_no_unit_is_bad_input(plant: Plant) -> None:
+async def test_an_empty_list_is_bad_input(plant: Plant) -> None:
     with pytest.raises(InvalidInput):
         await plant.unlink([])
 
@@ -127,7 +127,7 @@ async def test_units_and_cases_of_another_organisation_are_not_found(plant: Plan
             )
 
 
-async def test_requests_over_the_same_two_batches_do_not_wait_for_each_other_for_ever(plant: Plant) -> None:
+async def test_requests_for_the_same_two_batches_do_not_deadlock(plant: Plant) -> None:
     first, second = await plant.prepared(40, units_per_case=10), await plant.prepared(40, units_per_case=10)
     for case in range(4):
         await plant.pack(first, case)
@@ -156,7 +156,7 @@ async def job_summary(plant: Plant, job_id: UUID) -> dict[str, int]:
 class TestRequeue:
     """What a case took from the queue returns to its place there."""
 
-    async def test_after_undoing_the_wrong_case_the_right_one_takes_the_same_units(self, plant: Plant) -> None:
+    async def test_after_unlinking_the_wrong_case_the_right_case_takes_the_same_units(self, plant: Plant) -> None:
         batch = await plant.prepared(500, ska(*range(1, 251), *range(451, 501)), units_per_case=50)
         assert list((await plant.pack(batch, 1)).linked_codes) == ska(*range(251, 301))
         undone = await plant.unlink(master_code=batch.master_codes[1])
@@ -165,7 +165,7 @@ class TestRequeue:
         assert await plant.queue(batch) == list(range(301, 451))
         assert (await plant.reconcile(batch)).differences == []
 
-    async def test_a_scanned_first_unit_is_where_it_was(self, plant: Plant) -> None:
+    async def test_a_requeued_unit_is_found_as_the_scanned_first_unit(self, plant: Plant) -> None:
         batch = await plant.prepared(40, units_per_case=10)
         await plant.pack(batch, 1)
         await plant.unlink(master_code=batch.master_codes[1])
@@ -220,7 +220,7 @@ class TestRequeue:
         rows = await plant.sql("SELECT job_id, status FROM qr_prepared_codes WHERE sequence_number = 3 ORDER BY id")
         assert [(row.job_id == second, row.status) for row in rows] == [(False, "consumed"), (True, "prepared")]
 
-    async def test_what_was_excluded_meanwhile_stays_out(self, plant: Plant) -> None:
+    async def test_units_excluded_meanwhile_do_not_return(self, plant: Plant) -> None:
         batch = await plant.prepared(10)
         await plant.pack(batch)
         await plant.submit(batch, ska(4))
@@ -230,7 +230,7 @@ class TestRequeue:
         found = await plant.reconcile(batch)
         assert (found.prepared, found.excluded, found.in_case) == (1, 1, 8)
 
-    async def test_what_a_cancelled_job_had_prepared_stays_out(self, plant: Plant) -> None:
+    async def test_units_that_a_cancelled_job_prepared_do_not_return(self, plant: Plant) -> None:
         batch = await plant.prepared(10)
         await plant.pack(batch)
         await plant.sql(
@@ -240,7 +240,7 @@ class TestRequeue:
         assert (undone.requeued, undone.left_out) == (0, 1)
         assert await plant.queue(batch) == []
 
-    async def test_what_was_pruned_meanwhile_stays_out(self, plant: Plant) -> None:
+    async def test_units_whose_rows_were_pruned_do_not_return(self, plant: Plant) -> None:
         batch = await plant.prepared(20, units_per_case=10)
         await plant.pack(batch)
         await plant.sql("UPDATE qr_reverse_jobs SET finished_at = now() - interval '100 days'")
@@ -265,7 +265,7 @@ class TestRequeue:
         assert (undone.requeued, undone.left_out) == (2, 0)
         assert await plant.queue(batch) == [3, 4]
 
-    async def test_a_job_that_counted_before_does_not_count_what_returned(self, plant: Plant) -> None:
+    async def test_a_job_that_counted_before_does_not_count_returned_units(self, plant: Plant) -> None:
         batch = await plant.prepared(20, units_per_case=10)
         await plant.pack(batch)
         waiting = await plant.submit(batch)
@@ -311,7 +311,7 @@ class TestRequeue:
             assert (found.in_case, found.prepared, found.differences) == (10, 10, [])
 
 
-async def test_nothing_comes_out_of_the_cases_of_a_closed_batch(plant: Plant) -> None:
+async def test_units_of_a_closed_batch_cannot_be_unlinked(plant: Plant) -> None:
     batch = await plant.prepared(20, units_per_case=10)
     await plant.pack(batch)
     await close_batch(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, reason="Run short")
@@ -321,7 +321,7 @@ async def test_nothing_comes_out_of_the_cases_of_a_closed_batch(plant: Plant) ->
     assert (await case_row(plant, batch)).actual_units == 10
 
 
-async def test_of_units_of_two_batches_a_closed_one_stops_all(plant: Plant) -> None:
+async def test_a_closed_batch_stops_a_request_for_two_batches(plant: Plant) -> None:
     first, second = await plant.prepared(10), await plant.prepared(10)
     await plant.pack(first)
     await plant.pack(second)

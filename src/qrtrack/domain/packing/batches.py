@@ -1,4 +1,4 @@
-"""Batches: what is asked for, and what can stand against using one."""
+"""New batches, and the refusals of batches that cannot be packed."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -9,7 +9,7 @@ from qrtrack.domain.errors import InvalidState
 
 
 class BatchNotReady(InvalidState):
-    """The codes of the batch are still being created, or could not be created."""
+    """The codes of the batch do not exist yet, or could not be created."""
 
     slug = "batch-not-ready"
     title = "The batch is not ready"
@@ -24,20 +24,20 @@ class BatchNotReady(InvalidState):
 
 
 class BatchClosed(InvalidState):
-    """The batch is closed: nothing of it can be packed any more."""
+    """The batch is closed: its units can no longer be packed."""
 
     slug = "batch-closed"
     title = "The batch is closed"
 
     def __init__(self, closed_at: datetime) -> None:
         super().__init__(
-            f"This batch was closed on {closed_at:%Y-%m-%d %H:%M} UTC; nothing of it can be packed, moved or "
-            "unpacked any more."
+            f"This batch was closed on {closed_at:%Y-%m-%d %H:%M} UTC: its units can no longer be packed, moved or "
+            "unpacked."
         )
 
 
 class SerialMode(StrEnum):
-    """How the codes of a batch come about."""
+    """How the serials of a batch are made."""
 
     SEQUENTIAL = "sequential"
     RANDOM = "random"
@@ -46,7 +46,7 @@ class SerialMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Part of a batch that is packed apart from the others; None in a batch without variants."""
+    """How many codes of a batch are of one variant; None in a batch without variants."""
 
     variant: str | None
     quantity: int
@@ -54,7 +54,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
-    """An order for codes. The variants' quantities sum to the batch's."""
+    """A batch to be created. The quantities of its variants sum to its quantity."""
 
     order_id: UUID
     product_name: str

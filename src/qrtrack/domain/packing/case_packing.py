@@ -1,6 +1,6 @@
-"""Which units of the queue go into the next case, and the refusals that keep the box and the record alike.
+"""Which units of the queue go into the next case, and the refusals when the box and the queue disagree.
 
-Pure: the service reads the queue under the batch's lock, asks here, and writes what comes back.
+Pure functions: the service reads the queue under the batch lock, calls `choose_run`, and writes its result.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
-from qrtrack.domain.errors import Conflict, FieldError, InvalidInput
+from qrtrack.domain.errors import Conflict, FieldError, InvalidInput, invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.packing.code_lists import Scan
 from qrtrack.domain.packing.states import Completeness
@@ -17,8 +17,8 @@ from qrtrack.domain.packing.states import Completeness
 
 @dataclass(frozen=True, slots=True)
 class PackCase:
-    """One case to be packed from the queue. `first_code`, `last_code`: the units in the operator's hands; `scans`:
-    what their QR symbols and those of missing units say.
+    """One case to be packed from the queue. `first_code`, `last_code`: the units in the operator's hands. `scans`:
+    what the QR symbols of these and of the missing units say.
     """
 
     batch_id: UUID
@@ -35,7 +35,7 @@ class PackCase:
 
 
 class NotEnoughPrepared(Conflict):
-    """The queue holds fewer prepared units than the case is to take."""
+    """The queue holds fewer prepared units than the case needs."""
 
     slug: ClassVar[str] = "not-enough-prepared"
     title: ClassVar[str] = "Not enough prepared units"
@@ -43,7 +43,8 @@ class NotEnoughPrepared(Conflict):
     def __init__(self, *, available: int, target: int) -> None:
         remedy = "or pack the smaller case with allow_partial" if available else "and pack again"
         super().__init__(
-            f"{available} of {target} units are prepared: prepare more of the batch, {remedy}.", available=available
+            f"Only {available} of {target} units are prepared: prepare more of the batch, {remedy}.",
+            available=available,
         )
 
 
@@ -58,15 +59,15 @@ class CountDrift(Conflict):
 
 
 class FirstCodeNotPrepared(Conflict):
-    """The scanned first unit is not waiting in the queue."""
+    """The scanned first unit does not wait in the queue."""
 
     slug: ClassVar[str] = "first-code-not-prepared"
     title: ClassVar[str] = "The first unit is not prepared"
 
     def __init__(self, *, code: str, state: str) -> None:
         super().__init__(
-            f"{code} is {state} and not waiting in the queue: take it out of the box, or scan the unit that really is "
-            "the first.",
+            f"{code} is {state} and not waiting in the queue: take it out of the box, or scan the box's real first "
+            "unit.",
             state=state,
         )
 
@@ -82,19 +83,15 @@ class CaseOfOtherBatch(Conflict):
 
 
 class CaseAlreadyPacked(Conflict):
-    """The case was packed before: a double scan takes no second run of units."""
+    """The case was packed before. A case that is scanned twice takes no second run of units."""
 
     slug: ClassVar[str] = "case-already-packed"
     title: ClassVar[str] = "The case is already packed"
 
     def __init__(
-        self,
-        *,
-        master_code: str,
-        master_code_info: Mapping[str, Any],
-        remedy: str = "and nothing was changed: scan the next case.",
+        self, case: Mapping[str, Any], *, remedy: str = "and nothing was changed: scan the next case."
     ) -> None:
-        super().__init__(f"Case {master_code} is already packed, {remedy}", master_code_info=dict(master_code_info))
+        super().__init__(f"Case {case['master_code']} is already packed, {remedy}", master_code_info=case)
 
 
 class VariantMismatch(Conflict):
@@ -120,9 +117,9 @@ class OrderMismatch(InvalidInput):
 
 
 class QueueRow(NamedTuple):
-    """A prepared row as the queue holds it; not `packable` when its code left the available states meanwhile.
+    """A prepared code. It is not `packable` if it was excluded, voided, linked or checked since it was queued.
 
-    `checked`: a consumer has checked the unit, which is in no case.
+    `checked`: a consumer has checked the unit, and it is in no case.
     """
 
     prepared_id: int
@@ -135,7 +132,7 @@ class QueueRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Units that wait in the queue before the run. `more`: there are more than those counted."""
+    """Units that wait in the queue before the run. `more`: there are more than `count`."""
 
     count: int
     first_code: str
@@ -145,7 +142,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class ScannedUnit:
-    """A unit of this batch in the operator's hands, queued or not. `state` is the word shown if it is not prepared."""
+    """A unit of this batch in the operator's hands. `state` is shown if the unit is not prepared."""
 
     sequence_number: int
     code: str
@@ -154,9 +151,9 @@ class ScannedUnit:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One case: no packable unit of the queue between the first and the last of `rows` is left out but missing ones.
+    """The units of one case: all packable units of the queue from the first to the last, except missing ones.
 
-    `stale` are the rows before the last one whose code is no longer packable: to be marked invalid.
+    `stale`: rows before the last one that are no longer packable. The caller marks them invalid.
     """
 
     rows: tuple[QueueRow, ...]
@@ -174,16 +171,16 @@ def choose_run(
     missing: AbstractSet[int] = frozenset(),
     not_queued: Sequence[str] = (),
 ) -> Run:
-    """The units that make the next case, or the refusal that explains why none does.
+    """Chooses the units of the next case.
 
-    `queue`: the prepared rows of batch and variant in serial order, from `first` (else from the head of the queue)
-    through the later of the target-th packable row that is not missing and `last`, or to the queue's end. Rows beyond
-    are ignored; rows that stop short of `last` make a positive drift a lower bound.
-    `missing`: sequence numbers of units that are not in the box, to be excluded by the caller.
-    `not_queued`: codes of the batch between the run's first unit and `last` that are not in the queue; they are only
-    named when the box ends too early.
+    `queue`: the prepared rows of batch and variant in serial order, from `first` (or the head of the queue) through
+    `target` packable rows that are not missing, and through `last`; or to the end of the queue. Rows beyond are
+    ignored. If the rows end before `last`, a positive drift is a lower bound.
+    `missing`: sequence numbers of units that are not in the box; the caller excludes them.
+    `not_queued`: codes between the first unit and `last` that are not in the queue, named if the box ends too early.
 
-    Raises FirstCodeNotPrepared, NotEnoughPrepared, CountDrift, and InvalidInput for a scanned unit said to be missing.
+    Raises FirstCodeNotPrepared, NotEnoughPrepared, CountDrift, and InvalidInput for a missing unit that was scanned or
+    lies outside the run.
     """
     _refuse_missing_in_hand(first, last, missing)
     takable = [row for row in queue if row.packable and row.sequence_number not in missing]
@@ -197,7 +194,7 @@ def choose_run(
         raise _box_reaches_further(takable, rows[-1], last)
     if last and last.sequence_number < end:
         raise _box_ends_early(rows, last, not_queued)
-    # A case that takes all there is may lack the last units of the queue.
+    # A case that takes the whole queue may lack the queue's last units.
     _refuse_missing_elsewhere(queue[0], rows[-1] if len(rows) == target else queue[-1], missing)
     return Run(
         rows=tuple(rows),
@@ -210,27 +207,27 @@ def _refuse_missing_in_hand(first: ScannedUnit | None, last: ScannedUnit | None,
     contradicted = [unit.code for unit in (first, last) if unit and unit.sequence_number in missing]
     if contradicted:
         detail = (
-            f"{contradicted[0]} was scanned as a unit of the box and cannot be missing from it: correct one of them."
+            f"{contradicted[0]} was scanned as a unit of the box and cannot be missing from it: scan again, or correct "
+            "missing_codes."
         )
-        error = FieldError("/missing_codes", detail, FieldCode.SCANNED_AND_MISSING, {"value": contradicted[0]})
-        raise InvalidInput(detail, errors=[error])
+        raise invalid_field("/missing_codes", detail, FieldCode.SCANNED_AND_MISSING, value=contradicted[0])
 
 
 def _refuse_missing_elsewhere(start: QueueRow, end: QueueRow, missing: AbstractSet[int]) -> None:
-    """A mistyped missing unit would exclude a good one that lies somewhere else."""
+    """A mistyped missing unit would exclude a good unit that lies in another box."""
     if any(not start.sequence_number <= number <= end.sequence_number for number in missing):
-        detail = f"A unit said to be missing does not belong between {start.code} and {end.code}: check missing_codes."
+        detail = f"A missing unit does not belong between {start.code} and {end.code}: correct missing_codes."
         ends = {"first_code": start.code, "last_code": end.code}
-        raise InvalidInput(detail, errors=[FieldError("/missing_codes", detail, FieldCode.OUTSIDE_CASE, ends)])
+        raise invalid_field("/missing_codes", detail, FieldCode.OUTSIDE_CASE, **ends)
 
 
 def _box_reaches_further(takable: Sequence[QueueRow], end: QueueRow, last: ScannedUnit) -> CountDrift:
-    """As many units of the queue are not in the box as lie past the run's end; a last unit not queued counts as one."""
+    """The drift is the number of units after the run's end, through `last`: so many units are not in the box."""
     through = [row for row in takable if row.sequence_number <= last.sequence_number]
     beyond = sum(row.sequence_number > end.sequence_number for row in through)
     codes = [row.code for row in through]
-    advice = "look which of these codes is not in the box, then pack again and name it in missing_codes."
-    if not _holds(through, last):
+    advice = "check which of these codes is not in the box, then pack again and name it in missing_codes."
+    if through[-1].sequence_number != last.sequence_number:
         beyond += 1
         codes.append(last.code)
         advice = f"{last.code} is {last.state} and not in the queue: take it out of the box and fill the box up."
@@ -243,18 +240,14 @@ def _box_reaches_further(takable: Sequence[QueueRow], end: QueueRow, last: Scann
     )
 
 
-def _holds(rows: Sequence[QueueRow], unit: ScannedUnit) -> bool:
-    return rows[-1].sequence_number == unit.sequence_number
-
-
 def _box_ends_early(rows: Sequence[QueueRow], last: ScannedUnit, not_queued: Sequence[str]) -> CountDrift:
-    """As many units in the box are unknown to the queue as units of the run lie past the box's last one."""
+    """The drift is the number of units of the run after `last`, negative: so many other units are in the box."""
     end, short = rows[-1], sum(row.sequence_number > last.sequence_number for row in rows)
     if short == len(rows):
-        advice = f"the case starts only at {rows[0].code}: scan its first and its last unit again."
+        advice = f"the case starts at {rows[0].code}: scan its first and its last unit again."
     elif not_queued:
         advice = (
-            "look which of these codes is in the box although it may not be packed, take it out and fill the box up."
+            "check which of these codes is in the box although it may not be packed, take it out and fill the box up."
         )
     else:
         advice = "count the box, fill it up and scan its last unit again."

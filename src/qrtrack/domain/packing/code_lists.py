@@ -1,4 +1,4 @@
-"""Lists of codes as people paste and scan them, made into codes. Whether a code exists is for the database to say."""
+"""Parsing lists of codes as people paste and scan them. Whether a code exists is checked elsewhere."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, ClassVar, NamedTuple, Protocol
 from urllib.parse import unquote
 
-from qrtrack.domain.errors import NAMED_ERRORS, FieldError, InvalidInput
+from qrtrack.domain.errors import NAMED_ERRORS, FieldError, InvalidInput, invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.packing.batches import SerialMode
 from qrtrack.domain.packing.numbering import CODE_PATTERN, parse_serial, serial
@@ -17,12 +17,12 @@ CODES_LIMIT = 100_000
 TOKEN_LIMIT = 200
 
 _CODE = re.compile(CODE_PATTERN)
-# Both cases, but ASCII only: upper-casing would turn the long s, the dotless i or a ligature into letters of a code.
+# ASCII only: upper-casing would turn the long s, the dotless i or a ligature into letters of a code.
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]{0,19}")
 _VISIBLE = re.compile(r"[!-~ \t]+")
 _SERIAL = r"[A-Za-z0-9]{0,7}[A-Za-z](?:[0-9]{6}|[1-9][0-9]{6,11})"
-# A range may have blanks around its hyphen. Otherwise blanks end a token, but not the separators 1C to 1F which Python
-# counts among them: a scanner sends them (GS), and splitting there would make codes of the pieces of a damaged scan.
+# A range may have blanks around its hyphen. Other blanks end a token, except the separators 1C to 1F, which Python
+# counts as blanks: scanners send one of them (GS), and splitting there would turn parts of a damaged scan into codes.
 _BETWEEN = r" \t-\r\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000,;"
 _TOKEN = re.compile(rf"{_SERIAL}[ \t]*+-[ \t]*+{_SERIAL}(?![^{_BETWEEN}])|[^{_BETWEEN}]++")
 _URL = re.compile(r"https?://[^/?#]+([^?#]*)(?:[?#].*)?", re.IGNORECASE)
@@ -43,7 +43,7 @@ class _Range(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """A unit's URL in a list: the code that it was reduced to, and what it says of the unit's batch."""
+    """A scanned URL of a unit: its code, and what the URL says about the unit's batch."""
 
     pointer: str
     code: str
@@ -58,14 +58,14 @@ class Scan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PastedCodes:
-    """`codes` are upper-case, in order of first appearance, without repeats. `scans`: those that came as URLs."""
+    """`codes` are upper-case, without repeats, in order of first appearance. `scans` are those that came as URLs."""
 
     codes: list[str]
     scans: Sequence[Scan] = ()
 
 
-class Marked(Protocol):
-    """A batch, as far as the QR symbols of its units tell."""
+class LabelledBatch(Protocol):
+    """What the QR symbols of a batch's units say about the batch."""
 
     @property
     def uniq_code(self) -> str: ...
@@ -78,25 +78,25 @@ class Marked(Protocol):
 
 
 class UnitOfOtherBatch(InvalidInput):
-    """The QR of a scanned unit names another batch: another batch has a unit with the same serial."""
+    """The QR of a scanned unit names another batch, which has a unit with the same serial."""
 
     slug: ClassVar[str] = "unit-of-other-batch"
     title: ClassVar[str] = "A unit of another batch"
 
     def __init__(self, scans: Sequence[Scan]) -> None:
         super().__init__(
-            f"{scans[0].code} was scanned from a unit whose QR names another batch, and nothing was changed: put that "
-            "unit aside. Where it is only mislabelled, type its code instead of scanning it.",
+            f"{scans[0].code} was scanned from a unit whose QR names another batch. Nothing was changed: put that unit "
+            "aside. If it is only mislabelled, type its code instead of scanning it.",
             errors=[scan.refusal() for scan in scans[:NAMED_ERRORS]],
             error_count=len(scans),
         )
 
 
-def foreign_scans(scans: Iterable[Scan], batch: Marked) -> list[Scan]:
-    """Scans of units that are not the batch's, whatever their codes: a serial is unique in one organisation only.
+def foreign_scans(scans: Iterable[Scan], batch: LabelledBatch) -> list[Scan]:
+    """Scans of units of other batches: a serial is unique in one organisation only, so that codes prove nothing.
 
-    What the batch does not know of itself is not compared, and no uniq code for a batch that was imported: its labels
-    were printed elsewhere, before it had one.
+    GTIN and lot are compared only if the batch has them; the uniq code only if the batch was not imported, since
+    imported labels were printed before the batch got its uniq code.
     """
     uniq_code = None if batch.serial_mode == SerialMode.IMPORTED else batch.uniq_code
     return [
@@ -106,7 +106,7 @@ def foreign_scans(scans: Iterable[Scan], batch: Marked) -> list[Scan]:
     ]
 
 
-def refuse_foreign(scans: Iterable[Scan], batch: Marked) -> None:
+def refuse_foreign(scans: Iterable[Scan], batch: LabelledBatch) -> None:
     """Raises UnitOfOtherBatch."""
     if foreign := foreign_scans(scans, batch):
         raise UnitOfOtherBatch(foreign)
@@ -117,10 +117,10 @@ def _differs(said: str | None, known: str | None) -> bool:
 
 
 def parse_codes(elements: Sequence[Any], *, field: str, limit: int = CODES_LIMIT) -> PastedCodes:
-    """Codes as people paste and scan them: ranges expanded, scanned URLs reduced.
+    """Expands ranges, and reduces scanned URLs to their codes.
 
-    Raises one InvalidInput with the first NAMED_ERRORS bad tokens, the pointers being `/{field}/{index}`. Nothing but
-    possible codes comes out: no control characters, NUL or surrogates reach a database.
+    Raises one InvalidInput with the first NAMED_ERRORS bad tokens, each with the pointer `/{field}/{index}`. Only
+    possible codes are returned: no control character, NUL or surrogate reaches the database.
     """
     pasted = _Pasted(limit)
     errors: list[FieldError] = []
@@ -144,15 +144,14 @@ def parse_codes(elements: Sequence[Any], *, field: str, limit: int = CODES_LIMIT
 
 
 def parse_code(text: str, *, field: str) -> PastedCodes:
-    """The one code that was scanned or typed; raises InvalidInput for none and for several."""
+    """The one code that was scanned or typed. Raises InvalidInput for none and for several."""
     try:
         parsed = parse_codes([text], field=field, limit=1)
     except InvalidInput as error:
         errors = [replace(mistake, pointer=f"/{field}") for mistake in error.errors]
         raise InvalidInput("This is not one code. Scan the unit again.", errors=errors) from error
     if not parsed.codes:
-        errors = [FieldError(f"/{field}", "There is no code.", FieldCode.REQUIRED)]
-        raise InvalidInput("Scan or type the code of a unit.", errors=errors)
+        raise invalid_field(f"/{field}", "There is no code. Scan or type the code of a unit.", FieldCode.REQUIRED)
     return PastedCodes(parsed.codes, [scan._replace(pointer=f"/{field}") for scan in parsed.scans])
 
 
@@ -165,7 +164,7 @@ class _Mistake(ValueError):
 
 
 class _Pasted:
-    """The codes read so far. It stops growing just past the limit, whatever the ranges name."""
+    """The codes read so far. It stops growing just past the limit, however many codes the ranges name."""
 
     def __init__(self, limit: int) -> None:
         self.codes: dict[str, None] = {}
@@ -174,7 +173,7 @@ class _Pasted:
         self._following: dict[str, dict[int, int]] = {}
 
     def read(self, element: str, pointer: str) -> Iterator[_Mistake]:
-        """Takes in the codes of one element, and yields what is wrong with it."""
+        """Adds the codes of one element, and yields its mistakes."""
         seen: set[str] = set()
         for match in _TOKEN.finditer(element):
             token = match.group()
@@ -201,10 +200,10 @@ class _Pasted:
             self.codes.update(dict.fromkeys(self._expanded(named)))
 
     def _expanded(self, named: _Range) -> Iterator[str]:
-        """Each serial at most once for all ranges together: a thousand overlapping ranges cost no more than one.
+        """Yields each serial once for all ranges: a thousand overlapping ranges cost no more than one.
 
-        `following` leads from a serial that was named to the next that may not have been, shortening its path as it
-        is walked.
+        `following` maps a yielded serial to a later one that may not have been yielded (a disjoint-set with path
+        compression).
         """
         following = self._following.setdefault(named.prefix, {})
         number = named.first
@@ -227,9 +226,11 @@ def _skip(following: dict[int, int], number: int) -> int:
 
 
 def _named_by(token: str, limit: int) -> str | _Range | Scan:
-    """The code, the range or the unit that a token names; raises _Mistake for any other."""
+    """Raises _Mistake for a token that names no code, range or unit."""
     if len(token) > TOKEN_LIMIT:
-        detail = f"{token[:20]!a} and so on is longer than {TOKEN_LIMIT} characters: not a possible code."
+        detail = (
+            f"The text that begins with {token[:20]!a} is longer than {TOKEN_LIMIT} characters: not a possible code."
+        )
         raise _Mistake(detail, FieldCode.TOO_LONG, max=TOKEN_LIMIT)
     if not _VISIBLE.fullmatch(token):
         raise _Mistake(f"{token!a} has characters that no code has.", FieldCode.NOT_A_CODE, value=token)
@@ -250,18 +251,18 @@ def _unit_of(path: str, url: str) -> Scan:
             lot=unit["lot"] and unquote(unit["lot"]),
         )
     if _BATCH_PATH.search(path):
-        detail = f"{url} is the QR of the whole batch and names no unit: scan or type the unit's own code."
+        detail = f"{url} is the QR of the whole batch and names no unit: scan or type the code of the unit."
         raise _Mistake(detail, FieldCode.BATCH_QR, value=url)
     raise _Mistake(f"{url} is not the QR of a unit.", FieldCode.NOT_A_UNIT_QR, value=url)
 
 
 def reads_as_range(code: str) -> bool:
-    """Such a code could not be listed: it would name the codes between its ends."""
+    """A list would read such a code as the range between its ends."""
     return _range_of(code) is not None
 
 
 def _range_of(token: str) -> tuple[tuple[str, int], tuple[str, int]] | None:
-    """The two serials of a range; None where the hyphen is part of an imported code."""
+    """The two serials of a range. None: the hyphen is part of an imported code."""
     first, hyphen, last = token.partition("-")
     ends = parse_serial(first), parse_serial(last)
     return (ends[0], ends[1]) if hyphen and ends[0] and ends[1] else None
@@ -271,13 +272,13 @@ def _checked(span: tuple[tuple[str, int], tuple[str, int]], limit: int) -> _Rang
     (prefix, first), (last_prefix, last) = span
     shown = f"{serial(prefix, first)}-{serial(last_prefix, last)}"
     if prefix != last_prefix:
-        detail = f"The range {shown} has two prefixes: both ends need the same."
+        detail = f"The range {shown} has two prefixes: give both ends the same prefix."
         raise _Mistake(detail, FieldCode.RANGE_OF_TWO_PREFIXES, value=shown)
     if first > last:
         detail = f"The range {shown} runs backwards: put the lower code first."
         raise _Mistake(detail, FieldCode.RANGE_BACKWARDS, value=shown)
     if last - first >= limit:
-        detail = f"The range {shown} names {last - first + 1:,} codes, but a list may name {limit:,}."
+        detail = f"The range {shown} names {last - first + 1:,} codes, and a list may name {limit:,}: send it in parts."
         raise _Mistake(detail, FieldCode.RANGE_TOO_LONG, value=shown, max=limit)
     return _Range(prefix, first, last)
 

@@ -1,4 +1,4 @@
-"""Codes and sequence numbers in short: those that follow each other as one range."""
+"""Short forms of codes and sequence numbers: consecutive ones as one range."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,21 +9,22 @@ from qrtrack.domain.packing.numbering import parse_serial, serial
 
 
 def not_in_batch(codes: Sequence[str], *, field: str) -> dict[str, Any]:
-    """What a refusal says of listed codes that the batch does not have. Those that follow each other are one range."""
+    """What a refusal says of listed codes that are not in the batch."""
     shown = code_ranges(codes)
     return {
-        "errors": [
-            FieldError(f"/{field}", f"{code} is not in this batch.", FieldCode.NOT_IN_BATCH, {"value": code})
-            for code in shown[:NAMED_ERRORS]
-        ],
+        "errors": [not_in_batch_error(f"/{field}", code) for code in shown[:NAMED_ERRORS]],
         "error_count": len(codes),
         "codes": shown[:NAMED_THINGS],
         "unknown_count": len(codes),
     }
 
 
+def not_in_batch_error(pointer: str, code: str) -> FieldError:
+    return FieldError(pointer, f"{code} is not in this batch.", FieldCode.NOT_IN_BATCH, {"value": code})
+
+
 def as_ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """Closed runs of sequence numbers in rising order, as trace events keep them."""
+    """Closed ranges of sequence numbers in rising order, as trace events store them."""
     runs: list[tuple[int, int]] = []
     for number in sorted(set(numbers)):
         if runs and number == runs[-1][1] + 1:
@@ -34,7 +35,7 @@ def as_ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def code_ranges(codes: Iterable[str]) -> list[str]:
-    """Codes in a short form that a list takes as well: `SKA000010-SKA000020` for serials that follow each other."""
+    """`SKA000010-SKA000020` for consecutive serials: the form that lists of codes accept."""
     spans: list[tuple[str, int, int]] = []
     others: list[str] = []
     for code in codes:
@@ -49,7 +50,7 @@ def code_ranges(codes: Iterable[str]) -> list[str]:
 
 
 def _named(prefix: str, first: int, last: int) -> list[str]:
-    """Two codes are as long as a range, and easier to find on the units."""
+    """Two codes stay two codes: they are as short as a range, and easier to find on the units."""
     if last - first < 2:
         return [serial(prefix, number) for number in range(first, last + 1)]
     return [f"{serial(prefix, first)}-{serial(prefix, last)}"]

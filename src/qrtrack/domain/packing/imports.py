@@ -1,4 +1,4 @@
-"""Files of codes that were printed before this service was there."""
+"""Parsing CSV files of codes that were printed before this service was in use."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ VARIANTS_LIMIT = 1_000
 COLUMNS = ("code", "root_key", "variant")
 SHOWN_LENGTH = 40
 
-# How a file begins that is no CSV, whatever it is called. UTF-16 is what Excel means by Unicode text.
+# The first bytes of files that are not CSV, whatever their names. Excel calls UTF-16 "Unicode text".
 NOT_CSV = (
     (b"PK\x03\x04", "an Excel workbook (.xlsx) or another ZIP file"),
     (b"PK\x05\x06", "an empty ZIP file"),
@@ -39,11 +39,11 @@ _VARIANT = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class ImportedCodes:
-    """The rows of a file in the order of their sequence numbers: variant by variant, inside one as in the file.
+    """The rows of a file in the order of their sequence numbers: variant by variant, in the order of the file.
 
-    `lines` are the rows' places in the file, the header being line 1. `highest_numbers`: by prefix, of the codes that
-    look like serials of this service. With `mistakes` nothing may be imported; the codes are those that could be read.
-    The first mistakes are kept, each with its line, and all are counted.
+    `lines` are the rows' line numbers; the header is line 1. `highest_numbers`, by prefix: of the codes that look like
+    serials of this service. `mistakes` are the first mistakes with their lines, and `mistake_count` counts all; with
+    mistakes, `codes` are those that could be read, and nothing may be imported.
     """
 
     codes: Sequence[str]
@@ -55,12 +55,12 @@ class ImportedCodes:
     mistake_count: int
 
     def refusal(self, taken: Iterable[str]) -> InvalidInput:
-        """Names the first bad rows in the order of the file, and counts all: those read wrong, and codes that exist."""
+        """Names the first bad rows in the order of the file, and counts all. `taken`: codes that exist already."""
         line_of = dict(zip(self.codes, self.lines, strict=True))
         lines = sorted((line_of[code], code) for code in taken)
         named = [(line, _taken(line, code)) for line, code in lines[:NAMED_ERRORS]]
         errors = [error for _, error in sorted([*self.mistakes, *named], key=lambda named: named[0])]
-        remedy = "correct the lines named in errors, or take them out of the file, and send it again."
+        remedy = "correct the lines named in errors, or delete them from the file, and send it again."
         if len(errors) == 1 and errors[0].pointer == "/file":
             remedy = errors[0].detail
         count = self.mistake_count + len(lines)
@@ -68,12 +68,12 @@ class ImportedCodes:
 
 
 def _taken(line: int, code: str) -> FieldError:
-    detail = f"Line {line}, {code}: This code exists already, or is reserved for a batch of this service."
+    detail = f"Line {line}, {code}: this code exists already, or is reserved for a batch of this service."
     return FieldError(f"/file/{line}/code", detail, FieldCode.CODE_EXISTS, {"line": line, "value": code})
 
 
 class _Unreadable(Exception):
-    """The file cannot be read on from here."""
+    """The rest of the file cannot be read."""
 
     def __init__(self, pointer: str, detail: str, code: FieldCode, **params: Any) -> None:
         super().__init__(detail)
@@ -81,7 +81,7 @@ class _Unreadable(Exception):
 
 
 def read_codes(file: BinaryIO) -> ImportedCodes:
-    """A CSV file with the header `code[,root_key][,variant]`, and what is wrong with it."""
+    """Parses a CSV file with the header `code[,root_key][,variant]`; mistakes are part of the result."""
     checked, line = _Checked(), 0
     try:
         _refuse_other_formats(file)
@@ -111,7 +111,7 @@ def _refuse_other_formats(file: BinaryIO) -> None:
 
 
 def _rows_of(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of each row. The file is never in memory as a whole."""
+    """Line number and cells of each row. The file is read row by row, never as a whole."""
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     reader = csv.reader(text, strict=True)
     try:
@@ -132,7 +132,7 @@ def _rows_of(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
 
 
 def _columns(header: Sequence[str]) -> dict[str, int]:
-    """The places of the named columns. Spreadsheets add empty columns, which have no name."""
+    """The places of the named columns. Spreadsheets add columns without a name, which are ignored."""
     names = [cell.lower() for cell in header]
     unknown = next((name for name in names if name and name not in COLUMNS), None)
     twice = next((name for name in COLUMNS if names.count(name) > 1), None)
@@ -149,12 +149,12 @@ def _columns(header: Sequence[str]) -> dict[str, int]:
 
 
 def _shortened(cell: str) -> str:
-    """What stands in a cell, for an error message."""
+    """The text of a cell for an error message."""
     return cell if len(cell) <= SHOWN_LENGTH else f"{cell[:SHOWN_LENGTH]}…"
 
 
 class _Checked:
-    """The rows read so far, and what is wrong with them."""
+    """The rows read so far, and their mistakes."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[int, str, str | None, str | None]] = []
@@ -199,7 +199,7 @@ class _Checked:
         self.add(line, FieldError(pointer, f"Line {line} {detail}", code, {"line": line, **params}))
 
     def add(self, line: int, mistake: FieldError) -> None:
-        """Of a million bad rows the first are kept. What is wrong with the whole file, at line 0, always is."""
+        """Keeps the first mistakes only: there may be a million. Those of the whole file (line 0) are always kept."""
         self.mistake_count += 1
         if line == 0 or len(self.mistakes) < NAMED_ERRORS:
             self.mistakes.append((line, mistake))
@@ -222,7 +222,7 @@ class _Checked:
         )
 
     def _check_file(self, quantities: dict[str | None, int]) -> None:
-        """What no single row is to blame for; it is told first."""
+        """Adds the mistakes of the whole file; they are listed first."""
         if not self.rows and not self.mistakes:
             self._refuse_file("There is no code in the file.", FieldCode.TOO_FEW, min=1)
         if len(quantities) > VARIANTS_LIMIT:
@@ -235,7 +235,7 @@ class _Checked:
 
 
 def _upper(cell: str) -> str:
-    """Left alone where it is not ASCII: upper-casing would turn the long s or a ligature into letters of a code."""
+    """ASCII only: upper-casing would turn the long s or a ligature into letters of a code."""
     return cell.upper() if cell.isascii() else cell
 
 

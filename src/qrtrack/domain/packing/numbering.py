@@ -1,4 +1,4 @@
-"""How units, batches and cases are numbered. Who hands out the numbers (a counter in the database) is not here."""
+"""The forms of serials, random codes and uniq codes. The counters are in the database."""
 
 import re
 import secrets
@@ -6,10 +6,10 @@ import secrets
 from qrtrack.domain.root_keys import ALPHABET, GUESSES_PER_HIT, random_text, sample_keys
 
 PREFIX_PATTERN = r"^[A-Z0-9]{0,7}[A-Z]$"
-"""A prefix ends in a letter, else `SKA1` + 000001 and `SKA` + 1000001 would be one code."""
+"""A prefix ends in a letter: otherwise `SKA1` + 000001 and `SKA` + 1000001 would be the same code."""
 
 CODE_PATTERN = r"^[A-Z0-9][A-Z0-9._-]{0,19}$"
-"""Every code the service takes in, imported ones too: 20 characters is what GS1 allows a serial (AI 21)."""
+"""All codes, also imported ones: GS1 allows 20 characters for a serial (AI 21)."""
 
 UNIQ_CODE_LENGTH = 12
 SHORTEST_TAIL = 6
@@ -19,20 +19,20 @@ LAST_NUMBER = 10**12 - 1
 _SERIAL = re.compile(r"([A-Z0-9]{0,7}[A-Z])([0-9]{6}|[1-9][0-9]{6,11})")
 _LETTERS = "".join(character for character in ALPHABET if character.isalpha())
 
-# 24 does not divide 256: the 16 byte values that would favour some letters are thrown away.
+# 24 does not divide 256: the 16 byte values that would favour some letters are dropped.
 _LETTER_OF_BYTE = (_LETTERS * 11).encode()[:256]
 _BIASED_BYTES = bytes(range(240, 256))
 
 
 def serial(prefix: str, number: int) -> str:
-    """Six digits, more where the number needs them: order is by number, never by text."""
+    """At least six digits. Sort serials by number, never as text."""
     if not FIRST_NUMBER <= number <= LAST_NUMBER:
         raise ValueError(f"serial numbers run from {FIRST_NUMBER} to {LAST_NUMBER}, not {number}")
     return f"{prefix}{number:06d}"
 
 
 def parse_serial(code: str) -> tuple[str, int] | None:
-    """Exact inverse of `serial`: a number written any other way is not a serial."""
+    """The exact inverse of `serial`. None: the number is written in another way."""
     match = _SERIAL.fullmatch(code)
     if match is None or int(match[2]) < FIRST_NUMBER:
         return None
@@ -48,7 +48,7 @@ def random_tail_length(live_codes: int) -> int:
 
 
 def random_tails(count: int, length: int) -> list[str]:
-    """Distinct, and ending in a letter: serials end in a digit, so no random code is ever a serial of any prefix."""
+    """Distinct tails that end in a letter: serials end in a digit, so that a random code is never a serial."""
     if length < 1 or count > len(_LETTERS) * len(ALPHABET) ** (length - 1):
         raise ValueError(f"there are fewer than {count} tails of length {length}")
     body = length - 1
@@ -61,5 +61,5 @@ def random_tails(count: int, length: int) -> list[str]:
 
 
 def uniq_code() -> str:
-    """60 random bits; that it is unique in the whole service is the database's to say."""
+    """60 random bits. A constraint of the database keeps it unique in the whole service."""
     return sample_keys(1, UNIQ_CODE_LENGTH)[0]

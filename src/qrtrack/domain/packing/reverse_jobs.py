@@ -1,13 +1,45 @@
-"""The progress of a reverse job, as people see it."""
+"""A new reverse job, the counts of a running one, and its progress in percent."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from qrtrack.domain.packing.code_lists import Scan
 
 PROGRESS_COUNTED = 30
-PROGRESS_LANDED = 90
-"""Where a job stands when its last chunk has landed: 100 comes with `completed`, in that transaction."""
+PROGRESS_PREPARED = 90
+"""After the last chunk. The transaction that completes the job sets 100."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A reverse job to be submitted. `scans`: what the QR symbols of the excluded units say."""
+
+    batch_id: UUID
+    order_id: UUID
+    exclude_codes: Sequence[str] = ()
+    scans: Sequence[Scan] = ()
+    variant: str | None = None
+    priority: int = 0
 
 
 def job_progress(done: int, total: int) -> int:
-    """A counted reverse job: 30 + floor(60 x done / total), within 30 and 90; one with nothing to do has landed."""
+    """Of a job that has counted: 30 + floor(60 x done / total), from 30 to 90; 90 if there is nothing to do."""
     if total <= 0:
-        return PROGRESS_LANDED
-    landed = PROGRESS_COUNTED + (PROGRESS_LANDED - PROGRESS_COUNTED) * done // total
-    return min(max(landed, PROGRESS_COUNTED), PROGRESS_LANDED)
+        return PROGRESS_PREPARED
+    progress = PROGRESS_COUNTED + (PROGRESS_PREPARED - PROGRESS_COUNTED) * done // total
+    return min(max(progress, PROGRESS_COUNTED), PROGRESS_PREPARED)
+
+
+@dataclass(slots=True)
+class JobCounts:
+    """What a job has done with the sequence numbers before `next_sequence`. Only the worker with the lease counts."""
+
+    next_sequence: int
+    prepared: int
+    duplicates: int
+    excluded: int
+
+    @property
+    def handled(self) -> int:
+        return self.prepared + self.duplicates + self.excluded

@@ -1,4 +1,4 @@
-"""What a list is narrowed by: None takes everything."""
+"""The filters of lists. None: not filtered."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class BatchSelection:
-    """`product_name`: a part of the name, in any case of letters. `uniq_code`: the whole of it."""
+    """`product_name`: a part of the name, in upper or lower case."""
 
     order_id: UUID | None = None
     status: str | None = None

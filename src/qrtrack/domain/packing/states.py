@@ -1,4 +1,4 @@
-"""The states of codes, batches, cases and jobs, and the steps between those of a code."""
+"""The states of codes, batches, cases and jobs, and the transitions of codes."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -15,7 +15,7 @@ class CodeStatus(StrEnum):
 
 
 class BatchStatus(StrEnum):
-    """From `hashing` on, all codes and cases exist and may be packed, also where the hashing then fails."""
+    """From `hashing` on, all codes and cases exist and may be packed, even if the hashing fails."""
 
     CREATING = "creating"
     HASHING = "hashing"
@@ -24,7 +24,7 @@ class BatchStatus(StrEnum):
 
 
 class CaseStatus(StrEnum):
-    """A case is open at 0 units, else packed."""
+    """A case with no units is open, any other is packed."""
 
     OPEN = "open"
     PACKED = "packed"
@@ -39,7 +39,7 @@ class JobStatus(StrEnum):
 
 
 class PreparedStatus(StrEnum):
-    """`invalid`: the code ceased to be packable while it waited in the queue."""
+    """`invalid`: the code became unpackable while it waited in the queue."""
 
     PREPARED = "prepared"
     CONSUMED = "consumed"
@@ -47,7 +47,7 @@ class PreparedStatus(StrEnum):
 
 
 class Completeness(StrEnum):
-    """`verified`: the first and the last unit of the case were scanned and fit the count."""
+    """`verified`: the first and the last unit of the case were scanned, and the count was right."""
 
     VERIFIED = "verified"
     INFERRED = "inferred"
@@ -76,7 +76,7 @@ class NotPrepared(StrEnum):
 
 
 AVAILABLE = frozenset({CodeStatus.GENERATED, CodeStatus.PRINTED})
-"""A code in one of these, and in no case, may be prepared and packed."""
+"""Codes with one of these states are in no case and may be prepared and packed."""
 
 TRANSITIONS: Mapping[CodeStatus, frozenset[CodeStatus]] = MappingProxyType(
     {
@@ -96,5 +96,5 @@ TERMINAL_JOBS = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANC
 
 
 def sources(target: CodeStatus) -> frozenset[CodeStatus]:
-    """The states from which a step forward leads to `target`."""
+    """The states from which a step leads to `target`."""
     return frozenset(status for status, targets in TRANSITIONS.items() if target in targets)

@@ -1,4 +1,4 @@
-"""Batches, their variants, and the chunks of work that make their codes and hash their root keys."""
+"""Batches, their variants, and the chunks of work that create their codes and hash their root keys."""
 
 from datetime import date
 from uuid import UUID
@@ -13,7 +13,7 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, child_of, 
 
 
 class Batch(TenantOwned, Table):
-    """N codes made together for one order. `codes_created_at` is the moment from which it may be printed and packed."""
+    """N codes for one order. From `codes_created_at` on, the batch may be printed and packed."""
 
     __tablename__ = "qr_batches"
     __table_args__ = (
@@ -68,9 +68,9 @@ class Batch(TenantOwned, Table):
 
 
 class BatchVariant(TenantOwned, Table):
-    """The run of sequence numbers of one variant (one nameless run in a batch without variants).
+    """The run of sequence numbers of one variant. A batch without variants has one run without a name.
 
-    `queue_head`: no prepared code of the run stands before it. It spares linking a walk over consumed rows.
+    `queue_head`: no prepared code of the run has a lower number. Packing starts to read there, past consumed rows.
     """
 
     __tablename__ = "qr_batch_variants"
@@ -92,7 +92,7 @@ LIVE_STAGE = "stage = '{stage}' AND status IN ('queued', 'running')"
 
 
 class BatchStage(Leased, Table):
-    """One chunk of a batch's codes to be created, or of its root keys to be hashed."""
+    """One chunk of the codes to create, or of the root keys to hash."""
 
     __tablename__ = "qr_batch_stages"
     __table_args__ = (
@@ -115,7 +115,7 @@ class BatchStage(Leased, Table):
 
 
 class SerialCounter(TenantOwned, Table):
-    """What an organisation has used of a prefix: the last sequential number, and how many random codes."""
+    """The last sequential number of a prefix in one organisation, and the number of its random codes."""
 
     __tablename__ = "qr_serial_counters"
     __table_args__ = (CheckConstraint("last_number >= 0 AND random_codes >= 0", name="counted"),)

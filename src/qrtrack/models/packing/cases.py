@@ -1,4 +1,4 @@
-"""Master cases: the boxes that codes are packed into."""
+"""Master cases."""
 
 from uuid import UUID
 
@@ -10,9 +10,9 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, child_of, 
 
 
 class Case(TenantOwned, Table):
-    """A box of at most `expected_units` codes: open while it is empty, packed from its first code on.
+    """A box of at most `expected_units` codes. It is open while it is empty, and packed from its first code on.
 
-    All its codes lie from `first_sequence` through `last_sequence` of the batch; others may lie there too.
+    All its codes lie between `first_sequence` and `last_sequence`; codes of other cases may lie there too.
     """
 
     __tablename__ = "qr_master_codes"

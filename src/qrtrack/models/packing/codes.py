@@ -1,4 +1,4 @@
-"""The codes of the units, and the exclusions that keep damaged ones out of the queue."""
+"""The codes of the units, and the exclusions that keep damaged units out of the queue."""
 
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from qrtrack.models.packing.cases import Case
 class Code(TenantOwned, Table):
     """One unit's serial code and its root key: digest (unique in the batch), sealed key, bcrypt hash.
 
-    `released_at` is the last time it was taken out of a case; a reverse job that had counted before passes it over.
+    `released_at` is when the code was last unlinked. A reverse job that counted before does not prepare it.
     """
 
     __tablename__ = "qr_codes"
@@ -40,8 +40,8 @@ class Code(TenantOwned, Table):
         child_of("qr_batches", {"batch_id": "id"}),
         # The batch ties the case to the organisation.
         ForeignKeyConstraint(["batch_id", "master_code_id"], [Case.batch_id, Case.id]),
-        # Nothing that changes is indexed, and a page has room for a second version of all its rows: hashing, printing
-        # and packing rewrite whole pages at once and touch no index. A case's codes are found by the case's span.
+        # No column that changes is indexed, and a page has room for a second version of all its rows: hashing, printing
+        # and packing update rows within their pages and write no index (HOT). A case's codes are found by its span.
         {"postgresql_with": {"fillfactor": 45}},
     )
 
@@ -66,9 +66,9 @@ class Code(TenantOwned, Table):
 
 
 class ExcludedCode(TenantOwned, Table):
-    """A unit that must not be packed: listed by a reverse job, or found missing at a station (no job).
+    """A unit that must not be packed: a reverse job listed it, or, without a job, a station found it missing.
 
-    The row lives until the job is cancelled or the code is readmitted. `created_at` is when it was excluded.
+    The row is deleted when the job is cancelled or the code is readmitted.
     """
 
     __tablename__ = "qr_excluded_codes"

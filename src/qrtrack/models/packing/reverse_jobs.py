@@ -13,7 +13,7 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, child_of, 
 
 
 class ReverseJob(Leased, Table):
-    """Prepares every good code of a batch (or variant). `next_sequence` is where it goes on after an interruption."""
+    """Prepares every good code of a batch or variant. After an interruption it continues at `next_sequence`."""
 
     __tablename__ = "qr_reverse_jobs"
     __table_args__ = (
@@ -25,7 +25,7 @@ class ReverseJob(Leased, Table):
         claim_index("ix_qr_reverse_jobs_claim", live="status IN ('queued', 'running')"),
         child_of("qr_batches", {"batch_id": "id"}),
         UniqueConstraint("manufacturer_org_id", "id"),
-        # In this order, it also finds the jobs of a batch.
+        # In this column order, the index also finds the jobs of a batch.
         UniqueConstraint("batch_id", "id", "manufacturer_org_id"),
         Index("ix_qr_reverse_jobs_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         {"postgresql_with": QUEUE_STORAGE},
@@ -71,7 +71,7 @@ class PreparedCode(TenantOwned, Table):
         Index(
             "ix_qr_prepared_codes_queue", "batch_id", "sequence_number", postgresql_where=text("status = 'prepared'")
         ),
-        # Unlinking finds by it what the case took from the queue. Preparing a code does not touch it.
+        # Unlinking finds here what the case took from the queue. Preparing a code does not write this index.
         Index(
             "ix_qr_prepared_codes_consumed", "batch_id", "sequence_number", postgresql_where=text("status = 'consumed'")
         ),
@@ -91,7 +91,7 @@ class PreparedCode(TenantOwned, Table):
 
 
 class ReverseJobLog(TenantOwned, Table):
-    """One line of a job's life: a stage, a retry, a warning, a failure."""
+    """One line of a job's log: a stage, a retry, a warning, a failure."""
 
     __tablename__ = "qr_reverse_job_logs"
     __table_args__ = (

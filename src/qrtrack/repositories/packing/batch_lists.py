@@ -1,6 +1,7 @@
 """The list of batches, with how far each is packed."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import NamedTuple
 from uuid import UUID
 
@@ -22,12 +23,9 @@ class ListedBatch(NamedTuple):
 
 
 class BatchListRepository(Repository):
-    async def page(self, selection: BatchSelection, *, before: UUID | None, limit: int) -> Sequence[ListedBatch]:
-        """Newest first. One statement: it counts for the batches of the page only.
-
-        Cases know how many units they hold, and the queue has an index by batch: no code is read.
-        """
-        page = _narrowed(select(Batch), selection, before).order_by(Batch.id.desc()).limit(limit).subquery()
+    async def list(self, selection: BatchSelection, *, before: UUID | None, limit: int) -> Sequence[ListedBatch]:
+        """Newest first. Only the batches of this page are counted, and no code is read for it."""
+        page = _matching(selection, before).order_by(Batch.id.desc()).limit(limit).subquery()
         batch = aliased(Batch, page)
         packed = select(func.coalesce(func.sum(Case.actual_units), 0)).where(Case.batch_id == batch.id)
         prepared = select(func.count()).where(
@@ -39,18 +37,14 @@ class BatchListRepository(Repository):
         return [ListedBatch(*row) for row in rows]
 
 
-def _narrowed(query: Select[tuple[Batch]], selection: BatchSelection, before: UUID | None) -> Select[tuple[Batch]]:
+def _matching(selection: BatchSelection, before: UUID | None) -> Select[Batch]:
+    wanted = {name: value for name, value in asdict(selection).items() if value is not None}
+    product_name, closed = wanted.pop("product_name", None), wanted.pop("closed", None)
     conditions: list[ColumnElement[bool]] = []
-    if selection.order_id is not None:
-        conditions.append(Batch.order_id == selection.order_id)
-    if selection.status is not None:
-        conditions.append(Batch.status == selection.status)
-    if selection.product_name is not None:
-        conditions.append(Batch.product_name.icontains(selection.product_name, autoescape=True))
-    if selection.uniq_code is not None:
-        conditions.append(Batch.uniq_code == selection.uniq_code)
-    if selection.closed is not None:
-        conditions.append(Batch.closed_at.is_not(None) if selection.closed else Batch.closed_at.is_(None))
+    if product_name is not None:
+        conditions.append(Batch.product_name.icontains(product_name, autoescape=True))
+    if closed is not None:
+        conditions.append(Batch.closed_at.is_not(None) if closed else Batch.closed_at.is_(None))
     if before is not None:
         conditions.append(Batch.id < before)
-    return query.where(*conditions)
+    return select(Batch).filter_by(**wanted).where(*conditions)

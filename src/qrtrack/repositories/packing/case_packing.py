@@ -1,25 +1,25 @@
-"""Packing a case from the queue of its batch, on the driver's own connection, since it is hot."""
+"""Packing a case from the queue of its batch: the hot path, on the driver's connection."""
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, Final
+from datetime import datetime
+from typing import Final, NamedTuple
 from uuid import UUID
 
-import asyncpg
-
-from qrtrack.domain.errors import NotFound
 from qrtrack.domain.packing.case_packing import OrderMismatch, QueueRow, Skipped
-from qrtrack.repositories.base import Connection
+from qrtrack.repositories.base import DriverRepository
 from qrtrack.repositories.packing.batches import check_packable, no_such_batch
+from qrtrack.repositories.packing.cases import COLUMNS, FoundCase, no_such_case
 
 SKIPPED_LIMIT: Final = 1000
-NAMED: Final = re.compile(r"(?<!:):([a-z_]+)")
 
-# The next rows of the queue as one array a column, in serial order, and whether each may still be packed. Each code is
-# looked up by itself in its unique index: behind a LIMIT that it does not know, the planner would join the whole batch.
-WINDOW = """
+
+def window(first: str, last: str, limit: str) -> str:
+    """SQL for the next rows of the queue as one array a column, in serial order, and whether each may still be packed.
+
+    Each code is looked up by itself in its unique index: the planner does not know how few rows the LIMIT lets
+    through, and would join the whole batch.
+    """
+    return f"""
 SELECT array_agg(queued.id ORDER BY queued.sequence_number) AS prepared_ids,
        array_agg(code.id ORDER BY queued.sequence_number) AS code_ids,
        array_agg(queued.sequence_number ORDER BY queued.sequence_number) AS sequences,
@@ -36,36 +36,34 @@ CROSS JOIN LATERAL (SELECT id, status, master_code_id FROM qr_codes
                     WHERE batch_id = :batch_id AND sequence_number = queued.sequence_number LIMIT 1) AS code
 """
 
-# What packing has to know, in one round trip: the batch, the case, the run of its variant, from where jobs under way
-# may still fill the queue, and the queue's next rows.
+
+WINDOW_OF_VARIANT = window(
+    first="GREATEST(run.queue_head, run.first_sequence)",
+    last="run.last_sequence",
+    limit="(LEAST(COALESCE(CAST(:units AS int), box.expected_units), box.expected_units) + CAST(:spare AS int))",
+)
+
+# One round trip for the batch, the case, the range of its variant, the place from where running jobs may still fill the
+# queue, and the queue's next rows. Of another batch's case, the variant's range may be NULL.
 CONTEXT = f"""
 SELECT batch.order_id, batch.status AS batch_status, batch.codes_created_at, batch.closed_at,
        batch.uniq_code, batch.gtin, batch.lot, batch.serial_mode,
-       box.id AS case_id, box.batch_id AS case_batch_id, box.master_code, box.case_number, box.variant,
-       box.expected_units, box.actual_units, box.status, box.completeness, box.first_code, box.last_code,
-       box.packed_at, box.packed_by, box.station,
        run.first_sequence, run.last_sequence, run.queue_head,
        (SELECT min(next_sequence) FROM qr_reverse_jobs AS job
         WHERE job.batch_id = :batch_id AND job.status IN ('queued', 'running')) AS filling_from,
-       queue.*
+       queue.*, {COLUMNS}
 FROM qr_batches AS batch
 LEFT JOIN qr_master_codes AS box ON box.master_code = :master_code
 LEFT JOIN qr_batch_variants AS run ON run.batch_id = box.batch_id AND run.variant IS NOT DISTINCT FROM box.variant
-LEFT JOIN LATERAL ({
-    WINDOW.format(
-        first="GREATEST(run.queue_head, run.first_sequence)",
-        last="run.last_sequence",
-        limit="(LEAST(COALESCE(CAST(:units AS int), box.expected_units), box.expected_units) + CAST(:spare AS int))",
-    )
-}) AS queue ON true
+LEFT JOIN LATERAL ({WINDOW_OF_VARIANT}) AS queue ON true
 WHERE batch.id = :batch_id
 """
 
-WINDOW_OF_RANGE = WINDOW.format(first=":first", last=":last", limit=":limit")
+WINDOW_OF_RANGE = window(first=":first", last=":last", limit=":limit")
 
-# What waits in the queue from its head up to the scanned first unit. Counting stops at a limit: with many stations,
+# What waits in the queue between its head and the scanned first unit. Counting stops at a limit: with many stations,
 # each with a label roll of its own, hundreds of thousands of units may wait there, and the batch is locked meanwhile.
-# Where the rows alone are more than the limit, their codes are not looked up: 0.3 instead of 2 ms.
+# If the rows alone are more than the limit, their codes are not looked up: 0.3 instead of 2 ms.
 BEFORE = """
 queued.batch_id = :batch_id AND queued.status = 'prepared'
 AND queued.sequence_number >= :head AND queued.sequence_number < :first
@@ -76,7 +74,7 @@ CROSS JOIN LATERAL (SELECT status FROM qr_codes
                     WHERE batch_id = :batch_id AND sequence_number = queued.sequence_number LIMIT 1) AS code
 WHERE {BEFORE} AND code.status IN ('generated', 'printed') ORDER BY queued.sequence_number
 """
-WINDOW_BEHIND = f"""
+WINDOW_AND_SKIPPED = f"""
 SELECT queue.*,
        CASE WHEN (SELECT count(*) FROM (SELECT FROM qr_prepared_codes AS queued WHERE {BEFORE}
                                         LIMIT :most + 1) AS rows) > :most THEN :most + 1
@@ -99,15 +97,15 @@ WITH packed AS (
 ), filled AS (
     UPDATE qr_master_codes SET status = 'packed', actual_units = :units, completeness = :completeness,
         first_sequence = :first_sequence, last_sequence = :last_sequence, first_code = :first_code,
-        last_code = :last_code, packed_at = clock_timestamp(), packed_by = :actor, station = :station
+        last_code = :last_code, packed_at = clock_timestamp(), packed_by = :user_id, station = :station
     WHERE id = :case_id AND status = 'open' RETURNING 1
 ), moved AS (
     UPDATE qr_batch_variants SET queue_head = :queue_head
-    WHERE batch_id = :batch_id AND first_sequence = :run_first AND queue_head < :queue_head
+    WHERE batch_id = :batch_id AND first_sequence = :variant_first AND queue_head < :queue_head
 ), event AS (
     INSERT INTO trace_events (manufacturer_org_id, action, actor, station, batch_id, master_code_id, sequences,
                               unit_count, details)
-    SELECT CAST(:organisation_id AS uuid), 'case.packed', :actor, :station, :batch_id, :case_id,
+    SELECT CAST(:organisation_id AS uuid), 'case.packed', :user_id, :station, :batch_id, :case_id,
            (SELECT range_agg(int4range(number, number, '[]')) FROM unnest(CAST(:sequences AS int[])) AS number),
            :units, jsonb_build_object('master_code', CAST(:master_code AS text), 'case_number',
                CAST(:case_number AS int), 'first_code', CAST(:first_code AS text), 'last_code',
@@ -118,9 +116,87 @@ SELECT (SELECT count(*) FROM packed) AS packed, (SELECT count(*) FROM consumed) 
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Packing:
-    """One case to be packed; the ids are those of the run, in serial order."""
+class PackingContext(NamedTuple):
+    """All that is known before a case is packed.
+
+    `first_sequence`, `last_sequence` and `queue_head` are those of the case's variant. `filling_from`: running jobs may
+    still put codes from here on into the queue.
+    """
+
+    order_id: UUID
+    batch_status: str
+    codes_created_at: datetime | None
+    closed_at: datetime | None
+    uniq_code: str
+    gtin: str | None
+    lot: str | None
+    serial_mode: str
+    first_sequence: int
+    last_sequence: int
+    queue_head: int
+    filling_from: int | None
+    prepared_ids: Sequence[int] | None
+    code_ids: Sequence[int]
+    sequences: Sequence[int]
+    codes: Sequence[str]
+    packable: Sequence[bool]
+    checked: Sequence[bool]
+    id: int | None
+    batch_id: UUID
+    master_code: str
+    case_number: int
+    variant: str | None
+    expected_units: int
+    actual_units: int
+    completeness: str | None
+    status: str
+    first_code: str | None
+    last_code: str | None
+    packed_at: datetime | None
+    packed_by: str | None
+    station: str | None
+
+    @property
+    def case(self) -> FoundCase:
+        assert self.id is not None
+        return FoundCase(self.id, *self[19:])
+
+    @property
+    def queue(self) -> list[QueueRow]:
+        return Window(*self[12:18]).rows
+
+
+class Window(NamedTuple):
+    """Rows of the queue as one array a column. An aggregate of no rows is NULL."""
+
+    prepared_ids: Sequence[int] | None
+    code_ids: Sequence[int]
+    sequences: Sequence[int]
+    codes: Sequence[str]
+    packable: Sequence[bool]
+    checked: Sequence[bool]
+
+    @property
+    def rows(self) -> list[QueueRow]:
+        if self.prepared_ids is None:
+            return []
+        return list(map(QueueRow, self.prepared_ids, *self[1:]))
+
+
+class WindowAndSkipped(NamedTuple):
+    prepared_ids: Sequence[int] | None
+    code_ids: Sequence[int]
+    sequences: Sequence[int]
+    codes: Sequence[str]
+    packable: Sequence[bool]
+    checked: Sequence[bool]
+    skipped: int
+    skipped_first: str
+    skipped_last: str
+
+
+class FilledCase(NamedTuple):
+    """What packing writes. The ids and sequence numbers are those of the units, in serial order."""
 
     batch_id: UUID
     organisation_id: UUID
@@ -134,91 +210,75 @@ class Packing:
     first_code: str
     last_code: str
     completeness: str
-    run_first: int
+    variant_first: int
     queue_head: int
-    actor: str
+    user_id: str
     station: str | None
 
 
-class Row(asyncpg.Record):
-    """Its columns are attributes, as those of other rows are."""
-
-    def __getattr__(self, column: str) -> Any:
-        try:
-            return self[column]
-        except KeyError as error:
-            raise AttributeError(column) from error
+class RowsWritten(NamedTuple):
+    packed: int
+    consumed: int
+    filled: int
 
 
-class CasePacking:
-    """Bound to the transaction that holds the batch's lock."""
+class CasePackingRepository(DriverRepository):
+    """Its transaction holds the batch lock."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def context(
+    async def fetch_context(
         self, batch_id: UUID, order_id: UUID, master_code: str, *, units: int | None, spare: int
-    ) -> tuple[Row, list[QueueRow]]:
-        """The case of the organisation, perhaps of another batch than the packable one, and the head of the queue that
-        it is packed from: `spare` rows more than the case's units (or `units`).
+    ) -> PackingContext:
+        """The case, perhaps one of another batch, and `spare` rows of the queue more than it holds (or `units`).
 
         Raises NotFound, OrderMismatch, BatchNotReady, BatchClosed.
         """
-        found = await self._row(CONTEXT, batch_id=batch_id, master_code=master_code, units=units, spare=spare)
+        found = await self._fetch_optional(
+            PackingContext, CONTEXT, batch_id=batch_id, master_code=master_code, units=units, spare=spare
+        )
         if found is None:
             raise no_such_batch(batch_id)
         if found.order_id != order_id:
             raise OrderMismatch
         check_packable(found.batch_status, found.codes_created_at, found.closed_at)
-        if found.case_id is None:
-            raise NotFound(f"There is no master case {master_code} in your organisation. Scan the case's own QR.")
-        return found, _queue(found)
+        if found.id is None:
+            raise no_such_case(master_code)
+        return found
 
-    async def window(self, batch_id: UUID, first: int, last: int, *, limit: int) -> list[QueueRow]:
+    async def fetch_window(self, batch_id: UUID, first: int, last: int, *, limit: int) -> list[QueueRow]:
         """The first `limit` prepared codes of the range, in serial order."""
-        return _queue(await self._row(WINDOW_OF_RANGE, batch_id=batch_id, first=first, last=last, limit=limit))
+        found = await self._fetch_one(Window, WINDOW_OF_RANGE, batch_id=batch_id, first=first, last=last, limit=limit)
+        return found.rows
 
-    async def window_behind(
+    async def fetch_window_and_skipped(
         self, batch_id: UUID, first: int, last: int, *, head: int, limit: int
     ) -> tuple[list[QueueRow], Skipped | None]:
-        """The first `limit` prepared codes of the range, and what it leaves behind in the queue from `head` on."""
-        found = await self._row(
-            WINDOW_BEHIND, batch_id=batch_id, first=first, last=last, head=head, limit=limit, most=SKIPPED_LIMIT
+        """As `fetch_window`, and the units that it leaves in the queue between `head` and `first`."""
+        found = await self._fetch_one(
+            WindowAndSkipped,
+            WINDOW_AND_SKIPPED,
+            batch_id=batch_id,
+            first=first,
+            last=last,
+            head=head,
+            limit=limit,
+            most=SKIPPED_LIMIT,
         )
         more = found.skipped > SKIPPED_LIMIT
         skipped = Skipped(min(found.skipped, SKIPPED_LIMIT), found.skipped_first, found.skipped_last, more)
-        return _queue(found), skipped if skipped.count else None
+        return Window(*found[:6]).rows, skipped if skipped.count else None
 
-    async def pack(self, packing: Packing) -> bool:
-        """Code, queue, case, queue head and trace event in one statement. False: a code was taken meanwhile by
-        something that needs no batch lock (a consumer's scan), so that the transaction must be given up.
+    async def pack(self, filled: FilledCase) -> bool:
+        """Writes codes, queue, case, queue head and trace event in one statement.
+
+        False: a consumer's scan, which takes no batch lock, took a code meanwhile. Roll the transaction back.
         """
-        units = len(packing.code_ids)
-        done = await self._row(
+        units = len(filled.code_ids)
+        written = await self._fetch_one(
+            RowsWritten,
             PACK,
-            **{name: getattr(packing, name) for name in Packing.__slots__},
+            **filled._asdict(),
             units=units,
-            first_sequence=packing.sequences[0],
-            last_sequence=packing.sequences[-1],
+            first_sequence=filled.sequences[0],
+            last_sequence=filled.sequences[-1],
         )
-        return bool(done.packed == units and done.consumed == units and done.filled == 1)
-
-    async def _row(self, sql: str, **values: Any) -> Any:
-        statement, names = _numbered(sql)
-        return await self._connection.fetchrow(statement, *(values[name] for name in names), record_class=Row)
-
-
-@cache
-def _numbered(sql: str) -> tuple[str, list[str]]:
-    """The statement as the driver takes it, with numbers for the names of its parameters, and the names in order."""
-    places: dict[str, int] = {}
-    statement = NAMED.sub(lambda found: f"${places.setdefault(found[1], len(places) + 1)}", sql)
-    return statement, list(places)
-
-
-def _queue(found: Row) -> list[QueueRow]:
-    """Aggregates of no rows are NULL."""
-    if found.prepared_ids is None:
-        return []
-    columns = (found.prepared_ids, found.code_ids, found.sequences, found.codes, found.packable, found.checked)
-    return list(map(QueueRow, *columns))
+        return written == (units, units, 1)

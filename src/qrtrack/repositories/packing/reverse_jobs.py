@@ -1,31 +1,54 @@
 """Reverse jobs: submitting, counting, preparing chunk by chunk, cancelling."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 
+from qrtrack.domain.claims import Claim
 from qrtrack.domain.errors import NotFound
+from qrtrack.domain.packing.reverse_jobs import JobCounts
 from qrtrack.domain.packing.selections import JobSelection
+from qrtrack.domain.packing.states import JobStatus
 from qrtrack.models import ReverseJob
 from qrtrack.repositories.base import KEEP_PLANS, Repository
+from qrtrack.repositories.queues import REVERSE_JOBS
 
-# The codes of the job's range that can go into a case, and whether they are excluded and already queued. As below, IN
-# means a hash whatever the planner believes: new tables have no statistics, and a join took minutes.
-AVAILABLE = """
-    SELECT sequence_number IN (SELECT sequence_number FROM qr_excluded_codes
-                               WHERE batch_id = :batch_id) AS excluded,
-           sequence_number IN (SELECT sequence_number FROM qr_prepared_codes
-                               WHERE batch_id = :batch_id AND status = 'prepared') AS queued
-    FROM qr_codes
-    WHERE batch_id = :batch_id AND sequence_number BETWEEN :first AND :last AND status IN ('generated', 'printed')
+QUEUE_POSITION = """
+SELECT count(*) + 1
+FROM qr_reverse_jobs AS job
+WHERE status = 'queued' AND manufacturer_org_id = :organisation_id
+  AND (priority > :priority OR priority = :priority AND (run_at, id) < (:run_at, :id))
 """
 
-# IN with a range of its own is looked up in a hash. Its ORDER BY holds the planner to the index in that order: the plan
-# is made while the queue is empty and every index looks alike, and another would read the whole queue for each chunk.
-# Without ON CONFLICT, which would search the unique index twice for each code, the statement needs the turn.
+RANGE_OF_VARIANT = """
+SELECT min(first_sequence) AS first, max(last_sequence) AS last
+FROM qr_batch_variants
+WHERE batch_id = :batch_id AND (CAST(:variant AS text) IS NULL OR variant = :variant)
+HAVING count(*) > 0
+"""
+
+# PostgreSQL executes IN as a hash lookup, also without statistics: on a new batch, a join took minutes.
+COUNT = """
+SELECT clock_timestamp() AS counted_at, count(*) AS total, count(*) FILTER (WHERE excluded) AS excluded,
+       count(*) FILTER (WHERE queued AND NOT excluded) AS duplicates
+FROM (SELECT sequence_number IN (SELECT sequence_number FROM qr_excluded_codes
+                                 WHERE batch_id = :batch_id) AS excluded,
+             sequence_number IN (SELECT sequence_number FROM qr_prepared_codes
+                                 WHERE batch_id = :batch_id AND status = 'prepared') AS queued
+      FROM qr_codes
+      WHERE batch_id = :batch_id AND sequence_number BETWEEN :first AND :last
+        AND status IN ('generated', 'printed')) AS available
+"""
+
+# IN with a range of its own is executed as a hash lookup. Its ORDER BY keeps the planner on the index in that order:
+# the plan is made while the queue is empty and every index looks alike, and another index would read the whole queue
+# for each chunk. ON CONFLICT would search the unique index twice for each code; without it the statement needs
+# `lock_preparation`. Codes that were unlinked after the job had counted are not in its total: later jobs prepare them.
 PREPARE = """
 WITH available AS MATERIALIZED (
     SELECT sequence_number, code,
@@ -42,7 +65,7 @@ WITH available AS MATERIALIZED (
       AND (released_at IS NULL OR released_at <= :counted_at)
 ), inserted AS (
     INSERT INTO qr_prepared_codes (job_id, batch_id, order_id, manufacturer_org_id, sequence_number, code)
-    SELECT :job_id, :batch_id, :order_id, :organisation, sequence_number, code
+    SELECT :job_id, :batch_id, :order_id, :organisation_id, sequence_number, code
     FROM available WHERE NOT excluded AND NOT queued ORDER BY sequence_number
 )
 SELECT count(*) AS available, count(*) FILTER (WHERE excluded) AS excluded,
@@ -50,19 +73,104 @@ SELECT count(*) AS available, count(*) FILTER (WHERE excluded) AS excluded,
 FROM available
 """
 
+# A plan is kept here beyond the moment in which its table was small, so that tables must be read by their indexes.
+LOCK_PREPARATION = f"""
+SELECT pg_advisory_xact_lock(hashtextextended(:name, 0)), {KEEP_PLANS}, set_config('enable_seqscan', 'off', true)
+"""
+
+RECORD_COUNT = f"""
+UPDATE qr_reverse_jobs
+SET counted_at = :counted_at, total_available_in_batch = :total, remaining_to_prepare = :remaining,
+    progress = GREATEST(progress, :progress), updated_at = now()
+WHERE {REVERSE_JOBS.fence}
+"""
+
+RECORD_CHUNK = f"""
+UPDATE qr_reverse_jobs
+SET next_sequence = :next_sequence, prepared_count = :prepared, duplicate_count = :duplicates,
+    excluded_count = :excluded, progress = GREATEST(progress, :progress),
+    remaining_to_prepare = GREATEST(remaining_to_prepare - :newly_prepared, 0), updated_at = now()
+WHERE {REVERSE_JOBS.fence}
+"""
+
+COMPLETE = f"""
+UPDATE qr_reverse_jobs
+SET {REVERSE_JOBS.finished}, progress = 100, remaining_to_prepare = 0, result_summary = CAST(:summary AS jsonb)
+WHERE {REVERSE_JOBS.fence}
+"""
+
+END_EXCLUSIONS = "DELETE FROM qr_excluded_codes WHERE job_id = :job_id"
+WITHDRAW = "DELETE FROM qr_prepared_codes WHERE job_id = :job_id AND status = 'prepared'"
+
+LOCK_LIVE_OF_BATCH = """
+SELECT id
+FROM qr_reverse_jobs
+WHERE batch_id = :batch_id AND status IN ('queued', 'running')
+ORDER BY id
+FOR UPDATE
+"""
+
+LOG = """
+INSERT INTO qr_reverse_job_logs (job_id, manufacturer_org_id, level, message)
+VALUES (:job_id, :organisation_id, :level, :message)
+"""
+
+LIST_LOG = """
+SELECT id, level, message, created_at
+FROM qr_reverse_job_logs
+WHERE job_id = :job_id AND id > :after
+ORDER BY id
+LIMIT :limit
+"""
+
+
+class SequenceRange(NamedTuple):
+    first: int
+    last: int
+
+
+class CountedCodes(NamedTuple):
+    """What a job finds: available codes, those of them that are excluded, and those that another job has prepared."""
+
+    counted_at: datetime
+    total: int
+    excluded: int
+    duplicates: int
+
+    @property
+    def to_prepare(self) -> int:
+        return self.total - self.excluded - self.duplicates
+
+
+class PreparedChunk(NamedTuple):
+    """`excluded` and `prepared` are parts of `available`; the rest was in the queue already."""
+
+    available: int
+    excluded: int
+    prepared: int
+
+
+class LogLine(NamedTuple):
+    id: int
+    level: str
+    message: str
+    created_at: datetime
+
 
 class ReverseJobRepository(Repository):
     async def get(self, job_id: UUID) -> ReverseJob:
         """Without its exclusion list, which may be long. Raises NotFound."""
-        job = await self._session.scalar(select(ReverseJob).where(ReverseJob.id == job_id))
-        if job is None:
-            raise NotFound(f"There is no reverse job {job_id} in your organisation.")
-        return job
+        return await self._get(job_id, lock=False)
 
     async def lock(self, job_id: UUID) -> ReverseJob:
-        """The job as it is now, held until the end of the transaction. Raises NotFound."""
-        query = select(ReverseJob).where(ReverseJob.id == job_id).with_for_update()
-        job = await self._session.scalar(query.execution_options(populate_existing=True))
+        """The job as it is now, locked until the transaction ends. Raises NotFound."""
+        return await self._get(job_id, lock=True)
+
+    async def _get(self, job_id: UUID, *, lock: bool) -> ReverseJob:
+        query = select(ReverseJob).where(ReverseJob.id == job_id)
+        if lock:
+            query = query.with_for_update().execution_options(populate_existing=True)
+        job = await self._session.scalar(query)
         if job is None:
             raise NotFound(f"There is no reverse job {job_id} in your organisation.")
         return job
@@ -80,137 +188,79 @@ class ReverseJobRepository(Repository):
         await self._session.flush()
 
     async def queue_position(self, job: ReverseJob) -> int | None:
-        """1 is the organisation's next one; None unless it waits."""
-        if job.status != "queued":
+        """1 is the organisation's next job. None: the job is not queued."""
+        if job.status != JobStatus.QUEUED:
             return None
-        ahead = await self._scalar(
-            "SELECT count(*) FROM qr_reverse_jobs AS job WHERE status = 'queued'"
-            " AND manufacturer_org_id = :organisation"
-            " AND (priority > :priority OR priority = :priority AND (run_at, id) < (:run_at, :id))",
-            organisation=job.manufacturer_org_id,
+        position: int = await self._fetch_value(
+            QUEUE_POSITION,
+            organisation_id=job.manufacturer_org_id,
             priority=job.priority,
             run_at=job.run_at,
             id=job.id,
         )
-        return int(ahead) + 1
+        return position
 
-    async def lane(self, batch_id: UUID, variant: str | None) -> Row[Any] | None:
-        """First and last sequence number of the variant, or of the whole batch."""
-        return await self._row_or_none(
-            "SELECT min(first_sequence) AS first, max(last_sequence) AS last FROM qr_batch_variants"
-            " WHERE batch_id = :batch_id AND (CAST(:variant AS text) IS NULL OR variant = :variant)"
-            " HAVING count(*) > 0",
-            batch_id=batch_id,
-            variant=variant,
-        )
+    async def range_of_variant(self, batch_id: UUID, variant: str | None) -> SequenceRange | None:
+        """The sequence numbers of the variant, or of the whole batch. None: there is no such variant."""
+        return await self._fetch_optional(SequenceRange, RANGE_OF_VARIANT, batch_id=batch_id, variant=variant)
 
-    async def count(self, batch_id: UUID, first: int, last: int) -> Row[Any]:
-        """What stands before a job: available codes, those of them excluded, those already prepared."""
-        return await self._row(
-            "SELECT clock_timestamp() AS counted_at, count(*) AS total, count(*) FILTER (WHERE excluded) AS excluded,"
-            " count(*) FILTER (WHERE queued AND NOT excluded) AS duplicates"
-            f" FROM ({AVAILABLE}) AS available",
-            batch_id=batch_id,
-            first=first,
-            last=last,
-        )
+    async def count(self, batch_id: UUID, first: int, last: int) -> CountedCodes:
+        return await self._fetch_one(CountedCodes, COUNT, batch_id=batch_id, first=first, last=last)
 
-    async def queued_among(self, batch_id: UUID, sequences: Sequence[int]) -> int:
-        return int(
-            await self._scalar(
-                "SELECT count(*) FROM unnest(CAST(:sequences AS int[])) AS listed(number) WHERE (SELECT true"
-                " FROM qr_prepared_codes WHERE batch_id = :batch_id AND sequence_number = listed.number"
-                " AND status = 'prepared' LIMIT 1)",
-                batch_id=batch_id,
-                sequences=sequences,
-            )
-        )
+    async def lock_preparation(self, batch_id: UUID) -> None:
+        """Until this transaction ends, no other job prepares codes of the batch. Packing does not wait for it.
 
-    async def lower_queue_head(self, batch_id: UUID, first: int, last: int) -> None:
-        """From here on codes from `first` on may enter the queue again. Needs the batch lock."""
-        await self._run(
-            "UPDATE qr_batch_variants SET queue_head = GREATEST(first_sequence, :first) WHERE batch_id = :batch_id"
-            " AND last_sequence >= :first AND first_sequence <= :last"
-            " AND queue_head > GREATEST(first_sequence, :first)",
-            batch_id=batch_id,
-            first=first,
-            last=last,
-        )
-
-    async def take_turn(self, batch_id: UUID) -> None:
-        """Waits until no other job of the batch is in the middle of a chunk; holds until the end of the transaction.
-
-        A statement of its own: the next one sees what the others have queued. Packing does not wait for it. Tables are
-        read by their indexes from here on, since a plan outlives the moment in which the table was small.
+        It is a statement of its own, so that the next one sees what the other jobs have queued.
         """
-        await self._run(
-            f"SELECT pg_advisory_xact_lock(hashtextextended(:name, 0)), {KEEP_PLANS},"
-            " set_config('enable_seqscan', 'off', true)",
-            name=f"preparing {batch_id}",
-        )
+        await self._execute(LOCK_PREPARATION, name=f"preparing {batch_id}")
 
-    async def prepare(self, job: ReverseJob, first: int, last: int) -> Row[Any]:
-        """One chunk, one statement: queues the good codes in serial order, and counts what it met. Needs the turn.
-
-        Codes that came out of a case after the job had counted are not of its total, and left to later jobs.
-        """
-        return await self._row(
+    async def prepare(self, job: ReverseJob, first: int, last: int) -> PreparedChunk:
+        """Queues the good codes of one chunk in serial order. Needs `lock_preparation`."""
+        return await self._fetch_one(
+            PreparedChunk,
             PREPARE,
             batch_id=job.batch_id,
             job_id=job.id,
             order_id=job.order_id,
-            organisation=job.manufacturer_org_id,
+            organisation_id=job.manufacturer_org_id,
             first=first,
             last=last,
             counted_at=job.counted_at,
         )
 
-    async def end(self, job_id: UUID, status: str) -> None:
-        """Ends a job from outside: who works on it finds its lease gone, and writes nothing more."""
-        await self._run(
-            "UPDATE qr_reverse_jobs SET status = :status, lease_token = NULL, lease_expires_at = NULL,"
-            " finished_at = clock_timestamp(), updated_at = now() WHERE id = :job_id",
-            job_id=job_id,
-            status=status,
+    async def record_count(self, claim: Claim, counted: CountedCodes, *, progress: int) -> None:
+        """Raises LeaseLost."""
+        await self._execute_fenced(
+            claim,
+            RECORD_COUNT,
+            counted_at=counted.counted_at,
+            total=counted.total,
+            remaining=counted.to_prepare,
+            progress=progress,
         )
+
+    async def record_chunk(self, claim: Claim, counts: JobCounts, *, progress: int, newly_prepared: int) -> None:
+        """The counts after a chunk, of which `newly_prepared` codes entered the queue. Raises LeaseLost."""
+        await self._execute_fenced(
+            claim, RECORD_CHUNK, **asdict(counts), progress=progress, newly_prepared=newly_prepared
+        )
+
+    async def complete(self, claim: Claim, summary: Mapping[str, int]) -> None:
+        """Raises LeaseLost."""
+        await self._execute_fenced(claim, COMPLETE, summary=json.dumps(summary))
 
     async def withdraw(self, job_id: UUID) -> int:
-        """Deletes what the job has put into the queue and no case has taken, and its exclusions; how many codes."""
-        await self._run("DELETE FROM qr_excluded_codes WHERE job_id = :job_id", job_id=job_id)
-        return await self._run(
-            "DELETE FROM qr_prepared_codes WHERE job_id = :job_id AND status = 'prepared'", job_id=job_id
-        )
+        """Deletes the job's exclusions, and the codes that it prepared and no case has taken; how many codes."""
+        await self._execute(END_EXCLUSIONS, job_id=job_id)
+        return await self._execute(WITHDRAW, job_id=job_id)
 
-    async def requeue(self, job_id: UUID) -> None:
-        await self._run(
-            "UPDATE qr_reverse_jobs SET status = 'queued', attempts = 0, run_at = now(), error_message = NULL,"
-            " finished_at = NULL, updated_at = now() WHERE id = :job_id",
-            job_id=job_id,
-        )
-
-    async def live_of_batch(self, batch_id: UUID) -> Sequence[UUID]:
-        rows = await self._rows(
-            "SELECT id FROM qr_reverse_jobs WHERE batch_id = :batch_id AND status IN ('queued', 'running') ORDER BY id"
-            " FOR UPDATE",
-            batch_id=batch_id,
-        )
-        return [row.id for row in rows]
+    async def lock_live_of_batch(self, batch_id: UUID) -> Sequence[UUID]:
+        """The batch's queued and running jobs, locked until the transaction ends."""
+        return await self._fetch_values(LOCK_LIVE_OF_BATCH, batch_id=batch_id)
 
     async def log(self, job_id: UUID, organisation_id: UUID, message: str, *, level: str = "info") -> None:
-        await self._run(
-            "INSERT INTO qr_reverse_job_logs (job_id, manufacturer_org_id, level, message)"
-            " VALUES (:job_id, :organisation, :level, :message)",
-            job_id=job_id,
-            organisation=organisation_id,
-            level=level,
-            message=message,
-        )
+        """Adds a line that the plant reads."""
+        await self._execute(LOG, job_id=job_id, organisation_id=organisation_id, level=level, message=message)
 
-    async def logs(self, job_id: UUID, *, after: int, limit: int) -> Sequence[Row[Any]]:
-        return await self._rows(
-            "SELECT id, level, message, created_at FROM qr_reverse_job_logs WHERE job_id = :job_id AND id > :after"
-            " ORDER BY id LIMIT :limit",
-            job_id=job_id,
-            after=after,
-            limit=limit,
-        )
+    async def list_log(self, job_id: UUID, *, after: int, limit: int) -> Sequence[LogLine]:
+        return await self._fetch_all(LogLine, LIST_LOG, job_id=job_id, after=after, limit=limit)

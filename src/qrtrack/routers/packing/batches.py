@@ -1,4 +1,4 @@
-"""Batches over HTTP: ordering, importing, looking, closing, and the QR that all units of a batch share."""
+"""Batches over HTTP: creating, importing, listing, closing, and the QR symbol that all units of a batch share."""
 
 import asyncio
 import hashlib
@@ -15,6 +15,7 @@ from qrtrack.domain.packing.imports import read_codes
 from qrtrack.domain.qr import AddressNotPublic, batch_payload, check_printable, draw_png, draw_svg
 from qrtrack.domain.root_keys import SealBroken
 from qrtrack.repositories.constraints import CodeTaken
+from qrtrack.repositories.packing.reconciliation import Reconciliation
 from qrtrack.routers.bodies import NoFields, StrictRoute
 from qrtrack.routers.body_limits import IMPORT_BODY_BYTES, body_limit
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState, check_speaker, require
@@ -28,9 +29,9 @@ from qrtrack.schemas.packing.batches import (
     BatchAnswer,
     BatchClosedAnswer,
     BatchCreated,
-    BatchOrder,
+    BatchRequest,
     BatchRetriedAnswer,
-    CloseOrder,
+    CloseRequest,
     ImportFields,
     KeysForgottenAnswer,
     ReconciliationAnswer,
@@ -39,17 +40,17 @@ from qrtrack.schemas.packing.cases import CaseFilter, CasePage
 from qrtrack.schemas.packing.codes import CodeFilter, CodePage, RevealedCodePage
 from qrtrack.schemas.symbols import SymbolOptions
 from qrtrack.services.packing import batches as use_cases
-from qrtrack.services.packing import contents, imports
+from qrtrack.services.packing import cases, codes, imports, reconciliation
 from qrtrack.services.packing.batches import NumbersUsedUp
 
 router = APIRouter(route_class=StrictRoute, prefix=BATCHES_PATH, tags=["batches"])
 
-# A symbol is the organisation's own, and PUBLIC_BASE_URL may change: kept by the browser, and asked for again after.
+# A symbol belongs to one organisation, and PUBLIC_BASE_URL may change: only browsers cache it, for five minutes.
 SYMBOL_CACHING: Final = {"Cache-Control": "private, max-age=300", "Vary": "Authorization"}
 
 
 class ImportForm(ImportFields):
-    """The file of codes, with what comes along."""
+    """The file of codes, and the fields sent with it."""
 
     file: UploadFile
 
@@ -62,16 +63,16 @@ class ImportForm(ImportFields):
     responses=problems(NumbersUsedUp),
 )
 async def create_batch(
-    order: BatchOrder, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase, response: Response
+    body: BatchRequest, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase, response: Response
 ) -> use_cases.CreatedBatch:
-    """Reserves the serial numbers and queues the work. Exactly the codes asked for exist seconds later, or none:
-    look at `status_url` until `status` is `hashing` or `ready`; from then on the batch may be printed and packed.
+    """Reserves the serial numbers and queues the work. Within seconds exactly the requested codes exist, or none.
+    Poll `status_url` until `status` is `hashing` or `ready`; then the batch may be printed and packed.
 
     Send `{"order_id": "…", "product_name": "Gold 1 g", "quantity": 100, "serial_prefix": "SKA"}`; for a batch of
     several variants send `"variants": [{"variant": "10g", "quantity": 60}]` instead of `quantity`.
     """
-    notify = runtime.messenger.channels.check(order.notify.asked() if order.notify else None)
-    created = await use_cases.create_batch(database, caller=caller, new=order.asked(), notify=notify)
+    notify = runtime.messenger.channels.check(body.notify.asked() if body.notify else None)
+    created = await use_cases.create_batch(database, caller=caller, new=body.new_batch(), notify=notify)
     response.headers["Location"] = f"{BATCHES_PATH}/{created.batch_id}"
     return created
 
@@ -91,12 +92,12 @@ async def import_batch(
     database: AnsweringDatabase,
     response: Response,
 ) -> use_cases.CreatedBatch:
-    """Takes in codes that were printed before this service was there: a CSV file in UTF-8 whose first line is
-    `code[,root_key][,variant]`, of at most 1,000,000 rows. All or nothing; every bad line is named in `errors`, as
-    `/file/{line}/{column}`, those whose code exists already among them.
+    """Imports codes that were printed before this service was in use: a CSV file in UTF-8 whose first line is
+    `code[,root_key][,variant]`, of at most 1,000,000 rows. All or nothing. `errors` names every bad line as
+    `/file/{line}/{column}`, also a line whose code exists already.
     """
     check_speaker(form.model_dump(mode="json", include={"manufacturer_org_id", "user_id"}), caller)
-    new = form.asked()
+    new = form.batch_import()
     imported = await runtime.heavy_work.run(caller.organisation_id, read_codes, form.file.file)
     created = await imports.import_batch(database, caller=caller, keys=runtime.keys, new=new, imported=imported)
     response.headers["Location"] = f"{BATCHES_PATH}/{created.batch_id}"
@@ -106,19 +107,17 @@ async def import_batch(
 @router.get("", response_model=BatchPage, summary="List batches")
 async def list_batches(query: Annotated[BatchFilter, Query()], caller: Packer, runtime: RuntimeState) -> dict[str, Any]:
     """Newest first, each with how many units are packed and how many wait in the queue. `?order_id=`, `?status=`,
-    `?product_name=`, `?uniq_code=` and `?closed=` narrow the list; with several of them a batch has to fit all.
+    `?product_name=`, `?uniq_code=` and `?closed=` filter the list; a batch must match all of them.
     """
     rows = await use_cases.list_batches(
         runtime.database, caller=caller, selection=query.selection(), before=query.before_id(), limit=query.one_more
     )
-    return query.page("batches", [ListedBatch.listed(row) for row in rows], lambda batch: batch.batch_id)
+    return query.page("batches", [ListedBatch.of_row(row) for row in rows], lambda batch: batch.batch_id)
 
 
-@router.get("/{batch_id}", summary="Look at a batch", responses=problems(NotFound))
+@router.get("/{batch_id}", summary="Get a batch", responses=problems(NotFound))
 async def get_batch(batch_id: UUID, caller: Packer, runtime: RuntimeState) -> BatchAnswer:
-    """The batch with its counts. `progress` reaches 100 when the last root key is hashed; packing does not wait
-    for that.
-    """
+    """The batch with its counts. `progress` reaches 100 when the last root key is hashed; packing can begin before."""
     return BatchAnswer.of(await use_cases.describe_batch(runtime.database, caller=caller, batch_id=batch_id))
 
 
@@ -135,19 +134,25 @@ async def list_batch_codes(
     runtime: RuntimeState,
     response: Response,
 ) -> CodePage | RevealedCodePage:
-    """In serial order. `?status=` takes a state, or `excluded` or `prepared` as the reconciliation counts them.
-    `?reveal=root_key` adds the clear root keys; who looked at which is traced.
+    """In serial order. `?status=` takes a status, or `excluded` or `prepared` as the reconciliation counts them.
+    `?reveal=root_key` adds the clear root keys; a trace event records who saw which.
     """
-    asked: dict[str, Any] = {"batch_id": batch_id, "status": query.status, "prefix": query.code and query.code.upper()}
-    asked["after"] = query.after_number(LARGEST_SEQUENCE)
+    selection: dict[str, Any] = {
+        "batch_id": batch_id,
+        "status": query.status,
+        "prefix": query.code and query.code.upper(),
+        "after": query.after_number(LARGEST_SEQUENCE),
+    }
     if query.reveal is None:
-        rows = await contents.list_codes(runtime.database, caller=caller, limit=query.one_more, **asked)
+        rows = await codes.list_codes(runtime.database, caller=caller, limit=query.one_more, **selection)
         return CodePage.model_validate(query.page("codes", rows, lambda row: row.sequence_number))
     require(caller, Permission.MANAGE_BATCHES)
-    # Not one row more than is shown: what is read here is traced as seen.
-    rows = await contents.reveal_codes(runtime.database, caller=caller, keys=runtime.keys, limit=query.limit, **asked)
+    # Not one row more than the page shows: the trace event says that all rows read here were seen.
+    revealed = await codes.reveal_codes(
+        runtime.database, caller=caller, keys=runtime.keys, limit=query.limit, **selection
+    )
     response.headers["Cache-Control"] = "no-store"
-    return RevealedCodePage.model_validate(query.full_page("codes", rows, lambda row: row.sequence_number))
+    return RevealedCodePage.model_validate(query.full_page("codes", revealed, lambda row: row.sequence_number))
 
 
 @router.get(
@@ -156,8 +161,8 @@ async def list_batch_codes(
 async def list_batch_cases(
     batch_id: UUID, query: Annotated[CaseFilter, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
-    """In the order of their numbers. `?status=open` lists those still to be packed, `?variant=` one variant's."""
-    rows = await contents.list_cases(
+    """In the order of their numbers. `?status=open` lists the empty cases, `?variant=` those of one variant."""
+    rows = await cases.list_cases(
         runtime.database,
         caller=caller,
         batch_id=batch_id,
@@ -166,7 +171,7 @@ async def list_batch_cases(
         after=query.after_number(LARGEST_SEQUENCE),
         limit=query.one_more,
     )
-    return query.page("cases", rows, lambda row: int(row.case_number))
+    return query.page("cases", rows, lambda row: row.case_number)
 
 
 @router.get(
@@ -175,11 +180,11 @@ async def list_batch_cases(
     summary="Account for every code of a batch",
     responses=problems(NotFound, BatchNotReady),
 )
-async def reconcile_batch(batch_id: UUID, caller: Packer, runtime: RuntimeState) -> contents.Reconciliation:
+async def reconcile_batch(batch_id: UUID, caller: Packer, runtime: RuntimeState) -> Reconciliation:
     """Every code counted once: `void + in_case + scanned_without_case + prepared + excluded + voided_by_closing +
     remaining = generated`. `GET …/codes?status=excluded` lists the excluded units.
     """
-    return await contents.reconcile_batch(runtime.database, caller=caller, batch_id=batch_id)
+    return await reconciliation.reconcile_batch(runtime.database, caller=caller, batch_id=batch_id)
 
 
 @router.post(
@@ -189,12 +194,12 @@ async def reconcile_batch(batch_id: UUID, caller: Packer, runtime: RuntimeState)
     responses=problems(NotFound, BatchNotReady, BatchClosed),
 )
 async def close_batch(
-    batch_id: UUID, order: CloseOrder, caller: BatchManager, database: AnsweringDatabase
+    batch_id: UUID, body: CloseRequest, caller: BatchManager, database: AnsweringDatabase
 ) -> use_cases.ClosedBatch:
-    """Voids whatever is neither packed nor with a customer, cancels the batch's jobs and empties its queue, in one
-    step. It cannot be undone. Send `{"reason": "Run ended short"}`.
+    """Voids all codes that are neither packed nor with a customer, cancels the batch's jobs and empties its queue.
+    This cannot be undone. Send `{"reason": "Run ended short"}`.
     """
-    return await use_cases.close_batch(database, caller=caller, batch_id=batch_id, reason=order.reason)
+    return await use_cases.close_batch(database, caller=caller, batch_id=batch_id, reason=body.reason)
 
 
 @router.post(
@@ -206,7 +211,7 @@ async def close_batch(
 async def retry_batch(
     batch_id: UUID, caller: BatchManager, database: AnsweringDatabase, _nothing: NoFields = None
 ) -> use_cases.RetriedBatch:
-    """Goes on where the batch failed, and makes nothing twice."""
+    """Continues where the batch failed; no code is created twice."""
     return await use_cases.retry_batch(database, caller=caller, batch_id=batch_id)
 
 
@@ -219,8 +224,8 @@ async def retry_batch(
 async def forget_keys(
     batch_id: UUID, caller: BatchManager, database: AnsweringDatabase, _nothing: NoFields = None
 ) -> use_cases.ForgottenKeys:
-    """Wipes the keys that labels are printed from, once all labels are printed. It cannot be undone; customers can
-    still check their keys.
+    """Wipes the keys that labels are printed from. Call it when all labels are printed: it cannot be undone.
+    Customers can still check their keys.
     """
     return await use_cases.forget_keys(database, caller=caller, batch_id=batch_id)
 
@@ -239,7 +244,7 @@ PNG: Final = "image/png"
 async def get_batch_qr_svg(
     batch_id: UUID, options: Annotated[SymbolOptions, Query()], caller: Packer, runtime: RuntimeState, request: Request
 ) -> Response:
-    """The symbol that all units of the batch share. `ETag` and `If-None-Match` spare sending it again."""
+    """The symbol that all units of the batch share. With `If-None-Match` an unchanged symbol is not sent again."""
     payload = await _payload(runtime, caller.organisation_id, batch_id)
     return await _symbol(request, draw_svg, payload, options, SVG)
 
@@ -253,7 +258,7 @@ async def get_batch_qr_svg(
 async def get_batch_qr_png(
     batch_id: UUID, options: Annotated[SymbolOptions, Query()], caller: Packer, runtime: RuntimeState, request: Request
 ) -> Response:
-    """As `qr.svg`, in whole pixels a module."""
+    """As `qr.svg`; a module has a whole number of pixels."""
     payload = await _payload(runtime, caller.organisation_id, batch_id)
     return await _symbol(request, draw_png, payload, options, PNG)
 

@@ -1,9 +1,9 @@
-"""Reading pasted lists of codes without holding up other requests."""
+"""Parsing pasted lists of codes without blocking the event loop."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
-from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.errors import invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.code_lists import PastedCodes, parse_codes
@@ -16,14 +16,13 @@ CHARACTERS_AT_ONCE: Final = 16_384
 async def read_codes(
     runtime: Runtime, caller: Caller, elements: Sequence[Any], *, field: str = "codes", may_be_empty: bool = False
 ) -> PastedCodes:
-    """As parse_codes. Long lists, and ranges, which are short but may name 100,000 codes, are heavy work."""
+    """As `parse_codes`, but long lists are parsed in a thread; ranges too, since one may name 100,000 codes."""
     if _are_short(elements):
         pasted = parse_codes(elements, field=field)
     else:
         pasted = await runtime.heavy_work.run(caller.organisation_id, parse_codes, elements, field=field)
     if not pasted.codes and not may_be_empty:
-        error = FieldError(f"/{field}", "There is no code.", FieldCode.TOO_FEW, {"min": 1})
-        raise InvalidInput("Name at least one code.", errors=[error])
+        raise invalid_field(f"/{field}", "The list names no code. Name at least one.", FieldCode.TOO_FEW, min=1)
     return pasted
 
 

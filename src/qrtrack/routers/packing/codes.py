@@ -1,11 +1,10 @@
-"""Codes over HTTP: printed, void, readmitted."""
+"""Codes over HTTP: voiding, marking as printed, readmitting."""
 
 from typing import Final
 
 from fastapi import APIRouter
 
-from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState, NotFound
-from qrtrack.domain.field_codes import FieldCode
+from qrtrack.domain.errors import InvalidState, NotFound, require_exactly_one
 from qrtrack.domain.packing.batches import BatchClosed, BatchNotReady
 from qrtrack.domain.packing.code_lists import UnitOfOtherBatch
 from qrtrack.routers.bodies import StrictRoute
@@ -17,9 +16,9 @@ from qrtrack.routers.problems import problems
 from qrtrack.schemas.packing.codes import (
     CodesChangedAnswer,
     CodesReadmittedAnswer,
-    PrintedOrder,
-    ReadmitOrder,
-    VoidOrder,
+    PrintedRequest,
+    ReadmitRequest,
+    VoidRequest,
 )
 from qrtrack.services.packing import codes as use_cases
 from qrtrack.services.packing.codes import IllegalTransition, UnknownCodes
@@ -37,14 +36,14 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/codes", ta
 )
 @body_limit(LARGE_BODY_BYTES)
 async def void_codes(
-    order: VoidOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
+    body: VoidRequest, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.ChangedCodes:
-    """Takes damaged or withdrawn units out of their case and out of the queue, for good. All or nothing.
+    """Takes damaged or withdrawn units out of their cases and out of the queue, for good. All or nothing.
     Send `{"batch_id": "…", "codes": ["SKA000007"], "reason": "Label torn"}`.
     """
-    pasted = await read_codes(runtime, caller, order.codes)
+    pasted = await read_codes(runtime, caller, body.codes)
     return await use_cases.void_codes(
-        database, caller=caller, batch_id=order.batch_id, codes=pasted.codes, scans=pasted.scans, reason=order.reason
+        database, caller=caller, batch_id=body.batch_id, codes=pasted.codes, scans=pasted.scans, reason=body.reason
     )
 
 
@@ -56,20 +55,17 @@ async def void_codes(
 )
 @body_limit(LARGE_BODY_BYTES)
 async def mark_codes_printed(
-    order: PrintedOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
+    body: PrintedRequest, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.ChangedCodes:
-    """Marks a list, or with `"all": true` whatever of the batch is not marked yet. Codes that are printed already
-    stay so and are not counted.
+    """Marks a list of codes, or with `"all": true` all codes of the batch. Codes that are printed already stay so and
+    are not counted.
     """
-    if (order.codes is None) == (order.all is None):
-        detail = "Send either codes or all."
-        fields = {"fields": ["codes", "all"]}
-        raise InvalidInput(detail, errors=[FieldError("/codes", detail, FieldCode.EXACTLY_ONE_OF, fields)])
-    if order.codes is None:
-        return await use_cases.mark_printed(database, caller=caller, batch_id=order.batch_id, codes=None)
-    pasted = await read_codes(runtime, caller, order.codes)
+    require_exactly_one(codes=body.codes, all=body.all)
+    if body.codes is None:
+        return await use_cases.mark_printed(database, caller=caller, batch_id=body.batch_id, codes=None)
+    pasted = await read_codes(runtime, caller, body.codes)
     return await use_cases.mark_printed(
-        database, caller=caller, batch_id=order.batch_id, codes=pasted.codes, scans=pasted.scans
+        database, caller=caller, batch_id=body.batch_id, codes=pasted.codes, scans=pasted.scans
     )
 
 
@@ -81,10 +77,10 @@ async def mark_codes_printed(
 )
 @body_limit(LARGE_BODY_BYTES)
 async def readmit_codes(
-    order: ReadmitOrder, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase
+    body: ReadmitRequest, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.ReadmittedCodes:
     """Ends the exclusion of units that are good after all: the next reverse job prepares them."""
-    pasted = await read_codes(runtime, caller, order.codes)
+    pasted = await read_codes(runtime, caller, body.codes)
     return await use_cases.readmit_codes(
-        database, caller=caller, batch_id=order.batch_id, codes=pasted.codes, scans=pasted.scans
+        database, caller=caller, batch_id=body.batch_id, codes=pasted.codes, scans=pasted.scans
     )

@@ -1,11 +1,10 @@
-"""Linking over HTTP: packing a case from the queue, unit by unit, undoing it, and the scan history."""
+"""Linking over HTTP: packing from the queue, linking scanned units, unlinking, moving, and the latest packs."""
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState, NotFound
-from qrtrack.domain.field_codes import FieldCode
+from qrtrack.domain.errors import InvalidState, NotFound, require_exactly_one
 from qrtrack.domain.packing.batches import BatchClosed, BatchNotReady
 from qrtrack.domain.packing.case_packing import (
     CaseAlreadyPacked,
@@ -28,16 +27,15 @@ from qrtrack.routers.problems import problems
 from qrtrack.schemas.base import LARGEST_ROW_ID
 from qrtrack.schemas.packing.links import (
     LinkedAnswer,
-    LinkOrder,
+    LinkRequest,
     MovedAnswer,
-    MoveOrder,
+    MoveRequest,
     PackedAnswer,
-    PackedCaseEvent,
     PackFilter,
-    PackOrder,
     PackPage,
+    PackRequest,
     UnlinkedAnswer,
-    UnlinkOrder,
+    UnlinkRequest,
 )
 from qrtrack.services.packing import case_packing, moves
 from qrtrack.services.packing import links as use_cases
@@ -71,32 +69,32 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer", tags=["l
 )
 @body_limit(LARGE_BODY_BYTES)
 async def pack_case(
-    order: PackOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
+    body: PackRequest, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
 ) -> case_packing.PackedCase:
-    """Takes the next prepared units, one contiguous run in serial order, into the case: all or nothing.
+    """Packs the next prepared units, one contiguous run in serial order, into the case: all or nothing.
 
     Send `{"batch_id": "…", "order_id": "…", "master_code": "…", "first_code": "SKA000001", "last_code":
-    "SKA000100"}`. The two check scans are optional; with them nothing is packed unless the box holds what the queue
-    says, and the case is `verified`. `skipped` tells what waits in the queue before a first unit further on. A
-    `count-drift` names the codes in question: look which is not in the box, and
-    send the same call with it in `missing_codes`.
+    "SKA000100"}`. The two check scans are optional. With them, units are packed only if the box holds what the queue
+    says, and the case is `verified`. `skipped` is what waits in the queue before the scanned first unit. A
+    `count-drift` names the codes in question: check which of them is not in the box, and send the same request with
+    it in `missing_codes`.
     """
-    first, last = _unit(order.first_code, "first_code"), _unit(order.last_code, "last_code")
-    missing = await read_codes(runtime, caller, order.missing_codes, field="missing_codes", may_be_empty=True)
-    wanted = PackCase(
-        batch_id=order.batch_id,
-        order_id=order.order_id,
-        master_code=order.master_code,
-        target_units=order.target_units,
-        allow_partial=order.allow_partial,
-        variant=order.variant,
+    first, last = _unit(body.first_code, "first_code"), _unit(body.last_code, "last_code")
+    missing = await read_codes(runtime, caller, body.missing_codes, field="missing_codes", may_be_empty=True)
+    request = PackCase(
+        batch_id=body.batch_id,
+        order_id=body.order_id,
+        master_code=body.master_code,
+        target_units=body.target_units,
+        allow_partial=body.allow_partial,
+        variant=body.variant,
         first_code=next(iter(first.codes), None),
         last_code=next(iter(last.codes), None),
         missing_codes=missing.codes,
         scans=[*first.scans, *last.scans, *missing.scans],
-        station=order.station,
+        station=body.station,
     )
-    packed = await case_packing.pack_case(database, caller=caller, order=wanted)
+    packed = await case_packing.pack_case(database, caller=caller, request=request)
     count_link("queue", packed.linked_count)
     CHECKED_BEFORE_PACKED.inc(len(packed.left_queue))
     return packed
@@ -122,22 +120,22 @@ def _unit(scanned: str | None, field: str) -> PastedCodes:
 )
 @body_limit(LARGE_BODY_BYTES)
 async def link_codes(
-    order: LinkOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
+    body: LinkRequest, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.LinkedCodes:
-    """Adds units that were scanned one by one, up to what the case holds; the case may be packed already. All or
-    nothing, unless `accept_valid`. A code that is in a case is never moved: unlink it there first.
+    """Adds units that were scanned one by one, up to the size of the case, which may be packed already. All or
+    nothing, unless `accept_valid`. A code that is in another case is refused: unlink it there first.
     """
-    pasted = await read_codes(runtime, caller, order.codes)
-    wanted = use_cases.LinkCodes(
-        batch_id=order.batch_id,
-        order_id=order.order_id,
-        master_code=order.master_code,
+    pasted = await read_codes(runtime, caller, body.codes)
+    request = use_cases.LinkCodes(
+        batch_id=body.batch_id,
+        order_id=body.order_id,
+        master_code=body.master_code,
         codes=pasted.codes,
         scans=pasted.scans,
-        accept_valid=order.accept_valid,
-        station=order.station,
+        accept_valid=body.accept_valid,
+        station=body.station,
     )
-    linked = await use_cases.link_codes(database, caller=caller, order=wanted)
+    linked = await use_cases.link_codes(database, caller=caller, request=request)
     count_link("scans", linked.linked_count)
     return linked
 
@@ -150,29 +148,26 @@ async def link_codes(
 )
 @body_limit(LARGE_BODY_BYTES)
 async def unlink_codes(
-    order: UnlinkOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
+    body: UnlinkRequest, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.UnlinkedCodes:
-    """Undoes linking, for a list of codes or for a whole case: the units become what they were before, and those that
-    came from the queue return to their places there, so that the next case takes them again. Send `{"master_code": "…",
-    "reason": "Box dropped"}` or `codes` in its place.
+    """Undoes linking for a list of codes or a whole case. The units return to the status before packing; those that
+    came from the queue return to their places there, and the next case takes them again. Send `{"master_code": "…",
+    "reason": "Box dropped"}`, or `codes` instead of `master_code`.
 
-    Was only the wrong case scanned, and the box is right? Then `move-case` is the right tool: another station may take
-    the units that return to the queue.
+    If the box is right and only the wrong case was scanned, call `move-case`: another station may take units that
+    return to the queue.
     """
-    if (order.codes is None) == (order.master_code is None):
-        detail = "Send either codes or master_code."
-        fields = {"fields": ["codes", "master_code"]}
-        raise InvalidInput(detail, errors=[FieldError("/codes", detail, FieldCode.EXACTLY_ONE_OF, fields)])
-    pasted = None if order.codes is None else await read_codes(runtime, caller, order.codes)
+    require_exactly_one(codes=body.codes, master_code=body.master_code)
+    pasted = None if body.codes is None else await read_codes(runtime, caller, body.codes)
     return await use_cases.unlink_codes(
         database,
         caller=caller,
         codes=pasted.codes if pasted else None,
         scans=pasted.scans if pasted else (),
-        master_code=order.master_code,
-        reason=order.reason,
-        station=order.station,
-        requeue=order.requeue,
+        master_code=body.master_code,
+        reason=body.reason,
+        station=body.station,
+        requeue=body.requeue,
     )
 
 
@@ -192,26 +187,25 @@ async def unlink_codes(
         CodeTakenMeanwhile,
     ),
 )
-async def move_case(order: MoveOrder, caller: Packer, database: AnsweringDatabase) -> moves.MovedCase:
-    """The box is right, but the wrong case was scanned for it: all that is in one case goes to another, open one, in
-    one step. Units that a customer has checked go along. Send `{"from_master_code": "…", "to_master_code": "…",
-    "reason": "Wrong case scanned"}`.
+async def move_case(body: MoveRequest, caller: Packer, database: AnsweringDatabase) -> moves.MovedCase:
+    """For a box that is right, but was scanned as the wrong case: moves all units of one case to an open one. Units
+    that a customer has checked move too. Send `{"from_master_code": "…", "to_master_code": "…", "reason": "Wrong case
+    scanned"}`.
     """
     return await moves.move_case(
         database,
         caller=caller,
-        from_master_code=order.from_master_code,
-        to_master_code=order.to_master_code,
-        reason=order.reason,
-        station=order.station,
+        from_master_code=body.from_master_code,
+        to_master_code=body.to_master_code,
+        reason=body.reason,
+        station=body.station,
     )
 
 
 @router.get("/packs", response_model=PackPage, summary="List the latest packs")
 async def list_packs(query: Annotated[PackFilter, Query()], caller: Packer, runtime: RuntimeState) -> dict[str, Any]:
-    """What the stations packed, the latest first. `?batch_id=`, `?station=` and `?user=` narrow the list. A pack whose
-    units were taken out of the case later, by unlinking or voiding them, stays in the list: `undone_at` says since
-    when, and `undone_count` how many of its units.
+    """What the stations packed, the latest first. `?batch_id=`, `?station=` and `?user=` filter the list. A pack whose
+    units were unlinked or voided later stays in the list: `undone_at` says since when, `undone_count` how many units.
     """
     rows = await find_packs(
         runtime.database,
@@ -220,4 +214,4 @@ async def list_packs(query: Annotated[PackFilter, Query()], caller: Packer, runt
         before=query.after_number(LARGEST_ROW_ID) or None,
         limit=query.one_more,
     )
-    return query.page("packs", [PackedCaseEvent.of(row) for row in rows], lambda pack: pack.event_id)
+    return query.page("packs", rows, lambda pack: pack.event_id)

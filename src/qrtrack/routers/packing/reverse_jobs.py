@@ -1,4 +1,4 @@
-"""Reverse jobs over HTTP: submit, poll, list, cancel, retry."""
+"""Reverse jobs over HTTP: submitting, polling, listing, cancelling, retrying."""
 
 from functools import partial
 from typing import Annotated, Any
@@ -9,6 +9,7 @@ from qrtrack.domain.errors import InvalidState, NotFound
 from qrtrack.domain.packing.batches import BatchClosed, BatchNotReady
 from qrtrack.domain.packing.case_packing import OrderMismatch
 from qrtrack.domain.packing.code_lists import UnitOfOtherBatch
+from qrtrack.domain.packing.reverse_jobs import NewJob
 from qrtrack.domain.packing.states import TERMINAL_JOBS
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.body_limits import LARGE_BODY_BYTES, body_limit
@@ -22,10 +23,10 @@ from qrtrack.schemas.packing.reverse_jobs import (
     JobCancelledAnswer,
     JobDryRun,
     JobFilter,
-    JobOrder,
     JobPage,
     JobQuery,
     JobReference,
+    JobRequest,
     JobRetriedAnswer,
     JobSubmitted,
     LogPage,
@@ -47,27 +48,24 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/reverse-jo
 )
 @body_limit(LARGE_BODY_BYTES)
 async def submit_reverse_job(
-    order: JobOrder, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase, long_poll: LongPoll
+    body: JobRequest, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase, long_poll: LongPoll
 ) -> use_cases.SubmittedJob | use_cases.DryRun | JobSubmitted:
-    """Queues a job that prepares every good code of the batch except those listed. The exclusions hold from now on,
-    for later jobs too, until `codes/readmit` names them. Then poll `status`, or let this call `wait` for the end.
+    """Queues a job that prepares every good code of the batch except the listed ones. The exclusions hold from now on,
+    for later jobs too, until `codes/readmit` ends them. Then poll `status`, or let this request `wait` for the end.
 
     Send `{"batch_id": "…", "order_id": "…", "exclude_codes": ["SKA000007", "SKA000013"]}`; the answer is
     `{"success": true, "job_id": "…", "status": "queued", "exclude_count": 2, …}`.
     """
-    pasted = await read_codes(runtime, caller, order.exclude_codes, field="exclude_codes", may_be_empty=True)
-    asked: dict[str, Any] = order.model_dump(include={"batch_id", "order_id", "variant"})
-    asked |= {"exclude_codes": pasted.codes, "scans": pasted.scans}
-    notify = runtime.messenger.channels.check(order.notify.asked() if order.notify else None)
-    if order.dry_run:
-        return await use_cases.dry_run_reverse_job(database, caller=caller, **asked)
-    submitted = await use_cases.submit_reverse_job(
-        database, caller=caller, priority=order.priority, notify=notify, **asked
-    )
-    if not order.wait:
+    pasted = await read_codes(runtime, caller, body.exclude_codes, field="exclude_codes", may_be_empty=True)
+    new = NewJob(body.batch_id, body.order_id, pasted.codes, pasted.scans, body.variant, body.priority)
+    notify = runtime.messenger.channels.check(body.notify.asked() if body.notify else None)
+    if body.dry_run:
+        return await use_cases.dry_run_reverse_job(database, caller=caller, new=new)
+    submitted = await use_cases.submit_reverse_job(database, caller=caller, new=new, notify=notify)
+    if not body.wait:
         return submitted
     look = partial(use_cases.view_reverse_job, runtime.database, caller=caller, job_id=submitted.job_id)
-    view = await long_poll.watch(look, order.wait, _has_ended)
+    view = await long_poll.watch(look, body.wait, _has_ended)
     answer = JobSubmitted.of(submitted, view.job)
     await use_cases.keep_answer(database, caller=caller, answer=answer)
     return answer
@@ -77,23 +75,23 @@ async def submit_reverse_job(
 async def get_reverse_job(
     query: Annotated[JobQuery, Query()], caller: Packer, runtime: RuntimeState, long_poll: LongPoll
 ) -> JobAnswer:
-    """How the job stands. `progress` never falls, and is 100 only with `completed`. With `?wait=N` the answer comes
-    when something has changed since the request arrived, when the job has ended, or after N seconds.
+    """The state of the job. `progress` never falls, and is 100 only with `completed`. With `?wait=N` the answer comes
+    when the job changes, when it has ended, or after N seconds.
     """
     look = partial(use_cases.view_reverse_job, runtime.database, caller=caller, job_id=query.job_id)
     before = await look()
     if not query.wait or _has_ended(before):
         return JobAnswer.of(before)
-    stood = _standing(before)
-    return JobAnswer.of(await long_poll.watch(look, query.wait, lambda view: _standing(view) != stood))
+    seen = _visible_state(before)
+    return JobAnswer.of(await long_poll.watch(look, query.wait, lambda view: _visible_state(view) != seen))
 
 
 def _has_ended(view: use_cases.JobView) -> bool:
     return view.job.status in TERMINAL_JOBS
 
 
-def _standing(view: use_cases.JobView) -> tuple[object, ...]:
-    """What a poller sees change. A heartbeat moves `updated_at`, but tells nothing."""
+def _visible_state(view: use_cases.JobView) -> tuple[object, ...]:
+    """What a poller waits for. `updated_at` is left out: each heartbeat changes it."""
     job = view.job
     return job.status, job.progress, job.prepared_count, job.remaining_to_prepare, job.attempts, view.queue_position
 
@@ -102,7 +100,7 @@ def _standing(view: use_cases.JobView) -> tuple[object, ...]:
 async def list_reverse_jobs(
     query: Annotated[JobFilter, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
-    """Newest first. `?batch_id=`, `?order_id=`, `?status=` and `?variant=` narrow the list."""
+    """Newest first. `?batch_id=`, `?order_id=`, `?status=` and `?variant=` filter the list."""
     rows = await use_cases.list_reverse_jobs(
         runtime.database, caller=caller, selection=query.selection(), before=query.before_id(), limit=query.one_more
     )
@@ -114,17 +112,17 @@ async def list_reverse_job_logs(
     query: Annotated[LogQuery, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
     """One line for each stage, retry, warning and failure, oldest first."""
-    rows = await use_cases.list_logs(
+    rows = await use_cases.list_log(
         runtime.database, caller=caller, job_id=query.job_id, after=query.after_number(), limit=query.one_more
     )
-    return query.page("logs", rows, lambda row: int(row.id))
+    return query.page("logs", rows, lambda row: row.id)
 
 
 @router.get("/prepared", response_model=PreparedPage, summary="List prepared codes", responses=problems(NotFound))
 async def list_prepared_codes(
     query: Annotated[PreparedQuery, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
-    """The codes that the job has put into the queue, in that order. `?status=prepared` lists those still waiting."""
+    """The codes that the job put into the queue, in that order. `?status=prepared` lists those that still wait."""
     rows = await use_cases.list_prepared_codes(
         runtime.database,
         caller=caller,
@@ -133,7 +131,7 @@ async def list_prepared_codes(
         after=query.after_number(),
         limit=query.one_more,
     )
-    return query.page("prepared_codes", rows, lambda row: int(row.id))
+    return query.page("prepared_codes", rows, lambda row: row.id)
 
 
 @router.post(
@@ -143,12 +141,12 @@ async def list_prepared_codes(
     responses=problems(NotFound, InvalidState),
 )
 async def cancel_reverse_job(
-    order: JobReference, caller: BatchManager, database: AnsweringDatabase
+    body: JobReference, caller: BatchManager, database: AnsweringDatabase
 ) -> use_cases.CancelledJob:
-    """Ends a queued or running job: what it has queued and no case has taken leaves the queue, and its exclusions
-    end. Codes already packed stay packed. Send `{"job_id": "…"}`.
+    """Ends a queued or running job and its exclusions. Codes that it prepared leave the queue; codes that are packed
+    already stay packed. Send `{"job_id": "…"}`.
     """
-    return await use_cases.cancel_reverse_job(database, caller=caller, job_id=order.job_id)
+    return await use_cases.cancel_reverse_job(database, caller=caller, job_id=body.job_id)
 
 
 @router.post(
@@ -158,7 +156,7 @@ async def cancel_reverse_job(
     responses=problems(NotFound, InvalidState, BatchClosed),
 )
 async def retry_reverse_job(
-    order: JobReference, caller: BatchManager, database: AnsweringDatabase
+    body: JobReference, caller: BatchManager, database: AnsweringDatabase
 ) -> use_cases.RetriedJob:
-    """Queues a failed job again; it goes on behind the last chunk that landed, its progress kept."""
-    return await use_cases.retry_reverse_job(database, caller=caller, job_id=order.job_id)
+    """Queues a failed job again. It keeps its progress and continues after the last finished chunk."""
+    return await use_cases.retry_reverse_job(database, caller=caller, job_id=body.job_id)

@@ -16,6 +16,7 @@ from pydantic import (
 
 from qrtrack.domain.akselgate.dispatches import MOST_ROWS, CallbackState, Outcome, TransactionType, status_told
 from qrtrack.domain.masking import masked, without_tokens
+from qrtrack.schemas.akselgate.attempt_details import ATTEMPT_DETAILS
 from qrtrack.schemas.base import (
     ACCOUNT_PATTERN,
     DIGITS,
@@ -31,7 +32,7 @@ from qrtrack.schemas.base import (
     Query,
     Reason,
 )
-from qrtrack.schemas.event_details import ATTEMPT_DETAILS, ShownAs, event_kinds
+from qrtrack.schemas.event_details import ShownAs, event_kinds
 
 Settlement = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, pattern=SETTLEMENT_PATTERN)
@@ -184,7 +185,7 @@ class ListedEventBase(BaseModel):
 
 
 class ListedEvent(ListedEventBase):
-    """`details` are those of the kind: see schemas/event_details.py."""
+    """`details` are those of the kind: see schemas/akselgate/attempt_details.py."""
 
     kind: str
     details: Annotated[dict[str, Any], AfterValidator(_shown)]

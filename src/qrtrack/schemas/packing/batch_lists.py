@@ -1,4 +1,4 @@
-"""Batches as a list shows them, and what the list is narrowed by."""
+"""Batches as a list shows them, and the filters of the list."""
 
 from typing import Annotated, Self
 from uuid import UUID
@@ -13,13 +13,13 @@ from qrtrack.schemas.packing.batches import BatchSummary
 
 
 class ListedBatch(BatchSummary):
-    """A batch, with how many of its units are where."""
+    """A batch, with how many of its units are packed and how many wait."""
 
     packed_count: int = Field(description="Units in cases.")
     prepared_count: int = Field(description="Units that wait in the queue.")
 
     @classmethod
-    def listed(cls, row: Row) -> Self:
+    def of_row(cls, row: Row) -> Self:
         summary = dict(BatchSummary.of(row.batch))
         return cls(**summary, packed_count=row.packed_count, prepared_count=row.prepared_count)
 
@@ -35,11 +35,11 @@ class BatchFilter(ListQuery):
 
     order_id: UUID | None = None
     status: BatchStatus | None = None
-    product_name: Name | None = Field(None, description="A part of the product's name, in any case of letters.")
+    product_name: Name | None = Field(None, description="A part of the product's name, in upper or lower case.")
     uniq_code: Annotated[Name, AfterValidator(str.upper)] | None = Field(
-        None, description="The code that all units of a batch share: it finds one batch or none."
+        None, description="The code that all units of a batch share: it finds at most one batch."
     )
-    closed: Flag | None = Field(None, description="`true` lists the closed batches only, `false` the others only.")
+    closed: Flag | None = Field(None, description="`true` lists closed batches only, `false` open ones only.")
 
     def selection(self) -> BatchSelection:
         return BatchSelection(**self.model_dump(exclude={"cursor", "limit"}))

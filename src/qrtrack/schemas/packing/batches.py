@@ -1,14 +1,14 @@
-"""Batches: ordering, importing, looking at them, closing them."""
+"""Batches: creating, importing, describing, closing them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, computed_field
 from pydantic_core import PydanticCustomError
 
-from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.errors import invalid_field, require_exactly_one
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.packing.batches import NewBatch, SerialMode, Variant
 from qrtrack.domain.packing.imports import ROWS_LIMIT, VARIANTS_LIMIT
@@ -36,15 +36,15 @@ Lot = Annotated[str, StringConstraints(pattern=LOT_PATTERN), AfterValidator(_no_
 VariantName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64, pattern=ONE_LINE)]
 
 
-class VariantOrder(Part):
-    """A part of a batch that is packed apart from the others."""
+class VariantQuantity(Part):
+    """A variant of the product, and how many codes of the batch are its."""
 
     variant: VariantName = Field(examples=["10g"])
     quantity: Quantity
 
 
-class BatchOrder(Body):
-    """An order for codes. Either `quantity` or `variants` says how many."""
+class BatchRequest(Body):
+    """A batch of codes. Either `quantity` or `variants` says how many."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -72,16 +72,17 @@ class BatchOrder(Body):
     gtin: Gtin | None = Field(None, description="GTIN-8, -12, -13 or -14, with its check digit.")
     lot: Lot | None = None
     expires_on: Day | None = None
-    variants: list[VariantOrder] | None = Field(None, min_length=1, max_length=VARIANTS_LIMIT)
+    variants: list[VariantQuantity] | None = Field(None, min_length=1, max_length=VARIANTS_LIMIT)
     notify: NotifyOrder | None = None
 
-    def asked(self) -> NewBatch:
-        """Raises InvalidInput where the fields contradict each other, or the check digit the GTIN."""
+    def new_batch(self) -> NewBatch:
+        """Raises InvalidInput if fields contradict each other, or for a wrong check digit of the GTIN."""
+        require_exactly_one(quantity=self.quantity, variants=self.variants)
         variants = self._variants()
         _refuse_repeats(variants)
         if sum(part.quantity for part in variants) > ROWS_LIMIT:
             most = f"A batch has at most {ROWS_LIMIT:,} codes over all its variants."
-            raise _contradiction("variants", most, FieldCode.TOO_MANY, max=ROWS_LIMIT)
+            raise invalid_field("/variants", most, FieldCode.TOO_MANY, max=ROWS_LIMIT)
         return NewBatch(
             order_id=self.order_id,
             product_name=self.product_name,
@@ -95,12 +96,9 @@ class BatchOrder(Body):
         )
 
     def _variants(self) -> tuple[Variant, ...]:
-        if self.variants is not None and self.quantity is None:
-            return tuple(Variant(part.variant, part.quantity) for part in self.variants)
-        if self.quantity is not None and self.variants is None:
+        if self.quantity is not None:
             return (Variant(None, self.quantity),)
-        detail = "Give either quantity or variants, which say how many codes."
-        raise _contradiction("quantity", detail, FieldCode.EXACTLY_ONE_OF, fields=["quantity", "variants"])
+        return tuple(Variant(part.variant, part.quantity) for part in self.variants or ())
 
 
 def _refuse_repeats(variants: Sequence[Variant]) -> None:
@@ -108,15 +106,11 @@ def _refuse_repeats(variants: Sequence[Variant]) -> None:
     for place, name in enumerate(names):
         if name in names[:place]:
             detail = f"The variant {name} is listed twice."
-            raise _contradiction(f"variants/{place}/variant", detail, FieldCode.REPEATED)
-
-
-def _contradiction(field: str, detail: str, code: FieldCode, **params: Any) -> InvalidInput:
-    return InvalidInput(detail, errors=[FieldError(f"/{field}", detail, code, params)])
+            raise invalid_field(f"/variants/{place}/variant", detail, FieldCode.REPEATED)
 
 
 class ImportFields(Body):
-    """What comes with the file of an import: a form, whose fields are text."""
+    """The fields of the form that an import's file is sent with: they are text."""
 
     model_config = ConfigDict(strict=False)
 
@@ -126,7 +120,7 @@ class ImportFields(Body):
     gtin: Gtin | None = None
     lot: Lot | None = None
 
-    def asked(self) -> BatchImport:
+    def batch_import(self) -> BatchImport:
         """Raises InvalidInput for a wrong check digit."""
         return BatchImport(
             order_id=self.order_id,
@@ -138,7 +132,7 @@ class ImportFields(Body):
 
 
 class BatchCreated(Answer):
-    """The numbers are reserved; the codes follow within seconds. Both codes are null in random mode."""
+    """The numbers are reserved; workers create the codes within seconds. Both codes are null in random mode."""
 
     batch_id: UUID
     status: BatchStatus
@@ -147,7 +141,7 @@ class BatchCreated(Answer):
     first_code: str | None = Field(examples=["SKA000001"])
     last_code: str | None = Field(examples=["SKA000100"])
 
-    @computed_field(description="Where to look at the batch; also in the header `Location`.")  # type: ignore[prop-decorator]
+    @computed_field(description="The address of the batch; also in the header `Location`.")  # type: ignore[prop-decorator]
     @property
     def status_url(self) -> str:
         return f"{BATCHES_PATH}/{self.batch_id}"
@@ -180,7 +174,7 @@ class BatchSummary(BaseModel):
     created_by: str
     created_at: Instant
     updated_at: Instant
-    codes_created_at: Instant | None = Field(description="From then on the batch may be printed and packed.")
+    codes_created_at: Instant | None = Field(description="From this time on the batch may be printed and packed.")
     ready_at: Instant | None
     closed_at: Instant | None
     close_reason: str | None
@@ -202,13 +196,13 @@ class CaseCounts(BaseModel):
 class BatchDetail(BatchSummary):
     """A batch with its counts."""
 
-    eta_seconds: int | None = Field(description="Until `ready`, at the pace of late; null while none is known.")
+    eta_seconds: int | None = Field(description="Until `ready`, at the rate of the last two minutes; null if unknown.")
     total_items: int
     unique_root_keys: int
     unique_uniq_codes: int
     by_status: Mapping[CodeStatus, int]
     cases: CaseCounts
-    variants: list[VariantOrder]
+    variants: list[VariantQuantity]
 
 
 class BatchAnswer(Answer):
@@ -218,32 +212,32 @@ class BatchAnswer(Answer):
 
     @classmethod
     def of(cls, details: BatchDetails) -> Self:
-        counts: dict[str, Any] = {
-            "eta_seconds": details.eta_seconds,
-            "total_items": details.total_items,
-            "unique_root_keys": details.unique_root_keys,
-            "unique_uniq_codes": details.unique_uniq_codes,
-            "by_status": details.by_status,
-            "cases": CaseCounts(
-                total=details.cases_total,
-                packed=details.cases_packed,
-                open=details.cases_total - details.cases_packed,
+        counts = details.counts
+        batch = BatchDetail(
+            **dict(BatchSummary.of(details.batch)),
+            eta_seconds=details.eta_seconds,
+            total_items=counts.total_items,
+            unique_root_keys=counts.unique_root_keys,
+            unique_uniq_codes=counts.unique_uniq_codes,
+            by_status=counts.by_status,
+            cases=CaseCounts(
+                total=counts.cases_total,
+                packed=counts.cases_packed,
+                open=counts.cases_total - counts.cases_packed,
             ),
-            "variants": [
-                VariantOrder(variant=part.variant, quantity=part.quantity) for part in details.variants if part.variant
-            ],
-        }
-        return cls(batch=BatchDetail(**dict(BatchSummary.of(details.batch)), **counts))
+            variants=[VariantQuantity(variant=part.variant, quantity=part.quantity) for part in details.variants],
+        )
+        return cls(batch=batch)
 
 
-class CloseOrder(Body):
+class CloseRequest(Body):
     """Why the batch is closed."""
 
     reason: Reason = Field(examples=["Run ended short"])
 
 
 class BatchClosedAnswer(Answer):
-    """How many codes became void, and which jobs ended with them."""
+    """How many codes became void, and which jobs were cancelled."""
 
     batch_id: UUID
     voided: int
@@ -251,7 +245,7 @@ class BatchClosedAnswer(Answer):
 
 
 class BatchRetriedAnswer(Answer):
-    """The stage in which the batch goes on."""
+    """The stage in which the batch continues."""
 
     batch_id: UUID
     status: BatchStatus
@@ -265,7 +259,7 @@ class KeysForgottenAnswer(Answer):
 
 
 class ReconciliationAnswer(Answer):
-    """Every code counted once, by the first place that fits, in this order: the seven places sum to `generated`."""
+    """Every code counted once, by the first place that fits, in this order. The seven places sum to `generated`."""
 
     batch_id: UUID
     generated: int
@@ -276,4 +270,4 @@ class ReconciliationAnswer(Answer):
     excluded: int = Field(description="Listed as damaged or found missing; also after the batch was closed.")
     voided_by_closing: int
     remaining: int
-    differences: list[str] = Field(description="Serials that fit nowhere. Always empty.")
+    differences: list[str] = Field(description="Serials that fit no place. Always empty.")

@@ -1,4 +1,4 @@
-"""Master cases: the boxes as lists and answers show them."""
+"""Master cases as lists and answers show them."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -8,7 +8,7 @@ from qrtrack.schemas.packing.batches import VariantName
 
 
 class CaseInfo(BaseModel):
-    """A case as packing answers it. `completeness` is null while the case is empty."""
+    """A case as packing returns it. `completeness` is null while the case is empty."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -22,7 +22,7 @@ class CaseInfo(BaseModel):
 
 
 class ListedCase(CaseInfo):
-    """A case with who packed it, when and where."""
+    """A case, with who packed it, when and where."""
 
     status: CaseStatus
     variant: str | None

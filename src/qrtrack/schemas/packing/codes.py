@@ -1,4 +1,4 @@
-"""Codes: listed, printed, void, readmitted."""
+"""Codes: listing, revealing, marking as printed, voiding, readmitting."""
 
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from qrtrack.domain.packing.states import CodeStatus, LinkRefusal
 from qrtrack.schemas.base import PRINTABLE, Answer, Body, Id, ListQuery, Page, Reason, only, wrong_type
 
-# Repeats and blanks are dropped before codes are counted. The elements are checked where they are read, in a thread:
-# for a list of numbers pydantic would build an error for each.
+# Repeats and blanks are dropped before codes are counted. `parse_codes` checks the elements, in a thread: for a list
+# of numbers, pydantic would build an error for each.
 MOST_ELEMENTS: Final = 200_000
 ELEMENT: Final = {"type": "string", "maxLength": 16 * 1024 * 1024}
 
@@ -33,10 +33,10 @@ class CodeFilter(ListQuery):
     """Which codes of a batch to list."""
 
     status: ListedStatus | None = Field(
-        None, description="A state, or `excluded` or `prepared` as the reconciliation counts them."
+        None, description="A status, or `excluded` or `prepared` as the reconciliation counts them."
     )
     code: Annotated[str, Field(pattern=PRINTABLE, min_length=1, max_length=20)] | None = Field(
-        None, description="How the codes begin, such as `SKA0001`."
+        None, description="The beginning of the codes, such as `SKA0001`."
     )
     reveal: Literal["root_key"] | None = Field(
         None, description="Adds the clear root keys. Needs the role manager, and leaves a trace event."
@@ -44,7 +44,7 @@ class CodeFilter(ListQuery):
 
 
 class ListedCode(BaseModel):
-    """A code of a batch, and the case it is in."""
+    """A code of a batch, and the case that holds it."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -65,7 +65,7 @@ class CodePage(Page):
 
 
 class RevealedCode(ListedCode):
-    """A code with its clear root key; null once the keys were forgotten, or where the import had none."""
+    """A code with its clear root key: null once the keys were forgotten, or if the import had none."""
 
     root_key: str | None
 
@@ -77,7 +77,7 @@ class RevealedCodePage(Page):
     codes: list[RevealedCode]
 
 
-class VoidOrder(Body):
+class VoidRequest(Body):
     """Units that are damaged or withdrawn."""
 
     batch_id: Id
@@ -85,15 +85,15 @@ class VoidOrder(Body):
     reason: Reason = Field(examples=["Label torn"])
 
 
-class PrintedOrder(Body):
-    """Units whose labels were printed: either a list, or all that are not marked yet."""
+class PrintedRequest(Body):
+    """Units whose labels were printed: either `codes`, or `all` that are not marked yet."""
 
     batch_id: Id
     codes: CodeList | None = None
     all: Annotated[Literal[True], only(bool, wrong_type("boolean", "Send true, or leave it out"))] | None = None
 
 
-class ReadmitOrder(Body):
+class ReadmitRequest(Body):
     """Units that were excluded and are good after all."""
 
     batch_id: Id
@@ -113,14 +113,14 @@ class CodeResult(BaseModel):
 
 
 class CodesChangedAnswer(Answer):
-    """How many codes changed their state."""
+    """How many codes changed their status."""
 
     batch_id: UUID
     changed: int
 
 
 class CodesReadmittedAnswer(Answer):
-    """How many exclusions ended; the codes of the list that were not excluded."""
+    """How many codes are no longer excluded, and which of the list were not excluded."""
 
     batch_id: UUID
     readmitted: int

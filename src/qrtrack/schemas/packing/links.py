@@ -1,6 +1,6 @@
-"""Linking: packing from the queue, unit by unit, undoing it, and what the stations packed last."""
+"""Linking: packing from the queue, linking scanned units, unlinking, moving, and the latest packs."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -14,20 +14,20 @@ from qrtrack.schemas.packing.batches import VariantName
 from qrtrack.schemas.packing.cases import CaseInfo
 from qrtrack.schemas.packing.codes import CodeList, CodeResult
 
-Scan = Annotated[str, Field(min_length=1, max_length=1000)]
-"""What a scanner or a person gives as one unit: its code, or the URL in its QR."""
+UnitCode = Annotated[str, Field(min_length=1, max_length=1000)]
+"""One unit as it is scanned or typed: its code, or the URL in its QR."""
 
 MasterCode = Annotated[
     Name,
-    # Read as unit codes are: a hand scanner may be set to small letters.
+    # As for unit codes: a hand scanner may be set to lower case.
     AfterValidator(lambda code: code.upper() if code.isascii() else code),
     Field(description="The master code in the case's QR.", examples=["K7QWZ4MHT2XA-C0042"]),
 ]
-Station = Annotated[Name, Field(description="Where it is packed: any name.", examples=["line-2"])]
+Station = Annotated[Name, Field(description="The packing place: any name.", examples=["line-2"])]
 
 
-class PackOrder(Body):
-    """The next units of the queue, to go into one case."""
+class PackRequest(Body):
+    """The next units of the queue are packed into one case."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -46,22 +46,20 @@ class PackOrder(Body):
     order_id: Id
     master_code: MasterCode
     target_units: Annotated[int, Field(ge=1, le=ROWS_LIMIT)] | None = Field(
-        None, description="How many; left out, as many as the case holds."
+        None, description="How many units; if left out, as many as the case holds."
     )
-    allow_partial: bool = Field(
-        default=False, description="Packs what there is, at least one, where the queue holds fewer."
-    )
+    allow_partial: bool = Field(default=False, description="If the queue holds fewer units, packs these; at least one.")
     variant: VariantName | None = None
-    first_code: Scan | None = Field(None, description="The first unit in the operator's hands: the run starts there.")
-    last_code: Scan | None = Field(
-        None, description="The last unit: if the run would not end there, nothing is packed."
+    first_code: UnitCode | None = Field(None, description="The first unit in the box: the run starts there.")
+    last_code: UnitCode | None = Field(
+        None, description="The last unit in the box: if the run would not end there, nothing is packed."
     )
-    missing_codes: CodeList = Field([], description="Units found missing: they are excluded, and the rest is packed.")
+    missing_codes: CodeList = Field([], description="Units that are not in the box: they are excluded.")
     station: Station | None = None
 
 
 class FilledAnswer(Answer):
-    """The case as it was filled, and the codes that it took in serial order."""
+    """The case, and the codes that were linked to it in serial order."""
 
     master_code_info: CaseInfo
     linked_codes: list[str]
@@ -71,7 +69,7 @@ class FilledAnswer(Answer):
 
 
 class SkippedUnits(BaseModel):
-    """Units that wait in the queue before the scanned first unit, and stay there."""
+    """Units that wait in the queue before the scanned first unit. They stay there."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -84,22 +82,20 @@ class SkippedUnits(BaseModel):
 class PackedAnswer(FilledAnswer):
     """The case as it was packed, and its codes in serial order."""
 
-    skipped: SkippedUnits | None = Field(description="Null where the run began at the head of the queue.")
+    skipped: SkippedUnits | None = Field(description="Null if the run began at the head of the queue.")
     left_queue: list[str] = Field(
         description="Units that were not packed, because a consumer had checked them: find out how. Usually empty."
     )
 
 
-class LinkOrder(Body):
-    """Units scanned one by one into a case."""
+class LinkRequest(Body):
+    """Units that were scanned one by one into a case."""
 
     batch_id: Id
     order_id: Id
     master_code: MasterCode
     codes: CodeList
-    accept_valid: bool = Field(
-        default=False, description="Links those that can be linked, instead of none where one cannot."
-    )
+    accept_valid: bool = Field(default=False, description="Links the codes that can be linked, even if others cannot.")
     station: Station | None = None
 
 
@@ -109,8 +105,8 @@ class LinkedAnswer(FilledAnswer):
     results: list[CodeResult]
 
 
-class UnlinkOrder(Body):
-    """Codes to be taken out of their cases, or the case to be emptied."""
+class UnlinkRequest(Body):
+    """Codes to take out of their cases, or the case to empty."""
 
     codes: CodeList | None = None
     master_code: MasterCode | None = None
@@ -118,25 +114,25 @@ class UnlinkOrder(Body):
     station: Station | None = None
     requeue: bool = Field(
         default=True,
-        description="Returns the units to their places in the queue, so that the next case takes them again. `false` "
-        "leaves them available for a new reverse job.",
+        description="Returns the units to their places in the queue, so that the next case takes them again. With "
+        "`false` they need a new reverse job.",
     )
 
 
 class UnlinkedAnswer(Answer):
-    """The codes that are in no case any more: `unlinked_count` is `requeued` and `left_out` together."""
+    """The unlinked codes. `unlinked_count` is the sum of `requeued` and `left_out`."""
 
     unlinked_codes: list[str]
     unlinked_count: int
     requeued: int = Field(description="How many wait in the queue, each in its place by serial order.")
     left_out: int = Field(
-        description="How many do not: never prepared, excluded, of a cancelled job, or `requeue` was `false`. A new "
-        "reverse job prepares those that are not excluded."
+        description="How many do not wait: never prepared, excluded, of a cancelled job, or `requeue` was `false`. A "
+        "new reverse job prepares those that are not excluded."
     )
 
 
-class MoveOrder(Body):
-    """The case that was scanned by mistake, and the one that the units are in."""
+class MoveRequest(Body):
+    """The case that was scanned by mistake, and the case that the units are really in."""
 
     from_master_code: MasterCode
     to_master_code: MasterCode
@@ -165,7 +161,9 @@ class PackFilter(ListQuery):
 
 
 class PackedCaseEvent(BaseModel):
-    """One case packed or added to, as it was then, and how much of it was undone since."""
+    """One case packed or added to, as it was then, and how much of that was undone since."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     event_id: int
     occurred_at: Instant
@@ -180,33 +178,12 @@ class PackedCaseEvent(BaseModel):
     last_code: str | None
     from_queue: bool
     undone_at: Instant | None = Field(
-        description="When the first of its units was taken out of the case again; null while all of them are as packed."
+        description="When the first of its units was taken out of the case; null while all are as packed."
     )
-    undone_count: int = Field(description="How many of its units were taken out of the case again.")
+    undone_count: int = Field(description="How many of its units were taken out of the case.")
     moved_to: str | None = Field(
-        description="The master code of the case that the box was moved to; null where it was not."
+        description="The master code of the case that the units were moved to; null if they were not moved."
     )
-
-    @classmethod
-    def of(cls, event: Any) -> "PackedCaseEvent":
-        details = event.details
-        return cls(
-            event_id=event.id,
-            occurred_at=event.occurred_at,
-            actor=event.actor,
-            station=event.station,
-            batch_id=event.batch_id,
-            master_code=details["master_code"],
-            case_number=details["case_number"],
-            linked_count=event.unit_count,
-            completeness=details["completeness"],
-            first_code=details["first_code"],
-            last_code=details["last_code"],
-            from_queue=event.action == "case.packed",
-            undone_at=event.undone_at,
-            undone_count=event.undone_count,
-            moved_to=event.moved_to,
-        )
 
 
 class PackPage(Page):

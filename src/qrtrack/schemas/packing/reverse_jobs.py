@@ -16,8 +16,8 @@ from qrtrack.schemas.packing.codes import CodeList
 from qrtrack.services.packing.reverse_jobs import JobView, SubmittedJob
 
 
-class JobOrder(Body):
-    """A batch to prepare, except for the codes listed. The list is required, so that no exclusion is forgotten."""
+class JobRequest(Body):
+    """A batch to prepare, except for the listed codes. The list is required, so that no exclusion is forgotten."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -35,25 +35,25 @@ class JobOrder(Body):
     variant: VariantName | None = Field(None, description="Prepares only this variant of the batch.")
     priority: Annotated[int, Field(ge=0, le=9)] = Field(0, description="9 goes first.")
     wait: Annotated[float, Field(ge=0, le=LONGEST_WAIT)] = Field(
-        0, description="Seconds to wait for the job to end; the answer is the job as it stands then."
+        0, description="Seconds to wait for the job to end. The answer is the state of the job then."
     )
     notify: NotifyOrder | None = None
-    dry_run: bool = Field(default=False, description="Answers what would be counted and refused, and changes nothing.")
+    dry_run: bool = Field(default=False, description="Returns what would be counted and refused, and changes nothing.")
 
 
 class ResultSummary(BaseModel):
     """`prepared + duplicates + invalid + excluded_count = total_available`."""
 
     prepared: int
-    duplicates: int = Field(description="Prepared by another job before.")
-    invalid: int = Field(description="Left the available states while the job ran.")
+    duplicates: int = Field(description="In the queue already, prepared by another job.")
+    invalid: int = Field(description="No longer available when the job reached them.")
     total_available: int
     excluded_count: int
     excluded_already_unavailable: int
 
 
 class JobSubmitted(Answer):
-    """The job; beyond `queued` only where the request waited."""
+    """The job. Its status is beyond `queued` only if the request waited."""
 
     model_config = ConfigDict(title="JobSubmitted")
 
@@ -61,7 +61,7 @@ class JobSubmitted(Answer):
     job_id: UUID
     status: JobStatus
     exclude_count: int = Field(description="Codes in the list, after splitting, expanding and dropping repeats.")
-    excluded_already_unavailable: int = Field(description="Those of them that are packed, void or with a customer.")
+    excluded_already_unavailable: int = Field(description="How many of these are packed, void or with a customer.")
     progress: int = Field(0, ge=0, le=100)
     result_summary: ResultSummary | None = None
     error_message: str | None = None
@@ -81,7 +81,7 @@ class JobSubmitted(Answer):
 
 
 class JobDryRun(Answer):
-    """What a submission would count, by the state of the batch now. With `unknown_codes` it would be refused."""
+    """What a submission would count in the present state of the batch. With `unknown_codes` it would be refused."""
 
     dry_run: Literal[True] = True
     exclude_count: int
@@ -127,10 +127,10 @@ class JobPage(Page):
 
 
 class JobAnswer(JobSummary, Answer):
-    """One job, to be polled every few seconds."""
+    """One job: poll it every few seconds."""
 
-    queue_position: int | None = Field(description="1 is the organisation's next one; null unless it is queued.")
-    eta_seconds: int | None = Field(description="At the pace so far; null unless it is running.")
+    queue_position: int | None = Field(description="1 is the organisation's next job; null unless the job is queued.")
+    eta_seconds: int | None = Field(description="At the rate so far; null unless the job is running.")
 
     @classmethod
     def of(cls, view: JobView) -> Self:
@@ -139,7 +139,7 @@ class JobAnswer(JobSummary, Answer):
 
 
 def _eta(job: ReverseJob) -> int | None:
-    """Both instants are the database's; the later one is that of the last chunk."""
+    """Both times are the database's: the clocks of workers may differ."""
     if job.status != JobStatus.RUNNING or job.counted_at is None:
         return None
     done = job.prepared_count + job.duplicate_count + job.excluded_count
@@ -148,7 +148,7 @@ def _eta(job: ReverseJob) -> int | None:
 
 
 class JobQuery(Query):
-    """Which job, and how long to wait for news of it."""
+    """Which job, and how long to wait for a change of it."""
 
     job_id: UUID
     wait: Wait = 0
@@ -167,7 +167,7 @@ class JobFilter(ListQuery):
 
 
 class LogQuery(ListQuery):
-    """Whose log lines to list."""
+    """Which job's log lines to list."""
 
     job_id: UUID
 
@@ -189,13 +189,13 @@ class LogPage(Page):
 
 
 class PreparedQuery(LogQuery):
-    """Which codes that a job has prepared to list."""
+    """Which of a job's prepared codes to list."""
 
     status: PreparedStatus | None = None
 
 
 class ListedPreparedCode(BaseModel):
-    """A code in the queue, or that was in it."""
+    """A code that is, or was, in the queue."""
 
     model_config = ConfigDict(from_attributes=True)
 

@@ -1,6 +1,6 @@
-"""Batches: ordering codes, looking at them, retrying, closing, forgetting keys. Making the codes is in stages.py."""
+"""Batches: creating, describing, listing, retrying, closing, forgetting keys. code_creation.py makes their codes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from qrtrack.domain.estimates import percentage
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.notifications import Notify
-from qrtrack.domain.packing.batches import NewBatch, SerialMode, Variant
+from qrtrack.domain.packing.batches import NewBatch, SerialMode
 from qrtrack.domain.packing.numbering import LAST_NUMBER, random_tail_length, serial, uniq_code
 from qrtrack.domain.packing.selections import BatchSelection
 from qrtrack.domain.packing.states import BatchStatus
@@ -20,7 +20,8 @@ from qrtrack.domain.root_keys import key_length
 from qrtrack.models import Batch
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.packing.batch_lists import ListedBatch
-from qrtrack.repositories.queues import CREATING
+from qrtrack.repositories.packing.batches import BatchCounts, VariantQuantity
+from qrtrack.repositories.queues import CREATING, REVERSE_JOBS
 
 CREATING_CHUNK = 10_000
 HASHING_CHUNK = 100
@@ -44,46 +45,24 @@ class NumbersUsedUp(InvalidInput):
 
     def __init__(self, prefix: str, *, left: int) -> None:
         detail = f"The prefix {prefix} has {left} numbers left: choose another prefix."
-        super().__init__(
-            detail, errors=[FieldError("/serial_prefix", detail, FieldCode.NUMBERS_USED_UP, {"left": left})]
-        )
+        error = FieldError("/serial_prefix", detail, FieldCode.NUMBERS_USED_UP, {"left": left})
+        super().__init__(detail, errors=[error])
 
 
 async def create_batch(
     database: Database, *, caller: Caller, new: NewBatch, notify: Notify | None = None
 ) -> CreatedBatch:
-    """Reserves the numbers and queues the work: the codes exist seconds later."""
+    """Reserves the numbers and queues the work; workers create the codes. Raises NumbersUsedUp."""
     async with database.write(tenant=caller.organisation_id) as repositories:
         first_number, tail_length = await _take_numbers(repositories, caller.organisation_id, new)
-        batch = Batch(
-            id=uuid7(),
-            manufacturer_org_id=caller.organisation_id,
-            order_id=new.order_id,
-            uniq_code=uniq_code(),
-            product_name=new.product_name,
-            quantity=new.quantity,
-            keys_to_hash=new.quantity,
-            units_per_case=new.units_per_case,
-            serial_mode=new.serial_mode,
-            serial_prefix=new.serial_prefix,
-            first_number=first_number,
-            random_tail_length=tail_length,
-            key_length=key_length(new.quantity),
-            gtin=new.gtin,
-            lot=new.lot,
-            expires_on=new.expires_on,
-            status=BatchStatus.CREATING,
-            created_by=caller.user_id,
-            notify=notify and notify.addresses,
-        )
-        await repositories.batches.add(batch, [(part.variant, part.quantity) for part in new.variants])
-        await repositories.stages.add(
-            batch.id, caller.organisation_id, CREATING.kind, quantity=new.quantity, chunk=CREATING_CHUNK
+        batch = _new_batch(caller, new, first_number=first_number, tail_length=tail_length, notify=notify)
+        await repositories.batches.add(batch, new.variants)
+        await repositories.code_creation.queue_chunks(
+            batch.id, caller.organisation_id, CREATING.kind, quantity=new.quantity, chunk_size=CREATING_CHUNK
         )
         await repositories.trace.add(
             "batch.created",
-            organisation_id=caller.organisation_id,
-            actor=caller.user_id,
+            caller=caller,
             batch_id=batch.id,
             ranges=[(1, new.quantity)],
             details={"order_id": new.order_id},
@@ -101,14 +80,40 @@ async def create_batch(
         )
 
 
+def _new_batch(
+    caller: Caller, new: NewBatch, *, first_number: int | None, tail_length: int | None, notify: Notify | None
+) -> Batch:
+    return Batch(
+        id=uuid7(),
+        manufacturer_org_id=caller.organisation_id,
+        order_id=new.order_id,
+        uniq_code=uniq_code(),
+        product_name=new.product_name,
+        quantity=new.quantity,
+        keys_to_hash=new.quantity,
+        units_per_case=new.units_per_case,
+        serial_mode=new.serial_mode,
+        serial_prefix=new.serial_prefix,
+        first_number=first_number,
+        random_tail_length=tail_length,
+        key_length=key_length(new.quantity),
+        gtin=new.gtin,
+        lot=new.lot,
+        expires_on=new.expires_on,
+        status=BatchStatus.CREATING,
+        created_by=caller.user_id,
+        notify=notify and notify.addresses,
+    )
+
+
 async def _take_numbers(
     repositories: Repositories, organisation_id: UUID, new: NewBatch
 ) -> tuple[int | None, int | None]:
     """The first serial number, or the length of the random tails."""
     if new.serial_mode is SerialMode.RANDOM:
-        total = await repositories.batches.take_random(organisation_id, new.serial_prefix, new.quantity)
+        total = await repositories.numbering.count_random(organisation_id, new.serial_prefix, new.quantity)
         return None, random_tail_length(total)
-    first = await repositories.batches.take_numbers(organisation_id, new.serial_prefix, new.quantity)
+    first = await repositories.numbering.take_numbers(organisation_id, new.serial_prefix, new.quantity)
     if first + new.quantity - 1 > LAST_NUMBER:
         raise NumbersUsedUp(new.serial_prefix, left=max(LAST_NUMBER - first + 1, 0))
     return first, None
@@ -116,49 +121,33 @@ async def _take_numbers(
 
 @dataclass(frozen=True, slots=True)
 class BatchDetails:
-    """A batch with its counts. `progress` is over both stages, and 100 only at the end."""
+    """A batch with its counts."""
 
     batch: Batch
-    progress: int
     eta_seconds: int | None
-    total_items: int
-    unique_root_keys: int
-    unique_uniq_codes: int
-    by_status: Mapping[str, int]
-    cases_total: int
-    cases_packed: int
-    variants: Sequence[Variant]
+    counts: BatchCounts
+    variants: Sequence[VariantQuantity]
 
 
 async def describe_batch(database: Database, *, caller: Caller, batch_id: UUID) -> BatchDetails:
     async with database.read(tenant=caller.organisation_id) as repositories:
         batch = await repositories.batches.get(batch_id)
-        counts = await repositories.batches.counts(batch_id)
         rate = await repositories.batches.hashing_rate(batch_id)
-        runs = await repositories.batches.variant_runs(batch_id)
-    return BatchDetails(
-        batch=batch,
-        progress=batch_progress(batch),
-        eta_seconds=_eta_seconds(batch, rate),
-        total_items=counts.total_items,
-        unique_root_keys=counts.unique_root_keys,
-        unique_uniq_codes=counts.unique_uniq_codes,
-        by_status={
-            word: getattr(counts, word) for word in ("generated", "printed", "packed", "scanned", "redeemed", "void")
-        },
-        cases_total=counts.cases_total,
-        cases_packed=counts.cases_packed,
-        variants=[Variant(run.variant, run.last_sequence - run.first_sequence + 1) for run in runs if run.variant],
-    )
+        return BatchDetails(
+            batch=batch,
+            eta_seconds=_eta_seconds(batch, rate),
+            counts=await repositories.batches.counts(batch_id),
+            variants=await repositories.batches.variants(batch_id),
+        )
 
 
 def batch_progress(batch: Batch) -> int:
-    """Percent over both stages."""
+    """Percent over both stages; 100 only at the end."""
     return percentage(batch.items_created + batch.keys_hashed, batch.quantity + batch.keys_to_hash)
 
 
 def _eta_seconds(batch: Batch, rate: float | None) -> int | None:
-    """Until ready, at the rate of the last two minutes; None while nothing can be said."""
+    """Until ready, at the rate of the last two minutes. None: there is no rate."""
     if batch.status == BatchStatus.READY:
         return 0
     if batch.status != BatchStatus.HASHING or not rate:
@@ -170,7 +159,7 @@ async def list_batches(
     database: Database, *, caller: Caller, selection: BatchSelection, before: UUID | None, limit: int
 ) -> Sequence[ListedBatch]:
     async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.batch_lists.page(selection, before=before, limit=limit)
+        return await repositories.batch_lists.list(selection, before=before, limit=limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +169,13 @@ class RetriedBatch:
 
 
 async def retry_batch(database: Database, *, caller: Caller, batch_id: UUID) -> RetriedBatch:
-    """Goes on where the batch failed."""
+    """Continues where the batch failed. Raises NotFound, InvalidState."""
     async with database.write(tenant=caller.organisation_id) as repositories:
         batch = await repositories.batches.get(batch_id)
         if not await repositories.batches.resume(batch_id):
             raise InvalidState(f"Only a failed batch can be retried; this one is {batch.status}.", state=batch.status)
-        await repositories.stages.requeue(batch_id)
-        await repositories.trace.add(
-            "batch.retried", organisation_id=caller.organisation_id, actor=caller.user_id, batch_id=batch_id
-        )
+        await repositories.code_creation.requeue_chunks(batch_id)
+        await repositories.trace.add("batch.retried", caller=caller, batch_id=batch_id)
         await repositories.wake_workers(CREATING)
         status = BatchStatus.HASHING if batch.codes_created_at else BatchStatus.CREATING
         return repositories.answer(RetriedBatch(batch_id, status))
@@ -202,31 +189,24 @@ class ClosedBatch:
 
 
 async def close_batch(database: Database, *, caller: Caller, batch_id: UUID, reason: str) -> ClosedBatch:
-    """Voids what is neither packed nor with a customer, ends the batch's jobs and empties its queue, in one step.
+    """Voids what is neither packed nor with a customer, cancels the batch's jobs and empties its queue.
 
-    Exclusions stay: the sheet counts the excluded units also after closing.
-
+    Exclusions stay: the reconciliation counts the excluded units after closing too.
     Raises NotFound, BatchNotReady, BatchClosed.
     """
-    organisation_id = caller.organisation_id
-    async with database.write(tenant=organisation_id, batch_lock=batch_id) as repositories:
-        await repositories.batches.get_packable(batch_id, None)
-        jobs = await repositories.reverse_jobs.live_of_batch(batch_id)
+    async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
+        await repositories.batches.get_packable(batch_id)
+        jobs = await repositories.reverse_jobs.lock_live_of_batch(batch_id)
         for job_id in jobs:
-            await repositories.reverse_jobs.end(job_id, "cancelled")
+            await repositories.leased(REVERSE_JOBS).cancel(job_id)
             await repositories.reverse_jobs.log(
-                job_id, organisation_id, "Cancelled: the batch was closed.", level="warn"
+                job_id, caller.organisation_id, "Cancelled: the batch was closed.", level="warn"
             )
-        await repositories.prepared_codes.close_all(batch_id)
+        await repositories.prepared_codes.invalidate_all(batch_id)
         voided = await repositories.codes.void_unpacked(batch_id, reason)
         await repositories.batches.close(batch_id, reason)
         await repositories.trace.add(
-            "batch.closed",
-            organisation_id=organisation_id,
-            actor=caller.user_id,
-            batch_id=batch_id,
-            reason=reason,
-            ranges=list(zip(voided.lows, voided.highs, strict=True)),
+            "batch.closed", caller=caller, batch_id=batch_id, reason=reason, ranges=voided.ranges
         )
         return repositories.answer(ClosedBatch(batch_id, voided.codes, jobs))
 
@@ -238,22 +218,22 @@ class ForgottenKeys:
 
 
 async def forget_keys(database: Database, *, caller: Caller, batch_id: UUID) -> ForgottenKeys:
-    """Wipes the keys that labels are printed from; checking them goes on by their hashes.
+    """Wipes the sealed keys, which labels are printed from. Keys can still be checked by their hashes.
 
-    Under the batch lock: it writes every code, in another order than packing does.
+    Takes the batch lock: it writes every code, in another order than packing does, and would deadlock with it.
+    Raises NotFound, InvalidState.
     """
     async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
         batch = await repositories.batches.get(batch_id)
         if batch.status != BatchStatus.READY:
             raise InvalidState(
-                f"The root keys are still needed: the batch is {batch.status}. Try again when it is ready.",
+                f"The root keys are still needed, because the batch is {batch.status}. Try again when it is ready.",
                 state=batch.status,
             )
         forgotten = await repositories.batches.forget_keys(batch_id)
         await repositories.trace.add(
             "keys.forgotten",
-            organisation_id=caller.organisation_id,
-            actor=caller.user_id,
+            caller=caller,
             batch_id=batch_id,
             details={"forgotten": forgotten},
         )

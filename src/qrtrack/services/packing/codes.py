@@ -1,20 +1,20 @@
-"""Codes: printed, void, readmitted. Each is one step for a whole list, all or nothing."""
+"""Codes: listing, revealing, marking as printed, voiding, readmitting. A change is all or nothing for its list."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 from uuid import UUID
 
 from qrtrack.database import Database
-from qrtrack.domain.errors import NAMED_THINGS, FieldError, InvalidInput, InvalidState
+from qrtrack.domain.errors import NAMED_THINGS, InvalidInput, InvalidState, invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.packing.batches import BatchNotReady
 from qrtrack.domain.packing.code_lists import Scan, refuse_foreign
 from qrtrack.domain.packing.code_ranges import as_ranges, not_in_batch
 from qrtrack.domain.packing.states import CodeStatus, sources
-from qrtrack.models import Batch
+from qrtrack.domain.root_keys import KeyRing
 from qrtrack.repositories import Repositories
+from qrtrack.repositories.packing.codes import FoundCode, ListedCode
 
 
 class UnknownCodes(InvalidInput):
@@ -36,9 +36,10 @@ class IllegalTransition(InvalidState):
     slug = "illegal-transition"
     title = "Not possible in this state"
 
-    def __init__(self, target: str, rows: Sequence[Any]) -> None:
+    def __init__(self, target: str, rows: Sequence[FoundCode]) -> None:
         super().__init__(
-            f"{len(rows)} of the codes cannot become {target}: {rows[0].code} is {rows[0].status}. Nothing changed.",
+            f"{len(rows)} of the codes cannot become {target}: {rows[0].code} is {rows[0].status}. Nothing was "
+            "changed: take these codes off the list.",
             codes=[{"code": row.code, "state": row.status} for row in rows[:NAMED_THINGS]],
             code_count=len(rows),
         )
@@ -59,27 +60,28 @@ async def void_codes(
     scans: Sequence[Scan] = (),
     reason: str,
 ) -> ChangedCodes:
-    """Damaged or withdrawn units: out of their case, out of the queue, void.
+    """Takes damaged or withdrawn units out of their cases and out of the queue, for good.
 
-    Raises UnitOfOtherBatch, UnknownCodes, IllegalTransition.
+    Raises NotFound, BatchNotReady, UnitOfOtherBatch, UnknownCodes, IllegalTransition, InvalidState.
     """
     async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
-        rows = await _codes_of(repositories, batch_id, codes, scans)
+        rows = await _find_codes(repositories, batch_id, codes, scans)
         _refuse_illegal(rows, CodeStatus.VOID)
-        boxes = {row.master_code_id: row.master_code for row in rows if row.master_code_id is not None}
-        if await repositories.codes.mark_void([row.id for row in rows], list(boxes), reason) < len(rows):
-            raise InvalidState("One of the codes was redeemed just now. Nothing was changed: look at the list again.")
-        sequences = sorted(row.sequence_number for row in rows)
-        await repositories.prepared_codes.close(batch_id, sequences, consumed=False)
+        cases = cases_of(rows)
+        if await repositories.codes.mark_void([row.id for row in rows], list(cases), reason) < len(rows):
+            raise InvalidState(
+                "A consumer redeemed one of the codes at this moment. Nothing was changed: check the list again."
+            )
+        sequences = [row.sequence_number for row in rows]
+        await repositories.prepared_codes.invalidate(batch_id, sequences)
         await repositories.trace.add(
             "codes.voided",
-            organisation_id=caller.organisation_id,
-            actor=caller.user_id,
+            caller=caller,
             batch_id=batch_id,
-            case_id=next(iter(boxes)) if len(boxes) == 1 else None,
+            case_id=next(iter(cases)) if len(cases) == 1 else None,
             reason=reason,
             ranges=as_ranges(sequences),
-            details={"master_codes": sorted(boxes.values())} if boxes else None,
+            details={"master_codes": sorted(cases.values())} if cases else None,
         )
         return repositories.answer(ChangedCodes(batch_id, len(rows)))
 
@@ -87,26 +89,20 @@ async def void_codes(
 async def mark_printed(
     database: Database, *, caller: Caller, batch_id: UUID, codes: Sequence[str] | None, scans: Sequence[Scan] = ()
 ) -> ChangedCodes:
-    """None marks every code that is not printed yet. A code that is printed already stays so, and is not counted.
+    """`codes` None: every code of the batch. Codes that are printed already stay so and are not counted.
 
     Raises NotFound, BatchNotReady, BatchClosed, UnitOfOtherBatch, UnknownCodes, IllegalTransition.
     """
     async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
-        await repositories.batches.get_packable(batch_id, None)
-        ids = None
-        if codes is not None:
-            rows = await _codes_of(repositories, batch_id, codes, scans)
+        await repositories.batches.get_packable(batch_id)
+        if codes is None:
+            printed = await repositories.codes.mark_all_printed(batch_id)
+        else:
+            rows = await _find_codes(repositories, batch_id, codes, scans)
             _refuse_illegal([row for row in rows if row.status != CodeStatus.PRINTED], CodeStatus.PRINTED)
-            ids = [row.id for row in rows]
-        printed = await repositories.codes.mark_printed(batch_id, ids)
+            printed = await repositories.codes.mark_printed([row.id for row in rows])
         if printed.codes:
-            await repositories.trace.add(
-                "codes.printed",
-                organisation_id=caller.organisation_id,
-                actor=caller.user_id,
-                batch_id=batch_id,
-                ranges=list(zip(printed.lows, printed.highs, strict=True)),
-            )
+            await repositories.trace.add("codes.printed", caller=caller, batch_id=batch_id, ranges=printed.ranges)
         return repositories.answer(ChangedCodes(batch_id, printed.codes))
 
 
@@ -125,50 +121,113 @@ async def readmit_codes(
     Raises NotFound, BatchNotReady, BatchClosed, UnitOfOtherBatch, UnknownCodes.
     """
     async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
-        await repositories.batches.get_packable(batch_id, None)
-        rows = await _codes_of(repositories, batch_id, codes, scans)
+        await repositories.batches.get_packable(batch_id)
+        rows = await _find_codes(repositories, batch_id, codes, scans)
         readmitted = await repositories.codes.readmit(batch_id, [row.sequence_number for row in rows])
         if readmitted:
             await repositories.trace.add(
-                "codes.readmitted",
-                organisation_id=caller.organisation_id,
-                actor=caller.user_id,
-                batch_id=batch_id,
-                ranges=as_ranges(readmitted),
+                "codes.readmitted", caller=caller, batch_id=batch_id, ranges=as_ranges(readmitted)
             )
         ended = set(readmitted)
         others = [row.code for row in rows if row.sequence_number not in ended]
         return repositories.answer(ReadmittedCodes(batch_id, len(readmitted), others))
 
 
-async def _existing(repositories: Repositories, batch_id: UUID) -> Batch:
-    batch = await repositories.batches.get(batch_id)
-    if batch.codes_created_at is None:
-        raise BatchNotReady(batch.status)
-    return batch
-
-
-def named_once(codes: Sequence[str]) -> list[str]:
-    """The list without its repeats; InvalidInput for one that names no code."""
+def without_repeats(codes: Sequence[str]) -> list[str]:
+    """Raises InvalidInput for an empty list."""
     if not codes:
-        error = FieldError("/codes", "At least one code.", FieldCode.TOO_FEW, {"min": 1})
-        raise InvalidInput("The list names no code.", errors=[error])
+        raise invalid_field("/codes", "The list names no code. Name at least one.", FieldCode.TOO_FEW, min=1)
     return list(dict.fromkeys(codes))
 
 
-async def _codes_of(
+def unknown_among(codes: Sequence[str], rows: Sequence[FoundCode]) -> list[str]:
+    """Those of the codes that were not found."""
+    found = {row.code for row in rows}
+    return [code for code in codes if code not in found]
+
+
+def cases_of(rows: Sequence[FoundCode]) -> dict[int, str]:
+    """The master codes of the cases that the codes are in, by the cases' ids."""
+    return {row.master_code_id: row.master_code or "" for row in rows if row.master_code_id is not None}
+
+
+async def _find_codes(
     repositories: Repositories, batch_id: UUID, codes: Sequence[str], scans: Sequence[Scan]
-) -> Sequence[Any]:
-    refuse_foreign(scans, await _existing(repositories, batch_id))
-    rows = await repositories.codes.find(named_once(codes), batch_id=batch_id)
-    unknown = [row.code for row in rows if row.id is None]
-    if unknown:
+) -> Sequence[FoundCode]:
+    refuse_foreign(scans, await repositories.batches.get_created(batch_id))
+    listed = without_repeats(codes)
+    rows = await repositories.codes.find(listed, batch_id=batch_id)
+    if unknown := unknown_among(listed, rows):
         raise UnknownCodes(unknown)
     return rows
 
 
-def _refuse_illegal(rows: Sequence[Any], target: CodeStatus) -> None:
+def _refuse_illegal(rows: Sequence[FoundCode], target: CodeStatus) -> None:
     allowed = sources(target)
     wrong = [row for row in rows if row.status not in allowed]
     if wrong:
         raise IllegalTransition(target, wrong)
+
+
+async def list_codes(
+    database: Database,
+    *,
+    caller: Caller,
+    batch_id: UUID,
+    status: str | None = None,
+    prefix: str | None = None,
+    after: int,
+    limit: int,
+) -> Sequence[ListedCode]:
+    """Raises NotFound."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        await repositories.batches.get(batch_id)
+        return await repositories.codes.list_of_batch(
+            batch_id, status=status, prefix=prefix, after=after, limit=limit, with_keys=False
+        )
+
+
+class RevealedCode(NamedTuple):
+    """`root_key` is None once the keys were forgotten, and where an import had none."""
+
+    code: str
+    sequence_number: int
+    uniq_code: str
+    variant: str | None
+    status: str
+    master_code: str | None
+    case_number: int | None
+    root_key: str | None
+
+
+async def reveal_codes(
+    database: Database,
+    *,
+    caller: Caller,
+    keys: KeyRing,
+    batch_id: UUID,
+    status: str | None = None,
+    prefix: str | None = None,
+    after: int,
+    limit: int,
+) -> Sequence[RevealedCode]:
+    """The codes with their clear root keys. A trace event records who saw which. Raises NotFound, SealBroken."""
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        await repositories.batches.get(batch_id)
+        rows = await repositories.codes.list_of_batch(
+            batch_id, status=status, prefix=prefix, after=after, limit=limit, with_keys=True
+        )
+        if rows:
+            await repositories.trace.add(
+                "keys.revealed",
+                caller=caller,
+                batch_id=batch_id,
+                ranges=as_ranges(row.sequence_number for row in rows),
+            )
+    return [RevealedCode(*row[:-1], root_key=_root_key(keys, batch_id, row)) for row in rows]
+
+
+def _root_key(keys: KeyRing, batch_id: UUID, row: ListedCode) -> str | None:
+    if row.root_key_sealed is None:
+        return None
+    return keys.unseal(batch_id, row.sequence_number, row.root_key_sealed)

@@ -1,4 +1,4 @@
-"""Importing a file of codes that were printed elsewhere, as a batch like any other."""
+"""Importing a file of codes that were printed elsewhere as a batch."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from qrtrack.services.packing.batches import CREATING_CHUNK, HASHING_CHUNK, Crea
 
 @dataclass(frozen=True, slots=True)
 class BatchImport:
-    """What comes with a file of codes that were printed elsewhere."""
+    """What the batch of an imported file is besides its codes."""
 
     order_id: UUID
     product_name: str
@@ -34,7 +34,7 @@ class BatchImport:
 async def import_batch(
     database: Database, *, caller: Caller, keys: KeyRing, new: BatchImport, imported: ImportedCodes
 ) -> CreatedBatch:
-    """All codes of the file or none, in one transaction. Raises one InvalidInput that names every bad row."""
+    """Imports all codes of the file in one transaction, or none. Raises one InvalidInput that names the bad rows."""
     if imported.mistakes:
         async with database.read(tenant=caller.organisation_id) as repositories:
             raise imported.refusal(await _taken(repositories, imported.codes))
@@ -43,21 +43,20 @@ async def import_batch(
     with_keys = sum(digest is not None for digest in digests)
     organisation_id = caller.organisation_id
     async with database.write(tenant=organisation_id) as repositories:
-        await repositories.stages.lock_imports(organisation_id)
-        await repositories.batches.pass_numbers(organisation_id, imported.highest_numbers)
+        await repositories.code_creation.lock_imports(organisation_id)
+        await repositories.numbering.skip_numbers(organisation_id, imported.highest_numbers)
         if taken := await _taken(repositories, imported.codes):
             raise imported.refusal(taken)
         batch = await _add(repositories, caller, new, imported, batch_id, with_keys=with_keys)
         await _insert_codes(repositories, batch, imported, digests, sealed)
         if with_keys:
-            await repositories.stages.add(
-                batch_id, organisation_id, HASHING.kind, quantity=batch.quantity, chunk=HASHING_CHUNK
+            await repositories.code_creation.queue_chunks(
+                batch_id, organisation_id, HASHING.kind, quantity=batch.quantity, chunk_size=HASHING_CHUNK
             )
             await repositories.wake_workers(HASHING)
         await repositories.trace.add(
             "batch.imported",
-            organisation_id=organisation_id,
-            actor=caller.user_id,
+            caller=caller,
             batch_id=batch_id,
             ranges=[(1, batch.quantity)],
             details={"order_id": new.order_id},
@@ -99,7 +98,7 @@ async def _add(
         status=BatchStatus.CREATING,
         created_by=caller.user_id,
     )
-    await repositories.batches.add(batch, [(part.variant, part.quantity) for part in imported.variants])
+    await repositories.batches.add(batch, imported.variants)
     return batch
 
 
@@ -110,10 +109,10 @@ async def _insert_codes(
     digests: Sequence[bytes | None],
     sealed: Sequence[bytes | None],
 ) -> None:
-    """All codes and cases, and the counts that say so."""
+    """Inserts the codes and the cases, and counts them."""
     for first in range(0, batch.quantity, CREATING_CHUNK):
         part = slice(first, first + CREATING_CHUNK)
-        await repositories.stages.insert_imported(
+        await repositories.code_creation.insert_imported(
             batch.id,
             batch.manufacturer_org_id,
             first_sequence=first + 1,
@@ -127,9 +126,9 @@ async def _insert_codes(
 
 
 async def _taken(repositories: Repositories, codes: Sequence[str]) -> list[str]:
-    """Looked up in parts: encoding a million codes at once would hold up every other request."""
+    """Queries the codes in parts: encoding a million codes at once would block the event loop."""
     parts = [codes[first : first + CREATING_CHUNK] for first in range(0, len(codes), CREATING_CHUNK)]
-    return [code for part in parts for code in await repositories.stages.taken(part)]
+    return [code for part in parts for code in await repositories.code_creation.taken(part)]
 
 
 def _protect(

@@ -1,10 +1,9 @@
-"""Linking units that were scanned one by one, and undoing any linking. One lock per batch decides who is next."""
+"""Linking units that were scanned one by one, and unlinking units. The batch lock decides the order of requests."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from typing import Any
 from uuid import UUID
 
 from qrtrack.database import Database
@@ -15,13 +14,15 @@ from qrtrack.domain.packing.code_lists import Scan, foreign_scans, refuse_foreig
 from qrtrack.domain.packing.code_ranges import as_ranges, code_ranges
 from qrtrack.domain.packing.states import AVAILABLE, CodeStatus, LinkRefusal
 from qrtrack.repositories import Repositories
-from qrtrack.services.packing.case_packing import CaseInfo, CodeTakenMeanwhile
-from qrtrack.services.packing.codes import named_once
+from qrtrack.repositories.packing.cases import FoundCase
+from qrtrack.repositories.packing.codes import FoundCode
+from qrtrack.services.packing.case_packing import CodeTakenMeanwhile
+from qrtrack.services.packing.codes import cases_of, unknown_among, without_repeats
 
 
 @dataclass(frozen=True, slots=True)
 class LinkCodes:
-    """Units scanned one by one into a case (mode A)."""
+    """Units that were scanned one by one into a case (mode A)."""
 
     batch_id: UUID
     order_id: UUID
@@ -34,7 +35,7 @@ class LinkCodes:
 
 @dataclass(frozen=True, slots=True)
 class CodeResult:
-    """`reason` and `detail` where the code was not accepted; `master_code` is the case that it is in."""
+    """`reason` and `detail` say why the code was refused; `master_code` is the case that holds it already."""
 
     code: str
     accepted: bool
@@ -45,12 +46,15 @@ class CodeResult:
 
 @dataclass(frozen=True, slots=True)
 class LinkedCodes:
-    master_code_info: CaseInfo
+    master_code_info: FoundCase
     results: Sequence[CodeResult]
     linked_codes: Sequence[str]
-    linked_count: int
     consumed_count: int
     from_queue: bool = False
+
+    @property
+    def linked_count(self) -> int:
+        return len(self.linked_codes)
 
 
 class CodesNotLinkable(Conflict):
@@ -69,96 +73,121 @@ class CodesNotLinkable(Conflict):
         )
 
 
-async def link_codes(database: Database, *, caller: Caller, order: LinkCodes) -> LinkedCodes:
+async def link_codes(database: Database, *, caller: Caller, request: LinkCodes) -> LinkedCodes:
     """Adds the scanned units to the case, which may be packed already, up to its expected units.
 
-    All or nothing unless `accept_valid`. Raises NotFound, OrderMismatch, CaseOfOtherBatch, CodesNotLinkable.
+    All or nothing, unless `accept_valid`.
+    Raises NotFound, OrderMismatch, BatchNotReady, BatchClosed, CaseOfOtherBatch, CodesNotLinkable, CodeTakenMeanwhile.
     """
-    async with database.write(tenant=caller.organisation_id, batch_lock=order.batch_id) as repositories:
-        batch = await repositories.batches.get_packable(order.batch_id, order.order_id)
-        box = await repositories.cases.get(order.master_code)
-        if box.batch_id != order.batch_id:
-            raise CaseOfOtherBatch(master_code=order.master_code)
-        rows = await repositories.codes.find(named_once(order.codes))
-        foreign = {scan.code for scan in foreign_scans(order.scans, batch)}
-        results = _judge(rows, box, order.batch_id, foreign)
-        taken = [row for row, result in zip(rows, results, strict=True) if result.accepted]
-        if len(taken) < len(results) and (not order.accept_valid or not taken):
+    async with database.write(tenant=caller.organisation_id, batch_lock=request.batch_id) as repositories:
+        batch = await repositories.batches.get_packable(request.batch_id, request.order_id)
+        case = await repositories.cases.get(request.master_code)
+        if case.batch_id != request.batch_id:
+            raise CaseOfOtherBatch(master_code=request.master_code)
+        listed = without_repeats(request.codes)
+        found = {row.code: row for row in await repositories.codes.find(listed)}
+        foreign = {scan.code for scan in foreign_scans(request.scans, batch)}
+        results = _judge(listed, found, case, foreign)
+        accepted = [found[result.code] for result in results if result.accepted]
+        if len(accepted) < len(results) and (not request.accept_valid or not accepted):
             raise CodesNotLinkable(results)
-        if not await repositories.prepared_codes.link(box.id, taken, actor=caller.user_id, station=order.station):
-            raise CodeTakenMeanwhile
-        sequences = sorted(row.sequence_number for row in taken)
-        consumed = await repositories.prepared_codes.close(order.batch_id, sequences, consumed=True)
-        filled = await repositories.cases.get(order.master_code)
-        await repositories.trace.add(
-            "case.linked",
-            organisation_id=caller.organisation_id,
-            actor=caller.user_id,
-            batch_id=order.batch_id,
-            case_id=box.id,
-            station=order.station,
-            ranges=as_ranges(sequences),
-            details={
-                "master_code": box.master_code,
-                "case_number": box.case_number,
-                "first_code": filled.first_code,
-                "last_code": filled.last_code,
-                "completeness": filled.completeness,
-            },
-        )
+        filled, consumed = await _link(repositories, caller, request, case, accepted)
         return repositories.answer(
             LinkedCodes(
-                master_code_info=CaseInfo(**{name: getattr(filled, name) for name in CaseInfo.__slots__}),
+                master_code_info=filled,
                 results=results,
-                linked_codes=[row.code for row in taken],
-                linked_count=len(taken),
+                linked_codes=[row.code for row in accepted],
                 consumed_count=consumed,
             )
         )
 
 
-def _judge(rows: Sequence[Any], box: Any, batch_id: UUID, foreign: AbstractSet[str]) -> list[CodeResult]:
-    room = box.expected_units - box.actual_units
+async def _link(
+    repositories: Repositories, caller: Caller, request: LinkCodes, case: FoundCase, rows: Sequence[FoundCode]
+) -> tuple[FoundCase, int]:
+    """The case afterwards, and how many of the units were in the queue."""
+    sequences = [row.sequence_number for row in rows]
+    if not await repositories.prepared_codes.link(
+        case.id, [row.id for row in rows], sequences, user_id=caller.user_id, station=request.station
+    ):
+        raise CodeTakenMeanwhile
+    consumed = await repositories.prepared_codes.consume(request.batch_id, sequences)
+    filled = await repositories.cases.get(request.master_code)
+    await repositories.trace.add(
+        "case.linked",
+        caller=caller,
+        batch_id=request.batch_id,
+        case_id=case.id,
+        station=request.station,
+        ranges=as_ranges(sequences),
+        details={
+            "master_code": case.master_code,
+            "case_number": case.case_number,
+            "first_code": filled.first_code,
+            "last_code": filled.last_code,
+            "completeness": filled.completeness,
+        },
+    )
+    return filled, consumed
+
+
+def _judge(
+    codes: Sequence[str], found: Mapping[str, FoundCode], case: FoundCase, foreign: AbstractSet[str]
+) -> list[CodeResult]:
+    room = case.expected_units - case.actual_units
     results = []
-    for row in rows:
-        refusal = next(_refusals(row, box, batch_id, foreign), None)
-        if refusal is None and room <= 0:
-            refusal = (LinkRefusal.CASE_FULL, f"The case holds {box.expected_units} units already.")
-        if refusal is None:
-            room -= 1
-            results.append(CodeResult(row.code, accepted=True))
+    for code in codes:
+        row = found.get(code)
+        if row is None:
+            result = _refuse(code, LinkRefusal.UNKNOWN_CODE, f"{code} is no code of your organisation.")
         else:
-            inside = row.master_code if refusal[0] == LinkRefusal.ALREADY_IN_CASE else None
-            results.append(
-                CodeResult(row.code, accepted=False, reason=refusal[0], detail=refusal[1], master_code=inside)
-            )
+            result = _check(row, case, is_foreign=code in foreign)
+        if result.accepted and room <= 0:
+            result = _refuse(code, LinkRefusal.CASE_FULL, f"The case holds {case.expected_units} units already.")
+        room -= result.accepted
+        results.append(result)
     return results
 
 
-def _refusals(row: Any, box: Any, batch_id: UUID, foreign: AbstractSet[str]) -> Iterator[tuple[LinkRefusal, str]]:
-    """Each reason with a sentence, the one to be told first."""
-    if row.id is None:
-        yield LinkRefusal.UNKNOWN_CODE, f"{row.code} is no code of your organisation."
-    if row.batch_id != batch_id or row.code in foreign:
-        yield LinkRefusal.OTHER_BATCH, f"{row.code} belongs to another batch."
+def _check(row: FoundCode, case: FoundCase, *, is_foreign: bool) -> CodeResult:
+    """The first reason that holds is told."""
+    code = row.code
+    if row.batch_id != case.batch_id or is_foreign:
+        return _refuse(code, LinkRefusal.OTHER_BATCH, f"{code} belongs to another batch.")
     if row.master_code_id is not None:
-        yield LinkRefusal.ALREADY_IN_CASE, f"{row.code} is in case {row.master_code}; unlink it there first."
+        refusal = _refuse(
+            code, LinkRefusal.ALREADY_IN_CASE, f"{code} is in case {row.master_code}; unlink it there first."
+        )
+        return replace(refusal, master_code=row.master_code)
     if row.status not in AVAILABLE:
-        yield LinkRefusal(f"code-{row.status}"), f"{row.code} is {row.status}."
-    if row.variant != box.variant:
-        yield LinkRefusal.VARIANT_MISMATCH, f"{row.code} is of variant {row.variant}, the case of {box.variant}."
+        return _refuse(code, LinkRefusal(f"code-{row.status}"), f"{code} is {row.status}.")
+    if row.variant != case.variant:
+        return _refuse(
+            code, LinkRefusal.VARIANT_MISMATCH, f"{code} is of variant {row.variant}, the case of {case.variant}."
+        )
     if row.excluded:
-        yield LinkRefusal.EXCLUDED, f"{row.code} was listed as damaged or missing; readmit it first."
+        return _refuse(code, LinkRefusal.EXCLUDED, f"{code} was listed as damaged or missing; readmit it first.")
+    return CodeResult(code, accepted=True)
+
+
+def _refuse(code: str, reason: LinkRefusal, detail: str) -> CodeResult:
+    return CodeResult(code, accepted=False, reason=reason, detail=detail)
 
 
 @dataclass(frozen=True, slots=True)
 class UnlinkedCodes:
-    """`requeued` of the codes wait in the queue again, `left_out` are available for a new reverse job."""
+    """`requeued` of the codes wait in the queue again."""
 
     unlinked_codes: Sequence[str]
-    unlinked_count: int
     requeued: int
-    left_out: int
+
+    @property
+    def unlinked_count(self) -> int:
+        return len(self.unlinked_codes)
+
+    @property
+    def left_out(self) -> int:
+        return self.unlinked_count - self.requeued
 
 
 class CodesNotPacked(InvalidState):
@@ -170,7 +199,8 @@ class CodesNotPacked(InvalidState):
     def __init__(self, states: Mapping[str, str]) -> None:
         code, state = next(iter(states.items()))
         super().__init__(
-            f"{len(states)} of the codes are not packed, such as {code}, which is {state}. Nothing was unlinked.",
+            f"{len(states)} of the codes are not packed, such as {code}, which is {state}. Nothing was unlinked: take "
+            "these codes off the list.",
             codes=[{"code": code, "state": state} for code, state in islice(states.items(), NAMED_THINGS)],
             code_count=len(states),
         )
@@ -187,15 +217,15 @@ async def unlink_codes(
     station: str | None = None,
     requeue: bool = True,
 ) -> UnlinkedCodes:
-    """Takes codes (or a whole case's) out of their cases, back to what they were before. All or nothing.
+    """Takes the codes, or all codes of the case, out of their cases, back to the state before packing.
 
-    With `requeue` what their cases took from the queue returns to its place there, in the same transaction.
-    Raises InvalidInput, NotFound, BatchClosed, UnitOfOtherBatch, CodesNotPacked.
+    All or nothing. With `requeue`, codes that came from the queue return to their places there.
+    Raises InvalidInput, NotFound, BatchClosed, UnitOfOtherBatch, CodesNotPacked, InvalidState, CodeTakenMeanwhile.
     """
-    codes = named_once(codes or ()) if master_code is None else None
+    named = without_repeats(codes or ()) if master_code is None else master_code
     async with database.write(tenant=caller.organisation_id) as repositories:
-        await _lock_batches_of(repositories, codes, master_code)
-        rows = await _to_unlink(repositories, codes, master_code)
+        await _lock_batches_of(repositories, named)
+        rows = await _find_codes(repositories, named)
         await _refuse_foreign(repositories, rows, scans)
         wrong = {row.code: row.status for row in rows if row.status != CodeStatus.PACKED}
         if wrong:
@@ -204,63 +234,63 @@ async def unlink_codes(
         for batch_id in sorted({row.batch_id for row in rows}):
             of_batch = [row for row in rows if row.batch_id == batch_id]
             requeued += await _unpack(repositories, batch_id, of_batch, requeue=requeue)
-            boxes = {row.master_code_id: row.master_code for row in of_batch}
+            cases = cases_of(of_batch)
             await repositories.trace.add(
                 "codes.unlinked",
-                organisation_id=caller.organisation_id,
-                actor=caller.user_id,
+                caller=caller,
                 batch_id=batch_id,
-                case_id=next(iter(boxes)) if len(boxes) == 1 else None,
+                case_id=next(iter(cases)) if len(cases) == 1 else None,
                 station=station,
                 reason=reason,
-                ranges=as_ranges(sorted(row.sequence_number for row in of_batch)),
-                details={"master_codes": sorted(boxes.values())},
+                ranges=as_ranges(row.sequence_number for row in of_batch),
+                details={"master_codes": sorted(cases.values())},
             )
-        return repositories.answer(UnlinkedCodes([row.code for row in rows], len(rows), requeued, len(rows) - requeued))
+        return repositories.answer(UnlinkedCodes([row.code for row in rows], requeued))
 
 
-async def _unpack(repositories: Repositories, batch_id: UUID, rows: Sequence[Any], *, requeue: bool) -> int:
-    """How many of the codes wait in the queue then."""
+async def _unpack(repositories: Repositories, batch_id: UUID, rows: Sequence[FoundCode], *, requeue: bool) -> int:
+    """How many of the codes wait in the queue afterwards."""
     ids, sequences = [row.id for row in rows], [row.sequence_number for row in rows]
     if requeue:
         await repositories.prepared_codes.requeue(batch_id, sequences)
-    if await repositories.codes.unpack(ids, sorted({row.master_code_id for row in rows})) < len(rows):
+    if await repositories.codes.unpack(ids, sorted(cases_of(rows))) < len(rows):
         raise CodeTakenMeanwhile
-    waiting = await repositories.reverse_jobs.queued_among(batch_id, sequences)
+    waiting = await repositories.prepared_codes.count_waiting(batch_id, sequences)
     if waiting:
-        await repositories.reverse_jobs.lower_queue_head(batch_id, min(sequences), max(sequences))
+        await repositories.prepared_codes.lower_queue_head(batch_id, min(sequences), max(sequences))
     return waiting
 
 
-async def _lock_batches_of(repositories: Repositories, codes: Sequence[str] | None, master_code: str | None) -> None:
-    """In the order of ids, so that two requests over the same batches cannot deadlock. Raises NotFound, BatchClosed."""
-    if master_code is not None:
-        batches = {(await repositories.cases.get(master_code)).batch_id}
+async def _lock_batches_of(repositories: Repositories, named: list[str] | str) -> None:
+    """`named`: codes, or a master code. Locks in the order of ids, so that two requests for the same batches cannot
+    deadlock. Raises NotFound, BatchNotReady, BatchClosed.
+    """
+    if isinstance(named, str):
+        batches = {(await repositories.cases.get(named)).batch_id}
     else:
-        rows = await repositories.codes.find(codes or ())
-        unknown = [row.code for row in rows if row.id is None]
-        if unknown:
+        rows = await repositories.codes.find(named)
+        if unknown := unknown_among(named, rows):
             detail = f"There is no code {unknown[0]} in your organisation. Check the list."
             raise NotFound(detail, codes=code_ranges(unknown)[:NAMED_THINGS])
         batches = {row.batch_id for row in rows}
     for batch_id in sorted(batches):
         await repositories.lock_batch(batch_id)
-        await repositories.batches.get_packable(batch_id, None)
+        await repositories.batches.get_packable(batch_id)
 
 
-async def _refuse_foreign(repositories: Repositories, rows: Sequence[Any], scans: Sequence[Scan]) -> None:
-    """The list may be of several batches: each scan is held against the batch that its code is of."""
+async def _refuse_foreign(repositories: Repositories, rows: Sequence[FoundCode], scans: Sequence[Scan]) -> None:
+    """The list may name codes of several batches: each scan is compared with the batch of its code."""
     batch_of = {row.code: row.batch_id for row in rows}
     for batch_id in sorted({batch_of[scan.code] for scan in scans}):
         of_batch = [scan for scan in scans if batch_of[scan.code] == batch_id]
         refuse_foreign(of_batch, await repositories.batches.get(batch_id))
 
 
-async def _to_unlink(repositories: Repositories, codes: Sequence[str] | None, master_code: str | None) -> Sequence[Any]:
-    if master_code is None:
-        return await repositories.codes.find(codes or ())
-    box = await repositories.cases.get(master_code)
-    inside = await repositories.codes.of_case(box.id, limit=box.expected_units)
-    if not inside:
-        raise InvalidState(f"Case {master_code} is empty: there is nothing to unlink.", state=box.status)
-    return await repositories.codes.find([row.code for row in inside])
+async def _find_codes(repositories: Repositories, named: list[str] | str) -> Sequence[FoundCode]:
+    if not isinstance(named, str):
+        return await repositories.codes.find(named)
+    case = await repositories.cases.get(named)
+    rows = await repositories.codes.list_of_case(case.id, limit=case.expected_units)
+    if not rows:
+        raise InvalidState(f"Case {case.master_code} is empty: there is nothing to unlink.", state=case.status)
+    return rows

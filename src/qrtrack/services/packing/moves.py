@@ -1,24 +1,22 @@
-"""Moving what is in one case to another: the box is right, and the wrong case was scanned for it."""
+"""Moving all units of a case to another case, after the wrong case was scanned for a box."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from qrtrack.database import Database
-from qrtrack.domain.errors import Conflict, FieldError, InvalidInput, InvalidState
+from qrtrack.domain.errors import Conflict, InvalidState, invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.case_packing import CaseAlreadyPacked, CaseOfOtherBatch, VariantMismatch
 from qrtrack.domain.packing.states import CaseStatus
-from qrtrack.repositories import Repositories
-from qrtrack.services.packing.case_packing import CaseInfo, CodeTakenMeanwhile, case_members
+from qrtrack.repositories.packing.cases import FoundCase
+from qrtrack.services.packing.case_packing import CodeTakenMeanwhile
 
 
 @dataclass(frozen=True, slots=True)
 class MovedCase:
     """`master_code_info` is the case that holds the units now."""
 
-    master_code_info: CaseInfo
+    master_code_info: FoundCase
     moved_count: int
 
 
@@ -46,33 +44,50 @@ async def move_case(
     reason: str,
     station: str | None = None,
 ) -> MovedCase:
-    """Moves all units of a case, scanned and redeemed ones included, in one step, with how and when they were packed.
+    """Moves all units of the case, scanned and redeemed ones too, with the time, operator and station of packing.
 
-    The queue does not change: unlinking the new case later returns to the queue what the old one took from it. Both
-    cases are of one batch, whose lock decides which of two moves is first.
-    Raises InvalidInput, NotFound, BatchClosed, InvalidState, CaseOfOtherBatch, VariantMismatch, CaseAlreadyPacked,
-    CaseTooSmall.
+    The queue does not change: unlinking the new case later returns to the queue what the old case took from it. Both
+    cases are of one batch, whose lock decides which of two moves comes first.
+    Raises InvalidInput, NotFound, BatchNotReady, BatchClosed, InvalidState, CaseOfOtherBatch, VariantMismatch,
+    CaseAlreadyPacked, CaseTooSmall, CodeTakenMeanwhile.
     """
     if from_master_code == to_master_code:
         detail = "Both are the same case: scan the case that the units belong in."
-        raise InvalidInput(detail, errors=[FieldError("/to_master_code", detail, FieldCode.SAME_CASE)])
+        raise invalid_field("/to_master_code", detail, FieldCode.SAME_CASE)
     async with database.write(tenant=caller.organisation_id) as repositories:
         batch_id = (await repositories.cases.get(from_master_code)).batch_id
         await repositories.lock_batch(batch_id)
         source = await repositories.cases.get(from_master_code)
         target = await repositories.cases.get(to_master_code)
-        await repositories.batches.get_packable(batch_id, None)
+        await repositories.batches.get_packable(batch_id)
         _refuse_misfit(source, target)
         moved = await repositories.cases.move(source.id, target.id)
         if moved.codes != source.actual_units:
             raise CodeTakenMeanwhile
-        await _record(repositories, caller, source, target, moved=moved, reason=reason, station=station)
-        filled = await repositories.cases.get(to_master_code)
-        info = CaseInfo(**{name: getattr(filled, name) for name in CaseInfo.__slots__})
-        return repositories.answer(MovedCase(info, moved.codes))
+        await repositories.trace.add(
+            "case.moved",
+            caller=caller,
+            batch_id=batch_id,
+            case_id=target.id,
+            station=station,
+            reason=reason,
+            ranges=moved.ranges,
+            details=_details(source, target),
+        )
+        return repositories.answer(MovedCase(await repositories.cases.get(to_master_code), moved.codes))
 
 
-def _refuse_misfit(source: Any, target: Any) -> None:
+def _details(source: FoundCase, target: FoundCase) -> dict[str, object]:
+    return {
+        "master_codes": [source.master_code, target.master_code],
+        "from_master_code": source.master_code,
+        "from_case_number": source.case_number,
+        "master_code": target.master_code,
+        "case_number": target.case_number,
+    }
+
+
+def _refuse_misfit(source: FoundCase, target: FoundCase) -> None:
     if target.batch_id != source.batch_id:
         raise CaseOfOtherBatch(master_code=target.master_code)
     if target.variant != source.variant:
@@ -81,41 +96,10 @@ def _refuse_misfit(source: Any, target: Any) -> None:
         raise InvalidState(f"Case {source.master_code} is empty: there is nothing to move.", state=source.status)
     if target.status != CaseStatus.OPEN:
         raise CaseAlreadyPacked(
-            master_code=target.master_code,
-            master_code_info=case_members(target),
+            target.members(),
             remedy="and nothing was moved: scan the case that the box belongs in, or unlink that one first.",
         )
     if target.expected_units < source.actual_units:
         raise CaseTooSmall(
             master_code=target.master_code, expected_units=target.expected_units, units=source.actual_units
         )
-
-
-async def _record(
-    repositories: Repositories,
-    caller: Caller,
-    source: Any,
-    target: Any,
-    *,
-    moved: Any,
-    reason: str,
-    station: str | None,
-) -> None:
-    details: Mapping[str, Any] = {
-        "master_codes": [source.master_code, target.master_code],
-        "from_master_code": source.master_code,
-        "from_case_number": source.case_number,
-        "master_code": target.master_code,
-        "case_number": target.case_number,
-    }
-    await repositories.trace.add(
-        "case.moved",
-        organisation_id=caller.organisation_id,
-        actor=caller.user_id,
-        batch_id=source.batch_id,
-        case_id=target.id,
-        station=station,
-        reason=reason,
-        ranges=list(zip(moved.lows, moved.highs, strict=True)),
-        details=details,
-    )

@@ -1,12 +1,13 @@
-"""What a worker does with a reverse job: count, prepare chunk by chunk, finish. Killed anywhere, it goes on there."""
-
-import json
+"""What a worker does with a reverse job: count, prepare chunk by chunk, complete. After a kill, the next worker
+continues after the last committed chunk.
+"""
 
 import structlog
 
 from qrtrack.database import Database
 from qrtrack.domain.claims import Claim, Interrupted
-from qrtrack.domain.packing.reverse_jobs import PROGRESS_COUNTED, job_progress
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.packing.reverse_jobs import PROGRESS_COUNTED, JobCounts, job_progress
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.models import ReverseJob
 from qrtrack.repositories import Repositories
@@ -18,45 +19,31 @@ CHUNK = 10_000
 
 
 async def run_reverse_job(database: Database, claim: Claim, stop: StopSignal) -> None:
-    """Raises Interrupted between two chunks when asked to stop, LeaseLost when the job is no longer held."""
+    """Raises Interrupted between two chunks when asked to stop, LeaseLost when another worker holds the job."""
     job = await _begin(database, claim)
-    done = _Done(job)
+    counts = JobCounts(job.next_sequence, job.prepared_count, job.duplicate_count, job.excluded_count)
     summary = None
     while summary is None:
         if stop.is_set():
             raise Interrupted
         async with database.write() as repositories:
-            await _prepare_chunk(repositories, claim, job, done)
-            if done.next_sequence > job.last_sequence:
-                summary = await _finish(repositories, claim, job, done)
+            await _prepare_chunk(repositories, claim, job, counts)
+            if counts.next_sequence > job.last_sequence:
+                summary = await _complete(repositories, claim, job, counts)
     log.info("reverse job completed", job_id=str(job.id), **summary)
 
 
-class _Done:
-    """The job's counts so far: this worker alone moves them while it holds the lease."""
-
-    def __init__(self, job: ReverseJob) -> None:
-        self.next_sequence = job.next_sequence
-        self.prepared = job.prepared_count
-        self.duplicates = job.duplicate_count
-        self.excluded = job.excluded_count
-
-    @property
-    def handled(self) -> int:
-        return self.prepared + self.duplicates + self.excluded
-
-
 async def _begin(database: Database, claim: Claim) -> ReverseJob:
-    """Counts what is available, once in the job's life, and opens the queue for what the job will put there.
+    """Counts the available codes, once in the job's life, and lowers the queue's head to what the job will prepare.
 
-    Under the batch lock: what comes out of a case after this count is not of the job's total.
+    Takes the batch lock: codes that are unlinked after this count are not in the job's total.
     """
     async with database.write() as repositories:
         batch_id = (await repositories.reverse_jobs.get(claim.uuid)).batch_id
         await repositories.lock_batch(batch_id)
         await repositories.leased(REVERSE_JOBS).hold(claim)
         job = await repositories.reverse_jobs.lock(claim.uuid)
-        await repositories.reverse_jobs.lower_queue_head(batch_id, job.next_sequence, job.last_sequence)
+        await repositories.prepared_codes.lower_queue_head(batch_id, job.next_sequence, job.last_sequence)
         if job.counted_at is None:
             await _count(repositories, claim, job)
             job = await repositories.reverse_jobs.lock(claim.uuid)
@@ -65,15 +52,7 @@ async def _begin(database: Database, claim: Claim) -> ReverseJob:
 
 async def _count(repositories: Repositories, claim: Claim, job: ReverseJob) -> None:
     counted = await repositories.reverse_jobs.count(job.batch_id, job.first_sequence, job.last_sequence)
-    await repositories.leased(REVERSE_JOBS).write(
-        claim,
-        "counted_at = :counted_at, total_available_in_batch = :total, remaining_to_prepare = :remaining,"
-        " progress = GREATEST(progress, :progress)",
-        counted_at=counted.counted_at,
-        total=counted.total,
-        remaining=counted.total - counted.excluded - counted.duplicates,
-        progress=PROGRESS_COUNTED,
-    )
+    await repositories.reverse_jobs.record_count(claim, counted, progress=PROGRESS_COUNTED)
     await repositories.reverse_jobs.log(
         job.id,
         job.manufacturer_org_id,
@@ -81,57 +60,47 @@ async def _count(repositories: Repositories, claim: Claim, job: ReverseJob) -> N
     )
 
 
-async def _prepare_chunk(repositories: Repositories, claim: Claim, job: ReverseJob, done: _Done) -> None:
-    """The chunk and the job's progress, the fenced update last."""
-    last = min(done.next_sequence + CHUNK - 1, job.last_sequence)
-    await repositories.reverse_jobs.take_turn(job.batch_id)
-    chunk = await repositories.reverse_jobs.prepare(job, done.next_sequence, last)
-    done.prepared += chunk.prepared
-    done.excluded += chunk.excluded
-    done.duplicates += chunk.available - chunk.excluded - chunk.prepared
-    done.next_sequence = last + 1
-    await repositories.leased(REVERSE_JOBS).write(
+async def _prepare_chunk(repositories: Repositories, claim: Claim, job: ReverseJob, counts: JobCounts) -> None:
+    """Prepares one chunk and records the job's counts; that fenced update is the last write."""
+    last = min(counts.next_sequence + CHUNK - 1, job.last_sequence)
+    await repositories.reverse_jobs.lock_preparation(job.batch_id)
+    chunk = await repositories.reverse_jobs.prepare(job, counts.next_sequence, last)
+    counts.prepared += chunk.prepared
+    counts.excluded += chunk.excluded
+    counts.duplicates += chunk.available - chunk.excluded - chunk.prepared
+    counts.next_sequence = last + 1
+    await repositories.reverse_jobs.record_chunk(
         claim,
-        "next_sequence = :next_sequence, prepared_count = :prepared, duplicate_count = :duplicates,"
-        " excluded_count = :excluded, progress = GREATEST(progress, :progress),"
-        " remaining_to_prepare = GREATEST(remaining_to_prepare - :landed, 0)",
-        next_sequence=done.next_sequence,
-        prepared=done.prepared,
-        duplicates=done.duplicates,
-        excluded=done.excluded,
-        progress=job_progress(done.handled, job.total_available_in_batch or 0),
-        landed=chunk.prepared,
+        counts,
+        progress=job_progress(counts.handled, job.total_available_in_batch or 0),
+        newly_prepared=chunk.prepared,
     )
 
 
-async def _finish(repositories: Repositories, claim: Claim, job: ReverseJob, done: _Done) -> dict[str, int]:
-    """Result, status, progress and log, in the last chunk's transaction. What is missing from the total left while
-    the job ran.
+async def _complete(repositories: Repositories, claim: Claim, job: ReverseJob, counts: JobCounts) -> dict[str, int]:
+    """Writes status, result, log line and trace event in the last chunk's transaction; returns the result.
+
+    `invalid`: codes that were available when the job counted, and not when their chunk was prepared.
     """
     total = job.total_available_in_batch or 0
     summary = {
-        "prepared": done.prepared,
-        "duplicates": done.duplicates,
-        "invalid": total - done.handled,
+        "prepared": counts.prepared,
+        "duplicates": counts.duplicates,
+        "invalid": total - counts.handled,
         "total_available": total,
-        "excluded_count": done.excluded,
+        "excluded_count": counts.excluded,
         "excluded_already_unavailable": job.excluded_already_unavailable,
     }
-    await repositories.leased(REVERSE_JOBS).finish(
-        claim,
-        "progress = 100, remaining_to_prepare = 0, result_summary = CAST(:summary AS jsonb)",
-        summary=json.dumps(summary),
-    )
+    await repositories.reverse_jobs.complete(claim, summary)
     await repositories.reverse_jobs.log(
         job.id,
         job.manufacturer_org_id,
-        f"Completed: {done.prepared} prepared, {done.duplicates} already prepared by another job, "
-        f"{done.excluded} excluded, {total - done.handled} no longer available.",
+        f"Completed: {counts.prepared} prepared, {counts.duplicates} already prepared by another job, "
+        f"{counts.excluded} excluded, {total - counts.handled} no longer available.",
     )
     await repositories.trace.add(
         "reverse_job.completed",
-        organisation_id=job.manufacturer_org_id,
-        actor=job.created_by,
+        caller=Caller(job.created_by, job.manufacturer_org_id),
         batch_id=job.batch_id,
         job_id=job.id,
         details=summary,
@@ -140,7 +109,7 @@ async def _finish(repositories: Repositories, claim: Claim, job: ReverseJob, don
 
 
 async def fail_reverse_job(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    """Back to the queue for another try in so many seconds, or failed for good (None); the plant reads which."""
+    """Seconds until the next attempt. None: the job failed for good. The job's log says which."""
     async with database.write() as repositories:
         retry_in = await repositories.leased(REVERSE_JOBS).fail(claim, error, permanent=permanent)
         for_good = retry_in is None

@@ -38,8 +38,7 @@ async def create_sync_batch(
         await repositories.progress.add(batch)
         await repositories.trace.add(
             "progress.created",
-            organisation_id=caller.organisation_id,
-            actor=caller.user_id,
+            caller=caller,
             batch_id=batch.batch_id,
             details={"name": name, "kind": kind, "total_records": total_records},
         )
@@ -71,8 +70,7 @@ async def cancel_sync_batch(database: Database, *, caller: Caller, batch_id: UUI
         await repositories.progress.summarise(batch_id)
         await repositories.trace.add(
             "progress.cancelled",
-            organisation_id=caller.organisation_id,
-            actor=caller.user_id,
+            caller=caller,
             batch_id=batch_id,
             details={"processed_records": batch.processed_records},
         )

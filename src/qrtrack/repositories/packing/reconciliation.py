@@ -1,0 +1,81 @@
+"""Where each code of a batch is: every code counted once."""
+
+from typing import NamedTuple
+from uuid import UUID
+
+from qrtrack.domain.packing.numbering import serial
+from qrtrack.repositories.base import Repository
+
+RECONCILE = """
+WITH batch AS (
+    SELECT id, quantity, serial_prefix, first_number FROM qr_batches WHERE id = :batch_id
+), placed AS (
+    SELECT code.sequence_number, code.code,
+           CASE WHEN code.sequence_number NOT BETWEEN 1 AND (SELECT quantity FROM batch) THEN 'unaccounted'
+                WHEN code.status = 'void' AND NOT code.voided_by_closing THEN 'void'
+                WHEN code.master_code_id IS NOT NULL THEN 'in_case'
+                WHEN code.status IN ('scanned', 'redeemed') THEN 'scanned'
+                WHEN code.status NOT IN ('generated', 'printed', 'void') THEN 'unaccounted'
+                WHEN code.sequence_number IN (SELECT sequence_number FROM qr_prepared_codes
+                                              WHERE batch_id = :batch_id AND status = 'prepared') THEN 'prepared'
+                WHEN code.sequence_number IN (SELECT sequence_number FROM qr_excluded_codes
+                                              WHERE batch_id = :batch_id) THEN 'excluded'
+                WHEN code.status = 'void' THEN 'voided_by_closing'
+                ELSE 'remaining' END AS place
+    FROM qr_codes AS code
+    WHERE code.batch_id = :batch_id
+), counted AS (
+    SELECT count(*) FILTER (WHERE place = 'void') AS void,
+           count(*) FILTER (WHERE place = 'in_case') AS in_case,
+           count(*) FILTER (WHERE place = 'scanned') AS scanned_without_case,
+           count(*) FILTER (WHERE place = 'prepared') AS prepared,
+           count(*) FILTER (WHERE place = 'excluded') AS excluded,
+           count(*) FILTER (WHERE place = 'voided_by_closing') AS voided_by_closing,
+           count(*) FILTER (WHERE place = 'remaining') AS remaining,
+           COALESCE(array_agg(code) FILTER (WHERE place = 'unaccounted'), '{}') AS unaccounted
+    FROM placed
+)
+SELECT batch.id AS batch_id, batch.quantity AS generated, batch.serial_prefix, batch.first_number, counted.*,
+       ARRAY(SELECT number FROM generate_series(1, batch.quantity) AS number
+             EXCEPT SELECT sequence_number FROM placed) AS missing
+FROM batch CROSS JOIN counted
+"""
+
+
+class Reconciliation(NamedTuple):
+    """Every code of the batch counted once, by the first place that fits, in the order of the fields.
+
+    `void` are the codes that a person voided. `unaccounted` codes fit no place, `missing` sequence numbers have no
+    code: both are always empty.
+    """
+
+    batch_id: UUID
+    generated: int
+    serial_prefix: str | None
+    first_number: int | None
+    void: int
+    in_case: int
+    scanned_without_case: int
+    prepared: int
+    excluded: int
+    voided_by_closing: int
+    remaining: int
+    unaccounted: list[str]
+    missing: list[int]
+
+    @property
+    def differences(self) -> list[str]:
+        """The serials that fit no place."""
+        return sorted([*self.unaccounted, *map(self._serial, self.missing)])
+
+    def _serial(self, sequence_number: int) -> str:
+        """A random or imported code that is missing has only its place in the batch."""
+        if self.serial_prefix is None or self.first_number is None:
+            return f"number {sequence_number} of the batch"
+        return serial(self.serial_prefix, self.first_number + sequence_number - 1)
+
+
+class ReconciliationRepository(Repository):
+    async def count(self, batch_id: UUID) -> Reconciliation:
+        """For a batch that exists."""
+        return await self._fetch_one(Reconciliation, RECONCILE, batch_id=batch_id)

@@ -1,0 +1,98 @@
+"""What the `details` of each kind of trace event hold."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+from uuid import UUID
+
+from pydantic import Field
+
+from qrtrack.domain.packing.states import Completeness
+from qrtrack.repositories.recalculation import CountedKind
+from qrtrack.schemas.event_details import Details, NoDetails
+from qrtrack.schemas.packing.reverse_jobs import ResultSummary
+
+
+class OrderDetails(Details):
+    order_id: UUID
+
+
+class PackDetails(Details):
+    """The case after the units were added."""
+
+    master_code: str
+    case_number: int
+    first_code: str | None
+    last_code: str | None
+    completeness: Completeness | None
+
+
+class MoveDetails(Details):
+    """From which case to which one."""
+
+    master_codes: list[str]
+    from_master_code: str
+    from_case_number: int
+    master_code: str
+    case_number: int
+
+
+class CasesDetails(Details):
+    master_codes: list[str] = Field(description="The cases that the units were in.")
+
+
+class PossibleCasesDetails(Details):
+    master_codes: list[str] = Field(
+        default_factory=list, description="The cases that the units were in; left out if they were in none."
+    )
+
+
+class ForgottenDetails(Details):
+    forgotten: int
+
+
+class SubmittedDetails(Details):
+    variant: str | None
+
+
+class CompletedDetails(ResultSummary, Details):
+    """The job's result."""
+
+
+class CancelledDetails(Details):
+    withdrawn: int
+
+
+class RepairedDetails(Details):
+    """The counters before and after the repair."""
+
+    kind: CountedKind
+    before: dict[str, int | str]
+    after: dict[str, int | str]
+
+
+TRACE_DETAILS: Final[Mapping[str, type[Details]]] = MappingProxyType(
+    {
+        "batch.created": OrderDetails,
+        "batch.imported": OrderDetails,
+        "batch.failed": NoDetails,
+        "batch.retried": NoDetails,
+        "batch.closed": NoDetails,
+        "keys.revealed": NoDetails,
+        "keys.forgotten": ForgottenDetails,
+        "codes.printed": NoDetails,
+        "codes.missing": NoDetails,
+        "codes.checked_before_packed": NoDetails,
+        "codes.readmitted": NoDetails,
+        "codes.voided": PossibleCasesDetails,
+        "codes.unlinked": CasesDetails,
+        "case.packed": PackDetails,
+        "case.linked": PackDetails,
+        "case.moved": MoveDetails,
+        "reverse_job.submitted": SubmittedDetails,
+        "reverse_job.completed": CompletedDetails,
+        "reverse_job.cancelled": CancelledDetails,
+        "reverse_job.retried": NoDetails,
+        "counters.repaired": RepairedDetails,
+    }
+)
