@@ -2,15 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 from uuid import UUID
 from weakref import WeakValueDictionary
+
+from qrtrack.fair_starts import Crowd
 
 # Transactions of one process that may compete for a batch's lock, and for its row. Those that want the row do most of
 # their work before they need it.
 LOCK_PERMITS: Final = 2
 ROW_PERMITS: Final = 4
+# Transactions of one organisation: a part of the pool's connections, and fewer as long as another one is active.
+SHARE_ALONE: Final = 0.4
+PERMITS_BESIDE_OTHERS: Final = 2
 
 
 class BatchSemaphores:
@@ -28,4 +33,31 @@ class BatchSemaphores:
             yield
             return
         async with self._semaphores.setdefault(batch_id, asyncio.Semaphore(permits)):
+            yield
+
+
+class TenantSemaphores:
+    """Limit how many transactions of one organisation run at a time in this process. The others wait, in order, without
+    a connection: hundreds of requests of one organisation would otherwise take the pool and the event loop from all.
+
+    Nothing slow is awaited inside a transaction, so no long poll and no call of a gateway holds a permit.
+    """
+
+    def __init__(self, pool_size: int) -> None:
+        self._alone = max(1, int(pool_size * SHARE_ALONE))
+        self._semaphores: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
+        self._beside_others: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
+        self._crowd = Crowd()
+
+    @asynccontextmanager
+    async def acquired(self, tenant: UUID | None) -> AsyncIterator[None]:
+        if tenant is None:
+            yield
+            return
+        is_crowded = self._crowd.notice(tenant)
+        async with AsyncExitStack() as permits:
+            await permits.enter_async_context(self._semaphores.setdefault(tenant, asyncio.Semaphore(self._alone)))
+            if is_crowded:
+                few = self._beside_others.setdefault(tenant, asyncio.Semaphore(PERMITS_BESIDE_OTHERS))
+                await permits.enter_async_context(few)
             yield

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 from qrtrack import database_checks, schema_revision
-from qrtrack.batch_semaphores import BatchSemaphores
+from qrtrack.batch_semaphores import BatchSemaphores, TenantSemaphores
 from qrtrack.connections import FOR_WEBHOOKS, Connections, Connector
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.outages import DatabaseRefused, DatabaseUnavailable, Outages, has_state, is_full, reason_of
@@ -50,6 +50,7 @@ class Database:
     webhooks: Connections
     health: Connections
     tenant_role: str
+    tenants: TenantSemaphores
     semaphores: BatchSemaphores = field(default_factory=BatchSemaphores)
     outages: Outages = field(default_factory=Outages)
     request: RepeatableRequest | None = None
@@ -65,7 +66,7 @@ class Database:
         assert isinstance(engine.pool, PatientPool)
         engine.pool.on_full = webhooks.give_up_idle
         unbegun = engine.execution_options(isolation_level="AUTOCOMMIT")
-        return cls(connector, engine, unbegun, webhooks, health, tenant_role)
+        return cls(connector, engine, unbegun, webhooks, health, tenant_role, TenantSemaphores(pool_size))
 
     def answering(self, request: RepeatableRequest | None) -> Self:
         """The same database, for one request that its caller may send again."""
@@ -92,6 +93,7 @@ class Database:
         opening = _opening(self.tenant_role, tenant=tenant, batch_lock=batch_lock, by_keys=by_keys)
         async with (
             self.semaphores.acquired(lock=batch_lock, row=busy_row),
+            self.tenants.acquired(tenant),
             self._transaction(opening) as (pooled, driver),
         ):
             repositories = Repositories(pooled, driver, self.request)
@@ -105,10 +107,8 @@ class Database:
     @asynccontextmanager
     async def read(self, *, tenant: UUID | None = None) -> AsyncIterator[Repositories]:
         """One READ ONLY transaction: a stray write fails."""
-        async with self._transaction(_opening(self.tenant_role, tenant=tenant, read_only=True), writes=False) as (
-            pooled,
-            driver,
-        ):
+        opening = _opening(self.tenant_role, tenant=tenant, read_only=True)
+        async with self.tenants.acquired(tenant), self._transaction(opening, writes=False) as (pooled, driver):
             repositories = Repositories(pooled, driver)
             yield repositories
             await repositories.flush()

@@ -20,6 +20,8 @@ BODY_SECONDS: Final = 30.0
 BODY_BYTES_PER_SECOND: Final = 10 * 1024
 LOOK_SECONDS: Final = 5.0
 LINGER_SECONDS: Final = 1.0
+# So often a lingering connection is read once: up to 256 KiB, enough for a body of 16 MiB, and no flood.
+LINGER_READ_SECONDS: Final = 0.015
 # Descriptors that the process needs besides its clients: database, logs, gateways, spooled imports.
 OWN_DESCRIPTORS: Final = 300
 
@@ -88,6 +90,16 @@ class LingeringTransport:
             self._transport.write_eof()
         self._loop.call_later(LINGER_SECONDS, self._transport.close)
 
+    def drop_received(self) -> None:
+        """Call it with each piece that arrives while the transport lingers: the next one is read later."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+            self._loop.call_later(LINGER_READ_SECONDS, self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
 
 def _drop(data: "bytes | bytearray | memoryview[Any]") -> None:
     """Writes nothing."""
@@ -126,6 +138,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
+            self._lingering.drop_received()
             return
         self._lingering.is_peer_sending = True
         self._pending += len(data)

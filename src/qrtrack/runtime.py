@@ -13,11 +13,13 @@ import httpx2
 import structlog
 
 from qrtrack import embedded, schema_revision
+from qrtrack.body_budget import BodyBudget
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.akselgate.callbacks import CallbackTokens
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.notifications import Channels
 from qrtrack.domain.root_keys import Hasher, KeyRing, make_hasher
+from qrtrack.fair_starts import FairStarts
 from qrtrack.heavy_work import HeavyWork
 from qrtrack.integrations.akselgate import Akselgate
 from qrtrack.integrations.forwarding import Forwarder
@@ -72,6 +74,8 @@ class Runtime:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     webhook_hints: HintThrottle = field(default_factory=HintThrottle)
     long_polls: LongPolls = field(default_factory=LongPolls)
+    bodies: BodyBudget = field(default_factory=BodyBudget)
+    starts: FairStarts = field(default_factory=FairStarts)
     report_groups: ReportGroups = field(default_factory=ReportGroups)
     pulse: Pulse = field(default_factory=Pulse)
 

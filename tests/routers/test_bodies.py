@@ -1,5 +1,6 @@
 """JSON bodies: a key that stands twice is refused, named and pointed at, whatever lies around it."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -12,9 +13,11 @@ from fastapi import APIRouter, Body, Depends, FastAPI, Request
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qrtrack.body_budget import MIB
 from qrtrack.domain.identity import Caller, Role
-from qrtrack.routers.bodies import RepeatedKey, StrictRoute, parse
+from qrtrack.routers.bodies import MOST_VALUES, RepeatedKey, StrictRoute, parse
 from qrtrack.routers.problems import Refused, install_problem_handlers
+from qrtrack.runtime import Runtime
 
 ClientOf = Callable[..., httpx2.AsyncClient]
 
@@ -145,6 +148,52 @@ async def test_a_body_with_millions_of_values_is_refused_before_it_is_parsed(cli
     for body in (b'{"exclude_codes": [' + b"0," * 1_600_000 + b"0]}", b"[" * 1_600_000):
         answer = await client.post("/api/manufacturer/reverse-job/submit", content=body, headers=headers)
         assert (answer.status_code, answer.json()["type"]) == (422, "urn:qrtrack:problem:too-many-values")
+
+
+async def test_a_body_with_too_many_values_is_refused_while_it_arrives(client: httpx2.AsyncClient) -> None:
+    pieces = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal pieces
+        yield b'{"exclude_codes": ['
+        while pieces < 120:
+            pieces += 1
+            yield b"0," * (64 * 1024)
+
+    headers = {"Content-Type": "application/json"}
+    answer = await client.post("/api/manufacturer/reverse-job/submit", content=endless(), headers=headers)
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:qrtrack:problem:too-many-values")
+    assert pieces == MOST_VALUES // (64 * 1024) + 1
+
+
+async def test_unfinished_bodies_hold_their_organisations_share_and_no_more(
+    client: httpx2.AsyncClient, stranger: httpx2.AsyncClient, runtime: Runtime
+) -> None:
+    """What is not read stays with its sender."""
+    begun = 0
+
+    async def unfinished() -> AsyncIterator[bytes]:
+        nonlocal begun
+        begun += 1
+        yield b" " * (15 * MIB)
+        await asyncio.Event().wait()
+
+    async def upload(caller: httpx2.AsyncClient, content: bytes | AsyncIterator[bytes], length: int) -> int:
+        headers = {"Content-Type": "application/json", "Content-Length": str(length)}
+        answer = await caller.post("/api/manufacturer/reverse-job/submit", content=content, headers=headers)
+        return answer.status_code
+
+    uploads = [asyncio.create_task(upload(client, unfinished(), 15 * MIB + 2)) for _ in range(60)]
+    async with asyncio.timeout(30):
+        while runtime.bodies.waiting.total() < 58:
+            await asyncio.sleep(0.01)
+        assert await upload(stranger, b" " * 15 * MIB + b"{}", 15 * MIB + 2) == 422
+    assert runtime.bodies.held.total() == 2 * (15 * MIB + 2)
+    assert begun == 2
+    for uploading in uploads:
+        uploading.cancel()
+    await asyncio.gather(*uploads, return_exceptions=True)
+    assert (runtime.bodies.held, runtime.bodies.waiting) == ({}, {})
 
 
 async def test_of_a_long_list_of_numbers_a_hundred_errors_are_built(client: httpx2.AsyncClient) -> None:

@@ -202,6 +202,48 @@ def test_a_field_with_a_default_is_not_required(document: dict[str, Any], operat
     assert found["PackRequest"]["properties"]["allow_partial"]["description"].endswith("Left out: `false`.")
 
 
+def unbounded(document: dict[str, Any], schema: dict[str, Any], way: str, known: frozenset[str]) -> Iterator[str]:
+    """Ways to the arrays without maxItems, and to the strings of any length. A file is bounded as a body is."""
+    if reference := schema.get("$ref"):
+        if reference not in known:
+            named = document["components"]["schemas"][reference.rpartition("/")[2]]
+            yield from unbounded(document, named, way, known | {reference})
+        return
+    kinds = schema.get("type", ())
+    if "array" in kinds and "maxItems" not in schema:
+        yield f"{way}: maxItems"
+    # In our patterns `*+` stands only inside a class of characters.
+    has_end = {"maxLength", "enum", "const", "format", "contentMediaType"} & schema.keys()
+    if "string" in kinds and not has_end and re.search(r"[*+]|,\}|^$", schema.get("pattern", "").replace("*+", "")):
+        yield f"{way}: maxLength"
+    inside = {"items": schema.get("items"), "{}": schema.get("additionalProperties"), **schema.get("properties", {})}
+    inside |= {
+        f"{kind}/{place}": one for kind in ("anyOf", "oneOf", "allOf") for place, one in enumerate(schema.get(kind, ()))
+    }
+    for name, part in inside.items():
+        if isinstance(part, dict):
+            yield from unbounded(document, part, f"{way}/{name}", known)
+
+
+def test_every_list_and_every_text_of_a_request_has_a_bound(
+    document: dict[str, Any], operations: list[Operation]
+) -> None:
+    asked = [
+        (f"{name} {parameter['name']}", parameter["schema"])
+        for name, operation in operations
+        for parameter in operation.get("parameters", ())
+    ] + [
+        (name, content["schema"])
+        for name, operation in operations
+        for content in operation.get("requestBody", {}).get("content", {}).values()
+    ]
+    assert [found for way, schema in asked for found in unbounded(document, schema, way, frozenset())] == []
+    assert list(unbounded(document, {"type": "array", "items": {"type": "string"}}, "x", frozenset())) == [
+        "x: maxItems",
+        "x/items: maxLength",
+    ]
+
+
 def test_no_schema_is_an_object_of_which_nothing_is_known(document: dict[str, Any]) -> None:
     for name, schema in document["components"]["schemas"].items():
         if schema.get("type") == "object":

@@ -10,7 +10,15 @@ import pytest
 from plant import MadeBatch, Plant, ska
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.case_packing import NotEnoughPrepared
-from qrtrack.domain.requests import AlreadyAnswered, KeyReused, RepeatableRequest, StillRunning, StoredAnswer
+from qrtrack.domain.requests import (
+    MOST_ANSWER_CHARACTERS,
+    AlreadyAnswered,
+    AnswerTooLong,
+    KeyReused,
+    RepeatableRequest,
+    StillRunning,
+    StoredAnswer,
+)
 from qrtrack.repositories.packing.case_packing import CasePackingRepository
 from qrtrack.services.packing.case_packing import PackedCase
 
@@ -59,6 +67,17 @@ async def test_twenty_at_once_without_a_common_lock_have_one_effect(plant: Plant
     assert sum(not isinstance(end, BaseException) for end in ends) == 1
     assert all(isinstance(end, AlreadyAnswered | StillRunning) for end in ends if isinstance(end, BaseException))
     assert len(await plant.events(batch, "codes.unlinked")) == 1
+
+
+async def test_an_answer_too_long_to_be_kept_undoes_the_effect_and_leaves_no_key(plant: Plant) -> None:
+    batch = await plant.prepared(30, units_per_case=10)
+    longest = replace(request(plant), render=lambda _: StoredAnswer(200, {}, "x" * MOST_ANSWER_CHARACTERS))
+    longer = replace(request(plant), render=lambda _: StoredAnswer(200, {}, "x" * (MOST_ANSWER_CHARACTERS + 1)))
+    with pytest.raises(AnswerTooLong):
+        await pack(plant, batch, longer)
+    assert len(await plant.queue(batch)) == 30
+    await pack(plant, batch, longest)
+    assert len(await plant.queue(batch)) == 20
 
 
 async def test_another_body_under_the_same_key_is_refused(plant: Plant) -> None:

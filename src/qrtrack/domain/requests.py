@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from qrtrack.domain.errors import Conflict, InvalidInput
+
+MOST_ANSWER_CHARACTERS: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,19 @@ class KeyReused(InvalidInput):
         super().__init__(
             "This Idempotency-Key was used with another body. Send a new key with a new request, "
             "and the same body with the same key."
+        )
+
+
+class AnswerTooLong(InvalidInput):
+    """The answer is longer than an Idempotency-Key can keep. Nothing was changed, and no key is kept."""
+
+    slug = "idempotent-answer-too-long"
+    title = "Too much for an Idempotency-Key"
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"Nothing was changed: the answer would be longer than the {MOST_ANSWER_CHARACTERS:,} characters that an "
+            "Idempotency-Key keeps. Send the list in smaller parts, each with a key of its own."
         )
 
 

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from qrtrack.domain.requests import (
+    MOST_ANSWER_CHARACTERS,
     AlreadyAnswered,
+    AnswerTooLong,
     KeyReused,
     RepeatableRequest,
     StillRunning,
@@ -61,8 +63,13 @@ class IdempotencyRepository(Repository):
         raise AlreadyAnswered(StoredAnswer(stored.status_code, stored.headers or {}, stored.answer))
 
     async def keep(self, request: RepeatableRequest) -> None:
-        """Stores the key, with the answer if it is known. A later transaction of the request may add the answer."""
+        """Stores the key, with the answer if it is known. A later transaction of the request may add the answer.
+
+        Raises AnswerTooLong, which rolls the effect back: kept without its answer, the key could not be answered again.
+        """
         answer = request.answer
+        if answer and not request.opened and len(answer.body) > MOST_ANSWER_CHARACTERS:
+            raise AnswerTooLong
         await self._execute(
             STORE_KEY,
             organisation=request.organisation_id,

@@ -1,7 +1,8 @@
 """Bodies: of callers only, in JSON parsed once a request, and refused where an object names a key twice."""
 
 import json
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack
 from typing import Annotated, Any, ClassVar, Final
 
 import fastapi
@@ -15,6 +16,7 @@ from starlette.types import Scope
 from qrtrack.domain.errors import DomainError, FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.routers.addresses import is_literal
+from qrtrack.routers.body_limits import LONGEST_BODY
 from qrtrack.routers.dependencies import BODILESS_METHODS, Gate, known_caller, sign_in
 from qrtrack.routers.field_errors import pointer_to
 from qrtrack.routers.problems import Refused, problem_of
@@ -56,9 +58,9 @@ class TooManyValues(InvalidInput):
     slug: ClassVar[str] = "too-many-values"
     title: ClassVar[str] = "Too many values"
 
-    def __init__(self) -> None:
-        detail = f"The body has more than {MOST_VALUES:,} values: send it in smaller parts."
-        super().__init__(detail, errors=[FieldError("", detail, FieldCode.TOO_MANY, {"max": MOST_VALUES})])
+    def __init__(self, most: int) -> None:
+        detail = f"The body has more than {most:,} values: send it in smaller parts."
+        super().__init__(detail, errors=[FieldError("", detail, FieldCode.TOO_MANY, {"max": most})])
 
 
 class StrictRoute(APIRoute):
@@ -81,15 +83,19 @@ class StrictRoute(APIRoute):
 
         async def handle_strictly(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)
-            if is_for_callers:
-                try:
-                    runtime, caller = await sign_in(request)
-                    for gate in gates:
-                        gate.check(runtime, caller)
-                except DomainError as refusal:
-                    return _before_body(request, refusal)
-                strict.parse_large = lambda body: runtime.heavy_work.run(caller.organisation_id, parse, body)
-            answer = await handle(strict)
+            async with AsyncExitStack() as until_answered:
+                if is_for_callers:
+                    try:
+                        runtime, caller = await sign_in(request)
+                        for gate in gates:
+                            gate.check(runtime, caller)
+                        await runtime.starts.turn(caller.organisation_id)
+                        memory = runtime.bodies.reserve(caller.organisation_id, request.scope.get(LONGEST_BODY, 0))
+                        await until_answered.enter_async_context(memory)
+                    except DomainError as refusal:
+                        return _before_body(request, refusal)
+                    strict.parse_large = lambda body: runtime.heavy_work.run(caller.organisation_id, parse, body)
+                answer = await handle(strict)
             return revalidate(request, answer) if is_polled else answer
 
         return handle_strictly
@@ -110,10 +116,22 @@ def _before_body(request: Request, refusal: DomainError) -> Response:
 
 
 class StrictRequest(Request):
-    """`parse_large` reads a large body in a thread, in its organisation's turn; None where there is no caller."""
+    """Counts the values of a body while it arrives, so that one with too many is neither kept nor parsed.
+
+    `parse_large` reads a large body in a thread, in its organisation's turn; None where there is no caller.
+    """
 
     parse_large: Callable[[bytes], Awaitable[Any]] | None = None
     _parsed: Any
+
+    async def body(self) -> bytes:
+        """Raises Refused."""
+        if not hasattr(self, "_body"):
+            try:
+                self._body = await read_counted(self.stream(), MOST_VALUES)
+            except TooManyValues as refusal:
+                raise Refused(refusal) from refusal
+        return self._body
 
     async def json(self) -> Any:
         """Raises Refused, TooMuchWork, and ValueError for what is no JSON."""
@@ -126,13 +144,24 @@ class StrictRequest(Request):
         return self._parsed
 
     async def _in_a_thread(self, body: bytes) -> Any:
-        if sum(map(body.count, SEPARATORS)) > MOST_VALUES:
-            raise Refused(TooManyValues())
         assert self.parse_large is not None
         try:
             return await self.parse_large(body)
         except DomainError as refusal:
             raise Refused(refusal) from refusal
+
+
+async def read_counted(pieces: AsyncIterator[bytes], most: int) -> bytes:
+    """Raises TooManyValues as soon as they are too many. Each piece is counted by itself: in a body of 16 MiB at once,
+    counting would stop the event loop for 50 ms.
+    """
+    body, values = bytearray(), 0
+    async for piece in pieces:
+        values += sum(map(piece.count, SEPARATORS))
+        if values > most:
+            raise TooManyValues(most)
+        body += piece
+    return bytes(body)
 
 
 def parse(body: bytes) -> Any:

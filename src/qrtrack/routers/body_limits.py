@@ -12,6 +12,9 @@ LARGE_BODY_BYTES: Final = 16 * MIB
 # A million rows of the longest code, root key and variant, each quoted, are 126 MB (a variant in ASCII).
 IMPORT_BODY_BYTES: Final = 128 * MIB
 
+# Where BodyLimit leaves, in the scope, how many bytes of body may come.
+LONGEST_BODY: Final = "qrtrack.longest_body"
+
 EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
 
 _LIMITS: Final[dict[Callable[..., Any], int]] = {}

@@ -10,7 +10,7 @@ from fastapi.routing import RouteContext, iter_route_contexts
 from pydantic.json_schema import models_json_schema
 
 from qrtrack.domain.errors import InvalidInput, Unauthenticated, Unavailable
-from qrtrack.domain.requests import KeyReused, StillRunning
+from qrtrack.domain.requests import AnswerTooLong, KeyReused, StillRunning
 from qrtrack.heavy_work import TooMuchWork
 from qrtrack.integrations.token_claims import ContradictingClaims, NoOrganisation
 from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
@@ -27,7 +27,7 @@ from qrtrack.routers.http_problems import (
 )
 from qrtrack.routers.idempotency import KEY_HEADER, REPLAYED_HEADER
 from qrtrack.routers.problems import DECLARED, ProblemResponse, Refusal
-from qrtrack.routers.waiting import Waiter
+from qrtrack.routers.waiting import long_poll
 
 JSON: Final = "application/json"
 SCHEMAS: Final = "#/components/schemas/"
@@ -99,7 +99,7 @@ def _complete_operation(operation: Document, context: RouteContext) -> None:
     for status, answer in answers.items():
         # Of a dispatch, what became of it is an answer to be repeated, also where the gateway failed.
         is_kept = takes_key and (status < "300" or ("504" in answers and status in ("502", "503", "504")))
-        for name in _headers_of(status, answers, is_kept=is_kept, may_wait=Waiter in calls):
+        for name in _headers_of(status, answers, is_kept=is_kept, may_wait=long_poll in calls):
             answer.setdefault("headers", {})[name] = {"$ref": f"#/components/headers/{name}"}
 
 
@@ -123,7 +123,7 @@ def _common(context: RouteContext) -> Iterator[Refusal]:
         if known_caller in {asked.call for asked in _flat(context.dependant)}:
             yield TooMuchWork
     if _takes_key(context.dependant):
-        yield from (StillRunning, KeyReused)
+        yield from (StillRunning, KeyReused, AnswerTooLong)
 
 
 def _of_callers(context: RouteContext) -> Iterator[Refusal]:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from qrtrack.domain.errors import FieldError
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.routers.addresses import loggable
-from qrtrack.routers.body_limits import BODY_BYTES
+from qrtrack.routers.body_limits import BODY_BYTES, LONGEST_BODY
 from qrtrack.routers.http_problems import BODY_TOO_LARGE, INVALID_LENGTH, REPEATED_HEADER
 from qrtrack.routers.problems import problem
 
@@ -125,12 +125,14 @@ class BodyLimit:
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         allowed = self._limits.get(path, BODY_BYTES)
-        announced = Headers(scope=scope).get("Content-Length", "0")
+        headers = Headers(scope=scope)
+        announced = headers.get("Content-Length", "0")
         if not (announced.isascii() and announced.isdigit()):
             await problem(400, *INVALID_LENGTH)(scope, receive, send)
         elif len(announced.lstrip("0")) > LENGTH_DIGITS or int(announced) > allowed:
             await problem(413, *BODY_TOO_LARGE)(scope, receive, send)
         else:
+            scope[LONGEST_BODY] = allowed if "Transfer-Encoding" in headers else int(announced)
             await self.app(scope, _counting(receive, allowed), send)
 
 

@@ -8,7 +8,9 @@ from typing import Annotated, Final, TypeVar
 
 from fastapi import Depends, Request, Response
 
+from qrtrack.domain.identity import Caller
 from qrtrack.routers.dependencies import KnownCaller, RuntimeState
+from qrtrack.runtime import Runtime
 
 # From one look to the next: at first so soon that a short job is answered at once, and the longer it takes, the less
 # often, so that those who wait for a long one leave the database to the others.
@@ -25,23 +27,29 @@ View = TypeVar("View")
 class Waiter:
     """The long poll of one request."""
 
-    def __init__(self, request: Request, response: Response, runtime: RuntimeState, caller: KnownCaller) -> None:
+    def __init__(self, request: Request, response: Response, runtime: Runtime, caller: Caller) -> None:
         self._request = request
         self._response = response
         self._runtime = runtime
         self._caller = caller.organisation_id, caller.user_id
 
     async def watch(
-        self, look: Callable[[], Awaitable[View]], seconds: float, is_enough: Callable[[View], bool]
+        self,
+        look: Callable[[], Awaitable[View]],
+        seconds: float,
+        is_enough: Callable[[View], bool],
+        *,
+        seen: View | None = None,
     ) -> View:
         """Polls until the predicate holds, the time is up, the client disconnects or the process stops. Between two
-        looks nothing is held. Where too many wait already it looks once, and Retry-After says when to come again.
+        looks nothing is held. Where too many wait already it returns what the caller has `seen`, or looks once, and
+        Retry-After says when to come again.
         """
         with self._runtime.long_polls.place(self._caller) as has_place:
             if has_place:
                 return await self._watch(look, seconds, is_enough)
         self._response.headers["Retry-After"] = str(COME_AGAIN_SECONDS)
-        return await look()
+        return await look() if seen is None else seen
 
     async def _watch(
         self, look: Callable[[], Awaitable[View]], seconds: float, is_enough: Callable[[View], bool]
@@ -60,7 +68,12 @@ class Waiter:
                 return view
 
 
-LongPoll = Annotated[Waiter, Depends(Waiter)]
+async def long_poll(request: Request, response: Response, runtime: RuntimeState, caller: KnownCaller) -> Waiter:
+    # The class itself as a dependency would be called in a thread.
+    return Waiter(request, response, runtime, caller)
+
+
+LongPoll = Annotated[Waiter, Depends(long_poll)]
 
 
 def pause_after(waited: float) -> float:

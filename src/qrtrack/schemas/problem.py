@@ -15,7 +15,7 @@ from qrtrack.domain.packing.batches import BatchNotReady
 from qrtrack.domain.packing.case_packing import CaseAlreadyPacked, CountDrift, FirstCodeNotPrepared, NotEnoughPrepared
 from qrtrack.domain.packing.states import BatchStatus, CaseStatus, CodeStatus, JobStatus, NotPrepared
 from qrtrack.domain.progress.sync_batches import SurplusRecords, SyncCancelled, SyncStatus
-from qrtrack.domain.requests import KeyReused
+from qrtrack.domain.requests import AnswerTooLong, KeyReused
 from qrtrack.integrations.akselgate import GatewayNotConfigured
 from qrtrack.repositories.constraints import ReferenceLocked, SettlementBusy
 from qrtrack.schemas.base import Instant
@@ -237,6 +237,7 @@ class InternalErrorMembers(BaseModel):
 MEMBERS: Final[Mapping[type[DomainError], type[BaseModel]]] = MappingProxyType(
     {
         InvalidInput: FieldErrors,
+        AnswerTooLong: NoMembers,
         KeyReused: NoMembers,
         UnknownCodes: UnknownCodesMembers,
         UnknownExcludeCodes: UnknownCodesMembers,

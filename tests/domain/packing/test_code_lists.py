@@ -1,12 +1,13 @@
 import contextlib
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrtrack.domain.errors import NAMED_ERRORS, FieldError, InvalidInput
+from qrtrack.domain.errors import NAMED_ERRORS, NAMED_THINGS, FieldError, InvalidInput
 from qrtrack.domain.packing.code_lists import UnitOfOtherBatch, foreign_scans, parse_code, parse_codes, refuse_foreign
 from qrtrack.domain.packing.code_ranges import as_ranges, code_ranges
 from qrtrack.domain.packing.numbering import serial
@@ -267,6 +268,19 @@ def test_consecutive_codes_become_ranges_that_a_list_accepts() -> None:
     named = code_ranges(codes)
     assert named == ["SKA000001-SKA000003", "SKB000003", "SKA000009", "SKA000010", "ZZ999999", "ZZ1000000", "X-1"]
     assert sorted(parse_codes(named, field="codes").codes) == sorted(codes)
+
+
+def test_ranges_are_read_no_further_than_they_are_shown() -> None:
+    read: list[int] = []
+
+    def every_other() -> Iterator[str]:
+        for number in range(1, 200_000, 2):
+            read.append(number)
+            yield f"SKA{number:06d}"
+
+    assert len(code_ranges(every_other())) == NAMED_THINGS
+    assert len(read) == NAMED_THINGS + 1
+    assert code_ranges(f"SKA{number:06d}" for number in range(1, 100_000)) == ["SKA000001-SKA099999"]
 
 
 @pytest.mark.parametrize("element", [0, None, True, 1.5, [], {}])

@@ -330,6 +330,7 @@ async def test_without_the_database_the_answer_is_503_at_once(
         database = gone
         settings = runtime.settings
         webhook_hints = runtime.webhook_hints
+        bodies = runtime.bodies
         forwarder = None
 
     async with asyncio.timeout(2):
@@ -478,6 +479,7 @@ async def send_as(
     class Changed:
         database = runtime.database
         webhook_hints = runtime.webhook_hints
+        bodies = runtime.bodies
         forwarder = None
         settings = settings_of("postgresql://unused", Path(), **changes)
 

@@ -10,6 +10,7 @@ from qrtrack.domain.errors import InvalidInput, NotFound
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.batches import BatchClosed
 from qrtrack.domain.packing.case_packing import CaseOfOtherBatch, OrderMismatch
+from qrtrack.repositories.packing import codes as code_repository
 from qrtrack.services.packing.batches import close_batch
 from qrtrack.services.packing.links import CodesNotLinkable, LinkCodes, LinkedCodes, link_codes
 
@@ -50,6 +51,18 @@ async def test_units_are_added_to_a_packed_case_up_to_its_expected_units(plant: 
     with pytest.raises(CodesNotLinkable) as refused:
         await plant.link(batch, ska(17))
     assert [result["reason"] for result in refused.value.members["results"]] == ["case-full"]
+
+
+async def test_a_list_that_is_looked_up_in_parts_is_judged_as_one(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(code_repository, "CODES_AT_ONCE", 3)
+    batch = await plant.batch(20, units_per_case=5)
+    with pytest.raises(CodesNotLinkable) as refused:
+        await plant.link(batch, [*ska(1, 2), "ZZ999999", *ska(3, 4, 5, 6)])
+    reasons = [result["reason"] for result in refused.value.members["results"]]
+    assert reasons == [None, None, "unknown-code", None, None, None, "case-full"]
+    assert [result.code for result in (await plant.link(batch, ska(9, 7, 8, 1))).results] == ska(9, 7, 8, 1)
 
 
 async def test_each_unit_that_cannot_be_linked_says_why(plant: Plant) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from qrtrack.domain.errors import NAMED_ERRORS, NAMED_THINGS, FieldError
 from qrtrack.domain.field_codes import FieldCode
-from qrtrack.domain.packing.numbering import parse_serial, serial
+from qrtrack.domain.packing.numbering import LAST_NUMBER, parse_serial, serial
 
 
 def not_in_batch(codes: Sequence[str], *, field: str) -> dict[str, Any]:
@@ -14,7 +14,7 @@ def not_in_batch(codes: Sequence[str], *, field: str) -> dict[str, Any]:
     return {
         "errors": [not_in_batch_error(f"/{field}", code) for code in shown[:NAMED_ERRORS]],
         "error_count": len(codes),
-        "codes": shown[:NAMED_THINGS],
+        "codes": shown,
         "unknown_count": len(codes),
     }
 
@@ -35,18 +35,28 @@ def as_ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def code_ranges(codes: Iterable[str]) -> list[str]:
-    """`SKA000010-SKA000020` for consecutive serials: the form that lists of codes accept."""
+    """`SKA000010-SKA000020` for consecutive serials: the form that lists of codes accept. The first NAMED_THINGS
+    entries; it reads no further than it takes to complete them.
+    """
     spans: list[tuple[str, int, int]] = []
     others: list[str] = []
+    following = None
     for code in codes:
-        parsed = parse_serial(code)
-        if parsed is None:
+        if code == following:
+            prefix, first, last = spans[-1]
+            spans[-1] = prefix, first, last + 1
+        elif len(spans) + len(others) == NAMED_THINGS:
+            break
+        elif (parsed := parse_serial(code)) is None:
             others.append(code)
-        elif spans and (spans[-1][0], spans[-1][2] + 1) == parsed:
-            spans[-1] = (*spans[-1][:2], parsed[1])
         else:
             spans.append((*parsed, parsed[1]))
-    return [name for span in spans for name in _named(*span)] + others
+        following = _following(*spans[-1]) if spans else None
+    return [*(name for span in spans for name in _named(*span)), *others][:NAMED_THINGS]
+
+
+def _following(prefix: str, _first: int, last: int) -> str | None:
+    return serial(prefix, last + 1) if last < LAST_NUMBER else None
 
 
 def _named(prefix: str, first: int, last: int) -> list[str]:

@@ -1,12 +1,14 @@
 """Codes: finding them, and changing the state of whole lists of them."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from qrtrack.repositories.base import Repository
 from qrtrack.repositories.packing.cases import CHANGED_RANGES, SET_SPAN, ChangedRanges, count_inside
+
+CODES_AT_ONCE: Final = 1_000
 
 COLUMNS = """
     code.code, code.id, code.batch_id, code.sequence_number, code.variant, code.status, code.master_code_id,
@@ -180,7 +182,17 @@ class Exclusion(NamedTuple):
 class CodeRepository(Repository):
     async def find(self, codes: Sequence[str], *, batch_id: UUID | None = None) -> list[FoundCode]:
         """The listed codes that exist (in the batch), in the order of the list."""
-        return await self._fetch_all(FoundCode, FIND, codes=codes, batch_id=batch_id)
+        return [row async for _, rows in self.find_in_parts(codes, batch_id=batch_id) for row in rows]
+
+    async def find_in_parts(
+        self, codes: Sequence[str], *, batch_id: UUID | None = None
+    ) -> AsyncIterator[tuple[Sequence[str], list[FoundCode]]]:
+        """A part of the list, and its codes that exist. Reading the rows of 100,000 codes at once would stop the event
+        loop for 200 ms; between two parts other requests go on.
+        """
+        for first in range(0, len(codes), CODES_AT_ONCE):
+            part = codes[first : first + CODES_AT_ONCE]
+            yield part, await self._fetch_all(FoundCode, FIND, codes=part, batch_id=batch_id)
 
     async def list_of_batch(
         self, batch_id: UUID, *, status: str | None, prefix: str | None, after: int, limit: int, with_keys: bool

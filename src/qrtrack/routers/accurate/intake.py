@@ -15,11 +15,11 @@ from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from qrtrack.domain.accurate.intake import TooManyElements, UnreadableBody
+from qrtrack.domain.accurate.intake import MOST_ELEMENTS, MOST_VALUES, TooManyElements, UnreadableBody
 from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
 from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
-from qrtrack.routers.bodies import StrictRoute
-from qrtrack.routers.body_limits import LARGE_BODY_BYTES, body_limit
+from qrtrack.routers.bodies import StrictRoute, TooManyValues, read_counted
+from qrtrack.routers.body_limits import LARGE_BODY_BYTES, LONGEST_BODY, body_limit
 from qrtrack.routers.http_problems import BODY_TOO_LARGE, INVALID_JSON, INVALID_LENGTH
 from qrtrack.routers.problems import problems
 from qrtrack.runtime import Runtime
@@ -30,6 +30,7 @@ from qrtrack.settings import Settings
 PATH: Final = "/webhook/accurate"
 BEARER: Final = "bearer "
 EVENT: Final = {"type": "object", "additionalProperties": True}
+EVENTS: Final = {"type": "array", "items": EVENT, "maxItems": MOST_ELEMENTS}
 # One entry of X-Forwarded-For, as proxies write it: 203.0.113.7, 203.0.113.7:51008 (Azure), 2001:db8::7,
 # [2001:db8::7]:51008, with or without quotes (RFC 7239). The zone of a link-local address is ignored: it is local.
 HOP: Final = re.compile(
@@ -128,7 +129,7 @@ def _is_one_of(given: Sequence[bytes], valid: Sequence[bytes]) -> bool:
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"anyOf": [{"type": "array", "items": EVENT}, EVENT]}}},
+            "content": {"application/json": {"schema": {"anyOf": [EVENTS, EVENT]}}},
         },
         "security": [{"WebhookToken": []}],
     },
@@ -152,14 +153,17 @@ async def receive_webhooks(request: Request) -> Any:
     # No FastAPI dependencies: resolving them takes longer than storing an event.
     runtime: Runtime = request.state.runtime
     check_caller(request, runtime.settings)
-    receipts = await _receive(runtime, await request.body())
+    async with runtime.bodies.reserve(PATH, request.scope[LONGEST_BODY]):
+        receipts = await _receive(runtime, request)
     return Response(
         encode(_answer(receipts)), media_type="application/json", background=BackgroundTask(log_receipts, receipts)
     )
 
 
-async def _receive(runtime: Runtime, body: bytes) -> Sequence[Receipt]:
+async def _receive(runtime: Runtime, request: Request) -> Sequence[Receipt]:
+    body = b""
     try:
+        body = await read_counted(request.stream(), MOST_VALUES)
         return await receive_events(
             runtime.database,
             body,
@@ -171,9 +175,9 @@ async def _receive(runtime: Runtime, body: bytes) -> Sequence[Receipt]:
         UNREADABLE.inc()
         log.warning("a webhook's body is not JSON: nothing of it could be kept", bytes=len(body), reason=str(error))
         raise HTTPException(400) from error
-    except TooManyElements as error:
+    except (TooManyElements, TooManyValues) as error:
         OVERSIZED.inc()
-        log.warning("a webhook's body has too many elements or values: nothing of it was kept", bytes=len(body))
+        log.warning("a webhook's body has too many elements or values: nothing of it was kept")
         raise HTTPException(413) from error
 
 

@@ -84,6 +84,8 @@ def _check_sender(runtime: Runtime, caller: Caller) -> None:
 Finance = Annotated[Caller, Depends(Gate(_check_finance))]
 Resolver = Annotated[Caller, Depends(Gate(_check_resolver))]
 Sender = Annotated[Caller, Depends(Gate(_check_sender))]
+# Its bound is told and not enforced: a longer one is as unknown as any other.
+CallbackToken = Annotated[str, Path(json_schema_extra={"maxLength": 100})]
 LogId = Annotated[RowId, Path()]
 
 
@@ -203,7 +205,7 @@ def _compared(figures: Mapping[str, Any]) -> dict[str, Any]:
     summary="Receive a callback of the bank gateway",
     responses=problems(UnknownCallback, DatabaseUnavailable, DatabaseRefused),
 )
-async def receive_callback(request: Request, runtime: RuntimeState, token: str) -> Any:
+async def receive_callback(request: Request, runtime: RuntimeState, token: CallbackToken) -> Any:
     """For the gateway alone, which got this address with the batch: `ref`, `rescore` (`00`: paid), `rescoreref`.
 
     Nothing is refused for its form: a report that cannot be understood is kept as well.

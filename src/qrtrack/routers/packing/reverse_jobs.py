@@ -82,8 +82,10 @@ async def get_reverse_job(
     before = await look()
     if not query.wait or _has_ended(before):
         return JobAnswer.of(before)
-    seen = _visible_state(before)
-    return JobAnswer.of(await long_poll.watch(look, query.wait, lambda view: _visible_state(view) != seen))
+    state = _visible_state(before)
+    return JobAnswer.of(
+        await long_poll.watch(look, query.wait, lambda view: _visible_state(view) != state, seen=before)
+    )
 
 
 def _has_ended(view: use_cases.JobView) -> bool:

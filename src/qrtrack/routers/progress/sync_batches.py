@@ -83,7 +83,7 @@ async def get_progress_batch(
     if not query.wait or before.status in TERMINAL_SYNCS:
         return SyncAnswer.of(before)
     stood = _standing(before)
-    return SyncAnswer.of(await long_poll.watch(look, query.wait, lambda batch: _standing(batch) != stood))
+    return SyncAnswer.of(await long_poll.watch(look, query.wait, lambda batch: _standing(batch) != stood, seen=before))
 
 
 def _standing(batch: SyncBatch) -> tuple[object, ...]:

@@ -14,7 +14,14 @@ from pydantic import (
     field_validator,
 )
 
-from qrtrack.domain.akselgate.dispatches import MOST_ROWS, CallbackState, Outcome, TransactionType, status_told
+from qrtrack.domain.akselgate.dispatches import (
+    BRANCH_LENGTH,
+    MOST_ROWS,
+    CallbackState,
+    Outcome,
+    TransactionType,
+    status_told,
+)
 from qrtrack.domain.masking import masked, without_tokens
 from qrtrack.schemas.akselgate.attempt_details import ATTEMPT_DETAILS
 from qrtrack.schemas.base import (
@@ -51,12 +58,14 @@ class TransactionFields(BaseModel):
 
     debitAccount: str = Field(pattern=ACCOUNT_PATTERN, description="5 to 34 digits.", examples=["1000000001"])  # noqa: N815
     creditAccount: str = Field(pattern=ACCOUNT_PATTERN, description="5 to 34 digits.", examples=["2000000001"])  # noqa: N815
-    amount: str | int = Field(description="Canonical decimal text, or a whole number; above 0.", examples=["150000"])
+    amount: Annotated[str, Field(max_length=32)] | int = Field(
+        description="Canonical decimal text, or a whole number; above 0.", examples=["150000"]
+    )
     description: str = Field(max_length=100)
     referenceNumber: str = Field(max_length=15, pattern=REFERENCE_PATTERN, description="Once in all batches.")  # noqa: N815
-    core: str | None = Field(None, description="As set on the server, unless given.")
-    branchCode: str | None = None  # noqa: N815
-    branchName: str | None = None  # noqa: N815
+    core: str | None = Field(None, max_length=BRANCH_LENGTH, description="As set on the server, unless given.")
+    branchCode: str | None = Field(None, max_length=BRANCH_LENGTH)  # noqa: N815
+    branchName: str | None = Field(None, max_length=BRANCH_LENGTH)  # noqa: N815
 
 
 class DispatchBody(Body):

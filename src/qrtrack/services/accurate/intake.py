@@ -20,6 +20,8 @@ from qrtrack.repositories.queues import WEBHOOK_EVENTS
 # every 5 ms, and each step of another request would wait that long.
 SHORT_BODY_BYTES = 64 * 1024
 REST_SECONDS = 0.0005
+# What an element costs however short it is, as characters.
+OVERHEAD_CHARACTERS = 200
 # Lines logged in one step of the event loop, in 1 to 2 ms.
 STEP_LINES = 100
 
@@ -80,7 +82,7 @@ async def receive_events(
 
 def _split_in_steps(body: bytes) -> list[Element]:
     elements: list[Element] = []
-    for step in in_steps(split_body(body), lambda element: len(element.payload)):
+    for step in in_steps(split_body(body), lambda element: len(element.payload) + OVERHEAD_CHARACTERS):
         elements += step
         time.sleep(REST_SECONDS)
     return elements

@@ -85,10 +85,14 @@ async def link_codes(database: Database, *, caller: Caller, request: LinkCodes) 
         if case.batch_id != request.batch_id:
             raise CaseOfOtherBatch(master_code=request.master_code)
         listed = without_repeats(request.codes)
-        found = {row.code: row for row in await repositories.codes.find(listed)}
         foreign = {scan.code for scan in foreign_scans(request.scans, batch)}
-        results = _judge(listed, found, case, foreign)
-        accepted = [found[result.code] for result in results if result.accepted]
+        results: list[CodeResult] = []
+        accepted: list[FoundCode] = []
+        async for codes, rows in repositories.codes.find_in_parts(listed):
+            found = {row.code: row for row in rows}
+            judged = _judge(codes, found, case, foreign, room=case.expected_units - case.actual_units - len(accepted))
+            accepted += [found[result.code] for result in judged if result.accepted]
+            results += judged
         if len(accepted) < len(results) and (not request.accept_valid or not accepted):
             raise CodesNotLinkable(results)
         filled, consumed = await _link(repositories, caller, request, case, accepted)
@@ -132,9 +136,8 @@ async def _link(
 
 
 def _judge(
-    codes: Sequence[str], found: Mapping[str, FoundCode], case: FoundCase, foreign: AbstractSet[str]
+    codes: Sequence[str], found: Mapping[str, FoundCode], case: FoundCase, foreign: AbstractSet[str], *, room: int
 ) -> list[CodeResult]:
-    room = case.expected_units - case.actual_units
     results = []
     for code in codes:
         row = found.get(code)
@@ -271,7 +274,7 @@ async def _lock_batches_of(repositories: Repositories, named: list[str] | str) -
         rows = await repositories.codes.find(named)
         if unknown := unknown_among(named, rows):
             detail = f"There is no code {unknown[0]} in your organisation. Check the list."
-            raise NotFound(detail, codes=code_ranges(unknown)[:NAMED_THINGS])
+            raise NotFound(detail, codes=code_ranges(unknown))
         batches = {row.batch_id for row in rows}
     for batch_id in sorted(batches):
         await repositories.lock_batch(batch_id)

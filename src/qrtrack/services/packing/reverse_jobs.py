@@ -7,7 +7,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from qrtrack.database import Database
-from qrtrack.domain.errors import NAMED_THINGS, InvalidInput, InvalidState, invalid_field
+from qrtrack.domain.errors import InvalidInput, InvalidState, invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.notifications import Notify
@@ -170,7 +170,7 @@ async def dry_run_reverse_job(database: Database, *, caller: Caller, new: NewJob
         excluded_count=counted.excluded + len(more),
         duplicates=counted.duplicates - waiting,
         would_prepare=counted.to_prepare - len(more) + waiting,
-        unknown_codes=code_ranges(exclusions.unknown)[:NAMED_THINGS],
+        unknown_codes=code_ranges(exclusions.unknown),
         unknown_count=len(exclusions.unknown),
         unavailable_codes=exclusions.unavailable,
     )
