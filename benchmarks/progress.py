@@ -22,7 +22,7 @@ import asyncpg
 from benchmarks.ground import Ground, alternate, open_ground, timed
 from benchmarks.report import Report
 from qrtrack.database import DatabaseUnavailable
-from qrtrack.domain.progress.sync_batches import Outcome
+from qrtrack.domain.progress.sync_records import RecordOutcome
 from qrtrack.services.progress.sync_batches import create_sync_batch
 from qrtrack.services.progress.sync_records import ReportGroups, report_records
 
@@ -48,7 +48,7 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 class Side:
     """`ended`: the status in which it leaves a batch whose records are all in."""
 
-    send: Callable[[UUID, Sequence[Outcome]], Awaitable[None]]
+    send: Callable[[UUID, Sequence[RecordOutcome]], Awaitable[None]]
     ended: str
 
 
@@ -83,26 +83,26 @@ async def _bare_pool(ground: Ground) -> AsyncIterator[Pool]:
         yield pool
 
 
-async def _ours(ground: Ground, batch_id: UUID, outcomes: Sequence[Outcome]) -> None:
+async def _ours(ground: Ground, batch_id: UUID, outcomes: Sequence[RecordOutcome]) -> None:
     await _report(ground, ground.runtime.report_groups, batch_id, outcomes)
 
 
-async def _alone(ground: Ground, batch_id: UUID, outcomes: Sequence[Outcome]) -> None:
+async def _alone(ground: Ground, batch_id: UUID, outcomes: Sequence[RecordOutcome]) -> None:
     await _report(ground, ReportGroups(), batch_id, outcomes)
 
 
-async def _report(ground: Ground, groups: ReportGroups, batch_id: UUID, outcomes: Sequence[Outcome]) -> None:
+async def _report(ground: Ground, groups: ReportGroups, batch_id: UUID, outcomes: Sequence[RecordOutcome]) -> None:
     await report_records(ground.runtime.database, groups, caller=ground.caller, batch_id=batch_id, outcomes=outcomes)
 
 
-async def _disturbed(ground: Ground, pool: Pool, batch_id: UUID, outcomes: Sequence[Outcome]) -> None:
+async def _disturbed(ground: Ground, pool: Pool, batch_id: UUID, outcomes: Sequence[RecordOutcome]) -> None:
     """Every tenth is undone before it reports: by its own rollback, or by the end of its session."""
     number = int(outcomes[0].key.rpartition("/")[2])
     if number % 10 == 0:
         with suppress(_Undone, DatabaseUnavailable):
             async with ground.runtime.database.write(tenant=ground.organisation, by_keys=True) as repositories:
-                intake = repositories.record_intake
-                await intake.count(batch_id, await intake.insert(batch_id, ground.organisation, outcomes))
+                records = repositories.sync_records
+                await records.count(batch_id, await records.insert(batch_id, ground.organisation, outcomes))
                 if number % 20 == 0:
                     pid = repositories._connection.get_server_pid()  # noqa: SLF001 - to end this very session
                     await pool.execute("SELECT pg_terminate_backend($1)", pid)
@@ -114,7 +114,7 @@ class _Undone(Exception):
     """Rolls a report back."""
 
 
-async def _bare(ground: Ground, pool: Pool, batch_id: UUID, outcomes: Sequence[Outcome]) -> None:
+async def _bare(ground: Ground, pool: Pool, batch_id: UUID, outcomes: Sequence[RecordOutcome]) -> None:
     columns = zip(*((outcome.key, outcome.success, outcome.error) for outcome in outcomes), strict=True)
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(INSERT, batch_id, ground.organisation, *columns)
@@ -122,19 +122,19 @@ async def _bare(ground: Ground, pool: Pool, batch_id: UUID, outcomes: Sequence[O
 
 
 async def _at_once(ground: Ground, side: Side) -> float:
-    reports = [[Outcome(f"record/{number}", success=number % 50 != 0)] for number in range(REPORTERS)]
+    reports = [[RecordOutcome(f"record/{number}", success=number % 50 != 0)] for number in range(REPORTERS)]
     return await _measure(ground, side, reports, senders=REPORTERS)
 
 
 async def _in_bulk(ground: Ground, side: Side) -> float:
     reports = [
-        [Outcome(f"record/{number:07}", success=True) for number in range(first, first + IN_REPORT)]
+        [RecordOutcome(f"record/{number:07}", success=True) for number in range(first, first + IN_REPORT)]
         for first in range(0, IN_BULK, IN_REPORT)
     ]
     return await _measure(ground, side, reports, senders=SENDERS)
 
 
-async def _measure(ground: Ground, side: Side, reports: Sequence[Sequence[Outcome]], *, senders: int) -> float:
+async def _measure(ground: Ground, side: Side, reports: Sequence[Sequence[RecordOutcome]], *, senders: int) -> float:
     """All reports, by so many senders side by side."""
     total = sum(map(len, reports))
     created = await create_sync_batch(

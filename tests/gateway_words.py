@@ -1,4 +1,4 @@
-"""What gateways say when they refuse: of a request that came before, and of one that was not taken."""
+"""Texts of refusals: those that mean a repeated request, and those that mean that nothing was taken."""
 
 SEEN_BEFORE = (
     "Terjadi duplikasi referensi", "Transaksi sudah ada", "sudah pernah diproses", "Already exists",

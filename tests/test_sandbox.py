@@ -1,4 +1,4 @@
-"""The stand-in gateway: what it prints, how its faults are switched, and that it calls back."""
+"""The stand-in gateway: its output, its faults and its callbacks."""
 
 import asyncio
 import subprocess
@@ -23,7 +23,7 @@ BATCH: dict[str, Any] = {
 SIGNED_IN = {"Authorization": f"Bearer {TOKEN}"}
 
 
-async def test_the_command_prints_how_to_reach_it_and_what_it_gets_with_accounts_masked() -> None:
+async def test_the_command_prints_its_address_and_masked_requests() -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "qrtrack.cli", "sandbox", "--port", "0", "--callback-seconds", "0",
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -44,7 +44,7 @@ async def test_the_command_prints_how_to_reach_it_and_what_it_gets_with_accounts
     assert "1000000001" not in rest
 
 
-async def test_faults_are_switched_while_it_runs_for_so_many_batches_or_until_changed() -> None:
+async def test_faults_can_be_set_for_a_number_of_batches_or_until_changed() -> None:
     gateway = Sandbox(callback_seconds=None)
     await gateway.start()
     async with httpx2.AsyncClient(base_url=gateway.address, trust_env=False, headers=SIGNED_IN) as client:
@@ -63,7 +63,7 @@ async def test_faults_are_switched_while_it_runs_for_so_many_batches_or_until_ch
     await gateway.stop()
 
 
-async def test_it_calls_back_for_every_reference_and_reports_some_as_failed(treasury: Treasury) -> None:
+async def test_the_sandbox_calls_back_for_every_reference(treasury: Treasury) -> None:
     called: list[str] = []
 
     async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -77,8 +77,7 @@ async def test_it_calls_back_for_every_reference_and_reports_some_as_failed(trea
     said: list[str] = []
     treasury.gateway.say = said.append
     host, port = server.sockets[0].getsockname()
-    post = treasury.runtime.post
-    object.__setattr__(post, "public_base_url", f"http://{host}:{port}")
+    object.__setattr__(treasury.runtime.dispatcher, "callback_base_url", f"http://{host}:{port}")
     await treasury.dispatch(transactions=rows("R1", "FAIL1"))
     while len(called) < 2 or len(said) < 4:
         await asyncio.sleep(0.01)

@@ -1,12 +1,14 @@
-"""Finance at work: a bank gateway on a real socket, and short words for dispatching to it."""
+"""The finance department of one organisation: a gateway on a real socket, and helpers to dispatch to it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 import httpx2
 from sqlalchemy import text
@@ -21,6 +23,7 @@ from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.sandbox import Sandbox
 from qrtrack.settings import Settings
 
+REPORT_ZONE = ZoneInfo("Asia/Jakarta")
 PASSWORD = "pa55-of-the-gateway"
 DEADLINE = 5
 
@@ -37,6 +40,11 @@ def rows(*references: str, **changes: Any) -> list[dict[str, Any]]:
         | changes
         for reference in references
     ]
+
+
+def report_day(seconds_ago: float = 0) -> str:
+    """The date in REPORT_TIMEZONE, this long ago."""
+    return (datetime.now(REPORT_ZONE) - timedelta(seconds=seconds_ago)).date().isoformat()
 
 
 @dataclass
@@ -102,7 +110,7 @@ class Treasury:
         return await client.post("/api/akselgate/dispatch", json=body, headers=headers)
 
     async def sent(self, *references: str, fault: Fault = Fault.NONE, kd_settle: str = "STL1") -> int:
-        """The id of a new attempt."""
+        """Dispatches these references; returns the id of the attempt."""
         self.gateway.faults.append(fault)
         answer = await self.dispatch(kd_settle, rows(*references or ("REF1", "REF2")))
         return int(answer.json()["log_id"])
@@ -121,7 +129,7 @@ class Treasury:
         self, attempt_id: int, reference: str, result: str = "00", *, bank_reference: str = "B1"
     ) -> httpx2.Response:
         query = urlencode({"ref": reference, "rescore": result, "rescoreref": bank_reference})
-        token = self.runtime.post.tokens.token_of(attempt_id)
+        token = self.runtime.dispatcher.tokens.token_of(attempt_id)
         return await self.client().get(f"/webhook/akselgate/callback/{token}?{query}")
 
     async def attempts(self) -> Sequence[Any]:
@@ -140,7 +148,7 @@ class Treasury:
         return [(row.reference_number, row.callback_state, row.locked) for row in found]
 
     async def age(self, seconds: float) -> None:
-        """Every attempt was sent so much earlier."""
+        """Moves the sending time of every attempt this far into the past."""
         await self.past_the_guards(
             "UPDATE t_akselgate_transaction_log SET sent_at = sent_at - make_interval(secs => :seconds),"
             " stale_at = stale_at - make_interval(secs => :seconds)",
@@ -148,7 +156,7 @@ class Treasury:
         )
 
     async def past_the_guards(self, statement: str, **values: Any) -> None:
-        """Without the triggers, which would refuse it."""
+        """Runs a statement with triggers disabled."""
         async with self.runtime.database.engine.begin() as connection:
             await connection.execute(text("SET LOCAL session_replication_role = replica"))
             await connection.execute(text(statement), values)
@@ -159,7 +167,7 @@ class Treasury:
             await asyncio.sleep(0.01)
 
     async def sql(self, statement: str, **values: Any) -> Sequence[Any]:
-        """As the owner of the tables, past row-level security."""
+        """Runs a statement as the owner of the tables, without row-level security."""
         async with self.runtime.database.engine.begin() as connection:
             result = await connection.execute(text(statement), values)
             return result.all() if result.returns_rows else []
@@ -180,7 +188,7 @@ def gateway_settings(settings: Settings, address: str, organisation_id: UUID, **
 
 @asynccontextmanager
 async def open_treasury(settings: Settings, **changes: Any) -> AsyncIterator[Treasury]:
-    """The gateway never calls back by itself: a test says when. The rows of the test are gone afterwards.
+    """The gateway calls back only when a test does it. Deletes all rows afterwards.
 
     The organisation is that of `akselgate_organisation`, else a new one.
     """

@@ -9,9 +9,9 @@ from fastapi import APIRouter, FastAPI
 
 from qrtrack.domain.requests import AlreadyAnswered
 from qrtrack.metrics import observe_request
-from qrtrack.routers import health, metrics, pages, trace, worker
+from qrtrack.routers import health, metrics, pages, recalculation, trace, worker
 from qrtrack.routers.accurate import documents, intake, replays
-from qrtrack.routers.akselgate import dispatches
+from qrtrack.routers.akselgate import attempts, callbacks, dispatches, reports
 from qrtrack.routers.body_limits import body_limits
 from qrtrack.routers.contract import complete
 from qrtrack.routers.cors import Cors
@@ -19,7 +19,7 @@ from qrtrack.routers.idempotency import answer_again
 from qrtrack.routers.middleware import BodyLimit, RequestContext
 from qrtrack.routers.packing import batches, codes, links, reverse_jobs
 from qrtrack.routers.problems import install_problem_handlers
-from qrtrack.routers.progress import sync_batches
+from qrtrack.routers.progress import sync_batches, sync_records
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.settings import Settings
 
@@ -33,10 +33,14 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     trace.router,
     worker.router,
     sync_batches.router,
-    sync_batches.machine_router,
+    sync_records.router,
+    recalculation.router,
     documents.router,
     replays.router,
     dispatches.router,
+    attempts.router,
+    reports.router,
+    callbacks.router,
     health.router,
     metrics.router,
     pages.router,

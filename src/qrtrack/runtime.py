@@ -29,7 +29,7 @@ from qrtrack.integrations.smtp import Mailer
 from qrtrack.integrations.tokens import TokenVerifier
 from qrtrack.long_polls import LongPolls
 from qrtrack.services.accurate.intake import HintThrottle
-from qrtrack.services.akselgate.dispatches import Post
+from qrtrack.services.akselgate.dispatches import Dispatcher
 from qrtrack.services.gauges import GaugeCache
 from qrtrack.services.notifications import Messenger
 from qrtrack.services.progress.sync_records import ReportGroups
@@ -45,6 +45,8 @@ HASHING_NICENESS: Final = 19
 LOOK_SECONDS: Final = 0.5
 EMBEDDED_LOOK_SECONDS: Final = 5.0
 
+# The route of callbacks: the gateway gets it with every batch.
+AKSELGATE_CALLBACKS: Final = "/webhook/akselgate/callback"
 # What an e-mail links to, by its subject.
 LINKS: Final = {
     "reverse_job": "/api/manufacturer/reverse-job/status?job_id={}",
@@ -64,7 +66,7 @@ class Runtime:
     keys: KeyRing
     hasher: Hasher
     hash_threads: Executor
-    post: Post
+    dispatcher: Dispatcher
     shielded_tasks: ShieldedTasks
     http: httpx2.AsyncClient
     forwarder: Forwarder | None
@@ -114,7 +116,12 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
                 hasher=make_hasher(settings.bcrypt_cost),
                 hash_threads=threads,
                 heavy_work=heavy_work,
-                post=Post(Akselgate(settings), CallbackTokens(secret_key), settings.public_base_url, heavy_work),
+                dispatcher=Dispatcher(
+                    Akselgate(settings),
+                    CallbackTokens(secret_key),
+                    f"{settings.public_base_url}{AKSELGATE_CALLBACKS}",
+                    heavy_work,
+                ),
                 shielded_tasks=shielded_tasks,
             )
         finally:

@@ -1,6 +1,6 @@
-"""A bank gateway for trying things: it takes batches, calls back, and misbehaves on demand.
+"""A stand-in for the bank gateway: it takes batches, calls back, and simulates faults.
 
-On bare sockets, since a web framework cannot break off an answer in the middle.
+It uses bare sockets, because a web framework cannot cut off an answer in the middle.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from qrtrack import listening
 from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.domain.masking import masked
 
-TOKEN: Final = "sandbox-token"  # noqa: S105 - opens nothing but this sandbox
+TOKEN: Final = "sandbox-token"  # noqa: S105 - valid in this sandbox only
 REQUEST_BYTES: Final = 32 * 1024 * 1024
 REFUSED_SECONDS: Final = 10.0
 FAILING: Final = "FAIL"
@@ -30,7 +30,7 @@ NOT_TAKEN: Final = frozenset({Fault.HANG_UNREAD, Fault.DUPLICATE, Fault.REDIRECT
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What came in, to the byte."""
+    """One received request; `body` has its exact bytes."""
 
     method: str
     path: str
@@ -40,7 +40,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Scripted:
-    """An answer word for word; `taken` says whether the sandbox counts the batch."""
+    """A literal answer. `taken`: whether the sandbox counts the batch as taken."""
 
     status: int
     body: bytes
@@ -63,9 +63,9 @@ SCRIPTS: Final = {
 
 @dataclass(slots=True)
 class Sandbox:
-    """`faults` are used up one a batch, then `standing` holds; `login` is for logins.
+    """Each batch consumes one of `faults`; then `standing` applies. `login` is the answer to logins.
 
-    `taken` counts each reference of the batches that it took.
+    `taken` counts how often each reference was taken.
     """
 
     say: Callable[[str], None] = lambda _line: None
@@ -95,7 +95,7 @@ class Sandbox:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def refuse(self, seconds: float) -> None:
-        """Nobody listens for a while."""
+        """Refuses connections for this time."""
         assert self._server is not None
         host, port = self._server.sockets[0].getsockname()[:2]
         self._server.close()
@@ -116,9 +116,9 @@ class Sandbox:
         try:
             await self._answer(reader, writer)
         except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            self.say("a connection ended in the middle")
+            self.say("the client closed a connection in the middle of a request")
         except asyncio.CancelledError:
-            # The sandbox stops. asyncio would log a handler that ends by it as a defect.
+            # The sandbox stops. asyncio would log the cancelled handler as an error.
             pass
         finally:
             self._tasks.discard(task)
@@ -129,9 +129,9 @@ class Sandbox:
         line, *lines = head.rstrip().split("\r\n")
         method, path, _ = line.split(" ", 2)
         headers = {name.strip().lower(): value.strip() for name, _, value in (entry.partition(":") for entry in lines)}
-        answer = self._use() if path.endswith("/transaction/insert") else Fault.NONE
+        answer = self._next_answer() if path.endswith("/transaction/insert") else Fault.NONE
         if answer is Fault.HANG_UNREAD:
-            self.say("a batch comes in: hanging without reading it")
+            self.say("got a batch: hanging without reading it")
             await asyncio.Event().wait()
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         request = Request(method, path, headers, body)
@@ -142,11 +142,11 @@ class Sandbox:
         elif path.endswith("/transaction/insert"):
             await self._insert(request, answer, writer)
         elif path == "/sandbox/fault":
-            await self._switch(json.loads(body), writer)
+            await self._set_fault(json.loads(body), writer)
         else:
             await _reply(writer, 404, {"responseCode": "404", "responseMessage": "There is no such endpoint."})
 
-    def _use(self) -> Answer:
+    def _next_answer(self) -> Answer:
         return self.faults.popleft() if self.faults else self.standing
 
     async def _insert(self, request: Request, answer: Answer, writer: asyncio.StreamWriter) -> None:
@@ -158,7 +158,7 @@ class Sandbox:
             await _reply(writer, 401, {"responseCode": "401", "responseMessage": "Log in first."})
             return
         is_taken = answer.taken if isinstance(answer, Scripted) else answer not in NOT_TAKEN
-        self.say(_described(content, answer, is_taken=is_taken))
+        self.say(_describe(content, answer, is_taken=is_taken))
         if is_taken:
             self.taken.update(entry["referenceNumber"] for entry in content["data"])
             if self.callback_seconds is not None:
@@ -182,8 +182,8 @@ class Sandbox:
                 script = answer if isinstance(answer, Scripted) else SCRIPTS.get(answer, sound)
                 await _send(writer, script.status, script.body, script.headers)
 
-    async def _switch(self, asked: dict[str, Any], writer: asyncio.StreamWriter) -> None:
-        """`{"fault": …}` for the next batch, with `times` for so many, with `times: null` until it is changed."""
+    async def _set_fault(self, asked: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        """`{"fault": …}` applies to the next batch, `times: N` to the next N, `times: null` to all until changed."""
         fault, times = Fault(asked["fault"]), asked.get("times", 1)
         await _reply(writer, 200, {"fault": fault, "times": times})
         if fault is Fault.REFUSE:
@@ -194,7 +194,7 @@ class Sandbox:
             self.faults.extend([fault] * int(times))
 
     async def _call_back(self, rows: Sequence[dict[str, Any]]) -> None:
-        """References that begin with FAIL are reported as failed."""
+        """Reports references that begin with FAIL as failed, all others as paid."""
         assert self.callback_seconds is not None
         await asyncio.sleep(self.callback_seconds)
         async with httpx2.AsyncClient(timeout=PATIENCE_SECONDS, trust_env=False) as client:
@@ -209,7 +209,7 @@ class Sandbox:
                     self.say(f"could not call back for {reference}: {type(error).__name__}")
 
 
-def _described(content: dict[str, Any], answer: Answer, *, is_taken: bool) -> str:
+def _describe(content: dict[str, Any], answer: Answer, *, is_taken: bool) -> str:
     rows = content["data"]
     total = sum((Decimal(row["amount"]) for row in rows), Decimal(0))
     shown = ", ".join(
@@ -234,13 +234,13 @@ async def _send(writer: asyncio.StreamWriter, status: int, body: bytes, headers:
 
 
 async def run(*, host: str, port: int, fault: Fault, callback_seconds: float, say: Callable[[str], None]) -> None:
-    """Until it is cancelled."""
+    """Runs until it is cancelled."""
     sandbox = Sandbox(say=say, callback_seconds=callback_seconds, standing=fault)
     with listening.explained(host, port):
         await sandbox.start(host, port)
-    say(f"A bank gateway for trying things, at {sandbox.address}. Start the service with:")
+    say(f"A stand-in bank gateway listens at {sandbox.address}. Start the service with:")
     say(f"  AKSELGATE_BASE_URL={sandbox.address} AKSELGATE_USERNAME=u AKSELGATE_PASSWORD=p AKSELGATE_AMOUNT_SCALE=0")
-    say("  and AKSELGATE_ORGANISATION=<the organisation of your token>. Make it misbehave, once:")
+    say("  and AKSELGATE_ORGANISATION=<the organisation of your token>. Make the next batch fail:")
     say(f'  curl -d \'{{"fault": "hang"}}\' {sandbox.address}/sandbox/fault     ({", ".join(Fault)})')
     try:
         await asyncio.Event().wait()

@@ -138,7 +138,7 @@ async def _seed_money(treasury: Treasury, seeds: Seeds) -> None:
     rejected = await treasury.sent("REJ1", fault=Fault.REJECT, kd_settle="STLREJ")
     unknown = [await treasury.sent(f"UNK{n}", fault=Fault.RESET, kd_settle=f"STLUNK{n}") for n in range(3)]
     await treasury.call_back(accepted, "ACC1")
-    token = treasury.runtime.post.tokens.token_of(accepted)
+    token = treasury.runtime.dispatcher.tokens.token_of(accepted)
     seeds.know("log_id", accepted, rejected, *unknown)
     seeds.know("kd_settle", "STLACC", "STLREJ", "STLUNK0", "STLNEW")
     seeds.know("token", token)

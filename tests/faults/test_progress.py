@@ -13,7 +13,7 @@ from fanout import FanOut, done, failed
 from process import TENANT_ROLE
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.identity import Caller
-from qrtrack.repositories.progress.sync_records import RecordIntake
+from qrtrack.repositories.progress.sync_records import SyncRecordRepository
 from qrtrack.services.recalculation import recalculate_progress
 
 RECORDS = 1037
@@ -145,7 +145,7 @@ async def watch(fan_out: FanOut) -> None:
 
 @pytest.mark.parametrize("number", range(RUNS))
 @pytest.mark.parametrize("together", [False, True])
-async def test_undisturbed(nodes: list[Database], caller: Caller, number: int, *, together: bool) -> None:
+async def test_all_reporters_at_once(nodes: list[Database], caller: Caller, number: int, *, together: bool) -> None:
     await run(nodes, caller, plainly, together=together)
 
 
@@ -165,8 +165,8 @@ async def test_with_a_tenth_killed_and_repeated(
 ) -> None:
     """Their sessions are ended by the server, before they were counted or while they hold the batch's row."""
 
-    async def kill(intake: RecordIntake) -> None:
-        await killer.kill(intake._connection.get_server_pid())
+    async def kill(records: SyncRecordRepository) -> None:
+        await killer.kill(records._connection.get_server_pid())
 
     killed = stumbling(monkeypatch, number, stumble=kill)
     await run(nodes, caller, until_it_is_in)
@@ -185,14 +185,14 @@ async def test_with_sessions_killed_at_any_moment(
 
 
 def stumbling(
-    monkeypatch: pytest.MonkeyPatch, seed: int, *, stumble: Callable[[RecordIntake], Awaitable[None]]
+    monkeypatch: pytest.MonkeyPatch, seed: int, *, stumble: Callable[[SyncRecordRepository], Awaitable[None]]
 ) -> list[int]:
     """A tenth of the reports stumbles once, half of them before the count and half of them after it; which ones."""
     draw, calls, stumbled = random.Random(seed), iter(range(10 * RECORDS)), list[int]()
     chosen = set(draw.sample(range(RECORDS), RECORDS // 10))
-    count = RecordIntake.count
+    count = SyncRecordRepository.count
 
-    async def counting(self: RecordIntake, *arguments: Any) -> Any:
+    async def counting(self: SyncRecordRepository, *arguments: Any) -> Any:
         number = next(calls)
         if number not in chosen:
             return await count(self, *arguments)
@@ -202,9 +202,9 @@ def stumbling(
         await stumble(self)
         return await count(self, *arguments)
 
-    monkeypatch.setattr(RecordIntake, "count", counting)
+    monkeypatch.setattr(SyncRecordRepository, "count", counting)
     return stumbled
 
 
-async def roll_back(_intake: RecordIntake) -> None:
+async def roll_back(_records: SyncRecordRepository) -> None:
     raise Undone

@@ -1,4 +1,4 @@
-"""The gateway's client against sockets that misbehave: what is sure not to have left, and what nobody knows."""
+"""The gateway's client against faulty sockets: what was certainly not sent, and what is unknown."""
 
 import asyncio
 import json
@@ -15,9 +15,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway_words import NOT_TAKEN, SEEN_BEFORE
-from qrtrack.domain.akselgate.dispatches import Outcome
+from qrtrack.domain.akselgate.answers import Verdict
+from qrtrack.domain.akselgate.attempts import AttemptOutcome
 from qrtrack.domain.akselgate.faults import Fault
-from qrtrack.domain.akselgate.gateway_answers import Verdict
 from qrtrack.integrations import akselgate
 from qrtrack.integrations.akselgate import Akselgate
 from qrtrack.sandbox import TOKEN, Request, Sandbox, Scripted
@@ -41,7 +41,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 @asynccontextmanager
 async def raw(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """The address of a bare server; its connections are gone afterwards."""
+    """The address of a bare server. Closes its connections afterwards."""
     tasks: list[asyncio.Task[Any]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -79,11 +79,11 @@ def unused_port() -> int:
 @pytest.mark.parametrize("address", ["http://no-such-host.invalid", "http://127.0.0.1:{port}"])
 async def test_without_a_login_nothing_is_sent(address: str) -> None:
     verdict = await send(client(address.format(port=unused_port())))
-    assert (verdict.outcome, verdict.status_code) == (Outcome.NOT_SENT, "unknown")
+    assert (verdict.outcome, verdict.status_code) == (AttemptOutcome.NOT_SENT, "unknown")
 
 
 async def logged_in(gateway: Sandbox, address: str, **changes: Any) -> Akselgate:
-    """A client that holds a token and now finds the gateway at another address: the batch itself meets the fault."""
+    """A client with a token, then pointed at another address: only the batch meets the fault."""
     sender = client(gateway.address, **changes)
     await sender._token()
     sender._address = address
@@ -91,16 +91,16 @@ async def logged_in(gateway: Sandbox, address: str, **changes: Any) -> Akselgate
 
 
 @pytest.mark.parametrize("address", ["http://no-such-host.invalid", "http://127.0.0.1:{port}"])
-async def test_a_batch_that_finds_no_name_or_no_listener_was_not_sent(gateway: Sandbox, address: str) -> None:
+async def test_an_unknown_host_or_a_closed_port_means_not_sent(gateway: Sandbox, address: str) -> None:
     sender = await logged_in(gateway, address.format(port=unused_port()))
     verdict = await send(sender)
-    assert (verdict.outcome, verdict.status_code) == (Outcome.NOT_SENT, "unknown")
+    assert (verdict.outcome, verdict.status_code) == (AttemptOutcome.NOT_SENT, "unknown")
 
 
-async def test_a_batch_to_a_server_of_unknown_identity_was_not_sent(
+async def test_an_untrusted_certificate_means_not_sent(
     gateway: Sandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """A certificate that nobody vouches for: TLS is verified before the first byte."""
+    """TLS rejects a self-signed certificate before the first byte is sent."""
     received = bytearray()
 
     async def swallow(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
@@ -110,7 +110,7 @@ async def test_a_batch_to_a_server_of_unknown_identity_was_not_sent(
     context.load_cert_chain(self_signed(tmp_path_factory))
     async with raw(swallow, context) as address:
         verdict = await send(await logged_in(gateway, address))
-    assert verdict.outcome is Outcome.NOT_SENT
+    assert verdict.outcome is AttemptOutcome.NOT_SENT
     assert not received
 
 
@@ -138,8 +138,10 @@ def self_signed(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(file)
 
 
-async def test_a_connection_that_never_stands_was_not_sent(gateway: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A listener whose queue is full lets the next one wait."""
+async def test_a_connection_that_is_never_established_means_not_sent(
+    gateway: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listener with a full backlog never accepts the connection."""
     monkeypatch.setattr(akselgate, "CONNECT_SECONDS", 0.3)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -152,7 +154,7 @@ async def test_a_connection_that_never_stands_was_not_sent(gateway: Sandbox, mon
         verdict = await send(sender)
         for one in waiting:
             one.close()
-    assert verdict.outcome is Outcome.NOT_SENT
+    assert verdict.outcome is AttemptOutcome.NOT_SENT
     assert "ConnectTimeout" in str(verdict.response_message)
 
 
@@ -161,14 +163,14 @@ async def test_a_connection_that_never_stands_was_not_sent(gateway: Sandbox, mon
     [(PAYLOAD, Fault.HANG), (LARGE, Fault.HANG_UNREAD), (PAYLOAD, Fault.HANG_UNREAD)],
     ids=["no answer", "not read to the end", "not read"],
 )
-async def test_after_the_first_byte_the_deadline_means_unknown(gateway: Sandbox, payload: str, fault: Fault) -> None:
+async def test_a_timeout_after_the_first_byte_means_unknown(gateway: Sandbox, payload: str, fault: Fault) -> None:
     gateway.faults.append(fault)
     verdict = await send(client(gateway.address, akselgate_deadline_seconds=0.7), payload)
-    assert (verdict.outcome, verdict.status_code) == (Outcome.UNKNOWN, "unknown")
+    assert (verdict.outcome, verdict.status_code) == (AttemptOutcome.UNKNOWN, "unknown")
 
 
-async def test_an_answer_that_drips_ends_at_the_deadline_of_the_whole(gateway: Sandbox) -> None:
-    """Each byte comes in time, the whole does not."""
+async def test_a_slow_answer_is_cut_off_at_the_deadline_of_the_whole_request(gateway: Sandbox) -> None:
+    """Each byte arrives in time, the whole answer does not."""
 
     async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
@@ -178,7 +180,7 @@ async def test_an_answer_that_drips_ends_at_the_deadline_of_the_whole(gateway: S
 
     async with raw(drip) as address:
         verdict = await send(await logged_in(gateway, address, akselgate_deadline_seconds=0.5))
-    assert (verdict.outcome, verdict.status_code) == (Outcome.UNKNOWN, "200")
+    assert (verdict.outcome, verdict.status_code) == (AttemptOutcome.UNKNOWN, "200")
     assert set(str(verdict.response_payload)) == {"{"}
 
 
@@ -188,14 +190,14 @@ async def test_a_reset_before_any_answer_is_unknown(gateway: Sandbox) -> None:
 
     async with raw(reset) as address:
         verdict = await send(await logged_in(gateway, address))
-    assert (verdict.outcome, verdict.status_code) == (Outcome.UNKNOWN, "unknown")
+    assert (verdict.outcome, verdict.status_code) == (AttemptOutcome.UNKNOWN, "unknown")
 
 
-async def test_an_endless_answer_is_given_up_and_unknown(gateway: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_too_long_answer_means_unknown(gateway: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(akselgate, "ANSWER_BYTES", 1000)
     gateway.faults.append(Scripted(200, b'{"a": "' + b"x" * 5000 + b'"}'))
     verdict = await send(client(gateway.address))
-    assert verdict.outcome is Outcome.UNKNOWN
+    assert verdict.outcome is AttemptOutcome.UNKNOWN
     assert "AnswerTooLong" in str(verdict.response_message)
 
 
@@ -206,15 +208,15 @@ async def test_a_redirect_is_never_followed(gateway: Sandbox, status: int) -> No
     gateway.faults.append(Scripted(status, b"", headers=f"Location: {second.address}/transaction/insert\r\n"))
     verdict = await send(client(gateway.address))
     await second.stop()
-    outcome = Outcome.REJECTED if status in {307, 308} else Outcome.UNKNOWN
+    outcome = AttemptOutcome.REJECTED if status in {307, 308} else AttemptOutcome.UNKNOWN
     assert (verdict.outcome, verdict.status_code) == (outcome, str(status))
     assert (len(gateway.requests), len(second.requests)) == (1, 0)
 
 
 @pytest.mark.parametrize("status", [400, 404, 422])
-async def test_only_a_refusal_that_hides_no_payment_is_rejected(gateway: Sandbox, status: int) -> None:
+async def test_a_refusal_that_may_hide_a_payment_is_unknown(gateway: Sandbox, status: int) -> None:
     sender = client(gateway.address)
-    for texts, outcome in ((SEEN_BEFORE, Outcome.UNKNOWN), (NOT_TAKEN, Outcome.REJECTED)):
+    for texts, outcome in ((SEEN_BEFORE, AttemptOutcome.UNKNOWN), (NOT_TAKEN, AttemptOutcome.REJECTED)):
         for text in texts:
             body = json.dumps({"responseCode": "99", "responseMessage": text}, ensure_ascii=False).encode()
             gateway.faults.append(Scripted(status, body))
@@ -230,11 +232,13 @@ async def test_only_a_refusal_that_hides_no_payment_is_rejected(gateway: Sandbox
          '{"data": {"token": "sandbox-token", "bank": "é"}}'.encode("iso-8859-1")),
     ],
 )  # fmt: skip
-async def test_a_login_and_its_batch_are_read_whatever_the_charset(gateway: Sandbox, charset: str, body: bytes) -> None:
+async def test_answers_to_logins_and_batches_are_read_in_any_charset(
+    gateway: Sandbox, charset: str, body: bytes
+) -> None:
     gateway.login = Scripted(200, body, headers=charset)
     gateway.faults.append(Scripted(201, body, headers=charset))
     verdict = await send(client(gateway.address))
-    assert (verdict.outcome, len(gateway.requests)) == (Outcome.ACCEPTED, 1)
+    assert (verdict.outcome, len(gateway.requests)) == (AttemptOutcome.ACCEPTED, 1)
 
 
 @pytest.mark.parametrize(
@@ -246,21 +250,21 @@ async def test_a_login_and_its_batch_are_read_whatever_the_charset(gateway: Sand
 async def test_a_login_that_fails_sends_nothing(gateway: Sandbox, status: int, body: bytes) -> None:
     gateway.login = Scripted(status, body)
     verdict = await send(client(gateway.address))
-    assert (verdict.outcome, verdict.status_code) == (Outcome.NOT_SENT, "unknown")
+    assert (verdict.outcome, verdict.status_code) == (AttemptOutcome.NOT_SENT, "unknown")
     assert gateway.requests == []
 
 
-async def test_who_was_stopped_until_its_attempt_was_stale_sends_nothing(gateway: Sandbox) -> None:
+async def test_a_process_suspended_until_its_attempt_is_stale_sends_nothing(gateway: Sandbox) -> None:
     verdict = await send(client(gateway.address), not_after=time.monotonic())
-    assert (verdict.outcome, verdict.status_code) == (Outcome.NOT_SENT, "unknown")
+    assert (verdict.outcome, verdict.status_code) == (AttemptOutcome.NOT_SENT, "unknown")
     assert (gateway.logins, gateway.requests) == (1, [])
 
 
-async def test_an_endless_login_is_given_up(gateway: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_too_long_login_answer_means_not_sent(gateway: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(akselgate, "ANSWER_BYTES", 1000)
     gateway.login = Scripted(200, b'{"data": {"token": "' + b"x" * 5000 + b'"}}')
     verdict = await send(client(gateway.address))
-    assert verdict.outcome is Outcome.NOT_SENT
+    assert verdict.outcome is AttemptOutcome.NOT_SENT
     assert "AnswerTooLong" in str(verdict.response_message)
     assert gateway.requests == []
 
@@ -268,18 +272,18 @@ async def test_an_endless_login_is_given_up(gateway: Sandbox, monkeypatch: pytes
 async def test_a_login_that_hangs_until_the_deadline_sends_nothing(gateway: Sandbox) -> None:
     gateway.login = Fault.HANG
     verdict = await send(client(gateway.address, akselgate_deadline_seconds=0.3))
-    assert verdict.outcome is Outcome.NOT_SENT
+    assert verdict.outcome is AttemptOutcome.NOT_SENT
 
 
 async def test_fifty_senders_log_in_once_and_share_a_failure(gateway: Sandbox) -> None:
     sender = client(gateway.address)
     gateway.login = Scripted(500, b"")
     verdicts = await asyncio.gather(*(send(sender) for _ in range(50)))
-    assert {verdict.outcome for verdict in verdicts} == {Outcome.NOT_SENT}
+    assert {verdict.outcome for verdict in verdicts} == {AttemptOutcome.NOT_SENT}
     assert gateway.logins == 1
     gateway.login = Fault.NONE
     verdicts = await asyncio.gather(*(send(sender) for _ in range(50)))
-    assert {verdict.outcome for verdict in verdicts} == {Outcome.ACCEPTED}
+    assert {verdict.outcome for verdict in verdicts} == {AttemptOutcome.ACCEPTED}
     assert gateway.logins == 2
 
 
@@ -287,23 +291,23 @@ async def test_fifty_senders_log_in_once_and_share_a_failure(gateway: Sandbox) -
 async def test_a_refused_token_is_dropped(gateway: Sandbox, status: int, logins: int) -> None:
     sender = client(gateway.address)
     gateway.faults.append(Scripted(status, b'{"message": "no"}'))
-    assert (await send(sender)).outcome is Outcome.REJECTED
-    assert (await send(sender)).outcome is Outcome.ACCEPTED
+    assert (await send(sender)).outcome is AttemptOutcome.REJECTED
+    assert (await send(sender)).outcome is AttemptOutcome.ACCEPTED
     assert gateway.logins == logins
 
 
-async def test_every_batch_has_a_connection_of_its_own_past_every_proxy(
+async def test_every_batch_uses_a_new_connection_and_no_proxy(
     gateway: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{unused_port()}")
     sender = client(gateway.address)
     for _ in range(3):
-        assert (await send(sender)).outcome is Outcome.ACCEPTED
+        assert (await send(sender)).outcome is AttemptOutcome.ACCEPTED
     assert gateway.connections == 1 + 3
 
 
-async def test_the_bytes_are_those_that_were_given(gateway: Sandbox) -> None:
+async def test_the_client_sends_the_given_bytes(gateway: Sandbox) -> None:
     await send(client(gateway.address))
     (request,) = gateway.requests
     assert request.body == PAYLOAD.encode()

@@ -13,7 +13,8 @@ from fanout import FanOut
 from process import delete_rows
 from qrtrack.domain.errors import InvalidState
 from qrtrack.domain.identity import Caller, Role
-from qrtrack.domain.progress.sync_batches import Outcome, SurplusRecords, SyncCancelled
+from qrtrack.domain.progress.sync_batches import SyncCancelled
+from qrtrack.domain.progress.sync_records import RecordOutcome, SurplusRecords
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.services.recalculation import recalculate_one
 from qrtrack.settings import Settings
@@ -21,7 +22,7 @@ from qrtrack.settings import Settings
 TOTAL = 12
 
 # A few keys more than there are records, so that they repeat and run over.
-Records = st.lists(st.builds(Outcome, st.integers(1, TOTAL + 3).map(str), st.booleans()), min_size=1, max_size=6)
+Records = st.lists(st.builds(RecordOutcome, st.integers(1, TOTAL + 3).map(str), st.booleans()), min_size=1, max_size=6)
 Spoiled = st.fixed_dictionaries(
     {name: st.integers(0, TOTAL) for name in ("processed_records", "success_count", "failed_records")}
 )
@@ -53,7 +54,7 @@ class Model:
         processed, succeeded = len(self.outcomes), sum(self.outcomes.values())
         return self.status, processed, succeeded, processed - succeeded, 100 * processed // TOTAL
 
-    def report(self, outcomes: list[Outcome]) -> int | type[Exception]:
+    def report(self, outcomes: list[RecordOutcome]) -> int | type[Exception]:
         """How many are accepted, or why none is."""
         new: dict[str, bool] = {}
         for outcome in outcomes:
@@ -67,7 +68,7 @@ class Model:
         return len(new)
 
 
-async def report(fan_out: FanOut, outcomes: list[Outcome]) -> int | type[Exception]:
+async def report(fan_out: FanOut, outcomes: list[RecordOutcome]) -> int | type[Exception]:
     try:
         answer = await fan_out.report(outcomes)
     except (SurplusRecords, SyncCancelled) as refusal:
@@ -76,7 +77,7 @@ async def report(fan_out: FanOut, outcomes: list[Outcome]) -> int | type[Excepti
     return answer.accepted
 
 
-async def report_at_once(fan_out: FanOut, model: Model, reports: list[list[Outcome]]) -> None:
+async def report_at_once(fan_out: FanOut, model: Model, reports: list[list[RecordOutcome]]) -> None:
     """In which order they are counted is open; that each is counted as a whole or not at all is not."""
     results = await asyncio.gather(*(report(fan_out, outcomes) for outcomes in reports))
     recorded = await fan_out.recorded()

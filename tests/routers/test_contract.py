@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from qrtrack.domain.akselgate.dispatches import EventKind
+from qrtrack.domain.akselgate.attempts import EventKind
 from qrtrack.domain.errors import DomainError
 from qrtrack.domain.field_codes import MEANINGS, FieldCode
 from qrtrack.routers.catalogue import catalogue

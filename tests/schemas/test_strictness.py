@@ -11,10 +11,10 @@ from pydantic import BaseModel, ValidationError
 
 from qrtrack.main import ROUTERS
 from qrtrack.schemas.accurate.replays import EventQuery, ReplayMany
-from qrtrack.schemas.akselgate.dispatches import ReportQuery
+from qrtrack.schemas.akselgate.reports import ReportQuery
 from qrtrack.schemas.base import Part, Query
 from qrtrack.schemas.packing.batches import BatchRequest, ImportFields
-from qrtrack.schemas.progress.sync_batches import RecountQuery
+from qrtrack.schemas.recalculation import RecountQuery
 from qrtrack.schemas.worker import Budget
 
 NOT_OF_JSON: dict[type, list[Any]] = {

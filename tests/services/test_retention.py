@@ -9,7 +9,7 @@ import pytest
 
 from plant import BY_KIND, MadeBatch, Plant, killed_at, ska
 from qrtrack.database import DatabaseUnavailable
-from qrtrack.domain.progress.sync_batches import Outcome
+from qrtrack.domain.progress.sync_records import RecordOutcome
 from qrtrack.domain.requests import AlreadyAnswered, RepeatableRequest, StoredAnswer
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories import retention as statements
@@ -190,7 +190,7 @@ async def test_progress_that_ended_long_ago_goes_with_its_records(
         for _ in range(3)
     ]
     for batch_id, reported in ((old, 10), (young, 10), (unfinished, 9)):
-        outcomes = [Outcome(str(number), success=True) for number in range(reported)]
+        outcomes = [RecordOutcome(str(number), success=True) for number in range(reported)]
         await report_records(database, ReportGroups(), caller=caller, batch_id=batch_id, outcomes=outcomes)
     await plant.sql(
         "UPDATE sync_batch_progress SET completed_at = completed_at - interval '91 days',"

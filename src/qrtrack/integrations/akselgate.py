@@ -1,4 +1,4 @@
-"""The bank's gateway: logging in once for all, and sending one batch on a connection of its own, never twice."""
+"""The client of the bank's gateway: one shared login; each batch is sent once, on a new connection, without retries."""
 
 import asyncio
 import time
@@ -9,8 +9,9 @@ from typing import Any, Final
 import httpx2
 import structlog
 
-from qrtrack.domain.akselgate.dispatches import Outcome, Terms
-from qrtrack.domain.akselgate.gateway_answers import NO_STATUS, TOKEN_REFUSED, Verdict, as_text, judge, read_object
+from qrtrack.domain.akselgate.answers import NO_STATUS, TOKEN_REFUSED, Verdict, as_text, judge, read_object
+from qrtrack.domain.akselgate.attempts import AttemptOutcome
+from qrtrack.domain.akselgate.dispatches import Terms
 from qrtrack.domain.errors import Unavailable
 from qrtrack.integrations.http import tls
 from qrtrack.settings import Settings
@@ -32,27 +33,27 @@ log = structlog.get_logger(__name__)
 
 
 class GatewayNotConfigured(Unavailable):
-    """The bank gateway is not set up on the server: nothing was sent."""
+    """Settings of the bank gateway are missing or unusable on the server: nothing was sent."""
 
     slug = "gateway-not-configured"
     title = "The gateway is not set up"
 
 
 class LoginFailed(Exception):
-    """The message says why, without anything secret."""
+    """The message says why. It contains no secret."""
 
 
 class TooLate(Exception):
-    """The attempt is so old that it may have been judged without us: nothing was sent."""
+    """The attempt is stale: the sweeper may have set it to unknown. Nothing was sent."""
 
 
 class AnswerTooLong(Exception):
-    """More than a gateway says in earnest: what is kept of it proves enough."""
+    """The answer exceeds ANSWER_BYTES."""
 
 
 @dataclass(slots=True)
 class _Exchange:
-    """How far one request came. `begun`: from here on the gateway may have got it; never later than `not_after`."""
+    """How far one request came. `begun`: the first byte was sent, so the gateway may have the batch."""
 
     not_after: float
     begun: bool = False
@@ -60,18 +61,21 @@ class _Exchange:
     body: bytearray = field(default_factory=bytearray)
 
     async def trace(self, event: str, _info: Any) -> None:
-        """httpx2 tells its steps: the connection stands before the first byte of the request is handed to it."""
+        """httpx2 calls this at each step. FIRST_BYTE comes after the connection is open, before the first byte is sent.
+
+        Raises TooLate from `not_after` on.
+        """
         if event.endswith(FIRST_BYTE):
             if time.monotonic() >= self.not_after:
                 raise TooLate("the time for sending was over")
             self.begun = True
 
-    def broken_off(self, error: BaseException) -> Verdict:
-        """Without a complete answer: nothing was sent, or nobody knows."""
-        what = "The answer did not come whole" if self.begun else "The gateway was not reached"
+    def verdict_on(self, error: BaseException) -> Verdict:
+        """The verdict without a complete answer: not sent before the first byte, unknown after it."""
+        what = "No complete answer came" if self.begun else "The gateway was not reached"
         why = f"{type(error).__name__}: {error}".removesuffix(": ")
         return Verdict(
-            Outcome.UNKNOWN if self.begun else Outcome.NOT_SENT,
+            AttemptOutcome.UNKNOWN if self.begun else AttemptOutcome.NOT_SENT,
             NO_STATUS if self.status is None else str(self.status),
             response_message=f"{what} ({why}).",
             response_payload=as_text(bytes(self.body)) if self.body else None,
@@ -79,23 +83,22 @@ class _Exchange:
 
 
 class Akselgate:
-    """The gateway's account of this process. The token is fetched once for all who wait, and kept until refused."""
+    """The account of this process. All senders share one token, which is kept until the gateway refuses it."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._address = settings.akselgate_base_url or ""
         self._login: asyncio.Task[str] | None = None
         self._success_codes = frozenset(settings.akselgate_codes)
-        self.organisation_id = settings.akselgate_organisation
         self.deadline_seconds = settings.akselgate_deadline_seconds
 
     def terms(self) -> Terms:
-        """Raises GatewayNotConfigured, which names the settings that are missing or cannot be used."""
+        """Raises GatewayNotConfigured, which names missing or unusable settings."""
         settings = self._settings
         missing = [name.upper() for name in NEEDED if getattr(settings, name) is None]
         if missing or settings.akselgate_amount_scale is None:
             raise GatewayNotConfigured(
-                f"Nothing was sent: set {_listed(missing)} on the server first.", missing=missing
+                f"Nothing was sent. First set {_listed(missing)} on the server.", missing=missing
             )
         if settings.akselgate_complaint is not None:
             raise GatewayNotConfigured(f"Nothing was sent. {settings.akselgate_complaint}")
@@ -107,9 +110,9 @@ class Akselgate:
         )
 
     async def send(self, payload: str, *, not_after: float) -> Verdict:
-        """What became of it, whatever happens within the deadline; raises nothing but cancellation.
+        """Always returns a verdict within the deadline; raises only on cancellation.
 
-        `not_after`, by the monotonic clock: a process that was stopped until then has lost its turn.
+        `not_after`, by the monotonic clock: a process that was suspended until then sends nothing.
         """
         exchange = _Exchange(not_after)
         try:
@@ -117,13 +120,13 @@ class Akselgate:
                 token = await self._token()
                 return await self._insert(payload, token, exchange)
         except LoginFailed as error:
-            return Verdict(Outcome.NOT_SENT, response_message=str(error))
+            return Verdict(AttemptOutcome.NOT_SENT, response_message=str(error))
         except (httpx2.HTTPError, TooLate, AnswerTooLong, TimeoutError, OSError) as error:
-            return exchange.broken_off(error)
+            return exchange.verdict_on(error)
         except Exception as error:
-            # A defect of ours does not tell whether the gateway got it either.
-            log.exception("the gateway's client has a defect")
-            return exchange.broken_off(error)
+            # A defect of ours: whether the gateway got the batch depends on the first byte, as above.
+            log.exception("the client of the gateway has a defect")
+            return exchange.verdict_on(error)
 
     async def _insert(self, payload: str, token: str, exchange: _Exchange) -> Verdict:
         async with (
@@ -140,24 +143,24 @@ class Akselgate:
             if answer.status_code in TOKEN_REFUSED:
                 self._forget(token)
             await _read(answer, exchange.body)
-        # In a thread: an answer may have megabytes.
+        # In a thread: parsing megabytes would block the event loop.
         return await asyncio.to_thread(
             judge, answer.status_code, bytes(exchange.body), self._success_codes, charset=answer.charset_encoding
         )
 
     async def _token(self) -> str:
-        """Who comes while a login is under way waits for that one, and shares its failure."""
+        """Concurrent senders share one login, and its failure. Raises LoginFailed."""
         if self._login is None:
             self._login = asyncio.create_task(self._log_in())
-            self._login.add_done_callback(self._logged_in)
+            self._login.add_done_callback(self._drop_failed)
         return await asyncio.shield(self._login)
 
-    def _logged_in(self, login: asyncio.Task[str]) -> None:
-        if login.cancelled() or login.exception() is not None:  # noqa: LOG004 - a task's, not a logger's
+    def _drop_failed(self, login: asyncio.Task[str]) -> None:
+        if login.cancelled() or login.exception() is not None:  # noqa: LOG004 - a task's exception, not a logger's
             self._login = None
 
     def _forget(self, token: str) -> None:
-        """Only the token that was refused: another may have been fetched meanwhile."""
+        """Drops the token only if it is still the current one: a concurrent sender may have fetched a new one."""
         login = self._login
         if login is not None and login.done() and login.result() == token:
             self._login = None
@@ -183,12 +186,12 @@ class Akselgate:
         return token
 
     def _client(self) -> httpx2.AsyncClient:
-        """A connection that nobody used before: on a used one, a lost answer and an unsent request look the same."""
+        """A new connection for each request: on a reused one, a lost answer and an unsent request look the same."""
         deadline = self.deadline_seconds
         return httpx2.AsyncClient(
             timeout=httpx2.Timeout(deadline, connect=min(CONNECT_SECONDS, deadline), pool=min(POOL_SECONDS, deadline)),
             limits=httpx2.Limits(max_connections=1, max_keepalive_connections=0),
-            # The bytes that are kept as proof are those that came; and nothing small unpacks into something large.
+            # No compression: the stored bytes are those on the wire, and a small body cannot unpack into a huge one.
             headers={"Accept-Encoding": "identity"},
             verify=tls(),
             trust_env=False,
@@ -201,7 +204,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 async def _read(answer: httpx2.Response, body: bytearray) -> None:
-    """Raises AnswerTooLong; what came until then is in `body`."""
+    """Appends to `body`, which keeps the part read before an error. Raises AnswerTooLong."""
     async for part in answer.aiter_bytes():
         body += part
         if len(body) > ANSWER_BYTES:

@@ -5,7 +5,7 @@ from qrtrack.models.accurate.forwarding import WebhookStream
 from qrtrack.models.accurate.intake import WebhookConflict, WebhookEvent
 from qrtrack.models.accurate.replays import WebhookReplay
 from qrtrack.models.accurate.sources import AccurateSource, AccurateSubscription
-from qrtrack.models.akselgate.dispatches import Attempt, AttemptEvent, AttemptRow, OpenAttempt
+from qrtrack.models.akselgate.attempts import Attempt, AttemptEvent, AttemptRow, OpenAttempt
 from qrtrack.models.leased import LeasedGroup
 from qrtrack.models.metadata import Table, TenantOwned
 from qrtrack.models.notifications import Notification
@@ -14,7 +14,8 @@ from qrtrack.models.packing.cases import Case
 from qrtrack.models.packing.codes import Code, ExcludedCode
 from qrtrack.models.packing.reverse_jobs import PreparedCode, ReverseJob, ReverseJobLog
 from qrtrack.models.periodic_tasks import PeriodicTask
-from qrtrack.models.progress.sync_batches import SyncBatch, SyncRecord
+from qrtrack.models.progress.sync_batches import SyncBatch
+from qrtrack.models.progress.sync_records import SyncRecord
 from qrtrack.models.recalculation import CountRepair
 from qrtrack.models.requests import IdempotencyKey, QueueTurn
 from qrtrack.models.secret_keys import SecretKeyFingerprint

@@ -14,9 +14,10 @@ from qrtrack.repositories.accurate.processing import WebhookProcessingRepository
 from qrtrack.repositories.accurate.replays import WebhookReplayRepository
 from qrtrack.repositories.accurate.sources import AccurateSourceRepository
 from qrtrack.repositories.akselgate.attempt_events import AttemptEventRepository
+from qrtrack.repositories.akselgate.attempts import AttemptRepository
 from qrtrack.repositories.akselgate.callbacks import CallbackRepository
 from qrtrack.repositories.akselgate.dispatches import DispatchRepository
-from qrtrack.repositories.akselgate.reports import DispatchReportRepository
+from qrtrack.repositories.akselgate.reports import ReportRepository
 from qrtrack.repositories.base import Connection, DriverRepository
 from qrtrack.repositories.gauges import GaugeRepository
 from qrtrack.repositories.groups import GroupRepository
@@ -34,8 +35,8 @@ from qrtrack.repositories.packing.prepared_codes import PreparedCodeRepository
 from qrtrack.repositories.packing.reconciliation import ReconciliationRepository
 from qrtrack.repositories.packing.reverse_jobs import ReverseJobRepository
 from qrtrack.repositories.periodic_tasks import PeriodicTaskRepository
-from qrtrack.repositories.progress.sync_batches import ProgressRepository
-from qrtrack.repositories.progress.sync_records import RecordIntake
+from qrtrack.repositories.progress.sync_batches import SyncBatchRepository
+from qrtrack.repositories.progress.sync_records import SyncRecordRepository
 from qrtrack.repositories.recalculation import RecalculationRepository
 from qrtrack.repositories.retention import RetentionRepository
 from qrtrack.repositories.secret_keys import SecretKeyRepository
@@ -51,7 +52,7 @@ class DriverRepositories(DriverRepository):
     """The repositories of hot paths, on the driver's connection."""
 
     case_packing = cached_property(lambda self: CasePackingRepository(self._connection))
-    record_intake = cached_property(lambda self: RecordIntake(self._connection))
+    sync_records = cached_property(lambda self: SyncRecordRepository(self._connection))
     webhook_intake = cached_property(lambda self: WebhookIntakeRepository(self._connection))
     webhook_processing = cached_property(lambda self: WebhookProcessingRepository(self._connection))
 
@@ -102,13 +103,13 @@ class Repositories(DriverRepositories):
     accurate_documents = cached_property(lambda self: AccurateDocumentRepository(self._session))
     accurate_sources = cached_property(lambda self: AccurateSourceRepository(self._session))
     attempt_events = cached_property(lambda self: AttemptEventRepository(self._session))
+    attempts = cached_property(lambda self: AttemptRepository(self._session))
     batch_lists = cached_property(lambda self: BatchListRepository(self._session))
     batches = cached_property(lambda self: BatchRepository(self._session))
     callbacks = cached_property(lambda self: CallbackRepository(self._session))
     cases = cached_property(lambda self: CaseRepository(self._session))
     code_creation = cached_property(lambda self: CodeCreationRepository(self._session))
     codes = cached_property(lambda self: CodeRepository(self._session))
-    dispatch_reports = cached_property(lambda self: DispatchReportRepository(self._session))
     dispatches = cached_property(lambda self: DispatchRepository(self._session))
     gauges = cached_property(lambda self: GaugeRepository(self._session))
     idempotency = cached_property(lambda self: IdempotencyRepository(self._session))
@@ -116,12 +117,13 @@ class Repositories(DriverRepositories):
     numbering = cached_property(lambda self: NumberingRepository(self._session))
     periodic_tasks = cached_property(lambda self: PeriodicTaskRepository(self._session))
     prepared_codes = cached_property(lambda self: PreparedCodeRepository(self._session))
-    progress = cached_property(lambda self: ProgressRepository(self._session))
     recalculation = cached_property(lambda self: RecalculationRepository(self._session))
     reconciliation = cached_property(lambda self: ReconciliationRepository(self._session))
+    reports = cached_property(lambda self: ReportRepository(self._session))
     retention = cached_property(lambda self: RetentionRepository(self._session))
     reverse_jobs = cached_property(lambda self: ReverseJobRepository(self._session))
     secret_keys = cached_property(lambda self: SecretKeyRepository(self._session))
+    sync_batches = cached_property(lambda self: SyncBatchRepository(self._session))
     trace = cached_property(lambda self: TraceRepository(self._session))
     webhook_replays = cached_property(lambda self: WebhookReplayRepository(self._session))
     webhook_retries = cached_property(lambda self: WebhookRetryRepository(self._session))

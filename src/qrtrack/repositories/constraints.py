@@ -18,8 +18,8 @@ class CodeTaken(Conflict):
         )
 
 
-class SettlementBusy(Conflict):
-    """The settlement is being dispatched by another request."""
+class DispatchInProgress(Conflict):
+    """Another request is dispatching the settlement."""
 
     slug = "dispatch-in-progress"
     title = "The settlement is being dispatched"
@@ -47,11 +47,11 @@ class ReferenceLocked(Conflict):
         super().__init__(detail, errors=errors)
 
 
-REFUSALS: dict[str, type[CodeTaken | SettlementBusy | ReferenceLocked]] = {
+REFUSALS: dict[str, type[CodeTaken | DispatchInProgress | ReferenceLocked]] = {
     "uq_qr_codes_manufacturer_org_id_code": CodeTaken,
-    "uq_akselgate_attempt_number": SettlementBusy,
-    "uq_akselgate_latest": SettlementBusy,
-    "pk_akselgate_open": SettlementBusy,
+    "uq_akselgate_attempt_number": DispatchInProgress,
+    "uq_akselgate_latest": DispatchInProgress,
+    "pk_akselgate_open": DispatchInProgress,
     "uq_akselgate_reference_locked": ReferenceLocked,
 }
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from qrtrack.domain.akselgate.dispatches import ALARMING
+from qrtrack.domain.akselgate.attempts import ALARMING
 from qrtrack.repositories.base import Repository
 from qrtrack.repositories.leased import WAITING_ORGANISATIONS, Queue
 from qrtrack.repositories.queues import QUEUES

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from qrtrack.domain.accurate.documents import TYPES
-from qrtrack.domain.akselgate.dispatches import Outcome
+from qrtrack.domain.akselgate.attempts import AttemptOutcome
 from qrtrack.metrics import DISPATCHES, ENDED, LOST_WRITES, TAKEN_OVER
 from qrtrack.repositories.gauges import QueueDepth
 from qrtrack.repositories.queues import QUEUES
@@ -36,7 +36,7 @@ for kind in (queue.kind for queue in QUEUES):
     LOST_WRITES.labels(kind)
     for end in End:
         ENDED.labels(kind, end)
-for outcome in set(Outcome) - {Outcome.SENDING}:
+for outcome in set(AttemptOutcome) - {AttemptOutcome.SENDING}:
     DISPATCHES.labels(outcome)
 
 

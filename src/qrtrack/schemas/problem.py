@@ -4,24 +4,26 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, Field, GetJsonSchemaHandler, TypeAdapter
+from pydantic import BaseModel, Field, GetJsonSchemaHandler, TypeAdapter, create_model
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from qrtrack.domain.akselgate.dispatches import Outcome
+from qrtrack.domain.akselgate.attempts import AttemptOutcome
 from qrtrack.domain.errors import DomainError, InvalidInput, InvalidState, NotFound
 from qrtrack.domain.field_codes import MEANINGS, FieldCode
 from qrtrack.domain.packing.batches import BatchNotReady
 from qrtrack.domain.packing.case_packing import CaseAlreadyPacked, CountDrift, FirstCodeNotPrepared, NotEnoughPrepared
 from qrtrack.domain.packing.states import BatchStatus, CaseStatus, CodeStatus, JobStatus, NotPrepared
-from qrtrack.domain.progress.sync_batches import SurplusRecords, SyncCancelled, SyncStatus
+from qrtrack.domain.progress.sync_batches import SyncCancelled, SyncStatus
+from qrtrack.domain.progress.sync_records import SurplusRecords
 from qrtrack.domain.requests import AnswerTooLong, KeyReused
 from qrtrack.integrations.akselgate import GatewayNotConfigured
-from qrtrack.repositories.constraints import ReferenceLocked, SettlementBusy
+from qrtrack.repositories.constraints import DispatchInProgress, ReferenceLocked
+from qrtrack.schemas.akselgate.dispatches import AttemptMembers
 from qrtrack.schemas.base import Instant
 from qrtrack.schemas.packing.cases import CaseInfo
 from qrtrack.schemas.packing.codes import CodeResult
-from qrtrack.services.akselgate.dispatch_answers import (
+from qrtrack.services.akselgate.answers import (
     AlreadyDispatched,
     GatewayNotReached,
     GatewayOutcomeUnknown,
@@ -125,7 +127,7 @@ class NotFoundMembers(BaseModel):
 
 class StateMembers(BaseModel):
     state: BatchStatus | CaseStatus | CodeStatus | JobStatus | SyncStatus = left_out("The state in which the thing is.")
-    outcome: Outcome = left_out("Of an attempt: its outcome.")
+    outcome: AttemptOutcome = left_out("Of an attempt: its outcome.")
     paid_references: list[str] = left_out("Of an attempt: what the gateway has reported as paid.")
 
 
@@ -193,37 +195,24 @@ class SyncCancelledMembers(BaseModel):
     state: Literal["cancelled"]
 
 
-class AttemptMembers(BaseModel):
-    """The attempt that the refusal is about."""
-
-    log_id: int
-    request_id: str
-    attempt_number: int
-    outcome: Outcome
-    total_transactions: int
-    status_code: str | None
-    response_code: str | None
-    message: str | None = Field(description="The gateway's, with account numbers masked.")
-
-
 class EarlierAttemptMembers(AttemptMembers):
     kd_settle: str
     sent_at: Instant
 
 
-class PossibleAttemptMembers(BaseModel):
-    """The attempt that is on its way; left out where the other request was not yet to be seen."""
+def all_left_out(members: type[BaseModel], name: str, doc: str) -> type[BaseModel]:
+    """The same members, where an occurrence has all of them or none."""
+    fields: dict[str, Any] = {
+        name: (field.annotation, left_out(field.description or "")) for name, field in members.model_fields.items()
+    }
+    return create_model(name, __doc__=doc, **fields)
 
-    log_id: int = left_out("The attempt's id.")
-    request_id: str = left_out("What the gateway knows it by.")
-    attempt_number: int = left_out("Which one of its settlement it is.")
-    outcome: Outcome = left_out("What is known of it.")
-    total_transactions: int = left_out("How many rows it has.")
-    status_code: str | None = left_out("The gateway's HTTP status.")
-    response_code: str | None = left_out("The gateway's code.")
-    message: str | None = left_out("The gateway's, with account numbers masked.")
-    kd_settle: str = left_out("The settlement.")
-    sent_at: Instant = left_out("When it was written.")
+
+PossibleAttemptMembers: Final = all_left_out(
+    EarlierAttemptMembers,
+    "PossibleAttemptMembers",
+    "The attempt that is on its way; left out where the other request has not committed it.",
+)
 
 
 class NotConfiguredMembers(BaseModel):
@@ -260,7 +249,7 @@ MEMBERS: Final[Mapping[type[DomainError], type[BaseModel]]] = MappingProxyType(
         GatewayOutcomeUnknown: AttemptMembers,
         OutcomeUnknown: EarlierAttemptMembers,
         AlreadyDispatched: EarlierAttemptMembers,
-        SettlementBusy: PossibleAttemptMembers,
+        DispatchInProgress: PossibleAttemptMembers,
         ReferenceLocked: PossibleErrors,
     }
 )

@@ -55,7 +55,7 @@ class Kind(Generic[CountersT]):
 async def _restore_sync_batch(repositories: Repositories, drift: Drift[SyncBatchCounters]) -> None:
     await repositories.recalculation.restore_sync_batch(drift.id, drift.truth)
     if drift.truth.status in TERMINAL_SYNCS:
-        await repositories.progress.summarise(drift.id)
+        await repositories.sync_batches.summarise(drift.id)
 
 
 async def _restore_items(repositories: Repositories, drift: Drift[ItemCounters]) -> None:

@@ -2,16 +2,16 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from qrtrack.domain.akselgate.attempts import AttemptOutcome
 from qrtrack.domain.akselgate.callbacks import Callback, CallbackTokens, UnknownCallback, state_after
-from qrtrack.domain.akselgate.dispatches import CallbackState as State
-from qrtrack.domain.akselgate.dispatches import Outcome
+from qrtrack.domain.akselgate.callbacks import CallbackState as State
 from qrtrack.settings import Settings
 
 TOKENS = CallbackTokens("a secret")
 FAILURES = Settings(_env_file=None).akselgate_failures
 
 
-def test_a_token_leads_back_to_its_attempt_alone() -> None:
+def test_a_token_belongs_to_one_attempt() -> None:
     token = TOKENS.token_of(17)
     assert TOKENS.attempt_of(token) == 17
     assert token.removeprefix("17") not in TOKENS.token_of(18)
@@ -22,7 +22,7 @@ def test_a_token_leads_back_to_its_attempt_alone() -> None:
     ["", "17", "17-", "x", TOKENS.token_of(17).replace("17-", "18-"), TOKENS.token_of(17) + "0", "٣-a", "9" * 30,
      CallbackTokens("another").token_of(17), "17-\ud800é"],
 )  # fmt: skip
-def test_another_token_is_refused(token: str) -> None:
+def test_a_wrong_token_is_refused(token: str) -> None:
     with pytest.raises(UnknownCallback):
         TOKENS.attempt_of(token)
 
@@ -30,20 +30,20 @@ def test_another_token_is_refused(token: str) -> None:
 @pytest.mark.parametrize(
     ("state", "outcome", "reported", "after"),
     [
-        (State.MISSING, Outcome.ACCEPTED, State.OK, State.OK),
-        (State.MISSING, Outcome.SENDING, State.FAILED, State.FAILED),
-        (State.OK, Outcome.ACCEPTED, State.OK, State.OK),
-        (State.FAILED, Outcome.ACCEPTED, State.FAILED, State.FAILED),
-        (State.FAILED, Outcome.ACCEPTED, State.OK, State.CONFLICT),
-        (State.OK, Outcome.ACCEPTED, State.FAILED, State.CONFLICT),
-        (State.CONFLICT, Outcome.ACCEPTED, State.OK, State.CONFLICT),
-        (State.MISSING, Outcome.REJECTED, State.OK, State.CONFLICT),
-        (State.MISSING, Outcome.NOT_SENT, State.OK, State.CONFLICT),
-        (State.MISSING, Outcome.REJECTED, State.FAILED, State.FAILED),
+        (State.MISSING, AttemptOutcome.ACCEPTED, State.OK, State.OK),
+        (State.MISSING, AttemptOutcome.SENDING, State.FAILED, State.FAILED),
+        (State.OK, AttemptOutcome.ACCEPTED, State.OK, State.OK),
+        (State.FAILED, AttemptOutcome.ACCEPTED, State.FAILED, State.FAILED),
+        (State.FAILED, AttemptOutcome.ACCEPTED, State.OK, State.CONFLICT),
+        (State.OK, AttemptOutcome.ACCEPTED, State.FAILED, State.CONFLICT),
+        (State.CONFLICT, AttemptOutcome.ACCEPTED, State.OK, State.CONFLICT),
+        (State.MISSING, AttemptOutcome.REJECTED, State.OK, State.CONFLICT),
+        (State.MISSING, AttemptOutcome.NOT_SENT, State.OK, State.CONFLICT),
+        (State.MISSING, AttemptOutcome.REJECTED, State.FAILED, State.FAILED),
     ],
 )
 def test_reports_that_contradict_each_other_or_the_outcome_are_a_conflict(
-    state: State, outcome: Outcome, reported: State, after: State
+    state: State, outcome: AttemptOutcome, reported: State, after: State
 ) -> None:
     assert state_after(state, outcome, reported) is after
 
@@ -52,7 +52,7 @@ def read(query: str) -> Callback:
     return Callback.read(parse_qsl(query, keep_blank_values=True), raw_query=query)
 
 
-def test_a_callback_is_cut_to_what_an_index_holds_and_its_query_is_not() -> None:
+def test_fields_of_a_callback_are_cut_for_the_index_and_the_query_is_stored_whole() -> None:
     callback = read(f"ref=+R%00{'x' * 999}&rescore=+00+&rescoreref={'y' * 999}")
     assert (len(callback.reference), callback.reference[:2]) == (255, "R\ufffd")
     assert callback.state(FAILURES) is State.OK
@@ -69,7 +69,7 @@ def test_a_callback_is_cut_to_what_an_index_holds_and_its_query_is_not() -> None
         "09", "68", "91", "94", "96",
     ],
 )  # fmt: skip
-def test_a_result_that_is_neither_00_nor_a_listed_failure_says_nothing(result: str) -> None:
+def test_a_result_that_is_neither_00_nor_a_listed_failure_has_no_state(result: str) -> None:
     assert read(f"ref=R&rescore={result}").state(FAILURES) is None
 
 
@@ -107,5 +107,5 @@ def test_the_failure_codes_are_those_of_the_specification() -> None:
     )
 
 
-def test_a_report_on_two_references_is_on_neither() -> None:
+def test_a_callback_with_two_references_matches_neither() -> None:
     assert read("ref=R1&ref=R2&rescore=51").reference == "R1,R2"

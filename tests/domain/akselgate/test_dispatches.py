@@ -34,7 +34,7 @@ def errors_of(*rows: Any, terms: Terms = TERMS) -> list[RowError]:
     return [error for error in refusal.value.errors if isinstance(error, RowError)]
 
 
-def test_a_sound_batch_gets_the_branch_of_the_settings_unless_it_says() -> None:
+def test_a_row_without_a_branch_gets_that_of_the_settings() -> None:
     first, second = check_transactions([row(), row(referenceNumber="REF2", core="K2", amount=7)], TERMS)
     assert (first.row_number, first.core, first.branch_code, first.branch_name) == (1, "K1", "001", "Main")
     assert (second.row_number, second.core, second.amount) == (2, "K2", Decimal(7))
@@ -55,7 +55,7 @@ def test_every_error_of_every_row_is_named_with_pointer_row_and_reference() -> N
     ]
 
 
-def test_of_ten_thousand_errors_a_hundred_are_named_and_all_are_counted() -> None:
+def test_the_first_hundred_of_ten_thousand_errors_are_named_and_all_are_counted() -> None:
     rows = [row(referenceNumber=f"R{number}", amount=1.5, description=None) for number in range(10_000)]
     with pytest.raises(InvalidTransactions) as refusal:
         check_transactions(rows, TERMS)
@@ -100,7 +100,7 @@ def test_a_bad_or_mistyped_field_is_refused(field: str, value: Any) -> None:
     [("debitAccount", "1" * 34), ("creditAccount", "00001"), ("referenceNumber", "x" * 15), ("referenceNumber", "1"),
      ("description", "x" * 100), ("description", ""), ("branchName", "x" * 100)],
 )  # fmt: skip
-def test_what_is_just_within_bounds_is_taken(field: str, longest: str) -> None:
+def test_values_at_the_limits_are_accepted(field: str, longest: str) -> None:
     assert len(check_transactions([row(**{field: longest})], TERMS)) == 1
 
 
@@ -108,12 +108,12 @@ def test_a_reference_in_two_rows_is_refused_in_both() -> None:
     assert [error.row_number for error in errors_of(row(), row(referenceNumber="REF2"), row())] == [1, 3]
 
 
-def test_references_that_differ_in_case_alone_are_the_same() -> None:
+def test_references_that_differ_only_in_case_are_the_same() -> None:
     rows = (row(referenceNumber="Ref-A"), row(referenceNumber="rEF-a"), row(referenceNumber="REF-B"))
     assert [error.row_number for error in errors_of(*rows)] == [1, 2]
 
 
-def test_a_branch_that_is_null_is_one_that_is_not_given() -> None:
+def test_a_null_branch_gets_the_default() -> None:
     (checked,) = check_transactions([row(core=None, branchCode=None, branchName=None)], TERMS)
     assert (checked.core, checked.branch_code, checked.branch_name) == ("K1", "001", "Main")
 
@@ -123,7 +123,7 @@ def test_an_empty_batch_is_refused() -> None:
         check_transactions([], TERMS)
 
 
-def test_what_is_no_batch_in_earnest_is_one_error_and_not_millions() -> None:
+def test_too_many_rows_or_fields_give_few_errors() -> None:
     with pytest.raises(InvalidTransactions) as refusal:
         check_transactions([0] * (MOST_ROWS + 1), TERMS)
     assert [error.pointer for error in refusal.value.errors] == ["/transactions"]

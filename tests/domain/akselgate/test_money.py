@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from qrtrack.domain.akselgate.money import NotAnAmount, read_amount, write_amount
 
-# The anchor cases: what one country reads as a thousand another reads as one.
+# One country reads `1.000` as a thousand, another as one.
 EXPECTED = [
     ("150000", 0, "150000"),
     ("150000", 2, "150000.00"),
@@ -40,7 +40,7 @@ def test_an_amount_is_read_exactly_or_refused(given_amount: object, scale: int, 
 
 @pytest.mark.parametrize("scale", [0, 2])
 @pytest.mark.parametrize("amount", REFUSED, ids=lambda amount: repr(amount)[:20])
-def test_what_is_no_canonical_positive_amount_is_refused(amount: object, scale: int) -> None:
+def test_an_amount_that_is_not_canonical_and_positive_is_refused(amount: object, scale: int) -> None:
     with pytest.raises(NotAnAmount) as refusal:
         read_amount(amount, scale=scale)
     assert str(amount)[:50] not in str(refusal.value) or not str(amount)

@@ -1,4 +1,4 @@
-"""Words of a refusal, both ways: those that may hide a payment, and those that say that nothing was taken."""
+"""Texts of refusals: those that may hide a payment, and those that say that nothing was taken."""
 
 from typing import Any
 
@@ -13,23 +13,23 @@ def refused(text: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("text", SEEN_BEFORE)
-def test_a_refusal_that_speaks_of_an_earlier_request_says_repetition(text: str) -> None:
+def test_a_refusal_that_mentions_an_earlier_request_is_a_repetition(text: str) -> None:
     assert says_repetition("99", refused(text), is_refusal=True)
 
 
 @pytest.mark.parametrize("text", NOT_TAKEN)
-def test_a_refusal_that_denies_it_or_speaks_of_something_else_does_not(text: str) -> None:
+def test_a_refusal_that_denies_an_earlier_request_is_no_repetition(text: str) -> None:
     assert not says_repetition("99", refused(text), is_refusal=True)
 
 
 @pytest.mark.parametrize("code", ["94", "094", " 94 ", "94.0", "409", "4091801", "4090000", "A94", "E94"])
-def test_a_code_says_repetition(code: str) -> None:
+def test_these_codes_mean_repetition(code: str) -> None:
     assert says_repetition(code, {}, is_refusal=True)
     assert says_repetition(code, {}, is_refusal=False)
 
 
 @pytest.mark.parametrize("code", [None, "", "00", "14", "940", "194", "140900"])
-def test_another_code_does_not(code: str | None) -> None:
+def test_other_codes_do_not_mean_repetition(code: str | None) -> None:
     assert not says_repetition(code, {}, is_refusal=True)
 
 
@@ -51,7 +51,7 @@ def test_another_code_does_not(code: str | None) -> None:
         {"message": "no", "errors": {"requestId": {"unique": "1"}}},
     ],
 )
-def test_it_is_found_wherever_the_gateway_says_it(answer: dict[str, Any]) -> None:
+def test_a_repetition_is_found_in_any_member(answer: dict[str, Any]) -> None:
     assert says_repetition("99", answer, is_refusal=True)
     assert not says_repetition("99", {"message": "no", "duplicate": False, "processed": 0}, is_refusal=True)
 
@@ -66,10 +66,10 @@ def test_nesting_of_any_depth_is_read() -> None:
 @pytest.mark.parametrize(
     "text", ["Transaksi telah diterima", "Request has been processed", "Sudah diterima", "金を受け取りました"]
 )
-def test_a_success_may_say_that_something_has_happened(text: str) -> None:
+def test_words_such_as_received_are_no_repetition_in_a_success(text: str) -> None:
     assert not says_repetition("00", refused(text), is_refusal=False)
 
 
 @pytest.mark.parametrize("text", ["Duplicate request", "Already exists", "Transaksi ganda", "duplikat"])
-def test_a_success_that_names_a_repetition_is_none(text: str) -> None:
+def test_a_success_that_mentions_a_duplicate_is_a_repetition(text: str) -> None:
     assert says_repetition("00", refused(text), is_refusal=False)

@@ -1,4 +1,4 @@
-"""Progress over HTTP, as the other systems and their front ends use it; and recounting, as cron does."""
+"""Progress batches over HTTP."""
 
 import asyncio
 import json
@@ -10,13 +10,11 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from fanout import FanOut, done
-from qrtrack.database import Database
+from fanout import API, announce, bad, good
 from qrtrack.domain.identity import Caller, Role
 
 SignIn = Callable[[Caller], httpx2.AsyncClient]
 
-API = "/api/progress/batches"
 RECALCULATE = "/api/progress/recalculate"
 KEY = {"Idempotency-Key": "run-7"}
 
@@ -29,21 +27,7 @@ def pointers(answer: httpx2.Response) -> list[str]:
     return [error["pointer"] for error in answer.json()["errors"]]
 
 
-async def announce(client: httpx2.AsyncClient, total: int = 4) -> str:
-    answer = await client.post(API, json={"name": "Price list", "total_records": total})
-    assert answer.status_code == 201, answer.text
-    return f"{API}/{answer.json()['batch_id']}"
-
-
-def good(*keys: object) -> dict[str, Any]:
-    return {"records": [{"key": str(key), "success": True} for key in keys]}
-
-
-def bad(*keys: object) -> dict[str, Any]:
-    return {"records": [{"key": str(key), "success": False, "error": "timeout"} for key in keys]}
-
-
-async def test_a_batch_is_announced_with_where_to_look(client: httpx2.AsyncClient) -> None:
+async def test_announcing_a_batch_answers_its_status_url(client: httpx2.AsyncClient) -> None:
     answer = await client.post(API, json={"name": " Price list ", "total_records": 1037, "kind": "prices"})
     made = answer.json()
     url = f"{API}/{made['batch_id']}"
@@ -89,7 +73,7 @@ async def test_every_role_reports_and_looks(sign_in: SignIn, caller: Caller, rol
     assert (await client.post(f"{url}/cancel")).json()["status"] == "cancelled"
 
 
-async def test_who_has_no_token_or_no_role_or_is_a_machine_gets_nothing(
+async def test_callers_without_a_user_token_or_a_role_are_refused(
     client: httpx2.AsyncClient, cron: httpx2.AsyncClient, sign_in: SignIn, caller: Caller
 ) -> None:
     url = await announce(client)
@@ -108,7 +92,7 @@ async def test_who_has_no_token_or_no_role_or_is_a_machine_gets_nothing(
 
 
 @pytest.mark.parametrize("whose", ["another", "nobody"])
-async def test_a_batch_of_another_organisation_and_one_that_is_not_there_are_the_same(
+async def test_a_batch_of_another_organisation_answers_404_like_an_unknown_one(
     client: httpx2.AsyncClient, stranger: httpx2.AsyncClient, whose: str
 ) -> None:
     url = await announce(client)
@@ -128,54 +112,6 @@ async def test_a_batch_of_another_organisation_and_one_that_is_not_there_are_the
     assert (await client.get(url)).json()["processed_records"] == 1
 
 
-async def test_a_surplus_is_named_and_nothing_is_counted(client: httpx2.AsyncClient) -> None:
-    url = await announce(client)
-    await client.post(f"{url}/records", json=good(1, 2, 3))
-    answer = await client.post(f"{url}/records", json=good(4, 5, 3, 6))
-    assert (answer.status_code, slug(answer)) == (409, "surplus-records")
-    problem = answer.json()
-    assert [problem[name] for name in ("surplus", "keys", "total_records", "processed_records")] == [
-        2,
-        ["5", "6"],
-        4,
-        3,
-    ]
-    assert (await client.get(url)).json()["processed_records"] == 3
-
-
-async def test_late_reports_are_told_what_became_of_the_batch(client: httpx2.AsyncClient) -> None:
-    url = await announce(client)
-    await client.post(f"{url}/records", json=good(1))
-    assert (await client.post(f"{url}/cancel")).json()["status"] == "cancelled"
-    late = await client.post(f"{url}/records", json=good(1, 2))
-    assert (late.status_code, slug(late), late.json()["state"]) == (409, "progress-cancelled", "cancelled")
-    known = await client.post(f"{url}/records", json=good(1))
-    assert (known.status_code, known.json()["repeated"], known.json()["status"]) == (200, 1, "cancelled")
-    again = await client.post(f"{url}/cancel")
-    assert (again.status_code, slug(again)) == (409, "invalid-state")
-
-
-async def test_failures_are_paged_in_the_order_in_which_they_came(client: httpx2.AsyncClient) -> None:
-    url = await announce(client, 10)
-    keys = ["z", "日" * 255, "👍" * 255, "a", '"' * 255]
-    for key in keys:
-        assert (await client.post(f"{url}/records", json=bad(key))).status_code == 200
-    await client.post(f"{url}/records", json=good("fine"))
-    seen, cursor = [], None
-    while True:
-        query = {"limit": 1} | ({"cursor": cursor} if cursor else {})
-        page = (await client.get(f"{url}/failures", params=query)).json()
-        seen += page["failures"]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            break
-    assert [failure["key"] for failure in seen] == keys
-    assert (seen[0]["error"], set(seen[0])) == ("timeout", {"key", "error", "recorded_at"})
-
-
-# --- Waiting --------------------------------------------------------------------------------------------------------
-
-
 async def test_a_long_poll_answers_as_soon_as_a_record_is_in(client: httpx2.AsyncClient) -> None:
     url = await announce(client)
 
@@ -187,23 +123,20 @@ async def test_a_long_poll_answers_as_soon_as_a_record_is_in(client: httpx2.Asyn
     assert answer.json()["processed_records"] == 1
 
 
-async def test_a_long_poll_without_news_ends_in_time(client: httpx2.AsyncClient) -> None:
+async def test_a_long_poll_without_a_change_ends_at_its_limit(client: httpx2.AsyncClient) -> None:
     url = await announce(client)
     answer = await asyncio.wait_for(client.get(url, params={"wait": 0.3}), 10)
     assert answer.json()["status"] == "pending"
 
 
-async def test_nobody_waits_for_a_batch_that_is_over(client: httpx2.AsyncClient) -> None:
+async def test_a_long_poll_of_an_ended_batch_answers_at_once(client: httpx2.AsyncClient) -> None:
     url = await announce(client, 1)
     await client.post(f"{url}/records", json=good(1))
     answer = await asyncio.wait_for(client.get(url, params={"wait": 30}), 10)
     assert answer.json()["status"] == "completed"
 
 
-# --- Repeating ------------------------------------------------------------------------------------------------------
-
-
-async def test_requests_with_a_key_are_answered_alike_and_take_effect_once(client: httpx2.AsyncClient) -> None:
+async def test_requests_with_the_same_idempotency_key_take_effect_once(client: httpx2.AsyncClient) -> None:
     order = {"name": "Price list", "total_records": 4}
     url = await announce(client)
     for path, body in ((API, order), (f"{url}/records", good(1, 2)), (f"{url}/cancel", None)):
@@ -215,18 +148,6 @@ async def test_requests_with_a_key_are_answered_alike_and_take_effect_once(clien
     assert (await client.get(url)).json()["processed_records"] == 2
     other = await client.post(f"{url}/records", json=good(3), headers=KEY)
     assert (other.status_code, slug(other)) == (422, "idempotency-key-reused")
-
-
-async def test_a_report_sent_twenty_times_at_once_is_counted_once(client: httpx2.AsyncClient) -> None:
-    url = await announce(client)
-    answers = await asyncio.gather(*(client.post(f"{url}/records", json=good(1), headers=KEY) for _ in range(20)))
-    accepted = [answer.json()["accepted"] for answer in answers if answer.status_code == 200]
-    assert set(accepted) == {1}
-    assert {slug(answer) for answer in answers if answer.status_code != 200} <= {"idempotency-key-in-use"}
-    assert (await client.get(url)).json()["processed_records"] == 1
-
-
-# --- What may come in -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -247,45 +168,11 @@ async def test_a_report_sent_twenty_times_at_once_is_counted_once(client: httpx2
         ({"totalrecords": 5}, "/totalrecords"),
     ],
 )
-async def test_a_batch_that_makes_no_sense_is_pointed_out(
+async def test_an_invalid_announcement_is_refused_with_a_pointer(
     client: httpx2.AsyncClient, change: dict[str, Any], pointer: str
 ) -> None:
     answer = await client.post(API, json={"name": "x", "total_records": 5} | change)
     assert (answer.status_code, pointers(answer)) == (422, [pointer])
-
-
-@pytest.mark.parametrize(
-    ("records", "pointer"),
-    [
-        ([], "/records"),
-        (None, "/records"),
-        ([{"key": str(number), "success": True} for number in range(1001)], "/records"),
-        ([{"key": "a"}], "/records/0/success"),
-        ([{"success": True}], "/records/0/key"),
-        ([{"key": "a", "success": True}, {"key": "", "success": True}], "/records/1/key"),
-        ([{"key": "x" * 256, "success": True}], "/records/0/key"),
-        ([{"key": "a\0", "success": True}], "/records/0/key"),
-        ([{"key": 7, "success": True}], "/records/0/key"),
-        ([{"key": "a", "success": "true"}], "/records/0/success"),
-        ([{"key": "a", "success": 1}], "/records/0/success"),
-        ([{"key": "a", "success": False, "error": "x" * 2001}], "/records/0/error"),
-        ([{"key": "a", "success": False, "error": "\0"}], "/records/0/error"),
-        ([{"key": "a", "success": False, "eror": "x"}], "/records/0/eror"),
-    ],
-)
-async def test_a_report_that_makes_no_sense_is_pointed_out(
-    client: httpx2.AsyncClient, records: Any, pointer: str
-) -> None:
-    url = await announce(client)
-    answer = await client.post(f"{url}/records", json={"records": records})
-    assert (answer.status_code, pointers(answer)) == (422, [pointer])
-    assert (await client.get(url)).json()["processed_records"] == 0
-
-
-async def test_a_thousand_records_are_one_report(client: httpx2.AsyncClient) -> None:
-    url = await announce(client, 1000)
-    answer = await client.post(f"{url}/records", json=good(*range(1000)))
-    assert (answer.json()["accepted"], answer.json()["status"]) == (1000, "completed")
 
 
 DEEP: Any = "x"
@@ -310,62 +197,13 @@ async def test_no_value_of_any_field_is_a_defect(client: httpx2.AsyncClient) -> 
             assert all(pointer.startswith("/") or pointer == "" for pointer in pointers(answer)), (path, body)
 
 
-@pytest.mark.parametrize(
-    "cursor", ["x", "W10", "WyJhIl0", "WyIwMDAxLTAxLTAxVDAwOjAwOjAwKzE0OjAwIiwiayJd", "WyIyMDI2LTAxLTAxIiwiayJd"]
-)
-async def test_a_cursor_that_is_none_is_pointed_at(client: httpx2.AsyncClient, cursor: str) -> None:
-    url = await announce(client)
-    answer = await client.get(f"{url}/failures", params={"cursor": cursor})
-    assert (answer.status_code, pointers(answer)) == (422, ["/query/cursor"])
-
-
-async def test_queries_and_ids_that_make_no_sense_are_pointed_at(client: httpx2.AsyncClient) -> None:
+async def test_invalid_queries_and_ids_are_refused_with_a_pointer(client: httpx2.AsyncClient) -> None:
     url = await announce(client)
     for wait in ("-1", "31", "nan", "x", ""):
         answer = await client.get(url, params={"wait": wait})
         assert (answer.status_code, pointers(answer)) == (422, ["/query/wait"])
     answer = await client.get(f"{API}/7")
     assert (answer.status_code, pointers(answer)) == (422, ["/path/batch_id"])
-
-
-# --- Recounting -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def spoiled(database: Database, caller: Caller) -> FanOut:
-    fan_out = await FanOut.announce(database, caller, 10)
-    await fan_out.report(done(1, 2, 3))
-    await fan_out.set("processed_records = 1, progress_percentage = 99")
-    return fan_out
-
-
-async def test_a_machine_has_the_silent_ones_recounted(cron: httpx2.AsyncClient, spoiled: FanOut) -> None:
-    nothing = await cron.post(RECALCULATE)
-    assert nothing.json() == {"success": True, "checked": 0, "repaired": 0, "failed": 0, "recounts": []}
-    await spoiled.set("updated_at = now() - interval '6 minutes'")
-    answer = (await cron.post(RECALCULATE)).json()
-    assert (answer["checked"], answer["repaired"]) == (1, 1)
-    (recount,) = answer["recounts"]
-    rest = {"success_count": 3, "failed_records": 0, "status": "processing"}
-    assert recount == {
-        "kind": "sync_batch",
-        "subject_id": str(spoiled.batch_id),
-        "is_repair": True,
-        "before": {"processed_records": 1, "progress_percentage": 99} | rest,
-        "after": {"processed_records": 3, "progress_percentage": 30} | rest,
-    }
-
-
-async def test_a_machine_has_all_or_one_recounted(cron: httpx2.AsyncClient, spoiled: FanOut) -> None:
-    assert (await cron.post(RECALCULATE, params={"all": "true"})).json()["repaired"] == 1
-    one = (await cron.post(RECALCULATE, params={"batch_id": str(spoiled.batch_id)})).json()
-    assert (one["checked"], one["repaired"], one["recounts"][0]["is_repair"]) == (1, 0, False)
-    unknown = await cron.post(RECALCULATE, params={"batch_id": str(uuid4())})
-    assert (unknown.status_code, slug(unknown)) == (404, "not-found")
-    both = await cron.post(RECALCULATE, params={"batch_id": str(spoiled.batch_id), "all": "true"})
-    assert (both.status_code, pointers(both)) == (422, ["/query/all"])
-    mistyped = await cron.post(RECALCULATE, params={"batchid": str(spoiled.batch_id)})
-    assert (mistyped.status_code, pointers(mistyped)) == (422, ["/query/batchid"])
 
 
 def test_every_operation_is_described_for_front_end_developers(app: FastAPI) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of an attempt that was not answered: a person's word."""
+"""Resolving an unknown attempt."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ async def test_an_unknown_attempt_is_resolved_by_another_person_with_a_note(trea
     assert again.json()["attempt_number"] == 2
 
 
-async def test_who_sent_an_attempt_may_not_resolve_it(treasury: Treasury) -> None:
+async def test_the_sender_of_an_attempt_may_not_resolve_it(treasury: Treasury) -> None:
     treasury.gateway.faults.append(Fault.ERROR)
     attempt_id = (await treasury.dispatch(caller=treasury.admin)).json()["log_id"]
     refused = await treasury.resolve(attempt_id, caller=treasury.admin)
@@ -43,7 +43,7 @@ async def test_an_attempt_resolved_as_accepted_waits_for_its_callbacks(treasury:
     assert await treasury.events() == ["resolved", "callback", "closed"]
 
 
-async def test_what_the_gateway_has_paid_cannot_be_resolved_as_not_sent(treasury: Treasury) -> None:
+async def test_a_paid_attempt_cannot_be_resolved_as_rejected(treasury: Treasury) -> None:
     attempt_id = await treasury.sent("R1", "R2", fault=Fault.ERROR)
     await treasury.call_back(attempt_id, "R1")
     refused = await treasury.resolve(attempt_id, "rejected")
@@ -57,7 +57,7 @@ SPELLINGS = (SENDER.upper(), f"{{{SENDER}}}", f"urn:uuid:{SENDER}", SENDER.repla
 @pytest.mark.parametrize(
     "spelling", [SENDER.upper(), f"{{{SENDER}}}", f"urn:uuid:{SENDER}", SENDER.replace("-", ""), f"{SENDER} "]
 )
-async def test_another_spelling_of_the_sender_is_no_other_person(treasury: Treasury, spelling: str) -> None:
+async def test_a_sender_is_the_same_person_in_any_spelling_of_the_uuid(treasury: Treasury, spelling: str) -> None:
     admin = treasury.somebody(Role.ADMIN)
     treasury.gateway.faults.append(Fault.ERROR)
     attempt_id = (await treasury.dispatch(caller=replace(admin, user_id=spelling))).json()["log_id"]
@@ -70,7 +70,7 @@ async def test_another_spelling_of_the_sender_is_no_other_person(treasury: Treas
 @pytest.mark.parametrize(
     "actor", [SENDER.upper(), f"{{{SENDER}}}", f"urn:uuid:{SENDER}", SENDER.replace("-", ""), f"{SENDER} "]
 )
-async def test_the_database_refuses_another_spelling_too(treasury: Treasury, actor: str) -> None:
+async def test_the_database_refuses_another_spelling_of_the_sender(treasury: Treasury, actor: str) -> None:
     treasury.gateway.faults.append(Fault.ERROR)
     await treasury.dispatch(caller=replace(treasury.finance, user_id=SENDER))
     with pytest.raises(DBAPIError, match="cannot be resolved now"):
@@ -81,7 +81,7 @@ async def test_the_database_refuses_another_spelling_too(treasury: Treasury, act
         )
 
 
-async def test_a_name_in_another_case_is_no_other_person(treasury: Treasury) -> None:
+async def test_a_sender_is_the_same_person_in_any_case(treasury: Treasury) -> None:
     admin = treasury.somebody(Role.ADMIN)
     treasury.gateway.faults.append(Fault.ERROR)
     attempt_id = (await treasury.dispatch(caller=replace(admin, user_id="auth0|Ann"))).json()["log_id"]

@@ -1,4 +1,4 @@
-"""What the gateway reports of its payments: kept whatever it says, and never a reason to pay twice."""
+"""Callbacks: all are stored, and none makes the service pay twice."""
 
 import asyncio
 
@@ -40,7 +40,7 @@ async def test_the_last_callback_closes_the_attempt_and_only_failures_may_be_sen
     assert (again.status_code, again.json()["attempt_number"]) == (200, 2)
 
 
-async def test_callbacks_of_all_references_at_once_close_the_attempt_once(treasury: Treasury) -> None:
+async def test_concurrent_callbacks_close_the_attempt_once(treasury: Treasury) -> None:
     names = [f"R{number}" for number in range(20)]
     attempt_id = await treasury.sent(*names)
     answers = await asyncio.gather(*(treasury.call_back(attempt_id, name) for name in names * 2))
@@ -83,10 +83,10 @@ async def test_a_success_after_the_failed_reference_was_sent_again_is_a_conflict
 
 
 @pytest.mark.parametrize("is_sent", [True, False])
-async def test_a_late_success_while_another_attempt_takes_the_reference_waits_for_it(
+async def test_a_late_success_waits_for_a_concurrent_attempt_with_its_reference(
     treasury: Treasury, *, is_sent: bool
 ) -> None:
-    """Both look, both find the reference free. Only one can have it, and the report is kept in any case."""
+    """Both transactions find the reference unlocked; only one can lock it. The callback is stored in either case."""
     first = await treasury.sent("R1")
     await treasury.call_back(first, "R1", "51")
     async with treasury.runtime.database.engine.connect() as connection:
@@ -100,7 +100,7 @@ async def test_a_late_success_while_another_attempt_takes_the_reference_waits_fo
     assert await treasury.events() == ["callback", "closed", "callback", "conflict"]
 
 
-async def test_a_batch_that_is_written_while_a_late_success_locks_its_reference_is_refused(treasury: Treasury) -> None:
+async def test_a_dispatch_concurrent_with_a_late_success_of_its_reference_is_refused(treasury: Treasury) -> None:
     first = await treasury.sent("R1")
     await treasury.call_back(first, "R1", "51")
     async with treasury.runtime.database.engine.begin() as connection:
@@ -109,31 +109,31 @@ async def test_a_batch_that_is_written_while_a_late_success_locks_its_reference_
         await treasury.until_somebody_waits_for_a_lock()
     refused = await request
     assert (refused.status_code, refused.json()["type"]) == (409, "urn:qrtrack:problem:reference-locked")
-    assert f"Attempt 1 (log_id {first}) of settlement STL1" in refused.json()["errors"][0]["detail"]
+    assert f"attempt 1 (log_id {first}) of settlement STL1" in refused.json()["errors"][0]["detail"]
     assert len(treasury.gateway.requests) == 1
 
 
-async def test_a_success_under_another_reference_of_the_bank_is_an_alarm_and_no_repetition(treasury: Treasury) -> None:
+async def test_a_second_success_under_another_bank_reference_raises_an_alarm(treasury: Treasury) -> None:
     attempt_id = await treasury.sent("R1")
     await treasury.call_back(attempt_id, "R1")
     with capture_logs() as logs:
         for _ in range(2):
             await treasury.call_back(attempt_id, "R1", bank_reference="B2")
     assert [entry["why"] for entry in logs if entry["event"].startswith("alarm")] == [
-        "a payment is reported twice, under two references of the bank"
+        "the bank reports the payment twice, under two references of its own"
     ]
     assert await treasury.states() == [("R1", OK, True)]
     assert await treasury.events() == ["callback", "closed", "callback", "conflict"]
 
 
-async def test_a_failure_after_a_success_frees_nothing(treasury: Treasury) -> None:
+async def test_a_failure_after_a_success_unlocks_nothing(treasury: Treasury) -> None:
     attempt_id = await treasury.sent("R1")
     await treasury.call_back(attempt_id, "R1", "00")
     await treasury.call_back(attempt_id, "R1", "51")
     assert await treasury.states() == [("R1", CONFLICT, True)]
 
 
-async def test_a_success_for_what_was_refused_locks_it_again(treasury: Treasury) -> None:
+async def test_a_success_for_a_refused_reference_locks_it_again(treasury: Treasury) -> None:
     attempt_id = await treasury.sent("R1", fault=Fault.REJECT)
     assert await treasury.states() == [("R1", MISSING, False)]
     await treasury.call_back(attempt_id, "R1")
@@ -141,8 +141,8 @@ async def test_a_success_for_what_was_refused_locks_it_again(treasury: Treasury)
     assert (await treasury.dispatch(transactions=rows("R1"))).json()["type"] == "urn:qrtrack:problem:reference-locked"
 
 
-async def test_a_refusal_after_a_callback_of_success_is_no_clear_answer(treasury: Treasury) -> None:
-    """Who has paid one row has taken the batch: the other one may be paid as well."""
+async def test_a_refusal_after_a_callback_of_success_is_unknown(treasury: Treasury) -> None:
+    """The bank paid one row, so it took the batch and may pay the other row."""
 
     async def pay_first(_request: Request) -> None:
         (attempt,) = await treasury.attempts()
@@ -162,7 +162,7 @@ async def test_a_refusal_after_a_callback_of_success_is_no_clear_answer(treasury
 
 
 @pytest.mark.parametrize("fault", [Fault.NONE, Fault.HALF])
-async def test_callbacks_that_overtake_the_answer_count(treasury: Treasury, fault: Fault) -> None:
+async def test_callbacks_before_the_answer_count(treasury: Treasury, fault: Fault) -> None:
     async def pay_first(_request: Request) -> None:
         (attempt,) = await treasury.attempts()
         await treasury.call_back(attempt.id, "R1")
@@ -174,7 +174,7 @@ async def test_callbacks_that_overtake_the_answer_count(treasury: Treasury, faul
     assert (await treasury.events())[-1] == "closed"
 
 
-async def test_an_unknown_attempt_ends_when_all_its_references_have_called_back(treasury: Treasury) -> None:
+async def test_an_unknown_attempt_is_accepted_when_every_reference_has_its_callback(treasury: Treasury) -> None:
     attempt_id = await treasury.sent("R1", "R2", fault=Fault.ERROR)
     await treasury.call_back(attempt_id, "R1")
     assert [row.outcome for row in await treasury.attempts()] == ["unknown"]
@@ -207,9 +207,9 @@ async def test_an_unknown_reference_is_stored_and_counted_once(treasury: Treasur
         ],
     ],
 )
-async def test_a_callback_that_says_nothing_is_kept_and_frees_nothing(treasury: Treasury, query: str) -> None:
+async def test_an_unreadable_callback_is_stored_and_unlocks_nothing(treasury: Treasury, query: str) -> None:
     attempt_id = await treasury.sent("R1")
-    token = treasury.runtime.post.tokens.token_of(attempt_id)
+    token = treasury.runtime.dispatcher.tokens.token_of(attempt_id)
     answer = await treasury.client().get(f"/webhook/akselgate/callback/{token}?{query}")
     assert answer.status_code == 200
     (event,) = await treasury.sql("SELECT kind, details FROM t_akselgate_events")
@@ -217,9 +217,9 @@ async def test_a_callback_that_says_nothing_is_kept_and_frees_nothing(treasury: 
     assert await treasury.states() == [("R1", MISSING, True)]
 
 
-async def test_a_callback_without_a_true_token_is_not_taken(treasury: Treasury) -> None:
+async def test_a_callback_with_a_wrong_token_is_refused(treasury: Treasury) -> None:
     attempt_id = await treasury.sent("R1")
-    tokens = treasury.runtime.post.tokens
+    tokens = treasury.runtime.dispatcher.tokens
     for token in (f"{attempt_id}-{'0' * 64}", tokens.token_of(attempt_id)[:-1], tokens.token_of(attempt_id + 1), "x"):
         answer = await treasury.client().get(f"/webhook/akselgate/callback/{token}?ref=R1&rescore=00")
         assert (answer.status_code, answer.json()["type"]) == (404, "urn:qrtrack:problem:unknown-callback")
@@ -246,7 +246,7 @@ async def test_the_failure_codes_are_a_setting(settings: Settings) -> None:
         assert await treasury.states() == [("R1", FAILED, False), ("R2", MISSING, True)]
 
 
-async def test_a_result_of_later_counts_after_one_that_says_nothing(treasury: Treasury) -> None:
+async def test_a_success_counts_after_an_unreadable_callback(treasury: Treasury) -> None:
     attempt_id = await treasury.sent("R1")
     with capture_logs() as lines:
         await treasury.call_back(attempt_id, "R1", "68")
@@ -256,7 +256,7 @@ async def test_a_result_of_later_counts_after_one_that_says_nothing(treasury: Tr
     assert await treasury.events() == ["unreadable_callback", "callback", "closed"]
 
 
-async def test_a_bank_that_changes_the_case_of_a_reference_reports_on_the_same_payment_once(treasury: Treasury) -> None:
+async def test_callbacks_that_differ_only_in_the_case_of_the_reference_count_once(treasury: Treasury) -> None:
     attempt_id = await treasury.sent("Ref-a1")
     for spelling in ("REF-A1", "ref-a1", "Ref-a1"):
         assert (await treasury.call_back(attempt_id, spelling)).status_code == 200

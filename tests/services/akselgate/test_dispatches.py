@@ -1,4 +1,4 @@
-"""A settlement on its way to the bank: what is written when, and what may be sent again."""
+"""Dispatching a settlement: what is committed when, and what may be sent again."""
 
 import asyncio
 import hashlib
@@ -30,7 +30,7 @@ async def wired_treasury(settings: Settings, **changes: Any) -> AsyncIterator[tu
             yield treasury, wire
 
 
-async def test_a_batch_is_taken_and_answered_with_its_attempt(treasury: Treasury) -> None:
+async def test_an_accepted_dispatch_answers_its_attempt(treasury: Treasury) -> None:
     answer = await treasury.dispatch()
     (attempt,) = await treasury.attempts()
     assert answer.status_code == 200
@@ -50,7 +50,7 @@ async def test_a_batch_is_taken_and_answered_with_its_attempt(treasury: Treasury
     assert json.loads(attempt.response_payload)["responseCode"] == "00"
 
 
-async def test_on_receipt_the_gateway_would_find_the_row_committed_and_whole(treasury: Treasury) -> None:
+async def test_the_attempt_is_committed_whole_before_the_gateway_gets_it(treasury: Treasury) -> None:
     seen: list[Any] = []
 
     async def look(_request: Request) -> None:
@@ -70,11 +70,11 @@ async def test_on_receipt_the_gateway_would_find_the_row_committed_and_whole(tre
     assert states == [("REF1", "missing", True), ("REF2", "missing", True)]
     sent = json.loads(request.body)
     assert (sent["totalTx"], len(sent["data"])) == ("2", 2)
-    token = treasury.runtime.post.tokens.token_of(attempt.id)
+    token = treasury.runtime.dispatcher.tokens.token_of(attempt.id)
     assert sent["data"][0]["callback_url"] == f"http://127.0.0.1:8000/webhook/akselgate/callback/{token}"
 
 
-async def test_nothing_is_held_in_the_database_while_the_gateway_thinks(treasury: Treasury) -> None:
+async def test_no_transaction_is_open_while_the_gateway_answers(treasury: Treasury) -> None:
     open_transactions: list[Any] = []
 
     async def look(_request: Request) -> None:
@@ -90,7 +90,7 @@ async def test_nothing_is_held_in_the_database_while_the_gateway_thinks(treasury
     assert open_transactions == []
 
 
-async def test_what_never_left_may_be_sent_again(treasury: Treasury) -> None:
+async def test_an_attempt_that_was_not_sent_may_be_dispatched_again(treasury: Treasury) -> None:
     await treasury.gateway.stop()
     answer = await treasury.dispatch()
     (attempt,) = await treasury.attempts()
@@ -111,7 +111,7 @@ async def test_what_never_left_may_be_sent_again(treasury: Treasury) -> None:
     assert [row.is_latest for row in await treasury.attempts()] == [0, 1]
 
 
-async def test_a_settlement_of_two_types_or_two_settlements_run_side_by_side(treasury: Treasury) -> None:
+async def test_other_types_and_other_settlements_are_dispatched_concurrently(treasury: Treasury) -> None:
     answers = await asyncio.gather(
         treasury.dispatch("A", rows("R1")),
         treasury.dispatch("A", rows("R2"), kind="ESCROW_BILLER_PL"),
@@ -122,7 +122,7 @@ async def test_a_settlement_of_two_types_or_two_settlements_run_side_by_side(tre
     assert treasury.gateway.logins == 1
 
 
-async def test_batches_that_share_references_in_any_order_never_deadlock(treasury: Treasury) -> None:
+async def test_concurrent_batches_that_share_references_never_deadlock(treasury: Treasury) -> None:
     names = [f"R{number}" for number in range(200)]
     for turn in range(5):
         pair = [f"{turn}-{name}" for name in names]
@@ -172,7 +172,7 @@ async def test_a_long_answer_is_stored_uncut(treasury: Treasury) -> None:
     assert attempt.response_payload.encode() == body
 
 
-async def test_a_caller_who_hangs_up_does_not_cut_it_off(treasury: Treasury) -> None:
+async def test_a_caller_who_disconnects_does_not_cancel_the_dispatch(treasury: Treasury) -> None:
     arrived, go_on = asyncio.Event(), asyncio.Event()
 
     async def wait(_request: Request) -> None:
@@ -190,7 +190,7 @@ async def test_a_caller_who_hangs_up_does_not_cut_it_off(treasury: Treasury) -> 
     assert attempt.outcome == "accepted"
 
 
-async def test_an_answer_after_the_sweeper_is_an_event_and_changes_nothing(treasury: Treasury) -> None:
+async def test_an_answer_after_the_sweeper_becomes_an_event_and_changes_nothing(treasury: Treasury) -> None:
     async def sweep(_request: Request) -> None:
         await treasury.age(3600)
         assert await sweep_attempts(treasury.runtime.database) == 1
@@ -205,7 +205,7 @@ async def test_an_answer_after_the_sweeper_is_an_event_and_changes_nothing(treas
     assert (event.details["outcome"], event.details["status_code"]) == ("accepted", "201")
 
 
-async def test_only_what_is_older_than_twice_the_deadline_is_swept_and_nothing_is_sent(treasury: Treasury) -> None:
+async def test_the_sweeper_takes_only_attempts_older_than_twice_the_deadline(treasury: Treasury) -> None:
     arrived, go_on = asyncio.Event(), asyncio.Event()
 
     async def wait(_request: Request) -> None:
@@ -229,8 +229,8 @@ async def test_only_what_is_older_than_twice_the_deadline_is_swept_and_nothing_i
     assert len(treasury.gateway.requests) == 1
 
 
-async def test_what_was_held_up_until_the_sweeper_might_judge_it_is_not_sent_any_more(settings: Settings) -> None:
-    """Otherwise a person could have called it not sent, and had it sent again, before it is sent at all."""
+async def test_an_attempt_delayed_until_it_is_stale_is_not_sent(settings: Settings) -> None:
+    """Otherwise it could be sent after an administrator resolved it as not sent and somebody dispatched it again."""
     async with open_treasury(settings, akselgate_deadline_seconds=0.2) as treasury:
         async with treasury.runtime.database.engine.begin() as connection:
             await connection.exec_driver_sql("LOCK TABLE t_akselgate_transaction_rows IN EXCLUSIVE MODE")
@@ -243,8 +243,10 @@ async def test_what_was_held_up_until_the_sweeper_might_judge_it_is_not_sent_any
         assert [(attempt.outcome, attempt.is_success) for attempt in await treasury.attempts()] == [("not_sent", 0)]
 
 
-async def test_an_attempt_whose_commit_was_not_heard_of_is_not_sent_and_never_thought_away(settings: Settings) -> None:
-    """It may be in the log: then it is frozen like any whose sender is gone, and nothing was sent."""
+async def test_an_attempt_whose_commit_lost_its_confirmation_is_not_sent_and_stays_in_the_log(
+    settings: Settings,
+) -> None:
+    """The attempt may be committed: then it stays `sending` until the sweeper finds it. Nothing is sent."""
     async with wired_treasury(settings) as (treasury, wire):
         wire.cut_after = b"COMMIT\0"
         answer = await treasury.dispatch()
@@ -255,7 +257,7 @@ async def test_an_attempt_whose_commit_was_not_heard_of_is_not_sent_and_never_th
         assert treasury.gateway.requests == []
 
 
-async def test_an_answer_that_comes_while_the_database_is_away_is_recorded_when_it_is_back(settings: Settings) -> None:
+async def test_an_answer_during_a_database_outage_is_recorded_after_it(settings: Settings) -> None:
     async with wired_treasury(settings) as (treasury, wire):
 
         async def cut(_request: Request) -> None:
@@ -269,8 +271,8 @@ async def test_an_answer_that_comes_while_the_database_is_away_is_recorded_when_
         assert await treasury.events() == []
 
 
-async def test_an_answer_whose_commit_was_not_heard_of_is_recorded_once(settings: Settings) -> None:
-    """The database has taken it, and the connection broke before it could say so."""
+async def test_an_answer_whose_commit_lost_its_confirmation_is_recorded_once(settings: Settings) -> None:
+    """The connection breaks after PostgreSQL committed and before it confirmed."""
     async with wired_treasury(settings) as (treasury, wire):
 
         async def cut(_request: Request) -> None:
@@ -285,7 +287,7 @@ async def test_an_answer_whose_commit_was_not_heard_of_is_recorded_once(settings
         assert (await treasury.dispatch(key="K")).json() == answer.json()
 
 
-async def test_an_answer_that_cannot_be_recorded_is_told_and_the_attempt_is_left_to_the_sweeper(
+async def test_the_sender_gets_an_answer_that_cannot_be_recorded_and_the_sweeper_sets_unknown(
     settings: Settings,
 ) -> None:
     async with wired_treasury(settings, akselgate_deadline_seconds=1) as (treasury, wire):
@@ -301,7 +303,7 @@ async def test_an_answer_that_cannot_be_recorded_is_told_and_the_attempt_is_left
         told = answer.json()
         assert (answer.status_code, told["type"]) == (504, "urn:qrtrack:problem:gateway-outcome-unknown")
         assert (told["log_id"], told["outcome"], told["status_code"]) == (attempt.id, "unknown", "201")
-        assert "It is: accepted, status 201" in told["detail"]
+        assert "The answer is: accepted, status 201" in told["detail"]
         assert [entry["attempt_id"] for entry in logs if entry["event"].startswith("alarm")] == [attempt.id]
         assert attempt.outcome == "sending"
         await treasury.age(3)
@@ -311,7 +313,7 @@ async def test_an_answer_that_cannot_be_recorded_is_told_and_the_attempt_is_left
         assert len(treasury.gateway.requests) == 1
 
 
-async def test_what_was_resolved_as_not_sent_and_is_then_said_to_be_taken_is_an_alarm(treasury: Treasury) -> None:
+async def test_an_acceptance_after_a_resolution_as_not_sent_raises_an_alarm(treasury: Treasury) -> None:
     async def give_up(_request: Request) -> None:
         await treasury.age(3600)
         await sweep_attempts(treasury.runtime.database)
@@ -322,13 +324,13 @@ async def test_what_was_resolved_as_not_sent_and_is_then_said_to_be_taken_is_an_
     with capture_logs() as logs:
         answer = await treasury.dispatch()
     assert (answer.status_code, answer.json()["outcome"]) == (504, "unknown")
-    assert "It is: accepted, status 201" in answer.json()["detail"]
+    assert "The answer is: accepted, status 201" in answer.json()["detail"]
     assert await treasury.events() == ["swept", "resolved", "late_response"]
     assert "alarm: the gateway contradicts itself about a payment" in [entry["event"] for entry in logs]
 
 
-async def test_the_runbook_raises_the_start_of_the_ids_and_finds_what_is_open(treasury: Treasury) -> None:
-    document = (Path(__file__).parents[2] / "docs" / "akselgate.md").read_text()
+async def test_the_sql_of_the_documentation_raises_the_ids_and_finds_open_attempts(treasury: Treasury) -> None:
+    document = (Path(__file__).parents[3] / "docs" / "akselgate.md").read_text()
     open_attempts, restart = re.findall(r"```sql\n(.*?);\n```", document, re.DOTALL)
     await treasury.sql(restart)
     treasury.gateway.faults.append(Fault.ERROR)
@@ -338,12 +340,12 @@ async def test_the_runbook_raises_the_start_of_the_ids_and_finds_what_is_open(tr
 
 
 def said(text: str, status: int = 400) -> Scripted:
-    """A refusal of the gateway with these words."""
+    """A refusal with this text."""
     return Scripted(status, json.dumps({"responseCode": "99", "responseMessage": text}).encode())
 
 
-async def test_a_refusal_of_a_reference_that_a_person_called_unpaid_is_unknown(treasury: Treasury) -> None:
-    """The person may have been wrong: then the bank has refused the repetition of what it paid."""
+async def test_a_refusal_is_unknown_where_an_administrator_resolved_the_reference_as_unpaid(treasury: Treasury) -> None:
+    """The administrator may be wrong: then the bank refuses a repetition of what it paid."""
     first = await treasury.sent("R1", "R2", fault=Fault.ERROR)
     await treasury.resolve(first, "not_sent")
     treasury.gateway.faults.append(said("Invalid request"))
@@ -351,7 +353,7 @@ async def test_a_refusal_of_a_reference_that_a_person_called_unpaid_is_unknown(t
         answer = await treasury.dispatch("OTHER", rows("r1", "R3"))
     told = answer.json()
     assert (answer.status_code, told["outcome"], told["status_code"]) == (504, "unknown", "400")
-    assert "may have refused a repetition of what it took before" in told["detail"]
+    assert "It may have refused a repetition of what it took before" in told["detail"]
     assert [line["answered"] for line in lines if line["event"].startswith("alarm")] == ["rejected"]
     (event,) = await treasury.sql("SELECT details FROM t_akselgate_events WHERE kind = 'doubted_refusal'")
     assert event.details == {"sent_before": [{"reference_number": "r1", "attempt_id": first}], "count": 1}
@@ -360,8 +362,8 @@ async def test_a_refusal_of_a_reference_that_a_person_called_unpaid_is_unknown(t
     assert len(treasury.gateway.requests) == 2
 
 
-async def test_a_refusal_of_what_is_certainly_unpaid_frees_it(treasury: Treasury) -> None:
-    """Refused by the gateway itself, never sent, or reported as failed: as often as it takes."""
+async def test_a_refusal_of_certainly_unpaid_references_unlocks_them(treasury: Treasury) -> None:
+    """Certainly unpaid: refused by the gateway, never sent, or reported as failed by a callback."""
     for settlement in ("A", "B"):
         treasury.gateway.faults.append(said("Invalid account"))
         assert (await treasury.dispatch(settlement, rows("R1"))).json()["outcome"] == "rejected"
@@ -370,7 +372,7 @@ async def test_a_refusal_of_what_is_certainly_unpaid_frees_it(treasury: Treasury
     treasury.gateway.faults.append(said("Invalid account"))
     assert (await treasury.dispatch("D", rows("R1"))).json()["outcome"] == "rejected"
     await treasury.gateway.stop()
-    treasury.runtime.post.gateway._login = None
+    treasury.runtime.dispatcher.gateway._login = None
     assert (await treasury.dispatch("E", rows("R1"))).json()["outcome"] == "not_sent"
     host, port = treasury.gateway.address.removeprefix("http://").split(":")
     await treasury.gateway.start(host, int(port))
@@ -387,7 +389,7 @@ async def test_words_of_repetition_freeze_the_settlement(treasury: Treasury, tex
     assert len(treasury.gateway.requests) == 1
 
 
-async def test_a_settlement_and_a_reference_are_one_in_any_case(treasury: Treasury) -> None:
+async def test_settlements_and_references_ignore_case(treasury: Treasury) -> None:
     first = await treasury.sent("R1", kd_settle="Alike")
     answers = [await treasury.dispatch("ALIKE", rows("R2")), await treasury.dispatch("other", rows("r1"))]
     assert [answer.json()["type"].rpartition(":")[2] for answer in answers] == [
@@ -403,14 +405,14 @@ async def test_a_settlement_and_a_reference_are_one_in_any_case(treasury: Treasu
     assert [attempt["kd_settle"] for attempt in listed] == ["aLIKE", "Alike"]
 
 
-async def test_settlements_in_two_cases_at_once_are_sent_once(treasury: Treasury) -> None:
+async def test_concurrent_dispatches_that_differ_in_case_are_sent_once(treasury: Treasury) -> None:
     spellings = ["alike", "ALIKE", "Alike", "aLiKe"] * 3
     answers = await asyncio.gather(*[treasury.dispatch(name, rows(f"R{n}")) for n, name in enumerate(spellings)])
     assert sorted(answer.status_code for answer in answers) == [200] + [409] * 11
     assert len(treasury.gateway.requests) == 1
 
 
-async def test_lines_say_what_became_of_a_batch_and_texts_name_attempt_and_log_id(treasury: Treasury) -> None:
+async def test_log_lines_tell_the_outcome_and_texts_name_attempt_and_log_id(treasury: Treasury) -> None:
     treasury.gateway.login = Scripted(500, b"")
     with capture_logs() as lines:
         await treasury.dispatch()
@@ -421,4 +423,4 @@ async def test_lines_say_what_became_of_a_batch_and_texts_name_attempt_and_log_i
     with capture_logs() as lines:
         told = (await treasury.dispatch()).json()
     assert [line["log_level"] for line in lines if line["event"].startswith("alarm")] == ["error"]
-    assert told["detail"].startswith(f"Attempt 2 (log_id {told['log_id']}) may have been taken or not.")
+    assert told["detail"].startswith(f"The bank may or may not have taken attempt 2 (log_id {told['log_id']}).")

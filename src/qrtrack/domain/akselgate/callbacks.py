@@ -1,12 +1,13 @@
-"""The gateway's callbacks: the address each attempt gives it, and what one of them says."""
+"""Callbacks of the gateway: the token in the address of each attempt, and what one callback reports."""
 
 import hmac
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
-from qrtrack.domain.akselgate.dispatches import CallbackState, Outcome
+from qrtrack.domain.akselgate.attempts import RELEASING, AttemptOutcome
 from qrtrack.domain.errors import NotFound
 
 SUCCESS: Final = "00"
@@ -14,15 +15,26 @@ REFERENCE_LENGTH: Final = 255
 RESULT_LENGTH: Final = 50
 
 
+class CallbackState(StrEnum):
+    """What the gateway reported of one row. `conflict`: its reports contradict each other, or it paid what it had
+    refused. A person has to ask the bank.
+    """
+
+    MISSING = "missing"
+    OK = "ok"
+    FAILED = "failed"
+    CONFLICT = "conflict"
+
+
 class UnknownCallback(NotFound):
-    """The address is not one that this service gave to the gateway."""
+    """This service never gave this callback address to the gateway."""
 
     slug = "unknown-callback"
     title = "Not a callback address of this service"
 
 
 class CallbackTokens:
-    """Tokens that only this service can make, one an attempt: whoever holds one can report on that attempt alone."""
+    """One token for each attempt, signed with SECRET_KEY. Its holder can report on that attempt only."""
 
     def __init__(self, secret_key: str) -> None:
         self._key = hmac.digest(secret_key.encode(), b"qrtrack/akselgate-callback", "sha256")
@@ -37,12 +49,12 @@ class CallbackTokens:
             expected = self.token_of(int(number))
             if hmac.compare_digest(expected.encode(), token.encode(errors="replace")):
                 return int(number)
-        raise UnknownCallback("This is no callback address of this service: use the one of the request, unchanged.")
+        raise UnknownCallback("This service has no such callback address. Call the address of the request, unchanged.")
 
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """One report. `raw_query` is what came, uncut; the rest is cut to what an index holds."""
+    """One report. `raw_query` is uncut; the other fields are cut to lengths that an index takes."""
 
     reference: str
     result: str
@@ -51,33 +63,33 @@ class Callback:
 
     @classmethod
     def read(cls, query: Iterable[tuple[str, str]], *, raw_query: str) -> "Callback":
-        """A parameter that comes twice with two values says neither: both stand there, and fit nothing."""
+        """A parameter that comes with two different values becomes `a,b`, which matches no reference and no code."""
         values: dict[str, dict[str, None]] = {}
         for name, value in query:
             values.setdefault(name, {})[value] = None
-        said = {name: ",".join(different) for name, different in values.items()}
+        joined = {name: ",".join(different) for name, different in values.items()}
         return cls(
-            _stored(said.get("ref", ""), REFERENCE_LENGTH),
-            _stored(said.get("rescore", ""), RESULT_LENGTH),
-            _stored(said.get("rescoreref", ""), REFERENCE_LENGTH),
+            _clean(joined.get("ref", ""), REFERENCE_LENGTH),
+            _clean(joined.get("rescore", ""), RESULT_LENGTH),
+            _clean(joined.get("rescoreref", ""), REFERENCE_LENGTH),
             raw_query,
         )
 
     def state(self, failure_codes: AbstractSet[str]) -> CallbackState | None:
-        """What the result says; None for every result that is neither `00` nor listed: it may be paid, or not yet."""
+        """OK for `00`, FAILED for a listed code. None for every other result: the payment may have been made."""
         if self.result == SUCCESS:
             return CallbackState.OK
         return CallbackState.FAILED if self.result in failure_codes else None
 
 
-def state_after(state: CallbackState, outcome: Outcome, reported: CallbackState) -> CallbackState:
-    """Reports that contradict each other, or the outcome, are a conflict; and that is the end of the row."""
-    if reported is CallbackState.OK and outcome in {Outcome.REJECTED, Outcome.NOT_SENT}:
+def state_after(state: CallbackState, outcome: AttemptOutcome, reported: CallbackState) -> CallbackState:
+    """CONFLICT where the report contradicts an earlier one or the outcome. A row in conflict stays in conflict."""
+    if reported is CallbackState.OK and outcome in RELEASING:
         return CallbackState.CONFLICT
     if state is CallbackState.MISSING:
         return reported
     return state if state is reported else CallbackState.CONFLICT
 
 
-def _stored(text: str, longest: int) -> str:
+def _clean(text: str, longest: int) -> str:
     return text.strip().replace("\0", "\ufffd")[:longest]

@@ -1,4 +1,4 @@
-"""A settlement's batch of transactions: what is refused before anything is written, and the bytes that are sent."""
+"""The transactions of a settlement: their checks, and the text that is sent to the gateway."""
 
 import json
 import re
@@ -6,21 +6,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any
 
 from qrtrack.domain.akselgate.money import NotAnAmount, read_amount, write_amount
 from qrtrack.domain.errors import NAMED_ERRORS, FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 
-# More than a body of 16 MiB holds in earnest. A list of nothing but zeros holds millions, each of them an error.
+# A body of 16 MiB holds fewer real rows than this, but millions of zeros, each of which would be an error.
 MOST_ROWS = 100_000
 NAMED_FIELDS = 20
 DESCRIPTION_LENGTH = 100
 BRANCH_LENGTH = 100
 ACCOUNT = re.compile(r"[0-9]{5,34}", re.ASCII)
-# ASCII from end to end: look-alikes, invisible and combining characters would be another reference for us, and perhaps
-# the same for the bank.
+# ASCII only: look-alike, invisible and combining characters would make two references for us, and one for the bank.
 REFERENCE = re.compile(r"[!-~](?:[ -~]{0,13}[!-~])?")
 
 FIELDS = frozenset(
@@ -37,70 +35,9 @@ FIELDS = frozenset(
 )
 
 
-class TransactionType(StrEnum):
-    CA_ESCROW = "CA_ESCROW"
-    ESCROW_BILLER_PL = "ESCROW_BILLER_PL"
-
-
-class Outcome(StrEnum):
-    """What is known of an attempt. `accepted` means taken, not paid: that is what the callbacks tell."""
-
-    SENDING = "sending"
-    ACCEPTED = "accepted"
-    REJECTED = "rejected"
-    NOT_SENT = "not_sent"
-    UNKNOWN = "unknown"
-
-
-def status_told(outcome: str, status_code: str | None) -> str | None:
-    """Of what was never sent there is no status, neither known nor unknown."""
-    return None if outcome == Outcome.NOT_SENT else status_code
-
-
-def stale_after(deadline_seconds: float) -> float:
-    """Seconds after which an attempt still `sending` is called unknown, and after which its sender sends no more.
-
-    One rule for both: who was stopped that long must not send what a person may have called not sent meanwhile.
-    """
-    return 2 * deadline_seconds
-
-
-RESOLUTIONS = frozenset({Outcome.ACCEPTED, Outcome.REJECTED, Outcome.NOT_SENT})
-
-
-class CallbackState(StrEnum):
-    """`conflict`: the gateway reported both, or paid what it had refused. A person has to look."""
-
-    MISSING = "missing"
-    OK = "ok"
-    FAILED = "failed"
-    CONFLICT = "conflict"
-
-
-class EventKind(StrEnum):
-    """What can happen to an attempt besides its answer. `resolved` and `closed` move it, the others only tell.
-
-    `doubted_refusal`: the gateway refused a batch with a reference that was sent before and may be paid.
-    """
-
-    CALLBACK = "callback"
-    UNKNOWN_REFERENCE = "unknown_reference"
-    UNREADABLE_CALLBACK = "unreadable_callback"
-    CONFLICT = "conflict"
-    LATE_RESPONSE = "late_response"
-    DOUBTED_REFUSAL = "doubted_refusal"
-    SWEPT = "swept"
-    RESOLVED = "resolved"
-    CLOSED = "closed"
-
-
-# What a person has to look at.
-ALARMING = (EventKind.CONFLICT, EventKind.UNKNOWN_REFERENCE, EventKind.UNREADABLE_CALLBACK, EventKind.LATE_RESPONSE)
-
-
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the gateway's account fixes: `amount_scale` is how many digits after the point it reads."""
+    """Fixed values of the gateway's account. `amount_scale`: how many decimals the gateway reads."""
 
     amount_scale: int
     core: str
@@ -110,7 +47,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """One checked row. Rows are numbered from 1, as people count them."""
+    """One checked row. `row_number` starts at 1."""
 
     row_number: int
     reference: str
@@ -125,28 +62,28 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowError(FieldError):
-    """A bad field of one row; the reference is the one that was sent, whatever it is worth."""
+    """A bad field of one row. `reference` is the referenceNumber as it was sent, valid or not."""
 
     row_number: int
     reference: str | None
 
 
 class InvalidTransactions(InvalidInput):
-    """Rows of the dispatch are wrong: nothing was sent and nothing recorded."""
+    """Rows of the dispatch are invalid: nothing was sent and nothing was recorded."""
 
     slug = "invalid-transactions"
     title = "Transactions that cannot be sent"
 
     def __init__(self, errors: Sequence[FieldError], *, error_count: int | None = None) -> None:
         super().__init__(
-            "Nothing was sent and nothing recorded: correct the rows named in errors.",
+            "Nothing was sent and nothing was recorded. Correct the rows in `errors`, then dispatch again.",
             errors=errors,
             error_count=error_count,
         )
 
 
 def check_transactions(rows: Sequence[Any], terms: Terms) -> list[Transaction]:
-    """All rows or none: raises InvalidTransactions with the first errors, and with how many there are in all rows."""
+    """Checks every row. Raises InvalidTransactions with the first errors and the number of all of them."""
     if not rows:
         detail = "Send at least one transaction."
         raise InvalidTransactions([FieldError("/transactions", detail, FieldCode.TOO_FEW, {"min": 1})])
@@ -164,14 +101,14 @@ def check_transactions(rows: Sequence[Any], terms: Terms) -> list[Transaction]:
 
 @dataclass(slots=True)
 class _Errors:
-    """The first errors of a batch, and how many there are: of 100,000 bad rows each error would take memory."""
+    """The first errors of a batch and the count of all: keeping each error of 100,000 rows would fill the memory."""
 
     named: list[RowError] = field(default_factory=list)
     count: int = 0
 
 
 class _Row:
-    """One row under examination; it goes on after an error instead of stopping at the first."""
+    """Checks one row; collects all its errors instead of stopping at the first."""
 
     def __init__(self, number: int, given: Any, terms: Terms, times: Counter[str], errors: _Errors) -> None:
         self._number = number
@@ -183,9 +120,9 @@ class _Row:
         self._is_sound = True
 
     def transaction(self) -> Transaction | None:
-        """None where the errors say why not."""
+        """None where the row has errors."""
         if not self._is_object:
-            self._refuse(None, "A transaction is a JSON object.", FieldCode.WRONG_TYPE, expected="object")
+            self._refuse(None, "Each transaction must be a JSON object.", FieldCode.WRONG_TYPE, expected="object")
             return None
         self._refuse_unknown_fields()
         terms = self._terms
@@ -205,19 +142,23 @@ class _Row:
     def _refuse_unknown_fields(self) -> None:
         unknown = [name for name in self._given if name not in FIELDS]
         for name in unknown[:NAMED_FIELDS]:
-            self._refuse(name, "There is no such field: compare it with the documentation.", FieldCode.UNKNOWN_FIELD)
+            self._refuse(
+                name, "This field does not exist. Compare its name with the API documentation.", FieldCode.UNKNOWN_FIELD
+            )
         if len(unknown) > NAMED_FIELDS:
             count = len(unknown) - NAMED_FIELDS
-            self._refuse(None, f"{count} more fields of it do not exist.", FieldCode.UNKNOWN_FIELDS, count=count)
+            self._refuse(
+                None, f"{count} more fields of this transaction do not exist.", FieldCode.UNKNOWN_FIELDS, count=count
+            )
 
     def _reference(self) -> str:
         reference = self._given.get("referenceNumber")
         if not isinstance(reference, str) or not REFERENCE.fullmatch(reference):
-            detail = "Give a reference of 1 to 15 printable ASCII characters, without blanks around it."
+            detail = "Give 1 to 15 printable ASCII characters, without a space at the start or end."
             self._refuse("referenceNumber", detail, FieldCode.BAD_REFERENCE)
             return ""
         if self._times[reference.lower()] > 1:
-            detail = "This reference stands in more than one row, perhaps in another case: each row needs its own."
+            detail = "Another row has the same reference; case does not count. Give each row its own reference."
             self._refuse("referenceNumber", detail, FieldCode.REPEATED)
         return reference
 
@@ -225,7 +166,7 @@ class _Row:
         account = self._given.get(name)
         if isinstance(account, str) and ACCOUNT.fullmatch(account):
             return account
-        self._refuse(name, "Give an account, as text of 5 to 34 digits.", FieldCode.BAD_ACCOUNT)
+        self._refuse(name, "Give the account as text of 5 to 34 digits.", FieldCode.BAD_ACCOUNT)
         return ""
 
     def _amount(self) -> Decimal:
@@ -268,7 +209,7 @@ class _Row:
 def payload_of(
     request_id: str, transactions: Sequence[Transaction], *, callback_url: str, amount_scale: int
 ) -> tuple[str, Decimal]:
-    """The request as it is stored and sent, in ASCII so that text and bytes are the same; and its control sum."""
+    """The JSON text to store and send, and its control sum. ASCII only: the stored text equals the bytes sent."""
     data = [
         {
             "core": transaction.core,

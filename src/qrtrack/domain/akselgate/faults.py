@@ -1,10 +1,10 @@
-"""The faults of a gateway that the sandbox plays."""
+"""The faults of a gateway that the sandbox simulates."""
 
 from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """How the gateway misbehaves. Where a batch is read and not refused, the sandbox has taken it all the same."""
+    """How the gateway misbehaves. The sandbox takes the batch all the same, unless the fault is in its NOT_TAKEN."""
 
     NONE = "none"
     REFUSE = "refuse"

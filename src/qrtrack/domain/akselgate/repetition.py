@@ -1,7 +1,7 @@
-"""The words and codes by which a gateway says that it saw a request before. This is the only list of them.
+"""The words and codes by which a gateway says that it got a request before. This is the only list of them.
 
-A refused repetition may mean that the first request was paid. So the list is wide: a word too many freezes a settlement
-until a person has asked the bank, a word too few pays it twice.
+The gateway may refuse a repetition because it paid the first request. So the list is wide: a word too many freezes a
+settlement until a person asks the bank; a missing word pays it twice.
 """
 
 import html
@@ -10,14 +10,14 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-# In an answer of any status: this very request was seen before.
+# In an answer of any status, these words say that the gateway got this request before.
 REPEATED: Final = (
     r"dup\w*|\w*duplic\w*|\w*dupli[kc]\w*|doubl\w*|dobel|dobl\w*|rangkap|\w*ganda\w*|already\w*|repeat\w*"
     r"|repetition\w*|repetitive|replay\w*|re?us(?:e|ed|age|ing)|resen[dt]\w*|resubmi\w*|re (?:sub|trans)mi\w*"
     r"|retransmi\w*|reprocess\w*|redundant|identical\w*|idempot\w*|clash\w*|collid\w*|collision\w*|conflict\w*"
     r"|konflik|kembar"
 )
-# In a refusal: something has happened to it before, or happens now. In a success ("telah diterima") these are harmless.
+# Only in a refusal do these say so too. In a success ("telah diterima": has been received) they are harmless.
 HAPPENED_BEFORE: Final = (
     r"sudah|sdh|udah|telah|tlh|pernah|exists?|existing|used|processed|processing|paid|settled|executed|posted"
     r"|completed?|submitted|previous\w*|sebelum\w*|earlier|before|twice|once|more than once|second time"
@@ -33,8 +33,8 @@ DONE: Final = (
     r"(?:exists?|existing|existed|processed|paid|settled|executed|posted|completed?|submitted|received|accepted|approved"
     r"|registered|recorded|present|sent|successful|debited|credited|transferred|finished|taken)"
 )
-# What says the opposite. It is taken out before the words above are looked for. "no" alone is not in it: in
-# Indonesian it is short for "nomor", so that "No Referensi exists" means that it exists.
+# Phrases that deny it. They are removed before the words above are searched. "no" alone is not among them: in
+# Indonesian it abbreviates "nomor" (number), so "No Referensi exists" means that the reference exists.
 NEGATED: Final = re.compile(
     r"\b(?:"
     r"(?:not|never|don t|doesn t|didn t|cannot|can t|couldn t|isn t|wasn t|hasn t|haven t|unable to|failed to)"
@@ -52,24 +52,24 @@ NEGATED: Final = re.compile(
     r"|(?:token|session|sesi|password|kata sandi)(?: \w+)? (?:sudah|telah|already|has been)"
     r" (?:expired|kedaluwarsa|kadaluarsa|kadaluwarsa|berakhir)"
     r"|user (?:is )?already logged in"
-    # "cannot be processed again" says that it was, and what follows a "because" may say it too.
+    # "cannot be processed again" says that it was processed; so may the text after a "because".
     r")\b(?! (?:again|twice|lagi|ulang|kembali|more|a second|because|since|karena|sebab))"
 )
 ANY_STATUS: Final = re.compile(rf"\b(?:{REPEATED})\b")
 REFUSAL: Final = re.compile(rf"\b(?:{REPEATED}|{HAPPENED_BEFORE})\b")
-# The same where letters are set apart or words are written together: Du-pli-cate, ALREADYPROCESSED.
+# Finds the words where letters are separated or words are joined: Du-pli-cate, ALREADYPROCESSED.
 RUN_TOGETHER: Final = re.compile(r"dupli[ck]|already|idempot")
-# 94 is ISO 8583's duplicate transmission; SNAP codes begin with the HTTP status that they stand for.
+# 94 is "duplicate transmission" in ISO 8583; a SNAP code begins with its HTTP status.
 CODE: Final = re.compile(r"[a-z]{0,6}[ :#-]*0*94(?:\.0*)?|0*409[0-9 .-]*", re.ASCII)
 CODE_IN_WORDS: Final = re.compile(r"(?:^|\b(?:code|kode|rc|error|err|e|status) ?)0*94\b|\b409[0-9]{0,4}\b", re.ASCII)
 NOTHING_SAID: Final[tuple[Any, ...]] = (None, False, 0, [], {})
 YES: Final = ("true", "1", "yes", "ya", "y")
-# Members of ordinary answers that count or hold others; as words they would say that something has happened.
+# Names of ordinary members, such as counts; they match the words above but say nothing about this request.
 ORDINARY_NAMES: Final = frozenset({"processed", "success", "successCount", "accepted"})
 
 
 def says_repetition(code: str | None, answer: Mapping[str, Any], *, is_refusal: bool) -> bool:
-    """Whether any text of a JSON answer, or its `code`, says that the request came before. Searches nested members."""
+    """Whether `code`, or any text or member name of the answer at any depth, says that the request came before."""
     return any(_says(text, is_refusal=is_refusal) for text in (code or "", *_texts(answer)))
 
 
@@ -77,8 +77,8 @@ def _says(text: str, *, is_refusal: bool) -> bool:
     letters = _letters(text)
     if CODE.fullmatch(letters.strip().casefold()):
         return True
-    plain = NEGATED.sub(" ", _plain(letters))
-    # Letters of another alphabet may look like these and hide a word; nobody can read the refusal then.
+    plain = NEGATED.sub(" ", _in_words(letters))
+    # Letters of another alphabet can imitate Latin ones and hide a word, so such a refusal counts as a repetition.
     is_strange = is_refusal and any(letter.isalpha() and not letter.isascii() for letter in plain)
     words = REFUSAL if is_refusal else ANY_STATUS
     found = words.search(plain) or CODE_IN_WORDS.search(plain) or RUN_TOGETHER.search(re.sub("[^a-z]", "", plain))
@@ -86,8 +86,8 @@ def _says(text: str, *, is_refusal: bool) -> bool:
 
 
 def _texts(answer: Mapping[str, Any]) -> Iterator[str]:
-    """Every text and number in the answer, and the name of every member that says something. Iterative: answers may be
-    nested deeply.
+    """Every text, every number, and the names of members that `_is_said` accepts. Iterative: a deeply nested answer
+    would exceed the recursion limit.
     """
     left: list[Any] = [answer]
     while left:
@@ -104,20 +104,20 @@ def _texts(answer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_said(name: str, member: Any) -> bool:
-    """Whether the name itself says something, as in `isDuplicate: 1`. Of most members that hold text the text does."""
+    """Whether the name of the member is a statement, as in `isDuplicate: 1`. Where a member holds text, the text is."""
     if isinstance(member, str):
         return member.strip().casefold() in YES
     return member not in NOTHING_SAID and name not in ORDINARY_NAMES
 
 
 def _letters(text: str) -> str:
-    """Without marks, invisible characters and HTML entities; wide letters and digits are plain ones."""
+    """Removes accents, invisible characters and HTML entities; turns wide letters and digits into ASCII."""
     apart = unicodedata.normalize("NFKD", html.unescape(text))
     visible = (letter for letter in apart if unicodedata.category(letter) not in ("Cf", "Mn"))
     return "".join(str(unicodedata.decimal(letter)) if letter.isdecimal() else letter for letter in visible)
 
 
-def _plain(letters: str) -> str:
-    """Words in lower case with one space between them: `X-EXTERNAL-ID`, `ERR_DUPLICATE`, `alreadyExists`, `ERR94`."""
+def _in_words(letters: str) -> str:
+    """Splits `X-EXTERNAL-ID`, `ERR_DUPLICATE`, `alreadyExists` and `ERR94` into lower-case words with single spaces."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=[0-9])", " ", letters)
     return " ".join(re.findall(r"[^\W_]+", apart)).casefold()

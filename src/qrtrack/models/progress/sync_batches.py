@@ -1,9 +1,9 @@
-"""Fan-outs of other systems: the one row that counts each, and one row for every record's outcome."""
+"""Progress batches: one row holds the counters of each."""
 
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, SmallInteger, Text, text
+from sqlalchemy import CheckConstraint, Index, SmallInteger, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -12,7 +12,7 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, one_of
 
 
 class SyncBatch(TenantOwned, Table):
-    """How far a fan-out is. No counter is in an index, so that counting stays in the row's page."""
+    """The counters of a progress batch. No index contains a counter, so updates are heap-only (HOT)."""
 
     __tablename__ = "sync_batch_progress"
     __table_args__ = (
@@ -41,29 +41,3 @@ class SyncBatch(TenantOwned, Table):
     updated_at: Mapped[Now]
     started_at: Mapped[Instant | None]
     completed_at: Mapped[Instant | None]
-
-
-class SyncRecord(TenantOwned, Table):
-    """The outcome of one record: the truth that the counters follow.
-
-    No foreign key: its check would lock the batch's row for each record, the row that all reporters move. The last
-    statement of a report finds its batch or undoes the report. That the batch is the organisation's own, the table's
-    policy checks.
-    """
-
-    __tablename__ = "sync_batch_records"
-    __table_args__ = (
-        Index(
-            "ix_sync_batch_records_failures",
-            "batch_id",
-            "recorded_at",
-            "record_key",
-            postgresql_where=text("NOT success"),
-        ),
-    )
-
-    batch_id: Mapped[UUID] = mapped_column(primary_key=True)
-    record_key: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
-    success: Mapped[bool]
-    error: Mapped[str | None]
-    recorded_at: Mapped[Now]

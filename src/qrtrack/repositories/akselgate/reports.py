@@ -1,13 +1,14 @@
-"""What became of a day's money."""
+"""The report of a day: attempts, callbacks and money of each settlement."""
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Any
-
-from sqlalchemy import Row
+from decimal import Decimal
+from typing import NamedTuple
 
 from qrtrack.repositories.base import Repository
 
+# The last row is the total of the day. sum_in adds up the rows as they were asked for, sum_out the bytes that were
+# sent; both leave out rejected and unsent attempts, since no money went out for them.
 REPORT = """
 WITH attempts AS (
     SELECT * FROM t_akselgate_transaction_log
@@ -20,11 +21,13 @@ WITH attempts AS (
            count(*) FILTER (WHERE line.callback_state = 'conflict') AS conflicts,
            count(*) FILTER (WHERE line.callback_state = 'missing') AS missing,
            sum(line.amount) FILTER (WHERE line.callback_state = 'ok') AS sum_ok
-    FROM attempts JOIN t_akselgate_transaction_rows AS line ON line.attempt_id = attempts.id GROUP BY attempts.id
+    FROM attempts JOIN t_akselgate_transaction_rows AS line ON line.attempt_id = attempts.id
+    GROUP BY attempts.id
 ), sent AS (
     SELECT attempts.id, sum((entry ->> 'amount')::numeric) AS sum_out
     FROM attempts CROSS JOIN LATERAL json_array_elements(attempts.request_payload::json -> 'data') AS entry
-    WHERE NOT attempts.imported GROUP BY attempts.id
+    WHERE NOT attempts.imported
+    GROUP BY attempts.id
 )
 SELECT (array_agg(kd_settle ORDER BY id DESC))[1] AS kd_settle, transaction_type, count(*) AS sent,
        count(*) FILTER (WHERE outcome = 'accepted') AS accepted,
@@ -49,13 +52,54 @@ SELECT (array_agg(kd_settle ORDER BY id DESC))[1] AS kd_settle, transaction_type
        COALESCE(sum(lines.sum_in) FILTER (WHERE outcome = 'not_sent'), 0) AS sum_not_sent,
        COALESCE(sum(lines.sum_ok), 0) AS sum_paid
 FROM attempts LEFT JOIN lines USING (id) LEFT JOIN sent USING (id)
-GROUP BY settlement_key, transaction_type ORDER BY settlement_key, transaction_type
+GROUP BY GROUPING SETS ((settlement_key, transaction_type), ())
+ORDER BY GROUPING(settlement_key), settlement_key, transaction_type
 """
 
 
-class DispatchReportRepository(Repository):
-    async def of_day(self, day: date, timezone: str) -> Sequence[Row[Any]]:
-        """One row a settlement. `sum_out` is read from the bytes that were sent, `sum_in` from the rows asked for; both
-        leave out what was rejected or not sent, since no money went out for it.
-        """
-        return await self._rows(REPORT, day=day, timezone=timezone)
+class UnknownByAge(NamedTuple):
+    under_1_hour: int
+    under_1_day: int
+    older: int
+
+
+class DayFigures(NamedTuple):
+    """Figures of one settlement and type; in the total of a day, `kd_settle` and `transaction_type` say nothing."""
+
+    kd_settle: str
+    transaction_type: str
+    sent: int
+    accepted: int
+    rejected: int
+    not_sent: int
+    sending: int
+    unknown: int
+    unknown_hour: int
+    unknown_day: int
+    unknown_older: int
+    callbacks_ok: int
+    callbacks_failed: int
+    callbacks_conflict: int
+    callbacks_missing: int
+    sum_in: Decimal
+    sum_out: Decimal
+    sum_accepted: Decimal
+    sum_unknown: Decimal
+    sum_sending: Decimal
+    sum_rejected: Decimal
+    sum_not_sent: Decimal
+    sum_paid: Decimal
+
+    @property
+    def unknown_by_age(self) -> UnknownByAge:
+        return UnknownByAge(self.unknown_hour, self.unknown_day, self.unknown_older)
+
+    @property
+    def sums_agree(self) -> bool:
+        return self.sum_in == self.sum_out
+
+
+class ReportRepository(Repository):
+    async def report_day(self, day: date, timezone: str) -> Sequence[DayFigures]:
+        """A row for each settlement and type, then the total."""
+        return await self._fetch_all(DayFigures, REPORT, day=day, timezone=timezone)

@@ -1,21 +1,23 @@
-"""Outcomes of records of fan-outs: stored and counted on the driver's own connection, since it is hot."""
+"""Records of progress batches, on the driver connection: reports are a hot path."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from qrtrack.domain.progress.sync_batches import Outcome
-from qrtrack.repositories.base import Connection
+from qrtrack.domain.progress.sync_records import RecordOutcome
+from qrtrack.repositories.base import DriverRepository
 from qrtrack.repositories.progress.sync_batches import SUMMARISE, no_such_batch
 
-# Nothing for an unknown batch, since the table's policy refuses its records as a defect; `count` then finds no batch.
-# In the order of the keys: two reports of the same records in different orders would wait for each other in a circle.
+# For an unknown batch it inserts nothing, since the policy would raise an error; `count` then finds no batch. Ordered
+# by key: two reports of the same records in different orders would deadlock.
 INSERT = """
 WITH inserted AS (
     INSERT INTO sync_batch_records (batch_id, manufacturer_org_id, record_key, success, error)
-    SELECT $1, $2, record_key, success, error
-    FROM unnest($3::text[], $4::bool[], $5::text[]) WITH ORDINALITY AS reported (record_key, success, error, place)
-    WHERE EXISTS (SELECT FROM sync_batch_progress WHERE batch_id = $1)
+    SELECT :batch_id, :organisation_id, record_key, success, error
+    FROM unnest(CAST(:keys AS text[]), CAST(:successes AS bool[]), CAST(:errors AS text[]))
+        WITH ORDINALITY AS reported (record_key, success, error, place)
+    WHERE EXISTS (SELECT FROM sync_batch_progress WHERE batch_id = :batch_id)
     ORDER BY record_key COLLATE "C", place
     ON CONFLICT (batch_id, record_key) DO NOTHING
     RETURNING record_key, success
@@ -25,41 +27,48 @@ SELECT count(*) FILTER (WHERE success) AS succeeded, count(*) FILTER (WHERE NOT 
 FROM inserted
 """
 STANDING = "status, processed_records, total_records, progress_percentage"
-FIND = f"SELECT {STANDING} FROM sync_batch_progress WHERE batch_id = $1"
-# Its WHERE decides who is last and what is too much. The row is locked from here to the commit, and no longer.
+FIND = f"SELECT {STANDING} FROM sync_batch_progress WHERE batch_id = :batch_id"
+# The WHERE clause refuses a surplus, and decides who reports the last record. The statement locks the row of the batch
+# until the commit, so it comes last.
 COUNT = f"""
 UPDATE sync_batch_progress
-SET processed_records = processed_records + $2::int + $3::int,
-    success_count = success_count + $2::int,
-    failed_records = failed_records + $3::int,
-    progress_percentage = 100 * (processed_records + $2::int + $3::int) / total_records,
-    status = CASE WHEN processed_records + $2::int + $3::int < total_records THEN 'processing'
-                  WHEN success_count + $2::int = 0 THEN 'failed' ELSE 'completed' END,
+SET processed_records = processed_records + :reported,
+    success_count = success_count + :succeeded,
+    failed_records = failed_records + :failed,
+    progress_percentage = 100 * (processed_records + :reported) / total_records,
+    status = CASE WHEN processed_records + :reported < total_records THEN 'processing'
+                  WHEN success_count + :succeeded = 0 THEN 'failed' ELSE 'completed' END,
     started_at = COALESCE(started_at, now()),
-    completed_at = CASE WHEN processed_records + $2::int + $3::int = total_records THEN clock_timestamp() END,
+    completed_at = CASE WHEN processed_records + :reported = total_records THEN clock_timestamp() END,
     updated_at = clock_timestamp()
-WHERE batch_id = $1 AND status IN ('pending', 'processing')
-  AND processed_records + $2::int + $3::int <= total_records
+WHERE batch_id = :batch_id AND status IN ('pending', 'processing') AND processed_records + :reported <= total_records
 RETURNING {STANDING}
+"""
+LIST_FAILURES = """
+SELECT record_key, error, recorded_at
+FROM sync_batch_records
+WHERE batch_id = :batch_id AND NOT success
+  AND (CAST(:recorded_at AS timestamptz) IS NULL
+       OR (recorded_at, record_key) > (CAST(:recorded_at AS timestamptz), CAST(:record_key AS text)))
+ORDER BY recorded_at, record_key
+LIMIT :limit
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Inserted:
-    """Outcomes that are new to their batch."""
+class Inserted(NamedTuple):
+    """The outcomes of one report that the batch did not have yet."""
 
     succeeded: int
     failed: int
     keys: Sequence[str]
 
     @property
-    def count(self) -> int:
+    def reported(self) -> int:
         return self.succeeded + self.failed
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How far a batch is."""
+class Standing(NamedTuple):
+    """The counters of a batch after a report."""
 
     status: str
     processed_records: int
@@ -67,43 +76,65 @@ class Standing:
     progress_percentage: int
 
 
-class RecordIntake:
-    """One report, in the transaction that its caller has opened. `insert` first, then one `count`, then the end."""
+class FoundFailure(NamedTuple):
+    record_key: str
+    error: str | None
+    recorded_at: datetime
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
-    async def insert(self, batch_id: UUID, organisation_id: UUID, outcomes: Sequence[Outcome]) -> Inserted:
-        """Inserts the outcomes of records that have none yet: of one key the first counts, in the request and of all.
+class SyncRecordRepository(DriverRepository):
+    """To count a report: call `insert`, then `count`, then commit."""
 
-        Waits for a report in flight of the same record, and sees how that ended.
+    async def insert(self, batch_id: UUID, organisation_id: UUID, outcomes: Sequence[RecordOutcome]) -> Inserted:
+        """Inserts the outcomes of new records. The first outcome of a key stays, within the request and overall.
+
+        Waits while another transaction inserts the same key; that key is new here if the other one rolls back.
         """
-        row = await self._connection.fetchrow(
+        return await self._fetch_one(
+            Inserted,
             INSERT,
-            batch_id,
-            organisation_id,
-            [outcome.key for outcome in outcomes],
-            [outcome.success for outcome in outcomes],
-            [outcome.error for outcome in outcomes],
+            batch_id=batch_id,
+            organisation_id=organisation_id,
+            keys=[outcome.key for outcome in outcomes],
+            successes=[outcome.success for outcome in outcomes],
+            errors=[outcome.error for outcome in outcomes],
         )
-        assert row is not None
-        return Inserted(**row)
 
     async def count(self, batch_id: UUID, inserted: Inserted) -> Standing | None:
-        """Adds to the batch, and ends it with its last record; None where it is over or would hold too many.
+        """Adds the records to the counters, and ends the batch with its last record.
 
-        The summary is a statement of its own: only now are the records of all who were counted before to be seen.
+        None where the batch has ended, does not exist, or would exceed its total. The summary is a statement of its
+        own, because only a new snapshot contains the records of reports that this one waited for.
         """
-        row = await self._connection.fetchrow(COUNT, batch_id, inserted.succeeded, inserted.failed)
-        if row is None:
-            return None
-        if row["processed_records"] == row["total_records"]:
-            await self._connection.execute(SUMMARISE.format(batch_id="$1"), batch_id)
-        return Standing(**row)
+        standing = await self._fetch_optional(
+            Standing,
+            COUNT,
+            batch_id=batch_id,
+            reported=inserted.reported,
+            succeeded=inserted.succeeded,
+            failed=inserted.failed,
+        )
+        if standing is not None and standing.processed_records == standing.total_records:
+            await self._execute(SUMMARISE, batch_id=batch_id)
+        return standing
 
     async def find(self, batch_id: UUID) -> Standing:
         """Raises NotFound."""
-        row = await self._connection.fetchrow(FIND, batch_id)
-        if row is None:
+        standing = await self._fetch_optional(Standing, FIND, batch_id=batch_id)
+        if standing is None:
             raise no_such_batch(batch_id)
-        return Standing(**row)
+        return standing
+
+    async def list_failures(
+        self, batch_id: UUID, *, after: tuple[datetime, str] | None, limit: int
+    ) -> Sequence[FoundFailure]:
+        """In the order in which they were recorded."""
+        recorded_at, record_key = after or (None, None)
+        return await self._fetch_all(
+            FoundFailure,
+            LIST_FAILURES,
+            batch_id=batch_id,
+            recorded_at=recorded_at,
+            record_key=record_key,
+            limit=limit,
+        )

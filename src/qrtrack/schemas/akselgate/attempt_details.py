@@ -6,7 +6,8 @@ from typing import Final
 
 from pydantic import BaseModel, Field
 
-from qrtrack.domain.akselgate.dispatches import CallbackState, EventKind, Outcome
+from qrtrack.domain.akselgate.attempts import AttemptOutcome, EventKind
+from qrtrack.domain.akselgate.callbacks import CallbackState
 from qrtrack.schemas.event_details import Details, NoDetails
 
 
@@ -15,18 +16,18 @@ class CallbackDetails(Details):
 
 
 class ConflictDetails(Details):
-    """Either a callback that contradicts, or an answer that contradicts callbacks."""
+    """A callback that contradicts an earlier one or the outcome, or an answer that contradicts callbacks."""
 
-    outcome: Outcome
+    outcome: AttemptOutcome
     before: CallbackState = Field(default_factory=lambda: CallbackState.MISSING)
     reported: str = Field(default_factory=str, description="The callback's result.")
     paid_references: list[str] = Field(default_factory=list)
 
 
 class LateResponseDetails(Details):
-    """The gateway's answer, which came too late."""
+    """The gateway's answer, which came after the attempt was set to unknown."""
 
-    outcome: Outcome
+    outcome: AttemptOutcome
     status_code: str
     response_code: str | None
     response_message: str | None
@@ -34,7 +35,7 @@ class LateResponseDetails(Details):
 
 
 class SentBefore(BaseModel):
-    """A reference, and the earlier attempt that sent it."""
+    """A reference, and an earlier attempt that sent it."""
 
     reference_number: str
     attempt_id: int

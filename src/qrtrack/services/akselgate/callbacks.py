@@ -1,16 +1,17 @@
-"""The gateway's callbacks: each kept, and what follows from it for its row and its attempt."""
+"""Callbacks of the gateway: what each changes at its row and its attempt."""
 
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from typing import Any
 
 import structlog
 
 from qrtrack.database import Database
-from qrtrack.domain.akselgate.callbacks import Callback, UnknownCallback, state_after
-from qrtrack.domain.akselgate.dispatches import CallbackState, EventKind, Outcome
+from qrtrack.domain.akselgate.attempts import AttemptOutcome, EventKind
+from qrtrack.domain.akselgate.callbacks import Callback, CallbackState, UnknownCallback, state_after
 from qrtrack.domain.masking import masked
 from qrtrack.repositories import Repositories
+from qrtrack.repositories.akselgate.attempts import FoundAttempt
+from qrtrack.repositories.akselgate.callbacks import CalledBackRow
 from qrtrack.repositories.constraints import ReferenceLocked
 
 log = structlog.get_logger(__name__)
@@ -19,29 +20,29 @@ log = structlog.get_logger(__name__)
 async def receive_callback(
     database: Database, *, attempt_id: int, callback: Callback, failure_codes: AbstractSet[str]
 ) -> None:
-    """Stores the report and what follows from it; a repeated one changes nothing. Raises UnknownCallback."""
+    """Stores the callback and its effects. A repeated callback changes nothing. Raises UnknownCallback."""
     async with database.read() as repositories:
-        organisation_id = await repositories.callbacks.organisation_of(attempt_id)
+        organisation_id = await repositories.callbacks.find_organisation(attempt_id)
     if organisation_id is None:
-        raise UnknownCallback("The attempt of this callback is not known here.")
+        raise UnknownCallback("The service has no attempt for this callback address.")
     try:
         async with database.write(tenant=organisation_id) as repositories:
             alarm = await _store(repositories, attempt_id, callback, failure_codes)
     except ReferenceLocked:
-        # Between the look for another lock and the taking of this one somebody else took it: now the look finds it.
+        # Another attempt locked the reference after the trigger had found it free. The trigger now finds that lock.
         async with database.write(tenant=organisation_id) as repositories:
             alarm = await _store(repositories, attempt_id, callback, failure_codes)
     if alarm is not None:
         reference = masked(callback.reference)
-        log.error("alarm: the bank has to be asked", why=alarm, attempt_id=attempt_id, reference=reference)
+        log.error("alarm: ask the bank about a payment", why=alarm, attempt_id=attempt_id, reference=reference)
 
 
 async def _store(
     repositories: Repositories, attempt_id: int, callback: Callback, failure_codes: AbstractSet[str]
 ) -> str | None:
-    """What people must be told at once, if anything."""
-    attempt = await repositories.dispatches.lock(attempt_id)
-    row = await repositories.callbacks.row(attempt_id, callback.reference)
+    """The reason for an alarm, if any."""
+    attempt = await repositories.attempts.lock(attempt_id)
+    row = await repositories.callbacks.find_row(attempt_id, callback.reference)
     reported = callback.state(failure_codes)
     kind = EventKind.CALLBACK
     if reported is None:
@@ -49,25 +50,30 @@ async def _store(
     elif row is None:
         kind = EventKind.UNKNOWN_REFERENCE
     if row is not None:
-        # In the row's own spelling: a bank that changes the case of a reference repeats the same report.
+        # Spelled as in the row, so that a bank that changes the case of a reference repeats the same report.
         callback = replace(callback, reference=row.reference_number)
     if not await repositories.callbacks.add(attempt, kind, callback):
         return None
     if row is None:
-        return "a callback that fits no row of its attempt"
+        return "the callback names a reference that the attempt did not send"
     if reported is None:
-        return "a callback whose result is neither success nor a known failure: it frees nothing"
+        return "the result of the callback is neither success nor a known failure; the reference stays locked"
     return await _apply(repositories, attempt, row, callback, reported)
 
 
 async def _apply(
-    repositories: Repositories, attempt: Any, row: Any, callback: Callback, reported: CallbackState
+    repositories: Repositories,
+    attempt: FoundAttempt,
+    row: CalledBackRow,
+    callback: Callback,
+    reported: CallbackState,
 ) -> str | None:
+    """The reason for an alarm, if any."""
     before = CallbackState(row.callback_state)
-    state = state_after(before, Outcome(attempt.outcome), reported)
+    state = state_after(before, AttemptOutcome(attempt.outcome), reported)
     if state is not before:
-        await repositories.callbacks.record(attempt.id, row.row_number, state)
-    # The same success under another reference of the bank is no repetition.
+        await repositories.callbacks.set_state(attempt.id, row.row_number, state)
+    # An exact repetition never gets here: this success names another reference of the bank.
     is_second_payment = before is state is CallbackState.OK
     if state is CallbackState.CONFLICT or is_second_payment:
         details = {"before": before, "outcome": attempt.outcome, "reported": callback.result}
@@ -76,22 +82,22 @@ async def _apply(
         )
     await close_if_complete(repositories, attempt.id)
     if is_second_payment:
-        return "a payment is reported twice, under two references of the bank"
+        return "the bank reports the payment twice, under two references of its own"
     return "the gateway contradicts itself about a payment" if state is CallbackState.CONFLICT else None
 
 
 async def close_if_complete(repositories: Repositories, attempt_id: int) -> None:
-    """Once every row has its callback, an unknown attempt was evidently accepted, and an accepted one is over."""
-    attempt = await repositories.dispatches.lock(attempt_id)
-    known = attempt.outcome in {Outcome.UNKNOWN, Outcome.ACCEPTED}
-    if not known or not attempt.is_open or await repositories.callbacks.lacks_some(attempt_id):
+    """Closes an attempt when every row has its callback. An unknown attempt is accepted first: the bank took it."""
+    attempt = await repositories.attempts.lock(attempt_id)
+    is_known = attempt.outcome in {AttemptOutcome.UNKNOWN, AttemptOutcome.ACCEPTED}
+    if not is_known or not attempt.is_open or await repositories.callbacks.has_missing(attempt_id):
         return
-    if attempt.outcome == Outcome.UNKNOWN:
+    if attempt.outcome == AttemptOutcome.UNKNOWN:
         await repositories.attempt_events.add(
             attempt,
             EventKind.RESOLVED,
             actor="gateway",
-            outcome=Outcome.ACCEPTED,
+            outcome=AttemptOutcome.ACCEPTED,
             note="The gateway has called back for every reference.",
         )
     await repositories.attempt_events.add(attempt, EventKind.CLOSED, actor="gateway")

@@ -1,25 +1,18 @@
-"""Dispatching a settlement to the bank gateway: written whole, then sent once, then answered once."""
+"""Dispatching a settlement: one commit with the whole attempt, one request to the gateway, one commit of the answer."""
 
 import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from qrtrack.database import Database
+from qrtrack.domain.akselgate.answers import Verdict
+from qrtrack.domain.akselgate.attempts import RELEASING, AttemptOutcome, EventKind, TransactionType, stale_after
 from qrtrack.domain.akselgate.callbacks import CallbackTokens
-from qrtrack.domain.akselgate.dispatches import (
-    EventKind,
-    Outcome,
-    Transaction,
-    TransactionType,
-    check_transactions,
-    payload_of,
-    stale_after,
-)
-from qrtrack.domain.akselgate.gateway_answers import Verdict
+from qrtrack.domain.akselgate.dispatches import Transaction, check_transactions, payload_of
 from qrtrack.domain.errors import DomainError
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.masking import masked
@@ -28,33 +21,31 @@ from qrtrack.heavy_work import HeavyWork
 from qrtrack.integrations.akselgate import Akselgate
 from qrtrack.metrics import DISPATCHES
 from qrtrack.repositories import Repositories
-from qrtrack.repositories.constraints import ReferenceLocked, SettlementBusy
-from qrtrack.services.akselgate.callbacks import close_if_complete
-from qrtrack.services.akselgate.dispatch_answers import (
+from qrtrack.repositories.akselgate.attempts import FoundAttempt
+from qrtrack.repositories.constraints import DispatchInProgress, ReferenceLocked
+from qrtrack.services.akselgate.answers import (
+    DispatchAnswer,
     Dispatched,
-    Told,
-    as_dispatched,
-    carries,
-    refuse_busy,
-    refuse_locked,
-    told_of,
-    unrecorded,
+    answer_for,
+    has_answer,
+    raise_in_progress,
+    raise_locked,
+    unrecorded_answer,
 )
+from qrtrack.services.akselgate.attempts import alarm_unknown
+from qrtrack.services.akselgate.callbacks import close_if_complete
 
-RETRY_SECONDS = 0.5
-CALLBACK_PATH = "/webhook/akselgate/callback"
-NAMED_REFERENCES = 100
-# So many are checked in two or three milliseconds.
-ROWS_AT_ONCE = 200
-UNKNOWN_ALARM = "alarm: the outcome of an attempt is unknown"
-RELEASING = frozenset({Outcome.REJECTED, Outcome.NOT_SENT})
+RETRY_SECONDS: Final = 0.5
+NAMED_REFERENCES: Final = 100
+# Checking this many rows takes 2 to 3 ms; more rows are checked off the event loop.
+ROWS_AT_ONCE: Final = 200
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class DispatchOrder:
-    """What is asked for; the transactions are as they came, unchecked."""
+class DispatchRequest:
+    """What the caller asks for. `transactions` are unchecked."""
 
     kd_settle: str
     transaction_type: TransactionType
@@ -62,139 +53,144 @@ class DispatchOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
-    """What a dispatch needs besides the database: the gateway, and the address that it shall call back."""
+class Dispatcher:
+    """What a dispatch needs besides the database. `callback_base_url`: the address of callbacks, without the token."""
 
     gateway: Akselgate
     tokens: CallbackTokens
-    public_base_url: str
+    callback_base_url: str
     heavy_work: HeavyWork
 
     def callback_url(self, attempt_id: int) -> str:
-        return f"{self.public_base_url}{CALLBACK_PATH}/{self.tokens.token_of(attempt_id)}"
+        return f"{self.callback_base_url}/{self.tokens.token_of(attempt_id)}"
 
 
-async def dispatch_settlement(database: Database, *, caller: Caller, post: Post, order: DispatchOrder) -> Dispatched:
-    """Sends the batch at most once. Run it so that nothing cancels it: between its two writes money is on the way.
+async def dispatch_settlement(
+    database: Database, *, caller: Caller, dispatcher: Dispatcher, request: DispatchRequest
+) -> Dispatched:
+    """Sends the batch at most once. Run it shielded from cancellation: money moves between its two commits.
 
-    Raises GatewayNotConfigured and InvalidTransactions before anything is written, DispatchInProgress, OutcomeUnknown,
-    AlreadyDispatched and ReferenceLocked with nothing left behind, and GatewayRejected, GatewayNotReached and
-    GatewayOutcomeUnknown after the attempt was recorded.
+    Before it writes anything it raises GatewayNotConfigured and InvalidTransactions. DispatchInProgress,
+    OutcomeUnknown, AlreadyDispatched and ReferenceLocked roll back the attempt. GatewayRejected, GatewayNotReached and
+    GatewayOutcomeUnknown come after the attempt is recorded.
     """
-    terms = post.gateway.terms()
-    if len(order.transactions) <= ROWS_AT_ONCE:
-        transactions = check_transactions(order.transactions, terms)
+    terms = dispatcher.gateway.terms()
+    if len(request.transactions) <= ROWS_AT_ONCE:
+        rows = check_transactions(request.transactions, terms)
     else:
-        transactions = await post.heavy_work.run(caller.organisation_id, check_transactions, order.transactions, terms)
-    not_after = time.monotonic() + stale_after(post.gateway.deadline_seconds)
+        rows = await dispatcher.heavy_work.run(caller.organisation_id, check_transactions, request.transactions, terms)
+    not_after = time.monotonic() + stale_after(dispatcher.gateway.deadline_seconds)
     try:
-        attempt, payload = await _write(
-            database, caller, post, order, transactions=transactions, amount_scale=terms.amount_scale
+        attempt, payload = await _add_attempt(
+            database, caller, dispatcher, request, rows=rows, amount_scale=terms.amount_scale
         )
     except Unanswered:
-        await _answer_for_the_dead(database, caller)
+        await _complete_key(database, caller)
         raise
-    except SettlementBusy as refusal:
-        await refuse_busy(database, caller, order.kd_settle, order.transaction_type, refusal)
+    except DispatchInProgress as refusal:
+        await raise_in_progress(database, caller, request.kd_settle, request.transaction_type, refusal)
     except ReferenceLocked as refusal:
-        await refuse_locked(database, caller, transactions, refusal)
-    verdict = await post.gateway.send(payload, not_after=not_after)
+        await raise_locked(database, caller, rows, refusal)
+    verdict = await dispatcher.gateway.send(payload, not_after=not_after)
     _log_verdict(attempt, verdict)
-    told = await _record(database, attempt, verdict, patience_seconds=post.gateway.deadline_seconds)
-    if isinstance(told, DomainError):
-        raise told
-    return told
+    answer = await _persist_verdict(database, attempt, verdict, patience_seconds=dispatcher.gateway.deadline_seconds)
+    if isinstance(answer, DomainError):
+        raise answer
+    return answer
 
 
-async def _write(
+async def _add_attempt(
     database: Database,
     caller: Caller,
-    post: Post,
-    order: DispatchOrder,
+    dispatcher: Dispatcher,
+    request: DispatchRequest,
     *,
-    transactions: Sequence[Transaction],
+    rows: Sequence[Transaction],
     amount_scale: int,
-) -> tuple[Any, str]:
-    """One commit with the whole attempt, and the text that it will send."""
+) -> tuple[FoundAttempt, str]:
+    """Commits the attempt with all its rows; returns it and the payload to send."""
     organisation_id = caller.organisation_id
     async with database.write(tenant=organisation_id) as repositories:
         attempt_id = await repositories.dispatches.next_id()
         payload, control_sum = payload_of(
-            str(attempt_id), transactions, callback_url=post.callback_url(attempt_id), amount_scale=amount_scale
+            str(attempt_id), rows, callback_url=dispatcher.callback_url(attempt_id), amount_scale=amount_scale
         )
-        attempt = await repositories.dispatches.add(
+        await repositories.dispatches.add(
             attempt_id,
             organisation_id=organisation_id,
-            kd_settle=order.kd_settle,
-            transaction_type=order.transaction_type,
+            kd_settle=request.kd_settle,
+            transaction_type=request.transaction_type,
             payload=payload,
             control_sum=control_sum,
-            total=len(transactions),
+            total=len(rows),
             sent_by=caller.user_id,
-            stale_after=stale_after(post.gateway.deadline_seconds),
+            stale_after=stale_after(dispatcher.gateway.deadline_seconds),
             idempotency_key=database.request.key if database.request else None,
         )
-        await repositories.dispatches.add_rows(attempt_id, organisation_id, transactions)
-        return attempt, payload
+        await repositories.dispatches.add_rows(attempt_id, organisation_id, rows)
+        return await repositories.attempts.get(attempt_id), payload
 
 
-async def _record(database: Database, attempt: Any, verdict: Verdict, *, patience_seconds: float) -> Told:
-    """The answer, through a database that is away for a while; after that the sweeper finds the row `sending`."""
+async def _persist_verdict(
+    database: Database, attempt: FoundAttempt, verdict: Verdict, *, patience_seconds: float
+) -> DispatchAnswer:
+    """Retries while the database is away. Then the attempt stays `sending`, and the sweeper sets it to unknown."""
     give_up = time.monotonic() + patience_seconds
     while True:
         try:
-            return await _record_once(database, attempt, verdict)
+            return await _persist_once(database, attempt, verdict)
         except Exception:
-            # Whatever it is, a defect too: the money may be gone, and its sender must not read that nothing happened.
+            # Also after a defect of ours: the money may have moved, so the sender must not read that nothing was sent.
             if time.monotonic() > give_up:
                 log.exception("alarm: the gateway's answer could not be recorded", attempt_id=attempt.id)
-                return unrecorded(attempt, verdict)
+                return unrecorded_answer(attempt, verdict)
             await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _record_once(database: Database, attempt: Any, verdict: Verdict) -> Told:
+async def _persist_once(database: Database, attempt: FoundAttempt, verdict: Verdict) -> DispatchAnswer:
     async with database.write(tenant=attempt.manufacturer_org_id) as repositories:
-        before = await repositories.dispatches.lock(attempt.id)
-        paid = await repositories.callbacks.paid(attempt.id) if verdict.outcome in RELEASING else ()
-        is_recorded = carries(before, verdict)
+        before = await repositories.attempts.lock(attempt.id)
+        paid = await repositories.callbacks.list_paid(attempt.id) if verdict.outcome in RELEASING else ()
+        is_recorded = has_answer(before, verdict)
         if not is_recorded:
             await _apply(repositories, attempt, verdict, paid)
-        dispatched = as_dispatched(await repositories.dispatches.get(attempt.id))
-        # A person has called it not taken meanwhile, and the gateway has it.
-        is_contradicted = verdict.outcome is Outcome.ACCEPTED and dispatched.outcome in RELEASING
-        told = unrecorded(attempt, verdict) if is_contradicted else told_of(dispatched)
-        repositories.answer(told)
-    if is_recorded or before.outcome == Outcome.SENDING:
+        dispatched = Dispatched.of(await repositories.attempts.get(attempt.id))
+        # An administrator resolved the attempt as rejected or not sent, and now the gateway accepts it.
+        is_contradicted = verdict.outcome is AttemptOutcome.ACCEPTED and dispatched.outcome in RELEASING
+        answer = unrecorded_answer(attempt, verdict) if is_contradicted else answer_for(dispatched)
+        repositories.answer(answer)
+    if is_recorded or before.outcome == AttemptOutcome.SENDING:
         DISPATCHES.labels(dispatched.outcome).inc()
-    if dispatched.outcome is Outcome.UNKNOWN and verdict.outcome is not Outcome.UNKNOWN:
-        log.error(UNKNOWN_ALARM, attempt_id=attempt.id, kd_settle=attempt.kd_settle, answered=verdict.outcome)
+    if dispatched.outcome is AttemptOutcome.UNKNOWN and verdict.outcome is not AttemptOutcome.UNKNOWN:
+        alarm_unknown(attempt, answered=verdict.outcome)
     if paid or is_contradicted:
         log.error("alarm: the gateway contradicts itself about a payment", attempt_id=attempt.id)
-    return told
+    return answer
 
 
-def _log_verdict(attempt: Any, verdict: Verdict) -> None:
-    """Before the answer is recorded: a process that ends in between leaves the line."""
+def _log_verdict(attempt: FoundAttempt, verdict: Verdict) -> None:
+    """Runs before the verdict is committed: the line remains if the process ends in between."""
     facts = {"attempt_id": attempt.id, "kd_settle": attempt.kd_settle, "outcome": verdict.outcome}
     match verdict.outcome:
-        case Outcome.NOT_SENT:
+        case AttemptOutcome.NOT_SENT:
             log.warning("the batch was not sent", **facts, reason=masked(verdict.response_message or ""))
-        case Outcome.UNKNOWN:
-            log.error(UNKNOWN_ALARM, **facts, status_code=verdict.status_code)
-        case Outcome.REJECTED:
+        case AttemptOutcome.UNKNOWN:
+            alarm_unknown(attempt, outcome=verdict.outcome, status_code=verdict.status_code)
+        case AttemptOutcome.REJECTED:
             log.info("the gateway refused the batch", **facts, status_code=verdict.status_code)
         case _:
             log.info("dispatched", **facts, status_code=verdict.status_code)
 
 
-async def _apply(repositories: Repositories, attempt: Any, verdict: Verdict, paid: Sequence[str]) -> None:
-    """Records the answer. An answer that would free the references is taken for unknown where one of them was paid, or
-    was sent before and may be paid: the refusal of a repetition says nothing about the first request.
+async def _apply(repositories: Repositories, attempt: FoundAttempt, verdict: Verdict, paid: Sequence[str]) -> None:
+    """Records the verdict. A verdict that would unlock the references becomes unknown where one of them is paid, or
+    was sent before and may be paid: the gateway may refuse a repetition of what it paid.
     """
-    doubted = await repositories.dispatches.perhaps_paid(attempt.id) if verdict.outcome is Outcome.REJECTED else ()
-    judged = replace(verdict, outcome=Outcome.UNKNOWN) if paid or doubted else verdict
+    is_rejected = verdict.outcome is AttemptOutcome.REJECTED
+    doubted = await repositories.dispatches.find_sent_before(attempt.id) if is_rejected else ()
+    judged = replace(verdict, outcome=AttemptOutcome.UNKNOWN) if paid or doubted else verdict
     events = repositories.attempt_events
-    if not await repositories.dispatches.answer(attempt.id, judged):
+    if not await repositories.attempts.record_answer(attempt.id, judged):
         await events.add(attempt, EventKind.LATE_RESPONSE, actor="gateway", details=asdict(verdict))
     if paid:
         contradiction = {"paid_references": list(paid), "outcome": verdict.outcome}
@@ -205,15 +201,17 @@ async def _apply(repositories: Repositories, attempt: Any, verdict: Verdict, pai
     await close_if_complete(repositories, attempt.id)
 
 
-async def _answer_for_the_dead(database: Database, caller: Caller) -> None:
-    """Completes a key whose process ended before its answer, once the sweeper has judged. Raises AlreadyAnswered."""
+async def _complete_key(database: Database, caller: Caller) -> None:
+    """For an Idempotency-Key whose process ended without an answer: stores the outcome of its attempt as the answer.
+
+    Raises AlreadyAnswered. Returns where there is no attempt, or while it is `sending`.
+    """
     request = database.request
     assert request is not None
     async with replace(database, request=None).write(tenant=caller.organisation_id) as repositories:
-        attempt = await repositories.dispatches.of_key(request.key)
-        if attempt is None or attempt.outcome == Outcome.SENDING:
+        attempt = await repositories.attempts.find_by_key(request.key)
+        if attempt is None or attempt.outcome == AttemptOutcome.SENDING:
             return
-        dispatched = as_dispatched(attempt)
-        request.answer = request.render(told_of(dispatched))
+        request.answer = request.render(answer_for(Dispatched.of(attempt)))
         await repositories.idempotency.keep(request)
     raise AlreadyAnswered(request.answer)

@@ -1,4 +1,4 @@
-"""What the sender of a batch is told: the outcome, and where nothing was sent, which attempt stands in the way."""
+"""The answer to a dispatch: the outcome, or the attempt that blocks the settlement."""
 
 import asyncio
 from typing import Any
@@ -33,7 +33,7 @@ OUTCOMES: list[tuple[Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("fault", "outcome", "status_code"), OUTCOMES)
-async def test_what_the_gateway_does_decides_whether_the_settlement_may_be_sent_again(
+async def test_the_answer_of_the_gateway_decides_whether_the_settlement_may_be_dispatched_again(
     treasury: Treasury, fault: Any, outcome: str, status_code: str
 ) -> None:
     status, slug = PROBLEMS[outcome]
@@ -55,7 +55,7 @@ async def test_what_the_gateway_does_decides_whether_the_settlement_may_be_sent_
     assert len(treasury.gateway.requests) == (2 if again else 1)
 
 
-async def test_of_fifty_at_once_one_is_sent_and_forty_nine_are_told_which(treasury: Treasury) -> None:
+async def test_one_of_fifty_concurrent_dispatches_is_sent_and_the_others_name_it(treasury: Treasury) -> None:
     answers = await asyncio.gather(*(treasury.dispatch() for _ in range(50)))
     (attempt,) = await treasury.attempts()
     assert sorted(answer.status_code for answer in answers) == [200] + [409] * 49
@@ -74,6 +74,6 @@ async def test_a_reference_is_locked_in_every_settlement(treasury: Treasury) -> 
         ("/transactions/1/referenceNumber", 2, "R2"),
         ("/transactions/2/referenceNumber", 3, "R1"),
     ]
-    assert f"Attempt 1 (log_id {first.json()['log_id']}) of settlement A" in problem["errors"][0]["detail"]
+    assert f"attempt 1 (log_id {first.json()['log_id']}) of settlement A" in problem["errors"][0]["detail"]
     assert len(treasury.gateway.requests) == 1
     assert [row.kd_settle for row in await treasury.attempts()] == ["A"]

@@ -1,4 +1,4 @@
-"""What the database itself refuses of attempts, whoever asks."""
+"""What triggers and constraints refuse, whoever sends the SQL."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ NO_STEPS = [
 
 
 @pytest.mark.parametrize("fault", [Fault.NONE, Fault.ERROR])
-async def test_the_database_refuses_what_is_no_step_of_an_attempt(treasury: Treasury, fault: Fault) -> None:
+async def test_the_database_refuses_changes_that_are_no_step_of_an_attempt(treasury: Treasury, fault: Fault) -> None:
     attempt_id = await treasury.sent("R1", fault=fault)
     await treasury.call_back(attempt_id, "UNKNOWN")
     before = await everything(treasury)
@@ -70,7 +70,7 @@ async def everything(treasury: Treasury) -> list[Any]:
     return [await treasury.sql(f"SELECT *, xmin::text FROM t_akselgate_{table}") for table in tables]
 
 
-async def test_the_constraints_hold_whatever_was_checked_before(treasury: Treasury) -> None:
+async def test_constraints_refuse_a_second_attempt(treasury: Treasury) -> None:
     await treasury.sent("R1")
     copy = (
         "INSERT INTO t_akselgate_transaction_log (transaction_type, kd_settle, request_id, attempt_number,"
@@ -84,7 +84,7 @@ async def test_the_constraints_hold_whatever_was_checked_before(treasury: Treasu
         await treasury.sql(copy.format(number=2))
 
 
-async def test_one_attempt_of_a_settlement_is_the_latest_even_past_the_triggers(treasury: Treasury) -> None:
+async def test_a_settlement_has_one_latest_attempt_even_without_triggers(treasury: Treasury) -> None:
     await treasury.sent("R1", fault=Fault.REJECT)
     await treasury.sent("R1")
     with pytest.raises(DBAPIError, match="uq_akselgate_latest"):
@@ -107,7 +107,7 @@ async def test_imported_rows_keep_the_request_ids_of_the_older_system(treasury: 
 
 
 async def as_tenant(treasury: Treasury, *statements: str) -> None:
-    """As a request of the organisation would, had it a way to send any SQL."""
+    """Runs statements under the role and the organisation of a request."""
     async with treasury.runtime.database.write(tenant=treasury.organisation_id) as repositories:
         for statement in statements:
             await repositories._session.execute(text(statement.replace(":", "\\:")))
@@ -167,7 +167,7 @@ ATTACKS = [
 
 
 @pytest.mark.parametrize("fault", [Fault.NONE, Fault.ERROR])
-async def test_a_request_that_could_send_any_sql_still_frees_nothing(treasury: Treasury, fault: Fault) -> None:
+async def test_a_tenant_with_any_sql_cannot_unlock_a_reference(treasury: Treasury, fault: Fault) -> None:
     await treasury.sent("R1", fault=fault)
     before = await everything(treasury)
     for attack in ATTACKS:
@@ -176,7 +176,7 @@ async def test_a_request_that_could_send_any_sql_still_frees_nothing(treasury: T
         assert await everything(treasury) == before, attack
 
 
-async def test_what_is_paid_cannot_be_resolved_as_not_sent_by_an_event_either(treasury: Treasury) -> None:
+async def test_the_database_refuses_to_resolve_a_paid_attempt_as_not_sent(treasury: Treasury) -> None:
     attempt_id = await treasury.sent("R1", "R2", fault=Fault.ERROR)
     await treasury.call_back(attempt_id, "R1")
     resolved = (

@@ -1,6 +1,6 @@
-"""Attempts to send a settlement to the bank gateway, their rows, what holds them open, and what happened to them.
+"""Attempts to send a settlement to the bank gateway: their rows, their locks and their events.
 
-The rules that protect money stand in the database: see the triggers of the migration that made these tables.
+Triggers in the migration that created these tables enforce the rules that protect money.
 """
 
 from decimal import Decimal
@@ -22,28 +22,27 @@ from sqlalchemy import UniqueConstraint as Unique
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from qrtrack.domain.akselgate.dispatches import ALARMING, CallbackState, EventKind, Outcome, TransactionType
+from qrtrack.domain.akselgate.attempts import ALARMING, AttemptOutcome, EventKind, TransactionType
+from qrtrack.domain.akselgate.callbacks import CallbackState
 from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, child_of, one_of
 
 
 def lowered(column: str) -> Any:
-    """A generated column: `column` with its ASCII letters in lower case, for keys that disregard case."""
+    """A generated column: `column` with its ASCII letters in lower case, for keys that ignore case."""
     return mapped_column(Computed(f'lower({column} COLLATE "C")', persisted=True))
 
 
 class Attempt(TenantOwned, Table):
-    """One try to send one settlement. Only response fields, outcome and `is_latest` ever change, each once.
+    """One try to send one settlement. Triggers let only response fields, outcome and `is_latest` change.
 
-    `settlement_key` is `kd_settle` in lower case: for the bank a settlement is one in any case.
-
-    `is_success` follows from the outcome. At `stale_at` whoever sends it is gone, or sends no more. `imported` rows are
-    those of an older system, with its request ids.
+    `settlement_key` ignores case, as the bank does. `is_success` follows from the outcome. From `stale_at` on the
+    sender sends no more and the sweeper may set `unknown`. `imported`: the row of an older system, with its request id.
     """
 
     __tablename__ = "t_akselgate_transaction_log"
     __table_args__ = (
         one_of("transaction_type", TransactionType),
-        one_of("outcome", Outcome),
+        one_of("outcome", AttemptOutcome),
         CheckConstraint("imported OR request_id = id::text", name="request_id"),
         CheckConstraint("attempt_number >= 1", name="attempt_number"),
         CheckConstraint("total_transaksi >= 1", name="total_transaksi"),
@@ -102,7 +101,7 @@ class Attempt(TenantOwned, Table):
 
 
 class AttemptRow(TenantOwned, Table):
-    """One transaction of an attempt. `locked`: its reference may not be sent again; only triggers set it."""
+    """One transaction of an attempt. `locked`: no attempt may send its reference again. Only triggers set it."""
 
     __tablename__ = "t_akselgate_transaction_rows"
     __table_args__ = (
@@ -129,7 +128,7 @@ class AttemptRow(TenantOwned, Table):
 
 
 class OpenAttempt(TenantOwned, Table):
-    """The one attempt that keeps a settlement from being dispatched; written by triggers alone."""
+    """The attempt that blocks the next dispatch of its settlement. Only triggers write here."""
 
     __tablename__ = "t_akselgate_open_attempts"
     __table_args__ = (
@@ -145,7 +144,7 @@ class OpenAttempt(TenantOwned, Table):
 
 
 class AttemptEvent(TenantOwned, Table):
-    """What happened to an attempt besides its answer; append-only. A callback that is repeated is the same event."""
+    """What happened to an attempt besides its answer. Append-only; a repeated callback adds no event."""
 
     __tablename__ = "t_akselgate_events"
     __table_args__ = (

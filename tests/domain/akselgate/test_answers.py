@@ -1,7 +1,7 @@
 import pytest
 
-from qrtrack.domain.akselgate.dispatches import Outcome
-from qrtrack.domain.akselgate.gateway_answers import judge
+from qrtrack.domain.akselgate.answers import judge
+from qrtrack.domain.akselgate.attempts import AttemptOutcome
 
 REFUSALS = (400, 401, 403, 404, 413, 415, 422, 429)
 UNCLEAR = (202, 204, 206, 402, 405, 408, 409, 410, 500, 502, 503, 504)
@@ -13,27 +13,28 @@ NOTHING: frozenset[str] = frozenset()
 @pytest.mark.parametrize(
     ("status", "body", "outcome"),
     [
-        *[(status, b'{"data": {}}', Outcome.ACCEPTED) for status in (200, 201)],
-        *[(status, READABLE, Outcome.REJECTED) for status in REFUSALS],
-        *[(status, body, Outcome.UNKNOWN) for status in REFUSALS for body in (b"", b"<html>", b"{}")],
-        *[(status, b"", Outcome.REJECTED) for status in (307, 308)],
-        *[(status, body, Outcome.UNKNOWN) for status in (300, 301, 302, 303, 304) for body in (b"", READABLE)],
-        *[(status, READABLE, Outcome.UNKNOWN) for status in UNCLEAR],
-        *[(200, body, Outcome.UNKNOWN) for body in NO_JSON_OBJECT],
-        (400, b'{"message": "Duplicate request"}', Outcome.UNKNOWN),
-        (200, b'{"responseCode": "00", "error": "DUPLICATE"}', Outcome.UNKNOWN),
+        *[(status, b'{"data": {}}', AttemptOutcome.ACCEPTED) for status in (200, 201)],
+        *[(status, READABLE, AttemptOutcome.REJECTED) for status in REFUSALS],
+        *[(status, body, AttemptOutcome.UNKNOWN) for status in REFUSALS for body in (b"", b"<html>", b"{}")],
+        *[(status, b"", AttemptOutcome.REJECTED) for status in (307, 308)],
+        *[(status, body, AttemptOutcome.UNKNOWN) for status in (300, 301, 302, 303, 304) for body in (b"", READABLE)],
+        *[(status, READABLE, AttemptOutcome.UNKNOWN) for status in UNCLEAR],
+        *[(200, body, AttemptOutcome.UNKNOWN) for body in NO_JSON_OBJECT],
+        (400, b'{"message": "Duplicate request"}', AttemptOutcome.UNKNOWN),
+        (200, b'{"responseCode": "00", "error": "DUPLICATE"}', AttemptOutcome.UNKNOWN),
     ],
 )
-def test_what_an_answer_means(status: int, body: bytes, outcome: Outcome) -> None:
+def test_status_and_body_decide_the_outcome(status: int, body: bytes, outcome: AttemptOutcome) -> None:
     verdict = judge(status, body, NOTHING)
     assert verdict.outcome is outcome
     assert verdict.status_code == str(status)
 
 
 @pytest.mark.parametrize(
-    ("code", "outcome"), [("00", Outcome.ACCEPTED), ("05", Outcome.UNKNOWN), (None, Outcome.UNKNOWN)]
+    ("code", "outcome"),
+    [("00", AttemptOutcome.ACCEPTED), ("05", AttemptOutcome.UNKNOWN), (None, AttemptOutcome.UNKNOWN)],
 )
-def test_where_success_codes_are_listed_only_these_are_good(code: str | None, outcome: Outcome) -> None:
+def test_only_listed_success_codes_are_accepted(code: str | None, outcome: AttemptOutcome) -> None:
     body = b"{}" if code is None else f'{{"responseCode": "{code}"}}'.encode()
     assert judge(200, body, frozenset({"00", "01"})).outcome is outcome
 
@@ -49,12 +50,12 @@ def test_where_success_codes_are_listed_only_these_are_good(code: str | None, ou
         (b'{"message": "\\ud800\\u0000"}', (None, "\\ud800\\x00")),
     ],
 )
-def test_code_and_message_are_found_where_the_gateway_puts_them(body: bytes, words: tuple[str | None, ...]) -> None:
+def test_code_and_message_are_found_in_any_known_member(body: bytes, words: tuple[str | None, ...]) -> None:
     verdict = judge(400, body, NOTHING)
     assert (verdict.response_code, verdict.response_message) == words
 
 
-def test_the_body_is_kept_whole_whatever_its_bytes() -> None:
+def test_any_bytes_of_a_body_are_stored_whole() -> None:
     assert judge(200, b"a\0\xff" + b"x" * 200_000, NOTHING).response_payload == "a\\x00\\xff" + "x" * 200_000
 
 
@@ -71,19 +72,19 @@ def test_the_body_is_kept_whole_whatever_its_bytes() -> None:
         ('{"message": "Rekening é – salah"}'.encode(), "hex"),
     ],
 )
-def test_an_answer_is_read_whatever_its_charset(body: bytes, charset: str | None) -> None:
+def test_an_answer_is_read_in_any_charset(body: bytes, charset: str | None) -> None:
     verdict = judge(400, body, NOTHING, charset=charset)
-    assert (verdict.outcome, verdict.response_message) == (Outcome.REJECTED, "Rekening é – salah")
+    assert (verdict.outcome, verdict.response_message) == (AttemptOutcome.REJECTED, "Rekening é – salah")
     assert verdict.response_payload == '{"message": "Rekening é – salah"}'
 
 
 def test_iso_8859_1_is_read_even_where_no_charset_is_named() -> None:
     verdict = judge(201, '{"message": "é"}'.encode("iso-8859-1"), NOTHING)
-    assert (verdict.outcome, verdict.response_message) == (Outcome.ACCEPTED, "é")
+    assert (verdict.outcome, verdict.response_message) == (AttemptOutcome.ACCEPTED, "é")
 
 
 @pytest.mark.parametrize("status", [200, 400])
 @pytest.mark.parametrize("member", ["responseCode", "responseMessage"])
-def test_an_answer_that_says_a_thing_twice_says_nothing(status: int, member: str) -> None:
+def test_an_answer_with_a_repeated_member_is_unknown(status: int, member: str) -> None:
     body = f'{{"responseCode": "00", "{member}": "a", "{member}": "b"}}'.encode()
-    assert judge(status, body, NOTHING).outcome is Outcome.UNKNOWN
+    assert judge(status, body, NOTHING).outcome is AttemptOutcome.UNKNOWN

@@ -1,0 +1,41 @@
+"""Callbacks of the bank gateway over HTTP."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+
+from qrtrack.domain.akselgate.callbacks import Callback, UnknownCallback
+from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
+from qrtrack.routers.bodies import StrictRoute
+from qrtrack.routers.dependencies import RuntimeState
+from qrtrack.routers.problems import problems
+from qrtrack.runtime import AKSELGATE_CALLBACKS
+from qrtrack.schemas.akselgate.callbacks import CallbackAnswer
+from qrtrack.services.akselgate import callbacks
+
+router = APIRouter(route_class=StrictRoute, tags=["settlement dispatch"])
+
+# The document states the length; a longer token gets the same answer as any other unknown one.
+CallbackToken = Annotated[str, Path(json_schema_extra={"maxLength": 100})]
+
+
+@router.get(
+    f"{AKSELGATE_CALLBACKS}/{{token}}",
+    response_model=CallbackAnswer,
+    summary="Receive a callback of the bank gateway",
+    responses=problems(UnknownCallback, DatabaseUnavailable, DatabaseRefused),
+)
+async def receive_callback(request: Request, runtime: RuntimeState, token: CallbackToken) -> Any:
+    """For the gateway only, which gets this address with the batch: `ref`, `rescore` (`00`: paid), `rescoreref`.
+
+    Every callback is stored, whatever its parameters are.
+    """
+    attempt_id = runtime.dispatcher.tokens.attempt_of(token)
+    callback = Callback.read(request.query_params.multi_items(), raw_query=request.url.query)
+    await callbacks.receive_callback(
+        runtime.database,
+        attempt_id=attempt_id,
+        callback=callback,
+        failure_codes=runtime.settings.akselgate_failures,
+    )
+    return {}
