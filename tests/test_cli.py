@@ -20,7 +20,8 @@ from sqlalchemy import make_url
 
 from accurate import event
 from fanout import FanOut, done
-from process import QRTRACK, SECRET, environment, free_port, run, started, until_said, wait_for
+from forked import Qrtrack
+from process import PATIENCE_SECONDS, SECRET, environment, free_port, run, started, until_said, wait_for
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
 from qrtrack.services.accurate.intake import receive_events
@@ -39,12 +40,10 @@ def test_the_demo_keeps_its_promises_on_an_empty_folder_and_once_more(tmp_path: 
 
 
 def test_two_demos_at_once_share_a_folder(tmp_path: Path) -> None:
-    words = [QRTRACK, "demo"]
     both = [
-        subprocess.Popen(words, cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
+        Qrtrack("demo", cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
-    outputs = [process.communicate(timeout=90)[0] for process in both]
+    outputs = [process.communicate(timeout=PATIENCE_SECONDS)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
 
 
