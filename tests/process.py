@@ -17,6 +17,7 @@ from forked import Qrtrack
 from qrtrack.database import Database
 from qrtrack.models import Table
 from qrtrack.settings import Settings
+from ticking import HANG_SECONDS
 
 SECRET = "d1f0a4b79c3e48f2b6a5908e7c1d2f3a-tests"
 # Beside TEST_DATABASE_URL each test process has a database in one cluster, and so needs a role of its own.
@@ -25,8 +26,6 @@ TENANT_ROLE = (
     if "TEST_DATABASE_URL" in os.environ
     else "qrtrack_tenant"
 )
-# A test that waits in vain ends after so long; nothing that is right takes it, on however slow a machine.
-PATIENCE_SECONDS = 300
 
 
 def settings_of(database_url: str, data_dir: Path, **changes: Any) -> Settings:
@@ -82,7 +81,7 @@ def run(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProce
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with Qrtrack(*words, cwd=folder, env=environment(folder, **settings), text=True, **pipes) as process:
         try:
-            said, complained = process.communicate(timeout=PATIENCE_SECONDS)
+            said, complained = process.communicate(timeout=HANG_SECONDS)
         except BaseException:
             process.kill()
             raise
@@ -116,7 +115,7 @@ def serving(folder: Path, **settings: str) -> Iterator[str]:
 
 
 def wait_for(url: str) -> httpx2.Response:
-    give_up = time.monotonic() + PATIENCE_SECONDS
+    give_up = time.monotonic() + HANG_SECONDS
     while True:
         try:
             return httpx2.get(url, trust_env=False)

@@ -13,6 +13,8 @@ from fastapi import FastAPI
 from fanout import FanOut, done
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller, Role
+from qrtrack.schemas.base import LONGEST_WAIT
+from ticking import HANG_SECONDS
 
 SignIn = Callable[[Caller], httpx2.AsyncClient]
 
@@ -189,14 +191,14 @@ async def test_a_long_poll_answers_as_soon_as_a_record_is_in(client: httpx2.Asyn
 
 async def test_a_long_poll_without_news_ends_in_time(client: httpx2.AsyncClient) -> None:
     url = await announce(client)
-    answer = await asyncio.wait_for(client.get(url, params={"wait": 0.3}), 10)
+    answer = await asyncio.wait_for(client.get(url, params={"wait": 0.3}), HANG_SECONDS)
     assert answer.json()["status"] == "pending"
 
 
 async def test_nobody_waits_for_a_batch_that_is_over(client: httpx2.AsyncClient) -> None:
     url = await announce(client, 1)
     await client.post(f"{url}/records", json=good(1))
-    answer = await asyncio.wait_for(client.get(url, params={"wait": 30}), 10)
+    answer = await asyncio.wait_for(client.get(url, params={"wait": LONGEST_WAIT}), LONGEST_WAIT)
     assert answer.json()["status"] == "completed"
 
 
