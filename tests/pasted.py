@@ -14,6 +14,7 @@ from typing import Any
 
 from process import wait_for
 from routers.test_examples import shape_of
+from ticking import HANG_SECONDS
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"```sh\n(.*?)\n```(?:\n\n```json\n(.*?)\n```)?", re.DOTALL)
@@ -61,7 +62,7 @@ async def terminal(folder: Path, command: str, *, url: str, **settings: str) -> 
             yield
         finally:
             process.terminate()
-            await asyncio.to_thread(process.wait, 30)
+            await asyncio.to_thread(process.wait, HANG_SECONDS)
 
 
 async def paste(blocks: Sequence[Block], folder: Path, named: Mapping[str, str]) -> list[str]:
@@ -70,7 +71,7 @@ async def paste(blocks: Sequence[Block], folder: Path, named: Mapping[str, str])
     shell = await asyncio.create_subprocess_exec(
         "bash", cwd=folder, env=environment(**named), stdin=-1, stdout=-1, stderr=-1
     )  # fmt: skip
-    printed, complaints = await asyncio.wait_for(shell.communicate(text.encode()), 120)
+    printed, complaints = await asyncio.wait_for(shell.communicate(text.encode()), HANG_SECONDS)
     # `qrtrack token` says on standard error whose token it is.
     others = [line for line in complaints.decode().splitlines() if not line.startswith(TOKEN_LINES)]
     assert not others, others

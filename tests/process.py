@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +13,11 @@ import asyncpg
 import httpx2
 from sqlalchemy import make_url
 
+from forked import Qrtrack
 from qrtrack.database import Database
 from qrtrack.models import Table
 from qrtrack.settings import Settings
+from ticking import HANG_SECONDS
 
 SECRET = "d1f0a4b79c3e48f2b6a5908e7c1d2f3a-tests"
 # Beside TEST_DATABASE_URL each test process has a database in one cluster, and so needs a role of its own.
@@ -25,7 +26,6 @@ TENANT_ROLE = (
     if "TEST_DATABASE_URL" in os.environ
     else "qrtrack_tenant"
 )
-QRTRACK = str(Path(sys.executable).with_name("qrtrack"))
 
 
 def settings_of(database_url: str, data_dir: Path, **changes: Any) -> Settings:
@@ -77,22 +77,20 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
 
 
 def run(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [QRTRACK, *words],
-        cwd=folder,
-        env=environment(folder, **settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    """A command that ends by itself."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with Qrtrack(*words, cwd=folder, env=environment(folder, **settings), text=True, **pipes) as process:
+        try:
+            said, complained = process.communicate(timeout=HANG_SECONDS)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, said, complained)
 
 
 @contextmanager
 def started(folder: Path, *words: str, **settings: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [QRTRACK, *words], cwd=folder, env=environment(folder, **settings), stderr=subprocess.PIPE, text=True
-    )
+    process = Qrtrack(*words, cwd=folder, env=environment(folder, **settings), stderr=subprocess.PIPE, text=True)
     try:
         yield process
     finally:
@@ -105,13 +103,8 @@ def serving(folder: Path, **settings: str) -> Iterator[str]:
     """The address of a server that answers. What it writes, on either stream, is in `folder / "log"`."""
     port = free_port()
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [QRTRACK, "serve", "--port", str(port)],
-            cwd=folder,
-            env=environment(folder, **settings),
-            stdout=log,
-            stderr=log,
-        )
+        words, env = ("serve", "--port", str(port)), environment(folder, **settings)
+        server = Qrtrack(*words, cwd=folder, env=env, stdout=log, stderr=log)
     try:
         address = f"http://127.0.0.1:{port}"
         wait_for(f"{address}/healthz")
@@ -122,7 +115,7 @@ def serving(folder: Path, **settings: str) -> Iterator[str]:
 
 
 def wait_for(url: str) -> httpx2.Response:
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + HANG_SECONDS
     while True:
         try:
             return httpx2.get(url, trust_env=False)

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import httpx2
+from fastapi import FastAPI
 from jsonschema_rs import Draft202012Validator
 
 from qrtrack.domain.field_codes import MEANINGS, FieldCode
@@ -15,9 +16,15 @@ from qrtrack.settings import Settings
 
 
 @cache
+def application() -> FastAPI:
+    """One for all tests: what differs between them, the runtime, comes with each request."""
+    return create_app(Settings(_env_file=None))
+
+
+@cache
 def document() -> Any:
     """Of every application: settings change nothing in it."""
-    return create_app(Settings(_env_file=None)).openapi()
+    return application().openapi()
 
 
 @cache

@@ -27,6 +27,7 @@ from qrtrack.postgres_tools import _Script
 from qrtrack.runtime import open_runtime
 from qrtrack.services.packing.codes import reveal_codes
 from qrtrack.services.secret_key import SecretKeyChanged
+from ticking import HANG_SECONDS
 from treasury import Treasury
 
 PAGE = (Path(__file__).parents[1] / "docs/backup.md").read_text()
@@ -240,7 +241,7 @@ async def held_table(url: str) -> AsyncIterator[Any]:
 async def waits(driver: Any) -> None:
     """Until a pg_dump waits for the table."""
     query = "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%' AND wait_event_type = 'Lock'"
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         while not await driver.fetchval(query):
             await asyncio.sleep(0.05)
             await driver.execute("SELECT pg_stat_clear_snapshot()")
@@ -252,7 +253,7 @@ async def test_a_backup_that_is_ended_half_way_leaves_no_file(tmp_path: Path, mi
             await waits(driver)
             assert [path.suffix for path in tmp_path.iterdir() if "half" in path.name] == [".part"]
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) != 0
+            assert process.wait(HANG_SECONDS) != 0
     assert [path for path in tmp_path.iterdir() if "half" in path.name] == []
 
 

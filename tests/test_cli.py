@@ -20,11 +20,13 @@ from sqlalchemy import make_url
 
 from accurate import event
 from fanout import FanOut, done
-from process import QRTRACK, SECRET, environment, free_port, run, started, until_said, wait_for
+from forked import Qrtrack
+from process import SECRET, environment, free_port, run, started, until_said, wait_for
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
 from qrtrack.services.accurate.intake import receive_events
 from qrtrack.services.gauges import read_gauges
+from ticking import HANG_SECONDS
 
 
 def test_the_demo_keeps_its_promises_on_an_empty_folder_and_once_more(tmp_path: Path) -> None:
@@ -39,12 +41,10 @@ def test_the_demo_keeps_its_promises_on_an_empty_folder_and_once_more(tmp_path: 
 
 
 def test_two_demos_at_once_share_a_folder(tmp_path: Path) -> None:
-    words = [QRTRACK, "demo"]
     both = [
-        subprocess.Popen(words, cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
+        Qrtrack("demo", cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
-    outputs = [process.communicate(timeout=90)[0] for process in both]
+    outputs = [process.communicate(timeout=HANG_SECONDS)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
 
 
@@ -171,7 +171,7 @@ def test_a_server_answers_and_ends_in_good_order(tmp_path: Path, migrated_url: s
     with started(tmp_path, "serve", "--port", str(port), DATABASE_URL=migrated_url) as server:
         assert wait_for(f"http://127.0.0.1:{port}/readyz").status_code == 200
         server.send_signal(signal.SIGTERM)
-        assert server.wait(20) == 0
+        assert server.wait(HANG_SECONDS) == 0
 
 
 def test_a_worker_answers_those_who_watch_it_and_nobody_else(tmp_path: Path, migrated_url: str) -> None:
@@ -183,7 +183,7 @@ def test_a_worker_answers_those_who_watch_it_and_nobody_else(tmp_path: Path, mig
         assert 'qrtrack_queue_depth{kind="reverse_job"}' in wait_for(f"{address}/metrics").text
         assert wait_for(f"{address}/api/manufacturer/batches").status_code == 404
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(20) == 0
+        assert worker.wait(HANG_SECONDS) == 0
 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])
@@ -198,7 +198,7 @@ def test_a_process_that_is_there_before_its_database_waits_for_it(
         sockets.symlink_to(str(address.query["host"]))
         assert wait_for(f"http://127.0.0.1:{port}/readyz").status_code == 200
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(HANG_SECONDS) == 0
 
 
 @pytest.mark.parametrize("words", [["serve"], ["worker"], ["worker", "--port", "0"]], ids=" ".join)
@@ -207,7 +207,7 @@ def test_a_process_that_waits_for_its_database_ends_when_it_is_told_to(tmp_path:
         until_said(process, "waiting for it")
         assert process.stderr is not None
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(HANG_SECONDS) == 0
         assert "Traceback" not in process.stderr.read()
 
 
@@ -247,7 +247,7 @@ def test_of_two_processes_that_wait_with_one_port_the_second_to_listen_is_told(
             until_said(process, "waiting for it")
         sockets.symlink_to(str(address.query["host"]))
         assert wait_for(f"http://127.0.0.1:{port}/readyz").status_code == 200
-        give_up = time.monotonic() + 20
+        give_up = time.monotonic() + HANG_SECONDS
         while (ended := [process for process in (one, other) if process.poll() is not None]) == []:
             assert time.monotonic() < give_up
             time.sleep(0.05)

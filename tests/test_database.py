@@ -546,13 +546,27 @@ async def test_what_commits_by_itself_is_there_when_the_statement_returns(databa
 STARTING_UP = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
 
 
-async def refuse_to_start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """What PostgreSQL says to everybody while it recovers from a crash."""
-    while (await reader.readexactly(8))[4:] == SSL_REQUEST:
-        writer.write(b"N")
-    writer.write(b"E" + (len(STARTING_UP) + 4).to_bytes(4) + STARTING_UP)
-    await writer.drain()
-    writer.close()
+@asynccontextmanager
+async def starting_up(port: int = 0) -> AsyncIterator[int]:
+    """The port of a server that says to everybody what PostgreSQL says while it recovers from a crash."""
+    told = set()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        told.add(writer)
+        with suppress(asyncio.IncompleteReadError):
+            while (await reader.readexactly(8))[4:] == SSL_REQUEST:
+                writer.write(b"N")
+        writer.write(b"E" + (len(STARTING_UP) + 4).to_bytes(4) + STARTING_UP)
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", port)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in told:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in told), return_exceptions=True)
 
 
 SSL_REQUEST = (80877103).to_bytes(4)
@@ -560,14 +574,11 @@ SSL_REQUEST = (80877103).to_bytes(4)
 
 @pytest.mark.parametrize("way", ["write", "read", "autocommit"])
 async def test_a_server_that_is_starting_up_is_away_whichever_way_one_comes(way: str) -> None:
-    server = await asyncio.start_server(refuse_to_start, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    database = Database.connect(f"postgresql+asyncpg://u:p@127.0.0.1:{port}/qrtrack", pool_size=2)
-    try:
-        with pytest.raises(DatabaseUnavailable):
-            async with getattr(database, way)() as opened:
-                await opened.accurate_sources.sources()
-    finally:
-        await database.close()
-        server.close()
-        await server.wait_closed()
+    async with starting_up() as port:
+        database = Database.connect(f"postgresql+asyncpg://u:p@127.0.0.1:{port}/qrtrack", pool_size=2)
+        try:
+            with pytest.raises(DatabaseUnavailable):
+                async with getattr(database, way)() as opened:
+                    await opened.accurate_sources.sources()
+        finally:
+            await database.close()

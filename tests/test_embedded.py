@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from qrtrack import embedded, schema_revision
 from qrtrack.database import Database
 from qrtrack.embedded import EmbeddedFailed, start
+from ticking import HANG_SECONDS
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="looks for processes in /proc")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -59,7 +60,7 @@ class User:
         self.process.communicate()
 
     def leave(self) -> None:
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=HANG_SECONDS)
         assert self.process.returncode == 0
 
 
@@ -131,7 +132,7 @@ def processes(folder: Path) -> dict[str, list[int]]:
     return found
 
 
-def assert_gone(folder: Path, seconds: float = 5) -> None:
+def assert_gone(folder: Path, seconds: float = HANG_SECONDS) -> None:
     give_up = time.monotonic() + seconds
     while (left := processes(folder)) != {"server": [], "guard": []}:
         assert time.monotonic() < give_up, left

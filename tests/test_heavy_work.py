@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,12 +40,19 @@ async def test_another_organisation_does_not_wait_for_one_that_rests(monkeypatch
     assert order == ["modest", "another", "greedy"]
 
 
-async def test_what_is_over_soon_needs_no_rest() -> None:
-    work = HeavyWork()
-    began = time.monotonic()
-    for _ in range(20):
-        assert await work.run("organisation", int, "7") == 7
-    assert time.monotonic() - began < heavy_work.FREE_SECONDS * heavy_work.REST_FACTOR
+@pytest.mark.parametrize(("share_of_free_time", "rests"), [(0.5, False), (3, True)])
+async def test_what_is_over_soon_needs_no_rest(
+    monkeypatch: pytest.MonkeyPatch, *, share_of_free_time: float, rests: bool
+) -> None:
+    work, now = HeavyWork(), [100.0]
+    monkeypatch.setattr(heavy_work, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def piece() -> int:
+        now[0] += share_of_free_time * heavy_work.FREE_SECONDS
+        return 7
+
+    assert await work.run("organisation", piece) == 7
+    assert bool(work._shares) == rests, "whose share is kept has to rest"
 
 
 async def test_who_has_too_much_waiting_is_refused_and_others_are_not() -> None:

@@ -13,6 +13,7 @@ import uvicorn
 from qrtrack import http_limits
 from qrtrack.http_limits import HEADER_BYTES, ConnectionLimits, LimitedProtocol
 from qrtrack.settings import Settings
+from ticking import HANG_SECONDS
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -87,7 +88,7 @@ async def told(port: int, *parts: bytes) -> bytes:
             await writer.drain()
             # So that the server reads each part by itself.
             await asyncio.sleep(0.01)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             return await reader.read()
     finally:
         writer.close()
@@ -247,7 +248,7 @@ def test_behind_proxies_addresses_are_not_counted() -> None:
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         while not is_so():
             await asyncio.sleep(0.01)
 

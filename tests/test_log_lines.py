@@ -21,6 +21,7 @@ from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
 from qrtrack.runtime import Runtime
 from qrtrack.settings import Settings
+from ticking import HANG_SECONDS
 from treasury import rows
 
 API = "/api/manufacturer"
@@ -42,7 +43,7 @@ class Site:
     planted: Mapping[str, str]
 
     def eventually(self, path: str, ready: Any) -> Any:
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + HANG_SECONDS
         while not ready(answer := self.client.get(path).json()):
             assert time.monotonic() < give_up, answer
             time.sleep(0.05)
@@ -95,7 +96,7 @@ def site(tmp_path: Path, migrated_url: str, runtime: Runtime, planted: dict[str,
     headers = {"Authorization": f"Bearer {token}"}
     with (
         serving(tmp_path, **settings) as address,
-        httpx2.Client(base_url=address, headers=headers, trust_env=False, timeout=30) as client,
+        httpx2.Client(base_url=address, headers=headers, trust_env=False, timeout=HANG_SECONDS) as client,
     ):
         yield Site(client, planted)
 
@@ -137,7 +138,7 @@ def a_day_of(site: Site) -> list[str]:
 
 def written(log_file: Path, *words: str) -> str:
     """The log, once a line holds all of the words."""
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + HANG_SECONDS
     while time.monotonic() < give_up:
         # The last line may be half there.
         text, _, _ = log_file.read_text().rpartition("\n")

@@ -15,7 +15,7 @@ from process import free_port, settings_of
 from qrtrack import runtime
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.runtime import open_runtime
-from test_database import refuse_to_start
+from test_database import starting_up
 from ticking import HANG_SECONDS
 
 
@@ -65,14 +65,12 @@ async def test_a_start_says_why_it_waits_and_each_reason_once(
             while not reasons():
                 await asyncio.sleep(0.02)
             await asyncio.sleep(0.2)
-            server = await asyncio.start_server(refuse_to_start, "127.0.0.1", port)
-            while len(reasons()) < 2:
-                await asyncio.sleep(0.02)
-            await asyncio.sleep(0.2)
-        start.cancel()
-        await asyncio.gather(start, return_exceptions=True)
-        server.close()
-        await server.wait_closed()
+            async with starting_up(port):
+                while len(reasons()) < 2:
+                    await asyncio.sleep(0.02)
+                await asyncio.sleep(0.2)
+                start.cancel()
+                await asyncio.gather(start, return_exceptions=True)
     assert len(reasons()) == 2
     assert "the database system is starting up (57P03)" in reasons()[1]
     assert "hunter2" not in str(logs)

@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from qrtrack.settings import Settings, SettingsError, load_settings
+from ticking import HANG_SECONDS
 
 RANDOM = {
     "JWT_SECRET": "q8Zr4vLx0TnB7mWcYd2HsKfJp6GuEa9R",
@@ -81,7 +82,7 @@ def test_processes_that_start_at_once_agree_on_the_secrets() -> None:
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         for _ in range(6)
     ]
-    answers = {process.communicate(timeout=60)[0] for process in running}
+    answers = {process.communicate(timeout=HANG_SECONDS)[0] for process in running}
     assert len(answers) == 1
     assert answers.pop().strip() == Path("var/secrets/jwt_secret").read_text().strip()
 

@@ -14,6 +14,7 @@ from cluster import Cluster, running_cluster
 from process import free_port, run, started, until_said, wait_for
 from qrtrack import schema_revision, tenant_role
 from qrtrack.database import Database
+from ticking import HANG_SECONDS
 
 COMMANDS = ("migrate", "prune", "serve")
 each_command = pytest.mark.parametrize("command", COMMANDS)
@@ -163,7 +164,7 @@ def test_a_new_process_waits_for_the_migration_and_goes_on_by_itself(
         assert run(tmp_path, "migrate", **settings).returncode == 0
         assert wait_for(f"http://127.0.0.1:{port}/readyz").status_code == 200
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(HANG_SECONDS) == 0
 
 
 def test_a_start_says_which_database_it_uses_and_never_the_password(tmp_path: Path, migrated: str) -> None:
@@ -206,7 +207,7 @@ def test_another_secret_key_is_refused_and_the_first_one_goes_on(
         with started(tmp_path, "serve", "--port", str(port), DATABASE_URL=migrated, **settings) as one:
             code = wait_for(f"http://127.0.0.1:{port}/readyz").status_code
             one.send_signal(signal.SIGTERM)
-            one.wait(20)
+            one.wait(HANG_SECONDS)
             return code
 
     other = {"SECRET_KEY": "another-secret-key-of-32-characters"}

@@ -8,7 +8,7 @@ import pytest
 
 from qrtrack.worker import heartbeat
 
-HANG_SECONDS = 60
+HANG_SECONDS = 300
 """Real time after which a test that waits for a condition has failed."""
 
 

@@ -26,6 +26,7 @@ from qrtrack.domain.identity import Role
 from qrtrack.integrations import tokens
 from qrtrack.integrations.tokens import KeySet, TokenVerifier, sign_token
 from qrtrack.settings import Settings
+from ticking import HANG_SECONDS
 
 SECRET = "q8Zr4vLx0TnB7mWcYd2HsKfJp6GuEa9R"
 ORGANISATION = UUID("0190a000-0000-7000-8000-00000000000a")
@@ -51,7 +52,7 @@ class JwksServer:
                 outer.fetches += 1
                 if outer.fetches > 1:
                     outer.asked_again.set()
-                outer.gate.wait(10)
+                outer.gate.wait(HANG_SECONDS)
                 self.send_response(outer.status)
                 self.send_header("Location", "/elsewhere")
                 # A client that has had enough hangs up in the middle.
@@ -489,7 +490,7 @@ async def test_an_untrusted_key_is_refused_during_a_refresh(client: httpx2.Async
     jwks.keys = [rsa_jwk("rsa-2")]
     jwks.gate.clear()
     both = [asyncio.create_task(keys.find("rsa-1", "RS256")) for _ in range(2)]
-    await asyncio.to_thread(jwks.asked_again.wait, 10)
+    await asyncio.to_thread(jwks.asked_again.wait, HANG_SECONDS)
     jwks.gate.set()
     assert [type(found) for found in await asyncio.gather(*both, return_exceptions=True)] == [Unauthenticated] * 2
 
@@ -528,8 +529,8 @@ async def test_a_request_with_a_trusted_key_does_not_wait_for_a_refresh(
     clock.now += tokens.KEY_SET_AGE_SECONDS + 1
     jwks.gate.clear()
     slow = asyncio.create_task(keys.find("rsa-1", "RS256"))
-    await asyncio.to_thread(jwks.asked_again.wait, 10)
-    async with asyncio.timeout(1):
+    await asyncio.to_thread(jwks.asked_again.wait, HANG_SECONDS)
+    async with asyncio.timeout(HANG_SECONDS):
         assert (await keys.find("rsa-1", "RS256")).key_id == "rsa-1"
     assert not slow.done()
     jwks.gate.set()

@@ -116,7 +116,8 @@ async def test_a_few_excluded_codes_at_the_end_of_a_large_batch_are_found_withou
 
 
 async def test_unlinking_a_case_scans_no_whole_table(plant: Plant) -> None:
-    batch = await plant.prepared(20_000)
+    # Without exclusions, PostgreSQL might read the only page of their table for each unit.
+    batch = await plant.prepared(20_000, exclude=ska(*range(10_001, 20_001)))
     await plant.pack(batch)
     async with plant.runtime.database.write(
         tenant=plant.caller.organisation_id, batch_lock=batch.batch_id
@@ -125,7 +126,7 @@ async def test_unlinking_a_case_scans_no_whole_table(plant: Plant) -> None:
         sequences = list(range(1, 101))
         assert await repositories.prepared_codes.requeue(batch.batch_id, sequences) == 100
         assert await repositories.prepared_codes.count_waiting(batch.batch_id, sequences) == 100
-        # Of one job PostgreSQL may read its only page for each unit.
+        # So it may with the only job.
         after = await whole_reads(repositories) | {"qr_reverse_jobs": before["qr_reverse_jobs"]}
         assert after == before
         assert await rows_read(repositories, "qr_prepared_codes") - rows < 1000

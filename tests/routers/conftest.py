@@ -10,9 +10,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import promised
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.integrations.tokens import sign_token
-from qrtrack.main import Application, create_app
+from qrtrack.main import Application
 from qrtrack.runtime import Runtime
-from qrtrack.settings import Settings
 
 ClientOf = Callable[..., httpx2.AsyncClient]
 SignIn = Callable[[Caller], httpx2.AsyncClient]
@@ -44,8 +43,7 @@ async def client_of() -> AsyncIterator[ClientOf]:
 
 @pytest.fixture(scope="session")
 def app() -> FastAPI:
-    """One for all tests: what differs between them, the runtime, comes with each request."""
-    return create_app(Settings(_env_file=None))
+    return promised.application()
 
 
 @pytest.fixture

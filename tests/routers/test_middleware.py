@@ -17,6 +17,7 @@ from qrtrack.routers.body_limits import BODY_BYTES, IMPORT_BODY_BYTES, LARGE_BOD
 from qrtrack.routers.middleware import BodyLimit, Observe, RequestContext
 from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.settings import Settings
+from ticking import HANG_SECONDS
 
 ClientOf = Callable[..., httpx2.AsyncClient]
 
@@ -260,7 +261,7 @@ async def test_over_a_socket_a_client_may_leave_in_the_middle(
         await asyncio.sleep(0.05)
         writer.close()
         await writer.wait_closed()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             await finished.wait()
     assert [line for line in lines if line["log_level"] in ("warning", "error", "critical")] == []
     assert [record for record in caplog.records if record.exc_info] == []

@@ -14,6 +14,8 @@ from qrtrack.domain.identity import Caller
 from qrtrack.long_polls import IN_ALL, PER_CALLER, LongPolls
 from qrtrack.routers.waiting import pause_after
 from qrtrack.runtime import Runtime
+from qrtrack.schemas.base import LONGEST_WAIT
+from ticking import HANG_SECONDS
 
 SignIn = Callable[[Caller], httpx2.AsyncClient]
 STATUS = "/api/manufacturer/reverse-job/status"
@@ -53,7 +55,7 @@ async def test_whoever_has_too_many_long_polls_is_answered_at_once_and_told_when
     colleague = replace(plant.caller, user_id="a colleague")
     waiting = [poll(plant.caller, 20) for _ in range(PER_CALLER)]
     await until(lambda: runtime.long_polls.waiting == PER_CALLER)
-    told = await asyncio.wait_for(poll(plant.caller, 20), 10)
+    told = await asyncio.wait_for(poll(plant.caller, LONGEST_WAIT), LONGEST_WAIT)
     assert (told.status_code, told.json()["status"], told.headers["Retry-After"]) == (200, "queued", "3")
     unchanged = {"If-None-Match": told.headers["ETag"]}
     again = await sign_in(plant.caller).get(f"{STATUS}?job_id={job_id}&wait=20", headers=unchanged)
@@ -82,7 +84,7 @@ async def test_a_long_poll_ends_when_its_client_has_gone(
     request = asyncio.create_task(app(scope, receive, send))
     await until(lambda: runtime.long_polls.waiting == 1)
     gone.set()
-    await asyncio.wait_for(request, 10)
+    await asyncio.wait_for(request, LONGEST_WAIT)
     assert runtime.long_polls.waiting == 0
 
 
@@ -90,13 +92,13 @@ def scope_of(client: httpx2.AsyncClient, job_id: UUID) -> dict[str, Any]:
     return {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
         "path": STATUS, "raw_path": STATUS.encode(), "root_path": "",
-        "query_string": f"job_id={job_id}&wait=30".encode(),
+        "query_string": f"job_id={job_id}&wait={LONGEST_WAIT}".encode(),
         "headers": [(b"authorization", client.headers["Authorization"].encode())],
         "client": ("127.0.0.1", 1), "server": ("test", 80),
     }  # fmt: skip
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         while not is_so():
             await asyncio.sleep(0.01)

@@ -22,6 +22,7 @@ from qrtrack.domain.identity import Caller
 from qrtrack.routers.accurate.intake import client_address
 from qrtrack.runtime import Runtime
 from qrtrack.settings import Settings
+from ticking import HANG_SECONDS
 
 ClientOf = Callable[..., httpx2.AsyncClient]
 
@@ -333,7 +334,7 @@ async def test_without_the_database_the_answer_is_503_at_once(
         bodies = runtime.bodies
         forwarder = None
 
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(HANG_SECONDS):
         answer = await client_of(app, Gone()).post(PATH, json=[event()])
     await gone.close()
     assert answer.status_code == 503

@@ -12,6 +12,8 @@ from fastapi import FastAPI
 
 from fanout import API, announce, bad, good
 from qrtrack.domain.identity import Caller, Role
+from qrtrack.schemas.base import LONGEST_WAIT
+from ticking import HANG_SECONDS
 
 SignIn = Callable[[Caller], httpx2.AsyncClient]
 
@@ -125,14 +127,14 @@ async def test_a_long_poll_answers_as_soon_as_a_record_is_in(client: httpx2.Asyn
 
 async def test_a_long_poll_without_a_change_ends_at_its_limit(client: httpx2.AsyncClient) -> None:
     url = await announce(client)
-    answer = await asyncio.wait_for(client.get(url, params={"wait": 0.3}), 10)
+    answer = await asyncio.wait_for(client.get(url, params={"wait": 0.3}), HANG_SECONDS)
     assert answer.json()["status"] == "pending"
 
 
 async def test_a_long_poll_of_an_ended_batch_answers_at_once(client: httpx2.AsyncClient) -> None:
     url = await announce(client, 1)
     await client.post(f"{url}/records", json=good(1))
-    answer = await asyncio.wait_for(client.get(url, params={"wait": 30}), 10)
+    answer = await asyncio.wait_for(client.get(url, params={"wait": LONGEST_WAIT}), LONGEST_WAIT)
     assert answer.json()["status"] == "completed"
 
 

@@ -29,6 +29,7 @@ from qrtrack.settings import Settings
 from qrtrack.worker.execution import End, WorkOutcome, run_next
 from qrtrack.worker.execution import execute as execute_held
 from qrtrack.worker.loop import Worker, slots_of
+from ticking import HANG_SECONDS
 
 OTHER_DATABASE = 77
 
@@ -280,7 +281,7 @@ async def test_the_worker_drains_the_queue(accurate: Accurate, runtime: Runtime)
         runtime, [slots for slots in slots_of(runtime.settings) if slots.handler.queue.kind == "webhook_event"]
     )
     loop = asyncio.create_task(worker.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         while set(await accurate.statuses()) != {"done"}:
             await asyncio.sleep(0.05)
     await worker.stop()
