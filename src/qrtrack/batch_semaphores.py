@@ -13,9 +13,9 @@ from qrtrack.fair_starts import Crowd
 # their work before they need it.
 LOCK_PERMITS: Final = 2
 ROW_PERMITS: Final = 4
-# Transactions of one organisation: a part of the pool's connections, and fewer as long as another one is active.
-SHARE_ALONE: Final = 0.4
-PERMITS_BESIDE_OTHERS: Final = 2
+# Transactions of one organisation as long as another one is active. More than ROW_PERMITS: the waiters of one busy batch
+# must not hold up everything else of their organisation.
+PERMITS_BESIDE_OTHERS: Final = ROW_PERMITS + 1
 
 
 class BatchSemaphores:
@@ -44,7 +44,8 @@ class TenantSemaphores:
     """
 
     def __init__(self, pool_size: int) -> None:
-        self._alone = max(1, int(pool_size * SHARE_ALONE))
+        # One connection is left for an organisation that has just begun.
+        self._alone = max(1, pool_size - 1)
         self._semaphores: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
         self._beside_others: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
         self._crowd = Crowd()
