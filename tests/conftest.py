@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 
 from accurate import Accurate
 from plant import Plant
-from process import TENANT_ROLE, delete_rows, let_tests_skip_triggers, settings_of
+from process import TENANT_ROLE, Broom, let_tests_skip_triggers, settings_of
 from qrtrack import embedded
 from qrtrack.connections import Connector
 from qrtrack.database import Database
@@ -67,19 +67,26 @@ def migrated_url(database_url: str) -> str:
     return database_url
 
 
+@pytest.fixture(scope="session")
+def broom(migrated_url: str) -> Iterator[Broom]:
+    broom = Broom(migrated_url)
+    yield broom
+    broom.close()
+
+
 @pytest.fixture
 def settings(migrated_url: str, tmp_path: Path) -> Settings:
     return settings_of(migrated_url, tmp_path)
 
 
 @pytest.fixture
-async def runtime(settings: Settings) -> AsyncIterator[Runtime]:
+async def runtime(settings: Settings, broom: Broom) -> AsyncIterator[Runtime]:
     """A whole process without its server and its loop; the rows of the test are gone afterwards."""
     async with open_runtime(settings) as runtime:
         try:
             yield runtime
         finally:
-            await delete_rows(runtime.database)
+            await broom.sweep()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A process of the service as tests start one: its settings, a port for it, and a clean table afterwards."""
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -7,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import asyncpg
@@ -14,9 +16,12 @@ import httpx2
 from sqlalchemy import make_url
 
 from forked import Qrtrack
+from qrtrack.connections import Connector
 from qrtrack.database import Database
 from qrtrack.models import Table
+from qrtrack.repositories.base import Connection
 from qrtrack.settings import Settings
+from qrtrack.settings.postgresql import parse_address
 from ticking import HANG_SECONDS
 
 SECRET = "d1f0a4b79c3e48f2b6a5908e7c1d2f3a-tests"
@@ -59,14 +64,52 @@ async def let_tests_skip_triggers(url: str) -> None:
     await connection.close()
 
 
+# A test's commits are real: its rows are deleted afterwards. The triggers would keep those of trace events. Several
+# statements in one message are one transaction.
+DELETION = "; ".join(
+    (
+        "SET LOCAL session_replication_role = replica",
+        *(f"DELETE FROM {table.name}" for table in reversed(Table.metadata.sorted_tables)),
+    )
+)
+
+
 async def delete_rows(database: Database) -> None:
-    """Deleted, not rolled back: a test's commits are real. Trace events give way only with triggers switched off."""
-    deletions = "; ".join(f"DELETE FROM {table.name}" for table in reversed(Table.metadata.sorted_tables))
     async with database.engine.connect() as connection:
         driver = (await connection.get_raw_connection()).driver_connection
         assert driver is not None
-        # Several statements in one message are one transaction.
-        await driver.execute(f"SET LOCAL session_replication_role = replica; {deletions}")
+        await driver.execute(DELETION)
+
+
+class Broom:
+    """`delete_rows` over one connection for all tests, in a thread of its own: each test has a new event loop, and in a
+    new connection PostgreSQL reads about every table anew, which takes ten times as long as to delete nothing.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._connector = Connector(parse_address(url))
+        self._connection: Connection | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    async def sweep(self) -> None:
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._sweep(), self._loop))
+
+    async def _sweep(self) -> None:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._connector.connect()
+        await self._connection.execute(DELETION)
+
+    def close(self) -> None:
+        async def close() -> None:
+            if self._connection is not None:
+                await self._connection.close()
+
+        asyncio.run_coroutine_threadsafe(close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:
