@@ -18,6 +18,7 @@ from benchmarks.report import Report
 BENCHMARKS: Final = (
     "reverse_job",
     "create_batch",
+    "labels",
     "link",
     "flat",
     "polls",

@@ -21,7 +21,7 @@ from benchmarks.ground import Ground, alternate, open_ground, timed, until
 from benchmarks.report import Report
 from benchmarks.seed import PREFIXES
 from qrtrack.domain.packing.batches import NewBatch, SerialMode, Variant
-from qrtrack.runtime import HASHING_NICENESS
+from qrtrack.runtime import BACKGROUND_NICENESS
 from qrtrack.services.packing.batches import CreatedBatch, create_batch
 
 RAW_TABLE = """
@@ -138,4 +138,4 @@ async def _bare_hashes(ground: Ground, keys: int) -> float:
 
 
 def _give_way() -> None:
-    os.setpriority(os.PRIO_PROCESS, 0, HASHING_NICENESS)
+    os.setpriority(os.PRIO_PROCESS, 0, BACKGROUND_NICENESS)

@@ -11,7 +11,9 @@ import httpx2
 from accurate import DATABASE, Accurate, event
 from fanout import FanOut, done, failed
 from plant import MadeBatch, Plant
+from qrtrack.domain.labels.formats import Roll
 from qrtrack.domain.stopping import StopSignal
+from qrtrack.services.labels.label_formats import store_label_format
 from qrtrack.worker.execution import run_next
 from qrtrack.worker.handlers import HANDLERS
 
@@ -52,7 +54,8 @@ def post(path: str, body: Mapping[str, Any] | None = None, **more: Any) -> Route
 
 NAMES = (
     "batch_id", "order_id", "job_id", "master_code", "packed_code", "code", "free_code", "last_code", "bad_code",
-    "uniq_code", "product", "sync_id", "queue_id", "uuid", "database_id", "log_id", "settlement", "reference",
+    "label_job_id", "format_name", "uniq_code", "product", "sync_id", "queue_id", "uuid", "database_id", "log_id",
+    "settlement", "reference",
 )  # fmt: skip
 OF_BATCH = {"batch_id": "{batch_id}", "order_id": "{order_id}"}
 PACKING = [
@@ -78,8 +81,6 @@ PACKING = [
     get(f"{API}/batches/{{batch_id}}/codes", query={"status": "printed", "limit": "10"}),
     get(f"{API}/batches/{{batch_id}}/cases", query={"status": "open", "limit": "10"}),
     get(f"{API}/batches/{{batch_id}}/reconciliation"),
-    get(f"{API}/batches/{{batch_id}}/qr.svg", query={"scale": "4", "error": "H", "border": "4"}),
-    get(f"{API}/batches/{{batch_id}}/qr.png", query={"scale": "4", "error": "H", "border": "4"}),
     post(f"{API}/batches/{{batch_id}}/close", {"reason": "short"}, manager=True),
     post(f"{API}/batches/{{batch_id}}/retry", manager=True),
     post(f"{API}/batches/{{batch_id}}/forget-keys", manager=True),
@@ -126,6 +127,48 @@ PACKING = [
     ),
     get(f"{API}/packs", query={"batch_id": "{batch_id}", "station": "s", "user": "u"}, names_a_thing=False),
     get(f"{API}/trace/{{code}}", query={"limit": "10"}),
+]  # fmt: skip
+SYMBOL = {"size": "400", "scale": "4", "error": "H", "border": "4"}
+CASE_LABEL = {
+    "preset": "roll-100x150", "start_at": "1", "pos": "true", "dx": "0.5", "dy": "-1", "scale_x": "1", "scale_y": "1.0",
+}  # fmt: skip
+THE_BATCH, CASES = f"{API}/batches/{{batch_id}}", f"{API}/batches/{{batch_id}}/cases"
+LABELS = [
+    *(get(f"{THE_BATCH}/qr.{kind}", query=SYMBOL) for kind in ("svg", "png")),
+    *(get(f"{THE_BATCH}/codes/{{code}}/qr.{kind}", query=SYMBOL) for kind in ("svg", "png")),
+    *(
+        get(f"{CASES}/1/{file}", template=f"{CASES}/{{case_number}}/{file}", query=query)
+        for file, query in (
+            ("qr.svg", SYMBOL), ("qr.png", SYMBOL), ("label.pdf", CASE_LABEL),
+            ("label.zpl", CASE_LABEL | {"dpi": "300"}),
+        )
+    ),
+    post(
+        f"{THE_BATCH}/labels",
+        {
+            "what": "units", "format": "zpl", "preset": "roll-50x30", "start_at": 1, "first_code": "{free_code}",
+            "last_code": "{last_code}", "first_case": None, "last_case": None, "with_root_key": True, "pos": False,
+            "dpi": 300, "calibration": {"dx": 0.5, "dy": -1, "scale_x": 1, "scale_y": 1.01}, "reason": "torn",
+        },
+        manager=True,
+    ),
+    get(f"{API}/labels", query={"batch_id": "{batch_id}", "status": "completed"}, names_a_thing=False),
+    get(f"{API}/labels/{{label_job_id}}", query={"wait": "0"}),
+    post(f"{API}/labels/{{label_job_id}}/cancel", manager=True),
+    post(f"{API}/labels/{{label_job_id}}/retry", manager=True),
+    get(f"{API}/labels/{{label_job_id}}/file", manager=True),
+    get(f"{API}/label-formats", names_a_thing=False),
+    get(
+        f"{API}/label-formats/{{format_name}}/calibration.pdf",
+        template=f"{API}/label-formats/{{name}}/calibration.pdf",
+    ),
+    Route(
+        "PUT", f"{API}/label-formats/of-test", f"{API}/label-formats/{{name}}",
+        {"kind": "roll", "width": 40, "height": 30, "page": None, "margins": None, "pitch": None, "grid": None,
+         "across": 1, "gap": 0},
+        manager=True, names_a_thing=False,
+    ),
+    Route("DELETE", f"{API}/label-formats/{{format_name}}", f"{API}/label-formats/{{name}}", manager=True),
 ]  # fmt: skip
 PROGRESS = [
     post(
@@ -181,7 +224,7 @@ AKSELGATE = [
     post("/api/akselgate/attempts/{log_id}/resolve", {"outcome": "not_sent", "note": "Ms Sari of the bank"}),
     get("/api/akselgate/report", query={"date": "2026-11-22"}),
 ]  # fmt: skip
-FOR_USERS = PACKING + PROGRESS + ACCURATE + AKSELGATE
+FOR_USERS = PACKING + LABELS + PROGRESS + ACCURATE + AKSELGATE
 FOR_MACHINES = [
     *(
         Route(method, path, query={"max_seconds": "1"}, names_a_thing=False)
@@ -230,7 +273,8 @@ class Things:
 NOTHING: dict[str, str | int] = {
     "batch_id": str(uuid4()), "order_id": str(uuid4()), "job_id": str(uuid4()), "sync_id": str(uuid4()),
     "packed_code": "P", "master_code": "M", "code": "SKA000001", "free_code": "SKA000004", "last_code": "SKA000005",
-    "bad_code": "SKA000003", "uniq_code": "ABCDEFGHJKLM", "product": "Silver", "queue_id": 1, "uuid": "u",
+    "bad_code": "SKA000003", "label_job_id": str(uuid4()), "format_name": "nosuch",
+    "uniq_code": "ABCDEFGHJKLM", "product": "Silver", "queue_id": 1, "uuid": "u",
     "database_id": 1, "log_id": 1, "settlement": "STL1", "reference": "REF1",
 }  # fmt: skip
 NO_THINGS = Things(MadeBatch(uuid4(), uuid4(), "", None, None, []), NOTHING)
@@ -241,6 +285,12 @@ async def things_of(plant: Plant, prefix: str = "SKA", **names: str | int) -> Th
     batch = await plant.prepared(5, [f"{prefix}000003"], units_per_case=2, serial_prefix=prefix)
     await plant.pack(batch)
     [job] = await plant.sql("SELECT id FROM qr_reverse_jobs WHERE batch_id = :id", id=batch.batch_id)
+    label_job_id = await plant.label(batch, first_code=f"{prefix}000001", last_code=f"{prefix}000001")
+    await plant.work("label_job")
+    format_name = f"mine-{prefix.lower()}"
+    await store_label_format(
+        plant.runtime.database, caller=plant.caller, name=format_name, label_format=Roll(40.0, 30.0)
+    )
     fan_out = await FanOut.announce(plant.runtime.database, plant.caller, 3)
     await fan_out.report(done("a") + failed("b"))
     made: dict[str, str | int] = {
@@ -253,6 +303,8 @@ async def things_of(plant: Plant, prefix: str = "SKA", **names: str | int) -> Th
         "free_code": f"{prefix}000004",
         "last_code": f"{prefix}000005",
         "bad_code": f"{prefix}000003",
+        "label_job_id": str(label_job_id),
+        "format_name": format_name,
         "uniq_code": batch.uniq_code,
         "product": "Gold 1 g",
         "sync_id": str(fan_out.batch_id),

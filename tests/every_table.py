@@ -12,9 +12,11 @@ from fanout import FanOut, done, failed
 from plant import Plant, ska
 from process import TENANT_ROLE
 from qrtrack.database import Database
+from qrtrack.domain.labels.formats import Roll
 from qrtrack.domain.notifications import Notify
 from qrtrack.domain.requests import RepeatableRequest, StoredAnswer
 from qrtrack.models import Table
+from qrtrack.services.labels.label_formats import store_label_format
 from qrtrack.services.packing.reverse_jobs import cancel_reverse_job
 
 # Whose turn it is to be served, and what is taken together, is of the service and not of an organisation.
@@ -81,6 +83,9 @@ async def fill(plant: Plant) -> None:
     await cancel_reverse_job(plant.runtime.database, caller=plant.caller, job_id=told)
     runtime = replace(plant.runtime, database=plant.runtime.database.answering(request))
     await Plant(runtime, plant.caller, plant.order_id).submit(batch)
+    await plant.label(batch, first_code=ska(1)[0], last_code=ska(2)[0])
+    await plant.work("label_job")
+    await store_label_format(plant.runtime.database, caller=plant.caller, name="mine", label_format=Roll(40.0, 30.0))
     fan_out = await FanOut.announce(plant.runtime.database, plant.caller, 3)
     await fan_out.report(done("a") + failed("b"))
     for statement in (TRACE, EVENT, CONFLICT, DOCUMENT, REPLAY, STREAM, TASK):

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.labels.label_jobs import Labelled, NewLabelJob
 from qrtrack.domain.packing.batches import NewBatch, SerialMode, Variant
 from qrtrack.domain.packing.case_packing import PackCase
 from qrtrack.domain.packing.reverse_jobs import NewJob
@@ -22,6 +23,8 @@ from qrtrack.repositories.leased import ClaimedRow, LeasedRepository
 from qrtrack.repositories.packing.reconciliation import Reconciliation
 from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.runtime import Runtime
+from qrtrack.services.labels.label_files import open_label_file
+from qrtrack.services.labels.label_jobs import submit_label_job
 from qrtrack.services.packing.batches import create_batch
 from qrtrack.services.packing.case_packing import PackedCase, pack_case
 from qrtrack.services.packing.cases import list_cases
@@ -45,6 +48,7 @@ def one_slot(_settings: Settings) -> int:
     return 1
 
 
+BASE_URL = "https://verify.example.com"
 BY_KIND: dict[str, Any] = {handler.queue.kind: handler for handler in HANDLERS}
 
 
@@ -134,6 +138,23 @@ class Plant:
             reason=reason,
             requeue=requeue,
         )
+
+    async def label(self, batch: MadeBatch, what: Labelled = Labelled.UNITS, **asked: Any) -> UUID:
+        """A label job, waiting."""
+        submitted = await submit_label_job(
+            self.runtime.database,
+            caller=self.caller,
+            batch_id=batch.batch_id,
+            new=NewLabelJob(what, **asked),
+            base_url=BASE_URL,
+        )
+        return submitted.label_job_id
+
+    async def label_file(self, job_id: UUID) -> bytes:
+        file = await open_label_file(self.runtime.database, caller=self.caller, keys=self.runtime.keys, job_id=job_id)
+        content = b"".join([part async for part in file.parts])
+        assert len(content) == file.size
+        return content
 
     async def move(self, batch: MadeBatch, source: int, target: int | str) -> MovedCase:
         return await move_case(

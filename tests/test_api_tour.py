@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pasted import DOCS, Block, blocks_of, check, checkout, paste, terminal
+from printed_labels import payloads_of
 from process import free_port
 from qrtrack.domain.errors import DomainError
 
@@ -78,3 +79,16 @@ def test_every_refusal_that_the_plant_may_get_is_explained() -> None:
     assert explained <= known
     of_the_line = {kind.slug for kind in refusals_below(DomainError) if kind.__module__.startswith(PACKING_MODULES)}
     assert of_the_line - explained == set()
+
+
+async def test_the_page_of_labels_goes_as_it_is_told(tmp_path: Path) -> None:
+    folder, port, blocks = checkout(tmp_path), free_port(), blocks_of("labels.md")
+    address = f"http://127.0.0.1:{port}"
+    async with terminal(folder, f"qrtrack serve --port {port}", url=f"{address}/healthz"):
+        printed = await paste(blocks, folder, {"QRTRACK": address})
+    check(blocks, printed)
+    assert [text.strip() for text in printed if '"success":false' in text] == [printed[4].strip()]
+    assert printed[5].strip() == "3", "labels in ZPL"
+    assert len(payloads_of((folder / "labels.pdf").read_bytes())) == 70
+    assert len(payloads_of((folder / "case.pdf").read_bytes())) == 1
+    assert [printed[at].strip() for at in (3, 7, 8, 9)] == ["%PDF-1.7", "%PDF-1.7", "%PDF-1.7", "PNG"]

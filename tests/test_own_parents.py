@@ -16,7 +16,12 @@ from qrtrack.models import Table
 
 PARENTS = {"batch_id", "job_id", "master_code_id", "attempt_id"}
 # They name a parent, and no organisation may insert or change them: only the worker and triggers write these tables.
-OF_THE_WORKER = {("accurate_documents", "event_id"), ("notifications", "subject_id"), ("webhook_conflicts", "queue_id")}
+OF_THE_WORKER = {
+    ("accurate_documents", "event_id"),
+    ("notifications", "subject_id"),
+    ("webhook_conflicts", "queue_id"),
+    ("label_files", "job_id"),
+}
 OPEN_ATTEMPTS = ("t_akselgate_open_attempts", "attempt_id")
 # Ids that other systems own, or that are text of a person or machine.
 NO_PARENTS = {"id", "manufacturer_org_id", "order_id", "database_id", "entity_id", "request_id"}
@@ -27,6 +32,7 @@ CHILDREN = sorted(
     {(table.name, column.name) for table in TENANT_TABLES for column in table.columns if column.name in PARENTS}
     - OWN_KEYS
     - {OPEN_ATTEMPTS}
+    - OF_THE_WORKER
 )
 
 

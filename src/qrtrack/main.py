@@ -16,6 +16,7 @@ from qrtrack.routers.body_limits import body_limits
 from qrtrack.routers.contract import complete
 from qrtrack.routers.cors import Cors
 from qrtrack.routers.idempotency import answer_again
+from qrtrack.routers.labels import label_formats, label_jobs, symbols
 from qrtrack.routers.middleware import BodyLimit, RequestContext
 from qrtrack.routers.packing import batches, codes, links, reverse_jobs
 from qrtrack.routers.problems import install_problem_handlers
@@ -30,6 +31,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     reverse_jobs.router,
     batches.router,
     codes.router,
+    label_jobs.router,
+    symbols.router,
+    label_formats.router,
     trace.router,
     worker.router,
     sync_batches.router,

@@ -39,8 +39,8 @@ from qrtrack.services.workers import Pulse
 from qrtrack.settings import Settings
 from qrtrack.settings.postgresql import parse_address
 
-# Requests and the database on the same cores take precedence over bcrypt in the background.
-HASHING_NICENESS: Final = 19
+# Requests and the database on the same cores take precedence over bcrypt and labels in the background.
+BACKGROUND_NICENESS: Final = 19
 # How often a starting process tries to reach its database.
 LOOK_SECONDS: Final = 0.5
 EMBEDDED_LOOK_SECONDS: Final = 5.0
@@ -66,6 +66,7 @@ class Runtime:
     keys: KeyRing
     hasher: Hasher
     hash_threads: Executor
+    label_threads: Executor
     dispatcher: Dispatcher
     shielded_tasks: ShieldedTasks
     http: httpx2.AsyncClient
@@ -100,7 +101,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             await database.migrate()
         await _wait_for(database, keys)
         await _log_limits(database)
-        threads = ThreadPoolExecutor(max(settings.hash_threads, 1), "hashing", _give_way)
+        hash_threads = ThreadPoolExecutor(max(settings.hash_threads, 1), "hashing", _give_way)
+        label_threads = ThreadPoolExecutor(max(settings.label_slots, 1), "labels", _give_way)
         shielded_tasks, heavy_work = ShieldedTasks(), HeavyWork()
         gauges = GaugeCache(database, ZoneInfo(settings.accurate_timezone))
         try:
@@ -114,7 +116,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
                 messenger=messenger,
                 keys=keys,
                 hasher=make_hasher(settings.bcrypt_cost),
-                hash_threads=threads,
+                hash_threads=hash_threads,
+                label_threads=label_threads,
                 heavy_work=heavy_work,
                 dispatcher=Dispatcher(
                     Akselgate(settings),
@@ -127,7 +130,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         finally:
             await shielded_tasks.finish()
             await gauges.close()
-            threads.shutdown(wait=False, cancel_futures=True)
+            for threads in (hash_threads, label_threads):
+                threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _log_database(settings: Settings, database: Database) -> None:
@@ -271,4 +275,4 @@ def name_of_database(settings: Settings) -> str:
 
 def _give_way() -> None:
     # On Linux, niceness is a property of the thread.
-    os.setpriority(os.PRIO_PROCESS, 0, HASHING_NICENESS)
+    os.setpriority(os.PRIO_PROCESS, 0, BACKGROUND_NICENESS)

@@ -18,6 +18,7 @@ from every_route import (
     FOR_MACHINES,
     FOR_OTHER_SYSTEMS,
     FOR_USERS,
+    LABELS,
     NO_THINGS,
     PACKING,
     PROGRESS,
@@ -33,7 +34,7 @@ from qrtrack.settings import Settings
 SignIn = Callable[[Caller], httpx2.AsyncClient]
 
 # Without a gateway nothing can be sent: what holds for its bodies stands in tests/routers/akselgate/test_dispatches.py.
-ROUTES = PACKING + PROGRESS + ACCURATE
+ROUTES = PACKING + LABELS + PROGRESS + ACCURATE
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ async def refusals(client: httpx2.AsyncClient, routes: list[Route], **changed: A
     return {(answer.status_code, slug(answer)) for answer in answers}
 
 
-MANAGERS = [route for route in PACKING if route.manager]
+MANAGERS = [route for route in PACKING + LABELS if route.manager]
 POSTS = [route for route in FOR_USERS if route.method == "POST"]
 
 
@@ -96,13 +97,13 @@ async def test_an_operator_may_not_do_what_is_the_managers(operator: httpx2.Asyn
 
 
 async def test_an_operator_may_do_the_rest(operator: httpx2.AsyncClient) -> None:
-    answers = [await NO_THINGS.send(operator, route) for route in PACKING if not route.manager]
+    answers = [await NO_THINGS.send(operator, route) for route in PACKING + LABELS if not route.manager]
     assert {answer.status_code for answer in answers} == {200, 404}
 
 
 async def test_finance_has_no_business_at_the_packing_line(sign_in: SignIn, caller: Caller) -> None:
     finance = sign_in(Caller("f", caller.organisation_id, frozenset({Role.FINANCE})))
-    assert await refusals(finance, PACKING) == {(403, "missing-role")}
+    assert await refusals(finance, PACKING + LABELS) == {(403, "missing-role")}
 
 
 async def test_a_body_that_speaks_for_another_organisation_is_refused(client: httpx2.AsyncClient) -> None:
@@ -129,8 +130,8 @@ async def test_no_value_of_any_field_is_a_defect(route: Route, things: Things, c
     for name in route.body:
         for value in NASTY:
             body = json.loads(things(json.dumps(route.body))) | {name: value}
-            answer = await client.post(
-                things(route.path), content=json.dumps(body), headers={"Content-Type": "application/json"}
+            answer = await client.request(
+                route.method, things(route.path), content=json.dumps(body), headers={"Content-Type": "application/json"}
             )
             assert answer.status_code < 500, (name, value, answer.text)
             if answer.status_code == 422:
@@ -144,7 +145,7 @@ async def test_a_field_left_out_is_pointed_at_or_not_needed(things: Things, clie
         for name in route.body or {}:
             rest = {key: value for key, value in (route.body or {}).items() if key != name}
             body = json.loads(things(json.dumps(rest)))
-            answer = await client.post(things(route.path), json=body)
+            answer = await client.request(route.method, things(route.path), json=body)
             assert answer.status_code < 500, (route.id, name)
             if answer.status_code == 422:
                 pointers = [error["pointer"] for error in answer.json()["errors"]]
@@ -170,8 +171,8 @@ async def test_a_body_that_is_no_object_is_refused(content: bytes, client: httpx
     for route in ROUTES:
         # A reason of a replay may be left out, and so may all of that body.
         if route.body and not (content == b"null" and route.path.endswith("{queue_id}/replay")):
-            answer = await client.post(
-                NO_THINGS(route.path), content=content, headers={"Content-Type": "application/json"}
+            answer = await client.request(
+                route.method, NO_THINGS(route.path), content=content, headers={"Content-Type": "application/json"}
             )
             assert answer.status_code in (400, 422), route.id
 

@@ -118,10 +118,25 @@ async def move(plant: Plant) -> Sent:
     return Sent(f"{API}/move-case", {"from_master_code": first, "to_master_code": second, "reason": "wrong case"})
 
 
+async def label(plant: Plant) -> Sent:
+    batch = await plant.batch(5)
+    return Sent(f"{API}/batches/{batch.batch_id}/labels", {"what": "units"})
+
+
+async def cancel_labels(plant: Plant) -> Sent:
+    return Sent(f"{API}/labels/{await plant.label(await plant.batch(5))}/cancel")
+
+
+async def retry_labels(plant: Plant) -> Sent:
+    job_id = await plant.label(await plant.batch(5))
+    await plant.sql("UPDATE label_jobs SET status = 'failed', error_message = 'in vain', finished_at = now()")
+    return Sent(f"{API}/labels/{job_id}/retry")
+
+
 Prepare = Callable[[Plant], Awaitable[Sent]]
 EVERY: list[Prepare] = [
     create, bring_in, close, retry_batch, forget, void, printed, readmit, submit, cancel, retry_job, pack, link, unlink,
-    move,
+    move, label, cancel_labels, retry_labels,
 ]  # fmt: skip
 each = pytest.mark.parametrize("prepare", EVERY, ids=lambda prepare: prepare.__name__)
 

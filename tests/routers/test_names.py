@@ -35,8 +35,11 @@ FIXED = {
     "LateResponseDetails.response_message",
     "SentBefore.attempt_id",
     # How much damage a QR symbol survives: the field's own term.
-    "GET /api/manufacturer/batches/{batch_id}/qr.svg?error",
-    "GET /api/manufacturer/batches/{batch_id}/qr.png?error",
+    *(
+        f"GET /api/manufacturer/batches/{{batch_id}}{part}/qr.{kind}?error"
+        for part in ("", "/codes/{code}", "/cases/{case_number}")
+        for kind in ("svg", "png")
+    ),
 }
 # Names that stand for two kinds of value because the specification uses them so.
 TWO_KINDS = {
@@ -47,6 +50,7 @@ TWO_KINDS = {
     "conflicts": {"array", "integer"},  # of an event the list; of the whole service how many
     "events": {"array", "integer"},  # the list of events; how many a database sent
     "code": {"object", "string"},  # of a trace the unit itself
+    "rows": {"array", "integer"},  # rows of a table; of a sheet of labels how many there are
     "status": {"integer", "string"},  # of a problem the HTTP status (RFC 9457)
 }
 
@@ -154,7 +158,8 @@ def test_an_instant_is_named_and_typed_as_one(document: Any) -> None:
     wrong = [
         where
         for where, name, schema in properties(document)
-        if is_instant(schema) != (name.endswith("_at") or name == "timestamp")
+        # The first label's place on a sheet has its name from the specification.
+        if is_instant(schema) != ((name.endswith("_at") and name != "start_at") or name == "timestamp")
     ]
     assert wrong == []
     assert sum(is_instant(schema) for _, _, schema in properties(document)) > 30
@@ -162,7 +167,7 @@ def test_an_instant_is_named_and_typed_as_one(document: Any) -> None:
 
 def test_what_an_address_identifies_is_named(document: Any) -> None:
     names = {name for _, name, found in parameters(document) if found["in"] == "path"}
-    assert names == {"batch_id", "log_id", "queue_id", "code", "token"}
+    assert names == {"batch_id", "log_id", "queue_id", "code", "token", "case_number", "label_job_id", "name"}
 
 
 def test_both_names_of_a_database_are_taken_and_the_older_one_is_marked(document: Any) -> None:

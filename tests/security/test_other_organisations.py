@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy.event
 
 from accurate import DATABASE
-from every_route import API, FOR_MACHINES, FOR_USERS, NO_THINGS, PACKING, Route, Things, event_of, things_of
+from every_route import API, FOR_MACHINES, FOR_USERS, LABELS, NO_THINGS, PACKING, Route, Things, event_of, things_of
 from plant import Plant
 from process import SECRET
 from qrtrack.domain.akselgate.faults import Fault
@@ -22,7 +22,12 @@ from routers.test_access import rows_of_roles
 from treasury import Treasury, open_treasury, rows
 
 KEY = {"Idempotency-Key": "morning-shift-1"}
-LISTS = [route for route in FOR_USERS if route.method == "GET" and not route.names_a_thing]
+LISTS = [
+    route
+    for route in FOR_USERS
+    # Label formats are presets of the program too: tests/routers/labels/test_label_formats.py.
+    if route.method == "GET" and not route.names_a_thing and not route.path.endswith("/label-formats")
+]
 # Seen and not there, whoever asks: what the service itself writes anew into each answer.
 VARYING = {"x-request-id", "content-length", "date", "etag"}
 
@@ -86,7 +91,7 @@ def nothing_like(things: Things) -> Things:
         elif re.fullmatch(r"[0-9a-f-]{36}", value):
             made[name] = str(uuid4())
         else:
-            made[name] = f"ZZ{value[2:]}"
+            made[name] = f"{'zz' if value.islower() else 'ZZ'}{value[2:]}"
     return Things(NO_THINGS.batch, made)
 
 
@@ -137,7 +142,7 @@ async def test_lists_show_nothing_of_another_organisation(neighbours: Neighbours
 async def test_a_foreign_thing_among_own_ones_answers_as_one_that_does_not_exist(neighbours: Neighbours) -> None:
     client, own, theirs = neighbours.client, neighbours.own, neighbours.theirs
     nothing, before, tried = nothing_like(theirs), await neighbours.rows(), 0
-    for route in PACKING:
+    for route in PACKING + LABELS:
         for name in route.names if route.names_a_thing else ():
             mixed = [with_one_of(own, other, name) for other in (theirs, nothing)]
             answers = [await things.send(client, route) for things in mixed]

@@ -28,6 +28,7 @@ DAYS = 90
 NOTHING = dict.fromkeys(
     [
         "prepared_codes", "reverse_jobs", "batch_stages", "progress_records", "progress_batches", "log_lines",
+        "label_jobs",
         "notifications", "idempotency_keys", "worker_processes",
     ],
     0,
@@ -325,3 +326,21 @@ async def test_workers_let_keys_expire_every_hour(plant: Plant, monkeypatch: pyt
     )
     assert 0.9 < await when_due(plant, "expire_keys") <= 1
     assert [row.key for row in await plant.sql("SELECT key FROM idempotency_keys ORDER BY key")] == ["1", "2", "3"]
+
+
+async def test_old_label_jobs_go_with_their_files_and_young_or_live_ones_stay(plant: Plant) -> None:
+    batch = await plant.batch(6)
+    old = [await plant.label(batch, first_code=ska(number)[0], last_code=ska(number)[0]) for number in (1, 2)]
+    await plant.work("label_job")
+    await plant.sql("UPDATE label_jobs SET finished_at = now() - interval '91 days'")
+    young = await plant.label(batch, first_code=ska(3)[0], last_code=ska(3)[0])
+    await plant.work("label_job")
+    waiting = await plant.label(batch, first_code=ska(4)[0], last_code=ska(4)[0])
+    await plant.sql("UPDATE label_jobs SET created_at = now() - interval '1 year' WHERE id = :id", id=waiting)
+    assert (await preview_prune(plant.runtime.database, days=DAYS))["label_jobs"] == len(old)
+    pruned = await prune(plant.runtime.database, days=DAYS)
+    assert pruned["label_jobs"] == len(old)
+    rows = await plant.sql("SELECT id FROM label_jobs ORDER BY id")
+    assert [row.id for row in rows] == [young, waiting]
+    assert [row.job_id for row in await plant.sql("SELECT DISTINCT job_id FROM label_files")] == [young]
+    assert await plant.label_file(young)

@@ -67,6 +67,14 @@ class FieldCode(StrEnum):
     BAD_AMOUNT = "bad_amount"
     BAD_REFERENCE = "bad_reference"
     REFERENCE_SENT = "reference_sent"
+    BAD_FORMAT_NAME = "bad_format_name"
+    UNKNOWN_FORMAT = "unknown_format"
+    PRESET_NAME = "preset_name"
+    NOT_A_ROLL = "not_a_roll"
+    LABELS_OVERLAP = "labels_overlap"
+    OUTSIDE_PAGE = "outside_page"
+    LABEL_TOO_SMALL = "label_too_small"
+    UNKNOWN_CASE = "unknown_case"
 
 
 class Meaning(NamedTuple):
@@ -150,6 +158,18 @@ MEANINGS: Final[Mapping[FieldCode, Meaning]] = MappingProxyType(
         FieldCode.BAD_REFERENCE: Meaning(
             "The reference is not 1 to 15 printable ASCII characters without blanks around it."
         ),
+        FieldCode.BAD_FORMAT_NAME: Meaning("The name is not 1 to 40 of a-z, 0-9 and hyphens, the first no hyphen."),
+        FieldCode.UNKNOWN_FORMAT: Meaning("The organisation has no label format `value`.", ("value",)),
+        FieldCode.PRESET_NAME: Meaning("`value` is the name of a preset, which cannot be changed.", ("value",)),
+        FieldCode.NOT_A_ROLL: Meaning("ZPL is for rolls, and `value` is a sheet.", ("value",)),
+        FieldCode.LABELS_OVERLAP: Meaning("A pitch is smaller than the width or height of a label."),
+        FieldCode.OUTSIDE_PAGE: Meaning(
+            "The last label ends outside of the page, at `right` x `bottom` mm.", ("right", "bottom")
+        ),
+        FieldCode.LABEL_TOO_SMALL: Meaning(
+            "The symbol does not fit onto the label: it needs `width` x `height` mm.", ("width", "height")
+        ),
+        FieldCode.UNKNOWN_CASE: Meaning("The batch has no case number `value`.", ("value",)),
         FieldCode.REFERENCE_SENT: Meaning(
             "The attempt `log_id` of settlement `kd_settle` has sent this reference.", ("log_id", "kd_settle")
         ),

@@ -23,6 +23,7 @@ LOT_PATTERN = r"""^[!"%&'()*+,\-./0-9:;<=>?A-Z_a-z]{1,20}$"""
 
 _GTIN_LENGTHS = (8, 12, 13, 14)
 _LOT = re.compile(LOT_PATTERN)
+_ALPHANUMERIC = re.compile(r"[0-9A-Z $%*+\-./:]+")
 
 
 def valid_gtin14(gtin: str) -> bool:
@@ -89,18 +90,49 @@ def unit_payload(
     return f"{base_url.rstrip('/')}/01/{normalise_gtin(gtin)}{lot_path}/21/{_encoded(code)}{expiry}"
 
 
-def draw_svg(payload: str, *, scale: float = 8, error: ErrorLevel = "M", border: int = QUIET_ZONE) -> bytes:
-    """`scale` is the side of a module in pixels, `border` the quiet zone in modules. The same input, the same bytes."""
-    return _drawn(payload, "svg", scale=scale, error=error, border=border)
+def printed(address: str) -> str:
+    """The address as symbols carry it: with scheme, host and `/q/` in upper case where all of it then fits QR's
+    alphanumeric mode, which saves a version. Values in the path are never changed: they would name something else.
+    """
+    scheme, _, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    upper = f"{scheme.upper()}://{host.upper()}{slash}" + (f"Q/{path[2:]}" if path.startswith("q/") else path)
+    return upper if _ALPHANUMERIC.fullmatch(upper) else address
 
 
-def draw_png(payload: str, *, scale: int = 8, error: ErrorLevel = "M", border: int = QUIET_ZONE) -> bytes:
-    """As draw_svg, in whole pixels a module."""
-    return _drawn(payload, "png", scale=scale, error=error, border=border)
+class SizeTooSmall(InvalidInput):
+    """The image has fewer pixels than the symbol has modules."""
+
+    def __init__(self, least: int) -> None:
+        detail = f"The symbol has {least} modules with its border, and a module needs a pixel: ask for a larger size."
+        super().__init__(detail, errors=[FieldError("/query/size", detail, FieldCode.TOO_SMALL, {"min": least})])
 
 
-def _drawn(payload: str, kind: Literal["svg", "png"], *, scale: float, error: ErrorLevel, border: int) -> bytes:
+def draw_svg(
+    payload: str, *, size: int | None = None, scale: float = 8, error: ErrorLevel = "M", border: int = QUIET_ZONE
+) -> bytes:
+    """`size` is the side of the image in pixels; without it `scale` is that of a module. `border` is the quiet zone in
+    modules. The same input gives the same bytes. Raises SizeTooSmall.
+    """
+    return _drawn(payload, "svg", size=size, scale=scale, error=error, border=border)
+
+
+def draw_png(
+    payload: str, *, size: int | None = None, scale: int = 8, error: ErrorLevel = "M", border: int = QUIET_ZONE
+) -> bytes:
+    """As draw_svg, in whole pixels a module: the image may be smaller than `size`."""
+    return _drawn(payload, "png", size=size, scale=scale, error=error, border=border)
+
+
+def _drawn(
+    payload: str, kind: Literal["svg", "png"], *, size: int | None, scale: float, error: ErrorLevel, border: int
+) -> bytes:
     symbol = segno.make_qr(payload, error=error)
+    if size is not None:
+        modules, _ = symbol.symbol_size(border=border)
+        if size < modules:
+            raise SizeTooSmall(int(modules))
+        scale = size / modules if kind == "svg" else size // modules
     image = io.BytesIO()
     # White is drawn, not left transparent: a symbol on the dark page of a console would not scan.
     symbol.save(image, kind=kind, scale=scale, border=border, light="white")

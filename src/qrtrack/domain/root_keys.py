@@ -107,6 +107,22 @@ class KeyRing:
             ) from None
         return opened.decode(errors="surrogatepass")
 
+    def seal_part(self, job_id: UUID, part: int, content: bytes) -> bytes:
+        """A part of a file that shows root keys, as it may be stored."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + self._seal_of(job_id).encrypt(nonce, content, _place(job_id, part))
+
+    def unseal_part(self, job_id: UUID, part: int, sealed: bytes) -> bytes:
+        """Raises SealBroken."""
+        nonce, ciphertext = sealed[:_NONCE_BYTES].ljust(_NONCE_BYTES), sealed[_NONCE_BYTES:]
+        try:
+            return self._seal_of(job_id).decrypt(nonce, ciphertext, _place(job_id, part))
+        except InvalidTag:
+            raise SealBroken(
+                f"Part {part} of the file of label job {job_id} does not open: start the service with the SECRET_KEY "
+                "that was set when the labels were drawn."
+            ) from None
+
     def prepare(self, batch_id: UUID, sequences: Sequence[int], keys: Sequence[str]) -> tuple[list[bytes], list[bytes]]:
         """Digests and sealed keys of many units, in bulk: about 3 µs a key.
 

@@ -6,6 +6,8 @@ from qrtrack.models.accurate.intake import WebhookConflict, WebhookEvent
 from qrtrack.models.accurate.replays import WebhookReplay
 from qrtrack.models.accurate.sources import AccurateSource, AccurateSubscription
 from qrtrack.models.akselgate.attempts import Attempt, AttemptEvent, AttemptRow, OpenAttempt
+from qrtrack.models.labels.label_formats import StoredLabelFormat
+from qrtrack.models.labels.label_jobs import LabelFile, LabelJob
 from qrtrack.models.leased import LeasedGroup
 from qrtrack.models.metadata import Table, TenantOwned
 from qrtrack.models.notifications import Notification
@@ -37,6 +39,8 @@ __all__ = [
     "CountRepair",
     "ExcludedCode",
     "IdempotencyKey",
+    "LabelFile",
+    "LabelJob",
     "LeasedGroup",
     "Notification",
     "OpenAttempt",
@@ -47,6 +51,7 @@ __all__ = [
     "ReverseJobLog",
     "SecretKeyFingerprint",
     "SerialCounter",
+    "StoredLabelFormat",
     "SyncBatch",
     "SyncRecord",
     "Table",

@@ -22,6 +22,9 @@ from qrtrack.repositories.base import Connection, DriverRepository
 from qrtrack.repositories.gauges import GaugeRepository
 from qrtrack.repositories.groups import GroupRepository
 from qrtrack.repositories.idempotency import IdempotencyRepository
+from qrtrack.repositories.labels.label_contents import LabelContentRepository
+from qrtrack.repositories.labels.label_formats import LabelFormatRepository
+from qrtrack.repositories.labels.label_jobs import LabelJobRepository
 from qrtrack.repositories.leased import LeasedRepository, Queue
 from qrtrack.repositories.notifications import NotificationRepository
 from qrtrack.repositories.packing.batch_lists import BatchListRepository
@@ -113,6 +116,9 @@ class Repositories(DriverRepositories):
     dispatches = cached_property(lambda self: DispatchRepository(self._session))
     gauges = cached_property(lambda self: GaugeRepository(self._session))
     idempotency = cached_property(lambda self: IdempotencyRepository(self._session))
+    label_contents = cached_property(lambda self: LabelContentRepository(self._session))
+    label_formats = cached_property(lambda self: LabelFormatRepository(self._session))
+    label_jobs = cached_property(lambda self: LabelJobRepository(self._session))
     notifications = cached_property(lambda self: NotificationRepository(self._session))
     numbering = cached_property(lambda self: NumberingRepository(self._session))
     periodic_tasks = cached_property(lambda self: PeriodicTaskRepository(self._session))

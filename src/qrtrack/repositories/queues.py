@@ -61,6 +61,7 @@ REVERSE_JOBS: Final = _registered(
         on_claim="progress = GREATEST(job.progress, 5)",
     )
 )
+LABEL_JOBS: Final = _registered(Queue(kind="label_job", table="label_jobs", max_attempts=3, backoff_seconds=(2, 8)))
 NOTIFICATIONS: Final = _registered(
     Queue(
         kind="notification",

@@ -9,6 +9,8 @@ from uuid import UUID
 from qrtrack.repositories.base import Repository
 
 STEP: Final = 5000
+# A file of labels may have 60 MB.
+LABEL_JOBS_STEP: Final = 20
 
 OLD_JOB: Final = """
 job.status IN ('completed', 'failed', 'cancelled') AND job.finished_at < now() - make_interval(days => :days)
@@ -28,6 +30,9 @@ OLD_SYNC: Final = """
 status IN ('completed', 'failed', 'cancelled') AND completed_at < now() - make_interval(days => :days)
 """
 OLD_NOTIFICATION: Final = "status IN ('completed', 'failed') AND finished_at < now() - make_interval(days => :days)"
+OLD_LABELS: Final = """
+status IN ('completed', 'failed', 'cancelled') AND finished_at < now() - make_interval(days => :days)
+"""
 OLD_LINE: Final = "created_at < now() - make_interval(days => :days)"
 OLD_STAGE: Final = """
 stage.status = 'completed' AND stage.finished_at < now() - make_interval(days => :days)
@@ -45,6 +50,7 @@ SELECT (SELECT count(*) FROM qr_reverse_jobs AS job JOIN qr_prepared_codes AS pr
        (SELECT count(*) FROM sync_batch_records
         WHERE batch_id IN (SELECT batch_id FROM sync_batch_progress WHERE {OLD_SYNC})) AS progress_records,
        (SELECT count(*) FROM sync_batch_progress WHERE {OLD_SYNC}) AS progress_batches,
+       (SELECT count(*) FROM label_jobs WHERE {OLD_LABELS}) AS label_jobs,
        (SELECT count(*) FROM notifications WHERE {OLD_NOTIFICATION}) AS notifications,
        (SELECT count(*) FROM idempotency_keys WHERE {OLD_KEY}) AS idempotency_keys,
        (SELECT count(*) FROM worker_processes WHERE {GONE_PROCESS}) AS worker_processes
@@ -139,6 +145,13 @@ WHERE ctid IN (
     WHERE {OLD_KEY}
     ORDER BY created_at LIMIT :step FOR UPDATE SKIP LOCKED)
 """
+PRUNE_LABEL_JOBS: Final = f"""
+DELETE FROM label_jobs
+WHERE id IN (
+    SELECT id FROM label_jobs
+    WHERE {OLD_LABELS}
+    ORDER BY finished_at LIMIT :step FOR UPDATE SKIP LOCKED)
+"""
 PRUNE_WORKER_PROCESSES: Final = f"DELETE FROM worker_processes WHERE {GONE_PROCESS}"
 
 
@@ -151,6 +164,7 @@ class Prunable(NamedTuple):
     batch_stages: int
     progress_records: int
     progress_batches: int
+    label_jobs: int
     notifications: int
     idempotency_keys: int
     worker_processes: int
@@ -208,6 +222,10 @@ class RetentionRepository(Repository):
 
     async def prune_log_lines(self, *, days: int) -> int:
         return await self._execute(PRUNE_LOG_LINES, days=days, step=STEP)
+
+    async def prune_label_jobs(self, *, days: int) -> int:
+        """With their files."""
+        return await self._execute(PRUNE_LABEL_JOBS, days=days, step=LABEL_JOBS_STEP)
 
     async def prune_notifications(self, *, days: int) -> int:
         return await self._execute(PRUNE_NOTIFICATIONS, days=days, step=STEP)

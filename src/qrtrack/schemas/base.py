@@ -17,6 +17,7 @@ from qrtrack.domain.akselgate.dispatches import ACCOUNT, REFERENCE
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.instants import rfc3339
+from qrtrack.domain.labels.formats import NAME_PATTERN as FORMAT_NAME_PATTERN
 from qrtrack.domain.notifications import EMAIL
 from qrtrack.domain.packing.numbering import PREFIX_PATTERN
 from qrtrack.domain.qr import LOT_PATTERN
@@ -44,6 +45,7 @@ PATTERN_SENTENCES: Final[Mapping[str, str]] = {
     HOOK_ADDRESS: "An address begins with https:// and has no blanks and no letters beyond ASCII",
     ACCOUNT_PATTERN: "An account has 5 to 34 digits",
     REFERENCE_PATTERN: "A reference has 1 to 15 printable ASCII characters, without blanks around it",
+    FORMAT_NAME_PATTERN: "A name has 1 to 40 of a-z, 0-9 and hyphens, and does not begin with a hyphen",
     LOT_PATTERN: "A lot has 1 to 20 letters, digits and signs of the GS1 set, without blanks",
 }
 
@@ -57,6 +59,7 @@ PATTERN_CODES: Final[Mapping[str, FieldCode]] = {
     HOOK_ADDRESS: FieldCode.BAD_HTTPS_ADDRESS,
     ACCOUNT_PATTERN: FieldCode.BAD_ACCOUNT,
     REFERENCE_PATTERN: FieldCode.BAD_REFERENCE,
+    FORMAT_NAME_PATTERN: FieldCode.BAD_FORMAT_NAME,
     LOT_PATTERN: FieldCode.BAD_LOT,
 }
 

@@ -3,15 +3,17 @@
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, Field, GetJsonSchemaHandler, TypeAdapter, create_model
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from qrtrack.domain.akselgate.attempts import AttemptOutcome
+from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.errors import DomainError, InvalidInput, InvalidState, NotFound
 from qrtrack.domain.field_codes import MEANINGS, FieldCode
-from qrtrack.domain.packing.batches import BatchNotReady
+from qrtrack.domain.labels.label_jobs import AlreadyPrinted, FileNotReady, LabelsReserved
 from qrtrack.domain.packing.case_packing import CaseAlreadyPacked, CountDrift, FirstCodeNotPrepared, NotEnoughPrepared
 from qrtrack.domain.packing.states import BatchStatus, CaseStatus, CodeStatus, JobStatus, NotPrepared
 from qrtrack.domain.progress.sync_batches import SyncCancelled, SyncStatus
@@ -35,9 +37,10 @@ from qrtrack.services.packing.links import CodesNotLinkable, CodesNotPacked
 from qrtrack.services.packing.moves import CaseTooSmall
 from qrtrack.services.packing.reverse_jobs import UnknownExcludeCodes
 
-ParamValue = str | int | list[str]
+ParamValue = str | int | float | list[str]
 PARAM_TYPES: Final[Mapping[str, Any]] = MappingProxyType(
-    dict.fromkeys(("count", "first_line", "left", "line", "log_id", "max", "max_decimals", "min"), int)
+    dict.fromkeys(("count", "first_line", "left", "line", "log_id", "max_decimals", "width", "height"), int)
+    | dict.fromkeys(("max", "min"), float)
     | dict.fromkeys(("allowed", "fields"), list[str])
 )
 """Of params that are no text."""
@@ -184,6 +187,23 @@ class CodeStatesMembers(BaseModel):
     code_count: int = Field(description="How many there are.")
 
 
+class PrintedRange(BaseModel):
+    """Neighbours in serial order."""
+
+    first_code: str
+    last_code: str
+    units: int
+
+
+class AlreadyPrintedMembers(BaseModel):
+    printed: list[PrintedRange] = Field(description="The units that were printed before: the first 1,000 ranges.")
+    printed_count: int = Field(description="How many units that are.")
+
+
+class LabelsReservedMembers(BaseModel):
+    label_job_id: UUID = Field(description="The job that prints them.")
+
+
 class SurplusMembers(BaseModel):
     total_records: int
     processed_records: int
@@ -241,6 +261,9 @@ MEMBERS: Final[Mapping[type[DomainError], type[BaseModel]]] = MappingProxyType(
         CodesNotLinkable: CodesNotLinkableMembers,
         CodesNotPacked: CodeStatesMembers,
         IllegalTransition: CodeStatesMembers,
+        AlreadyPrinted: AlreadyPrintedMembers,
+        LabelsReserved: LabelsReservedMembers,
+        FileNotReady: StateMembers,
         SurplusRecords: SurplusMembers,
         SyncCancelled: SyncCancelledMembers,
         GatewayNotConfigured: NotConfiguredMembers,

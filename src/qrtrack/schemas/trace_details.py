@@ -63,6 +63,22 @@ class CancelledDetails(Details):
     withdrawn: int
 
 
+class LabelJobDetails(Details):
+    """What is printed: units, which the event names, or cases."""
+
+    label_job_id: UUID
+    label_count: int
+    with_root_key: bool
+    first_case: int | None
+    last_case: int | None
+
+
+class LabelledDetails(LabelJobDetails):
+    """What was printed."""
+
+    first_prints: int = Field(description="Units that had not been printed before.")
+
+
 class RepairedDetails(Details):
     """The counters before and after the repair."""
 
@@ -93,6 +109,10 @@ TRACE_DETAILS: Final[Mapping[str, type[Details]]] = MappingProxyType(
         "reverse_job.completed": CompletedDetails,
         "reverse_job.cancelled": CancelledDetails,
         "reverse_job.retried": NoDetails,
+        "label_job.submitted": LabelJobDetails,
+        "label_job.completed": LabelledDetails,
+        "label_job.cancelled": LabelJobDetails,
+        "label_job.retried": LabelJobDetails,
         "counters.repaired": RepairedDetails,
     }
 )

@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     hash_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=0, le=256)
     reverse_job_slots: int = Field(2, ge=0, le=64)
     creating_slots: int = Field(2, ge=0, le=64)
+    label_slots: int = Field(1, ge=0, le=64)
     lease_seconds: float = Field(30.0, gt=0, le=3600)
     poll_seconds: float = Field(1.0, gt=0, le=60)
     shutdown_grace_seconds: float = Field(10.0, ge=0, le=300)

@@ -10,6 +10,7 @@ from qrtrack.repositories.leased import Queue
 from qrtrack.repositories.queues import (
     CREATING,
     HASHING,
+    LABEL_JOBS,
     NOTIFICATIONS,
     PERIODIC_TASKS,
     REVERSE_JOBS,
@@ -20,6 +21,7 @@ from qrtrack.repositories.queues import (
 from qrtrack.runtime import Runtime
 from qrtrack.services.accurate.forwarding import fail_stream, forward_stream
 from qrtrack.services.accurate.processing import fail_event, process_event, process_group
+from qrtrack.services.labels.drawing import draw_labels, fail_label_job
 from qrtrack.services.notifications import fail_notification, send_notification
 from qrtrack.services.packing.code_creation import create_codes, fail_stage, hash_keys
 from qrtrack.services.packing.preparation import fail_reverse_job, run_reverse_job
@@ -56,6 +58,14 @@ async def _prepare(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
 
 async def _fail_reverse_job(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
     return await fail_reverse_job(runtime.database, claim, error, permanent=permanent)
+
+
+async def _draw_labels(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
+    await draw_labels(runtime.database, claim, keys=runtime.keys, threads=runtime.label_threads, stop=stop)
+
+
+async def _fail_label_job(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
+    return await fail_label_job(runtime.database, claim, error, permanent=permanent)
 
 
 async def _process_group(runtime: Runtime, group: Group) -> int:
@@ -98,6 +108,7 @@ REVERSE_JOB: Final = SingleHandler(
 )
 HANDLERS: Final[tuple[AnyHandler, ...]] = (
     REVERSE_JOB,
+    SingleHandler(LABEL_JOBS, slots=lambda settings: settings.label_slots, run=_draw_labels, fail=_fail_label_job),
     SingleHandler(
         CREATING, slots=lambda settings: settings.creating_slots, run=_create_codes, fail=_fail_stage(CREATING)
     ),

@@ -1,17 +1,10 @@
-import io
-from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 import httpx2
-import pytest
-import zxingcpp
-from fastapi import FastAPI
-from PIL import Image
 
 from plant import Plant
 from qrtrack.domain.packing.imports import ROWS_LIMIT
-from qrtrack.runtime import Runtime
 
 API = "/api/manufacturer/batches"
 
@@ -345,74 +338,6 @@ async def test_an_import_that_is_not_a_form_is_refused(client: httpx2.AsyncClien
     ):
         answer = await client.post(f"{API}/import", content=content, headers={"Content-Type": kind})
         assert answer.status_code in (400, 422), kind
-
-
-@pytest.fixture
-def in_production(app: FastAPI, runtime: Runtime, client: httpx2.AsyncClient) -> Callable[[str], None]:
-    """Lets the running service believe that it is in production, at the given public address."""
-
-    def move(address: str) -> None:
-        settings = runtime.settings.model_copy(update={"qrtrack_env": "production", "public_base_url": address})
-        object.__setattr__(runtime, "settings", settings)
-
-    return move
-
-
-def read(png: bytes) -> str:
-    image = Image.open(io.BytesIO(png)).convert("L")
-    (symbol,) = zxingcpp.read_barcodes(image)
-    return symbol.text
-
-
-async def test_the_batch_has_one_qr_which_reads_back(client: httpx2.AsyncClient, plant: Plant) -> None:
-    made = await plant.batch(5)
-    answer = await client.get(f"{API}/{made.batch_id}/qr.png", params={"scale": 3, "error": "H", "border": 6})
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
-    assert read(answer.content) == f"http://127.0.0.1:8000/q/{made.uniq_code}"
-
-
-async def test_an_unchanged_symbol_is_not_sent_again(client: httpx2.AsyncClient, plant: Plant) -> None:
-    made = await plant.batch(5)
-    for kind in ("svg", "png"):
-        address = f"{API}/{made.batch_id}/qr.{kind}"
-        first = await client.get(address)
-        etag = first.headers["etag"]
-        assert first.headers["cache-control"] == "private, max-age=300"
-        for known in (etag, f'"x", {etag}', f"W/{etag}", "*"):
-            again = await client.get(address, headers={"If-None-Match": known})
-            assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
-        for other in ('"x"', ""):
-            assert (await client.get(address, headers={"If-None-Match": other})).status_code == 200
-        assert (await client.get(address, params={"scale": 9})).headers["etag"] != etag
-
-
-async def test_a_symbol_that_cannot_be_drawn_is_refused(client: httpx2.AsyncClient, plant: Plant) -> None:
-    made = await plant.order(5)
-    for name, value in (("scale", "41"), ("scale", "0"), ("border", "21"), ("border", "-1"), ("error", "X")):
-        answer = await client.get(f"{API}/{made.batch_id}/qr.svg", params={name: value})
-        assert (answer.status_code, pointers(answer)) == (422, [f"/query/{name}"])
-
-
-LOOPBACKS = ("http://localhost:8000", "http://127.0.0.2", "http://[::1]:8000", "http://0.0.0.0", "http://a.localhost")
-
-
-async def test_production_refuses_an_address_of_the_machine_itself(
-    client: httpx2.AsyncClient, plant: Plant, in_production: Callable[[str], None]
-) -> None:
-    made = await plant.order(5)
-    for address in LOOPBACKS:
-        in_production(address)
-        answer = await client.get(f"{API}/{made.batch_id}/qr.svg")
-        assert (answer.status_code, slug(answer)) == (409, "public-base-url-is-loopback"), address
-
-
-async def test_production_prints_the_public_address(
-    client: httpx2.AsyncClient, plant: Plant, in_production: Callable[[str], None]
-) -> None:
-    made = await plant.order(5)
-    in_production("https://verify.example.com/")
-    answer = await client.get(f"{API}/{made.batch_id}/qr.png")
-    assert read(answer.content) == f"https://verify.example.com/q/{made.uniq_code}"
 
 
 async def test_excluded_units_are_listed_also_after_closing(client: httpx2.AsyncClient, plant: Plant) -> None:

@@ -8,9 +8,10 @@ from uuid import uuid4
 import pytest
 
 from plant import BY_KIND, MadeBatch, Plant, ska
+from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.errors import InvalidState, NotFound
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.packing.batches import BatchClosed, BatchNotReady
+from qrtrack.domain.packing.batches import BatchClosed
 from qrtrack.domain.packing.selections import BatchSelection
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.packing.codes import ListedCode

@@ -8,10 +8,11 @@ from uuid import uuid4
 import pytest
 
 from plant import MadeBatch, Plant, ska
+from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.claims import Interrupted
 from qrtrack.domain.errors import InvalidInput, InvalidState, NotFound
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.packing.batches import BatchClosed, BatchNotReady
+from qrtrack.domain.packing.batches import BatchClosed
 from qrtrack.domain.packing.case_packing import (
     CaseAlreadyPacked,
     CaseOfOtherBatch,

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from plant import MadeBatch, Plant, ska
+from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.errors import InvalidInput, NotFound
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.packing.batches import BatchNotReady
 from qrtrack.domain.packing.states import AVAILABLE, TRANSITIONS, CodeStatus
 from qrtrack.services.packing.codes import (
     ChangedCodes,

@@ -7,10 +7,11 @@ import pytest
 
 from plant import MadeBatch, Plant
 from qrtrack.database import Database
+from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.claims import Claim
 from qrtrack.domain.errors import DomainError, InvalidInput, InvalidState, NotFound
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.packing.batches import BatchClosed, BatchNotReady
+from qrtrack.domain.packing.batches import BatchClosed
 from qrtrack.domain.packing.case_packing import OrderMismatch
 from qrtrack.domain.packing.reverse_jobs import NewJob
 from qrtrack.domain.packing.selections import JobSelection

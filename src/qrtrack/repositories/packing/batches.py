@@ -7,8 +7,9 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.errors import NotFound
-from qrtrack.domain.packing.batches import BatchClosed, BatchNotReady, Variant
+from qrtrack.domain.packing.batches import BatchClosed, Variant
 from qrtrack.domain.packing.case_packing import OrderMismatch
 from qrtrack.domain.packing.states import CodeStatus
 from qrtrack.models import Batch, BatchVariant
@@ -106,6 +107,21 @@ SET closed_at = clock_timestamp(), close_reason = :reason, updated_at = now()
 WHERE id = :batch_id
 """
 
+IS_PRINTING_KEYS = """
+SELECT EXISTS (
+    SELECT FROM label_jobs
+    WHERE batch_id = :batch_id AND with_root_key AND status IN ('queued', 'running'))
+"""
+DELETE_FILES_WITH_KEYS = """
+WITH emptied AS (
+    UPDATE label_jobs
+    SET part_count = 0, file_bytes = 0
+    WHERE batch_id = :batch_id AND with_root_key
+    RETURNING id
+)
+DELETE FROM label_files
+WHERE job_id IN (SELECT id FROM emptied)
+"""
 STAMP_KEYS_FORGOTTEN = """
 UPDATE qr_batches
 SET keys_forgotten_at = COALESCE(keys_forgotten_at, clock_timestamp())
@@ -260,7 +276,12 @@ class BatchRepository(Repository):
     async def close(self, batch_id: UUID, reason: str) -> None:
         await self._execute(CLOSE, batch_id=batch_id, reason=reason)
 
+    async def is_printing_keys(self, batch_id: UUID) -> bool:
+        """Whether a label job that prints root keys is queued or running. Needs the batch lock."""
+        return bool(await self._fetch_value(IS_PRINTING_KEYS, batch_id=batch_id))
+
     async def forget_keys(self, batch_id: UUID) -> int:
-        """Wipes the sealed keys and returns how many; the hashes stay."""
+        """Wipes the sealed keys, deletes the label files that show them, and returns how many keys; the hashes stay."""
+        await self._execute(DELETE_FILES_WITH_KEYS, batch_id=batch_id)
         await self._execute(STAMP_KEYS_FORGOTTEN, batch_id=batch_id)
         return await self._execute(WIPE_SEALED_KEYS, batch_id=batch_id)

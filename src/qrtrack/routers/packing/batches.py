@@ -1,18 +1,15 @@
-"""Batches over HTTP: creating, importing, listing, closing, and the QR symbol that all units of a batch share."""
+"""Batches over HTTP: creating, importing, listing and closing."""
 
-import asyncio
-import hashlib
-from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Form, Query, Response, UploadFile
 
+from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.errors import InvalidState, NotFound
 from qrtrack.domain.identity import Permission
-from qrtrack.domain.packing.batches import BatchClosed, BatchNotReady
+from qrtrack.domain.packing.batches import BatchClosed
 from qrtrack.domain.packing.imports import read_codes
-from qrtrack.domain.qr import AddressNotPublic, batch_payload, check_printable, draw_png, draw_svg
 from qrtrack.domain.root_keys import SealBroken
 from qrtrack.repositories.constraints import CodeTaken
 from qrtrack.repositories.packing.reconciliation import Reconciliation
@@ -21,7 +18,6 @@ from qrtrack.routers.body_limits import IMPORT_BODY_BYTES, body_limit
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState, check_speaker, require
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import problems
-from qrtrack.runtime import Runtime
 from qrtrack.schemas.base import LARGEST_SEQUENCE
 from qrtrack.schemas.packing.batch_lists import BatchFilter, BatchPage, ListedBatch
 from qrtrack.schemas.packing.batches import (
@@ -38,15 +34,11 @@ from qrtrack.schemas.packing.batches import (
 )
 from qrtrack.schemas.packing.cases import CaseFilter, CasePage
 from qrtrack.schemas.packing.codes import CodeFilter, CodePage, RevealedCodePage
-from qrtrack.schemas.symbols import SymbolOptions
 from qrtrack.services.packing import batches as use_cases
 from qrtrack.services.packing import cases, codes, imports, reconciliation
 from qrtrack.services.packing.batches import NumbersUsedUp
 
 router = APIRouter(route_class=StrictRoute, prefix=BATCHES_PATH, tags=["batches"])
-
-# A symbol belongs to one organisation, and PUBLIC_BASE_URL may change: only browsers cache it, for five minutes.
-SYMBOL_CACHING: Final = {"Cache-Control": "private, max-age=300", "Vary": "Authorization"}
 
 
 class ImportForm(ImportFields):
@@ -228,58 +220,3 @@ async def forget_keys(
     Customers can still check their keys.
     """
     return await use_cases.forget_keys(database, caller=caller, batch_id=batch_id)
-
-
-SYMBOL_PROBLEMS: Final = problems(NotFound, AddressNotPublic)
-SVG: Final = "image/svg+xml"
-PNG: Final = "image/png"
-
-
-@router.get(
-    "/{batch_id}/qr.svg",
-    response_class=Response,
-    summary="Draw the batch's QR as SVG",
-    responses=SYMBOL_PROBLEMS | {200: {"content": {SVG: {}}}},
-)
-async def get_batch_qr_svg(
-    batch_id: UUID, options: Annotated[SymbolOptions, Query()], caller: Packer, runtime: RuntimeState, request: Request
-) -> Response:
-    """The symbol that all units of the batch share. With `If-None-Match` an unchanged symbol is not sent again."""
-    payload = await _payload(runtime, caller.organisation_id, batch_id)
-    return await _symbol(request, draw_svg, payload, options, SVG)
-
-
-@router.get(
-    "/{batch_id}/qr.png",
-    response_class=Response,
-    summary="Draw the batch's QR as PNG",
-    responses=SYMBOL_PROBLEMS | {200: {"content": {PNG: {}}}},
-)
-async def get_batch_qr_png(
-    batch_id: UUID, options: Annotated[SymbolOptions, Query()], caller: Packer, runtime: RuntimeState, request: Request
-) -> Response:
-    """As `qr.svg`; a module has a whole number of pixels."""
-    payload = await _payload(runtime, caller.organisation_id, batch_id)
-    return await _symbol(request, draw_png, payload, options, PNG)
-
-
-async def _payload(runtime: Runtime, organisation_id: UUID, batch_id: UUID) -> str:
-    """Raises NotFound, and in production AddressNotPublic."""
-    async with runtime.database.read(tenant=organisation_id) as repositories:
-        batch = await repositories.batches.get(batch_id)
-    base_url = runtime.settings.public_base_url
-    if runtime.settings.qrtrack_env == "production":
-        check_printable(base_url)
-    return batch_payload(base_url, batch.uniq_code)
-
-
-async def _symbol(
-    request: Request, draw: Callable[..., bytes], payload: str, options: SymbolOptions, media_type: str
-) -> Response:
-    image = await asyncio.to_thread(draw, payload, **options.model_dump())
-    etag = f'"{hashlib.sha256(image).hexdigest()[:32]}"'
-    headers = {"ETag": etag, **SYMBOL_CACHING}
-    known = {tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")}
-    if known & {etag, "*"}:
-        return Response(status_code=304, headers=headers)
-    return Response(image, media_type=media_type, headers=headers)

@@ -4,8 +4,9 @@ from typing import Final
 
 from fastapi import APIRouter
 
+from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.errors import InvalidState, NotFound, require_exactly_one
-from qrtrack.domain.packing.batches import BatchClosed, BatchNotReady
+from qrtrack.domain.packing.batches import BatchClosed
 from qrtrack.domain.packing.code_lists import UnitOfOtherBatch
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.body_limits import LARGE_BODY_BYTES, body_limit

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.errors import InvalidState, NotFound
-from qrtrack.domain.packing.batches import BatchClosed, BatchNotReady
+from qrtrack.domain.packing.batches import BatchClosed
 from qrtrack.domain.packing.case_packing import OrderMismatch
 from qrtrack.domain.packing.code_lists import UnitOfOtherBatch
 from qrtrack.domain.packing.reverse_jobs import NewJob

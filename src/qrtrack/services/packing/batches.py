@@ -230,6 +230,8 @@ async def forget_keys(database: Database, *, caller: Caller, batch_id: UUID) -> 
                 f"The root keys are still needed, because the batch is {batch.status}. Try again when it is ready.",
                 state=batch.status,
             )
+        if await repositories.batches.is_printing_keys(batch_id):
+            raise InvalidState("Labels with root keys are being printed. Wait until the job has ended, or cancel it.")
         forgotten = await repositories.batches.forget_keys(batch_id)
         await repositories.trace.add(
             "keys.forgotten",

@@ -11,6 +11,9 @@ from qrtrack.schemas.base import DIGITS, Query
 class SymbolOptions(Query):
     """How a QR symbol is drawn."""
 
+    size: Annotated[int, DIGITS] | None = Field(
+        None, ge=21, le=4096, description="Pixels of the image's side, quiet zone included; then `scale` is not needed."
+    )
     scale: Annotated[int, DIGITS] = Field(8, ge=1, le=40, description="Pixels a module.")
     error: ErrorLevel = Field("M", description="How much damage the symbol survives: 7, 15, 25 or 30 percent.")
     border: Annotated[int, DIGITS] = Field(

@@ -1,0 +1,119 @@
+"""Labels: an organisation's own label formats, label jobs, and their files in parts."""
+
+from collections.abc import Sequence
+
+from alembic import op
+
+from qrtrack.tenancy import enforce_tenancy
+
+revision: str = "20261126_labels"
+down_revision: str | None = "20261126_progress"
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+TABLES = (
+    """
+    CREATE TABLE label_formats (
+        manufacturer_org_id uuid,
+        name text,
+        definition jsonb NOT NULL,
+        created_by text NOT NULL,
+        created_at timestamptz DEFAULT now() NOT NULL,
+        updated_at timestamptz DEFAULT now() NOT NULL,
+        CONSTRAINT pk_label_formats PRIMARY KEY (manufacturer_org_id, name)
+    )
+    """,
+    """
+    CREATE TABLE label_jobs (
+        id uuid CONSTRAINT pk_label_jobs PRIMARY KEY,
+        batch_id uuid NOT NULL,
+        what text NOT NULL,
+        file_format text NOT NULL,
+        preset text NOT NULL,
+        definition jsonb NOT NULL,
+        calibration jsonb NOT NULL,
+        start_at integer NOT NULL,
+        dpi smallint NOT NULL,
+        at_tills boolean NOT NULL,
+        with_root_key boolean NOT NULL,
+        reason text,
+        base_url text NOT NULL,
+        first_number integer NOT NULL,
+        last_number integer NOT NULL,
+        label_count integer NOT NULL,
+        drawn_through integer NOT NULL,
+        drawn_count integer DEFAULT 0 NOT NULL,
+        part_count integer DEFAULT 0 NOT NULL,
+        file_bytes bigint DEFAULT 0 NOT NULL,
+        progress smallint DEFAULT 0 NOT NULL,
+        created_by text NOT NULL,
+        status text NOT NULL,
+        error_message text,
+        priority smallint DEFAULT 0 NOT NULL,
+        run_at timestamptz DEFAULT now() NOT NULL,
+        attempts smallint DEFAULT 0 NOT NULL,
+        lease_token uuid,
+        lease_expires_at timestamptz,
+        created_at timestamptz DEFAULT now() NOT NULL,
+        updated_at timestamptz DEFAULT now() NOT NULL,
+        started_at timestamptz,
+        finished_at timestamptz,
+        manufacturer_org_id uuid NOT NULL,
+        CONSTRAINT ck_label_jobs_lease
+            CHECK ((status = 'running') = (lease_token IS NOT NULL)
+                   AND (lease_token IS NULL) = (lease_expires_at IS NULL)),
+        CONSTRAINT ck_label_jobs_finished
+            CHECK ((status IN ('completed', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
+        CONSTRAINT ck_label_jobs_attempts CHECK (attempts BETWEEN 0 AND 3),
+        CONSTRAINT ck_label_jobs_priority CHECK (priority BETWEEN 0 AND 9),
+        CONSTRAINT ck_label_jobs_status CHECK (status IN ('queued', 'running', 'completed', 'failed', 'cancelled')),
+        CONSTRAINT ck_label_jobs_what CHECK (what IN ('units', 'cases')),
+        CONSTRAINT ck_label_jobs_file_format CHECK (file_format IN ('pdf', 'zpl')),
+        CONSTRAINT ck_label_jobs_numbers CHECK (first_number >= 1 AND last_number >= first_number),
+        CONSTRAINT ck_label_jobs_label_count CHECK (label_count BETWEEN 1 AND 100000),
+        CONSTRAINT ck_label_jobs_drawn CHECK (drawn_count >= 0 AND part_count >= 0 AND file_bytes >= 0),
+        CONSTRAINT ck_label_jobs_drawn_through CHECK (drawn_through BETWEEN first_number - 1 AND last_number),
+        CONSTRAINT ck_label_jobs_progress CHECK (progress BETWEEN 0 AND 100),
+        CONSTRAINT ck_label_jobs_completed CHECK ((status = 'completed') = (progress = 100)),
+        CONSTRAINT uq_label_jobs_manufacturer_org_id_id UNIQUE (manufacturer_org_id, id),
+        CONSTRAINT fk_label_jobs_manufacturer_org_id_batch_id
+            FOREIGN KEY (manufacturer_org_id, batch_id) REFERENCES qr_batches (manufacturer_org_id, id)
+    ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05)
+    """,
+    """
+    CREATE INDEX ix_label_jobs_claim ON label_jobs (manufacturer_org_id, priority DESC, run_at, id)
+        WHERE status IN ('queued', 'running')
+    """,
+    "CREATE INDEX ix_label_jobs_batch_id_id ON label_jobs (batch_id, id)",
+    "CREATE INDEX ix_label_jobs_finished_at ON label_jobs (finished_at) WHERE finished_at IS NOT NULL",
+    """
+    CREATE TABLE label_files (
+        job_id uuid,
+        part integer,
+        content bytea NOT NULL,
+        offsets integer[] NOT NULL,
+        manufacturer_org_id uuid NOT NULL,
+        CONSTRAINT pk_label_files PRIMARY KEY (job_id, part),
+        CONSTRAINT fk_label_files_manufacturer_org_id_job_id
+            FOREIGN KEY (manufacturer_org_id, job_id) REFERENCES label_jobs (manufacturer_org_id, id) ON DELETE CASCADE
+    )
+    """,
+    # A PDF's pages are compressed already: PostgreSQL must not try again.
+    "ALTER TABLE label_files ALTER COLUMN content SET STORAGE EXTERNAL",
+)
+
+RIGHTS = {
+    "label_formats": "SELECT, INSERT, UPDATE, DELETE",
+    "label_jobs": "SELECT, INSERT, UPDATE",
+    "label_files": "SELECT, DELETE",
+}
+
+
+def upgrade() -> None:
+    for statement in TABLES:
+        op.execute(statement)
+    enforce_tenancy(RIGHTS)
+
+
+def downgrade() -> None:
+    op.execute("DROP TABLE label_files, label_jobs, label_formats")

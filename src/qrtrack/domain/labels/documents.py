@@ -1,0 +1,94 @@
+"""Files of labels: pages of a PDF or rows of ZPL, one after the other. Another process may continue a file."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+from typing import Final
+
+from qrtrack.domain.labels import pdf, zpl
+from qrtrack.domain.labels.formats import UNCALIBRATED, Calibration, LabelFormat
+from qrtrack.domain.labels.labels import Label, PlacedLabel, place_label
+from qrtrack.domain.labels.layouts import Resolution
+
+
+class FileFormat(StrEnum):
+    PDF = "pdf"
+    ZPL = "zpl"
+
+
+DEFAULT_DPI: Final[zpl.Dpi] = 203
+
+
+@dataclass(frozen=True, slots=True)
+class Printing:
+    """How labels are laid on their format. `at_tills`: with the larger modules that GS1 asks for in retail.
+
+    `start_at` is the place of the first label on its page, counted from 1 along the rows. `dpi` matters to ZPL only.
+    """
+
+    label_format: LabelFormat
+    file_format: FileFormat = FileFormat.PDF
+    start_at: int = 1
+    at_tills: bool = False
+    dpi: zpl.Dpi = DEFAULT_DPI
+    calibration: Calibration = UNCALIBRATED
+
+    @property
+    def resolution(self) -> Resolution:
+        return Resolution(self.dpi if self.file_format is FileFormat.ZPL else None)
+
+    def place(self, label: Label) -> PlacedLabel:
+        """Raises LabelTooSmall."""
+        return place_label(label, self.label_format, at_tills=self.at_tills, resolution=self.resolution)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What has been written of a file: whole pages only. `offsets` are those of the objects of a PDF's pages."""
+
+    labels: int = 0
+    size: int = 0
+    offsets: Sequence[int] = ()
+
+
+class LabelWriter:
+    """Writes a file page by page, from its beginning or from a checkpoint. `close` gives what ends the file."""
+
+    def __init__(self, printing: Printing, checkpoint: Checkpoint = Checkpoint()) -> None:
+        self._printing = printing
+        self._origins = list(printing.label_format.origins())
+        self._labels = checkpoint.labels
+        self._pdf = pdf.PdfWriter(printing.label_format.page, position=checkpoint.size, offsets=checkpoint.offsets)
+
+    @property
+    def offsets(self) -> Sequence[int]:
+        return self._pdf.offsets
+
+    @property
+    def room(self) -> int:
+        """How many labels the next page takes."""
+        return len(self._origins) - self._skipped
+
+    @property
+    def _skipped(self) -> int:
+        return self._printing.start_at - 1 if self._labels == 0 else 0
+
+    def page(self, labels: Sequence[PlacedLabel]) -> bytes:
+        origins, printing = self._origins[self._skipped :], self._printing
+        self._labels += len(labels)
+        if printing.file_format is FileFormat.PDF:
+            return self._pdf.page(pdf.draw_page(labels, origins, printing.calibration))
+        size = printing.label_format.page
+        return zpl.draw_row(size, labels, origins, dpi=printing.dpi, calibration=printing.calibration)
+
+    def close(self) -> bytes:
+        return self._pdf.close() if self._printing.file_format is FileFormat.PDF else b""
+
+
+def write_labels(printing: Printing, labels: Iterable[PlacedLabel]) -> Iterator[bytes]:
+    """A whole file."""
+    writer, waiting = LabelWriter(printing), iter(labels)
+    while page := list(islice(waiting, writer.room)):
+        yield writer.page(page)
+    yield writer.close()

@@ -1,0 +1,123 @@
+"""Label jobs: what is ordered, the states of a job, and what stands against printing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+from qrtrack.domain.errors import NAMED_THINGS, Conflict, InvalidState
+from qrtrack.domain.labels.documents import DEFAULT_DPI, FileFormat
+from qrtrack.domain.labels.formats import UNCALIBRATED, Calibration
+from qrtrack.domain.labels.zpl import Dpi
+
+LABELS_IN_JOB: Final = 100_000
+
+
+class LabelJobStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ENDED: Final = frozenset({LabelJobStatus.COMPLETED, LabelJobStatus.FAILED, LabelJobStatus.CANCELLED})
+
+
+class Labelled(StrEnum):
+    """What the labels of a job are for."""
+
+    UNITS = "units"
+    CASES = "cases"
+
+
+PRESET_OF: Final[Mapping[tuple[Labelled, FileFormat], str]] = {
+    (Labelled.UNITS, FileFormat.PDF): "a4-65",
+    (Labelled.CASES, FileFormat.PDF): "a4-8",
+    (Labelled.UNITS, FileFormat.ZPL): "roll-50x30",
+    (Labelled.CASES, FileFormat.ZPL): "roll-100x150",
+}
+"""What is printed on when the caller names no format."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewLabelJob:
+    """An order for labels. Without an end of the range it is the batch's; codes are for units, numbers for cases."""
+
+    what: Labelled
+    file_format: FileFormat = FileFormat.PDF
+    preset: str | None = None
+    start_at: int = 1
+    first_code: str | None = None
+    last_code: str | None = None
+    first_case: int | None = None
+    last_case: int | None = None
+    with_root_key: bool = False
+    at_tills: bool = False
+    dpi: Dpi = DEFAULT_DPI
+    calibration: Calibration = UNCALIBRATED
+    reason: str | None = None
+
+
+class AlreadyPrinted(Conflict):
+    """Labels of these units exist. A reprint needs a reason."""
+
+    slug = "already-printed"
+    title = "Printed already"
+
+    def __init__(self, printed: Sequence[Mapping[str, Any]], *, count: int) -> None:
+        super().__init__(
+            f"{count} of these units were printed before. Two labels of one unit are two units to whoever scans them: "
+            "to print it again, say why in `reason`, and destroy the first label.",
+            printed=list(printed[:NAMED_THINGS]),
+            printed_count=count,
+        )
+
+
+class LabelsReserved(Conflict):
+    """Another job is going to print some of these units."""
+
+    slug = "labels-reserved"
+    title = "Another job prints these units"
+
+    def __init__(self, label_job_id: UUID) -> None:
+        super().__init__(
+            "Another label job that is queued or running prints some of these units. Wait until it has ended, or "
+            "cancel it.",
+            label_job_id=label_job_id,
+        )
+
+
+class NothingToPrint(InvalidState):
+    """All units of the range are void."""
+
+    slug = "nothing-to-print"
+    title = "Nothing to print"
+
+    def __init__(self) -> None:
+        super().__init__("Every unit of this range is void, so there is no label to print. Choose another range.")
+
+
+class RootKeysMissing(InvalidState):
+    """Labels with root keys need keys that can be opened."""
+
+    slug = "root-keys-missing"
+    title = "Root keys are missing"
+
+    def __init__(self, count: int) -> None:
+        super().__init__(
+            f"{count} of these units have no root key that can be printed: the keys were forgotten, or the codes were "
+            "imported without them. Print without `with_root_key`.",
+        )
+
+
+class FileNotReady(InvalidState):
+    """The file exists once the job is completed."""
+
+    slug = "label-file-not-ready"
+    title = "The file is not ready"
+
+    def __init__(self, status: str) -> None:
+        advice = "Poll the job until it is completed." if status not in ENDED else "Submit another label job."
+        super().__init__(f"The label job is {status}, and has no file. {advice}", state=status)

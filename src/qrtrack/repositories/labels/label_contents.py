@@ -1,0 +1,183 @@
+"""What stands on labels: batches, units and cases as labels show them, and which units are printed."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from qrtrack.domain.errors import NotFound
+from qrtrack.repositories.base import Repository
+
+GET_BATCH = """
+SELECT id, uniq_code, product_name, gtin, lot, expires_on, quantity, status, codes_created_at
+FROM qr_batches
+WHERE id = :batch_id
+"""
+FIND_SEQUENCE = """
+SELECT sequence_number
+FROM qr_codes
+WHERE code = :code AND batch_id = :batch_id
+"""
+IN_RANGE = "batch_id = :batch_id AND sequence_number BETWEEN :first AND :last"
+SUMMARISE_UNITS = f"""
+SELECT count(*) FILTER (WHERE status <> 'void')::int AS labels,
+       count(*) FILTER (WHERE status <> 'void' AND root_key_sealed IS NULL)::int AS without_key,
+       COALESCE((SELECT code FROM qr_codes WHERE {IN_RANGE} ORDER BY length(code) DESC LIMIT 1), '') AS longest_code,
+       (SELECT variant FROM qr_batch_variants
+        WHERE batch_id = :batch_id AND first_sequence <= :last AND last_sequence >= :first
+        ORDER BY length(variant) DESC NULLS LAST LIMIT 1) AS longest_variant
+FROM qr_codes
+WHERE {IN_RANGE}
+"""
+LIST_PRINTED = f"""
+SELECT (array_agg(code ORDER BY sequence_number))[1] AS first_code,
+       (array_agg(code ORDER BY sequence_number DESC))[1] AS last_code,
+       count(*)::int AS units,
+       (sum(count(*)) OVER ())::int AS printed_count
+FROM (SELECT code, sequence_number, sequence_number - row_number() OVER (ORDER BY sequence_number) AS run
+      FROM qr_codes
+      WHERE {IN_RANGE} AND printed_at IS NOT NULL AND status <> 'void') AS printed
+GROUP BY run
+ORDER BY min(sequence_number)
+LIMIT :limit
+"""
+LIST_UNITS = """
+SELECT sequence_number, code, variant, CASE WHEN CAST(:with_keys AS boolean) THEN root_key_sealed END AS sealed
+FROM qr_codes
+WHERE batch_id = :batch_id AND sequence_number > :after AND sequence_number <= :last AND status <> 'void'
+ORDER BY sequence_number
+LIMIT :limit
+"""
+LIST_CASES = """
+SELECT case_number, master_code, variant, first_code, last_code, actual_units AS units, completeness
+FROM qr_master_codes
+WHERE batch_id = :batch_id AND case_number > :after AND case_number <= :last
+ORDER BY case_number
+LIMIT :limit
+"""
+LAST_CASE = """
+SELECT max(case_number)
+FROM qr_master_codes
+WHERE batch_id = :batch_id
+"""
+# A unit that is packed already stays packed: only its first print is noted.
+MARK_PRINTED = f"""
+WITH labelled AS (
+    SELECT sequence_number, sequence_number - row_number() OVER (ORDER BY sequence_number) AS run
+    FROM qr_codes
+    WHERE {IN_RANGE} AND status <> 'void'
+), marked AS (
+    UPDATE qr_codes
+    SET printed_at = clock_timestamp(), status = CASE status WHEN 'generated' THEN 'printed' ELSE status END
+    WHERE {IN_RANGE} AND status <> 'void' AND printed_at IS NULL
+    RETURNING 1
+), runs AS (
+    SELECT min(sequence_number) AS low, max(sequence_number) AS high
+    FROM labelled
+    GROUP BY run
+)
+SELECT (SELECT count(*) FROM marked)::int AS first_prints,
+       COALESCE(array_agg(low ORDER BY low), '{{}}') AS lows,
+       COALESCE(array_agg(high ORDER BY low), '{{}}') AS highs
+FROM runs
+"""
+
+
+class LabelledBatch(NamedTuple):
+    id: UUID
+    uniq_code: str
+    product_name: str
+    gtin: str | None
+    lot: str | None
+    expires_on: date | None
+    quantity: int
+    status: str
+    codes_created_at: datetime | None
+
+
+class UnitSummary(NamedTuple):
+    """Of a run of units: `labels` are those that are not void, `without_key` those of them without a sealed key."""
+
+    labels: int
+    without_key: int
+    longest_code: str
+    longest_variant: str | None
+
+
+class PrintedRun(NamedTuple):
+    """Neighbours in serial order that are printed; `printed_count` is over all runs."""
+
+    first_code: str
+    last_code: str
+    units: int
+    printed_count: int
+
+
+class LabelledUnit(NamedTuple):
+    sequence_number: int
+    code: str
+    variant: str | None
+    sealed: bytes | None
+
+
+class LabelledCase(NamedTuple):
+    case_number: int
+    master_code: str
+    variant: str | None
+    first_code: str | None
+    last_code: str | None
+    units: int
+    completeness: str | None
+
+
+class MarkedUnits(NamedTuple):
+    """`lows` and `highs` are the runs of the units that are not void; `first_prints` of them were never printed."""
+
+    first_prints: int
+    lows: list[int]
+    highs: list[int]
+
+
+class LabelContentRepository(Repository):
+    async def get_batch(self, batch_id: UUID) -> LabelledBatch:
+        """Raises NotFound."""
+        batch = await self._fetch_optional(LabelledBatch, GET_BATCH, batch_id=batch_id)
+        if batch is None:
+            raise NotFound(f"There is no batch {batch_id} in your organisation.")
+        return batch
+
+    async def find_sequence(self, batch_id: UUID, code: str) -> int | None:
+        number: int | None = await self._fetch_value(FIND_SEQUENCE, batch_id=batch_id, code=code)
+        return number
+
+    async def last_case(self, batch_id: UUID) -> int:
+        last: int | None = await self._fetch_value(LAST_CASE, batch_id=batch_id)
+        return last or 0
+
+    async def summarise_units(self, batch_id: UUID, first: int, last: int) -> UnitSummary:
+        return await self._fetch_one(UnitSummary, SUMMARISE_UNITS, batch_id=batch_id, first=first, last=last)
+
+    async def list_printed(self, batch_id: UUID, first: int, last: int, *, limit: int) -> list[PrintedRun]:
+        return await self._fetch_all(PrintedRun, LIST_PRINTED, batch_id=batch_id, first=first, last=last, limit=limit)
+
+    async def list_units(
+        self, batch_id: UUID, *, after: int, last: int, limit: int, with_keys: bool
+    ) -> Sequence[LabelledUnit]:
+        """Those that are not void, in serial order, from behind the sequence number `after`."""
+        return await self._fetch_all(
+            LabelledUnit, LIST_UNITS, batch_id=batch_id, after=after, last=last, limit=limit, with_keys=with_keys
+        )
+
+    async def list_cases(self, batch_id: UUID, *, after: int, last: int, limit: int) -> Sequence[LabelledCase]:
+        return await self._fetch_all(LabelledCase, LIST_CASES, batch_id=batch_id, after=after, last=last, limit=limit)
+
+    async def get_case(self, batch_id: UUID, case_number: int) -> LabelledCase:
+        """Raises NotFound."""
+        found = await self.list_cases(batch_id, after=case_number - 1, last=case_number, limit=1)
+        if not found:
+            raise NotFound(f"The batch has no case number {case_number}.")
+        return found[0]
+
+    async def mark_printed(self, batch_id: UUID, first: int, last: int) -> MarkedUnits:
+        """Needs the batch lock: packing writes the same codes in another order."""
+        return await self._fetch_one(MarkedUnits, MARK_PRINTED, batch_id=batch_id, first=first, last=last)

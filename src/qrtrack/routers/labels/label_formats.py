@@ -1,0 +1,65 @@
+"""Label formats over HTTP: presets, one's own, and the page that shows how a printer has to be corrected."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+
+from qrtrack.domain.errors import NotFound
+from qrtrack.domain.labels.calibration import draw_calibration
+from qrtrack.routers.bodies import StrictRoute
+from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
+from qrtrack.routers.labels.files import PDF, attachment
+from qrtrack.routers.problems import problems
+from qrtrack.schemas.labels.label_formats import (
+    FormatName,
+    LabelFormatAnswer,
+    LabelFormatDeleted,
+    LabelFormatList,
+    LabelFormatRequest,
+)
+from qrtrack.services.labels import label_formats as use_cases
+from qrtrack.services.labels.label_formats import TooManyFormats
+
+router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/label-formats", tags=["labels"])
+
+PathName = Annotated[FormatName, Path(description="Small letters, digits and hyphens, at most 40.", examples=["a4-27"])]
+
+
+@router.get("", summary="List label formats")
+async def list_label_formats(caller: Packer, runtime: RuntimeState) -> LabelFormatList:
+    """The presets, and the organisation's own formats. All lengths are millimetres."""
+    return LabelFormatList.of(await use_cases.list_label_formats(runtime.database, caller=caller))
+
+
+@router.put(
+    "/{name}", response_model=LabelFormatAnswer, summary="Store a label format", responses=problems(TooManyFormats)
+)
+async def store_label_format(
+    name: PathName, order: LabelFormatRequest, caller: BatchManager, runtime: RuntimeState
+) -> use_cases.ListedFormat:
+    """Creates the format or replaces it. Jobs that were submitted before print on the format as it was then.
+
+    Send `{"kind": "roll", "width": 40, "height": 30}`, or for a sheet its `margins`, `pitch` and `grid` as well.
+    """
+    return await use_cases.store_label_format(runtime.database, caller=caller, name=name, label_format=order.asked())
+
+
+@router.delete("/{name}", summary="Delete a label format", responses=problems(NotFound))
+async def delete_label_format(name: PathName, caller: BatchManager, runtime: RuntimeState) -> LabelFormatDeleted:
+    """Deletes a format of the organisation's own. Jobs that were submitted with it still print on it."""
+    await use_cases.delete_label_format(runtime.database, caller=caller, name=name)
+    return LabelFormatDeleted(name=name)
+
+
+@router.get(
+    "/{name}/calibration.pdf",
+    response_class=Response,
+    summary="Draw the calibration page of a label format",
+    responses=problems(NotFound) | {200: {"content": {PDF: {}}}},
+)
+async def get_calibration_page(name: PathName, caller: Packer, runtime: RuntimeState) -> Response:
+    """The outlines of the labels, and rulers of 100 mm in both directions (shorter on small labels). Print it on paper,
+    hold it against a sheet of labels, and measure the rulers: what is missing goes into `calibration`.
+    """
+    label_format = await use_cases.get_label_format(runtime.database, caller=caller, name=name)
+    return Response(draw_calibration(label_format), media_type=PDF, headers=attachment(f"calibration-{name}.pdf"))

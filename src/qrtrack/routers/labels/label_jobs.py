@@ -1,0 +1,214 @@
+"""Label jobs over HTTP: submit, poll, list, cancel, retry, fetch the file; and one case's label at once."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
+
+from qrtrack.domain.batches import BatchNotReady
+from qrtrack.domain.errors import InvalidInput, InvalidState, NotFound
+from qrtrack.domain.labels.documents import FileFormat
+from qrtrack.domain.labels.label_jobs import (
+    ENDED,
+    AlreadyPrinted,
+    FileNotReady,
+    LabelsReserved,
+    NewLabelJob,
+    NothingToPrint,
+    RootKeysMissing,
+)
+from qrtrack.domain.labels.layouts import LabelTooSmall
+from qrtrack.domain.qr import AddressNotPublic
+from qrtrack.domain.root_keys import SealBroken
+from qrtrack.models import LabelJob
+from qrtrack.routers.bodies import NoFields, StrictRoute
+from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
+from qrtrack.routers.idempotency import AnsweringDatabase
+from qrtrack.routers.labels.files import MEDIA_TYPES, PDF, ZPL, attachment
+from qrtrack.routers.labels.symbols import CaseNumber
+from qrtrack.routers.problems import problems
+from qrtrack.routers.waiting import LongPoll
+from qrtrack.schemas.labels.label_jobs import (
+    LABELS_PATH,
+    CaseLabelQuery,
+    CaseLabelZplQuery,
+    LabelJobAnswer,
+    LabelJobChanged,
+    LabelJobFilter,
+    LabelJobPage,
+    LabelJobQuery,
+    LabelJobSubmitted,
+    LabelJobSummary,
+    LabelRequest,
+)
+from qrtrack.services.labels import label_files
+from qrtrack.services.labels import label_jobs as use_cases
+from qrtrack.services.labels.symbols import printable_base_url
+
+router = APIRouter(route_class=StrictRoute, tags=["labels"])
+
+
+@router.post(
+    "/api/manufacturer/batches/{batch_id}/labels",
+    status_code=202,
+    response_model=LabelJobSubmitted,
+    summary="Print labels",
+    responses=problems(
+        NotFound, BatchNotReady, AddressNotPublic, LabelTooSmall, AlreadyPrinted, LabelsReserved, NothingToPrint,
+        RootKeysMissing,
+    ),
+)  # fmt: skip
+async def submit_label_job(
+    batch_id: UUID,
+    order: LabelRequest,
+    *,
+    caller: BatchManager,
+    runtime: RuntimeState,
+    database: AnsweringDatabase,
+    response: Response,
+) -> use_cases.SubmittedLabelJob:
+    """Queues a job that draws up to 100,000 labels. Its units are reserved until it has ended, and are printed when it
+    is completed; void ones are skipped. Poll `status_url`, then fetch the file from `file_url`.
+
+    Send `{"what": "units", "preset": "a4-65"}`. Units that were printed before need a `reason`.
+    """
+    base_url = printable_base_url(runtime.settings)
+    submitted = await use_cases.submit_label_job(
+        database, caller=caller, batch_id=batch_id, new=order.asked(), base_url=base_url
+    )
+    response.headers["Location"] = submitted.status_url
+    return submitted
+
+
+@router.get(LABELS_PATH, response_model=LabelJobPage, summary="List label jobs")
+async def list_label_jobs(
+    query: Annotated[LabelJobFilter, Query()], caller: Packer, runtime: RuntimeState
+) -> dict[str, Any]:
+    """Newest first. `?batch_id=` and `?status=` narrow the list."""
+    rows = await use_cases.list_label_jobs(
+        runtime.database,
+        caller=caller,
+        batch_id=query.batch_id,
+        status=query.status,
+        before=query.before_id(),
+        limit=query.one_more,
+    )
+    return query.page("label_jobs", [LabelJobSummary.of(row) for row in rows], lambda job: job.label_job_id)
+
+
+@router.get(f"{LABELS_PATH}/{{label_job_id}}", summary="Poll a label job", responses=problems(NotFound))
+async def get_label_job(
+    label_job_id: UUID,
+    query: Annotated[LabelJobQuery, Query()],
+    caller: Packer,
+    runtime: RuntimeState,
+    long_poll: LongPoll,
+) -> LabelJobAnswer:
+    """How the job stands. `progress` never falls, and is 100 only with `completed`. With `?wait=N` the answer comes
+    when something has changed since the request arrived, when the job has ended, or after N seconds.
+    """
+    look = partial(use_cases.view_label_job, runtime.database, caller=caller, job_id=label_job_id)
+    job = await look()
+    if query.wait and job.status not in ENDED:
+        stood = _standing(job)
+        job = await long_poll.watch(look, query.wait, lambda now: _standing(now) != stood)
+    return LabelJobAnswer.of(job)
+
+
+def _standing(job: LabelJob) -> tuple[object, ...]:
+    """What a poller sees change. A heartbeat moves `updated_at`, but tells nothing."""
+    return job.status, job.progress, job.drawn_count, job.attempts
+
+
+@router.post(
+    f"{LABELS_PATH}/{{label_job_id}}/cancel",
+    response_model=LabelJobChanged,
+    summary="Cancel a label job",
+    responses=problems(NotFound, InvalidState),
+)
+async def cancel_label_job(
+    label_job_id: UUID, caller: BatchManager, database: AnsweringDatabase, _nothing: NoFields = None
+) -> use_cases.ChangedLabelJob:
+    """Ends a queued or running job. What is drawn of its file is deleted, and its units count as not printed."""
+    return await use_cases.cancel_label_job(database, caller=caller, job_id=label_job_id)
+
+
+@router.post(
+    f"{LABELS_PATH}/{{label_job_id}}/retry",
+    response_model=LabelJobChanged,
+    summary="Retry a failed label job",
+    responses=problems(NotFound, InvalidState, AlreadyPrinted, LabelsReserved, RootKeysMissing),
+)
+async def retry_label_job(
+    label_job_id: UUID, caller: BatchManager, database: AnsweringDatabase, _nothing: NoFields = None
+) -> use_cases.ChangedLabelJob:
+    """Queues a failed job again. It continues behind the last label that was stored."""
+    return await use_cases.retry_label_job(database, caller=caller, job_id=label_job_id)
+
+
+@router.get(
+    f"{LABELS_PATH}/{{label_job_id}}/file",
+    response_class=StreamingResponse,
+    summary="Fetch the file of a label job",
+    responses=problems(NotFound, FileNotReady, SealBroken) | {200: {"content": {PDF: {}, ZPL: {}}}},
+)
+async def get_label_file(label_job_id: UUID, caller: BatchManager, runtime: RuntimeState) -> StreamingResponse:
+    """The PDF or ZPL of a completed job, until the job is pruned. Whoever fetches a file with root keys is traced."""
+    file = await label_files.open_label_file(runtime.database, caller=caller, keys=runtime.keys, job_id=label_job_id)
+    headers = {"Content-Length": str(file.size), **attachment(file.name)}
+    return StreamingResponse(file.parts, media_type=MEDIA_TYPES[file.file_format], headers=headers)
+
+
+@router.get(
+    "/api/manufacturer/batches/{batch_id}/cases/{case_number}/label.pdf",
+    response_class=Response,
+    summary="Print a case's label as PDF",
+    responses=problems(NotFound, LabelTooSmall) | {200: {"content": {PDF: {}}}},
+)
+async def get_case_label_pdf(
+    batch_id: UUID,
+    case_number: CaseNumber,
+    query: Annotated[CaseLabelQuery, Query()],
+    caller: Packer,
+    runtime: RuntimeState,
+) -> Response:
+    """The label of one case at once, as the case is now: master code, case number, first and last code, count."""
+    return await _case_label(runtime, caller, batch_id, case_number, query.asked(FileFormat.PDF))
+
+
+@router.get(
+    "/api/manufacturer/batches/{batch_id}/cases/{case_number}/label.zpl",
+    response_class=Response,
+    summary="Print a case's label as ZPL",
+    responses=problems(NotFound, LabelTooSmall) | {200: {"content": {ZPL: {}}}},
+)
+async def get_case_label_zpl(
+    batch_id: UUID,
+    case_number: CaseNumber,
+    query: Annotated[CaseLabelZplQuery, Query()],
+    caller: Packer,
+    runtime: RuntimeState,
+) -> Response:
+    """As `label.pdf`, for a label printer: send it to the printer's port 9100 as it is."""
+    return await _case_label(runtime, caller, batch_id, case_number, query.asked(FileFormat.ZPL))
+
+
+async def _case_label(
+    runtime: RuntimeState,
+    caller: Packer,
+    batch_id: UUID,
+    case_number: int,
+    new: NewLabelJob,
+) -> Response:
+    try:
+        content = await label_files.draw_case_label(
+            runtime.database, caller=caller, batch_id=batch_id, case_number=case_number, new=new
+        )
+    except InvalidInput as refusal:
+        refusal.errors = tuple(replace(error, pointer=f"/query{error.pointer}") for error in refusal.errors)
+        raise
+    headers = attachment(f"case-{case_number}.{new.file_format}")
+    return Response(content, media_type=MEDIA_TYPES[new.file_format], headers=headers)

@@ -1,0 +1,130 @@
+"""The QR symbols of a batch, of its units and of its cases over HTTP."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from qrtrack.domain.errors import NotFound
+from qrtrack.domain.qr import AddressNotPublic, draw_png, draw_svg
+from qrtrack.routers.bodies import StrictRoute
+from qrtrack.routers.dependencies import Packer, RuntimeState
+from qrtrack.routers.problems import problems
+from qrtrack.schemas.base import DIGITS, LARGEST_SEQUENCE, Name
+from qrtrack.schemas.labels.symbols import SymbolOptions
+from qrtrack.services.labels import symbols as use_cases
+from qrtrack.services.labels.symbols import printable_base_url
+
+router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/batches/{batch_id}", tags=["labels"])
+
+# A symbol is the organisation's own, and PUBLIC_BASE_URL may change: kept by the browser, and asked for again after.
+SYMBOL_CACHING: Final = {"Cache-Control": "private, max-age=300", "Vary": "Authorization"}
+SVG: Final = "image/svg+xml"
+PNG: Final = "image/png"
+AS_SVG: Final[dict[str, Any]] = {
+    "response_class": Response,
+    "responses": problems(NotFound, AddressNotPublic) | {200: {"content": {SVG: {}}}},
+}
+AS_PNG: Final[dict[str, Any]] = {
+    "response_class": Response,
+    "responses": problems(NotFound, AddressNotPublic) | {200: {"content": {PNG: {}}}},
+}
+
+UnitCode = Annotated[Name, Path(description="The code of a unit of the batch.", examples=["SKA000001"])]
+CaseNumber = Annotated[int, DIGITS, Path(ge=1, le=LARGEST_SEQUENCE)]
+
+
+class Symbol:
+    """The answer with a symbol; `ETag` and `If-None-Match` spare sending it again."""
+
+    def __init__(self, request: Request, options: Annotated[SymbolOptions, Query()]) -> None:
+        self._request = request
+        self._options = options
+
+    async def svg(self, payload: str) -> Response:
+        return await self._answer(draw_svg, payload, SVG)
+
+    async def png(self, payload: str) -> Response:
+        return await self._answer(draw_png, payload, PNG)
+
+    async def _answer(self, draw: Callable[..., bytes], payload: str, media_type: str) -> Response:
+        image = await asyncio.to_thread(draw, payload, **self._options.model_dump())
+        etag = f'"{hashlib.sha256(image).hexdigest()[:32]}"'
+        headers = {"ETag": etag, **SYMBOL_CACHING}
+        given = self._request.headers.get("If-None-Match", "").split(",")
+        if {tag.strip().removeprefix("W/") for tag in given} & {etag, "*"}:
+            return Response(status_code=304, headers=headers)
+        return Response(image, media_type=media_type, headers=headers)
+
+
+RequestedSymbol = Annotated[Symbol, Depends(Symbol)]
+
+
+@router.get("/qr.svg", summary="Draw the batch's QR as SVG", **AS_SVG)
+async def get_batch_qr_svg(batch_id: UUID, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol) -> Response:
+    """The symbol that all units of the batch share. `ETag` and `If-None-Match` spare sending it again."""
+    return await symbol.svg(await _batch_payload(runtime, caller, batch_id))
+
+
+@router.get("/qr.png", summary="Draw the batch's QR as PNG", **AS_PNG)
+async def get_batch_qr_png(batch_id: UUID, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol) -> Response:
+    """As `qr.svg`, in whole pixels a module."""
+    return await symbol.png(await _batch_payload(runtime, caller, batch_id))
+
+
+@router.get("/codes/{code}/qr.svg", summary="Draw a unit's QR as SVG", **AS_SVG)
+async def get_unit_qr_svg(
+    batch_id: UUID, code: UnitCode, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol
+) -> Response:
+    """The symbol of one unit: its verification address, or its GS1 Digital Link where the batch has a GTIN."""
+    return await symbol.svg(await _unit_payload(runtime, caller, batch_id, code))
+
+
+@router.get("/codes/{code}/qr.png", summary="Draw a unit's QR as PNG", **AS_PNG)
+async def get_unit_qr_png(
+    batch_id: UUID, code: UnitCode, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol
+) -> Response:
+    """As `qr.svg`, in whole pixels a module."""
+    return await symbol.png(await _unit_payload(runtime, caller, batch_id, code))
+
+
+@router.get("/cases/{case_number}/qr.svg", summary="Draw a case's QR as SVG", **AS_SVG)
+async def get_case_qr_svg(
+    batch_id: UUID, case_number: CaseNumber, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol
+) -> Response:
+    """The master code, which stations scan."""
+    return await symbol.svg(await _case_payload(runtime, caller, batch_id, case_number))
+
+
+@router.get("/cases/{case_number}/qr.png", summary="Draw a case's QR as PNG", **AS_PNG)
+async def get_case_qr_png(
+    batch_id: UUID, case_number: CaseNumber, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol
+) -> Response:
+    """As `qr.svg`, in whole pixels a module."""
+    return await symbol.png(await _case_payload(runtime, caller, batch_id, case_number))
+
+
+async def _batch_payload(runtime: RuntimeState, caller: Packer, batch_id: UUID) -> str:
+    """Raises NotFound, and in production AddressNotPublic."""
+    base_url = printable_base_url(runtime.settings)
+    return await use_cases.describe_batch_symbol(runtime.database, caller=caller, batch_id=batch_id, base_url=base_url)
+
+
+async def _unit_payload(runtime: RuntimeState, caller: Packer, batch_id: UUID, code: str) -> str:
+    """As `_batch_payload`."""
+    return await use_cases.describe_unit_symbol(
+        runtime.database,
+        caller=caller,
+        batch_id=batch_id,
+        code=code.upper() if code.isascii() else code,
+        base_url=printable_base_url(runtime.settings),
+    )
+
+
+async def _case_payload(runtime: RuntimeState, caller: Packer, batch_id: UUID, case_number: int) -> str:
+    return await use_cases.describe_case_symbol(
+        runtime.database, caller=caller, batch_id=batch_id, case_number=case_number
+    )

@@ -1,0 +1,1 @@
+"""Symbols and labels: formats, label jobs and their files."""

@@ -1,0 +1,220 @@
+"""Label jobs: submitting, polling, ending and retrying them, and one case's label at once."""
+
+from typing import Annotated, Any, Final, Literal, Self, cast
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from qrtrack.domain.labels.documents import FileFormat
+from qrtrack.domain.labels.formats import Calibration
+from qrtrack.domain.labels.label_jobs import LabelJobStatus, Labelled, NewLabelJob
+from qrtrack.domain.labels.zpl import Dpi
+from qrtrack.models import LabelJob
+from qrtrack.schemas.base import (
+    DECIMAL,
+    DIGITS,
+    LARGEST_SEQUENCE,
+    Answer,
+    Body,
+    Flag,
+    Instant,
+    ListQuery,
+    Name,
+    Page,
+    Part,
+    Query,
+    Reason,
+    Wait,
+)
+from qrtrack.schemas.labels.label_formats import FormatName
+
+LABELS_PATH: Final = "/api/manufacturer/labels"
+
+Shift = Annotated[float, Field(ge=-20, le=20, description="Millimetres; to the right or downwards is positive.")]
+Ratio = Annotated[float, Field(ge=0.9, le=1.1, description="100 mm divided by what was measured on the print.")]
+CaseNumber = Annotated[int, Field(ge=1, le=LARGEST_SEQUENCE)]
+Place = Annotated[int, Field(ge=1, le=500)]
+
+
+class CalibrationRequest(Part):
+    """What corrects a printer: see the calibration page of the format."""
+
+    dx: Shift = 0.0
+    dy: Shift = 0.0
+    scale_x: Ratio = 1.0
+    scale_y: Ratio = 1.0
+
+
+class LabelRequest(Body):
+    """What to print, on what, and how."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "what": "units", "format": "pdf", "preset": "a4-65", "start_at": 1, "first_code": "SKA000001",
+                "last_code": "SKA000100",
+            }
+        }
+    )  # fmt: skip
+
+    what: Literal["units", "cases"]
+    format: Literal["pdf", "zpl"] = "pdf"
+    preset: FormatName | None = Field(
+        None,
+        description="A preset or a format of your own. Left out: `a4-65` for units and `a4-8` for cases, in ZPL "
+        "`roll-50x30` and `roll-100x150`.",
+    )
+    start_at: Place = Field(1, description="The first label's place on a sheet that was begun, along the rows.")
+    first_code: Name | None = Field(None, description="Of units: where to begin. Left out: the batch's first.")
+    last_code: Name | None = Field(None, description="Of units: where to end. Left out: the batch's last.")
+    first_case: CaseNumber | None = Field(None, description="Of cases: the number to begin with.")
+    last_case: CaseNumber | None = Field(None, description="Of cases: the number to end with.")
+    with_root_key: bool = Field(default=False, description="Prints each unit's root key, under a scratch layer.")
+    pos: bool = Field(default=False, description="For tills: modules of at least 0.396 mm (GS1).")
+    dpi: Literal[203, 300, 600] = Field(203, description="Of the printer that gets ZPL.")
+    calibration: CalibrationRequest | None = None
+    reason: Reason | None = Field(None, description="Why units are printed again that were printed before.")
+
+    def asked(self) -> NewLabelJob:
+        return NewLabelJob(
+            what=Labelled(self.what),
+            file_format=FileFormat(self.format),
+            at_tills=self.pos,
+            calibration=Calibration(**(self.calibration or CalibrationRequest()).model_dump()),
+            first_code=_as_printed(self.first_code),
+            last_code=_as_printed(self.last_code),
+            **self.model_dump(
+                include={"preset", "start_at", "first_case", "last_case", "with_root_key", "dpi", "reason"}
+            ),
+        )
+
+
+def _as_printed(code: str | None) -> str | None:
+    """Scanners and people may type a code in lower case."""
+    return code.upper() if code is not None and code.isascii() else code
+
+
+class LabelJobSubmitted(Answer):
+    """The job, waiting. Poll `status_url`."""
+
+    label_job_id: UUID
+    status: LabelJobStatus
+    label_count: int
+    status_url: str
+
+
+class LabelJobSummary(BaseModel):
+    """A label job as lists show it."""
+
+    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
+
+    label_job_id: UUID = Field(validation_alias="id")
+    batch_id: UUID
+    what: Labelled
+    format: FileFormat = Field(validation_alias="file_format")
+    preset: str
+    status: LabelJobStatus
+    progress: int = Field(ge=0, le=100)
+    first_number: int = Field(description="The first unit's sequence number, or the first case's number.")
+    last_number: int
+    label_count: int = Field(description="Units that were not void when the job was submitted, or cases.")
+    drawn_count: int
+    void_count: int | None = Field(
+        description="Units that were skipped because they are void; null until it is completed."
+    )
+    with_root_key: bool
+    reason: str | None
+    error_message: str | None
+    file_url: str | None = Field(description="Null until the job is completed.")
+    file_bytes: int
+    attempts: int
+    created_by: str
+    created_at: Instant
+    updated_at: Instant
+    started_at: Instant | None
+    finished_at: Instant | None
+
+    @classmethod
+    def of(cls, job: LabelJob) -> Self:
+        return cls.model_validate({**_columns(job), "void_count": _void(job), "file_url": _file_url(job)})
+
+
+def _columns(job: LabelJob) -> dict[str, Any]:
+    names = ("id", *(LabelJobSummary.model_fields.keys() - {"label_job_id", "format", "void_count", "file_url"}))
+    return {name: getattr(job, name) for name in (*names, "file_format")}
+
+
+def _void(job: LabelJob) -> int | None:
+    is_completed = job.status == LabelJobStatus.COMPLETED
+    return job.last_number - job.first_number + 1 - job.drawn_count if is_completed else None
+
+
+def _file_url(job: LabelJob) -> str | None:
+    """None also where the file showed root keys that were forgotten."""
+    has_file = job.status == LabelJobStatus.COMPLETED and job.part_count > 0
+    return f"{LABELS_PATH}/{job.id}/file" if has_file else None
+
+
+class LabelJobAnswer(LabelJobSummary, Answer):
+    """One label job, to be polled every few seconds."""
+
+
+class LabelJobPage(Page):
+    """Label jobs, newest first."""
+
+    label_jobs: list[LabelJobSummary]
+
+
+class LabelJobFilter(ListQuery):
+    """Which label jobs to list."""
+
+    batch_id: UUID | None = None
+    status: LabelJobStatus | None = None
+
+
+class LabelJobQuery(Query):
+    """How long to wait for news of the job."""
+
+    wait: Wait = 0
+
+
+class LabelJobChanged(Answer):
+    """The job as it stands now."""
+
+    label_job_id: UUID
+    status: LabelJobStatus
+
+
+class CaseLabelQuery(Query):
+    """How one case's label is printed."""
+
+    preset: FormatName | None = Field(None, description="Left out: `roll-100x150`.")
+    start_at: Annotated[Place, DIGITS] = 1
+    pos: Flag = False
+    dx: Annotated[Shift, DECIMAL] = 0.0
+    dy: Annotated[Shift, DECIMAL] = 0.0
+    scale_x: Annotated[Ratio, DECIMAL] = 1.0
+    scale_y: Annotated[Ratio, DECIMAL] = 1.0
+
+    def asked(self, file_format: FileFormat) -> NewLabelJob:
+        return NewLabelJob(
+            what=Labelled.CASES,
+            file_format=file_format,
+            preset=self.preset,
+            start_at=self.start_at,
+            at_tills=self.pos,
+            dpi=self._dpi(),
+            calibration=Calibration(self.dx, self.dy, self.scale_x, self.scale_y),
+        )
+
+    def _dpi(self) -> Dpi:
+        return 203
+
+
+class CaseLabelZplQuery(CaseLabelQuery):
+    """The same for a label printer."""
+
+    dpi: Literal["203", "300", "600"] = Field("203", description="Of the printer.")
+
+    def _dpi(self) -> Dpi:
+        return cast("Dpi", int(self.dpi))

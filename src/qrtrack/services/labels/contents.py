@@ -1,0 +1,27 @@
+"""Labels as they are printed: what the symbol says and the lines beside it."""
+
+from qrtrack.domain.labels.labels import CaseLabel, Label, case_lines, unit_lines
+from qrtrack.repositories.labels.label_contents import LabelledBatch, LabelledCase, LabelledUnit
+from qrtrack.services.labels.symbols import payload_of
+
+
+def unit_label(base_url: str, batch: LabelledBatch, unit: LabelledUnit, root_key: str | None) -> Label:
+    lines = unit_lines(unit.code, variant=unit.variant, lot=batch.lot, expires_on=batch.expires_on, root_key=root_key)
+    return Label(payload_of(base_url, batch, unit.code), lines)
+
+
+def case_label(batch: LabelledBatch, case: LabelledCase) -> Label:
+    """The symbol is the master code, which stations scan."""
+    lines = case_lines(
+        CaseLabel(
+            master_code=case.master_code,
+            case_number=case.case_number,
+            product_name=batch.product_name,
+            variant=case.variant,
+            first_code=case.first_code,
+            last_code=case.last_code,
+            units=case.units,
+            completeness=case.completeness,
+        )
+    )
+    return Label(case.master_code, lines)

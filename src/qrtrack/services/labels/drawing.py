@@ -1,0 +1,190 @@
+"""What a worker does with a label job: draw page after page, store the file in parts, mark the units printed.
+
+Each stored part is a checkpoint. Killed anywhere, the job continues behind the last one: no label is drawn twice, and
+the file is the one that a single run would have drawn.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Any, Final, cast
+
+import structlog
+
+from qrtrack.database import Database
+from qrtrack.domain.claims import Claim, Interrupted, PermanentFailure
+from qrtrack.domain.estimates import percentage
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.labels.documents import Checkpoint, FileFormat, LabelWriter, Printing
+from qrtrack.domain.labels.formats import Calibration, format_of
+from qrtrack.domain.labels.label_jobs import Labelled
+from qrtrack.domain.labels.labels import Label
+from qrtrack.domain.labels.zpl import Dpi
+from qrtrack.domain.root_keys import KeyRing
+from qrtrack.domain.stopping import StopSignal
+from qrtrack.models import LabelJob
+from qrtrack.repositories import Repositories
+from qrtrack.repositories.labels.label_contents import LabelledBatch, LabelledCase, LabelledUnit
+from qrtrack.repositories.labels.label_jobs import Drawn
+from qrtrack.repositories.queues import LABEL_JOBS
+from qrtrack.services.labels.contents import case_label, unit_label
+from qrtrack.services.labels.label_jobs import traced_details
+
+log = structlog.get_logger()
+
+PART_BYTES: Final = 256 * 1024
+# About as many as fill a part; drawing them takes some seconds.
+LABELS_AT_A_TIME: Final = 400
+
+Row = LabelledUnit | LabelledCase
+
+
+async def draw_labels(database: Database, claim: Claim, *, keys: KeyRing, threads: Executor, stop: StopSignal) -> None:
+    """Raises Interrupted when asked to stop (what is drawn stays), LeaseLost when the job is no longer held."""
+    async with database.read() as repositories:
+        job = await repositories.label_jobs.get(claim.uuid)
+        batch = await repositories.label_contents.get_batch(job.batch_id)
+        offsets = await repositories.label_jobs.list_offsets(job.id)
+    drawing = Drawing(job, batch, offsets, keys)
+    while True:
+        if stop.is_set():
+            raise Interrupted
+        async with database.read() as repositories:
+            rows = await drawing.next_rows(repositories)
+        pages = await _in_thread(threads, drawing.draw, rows, stop)
+        async with database.write(batch_lock=job.batch_id if drawing.is_complete else None) as repositories:
+            await _store(repositories, claim, drawing, pages)
+        if drawing.is_complete:
+            break
+    log.info("label job completed", job_id=str(job.id), labels=drawing.drawn.drawn_count)
+
+
+class Drawing:
+    """A job's file in the making. The worker that holds the lease is the only one that moves it."""
+
+    def __init__(self, job: LabelJob, batch: LabelledBatch, offsets: Sequence[int], keys: KeyRing) -> None:
+        self.job = job
+        self.drawn = Drawn(job.drawn_through, job.drawn_count, job.part_count, job.file_bytes)
+        self.is_complete = False
+        self._batch = batch
+        self._keys = keys
+        self._printing = _printing(job)
+        self._writer = LabelWriter(self._printing, Checkpoint(job.drawn_count, job.file_bytes, offsets))
+        self._stored_offsets = len(offsets)
+        self._are_last = False
+
+    async def next_rows(self, repositories: Repositories) -> Sequence[Row]:
+        """So many that all pages but the last one of the file are full."""
+        per_page = self._printing.label_format.labels_per_page
+        limit = self._writer.room + (LABELS_AT_A_TIME // per_page) * per_page
+        contents, job = repositories.label_contents, self.job
+        asked: dict[str, Any] = {"after": self.drawn.drawn_through, "last": job.last_number, "limit": limit}
+        rows: Sequence[Row]
+        if job.what == Labelled.UNITS:
+            rows = await contents.list_units(job.batch_id, **asked, with_keys=job.with_root_key)
+        else:
+            rows = await contents.list_cases(job.batch_id, **asked)
+        self._are_last = len(rows) < limit or _number(rows[-1]) == job.last_number
+        return rows
+
+    def draw(self, rows: Sequence[Row], is_stopped: Callable[[], bool]) -> bytes:
+        """Pages until the rows are used up or it is stopped between two of them. Runs in a thread."""
+        pages, done = bytearray(), 0
+        while done < len(rows) and not is_stopped():
+            page = rows[done : done + self._writer.room]
+            pages += self._writer.page([self._printing.place(self._label(row)) for row in page])
+            done += len(page)
+        through = _number(rows[done - 1]) if done else self.drawn.drawn_through
+        drawn_count = self.drawn.drawn_count + done
+        if self._are_last and done == len(rows):
+            if not drawn_count:
+                raise PermanentFailure("Every unit of the range has become void: there is no label to draw.")
+            pages += self._writer.close()
+            through, self.is_complete = self.job.last_number, True
+        self.drawn = self.drawn._replace(drawn_through=through, drawn_count=drawn_count)
+        return bytes(pages)
+
+    def take_parts(self, pages: bytes) -> tuple[Sequence[bytes], int, Sequence[int]]:
+        """The parts to be stored, how many come before them, and the offsets of the pages in them."""
+        before = self.drawn.part_count
+        parts = [pages[at : at + PART_BYTES] for at in range(0, len(pages), PART_BYTES)]
+        offsets = self._writer.offsets[self._stored_offsets :]
+        self._stored_offsets += len(offsets)
+        self.drawn = self.drawn._replace(part_count=before + len(parts), file_bytes=self.drawn.file_bytes + len(pages))
+        if self.job.with_root_key:
+            parts = [self._keys.seal_part(self.job.id, before + place, part) for place, part in enumerate(parts, 1)]
+        return parts, before, offsets
+
+    def _label(self, row: Row) -> Label:
+        if isinstance(row, LabelledCase):
+            return case_label(self._batch, row)
+        return unit_label(self.job.base_url, self._batch, row, self._root_key(row))
+
+    def _root_key(self, unit: LabelledUnit) -> str | None:
+        if not self.job.with_root_key:
+            return None
+        if unit.sealed is None:
+            raise PermanentFailure(f"The root key of {unit.code} was forgotten: print without `with_root_key`.")
+        return self._keys.unseal(self._batch.id, unit.sequence_number, bytes(unit.sealed))
+
+
+def _printing(job: LabelJob) -> Printing:
+    return Printing(
+        format_of(job.definition),
+        FileFormat(job.file_format),
+        job.start_at,
+        job.at_tills,
+        cast("Dpi", job.dpi),
+        Calibration(**job.calibration),
+    )
+
+
+def _number(row: Row) -> int:
+    return row.case_number if isinstance(row, LabelledCase) else row.sequence_number
+
+
+async def _in_thread(
+    threads: Executor, draw: Callable[[Sequence[Row], Callable[[], bool]], bytes], rows: Sequence[Row], stop: StopSignal
+) -> bytes:
+    """Cancelled, it leaves no thread behind: the next job needs it."""
+    cancelled = StopSignal()
+    try:
+        return await asyncio.get_running_loop().run_in_executor(
+            threads, draw, rows, lambda: stop.is_set() or cancelled.is_set()
+        )
+    finally:
+        cancelled.set()
+
+
+async def _store(repositories: Repositories, claim: Claim, drawing: Drawing, pages: bytes) -> None:
+    """The checkpoint, by a fenced update, and the parts. The last parts come with the units marked printed."""
+    parts, before, offsets = drawing.take_parts(pages)
+    if drawing.is_complete:
+        await _complete(repositories, claim, drawing)
+    else:
+        drawn = drawing.drawn
+        progress = min(percentage(drawn.drawn_count, drawing.job.label_count), 99)
+        await repositories.label_jobs.record_drawn(claim, drawn, progress=progress)
+    await repositories.label_jobs.add_parts(claim, parts, before=before, offsets=offsets)
+
+
+async def _complete(repositories: Repositories, claim: Claim, drawing: Drawing) -> None:
+    job, ranges, first_prints = drawing.job, [], 0
+    if job.what == Labelled.UNITS:
+        marked = await repositories.label_contents.mark_printed(job.batch_id, job.first_number, job.last_number)
+        ranges, first_prints = list(zip(marked.lows, marked.highs, strict=True)), marked.first_prints
+    await repositories.trace.add(
+        "label_job.completed",
+        caller=Caller(job.created_by, job.manufacturer_org_id),
+        batch_id=job.batch_id,
+        reason=job.reason,
+        ranges=ranges,
+        details=traced_details(job) | {"label_count": drawing.drawn.drawn_count, "first_prints": first_prints},
+    )
+    await repositories.label_jobs.complete(claim, drawing.drawn)
+
+
+async def fail_label_job(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
+    """Back to the queue for another try in so many seconds, or failed for good (None)."""
+    async with database.write() as repositories:
+        return await repositories.leased(LABEL_JOBS).fail(claim, error, permanent=permanent)

@@ -1,0 +1,77 @@
+"""Files of labels: a job's, part by part, and a case's label at once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from qrtrack.database import Database
+from qrtrack.domain.errors import NotFound
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.labels.documents import FileFormat, write_labels
+from qrtrack.domain.labels.label_jobs import PRESET_OF, FileNotReady, LabelJobStatus, Labelled, NewLabelJob
+from qrtrack.domain.root_keys import KeyRing
+from qrtrack.models import LabelJob
+from qrtrack.services.labels.contents import case_label
+from qrtrack.services.labels.label_jobs import choose_printing
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFile:
+    """`name` says what the file is; `size` in bytes."""
+
+    name: str
+    file_format: FileFormat
+    size: int
+    shows_root_keys: bool
+    parts: AsyncIterator[bytes]
+
+
+async def open_label_file(database: Database, *, caller: Caller, keys: KeyRing, job_id: UUID) -> LabelFile:
+    """Between two parts nothing is held. Whoever takes a file with root keys is traced.
+
+    Raises NotFound, FileNotReady.
+    """
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        job = await repositories.label_jobs.get(job_id)
+        if job.status != LabelJobStatus.COMPLETED:
+            raise FileNotReady(job.status)
+        if not job.part_count:
+            raise NotFound("The file showed root keys, and was deleted when the keys were forgotten.")
+        batch = await repositories.label_contents.get_batch(job.batch_id)
+        if job.with_root_key:
+            await repositories.trace.add(
+                "keys.revealed",
+                caller=caller,
+                batch_id=job.batch_id,
+                ranges=[(job.first_number, job.last_number)],
+            )
+    name = f"{job.what}-{batch.uniq_code}-{job.first_number}-{job.last_number}.{job.file_format}"
+    parts = _parts(database, caller, keys, job)
+    return LabelFile(name, FileFormat(job.file_format), job.file_bytes, job.with_root_key, parts)
+
+
+async def _parts(database: Database, caller: Caller, keys: KeyRing, job: LabelJob) -> AsyncIterator[bytes]:
+    for part in range(1, job.part_count + 1):
+        async with database.read(tenant=caller.organisation_id) as repositories:
+            content = await repositories.label_jobs.get_part(job.id, part)
+        if content is None:
+            raise NotFound("The file was deleted while it was sent.")
+        yield keys.unseal_part(job.id, part, content) if job.with_root_key else content
+
+
+async def draw_case_label(
+    database: Database, *, caller: Caller, batch_id: UUID, case_number: int, new: NewLabelJob
+) -> bytes:
+    """Raises NotFound, LabelTooSmall."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        batch = await repositories.label_contents.get_batch(batch_id)
+        case = await repositories.label_contents.get_case(batch_id, case_number)
+        preset = new.preset or PRESET_OF[Labelled.CASES, FileFormat.ZPL]
+        printing = await choose_printing(repositories, preset, new)
+    label = case_label(batch, case)
+
+    def draw() -> bytes:
+        return b"".join(write_labels(printing, [printing.place(label)]))
+
+    return await asyncio.to_thread(draw)
