@@ -13,8 +13,8 @@ from qrtrack.fair_starts import Crowd
 # their work before they need it.
 LOCK_PERMITS: Final = 2
 ROW_PERMITS: Final = 4
-# Transactions of one organisation as long as another one is active. More than ROW_PERMITS: the waiters of one busy batch
-# must not hold up everything else of their organisation.
+# Transactions of one organisation as long as another one is active. More than ROW_PERMITS: the waiters of one busy
+# batch must not hold up everything else of their organisation.
 PERMITS_BESIDE_OTHERS: Final = ROW_PERMITS + 1
 
 
