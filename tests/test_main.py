@@ -11,8 +11,10 @@ from fastapi import FastAPI
 from starlette.responses import Response
 from structlog.testing import capture_logs
 
+from qrtrack.body_budget import BodyBudget
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.identity import Caller, Role
+from qrtrack.fair_starts import FairStarts
 from qrtrack.main import create_app
 from qrtrack.runtime import Runtime
 from qrtrack.settings import Settings
@@ -107,7 +109,7 @@ async def test_refusals_of_every_kind_can_be_read_from_an_allowed_origin_only() 
     app = application(cors_allowed_origins=ORIGIN)
 
     async def with_runtime(scope: Any, receive: Any, send: Any) -> None:
-        runtime = SimpleNamespace(database=_Away(), tokens=_Believing())
+        runtime = SimpleNamespace(database=_Away(), tokens=_Believing(), starts=FairStarts(), bodies=BodyBudget())
         await app({**scope, "state": {"runtime": runtime}}, receive, send)
 
     batches = "/api/manufacturer/batches"

@@ -214,7 +214,7 @@ def test_another_secret_key_is_refused_and_the_first_one_goes_on(
     assert ready() == 200
     for command in ("serve", "worker"):
         said = only_line(run(tmp_path, command, DATABASE_URL=migrated, **other))
-        assert "SECRET_KEY is not the one" in said
+        assert "This database was first started with another SECRET_KEY" in said
         assert "another-secret" not in said
     assert ready() == 200
     asyncio.run(cluster.sql("DELETE FROM secret_key_fingerprint", "SELECT 1", database="app"))
