@@ -53,11 +53,14 @@ run: setup ## the server on http://127.0.0.1:8000
 migrate: setup ## bring the database to the newest schema
 	$(BIN)/qrtrack migrate
 
+# Byte code is kept, also where PYTHONDONTWRITEBYTECODE is set: else each process compiles all tests and the program.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
+
 test: setup ## every behaviour once
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(PYTEST) -n $(WORKERS) --dist loadfile
 
 coverage: setup ## the same tests, with branch coverage measured
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --cov
+	$(PYTEST) -n $(WORKERS) --dist loadfile --cov
 
 check: setup ## format, lint, types, import contracts, migrations: everything but tests
 	$(BIN)/ruff format --check
@@ -68,7 +71,7 @@ check: setup ## format, lint, types, import contracts, migrations: everything bu
 
 prove: setup ## the long proof: kills, faults, fuzz, pooler, security, browser, PostgreSQL as providers give it
 	@test -n '$(PROOFS)' || { echo 'There is no proof yet: tests/faults and its neighbours are missing.' >&2; exit 1; }
-	$(BIN)/pytest $(PROOFS)
+	$(PYTEST) $(PROOFS)
 
 bench: setup ## the benchmarks; one of them: make bench NAME=link
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/bench.txt
