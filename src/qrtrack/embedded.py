@@ -39,6 +39,7 @@ FORGETFUL = "fsync=off synchronous_commit=off full_page_writes=off"
 PLAIN_PATH = re.compile(r"[\w/.-]{1,85}", re.ASCII)
 LOG_LIMIT, LAUNCHES, TICK, STOPPING_SECONDS, RECOVERY_SECONDS = 5_000_000, 5, 0.02, 60.0, 300.0
 PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, CAPABILITY_VERSION_3 = 8, 47, 2, 1, 0x20080522
+PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
 
 
 class EmbeddedFailed(RuntimeError):
@@ -273,7 +274,7 @@ def _main(home: Path, role: str, *arguments: str) -> None:  # pragma: no cover -
     """The helper process: a `tool` runs in the foreground, a `server` and a `guard` leave their caller."""
     os.chdir("/")
     if role != "guard" and os.geteuid() == 0:
-        _become(home.stat().st_uid or pwd.getpwnam("nobody").pw_uid)
+        _become(home.stat().st_uid or pwd.getpwnam("nobody").pw_uid, needed=(str(home), arguments[0]))
     if role != "tool" and os.fork():
         return
     if role != "guard":
@@ -293,19 +294,37 @@ def _guard(home: Path, guard: int) -> None:  # pragma: no cover - in the helper 
     os.close(users)
 
 
-def _become(uid: int) -> None:  # pragma: no cover - in the helper process
-    """PostgreSQL refuses root: it runs as another user, with the one right to pass folders that only root may enter."""
+def _become(uid: int, needed: tuple[str, ...]) -> None:  # pragma: no cover - in the helper process
+    """PostgreSQL refuses root: it runs as another user, who passes folders that only root may enter where it must."""
+    if _may_enter(uid, needed):
+        _drop_root(uid)
+        return
     libc, one, none = ctypes.CDLL(None), ctypes.c_ulong(CAP_DAC_OVERRIDE), ctypes.c_ulong(0)
     header, rights = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3), (ctypes.c_uint32 * 6)(*[1 << CAP_DAC_OVERRIDE] * 3)
     try:
         libc.prctl(PR_SET_KEEPCAPS, ctypes.c_ulong(1), none, none, none)
-        os.setgroups([])
-        os.setresgid(*[pwd.getpwuid(uid).pw_gid] * 3)
-        os.setresuid(uid, uid, uid)
+        # initdb asks access(2) whether it may run postgres; without this bit access(2) leaves capabilities out.
+        libc.prctl(PR_SET_SECUREBITS, ctypes.c_ulong(SECBIT_NO_SETUID_FIXUP), none, none, none)
+        _drop_root(uid)
         if libc.capset(header, rights) or libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, one, none, none):
             raise PermissionError("CAP_DAC_OVERRIDE is missing")
     except (AttributeError, PermissionError) as error:
         sys.exit(f"root cannot run PostgreSQL as user {uid} here ({error}): run the program as an ordinary user.")
+
+
+def _may_enter(uid: int, paths: tuple[str, ...]) -> bool:  # pragma: no cover - in the helper process
+    """Asked in a child, since a process that was root cannot come back."""
+    child = os.fork()
+    if child == 0:
+        _drop_root(uid)
+        os._exit(not all(os.access(path, os.R_OK | os.X_OK) for path in paths))
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _drop_root(uid: int) -> None:  # pragma: no cover - in the helper process
+    os.setgroups([])
+    os.setresgid(*[pwd.getpwuid(uid).pw_gid] * 3)
+    os.setresuid(uid, uid, uid)
 
 
 if __name__ == "__main__":  # pragma: no cover
