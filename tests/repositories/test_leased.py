@@ -40,7 +40,7 @@ async def fail(database: Database, held: Claim, *, permanent: bool = False) -> f
 
 async def note(database: Database, held: Claim) -> None:
     async with database.write() as repositories:
-        await repositories.leased(CREATING).write(held, "error_message = 'half-way'")
+        await repositories.leased(CREATING)._update(held, "error_message = 'half-way'")
 
 
 async def beat(database: Database, held: Claim) -> None:

@@ -229,7 +229,7 @@ async def test_a_database_that_goes_away_ends_the_recalculation(
     fan_out: FanOut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def killed(self: Any, *_: Any) -> Any:
-        return await self._run("SELECT pg_terminate_backend(pg_backend_pid())")
+        return await self._execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
     await fan_out.set("processed_records = 6")
     with monkeypatch.context() as patched:

@@ -13,7 +13,7 @@ async def test_of_two_first_starts_at_once_with_different_keys_exactly_one_wins(
     database: Database,
 ) -> None:
     async with database.write() as repositories:
-        await repositories.secret_keys._run("DELETE FROM secret_key_fingerprint")
+        await repositories.secret_keys._execute("DELETE FROM secret_key_fingerprint")
     starts = [check_secret_key(database, keys) for keys in (ONE, OTHER) * 4]
     done = await asyncio.gather(*starts, return_exceptions=True)
     refused = [isinstance(one, SecretKeyChanged) for one in done]

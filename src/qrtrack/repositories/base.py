@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import asyncpg
-from sqlalchemy import CursorResult, Row, text
+from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from qrtrack.domain.claims import Claim, LeaseLost
@@ -81,24 +81,6 @@ class Repository:
         """
         if await self._execute(sql, id=claim.id, lease_token=claim.token, **values) == 0:
             raise LeaseLost(claim)
-
-    async def _rows(self, sql: str, /, **values: Any) -> Sequence[Row[Any]]:
-        return (await self._session.execute(prepared(sql), values)).all()
-
-    async def _row(self, sql: str, /, **values: Any) -> Row[Any]:
-        return (await self._session.execute(prepared(sql), values)).one()
-
-    async def _row_or_none(self, sql: str, /, **values: Any) -> Row[Any] | None:
-        return (await self._session.execute(prepared(sql), values)).one_or_none()
-
-    async def _scalar(self, sql: str, /, **values: Any) -> Any:
-        return (await self._session.execute(prepared(sql), values)).scalar_one_or_none()
-
-    async def _run(self, sql: str, /, **values: Any) -> int:
-        """Rows touched."""
-        result = await self._session.execute(prepared(sql), values)
-        assert isinstance(result, CursorResult)
-        return result.rowcount
 
 
 class DriverRepository:

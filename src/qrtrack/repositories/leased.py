@@ -227,16 +227,16 @@ class LeasedRepository(Repository):
 
     async def renew(self, claim: Claim, *, lease_seconds: float) -> None:
         """Renews the lease, also one that has expired and that nobody has taken over."""
-        renewed = "lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds)"
-        await self.write(claim, renewed, lease_seconds=lease_seconds)
+        renewed = "updated_at = now(), lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds)"
+        await self._update(claim, renewed, lease_seconds=lease_seconds)
 
-    async def finish(self, claim: Claim, assignments: str = "", **values: Any) -> None:
-        finished = self._queue.finished
-        await self._update(claim, f"{finished}, {assignments}" if assignments else finished, **values)
+    async def finish(self, claim: Claim) -> None:
+        await self._update(claim, self._queue.finished)
 
     async def postpone(self, claim: Claim, seconds: float) -> None:
         """Sets the earliest time of the next attempt, should this one fail."""
-        await self.write(claim, "run_at = clock_timestamp() + make_interval(secs => :seconds)", seconds=seconds)
+        run_at = "updated_at = now(), run_at = clock_timestamp() + make_interval(secs => :seconds)"
+        await self._update(claim, run_at, seconds=seconds)
 
     async def fail(self, claim: Claim, error: str, *, permanent: bool) -> float | None:
         """Requeues the work with back-off; returns the seconds. None: no attempt is left, the work has failed."""
@@ -269,9 +269,6 @@ class LeasedRepository(Repository):
     async def requeue(self, id_: UUID | int) -> None:
         """Due now, with all attempts."""
         await self._execute(f"UPDATE {self._queue.table} SET {self._queue.requeued} WHERE id = :id", id=id_)
-
-    async def write(self, claim: Claim, assignments: str, **values: Any) -> None:
-        await self._update(claim, f"updated_at = now(), {assignments}", **values)
 
     async def _update(self, claim: Claim, assignments: str, **values: Any) -> None:
         statement = f"UPDATE {self._queue.table} SET {assignments} WHERE {self._queue.fence}"
