@@ -86,14 +86,15 @@ def running_cluster(version: str, *options: str) -> Iterator[Cluster]:
 @cache
 def _binaries(version: str) -> Path:
     if version == "18":
-        return _enterable(Path(embedded._binary("postgres")).parent)
+        return enterable(Path(embedded._binary("postgres")).parent)
     folder = Path(f"/usr/lib/postgresql/{version}/bin")
     if not (folder / "initdb").exists():
         pytest.skip(f"needs the system package postgresql-{version}")
     return folder
 
 
-def _enterable(folder: Path) -> Path:
+@cache
+def enterable(folder: Path) -> Path:
     """Root may have its checkout in a folder that `nobody` cannot enter: then a copy of the programs."""
     if os.geteuid() or all(parent.stat().st_mode & 0o001 for parent in folder.parents):
         return folder

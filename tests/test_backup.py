@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import make_url
 
 from certificates import Authority
+from cluster import enterable
 from plant import MadeBatch, Plant
 from process import free_port, run, settings_of, started
 from qrtrack import embedded, schema_revision
@@ -57,7 +58,8 @@ def server_of_a_provider(folder: Path, *, version: str) -> Iterator[tuple[str, i
     """Reached by network, with a password and, from Debian's 15, with TLS only: its host and port. The wheel's server
     knows no TLS. The owner of the database is no superuser.
     """
-    binaries = Path(embedded._binary("postgres")).parent if version == "18" else Path("/usr/lib/postgresql/15/bin")
+    own = Path(embedded._binary("postgres")).parent
+    binaries = enterable(own) if version == "18" else Path("/usr/lib/postgresql/15/bin")
     if not (binaries / "initdb").exists():
         pytest.skip(f"needs the system package postgresql-{version}")
     data, port = folder / "data", free_port()

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
+from cluster import enterable
 from environments.machine import Machine
 from process import free_port
 from qrtrack import embedded
@@ -45,7 +46,7 @@ Rows = list[tuple[str, ...]]
 
 def binaries(version: int) -> Path | None:
     """The folder of a version's programs: those of the wheel, or Debian's; None where they are not installed."""
-    wheel = Path(embedded._binary("postgres")).parents[2] / WHEEL.get(version, "none") / "bin"
+    wheel = enterable(Path(embedded._binary("postgres")).parent).parents[1] / WHEEL.get(version, "none") / "bin"
     debian = Path(f"/usr/lib/postgresql/{version}/bin")
     return next((folder for folder in (wheel, debian) if (folder / "postgres").exists()), None)
 
