@@ -5,6 +5,7 @@ columns of its query, in their order. A query whose columns differ from the fiel
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
@@ -37,16 +38,11 @@ DURABLE = (
 )
 
 
-class Repository:
-    """Bound to the session of one transaction. Without a tenant bound to it, statements see every organisation."""
+class TypedQueries(ABC):
+    """What both bases share. They differ in the way to the database."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
-
-    async def _fetch_all(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> list[TypedRowT]:
-        result = await self._session.execute(prepared(sql), values)
-        _check_columns(kind, sql, tuple(result.keys()))
-        return [kind._make(row) for row in result]
+    @abstractmethod
+    async def _fetch_all(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> list[TypedRowT]: ...
 
     async def _fetch_optional(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> TypedRowT | None:
         """The row, if there is one; more than one raises ValueError."""
@@ -59,6 +55,18 @@ class Repository:
         """For a statement that always returns one row."""
         (row,) = await self._fetch_all(kind, sql, **values)
         return row
+
+
+class Repository(TypedQueries):
+    """Bound to the session of one transaction. Without a tenant bound to it, statements see every organisation."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def _fetch_all(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> list[TypedRowT]:
+        result = await self._session.execute(prepared(sql), values)
+        _check_columns(kind, sql, tuple(result.keys()))
+        return [kind._make(row) for row in result]
 
     async def _fetch_value(self, sql: str, /, **values: Any) -> Any:
         """The first column of the row; None without a row. The caller says the type: `count: int = await …`."""
@@ -83,7 +91,7 @@ class Repository:
             raise LeaseLost(claim)
 
 
-class DriverRepository:
+class DriverRepository(TypedQueries):
     """Bound to the driver's connection of one transaction, for statements that run at every scan or webhook."""
 
     def __init__(self, connection: Connection) -> None:
@@ -99,18 +107,6 @@ class DriverRepository:
         if rows:
             _check_columns(kind, sql, tuple(rows[0].keys()))
         return [kind._make(row) for row in rows]
-
-    async def _fetch_optional(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> TypedRowT | None:
-        """The row, if there is one; more than one raises ValueError."""
-        rows = await self._fetch_all(kind, sql, **values)
-        if len(rows) > 1:
-            raise ValueError(MORE_THAN_ONE)
-        return rows[0] if rows else None
-
-    async def _fetch_one(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> TypedRowT:
-        """For a statement that always returns one row."""
-        (row,) = await self._fetch_all(kind, sql, **values)
-        return row
 
     async def _fetch_value(self, sql: str, /, **values: Any) -> Any:
         """The first column of the row; None without a row."""
