@@ -24,7 +24,7 @@ def revalidate(request: Request, answer: Response) -> Response:
         return answer
     tag = blake2b(body, digest_size=12).hexdigest()
     headers = {"ETag": f'W/"{tag}"', "Cache-Control": CACHE_CONTROL, "Vary": "Authorization"}
-    if _names(request.headers.getlist("If-None-Match"), tag):
+    if has_already(request, tag):
         # Said to whoever found no place to wait: it holds for an unchanged answer too.
         kept = {name: value for name, value in answer.headers.items() if name == "retry-after"}
         return Response(status_code=304, headers=headers | kept, background=answer.background)
@@ -32,5 +32,7 @@ def revalidate(request: Request, answer: Response) -> Response:
     return answer
 
 
-def _names(given: list[str], tag: str) -> bool:
+def has_already(request: Request, tag: str) -> bool:
+    """Whether `If-None-Match` names the tag, weak or strong; `tag` without its quotes."""
+    given = request.headers.getlist("If-None-Match")
     return any(value.strip() == "*" or tag in OPAQUE_TAG.findall(value) for value in given)

@@ -13,6 +13,7 @@ from qrtrack.domain.qr import AddressNotPublic, draw_png, draw_svg
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import Packer, RuntimeState
 from qrtrack.routers.problems import problems
+from qrtrack.routers.revalidation import has_already
 from qrtrack.schemas.base import DIGITS, LARGEST_SEQUENCE, Name
 from qrtrack.schemas.labels.symbols import SymbolOptions
 from qrtrack.services.labels import symbols as use_cases
@@ -52,10 +53,9 @@ class Symbol:
 
     async def _answer(self, draw: Callable[..., bytes], payload: str, media_type: str) -> Response:
         image = await asyncio.to_thread(draw, payload, **self._options.model_dump())
-        etag = f'"{hashlib.sha256(image).hexdigest()[:32]}"'
-        headers = {"ETag": etag, **SYMBOL_CACHING}
-        given = self._request.headers.get("If-None-Match", "").split(",")
-        if {tag.strip().removeprefix("W/") for tag in given} & {etag, "*"}:
+        tag = hashlib.sha256(image).hexdigest()[:32]
+        headers = {"ETag": f'"{tag}"', **SYMBOL_CACHING}
+        if has_already(self._request, tag):
             return Response(status_code=304, headers=headers)
         return Response(image, media_type=media_type, headers=headers)
 
