@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import segno
 
-from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
+from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState, invalid_field
 from qrtrack.domain.field_codes import FieldCode
 
 ErrorLevel = Literal["L", "M", "Q", "H"]
@@ -41,7 +41,7 @@ def normalise_gtin(gtin: str, *, field: str = "gtin") -> str:
         detail = (
             "A GTIN has 8, 12, 13 or 14 digits and ends in its check digit. Compare it with the one on the product."
         )
-        raise InvalidInput(detail, errors=[FieldError(f"/{field}", detail, FieldCode.BAD_GTIN)])
+        raise invalid_field(f"/{field}", detail, FieldCode.BAD_GTIN)
     return padded
 
 
@@ -143,7 +143,7 @@ def check_lot(lot: str) -> str:
     """The lot itself; raises InvalidInput."""
     if lot in {".", ".."} or not _LOT.fullmatch(lot):
         detail = "A lot has 1 to 20 letters, digits and signs of the GS1 set, without blanks."
-        raise InvalidInput(detail, errors=[FieldError("/lot", detail, FieldCode.BAD_LOT)])
+        raise invalid_field("/lot", detail, FieldCode.BAD_LOT)
     return lot
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query
 
-from qrtrack.domain.packing.states import JobStatus
+from qrtrack.domain.jobs import JobStatus
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState, machine_caller
 from qrtrack.runtime import Runtime

@@ -13,9 +13,10 @@ from qrtrack.domain.akselgate.attempts import AttemptOutcome
 from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.errors import DomainError, InvalidInput, InvalidState, NotFound
 from qrtrack.domain.field_codes import MEANINGS, FieldCode
+from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.labels.label_jobs import AlreadyPrinted, FileNotReady, LabelsReserved
 from qrtrack.domain.packing.case_packing import CaseAlreadyPacked, CountDrift, FirstCodeNotPrepared, NotEnoughPrepared
-from qrtrack.domain.packing.states import BatchStatus, CaseStatus, CodeStatus, JobStatus, NotPrepared
+from qrtrack.domain.packing.states import BatchStatus, CaseStatus, CodeStatus, NotPrepared
 from qrtrack.domain.progress.sync_batches import SyncCancelled, SyncStatus
 from qrtrack.domain.progress.sync_records import SurplusRecords
 from qrtrack.domain.requests import AnswerTooLong, KeyReused

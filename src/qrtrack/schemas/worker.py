@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from qrtrack.domain.packing.states import JobStatus
+from qrtrack.domain.jobs import JobStatus
 from qrtrack.schemas.base import DECIMAL, Answer, Instant, Query
 from qrtrack.schemas.packing.reverse_jobs import ResultSummary
 

@@ -1,13 +1,7 @@
 import pytest
 
-from qrtrack.domain.packing.states import (
-    AVAILABLE,
-    TERMINAL_JOBS,
-    TRANSITIONS,
-    CodeStatus,
-    JobStatus,
-    sources,
-)
+from qrtrack.domain.jobs import TERMINAL_JOBS, JobStatus
+from qrtrack.domain.packing.states import AVAILABLE, TRANSITIONS, CodeStatus, sources
 
 LIVE = {CodeStatus.GENERATED, CodeStatus.PRINTED, CodeStatus.PACKED, CodeStatus.SCANNED}
 

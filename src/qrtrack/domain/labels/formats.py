@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.errors import invalid_field
 from qrtrack.domain.field_codes import FieldCode
 
 A4: Final = (210.0, 297.0)
@@ -44,7 +44,7 @@ class Sheet:
         """Raises InvalidInput where the labels overlap or do not lie on the page."""
         if (self.columns > 1 and self.pitch_x < self.width) or (self.rows > 1 and self.pitch_y < self.height):
             detail = "The labels overlap: a pitch must be at least the width or height of a label. Measure it again."
-            raise InvalidInput(detail, errors=[FieldError("/pitch", detail, FieldCode.LABELS_OVERLAP)])
+            raise invalid_field("/pitch", detail, FieldCode.LABELS_OVERLAP)
         right = self.left + (self.columns - 1) * self.pitch_x + self.width
         bottom = self.top + (self.rows - 1) * self.pitch_y + self.height
         if right > self.page[0] + TOLERANCE or bottom > self.page[1] + TOLERANCE:
@@ -53,7 +53,7 @@ class Sheet:
                 f"{self.page[1]:g} mm. Correct the margins, the pitch or the grid."
             )
             ends = {"right": f"{right:.2f}", "bottom": f"{bottom:.2f}"}
-            raise InvalidInput(detail, errors=[FieldError("/page", detail, FieldCode.OUTSIDE_PAGE, ends)])
+            raise invalid_field("/page", detail, FieldCode.OUTSIDE_PAGE, **ends)
 
 
 @dataclass(frozen=True, slots=True)

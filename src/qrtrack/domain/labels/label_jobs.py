@@ -7,22 +7,12 @@ from typing import Any, Final
 from uuid import UUID
 
 from qrtrack.domain.errors import NAMED_THINGS, Conflict, InvalidState
+from qrtrack.domain.jobs import TERMINAL_JOBS
 from qrtrack.domain.labels.documents import DEFAULT_DPI, FileFormat
 from qrtrack.domain.labels.formats import UNCALIBRATED, Calibration
 from qrtrack.domain.labels.zpl import Dpi
 
 LABELS_IN_JOB: Final = 100_000
-
-
-class LabelJobStatus(StrEnum):
-    QUEUED = "queued"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-ENDED: Final = frozenset({LabelJobStatus.COMPLETED, LabelJobStatus.FAILED, LabelJobStatus.CANCELLED})
 
 
 class Labelled(StrEnum):
@@ -119,5 +109,5 @@ class FileNotReady(InvalidState):
     title = "The file is not ready"
 
     def __init__(self, status: str) -> None:
-        advice = "Poll the job until it is completed." if status not in ENDED else "Submit another label job."
+        advice = "Poll the job until it is completed." if status not in TERMINAL_JOBS else "Submit another label job."
         super().__init__(f"The label job is {status}, and has no file. {advice}", state=status)

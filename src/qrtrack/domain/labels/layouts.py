@@ -23,6 +23,7 @@ CUT_TOLERANCE: Final = 0.5
 ADVANCE: Final = 0.6
 """Width of a character of Courier, as a part of the type size."""
 LINE: Final = 1.15
+"""Distance of lines, as a part of the type size."""
 SMALLEST_TYPE: Final = 1.4
 LARGEST_TYPE: Final = 5.0
 TEXT_GAP: Final = 0.5

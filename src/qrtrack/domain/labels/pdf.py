@@ -10,12 +10,12 @@ from typing import Final
 
 from qrtrack.domain.labels.formats import UNCALIBRATED, Calibration
 from qrtrack.domain.labels.labels import PlacedLabel
+from qrtrack.domain.labels.layouts import LINE
 
 POINTS: Final = 72 / 25.4
 """Points of a millimetre."""
 # Courier's ascent over the baseline, as a part of the type size.
 BASELINE: Final = 0.80
-LINE_DISTANCE: Final = 1.15
 _ESCAPES: Final = {ord("\\"): b"\\\\", ord("("): b"\\(", ord(")"): b"\\)"}
 
 CATALOGUE, PAGES, FONT, FIRST_OF_PAGES = 1, 2, 3, 4
@@ -113,7 +113,7 @@ def _draw_lines(lines: Sequence[str], x: float, y: float, type_size: float) -> b
     size = _number(type_size)
     drawn = [b"BT /F %s Tf" % size]
     for place, line in enumerate(lines):
-        baseline = y + type_size * (BASELINE + place * LINE_DISTANCE)
+        baseline = y + type_size * (BASELINE + place * LINE)
         drawn.append(b"1 0 0 -1 %s %s Tm (%s) Tj" % (_number(x), _number(baseline), _escaped(line)))
     return b"\n".join([*drawn, b"ET\n"])
 

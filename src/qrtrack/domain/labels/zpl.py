@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from qrtrack.domain.labels.formats import UNCALIBRATED, Calibration
 from qrtrack.domain.labels.labels import PlacedLabel
+from qrtrack.domain.labels.layouts import LINE
 
 Dpi = Literal[203, 300, 600]
 
@@ -50,7 +51,7 @@ def _label(label: PlacedLabel, origin: tuple[float, float], dpi: Dpi, calibratio
     yield f"^FH^FD{symbol.error}A,{_escaped(symbol.payload)}^FS"
     size = max(round(layout.type_size * dpi / 25.4), 1)
     for place, line in enumerate(label.lines):
-        x, y = dots(layout.text_x, layout.text_y + place * layout.type_size * 1.15)
+        x, y = dots(layout.text_x, layout.text_y + place * layout.type_size * LINE)
         yield f"^FO{x},{y}^A0N,{size},{size}^FH^FD{_escaped(line)}^FS"
 
 

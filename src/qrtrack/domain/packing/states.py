@@ -30,14 +30,6 @@ class CaseStatus(StrEnum):
     PACKED = "packed"
 
 
-class JobStatus(StrEnum):
-    QUEUED = "queued"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
 class PreparedStatus(StrEnum):
     """`invalid`: the code became unpackable while it waited in the queue."""
 
@@ -91,8 +83,6 @@ TRANSITIONS: Mapping[CodeStatus, frozenset[CodeStatus]] = MappingProxyType(
     }
 )
 """The steps forward. The only step back is unlinking: it takes a packed code back to the state it was packed from."""
-
-TERMINAL_JOBS = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
 
 
 def sources(target: CodeStatus) -> frozenset[CodeStatus]:

@@ -17,8 +17,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.labels.documents import FileFormat
-from qrtrack.domain.labels.label_jobs import LabelJobStatus, Labelled
+from qrtrack.domain.labels.label_jobs import Labelled
 from qrtrack.models.leased import QUEUE_STORAGE, Leased, claim_index, leased_constraints
 from qrtrack.models.metadata import Table, TenantOwned, child_of, one_of
 
@@ -33,7 +34,7 @@ class LabelJob(Leased, Table):
     __tablename__ = "label_jobs"
     __table_args__ = (
         *leased_constraints(),
-        one_of("status", LabelJobStatus),
+        one_of("status", JobStatus),
         one_of("what", Labelled),
         one_of("file_format", FileFormat),
         CheckConstraint("first_number >= 1 AND last_number >= first_number", name="numbers"),

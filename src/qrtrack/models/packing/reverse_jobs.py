@@ -7,7 +7,8 @@ from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Identity, Index, Smal
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from qrtrack.domain.packing.states import JobStatus, PreparedStatus
+from qrtrack.domain.jobs import JobStatus
+from qrtrack.domain.packing.states import PreparedStatus
 from qrtrack.models.leased import QUEUE_STORAGE, Leased, claim_index, leased_constraints
 from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, child_of, one_of
 

@@ -11,9 +11,9 @@ from sqlalchemy import select
 
 from qrtrack.domain.claims import Claim
 from qrtrack.domain.errors import NotFound
+from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.packing.reverse_jobs import JobCounts
 from qrtrack.domain.packing.selections import JobSelection
-from qrtrack.domain.packing.states import JobStatus
 from qrtrack.models import ReverseJob
 from qrtrack.repositories.base import KEEP_PLANS, Repository
 from qrtrack.repositories.queues import REVERSE_JOBS

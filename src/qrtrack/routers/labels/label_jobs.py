@@ -10,9 +10,9 @@ from fastapi.responses import StreamingResponse
 
 from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.errors import InvalidInput, InvalidState, NotFound
+from qrtrack.domain.jobs import TERMINAL_JOBS
 from qrtrack.domain.labels.documents import FileFormat
 from qrtrack.domain.labels.label_jobs import (
-    ENDED,
     AlreadyPrinted,
     FileNotReady,
     LabelsReserved,
@@ -112,7 +112,7 @@ async def get_label_job(
     """
     look = partial(use_cases.view_label_job, runtime.database, caller=caller, job_id=label_job_id)
     job = await look()
-    if query.wait and job.status not in ENDED:
+    if query.wait and job.status not in TERMINAL_JOBS:
         stood = _standing(job)
         job = await long_poll.watch(look, query.wait, lambda now: _standing(now) != stood)
     return LabelJobAnswer.of(job)

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Query
 
 from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.errors import InvalidState, NotFound
+from qrtrack.domain.jobs import TERMINAL_JOBS
 from qrtrack.domain.packing.batches import BatchClosed
 from qrtrack.domain.packing.case_packing import OrderMismatch
 from qrtrack.domain.packing.code_lists import UnitOfOtherBatch
 from qrtrack.domain.packing.reverse_jobs import NewJob
-from qrtrack.domain.packing.states import TERMINAL_JOBS
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.body_limits import LARGE_BODY_BYTES, body_limit
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState

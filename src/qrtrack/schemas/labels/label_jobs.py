@@ -5,9 +5,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.labels.documents import FileFormat
 from qrtrack.domain.labels.formats import Calibration
-from qrtrack.domain.labels.label_jobs import LabelJobStatus, Labelled, NewLabelJob
+from qrtrack.domain.labels.label_jobs import Labelled, NewLabelJob
 from qrtrack.domain.labels.zpl import Dpi
 from qrtrack.models import LabelJob
 from qrtrack.schemas.base import (
@@ -98,7 +99,7 @@ class LabelJobSubmitted(Answer):
     """The job, waiting. Poll `status_url`."""
 
     label_job_id: UUID
-    status: LabelJobStatus
+    status: JobStatus
     label_count: int
     status_url: str
 
@@ -113,7 +114,7 @@ class LabelJobSummary(BaseModel):
     what: Labelled
     format: FileFormat = Field(validation_alias="file_format")
     preset: str
-    status: LabelJobStatus
+    status: JobStatus
     progress: int = Field(ge=0, le=100)
     first_number: int = Field(description="The first unit's sequence number, or the first case's number.")
     last_number: int
@@ -145,13 +146,13 @@ def _columns(job: LabelJob) -> dict[str, Any]:
 
 
 def _void(job: LabelJob) -> int | None:
-    is_completed = job.status == LabelJobStatus.COMPLETED
+    is_completed = job.status == JobStatus.COMPLETED
     return job.last_number - job.first_number + 1 - job.drawn_count if is_completed else None
 
 
 def _file_url(job: LabelJob) -> str | None:
     """None also where the file showed root keys that were forgotten."""
-    has_file = job.status == LabelJobStatus.COMPLETED and job.part_count > 0
+    has_file = job.status == JobStatus.COMPLETED and job.part_count > 0
     return f"{LABELS_PATH}/{job.id}/file" if has_file else None
 
 
@@ -169,7 +170,7 @@ class LabelJobFilter(ListQuery):
     """Which label jobs to list."""
 
     batch_id: UUID | None = None
-    status: LabelJobStatus | None = None
+    status: JobStatus | None = None
 
 
 class LabelJobQuery(Query):
@@ -182,7 +183,7 @@ class LabelJobChanged(Answer):
     """The job as it stands now."""
 
     label_job_id: UUID
-    status: LabelJobStatus
+    status: JobStatus
 
 
 class CaseLabelQuery(Query):

@@ -6,8 +6,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from qrtrack.domain.estimates import eta_seconds
+from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.packing.selections import JobSelection
-from qrtrack.domain.packing.states import JobStatus, PreparedStatus
+from qrtrack.domain.packing.states import PreparedStatus
 from qrtrack.models import ReverseJob
 from qrtrack.schemas.base import LONGEST_WAIT, Answer, Body, Id, Instant, ListQuery, Page, Query, Wait
 from qrtrack.schemas.notifications import NotifyOrder

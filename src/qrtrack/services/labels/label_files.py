@@ -8,8 +8,9 @@ from uuid import UUID
 from qrtrack.database import Database
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.labels.documents import FileFormat, write_labels
-from qrtrack.domain.labels.label_jobs import PRESET_OF, FileNotReady, LabelJobStatus, Labelled, NewLabelJob
+from qrtrack.domain.labels.label_jobs import PRESET_OF, FileNotReady, Labelled, NewLabelJob
 from qrtrack.domain.root_keys import KeyRing
 from qrtrack.models import LabelJob
 from qrtrack.services.labels.contents import case_label
@@ -23,7 +24,6 @@ class LabelFile:
     name: str
     file_format: FileFormat
     size: int
-    shows_root_keys: bool
     parts: AsyncIterator[bytes]
 
 
@@ -34,7 +34,7 @@ async def open_label_file(database: Database, *, caller: Caller, keys: KeyRing, 
     """
     async with database.write(tenant=caller.organisation_id) as repositories:
         job = await repositories.label_jobs.get(job_id)
-        if job.status != LabelJobStatus.COMPLETED:
+        if job.status != JobStatus.COMPLETED:
             raise FileNotReady(job.status)
         if not job.part_count:
             raise NotFound("The file showed root keys, and was deleted when the keys were forgotten.")
@@ -48,7 +48,7 @@ async def open_label_file(database: Database, *, caller: Caller, keys: KeyRing, 
             )
     name = f"{job.what}-{batch.uniq_code}-{job.first_number}-{job.last_number}.{job.file_format}"
     parts = _parts(database, caller, keys, job)
-    return LabelFile(name, FileFormat(job.file_format), job.file_bytes, job.with_root_key, parts)
+    return LabelFile(name, FileFormat(job.file_format), job.file_bytes, parts)
 
 
 async def _parts(database: Database, caller: Caller, keys: KeyRing, job: LabelJob) -> AsyncIterator[bytes]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qrtrack.database import Database
-from qrtrack.domain.errors import FieldError, InvalidInput, NotFound
+from qrtrack.domain.errors import FieldError, InvalidInput, NotFound, invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.labels.formats import (
@@ -92,4 +92,4 @@ async def find_format(repositories: Repositories, name: str) -> LabelFormat | No
 def _refuse_preset(name: str) -> None:
     if name in PRESETS:
         detail = f"{name} is a preset and cannot be changed. Choose another name for your own format."
-        raise InvalidInput(detail, errors=[FieldError("/path/name", detail, FieldCode.PRESET_NAME, {"value": name})])
+        raise invalid_field("/path/name", detail, FieldCode.PRESET_NAME, value=name)

@@ -9,17 +9,16 @@ from uuid_utils.compat import uuid7
 
 from qrtrack.database import Database
 from qrtrack.domain.batches import BatchNotReady
-from qrtrack.domain.errors import NAMED_THINGS, FieldError, InvalidInput, InvalidState
+from qrtrack.domain.errors import NAMED_THINGS, InvalidState, invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.jobs import TERMINAL_JOBS, JobStatus
 from qrtrack.domain.labels.documents import FileFormat, Printing
 from qrtrack.domain.labels.formats import Sheet, definition_of
 from qrtrack.domain.labels.label_jobs import (
-    ENDED,
     LABELS_IN_JOB,
     PRESET_OF,
     AlreadyPrinted,
-    LabelJobStatus,
     Labelled,
     LabelsReserved,
     NewLabelJob,
@@ -99,7 +98,7 @@ def _job(
         last_number=run.last,
         label_count=run.labels,
         drawn_through=run.first - 1,
-        status=LabelJobStatus.QUEUED,
+        status=JobStatus.QUEUED,
         created_by=caller.user_id,
     )
 
@@ -109,15 +108,14 @@ async def choose_printing(repositories: Repositories, preset: str, new: NewLabel
     label_format = await find_format(repositories, preset)
     if label_format is None:
         detail = f"Your organisation has no label format {preset}. `GET /api/manufacturer/label-formats` lists them."
-        raise InvalidInput(detail, errors=[FieldError("/preset", detail, FieldCode.UNKNOWN_FORMAT, {"value": preset})])
+        raise invalid_field("/preset", detail, FieldCode.UNKNOWN_FORMAT, value=preset)
     if new.file_format is FileFormat.ZPL and isinstance(label_format, Sheet):
         detail = f"{preset} is a sheet, and ZPL printers print on rolls. Choose a roll, or `pdf`."
-        raise InvalidInput(detail, errors=[FieldError("/preset", detail, FieldCode.NOT_A_ROLL, {"value": preset})])
+        raise invalid_field("/preset", detail, FieldCode.NOT_A_ROLL, value=preset)
     most = label_format.labels_per_page
     if new.start_at > most:
         detail = f"A page of {preset} has {most} labels: `start_at` is 1 to {most}."
-        error = FieldError("/start_at", detail, FieldCode.OUT_OF_RANGE, {"min": 1, "max": most})
-        raise InvalidInput(detail, errors=[error])
+        raise invalid_field("/start_at", detail, FieldCode.OUT_OF_RANGE, min=1, max=most)
     return Printing(label_format, new.file_format, new.start_at, new.at_tills, new.dpi, new.calibration)
 
 
@@ -147,7 +145,7 @@ async def _sequence_of(
     number = await repositories.label_contents.find_sequence(batch_id, code)
     if number is None:
         detail = f"{code} is not a code of this batch."
-        raise InvalidInput(detail, errors=[FieldError(f"/{field}", detail, FieldCode.NOT_IN_BATCH, {"value": code})])
+        raise invalid_field(f"/{field}", detail, FieldCode.NOT_IN_BATCH, value=code)
     return number
 
 
@@ -159,8 +157,7 @@ async def _run_of_cases(
     for number, field in ((first, "first_case"), (last, "last_case")):
         if number > existing:
             detail = f"The batch has cases 1 to {existing}, and no case {number}."
-            error = FieldError(f"/{field}", detail, FieldCode.UNKNOWN_CASE, {"value": str(number)})
-            raise InvalidInput(detail, errors=[error])
+            raise invalid_field(f"/{field}", detail, FieldCode.UNKNOWN_CASE, value=str(number))
     _check_range(first, last, "last_case", f"{first}-{last}")
     [sample] = await repositories.label_contents.list_cases(batch.id, after=last - 1, last=last, limit=1)
     printing.place(case_label(batch, sample))
@@ -170,13 +167,13 @@ async def _run_of_cases(
 def _check_range(first: int, last: int, field: str, text: str) -> None:
     if last < first:
         detail = f"The range {text} begins behind its end. Exchange its two ends."
-        raise InvalidInput(detail, errors=[FieldError(f"/{field}", detail, FieldCode.RANGE_BACKWARDS, {"value": text})])
+        raise invalid_field(f"/{field}", detail, FieldCode.RANGE_BACKWARDS, value=text)
     if last - first >= LABELS_IN_JOB:
         detail = (
             f"The range has {last - first + 1} labels, and a job draws at most {LABELS_IN_JOB}. Submit several jobs, "
             "each with a part of the range."
         )
-        raise InvalidInput(detail, errors=[FieldError(f"/{field}", detail, FieldCode.TOO_MANY, {"max": LABELS_IN_JOB})])
+        raise invalid_field(f"/{field}", detail, FieldCode.TOO_MANY, max=LABELS_IN_JOB)
 
 
 async def _refuse_double_prints(
@@ -214,12 +211,12 @@ async def cancel_label_job(database: Database, *, caller: Caller, job_id: UUID) 
     """Ends a queued or running job, deletes what is drawn of its file, and releases its units unprinted."""
     async with database.write(tenant=caller.organisation_id) as repositories:
         job = await _lock(repositories, job_id)
-        if job.status in ENDED:
+        if job.status in TERMINAL_JOBS:
             raise InvalidState(f"The job is {job.status} already and cannot be cancelled.", state=job.status)
         await repositories.leased(LABEL_JOBS).cancel(job_id)
         await repositories.label_jobs.delete_file(job_id)
         await repositories.trace.add("label_job.cancelled", **_traced(caller, job))
-        return repositories.answer(ChangedLabelJob(job_id, LabelJobStatus.CANCELLED))
+        return repositories.answer(ChangedLabelJob(job_id, JobStatus.CANCELLED))
 
 
 async def retry_label_job(database: Database, *, caller: Caller, job_id: UUID) -> ChangedLabelJob:
@@ -229,7 +226,7 @@ async def retry_label_job(database: Database, *, caller: Caller, job_id: UUID) -
     """
     async with database.write(tenant=caller.organisation_id) as repositories:
         job = await _lock(repositories, job_id)
-        if job.status != LabelJobStatus.FAILED:
+        if job.status != JobStatus.FAILED:
             raise InvalidState(f"Only a failed job can be retried; this one is {job.status}.", state=job.status)
         if job.what == Labelled.UNITS:
             run = job.batch_id, job.first_number, job.last_number
@@ -240,7 +237,7 @@ async def retry_label_job(database: Database, *, caller: Caller, job_id: UUID) -
         await repositories.leased(LABEL_JOBS).requeue(job_id)
         await repositories.trace.add("label_job.retried", **_traced(caller, job))
         await repositories.wake_workers(LABEL_JOBS)
-        return repositories.answer(ChangedLabelJob(job_id, LabelJobStatus.QUEUED))
+        return repositories.answer(ChangedLabelJob(job_id, JobStatus.QUEUED))
 
 
 async def _lock(repositories: Repositories, job_id: UUID) -> LabelJob:

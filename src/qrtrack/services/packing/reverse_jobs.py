@@ -10,12 +10,13 @@ from qrtrack.database import Database
 from qrtrack.domain.errors import InvalidInput, InvalidState, invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.jobs import TERMINAL_JOBS, JobStatus
 from qrtrack.domain.notifications import Notify
 from qrtrack.domain.packing.code_lists import refuse_foreign
 from qrtrack.domain.packing.code_ranges import as_ranges, code_ranges, not_in_batch
 from qrtrack.domain.packing.reverse_jobs import NewJob
 from qrtrack.domain.packing.selections import JobSelection
-from qrtrack.domain.packing.states import AVAILABLE, TERMINAL_JOBS, JobStatus
+from qrtrack.domain.packing.states import AVAILABLE
 from qrtrack.models import ReverseJob
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.packing.prepared_codes import ListedPreparedCode
