@@ -37,8 +37,8 @@ class BatchSemaphores:
 
 
 class TenantSemaphores:
-    """Limit how many transactions of one organisation run at a time in this process. The others wait, in order, without
-    a connection: hundreds of requests of one organisation would otherwise take the pool and the event loop from all.
+    """Limit how many transactions of one organisation run at a time in this process. Further ones wait, in order and
+    without a connection: otherwise hundreds of requests of one organisation take the pool from all others.
 
     Nothing slow is awaited inside a transaction, so no long poll and no call of a gateway holds a permit.
     """

@@ -1,6 +1,7 @@
 """Memory for the bodies of requests: a budget of this process, and a share of it for each organisation.
 
-A body that does not fit is not refused: nobody reads it yet, so its bytes stay with the sender (TCP backpressure).
+A body that does not fit is not refused: the server does not read it yet, so its bytes stay with the sender (TCP
+backpressure).
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Final
 from qrtrack.heavy_work import TooMuchWork
 
 MIB: Final = 1024 * 1024
-# Four organisations can have their largest bodies in memory, and one of them never those of the others.
+# Four organisations at their share fit; one organisation can never use up the budget.
 IN_ALL: Final = 128 * MIB
 PER_SHARE: Final = 32 * MIB
 # No body takes more memory: an import, which may be longer, is spooled to disk.
@@ -36,7 +37,7 @@ class BodyBudget:
     async def reserve(self, share: Hashable, length: int) -> AsyncIterator[None]:
         """Waits, before the first byte is read, until the whole body fits; holds its memory until the block ends.
 
-        The whole body, since bodies that were let in part by part could fill the budget with none of them complete.
+        Reserving part by part could deadlock: many incomplete bodies fill the budget, and none can complete.
         Raises TooMuchWork where too many of the share wait already.
         """
         if length <= UNCOUNTED:

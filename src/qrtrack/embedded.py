@@ -295,7 +295,7 @@ def _guard(home: Path, guard: int) -> None:  # pragma: no cover - in the helper 
 
 
 def _become(uid: int, needed: tuple[str, ...]) -> None:  # pragma: no cover - in the helper process
-    """PostgreSQL refuses root: it runs as another user, who passes folders that only root may enter where it must."""
+    """PostgreSQL refuses root, so another user runs it. That user keeps CAP_DAC_OVERRIDE only to enter `needed`."""
     if _may_enter(uid, needed):
         _drop_root(uid)
         return
@@ -303,7 +303,7 @@ def _become(uid: int, needed: tuple[str, ...]) -> None:  # pragma: no cover - in
     header, rights = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3), (ctypes.c_uint32 * 6)(*[1 << CAP_DAC_OVERRIDE] * 3)
     try:
         libc.prctl(PR_SET_KEEPCAPS, ctypes.c_ulong(1), none, none, none)
-        # initdb asks access(2) whether it may run postgres; without this bit access(2) leaves capabilities out.
+        # initdb calls access(2) on postgres. Without this bit access(2) ignores the capability, and initdb gives up.
         libc.prctl(PR_SET_SECUREBITS, ctypes.c_ulong(SECBIT_NO_SETUID_FIXUP), none, none, none)
         _drop_root(uid)
         if libc.capset(header, rights) or libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, one, none, none):
@@ -313,7 +313,7 @@ def _become(uid: int, needed: tuple[str, ...]) -> None:  # pragma: no cover - in
 
 
 def _may_enter(uid: int, paths: tuple[str, ...]) -> bool:  # pragma: no cover - in the helper process
-    """Asked in a child, since a process that was root cannot come back."""
+    """Whether the user may enter the paths. A child process tries it: a process that drops root cannot get it back."""
     child = os.fork()
     if child == 0:
         _drop_root(uid)

@@ -1,4 +1,4 @@
-"""The order in which requests begin: one of each organisation in a round of the event loop."""
+"""The order in which requests start: one per organisation in each iteration of the event loop."""
 
 import asyncio
 import time
@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakValueDictionary
 
-# An organisation counts as active for so long after its last request.
+# An organisation counts as active for this long after its last request.
 ACTIVE_SECONDS: Final = 1.0
-# Between two beginnings of one organisation while others are active: 125 a second, under half of what a process does.
+# Time between two starts of one organisation while others are active: 125 a second, under half of what a process does.
 SPACING_SECONDS: Final = 0.008
 
 
 class Crowd:
-    """Whether more than one organisation has been active lately."""
+    """Tells whether more than one organisation has been active within ACTIVE_SECONDS."""
 
     def __init__(self) -> None:
         self._latest: Hashable = None
         self._until = 0.0
 
     def notice(self, share: Hashable) -> bool:
-        """`share` is active now; whether others are, too."""
+        """Records that `share` is active now. True if another share is active, too."""
         now = time.monotonic()
         if self._latest not in (share, None):
             self._until = now + ACTIVE_SECONDS
@@ -36,8 +36,10 @@ class _Starts:
 
 
 class FairStarts:
-    """Of hundreds of requests that arrive together, each takes most of a millisecond up to its first wait. Another
-    organisation's request would wait for all of them at each of its own steps.
+    """Delays starts so that a burst of one organisation cannot fill the event loop.
+
+    Each request takes most of a millisecond before it first waits. Without the delay, another organisation's request
+    would queue behind hundreds of them at each of its steps.
     """
 
     def __init__(self) -> None:
@@ -45,8 +47,8 @@ class FairStarts:
         self._shares: WeakValueDictionary[Hashable, _Starts] = WeakValueDictionary()
 
     async def turn(self, share: Hashable) -> None:
-        """Returns when the share's earlier requests have begun, each in a round of the loop of its own, and spaced out
-        as long as another share is active.
+        """Returns when this request may start: after the earlier ones of its share, one per iteration of the loop, and
+        SPACING_SECONDS apart while another share is active.
         """
         is_crowded = self._crowd.notice(share)
         mine = self._shares.setdefault(share, _Starts())

@@ -39,7 +39,7 @@ DURABLE = (
 
 
 class TypedQueries(ABC):
-    """What both bases share. They differ in the way to the database."""
+    """The fetches that both bases share. Each base implements `_fetch_all` for its own connection."""
 
     @abstractmethod
     async def _fetch_all(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> list[TypedRowT]: ...
