@@ -58,7 +58,7 @@ class AlreadyPrinted(Conflict):
 
     def __init__(self, printed: Sequence[Mapping[str, Any]], *, count: int) -> None:
         super().__init__(
-            f"{count} of these units were printed before. Two labels of one unit are two units to whoever scans them: "
+            f"Printed before: {count} of these units. Two labels of one unit are two units to whoever scans them: "
             "to print it again, say why in `reason`, and destroy the first label.",
             printed=list(printed[:NAMED_THINGS]),
             printed_count=count,
@@ -97,8 +97,8 @@ class RootKeysMissing(InvalidState):
 
     def __init__(self, count: int) -> None:
         super().__init__(
-            f"{count} of these units have no root key that can be printed: the keys were forgotten, or the codes were "
-            "imported without them. Print without `with_root_key`.",
+            f"Without a root key that can be printed: {count} of these units. The keys were forgotten, or the codes "
+            "were imported without them. Print without `with_root_key`.",
         )
 
 

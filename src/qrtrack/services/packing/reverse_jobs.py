@@ -33,7 +33,7 @@ class UnknownExcludeCodes(InvalidInput):
 
     def __init__(self, codes: Sequence[str]) -> None:
         super().__init__(
-            f"{len(codes)} of the exclude codes are not in this batch. Correct them: a wrong code would let a damaged "
+            f"Not in this batch: {len(codes)} of the exclude codes. Correct them: a wrong code would let a damaged "
             "unit be packed.",
             **not_in_batch(codes, field="exclude_codes"),
         )
