@@ -15,7 +15,7 @@ from qrtrack import embedded
 BUSY = {"akselgate_deadline_seconds": 0.2, "poll_seconds": 0.02, "lease_seconds": 0.6, "hash_threads": 0}
 SWEEPING = (
     "SELECT count(*) AS running FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"
-    " AND query LIKE 'UPDATE t_akselgate_transaction_log SET outcome%'"
+    r" AND query ~ '^\s*UPDATE t_akselgate_transaction_log AS log\s+SET outcome = ''unknown'''"
 )
 WATCH = (
     """
