@@ -9,8 +9,8 @@ from weakref import WeakValueDictionary
 
 # An organisation counts as active for this long after its last request.
 ACTIVE_SECONDS: Final = 1.0
-# Time between two starts of one organisation while others are active: 125 a second, under half of what a process does.
-SPACING_SECONDS: Final = 0.008
+# Time between two starts of one organisation while others are active: 100 a second, a third of what a process does.
+SPACING_SECONDS: Final = 0.01
 
 
 class Crowd:
