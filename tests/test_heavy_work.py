@@ -13,7 +13,7 @@ from qrtrack.heavy_work import WAITING_PER_ORGANISATION, HeavyWork, TooMuchWork
 
 
 async def test_one_piece_runs_at_a_time_whoever_it_is_for() -> None:
-    work, running, most = HeavyWork(), 0, 0
+    work, running, most = HeavyWork(asyncio.Event()), 0, 0
 
     def piece() -> None:
         nonlocal running, most
@@ -29,7 +29,7 @@ async def test_one_piece_runs_at_a_time_whoever_it_is_for() -> None:
 async def test_another_organisation_does_not_wait_for_one_that_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heavy_work, "FREE_SECONDS", 0.0)
     monkeypatch.setattr(heavy_work, "LONGEST_REST_SECONDS", 60.0)
-    work, order = HeavyWork(), []
+    work, order = HeavyWork(asyncio.Event()), []
     await work.run("greedy", time.sleep, 0.05)
 
     async def piece(share: str) -> None:
@@ -40,11 +40,25 @@ async def test_another_organisation_does_not_wait_for_one_that_rests(monkeypatch
     assert order == ["modest", "another", "greedy"]
 
 
+async def test_no_organisation_rests_in_a_process_that_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heavy_work, "FREE_SECONDS", 0.0)
+    monkeypatch.setattr(heavy_work, "REST_FACTOR", 1e9)
+    monkeypatch.setattr(heavy_work, "LONGEST_REST_SECONDS", 3600.0)
+    stopping = asyncio.Event()
+    work = HeavyWork(stopping)
+    await work.run("organisation", time.sleep, 0.01)
+    resting = asyncio.create_task(work.run("organisation", int))
+    await asyncio.sleep(0.01)
+    assert not resting.done()
+    stopping.set()
+    assert await resting == 0
+
+
 @pytest.mark.parametrize(("share_of_free_time", "rests"), [(0.5, False), (3, True)])
 async def test_what_is_over_soon_needs_no_rest(
     monkeypatch: pytest.MonkeyPatch, *, share_of_free_time: float, rests: bool
 ) -> None:
-    work, now = HeavyWork(), [100.0]
+    work, now = HeavyWork(asyncio.Event()), [100.0]
     monkeypatch.setattr(heavy_work, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def piece() -> int:
@@ -56,7 +70,7 @@ async def test_what_is_over_soon_needs_no_rest(
 
 
 async def test_who_has_too_much_waiting_is_refused_and_others_are_not() -> None:
-    work, go = HeavyWork(), threading.Event()
+    work, go = HeavyWork(asyncio.Event()), threading.Event()
     pieces = [asyncio.create_task(work.run("greedy", go.wait)) for _ in range(WAITING_PER_ORGANISATION + 1)]
     await asyncio.sleep(0)
     with pytest.raises(TooMuchWork):
@@ -68,7 +82,7 @@ async def test_who_has_too_much_waiting_is_refused_and_others_are_not() -> None:
 
 
 async def test_a_failure_is_passed_on_and_a_caller_who_hangs_up_leaves_the_turn() -> None:
-    work, go = HeavyWork(), threading.Event()
+    work, go = HeavyWork(asyncio.Event()), threading.Event()
     with pytest.raises(ValueError, match="invalid literal"):
         await work.run("organisation", int, "x")
     waiting = asyncio.create_task(work.run("organisation", go.wait))

@@ -7,7 +7,7 @@ request, a ninth of the time; and one organisation that keeps a single thread bu
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Hashable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, ParamSpec, TypeVar
 
@@ -44,9 +44,13 @@ class _Share:
 
 
 class HeavyWork:
-    """Runs functions in a thread. `share` names whose work it is: an organisation, or all of Accurate's webhooks."""
+    """Runs functions in a thread. `share` names whose work it is: an organisation, or all of Accurate's webhooks.
 
-    def __init__(self) -> None:
+    Once `stopping` is set nobody rests any more: what waits is answered before the process ends.
+    """
+
+    def __init__(self, stopping: asyncio.Event) -> None:
+        self._stopping = stopping
         self._one_at_a_time = asyncio.Lock()
         self._shares: dict[Hashable, _Share] = {}
 
@@ -75,7 +79,8 @@ class HeavyWork:
         mine.users += 1
         try:
             async with mine.turn:
-                await asyncio.sleep(max(0.0, mine.rested - time.monotonic()))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), max(0.0, mine.rested - time.monotonic()))
                 yield mine
         finally:
             mine.users -= 1

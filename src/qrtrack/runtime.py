@@ -74,7 +74,7 @@ class Runtime:
     gauges: GaugeCache
     messenger: Messenger
     heavy_work: HeavyWork
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: asyncio.Event
     webhook_hints: HintThrottle = field(default_factory=HintThrottle)
     long_polls: LongPolls = field(default_factory=LongPolls)
     bodies: BodyBudget = field(default_factory=BodyBudget)
@@ -103,7 +103,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         await _log_limits(database)
         hash_threads = ThreadPoolExecutor(max(settings.hash_threads, 1), "hashing", _give_way)
         label_threads = ThreadPoolExecutor(max(settings.label_slots, 1), "labels", _give_way)
-        shielded_tasks, heavy_work = ShieldedTasks(), HeavyWork()
+        shielded_tasks, stopping = ShieldedTasks(), asyncio.Event()
+        heavy_work = HeavyWork(stopping)
         gauges = GaugeCache(database, ZoneInfo(settings.accurate_timezone))
         try:
             yield Runtime(
@@ -119,6 +120,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
                 hash_threads=hash_threads,
                 label_threads=label_threads,
                 heavy_work=heavy_work,
+                stopping=stopping,
                 dispatcher=Dispatcher(
                     Akselgate(settings),
                     CallbackTokens(secret_key),
