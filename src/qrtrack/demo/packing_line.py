@@ -10,6 +10,7 @@ from uuid import uuid4
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from qrtrack.demo import labelling
 from qrtrack.demo.telling import PATIENCE_SECONDS, Teller, expect
 
 API = "/api/manufacturer"
@@ -28,11 +29,16 @@ class PackingLine:
     async def show(self) -> Path:
         """Where the batch's files are."""
         await self._create()
+        await labelling.show(self._tell, self._batch, self._folder)
         await self._prepare()
         await self._pack()
-        folder = await self._write_files()
+        await self._write_files()
         await self._reconcile()
-        return folder
+        return self._folder
+
+    @property
+    def _folder(self) -> Path:
+        return self._tell.folder / str(self._batch["uniq_code"])
 
     async def _create(self) -> None:
         self._tell.step(f"A manager orders a batch of {QUANTITY:,} codes, 100 to a case")
@@ -135,8 +141,8 @@ class PackingLine:
         expect("the found unit in, the case is", packed["master_code_info"]["completeness"], "verified")
         self._tell.say(f"{_box(packed)} — found under the table, checked again")
 
-    async def _write_files(self) -> Path:
-        batch_id, uniq_code = self._batch["batch_id"], self._batch["uniq_code"]
+    async def _write_files(self) -> None:
+        batch_id = self._batch["batch_id"]
         text = io.StringIO()
         sheet = csv.writer(text)
         sheet.writerow(["code", "uniq_code", "status", "case"])
@@ -151,9 +157,7 @@ class PackingLine:
         expect("codes in the sheet", rows, QUANTITY)
         image = await self._tell.client.get(f"{API}/batches/{batch_id}/qr.png")
         expect("the QR image", image.status_code, 200)
-        folder = self._tell.folder / str(uniq_code)
-        await asyncio.to_thread(_write, folder, {"qr.png": image.content, "codes.csv": text.getvalue().encode()})
-        return folder
+        await asyncio.to_thread(_write, self._folder, {"qr.png": image.content, "codes.csv": text.getvalue().encode()})
 
     async def _reconcile(self) -> None:
         self._tell.step("The sheet for the auditor: every code counted once")
