@@ -11,9 +11,10 @@ from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import MEANINGS
 from qrtrack.domain.notifications import Channels, Notify
 from qrtrack.domain.packing.case_packing import OrderMismatch
-from qrtrack.domain.packing.code_lists import Scan, UnitOfOtherBatch, parse_code, parse_codes
+from qrtrack.domain.packing.code_lists import ListedScan, UnitOfOtherBatch, parse_code, parse_codes
 from qrtrack.domain.packing.imports import read_codes
 from qrtrack.domain.qr import check_lot, normalise_gtin
+from qrtrack.domain.scans import read_scan
 
 TERMS = Terms(2, "core", "001", "branch")
 ROW = {
@@ -46,7 +47,7 @@ def sent(*rows: Any) -> Callable[[], object]:
 REFUSALS: list[tuple[Callable[[], object], str, Mapping[str, Any]]] = [
     (pasted("SKA!"), "not_a_code", {"value": "SKA!"}),
     (pasted("SKÄ1"), "not_a_code", {"value": "SKÄ1"}),
-    (pasted("x" * 300), "too_long", {"max": 200}),
+    (pasted("x" * 500), "too_long", {"max": 400}),
     (pasted("https://x.example/q/ABCDEFGHJKLM"), "batch_qr", {"value": "https://x.example/q/ABCDEFGHJKLM"}),
     (pasted("https://x.example/"), "not_a_unit_qr", {"value": "https://x.example/"}),
     (pasted("SKA000001-SKB000002"), "range_of_two_prefixes", {"value": "SKA000001-SKB000002"}),
@@ -56,7 +57,7 @@ REFUSALS: list[tuple[Callable[[], object], str, Mapping[str, Any]]] = [
     (lambda: parse_code(" ", field="first_code"), "required", {}),
     (lambda: parse_code("A1 B2", field="first_code"), "too_many", {"max": 1}),
     (
-        lambda: raises(UnitOfOtherBatch([Scan("/codes/0", "A1", None, None, None)])),
+        lambda: raises(UnitOfOtherBatch([ListedScan("/codes/0", "A1", read_scan("A1"))])),
         "of_other_batch",
         {"value": "A1"},
     ),

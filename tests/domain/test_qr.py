@@ -84,7 +84,7 @@ def test_a_scanned_unit_is_understood_as_its_code(lot: str | None, expires_on: d
     payload = unit_payload(BASE, UNIQ, "SKA-00.1_X", gtin=gtin, lot=lot, expires_on=expires_on)
     pasted = parse_codes([payload], field="codes")
     assert pasted.codes == ["SKA-00.1_X"]
-    (scan,) = pasted.scans
+    ((_, _, scan),) = pasted.scans
     assert (scan.uniq_code, scan.gtin, scan.lot) == ((UNIQ, None, None) if gtin is None else (None, gtin, lot))
 
 

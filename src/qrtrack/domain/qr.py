@@ -26,12 +26,15 @@ _LOT = re.compile(LOT_PATTERN)
 _ALPHANUMERIC = re.compile(r"[0-9A-Z $%*+\-./:]+")
 
 
-def valid_gtin14(gtin: str) -> bool:
-    """14 digits, the last being the check digit of the GS1 General Specifications, section 7.9."""
-    if len(gtin) != 14 or not (gtin.isascii() and gtin.isdigit()):
+def has_check_digit(number: str, *, digits: int) -> bool:
+    """So many digits, the last being the check digit of the GS1 General Specifications, section 7.9."""
+    if len(number) != digits or not (number.isascii() and number.isdigit()):
         return False
-    weighted = (int(digit) * (1 if place % 2 else 3) for place, digit in enumerate(gtin))
-    return sum(weighted) % 10 == 0
+    return (sum(map(int, number[::-2])) + 3 * sum(map(int, number[-2::-2]))) % 10 == 0
+
+
+def valid_gtin14(gtin: str) -> bool:
+    return has_check_digit(gtin, digits=14)
 
 
 def normalise_gtin(gtin: str, *, field: str = "gtin") -> str:

@@ -163,8 +163,8 @@ def test_the_refusal_names_every_foreign_unit_where_it_was_pasted() -> None:
     with pytest.raises(UnitOfOtherBatch) as refused:
         refuse_foreign(pasted.scans, Batch())
     assert [error.pointer for error in refused.value.errors] == ["/codes/1", "/codes/3"]
-    (scan,) = parse_code(OF_ANOTHER[0], field="last_code").scans
-    assert scan.pointer == "/last_code"
+    (listed,) = parse_code(OF_ANOTHER[0], field="last_code").scans
+    assert (listed.pointer, listed.code) == ("/last_code", "SKA000007")
 
 
 @pytest.mark.parametrize("path", [f"q/{UNIQ}", f"q/{UNIQ}/", "01/09506000134352", "01/09506000134352/10/L1?17=270131"])
@@ -182,7 +182,7 @@ def test_any_other_url_is_refused(url: str) -> None:
 
 
 def test_an_impossible_code_in_a_url_is_refused() -> None:
-    assert "not a possible code" in refused(f"https://example.com/q/{UNIQ}/A%00B")[0].detail
+    assert "not the QR of a unit" in refused(f"https://example.com/q/{UNIQ}/A%00B")[0].detail
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from qrtrack.domain.errors import Conflict, FieldError, InvalidInput, invalid_field
 from qrtrack.domain.field_codes import FieldCode
-from qrtrack.domain.packing.code_lists import Scan
+from qrtrack.domain.packing.code_lists import ListedScan
 from qrtrack.domain.packing.states import Completeness
 
 
@@ -30,7 +30,7 @@ class PackCase:
     first_code: str | None = None
     last_code: str | None = None
     missing_codes: Sequence[str] = ()
-    scans: Sequence[Scan] = ()
+    scans: Sequence[ListedScan] = ()
     station: str | None = None
 
 

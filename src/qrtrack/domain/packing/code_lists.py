@@ -4,34 +4,27 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, ClassVar, NamedTuple, Protocol
-from urllib.parse import unquote
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from qrtrack.domain.errors import NAMED_ERRORS, FieldError, InvalidInput, invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.packing.batches import SerialMode
-from qrtrack.domain.packing.numbering import CODE_PATTERN, parse_serial, serial
-from qrtrack.domain.root_keys import ALPHABET
+from qrtrack.domain.packing.numbering import parse_serial, serial
+from qrtrack.domain.scans import SCAN_LIMIT, Scan, ScanKind, plain_code, read_scan
 
 CODES_LIMIT = 100_000
-TOKEN_LIMIT = 200
 
-_CODE = re.compile(CODE_PATTERN)
-# ASCII only: upper-casing would turn the long s, the dotless i or a ligature into letters of a code.
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]{0,19}")
-_VISIBLE = re.compile(r"[!-~ \t]+")
 _SERIAL = r"[A-Za-z0-9]{0,7}[A-Za-z](?:[0-9]{6}|[1-9][0-9]{6,11})"
 # A range may have blanks around its hyphen. Other blanks end a token, except the separators 1C to 1F, which Python
 # counts as blanks: scanners send one of them (GS), and splitting there would turn parts of a damaged scan into codes.
-_BETWEEN = r" \t-\r\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000,;"
-_TOKEN = re.compile(rf"{_SERIAL}[ \t]*+-[ \t]*+{_SERIAL}(?![^{_BETWEEN}])|[^{_BETWEEN}]++")
-_URL = re.compile(r"https?://[^/?#]+([^?#]*)(?:[?#].*)?", re.IGNORECASE)
-_UNIQ = f"[{ALPHABET}]{{12}}"
-_UNIT_PATH = re.compile(
-    rf"(?:/q/(?P<uniq>{_UNIQ})|/01/(?P<gtin>[0-9]{{8,14}})(?:/22/[^/]+)?(?:/10/(?P<lot>[^/]+))?/21)/(?P<code>[^/]+)/?\Z",
-    re.IGNORECASE,
+_BLANK = r" \t-\r\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_BETWEEN = f"{_BLANK},;"
+# The data of a GS1 symbol may hold commas and semicolons.
+_GS1_DATA = (
+    r"(?:\x1d|\](?:C1|e0|d2|Q3|J1)|\([0-9]{2,4}\))"
+    rf"(?:[^{_BETWEEN}]++|[,;](?!\]|\([0-9]{{2}}|[{_BETWEEN}]|\Z))*+"
 )
-_BATCH_PATH = re.compile(rf"(?:/q/{_UNIQ}|/01/[0-9]{{8,14}}(?:/22/[^/]+)?(?:/10/[^/]+)?)/?\Z", re.IGNORECASE)
+_TOKEN = re.compile(rf"{_SERIAL}[ \t]*+-[ \t]*+{_SERIAL}(?![^{_BETWEEN}])|{_GS1_DATA}|[^{_BETWEEN}]++")
 
 
 class _Range(NamedTuple):
@@ -42,14 +35,12 @@ class _Range(NamedTuple):
     last: int
 
 
-class Scan(NamedTuple):
-    """A scanned URL of a unit: its code, and what the URL says about the unit's batch."""
+class ListedScan(NamedTuple):
+    """The code of a unit whose symbol was scanned, what else the symbol says, and where it stands in the request."""
 
     pointer: str
     code: str
-    uniq_code: str | None
-    gtin: str | None
-    lot: str | None
+    scan: Scan
 
     def refusal(self) -> FieldError:
         detail = f"The QR of {self.code} names another batch."
@@ -58,10 +49,12 @@ class Scan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PastedCodes:
-    """`codes` are upper-case, without repeats, in order of first appearance. `scans` are those that came as URLs."""
+    """`codes` are upper-case, without repeats, in order of first appearance. `scans` are those that came as symbols of
+    units.
+    """
 
     codes: list[str]
-    scans: Sequence[Scan] = ()
+    scans: Sequence[ListedScan] = ()
 
 
 class LabelledBatch(Protocol):
@@ -83,7 +76,7 @@ class UnitOfOtherBatch(InvalidInput):
     slug: ClassVar[str] = "unit-of-other-batch"
     title: ClassVar[str] = "A unit of another batch"
 
-    def __init__(self, scans: Sequence[Scan]) -> None:
+    def __init__(self, scans: Sequence[ListedScan]) -> None:
         super().__init__(
             f"{scans[0].code} was scanned from a unit whose QR names another batch. Nothing was changed: put that unit "
             "aside. If it is only mislabelled, type its code instead of scanning it.",
@@ -92,7 +85,7 @@ class UnitOfOtherBatch(InvalidInput):
         )
 
 
-def foreign_scans(scans: Iterable[Scan], batch: LabelledBatch) -> list[Scan]:
+def foreign_scans(scans: Iterable[ListedScan], batch: LabelledBatch) -> list[ListedScan]:
     """Scans of units of other batches: a serial is unique in one organisation only, so that codes prove nothing.
 
     GTIN and lot are compared only if the batch has them; the uniq code only if the batch was not imported, since
@@ -100,24 +93,27 @@ def foreign_scans(scans: Iterable[Scan], batch: LabelledBatch) -> list[Scan]:
     """
     uniq_code = None if batch.serial_mode == SerialMode.IMPORTED else batch.uniq_code
     return [
-        scan
-        for scan in scans
-        if _differs(scan.uniq_code, uniq_code) or _differs(scan.gtin, batch.gtin) or _differs(scan.lot, batch.lot)
+        listed
+        for listed in scans
+        if _differs(listed.scan.uniq_code, uniq_code)
+        or _differs(listed.scan.gtin, batch.gtin)
+        or _differs(listed.scan.lot, batch.lot)
     ]
 
 
-def refuse_foreign(scans: Iterable[Scan], batch: LabelledBatch) -> None:
+def refuse_foreign(scans: Iterable[ListedScan], batch: LabelledBatch) -> None:
     """Raises UnitOfOtherBatch."""
     if foreign := foreign_scans(scans, batch):
         raise UnitOfOtherBatch(foreign)
 
 
 def _differs(said: str | None, known: str | None) -> bool:
-    return said is not None and known is not None and said != known
+    """Caps Lock inverts the letters of a scanned lot."""
+    return said is not None and known is not None and said.upper() != known.upper()
 
 
 def parse_codes(elements: Sequence[Any], *, field: str, limit: int = CODES_LIMIT) -> PastedCodes:
-    """Expands ranges, and reduces scanned URLs to their codes.
+    """Expands ranges, and reduces scanned symbols to their codes.
 
     Raises one InvalidInput with the first NAMED_ERRORS bad tokens, each with the pointer `/{field}/{index}`. Only
     possible codes are returned: no control character, NUL or surrogate reaches the database.
@@ -128,8 +124,8 @@ def parse_codes(elements: Sequence[Any], *, field: str, limit: int = CODES_LIMIT
         pointer = f"/{field}/{index}"
         if not isinstance(element, str):
             errors.append(FieldError(pointer, "A code is text.", FieldCode.WRONG_TYPE, {"expected": "string"}))
-        elif _PLAIN.fullmatch(element):
-            pasted.codes[element.upper()] = None
+        elif code := plain_code(element):
+            pasted.codes[code] = None
         else:
             mistakes = islice(pasted.read(element, pointer), NAMED_ERRORS - len(errors))
             errors += (FieldError(pointer, str(mistake), mistake.code, mistake.params) for mistake in mistakes)
@@ -168,7 +164,7 @@ class _Pasted:
 
     def __init__(self, limit: int) -> None:
         self.codes: dict[str, None] = {}
-        self.scans: list[Scan] = []
+        self.scans: list[ListedScan] = []
         self._limit = limit
         self._following: dict[str, dict[int, int]] = {}
 
@@ -180,8 +176,8 @@ class _Pasted:
             if token in seen:
                 continue
             seen.add(token)
-            if _PLAIN.fullmatch(token):
-                self.codes[token.upper()] = None
+            if code := plain_code(token):
+                self.codes[code] = None
             else:
                 try:
                     self._take(_named_by(token, self._limit), pointer)
@@ -194,8 +190,9 @@ class _Pasted:
         if isinstance(named, str):
             self.codes[named] = None
         elif isinstance(named, Scan):
+            assert named.code is not None
             self.codes[named.code] = None
-            self.scans.append(named._replace(pointer=pointer))
+            self.scans.append(ListedScan(pointer, named.code, named))
         else:
             self.codes.update(dict.fromkeys(self._expanded(named)))
 
@@ -227,33 +224,32 @@ def _skip(following: dict[int, int], number: int) -> int:
 
 def _named_by(token: str, limit: int) -> str | _Range | Scan:
     """Raises _Mistake for a token that names no code, range or unit."""
-    if len(token) > TOKEN_LIMIT:
+    if len(token) > SCAN_LIMIT:
         detail = (
-            f"The text that begins with {token[:20]!a} is longer than {TOKEN_LIMIT} characters: not a possible code."
+            f"The text that begins with {token[:20]!a} is longer than {SCAN_LIMIT} characters: not a possible code."
         )
-        raise _Mistake(detail, FieldCode.TOO_LONG, max=TOKEN_LIMIT)
-    if not _VISIBLE.fullmatch(token):
-        raise _Mistake(f"{token!a} has characters that no code has.", FieldCode.NOT_A_CODE, value=token)
-    if url := _URL.fullmatch(token):
-        return _unit_of(url[1], token)
+        raise _Mistake(detail, FieldCode.TOO_LONG, max=SCAN_LIMIT)
     if span := _range_of("".join(token.upper().split())):
         return _checked(span, limit)
-    return _possible_code(token)
+    scan = read_scan(token)
+    if scan.kind == ScanKind.UNIT:
+        return scan
+    if scan.kind == ScanKind.CODE and scan.code is not None:
+        return scan.code
+    detail, code = _WITHOUT_UNIT[scan.kind]
+    raise _Mistake(detail.format(ascii(token)), code, value=token)
 
 
-def _unit_of(path: str, url: str) -> Scan:
-    if unit := _UNIT_PATH.search(path):
-        return Scan(
-            pointer="",
-            code=_possible_code(unquote(unit["code"])),
-            uniq_code=unit["uniq"] and unit["uniq"].upper(),
-            gtin=unit["gtin"] and unit["gtin"].zfill(14),
-            lot=unit["lot"] and unquote(unit["lot"]),
-        )
-    if _BATCH_PATH.search(path):
-        detail = f"{url} is the QR of the whole batch and names no unit: scan or type the code of the unit."
-        raise _Mistake(detail, FieldCode.BATCH_QR, value=url)
-    raise _Mistake(f"{url} is not the QR of a unit.", FieldCode.NOT_A_UNIT_QR, value=url)
+_WITHOUT_UNIT: Final = {
+    ScanKind.BATCH: (
+        "{} is the QR of the whole batch and names no unit: scan or type the code of the unit.", FieldCode.BATCH_QR,
+    ),
+    ScanKind.LOGISTIC_UNIT: ("{} names a box or pallet, and no unit: scan the unit.", FieldCode.NOT_A_UNIT_QR),
+    ScanKind.ADDRESS: ("{} is not the QR of a unit.", FieldCode.NOT_A_UNIT_QR),
+    ScanKind.TEXT: (
+        "{} is not a possible code: type it as it is printed on the unit.", FieldCode.NOT_A_CODE,
+    ),
+}  # fmt: skip
 
 
 def reads_as_range(code: str) -> bool:
@@ -281,11 +277,3 @@ def _checked(span: tuple[tuple[str, int], tuple[str, int]], limit: int) -> _Rang
         detail = f"The range {shown} names {last - first + 1:,} codes, and a list may name {limit:,}: send it in parts."
         raise _Mistake(detail, FieldCode.RANGE_TOO_LONG, value=shown, max=limit)
     return _Range(prefix, first, last)
-
-
-def _possible_code(token: str) -> str:
-    code = token.upper() if token.isascii() else token
-    if not _CODE.fullmatch(code):
-        detail = f"{token!a} is not a possible code: type it as it is printed on the unit."
-        raise _Mistake(detail, FieldCode.NOT_A_CODE, value=token)
-    return code

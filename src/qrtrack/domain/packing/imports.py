@@ -12,6 +12,7 @@ from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.packing.batches import Variant
 from qrtrack.domain.packing.code_lists import reads_as_range
 from qrtrack.domain.packing.numbering import CODE_PATTERN, parse_serial
+from qrtrack.domain.scans import reads_as_twice
 
 ROWS_LIMIT = 1_000_000
 VARIANTS_LIMIT = 1_000
@@ -174,8 +175,8 @@ class _Checked:
             place, nameless = beyond[0]
             detail = f"has {_shortened(nameless)} in column {place}, which the first line does not name."
             self._refuse(line, "", detail, FieldCode.TOO_MANY_CELLS)
-        elif not _CODE.fullmatch(code) or reads_as_range(code):
-            detail = "is not a code: 1 to 20 of A-Z, 0-9, dot, underscore, hyphen, and no range."
+        elif not _CODE.fullmatch(code) or reads_as_range(code) or reads_as_twice(code):
+            detail = "is not a code: 1 to 20 of A-Z, 0-9, dot, underscore, hyphen; no range, and no serial twice."
             self._refuse(line, "code", detail, FieldCode.BAD_CODE_CELL)
         elif (first := self._codes.setdefault(code, line)) != line:
             self._refuse(line, "code", f"has the code of line {first}.", FieldCode.REPEATED_CELL, first_line=first)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from qrtrack.domain.packing.code_lists import Scan
+from qrtrack.domain.packing.code_lists import ListedScan
 
 PROGRESS_COUNTED = 30
 PROGRESS_PREPARED = 90
@@ -18,7 +18,7 @@ class NewJob:
     batch_id: UUID
     order_id: UUID
     exclude_codes: Sequence[str] = ()
-    scans: Sequence[Scan] = ()
+    scans: Sequence[ListedScan] = ()
     variant: str | None = None
     priority: int = 0
 

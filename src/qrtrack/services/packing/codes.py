@@ -9,7 +9,7 @@ from qrtrack.database import Database
 from qrtrack.domain.errors import NAMED_THINGS, InvalidInput, InvalidState, invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.packing.code_lists import Scan, refuse_foreign
+from qrtrack.domain.packing.code_lists import ListedScan, refuse_foreign
 from qrtrack.domain.packing.code_ranges import as_ranges, not_in_batch
 from qrtrack.domain.packing.states import CodeStatus, sources
 from qrtrack.domain.root_keys import KeyRing
@@ -57,7 +57,7 @@ async def void_codes(
     caller: Caller,
     batch_id: UUID,
     codes: Sequence[str],
-    scans: Sequence[Scan] = (),
+    scans: Sequence[ListedScan] = (),
     reason: str,
 ) -> ChangedCodes:
     """Takes damaged or withdrawn units out of their cases and out of the queue, for good.
@@ -87,7 +87,7 @@ async def void_codes(
 
 
 async def mark_printed(
-    database: Database, *, caller: Caller, batch_id: UUID, codes: Sequence[str] | None, scans: Sequence[Scan] = ()
+    database: Database, *, caller: Caller, batch_id: UUID, codes: Sequence[str] | None, scans: Sequence[ListedScan] = ()
 ) -> ChangedCodes:
     """`codes` None: every code of the batch. Codes that are printed already stay so and are not counted.
 
@@ -114,7 +114,7 @@ class ReadmittedCodes:
 
 
 async def readmit_codes(
-    database: Database, *, caller: Caller, batch_id: UUID, codes: Sequence[str], scans: Sequence[Scan] = ()
+    database: Database, *, caller: Caller, batch_id: UUID, codes: Sequence[str], scans: Sequence[ListedScan] = ()
 ) -> ReadmittedCodes:
     """Ends the exclusion of units that are good after all; the next reverse job prepares them.
 
@@ -152,7 +152,7 @@ def cases_of(rows: Sequence[FoundCode]) -> dict[int, str]:
 
 
 async def _find_codes(
-    repositories: Repositories, batch_id: UUID, codes: Sequence[str], scans: Sequence[Scan]
+    repositories: Repositories, batch_id: UUID, codes: Sequence[str], scans: Sequence[ListedScan]
 ) -> Sequence[FoundCode]:
     refuse_foreign(scans, await repositories.batches.get_created(batch_id))
     listed = without_repeats(codes)

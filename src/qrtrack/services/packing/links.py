@@ -10,7 +10,7 @@ from qrtrack.database import Database
 from qrtrack.domain.errors import NAMED_THINGS, Conflict, InvalidState, NotFound
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.case_packing import CaseOfOtherBatch
-from qrtrack.domain.packing.code_lists import Scan, foreign_scans, refuse_foreign
+from qrtrack.domain.packing.code_lists import ListedScan, foreign_scans, refuse_foreign
 from qrtrack.domain.packing.code_ranges import as_ranges, code_ranges
 from qrtrack.domain.packing.states import AVAILABLE, CodeStatus, LinkRefusal
 from qrtrack.repositories import Repositories
@@ -28,7 +28,7 @@ class LinkCodes:
     order_id: UUID
     master_code: str
     codes: Sequence[str]
-    scans: Sequence[Scan] = ()
+    scans: Sequence[ListedScan] = ()
     accept_valid: bool = False
     station: str | None = None
 
@@ -214,7 +214,7 @@ async def unlink_codes(
     *,
     caller: Caller,
     codes: Sequence[str] | None,
-    scans: Sequence[Scan] = (),
+    scans: Sequence[ListedScan] = (),
     master_code: str | None,
     reason: str,
     station: str | None = None,
@@ -281,7 +281,7 @@ async def _lock_batches_of(repositories: Repositories, named: list[str] | str) -
         await repositories.batches.get_packable(batch_id)
 
 
-async def _refuse_foreign(repositories: Repositories, rows: Sequence[FoundCode], scans: Sequence[Scan]) -> None:
+async def _refuse_foreign(repositories: Repositories, rows: Sequence[FoundCode], scans: Sequence[ListedScan]) -> None:
     """The list may name codes of several batches: each scan is compared with the batch of its code."""
     batch_of = {row.code: row.batch_id for row in rows}
     for batch_id in sorted({batch_of[scan.code] for scan in scans}):
