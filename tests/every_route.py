@@ -127,6 +127,7 @@ PACKING = [
     ),
     get(f"{API}/packs", query={"batch_id": "{batch_id}", "station": "s", "user": "u"}, names_a_thing=False),
     get(f"{API}/trace/{{code}}", query={"limit": "10"}),
+    get(f"{API}/search", query={"q": "{code}"}, names_a_thing=False),
 ]  # fmt: skip
 SYMBOL = {"size": "400", "scale": "4", "error": "H", "border": "4"}
 CASE_LABEL = {

@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from qrtrack.domain.requests import AlreadyAnswered
 from qrtrack.metrics import observe_request
-from qrtrack.routers import health, metrics, pages, recalculation, trace, worker
+from qrtrack.routers import health, metrics, pages, recalculation, searches, trace, worker
 from qrtrack.routers.accurate import documents, intake, replays
 from qrtrack.routers.akselgate import attempts, callbacks, dispatches, reports
 from qrtrack.routers.body_limits import body_limits
@@ -35,6 +35,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     symbols.router,
     label_formats.router,
     trace.router,
+    searches.router,
     worker.router,
     sync_batches.router,
     sync_records.router,

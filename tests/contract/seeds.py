@@ -95,6 +95,7 @@ async def _seed_packing(plant: Plant, seeds: Seeds) -> None:
     for operation in ("list_batch_codes", "list_batch_cases"):
         seeds.asks(operation, path={"batch_id": str(packed.batch_id)}, limit=3)
     seeds.asks("trace_code", path={"code": "UND000001"})
+    seeds.asks("search_things", q="UND000001")
     await _seed_ends(plant, seeds)
 
 

@@ -95,12 +95,24 @@ def plain_code(text: str) -> str | None:
     return text.upper() if _PLAIN_CODE.fullmatch(text) and text[:half] != text[half:] else None
 
 
+def read_code(text: str) -> str:
+    """The code in a scan of a unit. Any other text comes back in one spelling, and names no unit."""
+    scan = read_scan(text)
+    return scan.code or _upper(scan.text)
+
+
 def read_master_code(text: str) -> str:
-    """The master code in a scan of a case. Any other text comes back in one spelling, and names no case."""
+    """As `read_code`, of a case."""
     if _OUR_MASTER_CODE.fullmatch(text):
         return text.upper()
     scan = read_scan(text)
     return scan.sscc or scan.code or _upper(scan.text)
+
+
+def read_uniq_code(text: str) -> str:
+    """As `read_code`, of a batch; the symbol of a unit may name its batch too."""
+    scan = read_scan(text)
+    return scan.uniq_code or _upper(scan.text)
 
 
 def reads_as_twice(code: str) -> bool:

@@ -42,6 +42,7 @@ from qrtrack.repositories.progress.sync_batches import SyncBatchRepository
 from qrtrack.repositories.progress.sync_records import SyncRecordRepository
 from qrtrack.repositories.recalculation import RecalculationRepository
 from qrtrack.repositories.retention import RetentionRepository
+from qrtrack.repositories.searches import SearchRepository
 from qrtrack.repositories.secret_keys import SecretKeyRepository
 from qrtrack.repositories.trace import TraceRepository
 from qrtrack.repositories.workers import WorkerRepository
@@ -128,6 +129,7 @@ class Repositories(DriverRepositories):
     reports = cached_property(lambda self: ReportRepository(self._session))
     retention = cached_property(lambda self: RetentionRepository(self._session))
     reverse_jobs = cached_property(lambda self: ReverseJobRepository(self._session))
+    searches = cached_property(lambda self: SearchRepository(self._session))
     secret_keys = cached_property(lambda self: SecretKeyRepository(self._session))
     sync_batches = cached_property(lambda self: SyncBatchRepository(self._session))
     trace = cached_property(lambda self: TraceRepository(self._session))

@@ -52,6 +52,7 @@ TAGS: Final[Mapping[str, str]] = {
     "linking": "Packing units into master cases, and taking them out again.",
     "labels": "Labels of units and cases: formats, jobs, files, and QR symbols.",
     "trace": "Where a unit or a case has been.",
+    "search": "Finding things by whatever a scanner or a person has.",
     "accurate": "Events and documents of the accounting system.",
     "webhooks": "What the accounting system calls.",
     "settlement dispatch": "Sending settlements to the bank gateway, at most once.",

@@ -8,7 +8,7 @@ from qrtrack.domain.errors import NotFound
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import Packer, RuntimeState
 from qrtrack.routers.problems import problems
-from qrtrack.schemas.base import Name
+from qrtrack.schemas.base import ScannedCode
 from qrtrack.schemas.trace import TraceAnswer, TraceQuery
 from qrtrack.services import trace as use_cases
 
@@ -21,7 +21,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer", tags=["t
     responses=problems(NotFound),
 )
 async def trace_code(
-    code: Annotated[Name, Path(description="The code of a unit, or a master code.", examples=["SKA000001"])],
+    code: Annotated[ScannedCode, Path(description="The code of a unit, or a master code.", examples=["SKA000001"])],
     query: Annotated[TraceQuery, Query()],
     caller: Packer,
     runtime: RuntimeState,
@@ -29,7 +29,6 @@ async def trace_code(
     """For the code of a unit: its case, batch and order. For a master code: its units. With all events, oldest first.
     `cursor` continues a long trace, its units and its events.
     """
-    code = code.upper() if code.isascii() else code
     found = await use_cases.trace_code(
         runtime.database, caller=caller, code=code, after=query.after(), limit=query.one_more
     )

@@ -21,6 +21,7 @@ from qrtrack.domain.labels.formats import NAME_PATTERN as FORMAT_NAME_PATTERN
 from qrtrack.domain.notifications import EMAIL
 from qrtrack.domain.packing.numbering import PREFIX_PATTERN
 from qrtrack.domain.qr import LOT_PATTERN
+from qrtrack.domain.scans import read_code, read_master_code
 
 # PostgreSQL refuses NUL; a person at a terminal or spreadsheet is misled by the others: control characters, line
 # separators, and the marks that turn the direction of writing. The regular expression runs in pydantic's core, so
@@ -67,6 +68,20 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=ON
 Note = Annotated[str, StringConstraints(max_length=2000, pattern=MANY_LINES)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255, pattern=ONE_LINE)]
 """What a person or a scanner enters in one line; blanks around it are dropped."""
+
+
+def scanned(read: Callable[[str], str]) -> BeforeValidator:
+    """Reads what a scanner sends before length and characters are checked."""
+    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
+
+
+ScannedCode = Annotated[Name, scanned(read_code)]
+"""One code, typed or scanned: see domain/scans.py."""
+MasterCode = Annotated[
+    Name,
+    scanned(read_master_code),
+    Field(description="The master code in the case's QR.", examples=["K7QWZ4MHT2XA-C0042"]),
+]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=MANY_LINES)]
 
 Money = Annotated[

@@ -14,7 +14,7 @@ from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import Packer, RuntimeState
 from qrtrack.routers.problems import problems
 from qrtrack.routers.revalidation import has_already
-from qrtrack.schemas.base import DIGITS, LARGEST_SEQUENCE, Name
+from qrtrack.schemas.base import DIGITS, LARGEST_SEQUENCE, ScannedCode
 from qrtrack.schemas.labels.symbols import SymbolOptions
 from qrtrack.services.labels import symbols as use_cases
 from qrtrack.services.labels.symbols import printable_base_url
@@ -34,7 +34,7 @@ AS_PNG: Final[dict[str, Any]] = {
     "responses": problems(NotFound, AddressNotPublic) | {200: {"content": {PNG: {}}}},
 }
 
-UnitCode = Annotated[Name, Path(description="The code of a unit of the batch.", examples=["SKA000001"])]
+UnitCode = Annotated[ScannedCode, Path(description="The code of a unit of the batch.", examples=["SKA000001"])]
 CaseNumber = Annotated[int, DIGITS, Path(ge=1, le=LARGEST_SEQUENCE)]
 
 
@@ -119,7 +119,7 @@ async def _unit_payload(runtime: RuntimeState, caller: Packer, batch_id: UUID, c
         runtime.database,
         caller=caller,
         batch_id=batch_id,
-        code=code.upper() if code.isascii() else code,
+        code=code,
         base_url=printable_base_url(runtime.settings),
     )
 

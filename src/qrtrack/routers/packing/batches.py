@@ -132,7 +132,7 @@ async def list_batch_codes(
     selection: dict[str, Any] = {
         "batch_id": batch_id,
         "status": query.status,
-        "prefix": query.code and query.code.upper(),
+        "prefix": query.code,
         "after": query.after_number(LARGEST_SEQUENCE),
     }
     if query.reveal is None:

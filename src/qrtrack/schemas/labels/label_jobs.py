@@ -20,11 +20,11 @@ from qrtrack.schemas.base import (
     Flag,
     Instant,
     ListQuery,
-    Name,
     Page,
     Part,
     Query,
     Reason,
+    ScannedCode,
     Wait,
 )
 from qrtrack.schemas.labels.label_formats import FormatName
@@ -66,8 +66,8 @@ class LabelRequest(Body):
         "`roll-50x30` and `roll-100x150`.",
     )
     start_at: Place = Field(1, description="The first label's place on a sheet that was begun, along the rows.")
-    first_code: Name | None = Field(None, description="Of units: where to begin. Left out: the batch's first.")
-    last_code: Name | None = Field(None, description="Of units: where to end. Left out: the batch's last.")
+    first_code: ScannedCode | None = Field(None, description="Of units: where to begin. Left out: the batch's first.")
+    last_code: ScannedCode | None = Field(None, description="Of units: where to end. Left out: the batch's last.")
     first_case: CaseNumber | None = Field(None, description="Of cases: the number to begin with.")
     last_case: CaseNumber | None = Field(None, description="Of cases: the number to end with.")
     with_root_key: bool = Field(default=False, description="Prints each unit's root key, under a scratch layer.")
@@ -82,17 +82,12 @@ class LabelRequest(Body):
             file_format=FileFormat(self.format),
             at_tills=self.pos,
             calibration=Calibration(**(self.calibration or CalibrationRequest()).model_dump()),
-            first_code=_as_printed(self.first_code),
-            last_code=_as_printed(self.last_code),
+            first_code=self.first_code,
+            last_code=self.last_code,
             **self.model_dump(
                 include={"preset", "start_at", "first_case", "last_case", "with_root_key", "dpi", "reason"}
             ),
         )
-
-
-def _as_printed(code: str | None) -> str | None:
-    """Scanners and people may type a code in lower case."""
-    return code.upper() if code is not None and code.isascii() else code
 
 
 class LabelJobSubmitted(Answer):

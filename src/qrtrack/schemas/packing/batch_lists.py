@@ -3,12 +3,13 @@
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from qrtrack.domain.packing.selections import BatchSelection
 from qrtrack.domain.packing.states import BatchStatus
+from qrtrack.domain.scans import read_uniq_code
 from qrtrack.repositories.packing.batch_lists import ListedBatch as Row
-from qrtrack.schemas.base import Flag, ListQuery, Name, Page
+from qrtrack.schemas.base import Flag, ListQuery, Name, Page, scanned
 from qrtrack.schemas.packing.batches import BatchSummary
 
 
@@ -36,7 +37,7 @@ class BatchFilter(ListQuery):
     order_id: UUID | None = None
     status: BatchStatus | None = None
     product_name: Name | None = Field(None, description="A part of the product's name, in upper or lower case.")
-    uniq_code: Annotated[Name, AfterValidator(str.upper)] | None = Field(
+    uniq_code: Annotated[Name, scanned(read_uniq_code)] | None = Field(
         None, description="The code that all units of a batch share: it finds at most one batch."
     )
     closed: Flag | None = Field(None, description="`true` lists closed batches only, `false` open ones only.")

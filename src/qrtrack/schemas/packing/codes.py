@@ -6,7 +6,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from qrtrack.domain.packing.states import CodeStatus, LinkRefusal
-from qrtrack.schemas.base import PRINTABLE, Answer, Body, Id, ListQuery, Page, Reason, only, wrong_type
+from qrtrack.domain.scans import read_code
+from qrtrack.schemas.base import PRINTABLE, Answer, Body, Id, ListQuery, Page, Reason, only, scanned, wrong_type
 
 # Repeats and blanks are dropped before codes are counted. `parse_codes` checks the elements, in a thread: for a list
 # of numbers, pydantic would build an error for each.
@@ -35,7 +36,7 @@ class CodeFilter(ListQuery):
     status: ListedStatus | None = Field(
         None, description="A status, or `excluded` or `prepared` as the reconciliation counts them."
     )
-    code: Annotated[str, Field(pattern=PRINTABLE, min_length=1, max_length=20)] | None = Field(
+    code: Annotated[str, Field(pattern=PRINTABLE, min_length=1, max_length=20), scanned(read_code)] | None = Field(
         None, description="The beginning of the codes, such as `SKA0001`."
     )
     reveal: Literal["root_key"] | None = Field(

@@ -9,20 +9,14 @@ from qrtrack.domain.identity import normal_user
 from qrtrack.domain.packing.imports import ROWS_LIMIT
 from qrtrack.domain.packing.selections import PackSelection
 from qrtrack.domain.packing.states import Completeness
-from qrtrack.schemas.base import Answer, Body, Id, Instant, ListQuery, Name, Page, Reason
+from qrtrack.schemas.base import Answer, Body, Id, Instant, ListQuery, MasterCode, Name, Page, Reason
 from qrtrack.schemas.packing.batches import VariantName
 from qrtrack.schemas.packing.cases import CaseInfo
 from qrtrack.schemas.packing.codes import CodeList, CodeResult
 
 UnitCode = Annotated[str, Field(min_length=1, max_length=1000)]
-"""One unit as it is scanned or typed: its code, or the URL in its QR."""
+"""One unit as it is scanned or typed: its code, or what its QR says."""
 
-MasterCode = Annotated[
-    Name,
-    # As for unit codes: a hand scanner may be set to lower case.
-    AfterValidator(lambda code: code.upper() if code.isascii() else code),
-    Field(description="The master code in the case's QR.", examples=["K7QWZ4MHT2XA-C0042"]),
-]
 Station = Annotated[Name, Field(description="The packing place: any name.", examples=["line-2"])]
 
 
