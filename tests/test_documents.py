@@ -10,9 +10,15 @@ from fastapi import FastAPI
 
 from fanout import FanOut, done
 from plant import Plant
+from qrtrack.domain.errors import InvalidInput
 from qrtrack.domain.notifications import Notify
+from qrtrack.domain.packing.code_lists import parse_code
+from qrtrack.domain.scans import read_master_code
 from qrtrack.main import create_app
+from qrtrack.schemas.searches import SearchAnswer
+from qrtrack.services.searches import search
 from qrtrack.settings import Settings
+from routers.test_examples import shape_of
 from scripts.settings_page import PAGE, page
 
 ROOT = Path(__file__).parents[1]
@@ -113,3 +119,37 @@ def test_the_addresses_that_cron_calls_are_there_for_it() -> None:
         assert query.partition("=")[0] in [parameter["name"] for parameter in operation["parameters"]]
         assert operation["security"] == [{"MachineSecret": []}]
     assert job["schedule"] == " ".join(line.split()[:5]) == "* * * * *"
+
+
+SEARCH_PAGE = (ROOT / "docs/search.md").read_text()
+SEARCHES = re.findall(r"--data-urlencode 'q=(.*?)'\n```\n\n```json\n(.*?)\n```", SEARCH_PAGE, re.DOTALL)
+SCANS = re.findall(r"^\| (`.*?`) \| (?:`(.*?)` \| )?[^|]*\|$", SEARCH_PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("text", "promised"), SEARCHES)
+async def test_the_page_of_searching_shows_what_is_answered(plant: Plant, text: str, promised: str) -> None:
+    made = await plant.batch(2)
+    await plant.sql("UPDATE qr_batches SET product_name = 'Soap' WHERE id = :id", id=made.batch_id)
+    found = await search(plant.runtime.database, caller=plant.caller, text=text)
+    answer = json.loads(SearchAnswer.of(found).model_dump_json())
+    assert shape_of(answer, json.loads(promised)) == json.loads(promised)
+
+
+@pytest.mark.parametrize(("cell", "code"), SCANS)
+def test_the_page_of_searching_says_which_scans_are_read(cell: str, code: str) -> None:
+    scan = cell.strip("`").encode().decode("unicode_escape")
+    if code.isdigit():
+        assert read_master_code(scan) == code
+    elif code:
+        assert parse_code(scan, field="first_code").codes == [code]
+    else:
+        with pytest.raises(InvalidInput):
+            parse_code(scan, field="first_code")
+
+
+def test_the_page_of_searching_has_examples() -> None:
+    assert (len(SEARCHES), len([code for _, code in SCANS if code]), len([code for _, code in SCANS if not code])) == (
+        2,
+        15,
+        6,
+    )

@@ -10,7 +10,8 @@ from qrtrack.repositories.base import Repository
 NEWEST_BATCHES: Final = 10_000
 """GTINs and product names have no index: they are looked for among so many batches of the organisation."""
 
-# Each thing is looked up in its unique index. A `rank` orders the kinds, and within batches the better match.
+# Each thing is looked up by itself in its unique index, the only index that fits inside a LIMIT: a plain join may read
+# a whole table while its statistics are missing or small. `rank` orders the kinds, and batches by the better match.
 SEARCH: Final = """
 WITH name AS (
     SELECT * FROM unnest(CAST(:names AS text[])) AS listed(name)
@@ -73,8 +74,8 @@ SELECT found.kind, found.batch_id, batch.order_id, batch.product_name, batch.uni
        box.master_code, box.case_number, box.expected_units, box.actual_units, box.packed_at, box.station,
        found.job_id, found.progress
 FROM found
-JOIN qr_batches AS batch ON batch.id = found.batch_id
-LEFT JOIN qr_master_codes AS box ON box.id = found.case_id
+CROSS JOIN LATERAL (SELECT * FROM qr_batches WHERE id = found.batch_id LIMIT 1) AS batch
+LEFT JOIN LATERAL (SELECT * FROM qr_master_codes WHERE id = found.case_id LIMIT 1) AS box ON true
 ORDER BY found.rank, found.batch_id DESC
 LIMIT :limit
 """

@@ -187,6 +187,10 @@ def test_a_code_that_reads_as_a_range_is_refused() -> None:
     assert list(refused("code\nA000001\nA000001-A000003\nA-000001\n")) == ["/file/3/code"]
 
 
+def test_a_code_that_reads_as_another_one_twice_is_refused() -> None:
+    assert list(refused("code\nABAB\nSKA000001SKA000001\nA000001A000001\n")) == ["/file/3/code"]
+
+
 def test_a_quote_that_does_not_end_is_refused() -> None:
     assert "not CSV" in refused('code\n"AB\n')["/file/2"]
 
