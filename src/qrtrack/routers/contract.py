@@ -56,7 +56,7 @@ TAGS: Final[Mapping[str, str]] = {
     "accurate": "Events and documents of the accounting system.",
     "webhooks": "What the accounting system calls.",
     "settlement dispatch": "Sending settlements to the bank gateway, at most once.",
-    "progress": "Progress of fan-outs of other systems.",
+    "progress": "Progress batches: long work of other systems, counted here.",
     "worker": "Queued work, done by a cron service instead of a standing process.",
     "health": "For those who watch the service.",
 }
