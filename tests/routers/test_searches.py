@@ -152,7 +152,7 @@ async def test_results_are_bounded(client: httpx2.AsyncClient, plant: Plant) -> 
     ("text", "read_as", "hint"),
     [
         ("NOSUCH000001", "code", "Nothing of your organisation matches. Search for"),
-        (SSCC, "code", "Nothing of your organisation matches. Search for"),
+        (SSCC, "code", "This is an SSCC, and cases are not stored with SSCCs"),
         (f"(00){SSCC}", "logistic-unit", "This is an SSCC, and cases are not stored with SSCCs"),
         ("https://example.com/", "address", "This address is not in a QR of this service"),
         (f"{BASE}/q/ABCDEFGHJKLM/SKA000001", "unit", "The unit is not of your organisation"),

@@ -23,7 +23,8 @@ WHAT_CAN_BE_FOUND: Final = (
 HINTS: Final = {
     ScanKind.LOGISTIC_UNIT: "This is an SSCC, and cases are not stored with SSCCs: scan the master code of the case.",
     ScanKind.ADDRESS: "This address is not in a QR of this service, or its symbol is damaged: scan it again.",
-    ScanKind.UNIT: "The unit is not of your organisation, or its batch was deleted: type its code to make sure.",
+    ScanKind.UNIT: "The unit is not of your organisation, or its label is not from this service: type its code to make "
+    "sure.",
 }
 
 
@@ -59,8 +60,12 @@ async def search(database: Database, *, caller: Caller, text: str) -> SearchResu
             limit=MOST_RESULTS,
         )
     results = _sorted_out(scan, found)
-    hint = None if results else f"{HINTS.get(scan.kind, 'Nothing of your organisation matches.')} {WHAT_CAN_BE_FOUND}"
-    return SearchResults(scan.kind, results, hint)
+    return SearchResults(scan.kind, results, None if results else _hint(scan))
+
+
+def _hint(scan: Scan) -> str:
+    kind = ScanKind.LOGISTIC_UNIT if scan.sscc else scan.kind
+    return f"{HINTS.get(kind, 'Nothing of your organisation matches.')} {WHAT_CAN_BE_FOUND}"
 
 
 def _names(scan: Scan) -> list[str]:
