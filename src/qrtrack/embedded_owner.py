@@ -1,12 +1,12 @@
 """What psql runs as the superuser, at the start only: the embedded database gets a plain owner, `qrtrack`.
 
-It may make the role of requests and is no superuser: whatever a statement asks for, the server reads no file and runs
-no program for it.
+It may create the tenant role, and is no superuser: no SQL statement that a request could inject makes the server read
+a file or run a program.
 """
 
 from typing import Final
 
-# template0 admits nobody, so a second CREATE DATABASE never finds its template in use.
+# Nobody can connect to template0, so CREATE DATABASE never fails because its template is in use.
 CREATE_DATABASE: Final = r"""
 SELECT pg_advisory_lock(hashtext('create database')) \g /dev/null
 SELECT 'CREATE ROLE qrtrack LOGIN CREATEROLE' WHERE to_regrole('qrtrack') IS NULL \gexec

@@ -1,4 +1,4 @@
-"""What one peer may take of the server before a request reaches the application: connections, headers, and time."""
+"""Limits before a request reaches the application: connections, size of headers, and time for headers and bodies."""
 
 import asyncio
 import json
@@ -15,20 +15,21 @@ from qrtrack.settings import Settings
 
 HEADER_BYTES: Final = 64 * 1024
 HEADER_SECONDS: Final = 10.0
-# A body may always take this long, and after that must have come at this pace.
+# A body may take this long at any pace, and after that must have come at BODY_BYTES_PER_SECOND on average.
 BODY_SECONDS: Final = 30.0
 BODY_BYTES_PER_SECOND: Final = 10 * 1024
 LOOK_SECONDS: Final = 5.0
 LINGER_SECONDS: Final = 1.0
-# So often a lingering connection is read once: up to 256 KiB, enough for a body of 16 MiB, and no flood.
+# A lingering connection is read once in this time, up to 256 KiB: enough for a body of 16 MiB in LINGER_SECONDS, and
+# too little for a flood.
 LINGER_READ_SECONDS: Final = 0.015
-# Descriptors that the process needs besides its clients: database, logs, gateways, spooled imports.
+# File descriptors for everything but clients: database, logs, gateways, spooled imports.
 OWN_DESCRIPTORS: Final = 300
 
 
 @dataclass(slots=True)
 class ConnectionLimits:
-    """How many connections there are, in all and by address. `per_address` None: a proxy in front looks after it."""
+    """Counts connections, in all and by address. `per_address` None: the proxy in front limits them."""
 
     in_all: int
     per_address: int | None
@@ -61,8 +62,8 @@ class ConnectionLimits:
 
 
 class LingeringTransport:
-    """A transport that closes late where the peer still sends: closing at once would reset the connection, and the
-    reset takes away the answer that the peer has not read yet (RFC 9112, 9.6).
+    """A transport that closes later while the peer still sends: closing at once would reset the connection, and the
+    peer would lose the answer that it has not read yet (RFC 9112, section 9.6).
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -83,7 +84,7 @@ class LingeringTransport:
             self._transport.close()
             return
         self.is_lingering = True
-        # A request before the refused one may still be at work: its answer is dropped, as a closing transport does.
+        # An earlier pipelined request may still run. Its answer is dropped, as a closing transport does.
         self.write = _drop
         self._transport.resume_reading()
         if self._transport.can_write_eof():
@@ -91,7 +92,7 @@ class LingeringTransport:
         self._loop.call_later(LINGER_SECONDS, self._transport.close)
 
     def drop_received(self) -> None:
-        """Call it with each piece that arrives while the transport lingers: the next one is read later."""
+        """Call this for each chunk that arrives while the transport lingers: it delays reading the next one."""
         if not self._transport.is_closing():
             self._transport.pause_reading()
             self._loop.call_later(LINGER_READ_SECONDS, self._read_on)
@@ -113,7 +114,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._limits = limits
         self._address: str | None = None
         self._timer: asyncio.TimerHandle | None = None
-        # Of the message that is being read: bytes that made nothing complete, bytes of its body, and since when.
+        # Of the message that is being read: bytes since the parser completed something, bytes of header fields and of
+        # the body, and when the body began.
         self._pending = 0
         self._field_bytes = 0
         self._body_bytes = 0
@@ -143,8 +145,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._lingering.is_peer_sending = True
         self._pending += len(data)
         super().data_received(data)
-        # A field that never ends (of a header, a trailer, a chunk's size) is buffered by the parser without any
-        # callback, so its bytes are counted here.
+        # The parser buffers an endless field (header, trailer, chunk size) without any callback, so we count its bytes
+        # here.
         if max(self._pending, self._field_bytes) > HEADER_BYTES and not self.transport.is_closing():
             self._refuse(431)
 
@@ -168,7 +170,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._field_bytes > HEADER_BYTES:
             self._refuse(431)
             return
-        # Raises where the address cannot be read: no request has begun then, and the refusal is its answer.
+        # Raises for an address that cannot be parsed. Then no request has begun, and `send_400_response` answers.
         super().on_headers_complete()
         self._body_since = time.monotonic()
         self._timer = self.loop.call_later(LOOK_SECONDS, self._look_at_body)
@@ -195,7 +197,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _headers_overdue(self) -> None:
         if self._is_answering():
-            # The client waits for our answer to its previous request, so no time runs.
+            # The client waits for our answer to its previous request: its time for headers has not begun.
             self._await_headers()
         elif self._pending:
             self._refuse(408)
@@ -203,7 +205,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _look_at_body(self) -> None:
-        """The time in which we ourselves did not read is not the peer's."""
+        """Refuses a body that comes too slowly. Time in which we paused reading does not count against the peer."""
         assert self._body_since is not None
         if self.flow.read_paused:
             self._body_since += LOOK_SECONDS
@@ -219,7 +221,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _refuse(self, status: int) -> None:
-        """Closes the connection, since what follows on it cannot be trusted; answers first where an answer is due."""
+        """Answers if an answer is due, and closes the connection: what follows on it cannot be parsed reliably."""
         self._stop_timer()
         if self.transport.is_closing():
             return
@@ -228,7 +230,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _is_due_an_answer(self) -> bool:
-        """Only if no answer to this request or to an earlier pipelined one has begun or is pending."""
+        """True if no answer to this request, or to an earlier pipelined one, has begun or is pending."""
         if self._body_since is None:
             return not self._is_answering()
         return not self.pipeline and not self.cycle.response_started

@@ -23,6 +23,13 @@ async def kinds(client: httpx2.AsyncClient, text: str) -> list[str]:
     return [result["kind"] for result in (await found(client, text))["results"]]
 
 
+async def follow(client: httpx2.AsyncClient, result: Any) -> None:
+    """Every link of a result leads somewhere."""
+    assert len(result["links"]) >= 2
+    for link in result["links"].values():
+        assert (await client.get(link)).status_code == 200, link
+
+
 async def test_a_unit_is_found_with_where_it_is(operator: httpx2.AsyncClient, plant: Plant) -> None:
     made = await plant.prepared(6, ska(6), units_per_case=2)
     await plant.pack(made)
@@ -57,17 +64,14 @@ async def test_a_unit_is_found_with_where_it_is(operator: httpx2.AsyncClient, pl
     [waiting], [damaged] = [(await found(operator, code))["results"] for code in ska(3, 6)]
     assert [unit["is_prepared"] for unit in (waiting, damaged)] == [True, False]
     assert [unit["is_excluded"] for unit in (waiting, damaged)] == [False, True]
-    for result in (answer["results"][0], waiting):
-        for link in result["links"].values():
-            assert (await operator.get(link)).status_code == 200, link
+    await follow(operator, answer["results"][0])
 
 
 async def test_every_symbol_of_a_unit_finds_it(client: httpx2.AsyncClient, plant: Plant) -> None:
     made = await plant.batch(2, gtin=GTIN, lot="L/7", expires_on=date(2031, 1, 31))
-    of_batch, of_product = (
-        unit_payload(BASE, made.uniq_code, "SKA000002", **more)
-        for more in ({}, {"gtin": GTIN, "lot": "L/7", "expires_on": date(2031, 1, 31)})
-    )
+    of_batch = unit_payload(BASE, made.uniq_code, "SKA000002")
+    expires_on = date(2031, 1, 31)
+    of_product = unit_payload(BASE, made.uniq_code, "SKA000002", gtin=GTIN, lot="L/7", expires_on=expires_on)
     element_strings = f"01{GTIN}10L/7\x1d21SKA000002"
     for text in (
         of_batch, printed(of_batch), of_product, of_batch.swapcase(), of_product * 2, f"]Q1{of_product}\r\n",
@@ -96,8 +100,7 @@ async def test_a_case_is_found_with_what_it_holds(operator: httpx2.AsyncClient, 
         [box] = (await found(operator, text))["results"]
         assert (box["kind"], box["status"], box["actual_units"], box["station"]) == ("case", "packed", 2, "line-2")
         assert (box["master_code"], box["case_number"]) == (made.master_codes[0], 1)
-    for link in box["links"].values():
-        assert (await operator.get(link)).status_code == 200, link
+        await follow(operator, box)
 
 
 async def test_a_batch_is_found_by_all_that_names_it(operator: httpx2.AsyncClient, plant: Plant) -> None:
@@ -109,10 +112,9 @@ async def test_a_batch_is_found_by_all_that_names_it(operator: httpx2.AsyncClien
     ):  # fmt: skip
         [batch] = (await found(operator, text))["results"]
         assert (batch["kind"], batch["batch_id"], batch["gtin"]) == ("batch", str(made.batch_id), GTIN), text
+        await follow(operator, batch)
     assert await kinds(operator, f"(01){GTIN}(10)L8") == []
     assert await kinds(operator, str(made.order_id)) == ["batch", "batch"]
-    for link in batch["links"].values():
-        assert (await operator.get(link)).status_code == 200, link
 
 
 async def test_jobs_are_found_by_their_ids(operator: httpx2.AsyncClient, plant: Plant) -> None:
@@ -123,8 +125,7 @@ async def test_jobs_are_found_by_their_ids(operator: httpx2.AsyncClient, plant: 
     assert (job["kind"], job["job_id"], job["status"], job["progress"]) == ("reverse_job", str(job_id), "queued", 0)
     assert (label_job["kind"], label_job["label_job_id"]) == ("label_job", str(label_job_id))
     for result in (job, label_job):
-        for link in result["links"].values():
-            assert (await operator.get(link)).status_code == 200, link
+        await follow(operator, result)
 
 
 async def test_the_better_match_of_a_product_name_comes_first(client: httpx2.AsyncClient, plant: Plant) -> None:

@@ -34,7 +34,7 @@ def restore(file: Path, *, skip_request_ids: int, skip_serials: int) -> None:
 
 
 async def _restore(settings: Settings, file: Path, **skipped: int) -> None:
-    # Before a database is made: the file may be another one.
+    # First, before a database is made: the file may be no backup.
     revision, role = await backups.read(file)
     async with open_database(settings) as database:
         with shown("restoring") as tell:
@@ -60,7 +60,9 @@ def _advice_for_an_empty_database(settings: Settings) -> str:
 
 
 def _start_copying() -> Settings:
-    """Raises SettingsError behind a pooler: PostgreSQL's tools set things for a session, and others would get them."""
+    """Ends the command behind a pooler: pg_dump changes settings of its session, which the pooler would pass on to
+    other clients.
+    """
     settings = start(quiet=True, with_secrets=False)
     if settings.database_pooler == "transaction":
         give_up(

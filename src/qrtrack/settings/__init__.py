@@ -120,12 +120,12 @@ class Settings(BaseSettings):
 
     @property
     def cors_headers(self) -> list[str]:
-        """What tools of the front end send, besides the headers of our own API."""
+        """Headers that tools of the front end may send cross-origin, besides those of our API."""
         return split(self.cors_allowed_headers)
 
     @property
     def public_origin(self) -> str:
-        """Of the service's own pages, as browsers send it."""
+        """The origin of the service's own pages, as browsers send it."""
         return origin_of(self.public_base_url)
 
     @property
@@ -134,12 +134,12 @@ class Settings(BaseSettings):
 
     @property
     def akselgate_failures(self) -> frozenset[str]:
-        """The results of a callback that say that nothing was paid."""
+        """Result codes of a callback which mean that nothing was paid."""
         return frozenset(split(self.akselgate_failure_codes))
 
     @property
     def akselgate_complaint(self) -> str | None:
-        """Why no money may travel in production with these addresses, if so."""
+        """Why production refuses to dispatch with these addresses; None if it does not."""
         if self.qrtrack_env != "production" or is_of_this_machine(self.akselgate_base_url):
             return None
         if not is_safe_way(self.akselgate_base_url):
@@ -150,7 +150,7 @@ class Settings(BaseSettings):
 
     @property
     def webhook_tokens(self) -> Sequence[bytes]:
-        """Two are valid at a time while Accurate is moved from one to the other."""
+        """Two tokens are valid while you change the address at Accurate from the old one to the new one."""
         given = self.accurate_webhook_token
         return [] if given is None else [token.encode() for token in split(given.get_secret_value())]
 
@@ -165,12 +165,12 @@ class Settings(BaseSettings):
 
     @property
     def notify_hosts(self) -> frozenset[tuple[str, int]]:
-        """The hosts that may be called with notifications, each with its port."""
+        """The hosts that notifications may go to, each with its port."""
         return parsed_hosts(self.notify_allowed_hosts)
 
     @property
     def needed_secrets(self) -> dict[str, SecretStr | None]:
-        """The secrets nothing works without, by field name; a key set (JWKS) stands in for JWT_SECRET."""
+        """The secrets that every process needs, by field name. With a key set (JWKS), JWT_SECRET is not needed."""
         needed = {"jwt_secret": self.jwt_secret, "secret_key": self.secret_key, "cron_secret": self.cron_secret}
         if self.jwt_jwks_url is not None:
             del needed["jwt_secret"]
@@ -247,9 +247,10 @@ class Settings(BaseSettings):
 
 
 def load_settings(*, with_secrets: bool = True) -> Settings:
-    """The settings of this process, complete with secrets; raises SettingsError with a line for each bad setting.
+    """The settings of this process. Raises SettingsError with one line for each bad setting.
 
-    Processes that start at the same time on the same data folder end up with the same secrets.
+    `with_secrets` makes the missing secrets. Processes that start at the same time on the same data folder get the same
+    ones.
     """
     try:
         settings = Settings()
@@ -263,7 +264,7 @@ def load_settings(*, with_secrets: bool = True) -> Settings:
 
 
 def origin_of_jwt_secret(settings: Settings) -> str:
-    """Where the JWT_SECRET of this process stands, for a person who holds a token that a server refuses."""
+    """Where this process has its JWT_SECRET from, for a person whose token a server refuses."""
     kept = _secrets_folder(settings) / "jwt_secret"
     try:
         is_kept = settings.jwt_secret == SecretStr(kept.read_text("ascii").strip())

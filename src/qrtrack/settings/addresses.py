@@ -1,4 +1,4 @@
-"""Web addresses in settings: what the program builds on top of one must be a clean address too."""
+"""Web addresses in settings. They are checked strictly, since the program appends paths to them."""
 
 import re
 from ipaddress import IPv6Address
@@ -10,10 +10,10 @@ LARGEST_PORT: Final = 65_535
 
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
 _ORIGIN: Final = rf"https?://(?:{_LABEL}(?:\.{_LABEL})*\.?|\[(?P<six>[0-9a-f:.]+)\])(?::(?P<port>[0-9]{{1,5}}))?"
-# RFC 3986, `pchar`. A query has `/` and `?` besides.
+# RFC 3986, `pchar`. A query may also hold `/` and `?`.
 _CHARACTER: Final = r"[a-z0-9._~!$&'()*+,;=:@-]|%[0-9a-f]{2}"
 ORIGIN: Final = re.compile(_ORIGIN, re.ASCII | re.IGNORECASE)
-# Percent signs are left out: an address copied from a browser hides an invisible character as %E2%80%8B.
+# Without percent signs: in an address copied from a browser, %E2%80%8B would be an invisible character.
 PRINTED: Final = re.compile(rf"{_ORIGIN}(?P<path>(?:/[a-z0-9._~-]+)*/?)", re.ASCII | re.IGNORECASE)
 BASE: Final = re.compile(rf"{_ORIGIN}(?P<path>(?:/(?:{_CHARACTER})+)*/?)", re.ASCII | re.IGNORECASE)
 WHOLE: Final = re.compile(rf"{BASE.pattern}(?:\?(?:{_CHARACTER}|[/?])*)?", re.ASCII | re.IGNORECASE)
@@ -23,7 +23,7 @@ def is_address(value: str, form: re.Pattern[str]) -> bool:
     found = form.fullmatch(value)
     if found is None or not 1 <= int(found["port"] or 443) <= LARGEST_PORT:
         return False
-    # Browsers resolve dot segments, so that the path would be another one than is written.
+    # Browsers resolve dot segments, and would request another path than the written one.
     if {".", ".."} & set(found.groupdict().get("path", "").split("/")):
         return False
     try:
@@ -45,7 +45,7 @@ def _printed(value: str) -> str:
 
 
 def _checked(value: str, form: re.Pattern[str]) -> str:
-    """Without a slash at the end, since paths that begin with one are put behind it. Raises ValueError."""
+    """The address without a slash at the end, since appended paths begin with one. Raises ValueError."""
     if is_address(value, form):
         return value.rstrip("/") if form is not WHOLE else value
     if "@" in value.partition("://")[2].partition("/")[0]:
@@ -63,8 +63,8 @@ def _checked(value: str, form: re.Pattern[str]) -> str:
 
 
 WebAddress = Annotated[str, AfterValidator(_whole)]
-"""An address that is called as it is, with a query if it has one."""
+"""An address that the program calls unchanged; it may have a query."""
 BaseAddress = Annotated[str, AfterValidator(_base)]
-"""An address that paths are appended to."""
+"""An address that the program appends paths to."""
 PrintedAddress = Annotated[str, AfterValidator(_printed)]
 """An address that QR symbols begin with."""

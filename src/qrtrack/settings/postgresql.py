@@ -1,5 +1,5 @@
-"""DATABASE_URL, read as libpq reads it: what the driver can do is passed on, what changes nothing for this service is
-ignored, and the rest is refused by name. docs/database-url.md is the table of all parameters.
+"""DATABASE_URL, parsed as libpq parses it. Parameters go to the driver, or are ignored if they change nothing for this
+service, or are refused by name: docs/database-url.md lists them all.
 """
 
 import configparser
@@ -15,9 +15,9 @@ from typing import Any, Final
 from urllib.parse import unquote, urlencode
 
 DEFAULT_PORT: Final = 5432
-# libpq waits at least so long, and so does connect_timeout=1 here.
+# libpq raises connect_timeout=1 to 2 s, and so do we.
 LEAST_SECONDS: Final = 2
-# The first of several hosts may be gone without a word: readiness, which waits for 3 s, must reach the second.
+# The first of several hosts may hang. Readiness times out after 3 s, and must reach the second host before.
 SECONDS_FOR_EACH: Final = 2
 SECONDS: Final = 10
 
@@ -34,28 +34,28 @@ TO_DRIVER: Final = {
     name: {"dbname": "database"}.get(name, name)
     for name in ("user", "password", "dbname", "passfile", "krbsrvname", "gsslib", "target_session_attrs")
 }
-# The driver takes these in an address only.
+# asyncpg accepts these only in a DSN.
 TLS_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 TLS: Final = frozenset(
     {*TLS_FILES, "sslmode", "sslpassword", "sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version"}
 )
 TO_SERVER: Final[tuple[str, ...]] = ("application_name", "options")
 READ_HERE: Final = frozenset({"host", "hostaddr", "port", "connect_timeout", "channel_binding", "service"})
-# connections.py notices dead peers in its own way, of several hosts the first that takes writes is the right one, and
-# the others do not change what this driver does.
+# connections.py sets the keepalives itself, and of several hosts the first that accepts writes is used. The others
+# change nothing in asyncpg.
 KEEPALIVES: Final = {"keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"}
 IGNORED: Final = frozenset(
     {*KEEPALIVES, "load_balance_hosts", "fallback_application_name", "sslcompression", "max_protocol_version"}
 )
 TLS_VERSIONS: Final = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
-# Any other value of these asks for what the driver does not do, or this service has no use for.
+# Other values ask for what asyncpg cannot do, or for what this service must not use.
 POSSIBLE: Final[Mapping[str, tuple[str, ...]]] = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "sslnegotiation": ("postgres", "direct"),
     "ssl_min_protocol_version": TLS_VERSIONS,
     "ssl_max_protocol_version": TLS_VERSIONS,
     "channel_binding": ("disable", "prefer", "require"),
-    # Every transaction may write, so that a standby is of no use.
+    # Every transaction may write, which a standby refuses.
     "target_session_attrs": ("any", "read-write", "primary"),
     "gssencmode": ("disable", "prefer"),
     "gsslib": ("gssapi",),
@@ -73,10 +73,10 @@ HINTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class PostgresAddress:
-    """Where the database is: `hosts` in the order in which they are tried, and what asyncpg.connect gets for each."""
+    """Where the database is: `hosts` in the order of the attempts, and the arguments of asyncpg.connect for each."""
 
     hosts: tuple[tuple[str | None, int | None], ...]
-    # For one host.
+    # The time limit for one host.
     seconds: float
     options: Mapping[str, Any] = field(repr=False)
     server_settings: Mapping[str, str]
@@ -92,7 +92,7 @@ class PostgresAddress:
 
 
 def parse_address(url: str) -> PostgresAddress:
-    """Raises ValueError, which names the parameter and never shows a password."""
+    """Raises ValueError. Its message names the parameter, and never shows a password."""
     found = URL.fullmatch(url.strip())
     if found is None:
         raise ValueError("it must be an address such as postgresql://user:password@host:5432/name")
@@ -119,7 +119,7 @@ def parse_address(url: str) -> PostgresAddress:
 
 
 def _decoded(text: str) -> str:
-    """As libpq does it: a plus sign is a plus sign."""
+    """As libpq decodes: a plus sign stays a plus sign."""
     try:
         decoded = unquote(text, errors="strict")
     except UnicodeDecodeError:
@@ -130,7 +130,9 @@ def _decoded(text: str) -> str:
 
 
 def _query(text: str) -> dict[str, str]:
-    """Names and values. Hosts that are given one by one are a list; of other doubles the last counts, as in libpq."""
+    """Names and values. Repeated `host` and `port` parameters form a list; of other repeated ones the last counts, as
+    in libpq.
+    """
     values: dict[str, str] = {}
     for pair in filter(None, text.split("&")):
         name, equals, value = (_decoded(part) for part in pair.partition("="))
@@ -155,7 +157,7 @@ def _service(name: str) -> dict[str, str]:
 
 
 def _of_user(name: str) -> Path:
-    """In the home folder. A user of a container may have none: then there is no such file."""
+    """The file in the user's home folder. A user of a container may have no home: then the file does not exist."""
     with suppress(RuntimeError):
         return Path.home() / name
     return Path(name)
@@ -175,7 +177,7 @@ def _check(asked: Mapping[str, str]) -> None:
 
 
 def _check_certificates(asked: Mapping[str, str]) -> None:
-    """A file that holds something else would look like an outage of the database at each connection."""
+    """Checked at the start: later, a wrong file would look like an outage of the database at each connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authorities = asked.get("sslrootcert", "system")
     if authorities not in ("", "system"):
@@ -193,12 +195,12 @@ def _check_certificates(asked: Mapping[str, str]) -> None:
 
 
 def _written_hosts(text: str, *, split: bool) -> Iterator[tuple[str | None, str | None]]:
-    """Host and port as they are written. `split`: the text is still percent-encoded, as a host may hold a comma."""
+    """Host and port as they are written. `split`: the text is still percent-encoded, since a host may hold a comma."""
     decode = _decoded if split else str
     for one in text.split(",") if text else ():
         found = HOST.fullmatch(one)
         if found is None or one.startswith("/"):
-            # A socket's folder, or an IPv6 address without brackets, as the parameter `host` has it.
+            # The parameter `host` may hold a socket's folder, or an IPv6 address without brackets.
             if split:
                 raise ValueError(f"its host cannot be read: write IPv6 addresses in brackets, and {QUOTING}")
             yield one, None
@@ -209,7 +211,7 @@ def _written_hosts(text: str, *, split: bool) -> Iterator[tuple[str | None, str 
 def _with_ports(
     hosts: list[tuple[str | None, str | None]], listed: str | None
 ) -> Iterator[tuple[str | None, int | None]]:
-    """`listed`: one port for all of the hosts, or one for each."""
+    """`listed`: one port for all hosts, or one for each."""
     hosts = hosts or [(None, None)]
     ports = listed.split(",") if listed else []
     if len(ports) > 1 and len(ports) != len(hosts):
@@ -221,7 +223,7 @@ def _with_ports(
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 0 < int(text) < 65_536):
-        # It may be the rest of a password.
+        # The text is not shown: it may be the rest of a password.
         raise ValueError(f"its port is not a number from 1 to 65535; if it is none at all, {QUOTING}")
     return int(text)
 
@@ -232,13 +234,13 @@ def _seconds(values: Mapping[str, str], hosts: int) -> float:
         return SECONDS_FOR_EACH if hosts > 1 else SECONDS
     if not re.fullmatch(r"-?[0-9]{1,9}", given, re.ASCII):
         raise ValueError("its parameter connect_timeout must be a number of seconds")
-    # libpq waits for ever at 0, and a request cannot.
+    # With 0 libpq waits without a limit. A request cannot.
     return min(max(int(given), LEAST_SECONDS), SECONDS) if int(given) > 0 else SECONDS
 
 
 def _tls(values: Mapping[str, str]) -> dict[str, Any]:
-    """The driver cannot bind the password to the TLS channel. Where that is required, so that nobody in between can
-    take the server's place, the server proves by its certificate who it is.
+    """The driver has no channel binding. With channel_binding=require we verify the server's certificate instead, which
+    also stops a man in the middle.
     """
     tls = {name: value for name, value in values.items() if name in TLS}
     if values.get("channel_binding") == "require":
@@ -246,7 +248,7 @@ def _tls(values: Mapping[str, str]) -> dict[str, Any]:
             raise ValueError("its parameters channel_binding=require and sslmode=disable contradict each other")
         tls = {"sslrootcert": "system", **tls, "sslmode": "verify-full"}
     if tls.get("sslmode") == "verify-full" and not _of_user(".postgresql/root.crt").exists():
-        # Where libpq has no file of authorities it gives up.
+        # Without ~/.postgresql/root.crt libpq refuses to connect. We use the system's certificate authorities.
         tls = {"sslrootcert": "system", **tls}
     if tls.get("sslrootcert") != "system":
         return {"dsn": f"postgresql://?{urlencode(tls)}"} if tls else {}
@@ -258,7 +260,7 @@ def _tls(values: Mapping[str, str]) -> dict[str, Any]:
 
 @lru_cache
 def _verified_by_the_system() -> ssl.SSLContext:
-    """Reading the system's authorities takes some 20 ms, so it is not done for each connection."""
+    """Cached: loading the system's certificate authorities takes 20 ms, and every connection needs the context."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["postgresql"])
     return context

@@ -1,4 +1,4 @@
-"""Secrets: those that are none, and those that development makes by itself and keeps."""
+"""Secrets: recognising placeholders, and making and keeping secrets in development."""
 
 import logging
 import os
@@ -14,11 +14,13 @@ log = logging.getLogger(__name__)
 
 
 class SettingsError(Exception):
-    """The program cannot start with these settings; the message is one line for each, naming the setting."""
+    """The program cannot start with these settings. The message has one line for each, with the setting's name."""
 
 
 def is_placeholder(value: str) -> bool:
-    """Random text of this length practically never spells a mark or keeps to so few different characters."""
+    """Whether a person wrote it. Random text of this length practically never holds one of the marks, or so few
+    different characters.
+    """
     letters = "".join(filter(str.isalnum, value.lower()))
     if len(value.strip()) < SECRET_LENGTH or any(mark in letters for mark in PLACEHOLDER_MARKS):
         return True
@@ -28,8 +30,9 @@ def is_placeholder(value: str) -> bool:
 
 
 def kept_secret(folder: Path, name: str) -> str:
-    """The same for all processes with this folder: made by the first that needs it. Raises SettingsError, also where
-    another user may have put the file there, or may have read it.
+    """The secret in the folder, the same for all its processes: the first that needs it makes it.
+
+    Raises SettingsError, also if another user may have written or read the file.
     """
     path = folder / name
     try:
@@ -47,10 +50,11 @@ def kept_secret(folder: Path, name: str) -> str:
 
 
 def _open_private(path: Path, name: str, *, mode: int) -> int:
-    """A descriptor, so that what was checked is what is read. `mode`: what the path should have."""
+    """A descriptor, so that the checked file is the one that is read. `mode`: what a refusal advises for `chmod`."""
     descriptor = None
     if not path.is_symlink():
-        # Without the flags, a planted FIFO would block, and a link that came after the look would be followed.
+        # O_NONBLOCK: opening a FIFO that an attacker made would block. O_NOFOLLOW: a link may have come after the
+        # check.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     if mistrust := _mistrust(path, name, descriptor, mode=mode):
         if descriptor is not None:
@@ -61,7 +65,7 @@ def _open_private(path: Path, name: str, *, mode: int) -> int:
 
 
 def _mistrust(path: Path, name: str, descriptor: int | None, *, mode: int) -> str | None:
-    """Why somebody else may have planted or read it, and what to do. `descriptor` None: it is a link."""
+    """Why another user may have written or read it, and what to do. `descriptor` None: it is a link."""
     if descriptor is None:
         return f"it is a symbolic link. Put the file or folder itself there, or set {name.upper()}."
     found, user = os.fstat(descriptor), os.geteuid()
@@ -79,7 +83,7 @@ def _mistrust(path: Path, name: str, descriptor: int | None, *, mode: int) -> st
 
 
 def _write_once(path: Path, value: str) -> bool:
-    """Whether this call made the file. It appears complete or not at all, even if the machine stops half-way."""
+    """Whether this call made the file. The file appears complete or not at all, also after a crash."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -87,7 +91,7 @@ def _write_once(path: Path, value: str) -> bool:
             file.write(f"{value}\n")
             file.flush()
             os.fsync(file.fileno())
-        # A link, unlike a rename, never replaces the file of another process that was faster.
+        # A link fails if another process made the file first; a rename would replace it.
         os.link(draft, path)
     except FileExistsError:
         return False

@@ -1,4 +1,4 @@
-"""The kinds of values that settings have: what each must look like, and what is read out of it."""
+"""The types of settings: which values each accepts, and how it is parsed."""
 
 import base64
 import ipaddress
@@ -16,14 +16,14 @@ from qrtrack.settings.addresses import LARGEST_PORT, ORIGIN, is_address
 from qrtrack.settings.postgresql import parse_address
 
 SIGNING_BYTES = 24
-# Letters and signs that Unicode calls printable, and that show as nothing: fillers, joiners, variation selectors.
+# Characters that Unicode calls printable and that nobody sees: fillers, joiners, variation selectors.
 INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[1-9][0-9]{0,4})?", re.ASCII)
 DEFAULT_TENANT_ROLE = "qrtrack_tenant"
-# Names that PostgreSQL keeps for itself are refused: pg_…, public, none.
+# PostgreSQL reserves the names pg_…, public and none.
 ROLE_NAME = re.compile(r"(?!pg_|(?:public|none)$)[A-Za-z_][A-Za-z0-9_.$-]{0,62}", re.ASCII | re.IGNORECASE)
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -37,9 +37,9 @@ def _blank_is_unset(value: object) -> object:
 
 
 def check_as_written(value: object) -> object:
-    """Raises ValueError for text with white space around it, or with a character in it that nobody sees.
+    """Raises ValueError for text with white space around it, or with an invisible character in it.
 
-    Nothing is stripped: a password may begin with a blank, and another SECRET_KEY opens nothing.
+    Nothing is stripped silently: a password may begin with a blank, and a changed SECRET_KEY opens no sealed root key.
     """
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if not isinstance(text, str):
@@ -87,7 +87,7 @@ def parsed_origins(value: str) -> list[str]:
 
 
 def origin_of(address: str) -> str:
-    """As browsers send it: in small letters, and without the port that goes with the scheme."""
+    """As browsers send it: in lower case, and without the scheme's default port."""
     found = ORIGIN.match(address)
     origin = (found[0] if found else address).lower()
     return origin.removesuffix(":443" if origin.startswith("https:") else ":80")
@@ -148,7 +148,7 @@ def parsed_networks(value: str) -> Sequence[Network]:
 
 
 def _network(entry: str) -> Network:
-    """A mapped network is the IPv4 one it stands for, since callers' addresses are compared in that form."""
+    """An IPv4-mapped network becomes the IPv4 network: callers' addresses are compared in that form."""
     network = ipaddress.ip_network(entry, strict=False)
     if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(MAPPED):
         mapped = network.network_address.ipv4_mapped
@@ -182,7 +182,8 @@ def _mail_server(value: SecretStr | None) -> SecretStr | None:
         try:
             parts = urlsplit(value.get_secret_value())
             usable = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
-            # What a # or a blank in a password cuts off would be taken for the host.
+            # `urlsplit` ends the host part at a # or a blank in the password, and would return a part of the password
+            # as host.
             usable &= value.get_secret_value().isascii() and " " not in value.get_secret_value()
             usable &= parts.path in ("", "/") and not (parts.query or parts.fragment)
         except ValueError:
