@@ -1,4 +1,4 @@
-"""The whole story, shown on a real server over HTTP. Every number is held against what the specification promises."""
+"""The demonstration: the main job on a real server over HTTP. It compares every number with the specification."""
 
 import asyncio
 import secrets
@@ -28,7 +28,7 @@ ACCURATE_TOKEN = secrets.token_urlsafe(32)
 
 
 async def run(settings: Settings) -> int:
-    """0 when everything was as promised, else 1, after saying what was not."""
+    """Exit code 0 if every number is as promised, else 1 after printing the one that is not."""
     console = Console(highlight=False)
     gateway = Sandbox(callback_seconds=1.0)
     await gateway.start()
@@ -60,7 +60,7 @@ async def _show(tell: Teller) -> None:
 
 
 def _of_the_demonstration(settings: Settings, gateway: Sandbox, listener: socket.socket) -> Settings:
-    """It must not touch what a deployment has set, database, accounting system or mail, and least of all pay there."""
+    """Without the deployment's own database, accounting system, mail server and bank: those must not be touched."""
     organisation = uuid4()
     return settings.model_copy(
         update={
@@ -84,7 +84,7 @@ def _of_the_demonstration(settings: Settings, gateway: Sandbox, listener: socket
 
 @asynccontextmanager
 async def _client(runtime: Runtime, listener: socket.socket) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of a server on the port, with a token of somebody who is manager and finance officer in one."""
+    """A client of the server on the listener's port. Its token has the roles manager and finance."""
     server = server_of(runtime)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     assert runtime.settings.jwt_secret is not None

@@ -1,4 +1,4 @@
-"""The accounting system pushes what happened there; whatever it sends twice is taken in once."""
+"""The accounting system sends events by webhook. The service stores once what is sent twice."""
 
 import asyncio
 from typing import Any

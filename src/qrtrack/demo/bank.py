@@ -1,4 +1,4 @@
-"""Finance pays through a stand-in for the bank's gateway, and cannot pay twice."""
+"""A finance officer dispatches a settlement to a stand-in for the bank's gateway. A second dispatch is refused."""
 
 import asyncio
 from typing import Any
@@ -32,7 +32,7 @@ def _settlement(mark: str) -> dict[str, Any]:
 
 
 async def _called_back(tell: Teller, attempt_id: int) -> list[dict[str, Any]]:
-    """The attempt's rows, when all of their callbacks are in."""
+    """The attempt's rows, after all of their callbacks have arrived."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             page = await tell.get(f"/api/akselgate/attempts/{attempt_id}")

@@ -1,4 +1,4 @@
-"""What every part of the story needs: to tell it, to call the server, and to hold numbers against their promise."""
+"""Shared by all parts of the demonstration: printing, calling the server, comparing numbers with the specification."""
 
 from dataclasses import dataclass
 from pathlib import Path
