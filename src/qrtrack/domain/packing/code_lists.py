@@ -13,6 +13,8 @@ from qrtrack.domain.packing.numbering import parse_serial, serial
 from qrtrack.domain.scans import SCAN_LIMIT, Scan, ScanKind, plain_code, read_scan
 
 CODES_LIMIT = 100_000
+# Of a token in a refusal: 100 refused tokens of the greatest length would fill an answer of 1 MiB.
+SHOWN_LENGTH = 200
 
 _SERIAL = r"[A-Za-z0-9]{0,7}[A-Za-z](?:[0-9]{6}|[1-9][0-9]{6,11})"
 # A range may have blanks around its hyphen. Other blanks end a token, except the separators 1C to 1F, which Python
@@ -237,7 +239,8 @@ def _named_by(token: str, limit: int) -> str | _Range | Scan:
     if scan.kind == ScanKind.CODE and scan.code is not None:
         return scan.code
     detail, code = _WITHOUT_UNIT[scan.kind]
-    raise _Mistake(detail.format(ascii(token)), code, value=token)
+    shown = token[:SHOWN_LENGTH]
+    raise _Mistake(detail.format(ascii(shown)), code, value=shown)
 
 
 _WITHOUT_UNIT: Final = {
