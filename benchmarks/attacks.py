@@ -132,7 +132,7 @@ async def webhook_of_brackets(target: Target) -> None:
 
 
 async def webhook_of_invalid_elements(target: Target) -> None:
-    await post(target, f"/webhook/accurate?token={target.webhook_token}", [0] * (100_000 // target.divisor), at_once=4)
+    await post(target, f"/webhook/accurate?token={target.webhook_token}", [0] * 100_000, at_once=4)
 
 
 async def imports_of_bad_rows(target: Target) -> None:
