@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from uuid import uuid4
 
+import hypothesis
 import pytest
 import structlog
 from sqlalchemy import make_url
@@ -42,6 +43,11 @@ structlog.configure(
 )
 
 
+# The slow call of a busy machine is no failure.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--shuffle", type=int, metavar="SEED", help="files, and the tests of each, in a random order")
 
@@ -53,6 +59,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         places = {path: random.random() for path in sorted({item.path for item in items})}
         random.shuffle(items)
         items.sort(key=lambda item: places[item.path])
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Processes, and runtimes that a test opens itself, leave rows: they go before the next `runtime` is opened."""
+    fixtures = getattr(item, "fixturenames", ())
+    if "migrated_url" in fixtures and "runtime" not in fixtures:
+        Broom.is_due = True
 
 
 def pytest_collection_finish() -> None:
@@ -135,6 +148,8 @@ def settings(migrated_url: str, tmp_path: Path) -> Settings:
 @pytest.fixture
 async def runtime(settings: Settings, broom: Broom, warmth: None) -> AsyncIterator[Runtime]:
     """A whole process without its server and its loop; the rows of the test are gone afterwards."""
+    if Broom.is_due:
+        await broom.sweep()
     async with AsyncExitStack() as open_runtimes:
         with warm():
             runtime = await open_runtimes.enter_async_context(open_runtime(settings))

@@ -95,6 +95,8 @@ class Broom:
     new connection PostgreSQL reads about every table anew, which takes ten times as long as to delete nothing.
     """
 
+    is_due = False
+
     def __init__(self, url: str) -> None:
         self._connector = Connector(parse_address(url))
         self._connection: Connection | None = None
@@ -109,6 +111,7 @@ class Broom:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connector.connect()
         await self._connection.execute(DELETION)
+        Broom.is_due = False
 
     def close(self) -> None:
         async def close() -> None:
