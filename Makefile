@@ -71,7 +71,7 @@ check: setup ## format, lint, types, import contracts, migrations: everything bu
 
 prove: setup ## the long proof: kills, faults, fuzz, pooler, security, browser, PostgreSQL as providers give it
 	@test -n '$(PROOFS)' || { echo 'There is no proof yet: tests/faults and its neighbours are missing.' >&2; exit 1; }
-	$(PYTEST) $(PROOFS)
+	$(PYTEST) -n $(WORKERS) --dist loadfile $(PROOFS)
 
 bench: setup ## the benchmarks; one of them: make bench NAME=link
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/bench.txt

@@ -1,16 +1,22 @@
 """What tests stand on: a real PostgreSQL, migrated once, real commits, and every row deleted after each test."""
 
 import asyncio
+import gc
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from random import Random
 from uuid import uuid4
 
+import hypothesis
 import pytest
 import structlog
 from sqlalchemy import make_url
 
 from accurate import Accurate
+from backup_page import dump, restored_here  # noqa: F401 - fixtures
+from embedded_users import folder, no_link_left, prepared, users  # noqa: F401 - fixtures
 from plant import Plant
 from process import TENANT_ROLE, Broom, let_tests_skip_triggers, settings_of
 from qrtrack import embedded
@@ -20,7 +26,11 @@ from qrtrack.domain.identity import Caller, Role
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.settings import Settings
 from qrtrack.settings.postgresql import parse_address
+from sites import cluster, nothing_left, site  # noqa: F401 - fixtures
+from starts import app_cluster, migrated  # noqa: F401 - fixtures
+from ticking import HANG_SECONDS
 from treasury import Treasury, open_treasury
+from warm import LOOP, KeptLoop, close_all, warm
 
 # Tracebacks as the program writes them. The library's own draw every local variable: each failure that a test provokes
 # then takes seconds.
@@ -33,6 +43,57 @@ structlog.configure(
 )
 
 
+# The slow call of a busy machine is no failure.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="files, and the tests of each, in a random order")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if (seed := config.getoption("shuffle")) is not None:
+        random = Random(seed)
+        # A file's tests stay together: they share a module's fixtures.
+        places = {path: random.random() for path in sorted({item.path for item in items})}
+        random.shuffle(items)
+        items.sort(key=lambda item: places[item.path])
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Processes, and runtimes that a test opens itself, leave rows: they go before the next `runtime` is opened."""
+    fixtures = getattr(item, "fixturenames", ())
+    if "migrated_url" in fixtures and "runtime" not in fixtures:
+        Broom.is_due = True
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected stays: the garbage collector need not look through it during the tests."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> Iterator[None]:
+    """On a busy machine no limit of the program's own ends a test. A test of a limit sets its own."""
+    limits = {
+        "qrtrack.connections": ("PATIENCE_SECONDS", "STATEMENT_SECONDS"),
+        "qrtrack.database": ("LOCK_SECONDS", "READY_SECONDS"),
+        "qrtrack.pools": ("PATIENCE_SECONDS",),
+        "qrtrack.services.gauges": ("READ_SECONDS",),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for module, names in limits.items():
+            for name in names:
+                patch.setattr(f"{module}.{name}", HANG_SECONDS)
+        yield
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], KeptLoop]]:
+    return {"kept": lambda: LOOP}
+
+
 @pytest.fixture(scope="session")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An empty database of this test process: on the embedded server, or beside the one of TEST_DATABASE_URL."""
@@ -40,8 +101,7 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if given is not None:
         yield asyncio.run(_empty_database(given))
         return
-    folder: Path = tmp_path_factory.mktemp("postgresql")
-    with embedded.start(folder, durable=False) as server:
+    with embedded.start(tmp_path_factory.mktemp("postgresql"), durable=False) as server:
         url = server.url()
         asyncio.run(let_tests_skip_triggers(url))
         yield url
@@ -74,15 +134,25 @@ def broom(migrated_url: str) -> Iterator[Broom]:
     broom.close()
 
 
+@pytest.fixture(scope="session")
+def warmth(migrated_url: str) -> Iterator[None]:
+    yield
+    close_all()
+
+
 @pytest.fixture
 def settings(migrated_url: str, tmp_path: Path) -> Settings:
     return settings_of(migrated_url, tmp_path)
 
 
 @pytest.fixture
-async def runtime(settings: Settings, broom: Broom) -> AsyncIterator[Runtime]:
+async def runtime(settings: Settings, broom: Broom, warmth: None) -> AsyncIterator[Runtime]:
     """A whole process without its server and its loop; the rows of the test are gone afterwards."""
-    async with open_runtime(settings) as runtime:
+    if Broom.is_due:
+        await broom.sweep()
+    async with AsyncExitStack() as open_runtimes:
+        with warm():
+            runtime = await open_runtimes.enter_async_context(open_runtime(settings))
         try:
             yield runtime
         finally:

@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 import httpx2
+from pydantic_settings import PydanticBaseSettingsSource
 from sqlalchemy import make_url
 
 from forked import Qrtrack
@@ -33,8 +34,16 @@ TENANT_ROLE = (
 )
 
 
+class GivenSettings(Settings):
+    """Neither the environment nor a file has a say in them. Not to look there saves 3 ms in each of 2,000 tests."""
+
+    @classmethod
+    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (sources["init_settings"],)
+
+
 def settings_of(database_url: str, data_dir: Path, **changes: Any) -> Settings:
-    """Settings that no environment and no file has a say in; bcrypt is cheap and polls are quick."""
+    """Bcrypt is cheap and polls are quick."""
     values: dict[str, Any] = {
         "qrtrack_data_dir": data_dir,
         "database_url": database_url,
@@ -47,7 +56,7 @@ def settings_of(database_url: str, data_dir: Path, **changes: Any) -> Settings:
         "lease_seconds": 30,
         "poll_seconds": 0.05,
     }
-    return Settings(_env_file=None, **values | changes)
+    return GivenSettings(**values | changes)
 
 
 def free_port() -> int:
@@ -86,6 +95,8 @@ class Broom:
     new connection PostgreSQL reads about every table anew, which takes ten times as long as to delete nothing.
     """
 
+    is_due = False
+
     def __init__(self, url: str) -> None:
         self._connector = Connector(parse_address(url))
         self._connection: Connection | None = None
@@ -100,6 +111,7 @@ class Broom:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connector.connect()
         await self._connection.execute(DELETION)
+        Broom.is_due = False
 
     def close(self) -> None:
         async def close() -> None:

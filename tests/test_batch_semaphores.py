@@ -8,6 +8,7 @@ import pytest
 
 from qrtrack import fair_starts
 from qrtrack.batch_semaphores import PERMITS_BESIDE_OTHERS, TenantSemaphores
+from ticking import HANG_SECONDS
 
 
 class Transactions:
@@ -48,7 +49,7 @@ async def test_beside_others_each_has_its_few_permits() -> None:
 
 async def test_the_smallest_pool_has_a_permit_and_work_of_the_service_itself_needs_none() -> None:
     transactions, only = Transactions(TenantSemaphores(1)), uuid4()
-    async with transactions.semaphores.acquired(only), asyncio.timeout(5):
+    async with transactions.semaphores.acquired(only), asyncio.timeout(HANG_SECONDS):
         await transactions.run(None)
     await transactions.run(only)
     assert transactions.most == {only: 1}

@@ -8,6 +8,7 @@ import pytest
 
 from qrtrack.body_budget import IN_ALL, MIB, MOST_OF_ONE, PER_SHARE, UNCOUNTED, WAITING_PER_SHARE, BodyBudget
 from qrtrack.heavy_work import TooMuchWork
+from ticking import HANG_SECONDS
 
 
 class Upload:
@@ -66,7 +67,7 @@ async def test_a_small_body_waits_for_nothing() -> None:
     async with AsyncExitStack() as held:
         for _ in range(2):
             await held.enter_async_context(budget.reserve("greedy", MOST_OF_ONE))
-        async with asyncio.timeout(5), budget.reserve("greedy", UNCOUNTED):
+        async with asyncio.timeout(HANG_SECONDS), budget.reserve("greedy", UNCOUNTED):
             assert budget.held == {"greedy": PER_SHARE}
 
 

@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from itertools import product
 from types import SimpleNamespace
 from typing import Any, cast
@@ -31,6 +32,10 @@ def application(**settings: Any) -> FastAPI:
     return create_app(Settings(_env_file=None, **settings), no_runtime)
 
 
+# For tests that add no route.
+shared_application = cache(application)
+
+
 def connect(app: FastAPI) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test")
 
@@ -54,13 +59,13 @@ async def test_the_lifespan_hands_the_runtime_to_requests_and_closes_it() -> Non
 
 
 async def test_by_default_no_other_origin_may_call() -> None:
-    async with connect(application()) as client:
+    async with connect(shared_application()) as client:
         answer = await client.get("/healthz", headers={"Origin": ORIGIN})
     assert "access-control-allow-origin" not in answer.headers
 
 
 async def test_a_listed_origin_may_call_and_read_our_headers() -> None:
-    async with connect(application(cors_allowed_origins=f"http://localhost:3000, {ORIGIN}")) as client:
+    async with connect(shared_application(cors_allowed_origins=f"http://localhost:3000, {ORIGIN}")) as client:
         answer = await client.get("/healthz", headers={"Origin": ORIGIN})
         stranger = await client.get("/healthz", headers={"Origin": "https://evil.example"})
         asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
@@ -135,7 +140,7 @@ async def test_refusals_of_every_kind_can_be_read_from_an_allowed_origin_only() 
 
 async def preflight_of(headers: str, **settings: Any) -> httpx2.Response:
     asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": headers}
-    async with connect(application(cors_allowed_origins=ORIGIN, **settings)) as client:
+    async with connect(shared_application(cors_allowed_origins=ORIGIN, **settings)) as client:
         return await client.options("/x", headers=asked)
 
 
@@ -167,7 +172,7 @@ FOREIGN = (
 async def test_nothing_is_changed_for_a_page_of_another_origin(settings: dict[str, str], method: str) -> None:
     """No preflight comes before a form or plain text: without this the page could do it, and only not read about it."""
     paths = ("/webhook/accurate", "/api/manufacturer/link-to-master", "/api/worker/run", "/nowhere")
-    async with connect(application(**settings)) as client:
+    async with connect(shared_application(**settings)) as client:
         for path, origin in product(paths, FOREIGN):
             headers = {"Origin": origin, "Content-Type": "text/plain"}
             answer = await client.request(method, path, content=b"[]", headers=headers)
@@ -190,7 +195,7 @@ async def test_nothing_is_changed_for_a_page_of_another_origin(settings: dict[st
 async def test_own_pages_listed_origins_and_programs_may_change_things(
     settings: dict[str, str], origin: str | None
 ) -> None:
-    async with connect(application(**settings)) as client:
+    async with connect(shared_application(**settings)) as client:
         answer = await client.post("/nowhere", headers={} if origin is None else {"Origin": origin})
     assert answer.status_code == 404
 
@@ -222,7 +227,7 @@ async def test_every_answer_carries_the_security_headers() -> None:
 
 
 async def test_a_preflight_that_is_refused_says_why() -> None:
-    async with connect(application(cors_allowed_origins=ORIGIN)) as client:
+    async with connect(shared_application(cors_allowed_origins=ORIGIN)) as client:
 
         async def preflight(origin: str, method: str = "POST", **asked: str) -> httpx2.Response:
             return await client.options(
@@ -246,12 +251,12 @@ async def test_a_preflight_that_is_refused_says_why() -> None:
 
 
 async def test_an_address_with_a_slash_too_many_is_not_redirected() -> None:
-    async with connect(application()) as client:
+    async with connect(shared_application()) as client:
         assert (await client.get("/healthz/")).status_code == 404
 
 
 async def test_the_document_of_the_api_stays_the_same() -> None:
-    async with connect(application()) as client:
+    async with connect(shared_application()) as client:
         document = (await client.get("/openapi.json")).json()
         assert (await client.get("/openapi.json")).json() == document
     assert document["info"]["title"] == "qrtrack"

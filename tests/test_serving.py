@@ -11,6 +11,7 @@ import pytest
 from qrtrack.runtime import Runtime
 from qrtrack.serving import opened, serve
 from qrtrack.settings import Settings
+from ticking import HANG_SECONDS
 
 
 async def test_what_a_serving_process_is_made_of_is_not_collected_again_and_again(settings: Settings) -> None:
@@ -19,7 +20,7 @@ async def test_what_a_serving_process_is_made_of_is_not_collected_again_and_agai
     before = gc.get_freeze_count()
     serving = asyncio.create_task(serve(settings, host="127.0.0.1", port=port, with_worker=False))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             await listening(port)
         assert gc.get_freeze_count() > before + 10_000
         os.kill(os.getpid(), signal.SIGTERM)

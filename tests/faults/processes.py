@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from plant import Plant
 from process import TENANT_ROLE
 from qrtrack.database import DatabaseUnavailable
+from ticking import HANG_SECONDS
 
 SECRET = "d1f0a4b79c3e48f2b6a5908e7c1d2f3a-tests"
 
@@ -65,7 +66,7 @@ class Workers:
                     return (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
             return False
 
-        await until(ready, seconds=30)
+        await until(ready)
         return process
 
     def revive(self) -> None:
@@ -80,7 +81,7 @@ class Workers:
         async def begun() -> bool:
             return self.log().count("] working") >= processes
 
-        await until(begun, seconds=20)
+        await until(begun)
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")
@@ -97,11 +98,11 @@ def workers(url: str, folder: Path, **settings: Any) -> Iterator[Workers]:
             process.wait()
 
 
-async def ended(process: subprocess.Popen[bytes], seconds: float = 240) -> int:
+async def ended(process: subprocess.Popen[bytes], seconds: float = HANG_SECONDS) -> int:
     return await asyncio.to_thread(process.wait, seconds)
 
 
-async def until(condition: Callable[[], Awaitable[Any]], *, seconds: float, every: float = 0.02) -> float:
+async def until(condition: Callable[[], Awaitable[Any]], *, every: float = 0.02) -> float:
     """Waits for what another process does; how long it took. A database that is away does not know yet."""
     began = time.monotonic()
     while True:
@@ -112,13 +113,13 @@ async def until(condition: Callable[[], Awaitable[Any]], *, seconds: float, ever
             raise
         except (OSError, DBAPIError, DatabaseUnavailable):
             pass
-        assert time.monotonic() - began < seconds, f"it did not happen within {seconds} s"
+        assert time.monotonic() - began < HANG_SECONDS, "it does not happen"
         await asyncio.sleep(every)
 
 
 async def patiently(plant: Plant, statement: str, **values: Any) -> Sequence[Any]:
     """The statement, through connections that are being killed."""
-    over = time.monotonic() + 20
+    over = time.monotonic() + HANG_SECONDS
     while True:
         try:
             return await plant.sql(statement, **values)

@@ -63,7 +63,7 @@ async def assert_as_new(few: Database, plant: Plant) -> None:
         (found,) = await plant.sql(LEFT)
         return bool(found.left_over == 0)
 
-    await until(nothing_is_left, seconds=5)
+    await until(nothing_is_left)
     assert few.pool_use()["main"]["in_use"] == 0
     async with AsyncExitStack() as open_connections:
         for _ in range(CONNECTIONS):

@@ -19,8 +19,10 @@ from process import free_port
 from qrtrack import embedded
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
+from ticking import HANG_SECONDS
 
 AWAY_SECONDS = 3.0
+POLL_SECONDS = 30
 SIGNING = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
 
@@ -46,7 +48,7 @@ async def test_every_loop_survives_a_database_that_crashes_under_load(
             return not await plant.sql("SELECT 1 FROM qr_batches WHERE codes_created_at IS NULL LIMIT 1")
 
         await crash(tmp_path, server)
-        await until(all_created, seconds=40)
+        await until(all_created)
         for batch in batches:
             await plant.submit(MadeBatch(batch.batch_id, plant.order_id, batch.uniq_code, None, None, ()))
         for _ in range(2):
@@ -56,7 +58,7 @@ async def test_every_loop_survives_a_database_that_crashes_under_load(
         async def all_completed() -> bool:
             return not await plant.sql("SELECT 1 FROM qr_reverse_jobs WHERE status <> 'completed' LIMIT 1")
 
-        await until(all_completed, seconds=40)
+        await until(all_completed)
         await end_in_good_order(started)
         log = started.log()
     found = await plant.sql(
@@ -85,7 +87,7 @@ class Callers:
             httpx2.AsyncClient(
                 base_url=f"http://127.0.0.1:{port}",
                 headers={"Authorization": f"Bearer {token}"},
-                timeout=15,
+                timeout=HANG_SECONDS,
                 trust_env=False,
             )
             for port in ports
@@ -157,7 +159,7 @@ async def test_while_it_is_away_servers_answer_503_and_afterwards_every_loop_goe
             "akselgate_deadline_seconds": 1,
             "lease_seconds": 2,
             # So long that what starts at once was told by the loop that listens.
-            "poll_seconds": 8,
+            "poll_seconds": POLL_SECONDS,
         }
         with workers(server.url(), tmp_path, **settings) as started:
             for port in ports:
@@ -165,12 +167,12 @@ async def test_while_it_is_away_servers_answer_503_and_afterwards_every_loop_goe
             started.start()
             await started.at_work(1)
             async with calling(ports, organisation) as callers:
-                await until(callers.all_there, seconds=20)
+                await until(callers.all_there)
                 busy = callers.begin()
                 for _ in range(2):
                     await asyncio.sleep(2)
                     await crash(tmp_path, server, away=AWAY_SECONDS)
-                    await until(callers.all_well, seconds=20)
+                    await until(callers.all_well)
                 callers.over.set()
                 await asyncio.gather(*busy)
                 check_answers(callers)
@@ -203,7 +205,7 @@ async def check_loops(plant: Plant, callers: Callers) -> None:
         )
         return len(rows) == 3
 
-    await until(listening, seconds=20)
+    await until(listening)
     # The loop that claims, woken by the one that listens.
     created = await plant.order(50)
 
@@ -211,7 +213,7 @@ async def check_loops(plant: Plant, callers: Callers) -> None:
         row = await plant.row("qr_batches", created.batch_id)
         return row.codes_created_at is not None
 
-    assert await until(created_all, seconds=20) < 6
+    assert await until(created_all) < POLL_SECONDS - 5
 
     # Streams go on to the end, and periodic tasks come round.
     async def all_passed_on() -> bool:
@@ -219,20 +221,20 @@ async def check_loops(plant: Plant, callers: Callers) -> None:
             "SELECT 1 FROM webhook_queue WHERE status <> 'done' OR forward_status <> 'sent' LIMIT 1"
         )
 
-    await until(all_passed_on, seconds=60)
+    await until(all_passed_on)
     [sweeper] = await plant.sql("SELECT run_at FROM periodic_tasks WHERE name = 'sweep_attempts'")
 
     async def came_round() -> bool:
         [row] = await plant.sql("SELECT run_at FROM periodic_tasks WHERE name = 'sweep_attempts'")
         return bool(row.run_at > sweeper.run_at)
 
-    await until(came_round, seconds=30)
+    await until(came_round)
 
     async def all_three_report() -> bool:
         answer = await callers.clients[0].get("/api/worker/health", headers={"Authorization": f"Bearer {SECRET}"})
         return len(answer.json()["workers"]) == 3
 
-    await until(all_three_report, seconds=20)
+    await until(all_three_report)
 
 
 async def check_promises(plant: Plant, callers: Callers) -> None:

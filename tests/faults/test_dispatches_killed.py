@@ -20,14 +20,13 @@ from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.sandbox import Answer, Request, Scripted
 from qrtrack.services.akselgate.attempts import sweep_attempts
 from qrtrack.settings import Settings
+from ticking import HANG_SECONDS
 from treasury import PASSWORD, Treasury, open_treasury, rows
 
 SETTLEMENTS = 200
 FAULTS = 1000
 DEADLINE = 1.0
 SENDERS = 24
-# The faults are the bar, not the time: two cores that others use too have taken 190 s.
-PROOF_SECONDS = 600
 READABLE = b'{"responseCode": "A7", "responseMessage": "no"}'
 MISDEEDS: list[Answer] = [
     *[fault for fault in Fault if fault not in {Fault.NONE, Fault.REFUSE}],
@@ -44,7 +43,7 @@ class Office:
         self.treasury = treasury
         self.started = started
         self.port = port
-        self.client = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
+        self.client = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=HANG_SECONDS, trust_env=False)
 
     async def serve(self) -> subprocess.Popen[bytes]:
         return await self.started.serve(self.port, "--no-worker")
@@ -157,7 +156,7 @@ class Proof:
         self.rounds = {f"STL{number:03}": 0 for number in range(SETTLEMENTS)}
         self.tried: set[str] = set()
         self.given = self.kills = 0
-        self.over = time.monotonic() + PROOF_SECONDS
+        self._seen, self._since = 0, time.monotonic()
 
     @property
     def misdeeds(self) -> int:
@@ -166,7 +165,11 @@ class Proof:
 
     @property
     def goes_on(self) -> bool:
-        return (self.misdeeds < FAULTS or len(self.tried) < SETTLEMENTS) and time.monotonic() < self.over
+        """Until all has happened, however long that takes."""
+        if self.misdeeds > self._seen:
+            self._seen, self._since = self.misdeeds, time.monotonic()
+        assert time.monotonic() - self._since < HANG_SECONDS, f"nothing happens any more after {self._seen} faults"
+        return self.misdeeds < FAULTS or len(self.tried) < SETTLEMENTS
 
     async def send(self) -> None:
         while self.goes_on:
@@ -232,7 +235,7 @@ async def test_a_thousand_faults_and_kills_over_two_hundred_settlements_pay_noth
             )
         finally:
             await other.client.aclose()
-        assert proof.misdeeds >= FAULTS, f"only {proof.misdeeds} faults and kills in {PROOF_SECONDS} s"
+        assert proof.misdeeds >= FAULTS
         assert proof.kills >= 5
         await hold_against_the_record(proof)
 

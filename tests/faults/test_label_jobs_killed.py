@@ -13,7 +13,6 @@ from plant import BASE_URL, Plant, ska
 from printed_labels import symbols_of
 from qrtrack.domain.qr import printed, unit_payload
 
-PATIENCE = 240
 LABELS = 2000
 
 
@@ -38,7 +37,7 @@ async def test_a_job_whose_worker_goes_between_parts_draws_each_label_once(
     with workers(migrated_url, tmp_path, lease_seconds=3, poll_seconds=0.2, hash_threads=0) as started:
         for _ in range(2):
             process = started.start()
-            await until(has_stored_more, seconds=PATIENCE)
+            await until(has_stored_more)
             if how == "kill":
                 await kill_now([process])
             else:
@@ -48,7 +47,7 @@ async def test_a_job_whose_worker_goes_between_parts_draws_each_label_once(
             assert job.status == ("running" if how == "kill" else "queued"), "the job ended before: give it more labels"
             seen = job.part_count
         started.start()
-        await until(has_completed, seconds=PATIENCE)
+        await until(has_completed)
     found = Counter(payload for _, payload in symbols_of(await plant.label_file(job_id)))
     codes = ska(*range(1, LABELS + 1))
     assert found == Counter(printed(unit_payload(BASE_URL, batch.uniq_code, code)) for code in codes)

@@ -65,11 +65,11 @@ async def test_two_workers_never_run_the_same_task_at_once(
                 async def begun() -> bool:
                     return await running(plant) > 0
 
-                await until(begun, seconds=10)
+                await until(begun)
                 for _ in range(120):
                     most = max(most, await running(plant))
                     await asyncio.sleep(0.02)
-        await until(partial(has_swept, plant, times=20), seconds=30)
+        await until(partial(has_swept, plant, times=20))
         assert most == 1
     turns = defaultdict(list)
     for turn in await plant.sql("SELECT * FROM turns ORDER BY id"):
@@ -95,7 +95,7 @@ async def test_a_killed_worker_s_task_is_done_by_the_other_and_keeps_its_time_ov
             async def begun() -> bool:
                 return await running(plant) > 0
 
-            await until(begun, seconds=10)
+            await until(begun)
             first.kill()
             await asyncio.to_thread(first.wait)
         [held] = await plant.sql("SELECT lease_token FROM periodic_tasks WHERE name = 'sweep_attempts'")
@@ -106,7 +106,7 @@ async def test_a_killed_worker_s_task_is_done_by_the_other_and_keeps_its_time_ov
             [row] = await plant.sql("SELECT lease_token FROM periodic_tasks WHERE name = 'sweep_attempts'")
             return bool(row.lease_token != held.lease_token)
 
-        await until(taken_over, seconds=20)
+        await until(taken_over)
     late = [row for row in before if row.name != "accurate.assign_events"]
     after = await plant.sql("SELECT name, run_at FROM periodic_tasks WHERE name <> 'sweep_attempts' ORDER BY name")
     assert [row for row in after if row.name != "accurate.assign_events"] == late

@@ -16,6 +16,7 @@ from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
 from qrtrack.integrations.tokens import sign_token
 from qrtrack.services.recalculation import recalculate_progress
+from ticking import HANG_SECONDS
 
 RECORDS = 1037
 SENDERS = 60
@@ -66,7 +67,7 @@ class Sender:
 
     async def send_until(self, over: asyncio.Event) -> None:
         """Some of its records again and again, as one does who got no answer; and then all of them."""
-        async with httpx2.AsyncClient(headers=self._headers, timeout=10, trust_env=False) as client:
+        async with httpx2.AsyncClient(headers=self._headers, timeout=HANG_SECONDS, trust_env=False) as client:
             while not over.is_set():
                 await self._report(client, random.choices(self._numbers[:-1], k=2))
             for number in self._numbers:

@@ -14,6 +14,7 @@ from accurate import DATABASE, Accurate, event
 from faults.processes import ended, until, workers
 from process import free_port
 from qrtrack.runtime import Runtime
+from ticking import HANG_SECONDS
 
 KILLS = 20
 SENDERS = 12
@@ -25,7 +26,7 @@ class Sender:
     """Sends arrays to a server that may be gone at any moment, some events again and again; keeps what was promised."""
 
     def __init__(self, port: int) -> None:
-        self._client = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False)
+        self._client = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=HANG_SECONDS, trust_env=False)
         self._shared = [event("ITEM", {"itemId": number}, uuid=f"shared-{number}") for number in range(SHARED)]
         self.promised: dict[str, set[int]] = {}
         self.broken_off = 0
@@ -64,7 +65,7 @@ async def test_every_event_that_got_its_200_is_there_once(
         for _ in range(KILLS):
             before = len(sender.promised)
             await asyncio.sleep(DICE.uniform(0.05, 0.8))
-            await until(lambda seen=before: promised_more(sender, seen), seconds=20)  # type: ignore[misc]
+            await until(lambda seen=before: promised_more(sender, seen))  # type: ignore[misc]
             os.kill(started.processes[-1].pid, signal.SIGKILL)
             await ended(started.processes[-1])
             await started.serve(port)
@@ -72,7 +73,7 @@ async def test_every_event_that_got_its_200_is_there_once(
         await asyncio.gather(*sending)
         await sender.close()
         await check(accurate, sender)
-        await until(lambda: drained(accurate), seconds=60)
+        await until(lambda: drained(accurate))
     assert sender.broken_off >= KILLS
     (found,) = await accurate.sql("SELECT count(*) AS documents FROM accurate_documents WHERE type = 'ITEM'")
     assert found.documents == SHARED

@@ -46,7 +46,7 @@ async def test_events_are_passed_on_in_order_through_kills(
                 await kill_one(started, endpoint)
             over.set()
             sent = await sending
-            await until(lambda: all_passed_on(accurate), seconds=60)
+            await until(lambda: all_passed_on(accurate))
         check(endpoint, sent)
 
 
@@ -71,7 +71,7 @@ async def kill_one(started: Workers, endpoint: Endpoint) -> None:
     async def goes_on() -> bool:
         return len(endpoint.received) > seen
 
-    await until(goes_on, seconds=20)
+    await until(goes_on)
     await asyncio.sleep(DICE.uniform(0, 0.5))
     process = started.processes.pop(DICE.randrange(WORKERS))
     await kill_now([process], signal.SIGKILL)

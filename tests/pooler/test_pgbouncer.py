@@ -36,6 +36,7 @@ from qrtrack.services.recalculation import recalculate_one
 from qrtrack.serving import running
 from qrtrack.settings.postgresql import parse_address
 from qrtrack.worker.loop import Worker
+from ticking import HANG_SECONDS
 from treasury import open_treasury, rows
 
 PGBOUNCER = shutil.which("pgbouncer")
@@ -127,7 +128,7 @@ async def test_a_batch_is_made_prepared_and_packed_by_eight_stations(pooled: Run
     batch = await plant.batch(2000)
     async with running(Worker(pooled)):
         job_id = await plant.submit(batch, ["SKA000007"])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_SECONDS):
             while (await view_reverse_job(pooled.database, caller=caller, job_id=job_id)).job.status != "completed":
                 await asyncio.sleep(0.05)
         await asyncio.gather(*(_station(plant, batch, station) for station in range(8)))
@@ -196,7 +197,7 @@ async def test_webhooks_are_taken_in_once_and_processed(pooled: Runtime, caller:
     async with running(Worker(pooled)):
         answers = await asyncio.gather(*(send(first % 20) for first in range(SERVERS * 10)))
         plant = Plant(pooled, caller)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_SECONDS):
             while any(row.status != "done" for row in await plant.sql("SELECT status FROM webhook_queue")):
                 await asyncio.sleep(0.05)
     assert len({tuple(ids) for ids in answers}) == 1

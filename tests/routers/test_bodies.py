@@ -18,6 +18,7 @@ from qrtrack.domain.identity import Caller, Role
 from qrtrack.routers.bodies import MOST_VALUES, RepeatedKey, StrictRoute, parse
 from qrtrack.routers.problems import Refused, install_problem_handlers
 from qrtrack.runtime import Runtime
+from ticking import HANG_SECONDS
 
 ClientOf = Callable[..., httpx2.AsyncClient]
 
@@ -184,7 +185,7 @@ async def test_unfinished_bodies_hold_their_organisations_share_and_no_more(
         return answer.status_code
 
     uploads = [asyncio.create_task(upload(client, unfinished(), 15 * MIB + 2)) for _ in range(60)]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         while runtime.bodies.waiting.total() < 58:
             await asyncio.sleep(0.01)
         assert await upload(stranger, b" " * 15 * MIB + b"{}", 15 * MIB + 2) == 422

@@ -1,11 +1,13 @@
 """The pages for people, as a browser without internet reads them: each address that they name is asked for."""
 
 import re
+from functools import cache
 from html.parser import HTMLParser
 from urllib.parse import urljoin
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
 from qrtrack.main import create_app
 from qrtrack.routers.pages import START
@@ -30,8 +32,13 @@ class Named(HTMLParser):
             self.inline.append(tag)
 
 
+@cache
+def application(*, with_api: bool) -> FastAPI:
+    return create_app(Settings(_env_file=None), with_api=with_api)
+
+
 def browser(*, with_api: bool = True, prefix: str = "") -> httpx2.AsyncClient:
-    app = create_app(Settings(_env_file=None), with_api=with_api)
+    app = application(with_api=with_api)
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app, root_path=prefix), base_url=HERE + prefix)
 
 

@@ -83,9 +83,10 @@ async def test_a_failed_task_keeps_its_error_and_is_planned_again(
 
 async def test_a_long_task_is_released_at_the_deadline(treasury: Treasury, monkeypatch: pytest.MonkeyPatch) -> None:
     """A platform that cuts requests, or a process that stops, need not wait for a clean-up of hours."""
-    cut_off = asyncio.Event()
+    cut_off, stop = asyncio.Event(), StopSignal()
 
     async def last(_runtime: object) -> None:
+        stop.deadline = time.monotonic()
         try:
             await asyncio.Event().wait()
         finally:
@@ -93,7 +94,7 @@ async def test_a_long_task_is_released_at_the_deadline(treasury: Treasury, monke
 
     monkeypatch.setattr(schedule, "TASKS", {"sweep_attempts": PeriodicTask(last, lambda _settings: 60)})
     await due(treasury)
-    outcome = await run_next(treasury.runtime, TASK, StopSignal(deadline=time.monotonic() + 0.1))
+    outcome = await run_next(treasury.runtime, TASK, stop)
     assert outcome is not None
     assert outcome.end is End.RELEASED
     assert cut_off.is_set()

@@ -36,6 +36,7 @@ from qrtrack.services.packing.reconciliation import reconcile_batch
 from qrtrack.services.packing.reverse_jobs import retry_reverse_job
 from qrtrack.services.retention import prune
 from qrtrack.worker.execution import run_next
+from ticking import HANG_SECONDS
 
 
 async def close(plant: Plant, batch: MadeBatch, reason: str = "Run short") -> ClosedBatch:
@@ -194,7 +195,7 @@ class TestClose:
             for case in cases:
                 await plant.pack(batch, case)
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_SECONDS):
             ends = await asyncio.gather(
                 plant.work("reverse_job"),
                 *(station(range(first, first + 10)) for first in range(0, 40, 10)),

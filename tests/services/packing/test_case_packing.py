@@ -32,6 +32,7 @@ from qrtrack.services.packing.batches import close_batch
 from qrtrack.services.packing.case_packing import CodeTakenMeanwhile, PackedCase, pack_case
 from qrtrack.services.packing.codes import list_codes, readmit_codes, void_codes
 from qrtrack.services.packing.preparation import run_reverse_job
+from ticking import HANG_SECONDS
 
 
 class AfterOneChunk(StopSignal):
@@ -513,7 +514,7 @@ class TestManyStations:
                 cases.append(numbers_of(await plant.pack(batch, waiting.pop(0), station=name, allow_partial=True)))
             return cases
 
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_SECONDS):
             stations = await asyncio.gather(*(station(f"Line {number}") for number in range(8)))
         cases = [case for station in stations for case in station]
         assert len(cases) == 100
@@ -569,7 +570,7 @@ class TestManyStations:
                     cases.append(case)
                     await asyncio.sleep(0.005)
 
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_SECONDS):
             await asyncio.gather(prepare(), submit(), station("A"), station("B"))
         packed_after_exclusion = await plant.sql(
             "SELECT code.code FROM qr_codes AS code"

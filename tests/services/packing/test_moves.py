@@ -14,6 +14,7 @@ from qrtrack.domain.packing.case_packing import CaseAlreadyPacked, CaseOfOtherBa
 from qrtrack.services.packing.batches import close_batch
 from qrtrack.services.packing.links import UnlinkedCodes
 from qrtrack.services.packing.moves import CaseTooSmall, MovedCase, move_case
+from ticking import HANG_SECONDS
 
 
 async def case_rows(plant: Plant, batch: MadeBatch) -> list[Any]:
@@ -184,7 +185,7 @@ async def test_two_boxes_into_one_case_at_once_and_boxes_in_a_ring_do_not_deadlo
     batch = await plant.prepared(40, units_per_case=10)
     for case in range(3):
         await plant.pack(batch, case)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         ends = await asyncio.gather(
             *(plant.move(batch, source, target) for source, target in ((0, 3), (1, 3), (2, 0), (0, 1), (1, 2), (3, 2))),
             plant.unlink(ska(1, 11, 21)),

@@ -15,6 +15,7 @@ from qrtrack.services.packing.case_packing import PackedCase
 from qrtrack.services.packing.codes import mark_printed, readmit_codes
 from qrtrack.services.packing.links import CodesNotPacked, UnlinkedCodes, unlink_codes
 from qrtrack.services.retention import prune
+from ticking import HANG_SECONDS
 
 
 async def case_row(plant: Plant, batch: MadeBatch, case: int = 0) -> Row[tuple[object, ...]]:
@@ -133,7 +134,7 @@ async def test_requests_for_the_same_two_batches_do_not_deadlock(plant: Plant) -
         await plant.pack(first, case)
         await plant.pack(second, case)
     pairs = [(number, 40 + number) if number % 2 else (40 + number, number) for number in range(1, 41)]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         ends = await asyncio.gather(*(plant.unlink(ska(*pair)) for pair in pairs), return_exceptions=True)
     assert all(isinstance(end, UnlinkedCodes) for end in ends)
     assert {row.actual_units for row in await plant.sql("SELECT actual_units FROM qr_master_codes")} == {0}
@@ -293,7 +294,7 @@ class TestRequeue:
                     await plant.unlink(master_code=batch.master_codes[case])
                     await plant.pack(batch, case)
 
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_SECONDS):
             await asyncio.gather(*(station(range(first, first + 6)) for first in range(0, 30, 6)))
         assert await plant.queue(batch) == []
         found = await plant.reconcile(batch)

@@ -15,6 +15,7 @@ from qrtrack.domain.progress.sync_records import RecordOutcome, SurplusRecords
 from qrtrack.repositories.progress.sync_records import SyncRecordRepository
 from qrtrack.services.progress import sync_records
 from qrtrack.services.progress.sync_records import CountedReport
+from ticking import HANG_SECONDS
 
 Result = CountedReport | BaseException
 
@@ -147,7 +148,7 @@ async def test_batches_do_not_wait_for_each_other(fan_out: FanOut) -> None:
     async with fan_out.database.write(tenant=fan_out.caller.organisation_id) as repositories:
         await repositories.sync_batches.cancel(fan_out.batch_id)
         held = asyncio.create_task(fan_out.report(done(1)))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             assert (await other.report(done(1))).accepted == 1
         assert not held.done()
     with pytest.raises(SyncCancelled):

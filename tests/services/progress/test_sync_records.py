@@ -17,6 +17,7 @@ from qrtrack.domain.progress.sync_records import SurplusRecords
 from qrtrack.domain.requests import AlreadyAnswered, RepeatableRequest, StoredAnswer
 from qrtrack.repositories.progress.sync_records import SyncRecordRepository
 from qrtrack.services.progress.sync_records import list_failures
+from ticking import HANG_SECONDS
 
 
 @pytest.fixture
@@ -242,7 +243,7 @@ async def test_a_busy_batch_does_not_exhaust_the_pool(fan_out: FanOut, migrated_
                 reports.append(asyncio.create_task(reporter.report(done(number))))
             await asyncio.sleep(0.3)
             assert not any(report.done() for report in reports)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(HANG_SECONDS):
                 assert (await fan_out.through(small).counts())[0] == "pending"
         await asyncio.gather(*reports)
         assert (await fan_out.counts())[0] == "completed"

@@ -13,8 +13,9 @@ import pytest
 
 from endpoint import Endpoint, open_endpoint
 from process import free_port
+from ticking import HANG_SECONDS
 
-PAGE = (Path(__file__).parents[1] / "docs/deploying.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs/deploying.md").read_text()
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 pytestmark = pytest.mark.skipif(NGINX is None, reason="needs nginx (Debian: nginx-light)")
 CONNECTIONS = 20
@@ -33,7 +34,7 @@ class Proxy:
             for part in parts:
                 writer.write(part)
                 await writer.drain()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(HANG_SECONDS):
                 return await reader.read()
         finally:
             writer.close()
@@ -75,7 +76,7 @@ async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
 
 
 async def listening(port: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -141,7 +142,7 @@ async def test_one_address_has_so_many_connections_and_no_more(proxy: Proxy) -> 
     proxy.behind.reply = wait
     request = b"GET / HTTP/1.1\r\n" + HEAD + b"\r\n"
     held = [asyncio.create_task(proxy.told(request)) for _ in range(CONNECTIONS)]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         while len(proxy.behind.received) < len(held):
             await asyncio.sleep(0.02)
     assert (await proxy.told(request)).startswith(b"HTTP/1.1 503")

@@ -1,0 +1,108 @@
+"""What tests of one process hand on to the next test: an event loop, database connections and compiled statements.
+
+In a new connection PostgreSQL reads its catalog anew, and a new engine compiles each statement anew: together that was
+half of the time of `make test`. A connection is reset before the next test gets it, as a pool resets one.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+from unittest.mock import patch
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from qrtrack import database, pools
+from qrtrack.connections import Connector, KeptAliveConnection
+from qrtrack.repositories.base import Connection
+from ticking import HANG_SECONDS
+
+
+class KeptLoop(asyncio.SelectorEventLoop):
+    """Each test's runner cancels the tasks that the test left, and then believes that it closes the loop."""
+
+    def close(self) -> None:
+        self._asyncgens_shutdown_called = self._executor_shutdown_called = False
+        self._default_executor = None
+
+
+class WarmConnection(KeptAliveConnection):
+    """Reset and kept where the program closes it in order; closed for good where it broke."""
+
+    shelf: "list[WarmConnection]"
+    codecs: set[str]
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
+        if timeout is not None or self.is_closed():
+            await super().close(timeout=timeout)
+            return
+        try:
+            await self.reset(timeout=HANG_SECONDS)
+        except BaseException:
+            self.terminate()
+            raise
+        self.shelf.append(self)
+
+    async def set_type_codec(self, typename: str, **options: Any) -> None:
+        """The engine sets its own whenever it takes a connection, which would forget the prepared statements."""
+        if typename not in self.codecs:
+            await super().set_type_codec(typename, **options)
+            self.codecs.add(typename)
+
+
+LOOP = KeptLoop()
+SHELVES: defaultdict[str, list[WarmConnection]] = defaultdict(list)
+ENGINES: dict[str, AsyncEngine] = {}
+
+
+class WarmConnector(Connector):
+    async def connect(self, *, plans: Mapping[str, str] | None = None, **options: Any) -> Connection:
+        # A connection that listens has no plans, and is always a new one.
+        if plans is None:
+            return await super().connect(**options)
+        shelf = SHELVES[f"{_name_of(self)} {plans} {options}"]
+        while shelf:
+            if not (kept := shelf.pop()).is_closed():
+                return kept
+        made: Any = await super().connect(plans=plans, **options)
+        made.__class__ = WarmConnection
+        made.shelf, made.codecs = shelf, set()
+        return cast(WarmConnection, made)
+
+
+def _name_of(connector: Connector) -> str:
+    address = connector.address
+    return f"{address.hosts} {sorted(address.options.items())} {connector.behind_pooler}"
+
+
+def _open_engine(connector: Connector, *, size: int) -> AsyncEngine:
+    """Closing the database gives the engine a new pool; what it has compiled stays."""
+    name = f"{_name_of(connector)} {size}"
+    if name not in ENGINES:
+        ENGINES[name] = pools.open_engine(connector, size=size)
+    return ENGINES[name]
+
+
+@contextmanager
+def warm() -> Iterator[None]:
+    """A database that is opened in this block gets what the last one left. The fixtures of a test that is no coroutine
+    run on a loop of their own, which no connection outlives.
+    """
+    if asyncio.get_running_loop() is not LOOP:
+        yield
+        return
+    with patch.object(database, "Connector", WarmConnector), patch.object(database, "open_engine", _open_engine):
+        yield
+
+
+def close_all() -> None:
+    """At the end of the process, while the server still runs."""
+
+    async def close() -> None:
+        for kept in (kept for shelf in SHELVES.values() for kept in shelf):
+            await kept.close(timeout=HANG_SECONDS)
+
+    LOOP.run_until_complete(close())
+    SHELVES.clear()
+    asyncio.SelectorEventLoop.close(LOOP)
