@@ -72,6 +72,30 @@ INSERT INTO t_akselgate_events (attempt_id, manufacturer_org_id, kind, actor)
 SELECT id, manufacturer_org_id, 'swept', 'sweeper' FROM t_akselgate_transaction_log
 """
 
+CHECK = """
+INSERT INTO verifications (manufacturer_org_id, batch_id, sequence_number, purpose, result)
+SELECT manufacturer_org_id, id, 1, 'consumer', 'genuine' FROM qr_batches WHERE manufacturer_org_id = :org
+"""
+REPORT = """
+INSERT INTO verification_reports (manufacturer_org_id, batch_id, reason, network)
+SELECT manufacturer_org_id, id, 'other', '' FROM qr_batches WHERE manufacturer_org_id = :org
+"""
+ALERT = """
+INSERT INTO verification_alerts (manufacturer_org_id, batch_id, kind)
+SELECT manufacturer_org_id, id, 'guessing' FROM qr_batches WHERE manufacturer_org_id = :org
+"""
+RECALLS = """
+INSERT INTO recalls (id, manufacturer_org_id, scope, batch_id, master_code_id, reason, text_en, text_id, unit_count,
+    recalled_by)
+SELECT gen_random_uuid(), manufacturer_org_id, 'case', batch_id, id, 'glass', 'Return it.', 'Kembalikan.', 3, 'manager'
+FROM qr_master_codes WHERE manufacturer_org_id = :org
+"""
+RECALLED = """
+INSERT INTO recalled_codes (manufacturer_org_id, recall_id, batch_id, sequence_number)
+SELECT manufacturer_org_id, id, batch_id, 1 FROM recalls WHERE manufacturer_org_id = :org
+"""
+CHECKED = (CHECK, REPORT, ALERT, RECALLS, RECALLED)
+
 
 async def fill(plant: Plant) -> None:
     """Rows in every table."""
@@ -88,7 +112,7 @@ async def fill(plant: Plant) -> None:
     await store_label_format(plant.runtime.database, caller=plant.caller, name="mine", label_format=Roll(40.0, 30.0))
     fan_out = await FanOut.announce(plant.runtime.database, plant.caller, 3)
     await fan_out.report(done("a") + failed("b"))
-    for statement in (TRACE, EVENT, CONFLICT, DOCUMENT, REPLAY, STREAM, TASK):
+    for statement in (TRACE, EVENT, CONFLICT, DOCUMENT, REPLAY, STREAM, TASK, *CHECKED):
         await plant.sql(statement, org=organisation_id)
     async with plant.runtime.database.engine.begin() as connection:
         await become(connection, organisation_id)

@@ -190,7 +190,6 @@ CODES = (
         void_reason text,
         scanned_at timestamptz,
         redeemed_at timestamptz,
-        recalled_at timestamptz,
         manufacturer_org_id uuid NOT NULL,
         voided_by_closing boolean DEFAULT false NOT NULL,
         CONSTRAINT uq_qr_codes_batch_id_root_key_digest UNIQUE (batch_id, root_key_digest),

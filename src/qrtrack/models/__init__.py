@@ -22,6 +22,11 @@ from qrtrack.models.recalculation import CountRepair
 from qrtrack.models.requests import IdempotencyKey, QueueTurn
 from qrtrack.models.secret_keys import SecretKeyFingerprint
 from qrtrack.models.trace import TraceEvent
+from qrtrack.models.verification.alerts import VerificationAlert
+from qrtrack.models.verification.checks import Verification
+from qrtrack.models.verification.failures import VerificationFailure
+from qrtrack.models.verification.recalls import Recall, RecalledCode
+from qrtrack.models.verification.reports import VerificationReport
 from qrtrack.models.workers import WorkerProcess, WorkKind
 
 __all__ = [
@@ -47,6 +52,8 @@ __all__ = [
     "PeriodicTask",
     "PreparedCode",
     "QueueTurn",
+    "Recall",
+    "RecalledCode",
     "ReverseJob",
     "ReverseJobLog",
     "SecretKeyFingerprint",
@@ -57,6 +64,10 @@ __all__ = [
     "Table",
     "TenantOwned",
     "TraceEvent",
+    "Verification",
+    "VerificationAlert",
+    "VerificationFailure",
+    "VerificationReport",
     "WebhookConflict",
     "WebhookEvent",
     "WebhookReplay",

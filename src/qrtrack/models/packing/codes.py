@@ -62,7 +62,6 @@ class Code(TenantOwned, Table):
     voided_by_closing: Mapped[bool] = mapped_column(server_default=text("false"))
     scanned_at: Mapped[Instant | None]
     redeemed_at: Mapped[Instant | None]
-    recalled_at: Mapped[Instant | None]
 
 
 class ExcludedCode(TenantOwned, Table):
