@@ -21,6 +21,8 @@ from qrtrack.routers.middleware import BodyLimit, RequestContext
 from qrtrack.routers.packing import batches, codes, links, reverse_jobs
 from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.routers.progress import sync_batches, sync_records
+from qrtrack.routers.verification import checks
+from qrtrack.routers.verification import pages as public_pages
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.settings import Settings
 
@@ -35,6 +37,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     symbols.router,
     label_formats.router,
     trace.router,
+    checks.router,
+    public_pages.router,
     worker.router,
     sync_batches.router,
     sync_records.router,
@@ -102,6 +106,10 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Each one added surrounds those before it, so that refusals of bodies too carry CORS and the request id."""
     app.add_middleware(BodyLimit, limits=body_limits(app))
     app.add_middleware(
-        Cors, origins=settings.cors_origins, headers=settings.cors_headers, own_origin=settings.public_origin
+        Cors,
+        origins=settings.cors_origins,
+        headers=settings.cors_headers,
+        own_origin=settings.public_origin,
+        pages=public_pages.PREFIXES,
     )
     app.add_middleware(RequestContext, observe=observe_request)

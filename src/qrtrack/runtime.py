@@ -19,6 +19,7 @@ from qrtrack.domain.akselgate.callbacks import CallbackTokens
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.notifications import Channels
 from qrtrack.domain.root_keys import Hasher, KeyRing, make_hasher
+from qrtrack.domain.verification.networks import HashKeys
 from qrtrack.fair_starts import FairStarts
 from qrtrack.heavy_work import HeavyWork
 from qrtrack.integrations.akselgate import Akselgate
@@ -35,12 +36,16 @@ from qrtrack.services.notifications import Messenger
 from qrtrack.services.progress.sync_records import ReportGroups
 from qrtrack.services.secret_key import check_secret_key
 from qrtrack.services.shielded_tasks import ShieldedTasks
+from qrtrack.services.verification.admission import Admission
+from qrtrack.services.verification.checks import Verifier
 from qrtrack.services.workers import Pulse
 from qrtrack.settings import Settings
 from qrtrack.settings.postgresql import parse_address
 
 # Requests and the database on the same cores take precedence over bcrypt and labels in the background.
 BACKGROUND_NICENESS: Final = 19
+# bcrypt of consumers' checks: after requests and the database, and before the background.
+VERIFYING_NICENESS: Final = 10
 # How often a starting process tries to reach its database.
 LOOK_SECONDS: Final = 0.5
 EMBEDDED_LOOK_SECONDS: Final = 5.0
@@ -75,6 +80,7 @@ class Runtime:
     messenger: Messenger
     heavy_work: HeavyWork
     stopping: asyncio.Event
+    verifier: Verifier
     webhook_hints: HintThrottle = field(default_factory=HintThrottle)
     long_polls: LongPolls = field(default_factory=LongPolls)
     bodies: BodyBudget = field(default_factory=BodyBudget)
@@ -103,6 +109,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         await _log_limits(database)
         hash_threads = ThreadPoolExecutor(max(settings.hash_threads, 1), "hashing", _give_way)
         label_threads = ThreadPoolExecutor(max(settings.label_slots, 1), "labels", _give_way)
+        verify_threads = ThreadPoolExecutor(settings.verify_slots, "verifying", _give_way, (VERIFYING_NICENESS,))
         shielded_tasks, stopping = ShieldedTasks(), asyncio.Event()
         heavy_work = HeavyWork(stopping)
         gauges = GaugeCache(database, ZoneInfo(settings.accurate_timezone))
@@ -128,11 +135,21 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
                     heavy_work,
                 ),
                 shielded_tasks=shielded_tasks,
+                verifier=Verifier(
+                    database=database,
+                    keys=keys,
+                    hashes=HashKeys(secret_key),
+                    hasher=make_hasher(settings.bcrypt_cost),
+                    threads=verify_threads,
+                    admission=Admission(settings.verify_slots),
+                    lookups=Admission(settings.verify_slots),
+                    zone=ZoneInfo(settings.report_timezone),
+                ),
             )
         finally:
             await shielded_tasks.finish()
             await gauges.close()
-            for threads in (hash_threads, label_threads):
+            for threads in (hash_threads, label_threads, verify_threads):
                 threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -275,6 +292,6 @@ def name_of_database(settings: Settings) -> str:
     return f"{address.database} on {address.where} (DATABASE_URL)"
 
 
-def _give_way() -> None:
+def _give_way(niceness: int = BACKGROUND_NICENESS) -> None:
     # On Linux, niceness is a property of the thread.
-    os.setpriority(os.PRIO_PROCESS, 0, BACKGROUND_NICENESS)
+    os.setpriority(os.PRIO_PROCESS, 0, niceness)

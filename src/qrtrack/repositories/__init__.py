@@ -44,6 +44,11 @@ from qrtrack.repositories.recalculation import RecalculationRepository
 from qrtrack.repositories.retention import RetentionRepository
 from qrtrack.repositories.secret_keys import SecretKeyRepository
 from qrtrack.repositories.trace import TraceRepository
+from qrtrack.repositories.verification.alerts import AlertRepository
+from qrtrack.repositories.verification.checks import CheckRepository
+from qrtrack.repositories.verification.failures import FailureRepository
+from qrtrack.repositories.verification.reports import VerificationReportRepository
+from qrtrack.repositories.verification.units import VerifiedUnitRepository
 from qrtrack.repositories.workers import WorkerRepository
 
 Result = TypeVar("Result")
@@ -56,6 +61,11 @@ class DriverRepositories(DriverRepository):
 
     case_packing = cached_property(lambda self: CasePackingRepository(self._connection))
     sync_records = cached_property(lambda self: SyncRecordRepository(self._connection))
+    verification_alerts = cached_property(lambda self: AlertRepository(self._connection))
+    verification_checks = cached_property(lambda self: CheckRepository(self._connection))
+    verification_failures = cached_property(lambda self: FailureRepository(self._connection))
+    verification_reports = cached_property(lambda self: VerificationReportRepository(self._connection))
+    verified_units = cached_property(lambda self: VerifiedUnitRepository(self._connection))
     webhook_intake = cached_property(lambda self: WebhookIntakeRepository(self._connection))
     webhook_processing = cached_property(lambda self: WebhookProcessingRepository(self._connection))
 

@@ -1,6 +1,7 @@
 """Refusals as `application/problem+json` (RFC 9457): what all share, and what some carry besides."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from types import MappingProxyType
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -20,6 +21,8 @@ from qrtrack.domain.packing.states import BatchStatus, CaseStatus, CodeStatus, N
 from qrtrack.domain.progress.sync_batches import SyncCancelled, SyncStatus
 from qrtrack.domain.progress.sync_records import SurplusRecords
 from qrtrack.domain.requests import AnswerTooLong, KeyReused
+from qrtrack.domain.verification.checks import NotRedeemable, Result
+from qrtrack.domain.verification.limits import TooManyFailures
 from qrtrack.integrations.akselgate import GatewayNotConfigured
 from qrtrack.repositories.constraints import DispatchInProgress, ReferenceLocked
 from qrtrack.schemas.akselgate.dispatches import AttemptMembers
@@ -37,6 +40,8 @@ from qrtrack.services.packing.codes import IllegalTransition, UnknownCodes
 from qrtrack.services.packing.links import CodesNotLinkable, CodesNotPacked
 from qrtrack.services.packing.moves import CaseTooSmall
 from qrtrack.services.packing.reverse_jobs import UnknownExcludeCodes
+from qrtrack.services.verification.checks import KeyNotProven
+from qrtrack.services.verification.reports import TooManyReports
 
 ParamValue = str | int | float | list[str]
 PARAM_TYPES: Final[Mapping[str, Any]] = MappingProxyType(
@@ -236,6 +241,19 @@ PossibleAttemptMembers: Final = all_left_out(
 )
 
 
+class NotRedeemableMembers(BaseModel):
+    result: Result = Field(description="What a check of the unit would answer.")
+    redeemed_on: date | None = Field(description="The day on which it was redeemed before.")
+
+
+class RetryMembers(BaseModel):
+    retry_after: float = Field(description="In how many seconds to try again.")
+
+
+class TooManyFailuresMembers(RetryMembers):
+    retry_at: Instant = Field(description="From then on a right key is taken again.")
+
+
 class NotConfiguredMembers(BaseModel):
     missing: list[str] = left_out("The settings that are not set.")
 
@@ -275,6 +293,10 @@ MEMBERS: Final[Mapping[type[DomainError], type[BaseModel]]] = MappingProxyType(
         AlreadyDispatched: EarlierAttemptMembers,
         DispatchInProgress: PossibleAttemptMembers,
         ReferenceLocked: PossibleErrors,
+        KeyNotProven: NoMembers,
+        NotRedeemable: NotRedeemableMembers,
+        TooManyFailures: TooManyFailuresMembers,
+        TooManyReports: RetryMembers,
     }
 )
 """What a refusal carries besides ProblemBase, exactly. Other bad input has FieldErrors, and the rest nothing."""

@@ -25,6 +25,7 @@ from qrtrack.settings.values import (
     MailServer,
     Network,
     Networks,
+    OrganisationNames,
     Origins,
     RoleName,
     Secret,
@@ -36,6 +37,7 @@ from qrtrack.settings.values import (
     origin_of,
     parsed_databases,
     parsed_hosts,
+    parsed_names,
     parsed_networks,
     parsed_origins,
     split,
@@ -78,6 +80,8 @@ class Settings(BaseSettings):
     reverse_job_slots: int = Field(2, ge=0, le=64)
     creating_slots: int = Field(2, ge=0, le=64)
     label_slots: int = Field(1, ge=0, le=64)
+    verify_slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=64)
+    organisation_names: OrganisationNames = ""
     lease_seconds: float = Field(30.0, gt=0, le=3600)
     poll_seconds: float = Field(1.0, gt=0, le=60)
     shutdown_grace_seconds: float = Field(10.0, ge=0, le=300)
@@ -162,6 +166,11 @@ class Settings(BaseSettings):
     def database_owners(self) -> Mapping[int, UUID]:
         """The organisation of each of Accurate's databases."""
         return parsed_databases(self.accurate_databases)
+
+    @property
+    def names_of_organisations(self) -> Mapping[UUID, str]:
+        """What consumers read as the maker of a product."""
+        return parsed_names(self.organisation_names)
 
     @property
     def notify_hosts(self) -> frozenset[tuple[str, int]]:
