@@ -144,7 +144,9 @@ async def test_keys_are_checked_before_and_after_they_are_hashed(
     batch = await plant.batch(2)
     if is_hashed:
         await plant.work("hashing")
-    rows = await plant.sql("SELECT root_key_hash IS NOT NULL AS hashed FROM qr_codes WHERE batch_id = :id", id=batch.batch_id)
+    rows = await plant.sql(
+        "SELECT root_key_hash IS NOT NULL AS hashed FROM qr_codes WHERE batch_id = :id", id=batch.batch_id
+    )
     assert {row.hashed for row in rows} == {is_hashed}
     key = await root_key(plant, batch, 1)
     assert [await consumer.result(batch, tried) for tried in (wrong(key), key)] == ["unknown", "genuine"]
@@ -325,7 +327,13 @@ async def test_a_report_is_kept_and_a_network_sends_twenty_an_hour(plant: Plant,
 
 @pytest.mark.parametrize(
     ("language", "title"),
-    [("id-ID,id;q=0.9,en;q=0.8", "Asli"), ("en", "Genuine"), ("de", "Genuine"), ("de,in;q=0.5", "Asli"), ("", "Genuine")],
+    [
+        ("id-ID,id;q=0.9,en;q=0.8", "Asli"),
+        ("en", "Genuine"),
+        ("de", "Genuine"),
+        ("de,in;q=0.5", "Asli"),
+        ("", "Genuine"),
+    ],
 )
 async def test_the_texts_are_in_the_language_that_is_asked_for(
     plant: Plant, consumer: Consumer, language: str, title: str
