@@ -234,7 +234,13 @@ FOR_MACHINES = [
     get("/api/worker/health", names_a_thing=False),
     post("/api/progress/recalculate", query={"all": "true"}, names_a_thing=False),
 ]
-FOR_ANYBODY = [get(path, names_a_thing=False) for path in ("/healthz", "/readyz", "/metrics")]
+UNIT = {"uniq_code": "{uniq_code}", "code": "{code}"}
+FOR_ANYBODY = [
+    *(get(path, names_a_thing=False) for path in ("/healthz", "/readyz", "/metrics")),
+    post("/api/verify", {**UNIT, "root_key": "AAAA", "purpose": "consumer"}, names_a_thing=False),
+    post("/api/redeem", {**UNIT, "root_key": "AAAA"}, names_a_thing=False),
+    post("/api/report", {**UNIT, "reason": "not_me", "text": "Shop in Solo"}, names_a_thing=False),
+]
 FOR_OTHER_SYSTEMS = [
     post("/webhook/accurate", {"type": "SALES_INVOICE"}, names_a_thing=False),
     get("/webhook/akselgate/callback/{token}", names_a_thing=False),

@@ -23,11 +23,14 @@ from test_tree import ROOT
 
 VERBS = {
     "cancel", "check", "close", "create", "delete", "dispatch", "forget", "get", "import", "link", "list", "mark",
-    "move", "pack", "print", "read", "readmit", "recalculate", "recall", "receive", "reconcile", "replay", "report",
-    "resolve", "retry", "run", "store", "submit", "trace", "unlink", "void",
+    "move", "pack", "print", "read", "readmit", "recalculate", "recall", "receive", "reconcile", "redeem", "replay",
+    "report", "resolve", "retry", "run", "store", "submit", "trace", "unlink", "verify", "void",
 }  # fmt: skip
 # They answer anybody.
-OPEN = {"receive_callback", "check_liveness", "check_readiness", "read_metrics"}
+OPEN = {
+    "receive_callback", "check_liveness", "check_readiness", "read_metrics", "verify_unit", "redeem_unit",
+    "report_product",
+}  # fmt: skip
 SCHEMES = {"UserToken", "MachineSecret", "WebhookToken"}
 
 Operation = tuple[str, dict[str, Any]]

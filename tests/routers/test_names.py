@@ -50,6 +50,7 @@ TWO_KINDS = {
     "conflicts": {"array", "integer"},  # of an event the list; of the whole service how many
     "events": {"array", "integer"},  # the list of events; how many a database sent
     "code": {"object", "string"},  # of a trace the unit itself
+    "result": {"object", "string"},  # of a check of a unit; of a worker's job its summary
     "rows": {"array", "integer"},  # rows of a table; of a sheet of labels how many there are
     "status": {"integer", "string"},  # of a problem the HTTP status (RFC 9457)
 }

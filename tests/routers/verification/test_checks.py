@@ -21,6 +21,7 @@ RECALL = (
     " CAST(:case_id AS bigint), 'glass', 'Do not eat it.', 'Jangan dimakan.', 1, 'manager' FROM qr_batches"
     " WHERE id = :batch_id"
 )
+WHOLE_BATCH = RECALL.replace(":id,", "gen_random_uuid(),").replace(":scope", "'batch'").replace(":case_id", "NULL")
 RECALLED_CODE = (
     "INSERT INTO recalled_codes (recall_id, batch_id, sequence_number, manufacturer_org_id)"
     " SELECT :recall, batch_id, sequence_number, manufacturer_org_id FROM qr_codes"
@@ -294,10 +295,10 @@ async def test_redeeming_after_ones_own_check_works(plant: Plant, consumer: Cons
     [
         ("UPDATE qr_batches SET requires_release = true", "not_released"),
         ("UPDATE qr_codes SET status = 'void', voided_at = now()", "void"),
-        (RECALL.replace(":id,", "gen_random_uuid(),").replace(":scope", "'batch'").replace(":case_id", "NULL"), "recalled"),
+        (WHOLE_BATCH, "recalled"),
     ],
     ids=["not_released", "void", "recalled"],
-)  # fmt: skip
+)
 async def test_what_is_not_for_sale_is_not_redeemed(plant: Plant, consumer: Consumer, change: str, result: str) -> None:
     batch = await plant.batch(2)
     values = {"batch_id": batch.batch_id} if ":batch_id" in change else {}
@@ -311,7 +312,9 @@ async def test_what_is_not_for_sale_is_not_redeemed(plant: Plant, consumer: Cons
     assert row.redeemed == 0
 
 
-async def test_a_report_is_kept_and_a_network_sends_twenty_an_hour(plant: Plant, consumer: Consumer, new_consumer: NewConsumer) -> None:  # fmt: skip
+async def test_a_report_is_kept_and_a_network_sends_twenty_an_hour(
+    plant: Plant, consumer: Consumer, new_consumer: NewConsumer
+) -> None:
     batch = await plant.batch(2)
     report = {"uniq_code": batch.uniq_code, "code": "ska000001", "reason": "not_me", "text": "Shop in Solo\nyesterday"}
     assert (await consumer.post("/api/report", **report)).json() == {"success": True}

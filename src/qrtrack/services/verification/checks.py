@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -41,7 +41,6 @@ ALERTS: Final = Counter("qrtrack_verification_alerts", "Alerts that checks have 
 
 # The digest of a batch that does not exist is looked up all the same: a made-up uniq code takes as long as a real one.
 NO_BATCH: Final = FoundBatch(UUID(int=0), UUID(int=0))
-CONSUMER: Final = "consumer"
 
 log = structlog.get_logger()
 
@@ -188,7 +187,7 @@ class Verifier:
             refuse_redemption(result, unit.redeemed_at, self._day(unit.redeemed_at))
             checked = await self._record(repositories, unit, check, history, result)
             await repositories.verified_units.mark_redeemed(proven.batch_id, proven.sequence_number)
-            await _trace(repositories, "codes.redeemed", unit, Caller(CONSUMER, proven.organisation_id))
+            await repositories.trace.add("codes.redeemed", caller=_consumer_of(unit), **_place_of(unit))
             return replace(checked, redeemed_on=self._today())
 
     def _check_of(self, visitor: Visitor) -> Check:
@@ -229,7 +228,7 @@ class Verifier:
         if result is Result.GENUINE and await repositories.verified_units.mark_scanned(
             unit.batch_id, unit.sequence_number
         ):
-            await _trace(repositories, "codes.scanned", unit, Caller(CONSUMER, unit.manufacturer_org_id))
+            await repositories.trace.add("codes.scanned", caller=_consumer_of(unit), **_place_of(unit))
         networks = history.networks + (not history.is_known_network)
         alerts = alerts_of(result, expires_on=unit.expires_on, today=self._today(), networks=networks)
         if alerts:
@@ -245,7 +244,7 @@ class Verifier:
         await repositories.verification_checks.record(
             unit.manufacturer_org_id, unit.batch_id, unit.sequence_number, check, result
         )
-        await _trace(repositories, "codes.quality_checked", unit, staff)
+        await repositories.trace.add("codes.quality_checked", caller=staff, **_place_of(unit))
 
     def _checked(self, result: Result, unit: LockedUnit, history: History, *, counts: bool) -> Checked:
         first = unit.scanned_at or (self.clock() if counts else None)
@@ -272,7 +271,10 @@ class Proven(NamedTuple):
     sequence_number: int
 
 
-async def _trace(repositories: Repositories, action: str, unit: LockedUnit, caller: Caller) -> None:
-    await repositories.trace.add(
-        action, caller=caller, batch_id=unit.batch_id, ranges=[(unit.sequence_number, unit.sequence_number)]
-    )
+def _consumer_of(unit: LockedUnit) -> Caller:
+    """As trace events name whoever checked: nobody is signed in."""
+    return Caller("consumer", unit.manufacturer_org_id)
+
+
+def _place_of(unit: LockedUnit) -> dict[str, Any]:
+    return {"batch_id": unit.batch_id, "ranges": [(unit.sequence_number, unit.sequence_number)]}
