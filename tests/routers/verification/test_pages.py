@@ -168,7 +168,8 @@ async def test_a_digital_link_leads_to_the_page_of_its_batch(plant: Plant, consu
     [
         "/q/ABCDEFGHJKLM", "/q/ABCDEFGHJKLM/SKA000001", "/q/x", "/q/%00", "/q/ABCDEFGHJKL%00/%00", "/q/assets/no.css",
         "/01/09521234543213/21/SKA000001", "/01/1/21/X", "/01/09521234543213/10/L%00/21/X",
-        f"/q/ABCDEFGHJKLM/{'A' * 65}", "/q/ABCDEFGHJKLM/caf%C3%A9",
+        f"/q/ABCDEFGHJKLM/{'A' * 65}", "/q/ABCDEFGHJKLM/caf%C3%A9", "/q/ABCDEFGHJKLM/", "/q/ABCDEFGHJKLM/A/B",
+        "/01/09521234543213/21/",
     ],
 )  # fmt: skip
 async def test_an_address_that_names_nothing_is_a_page_that_helps(consumer: Consumer, path: str) -> None:

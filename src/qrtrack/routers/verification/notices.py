@@ -22,38 +22,46 @@ TONES: Final[Mapping[str, str]] = MappingProxyType(
         "reported": "good",
     }
 )
-# The reason that the report form offers first.
 REASONS: Final[Mapping[Result, ReportReason]] = MappingProxyType(
     {
         Result.GENUINE_SEEN_BEFORE: ReportReason.NOT_ME,
         Result.NOT_RELEASED: ReportReason.SOLD_TOO_EARLY,
         Result.VOID: ReportReason.PRODUCT_DOUBTFUL,
-        Result.RECALLED: ReportReason.OTHER,
         Result.UNKNOWN: ReportReason.PRODUCT_DOUBTFUL,
     }
+)
+ICONS: Final[Mapping[str, str]] = MappingProxyType(
+    {Result.NOT_RELEASED: "wait", Result.GENUINE_SEEN_BEFORE: "wait", "busy": "wait", "reports_full": "wait"}
 )
 ASKING: Final = frozenset({Result.NOT_RELEASED, Result.VOID})
 
 
 class Notice(NamedTuple):
-    """`tone` picks colour and icon; the title says it in words. `is_done`: a result, so that another check is the
-    lesser wish. `advice`: the recall's own text.
+    """`tone` picks the colour, and the icon where `icon` is empty; the title says it in words. `is_done`: another check
+    is the lesser wish now. `advice`: the recall's own text. `reason`: what the report form offers first.
     """
 
     title: str
     message: str
     tone: str
+    icon: str = ""
     advice: str = ""
     facts: Sequence[tuple[str, str]] = ()
     is_done: bool = False
     asks_report: bool = False
-    reason: str = ReportReason.OTHER
+    reason: str = ""
     code: str = ""
 
 
 def notice_named(name: str, language: str) -> Notice:
     words = catalogue(language)["notices"][name]
-    return Notice(words["title"], words["message"], TONES.get(name, "calm"))
+    return Notice(
+        words["title"],
+        words["message"],
+        TONES.get(name, "calm"),
+        icon=ICONS.get(name, ""),
+        is_done=name == "reported",
+    )
 
 
 def notice_of_wait(refusal: TooManyFailures, language: str, zone: ZoneInfo) -> Notice:
@@ -61,7 +69,7 @@ def notice_of_wait(refusal: TooManyFailures, language: str, zone: ZoneInfo) -> N
     words = catalogue(language)["notices"]["wait"]
     time = f"{refusal.retry_at.astimezone(zone):%H:%M %Z}"
     minutes = -(-int(refusal.members["retry_after"] + 1) // 60)
-    return Notice(words["title"], words["message"].format(time=time, minutes=minutes), "calm")
+    return Notice(words["title"], words["message"].format(time=time, minutes=minutes), "calm", icon="wait")
 
 
 def notice_of_recall(recall: tuple[str, str], language: str) -> Notice:
@@ -76,9 +84,10 @@ def notice_of(checked: Checked | None, language: str) -> Notice:
         words["title"],
         words["message"],
         TONES[result],
+        icon=ICONS.get(result, ""),
         is_done=checked is not None,
         asks_report=result in ASKING,
-        reason=REASONS.get(result, ReportReason.OTHER),
+        reason=REASONS.get(result, ""),
     )
     if checked is None:
         return notice

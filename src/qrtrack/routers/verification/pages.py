@@ -107,12 +107,15 @@ async def take_form(request: Request) -> Response:
     return _render(request, runtime, visitor, product, notice, status=status)
 
 
-for _prefix in ("/q", "/Q"):
-    for _path in (f"{_prefix}/{{uniq_code}}", f"{_prefix}/{{uniq_code}}/{{code}}"):
-        router.add_api_route(_path, show_page, methods=["GET", "HEAD"])
-        router.add_api_route(_path, take_form, methods=["POST"])
-# A lot may hold a slash, which the server has decoded by now.
-for _path in ("/01/{gtin}/21/{code}", "/01/{gtin}/10/{lot:path}/21/{code}"):
+# A lot may hold a slash, which the server has decoded by now. What follows a code is a page that helps, too.
+for _path in (
+    "/q/{uniq_code}",
+    "/q/{uniq_code}/{code:path}",
+    "/Q/{uniq_code}",
+    "/Q/{uniq_code}/{code:path}",
+    "/01/{gtin}/21/{code:path}",
+    "/01/{gtin}/10/{lot:path}/21/{code:path}",
+):
     router.add_api_route(_path, show_page, methods=["GET", "HEAD"])
     router.add_api_route(_path, take_form, methods=["POST"])
 
@@ -124,13 +127,15 @@ def _of(request: Request) -> tuple[Runtime, Visitor]:
 
 async def _find(request: Request, runtime: Runtime, visitor: Visitor) -> Product | None:
     """None where the address names nothing. Raises Unavailable."""
-    named = request.path_params
+    named = {name: value for name, value in request.path_params.items() if value}
     if not all(VISIBLE.fullmatch(value) for value in named.values()):
         return None
     await runtime.starts.turn(("verification", visitor.network.name))
     async with runtime.verifier.lookups.turn(visitor.network.name):
         if "gtin" in named:
-            return await describe_linked(runtime.database, gtin=named["gtin"], lot=named.get("lot"), code=named["code"])
+            return await describe_linked(
+                runtime.database, gtin=named["gtin"], lot=named.get("lot"), code=named.get("code", "")
+            )
         if not UNIQ_CODE.fullmatch(named["uniq_code"]):
             return None
         return await describe_product(runtime.database, uniq_code=named["uniq_code"], code=named.get("code"))

@@ -12,7 +12,6 @@ from qrtrack.domain.errors import Unavailable
 MOST_WAITING: Final = 400
 # A crowd behind one address needs more than one place, and may not take all.
 MOST_WAITING_OF_SHARE: Final = 100
-RETRY_SECONDS: Final = 3
 
 
 class VerificationBusy(Unavailable):
