@@ -92,3 +92,14 @@ async def test_the_page_of_labels_goes_as_it_is_told(tmp_path: Path) -> None:
     assert len(payloads_of((folder / "labels.pdf").read_bytes())) == 70
     assert len(payloads_of((folder / "case.pdf").read_bytes())) == 1
     assert [printed[at].strip() for at in (3, 7, 8, 9)] == ["%PDF-1.7", "%PDF-1.7", "%PDF-1.7", "PNG"]
+
+
+async def test_the_page_of_verification_goes_as_it_is_told(tmp_path: Path) -> None:
+    folder, port, blocks = checkout(tmp_path), free_port(), blocks_of("verification.md")
+    address = f"http://127.0.0.1:{port}"
+    async with terminal(folder, f"qrtrack serve --port {port}", url=f"{address}/healthz"):
+        printed = await paste(blocks, folder, {"QRTRACK": address})
+    check(blocks, printed)
+    assert [printed[at].strip() for at in (1, 3, 5)] == [
+        "<h1>Check your product</h1>", '"result":"genuine_seen_before"', '200 409 "redeemed_on"',
+    ]  # fmt: skip
