@@ -7,6 +7,7 @@ from uuid import UUID
 import httpx2
 
 from accurate import Accurate, event
+from consumer import root_key
 from plant import MadeBatch, Plant
 from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.domain.stopping import StopSignal
@@ -95,7 +96,17 @@ async def _seed_packing(plant: Plant, seeds: Seeds) -> None:
     for operation in ("list_batch_codes", "list_batch_cases"):
         seeds.asks(operation, path={"batch_id": str(packed.batch_id)}, limit=3)
     seeds.asks("trace_code", path={"code": "UND000001"})
+    await _seed_checks(plant, seeds)
     await _seed_ends(plant, seeds)
+
+
+async def _seed_checks(plant: Plant, seeds: Seeds) -> None:
+    checked = await _made(plant, seeds, "CHK")
+    seeds.know("uniq_code", checked.uniq_code)
+    first, second = [await root_key(plant, checked, number) for number in (1, 2)]
+    seeds.asks("verify_unit", {"uniq_code": checked.uniq_code, "code": "CHK000001", "root_key": first})
+    seeds.asks("redeem_unit", {"uniq_code": checked.uniq_code, "code": "CHK000002", "root_key": second})
+    seeds.asks("report_product", {"uniq_code": checked.uniq_code, "reason": "not_me", "text": "Shop in Solo"})
 
 
 async def _seed_ends(plant: Plant, seeds: Seeds) -> None:
