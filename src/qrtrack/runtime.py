@@ -46,6 +46,8 @@ from qrtrack.settings.postgresql import parse_address
 BACKGROUND_NICENESS: Final = 19
 # bcrypt of consumers' checks: after requests and the database, and before the background.
 VERIFYING_NICENESS: Final = 10
+# Public pages that read the database at a time: a millisecond each.
+PAGE_LOOKUPS: Final = 2
 # How often a starting process tries to reach its database.
 LOOK_SECONDS: Final = 0.5
 EMBEDDED_LOOK_SECONDS: Final = 5.0
@@ -142,7 +144,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
                     hasher=make_hasher(settings.bcrypt_cost),
                     threads=verify_threads,
                     admission=Admission(settings.verify_slots),
-                    lookups=Admission(settings.verify_slots),
+                    lookups=Admission(PAGE_LOOKUPS),
                     zone=ZoneInfo(settings.report_timezone),
                 ),
             )

@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     reverse_job_slots: int = Field(2, ge=0, le=64)
     creating_slots: int = Field(2, ge=0, le=64)
     label_slots: int = Field(1, ge=0, le=64)
-    verify_slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=64)
+    verify_slots: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, le=64)
     organisation_names: OrganisationNames = ""
     lease_seconds: float = Field(30.0, gt=0, le=3600)
     poll_seconds: float = Field(1.0, gt=0, le=60)

@@ -159,6 +159,7 @@ async def test_a_digital_link_leads_to_the_page_of_its_batch(plant: Plant, consu
     path = unit_payload(HTTPS, batch.uniq_code, "GEM000001", gtin="09521234543213", lot=lot).removeprefix(HTTPS)
     page = await consumer.open(f"{path}?17=271231")
     assert (page.status_code, title_of(page.text)) == (200, "Check your product")
+    assert f'href="{"../" * (path.count("/") - 1)}{STYLE_PATH}"' in page.text
     checked = await consumer.enter(path, await root_key(plant, batch, 1))
     assert title_of(checked.text) == "Genuine"
 

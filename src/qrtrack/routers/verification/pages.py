@@ -197,8 +197,9 @@ def _render(
         notice=notice,
         host=host,
         host_text=words["page"]["host_text"].format(host=host),
-        # Relative: behind a proxy the service may live under a path of its own.
-        root="../" * (request.url.path.count("/") - 1),
+        # Relative: behind a proxy the service may live under a path of its own. As the browser sees the path: an
+        # encoded slash of a lot does not end a segment.
+        root="../" * (request.scope["raw_path"].count(b"/") - 1),
         style=STYLE_PATH,
         mark=MARK_PATH,
     )
