@@ -137,16 +137,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
                     heavy_work,
                 ),
                 shielded_tasks=shielded_tasks,
-                verifier=Verifier(
-                    database=database,
-                    keys=keys,
-                    hashes=HashKeys(secret_key),
-                    hasher=make_hasher(settings.bcrypt_cost),
-                    threads=verify_threads,
-                    admission=Admission(settings.verify_slots),
-                    lookups=Admission(PAGE_LOOKUPS),
-                    zone=ZoneInfo(settings.report_timezone),
-                ),
+                verifier=_verifier(settings, database, keys, verify_threads),
             )
         finally:
             await shielded_tasks.finish()
@@ -213,6 +204,20 @@ def _forwarder(settings: Settings, http: httpx2.AsyncClient) -> Forwarder | None
     if settings.accurate_forward_url is None or secret is None:
         return None
     return Forwarder(http, settings.accurate_forward_url, secret.get_secret_value())
+
+
+def _verifier(settings: Settings, database: Database, keys: KeyRing, threads: Executor) -> Verifier:
+    assert settings.secret_key is not None
+    return Verifier(
+        database=database,
+        keys=keys,
+        hashes=HashKeys(settings.secret_key.get_secret_value()),
+        hasher=make_hasher(settings.bcrypt_cost),
+        threads=threads,
+        admission=Admission(settings.verify_slots),
+        lookups=Admission(PAGE_LOOKUPS),
+        zone=ZoneInfo(settings.report_timezone),
+    )
 
 
 @asynccontextmanager
