@@ -19,6 +19,7 @@ BENCHMARKS: Final = (
     "reverse_job",
     "create_batch",
     "labels",
+    "verify",
     "link",
     "flat",
     "polls",

@@ -35,10 +35,11 @@ class Client:
     async def get(self, path: str) -> Any:
         return await self._call(f"GET {path} HTTP/1.1\r\n{self._headers}\r\n".encode())
 
-    async def post(self, path: str, body: Any) -> Any:
+    async def post(self, path: str, body: Any, *, headers: str = "") -> Any:
+        """`headers`: more lines, each with its line end."""
         content = json.dumps(body).encode()
         head = (
-            f"POST {path} HTTP/1.1\r\n{self._headers}"
+            f"POST {path} HTTP/1.1\r\n{self._headers}{headers}"
             f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
         )
         return await self._call(head.encode() + content)

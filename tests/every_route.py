@@ -14,6 +14,8 @@ from plant import MadeBatch, Plant
 from qrtrack.domain.labels.formats import Roll
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.services.labels.label_formats import store_label_format
+from qrtrack.services.packing.gtin_owners import claim_prefix
+from qrtrack.services.recalls import RecallTexts, recall_batch
 from qrtrack.worker.execution import run_next
 from qrtrack.worker.handlers import HANDLERS
 
@@ -54,8 +56,8 @@ def post(path: str, body: Mapping[str, Any] | None = None, **more: Any) -> Route
 
 NAMES = (
     "batch_id", "order_id", "job_id", "master_code", "packed_code", "code", "free_code", "last_code", "bad_code",
-    "label_job_id", "format_name", "uniq_code", "product", "sync_id", "queue_id", "uuid", "database_id", "log_id",
-    "settlement", "reference",
+    "label_job_id", "format_name", "company_prefix", "recall_id", "uniq_code", "product", "sync_id", "queue_id", "uuid",
+    "database_id", "log_id", "settlement", "reference",
 )  # fmt: skip
 OF_BATCH = {"batch_id": "{batch_id}", "order_id": "{order_id}"}
 PACKING = [
@@ -64,7 +66,8 @@ PACKING = [
         {
             "order_id": "{order_id}", "product_name": "Gold", "quantity": 5, "serial_prefix": "SKA",
             "units_per_case": 5, "serial_mode": "sequential", "gtin": "04006381333931", "lot": "L1",
-            "expires_on": "2031-01-31", "variants": None, "notify": None, "manufacturer_org_id": None, "user_id": None,
+            "expires_on": "2031-01-31", "variants": None, "requires_release": True, "notify": None,
+            "manufacturer_org_id": None, "user_id": None,
         },
         manager=True, names_a_thing=False,
     ),
@@ -83,7 +86,18 @@ PACKING = [
     get(f"{API}/batches/{{batch_id}}/reconciliation"),
     post(f"{API}/batches/{{batch_id}}/close", {"reason": "short"}, manager=True),
     post(f"{API}/batches/{{batch_id}}/retry", manager=True),
+    post(f"{API}/batches/{{batch_id}}/release", {"at": "2031-01-31T08:00:00+07:00"}, manager=True),
     post(f"{API}/batches/{{batch_id}}/forget-keys", manager=True),
+    post(
+        f"{API}/recall",
+        {"batch_id": None, "master_code": "{packed_code}", "codes": None, "reason": "glass", "text_en": "Return it.",
+         "text_id": "Kembalikan."},
+        manager=True,
+    ),
+    post(f"{API}/recall/lift", {"recall_id": "{recall_id}", "reason": "no glass"}, manager=True),
+    get(f"{API}/recalls", query={"batch_id": "{batch_id}", "in_force": "true"}, names_a_thing=False),
+    get(f"{API}/recalls/{{recall_id}}"),
+    get(f"{API}/batches/{{batch_id}}/verifications", query={"show": "alerts", "limit": "10"}),
     post(f"{API}/codes/void", {"batch_id": "{batch_id}", "codes": ["{free_code}"], "reason": "torn"}),
     post(f"{API}/codes/printed", {"batch_id": "{batch_id}", "codes": ["{free_code}"], "all": None}),
     post(f"{API}/codes/readmit", {"batch_id": "{batch_id}", "codes": ["{bad_code}"]}, manager=True),
@@ -124,6 +138,14 @@ PACKING = [
             "from_master_code": "{packed_code}", "to_master_code": "{master_code}", "reason": "wrong case",
             "station": "s",
         },
+    ),
+    get(f"{API}/gs1-prefixes", names_a_thing=False),
+    Route(
+        "PUT", f"{API}/gs1-prefixes/8991234", f"{API}/gs1-prefixes/{{prefix}}", manager=True,
+        names_a_thing=False,
+    ),
+    Route(
+        "DELETE", f"{API}/gs1-prefixes/{{company_prefix}}", f"{API}/gs1-prefixes/{{prefix}}", manager=True,
     ),
     get(f"{API}/packs", query={"batch_id": "{batch_id}", "station": "s", "user": "u"}, names_a_thing=False),
     get(f"{API}/trace/{{code}}", query={"limit": "10"}),
@@ -235,7 +257,13 @@ FOR_MACHINES = [
     get("/api/worker/health", names_a_thing=False),
     post("/api/progress/recalculate", query={"all": "true"}, names_a_thing=False),
 ]
-FOR_ANYBODY = [get(path, names_a_thing=False) for path in ("/healthz", "/readyz", "/metrics")]
+UNIT = {"uniq_code": "{uniq_code}", "code": "{code}"}
+FOR_ANYBODY = [
+    *(get(path, names_a_thing=False) for path in ("/healthz", "/readyz", "/metrics")),
+    post("/api/verify", {**UNIT, "root_key": "AAAA", "purpose": "consumer"}, names_a_thing=False),
+    post("/api/redeem", {**UNIT, "root_key": "AAAA"}, names_a_thing=False),
+    post("/api/report", {**UNIT, "reason": "not_me", "text": "Shop in Solo"}, names_a_thing=False),
+]
 FOR_OTHER_SYSTEMS = [
     post("/webhook/accurate", {"type": "SALES_INVOICE"}, names_a_thing=False),
     get("/webhook/akselgate/callback/{token}", names_a_thing=False),
@@ -274,7 +302,8 @@ class Things:
 NOTHING: dict[str, str | int] = {
     "batch_id": str(uuid4()), "order_id": str(uuid4()), "job_id": str(uuid4()), "sync_id": str(uuid4()),
     "packed_code": "P", "master_code": "M", "code": "SKA000001", "free_code": "SKA000004", "last_code": "SKA000005",
-    "bad_code": "SKA000003", "label_job_id": str(uuid4()), "format_name": "nosuch",
+    "bad_code": "SKA000003", "label_job_id": str(uuid4()), "format_name": "nosuch", "company_prefix": "0000",
+    "recall_id": str(uuid4()),
     "uniq_code": "ABCDEFGHJKLM", "product": "Silver", "queue_id": 1, "uuid": "u",
     "database_id": 1, "log_id": 1, "settlement": "STL1", "reference": "REF1",
 }  # fmt: skip
@@ -292,6 +321,10 @@ async def things_of(plant: Plant, prefix: str = "SKA", **names: str | int) -> Th
     await store_label_format(
         plant.runtime.database, caller=plant.caller, name=format_name, label_format=Roll(40.0, 30.0)
     )
+    company_prefix = f"899{ord(prefix[-1]):03}"
+    await claim_prefix(plant.runtime.database, caller=plant.caller, prefix=company_prefix)
+    texts = RecallTexts("sand", "Return it.", "Kembalikan.")
+    recall = await recall_batch(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, texts=texts)
     fan_out = await FanOut.announce(plant.runtime.database, plant.caller, 3)
     await fan_out.report(done("a") + failed("b"))
     made: dict[str, str | int] = {
@@ -306,6 +339,8 @@ async def things_of(plant: Plant, prefix: str = "SKA", **names: str | int) -> Th
         "bad_code": f"{prefix}000003",
         "label_job_id": str(label_job_id),
         "format_name": format_name,
+        "company_prefix": company_prefix,
+        "recall_id": str(recall.recall_id),
         "uniq_code": batch.uniq_code,
         "product": "Gold 1 g",
         "sync_id": str(fan_out.batch_id),

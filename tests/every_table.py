@@ -17,6 +17,7 @@ from qrtrack.domain.notifications import Notify
 from qrtrack.domain.requests import RepeatableRequest, StoredAnswer
 from qrtrack.models import Table
 from qrtrack.services.labels.label_formats import store_label_format
+from qrtrack.services.packing.gtin_owners import claim_prefix
 from qrtrack.services.packing.reverse_jobs import cancel_reverse_job
 
 # Whose turn it is to be served, and what is taken together, is of the service and not of an organisation.
@@ -72,6 +73,30 @@ INSERT INTO t_akselgate_events (attempt_id, manufacturer_org_id, kind, actor)
 SELECT id, manufacturer_org_id, 'swept', 'sweeper' FROM t_akselgate_transaction_log
 """
 
+CHECK = """
+INSERT INTO verifications (manufacturer_org_id, batch_id, sequence_number, purpose, result)
+SELECT manufacturer_org_id, id, 1, 'consumer', 'genuine' FROM qr_batches WHERE manufacturer_org_id = :org
+"""
+REPORT = """
+INSERT INTO verification_reports (manufacturer_org_id, batch_id, reason, network)
+SELECT manufacturer_org_id, id, 'other', '' FROM qr_batches WHERE manufacturer_org_id = :org
+"""
+ALERT = """
+INSERT INTO verification_alerts (manufacturer_org_id, batch_id, kind)
+SELECT manufacturer_org_id, id, 'guessing' FROM qr_batches WHERE manufacturer_org_id = :org
+"""
+RECALLS = """
+INSERT INTO recalls (id, manufacturer_org_id, scope, batch_id, master_code_id, reason, text_en, text_id, unit_count,
+    recalled_by)
+SELECT gen_random_uuid(), manufacturer_org_id, 'case', batch_id, id, 'glass', 'Return it.', 'Kembalikan.', 3, 'manager'
+FROM qr_master_codes WHERE manufacturer_org_id = :org
+"""
+RECALLED = """
+INSERT INTO recalled_codes (manufacturer_org_id, recall_id, batch_id, sequence_number)
+SELECT manufacturer_org_id, id, batch_id, 1 FROM recalls WHERE manufacturer_org_id = :org
+"""
+CHECKED = (CHECK, REPORT, ALERT, RECALLS, RECALLED)
+
 
 async def fill(plant: Plant) -> None:
     """Rows in every table."""
@@ -79,6 +104,8 @@ async def fill(plant: Plant) -> None:
     request = RepeatableRequest(organisation_id, "/submit", "key", b"body", lambda _: StoredAnswer(200, {}, "{}"))
     batch = await plant.prepared(10, exclude=ska(1), units_per_case=3)
     await plant.pack(batch)
+    prefix = f"{organisation_id.int % 10**12:012}"
+    await claim_prefix(plant.runtime.database, caller=plant.caller, prefix=prefix)
     told = await plant.submit(batch, notify=Notify(email="shift@plant.example"))
     await cancel_reverse_job(plant.runtime.database, caller=plant.caller, job_id=told)
     runtime = replace(plant.runtime, database=plant.runtime.database.answering(request))
@@ -88,7 +115,7 @@ async def fill(plant: Plant) -> None:
     await store_label_format(plant.runtime.database, caller=plant.caller, name="mine", label_format=Roll(40.0, 30.0))
     fan_out = await FanOut.announce(plant.runtime.database, plant.caller, 3)
     await fan_out.report(done("a") + failed("b"))
-    for statement in (TRACE, EVENT, CONFLICT, DOCUMENT, REPLAY, STREAM, TASK):
+    for statement in (TRACE, EVENT, CONFLICT, DOCUMENT, REPLAY, STREAM, TASK, *CHECKED):
         await plant.sql(statement, org=organisation_id)
     async with plant.runtime.database.engine.begin() as connection:
         await become(connection, organisation_id)

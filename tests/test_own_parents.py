@@ -14,7 +14,7 @@ from plant import Plant
 from qrtrack.domain.identity import Caller
 from qrtrack.models import Table
 
-PARENTS = {"batch_id", "job_id", "master_code_id", "attempt_id"}
+PARENTS = {"batch_id", "job_id", "master_code_id", "attempt_id", "recall_id"}
 # They name a parent, and no organisation may insert or change them: only the worker and triggers write these tables.
 OF_THE_WORKER = {
     ("accurate_documents", "event_id"),
@@ -23,8 +23,8 @@ OF_THE_WORKER = {
     ("label_files", "job_id"),
 }
 OPEN_ATTEMPTS = ("t_akselgate_open_attempts", "attempt_id")
-# Ids that other systems own, or that are text of a person or machine.
-NO_PARENTS = {"id", "manufacturer_org_id", "order_id", "database_id", "entity_id", "request_id"}
+# Ids that other systems own, or that are text of a person or machine; `text_id` is Indonesian.
+NO_PARENTS = {"id", "manufacturer_org_id", "order_id", "database_id", "entity_id", "request_id", "text_id"}
 OWN_KEYS = {("sync_batch_progress", "batch_id")}
 
 TENANT_TABLES = [table for table in Table.metadata.sorted_tables if "manufacturer_org_id" in table.columns]

@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from qrtrack.domain.requests import AlreadyAnswered
 from qrtrack.metrics import observe_request
-from qrtrack.routers import health, metrics, pages, recalculation, searches, trace, worker
+from qrtrack.routers import health, metrics, pages, recalculation, recalls, searches, trace, worker
 from qrtrack.routers.accurate import documents, intake, replays
 from qrtrack.routers.akselgate import attempts, callbacks, dispatches, reports
 from qrtrack.routers.body_limits import body_limits
@@ -18,9 +18,12 @@ from qrtrack.routers.cors import Cors
 from qrtrack.routers.idempotency import answer_again
 from qrtrack.routers.labels import label_formats, label_jobs, symbols
 from qrtrack.routers.middleware import BodyLimit, RequestContext
-from qrtrack.routers.packing import batches, codes, links, reverse_jobs
+from qrtrack.routers.packing import batches, codes, gs1_prefixes, links, reverse_jobs
 from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.routers.progress import sync_batches, sync_records
+from qrtrack.routers.public_hosts import VerificationHosts
+from qrtrack.routers.verification import checks, records, releases
+from qrtrack.routers.verification import pages as public_pages
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.settings import Settings
 
@@ -31,11 +34,17 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     reverse_jobs.router,
     batches.router,
     codes.router,
+    gs1_prefixes.router,
     label_jobs.router,
     symbols.router,
     label_formats.router,
+    releases.router,
+    records.router,
+    recalls.router,
     trace.router,
     searches.router,
+    checks.router,
+    public_pages.router,
     worker.router,
     sync_batches.router,
     sync_records.router,
@@ -103,6 +112,11 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Each one added surrounds those before it, so that refusals of bodies too carry CORS and the request id."""
     app.add_middleware(BodyLimit, limits=body_limits(app))
     app.add_middleware(
-        Cors, origins=settings.cors_origins, headers=settings.cors_headers, own_origin=settings.public_origin
+        Cors,
+        origins=settings.cors_origins,
+        headers=settings.cors_headers,
+        own_origin=settings.public_origin,
+        pages=public_pages.PREFIXES,
     )
+    app.add_middleware(VerificationHosts, hosts=settings.public_addresses.verification_hosts)
     app.add_middleware(RequestContext, observe=observe_request)

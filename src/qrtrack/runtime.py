@@ -19,6 +19,7 @@ from qrtrack.domain.akselgate.callbacks import CallbackTokens
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.notifications import Channels
 from qrtrack.domain.root_keys import Hasher, KeyRing, make_hasher
+from qrtrack.domain.verification.networks import HashKeys
 from qrtrack.fair_starts import FairStarts
 from qrtrack.heavy_work import HeavyWork
 from qrtrack.integrations.akselgate import Akselgate
@@ -31,16 +32,23 @@ from qrtrack.long_polls import LongPolls
 from qrtrack.services.accurate.intake import HintThrottle
 from qrtrack.services.akselgate.dispatches import Dispatcher
 from qrtrack.services.gauges import GaugeCache
+from qrtrack.services.labels.printed_hosts import check_printed_hosts
 from qrtrack.services.notifications import Messenger
 from qrtrack.services.progress.sync_records import ReportGroups
 from qrtrack.services.secret_key import check_secret_key
 from qrtrack.services.shielded_tasks import ShieldedTasks
+from qrtrack.services.verification.admission import Admission
+from qrtrack.services.verification.checks import Verifier
 from qrtrack.services.workers import Pulse
 from qrtrack.settings import Settings
 from qrtrack.settings.postgresql import parse_address
 
 # Requests and the database on the same cores take precedence over bcrypt and labels in the background.
 BACKGROUND_NICENESS: Final = 19
+# bcrypt of consumers' checks: after requests and the database, and before the background.
+VERIFYING_NICENESS: Final = 10
+# Public pages that read the database at a time: a millisecond each.
+PAGE_LOOKUPS: Final = 2
 # How often a starting process tries to reach its database.
 LOOK_SECONDS: Final = 0.5
 EMBEDDED_LOOK_SECONDS: Final = 5.0
@@ -51,6 +59,8 @@ AKSELGATE_CALLBACKS: Final = "/webhook/akselgate/callback"
 LINKS: Final = {
     "reverse_job": "/api/manufacturer/reverse-job/status?job_id={}",
     "batch": "/api/manufacturer/batches/{}",
+    "verification_alert": "/api/manufacturer/batches/{}/verifications?show=alerts",
+    "verification_report": "/api/manufacturer/batches/{}/verifications?show=reports",
 }
 
 log = structlog.get_logger()
@@ -75,6 +85,7 @@ class Runtime:
     messenger: Messenger
     heavy_work: HeavyWork
     stopping: asyncio.Event
+    verifier: Verifier
     webhook_hints: HintThrottle = field(default_factory=HintThrottle)
     long_polls: LongPolls = field(default_factory=LongPolls)
     bodies: BodyBudget = field(default_factory=BodyBudget)
@@ -86,7 +97,8 @@ class Runtime:
 @asynccontextmanager
 async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     """Waits for the database to answer and to be migrated. Raises what only a person can fix, with what to do:
-    EmbeddedFailed, DatabaseRefused, DatabaseUnfit, SchemaNewer, TenantRoleUnusable or SecretKeyChanged.
+    EmbeddedFailed, DatabaseRefused, DatabaseUnfit, SchemaNewer, TenantRoleUnusable, SecretKeyChanged or
+    PrintedHostDropped.
     """
     async with (
         open_database(settings) as database,
@@ -100,9 +112,11 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         if settings.database_url is None:
             await database.migrate()
         await _wait_for(database, keys)
+        await check_printed_hosts(database, settings.public_addresses)
         await _log_limits(database)
         hash_threads = ThreadPoolExecutor(max(settings.hash_threads, 1), "hashing", _give_way)
         label_threads = ThreadPoolExecutor(max(settings.label_slots, 1), "labels", _give_way)
+        verify_threads = ThreadPoolExecutor(settings.verify_slots, "verifying", _give_way, (VERIFYING_NICENESS,))
         shielded_tasks, stopping = ShieldedTasks(), asyncio.Event()
         heavy_work = HeavyWork(stopping)
         gauges = GaugeCache(database, ZoneInfo(settings.accurate_timezone))
@@ -128,11 +142,12 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
                     heavy_work,
                 ),
                 shielded_tasks=shielded_tasks,
+                verifier=_verifier(settings, database, keys, verify_threads),
             )
         finally:
             await shielded_tasks.finish()
             await gauges.close()
-            for threads in (hash_threads, label_threads):
+            for threads in (hash_threads, label_threads, verify_threads):
                 threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -194,6 +209,20 @@ def _forwarder(settings: Settings, http: httpx2.AsyncClient) -> Forwarder | None
     if settings.accurate_forward_url is None or secret is None:
         return None
     return Forwarder(http, settings.accurate_forward_url, secret.get_secret_value())
+
+
+def _verifier(settings: Settings, database: Database, keys: KeyRing, threads: Executor) -> Verifier:
+    assert settings.secret_key is not None
+    return Verifier(
+        database=database,
+        keys=keys,
+        hashes=HashKeys(settings.secret_key.get_secret_value()),
+        hasher=make_hasher(settings.bcrypt_cost),
+        threads=threads,
+        admission=Admission(settings.verify_slots),
+        lookups=Admission(PAGE_LOOKUPS),
+        zone=ZoneInfo(settings.report_timezone),
+    )
 
 
 @asynccontextmanager
@@ -275,6 +304,6 @@ def name_of_database(settings: Settings) -> str:
     return f"{address.database} on {address.where} (DATABASE_URL)"
 
 
-def _give_way() -> None:
+def _give_way(niceness: int = BACKGROUND_NICENESS) -> None:
     # On Linux, niceness is a property of the thread.
-    os.setpriority(os.PRIO_PROCESS, 0, BACKGROUND_NICENESS)
+    os.setpriority(os.PRIO_PROCESS, 0, niceness)

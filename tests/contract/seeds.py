@@ -7,9 +7,12 @@ from uuid import UUID
 import httpx2
 
 from accurate import Accurate, event
+from consumer import root_key
 from plant import MadeBatch, Plant
 from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.domain.stopping import StopSignal
+from qrtrack.services.packing.gtin_owners import claim_prefix
+from qrtrack.services.recalls import RecallTexts, recall_batch
 from qrtrack.worker.execution import run_next
 from qrtrack.worker.handlers import HANDLERS
 from treasury import Treasury, rows
@@ -96,7 +99,17 @@ async def _seed_packing(plant: Plant, seeds: Seeds) -> None:
         seeds.asks(operation, path={"batch_id": str(packed.batch_id)}, limit=3)
     seeds.asks("trace_code", path={"code": "UND000001"})
     seeds.asks("search_things", q="UND000001")
+    await _seed_checks(plant, seeds)
     await _seed_ends(plant, seeds)
+
+
+async def _seed_checks(plant: Plant, seeds: Seeds) -> None:
+    checked = await _made(plant, seeds, "CHK")
+    seeds.know("uniq_code", checked.uniq_code)
+    first, second = [await root_key(plant, checked, number) for number in (1, 2)]
+    seeds.asks("verify_unit", {"uniq_code": checked.uniq_code, "code": "CHK000001", "root_key": first})
+    seeds.asks("redeem_unit", {"uniq_code": checked.uniq_code, "code": "CHK000002", "root_key": second})
+    seeds.asks("report_product", {"uniq_code": checked.uniq_code, "reason": "not_me", "text": "Shop in Solo"})
 
 
 async def _seed_ends(plant: Plant, seeds: Seeds) -> None:
@@ -107,11 +120,29 @@ async def _seed_ends(plant: Plant, seeds: Seeds) -> None:
     await plant.work("hashing")
     await plant.sql("UPDATE qr_batches SET status = 'failed', error_message = 'x' WHERE id = :id", id=failed.batch_id)
     seeds.asks("retry_batch", {}, path={"batch_id": str(failed.batch_id)})
+    recalled = await _made(plant, seeds, "RCL")
+    recall = {"batch_id": str(recalled.batch_id), "text_en": "Return it.", "text_id": "Kembalikan."}
+    seeds.asks("recall_units", recall | {"reason": "glass"})
+    texts = RecallTexts("sand", "Return it.", "Kembalikan.")
+    database = plant.runtime.database
+    made = await recall_batch(database, caller=plant.caller, batch_id=recalled.batch_id, texts=texts)
+    seeds.know("recall_id", made.recall_id)
+    seeds.asks("lift_recall", {"recall_id": str(made.recall_id), "reason": "no sand"})
+    seeds.asks("list_recalls", in_force="true")
+    seeds.asks("list_verifications", path={"batch_id": str(recalled.batch_id)}, show="reports")
+    seeds.asks("get_recall", path={"recall_id": str(made.recall_id)})
+    released = await _made(plant, seeds, "REL", requires_release=True)
+    seeds.asks("release_batch", {"at": "2031-01-31T08:00:00+07:00"}, path={"batch_id": str(released.batch_id)})
     order = {
         "order_id": str(plant.order_id), "product_name": "Gold 1 g", "quantity": 5, "serial_prefix": "NEW",
         "units_per_case": 5, "gtin": "04006381333931", "lot": "L1", "expires_on": "2031-01-31",
     }  # fmt: skip
     seeds.asks("create_batch", order)
+    seeds.know("prefix", "8991234")
+    seeds.asks("list_company_prefixes")
+    seeds.asks("claim_company_prefix", path={"prefix": "8991234"})
+    await claim_prefix(plant.runtime.database, caller=plant.caller, prefix="89999")
+    seeds.asks("delete_company_prefix", path={"prefix": "89999"})
     form = {"order_id": str(plant.order_id), "product_name": "Old gold", "file": "code\nOLD-1\nOLD-2\n"}
     seeds.asks("import_batch", form)
 

@@ -50,6 +50,7 @@ TWO_KINDS = {
     "conflicts": {"array", "integer"},  # of an event the list; of the whole service how many
     "events": {"array", "integer"},  # the list of events; how many a database sent
     "code": {"object", "string"},  # of a trace the unit itself
+    "result": {"object", "string"},  # of a check of a unit; of a worker's job its summary
     "rows": {"array", "integer"},  # rows of a table; of a sheet of labels how many there are
     "status": {"integer", "string"},  # of a problem the HTTP status (RFC 9457)
 }
@@ -159,7 +160,7 @@ def test_an_instant_is_named_and_typed_as_one(document: Any) -> None:
         where
         for where, name, schema in properties(document)
         # The first label's place on a sheet has its name from the specification.
-        if is_instant(schema) != ((name.endswith("_at") and name != "start_at") or name == "timestamp")
+        if is_instant(schema) != ((name.endswith("_at") and name != "start_at") or name in {"timestamp", "at"})
     ]
     assert wrong == []
     assert sum(is_instant(schema) for _, _, schema in properties(document)) > 30
@@ -167,7 +168,18 @@ def test_an_instant_is_named_and_typed_as_one(document: Any) -> None:
 
 def test_what_an_address_identifies_is_named(document: Any) -> None:
     names = {name for _, name, found in parameters(document) if found["in"] == "path"}
-    assert names == {"batch_id", "log_id", "queue_id", "code", "token", "case_number", "label_job_id", "name"}
+    assert names == {
+        "batch_id",
+        "log_id",
+        "queue_id",
+        "code",
+        "token",
+        "case_number",
+        "label_job_id",
+        "name",
+        "prefix",
+        "recall_id",
+    }
 
 
 def test_both_names_of_a_database_are_taken_and_the_older_one_is_marked(document: Any) -> None:

@@ -98,6 +98,13 @@ class Forbidden(DomainError):
     title = "Not allowed"
 
 
+class Throttled(DomainError):
+    """The caller did this too often: later it is allowed again."""
+
+    slug = "throttled"
+    title = "Too often"
+
+
 class UpstreamFailed(DomainError):
     """A system that the service calls answered with a failure."""
 

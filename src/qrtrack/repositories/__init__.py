@@ -25,6 +25,7 @@ from qrtrack.repositories.idempotency import IdempotencyRepository
 from qrtrack.repositories.labels.label_contents import LabelContentRepository
 from qrtrack.repositories.labels.label_formats import LabelFormatRepository
 from qrtrack.repositories.labels.label_jobs import LabelJobRepository
+from qrtrack.repositories.labels.printed_hosts import PrintedHostRepository
 from qrtrack.repositories.leased import LeasedRepository, Queue
 from qrtrack.repositories.notifications import NotificationRepository
 from qrtrack.repositories.packing.batch_lists import BatchListRepository
@@ -33,6 +34,7 @@ from qrtrack.repositories.packing.case_packing import CasePackingRepository
 from qrtrack.repositories.packing.cases import CaseRepository
 from qrtrack.repositories.packing.code_creation import CodeCreationRepository
 from qrtrack.repositories.packing.codes import CodeRepository
+from qrtrack.repositories.packing.gtin_owners import GtinOwnerRepository
 from qrtrack.repositories.packing.numbering import NumberingRepository
 from qrtrack.repositories.packing.prepared_codes import PreparedCodeRepository
 from qrtrack.repositories.packing.reconciliation import ReconciliationRepository
@@ -45,6 +47,14 @@ from qrtrack.repositories.retention import RetentionRepository
 from qrtrack.repositories.searches import SearchRepository
 from qrtrack.repositories.secret_keys import SecretKeyRepository
 from qrtrack.repositories.trace import TraceRepository
+from qrtrack.repositories.verification.alerts import AlertRepository
+from qrtrack.repositories.verification.checks import CheckRepository
+from qrtrack.repositories.verification.failures import FailureRepository
+from qrtrack.repositories.verification.recalls import RecallRepository
+from qrtrack.repositories.verification.records import VerificationRecordRepository
+from qrtrack.repositories.verification.releases import ReleaseRepository
+from qrtrack.repositories.verification.reports import VerificationReportRepository
+from qrtrack.repositories.verification.units import VerifiedUnitRepository
 from qrtrack.repositories.workers import WorkerRepository
 
 Result = TypeVar("Result")
@@ -57,6 +67,12 @@ class DriverRepositories(DriverRepository):
 
     case_packing = cached_property(lambda self: CasePackingRepository(self._connection))
     sync_records = cached_property(lambda self: SyncRecordRepository(self._connection))
+    verification_alerts = cached_property(lambda self: AlertRepository(self._connection))
+    verification_checks = cached_property(lambda self: CheckRepository(self._connection))
+    verification_failures = cached_property(lambda self: FailureRepository(self._connection))
+    verification_records = cached_property(lambda self: VerificationRecordRepository(self._session))
+    verification_reports = cached_property(lambda self: VerificationReportRepository(self._connection))
+    verified_units = cached_property(lambda self: VerifiedUnitRepository(self._connection))
     webhook_intake = cached_property(lambda self: WebhookIntakeRepository(self._connection))
     webhook_processing = cached_property(lambda self: WebhookProcessingRepository(self._connection))
 
@@ -116,6 +132,7 @@ class Repositories(DriverRepositories):
     codes = cached_property(lambda self: CodeRepository(self._session))
     dispatches = cached_property(lambda self: DispatchRepository(self._session))
     gauges = cached_property(lambda self: GaugeRepository(self._session))
+    gtin_owners = cached_property(lambda self: GtinOwnerRepository(self._session))
     idempotency = cached_property(lambda self: IdempotencyRepository(self._session))
     label_contents = cached_property(lambda self: LabelContentRepository(self._session))
     label_formats = cached_property(lambda self: LabelFormatRepository(self._session))
@@ -124,8 +141,11 @@ class Repositories(DriverRepositories):
     numbering = cached_property(lambda self: NumberingRepository(self._session))
     periodic_tasks = cached_property(lambda self: PeriodicTaskRepository(self._session))
     prepared_codes = cached_property(lambda self: PreparedCodeRepository(self._session))
+    printed_hosts = cached_property(lambda self: PrintedHostRepository(self._session))
     recalculation = cached_property(lambda self: RecalculationRepository(self._session))
     reconciliation = cached_property(lambda self: ReconciliationRepository(self._session))
+    recalls = cached_property(lambda self: RecallRepository(self._session))
+    releases = cached_property(lambda self: ReleaseRepository(self._session))
     reports = cached_property(lambda self: ReportRepository(self._session))
     retention = cached_property(lambda self: RetentionRepository(self._session))
     reverse_jobs = cached_property(lambda self: ReverseJobRepository(self._session))

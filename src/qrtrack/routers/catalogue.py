@@ -8,17 +8,29 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, create_model
 
 from qrtrack.domain.claims import LeaseLost
-from qrtrack.domain.errors import Conflict, DomainError, Forbidden, UpstreamFailed, UpstreamTimeout
+from qrtrack.domain.errors import Conflict, DomainError, Forbidden, Throttled, UpstreamFailed, UpstreamTimeout
 from qrtrack.routers.http_problems import HTTP_PROBLEMS, INTERNAL_ERROR, HttpProblem
 from qrtrack.routers.problems import Refusal, status_of
 from qrtrack.schemas.problem import InternalErrorMembers, NoMembers, ProblemBase, members_of
+from qrtrack.services.labels.printed_hosts import PrintedHostDropped
 from qrtrack.services.notifications import NotSent
 from qrtrack.services.secret_key import SecretKeyChanged
 
 URN: Final = "urn:qrtrack:problem:"
 # No caller ever reads these: mere categories, what the worker raises and catches, and what refuses a start.
 INTERNAL: Final = frozenset(
-    {DomainError, Conflict, Forbidden, UpstreamFailed, UpstreamTimeout, LeaseLost, NotSent, SecretKeyChanged}
+    {
+        DomainError,
+        Conflict,
+        Forbidden,
+        Throttled,
+        UpstreamFailed,
+        UpstreamTimeout,
+        LeaseLost,
+        NotSent,
+        PrintedHostDropped,
+        SecretKeyChanged,
+    }
 )
 
 

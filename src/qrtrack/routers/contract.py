@@ -51,6 +51,8 @@ TAGS: Final[Mapping[str, str]] = {
     "reverse jobs": "Preparing every good code of a batch for packing, except the damaged ones that are listed.",
     "linking": "Packing units into master cases, and taking them out again.",
     "labels": "Labels of units and cases: formats, jobs, files, and QR symbols.",
+    "verification": "What consumers ask without a token: checking, redeeming and reporting a product.",
+    "recalls": "Releasing batches for sale, recalling units, and what consumers' checks have shown.",
     "trace": "Where a unit or a case has been.",
     "search": "Finding things by whatever a scanner or a person has.",
     "accurate": "Events and documents of the accounting system.",
@@ -193,7 +195,7 @@ def _headers_of(status: str, answers: Document, *, is_kept: bool, may_wait: bool
     if status == "401":
         yield "WWW-Authenticate"
     # A long poll that finds no place says when to come again.
-    if status == "503" or (may_wait and status in ("200", "304")):
+    if status in ("429", "503") or (may_wait and status in ("200", "304")):
         yield "Retry-After"
     if "304" in answers and status in ("200", "304"):
         yield "ETag"

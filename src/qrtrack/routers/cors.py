@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from starlette._utils import get_route_path
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
@@ -30,9 +31,14 @@ class Cors(CORSMiddleware):
     """Starlette's, and besides: what changes something is refused to pages of any other origin.
 
     A browser sends a form or plain text to another origin without asking first, and hides the answer only.
+
+    `pages`: beginnings of the paths of pages without referrer, whose own forms come with `Origin: null`. Nobody is
+    signed in there, so that another page gains nothing by sending their forms.
     """
 
-    def __init__(self, app: ASGIApp, *, origins: Sequence[str], headers: Sequence[str], own_origin: str) -> None:
+    def __init__(
+        self, app: ASGIApp, *, origins: Sequence[str], headers: Sequence[str], own_origin: str, pages: tuple[str, ...]
+    ) -> None:
         super().__init__(
             app,
             allow_origins=origins,
@@ -41,10 +47,13 @@ class Cors(CORSMiddleware):
             expose_headers=EXPOSED_HEADERS,
         )
         self.own_origin = own_origin
+        self.pages = pages
 
     async def simple_response(self, scope: Scope, receive: Receive, send: Send, request_headers: Headers) -> None:
         origin = request_headers.get("Origin")
-        if origin is not None and scope["method"] not in SAFE_METHODS and not self._may_change(origin, request_headers):
+        is_own_form = origin == "null" and get_route_path(scope).startswith(self.pages)
+        is_safe = origin is None or scope["method"] in SAFE_METHODS or is_own_form
+        if origin is not None and not is_safe and not self._may_change(origin, request_headers):
             slug, title, _ = ORIGIN_REFUSED
             refusal = problem(403, slug, title, _not_listed(origin), headers={"Vary": "Origin"})
             await refusal(scope, receive, send)

@@ -1,6 +1,7 @@
 """Refusals as `application/problem+json` (RFC 9457): what all share, and what some carry besides."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from types import MappingProxyType
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -16,10 +17,13 @@ from qrtrack.domain.field_codes import MEANINGS, FieldCode
 from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.labels.label_jobs import AlreadyPrinted, FileNotReady, LabelsReserved
 from qrtrack.domain.packing.case_packing import CaseAlreadyPacked, CountDrift, FirstCodeNotPrepared, NotEnoughPrepared
+from qrtrack.domain.packing.gtin_owners import GtinTaken
 from qrtrack.domain.packing.states import BatchStatus, CaseStatus, CodeStatus, NotPrepared
 from qrtrack.domain.progress.sync_batches import SyncCancelled, SyncStatus
 from qrtrack.domain.progress.sync_records import SurplusRecords
 from qrtrack.domain.requests import AnswerTooLong, KeyReused
+from qrtrack.domain.verification.checks import NotRedeemable, Result
+from qrtrack.domain.verification.limits import TooManyFailures
 from qrtrack.integrations.akselgate import GatewayNotConfigured
 from qrtrack.repositories.constraints import DispatchInProgress, ReferenceLocked
 from qrtrack.schemas.akselgate.dispatches import AttemptMembers
@@ -37,6 +41,9 @@ from qrtrack.services.packing.codes import IllegalTransition, UnknownCodes
 from qrtrack.services.packing.links import CodesNotLinkable, CodesNotPacked
 from qrtrack.services.packing.moves import CaseTooSmall
 from qrtrack.services.packing.reverse_jobs import UnknownExcludeCodes
+from qrtrack.services.recalls import AlreadyRecalled
+from qrtrack.services.verification.checks import KeyNotProven
+from qrtrack.services.verification.reports import TooManyReports
 
 ParamValue = str | int | float | list[str]
 PARAM_TYPES: Final[Mapping[str, Any]] = MappingProxyType(
@@ -201,6 +208,14 @@ class AlreadyPrintedMembers(BaseModel):
     printed_count: int = Field(description="How many units that are.")
 
 
+class GtinTakenMembers(BaseModel):
+    gtin: str = Field(description="In 14 digits.")
+
+
+class AlreadyRecalledMembers(BaseModel):
+    recall_id: UUID = Field(description="The recall that is in force.")
+
+
 class LabelsReservedMembers(BaseModel):
     label_job_id: UUID = Field(description="The job that prints them.")
 
@@ -236,6 +251,19 @@ PossibleAttemptMembers: Final = all_left_out(
 )
 
 
+class NotRedeemableMembers(BaseModel):
+    result: Result = Field(description="What a check of the unit would answer.")
+    redeemed_on: date | None = Field(description="The day on which it was redeemed before.")
+
+
+class RetryMembers(BaseModel):
+    retry_after: float = Field(description="In how many seconds to try again.")
+
+
+class TooManyFailuresMembers(RetryMembers):
+    retry_at: Instant = Field(description="From then on a right key is taken again.")
+
+
 class NotConfiguredMembers(BaseModel):
     missing: list[str] = left_out("The settings that are not set.")
 
@@ -263,6 +291,8 @@ MEMBERS: Final[Mapping[type[DomainError], type[BaseModel]]] = MappingProxyType(
         CodesNotPacked: CodeStatesMembers,
         IllegalTransition: CodeStatesMembers,
         AlreadyPrinted: AlreadyPrintedMembers,
+        AlreadyRecalled: AlreadyRecalledMembers,
+        GtinTaken: GtinTakenMembers,
         LabelsReserved: LabelsReservedMembers,
         FileNotReady: StateMembers,
         SurplusRecords: SurplusMembers,
@@ -275,6 +305,10 @@ MEMBERS: Final[Mapping[type[DomainError], type[BaseModel]]] = MappingProxyType(
         AlreadyDispatched: EarlierAttemptMembers,
         DispatchInProgress: PossibleAttemptMembers,
         ReferenceLocked: PossibleErrors,
+        KeyNotProven: NoMembers,
+        NotRedeemable: NotRedeemableMembers,
+        TooManyFailures: TooManyFailuresMembers,
+        TooManyReports: RetryMembers,
     }
 )
 """What a refusal carries besides ProblemBase, exactly. Other bad input has FieldErrors, and the rest nothing."""

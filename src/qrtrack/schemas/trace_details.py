@@ -9,6 +9,7 @@ from pydantic import Field
 
 from qrtrack.domain.packing.states import Completeness
 from qrtrack.repositories.recalculation import CountedKind
+from qrtrack.schemas.base import Instant
 from qrtrack.schemas.event_details import Details, NoDetails
 from qrtrack.schemas.packing.reverse_jobs import ResultSummary
 
@@ -79,6 +80,26 @@ class LabelledDetails(LabelJobDetails):
     first_prints: int = Field(description="Units that had not been printed before.")
 
 
+class ReleaseDetails(Details):
+    released_at: Instant
+
+
+class RecallDetails(Details):
+    recall_id: UUID
+
+
+class PrefixDetails(Details):
+    prefix: str
+
+
+class MovedGtinDetails(Details):
+    """A GTIN or a company prefix. `is_own`: it belongs to this organisation from then on."""
+
+    gtin: str | None
+    prefix: str | None
+    is_own: bool
+
+
 class RepairedDetails(Details):
     """The counters before and after the repair."""
 
@@ -94,12 +115,16 @@ TRACE_DETAILS: Final[Mapping[str, type[Details]]] = MappingProxyType(
         "batch.failed": NoDetails,
         "batch.retried": NoDetails,
         "batch.closed": NoDetails,
+        "batch.released": ReleaseDetails,
         "keys.revealed": NoDetails,
         "keys.forgotten": ForgottenDetails,
         "codes.printed": NoDetails,
         "codes.missing": NoDetails,
         "codes.checked_before_packed": NoDetails,
         "codes.readmitted": NoDetails,
+        "codes.scanned": NoDetails,
+        "codes.redeemed": NoDetails,
+        "codes.quality_checked": NoDetails,
         "codes.voided": PossibleCasesDetails,
         "codes.unlinked": CasesDetails,
         "case.packed": PackDetails,
@@ -113,6 +138,11 @@ TRACE_DETAILS: Final[Mapping[str, type[Details]]] = MappingProxyType(
         "label_job.completed": LabelledDetails,
         "label_job.cancelled": LabelJobDetails,
         "label_job.retried": LabelJobDetails,
+        "company_prefix.claimed": PrefixDetails,
+        "company_prefix.deleted": PrefixDetails,
+        "gtin.moved": MovedGtinDetails,
+        "recall.made": RecallDetails,
+        "recall.lifted": RecallDetails,
         "counters.repaired": RepairedDetails,
     }
 )

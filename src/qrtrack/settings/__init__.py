@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from qrtrack.settings.addresses import BaseAddress, PrintedAddress, WebAddress
+from qrtrack.settings.public_hosts import PublicAddresses, PublicHosts, RetiredHosts
 from qrtrack.settings.secrets import SECRET_LENGTH, SettingsError, is_placeholder, kept_secret
 from qrtrack.settings.values import (
     DEFAULT_TENANT_ROLE,
@@ -25,6 +26,7 @@ from qrtrack.settings.values import (
     MailServer,
     Network,
     Networks,
+    OrganisationNames,
     Origins,
     RoleName,
     Secret,
@@ -36,6 +38,7 @@ from qrtrack.settings.values import (
     origin_of,
     parsed_databases,
     parsed_hosts,
+    parsed_names,
     parsed_networks,
     parsed_origins,
     split,
@@ -72,12 +75,17 @@ class Settings(BaseSettings):
     cors_allowed_origins: Origins = ""
     cors_allowed_headers: HeaderNames = "traceparent, tracestate, baggage, sentry-trace, x-client-info"
     public_base_url: PrintedAddress = "http://127.0.0.1:8000"
+    public_hosts: PublicHosts = ""
+    retired_public_hosts: RetiredHosts = ""
+    verify_requires_release: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     bcrypt_cost: int = Field(10, ge=4, le=16)
     hash_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=0, le=256)
     reverse_job_slots: int = Field(2, ge=0, le=64)
     creating_slots: int = Field(2, ge=0, le=64)
     label_slots: int = Field(1, ge=0, le=64)
+    verify_slots: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, le=64)
+    organisation_names: OrganisationNames = ""
     lease_seconds: float = Field(30.0, gt=0, le=3600)
     poll_seconds: float = Field(1.0, gt=0, le=60)
     shutdown_grace_seconds: float = Field(10.0, ge=0, le=300)
@@ -129,6 +137,10 @@ class Settings(BaseSettings):
         return origin_of(self.public_base_url)
 
     @property
+    def public_addresses(self) -> PublicAddresses:
+        return PublicAddresses.parse(self.public_base_url, self.public_hosts, self.retired_public_hosts)
+
+    @property
     def akselgate_codes(self) -> list[str]:
         return split(self.akselgate_success_codes)
 
@@ -164,6 +176,11 @@ class Settings(BaseSettings):
         return parsed_databases(self.accurate_databases)
 
     @property
+    def names_of_organisations(self) -> Mapping[UUID, str]:
+        """What consumers read as the maker of a product."""
+        return parsed_names(self.organisation_names)
+
+    @property
     def notify_hosts(self) -> frozenset[tuple[str, int]]:
         """The hosts that notifications may go to, each with its port."""
         return parsed_hosts(self.notify_allowed_hosts)
@@ -191,6 +208,11 @@ class Settings(BaseSettings):
     def _sign_what_is_forwarded(self) -> Self:
         if self.accurate_forward_url is not None and self.accurate_forward_secret is None:
             raise ValueError("ACCURATE_FORWARD_SECRET is not set: what goes to ACCURATE_FORWARD_URL is signed.")
+        return self
+
+    @model_validator(mode="after")
+    def _keep_the_api_on_a_host(self) -> Self:
+        self.public_addresses.check()
         return self
 
     @model_validator(mode="after")

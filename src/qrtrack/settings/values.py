@@ -173,6 +173,23 @@ def parsed_databases(value: str) -> Mapping[int, UUID]:
     return {int(database): UUID(organisation.strip()) for database, organisation in pairs}
 
 
+def _names(value: str) -> str:
+    try:
+        parsed_names(value)
+    except ValueError:
+        raise ValueError("it must list <organisation uuid>=<name>, with semicolons between them") from None
+    return value
+
+
+@lru_cache
+def parsed_names(value: str) -> Mapping[UUID, str]:
+    pairs = (entry.partition("=") for entry in value.split(";") if entry.strip())
+    named = [(UUID(organisation.strip()), name.strip()) for organisation, _, name in pairs]
+    if not all(name for _, name in named) or len(dict(named)) < len(named):
+        raise ValueError("a name is missing, or an organisation has two")
+    return dict(named)
+
+
 def split(value: str) -> list[str]:
     return [entry.strip() for entry in value.split(",") if entry.strip()]
 
@@ -229,3 +246,4 @@ Networks = Annotated[str, AfterValidator(_networks)]
 Hosts = Annotated[str, AfterValidator(_hosts)]
 MailServer = Annotated[SecretStr | None, AfterValidator(_mail_server), BeforeValidator(_blank_is_unset)]
 Databases = Annotated[str, AfterValidator(_databases)]
+OrganisationNames = Annotated[str, AfterValidator(_names)]

@@ -15,6 +15,7 @@ from qrtrack.services.akselgate.attempts import sweep_attempts
 from qrtrack.services.periodic_tasks import name_of_task, plan_next_run, plan_tasks
 from qrtrack.services.recalculation import SILENT_SECONDS, recalculate_progress
 from qrtrack.services.retention import expire_keys, prune
+from qrtrack.services.verification.failures import prune_failures
 from qrtrack.settings import Settings
 
 # After a failure, and for a task of a newer version.
@@ -65,6 +66,10 @@ async def _expire_keys(runtime: Runtime) -> None:
     await expire_keys(runtime.database)
 
 
+async def _prune_failures(runtime: Runtime) -> None:
+    await prune_failures(runtime.database)
+
+
 async def _recalculate_progress(runtime: Runtime) -> None:
     await recalculate_progress(runtime.database)
 
@@ -76,6 +81,7 @@ TASKS: Mapping[str, PeriodicTask] = {
     "accurate.empty_payloads": PeriodicTask(_empty_payloads, lambda _: 3600),
     "expire_keys": PeriodicTask(_expire_keys, lambda _: 3600),
     "prune": PeriodicTask(_prune, lambda _: 24 * 3600),
+    "prune_verification_failures": PeriodicTask(_prune_failures, lambda _: 3600),
     "recalculate_progress": PeriodicTask(_recalculate_progress, lambda _: SILENT_SECONDS),
     "sweep_attempts": PeriodicTask(_sweep_attempts, lambda settings: settings.akselgate_deadline_seconds / 2),
 }

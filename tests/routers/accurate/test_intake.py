@@ -19,7 +19,7 @@ from process import settings_of
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.accurate.intake import Element, split_body
 from qrtrack.domain.identity import Caller
-from qrtrack.routers.accurate.intake import client_address
+from qrtrack.routers.client_addresses import client_address
 from qrtrack.runtime import Runtime
 from qrtrack.settings import Settings
 from ticking import HANG_SECONDS

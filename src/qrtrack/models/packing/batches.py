@@ -32,7 +32,9 @@ class Batch(TenantOwned, Table):
             " ELSE error_message IS NOT NULL END",
             name="stage",
         ),
+        CheckConstraint("(released_at IS NULL) = (released_by IS NULL)", name="released"),
         UniqueConstraint("manufacturer_org_id", "id"),
+        Index("ix_qr_batches_gtin", "gtin", postgresql_where=text("gtin IS NOT NULL")),
         Index("ix_qr_batches_manufacturer_org_id_order_id_id", "manufacturer_org_id", "order_id", "id"),
         {"postgresql_with": {"fillfactor": 70}},
     )
@@ -65,6 +67,9 @@ class Batch(TenantOwned, Table):
     close_reason: Mapped[str | None]
     keys_forgotten_at: Mapped[Instant | None]
     notify: Mapped[dict[str, str] | None] = mapped_column(JSONB(none_as_null=True))
+    requires_release: Mapped[bool] = mapped_column(server_default=text("false"))
+    released_at: Mapped[Instant | None]
+    released_by: Mapped[str | None]
 
 
 class BatchVariant(TenantOwned, Table):

@@ -1,11 +1,8 @@
 """The endpoint that Accurate calls. It answers after the events are committed."""
 
 import hmac
-import ipaddress
 import json
-import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 import structlog
@@ -20,6 +17,7 @@ from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
 from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
 from qrtrack.routers.bodies import StrictRoute, TooManyValues, read_counted
 from qrtrack.routers.body_limits import LARGE_BODY_BYTES, LONGEST_BODY, body_limit
+from qrtrack.routers.client_addresses import client_address
 from qrtrack.routers.http_problems import BODY_TOO_LARGE, INVALID_JSON, INVALID_LENGTH
 from qrtrack.routers.problems import problems
 from qrtrack.runtime import Runtime
@@ -31,14 +29,6 @@ PATH: Final = "/webhook/accurate"
 BEARER: Final = "bearer "
 EVENT: Final = {"type": "object", "additionalProperties": True}
 EVENTS: Final = {"type": "array", "items": EVENT, "maxItems": MOST_ELEMENTS}
-# One entry of X-Forwarded-For, as proxies write it: 203.0.113.7, 203.0.113.7:51008 (Azure), 2001:db8::7,
-# [2001:db8::7]:51008, with or without quotes (RFC 7239). The zone of a link-local address is ignored: it is local.
-HOP: Final = re.compile(
-    r"""(?P<quote>"?)(?:\[(?P<bracketed>[0-9a-f:.]+)(?:%[^\]"]+)?\](?::[0-9]{1,5})?
-    |(?P<four>[0-9.]+)(?::[0-9]{1,5})?|(?P<six>[0-9a-f]*:[0-9a-f:.]+)(?:%[^\]":]+)?)(?P=quote)""",
-    re.ASCII | re.IGNORECASE | re.VERBOSE,
-)
-HOP_LENGTH: Final = 100
 
 ELEMENTS: Final = Counter("qrtrack_webhook_elements", "Elements of Accurate's requests by what became of them", ["as"])
 QUEUED, DUPLICATES, INVALID, CONFLICTS = map(ELEMENTS.labels, ("queued", "duplicates", "invalid", "conflicts"))
@@ -81,30 +71,6 @@ def check_caller(request: Request, settings: Settings) -> None:
         raise AddressNotAllowed("Webhooks are not accepted from this address: add it to ACCURATE_ALLOWED_IPS.")
     if tokens and not _is_one_of(_tokens_given(request), tokens):
         raise Unauthenticated("Send the webhook token in X-Webhook-Token, `Authorization: Bearer` or ?token=.")
-
-
-def client_address(request: Request, proxies: int) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The caller's address behind this number of trusted proxies. Each proxy appends its peer to X-Forwarded-For; the
-    entries before those are the caller's own claim. None when the request bypassed the proxies.
-    """
-    forwarded = ",".join(request.headers.getlist("X-Forwarded-For")).split(",") if proxies else []
-    hops = [hop.strip() for hop in forwarded] + [request.client.host if request.client else ""]
-    if len(hops) <= proxies:
-        return None
-    hop = hops[-1 - proxies]
-    return _parsed_address(hop) if len(hop) <= HOP_LENGTH else None
-
-
-@lru_cache(maxsize=1024)
-def _parsed_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    hop = HOP.fullmatch(text)
-    if hop is None:
-        return None
-    try:
-        address = ipaddress.ip_address(hop["bracketed"] or hop["four"] or hop["six"])
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _tokens_given(request: Request) -> list[bytes]:

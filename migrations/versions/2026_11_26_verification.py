@@ -1,0 +1,196 @@
+"""Public verification: checks, failures, reports, alerts, recalls, and the release of batches."""
+
+from collections.abc import Sequence
+
+from alembic import op
+
+from qrtrack.tenancy import enforce_tenancy
+
+revision: str = "20261126_verification"
+down_revision: str | None = "20261126_labels"
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+BATCHES = (
+    """
+    ALTER TABLE qr_batches
+        ADD COLUMN requires_release boolean DEFAULT false NOT NULL,
+        ADD COLUMN released_at timestamptz,
+        ADD COLUMN released_by text,
+        ADD CONSTRAINT ck_qr_batches_released CHECK ((released_at IS NULL) = (released_by IS NULL))
+    """,
+    # A Digital Link names a GTIN and no batch.
+    "CREATE INDEX ix_qr_batches_gtin ON qr_batches (gtin) WHERE gtin IS NOT NULL",
+)
+
+CHECKS = (
+    """
+    CREATE TABLE verifications (
+        id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_verifications PRIMARY KEY,
+        batch_id uuid NOT NULL,
+        sequence_number integer NOT NULL,
+        purpose text NOT NULL,
+        result text NOT NULL,
+        checked_at timestamptz DEFAULT now() NOT NULL,
+        browser bytea,
+        network bytea,
+        actor text,
+        manufacturer_org_id uuid NOT NULL,
+        CONSTRAINT ck_verifications_purpose CHECK (purpose IN ('consumer', 'qc')),
+        CONSTRAINT ck_verifications_result
+            CHECK (result IN ('genuine', 'genuine_seen_before', 'not_released', 'void', 'recalled', 'unknown')),
+        CONSTRAINT ck_verifications_right_key CHECK (result <> 'unknown'),
+        CONSTRAINT ck_verifications_actor CHECK ((purpose = 'qc') = (actor IS NOT NULL)),
+        CONSTRAINT fk_verifications_manufacturer_org_id_batch_id
+            FOREIGN KEY (manufacturer_org_id, batch_id) REFERENCES qr_batches (manufacturer_org_id, id),
+        CONSTRAINT fk_verifications_batch_id_sequence_number
+            FOREIGN KEY (batch_id, sequence_number) REFERENCES qr_codes (batch_id, sequence_number)
+    )
+    """,
+    """
+    CREATE INDEX ix_verifications_batch_id_sequence_number_id ON verifications (batch_id, sequence_number, id)
+    """,
+    "CREATE INDEX ix_verifications_batch_id_id ON verifications (batch_id, id)",
+    """
+    CREATE TABLE verification_reports (
+        id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_verification_reports PRIMARY KEY,
+        batch_id uuid NOT NULL,
+        code text,
+        reason text NOT NULL,
+        message text,
+        reported_at timestamptz DEFAULT now() NOT NULL,
+        network bytea NOT NULL,
+        manufacturer_org_id uuid NOT NULL,
+        CONSTRAINT ck_verification_reports_reason
+            CHECK (reason IN ('not_me', 'label_damaged', 'key_opened', 'product_doubtful', 'sold_too_early', 'other')),
+        CONSTRAINT fk_verification_reports_manufacturer_org_id_batch_id
+            FOREIGN KEY (manufacturer_org_id, batch_id) REFERENCES qr_batches (manufacturer_org_id, id)
+    )
+    """,
+    "CREATE INDEX ix_verification_reports_batch_id_id ON verification_reports (batch_id, id)",
+    "CREATE INDEX ix_verification_reports_network_reported_at ON verification_reports (network, reported_at)",
+    """
+    CREATE TABLE verification_alerts (
+        id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_verification_alerts PRIMARY KEY,
+        batch_id uuid NOT NULL,
+        kind text NOT NULL,
+        sequence_number integer,
+        raised_on date DEFAULT (now() AT TIME ZONE 'UTC')::date NOT NULL,
+        raised_at timestamptz DEFAULT now() NOT NULL,
+        details jsonb DEFAULT '{}' NOT NULL,
+        manufacturer_org_id uuid NOT NULL,
+        CONSTRAINT uq_verification_alerts_once_a_day
+            UNIQUE NULLS NOT DISTINCT (batch_id, kind, sequence_number, raised_on),
+        CONSTRAINT ck_verification_alerts_kind
+            CHECK (kind IN ('guessing', 'many_networks', 'void', 'recalled', 'not_released', 'expired')),
+        CONSTRAINT fk_verification_alerts_manufacturer_org_id_batch_id
+            FOREIGN KEY (manufacturer_org_id, batch_id) REFERENCES qr_batches (manufacturer_org_id, id),
+        CONSTRAINT fk_verification_alerts_batch_id_sequence_number
+            FOREIGN KEY (batch_id, sequence_number) REFERENCES qr_codes (batch_id, sequence_number)
+    )
+    """,
+    "CREATE INDEX ix_verification_alerts_batch_id_id ON verification_alerts (batch_id, id)",
+)
+
+# Of the whole service: unknown codes of unknown batches count as well. Requests of organisations have no rights on it.
+FAILURES = (
+    """
+    CREATE TABLE verification_failures (
+        id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_verification_failures PRIMARY KEY,
+        failed_at timestamptz DEFAULT now() NOT NULL,
+        batch_key bytea NOT NULL,
+        code_key bytea,
+        network_key bytea NOT NULL,
+        wide_network_key bytea
+    ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05)
+    """,
+    """
+    CREATE INDEX ix_verification_failures_code_key_failed_at ON verification_failures (code_key, failed_at)
+    """,
+    """
+    CREATE INDEX ix_verification_failures_network_key_failed_at ON verification_failures (network_key, failed_at)
+    """,
+    """
+    CREATE INDEX ix_verification_failures_wide_network_key_failed_at
+        ON verification_failures (wide_network_key, failed_at)
+    """,
+    """
+    CREATE INDEX ix_verification_failures_batch_key_failed_at ON verification_failures (batch_key, failed_at)
+    """,
+    "CREATE INDEX ix_verification_failures_failed_at ON verification_failures (failed_at)",
+)
+
+RECALLS = (
+    """
+    CREATE TABLE recalls (
+        id uuid CONSTRAINT pk_recalls PRIMARY KEY,
+        scope text NOT NULL,
+        batch_id uuid,
+        master_code_id bigint,
+        reason text NOT NULL,
+        text_en text NOT NULL,
+        text_id text NOT NULL,
+        unit_count integer NOT NULL,
+        recalled_at timestamptz DEFAULT now() NOT NULL,
+        recalled_by text NOT NULL,
+        lifted_at timestamptz,
+        lifted_by text,
+        manufacturer_org_id uuid NOT NULL,
+        CONSTRAINT ck_recalls_scope CHECK (scope IN ('batch', 'case', 'codes')),
+        CONSTRAINT ck_recalls_batch CHECK ((scope = 'codes') = (batch_id IS NULL)),
+        CONSTRAINT ck_recalls_case CHECK ((scope = 'case') = (master_code_id IS NOT NULL)),
+        CONSTRAINT ck_recalls_lifted CHECK ((lifted_at IS NULL) = (lifted_by IS NULL)),
+        CONSTRAINT ck_recalls_unit_count CHECK (unit_count >= 1),
+        CONSTRAINT uq_recalls_manufacturer_org_id_id UNIQUE (manufacturer_org_id, id),
+        CONSTRAINT fk_recalls_manufacturer_org_id_batch_id
+            FOREIGN KEY (manufacturer_org_id, batch_id) REFERENCES qr_batches (manufacturer_org_id, id),
+        CONSTRAINT fk_recalls_batch_id_master_code_id
+            FOREIGN KEY (batch_id, master_code_id) REFERENCES qr_master_codes (batch_id, id)
+    )
+    """,
+    "CREATE INDEX ix_recalls_batch_id ON recalls (batch_id) WHERE lifted_at IS NULL",
+    """
+    CREATE TABLE recalled_codes (
+        recall_id uuid,
+        batch_id uuid,
+        sequence_number integer,
+        manufacturer_org_id uuid NOT NULL,
+        CONSTRAINT pk_recalled_codes PRIMARY KEY (recall_id, batch_id, sequence_number),
+        CONSTRAINT fk_recalled_codes_manufacturer_org_id_recall_id
+            FOREIGN KEY (manufacturer_org_id, recall_id) REFERENCES recalls (manufacturer_org_id, id),
+        CONSTRAINT fk_recalled_codes_manufacturer_org_id_batch_id
+            FOREIGN KEY (manufacturer_org_id, batch_id) REFERENCES qr_batches (manufacturer_org_id, id),
+        CONSTRAINT fk_recalled_codes_batch_id_sequence_number
+            FOREIGN KEY (batch_id, sequence_number) REFERENCES qr_codes (batch_id, sequence_number)
+    )
+    """,
+    """
+    CREATE INDEX ix_recalled_codes_batch_id_sequence_number ON recalled_codes (batch_id, sequence_number)
+    """,
+)
+
+RIGHTS = {
+    "verifications": "SELECT, INSERT",
+    "verification_reports": "SELECT, INSERT",
+    "verification_alerts": "SELECT, INSERT",
+    "recalls": "SELECT, INSERT, UPDATE (lifted_at, lifted_by)",
+    "recalled_codes": "SELECT, INSERT",
+}
+
+
+def upgrade() -> None:
+    for statement in (*BATCHES, *CHECKS, *FAILURES, *RECALLS):
+        op.execute(statement)
+    enforce_tenancy(RIGHTS)
+
+
+def downgrade() -> None:
+    op.execute("DROP TABLE recalled_codes, recalls, verification_failures")
+    op.execute("DROP TABLE verification_alerts, verification_reports, verifications")
+    op.execute("DROP INDEX ix_qr_batches_gtin")
+    op.execute(
+        """
+        ALTER TABLE qr_batches DROP CONSTRAINT ck_qr_batches_released,
+            DROP COLUMN requires_release, DROP COLUMN released_at, DROP COLUMN released_by
+        """
+    )

@@ -1,0 +1,1 @@
+"""Public verification: checks, their limits, reports, alerts and recalls."""

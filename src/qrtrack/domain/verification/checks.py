@@ -1,0 +1,106 @@
+"""A check of one unit: its purpose, its results, and which result holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+
+from qrtrack.domain.errors import Conflict
+from qrtrack.domain.verification.alerts import AlertKind
+
+
+class Purpose(StrEnum):
+    """`qc`: a check by the plant's own staff. It never counts and never changes the state of a code."""
+
+    CONSUMER = "consumer"
+    QC = "qc"
+
+
+class Result(StrEnum):
+    GENUINE = "genuine"
+    GENUINE_SEEN_BEFORE = "genuine_seen_before"
+    NOT_RELEASED = "not_released"
+    VOID = "void"
+    RECALLED = "recalled"
+    UNKNOWN = "unknown"
+
+
+COUNTED = frozenset({Result.GENUINE, Result.GENUINE_SEEN_BEFORE})
+"""Checks of consumers with these results are the ones that `check_count` counts."""
+ALERTING = {
+    Result.NOT_RELEASED: AlertKind.NOT_RELEASED,
+    Result.VOID: AlertKind.VOID,
+    Result.RECALLED: AlertKind.RECALLED,
+}
+NETWORKS_ALARMING = 5
+"""One code checked from so many networks within a day raises an alert."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """A unit whose key was proven, as its row is while it is locked. `same_look`: the result of a check of the same
+    browser within the last 30 minutes.
+    """
+
+    is_recalled: bool
+    is_void: bool
+    is_released: bool
+    is_redeemed: bool
+    is_checked: bool
+    same_look: Result | None
+
+
+def decide(unit: UnitState) -> Result:
+    """`recalled` outranks everything, because it is about safety."""
+    if unit.is_recalled:
+        return Result.RECALLED
+    if unit.is_void:
+        return Result.VOID
+    if not unit.is_released:
+        return Result.NOT_RELEASED
+    if unit.is_redeemed:
+        return Result.GENUINE_SEEN_BEFORE
+    if unit.same_look in COUNTED:
+        return unit.same_look
+    return Result.GENUINE_SEEN_BEFORE if unit.is_checked else Result.GENUINE
+
+
+def is_new_look(result: Result, same_look: Result | None) -> bool:
+    """Whether the check is recorded: reload, back and a double press belong to the look before."""
+    return not (same_look == result or (same_look in COUNTED and result in COUNTED))
+
+
+def alerts_of(
+    result: Result, *, expires_on: date | None, today: date, networks: int
+) -> Sequence[tuple[AlertKind, bool]]:
+    """The alerts that a consumer's check raises, and whether each names the unit: expiry is told once for a batch."""
+    alerts: list[tuple[AlertKind, bool]] = []
+    if result in ALERTING:
+        alerts.append((ALERTING[result], True))
+    if networks >= NETWORKS_ALARMING:
+        alerts.append((AlertKind.MANY_NETWORKS, True))
+    if expires_on is not None and expires_on < today:
+        alerts.append((AlertKind.EXPIRED, False))
+    return alerts
+
+
+class NotRedeemable(Conflict):
+    """The unit was redeemed before, or is not released, void or recalled."""
+
+    slug = "not-redeemable"
+    title = "The unit cannot be redeemed"
+
+
+def refuse_redemption(result: Result, redeemed_at: datetime | None, day: date | None) -> None:
+    """Raises NotRedeemable with `result`, and `redeemed_on` where the unit was redeemed before."""
+    if result not in COUNTED:
+        raise NotRedeemable(f"The unit is {SPOKEN[result]}: it cannot be redeemed.", result=result, redeemed_on=None)
+    if redeemed_at is not None:
+        raise NotRedeemable(f"The unit was redeemed on {day}: it can be redeemed once.", result=result, redeemed_on=day)
+
+
+SPOKEN = {
+    Result.NOT_RELEASED: "not released for sale yet",
+    Result.VOID: "void",
+    Result.RECALLED: "recalled",
+}

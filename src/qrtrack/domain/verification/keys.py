@@ -1,0 +1,26 @@
+"""Root keys as people type them."""
+
+import re
+from itertools import product
+from typing import Final
+
+_IGNORED: Final = re.compile(r"[\s\-‐-―_.]+")
+# Keys of the service have neither side of a pair. Imported keys may have one or both.
+_CONFUSED: Final = (("0", "O"), ("1", "I"))
+_UNCHANGED: Final[dict[int, str]] = {}
+
+
+def readings(typed: str) -> list[str]:
+    """What may be meant, the likeliest first, at most nine: upper case, without blanks and hyphens, and with 0 and O,
+    and 1 and I, read as one another. Text outside of ASCII stays as it is: it is an unknown key.
+    """
+    plain = _IGNORED.sub("", typed)
+    plain = plain.upper() if plain.isascii() else plain
+    swaps = [(_UNCHANGED, {ord(one): other}, {ord(other): one}) for one, other in _CONFUSED]
+    return list(dict.fromkeys(plain.translate(first | second) for first, second in product(*swaps)))
+
+
+def read_code(typed: str) -> str:
+    """A code as people type or scan it: upper case without blanks around it."""
+    plain = typed.strip()
+    return plain.upper() if plain.isascii() else plain

@@ -1,0 +1,14 @@
+"""Reports by consumers: their reasons."""
+
+from enum import StrEnum
+
+
+class ReportReason(StrEnum):
+    """`not_me`: the answer said "checked before", and the reporter did not do it."""
+
+    NOT_ME = "not_me"
+    LABEL_DAMAGED = "label_damaged"
+    KEY_OPENED = "key_opened"
+    PRODUCT_DOUBTFUL = "product_doubtful"
+    SOLD_TOO_EARLY = "sold_too_early"
+    OTHER = "other"

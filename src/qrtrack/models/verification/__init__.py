@@ -1,0 +1,1 @@
+"""Public verification: checks, failures, reports, alerts and recalls."""

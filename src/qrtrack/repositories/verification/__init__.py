@@ -1,0 +1,1 @@
+"""Public verification: units, checks, failures, reports and alerts."""

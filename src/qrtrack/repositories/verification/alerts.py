@@ -1,0 +1,37 @@
+"""Alerts that checks raise, in the transaction of the check."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from qrtrack.domain.verification.alerts import AlertKind
+from qrtrack.repositories.base import DriverRepository
+
+# Sorted: two checks that raise the same alerts at once wait for each other in one order.
+RAISE: Final = """
+INSERT INTO verification_alerts (manufacturer_org_id, batch_id, kind, sequence_number)
+SELECT CAST(:organisation_id AS uuid), CAST(:batch_id AS uuid), raised.kind,
+       CASE WHEN raised.names_unit THEN CAST(:sequence_number AS int) END
+FROM unnest(CAST(:kinds AS text[]), CAST(:name_unit AS boolean[])) AS raised (kind, names_unit)
+ORDER BY raised.kind
+ON CONFLICT DO NOTHING
+"""
+
+
+class AlertRepository(DriverRepository):
+    async def raise_alerts(
+        self,
+        organisation_id: UUID,
+        batch_id: UUID,
+        sequence_number: int,
+        alerts: Sequence[tuple[AlertKind, bool]],
+    ) -> int:
+        """Each kind with whether it names the unit. Returns how many are new today."""
+        return await self._execute(
+            RAISE,
+            organisation_id=organisation_id,
+            batch_id=batch_id,
+            sequence_number=sequence_number,
+            kinds=[kind for kind, _ in alerts],
+            name_unit=[names_unit for _, names_unit in alerts],
+        )

@@ -1,0 +1,129 @@
+"""Failed checks: the limits on guessing, decided and counted in one statement, and pruning."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from qrtrack.domain.verification.limits import (
+    ALARMING_FAILURES,
+    FAILURES_OF_BATCH,
+    FAILURES_OF_CODE,
+    FAILURES_OF_NETWORK,
+    FAILURES_OF_WIDE_NETWORK,
+    LONGEST_WAIT_MINUTES,
+)
+from qrtrack.repositories.base import DriverRepository
+
+STEP: Final = 5000
+
+# Tries of one code, and of one network, go one after the other in all processes. A statement of its own, so that the
+# next one sees what the previous holder committed. Sorted: two tries that share two locks cannot deadlock.
+LOCK: Final = """
+SELECT pg_advisory_xact_lock(lock)
+FROM (SELECT DISTINCT lock FROM unnest(CAST(:locks AS bigint[])) AS wanted (lock) ORDER BY lock) AS sorted
+"""
+
+
+def _full(key: str, most: int, window: str) -> str:
+    """When the oldest of the last `most` failures leaves the window; NULL while they are fewer."""
+    return f"""
+    SELECT failed_at + interval '{window}'
+    FROM verification_failures
+    WHERE {key} AND failed_at > now() - interval '{window}'
+    ORDER BY failed_at DESC
+    OFFSET {most - 1} LIMIT 1
+    """
+
+
+# GREATEST leaves out NULLs: the longest wait of all scopes holds. A refused try is no failure and counts nowhere.
+TRY: Final = f"""
+WITH waits AS (
+    SELECT GREATEST(
+        ({_full("network_key = ANY(CAST(:networks AS bytea[]))", FAILURES_OF_NETWORK, "1 hour")}),
+        ({_full("wide_network_key = ANY(CAST(:wide_networks AS bytea[]))", FAILURES_OF_WIDE_NETWORK, "1 hour")}),
+        (SELECT max(failed_at)
+             + interval '1 minute' * LEAST({LONGEST_WAIT_MINUTES}, power(2, LEAST(count(*), 20) - {FAILURES_OF_CODE}))
+         FROM verification_failures
+         WHERE code_key = CAST(:code_key AS bytea) AND failed_at > now() - interval '1 day'
+         HAVING count(*) >= {FAILURES_OF_CODE}),
+        (SELECT full_batch.until
+         FROM ({_full("batch_key = CAST(:batch_key AS bytea)", FAILURES_OF_BATCH, "1 day")}) AS full_batch (until)
+         WHERE EXISTS (SELECT FROM verification_failures
+                       WHERE network_key = ANY(CAST(:networks AS bytea[]))
+                         AND batch_key = CAST(:batch_key AS bytea)
+                         AND failed_at > now() - interval '1 day'))
+    ) AS until
+), verdict AS (
+    SELECT CASE WHEN until > clock_timestamp() THEN until END AS retry_at FROM waits
+), counted AS (
+    INSERT INTO verification_failures (batch_key, code_key, network_key, wide_network_key)
+    SELECT CAST(:batch_key AS bytea), CAST(:code_key AS bytea),
+           (CAST(:networks AS bytea[]))[1], (CAST(:wide_networks AS bytea[]))[1]
+    FROM verdict
+    WHERE retry_at IS NULL AND NOT CAST(:proven AS boolean)
+    RETURNING batch_key
+), given_back AS (
+    DELETE FROM verification_failures
+    WHERE CAST(:proven AS boolean)
+      AND (SELECT retry_at IS NULL FROM verdict)
+      AND code_key = CAST(:code_key AS bytea)
+      AND network_key = ANY(CAST(:networks AS bytea[]))
+), alarmed AS (
+    INSERT INTO verification_alerts (manufacturer_org_id, batch_id, kind)
+    SELECT CAST(:organisation_id AS uuid), CAST(:batch_id AS uuid), 'guessing'
+    FROM counted
+    WHERE CAST(:batch_id AS uuid) IS NOT NULL
+      AND (SELECT count(*) FROM (
+               SELECT FROM verification_failures AS failure
+               WHERE failure.batch_key = CAST(:batch_key AS bytea) AND failure.failed_at > now() - interval '1 day'
+               LIMIT {ALARMING_FAILURES}) AS failures) >= {ALARMING_FAILURES - 1}
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+)
+SELECT retry_at, EXTRACT(epoch FROM retry_at - clock_timestamp())::float AS seconds,
+       EXISTS (SELECT FROM alarmed) AS is_alarmed
+FROM verdict
+"""
+PRUNE: Final = """
+DELETE FROM verification_failures
+WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM verification_failures
+    WHERE failed_at < now() - interval '1 day'
+    ORDER BY failed_at LIMIT :step FOR UPDATE SKIP LOCKED))
+"""
+
+
+class Try(NamedTuple):
+    """What one check counts as. `networks`: hashes of the network with today's and yesterday's key; `wide_networks`
+    are empty for IPv4. Without `code_key` the check named no code, without `batch_id` there is no such batch.
+    """
+
+    batch_key: bytes
+    code_key: bytes | None
+    networks: Sequence[bytes]
+    wide_networks: Sequence[bytes]
+    organisation_id: UUID | None
+    batch_id: UUID | None
+
+
+class Verdict(NamedTuple):
+    """With `retry_at` the try is refused, right key or not. `is_alarmed`: it raised the batch's alert."""
+
+    retry_at: datetime | None
+    seconds: float | None
+    is_alarmed: bool
+
+
+class FailureRepository(DriverRepository):
+    async def judge(self, attempt: Try, *, proven: bool) -> Verdict:
+        """Refuses the try, or counts it when its key was wrong. With a right key (`proven`) it gives back the failures
+        of the code from the network.
+        """
+        keys = [attempt.networks[0], *([attempt.code_key] if attempt.code_key else [])]
+        await self._execute(LOCK, locks=[int.from_bytes(key[:8], signed=True) for key in keys])
+        return await self._fetch_one(Verdict, TRY, proven=proven, **attempt._asdict())
+
+    async def prune(self) -> int:
+        """Deletes failures that no window reaches; the rows deleted, at most STEP."""
+        return await self._execute(PRUNE, step=STEP)

@@ -1,0 +1,1 @@
+"""Public verification over HTTP: the API, and pages for phones."""

@@ -1,0 +1,38 @@
+"""Who checks: the network behind the trusted proxies, and the random cookie of one look."""
+
+import re
+import secrets
+from typing import Final
+
+from fastapi import Request, Response
+
+from qrtrack.domain.verification.networks import network_of
+from qrtrack.routers.client_addresses import client_address
+from qrtrack.runtime import Runtime
+from qrtrack.services.verification.checks import Visitor
+
+COOKIE: Final = "qrtrack_look"
+LOOK_SECONDS: Final = 30 * 60
+RANDOM: Final = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
+
+
+def visitor_of(request: Request, runtime: Runtime) -> Visitor:
+    """A browser without our cookie gets one with the answer, and its check counts as that of the new cookie."""
+    cookie = request.cookies.get(COOKIE, "")
+    address = client_address(request, runtime.settings.trusted_proxies)
+    return Visitor(network_of(address), cookie if RANDOM.fullmatch(cookie) else secrets.token_urlsafe(16))
+
+
+def keep_look(request: Request, response: Response, visitor: Visitor, *, behind_proxies: bool) -> None:
+    """Sets the cookie anew, so that it lasts as long as a look. A page sets it before the first check: a double press
+    would otherwise come from two browsers.
+    """
+    scheme = request.headers.get("X-Forwarded-Proto", "") if behind_proxies else request.url.scheme
+    response.set_cookie(
+        COOKIE,
+        visitor.browser,
+        max_age=LOOK_SECONDS,
+        httponly=True,
+        samesite="lax",
+        secure="https" in (scheme, request.url.scheme),
+    )

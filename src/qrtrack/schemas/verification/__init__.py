@@ -1,0 +1,1 @@
+"""Public verification: checks and reports."""
