@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, async_playwright
 
+from static_site import Site, open_site
 from ticking import HANG_SECONDS
 
 HERE = Path(__file__).parent
@@ -100,3 +101,9 @@ def watch(context: BrowserContext, complaints: list[str]) -> None:
     context.on("weberror", lambda error: complaints.append(f"Uncaught {error.error}"))
     context.on("response", judge)
     context.on("requestfailed", miss)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def site() -> AsyncIterator[Site]:
+    async with open_site() as site:
+        yield site
