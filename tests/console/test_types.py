@@ -11,18 +11,19 @@ from static_site import STATIC
 HERE = Path(__file__).parent
 COMPILER = HERE / "node_modules/.bin/tsc"
 # As strict as a front end may be, with what browsers of 2022 know.
-OPTIONS = (
-    "--noEmit --strict --target es2022 --lib es2022,dom --module esnext --moduleResolution bundler --allowJs".split()
-)
+STRICT = [str(COMPILER), "--noEmit", "--strict", "--target", "es2022", "--lib", "es2022,dom", "--allowJs"]
+RESOLUTION = ["--module", "esnext", "--moduleResolution", "bundler"]
 
 pytestmark = pytest.mark.skipif(
     shutil.which("node") is None or not COMPILER.exists(),
-    reason="needs node and what tests/console/package.json names: npm ci --prefix tests/console",
+    reason="needs node and, once: npm ci --prefix tests/console",
 )
 
 
 def complaints(*files: Path) -> str:
-    done = subprocess.run([COMPILER, *OPTIONS, *files], capture_output=True, text=True, check=False, cwd=HERE)
+    done = subprocess.run(
+        [*STRICT, *RESOLUTION, *map(str, files)], capture_output=True, text=True, check=False, cwd=HERE
+    )
     return done.stdout + done.stderr
 
 
