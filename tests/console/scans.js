@@ -1,5 +1,6 @@
 // Types the cases of scans.json into a Scanner, in a time of its own.
 import { Scanner } from "/console/static/scan.js";
+import { ScannerTest } from "/console/static/scanner-test.js";
 
 const SHIFTED = '~!@#$%^&*()_+{}|:"<>?';
 const PLAIN = "`1234567890-=[]\\;',./";
@@ -18,18 +19,11 @@ function keyOf(char) {
 }
 
 class Typing {
-  constructor({ known, steps }) {
+  constructor(make, { steps }) {
     this.time = 1000;
     this.timers = [];
-    this.scans = [];
-    this.ignored = [];
     this.wrong = [];
-    this.scanner = new Scanner({
-      onScan: (scan) => this.scans.push(scan),
-      onIgnored: (_scan, why) => this.ignored.push(why),
-      isKnown: known && ((text) => known.includes(text)),
-      schedule: (callback, milliseconds) => this.schedule(callback, milliseconds),
-    });
+    this.scanner = make((callback, milliseconds) => this.schedule(callback, milliseconds));
     for (const step of steps) this.take(typeof step === "string" ? { typed: step } : step);
   }
 
@@ -75,6 +69,19 @@ class Typing {
 }
 
 export function type(one) {
-  const { scans, ignored, wrong, scanner } = new Typing(one);
+  const scans = [];
+  const ignored = [];
+  const isKnown = one.known && ((text) => one.known.includes(text));
+  const onScan = (scan) => scans.push(scan);
+  const onIgnored = (_scan, why) => ignored.push(why);
+  const { scanner, wrong } = new Typing((schedule) => new Scanner({ onScan, onIgnored, isKnown, schedule }), one);
   return { scans, ignored, wrong, pending: scanner.pending?.text ?? null };
+}
+
+/** Scans of the test label, and then a pause. */
+export function diagnose(steps) {
+  const results = [];
+  const onResult = (findings) => results.push(findings);
+  new Typing((schedule) => new ScannerTest({ onResult, schedule }), { steps: [...steps, { wait: 1000 }] });
+  return results;
 }
