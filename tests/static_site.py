@@ -1,5 +1,5 @@
-"""The console's modules on a socket of their own, for tests that need no service: a blank page under the console's
-policy, the modules, and an API that answers as the test says.
+"""The console's modules on a socket of their own: a blank page under the console's policy, one of another front end
+without any policy, the modules, and an API that answers as the test says.
 """
 
 import mimetypes
@@ -47,6 +47,8 @@ class Site:
             return self.api(request)
         if request.path == "/":
             return answer(200, BLANK, content_type="text/html", content_security_policy=POLICY)
+        if request.path == "/elsewhere":
+            return answer(200, BLANK, content_type="text/html")
         return asset(request.path, self.files)
 
 

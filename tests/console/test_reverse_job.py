@@ -5,15 +5,21 @@ The page's clock stands still and is moved by the test; requests are real.
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
+import httpx2
 import pytest_asyncio
 from playwright.async_api import Page
 
 from endpoint import Received, answer
+from process import SECRET, Broom, serving
+from qrtrack.domain.identity import Role
+from qrtrack.integrations.tokens import sign_token
 from static_site import Site
 from ticking import HANG_SECONDS
 
@@ -52,11 +58,11 @@ class Script:
 class Tab:
     """A tab of the browser with the module in it."""
 
-    def __init__(self, page: Page, site: Site) -> None:
-        self.page, self.site = page, site
+    def __init__(self, page: Page, site: Site, complaints: list[str]) -> None:
+        self.page, self.site, self.complaints = page, site, complaints
 
-    async def open(self, options: str = "{ token: 't0ken' }") -> None:
-        await self.page.goto(self.site.plant_url)
+    async def open(self, options: str = "{ token: 't0ken' }", path: str = "/") -> None:
+        await self.page.goto(self.site.plant_url + path)
         await self.start(options)
 
     async def start(self, options: str = "{ token: 't0ken' }") -> None:
@@ -75,6 +81,7 @@ class Tab:
         """`Page.wait_for_function` is of no use here: it evaluates texts, which the policy forbids."""
         async with asyncio.timeout(HANG_SECONDS):
             while not await self.page.evaluate(f"Boolean({condition})"):
+                assert self.complaints == []
                 await asyncio.sleep(0.01)
 
     async def calls(self, path: str = SUBMIT) -> list[dict[str, Any]]:
@@ -94,12 +101,12 @@ class Tab:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def tab(page: Page, site: Site) -> Tab:
+async def tab(page: Page, site: Site, complaints: list[str]) -> Tab:
     site.files["/tests/"] = Path(__file__).parent
     site.api = Script()
     await page.clock.install(time=0)
     await page.clock.pause_at(1000)
-    return Tab(page, site)
+    return Tab(page, site, complaints)
 
 
 async def test_a_job_is_polled_every_three_seconds_until_it_has_ended(tab: Tab) -> None:
@@ -288,3 +295,76 @@ async def test_a_closed_storage_costs_only_the_reload(tab: Tab) -> None:
     await tab.until("job.state.jobStatus")
     await tab.reload()
     assert await tab.look("job.state.currentJobId") is None
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service that pages of the site's origin may call, and an organisation of the test's own."""
+
+    url: str
+    organisation: UUID = field(default_factory=uuid4)
+
+    @property
+    def token(self) -> str:
+        return sign_token(SECRET, organisation_id=self.organisation, user_id="u1", roles=[Role.MANAGER], hours=1)
+
+    def client(self) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, trust_env=False)
+
+    async def order(self) -> dict[str, Any]:
+        """A batch that may be prepared."""
+        order = {"order_id": str(uuid4()), "product_name": "Gold 1 g", "quantity": 100, "serial_prefix": "SKA"}
+        async with self.client() as client:
+            batch_id = (await client.post("/api/manufacturer/batches", json=order)).json()["batch_id"]
+            while not (await client.get(f"/api/manufacturer/batches/{batch_id}")).json()["batch"]["codes_created_at"]:
+                await asyncio.sleep(0.05)
+        return {"batch_id": batch_id, "order_id": order["order_id"], "exclude_codes": ["ska000007, SKA000013"]}
+
+    async def jobs(self) -> list[dict[str, Any]]:
+        async with self.client() as client:
+            jobs: list[dict[str, Any]] = (await client.get("/api/manufacturer/reverse-job/jobs")).json()["jobs"]
+        return jobs
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def service(migrated_url: str, broom: Broom, site: Site, tmp_path: Path) -> AsyncIterator[Service]:
+    with serving(tmp_path, DATABASE_URL=migrated_url, CORS_ALLOWED_ORIGINS=site.plant_url) as url:
+        yield Service(url)
+    await broom.sweep()
+
+
+async def test_a_page_of_another_origin_follows_a_job_of_the_service(tab: Tab, service: Service) -> None:
+    order = await service.order()
+    await tab.open(f"{{ baseUrl: '{service.url}', token: '{service.token}' }}", "/elsewhere")
+    await tab.press(order | {"exclude_codes": ["SKA000999"]})
+    await tab.until(f"outcome === '{PROBLEM}unknown-exclude-codes'")
+    assert await tab.look("job.state.error.problem.codes") == ["SKA000999"]
+    await tab.press(order)
+    await tab.until("job.state.jobStatus")
+    while await tab.look("job.state.isPolling"):
+        await tab.pass_time(3000)
+    assert await tab.look("job.state.jobStatus.result_summary.prepared") == 98
+    assert await tab.look("job.state.currentJobId") == (await service.jobs())[0]["job_id"]
+
+
+async def test_a_lost_answer_of_the_service_leaves_one_job(tab: Tab, service: Service) -> None:
+    answers: list[httpx2.Response] = []
+
+    async def pass_on(request: Received) -> bytes:
+        names = ("authorization", "content-type", "idempotency-key")
+        headers = {name: request.headers[name] for name in names if name in request.headers}
+        async with httpx2.AsyncClient(base_url=service.url, trust_env=False) as client:
+            method = "POST" if request.body else "GET"
+            found = await client.request(method, request.path, headers=headers, content=request.body)
+        answers.append(found)
+        return LOST if len(answers) == 1 else answer(found.status_code, found.text)
+
+    tab.site.api = pass_on
+    order = await service.order()
+    await tab.open(f"{{ token: '{service.token}' }}")
+    await tab.press(order)
+    await tab.until("job.state.error")
+    await tab.pass_time(1000)
+    await tab.until("outcome")
+    assert [job["job_id"] for job in await service.jobs()] == [await tab.look("outcome")]
+    assert answers[1].headers["Idempotency-Replayed"] == "true"
