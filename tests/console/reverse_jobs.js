@@ -31,3 +31,9 @@ export function hide(isHidden) {
   Object.defineProperty(document, "visibilityState", { value: isHidden ? "hidden" : "visible", configurable: true });
   document.dispatchEvent(new Event("visibilitychange"));
 }
+
+export function subscribeWrongly() {
+  job.subscribe(() => {
+    throw new Error("a mistake of the page");
+  });
+}

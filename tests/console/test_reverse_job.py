@@ -27,6 +27,7 @@ SUBMIT, STATUS = "/api/manufacturer/reverse-job/submit", "/api/manufacturer/reve
 ORDER = {"batch_id": "b", "order_id": "o", "exclude_codes": ["SKA000007"]}
 OTHER = ORDER | {"exclude_codes": []}
 LOST = b""
+NOTHING = {"currentJobId": None, "jobStatus": None, "isPolling": False, "isSubmitting": False, "error": None}
 PROBLEM = "urn:qrtrack:problem:"
 
 
@@ -201,22 +202,32 @@ async def test_a_refusal_is_an_answer_and_ends_the_press(tab: Tab) -> None:
     assert one["key"] != two["key"]
 
 
-async def test_after_an_expired_token_and_a_failure_the_next_press_is_the_same(tab: Tab) -> None:
-    tab.site.api = Script(submits=[LOST, refusal(401, "unauthenticated"), refusal(500, "internal-error"), submitted()])
+async def test_after_an_expired_token_the_press_goes_on_with_the_next_one(tab: Tab) -> None:
+    script = tab.site.api = Script(submits=[LOST, refusal(401, "unauthenticated")])
     await tab.open()
     await tab.press(ORDER)
     await tab.until("job.state.error")
     await tab.pass_time(1000)
-    await tab.until("job.state.error.status === 401")
-    # The person is asked: nothing is sent behind their back.
-    before = len(tab.site.requests)
+    await tab.until("job.state.error.status === 401 && !job.state.isSubmitting")
+    script.submits = [submitted()]
     await tab.reload()
+    await tab.until("job.state.jobStatus")
+    keys = [request.headers["idempotency-key"] for request in tab.site.requests if request.path == SUBMIT]
+    assert (len(keys), len(set(keys))) == (3, 1)
+
+
+async def test_after_a_defect_nothing_is_sent_until_the_next_press(tab: Tab) -> None:
+    tab.site.api = Script(submits=[refusal(500, "internal-error"), submitted()])
+    await tab.open()
     await tab.press(ORDER)
     await tab.until("job.state.error?.status === 500")
+    await tab.reload()
+    await tab.pass_time(60_000)
+    assert await tab.calls() == []
     await tab.press(ORDER)
     await tab.until("outcome === 'j1'")
     keys = [request.headers["idempotency-key"] for request in tab.site.requests if request.path == SUBMIT]
-    assert (before, len(keys), len(set(keys))) == (2, 4, 1)
+    assert (len(keys), len(set(keys))) == (2, 1)
 
 
 async def test_polling_rests_in_a_hidden_tab(tab: Tab) -> None:
@@ -248,6 +259,17 @@ async def test_polling_outlives_lost_connections_and_ends_at_a_refusal(tab: Tab)
     assert await tab.look("[job.state.isPolling, job.state.currentJobId]") == [False, "j1"]
 
 
+async def test_a_mistake_in_a_listener_does_not_end_the_polling(tab: Tab) -> None:
+    await tab.open()
+    await tab.look("tests.subscribeWrongly()")
+    await tab.look("{ job.fetchJobStatus('j1') }")
+    while len(await tab.calls(STATUS)) < 3:
+        await tab.pass_time(3000)
+    await tab.page.goto("about:blank")
+    assert set(tab.complaints) == {"Uncaught a mistake of the page"}
+    tab.complaints.clear()
+
+
 async def test_what_is_cleared_does_not_come_back(tab: Tab) -> None:
     script = tab.site.api = Script(submits=[LOST])
     await tab.open()
@@ -258,13 +280,12 @@ async def test_what_is_cleared_does_not_come_back(tab: Tab) -> None:
     await tab.pass_time(60_000)
     await tab.until("outcome === 'network'")
     assert len(await tab.calls()) == 1
+    assert await tab.look("[job.state, sessionStorage.length]") == [NOTHING, 0]
     await tab.press(OTHER)
     await tab.until("job.state.jobStatus")
     await tab.look("{ job.fetchJobStatus(); job.clearReverseJob() }")
     await tab.pass_time(60_000)
-    nothing = {"currentJobId": None, "jobStatus": None, "isPolling": False, "isSubmitting": False, "error": None}
-    assert await tab.look("job.state") == nothing
-    assert await tab.look("sessionStorage.length") == 0
+    assert await tab.look("[job.state, sessionStorage.length]") == [NOTHING, 0]
 
 
 async def test_the_token_is_asked_for_each_time_and_stored_nowhere(tab: Tab) -> None:

@@ -22,7 +22,7 @@ import { DEAD_KEY, MISMATCHES, computerKeyboard, respell } from "./keyboards.js"
  */
 
 const GS = "\x1d";
-const SPELLED_GS = /[<{[](?:GS|FNC1)[>}\]]|\u241d/gi;
+const SPELLED_GS = /[<{[](?:GS|FNC1)[>}\]]|\^\]|\\x1D|\\u001D|\u241d/gi;
 const CONTROLS = /[\x00-\x1c\x1e\x1f\x7f]/g;
 const AIM_IDENTIFIER = /^\][A-Za-z][0-9A-Za-z]/;
 /** AIM identifiers of the symbols of GS1: their data begins with a separator, which scanners leave out. */

@@ -136,15 +136,13 @@ class ReverseJob {
     try {
       const answer = await this.#deliver(submission);
       if (this.#submission !== submission) throw new ReverseJobError("cleared", "The submission was cleared.");
-      this.#finish(null);
       this.#adopt(answer.job_id);
+      this.#finish(null);
       this.fetchJobStatus().catch(ignore);
       return answer;
     } catch (error) {
       if (this.#submission !== submission) throw error;
-      // A refusal is an answer. After all else the effect is unknown, and the key stays.
-      const isRefused = error instanceof ReverseJobError && error.status < 500 && error.status !== 401;
-      this.#finish(isRefused ? null : { ...submission, hasFailed: true }, error);
+      this.#finish(keptAfter(error, submission), error);
       throw error;
     }
   }
@@ -246,7 +244,7 @@ class ReverseJob {
     const state = { ...this.#state, ...changes };
     if (Object.entries(state).every(([name, value]) => Object.is(value, Reflect.get(this.#state, name)))) return;
     this.#state = Object.freeze(state);
-    for (const listener of this.#listeners) listener(this.#state);
+    for (const listener of this.#listeners) call(listener, this.#state);
   }
 
   /** The tab's storage may be full or closed: then a reload loses the job, and nothing else. */
@@ -269,6 +267,18 @@ class ReverseJob {
       return { jobId: null, submission: null };
     }
   }
+}
+
+/**
+ * A refusal is an answer. After all else the effect is unknown, and the key stays: an expired token lets the submission
+ * go on after the next sign-in, a defect of the service waits for a person to press again.
+ * @param {unknown} error
+ * @param {Submission} submission
+ */
+function keptAfter(error, submission) {
+  const status = error instanceof ReverseJobError ? error.status : 500;
+  if (status === 401) return submission;
+  return status < 500 ? null : { ...submission, hasFailed: true };
 }
 
 /** @param {unknown} error @returns {error is ReverseJobError} */
@@ -304,6 +314,17 @@ function parse(text) {
     return typeof value === "object" && value !== null ? value : undefined;
   } catch {
     return undefined;
+  }
+}
+
+/** A mistake in a listener is reported, and must not end the polling. @param {(state: State) => void} listener @param {State} state */
+function call(listener, state) {
+  try {
+    listener(state);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
   }
 }
 
