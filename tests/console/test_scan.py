@@ -88,3 +88,20 @@ async def test_a_scan_of_the_test_label_tells_how_the_scanner_is_set(page: Page,
         others = {key: finding["params"] for key, finding in told.items() if key not in GOOD}
         assert (others, len(told)) == (wanted, len(GOOD)), steps
         assert {key for key, finding in told.items() if not finding["isGood"]} == wanted.keys() - NOT_WRONG, steps
+
+
+async def test_events_of_a_browser_are_taken_as_they_are(page: Page, site: Site) -> None:
+    site.files["/listening.js"] = """
+        import { Scanner } from "/console/static/scan.js";
+        globalThis.scans = [];
+        const scanner = new Scanner({ onScan: (scan) => scans.push(scan) });
+        document.addEventListener("keydown", (event) => scanner.press(event) && event.preventDefault());
+    """
+    await page.goto(site.plant_url)
+    await page.evaluate("import('/listening.js')")
+    await page.keyboard.type("https://verify.example.com/q/ABCDEFGHJKMN/SKA000001")
+    await page.keyboard.press("Enter")
+    [scan] = await page.evaluate("scans")
+    assert scan["text"] == "https://verify.example.com/q/ABCDEFGHJKMN/SKA000001"
+    assert [scan[name] for name in ("suffix", "layout", "computer", "caseInverted")] == ["enter", "right", "us", False]
+    assert scan["speed"] > 0
