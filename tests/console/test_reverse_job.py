@@ -238,7 +238,7 @@ async def test_polling_rests_in_a_hidden_tab(tab: Tab) -> None:
     assert await tab.look("job.state.isPolling") is False
     await tab.pass_time(60_000)
     assert len(await tab.calls(STATUS)) == 1
-    await tab.look("tests.hide(false)")
+    await tab.look("{ tests.hide(false); job.fetchJobStatus() }")
     assert await tab.look("job.state.isPolling") is True
     assert len(await tab.calls(STATUS)) == 2
 

@@ -82,12 +82,16 @@ export function respell(strokes, { computer, scanner }) {
  * The layout that the computer is set to, as far as the keys of a scan tell. The letters alone look alike in several
  * layouts: then it is the first of them.
  * @param {readonly Stroke[]} strokes
+ * @param {boolean} [ignoresShift] A French Caps Lock shifts digits too, and some programs type without Shift.
  * @returns {Keyboard | null} null if no key of the scan tells, or no layout fits
  */
-export function computerKeyboard(strokes) {
+export function computerKeyboard(strokes, ignoresShift = false) {
   const told = strokes.filter(({ place }) => typeof place === "number");
-  const isWrittenBy = (/** @type {string} */ layout) => (/** @type {Stroke} */ { char, place }) =>
-    char === DEAD_KEY || char.toLowerCase() === layout[Number(place)].toLowerCase();
+  const isWrittenBy = (/** @type {string} */ layout) => (/** @type {Stroke} */ { char, place }) => {
+    const [here, shifted] = [Number(place), (Number(place) + KEYS.length) % layout.length];
+    const written = ignoresShift ? [layout[here], layout[shifted]] : [layout[here]];
+    return char === DEAD_KEY || written.some((other) => other.toLowerCase() === char.toLowerCase());
+  };
   const names = /** @type {Keyboard[]} */ (Object.keys(LAYOUTS));
   return told.length ? (names.find((name) => told.every(isWrittenBy(LAYOUTS[name]))) ?? null) : null;
 }

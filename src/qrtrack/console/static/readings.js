@@ -39,7 +39,8 @@ const CODE_39_OR_GS1 = /^[A-Z0-9 ._\-/+%$*:()\x1d]+$/i;
  * @param {((text: string) => boolean) | undefined} isKnown
  * @param {Mismatch | null} expected The mismatch that an earlier scan has shown. It decides between readings that look
  *   equally good: y and z of a German keyboard.
- * @returns {{best: Reading, shown: Mismatch | null}} `shown`: what this scan has shown, or `expected` if it shows nothing.
+ * @returns {{best: Reading, computer: Keyboard | null, shown: Mismatch | null}} `computer`: the layout of the computer, if
+ *   the keys tell it. `shown`: the mismatch that this scan has shown, or `expected` if it shows nothing.
  */
 export function bestReading(strokes, isKnown, expected) {
   const hasShiftedLowerCase = strokes.some(({ char, shift }) => shift && isLowerCase(char));
@@ -49,14 +50,17 @@ export function bestReading(strokes, isKnown, expected) {
   };
   const typed = readAs(null);
   const others = MISMATCHES.map(readAs);
-  // No layout that we know writes these characters with these keys: then the keys tell more.
-  const isStrange = hasPlaces(strokes) && computerKeyboard(strokes) === null;
+  const told = computerKeyboard(strokes);
+  const computer = told ?? computerKeyboard(strokes, true);
+  // No layout that we know writes these characters with these keys: then the keys tell more than the characters.
+  const isStrange = hasPlaces(strokes) && !told && computer !== "us";
   const first = expected ?? (isStrange ? MISMATCHES[0] : null);
   const readings = first ? [readAs(first), typed, ...others] : [typed, ...others];
   let [best] = readings;
   for (const reading of readings) if (isBetter(reading, best)) best = reading;
   if (best.text === typed.text) best = typed;
-  return { best, shown: mismatchAfter(best, typed, expected && readings[0]) };
+  const shown = mismatchAfter(best, typed, expected && readings[0]);
+  return { best, shown, computer: hasPlaces(strokes) ? computer : (best.mismatch?.computer ?? null) };
 }
 
 /**
@@ -70,7 +74,7 @@ function mismatchAfter(best, typed, expected) {
 }
 
 /** @param {readonly Stroke[]} strokes */
-export function hasPlaces(strokes) {
+function hasPlaces(strokes) {
   return strokes.some(({ place }) => typeof place === "number");
 }
 

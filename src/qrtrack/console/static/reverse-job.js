@@ -214,7 +214,7 @@ class ReverseJob {
   }
 
   #lookAgain() {
-    if (!this.#isRunning || this.#fetching) return;
+    if (!this.#isRunning) return;
     clearTimeout(this.#timer);
     if (isHidden()) this.#change({ isPolling: false });
     else this.fetchJobStatus().catch(ignore);

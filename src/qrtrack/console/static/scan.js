@@ -6,8 +6,8 @@
  * Enter or Tab ends a scan, never a pause: Bluetooth scanners pause for 50 ms and more between two characters.
  */
 
-import { DEAD_KEY, computerKeyboard, placeOf } from "./keyboards.js";
-import { bestReading, hasPlaces } from "./readings.js";
+import { DEAD_KEY, placeOf } from "./keyboards.js";
+import { bestReading } from "./readings.js";
 
 /** @typedef {import("./keyboards.js").Keyboard} Keyboard */
 /** @typedef {import("./keyboards.js").Stroke} Stroke */
@@ -174,11 +174,10 @@ export class Scanner {
   /** @param {Suffix} suffix @returns {Scan} */
   #read(suffix) {
     const strokes = this.#strokes;
-    const { best, shown } = bestReading(strokes, this.isKnown, this.#mismatch);
+    const { best, computer, shown } = bestReading(strokes, this.isKnown, this.#mismatch);
     const { text, caseInverted, doubled, symbology, known, mismatch } = best;
     if (suffix) this.#mismatch = shown;
     const layout = mismatch ? "repaired" : best.score < 2 ? "wrong" : "right";
-    const computer = hasPlaces(strokes) ? computerKeyboard(strokes) : (mismatch?.computer ?? null);
     const scanner = layout === "right" ? computer : (mismatch?.scanner ?? null);
     const raw = strokes.map(({ char }) => char).join("");
     const time = this.#lastAt - this.#startedAt;
