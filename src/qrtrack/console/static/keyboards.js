@@ -1,0 +1,97 @@
+// @ts-check
+/**
+ * Keyboard layouts. A scanner says which keys it presses; the computer says which characters they are. Where the two
+ * are set to different layouts, a code arrives misspelled: this module spells it as the scanner meant it.
+ */
+
+/** The keys that write characters, by `KeyboardEvent.code`, row by row. */
+const KEYS = [
+  "Backquote Digit1 Digit2 Digit3 Digit4 Digit5 Digit6 Digit7 Digit8 Digit9 Digit0 Minus Equal",
+  "KeyQ KeyW KeyE KeyR KeyT KeyY KeyU KeyI KeyO KeyP BracketLeft BracketRight Backslash",
+  "KeyA KeyS KeyD KeyF KeyG KeyH KeyJ KeyK KeyL Semicolon Quote",
+  "IntlBackslash KeyZ KeyX KeyC KeyV KeyB KeyN KeyM Comma Period Slash",
+].join(" ").split(" ");
+
+/**
+ * What each layout writes on these keys, first without Shift, then with it. A dead key stands as its accent.
+ * @type {Record<Keyboard, string>}
+ */
+const LAYOUTS = {
+  us: "`1234567890-=qwertyuiop[]\\asdfghjkl;'\\zxcvbnm,./" + "~!@#$%^&*()_+QWERTYUIOP{}|ASDFGHJKL:\"|ZXCVBNM<>?",
+  gb: "`1234567890-=qwertyuiop[]#asdfghjkl;'\\zxcvbnm,./" + '¬!"£$%^&*()_+QWERTYUIOP{}~ASDFGHJKL:@|ZXCVBNM<>?',
+  fr: "²&é\"'(-è_çà)=azertyuiop^$*qsdfghjklmù<wxcvbn,;:!" + "~1234567890°+AZERTYUIOP¨£µQSDFGHJKLM%>WXCVBN?./§",
+  de: "^1234567890ß´qwertzuiopü+#asdfghjklöä<yxcvbnm,.-" + "°!\"§$%&/()=?`QWERTZUIOPÜ*'ASDFGHJKLÖÄ>YXCVBNM;:_",
+  es: "º1234567890'¡qwertyuiop`+çasdfghjklñ´<zxcvbnm,.-" + 'ª!"·$%&/()=?¿QWERTYUIOP^*ÇASDFGHJKLÑ¨>ZXCVBNM;:_',
+};
+
+/** Stands in a text for a dead key, whose character the browser does not tell. */
+export const DEAD_KEY = "\ufffd";
+
+/** @typedef {"us" | "gb" | "fr" | "de" | "es"} Keyboard */
+
+/**
+ * One character of a scan. `place` is its key and Shift: undefined where the browser does not name the key (pasted text,
+ * some phones), null where every layout writes the same (the number pad, a separator).
+ * @typedef {{char: string, place?: number | null, shift?: boolean}} Stroke
+ */
+
+/** @typedef {{computer: Keyboard, scanner: Keyboard}} Mismatch */
+
+/**
+ * How the scanner and the computer may be set. Most scanners leave the factory set to the US layout.
+ * @type {readonly Mismatch[]}
+ */
+export const MISMATCHES = [
+  { computer: "fr", scanner: "us" },
+  { computer: "de", scanner: "us" },
+  { computer: "es", scanner: "us" },
+  { computer: "gb", scanner: "us" },
+  { computer: "us", scanner: "fr" },
+  { computer: "us", scanner: "de" },
+  { computer: "us", scanner: "es" },
+  { computer: "us", scanner: "gb" },
+];
+
+/**
+ * The place of a key in the layouts, for `Stroke`.
+ * @param {string | undefined} code `KeyboardEvent.code`
+ * @param {boolean | undefined} shift
+ * @returns {number | null | undefined}
+ */
+export function placeOf(code, shift) {
+  if (!code) return undefined;
+  const key = KEYS.indexOf(code);
+  return key < 0 ? null : key + (shift ? KEYS.length : 0);
+}
+
+/**
+ * The text that a scanner of this layout meant, when the computer is set to another one.
+ * @param {readonly Stroke[]} strokes
+ * @param {Mismatch} mismatch
+ */
+export function respell(strokes, { computer, scanner }) {
+  const spell = (/** @type {Stroke} */ { char, place }) => {
+    if (place === null) return char;
+    const at = place ?? LAYOUTS[computer].indexOf(char);
+    return at < 0 ? char : LAYOUTS[scanner][at];
+  };
+  return strokes.map(spell).join("");
+}
+
+/**
+ * The layout that the computer is set to, as far as the keys of a scan tell. The letters alone look alike in several
+ * layouts: then it is the first of them.
+ * @param {readonly Stroke[]} strokes
+ * @param {boolean} [ignoresShift] A French Caps Lock shifts digits too, and some programs type without Shift.
+ * @returns {Keyboard | null} null if no key of the scan tells, or no layout fits
+ */
+export function computerKeyboard(strokes, ignoresShift = false) {
+  const told = strokes.filter(({ place }) => typeof place === "number");
+  const isWrittenBy = (/** @type {string} */ layout) => (/** @type {Stroke} */ { char, place }) => {
+    const [here, shifted] = [Number(place), (Number(place) + KEYS.length) % layout.length];
+    const written = ignoresShift ? [layout[here], layout[shifted]] : [layout[here]];
+    return char === DEAD_KEY || written.some((other) => other.toLowerCase() === char.toLowerCase());
+  };
+  const names = /** @type {Keyboard[]} */ (Object.keys(LAYOUTS));
+  return told.length ? (names.find((name) => told.every(isWrittenBy(LAYOUTS[name]))) ?? null) : null;
+}

@@ -1,0 +1,276 @@
+// @ts-check
+/**
+ * Keys in, scans out: what a hand scanner types becomes the code that it has read. There is no DOM here: a page gives
+ * each `keydown` event to `press` and gets whole scans back.
+ *
+ * Enter or Tab ends a scan, never a pause: Bluetooth scanners pause for 50 ms and more between two characters.
+ */
+
+import { DEAD_KEY, placeOf } from "./keyboards.js";
+import { bestReading } from "./readings.js";
+
+/** @typedef {import("./keyboards.js").Keyboard} Keyboard */
+/** @typedef {import("./keyboards.js").Stroke} Stroke */
+
+/**
+ * A `KeyboardEvent` of the type `keydown`, or as much of it as there is.
+ * @typedef {object} Key
+ * @property {string} key
+ * @property {string} [code]
+ * @property {boolean} [shiftKey]
+ * @property {boolean} [ctrlKey]
+ * @property {boolean} [altKey]
+ * @property {boolean} [metaKey]
+ * @property {number} timeStamp In milliseconds, on the clock of `performance.now()`.
+ */
+
+/** @typedef {"enter" | "tab" | "enter enter" | null} Suffix CR and LF are `enter enter`. null: pasted, or not ended. */
+
+/**
+ * @typedef {object} Scan
+ * @property {string} text The code, without what the scanner added. One GS (0x1D) stays in front of a GS1 symbol.
+ * @property {string} raw As the keys wrote it.
+ * @property {Suffix} suffix What ended the scan.
+ * @property {"right" | "repaired" | "wrong"} layout `wrong`: say that the scanner is set to another keyboard.
+ * @property {Keyboard | null} computer The layout of the computer, if the keys tell it.
+ * @property {Keyboard | null} scanner The layout of the scanner, if the keys tell it.
+ * @property {boolean} caseInverted Caps Lock was on. The text is repaired.
+ * @property {boolean} doubled The scanner sent the value twice at once.
+ * @property {string | null} symbology The AIM identifier, such as `]Q3`.
+ * @property {boolean} known What `isKnown` said; false without it.
+ * @property {number | null} speed Characters a second; null if they came at once.
+ * @property {number} longestGap The longest pause between two characters, in milliseconds.
+ */
+
+/** @typedef {"repeat" | "silence" | "same-trigger"} Ignored Why a scan does not count. */
+
+const GS = "\x1d";
+/** After an error, in milliseconds. */
+const SILENCE = 300;
+/** A value that comes again so soon came over a second channel: no person scans as fast. */
+const REPEAT = 300;
+/** Scans with no longer a pause between them came from one trigger. So did the LF after a CR. */
+const TRIGGER = 150;
+
+export class Scanner {
+  /** @type {Stroke[]} */
+  #strokes = [];
+  #altDigits = "";
+  #startedAt = 0;
+  #lastAt = 0;
+  #longestGap = 0;
+  #endedAt = -Infinity;
+  #silentUntil = -Infinity;
+  /** @type {Scan | null} */
+  #last = null;
+  /** @type {Scan | null} The first unknown scan of a trigger, until the trigger is over. */
+  #held = null;
+  #cancel = () => {};
+  #hasCounted = false;
+  /** @type {import("./keyboards.js").Mismatch | null} */
+  #mismatch = null;
+
+  /**
+   * @param {object} options
+   * @param {(scan: Scan) => void} options.onScan
+   * @param {(scan: Scan, why: Ignored) => void} [options.onIgnored]
+   * @param {(text: string) => boolean} [options.isKnown] Whether the page can use a text. If it is given, only the first
+   *   known code of one trigger counts. An unknown one is given out 150 ms after the last key: a known one may follow.
+   * @param {(callback: () => void, milliseconds: number) => () => void} [options.schedule] Returns how to cancel it.
+   */
+  constructor({ onScan, onIgnored = () => {}, isKnown, schedule = later }) {
+    this.onScan = onScan;
+    this.onIgnored = onIgnored;
+    this.isKnown = isKnown;
+    this.schedule = schedule;
+  }
+
+  /** The newest scan that counted. What follows it at once completes it: a second Enter, a second channel. */
+  get last() {
+    return this.#last;
+  }
+
+  /** What has been typed and not ended; null if there is nothing. @returns {Scan | null} */
+  get pending() {
+    return this.#strokes.length ? this.#read(null) : null;
+  }
+
+  /**
+   * Takes one `keydown` event.
+   * @param {Key} key
+   * @returns {boolean} Whether the key belongs to a scan: then call `preventDefault`. All others belong to the page: a
+   *   Space or an Enter outside a scan presses the button that has the focus.
+   */
+  press(key) {
+    if (isAltDigit(key)) return this.#addAltDigit(key);
+    this.#endAltCode();
+    const suffix = suffixOf(key);
+    if (suffix) return this.#end(suffix, key.timeStamp);
+    if (key.key === "Escape" || key.key === "Backspace") return this.#correct(key.key === "Escape");
+    const stroke = strokeOf(key);
+    if (!stroke || (stroke.char === " " && !this.#strokes.length)) return false;
+    this.#add(stroke, key.timeStamp);
+    return true;
+  }
+
+  /**
+   * Takes text that did not come as keys: pasted, or from a phone whose keys have no names. Each line is a scan.
+   * @param {string} text
+   * @param {number} [time]
+   */
+  paste(text, time = performance.now()) {
+    for (const line of text.split(/[\r\n\t]+/)) {
+      this.clear();
+      for (const char of line) this.#add({ char }, time);
+      this.#end(null, time);
+    }
+  }
+
+  /** The page has shown an error: scans that begin in the next 300 ms, or have begun, do not count. @param {number} [time] */
+  fail(time = performance.now()) {
+    this.#silentUntil = time + SILENCE;
+  }
+
+  /** Forgets what has been typed and not ended. */
+  clear() {
+    this.#strokes = [];
+    this.#altDigits = "";
+    this.#longestGap = 0;
+  }
+
+  /** @param {Stroke} stroke @param {number} time */
+  #add(stroke, time) {
+    if (!this.#strokes.length) this.#startedAt = time;
+    else this.#longestGap = Math.max(this.#longestGap, time - this.#lastAt);
+    this.#strokes.push(stroke);
+    this.#lastAt = time;
+    if (this.#held) this.#hold(this.#held);
+  }
+
+  /** @param {boolean} isAll */
+  #correct(isAll) {
+    if (!this.#strokes.length) return false;
+    if (isAll) this.clear();
+    else this.#strokes.pop();
+    return true;
+  }
+
+  /** @param {Key} key */
+  #addAltDigit({ code = "", timeStamp }) {
+    this.#altDigits += code.slice(-1);
+    this.#lastAt = timeStamp;
+    return true;
+  }
+
+  /** Alt+029 on the number pad writes the character 29. Some scanners send only GS so, some send everything. */
+  #endAltCode() {
+    const digits = this.#altDigits;
+    this.#altDigits = "";
+    const code = /^0?\d{2,3}$/.test(digits) ? Number(digits) : 0;
+    const text = code > 0 && code < 127 ? String.fromCharCode(code) : digits;
+    for (const char of text) this.#add({ char, place: null }, this.#lastAt);
+  }
+
+  /** @param {Suffix} suffix @returns {Scan} */
+  #read(suffix) {
+    const strokes = this.#strokes;
+    const { best, computer, shown } = bestReading(strokes, this.isKnown, this.#mismatch);
+    const { text, caseInverted, doubled, symbology, known, mismatch } = best;
+    if (suffix) this.#mismatch = shown;
+    const layout = mismatch ? "repaired" : best.score < 2 ? "wrong" : "right";
+    const scanner = layout === "right" ? computer : (mismatch?.scanner ?? null);
+    const raw = strokes.map(({ char }) => char).join("");
+    const time = this.#lastAt - this.#startedAt;
+    const speed = time > 0 ? Math.round(((strokes.length - 1) * 1000) / time) : null;
+    const longestGap = Math.round(this.#longestGap);
+    return {
+      text, raw, suffix, layout, computer, scanner, caseInverted, doubled, symbology, known, speed, longestGap,
+    };
+  }
+
+  /** @param {Suffix} suffix @param {number} time */
+  #end(suffix, time) {
+    if (!this.#strokes.length) return this.#endAgain(suffix, time);
+    const scan = this.#read(suffix);
+    const pause = this.#startedAt - this.#endedAt;
+    const isSilent = this.#startedAt < this.#silentUntil;
+    this.clear();
+    this.#endedAt = time;
+    if (scan.text) this.#judge(scan, isSilent, pause);
+    return true;
+  }
+
+  /** An Enter without text is the LF after a CR, or belongs to the page. @param {Suffix} suffix @param {number} time */
+  #endAgain(suffix, time) {
+    if (suffix !== "enter" || time - this.#endedAt > TRIGGER) return false;
+    if (this.#last?.suffix === "enter") this.#last.suffix = "enter enter";
+    return true;
+  }
+
+  /** @param {Scan} scan @param {boolean} isSilent @param {number} pause */
+  #judge(scan, isSilent, pause) {
+    if (isSilent) return this.onIgnored(scan, "silence");
+    if (this.#last?.text === scan.text && pause <= REPEAT) {
+      this.#last.doubled = true;
+      return this.onIgnored(scan, "repeat");
+    }
+    if (pause > TRIGGER) this.#endTrigger();
+    if (this.#hasCounted) return this.onIgnored(scan, "same-trigger");
+    if (!this.isKnown || scan.known) return this.#count(scan);
+    if (this.#held) return this.onIgnored(scan, "same-trigger");
+    return this.#hold(scan);
+  }
+
+  /** @param {Scan} scan */
+  #hold(scan) {
+    this.#cancel();
+    this.#held = this.#last = scan;
+    this.#cancel = this.schedule(() => this.#endTrigger(), TRIGGER);
+  }
+
+  #endTrigger() {
+    this.#cancel();
+    const held = this.#held;
+    this.#held = null;
+    this.#hasCounted = false;
+    if (held) this.onScan(held);
+  }
+
+  /** @param {Scan} scan */
+  #count(scan) {
+    this.#cancel();
+    const held = this.#held;
+    this.#held = null;
+    this.#hasCounted = this.isKnown !== undefined;
+    this.#last = scan;
+    if (held) this.onIgnored(held, "same-trigger");
+    this.onScan(scan);
+  }
+}
+
+/** @param {Key} key */
+function isAltDigit({ altKey, ctrlKey, code = "" }) {
+  return Boolean(altKey) && !ctrlKey && /^Numpad\d$/.test(code);
+}
+
+/** A scanner may send CR and LF as Ctrl+M and Ctrl+J. @param {Key} key @returns {"enter" | "tab" | null} */
+function suffixOf({ key, shiftKey, ctrlKey, altKey }) {
+  if (key === "Enter" || (ctrlKey && !altKey && /^[jm]$/i.test(key))) return "enter";
+  return key === "Tab" && !shiftKey ? "tab" : null;
+}
+
+/** Alt does not matter: some scanners hold it for all keys. Ctrl and Alt together are AltGr. @param {Key} key @returns {Stroke | null} */
+function strokeOf({ key, code, shiftKey, ctrlKey, altKey, metaKey }) {
+  const isControl = ctrlKey && !altKey;
+  if (key === "F8" || (isControl && (key === "]" || code === "BracketRight"))) return { char: GS, place: null };
+  if (isControl || metaKey) return null;
+  if (key === "Dead") return { char: DEAD_KEY, place: placeOf(code, shiftKey) };
+  if (Array.from(key).length !== 1) return null;
+  return { char: key, place: ctrlKey ? null : placeOf(code, shiftKey), shift: shiftKey };
+}
+
+/** @param {() => void} callback @param {number} milliseconds */
+function later(callback, milliseconds) {
+  const timer = setTimeout(callback, milliseconds);
+  return () => clearTimeout(timer);
+}

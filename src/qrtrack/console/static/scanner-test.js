@@ -1,0 +1,127 @@
+// @ts-check
+/**
+ * How a scanner is set, told by one scan of the test label: what is right, and what to change. Texts for people are
+ * not here: each finding has a key for them.
+ */
+
+import { Scanner } from "./scan.js";
+
+/** What the test label says: characters that the layouts write with different keys, in both cases, all without AltGr. */
+export const TEST_TEXT = 'qrTrack-Test:0123456789/YyZzAaQqMmWw"';
+
+/** Milliseconds without a key after which the scan is over, with or without its end. */
+const SETTLED = 1000;
+/** Characters a second: below, somebody types by hand or the scanner waits after each character. */
+const SLOW = 20;
+
+/**
+ * @typedef {object} Finding
+ * @property {string} key For the text: `scanner.suffix.missing`.
+ * @property {boolean} isGood false: the scanner has to be set otherwise.
+ * @property {Record<string, string | number>} params For the places in the text.
+ */
+
+/** Hears one scan at a time and tells what it has found. */
+export class ScannerTest {
+  #cancel = () => {};
+
+  /**
+   * @param {object} options
+   * @param {(findings: Finding[], scan: import("./scan.js").Scan) => void} options.onResult
+   * @param {string} [options.expected]
+   * @param {(callback: () => void, milliseconds: number) => () => void} [options.schedule] As for `Scanner`.
+   */
+  constructor({ onResult, expected = TEST_TEXT, schedule }) {
+    this.onResult = onResult;
+    this.expected = expected;
+    this.schedule = schedule ?? later;
+    /** @type {import("./scan.js").Scan | null} */
+    this.scan = null;
+    this.scanner = new Scanner({
+      onScan: (scan) => (this.scan ??= scan),
+      isKnown: (text) => text.toLowerCase().split(expected.toLowerCase()).length === 2,
+      schedule,
+    });
+  }
+
+  /** Takes one `keydown` event, as `Scanner.press` does. @param {import("./scan.js").Key} key */
+  press(key) {
+    const isTaken = this.scanner.press(key);
+    if (isTaken) {
+      this.#cancel();
+      this.#cancel = this.schedule(() => this.#tell(), SETTLED);
+    }
+    return isTaken;
+  }
+
+  #tell() {
+    const scan = this.scan ?? this.scanner.pending;
+    this.scan = null;
+    this.scanner.clear();
+    if (scan) this.onResult(diagnose(scan, this.expected), scan);
+  }
+}
+
+/**
+ * What a scan of the test label tells, in the order in which to set things right.
+ * @param {import("./scan.js").Scan} scan
+ * @param {string} [expected]
+ * @returns {Finding[]}
+ */
+export function diagnose(scan, expected = TEST_TEXT) {
+  return [suffix(scan), layout(scan), letters(scan, expected), text(scan, expected), channels(scan), speed(scan)];
+}
+
+/** @param {import("./scan.js").Scan} scan */
+function suffix({ suffix }) {
+  if (!suffix) return change("scanner.suffix.missing");
+  return good(`scanner.suffix.${suffix.replace(" ", "_")}`);
+}
+
+/** @param {import("./scan.js").Scan} scan */
+function layout({ layout, known, computer, scanner }) {
+  if (!known) return change("scanner.layout.unknown");
+  if (layout === "right") return good("scanner.layout.right", { keyboard: computer ?? "" });
+  return change("scanner.layout.other", { computer: computer ?? "", scanner: scanner ?? "" });
+}
+
+/** @param {import("./scan.js").Scan} scan @param {string} expected */
+function letters({ text, caseInverted, known }, expected) {
+  if (caseInverted) return change("scanner.case.inverted");
+  return known && !text.includes(expected) ? change("scanner.case.converted") : good("scanner.case.right");
+}
+
+/** @param {import("./scan.js").Scan} scan @param {string} expected */
+function text({ text, symbology }, expected) {
+  const [before, after] = text.toLowerCase().split(expected.toLowerCase());
+  if (after === undefined) return change("scanner.text.other", { text });
+  if (before || after) return change("scanner.text.added", { before, after });
+  return symbology ? good("scanner.text.identifier", { symbology }) : good("scanner.text.right");
+}
+
+/** @param {import("./scan.js").Scan} scan */
+function channels({ doubled }) {
+  return doubled ? change("scanner.channels.two") : good("scanner.channels.one");
+}
+
+/** @param {import("./scan.js").Scan} scan */
+function speed({ speed }) {
+  if (speed === null) return good("scanner.speed.at_once");
+  return speed < SLOW ? change("scanner.speed.slow", { speed }) : good("scanner.speed.right", { speed });
+}
+
+/** @param {string} key @param {Finding["params"]} [params] @returns {Finding} */
+function good(key, params = {}) {
+  return { key, isGood: true, params };
+}
+
+/** @param {string} key @param {Finding["params"]} [params] @returns {Finding} */
+function change(key, params = {}) {
+  return { key, isGood: false, params };
+}
+
+/** @param {() => void} callback @param {number} milliseconds */
+function later(callback, milliseconds) {
+  const timer = setTimeout(callback, milliseconds);
+  return () => clearTimeout(timer);
+}
