@@ -153,7 +153,18 @@ async def a_batch(site: Site) -> tuple[list[str], str]:
     while (await site.call("GET", f"{API}/batches/{batch_id}")).json()["batch"]["status"] != "ready":
         assert time.monotonic() < give_up
     revealed = await site.call("GET", f"{API}/batches/{batch_id}/codes", params={"reveal": "root_key"})
-    return [code["root_key"] for code in revealed.json()["codes"]], batch_id
+    keys = [code["root_key"] for code in revealed.json()["codes"]]
+    await checks_by_consumers(site, made.json()["uniq_code"], keys[0])
+    return keys, batch_id
+
+
+async def checks_by_consumers(site: Site, uniq_code: str, key: str) -> None:
+    """The right key and a wrong one, over the API and in the form of the page."""
+    for typed in (key, site.planted["a value"]):
+        for path in ("/api/verify", "/api/redeem"):
+            await site.call("POST", path, json={"uniq_code": uniq_code, "root_key": typed})
+        for path in (f"/q/{uniq_code}", f"/Q/{uniq_code}/SKA000001"):
+            await site.call("POST", path, data={"action": "check", "root_key": typed})
 
 
 async def every_route_well_and_badly(site: Site) -> None:

@@ -1,16 +1,21 @@
 """Limits on guessing: per code, network, wide network and batch; what is given back, and what never counts."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 import httpx2
 import jwt
 import pytest
+from fastapi import FastAPI
 
 from consumer import HOME, Consumer, root_key
 from guessing import crowd, metric, walk
 from plant import MadeBatch, Plant, ska
+from qrtrack.runtime import open_runtime
 from qrtrack.services.verification.failures import prune_failures
+from qrtrack.settings import Settings
+from routers.conftest import ClientOf
 from routers.verification.conftest import NewConsumer
 
 
@@ -183,6 +188,16 @@ async def test_tries_at_once_pass_no_limit(plant: Plant, new_consumer: NewConsum
     assert await failures(plant) == 5
 
 
+async def test_all_processes_count_together(
+    plant: Plant, consumer: Consumer, app: FastAPI, settings: Settings, client_of: ClientOf
+) -> None:
+    batch = await plant.batch(2)
+    async with open_runtime(settings) as other_process:
+        elsewhere = Consumer(client_of(app, other_process))
+        answers = await asyncio.gather(*(person.verify(batch, "AAAA") for person in 10 * [consumer, elsewhere]))
+    assert sorted(answer.status_code for answer in answers) == 5 * [200] + 15 * [429]
+
+
 async def test_failures_of_staff_are_theirs_alone(
     plant: Plant, consumer: Consumer, operator: httpx2.AsyncClient
 ) -> None:
@@ -242,7 +257,13 @@ async def test_wrong_keys_do_not_wait_in_the_pool_of_the_packing_line(plant: Pla
             await asyncio.sleep(0)
 
     watching = asyncio.create_task(watch())
-    answers = await asyncio.gather(*(new_consumer().verify(batch, "AAAA", None) for _ in range(130)))
+    async with AsyncExitStack() as busy_slots:
+        for place in range(plant.runtime.settings.verify_slots):
+            await busy_slots.enter_async_context(plant.runtime.verifier.admission.turn(f"busy {place}"))
+        tasks = [asyncio.create_task(new_consumer().verify(batch, "AAAA", None)) for _ in range(130)]
+        while sum(task.done() for task in tasks) < 30:
+            await asyncio.sleep(0.01)
+    answers = await asyncio.gather(*tasks)
     watching.cancel()
     statuses = [answer.status_code for answer in answers]
     assert max(held) <= plant.runtime.settings.verify_slots
