@@ -19,6 +19,7 @@ from qrtrack.domain.akselgate.callbacks import CallbackTokens
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.notifications import Channels
 from qrtrack.domain.root_keys import Hasher, KeyRing, make_hasher
+from qrtrack.exports import Exports
 from qrtrack.fair_starts import FairStarts
 from qrtrack.heavy_work import HeavyWork
 from qrtrack.integrations.akselgate import Akselgate
@@ -39,8 +40,10 @@ from qrtrack.services.workers import Pulse
 from qrtrack.settings import Settings
 from qrtrack.settings.postgresql import parse_address
 
-# Requests and the database on the same cores take precedence over bcrypt and labels in the background.
+# Requests and the database on the same cores take precedence over bcrypt, labels and exports in the background.
 BACKGROUND_NICENESS: Final = 19
+# One organisation uses one of them at a time.
+EXPORT_THREADS: Final = 2
 # How often a starting process tries to reach its database.
 LOOK_SECONDS: Final = 0.5
 EMBEDDED_LOOK_SECONDS: Final = 5.0
@@ -74,6 +77,7 @@ class Runtime:
     gauges: GaugeCache
     messenger: Messenger
     heavy_work: HeavyWork
+    exports: Exports
     stopping: asyncio.Event
     webhook_hints: HintThrottle = field(default_factory=HintThrottle)
     long_polls: LongPolls = field(default_factory=LongPolls)
@@ -103,6 +107,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         await _log_limits(database)
         hash_threads = ThreadPoolExecutor(max(settings.hash_threads, 1), "hashing", _give_way)
         label_threads = ThreadPoolExecutor(max(settings.label_slots, 1), "labels", _give_way)
+        export_threads = ThreadPoolExecutor(EXPORT_THREADS, "exports", _give_way)
         shielded_tasks, stopping = ShieldedTasks(), asyncio.Event()
         heavy_work = HeavyWork(stopping)
         gauges = GaugeCache(database, ZoneInfo(settings.accurate_timezone))
@@ -121,6 +126,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
                 label_threads=label_threads,
                 heavy_work=heavy_work,
                 stopping=stopping,
+                exports=Exports(export_threads),
                 dispatcher=Dispatcher(
                     Akselgate(settings),
                     CallbackTokens(secret_key),
@@ -132,7 +138,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         finally:
             await shielded_tasks.finish()
             await gauges.close()
-            for threads in (hash_threads, label_threads):
+            for threads in (hash_threads, label_threads, export_threads):
                 threads.shutdown(wait=False, cancel_futures=True)
 
 

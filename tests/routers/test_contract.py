@@ -22,9 +22,9 @@ from scripts.problems_page import PAGE, page
 from test_tree import ROOT
 
 VERBS = {
-    "cancel", "check", "close", "create", "delete", "dispatch", "forget", "get", "import", "link", "list", "mark",
-    "move", "pack", "print", "read", "readmit", "recalculate", "recall", "receive", "reconcile", "replay", "report",
-    "resolve", "retry", "run", "store", "submit", "trace", "unlink", "void",
+    "cancel", "check", "close", "create", "delete", "dispatch", "export", "forget", "get", "import", "link", "list",
+    "mark", "move", "pack", "print", "read", "readmit", "recalculate", "recall", "receive", "reconcile", "replay",
+    "report", "resolve", "retry", "run", "store", "submit", "trace", "unlink", "void",
 }  # fmt: skip
 # They answer anybody.
 OPEN = {"receive_callback", "check_liveness", "check_readiness", "read_metrics"}

@@ -5,16 +5,8 @@ from uuid import UUID
 from qrtrack.database import Database
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.qr import batch_payload, check_printable, printed, unit_payload
+from qrtrack.domain.qr import batch_payload, printed, unit_payload
 from qrtrack.repositories.labels.label_contents import LabelledBatch
-from qrtrack.settings import Settings
-
-
-def printable_base_url(settings: Settings) -> str:
-    """The public address of the service. In production, raises AddressNotPublic for one that nobody else can reach."""
-    if settings.qrtrack_env == "production":
-        check_printable(settings.public_base_url)
-    return settings.public_base_url
 
 
 def payload_of(base_url: str, batch: LabelledBatch, code: str) -> str:
