@@ -19,6 +19,7 @@ BENCHMARKS: Final = (
     "reverse_job",
     "create_batch",
     "labels",
+    "exports",
     "link",
     "flat",
     "polls",

@@ -92,3 +92,20 @@ async def test_the_page_of_labels_goes_as_it_is_told(tmp_path: Path) -> None:
     assert len(payloads_of((folder / "labels.pdf").read_bytes())) == 70
     assert len(payloads_of((folder / "case.pdf").read_bytes())) == 1
     assert [printed[at].strip() for at in (3, 7, 8, 9)] == ["%PDF-1.7", "%PDF-1.7", "%PDF-1.7", "PNG"]
+
+
+async def test_the_page_of_exports_goes_as_it_is_told(tmp_path: Path) -> None:
+    folder, port, blocks = checkout(tmp_path), free_port(), blocks_of("exports.md")
+    address = f"http://127.0.0.1:{port}"
+    async with terminal(folder, f"qrtrack serve --port {port}", url=f"{address}/healthz"):
+        printed = await paste(blocks, folder, {"QRTRACK": address})
+    check(blocks, printed)
+    told = re.findall(
+        r"```sh\n((?:(?!```).)*)\n```\n\n```text\n(.*?)\n```", (DOCS / "exports.md").read_text(), re.DOTALL
+    )
+    by_commands = dict(zip([block.commands for block in blocks], printed, strict=True))
+    assert len(told) == len(blocks) - 2
+    for commands, promised in told:
+        text = "\n".join(by_commands[commands].replace("\ufeff", "").split())
+        pattern = re.escape(promised).replace("…", "[^,;\\n]+").replace("127\\.0\\.0\\.1:8000", "127\\.0\\.0\\.1:\\d+")
+        assert re.fullmatch(pattern, text), (commands, text)
