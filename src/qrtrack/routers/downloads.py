@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.exports import FileType, NoRoomForFile
 from qrtrack.domain.identity import Caller
 from qrtrack.exports import ExportedFile
@@ -24,7 +25,7 @@ CSV: Final = "text/csv"
 XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 MEDIA_TYPES: Final = {FileType.CSV: f"{CSV}; charset=utf-8", FileType.XLSX: XLSX}
 PART_BYTES: Final = 256 * 1024
-# How often it is looked whether the client is still there while its file is made.
+# How often it is looked whether the client is still there and the process goes on, while a file is made.
 LOOK_SECONDS: Final = 0.5
 
 
@@ -51,6 +52,7 @@ class Downloader:
     def __init__(self, request: Request, runtime: Runtime, caller: Caller) -> None:
         self._request = request
         self._exports = runtime.exports
+        self._stopping = runtime.stopping
         self._share = caller.organisation_id
 
     async def send(
@@ -58,7 +60,8 @@ class Downloader:
     ) -> StreamingResponse:
         """When the client hangs up, the export is cancelled.
 
-        Raises TooMuchWork where the organisation has too many exports open, and what the export raises.
+        Raises TooMuchWork where the organisation has too many exports open, Unavailable when the process stops before
+        the file is made, and what the export raises.
         """
         with ExitStack() as held:
             held.enter_context(self._exports.place(self._share))
@@ -72,6 +75,8 @@ class Downloader:
             while not (await asyncio.wait([task], timeout=LOOK_SECONDS))[0]:
                 if await self._request.is_disconnected():
                     raise ClientDisconnect
+                if self._stopping.is_set():
+                    raise Unavailable("The service is stopping: ask for the file again in a moment.")
             return task.result()
         finally:
             task.cancel()

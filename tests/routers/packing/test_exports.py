@@ -310,21 +310,32 @@ async def test_a_slow_client_holds_no_connection_and_one_who_hangs_up_no_file(
     assert not runtime.exports._open
 
 
-async def test_a_client_who_hangs_up_while_the_file_is_made_ends_the_work(
-    app: FastAPI, client: httpx2.AsyncClient, plant: Plant, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Whether a workbook is being written, which takes until it is given up; and whether it was."""
     monkeypatch.setattr("qrtrack.routers.downloads.LOOK_SECONDS", 0.01)
-    batch, begun, stopped = await packed(plant), threading.Event(), threading.Event()
+    begun, stopped = threading.Event(), threading.Event()
 
-    def endless(_target: object, _tables: object, *, is_stopped: Callable[[], bool]) -> None:
+    def write(_target: object, _tables: object, *, is_stopped: Callable[[], bool]) -> None:
         begun.set()
         while not is_stopped():
             time.sleep(0.001)
         stopped.set()
         raise Stopped
 
-    monkeypatch.setattr(exports, "write_workbook", endless)
-    gone = Hanging(client, of(batch, "codes.xlsx"))
+    monkeypatch.setattr(exports, "write_workbook", write)
+    return begun, stopped
+
+
+async def test_a_client_who_hangs_up_while_the_file_is_made_ends_the_work(
+    app: FastAPI,
+    client: httpx2.AsyncClient,
+    plant: Plant,
+    runtime: Runtime,
+    endless: tuple[threading.Event, threading.Event],
+) -> None:
+    begun, stopped = endless
+    gone = Hanging(client, of(await packed(plant), "codes.xlsx"))
     answering = asyncio.create_task(app({**gone.scope, "state": {"runtime": runtime}}, gone.receive, gone.send))
     await asyncio.to_thread(begun.wait)
     gone.has_hung_up.set()
@@ -332,6 +343,19 @@ async def test_a_client_who_hangs_up_while_the_file_is_made_ends_the_work(
     await asyncio.to_thread(stopped.wait)
     assert not runtime.exports._open
     assert runtime.database.pool_use()["main"]["in_use"] == 0
+
+
+async def test_a_process_that_stops_does_not_wait_for_a_long_workbook(
+    client: httpx2.AsyncClient, plant: Plant, runtime: Runtime, endless: tuple[threading.Event, threading.Event]
+) -> None:
+    begun, stopped = endless
+    asked = asyncio.create_task(client.get(of(await packed(plant), "codes.xlsx")))
+    await asyncio.to_thread(begun.wait)
+    runtime.stopping.set()
+    answer = await asked
+    assert (answer.status_code, slug(answer)) == (503, "unavailable")
+    await asyncio.to_thread(stopped.wait)
+    assert not runtime.exports._open
 
 
 async def test_too_many_exports_at_once_are_refused_with_a_time_to_come_again(
