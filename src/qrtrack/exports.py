@@ -11,7 +11,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from functools import partial
 from tempfile import TemporaryDirectory, TemporaryFile
@@ -65,11 +65,12 @@ class Stopped(Exception):
 
 class Spool:
     """The rows as COPY sends them, behind their header: a whole CSV file. As a context it surrounds the copying: where
-    that fails, the file is closed.
+    that fails, the file is closed. Raises NoRoomForFile.
     """
 
     def __init__(self, columns: Sequence[Column], delimiter: Delimiter = ",", *, quotes_formulas: bool) -> None:
-        self.file: BinaryIO = TemporaryFile()  # noqa: SIM115 - whoever finishes the spool closes it
+        with _full_disk_refused():
+            self.file: BinaryIO = TemporaryFile()  # noqa: SIM115 - whoever finishes the spool closes it
         self.delimiter: Final = delimiter
         self.target: Final = CopyTarget(self._write, delimiter, quotes_formulas)
         header = delimiter.join(column.name for column in columns)
@@ -79,8 +80,13 @@ class Spool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self.file.close()
+        if kind is None:
+            with _full_disk_refused():
+                self.file.flush()
+        else:
+            # What is not written yet is written at the end: on a full disk that fails once more.
+            with suppress(OSError):
+                self.file.close()
 
     def _write(self, rows: bytes) -> None:
         with _full_disk_refused():

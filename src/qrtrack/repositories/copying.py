@@ -7,7 +7,8 @@ from uuid import UUID
 from qrtrack.domain.exports import FORMULA_PATTERN, Column, Kind, NoRoomForFile
 from qrtrack.repositories.base import NAMED_PARAMETER, DriverRepository
 
-LOOKS_LIKE_A_FORMULA: Final = f"~ '{FORMULA_PATTERN}'".replace("['", "[''")
+# Written as E'…', which PostgreSQL reads the same whatever its standard_conforming_strings.
+LOOKS_LIKE_A_FORMULA: Final = f"~ E'{FORMULA_PATTERN}'".replace("['", "[''").replace("\\", "\\\\")
 QUOTED: Final = f"CASE WHEN {{0}} {LOOKS_LIKE_A_FORMULA} THEN '''' || {{0}} ELSE {{0}} END"
 AS_RFC3339: Final = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 

@@ -370,14 +370,14 @@ async def test_too_many_exports_at_once_are_refused_with_a_time_to_come_again(
     lines_of(await client.get(of(batch, "codes.csv")))
 
 
-@pytest.mark.parametrize("ending", ["csv", "xlsx"])
+@pytest.mark.parametrize(("ending", "room"), [("csv", 100), ("csv", 9_000), ("xlsx", 30_000)])
 async def test_a_full_disk_is_a_refusal_and_the_connection_goes_on(
-    client: httpx2.AsyncClient, plant: Plant, runtime: Runtime, ending: str
+    client: httpx2.AsyncClient, plant: Plant, runtime: Runtime, ending: str, room: int
 ) -> None:
+    """At the first row, in the middle of the rows, and in XlsxWriter's own files."""
     batch = await plant.batch(500)
     longest, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # The rows as CSV fit neither; the workbook's own files are longer.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000 if ending == "csv" else 30_000, most))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, most))
     try:
         answer = await client.get(of(batch, f"codes.{ending}"))
     finally:
@@ -385,6 +385,20 @@ async def test_a_full_disk_is_a_refusal_and_the_connection_goes_on(
     assert (answer.status_code, slug(answer)) == (503, "no-room-for-file")
     assert len(lines_of(await client.get(of(batch, "codes.csv")))) == 501
     assert not runtime.exports._open
+
+
+async def test_a_full_disk_is_a_refusal_also_where_the_last_bytes_do_not_fit(
+    client: httpx2.AsyncClient, plant: Plant
+) -> None:
+    """So few rows are written only when all are there."""
+    batch = await plant.batch(5)
+    longest, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, most))
+    try:
+        answer = await client.get(of(batch, "codes.csv"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (longest, most))
+    assert (answer.status_code, slug(answer)) == (503, "no-room-for-file")
 
 
 async def test_payloads_leave_only_where_they_lead_somewhere(
