@@ -80,13 +80,17 @@ class Spool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            with _full_disk_refused():
-                self.file.flush()
-        else:
-            # What is not written yet is written at the end: on a full disk that fails once more.
-            with suppress(OSError):
-                self.file.close()
+        with ExitStack() as failed:
+            failed.callback(self._discard)
+            if kind is None:
+                with _full_disk_refused():
+                    self.file.flush()
+                failed.pop_all()
+
+    def _discard(self) -> None:
+        # Closing writes what is not written yet: on a full disk that fails once more.
+        with suppress(OSError):
+            self.file.close()
 
     def _write(self, rows: bytes) -> None:
         with _full_disk_refused():

@@ -42,9 +42,9 @@ from qrtrack.settings.postgresql import parse_address
 
 # Requests and the database on the same cores take precedence over bcrypt and labels in the background.
 BACKGROUND_NICENESS: Final = 19
-# One organisation uses one of them at a time. They have normal priority, since they run Python all the time: a thread of
-# low priority that is preempted while it holds the interpreter lock stops the event loop. On a busy machine that took
-# up to 680 ms, at normal priority up to 90 ms.
+# One organisation uses one of them at a time. They have normal priority, since they run Python all the time: a thread
+# of low priority that is preempted while it holds the interpreter lock stops the event loop. On a busy machine it was
+# stopped for up to 680 ms, with threads of normal priority for up to 90 ms.
 EXPORT_THREADS: Final = 2
 # How often a starting process tries to reach its database.
 LOOK_SECONDS: Final = 0.5

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from qrtrack.domain.exports import FORMULA_PATTERN, Column, Kind, NoRoomForFile
+from qrtrack.domain.exports import FORMULA_PATTERN, Column, Kind
 from qrtrack.repositories.base import NAMED_PARAMETER, DriverRepository
 
 # Written as E'…', which PostgreSQL reads the same whatever its standard_conforming_strings.
@@ -28,15 +28,16 @@ class CopyRepository(DriverRepository):
         self, target: CopyTarget, columns: Sequence[Column], sql: str, /, *, order_by: str, **ids: UUID
     ) -> None:
         """Copies the named columns of the statement's rows. COPY takes no parameters: UUIDs are written into the text,
-        and nothing else of a caller. Raises NoRoomForFile.
+        and nothing else of a caller. Raises what the target raises.
         """
-        failures: list[NoRoomForFile] = []
+        failures: list[Exception] = []
 
         async def take(rows: bytes) -> None:
             # If this raised, asyncpg would cancel a statement that may have ended, and wait for that without end.
             try:
-                target.write(rows)
-            except NoRoomForFile as failure:
+                if not failures:
+                    target.write(rows)
+            except Exception as failure:  # noqa: BLE001 - raised below
                 failures.append(failure)
 
         selected = NAMED_PARAMETER.sub(lambda found: f"'{UUID(int=ids[found[1]].int)}'", sql)
