@@ -20,6 +20,7 @@ BENCHMARKS: Final = (
     "create_batch",
     "labels",
     "verify",
+    "exports",
     "link",
     "flat",
     "polls",

@@ -84,6 +84,18 @@ PACKING = [
     get(f"{API}/batches/{{batch_id}}/codes", query={"status": "printed", "limit": "10"}),
     get(f"{API}/batches/{{batch_id}}/cases", query={"status": "open", "limit": "10"}),
     get(f"{API}/batches/{{batch_id}}/reconciliation"),
+    *(
+        get(f"{API}/batches/{{batch_id}}/{name}", query=query, manager=True)
+        for name, query in (
+            ("codes.csv", {"reveal": "root_key", "payload": "true", "delimiter": ";"}),
+            ("codes.xlsx", {"reveal": "root_key", "payload": "true"}),
+            ("cases.csv", {"delimiter": ";"}),
+            ("cases.xlsx", {}),
+            ("reconciliation.xlsx", {}),
+        )
+    ),
+    get(f"{API}/reverse-job/prepared.csv", query={"job_id": "{job_id}", "delimiter": ";"}, manager=True),
+    get(f"{API}/reverse-job/prepared.xlsx", query={"job_id": "{job_id}"}, manager=True),
     post(f"{API}/batches/{{batch_id}}/close", {"reason": "short"}, manager=True),
     post(f"{API}/batches/{{batch_id}}/retry", manager=True),
     post(f"{API}/batches/{{batch_id}}/release", {"at": "2031-01-31T08:00:00+07:00"}, manager=True),
@@ -246,6 +258,7 @@ AKSELGATE = [
     get("/api/akselgate/attempts/{log_id}", query={"limit": "10"}),
     post("/api/akselgate/attempts/{log_id}/resolve", {"outcome": "not_sent", "note": "Ms Sari of the bank"}),
     get("/api/akselgate/report", query={"date": "2026-11-22"}),
+    get("/api/akselgate/report.xlsx", query={"date": "2026-11-22"}),
 ]  # fmt: skip
 FOR_USERS = PACKING + LABELS + PROGRESS + ACCURATE + AKSELGATE
 FOR_MACHINES = [

@@ -181,7 +181,9 @@ class Plant:
 
     async def states(self, batch: MadeBatch) -> dict[int, str]:
         """The status of every code, by its sequence number."""
-        rows = await self.sql("SELECT sequence_number, status FROM qr_codes WHERE batch_id = :id", id=batch.batch_id)
+        rows = await self.sql(
+            "SELECT sequence_number, status FROM qr_codes WHERE batch_id = :id ORDER BY 1", id=batch.batch_id
+        )
         return {row.sequence_number: row.status for row in rows}
 
     async def queue(self, batch: MadeBatch, status: str = "prepared") -> list[int]:

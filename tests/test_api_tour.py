@@ -114,3 +114,20 @@ async def test_the_page_of_verification_goes_as_it_is_told(tmp_path: Path) -> No
     assert [printed[at].strip() for at in (1, 3, 5)] == [
         "<h1>Check your product</h1>", '"result":"genuine_seen_before"', '200 409 "redeemed_on"',
     ]  # fmt: skip
+
+
+async def test_the_page_of_exports_goes_as_it_is_told(tmp_path: Path) -> None:
+    folder, port, blocks = checkout(tmp_path), free_port(), blocks_of("exports.md")
+    address = f"http://127.0.0.1:{port}"
+    async with terminal(folder, f"qrtrack serve --port {port}", url=f"{address}/healthz"):
+        printed = await paste(blocks, folder, {"QRTRACK": address})
+    check(blocks, printed)
+    told = re.findall(
+        r"```sh\n((?:(?!```).)*)\n```\n\n```text\n(.*?)\n```", (DOCS / "exports.md").read_text(), re.DOTALL
+    )
+    by_commands = dict(zip([block.commands for block in blocks], printed, strict=True))
+    assert len(told) == len(blocks) - 2
+    for commands, promised in told:
+        text = "\n".join(by_commands[commands].replace("\ufeff", "").split())
+        pattern = re.escape(promised).replace("…", "[^,;\\n]+").replace("127\\.0\\.0\\.1:8000", "127\\.0\\.0\\.1:\\d+")
+        assert re.fullmatch(pattern, text), (commands, text)

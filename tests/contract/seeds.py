@@ -95,6 +95,9 @@ async def _seed_packing(plant: Plant, seeds: Seeds) -> None:
     seeds.asks("readmit_codes", {"batch_id": batch_id, "codes": ["MRK000008"]})
     for operation in ("get_batch", "reconcile_batch", "get_batch_qr_svg", "get_batch_qr_png"):
         seeds.asks(operation, path={"batch_id": str(packed.batch_id)})
+    for operation in ("export_codes_csv", "export_codes_xlsx", "export_cases_csv", "export_cases_xlsx"):
+        seeds.asks(operation, path={"batch_id": str(packed.batch_id)})
+    seeds.asks("export_reconciliation_xlsx", path={"batch_id": str(packed.batch_id)})
     for operation in ("list_batch_codes", "list_batch_cases"):
         seeds.asks(operation, path={"batch_id": str(packed.batch_id)}, limit=3)
     seeds.asks("trace_code", path={"code": "UND000001"})
@@ -161,7 +164,8 @@ async def _seed_jobs(plant: Plant, seeds: Seeds) -> None:
     seeds.asks("submit_reverse_job", order)
     seeds.asks("cancel_reverse_job", {"job_id": str(jobs["waiting"])})
     seeds.asks("retry_reverse_job", {"job_id": str(jobs["failed"])})
-    for operation in ("get_reverse_job", "list_reverse_job_logs", "list_prepared_codes"):
+    for operation in ("get_reverse_job", "list_reverse_job_logs", "list_prepared_codes", "export_prepared_csv",
+                      "export_prepared_xlsx"):  # fmt: skip
         seeds.asks(operation, job_id=str(done[0].id))
 
 
@@ -181,6 +185,7 @@ async def _seed_money(treasury: Treasury, seeds: Seeds) -> None:
     batch = {"transaction_type": "CA_ESCROW", "kd_settle": "STLNEW", "transactions": rows("NEW1", "NEW2")}
     seeds.asks("dispatch_settlement", batch)
     seeds.asks("get_report", date="2026-11-26")
+    seeds.asks("export_report_xlsx", date="2026-11-26")
     # One after the other, and as often as is dispatched.
     faults = (Fault.NONE, Fault.REJECT, Fault.RESET, Fault.HALF, Fault.ERROR, Fault.INVALID_JSON, Fault.DUPLICATE)
     treasury.gateway.faults.extend(faults * 50)

@@ -34,6 +34,7 @@ from qrtrack.repositories.packing.case_packing import CasePackingRepository
 from qrtrack.repositories.packing.cases import CaseRepository
 from qrtrack.repositories.packing.code_creation import CodeCreationRepository
 from qrtrack.repositories.packing.codes import CodeRepository
+from qrtrack.repositories.packing.exports import ExportRepository
 from qrtrack.repositories.packing.gtin_owners import GtinOwnerRepository
 from qrtrack.repositories.packing.numbering import NumberingRepository
 from qrtrack.repositories.packing.prepared_codes import PreparedCodeRepository
@@ -66,6 +67,7 @@ class DriverRepositories(DriverRepository):
     """The repositories of hot paths, on the driver's connection."""
 
     case_packing = cached_property(lambda self: CasePackingRepository(self._connection))
+    exports = cached_property(lambda self: ExportRepository(self._connection))
     sync_records = cached_property(lambda self: SyncRecordRepository(self._connection))
     verification_alerts = cached_property(lambda self: AlertRepository(self._connection))
     verification_checks = cached_property(lambda self: CheckRepository(self._connection))

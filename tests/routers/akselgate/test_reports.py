@@ -1,7 +1,9 @@
 """The report of a day over HTTP."""
 
+import io
 from datetime import date, timedelta
 
+import openpyxl
 import pytest
 
 from qrtrack.domain.akselgate.faults import Fault
@@ -44,6 +46,30 @@ async def test_the_report_of_a_day_adds_up(treasury: Treasury) -> None:
     for day in ("2001-01-01", "0001-01-01", "9999-12-31"):
         assert (await treasury.get("report", date=day)).json()["settlements"] == []
     assert (await treasury.get("report", date="yesterday")).status_code == 422
+
+
+async def test_the_sheet_of_a_day_says_what_the_report_says(treasury: Treasury) -> None:
+    await treasury.dispatch("=A+1", rows("R1", "R2", amount="10"))
+    await treasury.dispatch("B", rows("R3", amount="999999999"))
+    day = report_day()
+    report = (await treasury.get("report", date=day)).json()
+    answer = await treasury.get("report.xlsx", date=day)
+    assert answer.headers["content-disposition"] == f'attachment; filename="settlements-{day}.xlsx"'
+    book = openpyxl.load_workbook(io.BytesIO(answer.content))
+    settlements, totals = [
+        [dict(zip(header, row, strict=True)) for row in rows]
+        for header, *rows in (list(sheet.iter_rows(values_only=True)) for sheet in book.worksheets)
+    ]
+    first, second = settlements
+    assert (first["date"], first["timezone"], first["kd_settle"], first["sum_in"]) == (
+        day, "Asia/Jakarta", "=A+1", 20,
+    )  # fmt: skip
+    assert (second["sum_out"], second["sum_in"]) == (999999999, 999999999)
+    assert [total["sent"] for total in totals] == [2]
+    for listed, row in zip(report["settlements"], settlements, strict=True):
+        shared = {name: row[name] for name in row.keys() & listed.keys() if not name.startswith("sum_")}
+        assert shared == {name: listed[name] for name in shared}
+        assert len(shared) == 12
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from qrtrack.domain.errors import NAMED_ERRORS, FieldError, InvalidInput
+from qrtrack.domain.exports import unquoted
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.packing.batches import Variant
 from qrtrack.domain.packing.code_lists import reads_as_range
+from qrtrack.domain.packing.exports import CODES, PAYLOAD
 from qrtrack.domain.packing.numbering import CODE_PATTERN, parse_serial
 from qrtrack.domain.scans import reads_as_twice
 
 ROWS_LIMIT = 1_000_000
 VARIANTS_LIMIT = 1_000
 COLUMNS = ("code", "root_key", "variant")
+# The other columns of an export of codes. They are ignored, so that an exported file can be imported as it is.
+EXPORTED = frozenset(column.name for column in (*CODES, PAYLOAD)).difference(COLUMNS)
 SHOWN_LENGTH = 40
 
 # The first bytes of files that are not CSV, whatever their names. Excel calls UTF-16 "Unicode text".
@@ -133,9 +137,9 @@ def _rows_of(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
 
 
 def _columns(header: Sequence[str]) -> dict[str, int]:
-    """The places of the named columns. Spreadsheets add columns without a name, which are ignored."""
+    """The places of the named columns. Spreadsheets add columns without a name, which are ignored, too."""
     names = [cell.lower() for cell in header]
-    unknown = next((name for name in names if name and name not in COLUMNS), None)
+    unknown = next((name for name in names if name and name not in {*COLUMNS, *EXPORTED}), None)
     twice = next((name for name in COLUMNS if names.count(name) > 1), None)
     if "code" not in names:
         wrong = "It names no column code."
@@ -169,7 +173,11 @@ class _Checked:
             place = columns.get(name)
             return row[place] if place is not None and place < len(row) else ""
 
-        code, key, variant = _upper(cell("code")), _upper("".join(cell("root_key").split())), cell("variant")
+        code, key, variant = (
+            _upper(cell("code")),
+            _upper("".join(cell("root_key").split())),
+            unquoted(cell("variant")).strip(),
+        )
         beyond = [(place, cell) for place, cell in enumerate(row, 1) if cell and place - 1 not in columns.values()]
         if beyond:
             place, nameless = beyond[0]

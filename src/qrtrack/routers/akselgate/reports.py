@@ -1,16 +1,20 @@
 """The report of a day's dispatches over HTTP."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 
 from qrtrack.domain.errors import NotFound
+from qrtrack.domain.exports import FileType
 from qrtrack.routers.akselgate.callers import Finance
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState
+from qrtrack.routers.downloads import XLSX, Downloads, sends
 from qrtrack.routers.problems import problems
 from qrtrack.schemas.akselgate.reports import ReportAnswer, ReportQuery
-from qrtrack.services.akselgate.reports import report_day
+from qrtrack.services.akselgate.reports import export_report, report_day
 
 router = APIRouter(route_class=StrictRoute, tags=["settlement dispatch"])
 
@@ -24,3 +28,21 @@ router = APIRouter(route_class=StrictRoute, tags=["settlement dispatch"])
 async def get_report(runtime: RuntimeState, caller: Finance, query: Annotated[ReportQuery, Query()]) -> Any:
     """A day's dispatches by settlement. The day begins at midnight of REPORT_TIMEZONE."""
     return await report_day(runtime.database, caller=caller, day=query.date, timezone=runtime.settings.report_timezone)
+
+
+@router.get("/api/akselgate/report.xlsx", summary="Export a day's dispatches as XLSX", **sends(XLSX, NotFound))
+async def export_report_xlsx(
+    runtime: RuntimeState, caller: Finance, query: Annotated[ReportQuery, Query()], downloads: Downloads
+) -> StreamingResponse:
+    """`report` for a spreadsheet: a sheet with a row for each settlement and type, and one with the totals. Amounts are
+    numbers up to 15 digits, which is what spreadsheets keep, and longer ones text.
+    """
+    export = partial(
+        export_report,
+        runtime.database,
+        runtime.exports,
+        caller=caller,
+        day=query.date,
+        timezone=runtime.settings.report_timezone,
+    )
+    return await downloads.send(export, FileType.XLSX)

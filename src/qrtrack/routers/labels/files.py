@@ -1,4 +1,4 @@
-"""Files that are sent: their media types, and the name under which a browser stores them."""
+"""The media types of label files."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -8,8 +8,3 @@ from qrtrack.domain.labels.documents import FileFormat
 PDF: Final = "application/pdf"
 ZPL: Final = "application/zpl"
 MEDIA_TYPES: Final[Mapping[FileFormat, str]] = {FileFormat.PDF: PDF, FileFormat.ZPL: ZPL}
-
-
-def attachment(name: str) -> dict[str, str]:
-    """`name`: of plain ASCII without quotes."""
-    return {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"}

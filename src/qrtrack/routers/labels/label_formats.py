@@ -8,7 +8,8 @@ from qrtrack.domain.errors import NotFound
 from qrtrack.domain.labels.calibration import draw_calibration
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
-from qrtrack.routers.labels.files import PDF, attachment
+from qrtrack.routers.downloads import attachment
+from qrtrack.routers.labels.files import PDF
 from qrtrack.routers.problems import problems
 from qrtrack.schemas.labels.label_formats import (
     FormatName,

@@ -26,8 +26,9 @@ from qrtrack.domain.root_keys import SealBroken
 from qrtrack.models import LabelJob
 from qrtrack.routers.bodies import NoFields, StrictRoute
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
+from qrtrack.routers.downloads import attachment
 from qrtrack.routers.idempotency import AnsweringDatabase
-from qrtrack.routers.labels.files import MEDIA_TYPES, PDF, ZPL, attachment
+from qrtrack.routers.labels.files import MEDIA_TYPES, PDF, ZPL
 from qrtrack.routers.labels.symbols import CaseNumber
 from qrtrack.routers.problems import problems
 from qrtrack.routers.waiting import LongPoll
@@ -46,7 +47,7 @@ from qrtrack.schemas.labels.label_jobs import (
 )
 from qrtrack.services.labels import label_files
 from qrtrack.services.labels import label_jobs as use_cases
-from qrtrack.services.labels.symbols import printable_base_url
+from qrtrack.services.printing import printable_base_url
 
 router = APIRouter(route_class=StrictRoute, tags=["labels"])
 

@@ -5,20 +5,9 @@ from uuid import UUID
 from qrtrack.database import Database
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.qr import batch_payload, check_printable, printed, unit_payload
+from qrtrack.domain.qr import batch_payload, printed, unit_payload
 from qrtrack.repositories.labels.label_contents import LabelledBatch
 from qrtrack.services.labels.printed_hosts import record_symbol
-from qrtrack.settings import Settings
-
-
-def printable_base_url(settings: Settings, organisation_id: UUID) -> str:
-    """The public address of the organisation. In production, raises AddressNotPublic for one that nobody else can
-    reach.
-    """
-    base_url = settings.public_addresses.base_url_of(organisation_id)
-    if settings.qrtrack_env == "production":
-        check_printable(base_url)
-    return base_url
 
 
 def payload_of(base_url: str, batch: LabelledBatch, code: str) -> str:

@@ -1,0 +1,59 @@
+"""Exports: the columns of a table that is downloaded, and the name of the file. Files are written elsewhere."""
+
+import re
+import unicodedata
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from qrtrack.domain.errors import Unavailable
+
+
+class NoRoomForFile(Unavailable):
+    """The server cannot write its temporary files: their disk is full."""
+
+    slug = "no-room-for-file"
+    title = "No room for the file"
+
+    def __init__(self) -> None:
+        super().__init__("The server has no room to make the file: tell whoever runs the service, and try again later.")
+
+
+class Kind(StrEnum):
+    """What the cells of a column hold. Only FREE_TEXT is typed by people, and may look like a formula."""
+
+    CODE = "code"
+    FREE_TEXT = "free text"
+    INSTANT = "instant"
+    NUMBER = "number"
+    MONEY = "money"
+
+
+class Column(NamedTuple):
+    name: str
+    kind: Kind
+
+
+class FileType(StrEnum):
+    CSV = "csv"
+    XLSX = "xlsx"
+
+
+# What spreadsheets read as a formula when they open a CSV file, also after blanks, and as full-width characters. Those
+# after apostrophes are quoted too, so that dropping one apostrophe restores every cell. PostgreSQL reads it the same.
+FORMULA_PATTERN: Final = r"^['\s]*[-=+@\t\r\n＝＋－＠]"
+QUOTED_FORMULA: Final = re.compile(rf"'(?={FORMULA_PATTERN[1:]})")
+
+# What the file systems of Windows and of others refuse in names, and blanks.
+NOT_IN_NAMES: Final = re.compile(r"[^\w.-]+")
+LONGEST_PART: Final = 60
+
+
+def unquoted(cell: str) -> str:
+    """A cell of an exported CSV file as it was before the export quoted it."""
+    return cell[1:] if QUOTED_FORMULA.match(cell) else cell
+
+
+def file_name(*parts: str, file_type: FileType) -> str:
+    """The parts with hyphens between them; letters of any language stay."""
+    names = (NOT_IN_NAMES.sub("-", unicodedata.normalize("NFC", part)).strip("-.")[:LONGEST_PART] for part in parts)
+    return f"{'-'.join(filter(None, names))}.{file_type}"

@@ -1,0 +1,109 @@
+"""Downloads: files under a name that says what they are, and exports, which are sent from a temporary file."""
+
+import asyncio
+import unicodedata
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import ExitStack
+from typing import Annotated, Any, BinaryIO, Final
+from urllib.parse import quote
+
+from fastapi import Depends, Request
+from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from qrtrack.domain.errors import Unavailable
+from qrtrack.domain.exports import FileType, NoRoomForFile
+from qrtrack.domain.identity import Caller
+from qrtrack.exports import ExportedFile
+from qrtrack.heavy_work import TooMuchWork
+from qrtrack.routers.dependencies import KnownCaller, RuntimeState
+from qrtrack.routers.problems import Refusal, problems
+from qrtrack.runtime import Runtime
+
+CSV: Final = "text/csv"
+XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+MEDIA_TYPES: Final = {FileType.CSV: f"{CSV}; charset=utf-8", FileType.XLSX: XLSX}
+PART_BYTES: Final = 256 * 1024
+# How often it is looked whether the client is still there and the process goes on, while a file is made.
+LOOK_SECONDS: Final = 0.5
+
+
+def attachment(name: str) -> dict[str, str]:
+    """`name`: of letters, digits, dots, hyphens and underscores. Letters beyond ASCII are in `filename*` (RFC 6266);
+    clients that do not know it get the name without accents.
+    """
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    extended = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
+    return {"Content-Disposition": f'attachment; filename="{plain}"{extended}', "Cache-Control": "private, no-store"}
+
+
+def sends(media_type: str, *refusals: Refusal) -> dict[str, Any]:
+    """Arguments of a route that sends an export."""
+    return {
+        "response_class": StreamingResponse,
+        "responses": problems(TooMuchWork, NoRoomForFile, *refusals) | {200: {"content": {media_type: {}}}},
+    }
+
+
+class Downloader:
+    """Makes the export that one request asks for, and sends it."""
+
+    def __init__(self, request: Request, runtime: Runtime, caller: Caller) -> None:
+        self._request = request
+        self._exports = runtime.exports
+        self._stopping = runtime.stopping
+        self._share = caller.organisation_id
+
+    async def send(
+        self, export: Callable[[], Coroutine[Any, Any, ExportedFile]], file_type: FileType
+    ) -> StreamingResponse:
+        """When the client hangs up, the export is cancelled.
+
+        Raises TooMuchWork where the organisation has too many exports open, Unavailable when the process stops before
+        the file is made, and what the export raises.
+        """
+        with ExitStack() as held:
+            held.enter_context(self._exports.place(self._share))
+            file = await self._unless_gone(export())
+            held.enter_context(file.content)
+            return _Download(file, MEDIA_TYPES[file_type], held.pop_all())
+
+    async def _unless_gone(self, export: Coroutine[Any, Any, ExportedFile]) -> ExportedFile:
+        task = asyncio.create_task(export)
+        try:
+            while not (await asyncio.wait([task], timeout=LOOK_SECONDS))[0]:
+                if await self._request.is_disconnected():
+                    raise ClientDisconnect
+                if self._stopping.is_set():
+                    raise Unavailable("The service is stopping: ask for the file again in a moment.")
+            return task.result()
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def downloads(request: Request, runtime: RuntimeState, caller: KnownCaller) -> Downloader:
+    # The class itself as a dependency would be called in a thread.
+    return Downloader(request, runtime, caller)
+
+
+Downloads = Annotated[Downloader, Depends(downloads)]
+
+
+class _Download(StreamingResponse):
+    """Frees what is held, the file too, when it is sent or the client hangs up."""
+
+    def __init__(self, file: ExportedFile, media_type: str, held: ExitStack) -> None:
+        headers = {"Content-Length": str(file.size), **attachment(file.name)}
+        super().__init__(_parts(file.content), media_type=media_type, headers=headers)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await super().__call__(scope, receive, send)
+
+
+async def _parts(content: BinaryIO) -> AsyncIterator[bytes]:
+    while part := await asyncio.to_thread(content.read, PART_BYTES):
+        yield part

@@ -1,0 +1,166 @@
+"""Exports of the packing line over HTTP: codes, cases, prepared codes, and the reconciliation, as CSV and XLSX."""
+
+from functools import partial
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from qrtrack.domain.batches import BatchNotReady
+from qrtrack.domain.errors import NotFound
+from qrtrack.domain.exports import FileType
+from qrtrack.domain.qr import AddressNotPublic
+from qrtrack.domain.root_keys import SealBroken
+from qrtrack.routers.bodies import StrictRoute
+from qrtrack.routers.dependencies import BatchManager, RuntimeState
+from qrtrack.routers.downloads import CSV, XLSX, Downloads, sends
+from qrtrack.schemas.exports import CsvQuery
+from qrtrack.schemas.packing.batches import BATCHES_PATH
+from qrtrack.schemas.packing.exports import CodesCsvQuery, CodesQuery, PreparedCsvQuery, PreparedQuery
+from qrtrack.services.packing import exports as use_cases
+from qrtrack.services.packing.exports import Wanted
+from qrtrack.services.printing import printable_base_url
+
+router = APIRouter(route_class=StrictRoute, tags=["exports"])
+
+
+@router.get(
+    f"{BATCHES_PATH}/{{batch_id}}/codes.csv",
+    summary="Export the codes as CSV",
+    **sends(CSV, NotFound, BatchNotReady, SealBroken, AddressNotPublic),
+)
+async def export_codes_csv(
+    batch_id: UUID,
+    query: Annotated[CodesCsvQuery, Query()],
+    caller: BatchManager,
+    runtime: RuntimeState,
+    downloads: Downloads,
+) -> StreamingResponse:
+    """All codes of the batch in serial order: `code, sequence_number, variant, status, case_number, master_code`. All
+    rows are of one moment. `POST …/batches/import` takes the file as it is.
+    """
+    return await _codes(
+        downloads, runtime, caller, query, batch_id=batch_id, wanted=Wanted(FileType.CSV, query.delimiter)
+    )
+
+
+@router.get(
+    f"{BATCHES_PATH}/{{batch_id}}/codes.xlsx",
+    summary="Export the codes as XLSX",
+    **sends(XLSX, NotFound, BatchNotReady, SealBroken, AddressNotPublic),
+)
+async def export_codes_xlsx(
+    batch_id: UUID,
+    query: Annotated[CodesQuery, Query()],
+    caller: BatchManager,
+    runtime: RuntimeState,
+    downloads: Downloads,
+) -> StreamingResponse:
+    """As `codes.csv`, for a spreadsheet: codes are text, so that no zero and no digit is lost."""
+    return await _codes(downloads, runtime, caller, query, batch_id=batch_id, wanted=Wanted(FileType.XLSX))
+
+
+async def _codes(
+    downloads: Downloads,
+    runtime: RuntimeState,
+    caller: BatchManager,
+    query: CodesQuery,
+    *,
+    batch_id: UUID,
+    wanted: Wanted,
+) -> StreamingResponse:
+    export = partial(
+        use_cases.export_codes,
+        runtime.database,
+        runtime.exports,
+        caller=caller,
+        batch_id=batch_id,
+        wanted=wanted,
+        reveal=runtime.keys if query.reveal else None,
+        base_url=printable_base_url(runtime.settings, caller.organisation_id) if query.payload else None,
+    )
+    return await downloads.send(export, wanted.file_type)
+
+
+@router.get(
+    f"{BATCHES_PATH}/{{batch_id}}/cases.csv", summary="Export the cases as CSV", **sends(CSV, NotFound, BatchNotReady)
+)
+async def export_cases_csv(
+    batch_id: UUID,
+    query: Annotated[CsvQuery, Query()],
+    caller: BatchManager,
+    runtime: RuntimeState,
+    downloads: Downloads,
+) -> StreamingResponse:
+    """All cases of the batch in the order of their numbers: `case_number, master_code, status, units, first_code,
+    last_code, completeness, packed_at, station`.
+    """
+    return await _cases(downloads, runtime, caller, batch_id, Wanted(FileType.CSV, query.delimiter))
+
+
+@router.get(
+    f"{BATCHES_PATH}/{{batch_id}}/cases.xlsx",
+    summary="Export the cases as XLSX",
+    **sends(XLSX, NotFound, BatchNotReady),
+)
+async def export_cases_xlsx(
+    batch_id: UUID, caller: BatchManager, runtime: RuntimeState, downloads: Downloads
+) -> StreamingResponse:
+    """As `cases.csv`, for a spreadsheet."""
+    return await _cases(downloads, runtime, caller, batch_id, Wanted(FileType.XLSX))
+
+
+async def _cases(
+    downloads: Downloads, runtime: RuntimeState, caller: BatchManager, batch_id: UUID, wanted: Wanted
+) -> StreamingResponse:
+    export = partial(
+        use_cases.export_cases, runtime.database, runtime.exports, caller=caller, batch_id=batch_id, wanted=wanted
+    )
+    return await downloads.send(export, wanted.file_type)
+
+
+@router.get(
+    "/api/manufacturer/reverse-job/prepared.csv", summary="Export the prepared codes as CSV", **sends(CSV, NotFound)
+)
+async def export_prepared_csv(
+    query: Annotated[PreparedCsvQuery, Query()], caller: BatchManager, runtime: RuntimeState, downloads: Downloads
+) -> StreamingResponse:
+    """The codes that the job put into the queue, in that order: `sequence_number, code, status, consumed_at`."""
+    return await _prepared(downloads, runtime, caller, query.job_id, Wanted(FileType.CSV, query.delimiter))
+
+
+@router.get(
+    "/api/manufacturer/reverse-job/prepared.xlsx", summary="Export the prepared codes as XLSX", **sends(XLSX, NotFound)
+)
+async def export_prepared_xlsx(
+    query: Annotated[PreparedQuery, Query()], caller: BatchManager, runtime: RuntimeState, downloads: Downloads
+) -> StreamingResponse:
+    """As `prepared.csv`, for a spreadsheet."""
+    return await _prepared(downloads, runtime, caller, query.job_id, Wanted(FileType.XLSX))
+
+
+async def _prepared(
+    downloads: Downloads, runtime: RuntimeState, caller: BatchManager, job_id: UUID, wanted: Wanted
+) -> StreamingResponse:
+    export = partial(
+        use_cases.export_prepared, runtime.database, runtime.exports, caller=caller, job_id=job_id, wanted=wanted
+    )
+    return await downloads.send(export, wanted.file_type)
+
+
+@router.get(
+    f"{BATCHES_PATH}/{{batch_id}}/reconciliation.xlsx",
+    summary="Export the reconciliation as XLSX",
+    **sends(XLSX, NotFound, BatchNotReady),
+)
+async def export_reconciliation_xlsx(
+    batch_id: UUID, caller: BatchManager, runtime: RuntimeState, downloads: Downloads
+) -> StreamingResponse:
+    """`reconciliation` for a spreadsheet: every code of the batch counted once. A second sheet lists codes that fit no
+    place; it is always empty.
+    """
+    export = partial(
+        use_cases.export_reconciliation, runtime.database, runtime.exports, caller=caller, batch_id=batch_id
+    )
+    return await downloads.send(export, FileType.XLSX)

@@ -1,0 +1,15 @@
+"""Downloads: how CSV is written."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from qrtrack.schemas.base import Query
+
+
+class CsvQuery(Query):
+    """How the CSV file is written."""
+
+    delimiter: Literal[",", ";"] = Field(
+        ",", description="Between two cells: `;` where a spreadsheet splits at semicolons, as in Indonesia."
+    )

@@ -1,0 +1,149 @@
+"""Exporting a batch: its codes, its cases, the codes that a job prepared, its reconciliation."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from qrtrack.database import Database
+from qrtrack.domain.exports import Column, FileType, file_name
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.packing.exports import CASES, CODES, DIFFERENCES, PAYLOAD, PLACES, PREPARED, ROOT_KEY
+from qrtrack.domain.qr import printed, unit_payload
+from qrtrack.domain.root_keys import KeyRing
+from qrtrack.exports import Delimiter, Derive, ExportedFile, Exports, Spool, Table, exported
+from qrtrack.models import Batch
+from qrtrack.repositories.packing.reconciliation import Reconciliation
+
+
+class Wanted(NamedTuple):
+    """The file that the caller asks for."""
+
+    file_type: FileType
+    delimiter: Delimiter = ","
+
+    def spool(self, columns: Sequence[Column]) -> Spool:
+        return Spool(columns, self.delimiter, quotes_formulas=self.file_type is FileType.CSV)
+
+
+async def export_codes(
+    database: Database,
+    exports: Exports,
+    *,
+    caller: Caller,
+    batch_id: UUID,
+    wanted: Wanted,
+    reveal: KeyRing | None = None,
+    base_url: str | None = None,
+) -> ExportedFile:
+    """All codes in serial order. `reveal`: with the clear root keys; a trace event records who took them. `base_url`:
+    with what the symbols of the units say.
+
+    Raises NotFound, BatchNotReady, SealBroken.
+    """
+    open_transaction = database.write if reveal else database.read
+    async with exports.turn(caller.organisation_id):
+        with wanted.spool(CODES) as spool:
+            async with open_transaction(tenant=caller.organisation_id) as repositories:
+                batch = await repositories.batches.get_created(batch_id)
+                if reveal:
+                    await repositories.trace.add(
+                        "keys.revealed", caller=caller, batch_id=batch_id, ranges=[(1, batch.quantity)]
+                    )
+                await repositories.exports.copy_codes(batch_id, spool.target, with_keys=reveal is not None)
+        columns, derive = _derived(batch, reveal, base_url)
+        content = await exports.finish(spool, columns, file_type=wanted.file_type, name="codes", derive=derive)
+    what = "codes-with-root-keys" if reveal else "codes"
+    return exported(file_name(what, batch.product_name, batch.uniq_code, file_type=wanted.file_type), content)
+
+
+def _derived(batch: Batch, reveal: KeyRing | None, base_url: str | None) -> tuple[Sequence[Column], Derive | None]:
+    """The columns of the file, and what makes its rows where they are more than what was copied."""
+    columns: list[Column] = list(CODES)
+    cells: list[Callable[[list[str]], str]] = []
+    if reveal is not None:
+        columns.append(ROOT_KEY)
+        cells.append(_root_key(reveal, batch.id))
+    if base_url is not None:
+        columns.append(PAYLOAD)
+        cells.append(_payload(batch, base_url))
+    if not cells:
+        return columns, None
+
+    def derive(rows: Iterator[list[str]]) -> Iterator[list[str]]:
+        return ([*row[: len(CODES)], *(cell(row) for cell in cells)] for row in rows)
+
+    return columns, derive
+
+
+def _root_key(keys: KeyRing, batch_id: UUID) -> Callable[[list[str]], str]:
+    """Of a row whose last cell is the sealed key in hex: empty once the keys were forgotten, or without one."""
+
+    def unseal(row: list[str]) -> str:
+        return keys.unseal(batch_id, int(row[1]), bytes.fromhex(row[-1])) if row[-1] else ""
+
+    return unseal
+
+
+def _payload(batch: Batch, base_url: str) -> Callable[[list[str]], str]:
+    def payload(row: list[str]) -> str:
+        address = unit_payload(
+            base_url, batch.uniq_code, row[0], gtin=batch.gtin, lot=batch.lot, expires_on=batch.expires_on
+        )
+        return printed(address)
+
+    return payload
+
+
+async def export_cases(
+    database: Database, exports: Exports, *, caller: Caller, batch_id: UUID, wanted: Wanted
+) -> ExportedFile:
+    """All cases in the order of their numbers. Raises NotFound, BatchNotReady."""
+    async with exports.turn(caller.organisation_id):
+        with wanted.spool(CASES) as spool:
+            async with database.read(tenant=caller.organisation_id) as repositories:
+                batch = await repositories.batches.get_created(batch_id)
+                await repositories.exports.copy_cases(batch_id, spool.target)
+        content = await exports.finish(spool, CASES, file_type=wanted.file_type, name="cases")
+    return exported(file_name("cases", batch.product_name, batch.uniq_code, file_type=wanted.file_type), content)
+
+
+async def export_prepared(
+    database: Database, exports: Exports, *, caller: Caller, job_id: UUID, wanted: Wanted
+) -> ExportedFile:
+    """The codes that the job put into the queue, in that order. Raises NotFound."""
+    async with exports.turn(caller.organisation_id):
+        with wanted.spool(PREPARED) as spool:
+            async with database.read(tenant=caller.organisation_id) as repositories:
+                job = await repositories.reverse_jobs.get(job_id)
+                batch = await repositories.batches.get(job.batch_id)
+                await repositories.exports.copy_prepared(job_id, spool.target)
+        content = await exports.finish(spool, PREPARED, file_type=wanted.file_type, name="prepared")
+    parts = ("prepared", batch.product_name, batch.uniq_code, str(job_id))
+    return exported(file_name(*parts, file_type=wanted.file_type), content)
+
+
+async def export_reconciliation(
+    database: Database, exports: Exports, *, caller: Caller, batch_id: UUID
+) -> ExportedFile:
+    """Where the codes of the batch are, and those that fit no place on a sheet of their own.
+
+    Raises NotFound, BatchNotReady.
+    """
+    async with exports.turn(caller.organisation_id):
+        async with database.read(tenant=caller.organisation_id) as repositories:
+            batch = await repositories.batches.get_created(batch_id)
+            counted = await repositories.reconciliation.count(batch_id)
+        places = Table("reconciliation", PLACES, _places(batch, counted))
+        differences = Table("differences", DIFFERENCES, [(code,) for code in counted.differences])
+        content = await exports.write_xlsx([places, differences])
+    name = file_name("reconciliation", batch.product_name, batch.uniq_code, file_type=FileType.XLSX)
+    return exported(name, content)
+
+
+COUNTED = (
+    "generated", "void", "in_case", "scanned_without_case", "prepared", "excluded", "voided_by_closing", "remaining",
+)  # fmt: skip
+
+
+def _places(batch: Batch, counted: Reconciliation) -> list[tuple[str, str, str, int]]:
+    return [(batch.uniq_code, batch.product_name, place, getattr(counted, place)) for place in COUNTED]
