@@ -46,6 +46,7 @@ def settings_of(database_url: str, data_dir: Path, **changes: Any) -> Settings:
         "hash_threads": 2,
         "lease_seconds": 30,
         "poll_seconds": 0.05,
+        "printer_networks": "127.0.0.0/8",
     }
     return Settings(_env_file=None, **values | changes)
 

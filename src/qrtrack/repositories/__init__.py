@@ -1,7 +1,7 @@
 """The only SQL of the program: one repository for each noun, bound to one transaction."""
 
 from functools import cached_property
-from typing import Final, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -19,12 +19,15 @@ from qrtrack.repositories.akselgate.callbacks import CallbackRepository
 from qrtrack.repositories.akselgate.dispatches import DispatchRepository
 from qrtrack.repositories.akselgate.reports import ReportRepository
 from qrtrack.repositories.base import Connection, DriverRepository
+from qrtrack.repositories.case_prints import CasePrintRepository
 from qrtrack.repositories.gauges import GaugeRepository
 from qrtrack.repositories.groups import GroupRepository
 from qrtrack.repositories.idempotency import IdempotencyRepository
 from qrtrack.repositories.labels.label_contents import LabelContentRepository
 from qrtrack.repositories.labels.label_formats import LabelFormatRepository
 from qrtrack.repositories.labels.label_jobs import LabelJobRepository
+from qrtrack.repositories.labels.print_jobs import PrintJobRepository
+from qrtrack.repositories.labels.printers import PrinterRepository
 from qrtrack.repositories.leased import LeasedRepository, Queue
 from qrtrack.repositories.notifications import NotificationRepository
 from qrtrack.repositories.packing.batch_lists import BatchListRepository
@@ -40,6 +43,7 @@ from qrtrack.repositories.packing.reverse_jobs import ReverseJobRepository
 from qrtrack.repositories.periodic_tasks import PeriodicTaskRepository
 from qrtrack.repositories.progress.sync_batches import SyncBatchRepository
 from qrtrack.repositories.progress.sync_records import SyncRecordRepository
+from qrtrack.repositories.queues import WAKE_UP_CHANNEL
 from qrtrack.repositories.recalculation import RecalculationRepository
 from qrtrack.repositories.retention import RetentionRepository
 from qrtrack.repositories.secret_keys import SecretKeyRepository
@@ -48,13 +52,12 @@ from qrtrack.repositories.workers import WorkerRepository
 
 Result = TypeVar("Result")
 
-WAKE_UP_CHANNEL: Final = "qrtrack_queues"
-
 
 class DriverRepositories(DriverRepository):
     """The repositories of hot paths, on the driver's connection."""
 
     case_packing = cached_property(lambda self: CasePackingRepository(self._connection))
+    case_prints = cached_property(lambda self: CasePrintRepository(self._connection))
     sync_records = cached_property(lambda self: SyncRecordRepository(self._connection))
     webhook_intake = cached_property(lambda self: WebhookIntakeRepository(self._connection))
     webhook_processing = cached_property(lambda self: WebhookProcessingRepository(self._connection))
@@ -123,6 +126,8 @@ class Repositories(DriverRepositories):
     numbering = cached_property(lambda self: NumberingRepository(self._session))
     periodic_tasks = cached_property(lambda self: PeriodicTaskRepository(self._session))
     prepared_codes = cached_property(lambda self: PreparedCodeRepository(self._session))
+    print_jobs = cached_property(lambda self: PrintJobRepository(self._session))
+    printers = cached_property(lambda self: PrinterRepository(self._session))
     recalculation = cached_property(lambda self: RecalculationRepository(self._session))
     reconciliation = cached_property(lambda self: ReconciliationRepository(self._session))
     reports = cached_property(lambda self: ReportRepository(self._session))

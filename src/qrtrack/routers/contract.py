@@ -50,7 +50,7 @@ TAGS: Final[Mapping[str, str]] = {
     "codes": "Single units: printed, void, readmitted.",
     "reverse jobs": "Preparing every good code of a batch for packing, except the damaged ones that are listed.",
     "linking": "Packing units into master cases, and taking them out again.",
-    "labels": "Labels of units and cases: formats, jobs, files, and QR symbols.",
+    "labels": "Labels of units and cases: formats, jobs, files, printers, and QR symbols.",
     "trace": "Where a unit or a case has been.",
     "accurate": "Events and documents of the accounting system.",
     "webhooks": "What the accounting system calls.",

@@ -29,6 +29,7 @@ class Gauges:
     workers_alive: int
     unknown_dispatches: int
     alarming_dispatch_events: Mapping[str, int]
+    printers_away: int
     count_repairs: Mapping[str, int]
     accurate: Mapping[str, Any]
 
@@ -39,8 +40,9 @@ async def read_gauges(database: Database, *, zone: ZoneInfo) -> Gauges:
         workers = await repositories.workers.alive()
         unknown = await repositories.gauges.unknown_dispatches()
         alarming = await repositories.gauges.alarming_dispatch_events()
+        away = await repositories.gauges.printers_away()
         repairs = await repositories.recalculation.repairs()
-    return Gauges(queues, len(workers), unknown, alarming, repairs, await connection_figures(database, zone=zone))
+    return Gauges(queues, len(workers), unknown, alarming, away, repairs, await connection_figures(database, zone=zone))
 
 
 class GaugeCache:

@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     reverse_job_slots: int = Field(2, ge=0, le=64)
     creating_slots: int = Field(2, ge=0, le=64)
     label_slots: int = Field(1, ge=0, le=64)
+    printer_networks: Networks = ""
     lease_seconds: float = Field(30.0, gt=0, le=3600)
     poll_seconds: float = Field(1.0, gt=0, le=60)
     shutdown_grace_seconds: float = Field(10.0, ge=0, le=300)
@@ -157,6 +158,11 @@ class Settings(BaseSettings):
     @property
     def webhook_networks(self) -> Sequence[Network]:
         return parsed_networks(self.accurate_allowed_ips)
+
+    @property
+    def print_networks(self) -> Sequence[Network]:
+        """Where printers may be."""
+        return parsed_networks(self.printer_networks)
 
     @property
     def database_owners(self) -> Mapping[int, UUID]:

@@ -117,6 +117,11 @@ async def _link(
         raise CodeTakenMeanwhile
     consumed = await repositories.prepared_codes.consume(request.batch_id, sequences)
     filled = await repositories.cases.get(request.master_code)
+    if filled.actual_units == filled.expected_units:
+        # Not before: the label says how many units the case holds.
+        await repositories.case_prints.order(
+            caller.organisation_id, request.batch_id, case.id, station=request.station, user_id=caller.user_id
+        )
     await repositories.trace.add(
         "case.linked",
         caller=caller,
