@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -27,6 +27,10 @@ def own_host() -> str:
     return f"127.{os.getpid() // 250 % 250 + 1}.{os.getpid() % 250 + 1}.{number % 250 + 1}"
 
 
+async def _at_once() -> None:
+    """It answers without delay."""
+
+
 @dataclass
 class StandIn:
     """`labels`: what each connection brought, without `~HS`. What misbehaves is set before the printer is called."""
@@ -47,6 +51,7 @@ class StandIn:
     is_busy: bool = False
     overlapped: bool = False
     on_bytes: Callable[[], None] = lambda: None
+    before_answer: Callable[[], Awaitable[object]] = _at_once
 
     @property
     def address(self) -> str:
@@ -71,10 +76,19 @@ class StandIn:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def hang_up(self) -> None:
+        """Resets the connections that are open, and returns when that has happened."""
+        for writer in self._writers:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+        for task in list(self._tasks):
+            await asyncio.wait({task})
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self._writers = [writer]
         self.connections += 1
         self.overlapped |= self.is_busy
         self.is_busy = True
@@ -90,6 +104,8 @@ class StandIn:
             if self.answers and b"~HS" in piece:
                 piece = piece.replace(b"~HS", b"")
                 self.asked += 1
+                self.on_bytes()
+                await self.before_answer()
                 writer.write(self.status)
             self.labels[-1] += piece
             self.on_bytes()

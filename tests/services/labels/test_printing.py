@@ -3,16 +3,18 @@
 import asyncio
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-from plant import BY_KIND, MadeBatch, Plant, ska
+from plant import BY_KIND, MadeBatch, Plant, killed_at, ska
 from printed_labels import read_zpl
 from printer import StandIn, added, ordered, own_host
 from qrtrack.domain.labels.print_jobs import LOOK_THEN_REPRINT
 from qrtrack.domain.packing.case_packing import CaseAlreadyPacked
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.integrations import printers as connection
+from qrtrack.repositories.labels.print_jobs import PrintJobRepository
 from qrtrack.repositories.queues import PRINT_JOBS
 from qrtrack.runtime import open_runtime
 from qrtrack.services.claims import claim_work
@@ -325,3 +327,37 @@ async def test_a_process_that_is_stopped_in_the_middle_leaves_unknown(plant: Pla
         [job] = await jobs(plant)
         assert job.status == "unknown"
         assert "stopped" in job.error_message
+
+
+async def test_a_connection_that_breaks_before_the_first_byte_is_tried_again(plant: Plant) -> None:
+    """The job was committed as being sent, and the printer hung up at this moment."""
+    async with StandIn().on() as printer:
+        await added(plant, printer)
+        batch = await packed(plant)
+        begin = PrintJobRepository.begin_sending
+
+        async def hang_up(self: PrintJobRepository, claim: Any) -> None:
+            await begin(self, claim)
+            await printer.hang_up()
+
+        with patch.object(PrintJobRepository, "begin_sending", hang_up):
+            [outcome] = await plant.work("print_job")
+        [job] = await jobs(plant)
+        assert (outcome.end, job.status, job.sending_at, job.sent_bytes) == (End.RETRIED, "queued", None, 0)
+        await become_due(plant)
+        await plant.work("print_job")
+        assert (await statuses(plant), master_codes(printer)) == (["completed"], batch.master_codes)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("step", ["get_claimed", "begin_sending", "complete"])
+async def test_a_database_that_goes_away_at_any_step_prints_once_at_most(plant: Plant, step: str, moment: str) -> None:
+    async with StandIn().on() as printer:
+        await added(plant, printer)
+        batch = await packed(plant)
+        with killed_at(PrintJobRepository, step, call=1, moment=moment) as kill:
+            await plant.work("print_job")
+        assert kill.done
+        await become_due(plant)
+        await plant.work("print_job")
+        assert (await statuses(plant), master_codes(printer)) == (["completed"], batch.master_codes)

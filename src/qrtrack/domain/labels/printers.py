@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from qrtrack.domain.errors import Conflict, InvalidInput, Unavailable, invalid_field
+from qrtrack.domain.errors import Conflict, FieldError, InvalidInput, Unavailable, invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.labels.documents import FileFormat
 from qrtrack.domain.labels.formats import UNCALIBRATED, Calibration
@@ -62,9 +62,9 @@ class TooManyPrinters(InvalidInput):
     title = "Too many printers"
 
     def __init__(self) -> None:
-        super().__init__(
-            f"An organisation has at most {PRINTERS_OF_ORGANISATION} printers. Delete one that nobody uses."
-        )
+        detail = f"An organisation has at most {PRINTERS_OF_ORGANISATION} printers. Delete one that nobody uses."
+        error = FieldError("/name", detail, FieldCode.TOO_MANY, {"max": PRINTERS_OF_ORGANISATION})
+        super().__init__(detail, errors=[error])
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,11 @@ UPDATE print_jobs
 SET sending_at = clock_timestamp(), error_message = NULL, updated_at = now()
 WHERE {PRINT_JOBS.fence} AND sending_at IS NULL
 """
+TAKE_BACK_SENDING: Final = f"""
+UPDATE print_jobs
+SET sending_at = NULL, updated_at = now()
+WHERE {PRINT_JOBS.fence}
+"""
 COMPLETE: Final = f"""
 UPDATE print_jobs
 SET {PRINT_JOBS.finished}, sent_bytes = :sent_bytes
@@ -203,6 +208,10 @@ class PrintJobRepository(Repository):
     async def begin_sending(self, claim: Claim) -> None:
         """From its commit on, the job is never sent again. Raises LeaseLost."""
         await self._execute_fenced(claim, BEGIN_SENDING)
+
+    async def take_back_sending(self, claim: Claim) -> bool:
+        """For a job of which not one byte has left. False: another worker holds it."""
+        return await self._execute(TAKE_BACK_SENDING, id=claim.id, lease_token=claim.token) > 0
 
     async def complete(self, claim: Claim, *, sent_bytes: int) -> None:
         """Raises LeaseLost."""

@@ -34,10 +34,7 @@ async def open_label_file(database: Database, *, caller: Caller, keys: KeyRing, 
     """
     async with database.write(tenant=caller.organisation_id) as repositories:
         job = await repositories.label_jobs.get(job_id)
-        if job.status != JobStatus.COMPLETED:
-            raise FileNotReady(job.status)
-        if not job.part_count:
-            raise NotFound("The file showed root keys, and was deleted when the keys were forgotten.")
+        require_file(job)
         batch = await repositories.label_contents.get_batch(job.batch_id)
         if job.with_root_key:
             await repositories.trace.add(
@@ -49,6 +46,14 @@ async def open_label_file(database: Database, *, caller: Caller, keys: KeyRing, 
     name = f"{job.what}-{batch.uniq_code}-{job.first_number}-{job.last_number}.{job.file_format}"
     parts = read_parts(database, keys, job)
     return LabelFile(name, FileFormat(job.file_format), job.file_bytes, parts)
+
+
+def require_file(job: LabelJob) -> None:
+    """Raises FileNotReady; NotFound where the file was deleted."""
+    if job.status != JobStatus.COMPLETED:
+        raise FileNotReady(job.status)
+    if not job.part_count:
+        raise NotFound("The file showed root keys, and was deleted when the keys were forgotten.")
 
 
 async def read_parts(database: Database, keys: KeyRing, job: LabelJob) -> AsyncIterator[bytes]:

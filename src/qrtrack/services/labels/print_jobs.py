@@ -8,14 +8,14 @@ from qrtrack.database import Database
 from qrtrack.domain.errors import InvalidState, invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.jobs import JobStatus
-from qrtrack.domain.labels.label_jobs import FileNotReady, Labelled
+from qrtrack.domain.labels.label_jobs import Labelled
 from qrtrack.domain.labels.print_jobs import NewPrint, PrintStatus
 from qrtrack.domain.labels.printers import PrinterNetworks, PrintingOff
 from qrtrack.models import Printer
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.labels.print_jobs import ListedPrint
 from qrtrack.repositories.queues import PRINT_JOBS
+from qrtrack.services.labels.label_files import require_file
 from qrtrack.services.labels.label_jobs import refuse_printed
 
 
@@ -54,8 +54,7 @@ async def _add_label_job(
 ) -> int:
     """The lock of the label job decides which of two orders for the same units is the first."""
     job = await repositories.label_jobs.lock(label_job_id)
-    if job.status != JobStatus.COMPLETED or not job.part_count:
-        raise FileNotReady(job.status)
+    require_file(job)
     if job.file_format != printer.file_format:
         detail = (
             f"The file of the label job is {job.file_format}, and the printer takes {printer.file_format}. Submit a "

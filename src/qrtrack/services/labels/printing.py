@@ -21,6 +21,7 @@ from qrtrack.domain.labels.print_jobs import (
     LOOK_THEN_REPRINT,
     TOO_LATE_HOURS,
     PrintBroken,
+    PrinterNotReached,
     PrinterNotReady,
     PrintStatus,
 )
@@ -32,7 +33,7 @@ from qrtrack.integrations.printers import PrinterConnection, connected
 from qrtrack.metrics import PRINTS
 from qrtrack.repositories.labels.print_jobs import ClaimedPrint
 from qrtrack.repositories.queues import PRINT_JOBS
-from qrtrack.services.labels.label_files import draw_case_label, read_parts
+from qrtrack.services.labels.label_files import draw_case_label, read_parts, require_file
 
 RETRY_SECONDS: Final = 0.5
 LAST_SECONDS: Final = 2.0
@@ -64,7 +65,7 @@ async def print_label(
 async def _send(
     database: Database, claim: Claim, printer: PrinterConnection, first: bytes, others: AsyncIterator[bytes]
 ) -> None:
-    """After the commit of `begin_sending` no error leads to another attempt."""
+    """After the commit of `begin_sending` another attempt is made only where not one byte has left."""
     try:
         async with database.write() as repositories:
             await repositories.print_jobs.begin_sending(claim)
@@ -75,10 +76,13 @@ async def _send(
     except LeaseLost:
         raise
     except BaseException as error:
-        if not await _record_unknown(database, claim, _what_happened(error, printer), sent_bytes=printer.sent):
-            # The commit failed: nothing was sent.
+        if printer.sent == 0:
+            await _take_back(database, claim)
+            if isinstance(error, PrintBroken):
+                raise PrinterNotReached(str(error)) from error
             raise
-        if not isinstance(error, Exception):
+        is_recorded = await _record_unknown(database, claim, _what_happened(error, printer), sent_bytes=printer.sent)
+        if not is_recorded or not isinstance(error, Exception):
             raise
         return
 
@@ -89,6 +93,14 @@ async def _send(
 
     await _persist(complete)
     PRINTS.labels(PrintStatus.COMPLETED).inc()
+
+
+async def _take_back(database: Database, claim: Claim) -> None:
+    async def take_back() -> bool:
+        async with database.write() as repositories:
+            return await repositories.print_jobs.take_back_sending(claim)
+
+    await _persist(take_back)
 
 
 def _what_happened(error: BaseException, printer: PrinterConnection) -> str:
@@ -157,6 +169,7 @@ async def _contents(database: Database, job: ClaimedPrint, keys: KeyRing) -> Asy
     if job.label_job_id is not None:
         async with database.read() as repositories:
             label_job = await repositories.label_jobs.get(job.label_job_id)
+        require_file(label_job)
         async for part in read_parts(database, keys, label_job):
             yield part
         return
