@@ -10,6 +10,7 @@ import pytest
 
 from pasted import DOCS, Block, blocks_of, check, checkout, paste, terminal
 from printed_labels import payloads_of
+from printer import own_host
 from process import free_port
 from qrtrack.domain.errors import DomainError
 
@@ -92,3 +93,16 @@ async def test_the_page_of_labels_goes_as_it_is_told(tmp_path: Path) -> None:
     assert len(payloads_of((folder / "labels.pdf").read_bytes())) == 70
     assert len(payloads_of((folder / "case.pdf").read_bytes())) == 1
     assert [printed[at].strip() for at in (3, 7, 8, 9)] == ["%PDF-1.7", "%PDF-1.7", "%PDF-1.7", "PNG"]
+
+
+async def test_the_page_of_printers_goes_as_it_is_told(tmp_path: Path) -> None:
+    folder, port, blocks = checkout(tmp_path), free_port(), blocks_of("printers.md")
+    address, printer = f"http://127.0.0.1:{port}", f"{own_host()}:9100"
+    command = f"PRINTER_NETWORKS=127.0.0.0/8 qrtrack serve --port {port}"
+    async with terminal(folder, command, url=f"{address}/healthz"):
+        printed = await paste(blocks, folder, {"QRTRACK": address, "PRINTER": printer})
+    check(blocks, printed)
+    assert printed[2].strip() == "1", "the label of the packed case"
+    assert printed[5].strip() == "5", "two labels of the case, three of units"
+    assert [text.strip() for text in printed if '"success":false' in text] == [printed[6].strip()]
+    assert '"printing":"on"' in printed[7]
