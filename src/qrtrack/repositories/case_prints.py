@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
+from qrtrack.domain.identity import Caller
 from qrtrack.repositories.base import DriverRepository
 from qrtrack.repositories.queues import PRINT_JOBS, WAKE_UP_CHANNEL
 
@@ -48,17 +49,15 @@ WITHDRAW: Final = withdraw_prints("SELECT unnest(CAST(:case_ids AS bigint[]))")
 class CasePrintRepository(DriverRepository):
     """In the transaction that packs the case, or undoes that."""
 
-    async def order(
-        self, organisation_id: UUID, batch_id: UUID, case_id: int, *, station: str | None, user_id: str
-    ) -> None:
+    async def order(self, caller: Caller, batch_id: UUID, case_id: int, *, station: str | None) -> None:
         """One print job for each printer that prints the cases of the station."""
         await self._fetch_value(
             ORDER,
-            organisation_id=organisation_id,
+            organisation_id=caller.organisation_id,
+            user_id=caller.user_id,
             batch_id=batch_id,
             case_id=case_id,
             station=station,
-            user_id=user_id,
         )
 
     async def withdraw(self, case_ids: Sequence[int]) -> None:

@@ -79,6 +79,16 @@ class LabelledDetails(LabelJobDetails):
     first_prints: int = Field(description="Units that had not been printed before.")
 
 
+class PrintDetails(Details):
+    """What a printer was told to print: the file of a label job, or the label of a case."""
+
+    print_job_id: int
+    printer_name: str
+    label_job_id: UUID | None
+    master_code: str | None
+    case_number: int | None
+
+
 class RepairedDetails(Details):
     """The counters before and after the repair."""
 
@@ -113,6 +123,8 @@ TRACE_DETAILS: Final[Mapping[str, type[Details]]] = MappingProxyType(
         "label_job.completed": LabelledDetails,
         "label_job.cancelled": LabelJobDetails,
         "label_job.retried": LabelJobDetails,
+        "print_job.ordered": PrintDetails,
+        "print_job.cancelled": PrintDetails,
         "counters.repaired": RepairedDetails,
     }
 )

@@ -230,6 +230,14 @@ async def test_units_that_were_sent_to_a_printer_are_sent_again_with_a_reason_on
     reprint = await client.post(path, json={"label_job_id": job_id, "reason": "Roll torn"})
     job = (await client.get(reprint.json()["status_url"])).json()
     assert (job["reason"], job["status"]) == ("Roll torn", "queued")
+    events = await plant.sql(
+        "SELECT reason, unit_count FROM trace_events WHERE action = 'print_job.ordered' ORDER BY id"
+    )
+    assert [tuple(event) for event in events] == [(None, 4), ("Roll torn", 4)]
+    [unit] = await plant.sql("SELECT code FROM qr_codes WHERE sequence_number = 1")
+    trace = (await client.get(f"/api/manufacturer/trace/{unit.code}")).json()
+    last = trace["events"][-1]
+    assert (last["action"], last["details"]["printer_name"]) == ("print_job.ordered", "Line 1")
 
 
 async def test_a_job_that_was_cancelled_before_it_was_sent_needs_no_reason_to_be_printed(

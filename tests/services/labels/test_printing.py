@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -14,10 +15,12 @@ from qrtrack.domain.labels.print_jobs import LOOK_THEN_REPRINT
 from qrtrack.domain.packing.case_packing import CaseAlreadyPacked
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.integrations import printers as connection
+from qrtrack.metrics import PRINTS
 from qrtrack.repositories.labels.print_jobs import PrintJobRepository
 from qrtrack.repositories.queues import PRINT_JOBS
 from qrtrack.runtime import open_runtime
 from qrtrack.services.claims import claim_work
+from qrtrack.services.gauges import read_gauges
 from qrtrack.services.labels.printers import claim_values
 from qrtrack.services.packing.codes import void_codes
 from qrtrack.settings import Settings
@@ -361,3 +364,19 @@ async def test_a_database_that_goes_away_at_any_step_prints_once_at_most(plant: 
         await become_due(plant)
         await plant.work("print_job")
         assert (await statuses(plant), master_codes(printer)) == (["completed"], batch.master_codes)
+
+
+async def test_printers_that_are_away_and_prints_that_nobody_knows_of_are_counted(plant: Plant) -> None:
+    unknown = PRINTS.labels("unknown")._value
+    before = unknown.get()
+    async with StandIn(breaks_after=100).on() as printer:
+        await added(plant, printer)
+        batch = await packed(plant)
+        await plant.work("print_job")
+    assert unknown.get() == before + 1
+    await ordered(plant, await added(plant, own_host() + ":9100"), batch)
+    await plant.work("print_job")
+    zone = ZoneInfo("Asia/Jakarta")
+    assert (await read_gauges(plant.runtime.database, zone=zone)).printers_away == 0
+    await plant.sql("UPDATE print_jobs SET created_at = now() - interval '3 minutes'")
+    assert (await read_gauges(plant.runtime.database, zone=zone)).printers_away == 1

@@ -37,12 +37,14 @@ ORDER BY id
 LIMIT 1
 """
 SELECT_LISTED: Final = """
-SELECT job.id, job.printer_id, printer.name AS printer_name, job.label_job_id, job.batch_id, box.case_number,
-       box.master_code, job.station, job.reason, job.status, job.attempts, job.error_message, job.sent_bytes,
-       job.created_by, job.created_at, job.updated_at, job.run_at, job.started_at, job.sending_at, job.finished_at
+SELECT job.id, job.printer_id, printer.name AS printer_name, job.label_job_id,
+       COALESCE(job.batch_id, label_job.batch_id) AS batch_id, job.case_id, box.case_number, box.master_code,
+       job.station, job.reason, job.status, job.attempts, job.error_message, job.sent_bytes, job.created_by,
+       job.created_at, job.updated_at, job.run_at, job.started_at, job.sending_at, job.finished_at
 FROM print_jobs AS job
 JOIN printers AS printer ON printer.id = job.printer_id
 LEFT JOIN qr_master_codes AS box ON box.id = job.case_id
+LEFT JOIN label_jobs AS label_job ON label_job.id = job.label_job_id
 """
 GET: Final = f"{SELECT_LISTED} WHERE job.id = :id"
 LIST: Final = f"""
@@ -108,7 +110,8 @@ class ListedPrint(NamedTuple):
     printer_id: UUID
     printer_name: str
     label_job_id: UUID | None
-    batch_id: UUID | None
+    batch_id: UUID
+    case_id: int | None
     case_number: int | None
     master_code: str | None
     station: str | None

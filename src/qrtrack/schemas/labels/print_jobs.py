@@ -60,7 +60,7 @@ class PrintJobSummary(BaseModel):
     printer_id: UUID
     printer_name: str
     label_job_id: UUID | None
-    batch_id: UUID | None
+    batch_id: UUID
     case_number: int | None
     master_code: str | None
     station: str | None = Field(description="Who packed the case, where packing ordered its label.")

@@ -66,9 +66,7 @@ async def move_case(
         if moved.codes != source.actual_units:
             raise CodeTakenMeanwhile
         await repositories.case_prints.withdraw([source.id])
-        await repositories.case_prints.order(
-            caller.organisation_id, batch_id, target.id, station=source.station, user_id=caller.user_id
-        )
+        await repositories.case_prints.order(caller, batch_id, target.id, station=source.station)
         await repositories.trace.add(
             "case.moved",
             caller=caller,
