@@ -62,6 +62,7 @@ async def service(settings: Settings, tmp_path: Path) -> AsyncIterator[Service]:
             "akselgate_password": PASSWORD,
             "akselgate_organisation": organisation_id,
             "akselgate_amount_scale": 0,
+            "printer_networks": settings.printer_networks,
         }
         url = settings.database_url
         assert url is not None

@@ -16,9 +16,10 @@ LONG = b"^XA^XZ\r\n" * 100_000
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(printers, "SILENT_SECONDS", 0.25)
-    monkeypatch.setattr(printers, "ANSWER_SECONDS", 0.25)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, a printer that does its work is waited for."""
+    for name in ("CONNECT_SECONDS", "SILENT_SECONDS", "ANSWER_SECONDS"):
+        monkeypatch.setattr(printers, name, 60)
 
 
 def connection_to(printer: StandIn) -> AbstractAsyncContextManager[PrinterConnection]:
@@ -50,8 +51,9 @@ async def test_a_printer_that_is_off_was_sent_nothing() -> None:
         await sent(StandIn(), b"^XA^XZ")
 
 
-async def test_a_printer_that_accepts_no_connection_was_sent_nothing() -> None:
+async def test_a_printer_that_accepts_no_connection_was_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its queue of connections is full, as a printer's is that prints for another computer."""
+    monkeypatch.setattr(printers, "CONNECT_SECONDS", 0.25)
     host = own_host()
     with socket.create_server((host, PORT), backlog=0):
         waiting = [socket.socket() for _ in range(3)]
@@ -78,6 +80,8 @@ async def test_whatever_goes_wrong_after_the_first_byte_is_told_as_such(
 ) -> None:
     # The time that a printer has for what it holds in its buffer.
     monkeypatch.setattr(printers, "SLOWEST_PRINTER", 10**9)
+    if fault == "hangs_after":
+        monkeypatch.setattr(printers, "SILENT_SECONDS", 0.25)
     async with StandIn(answers=answers).on() as printer, connection_to(printer) as connection:
         if answers:
             await connection.ask_status()
@@ -95,7 +99,7 @@ async def test_a_label_that_the_printer_read_by_half_is_not_taken_for_printed() 
             await connection.finish()
 
 
-async def test_an_answer_that_comes_in_pieces_or_is_no_status_is_handled() -> None:
+async def test_an_answer_that_comes_in_pieces_or_is_no_status_is_handled(monkeypatch: pytest.MonkeyPatch) -> None:
     async def in_pieces(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(3)
         for byte in StandIn(paper_out=True).status:
@@ -107,6 +111,7 @@ async def test_an_answer_that_comes_in_pieces_or_is_no_status_is_handled() -> No
     printer = StandIn()
     async with await asyncio.start_server(in_pieces, printer.host, PORT), connection_to(printer) as connection:
         assert await connection.ask_status() == ["the paper is out"]
+    monkeypatch.setattr(printers, "ANSWER_SECONDS", 0.1)
 
     async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\x02 220 ready \x03" * 2)

@@ -17,8 +17,9 @@ from typing import Final
 from qrtrack.domain.labels.print_jobs import PrintBroken, PrinterNotReached
 from qrtrack.domain.labels.printers import HOST_STATUS, Address, parse_host_status, written_address
 
+CONNECT_SECONDS: Final = 5.0
 SILENT_SECONDS: Final = 5.0
-"""A printer that takes, answers or accepts nothing for so long is given up."""
+"""A printer that reads nothing for so long is given up."""
 ANSWER_SECONDS: Final = 1.0
 """A printer that does not answer `~HS` within it is printed to all the same."""
 SLOWEST_PRINTER: Final = 200
@@ -31,7 +32,7 @@ LONGEST_STATUS: Final = 4096
 async def resolve(host: str, port: int) -> list[Address]:
     """The addresses of a host, or none."""
     try:
-        async with asyncio.timeout(SILENT_SECONDS):
+        async with asyncio.timeout(CONNECT_SECONDS):
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, TimeoutError, UnicodeError):
         return []
@@ -47,10 +48,10 @@ async def connected(address: Address, port: int) -> AsyncIterator["PrinterConnec
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         where = written_address(str(address), port)
         try:
-            async with asyncio.timeout(SILENT_SECONDS):
+            async with asyncio.timeout(CONNECT_SECONDS):
                 await asyncio.get_running_loop().sock_connect(connection, (str(address), port))
         except TimeoutError:
-            raise PrinterNotReached(f"{where} did not answer within {SILENT_SECONDS:g} s.") from None
+            raise PrinterNotReached(f"{where} did not answer within {CONNECT_SECONDS:g} s.") from None
         except OSError as error:
             raise PrinterNotReached(f"{where} cannot be reached: {_reason(error)}.") from error
         yield PrinterConnection(connection, where)

@@ -13,7 +13,6 @@ from printer import StandIn, own_host
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.domain.labels.documents import FileFormat
 from qrtrack.domain.labels.label_jobs import Labelled
-from qrtrack.integrations import printers as connection
 from qrtrack.services.packing.batches import forget_keys
 from qrtrack.settings import Settings
 
@@ -267,6 +266,20 @@ async def test_a_label_job_that_the_printer_cannot_print_is_refused(client: http
     assert (await client.post(path, json={"batch_id": batch_id, "case_number": 99})).status_code == 404
 
 
+async def test_a_file_that_waits_is_not_sent_to_a_printer_of_another_format(
+    client: httpx2.AsyncClient, plant: Plant
+) -> None:
+    async with StandIn().on() as printer:
+        kept, job_id = await stored(client, printer.address), await completed(plant, file_format=FileFormat.ZPL)
+        path = f"{PRINTERS}/{kept['printer_id']}"
+        ordered = await client.post(f"{path}/print", json={"label_job_id": job_id})
+        assert (await client.patch(path, json={"format": "pdf"})).status_code == 200
+        await plant.work("print_job")
+        job = (await client.get(ordered.json()["status_url"])).json()
+        assert (job["status"], printer.connections) == ("failed", 0)
+        assert job["error_message"] == "The printer takes pdf now, and the file is zpl."
+
+
 async def test_root_keys_that_a_printer_gets_are_traced_and_those_that_were_forgotten_are_not_printed(
     client: httpx2.AsyncClient, plant: Plant
 ) -> None:
@@ -298,10 +311,7 @@ async def test_an_operator_prints_cases_and_no_label_jobs(
     assert (await operator.get(PRINT_JOBS)).json()["print_jobs"][0]["created_by"] == "o"
 
 
-async def test_what_a_person_must_look_at_is_listed_with_what_to_do(
-    client: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "SILENT_SECONDS", 0.2)
+async def test_what_a_person_must_look_at_is_listed_with_what_to_do(client: httpx2.AsyncClient, plant: Plant) -> None:
     async with StandIn(breaks_after=100).on() as printer:
         await stored(client, printer.address)
         batch = await plant.prepared(4, units_per_case=2)

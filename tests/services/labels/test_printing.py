@@ -29,11 +29,23 @@ from qrtrack.worker.execution import End, execute
 STATION = "line-1"
 
 
+class Patience:
+    """How many seconds a printer has to answer `~HS`, and to read."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._patch = patch
+        self.last()
+
+    def last(self, answer: float = 60, silent: float = 60) -> None:
+        self._patch.setattr(connection, "CONNECT_SECONDS", 60)
+        self._patch.setattr(connection, "ANSWER_SECONDS", answer)
+        self._patch.setattr(connection, "SILENT_SECONDS", silent)
+
+
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A printer that does nothing for a quarter of a second is given up."""
-    monkeypatch.setattr(connection, "SILENT_SECONDS", 0.25)
-    monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.25)
+def patience(monkeypatch: pytest.MonkeyPatch) -> Patience:
+    """However slow the machine is, a printer that does its work is waited for."""
+    return Patience(monkeypatch)
 
 
 async def jobs(plant: Plant) -> list[Any]:
@@ -196,7 +208,8 @@ async def test_a_printer_that_cannot_print_gets_nothing_and_says_why(plant: Plan
         assert await statuses(plant) == ["completed"]
 
 
-async def test_a_printer_without_an_answer_is_printed_to_all_the_same(plant: Plant) -> None:
+async def test_a_printer_without_an_answer_is_printed_to_all_the_same(plant: Plant, patience: Patience) -> None:
+    patience.last(answer=0.1)
     async with StandIn(answers=False).on() as printer:
         await added(plant, printer)
         batch = await packed(plant)
@@ -209,13 +222,20 @@ async def test_a_printer_without_an_answer_is_printed_to_all_the_same(plant: Pla
 @pytest.mark.parametrize("answers", [True, False])
 @pytest.mark.parametrize("fault", ["breaks_after", "hangs_after"])
 async def test_what_breaks_after_the_first_byte_is_unknown_and_holds_up_nothing(
-    plant: Plant, fault: str, *, answers: bool
+    plant: Plant, patience: Patience, fault: str, *, answers: bool
 ) -> None:
+    patience.last(answer=60 if answers else 0.1, silent=0.1)
     async with StandIn(answers=answers).on() as printer:
         await added(plant, printer)
         batch = await packed(plant, cases=2)
         setattr(printer, fault, 100)
-        printer.on_bytes = lambda: setattr(printer, fault, 100 if len(printer.labels) == 1 else None)
+
+        def recover() -> None:
+            if len(printer.labels) > 1:
+                setattr(printer, fault, None)
+                patience.last(answer=60 if answers else 0.1)
+
+        printer.on_bytes = recover
         await plant.work("print_job")
         unknown, later = await jobs(plant)
         assert (unknown.status, later.status) == ("unknown", "completed")
@@ -232,6 +252,23 @@ async def test_a_slow_printer_is_waited_for(plant: Plant) -> None:
         batch = await packed(plant)
         await plant.work("print_job")
         assert (await statuses(plant), master_codes(printer)) == (["completed"], batch.master_codes)
+
+
+async def test_a_printer_that_hangs_delays_no_packing(plant: Plant) -> None:
+    async with StandIn(hangs_after=1).on() as printer:
+        await added(plant, printer)
+        batch = await plant.prepared(4, units_per_case=2)
+        await plant.pack(batch, 0, station=STATION)
+        hung = asyncio.Event()
+        printer.on_bytes = lambda: hung.set() if printer.labels[-1] else None
+        printing = asyncio.create_task(plant.work("print_job"))
+        await hung.wait()
+        await plant.pack(batch, 1, station=STATION)
+        assert not printing.done()
+        assert await statuses(plant) == ["running", "queued"]
+        assert await plant.work("print_job") == [], "one label at a time"
+        printing.cancel()
+        await asyncio.gather(printing, return_exceptions=True)
 
 
 async def test_one_label_at_a_time_and_in_order_also_with_two_processes(plant: Plant, settings: Settings) -> None:

@@ -12,7 +12,7 @@ from typing import Final, cast
 import structlog
 
 from qrtrack.database import Database, DatabaseUnavailable
-from qrtrack.domain.claims import Claim, Interrupted, LeaseLost
+from qrtrack.domain.claims import Claim, Interrupted, LeaseLost, PermanentFailure
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.labels.documents import FileFormat
 from qrtrack.domain.labels.formats import Calibration
@@ -170,6 +170,8 @@ async def _contents(database: Database, job: ClaimedPrint, keys: KeyRing) -> Asy
         async with database.read() as repositories:
             label_job = await repositories.label_jobs.get(job.label_job_id)
         require_file(label_job)
+        if label_job.file_format != job.file_format:
+            raise PermanentFailure(f"The printer takes {job.file_format} now, and the file is {label_job.file_format}.")
         async for part in read_parts(database, keys, label_job):
             yield part
         return
