@@ -95,7 +95,7 @@ def for_operations(document: Document, scheme: str, **headers: str) -> str:
 
 
 async def fuzz(service: Service, caller: str, folder: Path) -> Run:
-    document = httpx2.get(f"{service.url}/openapi.json", trust_env=False).json()
+    document = httpx2.get(f"{service.url}/openapi.json", trust_env=False, timeout=60).json()
     authentication, user = credentials(service, caller, document)
     service.seeds.know("user_id", user)
     dictionaries = "".join(
