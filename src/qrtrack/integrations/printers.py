@@ -151,7 +151,7 @@ class PrinterConnection:
         return int.from_bytes(ioctl(self._connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
     def _broken(self, reason: str) -> PrintBroken:
-        return PrintBroken(f"The connection broke after {self.sent} bytes: {reason}")
+        return PrintBroken(f"The connection broke after {self.sent} bytes: {reason}.")
 
 
 def _reason(error: OSError) -> str:
