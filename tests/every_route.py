@@ -11,6 +11,7 @@ import httpx2
 from accurate import DATABASE, Accurate, event
 from fanout import FanOut, done, failed
 from plant import MadeBatch, Plant
+from printer import added, ordered
 from qrtrack.domain.labels.formats import Roll
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.services.labels.label_formats import store_label_format
@@ -56,8 +57,8 @@ def post(path: str, body: Mapping[str, Any] | None = None, **more: Any) -> Route
 
 NAMES = (
     "batch_id", "order_id", "job_id", "master_code", "packed_code", "code", "free_code", "last_code", "bad_code",
-    "label_job_id", "format_name", "company_prefix", "recall_id", "uniq_code", "product", "sync_id", "queue_id", "uuid",
-    "database_id", "log_id", "settlement", "reference",
+    "label_job_id", "format_name", "printer_id", "print_job_id", "company_prefix", "recall_id", "uniq_code", "product",
+    "sync_id", "queue_id", "uuid", "database_id", "log_id", "settlement", "reference",
 )  # fmt: skip
 OF_BATCH = {"batch_id": "{batch_id}", "order_id": "{order_id}"}
 PACKING = [
@@ -167,6 +168,10 @@ SYMBOL = {"size": "400", "scale": "4", "error": "H", "border": "4"}
 CASE_LABEL = {
     "preset": "roll-100x150", "start_at": "1", "pos": "true", "dx": "0.5", "dy": "-1", "scale_x": "1", "scale_y": "1.0",
 }  # fmt: skip
+PRINTER = {
+    "name": "Of the line", "address": "127.0.0.9:9100", "format": "zpl", "dpi": 300, "preset": "roll-100x150",
+    "stations": ["line-1"], "calibration": {"dx": 0.5, "dy": -1, "scale_x": 1, "scale_y": 1.01},
+}  # fmt: skip
 THE_BATCH, CASES = f"{API}/batches/{{batch_id}}", f"{API}/batches/{{batch_id}}/cases"
 LABELS = [
     *(get(f"{THE_BATCH}/qr.{kind}", query=SYMBOL) for kind in ("svg", "png")),
@@ -204,6 +209,17 @@ LABELS = [
         manager=True, names_a_thing=False,
     ),
     Route("DELETE", f"{API}/label-formats/{{format_name}}", f"{API}/label-formats/{{name}}", manager=True),
+    get(f"{API}/printers", names_a_thing=False),
+    post(f"{API}/printers", PRINTER | {"name": "Of a test"}, manager=True, names_a_thing=False),
+    Route("PATCH", f"{API}/printers/{{printer_id}}", body=PRINTER, manager=True),
+    post(
+        f"{API}/printers/{{printer_id}}/print",
+        {"label_job_id": None, "batch_id": "{batch_id}", "case_number": 1, "reason": "torn"},
+    ),
+    get(f"{API}/print-jobs", query={"printer_id": "{printer_id}", "status": "queued"}, names_a_thing=False),
+    get(f"{API}/print-jobs/{{print_job_id}}", query={"wait": "0"}),
+    post(f"{API}/print-jobs/{{print_job_id}}/cancel"),
+    Route("DELETE", f"{API}/printers/{{printer_id}}", manager=True),
 ]  # fmt: skip
 PROGRESS = [
     post(
@@ -316,7 +332,7 @@ NOTHING: dict[str, str | int] = {
     "batch_id": str(uuid4()), "order_id": str(uuid4()), "job_id": str(uuid4()), "sync_id": str(uuid4()),
     "packed_code": "P", "master_code": "M", "code": "SKA000001", "free_code": "SKA000004", "last_code": "SKA000005",
     "bad_code": "SKA000003", "label_job_id": str(uuid4()), "format_name": "nosuch", "company_prefix": "0000",
-    "recall_id": str(uuid4()),
+    "recall_id": str(uuid4()), "printer_id": str(uuid4()), "print_job_id": 1,
     "uniq_code": "ABCDEFGHJKLM", "product": "Silver", "queue_id": 1, "uuid": "u",
     "database_id": 1, "log_id": 1, "settlement": "STL1", "reference": "REF1",
 }  # fmt: skip
@@ -338,6 +354,8 @@ async def things_of(plant: Plant, prefix: str = "SKA", **names: str | int) -> Th
     await claim_prefix(plant.runtime.database, caller=plant.caller, prefix=company_prefix)
     texts = RecallTexts("sand", "Return it.", "Kembalikan.")
     recall = await recall_batch(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, texts=texts)
+    printer_id = await added(plant, f"127.0.0.{len(prefix)}:9100")
+    print_job_id = await ordered(plant, printer_id, batch)
     fan_out = await FanOut.announce(plant.runtime.database, plant.caller, 3)
     await fan_out.report(done("a") + failed("b"))
     made: dict[str, str | int] = {
@@ -354,6 +372,8 @@ async def things_of(plant: Plant, prefix: str = "SKA", **names: str | int) -> Th
         "format_name": format_name,
         "company_prefix": company_prefix,
         "recall_id": str(recall.recall_id),
+        "printer_id": str(printer_id),
+        "print_job_id": print_job_id,
         "uniq_code": batch.uniq_code,
         "product": "Gold 1 g",
         "sync_id": str(fan_out.batch_id),

@@ -10,8 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from fanout import FanOut, done, failed
 from plant import Plant, ska
+from printer import added, ordered, ordered_file
 from process import TENANT_ROLE
 from qrtrack.database import Database
+from qrtrack.domain.labels.documents import FileFormat
 from qrtrack.domain.labels.formats import Roll
 from qrtrack.domain.notifications import Notify
 from qrtrack.domain.requests import RepeatableRequest, StoredAnswer
@@ -110,9 +112,12 @@ async def fill(plant: Plant) -> None:
     await cancel_reverse_job(plant.runtime.database, caller=plant.caller, job_id=told)
     runtime = replace(plant.runtime, database=plant.runtime.database.answering(request))
     await Plant(runtime, plant.caller, plant.order_id).submit(batch)
-    await plant.label(batch, first_code=ska(1)[0], last_code=ska(2)[0])
+    label_job_id = await plant.label(batch, first_code=ska(1)[0], last_code=ska(2)[0])
     await plant.work("label_job")
     await store_label_format(plant.runtime.database, caller=plant.caller, name="mine", label_format=Roll(40.0, 30.0))
+    printer_id = await added(plant, "127.0.0.1:9100", file_format=FileFormat.PDF)
+    await ordered(plant, printer_id, batch)
+    await ordered_file(plant, printer_id, label_job_id)
     fan_out = await FanOut.announce(plant.runtime.database, plant.caller, 3)
     await fan_out.report(done("a") + failed("b"))
     for statement in (TRACE, EVENT, CONFLICT, DOCUMENT, REPLAY, STREAM, TASK, *CHECKED):

@@ -58,6 +58,7 @@ def settings_of(database_url: str, data_dir: Path, **changes: Any) -> Settings:
         "lease_seconds": 30,
         "poll_seconds": 0.05,
         "retired_public_hosts": PRINTED_HOST,
+        "printer_networks": "127.0.0.0/8",
     }
     return GivenSettings(**values | changes)
 

@@ -10,6 +10,7 @@ import pytest
 
 from pasted import DOCS, Block, blocks_of, check, checkout, paste, terminal
 from printed_labels import payloads_of
+from printer import own_host
 from process import free_port
 from qrtrack.domain.errors import DomainError
 
@@ -131,3 +132,16 @@ async def test_the_page_of_exports_goes_as_it_is_told(tmp_path: Path) -> None:
         text = "\n".join(by_commands[commands].replace("\ufeff", "").split())
         pattern = re.escape(promised).replace("…", "[^,;\\n]+").replace("127\\.0\\.0\\.1:8000", "127\\.0\\.0\\.1:\\d+")
         assert re.fullmatch(pattern, text), (commands, text)
+
+
+async def test_the_page_of_printers_goes_as_it_is_told(tmp_path: Path) -> None:
+    folder, port, blocks = checkout(tmp_path), free_port(), blocks_of("printers.md")
+    address, printer = f"http://127.0.0.1:{port}", f"{own_host()}:9100"
+    command = f"PRINTER_NETWORKS=127.0.0.0/8 qrtrack serve --port {port}"
+    async with terminal(folder, command, url=f"{address}/healthz"):
+        printed = await paste(blocks, folder, {"QRTRACK": address, "PRINTER": printer})
+    check(blocks, printed)
+    assert printed[2].strip() == "1", "the label of the packed case"
+    assert printed[5].strip() == "5", "two labels of the case, three of units"
+    assert [text.strip() for text in printed if '"success":false' in text] == [printed[6].strip()]
+    assert '"printing":"on"' in printed[7]

@@ -34,7 +34,7 @@ def test_the_demo_keeps_its_promises_on_an_empty_folder_and_once_more(tmp_path: 
     assert "Everything was as promised" in first.stdout
     assert "995" in first.stdout
     files = sorted(path.name for path in (tmp_path / "var/demo").glob("*/*"))
-    assert files == ["codes.csv", "labels.pdf", "qr.png"]
+    assert files == ["case-labels.zpl", "codes.csv", "labels.pdf", "qr.png"]
     second = run(tmp_path, "demo")
     assert second.returncode == 0, second.stdout + second.stderr
 

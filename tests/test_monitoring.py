@@ -53,6 +53,8 @@ def test_what_must_not_go_unnoticed_has_a_rule() -> None:
         "qrtrack_queue_oldest_seconds",
         "qrtrack_dispatches_unknown",
         "qrtrack_dispatch_alarms",
+        "qrtrack_prints_total",
+        "qrtrack_printers_away",
         "qrtrack_webhook_silence_seconds",
         "qrtrack_webhooks_dead",
         "qrtrack_webhook_oversized_bodies_total",

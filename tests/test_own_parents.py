@@ -14,7 +14,9 @@ from plant import Plant
 from qrtrack.domain.identity import Caller
 from qrtrack.models import Table
 
-PARENTS = {"batch_id", "job_id", "master_code_id", "attempt_id", "recall_id"}
+PARENTS = {
+    "batch_id", "job_id", "master_code_id", "attempt_id", "recall_id", "printer_id", "label_job_id", "case_id",
+}  # fmt: skip
 # They name a parent, and no organisation may insert or change them: only the worker and triggers write these tables.
 OF_THE_WORKER = {
     ("accurate_documents", "event_id"),

@@ -20,6 +20,7 @@ GOOD: Final = {
     "cors_allowed_origins": "https://app.example.com, http://localhost:3000",
     "hash_threads": "2",
     "accurate_allowed_ips": "203.0.113.0/24, 2001:db8::/32",
+    "printer_networks": "192.0.2.0/24, 2001:db8::/32",
     "accurate_databases": f"1443290={uuid4()}",
     "accurate_api_token": "aat.NTA.eyJ2IjoxLCJ1Ijo",
     "accurate_forward_url": "https://erp.example.com/hooks/accurate/?from=qrtrack",
@@ -104,7 +105,10 @@ def test_blanks_and_letters_inside_belong_to_the_value(name: str) -> None:
 
 
 def test_an_invisible_character_inside_a_list_is_refused() -> None:
-    for name in ("cors_allowed_origins", "accurate_allowed_ips", "notify_allowed_hosts", "accurate_databases"):
+    for name in (
+        "cors_allowed_origins", "accurate_allowed_ips", "notify_allowed_hosts", "accurate_databases",
+        "printer_networks",
+    ):  # fmt: skip
         spoilt = GOOD[name].replace(",", "\u200b,").replace("=", "\u00a0=")
         with pytest.raises(ValidationError, match=r"invisible character U\+(200B|00A0)"):
             Settings(_env_file=None, notify_secret=SecretStr(WEBHOOK_SECRET), **{name: spoilt})  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from qrtrack.routers.body_limits import body_limits
 from qrtrack.routers.contract import complete
 from qrtrack.routers.cors import Cors
 from qrtrack.routers.idempotency import answer_again
-from qrtrack.routers.labels import label_formats, label_jobs, symbols
+from qrtrack.routers.labels import label_formats, label_jobs, print_jobs, printers, symbols
 from qrtrack.routers.middleware import BodyLimit, RequestContext
 from qrtrack.routers.packing import batches, codes, exports, gs1_prefixes, links, reverse_jobs
 from qrtrack.routers.problems import install_problem_handlers
@@ -42,6 +42,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     releases.router,
     records.router,
     recalls.router,
+    printers.router,
+    print_jobs.router,
     trace.router,
     searches.router,
     checks.router,

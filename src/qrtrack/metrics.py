@@ -38,6 +38,7 @@ LINKED_CODES: Final = Counter("qrtrack_linked_codes", "Codes put into cases", ["
 CHECKED_BEFORE_PACKED: Final = Counter(
     "qrtrack_checked_before_packed", "Units that left the queue because a consumer had checked them"
 )
+PRINTS: Final = Counter("qrtrack_prints", "Labels and label files for a printer, by what became of them", ["outcome"])
 DISPATCHES: Final = Counter(
     "qrtrack_dispatch_outcomes", "Attempts to send a settlement, by what became known of them", ["outcome"]
 )

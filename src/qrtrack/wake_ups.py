@@ -10,7 +10,7 @@ import structlog
 
 from qrtrack.connections import Connector
 from qrtrack.outages import reason_of
-from qrtrack.repositories import WAKE_UP_CHANNEL
+from qrtrack.repositories.queues import WAKE_UP_CHANNEL
 
 CHECK_SECONDS = 10.0
 RECONNECT_SECONDS = 1.0

@@ -9,6 +9,7 @@ import httpx2
 from accurate import Accurate, event
 from consumer import root_key
 from plant import MadeBatch, Plant
+from printer import added, ordered, own_host
 from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.services.packing.gtin_owners import claim_prefix
@@ -50,6 +51,7 @@ async def seed(treasury: Treasury) -> Seeds:
     plant = Plant(treasury.runtime, treasury.admin)
     await _seed_packing(plant, seeds)
     await _seed_jobs(plant, seeds)
+    await _seed_printers(plant, seeds)
     await _seed_money(treasury, seeds)
     await _seed_accurate(Accurate(treasury.runtime), seeds)
     await _seed_progress(treasury.client(treasury.admin), seeds)
@@ -167,6 +169,20 @@ async def _seed_jobs(plant: Plant, seeds: Seeds) -> None:
     for operation in ("get_reverse_job", "list_reverse_job_logs", "list_prepared_codes", "export_prepared_csv",
                       "export_prepared_xlsx"):  # fmt: skip
         seeds.asks(operation, job_id=str(done[0].id))
+
+
+async def _seed_printers(plant: Plant, seeds: Seeds) -> None:
+    batch = await _made(plant, seeds, "PRT")
+    kept, gone = [await added(plant, f"{own_host()}:9100") for _ in range(2)]
+    waiting, other = [await ordered(plant, kept, batch, case) for case in (1, 2)]
+    seeds.know("printer_id", kept)
+    seeds.know("print_job_id", waiting, other)
+    seeds.asks("add_printer", {"name": "Line 7", "address": f"{own_host()}:9100", "stations": ["line-7"]})
+    seeds.asks("change_printer", {"dpi": 300}, path={"printer_id": str(kept)})
+    seeds.asks("delete_printer", path={"printer_id": str(gone)})
+    seeds.asks("print_on", {"batch_id": str(batch.batch_id), "case_number": 3}, path={"printer_id": str(kept)})
+    seeds.asks("get_print_job", path={"print_job_id": waiting})
+    seeds.asks("cancel_print_job", {}, path={"print_job_id": other})
 
 
 async def _seed_money(treasury: Treasury, seeds: Seeds) -> None:

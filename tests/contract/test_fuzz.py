@@ -62,6 +62,7 @@ async def service(settings: Settings, tmp_path: Path) -> AsyncIterator[Service]:
             "akselgate_password": PASSWORD,
             "akselgate_organisation": organisation_id,
             "akselgate_amount_scale": 0,
+            "printer_networks": settings.printer_networks,
         }
         url = settings.database_url
         assert url is not None
@@ -94,7 +95,7 @@ def for_operations(document: Document, scheme: str, **headers: str) -> str:
 
 
 async def fuzz(service: Service, caller: str, folder: Path) -> Run:
-    document = httpx2.get(f"{service.url}/openapi.json", trust_env=False).json()
+    document = httpx2.get(f"{service.url}/openapi.json", trust_env=False, timeout=60).json()
     authentication, user = credentials(service, caller, document)
     service.seeds.know("user_id", user)
     dictionaries = "".join(

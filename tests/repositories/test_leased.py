@@ -15,9 +15,8 @@ from plant import Plant, ended_and_queued_jobs, explained_claim, nodes_of, pages
 from process import TENANT_ROLE
 from qrtrack.database import Database
 from qrtrack.domain.claims import Claim, LeaseLost
-from qrtrack.repositories import WAKE_UP_CHANNEL
 from qrtrack.repositories.leased import LeasedRepository, Queue
-from qrtrack.repositories.queues import CREATING, HASHING, QUEUES, REVERSE_JOBS
+from qrtrack.repositories.queues import CREATING, HASHING, QUEUES, REVERSE_JOBS, WAKE_UP_CHANNEL
 from qrtrack.services.claims import claim_work, keep_claim, release_claim
 from qrtrack.settings import Settings
 

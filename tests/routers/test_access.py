@@ -31,7 +31,7 @@ def rows_of_roles() -> Iterator[tuple[list[str], dict[Role, bool]]]:
     for line in PAGE.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) == 5 and set(cells[1:]) <= {"yes", "no"}:
-            operations = re.findall(r"`((?:GET|POST|PUT|DELETE) /[^`]+)`", cells[0])
+            operations = re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`]+)`", cells[0])
             yield operations, {role: cell == "yes" for role, cell in zip(Role, cells[1:], strict=True)}
 
 

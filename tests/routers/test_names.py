@@ -179,6 +179,8 @@ def test_what_an_address_identifies_is_named(document: Any) -> None:
         "name",
         "prefix",
         "recall_id",
+        "printer_id",
+        "print_job_id",
     }
 
 

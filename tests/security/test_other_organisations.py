@@ -25,8 +25,8 @@ KEY = {"Idempotency-Key": "morning-shift-1"}
 LISTS = [
     route
     for route in FOR_USERS
-    # Label formats are presets of the program too: tests/routers/labels/test_label_formats.py.
-    if route.method == "GET" and not route.names_a_thing and not route.path.endswith("/label-formats")
+    # Label formats are presets of the program too, and neither these nor printers have pages: see tests/routers/labels.
+    if route.method == "GET" and not route.names_a_thing and not route.path.endswith(("/label-formats", "/printers"))
 ]
 # Seen and not there, whoever asks: what the service itself writes anew into each answer.
 VARYING = {"x-request-id", "content-length", "date", "etag"}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from plant import BY_KIND, MadeBatch, Plant, killed_at, ska
+from printer import added, ordered, own_host
 from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.progress.sync_records import RecordOutcome
 from qrtrack.domain.requests import AlreadyAnswered, RepeatableRequest, StoredAnswer
@@ -28,7 +29,7 @@ DAYS = 90
 NOTHING = dict.fromkeys(
     [
         "prepared_codes", "reverse_jobs", "batch_stages", "progress_records", "progress_batches", "log_lines",
-        "label_jobs",
+        "label_jobs", "print_jobs",
         "notifications", "idempotency_keys", "worker_processes",
     ],
     0,
@@ -344,3 +345,18 @@ async def test_old_label_jobs_go_with_their_files_and_young_or_live_ones_stay(pl
     assert [row.id for row in rows] == [young, waiting]
     assert [row.job_id for row in await plant.sql("SELECT DISTINCT job_id FROM label_files")] == [young]
     assert await plant.label_file(young)
+
+
+async def test_old_print_jobs_go_and_those_that_wait_stay(plant: Plant) -> None:
+    batch = await plant.batch(4, units_per_case=2)
+    printer_id = await added(plant, f"{own_host()}:9100")
+    old, waiting = await ordered(plant, printer_id, batch, 1), await ordered(plant, printer_id, batch, 2)
+    await plant.sql(
+        "UPDATE print_jobs SET status = 'unknown', sending_at = now(), finished_at = now() - interval '91 days'"
+        " WHERE id = :id",
+        id=old,
+    )
+    await plant.sql("UPDATE print_jobs SET created_at = now() - interval '1 year'")
+    assert (await preview_prune(plant.runtime.database, days=DAYS))["print_jobs"] == 1
+    assert (await prune(plant.runtime.database, days=DAYS))["print_jobs"] == 1
+    assert [row.id for row in await plant.sql("SELECT id FROM print_jobs")] == [waiting]

@@ -15,8 +15,7 @@ from plant import Plant
 from qrtrack import wake_ups
 from qrtrack.connections import Connector
 from qrtrack.database import Database
-from qrtrack.repositories import WAKE_UP_CHANNEL
-from qrtrack.repositories.queues import CREATING, WEBHOOK_EVENTS
+from qrtrack.repositories.queues import CREATING, WAKE_UP_CHANNEL, WEBHOOK_EVENTS
 from qrtrack.services.accurate.intake import HintThrottle, receive_events
 from qrtrack.services.claims import break_up_group, claim_group, release_group
 from qrtrack.settings.postgresql import parse_address

@@ -72,6 +72,7 @@ def _of_the_demonstration(settings: Settings, gateway: Sandbox, listener: socket
             "accurate_api_token": None,
             "accurate_forward_url": None,
             "smtp_url": None,
+            "printer_networks": "127.0.0.1",
             "akselgate_base_url": gateway.address,
             "akselgate_username": "demo",
             "akselgate_password": SecretStr("demo"),

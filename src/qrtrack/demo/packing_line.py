@@ -11,10 +11,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from qrtrack.demo import labelling
+from qrtrack.demo.printing import printing
 from qrtrack.demo.telling import PATIENCE_SECONDS, Teller, expect
 
 API = "/api/manufacturer"
 QUANTITY = 1000
+STATION, CASES = "Line 1", 10
 DAMAGED = ["SKA000007", "SKA000013", "SKA000404", "SKA000555", "SKA000999"]
 
 
@@ -31,7 +33,8 @@ class PackingLine:
         await self._create()
         await labelling.show(self._tell, self._batch, self._folder)
         await self._prepare()
-        await self._pack()
+        async with printing(self._tell, self._folder, station=STATION, cases=CASES):
+            await self._pack()
         await self._write_files()
         await self._reconcile()
         return self._folder
@@ -186,7 +189,7 @@ class PackingLine:
             "batch_id": self._batch["batch_id"],
             "order_id": self._order_id,
             "master_code": box["master_code"],
-            "station": "Line 1",
+            "station": STATION,
         }
         return await self._tell.post(f"{API}/link-to-master-from-queue", order | asked, status=status)
 

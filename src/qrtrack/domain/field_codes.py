@@ -77,6 +77,10 @@ class FieldCode(StrEnum):
     OUTSIDE_PAGE = "outside_page"
     LABEL_TOO_SMALL = "label_too_small"
     UNKNOWN_CASE = "unknown_case"
+    BAD_PRINTER_ADDRESS = "bad_printer_address"
+    UNKNOWN_HOST = "unknown_host"
+    OUTSIDE_NETWORKS = "outside_networks"
+    OTHER_FORMAT = "other_format"
 
 
 class Meaning(NamedTuple):
@@ -174,6 +178,12 @@ MEANINGS: Final[Mapping[FieldCode, Meaning]] = MappingProxyType(
             "The symbol does not fit onto the label: it needs `width` x `height` mm.", ("width", "height")
         ),
         FieldCode.UNKNOWN_CASE: Meaning("The batch has no case number `value`.", ("value",)),
+        FieldCode.BAD_PRINTER_ADDRESS: Meaning("This is not `host:port` with a port from 9100 to 9109."),
+        FieldCode.UNKNOWN_HOST: Meaning("The name `value` has no IP address.", ("value",)),
+        FieldCode.OUTSIDE_NETWORKS: Meaning("The address `value` lies outside of PRINTER_NETWORKS.", ("value",)),
+        FieldCode.OTHER_FORMAT: Meaning(
+            "The label job's file is `value`, and the printer takes `expected`.", ("value", "expected")
+        ),
         FieldCode.REFERENCE_SENT: Meaning(
             "The attempt `log_id` of settlement `kd_settle` has sent this reference.", ("log_id", "kd_settle")
         ),

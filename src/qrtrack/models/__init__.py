@@ -8,7 +8,9 @@ from qrtrack.models.accurate.sources import AccurateSource, AccurateSubscription
 from qrtrack.models.akselgate.attempts import Attempt, AttemptEvent, AttemptRow, OpenAttempt
 from qrtrack.models.labels.label_formats import StoredLabelFormat
 from qrtrack.models.labels.label_jobs import LabelFile, LabelJob
+from qrtrack.models.labels.print_jobs import PrintJob
 from qrtrack.models.labels.printed_hosts import PrintedHost
+from qrtrack.models.labels.printers import Printer
 from qrtrack.models.leased import LeasedGroup
 from qrtrack.models.metadata import Table, TenantOwned
 from qrtrack.models.notifications import Notification
@@ -54,7 +56,9 @@ __all__ = [
     "OpenAttempt",
     "PeriodicTask",
     "PreparedCode",
+    "PrintJob",
     "PrintedHost",
+    "Printer",
     "QueueTurn",
     "Recall",
     "RecalledCode",

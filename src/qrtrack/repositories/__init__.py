@@ -1,7 +1,7 @@
 """The only SQL of the program: one repository for each noun, bound to one transaction."""
 
 from functools import cached_property
-from typing import Final, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -19,13 +19,16 @@ from qrtrack.repositories.akselgate.callbacks import CallbackRepository
 from qrtrack.repositories.akselgate.dispatches import DispatchRepository
 from qrtrack.repositories.akselgate.reports import ReportRepository
 from qrtrack.repositories.base import Connection, DriverRepository
+from qrtrack.repositories.case_prints import CasePrintRepository
 from qrtrack.repositories.gauges import GaugeRepository
 from qrtrack.repositories.groups import GroupRepository
 from qrtrack.repositories.idempotency import IdempotencyRepository
 from qrtrack.repositories.labels.label_contents import LabelContentRepository
 from qrtrack.repositories.labels.label_formats import LabelFormatRepository
 from qrtrack.repositories.labels.label_jobs import LabelJobRepository
+from qrtrack.repositories.labels.print_jobs import PrintJobRepository
 from qrtrack.repositories.labels.printed_hosts import PrintedHostRepository
+from qrtrack.repositories.labels.printers import PrinterRepository
 from qrtrack.repositories.leased import LeasedRepository, Queue
 from qrtrack.repositories.notifications import NotificationRepository
 from qrtrack.repositories.packing.batch_lists import BatchListRepository
@@ -43,6 +46,7 @@ from qrtrack.repositories.packing.reverse_jobs import ReverseJobRepository
 from qrtrack.repositories.periodic_tasks import PeriodicTaskRepository
 from qrtrack.repositories.progress.sync_batches import SyncBatchRepository
 from qrtrack.repositories.progress.sync_records import SyncRecordRepository
+from qrtrack.repositories.queues import WAKE_UP_CHANNEL
 from qrtrack.repositories.recalculation import RecalculationRepository
 from qrtrack.repositories.retention import RetentionRepository
 from qrtrack.repositories.searches import SearchRepository
@@ -60,14 +64,13 @@ from qrtrack.repositories.workers import WorkerRepository
 
 Result = TypeVar("Result")
 
-WAKE_UP_CHANNEL: Final = "qrtrack_queues"
-
 
 class DriverRepositories(DriverRepository):
     """The repositories of hot paths, on the driver's connection."""
 
     case_packing = cached_property(lambda self: CasePackingRepository(self._connection))
     exports = cached_property(lambda self: ExportRepository(self._connection))
+    case_prints = cached_property(lambda self: CasePrintRepository(self._connection))
     sync_records = cached_property(lambda self: SyncRecordRepository(self._connection))
     verification_alerts = cached_property(lambda self: AlertRepository(self._connection))
     verification_checks = cached_property(lambda self: CheckRepository(self._connection))
@@ -144,6 +147,8 @@ class Repositories(DriverRepositories):
     periodic_tasks = cached_property(lambda self: PeriodicTaskRepository(self._session))
     prepared_codes = cached_property(lambda self: PreparedCodeRepository(self._session))
     printed_hosts = cached_property(lambda self: PrintedHostRepository(self._session))
+    print_jobs = cached_property(lambda self: PrintJobRepository(self._session))
+    printers = cached_property(lambda self: PrinterRepository(self._session))
     recalculation = cached_property(lambda self: RecalculationRepository(self._session))
     reconciliation = cached_property(lambda self: ReconciliationRepository(self._session))
     recalls = cached_property(lambda self: RecallRepository(self._session))

@@ -1,9 +1,10 @@
 """Translates violated constraints, by their names, into domain errors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from qrtrack.domain.errors import Conflict, DomainError, FieldError
+from qrtrack.domain.labels.printers import PrinterNameTaken
 
 
 class CodeTaken(Conflict):
@@ -47,12 +48,24 @@ class ReferenceLocked(Conflict):
         super().__init__(detail, errors=errors)
 
 
-REFUSALS: dict[str, type[CodeTaken | DispatchInProgress | ReferenceLocked]] = {
+class ClaimedMeanwhile(Conflict):
+    """Another worker claimed work that must not run beside this one. Claim again."""
+
+    slug = "claimed-meanwhile"
+    title = "Claimed in the meantime"
+
+    def __init__(self) -> None:
+        super().__init__("Another worker claimed work at this moment that must not run beside this one. Claim again.")
+
+
+REFUSALS: dict[str, Callable[[], DomainError]] = {
     "uq_qr_codes_manufacturer_org_id_code": CodeTaken,
     "uq_akselgate_attempt_number": DispatchInProgress,
     "uq_akselgate_latest": DispatchInProgress,
     "pk_akselgate_open": DispatchInProgress,
     "uq_akselgate_reference_locked": ReferenceLocked,
+    "uq_printers_manufacturer_org_id_name": PrinterNameTaken,
+    "uq_print_jobs_running": ClaimedMeanwhile,
 }
 
 

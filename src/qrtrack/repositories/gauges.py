@@ -67,6 +67,13 @@ FROM t_akselgate_open_attempts AS held
 JOIN t_akselgate_transaction_log AS log ON log.id = held.attempt_id
 WHERE log.outcome = 'unknown'
 """
+# A label that failed once may be printed at the next try.
+PRINTERS_AWAY: Final = """
+SELECT count(DISTINCT printer_id)
+FROM print_jobs
+WHERE status IN ('queued', 'running') AND sending_at IS NULL AND error_message IS NOT NULL
+  AND created_at < now() - interval '2 minutes'
+"""
 
 
 # Of batches of all organisations: totals name none of them.
@@ -120,4 +127,9 @@ class GaugeRepository(Repository):
     async def unknown_dispatches(self) -> int:
         """Attempts whose outcome is unknown. Each blocks its settlement."""
         count: int = await self._fetch_value(UNKNOWN_DISPATCHES)
+        return count
+
+    async def printers_away(self) -> int:
+        """Printers whose next label has waited for two minutes because they were not reached, or not ready."""
+        count: int = await self._fetch_value(PRINTERS_AWAY)
         return count

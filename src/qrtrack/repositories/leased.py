@@ -22,7 +22,9 @@ class Queue:
     """Maps one kind of work to its table.
 
     `narrowed_to`: the condition that selects the kind's rows where kinds share a table. `on_claim`: assignments made
-    with the claim. `backoff_seconds`: delays before attempt 2, 3, …; the last one repeats, each with jitter.
+    with the claim. `claimed_if`: a further condition on `job`, for what only some processes may claim, or not yet; its
+    parameters come with the claim. `backoff_seconds`: delays before attempt 2, 3, …; the last one repeats, each with
+    jitter.
     `carries`: columns of `job` that a group brings along, for work so small that another read would double its cost.
 
     The properties are SQL for this table, for the repositories of areas: `UPDATE … SET {QUEUE.requeued}, …`.
@@ -33,6 +35,7 @@ class Queue:
     max_attempts: int
     backoff_seconds: Sequence[float]
     narrowed_to: str = "true"
+    claimed_if: str = "true"
     on_claim: str = ""
     queued: str = "queued"
     running: str = "running"
@@ -56,7 +59,7 @@ class Queue:
         """Condition: due, or its lease has expired. The claim itself takes over; there is no rescue process."""
         return (
             f"{self.live} AND (job.status = '{self.queued}' AND job.run_at <= now()"
-            f" OR job.status = '{self.running}' AND job.lease_expires_at < now())"
+            f" OR job.status = '{self.running}' AND job.lease_expires_at < now()) AND {self.claimed_if}"
         )
 
     @property
@@ -190,8 +193,10 @@ class LeasedRepository(Repository):
         super().__init__(session)
         self._queue = queue
 
-    async def claim(self, slots: int, *, lease_seconds: float) -> list[Claim]:
-        """Claims up to `slots` due rows, organisations in turn, then by priority, then by age. Counts the attempt."""
+    async def claim(self, slots: int, *, lease_seconds: float, **values: Any) -> list[Claim]:
+        """Claims up to `slots` due rows, organisations in turn, then by priority, then by age. Counts the attempt.
+        `values`: the parameters of the queue's `claimed_if`.
+        """
         queue = self._queue
         candidates = slots + SPARE_CANDIDATES
         while True:
@@ -204,6 +209,7 @@ class LeasedRepository(Repository):
                 candidates=candidates,
                 lease_seconds=lease_seconds,
                 max_attempts=queue.max_attempts,
+                **values,
             )
             if rows[0].id is not None:
                 return [self._claim_of(row, asked_at) for row in rows]

@@ -6,6 +6,8 @@ from typing import Final
 from qrtrack.repositories.leased import Queue
 
 QUEUES: Final[list[Queue]] = []
+# NOTIFY on it names the kind of work that has become due.
+WAKE_UP_CHANNEL: Final = "qrtrack_queues"
 
 
 def _registered(queue: Queue) -> Queue:
@@ -62,6 +64,26 @@ REVERSE_JOBS: Final = _registered(
     )
 )
 LABEL_JOBS: Final = _registered(Queue(kind="label_job", table="label_jobs", max_attempts=3, backoff_seconds=(2, 8)))
+# Claimed by processes that may print into the printer's network, in the order of ids, one at a time per printer: the
+# unique index on running rows refuses what two claims at the same moment would take.
+PRINT_JOBS: Final = _registered(
+    Queue(
+        kind="print_job",
+        table="print_jobs",
+        max_attempts=5000,
+        backoff_seconds=(1, 2, 5, 10, 30, 60),
+        claimed_if="""EXISTS (
+            SELECT FROM printers AS printer
+            WHERE printer.id = job.printer_id
+              AND (printer.ip <<= ANY(CAST(CAST(:opened AS text[]) AS cidr[]))
+                   OR printer.ip <<= ANY(CAST(CAST(:listed AS text[]) AS cidr[]))
+                      AND NOT printer.ip <<= ANY(CAST(CAST(:special AS text[]) AS cidr[]))))
+        AND NOT EXISTS (
+            SELECT FROM print_jobs AS other
+            WHERE other.printer_id = job.printer_id AND other.id <> job.id
+              AND (other.status = 'running' OR other.status = 'queued' AND other.id < job.id))""",
+    )
+)
 NOTIFICATIONS: Final = _registered(
     Queue(
         kind="notification",

@@ -33,6 +33,7 @@ OLD_NOTIFICATION: Final = "status IN ('completed', 'failed') AND finished_at < n
 OLD_LABELS: Final = """
 status IN ('completed', 'failed', 'cancelled') AND finished_at < now() - make_interval(days => :days)
 """
+OLD_PRINT: Final = "finished_at < now() - make_interval(days => :days)"
 OLD_LINE: Final = "created_at < now() - make_interval(days => :days)"
 OLD_STAGE: Final = """
 stage.status = 'completed' AND stage.finished_at < now() - make_interval(days => :days)
@@ -51,6 +52,7 @@ SELECT (SELECT count(*) FROM qr_reverse_jobs AS job JOIN qr_prepared_codes AS pr
         WHERE batch_id IN (SELECT batch_id FROM sync_batch_progress WHERE {OLD_SYNC})) AS progress_records,
        (SELECT count(*) FROM sync_batch_progress WHERE {OLD_SYNC}) AS progress_batches,
        (SELECT count(*) FROM label_jobs WHERE {OLD_LABELS}) AS label_jobs,
+       (SELECT count(*) FROM print_jobs WHERE {OLD_PRINT}) AS print_jobs,
        (SELECT count(*) FROM notifications WHERE {OLD_NOTIFICATION}) AS notifications,
        (SELECT count(*) FROM idempotency_keys WHERE {OLD_KEY}) AS idempotency_keys,
        (SELECT count(*) FROM worker_processes WHERE {GONE_PROCESS}) AS worker_processes
@@ -152,6 +154,13 @@ WHERE id IN (
     WHERE {OLD_LABELS}
     ORDER BY finished_at LIMIT :step FOR UPDATE SKIP LOCKED)
 """
+PRUNE_PRINT_JOBS: Final = f"""
+DELETE FROM print_jobs
+WHERE id IN (
+    SELECT id FROM print_jobs
+    WHERE {OLD_PRINT}
+    ORDER BY finished_at LIMIT :step FOR UPDATE SKIP LOCKED)
+"""
 PRUNE_WORKER_PROCESSES: Final = f"DELETE FROM worker_processes WHERE {GONE_PROCESS}"
 
 
@@ -165,6 +174,7 @@ class Prunable(NamedTuple):
     progress_records: int
     progress_batches: int
     label_jobs: int
+    print_jobs: int
     notifications: int
     idempotency_keys: int
     worker_processes: int
@@ -226,6 +236,9 @@ class RetentionRepository(Repository):
     async def prune_label_jobs(self, *, days: int) -> int:
         """With their files."""
         return await self._execute(PRUNE_LABEL_JOBS, days=days, step=LABEL_JOBS_STEP)
+
+    async def prune_print_jobs(self, *, days: int) -> int:
+        return await self._execute(PRUNE_PRINT_JOBS, days=days, step=STEP)
 
     async def prune_notifications(self, *, days: int) -> int:
         return await self._execute(PRUNE_NOTIFICATIONS, days=days, step=STEP)

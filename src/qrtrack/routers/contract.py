@@ -51,7 +51,7 @@ TAGS: Final[Mapping[str, str]] = {
     "reverse jobs": "Preparing every good code of a batch for packing, except the damaged ones that are listed.",
     "linking": "Packing units into master cases, and taking them out again.",
     "exports": "Sheets of codes, cases, queues and settlements for other programs: CSV and XLSX.",
-    "labels": "Labels of units and cases: formats, jobs, files, and QR symbols.",
+    "labels": "Labels of units and cases: formats, jobs, files, printers, and QR symbols.",
     "verification": "What consumers ask without a token: checking, redeeming and reporting a product.",
     "recalls": "Releasing batches for sale, recalling units, and what consumers' checks have shown.",
     "trace": "Where a unit or a case has been.",

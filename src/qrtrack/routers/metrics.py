@@ -11,7 +11,8 @@ from prometheus_client.registry import Collector
 
 from qrtrack.domain.accurate.documents import TYPES
 from qrtrack.domain.akselgate.attempts import AttemptOutcome
-from qrtrack.metrics import DISPATCHES, ENDED, LOST_WRITES, TAKEN_OVER
+from qrtrack.domain.labels.print_jobs import PrintStatus
+from qrtrack.metrics import DISPATCHES, ENDED, LOST_WRITES, PRINTS, TAKEN_OVER
 from qrtrack.repositories.gauges import QueueDepth
 from qrtrack.repositories.queues import QUEUES
 from qrtrack.routers.bodies import StrictRoute
@@ -38,6 +39,8 @@ for kind in (queue.kind for queue in QUEUES):
         ENDED.labels(kind, end)
 for outcome in set(AttemptOutcome) - {AttemptOutcome.SENDING}:
     DISPATCHES.labels(outcome)
+for printed in (PrintStatus.COMPLETED, PrintStatus.UNKNOWN, PrintStatus.FAILED):
+    PRINTS.labels(printed)
 
 
 @router.get("/metrics", response_class=PlainTextResponse, summary="Read the metrics")
@@ -90,6 +93,11 @@ class _Gauges(Collector):
                 ([kind], count)
                 for kind, count in (self._gauges.alarming_dispatch_events if self._gauges else {}).items()
             ],
+        )
+        yield _gauge(
+            "printers_away",
+            "Label printers whose next label has waited for minutes: not reached, or not ready",
+            value=self._gauges.printers_away if self._gauges else None,
         )
         yield _gauge(
             "verification_alerts_of_day",

@@ -27,6 +27,7 @@ from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.instants import rfc3339
 from qrtrack.domain.labels.formats import NAME_PATTERN as FORMAT_NAME_PATTERN
+from qrtrack.domain.labels.printers import ADDRESS_PATTERN as PRINTER_ADDRESS_PATTERN
 from qrtrack.domain.notifications import EMAIL
 from qrtrack.domain.packing.gtin_owners import PREFIX_PATTERN as COMPANY_PREFIX_PATTERN
 from qrtrack.domain.packing.numbering import PREFIX_PATTERN
@@ -61,6 +62,7 @@ PATTERN_SENTENCES: Final[Mapping[str, str]] = {
     REFERENCE_PATTERN: "A reference has 1 to 15 printable ASCII characters, without blanks around it",
     FORMAT_NAME_PATTERN: "A name has 1 to 40 of a-z, 0-9 and hyphens, and does not begin with a hyphen",
     MOMENT: "Write the time as 2031-01-31T08:00:00+07:00",
+    PRINTER_ADDRESS_PATTERN: "An address is host:port, with a port from 9100 to 9109, such as 192.0.2.7:9100",
     LOT_PATTERN: "A lot has 1 to 20 letters, digits and signs of the GS1 set, without blanks",
 }
 
@@ -77,6 +79,7 @@ PATTERN_CODES: Final[Mapping[str, FieldCode]] = {
     REFERENCE_PATTERN: FieldCode.BAD_REFERENCE,
     FORMAT_NAME_PATTERN: FieldCode.BAD_FORMAT_NAME,
     MOMENT: FieldCode.BAD_INSTANT,
+    PRINTER_ADDRESS_PATTERN: FieldCode.BAD_PRINTER_ADDRESS,
     LOT_PATTERN: FieldCode.BAD_LOT,
 }
 

@@ -100,6 +100,16 @@ class MovedGtinDetails(Details):
     is_own: bool
 
 
+class PrintDetails(Details):
+    """What a printer was told to print: the file of a label job, or the label of a case."""
+
+    print_job_id: int
+    printer_name: str
+    label_job_id: UUID | None
+    master_code: str | None
+    case_number: int | None
+
+
 class RepairedDetails(Details):
     """The counters before and after the repair."""
 
@@ -143,6 +153,8 @@ TRACE_DETAILS: Final[Mapping[str, type[Details]]] = MappingProxyType(
         "gtin.moved": MovedGtinDetails,
         "recall.made": RecallDetails,
         "recall.lifted": RecallDetails,
+        "print_job.ordered": PrintDetails,
+        "print_job.cancelled": PrintDetails,
         "counters.repaired": RepairedDetails,
     }
 )

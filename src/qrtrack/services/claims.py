@@ -2,17 +2,25 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 from uuid import UUID, uuid4
 
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.claims import Claim, Group
 from qrtrack.metrics import count_claims, count_taken_over
+from qrtrack.repositories.constraints import ClaimedMeanwhile
 from qrtrack.repositories.leased import Queue
 
 
-async def claim_work(database: Database, queue: Queue, slots: int, *, lease_seconds: float) -> list[Claim]:
-    async with database.write() as repositories:
-        claims = await repositories.leased(queue).claim(slots, lease_seconds=lease_seconds)
+async def claim_work(
+    database: Database, queue: Queue, slots: int, *, lease_seconds: float, **values: Any
+) -> list[Claim]:
+    """`values`: the parameters of the queue's `claimed_if`. Nothing where another process claimed the same at once."""
+    try:
+        async with database.write() as repositories:
+            claims = await repositories.leased(queue).claim(slots, lease_seconds=lease_seconds, **values)
+    except ClaimedMeanwhile:
+        return []
     count_claims(queue.kind, (claim.waited for claim in claims))
     return claims
 

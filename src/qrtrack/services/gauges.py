@@ -29,6 +29,7 @@ class Gauges:
     workers_alive: int
     unknown_dispatches: int
     alarming_dispatch_events: Mapping[str, int]
+    printers_away: int
     count_repairs: Mapping[str, int]
     verification_alerts: Mapping[str, int]
     verification_reports: int
@@ -41,11 +42,12 @@ async def read_gauges(database: Database, *, zone: ZoneInfo) -> Gauges:
         workers = await repositories.workers.alive()
         unknown = await repositories.gauges.unknown_dispatches()
         alarming = await repositories.gauges.alarming_dispatch_events()
+        away = await repositories.gauges.printers_away()
         repairs = await repositories.recalculation.repairs()
         alerts = await repositories.gauges.verification_alerts()
         reports = await repositories.gauges.verification_reports()
     accurate = await connection_figures(database, zone=zone)
-    return Gauges(queues, len(workers), unknown, alarming, repairs, alerts, reports, accurate)
+    return Gauges(queues, len(workers), unknown, alarming, away, repairs, alerts, reports, accurate)
 
 
 class GaugeCache:

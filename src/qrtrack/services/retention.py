@@ -33,6 +33,7 @@ async def prune(database: Database, *, days: int, advance: Advance = lambda _wha
     """
     steps: dict[str, Callable[[Repositories], Awaitable[int]]] = {
         "log_lines": lambda repositories: repositories.retention.prune_log_lines(days=days),
+        "print_jobs": lambda repositories: repositories.retention.prune_print_jobs(days=days),
         "label_jobs": lambda repositories: repositories.retention.prune_label_jobs(days=days),
         "notifications": lambda repositories: repositories.retention.prune_notifications(days=days),
         "idempotency_keys": _prune_keys,

@@ -86,6 +86,7 @@ class Settings(BaseSettings):
     label_slots: int = Field(1, ge=0, le=64)
     verify_slots: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, le=64)
     organisation_names: OrganisationNames = ""
+    printer_networks: Networks = ""
     lease_seconds: float = Field(30.0, gt=0, le=3600)
     poll_seconds: float = Field(1.0, gt=0, le=60)
     shutdown_grace_seconds: float = Field(10.0, ge=0, le=300)
@@ -169,6 +170,11 @@ class Settings(BaseSettings):
     @property
     def webhook_networks(self) -> Sequence[Network]:
         return parsed_networks(self.accurate_allowed_ips)
+
+    @property
+    def print_networks(self) -> Sequence[Network]:
+        """Where printers may be."""
+        return parsed_networks(self.printer_networks)
 
     @property
     def database_owners(self) -> Mapping[int, UUID]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -95,15 +95,25 @@ class Fail(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SingleHandler:
-    """A kind of work that is claimed one by one. `run` finishes the work in its own last transaction."""
+    """A kind of work that is claimed one by one. `run` finishes the work in its own last transaction. `claim_values`:
+    the parameters of the queue's `claimed_if`.
+    """
 
     queue: Queue
     slots: Callable[[Settings], int]
     run: Callable[[Runtime, Claim, StopSignal], Awaitable[None]]
     fail: Fail
+    claim_values: Callable[[Settings], Mapping[str, Any]] = lambda _: {}
 
     async def claim(self, runtime: Runtime, slots: int) -> Sequence[Claim]:
-        return await claim_work(runtime.database, self.queue, slots, lease_seconds=runtime.settings.lease_seconds)
+        settings = runtime.settings
+        return await claim_work(
+            runtime.database,
+            self.queue,
+            slots,
+            lease_seconds=settings.lease_seconds,
+            **self.claim_values(settings),
+        )
 
     async def execute(self, runtime: Runtime, held: Claim, stop: StopSignal) -> WorkOutcome:
         if held.exhausted:

@@ -13,6 +13,7 @@ from qrtrack.repositories.queues import (
     LABEL_JOBS,
     NOTIFICATIONS,
     PERIODIC_TASKS,
+    PRINT_JOBS,
     REVERSE_JOBS,
     WEBHOOK_EVENTS,
     WEBHOOK_RETRIES,
@@ -22,6 +23,8 @@ from qrtrack.runtime import Runtime
 from qrtrack.services.accurate.forwarding import fail_stream, forward_stream
 from qrtrack.services.accurate.processing import fail_event, process_event, process_group
 from qrtrack.services.labels.drawing import draw_labels, fail_label_job
+from qrtrack.services.labels.printers import claim_values, networks_of
+from qrtrack.services.labels.printing import fail_print, print_label
 from qrtrack.services.notifications import fail_notification, send_notification
 from qrtrack.services.packing.code_creation import create_codes, fail_stage, hash_keys
 from qrtrack.services.packing.preparation import fail_reverse_job, run_reverse_job
@@ -33,6 +36,8 @@ from qrtrack.worker.execution import AnyHandler, Fail, GroupHandler, SingleHandl
 EVENTS_IN_GROUP: Final = 300
 # A slow mail server or endpoint holds one slot.
 NOTIFICATION_SLOTS: Final = 4
+# A printer that is away, or prints a long job, holds one slot; a printer never holds two.
+PRINT_SLOTS: Final = 16
 
 
 async def _create_codes(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
@@ -66,6 +71,15 @@ async def _draw_labels(runtime: Runtime, claim: Claim, stop: StopSignal) -> None
 
 async def _fail_label_job(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
     return await fail_label_job(runtime.database, claim, error, permanent=permanent)
+
+
+async def _print(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
+    networks = networks_of(runtime.settings)
+    await print_label(runtime.database, claim, keys=runtime.keys, networks=networks, stop=stop)
+
+
+async def _fail_print(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
+    return await fail_print(runtime.database, claim, error, permanent=permanent)
 
 
 async def _process_group(runtime: Runtime, group: Group) -> int:
@@ -109,6 +123,13 @@ REVERSE_JOB: Final = SingleHandler(
 HANDLERS: Final[tuple[AnyHandler, ...]] = (
     REVERSE_JOB,
     SingleHandler(LABEL_JOBS, slots=lambda settings: settings.label_slots, run=_draw_labels, fail=_fail_label_job),
+    SingleHandler(
+        PRINT_JOBS,
+        slots=lambda settings: PRINT_SLOTS if settings.print_networks else 0,
+        run=_print,
+        fail=_fail_print,
+        claim_values=claim_values,
+    ),
     SingleHandler(
         CREATING, slots=lambda settings: settings.creating_slots, run=_create_codes, fail=_fail_stage(CREATING)
     ),

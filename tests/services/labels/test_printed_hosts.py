@@ -11,7 +11,8 @@ from process import PRINTED_HOST
 from qrtrack.domain.identity import Caller
 from qrtrack.runtime import open_runtime
 from qrtrack.services.labels.printed_hosts import PrintedHostDropped, check_printed_hosts
-from qrtrack.services.labels.symbols import describe_batch_symbol, printable_base_url
+from qrtrack.services.labels.symbols import describe_batch_symbol
+from qrtrack.services.printing import printable_base_url
 from qrtrack.settings import Settings
 
 ACME = "verify.acme.example"

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from qrtrack.domain.packing.case_packing import OrderMismatch, QueueRow, Skipped
 from qrtrack.repositories.base import DriverRepository
+from qrtrack.repositories.case_prints import ORDER_PRINTS, WAKE_PRINTING
 from qrtrack.repositories.packing.batches import check_packable, no_such_batch
 from qrtrack.repositories.packing.cases import COLUMNS, FoundCase, no_such_case
 
@@ -84,7 +85,7 @@ SELECT queue.*,
 FROM ({WINDOW_OF_RANGE}) AS queue
 """
 
-PACK = """
+PACK = f"""
 WITH packed AS (
     UPDATE qr_codes SET status = 'packed', master_code_id = :case_id
     WHERE id = ANY(CAST(:code_ids AS bigint[])) AND status IN ('generated', 'printed') RETURNING 1
@@ -110,9 +111,9 @@ WITH packed AS (
            :units, jsonb_build_object('master_code', CAST(:master_code AS text), 'case_number',
                CAST(:case_number AS int), 'first_code', CAST(:first_code AS text), 'last_code',
                CAST(:last_code AS text), 'completeness', CAST(:completeness AS text))
-)
+), ordered AS ({ORDER_PRINTS})
 SELECT (SELECT count(*) FROM packed) AS packed, (SELECT count(*) FROM consumed) AS consumed,
-       (SELECT count(*) FROM filled) AS filled
+       (SELECT count(*) FROM filled) AS filled, ({WAKE_PRINTING}) AS woken
 """
 
 
@@ -217,9 +218,12 @@ class FilledCase(NamedTuple):
 
 
 class RowsWritten(NamedTuple):
+    """`woken`: how many printers of the station print the case's label."""
+
     packed: int
     consumed: int
     filled: int
+    woken: int
 
 
 class CasePackingRepository(DriverRepository):
@@ -268,7 +272,7 @@ class CasePackingRepository(DriverRepository):
         return Window(*found[:6]).rows, skipped if skipped.count else None
 
     async def pack(self, filled: FilledCase) -> bool:
-        """Writes codes, queue, case, queue head and trace event in one statement.
+        """Writes codes, queue, case, queue head, trace event and print jobs in one statement.
 
         False: a consumer's scan, which takes no batch lock, took a code meanwhile. Roll the transaction back.
         """
@@ -281,4 +285,4 @@ class CasePackingRepository(DriverRepository):
             first_sequence=filled.sequences[0],
             last_sequence=filled.sequences[-1],
         )
-        return written == (units, units, 1)
+        return written[:3] == (units, units, 1)

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from qrtrack.repositories.base import Repository
+from qrtrack.repositories.case_prints import withdraw_prints
 from qrtrack.repositories.packing.cases import CHANGED_RANGES, SET_SPAN, ChangedRanges, count_inside
 
 CODES_AT_ONCE: Final = 1_000
@@ -108,17 +109,22 @@ SET status = CASE WHEN printed_at IS NULL THEN 'generated' ELSE 'printed' END,
 WHERE id = ANY(CAST(:ids AS bigint[])) AND status = 'packed'
 """
 
+# The label of a case that is open again is not printed any more.
 RECOUNT_CASES = f"""
-UPDATE qr_master_codes AS box
-SET actual_units = inside.units,
-    status = CASE WHEN inside.units = 0 THEN 'open' ELSE 'packed' END,
-    completeness = CASE WHEN inside.units > 0 THEN box.completeness END,
-    packed_at = CASE WHEN inside.units > 0 THEN box.packed_at END,
-    packed_by = CASE WHEN inside.units > 0 THEN box.packed_by END,
-    station = CASE WHEN inside.units > 0 THEN box.station END,
-    {SET_SPAN}
-FROM {count_inside()}
-WHERE held.id = ANY(CAST(:ids AS bigint[])) AND box.id = held.id
+WITH recounted AS (
+    UPDATE qr_master_codes AS box
+    SET actual_units = inside.units,
+        status = CASE WHEN inside.units = 0 THEN 'open' ELSE 'packed' END,
+        completeness = CASE WHEN inside.units > 0 THEN box.completeness END,
+        packed_at = CASE WHEN inside.units > 0 THEN box.packed_at END,
+        packed_by = CASE WHEN inside.units > 0 THEN box.packed_by END,
+        station = CASE WHEN inside.units > 0 THEN box.station END,
+        {SET_SPAN}
+    FROM {count_inside()}
+    WHERE held.id = ANY(CAST(:ids AS bigint[])) AND box.id = held.id
+    RETURNING box.id, box.status
+)
+{withdraw_prints("SELECT id FROM recounted WHERE status = 'open'")}
 """
 
 EXCLUDE = """

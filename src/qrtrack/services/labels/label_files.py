@@ -34,10 +34,7 @@ async def open_label_file(database: Database, *, caller: Caller, keys: KeyRing, 
     """
     async with database.write(tenant=caller.organisation_id) as repositories:
         job = await repositories.label_jobs.get(job_id)
-        if job.status != JobStatus.COMPLETED:
-            raise FileNotReady(job.status)
-        if not job.part_count:
-            raise NotFound("The file showed root keys, and was deleted when the keys were forgotten.")
+        require_file(job)
         batch = await repositories.label_contents.get_batch(job.batch_id)
         if job.with_root_key:
             await repositories.trace.add(
@@ -47,13 +44,21 @@ async def open_label_file(database: Database, *, caller: Caller, keys: KeyRing, 
                 ranges=[(job.first_number, job.last_number)],
             )
     name = f"{job.what}-{batch.uniq_code}-{job.first_number}-{job.last_number}.{job.file_format}"
-    parts = _parts(database, caller, keys, job)
+    parts = read_parts(database, keys, job)
     return LabelFile(name, FileFormat(job.file_format), job.file_bytes, parts)
 
 
-async def _parts(database: Database, caller: Caller, keys: KeyRing, job: LabelJob) -> AsyncIterator[bytes]:
+def require_file(job: LabelJob) -> None:
+    """Raises FileNotReady; NotFound where the file was deleted."""
+    if job.status != JobStatus.COMPLETED:
+        raise FileNotReady(job.status)
+    if not job.part_count:
+        raise NotFound("The file showed root keys, and was deleted when the keys were forgotten.")
+
+
+async def read_parts(database: Database, keys: KeyRing, job: LabelJob) -> AsyncIterator[bytes]:
     for part in range(1, job.part_count + 1):
-        async with database.read(tenant=caller.organisation_id) as repositories:
+        async with database.read(tenant=job.manufacturer_org_id) as repositories:
             content = await repositories.label_jobs.get_part(job.id, part)
         if content is None:
             raise NotFound("The file was deleted while it was sent.")

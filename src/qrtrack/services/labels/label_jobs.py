@@ -185,10 +185,15 @@ async def _refuse_double_prints(
     if reserving is not None:
         raise LabelsReserved(reserving)
     if reason is None:
-        printed = await repositories.label_contents.list_printed(batch_id, first, last, limit=NAMED_THINGS)
-        if printed:
-            ranges = [{"first_code": run.first_code, "last_code": run.last_code, "units": run.units} for run in printed]
-            raise AlreadyPrinted(ranges, count=printed[0].printed_count)
+        await refuse_printed(repositories, batch_id, first, last)
+
+
+async def refuse_printed(repositories: Repositories, batch_id: UUID, first: int, last: int) -> None:
+    """Raises AlreadyPrinted."""
+    printed = await repositories.label_contents.list_printed(batch_id, first, last, limit=NAMED_THINGS)
+    if printed:
+        ranges = [{"first_code": run.first_code, "last_code": run.last_code, "units": run.units} for run in printed]
+        raise AlreadyPrinted(ranges, count=printed[0].printed_count)
 
 
 async def view_label_job(database: Database, *, caller: Caller, job_id: UUID) -> LabelJob:

@@ -97,19 +97,14 @@ async def link_codes(database: Database, *, caller: Caller, request: LinkCodes) 
             raise CodesNotLinkable(results)
         filled, consumed = await _link(repositories, caller, request, case, accepted)
         return repositories.answer(
-            LinkedCodes(
-                master_code_info=filled,
-                results=results,
-                linked_codes=[row.code for row in accepted],
-                consumed_count=consumed,
-            )
+            LinkedCodes(filled, results, linked_codes=[row.code for row in accepted], consumed_count=consumed)
         )
 
 
 async def _link(
     repositories: Repositories, caller: Caller, request: LinkCodes, case: FoundCase, rows: Sequence[FoundCode]
 ) -> tuple[FoundCase, int]:
-    """The case afterwards, and how many of the units were in the queue."""
+    """The case afterwards, and how many of the units were in the queue. A full case orders its label."""
     sequences = [row.sequence_number for row in rows]
     if not await repositories.prepared_codes.link(
         case.id, [row.id for row in rows], sequences, user_id=caller.user_id, station=request.station
@@ -117,6 +112,8 @@ async def _link(
         raise CodeTakenMeanwhile
     consumed = await repositories.prepared_codes.consume(request.batch_id, sequences)
     filled = await repositories.cases.get(request.master_code)
+    if filled.actual_units == filled.expected_units:
+        await repositories.case_prints.order(caller, request.batch_id, case.id, station=request.station)
     await repositories.trace.add(
         "case.linked",
         caller=caller,

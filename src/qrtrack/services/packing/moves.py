@@ -46,6 +46,7 @@ async def move_case(
 ) -> MovedCase:
     """Moves all units of the case, scanned and redeemed ones too, with the time, operator and station of packing.
 
+    The label of the target case is printed at the station that packed the box; that of the source case no more.
     The queue does not change: unlinking the new case later returns to the queue what the old case took from it. Both
     cases are of one batch, whose lock decides which of two moves comes first.
     Raises InvalidInput, NotFound, BatchNotReady, BatchClosed, InvalidState, CaseOfOtherBatch, VariantMismatch,
@@ -64,6 +65,8 @@ async def move_case(
         moved = await repositories.cases.move(source.id, target.id)
         if moved.codes != source.actual_units:
             raise CodeTakenMeanwhile
+        await repositories.case_prints.withdraw([source.id])
+        await repositories.case_prints.order(caller, batch_id, target.id, station=source.station)
         await repositories.trace.add(
             "case.moved",
             caller=caller,

@@ -1,0 +1,54 @@
+"""Print jobs: what is sent to a printer, at most once, and what became of it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from qrtrack.domain.errors import Unavailable
+
+LOOK_THEN_REPRINT: Final = "Look whether it was printed, then reprint."
+TOO_LATE_HOURS: Final = 24
+"""A label that waited longer for its printer is not printed any more."""
+
+
+class PrintStatus(StrEnum):
+    """`unknown`: the connection broke after the first byte. It is never sent again by itself."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+
+ENDED_PRINTS = frozenset(PrintStatus) - {PrintStatus.QUEUED, PrintStatus.RUNNING}
+
+
+@dataclass(frozen=True, slots=True)
+class NewPrint:
+    """Either the file of a label job, or the label of one case. `reason`: why units are printed once more."""
+
+    label_job_id: UUID | None = None
+    batch_id: UUID | None = None
+    case_number: int | None = None
+    reason: str | None = None
+
+
+class PrinterNotReached(Unavailable):
+    """Nothing was sent: the printer refused the connection, or could not be reached."""
+
+    slug = "printer-not-reached"
+    title = "The printer was not reached"
+
+
+class PrinterNotReady(Unavailable):
+    """Nothing was sent: the printer says that it cannot print."""
+
+    slug = "printer-not-ready"
+    title = "The printer is not ready"
+
+
+class PrintBroken(Exception):
+    """The connection broke after the first byte: the label may be printed. The message says what happened."""

@@ -1,0 +1,169 @@
+"""Label printers: their addresses, the networks that the service may print into, and what a printer says of itself."""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from qrtrack.domain.errors import Conflict, FieldError, InvalidInput, Unavailable, invalid_field
+from qrtrack.domain.field_codes import FieldCode
+from qrtrack.domain.labels.documents import FileFormat
+from qrtrack.domain.labels.formats import UNCALIBRATED, Calibration
+from qrtrack.domain.labels.zpl import Dpi
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+PRINTERS_OF_ORGANISATION: Final = 200
+FIRST_PORT, LAST_PORT = 9100, 9109
+ADDRESS_PATTERN: Final = r"^([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):910[0-9]$"
+
+# Addresses that a wide network of PRINTER_NETWORKS does not open: this machine, the metadata services of clouds,
+# multicast, and IPv6 forms that embed another IPv4 address. A network that lies within one of them opens it.
+SPECIAL: Final[Sequence[Network]] = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "100.100.100.200/32", "224.0.0.0/3",
+            "::/8", "64:ff9b::/32", "2002::/16", "fd00:ec2::/32", "fe80::/10", "ff00::/8",
+        ),
+    )
+)  # fmt: skip
+
+
+class PrintingOff(Unavailable):
+    """The service has no network to print into: PRINTER_NETWORKS is empty."""
+
+    slug = "printing-off"
+    title = "Printing by the server is off"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Printing by the server is off. Set PRINTER_NETWORKS on the server to the networks of your printers, such "
+            "as 192.0.2.0/24."
+        )
+
+
+class PrinterNameTaken(Conflict):
+    """The organisation has a printer of this name."""
+
+    slug = "printer-name-taken"
+    title = "The name is taken"
+
+    def __init__(self) -> None:
+        super().__init__("Your organisation has another printer of this name. Choose another name.")
+
+
+class TooManyPrinters(InvalidInput):
+    """The organisation has as many printers as the service keeps."""
+
+    slug = "too-many-printers"
+    title = "Too many printers"
+
+    def __init__(self) -> None:
+        detail = f"An organisation has at most {PRINTERS_OF_ORGANISATION} printers. Delete one that nobody uses."
+        error = FieldError("/name", detail, FieldCode.TOO_MANY, {"max": PRINTERS_OF_ORGANISATION})
+        super().__init__(detail, errors=[error])
+
+
+@dataclass(frozen=True, slots=True)
+class PrinterAddress:
+    """Where a printer is, as the manager wrote it. `host`: a name or an IP address, IPv6 without its brackets."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> "PrinterAddress":
+        """`text` fits ADDRESS_PATTERN."""
+        host, _, port = text.rpartition(":")
+        return cls(host.strip("[]"), int(port))
+
+
+def written_address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class NewPrinter:
+    """`preset`: the label format of case labels; None is the default of the printer's format."""
+
+    name: str
+    address: PrinterAddress
+    file_format: FileFormat = FileFormat.ZPL
+    dpi: Dpi = 203
+    stations: Sequence[str] = ()
+    preset: str | None = None
+    calibration: Calibration = UNCALIBRATED
+
+
+@dataclass(frozen=True, slots=True)
+class PrinterNetworks:
+    """The networks that this process may print into."""
+
+    listed: Sequence[Network] = ()
+    opened: Sequence[Network] = field(init=False)
+    """Those of the listed networks that lie within a special range, and open it."""
+
+    def __post_init__(self) -> None:
+        opened = [network for network in self.listed if any(_is_within(network, special) for special in SPECIAL)]
+        object.__setattr__(self, "opened", opened)
+
+    def __bool__(self) -> bool:
+        return bool(self.listed)
+
+    def holds(self, address: Address) -> bool:
+        return _is_in(address, self.opened) or (_is_in(address, self.listed) and not _is_in(address, SPECIAL))
+
+    def choose(self, host: str, addresses: Sequence[Address]) -> Address:
+        """The first address that the service may print to. Raises InvalidInput."""
+        if not addresses:
+            detail = f"The name {host} cannot be found. Check it, or write the printer's IP address."
+            raise invalid_field("/address", detail, FieldCode.UNKNOWN_HOST, value=host)
+        plain = [_plain(address) for address in addresses]
+        for address in plain:
+            if self.holds(address):
+                return address
+        detail = (
+            f"The address {plain[0]} lies outside of PRINTER_NETWORKS. Correct the address, or ask the administrator "
+            "of the server to add the printer's network."
+        )
+        raise invalid_field("/address", detail, FieldCode.OUTSIDE_NETWORKS, value=str(plain[0]))
+
+
+def _is_in(address: Address, networks: Iterable[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
+def _is_within(network: Network, other: Network) -> bool:
+    return network.version == other.version and network.subnet_of(other)  # type: ignore[arg-type]
+
+
+def _plain(address: Address) -> Address:
+    """A mapped address is the IPv4 one that a connection would go to."""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return address if mapped is None else mapped
+
+
+HOST_STATUS: Final = b"~HS"
+STATUS_PARTS: Final = re.compile(rb"\x02([^\x02\x03]*)\x03")
+STATUS_STRINGS: Final = 3
+# The place of each flag in the first and in the second of the three strings (ZPL II programming guide, ~HS).
+FLAGS: Final = (
+    (0, 1, "the paper is out"),
+    (1, 2, "the head is open"),
+    (0, 2, "it is paused"),
+    (0, 5, "its buffer is full"),
+)
+
+
+def parse_host_status(answer: bytes) -> Sequence[str] | None:
+    """What keeps a ZPL printer from printing, in words; nothing where it is ready. None: the answer is no whole status.
+
+    The answer is three strings, each between STX and ETX.
+    """
+    strings = [part.decode("ascii", "replace").split(",") for part in STATUS_PARTS.findall(answer)]
+    if len(strings) < STATUS_STRINGS:
+        return None
+    return [words for string, place, words in FLAGS if strings[string][place : place + 1] == ["1"]]

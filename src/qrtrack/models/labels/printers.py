@@ -1,0 +1,39 @@
+"""Label printers of an organisation."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, CheckConstraint, SmallInteger, Text, UniqueConstraint
+from sqlalchemy.dialects.postgresql import INET, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from qrtrack.domain.labels.documents import FileFormat
+from qrtrack.models.metadata import Now, Table, TenantOwned, one_of
+
+
+class Printer(TenantOwned, Table):
+    """`ip`: what `host` was resolved to when the address was stored. It was checked then, and is the one that the
+    service connects to. `stations`: whose packed cases it prints.
+    """
+
+    __tablename__ = "printers"
+    __table_args__ = (
+        one_of("file_format", FileFormat),
+        CheckConstraint("port BETWEEN 9100 AND 9109", name="port"),
+        UniqueConstraint("manufacturer_org_id", "name"),
+        UniqueConstraint("manufacturer_org_id", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    host: Mapped[str]
+    port: Mapped[int]
+    ip: Mapped[Any] = mapped_column(INET)
+    file_format: Mapped[str]
+    dpi: Mapped[int] = mapped_column(SmallInteger)
+    preset: Mapped[str | None]
+    stations: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    calibration: Mapped[dict[str, float]] = mapped_column(JSONB)
+    created_by: Mapped[str]
+    created_at: Mapped[Now]
+    updated_at: Mapped[Now]

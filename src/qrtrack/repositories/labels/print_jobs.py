@@ -1,0 +1,229 @@
+"""Print jobs: ordering, listing and cancelling them, and what the worker that holds one records."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from qrtrack.domain.claims import Claim, LeaseLost
+from qrtrack.domain.errors import NotFound
+from qrtrack.repositories.base import Repository
+from qrtrack.repositories.case_prints import UNSENT
+from qrtrack.repositories.queues import PRINT_JOBS
+
+# A job for the case that is not sent yet is enough, and its id is returned.
+ADD_CASE: Final = f"""
+INSERT INTO print_jobs (manufacturer_org_id, printer_id, batch_id, case_id, reason, status, created_by)
+SELECT box.manufacturer_org_id, CAST(:printer_id AS uuid), box.batch_id, box.id, CAST(:reason AS text), 'queued',
+       CAST(:actor AS text)
+FROM qr_master_codes AS box
+WHERE box.batch_id = :batch_id AND box.case_number = :case_number
+ON CONFLICT (case_id, printer_id) WHERE {UNSENT} AND case_id IS NOT NULL DO UPDATE SET updated_at = now()
+RETURNING id
+"""
+ADD_LABEL_JOB: Final = """
+INSERT INTO print_jobs (manufacturer_org_id, printer_id, label_job_id, reason, status, created_by)
+SELECT label_job.manufacturer_org_id, CAST(:printer_id AS uuid), label_job.id, CAST(:reason AS text), 'queued',
+       CAST(:actor AS text)
+FROM label_jobs AS label_job
+WHERE label_job.id = :label_job_id
+RETURNING id
+"""
+FIND_SENT: Final = """
+SELECT id
+FROM print_jobs
+WHERE label_job_id = :label_job_id AND status NOT IN ('failed', 'cancelled')
+ORDER BY id
+LIMIT 1
+"""
+SELECT_LISTED: Final = """
+SELECT job.id, job.printer_id, printer.name AS printer_name, job.label_job_id,
+       COALESCE(job.batch_id, label_job.batch_id) AS batch_id, job.case_id, box.case_number, box.master_code,
+       job.station, job.reason, job.status, job.attempts, job.error_message, job.sent_bytes, job.created_by,
+       job.created_at, job.updated_at, job.run_at, job.started_at, job.sending_at, job.finished_at
+FROM print_jobs AS job
+JOIN printers AS printer ON printer.id = job.printer_id
+LEFT JOIN qr_master_codes AS box ON box.id = job.case_id
+LEFT JOIN label_jobs AS label_job ON label_job.id = job.label_job_id
+"""
+GET: Final = f"{SELECT_LISTED} WHERE job.id = :id"
+LIST: Final = f"""
+{SELECT_LISTED}
+WHERE (CAST(:printer_id AS uuid) IS NULL OR job.printer_id = :printer_id)
+  AND (CAST(:status AS text) IS NULL OR job.status = :status)
+  AND (CAST(:before AS bigint) IS NULL OR job.id < :before)
+ORDER BY job.id DESC
+LIMIT :limit
+"""
+PRINTER_STATES: Final = """
+SELECT printer_id,
+       count(*) FILTER (WHERE status IN ('queued', 'running'))::int AS waiting,
+       count(*) FILTER (WHERE status = 'unknown')::int AS unknown,
+       (array_agg(error_message ORDER BY id) FILTER (WHERE status IN ('queued', 'running')))[1] AS error_message
+FROM print_jobs
+WHERE status IN ('queued', 'running') OR finished_at > now() - interval '1 day'
+GROUP BY printer_id
+"""
+GET_CLAIMED: Final = """
+SELECT job.manufacturer_org_id, job.label_job_id, job.batch_id, box.case_number, job.sending_at,
+       printer.name AS printer_name, printer.port, printer.ip, printer.file_format, printer.dpi, printer.preset,
+       printer.calibration
+FROM print_jobs AS job
+JOIN printers AS printer ON printer.id = job.printer_id
+LEFT JOIN qr_master_codes AS box ON box.id = job.case_id
+WHERE job.id = :id
+"""
+BEGIN_SENDING: Final = f"""
+UPDATE print_jobs
+SET sending_at = clock_timestamp(), error_message = NULL, updated_at = now()
+WHERE {PRINT_JOBS.fence} AND sending_at IS NULL
+"""
+TAKE_BACK_SENDING: Final = f"""
+UPDATE print_jobs
+SET sending_at = NULL, updated_at = now()
+WHERE {PRINT_JOBS.fence}
+"""
+COMPLETE: Final = f"""
+UPDATE print_jobs
+SET {PRINT_JOBS.finished}, sent_bytes = :sent_bytes
+WHERE {PRINT_JOBS.fence} AND sending_at IS NOT NULL
+"""
+RECORD_UNKNOWN: Final = f"""
+UPDATE print_jobs
+SET {PRINT_JOBS.ended("unknown")}, error_message = :error, sent_bytes = :sent_bytes
+WHERE {PRINT_JOBS.fence} AND sending_at IS NOT NULL
+"""
+CANCEL: Final = f"""
+UPDATE print_jobs
+SET {PRINT_JOBS.ended("cancelled")}
+WHERE id = :id AND {UNSENT}
+"""
+IS_LATE: Final = """
+SELECT created_at < now() - make_interval(hours => :hours)
+FROM print_jobs
+WHERE id = :id
+"""
+
+
+class ListedPrint(NamedTuple):
+    id: int
+    printer_id: UUID
+    printer_name: str
+    label_job_id: UUID | None
+    batch_id: UUID
+    case_id: int | None
+    case_number: int | None
+    master_code: str | None
+    station: str | None
+    reason: str | None
+    status: str
+    attempts: int
+    error_message: str | None
+    sent_bytes: int
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    run_at: datetime
+    started_at: datetime | None
+    sending_at: datetime | None
+    finished_at: datetime | None
+
+
+class PrinterState(NamedTuple):
+    """`waiting`: print jobs that are not sent yet. `error_message`: why the first of them waits. `unknown`: those of
+    the last 24 hours.
+    """
+
+    printer_id: UUID
+    waiting: int
+    unknown: int
+    error_message: str | None
+
+
+class ClaimedPrint(NamedTuple):
+    manufacturer_org_id: UUID
+    label_job_id: UUID | None
+    batch_id: UUID | None
+    case_number: int | None
+    sending_at: datetime | None
+    printer_name: str
+    port: int
+    ip: Any
+    file_format: str
+    dpi: int
+    preset: str | None
+    calibration: dict[str, float]
+
+
+class PrintJobRepository(Repository):
+    async def add_case(
+        self, printer_id: UUID, batch_id: UUID, case_number: int, *, reason: str | None, actor: str
+    ) -> int:
+        """The id. A job for the case that is not sent yet is enough. Raises NotFound."""
+        job_id: int | None = await self._fetch_value(
+            ADD_CASE, printer_id=printer_id, batch_id=batch_id, case_number=case_number, reason=reason, actor=actor
+        )
+        if job_id is None:
+            raise NotFound(f"The batch has no case number {case_number} in your organisation.")
+        return job_id
+
+    async def add_label_job(self, printer_id: UUID, label_job_id: UUID, *, reason: str | None, actor: str) -> int:
+        """The id."""
+        job_id: int = await self._fetch_value(
+            ADD_LABEL_JOB, printer_id=printer_id, label_job_id=label_job_id, reason=reason, actor=actor
+        )
+        return job_id
+
+    async def is_sent_before(self, label_job_id: UUID) -> bool:
+        """Whether the file may have been printed already, or will be. Needs the lock of the label job."""
+        return await self._fetch_value(FIND_SENT, label_job_id=label_job_id) is not None
+
+    async def get(self, job_id: int) -> ListedPrint:
+        """Raises NotFound."""
+        found = await self._fetch_optional(ListedPrint, GET, id=job_id)
+        if found is None:
+            raise NotFound(f"There is no print job {job_id} in your organisation.")
+        return found
+
+    async def list(
+        self, *, printer_id: UUID | None, status: str | None, before: int | None, limit: int
+    ) -> Sequence[ListedPrint]:
+        """Newest first."""
+        return await self._fetch_all(
+            ListedPrint, LIST, printer_id=printer_id, status=status, before=before, limit=limit
+        )
+
+    async def printer_states(self) -> Sequence[PrinterState]:
+        """Of printers that have print jobs."""
+        return await self._fetch_all(PrinterState, PRINTER_STATES)
+
+    async def cancel(self, job_id: int) -> bool:
+        """False: it is being sent, or has ended."""
+        return await self._execute(CANCEL, id=job_id) > 0
+
+    async def get_claimed(self, claim: Claim) -> ClaimedPrint:
+        """Raises LeaseLost: the printer was deleted, and its jobs with it."""
+        found = await self._fetch_optional(ClaimedPrint, GET_CLAIMED, id=claim.number)
+        if found is None:
+            raise LeaseLost(claim)
+        return found
+
+    async def begin_sending(self, claim: Claim) -> None:
+        """From its commit on, the job is never sent again. Raises LeaseLost."""
+        await self._execute_fenced(claim, BEGIN_SENDING)
+
+    async def take_back_sending(self, claim: Claim) -> bool:
+        """For a job of which not one byte has left. False: another worker holds it."""
+        return await self._execute(TAKE_BACK_SENDING, id=claim.id, lease_token=claim.token) > 0
+
+    async def complete(self, claim: Claim, *, sent_bytes: int) -> None:
+        """Raises LeaseLost."""
+        await self._execute_fenced(claim, COMPLETE, sent_bytes=sent_bytes)
+
+    async def record_unknown(self, claim: Claim, error: str, *, sent_bytes: int = 0) -> bool:
+        """False: the job was not being sent, or another worker holds it."""
+        values = {"id": claim.id, "lease_token": claim.token, "error": error, "sent_bytes": sent_bytes}
+        return await self._execute(RECORD_UNKNOWN, **values) > 0
+
+    async def is_late(self, claim: Claim, *, hours: int) -> bool:
+        return bool(await self._fetch_value(IS_LATE, id=claim.id, hours=hours))

@@ -1,0 +1,116 @@
+"""Print jobs over HTTP: send labels to a printer, poll, list and cancel."""
+
+from functools import partial
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Response
+
+from qrtrack.domain.errors import InvalidState, NotFound
+from qrtrack.domain.identity import Permission
+from qrtrack.domain.labels.label_jobs import AlreadyPrinted, FileNotReady
+from qrtrack.domain.labels.print_jobs import ENDED_PRINTS
+from qrtrack.domain.labels.printers import PrintingOff
+from qrtrack.routers.bodies import NoFields, StrictRoute
+from qrtrack.routers.dependencies import Packer, RuntimeState, require
+from qrtrack.routers.idempotency import AnsweringDatabase
+from qrtrack.routers.problems import problems
+from qrtrack.routers.waiting import LongPoll
+from qrtrack.schemas.base import RowId
+from qrtrack.schemas.labels.print_jobs import (
+    PRINT_JOBS_PATH,
+    PrintJobAnswer,
+    PrintJobChanged,
+    PrintJobFilter,
+    PrintJobPage,
+    PrintJobQuery,
+    PrintJobSummary,
+    PrintOrdered,
+    PrintRequest,
+)
+from qrtrack.schemas.labels.printers import PRINTERS_PATH
+from qrtrack.services.labels import print_jobs as use_cases
+from qrtrack.services.labels.printers import networks_of
+
+router = APIRouter(route_class=StrictRoute, tags=["labels"])
+
+PrintJobId = Annotated[RowId, Path(description="The id that ordering the print answered.")]
+
+
+@router.post(
+    f"{PRINTERS_PATH}/{{printer_id}}/print",
+    status_code=202,
+    response_model=PrintOrdered,
+    summary="Print on a printer",
+    responses=problems(NotFound, PrintingOff, FileNotReady, AlreadyPrinted),
+)
+async def print_on(
+    printer_id: UUID,
+    order: PrintRequest,
+    *,
+    caller: Packer,
+    runtime: RuntimeState,
+    database: AnsweringDatabase,
+    response: Response,
+) -> use_cases.OrderedPrint:
+    """Sends the file of a label job (a manager; its format must be the printer's) or the label of one case to the
+    printer, at most once. A label job of units that was sent before needs a `reason`. Poll `status_url`.
+
+    Send `{"label_job_id": "…"}`, or `{"batch_id": "…", "case_number": 7}`.
+    """
+    new = order.asked()
+    if new.label_job_id is not None:
+        require(caller, Permission.MANAGE_BATCHES)
+    ordered = await use_cases.print_on(
+        database, caller=caller, networks=networks_of(runtime.settings), printer_id=printer_id, new=new
+    )
+    response.headers["Location"] = ordered.status_url
+    return ordered
+
+
+@router.get(PRINT_JOBS_PATH, response_model=PrintJobPage, summary="List print jobs")
+async def list_print_jobs(
+    query: Annotated[PrintJobFilter, Query()], caller: Packer, runtime: RuntimeState
+) -> dict[str, Any]:
+    """Newest first. `?printer_id=` and `?status=` narrow the list: `unknown` is what a person must look at."""
+    rows = await use_cases.list_print_jobs(
+        runtime.database,
+        caller=caller,
+        printer_id=query.printer_id,
+        status=query.status,
+        before=query.after_number() or None,
+        limit=query.one_more,
+    )
+    return query.page("print_jobs", [PrintJobSummary.of(row) for row in rows], lambda job: job.print_job_id)
+
+
+@router.get(f"{PRINT_JOBS_PATH}/{{print_job_id}}", summary="Poll a print job", responses=problems(NotFound))
+async def get_print_job(
+    print_job_id: PrintJobId,
+    query: Annotated[PrintJobQuery, Query()],
+    caller: Packer,
+    runtime: RuntimeState,
+    long_poll: LongPoll,
+) -> PrintJobAnswer:
+    """How the job stands, and why it waits. With `?wait=N` the answer comes when its status or its reason has changed
+    since the request arrived, when the job has ended, or after N seconds.
+    """
+    look = partial(use_cases.view_print_job, runtime.database, caller=caller, job_id=print_job_id)
+    job = await look()
+    if query.wait and job.status not in ENDED_PRINTS:
+        stood = job.status, job.error_message
+        job = await long_poll.watch(look, query.wait, lambda now: (now.status, now.error_message) != stood)
+    return PrintJobAnswer.of(job)
+
+
+@router.post(
+    f"{PRINT_JOBS_PATH}/{{print_job_id}}/cancel",
+    response_model=PrintJobChanged,
+    summary="Cancel a print job",
+    responses=problems(NotFound, InvalidState),
+)
+async def cancel_print_job(
+    print_job_id: PrintJobId, caller: Packer, database: AnsweringDatabase, _nothing: NoFields = None
+) -> use_cases.CancelledPrint:
+    """Ends a job of which nothing was sent to the printer."""
+    return await use_cases.cancel_print_job(database, caller=caller, job_id=print_job_id)

@@ -1,0 +1,120 @@
+"""Print jobs over HTTP: ordering, polling and listing them."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.field_codes import FieldCode
+from qrtrack.domain.labels.print_jobs import NewPrint, PrintStatus
+from qrtrack.repositories.labels.print_jobs import ListedPrint
+from qrtrack.schemas.base import LARGEST_SEQUENCE, Answer, Body, Id, Instant, ListQuery, Page, Query, Reason, Wait
+
+PRINT_JOBS_PATH: Final = "/api/manufacturer/print-jobs"
+EITHER: Final = "Send either label_job_id, or batch_id and case_number."
+FIELDS: Final[Mapping[str, Any]] = {"fields": ["label_job_id", "case_number"]}
+
+
+class PrintRequest(Body):
+    """Either a label job that is completed, or one case."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"batch_id": "01939c3e-7d2f-7c44-9a53-0c8f2b1f6a10", "case_number": 1}}
+    )
+
+    label_job_id: Id | None = None
+    batch_id: Id | None = None
+    case_number: Annotated[int, Field(ge=1, le=LARGEST_SEQUENCE)] | None = None
+    reason: Reason | None = Field(None, description="Why a label job of units is sent to a printer once more.")
+
+    def asked(self) -> NewPrint:
+        """Raises InvalidInput."""
+        is_of_case = self.label_job_id is None
+        code = FieldCode.REQUIRED if is_of_case else FieldCode.EXACTLY_ONE_OF
+        wrong = [
+            FieldError(f"/{name}", EITHER, code, {} if is_of_case else FIELDS)
+            for name in ("batch_id", "case_number")
+            if (getattr(self, name) is None) == is_of_case
+        ]
+        if wrong:
+            raise InvalidInput(EITHER, errors=wrong)
+        return NewPrint(**self.model_dump(include={"label_job_id", "batch_id", "case_number", "reason"}))
+
+
+class PrintOrdered(Answer):
+    """The print job, waiting. Poll `status_url`."""
+
+    print_job_id: int
+    status: PrintStatus
+    status_url: str
+
+
+class PrintJobSummary(BaseModel):
+    """A print job: a label job's file, or a case's label."""
+
+    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
+
+    print_job_id: int
+    printer_id: UUID
+    printer_name: str
+    label_job_id: UUID | None
+    batch_id: UUID
+    case_number: int | None
+    master_code: str | None
+    station: str | None = Field(description="Who packed the case, where packing ordered its label.")
+    status: PrintStatus = Field(
+        description="`unknown`: the connection broke after the first byte. Look whether it was printed, then reprint."
+    )
+    error_message: str | None
+    sent_bytes: int
+    attempts: int
+    reason: str | None
+    created_by: str
+    created_at: Instant
+    updated_at: Instant
+    next_attempt_at: Instant | None = Field(description="Null unless it waits for another attempt.")
+    started_at: Instant | None
+    sending_at: Instant | None = Field(description="From then on it is not sent again.")
+    finished_at: Instant | None
+
+    @classmethod
+    def of(cls, job: ListedPrint) -> Self:
+        waits = job.status == PrintStatus.QUEUED and job.attempts > 0
+        columns: dict[str, Any] = job._asdict()
+        return cls(
+            print_job_id=columns.pop("id"),
+            next_attempt_at=columns.pop("run_at") if waits else None,
+            **{name: value for name, value in columns.items() if name != "run_at"},
+        )
+
+
+class PrintJobAnswer(PrintJobSummary, Answer):
+    """One print job, to be polled."""
+
+
+class PrintJobPage(Page):
+    """Print jobs, newest first."""
+
+    print_jobs: list[PrintJobSummary]
+
+
+class PrintJobFilter(ListQuery):
+    """Which print jobs to list."""
+
+    printer_id: UUID | None = None
+    status: PrintStatus | None = None
+
+
+class PrintJobQuery(Query):
+    """How long to wait for news of the job."""
+
+    wait: Wait = 0
+
+
+class PrintJobChanged(Answer):
+    """The job as it stands now."""
+
+    print_job_id: int
+    status: PrintStatus

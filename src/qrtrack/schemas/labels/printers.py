@@ -1,0 +1,123 @@
+"""Label printers over HTTP: what a manager stores, and how each stands."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from qrtrack.domain.labels.documents import FileFormat
+from qrtrack.domain.labels.formats import Calibration
+from qrtrack.domain.labels.printers import ADDRESS_PATTERN, NewPrinter, PrinterAddress
+from qrtrack.schemas.base import Answer, Body, Instant, Name
+from qrtrack.schemas.labels.label_formats import FormatName
+from qrtrack.schemas.labels.label_jobs import CalibrationRequest
+from qrtrack.services.labels.printers import ListedPrinter
+
+PRINTERS_PATH: Final = "/api/manufacturer/printers"
+
+Address = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=260, pattern=ADDRESS_PATTERN),
+    Field(description="`host:port`, the port from 9100 to 9109. IPv6 stands in brackets."),
+]
+Stations = Annotated[list[Name], Field(max_length=100, description="The stations whose packed cases it prints.")]
+
+
+class PrinterChange(Body):
+    """What changes; what is left out stays. A name in `address` is looked up again."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"address": "192.0.2.8:9100", "stations": ["line-1"]}})
+
+    name: Name | None = None
+    address: Address | None = None
+    format: Literal["pdf", "zpl"] | None = None
+    dpi: Literal[203, 300, 600] | None = None
+    preset: FormatName | None = Field(None, description="What case labels are printed on; null: `roll-100x150`.")
+    stations: Stations | None = None
+    calibration: CalibrationRequest | None = None
+
+    def changes(self) -> Mapping[str, Any]:
+        """Of NewPrinter. Only `preset` can be taken back with null."""
+        given = {name for name in self.model_fields_set if name == "preset" or getattr(self, name) is not None}
+        plain: dict[str, Any] = {name: getattr(self, name) for name in given & {"name", "dpi", "preset", "stations"}}
+        if self.address is not None:
+            plain["address"] = PrinterAddress.parse(self.address)
+        if self.format is not None:
+            plain["file_format"] = FileFormat(self.format)
+        if self.calibration is not None:
+            plain["calibration"] = Calibration(**self.calibration.model_dump())
+        return plain
+
+
+class PrinterRequest(PrinterChange):
+    """A printer that takes raw labels at a TCP port."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "name": "Line 1", "address": "192.0.2.7:9100", "format": "zpl", "dpi": 203, "stations": ["line-1"],
+            }
+        }
+    )  # fmt: skip
+
+    name: Name
+    address: Address
+
+    def asked(self) -> NewPrinter:
+        return NewPrinter(**self.changes())
+
+
+class ShownCalibration(BaseModel):
+    """What corrects the printer."""
+
+    dx: float
+    dy: float
+    scale_x: float
+    scale_y: float
+
+
+class ShownPrinter(BaseModel):
+    """A printer, and how it stands."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    printer_id: UUID
+    name: str
+    address: str
+    ip: str = Field(description="What the address was looked up to. The service prints to it.")
+    format: FileFormat
+    dpi: int
+    preset: str | None
+    stations: list[str]
+    calibration: ShownCalibration
+    waiting_count: int = Field(description="Print jobs that have not ended.")
+    unknown_count: int = Field(
+        description="Print jobs of the last 24 hours of which nobody knows whether they printed."
+    )
+    error_message: str | None = Field(description="Why the first job waits: the printer is away, or its paper is out.")
+    created_by: str
+    created_at: Instant
+    updated_at: Instant
+
+
+class PrinterAnswer(ShownPrinter, Answer):
+    """The printer as it is stored."""
+
+
+class PrinterList(Answer):
+    """All printers of the organisation, by name."""
+
+    printing: Literal["on", "off"] = Field(description="`off`: PRINTER_NETWORKS is empty on the server that answers.")
+    printers: list[ShownPrinter]
+
+    @classmethod
+    def listing(cls, printers: Sequence[ListedPrinter], *, is_on: bool) -> Self:
+        shown = [ShownPrinter.model_validate(printer) for printer in printers]
+        return cls(printing="on" if is_on else "off", printers=shown)
+
+
+class PrinterDeleted(Answer):
+    """Its print jobs are deleted as well."""
+
+    printer_id: UUID

@@ -1,0 +1,124 @@
+"""Print jobs: ordering, looking at and cancelling them. What a worker does with one is in printing.py."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from qrtrack.database import Database
+from qrtrack.domain.errors import InvalidState, invalid_field
+from qrtrack.domain.field_codes import FieldCode
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.labels.label_jobs import Labelled
+from qrtrack.domain.labels.print_jobs import NewPrint, PrintStatus
+from qrtrack.domain.labels.printers import PrinterNetworks, PrintingOff
+from qrtrack.models import Printer
+from qrtrack.repositories import Repositories
+from qrtrack.repositories.labels.print_jobs import ListedPrint
+from qrtrack.repositories.queues import PRINT_JOBS
+from qrtrack.services.labels.label_files import require_file
+from qrtrack.services.labels.label_jobs import refuse_printed
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedPrint:
+    print_job_id: int
+    status: str
+    status_url: str
+
+
+async def print_on(
+    database: Database, *, caller: Caller, networks: PrinterNetworks, printer_id: UUID, new: NewPrint
+) -> OrderedPrint:
+    """Queues a print job. A case's label that waits for the printer already is not queued twice.
+
+    Raises PrintingOff, NotFound, FileNotReady, AlreadyPrinted, InvalidInput.
+    """
+    if not networks:
+        raise PrintingOff
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        printer = await repositories.printers.get(printer_id)
+        ranges: Sequence[tuple[int, int]] = ()
+        if new.label_job_id is not None:
+            job_id, ranges = await _add_label_job(repositories, caller, printer, new.label_job_id, reason=new.reason)
+        else:
+            assert new.batch_id is not None
+            assert new.case_number is not None
+            job_id = await repositories.print_jobs.add_case(
+                printer.id, new.batch_id, new.case_number, reason=new.reason, actor=caller.user_id
+            )
+        job = await repositories.print_jobs.get(job_id)
+        await repositories.trace.add("print_job.ordered", **_traced(caller, job), reason=new.reason, ranges=ranges)
+        await repositories.wake_workers(PRINT_JOBS)
+        return repositories.answer(OrderedPrint(job_id, job.status, f"/api/manufacturer/print-jobs/{job_id}"))
+
+
+def _traced(caller: Caller, job: ListedPrint) -> dict[str, Any]:
+    return {
+        "caller": caller,
+        "batch_id": job.batch_id,
+        "case_id": job.case_id,
+        "details": {
+            "print_job_id": job.id,
+            "printer_name": job.printer_name,
+            "label_job_id": job.label_job_id,
+            "master_code": job.master_code,
+            "case_number": job.case_number,
+        },
+    }
+
+
+async def _add_label_job(
+    repositories: Repositories, caller: Caller, printer: Printer, label_job_id: UUID, *, reason: str | None
+) -> tuple[int, Sequence[tuple[int, int]]]:
+    """The print job's id, and the units. The lock of the label job decides which of two orders is the first."""
+    job = await repositories.label_jobs.lock(label_job_id)
+    require_file(job)
+    if job.file_format != printer.file_format:
+        detail = (
+            f"The file of the label job is {job.file_format}, and the printer takes {printer.file_format}. Submit a "
+            f"label job with the format {printer.file_format}."
+        )
+        raise invalid_field(
+            "/label_job_id", detail, FieldCode.OTHER_FORMAT, value=job.file_format, expected=printer.file_format
+        )
+    if job.what == Labelled.UNITS and reason is None and await repositories.print_jobs.is_sent_before(job.id):
+        await refuse_printed(repositories, job.batch_id, job.first_number, job.last_number)
+    ranges = [(job.first_number, job.last_number)] if job.what == Labelled.UNITS else []
+    if job.with_root_key:
+        await repositories.trace.add("keys.revealed", caller=caller, batch_id=job.batch_id, ranges=ranges)
+    return (
+        await repositories.print_jobs.add_label_job(printer.id, job.id, reason=reason, actor=caller.user_id),
+        ranges,
+    )
+
+
+async def view_print_job(database: Database, *, caller: Caller, job_id: int) -> ListedPrint:
+    """Raises NotFound."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        return await repositories.print_jobs.get(job_id)
+
+
+async def list_print_jobs(
+    database: Database, *, caller: Caller, printer_id: UUID | None, status: str | None, before: int | None, limit: int
+) -> Sequence[ListedPrint]:
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        return await repositories.print_jobs.list(printer_id=printer_id, status=status, before=before, limit=limit)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelledPrint:
+    print_job_id: int
+    status: str
+
+
+async def cancel_print_job(database: Database, *, caller: Caller, job_id: int) -> CancelledPrint:
+    """Ends a job of which nothing was sent. Raises NotFound, InvalidState."""
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        is_cancelled = await repositories.print_jobs.cancel(job_id)
+        job = await repositories.print_jobs.get(job_id)
+        if not is_cancelled:
+            is_sending = "being sent" if job.status == PrintStatus.RUNNING else f"{job.status} already"
+            raise InvalidState(f"The print job is {is_sending} and cannot be cancelled.", state=job.status)
+        await repositories.trace.add("print_job.cancelled", **_traced(caller, job))
+        return repositories.answer(CancelledPrint(job_id, PrintStatus.CANCELLED))

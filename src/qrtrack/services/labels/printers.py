@@ -1,0 +1,175 @@
+"""Label printers: storing them, looking at them, deleting them. Printing is in print_jobs.py and printing.py."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from qrtrack.database import Database
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.labels.documents import FileFormat
+from qrtrack.domain.labels.formats import Calibration
+from qrtrack.domain.labels.label_jobs import PRESET_OF, Labelled, NewLabelJob
+from qrtrack.domain.labels.printers import (
+    PRINTERS_OF_ORGANISATION,
+    SPECIAL,
+    Address,
+    NewPrinter,
+    PrinterAddress,
+    PrinterNetworks,
+    PrintingOff,
+    TooManyPrinters,
+    written_address,
+)
+from qrtrack.domain.labels.zpl import Dpi
+from qrtrack.integrations.printers import resolve
+from qrtrack.models import Printer
+from qrtrack.repositories import Repositories
+from qrtrack.repositories.labels.print_jobs import PrinterState
+from qrtrack.services.labels.label_jobs import choose_printing
+from qrtrack.settings import Settings
+
+
+def networks_of(settings: Settings) -> PrinterNetworks:
+    return PrinterNetworks(settings.print_networks)
+
+
+def claim_values(settings: Settings) -> dict[str, Any]:
+    """The networks, as the claim of print jobs compares addresses with them."""
+    networks = networks_of(settings)
+    listed = {"listed": networks.listed, "opened": networks.opened, "special": SPECIAL}
+    return {name: [str(network) for network in some] for name, some in listed.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPrinter:
+    """A printer, how many jobs wait for it and why, and how many of the last 24 hours have an unknown end."""
+
+    printer_id: UUID
+    name: str
+    address: str
+    ip: str
+    format: FileFormat
+    dpi: int
+    preset: str | None
+    stations: Sequence[str]
+    calibration: Mapping[str, float]
+    waiting_count: int
+    unknown_count: int
+    error_message: str | None
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+
+
+async def list_printers(database: Database, *, caller: Caller) -> Sequence[ListedPrinter]:
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        printers = await repositories.printers.list()
+        states = {state.printer_id: state for state in await repositories.print_jobs.printer_states()}
+    return [_listed(printer, states.get(printer.id)) for printer in printers]
+
+
+async def add_printer(
+    database: Database, *, caller: Caller, networks: PrinterNetworks, new: NewPrinter
+) -> ListedPrinter:
+    """Raises PrintingOff, InvalidInput, TooManyPrinters, PrinterNameTaken."""
+    ip = await find_address(networks, new.address)
+    printer = Printer(id=uuid7(), manufacturer_org_id=caller.organisation_id, created_by=caller.user_id)
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        if await repositories.printers.lock_and_count(caller.organisation_id) >= PRINTERS_OF_ORGANISATION:
+            raise TooManyPrinters
+        await _set(repositories, printer, new, ip)
+        await repositories.printers.store(printer)
+        return repositories.answer(_listed(printer, None))
+
+
+async def change_printer(
+    database: Database, *, caller: Caller, networks: PrinterNetworks, printer_id: UUID, changes: Mapping[str, Any]
+) -> ListedPrinter:
+    """`changes`: fields of NewPrinter. Jobs that wait are printed on the printer as it is then.
+
+    Raises NotFound, PrintingOff, InvalidInput, PrinterNameTaken.
+    """
+    ip = await find_address(networks, changes["address"]) if "address" in changes else None
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        printer = await repositories.printers.lock(printer_id)
+        await _set(repositories, printer, replace(_as_ordered(printer), **changes), ip or printer.ip)
+        await repositories.printers.store(printer)
+        states = {state.printer_id: state for state in await repositories.print_jobs.printer_states()}
+        return repositories.answer(_listed(printer, states.get(printer.id)))
+
+
+async def delete_printer(database: Database, *, caller: Caller, printer_id: UUID) -> None:
+    """With its print jobs. Raises NotFound."""
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        await repositories.printers.delete(printer_id)
+
+
+async def find_address(networks: PrinterNetworks, address: PrinterAddress) -> Address:
+    """Looks the name up once. What is checked here is what is stored and connected to: DNS rebinding gains nothing.
+
+    Raises PrintingOff, InvalidInput.
+    """
+    if not networks:
+        raise PrintingOff
+    return networks.choose(address.host, await resolve(address.host, address.port))
+
+
+def as_label_job(printer: NewPrinter) -> NewLabelJob:
+    """How a case's label is printed on it."""
+    return NewLabelJob(
+        what=Labelled.CASES,
+        file_format=printer.file_format,
+        preset=printer.preset,
+        dpi=printer.dpi,
+        calibration=printer.calibration,
+    )
+
+
+async def _set(repositories: Repositories, printer: Printer, new: NewPrinter, ip: Address) -> None:
+    """Raises InvalidInput for a preset that is not there, or not for this kind of printer."""
+    await choose_printing(repositories, new.preset or PRESET_OF[Labelled.CASES, FileFormat.ZPL], as_label_job(new))
+    printer.name = new.name
+    printer.host, printer.port = new.address.host, new.address.port
+    printer.ip = ip
+    printer.file_format = new.file_format
+    printer.dpi = new.dpi
+    printer.preset = new.preset
+    printer.stations = list(new.stations)
+    printer.calibration = asdict(new.calibration)
+    printer.updated_at = datetime.now(UTC)
+
+
+def _as_ordered(printer: Printer) -> NewPrinter:
+    return NewPrinter(
+        name=printer.name,
+        address=PrinterAddress(printer.host, printer.port),
+        file_format=FileFormat(printer.file_format),
+        dpi=cast("Dpi", printer.dpi),
+        stations=printer.stations,
+        preset=printer.preset,
+        calibration=Calibration(**printer.calibration),
+    )
+
+
+def _listed(printer: Printer, state: PrinterState | None) -> ListedPrinter:
+    return ListedPrinter(
+        printer_id=printer.id,
+        name=printer.name,
+        address=written_address(printer.host, printer.port),
+        ip=str(printer.ip),
+        format=FileFormat(printer.file_format),
+        dpi=printer.dpi,
+        preset=printer.preset,
+        stations=printer.stations,
+        calibration=printer.calibration,
+        waiting_count=state.waiting if state else 0,
+        unknown_count=state.unknown if state else 0,
+        error_message=state.error_message if state else None,
+        created_by=printer.created_by,
+        created_at=printer.created_at,
+        updated_at=printer.updated_at,
+    )
