@@ -17,7 +17,7 @@ from benchmarks.seed import Seeded, seed_batch, tidy
 from benchmarks.server import Client, serving
 from qrtrack.domain.root_keys import random_text
 
-ROUNDS, FULL_ROUNDS, KEY_LENGTH = 100, 400, 7
+ROUNDS, FULL_ROUNDS, KEY_LENGTH = 200, 800, 7
 WARM_UP = 5
 KEYED = """
 UPDATE qr_codes SET root_key_digest = keyed.digest, root_key_hash = keyed.hash
@@ -54,7 +54,7 @@ class _Times:
         self.samples: list[list[float]] = [[], [], [], []]
 
     async def measure(self, number: int) -> None:
-        """One round; who goes first changes."""
+        """One round; who goes first, and in which direction the turns go, changes."""
         code, key = self._batch.code(number), self._keys[number - 1]
         sides: list[Callable[[], Any]] = [
             self._bare,
@@ -62,8 +62,8 @@ class _Times:
             lambda: self._check(f"{self._batch.prefix}{900_000 + number}", key, "unknown"),
             lambda: self._check(code, key, "genuine"),
         ]
-        for place in range(len(sides)):
-            side = (place + number) % len(sides)
+        turns = [(place + number) % len(sides) for place in range(len(sides))]
+        for side in turns if number // 4 % 2 else reversed(turns):
             began = time.perf_counter()
             await sides[side]()
             self.samples[side] += in_milliseconds([time.perf_counter() - began])
