@@ -185,7 +185,7 @@ CODES = (
         root_key_sealed bytea,
         root_key_hash text,
         printed_at timestamptz,
-        released_at timestamptz,
+        unlinked_at timestamptz,
         voided_at timestamptz,
         void_reason text,
         scanned_at timestamptz,

@@ -21,7 +21,7 @@ from qrtrack.models.packing.cases import Case
 class Code(TenantOwned, Table):
     """One unit's serial code and its root key: digest (unique in the batch), sealed key, bcrypt hash.
 
-    `released_at` is when the code was last unlinked. A reverse job that counted before does not prepare it.
+    `unlinked_at` is when the code was last unlinked. A reverse job that counted before does not prepare it.
     """
 
     __tablename__ = "qr_codes"
@@ -56,7 +56,7 @@ class Code(TenantOwned, Table):
     root_key_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
     root_key_hash: Mapped[str | None]
     printed_at: Mapped[Instant | None]
-    released_at: Mapped[Instant | None]
+    unlinked_at: Mapped[Instant | None]
     voided_at: Mapped[Instant | None]
     void_reason: Mapped[str | None]
     voided_by_closing: Mapped[bool] = mapped_column(server_default=text("false"))

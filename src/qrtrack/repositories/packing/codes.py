@@ -104,7 +104,7 @@ WITH changed AS (
 UNPACK = """
 UPDATE qr_codes
 SET status = CASE WHEN printed_at IS NULL THEN 'generated' ELSE 'printed' END,
-    master_code_id = NULL, released_at = clock_timestamp()
+    master_code_id = NULL, unlinked_at = clock_timestamp()
 WHERE id = ANY(CAST(:ids AS bigint[])) AND status = 'packed'
 """
 

@@ -33,12 +33,12 @@ WHERE id = ANY(ARRAY(
     SELECT taken.id
     FROM unnest(CAST(:sequences AS int[])) AS listed(number)
     CROSS JOIN LATERAL (
-        SELECT released_at FROM qr_codes
+        SELECT unlinked_at FROM qr_codes
         WHERE batch_id = :batch_id AND sequence_number = listed.number LIMIT 1) AS code
     CROSS JOIN LATERAL (
         SELECT id, job_id FROM qr_prepared_codes
         WHERE batch_id = :batch_id AND sequence_number = listed.number AND status = 'consumed'
-          AND consumed_at > COALESCE(code.released_at, '-infinity')
+          AND consumed_at > COALESCE(code.unlinked_at, '-infinity')
         ORDER BY consumed_at DESC LIMIT 1) AS taken
     WHERE (SELECT status <> 'cancelled' FROM qr_reverse_jobs WHERE id = taken.job_id)
       AND (SELECT true FROM qr_excluded_codes
@@ -77,7 +77,7 @@ WITH run AS (
     SELECT queued_at, min(sequence_number) AS low, max(sequence_number) AS high
     FROM (SELECT queued.sequence_number,
                  GREATEST(queued.created_at,
-                          (SELECT released_at FROM qr_codes
+                          (SELECT unlinked_at FROM qr_codes
                            WHERE batch_id = :batch_id AND sequence_number = queued.sequence_number)) AS queued_at
           FROM qr_prepared_codes AS queued
           WHERE queued.id = ANY(CAST(:prepared_ids AS bigint[]))) AS entered

@@ -62,7 +62,7 @@ WITH available AS MATERIALIZED (
     FROM qr_codes
     WHERE batch_id = :batch_id AND sequence_number BETWEEN :first AND :last
       AND status IN ('generated', 'printed')
-      AND (released_at IS NULL OR released_at <= :counted_at)
+      AND (unlinked_at IS NULL OR unlinked_at <= :counted_at)
 ), inserted AS (
     INSERT INTO qr_prepared_codes (job_id, batch_id, order_id, manufacturer_org_id, sequence_number, code)
     SELECT :job_id, :batch_id, :order_id, :organisation_id, sequence_number, code
