@@ -14,6 +14,7 @@ from plant import MadeBatch, Plant
 from qrtrack.domain.labels.formats import Roll
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.services.labels.label_formats import store_label_format
+from qrtrack.services.packing.gtin_owners import claim_prefix
 from qrtrack.worker.execution import run_next
 from qrtrack.worker.handlers import HANDLERS
 
@@ -54,8 +55,8 @@ def post(path: str, body: Mapping[str, Any] | None = None, **more: Any) -> Route
 
 NAMES = (
     "batch_id", "order_id", "job_id", "master_code", "packed_code", "code", "free_code", "last_code", "bad_code",
-    "label_job_id", "format_name", "uniq_code", "product", "sync_id", "queue_id", "uuid", "database_id", "log_id",
-    "settlement", "reference",
+    "label_job_id", "format_name", "company_prefix", "uniq_code", "product", "sync_id", "queue_id", "uuid",
+    "database_id", "log_id", "settlement", "reference",
 )  # fmt: skip
 OF_BATCH = {"batch_id": "{batch_id}", "order_id": "{order_id}"}
 PACKING = [
@@ -124,6 +125,14 @@ PACKING = [
             "from_master_code": "{packed_code}", "to_master_code": "{master_code}", "reason": "wrong case",
             "station": "s",
         },
+    ),
+    get(f"{API}/gs1-prefixes", names_a_thing=False),
+    Route(
+        "PUT", f"{API}/gs1-prefixes/8991234", f"{API}/gs1-prefixes/{{prefix}}", manager=True,
+        names_a_thing=False,
+    ),
+    Route(
+        "DELETE", f"{API}/gs1-prefixes/{{company_prefix}}", f"{API}/gs1-prefixes/{{prefix}}", manager=True,
     ),
     get(f"{API}/packs", query={"batch_id": "{batch_id}", "station": "s", "user": "u"}, names_a_thing=False),
     get(f"{API}/trace/{{code}}", query={"limit": "10"}),
@@ -279,7 +288,7 @@ class Things:
 NOTHING: dict[str, str | int] = {
     "batch_id": str(uuid4()), "order_id": str(uuid4()), "job_id": str(uuid4()), "sync_id": str(uuid4()),
     "packed_code": "P", "master_code": "M", "code": "SKA000001", "free_code": "SKA000004", "last_code": "SKA000005",
-    "bad_code": "SKA000003", "label_job_id": str(uuid4()), "format_name": "nosuch",
+    "bad_code": "SKA000003", "label_job_id": str(uuid4()), "format_name": "nosuch", "company_prefix": "0000",
     "uniq_code": "ABCDEFGHJKLM", "product": "Silver", "queue_id": 1, "uuid": "u",
     "database_id": 1, "log_id": 1, "settlement": "STL1", "reference": "REF1",
 }  # fmt: skip
@@ -297,6 +306,8 @@ async def things_of(plant: Plant, prefix: str = "SKA", **names: str | int) -> Th
     await store_label_format(
         plant.runtime.database, caller=plant.caller, name=format_name, label_format=Roll(40.0, 30.0)
     )
+    company_prefix = f"899{ord(prefix[-1]):03}"
+    await claim_prefix(plant.runtime.database, caller=plant.caller, prefix=company_prefix)
     fan_out = await FanOut.announce(plant.runtime.database, plant.caller, 3)
     await fan_out.report(done("a") + failed("b"))
     made: dict[str, str | int] = {
@@ -311,6 +322,7 @@ async def things_of(plant: Plant, prefix: str = "SKA", **names: str | int) -> Th
         "bad_code": f"{prefix}000003",
         "label_job_id": str(label_job_id),
         "format_name": format_name,
+        "company_prefix": company_prefix,
         "uniq_code": batch.uniq_code,
         "product": "Gold 1 g",
         "sync_id": str(fan_out.batch_id),

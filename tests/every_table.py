@@ -17,6 +17,7 @@ from qrtrack.domain.notifications import Notify
 from qrtrack.domain.requests import RepeatableRequest, StoredAnswer
 from qrtrack.models import Table
 from qrtrack.services.labels.label_formats import store_label_format
+from qrtrack.services.packing.gtin_owners import claim_prefix
 from qrtrack.services.packing.reverse_jobs import cancel_reverse_job
 
 # Whose turn it is to be served, and what is taken together, is of the service and not of an organisation.
@@ -103,6 +104,8 @@ async def fill(plant: Plant) -> None:
     request = RepeatableRequest(organisation_id, "/submit", "key", b"body", lambda _: StoredAnswer(200, {}, "{}"))
     batch = await plant.prepared(10, exclude=ska(1), units_per_case=3)
     await plant.pack(batch)
+    prefix = f"{organisation_id.int % 10**12:012}"
+    await claim_prefix(plant.runtime.database, caller=plant.caller, prefix=prefix)
     told = await plant.submit(batch, notify=Notify(email="shift@plant.example"))
     await cancel_reverse_job(plant.runtime.database, caller=plant.caller, job_id=told)
     runtime = replace(plant.runtime, database=plant.runtime.database.answering(request))

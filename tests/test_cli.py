@@ -21,6 +21,7 @@ from sqlalchemy import make_url
 from accurate import event
 from fanout import FanOut, done
 from forked import Qrtrack
+from plant import Plant
 from process import SECRET, environment, free_port, run, started, until_said, wait_for
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
@@ -164,6 +165,27 @@ async def test_it_says_how_accurates_webhooks_fare(tmp_path: Path, migrated_url:
         "oldest pending seconds: -", "dead: 0", "conflicts: 0", "to pass on: 0",
         "subscription days left: -", "renewal failures: 0", "renewal error: -",
     ]  # fmt: skip
+
+
+async def test_it_shows_and_moves_the_owner_of_a_gtin(tmp_path: Path, migrated_url: str, plant: Plant) -> None:
+    await plant.order(1, gtin="04006381333931")
+    owner, other = plant.caller.organisation_id, uuid4()
+    words = ("gs1-owner", "--gtin", "4006381333931")
+    shown, moved, prefix = (
+        run(tmp_path, *more, DATABASE_URL=migrated_url)
+        for more in (words, (*words, "--to", str(other)), ("gs1-owner", "--prefix", "899123"))
+    )
+    assert shown.stdout == (
+        f"the GTIN 04006381333931 belongs to organisation {owner}; 1 of its batches have such a GTIN.\n"
+    )
+    assert moved.stdout.splitlines() == [
+        f"the GTIN 4006381333931 moved from organisation {owner} to {other}.",
+        f"1 batches of {owner} keep such a GTIN: what is printed of them stays as it is.",
+    ]
+    assert "No organisation has claimed the prefix 899123" in prefix.stderr
+    for wrong, code in ((["--gtin", "1"], 1), (["--gtin", "1", "--prefix", "8991"], 2), ([], 2)):
+        refused = run(tmp_path, "gs1-owner", *wrong, DATABASE_URL=migrated_url)
+        assert (refused.returncode, "Traceback" in refused.stderr) == (code, False)
 
 
 def test_a_server_answers_and_ends_in_good_order(tmp_path: Path, migrated_url: str) -> None:

@@ -132,6 +132,21 @@ BATCHES = (
         CONSTRAINT ck_qr_serial_counters_counted CHECK (last_number >= 0 AND random_codes >= 0)
     )
     """,
+    """
+    CREATE TABLE gtin_owners (
+        id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_gtin_owners PRIMARY KEY,
+        items int8range NOT NULL,
+        gtin text,
+        prefix text,
+        created_by text NOT NULL,
+        created_at timestamptz DEFAULT now() NOT NULL,
+        manufacturer_org_id uuid NOT NULL,
+        CONSTRAINT ex_gtin_owners_items EXCLUDE USING gist (items WITH &&),
+        CONSTRAINT uq_gtin_owners_prefix UNIQUE (prefix),
+        CONSTRAINT ck_gtin_owners_claimed CHECK ((gtin IS NULL) <> (prefix IS NULL))
+    )
+    """,
+    "CREATE INDEX ix_gtin_owners_manufacturer_org_id ON gtin_owners (manufacturer_org_id) WHERE prefix IS NOT NULL",
 )
 
 CODES = (
@@ -377,6 +392,7 @@ RIGHTS = {
     "qr_batch_variants": "SELECT, INSERT, UPDATE",
     "qr_batch_stages": "SELECT, INSERT, UPDATE",
     "qr_serial_counters": "SELECT, INSERT, UPDATE",
+    "gtin_owners": "SELECT, INSERT, UPDATE, DELETE",
     "qr_codes": "SELECT, INSERT, UPDATE",
     "qr_excluded_codes": "SELECT, INSERT, DELETE",
     "qr_master_codes": "SELECT, INSERT, UPDATE",

@@ -163,6 +163,20 @@ def accurate() -> None:
 
 
 @app.command()
+def gs1_owner(
+    gtin: Annotated[str | None, typer.Option(help="A GTIN, with its check digit.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="A GS1 company prefix.")] = None,
+    to: Annotated[UUID | None, typer.Option(help="The organisation that it is moved to.")] = None,
+) -> None:
+    """Show which organisation a GTIN or a company prefix belongs to, or move it to another one."""
+    if (gtin is None) == (prefix is None):
+        raise typer.BadParameter("Give either --gtin or --prefix.")
+    from qrtrack.commands import gtin_owners
+
+    gtin_owners.show_or_move(gtin=gtin, prefix=prefix, to=to)
+
+
+@app.command()
 def demo() -> None:
     """The main job on real input, on the embedded PostgreSQL, with its own checks."""
     from qrtrack.commands import demonstration

@@ -18,7 +18,7 @@ from qrtrack.routers.cors import Cors
 from qrtrack.routers.idempotency import answer_again
 from qrtrack.routers.labels import label_formats, label_jobs, symbols
 from qrtrack.routers.middleware import BodyLimit, RequestContext
-from qrtrack.routers.packing import batches, codes, links, reverse_jobs
+from qrtrack.routers.packing import batches, codes, gs1_prefixes, links, reverse_jobs
 from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.routers.progress import sync_batches, sync_records
 from qrtrack.routers.verification import checks
@@ -33,6 +33,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     reverse_jobs.router,
     batches.router,
     codes.router,
+    gs1_prefixes.router,
     label_jobs.router,
     symbols.router,
     label_formats.router,

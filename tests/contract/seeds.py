@@ -11,6 +11,7 @@ from consumer import root_key
 from plant import MadeBatch, Plant
 from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.domain.stopping import StopSignal
+from qrtrack.services.packing.gtin_owners import claim_prefix
 from qrtrack.worker.execution import run_next
 from qrtrack.worker.handlers import HANDLERS
 from treasury import Treasury, rows
@@ -122,6 +123,11 @@ async def _seed_ends(plant: Plant, seeds: Seeds) -> None:
         "units_per_case": 5, "gtin": "04006381333931", "lot": "L1", "expires_on": "2031-01-31",
     }  # fmt: skip
     seeds.asks("create_batch", order)
+    seeds.know("prefix", "8991234")
+    seeds.asks("list_company_prefixes")
+    seeds.asks("claim_company_prefix", path={"prefix": "8991234"})
+    await claim_prefix(plant.runtime.database, caller=plant.caller, prefix="89999")
+    seeds.asks("delete_company_prefix", path={"prefix": "89999"})
     form = {"order_id": str(plant.order_id), "product_name": "Old gold", "file": "code\nOLD-1\nOLD-2\n"}
     seeds.asks("import_batch", form)
 

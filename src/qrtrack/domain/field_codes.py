@@ -34,6 +34,7 @@ class FieldCode(StrEnum):
     BAD_PREFIX = "bad_prefix"
     BAD_LOT = "bad_lot"
     BAD_GTIN = "bad_gtin"
+    BAD_COMPANY_PREFIX = "bad_company_prefix"
     BAD_EMAIL = "bad_email"
     BAD_HTTPS_ADDRESS = "bad_https_address"
     EMAIL_NOT_SET_UP = "email_not_set_up"
@@ -113,6 +114,7 @@ MEANINGS: Final[Mapping[FieldCode, Meaning]] = MappingProxyType(
         FieldCode.BAD_PREFIX: Meaning("The prefix is not 1 to 8 of A-Z and 0-9, the last a letter."),
         FieldCode.BAD_LOT: Meaning("The lot is not 1 to 20 letters, digits and signs of the GS1 set."),
         FieldCode.BAD_GTIN: Meaning("This is not a GTIN of 8, 12, 13 or 14 digits with its check digit."),
+        FieldCode.BAD_COMPANY_PREFIX: Meaning("This is not a GS1 company prefix of 4 to 12 digits."),
         FieldCode.BAD_EMAIL: Meaning("This is not one plain e-mail address."),
         FieldCode.BAD_HTTPS_ADDRESS: Meaning("This is not an https address."),
         FieldCode.EMAIL_NOT_SET_UP: Meaning("The service cannot send e-mail: SMTP_URL is not set."),

@@ -24,6 +24,7 @@ class Permission(StrEnum):
 
     PACK = "pack"
     MANAGE_BATCHES = "manage-batches"
+    CLAIM_PREFIXES = "claim-prefixes"
     DISPATCH = "dispatch"
     RESOLVE_AND_REPLAY = "resolve-and-replay"
     DOCUMENTS_AND_PROGRESS = "documents-and-progress"
@@ -32,6 +33,7 @@ class Permission(StrEnum):
 ALLOWED: dict[Permission, frozenset[Role]] = {
     Permission.PACK: frozenset({Role.OPERATOR, Role.MANAGER, Role.ADMIN}),
     Permission.MANAGE_BATCHES: frozenset({Role.MANAGER, Role.ADMIN}),
+    Permission.CLAIM_PREFIXES: frozenset({Role.ADMIN}),
     Permission.DISPATCH: frozenset({Role.FINANCE, Role.ADMIN}),
     Permission.RESOLVE_AND_REPLAY: frozenset({Role.ADMIN}),
     Permission.DOCUMENTS_AND_PROGRESS: frozenset(Role),

@@ -14,6 +14,7 @@ from qrtrack.models.notifications import Notification
 from qrtrack.models.packing.batches import Batch, BatchStage, BatchVariant, SerialCounter
 from qrtrack.models.packing.cases import Case
 from qrtrack.models.packing.codes import Code, ExcludedCode
+from qrtrack.models.packing.gtin_owners import GtinOwner
 from qrtrack.models.packing.reverse_jobs import PreparedCode, ReverseJob, ReverseJobLog
 from qrtrack.models.periodic_tasks import PeriodicTask
 from qrtrack.models.progress.sync_batches import SyncBatch
@@ -43,6 +44,7 @@ __all__ = [
     "Code",
     "CountRepair",
     "ExcludedCode",
+    "GtinOwner",
     "IdempotencyKey",
     "LabelFile",
     "LabelJob",

@@ -33,6 +33,7 @@ from qrtrack.repositories.packing.case_packing import CasePackingRepository
 from qrtrack.repositories.packing.cases import CaseRepository
 from qrtrack.repositories.packing.code_creation import CodeCreationRepository
 from qrtrack.repositories.packing.codes import CodeRepository
+from qrtrack.repositories.packing.gtin_owners import GtinOwnerRepository
 from qrtrack.repositories.packing.numbering import NumberingRepository
 from qrtrack.repositories.packing.prepared_codes import PreparedCodeRepository
 from qrtrack.repositories.packing.reconciliation import ReconciliationRepository
@@ -125,6 +126,7 @@ class Repositories(DriverRepositories):
     codes = cached_property(lambda self: CodeRepository(self._session))
     dispatches = cached_property(lambda self: DispatchRepository(self._session))
     gauges = cached_property(lambda self: GaugeRepository(self._session))
+    gtin_owners = cached_property(lambda self: GtinOwnerRepository(self._session))
     idempotency = cached_property(lambda self: IdempotencyRepository(self._session))
     label_contents = cached_property(lambda self: LabelContentRepository(self._session))
     label_formats = cached_property(lambda self: LabelFormatRepository(self._session))

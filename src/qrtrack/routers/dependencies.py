@@ -111,6 +111,7 @@ def require(caller: Caller, permission: Permission) -> None:
 
 Packer = Annotated[Caller, Depends(allow(Permission.PACK))]
 BatchManager = Annotated[Caller, Depends(allow(Permission.MANAGE_BATCHES))]
+PrefixClaimer = Annotated[Caller, Depends(allow(Permission.CLAIM_PREFIXES))]
 Replayer = Annotated[Caller, Depends(allow(Permission.RESOLVE_AND_REPLAY))]
 ProgressReporter = Annotated[Caller, Depends(allow(Permission.DOCUMENTS_AND_PROGRESS))]
 DocumentReader = Annotated[Caller, Depends(allow(Permission.DOCUMENTS_AND_PROGRESS))]

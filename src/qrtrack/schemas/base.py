@@ -19,6 +19,7 @@ from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.instants import rfc3339
 from qrtrack.domain.labels.formats import NAME_PATTERN as FORMAT_NAME_PATTERN
 from qrtrack.domain.notifications import EMAIL
+from qrtrack.domain.packing.gtin_owners import PREFIX_PATTERN as COMPANY_PREFIX_PATTERN
 from qrtrack.domain.packing.numbering import PREFIX_PATTERN
 from qrtrack.domain.qr import LOT_PATTERN
 
@@ -41,6 +42,7 @@ PATTERN_SENTENCES: Final[Mapping[str, str]] = {
     SETTLEMENT_PATTERN: "Only printable ASCII characters are taken here",
     PRINTABLE: "Only printable ASCII characters are taken here",
     PREFIX_PATTERN: "A prefix is 1 to 8 of A-Z and 0-9, and ends in a letter",
+    COMPANY_PREFIX_PATTERN: "A company prefix has 4 to 12 digits",
     EMAIL_ADDRESS: "This is not one plain e-mail address",
     HOOK_ADDRESS: "An address begins with https:// and has no blanks and no letters beyond ASCII",
     ACCOUNT_PATTERN: "An account has 5 to 34 digits",
@@ -55,6 +57,7 @@ PATTERN_CODES: Final[Mapping[str, FieldCode]] = {
     SETTLEMENT_PATTERN: FieldCode.NOT_PRINTABLE_ASCII,
     PRINTABLE: FieldCode.NOT_PRINTABLE_ASCII,
     PREFIX_PATTERN: FieldCode.BAD_PREFIX,
+    COMPANY_PREFIX_PATTERN: FieldCode.BAD_COMPANY_PREFIX,
     EMAIL_ADDRESS: FieldCode.BAD_EMAIL,
     HOOK_ADDRESS: FieldCode.BAD_HTTPS_ADDRESS,
     ACCOUNT_PATTERN: FieldCode.BAD_ACCOUNT,

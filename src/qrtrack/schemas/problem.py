@@ -17,6 +17,7 @@ from qrtrack.domain.field_codes import MEANINGS, FieldCode
 from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.labels.label_jobs import AlreadyPrinted, FileNotReady, LabelsReserved
 from qrtrack.domain.packing.case_packing import CaseAlreadyPacked, CountDrift, FirstCodeNotPrepared, NotEnoughPrepared
+from qrtrack.domain.packing.gtin_owners import GtinTaken
 from qrtrack.domain.packing.states import BatchStatus, CaseStatus, CodeStatus, NotPrepared
 from qrtrack.domain.progress.sync_batches import SyncCancelled, SyncStatus
 from qrtrack.domain.progress.sync_records import SurplusRecords
@@ -206,6 +207,10 @@ class AlreadyPrintedMembers(BaseModel):
     printed_count: int = Field(description="How many units that are.")
 
 
+class GtinTakenMembers(BaseModel):
+    gtin: str = Field(description="In 14 digits.")
+
+
 class LabelsReservedMembers(BaseModel):
     label_job_id: UUID = Field(description="The job that prints them.")
 
@@ -281,6 +286,7 @@ MEMBERS: Final[Mapping[type[DomainError], type[BaseModel]]] = MappingProxyType(
         CodesNotPacked: CodeStatesMembers,
         IllegalTransition: CodeStatesMembers,
         AlreadyPrinted: AlreadyPrintedMembers,
+        GtinTaken: GtinTakenMembers,
         LabelsReserved: LabelsReservedMembers,
         FileNotReady: StateMembers,
         SurplusRecords: SurplusMembers,

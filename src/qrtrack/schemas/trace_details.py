@@ -79,6 +79,18 @@ class LabelledDetails(LabelJobDetails):
     first_prints: int = Field(description="Units that had not been printed before.")
 
 
+class PrefixDetails(Details):
+    prefix: str
+
+
+class MovedGtinDetails(Details):
+    """A GTIN or a company prefix. `is_own`: it belongs to this organisation from then on."""
+
+    gtin: str | None
+    prefix: str | None
+    is_own: bool
+
+
 class RepairedDetails(Details):
     """The counters before and after the repair."""
 
@@ -116,6 +128,9 @@ TRACE_DETAILS: Final[Mapping[str, type[Details]]] = MappingProxyType(
         "label_job.completed": LabelledDetails,
         "label_job.cancelled": LabelJobDetails,
         "label_job.retried": LabelJobDetails,
+        "company_prefix.claimed": PrefixDetails,
+        "company_prefix.deleted": PrefixDetails,
+        "gtin.moved": MovedGtinDetails,
         "counters.repaired": RepairedDetails,
     }
 )

@@ -9,6 +9,7 @@ from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.errors import InvalidState, NotFound
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.packing.batches import BatchClosed
+from qrtrack.domain.packing.gtin_owners import GtinTaken
 from qrtrack.domain.packing.imports import read_codes
 from qrtrack.domain.root_keys import SealBroken
 from qrtrack.repositories.constraints import CodeTaken
@@ -52,7 +53,7 @@ class ImportForm(ImportFields):
     status_code=202,
     response_model=BatchCreated,
     summary="Create a batch",
-    responses=problems(NumbersUsedUp),
+    responses=problems(NumbersUsedUp, GtinTaken),
 )
 async def create_batch(
     body: BatchRequest, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase, response: Response
@@ -74,7 +75,7 @@ async def create_batch(
     status_code=202,
     response_model=BatchCreated,
     summary="Import codes printed elsewhere",
-    responses=problems(CodeTaken),
+    responses=problems(CodeTaken, GtinTaken),
 )
 @body_limit(IMPORT_BODY_BYTES)
 async def import_batch(

@@ -22,6 +22,7 @@ from qrtrack.repositories import Repositories
 from qrtrack.repositories.packing.batch_lists import ListedBatch
 from qrtrack.repositories.packing.batches import BatchCounts, VariantQuantity
 from qrtrack.repositories.queues import CREATING, REVERSE_JOBS
+from qrtrack.services.packing.gtin_owners import claim_gtin
 
 CREATING_CHUNK = 10_000
 HASHING_CHUNK = 100
@@ -52,8 +53,9 @@ class NumbersUsedUp(InvalidInput):
 async def create_batch(
     database: Database, *, caller: Caller, new: NewBatch, notify: Notify | None = None
 ) -> CreatedBatch:
-    """Reserves the numbers and queues the work; workers create the codes. Raises NumbersUsedUp."""
+    """Reserves the numbers and queues the work; workers create the codes. Raises NumbersUsedUp, GtinTaken."""
     async with database.write(tenant=caller.organisation_id) as repositories:
+        await claim_gtin(repositories, caller, new.gtin)
         first_number, tail_length = await _take_numbers(repositories, caller.organisation_id, new)
         batch = _new_batch(caller, new, first_number=first_number, tail_length=tail_length, notify=notify)
         await repositories.batches.add(batch, new.variants)

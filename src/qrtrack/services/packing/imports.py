@@ -18,6 +18,7 @@ from qrtrack.models import Batch
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.queues import HASHING
 from qrtrack.services.packing.batches import CREATING_CHUNK, HASHING_CHUNK, CreatedBatch
+from qrtrack.services.packing.gtin_owners import claim_gtin
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,10 @@ class BatchImport:
 async def import_batch(
     database: Database, *, caller: Caller, keys: KeyRing, new: BatchImport, imported: ImportedCodes
 ) -> CreatedBatch:
-    """Imports all codes of the file in one transaction, or none. Raises one InvalidInput that names the bad rows."""
+    """Imports all codes of the file in one transaction, or none.
+
+    Raises one InvalidInput that names the bad rows, GtinTaken.
+    """
     if imported.mistakes:
         async with database.read(tenant=caller.organisation_id) as repositories:
             raise imported.refusal(await _taken(repositories, imported.codes))
@@ -44,6 +48,7 @@ async def import_batch(
     organisation_id = caller.organisation_id
     async with database.write(tenant=organisation_id) as repositories:
         await repositories.code_creation.lock_imports(organisation_id)
+        await claim_gtin(repositories, caller, new.gtin)
         await repositories.numbering.skip_numbers(organisation_id, imported.highest_numbers)
         if taken := await _taken(repositories, imported.codes):
             raise imported.refusal(taken)

@@ -1,0 +1,148 @@
+"""Which organisation a GTIN or a company prefix belongs to. An exclusion constraint decides between two at once."""
+
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from qrtrack.domain.packing.gtin_owners import Items
+from qrtrack.repositories.base import Repository
+
+# The lock on the row keeps it until this transaction ends: whoever deletes a prefix then sees this batch's GTIN.
+IS_OWN = """
+SELECT true
+FROM gtin_owners
+WHERE items @> CAST(:low AS bigint) AND manufacturer_org_id = :organisation
+FOR SHARE
+"""
+# DO NOTHING covers the exclusion constraint too. It waits for another transaction that claims the same numbers.
+CLAIM = """
+INSERT INTO gtin_owners (items, gtin, prefix, created_by, manufacturer_org_id)
+VALUES (int8range(:low, :high, '[]'), CAST(:gtin AS text), CAST(:prefix AS text), :actor, :organisation)
+ON CONFLICT DO NOTHING
+"""
+# Two requests of an organisation at once would both find room for one more prefix.
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"
+LIST_PREFIXES = """
+SELECT prefix, created_by, created_at
+FROM gtin_owners
+WHERE manufacturer_org_id = :organisation AND prefix IS NOT NULL
+ORDER BY prefix
+"""
+ABSORB_GTINS = """
+DELETE FROM gtin_owners
+WHERE items <@ int8range(:low, :high, '[]') AND gtin IS NOT NULL AND manufacturer_org_id = :organisation
+"""
+HAS_GTINS = """
+SELECT EXISTS (
+    SELECT FROM gtin_owners
+    WHERE items <@ int8range(:low, :high, '[]') AND gtin IS NOT NULL AND manufacturer_org_id = :organisation)
+"""
+DELETE_PREFIX = """
+DELETE FROM gtin_owners
+WHERE prefix = :prefix AND manufacturer_org_id = :organisation
+"""
+# GTINs that differ in the packaging level only share an item number.
+KEEP_USED_GTINS = """
+INSERT INTO gtin_owners (items, gtin, created_by, manufacturer_org_id)
+SELECT int8range(item, item, '[]'), min(gtin), :actor, :organisation
+FROM (SELECT gtin, substr(gtin, 2, 12)::bigint AS item
+      FROM qr_batches
+      WHERE manufacturer_org_id = :organisation AND gtin IS NOT NULL) AS used
+WHERE item BETWEEN :low AND :high
+GROUP BY item
+ON CONFLICT DO NOTHING
+"""
+FIND = """
+SELECT manufacturer_org_id AS organisation_id, gtin, prefix
+FROM gtin_owners
+WHERE items && int8range(:low, :high, '[]')
+ORDER BY items
+LIMIT 2
+"""
+MOVE = """
+UPDATE gtin_owners
+SET manufacturer_org_id = :to
+WHERE items = int8range(:low, :high, '[]') AND manufacturer_org_id = :organisation
+"""
+COUNT_BATCHES = """
+SELECT count(*)
+FROM qr_batches
+WHERE manufacturer_org_id = :organisation AND substr(gtin, 2, 12)::bigint BETWEEN :low AND :high
+"""
+
+
+class OwnPrefix(NamedTuple):
+    prefix: str
+    created_by: str
+    created_at: datetime
+
+
+class GtinOwnerRow(NamedTuple):
+    """Who has a GTIN or a prefix; one of the two is None."""
+
+    organisation_id: UUID
+    gtin: str | None
+    prefix: str | None
+
+
+class GtinOwnerRepository(Repository):
+    async def claim_gtin(self, gtin: str, items: Items, *, organisation_id: UUID, actor: str) -> bool:
+        """False: it belongs to another organisation. Of two organisations at once the first to commit gets it."""
+        for _ in range(2):
+            if await self._fetch_value(IS_OWN, low=items.low, organisation=organisation_id):
+                return True
+            if await self._claim(items, gtin=gtin, organisation_id=organisation_id, actor=actor):
+                return True
+        return False
+
+    async def lock_prefixes(self, organisation_id: UUID) -> None:
+        """Until this transaction ends, no other one changes the organisation's prefixes."""
+        await self._execute(LOCK, name=f"prefixes {organisation_id}")
+
+    async def list_prefixes(self, organisation_id: UUID) -> list[OwnPrefix]:
+        return await self._fetch_all(OwnPrefix, LIST_PREFIXES, organisation=organisation_id)
+
+    async def claim_prefix(self, prefix: str, items: Items, *, organisation_id: UUID, actor: str) -> bool:
+        """False: another organisation has it, or a GTIN of it. The organisation's own GTINs of it are absorbed: a batch
+        that claims one at the same moment is waited for, and absorbed by the next turn. Needs `lock_prefixes`.
+        """
+        while True:
+            await self._execute(ABSORB_GTINS, **items._asdict(), organisation=organisation_id)
+            if await self._claim(items, prefix=prefix, organisation_id=organisation_id, actor=actor):
+                return True
+            if not await self._fetch_value(HAS_GTINS, **items._asdict(), organisation=organisation_id):
+                return False
+
+    async def delete_prefix(self, prefix: str, items: Items, *, organisation_id: UUID, actor: str) -> bool:
+        """GTINs of it that batches have stay the organisation's own. False: it has no such prefix."""
+        if not await self._execute(DELETE_PREFIX, prefix=prefix, organisation=organisation_id):
+            return False
+        await self._execute(KEEP_USED_GTINS, **items._asdict(), organisation=organisation_id, actor=actor)
+        return True
+
+    async def find(self, items: Items) -> list[GtinOwnerRow]:
+        """The first two that overlap, of all organisations."""
+        return await self._fetch_all(GtinOwnerRow, FIND, **items._asdict())
+
+    async def move(self, items: Items, *, organisation_id: UUID, to: UUID) -> bool:
+        """False: the organisation does not have it, as one row."""
+        return await self._execute(MOVE, **items._asdict(), organisation=organisation_id, to=to) > 0
+
+    async def count_batches(self, items: Items, *, organisation_id: UUID) -> int:
+        """Batches of the organisation with such a GTIN."""
+        counted: int = await self._fetch_value(COUNT_BATCHES, **items._asdict(), organisation=organisation_id)
+        return counted
+
+    async def _claim(
+        self,
+        items: Items,
+        *,
+        organisation_id: UUID,
+        actor: str,
+        gtin: str | None = None,
+        prefix: str | None = None,
+    ) -> bool:
+        claimed = await self._execute(
+            CLAIM, **items._asdict(), gtin=gtin, prefix=prefix, organisation=organisation_id, actor=actor
+        )
+        return claimed > 0

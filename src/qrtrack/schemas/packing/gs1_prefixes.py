@@ -1,0 +1,36 @@
+"""The GS1 company prefixes of an organisation."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from qrtrack.domain.packing.gtin_owners import PREFIX_PATTERN
+from qrtrack.schemas.base import Answer, Instant
+
+CompanyPrefix = Annotated[str, StringConstraints(pattern=PREFIX_PATTERN)]
+
+
+class Gs1Prefix(BaseModel):
+    """A company prefix of the organisation. GTINs that begin with it are refused in batches of other organisations."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    prefix: str
+    created_by: str
+    created_at: Instant
+
+
+class Gs1PrefixList(Answer):
+    """All of them."""
+
+    gs1_prefixes: list[Gs1Prefix]
+
+
+class Gs1PrefixAnswer(Gs1Prefix, Answer):
+    """The prefix as it is claimed."""
+
+
+class Gs1PrefixDeleted(Answer):
+    """GTINs in batches of the organisation stay its own."""
+
+    prefix: str
