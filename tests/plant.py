@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from process import PRINTED_HOST
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.labels.label_jobs import Labelled, NewLabelJob
@@ -48,7 +49,7 @@ def one_slot(_settings: Settings) -> int:
     return 1
 
 
-BASE_URL = "https://verify.example.com"
+BASE_URL = f"https://{PRINTED_HOST}"
 BY_KIND: dict[str, Any] = {handler.queue.kind: handler for handler in HANDLERS}
 
 

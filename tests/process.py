@@ -25,6 +25,8 @@ from qrtrack.settings.postgresql import parse_address
 from ticking import HANG_SECONDS
 
 SECRET = "d1f0a4b79c3e48f2b6a5908e7c1d2f3a-tests"
+# Of the labels that `Plant` prints: without it, a second start in a test would be refused.
+PRINTED_HOST = "verify.example.com"
 # Beside TEST_DATABASE_URL each test process has a database in one cluster, and so needs a role of its own.
 TENANT_ROLE = (
     f"qrtrack_tests_{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
@@ -46,6 +48,7 @@ def settings_of(database_url: str, data_dir: Path, **changes: Any) -> Settings:
         "hash_threads": 2,
         "lease_seconds": 30,
         "poll_seconds": 0.05,
+        "retired_public_hosts": PRINTED_HOST,
     }
     return Settings(_env_file=None, **values | changes)
 
@@ -116,6 +119,7 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME"} or name.startswith("COV")}
     secrets = {"JWT_SECRET": SECRET, "SECRET_KEY": SECRET, "CRON_SECRET": SECRET, "BCRYPT_COST": "4"}
     own = {"QRTRACK_DATA_DIR": str(folder / "var"), "DATABASE_TENANT_ROLE": TENANT_ROLE}
+    own["RETIRED_PUBLIC_HOSTS"] = PRINTED_HOST
     return kept | secrets | own | settings
 
 

@@ -352,6 +352,33 @@ def test_a_mistyped_setting_of_accurate_is_refused(wrong: dict[str, Any]) -> Non
         Settings(_env_file=None, **wrong)
 
 
+ONE, OTHER = "5e1d8a4e-9d0c-4a52-8a53-0a4a4c8d0c11", "6e1d8a4e-9d0c-4a52-8a53-0a4a4c8d0c11"
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"PUBLIC_HOSTS": "verify.acme.example"}, "must list <host>=<organisation uuid>"),
+        ({"PUBLIC_HOSTS": f"https://verify.acme.example={ONE}"}, "must list <host>=<organisation uuid>"),
+        ({"PUBLIC_HOSTS": f"verify.acme.example/qr={ONE}"}, "must list <host>=<organisation uuid>"),
+        ({"PUBLIC_HOSTS": "verify.acme.example=acme"}, "must list <host>=<organisation uuid>"),
+        ({"PUBLIC_HOSTS": f"a.example={ONE},A.example={OTHER}"}, "names a host twice"),
+        ({"PUBLIC_HOSTS": f"a.example={ONE},b.example={ONE}"}, "names two hosts for one organisation"),
+        ({"RETIRED_PUBLIC_HOSTS": "https://a.example"}, "must list hosts such as verify.example.com"),
+        (
+            {"PUBLIC_BASE_URL": "https://a.example:443/x", "PUBLIC_HOSTS": f"A.example={ONE}"},
+            "PUBLIC_HOSTS names the host of PUBLIC_BASE_URL",
+        ),
+    ],
+)
+def test_a_mistyped_public_host_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], complaint: str
+) -> None:
+    _set(monkeypatch, **values)
+    with pytest.raises(SettingsError, match=complaint):
+        load_settings()
+
+
 def test_production_refuses_a_webhook_token_that_can_be_guessed() -> None:
     with pytest.raises(ValidationError, match="ACCURATE_WEBHOOK_TOKEN"):
         Settings(_env_file=None, qrtrack_env="production", accurate_webhook_token=SecretStr("changeme"))

@@ -1,4 +1,4 @@
-"""Labels: an organisation's own label formats, label jobs, and their files in parts."""
+"""Labels: an organisation's own label formats, label jobs, their files in parts, and hosts on labels."""
 
 from collections.abc import Sequence
 
@@ -98,6 +98,14 @@ TABLES = (
             FOREIGN KEY (manufacturer_org_id, job_id) REFERENCES label_jobs (manufacturer_org_id, id) ON DELETE CASCADE
     )
     """,
+    """
+    CREATE TABLE printed_hosts (
+        manufacturer_org_id uuid,
+        host text,
+        first_printed_at timestamptz DEFAULT now() NOT NULL,
+        CONSTRAINT pk_printed_hosts PRIMARY KEY (manufacturer_org_id, host)
+    )
+    """,
     # A PDF's pages are compressed already: PostgreSQL must not try again.
     "ALTER TABLE label_files ALTER COLUMN content SET STORAGE EXTERNAL",
 )
@@ -106,6 +114,7 @@ RIGHTS = {
     "label_formats": "SELECT, INSERT, UPDATE, DELETE",
     "label_jobs": "SELECT, INSERT, UPDATE",
     "label_files": "SELECT, DELETE",
+    "printed_hosts": "SELECT, INSERT",
 }
 
 
@@ -116,4 +125,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP TABLE label_files, label_jobs, label_formats")
+    op.execute("DROP TABLE printed_hosts, label_files, label_jobs, label_formats")

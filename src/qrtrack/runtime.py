@@ -32,6 +32,7 @@ from qrtrack.long_polls import LongPolls
 from qrtrack.services.accurate.intake import HintThrottle
 from qrtrack.services.akselgate.dispatches import Dispatcher
 from qrtrack.services.gauges import GaugeCache
+from qrtrack.services.labels.printed_hosts import check_printed_hosts
 from qrtrack.services.notifications import Messenger
 from qrtrack.services.progress.sync_records import ReportGroups
 from qrtrack.services.secret_key import check_secret_key
@@ -94,7 +95,8 @@ class Runtime:
 @asynccontextmanager
 async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     """Waits for the database to answer and to be migrated. Raises what only a person can fix, with what to do:
-    EmbeddedFailed, DatabaseRefused, DatabaseUnfit, SchemaNewer, TenantRoleUnusable or SecretKeyChanged.
+    EmbeddedFailed, DatabaseRefused, DatabaseUnfit, SchemaNewer, TenantRoleUnusable, SecretKeyChanged or
+    PrintedHostDropped.
     """
     async with (
         open_database(settings) as database,
@@ -108,6 +110,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         if settings.database_url is None:
             await database.migrate()
         await _wait_for(database, keys)
+        await check_printed_hosts(database, settings.public_addresses)
         await _log_limits(database)
         hash_threads = ThreadPoolExecutor(max(settings.hash_threads, 1), "hashing", _give_way)
         label_threads = ThreadPoolExecutor(max(settings.label_slots, 1), "labels", _give_way)

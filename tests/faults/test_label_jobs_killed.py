@@ -11,6 +11,7 @@ import pytest
 from faults.processes import ended, kill_now, until, workers
 from plant import BASE_URL, Plant, ska
 from printed_labels import symbols_of
+from process import PRINTED_HOST
 from qrtrack.domain.qr import printed, unit_payload
 
 PATIENCE = 240
@@ -35,7 +36,8 @@ async def test_a_job_whose_worker_goes_between_parts_draws_each_label_once(
     async def has_completed() -> bool:
         return bool((await plant.row("label_jobs", job_id)).status == "completed")
 
-    with workers(migrated_url, tmp_path, lease_seconds=3, poll_seconds=0.2, hash_threads=0) as started:
+    settings = {"lease_seconds": 3, "poll_seconds": 0.2, "hash_threads": 0, "retired_public_hosts": PRINTED_HOST}
+    with workers(migrated_url, tmp_path, **settings) as started:
         for _ in range(2):
             process = started.start()
             await until(has_stored_more, seconds=PATIENCE)

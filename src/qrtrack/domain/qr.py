@@ -60,13 +60,17 @@ class AddressNotPublic(InvalidState):
 
 def check_printable(base_url: str) -> None:
     """Raises AddressNotPublic."""
+    if is_loopback(base_url):
+        raise AddressNotPublic
+
+
+def is_loopback(base_url: str) -> bool:
+    """Whether the address leads to the machine itself only."""
     host = (urlsplit(base_url).hostname or "").rstrip(".")
     try:
-        is_loopback = ip_address(host).is_loopback or ip_address(host).is_unspecified
+        return ip_address(host).is_loopback or ip_address(host).is_unspecified
     except ValueError:
-        is_loopback = host == "localhost" or host.endswith(".localhost")
-    if is_loopback:
-        raise AddressNotPublic
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def batch_payload(base_url: str, uniq_code: str) -> str:

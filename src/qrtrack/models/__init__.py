@@ -8,6 +8,7 @@ from qrtrack.models.accurate.sources import AccurateSource, AccurateSubscription
 from qrtrack.models.akselgate.attempts import Attempt, AttemptEvent, AttemptRow, OpenAttempt
 from qrtrack.models.labels.label_formats import StoredLabelFormat
 from qrtrack.models.labels.label_jobs import LabelFile, LabelJob
+from qrtrack.models.labels.printed_hosts import PrintedHost
 from qrtrack.models.leased import LeasedGroup
 from qrtrack.models.metadata import Table, TenantOwned
 from qrtrack.models.notifications import Notification
@@ -53,6 +54,7 @@ __all__ = [
     "OpenAttempt",
     "PeriodicTask",
     "PreparedCode",
+    "PrintedHost",
     "QueueTurn",
     "Recall",
     "RecalledCode",

@@ -25,6 +25,7 @@ from qrtrack.repositories.idempotency import IdempotencyRepository
 from qrtrack.repositories.labels.label_contents import LabelContentRepository
 from qrtrack.repositories.labels.label_formats import LabelFormatRepository
 from qrtrack.repositories.labels.label_jobs import LabelJobRepository
+from qrtrack.repositories.labels.printed_hosts import PrintedHostRepository
 from qrtrack.repositories.leased import LeasedRepository, Queue
 from qrtrack.repositories.notifications import NotificationRepository
 from qrtrack.repositories.packing.batch_lists import BatchListRepository
@@ -135,6 +136,7 @@ class Repositories(DriverRepositories):
     numbering = cached_property(lambda self: NumberingRepository(self._session))
     periodic_tasks = cached_property(lambda self: PeriodicTaskRepository(self._session))
     prepared_codes = cached_property(lambda self: PreparedCodeRepository(self._session))
+    printed_hosts = cached_property(lambda self: PrintedHostRepository(self._session))
     recalculation = cached_property(lambda self: RecalculationRepository(self._session))
     reconciliation = cached_property(lambda self: ReconciliationRepository(self._session))
     reports = cached_property(lambda self: ReportRepository(self._session))

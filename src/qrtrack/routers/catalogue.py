@@ -12,13 +12,25 @@ from qrtrack.domain.errors import Conflict, DomainError, Forbidden, Throttled, U
 from qrtrack.routers.http_problems import HTTP_PROBLEMS, INTERNAL_ERROR, HttpProblem
 from qrtrack.routers.problems import Refusal, status_of
 from qrtrack.schemas.problem import InternalErrorMembers, NoMembers, ProblemBase, members_of
+from qrtrack.services.labels.printed_hosts import PrintedHostDropped
 from qrtrack.services.notifications import NotSent
 from qrtrack.services.secret_key import SecretKeyChanged
 
 URN: Final = "urn:qrtrack:problem:"
 # No caller ever reads these: mere categories, what the worker raises and catches, and what refuses a start.
 INTERNAL: Final = frozenset(
-    {DomainError, Conflict, Forbidden, Throttled, UpstreamFailed, UpstreamTimeout, LeaseLost, NotSent, SecretKeyChanged}
+    {
+        DomainError,
+        Conflict,
+        Forbidden,
+        Throttled,
+        UpstreamFailed,
+        UpstreamTimeout,
+        LeaseLost,
+        NotSent,
+        PrintedHostDropped,
+        SecretKeyChanged,
+    }
 )
 
 

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from qrtrack.settings.addresses import BaseAddress, PrintedAddress, WebAddress
+from qrtrack.settings.public_hosts import PublicAddresses, PublicHosts, RetiredHosts
 from qrtrack.settings.secrets import SECRET_LENGTH, SettingsError, is_placeholder, kept_secret
 from qrtrack.settings.values import (
     DEFAULT_TENANT_ROLE,
@@ -74,6 +75,8 @@ class Settings(BaseSettings):
     cors_allowed_origins: Origins = ""
     cors_allowed_headers: HeaderNames = "traceparent, tracestate, baggage, sentry-trace, x-client-info"
     public_base_url: PrintedAddress = "http://127.0.0.1:8000"
+    public_hosts: PublicHosts = ""
+    retired_public_hosts: RetiredHosts = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     bcrypt_cost: int = Field(10, ge=4, le=16)
     hash_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=0, le=256)
@@ -131,6 +134,10 @@ class Settings(BaseSettings):
     def public_origin(self) -> str:
         """Of the service's own pages, as browsers send it."""
         return origin_of(self.public_base_url)
+
+    @property
+    def public_addresses(self) -> PublicAddresses:
+        return PublicAddresses.parse(self.public_base_url, self.public_hosts, self.retired_public_hosts)
 
     @property
     def akselgate_codes(self) -> list[str]:
@@ -200,6 +207,11 @@ class Settings(BaseSettings):
     def _sign_what_is_forwarded(self) -> Self:
         if self.accurate_forward_url is not None and self.accurate_forward_secret is None:
             raise ValueError("ACCURATE_FORWARD_SECRET is not set: what goes to ACCURATE_FORWARD_URL is signed.")
+        return self
+
+    @model_validator(mode="after")
+    def _keep_the_api_on_a_host(self) -> Self:
+        self.public_addresses.check()
         return self
 
     @model_validator(mode="after")

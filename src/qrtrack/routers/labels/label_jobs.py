@@ -75,7 +75,7 @@ async def submit_label_job(
 
     Send `{"what": "units", "preset": "a4-65"}`. Units that were printed before need a `reason`.
     """
-    base_url = printable_base_url(runtime.settings)
+    base_url = printable_base_url(runtime.settings, caller.organisation_id)
     submitted = await use_cases.submit_label_job(
         database, caller=caller, batch_id=batch_id, new=order.asked(), base_url=base_url
     )

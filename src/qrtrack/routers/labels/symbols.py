@@ -109,7 +109,7 @@ async def get_case_qr_png(
 
 async def _batch_payload(runtime: RuntimeState, caller: Packer, batch_id: UUID) -> str:
     """Raises NotFound, and in production AddressNotPublic."""
-    base_url = printable_base_url(runtime.settings)
+    base_url = printable_base_url(runtime.settings, caller.organisation_id)
     return await use_cases.describe_batch_symbol(runtime.database, caller=caller, batch_id=batch_id, base_url=base_url)
 
 
@@ -120,7 +120,7 @@ async def _unit_payload(runtime: RuntimeState, caller: Packer, batch_id: UUID, c
         caller=caller,
         batch_id=batch_id,
         code=code.upper() if code.isascii() else code,
-        base_url=printable_base_url(runtime.settings),
+        base_url=printable_base_url(runtime.settings, caller.organisation_id),
     )
 
 

@@ -31,6 +31,7 @@ from qrtrack.repositories.labels.label_contents import LabelledBatch, LabelledUn
 from qrtrack.repositories.queues import LABEL_JOBS
 from qrtrack.services.labels.contents import case_label, unit_label
 from qrtrack.services.labels.label_formats import find_format
+from qrtrack.services.labels.printed_hosts import record_host
 
 # As long as the longest key: labels are laid out before any key is opened.
 KEY_OF_THAT_LENGTH = "W" * 8
@@ -69,6 +70,7 @@ async def submit_label_job(
         run = await find_run(repositories, batch, new, printing, base_url)
         job = _job(caller, batch, new, run, preset=preset, printing=printing, base_url=base_url)
         await repositories.label_jobs.add(job)
+        await record_host(repositories, base_url, caller.organisation_id)
         await repositories.trace.add("label_job.submitted", **_traced(caller, job))
         await repositories.wake_workers(LABEL_JOBS)
         return repositories.answer(

@@ -7,14 +7,18 @@ from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.qr import batch_payload, check_printable, printed, unit_payload
 from qrtrack.repositories.labels.label_contents import LabelledBatch
+from qrtrack.services.labels.printed_hosts import record_symbol
 from qrtrack.settings import Settings
 
 
-def printable_base_url(settings: Settings) -> str:
-    """The public address of the service. In production, raises AddressNotPublic for one that nobody else can reach."""
+def printable_base_url(settings: Settings, organisation_id: UUID) -> str:
+    """The public address of the organisation. In production, raises AddressNotPublic for one that nobody else can
+    reach.
+    """
+    base_url = settings.public_addresses.base_url_of(organisation_id)
     if settings.qrtrack_env == "production":
-        check_printable(settings.public_base_url)
-    return settings.public_base_url
+        check_printable(base_url)
+    return base_url
 
 
 def payload_of(base_url: str, batch: LabelledBatch, code: str) -> str:
@@ -26,6 +30,7 @@ def payload_of(base_url: str, batch: LabelledBatch, code: str) -> str:
 async def describe_batch_symbol(database: Database, *, caller: Caller, batch_id: UUID, base_url: str) -> str:
     async with database.read(tenant=caller.organisation_id) as repositories:
         batch = await repositories.label_contents.get_batch(batch_id)
+    await record_symbol(database, base_url, caller.organisation_id)
     return printed(batch_payload(base_url, batch.uniq_code))
 
 
@@ -34,6 +39,7 @@ async def describe_unit_symbol(database: Database, *, caller: Caller, batch_id: 
         batch = await repositories.label_contents.get_batch(batch_id)
         if await repositories.label_contents.find_sequence(batch_id, code) is None:
             raise NotFound(f"The batch has no code {code}.")
+    await record_symbol(database, base_url, caller.organisation_id)
     return payload_of(base_url, batch, code)
 
 

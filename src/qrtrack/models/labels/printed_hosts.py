@@ -1,0 +1,17 @@
+"""The public hosts that stand on printed labels."""
+
+from uuid import UUID
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from qrtrack.models.metadata import Now, Table, TenantOwned
+
+
+class PrintedHost(TenantOwned, Table):
+    """One row for each host and organisation. A start whose settings name the host no longer is refused."""
+
+    __tablename__ = "printed_hosts"
+
+    manufacturer_org_id: Mapped[UUID] = mapped_column(primary_key=True)
+    host: Mapped[str] = mapped_column(primary_key=True)
+    first_printed_at: Mapped[Now]
