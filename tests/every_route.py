@@ -65,7 +65,8 @@ PACKING = [
         {
             "order_id": "{order_id}", "product_name": "Gold", "quantity": 5, "serial_prefix": "SKA",
             "units_per_case": 5, "serial_mode": "sequential", "gtin": "04006381333931", "lot": "L1",
-            "expires_on": "2031-01-31", "variants": None, "notify": None, "manufacturer_org_id": None, "user_id": None,
+            "expires_on": "2031-01-31", "variants": None, "requires_release": True, "notify": None,
+            "manufacturer_org_id": None, "user_id": None,
         },
         manager=True, names_a_thing=False,
     ),
@@ -84,6 +85,7 @@ PACKING = [
     get(f"{API}/batches/{{batch_id}}/reconciliation"),
     post(f"{API}/batches/{{batch_id}}/close", {"reason": "short"}, manager=True),
     post(f"{API}/batches/{{batch_id}}/retry", manager=True),
+    post(f"{API}/batches/{{batch_id}}/release", {"at": "2031-01-31T08:00:00+07:00"}, manager=True),
     post(f"{API}/batches/{{batch_id}}/forget-keys", manager=True),
     post(f"{API}/codes/void", {"batch_id": "{batch_id}", "codes": ["{free_code}"], "reason": "torn"}),
     post(f"{API}/codes/printed", {"batch_id": "{batch_id}", "codes": ["{free_code}"], "all": None}),

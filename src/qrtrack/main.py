@@ -21,7 +21,7 @@ from qrtrack.routers.middleware import BodyLimit, RequestContext
 from qrtrack.routers.packing import batches, codes, gs1_prefixes, links, reverse_jobs
 from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.routers.progress import sync_batches, sync_records
-from qrtrack.routers.verification import checks
+from qrtrack.routers.verification import checks, releases
 from qrtrack.routers.verification import pages as public_pages
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.settings import Settings
@@ -37,6 +37,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     label_jobs.router,
     symbols.router,
     label_formats.router,
+    releases.router,
     trace.router,
     checks.router,
     public_pages.router,

@@ -118,6 +118,8 @@ async def _seed_ends(plant: Plant, seeds: Seeds) -> None:
     await plant.work("hashing")
     await plant.sql("UPDATE qr_batches SET status = 'failed', error_message = 'x' WHERE id = :id", id=failed.batch_id)
     seeds.asks("retry_batch", {}, path={"batch_id": str(failed.batch_id)})
+    released = await _made(plant, seeds, "REL", requires_release=True)
+    seeds.asks("release_batch", {"at": "2031-01-31T08:00:00+07:00"}, path={"batch_id": str(released.batch_id)})
     order = {
         "order_id": str(plant.order_id), "product_name": "Gold 1 g", "quantity": 5, "serial_prefix": "NEW",
         "units_per_case": 5, "gtin": "04006381333931", "lot": "L1", "expires_on": "2031-01-31",

@@ -24,7 +24,7 @@ from test_tree import ROOT
 VERBS = {
     "cancel", "check", "claim", "close", "create", "delete", "dispatch", "forget", "get", "import", "link", "list",
     "mark", "move", "pack", "print", "read", "readmit", "recalculate", "recall", "receive", "reconcile", "redeem",
-    "replay", "report", "resolve", "retry", "run", "store", "submit", "trace", "unlink", "verify", "void",
+    "release", "replay", "report", "resolve", "retry", "run", "store", "submit", "trace", "unlink", "verify", "void",
 }  # fmt: skip
 # They answer anybody.
 OPEN = {

@@ -30,6 +30,7 @@ class FieldCode(StrEnum):
     NOT_PRINTABLE_ASCII = "not_printable_ascii"
     BAD_TEXT = "bad_text"
     BAD_DATE = "bad_date"
+    BAD_INSTANT = "bad_instant"
     BAD_CURSOR = "bad_cursor"
     BAD_PREFIX = "bad_prefix"
     BAD_LOT = "bad_lot"
@@ -110,6 +111,7 @@ MEANINGS: Final[Mapping[FieldCode, Meaning]] = MappingProxyType(
         FieldCode.NOT_PRINTABLE_ASCII: Meaning("The text has characters other than printable ASCII."),
         FieldCode.BAD_TEXT: Meaning("This is not text of at most `max` printable characters.", ("max",)),
         FieldCode.BAD_DATE: Meaning("This is not a date written as YYYY-MM-DD."),
+        FieldCode.BAD_INSTANT: Meaning("This is not a time with its offset, such as 2031-01-31T08:00:00+07:00."),
         FieldCode.BAD_CURSOR: Meaning("The cursor is not one of this list: begin without a cursor."),
         FieldCode.BAD_PREFIX: Meaning("The prefix is not 1 to 8 of A-Z and 0-9, the last a letter."),
         FieldCode.BAD_LOT: Meaning("The lot is not 1 to 20 letters, digits and signs of the GS1 set."),

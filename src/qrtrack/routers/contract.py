@@ -52,6 +52,7 @@ TAGS: Final[Mapping[str, str]] = {
     "linking": "Packing units into master cases, and taking them out again.",
     "labels": "Labels of units and cases: formats, jobs, files, and QR symbols.",
     "verification": "What consumers ask without a token: checking, redeeming and reporting a product.",
+    "recalls": "Releasing batches for sale, recalling units, and what consumers' checks have shown.",
     "trace": "Where a unit or a case has been.",
     "accurate": "Events and documents of the accounting system.",
     "webhooks": "What the accounting system calls.",

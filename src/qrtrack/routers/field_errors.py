@@ -32,6 +32,8 @@ PLAIN: Final[Mapping[str, FieldCode]] = MappingProxyType(
         "date_parsing": FieldCode.BAD_DATE,
         "date_from_datetime_parsing": FieldCode.BAD_DATE,
         "date_from_datetime_inexact": FieldCode.BAD_DATE,
+        "datetime_parsing": FieldCode.BAD_INSTANT,
+        "datetime_from_date_parsing": FieldCode.BAD_INSTANT,
     }
 )
 EXPECTED: Final[Mapping[str, str]] = MappingProxyType(

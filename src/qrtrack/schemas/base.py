@@ -10,7 +10,16 @@ from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, LiteralString, TypeAlias, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from qrtrack.domain.akselgate.dispatches import ACCOUNT, REFERENCE
@@ -36,6 +45,8 @@ HOOK_ADDRESS: Final = r"^https://[!-~]+$"
 SETTLEMENT_PATTERN: Final = r"^[!-~]([ -~]*[!-~])?$"
 ACCOUNT_PATTERN: Final = f"^{ACCOUNT.pattern}$"
 REFERENCE_PATTERN: Final = f"^{REFERENCE.pattern}$"
+# Years 2000 to 2099: PostgreSQL, Python and JavaScript agree about them.
+MOMENT: Final = r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
 PATTERN_SENTENCES: Final[Mapping[str, str]] = {
     ONE_LINE: "Text may not hold control characters or line breaks",
     MANY_LINES: "Text may not hold control characters",
@@ -48,6 +59,7 @@ PATTERN_SENTENCES: Final[Mapping[str, str]] = {
     ACCOUNT_PATTERN: "An account has 5 to 34 digits",
     REFERENCE_PATTERN: "A reference has 1 to 15 printable ASCII characters, without blanks around it",
     FORMAT_NAME_PATTERN: "A name has 1 to 40 of a-z, 0-9 and hyphens, and does not begin with a hyphen",
+    MOMENT: "Write the time as 2031-01-31T08:00:00+07:00",
     LOT_PATTERN: "A lot has 1 to 20 letters, digits and signs of the GS1 set, without blanks",
 }
 
@@ -63,6 +75,7 @@ PATTERN_CODES: Final[Mapping[str, FieldCode]] = {
     ACCOUNT_PATTERN: FieldCode.BAD_ACCOUNT,
     REFERENCE_PATTERN: FieldCode.BAD_REFERENCE,
     FORMAT_NAME_PATTERN: FieldCode.BAD_FORMAT_NAME,
+    MOMENT: FieldCode.BAD_INSTANT,
     LOT_PATTERN: FieldCode.BAD_LOT,
 }
 
@@ -125,6 +138,16 @@ Flag = Annotated[bool, written_as("true|false", wrong_type("boolean", "Write tru
 Id = Annotated[UUID, Field(strict=False)]
 NO_DAY: Final = PydanticCustomError(FieldCode.BAD_DATE, "Write the date as YYYY-MM-DD")
 Day = Annotated[date, Field(strict=False), written_as("[0-9]{4}-[0-9]{2}-[0-9]{2}", NO_DAY), only(str, NO_DAY)]
+
+NO_MOMENT: Final = PydanticCustomError(FieldCode.BAD_INSTANT, "Write the time as 2031-01-31T08:00:00+07:00")
+Moment = Annotated[
+    AwareDatetime,
+    Field(strict=False),
+    written_as(MOMENT, NO_MOMENT),
+    only(str, NO_MOMENT),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": MOMENT}),
+]
+"""An instant in a request, with its offset."""
 
 LARGEST_ROW_ID: Final = 2**63 - 1
 LARGEST_SEQUENCE: Final = 2**31 - 1

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from qrtrack.domain.packing.states import Completeness
 from qrtrack.repositories.recalculation import CountedKind
+from qrtrack.schemas.base import Instant
 from qrtrack.schemas.event_details import Details, NoDetails
 from qrtrack.schemas.packing.reverse_jobs import ResultSummary
 
@@ -79,6 +80,10 @@ class LabelledDetails(LabelJobDetails):
     first_prints: int = Field(description="Units that had not been printed before.")
 
 
+class ReleaseDetails(Details):
+    released_at: Instant
+
+
 class PrefixDetails(Details):
     prefix: str
 
@@ -106,6 +111,7 @@ TRACE_DETAILS: Final[Mapping[str, type[Details]]] = MappingProxyType(
         "batch.failed": NoDetails,
         "batch.retried": NoDetails,
         "batch.closed": NoDetails,
+        "batch.released": ReleaseDetails,
         "keys.revealed": NoDetails,
         "keys.forgotten": ForgottenDetails,
         "codes.printed": NoDetails,

@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     public_base_url: PrintedAddress = "http://127.0.0.1:8000"
     public_hosts: PublicHosts = ""
     retired_public_hosts: RetiredHosts = ""
+    verify_requires_release: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     bcrypt_cost: int = Field(10, ge=4, le=16)
     hash_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=0, le=256)

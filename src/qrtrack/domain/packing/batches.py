@@ -50,6 +50,7 @@ class NewBatch:
     gtin: str | None = None
     lot: str | None = None
     expires_on: date | None = None
+    requires_release: bool = False
 
     @property
     def quantity(self) -> int:

@@ -65,7 +65,8 @@ async def create_batch(
     several variants send `"variants": [{"variant": "10g", "quantity": 60}]` instead of `quantity`.
     """
     notify = runtime.messenger.channels.check(body.notify.asked() if body.notify else None)
-    created = await use_cases.create_batch(database, caller=caller, new=body.new_batch(), notify=notify)
+    new = body.new_batch(requires_release=runtime.settings.verify_requires_release)
+    created = await use_cases.create_batch(database, caller=caller, new=new, notify=notify)
     response.headers["Location"] = f"{BATCHES_PATH}/{created.batch_id}"
     return created
 

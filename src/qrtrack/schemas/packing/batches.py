@@ -73,10 +73,17 @@ class BatchRequest(Body):
     lot: Lot | None = None
     expires_on: Day | None = None
     variants: list[VariantQuantity] | None = Field(None, min_length=1, max_length=VARIANTS_LIMIT)
+    requires_release: bool | None = Field(
+        None,
+        description="Whether consumers' checks answer `not_released` until the batch is released for sale. Left out: "
+        "as the service is set up.",
+    )
     notify: NotifyOrder | None = None
 
-    def new_batch(self) -> NewBatch:
-        """Raises InvalidInput if fields contradict each other, or for a wrong check digit of the GTIN."""
+    def new_batch(self, *, requires_release: bool) -> NewBatch:
+        """`requires_release`: where the request does not say. Raises InvalidInput if fields contradict each other, or
+        for a wrong check digit of the GTIN.
+        """
         require_exactly_one(quantity=self.quantity, variants=self.variants)
         variants = self._variants()
         _refuse_repeats(variants)
@@ -93,6 +100,7 @@ class BatchRequest(Body):
             gtin=self.gtin and normalise_gtin(self.gtin),
             lot=self.lot,
             expires_on=self.expires_on,
+            requires_release=requires_release if self.requires_release is None else self.requires_release,
         )
 
     def _variants(self) -> tuple[Variant, ...]:
@@ -179,6 +187,9 @@ class BatchSummary(BaseModel):
     closed_at: Instant | None
     close_reason: str | None
     keys_forgotten_at: Instant | None
+    requires_release: bool = Field(description="Without it the batch counts as released.")
+    released_at: Instant | None = Field(description="Since when it is sold; in the future: from when on.")
+    released_by: str | None
 
     @classmethod
     def of(cls, batch: Batch) -> "BatchSummary":

@@ -102,6 +102,7 @@ def _new_batch(
         gtin=new.gtin,
         lot=new.lot,
         expires_on=new.expires_on,
+        requires_release=new.requires_release,
         status=BatchStatus.CREATING,
         created_by=caller.user_id,
         notify=notify and notify.addresses,

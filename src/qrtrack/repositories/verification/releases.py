@@ -1,0 +1,42 @@
+"""The release of batches for sale."""
+
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from qrtrack.domain.errors import NotFound
+from qrtrack.repositories.base import Repository
+
+# A release that is in effect stays as it is: consumers were told that the product is genuine.
+RELEASE = """
+UPDATE qr_batches
+SET released_at = COALESCE(CAST(:at AS timestamptz), clock_timestamp()), released_by = :actor, updated_at = now()
+WHERE id = :batch_id AND requires_release AND (released_at IS NULL OR released_at > clock_timestamp())
+"""
+GET = """
+SELECT id AS batch_id, requires_release, released_at, released_by
+FROM qr_batches
+WHERE id = :batch_id
+"""
+
+
+class ReleasedBatch(NamedTuple):
+    """Without `requires_release` the batch counts as released."""
+
+    batch_id: UUID
+    requires_release: bool
+    released_at: datetime | None
+    released_by: str | None
+
+
+class ReleaseRepository(Repository):
+    async def release(self, batch_id: UUID, at: datetime | None, *, actor: str) -> bool:
+        """False: a release is in effect, or the batch asks for none. Of two at once the first is in effect."""
+        return await self._execute(RELEASE, batch_id=batch_id, at=at, actor=actor) > 0
+
+    async def get(self, batch_id: UUID) -> ReleasedBatch:
+        """Raises NotFound."""
+        found = await self._fetch_optional(ReleasedBatch, GET, batch_id=batch_id)
+        if found is None:
+            raise NotFound(f"There is no batch {batch_id} in your organisation.")
+        return found

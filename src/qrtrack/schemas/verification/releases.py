@@ -1,0 +1,25 @@
+"""Releasing batches for sale."""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import ConfigDict, Field
+
+from qrtrack.schemas.base import Answer, Body, Instant, Moment
+
+
+class ReleaseRequest(Body):
+    """Since when the batch is sold."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"at": "2031-01-31T00:00:00+07:00"}})
+
+    at: Annotated[Moment | None, Field(description="Left out: now. In the future: the batch is released then.")] = None
+
+
+class BatchReleased(Answer):
+    """The release as it is now."""
+
+    batch_id: UUID
+    requires_release: bool
+    released_at: Instant
+    released_by: str
