@@ -15,6 +15,7 @@ from qrtrack.domain.labels.formats import Roll
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.services.labels.label_formats import store_label_format
 from qrtrack.services.packing.gtin_owners import claim_prefix
+from qrtrack.services.recalls import RecallTexts, recall_batch
 from qrtrack.worker.execution import run_next
 from qrtrack.worker.handlers import HANDLERS
 
@@ -55,7 +56,7 @@ def post(path: str, body: Mapping[str, Any] | None = None, **more: Any) -> Route
 
 NAMES = (
     "batch_id", "order_id", "job_id", "master_code", "packed_code", "code", "free_code", "last_code", "bad_code",
-    "label_job_id", "format_name", "company_prefix", "uniq_code", "product", "sync_id", "queue_id", "uuid",
+    "label_job_id", "format_name", "company_prefix", "recall_id", "uniq_code", "product", "sync_id", "queue_id", "uuid",
     "database_id", "log_id", "settlement", "reference",
 )  # fmt: skip
 OF_BATCH = {"batch_id": "{batch_id}", "order_id": "{order_id}"}
@@ -87,6 +88,15 @@ PACKING = [
     post(f"{API}/batches/{{batch_id}}/retry", manager=True),
     post(f"{API}/batches/{{batch_id}}/release", {"at": "2031-01-31T08:00:00+07:00"}, manager=True),
     post(f"{API}/batches/{{batch_id}}/forget-keys", manager=True),
+    post(
+        f"{API}/recall",
+        {"batch_id": None, "master_code": "{packed_code}", "codes": None, "reason": "glass", "text_en": "Return it.",
+         "text_id": "Kembalikan."},
+        manager=True,
+    ),
+    post(f"{API}/recall/lift", {"recall_id": "{recall_id}", "reason": "no glass"}, manager=True),
+    get(f"{API}/recalls", query={"batch_id": "{batch_id}", "in_force": "true"}, names_a_thing=False),
+    get(f"{API}/recalls/{{recall_id}}"),
     post(f"{API}/codes/void", {"batch_id": "{batch_id}", "codes": ["{free_code}"], "reason": "torn"}),
     post(f"{API}/codes/printed", {"batch_id": "{batch_id}", "codes": ["{free_code}"], "all": None}),
     post(f"{API}/codes/readmit", {"batch_id": "{batch_id}", "codes": ["{bad_code}"]}, manager=True),
@@ -291,6 +301,7 @@ NOTHING: dict[str, str | int] = {
     "batch_id": str(uuid4()), "order_id": str(uuid4()), "job_id": str(uuid4()), "sync_id": str(uuid4()),
     "packed_code": "P", "master_code": "M", "code": "SKA000001", "free_code": "SKA000004", "last_code": "SKA000005",
     "bad_code": "SKA000003", "label_job_id": str(uuid4()), "format_name": "nosuch", "company_prefix": "0000",
+    "recall_id": str(uuid4()),
     "uniq_code": "ABCDEFGHJKLM", "product": "Silver", "queue_id": 1, "uuid": "u",
     "database_id": 1, "log_id": 1, "settlement": "STL1", "reference": "REF1",
 }  # fmt: skip
@@ -310,6 +321,8 @@ async def things_of(plant: Plant, prefix: str = "SKA", **names: str | int) -> Th
     )
     company_prefix = f"899{ord(prefix[-1]):03}"
     await claim_prefix(plant.runtime.database, caller=plant.caller, prefix=company_prefix)
+    texts = RecallTexts("sand", "Return it.", "Kembalikan.")
+    recall = await recall_batch(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, texts=texts)
     fan_out = await FanOut.announce(plant.runtime.database, plant.caller, 3)
     await fan_out.report(done("a") + failed("b"))
     made: dict[str, str | int] = {
@@ -325,6 +338,7 @@ async def things_of(plant: Plant, prefix: str = "SKA", **names: str | int) -> Th
         "label_job_id": str(label_job_id),
         "format_name": format_name,
         "company_prefix": company_prefix,
+        "recall_id": str(recall.recall_id),
         "uniq_code": batch.uniq_code,
         "product": "Gold 1 g",
         "sync_id": str(fan_out.batch_id),

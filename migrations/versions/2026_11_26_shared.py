@@ -139,6 +139,7 @@ NOTIFICATIONS = (
         channel text NOT NULL,
         address text NOT NULL,
         content jsonb NOT NULL,
+        repeat_key text,
         status text NOT NULL,
         error_message text,
         priority smallint DEFAULT 0 NOT NULL,
@@ -158,7 +159,9 @@ NOTIFICATIONS = (
             CHECK ((status IN ('completed', 'failed')) = (finished_at IS NOT NULL)),
         CONSTRAINT ck_notifications_priority CHECK (priority BETWEEN 0 AND 9),
         CONSTRAINT ck_notifications_channel CHECK (channel IN ('email', 'url')),
-        CONSTRAINT ck_notifications_subject CHECK (subject IN ('reverse_job', 'batch')),
+        CONSTRAINT ck_notifications_subject
+            CHECK (subject IN ('reverse_job', 'batch', 'verification_alert', 'verification_report')),
+        CONSTRAINT uq_notifications_subject_id_channel_repeat_key UNIQUE (subject_id, channel, repeat_key),
         CONSTRAINT ck_notifications_attempts CHECK (attempts BETWEEN 0 AND 8)
     ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05)
     """,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from qrtrack.domain.requests import AlreadyAnswered
 from qrtrack.metrics import observe_request
-from qrtrack.routers import health, metrics, pages, recalculation, trace, worker
+from qrtrack.routers import health, metrics, pages, recalculation, recalls, trace, worker
 from qrtrack.routers.accurate import documents, intake, replays
 from qrtrack.routers.akselgate import attempts, callbacks, dispatches, reports
 from qrtrack.routers.body_limits import body_limits
@@ -38,6 +38,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     symbols.router,
     label_formats.router,
     releases.router,
+    recalls.router,
     trace.router,
     checks.router,
     public_pages.router,

@@ -59,6 +59,8 @@ AKSELGATE_CALLBACKS: Final = "/webhook/akselgate/callback"
 LINKS: Final = {
     "reverse_job": "/api/manufacturer/reverse-job/status?job_id={}",
     "batch": "/api/manufacturer/batches/{}",
+    "verification_alert": "/api/manufacturer/batches/{}/verifications?show=alerts",
+    "verification_report": "/api/manufacturer/batches/{}/verifications?show=reports",
 }
 
 log = structlog.get_logger()

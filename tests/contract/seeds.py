@@ -12,6 +12,7 @@ from plant import MadeBatch, Plant
 from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.services.packing.gtin_owners import claim_prefix
+from qrtrack.services.recalls import RecallTexts, recall_batch
 from qrtrack.worker.execution import run_next
 from qrtrack.worker.handlers import HANDLERS
 from treasury import Treasury, rows
@@ -118,6 +119,16 @@ async def _seed_ends(plant: Plant, seeds: Seeds) -> None:
     await plant.work("hashing")
     await plant.sql("UPDATE qr_batches SET status = 'failed', error_message = 'x' WHERE id = :id", id=failed.batch_id)
     seeds.asks("retry_batch", {}, path={"batch_id": str(failed.batch_id)})
+    recalled = await _made(plant, seeds, "RCL")
+    recall = {"batch_id": str(recalled.batch_id), "text_en": "Return it.", "text_id": "Kembalikan."}
+    seeds.asks("recall_units", recall | {"reason": "glass"})
+    texts = RecallTexts("sand", "Return it.", "Kembalikan.")
+    database = plant.runtime.database
+    made = await recall_batch(database, caller=plant.caller, batch_id=recalled.batch_id, texts=texts)
+    seeds.know("recall_id", made.recall_id)
+    seeds.asks("lift_recall", {"recall_id": str(made.recall_id), "reason": "no sand"})
+    seeds.asks("list_recalls", in_force="true")
+    seeds.asks("get_recall", path={"recall_id": str(made.recall_id)})
     released = await _made(plant, seeds, "REL", requires_release=True)
     seeds.asks("release_batch", {"at": "2031-01-31T08:00:00+07:00"}, path={"batch_id": str(released.batch_id)})
     order = {

@@ -168,7 +168,18 @@ def test_an_instant_is_named_and_typed_as_one(document: Any) -> None:
 
 def test_what_an_address_identifies_is_named(document: Any) -> None:
     names = {name for _, name, found in parameters(document) if found["in"] == "path"}
-    assert names == {"batch_id", "log_id", "queue_id", "code", "token", "case_number", "label_job_id", "name", "prefix"}
+    assert names == {
+        "batch_id",
+        "log_id",
+        "queue_id",
+        "code",
+        "token",
+        "case_number",
+        "label_job_id",
+        "name",
+        "prefix",
+        "recall_id",
+    }
 
 
 def test_both_names_of_a_database_are_taken_and_the_older_one_is_marked(document: Any) -> None:

@@ -1,4 +1,4 @@
-"""Notifications that a job or a batch has ended: their addresses and their texts."""
+"""Notifications of ended jobs and batches, of alerts and of consumers' reports: their addresses and their texts."""
 
 import json
 import re
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -26,6 +27,32 @@ PLAIN_URL: Final = re.compile(r"https://[A-Za-z0-9.:-]+(?:[/?][!-\[\]-~]*)?")
 class Channel(StrEnum):
     EMAIL = "email"
     URL = "url"
+
+
+class Subject(StrEnum):
+    REVERSE_JOB = "reverse_job"
+    BATCH = "batch"
+    VERIFICATION_ALERT = "verification_alert"
+    VERIFICATION_REPORT = "verification_report"
+
+
+SAID: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "verification_alert.guessing": "many wrong root keys were entered for this batch.",
+        "verification_alert.many_networks": "the unit was checked from many networks. Its label may have been copied.",
+        "verification_alert.void": "a void unit was checked.",
+        "verification_alert.recalled": "a recalled unit was checked.",
+        "verification_alert.not_released": "a unit was checked before the batch was released for sale.",
+        "verification_alert.expired": "a unit was checked after its expiry date.",
+        "verification_report.not_me": "a consumer reports that somebody else checked the unit before.",
+        "verification_report.label_damaged": "a consumer reports a damaged label.",
+        "verification_report.key_opened": "a consumer reports that the root key was uncovered already.",
+        "verification_report.product_doubtful": "a consumer doubts the product.",
+        "verification_report.sold_too_early": "a consumer reports a sale before the release.",
+        "verification_report.other": "a consumer sent a report.",
+    }
+)
+"""What an alert or a report says, by its type. It is told once a day for each batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +122,7 @@ class Channels:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a job or a batch ended. `subject`: `reverse_job` or `batch`. `content`: its row at that moment."""
+    """How a job or a batch ended. `content`: its row at that moment."""
 
     notification_id: int
     subject: str
@@ -107,6 +134,15 @@ class Ending:
     def message_id(self) -> str:
         """The same in every attempt, so that a receiver can detect repeats."""
         return f"notification-{self.notification_id}"
+
+    @property
+    def kind(self) -> str:
+        """What receivers tell notifications apart by."""
+        return f"{self.subject}.{self.content['status']}"
+
+    @property
+    def _named(self) -> str:
+        return self.subject.removeprefix("reverse_")
 
     @property
     def title(self) -> str:
@@ -133,15 +169,9 @@ class Ending:
 
     def payload(self) -> str:
         """The body of a webhook, as Standard Webhooks recommends."""
-        return json.dumps(
-            {
-                "type": f"{self.subject}.{self.content['status']}",
-                "timestamp": rfc3339(self.occurred_at),
-                "data": {f"{self.subject.removeprefix('reverse_')}_id": str(self.subject_id), "text": self.sentence}
-                | dict(self.content),
-            },
-            ensure_ascii=False,
-        )
+        data = {f"{self._named}_id": str(self.subject_id), "text": self.sentence} | dict(self.content)
+        told = {"type": self.kind, "timestamp": rfc3339(self.occurred_at), "data": data}
+        return json.dumps(told, ensure_ascii=False)
 
     def text(self, link: str) -> str:
         """The body of an e-mail."""
@@ -149,3 +179,31 @@ class Ending:
         if self.subject == "reverse_job":
             rows = {"Job": self.subject_id} | rows
         return "\n".join([self.sentence, "", *(f"{name}: {value}" for name, value in rows.items()), "", link, ""])
+
+
+class Incident(Ending):
+    """An alert or a consumer's report about a batch, or about its unit `code`."""
+
+    @property
+    def kind(self) -> str:
+        return f"{self.subject}.{self.content['kind']}"
+
+    @property
+    def _named(self) -> str:
+        return "batch"
+
+    @property
+    def title(self) -> str:
+        return f"{self.subject.replace('_', ' ').capitalize()}: {self.content['product_name']}"
+
+    @property
+    def sentence(self) -> str:
+        unit = f", {self.content['code']}" if self.content["code"] else ""
+        return f"{self.content['product_name']}{unit}: {SAID[self.kind]}"
+
+
+def notification_of(
+    notification_id: int, subject: str, subject_id: UUID, content: Mapping[str, Any], occurred_at: datetime
+) -> Ending:
+    kind = Incident if subject in {Subject.VERIFICATION_ALERT, Subject.VERIFICATION_REPORT} else Ending
+    return kind(notification_id, subject, subject_id, content, occurred_at)

@@ -1,25 +1,29 @@
-"""Notifications to send. Triggers insert them in the transaction that ends a job or a batch."""
+"""Notifications to send. Triggers insert them in the transaction of what they tell."""
 
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, text
+from sqlalchemy import BigInteger, Identity, Index, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from qrtrack.domain.notifications import Channel
+from qrtrack.domain.notifications import Channel, Subject
 from qrtrack.models.leased import QUEUE_STORAGE, Leased, claim_index, leased_constraints
 from qrtrack.models.metadata import Table, one_of
 
 
 class Notification(Leased, Table):
-    """One message on one channel. `content`: the row of its subject at the end."""
+    """One message on one channel. `content`: the row of its subject at the end, or what a check or a report said.
+
+    `repeat_key`: what is told once for each subject and channel, however often it happens.
+    """
 
     __tablename__ = "notifications"
     __table_args__ = (
         *leased_constraints(max_attempts=8, terminal=("completed", "failed")),
         one_of("channel", Channel),
-        CheckConstraint("subject IN ('reverse_job', 'batch')", name="subject"),
+        one_of("subject", Subject),
+        UniqueConstraint("subject_id", "channel", "repeat_key"),
         claim_index("ix_notifications_claim", live="status IN ('queued', 'running')"),
         Index("ix_notifications_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         {"postgresql_with": QUEUE_STORAGE},
@@ -30,4 +34,5 @@ class Notification(Leased, Table):
     subject_id: Mapped[UUID]
     channel: Mapped[str]
     address: Mapped[str]
+    repeat_key: Mapped[str | None]
     content: Mapped[dict[str, Any]] = mapped_column(JSONB)

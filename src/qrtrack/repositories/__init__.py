@@ -49,6 +49,7 @@ from qrtrack.repositories.trace import TraceRepository
 from qrtrack.repositories.verification.alerts import AlertRepository
 from qrtrack.repositories.verification.checks import CheckRepository
 from qrtrack.repositories.verification.failures import FailureRepository
+from qrtrack.repositories.verification.recalls import RecallRepository
 from qrtrack.repositories.verification.releases import ReleaseRepository
 from qrtrack.repositories.verification.reports import VerificationReportRepository
 from qrtrack.repositories.verification.units import VerifiedUnitRepository
@@ -140,6 +141,7 @@ class Repositories(DriverRepositories):
     printed_hosts = cached_property(lambda self: PrintedHostRepository(self._session))
     recalculation = cached_property(lambda self: RecalculationRepository(self._session))
     reconciliation = cached_property(lambda self: ReconciliationRepository(self._session))
+    recalls = cached_property(lambda self: RecallRepository(self._session))
     releases = cached_property(lambda self: ReleaseRepository(self._session))
     reports = cached_property(lambda self: ReportRepository(self._session))
     retention = cached_property(lambda self: RetentionRepository(self._session))

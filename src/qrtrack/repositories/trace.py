@@ -21,6 +21,26 @@ VALUES (:organisation_id, :action, :actor, :station, :reason,
         :units, CAST(:details AS jsonb))
 """
 
+# One event for each batch that the recall has units of.
+ADD_OF_RECALL = """
+INSERT INTO trace_events (manufacturer_org_id, action, actor, reason, batch_id, master_code_id, sequences, unit_count,
+                          details)
+SELECT recall.manufacturer_org_id, :action, :actor, :reason, units.batch_id, recall.master_code_id, units.sequences,
+       units.unit_count, jsonb_build_object('recall_id', recall.id)
+FROM recalls AS recall
+CROSS JOIN LATERAL (
+    SELECT id AS batch_id, int4multirange(int4range(1, quantity, '[]')) AS sequences, quantity AS unit_count
+    FROM qr_batches
+    WHERE id = recall.batch_id AND recall.scope = 'batch'
+    UNION ALL
+    SELECT batch_id, range_agg(int4range(sequence_number, sequence_number, '[]')), count(*)::int
+    FROM recalled_codes
+    WHERE recall_id = recall.id
+    GROUP BY batch_id) AS units
+WHERE recall.id = :recall_id
+ORDER BY units.batch_id
+"""
+
 SELECT_EVENTS = """
 SELECT id, occurred_at, action, actor, station, reason, batch_id, job_id, unit_count, details
 FROM trace_events
@@ -133,6 +153,10 @@ class TraceRepository(Repository):
             units=sum(high - low + 1 for low, high in ranges),
             details=json.dumps(details or {}, default=str),
         )
+
+    async def add_of_recall(self, action: str, *, caller: Caller, recall_id: UUID, reason: str) -> None:
+        """Records what the caller did with all units of a recall."""
+        await self._execute(ADD_OF_RECALL, action=action, actor=caller.user_id, recall_id=recall_id, reason=reason)
 
     async def list_of_code(
         self, batch_id: UUID, sequence_number: int, *, after: int, limit: int

@@ -41,6 +41,7 @@ from qrtrack.services.packing.codes import IllegalTransition, UnknownCodes
 from qrtrack.services.packing.links import CodesNotLinkable, CodesNotPacked
 from qrtrack.services.packing.moves import CaseTooSmall
 from qrtrack.services.packing.reverse_jobs import UnknownExcludeCodes
+from qrtrack.services.recalls import AlreadyRecalled
 from qrtrack.services.verification.checks import KeyNotProven
 from qrtrack.services.verification.reports import TooManyReports
 
@@ -211,6 +212,10 @@ class GtinTakenMembers(BaseModel):
     gtin: str = Field(description="In 14 digits.")
 
 
+class AlreadyRecalledMembers(BaseModel):
+    recall_id: UUID = Field(description="The recall that is in force.")
+
+
 class LabelsReservedMembers(BaseModel):
     label_job_id: UUID = Field(description="The job that prints them.")
 
@@ -286,6 +291,7 @@ MEMBERS: Final[Mapping[type[DomainError], type[BaseModel]]] = MappingProxyType(
         CodesNotPacked: CodeStatesMembers,
         IllegalTransition: CodeStatesMembers,
         AlreadyPrinted: AlreadyPrintedMembers,
+        AlreadyRecalled: AlreadyRecalledMembers,
         GtinTaken: GtinTakenMembers,
         LabelsReserved: LabelsReservedMembers,
         FileNotReady: StateMembers,

@@ -84,6 +84,10 @@ class ReleaseDetails(Details):
     released_at: Instant
 
 
+class RecallDetails(Details):
+    recall_id: UUID
+
+
 class PrefixDetails(Details):
     prefix: str
 
@@ -137,6 +141,8 @@ TRACE_DETAILS: Final[Mapping[str, type[Details]]] = MappingProxyType(
         "company_prefix.claimed": PrefixDetails,
         "company_prefix.deleted": PrefixDetails,
         "gtin.moved": MovedGtinDetails,
+        "recall.made": RecallDetails,
+        "recall.lifted": RecallDetails,
         "counters.repaired": RepairedDetails,
     }
 )

@@ -1,4 +1,4 @@
-"""Sends notifications that a job or a batch has ended: at least once, with an id that repeats share."""
+"""Sends notifications of ended jobs and batches, alerts and reports: at least once, with an id that repeats share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import structlog
 from qrtrack.database import Database
 from qrtrack.domain.claims import Claim, PermanentFailure
 from qrtrack.domain.errors import Unavailable
-from qrtrack.domain.notifications import Channel, Channels, Ending
+from qrtrack.domain.notifications import Channel, Channels, Ending, notification_of
 from qrtrack.integrations.hooks import HookSender
 from qrtrack.integrations.smtp import Mailer, MailNotSent
 from qrtrack.repositories.queues import NOTIFICATIONS
@@ -45,7 +45,7 @@ async def send_notification(database: Database, claim: Claim, *, messenger: Mess
     """
     async with database.read() as repositories:
         row = await repositories.notifications.get(claim.number)
-    ending = Ending(row.id, row.subject, row.subject_id, row.content, row.created_at)
+    ending = notification_of(row.id, row.subject, row.subject_id, row.content, row.created_at)
     send = {Channel.EMAIL: _mail, Channel.URL: _call}[Channel(row.channel)]
     try:
         await send(messenger, ending, row.address)

@@ -26,6 +26,15 @@ class Recall(TenantOwned, Table):
         # The batch ties the case to the organisation.
         ForeignKeyConstraint(["batch_id", "master_code_id"], ["qr_master_codes.batch_id", "qr_master_codes.id"]),
         UniqueConstraint("manufacturer_org_id", "id"),
+        Index(
+            "uq_recalls_in_force",
+            "batch_id",
+            "master_code_id",
+            "reason",
+            unique=True,
+            postgresql_nulls_not_distinct=True,
+            postgresql_where=text("lifted_at IS NULL AND scope <> 'codes'"),
+        ),
         Index("ix_recalls_batch_id", "batch_id", postgresql_where=text("lifted_at IS NULL")),
     )
 

@@ -1,0 +1,107 @@
+"""Recalls of batches, cases and codes."""
+
+from collections.abc import Mapping
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from qrtrack.domain.packing.states import CodeStatus
+from qrtrack.domain.verification.recalls import RecallScope
+from qrtrack.schemas.base import MANY_LINES, Answer, Body, Flag, Id, Instant, ListQuery, Name, Page, Reason
+from qrtrack.schemas.packing.codes import CodeList
+from qrtrack.services.recalls import RecallTexts
+
+PublicText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=MANY_LINES)]
+
+
+class RecallRequest(Body):
+    """Exactly one of `batch_id`, `master_code` and `codes` says what is recalled."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "batch_id": "01939c3e-7d2f-7c44-9a53-0c8f2b1f6a10", "reason": "Glass in lot 7",
+                "text_en": "Do not use it. Bring it back to the shop.",
+                "text_id": "Jangan digunakan. Kembalikan ke toko.",
+            }
+        }
+    )  # fmt: skip
+
+    batch_id: Id | None = None
+    master_code: Name | None = None
+    codes: CodeList | None = None
+    reason: Reason = Field(description="For your own records: the trace keeps it.")
+    text_en: PublicText = Field(description="What a consumer reads, in English: what to do with the product.")
+    text_id: PublicText = Field(description="The same in Indonesian.")
+
+    @property
+    def texts(self) -> RecallTexts:
+        return RecallTexts(self.reason, self.text_en, self.text_id)
+
+
+class LiftRequest(Body):
+    """Which recall ends, and why."""
+
+    recall_id: Id
+    reason: Reason = Field(examples=["The laboratory found nothing"])
+
+
+class RecallView(BaseModel):
+    """In force until `lifted_at`."""
+
+    model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
+
+    recall_id: UUID
+    scope: RecallScope
+    batch_id: UUID | None = Field(description="Null for a list of codes, which may be of several batches.")
+    master_code: str | None
+    unit_count: int
+    reason: str
+    text_en: str
+    text_id: str
+    recalled_at: Instant
+    recalled_by: str
+    lifted_at: Instant | None
+    lifted_by: str | None
+
+
+class RecallAnswer(RecallView, Answer):
+    """The recall as it is now."""
+
+
+class RecallFilter(ListQuery):
+    """Which recalls to list."""
+
+    batch_id: UUID | None = Field(None, description="Those of the batch, of its cases and of its codes.")
+    in_force: Flag | None = None
+
+
+class RecallPage(Page):
+    """Newest first."""
+
+    recalls: list[RecallView]
+
+
+class RecalledRange(BaseModel):
+    """Units that are neighbours in serial order."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    batch_id: UUID
+    first_code: str
+    last_code: str
+    units: int
+
+
+class RecallDetail(RecallView):
+    """A recall with its units."""
+
+    by_status: Mapping[CodeStatus, int] = Field(description="`scanned` and `redeemed` units are with consumers.")
+    ranges: list[RecalledRange] = Field(description="The recalled units: the first 1,000 ranges.")
+
+
+class RecallDetailAnswer(Answer):
+    """One recall."""
+
+    recall: RecallDetail

@@ -1,0 +1,149 @@
+"""Recalling batches, cases and codes, and lifting recalls. Public verification reads the rows: it answers at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from qrtrack.database import Database
+from qrtrack.domain.errors import NAMED_THINGS, Conflict, InvalidState
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.packing.code_lists import PastedCodes, UnitOfOtherBatch, foreign_scans
+from qrtrack.domain.packing.states import CodeStatus
+from qrtrack.repositories import Repositories
+from qrtrack.repositories.verification.recalls import NewRecall, RecalledRange, RecallRow
+from qrtrack.services.packing.codes import UnknownCodes
+
+
+class AlreadyRecalled(Conflict):
+    """The batch or the case is under recall for the same reason."""
+
+    slug = "already-recalled"
+    title = "Recalled already"
+
+    def __init__(self, recall_id: UUID) -> None:
+        super().__init__(
+            f"The recall {recall_id} covers this already, for the same reason. To change its texts, recall with "
+            "another reason, then lift the first recall.",
+            recall_id=recall_id,
+        )
+
+
+class RecallTexts(NamedTuple):
+    """`reason` is for the organisation's own records; the others are what consumers read."""
+
+    reason: str
+    text_en: str
+    text_id: str
+
+
+async def recall_batch(database: Database, *, caller: Caller, batch_id: UUID, texts: RecallTexts) -> RecallRow:
+    """One row, whatever the quantity. Raises NotFound, AlreadyRecalled."""
+    new = _new(caller, texts)
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        await repositories.releases.get(batch_id)
+        while not await repositories.recalls.add_of_batch(new, batch_id):
+            await _refuse_repeat(repositories, texts.reason, batch_id=batch_id)
+        return await _recalled(repositories, caller, new)
+
+
+async def recall_case(database: Database, *, caller: Caller, master_code: str, texts: RecallTexts) -> RecallRow:
+    """Covers the units that are in the case now, wherever they go, and those that are put into it while it is in force.
+
+    Raises NotFound, InvalidState for an empty case, AlreadyRecalled.
+    """
+    new = _new(caller, texts)
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        while True:
+            case = await repositories.recalls.get_case(master_code)
+            if not case.actual_units:
+                raise InvalidState(f"The case {master_code} is empty: there is nothing to recall.")
+            if await repositories.recalls.add_of_case(new, case.id):
+                return await _recalled(repositories, caller, new)
+            await _refuse_repeat(repositories, texts.reason, case_id=case.id)
+
+
+async def recall_codes(database: Database, *, caller: Caller, pasted: PastedCodes, texts: RecallTexts) -> RecallRow:
+    """All codes of the list or none. They may be of several batches. Raises UnknownCodes, UnitOfOtherBatch."""
+    new = _new(caller, texts)
+    organisation_id = caller.organisation_id
+    async with database.write(tenant=organisation_id) as repositories:
+        if unknown := await repositories.recalls.add_of_codes(new, pasted.codes, organisation_id=organisation_id):
+            raise UnknownCodes(unknown)
+        await _refuse_foreign(repositories, caller, pasted)
+        return await _recalled(repositories, caller, new)
+
+
+def _new(caller: Caller, texts: RecallTexts) -> NewRecall:
+    return NewRecall(uuid7(), *texts, actor=caller.user_id)
+
+
+async def _refuse_repeat(
+    repositories: Repositories, reason: str, *, batch_id: UUID | None = None, case_id: int | None = None
+) -> None:
+    """Raises AlreadyRecalled, unless the other recall was lifted at this moment."""
+    existing = await repositories.recalls.find_in_force(reason, batch_id=batch_id, case_id=case_id)
+    if existing is not None:
+        raise AlreadyRecalled(existing)
+
+
+async def _refuse_foreign(repositories: Repositories, caller: Caller, pasted: PastedCodes) -> None:
+    """Raises UnitOfOtherBatch for a scanned unit whose QR names another batch than its code is of."""
+    scanned = list({scan.code for scan in pasted.scans})
+    rows = await repositories.recalls.list_batches_of(scanned, organisation_id=caller.organisation_id)
+    batches = {row.code: row for row in rows}
+    if foreign := [scan for scan in pasted.scans if foreign_scans([scan], batches[scan.code])]:
+        raise UnitOfOtherBatch(foreign)
+
+
+async def _recalled(repositories: Repositories, caller: Caller, new: NewRecall) -> RecallRow:
+    await repositories.trace.add_of_recall("recall.made", caller=caller, recall_id=new.recall_id, reason=new.reason)
+    return repositories.answer(await repositories.recalls.get(new.recall_id))
+
+
+async def lift_recall(database: Database, *, caller: Caller, recall_id: UUID, reason: str) -> RecallRow:
+    """Verification answers as before the recall, unless another one covers the unit. Raises NotFound, InvalidState."""
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        is_lifted = await repositories.recalls.lift(recall_id, actor=caller.user_id)
+        recall = await repositories.recalls.get(recall_id)
+        if not is_lifted:
+            raise InvalidState(
+                f"This recall was lifted already, on {recall.lifted_at:%Y-%m-%d %H:%M} UTC. To stop the sale again, "
+                "recall anew."
+            )
+        await repositories.trace.add_of_recall("recall.lifted", caller=caller, recall_id=recall_id, reason=reason)
+        return repositories.answer(recall)
+
+
+async def list_recalls(
+    database: Database,
+    *,
+    caller: Caller,
+    batch_id: UUID | None,
+    is_in_force: bool | None,
+    before: UUID | None,
+    limit: int,
+) -> Sequence[RecallRow]:
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        return await repositories.recalls.list(batch_id=batch_id, is_in_force=is_in_force, before=before, limit=limit)
+
+
+@dataclass(frozen=True, slots=True)
+class RecallDetails:
+    """A recall, how its units fare, and which they are: the first ranges."""
+
+    recall: RecallRow
+    by_status: Mapping[CodeStatus, int]
+    ranges: Sequence[RecalledRange]
+
+
+async def describe_recall(database: Database, *, caller: Caller, recall_id: UUID) -> RecallDetails:
+    """Raises NotFound."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        recall = await repositories.recalls.get(recall_id)
+        counted = await repositories.recalls.count_by_status(recall_id)
+        ranges = await repositories.recalls.list_ranges(recall_id, limit=NAMED_THINGS)
+    counts = {CodeStatus(row.status): row.units for row in counted}
+    return RecallDetails(recall, dict.fromkeys(CodeStatus, 0) | counts, ranges)
