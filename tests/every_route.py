@@ -97,6 +97,7 @@ PACKING = [
     post(f"{API}/recall/lift", {"recall_id": "{recall_id}", "reason": "no glass"}, manager=True),
     get(f"{API}/recalls", query={"batch_id": "{batch_id}", "in_force": "true"}, names_a_thing=False),
     get(f"{API}/recalls/{{recall_id}}"),
+    get(f"{API}/batches/{{batch_id}}/verifications", query={"show": "alerts", "limit": "10"}),
     post(f"{API}/codes/void", {"batch_id": "{batch_id}", "codes": ["{free_code}"], "reason": "torn"}),
     post(f"{API}/codes/printed", {"batch_id": "{batch_id}", "codes": ["{free_code}"], "all": None}),
     post(f"{API}/codes/readmit", {"batch_id": "{batch_id}", "codes": ["{bad_code}"]}, manager=True),

@@ -57,6 +57,8 @@ def test_what_must_not_go_unnoticed_has_a_rule() -> None:
         "qrtrack_webhooks_dead",
         "qrtrack_webhook_oversized_bodies_total",
         "qrtrack_count_drifts_total",
+        "qrtrack_verification_alerts_of_day",
+        "qrtrack_verification_reports_of_day",
     ):
         assert metric in watched, metric
 

@@ -21,7 +21,7 @@ from qrtrack.routers.middleware import BodyLimit, RequestContext
 from qrtrack.routers.packing import batches, codes, gs1_prefixes, links, reverse_jobs
 from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.routers.progress import sync_batches, sync_records
-from qrtrack.routers.verification import checks, releases
+from qrtrack.routers.verification import checks, records, releases
 from qrtrack.routers.verification import pages as public_pages
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.settings import Settings
@@ -38,6 +38,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     symbols.router,
     label_formats.router,
     releases.router,
+    records.router,
     recalls.router,
     trace.router,
     checks.router,

@@ -128,6 +128,7 @@ async def _seed_ends(plant: Plant, seeds: Seeds) -> None:
     seeds.know("recall_id", made.recall_id)
     seeds.asks("lift_recall", {"recall_id": str(made.recall_id), "reason": "no sand"})
     seeds.asks("list_recalls", in_force="true")
+    seeds.asks("list_verifications", path={"batch_id": str(recalled.batch_id)}, show="reports")
     seeds.asks("get_recall", path={"recall_id": str(made.recall_id)})
     released = await _made(plant, seeds, "REL", requires_release=True)
     seeds.asks("release_batch", {"at": "2031-01-31T08:00:00+07:00"}, path={"batch_id": str(released.batch_id)})

@@ -3,7 +3,9 @@
 import pytest
 
 from qrtrack.domain.errors import InvalidInput
-from qrtrack.domain.notifications import Channels, Notify, Target
+from qrtrack.domain.notifications import SAID, Channels, Notify, Subject, Target
+from qrtrack.domain.verification.alerts import AlertKind
+from qrtrack.domain.verification.reports import ReportReason
 
 CHANNELS = Channels(mail=True, hosts=frozenset({("hooks.plant.example", 443), ("sms.plant.example", 8443)}))
 
@@ -49,3 +51,8 @@ def test_a_mail_server_that_is_not_set_up_is_said_at_once() -> None:
 
 def test_nobody_to_tell_is_nothing_to_check() -> None:
     assert CHANNELS.check(None) is None
+
+
+def test_each_kind_of_alert_and_report_has_its_sentence() -> None:
+    alerts = {f"{Subject.VERIFICATION_ALERT}.{kind}" for kind in AlertKind}
+    assert set(SAID) == alerts | {f"{Subject.VERIFICATION_REPORT}.{reason}" for reason in ReportReason}

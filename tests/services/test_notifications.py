@@ -161,6 +161,35 @@ async def test_a_call_tells_it_signed_at_the_address_with_its_query(
 
 
 @pytest.mark.usefixtures("names")
+async def test_an_alert_and_a_report_are_told_both_ways(
+    plant: Plant, runtime: Runtime, mailbox: Mailbox, endpoint: Endpoint, hook: Notify
+) -> None:
+    batch = await plant.batch(2, notify=replace(hook, email=MAIL))
+    await plant.sql(
+        "INSERT INTO verification_alerts (manufacturer_org_id, batch_id, kind, sequence_number)"
+        " SELECT manufacturer_org_id, id, 'recalled', 2 FROM qr_batches"
+    )
+    await plant.sql(
+        "INSERT INTO verification_reports (manufacturer_org_id, batch_id, code, reason, message, network)"
+        " SELECT manufacturer_org_id, id, 'any text', 'not_me', 'any text', '' FROM qr_batches"
+    )
+    while await notify(runtime):
+        pass
+    assert [message["Subject"] for message in mailbox.received] == [
+        "Verification alert: Gold 1 g", "Verification report: Gold 1 g",
+    ]  # fmt: skip
+    alert, report = [message.get_content() for message in mailbox.received]
+    assert alert.startswith("Gold 1 g, SKA000002: a recalled unit was checked.")
+    assert report.startswith("Gold 1 g: a consumer reports that somebody else checked the unit before.")
+    assert f"/api/manufacturer/batches/{batch.batch_id}/verifications?show=reports" in report
+    assert "any text" not in report, "what anybody may type stays out of messages"
+    told = [json.loads(request.body) for request in endpoint.received]
+    assert [each["type"] for each in told] == ["verification_alert.recalled", "verification_report.not_me"]
+    assert told[0]["data"]["batch_id"] == str(batch.batch_id)
+    assert (told[0]["data"]["kind"], told[0]["data"]["code"]) == ("recalled", "SKA000002")
+
+
+@pytest.mark.usefixtures("names")
 async def test_both_ways_go_each_by_itself(
     plant: Plant, runtime: Runtime, mailbox: Mailbox, endpoint: Endpoint, hook: Notify
 ) -> None:

@@ -50,6 +50,7 @@ from qrtrack.repositories.verification.alerts import AlertRepository
 from qrtrack.repositories.verification.checks import CheckRepository
 from qrtrack.repositories.verification.failures import FailureRepository
 from qrtrack.repositories.verification.recalls import RecallRepository
+from qrtrack.repositories.verification.records import VerificationRecordRepository
 from qrtrack.repositories.verification.releases import ReleaseRepository
 from qrtrack.repositories.verification.reports import VerificationReportRepository
 from qrtrack.repositories.verification.units import VerifiedUnitRepository
@@ -68,6 +69,7 @@ class DriverRepositories(DriverRepository):
     verification_alerts = cached_property(lambda self: AlertRepository(self._connection))
     verification_checks = cached_property(lambda self: CheckRepository(self._connection))
     verification_failures = cached_property(lambda self: FailureRepository(self._connection))
+    verification_records = cached_property(lambda self: VerificationRecordRepository(self._session))
     verification_reports = cached_property(lambda self: VerificationReportRepository(self._connection))
     verified_units = cached_property(lambda self: VerifiedUnitRepository(self._connection))
     webhook_intake = cached_property(lambda self: WebhookIntakeRepository(self._connection))

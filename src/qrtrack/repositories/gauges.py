@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from qrtrack.domain.akselgate.attempts import ALARMING
+from qrtrack.domain.verification.alerts import AlertKind
 from qrtrack.repositories.base import Repository
 from qrtrack.repositories.leased import WAITING_ORGANISATIONS, Queue
 from qrtrack.repositories.queues import QUEUES
@@ -68,6 +69,20 @@ WHERE log.outcome = 'unknown'
 """
 
 
+# Of batches of all organisations: totals name none of them.
+VERIFICATION_ALERTS: Final = """
+SELECT kind, count(*) AS events
+FROM verification_alerts
+WHERE raised_at > now() - interval '1 day'
+GROUP BY kind
+"""
+VERIFICATION_REPORTS: Final = """
+SELECT count(*)
+FROM verification_reports
+WHERE reported_at > now() - interval '1 day'
+"""
+
+
 class QueueDepth(NamedTuple):
     """One kind of work. `oldest_seconds`: how long the oldest queued piece has been due; None when nothing is due."""
 
@@ -91,6 +106,16 @@ class GaugeRepository(Repository):
         """The events of the last 24 hours, by kind; 0 for a kind without any."""
         counted = await self._fetch_all(EventCount, ALARMING_EVENTS)
         return dict.fromkeys(map(str, ALARMING), 0) | dict(counted)
+
+    async def verification_alerts(self) -> Mapping[str, int]:
+        """Those of the last 24 hours, by kind; 0 for a kind without any."""
+        counted = await self._fetch_all(EventCount, VERIFICATION_ALERTS)
+        return dict.fromkeys(map(str, AlertKind), 0) | dict(counted)
+
+    async def verification_reports(self) -> int:
+        """Consumers' reports of the last 24 hours."""
+        count: int = await self._fetch_value(VERIFICATION_REPORTS)
+        return count
 
     async def unknown_dispatches(self) -> int:
         """Attempts whose outcome is unknown. Each blocks its settlement."""

@@ -91,6 +91,17 @@ class _Gauges(Collector):
                 for kind, count in (self._gauges.alarming_dispatch_events if self._gauges else {}).items()
             ],
         )
+        yield _gauge(
+            "verification_alerts_of_day",
+            "Alerts of public verification in the last 24 hours: once a day for each kind and unit or batch",
+            ["kind"],
+            [([kind], count) for kind, count in (self._gauges.verification_alerts if self._gauges else {}).items()],
+        )
+        yield _gauge(
+            "verification_reports_of_day",
+            "Reports of consumers in the last 24 hours",
+            value=self._gauges.verification_reports if self._gauges else None,
+        )
         yield _repairs(self._gauges.count_repairs if self._gauges else None)
         yield from _of_webhooks(self._gauges.accurate if self._gauges else {}, in_full=self._in_full)
 

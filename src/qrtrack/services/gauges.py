@@ -30,6 +30,8 @@ class Gauges:
     unknown_dispatches: int
     alarming_dispatch_events: Mapping[str, int]
     count_repairs: Mapping[str, int]
+    verification_alerts: Mapping[str, int]
+    verification_reports: int
     accurate: Mapping[str, Any]
 
 
@@ -40,7 +42,10 @@ async def read_gauges(database: Database, *, zone: ZoneInfo) -> Gauges:
         unknown = await repositories.gauges.unknown_dispatches()
         alarming = await repositories.gauges.alarming_dispatch_events()
         repairs = await repositories.recalculation.repairs()
-    return Gauges(queues, len(workers), unknown, alarming, repairs, await connection_figures(database, zone=zone))
+        alerts = await repositories.gauges.verification_alerts()
+        reports = await repositories.gauges.verification_reports()
+    accurate = await connection_figures(database, zone=zone)
+    return Gauges(queues, len(workers), unknown, alarming, repairs, alerts, reports, accurate)
 
 
 class GaugeCache:

@@ -1,0 +1,82 @@
+"""What consumers' checks of a batch have left."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from qrtrack.domain.verification.alerts import AlertKind
+from qrtrack.domain.verification.checks import Purpose, Result
+from qrtrack.domain.verification.reports import ReportReason
+from qrtrack.schemas.base import LARGEST_ROW_ID, Instant, ListQuery, Page, decode_cursor
+from qrtrack.services.verification.records import Shown
+
+
+class RecordFilter(ListQuery):
+    """Which records of the batch to list."""
+
+    show: Shown = Field("checks", description="`checks`, `reports` of consumers, or `alerts`.")
+
+    def before_number(self) -> int | None:
+        """The id of the last record on the page before. Raises InvalidInput."""
+        return None if self.cursor is None else min(int(decode_cursor(self.cursor, int)[0]), LARGEST_ROW_ID)
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
+
+
+class CheckRecord(Record):
+    """A check with the right root key. One look is one check: reloading adds none."""
+
+    check_id: int = Field(validation_alias="id")
+    code: str
+    sequence_number: int
+    purpose: Purpose = Field(description="`qc`: by the plant's own staff. It does not count.")
+    result: Result
+    checked_at: Instant
+    actor: str | None = Field(description="Who made a `qc` check.")
+
+
+class ReportRecord(Record):
+    """What a consumer reported."""
+
+    report_id: int = Field(validation_alias="id")
+    code: str | None = Field(description="As it was entered: possibly of no unit.")
+    reason: ReportReason
+    message: str | None
+    reported_at: Instant
+
+
+class AlertRecord(Record):
+    """Raised once a day for each kind and unit; without a code, for the whole batch."""
+
+    alert_id: int = Field(validation_alias="id")
+    kind: AlertKind
+    code: str | None
+    sequence_number: int | None
+    raised_at: Instant
+
+
+class CheckPage(Page):
+    """Checks, newest first."""
+
+    show: Literal["checks"]
+    checks: list[CheckRecord]
+
+
+class ReportPage(Page):
+    """Reports, newest first."""
+
+    show: Literal["reports"]
+    reports: list[ReportRecord]
+
+
+class AlertPage(Page):
+    """Alerts, newest first."""
+
+    show: Literal["alerts"]
+    alerts: list[AlertRecord]
+
+
+RecordPage = Annotated[CheckPage | ReportPage | AlertPage, Field(discriminator="show")]
+RECORD_PAGE: TypeAdapter[CheckPage | ReportPage | AlertPage] = TypeAdapter(RecordPage)
