@@ -21,6 +21,7 @@ from qrtrack.routers.middleware import BodyLimit, RequestContext
 from qrtrack.routers.packing import batches, codes, gs1_prefixes, links, reverse_jobs
 from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.routers.progress import sync_batches, sync_records
+from qrtrack.routers.public_hosts import VerificationHosts
 from qrtrack.routers.verification import checks, records, releases
 from qrtrack.routers.verification import pages as public_pages
 from qrtrack.runtime import Runtime, open_runtime
@@ -116,4 +117,5 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         own_origin=settings.public_origin,
         pages=public_pages.PREFIXES,
     )
+    app.add_middleware(VerificationHosts, hosts=settings.public_addresses.verification_hosts)
     app.add_middleware(RequestContext, observe=observe_request)

@@ -27,7 +27,7 @@ class PublicAddresses:
     @classmethod
     def parse(cls, base_url: str, public_hosts: str, retired_hosts: str) -> Self:
         """Of values that are valid."""
-        retired = frozenset(host.lower() for host in split(retired_hosts))
+        retired = frozenset(_normal(host) for host in split(retired_hosts))
         return cls(base_url, parsed_public_hosts(public_hosts), retired)
 
     def check(self) -> None:
@@ -92,7 +92,12 @@ def _is_host(text: str) -> bool:
 @lru_cache
 def parsed_public_hosts(value: str) -> Mapping[str, UUID]:
     pairs = (entry.split("=", 1) for entry in split(value))
-    return {host.lower(): UUID(organisation) for host, organisation in pairs}
+    return {_normal(host): UUID(organisation) for host, organisation in pairs}
+
+
+def _normal(host: str) -> str:
+    """In small letters, without the port of https."""
+    return host_of(f"https://{host}")
 
 
 PublicHosts = Annotated[str, AfterValidator(_public_hosts)]

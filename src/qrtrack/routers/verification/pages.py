@@ -186,7 +186,10 @@ def _render(
 ) -> Response:
     language = language_of(request)
     words, settings = catalogue(language), runtime.settings
-    host = urlsplit(settings.public_base_url).netloc
+    printed = settings.public_base_url
+    if product is not None:
+        printed = settings.public_addresses.base_url_of(product.organisation_id)
+    host = urlsplit(printed).netloc
     page = ENVIRONMENT.get_template("page.html").render(
         language=language,
         languages=LANGUAGES,
