@@ -81,6 +81,17 @@ def test_every_refusal_that_the_plant_may_get_is_explained() -> None:
     assert of_the_line - explained == set()
 
 
+async def test_the_page_of_recalls_goes_as_it_is_told(tmp_path: Path) -> None:
+    folder, port, blocks = checkout(tmp_path), free_port(), blocks_of("recalls.md")
+    address = f"http://127.0.0.1:{port}"
+    async with terminal(folder, f"qrtrack serve --port {port}", url=f"{address}/healthz"):
+        printed = await paste(blocks, folder, {"QRTRACK": address})
+    check(blocks, printed)
+    told = [printed[at].split() for at in (1, 3, 7)]
+    assert told == [["not_released"], ["genuine"], ["1", "genuine_seen_before"]]
+    assert printed[5].split() == "recalled Bring it back to the shop".split()
+
+
 async def test_the_page_of_labels_goes_as_it_is_told(tmp_path: Path) -> None:
     folder, port, blocks = checkout(tmp_path), free_port(), blocks_of("labels.md")
     address = f"http://127.0.0.1:{port}"
