@@ -89,7 +89,7 @@ async def test_the_page_of_recalls_goes_as_it_is_told(tmp_path: Path) -> None:
     check(blocks, printed)
     told = [printed[at].split() for at in (1, 3, 7)]
     assert told == [["not_released"], ["genuine"], ["1", "genuine_seen_before"]]
-    assert printed[5].split() == "recalled Bring it back to the shop".split()
+    assert printed[5].strip() == "recalled\nBring it back to the shop"
 
 
 async def test_the_page_of_labels_goes_as_it_is_told(tmp_path: Path) -> None:

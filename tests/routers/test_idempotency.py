@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from plant import MadeBatch, Plant
 from qrtrack.routers import idempotency
+from qrtrack.services.recalls import RecallTexts, recall_batch
 
 API = "/api/manufacturer"
 KEY = {"Idempotency-Key": "shift-7/42"}
@@ -133,10 +134,29 @@ async def retry_labels(plant: Plant) -> Sent:
     return Sent(f"{API}/labels/{job_id}/retry")
 
 
+async def release(plant: Plant) -> Sent:
+    batch = await plant.batch(5, requires_release=True)
+    return Sent(f"{API}/batches/{batch.batch_id}/release")
+
+
+TEXTS = RecallTexts("glass", "Return it.", "Kembalikan.")
+
+
+async def recall(plant: Plant) -> Sent:
+    batch = await plant.batch(5)
+    return Sent(f"{API}/recall", {"batch_id": str(batch.batch_id), **TEXTS._asdict()})
+
+
+async def lift(plant: Plant) -> Sent:
+    batch, database = await plant.batch(5), plant.runtime.database
+    made = await recall_batch(database, caller=plant.caller, batch_id=batch.batch_id, texts=TEXTS)
+    return Sent(f"{API}/recall/lift", {"recall_id": str(made.recall_id), "reason": "no glass"})
+
+
 Prepare = Callable[[Plant], Awaitable[Sent]]
 EVERY: list[Prepare] = [
     create, bring_in, close, retry_batch, forget, void, printed, readmit, submit, cancel, retry_job, pack, link, unlink,
-    move, label, cancel_labels, retry_labels,
+    move, label, cancel_labels, retry_labels, release, recall, lift,
 ]  # fmt: skip
 each = pytest.mark.parametrize("prepare", EVERY, ids=lambda prepare: prepare.__name__)
 
