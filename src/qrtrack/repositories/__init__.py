@@ -19,6 +19,7 @@ from qrtrack.repositories.akselgate.callbacks import CallbackRepository
 from qrtrack.repositories.akselgate.dispatches import DispatchRepository
 from qrtrack.repositories.akselgate.reports import ReportRepository
 from qrtrack.repositories.base import Connection, DriverRepository
+from qrtrack.repositories.console_sessions import ConsoleSessionRepository
 from qrtrack.repositories.gauges import GaugeRepository
 from qrtrack.repositories.groups import GroupRepository
 from qrtrack.repositories.idempotency import IdempotencyRepository
@@ -55,6 +56,7 @@ class DriverRepositories(DriverRepository):
     """The repositories of hot paths, on the driver's connection."""
 
     case_packing = cached_property(lambda self: CasePackingRepository(self._connection))
+    console_sessions = cached_property(lambda self: ConsoleSessionRepository(self._connection))
     sync_records = cached_property(lambda self: SyncRecordRepository(self._connection))
     webhook_intake = cached_property(lambda self: WebhookIntakeRepository(self._connection))
     webhook_processing = cached_property(lambda self: WebhookProcessingRepository(self._connection))
