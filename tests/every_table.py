@@ -16,6 +16,7 @@ from qrtrack.domain.labels.formats import Roll
 from qrtrack.domain.notifications import Notify
 from qrtrack.domain.requests import RepeatableRequest, StoredAnswer
 from qrtrack.models import Table
+from qrtrack.services.console_sessions import make_sign_in_code, open_session
 from qrtrack.services.labels.label_formats import store_label_format
 from qrtrack.services.packing.reverse_jobs import cancel_reverse_job
 
@@ -85,6 +86,8 @@ async def fill(plant: Plant) -> None:
     await Plant(runtime, plant.caller, plant.order_id).submit(batch)
     await plant.label(batch, first_code=ska(1)[0], last_code=ska(2)[0])
     await plant.work("label_job")
+    await open_session(plant.runtime.database, plant.caller, station=None, hours=1)
+    await make_sign_in_code(plant.runtime.database, plant.caller)
     await store_label_format(plant.runtime.database, caller=plant.caller, name="mine", label_format=Roll(40.0, 30.0))
     fan_out = await FanOut.announce(plant.runtime.database, plant.caller, 3)
     await fan_out.report(done("a") + failed("b"))

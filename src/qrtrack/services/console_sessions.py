@@ -8,20 +8,9 @@ from typing import Final
 from uuid import UUID
 
 from qrtrack.database import Database
-from qrtrack.domain.errors import Unauthenticated
 from qrtrack.domain.identity import Caller, Role
 
 CODE_SECONDS: Final = 600.0
-
-
-class SignInLinkSpent(Unauthenticated):
-    """The link was used before, or is older than ten minutes."""
-
-    slug = "sign-in-link-spent"
-    title = "Sign-in link spent"
-
-    def __init__(self) -> None:
-        super().__init__("This link was used before, or is older than 10 minutes: ask for a new one.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +48,14 @@ async def make_sign_in_code(database: Database, caller: Caller) -> str:
     return code
 
 
-async def open_session_by_code(database: Database, code: str, *, station: str | None, hours: float) -> str:
-    """As `open_session`. Raises SignInLinkSpent: of two that use a link at once, one is signed in."""
+async def open_session_by_code(database: Database, code: str, *, station: str | None, hours: float) -> str | None:
+    """As `open_session`. None: the link was used, or has expired. Of two that use a link at once, one is signed in."""
     token = secrets.token_urlsafe(32)
     async with database.autocommit() as repositories:
         opened = await repositories.console_sessions.open_by_code(
             _hash(token), _hash(code), station=station, seconds=hours * 3600
         )
-    if not opened:
-        raise SignInLinkSpent
-    return token
+    return token if opened else None
 
 
 async def move_session(database: Database, token: str, *, station: str | None) -> None:
