@@ -18,6 +18,7 @@ from qrtrack.domain.labels.formats import Roll
 from qrtrack.domain.notifications import Notify
 from qrtrack.domain.requests import RepeatableRequest, StoredAnswer
 from qrtrack.models import Table
+from qrtrack.services.console_sessions import make_sign_in_code, open_session
 from qrtrack.services.labels.label_formats import store_label_format
 from qrtrack.services.packing.gtin_owners import claim_prefix
 from qrtrack.services.packing.reverse_jobs import cancel_reverse_job
@@ -114,6 +115,8 @@ async def fill(plant: Plant) -> None:
     await Plant(runtime, plant.caller, plant.order_id).submit(batch)
     label_job_id = await plant.label(batch, first_code=ska(1)[0], last_code=ska(2)[0])
     await plant.work("label_job")
+    await open_session(plant.runtime.database, plant.caller, station=None, hours=1)
+    await make_sign_in_code(plant.runtime.database, plant.caller)
     await store_label_format(plant.runtime.database, caller=plant.caller, name="mine", label_format=Roll(40.0, 30.0))
     printer_id = await added(plant, "127.0.0.1:9100", file_format=FileFormat.PDF)
     await ordered(plant, printer_id, batch)

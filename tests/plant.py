@@ -76,7 +76,7 @@ class Plant:
         notify = asked.pop("notify", None)
         new = NewBatch(
             order_id=self.order_id,
-            product_name="Gold 1 g",
+            product_name=asked.pop("product_name", "Gold 1 g"),
             serial_prefix=asked.pop("serial_prefix", "SKA"),
             serial_mode=asked.pop("serial_mode", SerialMode.SEQUENTIAL),
             units_per_case=asked.pop("units_per_case", 100),

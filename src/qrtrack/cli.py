@@ -117,15 +117,47 @@ def prune(
 
 @app.command()
 def token(
+    *,
     org: Annotated[UUID, typer.Option(help="The organisation to act for.")],
     user: Annotated[UUID | None, typer.Option(help="The user; an invented one if left out.")] = None,
     role: Annotated[list[Role] | None, typer.Option(help="May be given several times; operator if left out.")] = None,
     hours: Annotated[float, typer.Option(min=0.01, max=24 * 366, help="How long it is good for.")] = 12,
+    link: Annotated[
+        bool, typer.Option("--link", help="Print a link that signs into the console: once, within 10 minutes.")
+    ] = False,
+    base_url: Annotated[
+        str | None, typer.Option(help="Where browsers reach the server, with --link; PUBLIC_BASE_URL if left out.")
+    ] = None,
 ) -> None:
     """Print a token, signed with JWT_SECRET. Standard error says which secret that is."""
+    if link:
+        from qrtrack.commands import sessions
+
+        sessions.print_link(organisation_id=org, user=user, roles=role or [Role.OPERATOR], base_url=base_url)
+        return
     from qrtrack.commands import tokens
 
     tokens.print_token(organisation_id=org, user=user, roles=role or [Role.OPERATOR], hours=hours)
+
+
+sessions_app = typer.Typer(no_args_is_help=True, help="Who is signed into the console.")
+app.add_typer(sessions_app, name="sessions")
+
+
+@sessions_app.callback()
+def sessions() -> None:
+    """Who is signed into the console."""
+
+
+@sessions_app.command()
+def revoke(
+    org: Annotated[UUID, typer.Option(help="The organisation.")],
+    user: Annotated[str | None, typer.Option(help="One user; all of the organisation if left out.")] = None,
+) -> None:
+    """Sign people out of the console, and void their unused sign-in links."""
+    from qrtrack.commands import sessions
+
+    sessions.revoke(organisation_id=org, user=user)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 
+from qrtrack.console import routing as console
 from qrtrack.domain.requests import AlreadyAnswered
 from qrtrack.metrics import observe_request
 from qrtrack.routers import health, metrics, pages, recalculation, recalls, searches, trace, worker
@@ -61,6 +62,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     health.router,
     metrics.router,
     pages.router,
+    *console.ROUTERS,
 )
 # What a process without an API answers to those who watch it.
 WATCHED: Final[tuple[APIRouter, ...]] = (health.router, metrics.router)

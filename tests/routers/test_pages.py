@@ -42,11 +42,17 @@ def browser(*, with_api: bool = True, prefix: str = "") -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app, root_path=prefix), base_url=HERE + prefix)
 
 
-async def test_the_start_page_leads_to_the_description() -> None:
+async def test_the_start_page_leads_to_the_console() -> None:
     async with browser() as client:
-        answer = await client.get("/", follow_redirects=True)
+        answer = await client.get("/")
+    assert answer.status_code == 307
+    assert urljoin(f"{HERE}/", answer.headers["Location"]) == f"{HERE}/console"
+
+
+async def test_the_description_is_a_page() -> None:
+    async with browser() as client:
+        answer = await client.get("/docs")
     assert answer.status_code == 200
-    assert answer.url == f"{HERE}/docs"
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
 
 

@@ -6,6 +6,7 @@ from qrtrack.models.accurate.intake import WebhookConflict, WebhookEvent
 from qrtrack.models.accurate.replays import WebhookReplay
 from qrtrack.models.accurate.sources import AccurateSource, AccurateSubscription
 from qrtrack.models.akselgate.attempts import Attempt, AttemptEvent, AttemptRow, OpenAttempt
+from qrtrack.models.console_sessions import ConsoleSession, ConsoleSignInCode
 from qrtrack.models.labels.label_formats import StoredLabelFormat
 from qrtrack.models.labels.label_jobs import LabelFile, LabelJob
 from qrtrack.models.labels.print_jobs import PrintJob
@@ -45,6 +46,8 @@ __all__ = [
     "BatchVariant",
     "Case",
     "Code",
+    "ConsoleSession",
+    "ConsoleSignInCode",
     "CountRepair",
     "ExcludedCode",
     "GtinOwner",

@@ -20,6 +20,7 @@ from qrtrack.repositories.akselgate.dispatches import DispatchRepository
 from qrtrack.repositories.akselgate.reports import ReportRepository
 from qrtrack.repositories.base import Connection, DriverRepository
 from qrtrack.repositories.case_prints import CasePrintRepository
+from qrtrack.repositories.console_sessions import ConsoleSessionRepository
 from qrtrack.repositories.gauges import GaugeRepository
 from qrtrack.repositories.groups import GroupRepository
 from qrtrack.repositories.idempotency import IdempotencyRepository
@@ -71,6 +72,7 @@ class DriverRepositories(DriverRepository):
     case_packing = cached_property(lambda self: CasePackingRepository(self._connection))
     exports = cached_property(lambda self: ExportRepository(self._connection))
     case_prints = cached_property(lambda self: CasePrintRepository(self._connection))
+    console_sessions = cached_property(lambda self: ConsoleSessionRepository(self._connection))
     sync_records = cached_property(lambda self: SyncRecordRepository(self._connection))
     verification_alerts = cached_property(lambda self: AlertRepository(self._connection))
     verification_checks = cached_property(lambda self: CheckRepository(self._connection))

@@ -55,6 +55,7 @@ SELECT (SELECT count(*) FROM qr_reverse_jobs AS job JOIN qr_prepared_codes AS pr
        (SELECT count(*) FROM print_jobs WHERE {OLD_PRINT}) AS print_jobs,
        (SELECT count(*) FROM notifications WHERE {OLD_NOTIFICATION}) AS notifications,
        (SELECT count(*) FROM idempotency_keys WHERE {OLD_KEY}) AS idempotency_keys,
+       (SELECT count(*) FROM console_sessions WHERE expires_at < now()) AS console_sessions,
        (SELECT count(*) FROM worker_processes WHERE {GONE_PROCESS}) AS worker_processes
 """
 OLD_JOBS: Final = f"""
@@ -161,6 +162,12 @@ WHERE id IN (
     WHERE {OLD_PRINT}
     ORDER BY finished_at LIMIT :step FOR UPDATE SKIP LOCKED)
 """
+PRUNE_SESSIONS: Final = """
+WITH codes AS (
+    DELETE FROM console_sign_in_codes WHERE expires_at < now()
+)
+DELETE FROM console_sessions WHERE expires_at < now()
+"""
 PRUNE_WORKER_PROCESSES: Final = f"DELETE FROM worker_processes WHERE {GONE_PROCESS}"
 
 
@@ -177,6 +184,7 @@ class Prunable(NamedTuple):
     print_jobs: int
     notifications: int
     idempotency_keys: int
+    console_sessions: int
     worker_processes: int
 
 
@@ -245,6 +253,10 @@ class RetentionRepository(Repository):
 
     async def prune_idempotency_keys(self, *, hours: int) -> int:
         return await self._execute(PRUNE_IDEMPOTENCY_KEYS, hours=hours, step=STEP)
+
+    async def prune_console_sessions(self) -> int:
+        """Deletes sessions that have ended, and expired codes of sign-in links."""
+        return await self._execute(PRUNE_SESSIONS)
 
     async def prune_worker_processes(self) -> int:
         """Deletes processes that were killed. The others delete their own row."""

@@ -16,7 +16,14 @@ from qrtrack.integrations.token_claims import ContradictingClaims, NoOrganisatio
 from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
 from qrtrack.routers.bodies import RepeatedKey, TooManyValues
 from qrtrack.routers.catalogue import URN, ProblemType, catalogue
-from qrtrack.routers.dependencies import MissingRole, OtherOrganisation, OtherUser, known_caller, machine_caller
+from qrtrack.routers.dependencies import (
+    MissingRole,
+    OriginMissing,
+    OtherOrganisation,
+    OtherUser,
+    known_caller,
+    machine_caller,
+)
 from qrtrack.routers.http_problems import (
     BODY_TOO_LARGE,
     INTERNAL_ERROR,
@@ -137,6 +144,8 @@ def _of_callers(context: RouteContext) -> Iterator[Refusal]:
         yield from (Unauthenticated, Unavailable, DatabaseUnavailable, DatabaseRefused)
     if known_caller in calls:
         yield from (NoOrganisation, ContradictingClaims, MissingRole)
+        if context.methods != {"GET"}:
+            yield OriginMissing
         if context.body_field is not None:
             yield from (OtherOrganisation, OtherUser)
 

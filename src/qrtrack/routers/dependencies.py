@@ -14,8 +14,12 @@ from pydantic import SecretStr
 from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
 from qrtrack.domain.identity import ALLOWED, Caller, Permission, normal_user
 from qrtrack.runtime import Runtime
+from qrtrack.services.console_sessions import Session, find_session
 
 BODILESS_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+# The console's session.
+SESSION_COOKIE = "qrtrack_session"
 
 user_token = HTTPBearer(
     scheme_name="UserToken",
@@ -49,6 +53,18 @@ class OtherUser(Forbidden):
     title: ClassVar[str] = "Another user"
 
 
+class OriginMissing(Forbidden):
+    """A browser's request that changes something does not say which page sent it."""
+
+    slug: ClassVar[str] = "origin-missing"
+    title: ClassVar[str] = "Origin missing"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "With a session cookie, send the Origin header, as browsers do; programs send a token instead."
+        )
+
+
 async def _runtime(request: Request) -> Runtime:
     runtime: Runtime = request.state.runtime
     return runtime
@@ -60,8 +76,8 @@ MachineCredentials = Annotated[HTTPAuthorizationCredentials | None, Security(mac
 
 
 async def known_caller(request: Request, runtime: RuntimeState, credentials: UserCredentials) -> Caller:
-    """Whose token it is, once a request; runs before the body is validated and before anything is looked up."""
-    caller = await _sign_in(runtime, credentials)
+    """Whose token or session it is, once a request; runs before the body is validated and anything is looked up."""
+    caller = await _sign_in(request, runtime, credentials)
     check_speaker(await _json_object(request), caller)
     return caller
 
@@ -72,16 +88,39 @@ KnownCaller = Annotated[Caller, Depends(known_caller)]
 async def sign_in(request: Request) -> tuple[Runtime, Caller]:
     """For the moment before the body is read: nobody's files are taken in first, to be refused then."""
     runtime = await _runtime(request)
-    return runtime, await _sign_in(runtime, await user_token(request))
+    return runtime, await _sign_in(request, runtime, await user_token(request))
 
 
-async def _sign_in(runtime: Runtime, credentials: HTTPAuthorizationCredentials | None) -> Caller:
-    """Verifies the token. From here on every log line of the request names the user and the organisation."""
-    if credentials is None:
+async def _sign_in(request: Request, runtime: Runtime, credentials: HTTPAuthorizationCredentials | None) -> Caller:
+    """Verifies the token, or else finds the console's session. From here on every log line of the request names the
+    user and the organisation.
+    """
+    if credentials is not None:
+        caller = await runtime.tokens.verify(credentials.credentials)
+    elif (session := await session_of(request)) is not None:
+        caller = session.caller
+    else:
         raise Unauthenticated("Sign in first: send a token as `Authorization: Bearer …`.")
-    caller = await runtime.tokens.verify(credentials.credentials)
     structlog.contextvars.bind_contextvars(user=caller.user_id, organisation=str(caller.organisation_id))
     return caller
+
+
+async def session_of(request: Request) -> Session | None:
+    """The session of the console that the cookie names, looked up once a request.
+
+    Browsers attach cookies by themselves. So what changes something must also say, by its Origin, that a page of this
+    service sent it; the middleware `Cors` has refused other origins before. Raises OriginMissing.
+    """
+    token = request.cookies.get(SESSION_COOKIE)
+    if token is None:
+        return None
+    if request.method not in BODILESS_METHODS and "Origin" not in request.headers:
+        raise OriginMissing
+    if not hasattr(request.state, "session"):
+        runtime = await _runtime(request)
+        request.state.session = await find_session(runtime.database, token)
+    session: Session | None = request.state.session
+    return session
 
 
 class Gate:

@@ -52,8 +52,8 @@ ASSETS: Final = StaticFiles(directory=str(resources.files("fastapi_offline") / "
 @router.head("/")
 @router.get("/")
 async def start() -> Response:
-    """To the API's description, until there is a console."""
-    return RedirectResponse("docs")
+    """To the console."""
+    return RedirectResponse("console")
 
 
 @router.head("/docs")

@@ -37,6 +37,7 @@ async def prune(database: Database, *, days: int, advance: Advance = lambda _wha
         "label_jobs": lambda repositories: repositories.retention.prune_label_jobs(days=days),
         "notifications": lambda repositories: repositories.retention.prune_notifications(days=days),
         "idempotency_keys": _prune_keys,
+        "console_sessions": lambda repositories: repositories.retention.prune_console_sessions(),
         "worker_processes": lambda repositories: repositories.retention.prune_worker_processes(),
     }
     whole = ["prepared_codes", "reverse_jobs", "batch_stages", "progress_records", "progress_batches"]

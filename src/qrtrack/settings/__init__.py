@@ -122,6 +122,8 @@ class Settings(BaseSettings):
     notify_allowed_hosts: Hosts = ""
     notify_secret: SigningSecret = None
     report_timezone: TimeZone = "Asia/Jakarta"
+    plant_timezone: TimeZone = "Asia/Jakarta"
+    console_session_hours: float = Field(12.0, gt=0, le=168)
 
     @property
     def cors_origins(self) -> list[str]:

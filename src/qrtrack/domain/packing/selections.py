@@ -8,6 +8,7 @@ from uuid import UUID
 class BatchSelection:
     """`product_name`: a part of the name, in upper or lower case."""
 
+    id: UUID | None = None
     order_id: UUID | None = None
     status: str | None = None
     product_name: str | None = None

@@ -1,0 +1,131 @@
+"""Who visits a page. Without a session they are led to the sign-in page, and back afterwards."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from fastapi import Depends, Request
+from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from qrtrack.console.language import Language, language_of
+from qrtrack.console.rendering import page
+from qrtrack.database import Database
+from qrtrack.domain.errors import DomainError, Forbidden, NotFound
+from qrtrack.domain.identity import Caller, Permission
+from qrtrack.routers.dependencies import SESSION_COOKIE, require, session_of
+from qrtrack.runtime import Runtime
+from qrtrack.services.console_sessions import Session
+
+SIGN_IN: Final = "/console/sign-in"
+PAGES: Final = (
+    ("overview", "/console", None),
+    ("batches", "/console/batches", Permission.PACK),
+    ("packing", "/console/packing", Permission.PACK),
+    ("jobs", "/console/jobs", Permission.PACK),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A signed-in person on a page, with what the page needs to show them something."""
+
+    request: Request
+    runtime: Runtime
+    session: Session
+    language: Language
+
+    @property
+    def caller(self) -> Caller:
+        return self.session.caller
+
+    @property
+    def database(self) -> Database:
+        return self.runtime.database
+
+    def may(self, permission: Permission) -> bool:
+        return self.caller.may(permission)
+
+    def pages(self) -> list[tuple[str, str]]:
+        """The pages that the person may open, in the order of the navigation, with their addresses."""
+        return [(name, address) for name, address, permission in PAGES if permission is None or self.may(permission)]
+
+    def page(self, template: str, **values: Any) -> Response:
+        return page(self.language, template, visitor=self, path=self.request.url.path, **values)
+
+
+class SignInNeeded(Exception):
+    """There is no session, or it has ended."""
+
+
+async def _visitor(request: Request) -> Visitor:
+    runtime: Runtime = request.state.runtime
+    session = await session_of(request)
+    if session is None:
+        raise SignInNeeded
+    return Visitor(request, runtime, session, language(request))
+
+
+def language(request: Request) -> Language:
+    runtime: Runtime = request.state.runtime
+    return Language(language_of(request), ZoneInfo(runtime.settings.plant_timezone))
+
+
+SignedIn = Annotated[Visitor, Depends(_visitor)]
+
+
+def allow(permission: Permission) -> Callable[[Visitor], Visitor]:
+    """Lets visitors through who hold the permission. Raises MissingRole."""
+
+    def check(visitor: SignedIn) -> Visitor:
+        require(visitor.caller, permission)
+        return visitor
+
+    return check
+
+
+Packer = Annotated[Visitor, Depends(allow(Permission.PACK))]
+
+
+class ConsoleRoute(APIRoute):
+    """The class of the console's routes: errors become pages, and a missing session leads to the sign-in page."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_visibly(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except SignInNeeded:
+                return _to_sign_in(request)
+            except DomainError as error:
+                kind, status = _kind_of(error)
+                return page(language(request), "error.html", status_code=status, kind=kind)
+
+        return handle_visibly
+
+
+def _kind_of(error: DomainError) -> tuple[str, int]:
+    """What the page says of the error, and its status."""
+    match error:
+        case NotFound():
+            return "not_found", 404
+        case Forbidden():
+            return "forbidden", 403
+        case _:
+            return "unavailable", 503
+
+
+def _to_sign_in(request: Request) -> Response:
+    """A part of a page cannot lead anywhere: htmx obeys HX-Redirect, which leads the whole page."""
+    is_part = "HX-Request" in request.headers
+    if is_part:
+        where = "/console" + request.headers.get("HX-Current-URL", "").partition("/console")[2]
+    else:
+        where = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    ended = "ended=1&" if SESSION_COOKIE in request.cookies else ""
+    address = f"{SIGN_IN}?{ended}next={quote(where, safe='')}"
+    return Response(status_code=204, headers={"HX-Redirect": address}) if is_part else RedirectResponse(address, 303)

@@ -1,0 +1,72 @@
+"""The texts of the console in the languages of its catalogues, and numbers and times as people there write them."""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+
+ENGLISH: Final = "en"
+LANGUAGES: Final[Mapping[str, str]] = {ENGLISH: "English", "id": "Bahasa Indonesia"}
+THOUSANDS: Final = {ENGLISH: ",", "id": "."}
+LANGUAGE_COOKIE: Final = "qrtrack_language"
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """One language, and the time zone of the plant."""
+
+    name: str
+    zone: ZoneInfo
+
+    def text(self, key: str, **values: Any) -> str:
+        """The catalogue's text of the key. Raises KeyError: a page never shows a key."""
+        return catalogue(self.name)[key].format(**values)
+
+    def texts(self, *sections: str) -> dict[str, str]:
+        """All texts of the sections, for scripts."""
+        return {key: text for key, text in catalogue(self.name).items() if key.partition(".")[0] in sections}
+
+    def number(self, value: int) -> str:
+        return f"{value:,}".replace(",", THOUSANDS[self.name])
+
+    def time(self, at: datetime) -> str:
+        """`14:31`, in the plant's zone."""
+        return at.astimezone(self.zone).strftime("%H:%M")
+
+    def moment(self, at: datetime) -> str:
+        """`2026-11-26 14:31 WIB`."""
+        return at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M %Z")
+
+
+@cache
+def catalogue(language: str) -> Mapping[str, str]:
+    """The texts by their dotted keys."""
+    content = (resources.files("qrtrack.console") / "texts" / f"{language}.toml").read_text(encoding="utf-8")
+    return dict(_flat(tomllib.loads(content)))
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in table.items():
+        if isinstance(value, str):
+            yield f"{prefix}{key}", value
+        else:
+            yield from _flat(value, f"{prefix}{key}.")
+
+
+def language_of(request: Request) -> str:
+    """The language that the person chose, or else the first that the browser asks for and we have."""
+    chosen = request.cookies.get(LANGUAGE_COOKIE, "")
+    if chosen in LANGUAGES:
+        return chosen
+    for asked in request.headers.get("Accept-Language", "").split(","):
+        # Browsers still say `in` for Indonesian.
+        name = asked.strip().lower()[:2].replace("in", "id")
+        if name in LANGUAGES:
+            return name
+    return ENGLISH

@@ -1,0 +1,42 @@
+"""Pages from templates. Whatever a template shows is escaped; nothing on a page comes from another server."""
+
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import HTMLResponse, Response
+
+from qrtrack.console.language import LANGUAGES, Language
+
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS: Final = {
+    "Content-Security-Policy": POLICY,
+    # With the session over, going back must not show what it showed.
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "same-origin",
+    "Vary": "HX-Request, Cookie, Accept-Language",
+}
+
+ENVIRONMENT: Final = Environment(
+    loader=PackageLoader("qrtrack.console"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+
+
+def page(language: Language, template: str, *, status_code: int = 200, **values: Any) -> Response:
+    content = ENVIRONMENT.get_template(template).render(
+        language=language,
+        languages=LANGUAGES,
+        t=language.text,
+        number=language.number,
+        time=language.time,
+        moment=language.moment,
+        **values,
+    )
+    return HTMLResponse(content, status_code, HEADERS)

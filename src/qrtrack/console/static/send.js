@@ -1,0 +1,82 @@
+// @ts-check
+// A press is never lost and never doubled. It is kept in sessionStorage with its Idempotency-Key before it is sent, and
+// sent again until the server has answered: after a network loss, after a reload, after signing in again.
+
+const KEPT = "qrtrack.press";
+const DELAYS = [1000, 2000, 4000];
+const STATUSES_WITHOUT_ANSWER = [502, 503, 504];
+
+/** @typedef {{path: string, body: object, key: string, about: object}} Press */
+/** @typedef {{ok: boolean, status: number, body: any, about: any}} Answer */
+
+/** The press that waits for its answer, if there is one. @returns {Press | null} */
+export function waitingPress() {
+  const kept = sessionStorage.getItem(KEPT);
+  return kept ? JSON.parse(kept) : null;
+}
+
+/**
+ * Sends a change to the API.
+ * @param {string} path
+ * @param {object} body
+ * @param {{about?: object, onWaiting?: () => void}} [options] `about` comes back with the answer; `onWaiting` is called
+ *   whenever the server did not answer and the press is sent again.
+ * @returns {Promise<Answer>}
+ */
+export function press(path, body, { about = {}, onWaiting = () => {} } = {}) {
+  if (waitingPress()) throw new Error("another press waits for its answer");
+  const made = { path, body, key: newKey(), about };
+  sessionStorage.setItem(KEPT, JSON.stringify(made));
+  return deliver(made, onWaiting);
+}
+
+/** Goes on with the press that a reload interrupted. @param {() => void} [onWaiting] @returns {Promise<Answer> | null} */
+export function resume(onWaiting = () => {}) {
+  const kept = waitingPress();
+  return kept && deliver(kept, onWaiting);
+}
+
+/** @param {Press} made @param {() => void} onWaiting @returns {Promise<Answer>} */
+async function deliver(made, onWaiting) {
+  for (let attempt = 0; ; attempt += 1) {
+    const answer = await attemptOnce(made);
+    if (answer && answer.status === 401) return signInAndComeBack();
+    if (answer) {
+      sessionStorage.removeItem(KEPT);
+      return { ...answer, about: made.about };
+    }
+    onWaiting();
+    await new Promise((resolve) => setTimeout(resolve, DELAYS[Math.min(attempt, DELAYS.length - 1)]));
+  }
+}
+
+/** Null: no answer, so nobody knows whether it was done. @param {Press} made */
+async function attemptOnce(made) {
+  try {
+    const response = await fetch(made.path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "Idempotency-Key": made.key },
+      body: JSON.stringify(made.body),
+      credentials: "same-origin",
+    });
+    if (STATUSES_WITHOUT_ANSWER.includes(response.status)) return null;
+    const body = await response.json();
+    // The same key still runs: its answer is on the way.
+    if (body.type === "urn:qrtrack:problem:idempotency-key-in-use") return null;
+    return { ok: response.ok, status: response.status, body };
+  } catch {
+    return null;
+  }
+}
+
+/** @returns {Promise<never>} the page is left; the press stays and is sent after the sign-in. */
+function signInAndComeBack() {
+  const here = location.pathname + location.search;
+  location.assign(`/console/sign-in?ended=1&next=${encodeURIComponent(here)}`);
+  return new Promise(() => {});
+}
+
+/** Random, also over plain http, where browsers have no crypto.randomUUID. */
+function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,16 @@
+// What every page needs: a tick for the parts that refresh themselves, but not in a hidden tab.
+const TICK_MILLISECONDS = 3000;
+
+setInterval(() => {
+  if (!document.hidden) document.body.dispatchEvent(new Event("tick"));
+}, TICK_MILLISECONDS);
+
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) document.body.dispatchEvent(new Event("tick"));
+});
+
+// A button that only closes its dialog is no submit button: Enter in a field presses the first of those.
+document.addEventListener("click", (event) => {
+  const button = event.target instanceof Element && event.target.closest("[data-close]");
+  if (button) button.closest("dialog")?.close();
+});

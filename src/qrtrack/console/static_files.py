@@ -1,0 +1,22 @@
+"""The console's scripts and styles."""
+
+from typing import Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from fastapi.staticfiles import StaticFiles
+
+router = APIRouter(include_in_schema=False, prefix="/console/static")
+
+# Browsers ask each time whether it is still the same (ETag): nothing stale is shown after an upgrade.
+HEADERS: Final = {"Cache-Control": "no-cache"}
+FILES: Final = StaticFiles(packages=[("qrtrack.console", "static")])
+
+
+@router.head("/{name}")
+@router.get("/{name}")
+async def get_static_file(name: str, request: Request) -> Response:
+    """A file; 304 where the browser has it already."""
+    answer = await FILES.get_response(name, request.scope)
+    answer.headers.update(HEADERS)
+    return answer

@@ -1,0 +1,56 @@
+"""Batches: the list, ordering one, and one batch with what can be done with it."""
+
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from qrtrack.console.access import ConsoleRoute, Packer
+from qrtrack.console.views.packing import span
+from qrtrack.domain.identity import Permission
+from qrtrack.domain.packing.selections import BatchSelection
+from qrtrack.services.packing.batches import batch_progress, find_batch, list_batches
+
+router = APIRouter(route_class=ConsoleRoute, prefix="/console/batches", include_in_schema=False)
+
+PAGE: Final = 50
+SPOKEN: Final = ("order", "problem", "press")
+
+
+@router.get("")
+async def show_batches(
+    visitor: Packer,
+    name: Annotated[str, Query(max_length=200)] = "",
+    before: Annotated[UUID | None, Query()] = None,
+) -> Response:
+    selection = BatchSelection(product_name=name.strip() or None)
+    batches = await list_batches(
+        visitor.database, caller=visitor.caller, selection=selection, before=before, limit=PAGE + 1
+    )
+    more = batches[PAGE - 1].batch.id if len(batches) > PAGE else None
+    return visitor.page(
+        "batches.html", batches=batches[:PAGE], name=name, more=more, span=span,
+        may_manage=visitor.may(Permission.MANAGE_BATCHES), spoken=visitor.language.texts(*SPOKEN),
+    )  # fmt: skip
+
+
+@router.get("/{batch_id}")
+async def show_batch(visitor: Packer, batch_id: UUID) -> Response:
+    return visitor.page("batch.html", **await _batch(visitor, batch_id))
+
+
+@router.get("/{batch_id}/now")
+async def show_batch_now(visitor: Packer, batch_id: UUID) -> Response:
+    return visitor.page("batch_now.html", **await _batch(visitor, batch_id))
+
+
+async def _batch(visitor: Packer, batch_id: UUID) -> dict[str, object]:
+    listed = await find_batch(visitor.database, caller=visitor.caller, batch_id=batch_id)
+    return {
+        "listed": listed,
+        "batch": listed.batch,
+        "span": span(listed.batch),
+        "progress": batch_progress(listed.batch),
+        "may_manage": visitor.may(Permission.MANAGE_BATCHES),
+    }

@@ -1,0 +1,78 @@
+"""The packing page: the queue of a batch, the scan, the answer. Its scripts call the JSON API."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from qrtrack.console.access import ConsoleRoute, Packer, Visitor
+from qrtrack.domain.packing.numbering import serial
+from qrtrack.domain.packing.selections import BatchSelection, JobSelection, PackSelection
+from qrtrack.models import Batch
+from qrtrack.services.packing.batches import find_batch, list_batches
+from qrtrack.services.packing.reverse_jobs import list_reverse_jobs
+from qrtrack.services.trace import list_packs
+
+router = APIRouter(route_class=ConsoleRoute, prefix="/console/packing", include_in_schema=False)
+
+OFFERED_BATCHES: Final = 50
+SHOWN_JOBS: Final = 5
+SHOWN_PACKS: Final = 10
+# Later, the box has left the line: undoing it is done on the page of the case.
+UNDO: Final = timedelta(minutes=10)
+# What the scripts of the page say.
+SPOKEN: Final = ("scan", "verdict", "problem", "exclude", "queue", "press")
+
+ChosenBatch = Annotated[UUID, Query()]
+
+
+@router.get("")
+async def show_packing(visitor: Packer, batch: UUID | None = None) -> Response:
+    """Without a batch: which batch to pack."""
+    if batch is None:
+        batches = await list_batches(
+            visitor.database, caller=visitor.caller, selection=BatchSelection(closed=False), before=None,
+            limit=OFFERED_BATCHES,
+        )  # fmt: skip
+        offered = [listed for listed in batches if listed.batch.codes_created_at is not None]
+        return visitor.page("choose_batch.html", batches=offered, span=span)
+    queue = await _queue(visitor, batch)
+    return visitor.page(
+        "packing.html", spoken=visitor.language.texts(*SPOKEN), **queue, **await _recent(visitor, batch)
+    )
+
+
+@router.get("/queue")
+async def show_queue(visitor: Packer, batch: ChosenBatch) -> Response:
+    return visitor.page("packing_queue.html", **await _queue(visitor, batch))
+
+
+@router.get("/recent")
+async def show_recent(visitor: Packer, batch: ChosenBatch) -> Response:
+    return visitor.page("packing_recent.html", **await _recent(visitor, batch))
+
+
+async def _queue(visitor: Visitor, batch_id: UUID) -> dict[str, object]:
+    listed = await find_batch(visitor.database, caller=visitor.caller, batch_id=batch_id)
+    jobs = await list_reverse_jobs(
+        visitor.database, caller=visitor.caller, selection=JobSelection(batch_id=batch_id), before=None,
+        limit=SHOWN_JOBS,
+    )  # fmt: skip
+    return {"batch": listed.batch, "listed": listed, "span": span(listed.batch), "jobs": jobs}
+
+
+async def _recent(visitor: Visitor, batch_id: UUID) -> dict[str, object]:
+    """The person's own last cases at this station."""
+    mine = PackSelection(batch_id=batch_id, station=visitor.session.station, actor=visitor.caller.user_id)
+    packs = await list_packs(visitor.database, caller=visitor.caller, selection=mine, before=None, limit=SHOWN_PACKS)
+    return {"packs": packs, "undo": UNDO, "now": datetime.now(UTC)}
+
+
+def span(batch: Batch) -> str:
+    """`SKA000001 – SKA010000`, or the uniq code where the codes have no order."""
+    if batch.serial_prefix is None or batch.first_number is None:
+        return batch.uniq_code
+    first, last = batch.first_number, batch.first_number + batch.quantity - 1
+    return f"{serial(batch.serial_prefix, first)} – {serial(batch.serial_prefix, last)}"

@@ -1,0 +1,116 @@
+"""Signing in with a token or the code of a link, signing out, and a person's own choices: station and language."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import RedirectResponse
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from qrtrack.console.access import SIGN_IN, ConsoleRoute, SignedIn, language
+from qrtrack.console.language import LANGUAGE_COOKIE, LANGUAGES
+from qrtrack.console.rendering import page
+from qrtrack.domain.errors import Unauthenticated
+from qrtrack.routers.dependencies import SESSION_COOKIE, RuntimeState
+from qrtrack.runtime import Runtime
+from qrtrack.services.console_sessions import end_session, move_session, open_session, open_session_by_code
+
+router = APIRouter(route_class=ConsoleRoute, prefix="/console", include_in_schema=False)
+
+HOME: Final = "/console"
+TOKEN_LENGTH: Final = 16_384
+YEAR_SECONDS: Final = 366 * 24 * 3600
+
+
+class Return(BaseModel):
+    """Where a form leads afterwards."""
+
+    where: str = Field(HOME, alias="next", max_length=2000)
+
+
+class SignIn(Return):
+    """A token, or the code of a link."""
+
+    token: str = Field("", max_length=TOKEN_LENGTH)
+    code: str = Field("", max_length=200)
+    station: str = Field("", max_length=200)
+
+
+class Station(Return):
+    station: str = Field("", max_length=200)
+
+
+class ChosenLanguage(Return):
+    name: str = Field(max_length=10)
+
+
+class Arrival(Return):
+    """`ended`: a session was over."""
+
+    ended: bool = False
+
+
+@router.get("/sign-in")
+async def show_sign_in(request: Request, arrival: Annotated[Arrival, Query()]) -> Response:
+    return page(language(request), "sign_in.html", next=_own(arrival.where), ended=arrival.ended, error=None)
+
+
+@router.post("/sign-in")
+async def sign_in(request: Request, runtime: RuntimeState, form: Annotated[SignIn, Form()]) -> Response:
+    where, said = _own(form.where), language(request)
+    try:
+        session = await _open_session(runtime, form)
+        why = said.text("sign_in.link_spent")
+    except Unauthenticated as error:
+        session, why = None, said.text("sign_in.refused", reason=str(error))
+    if session is None:
+        return page(said, "sign_in.html", status_code=401, next=where, ended=False, error=why)
+    answer = RedirectResponse(where, 303)
+    answer.set_cookie(
+        SESSION_COOKIE, session, max_age=round(runtime.settings.console_session_hours * 3600), httponly=True,
+        samesite="lax", secure=_is_https(request, runtime), path="/",
+    )  # fmt: skip
+    return answer
+
+
+async def _open_session(runtime: Runtime, form: SignIn) -> str | None:
+    """The cookie's value; None for a spent link. Raises Unauthenticated for a token that is not accepted."""
+    hours, station = runtime.settings.console_session_hours, form.station.strip() or None
+    if form.code:
+        return await open_session_by_code(runtime.database, form.code, station=station, hours=hours)
+    caller = await runtime.tokens.verify(form.token.strip().removeprefix("Bearer "))
+    return await open_session(runtime.database, caller, station=station, hours=hours)
+
+
+@router.post("/sign-out")
+async def sign_out(request: Request, runtime: RuntimeState) -> Response:
+    await end_session(runtime.database, request.cookies.get(SESSION_COOKIE, ""))
+    answer = RedirectResponse(SIGN_IN, 303)
+    answer.delete_cookie(SESSION_COOKIE, path="/")
+    return answer
+
+
+@router.post("/station")
+async def change_station(visitor: SignedIn, form: Annotated[Station, Form()]) -> Response:
+    token = visitor.request.cookies[SESSION_COOKIE]
+    await move_session(visitor.database, token, station=form.station.strip() or None)
+    return RedirectResponse(_own(form.where), 303)
+
+
+@router.post("/language")
+async def change_language(form: Annotated[ChosenLanguage, Form()]) -> Response:
+    answer = RedirectResponse(_own(form.where), 303)
+    if form.name in LANGUAGES:
+        answer.set_cookie(LANGUAGE_COOKIE, form.name, max_age=YEAR_SECONDS, samesite="lax", path="/")
+    return answer
+
+
+def _own(where: str) -> str:
+    """Only a page of the console: a link must not lead to another server after the sign-in."""
+    return where if where == HOME or where.startswith((f"{HOME}/", f"{HOME}?")) else HOME
+
+
+def _is_https(request: Request, runtime: Runtime) -> bool:
+    """Whether the browser came over https, to us or to the proxies before us."""
+    forwarded = runtime.settings.trusted_proxies > 0 and request.headers.get("X-Forwarded-Proto") == "https"
+    return forwarded or request.url.scheme == "https"

@@ -1,0 +1,99 @@
+"""A station of the packing line: a browser that is signed in at a real server, and its hand scanner."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import httpx2
+from playwright.async_api import Page, expect
+
+from process import SECRET, run
+from qrtrack.domain.identity import Role
+from qrtrack.integrations.tokens import sign_token
+
+API = "/api/manufacturer"
+
+
+@dataclass(frozen=True)
+class Batch:
+    batch_id: str
+    order_id: str
+    uniq_code: str
+
+    def master_code(self, number: int) -> str:
+        return f"{self.uniq_code}-C{number:04d}"
+
+
+@dataclass(frozen=True)
+class Factory:
+    """A running server, its database, and an organisation of the test's own."""
+
+    address: str
+    folder: Path
+    database_url: str
+    organisation: str = field(default_factory=lambda: str(uuid4()))
+    user: str = field(default_factory=lambda: str(uuid4()))
+
+    def link(self, role: Role = Role.MANAGER) -> str:
+        """A sign-in link, as an administrator makes one at the terminal."""
+        words = ("token", "--org", self.organisation, "--user", self.user, "--role", role, "--link")
+        return run(self.folder, *words, "--base-url", self.address, DATABASE_URL=self.database_url).stdout.strip()
+
+    def revoke(self) -> None:
+        run(self.folder, "sessions", "revoke", "--org", self.organisation, DATABASE_URL=self.database_url)
+
+    def client(self) -> httpx2.AsyncClient:
+        token = sign_token(
+            SECRET, organisation_id=UUID(self.organisation), user_id=self.user, roles=[Role.MANAGER], hours=1
+        )
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx2.AsyncClient(base_url=self.address, headers=headers, trust_env=False, timeout=60)
+
+    async def batch(self, quantity: int = 40, units_per_case: int = 10, exclude: Sequence[str] | None = ()) -> Batch:
+        """`exclude` None: nothing is prepared."""
+        order = {"order_id": str(uuid4()), "product_name": "Gold 1 g", "serial_prefix": "SKA"}
+        async with self.client() as client:
+            made = (await client.post(f"{API}/batches", json=order | {
+                "quantity": quantity, "units_per_case": units_per_case,
+            })).json()  # fmt: skip
+            batch = Batch(made["batch_id"], order["order_id"], made["uniq_code"])
+            while not (await client.get(f"{API}/batches/{batch.batch_id}")).json()["batch"]["codes_created_at"]:
+                pass
+            if exclude is not None:
+                job = {"batch_id": batch.batch_id, "order_id": batch.order_id, "exclude_codes": list(exclude)}
+                submitted = await client.post(f"{API}/reverse-job/submit", json=job | {"wait": 30})
+                assert submitted.is_success, submitted.text
+        return batch
+
+    async def packs(self, batch: Batch) -> list[dict[str, object]]:
+        async with self.client() as client:
+            packs: list[dict[str, object]] = (await client.get(f"{API}/packs?batch_id={batch.batch_id}")).json()[
+                "packs"
+            ]
+            return packs
+
+
+@dataclass(frozen=True)
+class Station:
+    """The packing page, as its operator uses it."""
+
+    page: Page
+    factory: Factory
+
+    async def sign_in(self, role: Role = Role.MANAGER) -> None:
+        await self.page.goto(self.factory.link(role))
+        await self.page.wait_for_url(f"{self.factory.address}/console")
+
+    async def open(self, batch: Batch) -> None:
+        await self.page.goto(f"{self.factory.address}/console/packing?batch={batch.batch_id}")
+
+    async def scan(self, *codes: str) -> None:
+        """A hand scanner types and presses Enter, wherever the focus is."""
+        for code in codes:
+            await self.page.keyboard.type(code)
+            await self.page.keyboard.press("Enter")
+
+    async def expect_verdict(self, kind: str, title: str) -> None:
+        await expect(self.page.locator("#verdict-title")).to_have_text(title)
+        await expect(self.page.locator("#verdict")).to_have_class(f"verdict {kind}")

@@ -1,0 +1,235 @@
+"""The packing page in a real browser, against a real server: an operator's day."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import APIResponse, Page, Route, expect
+
+from console.station import Factory, Station
+from forked import Qrtrack
+from process import environment, free_port, serving, wait_for
+
+SETTINGS = {"POLL_SECONDS": "0.05"}
+
+
+@pytest.fixture(scope="module")
+def address(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("server"), DATABASE_URL=migrated_url, **SETTINGS) as address:
+        yield address
+
+
+@pytest.fixture
+def factory(address: str, migrated_url: str, tmp_path: Path) -> Factory:
+    return Factory(address, tmp_path, migrated_url)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def station(page: Page, factory: Factory) -> Station:
+    station = Station(page, factory)
+    await station.sign_in()
+    return station
+
+
+async def test_a_batch_is_ordered_prepared_and_packed_by_scans(station: Station) -> None:
+    page, factory = station.page, station.factory
+    await page.goto(f"{factory.address}/console/batches")
+    await page.click("#order-open")
+    await page.fill("[name=product_name]", "Gold 1 g")
+    await page.fill("[name=order_id]", "01939c3e-7d2f-7c44-9a53-0c8f2b1f6a10")
+    await page.fill("[name=quantity]", "35")
+    await page.fill("[name=units_per_case]", "10")
+    await page.fill("[name=serial_prefix]", "ska")
+    await expect(page.locator("#order-makes")).to_have_text(
+        "Makes 35 codes that begin with SKA, in 4 cases; the last case holds 5."
+    )
+    await page.click("button[value=order]")
+    await page.wait_for_url("**/console/batches/*-*")
+    await page.get_by_role("link", name="Pack", exact=True).click()
+    await page.fill("#exclude-codes", "SKA000003 SKA999999")
+    await expect(page.locator("#marks .bad")).to_have_text("SKA999999")
+    await expect(page.locator("#submit-job")).to_be_disabled()
+    await page.fill("#exclude-codes", "SKA000003")
+    await expect(page.locator("#exclude-said")).to_have_text("1 units are excluded. 34 will be prepared.")
+    await page.click("#submit-job")
+    await expect(page.locator("#waiting")).to_have_text("34")
+    uniq_code = (await page.evaluate("fetch('/api/manufacturer/batches').then(a => a.json())"))["batches"][0][
+        "uniq_code"
+    ]
+    for number in (1, 2, 3):
+        await station.scan(f"{uniq_code}-C000{number}")
+        await station.expect_verdict("good", f"Case {number} packed")
+    await expect(page.locator("#waiting")).to_have_text("4")
+    await expect(page.locator("#recent tbody tr")).to_have_count(3)
+
+
+async def test_a_double_scan_locks_the_line_until_it_is_acknowledged(station: Station) -> None:
+    batch = await station.factory.batch()
+    await station.open(batch)
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("good", "Case 1 packed")
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("bad", "Case 1 is already packed")
+    await station.page.keyboard.type(batch.master_code(2))
+    await station.page.keyboard.press("Enter")
+    await station.expect_verdict("idle", "Scan a case")
+    assert len(await station.factory.packs(batch)) == 1
+    await station.scan(batch.master_code(2))
+    await station.expect_verdict("good", "Case 2 packed")
+
+
+async def test_a_drift_names_the_units_in_question_and_one_press_solves_it(station: Station) -> None:
+    batch = await station.factory.batch(units_per_case=3)
+    await station.open(batch)
+    await station.page.check("#checked")
+    await station.scan(batch.master_code(1), "SKA000001", "SKA000004")
+    await station.expect_verdict("bad", "The box does not match")
+    await station.page.click("text=SKA000002 is missing")
+    await station.expect_verdict("good", "Case 1 packed")
+    await expect(station.page.locator("#verdict-text")).to_contain_text("3 units, SKA000001 – SKA000004, verified")
+
+
+async def test_an_undone_case_returns_its_units_to_the_queue(station: Station) -> None:
+    batch = await station.factory.batch()
+    await station.open(batch)
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("good", "Case 1 packed")
+    await station.page.click("[data-undo]")
+    await station.page.fill("#undo-reason", "Box dropped")
+    await station.page.click("#undo-go")
+    await station.expect_verdict("good", "Case 1 is undone")
+    await expect(station.page.locator("#waiting")).to_have_text("40")
+
+
+async def test_the_right_case_takes_what_was_scanned_as_another_one(station: Station) -> None:
+    batch = await station.factory.batch()
+    await station.open(batch)
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("good", "Case 1 packed")
+    await station.page.click("[data-move]")
+    await station.page.fill("#move-to", batch.master_code(3))
+    await station.page.keyboard.press("Enter")
+    await station.expect_verdict("good", "Moved to case 3")
+
+
+async def test_the_last_case_is_packed_with_what_is_there(station: Station) -> None:
+    batch = await station.factory.batch(quantity=5, units_per_case=5, exclude=["SKA000002"])
+    await station.open(batch)
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("bad", "Only 4 units are prepared")
+    await station.page.click("text=Pack the 4 that are there")
+    await station.expect_verdict("good", "Case 1 packed")
+
+
+async def test_a_lost_answer_packs_one_case(station: Station) -> None:
+    batch = await station.factory.batch()
+    await station.open(batch)
+    lost: list[APIResponse] = []
+
+    async def lose_the_first_answer(route: Route) -> None:
+        if lost:
+            await route.continue_()
+            return
+        lost.append(await route.fetch())
+        await route.abort()
+
+    await station.page.route("**/link-to-master-from-queue", lose_the_first_answer)
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("good", "Case 1 packed")
+    assert len(lost) == 1
+    assert len(await station.factory.packs(batch)) == 1
+
+
+async def test_a_reload_in_the_middle_loses_nothing_and_doubles_nothing(station: Station) -> None:
+    batch = await station.factory.batch()
+    await station.open(batch)
+    await station.page.route("**/link-to-master-from-queue", lambda route: route.abort())
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("warn", "Waiting for the server")
+    await station.page.unroute_all()
+    await station.page.reload()
+    await station.expect_verdict("good", "Case 1 packed")
+    assert len(await station.factory.packs(batch)) == 1
+
+
+async def test_a_scan_at_the_end_of_the_session_is_sent_after_signing_in_again(station: Station) -> None:
+    batch = await station.factory.batch()
+    await station.open(batch)
+    station.factory.revoke()
+    await station.scan(batch.master_code(1))
+    await station.page.wait_for_url("**/console/sign-in?ended=1**")
+    await expect(station.page.locator(".notice.warn")).to_contain_text("what you scanned last is kept")
+    await station.page.goto(station.factory.link())
+    await station.page.wait_for_url(f"{station.factory.address}/console")
+    await station.open(batch)
+    await station.expect_verdict("good", "Case 1 packed")
+
+
+async def test_a_sign_in_link_works_once(page: Page, factory: Factory) -> None:
+    link = factory.link()
+    await page.goto(link)
+    await page.wait_for_url(f"{factory.address}/console")
+    await page.context.clear_cookies()
+    await page.goto("about:blank")
+    await page.goto(link)
+    await expect(page.locator("#said")).to_have_text(
+        "This link was used before, or is older than 10 minutes. Ask for a new one."
+    )
+
+
+async def test_the_plant_network_is_plain_http(page: Page, factory: Factory) -> None:
+    """`http://plant.test` is no secure context: no crypto.randomUUID, no wake lock."""
+    there = Factory(
+        factory.address.replace("127.0.0.1", "plant.test"), factory.folder, factory.database_url,
+        factory.organisation, factory.user,
+    )  # fmt: skip
+    batch = await factory.batch()
+    station = Station(page, there)
+    await station.sign_in()
+    assert not await page.evaluate("isSecureContext")
+    await station.open(batch)
+    await page.click("#start-shift")
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("good", "Case 1 packed")
+
+
+async def test_a_server_killed_between_request_and_answer_leaves_one_case(
+    page: Page, complaints: list[str], migrated_url: str, tmp_path: Path
+) -> None:
+    port = free_port()
+
+    def start() -> subprocess.Popen[str]:
+        env = environment(tmp_path, DATABASE_URL=migrated_url, **SETTINGS)
+        with (tmp_path / "log").open("ab") as log:
+            server = Qrtrack("serve", "--port", str(port), cwd=tmp_path, env=env, stdout=log, stderr=log)
+        wait_for(f"http://127.0.0.1:{port}/healthz")
+        return server
+
+    server = start()
+    factory = Factory(f"http://127.0.0.1:{port}", tmp_path, migrated_url)
+    station = Station(page, factory)
+    try:
+        await station.sign_in()
+        batch = await factory.batch()
+        await station.open(batch)
+
+        async def kill_after_the_effect(route: Route) -> None:
+            await route.fetch()
+            server.send_signal(signal.SIGKILL)
+            server.wait()
+            await route.abort()
+
+        await page.route("**/link-to-master-from-queue", kill_after_the_effect, times=1)
+        await station.scan(batch.master_code(1))
+        await station.expect_verdict("warn", "Waiting for the server")
+        server = start()
+        await station.expect_verdict("good", "Case 1 packed")
+        assert len(await factory.packs(batch)) == 1
+        # htmx reports that the page's moving parts could not be refreshed meanwhile.
+        complaints[:] = [complaint for complaint in complaints if not complaint.startswith("htmx:")]
+    finally:
+        server.kill()
+        server.wait()

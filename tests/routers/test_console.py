@@ -1,0 +1,273 @@
+"""The console without a browser: signing in, who may see what, languages, and what its files promise."""
+
+import asyncio
+import hashlib
+import re
+import tomllib
+from importlib import resources
+from typing import Any, Final
+from uuid import uuid4
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from plant import Plant, ska
+from qrtrack.console.language import LANGUAGES, catalogue
+from qrtrack.domain.identity import Caller, Role
+from qrtrack.integrations.tokens import sign_token
+from qrtrack.runtime import Runtime
+from qrtrack.services.console_sessions import (
+    find_session,
+    make_sign_in_code,
+    open_session,
+    open_session_by_code,
+    revoke_sessions,
+)
+from routers.conftest import ClientOf
+
+CONSOLE: Final = resources.files("qrtrack.console")
+TEMPLATES: Final = {path.name: path.read_text() for path in (CONSOLE / "templates").iterdir()}
+STATIC: Final = {path.name: path.read_bytes() for path in (CONSOLE / "static").iterdir() if path.is_file()}
+PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
+ORIGIN: Final = {"Origin": "http://test"}
+
+
+@pytest.fixture
+def visitor(app: FastAPI, runtime: Runtime, client_of: ClientOf) -> httpx2.AsyncClient:
+    """A browser of nobody yet."""
+    return client_of(app, runtime)
+
+
+async def signed_in(client: httpx2.AsyncClient, runtime: Runtime, caller: Caller) -> httpx2.AsyncClient:
+    client.cookies.set("qrtrack_session", await open_session(runtime.database, caller, station="Line 2", hours=1))
+    return client
+
+
+# Signing in
+
+
+async def test_a_token_opens_a_session_and_leads_to_the_page_that_was_asked_for(
+    visitor: httpx2.AsyncClient, runtime: Runtime, caller: Caller
+) -> None:
+    asked = await visitor.get("/console/jobs?status=failed")
+    assert asked.headers["Location"] == "/console/sign-in?next=%2Fconsole%2Fjobs%3Fstatus%3Dfailed"
+    secret = runtime.settings.jwt_secret
+    assert secret is not None
+    token = sign_token(
+        secret.get_secret_value(), organisation_id=caller.organisation_id, user_id=caller.user_id,
+        roles=caller.roles, hours=1,
+    )  # fmt: skip
+    form = {"token": f" Bearer {token}\n", "station": "Line 2", "next": "/console/jobs?status=failed"}
+    answer = await visitor.post("/console/sign-in", data=form, headers=ORIGIN)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/console/jobs?status=failed")
+    cookie = answer.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    assert "Secure" not in cookie, "a plant's network is plain http"
+    assert (await visitor.get("/console")).status_code == 200
+    assert (await visitor.get("/api/manufacturer/batches")).status_code == 200
+
+
+async def test_a_bad_token_and_a_spent_link_are_refused_on_the_page(visitor: httpx2.AsyncClient) -> None:
+    for form, words in (({"token": "x"}, "The token is not accepted"), ({"code": "x"}, "This link was used before")):
+        answer = await visitor.post("/console/sign-in", data=form, headers=ORIGIN)
+        assert answer.status_code == 401
+        assert words in answer.text
+        assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["https://evil.example", "//evil.example", "/consolexyz", "/docs", "javascript:x"]
+)
+async def test_signing_in_leads_to_no_other_place(visitor: httpx2.AsyncClient, elsewhere: str) -> None:
+    page = await visitor.get("/console/sign-in", params={"next": elsewhere})
+    assert 'name="next" value="/console"' in page.text
+    answer = await visitor.post("/console/language", data={"name": "id", "next": elsewhere}, headers=ORIGIN)
+    assert answer.headers["Location"] == "/console"
+
+
+async def test_of_many_that_use_a_link_at_once_one_is_signed_in(runtime: Runtime, caller: Caller) -> None:
+    code = await make_sign_in_code(runtime.database, caller)
+    tries = [open_session_by_code(runtime.database, code, station=None, hours=1) for _ in range(8)]
+    opened = [token for token in await asyncio.gather(*tries) if token is not None]
+    assert len(opened) == 1
+    session = await find_session(runtime.database, opened[0])
+    assert session is not None
+    assert session.caller == caller
+
+
+async def test_revoking_signs_out_the_organisation_and_voids_its_links(runtime: Runtime, caller: Caller) -> None:
+    database, other = runtime.database, Caller("other", uuid4(), frozenset({Role.OPERATOR}))
+    mine, theirs = [await open_session(database, who, station=None, hours=1) for who in (caller, other)]
+    code = await make_sign_in_code(database, caller)
+    assert await revoke_sessions(database, organisation_id=caller.organisation_id, user_id="somebody else") == 0
+    assert await revoke_sessions(database, organisation_id=caller.organisation_id, user_id=caller.user_id) == 1
+    assert await find_session(database, mine) is None
+    assert await find_session(database, theirs) is not None
+    assert await open_session_by_code(database, code, station=None, hours=1) is None
+
+
+async def test_a_session_ends_with_its_shift(runtime: Runtime, caller: Caller) -> None:
+    token = await open_session(runtime.database, caller, station=None, hours=-0.001)
+    assert await find_session(runtime.database, token) is None
+
+
+async def test_signing_out_ends_the_session(visitor: httpx2.AsyncClient, runtime: Runtime, caller: Caller) -> None:
+    await signed_in(visitor, runtime, caller)
+    token = visitor.cookies["qrtrack_session"]
+    assert (await visitor.post("/console/sign-out", headers=ORIGIN)).status_code == 303
+    assert await find_session(runtime.database, token) is None
+
+
+async def test_a_part_of_a_page_leads_the_whole_page_to_the_sign_in(visitor: httpx2.AsyncClient) -> None:
+    visitor.cookies.set("qrtrack_session", "of yesterday")
+    headers = {"HX-Request": "true", "HX-Current-URL": "http://test/console/jobs?status=failed"}
+    answer = await visitor.get("/console/overview/now", headers=headers)
+    assert answer.status_code == 204
+    assert answer.headers["HX-Redirect"] == "/console/sign-in?ended=1&next=%2Fconsole%2Fjobs%3Fstatus%3Dfailed"
+
+
+# The session and the API
+
+
+async def test_the_session_changes_something_only_from_a_page_of_this_service(
+    visitor: httpx2.AsyncClient, runtime: Runtime, plant: Plant
+) -> None:
+    batch = await plant.prepared(10, units_per_case=5)
+    await signed_in(visitor, runtime, plant.caller)
+    scan = {
+        "batch_id": str(batch.batch_id), "order_id": str(batch.order_id), "master_code": batch.master_codes[0],
+    }  # fmt: skip
+    address = "/api/manufacturer/link-to-master-from-queue"
+    without = await visitor.post(address, json=scan)
+    assert (without.status_code, without.json()["type"]) == (403, "urn:qrtrack:problem:origin-missing")
+    foreign = await visitor.post(address, json=scan, headers={"Origin": "https://evil.example"})
+    assert foreign.status_code == 403
+    own = await visitor.post(address, json=scan, headers=ORIGIN)
+    assert (own.status_code, own.json()["linked_count"]) == (200, 5)
+
+
+async def test_roles_hold_for_sessions(visitor: httpx2.AsyncClient, runtime: Runtime, caller: Caller) -> None:
+    finance = Caller("finance", caller.organisation_id, frozenset({Role.FINANCE}))
+    await signed_in(visitor, runtime, finance)
+    refused = await visitor.get("/console/packing")
+    assert refused.status_code == 403
+    assert "Your role does not allow this" in refused.text
+    home = await visitor.get("/console")
+    assert "/console/packing" not in home.text
+    assert (await visitor.get("/api/manufacturer/batches")).status_code == 403
+
+
+async def test_nothing_of_another_organisation_is_shown(
+    visitor: httpx2.AsyncClient, runtime: Runtime, plant: Plant
+) -> None:
+    batch = await plant.prepared(10, units_per_case=5)
+    await signed_in(visitor, runtime, Caller("stranger", uuid4(), frozenset({Role.ADMIN})))
+    for address in (f"/console/packing?batch={batch.batch_id}", f"/console/batches/{batch.batch_id}"):
+        answer = await visitor.get(address)
+        assert answer.status_code == 404
+        assert "Gold 1 g" not in answer.text
+    assert "Gold 1 g" not in (await visitor.get("/console/batches")).text
+
+
+# Pages
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_every_page_shows_its_state_in_every_language(
+    visitor: httpx2.AsyncClient, runtime: Runtime, plant: Plant, language: str
+) -> None:
+    await signed_in(visitor, runtime, plant.caller)
+    visitor.cookies.set("qrtrack_language", language)
+    addresses = ["/console", "/console/batches", "/console/packing", "/console/jobs"]
+    for address in addresses:
+        empty = await visitor.get(address)
+        assert empty.status_code == 200, address
+    batch = await plant.prepared(25, exclude=ska(3), units_per_case=10)
+    await plant.pack(batch, 1, station="Line 2")
+    job = (await visitor.get("/api/manufacturer/reverse-job/jobs")).json()["jobs"][0]["job_id"]
+    addresses += [
+        f"/console/packing?batch={batch.batch_id}", f"/console/packing/queue?batch={batch.batch_id}",
+        f"/console/packing/recent?batch={batch.batch_id}", f"/console/batches/{batch.batch_id}",
+        f"/console/batches/{batch.batch_id}/now", f"/console/jobs/{job}", f"/console/jobs/{job}/now",
+        "/console/overview/now", "/console/sign-in",
+    ]  # fmt: skip
+    for address in addresses:
+        full = await visitor.get(address)
+        assert full.status_code == 200, address
+        assert "default-src 'none'" in full.headers["Content-Security-Policy"]
+        assert full.headers["Cache-Control"] == "no-store"
+        assert " style=" not in full.text
+        assert " on" not in re.findall(r"<[a-z]+[^>]*( on)[a-z]+=", full.text)
+    assert "Gold 1 g" in (await visitor.get("/console/batches")).text
+
+
+async def test_a_name_is_shown_as_text_whatever_it_is(
+    visitor: httpx2.AsyncClient, runtime: Runtime, plant: Plant
+) -> None:
+    await plant.order(product_name="<script>alert(1)</script>")
+    await signed_in(visitor, runtime, plant.caller)
+    page = await visitor.get("/console/batches")
+    assert "<script>alert" not in page.text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "language"),
+    [("id-ID,id;q=0.9", "id"), ("in", "id"), ("de, en;q=0.5", "en"), ("de", "en"), ("", "en"), ("en-US, id", "en")],
+)
+async def test_the_browser_chooses_the_language_until_the_person_does(
+    visitor: httpx2.AsyncClient, asked: str, language: str
+) -> None:
+    page = await visitor.get("/console/sign-in", headers={"Accept-Language": asked})
+    assert f'<html lang="{language}">' in page.text
+    await visitor.post("/console/language", data={"name": "id"}, headers=ORIGIN)
+    chosen = await visitor.get("/console/sign-in", headers={"Accept-Language": asked})
+    assert '<html lang="id">' in chosen.text
+
+
+# Files
+
+
+def test_catalogues_have_the_same_keys_and_placeholders() -> None:
+    english = {key: sorted(PLACEHOLDER.findall(text)) for key, text in catalogue("en").items()}
+    for language in LANGUAGES:
+        assert {key: sorted(PLACEHOLDER.findall(text)) for key, text in catalogue(language).items()} == english
+
+
+def test_templates_hold_no_text_of_their_own() -> None:
+    """Words outside of tags and expressions would be shown in one language only."""
+    for name, template in TEMPLATES.items():
+        plain = re.sub(r"\{[{%#].*?[}%#]\}|<[^>]*>|&\w+;", " ", template, flags=re.DOTALL)
+        assert set(re.findall(r"[^\W\d_]{2,}", plain)) <= {"qrtrack"}, name
+
+
+def test_every_refusal_of_packing_is_said_in_every_language(app: FastAPI) -> None:
+    """Of the others, which hold for all routes, the API's own sentence is shown."""
+    paths = app.openapi()["paths"]
+    common = _said_by(paths["/api/manufacturer/batches/{batch_id}/close"]) | {"repeated-key", "too-many-values"}
+    for path in ("link-to-master-from-queue", "unlink-from-master", "move-case"):
+        for slug in _said_by(paths[f"/api/manufacturer/{path}"]) - common:
+            assert f"problem.{slug}_text" in catalogue("en"), slug
+
+
+def _said_by(path: dict[str, Any]) -> set[str]:
+    return set(re.findall(r"urn:qrtrack:problem:([a-z-]+)", str(path["post"]["responses"])))
+
+
+def test_vendored_files_are_what_their_authors_published() -> None:
+    for name, file in tomllib.loads(STATIC["vendored.toml"].decode()).items():
+        assert hashlib.sha256(STATIC[name]).hexdigest() == file["sha256"]
+
+
+def test_all_scripts_together_are_small() -> None:
+    assert sum(len(content) for name, content in STATIC.items() if name.endswith(".js")) < 100_000
+
+
+async def test_files_are_sent_once_and_revalidated(visitor: httpx2.AsyncClient) -> None:
+    first = await visitor.get("/console/static/packing.js")
+    assert first.headers["Content-Type"].startswith("text/javascript")
+    again = await visitor.get("/console/static/packing.js", headers={"If-None-Match": first.headers["ETag"]})
+    assert again.status_code == 304
+    assert (await visitor.get("/console/static/..%2frendering.py")).status_code == 404
