@@ -225,7 +225,7 @@ async def test_a_name_that_exists_is_kept_unless_told_otherwise(dump: Path, tmp_
     dump.write_bytes(b"something else")
     assert run(tmp_path, "backup", "--overwrite", str(dump), DATABASE_URL=migrated_url).returncode == 0
     assert dump.read_bytes().startswith(b"PGDMP")
-    for file, said in ((tmp_path, "is no file"), (tmp_path / "no/x.dump", "cannot be written: No such file")):
+    for file, said in ((tmp_path, "is not a file"), (tmp_path / "no/x.dump", "cannot be written: No such file")):
         refused = run(tmp_path, "backup", str(file), DATABASE_URL=migrated_url)
         assert refused.returncode == 1
         assert said in refused.stderr
@@ -271,7 +271,7 @@ async def test_a_file_that_breaks_off_leaves_the_database_empty(dump: Path, tmp_
         assert "Traceback" not in done.stderr
     whole_one = run(tmp_path, "restore", str(dump))
     assert whole_one.returncode == 0, "it was still empty"
-    assert "Was anything dispatched or ordered after the backup? Read docs/backup.md" in whole_one.stdout
+    assert "If anything was dispatched or ordered after the backup, read docs/backup.md" in whole_one.stdout
 
 
 def test_what_is_no_backup_is_refused_before_a_database_is_made(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_what_is_no_backup_is_refused_before_a_database_is_made(tmp_path: Path) 
     for name in ("letter.txt", "."):
         done = run(tmp_path, "restore", name)
         assert done.returncode == 1
-        assert f"{name} is not a whole backup" in done.stderr
+        assert f"{name} is not a complete backup" in done.stderr
         assert done.stderr.count("\n") == 2, done.stderr
     assert not (tmp_path / "var").exists()
 
@@ -346,7 +346,7 @@ def test_a_folder_without_a_database_is_said_and_nothing_is_made(tmp_path: Path)
 def test_a_pooler_is_refused(tmp_path: Path, migrated_url: str, words: list[str]) -> None:
     done = run(tmp_path, *words, DATABASE_URL=migrated_url, DATABASE_POOLER="transaction")
     assert done.returncode == 1
-    assert "This cannot go through PgBouncer" in done.stderr
+    assert "A backup cannot go through PgBouncer" in done.stderr
 
 
 async def test_no_tool_sees_the_password(tmp_path: Path, migrated_url: str) -> None:
@@ -394,7 +394,7 @@ def test_a_backup_goes_into_a_file_and_nothing_else(tmp_path: Path, migrated_url
     os.mkfifo(tmp_path / "pipe")
     done = run(tmp_path, "backup", name, "--overwrite", DATABASE_URL=migrated_url)
     assert done.returncode == 1
-    assert f"{name} is no file. Name a file to write" in done.stderr
+    assert f"{name} is not a file. Name a file to write" in done.stderr
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 

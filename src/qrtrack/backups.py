@@ -1,4 +1,4 @@
-"""Backups of the whole database and their restore, for the embedded PostgreSQL and for the one of DATABASE_URL."""
+"""Backs up and restores the whole database: the embedded PostgreSQL, or the server of DATABASE_URL."""
 
 import os
 import re
@@ -14,10 +14,10 @@ from qrtrack.postgres_tools import Tell, ToolFailed, Tools, tools_of
 from qrtrack.repositories.base import Connection
 from qrtrack.tenant_role import provide_role, quoted
 
-# The wheel's pg_dump reads servers up to its own version.
+# The newest server version that the wheel's pg_dump can read: its own.
 NEWEST_SERVER: Final = 18
 FIRST_WITH_TRANSACTION_TIMEOUT: Final = 17
-# Extensions of a provider bring tables and views of their own.
+# Tables and views of extensions are left out: providers install them in empty databases.
 FIRST_RELATION: Final = """
 SELECT relname FROM pg_class AS relation
 WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
@@ -25,7 +25,7 @@ WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 
 ORDER BY relkind <> 'r', relname LIMIT 1
 """
 REVISION: Final = re.compile(rb"^COPY public\.alembic_version .*\n(\S+)\n", re.MULTILINE)
-# Not from the highest id of the table: a plant may have raised the sequence above it.
+# Counts from the sequence, not from the highest id of the table: a plant may have raised the sequence above it.
 SKIP: Final = """
 SELECT setval(name, nextval(name) + {request_ids})
 FROM pg_get_serial_sequence('public.t_akselgate_transaction_log', 'id') AS name WHERE {request_ids} > 0;
@@ -35,7 +35,7 @@ ROLE: Final = re.compile(rb"^CREATE POLICY own_rows ON public\.qr_batches TO (\S
 
 
 class BackupFailed(RuntimeError):
-    """A backup or a restore was refused or failed, and has changed nothing; the message says what to do."""
+    """The backup or restore was refused or failed. Nothing was changed. The message says what to do."""
 
 
 class NotEmpty(BackupFailed):
@@ -43,10 +43,10 @@ class NotEmpty(BackupFailed):
 
 
 async def back_up(database: Database, file: Path, *, overwrite: bool, tell: Tell) -> str:
-    """Writes the whole database, as of one moment, into a file that appears complete or not at all. Returns the
-    revision of the schema, which may be older than the program's: a backup comes before a migration.
+    """Writes the whole database, as of one moment, into a file. The file appears complete, or not at all.
 
-    Raises BackupFailed.
+    Returns the revision of the backed-up schema. It may be older than the program's, since people back up before they
+    migrate. Raises BackupFailed.
     """
     async with _session(database) as connection:
         revision = await schema_revision.read_revision(connection)
@@ -69,7 +69,7 @@ async def back_up(database: Database, file: Path, *, overwrite: bool, tell: Tell
 
 @asynccontextmanager
 async def _session(database: Database) -> AsyncIterator[Connection]:
-    """Raises DatabaseUnavailable or DatabaseRefused, whose reason the command tells."""
+    """Opens a connection of its own. Raises DatabaseUnavailable or DatabaseRefused; the command prints their reason."""
     with database.outages.translated(quietly=True):
         connection = await database.connector.connect()
         try:
@@ -80,10 +80,10 @@ async def _session(database: Database) -> AsyncIterator[Connection]:
 
 @contextmanager
 def _appearing(file: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A draft that takes the file's name when all went well. Only its owner may read it."""
+    """Yields a draft file, and renames it to `file` when the block succeeds. Only its owner may read it."""
     exists = BackupFailed(f"{file} exists already. Choose another name, or give --overwrite.")
     if str(file) == "-" or (file.exists() and not file.is_file()):
-        raise BackupFailed(f"{file} is no file. Name a file to write, such as qrtrack.dump.")
+        raise BackupFailed(f"{file} is not a file. Name a file to write, such as qrtrack.dump.")
     if file.exists() and not overwrite:
         raise exists
     draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
@@ -106,7 +106,9 @@ def _appearing(file: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def _name(draft: Path, file: Path) -> None:
-    """Raises FileExistsError. A link, unlike a rename, never replaces a file that was made meanwhile."""
+    """Gives the draft its final name. Raises FileExistsError: a link, unlike a rename, never replaces a file that
+    another process has just created.
+    """
     try:
         os.link(draft, file)
     except FileExistsError:
@@ -131,15 +133,15 @@ async def restore(
 ) -> None:
     """Puts a backup into an empty database, in one transaction.
 
-    Rights of the backup's `role` go to the role of requests of this installation: in the cluster that the backup comes
-    from, its own role belongs to the first database. As many request ids and serial numbers are passed over as may
-    have gone out after the backup. Raises BackupFailed, NotEmpty where there are tables already, or TenantRoleUnusable.
+    The rights of the backup's `role` go to the role of requests of this installation: in its own cluster, the role of
+    the backup still belongs to the first database. Skips as many request ids and serial numbers as may have been used
+    after the backup. Raises BackupFailed, NotEmpty where tables exist already, or TenantRoleUnusable.
     """
     async with _session(database) as connection:
         if relation := await connection.fetchval(FIRST_RELATION):
             raise NotEmpty(f"The database is not empty: it holds {relation}. A backup is restored into an empty one.")
         server = connection.get_server_version().major
-    # The backup grants rights to the role of requests, and holds no roles itself.
+    # The backup grants rights to the role of requests, but contains no roles.
     async with database.engine.begin() as pooled:
         await pooled.run_sync(provide_role, database.tenant_role)
     async with tools_of(database.connector.connect, tell) as tools:
@@ -153,13 +155,13 @@ async def restore(
         except ToolFailed as error:
             raise BackupFailed(f"Nothing was restored: {error}") from error
     async with _session(database) as connection:
-        # Without statistics the first hours would run on bad plans.
+        # Without statistics, the planner would choose bad plans for the first hours.
         await connection.execute("ANALYZE")
 
 
 async def read(file: Path) -> tuple[str, bytes]:
-    """The revision of a backup's schema, and the quoted role of its policies. Raises BackupFailed for a file that this
-    version cannot restore.
+    """Returns the revision of the backup's schema, and the quoted role of its policies. Raises BackupFailed for a file
+    that this version cannot restore.
     """
     revision = await _read_revision(file)
     found = ROLE.search(await Tools(lambda *_: None).read("pg_restore", "--section=post-data", "--file=-", str(file)))
@@ -171,9 +173,9 @@ async def _read_revision(file: Path) -> str:
     try:
         found = REVISION.search(await Tools(lambda *_: None).read("pg_restore", *options))
     except ToolFailed as error:
-        raise BackupFailed(f"{file} is not a whole backup: {error}") from error
+        raise BackupFailed(f"{file} is not a complete backup: {error}") from error
     if found is None:
-        raise BackupFailed(f"{file} is no backup of qrtrack: it holds no revision of the schema.")
+        raise BackupFailed(f"{file} is not a backup of qrtrack: it holds no revision of the schema.")
     revision = found[1].decode()
     if schema_revision.is_before_release(revision):
         raise BackupFailed(

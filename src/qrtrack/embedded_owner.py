@@ -1,12 +1,13 @@
-"""What psql runs as the superuser, at the start only: the embedded database gets a plain owner, `qrtrack`.
+"""The statements that psql runs as the superuser at the start. They give the embedded database a plain owner,
+`qrtrack`.
 
-It may make the role of requests and is no superuser: whatever a statement asks for, the server reads no file and runs
-no program for it.
+The owner may create the role of requests and is not a superuser: no statement can make the server read a file or run a
+program for it.
 """
 
 from typing import Final
 
-# template0 admits nobody, so a second CREATE DATABASE never finds its template in use.
+# Nobody can connect to template0, so a second CREATE DATABASE never finds its template in use.
 CREATE_DATABASE: Final = r"""
 SELECT pg_advisory_lock(hashtext('create database')) \g /dev/null
 SELECT 'CREATE ROLE qrtrack LOGIN CREATEROLE' WHERE to_regrole('qrtrack') IS NULL \gexec

@@ -1,4 +1,6 @@
-"""What one peer may take of the server before a request reaches the application: connections, headers, and time."""
+"""Limits what one peer may take of the server before a request reaches the application: connections, headers and
+time.
+"""
 
 import asyncio
 import json
@@ -15,20 +17,23 @@ from qrtrack.settings import Settings
 
 HEADER_BYTES: Final = 64 * 1024
 HEADER_SECONDS: Final = 10.0
-# A body may always take this long, and after that must have come at this pace.
+# A body may always take BODY_SECONDS. After that it must have arrived at this rate.
 BODY_SECONDS: Final = 30.0
 BODY_BYTES_PER_SECOND: Final = 10 * 1024
 LOOK_SECONDS: Final = 5.0
 LINGER_SECONDS: Final = 1.0
-# So often a lingering connection is read once: up to 256 KiB, enough for a body of 16 MiB, and no flood.
+# A lingering connection is read once in this time, up to 256 KiB: enough for a body of 16 MiB, and too slow for a
+# flood.
 LINGER_READ_SECONDS: Final = 0.015
-# Descriptors that the process needs besides its clients: database, logs, gateways, spooled imports.
+# File descriptors that the process needs for other things than clients: database, logs, gateways, spooled imports.
 OWN_DESCRIPTORS: Final = 300
 
 
 @dataclass(slots=True)
 class ConnectionLimits:
-    """How many connections there are, in all and by address. `per_address` None: a proxy in front looks after it."""
+    """Limits the number of open connections, in total and for each address. `per_address` is None behind a proxy, which
+    must limit its clients itself.
+    """
 
     in_all: int
     per_address: int | None
@@ -61,8 +66,8 @@ class ConnectionLimits:
 
 
 class LingeringTransport:
-    """A transport that closes late where the peer still sends: closing at once would reset the connection, and the
-    reset takes away the answer that the peer has not read yet (RFC 9112, 9.6).
+    """A transport that delays its close while the peer still sends. An immediate close would reset the connection, and
+    the reset would discard the answer that the peer has not read yet (RFC 9112, 9.6).
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -83,7 +88,7 @@ class LingeringTransport:
             self._transport.close()
             return
         self.is_lingering = True
-        # A request before the refused one may still be at work: its answer is dropped, as a closing transport does.
+        # An earlier request may still be running. Its answer is dropped, as a closing transport would do.
         self.write = _drop
         self._transport.resume_reading()
         if self._transport.can_write_eof():
@@ -91,7 +96,7 @@ class LingeringTransport:
         self._loop.call_later(LINGER_SECONDS, self._transport.close)
 
     def drop_received(self) -> None:
-        """Call it with each piece that arrives while the transport lingers: the next one is read later."""
+        """Call this for each piece that arrives while the transport lingers. The next piece is read later."""
         if not self._transport.is_closing():
             self._transport.pause_reading()
             self._loop.call_later(LINGER_READ_SECONDS, self._read_on)
@@ -106,14 +111,15 @@ def _drop(data: "bytes | bytearray | memoryview[Any]") -> None:
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which itself limits neither headers nor time."""
+    """uvicorn's protocol with limits for headers and time, which uvicorn does not have."""
 
     def __init__(self, limits: ConnectionLimits, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._limits = limits
         self._address: str | None = None
         self._timer: asyncio.TimerHandle | None = None
-        # Of the message that is being read: bytes that made nothing complete, bytes of its body, and since when.
+        # About the message that is being read: bytes since its last complete part, bytes of its body, and when the body
+        # began.
         self._pending = 0
         self._field_bytes = 0
         self._body_bytes = 0
@@ -143,8 +149,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._lingering.is_peer_sending = True
         self._pending += len(data)
         super().data_received(data)
-        # A field that never ends (of a header, a trailer, a chunk's size) is buffered by the parser without any
-        # callback, so its bytes are counted here.
+        # The parser buffers an endless field (of a header, a trailer, a chunk's size) without any callback, so its
+        # bytes are counted here.
         if max(self._pending, self._field_bytes) > HEADER_BYTES and not self.transport.is_closing():
             self._refuse(431)
 
@@ -168,7 +174,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._field_bytes > HEADER_BYTES:
             self._refuse(431)
             return
-        # Raises where the address cannot be read: no request has begun then, and the refusal is its answer.
+        # Raises if the address cannot be parsed. Then no request has begun, and the refusal is the answer.
         super().on_headers_complete()
         self._body_since = time.monotonic()
         self._timer = self.loop.call_later(LOOK_SECONDS, self._look_at_body)
@@ -195,7 +201,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _headers_overdue(self) -> None:
         if self._is_answering():
-            # The client waits for our answer to its previous request, so no time runs.
+            # The client waits for our answer to its previous request, so the time limit does not apply.
             self._await_headers()
         elif self._pending:
             self._refuse(408)
@@ -203,7 +209,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _look_at_body(self) -> None:
-        """The time in which we ourselves did not read is not the peer's."""
+        """Refuses a body that arrives too slowly. The time in which the server itself did not read does not count."""
         assert self._body_since is not None
         if self.flow.read_paused:
             self._body_since += LOOK_SECONDS
@@ -219,7 +225,9 @@ class LimitedProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _refuse(self, status: int) -> None:
-        """Closes the connection, since what follows on it cannot be trusted; answers first where an answer is due."""
+        """Closes the connection, since nothing that follows on it can be trusted. Sends an answer first, where one is
+        due.
+        """
         self._stop_timer()
         if self.transport.is_closing():
             return
@@ -228,13 +236,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _is_due_an_answer(self) -> bool:
-        """Only if no answer to this request or to an earlier pipelined one has begun or is pending."""
+        """True only if no answer has begun or is pending, neither to this request nor to an earlier pipelined one."""
         if self._body_since is None:
             return not self._is_answering()
         return not self.pipeline and not self.cycle.response_started
 
     def _is_answering(self) -> bool:
-        # uvicorn declares `cycle` without None, which it is before the first request.
+        # uvicorn's type says that `cycle` is never None, but it is None before the first request.
         cycle: Any = self.cycle
         return cycle is not None and not cycle.response_complete
 

@@ -34,7 +34,7 @@ def restore(file: Path, *, skip_request_ids: int, skip_serials: int) -> None:
 
 
 async def _restore(settings: Settings, file: Path, **skipped: int) -> None:
-    # Before a database is made: the file may be another one.
+    # Checks the file before it creates a database: the file may be the wrong one.
     revision, role = await backups.read(file)
     async with open_database(settings) as database:
         with shown("restoring") as tell:
@@ -42,13 +42,13 @@ async def _restore(settings: Settings, file: Path, **skipped: int) -> None:
                 await backups.restore(database, file, role=role, **skipped, tell=tell)
             except backups.NotEmpty as error:
                 give_up(backups.NotEmpty(f"{error} {_advice_for_an_empty_database(settings)}"))
-    passed_over = "Passed over: {skip_request_ids:,} request ids, {skip_serials:,} serial numbers of each series."
+    passed_over = "Skipped: {skip_request_ids:,} request ids, {skip_serials:,} serial numbers of each series."
     typer.echo(f"Restored, at revision {revision}. {passed_over.format(**skipped)}")
     if not schema_revision.is_newest(revision):
-        typer.echo("It is older than the program: run qrtrack migrate.")
+        typer.echo("The backup's schema is older than the program: run qrtrack migrate.")
     if not all(skipped.values()):
         typer.echo(
-            "Was anything dispatched or ordered after the backup? Read docs/backup.md before you start the service."
+            "If anything was dispatched or ordered after the backup, read docs/backup.md before you start the service."
         )
 
 
@@ -60,12 +60,14 @@ def _advice_for_an_empty_database(settings: Settings) -> str:
 
 
 def _start_copying() -> Settings:
-    """Raises SettingsError behind a pooler: PostgreSQL's tools set things for a session, and others would get them."""
+    """Raises SettingsError behind a pooler: PostgreSQL's tools change settings of their session, which the pooler would
+    then give to other clients.
+    """
     settings = start(quiet=True, with_secrets=False)
     if settings.database_pooler == "transaction":
         give_up(
             SettingsError(
-                "This cannot go through PgBouncer. Give DATABASE_URL of the server itself, and DATABASE_POOLER=none."
+                "A backup cannot go through PgBouncer. Set DATABASE_URL to the server itself, and DATABASE_POOLER=none."
             )
         )
     typer.echo(f"Database: {name_of_database(settings)}", err=True)

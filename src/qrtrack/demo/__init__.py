@@ -1,4 +1,6 @@
-"""The whole story, shown on a real server over HTTP. Every number is held against what the specification promises."""
+"""The demonstration: runs the whole story on a real server over HTTP, and compares every number with the
+specification.
+"""
 
 import asyncio
 import secrets
@@ -22,13 +24,13 @@ from qrtrack.serving import running, server_of
 from qrtrack.settings import Settings
 from qrtrack.worker.loop import Worker
 
-# The stand-in accounting system of this run, known to the server as the organisation's own.
+# The stand-in database of Accurate in this run. The settings assign it to the demonstration's organisation.
 ACCURATE_DATABASE = 1 + secrets.randbelow(10**9)
 ACCURATE_TOKEN = secrets.token_urlsafe(32)
 
 
 async def run(settings: Settings) -> int:
-    """0 when everything was as promised, else 1, after saying what was not."""
+    """Returns 0 if every number was right. Otherwise prints the first wrong one and returns 1."""
     console = Console(highlight=False)
     gateway = Sandbox(callback_seconds=1.0)
     await gateway.start()
@@ -60,7 +62,7 @@ async def _show(tell: Teller) -> None:
 
 
 def _of_the_demonstration(settings: Settings, gateway: Sandbox, listener: socket.socket) -> Settings:
-    """It must not touch what a deployment has set, database, accounting system or mail, and least of all pay there."""
+    """Replaces every setting that could reach a deployment's database, accounting system, mail server or bank."""
     organisation = uuid4()
     return settings.model_copy(
         update={
@@ -84,7 +86,7 @@ def _of_the_demonstration(settings: Settings, gateway: Sandbox, listener: socket
 
 @asynccontextmanager
 async def _client(runtime: Runtime, listener: socket.socket) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of a server on the port, with a token of somebody who is manager and finance officer in one."""
+    """Serves on the listener, and yields a client with a token of a user who is both manager and finance officer."""
     server = server_of(runtime)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     assert runtime.settings.jwt_secret is not None

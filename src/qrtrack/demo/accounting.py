@@ -1,4 +1,4 @@
-"""The accounting system pushes what happened there; whatever it sends twice is taken in once."""
+"""The accounting system pushes events. An event that it sends twice is stored once."""
 
 import asyncio
 from typing import Any

@@ -22,7 +22,7 @@ async def show(tell: Teller) -> None:
 
 
 def _settlement(mark: str) -> dict[str, Any]:
-    """The stand-in lets the reference that begins with FAIL fail."""
+    """Builds a settlement of two payments. The stand-in reports the reference that begins with FAIL as failed."""
     accounts = {"debitAccount": "1000000001", "creditAccount": "2000000001"}
     rows = [
         {**accounts, "amount": amount, "description": "Gold", "referenceNumber": f"{name}{mark}"}
@@ -32,7 +32,7 @@ def _settlement(mark: str) -> dict[str, Any]:
 
 
 async def _called_back(tell: Teller, attempt_id: int) -> list[dict[str, Any]]:
-    """The attempt's rows, when all of their callbacks are in."""
+    """Waits until the callback of every row has arrived, and returns the rows of the attempt."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             page = await tell.get(f"/api/akselgate/attempts/{attempt_id}")

@@ -1,4 +1,4 @@
-"""The main job: a batch, five damaged units, case after case from the queue, and the sheet for the auditor."""
+"""The main job: a batch, five damaged units, case after case from the queue, and the reconciliation for the auditor."""
 
 import asyncio
 import csv
@@ -19,7 +19,7 @@ DAMAGED = ["SKA000007", "SKA000013", "SKA000404", "SKA000555", "SKA000999"]
 
 
 class PackingLine:
-    """The steps in the order in which a plant does them."""
+    """The steps, in the order of a plant."""
 
     def __init__(self, tell: Teller) -> None:
         self._tell = tell
@@ -132,7 +132,7 @@ class PackingLine:
         self._tell.say(f"[yellow]Scanned twice, refused:[/] [dim]{refused['detail']}[/]")
 
     async def _catch_drift(self, box: dict[str, Any]) -> None:
-        """The box's last unit is one further than the queue says: a unit fell beside the box."""
+        """Scans a last unit that is one place too far: one unit fell beside the box."""
         refused = await self._link(box, first_code="SKA000403", last_code="SKA000504", status=409)
         expect("a count drift is caught", refused["type"], "urn:qrtrack:problem:count-drift")
         expect("drift", (refused["drift"], refused["expected_code"]), (1, "SKA000503"))

@@ -1,4 +1,4 @@
-"""Notifications that a job or a batch has ended: their addresses and their texts."""
+"""Notifications about the end of a job or a batch: their addresses and their texts."""
 
 import json
 import re
@@ -17,9 +17,9 @@ from qrtrack.domain.instants import rfc3339
 HTTPS_PORT: Final = 443
 ADDRESS_LENGTH: Final = 254
 URL_LENGTH: Final = 2000
-# One mailbox in plain ASCII: no injection of a header or of a second recipient.
+# One mailbox in plain ASCII, so that nobody can inject a header or a second recipient.
 EMAIL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z0-9-]{2,63}")
-# Parsers disagree about other characters (blanks, backslashes, non-ASCII letters), which attackers use.
+# URL parsers disagree about other characters (blanks, backslashes, non-ASCII letters), and attackers exploit that.
 PLAIN_URL: Final = re.compile(r"https://[A-Za-z0-9.:-]+(?:[/?][!-\[\]-~]*)?")
 
 
@@ -44,7 +44,7 @@ class Notify:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A parsed URL: the check and the request must not parse it differently."""
+    """A parsed URL. The check and the request use the same parts, so they cannot parse the text differently."""
 
     host: str
     port: int
@@ -53,13 +53,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """The channels that are set up. `hosts`: the allow-list of hosts and ports."""
+    """The channels that are configured. `hosts`: the allow-list of hosts and ports."""
 
     mail: bool
     hosts: frozenset[tuple[str, int]]
 
     def check(self, notify: Notify | None) -> Notify | None:
-        """Raises InvalidInput when the request comes, instead of failing when the job has ended."""
+        """Raises InvalidInput while the request is checked, so that the notification does not fail when the job has
+        ended.
+        """
         if notify is None:
             return None
         errors = [error for error in (self._of_email(notify.email), self._of_url(notify.url)) if error is not None]
@@ -75,7 +77,10 @@ class Channels:
 
     def _of_url(self, url: str | None) -> FieldError | None:
         if url is not None and self.target(url) is None:
-            detail = "Only https addresses on the hosts of NOTIFY_ALLOWED_HOSTS are called: ask the operator to add it."
+            detail = (
+                "The service calls only https addresses on the hosts of NOTIFY_ALLOWED_HOSTS: ask the operator to add "
+                "this host."
+            )
             return FieldError("/notify/url", detail, FieldCode.HOST_NOT_ALLOWED)
         return None
 
@@ -95,7 +100,7 @@ class Channels:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a job or a batch ended. `subject`: `reverse_job` or `batch`. `content`: its row at that moment."""
+    """The end of a job or a batch. `subject`: `reverse_job` or `batch`. `content`: its row at that moment."""
 
     notification_id: int
     subject: str
@@ -105,7 +110,7 @@ class Ending:
 
     @property
     def message_id(self) -> str:
-        """The same in every attempt, so that a receiver can detect repeats."""
+        """The message's id. Every attempt sends the same one, so a receiver can detect repeats."""
         return f"notification-{self.notification_id}"
 
     @property
@@ -114,7 +119,7 @@ class Ending:
 
     @property
     def sentence(self) -> str:
-        """One line for people, short enough for a text message."""
+        """Returns one line for people, short enough for a text message."""
         return f"{self.title}: {self._particulars}"
 
     @property
@@ -132,7 +137,7 @@ class Ending:
         return "nothing more will be prepared."
 
     def payload(self) -> str:
-        """The body of a webhook, as Standard Webhooks recommends."""
+        """Returns the body of a webhook, as Standard Webhooks recommends."""
         return json.dumps(
             {
                 "type": f"{self.subject}.{self.content['status']}",

@@ -13,7 +13,7 @@ from qrtrack.models.metadata import Table, one_of
 
 
 class Notification(Leased, Table):
-    """One message on one channel. `content`: the row of its subject at the end."""
+    """One message on one channel. `content`: the final row of the job or batch."""
 
     __tablename__ = "notifications"
     __table_args__ = (

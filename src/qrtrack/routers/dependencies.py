@@ -1,4 +1,4 @@
-"""What routes ask for: the runtime, the caller with a permission, or a machine that holds a cron secret."""
+"""The dependencies of routes: the runtime, a caller with a permission, or a machine that holds a cron secret."""
 
 import hmac
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +20,7 @@ BODILESS_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 user_token = HTTPBearer(
     scheme_name="UserToken",
     bearerFormat="JWT",
-    description="Token of a signed-in user; `qrtrack token` makes one.",
+    description="The token of a signed-in user. `qrtrack token` prints one.",
     auto_error=False,
 )
 machine_secret = HTTPBearer(
@@ -60,7 +60,9 @@ MachineCredentials = Annotated[HTTPAuthorizationCredentials | None, Security(mac
 
 
 async def known_caller(request: Request, runtime: RuntimeState, credentials: UserCredentials) -> Caller:
-    """Whose token it is, once a request; runs before the body is validated and before anything is looked up."""
+    """Returns the caller of the token, once for each request. Runs before the body is validated and before anything is
+    looked up.
+    """
     caller = await _sign_in(runtime, credentials)
     check_speaker(await _json_object(request), caller)
     return caller
@@ -70,13 +72,13 @@ KnownCaller = Annotated[Caller, Depends(known_caller)]
 
 
 async def sign_in(request: Request) -> tuple[Runtime, Caller]:
-    """For the moment before the body is read: nobody's files are taken in first, to be refused then."""
+    """Signs in before the body is read, so that no file is received from a caller who is then refused."""
     runtime = await _runtime(request)
     return runtime, await _sign_in(runtime, await user_token(request))
 
 
 async def _sign_in(runtime: Runtime, credentials: HTTPAuthorizationCredentials | None) -> Caller:
-    """Verifies the token. From here on every log line of the request names the user and the organisation."""
+    """Verifies the token. From now on, every log line of the request names the user and the organisation."""
     if credentials is None:
         raise Unauthenticated("Sign in first: send a token as `Authorization: Bearer …`.")
     caller = await runtime.tokens.verify(credentials.credentials)
@@ -85,8 +87,8 @@ async def _sign_in(runtime: Runtime, credentials: HTTPAuthorizationCredentials |
 
 
 class Gate:
-    """A dependency that gives the caller where `check` raises nothing. It needs no body, and so runs before one is
-    read, and once more as the dependency that it is.
+    """A dependency that returns the caller if `check` raises nothing. It needs no body. So StrictRoute calls `check`
+    once before the body is read, and FastAPI calls it again as a dependency.
     """
 
     def __init__(self, check: Callable[[Runtime, Caller], None]) -> None:
@@ -98,7 +100,7 @@ class Gate:
 
 
 def allow(permission: Permission) -> Gate:
-    """Lets callers through who hold the permission."""
+    """Returns a gate for callers that hold the permission."""
     return Gate(lambda _runtime, caller: require(caller, permission))
 
 
@@ -117,7 +119,9 @@ DocumentReader = Annotated[Caller, Depends(allow(Permission.DOCUMENTS_AND_PROGRE
 
 
 async def _json_object(request: Request) -> dict[str, Any]:
-    """The body that FastAPI parses as JSON, parsed once for both; empty if it is none, since that is refused later."""
+    """Returns the body that FastAPI parses as JSON; it is parsed once for both. Returns an empty object for other
+    bodies, which FastAPI refuses later.
+    """
     if request.method in BODILESS_METHODS or not _is_json(request.headers.get("Content-Type", "")):
         return {}
     try:
@@ -128,7 +132,7 @@ async def _json_object(request: Request) -> dict[str, Any]:
 
 
 def _is_json(content_type: str) -> bool:
-    """Reads the header as FastAPI does: a body it parses and we do not would go unchecked."""
+    """Reads the header exactly as FastAPI does. A body that only FastAPI took for JSON would escape our checks."""
     if content_type == "application/json":
         return True
     message = Message()
@@ -138,7 +142,7 @@ def _is_json(content_type: str) -> bool:
 
 
 def check_speaker(body: Mapping[str, Any], caller: Caller) -> None:
-    """Raises OtherOrganisation or OtherUser where the body names somebody else than the token."""
+    """Raises OtherOrganisation or OtherUser if the body names somebody else than the token does."""
     organisation, user = body.get("manufacturer_org_id"), body.get("user_id")
     if organisation is not None and _as_uuid(organisation) != caller.organisation_id:
         raise OtherOrganisation("manufacturer_org_id is not the organisation you are signed in for: leave it out.")
@@ -154,24 +158,26 @@ def _as_uuid(value: object) -> UUID | None:
 
 
 async def machine_caller(runtime: RuntimeState, credentials: MachineCredentials) -> None:
-    """Lets a cron job through that holds one of the two secrets; without any secret set nobody gets through."""
+    """Accepts a cron job that holds one of the two secrets. If no secret is set, nobody is accepted."""
     secrets = (runtime.settings.cron_secret, runtime.settings.worker_secret)
     if not any(secrets):
-        raise Unavailable("Calls of machines are switched off: set CRON_SECRET or WORKER_SECRET on the server.")
+        raise Unavailable("Calls by machines are switched off: set CRON_SECRET or WORKER_SECRET on the server.")
     if not _is_one_of(credentials, secrets):
         raise Unauthenticated("Send the cron secret as `Authorization: Bearer …`.")
 
 
 async def is_watcher(request: Request) -> bool:
-    """Whether the caller may see more than totals: by METRICS_TOKEN or a machine secret. Nobody is refused."""
+    """Whether METRICS_TOKEN or a machine secret was sent, so that the caller may see more than totals. Never
+    refuses.
+    """
     settings = (await _runtime(request)).settings
     secrets = (settings.metrics_token, settings.cron_secret, settings.worker_secret)
     return _is_one_of(await machine_secret(request), secrets)
 
 
 def _is_one_of(credentials: HTTPAuthorizationCredentials | None, secrets: Iterable[SecretStr | None]) -> bool:
-    """Compares with each, whatever fits first: the time tells nothing."""
-    # Header values arrive as Latin-1 text; encoded back they are the bytes that were sent.
+    """Compares with every secret, also after a match, so that the time reveals nothing."""
+    # Header values are Latin-1 text. Encoding them again restores the sent bytes.
     given = credentials.credentials.encode("latin-1") if credentials else b""
     matches = [hmac.compare_digest(given, secret.get_secret_value().encode()) for secret in secrets if secret]
     return any(matches)

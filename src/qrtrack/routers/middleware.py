@@ -1,4 +1,6 @@
-"""What surrounds every request: its id and access log line, and the cap on its body. Pure ASGI, since it is hot."""
+"""What surrounds every request: its id, its access log line, and the limit on its body. Pure ASGI, since this is a hot
+path.
+"""
 
 import re
 import time
@@ -25,7 +27,7 @@ UNMATCHED: Final = "unmatched"
 CLIENT_GONE: Final = 499
 
 LENGTH_DIGITS: Final = 18
-# Of two, the parts of a program and the proxy before it may each obey another one.
+# If one of these headers appears twice, a proxy and the program behind it may each use another one.
 STAND_ONCE: Final = (b"authorization", b"idempotency-key", b"content-length", b"content-type", b"x-webhook-token")
 
 Observe = Callable[[str, str, int, float], None]
@@ -35,9 +37,9 @@ log = structlog.get_logger("qrtrack.access")
 
 
 class RequestContext:
-    """Gives each request an id that stands in all its log lines and in its answer, and logs it once when it ends.
+    """Gives each request an id, which its answer and all its log lines contain. Logs the request once, when it ends.
 
-    Every answer passes here, so that it carries the security headers too.
+    Every answer passes here, so the security headers are added here too.
     """
 
     def __init__(self, app: ASGIApp, observe: Observe | None = None) -> None:
@@ -58,7 +60,7 @@ class RequestContext:
                 _complete(MutableHeaders(scope=message), request_id)
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body", False):
-                # What is done after the answer is no part of it.
+                # Work after the answer does not count.
                 answered = time.perf_counter()
 
         started = time.perf_counter()
@@ -67,12 +69,13 @@ class RequestContext:
                 await self.app(scope, receive, send_with_id)
             finally:
                 self._record(scope, status, (answered or time.perf_counter()) - started)
-                # Signing in has bound them. A server that runs the next request in this context must not show them.
+                # Signing in has bound these names. If a server runs the next request in this context, its log lines
+                # must not show them.
                 structlog.contextvars.unbind_contextvars("user", "organisation")
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         method, template = scope["method"], _template(scope)
-        # The query is left out altogether, because it may carry the webhook's token.
+        # The query is never logged, because it may contain the webhook's token.
         path = loggable(scope) if template is None else template
         log.info("request", method=method, path=path, status=status, duration_ms=round(seconds * 1000, 2))
         if self.observe is not None:
@@ -82,7 +85,7 @@ class RequestContext:
 def _complete(headers: MutableHeaders, request_id: str) -> None:
     headers[REQUEST_ID_HEADER] = request_id
     headers.setdefault("X-Content-Type-Options", "nosniff")
-    # A page brings a policy of its own, which is stricter.
+    # A page has its own policy, which is stricter.
     headers.setdefault("Content-Security-Policy", "frame-ancestors 'none'")
 
 
@@ -92,24 +95,26 @@ def _request_id(scope: Scope) -> str:
 
 
 def _template(scope: Scope) -> str | None:
-    # The route of an included router knows only its own part of the path; FastAPI keeps the whole beside it.
+    # The route of an included router knows only its own part of the path. FastAPI stores the whole path separately.
     route: Any = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
     path = getattr(route, "path", None)
     return path if isinstance(path, str) else None
 
 
 class BodyTooLarge(HTTPException):
-    """Raised into whoever reads the body; FastAPI passes this kind of exception on instead of calling it bad JSON."""
+    """Raised while the body is read. It is an HTTPException, since FastAPI would report any other exception as bad
+    JSON.
+    """
 
     def __init__(self) -> None:
         super().__init__(413)
 
 
 class BodyLimit:
-    """Limits bodies: by Content-Length before anything else, and by counting while they are read. `limits`: bytes by
-    path, where the limit is not BODY_BYTES.
+    """Limits bodies: first by Content-Length, and then by counting while they are read. `limits`: bytes by path, for
+    paths whose limit is not BODY_BYTES.
 
-    Refuses a request in which a header of STAND_ONCE stands twice, before anything acts upon one of them.
+    Refuses a request in which a header of STAND_ONCE appears twice, before anything uses one of them.
     """
 
     def __init__(self, app: ASGIApp, limits: Mapping[str, int]) -> None:
@@ -146,9 +151,9 @@ def _repeated_header(scope: Scope) -> str | None:
 def _refuse_repeated(name: str) -> Response:
     return problem(
         400,
-        *REPEATED_HEADER._replace(detail=f"The header {name} stands twice: send it once."),
-        errors=[FieldError(f"/header/{name}", "This header stands twice.", FieldCode.REPEATED)],
-        # The body is still to come, and nobody will read it.
+        *REPEATED_HEADER._replace(detail=f"The header {name} appears twice: send it once."),
+        errors=[FieldError(f"/header/{name}", "This header appears twice.", FieldCode.REPEATED)],
+        # Nobody will read the body that is still to come.
         headers={"Connection": "close"},
     )
 

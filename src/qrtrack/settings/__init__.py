@@ -1,4 +1,4 @@
-"""Every setting of the program, read from the environment once."""
+"""Every setting of the program, read once from the environment."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -45,12 +45,12 @@ __all__ = ["Settings", "SettingsError", "load_settings", "origin_of_jwt_secret"]
 
 
 class Settings(BaseSettings):
-    """Settings with their defaults; the names are those of the environment variables, case aside.
+    """All settings with their defaults. Their names are those of the environment variables, in lower case.
 
-    In production an instance with a missing or placeholder secret cannot exist.
+    In production, settings with a missing or placeholder secret are refused.
     """
 
-    # Inputs stay out of validation errors, since a mistyped secret or database password would be printed with them.
+    # Validation errors do not contain inputs, since they would print a mistyped secret or database password.
     model_config = SettingsConfigDict(
         env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
     )
@@ -120,12 +120,12 @@ class Settings(BaseSettings):
 
     @property
     def cors_headers(self) -> list[str]:
-        """What tools of the front end send, besides the headers of our own API."""
+        """The headers that tools of the front end send, in addition to those of our own API."""
         return split(self.cors_allowed_headers)
 
     @property
     def public_origin(self) -> str:
-        """Of the service's own pages, as browsers send it."""
+        """The origin of the service's own pages, as browsers send it."""
         return origin_of(self.public_base_url)
 
     @property
@@ -134,12 +134,12 @@ class Settings(BaseSettings):
 
     @property
     def akselgate_failures(self) -> frozenset[str]:
-        """The results of a callback that say that nothing was paid."""
+        """The results of a callback that mean that nothing was paid."""
         return frozenset(split(self.akselgate_failure_codes))
 
     @property
     def akselgate_complaint(self) -> str | None:
-        """Why no money may travel in production with these addresses, if so."""
+        """Returns why money may not be sent in production with these addresses, or None."""
         if self.qrtrack_env != "production" or is_of_this_machine(self.akselgate_base_url):
             return None
         if not is_safe_way(self.akselgate_base_url):
@@ -150,7 +150,9 @@ class Settings(BaseSettings):
 
     @property
     def webhook_tokens(self) -> Sequence[bytes]:
-        """Two are valid at a time while Accurate is moved from one to the other."""
+        """The accepted tokens. Two are accepted at the same time, while Accurate is moved from the old one to the new
+        one.
+        """
         given = self.accurate_webhook_token
         return [] if given is None else [token.encode() for token in split(given.get_secret_value())]
 
@@ -160,17 +162,17 @@ class Settings(BaseSettings):
 
     @property
     def database_owners(self) -> Mapping[int, UUID]:
-        """The organisation of each of Accurate's databases."""
+        """The organisation that owns each of Accurate's databases."""
         return parsed_databases(self.accurate_databases)
 
     @property
     def notify_hosts(self) -> frozenset[tuple[str, int]]:
-        """The hosts that may be called with notifications, each with its port."""
+        """The hosts that notifications may be sent to, each with its port."""
         return parsed_hosts(self.notify_allowed_hosts)
 
     @property
     def needed_secrets(self) -> dict[str, SecretStr | None]:
-        """The secrets nothing works without, by field name; a key set (JWKS) stands in for JWT_SECRET."""
+        """The required secrets by field name. A key set (JWKS) replaces JWT_SECRET."""
         needed = {"jwt_secret": self.jwt_secret, "secret_key": self.secret_key, "cron_secret": self.cron_secret}
         if self.jwt_jwks_url is not None:
             del needed["jwt_secret"]
@@ -190,15 +192,17 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _sign_what_is_forwarded(self) -> Self:
         if self.accurate_forward_url is not None and self.accurate_forward_secret is None:
-            raise ValueError("ACCURATE_FORWARD_SECRET is not set: what goes to ACCURATE_FORWARD_URL is signed.")
+            raise ValueError(
+                "ACCURATE_FORWARD_SECRET is not set: events that are sent to ACCURATE_FORWARD_URL must be signed."
+            )
         return self
 
     @model_validator(mode="after")
     def _say_who_notifies(self) -> Self:
         if self.smtp_url is not None and (self.smtp_from is None or "@" not in parseaddr(self.smtp_from)[1]):
-            raise ValueError("SMTP_FROM is not an e-mail address: what goes to SMTP_URL needs a sender.")
+            raise ValueError("SMTP_FROM is not an e-mail address: mails that are sent through SMTP_URL need a sender.")
         if self.notify_hosts and self.notify_secret is None:
-            raise ValueError("NOTIFY_SECRET is not set: what goes to NOTIFY_ALLOWED_HOSTS is signed.")
+            raise ValueError("NOTIFY_SECRET is not set: notifications to NOTIFY_ALLOWED_HOSTS must be signed.")
         return self
 
     @model_validator(mode="after")
@@ -217,14 +221,14 @@ class Settings(BaseSettings):
         }
         checked = self.needed_secrets | {name: value for name, value in given.items() if value is not None}
         complaints = [
-            f"ACCURATE_WEBHOOK_TOKEN holds a placeholder or too short a token: "
+            f"ACCURATE_WEBHOOK_TOKEN contains a placeholder or a token that is too short: "
             f"production needs random values of at least {SECRET_LENGTH} characters."
             for token in self.webhook_tokens
             if is_placeholder(token.decode())
         ][:1]
         for name, secret in checked.items():
             if secret is None:
-                complaints.append(f"{name.upper()} is not set: production needs a random value of its own.")
+                complaints.append(f"{name.upper()} is not set: production needs a random value for it.")
             elif is_placeholder(secret.get_secret_value()):
                 complaints.append(
                     f"{name.upper()} is a placeholder or too short: "
@@ -236,20 +240,20 @@ class Settings(BaseSettings):
         complaints = []
         if self.database_url is None:
             complaints.append(
-                "DATABASE_URL is not set: production uses a PostgreSQL server that you run and back up, and never the "
+                "DATABASE_URL is not set: production needs a PostgreSQL server that you run and back up, not the "
                 "embedded one."
             )
         if not is_safe_way(self.jwt_jwks_url):
             complaints.append(
-                "JWT_JWKS_URL must begin with https:// in production: whoever changes the keys on the way signs in."
+                "JWT_JWKS_URL must begin with https:// in production: without TLS, an attacker could replace the keys."
             )
         return complaints
 
 
 def load_settings(*, with_secrets: bool = True) -> Settings:
-    """The settings of this process, complete with secrets; raises SettingsError with a line for each bad setting.
+    """Loads the settings of this process, complete with secrets. Raises SettingsError with a line for each bad setting.
 
-    Processes that start at the same time on the same data folder end up with the same secrets.
+    Processes that start at the same time on the same data folder get the same secrets.
     """
     try:
         settings = Settings()
@@ -263,7 +267,7 @@ def load_settings(*, with_secrets: bool = True) -> Settings:
 
 
 def origin_of_jwt_secret(settings: Settings) -> str:
-    """Where the JWT_SECRET of this process stands, for a person who holds a token that a server refuses."""
+    """Returns where the JWT_SECRET of this process comes from, for a person whose token a server refuses."""
     kept = _secrets_folder(settings) / "jwt_secret"
     try:
         is_kept = settings.jwt_secret == SecretStr(kept.read_text("ascii").strip())

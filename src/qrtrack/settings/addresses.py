@@ -1,4 +1,4 @@
-"""Web addresses in settings: what the program builds on top of one must be a clean address too."""
+"""Web addresses in settings. The program appends to some of them, so they must be clean."""
 
 import re
 from ipaddress import IPv6Address
@@ -10,10 +10,10 @@ LARGEST_PORT: Final = 65_535
 
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
 _ORIGIN: Final = rf"https?://(?:{_LABEL}(?:\.{_LABEL})*\.?|\[(?P<six>[0-9a-f:.]+)\])(?::(?P<port>[0-9]{{1,5}}))?"
-# RFC 3986, `pchar`. A query has `/` and `?` besides.
+# RFC 3986, `pchar`. A query may also contain `/` and `?`.
 _CHARACTER: Final = r"[a-z0-9._~!$&'()*+,;=:@-]|%[0-9a-f]{2}"
 ORIGIN: Final = re.compile(_ORIGIN, re.ASCII | re.IGNORECASE)
-# Percent signs are left out: an address copied from a browser hides an invisible character as %E2%80%8B.
+# Percent signs are not allowed: an address that was copied from a browser may hide an invisible character as %E2%80%8B.
 PRINTED: Final = re.compile(rf"{_ORIGIN}(?P<path>(?:/[a-z0-9._~-]+)*/?)", re.ASCII | re.IGNORECASE)
 BASE: Final = re.compile(rf"{_ORIGIN}(?P<path>(?:/(?:{_CHARACTER})+)*/?)", re.ASCII | re.IGNORECASE)
 WHOLE: Final = re.compile(rf"{BASE.pattern}(?:\?(?:{_CHARACTER}|[/?])*)?", re.ASCII | re.IGNORECASE)
@@ -23,7 +23,7 @@ def is_address(value: str, form: re.Pattern[str]) -> bool:
     found = form.fullmatch(value)
     if found is None or not 1 <= int(found["port"] or 443) <= LARGEST_PORT:
         return False
-    # Browsers resolve dot segments, so that the path would be another one than is written.
+    # Browsers resolve dot segments, so the path would differ from the written one.
     if {".", ".."} & set(found.groupdict().get("path", "").split("/")):
         return False
     try:
@@ -45,13 +45,15 @@ def _printed(value: str) -> str:
 
 
 def _checked(value: str, form: re.Pattern[str]) -> str:
-    """Without a slash at the end, since paths that begin with one are put behind it. Raises ValueError."""
+    """Returns the address without a slash at its end, since the program appends paths that begin with one. Raises
+    ValueError.
+    """
     if is_address(value, form):
         return value.rstrip("/") if form is not WHOLE else value
     if "@" in value.partition("://")[2].partition("/")[0]:
-        raise ValueError("it must hold no user and no password: take away what stands before the @")
+        raise ValueError("it must not contain a user or a password: remove the text before the @")
     if "#" in value or ("?" in value and form is not WHOLE):
-        raise ValueError("it must end with the path: take away the ? or # and what follows")
+        raise ValueError("it must end with the path: remove the ? or # and the text after it")
     if not value.isascii():
         raise ValueError("it must be ASCII: write an international host name as xn--… and other letters as %…")
     if form is PRINTED:
@@ -63,8 +65,8 @@ def _checked(value: str, form: re.Pattern[str]) -> str:
 
 
 WebAddress = Annotated[str, AfterValidator(_whole)]
-"""An address that is called as it is, with a query if it has one."""
+"""An address that is called unchanged, with its query if it has one."""
 BaseAddress = Annotated[str, AfterValidator(_base)]
 """An address that paths are appended to."""
 PrintedAddress = Annotated[str, AfterValidator(_printed)]
-"""An address that QR symbols begin with."""
+"""The address at the beginning of QR symbols."""

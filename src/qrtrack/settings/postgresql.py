@@ -1,5 +1,5 @@
-"""DATABASE_URL, read as libpq reads it: what the driver can do is passed on, what changes nothing for this service is
-ignored, and the rest is refused by name. docs/database-url.md is the table of all parameters.
+"""Parses DATABASE_URL as libpq does. What the driver can do is passed on, what changes nothing for this service is
+ignored, and every other parameter is refused by name. docs/database-url.md lists all parameters.
 """
 
 import configparser
@@ -15,9 +15,9 @@ from typing import Any, Final
 from urllib.parse import unquote, urlencode
 
 DEFAULT_PORT: Final = 5432
-# libpq waits at least so long, and so does connect_timeout=1 here.
+# libpq waits at least this long, so connect_timeout=1 does the same here.
 LEAST_SECONDS: Final = 2
-# The first of several hosts may be gone without a word: readiness, which waits for 3 s, must reach the second.
+# The first of several hosts may be dead without a sign. Readiness waits 3 s and must still reach the second host.
 SECONDS_FOR_EACH: Final = 2
 SECONDS: Final = 10
 
@@ -34,28 +34,28 @@ TO_DRIVER: Final = {
     name: {"dbname": "database"}.get(name, name)
     for name in ("user", "password", "dbname", "passfile", "krbsrvname", "gsslib", "target_session_attrs")
 }
-# The driver takes these in an address only.
+# The driver accepts these only in an address.
 TLS_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 TLS: Final = frozenset(
     {*TLS_FILES, "sslmode", "sslpassword", "sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version"}
 )
 TO_SERVER: Final[tuple[str, ...]] = ("application_name", "options")
 READ_HERE: Final = frozenset({"host", "hostaddr", "port", "connect_timeout", "channel_binding", "service"})
-# connections.py notices dead peers in its own way, of several hosts the first that takes writes is the right one, and
-# the others do not change what this driver does.
+# These change nothing here: connections.py detects dead peers itself, with several hosts the first that accepts writes
+# is used, and this driver has no use for the others.
 KEEPALIVES: Final = {"keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"}
 IGNORED: Final = frozenset(
     {*KEEPALIVES, "load_balance_hosts", "fallback_application_name", "sslcompression", "max_protocol_version"}
 )
 TLS_VERSIONS: Final = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
-# Any other value of these asks for what the driver does not do, or this service has no use for.
+# Other values of these parameters ask for something that the driver cannot do, or that this service does not need.
 POSSIBLE: Final[Mapping[str, tuple[str, ...]]] = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "sslnegotiation": ("postgres", "direct"),
     "ssl_min_protocol_version": TLS_VERSIONS,
     "ssl_max_protocol_version": TLS_VERSIONS,
     "channel_binding": ("disable", "prefer", "require"),
-    # Every transaction may write, so that a standby is of no use.
+    # Every transaction may write, so a standby cannot be used.
     "target_session_attrs": ("any", "read-write", "primary"),
     "gssencmode": ("disable", "prefer"),
     "gsslib": ("gssapi",),
@@ -73,7 +73,9 @@ HINTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class PostgresAddress:
-    """Where the database is: `hosts` in the order in which they are tried, and what asyncpg.connect gets for each."""
+    """Where the database is. `hosts`: in the order in which they are tried. The other fields are what asyncpg.connect
+    gets for each host.
+    """
 
     hosts: tuple[tuple[str | None, int | None], ...]
     # For one host.
@@ -92,7 +94,7 @@ class PostgresAddress:
 
 
 def parse_address(url: str) -> PostgresAddress:
-    """Raises ValueError, which names the parameter and never shows a password."""
+    """Parses DATABASE_URL. Raises ValueError, which names the parameter and never shows a password."""
     found = URL.fullmatch(url.strip())
     if found is None:
         raise ValueError("it must be an address such as postgresql://user:password@host:5432/name")
@@ -119,18 +121,20 @@ def parse_address(url: str) -> PostgresAddress:
 
 
 def _decoded(text: str) -> str:
-    """As libpq does it: a plus sign is a plus sign."""
+    """Decodes percent signs as libpq does: a plus sign stays a plus sign."""
     try:
         decoded = unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise ValueError(f"it holds a % that stands for no UTF-8 letter: {QUOTING}") from None
+        raise ValueError(f"it contains a % that is not part of a UTF-8 letter: {QUOTING}") from None
     if "\0" in decoded:
-        raise ValueError("it holds %00, which no value may")
+        raise ValueError("it contains %00, which no value may contain")
     return decoded
 
 
 def _query(text: str) -> dict[str, str]:
-    """Names and values. Hosts that are given one by one are a list; of other doubles the last counts, as in libpq."""
+    """Returns names and values. Repeated hosts and ports form a list. Of other repeated names, the last value counts,
+    as in libpq.
+    """
     values: dict[str, str] = {}
     for pair in filter(None, text.split("&")):
         name, equals, value = (_decoded(part) for part in pair.partition("="))
@@ -144,18 +148,20 @@ def _query(text: str) -> dict[str, str]:
 
 
 def _service(name: str) -> dict[str, str]:
-    """The parameters of a section of libpq's connection service file."""
+    """Returns the parameters of a section of libpq's connection service file."""
     file = os.environ.get("PGSERVICEFILE") or _of_user(".pg_service.conf")
     services = configparser.ConfigParser(interpolation=None)
     try:
         services.read(file)
         return dict(services[name])
     except (configparser.Error, KeyError, UnicodeDecodeError, OSError):
-        raise ValueError(f"its service {name!r} does not stand in {file}") from None
+        raise ValueError(f"its service {name!r} is not in {file}") from None
 
 
 def _of_user(name: str) -> Path:
-    """In the home folder. A user of a container may have none: then there is no such file."""
+    """Returns a path in the user's home folder. A user in a container may have no home folder: then the path does not
+    exist.
+    """
     with suppress(RuntimeError):
         return Path.home() / name
     return Path(name)
@@ -175,7 +181,7 @@ def _check(asked: Mapping[str, str]) -> None:
 
 
 def _check_certificates(asked: Mapping[str, str]) -> None:
-    """A file that holds something else would look like an outage of the database at each connection."""
+    """Refuses unreadable certificates now. Otherwise each connection would fail as if the database were away."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authorities = asked.get("sslrootcert", "system")
     if authorities not in ("", "system"):
@@ -188,17 +194,19 @@ def _check_certificates(asked: Mapping[str, str]) -> None:
         try:
             context.load_cert_chain(certificate, key, lambda: asked.get("sslpassword", ""))
         except (OSError, ValueError):
-            detail = f"its parameter sslcert names {certificate}, and {key} (sslkey) holds no key that fits it"
+            detail = f"its parameter sslcert names {certificate}, but {key} (sslkey) contains no key that fits it"
             raise ValueError(detail) from None
 
 
 def _written_hosts(text: str, *, split: bool) -> Iterator[tuple[str | None, str | None]]:
-    """Host and port as they are written. `split`: the text is still percent-encoded, as a host may hold a comma."""
+    """Yields host and port as they were written. `split`: the text is still percent-encoded, since a host may contain a
+    comma.
+    """
     decode = _decoded if split else str
     for one in text.split(",") if text else ():
         found = HOST.fullmatch(one)
         if found is None or one.startswith("/"):
-            # A socket's folder, or an IPv6 address without brackets, as the parameter `host` has it.
+            # The parameter `host` may be a socket's folder, or an IPv6 address without brackets.
             if split:
                 raise ValueError(f"its host cannot be read: write IPv6 addresses in brackets, and {QUOTING}")
             yield one, None
@@ -209,7 +217,7 @@ def _written_hosts(text: str, *, split: bool) -> Iterator[tuple[str | None, str 
 def _with_ports(
     hosts: list[tuple[str | None, str | None]], listed: str | None
 ) -> Iterator[tuple[str | None, int | None]]:
-    """`listed`: one port for all of the hosts, or one for each."""
+    """Adds the ports. `listed`: one port for all hosts, or one for each."""
     hosts = hosts or [(None, None)]
     ports = listed.split(",") if listed else []
     if len(ports) > 1 and len(ports) != len(hosts):
@@ -222,7 +230,7 @@ def _with_ports(
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 0 < int(text) < 65_536):
         # It may be the rest of a password.
-        raise ValueError(f"its port is not a number from 1 to 65535; if it is none at all, {QUOTING}")
+        raise ValueError(f"its port is not a number from 1 to 65535; if you wrote no port,  {QUOTING}")
     return int(text)
 
 
@@ -232,13 +240,13 @@ def _seconds(values: Mapping[str, str], hosts: int) -> float:
         return SECONDS_FOR_EACH if hosts > 1 else SECONDS
     if not re.fullmatch(r"-?[0-9]{1,9}", given, re.ASCII):
         raise ValueError("its parameter connect_timeout must be a number of seconds")
-    # libpq waits for ever at 0, and a request cannot.
+    # libpq waits for ever at 0. A request cannot do that.
     return min(max(int(given), LEAST_SECONDS), SECONDS) if int(given) > 0 else SECONDS
 
 
 def _tls(values: Mapping[str, str]) -> dict[str, Any]:
-    """The driver cannot bind the password to the TLS channel. Where that is required, so that nobody in between can
-    take the server's place, the server proves by its certificate who it is.
+    """Returns the TLS options. The driver cannot bind the password to the TLS channel. So channel_binding=require
+    becomes verify-full: the server's certificate proves who it is, and nobody in between can take its place.
     """
     tls = {name: value for name, value in values.items() if name in TLS}
     if values.get("channel_binding") == "require":
@@ -246,7 +254,7 @@ def _tls(values: Mapping[str, str]) -> dict[str, Any]:
             raise ValueError("its parameters channel_binding=require and sslmode=disable contradict each other")
         tls = {"sslrootcert": "system", **tls, "sslmode": "verify-full"}
     if tls.get("sslmode") == "verify-full" and not _of_user(".postgresql/root.crt").exists():
-        # Where libpq has no file of authorities it gives up.
+        # Without a file of authorities, libpq would give up. The system's authorities are used instead.
         tls = {"sslrootcert": "system", **tls}
     if tls.get("sslrootcert") != "system":
         return {"dsn": f"postgresql://?{urlencode(tls)}"} if tls else {}
@@ -258,7 +266,7 @@ def _tls(values: Mapping[str, str]) -> dict[str, Any]:
 
 @lru_cache
 def _verified_by_the_system() -> ssl.SSLContext:
-    """Reading the system's authorities takes some 20 ms, so it is not done for each connection."""
+    """Builds the TLS context once: reading the system's authorities takes some 20 ms, too long for each connection."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["postgresql"])
     return context

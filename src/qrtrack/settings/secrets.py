@@ -1,4 +1,4 @@
-"""Secrets: those that are none, and those that development makes by itself and keeps."""
+"""Secrets: recognises placeholders, and keeps the secrets that development creates by itself."""
 
 import logging
 import os
@@ -14,11 +14,13 @@ log = logging.getLogger(__name__)
 
 
 class SettingsError(Exception):
-    """The program cannot start with these settings; the message is one line for each, naming the setting."""
+    """The program cannot start with these settings. The message has one line for each bad setting, with its name."""
 
 
 def is_placeholder(value: str) -> bool:
-    """Random text of this length practically never spells a mark or keeps to so few different characters."""
+    """Whether the value is a placeholder. Random text of this length almost never spells such a word or has so few
+    different characters.
+    """
     letters = "".join(filter(str.isalnum, value.lower()))
     if len(value.strip()) < SECRET_LENGTH or any(mark in letters for mark in PLACEHOLDER_MARKS):
         return True
@@ -28,8 +30,8 @@ def is_placeholder(value: str) -> bool:
 
 
 def kept_secret(folder: Path, name: str) -> str:
-    """The same for all processes with this folder: made by the first that needs it. Raises SettingsError, also where
-    another user may have put the file there, or may have read it.
+    """Returns the secret that all processes with this folder share. The first process that needs it creates it. Raises
+    SettingsError, also if another user may have created or read the file.
     """
     path = folder / name
     try:
@@ -42,15 +44,20 @@ def kept_secret(folder: Path, name: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{name.upper()} is not set, and none could be kept in {path}: {error}") from error
     if len(value) < SECRET_LENGTH:
-        raise SettingsError(f"{name.upper()} is not set, and {path} holds no usable one: set it, or remove the file.")
+        raise SettingsError(
+            f"{name.upper()} is not set, and {path} contains no usable one: set it, or remove the file."
+        )
     return value
 
 
 def _open_private(path: Path, name: str, *, mode: int) -> int:
-    """A descriptor, so that what was checked is what is read. `mode`: what the path should have."""
+    """Returns an open descriptor, so that the checked file is the file that is read. `mode`: the mode that the path
+    should have.
+    """
     descriptor = None
     if not path.is_symlink():
-        # Without the flags, a planted FIFO would block, and a link that came after the look would be followed.
+        # Without these flags, opening a planted FIFO would block, and a link that replaced the file after the check
+        # would be followed.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     if mistrust := _mistrust(path, name, descriptor, mode=mode):
         if descriptor is not None:
@@ -61,7 +68,7 @@ def _open_private(path: Path, name: str, *, mode: int) -> int:
 
 
 def _mistrust(path: Path, name: str, descriptor: int | None, *, mode: int) -> str | None:
-    """Why somebody else may have planted or read it, and what to do. `descriptor` None: it is a link."""
+    """Returns why somebody else may have created or read the file, and what to do. `descriptor` is None for a link."""
     if descriptor is None:
         return f"it is a symbolic link. Put the file or folder itself there, or set {name.upper()}."
     found, user = os.fstat(descriptor), os.geteuid()
@@ -79,7 +86,9 @@ def _mistrust(path: Path, name: str, descriptor: int | None, *, mode: int) -> st
 
 
 def _write_once(path: Path, value: str) -> bool:
-    """Whether this call made the file. It appears complete or not at all, even if the machine stops half-way."""
+    """Writes the file if it does not exist. Returns whether this call created it. It appears complete or not at all,
+    even after a power cut.
+    """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -87,7 +96,7 @@ def _write_once(path: Path, value: str) -> bool:
             file.write(f"{value}\n")
             file.flush()
             os.fsync(file.fileno())
-        # A link, unlike a rename, never replaces the file of another process that was faster.
+        # A link, unlike a rename, never replaces the file of a process that was faster.
         os.link(draft, path)
     except FileExistsError:
         return False

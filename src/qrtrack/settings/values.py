@@ -1,4 +1,4 @@
-"""The kinds of values that settings have: what each must look like, and what is read out of it."""
+"""The kinds of values of settings: how each is checked and parsed."""
 
 import base64
 import ipaddress
@@ -16,14 +16,14 @@ from qrtrack.settings.addresses import LARGEST_PORT, ORIGIN, is_address
 from qrtrack.settings.postgresql import parse_address
 
 SIGNING_BYTES = 24
-# Letters and signs that Unicode calls printable, and that show as nothing: fillers, joiners, variation selectors.
+# Characters that Unicode calls printable although they are invisible: fillers, joiners, variation selectors.
 INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[1-9][0-9]{0,4})?", re.ASCII)
 DEFAULT_TENANT_ROLE = "qrtrack_tenant"
-# Names that PostgreSQL keeps for itself are refused: pg_…, public, none.
+# PostgreSQL reserves these names, so they are refused: pg_…, public, none.
 ROLE_NAME = re.compile(r"(?!pg_|(?:public|none)$)[A-Za-z_][A-Za-z0-9_.$-]{0,62}", re.ASCII | re.IGNORECASE)
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -37,9 +37,9 @@ def _blank_is_unset(value: object) -> object:
 
 
 def check_as_written(value: object) -> object:
-    """Raises ValueError for text with white space around it, or with a character in it that nobody sees.
+    """Raises ValueError for text with white space around it, or with an invisible character.
 
-    Nothing is stripped: a password may begin with a blank, and another SECRET_KEY opens nothing.
+    Nothing is stripped: a password may begin with a blank, and a changed SECRET_KEY could not open the stored keys.
     """
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if not isinstance(text, str):
@@ -49,16 +49,16 @@ def check_as_written(value: object) -> object:
             "it ends with a line end: write it without one, a file or a Kubernetes secret with `printf %s`"
         )
     if text.strip() != text:
-        raise ValueError("it begins or ends with white space: take that away")
+        raise ValueError("it begins or ends with white space: remove it")
     for character in text:
         if not character.isprintable() or INVISIBLE.match(character):
-            raise ValueError(f"it holds the invisible character U+{ord(character):04X}: type it anew")
+            raise ValueError(f"it contains the invisible character U+{ord(character):04X}: type it anew")
     return value
 
 
 def _ascii(value: SecretStr | None) -> SecretStr | None:
     if value is not None and not value.get_secret_value().isascii():
-        raise ValueError("it must be ASCII, since it travels in a header: copy it anew")
+        raise ValueError("it must be ASCII, since it is sent in a header: copy it again")
     return value
 
 
@@ -70,8 +70,8 @@ def _postgresql_address(value: str) -> str:
 def _role_name(value: str) -> str:
     if not ROLE_NAME.fullmatch(value):
         raise ValueError(
-            "it must be the name of a role: a letter or _, then up to 62 letters, digits, _, -, . or $, and neither "
-            "pg_ at its beginning nor public or none"
+            "it must be the name of a role: a letter or _, then up to 62 letters, digits, _, -, . or $. It must not "
+            "begin with pg_, and must not be public or none"
         )
     return value
 
@@ -87,7 +87,7 @@ def parsed_origins(value: str) -> list[str]:
 
 
 def origin_of(address: str) -> str:
-    """As browsers send it: in small letters, and without the port that goes with the scheme."""
+    """Returns the origin as browsers send it: in lower case, and without the default port of its scheme."""
     found = ORIGIN.match(address)
     origin = (found[0] if found else address).lower()
     return origin.removesuffix(":443" if origin.startswith("https:") else ":80")
@@ -118,7 +118,7 @@ def _failure_codes(value: str) -> str:
     if not codes or not all(code.isascii() and code.isalnum() for code in codes):
         raise ValueError("it must list codes such as 05,14,51, with commas between them")
     if any(not code.strip("0") for code in codes):
-        raise ValueError("it must not list 00 or another number of zeros, which is success or unclear")
+        raise ValueError("it must not list 00 or other zeros: they mean success, or are unclear")
     return value
 
 
@@ -130,7 +130,9 @@ def _signing_secret(value: SecretStr | None) -> SecretStr | None:
         except ValueError:
             usable = False
         if not usable:
-            raise ValueError(f"it must be at least {SIGNING_BYTES} random bytes in base64, after whsec_ or by itself")
+            raise ValueError(
+                f"it must be at least {SIGNING_BYTES} random bytes in base64, with or without whsec_ before them"
+            )
     return value
 
 
@@ -148,7 +150,7 @@ def parsed_networks(value: str) -> Sequence[Network]:
 
 
 def _network(entry: str) -> Network:
-    """A mapped network is the IPv4 one it stands for, since callers' addresses are compared in that form."""
+    """Converts an IPv4-mapped network to its IPv4 network, since callers' addresses are compared in that form."""
     network = ipaddress.ip_network(entry, strict=False)
     if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(MAPPED):
         mapped = network.network_address.ipv4_mapped
@@ -163,7 +165,7 @@ def _databases(value: str) -> str:
     except ValueError:
         raise ValueError("it must list <database id>=<organisation uuid>, with commas between them") from None
     if not named_once:
-        raise ValueError("it names a database twice, and whose its events are cannot be told")
+        raise ValueError("it names a database twice: each database must have one owner")
     return value
 
 
@@ -182,7 +184,7 @@ def _mail_server(value: SecretStr | None) -> SecretStr | None:
         try:
             parts = urlsplit(value.get_secret_value())
             usable = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
-            # What a # or a blank in a password cuts off would be taken for the host.
+            # If a password contains a # or a blank, the rest of it would be taken for the host.
             usable &= value.get_secret_value().isascii() and " " not in value.get_secret_value()
             usable &= parts.path in ("", "/") and not (parts.query or parts.fragment)
         except ValueError:

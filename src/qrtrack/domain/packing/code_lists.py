@@ -1,4 +1,4 @@
-"""Parsing lists of codes as people paste and scan them. Whether a code exists is checked elsewhere."""
+"""Parses lists of codes as people paste and scan them. Other modules check whether a code exists."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,12 +17,13 @@ CODES_LIMIT = 100_000
 TOKEN_LIMIT = 200
 
 _CODE = re.compile(CODE_PATTERN)
-# ASCII only: upper-casing would turn the long s, the dotless i or a ligature into letters of a code.
+# ASCII only: upper-casing would turn the long s, the dotless i or a ligature into a letter of a code.
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]{0,19}")
 _VISIBLE = re.compile(r"[!-~ \t]+")
 _SERIAL = r"[A-Za-z0-9]{0,7}[A-Za-z](?:[0-9]{6}|[1-9][0-9]{6,11})"
-# A range may have blanks around its hyphen. Other blanks end a token, except the separators 1C to 1F, which Python
-# counts as blanks: scanners send one of them (GS), and splitting there would turn parts of a damaged scan into codes.
+# A range may have blanks around its hyphen. Other blanks end a token. The separators 1C to 1F do not, although Python
+# counts them as blanks: scanners send one of them (GS), and splitting there would turn parts of a damaged scan into
+# codes.
 _BETWEEN = r" \t-\r\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000,;"
 _TOKEN = re.compile(rf"{_SERIAL}[ \t]*+-[ \t]*+{_SERIAL}(?![^{_BETWEEN}])|[^{_BETWEEN}]++")
 _URL = re.compile(r"https?://[^/?#]+([^?#]*)(?:[?#].*)?", re.IGNORECASE)
@@ -58,7 +59,9 @@ class Scan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PastedCodes:
-    """`codes` are upper-case, without repeats, in order of first appearance. `scans` are those that came as URLs."""
+    """The codes of a list. `codes`: in upper case, without repeats, in order of first appearance. `scans`: the codes
+    that came as URLs.
+    """
 
     codes: list[str]
     scans: Sequence[Scan] = ()
@@ -78,7 +81,7 @@ class LabelledBatch(Protocol):
 
 
 class UnitOfOtherBatch(InvalidInput):
-    """The QR of a scanned unit names another batch, which has a unit with the same serial."""
+    """The scanned unit belongs to another batch, which has a unit with the same serial: its QR names that batch."""
 
     slug: ClassVar[str] = "unit-of-other-batch"
     title: ClassVar[str] = "A unit of another batch"
@@ -93,9 +96,10 @@ class UnitOfOtherBatch(InvalidInput):
 
 
 def foreign_scans(scans: Iterable[Scan], batch: LabelledBatch) -> list[Scan]:
-    """Scans of units of other batches: a serial is unique in one organisation only, so that codes prove nothing.
+    """Returns the scans of units of other batches. A serial is unique only within one organisation, so the code alone
+    proves nothing.
 
-    GTIN and lot are compared only if the batch has them; the uniq code only if the batch was not imported, since
+    GTIN and lot are compared only if the batch has them. The uniq code is compared only if the batch was not imported:
     imported labels were printed before the batch got its uniq code.
     """
     uniq_code = None if batch.serial_mode == SerialMode.IMPORTED else batch.uniq_code
@@ -119,8 +123,8 @@ def _differs(said: str | None, known: str | None) -> bool:
 def parse_codes(elements: Sequence[Any], *, field: str, limit: int = CODES_LIMIT) -> PastedCodes:
     """Expands ranges, and reduces scanned URLs to their codes.
 
-    Raises one InvalidInput with the first NAMED_ERRORS bad tokens, each with the pointer `/{field}/{index}`. Only
-    possible codes are returned: no control character, NUL or surrogate reaches the database.
+    Raises one InvalidInput with the first NAMED_ERRORS bad tokens, each with the pointer `/{field}/{index}`. Returns
+    only possible codes: no control character, NUL or surrogate reaches the database.
     """
     pasted = _Pasted(limit)
     errors: list[FieldError] = []
@@ -144,7 +148,7 @@ def parse_codes(elements: Sequence[Any], *, field: str, limit: int = CODES_LIMIT
 
 
 def parse_code(text: str, *, field: str) -> PastedCodes:
-    """The one code that was scanned or typed. Raises InvalidInput for none and for several."""
+    """Returns the one code that was scanned or typed. Raises InvalidInput for none and for several."""
     try:
         parsed = parse_codes([text], field=field, limit=1)
     except InvalidInput as error:
@@ -164,7 +168,7 @@ class _Mistake(ValueError):
 
 
 class _Pasted:
-    """The codes read so far. It stops growing just past the limit, however many codes the ranges name."""
+    """The codes that were read so far. It stops growing just above the limit, however many codes the ranges name."""
 
     def __init__(self, limit: int) -> None:
         self.codes: dict[str, None] = {}
@@ -200,10 +204,9 @@ class _Pasted:
             self.codes.update(dict.fromkeys(self._expanded(named)))
 
     def _expanded(self, named: _Range) -> Iterator[str]:
-        """Yields each serial once for all ranges: a thousand overlapping ranges cost no more than one.
+        """Yields each serial only once over all ranges: a thousand overlapping ranges cost no more than one.
 
-        `following` maps a yielded serial to a later one that may not have been yielded (a disjoint-set with path
-        compression).
+        `following` maps a yielded serial to a later one that may still be new (a disjoint-set with path compression).
         """
         following = self._following.setdefault(named.prefix, {})
         number = named.first
@@ -251,18 +254,18 @@ def _unit_of(path: str, url: str) -> Scan:
             lot=unit["lot"] and unquote(unit["lot"]),
         )
     if _BATCH_PATH.search(path):
-        detail = f"{url} is the QR of the whole batch and names no unit: scan or type the code of the unit."
+        detail = f"{url} is the QR of the whole batch, not of a unit: scan or type the code of the unit."
         raise _Mistake(detail, FieldCode.BATCH_QR, value=url)
     raise _Mistake(f"{url} is not the QR of a unit.", FieldCode.NOT_A_UNIT_QR, value=url)
 
 
 def reads_as_range(code: str) -> bool:
-    """A list would read such a code as the range between its ends."""
+    """True for a code with a hyphen that a list of codes would read as a range."""
     return _range_of(code) is not None
 
 
 def _range_of(token: str) -> tuple[tuple[str, int], tuple[str, int]] | None:
-    """The two serials of a range. None: the hyphen is part of an imported code."""
+    """Returns the two serials of a range. None means that the hyphen is part of an imported code."""
     first, hyphen, last = token.partition("-")
     ends = parse_serial(first), parse_serial(last)
     return (ends[0], ends[1]) if hyphen and ends[0] and ends[1] else None

@@ -1,4 +1,4 @@
-"""The filters of lists. None: not filtered."""
+"""The filters of lists. A field that is None does not filter."""
 
 from dataclasses import dataclass
 from uuid import UUID

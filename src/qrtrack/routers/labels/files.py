@@ -1,4 +1,4 @@
-"""Files that are sent: their media types, and the name under which a browser stores them."""
+"""The files that the service sends: their media types, and the names under which browsers store them."""
 
 from collections.abc import Mapping
 from typing import Final

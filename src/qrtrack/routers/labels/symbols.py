@@ -21,7 +21,8 @@ from qrtrack.services.labels.symbols import printable_base_url
 
 router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/batches/{batch_id}", tags=["labels"])
 
-# A symbol is the organisation's own, and PUBLIC_BASE_URL may change: kept by the browser, and asked for again after.
+# Only the browser keeps a symbol, since it belongs to one organisation. It keeps it for five minutes, since
+# PUBLIC_BASE_URL may change.
 SYMBOL_CACHING: Final = {"Cache-Control": "private, max-age=300", "Vary": "Authorization"}
 SVG: Final = "image/svg+xml"
 PNG: Final = "image/png"
@@ -39,7 +40,7 @@ CaseNumber = Annotated[int, DIGITS, Path(ge=1, le=LARGEST_SEQUENCE)]
 
 
 class Symbol:
-    """The answer with a symbol; `ETag` and `If-None-Match` spare sending it again."""
+    """Answers with a symbol. With `ETag` and `If-None-Match` it is not sent again unchanged."""
 
     def __init__(self, request: Request, options: Annotated[SymbolOptions, Query()]) -> None:
         self._request = request
@@ -65,7 +66,9 @@ RequestedSymbol = Annotated[Symbol, Depends(Symbol)]
 
 @router.get("/qr.svg", summary="Draw the batch's QR as SVG", **AS_SVG)
 async def get_batch_qr_svg(batch_id: UUID, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol) -> Response:
-    """The symbol that all units of the batch share. `ETag` and `If-None-Match` spare sending it again."""
+    """Draws the symbol that all units of the batch share. With `ETag` and `If-None-Match` it is not sent again
+    unchanged.
+    """
     return await symbol.svg(await _batch_payload(runtime, caller, batch_id))
 
 
@@ -79,7 +82,7 @@ async def get_batch_qr_png(batch_id: UUID, caller: Packer, runtime: RuntimeState
 async def get_unit_qr_svg(
     batch_id: UUID, code: UnitCode, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol
 ) -> Response:
-    """The symbol of one unit: its verification address, or its GS1 Digital Link where the batch has a GTIN."""
+    """Draws the symbol of one unit: its verification address, or its GS1 Digital Link if the batch has a GTIN."""
     return await symbol.svg(await _unit_payload(runtime, caller, batch_id, code))
 
 
@@ -108,7 +111,7 @@ async def get_case_qr_png(
 
 
 async def _batch_payload(runtime: RuntimeState, caller: Packer, batch_id: UUID) -> str:
-    """Raises NotFound, and in production AddressNotPublic."""
+    """Returns the address in the symbol. Raises NotFound, and in production AddressNotPublic."""
     base_url = printable_base_url(runtime.settings)
     return await use_cases.describe_batch_symbol(runtime.database, caller=caller, batch_id=batch_id, base_url=base_url)
 

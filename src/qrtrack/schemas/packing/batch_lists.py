@@ -13,7 +13,7 @@ from qrtrack.schemas.packing.batches import BatchSummary
 
 
 class ListedBatch(BatchSummary):
-    """A batch, with how many of its units are packed and how many wait."""
+    """A batch, with how many of its units are packed and how many wait in the queue."""
 
     packed_count: int = Field(description="Units in cases.")
     prepared_count: int = Field(description="Units that wait in the queue.")
@@ -37,7 +37,7 @@ class BatchFilter(ListQuery):
     status: BatchStatus | None = None
     product_name: Name | None = Field(None, description="A part of the product's name, in upper or lower case.")
     uniq_code: Annotated[Name, AfterValidator(str.upper)] | None = Field(
-        None, description="The code that all units of a batch share: it finds at most one batch."
+        None, description="The code that all units of a batch share. It matches at most one batch."
     )
     closed: Flag | None = Field(None, description="`true` lists closed batches only, `false` open ones only.")
 

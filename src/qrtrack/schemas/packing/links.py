@@ -15,11 +15,11 @@ from qrtrack.schemas.packing.cases import CaseInfo
 from qrtrack.schemas.packing.codes import CodeList, CodeResult
 
 UnitCode = Annotated[str, Field(min_length=1, max_length=1000)]
-"""One unit as it is scanned or typed: its code, or the URL in its QR."""
+"""One unit as scanned or typed: its code, or the URL in its QR."""
 
 MasterCode = Annotated[
     Name,
-    # As for unit codes: a hand scanner may be set to lower case.
+    # A hand scanner may be set to lower case, as for unit codes.
     AfterValidator(lambda code: code.upper() if code.isascii() else code),
     Field(description="The master code in the case's QR.", examples=["K7QWZ4MHT2XA-C0042"]),
 ]
@@ -50,9 +50,9 @@ class PackRequest(Body):
     )
     allow_partial: bool = Field(default=False, description="If the queue holds fewer units, packs these; at least one.")
     variant: VariantName | None = None
-    first_code: UnitCode | None = Field(None, description="The first unit in the box: the run starts there.")
+    first_code: UnitCode | None = Field(None, description="The first unit in the box. The run starts there.")
     last_code: UnitCode | None = Field(
-        None, description="The last unit in the box: if the run would not end there, nothing is packed."
+        None, description="The last unit in the box. If the run does not end there, nothing is packed."
     )
     missing_codes: CodeList = Field([], description="Units that are not in the box: they are excluded.")
     station: Station | None = None
@@ -82,9 +82,12 @@ class SkippedUnits(BaseModel):
 class PackedAnswer(FilledAnswer):
     """The case as it was packed, and its codes in serial order."""
 
-    skipped: SkippedUnits | None = Field(description="Null if the run began at the head of the queue.")
+    skipped: SkippedUnits | None = Field(
+        description="Units before the run that stay in the queue. Null if the run began at the head."
+    )
     left_queue: list[str] = Field(
-        description="Units that were not packed, because a consumer had checked them: find out how. Usually empty."
+        description="Units that a consumer had checked before packing. They were not packed: find out how the "
+        "consumer got them. Usually empty."
     )
 
 
@@ -153,7 +156,7 @@ class PackFilter(ListQuery):
     batch_id: UUID | None = None
     station: Name | None = None
     user: Annotated[Name, AfterValidator(normal_user)] | None = Field(
-        None, description="Who packed: `actor` of the answer."
+        None, description="The user who packed: `actor` in the answer."
     )
 
     def selection(self) -> PackSelection:
@@ -161,7 +164,7 @@ class PackFilter(ListQuery):
 
 
 class PackedCaseEvent(BaseModel):
-    """One case packed or added to, as it was then, and how much of that was undone since."""
+    """One case that was packed or added to, as it was then, and how much of that was undone later."""
 
     model_config = ConfigDict(from_attributes=True)
 

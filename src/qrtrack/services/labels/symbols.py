@@ -1,4 +1,4 @@
-"""What the symbols of a batch, of its units and of its cases say."""
+"""The content of the symbols of a batch, of its units and of its cases."""
 
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from qrtrack.settings import Settings
 
 
 def printable_base_url(settings: Settings) -> str:
-    """The public address of the service. In production, raises AddressNotPublic for one that nobody else can reach."""
+    """Returns the public address of the service. In production, raises AddressNotPublic for a loopback address."""
     if settings.qrtrack_env == "production":
         check_printable(settings.public_base_url)
     return settings.public_base_url
@@ -38,7 +38,7 @@ async def describe_unit_symbol(database: Database, *, caller: Caller, batch_id: 
 
 
 async def describe_case_symbol(database: Database, *, caller: Caller, batch_id: UUID, case_number: int) -> str:
-    """The master code: stations scan it, and it leads to no page."""
+    """Returns the master code: stations scan it, and it leads to no page."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         await repositories.label_contents.get_batch(batch_id)
         return (await repositories.label_contents.get_case(batch_id, case_number)).master_code

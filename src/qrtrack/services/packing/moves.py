@@ -1,4 +1,4 @@
-"""Moving all units of a case to another case, after the wrong case was scanned for a box."""
+"""Moves all units of a case to another case, after the wrong case was scanned for a box."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from qrtrack.services.packing.case_packing import CodeTakenMeanwhile
 
 @dataclass(frozen=True, slots=True)
 class MovedCase:
-    """`master_code_info` is the case that holds the units now."""
+    """The moved units. `master_code_info` is the case that now contains them."""
 
     master_code_info: FoundCase
     moved_count: int
@@ -44,12 +44,12 @@ async def move_case(
     reason: str,
     station: str | None = None,
 ) -> MovedCase:
-    """Moves all units of the case, scanned and redeemed ones too, with the time, operator and station of packing.
+    """Moves all units of the case, also scanned and redeemed ones, with the time, operator and station of packing.
 
-    The queue does not change: unlinking the new case later returns to the queue what the old case took from it. Both
-    cases are of one batch, whose lock decides which of two moves comes first.
-    Raises InvalidInput, NotFound, BatchNotReady, BatchClosed, InvalidState, CaseOfOtherBatch, VariantMismatch,
-    CaseAlreadyPacked, CaseTooSmall, CodeTakenMeanwhile.
+    The queue does not change: if the new case is unlinked later, the units that the old case took from the queue return
+    to it. Both cases belong to one batch, whose lock decides which of two moves comes first. Raises InvalidInput,
+    NotFound, BatchNotReady, BatchClosed, InvalidState, CaseOfOtherBatch, VariantMismatch, CaseAlreadyPacked,
+    CaseTooSmall, CodeTakenMeanwhile.
     """
     if from_master_code == to_master_code:
         detail = "Both are the same case: scan the case that the units belong in."
