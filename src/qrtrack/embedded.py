@@ -134,7 +134,10 @@ def _own_folder(data_dir: Path) -> Path:
         raise EmbeddedFailed(f"Cannot use the data folder {data_dir}: {error}. Choose another one.") from error
     status = home.stat()
     if os.geteuid() not in (0, status.st_uid) or status.st_mode & 0o077:
-        raise EmbeddedFailed(f"{home} must be ours and closed to others: chown and chmod 700 it, or choose another.")
+        raise EmbeddedFailed(
+            f"{home} must belong to the user of this process and be closed to others: chown and chmod 700 it, or choose "
+            "another."
+        )
     return home
 
 
@@ -234,7 +237,7 @@ def _client_folder(home: Path) -> str:
     with suppress(FileExistsError):
         link.symlink_to(home)
     if link.lstat().st_uid != os.geteuid() or link.readlink() != home:
-        raise EmbeddedFailed(f"{link} is not ours: remove it, or choose a shorter data folder.")
+        raise EmbeddedFailed(f"{link} belongs to another user: remove it, or choose a shorter data folder.")
     return str(link)
 
 

@@ -32,7 +32,7 @@ class TooMuchWork(Unavailable):
     title = "Too many large requests at once"
 
     def __init__(self) -> None:
-        super().__init__("Your organisation has too many large requests under way: send this one again in a moment.")
+        super().__init__("Your organisation has too many large requests in progress: send this one again in a moment.")
 
 
 @dataclass(slots=True)

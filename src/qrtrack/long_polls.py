@@ -11,7 +11,7 @@ PER_CALLER: Final = 20
 
 
 class LongPolls:
-    """Those that wait at the moment."""
+    """Counts the long polls that are waiting."""
 
     def __init__(self) -> None:
         self._waiting: Counter[Hashable] = Counter()

@@ -85,7 +85,7 @@ class Outages:
 
 
 def _refusal(error: Exception) -> DomainError | None:
-    """None for a defect of the program."""
+    """Returns None for a defect of the program."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return DatabaseUnavailable(reason_of(error))
     reported = _of_driver(error)

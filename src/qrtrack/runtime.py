@@ -276,5 +276,5 @@ def name_of_database(settings: Settings) -> str:
 
 
 def _give_way() -> None:
-    # On Linux, niceness is a property of the thread.
+    # On Linux, each thread has its own niceness.
     os.setpriority(os.PRIO_PROCESS, 0, BACKGROUND_NICENESS)

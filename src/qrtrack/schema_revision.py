@@ -135,7 +135,7 @@ def _refuse_unknown(revision: str | None) -> None:
 
 
 async def read_revision(connection: "asyncpg.Connection[asyncpg.Record]") -> str | None:
-    """None for a database without the schema."""
+    """Returns None for a database without the schema."""
     with suppress(asyncpg.UndefinedTableError):
         revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
         return revision

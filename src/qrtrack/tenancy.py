@@ -15,7 +15,7 @@ OWN: Final = "manufacturer_org_id = (SELECT NULLIF(current_setting('qrtrack.org'
 
 
 def tenant_role() -> str:
-    """The role of requests, quoted."""
+    """Returns the role of requests, quoted."""
     return str(op.get_context().opts["tenant_role"])
 
 

@@ -27,7 +27,7 @@ class PackingLine:
         self._batch: dict[str, Any] = {}
 
     async def show(self) -> Path:
-        """Where the batch's files are."""
+        """Plays all steps. Returns the folder with the batch's files."""
         await self._create()
         await labelling.show(self._tell, self._batch, self._folder)
         await self._prepare()

@@ -83,4 +83,4 @@ class Interrupted(Exception):
 
 
 class PermanentFailure(Exception):
-    """A retry cannot help."""
+    """A failure that a retry cannot cure: the work fails for good."""

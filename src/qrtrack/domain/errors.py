@@ -94,7 +94,7 @@ class Unauthenticated(DomainError):
 
 
 class Forbidden(DomainError):
-    """The caller is known and may not do this."""
+    """The caller is known but may not do this."""
 
     slug = "forbidden"
     title = "Not allowed"

@@ -37,7 +37,7 @@ class Notify:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """By channel, as stored."""
+        """The addresses by channel, as the database stores them."""
         named = {Channel.EMAIL.value: self.email, Channel.URL.value: self.url}
         return {channel: address for channel, address in named.items() if address is not None}
 
@@ -85,7 +85,7 @@ class Channels:
         return None
 
     def target(self, url: str) -> Target | None:
-        """None when the URL is not allowed."""
+        """Parses a URL. Returns None if it is not allowed."""
         if not PLAIN_URL.fullmatch(url):
             return None
         try:
@@ -149,7 +149,7 @@ class Ending:
         )
 
     def text(self, link: str) -> str:
-        """The body of an e-mail."""
+        """Returns the body of an e-mail."""
         rows = {"Batch": self.content.get("batch_id", self.subject_id), "Order": self.content["order_id"]}
         if self.subject == "reverse_job":
             rows = {"Job": self.subject_id} | rows

@@ -143,7 +143,7 @@ def _drawn(
 
 
 def check_lot(lot: str) -> str:
-    """The lot itself; raises InvalidInput."""
+    """Returns the lot if it is valid. Raises InvalidInput."""
     if lot in {".", ".."} or not _LOT.fullmatch(lot):
         detail = "A lot has 1 to 20 letters, digits and signs of the GS1 set, without blanks."
         raise invalid_field("/lot", detail, FieldCode.BAD_LOT)

@@ -147,7 +147,7 @@ class Akselgate:
             if answer.status_code in TOKEN_REFUSED:
                 self._forget(token)
             await _read(answer, exchange.body)
-        # In a thread: parsing megabytes would block the event loop.
+        # Parsed in a thread: parsing megabytes would block the event loop.
         return await asyncio.to_thread(
             judge, answer.status_code, bytes(exchange.body), self._success_codes, charset=answer.charset_encoding
         )

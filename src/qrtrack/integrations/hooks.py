@@ -47,7 +47,8 @@ class HookSender:
 
     def __init__(self, secret: str, verify: ssl.SSLContext | None = None) -> None:
         self._signer = Webhook(secret)
-        # No keep-alive: another name may have the same address, and its certificate must be checked anew.
+        # Connections are not kept alive: another name may have the same address, and its certificate must be checked
+        # again.
         self._client = http_client(timeout=15, keep_alive=False, verify=verify)
 
     async def close(self) -> None:

@@ -24,8 +24,8 @@ class LeasedColumns:
 
 
 class Leased(LeasedColumns, TenantOwned):
-    """The columns of our own tables. A table whose column names are part of a contract declares these two columns
-    itself.
+    """The status columns of tables that have no contract with an older system. Other tables declare these two columns
+    themselves, under the names of their contract.
     """
 
     status: Mapped[str]

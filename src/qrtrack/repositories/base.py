@@ -77,11 +77,11 @@ class Repository(TypedQueries):
         return (await self._session.execute(prepared(sql), values)).scalar_one_or_none()
 
     async def _fetch_values(self, sql: str, /, **values: Any) -> Sequence[Any]:
-        """The first column of all rows."""
+        """Returns the first column of all rows."""
         return (await self._session.execute(prepared(sql), values)).scalars().all()
 
     async def _execute(self, sql: str, /, **values: Any) -> int:
-        """Rows touched."""
+        """Returns the number of changed rows."""
         result = await self._session.execute(prepared(sql), values)
         assert isinstance(result, CursorResult)
         return result.rowcount
@@ -118,7 +118,7 @@ class DriverRepository(TypedQueries):
         return await self._connection.fetchval(statement, *(values[name] for name in names))
 
     async def _execute(self, sql: str, /, **values: Any) -> int:
-        """Rows touched."""
+        """Returns the number of changed rows."""
         statement, names = _numbered(sql)
         status = await self._connection.execute(statement, *(values[name] for name in names))
         return int(status.rpartition(" ")[2])

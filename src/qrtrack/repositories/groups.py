@@ -163,5 +163,5 @@ class GroupRepository(DriverRepository):
         return BREAK_UP.format(table=self._queue.table, live=self._queue.live, which=which)
 
     async def release(self, token: UUID) -> None:
-        """Frees all pieces. No attempt is counted."""
+        """Releases all pieces of the group. Does not count the attempt."""
         await self._execute("DELETE FROM leased_groups WHERE token = :token", token=token)

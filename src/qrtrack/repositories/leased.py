@@ -43,18 +43,18 @@ class Queue:
 
     @property
     def fence(self) -> str:
-        """Condition: the claim still holds the row."""
+        """SQL condition: the claim still holds the row."""
         return f"id = :id AND lease_token = :lease_token AND status = '{self.running}'"
 
     @property
     def live(self) -> str:
-        """Condition: queued or running."""
+        """SQL condition: the work is queued or running."""
         return f"{self.narrowed_to} AND job.status IN ('{self.queued}', '{self.running}')"
 
     @property
     def claimable(self) -> str:
-        """Condition: the work is due, or its lease has expired. So the next claim takes over, and no rescue process is
-        needed.
+        """SQL condition: the work is due, or its lease has expired. So the next claim takes over, and no rescue process
+        is needed.
         """
         return (
             f"{self.live} AND (job.status = '{self.queued}' AND job.run_at <= now()"
@@ -63,24 +63,24 @@ class Queue:
 
     @property
     def finished(self) -> str:
-        """Assignments: completed."""
+        """SQL assignments: the work is completed."""
         return f"{self.ended(self.completed)}, {self.error} = NULL"
 
     @property
     def released(self) -> str:
-        """Assignments: the work is in the queue again; nothing else changes."""
+        """SQL assignments: the work is in the queue again; nothing else changes."""
         return f"status = '{self.queued}', lease_token = NULL, lease_expires_at = NULL, updated_at = now()"
 
     @property
     def requeued(self) -> str:
-        """Assignments: the work is in the queue again, due now, with all attempts. A worker that holds it loses its
+        """SQL assignments: the work is in the queue again, due now, with all attempts. A worker that holds it loses its
         lease.
         """
         return f"{self.released}, attempts = 0, run_at = now(), finished_at = NULL, {self.error} = NULL"
 
     def ended(self, status: str) -> str:
-        """Assignments: the work has this terminal status, a word or a parameter (`:status`). A worker that holds it
-        loses its lease.
+        """SQL assignments: the work ends with this status, which is a word or a parameter (`:status`). A worker that
+        holds it loses its lease.
         """
         value = status if status.startswith(":") else f"'{status}'"
         return (
@@ -277,7 +277,7 @@ class LeasedRepository(Repository):
         await self._execute(f"UPDATE {self._queue.table} SET {self._queue.ended('cancelled')} WHERE id = :id", id=id_)
 
     async def requeue(self, id_: UUID | int) -> None:
-        """Due now, with all attempts."""
+        """Queues the work again: due now, with all attempts."""
         await self._execute(f"UPDATE {self._queue.table} SET {self._queue.requeued} WHERE id = :id", id=id_)
 
     async def _update(self, claim: Claim, assignments: str, **values: Any) -> None:

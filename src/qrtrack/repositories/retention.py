@@ -191,7 +191,7 @@ class RetentionRepository(Repository):
         return await self._fetch_one(Prunable, PREVIEW, days=days, hours=hours)
 
     async def old_jobs(self, *, days: int, after: UUID, limit: int) -> list[OldJob]:
-        """In the order of their ids."""
+        """Returns old jobs in the order of their ids."""
         return await self._fetch_all(OldJob, OLD_JOBS, days=days, after=after, limit=limit)
 
     async def prune_consumed(self, job_id: UUID, *, days: int, after: int) -> PrunedChunk:
@@ -213,7 +213,7 @@ class RetentionRepository(Repository):
         return await self._execute(DELETE_JOB, job_id=job_id)
 
     async def old_progress(self, *, days: int, limit: int) -> list[UUID]:
-        """Progress batches that ended so long ago."""
+        """Returns progress batches that ended more than `days` ago."""
         return list(await self._fetch_values(OLD_PROGRESS, days=days, limit=limit))
 
     async def prune_records(self, batch_id: UUID) -> int:
@@ -227,7 +227,7 @@ class RetentionRepository(Repository):
         return await self._execute(PRUNE_LOG_LINES, days=days, step=STEP)
 
     async def prune_label_jobs(self, *, days: int) -> int:
-        """With their files."""
+        """Deletes old label jobs and their files."""
         return await self._execute(PRUNE_LABEL_JOBS, days=days, step=LABEL_JOBS_STEP)
 
     async def prune_notifications(self, *, days: int) -> int:

@@ -178,7 +178,7 @@ def parse(body: bytes) -> Any:
             repeating.append((members, _first_repeated(pairs)))
         return members
 
-    # Python would read bytes that look like UTF-16 or UTF-32 as such. No proxy in front of us does so.
+    # From bytes, json.loads would also accept UTF-16 and UTF-32. Proxies in front of us read only UTF-8.
     document = json.loads(body.decode("utf-8-sig"), object_pairs_hook=members_of)
     if repeating:
         # The object that ended last is not inside another one with a repeated key, so the path to it still exists.

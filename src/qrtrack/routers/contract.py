@@ -46,12 +46,12 @@ WEBHOOK_TOKEN: Final = {
     "description": "`ACCURATE_WEBHOOK_TOKEN`; also taken as `Authorization: Bearer` or `?token=`.",
 }
 TAGS: Final[Mapping[str, str]] = {
-    "batches": "Codes made together for one order: ordering, importing, looking, closing, and their QR.",
+    "batches": "Codes that were ordered together: ordering, importing, viewing, closing, and their QR.",
     "codes": "Single units: printed, void, readmitted.",
     "reverse jobs": "Preparing every good code of a batch for packing, except the damaged ones that are listed.",
     "linking": "Packing units into master cases, and taking them out again.",
     "labels": "Labels of units and cases: formats, jobs, files, and QR symbols.",
-    "trace": "Where a unit or a case has been.",
+    "trace": "The history of a unit or a case.",
     "accurate": "Events and documents of the accounting system.",
     "webhooks": "What the accounting system calls.",
     "settlement dispatch": "Sending settlements to the bank gateway, at most once.",
@@ -110,7 +110,7 @@ def _declared(context: RouteContext) -> Iterator[str]:
 
 
 def _common(context: RouteContext) -> Iterator[Refusal]:
-    """What every route of its kind may refuse."""
+    """Yields what every route of its kind may refuse."""
     yield from (INTERNAL_ERROR, REPEATED_HEADER)
     if context.methods != {"GET"}:
         yield ORIGIN_REFUSED
@@ -176,7 +176,7 @@ def _one_of(known: Iterable[ProblemType]) -> Document:
 
 
 def _problem_schemas() -> Document:
-    """Each type's, and `Problem`: any of them."""
+    """Returns the schema of each type, and `Problem`, which is any of them."""
     known = catalogue().values()
     _, definitions = models_json_schema(
         [(one.document(), "serialization") for one in known], ref_template=SCHEMAS + "{model}"

@@ -26,7 +26,7 @@ async def trace_code(
     caller: Packer,
     runtime: RuntimeState,
 ) -> TraceAnswer:
-    """For the code of a unit: its case, batch and order. For a master code: its units. Both with all events, oldest
+    """Shows for the code of a unit its case, batch and order; for a master code its units. Both with all events, oldest
     first. `cursor` continues a long trace, its units and its events.
     """
     code = code.upper() if code.isascii() else code

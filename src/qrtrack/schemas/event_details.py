@@ -20,7 +20,7 @@ class Details(BaseModel):
 
 
 class NoDetails(Details):
-    """No fields."""
+    """This kind of event has no details."""
 
 
 def event_kinds(base: type[BaseModel], tag: str, details: Mapping[Any, type[Details]], prefix: str = "") -> Any:

@@ -66,7 +66,7 @@ class ReadinessAnswer(Answer):
     )
     workers_alive: int | None = Field(description="In the whole service.")
     oldest_queued_seconds: dict[str, float | None] | None = Field(
-        description="By kind of work, how long the oldest piece has been due; null when nothing is."
+        description="By kind of work: how many seconds the oldest piece has been due; null if nothing is due."
     )
     dispatches_unknown: int | None = Field(description="Attempts at the gateway whose outcome is unknown.")
     accurate: AccurateTotals | AccurateFigures | None

@@ -1,4 +1,4 @@
-"""Whom to tell of an end."""
+"""Whom to notify at the end of a job or batch."""
 
 from typing import Annotated, Self
 

@@ -101,7 +101,7 @@ def _params_schema(names: Sequence[str]) -> JsonSchemaValue:
 
 
 class ProblemBase(BaseModel):
-    """What every refusal says."""
+    """The members of every refusal."""
 
     success: Literal[False]
     title: str = Field(description="The kind of refusal, the same for every occurrence.")
@@ -109,7 +109,7 @@ class ProblemBase(BaseModel):
 
 
 class NoMembers(BaseModel):
-    """Nothing besides."""
+    """No further members."""
 
 
 class FieldErrors(BaseModel):
@@ -193,7 +193,7 @@ class CodeStatesMembers(BaseModel):
 
 
 class PrintedRange(BaseModel):
-    """Neighbours in serial order."""
+    """Units that follow each other in serial order."""
 
     first_code: str
     last_code: str
@@ -285,7 +285,7 @@ MEMBERS: Final[Mapping[type[DomainError], type[BaseModel]]] = MappingProxyType(
 
 
 def members_of(refusal: type[DomainError]) -> type[BaseModel]:
-    """Its own, or those of bad input."""
+    """Returns the members of this refusal, or those of bad input."""
     if refusal in MEMBERS:
         return MEMBERS[refusal]
     return FieldErrors if issubclass(refusal, InvalidInput) else NoMembers

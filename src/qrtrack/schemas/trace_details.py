@@ -28,7 +28,7 @@ class PackDetails(Details):
 
 
 class MoveDetails(Details):
-    """From which case to which one."""
+    """The two cases of a move."""
 
     master_codes: list[str]
     from_master_code: str

@@ -54,7 +54,7 @@ class KindHealth(BaseModel):
 
 
 class LivingWorker(BaseModel):
-    """A process whose loop looks for work."""
+    """A process with a running worker loop."""
 
     model_config = ConfigDict(from_attributes=True)
 

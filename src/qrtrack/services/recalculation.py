@@ -173,7 +173,7 @@ async def _try_to_recount(database: Database, kind: Kind[Any], id_: UUID) -> tup
 
 
 async def _recount(database: Database, kind: Kind[CountersT], id_: UUID) -> Recount | None:
-    """None when there is nothing to count."""
+    """Returns None if there is nothing to count."""
     countable = kind.countable
     async with database.write() as repositories:
         organisation_id = await repositories.recalculation.lock(countable, id_)

@@ -33,7 +33,7 @@ class ShieldedTasks:
 
     @property
     def remaining_seconds(self) -> float:
-        """Until the latest deadline."""
+        """Seconds until the latest deadline."""
         now = asyncio.get_running_loop().time()
         return max((deadline - now for deadline in self._deadlines.values()), default=0.0)
 

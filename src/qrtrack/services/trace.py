@@ -1,4 +1,4 @@
-"""Where a code or a case has been, and what the stations packed last."""
+"""Shows where a code or a case has been, and what the stations packed last."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,6 +69,6 @@ async def trace_code(
 async def list_packs(
     database: Database, *, caller: Caller, selection: PackSelection, before: int | None, limit: int
 ) -> Sequence[Pack]:
-    """The latest packed cases, newest first."""
+    """Returns the latest packed cases, newest first."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         return await repositories.trace.list_packs(selection, before=before, limit=limit)

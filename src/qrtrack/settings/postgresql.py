@@ -89,7 +89,7 @@ class PostgresAddress:
 
     @property
     def where(self) -> str:
-        """For log lines."""
+        """The hosts, for log lines."""
         return ", ".join(f"{host or 'local'}:{port or DEFAULT_PORT}" for host, port in self.hosts)
 
 

@@ -40,7 +40,7 @@ async def drain(runtime: Runtime, *, seconds: float) -> Ends:
 
 
 async def _drain_all(runtime: Runtime, stop: StopSignal, ends: Ends) -> bool:
-    """False when nothing was due."""
+    """Returns False if nothing was due."""
     return await _all(
         [
             _drain_kind(runtime, handler, stop, ends[handler.queue.kind])

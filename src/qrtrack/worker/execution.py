@@ -60,7 +60,7 @@ class WorkOutcome:
 
     @property
     def claim(self) -> Claim:
-        """For work that is claimed one by one."""
+        """The claim, for work that is claimed one by one."""
         assert isinstance(self.held, Claim)
         return self.held
 

@@ -25,7 +25,7 @@ LOOK_SECONDS: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class PeriodicTask:
-    """`every`: seconds between two runs."""
+    """A periodic task. `every`: seconds between two runs."""
 
     run: Callable[[Runtime], Awaitable[object]]
     every: Callable[[Settings], float]

@@ -19,7 +19,7 @@ NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 TIMESTAMP_LENGTH: Final = 100
 # Milliseconds in the year 9999 have 15 digits. A larger exponent would cost memory and time for its digits.
 TIMESTAMP_DIGITS: Final = 20
-# For the same reason, a number with more digits is not read as an amount.
+# For the same reason, a number with more digits than this is not read as an amount.
 AMOUNT_DIGITS: Final = 40
 
 

@@ -121,7 +121,7 @@ class _Row:
         self._is_sound = True
 
     def transaction(self) -> Transaction | None:
-        """None where the row has errors."""
+        """Returns None if the row has errors."""
         if not self._is_object:
             self._refuse(None, "Each transaction must be a JSON object.", FieldCode.WRONG_TYPE, expected="object")
             return None

@@ -106,9 +106,7 @@ def _texts(answer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_said(name: str, member: Any) -> bool:
-    """Whether the member's name makes a statement, as in `isDuplicate: 1`. A member with text makes it by its text
-    instead.
-    """
+    """Whether the member's name says so, as in `isDuplicate: 1`. If the member holds text, the text must confirm it."""
     if isinstance(member, str):
         return member.strip().casefold() in YES
     return member not in NOTHING_SAID and name not in ORDINARY_NAMES

@@ -27,7 +27,7 @@ def draw_calibration(label_format: LabelFormat) -> bytes:
 
 
 def _ruler(start: tuple[float, float], along: tuple[int, int], length: int) -> list[str]:
-    """A line with a mark each 10 mm."""
+    """Draws a line with a mark every 10 mm."""
     x, y = start
     right, down = along
     drawn = [f"{x:.4f} {y:.4f} m {x + length * right:.4f} {y + length * down:.4f} l"]

@@ -87,7 +87,7 @@ class LabelWriter:
 
 
 def write_labels(printing: Printing, labels: Iterable[PlacedLabel]) -> Iterator[bytes]:
-    """A whole file."""
+    """Writes a complete file."""
     writer, waiting = LabelWriter(printing), iter(labels)
     while page := list(islice(waiting, writer.room)):
         yield writer.page(page)

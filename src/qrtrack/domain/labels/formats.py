@@ -13,7 +13,7 @@ MOST_LABELS_ON_PAGE: Final = 500
 FORMATS_OF_ORGANISATION: Final = 100
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,39}$"
 TOLERANCE: Final = 0.005
-"""In millimetres: half of the accuracy with which labels are placed."""
+"""Half of the accuracy with which labels are placed, in millimetres."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Sheet:
         return self.columns * self.rows
 
     def origins(self) -> Iterator[tuple[float, float]]:
-        """Of the labels of a page, row by row."""
+        """Yields the upper left corners of a page's labels, row by row."""
         for row in range(self.rows):
             for column in range(self.columns):
                 yield self.left + column * self.pitch_x, self.top + row * self.pitch_y
@@ -99,7 +99,7 @@ def definition_of(label_format: LabelFormat) -> dict[str, Any]:
 
 
 def format_of(definition: Mapping[str, Any]) -> LabelFormat:
-    """The opposite of `definition_of`."""
+    """The inverse of `definition_of`."""
     width, height = definition["width"], definition["height"]
     if definition["kind"] == "roll":
         return Roll(width, height, definition["across"], definition["gap"])
@@ -126,7 +126,7 @@ PRESETS: Final[Mapping[str, LabelFormat]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Corrects a printer: what lies at `x` is drawn at `x * scale_x + dx` (millimetres from the upper left corner)."""
+    """Corrects a printer: a point at `x` is drawn at `x * scale_x + dx` (millimetres from the upper left corner)."""
 
     dx: float = 0.0
     dy: float = 0.0

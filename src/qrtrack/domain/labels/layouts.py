@@ -19,7 +19,7 @@ MODULE_AT_TILLS: Final = 0.396
 """GS1 General Specifications, symbols scanned in retail."""
 LARGEST_MODULE: Final = 1.0
 CUT_TOLERANCE: Final = 0.5
-"""In millimetres: a die may cut this far from the label's edge."""
+"""A die may cut this many millimetres from the label's edge."""
 ADVANCE: Final = 0.6
 """Width of a Courier character, as a fraction of the type size."""
 LINE: Final = 1.15

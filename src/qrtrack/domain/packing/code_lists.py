@@ -160,7 +160,7 @@ def parse_code(text: str, *, field: str) -> PastedCodes:
 
 
 class _Mistake(ValueError):
-    """What is wrong with one token."""
+    """A token that is not a code, range or unit."""
 
     def __init__(self, detail: str, code: FieldCode, **params: Any) -> None:
         super().__init__(detail)

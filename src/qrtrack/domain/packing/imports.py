@@ -75,7 +75,7 @@ def _taken(line: int, code: str) -> FieldError:
 
 
 class _Unreadable(Exception):
-    """The rest of the file cannot be read."""
+    """From some line on, the file cannot be read."""
 
     def __init__(self, pointer: str, detail: str, code: FieldCode, **params: Any) -> None:
         super().__init__(detail)
@@ -151,7 +151,7 @@ def _columns(header: Sequence[str]) -> dict[str, int]:
 
 
 def _shortened(cell: str) -> str:
-    """The text of a cell for an error message."""
+    """Shortens the text of a cell for an error message."""
     return cell if len(cell) <= SHOWN_LENGTH else f"{cell[:SHOWN_LENGTH]}…"
 
 

@@ -25,7 +25,7 @@ class JobSelection:
 
 @dataclass(frozen=True, slots=True)
 class PackSelection:
-    """`actor` is who packed."""
+    """A filter of packs. `actor`: the user who packed."""
 
     batch_id: UUID | None = None
     station: str | None = None

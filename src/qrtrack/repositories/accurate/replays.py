@@ -71,7 +71,7 @@ VALUES (:organisation, :actor, :reason, CAST(:selection AS jsonb), :count)
 
 
 class Event(NamedTuple):
-    """`payload` is None in lists, and empty after its retention period."""
+    """One event. `payload` is None in lists, and empty after its retention period."""
 
     id: int
     type: str

@@ -126,7 +126,9 @@ class UnassignedEvents(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """`oldest_pending_seconds` is None when no event waits. `to_pass_on` counts up to MAX_COUNTED events."""
+    """Figures of all events. `oldest_pending_seconds` is None when no event waits. `to_pass_on` counts up to
+    MAX_COUNTED events.
+    """
 
     dead: int
     conflicts: int
@@ -152,7 +154,7 @@ class AccurateSourceRepository(Repository):
         return await self._fetch_one(Totals, TOTALS, max_counted=MAX_COUNTED)
 
     async def subscription(self) -> Subscription | None:
-        """None before the first renewal."""
+        """Returns None before the first renewal."""
         return await self._fetch_optional(Subscription, SUBSCRIPTION)
 
     async def is_renewed_today(self) -> bool:

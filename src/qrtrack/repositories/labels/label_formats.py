@@ -1,4 +1,4 @@
-"""Label formats of an organisation's own."""
+"""An organisation's own label formats."""
 
 import json
 from collections.abc import Mapping

@@ -222,7 +222,7 @@ class CodeRepository(Repository):
         return await self._fetch_one(ChangedRanges, MARK_PRINTED, ids=ids)
 
     async def mark_all_printed(self, batch_id: UUID) -> ChangedRanges:
-        """As `mark_printed`, for the whole batch."""
+        """Does the same as `mark_printed`, for the whole batch."""
         return await self._fetch_one(ChangedRanges, MARK_ALL_PRINTED, batch_id=batch_id)
 
     async def mark_void(self, ids: Sequence[int], case_ids: Sequence[int], reason: str) -> int:
@@ -261,7 +261,7 @@ class CodeRepository(Repository):
         )
 
     async def exclusions(self, batch_id: UUID, sequence_number: int, *, limit: int) -> Sequence[Exclusion]:
-        """Those of one code, oldest first."""
+        """Returns the exclusions of one code, oldest first."""
         return await self._fetch_all(
             Exclusion, EXCLUSIONS, batch_id=batch_id, sequence_number=sequence_number, limit=limit
         )

@@ -1,4 +1,4 @@
-"""Where each code of a batch is: every code counted once."""
+"""Counts where the codes of a batch are: each code once."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -65,7 +65,7 @@ class Reconciliation(NamedTuple):
 
     @property
     def differences(self) -> list[str]:
-        """The serials that fit no place."""
+        """Returns the serials that fit no place."""
         return sorted([*self.unaccounted, *map(self._serial, self.missing)])
 
     def _serial(self, sequence_number: int) -> str:
@@ -79,5 +79,5 @@ class Reconciliation(NamedTuple):
 
 class ReconciliationRepository(Repository):
     async def count(self, batch_id: UUID) -> Reconciliation:
-        """For a batch that exists."""
+        """Counts a batch, which must exist."""
         return await self._fetch_one(Reconciliation, RECONCILE, batch_id=batch_id)

@@ -11,5 +11,5 @@ MEDIA_TYPES: Final[Mapping[FileFormat, str]] = {FileFormat.PDF: PDF, FileFormat.
 
 
 def attachment(name: str) -> dict[str, str]:
-    """`name`: of plain ASCII without quotes."""
+    """Builds the header of a download. `name` must be plain ASCII without quotes."""
     return {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"}

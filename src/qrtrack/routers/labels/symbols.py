@@ -74,7 +74,7 @@ async def get_batch_qr_svg(batch_id: UUID, caller: Packer, runtime: RuntimeState
 
 @router.get("/qr.png", summary="Draw the batch's QR as PNG", **AS_PNG)
 async def get_batch_qr_png(batch_id: UUID, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol) -> Response:
-    """As `qr.svg`, in whole pixels a module."""
+    """Same as `qr.svg`, but with whole pixels for each module."""
     return await symbol.png(await _batch_payload(runtime, caller, batch_id))
 
 
@@ -90,7 +90,7 @@ async def get_unit_qr_svg(
 async def get_unit_qr_png(
     batch_id: UUID, code: UnitCode, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol
 ) -> Response:
-    """As `qr.svg`, in whole pixels a module."""
+    """Same as `qr.svg`, but with whole pixels for each module."""
     return await symbol.png(await _unit_payload(runtime, caller, batch_id, code))
 
 
@@ -98,7 +98,7 @@ async def get_unit_qr_png(
 async def get_case_qr_svg(
     batch_id: UUID, case_number: CaseNumber, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol
 ) -> Response:
-    """The master code, which stations scan."""
+    """Draws the symbol of a case: its master code, which stations scan."""
     return await symbol.svg(await _case_payload(runtime, caller, batch_id, case_number))
 
 
@@ -106,7 +106,7 @@ async def get_case_qr_svg(
 async def get_case_qr_png(
     batch_id: UUID, case_number: CaseNumber, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol
 ) -> Response:
-    """As `qr.svg`, in whole pixels a module."""
+    """Same as `qr.svg`, but with whole pixels for each module."""
     return await symbol.png(await _case_payload(runtime, caller, batch_id, case_number))
 
 
@@ -117,7 +117,7 @@ async def _batch_payload(runtime: RuntimeState, caller: Packer, batch_id: UUID) 
 
 
 async def _unit_payload(runtime: RuntimeState, caller: Packer, batch_id: UUID, code: str) -> str:
-    """As `_batch_payload`."""
+    """Returns the address in the symbol. Raises NotFound, and in production AddressNotPublic."""
     return await use_cases.describe_unit_symbol(
         runtime.database,
         caller=caller,

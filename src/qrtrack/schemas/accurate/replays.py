@@ -95,7 +95,7 @@ class WebhookEventAnswer(Answer):
 
 
 class ReplayOne(Body):
-    """Optional."""
+    """An optional body."""
 
     reason: Reason | None = None
 

@@ -113,7 +113,7 @@ class FullAttempt(ListedAttempt):
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     message: WithoutTokens | None = Field(validation_alias="response_message")
-    payload_sha256: str = Field(description="Of the bytes that were sent, including the token in them.")
+    payload_sha256: str = Field(description="The hash of the sent bytes, including the token in them.")
     request_payload: WithoutTokens | None = None
     response_payload: WithoutTokens | None = None
 

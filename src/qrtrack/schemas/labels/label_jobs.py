@@ -100,7 +100,7 @@ def _as_printed(code: str | None) -> str | None:
 
 
 class LabelJobSubmitted(Answer):
-    """The job, waiting. Poll `status_url`."""
+    """The queued job. Poll `status_url`."""
 
     label_job_id: UUID
     status: JobStatus
@@ -178,13 +178,13 @@ class LabelJobFilter(ListQuery):
 
 
 class LabelJobQuery(Query):
-    """How long to wait for news of the job."""
+    """How long to wait for a change of the job."""
 
     wait: Wait = 0
 
 
 class LabelJobChanged(Answer):
-    """The job as it stands now."""
+    """The job as it is now."""
 
     label_job_id: UUID
     status: JobStatus
@@ -217,7 +217,7 @@ class CaseLabelQuery(Query):
 
 
 class CaseLabelZplQuery(CaseLabelQuery):
-    """The same for a label printer."""
+    """The same query, for a label printer."""
 
     dpi: Literal["203", "300", "600"] = Field("203", description="Of the printer.")
 

@@ -258,7 +258,7 @@ class BatchRetriedAnswer(Answer):
 
 
 class KeysForgottenAnswer(Answer):
-    """How many clear keys were wiped."""
+    """How many clear keys were deleted."""
 
     batch_id: UUID
     forgotten: int

@@ -18,8 +18,8 @@ CodeList = Annotated[
     WithJsonSchema({"type": "array", "items": ELEMENT, "maxItems": MOST_ELEMENTS}),
     Field(
         max_length=MOST_ELEMENTS,
-        description="As people paste and scan them: each element is split at blanks, commas and semicolons, ranges "
-        "such as `SKA000010-SKA000020` are expanded, scanned unit URLs reduced to their code, repeats dropped. At most "
+        description="Codes as people paste and scan them. Each element is split at blanks, commas and semicolons, "
+        "ranges such as `SKA000010-SKA000020` are expanded, scanned unit URLs reduced to their code, repeats dropped. At most "
         "100,000 codes.",
         examples=[["SKA000007", "SKA000010-SKA000020"]],
     ),

@@ -76,7 +76,7 @@ class SkippedUnits(BaseModel):
     count: int
     first_code: str
     last_code: str
-    more: bool = Field(description="There are more than `count`: counting stops at 1,000.")
+    more: bool = Field(description="Whether there are more units than `count`. Counting stops at 1,000.")
 
 
 class PackedAnswer(FilledAnswer):
@@ -144,7 +144,7 @@ class MoveRequest(Body):
 
 
 class MovedAnswer(Answer):
-    """The case that holds the units now."""
+    """The case that now contains the units."""
 
     master_code_info: CaseInfo
     moved_count: int

@@ -41,7 +41,7 @@ async def receive_callback(
 async def _store(
     repositories: Repositories, attempt_id: int, callback: Callback, failure_codes: AbstractSet[str]
 ) -> str | None:
-    """The reason for an alarm, if any."""
+    """Returns the reason for an alarm, if any."""
     attempt = await repositories.attempts.lock(attempt_id)
     row = await repositories.callbacks.find_row(attempt_id, callback.reference)
     reported = callback.state(failure_codes)
@@ -70,12 +70,12 @@ async def _apply(
     callback: Callback,
     reported: CallbackState,
 ) -> str | None:
-    """The reason for an alarm, if any."""
+    """Returns the reason for an alarm, if any."""
     before = CallbackState(row.callback_state)
     state = state_after(before, AttemptOutcome(attempt.outcome), reported)
     if state is not before:
         await repositories.callbacks.set_state(attempt.id, row.row_number, state)
-    # An exact repetition does not get here, so this success has another reference of the bank.
+    # A repeated callback returns earlier. So this second success names another reference of the bank.
     is_second_payment = before is state is CallbackState.OK
     if state is CallbackState.CONFLICT or is_second_payment:
         details = {"before": before, "outcome": attempt.outcome, "reported": callback.result}

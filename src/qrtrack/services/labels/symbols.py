@@ -18,7 +18,7 @@ def printable_base_url(settings: Settings) -> str:
 
 
 def payload_of(base_url: str, batch: LabelledBatch, code: str) -> str:
-    """Of a unit's symbol."""
+    """Returns the content of a unit's symbol."""
     address = unit_payload(base_url, batch.uniq_code, code, gtin=batch.gtin, lot=batch.lot, expires_on=batch.expires_on)
     return printed(address)
 

@@ -144,7 +144,7 @@ def without_repeats(codes: Sequence[str]) -> list[str]:
 
 
 def unknown_among(codes: Sequence[str], rows: Sequence[FoundCode]) -> list[str]:
-    """Those of the codes that were not found."""
+    """Returns the listed codes that were not found."""
     found = {row.code for row in rows}
     return [code for code in codes if code not in found]
 

@@ -155,7 +155,7 @@ def _judge(
 
 
 def _check(row: FoundCode, case: FoundCase, *, is_foreign: bool) -> CodeResult:
-    """The first reason that holds is told."""
+    """Returns the first reason to refuse the code, if any."""
     code = row.code
     if row.batch_id != case.batch_id or is_foreign:
         return _refuse(code, LinkRefusal.OTHER_BATCH, f"{code} belongs to another batch.")

@@ -52,7 +52,7 @@ async def move_case(
     CaseTooSmall, CodeTakenMeanwhile.
     """
     if from_master_code == to_master_code:
-        detail = "Both are the same case: scan the case that the units belong in."
+        detail = "You scanned the same case twice. Scan the case that the units belong in."
         raise invalid_field("/to_master_code", detail, FieldCode.SAME_CASE)
     async with database.write(tenant=caller.organisation_id) as repositories:
         batch_id = (await repositories.cases.get(from_master_code)).batch_id

@@ -165,7 +165,7 @@ async def _count_reports(
 
 
 def _refusal(standing: Standing, outcomes: Report, new: set[str]) -> SurplusRecords | SyncCancelled:
-    """Why the new records were not counted."""
+    """Returns why the new records were not counted."""
     if standing.status == SyncStatus.CANCELLED:
         return SyncCancelled()
     in_order = list(dict.fromkeys(outcome.key for outcome in outcomes if outcome.key in new))
