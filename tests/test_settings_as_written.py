@@ -116,7 +116,8 @@ def test_an_invisible_character_inside_a_list_is_refused() -> None:
     [
         ("https://qr.example.com?x=1", "end with the path"), ("https://qr.example.com/?", "end with the path"),
         ("https://qr.example.com/a?x=1#b", "end with the path"), ("https://qr.example.com#a", "end with the path"),
-        ("https://qr.example.com/#", "end with the path"), ("https://u:p@qr.example.com", "must not contain a user or a password"),
+        ("https://qr.example.com/#", "end with the path"),
+        ("https://u:p@qr.example.com", "must not contain a user or a password"),
         ("https://u@qr.example.com/a", "must not contain a user or a password"), ("https://qr.exämple.com", "xn--"),
         ("https://qr.example.com/ä", "must be ASCII"), ("https://qr example.com", "without|digits"),
         ("https://qr.example.com/a b", "without|digits"), ("https://qr.example.com\\a", "without|digits"),

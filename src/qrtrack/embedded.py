@@ -135,8 +135,8 @@ def _own_folder(data_dir: Path) -> Path:
     status = home.stat()
     if os.geteuid() not in (0, status.st_uid) or status.st_mode & 0o077:
         raise EmbeddedFailed(
-            f"{home} must belong to the user of this process and be closed to others: chown and chmod 700 it, or choose "
-            "another."
+            f"{home} must belong to the user of this process and be closed to others: chown and chmod 700 it, or "
+            "choose another."
         )
     return home
 

@@ -19,8 +19,8 @@ CodeList = Annotated[
     Field(
         max_length=MOST_ELEMENTS,
         description="Codes as people paste and scan them. Each element is split at blanks, commas and semicolons, "
-        "ranges such as `SKA000010-SKA000020` are expanded, scanned unit URLs reduced to their code, repeats dropped. At most "
-        "100,000 codes.",
+        "ranges such as `SKA000010-SKA000020` are expanded, scanned unit URLs reduced to their code, repeats dropped. "
+        "At most 100,000 codes.",
         examples=[["SKA000007", "SKA000010-SKA000020"]],
     ),
 ]

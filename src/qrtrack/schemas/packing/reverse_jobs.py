@@ -46,8 +46,8 @@ class ResultSummary(BaseModel):
     """`prepared + duplicates + invalid + excluded_count = total_available`."""
 
     prepared: int
-    duplicates: int = Field(description="Already in the queue, prepared by another job.")
-    invalid: int = Field(description="No longer available when the job reached them.")
+    duplicates: int = Field(description="Codes that another job has already put into the queue.")
+    invalid: int = Field(description="Codes that were no longer available when the job reached them.")
     total_available: int
     excluded_count: int
     excluded_already_unavailable: int
