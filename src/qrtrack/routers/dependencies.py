@@ -119,8 +119,8 @@ DocumentReader = Annotated[Caller, Depends(allow(Permission.DOCUMENTS_AND_PROGRE
 
 
 async def _json_object(request: Request) -> dict[str, Any]:
-    """Returns the body that FastAPI parses as JSON; it is parsed once for both. Returns an empty object for other
-    bodies, which FastAPI refuses later.
+    """Returns the parsed JSON body. FastAPI uses the same parsed body later. Returns an empty object for other bodies,
+    which FastAPI refuses later.
     """
     if request.method in BODILESS_METHODS or not _is_json(request.headers.get("Content-Type", "")):
         return {}

@@ -144,8 +144,8 @@ def _of_webhooks(accurate: Mapping[str, Any], *, in_full: bool) -> Iterator[Gaug
 
 
 def _silences(sources: Iterable[Mapping[str, Any]], *, in_full: bool) -> list[tuple[list[str], float]]:
-    """Senders choose types freely, so unknown types share one series for each database, with the silence of the latest
-    one. Without `in_full`, all share one series without labels.
+    """Returns the silence of each database and type. Senders choose types freely, so unknown types share one series for
+    each database, with the silence of the latest one. Without `in_full`, all share one series without labels.
     """
     silences: dict[tuple[str, str], float] = {}
     for source in sources:

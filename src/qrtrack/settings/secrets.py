@@ -18,8 +18,8 @@ class SettingsError(Exception):
 
 
 def is_placeholder(value: str) -> bool:
-    """Whether the value is a placeholder. Random text of this length almost never spells such a word or has so few
-    different characters.
+    """Whether the value is a placeholder: it is too short, contains a placeholder word, or has very few different
+    characters. Random text of this length almost never does.
     """
     letters = "".join(filter(str.isalnum, value.lower()))
     if len(value.strip()) < SECRET_LENGTH or any(mark in letters for mark in PLACEHOLDER_MARKS):

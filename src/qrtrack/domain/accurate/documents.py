@@ -19,7 +19,7 @@ NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 TIMESTAMP_LENGTH: Final = 100
 # Milliseconds in the year 9999 have 15 digits. A larger exponent would cost memory and time for its digits.
 TIMESTAMP_DIGITS: Final = 20
-# For the same reason, a number with more digits than this is not read as an amount.
+# A number with more digits than this is not read as an amount: its digits would cost memory and time.
 AMOUNT_DIGITS: Final = 40
 
 

@@ -62,7 +62,7 @@ class LabelRequest(Body):
     format: Literal["pdf", "zpl"] = "pdf"
     preset: FormatName | None = Field(
         None,
-        description="A preset or a format of your own. Default:  `a4-65` for units and `a4-8` for cases, in ZPL "
+        description="A preset or a format of your own. Default: `a4-65` for units and `a4-8` for cases, in ZPL "
         "`roll-50x30` and `roll-100x150`.",
     )
     start_at: Place = Field(
