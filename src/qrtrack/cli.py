@@ -150,7 +150,7 @@ def recalculate_progress(
         bool, typer.Option("--all", help="Everything that is in progress, also what has just changed.")
     ] = False,
 ) -> None:
-    """Count the rows of all work again that has not changed for five minutes, and repair wrong counters."""
+    """Count the rows of work in progress again if it has not changed for five minutes, and repair wrong counters."""
     if batch_id is not None and everything:
         raise typer.BadParameter("Give --batch-id or --all, not both.")
     from qrtrack.commands import recalculation

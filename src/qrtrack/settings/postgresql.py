@@ -42,7 +42,7 @@ TLS: Final = frozenset(
 TO_SERVER: Final[tuple[str, ...]] = ("application_name", "options")
 READ_HERE: Final = frozenset({"host", "hostaddr", "port", "connect_timeout", "channel_binding", "service"})
 # These change nothing here: connections.py detects dead peers itself, with several hosts the first that accepts writes
-# is used, and this driver has no use for the others.
+# is used, and the driver has no use for the remaining ones.
 KEEPALIVES: Final = {"keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"}
 IGNORED: Final = frozenset(
     {*KEEPALIVES, "load_balance_hosts", "fallback_application_name", "sslcompression", "max_protocol_version"}

@@ -26,8 +26,8 @@ CallbackToken = Annotated[str, Path(json_schema_extra={"maxLength": 100})]
     responses=problems(UnknownCallback, DatabaseUnavailable, DatabaseRefused),
 )
 async def receive_callback(request: Request, runtime: RuntimeState, token: CallbackToken) -> Any:
-    """For the gateway only. It gets this address with the batch and calls it with `ref`, `rescore` (`00`: paid) and
-    `rescoreref`.
+    """For the gateway only. The gateway receives this address with the batch, and calls it with `ref`, `rescore`
+    (`00`: paid) and `rescoreref`.
 
     Every callback is stored, whatever its parameters are.
     """

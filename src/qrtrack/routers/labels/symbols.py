@@ -40,7 +40,7 @@ CaseNumber = Annotated[int, DIGITS, Path(ge=1, le=LARGEST_SEQUENCE)]
 
 
 class Symbol:
-    """Answers with a symbol. With `ETag` and `If-None-Match` it is not sent again unchanged."""
+    """Answers with a symbol. Send the `ETag` as `If-None-Match`: an unchanged one is then not sent again."""
 
     def __init__(self, request: Request, options: Annotated[SymbolOptions, Query()]) -> None:
         self._request = request
@@ -66,8 +66,8 @@ RequestedSymbol = Annotated[Symbol, Depends(Symbol)]
 
 @router.get("/qr.svg", summary="Draw the batch's QR as SVG", **AS_SVG)
 async def get_batch_qr_svg(batch_id: UUID, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol) -> Response:
-    """Draws the symbol that all units of the batch share. With `ETag` and `If-None-Match` it is not sent again
-    unchanged.
+    """Draws the symbol that all units of the batch share. Send its `ETag` as `If-None-Match`: an unchanged
+    symbol is then not sent again.
     """
     return await symbol.svg(await _batch_payload(runtime, caller, batch_id))
 

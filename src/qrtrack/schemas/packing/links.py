@@ -127,10 +127,10 @@ class UnlinkedAnswer(Answer):
 
     unlinked_codes: list[str]
     unlinked_count: int
-    requeued: int = Field(description="How many wait in the queue, each in its place by serial order.")
+    requeued: int = Field(description="How many wait in the queue again, each in its place by serial order.")
     left_out: int = Field(
-        description="How many do not wait: never prepared, excluded, of a cancelled job, or `requeue` was `false`. A "
-        "new reverse job prepares those that are not excluded."
+        description="How many do not wait in the queue: no job had prepared them, they are excluded, their job was "
+        "cancelled, or `requeue` was `false`. A new reverse job prepares those that are not excluded."
     )
 
 
