@@ -114,7 +114,7 @@ async def check_revision(connection: "asyncpg.Connection[asyncpg.Record]") -> st
     try:
         current = await read_revision(connection)
     except asyncpg.InsufficientPrivilegeError as error:
-        raise DatabaseUnfit(f"{error}: the tables are another user's. Name their owner in DATABASE_URL.") from error
+        raise DatabaseUnfit(f"{error}: the tables belong to another user. Name their owner in DATABASE_URL.") from error
     _refuse_unknown(current)
     if current is None or current != head:
         raise SchemaBehind(

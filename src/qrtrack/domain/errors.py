@@ -45,7 +45,7 @@ class DomainError(Exception):
 
 
 class NotFound(DomainError):
-    """It does not exist, or it belongs to another organisation. The caller cannot tell which."""
+    """What the request names does not exist, or belongs to another organisation. The caller cannot tell which."""
 
     slug = "not-found"
     title = "Not found"
