@@ -59,7 +59,8 @@ async def delete_label_format(name: PathName, caller: BatchManager, runtime: Run
 )
 async def get_calibration_page(name: PathName, caller: Packer, runtime: RuntimeState) -> Response:
     """Draws the outlines of the labels, and rulers of 100 mm in both directions (shorter on small labels). Print it on
-    paper, hold it against a sheet of labels, and measure the rulers. Send the differences as `calibration`.
+    paper, hold it against a sheet of labels, and measure the rulers. Then print labels with `calibration`: the shift in
+    millimetres as `dx` and `dy`, and 100 divided by the measured length as `scale_x` and `scale_y`.
     """
     label_format = await use_cases.get_label_format(runtime.database, caller=caller, name=name)
     return Response(draw_calibration(label_format), media_type=PDF, headers=attachment(f"calibration-{name}.pdf"))
