@@ -59,7 +59,7 @@ def test_what_is_no_backup_is_refused_before_a_database_is_made(tmp_path: Path) 
     for name in ("letter.txt", "."):
         done = run(tmp_path, "restore", name)
         assert done.returncode == 1
-        assert f"{name} is not a whole backup" in done.stderr
+        assert f"{name} is not a complete backup" in done.stderr
         assert done.stderr.count("\n") == 2, done.stderr
     assert not (tmp_path / "var").exists()
 
@@ -75,7 +75,7 @@ def test_a_folder_without_a_database_is_said_and_nothing_is_made(tmp_path: Path)
 def test_a_pooler_is_refused(tmp_path: Path, migrated_url: str, words: list[str]) -> None:
     done = run(tmp_path, *words, DATABASE_URL=migrated_url, DATABASE_POOLER="transaction")
     assert done.returncode == 1
-    assert "This cannot go through PgBouncer" in done.stderr
+    assert "A backup cannot go through PgBouncer" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["-", "folder", "pipe"])
@@ -84,7 +84,7 @@ def test_a_backup_goes_into_a_file_and_nothing_else(tmp_path: Path, migrated_url
     os.mkfifo(tmp_path / "pipe")
     done = run(tmp_path, "backup", name, "--overwrite", DATABASE_URL=migrated_url)
     assert done.returncode == 1
-    assert f"{name} is no file. Name a file to write" in done.stderr
+    assert f"{name} is not a file. Name a file to write" in done.stderr
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 

@@ -126,8 +126,8 @@ async def test_spoiled_counters_are_restored_and_shown_before_and_after(
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--batch-id", str(UUID(int=7))], 1, "Nothing to recount has the id"),
-        (["--batch-id", str(UUID(int=7)), "--all"], 2, "exclude each other"),
+        (["--batch-id", str(UUID(int=7))], 1, "There is nothing to recount with the id"),
+        (["--batch-id", str(UUID(int=7)), "--all"], 2, "Give --batch-id or --all, not both"),
         (["--batch-id", "7"], 2, "--batch-id"),
     ],
 )

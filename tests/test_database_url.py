@@ -158,7 +158,7 @@ def test_a_service_of_libpq_is_what_the_address_itself_leaves_open(
         ("postgresql://db/q?host=a&hostaddr=10.0.0.1", "host and hostaddr"),
         ("postgresql://db/q?options", "'options' has no value"),
         ("postgresql://u:secret@2001:db8::7/q", "brackets"),
-        ("postgresql://u:secret%FF@db/q", "no UTF-8"),
+        ("postgresql://u:secret%FF@db/q", "not part of a UTF-8 letter"),
         ("postgresql://u:secret%00@db/q", "%00"),
         ("postgresql://db:70000/q", "port"),
         # Passwords that are not quoted.

@@ -243,7 +243,7 @@ async def test_a_preflight_that_is_refused_says_why() -> None:
         assert answer.json()["type"] == "urn:qrtrack:problem:cors-refused"
         assert int(answer.headers["content-length"]) == len(answer.content)
     assert stranger.json()["detail"] == (
-        "The origin https://evil.example may not call: add it to CORS_ALLOWED_ORIGINS on the server."
+        "The origin https://evil.example is not allowed: add it to CORS_ALLOWED_ORIGINS on the server."
     )
     assert "access-control-allow-origin" not in stranger.headers
     assert method.headers["access-control-allow-origin"] == header.headers["access-control-allow-origin"] == ORIGIN

@@ -198,7 +198,7 @@ def test_a_pipe_in_the_place_of_a_secret_does_not_block_the_start() -> None:
 
 def test_a_damaged_secret_file_is_named() -> None:
     plant("var/secrets/jwt_secret", "short")
-    with pytest.raises(SettingsError, match="var/secrets/jwt_secret holds no usable one"):
+    with pytest.raises(SettingsError, match="var/secrets/jwt_secret contains no usable one"):
         load_settings()
 
 
@@ -212,7 +212,7 @@ def test_production_refuses_a_missing_secret(monkeypatch: pytest.MonkeyPatch, na
     _set(monkeypatch, **(PRODUCTION | {name: ""}))
     with pytest.raises(SettingsError) as refusal:
         load_settings()
-    assert str(refusal.value) == f"{name} is not set: production needs a random value of its own."
+    assert str(refusal.value) == f"{name} is not set: production needs a random value for it."
     assert not Path("var").exists()
 
 
@@ -258,7 +258,7 @@ def test_production_never_starts_on_the_embedded_database(
     monkeypatch: pytest.MonkeyPatch, typed: dict[str, str]
 ) -> None:
     _set(monkeypatch, **(PRODUCTION | {"DATABASE_URL": ""} | typed))
-    with pytest.raises(SettingsError, match="^DATABASE_URL is not set: production uses a PostgreSQL server"):
+    with pytest.raises(SettingsError, match="^DATABASE_URL is not set: production needs a PostgreSQL server"):
         load_settings()
 
 

@@ -1,4 +1,4 @@
-"""Backups of the whole database and their restore, for the embedded PostgreSQL and for the one of DATABASE_URL."""
+"""Backs up and restores the whole database: the embedded PostgreSQL, or the server of DATABASE_URL."""
 
 import os
 import re
@@ -46,7 +46,8 @@ async def back_up(database: Database, file: Path, *, overwrite: bool, tell: Tell
     """Writes a consistent snapshot of the whole database into a file, which appears complete or not at all. Returns the
     revision of the schema. It may be older than the program's: people back up before they migrate.
 
-    Raises BackupFailed.
+    Returns the revision of the backed-up schema. It may be older than the program's, since people back up before they
+    migrate. Raises BackupFailed.
     """
     async with _session(database) as connection:
         revision = await schema_revision.read_revision(connection)
@@ -83,7 +84,7 @@ def _appearing(file: Path, *, overwrite: bool) -> Iterator[Path]:
     """A draft, readable by its owner only. It is renamed to the file after the block succeeded."""
     exists = BackupFailed(f"{file} exists already. Choose another name, or give --overwrite.")
     if str(file) == "-" or (file.exists() and not file.is_file()):
-        raise BackupFailed(f"{file} is no file. Name a file to write, such as qrtrack.dump.")
+        raise BackupFailed(f"{file} is not a file. Name a file to write, such as qrtrack.dump.")
     if file.exists() and not overwrite:
         raise exists
     draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
@@ -171,9 +172,9 @@ async def _read_revision(file: Path) -> str:
     try:
         found = REVISION.search(await Tools(lambda *_: None).read("pg_restore", *options))
     except ToolFailed as error:
-        raise BackupFailed(f"{file} is not a whole backup: {error}") from error
+        raise BackupFailed(f"{file} is not a complete backup: {error}") from error
     if found is None:
-        raise BackupFailed(f"{file} is no backup of qrtrack: it holds no revision of the schema.")
+        raise BackupFailed(f"{file} is not a backup of qrtrack: it holds no revision of the schema.")
     revision = found[1].decode()
     if schema_revision.is_before_release(revision):
         raise BackupFailed(

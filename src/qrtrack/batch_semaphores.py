@@ -9,18 +9,18 @@ from weakref import WeakValueDictionary
 
 from qrtrack.fair_starts import Crowd
 
-# Transactions of one process that may compete for a batch's lock, and for its row. Those that want the row do most of
-# their work before they need it.
+# How many transactions of one process may compete for a batch's lock, and for its row. Transactions that update the row
+# do most of their work before they need it, so more of them may run.
 LOCK_PERMITS: Final = 2
 ROW_PERMITS: Final = 4
-# Transactions of one organisation as long as another one is active. More than ROW_PERMITS: the waiters of one busy
-# batch must not hold up everything else of their organisation.
+# How many transactions one organisation may run while another one is active. More than ROW_PERMITS: otherwise the
+# waiters of one busy batch would block everything else of their organisation.
 PERMITS_BESIDE_OTHERS: Final = ROW_PERMITS + 1
 
 
 class BatchSemaphores:
-    """Limit how many transactions of this process wait for one batch with a connection in hand: one that works and one
-    that is next. The others wait here, so that a busy batch cannot drain the pool.
+    """Limit how many transactions of this process hold a connection while they wait for one batch: one works, and one
+    is next. The others wait here without a connection, so that a busy batch cannot drain the pool.
     """
 
     def __init__(self) -> None:
@@ -37,14 +37,14 @@ class BatchSemaphores:
 
 
 class TenantSemaphores:
-    """Limit how many transactions of one organisation run at a time in this process. Further ones wait, in order and
-    without a connection: otherwise hundreds of requests of one organisation take the pool from all others.
+    """Limit how many transactions of one organisation run at a time in this process. Further ones wait in order,
+    without a connection: otherwise hundreds of requests of one organisation would take the whole pool.
 
-    Nothing slow is awaited inside a transaction, so no long poll and no call of a gateway holds a permit.
+    Transactions await nothing slow, so no long poll and no call of the gateway holds a permit.
     """
 
     def __init__(self, pool_size: int) -> None:
-        # One connection is left for an organisation that has just begun.
+        # Keeps one connection free for an organisation that becomes active.
         self._alone = max(1, pool_size - 1)
         self._semaphores: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
         self._beside_others: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()

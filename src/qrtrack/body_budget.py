@@ -1,6 +1,6 @@
-"""Memory for the bodies of requests: a budget of this process, and a share of it for each organisation.
+"""Limits the memory for request bodies: a budget for this process, and a share of it for each organisation.
 
-A body that does not fit is not refused: the server does not read it yet, so its bytes stay with the sender (TCP
+A body that does not fit is not refused. The server does not read it yet, so its bytes wait at the sender (TCP
 backpressure).
 """
 
@@ -14,20 +14,20 @@ from typing import Final
 from qrtrack.heavy_work import TooMuchWork
 
 MIB: Final = 1024 * 1024
-# Four organisations at their share fit; one organisation can never use up the budget.
+# Four organisations fit at their full share. One organisation can never use up the budget.
 IN_ALL: Final = 128 * MIB
 PER_SHARE: Final = 32 * MIB
-# No body takes more memory: an import, which may be longer, is spooled to disk.
+# The most memory that one body takes: a longer body (an import) is spooled to disk.
 MOST_OF_ONE: Final = 16 * MIB
-# Smaller ones are not counted: MAX_CONNECTIONS bounds them.
+# Smaller bodies are not counted: MAX_CONNECTIONS bounds them.
 UNCOUNTED: Final = 64 * 1024
-# While it waits, a connection holds what the server has read ahead, up to 320 KiB.
+# How many requests of one share may wait. Each waiting connection holds up to 320 KiB that the server has read already.
 WAITING_PER_SHARE: Final = 100
 
 
 @dataclass(slots=True)
 class BodyBudget:
-    """`held`: bytes by share. A share is an organisation, or all of Accurate's webhooks."""
+    """`held`: reserved bytes by share. A share belongs to one organisation, or to all webhooks of Accurate together."""
 
     held: Counter[Hashable] = field(default_factory=Counter)
     waiting: Counter[Hashable] = field(default_factory=Counter)
@@ -35,10 +35,11 @@ class BodyBudget:
 
     @asynccontextmanager
     async def reserve(self, share: Hashable, length: int) -> AsyncIterator[None]:
-        """Waits, before the first byte is read, until the whole body fits; holds its memory until the block ends.
+        """Reserves memory for the whole body before its first byte is read, and frees it when the block ends. Waits
+        until it fits.
 
-        Reserving part by part could deadlock: many incomplete bodies fill the budget, and none can complete.
-        Raises TooMuchWork where too many of the share wait already.
+        Reserving part by part could deadlock: many incomplete bodies would fill the budget, and none could complete.
+        Raises TooMuchWork when too many requests of the same share wait already.
         """
         if length <= UNCOUNTED:
             yield

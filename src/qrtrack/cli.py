@@ -1,5 +1,5 @@
-"""The commands and their options. What a command does is in commands/, imported when it is typed: `--help` and `token`
-answer at once, since they load neither the server nor the database.
+"""The commands and their options. commands/ holds what each command does. It is imported only for the command that was
+typed, so `--help` and `token` answer at once without loading the server or the database.
 """
 
 from importlib.metadata import version
@@ -48,10 +48,10 @@ def serve(
 def worker(
     host: Annotated[str, typer.Option(help="The address to answer on, with --port.")] = "127.0.0.1",
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Answer /healthz, /readyz and /metrics there.")
+        int | None, typer.Option(min=0, max=65535, help="Answer /healthz, /readyz and /metrics on this port.")
     ] = None,
 ) -> None:
-    """The worker loop alone: start as many as wanted, on as many machines."""
+    """Run only the worker loop. Start as many workers as you want, on as many machines."""
     from qrtrack.commands import servers
 
     servers.work(host=host, port=port)
@@ -60,7 +60,7 @@ def worker(
 @app.command()
 def migrate(
     check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; fail where the database is not at the newest revision.")
+        bool, typer.Option("--check", help="Change nothing; fail if the database is not at the newest revision.")
     ] = False,
 ) -> None:
     """Bring the database to the newest schema."""
@@ -77,7 +77,7 @@ def backup(
     file: Annotated[Path, typer.Argument(help="The file to write, such as qrtrack.dump.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write the whole database into a file, as of one moment. The service goes on meanwhile."""
+    """Write the whole database into a file, as of one moment. The service keeps running meanwhile."""
     from qrtrack.commands import backups
 
     backups.backup(file, overwrite=overwrite)
@@ -99,7 +99,7 @@ def restore(
         ),
     ] = 0,
 ) -> None:
-    """Put a backup into an empty database, whole or not at all. Stop every other process first."""
+    """Put a backup into an empty database: all of it, or nothing. Stop every other process first."""
     from qrtrack.commands import backups
 
     backups.restore(file, skip_request_ids=skip_request_ids, skip_serials=skip_serials)
@@ -109,7 +109,7 @@ def restore(
 def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing, say what would be deleted.")] = False,
 ) -> None:
-    """Delete what is older than RETENTION_DAYS and needed by nobody. Workers do it every day by themselves."""
+    """Delete what is older than RETENTION_DAYS and no longer needed. Workers do this every day by themselves."""
     from qrtrack.commands import retention
 
     retention.prune(dry_run=dry_run)
@@ -164,10 +164,12 @@ def revoke(
 def sandbox(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 9100,
-    fault: Annotated[Fault, typer.Option(help="How it misbehaves with every batch.")] = Fault.NONE,
-    callback_seconds: Annotated[float, typer.Option(min=0, help="How long it takes to call back.")] = 1.0,
+    fault: Annotated[Fault, typer.Option(help="The fault to simulate with every batch.")] = Fault.NONE,
+    callback_seconds: Annotated[
+        float, typer.Option(min=0, help="How many seconds it waits before it calls back.")
+    ] = 1.0,
 ) -> None:
-    """A bank gateway for trying things: it prints what it gets, calls back, and misbehaves on demand."""
+    """Run a stand-in for the bank gateway: it prints what it receives, calls back, and simulates faults on demand."""
     from qrtrack.commands import sandboxes
 
     sandboxes.play(host=host, port=port, fault=fault, callback_seconds=callback_seconds)
@@ -176,11 +178,13 @@ def sandbox(
 @app.command()
 def recalculate_progress(
     batch_id: Annotated[UUID | None, typer.Option(help="One batch, reverse job or progress batch.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that is in progress, silent or not.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Everything that is in progress, also what has just changed.")
+    ] = False,
 ) -> None:
-    """Count again from the truth what has been silent for five minutes, and repair what was wrong."""
+    """Count the rows of work in progress again if it has not changed for five minutes, and repair wrong counters."""
     if batch_id is not None and everything:
-        raise typer.BadParameter("--batch-id and --all exclude each other.")
+        raise typer.BadParameter("Give --batch-id or --all, not both.")
     from qrtrack.commands import recalculation
 
     recalculation.recalculate(batch_id, everything=everything)
@@ -188,7 +192,7 @@ def recalculate_progress(
 
 @app.command()
 def accurate() -> None:
-    """How Accurate's webhooks fare: who has gone silent, what waits, what belongs to nobody."""
+    """Show the state of Accurate's webhooks: sources that went silent, waiting events, databases without an owner."""
     from qrtrack.commands import accurate as command
 
     command.show_connection()
@@ -210,7 +214,7 @@ def gs1_owner(
 
 @app.command()
 def demo() -> None:
-    """The main job on real input, on the embedded PostgreSQL, with its own checks."""
+    """Show the main job on real input, on the embedded PostgreSQL, and check every number."""
     from qrtrack.commands import demonstration
 
     demonstration.show()

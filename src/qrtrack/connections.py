@@ -1,4 +1,4 @@
-"""Opens connections, and keeps the small pools beside the main one: for webhooks and for readiness."""
+"""Opens connections to PostgreSQL, and keeps the small pools beside the main one: for webhooks and for readiness."""
 
 import asyncio
 import socket
@@ -13,13 +13,13 @@ from qrtrack.outages import DatabaseRefused, reason_of
 from qrtrack.repositories.base import Connection
 from qrtrack.settings.postgresql import PostgresAddress
 
-# A webhook needs one for a millisecond or two.
+# A webhook holds a connection for one or two milliseconds.
 FOR_WEBHOOKS: Final = 8
 PATIENCE_SECONDS: Final = 10
 # A statement on a hung server times out.
 STATEMENT_SECONDS: Final = 20
-# TCP keepalive detects a dead peer within 20 s. Without it TCP retransmits for 15 minutes, while a new server has long
-# taken over.
+# TCP keepalive detects a dead peer within 20 s. Without it, TCP retransmits for 15 minutes, although a standby has
+# taken over long before.
 UNANSWERED_SECONDS: Final = 20
 KEEPALIVE: Final = {
     "TCP_KEEPIDLE": UNANSWERED_SECONDS // 2,
@@ -27,15 +27,15 @@ KEEPALIVE: Final = {
     "TCP_KEEPCNT": 2,
     "TCP_USER_TIMEOUT": UNANSWERED_SECONDS * 1000,
 }
-# After these errors the next host is tried.
+# After these errors the connector tries the next host.
 NOT_THIS_HOST: Final = (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched)
-# The server's errors for an unknown setting or argument in `options`.
+# The errors of a server that does not know a setting or argument in `options`.
 UNKNOWN_SETTING: Final = (asyncpg.PostgresSyntaxError, asyncpg.UndefinedObjectError, asyncpg.DataError)
 PLANS_KEPT: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 
 
 class KeptAliveConnection(asyncpg.Connection):
-    """Fails when its peer is dead, so that whoever waits for an answer gets an error."""
+    """A connection with TCP keepalive: when the peer is dead, the waiting caller gets an error."""
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *rest: Any) -> None:
         super().__init__(protocol, transport, *rest)
@@ -45,27 +45,28 @@ class KeptAliveConnection(asyncpg.Connection):
             return
         to_server.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in KEEPALIVE.items():
-            # Not every operating system has all of them.
+            # Some operating systems lack some of these options.
             if hasattr(socket, option):
                 to_server.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 @dataclass(frozen=True, slots=True)
 class Connector:
-    """Opens every connection of the program: each gets all options of DATABASE_URL."""
+    """Opens every connection of the program, each with all options of DATABASE_URL."""
 
     address: PostgresAddress
     behind_pooler: bool = False
 
     async def connect(self, *, plans: Mapping[str, str] | None = None, **options: Any) -> Connection:
-        """Tries the hosts in order. `plans`: settings of the session, which a pooler refuses.
+        """Tries the hosts in order. `plans`: settings of the session; a pooler refuses them, so they are left out
+        there.
 
-        A statement outside of a transaction runs in READ COMMITTED, too; behind a pooler, which refuses start-up
-        settings, in the server's default isolation.
+        Statements outside of a transaction run in READ COMMITTED. Behind a pooler, which refuses start-up settings,
+        they run in the server's default isolation.
         """
         settings = dict(self.address.server_settings)
         if self.behind_pooler:
-            # A prepared statement does not outlive its transaction there.
+            # Behind a pooler, a prepared statement does not outlive its transaction.
             options["statement_cache_size"] = 0
         else:
             settings = {"application_name": "qrtrack", **settings, **(plans or {})}
@@ -85,13 +86,13 @@ class Connector:
 
 
 class Connections:
-    """A small pool for one purpose, filled on demand: a storm of webhooks cannot occupy the main pool, and other work
+    """A small pool for one purpose, filled on demand: a burst of webhooks cannot occupy the main pool, and other work
     cannot delay webhooks. Each statement commits by itself.
 
-    All statements insert, or find few rows by key, so generic index plans are forced and kept (not behind a pooler).
+    Every statement inserts or finds few rows by key, so generic index plans are forced and kept (not behind a pooler).
 
-    asyncpg's own pool needs an event loop to be made, cannot close its idle connections at once to make room on a full
-    server, and resets each connection in another round trip.
+    asyncpg's own pool does not fit: it needs an event loop to be created, cannot close its idle connections at once to
+    make room on a full server, and resets each connection with an extra round trip.
     """
 
     def __init__(self, connector: Connector, *, at_a_time: int) -> None:
@@ -103,7 +104,7 @@ class Connections:
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[Connection]:
-        """Raises TimeoutError when all are busy for too long."""
+        """Lends a connection for the block. Raises TimeoutError when all stay busy for too long."""
         async with asyncio.timeout(PATIENCE_SECONDS) if self._permits.locked() else nullcontext():
             await self._permits.acquire()
         self._in_use += 1
@@ -114,7 +115,7 @@ class Connections:
             try:
                 yield connection
             except (asyncio.CancelledError, TimeoutError):
-                # A late answer must not reach the next user.
+                # The answer of an interrupted statement must not reach the next user of the connection.
                 connection.terminate()
                 raise
             finally:
@@ -127,7 +128,9 @@ class Connections:
         return {"in_use": self._in_use, "idle": len(self._idle), "allowed": self._allowed}
 
     def _living(self) -> "Connection | None":
-        """The connection used last, so that quiet hours need few. Drops those that a server restart has closed."""
+        """Returns the connection that was used last, so that few stay busy in quiet hours. Drops connections that a
+        server restart has closed.
+        """
         while self._idle:
             connection = self._idle.pop()
             if not connection.is_closed():

@@ -1,4 +1,4 @@
-"""Transactions: the only code that begins and commits."""
+"""Transactions. Only this module begins and commits them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,13 +26,14 @@ from qrtrack.tenant_role import quoted, try_role
 
 __all__ = ["Database", "DatabaseRefused", "DatabaseUnavailable"]
 
-# A standby, or a server set to read-only: another connection may reach one that accepts writes.
+# PostgreSQL reports these on a standby or a read-only server: another connection may reach a server that accepts
+# writes.
 READ_ONLY = ("25006",)
-# A request that waits longer for a lock gets 503.
+# A request that waits longer for a lock is answered with 503.
 LOCK_SECONDS = 10
 # Readiness times out after 3 s: a hung server counts as down.
 READY_SECONDS = 3
-# Shorter, so that readiness reports a full server as the reason.
+# Shorter than the readiness timeout, so that readiness can report a full server as the reason.
 ROOM_SECONDS = 2
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 BEGIN_READING = f"{BEGIN} READ ONLY"
@@ -41,11 +42,11 @@ BY_KEYS = ("SET LOCAL plan_cache_mode = force_generic_plan", "SET LOCAL enable_s
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """Opens transactions. `request` makes the first effect of a request repeatable (Idempotency-Key)."""
+    """Opens transactions. `request`: the request whose first effect is stored under its Idempotency-Key."""
 
     connector: Connector
     engine: AsyncEngine
-    # The same pool in AUTOCOMMIT: SQLAlchemy sends no BEGIN and no COMMIT.
+    # The same pool in AUTOCOMMIT mode: SQLAlchemy sends no BEGIN and no COMMIT.
     unbegun: AsyncEngine
     webhooks: Connections
     health: Connections
@@ -69,7 +70,7 @@ class Database:
         return cls(connector, engine, unbegun, webhooks, health, tenant_role, TenantSemaphores(pool_size))
 
     def answering(self, request: RepeatableRequest | None) -> Self:
-        """The same database, for one request that its caller may send again."""
+        """Returns the same database, bound to one request that its caller may repeat."""
         return replace(self, request=request)
 
     @asynccontextmanager
@@ -81,14 +82,13 @@ class Database:
         by_keys: bool = False,
         busy_row: UUID | None = None,
     ) -> AsyncIterator[Repositories]:
-        """One transaction: commits on leaving, rolls back on any error.
+        """Opens one transaction: it commits when the block ends, and rolls back on any error.
 
-        `tenant`: row-level security shows and accepts this organisation's rows only.
-        `batch_lock`: waits until no other transaction moves the batch's queue. The lock is a statement of its own, so
-        that the next one sees what the previous holder committed.
-        `by_keys`: all statements find few rows by key, so generic index plans are forced and kept. Other transactions
-        plan each statement anew.
-        `busy_row`: a batch whose row many requests update at once: a semaphore limits how many hold a connection.
+        `tenant`: row-level security shows and accepts only rows of this organisation. `batch_lock`: waits until no
+        other transaction changes the batch's queue. The lock is a separate statement, so that the next one sees what
+        the previous holder committed. `by_keys`: every statement finds few rows by key, so generic index plans are
+        forced and kept. Other transactions plan each statement anew. `busy_row`: a batch whose row many requests update
+        at once. A semaphore limits how many of them hold a connection.
         """
         opening = _opening(self.tenant_role, tenant=tenant, batch_lock=batch_lock, by_keys=by_keys)
         async with (
@@ -106,7 +106,7 @@ class Database:
 
     @asynccontextmanager
     async def read(self, *, tenant: UUID | None = None) -> AsyncIterator[Repositories]:
-        """One READ ONLY transaction: a stray write fails."""
+        """Opens one READ ONLY transaction: a write in it fails."""
         opening = _opening(self.tenant_role, tenant=tenant, read_only=True)
         async with self.tenants.acquired(tenant), self._transaction(opening, writes=False) as (pooled, driver):
             repositories = Repositories(pooled, driver)
@@ -115,11 +115,12 @@ class Database:
 
     @asynccontextmanager
     async def autocommit(self, *, apart: bool = False) -> AsyncIterator[DriverRepositories]:
-        """Each statement commits by itself: one round trip instead of three, for paths of one statement.
-        Behind a pooler such a statement runs in the server's default isolation, and must not depend on it.
+        """Lends a connection on which each statement commits by itself. This saves two of three round trips where one
+        statement is enough. Behind a pooler the statement runs in the server's default isolation, so it must not depend
+        on isolation.
 
-        `apart`: on a connection reserved for webhooks, which no other work can occupy. Behind a pooler the block is
-        one transaction, committed on leaving. When the server is full, a connection of the pool is used.
+        `apart`: uses a connection reserved for webhooks, which no other work can occupy. Behind a pooler, the block is
+        then one transaction that commits when it ends. When the server is full, a connection of the main pool is used.
         """
         async with self._driver(apart=apart) as connection:
             yield DriverRepositories(connection)
@@ -144,7 +145,9 @@ class Database:
 
     @asynccontextmanager
     async def _beside(self, connections: Connections, *, seconds: float | None = None) -> AsyncIterator[Connection]:
-        """On a full server, a connection of the pool. Raises the server's refusal when none is free in `seconds`."""
+        """Lends a connection of `connections`, or one of the main pool when the server is full. Raises the server's
+        refusal when none is free within `seconds`.
+        """
         async with AsyncExitStack() as taken:
             try:
                 connection = await taken.enter_async_context(connections.take())
@@ -162,8 +165,8 @@ class Database:
     async def _transaction(
         self, opening: str | None, *, writes: bool = True
     ) -> AsyncIterator[tuple[AsyncConnection, Connection]]:
-        """Begins with the statements of `opening`, commits on leaving, rolls back on any error. Without `opening` each
-        statement is a transaction of its own. SQLAlchemy begins nothing: its BEGIN would be another round trip.
+        """Sends the statements of `opening` to begin, commits when the block ends, rolls back on any error. Without
+        `opening`, each statement is its own transaction. SQLAlchemy sends no BEGIN: it would cost another round trip.
         """
         with self.outages.translated():
             async with self._living() as (pooled, driver):
@@ -182,7 +185,9 @@ class Database:
 
     @asynccontextmanager
     async def _living(self) -> AsyncIterator[tuple[AsyncConnection, Connection]]:
-        """A connection that works. A restart of the server closes all in the pool: closed ones are discarded here."""
+        """Returns a working connection. A server restart closes all connections of the pool; they are discarded
+        here.
+        """
         while True:
             async with self.unbegun.connect() as pooled:
                 driver: Connection | None = (await pooled.get_raw_connection()).driver_connection
@@ -193,14 +198,14 @@ class Database:
                 await pooled.invalidate()
 
     async def migrate(self) -> str:
-        """Brings the schema to the newest revision and returns it. Raises what `ready` raises."""
+        """Migrates the schema to the newest revision and returns it. Raises the errors of `ready`."""
         with self.outages.translated(quietly=True):
             return await schema_revision.migrate(self.engine, tenant_role=self.tenant_role)
 
     async def ready(self, *, quietly: bool = False) -> dict[str, Any]:
-        """Checks the database on a connection of its own, so that a busy pool does not count as down. Raises
-        DatabaseUnavailable, DatabaseRefused, DatabaseUnfit, SchemaBehind, SchemaNewer or TenantRoleUnusable.
-        `quietly`: the caller logs the reason.
+        """Checks the database on a separate connection, so that a busy pool does not count as an outage. Raises
+        DatabaseUnavailable, DatabaseRefused, DatabaseUnfit, SchemaBehind, SchemaNewer or TenantRoleUnusable. `quietly`:
+        the caller logs the reason.
         """
         with self.outages.translated(quietly=quietly):
             async with asyncio.timeout(READY_SECONDS), self._beside(self.health, seconds=ROOM_SECONDS) as connection:
@@ -221,7 +226,9 @@ class Database:
 
     @property
     def most_connections(self) -> int:
-        """The pool, those for webhooks, one for readiness and one for LISTEN."""
+        """Returns how many connections this process may open: the pool, those for webhooks, one for readiness, one for
+        LISTEN.
+        """
         return self._pool.size() + FOR_WEBHOOKS + 2
 
     @property
@@ -231,7 +238,7 @@ class Database:
         return pool
 
     def pool_use(self) -> dict[str, dict[str, int]]:
-        """Connections of this process, by purpose and state."""
+        """Returns the connections of this process by purpose and state."""
         pool = self._pool
         main = {"in_use": pool.checkedout(), "idle": pool.checkedin(), "allowed": pool.size()}
         return {"main": main, "webhooks": self.webhooks.use()}
@@ -243,7 +250,7 @@ class Database:
 
 
 async def _roll_back(pooled: AsyncConnection, driver: Connection) -> None:
-    """A connection whose ROLLBACK fails (it broke, or the task is cancelled again) leaves the pool."""
+    """Rolls back. A connection whose ROLLBACK fails leaves the pool (it broke, or the task was cancelled again)."""
     is_clean = False
     try:
         with suppress(Exception):
@@ -262,10 +269,11 @@ def _opening(
     by_keys: bool = False,
     read_only: bool = False,
 ) -> str:
-    """BEGIN and all settings of the transaction, in one round trip. They are local to it, since a pooler shares the
-    session. Isolation and durability are set here, whatever the server's defaults.
+    """Returns BEGIN and all settings of the transaction as one query: one round trip. The settings are local to the
+    transaction, since a pooler shares the session. Isolation and durability are set here, whatever the server's
+    defaults are.
 
-    Several statements in one query can have no parameters: the UUIDs and the quoted role are part of the text.
+    Several statements in one query can have no parameters, so the UUIDs and the quoted role are part of the text.
     """
     steps = [BEGIN_READING] if read_only else [BEGIN, DURABLE]
     if by_keys:

@@ -1,4 +1,4 @@
-"""What a database must be like before anything is made in it: its version, its encoding, the schema of its tables."""
+"""Checks a database before the program creates anything in it: its version, its encoding, the schema of its tables."""
 
 from typing import Final, NamedTuple
 
@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 from qrtrack.domain.errors import Unavailable
 
 OLDEST: Final = 150000
-# Asked each time whether the service is ready.
+# Readiness runs this statement at each check.
 STATE: Final = """
 SELECT current_setting('server_encoding') AS encoding, current_database() AS database,
        quote_ident(current_user) AS quoted_user, current_setting('transaction_read_only')::bool AS read_only
@@ -24,7 +24,7 @@ SELECT current_setting('server_version_num')::int AS version, current_setting('s
 
 
 class DatabaseUnfit(Unavailable):
-    """The service cannot keep its data in this database; the message says how to make a fitting one."""
+    """The service cannot keep its data in this database. The message says how to create a suitable one."""
 
     slug = "database-unfit"
     title = "The database does not fit"
@@ -43,13 +43,13 @@ class _Found(NamedTuple):
 
 
 def refuse_unfit(connection: Connection) -> None:
-    """Before a migration changes anything. Raises DatabaseUnfit."""
+    """Called before a migration changes anything. Raises DatabaseUnfit."""
     found = _Found(*connection.execute(text(LOOK)).one())
     if found.version < OLDEST:
         raise DatabaseUnfit(f"This is PostgreSQL {found.version_name}: use PostgreSQL 15 or newer.")
     refuse_encoding(found.encoding, found.database, found.quoted_user)
     if found.schema != "public" and (found.schema or found.may_create):
-        # Requests run under another role, for which "$user" in search_path is another schema.
+        # Requests run under another role. For that role, "$user" in search_path is another schema.
         raise DatabaseUnfit(
             f"search_path leads {found.quoted_user} to the schema {found.schema or 'of no name'}, and the tables of "
             f"qrtrack are in public. Run: ALTER ROLE {found.quoted_user} IN DATABASE {found.quoted_database} SET "
@@ -57,8 +57,8 @@ def refuse_unfit(connection: Connection) -> None:
         )
     if not found.may_create:
         raise DatabaseUnfit(
-            f"permission denied for schema public: {found.quoted_user} may not make tables there, since PostgreSQL 15 "
-            f"only the owner of the database may. Let an administrator run: {_remedy(found)}"
+            f"permission denied for schema public: {found.quoted_user} may not create tables in it: since "
+            f"PostgreSQL 15, only the owner of the database may. Ask an administrator to run: {_remedy(found)}"
         )
 
 
@@ -69,7 +69,7 @@ def _remedy(found: _Found) -> str:
 
 
 def refuse_encoding(encoding: str, database: str, user: str) -> None:
-    """`user`: quoted, who is to own the other database. Raises DatabaseUnfit."""
+    """Raises DatabaseUnfit. `user` (quoted) is named as the owner of the new database that the message suggests."""
     if encoding != "UTF8":
         name = f'"{database}_utf8"'
         raise DatabaseUnfit(

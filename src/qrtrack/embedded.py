@@ -43,14 +43,17 @@ PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
 
 
 class EmbeddedFailed(RuntimeError):
-    """The embedded PostgreSQL cannot be used; the message says what to do next, with the tail of the server's log."""
+    """The embedded PostgreSQL cannot be used. The message says what to do next, and ends with the last lines of the
+    server's log.
+    """
 
 
 class EmbeddedPostgres(AbstractContextManager["EmbeddedPostgres"]):
     """A running server in one data folder, shared by every process that uses the folder.
 
-    The shared lock on `users.lock` makes this process a user. The kernel drops it however the process ends, and no
-    program started from here inherits it. A forked copy of the process holds the same lock, so the server waits for it.
+    A process is a user of the server while it holds the shared lock on `users.lock`. The kernel releases the lock
+    however the process ends, and no program started from here inherits it. A forked copy of the process holds the same
+    lock, so the server keeps running for it.
     """
 
     def __init__(self, home: Path, users: int, *, durable: bool) -> None:
@@ -60,7 +63,7 @@ class EmbeddedPostgres(AbstractContextManager["EmbeddedPostgres"]):
     def url(self, database: str = "qrtrack") -> str:
         """The address for `create_async_engine`. Creates the database if it does not exist; concurrent calls are safe.
 
-        Its user owns the database and is no superuser.
+        The user in the address owns the database and is not a superuser.
         """
         # Imported here: run as a script, this file cannot import the package.
         from qrtrack.embedded_owner import CARRY_OVER, CREATE_DATABASE  # noqa: PLC0415
@@ -106,7 +109,7 @@ def start(data_dir: Path, *, durable: bool = True) -> EmbeddedPostgres:
         os.close(_open(home / name))
     users = os.open(home / "users.lock", os.O_RDWR)
     try:
-        fcntl.flock(users, fcntl.LOCK_SH)  # Waits for a guard that is stopping the server, which always ends.
+        fcntl.flock(users, fcntl.LOCK_SH)  # Waits for a guard that is stopping the server; a guard always ends.
         postgres = EmbeddedPostgres(home, users, durable=durable)
         postgres.ensure_running()
     except BaseException:
@@ -125,12 +128,15 @@ def _own_folder(data_dir: Path) -> Path:
         raise EmbeddedFailed(f"Cannot use the data folder {data_dir}: {error}. Choose another one.") from error
     status = home.stat()
     if os.geteuid() not in (0, status.st_uid) or status.st_mode & 0o077:
-        raise EmbeddedFailed(f"{home} must be ours and closed to others: chown and chmod 700 it, or choose another.")
+        raise EmbeddedFailed(
+            f"{home} must belong to the user of this process and be closed to others: chown and chmod 700 it, or "
+            "choose another."
+        )
     return home
 
 
 def _open(path: Path, flags: int = os.O_RDWR) -> int:
-    """A descriptor that child processes do not inherit; a new file belongs to the owner of its folder."""
+    """Opens a descriptor that child processes do not inherit. A new file belongs to the owner of its folder."""
     descriptor = os.open(path, flags | os.O_CREAT, 0o600)
     if os.geteuid() == 0:
         os.fchown(descriptor, path.parent.stat().st_uid, -1)
@@ -158,7 +164,7 @@ def _ensure_guard(home: Path) -> None:
 
 
 def _ensure_server(home: Path, *, durable: bool) -> None:
-    """Returns when the server answers.
+    """Starts the server if needed, and returns when it answers.
 
     The launching process holds `server.lock`, and every process of the server inherits it. So the lock is free only if
     none of them lives, whatever stale files or reused process ids say, and at most one process launches at a time.
@@ -218,7 +224,7 @@ def _client_folder(home: Path) -> str:
     with suppress(FileExistsError):
         link.symlink_to(home)
     if link.lstat().st_uid != os.geteuid() or link.readlink() != home:
-        raise EmbeddedFailed(f"{link} is not ours: remove it, or choose a shorter data folder.")
+        raise EmbeddedFailed(f"{link} belongs to another user: remove it, or choose a shorter data folder.")
     return str(link)
 
 
@@ -232,7 +238,7 @@ def _binary(name: str) -> str:
 
 
 def tool(name: str) -> tuple[str, dict[str, str]]:
-    """One of PostgreSQL's own programs, and the environment that it is run in."""
+    """Returns one of PostgreSQL's own programs, and the environment to run it in."""
     return _binary(name), _environment()
 
 
@@ -298,7 +304,9 @@ def _guard(home: Path, guard: int) -> None:  # pragma: no cover - in the helper 
 
 
 def _become(uid: int, needed: tuple[str, ...]) -> None:  # pragma: no cover - in the helper process
-    """PostgreSQL refuses root, so another user runs it. That user keeps CAP_DAC_OVERRIDE only to enter `needed`."""
+    """Becomes another user, since PostgreSQL refuses to run as root. That user keeps CAP_DAC_OVERRIDE only to enter
+    `needed`.
+    """
     if _may_enter(uid, needed):
         _drop_root(uid)
         return
@@ -306,7 +314,7 @@ def _become(uid: int, needed: tuple[str, ...]) -> None:  # pragma: no cover - in
     header, rights = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3), (ctypes.c_uint32 * 6)(*[1 << CAP_DAC_OVERRIDE] * 3)
     try:
         libc.prctl(PR_SET_KEEPCAPS, ctypes.c_ulong(1), none, none, none)
-        # initdb calls access(2) on postgres. Without this bit access(2) ignores the capability, and initdb gives up.
+        # initdb calls access(2) on postgres. Without this bit, access(2) ignores the capability and initdb gives up.
         libc.prctl(PR_SET_SECUREBITS, ctypes.c_ulong(SECBIT_NO_SETUID_FIXUP), none, none, none)
         _drop_root(uid)
         if libc.capset(header, rights) or libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, one, none, none):
@@ -316,7 +324,9 @@ def _become(uid: int, needed: tuple[str, ...]) -> None:  # pragma: no cover - in
 
 
 def _may_enter(uid: int, paths: tuple[str, ...]) -> bool:  # pragma: no cover - in the helper process
-    """Whether the user may enter the paths. A child process tries it: a process that drops root cannot get it back."""
+    """Whether the user may enter the paths. A child process tries it, since a process that has dropped root cannot get
+    it back.
+    """
     child = os.fork()
     if child == 0:
         _drop_root(uid)

@@ -1,4 +1,5 @@
-"""What psql runs as the superuser, at the start only: the embedded database gets a plain owner, `qrtrack`.
+"""The statements that psql runs as the superuser at the start. They give the embedded database a plain owner,
+`qrtrack`.
 
 It may create the tenant role, and is no superuser: no SQL statement that a request could inject makes the server read
 a file or run a program.

@@ -9,19 +9,20 @@ from weakref import WeakValueDictionary
 
 # An organisation counts as active for this long after its last request.
 ACTIVE_SECONDS: Final = 1.0
-# Time between two starts of one organisation while others are active: 100 a second, a third of what a process does.
+# Time between two starts of one organisation while others are active: 100 starts a second, a third of what a process
+# can do.
 SPACING_SECONDS: Final = 0.01
 
 
 class Crowd:
-    """Tells whether more than one organisation has been active within ACTIVE_SECONDS."""
+    """Knows whether more than one organisation has been active within ACTIVE_SECONDS."""
 
     def __init__(self) -> None:
         self._latest: Hashable = None
         self._until = 0.0
 
     def notice(self, share: Hashable) -> bool:
-        """Records that `share` is active now. True if another share is active, too."""
+        """Records that `share` is active now. Returns True if another share is active too."""
         now = time.monotonic()
         if self._latest not in (share, None):
             self._until = now + ACTIVE_SECONDS
@@ -38,7 +39,7 @@ class _Starts:
 class FairStarts:
     """Delays starts so that a burst of one organisation cannot fill the event loop.
 
-    Each request takes most of a millisecond before it first waits. Without the delay, another organisation's request
+    A request needs most of a millisecond before its first wait. Without the delay, a request of another organisation
     would queue behind hundreds of them at each of its steps.
     """
 
@@ -47,7 +48,7 @@ class FairStarts:
         self._shares: WeakValueDictionary[Hashable, _Starts] = WeakValueDictionary()
 
     async def turn(self, share: Hashable) -> None:
-        """Returns when this request may start: after the earlier ones of its share, one per iteration of the loop, and
+        """Waits until this request may start: after the earlier ones of its share, one per iteration of the loop, and
         SPACING_SECONDS apart while another share is active.
         """
         is_crowded = self._crowd.notice(share)

@@ -1,7 +1,8 @@
-"""Work that keeps a processor busy for long: one piece at a time in this process, and a share for each organisation.
+"""Runs work that keeps a processor busy for long: one piece at a time in this process, with a fair share for each
+organisation.
 
-Python runs one thread at a time. Eight threads that read long lists would leave the event loop, and with it every other
-request, a ninth of the time; and one organisation that keeps a single thread busy would still take half of it.
+Python runs one thread at a time. Eight threads that parse long lists would leave a ninth of the time to the event loop,
+and with it to every other request. One organisation that keeps a single thread busy would still take half of it.
 """
 
 import asyncio
@@ -13,9 +14,9 @@ from typing import Final, ParamSpec, TypeVar
 
 from qrtrack.domain.errors import Unavailable
 
-# After each piece its organisation rests for this many times as long as the piece took: it has 4 % of the process.
+# After each piece, its organisation pauses for this many times the duration of the piece: it gets 4 % of the process.
 REST_FACTOR: Final = 25
-# What is over so soon costs others nothing to speak of.
+# Pieces shorter than this cause no pause: they cost others almost nothing.
 FREE_SECONDS: Final = 0.02
 LONGEST_REST_SECONDS: Final = 10.0
 WAITING_PER_ORGANISATION: Final = 32
@@ -25,18 +26,18 @@ Result = TypeVar("Result")
 
 
 class TooMuchWork(Unavailable):
-    """The organisation has so many large requests under way that this one would wait too long."""
+    """The organisation has so many large requests in progress that this one would wait too long."""
 
     slug = "too-much-work"
     title = "Too many large requests at once"
 
     def __init__(self) -> None:
-        super().__init__("Your organisation has too many large requests under way: send this one again in a moment.")
+        super().__init__("Your organisation has too many large requests in progress: send this one again in a moment.")
 
 
 @dataclass(slots=True)
 class _Share:
-    """One organisation's: it goes one by one, and not before `rested`."""
+    """One organisation's work: one piece at a time, and none before `rested`."""
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
@@ -44,9 +45,9 @@ class _Share:
 
 
 class HeavyWork:
-    """Runs functions in a thread. `share` names whose work it is: an organisation, or all of Accurate's webhooks.
+    """Runs functions in a thread. `share`: whose work it is, an organisation's or that of all Accurate webhooks.
 
-    Once `stopping` is set nobody rests any more: what waits is answered before the process ends.
+    Once `stopping` is set there are no more pauses, so that waiting requests are answered before the process ends.
     """
 
     def __init__(self, stopping: asyncio.Event) -> None:
@@ -61,7 +62,7 @@ class HeavyWork:
         *arguments: Arguments.args,
         **options: Arguments.kwargs,
     ) -> Result:
-        """What the function returns or raises; raises TooMuchWork where too many of the share wait already."""
+        """Returns or raises what the function does. Raises TooMuchWork when too many of the same share wait already."""
         async with self._turn(share) as mine, self._one_at_a_time:
             began = time.monotonic()
             try:

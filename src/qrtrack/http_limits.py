@@ -107,7 +107,7 @@ def _drop(data: "bytes | bytearray | memoryview[Any]") -> None:
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which itself limits neither headers nor time."""
+    """uvicorn's protocol with limits for headers and time, which uvicorn does not have."""
 
     def __init__(self, limits: ConnectionLimits, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -236,7 +236,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return not self.pipeline and not self.cycle.response_started
 
     def _is_answering(self) -> bool:
-        # uvicorn declares `cycle` without None, which it is before the first request.
+        # uvicorn's type says that `cycle` is never None, but it is None before the first request.
         cycle: Any = self.cycle
         return cycle is not None and not cycle.response_complete
 

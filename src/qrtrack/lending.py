@@ -1,8 +1,7 @@
-"""Connections of the program, lent to PostgreSQL's own tools (pg_dump, psql).
+"""Lends connections of the program to PostgreSQL's own tools (pg_dump, psql).
 
-The tools of the wheel know no TLS, and DATABASE_URL may say more than they understand. So the program opens each
-connection itself and passes its bytes on, through a socket in a folder that is closed to others. No tool ever sees the
-password.
+The wheel's tools cannot use TLS, and do not know all parameters of DATABASE_URL. So the program opens each connection
+itself and relays its bytes, through a socket in a folder that only its own user can open. No tool sees the password.
 """
 
 import asyncio
@@ -21,7 +20,8 @@ Connect = Callable[[], Awaitable[Any]]
 """Opens a KeptAliveConnection."""
 Moved = Callable[[int], None]
 
-# The messages of PostgreSQL's protocol (chapter 54 of its manual) that a client sends and gets before its first query.
+# The messages of PostgreSQL's protocol (chapter 54 of its manual) that a client sends and receives before its first
+# query.
 ENCRYPTION_REQUESTS: Final = (80877103, 80877104)
 PROTOCOL_3: Final = 3
 REPORTED: Final = (
@@ -33,7 +33,9 @@ CHUNK_BYTES: Final = 256 * 1024
 
 @asynccontextmanager
 async def lent(connect: Connect, moved: Moved) -> AsyncIterator[dict[str, str]]:
-    """The environment for tools that shall use our connections; `moved` is told how many bytes went by."""
+    """Yields the environment for tools that use our connections. `moved` is called with the number of bytes that were
+    relayed.
+    """
     # A Unix socket path holds about 100 bytes, so a deep TMPDIR would not fit.
     short = min(tempfile.gettempdir(), "/tmp", key=len)  # noqa: S108 - the folder in it is ours alone
     with tempfile.TemporaryDirectory(prefix="qrtrack-", dir=short) as folder:
@@ -43,7 +45,7 @@ async def lent(connect: Connect, moved: Moved) -> AsyncIterator[dict[str, str]]:
             task = asyncio.create_task(_serve(connect, moved, reader, writer))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
-            # Also for a task that is cancelled before its first step.
+            # Closes the writer also when the task is cancelled before its first step.
             task.add_done_callback(lambda _: writer.close())
 
         server = await asyncio.start_unix_server(begin, Path(folder) / ".s.PGSQL.5432")
@@ -69,12 +71,12 @@ async def _serve(connect: Connect, moved: Moved, reader: asyncio.StreamReader, w
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         writer.write(_refusal(str(error) or type(error).__name__))
     except asyncio.IncompleteReadError:
-        # A client that only tries whether somebody listens.
+        # A client that only checks whether somebody listens.
         return
 
 
 async def _wants_session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-    """Reads what a client begins with. False for a cancellation, which has nobody to go to."""
+    """Reads the first messages of a client. Returns False for a cancel request, for which there is no session."""
     while True:
         length, code = struct.unpack("!ii", await reader.readexactly(8))
         await reader.readexactly(length - 8)
@@ -84,7 +86,7 @@ async def _wants_session(reader: asyncio.StreamReader, writer: asyncio.StreamWri
 
 
 def _greeting(connection: KeptAliveConnection) -> bytes:
-    """What a server says after a login, which the program has done already."""
+    """Returns what a server sends after a login. The program has logged in already."""
     settings = connection.get_settings()
     reported = [(name, getattr(settings, name, None)) for name in REPORTED]
     return b"".join(
@@ -108,7 +110,7 @@ def _message(kind: bytes, content: bytes) -> bytes:
 async def _pass_on(
     connection: KeptAliveConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, moved: Moved
 ) -> None:
-    """Until one of the two ends. The driver has nothing to say on its connection any more."""
+    """Relays bytes until one side ends. The driver no longer uses this connection."""
     loop = asyncio.get_running_loop()
     from_server = asyncio.StreamReader(limit=CHUNK_BYTES)
     protocol = asyncio.StreamReaderProtocol(from_server)

@@ -1,4 +1,4 @@
-"""The port of a process: taken before anything else is started, so that a port in use ends the start at once."""
+"""Binds the port of a process before anything else is started, so that a port in use ends the start at once."""
 
 import errno
 import socket
@@ -15,12 +15,12 @@ ABSENT: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class PortUnusable(RuntimeError):
-    """The process cannot listen there; the message names the port and says what to do."""
+    """The process cannot listen on this port. The message names the port and says what to do."""
 
 
 @contextmanager
 def bound(host: str, port: int) -> Iterator[list[socket.socket]]:
-    """A socket for each address of the host. None of them listens yet, so callers are refused until `listen`.
+    """Binds a socket to each address of the host. They do not listen yet, so callers are refused until `listen`.
 
     Raises PortUnusable.
     """
@@ -34,13 +34,13 @@ def bound(host: str, port: int) -> Iterator[list[socket.socket]]:
 
 
 def _bound_to_each(families: Mapping[Any, int]) -> list[socket.socket]:
-    """Raises the last OSError where no address could be bound."""
+    """Raises the last OSError if no address could be bound."""
     sockets: list[socket.socket] = []
     for position, (address, family) in enumerate(families.items(), start=1):
         try:
             sockets.append(_bound(family, address))
         except OSError as error:
-            # "localhost" names an IPv6 address also where the machine has none.
+            # "localhost" resolves to an IPv6 address even on a machine without IPv6.
             if error.errno not in ABSENT or (position == len(families) and not sockets):
                 for each in sockets:
                     each.close()
@@ -53,7 +53,7 @@ def _bound(family: int, address: Any) -> socket.socket:
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # IPv4 has a socket of its own, where the host has such an address.
+            # IPv4 gets its own socket, if the host has such an address.
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         opened.bind(address)
     except OSError:
@@ -71,13 +71,13 @@ def listen(sockets: Sequence[socket.socket]) -> None:
 
 
 def address_of(host: str, sockets: Sequence[socket.socket]) -> str:
-    """The address for a person, with the port that the system chose where 0 was asked for."""
+    """Returns the address to show to a person. If port 0 was asked for, it contains the port that the system chose."""
     return f"http://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
 
 
 @contextmanager
 def explained(host: str, port: int) -> Iterator[None]:
-    """Raises PortUnusable for whatever keeps a program from listening there."""
+    """Raises PortUnusable for any error that prevents listening."""
     try:
         yield
     except socket.gaierror as error:

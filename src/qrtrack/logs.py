@@ -1,4 +1,6 @@
-"""Log set-up: one line an event, JSON in production, readable in development; secrets are masked before rendering."""
+"""Sets up the logs: one line for each event, as JSON in production and readable in development. Secrets are masked
+before rendering.
+"""
 
 import logging
 import re
@@ -14,13 +16,13 @@ MASK = "***"
 SECRET_KEYS = re.compile(
     r"authorization|token|password|passwd|secret|root_?key|account|cookie|credential|api_?key|private", re.IGNORECASE
 )
-# Secrets inside text: a query parameter, a bearer header, the password of an address, a signed token anywhere.
+# Secrets inside text: a query parameter, a bearer header, the password in an address, or a signed token anywhere.
 SECRET_TEXT = re.compile(
     r"(?P<parameter>[?&;][\w.-]{0,40}(?:token|secret|password|key|signature)[\w.-]{0,40}=)[^&;\s\"'#]+"
     r"|(?P<scheme>\bbearer\s+|\bauthorization\W+basic\s+)[\w.~+/=-]+"
     r"|(?P<user>://[^\s/:@]*:)[^\s@/]+(?=@)"
     r"|\beyJ[\w-]{4,}\.[\w-]+\.[\w-]*"
-    # PostgreSQL's detail of a refused row is the row itself.
+    # PostgreSQL's detail of a refused row contains the row itself.
     r"|(?P<detail>\bDETAIL:\s)[^\n]*",
     re.IGNORECASE,
 )
@@ -29,14 +31,17 @@ QUIET_LOGGERS = ("alembic", "sqlalchemy", "httpx2", "httpcore2", "asyncio", "pas
 
 
 def mask_text(text: str) -> str:
-    # Most values of a line are single words, and this runs for each of them: nothing that is masked lacks all of these.
+    # This check runs for every value, and most values are single words. Text that needs masking always contains one of
+    # these.
     if not ("=" in text or " " in text or "\t" in text or "://" in text or "eyJ" in text):
         return text
     return SECRET_TEXT.sub(lambda found: "".join(filter(None, found.groups())) + MASK, text)
 
 
 def mask(value: Any, depth: int = 0) -> Any:
-    """A copy fit for a log: what stands under a secret's name is masked whole, other text is searched for secrets."""
+    """Returns a copy for a log. A value under a secret's name is masked completely; other text is searched for
+    secrets.
+    """
     if isinstance(value, str):
         return mask_text(value)
     if value is None or isinstance(value, bool | int | float):
@@ -62,14 +67,15 @@ def _is_secret(key: str) -> bool:
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """The last processor before rendering, so that rendered tracebacks pass through it too."""
+    """The last processor before rendering, so that rendered tracebacks are masked too."""
     return {key: _mask_entry(key, value, 0) for key, value in event.items()}
 
 
 def set_up_logs(*, environment: str, level: str, stream: TextIO | None = None) -> None:
-    """Sends our own lines and those of the libraries to one stream (standard error: standard output is for answers).
+    """Sends our own log lines and those of the libraries to one stream (standard error, since standard output is for
+    answers).
 
-    The server must be started without a log configuration and access log of its own, or lines come twice.
+    The server must be started without its own log configuration and access log, or every line appears twice.
     """
     out = sys.stderr if stream is None else stream
     minimum = logging.getLevelNamesMapping()[level.upper()]

@@ -1,17 +1,17 @@
-"""How many requests of this process may wait for a change, in all and by caller."""
+"""Limits how many requests of this process may wait for a change, in total and for each caller."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-# Each looks into the database about once a second: so many cost it as much as a busy packing station.
+# Each long poll queries the database about once a second. This many cost it as much as a busy packing station.
 IN_ALL: Final = 200
 PER_CALLER: Final = 20
 
 
 class LongPolls:
-    """Those that wait at the moment."""
+    """Counts the long polls that are waiting."""
 
     def __init__(self) -> None:
         self._waiting: Counter[Hashable] = Counter()
@@ -22,7 +22,7 @@ class LongPolls:
 
     @contextmanager
     def place(self, caller: Hashable) -> Iterator[bool]:
-        """Whether there is a place for one more of this caller; it is held until the block ends."""
+        """Yields True if the caller gets a place to wait. It is held until the block ends."""
         if self._waiting.get(caller, 0) >= PER_CALLER or self.waiting >= IN_ALL:
             yield False
             return

@@ -1,4 +1,4 @@
-"""The web application: routers, problem handlers, middleware and lifespan, nothing else."""
+"""The web application: only routers, problem handlers, middleware and lifespan."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -28,7 +28,7 @@ from qrtrack.routers.verification import pages as public_pages
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.settings import Settings
 
-# Routes are tried in this order, so those that are called most stand first.
+# Routes are tried in this order, so the most frequent ones come first.
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     intake.router,
     links.router,
@@ -64,7 +64,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     pages.router,
     *console.ROUTERS,
 )
-# What a process without an API answers to those who watch it.
+# The routes of a process without an API, for monitoring.
 WATCHED: Final[tuple[APIRouter, ...]] = (health.router, metrics.router)
 
 DESCRIPTION: Final = """Numbers goods, packs them into master cases, takes in webhooks once, pays once.
@@ -85,7 +85,7 @@ class Application(FastAPI):
 
 
 def create_app(settings: Settings, open_runtime: OpenRuntime = open_runtime, *, with_api: bool = True) -> FastAPI:
-    """The application of one process; its lifespan opens the runtime and closes it when the server stops."""
+    """Creates the application of one process. Its lifespan opens the runtime, and closes it when the server stops."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Runtime]]:
@@ -97,7 +97,7 @@ def create_app(settings: Settings, open_runtime: OpenRuntime = open_runtime, *, 
         version=version("qrtrack"),
         description=DESCRIPTION,
         lifespan=lifespan,
-        # A redirect to the address with or without a slash would lose the body, and behind a proxy the host too.
+        # A redirect that adds or removes a slash would lose the body, and behind a proxy also the host.
         redirect_slashes=False,
         # FastAPI's own pages load their scripts from the internet: see routers/pages.py.
         docs_url=None,
@@ -114,7 +114,9 @@ def create_app(settings: Settings, open_runtime: OpenRuntime = open_runtime, *, 
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    """Each one added surrounds those before it, so that refusals of bodies too carry CORS and the request id."""
+    """Each added middleware surrounds the earlier ones, so that refused bodies also get CORS headers and the request
+    id.
+    """
     app.add_middleware(BodyLimit, limits=body_limits(app))
     app.add_middleware(
         Cors,

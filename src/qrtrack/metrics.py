@@ -22,18 +22,20 @@ WAITED: Final = Histogram(
     buckets=SECONDS,
 )
 RAN: Final = Histogram(
-    "qrtrack_work_run_seconds", "How long a piece, or a group, of work was in hand", ["kind"], buckets=SECONDS
+    "qrtrack_work_run_seconds", "How long the work on a piece or a group took", ["kind"], buckets=SECONDS
 )
 ENDED: Final = Counter(
-    "qrtrack_work_ended", "Pieces of work by how they ended; retried ones come again", ["kind", "end"]
+    "qrtrack_work_ended", "Pieces of work by how they ended; each retry counts again", ["kind", "end"]
 )
 TAKEN_OVER: Final = Counter(
-    "qrtrack_leases_taken_over", "Pieces of work, and groups, whose worker was gone when the lease ran out", ["kind"]
+    "qrtrack_leases_taken_over", "Pieces and groups of work whose worker died before the lease expired", ["kind"]
 )
 LOST_WRITES: Final = Counter(
-    "qrtrack_lost_lease_writes", "Writes that were refused because somebody else has the work", ["kind"]
+    "qrtrack_lost_lease_writes",
+    "Writes that were refused because another worker has the work, or it was cancelled",
+    ["kind"],
 )
-LINKS: Final = Counter("qrtrack_links", "Cases linked to, by where the codes came from", ["source"])
+LINKS: Final = Counter("qrtrack_links", "Cases that codes were linked to, by source of the codes", ["source"])
 LINKED_CODES: Final = Counter("qrtrack_linked_codes", "Codes put into cases", ["source"])
 CHECKED_BEFORE_PACKED: Final = Counter(
     "qrtrack_checked_before_packed", "Units that left the queue because a consumer had checked them"
@@ -45,13 +47,15 @@ DISPATCHES: Final = Counter(
 
 
 def observe_request(method: str, route: str, status: int, seconds: float) -> None:
-    """`route`: a template. Unknown methods share one series, and statuses are grouped: callers cannot add series."""
+    """`route` is a template. Unknown methods share one series and statuses are grouped, so callers cannot create
+    series.
+    """
     known = method if method in METHODS else "other"
     REQUESTS.labels(known, route, f"{status // 100}xx").observe(seconds)
 
 
 def count_claims(kind: str, waits: Iterable[float | None]) -> None:
-    """A wait for each piece claimed together; None for a piece whose expired lease was taken over."""
+    """`waits`: for each claimed piece, how long it had been due; None if its expired lease was taken over."""
     claimed = list(waits)
     if due := [waited for waited in claimed if waited is not None]:
         WAITED.labels(kind).observe(max(0, *due))

@@ -1,4 +1,4 @@
-"""What the failures of the database mean to callers, and why it failed, for the log."""
+"""Translates failures of the database into answers for callers, and into reasons for the log."""
 
 import ssl
 import time
@@ -15,16 +15,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from qrtrack.domain.errors import DomainError, Unavailable
 from qrtrack.repositories.constraints import domain_error
 
-# SQLSTATE classes and codes that mean "not now": connection lost, no room, cancelled or shutting down, deadlock, lock
+# SQLSTATE classes and codes of temporary failures: connection lost, no room, cancelled or shutting down, deadlock, lock
 # timeout.
 PASSING: Final = ("08", "53", "57", "40001", "40P01", "55P03")
-# Wrong user or password, no such database.
+# SQLSTATE classes of permanent failures: wrong user or password, no such database.
 REFUSING: Final = ("28", "3D")
 TOO_MANY: Final = ("53300",)
-# PgBouncer has one SQLSTATE for nearly all that it says.
+# PgBouncer uses this one SQLSTATE for nearly all its errors.
 POOLERS_OWN: Final = "08P01"
 REASON_LENGTH: Final = 300
-# A reason that has not come up for so long is told again.
+# The log repeats a reason that has not occurred for this long.
 OVER_SECONDS: Final = 60.0
 
 log = structlog.get_logger()
@@ -57,13 +57,13 @@ class DatabaseRefused(Unavailable):
 
 @dataclass(slots=True)
 class Outages:
-    """Says in the log why the database did not answer: each reason once in an outage, not once a request."""
+    """Logs why the database did not answer: each reason once in an outage, not once for each request."""
 
     _seen: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def translated(self, *, quietly: bool = False) -> Iterator[None]:
-        """Raises DatabaseUnavailable, DatabaseRefused, or the refusal that a violated constraint stands for."""
+        """Raises DatabaseUnavailable, DatabaseRefused, or the domain error of a violated constraint."""
         try:
             yield
         except Exception as error:
@@ -75,7 +75,7 @@ class Outages:
             raise refusal from error
 
     def _tell(self, reason: str) -> None:
-        # Some reasons name a process or a time: what is the same but for numbers is the same.
+        # Some reasons contain a process id or a time. Reasons that differ only in digits count as the same.
         kind = "".join(letter for letter in reason if not letter.isdigit())
         now = time.monotonic()
         seen = self._seen.get(kind, -OVER_SECONDS)
@@ -85,7 +85,7 @@ class Outages:
 
 
 def _refusal(error: Exception) -> DomainError | None:
-    """None for a defect of the program."""
+    """Returns None for a defect of the program."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return DatabaseUnavailable(reason_of(error))
     reported = _of_driver(error)
@@ -109,7 +109,7 @@ def _no_connection(error: BaseException) -> DatabaseUnavailable | DatabaseRefuse
 
 
 def _of_driver(error: BaseException) -> BaseException:
-    """SQLAlchemy puts two errors of its own around the driver's."""
+    """Returns the driver's error, which SQLAlchemy wraps in two errors of its own."""
     reported: BaseException = getattr(error, "orig", None) or error
     cause = reported.__cause__
     return (
@@ -132,14 +132,14 @@ def _reported(error: BaseException) -> DomainError | None:
 
 
 def _is_passing(error: BaseException) -> bool:
-    """Not now. So is a connection that was killed, between the moment its driver has heard of it and that of its end:
-    the driver calls any use of it a failure of its own.
+    """True for a temporary failure. A killed connection also counts: until it has closed, the driver reports any use of
+    it as an internal error.
     """
     return isinstance(error, asyncpg.InternalClientError) or has_state(error, PASSING)
 
 
 def is_full(error: BaseException) -> bool:
-    """The server, or PgBouncer before it, has no room for another connection."""
+    """True if the server, or PgBouncer in front of it, has no room for another connection."""
     return has_state(error, TOO_MANY) or (has_state(error, (POOLERS_OWN,)) and "no more connections" in str(error))
 
 
@@ -149,7 +149,7 @@ def has_state(error: BaseException | None, classes: tuple[str, ...]) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """In the server's own words, where it said something."""
+    """Returns the reason, in the server's own words if it sent some."""
     if isinstance(error, PoolTimeout):
         return "all connections of this process are in use (DATABASE_POOL_SIZE)"
     error = _of_driver(error)
@@ -161,8 +161,8 @@ def reason_of(error: BaseException) -> str:
 
 
 def server_says(error: BaseException) -> str | None:
-    """The reason of an error that a person at the terminal can do something about: no right, a timeout, no room. None
-    for a defect of the program.
+    """Returns the reason of an error that a person at the terminal can fix: no right, a timeout, no room. None for a
+    defect of the program.
     """
     state = getattr(getattr(error, "orig", error), "sqlstate", None)
     if not isinstance(state, str) or (state.startswith(("42", "XX")) and state != "42501"):

@@ -1,4 +1,4 @@
-"""SQLAlchemy's pool over our connections, for servers that allow fewer connections than the pool."""
+"""SQLAlchemy's pool with our connections, for servers that allow fewer connections than the pool."""
 
 import random
 import time
@@ -15,15 +15,16 @@ from sqlalchemy.util import queue
 from qrtrack.connections import PATIENCE_SECONDS, Connector
 from qrtrack.outages import is_full
 
-# Back-off after the server refused a connection because it is full. Each refusal costs it the start of a process.
+# Back-off after a full server refused a connection. Each refusal makes the server start a process.
 FULL_SECONDS: Final = 0.2
-# A kept plan from when a table was small can take minutes when it has grown. Planning takes less than a millisecond.
+# A kept plan, made while a table was small, can take minutes when the table has grown. Planning takes less than a
+# millisecond.
 PLANNED_ANEW: Final = {"plan_cache_mode": "force_custom_plan", "jit": "off"}
 
 
 class PatientPool(AsyncAdaptedQueuePool):
-    """On a full server, a request waits for what comes first: a connection that this process returns to the pool, or
-    room on the server. Times out like the pool.
+    """On a full server, a request takes whatever is free first: a connection that this process returns, or room on the
+    server. It times out like the pool.
     """
 
     # Keeps SQLAlchemy's log lines about connections under its own logger.
@@ -47,7 +48,7 @@ class PatientPool(AsyncAdaptedQueuePool):
 
 
 def open_engine(connector: Connector, *, size: int) -> AsyncEngine:
-    """The URL is only shown: `connector` opens the connections."""
+    """Creates the engine. Its URL is only for display: `connector` opens the connections."""
     address = connector.address
     host, port = address.hosts[0]
     user = address.options.get("user")
@@ -59,6 +60,6 @@ def open_engine(connector: Connector, *, size: int) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=PATIENCE_SECONDS,
         isolation_level="READ COMMITTED",
-        # Parameters are root keys and account numbers: they must not appear in messages and tracebacks.
+        # Parameters contain root keys and account numbers, so they must not appear in messages and tracebacks.
         hide_parameters=True,
     )

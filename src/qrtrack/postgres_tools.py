@@ -1,4 +1,4 @@
-"""PostgreSQL's own programs of the wheel, run with connections that are lent to them."""
+"""Runs PostgreSQL's own programs of the wheel, with connections that the program lends to them."""
 
 import asyncio
 import re
@@ -15,10 +15,10 @@ from qrtrack.lending import Connect, lent
 from qrtrack.schema_revision import TAKE_TURNS
 
 Tell = Callable[[str, int], None]
-"""Is told the step that is being done, and how many bytes have gone by."""
+"""Called with the current step, and with the number of bytes so far."""
 
 CHUNK_BYTES: Final = 256 * 1024
-# What stands before the first object: settings of the session.
+# The settings of the session come before the first object, within this many bytes.
 HEAD_BYTES: Final = 2048
 TRANSACTION_TIMEOUT: Final = b"SET transaction_timeout = 0;\n"
 END_OF_ROWS: Final = b"\\."
@@ -27,12 +27,12 @@ BEGIN: Final = f"BEGIN;\n{TAKE_TURNS};\n".encode()
 
 
 class ToolFailed(RuntimeError):
-    """A program ended badly; the message is its own."""
+    """A program failed. The message is its own."""
 
 
 @dataclass(slots=True)
 class Tools:
-    """`said` holds what the programs said about failures; rows, which they would quote, are left out."""
+    """`_said` keeps the programs' messages about failures. Other lines are dropped, since they could quote rows."""
 
     tell: Tell
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -52,9 +52,11 @@ class Tools:
     async def load(
         self, archive: Path, *, has_transaction_timeout: bool, roles: tuple[bytes, bytes], then: str
     ) -> None:
-        """In one transaction with the statements of `then`. It is committed when the archive was read to its end: one
-        that breaks off leaves nothing. Through psql, since pg_restore would set `transaction_timeout` on servers that
-        do not have it. `roles`: the name in the archive, quoted where it must be, and the one to put in its place.
+        """Loads an archive and executes `then`, in one transaction. It commits only when the archive was read to its
+        end, so a broken archive changes nothing.
+
+        Uses psql: pg_restore itself would set `transaction_timeout` on servers that do not know it. `roles`: the role's
+        name in the archive (quoted where needed), and its replacement.
         """
         async with self._started("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", stdin=PIPE) as psql:
             assert psql.stdin is not None
@@ -83,7 +85,7 @@ class Tools:
     async def _started(
         self, name: str, *options: str, stdin: int = DEVNULL, stdout: int = DEVNULL
     ) -> AsyncIterator[Process]:
-        """A program that has ended well when the block is left. Raises ToolFailed."""
+        """Starts a program. At the end of the block, waits until it has ended. Raises ToolFailed if it failed."""
         program, environment = embedded.tool(name)
         process = await asyncio.create_subprocess_exec(
             program, *options, stdin=stdin, stdout=stdout, stderr=PIPE, env={**environment, **self.environment}
@@ -118,9 +120,9 @@ class Tools:
 
 
 class _Script:
-    """Puts one role in the place of another in statements that name roles, and leaves the rows between them alone.
+    """Replaces one role by another in statements that name roles. Rows of data stay as they are.
 
-    `rest`: what has no line end yet.
+    `rest`: the last bytes, without a line end yet.
     """
 
     def __init__(self, old: bytes, new: bytes) -> None:
@@ -147,7 +149,7 @@ class _Script:
 
 @asynccontextmanager
 async def tools_of(connect: Connect, tell: Tell) -> AsyncIterator[Tools]:
-    """Programs that are connected wherever `connect` leads."""
+    """Yields the programs, connected to where `connect` leads."""
     tools = Tools(tell)
     async with lent(connect, tools.moved) as tools.environment:
         yield tools

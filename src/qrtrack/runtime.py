@@ -44,7 +44,7 @@ from qrtrack.services.workers import Pulse
 from qrtrack.settings import Settings
 from qrtrack.settings.postgresql import parse_address
 
-# Requests and the database on the same cores take precedence over bcrypt and labels in the background.
+# Requests and the database on the same cores have priority over bcrypt and labels in the background.
 BACKGROUND_NICENESS: Final = 19
 # bcrypt of consumers' checks: after requests and the database, and before the background.
 VERIFYING_NICENESS: Final = 10
@@ -58,7 +58,7 @@ EXPORT_THREADS: Final = 2
 LOOK_SECONDS: Final = 0.5
 EMBEDDED_LOOK_SECONDS: Final = 5.0
 
-# The route of callbacks: the gateway gets it with every batch.
+# The path of callbacks. The gateway receives it with every batch.
 AKSELGATE_CALLBACKS: Final = "/webhook/akselgate/callback"
 # What an e-mail links to, by its subject.
 LINKS: Final = {
@@ -73,7 +73,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What use cases need. `stopping`: the process is shutting down; waits end, and none begins."""
+    """What use cases need. `stopping` is set when the process shuts down: then waits end, and no new ones begin."""
 
     settings: Settings
     database: Database
@@ -169,8 +169,8 @@ def _log_database(settings: Settings, database: Database) -> None:
 
 
 async def _wait_for(database: Database, keys: KeyRing) -> None:
-    """Waits without end: after a reboot everything starts at once, and an exit would only lead to a restart. During an
-    upgrade the new processes go on as soon as the migration has committed.
+    """Waits without a limit: after a reboot everything starts at once, and an exit would only cause a restart. During
+    an upgrade, the new processes continue as soon as the migration has committed.
     """
     address, told = database.connector.address, ""
     while True:
@@ -197,7 +197,7 @@ async def _log_limits(database: Database) -> None:
     """Warns about server settings that the program cannot override."""
     limits, most = await database.limits(), database.most_connections
     if not limits.is_durable:
-        log.warning("the server has fsync = off: a crash of its machine loses what was answered. Switch it on")
+        log.warning("the server has fsync = off: a crash of its machine loses committed data. Switch it on")
     if database.connector.behind_pooler:
         return
     counts = {
@@ -251,9 +251,9 @@ async def open_messenger(settings: Settings) -> AsyncIterator[Messenger]:
 
 @asynccontextmanager
 async def open_database(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Database]:
-    """The database of DATABASE_URL, or the embedded one, which runs as long as a process uses it.
+    """Opens the database of DATABASE_URL, or the embedded one, which runs as long as a process uses it.
 
-    `must_exist`: raises EmbeddedFailed when the folder holds no embedded database, instead of making one.
+    `must_exist`: if the folder contains no embedded database, raises EmbeddedFailed instead of creating one.
     """
     async with address_of_database(settings, must_exist=must_exist) as url:
         database = Database.connect(
@@ -270,7 +270,7 @@ async def open_database(settings: Settings, *, must_exist: bool = False) -> Asyn
 
 @asynccontextmanager
 async def address_of_database(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[str]:
-    """The address for the driver. The embedded server runs until the end of the block."""
+    """Yields the address for the driver. The embedded server runs until the end of the block."""
     if settings.database_url is not None:
         yield settings.database_url
         return
@@ -286,13 +286,13 @@ async def address_of_database(settings: Settings, *, must_exist: bool = False) -
         yield await asyncio.to_thread(server.url)
     finally:
         ending.set()
-        # Before the server stops: the keeper would start it again.
+        # The keeper must end before the server stops: it would start the server again.
         await keeper
         await asyncio.to_thread(server.close)
 
 
 async def _keep_running(server: embedded.EmbeddedPostgres, ending: asyncio.Event) -> None:
-    """Restarts the embedded server when it was killed, for instance by the system's out-of-memory killer."""
+    """Starts the embedded server again if it was killed, for instance by the system's out-of-memory killer."""
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(EMBEDDED_LOOK_SECONDS):
@@ -305,7 +305,7 @@ async def _keep_running(server: embedded.EmbeddedPostgres, ending: asyncio.Event
 
 
 def name_of_database(settings: Settings) -> str:
-    """The database of these settings, for a person: without the password."""
+    """Returns the name of the database to show to a person, without the password."""
     if settings.database_url is None:
         return f"the embedded PostgreSQL in {settings.qrtrack_data_dir.absolute()}"
     address = parse_address(settings.database_url)

@@ -1,4 +1,4 @@
-"""A stand-in for the bank gateway: it takes batches, calls back, and simulates faults.
+"""A stand-in for the bank gateway. It takes batches, calls back, and simulates faults.
 
 It uses bare sockets, because a web framework cannot cut off an answer in the middle.
 """
@@ -30,7 +30,7 @@ NOT_TAKEN: Final = frozenset({Fault.HANG_UNREAD, Fault.DUPLICATE, Fault.REDIRECT
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One received request; `body` has its exact bytes."""
+    """One received request. `body` contains its exact bytes."""
 
     method: str
     path: str
@@ -40,7 +40,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Scripted:
-    """A literal answer. `taken`: whether the sandbox counts the batch as taken."""
+    """A fixed answer. `taken`: whether the sandbox counts the batch as taken."""
 
     status: int
     body: bytes
@@ -63,7 +63,8 @@ SCRIPTS: Final = {
 
 @dataclass(slots=True)
 class Sandbox:
-    """Each batch consumes one of `faults`; then `standing` applies. `login` is the answer to logins.
+    """The stand-in gateway. Each batch uses up one of `faults`; when there are none, `standing` applies. `login`: the
+    answer to logins.
 
     `taken` counts how often each reference was taken.
     """
@@ -118,7 +119,7 @@ class Sandbox:
         except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             self.say("the client closed a connection in the middle of a request")
         except asyncio.CancelledError:
-            # The sandbox stops. asyncio would log the cancelled handler as an error.
+            # The sandbox is stopping. asyncio would log the cancelled handler as an error.
             pass
         finally:
             self._tasks.discard(task)
@@ -183,7 +184,9 @@ class Sandbox:
                 await _send(writer, script.status, script.body, script.headers)
 
     async def _set_fault(self, asked: dict[str, Any], writer: asyncio.StreamWriter) -> None:
-        """`{"fault": …}` applies to the next batch, `times: N` to the next N, `times: null` to all until changed."""
+        """Sets the fault that the caller sent. `{"fault": …}` applies to the next batch, with `times: N` to the next N
+        batches, with `times: null` to all batches until it is changed.
+        """
         fault, times = Fault(asked["fault"]), asked.get("times", 1)
         await _reply(writer, 200, {"fault": fault, "times": times})
         if fault is Fault.REFUSE:

@@ -1,4 +1,4 @@
-"""The revision of the database's schema: bringing it up to date, and refusing to run on another one."""
+"""The revision of the database's schema: migrates it, and refuses to run on another revision."""
 
 import re
 from contextlib import suppress
@@ -24,28 +24,28 @@ from qrtrack.repositories.base import DURABLE
 from qrtrack.settings.values import DEFAULT_TENANT_ROLE
 from qrtrack.tenant_role import provide_role, quoted, refuse_shared_role, try_role_in_migration
 
-# The limits of a provider are meant for requests. A migration may take longer, and wait for another one. Not every
-# version of PostgreSQL has all of them.
+# Removes the time limits of the database's provider: they are meant for requests, while a migration may take long and
+# wait for another one. Some versions of PostgreSQL lack some of these settings.
 NO_LIMITS = """
 SELECT set_config(name, '0', true) FROM pg_settings
 WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout', 'lock_timeout')
 """
 TAKE_TURNS = "SELECT pg_advisory_xact_lock(hashtextextended('qrtrack migrations', 0))"
-# A migration that waits for a table's lock holds up every request behind it, so it gives up.
+# A migration that waits for a table's lock blocks every later request, so it gives up after 5 s.
 GIVE_UP = "SET LOCAL lock_timeout = '5s'"
 
 
-# A table, a column, a function or another object of this name exists.
+# The errors for a table, a column, a function or another object that exists already.
 ALREADY_THERE: Final = ("42P07", "42701", "42723", "42710")
-# Databases of development versions have one of these revisions. Before the first release one migration per area
-# replaced the migrations that made them, so no migration leads on from there.
+# Databases of development versions have one of these revisions. Before the first release, their migrations were
+# replaced by one for each area, so no migration leads on from them.
 BEFORE_RELEASE: Final = re.compile(
     "20261122_.*|20261126_(money_allow_list|packing_undo|undone_packs|secret_key_fingerprint|own_parents)"
 )
 
 
 class SchemaBehind(Unavailable):
-    """The database has an older revision than the program, or none."""
+    """The database has an older revision than the program, or none. Run `qrtrack migrate`."""
 
     slug = "schema-behind"
     title = "The database's schema does not fit the program"
@@ -68,7 +68,7 @@ def _config(connection: Connection | None = None, *, tenant_role: str = DEFAULT_
     installed = Path(__file__).parent / "migrations"
     config = Config()
     location = installed if installed.is_dir() else Path(__file__).parents[2] / "migrations"
-    # Alembic's options are read with interpolation, in which a percent sign is written twice.
+    # Alembic interpolates its options, so a percent sign must be doubled.
     config.set_main_option("script_location", str(location).replace("%", "%%"))
     config.attributes["connection"] = connection
     config.attributes["tenant_role"] = quoted(tenant_role)
@@ -76,15 +76,15 @@ def _config(connection: Connection | None = None, *, tenant_role: str = DEFAULT_
 
 
 async def migrate(engine: AsyncEngine, *, tenant_role: str = DEFAULT_TENANT_ROLE) -> str:
-    """Brings the database to the newest revision and makes the role of requests, in one transaction: what is refused
-    has changed nothing. Returns the revision. Safe to run twice at once.
+    """Migrates the database to the newest revision and creates the role of requests, in one transaction: a refused
+    migration has changed nothing. Returns the revision. Two processes may call it at once.
 
     Raises DatabaseUnfit, TenantRoleUnusable or SchemaNewer.
     """
     async with engine.begin() as connection:
         revision = await connection.run_sync(partial(_migrate, tenant_role=tenant_role))
     async with engine.connect() as connection:
-        # Two databases of one cluster that migrate at once see each other's rights only after the commit.
+        # If two databases of one cluster migrate at the same time, each sees the other's rights only after the commit.
         await connection.run_sync(refuse_shared_role, tenant_role)
     return revision
 
@@ -101,7 +101,7 @@ def _migrate(connection: Connection, *, tenant_role: str) -> str:
         if getattr(error.orig, "sqlstate", None) not in ALREADY_THERE:
             raise
         raise DatabaseUnfit(
-            f"The database holds something that the migration wants to make ({reason_of(error)}). "
+            f"The database already contains an object that the migration would create ({reason_of(error)}). "
             "Nothing was changed. Name an empty database in DATABASE_URL, or restore a backup into one."
         ) from error
     try_role_in_migration(connection, tenant_role)
@@ -109,16 +109,16 @@ def _migrate(connection: Connection, *, tenant_role: str) -> str:
 
 
 async def check_revision(connection: "asyncpg.Connection[asyncpg.Record]") -> str:
-    """Raises SchemaBehind with the command that helps, SchemaNewer or DatabaseUnfit; returns the revision."""
+    """Returns the revision. Raises SchemaBehind with the command that helps, SchemaNewer or DatabaseUnfit."""
     head = _newest()
     try:
         current = await read_revision(connection)
     except asyncpg.InsufficientPrivilegeError as error:
-        raise DatabaseUnfit(f"{error}: the tables are another user's. Name their owner in DATABASE_URL.") from error
+        raise DatabaseUnfit(f"{error}: the tables belong to another user. Name their owner in DATABASE_URL.") from error
     _refuse_unknown(current)
     if current is None or current != head:
         raise SchemaBehind(
-            f"The database is at revision {current or 'none'}, the program needs {head}. Run: qrtrack migrate"
+            f"The database is at revision {current or 'none'} but the program needs {head}. Run: qrtrack migrate"
         )
     return current
 
@@ -135,7 +135,7 @@ def _refuse_unknown(revision: str | None) -> None:
 
 
 async def read_revision(connection: "asyncpg.Connection[asyncpg.Record]") -> str | None:
-    """None for a database without the schema."""
+    """Returns None for a database without the schema."""
     with suppress(asyncpg.UndefinedTableError):
         revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
         return revision
@@ -147,12 +147,12 @@ def is_newest(revision: str) -> bool:
 
 
 def is_before_release(revision: str | None) -> bool:
-    """Whether a development version made the database, with migrations that this version no longer has."""
+    """Whether a development version made the database, with migrations that this version no longer contains."""
     return revision is not None and BEFORE_RELEASE.fullmatch(revision) is not None
 
 
 def is_known(revision: str) -> bool:
-    """Whether this version of the program has the migration: a newer one may have made it."""
+    """Whether this version of the program contains the migration. A newer version may have made it."""
     return revision in _known()
 
 
@@ -167,7 +167,9 @@ def _known() -> frozenset[str]:
 
 
 async def differences(engine: AsyncEngine) -> list[str]:
-    """Where the models and the migrated database differ: nowhere, or a migration is missing."""
+    """Returns the differences between the models and the migrated database. Any difference means that a migration is
+    missing.
+    """
 
     def compare(connection: Connection) -> list[str]:
         context = MigrationContext.configure(connection, opts={"compare_server_default": True})

@@ -1,4 +1,4 @@
-"""A process that serves, works or does both, from its first line to an orderly end."""
+"""A process that serves, works or does both, from its start to its orderly end."""
 
 import asyncio
 import gc
@@ -21,15 +21,15 @@ from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.settings import Settings
 from qrtrack.worker.loop import Worker
 
-# How long a thread keeps the interpreter while another waits for it. At Python's 5 ms each step of a request waits 5 ms
-# for a thread that reads a long list, and a request has ten steps.
+# How long a thread keeps the interpreter while another one waits for it. With Python's 5 ms, each step of a request
+# waits 5 ms for a thread that parses a long list, and a request has ten steps.
 SWITCH_SECONDS: Final = 0.0005
 
 log = structlog.get_logger()
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which leaves the signals to us: it would end the process before work under way is given back."""
+    """uvicorn without its signal handlers: they would end the process before running work is released."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -37,8 +37,9 @@ class Server(uvicorn.Server):
 
 
 async def serve(settings: Settings, *, host: str, port: int, with_worker: bool, with_api: bool = True) -> None:
-    """API and worker loop, or one of them, until SIGTERM or SIGINT; a second signal cuts requests off. Without the API
-    it answers those who watch it: health and metrics. Raises PortUnusable, before the database is looked for.
+    """Runs API and worker loop, or one of them, until SIGTERM or SIGINT. A second signal cuts requests off. Without the
+    API, the process answers only monitoring: health and metrics. Raises PortUnusable before it connects to the
+    database.
     """
     with listening.bound(host, port) as sockets:
         async with opened(settings) as runtime:
@@ -57,7 +58,7 @@ async def _serve(
 
     def stop() -> None:
         server.force_exit = server.should_exit
-        # A dispatch in flight is not cut off, and its caller shall have the answer.
+        # A running dispatch is not cut off, and its caller must get the answer.
         server.config.timeout_graceful_shutdown = _grace(runtime)
         server.should_exit = True
         runtime.stopping.set()
@@ -72,15 +73,15 @@ async def _serve(
 
 
 def _keep_what_is_there() -> None:
-    """What a process is made of stays until its end. Looking through all of it again and again, as the collector of
-    garbage would, stops every request for a tenth of a second.
+    """Excludes the objects that exist now from garbage collection. They live until the end of the process, and
+    collecting through all of them would stop every request for a tenth of a second.
     """
     gc.collect()
     gc.freeze()
 
 
 async def work(settings: Settings) -> None:
-    """The worker loop alone, until SIGTERM or SIGINT."""
+    """Runs only the worker loop, until SIGTERM or SIGINT."""
     async with opened(settings) as runtime:
         if runtime is None:
             return
@@ -94,10 +95,10 @@ async def work(settings: Settings) -> None:
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Runtime | None]:
-    """The runtime, or None when a signal ends the process while it still waits for its database.
+    """Yields the runtime, or None when a signal ends the process while it waits for its database.
 
-    A signal that comes before whoever uses the runtime handles signals ends that, too. The first process of a container
-    is not even ended by a signal that it does not handle.
+    A signal that comes before the block handles signals itself ends the block too. This matters for the first process
+    of a container: a signal that it does not handle does not even end it.
     """
     task, is_told = asyncio.current_task(), False
     assert task is not None
@@ -127,12 +128,12 @@ async def opened(settings: Settings) -> AsyncIterator[Runtime | None]:
 
 
 def _grace(runtime: Runtime) -> int:
-    """Seconds from now that requests under way may still take."""
+    """Returns how many seconds running requests may still take."""
     return max(1, math.ceil(max(runtime.settings.shutdown_grace_seconds, runtime.shielded_tasks.remaining_seconds)))
 
 
 def server_of(runtime: Runtime, *, with_api: bool = True) -> Server:
-    """A server for sockets that are bound already: `serve(sockets=…)`."""
+    """Returns a server for sockets that are already bound: `serve(sockets=…)`."""
 
     @asynccontextmanager
     async def given(_settings: Settings) -> AsyncIterator[Runtime]:
@@ -143,7 +144,7 @@ def server_of(runtime: Runtime, *, with_api: bool = True) -> Server:
         log_config=None,
         access_log=False,
         server_header=False,
-        # The peer's address is what it is: whom to believe about others is TRUSTED_PROXIES' to say, in one place.
+        # uvicorn must not replace the peer's address: only TRUSTED_PROXIES decides which proxies to trust.
         proxy_headers=False,
         http=cast("type[asyncio.Protocol]", partial(LimitedProtocol, ConnectionLimits.of(runtime.settings))),
         timeout_graceful_shutdown=_grace(runtime),
@@ -153,7 +154,7 @@ def server_of(runtime: Runtime, *, with_api: bool = True) -> Server:
 
 @asynccontextmanager
 async def running(worker: Worker | None) -> AsyncIterator[None]:
-    """The worker loop beside what is done inside; on leaving, its work is finished or given back."""
+    """Runs the worker loop during the block. At its end, running work is finished or released."""
     task = None if worker is None else asyncio.create_task(worker.run())
     try:
         yield

@@ -1,7 +1,7 @@
-"""How migrations give requests their rights on the tables of organisations.
+"""Gives requests their rights on the tables of organisations. Migrations use this module.
 
-Frozen: migrations stand alone otherwise, because a change of the program must not change what a migration makes. If a
-migration needs other policies, write another function for it and leave these as they are.
+Frozen: a change of the program must not change what an existing migration does. If a migration needs other policies,
+write another function for it, and leave these functions as they are.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,12 @@ OWN: Final = "manufacturer_org_id = (SELECT NULLIF(current_setting('qrtrack.org'
 
 
 def tenant_role() -> str:
-    """The role of requests, quoted."""
+    """Returns the role of requests, quoted."""
     return str(op.get_context().opts["tenant_role"])
 
 
 def enforce_tenancy(rights: Mapping[str, str]) -> None:
-    """Grants the role of requests these rights on each table, and lets it see and write rows of its own organisation
-    only.
-    """
+    """Grants the role of requests these rights on each table, and limits it to rows of its own organisation."""
     role = tenant_role()
     for table, granted in rights.items():
         op.execute(f"GRANT {granted} ON {table} TO {role}")

@@ -1,6 +1,6 @@
-"""The role that an organisation's transactions run under: making it, and proving that the policies bind it.
+"""The role under which an organisation's transactions run: creates it, and proves that the policies bind it.
 
-A role belongs to the whole cluster, not to one database, so each installation in a cluster needs a role of its own.
+A role belongs to the whole cluster, not to one database, so each installation in a cluster needs its own role.
 """
 
 from typing import Final, NamedTuple
@@ -13,11 +13,11 @@ from qrtrack.domain.errors import Unavailable
 
 ALREADY_THERE: Final = ("42710", "23505")
 NOT_ALLOWED: Final = "42501"
-# No right to change to the role or to read a table, no such role, no right to look into the schema.
+# Errors that mean: no right to change to the role or to read a table, no such role, no right to use the schema.
 UNUSABLE: Final = (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidParameterValueError, asyncpg.UndefinedTableError)
 
-# Up to PostgreSQL 15 every member may SET ROLE. From 16 on a membership says so itself, and the one that CREATE ROLE
-# leaves to its creator does not.
+# Up to PostgreSQL 15, every member may SET ROLE. From 16 on, a membership has its own SET option, and the membership
+# that CREATE ROLE gives to its creator does not have it.
 LOOK = """
 SELECT quote_ident(:role) AS name, quote_ident(current_user) AS owner,
        current_setting('server_version_num')::int >= 160000 AS has_set_option,
@@ -27,9 +27,9 @@ SELECT quote_ident(:role) AS name, quote_ident(current_user) AS owner,
                                                             THEN 'SET' ELSE 'MEMBER' END)
                  FROM pg_roles WHERE rolname = :role), false) AS may_set
 """
-# pg_shdepend is shared by all databases of the cluster and readable by everybody. It lists each grant to the role and
-# each object that the role owns, with the database: what the role gets through PUBLIC, such as CONNECT, is not there,
-# and does not open any table. A grant on a database itself stands there with dbid 0.
+# All databases of the cluster share pg_shdepend, and everybody may read it. It lists, with the database, each grant to
+# the role and each object that the role owns. It does not list what the role gets through PUBLIC, such as CONNECT, but
+# that opens no table. A grant on a database itself is listed with dbid 0.
 ELSEWHERE = """
 SELECT DISTINCT other.datname
 FROM pg_roles AS role
@@ -44,15 +44,15 @@ NAMED_BY_POLICIES = """
 SELECT DISTINCT role.rolname FROM pg_policy JOIN pg_roles AS role ON role.oid = ANY (polroles)
 WHERE polname = 'own_rows' AND polrelid = to_regclass('public.qr_batches')
 """
-# Reads a table as a request does. PostgreSQL itself answers whether policies bind whoever reads it now: they do not
-# bind a superuser, a role with BYPASSRLS, or one with the rights of the tables' owner.
+# Reads a table as a request does. PostgreSQL itself answers whether policies bind the current reader: they do not bind
+# a superuser, a role with BYPASSRLS, or a role with the rights of the tables' owner.
 TRY = (
     "SELECT row_security_active('qr_batches') FROM (SELECT count(*) FROM (SELECT FROM qr_batches LIMIT 1) AS one) AS n"
 )
 
 
 class TenantRoleUnusable(Unavailable):
-    """Requests cannot run under DATABASE_TENANT_ROLE; the message says what to do."""
+    """Requests cannot run under DATABASE_TENANT_ROLE. The message says what to do."""
 
     slug = "tenant-role-unusable"
     title = "The role of requests cannot be used"
@@ -81,7 +81,7 @@ def quoted(role: str) -> str:
 
 
 def provide_role(connection: Connection, role: str) -> None:
-    """Makes the role where it is missing and lets the user of DATABASE_URL change to it. Raises TenantRoleUnusable."""
+    """Creates the role if it is missing, and lets the user of DATABASE_URL change to it. Raises TenantRoleUnusable."""
     found = _look(connection, role)
     if found.is_unbound:
         raise _unbound(role)
@@ -89,7 +89,7 @@ def provide_role(connection: Connection, role: str) -> None:
     _refuse_other_role(connection, role)
     if not found.is_there:
         _carry_out(connection, found, found.create, asked=(found.create, found.grant))
-        # Another database of the cluster may have made it at this moment, and use it.
+        # Another database of the cluster may have created and used the role at the same time.
         refuse_shared_role(connection, role)
         found = _look(connection, role)
     if not found.may_set:
@@ -97,12 +97,12 @@ def provide_role(connection: Connection, role: str) -> None:
 
 
 def refuse_shared_role(connection: Connection, role: str) -> None:
-    """Raises TenantRoleUnusable: whoever may use the role in one of its databases could read the other one's rows."""
+    """Raises TenantRoleUnusable if another database uses the role: its users could read the rows of both databases."""
     if others := connection.scalars(text(ELSEWHERE), {"role": role}).all():
         raise TenantRoleUnusable(
-            f"The role {role} holds rights in another database of this cluster ({', '.join(others)}): its users could "
-            "read this one. Set DATABASE_TENANT_ROLE to a role of this installation alone, for migrate and for every "
-            "process; migrate makes it."
+            f"The role {role} holds rights in another database of this cluster ({', '.join(others)}): the users of "
+            "that database could read this one. Set DATABASE_TENANT_ROLE to a role of this installation alone, for "
+            "migrate and for every process; migrate creates it."
         )
 
 
@@ -110,7 +110,7 @@ def _refuse_other_role(connection: Connection, role: str) -> None:
     named = connection.scalars(text(NAMED_BY_POLICIES)).all()
     if named and role not in named:
         raise TenantRoleUnusable(
-            f"This database was migrated with the role {named[0]}, and DATABASE_TENANT_ROLE is {role}: set it to "
+            f"This database was migrated with the role {named[0]}, but DATABASE_TENANT_ROLE is {role}: set it to "
             f"{named[0]}, or rename the role (ALTER ROLE {quoted(named[0])} RENAME TO {quoted(role)})."
         )
 
@@ -137,7 +137,7 @@ def _look(connection: Connection, role: str) -> _Found:
 
 
 def try_role_in_migration(connection: Connection, role: str) -> None:
-    """Reads as a request does, and leaves the transaction as it was. Raises TenantRoleUnusable."""
+    """Reads as a request does, and leaves the transaction unchanged. Raises TenantRoleUnusable."""
     try:
         with connection.begin_nested() as attempt:
             connection.execute(text(f"SET LOCAL ROLE {quoted(role)}"))
@@ -150,7 +150,7 @@ def try_role_in_migration(connection: Connection, role: str) -> None:
 
 
 async def try_role(connection: "asyncpg.Connection[asyncpg.Record]", role: str) -> None:
-    """Reads as a request does, in a transaction of its own. Raises TenantRoleUnusable."""
+    """Reads as a request does, in its own transaction. Raises TenantRoleUnusable."""
     try:
         async with connection.transaction(readonly=True):
             await connection.execute(f"SET LOCAL ROLE {quoted(role)}")
@@ -170,5 +170,5 @@ def _unusable(role: str, reason: str) -> TenantRoleUnusable:
 def _unbound(role: str) -> TenantRoleUnusable:
     return TenantRoleUnusable(
         f"The row-level policies do not bind the role {role}: it is a superuser, has BYPASSRLS, or has the rights of "
-        "the tables' owner. Set DATABASE_TENANT_ROLE to another role; migrate makes it."
+        "the tables' owner. Set DATABASE_TENANT_ROLE to another role; migrate creates it."
     )

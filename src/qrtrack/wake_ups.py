@@ -1,4 +1,6 @@
-"""Wake-ups by LISTEN/NOTIFY when work is queued. Optional: without them, workers find the work at their next poll."""
+"""Wakes workers by LISTEN/NOTIFY when work is queued. Optional: without it, workers find the work at their next
+poll.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -20,7 +22,8 @@ log = structlog.get_logger()
 
 
 async def listen(connector: Connector, on_hint: Callable[[], None]) -> None:
-    """Calls `on_hint` for each NOTIFY, and after each reconnection, for missed ones. Runs until cancelled.
+    """Calls `on_hint` for each NOTIFY, and after each reconnection, since notifications may have been missed. Runs
+    until cancelled.
 
     Checks every ten seconds that the connection still listens: a pooler in between can take the session away.
     """

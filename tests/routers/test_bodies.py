@@ -49,7 +49,7 @@ def test_a_key_that_stands_twice_is_pointed_at(body: str, pointer: str) -> None:
 
 
 def test_the_refusal_names_the_key_and_what_to_do() -> None:
-    assert refused('{"code": 1, "code": 2}')[1] == "The key 'code' stands twice in one object: send it once."
+    assert refused('{"code": 1, "code": 2}')[1] == "The key 'code' appears twice in one object: send it once."
     key = "\u202e" + "k" * 1000
     assert len(refused(json.dumps({key: 1})[:-1] + f', "{key}": 2}}')[1]) < 200
 

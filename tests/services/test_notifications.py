@@ -507,7 +507,7 @@ async def test_a_notification_on_a_channel_no_longer_set_up_is_retried(plant: Pl
     async with open_messenger(runtime.settings) as nothing:
         outcome = await notify(replace(runtime, messenger=nothing))
     assert outcome is not None
-    assert (outcome.end, outcome.error) == (End.RETRIED, "SMTP_URL is not set any more")
+    assert (outcome.end, outcome.error) == (End.RETRIED, "SMTP_URL is no longer set")
 
 
 async def test_the_settings_make_the_messenger(runtime: Runtime) -> None:

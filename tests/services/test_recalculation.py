@@ -241,7 +241,7 @@ async def test_a_database_that_goes_away_ends_the_recalculation(
 
 
 async def test_an_id_that_nothing_has_is_not_found(fan_out: FanOut) -> None:
-    with pytest.raises(NotFound, match="Nothing to recount"):
+    with pytest.raises(NotFound, match="There is nothing to recount with the id"):
         await recalculate_one(fan_out.database, uuid4())
 
 

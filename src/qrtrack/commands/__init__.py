@@ -1,6 +1,6 @@
-"""What each command does, one module a command: cli.py imports only the one that was typed.
+"""What each command does, in one module for each command. cli.py imports only the module of the typed command.
 
-Here: how every command starts, and how it gives up.
+This file: how every command starts, and how it ends with an error.
 """
 
 from typing import NoReturn
@@ -12,8 +12,10 @@ from qrtrack.settings import Settings, SettingsError, load_settings
 
 
 def start(*, quiet: bool = False, with_secrets: bool = True) -> Settings:
-    """The settings, with logs set up; `quiet` where the terminal belongs to what the command shows. A command that
-    needs no secrets makes none: in the wrong folder they would be others.
+    """Loads the settings and sets up the logs. `quiet`: only warnings are logged, since the command itself writes to
+    the terminal.
+
+    Without `with_secrets` no missing secret is created: in the wrong folder, the command would create wrong ones.
     """
     try:
         settings = load_settings(with_secrets=with_secrets)

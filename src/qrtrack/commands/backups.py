@@ -42,13 +42,13 @@ async def _restore(settings: Settings, file: Path, **skipped: int) -> None:
                 await backups.restore(database, file, role=role, **skipped, tell=tell)
             except backups.NotEmpty as error:
                 give_up(backups.NotEmpty(f"{error} {_advice_for_an_empty_database(settings)}"))
-    passed_over = "Passed over: {skip_request_ids:,} request ids, {skip_serials:,} serial numbers of each series."
+    passed_over = "Skipped: {skip_request_ids:,} request ids, {skip_serials:,} serial numbers of each series."
     typer.echo(f"Restored, at revision {revision}. {passed_over.format(**skipped)}")
     if not schema_revision.is_newest(revision):
-        typer.echo("It is older than the program: run qrtrack migrate.")
+        typer.echo("The backup's schema is older than the program: run qrtrack migrate.")
     if not all(skipped.values()):
         typer.echo(
-            "Was anything dispatched or ordered after the backup? Read docs/backup.md before you start the service."
+            "If anything was dispatched or ordered after the backup, read docs/backup.md before you start the service."
         )
 
 
@@ -67,7 +67,7 @@ def _start_copying() -> Settings:
     if settings.database_pooler == "transaction":
         give_up(
             SettingsError(
-                "This cannot go through PgBouncer. Give DATABASE_URL of the server itself, and DATABASE_POOLER=none."
+                "A backup cannot go through PgBouncer. Set DATABASE_URL to the server itself, and DATABASE_POOLER=none."
             )
         )
     typer.echo(f"Database: {name_of_database(settings)}", err=True)

@@ -1,4 +1,4 @@
-"""Work on the database at the terminal: it names its database, shows what takes long, and ends with one line."""
+"""Runs work on the database at the terminal: prints which database it uses, shows progress, and ends with one line."""
 
 import asyncio
 import signal
@@ -20,12 +20,12 @@ from qrtrack.postgres_tools import Tell
 from qrtrack.runtime import name_of_database, open_database
 from qrtrack.settings import Settings, SettingsError
 
-# What a person at the terminal can mend: they get the sentence, without a traceback.
+# Errors that a person at the terminal can fix: they see the message without a traceback.
 MENDABLE = (SettingsError, backups.BackupFailed, embedded.EmbeddedFailed, Unavailable, NotFound, OSError)
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
-    """On uvloop where there is one: the fastest loop that uvicorn knows."""
+    """Runs the work on uvloop where it is installed."""
     try:
         with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
             return runner.run(work)
@@ -41,7 +41,9 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 
 @asynccontextmanager
 async def opened(settings: Settings, *, is_new: bool = False) -> AsyncIterator[Database]:
-    """The database of the command, named on standard error: in another folder it is another database."""
+    """Opens the database of the command, and prints its name on standard error: in another folder the command would use
+    another database.
+    """
     typer.echo(f"Database: {name_of_database(settings)}", err=True)
     async with open_database(settings, must_exist=not is_new) as database:
         if not is_new:
@@ -51,7 +53,7 @@ async def opened(settings: Settings, *, is_new: bool = False) -> AsyncIterator[D
 
 @contextmanager
 def shown(what: str) -> Iterator[Tell]:
-    """A line that moves, where somebody watches. SIGTERM ends the work as Ctrl-C does: nothing half-done stays."""
+    """Shows the progress on a terminal. SIGTERM ends the work as Ctrl-C does, and leaves nothing half-done."""
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
     console = Console(stderr=True)
     columns = SpinnerColumn(), TextColumn("{task.description}"), FileSizeColumn(), TimeElapsedColumn()

@@ -10,7 +10,7 @@ def serve(*, host: str, port: int, with_worker: bool) -> None:
 
 
 def work(*, host: str, port: int | None) -> None:
-    """With a port it also answers /healthz, /readyz and /metrics."""
+    """Runs the worker loop. With a port it also answers /healthz, /readyz and /metrics."""
     settings = start()
     if port is None:
         run(serving.work(settings))

@@ -22,7 +22,7 @@ from qrtrack.serving import running, server_of
 from qrtrack.settings import Settings
 from qrtrack.worker.loop import Worker
 
-# The stand-in accounting system of this run, known to the server as the organisation's own.
+# The stand-in database of Accurate in this run. The settings assign it to the demonstration's organisation.
 ACCURATE_DATABASE = 1 + secrets.randbelow(10**9)
 ACCURATE_TOKEN = secrets.token_urlsafe(32)
 

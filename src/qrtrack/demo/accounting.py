@@ -39,7 +39,7 @@ async def _push(tell: Teller, events: list[dict[str, Any]], token: str) -> dict[
 
 
 async def _processed(tell: Teller, database_id: int, count: int) -> list[dict[str, Any]]:
-    """The documents that the events became."""
+    """Waits until the events are processed, and returns their documents."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             page = await tell.get("/api/accurate/documents", database_id=database_id)

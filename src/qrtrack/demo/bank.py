@@ -22,7 +22,7 @@ async def show(tell: Teller) -> None:
 
 
 def _settlement(mark: str) -> dict[str, Any]:
-    """The stand-in lets the reference that begins with FAIL fail."""
+    """Builds a settlement of two payments. The stand-in reports the reference that begins with FAIL as failed."""
     accounts = {"debitAccount": "1000000001", "creditAccount": "2000000001"}
     rows = [
         {**accounts, "amount": amount, "description": "Gold", "referenceNumber": f"{name}{mark}"}

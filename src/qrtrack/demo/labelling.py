@@ -10,7 +10,7 @@ from qrtrack.demo.telling import PATIENCE_SECONDS, Teller, expect
 API = "/api/manufacturer"
 PRESET, LABELS = "a4-65", 65
 DOTS_PER_INCH = 300
-# They come with `make setup`; an installation of the product alone has neither.
+# `make setup` installs these decoders. An installation of the product alone has neither of them.
 DECODERS = ("pypdfium2", "zxingcpp")
 
 

@@ -1,4 +1,4 @@
-"""The main job: a batch, five damaged units, case after case from the queue, and the sheet for the auditor."""
+"""The main job: a batch, five damaged units, case after case from the queue, and the reconciliation for the auditor."""
 
 import asyncio
 import csv
@@ -29,7 +29,7 @@ class PackingLine:
         self._batch: dict[str, Any] = {}
 
     async def show(self) -> Path:
-        """Where the batch's files are."""
+        """Plays all steps. Returns the folder with the batch's files."""
         await self._create()
         await labelling.show(self._tell, self._batch, self._folder)
         await self._prepare()

@@ -11,7 +11,7 @@ PATIENCE_SECONDS = 30
 
 
 class Mismatch(Exception):
-    """A number is not what the specification says."""
+    """A number differs from the specification."""
 
 
 def expect(what: str, found: object, promised: object) -> None:
@@ -22,7 +22,7 @@ def expect(what: str, found: object, promised: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Teller:
-    """The terminal, a signed-in client of the server, and the folder for files."""
+    """Prints to the terminal. Holds a signed-in client of the server, and the folder for files."""
 
     console: Console
     client: httpx2.AsyncClient

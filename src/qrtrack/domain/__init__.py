@@ -1,1 +1,1 @@
-"""The rules of the trade, pure: no I/O, no framework, no SQL."""
+"""The rules of packing, payment and accounting events. Pure: no I/O, no framework, no SQL."""

@@ -1,4 +1,4 @@
-"""Refusals of batches, whatever they are needed for."""
+"""Refusals that concern any use of a batch."""
 
 from qrtrack.domain.errors import InvalidState
 

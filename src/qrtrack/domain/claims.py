@@ -1,4 +1,4 @@
-"""Claims: a worker's lease on one piece, or one group, of queued work."""
+"""Claims: a worker's lease on one piece, or on one group, of queued work."""
 
 import time
 from collections.abc import Sequence
@@ -11,10 +11,11 @@ from qrtrack.domain.errors import Conflict
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Work claimed under a lease. `token` fences every later write.
+    """Work claimed under a lease. `token` is the fencing token of every later write.
 
-    `exhausted`: all attempts ended with the death of their worker. `waited`: seconds since the work was due; None when
-    an expired lease was taken over. `asked_at`: time.monotonic() before the claim, so that the lease began later.
+    `exhausted`: every attempt ended with the death of its worker. `waited`: how many seconds the work had been due;
+    None when an expired lease was taken over. `asked_at`: time.monotonic() before the claim; the lease began later than
+    that.
     """
 
     kind: str
@@ -44,14 +45,14 @@ class Claim:
 
 
 class Piece(Protocol):
-    """A row of small work: `id`, `manufacturer_org_id`, `waited`, and the columns that its queue carries."""
+    """A row of small work: `id`, `manufacturer_org_id`, `waited`, and the columns that its queue carries along."""
 
     def __getitem__(self, column: str, /) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Small pieces of work, claimed together for the first time under one lease."""
+    """Small pieces of work, claimed for the first time and together, under one lease."""
 
     kind: str
     token: UUID
@@ -63,12 +64,12 @@ class Group:
 
     @property
     def id(self) -> str:
-        """The ids of the first and the last piece: all of them would not fit into a log line."""
+        """The ids of the first and the last piece: a log line has no room for all of them."""
         return "…".join(str(id_) for id_ in dict.fromkeys((self.pieces[0]["id"], self.pieces[-1]["id"])))
 
 
 class LeaseLost(Conflict):
-    """Another worker holds the work now, or it was cancelled: stop, every further write is refused."""
+    """Another worker has claimed the work, or it was cancelled. Stop: every further write is refused."""
 
     slug = "lease-lost"
     title = "The work is no longer held"
@@ -78,8 +79,8 @@ class LeaseLost(Conflict):
 
 
 class Interrupted(Exception):
-    """The worker must stop, or its time is up: the work goes back to the queue."""
+    """The worker must stop, or its time is up. The work goes back to the queue."""
 
 
 class PermanentFailure(Exception):
-    """A retry cannot help."""
+    """A failure that a retry cannot cure: the work fails for good."""

@@ -1,4 +1,4 @@
-"""Domain errors: categories without HTTP. routers/problems.py maps them to statuses."""
+"""Domain errors: categories without HTTP. routers/problems.py maps them to HTTP statuses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Final
 
 from qrtrack.domain.field_codes import FieldCode
 
-# A refusal lists so many bad fields, and counts the others.
+# A refusal lists this many bad fields, and counts all.
 NAMED_ERRORS: Final = 100
-# A refusal lists so many codes, or other items of a list that the caller sent.
+# A refusal lists this many codes, or other items of the caller's list.
 NAMED_THINGS: Final = 1_000
 
 
@@ -25,7 +25,7 @@ class FieldError:
 
 
 class DomainError(Exception):
-    """A refusal that a person can act upon: the message says what to do next.
+    """A refusal that a person can act on: the message says what to do next.
 
     `errors`: the bad fields. `members`: extra fields of the problem document (`{"available": 42}`). `error_count`: how
     many bad fields there are, when `errors` holds only the first ones.
@@ -45,40 +45,42 @@ class DomainError(Exception):
 
 
 class NotFound(DomainError):
-    """There is no such thing, or it belongs to another organisation: the caller cannot tell which."""
+    """What the request names does not exist, or belongs to another organisation. The caller cannot tell which."""
 
     slug = "not-found"
     title = "Not found"
 
 
 class Conflict(DomainError):
-    """The request is sound, but collides with something that is there or going on."""
+    """The request is valid, but conflicts with existing data or with work in progress."""
 
     slug = "conflict"
     title = "Conflict"
 
 
 class InvalidState(DomainError):
-    """The thing is in a state that does not allow the step."""
+    """The current state does not allow this step."""
 
     slug = "invalid-state"
     title = "Not possible in this state"
 
 
 class InvalidInput(DomainError):
-    """The input itself is wrong, whatever the state."""
+    """The input is wrong, whatever the state."""
 
     slug = "invalid-input"
     title = "Invalid input"
 
 
 def invalid_field(pointer: str, detail: str, code: FieldCode, **params: Any) -> InvalidInput:
-    """Refuses one field; `detail` is the sentence of the field and of the whole refusal."""
+    """Builds the refusal of one field. `detail` is the message of the field and of the refusal."""
     return InvalidInput(detail, errors=[FieldError(pointer, detail, code, params)])
 
 
 def require_exactly_one(**fields: object) -> None:
-    """Raises InvalidInput unless exactly one of these fields of the body was sent; None means that it was not."""
+    """Raises InvalidInput unless the body contains exactly one of these fields. None means that a field was not
+    sent.
+    """
     if sum(value is not None for value in fields.values()) != 1:
         detail = f"Send either {' or '.join(fields)}."
         raise invalid_field(f"/{next(iter(fields))}", detail, FieldCode.EXACTLY_ONE_OF, fields=list(fields))
@@ -92,7 +94,7 @@ class Unauthenticated(DomainError):
 
 
 class Forbidden(DomainError):
-    """The caller is known and may not do this."""
+    """The caller is known but may not do this."""
 
     slug = "forbidden"
     title = "Not allowed"

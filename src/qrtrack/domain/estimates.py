@@ -1,17 +1,17 @@
-"""Progress in percent, and the remaining time. Rounding never promises too much."""
+"""Progress in percent, and the remaining time. Both are rounded so that they never promise too much."""
 
 import math
 
 
 def percentage(done: int, total: int) -> int:
-    """Rounded down: 100 means that everything is done. Also 100 when there is nothing to do."""
+    """Done in percent, rounded down: 100 means that everything is done. Also 100 when there is nothing to do."""
     if done >= total:
         return 100
     return max(100 * done // total, 0)
 
 
 def eta_seconds(done: int, total: int, elapsed_seconds: float) -> int | None:
-    """Rounded up, at the pace so far. None until something is done."""
+    """Remaining seconds at the rate so far, rounded up. None until something is done."""
     if done >= total:
         return 0
     if done <= 0 or elapsed_seconds <= 0:

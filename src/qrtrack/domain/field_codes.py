@@ -1,4 +1,4 @@
-"""The catalogue of what can be wrong with one field: stable codes that a front end translates, with their params."""
+"""The catalogue of what can be wrong with one field: stable codes with their params, which a front end translates."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -97,7 +97,7 @@ MEANINGS: Final[Mapping[FieldCode, Meaning]] = MappingProxyType(
         FieldCode.UNKNOWN_FIELD: Meaning("The request has no field of this name."),
         FieldCode.UNKNOWN_FIELDS: Meaning("`count` more fields do not exist.", ("count",)),
         FieldCode.WRONG_TYPE: Meaning("The value is not of the type `expected`.", ("expected",)),
-        FieldCode.NOT_ALLOWED_VALUE: Meaning("The value is none of `allowed`.", ("allowed",)),
+        FieldCode.NOT_ALLOWED_VALUE: Meaning("The value must be one of `allowed`.", ("allowed",)),
         FieldCode.TOO_SHORT: Meaning("The text has fewer than `min` characters.", ("min",)),
         FieldCode.TOO_LONG: Meaning("The text has more than `max` characters.", ("max",)),
         FieldCode.TOO_SMALL: Meaning("The number is below `min`.", ("min",)),
@@ -108,8 +108,8 @@ MEANINGS: Final[Mapping[FieldCode, Meaning]] = MappingProxyType(
         FieldCode.EXACTLY_ONE_OF: Meaning("Exactly one of `fields` is needed.", ("fields",)),
         FieldCode.AT_MOST_ONE_OF: Meaning("`fields` exclude each other.", ("fields",)),
         FieldCode.AT_LEAST_ONE_OF: Meaning("At least one of `fields` is needed.", ("fields",)),
-        FieldCode.REPEATED: Meaning("The value appears twice, and may appear once."),
-        FieldCode.REPEATED_KEY: Meaning("The key stands twice in one JSON object."),
+        FieldCode.REPEATED: Meaning("The value appears twice. It may appear only once."),
+        FieldCode.REPEATED_KEY: Meaning("One JSON object contains the key twice."),
         FieldCode.NOT_UNICODE: Meaning("The text is not Unicode."),
         FieldCode.CONTROL_CHARACTERS: Meaning("The text has control characters, or line breaks in a one-line field."),
         FieldCode.NOT_PRINTABLE_ASCII: Meaning("The text has characters other than printable ASCII."),
@@ -126,7 +126,7 @@ MEANINGS: Final[Mapping[FieldCode, Meaning]] = MappingProxyType(
         FieldCode.EMAIL_NOT_SET_UP: Meaning("The service cannot send e-mail: SMTP_URL is not set."),
         FieldCode.HOST_NOT_ALLOWED: Meaning("The host of the address is not one of NOTIFY_ALLOWED_HOSTS."),
         FieldCode.NOT_A_CODE: Meaning("`value` cannot be a code.", ("value",)),
-        FieldCode.BATCH_QR: Meaning("`value` is the QR of the whole batch, and names no unit.", ("value",)),
+        FieldCode.BATCH_QR: Meaning("`value` is the QR of the whole batch, not of a unit.", ("value",)),
         FieldCode.NOT_A_UNIT_QR: Meaning("`value` is not the QR of a unit.", ("value",)),
         FieldCode.RANGE_OF_TWO_PREFIXES: Meaning("The ends of the range `value` have different prefixes.", ("value",)),
         FieldCode.RANGE_BACKWARDS: Meaning("The range `value` begins with its higher code.", ("value",)),
@@ -138,12 +138,12 @@ MEANINGS: Final[Mapping[FieldCode, Meaning]] = MappingProxyType(
         FieldCode.SCANNED_AND_MISSING: Meaning(
             "`value` was scanned as a unit of the box, and is listed as missing.", ("value",)
         ),
-        FieldCode.SAME_CASE: Meaning("Both cases are the same one."),
+        FieldCode.SAME_CASE: Meaning("Both fields name the same case."),
         FieldCode.OUTSIDE_CASE: Meaning(
             "A missing unit does not lie between `first_code` and `last_code`.", ("first_code", "last_code")
         ),
         FieldCode.NUMBERS_USED_UP: Meaning("The prefix has only `left` numbers left.", ("left",)),
-        FieldCode.NOT_A_CSV_FILE: Meaning("The file is a workbook or another kind of file, not CSV."),
+        FieldCode.NOT_A_CSV_FILE: Meaning("The file is not CSV but a workbook or another kind of file."),
         FieldCode.NOT_UTF8: Meaning("The file is not UTF-8 text."),
         FieldCode.NOT_CSV: Meaning("Line `line` is not CSV.", ("line",)),
         FieldCode.BAD_HEADER: Meaning("The first line does not name the columns code, root_key, variant."),

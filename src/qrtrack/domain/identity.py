@@ -1,4 +1,4 @@
-"""Callers, roles and permissions: the role table of the product, as data."""
+"""Callers, roles and permissions. The role table of the product is data in this file."""
 
 import re
 import unicodedata
@@ -20,7 +20,7 @@ class Role(StrEnum):
 
 
 class Permission(StrEnum):
-    """The rows of the role table. Routes ask for a permission, never for a role."""
+    """The rows of the role table. A route asks for a permission, never for a role."""
 
     PACK = "pack"
     MANAGE_BATCHES = "manage-batches"
@@ -41,9 +41,9 @@ ALLOWED: dict[Permission, frozenset[Role]] = {
 
 
 def normal_user(name: str) -> str:
-    """The one spelling of a user, for storing and comparing: otherwise people could approve their own payment by
-    spelling their name differently. UUIDs get one form. Other names keep their case, since `sub` is case-sensitive
-    (OpenID Connect).
+    """Returns the one spelling of a user id that is stored and compared. Otherwise people could approve their own
+    payments by spelling their name differently. UUIDs get one form. Other names keep their case, since `sub` is
+    case-sensitive (OpenID Connect).
     """
     plain = unicodedata.normalize("NFKC", name).strip()
     spelled = SPELLED_UUID.fullmatch(plain.lower())
@@ -51,15 +51,15 @@ def normal_user(name: str) -> str:
 
 
 def is_same_person(one: str, other: str) -> bool:
-    """Ignores case: where two persons are required, two spellings must not pass as two."""
+    """Ignores case: when two different persons are required, two spellings of one name must not pass as two."""
     return normal_user(one).casefold() == normal_user(other).casefold()
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A signed-in user, acting for one organisation. `user_id` is the token's `sub`, in its normal form.
+    """A signed-in user, acting for one organisation. `user_id` is the token's `sub` in its normal form.
 
-    Without roles: the actor of background work, as trace events name it. It may call nothing.
+    A caller without roles is the actor of background work, named in trace events. It may call nothing.
     """
 
     user_id: str
@@ -68,7 +68,7 @@ class Caller:
 
     @classmethod
     def service(cls, organisation_id: UUID) -> Self:
-        """The service itself, where no user caused the change."""
+        """The service itself, as the actor of changes that no user caused."""
         return cls("qrtrack", organisation_id)
 
     def may(self, permission: Permission) -> bool:

@@ -1,4 +1,4 @@
-"""Masks account numbers and callback tokens in text for people and logs."""
+"""Masks account numbers and callback tokens in texts that people or logs see."""
 
 import re
 from typing import Final
@@ -9,12 +9,14 @@ CALLBACK_TOKEN: Final = re.compile(r"\b([0-9]{1,18})-[0-9a-f]{64}\b", re.ASCII)
 
 
 def masked(text: str) -> str:
-    """Shows the last four digits of every long number, and no token."""
+    """Keeps the last four digits of every long number, and removes tokens."""
     return LONG_NUMBER.sub(
         lambda found: "*" * (len(found[0]) - SHOWN_DIGITS) + found[0][-SHOWN_DIGITS:], without_tokens(text)
     )
 
 
 def without_tokens(text: str) -> str:
-    """With an attempt's token anyone could report its payments as failed, and so have them sent again."""
+    """Removes callback tokens: with one, anyone could report the attempt's payments as failed, so that they are sent
+    again.
+    """
     return CALLBACK_TOKEN.sub(r"\1-***", text)

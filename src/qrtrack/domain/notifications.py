@@ -18,9 +18,9 @@ from qrtrack.domain.instants import rfc3339
 HTTPS_PORT: Final = 443
 ADDRESS_LENGTH: Final = 254
 URL_LENGTH: Final = 2000
-# One mailbox in plain ASCII: no injection of a header or of a second recipient.
+# One mailbox in plain ASCII, so that nobody can inject a header or a second recipient.
 EMAIL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z0-9-]{2,63}")
-# Parsers disagree about other characters (blanks, backslashes, non-ASCII letters), which attackers use.
+# URL parsers disagree about other characters (blanks, backslashes, non-ASCII letters), and attackers exploit that.
 PLAIN_URL: Final = re.compile(r"https://[A-Za-z0-9.:-]+(?:[/?][!-\[\]-~]*)?")
 
 
@@ -64,14 +64,14 @@ class Notify:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """By channel, as stored."""
+        """The addresses by channel, as the database stores them."""
         named = {Channel.EMAIL.value: self.email, Channel.URL.value: self.url}
         return {channel: address for channel, address in named.items() if address is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A parsed URL: the check and the request must not parse it differently."""
+    """A parsed URL. The check and the request use the same parts, so they cannot parse the text differently."""
 
     host: str
     port: int
@@ -80,13 +80,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """The channels that are set up. `hosts`: the allow-list of hosts and ports."""
+    """The channels that are configured. `hosts`: the allow-list of hosts and ports."""
 
     mail: bool
     hosts: frozenset[tuple[str, int]]
 
     def check(self, notify: Notify | None) -> Notify | None:
-        """Raises InvalidInput when the request comes, instead of failing when the job has ended."""
+        """Raises InvalidInput while the request is checked, so that the notification does not fail when the job has
+        ended.
+        """
         if notify is None:
             return None
         errors = [error for error in (self._of_email(notify.email), self._of_url(notify.url)) if error is not None]
@@ -102,12 +104,15 @@ class Channels:
 
     def _of_url(self, url: str | None) -> FieldError | None:
         if url is not None and self.target(url) is None:
-            detail = "Only https addresses on the hosts of NOTIFY_ALLOWED_HOSTS are called: ask the operator to add it."
+            detail = (
+                "The service calls only https addresses on the hosts of NOTIFY_ALLOWED_HOSTS: ask the operator to add "
+                "this host."
+            )
             return FieldError("/notify/url", detail, FieldCode.HOST_NOT_ALLOWED)
         return None
 
     def target(self, url: str) -> Target | None:
-        """None when the URL is not allowed."""
+        """Parses a URL. Returns None if it is not allowed."""
         if not PLAIN_URL.fullmatch(url):
             return None
         try:
@@ -132,7 +137,7 @@ class Ending:
 
     @property
     def message_id(self) -> str:
-        """The same in every attempt, so that a receiver can detect repeats."""
+        """The message's id. Every attempt sends the same one, so a receiver can detect repeats."""
         return f"notification-{self.notification_id}"
 
     @property
@@ -150,7 +155,7 @@ class Ending:
 
     @property
     def sentence(self) -> str:
-        """One line for people, short enough for a text message."""
+        """Returns one line for people, short enough for a text message."""
         return f"{self.title}: {self._particulars}"
 
     @property
@@ -174,7 +179,7 @@ class Ending:
         return json.dumps(told, ensure_ascii=False)
 
     def text(self, link: str) -> str:
-        """The body of an e-mail."""
+        """Returns the body of an e-mail."""
         rows = {"Batch": self.content.get("batch_id", self.subject_id), "Order": self.content["order_id"]}
         if self.subject == "reverse_job":
             rows = {"Job": self.subject_id} | rows

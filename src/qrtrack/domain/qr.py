@@ -1,4 +1,4 @@
-"""What the QR symbols say, and their drawing. Labels, sheets and the answers to scans are elsewhere."""
+"""The content of the QR symbols, and their drawing. Other modules place them on labels and sheets, and answer scans."""
 
 import io
 import re
@@ -13,13 +13,13 @@ from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState, invali
 from qrtrack.domain.field_codes import FieldCode
 
 ErrorLevel = Literal["L", "M", "Q", "H"]
-"""How much of a damaged symbol can be restored: 7, 15, 25 or 30 percent."""
+"""How much damage a symbol survives: 7, 15, 25 or 30 percent."""
 
 QUIET_ZONE = 4
-"""Modules of white around a symbol that ISO/IEC 18004 asks for."""
+"""White modules around a symbol, as ISO/IEC 18004 requires."""
 
 LOT_PATTERN = r"""^[!"%&'()*+,\-./0-9:;<=>?A-Z_a-z]{1,20}$"""
-"""GS1 AI 10: up to 20 of character set 82. `.` and `..` are refused besides: every browser drops them from a path."""
+"""GS1 AI 10: up to 20 of character set 82. `.` and `..` are also refused: browsers drop them from a path."""
 
 _GTIN_LENGTHS = (8, 12, 13, 14)
 _LOT = re.compile(LOT_PATTERN)
@@ -38,7 +38,7 @@ def valid_gtin14(gtin: str) -> bool:
 
 
 def normalise_gtin(gtin: str, *, field: str = "gtin") -> str:
-    """A GTIN-8, -12, -13 or -14 as the 14 digits of AI 01; InvalidInput where the check digit is wrong."""
+    """Returns a GTIN-8, -12, -13 or -14 as the 14 digits of AI 01. Raises InvalidInput if the check digit is wrong."""
     padded = gtin.zfill(14)
     if len(gtin) not in _GTIN_LENGTHS or not valid_gtin14(padded):
         detail = (
@@ -49,14 +49,14 @@ def normalise_gtin(gtin: str, *, field: str = "gtin") -> str:
 
 
 class AddressNotPublic(InvalidState):
-    """PUBLIC_BASE_URL is a loopback address: a printed symbol would lead nowhere from a consumer's phone."""
+    """PUBLIC_BASE_URL is a loopback address. A consumer's phone could not open the address in a printed symbol."""
 
     slug = "public-base-url-is-loopback"
     title = "The public address is not set"
 
     def __init__(self) -> None:
         super().__init__(
-            "QR symbols would lead to this machine only. Ask whoever runs the service to set PUBLIC_BASE_URL to the "
+            "QR symbols would lead to this machine only. Ask the operator of the service to set PUBLIC_BASE_URL to the "
             "public address, and print again."
         )
 
@@ -89,7 +89,9 @@ def unit_payload(
     lot: str | None = None,
     expires_on: date | None = None,
 ) -> str:
-    """With a GTIN a GS1 Digital Link, keys in the standard's order; else lot and expiry are not shown."""
+    """With a GTIN: a GS1 Digital Link, its keys in the standard's order. Without one, lot and expiry are not
+    included.
+    """
     if gtin is None:
         return f"{batch_payload(base_url, uniq_code)}/{_encoded(code)}"
     lot_path = "" if lot is None else f"/10/{_encoded(check_lot(lot))}"
@@ -98,8 +100,9 @@ def unit_payload(
 
 
 def printed(address: str) -> str:
-    """The address as symbols carry it: with scheme, host and `/q/` in upper case where all of it then fits QR's
-    alphanumeric mode, which saves a version. Values in the path are never changed: they would name something else.
+    """Returns the address as symbols contain it. Scheme, host and `/q/` are in upper case if the whole address then
+    fits QR's alphanumeric mode: the symbol becomes one version smaller. Values in the path never change, since they
+    would name something else.
     """
     scheme, _, rest = address.partition("://")
     host, slash, path = rest.partition("/")
@@ -111,14 +114,14 @@ class SizeTooSmall(InvalidInput):
     """The image has fewer pixels than the symbol has modules."""
 
     def __init__(self, least: int) -> None:
-        detail = f"The symbol has {least} modules with its border, and a module needs a pixel: ask for a larger size."
+        detail = f"The symbol has {least} modules with its border. Each module needs a pixel: ask for a larger size."
         super().__init__(detail, errors=[FieldError("/query/size", detail, FieldCode.TOO_SMALL, {"min": least})])
 
 
 def draw_svg(
     payload: str, *, size: int | None = None, scale: float = 8, error: ErrorLevel = "M", border: int = QUIET_ZONE
 ) -> bytes:
-    """`size` is the side of the image in pixels; without it `scale` is that of a module. `border` is the quiet zone in
+    """`size`: the side of the image in pixels. Without it, `scale` is the side of a module. `border`: the quiet zone in
     modules. The same input gives the same bytes. Raises SizeTooSmall.
     """
     return _drawn(payload, "svg", size=size, scale=scale, error=error, border=border)
@@ -127,7 +130,7 @@ def draw_svg(
 def draw_png(
     payload: str, *, size: int | None = None, scale: int = 8, error: ErrorLevel = "M", border: int = QUIET_ZONE
 ) -> bytes:
-    """As draw_svg, in whole pixels a module: the image may be smaller than `size`."""
+    """Draws like draw_svg, but with whole pixels for each module, so the image may be smaller than `size`."""
     return _drawn(payload, "png", size=size, scale=scale, error=error, border=border)
 
 
@@ -141,13 +144,13 @@ def _drawn(
             raise SizeTooSmall(int(modules))
         scale = size / modules if kind == "svg" else size // modules
     image = io.BytesIO()
-    # White is drawn, not left transparent: a symbol on the dark page of a console would not scan.
+    # White is drawn, not transparent: a symbol on a dark web page would not scan.
     symbol.save(image, kind=kind, scale=scale, border=border, light="white")
     return image.getvalue()
 
 
 def check_lot(lot: str) -> str:
-    """The lot itself; raises InvalidInput."""
+    """Returns the lot if it is valid. Raises InvalidInput."""
     if lot in {".", ".."} or not _LOT.fullmatch(lot):
         detail = "A lot has 1 to 20 letters, digits and signs of the GS1 set, without blanks."
         raise invalid_field("/lot", detail, FieldCode.BAD_LOT)
@@ -155,5 +158,5 @@ def check_lot(lot: str) -> str:
 
 
 def _encoded(value: str) -> str:
-    """All of the GS1 set but letters, digits and `-._`, which are the set's unreserved characters."""
+    """Percent-encodes all characters of the GS1 set except letters, digits and `-._`, which URLs allow unencoded."""
     return quote(value, safe="")

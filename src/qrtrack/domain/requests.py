@@ -1,4 +1,4 @@
-"""Repeatable requests: the Idempotency-Key and the stored answer."""
+"""Repeatable requests: the Idempotency-Key, and the stored answer."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class StoredAnswer:
 
 @dataclass(slots=True)
 class RepeatableRequest:
-    """A request with an Idempotency-Key, whose scope is organisation and route. `render` turns the use case's result
-    into the stored answer. `opened`: this request holds the key.
+    """A request with an Idempotency-Key. The key is valid within organisation and route. `render` turns the result of
+    the use case into the stored answer. `opened`: this request holds the key.
     """
 
     organisation_id: UUID
@@ -35,7 +35,7 @@ class RepeatableRequest:
 
 
 class AlreadyAnswered(Exception):
-    """The request took effect earlier. `stored`: the answer of that time."""
+    """The request has taken effect earlier. `stored`: the answer of that time."""
 
     def __init__(self, stored: StoredAnswer) -> None:
         super().__init__("The request was answered before.")
@@ -50,13 +50,13 @@ class KeyReused(InvalidInput):
 
     def __init__(self) -> None:
         super().__init__(
-            "This Idempotency-Key was used with another body. Send a new key with a new request, "
+            "This Idempotency-Key was used with another body. Use a new key for a new request, "
             "and the same body with the same key."
         )
 
 
 class AnswerTooLong(InvalidInput):
-    """The answer is longer than an Idempotency-Key can keep. Nothing was changed, and no key is kept."""
+    """The answer is longer than an Idempotency-Key can keep. Nothing was changed, and the key is still unused."""
 
     slug = "idempotent-answer-too-long"
     title = "Too much for an Idempotency-Key"
@@ -79,4 +79,6 @@ class StillRunning(Conflict):
 
 
 class Unanswered(StillRunning):
-    """The first request took effect but has no answer: not yet, or never, when its process died before."""
+    """The first request took effect but has no answer yet. If its process died before it answered, there will be
+    none.
+    """

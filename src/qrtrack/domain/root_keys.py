@@ -1,6 +1,6 @@
-"""Root keys, the short secrets of units: drawing, digests for look-ups, seals for printing, and hashes.
+"""Root keys, the short secrets of units: how they are drawn, found (digest), printed (seal) and checked (hash).
 
-Storage and access rights are decided elsewhere.
+Other modules decide about storage and access rights.
 """
 
 import base64
@@ -23,7 +23,8 @@ ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 GUESSES_PER_HIT = 10_000
 SHORTEST_KEY = 4
 
-# 32 divides 256: each letter stands for eight byte values, so a random byte selects one without bias.
+# 32 divides 256: each letter stands for eight byte values, so a random byte selects every letter with equal
+# probability.
 _LETTER_OF_BYTE = (ALPHABET * 8).encode()
 _NONCE_BYTES = 12
 _DIGEST_BYTES = 16
@@ -31,7 +32,7 @@ _BATCHES_REMEMBERED = 64
 
 
 class SealBroken(Unavailable):
-    """A sealed root key does not open: it was sealed with another SECRET_KEY, or its row was altered or moved."""
+    """A sealed root key cannot be opened: it was sealed with another SECRET_KEY, or its row was altered or moved."""
 
     slug: ClassVar[str] = "seal-broken"
     title: ClassVar[str] = "The root key cannot be opened"
@@ -50,7 +51,7 @@ def random_text(characters: int) -> str:
 
 
 def sample_keys(count: int, length: int) -> list[str]:
-    """Distinct among themselves. The database's constraint decides about earlier keys of the batch."""
+    """Returns keys that differ from each other. A database constraint refuses keys that the batch has already."""
     if count > len(ALPHABET) ** length:
         raise ValueError(f"there are fewer than {count} keys of length {length}")
     keys: dict[str, None] = {}
@@ -61,7 +62,7 @@ def sample_keys(count: int, length: int) -> list[str]:
 
 
 class KeyRing:
-    """Keys derived from SECRET_KEY, which never enter the database: digest, pepper, and one seal for each batch.
+    """Keys derived from SECRET_KEY, which never reach the database: digest, pepper, and one seal for each batch.
 
     One seal for each batch limits the random GCM nonces under one key to the size of a batch, far below the 2**32 of
     NIST SP 800-38D. Thread-safe.
@@ -82,21 +83,22 @@ class KeyRing:
         self._seal_of: Callable[[UUID], AESGCM] = seal_of
 
     def fingerprint(self) -> str:
-        """Differs for each SECRET_KEY, and reveals nothing about it: nothing else is derived for this purpose."""
+        """Differs for each SECRET_KEY, and reveals nothing about it. It has its own derivation and no other use."""
         return self._fingerprint
 
     def digest(self, batch_id: UUID, key: str) -> bytes:
-        """16 bytes to look the key up within its batch. Equal keys of two batches have different digests."""
+        """Returns 16 bytes that find the key within its batch. Equal keys of two batches have different digests."""
         return hmac.digest(self._digest_key, batch_id.bytes + _encoded(key), "sha256")[:_DIGEST_BYTES]
 
     def peppered(self, batch_id: UUID, sequence_number: int, key: str) -> str:
-        """The input of bcrypt: 44 ASCII characters, below its limit of 72 bytes and without NUL."""
+        """Returns the input of bcrypt: 44 ASCII characters, below bcrypt's limit of 72 bytes and without NUL."""
         message = _place(batch_id, sequence_number) + _encoded(key)
         return base64.b64encode(hmac.digest(self._pepper_key, message, "sha256")).decode()
 
     def unseal(self, batch_id: UUID, sequence_number: int, sealed: bytes) -> str:
         """Raises SealBroken."""
-        # Padded, so that a truncated seal fails like an altered one: for a short nonce the cipher raises ValueError.
+        # Padded, so that a truncated seal fails like an altered one. For a short nonce, the cipher would raise
+        # ValueError.
         nonce, ciphertext = sealed[:_NONCE_BYTES].ljust(_NONCE_BYTES), sealed[_NONCE_BYTES:]
         try:
             opened = self._seal_of(batch_id).decrypt(nonce, ciphertext, _place(batch_id, sequence_number))
@@ -108,7 +110,7 @@ class KeyRing:
         return opened.decode(errors="surrogatepass")
 
     def seal_part(self, job_id: UUID, part: int, content: bytes) -> bytes:
-        """A part of a file that shows root keys, as it may be stored."""
+        """Seals a part of a file that shows root keys, so that it may be stored."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return nonce + self._seal_of(job_id).encrypt(nonce, content, _place(job_id, part))
 
@@ -124,7 +126,7 @@ class KeyRing:
             ) from None
 
     def prepare(self, batch_id: UUID, sequences: Sequence[int], keys: Sequence[str]) -> tuple[list[bytes], list[bytes]]:
-        """Digests and sealed keys of many units, in bulk: about 3 µs a key.
+        """Returns digests and sealed keys of many units at once: about 3 µs for each key.
 
         A sealed key is nonce (12 bytes), ciphertext and tag (16 bytes). It opens only for this unit of this batch.
         """
@@ -150,12 +152,12 @@ def _place(batch_id: UUID, sequence_number: int) -> bytes:
 
 
 def _encoded(key: str) -> bytes:
-    # Encodes lone surrogates, too: whatever a person types is an unknown key, never an error.
+    # Encodes lone surrogates too: any text that a person types is an unknown key, never an error.
     return key.encode(errors="surrogatepass")
 
 
 class Hasher:
-    """bcrypt by passlib. Slow on purpose, and releases the GIL: call it in a thread."""
+    """bcrypt by passlib. It is slow on purpose and releases the GIL: call it in a thread."""
 
     def __init__(self, cost: int) -> None:
         self._context = CryptContext(schemes=["bcrypt"], bcrypt__rounds=cost)
@@ -171,5 +173,5 @@ class Hasher:
 
 @lru_cache(maxsize=8)
 def make_hasher(cost: int) -> Hasher:
-    """`cost`: the binary logarithm of bcrypt's rounds (4 to 31). Cached, since a context is slow to make."""
+    """`cost`: the binary logarithm of bcrypt's rounds (4 to 31). Cached, since creating a context is slow."""
     return Hasher(cost)

@@ -1,4 +1,4 @@
-"""The signal that work must stop and go back to the queue: the worker stops, or its time is up."""
+"""The signal that work must stop and go back to the queue, because the worker stops or the time is up."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class StopSignal:
-    """Checked between two steps of the work, from any thread. `deadline`: of time.monotonic()."""
+    """The work checks it between two steps, from any thread. `deadline` is an instant of time.monotonic()."""
 
     deadline: float | None = None
     _event: threading.Event = field(default_factory=threading.Event)

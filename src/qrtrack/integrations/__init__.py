@@ -1,1 +1,1 @@
-"""The outside world, one client each."""
+"""The clients of other systems, one module each."""

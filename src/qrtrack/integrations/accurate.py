@@ -22,7 +22,7 @@ RENEW_PATH: Final = "/api/webhook-renew.do"
 TOKEN_PATH: Final = "/api/api-token.do"  # noqa: S105 - a path
 DATE: Final = "%d/%m/%Y"
 TIMESTAMP: Final = "%d/%m/%Y %H:%M:%S"
-# Accurate compares X-Api-Timestamp with its own clock, whatever ACCURATE_TIMEZONE says.
+# Accurate compares X-Api-Timestamp with its own clock. ACCURATE_TIMEZONE does not matter here.
 JAKARTA: Final = ZoneInfo("Asia/Jakarta")
 ANSWER_LENGTH: Final = 200
 NOT_FOUND: Final = 404
@@ -32,7 +32,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Credentials of one account. API tokens need the signature secret of their application; OAuth tokens do not."""
+    """The credentials of one account. API tokens also need the signature secret of their application; OAuth tokens do
+    not.
+    """
 
     base_url: str
     token: str = field(repr=False)
@@ -40,7 +42,7 @@ class Account:
     encoding: Literal["base64", "hex"] = "base64"
 
     def headers(self, now: datetime) -> dict[str, str]:
-        """For one request: the signature covers its time."""
+        """Returns the headers of one request: its time is signed."""
         headers = {"Authorization": f"Bearer {self.token}"}
         if self.signature_secret is not None:
             stamp = now.astimezone(JAKARTA).strftime(TIMESTAMP)
@@ -50,16 +52,18 @@ class Account:
         return headers
 
     def shown(self, text: str) -> str:
-        """The beginning of an answer, with secrets masked: some hosts echo the request. For logs and the database."""
+        """Returns the beginning of an answer, for logs and the database. Secrets are masked, since some hosts echo the
+        request.
+        """
         for secret in (self.token, self.signature_secret):
             text = text.replace(secret, MASK) if secret else text
         return text.replace("\0", "")[:ANSWER_LENGTH]
 
 
 async def renew_subscription(client: httpx2.AsyncClient, account: Account, *, zone: ZoneInfo) -> date:
-    """Returns the new expiry date. Raises UpstreamFailed for any answer other than `s: true` with a future date.
+    """Returns the new expiry date. Raises UpstreamFailed for every answer except `s: true` with a future date.
 
-    Calls the account host, and on its 404 the host of the API token's database.
+    Calls the account host. If that answers 404, calls the host of the API token's database.
     """
     host = None if account.signature_secret is None else await _database_host(client, account)
     answer = await _post(client, account, account.base_url + RENEW_PATH)
@@ -80,7 +84,7 @@ async def _post(client: httpx2.AsyncClient, account: Account, url: str) -> httpx
 
 
 async def _database_host(client: httpx2.AsyncClient, account: Account) -> str | None:
-    """The host of the token's database. None when Accurate does not name one, or names one that must not receive the
+    """Returns the host of the token's database. None if Accurate names no host, or a host that must not receive the
     token. Raises UpstreamFailed when Accurate cannot be reached.
     """
     answer = await _post(client, account, account.base_url + TOKEN_PATH)
@@ -99,8 +103,8 @@ async def _database_host(client: httpx2.AsyncClient, account: Account) -> str | 
 
 
 def may_receive_token(host: str, base_url: str) -> bool:
-    """True for https hosts in the account host's domain (for account.accurate.id: accurate.id and below). A stand-in on
-    this machine may also name another port of this machine.
+    """True for https hosts in the domain of the account host (for account.accurate.id: accurate.id and below). A
+    stand-in on this machine may also name another port of this machine.
     """
     if not is_address(host, BASE) or urlsplit(host).path:
         return False

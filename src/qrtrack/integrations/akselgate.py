@@ -1,4 +1,6 @@
-"""The client of the bank's gateway: one shared login; each batch is sent once, on a new connection, without retries."""
+"""The client of the bank's gateway. One login is shared. Each batch is sent once, on a new connection, without
+retries.
+"""
 
 import asyncio
 import time
@@ -33,14 +35,14 @@ log = structlog.get_logger(__name__)
 
 
 class GatewayNotConfigured(Unavailable):
-    """Settings of the bank gateway are missing or unusable on the server: nothing was sent."""
+    """The server's settings for the bank gateway are missing or unusable. Nothing was sent."""
 
     slug = "gateway-not-configured"
     title = "The gateway is not set up"
 
 
 class LoginFailed(Exception):
-    """The message says why. It contains no secret."""
+    """The login at the gateway failed. The message says why, and contains no secret."""
 
 
 class TooLate(Exception):
@@ -53,7 +55,7 @@ class AnswerTooLong(Exception):
 
 @dataclass(slots=True)
 class _Exchange:
-    """How far one request came. `begun`: the first byte was sent, so the gateway may have the batch."""
+    """How far one request has got. `begun`: the first byte was sent, so the gateway may have the batch."""
 
     not_after: float
     begun: bool = False
@@ -61,9 +63,9 @@ class _Exchange:
     body: bytearray = field(default_factory=bytearray)
 
     async def trace(self, event: str, _info: Any) -> None:
-        """httpx2 calls this at each step. FIRST_BYTE comes after the connection is open, before the first byte is sent.
+        """httpx2 calls this at each step. FIRST_BYTE comes when the connection is open, before the first byte is sent.
 
-        Raises TooLate from `not_after` on.
+        Raises TooLate if it comes at `not_after` or later.
         """
         if event.endswith(FIRST_BYTE):
             if time.monotonic() >= self.not_after:
@@ -71,7 +73,7 @@ class _Exchange:
             self.begun = True
 
     def verdict_on(self, error: BaseException) -> Verdict:
-        """The verdict without a complete answer: not sent before the first byte, unknown after it."""
+        """Returns the verdict when there is no complete answer: not sent before the first byte, unknown after it."""
         what = "No complete answer came" if self.begun else "The gateway was not reached"
         why = f"{type(error).__name__}: {error}".removesuffix(": ")
         return Verdict(
@@ -83,7 +85,7 @@ class _Exchange:
 
 
 class Akselgate:
-    """The account of this process. All senders share one token, which is kept until the gateway refuses it."""
+    """The gateway account of this process. All senders share one token, until the gateway refuses it."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -93,7 +95,9 @@ class Akselgate:
         self.deadline_seconds = settings.akselgate_deadline_seconds
 
     def terms(self) -> Terms:
-        """Raises GatewayNotConfigured, which names missing or unusable settings."""
+        """Returns the fixed values of the account. Raises GatewayNotConfigured with the names of missing or unusable
+        settings.
+        """
         settings = self._settings
         missing = [name.upper() for name in NEEDED if getattr(settings, name) is None]
         if missing or settings.akselgate_amount_scale is None:
@@ -110,9 +114,9 @@ class Akselgate:
         )
 
     async def send(self, payload: str, *, not_after: float) -> Verdict:
-        """Always returns a verdict within the deadline; raises only on cancellation.
+        """Always returns a verdict within the deadline. Raises only on cancellation.
 
-        `not_after`, by the monotonic clock: a process that was suspended until then sends nothing.
+        `not_after` (monotonic clock): a process that was suspended until then sends nothing.
         """
         exchange = _Exchange(not_after)
         try:
@@ -124,7 +128,7 @@ class Akselgate:
         except (httpx2.HTTPError, TooLate, AnswerTooLong, TimeoutError, OSError) as error:
             return exchange.verdict_on(error)
         except Exception as error:
-            # A defect of ours: whether the gateway got the batch depends on the first byte, as above.
+            # A defect of this client. As above, the first byte decides whether the gateway may have the batch.
             log.exception("the client of the gateway has a defect")
             return exchange.verdict_on(error)
 
@@ -143,13 +147,13 @@ class Akselgate:
             if answer.status_code in TOKEN_REFUSED:
                 self._forget(token)
             await _read(answer, exchange.body)
-        # In a thread: parsing megabytes would block the event loop.
+        # Parsed in a thread: parsing megabytes would block the event loop.
         return await asyncio.to_thread(
             judge, answer.status_code, bytes(exchange.body), self._success_codes, charset=answer.charset_encoding
         )
 
     async def _token(self) -> str:
-        """Concurrent senders share one login, and its failure. Raises LoginFailed."""
+        """Returns the token. Concurrent senders share one login: if it fails, each of them gets LoginFailed."""
         if self._login is None:
             self._login = asyncio.create_task(self._log_in())
             self._login.add_done_callback(self._drop_failed)
@@ -160,7 +164,7 @@ class Akselgate:
             self._login = None
 
     def _forget(self, token: str) -> None:
-        """Drops the token only if it is still the current one: a concurrent sender may have fetched a new one."""
+        """Drops this token if it is still the current one. A concurrent sender may have fetched a new one."""
         login = self._login
         if login is not None and login.done() and login.result() == token:
             self._login = None
@@ -186,12 +190,14 @@ class Akselgate:
         return token
 
     def _client(self) -> httpx2.AsyncClient:
-        """A new connection for each request: on a reused one, a lost answer and an unsent request look the same."""
+        """Opens a new connection for each request. On a reused connection, a lost answer and an unsent request look the
+        same.
+        """
         deadline = self.deadline_seconds
         return httpx2.AsyncClient(
             timeout=httpx2.Timeout(deadline, connect=min(CONNECT_SECONDS, deadline), pool=min(POOL_SECONDS, deadline)),
             limits=httpx2.Limits(max_connections=1, max_keepalive_connections=0),
-            # No compression: the stored bytes are those on the wire, and a small body cannot unpack into a huge one.
+            # No compression: the stored bytes equal the received ones, and a small body cannot unpack into a huge one.
             headers={"Accept-Encoding": "identity"},
             verify=tls(),
             trust_env=False,
@@ -204,7 +210,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 async def _read(answer: httpx2.Response, body: bytearray) -> None:
-    """Appends to `body`, which keeps the part read before an error. Raises AnswerTooLong."""
+    """Appends the answer to `body`, which keeps what was read before an error. Raises AnswerTooLong."""
     async for part in answer.aiter_bytes():
         body += part
         if len(body) > ANSWER_BYTES:

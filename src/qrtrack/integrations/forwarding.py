@@ -7,7 +7,7 @@ from qrtrack.integrations.standard_webhooks import Delivery, post, signed_header
 
 
 class Forwarder:
-    """Sends to ACCURATE_FORWARD_URL. Private addresses are allowed: the operator configured this one."""
+    """Sends to ACCURATE_FORWARD_URL. Private addresses are allowed, since the operator configured this one."""
 
     def __init__(self, client: httpx2.AsyncClient, url: str, secret: str) -> None:
         self._client = client
@@ -15,7 +15,7 @@ class Forwarder:
         self._signer = Webhook(secret)
 
     async def send(self, event_id: int, payload: str) -> Delivery:
-        """`webhook-id` is the same in every attempt, so that the receiver can drop repeats."""
+        """Sends one event. `webhook-id` is the same in every attempt, so that the receiver can drop repeats."""
         headers = signed_headers(self._signer, f"accurate-event-{event_id}", payload)
         try:
             return await post(self._client, self._url, payload, headers)

@@ -1,4 +1,4 @@
-"""Calls URLs that API callers name: only hosts on the allow list, and only public addresses (no SSRF)."""
+"""Calls URLs that API callers give: only hosts on the allow-list, and only public addresses (no SSRF)."""
 
 import asyncio
 import ipaddress
@@ -19,7 +19,8 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 # IPv6 unicast that is routed on the internet. `is_global` also accepts deprecated forms outside of it: site-local
 # fec0::/10, and ::127.0.0.1 and ::ffff:0:127.0.0.1, which some systems treat as the embedded IPv4 address.
 ROUTED: Final = ipaddress.IPv6Network("2000::/3")
-# Ranges inside of it that embed an IPv4 address, which a gateway would connect to (6to4, Teredo); and documentation.
+# Ranges inside of it that embed an IPv4 address, to which a gateway would connect (6to4, Teredo), and documentation
+# ranges.
 BLOCKED: Final = tuple(map(ipaddress.IPv6Network, ("2002::/16", "2001::/32", "3fff::/20")))
 MAX_ADDRESSES: Final = 3
 
@@ -40,13 +41,14 @@ async def resolve(host: str, port: int) -> Sequence[Address]:
 
 
 class HookSender:
-    """Resolves the name once and connects to the address that was checked, so that DNS rebinding gains nothing. The
-    certificate must match the name.
+    """Resolves the name once and connects to the checked address, so that DNS rebinding has no effect. The certificate
+    must match the name.
     """
 
     def __init__(self, secret: str, verify: ssl.SSLContext | None = None) -> None:
         self._signer = Webhook(secret)
-        # No keep-alive: another name may have the same address, and its certificate must be checked anew.
+        # Connections are not kept alive: another name may have the same address, and its certificate must be checked
+        # again.
         self._client = http_client(timeout=15, keep_alive=False, verify=verify)
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The only place that creates HTTP clients: they follow no redirects and use no proxy from the environment."""
+"""The only module that creates HTTP clients. They follow no redirects and use no proxy from the environment."""
 
 import ssl
 from functools import lru_cache
@@ -7,7 +7,9 @@ import httpx2
 
 
 def http_client(*, timeout: float, keep_alive: bool = True, verify: ssl.SSLContext | None = None) -> httpx2.AsyncClient:
-    """`timeout`: seconds for each step of an exchange. A caller that limits the whole exchange sets its own timeout."""
+    """Creates a client. `timeout`: seconds for each step of an exchange. A caller that limits the whole exchange sets
+    its own timeout.
+    """
     limits = httpx2.Limits() if keep_alive else httpx2.Limits(max_keepalive_connections=0)
     return httpx2.AsyncClient(
         timeout=timeout, trust_env=False, follow_redirects=False, verify=verify or tls(), limits=limits

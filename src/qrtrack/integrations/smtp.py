@@ -23,7 +23,9 @@ PORTS: Final = {"smtp": 25, "smtps": 465}
 
 
 class MailNotSent(Exception):
-    """The message is the reason to record. `for_good`: the server will refuse this message again."""
+    """The mail was not sent. The message is the reason to record. `for_good`: the server will refuse this mail
+    again.
+    """
 
     def __init__(self, reason: str, *, for_good: bool = False) -> None:
         super().__init__(reason)
@@ -31,7 +33,7 @@ class MailNotSent(Exception):
 
 
 class Mailer:
-    """One server: smtps://user:password@host, or smtp://. With a password, smtp:// requires STARTTLS."""
+    """One mail server: smtps://user:password@host, or smtp://. With a password, smtp:// requires STARTTLS."""
 
     def __init__(self, url: str, sender: str, verify: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
@@ -45,7 +47,7 @@ class Mailer:
         self._tls = verify or tls()
 
     async def send(self, message_id: str, *, to: str, subject: str, text: str) -> None:
-        """Raises MailNotSent. The Message-ID is the same in every attempt."""
+        """Sends one mail. The Message-ID is the same in every attempt. Raises MailNotSent."""
         message = EmailMessage()
         message["From"] = self._sender
         message["To"] = to

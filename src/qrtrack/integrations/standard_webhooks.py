@@ -1,4 +1,4 @@
-"""One POST signed per Standard Webhooks 1.0, and its result."""
+"""Sends one POST, signed per Standard Webhooks 1.0, and returns its result."""
 
 import asyncio
 import time
@@ -19,8 +19,8 @@ LONGEST_WAIT: Final = 24 * 3600.0
 class Delivery:
     """The result of an attempt. `error` is None after a 2xx.
 
-    `wait`: the endpoint asked to wait this many seconds (`Retry-After`). `endpoint`: the endpoint itself failed, so
-    that sending other messages now is pointless.
+    `wait`: seconds that the endpoint asked to wait (`Retry-After`). `endpoint`: the endpoint itself failed, so sending
+    other messages now is pointless.
     """
 
     error: str | None = None
@@ -29,7 +29,7 @@ class Delivery:
 
 
 def signed_headers(signer: Webhook, message_id: str, payload: str) -> dict[str, str]:
-    """For one attempt: the signature covers its time."""
+    """Returns the headers of one attempt: its time is signed."""
     now = datetime.now(UTC)
     return {
         "content-type": "application/json",
@@ -47,7 +47,9 @@ async def post(
     *,
     extensions: dict[str, Any] | None = None,
 ) -> Delivery:
-    """Takes 15 s at most, and does not read the body of the answer. Raises ConnectError when nothing was sent."""
+    """Sends the message. Takes 15 s at most, and does not read the body of the answer. Raises ConnectError when nothing
+    was sent.
+    """
     try:
         async with (
             asyncio.timeout(SECONDS),
@@ -73,7 +75,7 @@ def _delivery(answer: httpx2.Response) -> Delivery:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds from now, from a number of seconds or an HTTP date."""
+    """Returns the seconds to wait, from a number of seconds or an HTTP date."""
     if value is None:
         return None
     try:

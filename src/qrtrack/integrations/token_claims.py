@@ -12,7 +12,7 @@ ORGANISATION_CLAIM: Final = "manufacturer_org_id"
 
 
 class NoOrganisation(Forbidden):
-    """The token is valid, but names no organisation."""
+    """The token is valid but names no organisation."""
 
     slug: ClassVar[str] = "no-organisation"
     title: ClassVar[str] = "No organisation"
@@ -33,9 +33,9 @@ class ContradictingClaims(Forbidden):
 
 def caller_of(claims: Mapping[str, Any]) -> Caller:
     user_id = normal_user(claims["sub"])
-    # The user id is stored with every change: PostgreSQL refuses NUL, and people must be able to read it.
+    # The user id is stored with every change. PostgreSQL refuses NUL, and people must be able to read the id.
     if not 0 < len(user_id) <= USER_ID_LENGTH or not user_id.isprintable():
-        raise Unauthenticated("The token names no usable user (claim sub).")
+        raise Unauthenticated("The token contains no usable user (claim sub).")
     return Caller(user_id=user_id, organisation_id=_organisation(claims), roles=_roles(claims))
 
 
@@ -59,7 +59,7 @@ def _as_uuid(value: Any) -> UUID | None:
 
 
 def _roles(claims: Mapping[str, Any]) -> frozenset[Role]:
-    """Refuses two different lists: a role that was revoked in one would still be in the other."""
+    """Refuses two different lists of roles: a role that was revoked in one list could remain in the other."""
     named = {_known_roles(value) for value in _claimed(claims, "roles")}
     if len(named) > 1:
         raise ContradictingClaims("roles")
@@ -73,7 +73,9 @@ def _known_roles(value: Any) -> frozenset[Role]:
 
 
 def _claimed(claims: Mapping[str, Any], name: str) -> list[Any]:
-    """The claim at the top level and under `app_metadata`, which only the identity system can write."""
+    """Returns the claim at the top level and the one under `app_metadata`, a field that only the identity system
+    writes.
+    """
     metadata = claims.get("app_metadata")
     places = (claims, metadata) if isinstance(metadata, dict) else (claims,)
     return [place[name] for place in places if place.get(name) is not None]

@@ -1,4 +1,4 @@
-"""Verifies tokens, against JWT_SECRET or the published keys of the identity system (JWKS)."""
+"""Verifies tokens: with JWT_SECRET, or with the published keys of the identity system (JWKS)."""
 
 import asyncio
 import json
@@ -24,13 +24,13 @@ KEY_SET_BYTES: Final = 262_144
 KEY_SET_KEYS: Final = 100
 FETCH_SECONDS: Final = 5.0
 REFETCH_SECONDS: Final = 30.0
-# A withdrawn key is accepted until the set is AGE old. While the set cannot be fetched, its keys are accepted until it
-# is TRUSTED old; then nobody can sign in. A token in the cache adds a minute to both.
+# A withdrawn key is accepted until the key set is AGE old. While the set cannot be fetched, its keys are accepted until
+# it is TRUSTED old; then nobody can sign in. Cached tokens add up to a minute to both.
 KEY_SET_AGE_SECONDS: Final = 300.0
 KEY_SET_TRUSTED_SECONDS: Final = 3600.0
 RSA_KEY_BITS: Final = 2048
 KNOWN_SECONDS: Final = 60.0
-# The issuer's clock may be so far ahead of ours. `exp` has no leeway: a client fetches a new token then.
+# How far the issuer's clock may be ahead of ours. `exp` has no leeway: the client then fetches a new token.
 LEEWAY_SECONDS: Final = 5.0
 KNOWN_TOKENS: Final = 1000
 
@@ -40,11 +40,11 @@ log = structlog.get_logger(__name__)
 class KeySet:
     """A cache of the identity system's published keys.
 
-    At most one fetch at a time and one in 30 s, also after failures and whatever key ids callers invent. During an
-    outage of the identity system, fetched keys are accepted for an hour.
+    It fetches one set at a time and at most one in 30 s, also after failures and whatever key ids callers invent.
+    During an outage of the identity system, it accepts the fetched keys for an hour.
 
-    PyJWKClient (PyJWT 2.15) has no cap on the size of the answer, no back-off after a failed fetch, and no keys during
-    an outage: with code for these around it, it would not be simpler.
+    PyJWKClient (PyJWT 2.15) does not limit the size of the answer, has no back-off after a failed fetch, and has no
+    keys during an outage. Adding these around it would not be simpler.
     """
 
     def __init__(self, url: str, client: httpx2.AsyncClient, clock: Callable[[], float] = time.monotonic) -> None:
@@ -57,9 +57,11 @@ class KeySet:
         self._lock = asyncio.Lock()
 
     async def find(self, key_id: str | None, algorithm: str) -> jwt.PyJWK:
-        """The key to verify with. Raises Unauthenticated, or Unavailable when no trusted set could be fetched."""
+        """Returns the key that verifies the token. Raises Unauthenticated if there is none, or Unavailable if no
+        trusted key set could be fetched.
+        """
         key = self._cached(key_id, algorithm)
-        # With a trusted key in the cache, no request waits for a refresh that another one has begun.
+        # With a trusted key in the cache, a request does not wait for a refresh that another request has begun.
         if key is None or self._is_untrusted() or (self._is_old() and not self._lock.locked()):
             await self._refresh(lambda: self._cached(key_id, algorithm) is None or self._is_old())
             key = self._cached(key_id, algorithm)
@@ -113,7 +115,9 @@ class KeySet:
 
 
 def _usable_keys(document: Any) -> list[jwt.PyJWK]:
-    """Signature keys of the two accepted types, each bound to one algorithm. Raises ValueError for other documents."""
+    """Returns the signature keys of the two accepted types, each bound to one algorithm. Raises ValueError for other
+    documents.
+    """
     match document:
         case {"keys": list(entries)}:
             keys = (_usable_key(entry) for entry in entries[:KEY_SET_KEYS])
@@ -125,7 +129,7 @@ def _usable_keys(document: Any) -> list[jwt.PyJWK]:
 def _usable_key(entry: Any) -> jwt.PyJWK | None:
     match entry:
         case {"d": _}:
-            # A published private key: anybody can sign with it.
+            # A published private key is refused: anybody can sign with it.
             return None
         case {"kty": "RSA"}:
             algorithm = "RS256"
@@ -146,10 +150,10 @@ def _usable_key(entry: Any) -> jwt.PyJWK | None:
 class TokenVerifier:
     """Turns a bearer token into a Caller.
 
-    The key decides the algorithm: the shared secret verifies HS256 only, a published key only the algorithm of its
-    type. So a public key cannot be used as a shared secret (algorithm confusion), and `none` has no key.
+    The key decides the algorithm: the shared secret verifies only HS256, a published key only the algorithm of its
+    type. So nobody can use a public key as a shared secret (algorithm confusion), and `none` has no key.
 
-    Verified tokens are cached for up to a minute, since stations and polling front ends repeat theirs.
+    Verified tokens are cached for up to a minute, since stations and polling front ends repeat them.
     """
 
     def __init__(self, settings: Settings, client: httpx2.AsyncClient) -> None:
@@ -160,11 +164,13 @@ class TokenVerifier:
         self._known: dict[str, tuple[Caller, float]] = {}
 
     async def verify(self, token: str) -> Caller:
-        """Raises Unauthenticated for a bad token, Forbidden for one without organisation, Unavailable without keys."""
+        """Returns the caller. Raises Unauthenticated for a bad token, Forbidden for a token without organisation,
+        Unavailable without keys.
+        """
         if len(token) > TOKEN_LENGTH or not token.isascii():
             raise Unauthenticated("The token is not valid: sign in again.")
         caller, until = self._known.get(token, (None, 0.0))
-        # More than a minute ahead: the system clock was set back.
+        # An expiry more than a minute ahead means that the system clock was set back.
         if caller is not None and 0 < until - time.time() <= KNOWN_SECONDS:
             return caller
         key, algorithm = await self._key_for(token)
@@ -192,8 +198,8 @@ class TokenVerifier:
         raise Unauthenticated("The token is signed in a way that this service does not accept.")
 
     def _claims(self, token: str, key: jwt.PyJWK | str, algorithm: str) -> dict[str, Any]:
-        # Only configured claims are checked: Supabase's tokens carry an audience also when none is configured here, and
-        # `iat` does not limit validity.
+        # Checks only configured claims: Supabase's tokens carry an audience even if none is configured here. `iat` does
+        # not limit validity.
         options: jwt.types.Options = {
             "require": ["exp", "sub"],
             "verify_aud": self._audience is not None,
@@ -242,7 +248,7 @@ def sign_token(
     audience: str | None = None,
     issuer: str | None = None,
 ) -> str:
-    """An HS256 token like those of the identity system, for the command line and tests."""
+    """Signs an HS256 token like those of the identity system, for the command line and for tests."""
     now = datetime.now(UTC)
     claims: dict[str, Any] = {
         "sub": user_id,

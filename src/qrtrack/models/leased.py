@@ -1,4 +1,4 @@
-"""Columns and constraints of a leased queue. repositories/leased.py moves them."""
+"""Columns and constraints of a leased queue. repositories/leased.py changes its rows."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -24,14 +24,16 @@ class LeasedColumns:
 
 
 class Leased(LeasedColumns, TenantOwned):
-    """With the names of our own tables. Tables whose column names are a contract declare these two themselves."""
+    """The status columns of tables that have no contract with an older system. Other tables declare these two columns
+    themselves, under the names of their contract.
+    """
 
     status: Mapped[str]
     error_message: Mapped[str | None]
 
 
 class LeasedGroup(Table):
-    """The lease of a group of small pieces. Their own rows do not change while the group is held."""
+    """The lease of a group of small pieces. Rows of the pieces do not change while a worker holds the group."""
 
     __tablename__ = "leased_groups"
 
@@ -48,7 +50,7 @@ def leased_constraints(
     running: str = "running",
     terminal: Sequence[str] = ("completed", "failed", "cancelled"),
 ) -> tuple[CheckConstraint, ...]:
-    """Exactly the running rows have a lease, exactly the terminal rows have an end, and attempts are limited."""
+    """Only running rows have a lease, only terminal rows have an end, and attempts are limited."""
     ended = ", ".join(f"'{word}'" for word in terminal)
     return (
         CheckConstraint(
@@ -63,7 +65,9 @@ def leased_constraints(
 
 
 def claim_index(name: str, *, live: str) -> Index:
-    """The order of claiming. It holds no column that a lease or progress updates, so that those updates are HOT."""
+    """An index in the order of claiming. It contains no column that a lease or progress updates, so these updates are
+    HOT.
+    """
     return Index(
         name,
         "manufacturer_org_id",
@@ -74,7 +78,7 @@ def claim_index(name: str, *, live: str) -> Index:
     )
 
 
-# Rows of a queue are updated often and soon deleted: room in the page, and early vacuums.
+# Rows of a queue are updated often and soon deleted, so pages keep free space and vacuum runs early.
 QUEUE_STORAGE = {
     "fillfactor": 80,
     "autovacuum_vacuum_scale_factor": 0.02,

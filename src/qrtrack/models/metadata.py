@@ -1,4 +1,4 @@
-"""The declarative base: naming convention, column types, and what all tables of tenants share."""
+"""The declarative base: naming convention, column types, and what all tables of organisations share."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,7 +23,7 @@ Now = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=
 
 
 class Table(DeclarativeBase):
-    """Base of all tables. No relationships: nothing loads lazily."""
+    """The base of all tables. It declares no relationships, so nothing loads lazily."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map: ClassVar = {str: Text, UUID: PG_UUID(as_uuid=True), datetime: DateTime(timezone=True)}
@@ -38,8 +38,8 @@ class TenantOwned:
 def child_of(
     parent: str, columns: Mapping[str, str], *, name: str | None = None, ondelete: str | None = None
 ) -> ForeignKeyConstraint:
-    """A foreign key that includes the organisation: no child can belong to another organisation's parent, also where
-    row-level security does not apply. `columns`: the child's columns, each with the parent's column.
+    """A foreign key that includes the organisation, so that a child cannot belong to another organisation's parent,
+    even where row-level security does not apply. `columns`: each column of the child with its column of the parent.
     """
     pairs = {"manufacturer_org_id": "manufacturer_org_id", **columns}
     return ForeignKeyConstraint(
@@ -48,6 +48,6 @@ def child_of(
 
 
 def one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
-    """The database refuses values that the enum does not have."""
+    """A constraint: the database refuses values that the enum does not contain."""
     listed = ", ".join(f"'{word}'" for word in words)
     return CheckConstraint(f"{column} IN ({listed})", name=column)

@@ -1,4 +1,4 @@
-"""Periodic tasks: one row each, so that one of all processes runs it."""
+"""Periodic tasks: one row each, so that only one process runs a task at a time."""
 
 from sqlalchemy import BigInteger, Identity
 from sqlalchemy.orm import Mapped, mapped_column
@@ -8,8 +8,8 @@ from qrtrack.models.metadata import Table
 
 
 class PeriodicTask(Leased, Table):
-    """Never ends: after a run it is queued again, due at `run_at` (`next_run_at` in the API). Its organisation is the
-    service itself.
+    """A periodic task never ends: after a run it is queued again, due at `run_at` (`next_run_at` in the API). It
+    belongs to no organisation but to the service itself.
     """
 
     __tablename__ = "periodic_tasks"

@@ -7,7 +7,7 @@ from qrtrack.models.metadata import Instant, Table
 
 
 class CountRepair(Table):
-    """How often wrong counters of a kind were repaired, ever, by any process. Each repair is a defect."""
+    """How often wrong counters of a kind have been repaired, by any process. Each repair means a defect."""
 
     __tablename__ = "count_repairs"
 

@@ -11,7 +11,7 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned
 
 
 class IdempotencyKey(TenantOwned, Table):
-    """A request that took effect, and its answer. Committed with the effect."""
+    """A request that took effect, and its answer. Both are committed together with the effect."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
@@ -27,7 +27,7 @@ class IdempotencyKey(TenantOwned, Table):
 
 
 class QueueTurn(Table):
-    """When work of an organisation was last claimed, by kind: the organisation with the oldest time is next."""
+    """When an organisation's work of a kind was last claimed. The organisation with the oldest time is next."""
 
     __tablename__ = "queue_turns"
     __table_args__ = ({"postgresql_with": {"fillfactor": 50}},)

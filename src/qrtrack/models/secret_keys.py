@@ -7,7 +7,7 @@ from qrtrack.models.metadata import Now, Table
 
 
 class SecretKeyFingerprint(Table):
-    """One row, written by the first start. If the row is deleted, the next start accepts any SECRET_KEY and stores its
+    """One row, written by the first start. If somebody deletes it, the next start accepts any SECRET_KEY and stores its
     fingerprint.
     """
 

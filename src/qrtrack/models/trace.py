@@ -12,10 +12,10 @@ from qrtrack.models.metadata import Now, Table, TenantOwned
 
 
 class TraceEvent(TenantOwned, Table):
-    """One action, and its codes as ranges of sequence numbers of the batch.
+    """One action. Its codes are stored as ranges of the batch's sequence numbers.
 
-    `batch_id`: a batch of codes or a progress batch. No foreign keys, since an event outlives its job; the policy
-    checks that batch, case and job belong to the organisation.
+    `batch_id`: a batch of codes or a progress batch. There are no foreign keys, since an event outlives its job. The
+    policy checks that batch, case and job belong to the organisation.
     """
 
     __tablename__ = "trace_events"

@@ -21,7 +21,7 @@ class WorkerProcess(Table):
 
 
 class WorkKind(Table):
-    """When work of a kind last ended, in any process. Written every few seconds, not with each piece."""
+    """When work of a kind last ended, in any process. Written every few seconds, not for each piece."""
 
     __tablename__ = "work_kinds"
     __table_args__ = ({"postgresql_with": {"fillfactor": 50}},)

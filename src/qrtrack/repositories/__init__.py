@@ -87,7 +87,7 @@ class DriverRepositories(DriverRepository):
         return GroupRepository(self._connection, queue)
 
     async def wake_workers(self, queue: Queue) -> None:
-        """NOTIFY, sent with the commit. A worker that misses it finds the work at its next poll."""
+        """Sends NOTIFY with the commit. A worker that misses it finds the work at its next poll."""
         await self._execute("SELECT pg_notify(:channel, :kind)", channel=WAKE_UP_CHANNEL, kind=queue.kind)
 
 
@@ -102,19 +102,19 @@ class Repositories(DriverRepositories):
         self._request = request
 
     def answer(self, result: Result) -> Result:
-        """Stores the answer of a request with an Idempotency-Key: it commits with the effect."""
+        """Keeps the answer of a request with an Idempotency-Key. It is committed together with the effect."""
         if self._request is not None:
             self._request.answer = self._request.render(result)
         return result
 
     async def lock_batch(self, batch_id: UUID) -> None:
-        """Waits until no other transaction moves the batch's queue. To avoid deadlocks, lock several batches in the
+        """Waits until no other transaction changes the batch's queue. To avoid deadlocks, lock several batches in the
         order of their ids.
         """
         await self._execute("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", name=f"batch {batch_id}")
 
     async def flush(self) -> None:
-        """Sends pending changes of the session: we COMMIT on the driver connection, the session never does."""
+        """Sends pending changes of the session. We COMMIT on the driver connection, so the session never does it."""
         session: AsyncSession | None = vars(self).get("_session")
         if session is not None:
             await session.flush()
@@ -124,7 +124,7 @@ class Repositories(DriverRepositories):
 
     @cached_property
     def _session(self) -> AsyncSession:
-        # Never closed: it ends with the connection, whose transaction we began.
+        # The session is never closed: it ends with the connection, whose transaction we began.
         return AsyncSession(self._pooled, expire_on_commit=False)
 
     accurate_documents = cached_property(lambda self: AccurateDocumentRepository(self._session))

@@ -25,13 +25,13 @@ NAMED_PARAMETER: Final = re.compile(r"(?<!:):([a-z_]+)")
 
 TypedRowT = TypeVar("TypedRowT", bound=NamedTuple)
 
-# For the rest of the transaction. Our connections plan each statement anew. A foreign key is checked by a statement for
-# each row: planning it 10,000 times takes longer than inserting the rows.
+# Keeps plans for the rest of the transaction. By default our connections plan each statement anew. A foreign key is
+# checked by one statement for each row, and planning it 10,000 times takes longer than inserting the rows.
 KEEP_PLANS = "set_config('plan_cache_mode', 'auto', true)"
 
 
-# Each commit waits for the disk. With the server's `synchronous_commit = off` a crash would undo what was answered, and
-# a sent settlement would be sent again. Stronger settings (`remote_apply`) stay.
+# Makes the commit wait for the disk. With the server's `synchronous_commit = off`, a crash would undo what was
+# answered, and a sent settlement would be sent again. Stronger settings (`remote_apply`) stay.
 DURABLE = (
     "SELECT set_config('synchronous_commit', 'on', true)"
     " WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')"
@@ -45,20 +45,22 @@ class TypedQueries(ABC):
     async def _fetch_all(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> list[TypedRowT]: ...
 
     async def _fetch_optional(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> TypedRowT | None:
-        """The row, if there is one; more than one raises ValueError."""
+        """Returns the row, or None. More than one row raises ValueError."""
         rows = await self._fetch_all(kind, sql, **values)
         if len(rows) > 1:
             raise ValueError(MORE_THAN_ONE)
         return rows[0] if rows else None
 
     async def _fetch_one(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> TypedRowT:
-        """For a statement that always returns one row."""
+        """Returns the row of a statement that always returns exactly one."""
         (row,) = await self._fetch_all(kind, sql, **values)
         return row
 
 
 class Repository(TypedQueries):
-    """Bound to the session of one transaction. Without a tenant bound to it, statements see every organisation."""
+    """Bound to the session of one transaction. If the transaction has no organisation, statements see the rows of
+    all.
+    """
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -69,15 +71,17 @@ class Repository(TypedQueries):
         return [kind._make(row) for row in result]
 
     async def _fetch_value(self, sql: str, /, **values: Any) -> Any:
-        """The first column of the row; None without a row. The caller says the type: `count: int = await …`."""
+        """Returns the first column of the row, or None without a row. The caller declares the type: `count: int = await
+        …`.
+        """
         return (await self._session.execute(prepared(sql), values)).scalar_one_or_none()
 
     async def _fetch_values(self, sql: str, /, **values: Any) -> Sequence[Any]:
-        """The first column of all rows."""
+        """Returns the first column of all rows."""
         return (await self._session.execute(prepared(sql), values)).scalars().all()
 
     async def _execute(self, sql: str, /, **values: Any) -> int:
-        """Rows touched."""
+        """Returns the number of changed rows."""
         result = await self._session.execute(prepared(sql), values)
         assert isinstance(result, CursorResult)
         return result.rowcount
@@ -98,7 +102,7 @@ class DriverRepository(TypedQueries):
         self._connection = connection
 
     async def _fetch_records(self, sql: str, /, **values: Any) -> Sequence["asyncpg.Record"]:
-        """The driver's own rows, for columns that only the caller's caller knows."""
+        """Returns the driver's own rows, for queries whose columns are not known here."""
         statement, names = _numbered(sql)
         return await self._connection.fetch(statement, *(values[name] for name in names))
 
@@ -109,12 +113,12 @@ class DriverRepository(TypedQueries):
         return [kind._make(row) for row in rows]
 
     async def _fetch_value(self, sql: str, /, **values: Any) -> Any:
-        """The first column of the row; None without a row."""
+        """Returns the first column of the row, or None without a row."""
         statement, names = _numbered(sql)
         return await self._connection.fetchval(statement, *(values[name] for name in names))
 
     async def _execute(self, sql: str, /, **values: Any) -> int:
-        """Rows touched."""
+        """Returns the number of changed rows."""
         statement, names = _numbered(sql)
         status = await self._connection.execute(statement, *(values[name] for name in names))
         return int(status.rpartition(" ")[2])
@@ -131,7 +135,9 @@ def _check_columns(kind: type[NamedTuple], sql: str, columns: tuple[str, ...]) -
 
 @cache
 def _numbered(sql: str) -> tuple[str, Sequence[str]]:
-    """The statement with numbered parameters, as the driver needs it, and the names in the order of the numbers."""
+    """Returns the statement with numbered parameters, as the driver needs it, and the names in the order of the
+    numbers.
+    """
     places: dict[str, int] = {}
     statement = NAMED_PARAMETER.sub(lambda found: f"${places.setdefault(found[1], len(places) + 1)}", sql)
     return statement, tuple(places)

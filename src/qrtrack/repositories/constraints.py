@@ -8,7 +8,7 @@ from qrtrack.domain.labels.printers import PrinterNameTaken
 
 
 class CodeTaken(Conflict):
-    """A concurrent request created one of these codes."""
+    """A concurrent request has created one of these codes."""
 
     slug = "code-taken"
     title = "A code exists already"
@@ -34,14 +34,17 @@ class DispatchInProgress(Conflict):
 
 
 class ReferenceLocked(Conflict):
-    """An earlier attempt sent this reference and the bank has not reported it as failed: nothing was sent."""
+    """An earlier attempt sent this reference, and the bank has not reported it as failed. Nothing was sent."""
 
     slug = "reference-locked"
     title = "A reference has been sent already"
 
     def __init__(
         self,
-        detail: str = "Another request sent a reference of this batch at the same moment: nothing was sent.",
+        detail: str = (
+            "Another request sent a reference of this batch at the same moment. Nothing was sent. "
+            "Dispatch again: the answer names the reference."
+        ),
         *,
         errors: Sequence[FieldError] = (),
     ) -> None:
@@ -70,6 +73,6 @@ REFUSALS: dict[str, Callable[[], DomainError]] = {
 
 
 def domain_error(error: BaseException | None) -> DomainError | None:
-    """None when no constraint of REFUSALS is violated: such an error is a defect."""
+    """Returns None if no constraint of REFUSALS is violated: such an error is a defect."""
     refusal = REFUSALS.get(getattr(error, "constraint_name", None) or "")
     return refusal() if refusal else None

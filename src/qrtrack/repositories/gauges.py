@@ -1,4 +1,6 @@
-"""Gauges of the whole service: how much work waits and runs, and what the bank left unknown. No organisation shows."""
+"""Gauges of the whole service: waiting and running work, and payments with an unknown outcome. They name no
+organisation.
+"""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -9,8 +11,8 @@ from qrtrack.repositories.base import Repository
 from qrtrack.repositories.leased import WAITING_ORGANISATIONS, Queue
 from qrtrack.repositories.queues import QUEUES
 
-# Counting a million rows takes a second, so a queue is counted up to COUNTED rows: the first ones of each organisation
-# in the order of claiming, where running and oldest rows come first.
+# Counting a million rows takes a second, so only about COUNTED rows of a queue are counted: for each organisation the
+# first ones in the order of claiming, which contain the running and the oldest rows.
 COUNTED: Final = 20_000
 COUNTED_OF_EACH: Final = 500
 
@@ -41,7 +43,7 @@ def _depth(queue: Queue) -> str:
     )
 
 
-# Pieces in groups have the status queued in their own rows.
+# Pieces in groups still have the status queued in their own rows.
 QUEUE_DEPTHS: Final = f"""
 SELECT queue.kind,
        GREATEST(queue.queued - held.pieces, 0) AS queued,
@@ -91,7 +93,9 @@ WHERE reported_at > now() - interval '1 day'
 
 
 class QueueDepth(NamedTuple):
-    """One kind of work. `oldest_seconds`: how long the oldest queued piece has been due; None when nothing is due."""
+    """The queue of one kind of work. `oldest_seconds`: how long the oldest queued piece has been due; None when nothing
+    is due.
+    """
 
     kind: str
     queued: int
@@ -110,7 +114,7 @@ class GaugeRepository(Repository):
         return await self._fetch_all(QueueDepth, QUEUE_DEPTHS, counted=COUNTED, of_each=COUNTED_OF_EACH)
 
     async def alarming_dispatch_events(self) -> Mapping[str, int]:
-        """The events of the last 24 hours, by kind; 0 for a kind without any."""
+        """Returns the number of events in the last 24 hours by kind; 0 for a kind without events."""
         counted = await self._fetch_all(EventCount, ALARMING_EVENTS)
         return dict.fromkeys(map(str, ALARMING), 0) | dict(counted)
 
@@ -125,7 +129,7 @@ class GaugeRepository(Repository):
         return count
 
     async def unknown_dispatches(self) -> int:
-        """Attempts whose outcome is unknown. Each blocks its settlement."""
+        """Returns the number of attempts with an unknown outcome. Each blocks its settlement."""
         count: int = await self._fetch_value(UNKNOWN_DISPATCHES)
         return count
 

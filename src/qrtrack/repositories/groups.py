@@ -1,7 +1,7 @@
-"""Small work is leased in groups: one row of `leased_groups` holds the lease of all pieces that are claimed together.
+"""Leases small work in groups: one row of `leased_groups` holds the lease of all pieces that were claimed together.
 
 A piece's own row is written once, when the piece ends. The pieces of a group that failed, or whose lease expired, are
-retried one by one. On the driver's connection: this is a hot path.
+retried one by one. This is a hot path, so it uses the driver's connection.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from qrtrack.domain.claims import Group, LeaseLost
 from qrtrack.repositories.base import Connection, DriverRepository
 from qrtrack.repositories.leased import NEXT, SERVED, Queue
 
-# Candidates of a claim, in multiples of its size, divided among the waiting organisations. With a full group from each,
-# 1,000 organisations made the claim sort 300,000 rows for 300. When one of many organisations owns nearly all work,
-# groups get smaller instead.
+# How many candidates a claim reads, in multiples of its size, shared among the waiting organisations. With a full group
+# for each, 1,000 organisations made the claim sort 300,000 rows to take 300. With this limit, groups get smaller when
+# one of many organisations owns nearly all work.
 LOOKED_AT: Final = 10
 LEAST_OF_EACH: Final = 16
 
-# One round trip: one transaction of several statements, none of which can have parameters. The lock makes each claimer
-# see the groups of the one before it, and is held only while the claim runs inside of the server. No wait for the disk:
-# a claim that a crash undoes was never acted on.
+# One round trip: a transaction of several statements, which can have no parameters. The lock makes each claimer see the
+# groups of the claimer before it; it is held only while the claim runs inside the server. The commit does not wait for
+# the disk: if a crash undoes the claim, no worker has acted on it yet.
 CLAIM: Final = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = off;"
     " SELECT pg_advisory_xact_lock(hashtextextended('claim ' || {kind}, 0));"
@@ -55,7 +55,7 @@ WITH over AS (DELETE FROM leased_groups WHERE token = :token RETURNING claimed_a
 SELECT done.id FROM over LEFT JOIN done ON true
 """
 
-# A piece that another transaction has locked is skipped, and stays claimable: the wait could be long.
+# A piece that another transaction has locked is skipped and stays claimable: waiting could take long.
 BREAK_UP: Final = """
 WITH over AS (DELETE FROM leased_groups WHERE {which} RETURNING ids, claimed_at
 ), free AS (
@@ -68,35 +68,37 @@ WITH over AS (DELETE FROM leased_groups WHERE {which} RETURNING ids, claimed_at
 SELECT count(*) FROM over
 """
 OWN: Final = "token = :token"
-# SKIP LOCKED: a worker that is finishing its group at this moment holds its row, and is in time.
+# SKIP LOCKED: a worker that is just finishing its group holds its row, and may finish.
 LAPSED: Final = """token IN (
     SELECT token FROM leased_groups WHERE kind = :kind AND lease_expires_at < now() FOR UPDATE SKIP LOCKED)"""
 
 
 class ClaimedGroup(NamedTuple):
-    """`is_any_lapsed`: the lease of another group of the kind has expired."""
+    """The claimed group, if any. `is_any_lapsed`: the lease of another group of the kind has expired."""
 
     group: Group | None
     is_any_lapsed: bool
 
 
 class Finished(NamedTuple):
-    """A piece that the group had; None stands for no piece of a group that is held."""
+    """The id of a piece that the group still had. None: the group is held, but has none of the pieces."""
 
     id: int | None
 
 
 class GroupRepository(DriverRepository):
-    """The groups of one kind. Deleting the group's row decides the race: only who has deleted it writes its pieces."""
+    """The groups of one kind. Deleting the group's row decides the race: only the worker that deleted it may write its
+    pieces.
+    """
 
     def __init__(self, connection: Connection, queue: Queue) -> None:
         super().__init__(connection)
         self._queue = queue
 
     async def claim(self, token: UUID, size: int, *, lease_seconds: float) -> ClaimedGroup:
-        """Claims up to `size` due pieces that were never tried, in the order of any claim.
+        """Claims up to `size` due pieces that were never tried, in the common order of claims.
 
-        Needs an autocommit connection: else the lock would be held until the caller's commit.
+        Needs an autocommit connection: otherwise the lock would be held until the caller's commit.
         """
         queue = self._queue
         await self._connection.execute(self._claim(token, size, lease_seconds))
@@ -128,10 +130,10 @@ class GroupRepository(DriverRepository):
         remarks: Sequence[str | None],
         assignments: str = "",
     ) -> set[int]:
-        """Ends these pieces, each in its own terminal status (`words`), and frees the others. Returns the ids of those
-        that it ended: another transaction may have taken some out of the group. Raises LeaseLost.
+        """Ends these pieces, each in its own terminal status (`words`), and releases the others. Returns the ids of the
+        ended pieces: another transaction may have taken some out of the group. Raises LeaseLost.
 
-        `remarks`: a text for each piece, `ended.remark` in the assignments.
+        `remarks`: a text for each piece, which `assignments` can use as `ended.remark`.
         """
         queue = self._queue
         statement = FINISH.format(
@@ -146,12 +148,14 @@ class GroupRepository(DriverRepository):
         return {row.id for row in rows if row.id is not None}
 
     async def break_up(self, group: Group) -> None:
-        """Counts an attempt of each piece. From now on each is retried by itself. Raises LeaseLost."""
+        """Ends the group and counts an attempt of each piece. From then on, each piece is retried by itself. Raises
+        LeaseLost.
+        """
         if not await self._fetch_value(self._break_up(OWN), token=group.token):
             raise LeaseLost(group)
 
     async def break_up_lapsed(self) -> int:
-        """The same for all groups of the kind whose lease has expired. Returns how many groups."""
+        """Breaks up all groups of the kind whose lease has expired. Returns the number of groups."""
         groups: int = await self._fetch_value(self._break_up(LAPSED), kind=self._queue.kind)
         return groups
 
@@ -159,5 +163,5 @@ class GroupRepository(DriverRepository):
         return BREAK_UP.format(table=self._queue.table, live=self._queue.live, which=which)
 
     async def release(self, token: UUID) -> None:
-        """Frees all pieces. No attempt is counted."""
+        """Releases all pieces of the group. Does not count the attempt."""
         await self._execute("DELETE FROM leased_groups WHERE token = :token", token=token)

@@ -1,4 +1,4 @@
-"""Idempotency keys: a request's effect, its key and its answer commit in one transaction."""
+"""Idempotency keys: the effect of a request, its key and its answer are committed in one transaction."""
 
 import json
 from collections.abc import Mapping
@@ -43,8 +43,8 @@ class IdempotencyRepository(Repository):
     async def open(self, request: RepeatableRequest) -> None:
         """Takes the key for this transaction. Raises AlreadyAnswered, KeyReused or StillRunning.
 
-        The lock does not wait, and is held until the transaction ends. The key is read by a later statement, which sees
-        what an earlier holder of the lock has committed.
+        The lock does not wait, and is held until the transaction ends. A later statement reads the key, so it sees what
+        an earlier holder of the lock committed.
         """
         if request.opened:
             return
@@ -65,7 +65,7 @@ class IdempotencyRepository(Repository):
     async def keep(self, request: RepeatableRequest) -> None:
         """Stores the key, with the answer if it is known. A later transaction of the request may add the answer.
 
-        Raises AnswerTooLong, which rolls the effect back: kept without its answer, the key could not be answered again.
+        Raises AnswerTooLong, which rolls the effect back: a key without its answer could not repeat the answer.
         """
         answer = request.answer
         if answer and not request.opened and len(answer.body) > MOST_ANSWER_CHARACTERS:

@@ -1,4 +1,4 @@
-"""The leased queue, written once for all kinds of work: claim, renew, finish, fail, release, cancel, requeue.
+"""The leased queue of all kinds of work: claim, renew, finish, fail, release, cancel, requeue.
 
 Each kind has its own table and its own names for states; a `Queue` maps them. Writes are fenced by the lease token.
 """
@@ -27,7 +27,7 @@ class Queue:
     jitter.
     `carries`: columns of `job` that a group brings along, for work so small that another read would double its cost.
 
-    The properties are SQL for this table, for the repositories of areas: `UPDATE … SET {QUEUE.requeued}, …`.
+    The properties are SQL for this table. Other repositories use them: `UPDATE … SET {QUEUE.requeued}, …`.
     """
 
     kind: str
@@ -46,17 +46,19 @@ class Queue:
 
     @property
     def fence(self) -> str:
-        """Condition: the claim still holds the row."""
+        """SQL condition: the claim still holds the row."""
         return f"id = :id AND lease_token = :lease_token AND status = '{self.running}'"
 
     @property
     def live(self) -> str:
-        """Condition: queued or running."""
+        """SQL condition: the work is queued or running."""
         return f"{self.narrowed_to} AND job.status IN ('{self.queued}', '{self.running}')"
 
     @property
     def claimable(self) -> str:
-        """Condition: due, or its lease has expired. The claim itself takes over; there is no rescue process."""
+        """SQL condition: the work is due, or its lease has expired. So the next claim takes over, and no rescue process
+        is needed.
+        """
         return (
             f"{self.live} AND (job.status = '{self.queued}' AND job.run_at <= now()"
             f" OR job.status = '{self.running}' AND job.lease_expires_at < now()) AND {self.claimed_if}"
@@ -64,21 +66,25 @@ class Queue:
 
     @property
     def finished(self) -> str:
-        """Assignments: completed."""
+        """SQL assignments: the work is completed."""
         return f"{self.ended(self.completed)}, {self.error} = NULL"
 
     @property
     def released(self) -> str:
-        """Assignments: back in the queue, nothing else changed."""
+        """SQL assignments: the work is in the queue again; nothing else changes."""
         return f"status = '{self.queued}', lease_token = NULL, lease_expires_at = NULL, updated_at = now()"
 
     @property
     def requeued(self) -> str:
-        """Assignments: back in the queue, due now, with all attempts. A worker that holds the row loses its lease."""
+        """SQL assignments: the work is in the queue again, due now, with all attempts. A worker that holds it loses its
+        lease.
+        """
         return f"{self.released}, attempts = 0, run_at = now(), finished_at = NULL, {self.error} = NULL"
 
     def ended(self, status: str) -> str:
-        """Assignments: in this terminal status, a word or a parameter (`:status`). A worker loses its lease."""
+        """SQL assignments: the work ends with this status, which is a word or a parameter (`:status`). A worker that
+        holds it loses its lease.
+        """
         value = status if status.startswith(":") else f"'{status}'"
         return (
             f"status = {value}, lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp(),"
@@ -86,14 +92,14 @@ class Queue:
         )
 
 
-# Concurrent claimers skip rows that others have locked; without spare candidates they would come back empty. A claimer
-# that finds all its candidates locked looks FURTHER times as far.
+# 32 spare candidates: concurrent claimers skip locked rows, and without spares they come back empty. A claimer that
+# finds all its candidates locked reads FURTHER times as many.
 SPARE_CANDIDATES: Final = 32
 FURTHER: Final = 4
-# Spreads the retries of work that failed together.
+# Spreads the retries of work that failed at the same time.
 JITTER: Final = 0.75, 1.25
 
-# The organisations with live work: a loose index scan over the claim index, one step each. The last row is NULL.
+# The organisations with live work: a loose index scan over the claim index, one step for each. The last row is NULL.
 WAITING_ORGANISATIONS = """
 WITH RECURSIVE organisation AS (
     (SELECT job.manufacturer_org_id FROM {table} AS job WHERE {live} ORDER BY job.manufacturer_org_id LIMIT 1)
@@ -104,7 +110,7 @@ WITH RECURSIVE organisation AS (
     FROM organisation WHERE organisation.manufacturer_org_id IS NOT NULL
 )"""
 
-# Round robin over organisations, then priority, then age.
+# Round robin over organisations, then by priority, then by age.
 NEXT = (
     WAITING_ORGANISATIONS
     + """, candidate AS (
@@ -173,7 +179,7 @@ def _claim_statement(queue: Queue) -> str:
 
 
 class ClaimedRow(NamedTuple):
-    """Where nothing was claimed, one row with NULL in all columns but `candidates`."""
+    """A claimed row. If nothing was claimed, there is one row with NULL in all columns except `candidates`."""
 
     candidates: int
     id: UUID | int | None
@@ -185,9 +191,7 @@ class ClaimedRow(NamedTuple):
 
 
 class LeasedRepository(Repository):
-    """The queue of one kind, in one transaction. A write of a worker whose lease is lost raises LeaseLost and changes
-    nothing.
-    """
+    """The queue of one kind, in one transaction. A write under a lost lease raises LeaseLost and changes nothing."""
 
     def __init__(self, session: AsyncSession, queue: Queue) -> None:
         super().__init__(session)
@@ -215,7 +219,7 @@ class LeasedRepository(Repository):
                 return [self._claim_of(row, asked_at) for row in rows]
             if rows[0].candidates < candidates:
                 return []
-            # Looking further cannot deadlock: no row is locked yet.
+            # Over-fetching cannot deadlock: no row is locked yet.
             candidates *= FURTHER
 
     def _claim_of(self, row: ClaimedRow, asked_at: float) -> Claim:
@@ -226,13 +230,15 @@ class LeasedRepository(Repository):
         )  # fmt: skip
 
     async def hold(self, claim: Claim) -> None:
-        """Locks the claimed row until the transaction ends: nobody can cancel or take over the work before."""
+        """Locks the claimed row: until the transaction ends, nobody can cancel or take over the work. Raises
+        LeaseLost.
+        """
         statement = f"SELECT 1 FROM {self._queue.table} WHERE {self._queue.fence} FOR NO KEY UPDATE"
         if await self._fetch_value(statement, id=claim.id, lease_token=claim.token) is None:
             raise LeaseLost(claim)
 
     async def renew(self, claim: Claim, *, lease_seconds: float) -> None:
-        """Renews the lease, also one that has expired and that nobody has taken over."""
+        """Renews the lease, even after it has expired, if nobody has taken over the work."""
         renewed = "updated_at = now(), lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds)"
         await self._update(claim, renewed, lease_seconds=lease_seconds)
 
@@ -240,12 +246,14 @@ class LeasedRepository(Repository):
         await self._update(claim, self._queue.finished)
 
     async def postpone(self, claim: Claim, seconds: float) -> None:
-        """Sets the earliest time of the next attempt, should this one fail."""
+        """Sets the earliest time of the next attempt, for the case that this one fails."""
         run_at = "updated_at = now(), run_at = clock_timestamp() + make_interval(secs => :seconds)"
         await self._update(claim, run_at, seconds=seconds)
 
     async def fail(self, claim: Claim, error: str, *, permanent: bool) -> float | None:
-        """Requeues the work with back-off; returns the seconds. None: no attempt is left, the work has failed."""
+        """Requeues the work with back-off and returns the seconds. Returns None if no attempt is left: the work has
+        failed.
+        """
         queue = self._queue
         if permanent or claim.exhausted or claim.attempts >= queue.max_attempts:
             await self._update(claim, f"{queue.ended(queue.failed)}, {queue.error} = :error", error=error)
@@ -257,7 +265,7 @@ class LeasedRepository(Repository):
         return delay
 
     async def repeat(self, claim: Claim, *, after: float, error: str | None = None) -> None:
-        """Requeues recurring work: due in so many seconds, with all attempts."""
+        """Requeues recurring work with all attempts, due in `after` seconds."""
         queue = self._queue
         due = "run_at = clock_timestamp() + make_interval(secs => :after)"
         await self._update(
@@ -265,15 +273,17 @@ class LeasedRepository(Repository):
         )
 
     async def release(self, claim: Claim) -> None:
-        """Back to the queue, due as before. The attempt is not counted: an interruption is no failure."""
+        """Returns the work to the queue, due as before. Does not count the attempt: an interruption is not a
+        failure.
+        """
         await self._update(claim, f"{self._queue.released}, attempts = attempts - 1")
 
     async def cancel(self, id_: UUID | int) -> None:
-        """Ends the work, whoever holds it. Its worker gets LeaseLost at the next write."""
+        """Ends the work, whoever holds it. Its worker gets LeaseLost at its next write."""
         await self._execute(f"UPDATE {self._queue.table} SET {self._queue.ended('cancelled')} WHERE id = :id", id=id_)
 
     async def requeue(self, id_: UUID | int) -> None:
-        """Due now, with all attempts."""
+        """Queues the work again: due now, with all attempts."""
         await self._execute(f"UPDATE {self._queue.table} SET {self._queue.requeued} WHERE id = :id", id=id_)
 
     async def _update(self, claim: Claim, assignments: str, **values: Any) -> None:

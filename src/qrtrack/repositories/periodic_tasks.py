@@ -7,7 +7,7 @@ from uuid import UUID
 
 from qrtrack.repositories.base import Repository
 
-# Claims serve organisations in turn. Periodic tasks belong to the service itself.
+# Claims serve organisations in turn. Periodic tasks belong to no organisation but to the service itself.
 SERVICE: Final = UUID(int=0)
 
 PLAN: Final = """
@@ -26,7 +26,7 @@ GET_NAME: Final = "SELECT name FROM periodic_tasks WHERE id = :id"
 
 
 class PlannedTask(NamedTuple):
-    """`error_message`: why the last run failed; None when it did not."""
+    """A periodic task. `error_message`: why the last run failed; None if it did not fail."""
 
     name: str
     status: str
@@ -36,7 +36,7 @@ class PlannedTask(NamedTuple):
 
 class PeriodicTaskRepository(Repository):
     async def plan(self, every: Mapping[str, float]) -> None:
-        """Inserts missing tasks, each due after its first interval. `every`: seconds, by name."""
+        """Inserts missing tasks, each due after its first interval. `every`: the interval in seconds, by name."""
         await self._execute(PLAN, service=SERVICE, names=list(every), seconds=list(every.values()))
 
     async def all(self) -> list[PlannedTask]:

@@ -39,7 +39,7 @@ WEBHOOK_EVENTS: Final = _registered(
         completed="done",
         failed="dead",
         error="error",
-        # A long payload is left out and read later: a group of them would not fit into memory.
+        # A claim leaves long payloads out, and processing reads them later: a group of them would not fit into memory.
         carries=(
             "job.type",
             "job.database_id",
@@ -49,7 +49,7 @@ WEBHOOK_EVENTS: Final = _registered(
         ),
     )
 )
-# Retries are claimed one by one: an event that kills its worker must not kill a group again.
+# Retries are claimed one by one, so that an event that crashes its worker does not take a group with it again.
 WEBHOOK_RETRIES: Final = _registered(replace(WEBHOOK_EVENTS, kind="webhook_retry", narrowed_to="job.attempts > 0"))
 WEBHOOK_STREAMS: Final = _registered(
     Queue(kind="webhook_stream", table="webhook_streams", max_attempts=8, backoff_seconds=(5,))
@@ -92,7 +92,7 @@ NOTIFICATIONS: Final = _registered(
         backoff_seconds=(5, 30, 120, 600, 3600, 14400, 36000),
     )
 )
-# Its rows never end: the end of a run sets the time of the next one (services/periodic_tasks.py).
+# Rows of this table never end: the end of a run sets the time of the next one (services/periodic_tasks.py).
 PERIODIC_TASKS: Final = _registered(
     Queue(kind="periodic_task", table="periodic_tasks", max_attempts=3, backoff_seconds=(1,))
 )

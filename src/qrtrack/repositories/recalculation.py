@@ -1,4 +1,4 @@
-"""Counts rows again: for each kind of work, the row that keeps its counters and the rows that these count."""
+"""Counts rows again. For each kind of work: the row that stores its counters, and the rows that they count."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ CountersT = TypeVar("CountersT", bound=NamedTuple)
 
 @dataclass(frozen=True, slots=True)
 class Countable(Generic[CountersT]):
-    """How to count one kind of work. `counters` names columns of the table, and `truth` selects the same columns from
-    the counted rows of `:id`. `in_progress` selects the rows to look at. Only `countable` rows are counted: of others,
-    the counted rows may be deleted already, or constraints hold the counters.
+    """How to count one kind of work. `counters`: columns of the table. `truth`: SQL that computes the same columns for
+    `:id` from the counted rows. `in_progress`: the rows to examine. `countable`: only these rows are counted. For
+    others, the counted rows may already be deleted, or constraints fix the counters.
     """
 
     kind: CountedKind
@@ -70,7 +70,7 @@ SYNC_BATCHES: Final = Countable(
         WHERE batch.batch_id = :id
     """,
     in_progress="status = 'processing'",
-    # Retention deletes records, of batches that ended earlier.
+    # Retention deletes records of batches that ended earlier, so those are not counted.
     countable="completed_at IS NULL OR completed_at > now() - interval '1 day'",
 )
 ITEMS: Final = Countable(
@@ -146,13 +146,14 @@ class Repairs(NamedTuple):
 
 class RecalculationRepository(Repository):
     async def in_progress(self, what: Countable[Any], *, silent_seconds: float, after: UUID, limit: int) -> list[UUID]:
-        """Ids of rows in progress that nothing has updated for so many seconds, in their order."""
+        """Returns ids of rows in progress, in their order, that nothing has updated for `silent_seconds`."""
         statement = FIND_IN_PROGRESS.format(id=what.id, table=what.table, in_progress=what.in_progress)
         return list(await self._fetch_values(statement, after=after, silent=silent_seconds, limit=limit))
 
     async def lock(self, what: Countable[Any], id_: UUID) -> UUID | None:
-        """Locks the row and returns its organisation; None when there is nothing to count. Until this transaction ends,
-        nobody moves the counters: transactions that added rows before have counted them, later ones have not committed.
+        """Locks the row and returns its organisation, or None when there is nothing to count. Until this transaction
+        ends, nobody changes the counters: earlier transactions have counted the rows that they added, later ones have
+        not committed theirs.
         """
         statement = LOCK.format(id=what.id, table=what.table, countable=what.countable)
         organisation_id: UUID | None = await self._fetch_value(statement, id=id_)
@@ -165,19 +166,23 @@ class RecalculationRepository(Repository):
         )
 
     async def count(self, what: Countable[CountersT], id_: UUID) -> CountersT:
-        """What the counters should be. A statement after `lock`: it sees what was committed while that one waited."""
+        """Returns what the counters should be. This statement comes after `lock`, so it sees what was committed while
+        `lock` waited.
+        """
         return await self._fetch_one(what.counters, what.truth, id=id_)
 
     async def count_repair(self, what: Countable[Any]) -> None:
-        """Must be the last statement of a repair: it blocks other repairs of the kind until the commit."""
+        """Must be the last statement of a repair: until the commit, it blocks other repairs of the kind."""
         await self._execute(COUNT_REPAIR, kind=what.kind)
 
     async def repairs(self) -> Mapping[str, int]:
-        """All repairs ever, by kind. Kinds without a repair are left out."""
+        """Returns the number of repairs since the beginning, by kind. Kinds without repairs are left out."""
         return dict(await self._fetch_all(Repairs, LIST_REPAIRS))
 
     async def restore_sync_batch(self, batch_id: UUID, truth: SyncBatchCounters) -> None:
-        """A batch that turns out to be complete gets the time of its last record as its end."""
+        """Corrects the counters of a progress batch. If the batch is complete, the time of its last record becomes its
+        end.
+        """
         await self._execute(RESTORE_SYNC_BATCH, batch_id=batch_id, **truth._asdict())
 
     async def restore_job(self, job_id: UUID, *, prepared: int, remaining: int, progress: int) -> None:

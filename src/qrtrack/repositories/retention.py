@@ -1,6 +1,6 @@
-"""Deletes old rows, a step at a time. Trace events and settlement attempts are never deleted.
+"""Deletes old rows, one step at a time. Trace events and settlement attempts are never deleted.
 
-Rows that another transaction has locked are skipped, so that any number of processes may delete at once.
+Rows that another transaction has locked are skipped, so any number of processes may delete at once.
 """
 
 from typing import Final, NamedTuple
@@ -15,10 +15,11 @@ LABEL_JOBS_STEP: Final = 20
 OLD_JOB: Final = """
 job.status IN ('completed', 'failed', 'cancelled') AND job.finished_at < now() - make_interval(days => :days)
 """
-# A failed job may be retried and then counts its rows: they are deleted with the job.
+# A failed job may be retried, and then counts its rows. So its rows are deleted only together with the job.
 OVER: Final = "job.status <> 'failed'"
 OLD_ROW: Final = "prepared.status = 'consumed' AND prepared.consumed_at < now() - make_interval(days => :days)"
-# None of its codes waits in the queue, and no unit of the batch is left that its exclusions could keep out of a case.
+# No code of the job waits in the queue, and the batch has no unit left that the job's exclusions could keep out of a
+# case.
 OVER_AND_DONE: Final = f"""
 NOT EXISTS (SELECT FROM qr_prepared_codes AS prepared
             WHERE prepared.job_id = job.id
@@ -81,8 +82,8 @@ WITH chunk AS MATERIALIZED (
 )
 SELECT (SELECT max(id) FROM chunk) AS last_id, (SELECT count(*) FROM gone) AS deleted
 """
-# The stages of a ready batch are not needed any more; a failed batch may be retried. The order of ids is nearly that of
-# age: `last_id` is NULL as soon as a chunk holds no old row.
+# The stages of a ready batch are no longer needed; a failed batch may be retried. Ids follow age closely: `last_id` is
+# NULL as soon as a chunk contains no old row.
 PRUNE_STAGES: Final = f"""
 WITH chunk AS MATERIALIZED (
     SELECT id, created_at FROM qr_batch_stages WHERE id > :after ORDER BY id LIMIT :step
@@ -94,8 +95,8 @@ WITH chunk AS MATERIALIZED (
 )
 SELECT (SELECT max(id) FROM chunk WHERE {OLD_LINE}) AS last_id, (SELECT count(*) FROM gone) AS deleted
 """
-# A damaged unit stays damaged: taken out of its case one day, it must not enter the queue, and the sheet of a closed
-# batch keeps counting its excluded units.
+# A damaged unit stays excluded: if somebody takes it out of its case later, it must not enter the queue, and the
+# reconciliation of a closed batch must still count its excluded units.
 KEEP_EXCLUSIONS: Final = """
 UPDATE qr_excluded_codes AS excluded
 SET job_id = NULL
@@ -126,7 +127,7 @@ DELETE_PROGRESS: Final = """
 DELETE FROM sync_batch_progress
 WHERE batch_id = :batch_id AND NOT EXISTS (SELECT FROM sync_batch_records WHERE batch_id = :batch_id)
 """
-# Ids are in the order of age, or nearly: old lines are among the first.
+# Ids follow age closely, so old lines have the lowest ids.
 PRUNE_LOG_LINES: Final = f"""
 DELETE FROM qr_reverse_job_logs
 WHERE id IN (
@@ -208,41 +209,43 @@ class RetentionRepository(Repository):
         return await self._fetch_one(Prunable, PREVIEW, days=days, hours=hours)
 
     async def old_jobs(self, *, days: int, after: UUID, limit: int) -> list[OldJob]:
-        """In the order of their ids."""
+        """Returns old jobs in the order of their ids."""
         return await self._fetch_all(OldJob, OLD_JOBS, days=days, after=after, limit=limit)
 
     async def prune_consumed(self, job_id: UUID, *, days: int, after: int) -> PrunedChunk:
-        """Deletes the old ones of the job's next rows."""
+        """Deletes old rows among the job's next ones."""
         return await self._fetch_one(PrunedChunk, PRUNE_CONSUMED, job_id=job_id, days=days, after=after, step=STEP)
 
     async def prune_stages(self, *, days: int, after: int) -> PrunedChunk:
-        """Deletes those of the next stages that are not needed any more."""
+        """Deletes those of the next stages that are no longer needed."""
         return await self._fetch_one(PrunedChunk, PRUNE_STAGES, days=days, after=after, step=STEP)
 
     async def is_over_and_done(self, job_id: UUID, *, days: int) -> bool:
         return await self._fetch_value(IS_OVER_AND_DONE, job_id=job_id, days=days) is not None
 
     async def delete_job(self, job_id: UUID) -> int:
-        """With its log and its rows, but without the exclusions that may be needed again. Needs the batch lock."""
+        """Deletes the job with its log and its prepared rows. Exclusions that may be needed again stay. Needs the batch
+        lock.
+        """
         await self._execute(KEEP_EXCLUSIONS, job_id=job_id)
         return await self._execute(DELETE_JOB, job_id=job_id)
 
     async def old_progress(self, *, days: int, limit: int) -> list[UUID]:
-        """Progress batches that ended so long ago."""
+        """Returns progress batches that ended more than `days` ago."""
         return list(await self._fetch_values(OLD_PROGRESS, days=days, limit=limit))
 
     async def prune_records(self, batch_id: UUID) -> int:
         return await self._execute(PRUNE_RECORDS, batch_id=batch_id, step=STEP)
 
     async def delete_progress(self, batch_id: UUID) -> int:
-        """Only when none of its records is left: another process may be deleting them at this moment."""
+        """Deletes the batch only if it has no records left: another process may be deleting them at this moment."""
         return await self._execute(DELETE_PROGRESS, batch_id=batch_id)
 
     async def prune_log_lines(self, *, days: int) -> int:
         return await self._execute(PRUNE_LOG_LINES, days=days, step=STEP)
 
     async def prune_label_jobs(self, *, days: int) -> int:
-        """With their files."""
+        """Deletes old label jobs and their files."""
         return await self._execute(PRUNE_LABEL_JOBS, days=days, step=LABEL_JOBS_STEP)
 
     async def prune_print_jobs(self, *, days: int) -> int:
@@ -259,5 +262,5 @@ class RetentionRepository(Repository):
         return await self._execute(PRUNE_SESSIONS)
 
     async def prune_worker_processes(self) -> int:
-        """Deletes processes that were killed. The others delete their own row."""
+        """Deletes the rows of killed processes. Processes that end normally delete their own row."""
         return await self._execute(PRUNE_WORKER_PROCESSES)

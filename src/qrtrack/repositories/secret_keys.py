@@ -14,7 +14,7 @@ GET_FINGERPRINT: Final = "SELECT fingerprint FROM secret_key_fingerprint"
 
 class SecretKeyRepository(Repository):
     async def keep(self, fingerprint: str) -> str:
-        """Stores the fingerprint if there is none yet, and returns the stored one. The first writer wins."""
+        """Stores the fingerprint if there is none yet. Returns the stored one: the first writer wins."""
         await self._execute(INSERT_FINGERPRINT, fingerprint=fingerprint)
         stored: str = await self._fetch_value(GET_FINGERPRINT)
         return stored

@@ -1,10 +1,10 @@
-"""What the server allows and promises. Each process reads it once, at its start."""
+"""The limits and guarantees of the database server. Each process reads them once, at its start."""
 
 from typing import Final, NamedTuple
 
 from qrtrack.repositories.base import DriverRepository
 
-# Connections reserved for administrators are no room for us. Only newer versions have `reserved_connections`.
+# Connections that are reserved for administrators do not count. Older versions have no `reserved_connections`.
 GET_LIMITS: Final = """
 SELECT current_setting('fsync') = 'on' AS is_durable,
        current_setting('max_connections')::int AS max_connections,
@@ -17,7 +17,7 @@ WHERE login.rolname = session_user AND here.datname = current_database()
 
 
 class ServerLimits(NamedTuple):
-    """`allowed`: connections that this user may have in this database, over all processes."""
+    """`allowed`: how many connections this user may have in this database, over all processes."""
 
     is_durable: bool
     max_connections: int

@@ -1,4 +1,4 @@
-"""Trace events, each added in the transaction of the change that it records."""
+"""Trace events. Each is added in the transaction of the change that it records."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -59,8 +59,8 @@ ORDER BY id
 LIMIT :limit
 """
 
-# A unit lies in the case of its pack until the first later event takes it out: whichever event does so undoes that
-# pack. A move takes the box to another case. Such events are few, and have an index of their own.
+# A unit stays in the case of its pack until a later event takes it out, and the first such event undoes that pack. A
+# move takes all units to another case. Such events are few, and have their own index.
 LIST_PACKS = """
 SELECT pack.id AS event_id, pack.occurred_at, pack.actor, pack.station, pack.batch_id,
        pack.details ->> 'master_code' AS master_code, (pack.details ->> 'case_number')::int AS case_number,
@@ -104,7 +104,7 @@ class TraceEvent(NamedTuple):
 
 
 class Pack(NamedTuple):
-    """One case as it was packed or added to, and how much of that was undone since."""
+    """One case as it was packed or added to, and how much of that was undone later."""
 
     event_id: int
     occurred_at: datetime
@@ -137,7 +137,7 @@ class TraceRepository(Repository):
         ranges: Sequence[tuple[int, int]] = (),
         details: Mapping[str, Any] | None = None,
     ) -> None:
-        """Records what the caller did. `ranges` are closed ranges of the batch's sequence numbers."""
+        """Records an action of the caller. `ranges`: closed ranges of the batch's sequence numbers."""
         await self._execute(
             ADD,
             organisation_id=caller.organisation_id,
@@ -161,7 +161,7 @@ class TraceRepository(Repository):
     async def list_of_code(
         self, batch_id: UUID, sequence_number: int, *, after: int, limit: int
     ) -> Sequence[TraceEvent]:
-        """The events of the code, oldest first, after the event `after`."""
+        """Returns events of the code, oldest first, after the event `after`."""
         return await self._fetch_all(
             TraceEvent, LIST_OF_CODE, batch_id=batch_id, sequence_number=sequence_number, after=after, limit=limit
         )
@@ -169,7 +169,9 @@ class TraceRepository(Repository):
     async def list_of_case(
         self, batch_id: UUID, case_id: int, master_code: str, *, after: int, limit: int
     ) -> Sequence[TraceEvent]:
-        """The events of the case, alone or among other cases, oldest first, after the event `after`."""
+        """Returns events of the case, also those that concern other cases too, oldest first, after the event
+        `after`.
+        """
         return await self._fetch_all(
             TraceEvent,
             LIST_OF_CASE,

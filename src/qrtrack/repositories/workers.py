@@ -1,4 +1,4 @@
-"""Worker processes, and when work of each kind last ended: reported by the processes themselves."""
+"""Worker processes, and when work of each kind last ended. The processes themselves report both."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -45,14 +45,14 @@ class LastEnd(NamedTuple):
 
 class WorkerRepository(Repository):
     async def report(self, process_id: UUID, host: str, *, alive_seconds: float) -> None:
-        """The process counts as alive for so many seconds."""
+        """Records that the process is alive for the next `alive_seconds`."""
         await self._execute(REPORT_PROCESS, id=process_id, host=host, alive_seconds=alive_seconds)
 
     async def sign_off(self, process_id: UUID) -> None:
         await self._execute(REMOVE_PROCESS, id=process_id)
 
     async def report_ends(self, ages: Mapping[str, float]) -> None:
-        """`ages`: seconds since work of each kind last ended in one process."""
+        """`ages`: by kind, seconds since work last ended in one process."""
         await self._execute(REPORT_ENDS, kinds=list(ages), seconds=list(ages.values()))
 
     async def alive(self) -> list[LivingWorker]:

@@ -1,4 +1,6 @@
-"""The addresses of an application: those without parameters, the methods at each, and what of one may be logged."""
+"""The addresses of an application: those without parameters, the methods at each, and the part of an address that may
+be logged.
+"""
 
 from typing import Any, Final, NamedTuple
 
@@ -10,14 +12,14 @@ REST: Final = "…"
 
 
 class Addresses(NamedTuple):
-    """`literal`: paths without a parameter. `words`: every beginning of a path up to its first parameter."""
+    """`literal`: paths without a parameter. `words`: every beginning of a path, up to its first parameter."""
 
     literal: frozenset[str]
     words: frozenset[str]
 
 
 def addresses_of(app: Any) -> Addresses:
-    """Collected with the first request, when all routes are there."""
+    """Returns the application's addresses. Collects them at the first request, when all routes exist."""
     known = getattr(app.state, "addresses", None)
     if not isinstance(known, Addresses):
         paths = {path for context in iter_route_contexts(app.routes) if (path := getattr(context, "path", None))}
@@ -32,12 +34,12 @@ def _ends_of_words(path: str) -> list[int]:
 
 
 def is_literal(scope: Scope) -> bool:
-    """Whether the path is that of a route without parameters: then it is no value of another route's parameter."""
+    """Whether the path belongs to a route without parameters. Then it is not a value of another route's parameter."""
     return get_route_path(scope) in addresses_of(scope["app"]).literal
 
 
 def methods_at(scope: Scope) -> list[str]:
-    """Those of every route at this address; the framework names those of the first alone."""
+    """Returns the methods of every route at this address. The framework itself names only those of the first route."""
     path, literally = get_route_path(scope), is_literal(scope)
     routes = iter_route_contexts(scope["app"].routes)
     here = [route for route in routes if (route.path == path if literally else route.path_regex.match(path))]
@@ -45,7 +47,9 @@ def methods_at(scope: Scope) -> list[str]:
 
 
 def loggable(scope: Scope) -> str:
-    """An address that is no route: the words that it shares with ours. The rest may be a secret, however short."""
+    """Returns the part of an unknown address that may be logged: the words that it shares with our routes. The
+    remaining part may be a secret, however short.
+    """
     if "app" not in scope:
         return REST
     words, shown = addresses_of(scope["app"]).words, ""

@@ -1,4 +1,6 @@
-"""Bodies: of callers only, in JSON parsed once a request, and refused where an object names a key twice."""
+"""Reads request bodies: only from callers who may send one, parsed once for each request, and refused if an object
+contains a key twice.
+"""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -25,35 +27,35 @@ from qrtrack.schemas.base import Body
 
 SHOWN_KEY: Final = 100
 
-# Up to here a body is parsed at once: that takes less than a millisecond.
+# A body up to this size is parsed on the event loop: that takes less than a millisecond.
 LARGE_BYTES: Final = 64 * 1024
-# Each value of a document but the first comes behind one of these.
+# Every value of a document except the first follows one of these.
 SEPARATORS: Final = (b",", b"[", b"{")
-# 100,000 transactions have 1,000,000. Parsed, each takes 60 to 100 bytes, however short it is written.
+# 100,000 transactions have 1,000,000 values. A parsed value takes 60 to 100 bytes, however short its text is.
 MOST_VALUES: Final = 1_500_000
 
 Members = dict[str, Any]
 
 NoFields = Annotated[Body | None, fastapi.Body(title="NoFields", description="Nothing is needed.")]
-"""A body that may be left out: whatever field it has is refused, and so is another's organisation or user."""
+"""An optional body. Any field in it is refused, except the caller's own organisation and user."""
 
 
 class RepeatedKey(InvalidInput):
-    """One object of the body names a key twice, and only the sender knows which value is meant."""
+    """One object of the body contains a key twice. Only the sender knows which value is right."""
 
     slug: ClassVar[str] = "repeated-key"
-    title: ClassVar[str] = "A key stands twice"
+    title: ClassVar[str] = "A key appears twice"
 
     def __init__(self, steps: list[str | int], key: str) -> None:
         shown = ascii(key[:SHOWN_KEY])
         super().__init__(
-            f"The key {shown} stands twice in one object: send it once.",
+            f"The key {shown} appears twice in one object: send it once.",
             errors=[FieldError(pointer_to([*steps, key]), "This key appears twice.", FieldCode.REPEATED_KEY)],
         )
 
 
 class TooManyValues(InvalidInput):
-    """The body has more values than any request needs: it is not even parsed."""
+    """The body has more values than any request needs. It was not parsed."""
 
     slug: ClassVar[str] = "too-many-values"
     title: ClassVar[str] = "Too many values"
@@ -64,13 +66,15 @@ class TooManyValues(InvalidInput):
 
 
 class StrictRoute(APIRoute):
-    """The class of all routes: what they and their dependencies get of a JSON body was parsed strictly, and where they
-    ask for a caller, token and role are checked before the first byte of a body is read, and answers of a GET can be
+    """The class of all routes. JSON bodies are parsed strictly, for the route and for its dependencies. If a route asks
+    for a caller, token and role are checked before the first byte of the body is read. Answers of a GET can be
     revalidated.
     """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """`GET …/events/replay` asks for no event `replay`: it is a wrong method of the route of that name."""
+        """A path that another route names literally is not a parameter: `GET …/events/replay` does not ask for an event
+        `replay`, but uses a wrong method of the route `replay`.
+        """
         match, found = super().matches(scope)
         return (Match.NONE, {}) if found.get("path_params") and is_literal(scope) else (match, found)
 
@@ -108,7 +112,7 @@ def _dependencies_of(dependant: Dependant) -> Iterator[Callable[..., Any] | None
 
 
 def _before_body(request: Request, refusal: DomainError) -> Response:
-    """The body is still to come and nobody will read it: the connection ends with the answer."""
+    """Answers before the body was read. The connection ends with the answer, since nobody will read the body."""
     answer = problem_of(refusal)
     if request.method not in BODILESS_METHODS:
         answer.headers["Connection"] = "close"
@@ -116,9 +120,10 @@ def _before_body(request: Request, refusal: DomainError) -> Response:
 
 
 class StrictRequest(Request):
-    """Counts the values of a body while it arrives, so that one with too many is neither kept nor parsed.
+    """Counts the values of a body while it arrives, so that a body with too many is neither stored nor parsed.
 
-    `parse_large` reads a large body in a thread, in its organisation's turn; None where there is no caller.
+    `parse_large` parses a large body in a thread, when it is the turn of its organisation. It is None if the route asks
+    for no caller.
     """
 
     parse_large: Callable[[bytes], Awaitable[Any]] | None = None
@@ -134,7 +139,7 @@ class StrictRequest(Request):
         return self._body
 
     async def json(self) -> Any:
-        """Raises Refused, TooMuchWork, and ValueError for what is no JSON."""
+        """Raises Refused, TooMuchWork, and ValueError for text that is not JSON."""
         if not hasattr(self, "_parsed"):
             body = await self.body()
             if len(body) <= LARGE_BYTES or self.parse_large is None:
@@ -152,8 +157,8 @@ class StrictRequest(Request):
 
 
 async def read_counted(pieces: AsyncIterator[bytes], most: int) -> bytes:
-    """Raises TooManyValues as soon as they are too many. Each piece is counted by itself: in a body of 16 MiB at once,
-    counting would stop the event loop for 50 ms.
+    """Reads the body. Raises TooManyValues as soon as it has too many. Counts each piece by itself: counting a body of
+    16 MiB at once would block the event loop for 50 ms.
     """
     body, values = bytearray(), 0
     async for piece in pieces:
@@ -173,10 +178,10 @@ def parse(body: bytes) -> Any:
             repeating.append((members, _first_repeated(pairs)))
         return members
 
-    # Bytes would be read as UTF-16 or UTF-32 where they look like it, which no proxy before us does.
+    # From bytes, json.loads would also accept UTF-16 and UTF-32. Proxies in front of us read only UTF-8.
     document = json.loads(body.decode("utf-8-sig"), object_pairs_hook=members_of)
     if repeating:
-        # The last object to end lies in no other that repeats a key: what leads to it is still there.
+        # The object that ended last is not inside another one with a repeated key, so the path to it still exists.
         members, key = repeating[-1]
         raise Refused(RepeatedKey(_steps_to(document, members), key))
     return document
@@ -192,7 +197,9 @@ def _first_repeated(pairs: list[tuple[str, Any]]) -> str:
 
 
 def _steps_to(document: Any, wanted: Members) -> list[str | int]:
-    """Keys and places that lead to the object. Neither recursion nor a path for each value: a document may be deep."""
+    """Returns the keys and places that lead to the object. Uses no recursion and stores no path for each value, since a
+    document may be deep.
+    """
     waiting: list[tuple[Any, Any]] = [(document, None)]
     while waiting:
         here, way = waiting.pop()
@@ -204,7 +211,7 @@ def _steps_to(document: Any, wanted: Members) -> list[str | int]:
 
 
 def _walked(way: Any) -> list[str | int]:
-    """`way` is where one came from and the last step, and so on back to None."""
+    """`way` is a pair: the way to the parent, and the last step. The way to the root is None."""
     steps: list[str | int] = []
     while way is not None:
         way, step = way

@@ -1,4 +1,4 @@
-"""How many bytes the body of a request may have. An endpoint that needs more than 1 MiB says so itself."""
+"""How many bytes a request body may have. An endpoint that needs more than 1 MiB declares it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -9,10 +9,10 @@ from fastapi.routing import iter_route_contexts
 MIB: Final = 1024 * 1024
 BODY_BYTES: Final = MIB
 LARGE_BODY_BYTES: Final = 16 * MIB
-# A million rows of the longest code, root key and variant, each quoted, are 126 MB (a variant in ASCII).
+# A million rows with the longest code, root key and variant, each quoted, have 126 MB (with an ASCII variant).
 IMPORT_BODY_BYTES: Final = 128 * MIB
 
-# Where BodyLimit leaves, in the scope, how many bytes of body may come.
+# BodyLimit stores under this name, in the scope, how many bytes the body may have.
 LONGEST_BODY: Final = "qrtrack.longest_body"
 
 EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
@@ -21,7 +21,7 @@ _LIMITS: Final[dict[Callable[..., Any], int]] = {}
 
 
 def body_limit(size: int) -> Callable[[EndpointT], EndpointT]:
-    """Declares the limit of an endpoint whose path has no parameters. Stands below the decorators of the routes."""
+    """Declares the limit of an endpoint whose path has no parameters. Write it below the decorators of the routes."""
 
     def declare(endpoint: EndpointT) -> EndpointT:
         _LIMITS[endpoint] = size
@@ -31,7 +31,7 @@ def body_limit(size: int) -> Callable[[EndpointT], EndpointT]:
 
 
 def body_limits(app: FastAPI) -> Mapping[str, int]:
-    """The declared limits, by path: BodyLimit needs them before a request is routed."""
+    """Returns the declared limits by path. BodyLimit needs them before a request is routed."""
     contexts = iter_route_contexts(app.routes)
     endpoints = ((getattr(context, "path", None), getattr(context, "endpoint", None)) for context in contexts)
     return {path: _LIMITS[endpoint] for path, endpoint in endpoints if path and endpoint in _LIMITS}

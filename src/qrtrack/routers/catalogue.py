@@ -17,7 +17,8 @@ from qrtrack.services.notifications import NotSent
 from qrtrack.services.secret_key import SecretKeyChanged
 
 URN: Final = "urn:qrtrack:problem:"
-# No caller ever reads these: mere categories, what the worker raises and catches, and what refuses a start.
+# These never reach a caller: mere categories, errors that the worker raises and catches itself, and errors that prevent
+# a start.
 INTERNAL: Final = frozenset(
     {
         DomainError,
@@ -36,7 +37,9 @@ INTERNAL: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
-    """One `type`. `meaning` is a sentence for people; `members` is what its documents carry besides the usual."""
+    """One `type`. `meaning`: a sentence for people. `members`: what its documents contain besides the common
+    members.
+    """
 
     slug: str
     title: str
@@ -49,7 +52,7 @@ class ProblemType:
         return "".join(word.capitalize() for word in self.slug.split("-")) + "Problem"
 
     def document(self) -> type[BaseModel]:
-        """The schema of its documents, whose `type` and `status` are constants."""
+        """Returns the schema of its documents. `type` and `status` are constants in it."""
         fields: dict[str, Any] = {
             "type": (Literal[f"{URN}{self.slug}"], ...),
             "status": (Literal[self.status], ...),
@@ -58,7 +61,7 @@ class ProblemType:
 
 
 def _raised() -> Iterator[type[DomainError]]:
-    """Every refusal of the program that is loaded; a subclass without a slug of its own is its parent's type."""
+    """Yields every refusal of the loaded program. A subclass without its own slug has its parent's type."""
     waiting: list[type[DomainError]] = [DomainError]
     while waiting:
         refusal = waiting.pop()
@@ -78,7 +81,9 @@ def problem_type(refusal: Refusal) -> ProblemType:
 
 @lru_cache(maxsize=1)
 def catalogue() -> Mapping[str, ProblemType]:
-    """By slug, in the order of statuses. Call it when the routers are loaded: all refusals are then known."""
+    """Returns the problem types by slug, in the order of statuses. Call it after the routers are loaded, so that all
+    refusals are known.
+    """
     refusals: list[Refusal] = [*_raised(), *(http for _, http in HTTP_PROBLEMS)]
     found = map(problem_type, refusals)
     ordered = sorted(found, key=lambda known: (known.status, known.slug))

@@ -39,12 +39,12 @@ from qrtrack.routers.waiting import long_poll
 JSON: Final = "application/json"
 SCHEMAS: Final = "#/components/schemas/"
 HEADERS: Final[Mapping[str, str]] = {
-    "X-Request-ID": "The request's id: the caller's own where one was sent. It stands in every log line.",
-    "Location": "Where to look at what was made.",
-    "Retry-After": "In how many seconds to try again.",
+    "X-Request-ID": "The request's id: the caller's own if it sent one. Every log line of the request contains it.",
+    "Location": "The address of what was created.",
+    "Retry-After": "How many seconds to wait before the next try.",
     "WWW-Authenticate": "How to sign in.",
-    REPLAYED_HEADER: "`true` where the answer is that of an earlier request with the same Idempotency-Key.",
-    "ETag": "Send it as If-None-Match, and the same content is not sent again.",
+    REPLAYED_HEADER: "`true` if this is the stored answer of an earlier request with the same Idempotency-Key.",
+    "ETag": "Send it as If-None-Match: unchanged content is then not sent again.",
 }
 WEBHOOK_TOKEN: Final = {
     "type": "apiKey",
@@ -53,7 +53,7 @@ WEBHOOK_TOKEN: Final = {
     "description": "`ACCURATE_WEBHOOK_TOKEN`; also taken as `Authorization: Bearer` or `?token=`.",
 }
 TAGS: Final[Mapping[str, str]] = {
-    "batches": "Codes made together for one order: ordering, importing, looking, closing, and their QR.",
+    "batches": "Codes that were ordered together: ordering, importing, viewing, closing, and their QR.",
     "codes": "Single units: printed, void, readmitted.",
     "reverse jobs": "Preparing every good code of a batch for packing, except the damaged ones that are listed.",
     "linking": "Packing units into master cases, and taking them out again.",
@@ -74,7 +74,7 @@ Document = dict[str, Any]
 
 
 def complete(document: Document, app: FastAPI) -> None:
-    """In place. Raises KeyError for a route that the document does not have."""
+    """Completes the document in place. Raises KeyError if the document lacks a route."""
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
@@ -109,7 +109,7 @@ def _complete_operation(operation: Document, context: RouteContext) -> None:
     if context.methods == {"GET"} and known_caller in calls:
         answers["304"] = {"description": "The client has it already."}
     for status, answer in answers.items():
-        # Of a dispatch, what became of it is an answer to be repeated, also where the gateway failed.
+        # The outcome of a dispatch is stored as an answer to repeat, even if the gateway failed.
         is_kept = takes_key and (status < "300" or ("504" in answers and status in ("502", "503", "504")))
         for name in _headers_of(status, answers, is_kept=is_kept, may_wait=long_poll in calls):
             answer.setdefault("headers", {})[name] = {"$ref": f"#/components/headers/{name}"}
@@ -121,7 +121,7 @@ def _declared(context: RouteContext) -> Iterator[str]:
 
 
 def _common(context: RouteContext) -> Iterator[Refusal]:
-    """What every route of its kind may refuse."""
+    """Yields what every route of its kind may refuse."""
     yield from (INTERNAL_ERROR, REPEATED_HEADER)
     if context.methods != {"GET"}:
         yield ORIGIN_REFUSED
@@ -157,7 +157,7 @@ def _flat(dependant: Dependant) -> Iterator[Dependant]:
 
 
 def _reads_input(dependant: Dependant) -> bool:
-    """Whether anything is validated: a path parameter that takes any text is not."""
+    """Whether the route validates any input. A path parameter that takes any text does not count."""
     return any(
         asked.query_params
         or asked.header_params
@@ -189,7 +189,7 @@ def _one_of(known: Iterable[ProblemType]) -> Document:
 
 
 def _problem_schemas() -> Document:
-    """Each type's, and `Problem`: any of them."""
+    """Returns the schema of each type, and `Problem`, which is any of them."""
     known = catalogue().values()
     _, definitions = models_json_schema(
         [(one.document(), "serialization") for one in known], ref_template=SCHEMAS + "{model}"
@@ -214,8 +214,8 @@ def _headers_of(status: str, answers: Document, *, is_kept: bool, may_wait: bool
 
 
 def _make_defaults_optional(document: Document) -> None:
-    """A default of a request's field goes into its description: generators of types take a field with a default for
-    one that is always there, and would ask the caller for it.
+    """Moves the default of each request field into its description. Type generators would treat a field with a default
+    as always present, and would demand it from the caller.
     """
     bodies = [
         operation["requestBody"]
@@ -233,7 +233,7 @@ def _make_defaults_optional(document: Document) -> None:
 
 
 def _reached(parts: Iterable[Any], schemas: Document) -> set[str]:
-    """The names of the schemas that these parts of the document refer to, over however many steps."""
+    """Returns the names of the schemas that these parts of the document refer to, directly or indirectly."""
     reached: set[str] = set()
     waiting = list(parts)
     while waiting:

@@ -1,4 +1,4 @@
-"""Calls of browsers from other origins: who may make them, and a refusal that a front-end developer can read."""
+"""Calls from browsers of other origins: who may make them, and a refusal that a front-end developer can read."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -28,7 +28,7 @@ EXPOSED_HEADERS: Final = ("Location", "Idempotency-Replayed", "X-Request-ID", "R
 
 
 class Cors(CORSMiddleware):
-    """Starlette's, and besides: what changes something is refused to pages of any other origin.
+    """Starlette's CORS middleware, with one addition: pages of unlisted origins may not change anything.
 
     A browser sends a form or plain text to another origin without asking first, and hides the answer only.
 
@@ -63,13 +63,13 @@ class Cors(CORSMiddleware):
             await self.app(scope, receive, send)
 
     def _may_change(self, origin: str, headers: Headers) -> bool:
-        """This host, by the name that it was called by or by its public one, and listed origins."""
-        # By their schemes they cannot be compared: behind a proxy that ends TLS, we see http.
+        """True for this host (by the name in the request, or by its public name) and for listed origins."""
+        # The schemes cannot be compared: behind a proxy that ends TLS, we see http.
         is_here = origin.partition("://")[2] == headers.get("Host", "no host")
         return is_here or origin == self.own_origin or self.is_allowed_origin(origin)
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """As Starlette answers, but a refusal is a problem document like all others."""
+        """Answers as Starlette does, except that a refusal is a problem document."""
         answer = super().preflight_response(request_headers)
         if answer.status_code < 400:
             return answer
@@ -82,9 +82,9 @@ class Cors(CORSMiddleware):
             return _not_listed(asked["origin"])
         return (
             f"From another origin the methods {', '.join(self.allow_methods)} may be called with the headers "
-            f"{', '.join(self.allow_headers)}, and nothing else: add others to CORS_ALLOWED_HEADERS on the server."
+            f"{', '.join(self.allow_headers)} only: add others to CORS_ALLOWED_HEADERS on the server."
         )
 
 
 def _not_listed(origin: str) -> str:
-    return f"The origin {origin[:SHOWN_ORIGIN]} may not call: add it to CORS_ALLOWED_ORIGINS on the server."
+    return f"The origin {origin[:SHOWN_ORIGIN]} is not allowed: add it to CORS_ALLOWED_ORIGINS on the server."

@@ -1,4 +1,4 @@
-"""What routes ask for: the runtime, the caller with a permission, or a machine that holds a cron secret."""
+"""The dependencies of routes: the runtime, a caller with a permission, or a machine that holds a cron secret."""
 
 import hmac
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +24,7 @@ SESSION_COOKIE = "qrtrack_session"
 user_token = HTTPBearer(
     scheme_name="UserToken",
     bearerFormat="JWT",
-    description="Token of a signed-in user; `qrtrack token` makes one.",
+    description="The token of a signed-in user. `qrtrack token` prints one.",
     auto_error=False,
 )
 machine_secret = HTTPBearer(
@@ -86,7 +86,7 @@ KnownCaller = Annotated[Caller, Depends(known_caller)]
 
 
 async def sign_in(request: Request) -> tuple[Runtime, Caller]:
-    """For the moment before the body is read: nobody's files are taken in first, to be refused then."""
+    """Signs in before the body is read, so that no file is received from a caller who is then refused."""
     runtime = await _runtime(request)
     return runtime, await _sign_in(request, runtime, await user_token(request))
 
@@ -124,8 +124,8 @@ async def session_of(request: Request) -> Session | None:
 
 
 class Gate:
-    """A dependency that gives the caller where `check` raises nothing. It needs no body, and so runs before one is
-    read, and once more as the dependency that it is.
+    """A dependency that returns the caller if `check` raises nothing. It needs no body. So StrictRoute calls `check`
+    once before the body is read, and FastAPI calls it again as a dependency.
     """
 
     def __init__(self, check: Callable[[Runtime, Caller], None]) -> None:
@@ -137,7 +137,7 @@ class Gate:
 
 
 def allow(permission: Permission) -> Gate:
-    """Lets callers through who hold the permission."""
+    """Returns a gate for callers that hold the permission."""
     return Gate(lambda _runtime, caller: require(caller, permission))
 
 
@@ -157,7 +157,9 @@ DocumentReader = Annotated[Caller, Depends(allow(Permission.DOCUMENTS_AND_PROGRE
 
 
 async def _json_object(request: Request) -> dict[str, Any]:
-    """The body that FastAPI parses as JSON, parsed once for both; empty if it is none, since that is refused later."""
+    """Returns the parsed JSON body. FastAPI uses the same parsed body later. Returns an empty object for other bodies,
+    which FastAPI refuses later.
+    """
     if request.method in BODILESS_METHODS or not _is_json(request.headers.get("Content-Type", "")):
         return {}
     try:
@@ -168,7 +170,7 @@ async def _json_object(request: Request) -> dict[str, Any]:
 
 
 def _is_json(content_type: str) -> bool:
-    """Reads the header as FastAPI does: a body it parses and we do not would go unchecked."""
+    """Reads the header exactly as FastAPI does. A body that only FastAPI took for JSON would escape our checks."""
     if content_type == "application/json":
         return True
     message = Message()
@@ -178,7 +180,7 @@ def _is_json(content_type: str) -> bool:
 
 
 def check_speaker(body: Mapping[str, Any], caller: Caller) -> None:
-    """Raises OtherOrganisation or OtherUser where the body names somebody else than the token."""
+    """Raises OtherOrganisation or OtherUser if the body names somebody else than the token does."""
     organisation, user = body.get("manufacturer_org_id"), body.get("user_id")
     if organisation is not None and _as_uuid(organisation) != caller.organisation_id:
         raise OtherOrganisation("manufacturer_org_id is not the organisation you are signed in for: leave it out.")
@@ -194,24 +196,26 @@ def _as_uuid(value: object) -> UUID | None:
 
 
 async def machine_caller(runtime: RuntimeState, credentials: MachineCredentials) -> None:
-    """Lets a cron job through that holds one of the two secrets; without any secret set nobody gets through."""
+    """Accepts a cron job that holds one of the two secrets. If no secret is set, nobody is accepted."""
     secrets = (runtime.settings.cron_secret, runtime.settings.worker_secret)
     if not any(secrets):
-        raise Unavailable("Calls of machines are switched off: set CRON_SECRET or WORKER_SECRET on the server.")
+        raise Unavailable("Calls by machines are switched off: set CRON_SECRET or WORKER_SECRET on the server.")
     if not _is_one_of(credentials, secrets):
         raise Unauthenticated("Send the cron secret as `Authorization: Bearer …`.")
 
 
 async def is_watcher(request: Request) -> bool:
-    """Whether the caller may see more than totals: by METRICS_TOKEN or a machine secret. Nobody is refused."""
+    """Whether METRICS_TOKEN or a machine secret was sent, so that the caller may see more than totals. Never
+    refuses.
+    """
     settings = (await _runtime(request)).settings
     secrets = (settings.metrics_token, settings.cron_secret, settings.worker_secret)
     return _is_one_of(await machine_secret(request), secrets)
 
 
 def _is_one_of(credentials: HTTPAuthorizationCredentials | None, secrets: Iterable[SecretStr | None]) -> bool:
-    """Compares with each, whatever fits first: the time tells nothing."""
-    # Header values arrive as Latin-1 text; encoded back they are the bytes that were sent.
+    """Compares with every secret, also after a match, so that the time reveals nothing."""
+    # Header values are Latin-1 text. Encoding them again restores the sent bytes.
     given = credentials.credentials.encode("latin-1") if credentials else b""
     matches = [hmac.compare_digest(given, secret.get_secret_value().encode()) for secret in secrets if secret]
     return any(matches)

@@ -1,4 +1,6 @@
-"""The framework's findings about a request, as field errors with our codes: pydantic's own names may change."""
+"""Translates the framework's findings about a request into field errors with our own codes, since pydantic's names may
+change.
+"""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +14,7 @@ from qrtrack.schemas.base import PATTERN_CODES, PATTERN_SENTENCES
 POINTER_LENGTH: Final = 300
 QUOTED: Final = re.compile(r"'([^']*)'")
 
-# By pydantic's type of error: our code, and our param with the name that pydantic gives it.
+# Keys are pydantic's error types. Values are our code, our param, and pydantic's name for that param.
 LIMITS: Final[Mapping[str, tuple[FieldCode, str, str]]] = MappingProxyType(
     {
         "string_too_short": (FieldCode.TOO_SHORT, "min", "min_length"),
@@ -59,7 +61,7 @@ EXPECTED: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def field_error(entry: Mapping[str, Any], body: Any) -> FieldError:
-    """Pydantic's own sentence, without the input it is about: that may be a secret."""
+    """Builds the field error from pydantic's message. Leaves out the input, which may be a secret."""
     place, *path = entry["loc"]
     steps = _inside(body, path, is_missing=entry["type"] == "missing") if place == "body" else [place, *path]
     sentence = PATTERN_SENTENCES.get(entry.get("ctx", {}).get("pattern"), entry["msg"])
@@ -68,7 +70,7 @@ def field_error(entry: Mapping[str, Any], body: Any) -> FieldError:
 
 
 def _code_of(kind: str, context: Mapping[str, Any]) -> tuple[FieldCode, Mapping[str, Any]]:
-    """INVALID for what no schema of ours can bring about today."""
+    """Returns INVALID for errors that none of our schemas can cause today."""
     if kind in LIMITS:
         code, ours, theirs = LIMITS[kind]
         return code, {ours: context[theirs]}
@@ -80,7 +82,7 @@ def _code_of(kind: str, context: Mapping[str, Any]) -> tuple[FieldCode, Mapping[
         return PATTERN_CODES.get(context["pattern"], FieldCode.INVALID), {}
     if kind in PLAIN:
         return PLAIN[kind], {}
-    # Validators of ours raise with a code of the catalogue.
+    # Our own validators raise with a code of the catalogue.
     return (FieldCode(kind), context) if kind in frozenset(FieldCode) else (FieldCode.INVALID, {})
 
 
@@ -90,7 +92,9 @@ def pointer_to(steps: Iterable[str | int]) -> str:
 
 
 def _inside(body: Any, path: Sequence[str | int], *, is_missing: bool) -> list[str | int]:
-    """The steps that lead into the body; pydantic mixes in names of union members, which lead nowhere there."""
+    """Returns the steps that exist in the body. Pydantic also inserts names of union members, which do not exist
+    there.
+    """
     steps: list[str | int] = []
     here = body
     for index, part in enumerate(path):

@@ -38,10 +38,10 @@ async def check_liveness() -> LivenessAnswer:
     ),
 )
 async def check_readiness(request: Request, runtime: RuntimeState) -> dict[str, Any]:
-    """503 when the database does not answer, cannot be used, or has another schema than this version needs; nothing
-    else takes a process out of service. The details are for people, and null when they could not be read in time.
-    Callers with `METRICS_TOKEN` or a machine secret (`Authorization: Bearer …`) see Accurate's databases and types;
-    others see totals.
+    """Answers 503 if the database does not answer, cannot be used, or has another schema than this version needs.
+    Nothing else takes a process out of service. The details are for people; they are null if they could not be read in
+    time. Callers with `METRICS_TOKEN` or a machine secret (`Authorization: Bearer …`) see Accurate's databases and
+    types; others see totals.
     """
     checked = await _ready(request, runtime)
     gauges, silent = await runtime.gauges.at_hand(), runtime.pulse.silent_seconds
@@ -63,5 +63,5 @@ async def _ready(request: Request, runtime: Runtime) -> dict[str, Any]:
         if await is_watcher(request):
             raise
         log.warning("the database cannot be used", reason=error.detail)
-        # The reason names the database, its user and the tenant role: not for everybody.
-        raise type(error)("The database cannot be used as it is. The log of the service has the reason.") from None
+        # The reason names the database, its user and the tenant role, so not everybody may see it.
+        raise type(error)("The database cannot be used as it is. The log of the service contains the reason.") from None

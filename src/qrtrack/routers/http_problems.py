@@ -1,23 +1,23 @@
-"""The problem types that no use case raises: those of HTTP, of browsers' origins, and of defects."""
+"""The problem types that no use case raises: errors of HTTP, refused browser origins, and defects."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 
 class HttpProblem(NamedTuple):
-    """A refusal that no use case makes; `detail` is the sentence where there is nothing more exact to say."""
+    """A refusal that no use case raises. `detail` is used if there is no more exact message."""
 
     slug: str
     title: str
     detail: str
 
 
-# What the framework itself refuses, where its own words would not help a person.
+# Refusals of the framework whose own messages would not help a person.
 FRAMEWORK_PROBLEMS: Final[Mapping[int, HttpProblem]] = {
     400: HttpProblem("invalid-json", "Invalid JSON", "The body could not be read: send one JSON document in UTF-8."),
-    404: HttpProblem("no-such-route", "No such address", "There is nothing at this address: compare it with /docs."),
+    404: HttpProblem("no-such-route", "No such address", "There is nothing at this address. Compare it with /docs."),
     405: HttpProblem(
-        "method-not-allowed", "Method not allowed", "This address does not take this method: compare with /docs."
+        "method-not-allowed", "Method not allowed", "This address does not support this method. See /docs."
     ),
     413: HttpProblem("body-too-large", "Body too large", "The body is too large: send it in smaller parts."),
 }
@@ -26,7 +26,7 @@ BODY_TOO_LARGE: Final = FRAMEWORK_PROBLEMS[413]
 INVALID_LENGTH: Final = HttpProblem(
     "invalid-content-length", "Invalid Content-Length", "Content-Length must be a whole number."
 )
-REPEATED_HEADER: Final = HttpProblem("repeated-header", "A header stands twice", "Send each header once.")
+REPEATED_HEADER: Final = HttpProblem("repeated-header", "A header appears twice", "Send each header once.")
 CORS_REFUSED: Final = HttpProblem(
     "cors-refused", "Call from another origin refused", "This origin or this header is not allowed to call the API."
 )
@@ -36,16 +36,18 @@ ORIGIN_REFUSED: Final = HttpProblem(
 INTERNAL_ERROR: Final = HttpProblem(
     "internal-error", "Internal error", "This is a defect of the service: report it with the request id."
 )
-# What a peer is told before there is a request, by the server itself.
+# The answers of the server itself, before a request exists.
 CONNECTION_PROBLEMS: Final[Mapping[int, HttpProblem]] = {
     400: HttpProblem(
         "invalid-http", "Invalid HTTP", "This is not valid HTTP: compare the client or the proxy with RFC 9112."
     ),
     408: HttpProblem("too-slow", "The request came too slowly", "The request arrived too slowly: send it again."),
-    431: HttpProblem("headers-too-large", "Headers too large", "All headers together may have 64 KiB: send less."),
-    503: HttpProblem(
-        "too-many-connections", "Too many connections", "Close connections that are idle, then try again."
+    431: HttpProblem(
+        "headers-too-large",
+        "Headers too large",
+        "All headers together may have at most 64 KiB. Send fewer or shorter headers.",
     ),
+    503: HttpProblem("too-many-connections", "Too many connections", "Close idle connections, then try again."),
 }
 HTTP_PROBLEMS: Final[Sequence[tuple[int, HttpProblem]]] = (
     *FRAMEWORK_PROBLEMS.items(),

@@ -1,4 +1,4 @@
-"""The Idempotency-Key, written once: a route that creates or moves something asks for an AnsweringDatabase."""
+"""The Idempotency-Key for all routes: a route that creates or moves something asks for an AnsweringDatabase."""
 
 import hashlib
 from functools import lru_cache
@@ -29,8 +29,9 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=PRINTABLE,
-        description="Makes the request safe to send again: the same key with the same body is answered as the first "
-        "time, with `Idempotency-Replayed: true`, and changes nothing more. Kept for at least 24 hours.",
+        description="Makes the request safe to repeat: the same key with the same body gets the same answer as the "
+        "first time, with `Idempotency-Replayed: true`, and changes nothing more. The answer is kept for at "
+        "least 24 hours.",
     ),
 ]
 
@@ -43,7 +44,7 @@ async def _answering_database(
     route: APIRoute = request.scope["route"]
     repeatable = RepeatableRequest(
         organisation_id=caller.organisation_id,
-        # The path as it came, not its template: closing two batches is two requests.
+        # The requested path, not its template: closing two batches is two requests.
         route=f"{request.method} {request.url.path}",
         key=key,
         body_hash=await _digest(request),
@@ -56,7 +57,9 @@ AnsweringDatabase = Annotated[Database, Depends(_answering_database)]
 
 
 async def _digest(request: Request) -> bytes:
-    """What makes two requests the same: query and body. A form is its fields, since each sending draws its boundary."""
+    """Returns the hash by which two requests are the same: of query and body. A form is hashed by its fields, since its
+    boundary differs each time it is sent.
+    """
     digest = hashlib.sha256()
     _add(digest, request.url.query.encode())
     if request.headers.get("Content-Type", "").lower().startswith("multipart/form-data"):
@@ -76,7 +79,7 @@ async def _add_form(digest: Any, form: FormData) -> None:
 
 
 async def _add_file(digest: Any, file: UploadFile) -> None:
-    """As `_add`, piece by piece: a file of a million codes is not to be in memory as a whole."""
+    """Adds a file like `_add`, but piece by piece: a file of a million codes must not be in memory as a whole."""
     assert file.size is not None
     digest.update(file.size.to_bytes(8))
     await file.seek(0)
@@ -86,7 +89,7 @@ async def _add_file(digest: Any, file: UploadFile) -> None:
 
 
 def _add(digest: Any, part: bytes) -> None:
-    """Each part with its length, so that no two lists of parts run together into the same bytes."""
+    """Adds each part with its length, so that two different lists of parts never give the same bytes."""
     digest.update(len(part).to_bytes(8))
     digest.update(part)
 
@@ -97,9 +100,10 @@ def _adapter(response_model: Any) -> TypeAdapter[Any]:
 
 
 def _render(result: Any, response_model: Any, status_code: int) -> StoredAnswer:
-    """The answer as FastAPI makes it of the same result, and where it names a place to look, that as Location.
+    """Builds the answer that FastAPI would build from the result. If it names a `status_url`, that becomes the header
+    Location.
 
-    A refusal is an answer too where something was done before it: a dispatch that nobody knows the outcome of.
+    A refusal is also an answer if something was done before it: a dispatch with an unknown outcome.
     """
     if isinstance(result, DomainError):
         refusal = problem_of(result)
@@ -113,7 +117,7 @@ def _render(result: Any, response_model: Any, status_code: int) -> StoredAnswer:
 
 
 async def answer_again(_request: Request, answered: Exception) -> Response:
-    """The exception handler of AlreadyAnswered."""
+    """Repeats the stored answer: the exception handler of AlreadyAnswered."""
     assert isinstance(answered, AlreadyAnswered)
     stored = answered.stored
     headers = {**stored.headers, REPLAYED_HEADER: "true"}

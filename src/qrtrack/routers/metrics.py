@@ -25,13 +25,13 @@ router = APIRouter(route_class=StrictRoute, tags=["health"])
 
 OTHER_TYPE: Final = "other"
 QUEUE_GAUGES: Final[Sequence[tuple[str, str, Callable[[QueueDepth], float | None]]]] = (
-    ("queue_depth", "Pieces of work that wait, including those for a later time", lambda queue: queue.queued),
+    ("queue_depth", "Pieces of work that wait, including those that are due later", lambda queue: queue.queued),
     ("queue_running", "Pieces of work that a worker holds", lambda queue: queue.running),
     ("queue_expired_leases", "Pieces of work whose worker has stopped answering", lambda queue: queue.expired_leases),
     ("queue_oldest_seconds", "How long the oldest piece of work has been due", lambda queue: queue.oldest_seconds),
 )
 
-# Series start at 0: Prometheus' increase() misses the first event of a series that begins with it.
+# Series start at 0: if a series begins with its first event, Prometheus' increase() misses that event.
 for kind in (queue.kind for queue in QUEUES):
     TAKEN_OVER.labels(kind)
     LOST_WRITES.labels(kind)
@@ -45,10 +45,10 @@ for printed in (PrintStatus.COMPLETED, PrintStatus.UNKNOWN, PrintStatus.FAILED):
 
 @router.get("/metrics", response_class=PlainTextResponse, summary="Read the metrics")
 async def read_metrics(request: Request, runtime: RuntimeState) -> PlainTextResponse:
-    """Counters of this process, and gauges from the database, which are the same in every process: sum the former, take
-    the maximum of the latter. No metric names an organisation. Callers with `METRICS_TOKEN` or a machine secret
-    (`Authorization: Bearer …`) see Accurate's databases and types; others see totals. Do not publish this path: see
-    docs/monitoring.md.
+    """Counters of this process, and gauges from the database. The gauges are the same in every process, so sum the
+    counters and take the maximum of the gauges. No metric names an organisation. Callers with `METRICS_TOKEN` or a
+    machine secret (`Authorization: Bearer …`) see Accurate's databases and types; others see totals. Do not publish
+    this path: see docs/monitoring.md.
     """
     gauges = await runtime.gauges.latest()
     shared = CollectorRegistry(auto_describe=False)
@@ -57,7 +57,9 @@ async def read_metrics(request: Request, runtime: RuntimeState) -> PlainTextResp
 
 
 class _Gauges(Collector):
-    """The gauges of one scrape. When the database is away, their names stay without values: alerts can detect that."""
+    """The gauges of one scrape. If the database is away, their names appear without values, so that alerts can detect
+    it.
+    """
 
     def __init__(self, gauges: Gauges | None, pools: Mapping[str, Mapping[str, int]], *, in_full: bool = False) -> None:
         self._gauges = gauges
@@ -66,28 +68,28 @@ class _Gauges(Collector):
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         yield _gauge(
-            "database_up", "Whether the database gave the gauges of this scrape", value=self._gauges is not None
+            "database_up", "Whether the database delivered the gauges of this scrape", value=self._gauges is not None
         )
         yield _gauge(
             "database_pool_connections",
-            "Connections of this process: held by somebody, free, and how many it may have",
+            "Connections of this process: in use, idle, and how many it may have",
             ["pool", "state"],
             [([pool, state], count) for pool, use in self._pools.items() for state, count in use.items()],
         )
         yield from _of_queues(self._gauges.queues if self._gauges else ())
         yield _gauge(
             "workers_alive",
-            "Processes whose loop looks for work",
+            "Processes with a worker loop that is alive",
             value=self._gauges.workers_alive if self._gauges else None,
         )
         yield _gauge(
             "dispatches_unknown",
-            "Attempts to pay whose outcome nobody knows; their settlements are frozen",
+            "Attempts to pay with an unknown outcome; their settlements are frozen",
             value=self._gauges.unknown_dispatches if self._gauges else None,
         )
         yield _gauge(
             "dispatch_alarms",
-            "What the bank has reported in the last 24 hours that contradicts itself, or fits nothing",
+            "Reports of the bank in the last 24 hours that contradict each other, or match no payment",
             ["kind"],
             [
                 ([kind], count)
@@ -117,7 +119,7 @@ class _Gauges(Collector):
 def _repairs(repairs: Mapping[str, int] | None) -> CounterMetricFamily:
     family = CounterMetricFamily(
         "qrtrack_count_drifts",
-        "Counters that a recalculation found wrong and repaired, ever: each is a defect",
+        "Wrong counters that a recalculation has ever repaired: each means a defect",
         labels=["kind"],
     )
     if repairs is not None:
@@ -141,19 +143,19 @@ def _of_webhooks(accurate: Mapping[str, Any], *, in_full: bool) -> Iterator[Gaug
     for name, help_text, value in (
         (
             "webhooks_unassigned",
-            "Events of databases that belong to nobody: see ACCURATE_DATABASES",
+            "Events of databases without an owner: see ACCURATE_DATABASES",
             sum(source["events"] for source in accurate["unassigned"]) if accurate else None,
         ),
-        ("webhooks_dead", "Events that were given up after all their attempts", accurate.get("dead")),
+        ("webhooks_dead", "Events that failed their last attempt (dead)", accurate.get("dead")),
         ("webhooks_to_pass_on", "Events that wait for ACCURATE_FORWARD_URL", accurate.get("to_pass_on")),
         (
             "webhook_subscription_days",
-            "Days until Accurate stops sending, where the subscription is renewed here",
+            "Days until Accurate stops sending, if this service renews the subscription",
             accurate.get("subscription_days_left"),
         ),
         (
             "webhook_renewal_failures",
-            "Renewals of the subscription that failed, ever",
+            "Failed renewals of the subscription since the beginning",
             accurate.get("renewal_failures"),
         ),
     ):
@@ -161,8 +163,8 @@ def _of_webhooks(accurate: Mapping[str, Any], *, in_full: bool) -> Iterator[Gaug
 
 
 def _silences(sources: Iterable[Mapping[str, Any]], *, in_full: bool) -> list[tuple[list[str], float]]:
-    """Senders choose types freely: unknown types share one series a database, with the silence of the latest. Unless
-    `in_full`, all share one series without labels.
+    """Returns the silence of each database and type. Senders choose types freely, so unknown types share one series for
+    each database, with the silence of the latest one. Without `in_full`, all share one series without labels.
     """
     silences: dict[tuple[str, str], float] = {}
     for source in sources:

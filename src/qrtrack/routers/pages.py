@@ -1,5 +1,5 @@
-"""The pages for people: the API's description. All that they load comes from the package `fastapi-offline`, since a
-plant may have no internet.
+"""The pages for people: the description of the API. Everything that they load comes from the package `fastapi-offline`,
+since a plant may have no internet.
 """
 
 from importlib import resources
@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 
 router = APIRouter(include_in_schema=False)
 
-# Addresses are relative: behind a proxy the service may live under a path of its own.
+# Addresses are relative, since a proxy may put the service under a path of its own.
 PAGE: Final = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -29,7 +29,7 @@ PAGE: Final = """<!DOCTYPE html>
 </body>
 </html>
 """
-# Without `validatorUrl: null` Swagger UI sends the document's address to a validator on the internet.
+# Without `validatorUrl: null`, Swagger UI sends the document's address to a validator on the internet.
 START: Final = """SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#swagger-ui",
@@ -39,12 +39,12 @@ START: Final = """SwaggerUIBundle({
   validatorUrl: null,
 });
 """
-# Swagger UI sets styles on its elements and has its icons as data: everything else comes from this service.
+# Swagger UI sets styles on its elements and embeds its icons as data. Everything else comes from this service.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# Browsers ask each time whether it is still the same (ETag): nothing stale is shown after an upgrade.
+# Browsers ask each time whether a file has changed (ETag), so that they show nothing outdated after an upgrade.
 HEADERS: Final = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 ASSETS: Final = StaticFiles(directory=str(resources.files("fastapi_offline") / "static"))
 
@@ -71,7 +71,7 @@ async def start_description() -> Response:
 @router.head("/docs/{name}")
 @router.get("/docs/{name}")
 async def get_asset(name: str, request: Request) -> Response:
-    """A file of Swagger UI; 304 where the browser has it already."""
+    """Returns a file of Swagger UI, or 304 if the browser has it already."""
     answer = await ASSETS.get_response(name, request.scope)
     answer.headers.update(HEADERS)
     return answer

@@ -1,4 +1,4 @@
-"""Turns every refusal and failure into `application/problem+json`: the only place that knows HTTP statuses."""
+"""Turns every refusal and failure into `application/problem+json`. Only this module knows HTTP statuses."""
 
 import json
 import math
@@ -49,7 +49,8 @@ STATUSES: Final[Mapping[type[DomainError], int]] = {
     Unavailable: 503,
 }
 RETRY_AFTER_SECONDS: Final = 5
-# Where `responses` carry the slugs of refusals until routers/contract.py has completed the OpenAPI document.
+# `responses` of a route hold the slugs of its refusals under this name, until routers/contract.py has completed the
+# OpenAPI document.
 DECLARED: Final = "x-problems"
 
 Refusal = type[DomainError] | HttpProblem
@@ -58,7 +59,9 @@ log = structlog.get_logger(__name__)
 
 
 class Refused(HTTPException):
-    """A refusal while a body is read: FastAPI passes this kind of exception on instead of calling it bad JSON."""
+    """A refusal while a body is read. It is an HTTPException, since FastAPI would report any other exception as bad
+    JSON.
+    """
 
     def __init__(self, refusal: DomainError) -> None:
         super().__init__(422)
@@ -66,7 +69,7 @@ class Refused(HTTPException):
 
 
 class ProblemResponse(JSONResponse):
-    """Escapes everything outside ASCII, so that no text a caller sent (a lone surrogate) can break the answer."""
+    """Escapes everything outside ASCII, so that no text of a caller (such as a lone surrogate) can break the answer."""
 
     media_type = "application/problem+json"
 
@@ -75,7 +78,7 @@ class ProblemResponse(JSONResponse):
 
 
 def _plain(value: object) -> Any:
-    """Members of errors hold ids, instants and money: each as the text that the API shows elsewhere."""
+    """Members of errors hold ids, instants and money. Each becomes the same text as elsewhere in the API."""
     if isinstance(value, datetime):
         return rfc3339(value)
     if isinstance(value, set | frozenset):
@@ -90,7 +93,9 @@ def status_of(refusal: Refusal) -> int:
 
 
 def problems(*refusals: Refusal) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route: what it may refuse, besides what routers/contract.py adds to every route of its kind."""
+    """Returns the `responses` of a route: its own refusals. routers/contract.py adds those of every route of its
+    kind.
+    """
     responses: dict[int | str, dict[str, Any]] = {}
     for refusal in refusals:
         responses.setdefault(status_of(refusal), {DECLARED: []})[DECLARED].append(refusal.slug)
@@ -108,9 +113,9 @@ def problem(
     members: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> ProblemResponse:
-    """A problem document; `members` stand beside the standard ones and never replace them.
+    """Builds a problem document. `members` are added to the standard members and never replace them.
 
-    `error_count`: how many errors there are, where `errors` are not all of them.
+    `error_count`: the number of errors, if `errors` contains only the first ones.
     """
     content: dict[str, Any] = dict(members or {}) | {
         "success": False,
@@ -126,7 +131,9 @@ def problem(
 
 
 def install_problem_handlers(app: FastAPI) -> None:
-    """Call it before any middleware is added: the net for defects must lie inside CORS, or browsers see no answer."""
+    """Call this before any middleware is added: DefectNet must be inside of CORS, or browsers cannot read its
+    answers.
+    """
     app.add_middleware(DefectNet)
     for category in STATUSES:
         app.add_exception_handler(category, _answer_domain_error)
@@ -203,9 +210,9 @@ def _invalid_json(entry: Mapping[str, Any]) -> Response:
 
 
 class DefectNet:
-    """Answers 500 for what nobody foresaw: the traceback goes to the log, the caller gets the request id to quote.
+    """Answers 500 to an unforeseen error. The traceback goes to the log; the caller gets the request id to quote.
 
-    Starlette's own net lies outside every middleware, so that its answers lack CORS and the request id.
+    Starlette's own handler is outside of every middleware, so its answers lack CORS headers and the request id.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -229,7 +236,7 @@ class DefectNet:
         except Exception:
             log.exception("unforeseen error")
             if has_started:
-                # Only a broken connection tells the client that the half-sent answer is not whole.
+                # Only a broken connection tells the client that the half-sent answer is incomplete.
                 raise
             await _defect()(scope, receive, send)
 

@@ -24,8 +24,8 @@ router = APIRouter(
 )
 async def recalculate_counters(query: Annotated[RecountQuery, Query()], runtime: RuntimeState) -> Recalculation:
     """Recounts progress batches, batches and reverse jobs that are in progress and have not changed for five minutes;
-    or all of them, or one. Repairs wrong counters and ends what is complete. The service itself does this every five
-    minutes.
+    or all that are in progress, or one. Repairs wrong counters, and ends work that is complete. The service does this
+    by itself every five minutes.
     """
     query.check()
     if query.batch_id is not None:

@@ -26,8 +26,8 @@ async def trace_code(
     caller: Packer,
     runtime: RuntimeState,
 ) -> TraceAnswer:
-    """For the code of a unit: its case, batch and order. For a master code: its units. With all events, oldest first.
-    `cursor` continues a long trace, its units and its events.
+    """Shows for the code of a unit its case, batch and order; for a master code its units. Both with all events, oldest
+    first. `cursor` continues a long trace, its units and its events.
     """
     found = await use_cases.trace_code(
         runtime.database, caller=caller, code=code, after=query.after(), limit=query.one_more

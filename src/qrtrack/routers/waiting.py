@@ -1,4 +1,4 @@
-"""The long poll, written once: `?wait=` answers when something has changed."""
+"""The long poll of all routes: a request with `?wait=` is answered when something has changed."""
 
 import asyncio
 import time
@@ -12,13 +12,13 @@ from qrtrack.domain.identity import Caller
 from qrtrack.routers.dependencies import KnownCaller, RuntimeState
 from qrtrack.runtime import Runtime
 
-# From one look to the next: at first so soon that a short job is answered at once, and the longer it takes, the less
-# often, so that those who wait for a long one leave the database to the others.
+# The pause between two polls. It is short at first, so that a short job is answered at once. It grows with the waiting
+# time, so that callers who wait for a long job leave the database to others.
 SHORTEST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 1.0
 SHARE: Final = 8
 
-# For whoever finds no place to wait: as often as a front end polls.
+# When to come back if there was no place to wait: as often as a front end polls.
 COME_AGAIN_SECONDS: Final = 3
 
 View = TypeVar("View")
@@ -41,8 +41,10 @@ class Waiter:
         *,
         seen: View | None = None,
     ) -> View:
-        """Polls until the predicate holds, the time is up, the client disconnects or the process stops. Between two
-        looks nothing is held. Where too many wait already it returns what the caller has `seen`, or looks once, and
+        """Polls until the predicate holds, the time is up, the client disconnects or the process stops. Holds no
+        connection between two polls.
+
+        If too many requests already wait, it returns at once what the caller has `seen`, or polls once. Then
         Retry-After says when to come again.
         """
         with self._runtime.long_polls.place(self._caller) as has_place:
@@ -69,7 +71,7 @@ class Waiter:
 
 
 async def long_poll(request: Request, response: Response, runtime: RuntimeState, caller: KnownCaller) -> Waiter:
-    # The class itself as a dependency would be called in a thread.
+    # FastAPI would call the class itself, as a dependency, in a thread.
     return Waiter(request, response, runtime, caller)
 
 

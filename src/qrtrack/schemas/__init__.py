@@ -1,1 +1,1 @@
-"""The JSON of the API: requests in, answers out, one file per noun."""
+"""The JSON of the API: requests and answers, one file for each noun."""

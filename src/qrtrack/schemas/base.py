@@ -1,4 +1,4 @@
-"""What every request and response shares: bases, text that may come in, and pages by cursor."""
+"""What all requests and responses share: base classes, allowed text, and pages by cursor."""
 
 import base64
 import binascii
@@ -34,16 +34,16 @@ from qrtrack.domain.packing.numbering import PREFIX_PATTERN
 from qrtrack.domain.qr import LOT_PATTERN
 from qrtrack.domain.scans import read_code, read_master_code
 
-# PostgreSQL refuses NUL; a person at a terminal or spreadsheet is misled by the others: control characters, line
-# separators, and the marks that turn the direction of writing. The regular expression runs in pydantic's core, so
-# that 100,000 codes take milliseconds. Lone surrogates are refused by any constrained string already.
+# PostgreSQL refuses NUL. The other characters mislead a person at a terminal or in a spreadsheet: control characters,
+# line separators, and marks that change the writing direction. Pydantic's core runs this regular expression, so 100,000
+# codes take milliseconds. Any constrained string already refuses lone surrogates.
 ONE_LINE: Final = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]*$"
 MANY_LINES: Final = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069\ufeff]*$"
 PRINTABLE: Final = r"^[ -~]*$"
 EMAIL_ADDRESS: Final = f"^{EMAIL.pattern}$"
 HOOK_ADDRESS: Final = r"^https://[!-~]+$"
-# ASCII from end to end: look-alikes and invisible characters would be another settlement for us, and perhaps the same
-# for the bank.
+# ASCII only: look-alike or invisible characters would make another settlement for us, and perhaps the same one for the
+# bank.
 SETTLEMENT_PATTERN: Final = r"^[!-~]([ -~]*[!-~])?$"
 ACCOUNT_PATTERN: Final = f"^{ACCOUNT.pattern}$"
 REFERENCE_PATTERN: Final = f"^{REFERENCE.pattern}$"
@@ -105,7 +105,7 @@ Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 
 Money = Annotated[
     Decimal,
-    # PostgreSQL's driver reads 150000 as 1.5E+5, which is the same number and no text for people.
+    # PostgreSQL's driver may return 150000 as 1.5E+5, which people cannot read as an amount.
     PlainSerializer(lambda amount: format(amount, "f"), return_type=str),
     Field(description="Exact, as text."),
 ]
@@ -119,7 +119,9 @@ Instant = Annotated[
 
 
 def written_as(pattern: str, complaint: PydanticCustomError) -> BeforeValidator:
-    """Takes text in one spelling only. Pydantic alone would read `1_000`, `+5`, `1.0`, `on`, and `0` as a date."""
+    """Accepts text in one spelling only. Pydantic alone would also accept `1_000`, `+5`, `1.0`, `on`, and `0` as a
+    date.
+    """
     spelling = re.compile(pattern, re.ASCII)
 
     def check(value: object) -> object:
@@ -131,7 +133,7 @@ def written_as(pattern: str, complaint: PydanticCustomError) -> BeforeValidator:
 
 
 def only(kind: type, complaint: PydanticCustomError) -> BeforeValidator:
-    """Takes JSON's own type, where pydantic would take others for it."""
+    """Accepts only JSON's own type. Pydantic would also convert other types."""
 
     def check(value: object) -> object:
         if not isinstance(value, kind):
@@ -145,14 +147,14 @@ def wrong_type(expected: str, complaint: LiteralString) -> PydanticCustomError:
     return PydanticCustomError(FieldCode.WRONG_TYPE, complaint, {"expected": expected})
 
 
-# For what comes as text: queries, paths, forms.
+# For values that arrive as text: in queries, paths and forms.
 DIGITS: Final = written_as(r"-?(0|[1-9][0-9]*)", wrong_type("integer", "Write a whole number in digits, such as 20"))
 DECIMAL: Final = written_as(
     r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", wrong_type("number", "Write a number in digits, such as 20 or 2.5")
 )
 Flag = Annotated[bool, written_as("true|false", wrong_type("boolean", "Write true or false"))]
 
-# Types of a body that JSON has no type for: they come as text, and a Body is strict.
+# For types that JSON does not have. They arrive as text in a body, and a Body is strict.
 Id = Annotated[UUID, Field(strict=False)]
 NO_DAY: Final = PydanticCustomError(FieldCode.BAD_DATE, "Write the date as YYYY-MM-DD")
 Day = Annotated[date, Field(strict=False), written_as("[0-9]{4}-[0-9]{2}-[0-9]{2}", NO_DAY), only(str, NO_DAY)]
@@ -174,7 +176,9 @@ RowId = Annotated[int, DIGITS, Field(ge=1, le=LARGEST_ROW_ID)]
 DEFAULT_LIMIT: Final = 100
 LONGEST_PAGE: Final = 1000
 Limit = Annotated[int, DIGITS, Field(ge=1, le=LONGEST_PAGE, description="How many to return at most.")]
-Cursor = Annotated[str, Field(max_length=5000, description="`next_cursor` of the page before; leave out to begin.")]
+Cursor = Annotated[
+    str, Field(max_length=5000, description="`next_cursor` of the previous page. Leave it out to begin.")
+]
 
 
 LONGEST_WAIT: Final = 30
@@ -188,8 +192,8 @@ Row = TypeVar("Row")
 
 
 class Part(BaseModel):
-    """Base of objects in request bodies. An unknown field is an error: a mistyped `exclude_code` must not pack a
-    damaged unit. Values have JSON's own types: neither `"1"` nor `1.0` nor `true` is the number 1.
+    """Base of objects in request bodies. An unknown field is an error: a mistyped `exclude_code` must not lead to a
+    packed damaged unit. Values have JSON's own types: `"1"`, `1.0` and `true` are not the number 1.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, strict=True)
@@ -198,8 +202,8 @@ class Part(BaseModel):
 class Body(Part):
     """Base of request bodies.
 
-    The two fields are what the existing front end sends along; the router has compared them with the token by the time
-    a service runs, so nothing needs to read them.
+    The existing front end also sends these two fields. The router compares them with the token before a service runs,
+    so nothing else reads them.
     """
 
     manufacturer_org_id: Id | None = Field(None, description="If given, it must be the organisation of the token.")
@@ -215,13 +219,13 @@ class Answer(BaseModel):
 
 
 class Page(Answer):
-    """Base of lists: a subclass adds the rows under the name of what they are."""
+    """Base of lists. A subclass adds the rows, in a field named after them."""
 
     next_cursor: str | None = Field(None, description="Pass it as `cursor` for the next page; null on the last one.")
 
 
 class Query(BaseModel):
-    """Base of query strings. A mistyped filter is an error here too: it would list everything."""
+    """Base of query strings. A mistyped filter is an error here too: without it, the route would list everything."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -234,21 +238,25 @@ class ListQuery(Query):
 
     @property
     def one_more(self) -> int:
-        """How many rows to read: the one too many tells that there is another page."""
+        """How many rows to read: if there is one more than the page shows, there is another page."""
         return self.limit + 1
 
     def after_number(self, largest: int = LARGEST_ROW_ID) -> int:
-        """The number of the last row seen, 0 at the beginning, within what its column holds. Raises InvalidInput."""
+        """Returns the number of the last row that was seen (0 at the beginning), limited to what its column can hold.
+        Raises InvalidInput.
+        """
         return 0 if self.cursor is None else min(max(decode_cursor(self.cursor, int)[0], 0), largest)
 
     def before_id(self) -> UUID | None:
-        """The id of the last row seen. Raises InvalidInput."""
+        """Returns the id of the last row that was seen. Raises InvalidInput."""
         return None if self.cursor is None else UUID(str(decode_cursor(self.cursor, UUID)[0]))
 
     def page(
         self, name: str, rows: Sequence[Row], key: Callable[[Row], CursorValue | tuple[CursorValue, ...]]
     ) -> dict[str, Any]:
-        """The members of a page out of `one_more` rows; `key` is the value that the list is sorted by, or several."""
+        """Builds the members of a page from `one_more` rows. `key` returns the value, or values, by which the list is
+        sorted.
+        """
         shown = rows[: self.limit]
         if len(rows) == len(shown):
             return {name: shown, "next_cursor": None}
@@ -256,12 +264,12 @@ class ListQuery(Query):
         return {name: shown, "next_cursor": encode_cursor(*last) if isinstance(last, tuple) else encode_cursor(last)}
 
     def full_page(self, name: str, rows: Sequence[Row], key: Callable[[Row], CursorValue]) -> dict[str, Any]:
-        """As `page`, out of `limit` rows: a full page has a next one, which may turn out empty."""
+        """Builds a page like `page`, but from `limit` rows: a full page always has a next one, which may be empty."""
         return {name: rows, "next_cursor": encode_cursor(key(rows[-1])) if len(rows) == self.limit else None}
 
 
 def encode_cursor(*values: CursorValue) -> str:
-    """The sort key of a page's last row, opaque to the caller."""
+    """Encodes the sort key of a page's last row. Callers must not interpret it."""
     plain = [value if isinstance(value, int) else _as_text(value) for value in values]
     return base64.urlsafe_b64encode(json.dumps(plain, separators=(",", ":")).encode()).rstrip(b"=").decode()
 
@@ -271,7 +279,9 @@ def _as_text(value: str | UUID | datetime) -> str:
 
 
 def decode_cursor(cursor: str, *kinds: CursorKind) -> tuple[Any, ...]:
-    """The values that `encode_cursor` was given, one of each kind in order; raises InvalidInput for any other text."""
+    """Returns the values that `encode_cursor` was given, which must have these kinds in this order. Raises InvalidInput
+    for any other text.
+    """
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
@@ -280,7 +290,9 @@ def decode_cursor(cursor: str, *kinds: CursorKind) -> tuple[Any, ...]:
         field = FieldError(
             "/query/cursor", "The cursor does not belong to this list: start without a cursor.", FieldCode.BAD_CURSOR
         )
-        raise InvalidInput("The cursor is not one of this list: begin without a cursor.", errors=[field]) from error
+        raise InvalidInput(
+            "The cursor does not belong to this list: start without a cursor.", errors=[field]
+        ) from error
 
 
 def _revive(value: object, kind: CursorKind) -> CursorValue:
@@ -290,7 +302,7 @@ def _revive(value: object, kind: CursorKind) -> CursorValue:
         return value
     if not isinstance(value, str) or "\0" in value:
         raise TypeError
-    value.encode()  # A lone surrogate passes JSON, and raises here instead of at the database.
+    value.encode()  # JSON allows a lone surrogate. Encoding raises here, so that the database does not have to.
     if kind is datetime:
         return _instant(value)
     return UUID(value) if kind is UUID else value

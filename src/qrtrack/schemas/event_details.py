@@ -1,6 +1,6 @@
-"""Kinds of events, each with the schema of its `details`: for the OpenAPI document.
+"""Kinds of events, each with the schema of its `details`, for the OpenAPI document.
 
-Answers are not validated against them: the details of an old event may lack fields that today's events have.
+Answers are not validated against these schemas: the details of an old event may lack fields that today's events have.
 """
 
 from collections.abc import Mapping
@@ -20,11 +20,13 @@ class Details(BaseModel):
 
 
 class NoDetails(Details):
-    """No fields."""
+    """This kind of event has no details."""
 
 
 def event_kinds(base: type[BaseModel], tag: str, details: Mapping[Any, type[Details]], prefix: str = "") -> Any:
-    """A union of one model for each kind: the base, the kind as a constant in the field `tag`, and its details."""
+    """Returns a union with one model for each kind: the base, the kind as a constant in the field `tag`, and its
+    details.
+    """
     models: list[Any] = []
     for kind, of_kind in details.items():
         name = "".join(word.capitalize() for word in str(kind).replace(".", "_").split("_"))
@@ -34,7 +36,7 @@ def event_kinds(base: type[BaseModel], tag: str, details: Mapping[Any, type[Deta
 
 
 class ShownAs:
-    """Annotation: the OpenAPI document shows another type of the field than the one that validates it."""
+    """An annotation: the OpenAPI document shows another type for the field than the one that validates it."""
 
     def __init__(self, shown: Any) -> None:
         self.shown = shown

@@ -1,4 +1,4 @@
-"""What is answered to those who watch the service."""
+"""The answers for monitoring."""
 
 from typing import Literal
 
@@ -14,20 +14,20 @@ class LivenessAnswer(Answer):
 
 
 class AccurateState(BaseModel):
-    """How Accurate's webhooks fare."""
+    """The state of Accurate's webhooks."""
 
     oldest_pending_seconds: int | None = Field(description="How long the oldest event has waited to be processed.")
-    dead: int = Field(description="Events that were given up.")
+    dead: int = Field(description="Events that failed their last attempt.")
     conflicts: int = Field(description="Events whose uuid came again with other content.")
-    to_pass_on: int = Field(description="Events that wait to be passed on.")
-    subscription_days_left: int | None = Field(description="Null where no subscription is known.")
+    to_pass_on: int = Field(description="Events that wait to be forwarded.")
+    subscription_days_left: int | None = Field(description="Null if no subscription is known.")
     renewal_failures: int = Field(description="How often in a row the subscription could not be renewed.")
 
 
 class AccurateTotals(AccurateState):
-    """What anybody may see: no database and no type is named."""
+    """The figures that anybody may see. They name no database and no type."""
 
-    silent_seconds: int | None = Field(description="Since the last event; null before the first one.")
+    silent_seconds: int | None = Field(description="Seconds since the last event; null before the first one.")
     unassigned_events: int = Field(description="Events of databases that belong to no organisation.")
 
 
@@ -47,7 +47,7 @@ class UnassignedDatabase(BaseModel):
 
 
 class AccurateFigures(AccurateState):
-    """The same for those who show `METRICS_TOKEN` or a machine secret."""
+    """The figures for callers with `METRICS_TOKEN` or a machine secret. They name databases and types."""
 
     sources: list[AccurateSource]
     unassigned: list[UnassignedDatabase]
@@ -55,18 +55,18 @@ class AccurateFigures(AccurateState):
 
 
 class ReadinessAnswer(Answer):
-    """The process can serve. What could not be read in time is null."""
+    """The process can serve. Values that could not be read in time are null."""
 
     status: Literal["ready"] = "ready"
     database: Literal["ok"]
-    # A field `schema` would hide a method of pydantic's.
+    # Named differently, since a field `schema` would hide a method of pydantic.
     schema_state: Literal["ok"] = Field(alias="schema")
     loop_silent_seconds: float | None = Field(
-        description="Since this process's loop last looked for work; null too where it has none."
+        description="Seconds since this process's loop last looked for work; null if it has no loop."
     )
     workers_alive: int | None = Field(description="In the whole service.")
     oldest_queued_seconds: dict[str, float | None] | None = Field(
-        description="By kind of work, how long the oldest piece has been due; null when nothing is."
+        description="By kind of work: how many seconds the oldest piece has been due; null if nothing is due."
     )
     dispatches_unknown: int | None = Field(description="Attempts at the gateway whose outcome is unknown.")
     accurate: AccurateTotals | AccurateFigures | None

@@ -1,4 +1,4 @@
-"""Whom to tell of an end."""
+"""Whom to notify at the end of a job or batch."""
 
 from typing import Annotated, Self
 
@@ -14,12 +14,12 @@ HookAddress = Annotated[str, StringConstraints(max_length=URL_LENGTH, pattern=HO
 
 
 class NotifyOrder(Part):
-    """Whom to tell when it has ended, however it ends."""
+    """Whom to notify when the job or batch has ended, however it ends."""
 
     email: EmailAddress | None = Field(None, examples=["shift@plant.example"])
     url: HookAddress | None = Field(
         None,
-        description="Called with a POST that is signed per Standard Webhooks; its host must be allowed on the server.",
+        description="This address gets a POST, signed per Standard Webhooks. The server must allow its host.",
         examples=["https://sms.plant.example/send"],
     )
 

@@ -1,4 +1,4 @@
-"""Refusals as `application/problem+json` (RFC 9457): what all share, and what some carry besides."""
+"""Refusals as `application/problem+json` (RFC 9457): the members of all, and the members of some."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -51,11 +51,13 @@ PARAM_TYPES: Final[Mapping[str, Any]] = MappingProxyType(
     | dict.fromkeys(("max", "min"), float)
     | dict.fromkeys(("allowed", "fields"), list[str])
 )
-"""Of params that are no text."""
+"""The types of params that are not text."""
 
 
 def left_out(description: str) -> Any:
-    """Of a member that some occurrences have and others lack. It is never null: the schema does not require it."""
+    """A member that only some occurrences have. If it is absent it is left out, never null, so the schema does not
+    require it.
+    """
     return Field(default_factory=lambda: None, description=description)
 
 
@@ -66,16 +68,16 @@ class ProblemField(BaseModel):
         description="JSON pointer into the body (`/exclude_codes/3`); what is not in the body begins with "
         "`/query`, `/path`, `/header`, `/cookie` or `/file` (`/query/limit`)."
     )
-    detail: str = Field(description="What is wrong with it, in English.")
-    code: FieldCode = Field(description="What is wrong with it, for programs: see docs/problems.md.")
-    # The document ties the params to the code.
+    detail: str = Field(description="What is wrong with the field, in English.")
+    code: FieldCode = Field(description="What is wrong with the field, for programs: see docs/problems.md.")
+    # The OpenAPI document says which params belong to which code.
     params: dict[str, ParamValue] = Field(description="What a translation of `code` names, such as `min` and `max`.")
-    row_number: int = left_out("Of a transaction: its row, counted from 1.")
-    reference: str | None = left_out("Of a transaction: its referenceNumber as it was sent.")
+    row_number: int = left_out("For a transaction: its row, counted from 1.")
+    reference: str | None = left_out("For a transaction: its referenceNumber as it was sent.")
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Besides the fields: which params each code has, so that a client's compiler knows them by the code."""
+        """Adds which params each code has, so that a client's compiler can derive them from the code."""
         schema = handler.resolve_ref_schema(handler(core_schema))
         schema["oneOf"] = [
             {
@@ -96,7 +98,7 @@ def _codes_by_params() -> Mapping[tuple[str, ...], Sequence[str]]:
 
 
 def _params_schema(names: Sequence[str]) -> JsonSchemaValue:
-    """Further params may come: a client may look one up by a name that it does not know."""
+    """Allows further params, so that a client may look one up under a name that its schema does not contain."""
     return {
         "type": "object",
         "properties": {name: TypeAdapter(PARAM_TYPES.get(name, str)).json_schema() for name in names},
@@ -106,7 +108,7 @@ def _params_schema(names: Sequence[str]) -> JsonSchemaValue:
 
 
 class ProblemBase(BaseModel):
-    """What every refusal says."""
+    """The members of every refusal."""
 
     success: Literal[False]
     title: str = Field(description="The kind of refusal, the same for every occurrence.")
@@ -114,16 +116,16 @@ class ProblemBase(BaseModel):
 
 
 class NoMembers(BaseModel):
-    """Nothing besides."""
+    """No further members."""
 
 
 class FieldErrors(BaseModel):
     errors: list[ProblemField] = Field(description="The bad fields.")
-    error_count: int = Field(description="How many there are; `errors` may show the first of them only.")
+    error_count: int = Field(description="How many bad fields there are. `errors` may contain only the first ones.")
 
 
 class UnknownCodesMembers(FieldErrors):
-    codes: list[str] = Field(description="Those that are not in the batch, as ranges: the first 1,000.")
+    codes: list[str] = Field(description="The codes that are not in the batch, as ranges: the first 1,000.")
     unknown_count: int = Field(description="How many codes are not in the batch.")
 
 
@@ -133,13 +135,15 @@ class PossibleErrors(BaseModel):
 
 
 class NotFoundMembers(BaseModel):
-    codes: list[str] = left_out("Of a list of codes: those that do not exist.")
+    codes: list[str] = left_out("For a list of codes: those that do not exist.")
 
 
 class StateMembers(BaseModel):
-    state: BatchStatus | CaseStatus | CodeStatus | JobStatus | SyncStatus = left_out("The state in which the thing is.")
-    outcome: AttemptOutcome = left_out("Of an attempt: its outcome.")
-    paid_references: list[str] = left_out("Of an attempt: what the gateway has reported as paid.")
+    state: BatchStatus | CaseStatus | CodeStatus | JobStatus | SyncStatus = left_out(
+        "The state that does not allow the step."
+    )
+    outcome: AttemptOutcome = left_out("For an attempt: its outcome.")
+    paid_references: list[str] = left_out("For an attempt: the references that the gateway has reported as paid.")
 
 
 class BatchNotReadyMembers(BaseModel):
@@ -153,12 +157,12 @@ class NotEnoughPreparedMembers(BaseModel):
 class CountDriftMembers(BaseModel):
     expected_code: str = Field(description="Where the case should end.")
     scanned_code: str = Field(description="What was scanned as its end.")
-    drift: int = Field(description="By how many units the box ends after the end in the queue; negative: before it.")
+    drift: int = Field(description="How many units the box ends after the expected end. Negative: before it.")
     codes: list[str] = Field(description="The codes in question.")
 
 
 class FirstCodeNotPreparedMembers(BaseModel):
-    state: CodeStatus | NotPrepared = Field(description="What the unit is instead of prepared.")
+    state: CodeStatus | NotPrepared = Field(description="The unit's state, which is not `prepared`.")
 
 
 class PackedCaseInfo(CaseInfo):
@@ -175,7 +179,7 @@ class CaseAlreadyPackedMembers(BaseModel):
 
 class CaseTooSmallMembers(BaseModel):
     expected_units: int = Field(description="How many units the case takes.")
-    units: int = Field(description="How many are to be moved.")
+    units: int = Field(description="How many units were to be moved.")
 
 
 class CodesNotLinkableMembers(BaseModel):
@@ -196,7 +200,7 @@ class CodeStatesMembers(BaseModel):
 
 
 class PrintedRange(BaseModel):
-    """Neighbours in serial order."""
+    """Units that follow each other in serial order."""
 
     first_code: str
     last_code: str
@@ -205,7 +209,7 @@ class PrintedRange(BaseModel):
 
 class AlreadyPrintedMembers(BaseModel):
     printed: list[PrintedRange] = Field(description="The units that were printed before: the first 1,000 ranges.")
-    printed_count: int = Field(description="How many units that are.")
+    printed_count: int = Field(description="How many units were printed before, in all ranges.")
 
 
 class GtinTakenMembers(BaseModel):
@@ -237,7 +241,7 @@ class EarlierAttemptMembers(AttemptMembers):
 
 
 def all_left_out(members: type[BaseModel], name: str, doc: str) -> type[BaseModel]:
-    """The same members, where an occurrence has all of them or none."""
+    """Returns the same members as optional ones: an occurrence has all of them or none."""
     fields: dict[str, Any] = {
         name: (field.annotation, left_out(field.description or "")) for name, field in members.model_fields.items()
     }
@@ -247,7 +251,7 @@ def all_left_out(members: type[BaseModel], name: str, doc: str) -> type[BaseMode
 PossibleAttemptMembers: Final = all_left_out(
     EarlierAttemptMembers,
     "PossibleAttemptMembers",
-    "The attempt that is on its way; left out where the other request has not committed it.",
+    "The attempt of the other request; left out if that request has not committed it yet.",
 )
 
 
@@ -269,7 +273,7 @@ class NotConfiguredMembers(BaseModel):
 
 
 class InternalErrorMembers(BaseModel):
-    request_id: str | None = Field(description="To be quoted in a report.")
+    request_id: str | None = Field(description="Quote this id when you report the defect.")
 
 
 MEMBERS: Final[Mapping[type[DomainError], type[BaseModel]]] = MappingProxyType(
@@ -311,11 +315,11 @@ MEMBERS: Final[Mapping[type[DomainError], type[BaseModel]]] = MappingProxyType(
         TooManyReports: RetryMembers,
     }
 )
-"""What a refusal carries besides ProblemBase, exactly. Other bad input has FieldErrors, and the rest nothing."""
+"""The members of a refusal in addition to ProblemBase. Other bad input has FieldErrors, all others have none."""
 
 
 def members_of(refusal: type[DomainError]) -> type[BaseModel]:
-    """Its own, or those of bad input."""
+    """Returns the members of this refusal, or those of bad input."""
     if refusal in MEMBERS:
         return MEMBERS[refusal]
     return FieldErrors if issubclass(refusal, InvalidInput) else NoMembers

@@ -1,4 +1,4 @@
-"""Recounting: what to recount, and what was wrong."""
+"""Recounting: what to recount, and which counters were wrong."""
 
 from uuid import UUID
 
@@ -25,19 +25,19 @@ class RecountQuery(Query):
 
 
 class RecountedCounters(BaseModel):
-    """The counters of one row: stored and counted."""
+    """The counters of one row: as stored, and as counted."""
 
     model_config = ConfigDict(from_attributes=True)
 
     kind: CountedKind
-    subject_id: UUID = Field(validation_alias="id", description="Of the batch, job or progress batch.")
+    subject_id: UUID = Field(validation_alias="id", description="The id of the batch, job or progress batch.")
     is_repair: bool
     before: dict[str, int | str]
     after: dict[str, int | str]
 
 
 class RecalculationAnswer(Answer):
-    """Normally nothing is repaired; each repair points to a defect."""
+    """The result of a recount. Normally nothing is repaired; each repair means a defect."""
 
     checked: int
     repaired: int

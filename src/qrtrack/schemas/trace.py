@@ -49,7 +49,9 @@ class TracedCode(BaseModel):
 
 
 class Exclusion(BaseModel):
-    """What keeps a unit out of the queue: a reverse job that listed it, or, without a job, a station that missed it."""
+    """Why a unit is kept out of the queue: a reverse job listed it, or a station found it missing (then without a
+    job).
+    """
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -74,7 +76,7 @@ class TracedUnit(TracedCode):
 
 
 class TracedEventBase(BaseModel):
-    """Who did it, when, where and why. `unit_count` is the number of units that the action changed."""
+    """An event: who did it, when, where and why. `unit_count`: how many units the action changed."""
 
     model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
@@ -88,7 +90,7 @@ class TracedEventBase(BaseModel):
 
 
 class TracedEvent(TracedEventBase):
-    """What was done. The kind decides what `details` hold: see schemas/trace_details.py."""
+    """What was done. The kind decides what `details` contain: see schemas/trace_details.py."""
 
     action: str
     details: dict[str, Any]
@@ -111,7 +113,7 @@ class TraceQuery(ListQuery):
 
 
 class TraceAnswer(Page):
-    """A unit with its case, or a case with its units (`code` is null then). Units are in serial order, events oldest
+    """A unit with its case, or a case with its units (then `code` is null). Units are in serial order, events oldest
     first. The next page continues both lists.
     """
 
@@ -124,7 +126,7 @@ class TraceAnswer(Page):
 
     @classmethod
     def of(cls, trace: Trace, query: TraceQuery) -> "TraceAnswer":
-        """From `query.one_more` rows of either list."""
+        """Builds the answer from up to `query.one_more` rows of each list."""
         codes, events, after = trace.codes[: query.limit], trace.events[: query.limit], query.after()
         has_more = len(trace.codes) > len(codes) or len(trace.events) > len(events)
         last = (

@@ -29,7 +29,7 @@ class PackDetails(Details):
 
 
 class MoveDetails(Details):
-    """From which case to which one."""
+    """The two cases of a move."""
 
     master_codes: list[str]
     from_master_code: str
@@ -44,7 +44,7 @@ class CasesDetails(Details):
 
 class PossibleCasesDetails(Details):
     master_codes: list[str] = Field(
-        default_factory=list, description="The cases that the units were in; left out if they were in none."
+        default_factory=list, description="The cases that the units were in. Left out if they were in no case."
     )
 
 
@@ -65,7 +65,7 @@ class CancelledDetails(Details):
 
 
 class LabelJobDetails(Details):
-    """What is printed: units, which the event names, or cases."""
+    """What is printed: cases, or the units that the event names."""
 
     label_job_id: UUID
     label_count: int

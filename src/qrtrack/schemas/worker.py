@@ -1,4 +1,4 @@
-"""What the worker's endpoints answer to a cron job."""
+"""The answers of the worker's endpoints to a cron job."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -14,12 +14,14 @@ class Budget(Query):
     """How long the call may last."""
 
     max_seconds: Annotated[float, DECIMAL, Field(ge=1, le=3600)] = Field(
-        50, description="Then the work goes back to the queue, its progress kept: for platforms that cut requests."
+        50,
+        description="After this time the work goes back to the queue with its progress, for platforms that cut off "
+        "long requests.",
     )
 
 
 class WorkerAnswer(Answer):
-    """The job that this call ran, and how that ended; all null when nothing was queued."""
+    """The job that this call ran, and how it ended. All members are null if nothing was queued."""
 
     job_id: UUID | None = None
     status: JobStatus | None = None
@@ -28,31 +30,31 @@ class WorkerAnswer(Answer):
 
 
 class KindCounts(BaseModel):
-    """How many pieces of work of one kind ended how."""
+    """How many pieces of work of one kind ended, by how they ended."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     completed: int = 0
-    queued: int = Field(0, description="Given back, because the time was up or the process stops.")
+    queued: int = Field(0, description="Released, because the time was up or the process is stopping.")
     retried: int = Field(0, description="Failed, and queued for another attempt.")
     failed: int = 0
     lost: int = Field(0, description="Cancelled, or taken over by another worker.")
 
 
 class KindHealth(BaseModel):
-    """How one kind of work fares."""
+    """The state of one kind of work."""
 
     model_config = ConfigDict(from_attributes=True)
 
-    queued: int = Field(description="Waiting, those for a later time too.")
+    queued: int = Field(description="Waiting, including work that is due later.")
     running: int
-    expired_leases: int = Field(description="Running by the table, but their worker has stopped answering.")
+    expired_leases: int = Field(description="Marked as running, but their worker has stopped answering.")
     oldest_age_seconds: float | None = Field(description="How long the oldest has been due; null when nothing is.")
-    last_finished_at: Instant | None = Field(description="To a few seconds; null when nothing has ended yet.")
+    last_finished_at: Instant | None = Field(description="Exact to a few seconds; null when nothing has ended yet.")
 
 
 class LivingWorker(BaseModel):
-    """A process whose loop looks for work."""
+    """A process with a running worker loop."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -63,18 +65,18 @@ class LivingWorker(BaseModel):
 
 
 class TaskHealth(BaseModel):
-    """A task that comes round again."""
+    """A periodic task."""
 
     model_config = ConfigDict(from_attributes=True)
 
     name: str = Field(examples=["recalculate_progress"])
     status: Literal["queued", "running"]
-    next_run_at: Instant = Field(description="Of one that is running: when it was due.")
-    error_message: str | None = Field(description="Why its last run failed; null when it did not.")
+    next_run_at: Instant = Field(description="For a running task: when it was due.")
+    error_message: str | None = Field(description="Why its last run failed; null if it did not fail.")
 
 
 class WorkerHealthAnswer(Answer):
-    """All kinds of work, who is there to do it, and what comes round again by itself."""
+    """The state of all kinds of work, of the workers, and of the periodic tasks."""
 
     kinds: dict[str, KindHealth]
     workers: list[LivingWorker]

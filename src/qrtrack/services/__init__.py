@@ -1,1 +1,1 @@
-"""The use cases: functions `verb_noun(database, *, ...)` that open and close their own transaction."""
+"""The use cases: functions `verb_noun(database, *, ...)` that open and close their own transactions."""

@@ -1,4 +1,4 @@
-"""Claiming queued work of any kind, renewing its lease, and releasing it."""
+"""Claims queued work of any kind, renews its lease, and releases it."""
 
 import asyncio
 from contextlib import suppress
@@ -39,7 +39,9 @@ async def release_claim(database: Database, queue: Queue, claim: Claim) -> None:
 
 
 async def claim_group(database: Database, queue: Queue, size: int, *, lease_seconds: float) -> Group | None:
-    """Breaks up the groups of the kind whose lease has expired, too: their pieces are retried one by one."""
+    """Claims a group. Also breaks up the groups of this kind whose lease has expired: their pieces are retried one by
+    one.
+    """
     token = uuid4()
     try:
         async with database.autocommit() as repositories:
@@ -49,7 +51,7 @@ async def claim_group(database: Database, queue: Queue, size: int, *, lease_seco
                 taken_over = await repositories.groups(queue).break_up_lapsed()
             count_taken_over(queue.kind, taken_over)
     except asyncio.CancelledError:
-        # The claim may have committed. Without a release its pieces would wait for the lease to expire.
+        # The claim may have been committed. Without a release, its pieces would wait until the lease expires.
         with suppress(DatabaseUnavailable):
             await asyncio.shield(_release(database, queue, token))
         raise
@@ -69,7 +71,7 @@ async def _release(database: Database, queue: Queue, token: UUID) -> None:
 
 
 async def break_up_group(database: Database, queue: Queue, group: Group) -> None:
-    """From now on its pieces are retried one by one. Raises LeaseLost."""
+    """Breaks up the group: from now on its pieces are retried one by one. Raises LeaseLost."""
     async with database.write() as repositories:
         await repositories.groups(queue).break_up(group)
         await repositories.wake_workers(queue)

@@ -1,4 +1,4 @@
-"""Gauges of the whole service, read so seldom that watching costs nothing."""
+"""Gauges of the whole service. They are read so rarely that monitoring costs almost nothing."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from qrtrack.services.accurate.sources import connection_figures
 
 KEPT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 5.0
-# A proxy that asks for readiness does not wait for details.
+# A proxy that asks for readiness does not wait longer for details.
 SOON_SECONDS: Final = 0.5
 
 log = structlog.get_logger()
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """As the database had them at one moment. `accurate`: see `connection_figures`."""
+    """The values of one moment. `accurate`: see `connection_figures`."""
 
     queues: Sequence[QueueDepth]
     workers_alive: int
@@ -51,7 +51,7 @@ async def read_gauges(database: Database, *, zone: ZoneInfo) -> Gauges:
 
 
 class GaugeCache:
-    """The newest gauges of this process. All who ask share one read, and its result for five seconds."""
+    """The newest gauges of this process. All callers share one read, and its result for five seconds."""
 
     def __init__(self, database: Database, zone: ZoneInfo, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
@@ -62,11 +62,11 @@ class GaugeCache:
         self._reading: asyncio.Task[None] | None = None
 
     async def latest(self) -> Gauges | None:
-        """None while the database does not answer."""
+        """Returns None while the database does not answer."""
         return self._gauges if await self._is_read(READ_SECONDS) else None
 
     async def at_hand(self) -> Gauges | None:
-        """Waits half a second at most, then returns the previous gauges."""
+        """Returns the gauges. Waits at most half a second for new ones, then returns the previous ones."""
         await self._is_read(SOON_SECONDS)
         return self._gauges
 

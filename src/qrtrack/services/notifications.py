@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 class NotSent(Unavailable):
-    """A retry may succeed. `wait`: the seconds that the receiver asked for."""
+    """The notification was not sent, but a retry may succeed. `wait`: seconds that the receiver asked to wait."""
 
     slug = "notification-not-sent"
     title = "The notification could not be sent"
@@ -29,8 +29,8 @@ class NotSent(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Messenger:
-    """How messages are sent. None: that channel is not set up. `links`: where a reader finds the subject, with `{}` for
-    its id.
+    """The channels for messages. `mailer` or `hooks` is None if its channel is not configured. `links`: by kind of
+    subject, the address that a message links to, with `{}` for the id.
     """
 
     channels: Channels
@@ -40,8 +40,8 @@ class Messenger:
 
 
 async def send_notification(database: Database, claim: Claim, *, messenger: Messenger) -> None:
-    """A worker that dies between sending and recording makes the next one send again, with the same id. Raises NotSent,
-    PermanentFailure.
+    """Sends one notification. If a worker dies between sending and recording, the next one sends it again with the same
+    id. Raises NotSent, PermanentFailure.
     """
     async with database.read() as repositories:
         row = await repositories.notifications.get(claim.number)
@@ -58,7 +58,9 @@ async def send_notification(database: Database, claim: Claim, *, messenger: Mess
 
 
 async def _postpone(database: Database, claim: Claim, error: NotSent) -> None:
-    """Respects the receiver's Retry-After. The attempt counts: after eight the notification has failed."""
+    """Delays the next attempt as the receiver asked (Retry-After). The attempt counts: after eight the notification has
+    failed.
+    """
     if error.wait is not None:
         async with database.write() as repositories:
             await repositories.leased(NOTIFICATIONS).postpone(claim, error.wait)
@@ -66,7 +68,7 @@ async def _postpone(database: Database, claim: Claim, error: NotSent) -> None:
 
 async def _mail(messenger: Messenger, ending: Ending, address: str) -> None:
     if messenger.mailer is None:
-        raise NotSent("SMTP_URL is not set any more")
+        raise NotSent("SMTP_URL is no longer set")
     link = messenger.links[ending.subject].format(ending.subject_id)
     try:
         await messenger.mailer.send(ending.message_id, to=address, subject=ending.title, text=ending.text(link))
@@ -75,17 +77,19 @@ async def _mail(messenger: Messenger, ending: Ending, address: str) -> None:
 
 
 async def _call(messenger: Messenger, ending: Ending, address: str) -> None:
-    """Checks the allow-list again: it may have changed since the caller named the host."""
+    """Calls the address. Checks the allow-list again, since it may have changed after the caller named the host."""
     target = messenger.channels.target(address)
     if target is None or messenger.hooks is None:
-        raise NotSent("the host is not on NOTIFY_ALLOWED_HOSTS any more")
+        raise NotSent("the host is no longer in NOTIFY_ALLOWED_HOSTS")
     delivery = await messenger.hooks.send(ending.message_id, target, ending.payload())
     if delivery.error is not None:
         raise NotSent(delivery.error, wait=delivery.wait)
 
 
 async def fail_notification(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    """Returns the seconds until the next attempt; None when there is none, and the row stays with the reason."""
+    """Records the failure. Returns the seconds until the next attempt, or None if there is none: then the row keeps the
+    reason.
+    """
     async with database.write() as repositories:
         retry_in = await repositories.leased(NOTIFICATIONS).fail(claim, error, permanent=permanent)
     if retry_in is None:

@@ -1,4 +1,4 @@
-"""Periodic tasks: each runs once in all processes; the end of a run sets the time of the next."""
+"""Periodic tasks: only one process runs a task at a time. The end of a run sets the time of the next one."""
 
 from collections.abc import Mapping
 
@@ -19,6 +19,6 @@ async def name_of_task(database: Database, claim: Claim) -> str:
 
 
 async def plan_next_run(database: Database, claim: Claim, *, seconds: float, error: str | None = None) -> None:
-    """Also after a failure: a periodic task never ends. Raises LeaseLost."""
+    """Sets the time of the next run, also after a failure: a periodic task never ends. Raises LeaseLost."""
     async with database.write() as repositories:
         await repositories.leased(PERIODIC_TASKS).repeat(claim, after=seconds, error=error)

@@ -1,4 +1,4 @@
-"""Recalculation: counts rows again and repairs wrong counters. Normally nothing changes; every repair is a defect."""
+"""Recalculation: counts rows again and repairs wrong counters. Normally nothing changes; each repair means a defect."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Drift(Generic[CountersT]):
-    """Wrong counters of one locked row, and the right ones."""
+    """The wrong counters of one locked row, and the right ones."""
 
     id: UUID
     organisation_id: UUID
@@ -46,7 +46,9 @@ class Drift(Generic[CountersT]):
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[CountersT]):
-    """A kind of work with counters. `restore` writes the right ones, and ends work that they show to be complete."""
+    """A kind of work with counters. `restore` writes the right counters, and ends work that they show to be
+    complete.
+    """
 
     countable: Countable[CountersT]
     restore: Callable[[Repositories, Drift[CountersT]], Awaitable[None]]
@@ -70,7 +72,7 @@ async def _restore_hashes(repositories: Repositories, drift: Drift[HashCounters]
 
 
 async def _restore_job(repositories: Repositories, drift: Drift[JobCounters]) -> None:
-    """Counts what is still to be prepared, too: the two counters move together."""
+    """Also counts what is still to be prepared: the two counters change together."""
     job = await repositories.reverse_jobs.get(drift.id)
     ahead = await repositories.reverse_jobs.count(job.batch_id, job.next_sequence, job.last_sequence)
     prepared = drift.truth.prepared_count
@@ -109,8 +111,8 @@ Tell: TypeAlias = Callable[[Recount], None]
 
 @dataclass(frozen=True, slots=True)
 class Recalculation:
-    """`recounts`: the repaired rows; for a single id also the rows that were right. `failed`: rows that could not be
-    counted; the log has the reasons.
+    """The result. `recounts`: the repaired rows; for a single id also the correct ones. `failed`: how many rows could
+    not be counted; the log contains the reasons.
     """
 
     checked: int
@@ -125,8 +127,8 @@ class Recalculation:
 async def recalculate_progress(
     database: Database, *, silent_seconds: float = SILENT_SECONDS, tell: Tell = lambda _: None
 ) -> Recalculation:
-    """Recounts all work in progress that nothing has updated for so long, each row in its own transaction: concurrent
-    recalculations repair nothing twice. `tell` is called for each row.
+    """Recounts all work in progress that nothing has updated for `silent_seconds`. Each row has its own transaction, so
+    that concurrent recalculations repair nothing twice. Calls `tell` for each row.
     """
     checked, failed, repairs = 0, 0, []
     for kind in KINDS:
@@ -148,7 +150,7 @@ async def recalculate_one(database: Database, id_: UUID) -> Recalculation:
     recounts = [await _recount(database, kind, id_) for kind in KINDS]
     found = [recount for recount in recounts if recount is not None]
     if not found:
-        raise NotFound(f"Nothing to recount has the id {id_}: it is not known here, or it is over.")
+        raise NotFound(f"There is nothing to recount with the id {id_}: it is unknown, or it has ended.")
     return Recalculation(len(found), found)
 
 
@@ -160,7 +162,7 @@ async def _in_progress(database: Database, kind: Kind[Any], silent_seconds: floa
 
 
 async def _try_to_recount(database: Database, kind: Kind[Any], id_: UUID) -> tuple[Recount | None, bool]:
-    """A row that cannot be counted does not stop the others."""
+    """Recounts one row. If it cannot be counted, the others are still recounted."""
     try:
         return await _recount(database, kind, id_), False
     except DatabaseUnavailable:
@@ -171,7 +173,7 @@ async def _try_to_recount(database: Database, kind: Kind[Any], id_: UUID) -> tup
 
 
 async def _recount(database: Database, kind: Kind[CountersT], id_: UUID) -> Recount | None:
-    """None when there is nothing to count."""
+    """Returns None if there is nothing to count."""
     countable = kind.countable
     async with database.write() as repositories:
         organisation_id = await repositories.recalculation.lock(countable, id_)

@@ -1,4 +1,6 @@
-"""Retention: deletes old rows that nobody needs, in small transactions. Trace events and attempts are never deleted."""
+"""Retention: deletes old rows that are no longer needed, in small transactions. Trace events and attempts are never
+deleted.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -16,20 +18,20 @@ KEY_HOURS: Final = 48
 JOBS_AT_A_TIME: Final = 500
 
 Advance = Callable[[str, int], None]
-"""Called after each step: what was deleted, and how many."""
+"""Called after each step with what was deleted, and how many rows."""
 
 log = structlog.get_logger()
 
 
 async def preview_prune(database: Database, *, days: int) -> dict[str, int]:
-    """What `prune` would delete now: rows by what they are."""
+    """Returns what `prune` would delete now: the number of rows by kind."""
     async with database.read() as repositories:
         return (await repositories.retention.preview(days=days, hours=KEY_HOURS))._asdict()
 
 
 async def prune(database: Database, *, days: int, advance: Advance = lambda _what, _count: None) -> dict[str, int]:
-    """Deletes what is older than so many days. A run that is killed is continued by the next; concurrent runs share
-    the work. Returns the deleted rows by what they were.
+    """Deletes rows that are older than `days`. If a run is killed, the next one continues; concurrent runs share the
+    work. Returns the number of deleted rows by kind.
     """
     steps: dict[str, Callable[[Repositories], Awaitable[int]]] = {
         "log_lines": lambda repositories: repositories.retention.prune_log_lines(days=days),
@@ -61,7 +63,7 @@ async def prune(database: Database, *, days: int, advance: Advance = lambda _wha
 
 
 async def expire_keys(database: Database) -> int:
-    """Deletes old idempotency keys; returns how many."""
+    """Deletes old idempotency keys. Returns how many."""
     expired: list[int] = []
     await _repeat(database, _prune_keys, expired.append)
     return sum(expired)
@@ -74,7 +76,7 @@ async def _prune_keys(repositories: Repositories) -> int:
 async def _repeat(
     database: Database, step: Callable[[Repositories], Awaitable[int]], count: Callable[[int], None]
 ) -> None:
-    """Runs the step in transactions of its own until it deletes nothing."""
+    """Runs the step until it deletes nothing, each time in its own transaction."""
     rows = 1
     while rows:
         async with database.write() as repositories:
@@ -114,7 +116,7 @@ async def _prune_consumed(database: Database, job_id: UUID, days: int, count: Ad
 
 
 async def _prune_progress(database: Database, days: int, count: Advance) -> None:
-    """Batch by batch. A batch whose records another process has locked is left to that process."""
+    """Deletes batch by batch. If another process has locked the records of a batch, that process deletes it."""
     gone = 1
     while gone:
         async with database.read() as repositories:
@@ -132,7 +134,9 @@ def _step_of(batch_id: UUID) -> Callable[[Repositories], Awaitable[int]]:
 
 
 async def _prune_job(database: Database, job: OldJob, days: int) -> int:
-    """Checks first without the batch lock, which packing needs. With the lock, no unit can leave a case meanwhile."""
+    """Checks first without the batch lock, which packing needs. Checks again with the lock: then no unit can leave a
+    case meanwhile.
+    """
     async with database.read() as repositories:
         if not await repositories.retention.is_over_and_done(job.id, days=days):
             return 0

@@ -1,4 +1,4 @@
-"""SECRET_KEY leaves a fingerprint in the database: with another key, stored root keys could not be checked."""
+"""The database stores a fingerprint of SECRET_KEY: with another key, its stored root keys could not be checked."""
 
 from qrtrack.database import Database
 from qrtrack.domain.errors import Unavailable
@@ -6,14 +6,16 @@ from qrtrack.domain.root_keys import KeyRing
 
 
 class SecretKeyChanged(Unavailable):
-    """SECRET_KEY differs from the one that this database was first started with."""
+    """SECRET_KEY differs from the one with which this database was first started."""
 
     slug = "secret-key-changed"
     title = "This is another SECRET_KEY"
 
 
 async def check_secret_key(database: Database, keys: KeyRing) -> None:
-    """The first start stores the fingerprint; of two concurrent ones the first wins. Raises SecretKeyChanged."""
+    """Stores the fingerprint at the first start; of two concurrent starts the first one wins. Raises
+    SecretKeyChanged.
+    """
     async with database.write() as repositories:
         stored = await repositories.secret_keys.keep(keys.fingerprint())
     if stored != keys.fingerprint():

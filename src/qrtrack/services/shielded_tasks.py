@@ -1,4 +1,4 @@
-"""Work that goes on when its caller hangs up or the server stops, until its own deadline."""
+"""Work that continues when its caller disconnects or the server stops, until its own deadline."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -12,7 +12,9 @@ log = structlog.get_logger(__name__)
 
 
 class ShieldedTasks:
-    """Keeps references to the tasks, so that none is garbage-collected. The process waits for them before it closes."""
+    """Keeps references to the tasks, so that they are not garbage-collected. The process waits for them before it
+    closes.
+    """
 
     def __init__(self) -> None:
         self._deadlines: dict[asyncio.Task[Any], float] = {}
@@ -31,7 +33,7 @@ class ShieldedTasks:
 
     @property
     def remaining_seconds(self) -> float:
-        """Until the latest deadline."""
+        """Seconds until the latest deadline."""
         now = asyncio.get_running_loop().time()
         return max((deadline - now for deadline in self._deadlines.values()), default=0.0)
 

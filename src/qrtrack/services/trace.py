@@ -1,4 +1,4 @@
-"""Where a code or a case has been, and what the stations packed last."""
+"""Shows where a code or a case has been, and what the stations packed last."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from qrtrack.repositories.trace import Pack, TraceEvent
 
 @dataclass(frozen=True, slots=True)
 class TracePosition:
-    """A page begins after this event, and after this sequence number of the units in the case."""
+    """Where a page begins: after this event, and after this sequence number of the units in the case."""
 
     event_id: int = 0
     sequence_number: int = 0
@@ -25,7 +25,7 @@ class TracePosition:
 class Trace:
     """A code with its case, or a case with a page of its codes; and a page of their events, oldest first.
 
-    `exclusions` are those that keep the code out of the queue now.
+    `exclusions`: the ones that keep the code out of the queue now.
     """
 
     batch: Batch
@@ -39,7 +39,7 @@ class Trace:
 async def trace_code(
     database: Database, *, caller: Caller, code: str, after: TracePosition = TracePosition(), limit: int
 ) -> Trace:
-    """`code` is that of a unit, or a master code. Raises NotFound."""
+    """Traces the code of a unit, or a master code. Raises NotFound."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         for unit in await repositories.codes.find([code]):
             return Trace(
@@ -69,6 +69,6 @@ async def trace_code(
 async def list_packs(
     database: Database, *, caller: Caller, selection: PackSelection, before: int | None, limit: int
 ) -> Sequence[Pack]:
-    """The latest packed cases, newest first."""
+    """Returns the latest packed cases, newest first."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         return await repositories.trace.list_packs(selection, before=before, limit=limit)

@@ -1,4 +1,4 @@
-"""Worker processes: what they report of themselves, and the health of the work."""
+"""Worker processes: what they report about themselves, and the state of the work."""
 
 import socket
 import time
@@ -18,7 +18,7 @@ ALIVE_SECONDS: Final = 30.0
 
 @dataclass(slots=True)
 class Pulse:
-    """The work of this process. Instants are those of time.monotonic()."""
+    """The activity of this process. Instants are values of time.monotonic()."""
 
     process_id: UUID = field(default_factory=uuid4)
     polled: float | None = None
@@ -29,12 +29,14 @@ class Pulse:
 
     @property
     def silent_seconds(self) -> float | None:
-        """Since the loop last polled and the database answered; None in a process without a loop."""
+        """Seconds since the loop last polled and the database answered. None in a process without a loop."""
         return None if self.polled is None else time.monotonic() - self.polled
 
 
 async def report_process(database: Database, pulse: Pulse, *, poll_seconds: float) -> None:
-    """Without another report within half a minute, or within three polls, the process counts as dead."""
+    """Reports that this process is alive. Without another report within half a minute, or within three polls, it counts
+    as dead.
+    """
     alive_seconds = max(ALIVE_SECONDS, 3 * poll_seconds)
     async with database.write() as repositories:
         await repositories.workers.report(pulse.process_id, socket.gethostname(), alive_seconds=alive_seconds)
@@ -42,7 +44,9 @@ async def report_process(database: Database, pulse: Pulse, *, poll_seconds: floa
 
 
 async def report_ends(database: Database, pulse: Pulse) -> None:
-    """Reports what has ended since the last report. While the database is away, it is kept for the next one."""
+    """Reports which kinds of work have ended since the last report. While the database is away, they are kept for the
+    next report.
+    """
     ended = dict(pulse.ended)
     if not ended:
         return

@@ -1,4 +1,4 @@
-"""Every setting of the program, read from the environment once."""
+"""Every setting of the program, read once from the environment."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -48,12 +48,12 @@ __all__ = ["Settings", "SettingsError", "load_settings", "origin_of_jwt_secret"]
 
 
 class Settings(BaseSettings):
-    """Settings with their defaults; the names are those of the environment variables, case aside.
+    """All settings with their defaults. Their names are those of the environment variables, in lower case.
 
-    In production an instance with a missing or placeholder secret cannot exist.
+    In production, settings with a missing or placeholder secret are refused.
     """
 
-    # Inputs stay out of validation errors, since a mistyped secret or database password would be printed with them.
+    # Validation errors do not contain inputs, since they would print a mistyped secret or database password.
     model_config = SettingsConfigDict(
         env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
     )
@@ -180,7 +180,7 @@ class Settings(BaseSettings):
 
     @property
     def database_owners(self) -> Mapping[int, UUID]:
-        """The organisation of each of Accurate's databases."""
+        """The organisation that owns each of Accurate's databases."""
         return parsed_databases(self.accurate_databases)
 
     @property
@@ -215,7 +215,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _sign_what_is_forwarded(self) -> Self:
         if self.accurate_forward_url is not None and self.accurate_forward_secret is None:
-            raise ValueError("ACCURATE_FORWARD_SECRET is not set: what goes to ACCURATE_FORWARD_URL is signed.")
+            raise ValueError(
+                "ACCURATE_FORWARD_SECRET is not set: events that are sent to ACCURATE_FORWARD_URL must be signed."
+            )
         return self
 
     @model_validator(mode="after")
@@ -226,9 +228,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _say_who_notifies(self) -> Self:
         if self.smtp_url is not None and (self.smtp_from is None or "@" not in parseaddr(self.smtp_from)[1]):
-            raise ValueError("SMTP_FROM is not an e-mail address: what goes to SMTP_URL needs a sender.")
+            raise ValueError("SMTP_FROM is not an e-mail address: mails that are sent through SMTP_URL need a sender.")
         if self.notify_hosts and self.notify_secret is None:
-            raise ValueError("NOTIFY_SECRET is not set: what goes to NOTIFY_ALLOWED_HOSTS is signed.")
+            raise ValueError("NOTIFY_SECRET is not set: notifications to NOTIFY_ALLOWED_HOSTS must be signed.")
         return self
 
     @model_validator(mode="after")
@@ -247,14 +249,14 @@ class Settings(BaseSettings):
         }
         checked = self.needed_secrets | {name: value for name, value in given.items() if value is not None}
         complaints = [
-            f"ACCURATE_WEBHOOK_TOKEN holds a placeholder or too short a token: "
+            f"ACCURATE_WEBHOOK_TOKEN contains a placeholder or a token that is too short: "
             f"production needs random values of at least {SECRET_LENGTH} characters."
             for token in self.webhook_tokens
             if is_placeholder(token.decode())
         ][:1]
         for name, secret in checked.items():
             if secret is None:
-                complaints.append(f"{name.upper()} is not set: production needs a random value of its own.")
+                complaints.append(f"{name.upper()} is not set: production needs a random value for it.")
             elif is_placeholder(secret.get_secret_value()):
                 complaints.append(
                     f"{name.upper()} is a placeholder or too short: "
@@ -266,12 +268,12 @@ class Settings(BaseSettings):
         complaints = []
         if self.database_url is None:
             complaints.append(
-                "DATABASE_URL is not set: production uses a PostgreSQL server that you run and back up, and never the "
+                "DATABASE_URL is not set: production needs a PostgreSQL server that you run and back up, not the "
                 "embedded one."
             )
         if not is_safe_way(self.jwt_jwks_url):
             complaints.append(
-                "JWT_JWKS_URL must begin with https:// in production: whoever changes the keys on the way signs in."
+                "JWT_JWKS_URL must begin with https:// in production: without TLS, an attacker could replace the keys."
             )
         return complaints
 

@@ -49,9 +49,9 @@ def _checked(value: str, form: re.Pattern[str]) -> str:
     if is_address(value, form):
         return value.rstrip("/") if form is not WHOLE else value
     if "@" in value.partition("://")[2].partition("/")[0]:
-        raise ValueError("it must hold no user and no password: take away what stands before the @")
+        raise ValueError("it must not contain a user or a password: remove the text before the @")
     if "#" in value or ("?" in value and form is not WHOLE):
-        raise ValueError("it must end with the path: take away the ? or # and what follows")
+        raise ValueError("it must end with the path: remove the ? or # and the text after it")
     if not value.isascii():
         raise ValueError("it must be ASCII: write an international host name as xn--… and other letters as %…")
     if form is PRINTED:
@@ -67,4 +67,4 @@ WebAddress = Annotated[str, AfterValidator(_whole)]
 BaseAddress = Annotated[str, AfterValidator(_base)]
 """An address that the program appends paths to."""
 PrintedAddress = Annotated[str, AfterValidator(_printed)]
-"""An address that QR symbols begin with."""
+"""The address at the beginning of QR symbols."""

@@ -87,7 +87,7 @@ class PostgresAddress:
 
     @property
     def where(self) -> str:
-        """For log lines."""
+        """The hosts, for log lines."""
         return ", ".join(f"{host or 'local'}:{port or DEFAULT_PORT}" for host, port in self.hosts)
 
 
@@ -123,9 +123,9 @@ def _decoded(text: str) -> str:
     try:
         decoded = unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise ValueError(f"it holds a % that stands for no UTF-8 letter: {QUOTING}") from None
+        raise ValueError(f"it contains a % that is not part of a UTF-8 letter: {QUOTING}") from None
     if "\0" in decoded:
-        raise ValueError("it holds %00, which no value may")
+        raise ValueError("it contains %00, which no value may contain")
     return decoded
 
 
@@ -146,14 +146,14 @@ def _query(text: str) -> dict[str, str]:
 
 
 def _service(name: str) -> dict[str, str]:
-    """The parameters of a section of libpq's connection service file."""
+    """Returns the parameters of a section of libpq's connection service file."""
     file = os.environ.get("PGSERVICEFILE") or _of_user(".pg_service.conf")
     services = configparser.ConfigParser(interpolation=None)
     try:
         services.read(file)
         return dict(services[name])
     except (configparser.Error, KeyError, UnicodeDecodeError, OSError):
-        raise ValueError(f"its service {name!r} does not stand in {file}") from None
+        raise ValueError(f"its service {name!r} is not in {file}") from None
 
 
 def _of_user(name: str) -> Path:
@@ -190,7 +190,7 @@ def _check_certificates(asked: Mapping[str, str]) -> None:
         try:
             context.load_cert_chain(certificate, key, lambda: asked.get("sslpassword", ""))
         except (OSError, ValueError):
-            detail = f"its parameter sslcert names {certificate}, and {key} (sslkey) holds no key that fits it"
+            detail = f"its parameter sslcert names {certificate}, but {key} (sslkey) contains no key that fits it"
             raise ValueError(detail) from None
 
 

@@ -45,7 +45,9 @@ def kept_secret(folder: Path, name: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{name.upper()} is not set, and none could be kept in {path}: {error}") from error
     if len(value) < SECRET_LENGTH:
-        raise SettingsError(f"{name.upper()} is not set, and {path} holds no usable one: set it, or remove the file.")
+        raise SettingsError(
+            f"{name.upper()} is not set, and {path} contains no usable one: set it, or remove the file."
+        )
     return value
 
 

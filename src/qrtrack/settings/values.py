@@ -49,16 +49,16 @@ def check_as_written(value: object) -> object:
             "it ends with a line end: write it without one, a file or a Kubernetes secret with `printf %s`"
         )
     if text.strip() != text:
-        raise ValueError("it begins or ends with white space: take that away")
+        raise ValueError("it begins or ends with white space: remove it")
     for character in text:
         if not character.isprintable() or INVISIBLE.match(character):
-            raise ValueError(f"it holds the invisible character U+{ord(character):04X}: type it anew")
+            raise ValueError(f"it contains the invisible character U+{ord(character):04X}: type it anew")
     return value
 
 
 def _ascii(value: SecretStr | None) -> SecretStr | None:
     if value is not None and not value.get_secret_value().isascii():
-        raise ValueError("it must be ASCII, since it travels in a header: copy it anew")
+        raise ValueError("it must be ASCII, since it is sent in a header: copy it again")
     return value
 
 
@@ -70,8 +70,8 @@ def _postgresql_address(value: str) -> str:
 def _role_name(value: str) -> str:
     if not ROLE_NAME.fullmatch(value):
         raise ValueError(
-            "it must be the name of a role: a letter or _, then up to 62 letters, digits, _, -, . or $, and neither "
-            "pg_ at its beginning nor public or none"
+            "it must be the name of a role: a letter or _, then up to 62 letters, digits, _, -, . or $. It must not "
+            "begin with pg_, and must not be public or none"
         )
     return value
 
@@ -118,7 +118,7 @@ def _failure_codes(value: str) -> str:
     if not codes or not all(code.isascii() and code.isalnum() for code in codes):
         raise ValueError("it must list codes such as 05,14,51, with commas between them")
     if any(not code.strip("0") for code in codes):
-        raise ValueError("it must not list 00 or another number of zeros, which is success or unclear")
+        raise ValueError("it must not list 00 or other zeros: they mean success, or are unclear")
     return value
 
 
@@ -130,7 +130,9 @@ def _signing_secret(value: SecretStr | None) -> SecretStr | None:
         except ValueError:
             usable = False
         if not usable:
-            raise ValueError(f"it must be at least {SIGNING_BYTES} random bytes in base64, after whsec_ or by itself")
+            raise ValueError(
+                f"it must be at least {SIGNING_BYTES} random bytes in base64, with or without whsec_ before them"
+            )
     return value
 
 
@@ -163,7 +165,7 @@ def _databases(value: str) -> str:
     except ValueError:
         raise ValueError("it must list <database id>=<organisation uuid>, with commas between them") from None
     if not named_once:
-        raise ValueError("it names a database twice, and whose its events are cannot be told")
+        raise ValueError("it names a database twice: each database must have one owner")
     return value
 
 

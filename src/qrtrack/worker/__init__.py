@@ -1,1 +1,1 @@
-"""The loop that claims queued work and the handlers that do it."""
+"""The loop that claims queued work, and the handlers that execute it."""

@@ -1,4 +1,4 @@
-"""Executes queued work for a limited time, for platforms that have a cron service and no standing process."""
+"""Executes queued work for a limited time, for platforms that have a cron service but no long-running processes."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ Ends: TypeAlias = Mapping[str, Counter[End]]
 
 
 async def run_one_reverse_job(runtime: Runtime, *, seconds: float) -> WorkOutcome | None:
-    """None when no job is due. A job that does not end in time goes back to the queue."""
+    """Runs one reverse job. Returns None if no job is due. A job that does not end in time goes back to the queue."""
     async with _stopping_after(runtime, seconds) as stop:
         outcome = await run_next(runtime, REVERSE_JOB, stop)
     await report_ends(runtime.database, runtime.pulse)
@@ -31,7 +31,7 @@ async def drain(runtime: Runtime, *, seconds: float) -> Ends:
     await schedule.plan(runtime)
     ends: dict[str, Counter[End]] = {handler.queue.kind: Counter() for handler in HANDLERS}
     async with _stopping_after(runtime, seconds) as stop:
-        # Work of one kind queues work of another: repeat until a whole round finds nothing.
+        # Work of one kind may queue work of another, so rounds are repeated until one finds nothing.
         did_something = True
         while did_something and not stop.is_set():
             did_something = await _drain_all(runtime, stop, ends)
@@ -40,7 +40,7 @@ async def drain(runtime: Runtime, *, seconds: float) -> Ends:
 
 
 async def _drain_all(runtime: Runtime, stop: StopSignal, ends: Ends) -> bool:
-    """False when nothing was due."""
+    """Returns False if nothing was due."""
     return await _all(
         [
             _drain_kind(runtime, handler, stop, ends[handler.queue.kind])
@@ -59,7 +59,7 @@ async def _drain_kind(runtime: Runtime, handler: AnyHandler, stop: StopSignal, e
 
 
 async def _all(drains: list[Coroutine[Any, Any, bool]]) -> bool:
-    """Waits for every drain, then raises the first failure: no work is left running."""
+    """Waits until every drain has ended, so that no work keeps running. Then raises the first failure."""
     ended = await asyncio.gather(*drains, return_exceptions=True)
     for result in ended:
         if isinstance(result, BaseException):
@@ -69,7 +69,7 @@ async def _all(drains: list[Coroutine[Any, Any, bool]]) -> bool:
 
 @asynccontextmanager
 async def _stopping_after(runtime: Runtime, seconds: float) -> AsyncIterator[StopSignal]:
-    """A signal that is set when the time is up or the process stops."""
+    """Yields a signal that is set when the time is up or the process stops."""
     stop = StopSignal(deadline=time.monotonic() + seconds)
 
     async def pass_on() -> None:

@@ -1,4 +1,4 @@
-"""Executes claimed work: renews its lease meanwhile, and records how it ended."""
+"""Executes claimed work: renews its lease while it runs, and records its end."""
 
 import asyncio
 import time
@@ -27,9 +27,9 @@ from qrtrack.services.claims import (
 from qrtrack.settings import Settings
 from qrtrack.worker.heartbeat import renew_lease
 
-WORKER_LOST = "worker lost: every attempt ended with the process that made it"
+WORKER_LOST = "worker lost: in every attempt, the process died before the work ended"
 RETRY_SECONDS = 0.5
-# Their messages are written for people: they need no traceback and may be shown.
+# The messages of these errors are written for people: they may be shown, and need no traceback in the log.
 EXPECTED = DomainError, PermanentFailure
 
 log = structlog.get_logger()
@@ -48,8 +48,8 @@ OVER = frozenset({End.COMPLETED, End.FAILED})
 
 @dataclass(frozen=True, slots=True)
 class WorkOutcome:
-    """How claimed work ended. `error` is the recorded reason of a failure, `retry_in` the seconds until the next
-    attempt, `pieces` how many pieces of a group ended so.
+    """The end of claimed work. `error`: the recorded reason of a failure. `retry_in`: seconds until the next attempt.
+    `pieces`: how many pieces ended in this way.
     """
 
     held: Claim | Group
@@ -60,7 +60,7 @@ class WorkOutcome:
 
     @property
     def claim(self) -> Claim:
-        """For work that is claimed one by one."""
+        """The claim, for work that is claimed one by one."""
         assert isinstance(self.held, Claim)
         return self.held
 
@@ -69,7 +69,7 @@ HeldT = TypeVar("HeldT", Claim, Group)
 
 
 class Handler(Protocol[HeldT]):
-    """One kind of work. `slots`: how much of it one process executes at a time."""
+    """Executes one kind of work. `slots`: how many pieces or groups of it run in a process at the same time."""
 
     @property
     def queue(self) -> Queue: ...
@@ -78,17 +78,17 @@ class Handler(Protocol[HeldT]):
     def slots(self) -> Callable[[Settings], int]: ...
 
     async def claim(self, runtime: Runtime, slots: int) -> Sequence[HeldT]:
-        """Claims due work for at most so many slots. Empty when nothing is due."""
+        """Claims due work for at most `slots` slots. Returns an empty list when nothing is due."""
 
     async def execute(self, runtime: Runtime, held: HeldT, stop: StopSignal) -> WorkOutcome:
-        """Runs the work and records its end. When cancelled, releases the work first."""
+        """Runs the work and records its end. If it is cancelled, it releases the work first."""
 
 
 AnyHandler: TypeAlias = Handler[Any]
 
 
 class Fail(Protocol):
-    """Records a failure. Returns the seconds until the next attempt, None when there is none."""
+    """Records a failure. Returns the seconds until the next attempt, or None if there is none."""
 
     async def __call__(self, runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None: ...
 
@@ -160,8 +160,8 @@ class SingleHandler:
 
 @dataclass(frozen=True, slots=True)
 class GroupHandler:
-    """A kind of small work that is claimed in groups of up to `size` pieces. `run` returns how many it has finished.
-    The pieces of a group that fails are retried one by one, as another kind.
+    """A kind of small work that is claimed in groups of up to `size` pieces. `run` returns how many pieces it has
+    finished. If a group fails, its pieces are retried one by one, as another kind of work.
     """
 
     queue: Queue
@@ -185,7 +185,7 @@ class GroupHandler:
         except LeaseLost:
             return _refused(held)
         except Exception as error:
-            # Also when the database was away: the group may hold the piece that brings it down.
+            # The group is broken up even if the database was away: one of its pieces may have crashed the database.
             log.warning(
                 "a group failed: its pieces are retried one by one", reason=_reason(error), exc_info=_traced(error)
             )
@@ -203,7 +203,7 @@ class GroupHandler:
 
 
 async def run_next(runtime: Runtime, handler: AnyHandler, stop: StopSignal) -> WorkOutcome | None:
-    """Claims the next piece or group and executes it; None when nothing is due or `stop` is set."""
+    """Claims the next piece or group and executes it. Returns None if nothing is due or `stop` is set."""
     if stop.is_set():
         return None
     for held in await handler.claim(runtime, 1):
@@ -212,8 +212,8 @@ async def run_next(runtime: Runtime, handler: AnyHandler, stop: StopSignal) -> W
 
 
 async def run_until_idle(runtime: Runtime, handler: AnyHandler, held: Claim | Group, stop: StopSignal) -> WorkOutcome:
-    """Executes the claimed work, then claims the next, until nothing is due, one does not complete, or `stop` is set.
-    Returns the last outcome.
+    """Executes the claimed work, then claims and executes more, until nothing is due, work does not complete, or `stop`
+    is set. Returns the last outcome.
     """
     while True:
         outcome = await execute(runtime, handler, held, stop)
@@ -222,7 +222,7 @@ async def run_until_idle(runtime: Runtime, handler: AnyHandler, held: Claim | Gr
         try:
             claimed = await handler.claim(runtime, 1)
         except DatabaseUnavailable:
-            # The worker's loop claims next, and logs the outage.
+            # The worker loop claims next, and logs the outage.
             return outcome
         except Exception:
             log.exception("claiming failed", kind=handler.queue.kind)
@@ -233,7 +233,7 @@ async def run_until_idle(runtime: Runtime, handler: AnyHandler, held: Claim | Gr
 
 
 async def execute(runtime: Runtime, handler: AnyHandler, held: Claim | Group, stop: StopSignal) -> WorkOutcome:
-    """Executes claimed work, and counts and times its end. When cancelled, releases the work first."""
+    """Executes claimed work. Counts its end and measures its time. If it is cancelled, it releases the work first."""
     with structlog.contextvars.bound_contextvars(kind=held.kind, job_id=str(held.id)):
         began = time.monotonic()
         outcome = await handler.execute(runtime, held, stop)
@@ -250,7 +250,9 @@ def _is_permanent(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """The reason that the plant reads. A defect shows only its type: its message may hold secrets."""
+    """Returns the reason that the plant reads. For a defect it contains only the error's type, since the message may
+    hold secrets.
+    """
     if isinstance(error, EXPECTED):
         return str(error)
     return f"internal error ({type(error).__name__}); the service's log has the details"
@@ -276,8 +278,8 @@ async def _persist(
     write: Callable[[], Awaitable[float | None]],
     outcome: Callable[[float | None], WorkOutcome],
 ) -> WorkOutcome:
-    """Records an end, and retries while the database is away. Gives up after the time of a lease: others may have
-    claimed the work by then.
+    """Records an end, and retries while the database is away. Gives up after the time of a lease: another worker may
+    have claimed the work by then.
     """
     give_up = time.monotonic() + runtime.settings.lease_seconds
     while True:

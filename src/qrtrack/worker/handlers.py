@@ -31,10 +31,10 @@ from qrtrack.services.packing.preparation import fail_reverse_job, run_reverse_j
 from qrtrack.worker import schedule
 from qrtrack.worker.execution import AnyHandler, Fail, GroupHandler, SingleHandler
 
-# Large enough to make the round trips of a transaction negligible. Small enough for requests, which wait on the event
-# loop for each step of a group.
+# Large enough to make the round trips of a transaction negligible, and small enough for requests, which wait for each
+# step of a group on the event loop.
 EVENTS_IN_GROUP: Final = 300
-# A slow mail server or endpoint holds one slot.
+# A slow mail server or endpoint occupies one slot.
 NOTIFICATION_SLOTS: Final = 4
 # A printer that is away, or prints a long job, holds one slot; a printer never holds two.
 PRINT_SLOTS: Final = 16
@@ -101,7 +101,7 @@ async def _forward(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
     try:
         await forward_stream(runtime.database, claim, forwarder=runtime.forwarder, zone=zone, stop=stop)
     except DatabaseUnavailable as error:
-        # A failure would delay the stream. Released, it goes on as soon as the database answers.
+        # Releases the stream: it continues as soon as the database answers. A recorded failure would delay it.
         raise Interrupted from error
 
 
@@ -145,6 +145,6 @@ HANDLERS: Final[tuple[AnyHandler, ...]] = (
     ),
     SingleHandler(WEBHOOK_STREAMS, slots=lambda settings: settings.accurate_workers, run=_forward, fail=_fail_stream),
     SingleHandler(NOTIFICATIONS, slots=lambda _: NOTIFICATION_SLOTS, run=_notify, fail=_fail_notification),
-    # A slot for each task: a clean-up or a recalculation takes minutes, and the sweeper must not wait for it.
+    # One slot for each task: a clean-up or a recalculation takes minutes, and the sweeper must not wait for it.
     SingleHandler(PERIODIC_TASKS, slots=lambda _: len(schedule.TASKS), run=schedule.run_task, fail=schedule.fail_task),
 )

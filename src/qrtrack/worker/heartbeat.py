@@ -14,7 +14,8 @@ from qrtrack.repositories.leased import Queue
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import keep_claim
 
-# While the database is away, a worker stops when this part of the lease is left: others may not claim the row before.
+# While the database is away, a worker stops when this part of the lease is left. No other worker can claim the row
+# before the lease ends.
 MARGIN: Final = 0.1
 BEAT_RETRY_SECONDS: Final = 0.5
 
@@ -22,7 +23,9 @@ log = structlog.get_logger()
 
 
 async def renew_lease(runtime: Runtime, queue: Queue, claim: Claim, body: asyncio.Future[None]) -> None:
-    """Renews the lease each third of its time. Cancels `body` when the lease is lost, or about to expire unrenewed."""
+    """Renews the lease after each third of its time. Cancels `body` when the lease is lost, or when it is about to
+    expire without a renewal.
+    """
     lease = runtime.settings.lease_seconds
     trusted_until, pause = claim.asked_at + lease * (1 - MARGIN), lease / 3
     while True:
@@ -37,7 +40,7 @@ async def renew_lease(runtime: Runtime, queue: Queue, claim: Claim, body: asynci
             body.cancel()
             return
         except Exception as error:
-            # Whatever the cause, the work must not outlive its lease.
+            # Whatever the error is, the work must not outlive its lease.
             if not isinstance(error, DatabaseUnavailable | TimeoutError):
                 log.exception("a heartbeat failed")
             pause = min(BEAT_RETRY_SECONDS, lease / 10)

@@ -1,4 +1,4 @@
-"""The worker loop: claims due work for its free slots, wakes by NOTIFY or by poll, and stops gracefully."""
+"""The worker loop: claims due work for its free slots, wakes up by NOTIFY or to poll, and stops gracefully."""
 
 import asyncio
 import time
@@ -38,12 +38,12 @@ class Slots:
 
 
 def slots_of(settings: Settings) -> list[Slots]:
-    """Those of one process, for every kind of work."""
+    """Returns the slots of one process, for every kind of work."""
     return [Slots(handler, handler.slots(settings)) for handler in HANDLERS]
 
 
 class Worker:
-    """One loop over all kinds. Work in a slot holds no transaction and no connection while it computes."""
+    """One loop for all kinds of work. Work holds no transaction and no connection while it computes."""
 
     def __init__(self, runtime: Runtime, slots: Sequence[Slots] | None = None) -> None:
         self._runtime = runtime
@@ -75,7 +75,7 @@ class Worker:
                 await asyncio.gather(hints, return_exceptions=True)
 
     def _note(self, *, is_away: bool) -> None:
-        """Logs the begin and the end of an outage, and not each poll between."""
+        """Logs the begin and the end of an outage, but not each poll in between."""
         if is_away and not self._is_away:
             log.warning("the database cannot be reached: the worker waits for it")
         elif self._is_away and not is_away:
@@ -90,7 +90,7 @@ class Worker:
             return
 
     async def _report(self) -> None:
-        """Reports every few seconds that this loop is alive. A report that fails stops no work."""
+        """Reports every few seconds that this loop is alive. A failed report does not stop any work."""
         pulse, now = self._runtime.pulse, time.monotonic()
         pulse.polled = now
         if now < self._report_due:
@@ -104,13 +104,15 @@ class Worker:
             log.exception("this worker could not report that it is alive")
 
     async def _sign_off(self) -> None:
-        """Without it, the process counts as alive for another half a minute."""
+        """Removes this process from the list of workers. Otherwise it would count as alive for another half a
+        minute.
+        """
         self._runtime.pulse.polled = None
         with suppress(Exception):
             await sign_off(self._runtime.database, self._runtime.pulse)
 
     async def _fill(self) -> bool:
-        """Claims work of every kind. False when the database did not answer."""
+        """Claims work of every kind. Returns False when the database did not answer."""
         for slots in self._slots:
             try:
                 if slots.handler.queue is PERIODIC_TASKS and not self._is_planned:
@@ -125,7 +127,8 @@ class Worker:
         return True
 
     async def _fill_slots(self, slots: Slots) -> None:
-        # As many claims as free slots, since a claim may bring less than it was asked for. Then the other kinds follow.
+        # Claims at most as often as there are free slots, since a claim may return less than it was asked for. Then the
+        # other kinds follow.
         for _ in range(slots.free):
             if not slots.free or self._stopping.is_set():
                 return
@@ -138,7 +141,7 @@ class Worker:
     def _begin(self, slots: Slots, held: Claim | Group) -> None:
         stop = StopSignal()
         if self._stopping.is_set():
-            # stop_claiming() was called during the claim: this work is released like all other.
+            # stop_claiming() was called during the claim, so this work is released like all other work.
             stop.set()
         task = asyncio.create_task(run_until_idle(self._runtime, slots.handler, held, stop))
         slots.running[task] = stop
@@ -153,12 +156,14 @@ class Worker:
         self._awake.set()
 
     def _wake_for_retry(self, outcome: WorkOutcome) -> None:
-        """Wakes the loop when the back-off of work that failed here is over, instead of at the next poll."""
+        """Wakes the loop when the back-off of work that failed here is over, so that it does not wait for the next
+        poll.
+        """
         if outcome.retry_in is not None:
             asyncio.get_running_loop().call_later(outcome.retry_in, self._awake.set)
 
     def stop_claiming(self) -> None:
-        """Claims nothing more from now on. Running work is released at its next step."""
+        """Claims nothing from now on. Running work is released at its next step."""
         self._stopping.set()
         for slots in self._slots:
             for stop in slots.running.values():
@@ -166,11 +171,11 @@ class Worker:
         self._awake.set()
 
     async def stop(self) -> None:
-        """Waits for running work within the grace period, then releases the rest."""
+        """Waits for running work within the grace period, then releases what is still running."""
         self.stop_claiming()
         grace = self._runtime.settings.shutdown_grace_seconds
         over = time.monotonic() + grace
-        # A claim under way counts as running work.
+        # A claim that is being made counts as running work.
         with suppress(TimeoutError):
             async with asyncio.timeout(grace), self._claiming:
                 pass

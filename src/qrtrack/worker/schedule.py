@@ -18,7 +18,7 @@ from qrtrack.services.retention import expire_keys, prune
 from qrtrack.services.verification.failures import prune_failures
 from qrtrack.settings import Settings
 
-# After a failure, and for a task of a newer version.
+# When a task runs again after a failure, or if only a newer version knows it.
 RETRY_SECONDS: Final = 60.0
 # How often a running task checks whether it must stop.
 LOOK_SECONDS: Final = 0.1
@@ -26,7 +26,7 @@ LOOK_SECONDS: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class PeriodicTask:
-    """`every`: seconds between two runs."""
+    """A periodic task. `every`: seconds between two runs."""
 
     run: Callable[[Runtime], Awaitable[object]]
     every: Callable[[Settings], float]
@@ -75,7 +75,8 @@ async def _recalculate_progress(runtime: Runtime) -> None:
 
 
 TASKS: Mapping[str, PeriodicTask] = {
-    # Renews once a day, and tries every hour: a failure is retried while the subscription has days left.
+    # Tries every hour, but renews once a day. So a failed renewal is retried while the subscription still has days
+    # left.
     "accurate.renew_subscription": PeriodicTask(_keep_subscription, lambda _: 3600),
     "accurate.assign_events": PeriodicTask(_assign_events, lambda _: 30),
     "accurate.empty_payloads": PeriodicTask(_empty_payloads, lambda _: 3600),
@@ -88,7 +89,7 @@ TASKS: Mapping[str, PeriodicTask] = {
 
 
 async def plan(runtime: Runtime) -> None:
-    """Inserts missing tasks. A task that is planned already keeps its time."""
+    """Inserts missing tasks. A planned task keeps its time."""
     await plan_tasks(runtime.database, {name: task.every(runtime.settings) for name, task in TASKS.items()})
 
 
@@ -102,7 +103,7 @@ async def run_task(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
 
 
 async def _run_until_stopped(work: Awaitable[object], stop: StopSignal) -> None:
-    """Cancels the work wherever it waits: every task may be killed anywhere, and its next run continues."""
+    """Cancels the work wherever it waits: every task may be stopped anywhere, and its next run continues."""
     running = asyncio.ensure_future(work)
     try:
         while not running.done():

@@ -277,5 +277,5 @@ def test_whatever_is_scanned_only_a_full_run_from_first_to_last_is_packed(
 @pytest.mark.parametrize("elsewhere", [3, 9])
 def test_a_missing_unit_outside_the_run_is_refused(elsewhere: int) -> None:
     queue = [QueueRow(n, n, n, f"SKA{n:06d}", packable=True) for n in range(4, 11)]
-    with pytest.raises(InvalidInput, match="does not belong between SKA000004 and SKA000006"):
+    with pytest.raises(InvalidInput, match="A missing unit is not between SKA000004 and SKA000006"):
         choose_run(queue, target=3, missing=frozenset({elsewhere}))

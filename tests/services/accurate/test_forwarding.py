@@ -331,7 +331,7 @@ async def test_events_wait_while_the_forward_url_is_not_set(
     await Accurate(without).process()
     await forward(without)
     assert [row.error_message for row in await accurate.sql("SELECT error_message FROM webhook_streams")] == [
-        "ACCURATE_FORWARD_URL is not set any more"
+        "ACCURATE_FORWARD_URL is no longer set"
     ]
     await due(accurate)
     await forward(runtime)

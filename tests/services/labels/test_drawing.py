@@ -324,7 +324,7 @@ async def test_keys_that_are_forgotten_while_the_job_waits_fail_it(plant: Plant)
     await plant.sql("UPDATE qr_codes SET root_key_sealed = NULL")
     [outcome] = await plant.work("label_job")
     assert outcome.end is End.FAILED
-    assert "was forgotten" in (await plant.row("label_jobs", job_id)).error_message
+    assert "was deleted: print without" in (await plant.row("label_jobs", job_id)).error_message
 
 
 async def test_a_process_that_dies_three_times_over_it_fails_the_job(plant: Plant) -> None:

@@ -1,4 +1,4 @@
-"""Reads Accurate's events: a table of its types, and the state of each entity that an event reports."""
+"""Reads Accurate's events: the table of document types, and the state of each entity that an event reports."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,16 +10,16 @@ from zoneinfo import ZoneInfo
 
 from qrtrack.domain.accurate.intake import parse, stored_text, without_mark
 
-# datetime.strptime takes longer than everything else in reading an event.
+# `strptime` takes more time than all other steps of reading an event, so timestamps are read without it.
 TIMESTAMP: Final = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d{1,2}):(\d{1,2})", re.ASCII)
-# From here on a number is milliseconds since 1970; below it is seconds, up to the year 5138.
+# Numbers from here on are milliseconds since 1970. Smaller numbers are seconds (up to the year 5138).
 MILLISECONDS_FROM: Final = 10**11
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 TIMESTAMP_LENGTH: Final = 100
 # Milliseconds in the year 9999 have 15 digits. A larger exponent would cost memory and time for its digits.
 TIMESTAMP_DIGITS: Final = 20
-# The same for amounts: a number with more digits is not read as one.
+# A number with more digits than this is not read as an amount: its digits would cost memory and time.
 AMOUNT_DIGITS: Final = 40
 
 
@@ -88,14 +88,14 @@ class DocumentState:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What an event reports: one state for each entity, from its last row. `note`: what was ignored."""
+    """What one event reports: for each entity the state of its last row. `note`: what was ignored."""
 
     states: Sequence[DocumentState]
     note: str | None
 
 
 def read_event(payload: str, kind: DocumentType, *, received_at: datetime, zone: ZoneInfo) -> Reading:
-    """Without a usable timestamp, the time of receipt counts. Raises ValueError or RecursionError."""
+    """Uses the time of receipt if the event has no usable timestamp. Raises ValueError or RecursionError."""
     event = parse(payload)
     notes = []
     event_at = read_timestamp(event.get("timestamp"), zone)

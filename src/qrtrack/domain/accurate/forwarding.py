@@ -15,9 +15,9 @@ class ForwardStatus(StrEnum):
 class StreamRun:
     """One run through the pending events of a stream.
 
-    `blocked`: entities with an unsent event. Their later events wait for it; events of other entities do not.
-    `sent`: how many events were sent. `retry_in`: seconds until the stream is due again, None when no event is left.
-    `endpoint_error`: why the endpoint takes no event at all.
+    `blocked`: entities with an unsent event. Later events of these entities wait; events of other entities do not.
+    `sent`: how many events were sent. `retry_in`: seconds until the stream is due again, or None when no event is left.
+    `endpoint_error`: why the endpoint takes no events at all.
     """
 
     blocked: set[str] = field(default_factory=set)
@@ -29,8 +29,8 @@ class StreamRun:
         self.retry_in = seconds if self.retry_in is None else min(self.retry_in, seconds)
 
     def may_send(self, entities: AbstractSet[str], *, due_in: float | None) -> bool:
-        """False for an event that is not due, or that has to wait for an earlier event of one of its entities. Then
-        later events of its entities wait for it.
+        """Returns False for an event that is not due, and for one that must wait for an earlier event of the same
+        entity. Then its own entities are blocked too.
         """
         if due_in is not None and due_in > 0:
             self.retry_within(due_in)

@@ -1,4 +1,4 @@
-"""Splits the body of an Accurate request into elements, each with its own JSON text. Trusts none of them."""
+"""Splits the body of an Accurate request into elements, each with its own JSON text. Nothing in the body is trusted."""
 
 import hashlib
 import json
@@ -9,8 +9,8 @@ from typing import Any, Final
 
 TEXT_LENGTH: Final = 255
 LARGEST_ID: Final = 2**63 - 1
-# Marks the digits of a parsed JSON number. They stay text: huge numbers cost nothing, and the number 1 is not the
-# string "1".
+# Marks the digits of a parsed JSON number. Digits stay text, so huge numbers cost nothing, and the number 1 differs
+# from the string "1".
 NUMBER: Final = "\0"
 
 BLANK: Final = re.compile(r"[ \t\n\r]*")
@@ -30,7 +30,7 @@ TOO_LONG: Final = f"It has more than {MOST_VALUES_OF_ONE:,} values: too many to 
 
 
 class UnreadableBody(Exception):
-    """The body is not JSON, so it has no elements to store."""
+    """The body is not JSON, so there are no elements to store."""
 
 
 class TooManyElements(Exception):
@@ -46,9 +46,9 @@ class Unread:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element of the request. `error`: why it is not an event. `note`: what of it was ignored.
+    """One element of the request. `error`: why it is not an event. `note`: what was ignored in it.
 
-    `content_hash` does not depend on white space or the order of keys.
+    White space and the order of keys do not change `content_hash`.
     """
 
     payload: str
@@ -69,8 +69,8 @@ _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def split_body(body: bytes) -> Iterator[Element]:
-    """The elements in order; a body that is not an array is its only element. Raises UnreadableBody or TooManyElements,
-    possibly after some elements.
+    """Yields the elements in order. A body that is not an array is one element. Raises UnreadableBody or
+    TooManyElements, possibly after it has yielded some elements.
     """
     values = sum(map(body.count, (b",", b"[", b"{")))
     if values > MOST_VALUES:
@@ -88,12 +88,12 @@ def split_body(body: bytes) -> Iterator[Element]:
 
 
 def parse(payload: str) -> Any:
-    """The value of a stored payload, with numbers as marked text. Raises ValueError or RecursionError."""
+    """Parses a stored payload; its numbers become marked text. Raises ValueError or RecursionError."""
     return _decoder.decode(payload)
 
 
 def content_hash(payload: str) -> bytes:
-    """The hash that `Element` has, of a stored payload."""
+    """Returns the hash of a stored payload, equal to `Element.content_hash`."""
     try:
         canonical = _encoder.encode(parse(payload))
     except (ValueError, RecursionError):
@@ -102,19 +102,23 @@ def content_hash(payload: str) -> bytes:
 
 
 def without_mark(value: object) -> object:
-    """The digits of a parsed number; any other value unchanged."""
+    """Returns the digits of a parsed number, and any other value unchanged."""
     return value[1:] if isinstance(value, str) and value.startswith(NUMBER) else value
 
 
 def stored_text(value: object) -> str | None:
-    """The value if PostgreSQL can store and index it: text, not too long, no NUL, no lone surrogate. Else None."""
+    """Returns the value if PostgreSQL can store and index it (text, not too long, no NUL, no lone surrogate), otherwise
+    None.
+    """
     if not isinstance(value, str) or not 1 <= len(value) <= TEXT_LENGTH or "\0" in value:
         return None
     return value if value.isascii() or _is_unicode(value) else None
 
 
 def _spans(text: str, *, may_be_long: bool) -> Iterator[tuple[int, int, Any]]:
-    """Begin, end and value of each element. `may_be_long`: values are counted before an element is parsed."""
+    """Yields begin, end and value of each element. `may_be_long`: the values of an element are counted before it is
+    parsed.
+    """
     read = _checked_value if may_be_long else _value
     place = _blank(text, 0)
     if text[place : place + 1] != "[":
@@ -156,7 +160,9 @@ def _checked_value(text: str, begin: int) -> tuple[int, Any]:
 
 
 def _end_of_nested(text: str, begin: int) -> tuple[int, int]:
-    """The end and the depth of the array or object that begins there, by counting brackets. Raises ValueError."""
+    """Returns the end and the depth of the array or object that begins at this place, by counting brackets. Raises
+    ValueError.
+    """
     depth = deepest = 0
     for step in STEP.finditer(text, begin):
         if step["open"] is not None:

@@ -1,4 +1,4 @@
-"""What processing makes of webhook events: their new states, and the newest state of each document."""
+"""Processing of webhook events: their new states, and the newest state of each document."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class EventStatus(StrEnum):
 
 
 class ClaimedEvent(NamedTuple):
-    """An event that a worker holds. `payload` is None when it is too long to be claimed with its group."""
+    """An event that a worker has claimed. `payload` is None when it is too long to be claimed with its group."""
 
     id: int
     manufacturer_org_id: UUID
@@ -35,7 +35,7 @@ class ClaimedEvent(NamedTuple):
 
     @property
     def stream(self) -> tuple[UUID, int, str]:
-        """Organisation, database and type: events of one stream are forwarded in order."""
+        """Organisation, database and type. Events of one stream are forwarded in order."""
         return self.manufacturer_org_id, self.database_id, self.type
 
 
@@ -67,12 +67,12 @@ class NewestState(NamedTuple):
 
     @property
     def age(self) -> tuple[datetime, int]:
-        """Of two states of one document, the one with the larger value is newer."""
+        """The order of two states of one document: the larger value is newer."""
         return self.state.event_at, self.event.id
 
 
 def newest_states(read: Iterable[ReadEvent]) -> Sequence[NewestState]:
-    """One state for each document: the newest among these events."""
+    """Returns the newest state of each document among these events."""
     newest: dict[tuple[UUID, int, str, str], NewestState] = {}
     for event, reading in ((one.event, one.reading) for one in read if one.reading is not None):
         for state in reading.states:
@@ -84,7 +84,7 @@ def newest_states(read: Iterable[ReadEvent]) -> Sequence[NewestState]:
 
 
 def last_heard(read: Iterable[ReadEvent]) -> Mapping[tuple[int, str], datetime]:
-    """When the latest of these events arrived, by database and type."""
+    """Returns when the latest of these events arrived, for each database and type."""
     latest: dict[tuple[int, str], datetime] = {}
     for one in read:
         source, received_at = (one.event.database_id, one.event.type), one.event.created_at

@@ -1,11 +1,11 @@
-"""Which webhook events a person lists or replays."""
+"""The filter of webhook events to list or replay."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSelection:
-    """A member that is None matches every event."""
+    """A filter of events. A field that is None matches every event."""
 
     status: str | None
     type: str | None

@@ -1,4 +1,4 @@
-"""What an answer of the gateway means. An answer that is not clear means unknown; only callbacks or an administrator
+"""Decides what an answer of the gateway means. An unclear answer means unknown; only callbacks or an administrator
 change that.
 """
 
@@ -14,7 +14,7 @@ from qrtrack.domain.akselgate.repetition import says_repetition
 
 TAKEN = frozenset({200, 201})
 REFUSED = frozenset({400, 401, 403, 404, 413, 415, 422, 429})
-# These redirects keep the method: the gateway did nothing with the batch. The client never follows them.
+# These redirects keep the method, so the gateway did nothing with the batch. The client never follows them.
 REDIRECTED = frozenset({307, 308})
 TOKEN_REFUSED = frozenset({401, 403})
 NO_STATUS = "unknown"
@@ -22,7 +22,7 @@ NO_STATUS = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The response fields of an attempt. `status_code` is `unknown` where the gateway sent no HTTP status."""
+    """The response fields of an attempt. `status_code` is `unknown` when the gateway sent no HTTP status."""
 
     outcome: AttemptOutcome
     status_code: str = NO_STATUS
@@ -32,9 +32,10 @@ class Verdict:
 
 
 def judge(status: int, body: bytes, success_codes: AbstractSet[str], *, charset: str | None = None) -> Verdict:
-    """The verdict on a complete HTTP answer. Where `success_codes` is empty, any code of a 200 or 201 is a success.
+    """Returns the verdict on a complete HTTP answer. If `success_codes` is empty, any code of a 200 or 201 is a
+    success.
 
-    The caller must still check REJECTED against the database: the bank may refuse a repetition of what it paid.
+    The caller must still check REJECTED against the database: the bank may refuse a repetition of a batch that it paid.
     """
     payload, answer = read_object(body, charset)
     code = _text(answer, "responseCode")
@@ -51,7 +52,7 @@ def judge(status: int, body: bytes, success_codes: AbstractSet[str], *, charset:
 
 
 def read_object(body: bytes, charset: str | None) -> tuple[str, Mapping[str, Any] | None]:
-    """The text of an answer, and the JSON object in it, if any.
+    """Returns the text of an answer, and the JSON object in it, if any.
 
     Tries the charset that the answer names, then UTF-8, UTF-16 and UTF-32, then ISO-8859-1, until the text is a JSON
     object.
@@ -66,7 +67,7 @@ def read_object(body: bytes, charset: str | None) -> tuple[str, Mapping[str, Any
 
 
 def as_text(body: bytes) -> str:
-    """Bytes that are not UTF-8, and NUL, which PostgreSQL refuses, become escapes."""
+    """Decodes UTF-8. Other bytes become escapes, and so does NUL, which PostgreSQL refuses."""
     return body.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
@@ -79,7 +80,7 @@ def _object(payload: str) -> Mapping[str, Any] | None:
 
 
 def _refuse_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Raises ValueError where a member occurs twice: it is not known which one the gateway means."""
+    """Raises ValueError when a member occurs twice: nobody knows which value the gateway means."""
     members = dict(pairs)
     if len(members) < len(pairs):
         raise ValueError("a member occurs twice")
@@ -87,7 +88,7 @@ def _refuse_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _text(answer: Mapping[str, Any] | None, *names: str) -> str | None:
-    """The first of these members that is neither null nor empty, as text."""
+    """Returns the first of these members that is neither null nor empty, as text."""
     for name in names:
         value = (answer or {}).get(name)
         if value not in (None, ""):

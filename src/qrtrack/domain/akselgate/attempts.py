@@ -11,7 +11,7 @@ class TransactionType(StrEnum):
 
 
 class AttemptOutcome(StrEnum):
-    """What is known of an attempt. `accepted` means that the bank took the batch; callbacks say what it paid."""
+    """What is known about an attempt. `accepted`: the bank took the batch. Callbacks report what it paid."""
 
     SENDING = "sending"
     ACCEPTED = "accepted"
@@ -20,30 +20,33 @@ class AttemptOutcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-# These outcomes unlock the references of the attempt: another attempt may send them.
+# Attempts with these outcomes do not lock their references: another attempt may send them.
 RELEASING: Final = frozenset({AttemptOutcome.REJECTED, AttemptOutcome.NOT_SENT})
 # An administrator resolves an unknown attempt to one of these.
 RESOLUTIONS: Final = RELEASING | {AttemptOutcome.ACCEPTED}
 
 
 def shown_status(outcome: str, status_code: str | None) -> str | None:
-    """None for an attempt that was not sent: the log has `unknown` there, as if a request had left."""
+    """Returns the status code to show; None for an attempt that was not sent. The log stores `unknown` for it, as if a
+    request had been sent.
+    """
     return None if outcome == AttemptOutcome.NOT_SENT else status_code
 
 
 def stale_after(deadline_seconds: float) -> float:
-    """Seconds after which the sweeper calls a `sending` attempt unknown, and after which its sender sends no more.
+    """Seconds after which the sweeper sets a `sending` attempt to unknown, and after which its sender no longer sends.
 
-    Both use this one limit: otherwise a sender that was suspended could send a batch after an administrator resolved
-    it as not sent and somebody dispatched it again.
+    Both use this one limit. Otherwise this could happen: a sender is suspended, an administrator resolves its attempt
+    as not sent, somebody dispatches again, and the first sender resumes and sends the batch a second time.
     """
     return 2 * deadline_seconds
 
 
 class EventKind(StrEnum):
-    """What happens to an attempt besides its answer. `resolved` and `closed` change the attempt; others are records.
+    """The events of an attempt besides its answer. `resolved` and `closed` change the attempt; the others are only
+    records.
 
-    `doubted_refusal`: the gateway refused a batch that contains a reference which an earlier attempt may have paid.
+    `doubted_refusal`: the gateway refused a batch with a reference that an earlier attempt may have paid.
     """
 
     CALLBACK = "callback"
@@ -57,7 +60,7 @@ class EventKind(StrEnum):
     CLOSED = "closed"
 
 
-# A person has to look at each event of these kinds.
+# A person must look at each event of these kinds.
 ALARMING: Final = (
     EventKind.CONFLICT,
     EventKind.UNKNOWN_REFERENCE,
@@ -68,7 +71,7 @@ ALARMING: Final = (
 
 @dataclass(frozen=True, slots=True)
 class AttemptFilter:
-    """Which attempts a list shows; None does not filter."""
+    """Which attempts a list shows. A field that is None does not filter."""
 
     kd_settle: str | None
     transaction_type: TransactionType | None

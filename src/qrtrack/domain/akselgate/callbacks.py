@@ -1,4 +1,4 @@
-"""Callbacks of the gateway: the token in the address of each attempt, and what one callback reports."""
+"""Callbacks of the gateway: the token in each attempt's address, and what a callback reports."""
 
 import hmac
 from collections.abc import Iterable
@@ -16,8 +16,8 @@ RESULT_LENGTH: Final = 50
 
 
 class CallbackState(StrEnum):
-    """What the gateway reported of one row. `conflict`: its reports contradict each other, or it paid what it had
-    refused. A person has to ask the bank.
+    """What the gateway reported about one row. `conflict`: its reports contradict each other, or it paid a row that it
+    had refused. A person must ask the bank.
     """
 
     MISSING = "missing"
@@ -27,14 +27,14 @@ class CallbackState(StrEnum):
 
 
 class UnknownCallback(NotFound):
-    """This service never gave this callback address to the gateway."""
+    """The gateway called an address that this service never gave to it."""
 
     slug = "unknown-callback"
     title = "Not a callback address of this service"
 
 
 class CallbackTokens:
-    """One token for each attempt, signed with SECRET_KEY. Its holder can report on that attempt only."""
+    """One token for each attempt, signed with SECRET_KEY. Its holder can report on this attempt only."""
 
     def __init__(self, secret_key: str) -> None:
         self._key = hmac.digest(secret_key.encode(), b"qrtrack/akselgate-callback", "sha256")
@@ -54,7 +54,7 @@ class CallbackTokens:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """One report. `raw_query` is uncut; the other fields are cut to lengths that an index takes."""
+    """One callback. `raw_query` is complete; the other fields are cut to lengths that fit into an index."""
 
     reference: str
     result: str
@@ -63,7 +63,9 @@ class Callback:
 
     @classmethod
     def read(cls, query: Iterable[tuple[str, str]], *, raw_query: str) -> "Callback":
-        """A parameter that comes with two different values becomes `a,b`, which matches no reference and no code."""
+        """Reads the parameters. One that comes with two different values becomes `a,b`, which matches no reference and
+        no code.
+        """
         values: dict[str, dict[str, None]] = {}
         for name, value in query:
             values.setdefault(name, {})[value] = None
@@ -76,14 +78,16 @@ class Callback:
         )
 
     def state(self, failure_codes: AbstractSet[str]) -> CallbackState | None:
-        """OK for `00`, FAILED for a listed code. None for every other result: the payment may have been made."""
+        """OK for `00`, FAILED for a listed code, None for any other result: the payment may have been made."""
         if self.result == SUCCESS:
             return CallbackState.OK
         return CallbackState.FAILED if self.result in failure_codes else None
 
 
 def state_after(state: CallbackState, outcome: AttemptOutcome, reported: CallbackState) -> CallbackState:
-    """CONFLICT where the report contradicts an earlier one or the outcome. A row in conflict stays in conflict."""
+    """Returns CONFLICT if the report contradicts an earlier report or the outcome. A row in conflict stays in
+    conflict.
+    """
     if reported is CallbackState.OK and outcome in RELEASING:
         return CallbackState.CONFLICT
     if state is CallbackState.MISSING:

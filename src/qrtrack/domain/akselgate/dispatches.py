@@ -1,4 +1,4 @@
-"""The transactions of a settlement: their checks, and the text that is sent to the gateway."""
+"""Checks the transactions of a settlement, and writes the text that is sent to the gateway."""
 
 import json
 import re
@@ -12,13 +12,14 @@ from qrtrack.domain.akselgate.money import NotAnAmount, read_amount, write_amoun
 from qrtrack.domain.errors import NAMED_ERRORS, FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 
-# A body of 16 MiB holds fewer real rows than this, but millions of zeros, each of which would be an error.
+# More rows than this are refused at once. Real rows of a 16 MiB body are fewer; millions of zeros would each become an
+# error.
 MOST_ROWS = 100_000
 NAMED_FIELDS = 20
 DESCRIPTION_LENGTH = 100
 BRANCH_LENGTH = 100
 ACCOUNT = re.compile(r"[0-9]{5,34}", re.ASCII)
-# ASCII only: look-alike, invisible and combining characters would make two references for us, and one for the bank.
+# ASCII only. Look-alike, invisible or combining characters would make two references for us, and one for the bank.
 REFERENCE = re.compile(r"[!-~](?:[ -~]{0,13}[!-~])?")
 
 FIELDS = frozenset(
@@ -37,7 +38,7 @@ FIELDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Fixed values of the gateway's account. `amount_scale`: how many decimals the gateway reads."""
+    """Fixed values of the account at the gateway. `amount_scale`: how many decimals the gateway reads."""
 
     amount_scale: int
     core: str
@@ -62,14 +63,14 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowError(FieldError):
-    """A bad field of one row. `reference` is the referenceNumber as it was sent, valid or not."""
+    """A wrong field of one row. `reference` is the referenceNumber as the caller sent it, valid or not."""
 
     row_number: int
     reference: str | None
 
 
 class InvalidTransactions(InvalidInput):
-    """Rows of the dispatch are invalid: nothing was sent and nothing was recorded."""
+    """Some rows of the dispatch are invalid. Nothing was sent and nothing was recorded."""
 
     slug = "invalid-transactions"
     title = "Transactions that cannot be sent"
@@ -101,7 +102,7 @@ def check_transactions(rows: Sequence[Any], terms: Terms) -> list[Transaction]:
 
 @dataclass(slots=True)
 class _Errors:
-    """The first errors of a batch and the count of all: keeping each error of 100,000 rows would fill the memory."""
+    """Keeps the first errors of a batch and counts all: the errors of 100,000 rows would fill the memory."""
 
     named: list[RowError] = field(default_factory=list)
     count: int = 0
@@ -120,7 +121,7 @@ class _Row:
         self._is_sound = True
 
     def transaction(self) -> Transaction | None:
-        """None where the row has errors."""
+        """Returns None if the row has errors."""
         if not self._is_object:
             self._refuse(None, "Each transaction must be a JSON object.", FieldCode.WRONG_TYPE, expected="object")
             return None
@@ -209,7 +210,9 @@ class _Row:
 def payload_of(
     request_id: str, transactions: Sequence[Transaction], *, callback_url: str, amount_scale: int
 ) -> tuple[str, Decimal]:
-    """The JSON text to store and send, and its control sum. ASCII only: the stored text equals the bytes sent."""
+    """Returns the JSON text to store and send, and its control sum. ASCII only, so the stored text equals the sent
+    bytes.
+    """
     data = [
         {
             "core": transaction.core,

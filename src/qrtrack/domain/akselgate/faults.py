@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """How the gateway misbehaves. The sandbox takes the batch all the same, unless the fault is in its NOT_TAKEN."""
+    """The faults that can be simulated. The sandbox takes the batch nevertheless, except with a fault in NOT_TAKEN."""
 
     NONE = "none"
     REFUSE = "refuse"

@@ -1,4 +1,4 @@
-"""Amounts of money: text in, Decimal inside, text with a fixed number of decimals out. Never a float."""
+"""Amounts of money: read from text, kept as Decimal, written with a fixed number of decimals. Never a float."""
 
 import re
 from decimal import Decimal
@@ -8,13 +8,13 @@ CANONICAL = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?", re.ASCII)
 
 
 class NotAnAmount(ValueError):
-    """The message says what is wrong. It does not contain the value."""
+    """The text is not an amount. The message says what is wrong, without the value."""
 
 
 def read_amount(given: object, *, scale: int) -> Decimal:
     """Reads a positive amount from an integer or canonical text (`150000`, `1000.50`) with at most `scale` decimals.
 
-    Refuses `1.000` under scale 0: some countries write one in this way, others a thousand.
+    Under scale 0 it refuses `1.000`: some countries mean one by it, others a thousand.
     """
     if isinstance(given, bool) or not isinstance(given, str | int):
         raise NotAnAmount(

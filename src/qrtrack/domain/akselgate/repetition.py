@@ -1,7 +1,7 @@
-"""The words and codes by which a gateway says that it got a request before. This is the only list of them.
+"""The only list of words and codes that mean: the gateway has received this request before.
 
-The gateway may refuse a repetition because it paid the first request. So the list is wide: a word too many freezes a
-settlement until a person asks the bank; a missing word pays it twice.
+The gateway may refuse a repetition because it paid the first request, so the list is wide. A word too many freezes a
+settlement until a person asks the bank. A missing word pays a settlement twice.
 """
 
 import html
@@ -10,14 +10,14 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-# In an answer of any status, these words say that the gateway got this request before.
+# In an answer of any status, these words mean that the gateway has received the request before.
 REPEATED: Final = (
     r"dup\w*|\w*duplic\w*|\w*dupli[kc]\w*|doubl\w*|dobel|dobl\w*|rangkap|\w*ganda\w*|already\w*|repeat\w*"
     r"|repetition\w*|repetitive|replay\w*|re?us(?:e|ed|age|ing)|resen[dt]\w*|resubmi\w*|re (?:sub|trans)mi\w*"
     r"|retransmi\w*|reprocess\w*|redundant|identical\w*|idempot\w*|clash\w*|collid\w*|collision\w*|conflict\w*"
     r"|konflik|kembar"
 )
-# Only in a refusal do these say so too. In a success ("telah diterima": has been received) they are harmless.
+# These words mean so only in a refusal. In a success ("telah diterima": has been received) they are harmless.
 HAPPENED_BEFORE: Final = (
     r"sudah|sdh|udah|telah|tlh|pernah|exists?|existing|used|processed|processing|paid|settled|executed|posted"
     r"|completed?|submitted|previous\w*|sebelum\w*|earlier|before|twice|once|more than once|second time"
@@ -33,7 +33,7 @@ DONE: Final = (
     r"(?:exists?|existing|existed|processed|paid|settled|executed|posted|completed?|submitted|received|accepted|approved"
     r"|registered|recorded|present|sent|successful|debited|credited|transferred|finished|taken)"
 )
-# Phrases that deny it. They are removed before the words above are searched. "no" alone is not among them: in
+# Phrases that deny a repetition. They are removed before the words above are searched. "no" alone is not listed: in
 # Indonesian it abbreviates "nomor" (number), so "No Referensi exists" means that the reference exists.
 NEGATED: Final = re.compile(
     r"\b(?:"
@@ -52,7 +52,7 @@ NEGATED: Final = re.compile(
     r"|(?:token|session|sesi|password|kata sandi)(?: \w+)? (?:sudah|telah|already|has been)"
     r" (?:expired|kedaluwarsa|kadaluarsa|kadaluwarsa|berakhir)"
     r"|user (?:is )?already logged in"
-    # "cannot be processed again" says that it was processed; so may the text after a "because".
+    # "cannot be processed again" means that it was processed before. The text after "because" may mean so too.
     r")\b(?! (?:again|twice|lagi|ulang|kembali|more|a second|because|since|karena|sebab))"
 )
 ANY_STATUS: Final = re.compile(rf"\b(?:{REPEATED})\b")
@@ -64,12 +64,14 @@ CODE: Final = re.compile(r"[a-z]{0,6}[ :#-]*0*94(?:\.0*)?|0*409[0-9 .-]*", re.AS
 CODE_IN_WORDS: Final = re.compile(r"(?:^|\b(?:code|kode|rc|error|err|e|status) ?)0*94\b|\b409[0-9]{0,4}\b", re.ASCII)
 NOTHING_SAID: Final[tuple[Any, ...]] = (None, False, 0, [], {})
 YES: Final = ("true", "1", "yes", "ya", "y")
-# Names of ordinary members, such as counts; they match the words above but say nothing about this request.
+# Names of ordinary members, such as counts: they match the words above but say nothing about this request.
 ORDINARY_NAMES: Final = frozenset({"processed", "success", "successCount", "accepted"})
 
 
 def says_repetition(code: str | None, answer: Mapping[str, Any], *, is_refusal: bool) -> bool:
-    """Whether `code`, or any text or member name of the answer at any depth, says that the request came before."""
+    """Whether `code`, or any text or member name of the answer at any depth, says that the gateway had the request
+    before.
+    """
     return any(_says(text, is_refusal=is_refusal) for text in (code or "", *_texts(answer)))
 
 
@@ -78,7 +80,7 @@ def _says(text: str, *, is_refusal: bool) -> bool:
     if CODE.fullmatch(letters.strip().casefold()):
         return True
     plain = NEGATED.sub(" ", _in_words(letters))
-    # Letters of another alphabet can imitate Latin ones and hide a word, so such a refusal counts as a repetition.
+    # Letters of another alphabet can look like Latin ones and hide a word. Such a refusal counts as a repetition.
     is_strange = is_refusal and any(letter.isalpha() and not letter.isascii() for letter in plain)
     words = REFUSAL if is_refusal else ANY_STATUS
     found = words.search(plain) or CODE_IN_WORDS.search(plain) or RUN_TOGETHER.search(re.sub("[^a-z]", "", plain))
@@ -86,7 +88,7 @@ def _says(text: str, *, is_refusal: bool) -> bool:
 
 
 def _texts(answer: Mapping[str, Any]) -> Iterator[str]:
-    """Every text, every number, and the names of members that `_is_said` accepts. Iterative: a deeply nested answer
+    """Yields every text, every number, and each member name that `_is_said` accepts. Iterative: a deeply nested answer
     would exceed the recursion limit.
     """
     left: list[Any] = [answer]
@@ -104,7 +106,7 @@ def _texts(answer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_said(name: str, member: Any) -> bool:
-    """Whether the name of the member is a statement, as in `isDuplicate: 1`. Where a member holds text, the text is."""
+    """Whether the member's name says so, as in `isDuplicate: 1`. If the member holds text, the text must confirm it."""
     if isinstance(member, str):
         return member.strip().casefold() in YES
     return member not in NOTHING_SAID and name not in ORDINARY_NAMES

@@ -1,4 +1,4 @@
-"""The calibration page of a format: the outlines of its labels, and rulers of 100 mm to be measured on the print."""
+"""The calibration page of a format: the outlines of its labels, and rulers of 100 mm to measure on the print."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ TICK: Final = 10
 
 
 def draw_calibration(label_format: LabelFormat) -> bytes:
-    """A PDF of one page. On a label of less than 100 mm a ruler has as many centimetres as fit."""
+    """Draws a PDF of one page. On a label of less than 100 mm, the ruler has as many centimetres as fit."""
     writer = PdfWriter(label_format.page)
     outlines = [
         f"{x:.4f} {y:.4f} {label_format.width:.4f} {label_format.height:.4f} re" for x, y in label_format.origins()
@@ -27,7 +27,7 @@ def draw_calibration(label_format: LabelFormat) -> bytes:
 
 
 def _ruler(start: tuple[float, float], along: tuple[int, int], length: int) -> list[str]:
-    """A line with a mark each 10 mm."""
+    """Draws a line with a mark every 10 mm."""
     x, y = start
     right, down = along
     drawn = [f"{x:.4f} {y:.4f} m {x + length * right:.4f} {y + length * down:.4f} l"]

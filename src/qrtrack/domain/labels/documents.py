@@ -1,4 +1,4 @@
-"""Files of labels: pages of a PDF or rows of ZPL, one after the other. Another process may continue a file."""
+"""Writes files of labels: PDF pages or ZPL rows, one after the other. Another process may continue a file."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ DEFAULT_DPI: Final[zpl.Dpi] = 203
 
 @dataclass(frozen=True, slots=True)
 class Printing:
-    """How labels are laid on their format. `at_tills`: with the larger modules that GS1 asks for in retail.
+    """How labels are placed on their format. `at_tills`: uses the larger modules that GS1 requires for retail.
 
-    `start_at` is the place of the first label on its page, counted from 1 along the rows. `dpi` matters to ZPL only.
+    `start_at`: the place of the first label on its page, counted from 1 along the rows. `dpi`: for ZPL only.
     """
 
     label_format: LabelFormat
@@ -45,7 +45,7 @@ class Printing:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What has been written of a file: whole pages only. `offsets` are those of the objects of a PDF's pages."""
+    """What has been written of a file: complete pages only. `offsets`: of the objects of the PDF's pages."""
 
     labels: int = 0
     size: int = 0
@@ -53,7 +53,7 @@ class Checkpoint:
 
 
 class LabelWriter:
-    """Writes a file page by page, from its beginning or from a checkpoint. `close` gives what ends the file."""
+    """Writes a file page by page, from its beginning or from a checkpoint. `close` returns the end of the file."""
 
     def __init__(self, printing: Printing, checkpoint: Checkpoint = Checkpoint()) -> None:
         self._printing = printing
@@ -87,7 +87,7 @@ class LabelWriter:
 
 
 def write_labels(printing: Printing, labels: Iterable[PlacedLabel]) -> Iterator[bytes]:
-    """A whole file."""
+    """Writes a complete file."""
     writer, waiting = LabelWriter(printing), iter(labels)
     while page := list(islice(waiting, writer.room)):
         yield writer.page(page)

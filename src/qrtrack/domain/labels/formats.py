@@ -13,12 +13,14 @@ MOST_LABELS_ON_PAGE: Final = 500
 FORMATS_OF_ORGANISATION: Final = 100
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,39}$"
 TOLERANCE: Final = 0.005
-"""Half of the accuracy to which labels are placed."""
+"""Half of the accuracy with which labels are placed, in millimetres."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """Labels in rows on a page. `left` and `top` are the margins; a pitch is the distance of neighbours' origins."""
+    """Labels in rows on a page. `left` and `top` are the margins. A pitch is the distance between the origins of
+    neighbours.
+    """
 
     width: float
     height: float
@@ -35,13 +37,13 @@ class Sheet:
         return self.columns * self.rows
 
     def origins(self) -> Iterator[tuple[float, float]]:
-        """Of the labels of a page, row by row."""
+        """Yields the upper left corners of a page's labels, row by row."""
         for row in range(self.rows):
             for column in range(self.columns):
                 yield self.left + column * self.pitch_x, self.top + row * self.pitch_y
 
     def check(self) -> None:
-        """Raises InvalidInput where the labels overlap or do not lie on the page."""
+        """Raises InvalidInput if labels overlap or lie partly outside of the page."""
         if (self.columns > 1 and self.pitch_x < self.width) or (self.rows > 1 and self.pitch_y < self.height):
             detail = "The labels overlap: a pitch must be at least the width or height of a label. Measure it again."
             raise invalid_field("/pitch", detail, FieldCode.LABELS_OVERLAP)
@@ -58,7 +60,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Roll:
-    """Labels of one size behind each other, `across` of them abreast with `gap` between them."""
+    """Labels of one size, one behind the other, `across` of them side by side with `gap` between them."""
 
     width: float
     height: float
@@ -82,7 +84,7 @@ LabelFormat: TypeAlias = Sheet | Roll
 
 
 def definition_of(label_format: LabelFormat) -> dict[str, Any]:
-    """The format as the API and the database have it."""
+    """Returns the format in the form of the API and the database."""
     size = {"width": label_format.width, "height": label_format.height}
     if isinstance(label_format, Roll):
         return {"kind": "roll", **size, "across": label_format.across, "gap": label_format.gap}
@@ -97,7 +99,7 @@ def definition_of(label_format: LabelFormat) -> dict[str, Any]:
 
 
 def format_of(definition: Mapping[str, Any]) -> LabelFormat:
-    """The opposite of `definition_of`."""
+    """The inverse of `definition_of`."""
     width, height = definition["width"], definition["height"]
     if definition["kind"] == "roll":
         return Roll(width, height, definition["across"], definition["gap"])
@@ -124,7 +126,7 @@ PRESETS: Final[Mapping[str, LabelFormat]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Corrects a printer: what lies at `x` is drawn at `x * scale_x + dx` (millimetres from the upper left corner)."""
+    """Corrects a printer: a point at `x` is drawn at `x * scale_x + dx` (millimetres from the upper left corner)."""
 
     dx: float = 0.0
     dy: float = 0.0

@@ -1,4 +1,4 @@
-"""Label jobs: what is ordered, the states of a job, and what stands against printing."""
+"""Label jobs: what is ordered, the states of a job, and the reasons to refuse printing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,12 +28,14 @@ PRESET_OF: Final[Mapping[tuple[Labelled, FileFormat], str]] = {
     (Labelled.UNITS, FileFormat.ZPL): "roll-50x30",
     (Labelled.CASES, FileFormat.ZPL): "roll-100x150",
 }
-"""What is printed on when the caller names no format."""
+"""The default format, when the caller names none."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewLabelJob:
-    """An order for labels. Without an end of the range it is the batch's; codes are for units, numbers for cases."""
+    """An order for labels. A missing end of the range is the batch's own end. Codes select units, numbers select
+    cases.
+    """
 
     what: Labelled
     file_format: FileFormat = FileFormat.PDF
@@ -51,22 +53,22 @@ class NewLabelJob:
 
 
 class AlreadyPrinted(Conflict):
-    """Labels of these units exist. A reprint needs a reason."""
+    """Labels of these units were printed before. A reprint needs a reason."""
 
     slug = "already-printed"
     title = "Printed already"
 
     def __init__(self, printed: Sequence[Mapping[str, Any]], *, count: int) -> None:
         super().__init__(
-            f"Printed before: {count} of these units. Two labels of one unit are two units to whoever scans them: "
-            "to print it again, say why in `reason`, and destroy the first label.",
+            f"{count} of these units were printed before. A scanner counts two labels of one unit as two units: "
+            "to print one again, say why in `reason`, and destroy the first label.",
             printed=list(printed[:NAMED_THINGS]),
             printed_count=count,
         )
 
 
 class LabelsReserved(Conflict):
-    """Another job is going to print some of these units."""
+    """Another job that is queued or running prints some of these units."""
 
     slug = "labels-reserved"
     title = "Another job prints these units"
@@ -90,24 +92,24 @@ class NothingToPrint(InvalidState):
 
 
 class RootKeysMissing(InvalidState):
-    """Labels with root keys need keys that can be opened."""
+    """Some of the units have no root key that can be printed."""
 
     slug = "root-keys-missing"
     title = "Root keys are missing"
 
     def __init__(self, count: int) -> None:
         super().__init__(
-            f"Without a root key that can be printed: {count} of these units. The keys were forgotten, or the codes "
+            f"{count} of these units have no root key that can be printed. The keys were deleted, or the codes "
             "were imported without them. Print without `with_root_key`.",
         )
 
 
 class FileNotReady(InvalidState):
-    """The file exists once the job is completed."""
+    """The job has no file before it is completed."""
 
     slug = "label-file-not-ready"
     title = "The file is not ready"
 
     def __init__(self, status: str) -> None:
         advice = "Poll the job until it is completed." if status not in TERMINAL_JOBS else "Submit another label job."
-        super().__init__(f"The label job is {status}, and has no file. {advice}", state=status)
+        super().__init__(f"The label job is {status} and has no file. {advice}", state=status)

@@ -1,4 +1,4 @@
-"""What stands on a label: its symbol and its lines of text."""
+"""The content of a label: its symbol and its lines of text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class PlacedLabel:
 
 @dataclass(frozen=True, slots=True)
 class CaseLabel:
-    """`first_code`, `last_code` and `completeness` are None for an empty case."""
+    """The data of a case's label. `first_code`, `last_code` and `completeness` are None for an empty case."""
 
     master_code: str
     case_number: int
@@ -42,7 +42,7 @@ class CaseLabel:
 def unit_lines(
     code: str, *, variant: str | None, lot: str | None, expires_on: date | None, root_key: str | None
 ) -> Sequence[str]:
-    """The code first, and on its own line: people type it."""
+    """The code comes first, on its own line: people type it."""
     lines = [code]
     if root_key is not None:
         lines.append(root_key)

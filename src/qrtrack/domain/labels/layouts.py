@@ -1,4 +1,4 @@
-"""Where symbol and text stand on a label, so that the symbol scans: module size, quiet zone, cut tolerance.
+"""Places symbol and text on a label so that the symbol can be scanned: module size, quiet zone, cut tolerance.
 
 Lengths are millimetres from the label's upper left corner, y downwards.
 """
@@ -19,11 +19,11 @@ MODULE_AT_TILLS: Final = 0.396
 """GS1 General Specifications, symbols scanned in retail."""
 LARGEST_MODULE: Final = 1.0
 CUT_TOLERANCE: Final = 0.5
-"""A die cuts up to half a millimetre beside the label's edge."""
+"""A die may cut this many millimetres from the label's edge."""
 ADVANCE: Final = 0.6
-"""Width of a character of Courier, as a part of the type size."""
+"""Width of a Courier character, as a fraction of the type size."""
 LINE: Final = 1.15
-"""Distance of lines, as a part of the type size."""
+"""Distance between lines, as a fraction of the type size."""
 SMALLEST_TYPE: Final = 1.4
 LARGEST_TYPE: Final = 5.0
 TEXT_GAP: Final = 0.5
@@ -31,7 +31,9 @@ TEXT_GAP: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """`x`, `y`: the symbol's corner without its quiet zone. `text_x`, `text_y`: the corner of the first line."""
+    """Positions on a label. `x`, `y`: the symbol's corner without its quiet zone. `text_x`, `text_y`: the corner of the
+    first line.
+    """
 
     module: float
     x: float
@@ -43,28 +45,28 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """Of a printer that draws whole dots; None draws any length."""
+    """The resolution of a printer that draws whole dots. None: the printer draws any length (PDF)."""
 
     dpi: int | None = None
 
     @property
     def largest_module(self) -> float:
-        """Printers draw modules of up to 10 dots (^BQ)."""
+        """The largest module in millimetres: ZPL printers draw modules of up to 10 dots (^BQ)."""
         return LARGEST_MODULE if self.dpi is None else min(LARGEST_MODULE, 10 * 25.4 / self.dpi)
 
     def floor(self, length: float) -> float:
-        """The largest whole number of dots within the length. A hair is forgiven: 0.375 mm are 3 dots at 203 dpi."""
+        """Rounds the length down to whole dots. It forgives 1 % of a dot: 0.375 mm are 3 dots at 203 dpi."""
         if self.dpi is None:
             return length
         return math.floor(length * self.dpi / 25.4 + 0.01) * 25.4 / self.dpi
 
     def ceil(self, length: float) -> float:
-        """The smallest whole number of dots that is not shorter."""
+        """Rounds the length up to whole dots."""
         return length if self.dpi is None else math.ceil(length * self.dpi / 25.4 - 0.01) * 25.4 / self.dpi
 
 
 class LabelTooSmall(InvalidInput):
-    """A symbol with legible modules, its quiet zone and the text do not fit onto the label."""
+    """The label is too small for a symbol with legible modules, its quiet zone and the text."""
 
     slug = "label-too-small"
     title = "The symbol does not fit onto the label"
@@ -73,7 +75,8 @@ class LabelTooSmall(InvalidInput):
 def lay_out(
     size: tuple[float, float], modules: int, lines: Sequence[str], *, at_tills: bool, resolution: Resolution
 ) -> Layout:
-    """The place with the larger symbol: text under it, or beside it where the height lacks.
+    """Returns the layout with the larger symbol: text under the symbol, or beside it where the label is not high
+    enough.
 
     `modules` is the side of the symbol without its quiet zone. Raises LabelTooSmall.
     """

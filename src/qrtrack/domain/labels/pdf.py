@@ -1,7 +1,7 @@
-"""PDF files of labels, written page by page: memory does not grow with the number of labels.
+"""Writes PDF files of labels, page by page: memory does not grow with the number of labels.
 
-A writer of our own: one `cm` and one filled path of integers a symbol is 8 times as fast as reportlab's paths, and a
-sixth of their size.
+A writer of our own: it draws a symbol with one `cm` and one filled path of integers. This is 8 times as fast as
+reportlab's paths, and a sixth of their size.
 """
 
 import zlib
@@ -14,13 +14,13 @@ from qrtrack.domain.labels.layouts import LINE
 
 POINTS: Final = 72 / 25.4
 """Points of a millimetre."""
-# Courier's ascent over the baseline, as a part of the type size.
+# Courier's ascent above the baseline, as a fraction of the type size.
 BASELINE: Final = 0.80
 _ESCAPES: Final = {ord("\\"): b"\\\\", ord("("): b"\\(", ord(")"): b"\\)"}
 
 CATALOGUE, PAGES, FONT, FIRST_OF_PAGES = 1, 2, 3, 4
 PREAMBLE: Final = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"
-# Readers must not fit pages to the paper: labels would miss their place by up to 4 %.
+# PDF readers must not scale pages to the paper: labels would be up to 4 % off their place.
 CATALOGUE_OBJECT: Final = (
     b"1 0 obj\n<</Type/Catalog/Pages 2 0 R/ViewerPreferences<</PrintScaling/None>>>>\nendobj\n"  # the numbers above
 )
@@ -29,10 +29,10 @@ HEADER: Final = PREAMBLE + CATALOGUE_OBJECT + FONT_OBJECT
 
 
 class PdfWriter:
-    """Writes a document of pages of one size: `page` after `page`, then `close`.
+    """Writes a document of pages of one size: call `page` for each page, then `close`.
 
-    A writer that is made with the `position` and `offsets` of an earlier one continues its file. `offsets` are the
-    places of the objects of its pages, two a page.
+    With the `position` and `offsets` of an earlier writer it continues that file. `offsets` are the positions of the
+    objects of its pages, two for each page.
     """
 
     def __init__(self, size: tuple[float, float], *, position: int = 0, offsets: Sequence[int] = ()) -> None:
@@ -42,7 +42,7 @@ class PdfWriter:
         self._box = b"[0 0 %s %s]" % (_number(size[0] * POINTS), _number(size[1] * POINTS))
 
     def page(self, content: bytes) -> bytes:
-        """`content`: operators in millimetres from the upper left corner, y downwards."""
+        """Returns one page. `content`: operators in millimetres from the upper left corner, y downwards."""
         header = self._header()
         packed = zlib.compress(self._to_millimetres() + content)
         number = FIRST_OF_PAGES + len(self.offsets)
@@ -55,7 +55,7 @@ class PdfWriter:
         return header + stream + page
 
     def close(self) -> bytes:
-        """The pages' list and the table of offsets. Without them the file is no PDF."""
+        """Returns the list of pages and the table of offsets, which complete the PDF."""
         header = self._header()
         pages_at, count = self.position, len(self.offsets) // 2
         kids = b" ".join(b"%d 0 R" % (FIRST_OF_PAGES + 1 + 2 * page) for page in range(count))
@@ -107,7 +107,7 @@ def draw_label(label: PlacedLabel, origin: tuple[float, float]) -> bytes:
 
 
 def _draw_lines(lines: Sequence[str], x: float, y: float, type_size: float) -> bytes:
-    """The page's y points downwards, so the text matrix turns it up again."""
+    """The page's y axis points downwards, so the text matrix turns the text upright again."""
     if not lines:
         return b""
     size = _number(type_size)
@@ -119,7 +119,7 @@ def _draw_lines(lines: Sequence[str], x: float, y: float, type_size: float) -> b
 
 
 def _escaped(text: str) -> bytes:
-    """What Courier cannot show becomes a question mark."""
+    """Characters that Courier cannot show become question marks."""
     return b"".join(_ESCAPES.get(byte, bytes([byte])) for byte in text.encode("cp1252", "replace"))
 
 

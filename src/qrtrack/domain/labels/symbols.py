@@ -1,4 +1,4 @@
-"""QR symbols as rectangles of dark modules, merged so that no white hairline lies between neighbours."""
+"""QR symbols as rectangles of dark modules, merged so that no white hairline appears between neighbours."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Rectangle: TypeAlias = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """A full QR code, never a Micro QR code. `modules` is its side without the quiet zone."""
+    """A full QR code, never a Micro QR code. `modules` is the side of the symbol without its quiet zone."""
 
     payload: str
     error: ErrorLevel
@@ -22,7 +22,9 @@ class Symbol:
     matrix: Sequence[Sequence[int]]
 
     def rectangles(self) -> Iterator[Rectangle]:
-        """Every dark module exactly once: runs of a row, extended downwards while the rows below have the same run."""
+        """Yields rectangles that cover every dark module exactly once: a run in a row, extended downwards while the
+        rows below contain the same run.
+        """
         open_runs: dict[tuple[int, int], int] = {}
         for y in range(self.modules + 1):
             runs = set(_runs(self.matrix[y])) if y < self.modules else set()

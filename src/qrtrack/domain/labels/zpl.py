@@ -1,4 +1,5 @@
-"""ZPL II for label printers. The printer draws the symbol itself, from the payload, the level and the module in dots.
+"""ZPL II for label printers. The printer draws the symbol itself, from the payload, the level and the module size in
+dots.
 
 Source: Zebra, ZPL II Programming Guide, ^BQ, ^FH, ^CI, ^PW, ^LL.
 """
@@ -13,7 +14,7 @@ from qrtrack.domain.labels.layouts import LINE
 
 Dpi = Literal[203, 300, 600]
 
-# ^BQ draws a symbol lower by the bar height of ^BY: the height is written, and taken off again.
+# ^BQ draws a symbol lower by the bar height of ^BY. So this height is set explicitly, and subtracted from y.
 BAR_HEIGHT: Final = 10
 _SPECIAL: Final = re.compile(r"[\x00-\x1f\x7f^~_]")
 
@@ -26,9 +27,9 @@ def draw_row(
     dpi: Dpi,
     calibration: Calibration = UNCALIBRATED,
 ) -> bytes:
-    """One `^XA … ^XZ` for the labels that lie abreast on the roll; `size` is theirs together.
+    """Returns one `^XA … ^XZ` for the labels that lie side by side on the roll. `size` is their common size.
 
-    Labels were laid out in whole dots of `dpi`.
+    The labels were laid out in whole dots of `dpi`.
     """
     width, length = (round(side * dpi / 25.4) for side in size)
     parts = [f"^XA^CI28^PW{width}^LL{length}^LH0,0^PR2"]
@@ -56,5 +57,5 @@ def _label(label: PlacedLabel, origin: tuple[float, float], dpi: Dpi, calibratio
 
 
 def _escaped(text: str) -> str:
-    """Characters with a meaning in ZPL, and controls, as `_hh`."""
+    """Writes characters that ZPL interprets, and control characters, as `_hh`."""
     return _SPECIAL.sub(lambda found: f"_{ord(found[0]):02X}", text)

@@ -22,7 +22,7 @@ class BatchClosed(InvalidState):
 
 
 class SerialMode(StrEnum):
-    """How the serials of a batch are made."""
+    """How the serials of a batch are chosen."""
 
     SEQUENTIAL = "sequential"
     RANDOM = "random"

@@ -1,4 +1,4 @@
-"""Which units of the queue go into the next case, and the refusals when the box and the queue disagree.
+"""Decides which units of the queue go into the next case, and refuses when the box and the queue disagree.
 
 Pure functions: the service reads the queue under the batch lock, calls `choose_run`, and writes its result.
 """
@@ -17,8 +17,8 @@ from qrtrack.domain.packing.states import Completeness
 
 @dataclass(frozen=True, slots=True)
 class PackCase:
-    """One case to be packed from the queue. `first_code`, `last_code`: the units in the operator's hands. `scans`:
-    what the QR symbols of these and of the missing units say.
+    """One case to pack from the queue. `first_code`, `last_code`: the units in the operator's hands. `scans`: what the
+    QR symbols of these units, and of the missing units, say.
     """
 
     batch_id: UUID
@@ -59,7 +59,7 @@ class CountDrift(Conflict):
 
 
 class FirstCodeNotPrepared(Conflict):
-    """The scanned first unit does not wait in the queue."""
+    """The scanned first unit is not waiting in the queue."""
 
     slug: ClassVar[str] = "first-code-not-prepared"
     title: ClassVar[str] = "The first unit is not prepared"
@@ -83,7 +83,7 @@ class CaseOfOtherBatch(Conflict):
 
 
 class CaseAlreadyPacked(Conflict):
-    """The case was packed before. A case that is scanned twice takes no second run of units."""
+    """The case was packed before. Scanning a case twice does not pack a second run of units into it."""
 
     slug: ClassVar[str] = "case-already-packed"
     title: ClassVar[str] = "The case is already packed"
@@ -117,7 +117,7 @@ class OrderMismatch(InvalidInput):
 
 
 class QueueRow(NamedTuple):
-    """A prepared code. It is not `packable` if it was excluded, voided, linked or checked since it was queued.
+    """A prepared code. `packable` is false if it was excluded, voided, linked or checked after it was queued.
 
     `checked`: a consumer has checked the unit, and it is in no case.
     """
@@ -132,7 +132,7 @@ class QueueRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Units that wait in the queue before the run. `more`: there are more than `count`."""
+    """Units that wait in the queue before the run. `more`: there are more of them than `count`."""
 
     count: int
     first_code: str
@@ -142,7 +142,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class ScannedUnit:
-    """A unit of this batch in the operator's hands. `state` is shown if the unit is not prepared."""
+    """A unit of this batch in the operator's hands. The refusal shows `state` if the unit is not prepared."""
 
     sequence_number: int
     code: str
@@ -151,9 +151,9 @@ class ScannedUnit:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The units of one case: all packable units of the queue from the first to the last, except missing ones.
+    """The units of one case: every packable unit of the queue from the first to the last, except missing ones.
 
-    `stale`: rows before the last one that are no longer packable. The caller marks them invalid.
+    `stale`: rows before the last unit that are no longer packable. The caller marks them invalid.
     """
 
     rows: tuple[QueueRow, ...]
@@ -173,14 +173,14 @@ def choose_run(
 ) -> Run:
     """Chooses the units of the next case.
 
-    `queue`: the prepared rows of batch and variant in serial order, from `first` (or the head of the queue) through
-    `target` packable rows that are not missing, and through `last`; or to the end of the queue. Rows beyond are
-    ignored. If the rows end before `last`, a positive drift is a lower bound.
-    `missing`: sequence numbers of units that are not in the box; the caller excludes them.
-    `not_queued`: codes between the first unit and `last` that are not in the queue, named if the box ends too early.
+    `queue`: prepared rows of batch and variant in serial order. They begin at `first` (or the head of the queue), and
+    include `target` packable rows that are not missing, and `last`; or they end with the queue. Rows beyond are
+    ignored. If the rows end before `last`, a positive drift is a lower bound. `missing`: sequence numbers of units that
+    are not in the box; the caller excludes them. `not_queued`: codes between `first` and `last` that are not in the
+    queue. The refusal names them if the box ends too early.
 
     Raises FirstCodeNotPrepared, NotEnoughPrepared, CountDrift, and InvalidInput for a missing unit that was scanned or
-    lies outside the run.
+    lies outside of the run.
     """
     _refuse_missing_in_hand(first, last, missing)
     takable = [row for row in queue if row.packable and row.sequence_number not in missing]
@@ -194,7 +194,7 @@ def choose_run(
         raise _box_reaches_further(takable, rows[-1], last)
     if last and last.sequence_number < end:
         raise _box_ends_early(rows, last, not_queued)
-    # A case that takes the whole queue may lack the queue's last units.
+    # With fewer units than the case holds, the case takes the whole queue, so missing units may be at the queue's end.
     _refuse_missing_elsewhere(queue[0], rows[-1] if len(rows) == target else queue[-1], missing)
     return Run(
         rows=tuple(rows),
@@ -214,15 +214,15 @@ def _refuse_missing_in_hand(first: ScannedUnit | None, last: ScannedUnit | None,
 
 
 def _refuse_missing_elsewhere(start: QueueRow, end: QueueRow, missing: AbstractSet[int]) -> None:
-    """A mistyped missing unit would exclude a good unit that lies in another box."""
+    """Refuses a missing unit outside of the case's range: a mistyped code would exclude a good unit in another box."""
     if any(not start.sequence_number <= number <= end.sequence_number for number in missing):
-        detail = f"A missing unit does not belong between {start.code} and {end.code}: correct missing_codes."
+        detail = f"A missing unit is not between {start.code} and {end.code}: correct missing_codes."
         ends = {"first_code": start.code, "last_code": end.code}
         raise invalid_field("/missing_codes", detail, FieldCode.OUTSIDE_CASE, **ends)
 
 
 def _box_reaches_further(takable: Sequence[QueueRow], end: QueueRow, last: ScannedUnit) -> CountDrift:
-    """The drift is the number of units after the run's end, through `last`: so many units are not in the box."""
+    """The drift is the number of units from the run's end to `last`: this many units are not in the box."""
     through = [row for row in takable if row.sequence_number <= last.sequence_number]
     beyond = sum(row.sequence_number > end.sequence_number for row in through)
     codes = [row.code for row in through]
@@ -241,7 +241,7 @@ def _box_reaches_further(takable: Sequence[QueueRow], end: QueueRow, last: Scann
 
 
 def _box_ends_early(rows: Sequence[QueueRow], last: ScannedUnit, not_queued: Sequence[str]) -> CountDrift:
-    """The drift is the number of units of the run after `last`, negative: so many other units are in the box."""
+    """The drift is negative, the number of units of the run after `last`: this many other units are in the box."""
     end, short = rows[-1], sum(row.sequence_number > last.sequence_number for row in rows)
     if short == len(rows):
         advice = f"the case starts at {rows[0].code}: scan its first and its last unit again."

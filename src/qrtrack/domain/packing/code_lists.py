@@ -1,4 +1,4 @@
-"""Parsing lists of codes as people paste and scan them. Whether a code exists is checked elsewhere."""
+"""Parses lists of codes as people paste and scan them. Other modules check whether a code exists."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -73,7 +73,7 @@ class LabelledBatch(Protocol):
 
 
 class UnitOfOtherBatch(InvalidInput):
-    """The QR of a scanned unit names another batch, which has a unit with the same serial."""
+    """The scanned unit belongs to another batch, which has a unit with the same serial: its QR names that batch."""
 
     slug: ClassVar[str] = "unit-of-other-batch"
     title: ClassVar[str] = "A unit of another batch"
@@ -90,7 +90,7 @@ class UnitOfOtherBatch(InvalidInput):
 def foreign_scans(scans: Iterable[ListedScan], batch: LabelledBatch) -> list[ListedScan]:
     """Scans of units of other batches: a serial is unique in one organisation only, so that codes prove nothing.
 
-    GTIN and lot are compared only if the batch has them; the uniq code only if the batch was not imported, since
+    GTIN and lot are compared only if the batch has them. The uniq code is compared only if the batch was not imported:
     imported labels were printed before the batch got its uniq code.
     """
     uniq_code = None if batch.serial_mode == SerialMode.IMPORTED else batch.uniq_code
@@ -117,8 +117,8 @@ def _differs(said: str | None, known: str | None) -> bool:
 def parse_codes(elements: Sequence[Any], *, field: str, limit: int = CODES_LIMIT) -> PastedCodes:
     """Expands ranges, and reduces scanned symbols to their codes.
 
-    Raises one InvalidInput with the first NAMED_ERRORS bad tokens, each with the pointer `/{field}/{index}`. Only
-    possible codes are returned: no control character, NUL or surrogate reaches the database.
+    Raises one InvalidInput with the first NAMED_ERRORS bad tokens, each with the pointer `/{field}/{index}`. Returns
+    only possible codes: no control character, NUL or surrogate reaches the database.
     """
     pasted = _Pasted(limit)
     errors: list[FieldError] = []
@@ -142,7 +142,7 @@ def parse_codes(elements: Sequence[Any], *, field: str, limit: int = CODES_LIMIT
 
 
 def parse_code(text: str, *, field: str) -> PastedCodes:
-    """The one code that was scanned or typed. Raises InvalidInput for none and for several."""
+    """Returns the one code that was scanned or typed. Raises InvalidInput for none and for several."""
     try:
         parsed = parse_codes([text], field=field, limit=1)
     except InvalidInput as error:
@@ -154,7 +154,7 @@ def parse_code(text: str, *, field: str) -> PastedCodes:
 
 
 class _Mistake(ValueError):
-    """What is wrong with one token."""
+    """A token that is not a code, range or unit."""
 
     def __init__(self, detail: str, code: FieldCode, **params: Any) -> None:
         super().__init__(detail)
@@ -162,7 +162,7 @@ class _Mistake(ValueError):
 
 
 class _Pasted:
-    """The codes read so far. It stops growing just past the limit, however many codes the ranges name."""
+    """The codes that were read so far. It stops growing just above the limit, however many codes the ranges name."""
 
     def __init__(self, limit: int) -> None:
         self.codes: dict[str, None] = {}
@@ -199,10 +199,9 @@ class _Pasted:
             self.codes.update(dict.fromkeys(self._expanded(named)))
 
     def _expanded(self, named: _Range) -> Iterator[str]:
-        """Yields each serial once for all ranges: a thousand overlapping ranges cost no more than one.
+        """Yields each serial only once over all ranges: a thousand overlapping ranges cost no more than one.
 
-        `following` maps a yielded serial to a later one that may not have been yielded (a disjoint-set with path
-        compression).
+        `following` maps a yielded serial to a later one that may still be new (a disjoint-set with path compression).
         """
         following = self._following.setdefault(named.prefix, {})
         number = named.first
@@ -256,12 +255,12 @@ _WITHOUT_UNIT: Final = {
 
 
 def reads_as_range(code: str) -> bool:
-    """A list would read such a code as the range between its ends."""
+    """True for a code with a hyphen that a list of codes would read as a range."""
     return _range_of(code) is not None
 
 
 def _range_of(token: str) -> tuple[tuple[str, int], tuple[str, int]] | None:
-    """The two serials of a range. None: the hyphen is part of an imported code."""
+    """Returns the two serials of a range. None means that the hyphen is part of an imported code."""
     first, hyphen, last = token.partition("-")
     ends = parse_serial(first), parse_serial(last)
     return (ends[0], ends[1]) if hyphen and ends[0] and ends[1] else None

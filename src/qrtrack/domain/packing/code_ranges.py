@@ -1,4 +1,4 @@
-"""Short forms of codes and sequence numbers: consecutive ones as one range."""
+"""Writes codes and sequence numbers in short form: consecutive ones as one range."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from qrtrack.domain.packing.numbering import LAST_NUMBER, parse_serial, serial
 
 
 def not_in_batch(codes: Sequence[str], *, field: str) -> dict[str, Any]:
-    """What a refusal says of listed codes that are not in the batch."""
+    """The refusal of listed codes that are not in the batch."""
     shown = code_ranges(codes)
     return {
         "errors": [not_in_batch_error(f"/{field}", code) for code in shown[:NAMED_ERRORS]],
@@ -24,7 +24,7 @@ def not_in_batch_error(pointer: str, code: str) -> FieldError:
 
 
 def as_ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """Closed ranges of sequence numbers in rising order, as trace events store them."""
+    """Returns closed ranges of sequence numbers in rising order, as trace events store them."""
     runs: list[tuple[int, int]] = []
     for number in sorted(set(numbers)):
         if runs and number == runs[-1][1] + 1:
@@ -35,8 +35,8 @@ def as_ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def code_ranges(codes: Iterable[str]) -> list[str]:
-    """`SKA000010-SKA000020` for consecutive serials: the form that lists of codes accept. The first NAMED_THINGS
-    entries; it reads no further than it takes to complete them.
+    """Returns consecutive serials as `SKA000010-SKA000020`, the form that lists of codes accept. Returns the first
+    NAMED_THINGS entries, and stops reading when they are complete.
     """
     starts: list[tuple[str, int]] = []
     lasts: list[int] = []
@@ -54,7 +54,8 @@ def code_ranges(codes: Iterable[str]) -> list[str]:
             starts.append(parsed)
             prefix, number = parsed
             lasts.append(number)
-        # Formatted in place: calling `serial` for each of 100,000 codes doubles the time, which the event loop waits.
+        # Formatted here: calling `serial` for each of 100,000 codes doubles the time, and blocks the event loop
+        # meanwhile.
         following = f"{prefix}{lasts[-1] + 1:06d}" if lasts[-1] < LAST_NUMBER else None
     spans = zip(starts, lasts, strict=True)
     return [*(name for start, last in spans for name in _named(*start, last)), *others][:NAMED_THINGS]

@@ -1,4 +1,4 @@
-"""Parsing CSV files of codes that were printed before this service was in use."""
+"""Parses CSV files of codes that were printed before this service was in use."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ COLUMNS = ("code", "root_key", "variant")
 EXPORTED = frozenset(column.name for column in (*CODES, PAYLOAD)).difference(COLUMNS)
 SHOWN_LENGTH = 40
 
-# The first bytes of files that are not CSV, whatever their names. Excel calls UTF-16 "Unicode text".
+# The first bytes of files that are not CSV, whatever their file names say. Excel calls UTF-16 "Unicode text".
 NOT_CSV = (
     (b"PK\x03\x04", "an Excel workbook (.xlsx) or another ZIP file"),
     (b"PK\x05\x06", "an empty ZIP file"),
@@ -44,11 +44,11 @@ _VARIANT = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class ImportedCodes:
-    """The rows of a file in the order of their sequence numbers: variant by variant, in the order of the file.
+    """The rows of a file in the order of their sequence numbers: variant by variant, each in the order of the file.
 
-    `lines` are the rows' line numbers; the header is line 1. `highest_numbers`, by prefix: of the codes that look like
-    serials of this service. `mistakes` are the first mistakes with their lines, and `mistake_count` counts all; with
-    mistakes, `codes` are those that could be read, and nothing may be imported.
+    `lines`: the line number of each row; the header is line 1. `highest_numbers`: by prefix, the highest number among
+    codes that look like serials of this service. `mistakes`: the first mistakes with their lines; `mistake_count`
+    counts all. With mistakes, `codes` are those that could be read, and nothing may be imported.
     """
 
     codes: Sequence[str]
@@ -60,7 +60,9 @@ class ImportedCodes:
     mistake_count: int
 
     def refusal(self, taken: Iterable[str]) -> InvalidInput:
-        """Names the first bad rows in the order of the file, and counts all. `taken`: codes that exist already."""
+        """Builds the refusal: names the first bad rows in the order of the file, and counts all. `taken`: codes that
+        exist already.
+        """
         line_of = dict(zip(self.codes, self.lines, strict=True))
         lines = sorted((line_of[code], code) for code in taken)
         named = [(line, _taken(line, code)) for line, code in lines[:NAMED_ERRORS]]
@@ -78,7 +80,7 @@ def _taken(line: int, code: str) -> FieldError:
 
 
 class _Unreadable(Exception):
-    """The rest of the file cannot be read."""
+    """From some line on, the file cannot be read."""
 
     def __init__(self, pointer: str, detail: str, code: FieldCode, **params: Any) -> None:
         super().__init__(detail)
@@ -86,7 +88,7 @@ class _Unreadable(Exception):
 
 
 def read_codes(file: BinaryIO) -> ImportedCodes:
-    """Parses a CSV file with the header `code[,root_key][,variant]`; mistakes are part of the result."""
+    """Parses a CSV file with the header `code[,root_key][,variant]`. The result contains the mistakes."""
     checked, line = _Checked(), 0
     try:
         _refuse_other_formats(file)
@@ -116,7 +118,7 @@ def _refuse_other_formats(file: BinaryIO) -> None:
 
 
 def _rows_of(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of each row. The file is read row by row, never as a whole."""
+    """Yields line number and cells of each row. Reads the file row by row, never all at once."""
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     reader = csv.reader(text, strict=True)
     try:
@@ -126,7 +128,7 @@ def _rows_of(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
         for row in reader:
             yield reader.line_num, [cell.strip() for cell in row]
     except UnicodeDecodeError as error:
-        detail = "The file is not UTF-8 text: save it as CSV UTF-8."
+        detail = "The file is not UTF-8 text. Save it as CSV UTF-8 and send it again."
         raise _Unreadable("/file", detail, FieldCode.NOT_UTF8) from error
     except csv.Error as error:
         line = reader.line_num
@@ -154,7 +156,7 @@ def _columns(header: Sequence[str]) -> dict[str, int]:
 
 
 def _shortened(cell: str) -> str:
-    """The text of a cell for an error message."""
+    """Shortens the text of a cell for an error message."""
     return cell if len(cell) <= SHOWN_LENGTH else f"{cell[:SHOWN_LENGTH]}…"
 
 
@@ -200,7 +202,7 @@ class _Checked:
             detail = f"has the root key of line {first}."
             self._refuse(line, "root_key", detail, FieldCode.REPEATED_CELL, first_line=first)
         elif variant and not _VARIANT.fullmatch(variant):
-            detail = "has a variant of more than 64 or of unprintable characters."
+            detail = "has a variant with more than 64 characters, or with unprintable ones."
             self._refuse(line, "variant", detail, FieldCode.BAD_VARIANT_CELL)
 
     def _refuse(self, line: int, column: str, detail: str, code: FieldCode, **params: Any) -> None:
@@ -208,7 +210,9 @@ class _Checked:
         self.add(line, FieldError(pointer, f"Line {line} {detail}", code, {"line": line, **params}))
 
     def add(self, line: int, mistake: FieldError) -> None:
-        """Keeps the first mistakes only: there may be a million. Those of the whole file (line 0) are always kept."""
+        """Keeps only the first mistakes, since there may be a million. Mistakes of the whole file (line 0) are always
+        kept.
+        """
         self.mistake_count += 1
         if line == 0 or len(self.mistakes) < NAMED_ERRORS:
             self.mistakes.append((line, mistake))
@@ -231,7 +235,7 @@ class _Checked:
         )
 
     def _check_file(self, quantities: dict[str | None, int]) -> None:
-        """Adds the mistakes of the whole file; they are listed first."""
+        """Adds the mistakes of the whole file, which are listed first."""
         if not self.rows and not self.mistakes:
             self._refuse_file("There is no code in the file.", FieldCode.TOO_FEW, min=1)
         if len(quantities) > VARIANTS_LIMIT:
@@ -244,7 +248,7 @@ class _Checked:
 
 
 def _upper(cell: str) -> str:
-    """ASCII only: upper-casing would turn the long s or a ligature into letters of a code."""
+    """Upper-cases ASCII only: upper-casing would turn the long s or a ligature into a letter of a code."""
     return cell.upper() if cell.isascii() else cell
 
 

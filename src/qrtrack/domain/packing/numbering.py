@@ -1,4 +1,4 @@
-"""The forms of serials, random codes and uniq codes. The counters are in the database."""
+"""The forms of serials, random codes and uniq codes. The database holds the counters."""
 
 import re
 import secrets
@@ -6,10 +6,10 @@ import secrets
 from qrtrack.domain.root_keys import ALPHABET, GUESSES_PER_HIT, random_text, sample_keys
 
 PREFIX_PATTERN = r"^[A-Z0-9]{0,7}[A-Z]$"
-"""A prefix ends in a letter: otherwise `SKA1` + 000001 and `SKA` + 1000001 would be the same code."""
+"""A prefix ends in a letter. Otherwise `SKA1` + 000001 and `SKA` + 1000001 would be the same code."""
 
 CODE_PATTERN = r"^[A-Z0-9][A-Z0-9._-]{0,19}$"
-"""All codes, also imported ones: GS1 allows 20 characters for a serial (AI 21)."""
+"""The longest code, also of imported ones: GS1 allows 20 characters for a serial (AI 21)."""
 
 UNIQ_CODE_LENGTH = 12
 SHORTEST_TAIL = 6
@@ -25,14 +25,14 @@ _BIASED_BYTES = bytes(range(240, 256))
 
 
 def serial(prefix: str, number: int) -> str:
-    """At least six digits. Sort serials by number, never as text."""
+    """Writes a number with at least six digits. Sort serials by number, never as text."""
     if not FIRST_NUMBER <= number <= LAST_NUMBER:
         raise ValueError(f"serial numbers run from {FIRST_NUMBER} to {LAST_NUMBER}, not {number}")
     return f"{prefix}{number:06d}"
 
 
 def parse_serial(code: str) -> tuple[str, int] | None:
-    """The exact inverse of `serial`. None: the number is written in another way."""
+    """The exact inverse of `serial`. Returns None if the number is written in another way."""
     match = _SERIAL.fullmatch(code)
     if match is None or int(match[2]) < FIRST_NUMBER:
         return None
@@ -40,7 +40,9 @@ def parse_serial(code: str) -> tuple[str, int] | None:
 
 
 def random_tail_length(live_codes: int) -> int:
-    """The least length at which a guess hits one of `live_codes` with probability < 1/10,000 (EU 2016/161, art. 4)."""
+    """The shortest length at which a guess hits one of `live_codes` with probability < 1/10,000 (EU 2016/161, art.
+    4).
+    """
     length = SHORTEST_TAIL
     while live_codes * GUESSES_PER_HIT >= len(_LETTERS) * len(ALPHABET) ** (length - 1):
         length += 1
@@ -48,7 +50,9 @@ def random_tail_length(live_codes: int) -> int:
 
 
 def random_tails(count: int, length: int) -> list[str]:
-    """Distinct tails that end in a letter: serials end in a digit, so that a random code is never a serial."""
+    """Returns distinct tails that end in a letter. Serials end in a digit, so a random code is never equal to a
+    serial.
+    """
     if length < 1 or count > len(_LETTERS) * len(ALPHABET) ** (length - 1):
         raise ValueError(f"there are fewer than {count} tails of length {length}")
     body = length - 1
@@ -61,5 +65,5 @@ def random_tails(count: int, length: int) -> list[str]:
 
 
 def uniq_code() -> str:
-    """60 random bits. A constraint of the database keeps it unique in the whole service."""
+    """Returns 60 random bits as text. A database constraint keeps it unique in the whole service."""
     return sample_keys(1, UNIQ_CODE_LENGTH)[0]

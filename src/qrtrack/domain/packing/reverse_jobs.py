@@ -8,7 +8,7 @@ from qrtrack.domain.packing.code_lists import ListedScan
 
 PROGRESS_COUNTED = 30
 PROGRESS_PREPARED = 90
-"""After the last chunk. The transaction that completes the job sets 100."""
+"""The progress after the last chunk. The transaction that completes the job sets 100."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,9 @@ class NewJob:
 
 
 def job_progress(done: int, total: int) -> int:
-    """Of a job that has counted: 30 + floor(60 x done / total), from 30 to 90; 90 if there is nothing to do."""
+    """The progress of a job that has counted its codes: 30 + floor(60 x done / total), from 30 to 90. 90 if there is
+    nothing to do.
+    """
     if total <= 0:
         return PROGRESS_PREPARED
     progress = PROGRESS_COUNTED + (PROGRESS_PREPARED - PROGRESS_COUNTED) * done // total
@@ -33,7 +35,9 @@ def job_progress(done: int, total: int) -> int:
 
 @dataclass(slots=True)
 class JobCounts:
-    """What a job has done with the sequence numbers before `next_sequence`. Only the worker with the lease counts."""
+    """What a job has done with the sequence numbers before `next_sequence`. Only the worker with the lease changes
+    it.
+    """
 
     next_sequence: int
     prepared: int

@@ -1,4 +1,4 @@
-"""The filters of lists. None: not filtered."""
+"""The filters of lists. A field that is None does not filter."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -26,7 +26,7 @@ class JobSelection:
 
 @dataclass(frozen=True, slots=True)
 class PackSelection:
-    """`actor` is who packed."""
+    """A filter of packs. `actor`: the user who packed."""
 
     batch_id: UUID | None = None
     station: str | None = None

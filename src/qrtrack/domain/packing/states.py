@@ -15,7 +15,7 @@ class CodeStatus(StrEnum):
 
 
 class BatchStatus(StrEnum):
-    """From `hashing` on, all codes and cases exist and may be packed, even if the hashing fails."""
+    """From `hashing` on, all codes and cases exist. They may be packed, even if the hashing fails."""
 
     CREATING = "creating"
     HASHING = "hashing"
@@ -24,7 +24,7 @@ class BatchStatus(StrEnum):
 
 
 class CaseStatus(StrEnum):
-    """A case with no units is open, any other is packed."""
+    """A case without units is open. Any other case is packed."""
 
     OPEN = "open"
     PACKED = "packed"
@@ -61,7 +61,7 @@ class LinkRefusal(StrEnum):
 
 
 class NotPrepared(StrEnum):
-    """Why a unit of an available status does not wait in the queue."""
+    """Why a unit with an available status is not waiting in the queue."""
 
     EXCLUDED = "excluded"
     NOT_PREPARED = "not prepared"
@@ -86,5 +86,5 @@ TRANSITIONS: Mapping[CodeStatus, frozenset[CodeStatus]] = MappingProxyType(
 
 
 def sources(target: CodeStatus) -> frozenset[CodeStatus]:
-    """The states from which a step leads to `target`."""
+    """Returns the states from which a step leads to `target`."""
     return frozenset(status for status, targets in TRANSITIONS.items() if target in targets)

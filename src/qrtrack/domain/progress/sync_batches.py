@@ -7,7 +7,7 @@ from qrtrack.domain.errors import InvalidState
 
 
 class SyncStatus(StrEnum):
-    """The state of a progress batch. `failed`: every record failed."""
+    """The state of a progress batch. `failed` means that every record failed."""
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -20,7 +20,7 @@ TERMINAL_SYNCS: Final = frozenset({SyncStatus.COMPLETED, SyncStatus.FAILED, Sync
 
 
 class SyncCancelled(InvalidState):
-    """The progress batch was cancelled: stop sending its records."""
+    """The progress batch was cancelled. Stop sending its records."""
 
     slug = "progress-cancelled"
     title = "The batch was cancelled"

@@ -1,4 +1,4 @@
-"""Records of progress batches: the outcome of each, and the refusal of too many."""
+"""Records of progress batches: the outcome of each, and the refusal of more records than announced."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

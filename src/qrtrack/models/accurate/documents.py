@@ -10,7 +10,7 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned
 
 
 class AccurateDocument(TenantOwned, Table):
-    """The newest known state of one entity. Not identified by its number: Accurate reuses document numbers."""
+    """The newest known state of one entity. Its number does not identify it: Accurate reuses document numbers."""
 
     __tablename__ = "accurate_documents"
     __table_args__ = ({"postgresql_with": {"fillfactor": 80}},)

@@ -1,4 +1,4 @@
-"""The queue of streams of webhook events to forward."""
+"""The queue of streams: webhook events to forward."""
 
 from sqlalchemy import BigInteger, Identity, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -8,9 +8,10 @@ from qrtrack.models.metadata import Table
 
 
 class WebhookStream(Leased, Table):
-    """The events of one type and database to forward. One worker holds a stream, which keeps its events in order.
+    """The events of one type and database to forward. One worker at a time holds a stream, so its events stay in order.
 
-    `touched` counts additions, so that a worker that ends its run sees events that were added meanwhile.
+    `touched` counts the additions. A worker compares it at the end of its run, to notice events that were added
+    meanwhile.
     """
 
     __tablename__ = "webhook_streams"

@@ -14,10 +14,12 @@ LIVE = "status IN ('pending', 'processing')"
 
 
 class WebhookEvent(LeasedColumns, Table):
-    """One element of a request, with its JSON text as received. Never deleted: uuid and hash identify later duplicates.
+    """One element of a request, with its JSON text as received. Rows are never deleted: uuid and hash identify later
+    duplicates.
 
-    First attempts are claimed by one index, in groups; retries by another, one by one, since an event may kill its
-    worker. A trigger completes the rows of the older service; their hash is empty until it is needed.
+    First attempts are claimed in groups, by one index. Retries are claimed one by one, by another index, since an event
+    may crash its worker. A trigger completes the rows that the older service inserts; their hash stays empty until it
+    is needed.
     """
 
     __tablename__ = "webhook_queue"
@@ -71,8 +73,8 @@ class WebhookEvent(LeasedColumns, Table):
 
 
 class WebhookConflict(Table):
-    """Other content that arrived under a known uuid, and how often. It belongs to the organisation of its own database,
-    which can differ from that of the known event.
+    """Other content that arrived under a known uuid, and how often. It belongs to the organisation that owns its own
+    database; this can differ from the organisation of the known event.
     """
 
     __tablename__ = "webhook_conflicts"

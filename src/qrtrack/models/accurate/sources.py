@@ -1,4 +1,4 @@
-"""When Accurate was last heard, by database and event type, and the state of the webhook subscription."""
+"""When Accurate last sent, by database and event type, and the state of the webhook subscription."""
 
 from datetime import date
 
@@ -9,7 +9,7 @@ from qrtrack.models.metadata import Instant, Table
 
 
 class AccurateSource(Table):
-    """When the last event of a database and type arrived. Silence raises an alarm."""
+    """When the last event of a database and type arrived. If no more arrive, an alarm is raised."""
 
     __tablename__ = "accurate_sources"
     __table_args__ = ({"postgresql_with": {"fillfactor": 50}},)
@@ -20,7 +20,7 @@ class AccurateSource(Table):
 
 
 class AccurateSubscription(Table):
-    """The result of the last renewals. One row."""
+    """The result of the last renewals. The table has one row."""
 
     __tablename__ = "accurate_subscription"
 

@@ -33,10 +33,11 @@ def lowered(column: str) -> Any:
 
 
 class Attempt(TenantOwned, Table):
-    """One try to send one settlement. Triggers let only response fields, outcome and `is_latest` change.
+    """One try to send one settlement. Triggers allow changes only of the response fields, the outcome and `is_latest`.
 
-    `settlement_key` ignores case, as the bank does. `is_success` follows from the outcome. From `stale_at` on the
-    sender sends no more and the sweeper may set `unknown`. `imported`: the row of an older system, with its request id.
+    `settlement_key` ignores case, as the bank does. `is_success` follows from the outcome. From `stale_at` on, the
+    sender no longer sends, and the sweeper may set `unknown`. `imported`: the row came from an older system, with its
+    request id.
     """
 
     __tablename__ = "t_akselgate_transaction_log"

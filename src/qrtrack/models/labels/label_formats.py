@@ -1,4 +1,4 @@
-"""Label formats of an organisation's own, beside the presets."""
+"""An organisation's own label formats, in addition to the presets."""
 
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,7 @@ from qrtrack.models.metadata import Now, Table, TenantOwned
 
 
 class StoredLabelFormat(TenantOwned, Table):
-    """`definition` is the format as the API takes it."""
+    """One label format of an organisation. `definition` has the form of the API."""
 
     __tablename__ = "label_formats"
 

@@ -25,10 +25,11 @@ from qrtrack.models.metadata import Table, TenantOwned, child_of, one_of
 
 
 class LabelJob(Leased, Table):
-    """Draws the labels of a run of units or cases, numbered from `first_number` to `last_number` in their batch.
+    """Draws the labels of a range of units or cases, from `first_number` to `last_number` in their batch.
 
-    `drawn_through` is the checkpoint: the numbers up to it stand in the parts of the file. `definition` is the label
-    format as it was at the order, `base_url` the public address then: a file is of one piece, whoever draws it.
+    `drawn_through` is the checkpoint: labels up to this number are in the parts of the file. `definition` and
+    `base_url` are the label format and the public address at the time of the order, so that all parts of the file
+    match, whichever worker draws them.
     """
 
     __tablename__ = "label_jobs"
@@ -76,7 +77,9 @@ class LabelJob(Leased, Table):
 
 
 class LabelFile(TenantOwned, Table):
-    """A part of a job's file, sealed where it shows root keys. `offsets`: of a PDF's pages that begin here."""
+    """A part of a job's file; it is sealed if it shows root keys. `offsets`: of the PDF pages that begin in this
+    part.
+    """
 
     __tablename__ = "label_files"
     __table_args__ = (child_of("label_jobs", {"job_id": "id"}, ondelete="CASCADE"),)

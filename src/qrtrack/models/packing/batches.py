@@ -73,9 +73,9 @@ class Batch(TenantOwned, Table):
 
 
 class BatchVariant(TenantOwned, Table):
-    """The run of sequence numbers of one variant. A batch without variants has one run without a name.
+    """The range of sequence numbers of one variant. A batch without variants has one range without a name.
 
-    `queue_head`: no prepared code of the run has a lower number. Packing starts to read there, past consumed rows.
+    `queue_head`: no prepared code of the range has a lower number. Packing starts to read there, past consumed rows.
     """
 
     __tablename__ = "qr_batch_variants"
@@ -120,7 +120,7 @@ class BatchStage(Leased, Table):
 
 
 class SerialCounter(TenantOwned, Table):
-    """The last sequential number of a prefix in one organisation, and the number of its random codes."""
+    """The last sequential number of a prefix in one organisation, and the count of its random codes."""
 
     __tablename__ = "qr_serial_counters"
     __table_args__ = (CheckConstraint("last_number >= 0 AND random_codes >= 0", name="counted"),)

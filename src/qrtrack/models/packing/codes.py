@@ -38,10 +38,11 @@ class Code(TenantOwned, Table):
         UniqueConstraint("batch_id", "sequence_number"),
         UniqueConstraint("batch_id", "root_key_digest"),
         child_of("qr_batches", {"batch_id": "id"}),
-        # The batch ties the case to the organisation.
+        # The case belongs to the same batch, and through it to the same organisation.
         ForeignKeyConstraint(["batch_id", "master_code_id"], [Case.batch_id, Case.id]),
-        # No column that changes is indexed, and a page has room for a second version of all its rows: hashing, printing
-        # and packing update rows within their pages and write no index (HOT). A case's codes are found by its span.
+        # No column that changes is indexed, and each page has space for a second version of all its rows. So hashing,
+        # printing and packing update rows within their pages and write no index (HOT). A case's codes are found by its
+        # range of sequence numbers.
         {"postgresql_with": {"fillfactor": 45}},
     )
 
@@ -65,7 +66,7 @@ class Code(TenantOwned, Table):
 
 
 class ExcludedCode(TenantOwned, Table):
-    """A unit that must not be packed: a reverse job listed it, or, without a job, a station found it missing.
+    """A unit that must not be packed: a reverse job listed it, or a station found it missing (then without a job).
 
     The row is deleted when the job is cancelled or the code is readmitted.
     """

@@ -26,7 +26,7 @@ class ReverseJob(Leased, Table):
         claim_index("ix_qr_reverse_jobs_claim", live="status IN ('queued', 'running')"),
         child_of("qr_batches", {"batch_id": "id"}),
         UniqueConstraint("manufacturer_org_id", "id"),
-        # In this column order, the index also finds the jobs of a batch.
+        # With this order of columns, the index also finds the jobs of a batch.
         UniqueConstraint("batch_id", "id", "manufacturer_org_id"),
         Index("ix_qr_reverse_jobs_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         {"postgresql_with": QUEUE_STORAGE},
@@ -54,7 +54,7 @@ class ReverseJob(Leased, Table):
 
 
 class PreparedCode(TenantOwned, Table):
-    """A code in the first-in-first-out queue of its batch, until a case takes it."""
+    """A code in the first-in-first-out queue of its batch, until it is packed."""
 
     __tablename__ = "qr_prepared_codes"
     __table_args__ = (
@@ -72,7 +72,8 @@ class PreparedCode(TenantOwned, Table):
         Index(
             "ix_qr_prepared_codes_queue", "batch_id", "sequence_number", postgresql_where=text("status = 'prepared'")
         ),
-        # Unlinking finds here what the case took from the queue. Preparing a code does not write this index.
+        # Unlinking uses this index to find the codes that a case took from the queue. Preparing a code does not write
+        # it.
         Index(
             "ix_qr_prepared_codes_consumed", "batch_id", "sequence_number", postgresql_where=text("status = 'consumed'")
         ),

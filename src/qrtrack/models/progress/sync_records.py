@@ -11,9 +11,9 @@ from qrtrack.models.metadata import Now, Table, TenantOwned
 class SyncRecord(TenantOwned, Table):
     """The outcome of one record. A recount derives the counters from these rows.
 
-    No foreign key: its check would lock the row of the batch for each record, and all reporters update that row. The
-    last statement of a report rolls it back where there is no such batch, and the policy of the table checks that the
-    batch belongs to the organisation.
+    There is no foreign key: its check would lock the batch's row for each record, and all reporters update that row.
+    Instead, the last statement of a report rolls it back if the batch does not exist, and the policy of the table
+    checks that the batch belongs to the organisation.
     """
 
     __tablename__ = "sync_batch_records"

@@ -42,7 +42,7 @@ class AccurateDocumentRepository(Repository):
         after: tuple[int, str, str],
         limit: int,
     ) -> Sequence[Document]:
-        """By database, type and entity, starting behind `after`."""
+        """Returns documents by database, type and entity, starting after `after`."""
         after_database, after_type, after_entity = after
         return await self._fetch_all(
             Document,

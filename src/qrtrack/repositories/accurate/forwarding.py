@@ -11,7 +11,7 @@ from qrtrack.repositories.base import Repository
 
 WINDOW = 100
 
-# A stream that waits for its endpoint keeps its time. A stream that waits for one of its events is due at once.
+# A stream in back-off after a failure of its endpoint keeps its time. Any other stream becomes due at once.
 TOUCH: Final = """
 INSERT INTO webhook_streams AS stream (manufacturer_org_id, database_id, type, status, touched)
 SELECT touched.organisation, touched.database_id, touched.type, 'queued', 1
@@ -23,7 +23,8 @@ SET touched = stream.touched + 1, finished_at = NULL,
     status = CASE stream.status WHEN 'completed' THEN 'queued' ELSE stream.status END,
     run_at = CASE WHEN stream.error_message IS NULL THEN LEAST(stream.run_at, now()) ELSE stream.run_at END
 """
-# No condition on the status of unowned events: with one, the planner scans the unowned events of every database.
+# The status of unowned events is not a condition here: with it, the planner would scan the unowned events of every
+# database.
 GET_STREAM: Final = """
 SELECT id, manufacturer_org_id, database_id, type, touched, COALESCE((
     SELECT unowned.id
@@ -53,7 +54,7 @@ FROM (SELECT id, type, created_at, EXTRACT(epoch FROM forward_at - clock_timesta
 WHERE payload IS NOT NULL
 ORDER BY id
 """
-# The conditions look at the row as it is now: events may have been added since the run began.
+# The conditions use the row's current values: events may have been added since the run began.
 REQUEUE: Final = """
 UPDATE webhook_streams
 SET status = CASE WHEN CAST(:after AS float8) IS NULL AND touched = :seen THEN 'completed' ELSE 'queued' END,
@@ -88,7 +89,9 @@ WHERE id = :id AND forward_status = 'pending'
 
 
 class Stream(NamedTuple):
-    """`touched` counts the additions. `is_early`: events that arrived before its first one have no owner yet."""
+    """`touched` counts the additions. `is_early`: events that arrived before its first pending one are not assigned to
+    an owner yet.
+    """
 
     id: int
     manufacturer_org_id: UUID
@@ -99,7 +102,7 @@ class Stream(NamedTuple):
 
 
 class PendingEvent(NamedTuple):
-    """`due_in`: seconds until its next attempt; None before the first."""
+    """A pending event. `due_in`: seconds until its next attempt; None before the first one."""
 
     id: int
     type: str
@@ -110,7 +113,7 @@ class PendingEvent(NamedTuple):
 
 class WebhookForwardingRepository(Repository):
     async def touch(self, streams: Collection[tuple[UUID, int, str]]) -> None:
-        """Queues these streams (organisation, database, type): events were added to them."""
+        """Queues these streams (organisation, database, type), after events were added to them."""
         await self._execute(
             TOUCH,
             organisations=[organisation for organisation, _, _ in streams],
@@ -122,7 +125,9 @@ class WebhookForwardingRepository(Repository):
         return await self._fetch_one(Stream, GET_STREAM, id=stream_id)
 
     async def pending(self, stream: Stream, *, after: int) -> Sequence[PendingEvent]:
-        """The next events behind the id `after`, in order of arrival: up to WINDOW, and up to LOADED_BYTES."""
+        """Returns the next events after the id `after`, in order of arrival: up to WINDOW events and up to
+        LOADED_BYTES.
+        """
         return await self._fetch_all(
             PendingEvent,
             PENDING,
@@ -137,8 +142,8 @@ class WebhookForwardingRepository(Repository):
     async def requeue(
         self, claim: Claim, *, after: float | None, error: str | None = None, seen: int | None = None
     ) -> None:
-        """Releases the stream. It is due again after `after` seconds, or at once when events were added since `seen`,
-        except to an endpoint with an `error`. With `after` None and nothing added it is completed.
+        """Releases the stream. It is due again after `after` seconds; or at once if events were added since `seen` and
+        there is no `error` of the endpoint. With `after` None and nothing added, it is completed.
 
         Raises LeaseLost.
         """
@@ -148,10 +153,10 @@ class WebhookForwardingRepository(Repository):
         await self._execute(MARK_SENT, id=event_id)
 
     async def mark_failed(self, event_id: int, error: str, *, backoff: Sequence[float]) -> float | None:
-        """Counts the attempt. Returns the seconds until the next one, None when the event is dead."""
+        """Counts the attempt. Returns the seconds until the next one, or None when the event is dead."""
         delay: float | None = await self._fetch_value(MARK_FAILED, id=event_id, error=error, backoff=list(backoff))
         return delay
 
     async def postpone(self, event_id: int, error: str, *, seconds: float) -> None:
-        """The endpoint asked to wait: the attempt does not count."""
+        """Delays the event as the endpoint asked. The attempt is not counted."""
         await self._execute(POSTPONE, id=event_id, error=error, seconds=seconds)

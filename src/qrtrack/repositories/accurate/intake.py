@@ -10,7 +10,7 @@ from qrtrack.domain.accurate.processing import EventStatus
 from qrtrack.repositories.base import DURABLE, DriverRepository
 
 # Ids are drawn before the sort, so that they follow the order of the request. Rows are inserted in the order of their
-# uuids: in any other order, two requests with the same uuids would deadlock. Each statement is its own transaction, so
+# uuids: in any other order, two requests with the same uuids could deadlock. The statement is its own transaction, so
 # it sets by itself that its commit waits for the disk.
 INSERT: Final = f"""
 INSERT INTO webhook_queue (id, type, database_id, uuid, payload, content_hash, manufacturer_org_id, status, error, note,
@@ -64,7 +64,7 @@ class Inserted(NamedTuple):
 
 
 class KnownEvent(NamedTuple):
-    """The event that was stored first under its uuid. `payload` only helps to compute a missing hash."""
+    """The event that was stored first under its uuid. `payload` is needed only if the hash is missing."""
 
     id: int
     uuid: str
@@ -74,10 +74,10 @@ class KnownEvent(NamedTuple):
 
 class WebhookIntakeRepository(DriverRepository):
     async def insert(self, arrivals: Sequence[Arrival], *, pass_on: bool) -> list[int | None]:
-        """The new ids in the order of the request, None where the unique index found the uuid.
+        """Returns the new ids in the order of the request, and None for each element whose uuid is already stored.
 
-        One statement in its own transaction: it stores the whole request or nothing. With `pass_on`, events get their
-        place in the order of forwarding now.
+        One statement in its own transaction stores the whole request or nothing. `pass_on`: the events also get their
+        place in the order of forwarding.
         """
         elements = [arrival.element for arrival in arrivals]
         rows = await self._fetch_all(
@@ -96,11 +96,13 @@ class WebhookIntakeRepository(DriverRepository):
         )
         by_uuid = {row.uuid: row.id for row in rows if row.uuid is not None}
         without_uuid = iter(sorted(row.id for row in rows if row.uuid is None))
-        # Of two elements with one uuid, the first has the lower id and was inserted: `pop` leaves None to the second.
+        # Of two elements with one uuid, the first was inserted, and `pop` gives it the id. The second gets None.
         return [next(without_uuid) if element.uuid is None else by_uuid.pop(element.uuid, None) for element in elements]
 
     async def known(self, uuids: Iterable[str]) -> dict[str, KnownEvent]:
-        """By uuid. A statement of its own after the insert, so that it sees the row that won the race for the uuid."""
+        """Returns the known events by uuid. A separate statement after the insert, so that it sees the row that won the
+        race for the uuid.
+        """
         events = await self._fetch_all(KnownEvent, FIND_KNOWN, uuids=list(uuids))
         return {
             event.uuid: event._replace(content_hash=content_hash(event.payload)) if event.payload else event
@@ -108,7 +110,7 @@ class WebhookIntakeRepository(DriverRepository):
         }
 
     async def keep_conflicts(self, conflicts: Sequence[tuple[KnownEvent, Arrival]]) -> None:
-        """Stores what arrived under a known uuid with other content, once for each content, and counts it."""
+        """Stores each different content that arrived under a known uuid once, and counts how often it arrived."""
         arrivals = [arrival for _, arrival in conflicts]
         await self._execute(
             ADD_CONFLICTS,

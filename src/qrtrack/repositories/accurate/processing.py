@@ -1,4 +1,4 @@
-"""What processing reads and writes. Groups are a hot path and use the driver; single events are retries."""
+"""What processing reads and writes. Groups are a hot path on the driver's connection. Single events are retries."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from qrtrack.repositories.base import DriverRepository, Repository
 from qrtrack.repositories.groups import GroupRepository
 from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_RETRIES
 
-# Bytes of long payloads that one group loads into memory. The events beyond stay for the next group.
+# How many bytes of long payloads one group loads into memory. The other events are left for the next group.
 LOADED_BYTES = 8 * 1024 * 1024
 
 LOAD_PAYLOADS: Final = """
@@ -25,7 +25,8 @@ SELECT job.id, job.manufacturer_org_id, {", ".join(WEBHOOK_EVENTS.carries)}
 FROM webhook_queue AS job
 WHERE job.id = :id
 """
-# Events that arrived while forwarding was off have no forward_status yet. The others keep theirs: they may be sent.
+# Events that arrived while forwarding was off have no forward_status yet. Others keep theirs, since they may have been
+# sent.
 FORWARDED: Final = "COALESCE(forward_status, 'pending')"
 FINISH_RETRIED: Final = f"""
 UPDATE webhook_queue
@@ -35,8 +36,8 @@ WHERE {WEBHOOK_RETRIES.fence}
 """
 FINISH_ONE: Final = "note = COALESCE(ended.remark, note)"
 FINISH_AND_FORWARD: Final = f"{FINISH_ONE}, forward_status = {FORWARDED}"
-# Sorted, so that two groups with the same documents cannot deadlock. An equal age is written again: after a replay, an
-# improved handler may read the same event differently.
+# Sorted, so that two groups with the same documents cannot deadlock. A state of equal age is written again: after a
+# replay, an improved handler may read the same event differently.
 STORE_STATES: Final = """
 INSERT INTO accurate_documents AS document (manufacturer_org_id, database_id, type, entity_id, number, action, amount,
     event_at, event_id, deleted)
@@ -52,7 +53,7 @@ SET number = EXCLUDED.number, action = EXCLUDED.action, amount = EXCLUDED.amount
     event_id = EXCLUDED.event_id, deleted = EXCLUDED.deleted, updated_at = now()
 WHERE (document.event_at, document.event_id) <= (EXCLUDED.event_at, EXCLUDED.event_id)
 """
-# A row that is right to the second is not written: concurrent groups would wait for its lock.
+# A row that is correct to the second is not written again: concurrent groups would wait for its lock.
 STORE_LAST_HEARD: Final = """
 INSERT INTO accurate_sources AS source (database_id, type, last_event_at)
 SELECT heard.database_id, heard.type, heard.last_event_at
@@ -74,12 +75,12 @@ class Payload(NamedTuple):
 
 class WebhookProcessingRepository(DriverRepository):
     async def payloads(self, ids: Sequence[int]) -> dict[int, str]:
-        """By id, up to LOADED_BYTES in all, but at least one."""
+        """Returns payloads by event id: up to LOADED_BYTES in total, but at least one."""
         rows = await self._fetch_all(Payload, LOAD_PAYLOADS, ids=ids, bytes=LOADED_BYTES)
         return {row.id: row.payload for row in rows}
 
     async def finish_group(self, group: Group, read: Sequence[ReadEvent], *, pass_on: bool) -> set[int]:
-        """Ends these events, and releases the group's others. Returns the ids that the group still held.
+        """Ends these events and releases the others of the group. Returns the ids that the group still held.
 
         Raises LeaseLost.
         """
@@ -92,7 +93,7 @@ class WebhookProcessingRepository(DriverRepository):
         )
 
     async def store_states(self, states: Sequence[NewestState]) -> None:
-        """At most one state for each document. A document that is newer already does not change."""
+        """Stores the states, at most one for each document. A document with a newer state does not change."""
         await self._execute(
             STORE_STATES,
             organisations=[event.manufacturer_org_id for event, _ in states],
@@ -108,7 +109,7 @@ class WebhookProcessingRepository(DriverRepository):
         )
 
     async def store_last_heard(self, sources: Mapping[tuple[int, str], datetime]) -> None:
-        """By database and type. A later time that is stored already stays."""
+        """Stores when events last arrived, by database and type. A later stored time stays."""
         await self._execute(
             STORE_LAST_HEARD,
             databases=[database_id for database_id, _ in sources],

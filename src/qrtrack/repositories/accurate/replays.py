@@ -71,7 +71,7 @@ VALUES (:organisation, :actor, :reason, CAST(:selection AS jsonb), :count)
 
 
 class Event(NamedTuple):
-    """`payload` is None in lists, and empty after its retention period."""
+    """One event. `payload` is None in lists, and empty after its retention period."""
 
     id: int
     type: str
@@ -107,7 +107,7 @@ class WebhookReplayRepository(Repository):
     async def page(
         self, selection: EventSelection, *, uuid: str | None, before: int | None, limit: int
     ) -> Sequence[Event]:
-        """Newest first, starting behind the id `before`."""
+        """Returns events, newest first, starting before the id `before`."""
         return await self._fetch_all(Event, PAGE, **asdict(selection), uuid=uuid, before=before, limit=limit)
 
     async def get(self, event_id: int) -> Event:
@@ -124,19 +124,19 @@ class WebhookReplayRepository(Repository):
         return await self._fetch_all(Replay, REPLAYS, id=event_id)
 
     async def find_replayable(self, selection: EventSelection, *, after: int, limit: int) -> Sequence[int]:
-        """The next ids behind `after`, of selected events that still have their payload."""
+        """Returns the next ids after `after` of selected events that still have their payload."""
         return await self._fetch_values(FIND_REPLAYABLE, **asdict(selection), after=after, limit=limit)
 
     async def requeue(self, ids: Sequence[int], statuses: Sequence[str], *, pass_on: bool) -> Sequence[int]:
-        """Resets the events to a first attempt: those that are in one of the statuses and still have their payload.
-        Forwards them again with `pass_on`. Returns their ids.
+        """Resets events to a first attempt, if they have one of the statuses and still have their payload. `pass_on`:
+        they are also forwarded again. Returns their ids.
         """
         return sorted(await self._fetch_values(REQUEUE, ids=list(ids), statuses=list(statuses), pass_on=pass_on))
 
     async def record_replay(
         self, caller: Caller, *, reason: str | None, selection: EventSelection | None, ids: Sequence[int]
     ) -> None:
-        """`ids` are the events that the replay requeued."""
+        """Records the replay. `ids`: the events that it requeued."""
         filters = {} if selection is None else asdict(selection)
         await self._execute(
             ADD_REPLAY,

@@ -1,5 +1,5 @@
-"""The state of the connection to Accurate: when each source was last heard, the subscription, events without an owner,
-and old payloads.
+"""The state of the connection to Accurate: when each source last sent, the subscription, events without an owner, and
+old payloads.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from qrtrack.repositories.base import Repository
 from qrtrack.repositories.leased import WAITING_ORGANISATIONS
 from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_RETRIES
 
-# How many events that wait for forwarding are counted.
+# At most this many events that wait for forwarding are counted.
 MAX_COUNTED: Final = 100_000
-# Rows that one transaction of a periodic task changes.
+# How many rows one transaction of a periodic task changes.
 CHUNK = 5000
 
 SOURCES: Final = """
@@ -28,7 +28,7 @@ WHERE manufacturer_org_id IS NULL AND status = 'unassigned'
 GROUP BY database_id
 ORDER BY database_id
 """
-# Reads the first events of each organisation in the order of claiming, so that a long queue costs no more.
+# Reads only the first 100 events of each organisation in the order of claiming, so that a long queue costs no more.
 FIRST_WAITING: Final = (
     WAITING_ORGANISATIONS
     + """
@@ -57,7 +57,7 @@ SELECT expires_on, renewed_at, failures, error_message
 FROM accurate_subscription
 WHERE id = 1
 """
-# Less than a day, so that the hour of the renewal does not move.
+# Less than a day, so that the renewal can take place at the same hour every day.
 IS_RENEWED_TODAY: Final = """
 SELECT renewed_at > now() - interval '23 hours'
 FROM accurate_subscription
@@ -126,7 +126,9 @@ class UnassignedEvents(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """`oldest_pending_seconds` is None when no event waits. `to_pass_on` counts up to MAX_COUNTED events."""
+    """Figures of all events. `oldest_pending_seconds` is None when no event waits. `to_pass_on` counts up to
+    MAX_COUNTED events.
+    """
 
     dead: int
     conflicts: int
@@ -152,7 +154,7 @@ class AccurateSourceRepository(Repository):
         return await self._fetch_one(Totals, TOTALS, max_counted=MAX_COUNTED)
 
     async def subscription(self) -> Subscription | None:
-        """None before the first renewal."""
+        """Returns None before the first renewal."""
         return await self._fetch_optional(Subscription, SUBSCRIPTION)
 
     async def is_renewed_today(self) -> bool:
@@ -166,15 +168,15 @@ class AccurateSourceRepository(Repository):
 
     async def assign(self, owners: Mapping[int, UUID], *, pass_on: bool) -> int:
         """Assigns up to CHUNK events, and all conflicts, of these databases to their owners. Unassigned events become
-        pending; invalid ones stay invalid and become visible to their owner. Returns how many events.
+        pending. Invalid events stay invalid and become visible to their owner. Returns the number of events.
         """
         named = {"databases": list(owners), "organisations": list(owners.values())}
         await self._execute(ASSIGN_CONFLICTS, **named)
         return await self._execute(ASSIGN_EVENTS, **named, pass_on=pass_on, chunk=CHUNK)
 
     async def empty_payloads(self, *, days: int) -> int:
-        """Empties payloads older than `days`: of up to CHUNK ended events, and of all conflicts. Keeps uuid and hash.
-        Returns how many.
+        """Empties payloads older than `days`: of up to CHUNK ended events, and of all conflicts. Uuid and hash stay.
+        Returns the number of payloads.
         """
         emptied = await self._execute(EMPTY_EVENTS, days=days, chunk=CHUNK)
         return emptied + await self._execute(EMPTY_CONFLICTS, days=days)

@@ -1,4 +1,4 @@
-"""Events of attempts. Triggers refuse changes, and apply `resolved` and `closed` to the attempt."""
+"""Events of attempts. Triggers refuse changes, and apply `resolved` and `closed` events to the attempt."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -65,5 +65,5 @@ class AttemptEventRepository(Repository):
         )
 
     async def list(self, attempt_id: int, *, limit: int) -> Sequence[FoundEvent]:
-        """Oldest first, without callbacks; of more than `limit`, the newest."""
+        """Returns events without callbacks, oldest first. If there are more than `limit`, only the newest ones."""
         return await self._fetch_all(FoundEvent, LIST_EVENTS, attempt_id=attempt_id, limit=limit)

@@ -1,4 +1,4 @@
-"""Attempts to send a settlement. Triggers decide which changes are allowed and which attempt blocks a settlement."""
+"""Attempts to send a settlement. Triggers decide which changes are allowed, and which attempt blocks a settlement."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -101,7 +101,7 @@ class Payloads(NamedTuple):
 
 
 class SentRow(NamedTuple):
-    """One transaction of an attempt, and what the gateway reported of it."""
+    """One transaction of an attempt, and what the gateway reported about it."""
 
     row_number: int
     reference_number: str
@@ -123,8 +123,8 @@ class AttemptRepository(Repository):
         return attempt
 
     async def lock(self, attempt_id: int) -> FoundAttempt:
-        """Holds the attempt until the transaction ends; reads it in a second statement, with what others committed
-        meanwhile. So the last of concurrent callbacks sees all of them and closes the attempt. Raises NotFound.
+        """Locks the attempt until the transaction ends. A second statement reads it, so it sees what others committed
+        meanwhile: the last of concurrent callbacks sees all of them, and closes the attempt. Raises NotFound.
         """
         await self._execute(LOCK, id=attempt_id)
         return await self.get(attempt_id)
@@ -157,7 +157,7 @@ class AttemptRepository(Repository):
         return await self._fetch_all(SentRow, LIST_ROWS, id=attempt_id, after=after, limit=limit)
 
     async def record_answer(self, attempt_id: int, verdict: Verdict) -> bool:
-        """Writes the response fields once. False where the attempt is no longer `sending`."""
+        """Writes the response fields once. Returns False if the attempt is no longer `sending`."""
         changed = await self._execute(
             RECORD_ANSWER,
             id=attempt_id,
@@ -170,5 +170,5 @@ class AttemptRepository(Repository):
         return changed == 1
 
     async def sweep(self) -> Sequence[FoundAttempt]:
-        """Sets stale `sending` attempts to `unknown`, by the database's clock, and returns them."""
+        """Sets stale `sending` attempts to `unknown`, by the database's clock. Returns them."""
         return await self._fetch_all(FoundAttempt, SWEEP)

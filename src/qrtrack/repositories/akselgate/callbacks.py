@@ -62,30 +62,30 @@ class FoundCallback(NamedTuple):
 
 class CallbackRepository(Repository):
     async def find_organisation(self, attempt_id: int) -> UUID | None:
-        """Runs without a tenant: the gateway's request names only the attempt."""
+        """Runs without an organisation: the gateway's request names only the attempt."""
         organisation: UUID | None = await self._fetch_value(FIND_ORGANISATION, attempt_id=attempt_id)
         return organisation
 
     async def find_row(self, attempt_id: int, reference: str) -> CalledBackRow | None:
-        """The row with this reference; case does not count."""
+        """Returns the row with this reference, ignoring case."""
         return await self._fetch_optional(
             CalledBackRow, FIND_ROW, attempt_id=attempt_id, reference_key=reference.lower()
         )
 
     async def set_state(self, attempt_id: int, row_number: int, state: CallbackState) -> None:
-        """A trigger locks or unlocks the reference accordingly. Raises ReferenceLocked."""
+        """Sets the row's state; a trigger then locks or unlocks the reference. Raises ReferenceLocked."""
         await self._execute(SET_STATE, attempt_id=attempt_id, row_number=row_number, state=state)
 
     async def has_missing(self, attempt_id: int) -> bool:
-        """Also true for an imported attempt without rows."""
+        """Whether a callback is missing. Also true for an imported attempt without rows."""
         return bool(await self._fetch_value(HAS_MISSING, attempt_id=attempt_id))
 
     async def list_paid(self, attempt_id: int) -> Sequence[str]:
-        """References that the gateway has reported as paid."""
+        """Returns the references that the gateway has reported as paid."""
         return await self._fetch_values(LIST_PAID, attempt_id=attempt_id)
 
     async def add(self, attempt: FoundAttempt, kind: EventKind, callback: Callback) -> bool:
-        """False where the attempt has the same callback already."""
+        """Stores the callback. Returns False if the attempt already has the same one."""
         added = await self._execute(
             ADD_EVENT,
             attempt_id=attempt.id,

@@ -1,4 +1,4 @@
-"""Writing an attempt before it is sent. Constraints refuse a second open attempt and a locked reference."""
+"""Writes an attempt before it is sent. Constraints refuse a second open attempt and a locked reference."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -22,7 +22,7 @@ SELECT CAST(:id AS bigint), CAST(:organisation_id AS uuid), CAST(:kd_settle AS v
 FROM t_akselgate_transaction_log
 WHERE settlement_key = CAST(:settlement_key AS text) AND transaction_type = CAST(:transaction_type AS text)
 """
-# Ordered by reference: two batches that share references would deadlock if they inserted them in different orders.
+# Ordered by reference: two batches with common references would deadlock if they inserted them in different orders.
 ADD_ROWS = """
 INSERT INTO t_akselgate_transaction_rows
     (attempt_id, manufacturer_org_id, row_number, reference_number, debit_account, credit_account, amount, description)
@@ -69,7 +69,7 @@ class SentBefore(NamedTuple):
 
 class DispatchRepository(Repository):
     async def next_id(self) -> int:
-        """An id that no other attempt ever gets: the payload contains it as `requestId`."""
+        """Returns an id that no other attempt ever gets. The payload contains it as `requestId`."""
         return int(await self._fetch_value(NEXT_ID))
 
     async def add(
@@ -86,8 +86,8 @@ class DispatchRepository(Repository):
         stale_after: float,
         idempotency_key: str | None,
     ) -> None:
-        """Adds the attempt as `sending`. Raises DispatchInProgress where another attempt of the settlement is open, or
-        a concurrent request adds one.
+        """Adds the attempt as `sending`. Raises DispatchInProgress if another attempt of the settlement is open, or a
+        concurrent request adds one.
         """
         await self._execute(
             ADD_ATTEMPT,
@@ -121,14 +121,14 @@ class DispatchRepository(Repository):
         )
 
     async def find_locked(self, references: Sequence[str]) -> Sequence[LockedReference]:
-        """Which of these references are locked; case does not count."""
+        """Returns which of these references are locked, ignoring case."""
         keys = [reference.lower() for reference in references]
         return await self._fetch_all(LockedReference, FIND_LOCKED, references=keys)
 
     async def find_sent_before(self, attempt_id: int) -> Sequence[SentBefore]:
-        """References of the attempt that an earlier attempt sent and that may be paid.
+        """Returns references of the attempt that an earlier attempt sent and that may be paid.
 
-        Certainly unpaid is only what was never sent, what the gateway refused, and what its callback reported as
-        failed; not what a person resolved or an older system recorded.
+        Only these count as certainly unpaid: what was never sent, what the gateway refused, and what its callback
+        reported as failed. Decisions of a person and records of an older system do not count.
         """
         return await self._fetch_all(SentBefore, FIND_SENT_BEFORE, attempt_id=attempt_id)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from qrtrack.repositories.base import Repository
 
-# The last row is the total of the day. sum_in adds up the rows as they were asked for, sum_out the bytes that were
-# sent; both leave out rejected and unsent attempts, since no money went out for them.
+# The last row is the total of the day. sum_in adds up the requested rows, sum_out the sent bytes. Both leave out
+# rejected and unsent attempts, since no money was sent with them.
 REPORT = """
 WITH attempts AS (
     SELECT * FROM t_akselgate_transaction_log
@@ -64,7 +64,7 @@ class UnknownByAge(NamedTuple):
 
 
 class DayFigures(NamedTuple):
-    """Figures of one settlement and type; in the total of a day, `kd_settle` and `transaction_type` say nothing."""
+    """Figures of one settlement and type. In the total of a day, `kd_settle` and `transaction_type` have no meaning."""
 
     kd_settle: str
     transaction_type: str
@@ -101,5 +101,5 @@ class DayFigures(NamedTuple):
 
 class ReportRepository(Repository):
     async def report_day(self, day: date, timezone: str) -> Sequence[DayFigures]:
-        """A row for each settlement and type, then the total."""
+        """Returns a row for each settlement and type, and then the total."""
         return await self._fetch_all(DayFigures, REPORT, day=day, timezone=timezone)

@@ -1,4 +1,4 @@
-"""What stands on labels: batches, units and cases as labels show them, and which units are printed."""
+"""The content of labels: batches, units and cases as labels show them, and which units are printed."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -60,7 +60,7 @@ SELECT max(case_number)
 FROM qr_master_codes
 WHERE batch_id = :batch_id
 """
-# A unit that is packed already stays packed: only its first print is noted.
+# A packed unit stays packed. Only the time of its first print is stored.
 MARK_PRINTED = f"""
 WITH labelled AS (
     SELECT sequence_number, sequence_number - row_number() OVER (ORDER BY sequence_number) AS run
@@ -96,7 +96,7 @@ class LabelledBatch(NamedTuple):
 
 
 class UnitSummary(NamedTuple):
-    """Of a run of units: `labels` are those that are not void, `without_key` those of them without a sealed key."""
+    """A range of units. `labels`: how many are not void. `without_key`: how many of these have no sealed key."""
 
     labels: int
     without_key: int
@@ -105,7 +105,7 @@ class UnitSummary(NamedTuple):
 
 
 class PrintedRun(NamedTuple):
-    """Neighbours in serial order that are printed; `printed_count` is over all runs."""
+    """Printed units that follow each other in serial order. `printed_count`: over all such runs."""
 
     first_code: str
     last_code: str
@@ -131,7 +131,9 @@ class LabelledCase(NamedTuple):
 
 
 class MarkedUnits(NamedTuple):
-    """`lows` and `highs` are the runs of the units that are not void; `first_prints` of them were never printed."""
+    """`lows` and `highs`: the ranges of units that are not void. `first_prints`: how many of them had never been
+    printed.
+    """
 
     first_prints: int
     lows: list[int]
@@ -163,7 +165,7 @@ class LabelContentRepository(Repository):
     async def list_units(
         self, batch_id: UUID, *, after: int, last: int, limit: int, with_keys: bool
     ) -> Sequence[LabelledUnit]:
-        """Those that are not void, in serial order, from behind the sequence number `after`."""
+        """Returns units that are not void, in serial order, after the sequence number `after`."""
         return await self._fetch_all(
             LabelledUnit, LIST_UNITS, batch_id=batch_id, after=after, last=last, limit=limit, with_keys=with_keys
         )
@@ -179,5 +181,5 @@ class LabelContentRepository(Repository):
         return found[0]
 
     async def mark_printed(self, batch_id: UUID, first: int, last: int) -> MarkedUnits:
-        """Needs the batch lock: packing writes the same codes in another order."""
+        """Needs the batch lock: packing writes the same codes in another order, and the two could deadlock."""
         return await self._fetch_one(MarkedUnits, MARK_PRINTED, batch_id=batch_id, first=first, last=last)

@@ -1,4 +1,4 @@
-"""Label formats of an organisation's own."""
+"""An organisation's own label formats."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ SELECT definition
 FROM label_formats
 WHERE name = :name
 """
-# Two requests at once would both find room for one more format.
+# Without this lock, two concurrent requests could both find space for one more format.
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"
 STORE = """
 INSERT INTO label_formats (manufacturer_org_id, name, definition, created_by)
@@ -45,7 +45,7 @@ class LabelFormatRepository(Repository):
     async def store(
         self, name: str, definition: Mapping[str, Any], *, organisation_id: UUID, actor: str, most: int
     ) -> bool:
-        """Creates or replaces the format; False where the organisation has `most` others already."""
+        """Creates or replaces the format. Returns False if the organisation already has `most` other formats."""
         await self._fetch_value(LOCK, name=f"label formats {organisation_id}")
         stored = await self._execute(
             STORE,

@@ -54,7 +54,7 @@ WHERE job_id = :job_id AND part = :part
 
 
 class Drawn(NamedTuple):
-    """The checkpoint of a job: what stands in its file so far."""
+    """The checkpoint of a job: how much of its file is stored."""
 
     drawn_through: int
     drawn_count: int
@@ -68,7 +68,7 @@ class LabelJobRepository(Repository):
         return _found(await self._session.scalar(select(LabelJob).where(LabelJob.id == job_id)), job_id)
 
     async def lock(self, job_id: UUID) -> LabelJob:
-        """The job as it is now, held until the end of the transaction. Raises NotFound."""
+        """Reads the job and locks it until the transaction ends. Raises NotFound."""
         query = select(LabelJob).where(LabelJob.id == job_id).with_for_update()
         return _found(await self._session.scalar(query.execution_options(populate_existing=True)), job_id)
 
@@ -90,12 +90,12 @@ class LabelJobRepository(Repository):
         await self._session.flush()
 
     async def find_reserving(self, batch_id: UUID, first: int, last: int) -> UUID | None:
-        """A queued or running job that prints some of these units. Needs the batch lock."""
+        """Returns a queued or running job that prints some of these units. Needs the batch lock."""
         job_id: UUID | None = await self._fetch_value(FIND_RESERVING, batch_id=batch_id, first=first, last=last)
         return job_id
 
     async def add_parts(self, claim: Claim, contents: Sequence[bytes], *, before: int, offsets: Sequence[int]) -> None:
-        """Parts behind the `before` first ones. Needs a fenced write before it in the same transaction."""
+        """Adds parts after the `before` first ones. The same transaction must have done a fenced write before."""
         if contents:
             await self._execute(
                 ADD_PARTS,

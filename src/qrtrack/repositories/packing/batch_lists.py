@@ -1,4 +1,4 @@
-"""The list of batches, with how far each is packed."""
+"""The list of batches, and how far each is packed."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -24,7 +24,7 @@ class ListedBatch(NamedTuple):
 
 class BatchListRepository(Repository):
     async def list(self, selection: BatchSelection, *, before: UUID | None, limit: int) -> Sequence[ListedBatch]:
-        """Newest first. Only the batches of this page are counted, and no code is read for it."""
+        """Returns batches, newest first. Counts only the batches of this page, and reads no codes for it."""
         page = _matching(selection, before).order_by(Batch.id.desc()).limit(limit).subquery()
         batch = aliased(Batch, page)
         packed = select(func.coalesce(func.sum(Case.actual_units), 0)).where(Case.batch_id == batch.id)

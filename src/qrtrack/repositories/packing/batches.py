@@ -15,7 +15,7 @@ from qrtrack.domain.packing.states import CodeStatus
 from qrtrack.models import Batch, BatchVariant
 from qrtrack.repositories.base import Repository
 
-# Variant by variant; the last case of each variant holds what is left.
+# Cases are numbered variant by variant. The last case of each variant holds the remaining units.
 ADD_CASES = """
 INSERT INTO qr_master_codes (batch_id, manufacturer_org_id, master_code, case_number, variant, expected_units)
 SELECT batch_id, manufacturer_org_id,
@@ -74,8 +74,8 @@ WHERE batch_id = :batch_id AND variant IS NOT NULL
 ORDER BY first_sequence
 """
 
-# Digests are unique in the batch by constraint, so that counting them counts distinct root keys. A code has its uniq
-# code from its batch: all codes together have one, and a batch without codes has none.
+# A constraint keeps digests unique in the batch, so counting them counts distinct root keys. A code has the uniq code
+# of its batch, so all codes together have one; a batch without codes has none.
 COUNTS = """
 SELECT codes.*, cases.*,
        (SELECT count(DISTINCT uniq_code) FROM qr_batches AS batch
@@ -92,7 +92,7 @@ FROM (SELECT count(*) AS total_items, count(root_key_digest) AS unique_root_keys
       FROM qr_master_codes WHERE batch_id = :batch_id) AS cases
 """
 
-# The keys of the chunks hashed in the last two minutes, divided by the time since the first of them began.
+# The keys of the chunks that were hashed in the last two minutes, divided by the time since the first of them began.
 HASHING_RATE = """
 SELECT (sum(last_sequence - first_sequence + 1)
         / NULLIF(EXTRACT(EPOCH FROM clock_timestamp() - min(started_at)), 0))::float8
@@ -151,7 +151,7 @@ class VariantQuantity(NamedTuple):
 
 
 class BatchCounts(NamedTuple):
-    """What the batch holds: codes by status, distinct root keys and uniq codes, cases."""
+    """What the batch contains: codes by status, distinct root keys and uniq codes, cases."""
 
     total_items: int
     unique_root_keys: int
@@ -198,14 +198,16 @@ class BatchRepository(Repository):
         return batch
 
     async def get_created(self, batch_id: UUID) -> Batch:
-        """A batch whose codes exist. Raises NotFound, BatchNotReady."""
+        """Returns a batch whose codes exist. Raises NotFound, BatchNotReady."""
         batch = await self.get(batch_id)
         if batch.codes_created_at is None:
             raise BatchNotReady(batch.status)
         return batch
 
     async def get_packable(self, batch_id: UUID, order_id: UUID | None = None) -> Batch:
-        """A batch whose codes exist and may be packed. Raises NotFound, OrderMismatch, BatchNotReady, BatchClosed."""
+        """Returns a batch whose codes exist and may be packed. Raises NotFound, OrderMismatch, BatchNotReady,
+        BatchClosed.
+        """
         batch = await self.get(batch_id)
         if order_id is not None and batch.order_id != order_id:
             raise OrderMismatch
@@ -213,7 +215,7 @@ class BatchRepository(Repository):
         return batch
 
     async def add(self, batch: Batch, variants: Sequence[Variant]) -> None:
-        """`variants` in the order of their sequence numbers."""
+        """Adds the batch. `variants` are in the order of their sequence numbers."""
         self._session.add(batch)
         first = 1
         for part in variants:
@@ -235,23 +237,25 @@ class BatchRepository(Repository):
         await self._execute(ADD_CASES, batch_id=batch_id)
 
     async def count_created(self, batch_id: UUID, created: int) -> CountedItems | None:
-        """Adds to the batch's progress. None: the batch has failed meanwhile."""
+        """Adds to the batch's progress. Returns None if the batch has failed meanwhile."""
         return await self._fetch_optional(CountedItems, COUNT_CREATED, batch_id=batch_id, created=created)
 
     async def count_hashed(self, batch_id: UUID, hashed: int) -> CountedHashes:
-        """Adds to the batch's progress; the chunk that completes it makes the batch ready."""
+        """Adds to the batch's progress. The chunk that completes it makes the batch ready."""
         return await self._fetch_one(CountedHashes, COUNT_HASHED, batch_id=batch_id, hashed=hashed)
 
     async def lock(self, batch_id: UUID) -> None:
-        """Until this transaction ends, no other moves the batch's progress.
+        """Locks the batch: until this transaction ends, no other one changes the batch's progress.
 
-        Other transactions may still insert codes: a stronger lock would deadlock with those that insert codes first
-        and count them after.
+        Other transactions may still insert codes. A stronger lock would deadlock with those that insert codes first and
+        count them afterwards.
         """
         await self._execute(LOCK, batch_id=batch_id)
 
     async def fail(self, batch_id: UUID, reason: str) -> bool:
-        """Marks the batch failed. True: it failed in `creating`, and its codes were deleted. Needs `lock`."""
+        """Marks the batch failed. Returns True if it failed in `creating`: then its codes were deleted. Needs
+        `lock`.
+        """
         was_creating: bool = await self._fetch_value(HAS_NO_CODES_YET, batch_id=batch_id)
         if was_creating:
             await self._execute(DELETE_CODES, batch_id=batch_id)
@@ -259,7 +263,7 @@ class BatchRepository(Repository):
         return was_creating
 
     async def resume(self, batch_id: UUID) -> bool:
-        """Returns a failed batch to the stage that it failed in. False: it has not failed."""
+        """Returns a failed batch to the stage in which it failed. Returns False if the batch has not failed."""
         return bool(await self._execute(RESUME, batch_id=batch_id))
 
     async def variants(self, batch_id: UUID) -> Sequence[VariantQuantity]:
@@ -269,7 +273,7 @@ class BatchRepository(Repository):
         return await self._fetch_one(BatchCounts, COUNTS, batch_id=batch_id)
 
     async def hashing_rate(self, batch_id: UUID) -> float | None:
-        """Keys a second over the last two minutes. None: no chunk was hashed."""
+        """Returns the keys per second over the last two minutes, or None if no chunk was hashed."""
         rate: float | None = await self._fetch_value(HASHING_RATE, batch_id=batch_id)
         return rate
 
@@ -281,7 +285,7 @@ class BatchRepository(Repository):
         return bool(await self._fetch_value(IS_PRINTING_KEYS, batch_id=batch_id))
 
     async def forget_keys(self, batch_id: UUID) -> int:
-        """Wipes the sealed keys, deletes the label files that show them, and returns how many keys; the hashes stay."""
+        """Deletes the sealed keys, and the label files that show them. The hashes stay. Returns the number of keys."""
         await self._execute(DELETE_FILES_WITH_KEYS, batch_id=batch_id)
         await self._execute(STAMP_KEYS_FORGOTTEN, batch_id=batch_id)
         return await self._execute(WIPE_SEALED_KEYS, batch_id=batch_id)

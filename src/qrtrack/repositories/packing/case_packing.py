@@ -1,4 +1,4 @@
-"""Packing a case from the queue of its batch: the hot path, on the driver's connection."""
+"""Packs a case from the queue of its batch. This is the hot path, so it uses the driver's connection."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,10 +15,11 @@ SKIPPED_LIMIT: Final = 1000
 
 
 def window(first: str, last: str, limit: str) -> str:
-    """SQL for the next rows of the queue as one array a column, in serial order, and whether each may still be packed.
+    """Returns SQL for the next rows of the queue, in serial order: one array for each column, and whether each row may
+    still be packed.
 
-    Each code is looked up by itself in its unique index: the planner does not know how few rows the LIMIT lets
-    through, and would join the whole batch.
+    Each code is looked up by itself in its unique index: the planner does not know how few rows the LIMIT lets through,
+    and would join the whole batch.
     """
     return f"""
 SELECT array_agg(queued.id ORDER BY queued.sequence_number) AS prepared_ids,
@@ -44,8 +45,8 @@ WINDOW_OF_VARIANT = window(
     limit="(LEAST(COALESCE(CAST(:units AS int), box.expected_units), box.expected_units) + CAST(:spare AS int))",
 )
 
-# One round trip for the batch, the case, the range of its variant, the place from where running jobs may still fill the
-# queue, and the queue's next rows. Of another batch's case, the variant's range may be NULL.
+# One round trip for the batch, the case, the range of its variant, the first number that running jobs may still queue,
+# and the queue's next rows. If the case is of another batch, the variant's range may be NULL.
 CONTEXT = f"""
 SELECT batch.order_id, batch.status AS batch_status, batch.codes_created_at, batch.closed_at,
        batch.uniq_code, batch.gtin, batch.lot, batch.serial_mode,
@@ -62,9 +63,9 @@ WHERE batch.id = :batch_id
 
 WINDOW_OF_RANGE = window(first=":first", last=":last", limit=":limit")
 
-# What waits in the queue between its head and the scanned first unit. Counting stops at a limit: with many stations,
-# each with a label roll of its own, hundreds of thousands of units may wait there, and the batch is locked meanwhile.
-# If the rows alone are more than the limit, their codes are not looked up: 0.3 instead of 2 ms.
+# The units that wait in the queue between its head and the scanned first unit. Counting stops at a limit: with many
+# stations, each with its own label roll, hundreds of thousands of units may wait there, and the batch is locked
+# meanwhile. If there are more queue rows than the limit, their codes are not looked up: 0.3 ms instead of 2 ms.
 BEFORE = """
 queued.batch_id = :batch_id AND queued.status = 'prepared'
 AND queued.sequence_number >= :head AND queued.sequence_number < :first
@@ -118,10 +119,10 @@ SELECT (SELECT count(*) FROM packed) AS packed, (SELECT count(*) FROM consumed) 
 
 
 class PackingContext(NamedTuple):
-    """All that is known before a case is packed.
+    """All that must be known before a case is packed.
 
-    `first_sequence`, `last_sequence` and `queue_head` are those of the case's variant. `filling_from`: running jobs may
-    still put codes from here on into the queue.
+    `first_sequence`, `last_sequence` and `queue_head` belong to the case's variant. `filling_from`: running jobs may
+    still queue codes from this number on.
     """
 
     order_id: UUID
@@ -168,7 +169,7 @@ class PackingContext(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Rows of the queue as one array a column. An aggregate of no rows is NULL."""
+    """Rows of the queue, as one array for each column. Without rows the arrays are NULL."""
 
     prepared_ids: Sequence[int] | None
     code_ids: Sequence[int]
@@ -197,7 +198,7 @@ class WindowAndSkipped(NamedTuple):
 
 
 class FilledCase(NamedTuple):
-    """What packing writes. The ids and sequence numbers are those of the units, in serial order."""
+    """What packing writes. The ids and sequence numbers belong to the packed units, in serial order."""
 
     batch_id: UUID
     organisation_id: UUID
@@ -232,7 +233,8 @@ class CasePackingRepository(DriverRepository):
     async def fetch_context(
         self, batch_id: UUID, order_id: UUID, master_code: str, *, units: int | None, spare: int
     ) -> PackingContext:
-        """The case, perhaps one of another batch, and `spare` rows of the queue more than it holds (or `units`).
+        """Reads the case (which may be of another batch) and the next rows of the queue: `spare` more than the case
+        holds, or `spare` more than `units`.
 
         Raises NotFound, OrderMismatch, BatchNotReady, BatchClosed.
         """
@@ -249,14 +251,14 @@ class CasePackingRepository(DriverRepository):
         return found
 
     async def fetch_window(self, batch_id: UUID, first: int, last: int, *, limit: int) -> list[QueueRow]:
-        """The first `limit` prepared codes of the range, in serial order."""
+        """Returns the first `limit` prepared codes of the range, in serial order."""
         found = await self._fetch_one(Window, WINDOW_OF_RANGE, batch_id=batch_id, first=first, last=last, limit=limit)
         return found.rows
 
     async def fetch_window_and_skipped(
         self, batch_id: UUID, first: int, last: int, *, head: int, limit: int
     ) -> tuple[list[QueueRow], Skipped | None]:
-        """As `fetch_window`, and the units that it leaves in the queue between `head` and `first`."""
+        """Returns the same as `fetch_window`, and the units that remain in the queue between `head` and `first`."""
         found = await self._fetch_one(
             WindowAndSkipped,
             WINDOW_AND_SKIPPED,
@@ -274,7 +276,8 @@ class CasePackingRepository(DriverRepository):
     async def pack(self, filled: FilledCase) -> bool:
         """Writes codes, queue, case, queue head, trace event and print jobs in one statement.
 
-        False: a consumer's scan, which takes no batch lock, took a code meanwhile. Roll the transaction back.
+        Returns False if a consumer's scan, which takes no batch lock, has changed a code meanwhile. Then the caller
+        must roll the transaction back.
         """
         units = len(filled.code_ids)
         written = await self._fetch_one(

@@ -29,7 +29,7 @@ ORDER BY box.case_number
 LIMIT :limit
 """
 
-# How many codes a statement changed (its CTE `changed`), and their sequence numbers as closed ranges.
+# How many codes a statement changed (rows of its CTE `changed`), and their sequence numbers as closed ranges.
 CHANGED_RANGES = """, runs AS (
     SELECT min(sequence_number) AS low, max(sequence_number) AS high
     FROM (SELECT sequence_number, sequence_number - row_number() OVER (ORDER BY sequence_number) AS run
@@ -42,7 +42,7 @@ SELECT COALESCE(sum(high - low + 1), 0)::int AS codes,
 FROM runs
 """
 
-# Codes move only if the target is open and large enough at this moment.
+# Codes move only if the target is open and large enough when the statement runs.
 MOVE = f"""
 WITH held AS MATERIALIZED (
     SELECT * FROM qr_master_codes WHERE id = :source_id
@@ -78,7 +78,7 @@ SET_SPAN = """
 
 
 def count_inside(low: str = "held.first_sequence", high: str = "held.last_sequence") -> str:
-    """SQL for `FROM`: the cases `held`, each with the codes `inside` it between two sequence numbers.
+    """Returns SQL for `FROM`: the cases `held`, each with the codes `inside` it between two sequence numbers.
 
     No index leads from a case to its codes: maintaining one would make packing each code several times slower.
     """
@@ -111,7 +111,7 @@ class FoundCase(NamedTuple):
     station: str | None
 
     def members(self) -> dict[str, Any]:
-        """What a refusal says of a packed case."""
+        """What a refusal says about a packed case."""
         return {
             "master_code": self.master_code,
             "case_number": self.case_number,
@@ -156,7 +156,7 @@ class CaseRepository(Repository):
     async def list_of_batch(
         self, batch_id: UUID, *, status: str | None, variant: str | None, after: int, limit: int
     ) -> Sequence[FoundCase]:
-        """In the order of their numbers, beginning after the case number `after`."""
+        """Returns cases in the order of their numbers, after the case number `after`."""
         return await self._fetch_all(
             FoundCase, LIST, batch_id=batch_id, status=status, variant=variant, after=after, limit=limit
         )
@@ -164,6 +164,6 @@ class CaseRepository(Repository):
     async def move(self, source_id: int, target_id: int) -> ChangedRanges:
         """Moves all codes of the source case to an open one, with its completeness, time, operator and station.
 
-        Needs the batch lock. Changes no code if the target is not open, or too small.
+        Needs the batch lock. Changes no code if the target is not open, or is too small.
         """
         return await self._fetch_one(ChangedRanges, MOVE, source_id=source_id, target_id=target_id)

@@ -1,4 +1,4 @@
-"""The chunks in which the codes of a batch are created and hashed, and the codes that these write."""
+"""The chunks in which a batch's codes are created and hashed, and the codes that they write."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -21,7 +21,7 @@ JOIN qr_batches AS batch ON batch.id = stage.batch_id
 WHERE stage.id = :chunk_id
 """
 
-# A batch that failed in creating has no codes left: all its chunks of that stage are queued again.
+# A batch that failed in creating has no codes left, so all its chunks of that stage are queued again.
 REQUEUE_CHUNKS = f"""
 UPDATE qr_batch_stages AS stage
 SET {CREATING.requeued}
@@ -51,7 +51,7 @@ ORDER BY made.number
 ON CONFLICT DO NOTHING
 """
 
-# The chunk's bounds stand in the inner query too: without them the planner reads all codes that the batch has so far.
+# The inner query repeats the chunk's bounds: without them, the planner reads all codes that the batch has so far.
 MISSING = """
 SELECT number
 FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS number
@@ -78,7 +78,7 @@ WHERE code.batch_id = :batch_id AND code.sequence_number = made.number AND code.
 
 LOCK_IMPORTS = "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"
 
-# Codes that exist, and codes whose number a batch has reserved.
+# Codes that exist, and codes whose numbers a batch has reserved.
 TAKEN = """
 SELECT listed.code
 FROM unnest(CAST(:codes AS text[])) AS listed(code)
@@ -106,7 +106,7 @@ ORDER BY made.place
 
 
 class Chunk(NamedTuple):
-    """A chunk of a batch's codes, with what making them needs to know of the batch."""
+    """One chunk of a batch's codes, with the data of the batch that its work needs."""
 
     first_sequence: int
     last_sequence: int
@@ -125,7 +125,7 @@ class SealedKey(NamedTuple):
 
 
 class NewCodes(NamedTuple):
-    """One element for each code: its key's digest, its sealed key, and its tail in a random batch."""
+    """New codes, one element each: the digest of the key, the sealed key, and the tail (in a random batch)."""
 
     sequences: Sequence[int]
     digests: Sequence[bytes]
@@ -150,15 +150,15 @@ class CodeCreationRepository(Repository):
         return await self._fetch_one(Chunk, GET_CHUNK, chunk_id=chunk_id)
 
     async def requeue_chunks(self, batch_id: UUID) -> None:
-        """Queues the chunks of the stage that failed, with fresh attempts."""
+        """Queues the chunks of the failed stage again, with all attempts."""
         await self._execute(REQUEUE_CHUNKS, batch_id=batch_id)
 
     async def fail_live_chunks(self, batch_id: UUID, reason: str) -> None:
-        """Ends the other chunks of a batch that failed in creating: a worker that runs one gets LeaseLost."""
+        """Ends the other chunks of a batch that failed in creating. A worker that runs one of them gets LeaseLost."""
         await self._execute(FAIL_LIVE_CHUNKS, batch_id=batch_id, reason=reason)
 
     async def insert_codes(self, chunk: Chunk, new: NewCodes) -> int:
-        """Inserts the codes whose root key and code are not taken; how many."""
+        """Inserts the codes whose root key and code are still free. Returns how many."""
         await self._execute(f"SELECT {KEEP_PLANS}")
         return await self._execute(
             INSERT_CODES,
@@ -170,13 +170,13 @@ class CodeCreationRepository(Repository):
         )
 
     async def missing(self, chunk: Chunk) -> Sequence[int]:
-        """The sequence numbers of the chunk that have no code yet."""
+        """Returns the sequence numbers of the chunk that have no code yet."""
         return await self._fetch_values(
             MISSING, batch_id=chunk.batch_id, first=chunk.first_sequence, last=chunk.last_sequence
         )
 
     async def keys_to_hash(self, chunk: Chunk) -> Sequence[SealedKey]:
-        """The keys of the chunk that have no hash yet."""
+        """Returns the keys of the chunk that have no hash yet."""
         return await self._fetch_all(
             SealedKey, KEYS_TO_HASH, batch_id=chunk.batch_id, first=chunk.first_sequence, last=chunk.last_sequence
         )
@@ -185,11 +185,13 @@ class CodeCreationRepository(Repository):
         return await self._execute(STORE_HASHES, batch_id=batch_id, sequences=sequences, hashes=hashes)
 
     async def lock_imports(self, organisation_id: UUID) -> None:
-        """The organisation's imports run one after the other: the second of two files with the same code sees it."""
+        """Makes the organisation's imports run one after the other, so that of two files with the same code the second
+        one sees it.
+        """
         await self._execute(LOCK_IMPORTS, name=f"import {organisation_id}")
 
     async def taken(self, codes: Sequence[str]) -> Sequence[str]:
-        """Those of the codes that exist, or whose number a batch of this service has reserved."""
+        """Returns the listed codes that exist, or whose numbers a batch of this service has reserved."""
         return await self._fetch_values(TAKEN, codes=codes)
 
     async def insert_imported(

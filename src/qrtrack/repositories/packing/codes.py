@@ -1,4 +1,4 @@
-"""Codes: finding them, and changing the state of whole lists of them."""
+"""Finds codes, and changes the state of whole lists of them."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
@@ -18,8 +18,8 @@ COLUMNS = """
             WHERE excluded.batch_id = code.batch_id AND excluded.sequence_number = code.sequence_number) AS excluded
 """
 
-# Each code is looked up by itself in its unique index, the only index that fits inside the LIMIT. PostgreSQL plans a
-# plain join by statistics, which a new batch does not have yet: it took 25 s for 1,000 codes of 100,000.
+# Each code is looked up by itself in its unique index: with LIMIT 1, only this index fits. PostgreSQL plans a plain
+# join by statistics, which a new batch does not have yet: it took 25 s for 1,000 codes of 100,000.
 FIND = f"""
 SELECT code.*
 FROM unnest(CAST(:codes AS text[])) WITH ORDINALITY AS listed(code, place)
@@ -28,8 +28,8 @@ WHERE CAST(:batch_id AS uuid) IS NULL OR code.batch_id = :batch_id
 ORDER BY listed.place
 """
 
-# The codes of a batch for `FROM`, after the sequence number `after`: all of a status, or those in a place of the
-# reconciliation. A place is read from its own index, since a few excluded codes may lie at the end of a million.
+# The codes of a batch for `FROM`, after the sequence number `after`: all of one status, or all in one place of the
+# reconciliation. A place is read from its own index, since the few excluded codes may be at the end of a million.
 ANYWHERE = """
     (SELECT * FROM qr_codes WHERE batch_id = :batch_id AND sequence_number > :after
      AND (CAST(:status AS text) IS NULL OR status = :status)) AS code
@@ -69,8 +69,8 @@ ORDER BY code.sequence_number
 LIMIT :limit
 """
 
-# Codes that were found are changed by their ids alone: with the batch as a second condition, a plan that is made
-# without knowing the list may walk the whole batch and search the list for each of its codes.
+# Found codes are changed by their ids alone. With the batch as a second condition, the plan, which is made without
+# knowing the list, may read the whole batch and search the list for each of its codes.
 SET_PRINTED = "UPDATE qr_codes SET status = 'printed', printed_at = clock_timestamp()"
 MARK_PRINTED = f"""
 WITH changed AS (
@@ -178,7 +178,7 @@ class ListedCode(NamedTuple):
 
 
 class Exclusion(NamedTuple):
-    """Which reverse job excluded a code; without a job, a station found it missing."""
+    """Which reverse job excluded a code. `job_id` is None if a station found the unit missing."""
 
     job_id: UUID | None
     excluded_at: datetime
@@ -187,14 +187,14 @@ class Exclusion(NamedTuple):
 
 class CodeRepository(Repository):
     async def find(self, codes: Sequence[str], *, batch_id: UUID | None = None) -> list[FoundCode]:
-        """The listed codes that exist (in the batch), in the order of the list."""
+        """Returns the listed codes that exist (in the batch), in the order of the list."""
         return [row async for _, rows in self.find_in_parts(codes, batch_id=batch_id) for row in rows]
 
     async def find_in_parts(
         self, codes: Sequence[str], *, batch_id: UUID | None = None
     ) -> AsyncIterator[tuple[Sequence[str], list[FoundCode]]]:
-        """A part of the list, and its codes that exist. Reading the rows of 100,000 codes at once would stop the event
-        loop for 200 ms; between two parts other requests go on.
+        """Yields parts of the list with their codes that exist. Reading the rows of 100,000 codes at once would block
+        the event loop for 200 ms; other requests run between two parts.
         """
         for first in range(0, len(codes), CODES_AT_ONCE):
             part = codes[first : first + CODES_AT_ONCE]
@@ -203,9 +203,10 @@ class CodeRepository(Repository):
     async def list_of_batch(
         self, batch_id: UUID, *, status: str | None, prefix: str | None, after: int, limit: int, with_keys: bool
     ) -> Sequence[ListedCode]:
-        """The codes of a batch in serial order, after the sequence number `after`.
+        """Returns codes of a batch in serial order, after the sequence number `after`.
 
-        `status` may also be a place of the reconciliation: `excluded` or `prepared`. `prefix` is that of the code.
+        `status` may also be a place of the reconciliation: `excluded` or `prepared`. `prefix` is the beginning of the
+        codes.
         """
         return await self._fetch_all(
             ListedCode,
@@ -219,19 +220,21 @@ class CodeRepository(Repository):
         )
 
     async def list_of_case(self, case_id: int, *, after: int = 0, limit: int) -> list[FoundCode]:
-        """The codes in the case in serial order, after the sequence number `after`."""
+        """Returns the codes in the case in serial order, after the sequence number `after`."""
         return await self._fetch_all(FoundCode, LIST_OF_CASE, case_id=case_id, after=after, limit=limit)
 
     async def mark_printed(self, ids: Sequence[int]) -> ChangedRanges:
-        """Codes that are not `generated` stay as they are."""
+        """Marks codes as printed. Codes that are not `generated` do not change."""
         return await self._fetch_one(ChangedRanges, MARK_PRINTED, ids=ids)
 
     async def mark_all_printed(self, batch_id: UUID) -> ChangedRanges:
-        """As `mark_printed`, for the whole batch."""
+        """Does the same as `mark_printed`, for the whole batch."""
         return await self._fetch_one(ChangedRanges, MARK_ALL_PRINTED, batch_id=batch_id)
 
     async def mark_void(self, ids: Sequence[int], case_ids: Sequence[int], reason: str) -> int:
-        """Voids the codes and takes them out of their cases; how many. Fewer than listed: a consumer redeemed one."""
+        """Voids the codes and takes them out of their cases. Returns how many: fewer than listed if a consumer has
+        redeemed one meanwhile.
+        """
         voided = await self._execute(MARK_VOID, ids=ids, reason=reason)
         await self._execute(RECOUNT_CASES, ids=case_ids)
         return voided
@@ -241,9 +244,10 @@ class CodeRepository(Repository):
         return await self._fetch_one(ChangedRanges, VOID_UNPACKED, batch_id=batch_id, reason=reason)
 
     async def unpack(self, ids: Sequence[int], case_ids: Sequence[int]) -> int:
-        """Returns packed codes to the state before packing; how many. Fewer than listed: a consumer scanned one.
+        """Returns packed codes to their state before packing. Returns how many: fewer than listed if a consumer has
+        scanned one meanwhile.
 
-        A case that holds no more codes is open again.
+        A case that is now empty is open again.
         """
         unpacked = await self._execute(UNPACK, ids=ids)
         await self._execute(RECOUNT_CASES, ids=case_ids)
@@ -252,7 +256,7 @@ class CodeRepository(Repository):
     async def exclude(
         self, batch_id: UUID, sequences: Sequence[int], *, organisation_id: UUID, user_id: str, job_id: UUID | None
     ) -> None:
-        """Keeps the codes out of the queue from now on."""
+        """Records that these codes must stay out of the queue. They are not taken out of it here."""
         await self._execute(
             EXCLUDE,
             organisation_id=organisation_id,
@@ -263,11 +267,11 @@ class CodeRepository(Repository):
         )
 
     async def exclusions(self, batch_id: UUID, sequence_number: int, *, limit: int) -> Sequence[Exclusion]:
-        """Those of one code, oldest first."""
+        """Returns the exclusions of one code, oldest first."""
         return await self._fetch_all(
             Exclusion, EXCLUSIONS, batch_id=batch_id, sequence_number=sequence_number, limit=limit
         )
 
     async def readmit(self, batch_id: UUID, sequences: Sequence[int]) -> Sequence[int]:
-        """Ends every exclusion of these codes; the sequence numbers that were excluded, in rising order."""
+        """Ends every exclusion of these codes. Returns the sequence numbers that were excluded, in rising order."""
         return await self._fetch_values(READMIT, batch_id=batch_id, sequences=sequences)

@@ -24,9 +24,9 @@ SET status = 'invalid'
 WHERE batch_id = :batch_id AND status = 'prepared'
 """
 
-# The case that a code is in consumed it after the code was last unlinked: an older row was consumed by an earlier case.
-# Each row is looked up by itself in its index: a new batch has no statistics, and joins read the whole queue for each
-# code (2.9 s for a case of 100 in a queue of 60,000).
+# Only a row that was consumed after the code was last unlinked belongs to the code's present case: an earlier case
+# consumed older rows. Each row is looked up by itself in its index: a new batch has no statistics, and joins read the
+# whole queue for each code (2.9 s for a case of 100 in a queue of 60,000).
 REQUEUE = """
 UPDATE qr_prepared_codes SET status = 'prepared', consumed_at = NULL
 WHERE id = ANY(ARRAY(
@@ -69,9 +69,9 @@ ORDER BY id
 LIMIT :limit
 """
 
-# If the request names no station, a packed code is known to be of another roll of labels when it was packed between
-# two units of the run that waited in the queue at that time: its station passed them over. A unit that entered the
-# queue only later (out of a case, or readmitted) lies on no roll, and proves nothing.
+# Without a station in the request, a packed code counts as another station's if it was packed between two units of the
+# run that were waiting in the queue at that time: its station passed over them, so it uses another label roll. A unit
+# that entered the queue later (unlinked or readmitted) is on no roll, and proves nothing.
 CODES_OF_OTHER_STATIONS = """
 WITH run AS (
     SELECT queued_at, min(sequence_number) AS low, max(sequence_number) AS high
@@ -133,11 +133,11 @@ class ListedPreparedCode(NamedTuple):
 
 class PreparedCodeRepository(Repository):
     async def consume(self, batch_id: UUID, sequences: Sequence[int]) -> int:
-        """Takes out of the queue the codes that were linked by hand; how many were in it."""
+        """Takes codes that were linked by hand out of the queue. Returns how many were in it."""
         return await self._execute(CONSUME, batch_id=batch_id, sequences=sequences)
 
     async def invalidate(self, batch_id: UUID, sequences: Sequence[int]) -> None:
-        """Takes out of the queue codes that may no longer be packed."""
+        """Takes codes that may no longer be packed out of the queue."""
         await self._execute(INVALIDATE, batch_id=batch_id, sequences=sequences)
 
     async def invalidate_all(self, batch_id: UUID) -> None:
@@ -145,10 +145,10 @@ class PreparedCodeRepository(Repository):
         await self._execute(INVALIDATE_ALL, batch_id=batch_id)
 
     async def requeue(self, batch_id: UUID, sequences: Sequence[int]) -> int:
-        """Returns packed codes to their places in the queue, before they leave their cases; how many.
+        """Returns packed codes to their places in the queue, before they leave their cases. Returns how many.
 
-        Needs the batch lock. Left out are codes that no job prepared, excluded codes, rows of a cancelled job, rows
-        that retention deleted, and codes that wait in the queue already.
+        Needs the batch lock. Leaves out codes that no job prepared, excluded codes, rows of a cancelled job, rows that
+        retention deleted, and codes that are already waiting in the queue.
         """
         return await self._execute(REQUEUE, batch_id=batch_id, sequences=sequences)
 
@@ -158,7 +158,9 @@ class PreparedCodeRepository(Repository):
         return count
 
     async def lower_queue_head(self, batch_id: UUID, first: int, last: int) -> None:
-        """Lets codes from `first` through `last` enter the queue again. Needs the batch lock."""
+        """Lowers the queue head, so that codes from `first` to `last` may enter the queue again. Needs the batch
+        lock.
+        """
         await self._execute(LOWER_QUEUE_HEAD, batch_id=batch_id, first=first, last=last)
 
     async def list_of_job(
@@ -171,7 +173,7 @@ class PreparedCodeRepository(Repository):
     async def codes_of_other_stations(
         self, batch_id: UUID, first: int, last: int, *, prepared_ids: Sequence[int], station: str | None, limit: int
     ) -> Sequence[str]:
-        """Codes of the range that another station packed. `prepared_ids` are the queue's rows of the run."""
+        """Returns codes of the range that another station packed. `prepared_ids`: the queue's rows of the run."""
         return await self._fetch_values(
             CODES_OF_OTHER_STATIONS,
             batch_id=batch_id,
@@ -183,13 +185,15 @@ class PreparedCodeRepository(Repository):
         )
 
     async def codes_not_queued(self, batch_id: UUID, first: int, last: int, *, limit: int) -> Sequence[str]:
-        """Codes of the range that are not in the queue: excluded, void or never prepared."""
+        """Returns codes of the range that are not in the queue: packed, excluded, void or never prepared."""
         return await self._fetch_values(CODES_NOT_QUEUED, batch_id=batch_id, first=first, last=last, limit=limit)
 
     async def link(
         self, case_id: int, ids: Sequence[int], sequences: Sequence[int], *, user_id: str, station: str | None
     ) -> bool:
-        """Adds codes that were scanned one by one to a case. False: another request took a code, or the room."""
+        """Adds codes that were scanned one by one to a case. Returns False if another request has taken a code, or the
+        space in the case.
+        """
         packed = await self._execute(PACK_SCANNED, case_id=case_id, ids=ids)
         filled = await self._execute(
             FILL_CASE, case_id=case_id, low=min(sequences), high=max(sequences), user_id=user_id, station=station

@@ -1,4 +1,4 @@
-"""Where each code of a batch is: every code counted once."""
+"""Counts where the codes of a batch are: each code once."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -43,10 +43,10 @@ FROM batch CROSS JOIN counted
 
 
 class Reconciliation(NamedTuple):
-    """Every code of the batch counted once, by the first place that fits, in the order of the fields.
+    """Every code of the batch, counted once: it counts in the first field that fits, in the order of the fields.
 
-    `void` are the codes that a person voided. `unaccounted` codes fit no place, `missing` sequence numbers have no
-    code: both are always empty.
+    `void`: codes that a person voided. `unaccounted`: codes that fit no field. `missing`: sequence numbers without a
+    code. The last two are always empty; an entry means a defect.
     """
 
     batch_id: UUID
@@ -65,11 +65,13 @@ class Reconciliation(NamedTuple):
 
     @property
     def differences(self) -> list[str]:
-        """The serials that fit no place."""
+        """Returns the serials that fit no place."""
         return sorted([*self.unaccounted, *map(self._serial, self.missing)])
 
     def _serial(self, sequence_number: int) -> str:
-        """A random or imported code that is missing has only its place in the batch."""
+        """Returns the serial of a sequence number without a code. In a random or imported batch the serial is not
+        known, so the number is returned.
+        """
         if self.serial_prefix is None or self.first_number is None:
             return f"number {sequence_number} of the batch"
         return serial(self.serial_prefix, self.first_number + sequence_number - 1)
@@ -77,5 +79,5 @@ class Reconciliation(NamedTuple):
 
 class ReconciliationRepository(Repository):
     async def count(self, batch_id: UUID) -> Reconciliation:
-        """For a batch that exists."""
+        """Counts a batch, which must exist."""
         return await self._fetch_one(Reconciliation, RECONCILE, batch_id=batch_id)

@@ -32,7 +32,7 @@ WHERE batch_id = :batch_id AND (CAST(:variant AS text) IS NULL OR variant = :var
 HAVING count(*) > 0
 """
 
-# PostgreSQL executes IN as a hash lookup, also without statistics: on a new batch, a join took minutes.
+# PostgreSQL executes IN as a hash lookup even without statistics. On a new batch, a join took minutes.
 COUNT = """
 SELECT clock_timestamp() AS counted_at, count(*) AS total, count(*) FILTER (WHERE excluded) AS excluded,
        count(*) FILTER (WHERE queued AND NOT excluded) AS duplicates
@@ -45,9 +45,9 @@ FROM (SELECT sequence_number IN (SELECT sequence_number FROM qr_excluded_codes
         AND status IN ('generated', 'printed')) AS available
 """
 
-# IN with a range of its own is executed as a hash lookup. Its ORDER BY keeps the planner on the index in that order:
-# the plan is made while the queue is empty and every index looks alike, and another index would read the whole queue
-# for each chunk. ON CONFLICT would search the unique index twice for each code; without it the statement needs
+# IN with its own range is executed as a hash lookup. Its ORDER BY makes the planner use the index in that order: the
+# plan is made while the queue is empty and all indexes look alike, and another index would read the whole queue for
+# each chunk. ON CONFLICT would search the unique index twice for each code; without it, the statement needs
 # `lock_preparation`. Codes that were unlinked after the job had counted are not in its total: later jobs prepare them.
 PREPARE = """
 WITH available AS MATERIALIZED (
@@ -73,7 +73,7 @@ SELECT count(*) AS available, count(*) FILTER (WHERE excluded) AS excluded,
 FROM available
 """
 
-# A plan is kept here beyond the moment in which its table was small, so that tables must be read by their indexes.
+# A plan is kept here after its table has grown, so sequential scans are off: tables must be read by their indexes.
 LOCK_PREPARATION = f"""
 SELECT pg_advisory_xact_lock(hashtextextended(:name, 0)), {KEEP_PLANS}, set_config('enable_seqscan', 'off', true)
 """
@@ -130,7 +130,7 @@ class SequenceRange(NamedTuple):
 
 
 class CountedCodes(NamedTuple):
-    """What a job finds: available codes, those of them that are excluded, and those that another job has prepared."""
+    """What a job finds: the available codes, and how many of them are excluded or already prepared by another job."""
 
     counted_at: datetime
     total: int
@@ -143,7 +143,7 @@ class CountedCodes(NamedTuple):
 
 
 class PreparedChunk(NamedTuple):
-    """`excluded` and `prepared` are parts of `available`; the rest was in the queue already."""
+    """`excluded` and `prepared` are parts of `available`. The remaining codes were in the queue already."""
 
     available: int
     excluded: int
@@ -159,11 +159,11 @@ class LogLine(NamedTuple):
 
 class ReverseJobRepository(Repository):
     async def get(self, job_id: UUID) -> ReverseJob:
-        """Without its exclusion list, which may be long. Raises NotFound."""
+        """Reads the job without its exclusion list, which may be long. Raises NotFound."""
         return await self._get(job_id, lock=False)
 
     async def lock(self, job_id: UUID) -> ReverseJob:
-        """The job as it is now, locked until the transaction ends. Raises NotFound."""
+        """Reads the job and locks it until the transaction ends. Raises NotFound."""
         return await self._get(job_id, lock=True)
 
     async def _get(self, job_id: UUID, *, lock: bool) -> ReverseJob:
@@ -188,7 +188,7 @@ class ReverseJobRepository(Repository):
         await self._session.flush()
 
     async def queue_position(self, job: ReverseJob) -> int | None:
-        """1 is the organisation's next job. None: the job is not queued."""
+        """Returns 1 for the organisation's next job, and None if the job is not queued."""
         if job.status != JobStatus.QUEUED:
             return None
         position: int = await self._fetch_value(
@@ -201,16 +201,19 @@ class ReverseJobRepository(Repository):
         return position
 
     async def range_of_variant(self, batch_id: UUID, variant: str | None) -> SequenceRange | None:
-        """The sequence numbers of the variant, or of the whole batch. None: there is no such variant."""
+        """Returns the sequence numbers of the variant, or of the whole batch. Returns None if there is no such
+        variant.
+        """
         return await self._fetch_optional(SequenceRange, RANGE_OF_VARIANT, batch_id=batch_id, variant=variant)
 
     async def count(self, batch_id: UUID, first: int, last: int) -> CountedCodes:
         return await self._fetch_one(CountedCodes, COUNT, batch_id=batch_id, first=first, last=last)
 
     async def lock_preparation(self, batch_id: UUID) -> None:
-        """Until this transaction ends, no other job prepares codes of the batch. Packing does not wait for it.
+        """Makes other jobs wait: until this transaction ends, none of them prepares codes of the batch. Packing does
+        not wait.
 
-        It is a statement of its own, so that the next one sees what the other jobs have queued.
+        A separate statement, so that the next one sees what the other jobs have queued.
         """
         await self._execute(LOCK_PREPARATION, name=f"preparing {batch_id}")
 
@@ -240,7 +243,9 @@ class ReverseJobRepository(Repository):
         )
 
     async def record_chunk(self, claim: Claim, counts: JobCounts, *, progress: int, newly_prepared: int) -> None:
-        """The counts after a chunk, of which `newly_prepared` codes entered the queue. Raises LeaseLost."""
+        """Stores the counts after a chunk. `newly_prepared`: how many codes of the chunk entered the queue. Raises
+        LeaseLost.
+        """
         await self._execute_fenced(
             claim, RECORD_CHUNK, **asdict(counts), progress=progress, newly_prepared=newly_prepared
         )
@@ -250,12 +255,14 @@ class ReverseJobRepository(Repository):
         await self._execute_fenced(claim, COMPLETE, summary=json.dumps(summary))
 
     async def withdraw(self, job_id: UUID) -> int:
-        """Deletes the job's exclusions, and the codes that it prepared and no case has taken; how many codes."""
+        """Deletes the job's exclusions, and the codes that it prepared and no case has taken. Returns how many
+        codes.
+        """
         await self._execute(END_EXCLUSIONS, job_id=job_id)
         return await self._execute(WITHDRAW, job_id=job_id)
 
     async def lock_live_of_batch(self, batch_id: UUID) -> Sequence[UUID]:
-        """The batch's queued and running jobs, locked until the transaction ends."""
+        """Returns the batch's queued and running jobs, and locks them until the transaction ends."""
         return await self._fetch_values(LOCK_LIVE_OF_BATCH, batch_id=batch_id)
 
     async def log(self, job_id: UUID, organisation_id: UUID, message: str, *, level: str = "info") -> None:

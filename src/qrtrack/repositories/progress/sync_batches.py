@@ -40,7 +40,7 @@ def no_such_batch(batch_id: UUID) -> NotFound:
 
 class SyncBatchRepository(Repository):
     async def get(self, batch_id: UUID) -> SyncBatch:
-        """Reads the row again, also where the session holds the batch already. Raises NotFound."""
+        """Reads the row again, even if the session has loaded the batch before. Raises NotFound."""
         query = select(SyncBatch).where(SyncBatch.batch_id == batch_id)
         batch = await self._session.scalar(query.execution_options(populate_existing=True))
         if batch is None:
@@ -52,9 +52,9 @@ class SyncBatchRepository(Repository):
         await self._session.flush()
 
     async def summarise(self, batch_id: UUID) -> None:
-        """Stores counts, duration and the first failures of a batch that has ended."""
+        """Stores the summary of a batch that has ended: counts, duration and the first failures."""
         await self._execute(SUMMARISE, batch_id=batch_id)
 
     async def cancel(self, batch_id: UUID) -> bool:
-        """False where the batch has ended already, or does not exist."""
+        """Returns False if the batch has already ended, or does not exist."""
         return await self._execute(CANCEL, batch_id=batch_id) == 1

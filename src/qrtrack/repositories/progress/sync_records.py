@@ -28,8 +28,8 @@ FROM inserted
 """
 STANDING = "status, processed_records, total_records, progress_percentage"
 FIND = f"SELECT {STANDING} FROM sync_batch_progress WHERE batch_id = :batch_id"
-# The WHERE clause refuses a surplus, and decides who reports the last record. The statement locks the row of the batch
-# until the commit, so it comes last.
+# The WHERE clause refuses surplus records, and decides which report contains the last one. The statement locks the
+# batch's row until the commit, so it comes last.
 COUNT = f"""
 UPDATE sync_batch_progress
 SET processed_records = processed_records + :reported,
@@ -56,7 +56,7 @@ LIMIT :limit
 
 
 class Inserted(NamedTuple):
-    """The outcomes of one report that the batch did not have yet."""
+    """The outcomes of one report that were new to the batch."""
 
     succeeded: int
     failed: int
@@ -68,7 +68,7 @@ class Inserted(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """The counters of a batch after a report."""
+    """The state and the counters of a batch after a report."""
 
     status: str
     processed_records: int
@@ -86,9 +86,9 @@ class SyncRecordRepository(DriverRepository):
     """To count a report: call `insert`, then `count`, then commit."""
 
     async def insert(self, batch_id: UUID, organisation_id: UUID, outcomes: Sequence[RecordOutcome]) -> Inserted:
-        """Inserts the outcomes of new records. The first outcome of a key stays, within the request and overall.
+        """Inserts the outcomes of new records. The first outcome of a key stays, in the request and in the batch.
 
-        Waits while another transaction inserts the same key; that key is new here if the other one rolls back.
+        Waits while another transaction inserts the same key. If that one rolls back, the key is new here.
         """
         return await self._fetch_one(
             Inserted,
@@ -101,10 +101,10 @@ class SyncRecordRepository(DriverRepository):
         )
 
     async def count(self, batch_id: UUID, inserted: Inserted) -> Standing | None:
-        """Adds the records to the counters, and ends the batch with its last record.
+        """Adds the records to the counters. The last record ends the batch.
 
-        None where the batch has ended, does not exist, or would exceed its total. The summary is a statement of its
-        own, because only a new snapshot contains the records of reports that this one waited for.
+        Returns None if the batch has ended, does not exist, or would exceed its total. The summary is a separate
+        statement, because only a new snapshot contains the records of reports that this one waited for.
         """
         standing = await self._fetch_optional(
             Standing,
@@ -128,7 +128,7 @@ class SyncRecordRepository(DriverRepository):
     async def list_failures(
         self, batch_id: UUID, *, after: tuple[datetime, str] | None, limit: int
     ) -> Sequence[FoundFailure]:
-        """In the order in which they were recorded."""
+        """Returns failures in the order in which they were recorded."""
         recorded_at, record_key = after or (None, None)
         return await self._fetch_all(
             FoundFailure,

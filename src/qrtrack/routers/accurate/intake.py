@@ -32,7 +32,7 @@ EVENTS: Final = {"type": "array", "items": EVENT, "maxItems": MOST_ELEMENTS}
 
 ELEMENTS: Final = Counter("qrtrack_webhook_elements", "Elements of Accurate's requests by what became of them", ["as"])
 QUEUED, DUPLICATES, INVALID, CONFLICTS = map(ELEMENTS.labels, ("queued", "duplicates", "invalid", "conflicts"))
-UNREADABLE: Final = Counter("qrtrack_webhook_unreadable_bodies", "Requests of Accurate whose body was no JSON")
+UNREADABLE: Final = Counter("qrtrack_webhook_unreadable_bodies", "Requests of Accurate whose body was not JSON")
 
 OVERSIZED: Final = Counter(
     "qrtrack_webhook_oversized_bodies",
@@ -46,20 +46,20 @@ router = APIRouter(route_class=StrictRoute, tags=["webhooks"])
 
 
 class AddressNotAllowed(Forbidden):
-    """Webhooks are not accepted from this address."""
+    """The service does not accept webhooks from this address."""
 
     slug: ClassVar[str] = "address-not-allowed"
     title: ClassVar[str] = "Address not allowed"
 
 
 def check_caller(request: Request, settings: Settings) -> None:
-    """Token and address must match where they are configured. With neither, only development accepts, and only from
-    loopback. Raises Unavailable, AddressNotAllowed or Unauthenticated.
+    """Checks token and address, as far as they are configured. If neither is configured, only development accepts
+    requests, and only from loopback. Raises Unavailable, AddressNotAllowed or Unauthenticated.
     """
     tokens, networks = settings.webhook_tokens, settings.webhook_networks
     address = client_address(request, settings.trusted_proxies)
     if not tokens and not networks:
-        # Behind a tunnel or an unconfigured proxy the peer is loopback, but the caller is elsewhere.
+        # Behind a tunnel or an unconfigured proxy, the peer is loopback although the caller is elsewhere.
         unnamed_proxy = not settings.trusted_proxies and "X-Forwarded-For" in request.headers
         is_here = address is not None and address.is_loopback and not unnamed_proxy
         if settings.qrtrack_env == "production" or not is_here:
@@ -78,12 +78,12 @@ def _tokens_given(request: Request) -> list[bytes]:
     authorization = request.headers.get("Authorization", "")
     if authorization.lower().startswith(BEARER):
         headers.append(authorization[len(BEARER) :].strip())
-    # Starlette decodes headers as Latin-1: encoding restores the bytes that were sent.
+    # Starlette decodes headers as Latin-1. Encoding them again restores the sent bytes.
     return [request.query_params.get("token", "").encode(), *(header.encode("latin-1") for header in headers)]
 
 
 def _is_one_of(given: Sequence[bytes], valid: Sequence[bytes]) -> bool:
-    """Compares each pair, also after a match: the time reveals nothing."""
+    """Compares every pair, also after a match, so that the time reveals nothing."""
     matches = [hmac.compare_digest(one, other) for one in given for other in valid]
     return any(matches)
 
@@ -113,10 +113,10 @@ def _is_one_of(given: Sequence[bytes], valid: Sequence[bytes]) -> bool:
 @body_limit(LARGE_BODY_BYTES)
 async def receive_webhooks(request: Request) -> Any:
     """Takes an array of events, or one event, and answers after the commit. A repeated `uuid` gets the id of its first
-    event. An element that is not an event is stored as invalid; its neighbours are queued. More than 16 MiB, 10,000
-    elements or 1,000,000 values are refused with 413, and nothing is stored.
+    event. An element that is not an event is stored as invalid; the other elements are queued. A request with more than
+    16 MiB, 10,000 elements or 1,000,000 values is refused with 413, and nothing of it is stored.
     """
-    # No FastAPI dependencies: resolving them takes longer than storing an event.
+    # FastAPI's dependencies are not used here: resolving them takes longer than storing an event.
     runtime: Runtime = request.state.runtime
     check_caller(request, runtime.settings)
     async with runtime.bodies.reserve(PATH, request.scope[LONGEST_BODY]):
@@ -139,11 +139,11 @@ async def _receive(runtime: Runtime, request: Request) -> Sequence[Receipt]:
         )
     except UnreadableBody as error:
         UNREADABLE.inc()
-        log.warning("a webhook's body is not JSON: nothing of it could be kept", bytes=len(body), reason=str(error))
+        log.warning("the body of a webhook is not JSON: nothing of it was stored", bytes=len(body), reason=str(error))
         raise HTTPException(400) from error
     except (TooManyElements, TooManyValues) as error:
         OVERSIZED.inc()
-        log.warning("a webhook's body has too many elements or values: nothing of it was kept")
+        log.warning("the body of a webhook has too many elements or values: nothing of it was stored")
         raise HTTPException(413) from error
 
 

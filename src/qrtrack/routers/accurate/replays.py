@@ -43,7 +43,7 @@ async def list_events(query: Annotated[EventQuery, Query()], caller: Replayer, r
     responses=problems(NotFound),
 )
 async def get_event(queue_id: QueueId, caller: Replayer, runtime: RuntimeState) -> use_cases.EventInFull:
-    """The event with its JSON text, other contents that arrived under its uuid, and its replays."""
+    """Shows one event with its JSON text, other contents that arrived under its uuid, and its replays."""
     return await use_cases.view_event(runtime.database, caller=caller, event_id=queue_id)
 
 
@@ -52,8 +52,8 @@ async def replay_events(
     body: ReplayMany, caller: Replayer, database: AnsweringDatabase, runtime: RuntimeState
 ) -> use_cases.Replayed:
     """Processes all matching events again, e.g. `{"status": "dead", "type": "SALES_INVOICE", "reason": "…"}`. Events
-    whose content is past its retention period are left out. The service records who, when and why. An interrupted
-    replay has replayed some of the events: send the request again for the rest.
+    whose content was deleted after its retention period are left out. The service records who, when and why. If the
+    request is interrupted, some events have been replayed: send it again for the others.
     """
     return await use_cases.replay_events(
         database,
@@ -77,7 +77,7 @@ async def replay_event(
     runtime: RuntimeState,
     body: ReplayOne | None = None,
 ) -> use_cases.Replayed:
-    """Processes the event again; its documents do not change twice. The service records who, when and why."""
+    """Processes the event again. Its documents do not change twice. The service records who, when and why."""
     reason = None if body is None else body.reason
     pass_on = runtime.forwarder is not None
     return await use_cases.replay_event(database, caller=caller, event_id=queue_id, reason=reason, pass_on=pass_on)

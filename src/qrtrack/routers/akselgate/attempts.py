@@ -48,7 +48,7 @@ async def list_attempts(runtime: RuntimeState, caller: Finance, query: Annotated
 async def get_attempt(
     runtime: RuntimeState, caller: Finance, log_id: LogId, query: Annotated[RowQuery, Query()]
 ) -> Any:
-    """All that is known of an attempt: the bytes that were sent, the rows (paged), callbacks and events."""
+    """Shows all that is known about an attempt: the sent bytes, the rows (paged), callbacks and events."""
     view = await attempts.view_attempt(
         runtime.database,
         caller=caller,

@@ -15,7 +15,7 @@ from qrtrack.services.akselgate import callbacks
 
 router = APIRouter(route_class=StrictRoute, tags=["settlement dispatch"])
 
-# The document states the length; a longer token gets the same answer as any other unknown one.
+# The API document states the maximum length. A longer token gets the same answer as any other unknown token.
 CallbackToken = Annotated[str, Path(json_schema_extra={"maxLength": 100})]
 
 
@@ -26,7 +26,8 @@ CallbackToken = Annotated[str, Path(json_schema_extra={"maxLength": 100})]
     responses=problems(UnknownCallback, DatabaseUnavailable, DatabaseRefused),
 )
 async def receive_callback(request: Request, runtime: RuntimeState, token: CallbackToken) -> Any:
-    """For the gateway only, which gets this address with the batch: `ref`, `rescore` (`00`: paid), `rescoreref`.
+    """For the gateway only. The gateway receives this address with the batch, and calls it with `ref`, `rescore`
+    (`00`: paid) and `rescoreref`.
 
     Every callback is stored, whatever its parameters are.
     """

@@ -11,7 +11,7 @@ from qrtrack.runtime import Runtime
 
 
 def _check_account_holder(runtime: Runtime, caller: Caller) -> None:
-    """Raises NotFound for every other organisation; for all, where AKSELGATE_ORGANISATION is not set."""
+    """Raises NotFound for every other organisation. Raises it for all if AKSELGATE_ORGANISATION is not set."""
     if caller.organisation_id != runtime.settings.akselgate_organisation:
         raise NotFound("Your organisation has no account at the gateway.")
 
@@ -27,7 +27,7 @@ def _check_resolver(runtime: Runtime, caller: Caller) -> None:
 
 
 def _check_sender(runtime: Runtime, caller: Caller) -> None:
-    """Without AKSELGATE_ORGANISATION the dispatch goes on, to be refused with the names of all missing settings."""
+    """If AKSELGATE_ORGANISATION is not set, the dispatch continues. Its refusal then names all missing settings."""
     if runtime.settings.akselgate_organisation is not None:
         _check_account_holder(runtime, caller)
     require(caller, Permission.DISPATCH)

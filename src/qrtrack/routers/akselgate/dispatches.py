@@ -26,7 +26,7 @@ from qrtrack.services.akselgate.answers import (
 
 router = APIRouter(route_class=StrictRoute, tags=["settlement dispatch"])
 
-# For the first commit of a dispatch, with its waits for a connection and for locks.
+# The time for the first commit of a dispatch, including its waits for a connection and for locks.
 WRITING_SECONDS: Final = 30
 
 
@@ -51,7 +51,9 @@ WRITING_SECONDS: Final = 30
 async def dispatch_settlement(
     runtime: RuntimeState, database: AnsweringDatabase, caller: Sender, body: DispatchBody
 ) -> Any:
-    """Sends the transactions of one settlement to the gateway, at most once. 200 means taken, not paid."""
+    """Sends the transactions of one settlement to the gateway, at most once. 200 means that the gateway took them, not
+    that they are paid.
+    """
     if runtime.stopping.is_set():
         raise Unavailable("Nothing was sent: the service is stopping. Dispatch again.")
     dispatcher = runtime.dispatcher
@@ -59,6 +61,6 @@ async def dispatch_settlement(
     request = dispatches.DispatchRequest(body.kd_settle, body.transaction_type, body.transactions)
     return await runtime.shielded_tasks.run(
         dispatches.dispatch_settlement(database, caller=caller, dispatcher=dispatcher, request=request),
-        # Sending may take one deadline; recording the answer another one, while the database is away.
+        # Sending may take one deadline. Recording the answer may take another one, while the database is away.
         seconds=2 * dispatcher.gateway.deadline_seconds + WRITING_SECONDS,
     )

@@ -26,7 +26,7 @@ router = APIRouter(route_class=StrictRoute, tags=["settlement dispatch"])
     responses=problems(NotFound),
 )
 async def get_report(runtime: RuntimeState, caller: Finance, query: Annotated[ReportQuery, Query()]) -> Any:
-    """A day's dispatches by settlement. The day begins at midnight of REPORT_TIMEZONE."""
+    """Reports a day's dispatches by settlement. The day begins at midnight in REPORT_TIMEZONE."""
     return await report_day(runtime.database, caller=caller, day=query.date, timezone=runtime.settings.report_timezone)
 
 

@@ -1,4 +1,4 @@
-"""Label jobs over HTTP: submit, poll, list, cancel, retry, fetch the file; and one case's label at once."""
+"""Label jobs over HTTP: submit, poll, list, cancel, retry, fetch the file. Also the label of one case, at once."""
 
 from dataclasses import replace
 from functools import partial
@@ -71,8 +71,8 @@ async def submit_label_job(
     database: AnsweringDatabase,
     response: Response,
 ) -> use_cases.SubmittedLabelJob:
-    """Queues a job that draws up to 100,000 labels. Its units are reserved until it has ended, and are printed when it
-    is completed; void ones are skipped. Poll `status_url`, then fetch the file from `file_url`.
+    """Queues a job that draws up to 100,000 labels. Its units are reserved until the job has ended, and marked as
+    printed when it is completed. Void units are skipped. Poll `status_url`, then fetch the file from `file_url`.
 
     Send `{"what": "units", "preset": "a4-65"}`. Units that were printed before need a `reason`.
     """
@@ -88,7 +88,7 @@ async def submit_label_job(
 async def list_label_jobs(
     query: Annotated[LabelJobFilter, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
-    """Newest first. `?batch_id=` and `?status=` narrow the list."""
+    """Lists label jobs, newest first. `?batch_id=` and `?status=` filter the list."""
     rows = await use_cases.list_label_jobs(
         runtime.database,
         caller=caller,
@@ -108,8 +108,8 @@ async def get_label_job(
     runtime: RuntimeState,
     long_poll: LongPoll,
 ) -> LabelJobAnswer:
-    """How the job stands. `progress` never falls, and is 100 only with `completed`. With `?wait=N` the answer comes
-    when something has changed since the request arrived, when the job has ended, or after N seconds.
+    """Shows the state of the job. `progress` never falls, and is 100 only with `completed`. With `?wait=N` the answer
+    comes when something has changed since the request arrived, when the job has ended, or after N seconds.
     """
     look = partial(use_cases.view_label_job, runtime.database, caller=caller, job_id=label_job_id)
     job = await look()
@@ -120,7 +120,7 @@ async def get_label_job(
 
 
 def _standing(job: LabelJob) -> tuple[object, ...]:
-    """What a poller sees change. A heartbeat moves `updated_at`, but tells nothing."""
+    """What a poller waits for. `updated_at` is left out: each heartbeat changes it."""
     return job.status, job.progress, job.drawn_count, job.attempts
 
 
@@ -133,7 +133,7 @@ def _standing(job: LabelJob) -> tuple[object, ...]:
 async def cancel_label_job(
     label_job_id: UUID, caller: BatchManager, database: AnsweringDatabase, _nothing: NoFields = None
 ) -> use_cases.ChangedLabelJob:
-    """Ends a queued or running job. What is drawn of its file is deleted, and its units count as not printed."""
+    """Ends a queued or running job. The drawn part of its file is deleted, and its units count as not printed."""
     return await use_cases.cancel_label_job(database, caller=caller, job_id=label_job_id)
 
 
@@ -146,7 +146,7 @@ async def cancel_label_job(
 async def retry_label_job(
     label_job_id: UUID, caller: BatchManager, database: AnsweringDatabase, _nothing: NoFields = None
 ) -> use_cases.ChangedLabelJob:
-    """Queues a failed job again. It continues behind the last label that was stored."""
+    """Queues a failed job again. It continues after the last label that was stored."""
     return await use_cases.retry_label_job(database, caller=caller, job_id=label_job_id)
 
 
@@ -157,7 +157,9 @@ async def retry_label_job(
     responses=problems(NotFound, FileNotReady, SealBroken) | {200: {"content": {PDF: {}, ZPL: {}}}},
 )
 async def get_label_file(label_job_id: UUID, caller: BatchManager, runtime: RuntimeState) -> StreamingResponse:
-    """The PDF or ZPL of a completed job, until the job is pruned. Whoever fetches a file with root keys is traced."""
+    """Sends the PDF or ZPL file of a completed job, until the job is pruned. A trace event records who fetched a file
+    with root keys.
+    """
     file = await label_files.open_label_file(runtime.database, caller=caller, keys=runtime.keys, job_id=label_job_id)
     headers = {"Content-Length": str(file.size), **attachment(file.name)}
     return StreamingResponse(file.parts, media_type=MEDIA_TYPES[file.file_format], headers=headers)
@@ -176,7 +178,7 @@ async def get_case_label_pdf(
     caller: Packer,
     runtime: RuntimeState,
 ) -> Response:
-    """The label of one case at once, as the case is now: master code, case number, first and last code, count."""
+    """Draws the label of one case at once, as the case is now: master code, case number, first and last code, count."""
     return await _case_label(runtime, caller, batch_id, case_number, query.asked(FileFormat.PDF))
 
 
@@ -193,7 +195,7 @@ async def get_case_label_zpl(
     caller: Packer,
     runtime: RuntimeState,
 ) -> Response:
-    """As `label.pdf`, for a label printer: send it to the printer's port 9100 as it is."""
+    """Same as `label.pdf`, for a label printer: send it unchanged to the printer's port 9100."""
     return await _case_label(runtime, caller, batch_id, case_number, query.asked(FileFormat.ZPL))
 
 

@@ -21,7 +21,8 @@ from qrtrack.services.printing import printable_base_url
 
 router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/batches/{batch_id}", tags=["labels"])
 
-# A symbol is the organisation's own, and PUBLIC_BASE_URL may change: kept by the browser, and asked for again after.
+# Only the browser keeps a symbol, since it belongs to one organisation. It keeps it for five minutes, since
+# PUBLIC_BASE_URL may change.
 SYMBOL_CACHING: Final = {"Cache-Control": "private, max-age=300", "Vary": "Authorization"}
 SVG: Final = "image/svg+xml"
 PNG: Final = "image/png"
@@ -39,7 +40,7 @@ CaseNumber = Annotated[int, DIGITS, Path(ge=1, le=LARGEST_SEQUENCE)]
 
 
 class Symbol:
-    """The answer with a symbol; `ETag` and `If-None-Match` spare sending it again."""
+    """Answers with a symbol. Send the `ETag` as `If-None-Match`: an unchanged one is then not sent again."""
 
     def __init__(self, request: Request, options: Annotated[SymbolOptions, Query()]) -> None:
         self._request = request
@@ -65,13 +66,15 @@ RequestedSymbol = Annotated[Symbol, Depends(Symbol)]
 
 @router.get("/qr.svg", summary="Draw the batch's QR as SVG", **AS_SVG)
 async def get_batch_qr_svg(batch_id: UUID, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol) -> Response:
-    """The symbol that all units of the batch share. `ETag` and `If-None-Match` spare sending it again."""
+    """Draws the symbol that all units of the batch share. Send its `ETag` as `If-None-Match`: an unchanged
+    symbol is then not sent again.
+    """
     return await symbol.svg(await _batch_payload(runtime, caller, batch_id))
 
 
 @router.get("/qr.png", summary="Draw the batch's QR as PNG", **AS_PNG)
 async def get_batch_qr_png(batch_id: UUID, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol) -> Response:
-    """As `qr.svg`, in whole pixels a module."""
+    """Same as `qr.svg`, but with whole pixels for each module."""
     return await symbol.png(await _batch_payload(runtime, caller, batch_id))
 
 
@@ -79,7 +82,7 @@ async def get_batch_qr_png(batch_id: UUID, caller: Packer, runtime: RuntimeState
 async def get_unit_qr_svg(
     batch_id: UUID, code: UnitCode, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol
 ) -> Response:
-    """The symbol of one unit: its verification address, or its GS1 Digital Link where the batch has a GTIN."""
+    """Draws the symbol of one unit: its verification address, or its GS1 Digital Link if the batch has a GTIN."""
     return await symbol.svg(await _unit_payload(runtime, caller, batch_id, code))
 
 
@@ -87,7 +90,7 @@ async def get_unit_qr_svg(
 async def get_unit_qr_png(
     batch_id: UUID, code: UnitCode, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol
 ) -> Response:
-    """As `qr.svg`, in whole pixels a module."""
+    """Same as `qr.svg`, but with whole pixels for each module."""
     return await symbol.png(await _unit_payload(runtime, caller, batch_id, code))
 
 
@@ -95,7 +98,7 @@ async def get_unit_qr_png(
 async def get_case_qr_svg(
     batch_id: UUID, case_number: CaseNumber, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol
 ) -> Response:
-    """The master code, which stations scan."""
+    """Draws the symbol of a case: its master code, which stations scan."""
     return await symbol.svg(await _case_payload(runtime, caller, batch_id, case_number))
 
 
@@ -103,7 +106,7 @@ async def get_case_qr_svg(
 async def get_case_qr_png(
     batch_id: UUID, case_number: CaseNumber, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol
 ) -> Response:
-    """As `qr.svg`, in whole pixels a module."""
+    """Same as `qr.svg`, but with whole pixels for each module."""
     return await symbol.png(await _case_payload(runtime, caller, batch_id, case_number))
 
 
@@ -114,7 +117,7 @@ async def _batch_payload(runtime: RuntimeState, caller: Packer, batch_id: UUID) 
 
 
 async def _unit_payload(runtime: RuntimeState, caller: Packer, batch_id: UUID, code: str) -> str:
-    """As `_batch_payload`."""
+    """Returns the address in the symbol. Raises NotFound, and in production AddressNotPublic."""
     return await use_cases.describe_unit_symbol(
         runtime.database,
         caller=caller,

@@ -43,7 +43,7 @@ router = APIRouter(route_class=StrictRoute, prefix=BATCHES_PATH, tags=["batches"
 
 
 class ImportForm(ImportFields):
-    """The file of codes, and the fields sent with it."""
+    """The form of an import: the file of codes, and the fields that are sent with it."""
 
     file: UploadFile
 
@@ -58,8 +58,8 @@ class ImportForm(ImportFields):
 async def create_batch(
     body: BatchRequest, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase, response: Response
 ) -> use_cases.CreatedBatch:
-    """Reserves the serial numbers and queues the work. Within seconds exactly the requested codes exist, or none.
-    Poll `status_url` until `status` is `hashing` or `ready`; then the batch may be printed and packed.
+    """Reserves the serial numbers and queues the work. Within seconds, either exactly the requested codes exist, or
+    none. Poll `status_url` until `status` is `hashing` or `ready`; then the batch may be printed and packed.
 
     Send `{"order_id": "…", "product_name": "Gold 1 g", "quantity": 100, "serial_prefix": "SKA"}`; for a batch of
     several variants send `"variants": [{"variant": "10g", "quantity": 60}]` instead of `quantity`.
@@ -86,9 +86,9 @@ async def import_batch(
     database: AnsweringDatabase,
     response: Response,
 ) -> use_cases.CreatedBatch:
-    """Imports codes that were printed before this service was in use: a CSV file in UTF-8 whose first line is
-    `code[,root_key][,variant]`, of at most 1,000,000 rows. All or nothing. `errors` names every bad line as
-    `/file/{line}/{column}`, also a line whose code exists already.
+    """Imports codes that were printed before this service was in use. Send a CSV file in UTF-8 with at most 1,000,000
+    rows and the first line `code[,root_key][,variant]`. All rows are imported, or none. `errors` names every bad line
+    as `/file/{line}/{column}`, including lines whose code exists already.
     """
     check_speaker(form.model_dump(mode="json", include={"manufacturer_org_id", "user_id"}), caller)
     new = form.batch_import()
@@ -100,8 +100,8 @@ async def import_batch(
 
 @router.get("", response_model=BatchPage, summary="List batches")
 async def list_batches(query: Annotated[BatchFilter, Query()], caller: Packer, runtime: RuntimeState) -> dict[str, Any]:
-    """Newest first, each with how many units are packed and how many wait in the queue. `?order_id=`, `?status=`,
-    `?product_name=`, `?uniq_code=` and `?closed=` filter the list; a batch must match all of them.
+    """Lists batches, newest first, each with how many units are packed and how many wait in the queue. `?order_id=`,
+    `?status=`, `?product_name=`, `?uniq_code=` and `?closed=` filter the list; a batch must match all of them.
     """
     rows = await use_cases.list_batches(
         runtime.database, caller=caller, selection=query.selection(), before=query.before_id(), limit=query.one_more
@@ -111,7 +111,9 @@ async def list_batches(query: Annotated[BatchFilter, Query()], caller: Packer, r
 
 @router.get("/{batch_id}", summary="Get a batch", responses=problems(NotFound))
 async def get_batch(batch_id: UUID, caller: Packer, runtime: RuntimeState) -> BatchAnswer:
-    """The batch with its counts. `progress` reaches 100 when the last root key is hashed; packing can begin before."""
+    """Shows the batch and its counts. `progress` reaches 100 when the last root key is hashed; packing can begin
+    earlier.
+    """
     return BatchAnswer.of(await use_cases.describe_batch(runtime.database, caller=caller, batch_id=batch_id))
 
 
@@ -128,8 +130,8 @@ async def list_batch_codes(
     runtime: RuntimeState,
     response: Response,
 ) -> CodePage | RevealedCodePage:
-    """In serial order. `?status=` takes a status, or `excluded` or `prepared` as the reconciliation counts them.
-    `?reveal=root_key` adds the clear root keys; a trace event records who saw which.
+    """Lists codes in serial order. `?status=` takes a status, or `excluded` or `prepared` as the reconciliation counts
+    them. `?reveal=root_key` adds the clear root keys; a trace event records who saw which.
     """
     selection: dict[str, Any] = {
         "batch_id": batch_id,
@@ -141,7 +143,7 @@ async def list_batch_codes(
         rows = await codes.list_codes(runtime.database, caller=caller, limit=query.one_more, **selection)
         return CodePage.model_validate(query.page("codes", rows, lambda row: row.sequence_number))
     require(caller, Permission.MANAGE_BATCHES)
-    # Not one row more than the page shows: the trace event says that all rows read here were seen.
+    # Reads not one row more than the page shows: the trace event says that the caller saw every row that is read here.
     revealed = await codes.reveal_codes(
         runtime.database, caller=caller, keys=runtime.keys, limit=query.limit, **selection
     )
@@ -155,7 +157,9 @@ async def list_batch_codes(
 async def list_batch_cases(
     batch_id: UUID, query: Annotated[CaseFilter, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
-    """In the order of their numbers. `?status=open` lists the empty cases, `?variant=` those of one variant."""
+    """Lists cases in the order of their numbers. `?status=open` lists the empty cases, `?variant=` those of one
+    variant.
+    """
     rows = await cases.list_cases(
         runtime.database,
         caller=caller,
@@ -175,7 +179,7 @@ async def list_batch_cases(
     responses=problems(NotFound, BatchNotReady),
 )
 async def reconcile_batch(batch_id: UUID, caller: Packer, runtime: RuntimeState) -> Reconciliation:
-    """Every code counted once: `void + in_case + scanned_without_case + prepared + excluded + voided_by_closing +
+    """Counts every code once: `void + in_case + scanned_without_case + prepared + excluded + voided_by_closing +
     remaining = generated`. `GET …/codes?status=excluded` lists the excluded units.
     """
     return await reconciliation.reconcile_batch(runtime.database, caller=caller, batch_id=batch_id)
@@ -205,20 +209,20 @@ async def close_batch(
 async def retry_batch(
     batch_id: UUID, caller: BatchManager, database: AnsweringDatabase, _nothing: NoFields = None
 ) -> use_cases.RetriedBatch:
-    """Continues where the batch failed; no code is created twice."""
+    """Continues where the batch failed. No code is created twice."""
     return await use_cases.retry_batch(database, caller=caller, batch_id=batch_id)
 
 
 @router.post(
     "/{batch_id}/forget-keys",
     response_model=KeysForgottenAnswer,
-    summary="Forget the clear root keys",
+    summary="Delete the clear root keys",
     responses=problems(NotFound, InvalidState),
 )
 async def forget_keys(
     batch_id: UUID, caller: BatchManager, database: AnsweringDatabase, _nothing: NoFields = None
 ) -> use_cases.ForgottenKeys:
-    """Wipes the keys that labels are printed from. Call it when all labels are printed: it cannot be undone.
+    """Deletes the keys that labels are printed from. Call it when all labels are printed: it cannot be undone.
     Customers can still check their keys.
     """
     return await use_cases.forget_keys(database, caller=caller, batch_id=batch_id)

@@ -16,7 +16,7 @@ CHARACTERS_AT_ONCE: Final = 16_384
 async def read_codes(
     runtime: Runtime, caller: Caller, elements: Sequence[Any], *, field: str = "codes", may_be_empty: bool = False
 ) -> PastedCodes:
-    """As `parse_codes`, but long lists are parsed in a thread; ranges too, since one may name 100,000 codes."""
+    """Parses like `parse_codes`, but parses long lists and ranges in a thread: one range may name 100,000 codes."""
     if _are_short(elements):
         pasted = parse_codes(elements, field=field)
     else:

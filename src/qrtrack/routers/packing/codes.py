@@ -39,8 +39,8 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/codes", ta
 async def void_codes(
     body: VoidRequest, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.ChangedCodes:
-    """Takes damaged or withdrawn units out of their cases and out of the queue, for good. All or nothing.
-    Send `{"batch_id": "…", "codes": ["SKA000007"], "reason": "Label torn"}`.
+    """Takes damaged or withdrawn units out of their cases and out of the queue, for good. All codes are voided, or
+    none. Send `{"batch_id": "…", "codes": ["SKA000007"], "reason": "Label torn"}`.
     """
     pasted = await read_codes(runtime, caller, body.codes)
     return await use_cases.void_codes(
@@ -58,8 +58,8 @@ async def void_codes(
 async def mark_codes_printed(
     body: PrintedRequest, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.ChangedCodes:
-    """Marks a list of codes, or with `"all": true` all codes of the batch. Codes that are printed already stay so and
-    are not counted.
+    """Marks a list of codes, or with `"all": true` all codes of the batch. Codes that are already marked stay marked
+    and are not counted.
     """
     require_exactly_one(codes=body.codes, all=body.all)
     if body.codes is None:
@@ -80,7 +80,7 @@ async def mark_codes_printed(
 async def readmit_codes(
     body: ReadmitRequest, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.ReadmittedCodes:
-    """Ends the exclusion of units that are good after all: the next reverse job prepares them."""
+    """Ends the exclusion of units that turned out to be good. The next reverse job prepares them."""
     pasted = await read_codes(runtime, caller, body.codes)
     return await use_cases.readmit_codes(
         database, caller=caller, batch_id=body.batch_id, codes=pasted.codes, scans=pasted.scans

@@ -72,13 +72,13 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer", tags=["l
 async def pack_case(
     body: PackRequest, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
 ) -> case_packing.PackedCase:
-    """Packs the next prepared units, one contiguous run in serial order, into the case: all or nothing.
+    """Packs the next prepared units, one run in serial order, into the case. All of them are packed, or none.
 
-    Send `{"batch_id": "…", "order_id": "…", "master_code": "…", "first_code": "SKA000001", "last_code":
-    "SKA000100"}`. The two check scans are optional. With them, units are packed only if the box holds what the queue
-    says, and the case is `verified`. `skipped` is what waits in the queue before the scanned first unit. A
+    Send `{"batch_id": "…", "order_id": "…", "master_code": "…", "first_code": "SKA000001", "last_code": "SKA000100"}`.
+    The two check scans are optional. With them, units are packed only if the box matches the queue, and the case is
+    `verified`. `skipped` names the units that wait in the queue before the scanned first unit. The refusal
     `count-drift` names the codes in question: check which of them is not in the box, and send the same request with
-    it in `missing_codes`.
+    that code in `missing_codes`.
     """
     first, last = _unit(body.first_code, "first_code"), _unit(body.last_code, "last_code")
     missing = await read_codes(runtime, caller, body.missing_codes, field="missing_codes", may_be_empty=True)
@@ -123,8 +123,9 @@ def _unit(scanned: str | None, field: str) -> PastedCodes:
 async def link_codes(
     body: LinkRequest, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.LinkedCodes:
-    """Adds units that were scanned one by one, up to the size of the case, which may be packed already. All or
-    nothing, unless `accept_valid`. A code that is in another case is refused: unlink it there first.
+    """Adds units that were scanned one by one, up to the size of the case. The case may contain units already. All
+    units are added, or none, unless `accept_valid` is set. A code that is in another case is refused: unlink it there
+    first.
     """
     pasted = await read_codes(runtime, caller, body.codes)
     request = use_cases.LinkCodes(
@@ -151,12 +152,12 @@ async def link_codes(
 async def unlink_codes(
     body: UnlinkRequest, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.UnlinkedCodes:
-    """Undoes linking for a list of codes or a whole case. The units return to the status before packing; those that
-    came from the queue return to their places there, and the next case takes them again. Send `{"master_code": "…",
-    "reason": "Box dropped"}`, or `codes` instead of `master_code`.
+    """Takes the listed codes, or all codes of a case, out of their cases. The units return to the status before
+    packing. Those that came from the queue return to their places there, and the next case takes them again. Send
+    `{"master_code": "…", "reason": "Box dropped"}`, or `codes` instead of `master_code`.
 
-    If the box is right and only the wrong case was scanned, call `move-case`: another station may take units that
-    return to the queue.
+    If the box is right and only the wrong case was scanned, call `move-case` instead: units that return to the queue
+    may be taken by another station.
     """
     require_exactly_one(codes=body.codes, master_code=body.master_code)
     pasted = None if body.codes is None else await read_codes(runtime, caller, body.codes)
@@ -189,7 +190,7 @@ async def unlink_codes(
     ),
 )
 async def move_case(body: MoveRequest, caller: Packer, database: AnsweringDatabase) -> moves.MovedCase:
-    """For a box that is right, but was scanned as the wrong case: moves all units of one case to an open one. Units
+    """Moves all units of one case to an open one. Use it if the box is right but was scanned as the wrong case. Units
     that a customer has checked move too. Send `{"from_master_code": "…", "to_master_code": "…", "reason": "Wrong case
     scanned"}`.
     """
@@ -205,8 +206,9 @@ async def move_case(body: MoveRequest, caller: Packer, database: AnsweringDataba
 
 @router.get("/packs", response_model=PackPage, summary="List the latest packs")
 async def list_packs(query: Annotated[PackFilter, Query()], caller: Packer, runtime: RuntimeState) -> dict[str, Any]:
-    """What the stations packed, the latest first. `?batch_id=`, `?station=` and `?user=` filter the list. A pack whose
-    units were unlinked or voided later stays in the list: `undone_at` says since when, `undone_count` how many units.
+    """Lists what the stations packed, latest first. `?batch_id=`, `?station=` and `?user=` filter the list. A pack
+    stays in the list after its units were unlinked or voided: `undone_at` says since when, and `undone_count` how many
+    units.
     """
     rows = await find_packs(
         runtime.database,

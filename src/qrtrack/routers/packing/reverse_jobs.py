@@ -52,10 +52,10 @@ async def submit_reverse_job(
     body: JobRequest, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase, long_poll: LongPoll
 ) -> use_cases.SubmittedJob | use_cases.DryRun | JobSubmitted:
     """Queues a job that prepares every good code of the batch except the listed ones. The exclusions hold from now on,
-    for later jobs too, until `codes/readmit` ends them. Then poll `status`, or let this request `wait` for the end.
+    also for later jobs, until `codes/readmit` ends them. Then poll `status`, or let this request `wait` for the end.
 
-    Send `{"batch_id": "…", "order_id": "…", "exclude_codes": ["SKA000007", "SKA000013"]}`; the answer is
-    `{"success": true, "job_id": "…", "status": "queued", "exclude_count": 2, …}`.
+    Send `{"batch_id": "…", "order_id": "…", "exclude_codes": ["SKA000007", "SKA000013"]}`; the answer is `{"success":
+    true, "job_id": "…", "status": "queued", "exclude_count": 2, …}`.
     """
     pasted = await read_codes(runtime, caller, body.exclude_codes, field="exclude_codes", may_be_empty=True)
     new = NewJob(body.batch_id, body.order_id, pasted.codes, pasted.scans, body.variant, body.priority)
@@ -76,8 +76,8 @@ async def submit_reverse_job(
 async def get_reverse_job(
     query: Annotated[JobQuery, Query()], caller: Packer, runtime: RuntimeState, long_poll: LongPoll
 ) -> JobAnswer:
-    """The state of the job. `progress` never falls, and is 100 only with `completed`. With `?wait=N` the answer comes
-    when the job changes, when it has ended, or after N seconds.
+    """Shows the state of the job. `progress` never falls, and is 100 only with `completed`. With `?wait=N` the answer
+    comes when the job changes, when it has ended, or after N seconds.
     """
     look = partial(use_cases.view_reverse_job, runtime.database, caller=caller, job_id=query.job_id)
     before = await look()
@@ -103,7 +103,7 @@ def _visible_state(view: use_cases.JobView) -> tuple[object, ...]:
 async def list_reverse_jobs(
     query: Annotated[JobFilter, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
-    """Newest first. `?batch_id=`, `?order_id=`, `?status=` and `?variant=` filter the list."""
+    """Lists reverse jobs, newest first. `?batch_id=`, `?order_id=`, `?status=` and `?variant=` filter the list."""
     rows = await use_cases.list_reverse_jobs(
         runtime.database, caller=caller, selection=query.selection(), before=query.before_id(), limit=query.one_more
     )
@@ -114,7 +114,7 @@ async def list_reverse_jobs(
 async def list_reverse_job_logs(
     query: Annotated[LogQuery, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
-    """One line for each stage, retry, warning and failure, oldest first."""
+    """Lists one line for each stage, retry, warning and failure, oldest first."""
     rows = await use_cases.list_log(
         runtime.database, caller=caller, job_id=query.job_id, after=query.after_number(), limit=query.one_more
     )
@@ -125,7 +125,9 @@ async def list_reverse_job_logs(
 async def list_prepared_codes(
     query: Annotated[PreparedQuery, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
-    """The codes that the job put into the queue, in that order. `?status=prepared` lists those that still wait."""
+    """Lists the codes that the job put into the queue, in that order. `?status=prepared` lists those that still
+    wait.
+    """
     rows = await use_cases.list_prepared_codes(
         runtime.database,
         caller=caller,
@@ -146,8 +148,8 @@ async def list_prepared_codes(
 async def cancel_reverse_job(
     body: JobReference, caller: BatchManager, database: AnsweringDatabase
 ) -> use_cases.CancelledJob:
-    """Ends a queued or running job and its exclusions. Codes that it prepared leave the queue; codes that are packed
-    already stay packed. Send `{"job_id": "…"}`.
+    """Ends a queued or running job and its exclusions. Codes that it prepared leave the queue. Codes that are already
+    packed stay packed. Send `{"job_id": "…"}`.
     """
     return await use_cases.cancel_reverse_job(database, caller=caller, job_id=body.job_id)
 

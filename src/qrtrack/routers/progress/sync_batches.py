@@ -24,7 +24,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/progress/batches", tags
 async def create_progress_batch(
     body: SyncBody, caller: ProgressReporter, database: AnsweringDatabase, response: Response
 ) -> SyncCreated:
-    """Opens a progress batch. Then report the outcome of each record under `batch_id`, and look at `status_url`.
+    """Opens a progress batch. Then report the outcome of each record under `batch_id`, and poll `status_url`.
 
     Send `{"name": "Price list to 12 shops", "total_records": 1037}`.
     """
@@ -44,8 +44,8 @@ async def get_progress_batch(
     runtime: RuntimeState,
     long_poll: LongPoll,
 ) -> SyncAnswer:
-    """The state of the batch. `?wait=N` delays the answer until the state changes, at most N seconds; a batch that has
-    ended answers at once.
+    """Shows the state of the batch. `?wait=N` delays the answer until the state changes, at most N seconds. A batch
+    that has ended answers at once.
     """
     look = partial(sync_batches.view_sync_batch, runtime.database, caller=caller, batch_id=batch_id)
     before = await look()
@@ -70,7 +70,7 @@ def _visible_state(batch: SyncBatch) -> tuple[object, ...]:
 async def cancel_progress_batch(
     batch_id: UUID, caller: ProgressReporter, database: AnsweringDatabase, _nothing: NoFields = None
 ) -> SyncBatch:
-    """Ends the batch and keeps what was counted. Later reports are refused with `progress-cancelled`, which tells
-    their senders to stop.
+    """Ends the batch. What was counted stays. Later reports are refused with `progress-cancelled`, which tells their
+    senders to stop.
     """
     return await sync_batches.cancel_sync_batch(database, caller=caller, batch_id=batch_id)

@@ -27,7 +27,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/progress/batches/{batch
 async def report_progress_records(
     batch_id: UUID, report: RecordReport, caller: ProgressReporter, runtime: RuntimeState, database: AnsweringDatabase
 ) -> sync_records.CountedReport:
-    """Counts up to 1,000 records: all of them, or none. It is safe to repeat a report at any time, from anywhere: a
+    """Counts up to 1,000 records: all of them, or none. A report may be repeated at any time, from anywhere: each
     record is counted once, by its key, and its first outcome stays. The last record ends the batch.
     """
     outcomes = [record.outcome() for record in report.records]
@@ -40,7 +40,7 @@ async def report_progress_records(
 async def list_progress_failures(
     batch_id: UUID, query: Annotated[FailureQuery, Query()], caller: ProgressReporter, runtime: RuntimeState
 ) -> dict[str, Any]:
-    """Failed records in the order in which they were recorded. The list is complete when the batch has ended."""
+    """Lists failed records in the order in which they were recorded. The list is complete when the batch has ended."""
     rows = await sync_records.list_failures(
         runtime.database, caller=caller, batch_id=batch_id, after=query.after(), limit=query.one_more
     )

@@ -27,12 +27,12 @@ class DocumentQuery(ListQuery):
     deleted: Flag | None = None
 
     def after(self) -> tuple[int, str, str]:
-        """Database, type and entity of the last document on the page before. Raises InvalidInput."""
+        """Returns database, type and entity of the last document on the previous page. Raises InvalidInput."""
         return (-1, "", "") if self.cursor is None else decode_cursor(self.cursor, int, str, str)
 
 
 class DocumentView(BaseModel):
-    """The newest known state of an entity of Accurate, named by database, type and entity id."""
+    """The newest known state of an entity of Accurate. Database, type and entity id identify it."""
 
     database_id: int
     type: str
@@ -40,7 +40,9 @@ class DocumentView(BaseModel):
     number: str | None
     action: str | None
     amount: Money | None
-    timestamp: Instant = Field(validation_alias="event_at", description="The time of this state, by Accurate.")
+    timestamp: Instant = Field(
+        validation_alias="event_at", description="The time of this state, as Accurate reports it."
+    )
     deleted: bool
     queue_id: int = Field(validation_alias="event_id", description="The webhook event that reported it.")
     updated_at: Instant

@@ -8,7 +8,7 @@ from qrtrack.schemas.base import Answer
 class ReceivedElement(BaseModel):
     """One element of the request."""
 
-    index: int = Field(description="Its place in the request, from 0.")
+    index: int = Field(description="The element's place in the request, from 0.")
     queue_id: int = Field(description="The event's id; for a duplicate, the id of the first event with this uuid.")
     type: str
     uuid: str | None
@@ -17,7 +17,9 @@ class ReceivedElement(BaseModel):
 
 
 class ReceivedAnswer(Answer):
-    """`queued + duplicates + invalid` is the number of elements. `queue_ids` has the order of the request."""
+    """The answer to a webhook. `queued + duplicates + invalid` is the number of elements. `queue_ids` are in the order
+    of the request.
+    """
 
     queued: int
     duplicates: int

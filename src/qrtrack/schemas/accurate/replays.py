@@ -26,7 +26,7 @@ class EventQuery(ListQuery):
     forward_status: ForwardStatus | None = None
 
     def selection(self) -> EventSelection:
-        """Raises InvalidInput when the two names of the database contradict each other."""
+        """Returns the filter. Raises InvalidInput if the two names of the database contradict each other."""
         return EventSelection(
             status=self.status, type=self.type, database_id=self._database_id(), forward_status=self.forward_status
         )
@@ -40,12 +40,14 @@ class EventQuery(ListQuery):
         return self.database_id if self.database is None else self.database
 
     def before_number(self) -> int | None:
-        """The id of the last event on the page before. Raises InvalidInput."""
+        """Returns the id of the last event on the previous page. Raises InvalidInput."""
         return None if self.cursor is None else int(decode_cursor(self.cursor, int)[0])
 
 
 class WebhookEventView(BaseModel):
-    """`error_message`: why the event is invalid, dead or waits for a retry. `note`: what of it was ignored."""
+    """One webhook event. `error_message`: why it is invalid, is dead or waits for a retry. `note`: what was ignored in
+    it.
+    """
 
     queue_id: int = Field(validation_alias="id")
     type: str
@@ -55,7 +57,7 @@ class WebhookEventView(BaseModel):
     attempts: int
     error_message: str | None = Field(validation_alias="error")
     note: str | None
-    forward_status: ForwardStatus | None = Field(description="Whether it was forwarded; null while forwarding is off.")
+    forward_status: ForwardStatus | None = Field(description="The state of forwarding; null while forwarding is off.")
     forward_attempts: int
     forward_error_message: str | None = Field(validation_alias="forward_error")
     created_at: Instant
@@ -68,7 +70,7 @@ class WebhookEventPage(Page):
 
 
 class ConflictView(BaseModel):
-    """Other content that arrived under the same uuid; `times`: how often."""
+    """Other content that arrived under the same uuid. `times`: how often."""
 
     payload: str
     times: int
@@ -93,7 +95,7 @@ class WebhookEventAnswer(Answer):
 
 
 class ReplayOne(Body):
-    """Optional."""
+    """An optional body."""
 
     reason: Reason | None = None
 
@@ -105,7 +107,7 @@ class ReplayMany(Body):
     type: Text | None = None
     database_id: DatabaseId | None = None
     forward_status: Annotated[ForwardStatus, Field(strict=False)] | None = Field(
-        None, description="`dead`: events that were given up, and not forwarded."
+        None, description="`dead`: events whose forwarding failed its last attempt."
     )
     reason: Reason | None = None
 

@@ -14,7 +14,7 @@ from qrtrack.schemas.base import DIGITS, Answer, Body, Instant, ListQuery, Money
 from qrtrack.schemas.event_details import ShownAs, event_kinds
 
 WithoutTokens = Annotated[str, AfterValidator(without_tokens)]
-"""Text that was sent or received, unchanged except that the tokens of callback addresses are hidden."""
+"""Text as it was sent or received, except that the tokens in callback addresses are hidden."""
 
 
 def _without_tokens(details: dict[str, Any]) -> dict[str, Any]:
@@ -36,13 +36,13 @@ class ListedAttempt(BaseModel):
     outcome: AttemptOutcome
     status_code: str | None = Field(
         validation_alias="status_code_res",
-        description="The gateway's HTTP status; `unknown` where none came, null where nothing was sent.",
+        description="The gateway's HTTP status; `unknown` if none came, null if nothing was sent.",
     )
     response_code: str | None
     message: Annotated[str, AfterValidator(masked)] | None = Field(validation_alias="response_message")
     is_success: int | None
     is_latest: int
-    is_open: bool = Field(description="Whether it blocks the next dispatch of the settlement.")
+    is_open: bool = Field(description="Whether the attempt blocks the next dispatch of its settlement.")
     sent_by: str
     sent_at: Instant
     updated_at: Instant
@@ -67,7 +67,7 @@ class AttemptPage(Page):
 
 
 class SentRow(BaseModel):
-    """One transaction as it was sent, and what the gateway reported of it."""
+    """One transaction as it was sent, and what the gateway reported about it."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -98,7 +98,7 @@ class ListedEventBase(BaseModel):
 
 
 class ListedEvent(ListedEventBase):
-    """`details` depend on the kind: see schemas/akselgate/attempt_details.py."""
+    """One event of an attempt. The kind decides what `details` contain: see schemas/akselgate/attempt_details.py."""
 
     kind: str
     details: Annotated[dict[str, Any], AfterValidator(_without_tokens)]
@@ -113,7 +113,7 @@ class FullAttempt(ListedAttempt):
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     message: WithoutTokens | None = Field(validation_alias="response_message")
-    payload_sha256: str = Field(description="Of the bytes that were sent, including the token in them.")
+    payload_sha256: str = Field(description="The hash of the sent bytes, including the token in them.")
     request_payload: WithoutTokens | None = None
     response_payload: WithoutTokens | None = None
 
@@ -135,7 +135,7 @@ class Resolution(Body):
     """What an administrator learned about an unknown attempt."""
 
     outcome: Literal["accepted", "rejected", "not_sent"]
-    note: Reason = Field(description="How this is known: who at the bank said so, and when.")
+    note: Reason = Field(description="How you know this: who at the bank said it, and when.")
 
 
 class ResolvedAnswer(Answer):

@@ -35,7 +35,7 @@ class DispatchBody(Body):
 
     transaction_type: Annotated[TransactionType, Field(strict=False)]
     kd_settle: Settlement = Field(description="The settlement.", examples=["STL20251122"])
-    # The domain checks the rows and names each error with row number and reference.
+    # The domain checks the rows, and names each error with row number and reference.
     transactions: Annotated[
         list[Any],
         WithJsonSchema(
@@ -54,7 +54,7 @@ class AttemptMembers(BaseModel):
     total_transactions: int
     status_code: str | None
     response_code: str | None
-    message: str | None = Field(description="The gateway's, with account numbers masked.")
+    message: str | None = Field(description="The gateway's message, with account numbers masked.")
 
 
 class DispatchAnswer(AttemptMembers, Answer):

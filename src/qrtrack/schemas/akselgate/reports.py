@@ -40,11 +40,11 @@ class ReportFigures(BaseModel):
     sum_sending: Money
     sum_rejected: Money
     sum_not_sent: Money
-    sum_paid: Money = Field(description="Sum that callbacks have reported as paid.")
+    sum_paid: Money = Field(description="Sum of the rows that callbacks have reported as paid.")
 
 
 class SettlementReport(ReportFigures):
-    """One settlement, in its latest spelling, and one type."""
+    """One settlement and one type. `kd_settle` is the latest spelling."""
 
     kd_settle: str
     transaction_type: TransactionType

@@ -1,1 +1,1 @@
-"""Symbols and labels: formats, label jobs and their files."""
+"""QR symbols and labels: formats, label jobs and their files."""

@@ -31,14 +31,14 @@ class Margins(Part):
 
 
 class Pitch(Part):
-    """From the edge of a label to the same edge of its neighbour: not the gap between them."""
+    """From the edge of a label to the same edge of its neighbour. It is not the gap between them."""
 
     x: Distance
     y: Distance
 
 
 class Grid(Part):
-    """How many labels lie beside and below each other."""
+    """How many labels lie side by side, and how many one below the other."""
 
     columns: Annotated[int, Field(ge=1, le=50)]
     rows: Annotated[int, Field(ge=1, le=100)]
@@ -50,7 +50,9 @@ OF_ROLLS: Final = ("across", "gap")
 
 
 class LabelFormatRequest(Body):
-    """A sheet has `margins`, `pitch` and `grid`, and `page` where it is not A4. A roll may have `across` and `gap`."""
+    """A sheet has `margins`, `pitch` and `grid`, and also `page` if it is not A4. A roll may have `across` and
+    `gap`.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -68,7 +70,7 @@ class LabelFormatRequest(Body):
     margins: Margins | None = None
     pitch: Pitch | None = None
     grid: Grid | None = None
-    across: Annotated[int, Field(ge=1, le=10)] | None = Field(None, description="Labels abreast on a roll.")
+    across: Annotated[int, Field(ge=1, le=10)] | None = Field(None, description="Labels side by side on a roll.")
     gap: Distance | None = Field(None, description="Between labels abreast.")
 
     def asked(self) -> LabelFormat:
@@ -125,7 +127,7 @@ class ShownRoll(BaseModel):
 
 
 class ShownLabelFormat(BaseModel):
-    """A preset of the program, or a format of the organisation's own."""
+    """A preset of the program, or an organisation's own format."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -135,7 +137,7 @@ class ShownLabelFormat(BaseModel):
 
 
 class LabelFormatList(Answer):
-    """All of them: presets first, then one's own by name."""
+    """All formats: presets first, then the organisation's own, by name."""
 
     label_formats: list[ShownLabelFormat]
 
@@ -149,6 +151,6 @@ class LabelFormatAnswer(ShownLabelFormat, Answer):
 
 
 class LabelFormatDeleted(Answer):
-    """Jobs that were submitted with it still print on it."""
+    """The format is deleted. Jobs that were submitted with it still print on it."""
 
     name: str

@@ -1,4 +1,4 @@
-"""Label jobs: submitting, polling, ending and retrying them, and one case's label at once."""
+"""Label jobs: submitting, polling, ending and retrying them, and printing one case's label at once."""
 
 from typing import Annotated, Any, Final, Literal, Self, cast
 from uuid import UUID
@@ -38,7 +38,7 @@ Place = Annotated[int, Field(ge=1, le=500)]
 
 
 class CalibrationRequest(Part):
-    """What corrects a printer: see the calibration page of the format."""
+    """Corrects a printer: see the calibration page of the format."""
 
     dx: Shift = 0.0
     dy: Shift = 0.0
@@ -62,7 +62,7 @@ class LabelRequest(Body):
     format: Literal["pdf", "zpl"] = "pdf"
     preset: FormatName | None = Field(
         None,
-        description="A preset or a format of your own. Left out: `a4-65` for units and `a4-8` for cases, in ZPL "
+        description="A preset or a format of your own. Default: `a4-65` for units and `a4-8` for cases, in ZPL "
         "`roll-50x30` and `roll-100x150`.",
     )
     start_at: Place = Field(1, description="The first label's place on a sheet that was begun, along the rows.")
@@ -72,9 +72,9 @@ class LabelRequest(Body):
     last_case: CaseNumber | None = Field(None, description="Of cases: the number to end with.")
     with_root_key: bool = Field(default=False, description="Prints each unit's root key, under a scratch layer.")
     pos: bool = Field(default=False, description="For tills: modules of at least 0.396 mm (GS1).")
-    dpi: Literal[203, 300, 600] = Field(203, description="Of the printer that gets ZPL.")
+    dpi: Literal[203, 300, 600] = Field(203, description="The resolution of the ZPL printer.")
     calibration: CalibrationRequest | None = None
-    reason: Reason | None = Field(None, description="Why units are printed again that were printed before.")
+    reason: Reason | None = Field(None, description="Why units are printed again. Required for a reprint.")
 
     def asked(self) -> NewLabelJob:
         return NewLabelJob(
@@ -91,7 +91,7 @@ class LabelRequest(Body):
 
 
 class LabelJobSubmitted(Answer):
-    """The job, waiting. Poll `status_url`."""
+    """The queued job. Poll `status_url`."""
 
     label_job_id: UUID
     status: JobStatus
@@ -116,7 +116,7 @@ class LabelJobSummary(BaseModel):
     label_count: int = Field(description="Units that were not void when the job was submitted, or cases.")
     drawn_count: int
     void_count: int | None = Field(
-        description="Units that were skipped because they are void; null until it is completed."
+        description="Units that were skipped because they are void; null until the job is completed."
     )
     with_root_key: bool
     reason: str | None
@@ -146,13 +146,13 @@ def _void(job: LabelJob) -> int | None:
 
 
 def _file_url(job: LabelJob) -> str | None:
-    """None also where the file showed root keys that were forgotten."""
+    """Returns None also if the file showed root keys that were deleted later."""
     has_file = job.status == JobStatus.COMPLETED and job.part_count > 0
     return f"{LABELS_PATH}/{job.id}/file" if has_file else None
 
 
 class LabelJobAnswer(LabelJobSummary, Answer):
-    """One label job, to be polled every few seconds."""
+    """One label job. Poll it every few seconds."""
 
 
 class LabelJobPage(Page):
@@ -169,13 +169,13 @@ class LabelJobFilter(ListQuery):
 
 
 class LabelJobQuery(Query):
-    """How long to wait for news of the job."""
+    """How long to wait for a change of the job."""
 
     wait: Wait = 0
 
 
 class LabelJobChanged(Answer):
-    """The job as it stands now."""
+    """The job as it is now."""
 
     label_job_id: UUID
     status: JobStatus
@@ -208,7 +208,7 @@ class CaseLabelQuery(Query):
 
 
 class CaseLabelZplQuery(CaseLabelQuery):
-    """The same for a label printer."""
+    """The same query, for a label printer."""
 
     dpi: Literal["203", "300", "600"] = Field("203", description="Of the printer.")
 

@@ -12,10 +12,10 @@ class SymbolOptions(Query):
     """How a QR symbol is drawn."""
 
     size: Annotated[int, DIGITS] | None = Field(
-        None, ge=21, le=4096, description="Pixels of the image's side, quiet zone included; then `scale` is not needed."
+        None, ge=21, le=4096, description="The side of the image in pixels, with the quiet zone. It replaces `scale`."
     )
     scale: Annotated[int, DIGITS] = Field(8, ge=1, le=40, description="Pixels a module.")
     error: ErrorLevel = Field("M", description="How much damage the symbol survives: 7, 15, 25 or 30 percent.")
     border: Annotated[int, DIGITS] = Field(
-        QUIET_ZONE, ge=0, le=20, description="White around the symbol, in modules; the norm is 4."
+        QUIET_ZONE, ge=0, le=20, description="White around the symbol, in modules. The standard requires 4."
     )

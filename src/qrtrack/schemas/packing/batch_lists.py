@@ -14,7 +14,7 @@ from qrtrack.schemas.packing.batches import BatchSummary
 
 
 class ListedBatch(BatchSummary):
-    """A batch, with how many of its units are packed and how many wait."""
+    """A batch, with how many of its units are packed and how many wait in the queue."""
 
     packed_count: int = Field(description="Units in cases.")
     prepared_count: int = Field(description="Units that wait in the queue.")

@@ -37,14 +37,14 @@ VariantName = Annotated[str, StringConstraints(strip_whitespace=True, min_length
 
 
 class VariantQuantity(Part):
-    """A variant of the product, and how many codes of the batch are its."""
+    """A variant of the product, and how many codes of the batch have it."""
 
     variant: VariantName = Field(examples=["10g"])
     quantity: Quantity
 
 
 class BatchRequest(Body):
-    """A batch of codes. Either `quantity` or `variants` says how many."""
+    """A batch of codes. Its size is given by `quantity` or by `variants`."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -67,7 +67,7 @@ class BatchRequest(Body):
     units_per_case: Quantity = 100
     serial_mode: Literal["sequential", "random"] = Field(
         "sequential",
-        description="`random` serials cannot be guessed, as EU rules ask; `sequential` ones can.",
+        description="`random` serials cannot be guessed, as EU rules require. `sequential` ones can.",
     )
     gtin: Gtin | None = Field(None, description="GTIN-8, -12, -13 or -14, with its check digit.")
     lot: Lot | None = None
@@ -118,7 +118,7 @@ def _refuse_repeats(variants: Sequence[Variant]) -> None:
 
 
 class ImportFields(Body):
-    """The fields of the form that an import's file is sent with: they are text."""
+    """The fields of an import's form, which come as text with the file."""
 
     model_config = ConfigDict(strict=False)
 
@@ -129,7 +129,7 @@ class ImportFields(Body):
     lot: Lot | None = None
 
     def batch_import(self) -> BatchImport:
-        """Raises InvalidInput for a wrong check digit."""
+        """Returns the batch to import. Raises InvalidInput if the GTIN's check digit is wrong."""
         return BatchImport(
             order_id=self.order_id,
             product_name=self.product_name,
@@ -140,7 +140,9 @@ class ImportFields(Body):
 
 
 class BatchCreated(Answer):
-    """The numbers are reserved; workers create the codes within seconds. Both codes are null in random mode."""
+    """The numbers are reserved, and workers create the codes within seconds. `first_code` and `last_code` are null in
+    random mode.
+    """
 
     batch_id: UUID
     status: BatchStatus
@@ -207,7 +209,9 @@ class CaseCounts(BaseModel):
 class BatchDetail(BatchSummary):
     """A batch with its counts."""
 
-    eta_seconds: int | None = Field(description="Until `ready`, at the rate of the last two minutes; null if unknown.")
+    eta_seconds: int | None = Field(
+        description="Seconds until `ready`, at the rate of the last two minutes; null if unknown."
+    )
     total_items: int
     unique_root_keys: int
     unique_uniq_codes: int
@@ -263,14 +267,16 @@ class BatchRetriedAnswer(Answer):
 
 
 class KeysForgottenAnswer(Answer):
-    """How many clear keys were wiped."""
+    """How many clear keys were deleted."""
 
     batch_id: UUID
     forgotten: int
 
 
 class ReconciliationAnswer(Answer):
-    """Every code counted once, by the first place that fits, in this order. The seven places sum to `generated`."""
+    """Every code counted once: it counts in the first place that fits, in this order. The seven places sum to
+    `generated`.
+    """
 
     batch_id: UUID
     generated: int
@@ -278,7 +284,9 @@ class ReconciliationAnswer(Answer):
     in_case: int
     scanned_without_case: int
     prepared: int
-    excluded: int = Field(description="Listed as damaged or found missing; also after the batch was closed.")
+    excluded: int = Field(
+        description="Listed as damaged or found missing. They count here also after the batch was closed."
+    )
     voided_by_closing: int
     remaining: int
-    differences: list[str] = Field(description="Serials that fit no place. Always empty.")
+    differences: list[str] = Field(description="Serials that fit no place. Always empty; an entry means a defect.")

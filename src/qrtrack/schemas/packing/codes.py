@@ -9,8 +9,8 @@ from qrtrack.domain.packing.states import CodeStatus, LinkRefusal
 from qrtrack.domain.scans import read_code
 from qrtrack.schemas.base import PRINTABLE, Answer, Body, Id, ListQuery, Page, Reason, only, scanned, wrong_type
 
-# Repeats and blanks are dropped before codes are counted. `parse_codes` checks the elements, in a thread: for a list
-# of numbers, pydantic would build an error for each.
+# Repeats and blanks are dropped before codes are counted. `parse_codes` checks the elements in a thread: for a list of
+# numbers, pydantic would build an error for each.
 MOST_ELEMENTS: Final = 200_000
 ELEMENT: Final = {"type": "string", "maxLength": 16 * 1024 * 1024}
 
@@ -19,9 +19,9 @@ CodeList = Annotated[
     WithJsonSchema({"type": "array", "items": ELEMENT, "maxItems": MOST_ELEMENTS}),
     Field(
         max_length=MOST_ELEMENTS,
-        description="As people paste and scan them: each element is split at blanks, commas and semicolons, ranges "
-        "such as `SKA000010-SKA000020` are expanded, scanned unit URLs reduced to their code, repeats dropped. At most "
-        "100,000 codes.",
+        description="Codes as people paste and scan them. Each element is split at blanks, commas and semicolons, "
+        "ranges such as `SKA000010-SKA000020` are expanded, scanned unit URLs reduced to their code, repeats dropped. "
+        "At most 100,000 codes.",
         examples=[["SKA000007", "SKA000010-SKA000020"]],
     ),
 ]
@@ -66,7 +66,7 @@ class CodePage(Page):
 
 
 class RevealedCode(ListedCode):
-    """A code with its clear root key: null once the keys were forgotten, or if the import had none."""
+    """A code with its clear root key. The key is null if it was deleted, or if the import had none."""
 
     root_key: str | None
 
@@ -102,7 +102,7 @@ class ReadmitRequest(Body):
 
 
 class CodeResult(BaseModel):
-    """What became of one code that was to be linked, or would have become of it."""
+    """The result for one code: it was linked, could be linked, or was refused."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -110,7 +110,7 @@ class CodeResult(BaseModel):
     accepted: bool
     reason: LinkRefusal | None = Field(description="Why it was not accepted.")
     detail: str | None = Field(description="The same as a sentence.")
-    master_code: str | None = Field(description="The case that it is in already.")
+    master_code: str | None = Field(description="The case that the code is in already.")
 
 
 class CodesChangedAnswer(Answer):

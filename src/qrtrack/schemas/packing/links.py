@@ -44,9 +44,9 @@ class PackRequest(Body):
     )
     allow_partial: bool = Field(default=False, description="If the queue holds fewer units, packs these; at least one.")
     variant: VariantName | None = None
-    first_code: UnitCode | None = Field(None, description="The first unit in the box: the run starts there.")
+    first_code: UnitCode | None = Field(None, description="The first unit in the box. The run starts there.")
     last_code: UnitCode | None = Field(
-        None, description="The last unit in the box: if the run would not end there, nothing is packed."
+        None, description="The last unit in the box. If the run does not end there, nothing is packed."
     )
     missing_codes: CodeList = Field([], description="Units that are not in the box: they are excluded.")
     station: Station | None = None
@@ -70,15 +70,18 @@ class SkippedUnits(BaseModel):
     count: int
     first_code: str
     last_code: str
-    more: bool = Field(description="There are more than `count`: counting stops at 1,000.")
+    more: bool = Field(description="Whether there are more units than `count`. Counting stops at 1,000.")
 
 
 class PackedAnswer(FilledAnswer):
     """The case as it was packed, and its codes in serial order."""
 
-    skipped: SkippedUnits | None = Field(description="Null if the run began at the head of the queue.")
+    skipped: SkippedUnits | None = Field(
+        description="Units before the run that stay in the queue. Null if the run began at the head."
+    )
     left_queue: list[str] = Field(
-        description="Units that were not packed, because a consumer had checked them: find out how. Usually empty."
+        description="Units that a consumer had checked before packing. They were not packed: find out how the "
+        "consumer got them. Usually empty."
     )
 
 
@@ -118,10 +121,10 @@ class UnlinkedAnswer(Answer):
 
     unlinked_codes: list[str]
     unlinked_count: int
-    requeued: int = Field(description="How many wait in the queue, each in its place by serial order.")
+    requeued: int = Field(description="How many wait in the queue again, each in its place by serial order.")
     left_out: int = Field(
-        description="How many do not wait: never prepared, excluded, of a cancelled job, or `requeue` was `false`. A "
-        "new reverse job prepares those that are not excluded."
+        description="How many do not wait in the queue: no job had prepared them, they are excluded, their job was "
+        "cancelled, or `requeue` was `false`. A new reverse job prepares those that are not excluded."
     )
 
 
@@ -135,7 +138,7 @@ class MoveRequest(Body):
 
 
 class MovedAnswer(Answer):
-    """The case that holds the units now."""
+    """The case that now contains the units."""
 
     master_code_info: CaseInfo
     moved_count: int
@@ -147,7 +150,7 @@ class PackFilter(ListQuery):
     batch_id: UUID | None = None
     station: Name | None = None
     user: Annotated[Name, AfterValidator(normal_user)] | None = Field(
-        None, description="Who packed: `actor` of the answer."
+        None, description="The user who packed: `actor` in the answer."
     )
 
     def selection(self) -> PackSelection:
@@ -155,7 +158,7 @@ class PackFilter(ListQuery):
 
 
 class PackedCaseEvent(BaseModel):
-    """One case packed or added to, as it was then, and how much of that was undone since."""
+    """One case that was packed or added to, as it was then, and how much of that was undone later."""
 
     model_config = ConfigDict(from_attributes=True)
 

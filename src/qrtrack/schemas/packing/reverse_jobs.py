@@ -36,7 +36,7 @@ class JobRequest(Body):
     variant: VariantName | None = Field(None, description="Prepares only this variant of the batch.")
     priority: Annotated[int, Field(ge=0, le=9)] = Field(0, description="9 goes first.")
     wait: Annotated[float, Field(ge=0, le=LONGEST_WAIT)] = Field(
-        0, description="Seconds to wait for the job to end. The answer is the state of the job then."
+        0, description="Seconds to wait for the job's end. The answer contains the job's state at that time."
     )
     notify: NotifyOrder | None = None
     dry_run: bool = Field(default=False, description="Returns what would be counted and refused, and changes nothing.")
@@ -46,15 +46,15 @@ class ResultSummary(BaseModel):
     """`prepared + duplicates + invalid + excluded_count = total_available`."""
 
     prepared: int
-    duplicates: int = Field(description="In the queue already, prepared by another job.")
-    invalid: int = Field(description="No longer available when the job reached them.")
+    duplicates: int = Field(description="Codes that another job has already put into the queue.")
+    invalid: int = Field(description="Codes that were no longer available when the job reached them.")
     total_available: int
     excluded_count: int
     excluded_already_unavailable: int
 
 
 class JobSubmitted(Answer):
-    """The job. Its status is beyond `queued` only if the request waited."""
+    """The submitted job. Its status differs from `queued` only if the request waited."""
 
     model_config = ConfigDict(title="JobSubmitted")
 
@@ -82,7 +82,7 @@ class JobSubmitted(Answer):
 
 
 class JobDryRun(Answer):
-    """What a submission would count in the present state of the batch. With `unknown_codes` it would be refused."""
+    """What a submission would count, in the present state of the batch. With `unknown_codes` it would be refused."""
 
     dry_run: Literal[True] = True
     exclude_count: int
@@ -91,13 +91,15 @@ class JobDryRun(Answer):
     excluded_count: int
     duplicates: int
     would_prepare: int
-    unknown_codes: list[str] = Field(description="As ranges: the first 1,000.")
+    unknown_codes: list[str] = Field(
+        description="Excluded codes that are not in the batch, as ranges: the first 1,000."
+    )
     unknown_count: int
     unavailable_codes: list[str]
 
 
 class JobSummary(BaseModel):
-    """A job as lists show it. The counts are null until the worker has counted."""
+    """A job as lists show it. The counts are null until a worker has counted the codes."""
 
     model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
@@ -131,7 +133,7 @@ class JobAnswer(JobSummary, Answer):
     """One job: poll it every few seconds."""
 
     queue_position: int | None = Field(description="1 is the organisation's next job; null unless the job is queued.")
-    eta_seconds: int | None = Field(description="At the rate so far; null unless the job is running.")
+    eta_seconds: int | None = Field(description="Remaining seconds at the rate so far; null unless the job is running.")
 
     @classmethod
     def of(cls, view: JobView) -> Self:
@@ -140,7 +142,7 @@ class JobAnswer(JobSummary, Answer):
 
 
 def _eta(job: ReverseJob) -> int | None:
-    """Both times are the database's: the clocks of workers may differ."""
+    """Both times come from the database: the clocks of workers may differ."""
     if job.status != JobStatus.RUNNING or job.counted_at is None:
         return None
     done = job.prepared_count + job.duplicate_count + job.excluded_count
@@ -149,7 +151,7 @@ def _eta(job: ReverseJob) -> int | None:
 
 
 class JobQuery(Query):
-    """Which job, and how long to wait for a change of it."""
+    """Which job to show, and how long to wait for a change."""
 
     job_id: UUID
     wait: Wait = 0

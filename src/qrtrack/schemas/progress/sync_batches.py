@@ -1,4 +1,4 @@
-"""Progress batches: announcing one, and how it stands."""
+"""Progress batches: announcing one, and showing its state."""
 
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -26,7 +26,7 @@ def _status_url(created: dict[str, Any]) -> str:
 
 
 class SyncCreated(Answer):
-    """Where to report the records and where to look."""
+    """The addresses where to report the records and where to poll."""
 
     batch_id: UUID
     status: SyncStatus
@@ -67,7 +67,9 @@ class SyncAnswer(Answer):
     success_count: int
     failed_records: int
     progress_percentage: int = Field(ge=0, le=100, description="Rounded down: 100 only when every record is counted.")
-    eta_seconds: int | None = Field(None, description="At the rate so far; null unless the batch is processing.")
+    eta_seconds: int | None = Field(
+        None, description="Remaining seconds at the rate so far; null unless the batch is processing."
+    )
     summary: SyncSummary | None = Field(description="Null until the batch has ended.")
     created_by: str
     created_at: Instant
@@ -85,7 +87,7 @@ class SyncAnswer(Answer):
 
 
 def _eta(batch: SyncBatch) -> int | None:
-    """Uses only instants of the database, so clocks of other machines do not matter."""
+    """Uses only instants of the database, so the clocks of other machines do not matter."""
     if batch.status != SyncStatus.PROCESSING or batch.started_at is None:
         return None
     elapsed = (batch.updated_at - batch.started_at).total_seconds()

@@ -40,7 +40,7 @@ class RecordReport(Body):
 
 
 class RecordsAnswer(Answer):
-    """Every record is accepted or repeated. The other members are the state of the batch after this report."""
+    """Every record was accepted or repeated. The other members are the state of the batch after this report."""
 
     batch_id: UUID
     accepted: int = Field(description="Counted now.")
@@ -71,7 +71,7 @@ class FailureQuery(ListQuery):
     """One page of failures."""
 
     def after(self) -> tuple[datetime, str] | None:
-        """Time and key of the last failure of the previous page. Raises InvalidInput."""
+        """Returns time and key of the last failure on the previous page. Raises InvalidInput."""
         if self.cursor is None:
             return None
         recorded_at, key = decode_cursor(self.cursor, datetime, str)

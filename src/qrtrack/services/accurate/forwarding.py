@@ -1,5 +1,5 @@
-"""Forwarding webhook events to the owner's own system. One worker holds a stream, the events of one type and database,
-and sends the events of each entity in order of arrival.
+"""Forwards webhook events to the owner's own system. A stream is the events of one type and database. One worker at a
+time holds a stream, and sends the events of each entity in order of arrival.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from qrtrack.repositories.queues import WEBHOOK_STREAMS
 # Seconds before attempts 2 to 8.
 BACKOFF: Final = (5.0, 30.0, 120.0, 600.0, 3600.0, 14400.0, 36000.0)
 FAILED_STREAM_SECONDS: Final = 60.0
-# The longest pause after a failure of the endpoint: it may fail at one event only, and takes the next one.
+# The longest pause after a failure of the endpoint: it may fail at one event only, and accept the next one.
 MAX_PAUSE_SECONDS: Final = 60.0
-# The task that assigns events to their owners runs within this time, usually.
+# When to look again at an early stream. By then, the task that assigns events to their owners may have run.
 EARLY_SECONDS: Final = 5.0
-# How many windows of pending events one run looks through.
+# How many windows of pending events one run reads.
 MAX_WINDOWS: Final = 100
 
 log = structlog.get_logger()
@@ -35,13 +35,13 @@ log = structlog.get_logger()
 async def forward_stream(
     database: Database, claim: Claim, *, forwarder: Forwarder | None, zone: ZoneInfo, stop: StopSignal
 ) -> None:
-    """Sends the due events of a stream, also before they are processed. A worker that is killed between sending and
-    recording leaves the event pending: it is sent again under the same id.
+    """Sends the due events of a stream, also events that are not processed yet. If a worker is killed between sending
+    and recording, the event stays pending and is sent again under the same id.
 
     Without a forwarder (ACCURATE_FORWARD_URL was removed) the stream waits. Raises Interrupted and LeaseLost.
     """
     if forwarder is None:
-        await fail_stream(database, claim, "ACCURATE_FORWARD_URL is not set any more")
+        await fail_stream(database, claim, "ACCURATE_FORWARD_URL is no longer set")
         return
     async with database.read() as repositories:
         stream = await repositories.webhook_forwarding.get(claim.number)
@@ -66,8 +66,8 @@ class _Sender:
     run: StreamRun
 
     async def send_due(self, stream: Stream) -> None:
-        """Reads window after window until no event is left or the endpoint fails. Stops after sending a window's worth:
-        other streams wait, and events that were not due may be due by then.
+        """Reads one window after another until no event is left or the endpoint fails. Stops when it has sent as many
+        events as a window holds: other streams wait, and events that were not due may be due by then.
         """
         after = 0
         for _ in range(MAX_WINDOWS):
@@ -79,7 +79,7 @@ class _Sender:
             for event in events:
                 if self.stop.is_set():
                     raise Interrupted
-                # Reading the payload takes processor time, which requests wait for.
+                # Reading the payload takes processor time, so other requests may run first.
                 await asyncio.sleep(0)
                 await self._send(event, _entities(event, self.zone))
                 if self.run.endpoint_error is not None:
@@ -105,7 +105,8 @@ class _Sender:
             run.retry_within(retry_in)
 
     async def _record(self, event: PendingEvent, delivery: Delivery) -> float:
-        """Returns the seconds until the next attempt. Raises LeaseLost when another worker holds the stream.
+        """Records the attempt and returns the seconds until the next one. Raises LeaseLost when another worker holds
+        the stream.
 
         Locks the event before its stream, as the end of processing does: the other order would deadlock.
         """
@@ -129,8 +130,8 @@ class _Sender:
 
 
 def _entities(event: PendingEvent, zone: ZoneInfo) -> frozenset[str]:
-    """The entities whose order the event has to keep. An unknown type counts as one entity. An event without any id,
-    or one that the handler cannot read, blocks no other event.
+    """Returns the entities whose order the event must keep. An unknown type counts as one entity. An event without any
+    id, or one that the handler cannot read, blocks no other event.
     """
     kind = TYPES.get(event.type)
     if kind is None:
@@ -144,7 +145,9 @@ def _entities(event: PendingEvent, zone: ZoneInfo) -> frozenset[str]:
 
 
 async def fail_stream(database: Database, claim: Claim, error: str) -> float:
-    """Returns the seconds until the next run. A stream never fails for good: its events are still pending."""
+    """Requeues the stream and returns the seconds until its next run. A stream never fails for good, since its events
+    are still pending.
+    """
     async with database.write() as repositories:
         await repositories.webhook_forwarding.requeue(claim, after=FAILED_STREAM_SECONDS, error=error)
     return FAILED_STREAM_SECONDS

@@ -1,4 +1,4 @@
-"""Stores Accurate's webhooks: committed before the answer, each uuid once."""
+"""Stores Accurate's webhooks: they are committed before the answer, and each uuid is stored once."""
 
 import asyncio
 import time
@@ -16,18 +16,18 @@ from qrtrack.domain.accurate.steps import in_steps
 from qrtrack.repositories.accurate.intake import Arrival, KnownEvent
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 
-# One thread reads all longer bodies. It sleeps after each step: without the sleep it would release the interpreter only
-# every 5 ms, and each step of another request would wait that long.
+# One thread parses all longer bodies. It sleeps after each step: otherwise it would release the interpreter only every
+# 5 ms, and each step of another request would wait that long.
 SHORT_BODY_BYTES = 64 * 1024
 REST_SECONDS = 0.0005
-# What an element costs however short it is, as characters.
+# The cost of any element, even the shortest, as a number of characters.
 OVERHEAD_CHARACTERS = 200
-# Lines logged in one step of the event loop, in 1 to 2 ms.
+# Logging this many lines blocks the event loop for 1 to 2 ms. Other requests run between two steps.
 STEP_LINES = 100
 
 READER = ThreadPoolExecutor(1, "webhook-bodies")
 
-# NOTIFY serialises commits, and one wake-up is enough for all events that arrived meanwhile.
+# NOTIFY serialises commits. One wake-up is enough for all events that have arrived meanwhile.
 HINT_SECONDS = 0.1
 
 log = structlog.get_logger()
@@ -49,7 +49,9 @@ class HintThrottle:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of one element. `queue_id` of a duplicate is the first event's. `error`: why it is not an event."""
+    """The result for one element. `queue_id`: for a duplicate, the id of the first event. `error`: why the element is
+    not an event.
+    """
 
     index: int
     queue_id: int
@@ -126,7 +128,7 @@ def _receipt(index: int, element: Element, new: int | None, known: Mapping[str, 
 
 
 async def log_receipts(receipts: Sequence[Receipt]) -> None:
-    """Logs a line for each receipt, after the answer: the lines are most of the cost of a large request."""
+    """Logs a line for each receipt, after the answer: these lines are most of the cost of a large request."""
     lines = log.bind()
     for receipt in receipts:
         if receipt.index % STEP_LINES == STEP_LINES - 1:

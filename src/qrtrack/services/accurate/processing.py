@@ -1,4 +1,4 @@
-"""Processing webhook events: one transaction ends them and stores the newest states of their documents."""
+"""Processes webhook events: one transaction ends them and stores the newest states of their documents."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ async def process_group(database: Database, group: Group, *, zone: ZoneInfo, pas
     """Processes a group in one transaction. Events that do not fit into memory are released. Returns how many events
     were ended. Raises LeaseLost.
 
-    `pass_on`: the events are forwarded to the owner's own system as well.
+    `pass_on`: the events are also forwarded to the owner's own system.
     """
     events = [ClaimedEvent(*(piece[column] for column in ClaimedEvent._fields)) for piece in group.pieces]
     read = await _read(database, events, zone)
@@ -44,12 +44,12 @@ async def process_group(database: Database, group: Group, *, zone: ZoneInfo, pas
 
 
 async def _read(database: Database, events: Sequence[ClaimedEvent], zone: ZoneInfo) -> list[ReadEvent]:
-    """As many of the events as fit into memory."""
+    """Reads as many of the events as fit into memory."""
     payloads = await _long_payloads(database, [event.id for event in events if event.payload is None])
     whole = ((event, payloads.get(event.id) if event.payload is None else event.payload) for event in events)
     loaded = ((event, payload) for event, payload in whole if payload is not None)
     read: list[ReadEvent] = []
-    # No thread: it would hold the interpreter for longer than a step does.
+    # Reads on the event loop, in short steps: a thread would hold the interpreter for longer than a step does.
     for step in in_steps(loaded, lambda one: len(one[1])):
         read += (ReadEvent(event, _reading(event, payload, zone)) for event, payload in step)
         await asyncio.sleep(0)
@@ -77,7 +77,7 @@ async def _store(repositories: Repositories, read: Sequence[ReadEvent], *, pass_
 
 
 async def _queue_streams(repositories: Repositories, events: Sequence[ClaimedEvent], *, pass_on: bool = False) -> None:
-    """Has those of the events forwarded that wait for it; all of them with `pass_on`."""
+    """Queues the streams of these events: of those that wait to be forwarded, or of all with `pass_on`."""
     streams = {event.stream for event in events if pass_on or event.forward_status == ForwardStatus.PENDING}
     if streams:
         await repositories.webhook_forwarding.touch(streams)
@@ -85,8 +85,8 @@ async def _queue_streams(repositories: Repositories, events: Sequence[ClaimedEve
 
 
 async def fail_event(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    """Returns the seconds until the next attempt, None when the event is dead. Forwarding does not wait for it: it
-    sends events as they arrived, and later ones queue behind this one.
+    """Records the failure. Returns the seconds until the next attempt, or None when the event is dead. Forwarding does
+    not wait for the retry: it sends events in order of arrival, and later events queue behind this one.
     """
     async with database.write() as repositories:
         retry_in = await repositories.leased(WEBHOOK_RETRIES).fail(claim, error, permanent=permanent)

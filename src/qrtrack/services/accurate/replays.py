@@ -1,4 +1,4 @@
-"""Reading webhook events, and replaying them: a replay leaves who, when and why."""
+"""Reads and replays webhook events. Each replay is recorded with who, when and why."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,7 +53,9 @@ async def view_event(database: Database, *, caller: Caller, event_id: int) -> Ev
 async def replay_event(
     database: Database, *, caller: Caller, event_id: int, reason: str | None, pass_on: bool
 ) -> Replayed:
-    """`pass_on`: the event is also forwarded again. Raises NotFound, NotReplayable or PayloadGone."""
+    """Replays one event. `pass_on`: the event is also forwarded again. Raises NotFound, NotReplayable or
+    PayloadGone.
+    """
     async with database.write(tenant=caller.organisation_id) as repositories:
         event = await repositories.webhook_replays.get(event_id)
         if event.status in REPLAYABLE and not event.payload:
@@ -73,8 +75,8 @@ async def replay_event(
 async def replay_events(
     database: Database, *, caller: Caller, selection: EventSelection, reason: str | None, pass_on: bool
 ) -> Replayed:
-    """Replays the selected events that still have their payload, CHUNK events a transaction. After an interruption the
-    caller sends the request again: replayed events are no longer selected.
+    """Replays the selected events that still have their payload, CHUNK events for each transaction. After an
+    interruption the caller sends the request again: replayed events are no longer selected.
     """
     assert selection.status is not None
     replayed, after, is_over = Replayed(0), 0, False

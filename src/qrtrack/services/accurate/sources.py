@@ -1,5 +1,5 @@
-"""Keeps the connection to Accurate alive and observed: the subscription, events that get an owner, old payloads, and
-silence.
+"""Maintains the connection to Accurate: renews the subscription, assigns events to their owners, empties old payloads,
+and reports silence.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 async def keep_subscription(
     database: Database, client: httpx2.AsyncClient, account: Account, *, zone: ZoneInfo
 ) -> None:
-    """Renews the subscription once a day. A failure is logged and counted; the next run of the task retries."""
+    """Renews the subscription once a day. A failure is logged and counted, and the next run of the task retries."""
     async with database.read() as repositories:
         if await repositories.accurate_sources.is_renewed_today():
             return
@@ -41,7 +41,7 @@ async def keep_subscription(
 async def assign_events(database: Database, owners: Mapping[int, UUID], *, pass_on: bool) -> int:
     """Queues the unassigned events of these databases for their owners. Returns how many.
 
-    `pass_on`: the events are forwarded to the owner's own system as well.
+    `pass_on`: the events are also forwarded to the owner's own system.
     """
     assigned = 0
     while owners:
@@ -58,7 +58,9 @@ async def assign_events(database: Database, owners: Mapping[int, UUID], *, pass_
 
 
 async def empty_old_payloads(database: Database, *, days: int) -> int:
-    """Uuids and content hashes stay for ever, so that a late repeat is still a duplicate. Returns how many payloads."""
+    """Empties old payloads and returns how many. Uuids and content hashes stay for ever, so that a late repeat still
+    counts as a duplicate.
+    """
     emptied = 0
     while True:
         async with database.write() as repositories:
@@ -69,7 +71,7 @@ async def empty_old_payloads(database: Database, *, days: int) -> int:
 
 
 def totals_of(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures that callers without a token may see: no database id, no type, no text of Accurate."""
+    """Returns the figures that callers without a token may see: no database id, no type, no text of Accurate."""
     silences = [source["silent_seconds"] for source in figures["sources"]]
     hidden = {"sources", "unassigned", "renewal_error"}
     return {name: value for name, value in figures.items() if name not in hidden} | {
@@ -79,7 +81,7 @@ def totals_of(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def connection_figures(database: Database, *, zone: ZoneInfo) -> dict[str, Any]:
-    """Shows whether Accurate has gone silent, and whether its events are processed."""
+    """Returns the figures that show whether Accurate has gone silent, and whether its events are processed."""
     async with database.read() as repositories:
         sources = await repositories.accurate_sources.sources()
         unassigned = await repositories.accurate_sources.unassigned()

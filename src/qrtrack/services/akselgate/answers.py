@@ -1,4 +1,4 @@
-"""The answer to a dispatch: the outcome of its attempt, or the attempt that kept it from being sent."""
+"""The answer to a dispatch: the outcome of its attempt, or the attempt that prevented it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,28 +17,28 @@ from qrtrack.repositories.constraints import DispatchInProgress, ReferenceLocked
 
 
 class GatewayRejected(UpstreamFailed):
-    """The gateway refused the batch: correct it and dispatch again."""
+    """The gateway refused the batch. Correct it and dispatch again."""
 
     slug = "gateway-rejected"
     title = "The gateway refused the batch"
 
 
 class GatewayNotReached(Unavailable):
-    """The gateway was not reached: nothing was sent, dispatch again later."""
+    """The gateway was not reached and nothing was sent. Dispatch again later."""
 
     slug = "gateway-not-reached"
     title = "The gateway was not reached"
 
 
 class GatewayOutcomeUnknown(UpstreamTimeout):
-    """The batch was sent and no clear answer came: the settlement is frozen until the attempt is resolved."""
+    """The batch was sent, and no clear answer came. The settlement is frozen until the attempt is resolved."""
 
     slug = "gateway-outcome-unknown"
     title = "It is not known whether the gateway took the batch"
 
 
 class OutcomeUnknown(Conflict):
-    """The bank may have taken an earlier attempt of the settlement: nothing is sent until that one is resolved."""
+    """The bank may have taken an earlier attempt of the settlement. Nothing is sent until that attempt is resolved."""
 
     slug = "outcome-unknown"
     title = "The settlement is frozen"
@@ -53,7 +53,7 @@ class AlreadyDispatched(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Dispatched:
-    """An attempt as its sender sees it. `message` is the gateway's, with account numbers masked."""
+    """An attempt as its sender sees it. `message` is the gateway's message, with account numbers masked."""
 
     log_id: int
     request_id: str
@@ -82,7 +82,7 @@ DispatchAnswer: TypeAlias = Dispatched | DomainError
 
 
 def answer_for(dispatched: Dispatched) -> DispatchAnswer:
-    """The attempt itself where it was accepted, else the error to raise."""
+    """Returns the attempt itself if it was accepted. Otherwise returns the error, which the caller raises."""
     members = asdict(dispatched)
     match dispatched.outcome:
         case AttemptOutcome.ACCEPTED:
@@ -118,7 +118,7 @@ def _doubt(dispatched: Dispatched) -> str:
 
 
 def _refusal(status_code: str | None) -> str:
-    """Says what to do; some refusals are not the batch's fault."""
+    """Returns what happened and what to do. Some refusals are not the batch's fault."""
     if status_code in {"401", "403"}:
         return (
             "The gateway refused the token of the service and took nothing. The service fetches a new one: dispatch "
@@ -135,13 +135,13 @@ def _refusal(status_code: str | None) -> str:
 
 
 def has_answer(attempt: FoundAttempt, verdict: Verdict) -> bool:
-    """Whether the attempt shows this answer: an earlier commit succeeded although the connection broke."""
+    """Whether the attempt already contains this answer: an earlier commit succeeded although the connection broke."""
     recorded = (attempt.status_code_res, attempt.response_code, attempt.response_message)
     return recorded == (verdict.status_code, verdict.response_code, verdict.response_message)
 
 
 def unrecorded_answer(attempt: FoundAttempt, verdict: Verdict) -> GatewayOutcomeUnknown:
-    """For the sender of an attempt that does not show what the gateway answered."""
+    """Builds the answer to the sender when the attempt does not show what the gateway answered."""
     dispatched = replace(
         Dispatched.of(attempt),
         outcome=AttemptOutcome.UNKNOWN,
@@ -160,7 +160,9 @@ def unrecorded_answer(attempt: FoundAttempt, verdict: Verdict) -> GatewayOutcome
 async def raise_in_progress(
     database: Database, caller: Caller, kd_settle: str, transaction_type: str, refusal: DispatchInProgress
 ) -> NoReturn:
-    """Names the attempt that blocks the settlement. Raises OutcomeUnknown, AlreadyDispatched, DispatchInProgress."""
+    """Looks up the attempt that blocks the settlement. Raises OutcomeUnknown, AlreadyDispatched or DispatchInProgress
+    with its name.
+    """
     async with database.read(tenant=caller.organisation_id) as repositories:
         attempt = await repositories.attempts.find_latest(kd_settle, transaction_type)
     if attempt is None:
@@ -188,7 +190,7 @@ async def raise_in_progress(
 async def raise_locked(
     database: Database, caller: Caller, transactions: Sequence[Transaction], refusal: ReferenceLocked
 ) -> NoReturn:
-    """Names each locked reference and the attempt that holds it. Raises ReferenceLocked."""
+    """Raises ReferenceLocked with each locked reference and the attempt that locked it."""
     rows = {transaction.reference.lower(): transaction for transaction in transactions}
     async with database.read(tenant=caller.organisation_id) as repositories:
         locked = {line.reference_key: line for line in await repositories.dispatches.find_locked(list(rows))}

@@ -1,4 +1,4 @@
-"""Attempts: the sweeper freezes those without an answer, an administrator resolves them, finance looks at them."""
+"""Attempts: the sweeper freezes those without an answer, an administrator resolves them, finance views them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -34,7 +34,9 @@ def alarm_unknown(attempt: FoundAttempt, **facts: str) -> None:
 
 
 async def sweep_attempts(database: Database) -> int:
-    """Sets attempts to unknown that are `sending` for twice the deadline: their sender has ended. Returns how many."""
+    """Sets attempts to unknown that have been `sending` for twice the deadline: their senders no longer send. Returns
+    how many.
+    """
     async with database.write() as repositories:
         swept = await repositories.attempts.sweep()
         for attempt in swept:
@@ -88,7 +90,7 @@ async def list_attempts(
 
 
 class AttemptView(NamedTuple):
-    """An attempt with one page of its rows and their callbacks. `payloads` comes with the first page only."""
+    """An attempt with one page of its rows and their callbacks. Only the first page contains `payloads`."""
 
     attempt: FoundAttempt
     payloads: Payloads | None

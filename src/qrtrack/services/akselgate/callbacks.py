@@ -1,4 +1,4 @@
-"""Callbacks of the gateway: what each changes at its row and its attempt."""
+"""Callbacks of the gateway: what each one changes in its row and in its attempt."""
 
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -29,7 +29,8 @@ async def receive_callback(
         async with database.write(tenant=organisation_id) as repositories:
             alarm = await _store(repositories, attempt_id, callback, failure_codes)
     except ReferenceLocked:
-        # Another attempt locked the reference after the trigger had found it free. The trigger now finds that lock.
+        # The trigger found the reference free, but another attempt locked it before this transaction did. In the second
+        # try, the trigger sees that lock.
         async with database.write(tenant=organisation_id) as repositories:
             alarm = await _store(repositories, attempt_id, callback, failure_codes)
     if alarm is not None:
@@ -40,7 +41,7 @@ async def receive_callback(
 async def _store(
     repositories: Repositories, attempt_id: int, callback: Callback, failure_codes: AbstractSet[str]
 ) -> str | None:
-    """The reason for an alarm, if any."""
+    """Returns the reason for an alarm, if any."""
     attempt = await repositories.attempts.lock(attempt_id)
     row = await repositories.callbacks.find_row(attempt_id, callback.reference)
     reported = callback.state(failure_codes)
@@ -50,7 +51,8 @@ async def _store(
     elif row is None:
         kind = EventKind.UNKNOWN_REFERENCE
     if row is not None:
-        # Spelled as in the row, so that a bank that changes the case of a reference repeats the same report.
+        # Replaces the callback's spelling of the reference by the row's: a repeated report in other letter case then
+        # counts as the same report.
         callback = replace(callback, reference=row.reference_number)
     if not await repositories.callbacks.add(attempt, kind, callback):
         return None
@@ -68,12 +70,12 @@ async def _apply(
     callback: Callback,
     reported: CallbackState,
 ) -> str | None:
-    """The reason for an alarm, if any."""
+    """Returns the reason for an alarm, if any."""
     before = CallbackState(row.callback_state)
     state = state_after(before, AttemptOutcome(attempt.outcome), reported)
     if state is not before:
         await repositories.callbacks.set_state(attempt.id, row.row_number, state)
-    # An exact repetition never gets here: this success names another reference of the bank.
+    # A repeated callback returns earlier. So this second success names another reference of the bank.
     is_second_payment = before is state is CallbackState.OK
     if state is CallbackState.CONFLICT or is_second_payment:
         details = {"before": before, "outcome": attempt.outcome, "reported": callback.result}
@@ -87,7 +89,9 @@ async def _apply(
 
 
 async def close_if_complete(repositories: Repositories, attempt_id: int) -> None:
-    """Closes an attempt when every row has its callback. An unknown attempt is accepted first: the bank took it."""
+    """Closes an attempt when every row has its callback. An unknown attempt becomes accepted first: callbacks prove
+    that the bank took it.
+    """
     attempt = await repositories.attempts.lock(attempt_id)
     is_known = attempt.outcome in {AttemptOutcome.UNKNOWN, AttemptOutcome.ACCEPTED}
     if not is_known or not attempt.is_open or await repositories.callbacks.has_missing(attempt_id):

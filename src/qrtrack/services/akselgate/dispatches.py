@@ -1,4 +1,4 @@
-"""Dispatching a settlement: one commit with the whole attempt, one request to the gateway, one commit of the answer."""
+"""Dispatches a settlement: one commit with the whole attempt, one request to the gateway, one commit of the answer."""
 
 import asyncio
 import time
@@ -37,7 +37,7 @@ from qrtrack.services.akselgate.callbacks import close_if_complete
 
 RETRY_SECONDS: Final = 0.5
 NAMED_REFERENCES: Final = 100
-# Checking this many rows takes 2 to 3 ms; more rows are checked off the event loop.
+# Checking this many rows takes 2 to 3 ms. More rows are checked in a thread.
 ROWS_AT_ONCE: Final = 200
 
 log = structlog.get_logger(__name__)
@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DispatchRequest:
-    """What the caller asks for. `transactions` are unchecked."""
+    """What the caller wants to send. `transactions` are not checked yet."""
 
     kd_settle: str
     transaction_type: TransactionType
@@ -68,10 +68,10 @@ class Dispatcher:
 async def dispatch_settlement(
     database: Database, *, caller: Caller, dispatcher: Dispatcher, request: DispatchRequest
 ) -> Dispatched:
-    """Sends the batch at most once. Run it shielded from cancellation: money moves between its two commits.
+    """Sends the batch at most once. Shield it from cancellation: money moves between its two commits.
 
-    Before it writes anything it raises GatewayNotConfigured and InvalidTransactions. DispatchInProgress,
-    OutcomeUnknown, AlreadyDispatched and ReferenceLocked roll back the attempt. GatewayRejected, GatewayNotReached and
+    GatewayNotConfigured and InvalidTransactions come before anything is written. DispatchInProgress, OutcomeUnknown,
+    AlreadyDispatched and ReferenceLocked roll back the attempt. GatewayRejected, GatewayNotReached and
     GatewayOutcomeUnknown come after the attempt is recorded.
     """
     terms = dispatcher.gateway.terms()
@@ -108,7 +108,7 @@ async def _add_attempt(
     rows: Sequence[Transaction],
     amount_scale: int,
 ) -> tuple[FoundAttempt, str]:
-    """Commits the attempt with all its rows; returns it and the payload to send."""
+    """Commits the attempt with all its rows. Returns it and the payload to send."""
     organisation_id = caller.organisation_id
     async with database.write(tenant=organisation_id) as repositories:
         attempt_id = await repositories.dispatches.next_id()
@@ -134,13 +134,16 @@ async def _add_attempt(
 async def _persist_verdict(
     database: Database, attempt: FoundAttempt, verdict: Verdict, *, patience_seconds: float
 ) -> DispatchAnswer:
-    """Retries while the database is away. Then the attempt stays `sending`, and the sweeper sets it to unknown."""
+    """Records the verdict. Retries while the database is away, until the time is over. Then the attempt stays
+    `sending`, and the sweeper sets it to unknown.
+    """
     give_up = time.monotonic() + patience_seconds
     while True:
         try:
             return await _persist_once(database, attempt, verdict)
         except Exception:
-            # Also after a defect of ours: the money may have moved, so the sender must not read that nothing was sent.
+            # Retries after any error, also after a defect of ours. The money may have moved, so the sender must not
+            # read that nothing was sent.
             if time.monotonic() > give_up:
                 log.exception("alarm: the gateway's answer could not be recorded", attempt_id=attempt.id)
                 return unrecorded_answer(attempt, verdict)
@@ -155,7 +158,7 @@ async def _persist_once(database: Database, attempt: FoundAttempt, verdict: Verd
         if not is_recorded:
             await _apply(repositories, attempt, verdict, paid)
         dispatched = Dispatched.of(await repositories.attempts.get(attempt.id))
-        # An administrator resolved the attempt as rejected or not sent, and now the gateway accepts it.
+        # An administrator has resolved the attempt as rejected or not sent, but the gateway accepts it.
         is_contradicted = verdict.outcome is AttemptOutcome.ACCEPTED and dispatched.outcome in RELEASING
         answer = unrecorded_answer(attempt, verdict) if is_contradicted else answer_for(dispatched)
         repositories.answer(answer)
@@ -169,7 +172,7 @@ async def _persist_once(database: Database, attempt: FoundAttempt, verdict: Verd
 
 
 def _log_verdict(attempt: FoundAttempt, verdict: Verdict) -> None:
-    """Runs before the verdict is committed: the line remains if the process ends in between."""
+    """Logs the verdict before it is committed, so that the line remains if the process ends in between."""
     facts = {"attempt_id": attempt.id, "kd_settle": attempt.kd_settle, "outcome": verdict.outcome}
     match verdict.outcome:
         case AttemptOutcome.NOT_SENT:
@@ -183,8 +186,8 @@ def _log_verdict(attempt: FoundAttempt, verdict: Verdict) -> None:
 
 
 async def _apply(repositories: Repositories, attempt: FoundAttempt, verdict: Verdict, paid: Sequence[str]) -> None:
-    """Records the verdict. A verdict that would unlock the references becomes unknown where one of them is paid, or
-    was sent before and may be paid: the gateway may refuse a repetition of what it paid.
+    """Writes the verdict. A verdict that would unlock the references becomes unknown if one of them is paid, or was
+    sent before and may be paid: the gateway may refuse a repetition of what it paid.
     """
     is_rejected = verdict.outcome is AttemptOutcome.REJECTED
     doubted = await repositories.dispatches.find_sent_before(attempt.id) if is_rejected else ()
@@ -202,9 +205,10 @@ async def _apply(repositories: Repositories, attempt: FoundAttempt, verdict: Ver
 
 
 async def _complete_key(database: Database, caller: Caller) -> None:
-    """For an Idempotency-Key whose process ended without an answer: stores the outcome of its attempt as the answer.
+    """Completes an Idempotency-Key whose process ended without an answer: stores the outcome of its attempt as the
+    answer.
 
-    Raises AlreadyAnswered. Returns where there is no attempt, or while it is `sending`.
+    Raises AlreadyAnswered. Returns if there is no attempt, or while it is `sending`.
     """
     request = database.request
     assert request is not None

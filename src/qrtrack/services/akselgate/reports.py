@@ -20,7 +20,7 @@ class DayReport(NamedTuple):
 
 
 async def report_day(database: Database, *, caller: Caller, day: date, timezone: str) -> DayReport:
-    """The day begins and ends at midnight of `timezone`."""
+    """Reports one day. It begins and ends at midnight in `timezone`."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         *settlements, totals = await repositories.reports.report_day(day, timezone)
     return DayReport(day, timezone, settlements, totals)

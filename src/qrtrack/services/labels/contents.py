@@ -1,4 +1,4 @@
-"""Labels as they are printed: what the symbol says and the lines beside it."""
+"""Labels as they are printed: the content of the symbol and the lines beside it."""
 
 from qrtrack.domain.labels.labels import CaseLabel, Label, case_lines, unit_lines
 from qrtrack.repositories.labels.label_contents import LabelledBatch, LabelledCase, LabelledUnit
@@ -11,7 +11,7 @@ def unit_label(base_url: str, batch: LabelledBatch, unit: LabelledUnit, root_key
 
 
 def case_label(batch: LabelledBatch, case: LabelledCase) -> Label:
-    """The symbol is the master code, which stations scan."""
+    """Builds the label of a case. Its symbol contains the master code, which stations scan."""
     lines = case_lines(
         CaseLabel(
             master_code=case.master_code,

@@ -1,7 +1,7 @@
-"""What a worker does with a label job: draw page after page, store the file in parts, mark the units printed.
+"""Executes a label job: draws page after page, stores the file in parts, marks the units as printed.
 
-Each stored part is a checkpoint. Killed anywhere, the job continues behind the last one: no label is drawn twice, and
-the file is the one that a single run would have drawn.
+Each stored part is a checkpoint. If a worker is killed, the next one continues after the last checkpoint: no label is
+drawn twice, and the file is the same as that of a single run.
 """
 
 import asyncio
@@ -33,14 +33,16 @@ from qrtrack.services.labels.label_jobs import traced_details
 log = structlog.get_logger()
 
 PART_BYTES: Final = 256 * 1024
-# About as many as fill a part; drawing them takes some seconds.
+# About as many labels as fill a part. Drawing them takes some seconds.
 LABELS_AT_A_TIME: Final = 400
 
 Row = LabelledUnit | LabelledCase
 
 
 async def draw_labels(database: Database, claim: Claim, *, keys: KeyRing, threads: Executor, stop: StopSignal) -> None:
-    """Raises Interrupted when asked to stop (what is drawn stays), LeaseLost when the job is no longer held."""
+    """Draws all labels of the job. Raises Interrupted when asked to stop (stored parts stay), and LeaseLost when
+    another worker holds the job or it was cancelled.
+    """
     async with database.read() as repositories:
         job = await repositories.label_jobs.get(claim.uuid)
         batch = await repositories.label_contents.get_batch(job.batch_id)
@@ -60,7 +62,7 @@ async def draw_labels(database: Database, claim: Claim, *, keys: KeyRing, thread
 
 
 class Drawing:
-    """A job's file in the making. The worker that holds the lease is the only one that moves it."""
+    """The file of a job while it is drawn. Only the worker that holds the lease changes it."""
 
     def __init__(self, job: LabelJob, batch: LabelledBatch, offsets: Sequence[int], keys: KeyRing) -> None:
         self.job = job
@@ -74,7 +76,7 @@ class Drawing:
         self._are_last = False
 
     async def next_rows(self, repositories: Repositories) -> Sequence[Row]:
-        """So many that all pages but the last one of the file are full."""
+        """Reads the next rows: so many that every page is full, except the last one of the file."""
         per_page = self._printing.label_format.labels_per_page
         limit = self._writer.room + (LABELS_AT_A_TIME // per_page) * per_page
         contents, job = repositories.label_contents, self.job
@@ -88,7 +90,7 @@ class Drawing:
         return rows
 
     def draw(self, rows: Sequence[Row], is_stopped: Callable[[], bool]) -> bytes:
-        """Pages until the rows are used up or it is stopped between two of them. Runs in a thread."""
+        """Draws pages until the rows are used up, or until it is stopped between two pages. Runs in a thread."""
         pages, done = bytearray(), 0
         while done < len(rows) and not is_stopped():
             page = rows[done : done + self._writer.room]
@@ -105,7 +107,7 @@ class Drawing:
         return bytes(pages)
 
     def take_parts(self, pages: bytes) -> tuple[Sequence[bytes], int, Sequence[int]]:
-        """The parts to be stored, how many come before them, and the offsets of the pages in them."""
+        """Returns the parts to store, the number of parts before them, and the offsets of their pages."""
         before = self.drawn.part_count
         parts = [pages[at : at + PART_BYTES] for at in range(0, len(pages), PART_BYTES)]
         offsets = self._writer.offsets[self._stored_offsets :]
@@ -124,7 +126,7 @@ class Drawing:
         if not self.job.with_root_key:
             return None
         if unit.sealed is None:
-            raise PermanentFailure(f"The root key of {unit.code} was forgotten: print without `with_root_key`.")
+            raise PermanentFailure(f"The root key of {unit.code} was deleted: print without `with_root_key`.")
         return self._keys.unseal(self._batch.id, unit.sequence_number, bytes(unit.sealed))
 
 
@@ -146,7 +148,7 @@ def _number(row: Row) -> int:
 async def _in_thread(
     threads: Executor, draw: Callable[[Sequence[Row], Callable[[], bool]], bytes], rows: Sequence[Row], stop: StopSignal
 ) -> bytes:
-    """Cancelled, it leaves no thread behind: the next job needs it."""
+    """Draws in a thread. If this task is cancelled, the thread ends too: the next job needs it."""
     cancelled = StopSignal()
     try:
         return await asyncio.get_running_loop().run_in_executor(
@@ -157,7 +159,9 @@ async def _in_thread(
 
 
 async def _store(repositories: Repositories, claim: Claim, drawing: Drawing, pages: bytes) -> None:
-    """The checkpoint, by a fenced update, and the parts. The last parts come with the units marked printed."""
+    """Stores the checkpoint, by a fenced update, and the parts. The last parts are stored in the transaction that marks
+    the units as printed.
+    """
     parts, before, offsets = drawing.take_parts(pages)
     if drawing.is_complete:
         await _complete(repositories, claim, drawing)
@@ -185,6 +189,6 @@ async def _complete(repositories: Repositories, claim: Claim, drawing: Drawing) 
 
 
 async def fail_label_job(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    """Back to the queue for another try in so many seconds, or failed for good (None)."""
+    """Records the failure. Returns the seconds until the next try, or None if the job has failed for good."""
     async with database.write() as repositories:
         return await repositories.leased(LABEL_JOBS).fail(claim, error, permanent=permanent)

@@ -1,4 +1,4 @@
-"""Files of labels: a job's, part by part, and a case's label at once."""
+"""Sends files of labels: a job's file part by part, and a case's label at once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from qrtrack.services.labels.label_jobs import choose_printing
 
 @dataclass(frozen=True, slots=True)
 class LabelFile:
-    """`name` says what the file is; `size` in bytes."""
+    """A file to send. `name`: its file name. `size`: in bytes."""
 
     name: str
     file_format: FileFormat
@@ -28,7 +28,8 @@ class LabelFile:
 
 
 async def open_label_file(database: Database, *, caller: Caller, keys: KeyRing, job_id: UUID) -> LabelFile:
-    """Between two parts nothing is held. Whoever takes a file with root keys is traced.
+    """Opens the file of a job. No connection is held between two parts. A trace event records who fetched a file with
+    root keys.
 
     Raises NotFound, FileNotReady.
     """
@@ -61,7 +62,7 @@ async def read_parts(database: Database, keys: KeyRing, job: LabelJob) -> AsyncI
         async with database.read(tenant=job.manufacturer_org_id) as repositories:
             content = await repositories.label_jobs.get_part(job.id, part)
         if content is None:
-            raise NotFound("The file was deleted while it was sent.")
+            raise NotFound("The file was deleted while it was being sent.")
         yield keys.unseal_part(job.id, part, content) if job.with_root_key else content
 
 

@@ -1,4 +1,4 @@
-"""Label formats: the presets of the program and those of an organisation's own."""
+"""Label formats: the presets of the program, and the organisation's own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from qrtrack.repositories import Repositories
 
 
 class TooManyFormats(InvalidInput):
-    """The organisation has as many formats of its own as the service keeps."""
+    """The organisation already has as many formats of its own as the service keeps."""
 
     slug = "too-many-formats"
     title = "Too many label formats"
@@ -82,7 +82,7 @@ async def get_label_format(database: Database, *, caller: Caller, name: str) -> 
 
 
 async def find_format(repositories: Repositories, name: str) -> LabelFormat | None:
-    """A preset, or a format of the organisation's own."""
+    """Returns a preset, or one of the organisation's own formats."""
     if name in PRESETS:
         return PRESETS[name]
     definition = await repositories.label_formats.find(name)

@@ -1,4 +1,4 @@
-"""Label jobs: submitting, looking at, ending and retrying them. What a worker does with one is in drawing.py."""
+"""Label jobs: submitting, viewing, ending and retrying them. drawing.py executes them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -33,7 +33,7 @@ from qrtrack.services.labels.contents import case_label, unit_label
 from qrtrack.services.labels.label_formats import find_format
 from qrtrack.services.labels.printed_hosts import record_host
 
-# As long as the longest key: labels are laid out before any key is opened.
+# As long as the longest key, since labels are laid out before any key is opened.
 KEY_OF_THAT_LENGTH = "W" * 8
 
 
@@ -46,7 +46,7 @@ class SubmittedLabelJob:
 
 
 class _Run(NamedTuple):
-    """The numbers of the units or cases that are labelled, from first to last."""
+    """The numbers of the units or cases to label, from first to last."""
 
     first: int
     last: int
@@ -56,7 +56,8 @@ class _Run(NamedTuple):
 async def submit_label_job(
     database: Database, *, caller: Caller, batch_id: UUID, new: NewLabelJob, base_url: str
 ) -> SubmittedLabelJob:
-    """Queues the job, and reserves its units until it has ended: the batch lock orders those who want the same ones.
+    """Queues the job, and reserves its units until it has ended. The batch lock decides between requests for the same
+    units.
 
     Raises NotFound, BatchNotReady, LabelTooSmall, AlreadyPrinted, LabelsReserved, NothingToPrint, RootKeysMissing.
     """
@@ -106,7 +107,7 @@ def _job(
 
 
 async def choose_printing(repositories: Repositories, preset: str, new: NewLabelJob) -> Printing:
-    """Raises InvalidInput for a format that is not there or not for this kind of file."""
+    """Returns how to print. Raises InvalidInput for a format that does not exist, or does not fit this kind of file."""
     label_format = await find_format(repositories, preset)
     if label_format is None:
         detail = f"Your organisation has no label format {preset}. `GET /api/manufacturer/label-formats` lists them."
@@ -132,7 +133,7 @@ async def _run_of_units(
         raise NothingToPrint
     if new.with_root_key and units.without_key:
         raise RootKeysMissing(units.without_key)
-    # The longest one: a format that is too small is refused now, not when half of the labels are drawn.
+    # Tries the longest label now: a format that is too small must be refused before half of the labels are drawn.
     longest = LabelledUnit(first, units.longest_code, units.longest_variant, None)
     printing.place(unit_label(base_url, batch, longest, KEY_OF_THAT_LENGTH if new.with_root_key else None))
     await _refuse_double_prints(repositories, batch.id, first, last, reason=new.reason)
@@ -168,7 +169,7 @@ async def _run_of_cases(
 
 def _check_range(first: int, last: int, field: str, text: str) -> None:
     if last < first:
-        detail = f"The range {text} begins behind its end. Exchange its two ends."
+        detail = f"The range {text} begins after its end. Exchange its two ends."
         raise invalid_field(f"/{field}", detail, FieldCode.RANGE_BACKWARDS, value=text)
     if last - first >= LABELS_IN_JOB:
         detail = (
@@ -215,7 +216,9 @@ class ChangedLabelJob:
 
 
 async def cancel_label_job(database: Database, *, caller: Caller, job_id: UUID) -> ChangedLabelJob:
-    """Ends a queued or running job, deletes what is drawn of its file, and releases its units unprinted."""
+    """Ends a queued or running job, deletes the drawn part of its file, and releases its units without marking them
+    printed.
+    """
     async with database.write(tenant=caller.organisation_id) as repositories:
         job = await _lock(repositories, job_id)
         if job.status in TERMINAL_JOBS:
@@ -227,7 +230,7 @@ async def cancel_label_job(database: Database, *, caller: Caller, job_id: UUID) 
 
 
 async def retry_label_job(database: Database, *, caller: Caller, job_id: UUID) -> ChangedLabelJob:
-    """Queues a failed job again; it continues behind the last part that was stored. It needs its units once more.
+    """Queues a failed job again. It continues after the last stored part, and reserves its units again.
 
     Raises NotFound, InvalidState, AlreadyPrinted, LabelsReserved, RootKeysMissing.
     """
@@ -248,7 +251,9 @@ async def retry_label_job(database: Database, *, caller: Caller, job_id: UUID) -
 
 
 async def _lock(repositories: Repositories, job_id: UUID) -> LabelJob:
-    """The batch first: a job that completes takes both in this order."""
+    """Locks the batch, then the job: a worker that completes the job locks both in this order, and another order would
+    deadlock.
+    """
     await repositories.lock_batch((await repositories.label_jobs.get(job_id)).batch_id)
     return await repositories.label_jobs.lock(job_id)
 

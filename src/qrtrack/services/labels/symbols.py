@@ -1,4 +1,4 @@
-"""What the symbols of a batch, of its units and of its cases say."""
+"""The content of the symbols of a batch, of its units and of its cases."""
 
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from qrtrack.services.labels.printed_hosts import record_symbol
 
 
 def payload_of(base_url: str, batch: LabelledBatch, code: str) -> str:
-    """Of a unit's symbol."""
+    """Returns the content of a unit's symbol."""
     address = unit_payload(base_url, batch.uniq_code, code, gtin=batch.gtin, lot=batch.lot, expires_on=batch.expires_on)
     return printed(address)
 
@@ -33,7 +33,7 @@ async def describe_unit_symbol(database: Database, *, caller: Caller, batch_id: 
 
 
 async def describe_case_symbol(database: Database, *, caller: Caller, batch_id: UUID, case_number: int) -> str:
-    """The master code: stations scan it, and it leads to no page."""
+    """Returns the master code: stations scan it, and it leads to no page."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         await repositories.label_contents.get_batch(batch_id)
         return (await repositories.label_contents.get_case(batch_id, case_number)).master_code

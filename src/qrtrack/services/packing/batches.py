@@ -1,4 +1,6 @@
-"""Batches: creating, describing, listing, retrying, closing, forgetting keys. code_creation.py makes their codes."""
+"""Batches: creating, describing, listing, retrying and closing them, and deleting their keys. code_creation.py creates
+their codes.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,7 +114,7 @@ def _new_batch(
 async def _take_numbers(
     repositories: Repositories, organisation_id: UUID, new: NewBatch
 ) -> tuple[int | None, int | None]:
-    """The first serial number, or the length of the random tails."""
+    """Returns the first serial number, or the length of the random tails."""
     if new.serial_mode is SerialMode.RANDOM:
         total = await repositories.numbering.count_random(organisation_id, new.serial_prefix, new.quantity)
         return None, random_tail_length(total)
@@ -145,12 +147,12 @@ async def describe_batch(database: Database, *, caller: Caller, batch_id: UUID) 
 
 
 def batch_progress(batch: Batch) -> int:
-    """Percent over both stages; 100 only at the end."""
+    """Done in percent over both stages; 100 only at the end."""
     return percentage(batch.items_created + batch.keys_hashed, batch.quantity + batch.keys_to_hash)
 
 
 def _eta_seconds(batch: Batch, rate: float | None) -> int | None:
-    """Until ready, at the rate of the last two minutes. None: there is no rate."""
+    """Returns the seconds until ready, at the rate of the last two minutes. None if there is no rate."""
     if batch.status == BatchStatus.READY:
         return 0
     if batch.status != BatchStatus.HASHING or not rate:
@@ -201,10 +203,9 @@ class ClosedBatch:
 
 
 async def close_batch(database: Database, *, caller: Caller, batch_id: UUID, reason: str) -> ClosedBatch:
-    """Voids what is neither packed nor with a customer, cancels the batch's jobs and empties its queue.
+    """Voids all codes that are neither packed nor with a customer, cancels the batch's jobs and empties its queue.
 
-    Exclusions stay: the reconciliation counts the excluded units after closing too.
-    Raises NotFound, BatchNotReady, BatchClosed.
+    Exclusions stay: the reconciliation still counts the excluded units. Raises NotFound, BatchNotReady, BatchClosed.
     """
     async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
         await repositories.batches.get_packable(batch_id)
@@ -230,10 +231,10 @@ class ForgottenKeys:
 
 
 async def forget_keys(database: Database, *, caller: Caller, batch_id: UUID) -> ForgottenKeys:
-    """Wipes the sealed keys, which labels are printed from. Keys can still be checked by their hashes.
+    """Deletes the sealed keys, which labels are printed from. Keys can still be checked by their hashes.
 
-    Takes the batch lock: it writes every code, in another order than packing does, and would deadlock with it.
-    Raises NotFound, InvalidState.
+    Takes the batch lock: it writes every code, in another order than packing does, and the two would deadlock. Raises
+    NotFound, InvalidState.
     """
     async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
         batch = await repositories.batches.get(batch_id)

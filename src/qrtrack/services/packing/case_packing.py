@@ -1,4 +1,4 @@
-"""Packing a case from the queue. The batch lock decides which request is next."""
+"""Packs a case from the queue. The batch lock decides which request is next."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,16 +29,16 @@ from qrtrack.services.packing.check_scans import CODES_LIMIT, CheckScans, find_s
 
 log = structlog.get_logger()
 
-# Rows read beyond the case's units, so that a few rows that are no longer packable cost no second query.
+# How many rows are read in addition to the case's units, so that a few unpackable rows need no second query.
 WINDOW_SPARE = 32
-# A consumer's scan can take a code between the query and the write; three times in a row is no chance.
+# A consumer's scan can change a code between the query and the write. Three times in a row is not a coincidence.
 TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class PackedCase:
-    """`skipped`: units that wait in the queue before a scanned first unit. `left_queue`: units that were not packed,
-    because a consumer had checked them.
+    """The packed case. `skipped`: units that wait in the queue before a scanned first unit. `left_queue`: units that
+    were not packed, because a consumer had checked them.
     """
 
     master_code_info: FoundCase
@@ -57,17 +57,19 @@ class PackedCase:
 
 
 class CodeTakenMeanwhile(Conflict):
-    """Another request took one of the units at this moment: nothing was changed, send it again."""
+    """Another request took one of the units at this moment. Nothing was changed: send the request again."""
 
     slug = "code-taken-meanwhile"
     title = "A unit was taken in the meantime"
 
     def __init__(self) -> None:
-        super().__init__("Another request took one of the units at this moment. Nothing was changed: send it again.")
+        super().__init__(
+            "Another request took one of the units at this moment. Nothing was changed: send the request again."
+        )
 
 
 async def pack_case(database: Database, *, caller: Caller, request: PackCase) -> PackedCase:
-    """Packs the next units of the queue, one contiguous run in serial order, into the case: all or nothing.
+    """Packs the next units of the queue, one run in serial order, into the case. All of them are packed, or none.
 
     Raises NotFound, OrderMismatch, BatchNotReady, BatchClosed, CaseOfOtherBatch, CaseAlreadyPacked, VariantMismatch,
     UnitOfOtherBatch, FirstCodeNotPrepared, NotEnoughPrepared, CountDrift, InvalidInput, InvalidState,
@@ -94,7 +96,7 @@ async def pack_case(database: Database, *, caller: Caller, request: PackCase) ->
 
 
 async def _fetch_context(repositories: Repositories, request: PackCase) -> PackingContext:
-    """The open case, and the head of the queue, from which it is most likely packed."""
+    """Reads the open case, and the head of the queue, from which it is most likely packed."""
     context = await repositories.case_packing.fetch_context(
         request.batch_id,
         request.order_id,
@@ -148,9 +150,10 @@ async def _choose_run(
 async def _read_queue(
     repositories: Repositories, context: PackingContext, *, target: int, scans: CheckScans
 ) -> tuple[list[QueueRow], Skipped | None]:
-    """From the first scanned unit through the target-th packable row and the last scanned unit, or all there is.
+    """Reads the queue from the first scanned unit to the last one, and at least up to the target-th packable row; or to
+    its end.
 
-    The units that the first scanned one skips are counted in the same query: packing is the hot path.
+    Packing is the hot path, so the same query counts the units that the first scanned unit skips.
     """
     queue, skipped = context.queue, None
     limit = target + len(scans.missing) + WINDOW_SPARE
@@ -191,7 +194,7 @@ async def _exclude_missing(
 async def _record_checked(
     repositories: Repositories, caller: Caller, request: PackCase, rows: Sequence[QueueRow]
 ) -> None:
-    """Units whose key a consumer had before they left the plant: perhaps a label or a box was lost."""
+    """Records units that a consumer had checked before they left the plant: perhaps a label or a box was lost."""
     if not rows:
         return
     log.warning("checked-before-packed", batch_id=str(request.batch_id), codes=[row.code for row in rows])

@@ -1,4 +1,4 @@
-"""Master cases: listing them."""
+"""Lists master cases."""
 
 from collections.abc import Sequence
 from uuid import UUID

@@ -15,7 +15,7 @@ CODES_LIMIT = 1000
 
 @dataclass(frozen=True, slots=True)
 class CheckScans:
-    """The check scans, and the sequence numbers of the missing units."""
+    """The scanned first and last unit, and the sequence numbers of the missing units."""
 
     first: ScannedUnit | None
     last: ScannedUnit | None
@@ -23,8 +23,8 @@ class CheckScans:
 
 
 async def find_scans(repositories: Repositories, request: PackCase, variant: str | None) -> CheckScans:
-    """`variant` is that of the case. Raises InvalidInput for a code that is not in the batch, VariantMismatch, and
-    InvalidState for a missing unit that cannot be in this box.
+    """Looks up the scanned codes. `variant`: the case's. Raises InvalidInput for a code that is not in the batch,
+    VariantMismatch, and InvalidState for a missing unit that cannot be in this box.
     """
     fields = _scanned_fields(request)
     if not fields:
@@ -45,7 +45,7 @@ async def find_scans(repositories: Repositories, request: PackCase, variant: str
 
 
 def _scanned_fields(request: PackCase) -> dict[str, str]:
-    """The codes that the request names, by the JSON pointers to them."""
+    """Returns the codes that the request names, by JSON pointer."""
     named = {"/first_code": request.first_code, "/last_code": request.last_code}
     scanned = {pointer: code for pointer, code in named.items() if code is not None}
     return scanned | {f"/missing_codes/{place}": code for place, code in enumerate(request.missing_codes)}
@@ -66,7 +66,7 @@ def _scanned(row: FoundCode) -> ScannedUnit:
 
 
 async def refuse_crossing(repositories: Repositories, request: PackCase, run: Run, scans: CheckScans) -> None:
-    """Raises CountDrift if another station packed a code between the check scans: the box cannot hold it."""
+    """Raises CountDrift if another station packed a code between the check scans: the box cannot contain it."""
     first, last = run.rows[0], run.rows[-1]
     crossed = await repositories.prepared_codes.codes_of_other_stations(
         request.batch_id,

@@ -1,4 +1,4 @@
-"""The two stages of a batch, chunk by chunk: creating its codes, then hashing their root keys."""
+"""The two stages of a batch, chunk by chunk: its codes are created, then their root keys are hashed."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,15 +22,16 @@ from qrtrack.services.packing.batches import HASHING_CHUNK
 
 log = structlog.get_logger()
 
-# A drawn key is taken by chance once in hundreds of thousands of draws. What is taken five times was made elsewhere.
+# A drawn key exists already once in hundreds of thousands of draws. If codes are taken five times, something else
+# created them.
 DRAWS = 5
 
 
 async def create_codes(database: Database, claim: Claim, *, keys: KeyRing) -> None:
-    """Creates the chunk's codes; those whose key or code is taken are drawn again.
+    """Creates the chunk's codes. Codes whose key or code exists already are drawn again.
 
-    The batch's last chunk adds the cases and queues the hashing. After a kill at any line, the next attempt creates
-    the missing codes. Raises LeaseLost, PermanentFailure.
+    The batch's last chunk adds the cases and queues the hashing. If a worker is killed at any line, the next attempt
+    creates the missing codes. Raises LeaseLost, PermanentFailure.
     """
     async with database.read() as repositories:
         chunk = await repositories.code_creation.get_chunk(claim.number)
@@ -41,7 +42,8 @@ async def create_codes(database: Database, claim: Claim, *, keys: KeyRing) -> No
         if await _insert_drawn(database, claim, chunk, drawn):
             return
     raise PermanentFailure(
-        f"Some codes from {chunk.serial_prefix} number {chunk.first_number or 1} on exist already, made elsewhere."
+        f"Some codes from {chunk.serial_prefix} number {chunk.first_number or 1} on exist already: they were not "
+        "created by this batch."
     )
 
 
@@ -57,7 +59,7 @@ def _draw(chunk: Chunk, sequences: Sequence[int], keys: KeyRing) -> NewCodes:
 
 
 async def _insert_drawn(database: Database, claim: Claim, chunk: Chunk, drawn: NewCodes) -> bool:
-    """True: the chunk is complete, and finished in the same transaction."""
+    """Inserts the drawn codes. Returns True if the chunk is complete; then the same transaction finishes it."""
     async with database.write() as repositories:
         created = await repositories.code_creation.insert_codes(chunk, drawn)
         counted = await repositories.batches.count_created(chunk.batch_id, created)
@@ -86,7 +88,7 @@ async def start_hashing(repositories: Repositories, batch_id: UUID, organisation
 async def hash_keys(
     database: Database, claim: Claim, *, keys: KeyRing, hasher: Hasher, threads: Executor, stop: StopSignal
 ) -> None:
-    """Hashes the chunk's root keys in a thread; the batch's last chunk makes it ready.
+    """Hashes the chunk's root keys in a thread. The batch's last chunk makes the batch ready.
 
     When asked to stop, it stores the hashes made so far and raises Interrupted. When cancelled, it ends its thread,
     which the next chunk needs.
@@ -113,7 +115,7 @@ async def hash_keys(
 async def _hash_in_thread(
     chunk: Chunk, sealed: Sequence[SealedKey], *, keys: KeyRing, hasher: Hasher, threads: Executor, stop: StopSignal
 ) -> list[str]:
-    """The hashes in the order of the keys, fewer when asked to stop."""
+    """Returns the hashes in the order of the keys; fewer when asked to stop."""
     cancelled = StopSignal()
 
     def hash_all() -> list[str]:
@@ -132,10 +134,13 @@ async def _hash_in_thread(
 
 
 async def fail_stage(database: Database, claim: Claim, queue: Queue, error: str, *, permanent: bool) -> float | None:
-    """Seconds until the next attempt. None: the batch fails, in creating without its codes, in hashing packable."""
+    """Records the failure. Returns the seconds until the next attempt, or None if the batch fails: in creating it loses
+    its codes, in hashing it stays packable.
+    """
     async with database.write() as repositories:
         chunk = await repositories.code_creation.get_chunk(claim.number)
-        # First the batch, then the chunk, in the order of the chunks that finish: chunks of a batch often fail at once.
+        # Locks the batch, then the chunk, as a chunk that finishes does. Chunks of a batch often fail at the same time,
+        # and another order would deadlock.
         await repositories.batches.lock(chunk.batch_id)
         retry_in = await repositories.leased(queue).fail(claim, error, permanent=permanent)
         if retry_in is None:
@@ -151,7 +156,7 @@ async def fail_stage(database: Database, claim: Claim, queue: Queue, error: str,
 
 
 def log_progress(what: str, done: int, total: int, step: int) -> None:
-    """One line for every whole 10 % that this step passed, and one at the end of the stage."""
+    """Logs a line for every whole 10 % that this step passed, and one at the end of the stage."""
     if step and (done == total or 10 * done // total > 10 * (done - step) // total):
         line = f"Progress: {done}/{total} {what} ({100 * done / total:.1f}%)"
         log.info(line)

@@ -1,4 +1,6 @@
-"""Codes: listing, revealing, marking as printed, voiding, readmitting. A change is all or nothing for its list."""
+"""Codes: listing, revealing, marking as printed, voiding, readmitting. A change applies to the whole list, or to none
+of it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from qrtrack.repositories.packing.codes import FoundCode, ListedCode
 
 
 class UnknownCodes(InvalidInput):
-    """Some of the codes are not in the batch: nothing was changed."""
+    """Some of the codes are not in the batch. Nothing was changed."""
 
     slug = "unknown-codes"
     title = "Codes that are not in the batch"
@@ -31,7 +33,7 @@ class UnknownCodes(InvalidInput):
 
 
 class IllegalTransition(InvalidState):
-    """Some of the codes are in a state that does not allow this step: nothing was changed."""
+    """Some of the codes are in a state that does not allow this step. Nothing was changed."""
 
     slug = "illegal-transition"
     title = "Not possible in this state"
@@ -89,7 +91,8 @@ async def void_codes(
 async def mark_printed(
     database: Database, *, caller: Caller, batch_id: UUID, codes: Sequence[str] | None, scans: Sequence[ListedScan] = ()
 ) -> ChangedCodes:
-    """`codes` None: every code of the batch. Codes that are printed already stay so and are not counted.
+    """Marks codes as printed. `codes` None: every code of the batch. Codes that are already marked stay marked and are
+    not counted.
 
     Raises NotFound, BatchNotReady, BatchClosed, UnitOfOtherBatch, UnknownCodes, IllegalTransition.
     """
@@ -116,7 +119,7 @@ class ReadmittedCodes:
 async def readmit_codes(
     database: Database, *, caller: Caller, batch_id: UUID, codes: Sequence[str], scans: Sequence[ListedScan] = ()
 ) -> ReadmittedCodes:
-    """Ends the exclusion of units that are good after all; the next reverse job prepares them.
+    """Ends the exclusion of units that turned out to be good. The next reverse job prepares them.
 
     Raises NotFound, BatchNotReady, BatchClosed, UnitOfOtherBatch, UnknownCodes.
     """
@@ -141,13 +144,13 @@ def without_repeats(codes: Sequence[str]) -> list[str]:
 
 
 def unknown_among(codes: Sequence[str], rows: Sequence[FoundCode]) -> list[str]:
-    """Those of the codes that were not found."""
+    """Returns the listed codes that were not found."""
     found = {row.code for row in rows}
     return [code for code in codes if code not in found]
 
 
 def cases_of(rows: Sequence[FoundCode]) -> dict[int, str]:
-    """The master codes of the cases that the codes are in, by the cases' ids."""
+    """Returns the master codes of the cases that contain the codes, by the cases' ids."""
     return {row.master_code_id: row.master_code or "" for row in rows if row.master_code_id is not None}
 
 
@@ -188,7 +191,7 @@ async def list_codes(
 
 
 class RevealedCode(NamedTuple):
-    """`root_key` is None once the keys were forgotten, and where an import had none."""
+    """A code with its clear root key. `root_key` is None if it was deleted, or if the import had none."""
 
     code: str
     sequence_number: int
@@ -211,7 +214,9 @@ async def reveal_codes(
     after: int,
     limit: int,
 ) -> Sequence[RevealedCode]:
-    """The codes with their clear root keys. A trace event records who saw which. Raises NotFound, SealBroken."""
+    """Returns the codes with their clear root keys. A trace event records who saw which. Raises NotFound,
+    SealBroken.
+    """
     async with database.write(tenant=caller.organisation_id) as repositories:
         await repositories.batches.get(batch_id)
         rows = await repositories.codes.list_of_batch(

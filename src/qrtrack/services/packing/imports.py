@@ -1,4 +1,4 @@
-"""Importing a file of codes that were printed elsewhere as a batch."""
+"""Imports a file of codes that were printed elsewhere, as a batch."""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from qrtrack.services.packing.gtin_owners import claim_gtin
 
 @dataclass(frozen=True, slots=True)
 class BatchImport:
-    """What the batch of an imported file is besides its codes."""
+    """The data of an imported batch besides its codes."""
 
     order_id: UUID
     product_name: str

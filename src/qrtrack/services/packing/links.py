@@ -1,4 +1,4 @@
-"""Linking units that were scanned one by one, and unlinking units. The batch lock decides the order of requests."""
+"""Links units that were scanned one by one, and unlinks units. The batch lock decides the order of requests."""
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -35,7 +35,9 @@ class LinkCodes:
 
 @dataclass(frozen=True, slots=True)
 class CodeResult:
-    """`reason` and `detail` say why the code was refused; `master_code` is the case that holds it already."""
+    """The result for one code. `reason` and `detail`: why it was refused. `master_code`: the case that contains it
+    already.
+    """
 
     code: str
     accepted: bool
@@ -58,7 +60,7 @@ class LinkedCodes:
 
 
 class CodesNotLinkable(Conflict):
-    """Some of the codes cannot be linked, so none was."""
+    """Some of the codes cannot be linked, so none of them was linked."""
 
     slug = "codes-not-linkable"
     title = "Some codes cannot be linked"
@@ -66,18 +68,18 @@ class CodesNotLinkable(Conflict):
     def __init__(self, results: Sequence[CodeResult]) -> None:
         refused = [result for result in results if not result.accepted]
         super().__init__(
-            f"{len(refused)} of {len(results)} codes cannot be linked, so none was. Take them out of the box and the "
-            "list, or send accept_valid to link the others.",
+            f"{len(refused)} of {len(results)} codes cannot be linked, so none was linked. Take them out of the box "
+            "and the list, or send accept_valid to link the others.",
             results=[asdict(result) for result in results[:NAMED_THINGS]],
             result_count=len(results),
         )
 
 
 async def link_codes(database: Database, *, caller: Caller, request: LinkCodes) -> LinkedCodes:
-    """Adds the scanned units to the case, which may be packed already, up to its expected units.
+    """Adds the scanned units to the case, up to its expected units. The case may contain units already.
 
-    All or nothing, unless `accept_valid`.
-    Raises NotFound, OrderMismatch, BatchNotReady, BatchClosed, CaseOfOtherBatch, CodesNotLinkable, CodeTakenMeanwhile.
+    All are added, or none, unless `accept_valid` is set. Raises NotFound, OrderMismatch, BatchNotReady, BatchClosed,
+    CaseOfOtherBatch, CodesNotLinkable, CodeTakenMeanwhile.
     """
     async with database.write(tenant=caller.organisation_id, batch_lock=request.batch_id) as repositories:
         batch = await repositories.batches.get_packable(request.batch_id, request.order_id)
@@ -139,7 +141,7 @@ def _judge(
     for code in codes:
         row = found.get(code)
         if row is None:
-            result = _refuse(code, LinkRefusal.UNKNOWN_CODE, f"{code} is no code of your organisation.")
+            result = _refuse(code, LinkRefusal.UNKNOWN_CODE, f"{code} is not a code of your organisation.")
         else:
             result = _check(row, case, is_foreign=code in foreign)
         if result.accepted and room <= 0:
@@ -150,7 +152,7 @@ def _judge(
 
 
 def _check(row: FoundCode, case: FoundCase, *, is_foreign: bool) -> CodeResult:
-    """The first reason that holds is told."""
+    """Returns the first reason to refuse the code, if any."""
     code = row.code
     if row.batch_id != case.batch_id or is_foreign:
         return _refuse(code, LinkRefusal.OTHER_BATCH, f"{code} belongs to another batch.")
@@ -176,7 +178,7 @@ def _refuse(code: str, reason: LinkRefusal, detail: str) -> CodeResult:
 
 @dataclass(frozen=True, slots=True)
 class UnlinkedCodes:
-    """`requeued` of the codes wait in the queue again."""
+    """The unlinked codes. `requeued`: how many of them wait in the queue again."""
 
     unlinked_codes: Sequence[str]
     requeued: int
@@ -191,7 +193,7 @@ class UnlinkedCodes:
 
 
 class CodesNotPacked(InvalidState):
-    """Only packed codes can be unlinked, and some of these are not: nothing was unlinked."""
+    """Only packed codes can be unlinked, and some of these codes are not packed. Nothing was unlinked."""
 
     slug = "codes-not-packed"
     title = "Only packed codes can be unlinked"
@@ -217,10 +219,10 @@ async def unlink_codes(
     station: str | None = None,
     requeue: bool = True,
 ) -> UnlinkedCodes:
-    """Takes the codes, or all codes of the case, out of their cases, back to the state before packing.
+    """Takes the codes, or all codes of the case, out of their cases. The codes return to their state before packing.
 
-    All or nothing. With `requeue`, codes that came from the queue return to their places there.
-    Raises InvalidInput, NotFound, BatchClosed, UnitOfOtherBatch, CodesNotPacked, InvalidState, CodeTakenMeanwhile.
+    All are unlinked, or none. With `requeue`, codes that came from the queue return to their places there. Raises
+    InvalidInput, NotFound, BatchClosed, UnitOfOtherBatch, CodesNotPacked, InvalidState, CodeTakenMeanwhile.
     """
     named = without_repeats(codes or ()) if master_code is None else master_code
     async with database.write(tenant=caller.organisation_id) as repositories:
@@ -249,7 +251,7 @@ async def unlink_codes(
 
 
 async def _unpack(repositories: Repositories, batch_id: UUID, rows: Sequence[FoundCode], *, requeue: bool) -> int:
-    """How many of the codes wait in the queue afterwards."""
+    """Unlinks the codes. Returns how many of them wait in the queue afterwards."""
     ids, sequences = [row.id for row in rows], [row.sequence_number for row in rows]
     if requeue:
         await repositories.prepared_codes.requeue(batch_id, sequences)
@@ -262,8 +264,8 @@ async def _unpack(repositories: Repositories, batch_id: UUID, rows: Sequence[Fou
 
 
 async def _lock_batches_of(repositories: Repositories, named: list[str] | str) -> None:
-    """`named`: codes, or a master code. Locks in the order of ids, so that two requests for the same batches cannot
-    deadlock. Raises NotFound, BatchNotReady, BatchClosed.
+    """Locks the batches of `named` (codes, or a master code) in the order of their ids, so that two requests for the
+    same batches cannot deadlock. Raises NotFound, BatchNotReady, BatchClosed.
     """
     if isinstance(named, str):
         batches = {(await repositories.cases.get(named)).batch_id}

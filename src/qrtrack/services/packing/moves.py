@@ -1,4 +1,4 @@
-"""Moving all units of a case to another case, after the wrong case was scanned for a box."""
+"""Moves all units of a case to another case, after the wrong case was scanned for a box."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from qrtrack.services.packing.case_packing import CodeTakenMeanwhile
 
 @dataclass(frozen=True, slots=True)
 class MovedCase:
-    """`master_code_info` is the case that holds the units now."""
+    """The moved units. `master_code_info` is the case that now contains them."""
 
     master_code_info: FoundCase
     moved_count: int
@@ -44,7 +44,7 @@ async def move_case(
     reason: str,
     station: str | None = None,
 ) -> MovedCase:
-    """Moves all units of the case, scanned and redeemed ones too, with the time, operator and station of packing.
+    """Moves all units of the case, also scanned and redeemed ones, with the time, operator and station of packing.
 
     The label of the target case is printed at the station that packed the box; that of the source case no more.
     The queue does not change: unlinking the new case later returns to the queue what the old case took from it. Both
@@ -53,7 +53,7 @@ async def move_case(
     CaseAlreadyPacked, CaseTooSmall, CodeTakenMeanwhile.
     """
     if from_master_code == to_master_code:
-        detail = "Both are the same case: scan the case that the units belong in."
+        detail = "You scanned the same case twice. Scan the case that the units belong in."
         raise invalid_field("/to_master_code", detail, FieldCode.SAME_CASE)
     async with database.write(tenant=caller.organisation_id) as repositories:
         batch_id = (await repositories.cases.get(from_master_code)).batch_id

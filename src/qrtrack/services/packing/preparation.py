@@ -1,5 +1,5 @@
-"""What a worker does with a reverse job: count, prepare chunk by chunk, complete. After a kill, the next worker
-continues after the last committed chunk.
+"""Executes a reverse job: counts, prepares chunk by chunk, completes. If a worker is killed, the next one continues
+after the last committed chunk.
 """
 
 import structlog
@@ -19,7 +19,9 @@ CHUNK = 10_000
 
 
 async def run_reverse_job(database: Database, claim: Claim, stop: StopSignal) -> None:
-    """Raises Interrupted between two chunks when asked to stop, LeaseLost when another worker holds the job."""
+    """Runs the job. Raises Interrupted between two chunks when asked to stop, and LeaseLost when another worker holds
+    the job.
+    """
     job = await _begin(database, claim)
     counts = JobCounts(job.next_sequence, job.prepared_count, job.duplicate_count, job.excluded_count)
     summary = None
@@ -34,7 +36,8 @@ async def run_reverse_job(database: Database, claim: Claim, stop: StopSignal) ->
 
 
 async def _begin(database: Database, claim: Claim) -> ReverseJob:
-    """Counts the available codes, once in the job's life, and lowers the queue's head to what the job will prepare.
+    """Counts the available codes, once in the life of the job, and lowers the queue head to the first code that the job
+    will prepare.
 
     Takes the batch lock: codes that are unlinked after this count are not in the job's total.
     """
@@ -61,7 +64,7 @@ async def _count(repositories: Repositories, claim: Claim, job: ReverseJob) -> N
 
 
 async def _prepare_chunk(repositories: Repositories, claim: Claim, job: ReverseJob, counts: JobCounts) -> None:
-    """Prepares one chunk and records the job's counts; that fenced update is the last write."""
+    """Prepares one chunk and records the job's counts. The fenced update of the counts is the last write."""
     last = min(counts.next_sequence + CHUNK - 1, job.last_sequence)
     await repositories.reverse_jobs.lock_preparation(job.batch_id)
     chunk = await repositories.reverse_jobs.prepare(job, counts.next_sequence, last)
@@ -78,9 +81,9 @@ async def _prepare_chunk(repositories: Repositories, claim: Claim, job: ReverseJ
 
 
 async def _complete(repositories: Repositories, claim: Claim, job: ReverseJob, counts: JobCounts) -> dict[str, int]:
-    """Writes status, result, log line and trace event in the last chunk's transaction; returns the result.
+    """Writes status, result, log line and trace event in the last chunk's transaction. Returns the result.
 
-    `invalid`: codes that were available when the job counted, and not when their chunk was prepared.
+    `invalid`: codes that were available when the job counted, but not when their chunk was prepared.
     """
     total = job.total_available_in_batch or 0
     summary = {
@@ -109,7 +112,9 @@ async def _complete(repositories: Repositories, claim: Claim, job: ReverseJob, c
 
 
 async def fail_reverse_job(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    """Seconds until the next attempt. None: the job failed for good. The job's log says which."""
+    """Records the failure, also in the job's log. Returns the seconds until the next attempt, or None if the job failed
+    for good.
+    """
     async with database.write() as repositories:
         retry_in = await repositories.leased(REVERSE_JOBS).fail(claim, error, permanent=permanent)
         for_good = retry_in is None

@@ -1,4 +1,4 @@
-"""Reconciliation: whether all codes of a batch add up."""
+"""Reconciliation: checks that all codes of a batch add up."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""Reverse jobs: submitting, viewing, cancelling and retrying them. preparation.py is what a worker does with one."""
+"""Reverse jobs: submitting, viewing, cancelling and retrying them. preparation.py executes them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ from qrtrack.services.packing.codes import unknown_among
 
 
 class UnknownExcludeCodes(InvalidInput):
-    """Some of the codes to exclude are not in the batch: a mistyped one would let a damaged unit be packed."""
+    """Some of the codes to exclude are not in the batch. A mistyped code would let a damaged unit be packed."""
 
     slug = "unknown-exclude-codes"
     title = "Codes that are not in the batch"
 
     def __init__(self, codes: Sequence[str]) -> None:
         super().__init__(
-            f"Not in this batch: {len(codes)} of the exclude codes. Correct them: a wrong code would let a damaged "
+            f"Exclude codes that are not in this batch: {len(codes)}. Correct them: a wrong code would let a damaged "
             "unit be packed.",
             **not_in_batch(codes, field="exclude_codes"),
         )
@@ -64,7 +64,7 @@ class DryRun:
 
 @dataclass(frozen=True, slots=True)
 class _Exclusions:
-    """The exclude codes as they are in the batch. `newly_excluded` could be packed until now."""
+    """The exclude codes, as the batch has them. `newly_excluded`: codes that could be packed until now."""
 
     sequences: Sequence[int]
     newly_excluded: Sequence[int]
@@ -75,7 +75,7 @@ class _Exclusions:
 async def submit_reverse_job(
     database: Database, *, caller: Caller, new: NewJob, notify: Notify | None = None
 ) -> SubmittedJob:
-    """Queues the job. Its exclusions hold from now on: excluded codes that wait in the queue leave it.
+    """Queues the job. Its exclusions hold from now on: excluded codes leave the queue.
 
     Raises NotFound, OrderMismatch, BatchNotReady, BatchClosed, UnitOfOtherBatch, UnknownExcludeCodes.
     """
@@ -108,7 +108,7 @@ async def submit_reverse_job(
 
 
 async def _check(repositories: Repositories, new: NewJob) -> tuple[SequenceRange, _Exclusions]:
-    """The sequence numbers of the job, and its exclusions. Raises InvalidInput for an unknown variant."""
+    """Returns the job's range of sequence numbers, and its exclusions. Raises InvalidInput for an unknown variant."""
     refuse_foreign(new.scans, await repositories.batches.get_packable(new.batch_id, new.order_id))
     sequences = await repositories.reverse_jobs.range_of_variant(new.batch_id, new.variant)
     if sequences is None:
@@ -126,7 +126,7 @@ async def _check(repositories: Repositories, new: NewJob) -> tuple[SequenceRange
 
 
 async def keep_answer(database: Database, *, caller: Caller, answer: object) -> None:
-    """Stores the answer of a submission that waited for its job, so that a repeated request gets the same."""
+    """Stores the answer of a submission that waited for its job, so that a repeated request gets the same answer."""
     if database.request is not None:
         async with database.write(tenant=caller.organisation_id) as repositories:
             repositories.answer(answer)
@@ -158,7 +158,7 @@ async def _exclude(repositories: Repositories, caller: Caller, job: ReverseJob, 
 
 
 async def dry_run_reverse_job(database: Database, *, caller: Caller, new: NewJob) -> DryRun:
-    """What a submission would do now; changes nothing."""
+    """Returns what a submission would do now. Changes nothing."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         (first, last), exclusions = await _check(repositories, new)
         counted = await repositories.reverse_jobs.count(new.batch_id, first, last)
@@ -179,7 +179,7 @@ async def dry_run_reverse_job(database: Database, *, caller: Caller, new: NewJob
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """`queue_position` counts within the organisation. None: the job is not queued."""
+    """A job. `queue_position`: its place among the organisation's queued jobs; None if it is not queued."""
 
     job: ReverseJob
     queue_position: int | None
@@ -223,10 +223,10 @@ class CancelledJob:
 
 
 async def cancel_reverse_job(database: Database, *, caller: Caller, job_id: UUID) -> CancelledJob:
-    """Ends a queued or running job with its exclusions; codes that it prepared and no case has taken leave the queue.
+    """Ends a queued or running job and its exclusions. Codes that it prepared and no case has taken leave the queue.
 
-    The next write of a worker that runs the job raises LeaseLost, and its transaction is rolled back.
-    Raises NotFound, InvalidState.
+    If a worker is running the job, its next write raises LeaseLost and its transaction is rolled back. Raises NotFound,
+    InvalidState.
     """
     async with database.write(tenant=caller.organisation_id) as repositories:
         job = await _lock_job(repositories, job_id)
@@ -254,7 +254,7 @@ class RetriedJob:
 
 
 async def retry_reverse_job(database: Database, *, caller: Caller, job_id: UUID) -> RetriedJob:
-    """Queues a failed job again; it continues after the last committed chunk.
+    """Queues a failed job again. It continues after the last committed chunk.
 
     Raises NotFound, InvalidState, BatchClosed.
     """
@@ -271,6 +271,8 @@ async def retry_reverse_job(database: Database, *, caller: Caller, job_id: UUID)
 
 
 async def _lock_job(repositories: Repositories, job_id: UUID) -> ReverseJob:
-    """Takes the batch lock first: another request may be closing the batch, which cancels its jobs."""
+    """Locks the batch, then the job: a request that closes the batch locks the batch first and then cancels its
+    jobs.
+    """
     await repositories.lock_batch((await repositories.reverse_jobs.get(job_id)).batch_id)
     return await repositories.reverse_jobs.lock(job_id)

@@ -1,4 +1,4 @@
-"""Progress batches: announce one, look at it, cancel it. Reports are in sync_records.py."""
+"""Progress batches: announcing, viewing and cancelling them. sync_records.py counts reports."""
 
 from uuid import UUID
 
@@ -39,7 +39,7 @@ async def view_sync_batch(database: Database, *, caller: Caller, batch_id: UUID)
 
 
 async def cancel_sync_batch(database: Database, *, caller: Caller, batch_id: UUID) -> SyncBatch:
-    """Keeps what was counted; later reports are refused. Raises NotFound, InvalidState."""
+    """Ends the batch. What was counted stays, and later reports are refused. Raises NotFound, InvalidState."""
     async with database.write(tenant=caller.organisation_id, busy_row=batch_id) as repositories:
         is_cancelled = await repositories.sync_batches.cancel(batch_id)
         batch = await repositories.sync_batches.get(batch_id)

@@ -1,4 +1,6 @@
-"""Reports of records: each is counted as a whole or not at all. Reports that meet in a process share a transaction."""
+"""Reports of records: each report is counted completely or not at all. Concurrent reports in one process share a
+transaction.
+"""
 
 import asyncio
 from collections import deque
@@ -15,16 +17,18 @@ from qrtrack.domain.progress.sync_batches import SyncCancelled, SyncStatus
 from qrtrack.domain.progress.sync_records import RecordOutcome, SurplusRecords
 from qrtrack.repositories.progress.sync_records import FoundFailure, Standing, SyncRecordRepository
 
-# One statement inserts this many in tens of milliseconds.
+# One statement inserts this many records in tens of milliseconds.
 RECORDS_TOGETHER: Final = 2000
-# For one batch: while one group commits, the others insert. The rest of the pool stays free for other work.
+# For one batch: while one group commits, the other groups insert. The remaining pool stays free for other work.
 GROUPS_AT_A_TIME: Final = 3
 
 Report: TypeAlias = Sequence[RecordOutcome]
 
 
 class CountedReport(NamedTuple):
-    """`accepted` records were counted now; `repeated` ones before, or twice in this report. Then the batch's state."""
+    """The result of a report. `accepted`: records that were counted now. `repeated`: records that were counted before,
+    or twice in this report. The other fields are the batch's state.
+    """
 
     batch_id: UUID
     accepted: int
@@ -43,17 +47,17 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _BatchQueue:
-    """The waiting reports of one batch; `counting`: how many groups are being counted."""
+    """The waiting reports of one batch. `counting`: how many groups are being counted."""
 
     waiting: deque[_Waiting] = field(default_factory=deque)
     counting: int = 0
 
 
 class ReportGroups:
-    """Group commit: while some reports of a batch are being counted, the next ones gather into a group.
+    """Group commit: while some reports of a batch are being counted, the next ones form a group.
 
-    A report locks the row of its batch until its commit is on disk. 1,037 reporters in one process take 33 times as
-    long without groups (benchmarks/progress.py).
+    A report locks its batch's row until its commit is on disk. Without groups, 1,037 reporters in one process take 33
+    times as long (benchmarks/progress.py).
     """
 
     def __init__(self) -> None:
@@ -68,7 +72,7 @@ class ReportGroups:
         queue.waiting.append(mine)
         if queue.counting < GROUPS_AT_A_TIME:
             queue.counting += 1
-            # In a task of its own: a caller that disconnects must not cancel the reports of others.
+            # Counts in a separate task: a caller that disconnects must not cancel the reports of others.
             task = asyncio.create_task(self._count_all(database, organisation_id, batch_id, queue))
             self._counting.add(task)
             task.add_done_callback(self._counting.discard)
@@ -80,7 +84,7 @@ class ReportGroups:
             while group := _next_group(queue.waiting):
                 await _count_group(database, organisation_id, batch_id, group)
         finally:
-            # After a cancellation nobody else would answer these.
+            # After a cancellation, nobody else would answer these reports.
             _fail_all(group, DatabaseUnavailable())
             queue.counting -= 1
             if queue.counting == 0:
@@ -89,7 +93,7 @@ class ReportGroups:
 
 
 def _next_group(waiting: deque[_Waiting]) -> list[_Waiting]:
-    """Skips reports whose callers have disconnected."""
+    """Takes the next reports, up to RECORDS_TOGETHER records. Skips reports whose callers have disconnected."""
     group: list[_Waiting] = []
     records = 0
     while waiting and (not group or records + len(waiting[0].report) <= RECORDS_TOGETHER):
@@ -101,7 +105,7 @@ def _next_group(waiting: deque[_Waiting]) -> list[_Waiting]:
 
 
 async def _count_group(database: Database, organisation_id: UUID, batch_id: UUID, group: Sequence[_Waiting]) -> None:
-    """Where the group as a whole is refused, counts or refuses each report by itself."""
+    """Counts a group. If the group is refused, counts or refuses each of its reports separately."""
     try:
         async with database.write(tenant=organisation_id, by_keys=True) as repositories:
             reports = [one.report for one in group]
@@ -136,7 +140,7 @@ async def report_records(
     organisation_id = caller.organisation_id
     if database.request is None:
         return await groups.report(database, organisation_id=organisation_id, batch_id=batch_id, report=outcomes)
-    # An Idempotency-Key must commit with its own report, so this one joins no group.
+    # An Idempotency-Key must be committed with its own report, so this report joins no group.
     async with database.write(tenant=organisation_id, by_keys=True, busy_row=batch_id) as repositories:
         (answer,) = await _count_reports(repositories.sync_records, organisation_id, batch_id, [outcomes])
         return repositories.answer(answer)
@@ -153,7 +157,7 @@ async def _count_reports(
         raise _refusal(await records.find(batch_id), outcomes, new)
     answers = []
     for report in reports:
-        # The first report of a key accepts it: of equal keys the statement inserts the first.
+        # Of equal keys, the statement inserts the first one, so the first report with a key counts it as accepted.
         accepted = new & {outcome.key for outcome in report}
         new -= accepted
         answers.append(CountedReport(batch_id, len(accepted), len(report) - len(accepted), *standing))
@@ -161,7 +165,7 @@ async def _count_reports(
 
 
 def _refusal(standing: Standing, outcomes: Report, new: set[str]) -> SurplusRecords | SyncCancelled:
-    """Why the new records were not counted."""
+    """Returns why the new records were not counted."""
     if standing.status == SyncStatus.CANCELLED:
         return SyncCancelled()
     in_order = list(dict.fromkeys(outcome.key for outcome in outcomes if outcome.key in new))
