@@ -26,7 +26,7 @@ OF_THE_WORKER = {
 }
 OPEN_ATTEMPTS = ("t_akselgate_open_attempts", "attempt_id")
 # Ids that other systems own, or that are text of a person or machine; `text_id` is Indonesian.
-NO_PARENTS = {"id", "manufacturer_org_id", "order_id", "database_id", "entity_id", "request_id", "text_id"}
+NO_PARENTS = {"id", "manufacturer_org_id", "order_id", "database_id", "entity_id", "request_id", "text_id", "user_id"}
 OWN_KEYS = {("sync_batch_progress", "batch_id")}
 
 TENANT_TABLES = [table for table in Table.metadata.sorted_tables if "manufacturer_org_id" in table.columns]

@@ -20,6 +20,8 @@ GOOD: Final = {
     "cors_allowed_origins": "https://app.example.com, http://localhost:3000",
     "hash_threads": "2",
     "accurate_allowed_ips": "203.0.113.0/24, 2001:db8::/32",
+    "organisation_names": f"{uuid4()}=PT Contoh; {uuid4()}=Acme, Inc.",
+    "public_hosts": f"verify.acme.example={uuid4()}, verify.contoh.example={uuid4()}",
     "printer_networks": "192.0.2.0/24, 2001:db8::/32",
     "accurate_databases": f"1443290={uuid4()}",
     "accurate_api_token": "aat.NTA.eyJ2IjoxLCJ1Ijo",

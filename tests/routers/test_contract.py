@@ -22,7 +22,8 @@ from scripts.problems_page import PAGE, page
 from test_tree import ROOT
 
 VERBS = {
-    "cancel", "check", "claim", "close", "create", "delete", "dispatch", "export", "forget", "get", "import", "lift",
+    "add", "cancel", "change", "check", "claim", "close", "create", "delete", "dispatch", "export", "forget", "get",
+    "import", "lift",
     "link",
     "list", "mark", "move", "pack", "print", "read", "readmit", "recalculate", "recall", "receive", "reconcile",
     "redeem", "release", "replay", "report", "resolve", "retry", "run", "search", "store", "submit", "trace", "unlink",

@@ -16,6 +16,7 @@ from qrtrack.main import create_app
 from qrtrack.routers.body_limits import BODY_BYTES, IMPORT_BODY_BYTES, LARGE_BODY_BYTES, body_limits
 from qrtrack.routers.middleware import BodyLimit, Observe, RequestContext
 from qrtrack.routers.problems import install_problem_handlers
+from qrtrack.routers.verification.checks import SMALL_BODY
 from qrtrack.settings import Settings
 from ticking import HANG_SECONDS
 
@@ -30,8 +31,12 @@ LIMITS = {
     "/api/manufacturer/codes/void": LARGE_BODY_BYTES,
     "/api/manufacturer/link-to-master": LARGE_BODY_BYTES,
     "/api/manufacturer/link-to-master-from-queue": LARGE_BODY_BYTES,
+    "/api/manufacturer/recall": LARGE_BODY_BYTES,
     "/api/manufacturer/reverse-job/submit": LARGE_BODY_BYTES,
     "/api/manufacturer/unlink-from-master": LARGE_BODY_BYTES,
+    "/api/redeem": SMALL_BODY,
+    "/api/report": SMALL_BODY,
+    "/api/verify": SMALL_BODY,
     "/webhook/accurate": LARGE_BODY_BYTES,
 }
 

@@ -30,7 +30,7 @@ NOTHING = dict.fromkeys(
     [
         "prepared_codes", "reverse_jobs", "batch_stages", "progress_records", "progress_batches", "log_lines",
         "label_jobs", "print_jobs",
-        "notifications", "idempotency_keys", "worker_processes",
+        "notifications", "idempotency_keys", "console_sessions", "worker_processes",
     ],
     0,
 )  # fmt: skip

@@ -9,6 +9,8 @@ from pydantic import BaseModel, create_model
 
 from qrtrack.domain.claims import LeaseLost
 from qrtrack.domain.errors import Conflict, DomainError, Forbidden, Throttled, UpstreamFailed, UpstreamTimeout
+from qrtrack.domain.labels.print_jobs import PrinterNotReached, PrinterNotReady
+from qrtrack.repositories.constraints import ClaimedMeanwhile
 from qrtrack.routers.http_problems import HTTP_PROBLEMS, INTERNAL_ERROR, HttpProblem
 from qrtrack.routers.problems import Refusal, status_of
 from qrtrack.schemas.problem import InternalErrorMembers, NoMembers, ProblemBase, members_of
@@ -26,6 +28,9 @@ INTERNAL: Final = frozenset(
         Forbidden,
         Throttled,
         UpstreamFailed,
+        PrinterNotReached,
+        PrinterNotReady,
+        ClaimedMeanwhile,
         UpstreamTimeout,
         LeaseLost,
         NotSent,

@@ -84,7 +84,7 @@ async def test_the_qr_of_the_batch_excludes_no_unit(client: httpx2.AsyncClient, 
     assert answer.status_code == 422
     (error,) = answer.json()["errors"]
     assert error["pointer"] == "/exclude_codes/0"
-    assert "is the QR of the whole batch, not of a unit" in error["detail"]
+    assert "is the QR of the whole batch and names no unit" in error["detail"]
 
 
 async def test_a_hundred_thousand_exclusions_are_parsed_in_a_thread(client: httpx2.AsyncClient, plant: Plant) -> None:

@@ -222,7 +222,7 @@ async def test_forgotten_keys_are_printed_no_more_and_their_files_are_gone(plant
     without = await plant.label(batch, reason="Scratch layer missing")
     await plant.work("label_job")
     await forget_keys(database, caller=plant.caller, batch_id=batch.batch_id)
-    with pytest.raises(NotFound, match="deleted together with the keys"):
+    with pytest.raises(NotFound, match="was deleted when the keys were forgotten"):
         await plant.label_file(with_keys)
     assert await plant.label_file(without)
     rows = await plant.sql("SELECT DISTINCT job_id FROM label_files")
