@@ -6,8 +6,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,23 +51,25 @@ def environment(**named: str) -> dict[str, str]:
     return {"PATH": folders, "HOME": "/nonexistent", "no_proxy": "*", "BCRYPT_COST": "4", **named}
 
 
-@asynccontextmanager
-async def terminal(folder: Path, command: str, *, url: str, **settings: str) -> AsyncIterator[None]:
+@contextmanager
+def terminal(folder: Path, command: str, *, url: str, **settings: str) -> Iterator[None]:
     """A command that goes on in a terminal of its own, until the block ends."""
     with (folder / "log").open("ab") as log:
         words = ["bash", "-c", f"exec env {command}"]
         process = subprocess.Popen(words, cwd=folder, env=environment(**settings), stdout=log, stderr=log)
         try:
-            await asyncio.to_thread(wait_for, url)
+            wait_for(url)
             yield
         finally:
             process.terminate()
-            await asyncio.to_thread(process.wait, HANG_SECONDS)
+            process.wait(HANG_SECONDS)
 
 
 async def paste(blocks: Sequence[Block], folder: Path, named: Mapping[str, str]) -> list[str]:
     """What each block prints, in one bash that was opened in the folder."""
-    text = "".join(f"{block.commands}\necho\necho '{END}'\n" for block in blocks)
+    # Readers wait a second between two looks; the tests do not.
+    text = "sleep() { command sleep 0.05; }\n"
+    text += "".join(f"{block.commands}\necho\necho '{END}'\n" for block in blocks)
     shell = await asyncio.create_subprocess_exec(
         "bash", cwd=folder, env=environment(**named), stdin=-1, stdout=-1, stderr=-1
     )  # fmt: skip

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -35,11 +36,36 @@ def with_ports(text: str, ports: Mapping[str, str]) -> str:
     return text
 
 
+@dataclass(frozen=True)
+class Service:
+    """A running service, and the folder that it was started in."""
+
+    folder: Path
+    address: str
+
+    async def printed(self, page: str, **named: str) -> list[str]:
+        """What each block of the page prints, held against what it promises."""
+        blocks = blocks_of(page)
+        printed = await paste(blocks, self.folder, {"QRTRACK": self.address, **named})
+        check(blocks, printed)
+        return printed
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One for all pages that begin with `make run`: each page has an organisation of its own."""
+    folder, port = checkout(tmp_path_factory.mktemp("service")), free_port()
+    service = Service(folder, f"http://127.0.0.1:{port}")
+    command = f"PRINTER_NETWORKS=127.0.0.0/8 qrtrack serve --port {port}"
+    with terminal(folder, command, url=f"{service.address}/healthz"):
+        yield service
+
+
 async def test_the_tour_goes_as_it_is_told(tmp_path: Path) -> None:
     folder, port, blocks = checkout(tmp_path), free_port(), blocks_of("api-tour.md")
     address = f"http://127.0.0.1:{port}"
     [command] = re.findall(r"^run:.*\n\t\$\(BIN\)/(.*)$", MAKEFILE, re.MULTILINE)
-    async with terminal(folder, f"{command} --port {port}", url=f"{address}/healthz"):
+    with terminal(folder, f"{command} --port {port}", url=f"{address}/healthz"):
         printed = await paste(blocks, folder, {"QRTRACK": address})
     check(blocks, printed)
     answers = [json.loads(text) for text in printed if text.strip()]
@@ -54,7 +80,7 @@ async def test_the_page_of_settlements_goes_as_it_is_told(tmp_path: Path) -> Non
     gateway, service = [with_ports(found, ports) for found in re.findall(r"```console\n(.*?)\n```", page, re.DOTALL)]
     named = {"PUBLIC_BASE_URL": f"http://127.0.0.1:{ports['8000']}"}
     blocks = [Block(with_ports(block.commands, ports), block.promised) for block in blocks_of("akselgate.md")]
-    async with (
+    with (
         terminal(folder, gateway, url=f"http://127.0.0.1:{ports['9100']}/"),
         terminal(folder, f"{service} --port {ports['8000']}", url=f"{named['PUBLIC_BASE_URL']}/healthz", **named),
     ):
@@ -62,12 +88,8 @@ async def test_the_page_of_settlements_goes_as_it_is_told(tmp_path: Path) -> Non
     check(blocks, printed)
 
 
-async def test_the_page_of_the_plant_goes_as_it_is_told(tmp_path: Path) -> None:
-    folder, port, blocks = checkout(tmp_path), free_port(), blocks_of("plant.md")
-    address = f"http://127.0.0.1:{port}"
-    async with terminal(folder, f"qrtrack serve --port {port}", url=f"{address}/healthz"):
-        printed = await paste(blocks, folder, {"QRTRACK": address})
-    check(blocks, printed)
+async def test_the_page_of_the_plant_goes_as_it_is_told(service: Service) -> None:
+    printed = await service.printed("plant.md")
     assert [text.strip() for text in printed if '"success":false' in text] == [printed[7].strip()]
     assert printed[7].strip().endswith("1"), "a count drift"
     assert json.loads(printed[-1])["differences"] == []
@@ -82,47 +104,32 @@ def test_every_refusal_that_the_plant_may_get_is_explained() -> None:
     assert of_the_line - explained == set()
 
 
-async def test_the_page_of_recalls_goes_as_it_is_told(tmp_path: Path) -> None:
-    folder, port, blocks = checkout(tmp_path), free_port(), blocks_of("recalls.md")
-    address = f"http://127.0.0.1:{port}"
-    async with terminal(folder, f"qrtrack serve --port {port}", url=f"{address}/healthz"):
-        printed = await paste(blocks, folder, {"QRTRACK": address})
-    check(blocks, printed)
+async def test_the_page_of_recalls_goes_as_it_is_told(service: Service) -> None:
+    printed = await service.printed("recalls.md")
     told = [printed[at].split() for at in (1, 3, 7)]
     assert told == [["not_released"], ["genuine"], ["1", "genuine_seen_before"]]
     assert printed[5].strip() == "recalled\nBring it back to the shop"
 
 
-async def test_the_page_of_labels_goes_as_it_is_told(tmp_path: Path) -> None:
-    folder, port, blocks = checkout(tmp_path), free_port(), blocks_of("labels.md")
-    address = f"http://127.0.0.1:{port}"
-    async with terminal(folder, f"qrtrack serve --port {port}", url=f"{address}/healthz"):
-        printed = await paste(blocks, folder, {"QRTRACK": address})
-    check(blocks, printed)
+async def test_the_page_of_labels_goes_as_it_is_told(service: Service) -> None:
+    printed = await service.printed("labels.md")
     assert [text.strip() for text in printed if '"success":false' in text] == [printed[4].strip()]
     assert printed[5].strip() == "3", "labels in ZPL"
-    assert len(payloads_of((folder / "labels.pdf").read_bytes())) == 70
-    assert len(payloads_of((folder / "case.pdf").read_bytes())) == 1
+    assert len(payloads_of((service.folder / "labels.pdf").read_bytes())) == 70
+    assert len(payloads_of((service.folder / "case.pdf").read_bytes())) == 1
     assert [printed[at].strip() for at in (3, 7, 8, 9)] == ["%PDF-1.7", "%PDF-1.7", "%PDF-1.7", "PNG"]
 
 
-async def test_the_page_of_verification_goes_as_it_is_told(tmp_path: Path) -> None:
-    folder, port, blocks = checkout(tmp_path), free_port(), blocks_of("verification.md")
-    address = f"http://127.0.0.1:{port}"
-    async with terminal(folder, f"qrtrack serve --port {port}", url=f"{address}/healthz"):
-        printed = await paste(blocks, folder, {"QRTRACK": address})
-    check(blocks, printed)
+async def test_the_page_of_verification_goes_as_it_is_told(service: Service) -> None:
+    printed = await service.printed("verification.md")
     assert [printed[at].strip() for at in (1, 3, 5)] == [
         "<h1>Check your product</h1>", '"result":"genuine_seen_before"', '200 409 "redeemed_on"',
     ]  # fmt: skip
 
 
-async def test_the_page_of_exports_goes_as_it_is_told(tmp_path: Path) -> None:
-    folder, port, blocks = checkout(tmp_path), free_port(), blocks_of("exports.md")
-    address = f"http://127.0.0.1:{port}"
-    async with terminal(folder, f"qrtrack serve --port {port}", url=f"{address}/healthz"):
-        printed = await paste(blocks, folder, {"QRTRACK": address})
-    check(blocks, printed)
+async def test_the_page_of_exports_goes_as_it_is_told(service: Service) -> None:
+    printed = await service.printed("exports.md")
+    blocks = blocks_of("exports.md")
     told = re.findall(
         r"```sh\n((?:(?!```).)*)\n```\n\n```text\n(.*?)\n```", (DOCS / "exports.md").read_text(), re.DOTALL
     )
@@ -134,13 +141,8 @@ async def test_the_page_of_exports_goes_as_it_is_told(tmp_path: Path) -> None:
         assert re.fullmatch(pattern, text), (commands, text)
 
 
-async def test_the_page_of_printers_goes_as_it_is_told(tmp_path: Path) -> None:
-    folder, port, blocks = checkout(tmp_path), free_port(), blocks_of("printers.md")
-    address, printer = f"http://127.0.0.1:{port}", f"{own_host()}:9100"
-    command = f"PRINTER_NETWORKS=127.0.0.0/8 qrtrack serve --port {port}"
-    async with terminal(folder, command, url=f"{address}/healthz"):
-        printed = await paste(blocks, folder, {"QRTRACK": address, "PRINTER": printer})
-    check(blocks, printed)
+async def test_the_page_of_printers_goes_as_it_is_told(service: Service) -> None:
+    printed = await service.printed("printers.md", PRINTER=f"{own_host()}:9100")
     assert printed[2].strip() == "1", "the label of the packed case"
     assert printed[5].strip() == "5", "two labels of the case, three of units"
     assert [text.strip() for text in printed if '"success":false' in text] == [printed[6].strip()]

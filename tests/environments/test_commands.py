@@ -11,12 +11,14 @@ from process import environment, free_port, run, started, until_said, wait_for
 from ticking import HANG_SECONDS
 
 
-def test_two_demos_at_once_share_a_folder(tmp_path: Path) -> None:
+def test_two_demos_at_once_share_a_folder_and_one_more_goes_on_there(tmp_path: Path) -> None:
     both = [
         Qrtrack("demo", cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
     outputs = [process.communicate(timeout=HANG_SECONDS)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
+    third = run(tmp_path, "demo")
+    assert third.returncode == 0, third.stdout + third.stderr
 
 
 def test_of_two_processes_that_wait_with_one_port_the_second_to_listen_is_told(

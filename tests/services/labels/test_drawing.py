@@ -242,6 +242,7 @@ async def test_a_job_that_is_cancelled_while_it_is_drawn_leaves_nothing(plant: P
 
     async def cancel_first(self: Any, *arguments: Any, **values: Any) -> None:
         nonlocal cancelled
+        await asyncio.gather(*cancelling)
         await original(self, *arguments, **values)
         if not cancelled:
             cancelled = True
