@@ -33,6 +33,8 @@ def test_the_demo_keeps_its_promises_on_an_empty_folder(tmp_path: Path) -> None:
     assert first.returncode == 0, first.stdout + first.stderr
     assert "Everything was as promised" in first.stdout
     assert "995" in first.stdout
+    assert [word for word in ("genuine:", "genuine_seen_before:", "recalled:") if word not in first.stdout] == []
+    assert re.search(r"^http://127\.0\.0\.1:8000/console/sign-in#\S{43}$", first.stdout, re.MULTILINE)
     files = sorted(path.name for path in (tmp_path / "var/demo").glob("*/*"))
     assert files == ["case-labels.zpl", "codes.csv", "labels.pdf", "qr.png"]
 

@@ -14,16 +14,20 @@ from rich.console import Console
 from qrtrack.demo import accounting, bank
 from qrtrack.demo.packing_line import PackingLine
 from qrtrack.demo.telling import PATIENCE_SECONDS, Mismatch, Teller
-from qrtrack.domain.identity import Role
+from qrtrack.domain.identity import Caller, Role
 from qrtrack.integrations.tokens import sign_token
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.sandbox import Sandbox
+from qrtrack.services.console_sessions import make_sign_in_code
 from qrtrack.serving import running, server_of
 from qrtrack.settings import Settings
 from qrtrack.worker.loop import Worker
 
 # The stand-in database of Accurate in this run. The settings assign it to the demonstration's organisation.
 ACCURATE_DATABASE = 1 + secrets.randbelow(10**9)
+PERSON = str(uuid4())
+# Where `make run` serves the console.
+CONSOLE = "http://127.0.0.1:8000/console"
 ACCURATE_TOKEN = secrets.token_urlsafe(32)
 
 
@@ -40,14 +44,25 @@ async def run(settings: Settings) -> int:
     try:
         async with running(Worker(runtime)), _client(runtime, listener) as client:
             await _show(Teller(console, client, settings.qrtrack_data_dir / "demo"))
+        code = await make_sign_in_code(runtime.database, _person(settings))
     except Mismatch as mismatch:
         console.print(f"\n[bold red]Not as promised:[/] {mismatch}")
         return 1
     finally:
         await gateway.stop()
         await opened.__aexit__(None, None, None)
-    console.print("\n[bold green]Everything was as promised.[/] Go on with `make run` and http://127.0.0.1:8000/docs")
+    console.print(
+        "\n[bold green]Everything was as promised.[/] `make run` opens the console. Within 10 minutes, sign in at:"
+    )
+    # On a line of its own and never wrapped: it is copied.
+    console.print(f"{CONSOLE}/sign-in#{code}", soft_wrap=True)
     return 0
+
+
+def _person(settings: Settings) -> Caller:
+    """Manager and finance officer in one, of the demonstration's own organisation."""
+    assert settings.akselgate_organisation is not None
+    return Caller(PERSON, settings.akselgate_organisation, frozenset({Role.MANAGER, Role.FINANCE}))
 
 
 async def _show(tell: Teller) -> None:
@@ -89,11 +104,12 @@ async def _client(runtime: Runtime, listener: socket.socket) -> AsyncIterator[ht
     server = server_of(runtime)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     assert runtime.settings.jwt_secret is not None
+    person = _person(runtime.settings)
     token = sign_token(
         runtime.settings.jwt_secret.get_secret_value(),
-        organisation_id=runtime.settings.akselgate_organisation or uuid4(),
-        user_id=str(uuid4()),
-        roles=[Role.MANAGER, Role.FINANCE],
+        organisation_id=person.organisation_id,
+        user_id=person.user_id,
+        roles=person.roles,
         hours=1,
         audience=runtime.settings.jwt_audience,
         issuer=runtime.settings.jwt_issuer,

@@ -10,7 +10,7 @@ from uuid import uuid4
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from qrtrack.demo import labelling
+from qrtrack.demo import consuming, labelling
 from qrtrack.demo.printing import printing
 from qrtrack.demo.telling import PATIENCE_SECONDS, Teller, expect
 
@@ -37,6 +37,7 @@ class PackingLine:
             await self._pack()
         await self._write_files()
         await self._reconcile()
+        await consuming.show(self._tell, self._batch)
         return self._folder
 
     @property
