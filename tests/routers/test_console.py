@@ -13,9 +13,10 @@ import pytest
 from fastapi import FastAPI
 
 from plant import Plant, ska
-from qrtrack.console.language import LANGUAGES, catalogue
+from qrtrack.console.language import catalogue
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.integrations.tokens import sign_token
+from qrtrack.routers.languages import LANGUAGES
 from qrtrack.runtime import Runtime
 from qrtrack.services.console_sessions import (
     find_session,

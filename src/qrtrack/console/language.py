@@ -1,18 +1,16 @@
 """The texts of the console in the languages of its catalogues, and numbers and times as people there write them."""
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from importlib import resources
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 
-ENGLISH: Final = "en"
-LANGUAGES: Final[Mapping[str, str]] = {ENGLISH: "English", "id": "Bahasa Indonesia"}
+from qrtrack.routers.languages import ENGLISH, LANGUAGES, best_language, read_catalogue
+
 THOUSANDS: Final = {ENGLISH: ",", "id": "."}
 LANGUAGE_COOKIE: Final = "qrtrack_language"
 
@@ -47,8 +45,7 @@ class Language:
 @cache
 def catalogue(language: str) -> Mapping[str, str]:
     """The texts by their dotted keys."""
-    content = (resources.files("qrtrack.console") / "texts" / f"{language}.toml").read_text(encoding="utf-8")
-    return dict(_flat(tomllib.loads(content)))
+    return dict(_flat(read_catalogue("qrtrack.console", language)))
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -60,13 +57,6 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 
 def language_of(request: Request) -> str:
-    """The language that the person chose, or else the first that the browser asks for and we have."""
+    """The language that the person chose, or else the best one that the browser asks for."""
     chosen = request.cookies.get(LANGUAGE_COOKIE, "")
-    if chosen in LANGUAGES:
-        return chosen
-    for asked in request.headers.get("Accept-Language", "").split(","):
-        # Browsers still say `in` for Indonesian.
-        name = asked.strip().lower()[:2].replace("in", "id")
-        if name in LANGUAGES:
-            return name
-    return ENGLISH
+    return chosen if chosen in LANGUAGES else best_language(request.headers.get("Accept-Language", ""))

@@ -5,7 +5,8 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
-from qrtrack.console.language import LANGUAGES, Language
+from qrtrack.console.language import Language
+from qrtrack.routers.languages import LANGUAGES
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "

@@ -8,10 +8,11 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from qrtrack.console.access import SIGN_IN, ConsoleRoute, SignedIn, language
-from qrtrack.console.language import LANGUAGE_COOKIE, LANGUAGES
+from qrtrack.console.language import LANGUAGE_COOKIE
 from qrtrack.console.rendering import page
 from qrtrack.domain.errors import Unauthenticated
 from qrtrack.routers.dependencies import SESSION_COOKIE, RuntimeState
+from qrtrack.routers.languages import LANGUAGES
 from qrtrack.runtime import Runtime
 from qrtrack.services.console_sessions import end_session, move_session, open_session, open_session_by_code
 

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 from qrtrack.domain.verification.checks import Result
 from qrtrack.domain.verification.limits import TooManyFailures
 from qrtrack.domain.verification.reports import ReportReason
-from qrtrack.routers.verification.texts import LANGUAGES, catalogue, written_day
+from qrtrack.routers.languages import LANGUAGES
+from qrtrack.routers.verification.texts import catalogue, written_day
 from qrtrack.services.verification.checks import Checked
 
 TONES: Final[Mapping[str, str]] = MappingProxyType(
@@ -74,7 +75,7 @@ def notice_of_wait(refusal: TooManyFailures, language: str, zone: ZoneInfo) -> N
 
 def notice_of_recall(recall: tuple[str, str], language: str) -> Notice:
     words = catalogue(language)["results"][Result.RECALLED]
-    return Notice(words["title"], words["message"], TONES[Result.RECALLED], advice=recall[LANGUAGES.index(language)])
+    return Notice(words["title"], words["message"], TONES[Result.RECALLED], advice=recall[list(LANGUAGES).index(language)])
 
 
 def notice_of(checked: Checked | None, language: str) -> Notice:

@@ -1,0 +1,43 @@
+"""The languages that pages speak, and which one a browser asks for. Each kind of page has its catalogue beside it."""
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import Any, Final
+
+ENGLISH: Final = "en"
+LANGUAGES: Final[Mapping[str, str]] = {ENGLISH: "English", "id": "Bahasa Indonesia"}
+# `in` is what old Android phones send for Indonesian.
+SPOKEN_AS: Final = {"in": "id", "ms": "id"}
+MOST_RANGES: Final = 20
+
+Catalogue = Mapping[str, Any]
+
+
+@cache
+def read_catalogue(package: str, language: str) -> Catalogue:
+    """The texts of the package in `texts/{language}.toml`."""
+    text = resources.files(package).joinpath("texts", f"{language}.toml").read_text("utf-8")
+    return MappingProxyType(tomllib.loads(text))
+
+
+def best_language(accepted: str) -> str:
+    """Returns the language of ours with the highest quality in Accept-Language; of equals the first."""
+    best, quality_of_best = ENGLISH, 0.0
+    for entry in accepted.split(",")[:MOST_RANGES]:
+        name, _, parameter = entry.partition(";")
+        primary = name.strip().partition("-")[0].lower()
+        language, quality = SPOKEN_AS.get(primary, primary), _quality(parameter)
+        if language in LANGUAGES and quality > quality_of_best:
+            best, quality_of_best = language, quality
+    return best
+
+
+def _quality(parameter: str) -> float:
+    name, _, value = parameter.partition("=")
+    try:
+        return float(value) if name.strip() == "q" else 1.0
+    except ValueError:
+        return 0.0
