@@ -111,3 +111,25 @@ async def test_a_folder_in_which_the_superuser_owned_everything_is_carried_over(
         database = Database.connect(urls[0], pool_size=1)
         await database.ready()
         await database.close()
+
+
+@pytest.mark.parametrize("name", ["50% off", 'it\'s #1? of "all" %(here)s $HOME [x] ä金'])
+async def test_a_checkout_in_a_folder_of_any_name_migrates_and_keeps_its_data_there(tmp_path: Path, name: str) -> None:
+    checkout = tmp_path / name
+    root = Path(__file__).parents[2]
+    for part in ("src/qrtrack", "migrations"):
+        shutil.copytree(root / part, checkout / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "alembic.ini", checkout)
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(checkout / "src"), "HOME": str(tmp_path)}
+    for command in (["qrtrack.cli", "migrate"], ["alembic", "heads"]):
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", *command],
+            cwd=checkout,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert (checkout / "var/postgresql/data").is_dir()
