@@ -75,7 +75,8 @@ def notice_of_wait(refusal: TooManyFailures, language: str, zone: ZoneInfo) -> N
 
 def notice_of_recall(recall: tuple[str, str], language: str) -> Notice:
     words = catalogue(language)["results"][Result.RECALLED]
-    return Notice(words["title"], words["message"], TONES[Result.RECALLED], advice=recall[list(LANGUAGES).index(language)])
+    advice = dict(zip(LANGUAGES, recall, strict=True))[language]
+    return Notice(words["title"], words["message"], TONES[Result.RECALLED], advice=advice)
 
 
 def notice_of(checked: Checked | None, language: str) -> Notice:
