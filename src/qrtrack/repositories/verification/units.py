@@ -22,8 +22,8 @@ WHERE batch_id = :batch_id
 ORDER BY array_position(CAST(:digests AS bytea[]), root_key_digest)
 LIMIT 1
 """
-# Codes are unique within an organisation, and the index on them begins with it. A code that the GTIN does not have leads
-# to the newest batch: an answer of its own would tell anybody which codes exist, without a key and without a limit.
+# Codes are unique within an organisation, and the index on them begins with it. A code that the GTIN does not have
+# leads to the newest batch: an answer of its own would tell anybody which codes exist, without a key and a limit.
 FIND_BY_LINK: Final = """
 SELECT COALESCE(
     (SELECT batch.uniq_code
