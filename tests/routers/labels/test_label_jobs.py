@@ -148,6 +148,9 @@ async def test_a_manager_alone_prints_units_and_fetches_files(
         ({"what": "units", "calibration": {"dz": 1}}, "/calibration/dz"),
         ({"what": "units", "reason": " "}, "/reason"),
         ({"what": "cases", "first_case": 0}, "/first_case"),
+        ({"what": "cases", "with_root_key": True}, "/with_root_key"),
+        ({"what": "cases", "first_code": "SKA000001"}, "/first_code"),
+        ({"what": "units", "last_case": 2}, "/last_case"),
     ],
 )
 async def test_a_bad_order_is_pointed_at(
