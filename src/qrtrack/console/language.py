@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 
+from qrtrack.routers.languages import best_language
+
 ENGLISH: Final = "en"
 LANGUAGES: Final[Mapping[str, str]] = {ENGLISH: "English", "id": "Bahasa Indonesia"}
 THOUSANDS: Final = {ENGLISH: ",", "id": "."}
@@ -60,13 +62,8 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 
 def language_of(request: Request) -> str:
-    """The language that the person chose, or else the first that the browser asks for and we have."""
+    """The language that the person chose, or else the one of ours that the browser prefers."""
     chosen = request.cookies.get(LANGUAGE_COOKIE, "")
     if chosen in LANGUAGES:
         return chosen
-    for asked in request.headers.get("Accept-Language", "").split(","):
-        # Browsers still say `in` for Indonesian.
-        name = asked.strip().lower()[:2].replace("in", "id")
-        if name in LANGUAGES:
-            return name
-    return ENGLISH
+    return best_language(request.headers.get("Accept-Language", ""))

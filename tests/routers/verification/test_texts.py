@@ -8,8 +8,9 @@ import pytest
 
 from qrtrack.domain.verification.checks import Result
 from qrtrack.domain.verification.reports import ReportReason
+from qrtrack.routers.languages import LANGUAGES, best_language
 from qrtrack.routers.verification.pages import ENVIRONMENT
-from qrtrack.routers.verification.texts import LANGUAGES, best_language, catalogue
+from qrtrack.routers.verification.texts import catalogue
 
 
 def placeholders(words: Any, place: str = "") -> Iterator[tuple[str, frozenset[str]]]:

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 from qrtrack.domain.verification.checks import Result
 from qrtrack.domain.verification.limits import TooManyFailures
 from qrtrack.domain.verification.reports import ReportReason
-from qrtrack.routers.verification.texts import LANGUAGES, catalogue, written_day
+from qrtrack.routers.languages import LANGUAGES
+from qrtrack.routers.verification.texts import catalogue, written_day
 from qrtrack.services.verification.checks import Checked
 
 TONES: Final[Mapping[str, str]] = MappingProxyType(

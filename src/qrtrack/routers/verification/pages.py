@@ -16,9 +16,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.root_keys import ALPHABET
 from qrtrack.domain.verification.limits import TooManyFailures
+from qrtrack.routers.languages import LANGUAGES
 from qrtrack.routers.verification.forms import Form, read_form
 from qrtrack.routers.verification.notices import Notice, notice_named, notice_of, notice_of_recall, notice_of_wait
-from qrtrack.routers.verification.texts import LANGUAGES, catalogue, language_of
+from qrtrack.routers.verification.texts import catalogue, language_of
 from qrtrack.routers.verification.visitors import keep_look, visitor_of
 from qrtrack.runtime import Runtime
 from qrtrack.services.verification.checks import Claimed, Visitor
