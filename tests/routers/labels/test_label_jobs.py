@@ -161,6 +161,15 @@ async def test_a_bad_order_is_pointed_at(
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
 
 
+async def test_a_resolution_that_no_printer_has_is_told_with_those_that_printers_have(
+    client: httpx2.AsyncClient, plant: Plant
+) -> None:
+    order = {"what": "units", "dpi": 204}
+    answer = await client.post(f"{BATCHES}/{(await plant.batch(1)).batch_id}/labels", json=order)
+    [error] = answer.json()["errors"]
+    assert error["params"] == {"allowed": ["203", "300", "600"]}
+
+
 async def test_one_cases_label_comes_at_once(client: httpx2.AsyncClient, plant: Plant) -> None:
     batch = await plant.prepared(4, units_per_case=2)
     await plant.pack(batch)
