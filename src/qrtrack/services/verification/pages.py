@@ -5,7 +5,7 @@ from uuid import UUID
 
 from qrtrack.database import Database
 from qrtrack.domain.qr import valid_gtin14
-from qrtrack.domain.verification.keys import read_code
+from qrtrack.domain.scans import read_code
 
 
 class Product(NamedTuple):
