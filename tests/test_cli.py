@@ -33,6 +33,8 @@ def test_the_demo_keeps_its_promises_on_an_empty_folder(tmp_path: Path) -> None:
     assert first.returncode == 0, first.stdout + first.stderr
     assert "Everything was as promised" in first.stdout
     assert "995" in first.stdout
+    for result in ("Genuine:", "Genuine key, checked before:", "Recalled:"):
+        assert result in first.stdout, "what consumers are answered"
     files = sorted(path.name for path in (tmp_path / "var/demo").glob("*/*"))
     assert files == ["case-labels.zpl", "codes.csv", "labels.pdf", "qr.png"]
 

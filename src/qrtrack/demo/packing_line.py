@@ -10,7 +10,7 @@ from uuid import uuid4
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from qrtrack.demo import labelling
+from qrtrack.demo import consumers, labelling
 from qrtrack.demo.printing import printing
 from qrtrack.demo.telling import PATIENCE_SECONDS, Teller, expect
 
@@ -37,6 +37,7 @@ class PackingLine:
             await self._pack()
         await self._write_files()
         await self._reconcile()
+        await consumers.show(self._tell, self._batch)
         return self._folder
 
     @property
@@ -53,6 +54,7 @@ class PackingLine:
                 "quantity": QUANTITY,
                 "serial_prefix": "SKA",
                 "units_per_case": 100,
+                "requires_release": False,
             },
             status=202,
         )
