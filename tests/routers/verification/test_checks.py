@@ -49,7 +49,9 @@ async def test_the_first_check_is_genuine_and_another_persons_was_seen_before(
 ) -> None:
     batch = await plant.batch(3, lot="L1")
     key = await root_key(plant, batch, 1)
-    first = (await consumer.verify(batch, key)).json()
+    answer = await consumer.verify(batch, key)
+    assert answer.headers["Cache-Control"] == "no-store"
+    first = answer.json()
     today = datetime.now(UTC).astimezone(plant.runtime.verifier.zone).date().isoformat()
     assert first["result"] == "genuine"
     assert (first["product_name"], first["made_by"], first["lot"]) == ("Gold 1 g", MAKER, "L1")
