@@ -33,8 +33,8 @@ from qrtrack.long_polls import LongPolls
 from qrtrack.services.accurate.intake import HintThrottle
 from qrtrack.services.akselgate.dispatches import Dispatcher
 from qrtrack.services.gauges import GaugeCache
-from qrtrack.services.labels.printed_hosts import check_printed_hosts
 from qrtrack.services.notifications import Messenger
+from qrtrack.services.printed_hosts import check_printed_hosts
 from qrtrack.services.progress.sync_records import ReportGroups
 from qrtrack.services.secret_key import check_secret_key
 from qrtrack.services.shielded_tasks import ShieldedTasks

@@ -11,7 +11,9 @@ from consumer import root_key
 from plant import MadeBatch, Plant
 from printer import added, ordered, own_host
 from qrtrack.domain.akselgate.faults import Fault
+from qrtrack.domain.labels.formats import Roll
 from qrtrack.domain.stopping import StopSignal
+from qrtrack.services.labels.label_formats import store_label_format
 from qrtrack.services.packing.gtin_owners import claim_prefix
 from qrtrack.services.recalls import RecallTexts, recall_batch
 from qrtrack.worker.execution import run_next
@@ -52,6 +54,7 @@ async def seed(treasury: Treasury) -> Seeds:
     await _seed_packing(plant, seeds)
     await _seed_jobs(plant, seeds)
     await _seed_printers(plant, seeds)
+    await _seed_labels(plant, seeds)
     await _seed_money(treasury, seeds)
     await _seed_accurate(Accurate(treasury.runtime), seeds)
     await _seed_progress(treasury.client(treasury.admin), seeds)
@@ -183,6 +186,29 @@ async def _seed_printers(plant: Plant, seeds: Seeds) -> None:
     seeds.asks("print_on", {"batch_id": str(batch.batch_id), "case_number": 3}, path={"printer_id": str(kept)})
     seeds.asks("get_print_job", path={"print_job_id": waiting})
     seeds.asks("cancel_print_job", {}, path={"print_job_id": other})
+
+
+async def _seed_labels(plant: Plant, seeds: Seeds) -> None:
+    """A completed job, one that failed, and one that waits and stays waiting."""
+    batch = await _made(plant, seeds, "LBL")
+    done = await plant.label(batch, last_code="LBL000002")
+    await plant.work("label_job")
+    failed = await plant.label(batch, first_code="LBL000003", last_code="LBL000004")
+    waiting = await plant.label(batch, first_code="LBL000005", last_code="LBL000006")
+    await plant.sql(
+        "UPDATE label_jobs SET status = 'failed', error_message = 'x', finished_at = now() WHERE id = :id", id=failed
+    )
+    await plant.sql("UPDATE label_jobs SET run_at = now() + interval '1 day' WHERE id = :id", id=waiting)
+    seeds.know("label_job_id", done, failed, waiting)
+    seeds.asks("submit_label_job", {"first_code": "LBL000007"}, path={"batch_id": str(batch.batch_id)})
+    for operation in ("get_label_job", "get_label_file"):
+        seeds.asks(operation, path={"label_job_id": str(done)})
+    seeds.asks("cancel_label_job", {}, path={"label_job_id": str(waiting)})
+    seeds.asks("retry_label_job", {}, path={"label_job_id": str(failed)})
+    seeds.asks("get_calibration_page", path={"name": "a4-65"})
+    database = plant.runtime.database
+    await store_label_format(database, caller=plant.caller, name="gone", label_format=Roll(50, 30))
+    seeds.asks("delete_label_format", path={"name": "gone"})
 
 
 async def _seed_money(treasury: Treasury, seeds: Seeds) -> None:

@@ -19,6 +19,7 @@ from accurate import DATABASE
 from contract.documents import Document, operations, with_examples
 from contract.seeds import Seeds, seed
 from faults.processes import workers
+from plant import BASE_URL
 from process import SECRET, free_port
 from qrtrack.domain.identity import Role
 from qrtrack.settings import Settings
@@ -63,6 +64,8 @@ async def service(settings: Settings, tmp_path: Path) -> AsyncIterator[Service]:
             "akselgate_organisation": organisation_id,
             "akselgate_amount_scale": 0,
             "printer_networks": settings.printer_networks,
+            # The seeded labels are printed with this host: another one is refused at the start.
+            "public_base_url": BASE_URL,
         }
         url = settings.database_url
         assert url is not None

@@ -97,6 +97,7 @@ async def test_one_unknown_code_recalls_nothing(plant: Plant) -> None:
     with pytest.raises(UnknownCodes) as refused:
         await of_codes(plant, "SKA000004-SKA000007", "NOPE")
     assert refused.value.members["codes"] == ["SKA000006", "SKA000007", "NOPE"]
+    assert "not in your organisation" in str(refused.value), "a list of codes names no batch"
     assert await plant.sql("SELECT 1 FROM recalls") == []
     with pytest.raises(UnknownCodes):
         await of_codes(stranger(plant), "SKA000001")

@@ -54,6 +54,7 @@ class PackingLine:
                 "quantity": QUANTITY,
                 "serial_prefix": "SKA",
                 "units_per_case": 100,
+                "requires_release": False,
             },
             status=202,
         )

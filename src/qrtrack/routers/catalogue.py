@@ -14,8 +14,8 @@ from qrtrack.repositories.constraints import ClaimedMeanwhile
 from qrtrack.routers.http_problems import HTTP_PROBLEMS, INTERNAL_ERROR, HttpProblem
 from qrtrack.routers.problems import Refusal, status_of
 from qrtrack.schemas.problem import InternalErrorMembers, NoMembers, ProblemBase, members_of
-from qrtrack.services.labels.printed_hosts import PrintedHostDropped
 from qrtrack.services.notifications import NotSent
+from qrtrack.services.printed_hosts import PrintedHostDropped
 from qrtrack.services.secret_key import SecretKeyChanged
 
 URN: Final = "urn:qrtrack:problem:"

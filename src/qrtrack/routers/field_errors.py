@@ -12,7 +12,9 @@ from qrtrack.domain.field_codes import FieldCode
 from qrtrack.schemas.base import PATTERN_CODES, PATTERN_SENTENCES
 
 POINTER_LENGTH: Final = 300
+# Pydantic writes texts as `'a', 'b' or 'c'`, and numbers as `203, 300 or 600`.
 QUOTED: Final = re.compile(r"'([^']*)'")
+NUMBER: Final = re.compile(r"-?[0-9]+")
 
 # Keys are pydantic's error types. Values are our code, our param, and pydantic's name for that param.
 LIMITS: Final[Mapping[str, tuple[FieldCode, str, str]]] = MappingProxyType(
@@ -77,7 +79,10 @@ def _code_of(kind: str, context: Mapping[str, Any]) -> tuple[FieldCode, Mapping[
     if kind in EXPECTED:
         return FieldCode.WRONG_TYPE, {"expected": EXPECTED[kind]}
     if kind in ("enum", "literal_error"):
-        return FieldCode.NOT_ALLOWED_VALUE, {"allowed": QUOTED.findall(context["expected"]) or [context["expected"]]}
+        expected = context["expected"]
+        return FieldCode.NOT_ALLOWED_VALUE, {
+            "allowed": QUOTED.findall(expected) or NUMBER.findall(expected) or [expected]
+        }
     if kind == "string_pattern_mismatch":
         return PATTERN_CODES.get(context["pattern"], FieldCode.INVALID), {}
     if kind in PLAIN:

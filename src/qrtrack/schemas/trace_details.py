@@ -110,6 +110,18 @@ class PrintDetails(Details):
     case_number: int | None
 
 
+class PrinterDetails(Details):
+    """The printer as it is after the change, or as it was."""
+
+    printer_id: UUID
+    printer_name: str
+    address: str
+
+
+class LabelFormatDetails(Details):
+    name: str
+
+
 class RepairedDetails(Details):
     """The counters before and after the repair."""
 
@@ -155,6 +167,11 @@ TRACE_DETAILS: Final[Mapping[str, type[Details]]] = MappingProxyType(
         "recall.lifted": RecallDetails,
         "print_job.ordered": PrintDetails,
         "print_job.cancelled": PrintDetails,
+        "printer.added": PrinterDetails,
+        "printer.changed": PrinterDetails,
+        "printer.deleted": PrinterDetails,
+        "label_format.stored": LabelFormatDetails,
+        "label_format.deleted": LabelFormatDetails,
         "counters.repaired": RepairedDetails,
     }
 )

@@ -71,7 +71,7 @@ async def recall_codes(database: Database, *, caller: Caller, pasted: PastedCode
     organisation_id = caller.organisation_id
     async with database.write(tenant=organisation_id) as repositories:
         if unknown := await repositories.recalls.add_of_codes(new, pasted.codes, organisation_id=organisation_id):
-            raise UnknownCodes(unknown)
+            raise UnknownCodes(unknown, place="in your organisation")
         await _refuse_foreign(repositories, caller, pasted)
         return await _recalled(repositories, caller, new)
 

@@ -33,12 +33,15 @@ async def test_the_presets_are_listed_before_ones_own(client: httpx2.AsyncClient
     assert formats["a-1"] == ROLL | {"across": 1, "gap": 0.0}
 
 
-async def test_a_format_can_be_replaced_and_deleted(client: httpx2.AsyncClient) -> None:
+async def test_a_format_can_be_replaced_and_deleted(client: httpx2.AsyncClient, plant: Plant) -> None:
     for sent in (SHEET, ROLL):
         await client.put(f"{API}/mine", json=sent)
     assert (await listed(client))["mine"]["kind"] == "roll"
     assert (await client.delete(f"{API}/mine")).json() == {"success": True, "name": "mine"}
     assert (await client.delete(f"{API}/mine")).status_code == 404
+    events = await plant.sql("SELECT action, details FROM trace_events ORDER BY id")
+    assert [event.action for event in events] == ["label_format.stored"] * 2 + ["label_format.deleted"]
+    assert all(event.details == {"name": "mine"} for event in events)
 
 
 @pytest.mark.parametrize(

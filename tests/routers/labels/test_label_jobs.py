@@ -148,6 +148,9 @@ async def test_a_manager_alone_prints_units_and_fetches_files(
         ({"what": "units", "calibration": {"dz": 1}}, "/calibration/dz"),
         ({"what": "units", "reason": " "}, "/reason"),
         ({"what": "cases", "first_case": 0}, "/first_case"),
+        ({"what": "cases", "with_root_key": True}, "/with_root_key"),
+        ({"what": "cases", "first_code": "SKA000001"}, "/first_code"),
+        ({"what": "units", "last_case": 2}, "/last_case"),
     ],
 )
 async def test_a_bad_order_is_pointed_at(
@@ -156,6 +159,15 @@ async def test_a_bad_order_is_pointed_at(
     answer = await client.post(f"{BATCHES}/{(await plant.batch(5)).batch_id}/labels", json=body)
     assert answer.status_code == 422, answer.text
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+
+async def test_a_resolution_that_no_printer_has_is_told_with_those_that_printers_have(
+    client: httpx2.AsyncClient, plant: Plant
+) -> None:
+    order = {"what": "units", "dpi": 204}
+    answer = await client.post(f"{BATCHES}/{(await plant.batch(1)).batch_id}/labels", json=order)
+    [error] = answer.json()["errors"]
+    assert error["params"] == {"allowed": ["203", "300", "600"]}
 
 
 async def test_one_cases_label_comes_at_once(client: httpx2.AsyncClient, plant: Plant) -> None:

@@ -151,6 +151,9 @@ async def test_a_printer_is_changed_field_by_field_and_deleted_with_its_jobs(
         assert (await client.get(PRINT_JOBS)).json()["print_jobs"] == []
         for answer in (await client.delete(path), await client.patch(path, json={"dpi": 600})):
             assert answer.status_code == 404
+    events = await plant.sql("SELECT action, details FROM trace_events WHERE action LIKE 'printer.%' ORDER BY id")
+    assert [event.action for event in events] == ["printer.added", "printer.changed", "printer.deleted"]
+    assert [event.details["address"] for event in events] == [kept["address"], printer.address, printer.address]
 
 
 async def test_a_name_stands_for_one_printer(client: httpx2.AsyncClient) -> None:

@@ -49,7 +49,9 @@ async def test_the_first_check_is_genuine_and_another_persons_was_seen_before(
 ) -> None:
     batch = await plant.batch(3, lot="L1")
     key = await root_key(plant, batch, 1)
-    first = (await consumer.verify(batch, key)).json()
+    answer = await consumer.verify(batch, key)
+    assert answer.headers["Cache-Control"] == "no-store"
+    first = answer.json()
     today = datetime.now(UTC).astimezone(plant.runtime.verifier.zone).date().isoformat()
     assert first["result"] == "genuine"
     assert (first["product_name"], first["made_by"], first["lot"]) == ("Gold 1 g", MAKER, "L1")
@@ -60,6 +62,24 @@ async def test_the_first_check_is_genuine_and_another_persons_was_seen_before(
     assert "fake" not in second["message"]
     assert "tell us" in second["message"]
     assert await plant.events(batch, "codes.scanned") == [("codes.scanned", "{[1,2)}")]
+
+
+@pytest.mark.parametrize(
+    ("uniq_code", "code"),
+    [
+        ("{uniq}", "https://verify.example.com/q/{uniq}/SKA000001"),
+        ("HTTPS://VERIFY.EXAMPLE.COM/Q/{uniq}/SKA000001", "]Q1ska000001 "),
+        ("https://verify.example.com/q/{uniq}", "https://id.gs1.org/01/09521234543213/10/L1/21/SKA000001?17=310131"),
+    ],
+)
+async def test_apps_may_send_what_their_camera_read(
+    plant: Plant, consumer: Consumer, uniq_code: str, code: str
+) -> None:
+    """Read as anywhere else: it would be a failure and the answer `unknown` for a genuine unit."""
+    batch = await plant.batch(1)
+    key = await root_key(plant, batch, 1)
+    named = {"uniq_code": uniq_code.format(uniq=batch.uniq_code), "code": code.format(uniq=batch.uniq_code)}
+    assert (await consumer.post("/api/verify", root_key=key, **named)).json()["result"] == "genuine"
 
 
 async def test_of_two_first_checks_at_once_exactly_one_is_genuine(plant: Plant, new_consumer: NewConsumer) -> None:

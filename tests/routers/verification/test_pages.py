@@ -164,6 +164,16 @@ async def test_a_digital_link_leads_to_the_page_of_its_batch(plant: Plant, consu
     assert title_of(checked.text) == "Genuine"
 
 
+async def test_a_digital_link_tells_nobody_which_codes_exist(plant: Plant, consumer: Consumer) -> None:
+    await plant.batch(1, gtin="09521234543213", lot="L1")
+    for prefix in ("/01/09521234543213/21/", "/01/09521234543213/10/L1/21/"):
+        known, unknown = [await consumer.open(f"{prefix}{code}") for code in ("SKA000001", "NOSUCHONE")]
+        assert (known.status_code, known.text) == (unknown.status_code, unknown.text)
+    guess = await consumer.enter("/01/09521234543213/21/NOSUCHONE", "ABCD")
+    assert (guess.status_code, title_of(guess.text)) == (200, "The key does not fit")
+    assert len(await plant.sql("SELECT 1 FROM verification_failures")) == 1
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -196,7 +206,7 @@ async def test_a_form_that_lacks_something_says_so(
     batch = await plant.batch(1)
     answer = await consumer.http.post(path_of(batch), content=body, headers={"Content-Type": content_type})
     assert (answer.status_code, title_of(answer.text)) == (422, "Something is missing")
-    assert await plant.sql("SELECT FROM verification_failures") == []
+    assert await plant.sql("SELECT 1 FROM verification_failures") == []
 
 
 async def test_strange_keys_are_unknown_keys(plant: Plant, consumer: Consumer) -> None:

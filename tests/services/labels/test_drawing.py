@@ -129,6 +129,7 @@ async def test_case_labels_say_what_is_in_the_case(plant: Plant) -> None:
     assert payloads_of(pdf) == sorted(batch.master_codes)
     lines = text_of(pdf).split("\r\n")
     assert lines[:6] == [batch.master_codes[0], "CASE 1", "Gold 1 g", *ska(1, 2), "2 PCS INFERRED"]
+    assert "PCS" not in "".join(lines[6:]), "the other cases are not packed yet: their labels have no count"
     assert "printed" not in (await plant.states(batch)).values()
     job_id = await plant.label(batch, Labelled.CASES, first_case=2, last_case=3)
     assert payloads_of(await completed(plant, job_id)) == sorted(batch.master_codes[1:3])

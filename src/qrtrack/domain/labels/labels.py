@@ -61,7 +61,9 @@ def case_lines(case: CaseLabel) -> Sequence[str]:
         lines.append(case.variant)
     if case.first_code is not None and case.last_code is not None:
         lines += [case.first_code, case.last_code]
-    lines.append(f"{case.units} PCS" + (f" {case.completeness.upper()}" if case.completeness else ""))
+    # Labels of cases are often printed before the cases are packed: a count of 0 would be wrong from then on.
+    if case.units:
+        lines.append(f"{case.units} PCS" + (f" {case.completeness.upper()}" if case.completeness else ""))
     return [line[:LONGEST_LINE] for line in lines]
 
 

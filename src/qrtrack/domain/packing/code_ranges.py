@@ -8,19 +8,19 @@ from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.packing.numbering import LAST_NUMBER, parse_serial, serial
 
 
-def not_in_batch(codes: Sequence[str], *, field: str) -> dict[str, Any]:
-    """The refusal of listed codes that are not in the batch."""
+def not_in_batch(codes: Sequence[str], *, field: str, place: str = "in this batch") -> dict[str, Any]:
+    """The refusal of listed codes that are not in the batch, or in another `place`."""
     shown = code_ranges(codes)
     return {
-        "errors": [not_in_batch_error(f"/{field}", code) for code in shown[:NAMED_ERRORS]],
+        "errors": [not_in_batch_error(f"/{field}", code, place) for code in shown[:NAMED_ERRORS]],
         "error_count": len(codes),
         "codes": shown,
         "unknown_count": len(codes),
     }
 
 
-def not_in_batch_error(pointer: str, code: str) -> FieldError:
-    return FieldError(pointer, f"{code} is not in this batch.", FieldCode.NOT_IN_BATCH, {"value": code})
+def not_in_batch_error(pointer: str, code: str, place: str = "in this batch") -> FieldError:
+    return FieldError(pointer, f"{code} is not {place}.", FieldCode.NOT_IN_BATCH, {"value": code})
 
 
 def as_ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:

@@ -18,9 +18,3 @@ def readings(typed: str) -> list[str]:
     plain = plain.upper() if plain.isascii() else plain
     swaps = [(_UNCHANGED, {ord(one): other}, {ord(other): one}) for one, other in _CONFUSED]
     return list(dict.fromkeys(plain.translate(first | second) for first, second in product(*swaps)))
-
-
-def read_code(typed: str) -> str:
-    """A code as people type or scan it: upper case without blanks around it."""
-    plain = typed.strip()
-    return plain.upper() if plain.isascii() else plain

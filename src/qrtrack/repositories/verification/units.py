@@ -22,17 +22,24 @@ WHERE batch_id = :batch_id
 ORDER BY array_position(CAST(:digests AS bytea[]), root_key_digest)
 LIMIT 1
 """
-# Codes are unique within an organisation, and the index on them begins with it.
+# Codes are unique within an organisation, and the index on them begins with it. A code that the GTIN does not have
+# leads to the newest batch: an answer of its own would tell anybody which codes exist, without a key and a limit.
 FIND_BY_LINK: Final = """
-SELECT batch.uniq_code
-FROM qr_codes AS unit
-JOIN qr_batches AS batch ON batch.id = unit.batch_id
-WHERE unit.manufacturer_org_id IN (SELECT manufacturer_org_id FROM qr_batches WHERE gtin = :gtin)
-  AND unit.code = :code
-  AND batch.gtin = :gtin
-  AND (CAST(:lot AS text) IS NULL OR batch.lot = :lot)
-ORDER BY batch.id
-LIMIT 1
+SELECT COALESCE(
+    (SELECT batch.uniq_code
+     FROM qr_codes AS unit
+     JOIN qr_batches AS batch ON batch.id = unit.batch_id
+     WHERE unit.manufacturer_org_id IN (SELECT manufacturer_org_id FROM qr_batches WHERE gtin = :gtin)
+       AND unit.code = :code
+       AND batch.gtin = :gtin
+       AND (CAST(:lot AS text) IS NULL OR batch.lot = :lot)
+     ORDER BY batch.id
+     LIMIT 1),
+    (SELECT uniq_code
+     FROM qr_batches
+     WHERE gtin = :gtin AND (CAST(:lot AS text) IS NULL OR lot = :lot)
+     ORDER BY id DESC
+     LIMIT 1))
 """
 # A recall of the batch, of the case that the unit is in, or of the unit itself. The newest one speaks.
 RECALL: Final = """
@@ -147,7 +154,7 @@ class VerifiedUnitRepository(DriverRepository):
         return await self._fetch_optional(KeyedUnit, FIND_BY_KEY, batch_id=batch_id, digests=digests, code=code)
 
     async def find_by_link(self, gtin: str, lot: str | None, code: str) -> str | None:
-        """The uniq code of the batch that a GS1 Digital Link leads to."""
+        """The uniq code of the batch that a GS1 Digital Link leads to. None where no batch has this GTIN and lot."""
         uniq_code: str | None = await self._fetch_value(FIND_BY_LINK, gtin=gtin, lot=lot, code=code)
         return uniq_code
 

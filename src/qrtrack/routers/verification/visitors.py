@@ -25,8 +25,9 @@ def visitor_of(request: Request, runtime: Runtime) -> Visitor:
 
 def keep_look(request: Request, response: Response, visitor: Visitor, *, behind_proxies: bool) -> None:
     """Sets the cookie anew, so that it lasts as long as a look. A page sets it before the first check: a double press
-    would otherwise come from two browsers.
+    would otherwise come from two browsers. No cache may keep such an answer, which is about one person's unit.
     """
+    response.headers["Cache-Control"] = "no-store"
     scheme = request.headers.get("X-Forwarded-Proto", "") if behind_proxies else request.url.scheme
     response.set_cookie(
         COOKIE,

@@ -5,6 +5,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.labels.documents import FileFormat
 from qrtrack.domain.labels.formats import Calibration
@@ -77,6 +79,12 @@ class LabelRequest(Body):
     reason: Reason | None = Field(None, description="Why units are printed again. Required for a reprint.")
 
     def asked(self) -> NewLabelJob:
+        """Raises InvalidInput for a field of the other kind of labels: ignored, it would print more than was meant."""
+        others = ("first_case", "last_case") if self.what == "units" else ("first_code", "last_code", "with_root_key")
+        if wrong := [name for name in others if getattr(self, name)]:
+            other_kind = "cases" if self.what == "units" else "units"
+            detail = f"{wrong[0]} is for labels of {other_kind}. Leave it out, or send `what` as `{other_kind}`."
+            raise InvalidInput(detail, errors=[FieldError(f"/{name}", detail, FieldCode.INVALID) for name in wrong])
         return NewLabelJob(
             what=Labelled(self.what),
             file_format=FileFormat(self.format),

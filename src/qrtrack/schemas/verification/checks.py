@@ -5,20 +5,25 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from qrtrack.domain.scans import SCAN_LIMIT
 from qrtrack.domain.verification.checks import Purpose, Result
 from qrtrack.schemas.base import ONE_LINE, Answer, Instant, Part
 from qrtrack.services.verification.checks import Checked
 
 Typed = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64, pattern=ONE_LINE)]
-"""What a consumer types or scans."""
+"""What a consumer types."""
+Scanned = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=SCAN_LIMIT, pattern=ONE_LINE)
+]
+"""What a consumer scans: a code, or all that a symbol says."""
 
 
 class RedeemRequest(Part):
     """A unit, and the proof that somebody has it."""
 
-    uniq_code: Typed = Field(description="The code in the address of the QR symbol: `/q/{uniq_code}`.")
+    uniq_code: Scanned = Field(description="The code in the address of the QR symbol: `/q/{uniq_code}`.")
     root_key: Typed = Field(description="As typed: case, blanks and hyphens do not matter.", examples=["zr4k"])
-    code: Typed | None = Field(
+    code: Scanned | None = Field(
         None, description="The unit's code, if the symbol has one. Without it the key alone finds the unit."
     )
 

@@ -62,6 +62,7 @@ async def store_label_format(
             most=FORMATS_OF_ORGANISATION,
         ):
             raise TooManyFormats
+        await repositories.trace.add("label_format.stored", caller=caller, details={"name": name})
     return ListedFormat(name, is_preset=False, label_format=definition)
 
 
@@ -70,6 +71,7 @@ async def delete_label_format(database: Database, *, caller: Caller, name: str) 
     async with database.write(tenant=caller.organisation_id) as repositories:
         if not await repositories.label_formats.delete(name):
             raise NotFound(f"Your organisation has no label format {name}.")
+        await repositories.trace.add("label_format.deleted", caller=caller, details={"name": name})
 
 
 async def get_label_format(database: Database, *, caller: Caller, name: str) -> LabelFormat:

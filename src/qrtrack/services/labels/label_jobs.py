@@ -31,7 +31,7 @@ from qrtrack.repositories.labels.label_contents import LabelledBatch, LabelledUn
 from qrtrack.repositories.queues import LABEL_JOBS
 from qrtrack.services.labels.contents import case_label, unit_label
 from qrtrack.services.labels.label_formats import find_format
-from qrtrack.services.labels.printed_hosts import record_host
+from qrtrack.services.printed_hosts import record_host
 
 # As long as the longest key, since labels are laid out before any key is opened.
 KEY_OF_THAT_LENGTH = "W" * 8

@@ -83,6 +83,7 @@ async def add_printer(
             raise TooManyPrinters
         await _set(repositories, printer, new, ip)
         await repositories.printers.store(printer)
+        await repositories.trace.add("printer.added", **_traced(caller, printer))
         return repositories.answer(_listed(printer, None))
 
 
@@ -98,13 +99,16 @@ async def change_printer(
         printer = await repositories.printers.lock(printer_id)
         await _set(repositories, printer, replace(_as_ordered(printer), **changes), ip or printer.ip)
         await repositories.printers.store(printer)
+        await repositories.trace.add("printer.changed", **_traced(caller, printer))
         states = {state.printer_id: state for state in await repositories.print_jobs.printer_states()}
         return repositories.answer(_listed(printer, states.get(printer.id)))
 
 
 async def delete_printer(database: Database, *, caller: Caller, printer_id: UUID) -> None:
-    """With its print jobs. Raises NotFound."""
+    """With its print jobs, of which the trace events stay. Raises NotFound."""
     async with database.write(tenant=caller.organisation_id) as repositories:
+        printer = await repositories.printers.lock(printer_id)
+        await repositories.trace.add("printer.deleted", **_traced(caller, printer))
         await repositories.printers.delete(printer_id)
 
 
@@ -141,6 +145,12 @@ async def _set(repositories: Repositories, printer: Printer, new: NewPrinter, ip
     printer.stations = list(new.stations)
     printer.calibration = asdict(new.calibration)
     printer.updated_at = datetime.now(UTC)
+
+
+def _traced(caller: Caller, printer: Printer) -> dict[str, Any]:
+    address = written_address(printer.host, printer.port)
+    details = {"printer_id": printer.id, "printer_name": printer.name, "address": address}
+    return {"caller": caller, "details": details}
 
 
 def _as_ordered(printer: Printer) -> NewPrinter:

@@ -7,7 +7,7 @@ from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.qr import batch_payload, printed, unit_payload
 from qrtrack.repositories.labels.label_contents import LabelledBatch
-from qrtrack.services.labels.printed_hosts import record_symbol
+from qrtrack.services.printed_hosts import record_symbol
 
 
 def payload_of(base_url: str, batch: LabelledBatch, code: str) -> str:

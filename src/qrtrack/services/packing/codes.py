@@ -25,10 +25,10 @@ class UnknownCodes(InvalidInput):
     slug = "unknown-codes"
     title = "Codes that are not in the batch"
 
-    def __init__(self, codes: Sequence[str]) -> None:
+    def __init__(self, codes: Sequence[str], *, place: str = "in this batch") -> None:
         super().__init__(
-            f"{len(codes)} of the codes are not in this batch. Nothing was changed: correct the list.",
-            **not_in_batch(codes, field="codes"),
+            f"{len(codes)} of the codes are not {place}. Nothing was changed: correct the list.",
+            **not_in_batch(codes, field="codes", place=place),
         )
 
 

@@ -13,6 +13,7 @@ from qrtrack.domain.root_keys import KeyRing
 from qrtrack.exports import Delimiter, Derive, ExportedFile, Exports, Spool, Table, exported
 from qrtrack.models import Batch
 from qrtrack.repositories.packing.reconciliation import Reconciliation
+from qrtrack.services.printed_hosts import record_symbol
 
 
 class Wanted(NamedTuple):
@@ -50,6 +51,9 @@ async def export_codes(
                         "keys.revealed", caller=caller, batch_id=batch_id, ranges=[(1, batch.quantity)]
                     )
                 await repositories.exports.copy_codes(batch_id, spool.target, with_keys=reveal is not None)
+            if base_url is not None:
+                # Whoever takes the payloads prints them elsewhere.
+                await record_symbol(database, base_url, caller.organisation_id)
         columns, derive = _derived(batch, reveal, base_url)
         content = await exports.finish(spool, columns, file_type=wanted.file_type, name="codes", derive=derive)
     what = "codes-with-root-keys" if reveal else "codes"

@@ -16,6 +16,7 @@ from qrtrack.database import Database
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.root_keys import Hasher, KeyRing
+from qrtrack.domain.scans import read_code, read_uniq_code
 from qrtrack.domain.verification.checks import (
     COUNTED,
     Purpose,
@@ -26,7 +27,7 @@ from qrtrack.domain.verification.checks import (
     is_new_look,
     refuse_redemption,
 )
-from qrtrack.domain.verification.keys import read_code, readings
+from qrtrack.domain.verification.keys import readings
 from qrtrack.domain.verification.limits import TooManyFailures
 from qrtrack.domain.verification.networks import HashKeys, Network
 from qrtrack.repositories import Repositories
@@ -114,7 +115,7 @@ class Verifier:
 
     async def _prove(self, claimed: Claimed, visitor: Visitor) -> "Proven | None":
         """The unit whose key this is. Wrong keys and unknown codes take the same statements and one bcrypt."""
-        uniq_code = claimed.uniq_code.strip().upper()
+        uniq_code = read_uniq_code(claimed.uniq_code)
         code = None if claimed.code is None else read_code(claimed.code)
         typed = readings(claimed.root_key)
         async with self.database.autocommit() as repositories:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from qrtrack.database import Database
 from qrtrack.domain.qr import valid_gtin14
-from qrtrack.domain.verification.keys import read_code
+from qrtrack.domain.scans import read_code
 
 
 class Product(NamedTuple):
@@ -30,7 +30,9 @@ async def describe_product(database: Database, *, uniq_code: str, code: str | No
 
 
 async def describe_linked(database: Database, *, gtin: str, lot: str | None, code: str) -> Product | None:
-    """The product of a GS1 Digital Link. None where no unit fits."""
+    """The product of a GS1 Digital Link. None where no batch has its GTIN and lot. Like `/q/…`, the page is the same
+    whether the code exists or not.
+    """
     if not valid_gtin14(gtin.zfill(14)):
         return None
     async with database.autocommit() as repositories:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from qrtrack.database import Database
 from qrtrack.domain.errors import NotFound, Throttled
-from qrtrack.domain.verification.keys import read_code
+from qrtrack.domain.scans import read_code, read_uniq_code
 from qrtrack.domain.verification.networks import HashKeys, Network
 from qrtrack.domain.verification.reports import ReportReason
 from qrtrack.repositories.verification.reports import NewReport
@@ -37,7 +37,7 @@ async def report(
 ) -> None:
     """Raises NotFound and TooManyReports."""
     async with database.autocommit() as repositories:
-        batch = await repositories.verified_units.find_batch(uniq_code.strip().upper())
+        batch = await repositories.verified_units.find_batch(read_uniq_code(uniq_code))
     if batch is None:
         raise NotFound("No product has this code. Compare it with the address on the pack.")
     new = NewReport(

@@ -8,10 +8,12 @@ import pytest
 
 from plant import Plant
 from process import PRINTED_HOST
+from qrtrack.domain.exports import FileType
 from qrtrack.domain.identity import Caller
 from qrtrack.runtime import open_runtime
-from qrtrack.services.labels.printed_hosts import PrintedHostDropped, check_printed_hosts
 from qrtrack.services.labels.symbols import describe_batch_symbol
+from qrtrack.services.packing.exports import Wanted, export_codes
+from qrtrack.services.printed_hosts import PrintedHostDropped, check_printed_hosts
 from qrtrack.services.printing import printable_base_url
 from qrtrack.settings import Settings
 
@@ -53,6 +55,16 @@ async def test_a_label_job_and_a_symbol_note_the_host_once(plant: Plant, setting
         await draw_symbol(plant, changed(settings, public_base_url="https://QR.example.com:443"))
     await draw_symbol(plant, changed(settings, public_base_url="http://localhost:8123"))
     assert await hosts(plant) == ["qr.example.com", "verify.example.com"]
+
+
+async def test_an_export_of_payloads_notes_the_host_and_one_without_does_not(plant: Plant) -> None:
+    batch = await plant.batch(1)
+    database, exports = plant.runtime.database, plant.runtime.exports
+    order: dict[str, Any] = {"caller": plant.caller, "batch_id": batch.batch_id, "wanted": Wanted(FileType.CSV)}
+    (await export_codes(database, exports, **order)).content.close()
+    assert await hosts(plant) == []
+    (await export_codes(database, exports, **order, base_url="https://QR.example.com")).content.close()
+    assert await hosts(plant) == ["qr.example.com"]
 
 
 async def test_a_job_that_was_refused_notes_nothing(plant: Plant) -> None:
