@@ -94,7 +94,8 @@ def watch(context: BrowserContext, complaints: list[str]) -> None:
             complaints.append(f"{answer.status} for the {answer.request.resource_type} {answer.url}")
 
     def miss(request: Request) -> None:
-        if request.resource_type not in ANSWERED_BY_SCRIPT:
+        # Another page was opened before the asset had arrived.
+        if request.resource_type not in ANSWERED_BY_SCRIPT and request.failure != "net::ERR_ABORTED":
             complaints.append(f"{request.failure} for the {request.resource_type} {request.url}")
 
     context.on("console", hear)

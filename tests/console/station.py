@@ -11,8 +11,11 @@ from playwright.async_api import Page, expect
 from process import SECRET, run
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
+from ticking import HANG_SECONDS
 
 API = "/api/manufacturer"
+
+expect.set_options(timeout=HANG_SECONDS * 1000)
 
 
 @dataclass(frozen=True)

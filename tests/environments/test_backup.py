@@ -140,7 +140,7 @@ async def test_a_name_that_exists_is_kept_unless_told_otherwise(dump: Path, tmp_
     dump.write_bytes(b"something else")
     assert run(tmp_path, "backup", "--overwrite", str(dump), DATABASE_URL=migrated_url).returncode == 0
     assert dump.read_bytes().startswith(b"PGDMP")
-    for file, said in ((tmp_path, "is no file"), (tmp_path / "no/x.dump", "cannot be written: No such file")):
+    for file, said in ((tmp_path, "is not a file"), (tmp_path / "no/x.dump", "cannot be written: No such file")):
         refused = run(tmp_path, "backup", str(file), DATABASE_URL=migrated_url)
         assert refused.returncode == 1
         assert said in refused.stderr
@@ -156,7 +156,7 @@ async def test_a_file_that_breaks_off_leaves_the_database_empty(dump: Path, tmp_
         assert "Traceback" not in done.stderr
     whole_one = run(tmp_path, "restore", str(dump))
     assert whole_one.returncode == 0, "it was still empty"
-    assert "Was anything dispatched or ordered after the backup? Read docs/backup.md" in whole_one.stdout
+    assert "If anything was dispatched or ordered after the backup, read docs/backup.md" in whole_one.stdout
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ async def test_two_installations_that_begin_at_once_with_one_role_do_not_share_i
 async def test_another_name_for_a_migrated_database_is_refused_with_both_names(site: Site) -> None:
     await site.migrate()
     with pytest.raises(
-        TenantRoleUnusable, match="migrated with the role qrtrack_tenant, and DATABASE_TENANT_ROLE is new"
+        TenantRoleUnusable, match="migrated with the role qrtrack_tenant, but DATABASE_TENANT_ROLE is new"
     ):
         await site.migrate("new")
     await site.cluster.sql("ALTER ROLE qrtrack_tenant RENAME TO new")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Builds an editable wheel as hatchling does, without anything to install.
 BACKEND = """
 import base64, hashlib, pathlib, zipfile

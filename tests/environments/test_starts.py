@@ -108,15 +108,15 @@ def test_another_secret_key_is_refused_and_the_first_one_goes_on(
     assert ready(**other) == 200
 
 
-def test_a_host_on_printed_labels_that_no_setting_names(tmp_path: Path, cluster: Cluster, migrated: str) -> None:
+def test_a_host_on_printed_labels_that_no_setting_names(tmp_path: Path, app_cluster: Cluster, migrated: str) -> None:
     printed = "INSERT INTO printed_hosts (host, manufacturer_org_id) VALUES ('old.example', gen_random_uuid())"
-    asyncio.run(cluster.sql("DELETE FROM secret_key_fingerprint", printed, "SELECT 1", database="app"))
+    asyncio.run(app_cluster.sql("DELETE FROM secret_key_fingerprint", printed, "SELECT 1", database="app"))
     try:
         for command in ("serve", "worker"):
             said = only_line(run(tmp_path, command, DATABASE_URL=migrated))
             assert "printed with the host old.example, which the settings no longer name" in said
     finally:
-        asyncio.run(cluster.sql("DELETE FROM printed_hosts", "SELECT 1", database="app"))
+        asyncio.run(app_cluster.sql("DELETE FROM printed_hosts", "SELECT 1", database="app"))
 
 
 @pytest.mark.parametrize("options", ["endpoint%3Dep-x", "-c%20nonsense%3D1", "-c%20statement_timeout%3Dabc"])

@@ -7,9 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from accurate import event
-from process import settings_of
+from process import let_tests_skip_triggers, settings_of
 from qrtrack import embedded, schema_revision
 from qrtrack.connections import Connector
 from qrtrack.database import Database
@@ -25,7 +26,10 @@ async def forgetful(server: embedded.EmbeddedPostgres) -> str:
     database = Database.connect(url, pool_size=1)
     await schema_revision.migrate(database.engine)
     await database.close()
-    connection = await Connector(parse_address(url)).connect()
+    await let_tests_skip_triggers(url)
+    # The program's own role may not change settings of the server.
+    superuser = make_url(url).set(username="postgres").render_as_string(hide_password=False)
+    connection = await Connector(parse_address(superuser)).connect()
     for setting in (
         "synchronous_commit = off",
         "wal_writer_delay = '10s'",

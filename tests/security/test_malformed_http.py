@@ -243,7 +243,8 @@ BODIES = {
 }  # fmt: skip
 POSTS = [route for route in FOR_USERS if route.method == "POST" and not route.form]
 BODY_MAY_BE_LEFT_OUT = {route.id for route in POSTS if route.body is None} | {
-    "POST /api/accurate/events/{queue_id}/replay"
+    "POST /api/accurate/events/{queue_id}/replay",
+    "POST /api/manufacturer/batches/{batch_id}/release",
 }
 
 

@@ -26,7 +26,10 @@ LISTS = [
     route
     for route in FOR_USERS
     # Label formats are presets of the program too, and neither these nor printers have pages: see tests/routers/labels.
-    if route.method == "GET" and not route.names_a_thing and not route.path.endswith(("/label-formats", "/printers"))
+    # A search needs its text: see tests/routers/test_searches.py.
+    if route.method == "GET"
+    and not route.names_a_thing
+    and not route.path.endswith(("/label-formats", "/printers", "/search"))
 ]
 # Seen and not there, whoever asks: what the service itself writes anew into each answer.
 VARYING = {"x-request-id", "content-length", "date", "etag"}

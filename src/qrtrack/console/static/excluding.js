@@ -43,8 +43,8 @@ async function check() {
   if (!answer.ok) return mark([], say("exclude.failed", { detail: answer.body.errors?.[0]?.detail ?? answer.body.detail }), false);
   const { unknown_codes, unknown_count, unavailable_codes, exclude_count, would_prepare } = answer.body;
   const marks = [
-    ...unknown_codes.map((code) => ({ code, kind: "bad" })),
-    ...unavailable_codes.map((code) => ({ code: `${code} · ${say("exclude.unavailable")}`, kind: "warn" })),
+    ...unknown_codes.map((/** @type {string} */ code) => ({ code, kind: "bad" })),
+    ...unavailable_codes.map((/** @type {string} */ code) => ({ code: `${code} · ${say("exclude.unavailable")}`, kind: "warn" })),
   ];
   if (unknown_count) return mark(marks, say("exclude.unknown", { count: unknown_count }), false);
   mark(marks, say("exclude.counted", { count: exclude_count, prepare: would_prepare }), true);

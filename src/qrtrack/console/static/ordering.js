@@ -36,7 +36,11 @@ function refuse(why) {
 }
 
 function values() {
-  const given = Object.fromEntries(new FormData(form));
+  /** @type {Record<string, FormDataEntryValue>} */
+  const given = {};
+  new FormData(form).forEach((value, name) => {
+    given[name] = value;
+  });
   return {
     ...given,
     serial_prefix: String(given.serial_prefix).trim().toUpperCase(),

@@ -10,11 +10,8 @@ import { say, sayProblem } from "./texts.js";
 /** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
 const element = (id) => /** @type {T} */ (document.getElementById(id));
 const line = element("line");
-const fields = {
-  master: /** @type {HTMLInputElement} */ (element("master")),
-  first: /** @type {HTMLInputElement} */ (element("first")),
-  last: /** @type {HTMLInputElement} */ (element("last")),
-};
+/** @type {Record<string, HTMLInputElement>} */
+const fields = { master: element("master"), first: element("first"), last: element("last") };
 const checked = /** @type {HTMLInputElement} */ (element("checked"));
 const CHECKED = "qrtrack.checked";
 const MASTER_CODE = /-C\d+$/i;
@@ -61,10 +58,11 @@ function pack(more) {
     station: station || null,
     ...more,
   };
-  return change("/api/manufacturer/link-to-master-from-queue", body, packed);
+  return change("/api/manufacturer/link-to-master-from-queue", body);
 }
 
 /** What the answer of a change means, by the path that it was sent to: after a reload only that is known. */
+/** @type {Record<string, (body: any, asked: any) => {title: string, text: string}>} */
 const READERS = {
   "/api/manufacturer/link-to-master-from-queue": packed,
   "/api/manufacturer/unlink-from-master": undone,
@@ -120,13 +118,17 @@ function moved(body) {
   return { title: say("verdict.moved", values), text: say("verdict.moved_text", values) };
 }
 
-/** The ways out of a refusal that need a person's decision: each sends the same case again. */
+/**
+ * The ways out of a refusal that need a person's decision: each sends the same case again.
+ * @param {import("./send.js").Answer} answer
+ * @returns {{label: string, run: () => void}[]}
+ */
 function choicesOf({ body, about }) {
-  const again = (more) => () => change(about.path, { ...about.body, ...more });
+  const again = (/** @type {object} */ more) => () => change(about.path, { ...about.body, ...more });
   switch (body.type) {
     case "urn:qrtrack:problem:count-drift":
       if (hasManyCandidates(body)) return [];
-      return body.codes.map((code) => ({ label: say("verdict.missing_choice", { code }), run: () => sendMissing(about, code) }));
+      return body.codes.map((/** @type {string} */ code) => ({ label: say("verdict.missing_choice", { code }), run: () => sendMissing(about, code) }));
     case "urn:qrtrack:problem:not-enough-prepared":
       return body.available > 0
         ? [{ label: say("problem.partial_choice", body), run: again({ allow_partial: true }) }]
@@ -204,7 +206,7 @@ function clear() {
 function isForPeople(target) {
   if (document.querySelector("dialog[open]")) return true;
   if (!(target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement)) return false;
-  return !Object.values(fields).includes(target) && target.type !== "checkbox";
+  return !Object.values(fields).some((field) => field === target) && target.type !== "checkbox";
 }
 
 // On the document: a scan counts wherever the focus is.

@@ -6,7 +6,7 @@ const numbers = new Intl.NumberFormat(spoken.language);
 
 /** @param {string} key @param {Record<string, unknown>} [values] Numbers are written as the language does. */
 export function say(key, values = {}) {
-  return spoken.texts[key].replace(/\{(\w+)\}/g, (_, name) => {
+  return spoken.texts[key].replace(/\{(\w+)\}/g, (/** @type {string} */ _, /** @type {string} */ name) => {
     const value = values[name];
     return typeof value === "number" ? numbers.format(value) : String(value ?? "–");
   });
