@@ -157,6 +157,26 @@ async def test_a_reload_in_the_middle_loses_nothing_and_doubles_nothing(station:
     assert len(await station.factory.packs(batch)) == 1
 
 
+async def test_a_press_on_any_page_is_delivered_after_a_reload(station: Station) -> None:
+    page, factory = station.page, station.factory
+    batch = await factory.batch()
+    await page.goto(f"{factory.address}/console/batches")
+    await page.route("**/api/manufacturer/batches", lambda route: route.abort())
+    await page.click("#order-open")
+    order = {"product_name": "Soap", "order_id": batch.order_id, "quantity": "10", "serial_prefix": "SOA"}
+    for name, value in order.items():
+        await page.fill(f"[name={name}]", value)
+    async with page.expect_event("requestfailed"):
+        await page.click("button[value=order]")
+    await page.unroute_all()
+    await page.reload()
+    await expect(page.locator("td a", has_text="Soap")).to_have_count(1)
+    assert await page.evaluate("sessionStorage.getItem('qrtrack.press')") is None
+    await station.open(batch)
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("good", "Case 1 packed")
+
+
 async def test_a_scan_at_the_end_of_the_session_is_sent_after_signing_in_again(station: Station) -> None:
     batch = await station.factory.batch()
     await station.open(batch)

@@ -1,4 +1,4 @@
-"""The address of whoever calls, behind the proxies of TRUSTED_PROXIES."""
+"""The address of the caller, and whether it came over https, behind the proxies of TRUSTED_PROXIES."""
 
 import ipaddress
 import re
@@ -27,6 +27,14 @@ def client_address(request: Request, proxies: int) -> ipaddress.IPv4Address | ip
         return None
     hop = hops[-1 - proxies]
     return _parsed_address(hop) if len(hop) <= HOP_LENGTH else None
+
+
+def came_over_https(request: Request, proxies: int) -> bool:
+    """Whether the browser uses https, to us or to the first proxy: its cookies are then `Secure`. Several proxies may
+    each append to X-Forwarded-Proto; the first entry is the browser's.
+    """
+    forwarded = request.headers.get("X-Forwarded-Proto", "") if proxies else ""
+    return "https" in (request.url.scheme, forwarded.partition(",")[0].strip())
 
 
 @lru_cache(maxsize=1024)

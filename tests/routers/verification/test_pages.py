@@ -243,12 +243,12 @@ async def test_the_form_of_a_page_without_referrer_is_taken_and_a_form_of_anothe
 async def test_the_cookie_is_random_and_secure_over_https_only(plant: Plant, new_consumer: NewConsumer) -> None:
     batch = await plant.batch(1)
     cookies = []
-    for scheme in ("http", "https"):
+    for scheme in ("http", "https", "https, http"):
         answer = await new_consumer().open(path_of(batch), **{"X-Forwarded-Proto": scheme})
         cookies.append(answer.headers["Set-Cookie"])
     values = [re.findall(r"qrtrack_look=([\w-]{22});", cookie)[0] for cookie in cookies]
     assert values[0] != values[1]
-    assert [("Secure" in cookie) for cookie in cookies] == [False, True]
+    assert [("Secure" in cookie) for cookie in cookies] == [False, True, True]
     assert all("SameSite=lax" in cookie and "Max-Age=1800" in cookie and "HttpOnly" in cookie for cookie in cookies)
 
 

@@ -74,14 +74,14 @@ const READERS = {
 export async function change(path, body) {
   if (waitingPress()) return;
   show("busy", say("verdict.busy"), "");
-  finish(await press(path, body, { about: { path, body }, onWaiting: showWaiting }));
+  finish(await press(path, body, showWaiting));
 }
 
 /** @param {import("./send.js").Answer} answer */
 function finish(answer) {
   clear();
   if (answer.ok) {
-    const { title, text } = READERS[answer.about.path](answer.body, answer.about.body);
+    const { title, text } = READERS[answer.press.path](answer.body, answer.press.body);
     show("good", title, text);
     soundGood();
   } else {
@@ -123,12 +123,12 @@ function moved(body) {
  * @param {import("./send.js").Answer} answer
  * @returns {{label: string, run: () => void}[]}
  */
-function choicesOf({ body, about }) {
-  const again = (/** @type {object} */ more) => () => change(about.path, { ...about.body, ...more });
+function choicesOf({ body, press: asked }) {
+  const again = (/** @type {object} */ more) => () => change(asked.path, { ...asked.body, ...more });
   switch (body.type) {
     case "urn:qrtrack:problem:count-drift":
       if (hasManyCandidates(body)) return [];
-      return body.codes.map((/** @type {string} */ code) => ({ label: say("verdict.missing_choice", { code }), run: () => sendMissing(about, code) }));
+      return body.codes.map((/** @type {string} */ code) => ({ label: say("verdict.missing_choice", { code }), run: () => sendMissing(asked, code) }));
     case "urn:qrtrack:problem:not-enough-prepared":
       return body.available > 0
         ? [{ label: say("problem.partial_choice", body), run: again({ allow_partial: true }) }]
@@ -144,7 +144,7 @@ function hasManyCandidates(problem) {
 }
 
 /** @param {import("./send.js").Answer} answer */
-function askForMissing({ body, about }) {
+function askForMissing({ body, press: asked }) {
   const values = { ...body, first: body.codes[0], last: body.codes.at(-1) };
   element("verdict-text").textContent = say("problem.count-drift_many", values);
   const form = /** @type {HTMLFormElement} */ (element("missing"));
@@ -152,11 +152,11 @@ function askForMissing({ body, about }) {
   form.onsubmit = (event) => {
     event.preventDefault();
     isLocked = false;
-    sendMissing(about, /** @type {HTMLInputElement} */ (element("missing-code")).value.trim());
+    sendMissing(asked, /** @type {HTMLInputElement} */ (element("missing-code")).value.trim());
   };
 }
 
-/** @param {{path: string, body: any}} about @param {string} code */
+/** @param {{path: string, body: any}} asked @param {string} code */
 function sendMissing({ path, body }, code) {
   change(path, { ...body, missing_codes: [...(body.missing_codes ?? []), code] });
 }
@@ -239,8 +239,7 @@ element("start-shift").addEventListener("click", async (event) => {
 checked.checked = localStorage.getItem(CHECKED) === "true";
 checked.addEventListener("change", () => localStorage.setItem(CHECKED, String(checked.checked)));
 
-const interrupted = resume(showWaiting);
-if (interrupted) {
+if (waitingPress()?.page === location.pathname) {
   showWaiting();
-  interrupted.then(finish);
+  resume(showWaiting)?.then(finish);
 }

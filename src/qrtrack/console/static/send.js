@@ -6,8 +6,8 @@ const KEPT = "qrtrack.press";
 const DELAYS = [1000, 2000, 4000];
 const STATUSES_WITHOUT_ANSWER = [502, 503, 504];
 
-/** @typedef {{path: string, body: object, key: string, about: object}} Press */
-/** @typedef {{ok: boolean, status: number, body: any, about: any}} Answer */
+/** @typedef {{path: string, body: any, key: string, page: string}} Press `page`: where it was pressed. */
+/** @typedef {{ok: boolean, status: number, body: any, press: Press}} Answer `press`: what was asked. */
 
 /** The press that waits for its answer, if there is one. @returns {Press | null} */
 export function waitingPress() {
@@ -19,13 +19,12 @@ export function waitingPress() {
  * Sends a change to the API.
  * @param {string} path
  * @param {object} body
- * @param {{about?: object, onWaiting?: () => void}} [options] `about` comes back with the answer; `onWaiting` is called
- *   whenever the server did not answer and the press is sent again.
+ * @param {() => void} [onWaiting] Called whenever the server did not answer and the press is sent again.
  * @returns {Promise<Answer>}
  */
-export function press(path, body, { about = {}, onWaiting = () => {} } = {}) {
+export function press(path, body, onWaiting = () => {}) {
   if (waitingPress()) throw new Error("another press waits for its answer");
-  const made = { path, body, key: newKey(), about };
+  const made = { path, body, key: newKey(), page: location.pathname };
   sessionStorage.setItem(KEPT, JSON.stringify(made));
   return deliver(made, onWaiting);
 }
@@ -43,7 +42,7 @@ async function deliver(made, onWaiting) {
     if (answer && answer.status === 401) return signInAndComeBack();
     if (answer) {
       sessionStorage.removeItem(KEPT);
-      return { ...answer, about: made.about };
+      return { ...answer, press: made };
     }
     onWaiting();
     await new Promise((resolve) => setTimeout(resolve, DELAYS[Math.min(attempt, DELAYS.length - 1)]));

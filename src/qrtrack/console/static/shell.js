@@ -1,4 +1,7 @@
-// What every page needs: a tick for the parts that refresh themselves, but not in a hidden tab.
+// What every page needs: a tick for the parts that refresh themselves, but not in a hidden tab, and the delivery of a
+// press that a reload or the sign-in has interrupted.
+import { resume, waitingPress } from "./send.js";
+
 const TICK_MILLISECONDS = 3000;
 
 setInterval(() => {
@@ -14,3 +17,7 @@ document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("[data-close]");
   if (button) button.closest("dialog")?.close();
 });
+
+// The packing page delivers its own presses: it shows their answers.
+const waiting = waitingPress();
+if (waiting && waiting.page !== "/console/packing") resume()?.then(() => location.reload());

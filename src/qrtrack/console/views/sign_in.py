@@ -11,6 +11,7 @@ from qrtrack.console.access import SIGN_IN, ConsoleRoute, SignedIn, language
 from qrtrack.console.language import LANGUAGE_COOKIE
 from qrtrack.console.rendering import page
 from qrtrack.domain.errors import Unauthenticated
+from qrtrack.routers.client_addresses import came_over_https
 from qrtrack.routers.dependencies import SESSION_COOKIE, RuntimeState
 from qrtrack.routers.languages import LANGUAGES
 from qrtrack.runtime import Runtime
@@ -69,7 +70,7 @@ async def sign_in(request: Request, runtime: RuntimeState, form: Annotated[SignI
     answer = RedirectResponse(where, 303)
     answer.set_cookie(
         SESSION_COOKIE, session, max_age=round(runtime.settings.console_session_hours * 3600), httponly=True,
-        samesite="lax", secure=_is_https(request, runtime), path="/",
+        samesite="lax", secure=came_over_https(request, runtime.settings.trusted_proxies), path="/",
     )  # fmt: skip
     return answer
 
@@ -109,9 +110,3 @@ async def change_language(form: Annotated[ChosenLanguage, Form()]) -> Response:
 def _own(where: str) -> str:
     """Only a page of the console: a link must not lead to another server after the sign-in."""
     return where if where == HOME or where.startswith((f"{HOME}/", f"{HOME}?")) else HOME
-
-
-def _is_https(request: Request, runtime: Runtime) -> bool:
-    """Whether the browser came over https, to us or to the proxies before us."""
-    forwarded = runtime.settings.trusted_proxies > 0 and request.headers.get("X-Forwarded-Proto") == "https"
-    return forwarded or request.url.scheme == "https"

@@ -51,7 +51,7 @@ async def verify_unit(
         visitor = visitor._replace(staff=staff)
     await _start(runtime, visitor)
     checked = await runtime.verifier.verify(Claimed(body.uniq_code, body.root_key, body.code), visitor)
-    keep_look(request, response, visitor, behind_proxies=runtime.settings.trusted_proxies > 0)
+    keep_look(request, response, visitor, proxies=runtime.settings.trusted_proxies)
     return _answer(request, runtime, checked, in_full=is_qc)
 
 
@@ -70,7 +70,7 @@ async def redeem_unit(
     visitor = visitor_of(request, runtime)
     await _start(runtime, visitor)
     checked = await runtime.verifier.redeem(Claimed(body.uniq_code, body.root_key, body.code), visitor)
-    keep_look(request, response, visitor, behind_proxies=runtime.settings.trusted_proxies > 0)
+    keep_look(request, response, visitor, proxies=runtime.settings.trusted_proxies)
     return _answer(request, runtime, checked, in_full=False)
 
 

@@ -211,5 +211,5 @@ def _render(
     if retry_after is not None or status == 503:
         headers["Retry-After"] = str(int(retry_after or 5) + 1)
     answer = HTMLResponse(page, status_code=status, headers=headers)
-    keep_look(request, answer, visitor, behind_proxies=settings.trusted_proxies > 0)
+    keep_look(request, answer, visitor, proxies=settings.trusted_proxies)
     return answer

@@ -7,7 +7,7 @@ from typing import Final
 from fastapi import Request, Response
 
 from qrtrack.domain.verification.networks import network_of
-from qrtrack.routers.client_addresses import client_address
+from qrtrack.routers.client_addresses import came_over_https, client_address
 from qrtrack.runtime import Runtime
 from qrtrack.services.verification.checks import Visitor
 
@@ -23,17 +23,16 @@ def visitor_of(request: Request, runtime: Runtime) -> Visitor:
     return Visitor(network_of(address), cookie if RANDOM.fullmatch(cookie) else secrets.token_urlsafe(16))
 
 
-def keep_look(request: Request, response: Response, visitor: Visitor, *, behind_proxies: bool) -> None:
+def keep_look(request: Request, response: Response, visitor: Visitor, *, proxies: int) -> None:
     """Sets the cookie anew, so that it lasts as long as a look. A page sets it before the first check: a double press
     would otherwise come from two browsers. No cache may keep such an answer, which is about one person's unit.
     """
     response.headers["Cache-Control"] = "no-store"
-    scheme = request.headers.get("X-Forwarded-Proto", "") if behind_proxies else request.url.scheme
     response.set_cookie(
         COOKIE,
         visitor.browser,
         max_age=LOOK_SECONDS,
         httponly=True,
         samesite="lax",
-        secure="https" in (scheme, request.url.scheme),
+        secure=came_over_https(request, proxies),
     )
