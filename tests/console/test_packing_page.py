@@ -37,7 +37,7 @@ async def station(page: Page, factory: Factory) -> Station:
 async def test_a_batch_is_ordered_prepared_and_packed_by_scans(station: Station) -> None:
     page, factory = station.page, station.factory
     await page.goto(f"{factory.address}/console/batches")
-    await page.click("#order-open")
+    await page.click("[data-opens=order]")
     await page.fill("[name=product_name]", "Gold 1 g")
     await page.fill("[name=order_id]", "01939c3e-7d2f-7c44-9a53-0c8f2b1f6a10")
     await page.fill("[name=quantity]", "35")
@@ -46,7 +46,7 @@ async def test_a_batch_is_ordered_prepared_and_packed_by_scans(station: Station)
     await expect(page.locator("#order-makes")).to_have_text(
         "Makes 35 codes that begin with SKA, in 4 cases; the last case holds 5."
     )
-    await page.click("button[value=order]")
+    await page.click("#order-form .primary")
     await page.wait_for_url("**/console/batches/*-*")
     await page.get_by_role("link", name="Pack", exact=True).click()
     await page.fill("#exclude-codes", "SKA000003 SKA999999")
@@ -162,12 +162,12 @@ async def test_a_press_on_any_page_is_delivered_after_a_reload(station: Station)
     batch = await factory.batch()
     await page.goto(f"{factory.address}/console/batches")
     await page.route("**/api/manufacturer/batches", lambda route: route.abort())
-    await page.click("#order-open")
+    await page.click("[data-opens=order]")
     order = {"product_name": "Soap", "order_id": batch.order_id, "quantity": "10", "serial_prefix": "SOA"}
     for name, value in order.items():
         await page.fill(f"[name={name}]", value)
     async with page.expect_event("requestfailed"):
-        await page.click("button[value=order]")
+        await page.click("#order-form .primary")
     await page.unroute_all()
     await page.reload()
     await expect(page.locator("td a", has_text="Soap")).to_have_count(1)

@@ -1,6 +1,6 @@
 """Who visits a page. Without a session they are led to the sign-in page, and back afterwards."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -53,8 +53,10 @@ class Visitor:
         """The pages that the person may open, in the order of the navigation, with their addresses."""
         return [(name, address) for name, address, permission in PAGES if permission is None or self.may(permission)]
 
-    def page(self, template: str, **values: Any) -> Response:
-        return page(self.language, template, visitor=self, path=self.request.url.path, **values)
+    def page(self, template: str, spoken: Sequence[str] = (), /, **values: Any) -> Response:
+        """`spoken`: the sections of the catalogue that the scripts of the page say, besides those of every page."""
+        texts = self.language.texts("press", "problem", *spoken)
+        return page(self.language, template, visitor=self, path=self.request.url.path, spoken=texts, **values)
 
 
 class SignInNeeded(Exception):

@@ -73,7 +73,7 @@ element("exclude").addEventListener("submit", async (/** @type {Event} */ event)
   event.preventDefault();
   if (waitingPress()) return mark([], say("press.other"), true);
   element("submit-job").disabled = true;
-  const answer = await press(PATH, order(), () => mark([], say("verdict.waiting"), false));
+  const answer = await press({ path: PATH, body: order() }, () => mark([], say("verdict.waiting"), false));
   element("submit-job").disabled = false;
   if (!answer.ok) return mark([], sayProblem(answer.body).text, true);
   codes.value = "";

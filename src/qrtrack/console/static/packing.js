@@ -74,7 +74,7 @@ const READERS = {
 export async function change(path, body) {
   if (waitingPress()) return;
   show("busy", say("verdict.busy"), "");
-  finish(await press(path, body, showWaiting));
+  finish(await press({ path, body }, showWaiting));
 }
 
 /** @param {import("./send.js").Answer} answer */

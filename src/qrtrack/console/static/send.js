@@ -6,7 +6,8 @@ const KEPT = "qrtrack.press";
 const DELAYS = [1000, 2000, 4000];
 const STATUSES_WITHOUT_ANSWER = [502, 503, 504];
 
-/** @typedef {{path: string, body: any, key: string, page: string}} Press `page`: where it was pressed. */
+/** @typedef {{path: string, body: any, method?: string}} Change `method`: POST if left out. */
+/** @typedef {Change & {key: string, page: string}} Press `page`: where it was pressed. */
 /** @typedef {{ok: boolean, status: number, body: any, press: Press}} Answer `press`: what was asked. */
 
 /** The press that waits for its answer, if there is one. @returns {Press | null} */
@@ -16,15 +17,14 @@ export function waitingPress() {
 }
 
 /**
- * Sends a change to the API.
- * @param {string} path
- * @param {object} body
+ * Sends a change to the API until it has answered.
+ * @param {Change} change
  * @param {() => void} [onWaiting] Called whenever the server did not answer and the press is sent again.
  * @returns {Promise<Answer>}
  */
-export function press(path, body, onWaiting = () => {}) {
+export function press(change, onWaiting = () => {}) {
   if (waitingPress()) throw new Error("another press waits for its answer");
-  const made = { path, body, key: newKey(), page: location.pathname };
+  const made = { ...change, key: newKey(), page: location.pathname };
   sessionStorage.setItem(KEPT, JSON.stringify(made));
   return deliver(made, onWaiting);
 }
@@ -38,7 +38,7 @@ export function resume(onWaiting = () => {}) {
 /** @param {Press} made @param {() => void} onWaiting @returns {Promise<Answer>} */
 async function deliver(made, onWaiting) {
   for (let attempt = 0; ; attempt += 1) {
-    const answer = await attemptOnce(made);
+    const answer = await send(made, made.key);
     if (answer && answer.status === 401) return signInAndComeBack();
     if (answer) {
       sessionStorage.removeItem(KEPT);
@@ -49,20 +49,23 @@ async function deliver(made, onWaiting) {
   }
 }
 
-/** Null: no answer, so nobody knows whether it was done. @param {Press} made */
-async function attemptOnce(made) {
+/**
+ * Asks once. Null: no answer, so nobody knows whether it was done.
+ * @param {Change} change
+ * @param {string} [key] The Idempotency-Key. A dry run needs none.
+ */
+export async function send({ path, body, method = "POST" }, key) {
+  /** @type {Record<string, string>} */
+  const headers = { "Content-Type": "application/json" };
+  if (key) headers["Idempotency-Key"] = key;
   try {
-    const response = await fetch(made.path, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "Idempotency-Key": made.key },
-      body: JSON.stringify(made.body),
-      credentials: "same-origin",
-    });
+    const response = await fetch(path, { method, headers, body: JSON.stringify(body), credentials: "same-origin" });
     if (STATUSES_WITHOUT_ANSWER.includes(response.status)) return null;
-    const body = await response.json();
+    const text = await response.text();
+    const answer = text ? JSON.parse(text) : {};
     // The same key still runs: its answer is on the way.
-    if (body.type === "urn:qrtrack:problem:idempotency-key-in-use") return null;
-    return { ok: response.ok, status: response.status, body };
+    if (answer.type === "urn:qrtrack:problem:idempotency-key-in-use") return null;
+    return { ok: response.ok, status: response.status, body: answer };
   } catch {
     return null;
   }

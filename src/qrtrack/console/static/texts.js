@@ -4,10 +4,19 @@
 const spoken = JSON.parse(document.getElementById("spoken")?.textContent ?? "{}");
 const numbers = new Intl.NumberFormat(spoken.language);
 
-/** @param {string} key @param {Record<string, unknown>} [values] Numbers are written as the language does. */
+/** @param {string} key @param {Record<string, unknown>} [values] */
 export function say(key, values = {}) {
-  return spoken.texts[key].replace(/\{(\w+)\}/g, (/** @type {string} */ _, /** @type {string} */ name) => {
+  return fill(spoken.texts[key], values);
+}
+
+/**
+ * Fills in the {names} of a text. Numbers are written as the language does.
+ * @param {string} text @param {Record<string, unknown>} values @param {(value: string) => string} [escaped]
+ */
+export function fill(text, values, escaped) {
+  return text.replace(/\{(\w+)\}/g, (_, name) => {
     const value = values[name];
+    if (escaped) return escaped(String(value ?? ""));
     return typeof value === "number" ? numbers.format(value) : String(value ?? "–");
   });
 }

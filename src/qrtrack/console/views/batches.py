@@ -15,7 +15,6 @@ from qrtrack.services.packing.batches import batch_progress, find_batch, list_ba
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/batches", include_in_schema=False)
 
 PAGE: Final = 50
-SPOKEN: Final = ("order", "problem", "press")
 
 
 @router.get("")
@@ -30,8 +29,8 @@ async def show_batches(
     )
     more = batches[PAGE - 1].batch.id if len(batches) > PAGE else None
     return visitor.page(
-        "batches.html", batches=batches[:PAGE], name=name, more=more, span=span,
-        may_manage=visitor.may(Permission.MANAGE_BATCHES), spoken=visitor.language.texts(*SPOKEN),
+        "batches.html", ("order",), batches=batches[:PAGE], name=name, more=more, span=span,
+        may_manage=visitor.may(Permission.MANAGE_BATCHES),
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ SHOWN_PACKS: Final = 10
 # Later, the box has left the line: undoing it is done on the page of the case.
 UNDO: Final = timedelta(minutes=10)
 # What the scripts of the page say.
-SPOKEN: Final = ("scan", "verdict", "problem", "exclude", "queue", "press")
+SPOKEN: Final = ("scan", "verdict", "exclude", "queue")
 
 ChosenBatch = Annotated[UUID, Query()]
 
@@ -39,9 +39,7 @@ async def show_packing(visitor: Packer, batch: UUID | None = None) -> Response:
         offered = [listed for listed in batches if listed.batch.codes_created_at is not None]
         return visitor.page("choose_batch.html", batches=offered, span=span)
     queue = await _queue(visitor, batch)
-    return visitor.page(
-        "packing.html", spoken=visitor.language.texts(*SPOKEN), **queue, **await _recent(visitor, batch)
-    )
+    return visitor.page("packing.html", SPOKEN, **queue, **await _recent(visitor, batch))
 
 
 @router.get("/queue")
