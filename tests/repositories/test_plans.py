@@ -68,7 +68,7 @@ async def test_the_list_of_batches_counts_without_reading_a_code(plant: Plant) -
     await plant.pack(batch)
     async with plant.runtime.database.read(tenant=plant.caller.organisation_id) as repositories:
         before = await rows_read(repositories)
-        [listed] = await repositories.batch_lists.list(BatchSelection(), before=None, limit=9)
+        [listed] = await repositories.batch_lists.list_with_queues(BatchSelection(), before=None, limit=9)
         after = await rows_read(repositories)
     assert (listed.packed_count, listed.prepared_count, after - before) == (100, 19_900, 0)
 

@@ -84,3 +84,34 @@ async def test_an_operator_recalls_nothing(operator: httpx2.AsyncClient, plant: 
     for path, sent in (("recall", {"codes": ["SKA000001"], **TEXTS}), ("recall/lift", {"recall_id": "x"})):
         assert (await operator.post(f"{API}/{path}", json=sent)).status_code == 403
     assert await plant.sql("SELECT 1 FROM recalls") == []
+
+
+async def test_a_dry_run_counts_what_would_be_recalled_and_changes_nothing(
+    client: httpx2.AsyncClient, plant: Plant
+) -> None:
+    batch = await plant.prepared(20, units_per_case=10)
+    await plant.pack(batch)
+    await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number IN (1, 2, 11)")
+    asked: list[tuple[dict[str, Any], tuple[int, int]]] = [
+        ({"batch_id": str(batch.batch_id)}, (20, 3)),
+        ({"master_code": batch.master_codes[0]}, (10, 2)),
+        ({"codes": ["SKA000010-SKA000012", "SKA000011"]}, (3, 1)),
+    ]
+    for what, (units, with_consumers) in asked:
+        order = what | TEXTS | {"dry_run": True}
+        counted = await client.post(f"{API}/recall", json=order, headers={"Idempotency-Key": "count"})
+        assert counted.json() == {
+            "success": True, "dry_run": True, "unit_count": units, "with_consumers": with_consumers,
+        }  # fmt: skip
+        made = (await client.post(f"{API}/recall", json=what | TEXTS, headers={"Idempotency-Key": str(what)})).json()
+        assert (made["unit_count"], made["dry_run"]) == (units, False)
+    refusals = [
+        ({"batch_id": str(batch.batch_id)}, "already-recalled"),
+        ({"master_code": batch.master_codes[0]}, "already-recalled"),
+        ({"master_code": batch.master_codes[1]}, "invalid-state"),
+        ({"codes": ["SKA000021"]}, "unknown-codes"),
+    ]
+    for what, refusal in refusals:
+        refused = await client.post(f"{API}/recall", json=what | TEXTS | {"dry_run": True})
+        assert slug(refused) == refusal
+    assert len(await plant.sql("SELECT 1 FROM recalls")) == 3

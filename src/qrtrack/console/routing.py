@@ -5,13 +5,27 @@ from typing import Final
 from fastapi import APIRouter
 
 from qrtrack.console import static_files
-from qrtrack.console.views import batches, jobs, overview, packing, sign_in
+from qrtrack.console.views import (
+    batch_codes,
+    batch_data,
+    batch_import,
+    batches,
+    jobs,
+    overview,
+    packing,
+    sign_in,
+    verification,
+)
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     overview.router,
     packing.router,
+    batch_import.router,
+    batch_codes.router,
+    batch_data.router,
     batches.router,
     jobs.router,
+    verification.router,
     sign_in.router,
     static_files.router,
 )

@@ -6,21 +6,25 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from qrtrack.domain.errors import InvalidState, NotFound, require_exactly_one
+from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.code_lists import UnitOfOtherBatch
-from qrtrack.repositories.verification.recalls import RecallRow
+from qrtrack.repositories.verification.recalls import RecallCount, RecallRow
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.body_limits import LARGE_BODY_BYTES, body_limit
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.packing.code_lists import read_codes
 from qrtrack.routers.problems import problems
+from qrtrack.runtime import Runtime
 from qrtrack.schemas.recalls import (
     LiftRequest,
     RecallAnswer,
     RecallDetail,
     RecallDetailAnswer,
+    RecallDryRun,
     RecalledRange,
     RecallFilter,
+    RecallMade,
     RecallPage,
     RecallRequest,
     RecallView,
@@ -34,24 +38,39 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer", tags=["r
 
 @router.post(
     "/recall",
-    response_model=RecallAnswer,
+    response_model=RecallMade | RecallDryRun,
     summary="Recall units",
     responses=problems(NotFound, InvalidState, AlreadyRecalled, UnknownCodes, UnitOfOtherBatch),
 )
 @body_limit(LARGE_BODY_BYTES)
 async def recall_units(
     body: RecallRequest, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase
-) -> RecallRow:
+) -> RecallRow | RecallCount:
     """Recalls a batch, a case or a list of codes: from now on a check of such a unit answers `recalled` with your text.
-    A recall of a case covers the units that are in it now, wherever they go. All or nothing.
+    A recall of a case covers the units that are in it now, wherever they go. All or nothing. Send `"dry_run": true`
+    first to see how many units it would cover.
     """
     require_exactly_one(codes=body.codes, batch_id=body.batch_id, master_code=body.master_code)
+    if body.dry_run:
+        return await _count(body, caller, runtime)
     if body.batch_id is not None:
         return await use_cases.recall_batch(database, caller=caller, batch_id=body.batch_id, texts=body.texts)
     if body.master_code is not None:
         return await use_cases.recall_case(database, caller=caller, master_code=body.master_code, texts=body.texts)
     pasted = await read_codes(runtime, caller, body.codes or ())
     return await use_cases.recall_codes(database, caller=caller, pasted=pasted, texts=body.texts)
+
+
+async def _count(body: RecallRequest, caller: Caller, runtime: Runtime) -> RecallCount:
+    database, reason = runtime.database, body.reason
+    if body.batch_id is not None:
+        return await use_cases.count_recall_of_batch(database, caller=caller, batch_id=body.batch_id, reason=reason)
+    if body.master_code is not None:
+        return await use_cases.count_recall_of_case(
+            database, caller=caller, master_code=body.master_code, reason=reason
+        )
+    pasted = await read_codes(runtime, caller, body.codes or ())
+    return await use_cases.count_recall_of_codes(database, caller=caller, pasted=pasted)
 
 
 @router.post(

@@ -1,7 +1,7 @@
 """Recalls of batches, cases and codes."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -34,6 +34,7 @@ class RecallRequest(Body):
     reason: Reason = Field(description="For your own records: the trace keeps it.")
     text_en: PublicText = Field(description="What a consumer reads, in English: what to do with the product.")
     text_id: PublicText = Field(description="The same in Indonesian.")
+    dry_run: bool = Field(default=False, description="Returns what would be recalled or refused, and changes nothing.")
 
     @property
     def texts(self) -> RecallTexts:
@@ -68,6 +69,22 @@ class RecallView(BaseModel):
 
 class RecallAnswer(RecallView, Answer):
     """The recall as it is now."""
+
+
+class RecallMade(RecallAnswer):
+    """The recall, which is in force."""
+
+    dry_run: Literal[False] = False
+
+
+class RecallDryRun(Answer):
+    """What the recall would cover now."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    dry_run: Literal[True] = True
+    unit_count: int
+    with_consumers: int = Field(description="Of these, how many a consumer has checked or redeemed.")
 
 
 class RecallFilter(ListQuery):

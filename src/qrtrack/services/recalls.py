@@ -13,7 +13,7 @@ from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.code_lists import PastedCodes, UnitOfOtherBatch, foreign_scans
 from qrtrack.domain.packing.states import CodeStatus
 from qrtrack.repositories import Repositories
-from qrtrack.repositories.verification.recalls import NewRecall, RecalledRange, RecallRow
+from qrtrack.repositories.verification.recalls import CaseToRecall, NewRecall, RecallCount, RecalledRange, RecallRow
 from qrtrack.services.packing.codes import UnknownCodes
 
 
@@ -57,9 +57,7 @@ async def recall_case(database: Database, *, caller: Caller, master_code: str, t
     new = _new(caller, texts)
     async with database.write(tenant=caller.organisation_id) as repositories:
         while True:
-            case = await repositories.recalls.get_case(master_code)
-            if not case.actual_units:
-                raise InvalidState(f"The case {master_code} is empty: there is nothing to recall.")
+            case = await _get_filled_case(repositories, master_code)
             if await repositories.recalls.add_of_case(new, case.id):
                 return await _recalled(repositories, caller, new)
             await _refuse_repeat(repositories, texts.reason, case_id=case.id)
@@ -74,6 +72,40 @@ async def recall_codes(database: Database, *, caller: Caller, pasted: PastedCode
             raise UnknownCodes(unknown, place="in your organisation")
         await _refuse_foreign(repositories, caller, pasted)
         return await _recalled(repositories, caller, new)
+
+
+async def count_recall_of_batch(database: Database, *, caller: Caller, batch_id: UUID, reason: str) -> RecallCount:
+    """What the recall would cover. Changes nothing, and refuses what the recall would refuse."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        await repositories.releases.get(batch_id)
+        await _refuse_repeat(repositories, reason, batch_id=batch_id)
+        return await repositories.recalls.count_of_batch(batch_id)
+
+
+async def count_recall_of_case(database: Database, *, caller: Caller, master_code: str, reason: str) -> RecallCount:
+    """As `count_recall_of_batch`, of a case."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        case = await _get_filled_case(repositories, master_code)
+        await _refuse_repeat(repositories, reason, case_id=case.id)
+        return await repositories.recalls.count_of_case(case.id)
+
+
+async def count_recall_of_codes(database: Database, *, caller: Caller, pasted: PastedCodes) -> RecallCount:
+    """As `count_recall_of_batch`, of a list of codes."""
+    organisation_id = caller.organisation_id
+    async with database.read(tenant=organisation_id) as repositories:
+        if unknown := await repositories.recalls.list_unknown(pasted.codes, organisation_id=organisation_id):
+            raise UnknownCodes(unknown, place="in your organisation")
+        await _refuse_foreign(repositories, caller, pasted)
+        return await repositories.recalls.count_of_codes(pasted.codes, organisation_id=organisation_id)
+
+
+async def _get_filled_case(repositories: Repositories, master_code: str) -> CaseToRecall:
+    """Raises NotFound, InvalidState."""
+    case = await repositories.recalls.get_case(master_code)
+    if not case.actual_units:
+        raise InvalidState(f"The case {master_code} is empty: there is nothing to recall.")
+    return case
 
 
 def _new(caller: Caller, texts: RecallTexts) -> NewRecall:

@@ -61,7 +61,8 @@ async function isWantedAsCounted(control, asked, question) {
 
 /**
  * The fields as JSON: numbers are numbers, ticks are booleans, `data-list` splits at blanks and commas, local times are
- * instants. An empty field is left out.
+ * instants. An empty field is left out. A name such as `notify.email` is a field within a field. `data-pairs` names the
+ * two fields of each line, whose last word is a number.
  * @param {HTMLFormElement} form
  */
 export function fieldsOf(form) {
@@ -69,9 +70,10 @@ export function fieldsOf(form) {
   const fields = {};
   for (const field of /** @type {Iterable<HTMLInputElement>} */ (form.elements)) {
     if (!field.name || field.disabled || (field.type === "radio" && !field.checked)) continue;
-    if (field.type === "checkbox") fields[field.name] = field.checked;
-    else if (!field.value.trim()) continue;
-    else fields[field.name] = valueOf(field);
+    if (field.type !== "checkbox" && !field.value.trim()) continue;
+    const [name, inner] = field.name.split(".");
+    const value = field.type === "checkbox" ? field.checked : valueOf(field);
+    fields[name] = inner ? { .../** @type {object} */ (fields[name]), [inner]: value } : value;
   }
   return fields;
 }
@@ -80,10 +82,18 @@ export function fieldsOf(form) {
 function valueOf(field) {
   const text = field.value.trim();
   if ("list" in field.dataset) return text.split(/[\s,;]+/).filter(Boolean);
+  if (field.dataset.pairs) return text.split(/\n+/).map((line) => pairOf(line.trim(), field.dataset.pairs ?? ""));
   if ("upper" in field.dataset) return text.toUpperCase();
   if (field.type === "number" || "number" in field.dataset) return Number(text);
   if (field.type === "datetime-local") return new Date(text).toISOString();
   return text;
+}
+
+/** `10 g 60` as {variant: "10 g", quantity: 60}. @param {string} line @param {string} names */
+function pairOf(line, names) {
+  const [first, second] = names.split(" ");
+  const [, text, number] = /^(.*?)[\s:=]*(\d*)$/.exec(line) ?? [];
+  return { [first]: text, [second]: Number(number) };
 }
 
 /** @param {any} problem */
@@ -107,7 +117,7 @@ function disable(control, isBusy) {
 }
 
 /** Asks the person. @param {string} question @returns {Promise<boolean>} */
-function ask(question) {
+export function ask(question) {
   const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("sure"));
   /** @type {HTMLElement} */ (document.getElementById("sure-question")).textContent = question;
   dialog.returnValue = "";

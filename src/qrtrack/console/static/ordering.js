@@ -7,10 +7,38 @@ import { say } from "./texts.js";
 const form = /** @type {HTMLFormElement | null} */ (document.getElementById("order-form"));
 
 form?.addEventListener("input", () => {
-  const { quantity, units_per_case: unitsPerCase, serial_prefix: prefix } = /** @type {any} */ (fieldsOf(form));
-  const isWhole = quantity > 0 && unitsPerCase > 0 && prefix;
-  const cases = Math.ceil(quantity / unitsPerCase);
-  const last = quantity % unitsPerCase || unitsPerCase;
+  const quantityField = /** @type {HTMLInputElement} */ (form.elements.namedItem("quantity"));
+  const { variants, units_per_case: unitsPerCase, serial_prefix: prefix } = /** @type {any} */ (fieldsOf(form));
+  // The variants say the quantity.
+  quantityField.disabled = Boolean(variants);
+  const quantities = variants ? variants.map((/** @type {any} */ part) => part.quantity) : [Number(quantityField.value)];
+  const quantity = quantities.reduce((/** @type {number} */ sum, /** @type {number} */ part) => sum + part, 0);
+  if (variants) quantityField.value = String(quantity);
+  const isWhole = quantities.every((/** @type {number} */ part) => part > 0) && unitsPerCase > 0 && prefix;
   const makes = /** @type {HTMLElement} */ (document.getElementById("order-makes"));
-  makes.textContent = isWhole ? say("order.makes", { quantity, prefix, cases, last }) : say("order.makes_nothing");
+  makes.textContent = isWhole ? whatItMakes(quantities, unitsPerCase, prefix) : say("order.makes_nothing");
+});
+
+/**
+ * No case holds two variants.
+ * @param {number[]} quantities @param {number} unitsPerCase @param {string} prefix
+ */
+function whatItMakes(quantities, unitsPerCase, prefix) {
+  const quantity = quantities.reduce((sum, part) => sum + part, 0);
+  const cases = quantities.reduce((sum, part) => sum + Math.ceil(part / unitsPerCase), 0);
+  const last = quantities[quantities.length - 1] % unitsPerCase || unitsPerCase;
+  const text = quantities.length > 1 ? "order.makes_variants" : "order.makes";
+  return say(text, { quantity, prefix, cases, last, variants: quantities.length });
+}
+
+// Plants without an ordering system have no order id: a random one will do.
+document.addEventListener("click", (event) => {
+  const button = event.target instanceof Element && event.target.closest("[data-makes-id]");
+  if (!(button instanceof HTMLButtonElement)) return;
+  const field = button.form?.elements.namedItem(button.dataset.makesId ?? "");
+  if (!(field instanceof HTMLInputElement)) return;
+  const hex = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0"));
+  hex[6] = `4${hex[6][1]}`;
+  hex[8] = `a${hex[8][1]}`;
+  field.value = [[0, 4], [4, 6], [6, 8], [8, 10], [10, 16]].map(([from, to]) => hex.slice(from, to).join("")).join("-");
 });

@@ -79,6 +79,6 @@ function signInAndComeBack() {
 }
 
 /** Random, also over plain http, where browsers have no crypto.randomUUID. */
-function newKey() {
+export function newKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -9,6 +9,11 @@ export function say(key, values = {}) {
   return fill(spoken.texts[key], values);
 }
 
+/** @param {string} key */
+export function isKnown(key) {
+  return key in spoken.texts;
+}
+
 /**
  * Fills in the {names} of a text. Numbers are written as the language does.
  * @param {string} text @param {Record<string, unknown>} values @param {(value: string) => string} [escaped]
@@ -27,7 +32,7 @@ export function fill(text, values, escaped) {
  */
 export function sayProblem(problem) {
   const key = `problem.${(problem.type ?? "").split(":").pop()}`;
-  if (!(`${key}_text` in spoken.texts)) {
+  if (!isKnown(`${key}_text`)) {
     return { title: say("problem.title"), text: say("problem.unknown", { detail: problem.detail }) };
   }
   const values = { ...problem, ...problem.master_code_info };

@@ -30,6 +30,7 @@ class VerificationAlert(TenantOwned, Table):
             postgresql_nulls_not_distinct=True,
         ),
         Index("ix_verification_alerts_batch_id_id", "batch_id", "id"),
+        Index("ix_verification_alerts_manufacturer_org_id_id", "manufacturer_org_id", "id"),
         Index("ix_verification_alerts_raised_at", "raised_at"),
     )
 

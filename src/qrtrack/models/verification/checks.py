@@ -27,6 +27,7 @@ class Verification(TenantOwned, Table):
         ForeignKeyConstraint(["batch_id", "sequence_number"], ["qr_codes.batch_id", "qr_codes.sequence_number"]),
         Index("ix_verifications_batch_id_sequence_number_id", "batch_id", "sequence_number", "id"),
         Index("ix_verifications_batch_id_id", "batch_id", "id"),
+        Index("ix_verifications_manufacturer_org_id_id", "manufacturer_org_id", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

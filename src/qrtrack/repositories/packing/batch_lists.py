@@ -5,13 +5,20 @@ from dataclasses import asdict
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, ScalarSelect, Select, func, select
 from sqlalchemy.orm import aliased
 
 from qrtrack.domain.packing.selections import BatchSelection
 from qrtrack.domain.packing.states import PreparedStatus
 from qrtrack.models import Batch, Case, PreparedCode
 from qrtrack.repositories.base import Repository
+
+
+class PackedBatch(NamedTuple):
+    """`packed_count`: units in cases."""
+
+    batch: Batch
+    packed_count: int
 
 
 class ListedBatch(NamedTuple):
@@ -23,18 +30,35 @@ class ListedBatch(NamedTuple):
 
 
 class BatchListRepository(Repository):
-    async def list(self, selection: BatchSelection, *, before: UUID | None, limit: int) -> Sequence[ListedBatch]:
-        """Returns batches, newest first. Counts only the batches of this page, and reads no codes for it."""
-        page = _matching(selection, before).order_by(Batch.id.desc()).limit(limit).subquery()
-        batch = aliased(Batch, page)
-        packed = select(func.coalesce(func.sum(Case.actual_units), 0)).where(Case.batch_id == batch.id)
+    """Newest first. Only the batches of the page are counted, and no code is read for it."""
+
+    async def list(self, selection: BatchSelection, *, before: UUID | None, limit: int) -> Sequence[PackedBatch]:
+        """Reads no queue: counting those of 50 batches of 1,000,000 codes takes seconds."""
+        batch = _page(selection, before, limit)
+        rows = await self._session.execute(select(batch, _packed(batch)).order_by(batch.id.desc()))
+        return [PackedBatch(*row) for row in rows]
+
+    async def list_with_queues(
+        self, selection: BatchSelection, *, before: UUID | None, limit: int
+    ) -> Sequence[ListedBatch]:
+        batch = _page(selection, before, limit)
         prepared = select(func.count()).where(
             PreparedCode.batch_id == batch.id, PreparedCode.status == PreparedStatus.PREPARED
         )
         rows = await self._session.execute(
-            select(batch, packed.scalar_subquery(), prepared.scalar_subquery()).order_by(batch.id.desc())
+            select(batch, _packed(batch), prepared.scalar_subquery()).order_by(batch.id.desc())
         )
         return [ListedBatch(*row) for row in rows]
+
+
+def _page(selection: BatchSelection, before: UUID | None, limit: int) -> type[Batch]:
+    return aliased(Batch, _matching(selection, before).order_by(Batch.id.desc()).limit(limit).subquery())
+
+
+def _packed(batch: type[Batch]) -> ScalarSelect[int]:
+    """`> 0` names the rows of the index that is read."""
+    units = select(func.coalesce(func.sum(Case.actual_units), 0))
+    return units.where(Case.batch_id == batch.id, Case.actual_units > 0).scalar_subquery()
 
 
 def _matching(selection: BatchSelection, before: UUID | None) -> Select[Batch]:

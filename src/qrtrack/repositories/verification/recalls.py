@@ -72,6 +72,30 @@ SELECT listed.code, batch.uniq_code, batch.gtin, batch.lot, batch.serial_mode
 {UNITS}
 JOIN qr_batches AS batch ON batch.id = unit.batch_id
 """
+COUNTS = """
+count(*)::int AS unit_count, (count(*) FILTER (WHERE status IN ('scanned', 'redeemed')))::int AS with_consumers
+"""
+COUNT_OF_BATCH = f"""
+SELECT {COUNTS}
+FROM qr_codes
+WHERE batch_id = :batch_id
+"""
+COUNT_OF_CASE = f"""
+SELECT {COUNTS}
+FROM (SELECT code.status
+      FROM qr_master_codes AS box
+      JOIN qr_codes AS code
+        ON code.batch_id = box.batch_id
+       AND code.sequence_number BETWEEN box.first_sequence AND box.last_sequence
+       AND code.master_code_id = box.id
+      WHERE box.id = :case_id) AS units
+"""
+COUNT_OF_CODES = f"""
+SELECT {COUNTS}
+FROM (SELECT (SELECT status FROM qr_codes
+              WHERE manufacturer_org_id = :organisation AND code = listed.code LIMIT 1) AS status
+      FROM unnest(CAST(:codes AS text[])) AS listed(code)) AS units
+"""
 FIND_CASE = """
 SELECT id, actual_units
 FROM qr_master_codes
@@ -177,6 +201,13 @@ class BatchOfCode(NamedTuple):
     serial_mode: str
 
 
+class RecallCount(NamedTuple):
+    """What a recall would cover. `with_consumers`: units that somebody has checked or redeemed."""
+
+    unit_count: int
+    with_consumers: int
+
+
 class StatusCount(NamedTuple):
     status: str
     units: int
@@ -207,6 +238,20 @@ class RecallRepository(Repository):
         await self._execute(f"SELECT {KEEP_PLANS}")
         added = await self._execute(ADD_CODES, **named, recall_id=new.recall_id)
         return () if added == len(codes) else await self._fetch_values(LIST_UNKNOWN, **named)
+
+    async def list_unknown(self, codes: Sequence[str], *, organisation_id: UUID) -> Sequence[str]:
+        """Those that the organisation does not have."""
+        return await self._fetch_values(LIST_UNKNOWN, codes=codes, organisation=organisation_id)
+
+    async def count_of_batch(self, batch_id: UUID) -> RecallCount:
+        return await self._fetch_one(RecallCount, COUNT_OF_BATCH, batch_id=batch_id)
+
+    async def count_of_case(self, case_id: int) -> RecallCount:
+        return await self._fetch_one(RecallCount, COUNT_OF_CASE, case_id=case_id)
+
+    async def count_of_codes(self, codes: Sequence[str], *, organisation_id: UUID) -> RecallCount:
+        """`codes` without repeats, all of the organisation."""
+        return await self._fetch_one(RecallCount, COUNT_OF_CODES, codes=codes, organisation=organisation_id)
 
     async def list_batches_of(self, codes: Sequence[str], *, organisation_id: UUID) -> list[BatchOfCode]:
         return await self._fetch_all(BatchOfCode, LIST_BATCHES_OF_CODES, codes=codes, organisation=organisation_id)

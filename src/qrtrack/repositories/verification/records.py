@@ -1,4 +1,4 @@
-"""What consumers' checks of a batch have left: checks, reports and alerts, for its manufacturer. No address shows."""
+"""What consumers' checks have left: checks, reports and alerts, for its manufacturer. No address shows."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -6,27 +6,40 @@ from uuid import UUID
 
 from qrtrack.repositories.base import Repository
 
-PAGE = "batch_id = :batch_id AND (CAST(:before AS bigint) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit"
-CODE = "(SELECT code FROM qr_codes WHERE batch_id = :batch_id AND sequence_number = row.sequence_number) AS code"
+# Two statements for each list: with one optional condition, a generic plan could use no index.
+OF_BATCH = "batch_id = :batch_id"
+OF_ORGANISATION = "manufacturer_org_id = :organisation_id"
+PAGE = "{whose} AND (CAST(:before AS bigint) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit"
+PRODUCT = "(SELECT product_name FROM qr_batches WHERE id = row.batch_id) AS product_name"
+CODE = """
+    (SELECT code FROM qr_codes WHERE batch_id = row.batch_id AND sequence_number = row.sequence_number) AS code
+"""
 LIST_CHECKS = f"""
-SELECT id, {CODE}, sequence_number, purpose, result, checked_at, actor
+SELECT id, batch_id, {PRODUCT}, {CODE}, sequence_number, purpose, result, checked_at, actor
 FROM (SELECT * FROM verifications WHERE {PAGE}) AS row
 ORDER BY id DESC
 """
 LIST_REPORTS = f"""
-SELECT id, code, reason, message, reported_at
-FROM verification_reports
-WHERE {PAGE}
+SELECT id, batch_id, {PRODUCT}, code, reason, message, reported_at
+FROM (SELECT * FROM verification_reports WHERE {PAGE}) AS row
+ORDER BY id DESC
 """
 LIST_ALERTS = f"""
-SELECT id, kind, {CODE}, sequence_number, raised_at
+SELECT id, batch_id, {PRODUCT}, kind, {CODE}, sequence_number, raised_at
 FROM (SELECT * FROM verification_alerts WHERE {PAGE}) AS row
 ORDER BY id DESC
 """
+LISTS = {
+    (sql, is_of_batch): sql.format(whose=OF_BATCH if is_of_batch else OF_ORGANISATION)
+    for sql in (LIST_CHECKS, LIST_REPORTS, LIST_ALERTS)
+    for is_of_batch in (True, False)
+}
 
 
 class RecordedCheck(NamedTuple):
     id: int
+    batch_id: UUID
+    product_name: str
     code: str
     sequence_number: int
     purpose: str
@@ -39,6 +52,8 @@ class RecordedReport(NamedTuple):
     """`code`: as it was entered, possibly of no unit."""
 
     id: int
+    batch_id: UUID
+    product_name: str
     code: str | None
     reason: str
     message: str | None
@@ -49,20 +64,37 @@ class RecordedAlert(NamedTuple):
     """Without `code` it is about the whole batch."""
 
     id: int
+    batch_id: UUID
+    product_name: str
     kind: str
     code: str | None
     sequence_number: int | None
     raised_at: datetime
 
 
+class Selected(NamedTuple):
+    """Whose records: of one batch, or without `batch_id` of the whole organisation."""
+
+    organisation_id: UUID
+    batch_id: UUID | None
+
+    def list(self, sql: str) -> str:
+        return LISTS[sql, self.batch_id is not None]
+
+    def names(self) -> dict[str, UUID]:
+        if self.batch_id is not None:
+            return {"batch_id": self.batch_id}
+        return {"organisation_id": self.organisation_id}
+
+
 class VerificationRecordRepository(Repository):
     """Each list newest first, before the id `before`."""
 
-    async def list_checks(self, batch_id: UUID, *, before: int | None, limit: int) -> list[RecordedCheck]:
-        return await self._fetch_all(RecordedCheck, LIST_CHECKS, batch_id=batch_id, before=before, limit=limit)
+    async def list_checks(self, of: Selected, *, before: int | None, limit: int) -> list[RecordedCheck]:
+        return await self._fetch_all(RecordedCheck, of.list(LIST_CHECKS), **of.names(), before=before, limit=limit)
 
-    async def list_reports(self, batch_id: UUID, *, before: int | None, limit: int) -> list[RecordedReport]:
-        return await self._fetch_all(RecordedReport, LIST_REPORTS, batch_id=batch_id, before=before, limit=limit)
+    async def list_reports(self, of: Selected, *, before: int | None, limit: int) -> list[RecordedReport]:
+        return await self._fetch_all(RecordedReport, of.list(LIST_REPORTS), **of.names(), before=before, limit=limit)
 
-    async def list_alerts(self, batch_id: UUID, *, before: int | None, limit: int) -> list[RecordedAlert]:
-        return await self._fetch_all(RecordedAlert, LIST_ALERTS, batch_id=batch_id, before=before, limit=limit)
+    async def list_alerts(self, of: Selected, *, before: int | None, limit: int) -> list[RecordedAlert]:
+        return await self._fetch_all(RecordedAlert, of.list(LIST_ALERTS), **of.names(), before=before, limit=limit)

@@ -103,7 +103,7 @@ async def list_batches(query: Annotated[BatchFilter, Query()], caller: Packer, r
     """Lists batches, newest first, each with how many units are packed and how many wait in the queue. `?order_id=`,
     `?status=`, `?product_name=`, `?uniq_code=` and `?closed=` filter the list; a batch must match all of them.
     """
-    rows = await use_cases.list_batches(
+    rows = await use_cases.list_batches_with_queues(
         runtime.database, caller=caller, selection=query.selection(), before=query.before_id(), limit=query.one_more
     )
     return query.page("batches", [ListedBatch.of_row(row) for row in rows], lambda batch: batch.batch_id)

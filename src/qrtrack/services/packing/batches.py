@@ -21,7 +21,7 @@ from qrtrack.domain.packing.states import BatchStatus
 from qrtrack.domain.root_keys import key_length
 from qrtrack.models import Batch
 from qrtrack.repositories import Repositories
-from qrtrack.repositories.packing.batch_lists import ListedBatch
+from qrtrack.repositories.packing.batch_lists import ListedBatch, PackedBatch
 from qrtrack.repositories.packing.batches import BatchCounts, VariantQuantity, no_such_batch
 from qrtrack.repositories.queues import CREATING, REVERSE_JOBS
 from qrtrack.services.packing.gtin_owners import claim_gtin
@@ -162,15 +162,24 @@ def _eta_seconds(batch: Batch, rate: float | None) -> int | None:
 
 async def list_batches(
     database: Database, *, caller: Caller, selection: BatchSelection, before: UUID | None, limit: int
-) -> Sequence[ListedBatch]:
+) -> Sequence[PackedBatch]:
+    """With how far each batch is packed, but without its queue: fast at any size."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         return await repositories.batch_lists.list(selection, before=before, limit=limit)
+
+
+async def list_batches_with_queues(
+    database: Database, *, caller: Caller, selection: BatchSelection, before: UUID | None, limit: int
+) -> Sequence[ListedBatch]:
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        return await repositories.batch_lists.list_with_queues(selection, before=before, limit=limit)
 
 
 async def find_batch(database: Database, *, caller: Caller, batch_id: UUID) -> ListedBatch:
     """The batch with how far it is packed; unlike `describe_batch` it reads no code. Raises NotFound."""
     async with database.read(tenant=caller.organisation_id) as repositories:
-        found = await repositories.batch_lists.list(BatchSelection(id=batch_id), before=None, limit=1)
+        selection = BatchSelection(id=batch_id)
+        found = await repositories.batch_lists.list_with_queues(selection, before=None, limit=1)
         if not found:
             raise no_such_batch(batch_id)
         return found[0]

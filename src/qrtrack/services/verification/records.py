@@ -1,4 +1,4 @@
-"""Listing what consumers' checks of a batch have left."""
+"""Listing what consumers' checks have left."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -6,21 +6,22 @@ from uuid import UUID
 
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
-from qrtrack.repositories.verification.records import RecordedAlert, RecordedCheck, RecordedReport
+from qrtrack.repositories.verification.records import RecordedAlert, RecordedCheck, RecordedReport, Selected
 
 Record = RecordedCheck | RecordedReport | RecordedAlert
 Shown = Literal["checks", "reports", "alerts"]
 
 
 async def list_records(
-    database: Database, *, caller: Caller, batch_id: UUID, show: Shown, before: int | None, limit: int
+    database: Database, *, caller: Caller, batch_id: UUID | None, show: Shown, before: int | None, limit: int
 ) -> Sequence[Record]:
-    """Newest first. Raises NotFound."""
+    """Newest first, of one batch or of the whole organisation. Raises NotFound."""
     async with database.read(tenant=caller.organisation_id) as repositories:
-        await repositories.releases.get(batch_id)
-        records = repositories.verification_records
+        if batch_id is not None:
+            await repositories.releases.get(batch_id)
+        of, records = Selected(caller.organisation_id, batch_id), repositories.verification_records
         if show == "reports":
-            return await records.list_reports(batch_id, before=before, limit=limit)
+            return await records.list_reports(of, before=before, limit=limit)
         if show == "alerts":
-            return await records.list_alerts(batch_id, before=before, limit=limit)
-        return await records.list_checks(batch_id, before=before, limit=limit)
+            return await records.list_alerts(of, before=before, limit=limit)
+        return await records.list_checks(of, before=before, limit=limit)

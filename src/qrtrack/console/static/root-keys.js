@@ -1,0 +1,44 @@
+// @ts-check
+// The root keys of the codes on the page. They are asked for once, after a question, and stand only in the page: a reload
+// or leaving it takes them away. The API writes into the trace who saw which.
+
+import { ask } from "./changes.js";
+import { say, sayProblem } from "./texts.js";
+
+const button = /** @type {HTMLButtonElement | null} */ (document.querySelector("[data-reveal]"));
+const said = /** @type {HTMLElement} */ (document.getElementById("root-keys-said"));
+
+button?.addEventListener("click", async () => {
+  if (!(await ask(button.dataset.sure ?? ""))) return;
+  button.disabled = true;
+  const answer = await load(button.dataset.reveal ?? "");
+  said.hidden = false;
+  if (!answer?.success) {
+    button.disabled = false;
+    said.textContent = answer ? sayProblem(answer).text : say("press.no_answer");
+    return;
+  }
+  said.textContent = say("root_keys.shown", { count: answer.codes.length });
+  show(new Map(answer.codes.map((/** @type {any} */ row) => [row.code, row.root_key ?? say("root_keys.none")])));
+});
+
+/** @param {string} path @returns {Promise<any>} */
+async function load(path) {
+  try {
+    return await (await fetch(path, { credentials: "same-origin", cache: "no-store" })).json();
+  } catch {
+    return null;
+  }
+}
+
+/** @param {Map<string, string>} keys By code. Without any, nothing is shown. */
+function show(keys) {
+  for (const cell of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-root-key]"))) {
+    cell.hidden = keys.size === 0;
+    const row = cell.closest("tr");
+    if (row?.dataset.code) cell.textContent = keys.get(row.dataset.code) ?? "";
+  }
+}
+
+// The browser may keep the page as it stands, and show it again on the way back.
+window.addEventListener("pagehide", () => show(new Map()));

@@ -1,0 +1,49 @@
+"""The codes of a batch. Root keys are not on the page: a script asks the JSON API for them, which leaves a trace."""
+
+from typing import Annotated, Final, get_args
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from qrtrack.console.access import ConsoleRoute, Packer
+from qrtrack.console.views.packing import span
+from qrtrack.domain.identity import Permission
+from qrtrack.domain.scans import read_code
+from qrtrack.schemas.base import LARGEST_SEQUENCE, encode_cursor
+from qrtrack.schemas.packing.codes import ListedStatus
+from qrtrack.services.packing.batches import find_batch
+from qrtrack.services.packing.codes import list_codes
+
+router = APIRouter(route_class=ConsoleRoute, prefix="/console/batches/{batch_id}/codes", include_in_schema=False)
+
+PAGE: Final = 100
+LONGEST_CODE: Final = 20
+
+
+@router.get("")
+async def show_codes(
+    visitor: Packer,
+    batch_id: UUID,
+    status: Annotated[str, Query(max_length=20)] = "",
+    code: Annotated[str, Query(max_length=1000)] = "",
+    after: Annotated[int, Query(ge=0, le=LARGEST_SEQUENCE)] = 0,
+) -> Response:
+    """`code`: the beginning of the codes, or a scan of a unit."""
+    prefix = read_code(code)[:LONGEST_CODE] if code.strip() else ""
+    status = status if status in get_args(ListedStatus) else ""
+    listed = await find_batch(visitor.database, caller=visitor.caller, batch_id=batch_id)
+    rows = await list_codes(
+        visitor.database, caller=visitor.caller, batch_id=batch_id, status=status or None, prefix=prefix or None,
+        after=after, limit=PAGE + 1,
+    )  # fmt: skip
+    shown = {name: value for name, value in (("status", status), ("code", prefix)) if value}
+    more = urlencode(shown | {"after": rows[PAGE - 1].sequence_number}) if len(rows) > PAGE else None
+    asked = shown | {"reveal": "root_key", "limit": PAGE} | ({"cursor": encode_cursor(after)} if after else {})
+    return visitor.page(
+        "batch_codes.html", ("root_keys",), batch=listed.batch, span=span(listed.batch), codes=rows[:PAGE],
+        status=status, statuses=get_args(ListedStatus), code=prefix, after=after, more=more,
+        reveal=f"/api/manufacturer/batches/{batch_id}/codes?{urlencode(asked)}",
+        may_manage=visitor.may(Permission.MANAGE_BATCHES),
+    )  # fmt: skip

@@ -1,0 +1,65 @@
+"""What the page of a batch shows besides its progress: its reverse jobs, its recalls, and where its codes are."""
+
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from qrtrack.console.access import ConsoleRoute, Packer, Visitor
+from qrtrack.console.views.recalls import suggested_texts
+from qrtrack.domain.batches import BatchNotReady
+from qrtrack.domain.packing.selections import JobSelection
+from qrtrack.models import Batch
+from qrtrack.services.packing.batches import batch_progress
+from qrtrack.services.packing.reconciliation import reconcile_batch
+from qrtrack.services.packing.reverse_jobs import list_reverse_jobs
+from qrtrack.services.recalls import list_recalls
+
+router = APIRouter(route_class=ConsoleRoute, prefix="/console/batches/{batch_id}", include_in_schema=False)
+
+SHOWN_JOBS: Final = 8
+SHOWN_RECALLS: Final = 20
+SHOWN_DIFFERENCES: Final = 100
+
+
+@router.get("/reconciliation")
+async def show_reconciliation(visitor: Packer, batch_id: UUID) -> Response:
+    """A part of the page that comes after it: every code of the batch is counted."""
+    try:
+        counted = await reconcile_batch(visitor.database, caller=visitor.caller, batch_id=batch_id)
+    except BatchNotReady:
+        return visitor.page("batch_reconciliation.html", batch_id=batch_id, counted=None)
+    places = {
+        "in_case": (counted.in_case, "packed"),
+        "prepared": (counted.prepared, "prepared"),
+        "remaining": (counted.remaining, None),
+        "excluded": (counted.excluded, "excluded"),
+        "void": (counted.void, "void"),
+        "scanned_without_case": (counted.scanned_without_case, None),
+        "voided_by_closing": (counted.voided_by_closing, None),
+    }
+    differences = counted.differences
+    return visitor.page(
+        "batch_reconciliation.html", batch_id=batch_id, counted=counted, places=places,
+        differences=differences[:SHOWN_DIFFERENCES], more_differences=max(0, len(differences) - SHOWN_DIFFERENCES),
+    )  # fmt: skip
+
+
+async def progress_of(visitor: Visitor, batch: Batch) -> dict[str, object]:
+    """For the part of the page that refreshes itself."""
+    jobs = await list_reverse_jobs(
+        visitor.database, caller=visitor.caller, selection=JobSelection(batch_id=batch.id), before=None,
+        limit=SHOWN_JOBS,
+    )  # fmt: skip
+    return {"jobs": jobs, "progress": batch_progress(batch)}
+
+
+async def sale_of(visitor: Visitor, batch: Batch) -> dict[str, object]:
+    """Whether the batch may be sold, and what of it is recalled."""
+    recalls = await list_recalls(
+        visitor.database, caller=visitor.caller, batch_id=batch.id, is_in_force=True, before=None, limit=SHOWN_RECALLS
+    )
+    is_released = batch.released_at is not None and batch.released_at <= datetime.now(UTC)
+    return {"recalls": recalls, "is_released": is_released, "suggested": suggested_texts()}

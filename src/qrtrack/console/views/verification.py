@@ -1,0 +1,87 @@
+"""What consumers' checks have shown: alerts, reports and checks of all batches or of one, and the recalls in force."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from qrtrack.console.access import ConsoleRoute, Packer, Visitor
+from qrtrack.console.views.recalls import suggested_texts
+from qrtrack.domain.identity import Permission
+from qrtrack.domain.packing.selections import BatchSelection
+from qrtrack.domain.scans import read_uniq_code
+from qrtrack.models import Batch
+from qrtrack.repositories.verification.recalls import RecallRow
+from qrtrack.schemas.base import LARGEST_ROW_ID
+from qrtrack.services.packing.batches import list_batches
+from qrtrack.services.recalls import list_recalls
+from qrtrack.services.verification.records import Record, Shown, list_records
+
+router = APIRouter(route_class=ConsoleRoute, prefix="/console/verification", include_in_schema=False)
+
+PAGE: Final = 50
+SHOWN_RECALLS: Final = 50
+KINDS: Final[tuple[Shown, ...]] = ("alerts", "reports", "checks")
+
+Chosen = Annotated[str, Query(max_length=1000, description="A batch: its id, or a scan of its symbol.")]
+Before = Annotated[int | None, Query(ge=0, le=LARGEST_ROW_ID)]
+
+
+@router.get("")
+async def show_verification(
+    visitor: Packer, show: Shown = "alerts", batch: Chosen = "", before: Before = None
+) -> Response:
+    state = await _state(visitor, show, batch, before)
+    recalls: Sequence[RecallRow] = ()
+    if not state["is_unknown"]:
+        recalls = await list_recalls(
+            visitor.database, caller=visitor.caller, batch_id=state["batch_id"], is_in_force=True, before=None,
+            limit=SHOWN_RECALLS,
+        )  # fmt: skip
+    back = "/console/verification" + (f"?{urlencode({'batch': batch})}" if batch else "")
+    return visitor.page(
+        "verification.html", **state, recalls=recalls, back=back, suggested=suggested_texts(), kinds=KINDS,
+        may_manage=visitor.may(Permission.MANAGE_BATCHES),
+    )  # fmt: skip
+
+
+@router.get("/now")
+async def show_now(visitor: Packer, show: Shown = "alerts", batch: Chosen = "", before: Before = None) -> Response:
+    return visitor.page("verification_now.html", **await _state(visitor, show, batch, before))
+
+
+async def _state(visitor: Visitor, show: Shown, asked: str, before: int | None) -> dict[str, Any]:
+    asked = asked.strip()
+    batch = await _find(visitor, asked) if asked else None
+    batch_id = None if batch is None else batch.id
+    is_unknown = bool(asked) and batch is None
+    rows: Sequence[Record] = ()
+    if not is_unknown:
+        rows = await list_records(
+            visitor.database, caller=visitor.caller, batch_id=batch_id, show=show, before=before, limit=PAGE + 1
+        )
+    chosen = {"batch": asked} if asked else {}
+    return {
+        "show": show,
+        "asked": asked,
+        "batch": batch,
+        "batch_id": batch_id,
+        "is_unknown": is_unknown,
+        "records": rows[:PAGE],
+        "before": before,
+        "here": urlencode(chosen | {"show": show}),
+        "chosen": urlencode(chosen),
+        "more": rows[PAGE - 1].id if len(rows) > PAGE else None,
+    }
+
+
+async def _find(visitor: Visitor, asked: str) -> Batch | None:
+    try:
+        selection = BatchSelection(id=UUID(asked))
+    except ValueError:
+        selection = BatchSelection(uniq_code=read_uniq_code(asked))
+    found = await list_batches(visitor.database, caller=visitor.caller, selection=selection, before=None, limit=1)
+    return found[0].batch if found else None
