@@ -127,10 +127,15 @@ export function ask(question) {
   });
 }
 
-// A button that opens a dialog names it.
+// A button that opens a dialog names it. `data-fill`: JSON with what its fields hold then.
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("[data-opens]");
   if (!button) return;
   const dialog = document.getElementById(button.getAttribute("data-opens") ?? "");
-  if (dialog instanceof HTMLDialogElement) dialog.showModal();
+  if (!(dialog instanceof HTMLDialogElement)) return;
+  for (const [name, value] of Object.entries(JSON.parse(button.getAttribute("data-fill") ?? "{}"))) {
+    const field = dialog.querySelector("form")?.elements.namedItem(name);
+    if (field instanceof HTMLElement && "value" in field) field.value = value;
+  }
+  dialog.showModal();
 });

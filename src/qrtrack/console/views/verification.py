@@ -44,7 +44,6 @@ async def show_verification(
     back = "/console/verification" + (f"?{urlencode({'batch': batch})}" if batch else "")
     return visitor.page(
         "verification.html", **state, recalls=recalls, back=back, suggested=suggested_texts(), kinds=KINDS,
-        may_manage=visitor.may(Permission.MANAGE_BATCHES),
     )  # fmt: skip
 
 
@@ -65,6 +64,7 @@ async def _state(visitor: Visitor, show: Shown, asked: str, before: int | None) 
         )
     chosen = {"batch": asked} if asked else {}
     return {
+        "may_manage": visitor.may(Permission.MANAGE_BATCHES),
         "show": show,
         "asked": asked,
         "batch": batch,
