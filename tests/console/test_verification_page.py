@@ -72,7 +72,7 @@ async def test_what_consumers_meet_arrives_and_is_acted_on(page: Page, factory: 
 async def test_an_operator_sees_reports_and_is_offered_no_recall(page: Page, factory: Factory) -> None:
     batch = await factory.batch(3, exclude=None)
     async with httpx2.AsyncClient(base_url=factory.address, trust_env=False) as consumer:
-        report = {"uniq_code": batch.uniq_code, "code": "SKA000002", "reason": "key_opened", "message": "<b>Open</b>"}
+        report = {"uniq_code": batch.uniq_code, "code": "SKA000002", "reason": "key_opened", "text": "<b>Open</b>"}
         assert (await consumer.post("/api/report", json=report)).is_success
     await Station(page, factory).sign_in(Role.OPERATOR)
     await page.goto(f"{factory.address}/console/verification?show=reports")
