@@ -51,7 +51,7 @@ async def test_what_consumers_meet_arrives_and_is_acted_on(page: Page, factory: 
     await expect(page.locator("#recall-codes [name=codes]")).to_have_value("SKA000004")
     await page.fill("#recall-codes [name=reason]", "Copied label")
     await page.click("#recall-codes .danger")
-    await expect(page.locator("#sure-question")).to_contain_text("Recall 1 units?")
+    await expect(page.locator("#sure-question")).to_contain_text("Units to recall: 1,")
     await page.click("#sure button[value=yes]")
     await expect(page.locator("#recalls")).to_contain_text("Copied label")
     assert await check(factory, batch, "SKA000004") == "recalled"

@@ -179,7 +179,7 @@ async def test_what_does_not_add_up_is_named(visitor: httpx2.AsyncClient, plant:
     await plant.sql("DELETE FROM qr_prepared_codes WHERE sequence_number = 20")
     await plant.sql("DELETE FROM qr_codes WHERE sequence_number = 20")
     bad = await page(visitor, path)
-    assert "1 codes do not add up." in bad
+    assert "Codes that do not add up: 1." in bad
     assert "SKA000020" in bad
 
 
