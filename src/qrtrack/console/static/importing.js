@@ -58,7 +58,7 @@ async function preview() {
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const fields = new FormData(form);
-  for (const [name, value] of [...fields]) if (value === "") fields.delete(name);
+  for (const name of ["gtin", "lot"]) if (!fields.get(name)) fields.delete(name);
   const go = /** @type {HTMLButtonElement} */ (form.querySelector("button.primary"));
   go.disabled = true;
   said.hidden = mistakes.hidden = true;

@@ -33,11 +33,11 @@ async function load(path) {
 
 /** @param {Map<string, string>} keys By code. Without any, nothing is shown. */
 function show(keys) {
-  for (const cell of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-root-key]"))) {
-    cell.hidden = keys.size === 0;
+  document.querySelectorAll("[data-root-key]").forEach((cell) => {
+    /** @type {HTMLElement} */ (cell).hidden = keys.size === 0;
     const row = cell.closest("tr");
     if (row?.dataset.code) cell.textContent = keys.get(row.dataset.code) ?? "";
-  }
+  });
 }
 
 // The browser may keep the page as it stands, and show it again on the way back.
