@@ -174,6 +174,7 @@ async def test_what_does_not_add_up_is_named(visitor: httpx2.AsyncClient, plant:
     batch = await plant.prepared(20, exclude=ska(3), units_per_case=10)
     await plant.pack(batch)
     path = f"/console/batches/{batch.batch_id}/reconciliation"
+    assert f'hx-get="{path}" hx-trigger="load"' in await page(visitor, f"/console/batches/{batch.batch_id}")
     good = await page(visitor, path)
     assert "Every code is accounted for." in good
     await plant.sql("DELETE FROM qr_prepared_codes WHERE sequence_number = 20")
@@ -254,3 +255,10 @@ async def test_the_list_of_batches_reads_neither_codes_nor_queues(plant: Plant) 
         after = await rows_read(repositories)
     assert listed.packed_count == 100
     assert {table for table, rows in after.items() if rows > before.get(table, 0)} <= {"qr_batches", "qr_master_codes"}
+
+
+async def test_a_large_batch_is_counted_only_on_request(visitor: httpx2.AsyncClient, plant: Plant) -> None:
+    ordered = await plant.order(100_001)
+    shown = await page(visitor, f"/console/batches/{ordered.batch_id}")
+    assert "Counting 100,001 codes takes some seconds" in shown
+    assert 'hx-trigger="load"' not in shown

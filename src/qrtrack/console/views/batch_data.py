@@ -22,6 +22,8 @@ router = APIRouter(route_class=ConsoleRoute, prefix="/console/batches/{batch_id}
 SHOWN_JOBS: Final = 8
 SHOWN_RECALLS: Final = 20
 SHOWN_DIFFERENCES: Final = 100
+# Counting 1,000,000 codes takes seconds: of a larger batch it is done when somebody asks.
+COUNTED_AT_ONCE: Final = 100_000
 
 
 @router.get("/reconciliation")
@@ -62,4 +64,9 @@ async def sale_of(visitor: Visitor, batch: Batch) -> dict[str, object]:
         visitor.database, caller=visitor.caller, batch_id=batch.id, is_in_force=True, before=None, limit=SHOWN_RECALLS
     )
     is_released = batch.released_at is not None and batch.released_at <= datetime.now(UTC)
-    return {"recalls": recalls, "is_released": is_released, "suggested": suggested_texts()}
+    return {
+        "recalls": recalls,
+        "is_released": is_released,
+        "is_counted_at_once": batch.quantity <= COUNTED_AT_ONCE,
+        "suggested": suggested_texts(),
+    }
