@@ -105,7 +105,7 @@ async def test_a_dry_run_counts_what_would_be_recalled_and_changes_nothing(
         }  # fmt: skip
         made = (await client.post(f"{API}/recall", json=what | TEXTS, headers={"Idempotency-Key": str(what)})).json()
         assert (made["unit_count"], made["dry_run"]) == (units, False)
-    refusals = [
+    refusals: list[tuple[dict[str, Any], str]] = [
         ({"batch_id": str(batch.batch_id)}, "already-recalled"),
         ({"master_code": batch.master_codes[0]}, "already-recalled"),
         ({"master_code": batch.master_codes[1]}, "invalid-state"),

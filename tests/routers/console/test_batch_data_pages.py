@@ -1,5 +1,7 @@
 """The data of a batch and the verification on pages, without a browser: what they show, to whom, and what they read."""
 
+import re
+from inspect import getsource
 from typing import Final, get_args
 from uuid import uuid4
 
@@ -10,7 +12,9 @@ from sqlalchemy import text
 
 from plant import MadeBatch, Plant, ska
 from qrtrack.console.language import catalogue
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller, Role
+from qrtrack.domain.packing import imports
 from qrtrack.domain.packing.selections import BatchSelection
 from qrtrack.domain.verification.alerts import AlertKind
 from qrtrack.domain.verification.checks import Result
@@ -95,6 +99,8 @@ def test_everything_that_the_pages_name_has_a_text() -> None:
     named = [f"code_state.{status}" for status in get_args(ListedStatus)]
     named += [f"alert.{kind}{part}" for kind in AlertKind for part in ("", "_todo")]
     named += [f"report.{reason}" for reason in ReportReason]
+    refused = re.findall(r"FieldCode\.(\w+)", getsource(imports))
+    named += [f"import_error.{FieldCode[name]}" for name in refused]
     named += [f"result.{result}" for result in set(Result) - {Result.UNKNOWN}]
     assert [key for key in named if key not in catalogue("en")] == []
 
