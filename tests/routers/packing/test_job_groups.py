@@ -129,11 +129,10 @@ async def test_two_who_cancel_the_same_jobs_at_once_count_each_job_once(plant: P
     for batch in (*batches, *reversed(batches)):
         await plant.submit(batch)
     group = JobGroup(["queued", "running"])
-    done = await asyncio.gather(
-        *(cancel_jobs(plant.runtime.database, caller=plant.caller, group=group) for _ in range(4)),
-        *(plant.submit(batch) for batch in batches),
-    )
-    counted = sum(one.cancelled for one in done[:4])  # type: ignore[union-attr]
+    cancelling = [cancel_jobs(plant.runtime.database, caller=plant.caller, group=group) for _ in range(4)]
+    submitting = [plant.submit(batch) for batch in batches]
+    done, _ = await asyncio.gather(asyncio.gather(*cancelling), asyncio.gather(*submitting))
+    counted = sum(one.cancelled for one in done)
     assert (await statuses(plant)).count("cancelled") == counted
     assert len(await plant.sql("SELECT * FROM trace_events WHERE action = 'reverse_job.cancelled'")) == counted
 
