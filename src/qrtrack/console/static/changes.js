@@ -10,7 +10,7 @@
 // What is said or refused stands in the [data-said] of the form, or of the page for a button.
 
 import { press, send, waitingPress } from "./send.js";
-import { fill, say, sayProblem } from "./texts.js";
+import { atLeast, fill, say, sayProblem } from "./texts.js";
 
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("button[data-path]");
@@ -55,8 +55,14 @@ async function isWantedAsCounted(control, asked, question) {
   const answer = await send({ ...asked, body: { ...asked.body, dry_run: true } });
   if (!answer) tell(control, say("press.no_answer"), false);
   else if (!answer.ok) tell(control, reasonOf(answer.body), false);
-  else return ask(fill(question, answer.body));
+  else if (answer.body.matching === 0) tell(control, say("press.nothing"), false);
+  else return ask(fill(question, counts(answer.body)));
   return false;
+}
+
+/** The answer to a dry run. A count that stopped is shown as `10,000+`. @param {any} answer */
+function counts(answer) {
+  return answer.more ? { ...answer, matching: atLeast(answer.matching) } : answer;
 }
 
 /**
@@ -88,7 +94,7 @@ function valueOf(field) {
 
 /** @param {any} problem */
 function reasonOf(problem) {
-  return problem.errors?.[0] ? say("problem.unknown", { detail: problem.errors[0].detail }) : sayProblem(problem).text;
+  return problem.errors?.[0] ? say("problem.unknown", { detail: problem.errors[0].detail }) : sayProblem(problem, ["refusal", "problem"]).text;
 }
 
 /** @param {HTMLElement} control @param {string} text @param {boolean} isGood */
