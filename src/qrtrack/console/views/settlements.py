@@ -132,7 +132,7 @@ def _attempt(visitor: Financier, view: AttemptView, after: int) -> dict[str, Any
     attempt = view.attempt
     return {
         "attempt": attempt,
-        "status_code": shown_status(attempt.outcome, attempt.status_code_res),
+        "http_status": shown_status(attempt.outcome, attempt.status_code_res),
         "message": without_tokens(attempt.response_message) if attempt.response_message else None,
         "rows": view.rows[:ROWS],
         "more": view.rows[ROWS - 1].row_number if len(view.rows) > ROWS else None,
