@@ -12,6 +12,9 @@
 import { press, send, waitingPress } from "./send.js";
 import { atLeast, fill, say, sayProblem } from "./texts.js";
 
+// What takes longer says that it runs.
+const SLOW_MILLISECONDS = 1000;
+
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("button[data-path]");
   if (button instanceof HTMLButtonElement) change(button, {});
@@ -36,8 +39,10 @@ async function change(control, fields) {
   if (sure && !(await ask(sure))) return;
   if (waitingPress()) return tell(control, say("press.other"), false);
   disable(control, true);
+  let slow = 0;
   try {
     if (counted && !(await isWantedAsCounted(control, asked, counted))) return;
+    slow = setTimeout(() => tell(control, say("press.working"), true), SLOW_MILLISECONDS);
     const answer = await press(asked, () => tell(control, say("press.waiting"), false));
     if (!answer.ok) return tell(control, reasonOf(answer.body), false);
     const values = { ...fields, ...answer.body };
@@ -46,6 +51,7 @@ async function change(control, fields) {
     if (control instanceof HTMLFormElement) control.closest("dialog")?.close();
     document.body.dispatchEvent(new Event("tick"));
   } finally {
+    clearTimeout(slow);
     disable(control, false);
   }
 }
