@@ -129,6 +129,14 @@ PACKING = [
     post(f"{API}/reverse-job/cancel", {"job_id": "{job_id}"}, manager=True),
     post(f"{API}/reverse-job/retry", {"job_id": "{job_id}"}, manager=True),
     post(
+        f"{API}/reverse-job/cancel-matching", {"status": "queued", "batch_id": "{batch_id}", "dry_run": True},
+        manager=True, names_a_thing=False,
+    ),
+    post(
+        f"{API}/reverse-job/retry-matching", {"batch_id": "{batch_id}", "dry_run": True}, manager=True,
+        names_a_thing=False,
+    ),
+    post(
         f"{API}/link-to-master-from-queue",
         {
             **OF_BATCH, "master_code": "{master_code}", "target_units": 1, "allow_partial": True, "variant": None,
@@ -225,6 +233,7 @@ PROGRESS = [
     post(
         "/api/progress/batches", {"name": "Price list", "total_records": 3, "kind": "prices"}, names_a_thing=False,
     ),
+    get("/api/progress/batches", query={"status": "processing"}, names_a_thing=False),
     post(
         "/api/progress/batches/{sync_id}/records", {"records": [{"key": "c", "success": False, "error": "timeout"}]},
         template="/api/progress/batches/{batch_id}/records",
@@ -243,13 +252,15 @@ ACCURATE = [
     ),
     get(
         "/api/accurate/events",
-        query={"status": "done", "type": "SALES_INVOICE", "uuid": "{uuid}", "database_id": "{database_id}"},
+        query={"status": "done", "type": "SALES_INVOICE", "uuid": "{uuid}", "database_id": "{database_id}",
+               "conflicts": "true"},
         names_a_thing=False,
     ),
     get("/api/accurate/events/{queue_id}"),
     post(
         "/api/accurate/events/replay",
-        {"status": "done", "type": "SALES_INVOICE", "database_id": "{database_id}", "reason": "mended"},
+        {"status": "done", "type": "SALES_INVOICE", "database_id": "{database_id}", "reason": "mended",
+         "dry_run": False},
         names_a_thing=False,
     ),
     post("/api/accurate/events/{queue_id}/replay", {"reason": "mended"}),

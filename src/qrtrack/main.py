@@ -19,7 +19,7 @@ from qrtrack.routers.cors import Cors
 from qrtrack.routers.idempotency import answer_again
 from qrtrack.routers.labels import label_formats, label_jobs, print_jobs, printers, symbols
 from qrtrack.routers.middleware import BodyLimit, RequestContext
-from qrtrack.routers.packing import batches, codes, exports, gs1_prefixes, links, reverse_jobs
+from qrtrack.routers.packing import batches, codes, exports, gs1_prefixes, job_groups, links, reverse_jobs
 from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.routers.progress import sync_batches, sync_records
 from qrtrack.routers.public_hosts import VerificationHosts
@@ -33,6 +33,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     intake.router,
     links.router,
     reverse_jobs.router,
+    job_groups.router,
     batches.router,
     codes.router,
     gs1_prefixes.router,

@@ -169,6 +169,8 @@ async def _seed_jobs(plant: Plant, seeds: Seeds) -> None:
     seeds.asks("submit_reverse_job", order)
     seeds.asks("cancel_reverse_job", {"job_id": str(jobs["waiting"])})
     seeds.asks("retry_reverse_job", {"job_id": str(jobs["failed"])})
+    seeds.asks("cancel_matching_jobs", {"dry_run": True})
+    seeds.asks("retry_matching_jobs", {"batch_id": str(waiting.batch_id)})
     for operation in ("get_reverse_job", "list_reverse_job_logs", "list_prepared_codes", "export_prepared_csv",
                       "export_prepared_xlsx"):  # fmt: skip
         seeds.asks(operation, job_id=str(done[0].id))
@@ -249,6 +251,7 @@ async def _seed_accurate(accurate: Accurate, seeds: Seeds) -> None:
 
 async def _seed_progress(client: httpx2.AsyncClient, seeds: Seeds) -> None:
     path = "/api/progress/batches"
+    seeds.asks("list_progress_batches", status="processing")
     seeds.asks("create_progress_batch", {"name": "Price list", "total_records": 3})
     for operation in (
         "report_progress_records",

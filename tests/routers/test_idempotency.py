@@ -97,6 +97,16 @@ async def retry_job(plant: Plant) -> Sent:
     return Sent(f"{API}/reverse-job/retry", {"job_id": str(job_id)})
 
 
+async def cancel_matching(plant: Plant) -> Sent:
+    await plant.submit(await plant.batch(5))
+    return Sent(f"{API}/reverse-job/cancel-matching", {"status": "queued"})
+
+
+async def retry_matching(plant: Plant) -> Sent:
+    await retry_job(plant)
+    return Sent(f"{API}/reverse-job/retry-matching", {"dry_run": False})
+
+
 async def pack(plant: Plant) -> Sent:
     batch = await plant.prepared(5, units_per_case=2)
     return Sent(f"{API}/link-to-master-from-queue", named(batch, master_code=batch.master_codes[0]))
@@ -170,7 +180,8 @@ async def cancel_print(plant: Plant) -> Sent:
 
 Prepare = Callable[[Plant], Awaitable[Sent]]
 EVERY: list[Prepare] = [
-    create, bring_in, close, retry_batch, forget, void, printed, readmit, submit, cancel, retry_job, pack, link, unlink,
+    create, bring_in, close, retry_batch, forget, void, printed, readmit, submit, cancel, retry_job, cancel_matching,
+    retry_matching, pack, link, unlink,
     move, label, cancel_labels, retry_labels, add_printer, print_case, cancel_print, release, recall, lift,
 ]  # fmt: skip
 each = pytest.mark.parametrize("prepare", EVERY, ids=lambda prepare: prepare.__name__)

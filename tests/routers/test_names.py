@@ -130,7 +130,7 @@ WORDS = {
     "action", "callback_state", "completeness", "forward_status", "kind", "level", "outcome", "state", "status",
     "status_of_batch", "transaction_type",
 }  # fmt: skip
-OTHERS_WORDS = {"SyncAnswer.kind", "SyncBody.kind", "DocumentView.action"}
+OTHERS_WORDS = {"SyncAnswer.kind", "SyncBody.kind", "SyncState.kind", "DocumentView.action"}
 
 
 def is_closed(document: Any, schema: Any) -> bool:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from qrtrack.console.language import Language, language_of
 from qrtrack.console.rendering import page
 from qrtrack.database import Database
-from qrtrack.domain.errors import DomainError, Forbidden, NotFound
+from qrtrack.domain.errors import DomainError, Forbidden, InvalidInput, NotFound
 from qrtrack.domain.identity import Caller, Permission
 from qrtrack.routers.dependencies import SESSION_COOKIE, require, session_of
 from qrtrack.runtime import Runtime
@@ -27,6 +27,9 @@ PAGES: Final = (
     ("packing", "/console/packing", Permission.PACK),
     ("jobs", "/console/jobs", Permission.PACK),
     ("verification", "/console/verification", Permission.PACK),
+    ("webhooks", "/console/webhooks", Permission.RESOLVE_AND_REPLAY),
+    ("settlements", "/console/settlements", Permission.DISPATCH),
+    ("progress", "/console/progress", Permission.DOCUMENTS_AND_PROGRESS),
 )
 
 
@@ -56,7 +59,7 @@ class Visitor:
 
     def page(self, template: str, spoken: Sequence[str] = (), /, **values: Any) -> Response:
         """`spoken`: the sections of the catalogue that the scripts of the page say, besides those of every page."""
-        texts = self.language.texts("press", "problem", *spoken)
+        texts = self.language.texts("press", "refusal", "problem", *spoken)
         return page(self.language, template, visitor=self, path=self.request.url.path, spoken=texts, **values)
 
 
@@ -91,6 +94,9 @@ def allow(permission: Permission) -> Callable[[Visitor], Visitor]:
 
 
 Packer = Annotated[Visitor, Depends(allow(Permission.PACK))]
+Replayer = Annotated[Visitor, Depends(allow(Permission.RESOLVE_AND_REPLAY))]
+Financier = Annotated[Visitor, Depends(allow(Permission.DISPATCH))]
+Watcher = Annotated[Visitor, Depends(allow(Permission.DOCUMENTS_AND_PROGRESS))]
 
 
 class ConsoleRoute(APIRoute):
@@ -114,7 +120,7 @@ class ConsoleRoute(APIRoute):
 def _kind_of(error: DomainError) -> tuple[str, int]:
     """What the page says of the error, and its status."""
     match error:
-        case NotFound():
+        case NotFound() | InvalidInput():
             return "not_found", 404
         case Forbidden():
             return "forbidden", 403

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from functools import cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -32,6 +33,18 @@ class Language:
 
     def number(self, value: int) -> str:
         return f"{value:,}".replace(",", THOUSANDS[self.name])
+
+    def amount(self, value: Decimal) -> str:
+        """`1,234,567.50`, with the decimals that the amount has."""
+        whole, point, decimals = f"{value:,f}".partition(".")
+        separators = {",": ".", ".": ","} if THOUSANDS[self.name] == "." else {}
+        return whole.replace(",", THOUSANDS[self.name]) + separators.get(point, point) + decimals
+
+    def duration(self, seconds: float) -> str:
+        """`1:02:03`, or `2:03` below an hour."""
+        minutes, rest = divmod(round(seconds), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
     def time(self, at: datetime) -> str:
         """`14:31`, in the plant's zone."""

@@ -36,6 +36,8 @@ def page(language: Language, template: str, *, status_code: int = 200, **values:
         languages=LANGUAGES,
         t=language.text,
         number=language.number,
+        amount=language.amount,
+        duration=language.duration,
         time=language.time,
         moment=language.moment,
         **values,

@@ -13,8 +13,11 @@ from qrtrack.console.views import (
     jobs,
     overview,
     packing,
+    progress,
+    settlements,
     sign_in,
     verification,
+    webhooks,
 )
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
@@ -26,6 +29,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     batches.router,
     jobs.router,
     verification.router,
+    webhooks.router,
+    settlements.router,
+    progress.router,
     sign_in.router,
     static_files.router,
 )

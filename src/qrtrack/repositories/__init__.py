@@ -1,7 +1,8 @@
 """The only SQL of the program: one repository for each noun, bound to one transaction."""
 
+from collections.abc import Sequence
 from functools import cached_property
-from typing import TypeVar
+from typing import Final, TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -40,6 +41,7 @@ from qrtrack.repositories.packing.code_creation import CodeCreationRepository
 from qrtrack.repositories.packing.codes import CodeRepository
 from qrtrack.repositories.packing.exports import ExportRepository
 from qrtrack.repositories.packing.gtin_owners import GtinOwnerRepository
+from qrtrack.repositories.packing.job_groups import JobGroupRepository
 from qrtrack.repositories.packing.numbering import NumberingRepository
 from qrtrack.repositories.packing.prepared_codes import PreparedCodeRepository
 from qrtrack.repositories.packing.reconciliation import ReconciliationRepository
@@ -64,6 +66,12 @@ from qrtrack.repositories.verification.units import VerifiedUnitRepository
 from qrtrack.repositories.workers import WorkerRepository
 
 Result = TypeVar("Result")
+
+# The subquery is evaluated first, so the locks are taken in its order.
+LOCK_BATCHES: Final = """
+SELECT pg_advisory_xact_lock(hashtextextended('batch ' || id, 0))
+FROM (SELECT DISTINCT id FROM unnest(CAST(:batch_ids AS uuid[])) AS batch (id) ORDER BY id) AS ordered
+"""
 
 
 class DriverRepositories(DriverRepository):
@@ -113,6 +121,10 @@ class Repositories(DriverRepositories):
         """
         await self._execute("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", name=f"batch {batch_id}")
 
+    async def lock_batches(self, batch_ids: Sequence[UUID]) -> None:
+        """Locks each of the batches as `lock_batch` does, in the order of their ids."""
+        await self._execute(LOCK_BATCHES, batch_ids=list(batch_ids))
+
     async def flush(self) -> None:
         """Sends pending changes of the session. We COMMIT on the driver connection, so the session never does it."""
         session: AsyncSession | None = vars(self).get("_session")
@@ -157,6 +169,7 @@ class Repositories(DriverRepositories):
     releases = cached_property(lambda self: ReleaseRepository(self._session))
     reports = cached_property(lambda self: ReportRepository(self._session))
     retention = cached_property(lambda self: RetentionRepository(self._session))
+    job_groups = cached_property(lambda self: JobGroupRepository(self._session))
     reverse_jobs = cached_property(lambda self: ReverseJobRepository(self._session))
     searches = cached_property(lambda self: SearchRepository(self._session))
     secret_keys = cached_property(lambda self: SecretKeyRepository(self._session))

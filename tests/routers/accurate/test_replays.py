@@ -12,6 +12,7 @@ import pytest
 
 from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from process import settings_of
+from qrtrack.domain import matching
 from qrtrack.domain.accurate.documents import TYPES, DocumentType
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.runtime import Runtime
@@ -177,6 +178,38 @@ async def test_a_replay_by_filter_takes_matching_events(
     assert [replay["reason"] for replay in shown["replays"]] == ["fixed"]
     (kept,) = await accurate.sql("SELECT selection, event_count FROM webhook_replays")
     assert (kept.selection["status"], kept.selection["type"], kept.event_count) == ("dead", "CUSTOMER", 2)
+
+
+async def test_a_dry_run_counts_what_a_replay_would_take(accurate: Accurate, client: httpx2.AsyncClient) -> None:
+    await accurate.send(event(), event(), event("CUSTOMER"), event())
+    await accurate.process()
+    await accurate.sql("UPDATE webhook_queue SET status = 'dead', error = 'x'")
+    await accurate.sql("UPDATE webhook_queue SET payload = '' WHERE id = (SELECT max(id) FROM webhook_queue)")
+    body = {"status": "dead", "type": "SALES_INVOICE", "reason": "mended"}
+    counted = await client.post(f"{EVENTS}/replay", json=body | {"dry_run": True})
+    assert counted.json() == {"success": True, "dry_run": True, "matching": 2, "more": False}
+    assert [row.status for row in await accurate.rows()] == ["dead"] * 4
+    assert await accurate.sql("SELECT * FROM webhook_replays") == []
+    answer = await client.post(f"{EVENTS}/replay", json=body)
+    assert answer.json() == {"success": True, "replayed": 2}
+
+
+async def test_a_count_stops_and_says_so(
+    accurate: Accurate, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await accurate.send(*(event() for _ in range(4)))
+    await accurate.process()
+    for module in (replays, matching):
+        monkeypatch.setattr(module, "MOST_COUNTED", 3)
+    counted = await client.post(f"{EVENTS}/replay", json={"status": "done", "dry_run": True})
+    assert counted.json() == {"success": True, "dry_run": True, "matching": 3, "more": True}
+
+
+async def test_events_with_conflicts_are_listed(accurate: Accurate, client: httpx2.AsyncClient) -> None:
+    await accurate.send(event(uuid="i-1", note="first"), event(uuid="i-2"), event(uuid="i-3", note="first"))
+    await accurate.send(event(uuid="i-1", note="other"), event(uuid="i-3", note="other"))
+    answer = await client.get(EVENTS, params={"conflicts": "true"})
+    assert [one["uuid"] for one in answer.json()["events"]] == ["i-3", "i-1"]
 
 
 async def test_a_long_replay_runs_in_several_transactions_with_one_answer(

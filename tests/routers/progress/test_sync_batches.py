@@ -208,9 +208,25 @@ async def test_invalid_queries_and_ids_are_refused_with_a_pointer(client: httpx2
     assert (answer.status_code, pointers(answer)) == (422, ["/path/batch_id"])
 
 
+async def test_batches_are_listed_newest_first_by_pages_and_by_state(
+    client: httpx2.AsyncClient, stranger: httpx2.AsyncClient
+) -> None:
+    urls = [await announce(client) for _ in range(3)]
+    await client.post(f"{urls[1]}/records", json=good("a"))
+    first = (await client.get(API, params={"limit": 2})).json()
+    rest = (await client.get(API, params={"limit": 2, "cursor": first["next_cursor"]})).json()
+    listed = [f"{API}/{batch['batch_id']}" for batch in first["batches"] + rest["batches"]]
+    assert (listed, rest["next_cursor"]) == (urls[::-1], None)
+    running = (await client.get(API, params={"status": "processing"})).json()["batches"]
+    one = (await client.get(urls[1])).json()
+    assert running == [{name: value for name, value in one.items() if name != "success"}]
+    assert (await stranger.get(API)).json()["batches"] == []
+
+
 def test_every_operation_is_described_for_front_end_developers(app: FastAPI) -> None:
     paths = {path: by for path, by in app.openapi()["paths"].items() if path.startswith("/api/progress")}
     assert {f"{method.upper()} {path}" for path, by in paths.items() for method in by} == {
+        f"GET {API}",
         f"POST {API}",
         f"GET {API}/{{batch_id}}",
         f"POST {API}/{{batch_id}}/records",

@@ -10,7 +10,10 @@
 // What is said or refused stands in the [data-said] of the form, or of the page for a button.
 
 import { press, send, waitingPress } from "./send.js";
-import { fill, say, sayProblem } from "./texts.js";
+import { atLeast, fill, say, sayProblem } from "./texts.js";
+
+// What takes longer says that it runs.
+const SLOW_MILLISECONDS = 1000;
 
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("button[data-path]");
@@ -36,8 +39,10 @@ async function change(control, fields) {
   if (sure && !(await ask(sure))) return;
   if (waitingPress()) return tell(control, say("press.other"), false);
   disable(control, true);
+  let slow = 0;
   try {
     if (counted && !(await isWantedAsCounted(control, asked, counted))) return;
+    slow = setTimeout(() => tell(control, say("press.working"), true), SLOW_MILLISECONDS);
     const answer = await press(asked, () => tell(control, say("press.waiting"), false));
     if (!answer.ok) return tell(control, reasonOf(answer.body), false);
     const values = { ...fields, ...answer.body };
@@ -46,6 +51,7 @@ async function change(control, fields) {
     if (control instanceof HTMLFormElement) control.closest("dialog")?.close();
     document.body.dispatchEvent(new Event("tick"));
   } finally {
+    clearTimeout(slow);
     disable(control, false);
   }
 }
@@ -55,8 +61,14 @@ async function isWantedAsCounted(control, asked, question) {
   const answer = await send({ ...asked, body: { ...asked.body, dry_run: true } });
   if (!answer) tell(control, say("press.no_answer"), false);
   else if (!answer.ok) tell(control, reasonOf(answer.body), false);
-  else return ask(fill(question, answer.body));
+  else if (answer.body.matching === 0) tell(control, say("press.nothing"), false);
+  else return ask(fill(question, counts(answer.body)));
   return false;
+}
+
+/** The answer to a dry run. A count that stopped is shown as `10,000+`. @param {any} answer */
+function counts(answer) {
+  return answer.more ? { ...answer, matching: atLeast(answer.matching) } : answer;
 }
 
 /**
@@ -98,7 +110,7 @@ function pairOf(line, names) {
 
 /** @param {any} problem */
 function reasonOf(problem) {
-  return problem.errors?.[0] ? say("problem.unknown", { detail: problem.errors[0].detail }) : sayProblem(problem).text;
+  return problem.errors?.[0] ? say("problem.unknown", { detail: problem.errors[0].detail }) : sayProblem(problem, ["refusal", "problem"]).text;
 }
 
 /** @param {HTMLElement} control @param {string} text @param {boolean} isGood */

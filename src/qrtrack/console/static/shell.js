@@ -12,6 +12,9 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) document.body.dispatchEvent(new Event("tick"));
 });
 
+// On a phone the navigation scrolls, and begins at the page that is open.
+document.querySelector(".pages [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 // A button that only closes its dialog is no submit button: Enter in a field presses the first of those.
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("[data-close]");

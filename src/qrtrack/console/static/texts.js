@@ -26,13 +26,21 @@ export function fill(text, values, escaped) {
   });
 }
 
+/** @param {number} count */
+export function atLeast(count) {
+  return `${numbers.format(count)}+`;
+}
+
 /**
- * What a refusal of the API says: a title, and a sentence with what to do.
+ * What a refusal of the API says: a title, and a sentence with what to do. The first section that knows it says it:
+ * the sentences of `problem` are about packing.
  * @param {{type?: string, detail?: string, master_code_info?: object} & Record<string, unknown>} problem
+ * @param {string[]} [sections]
  */
-export function sayProblem(problem) {
-  const key = `problem.${(problem.type ?? "").split(":").pop()}`;
-  if (!isKnown(`${key}_text`)) {
+export function sayProblem(problem, sections = ["problem"]) {
+  const keys = sections.map((section) => `${section}.${(problem.type ?? "").split(":").pop()}`);
+  const key = keys.find((known) => isKnown(`${known}_text`));
+  if (!key) {
     return { title: say("problem.title"), text: say("problem.unknown", { detail: problem.detail }) };
   }
   const values = { ...problem, ...problem.master_code_info };

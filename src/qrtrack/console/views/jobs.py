@@ -1,6 +1,7 @@
 """Reverse jobs: the list, and one job with its log. Cancelling and retrying call the JSON API."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -10,6 +11,8 @@ from qrtrack.console.access import ConsoleRoute, Packer
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.packing.selections import JobSelection
+from qrtrack.schemas.base import LARGEST_ROW_ID
+from qrtrack.services.packing.batches import find_batch
 from qrtrack.services.packing.reverse_jobs import list_log, list_reverse_jobs, view_reverse_job
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/jobs", include_in_schema=False)
@@ -17,38 +20,81 @@ router = APIRouter(route_class=ConsoleRoute, prefix="/console/jobs", include_in_
 PAGE: Final = 50
 LOG_LINES: Final = 200
 
+Status = JobStatus | Literal[""]
+OfBatch = Annotated[UUID | Literal[""], Query(alias="batch")]
+After = Annotated[int, Query(ge=0, le=LARGEST_ROW_ID)]
+
 
 @router.get("")
 async def show_jobs(
-    visitor: Packer, status: JobStatus | Literal[""] = "", before: Annotated[UUID | None, Query()] = None
+    visitor: Packer, status: Status = "", batch_id: OfBatch = "", before: UUID | None = None
 ) -> Response:
-    jobs = await list_reverse_jobs(
-        visitor.database,
-        caller=visitor.caller,
-        selection=JobSelection(status=status or None),
-        before=before,
-        limit=PAGE + 1,
+    batch = await find_batch(visitor.database, caller=visitor.caller, batch_id=batch_id) if batch_id else None
+    return visitor.page(
+        "jobs.html",
+        batch=batch.batch if batch else None,
+        statuses=list(JobStatus),
+        bulk=_bulk(visitor, status, batch_id),
+        **await _jobs(visitor, status, batch_id, before),
     )
-    more = jobs[PAGE - 1].id if len(jobs) > PAGE else None
-    return visitor.page("jobs.html", jobs=jobs[:PAGE], status=status, statuses=list(JobStatus), more=more)
+
+
+@router.get("/now")
+async def show_jobs_now(
+    visitor: Packer, status: Status = "", batch_id: OfBatch = "", before: UUID | None = None
+) -> Response:
+    return visitor.page("jobs_now.html", **await _jobs(visitor, status, batch_id, before))
+
+
+async def _jobs(visitor: Packer, status: Status, batch_id: UUID | str, before: UUID | None) -> dict[str, Any]:
+    selection = JobSelection(status=status or None, batch_id=UUID(str(batch_id)) if batch_id else None)
+    jobs = await list_reverse_jobs(
+        visitor.database, caller=visitor.caller, selection=selection, before=before, limit=PAGE + 1
+    )
+    wanted = {"status": str(status), "batch": str(batch_id)}
+    return {
+        "jobs": jobs[:PAGE],
+        "more": jobs[PAGE - 1].id if len(jobs) > PAGE else None,
+        "status": status,
+        "before": before,
+        "query": urlencode({name: value for name, value in wanted.items() if value}),
+    }
+
+
+def _bulk(visitor: Packer, status: Status, batch_id: UUID | str) -> dict[str, dict[str, str]]:
+    """The bodies of the actions on all matching jobs: what the visitor may do, and what the filter can match."""
+    if not visitor.may(Permission.MANAGE_BATCHES):
+        return {}
+    of_batch = {"batch_id": str(batch_id)} if batch_id else {}
+    match status:
+        case JobStatus.QUEUED | JobStatus.RUNNING:
+            return {"cancel": {"status": status, **of_batch}}
+        case JobStatus.FAILED:
+            return {"retry": of_batch}
+        case "":
+            return {"cancel": of_batch, "retry": of_batch}
+        case _:
+            return {}
 
 
 @router.get("/{job_id}")
-async def show_job(visitor: Packer, job_id: UUID) -> Response:
-    return visitor.page("job.html", **await _job(visitor, job_id))
+async def show_job(visitor: Packer, job_id: UUID, after: After = 0) -> Response:
+    return visitor.page("job.html", **await _job(visitor, job_id, after))
 
 
 @router.get("/{job_id}/now")
-async def show_job_now(visitor: Packer, job_id: UUID) -> Response:
-    return visitor.page("job_now.html", **await _job(visitor, job_id))
+async def show_job_now(visitor: Packer, job_id: UUID, after: After = 0) -> Response:
+    return visitor.page("job_now.html", **await _job(visitor, job_id, after))
 
 
-async def _job(visitor: Packer, job_id: UUID) -> dict[str, object]:
+async def _job(visitor: Packer, job_id: UUID, after: int) -> dict[str, object]:
     view = await view_reverse_job(visitor.database, caller=visitor.caller, job_id=job_id)
-    log = await list_log(visitor.database, caller=visitor.caller, job_id=job_id, after=0, limit=LOG_LINES)
+    log = await list_log(visitor.database, caller=visitor.caller, job_id=job_id, after=after, limit=LOG_LINES + 1)
     return {
         "job": view.job,
         "position": view.queue_position,
-        "log": log,
+        "log": log[:LOG_LINES],
+        "after": after,
+        "more": log[LOG_LINES - 1].id if len(log) > LOG_LINES else None,
         "may_manage": visitor.may(Permission.MANAGE_BATCHES),
     }

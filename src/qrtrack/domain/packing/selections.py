@@ -1,5 +1,6 @@
 """The filters of lists. A field that is None does not filter."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -22,6 +23,14 @@ class JobSelection:
     order_id: UUID | None = None
     status: str | None = None
     variant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobGroup:
+    """Jobs that are cancelled or retried together."""
+
+    statuses: Sequence[str]
+    batch_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

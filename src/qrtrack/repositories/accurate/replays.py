@@ -24,6 +24,7 @@ SELECT {COLUMNS}, NULL AS payload
 FROM webhook_queue
 WHERE {MATCHES}
 AND (CAST(:uuid AS text) IS NULL OR uuid = :uuid)
+AND (NOT CAST(:conflicts AS bool) OR id = ANY(ARRAY(SELECT queue_id FROM webhook_conflicts)))
 AND (CAST(:before AS bigint) IS NULL OR id < :before)
 ORDER BY id DESC
 LIMIT :limit
@@ -52,6 +53,10 @@ WHERE id > :after AND payload <> ''
 AND {MATCHES}
 ORDER BY id
 LIMIT :limit
+"""
+COUNT_REPLAYABLE: Final = f"""
+SELECT count(*)
+FROM (SELECT FROM webhook_queue WHERE payload <> '' AND {MATCHES} LIMIT :limit) AS counted
 """
 REQUEUE: Final = f"""
 UPDATE webhook_queue
@@ -105,10 +110,20 @@ class Replay(NamedTuple):
 
 class WebhookReplayRepository(Repository):
     async def page(
-        self, selection: EventSelection, *, uuid: str | None, before: int | None, limit: int
+        self,
+        selection: EventSelection,
+        *,
+        uuid: str | None,
+        before: int | None,
+        limit: int,
+        conflicts: bool = False,
     ) -> Sequence[Event]:
-        """Returns events, newest first, starting before the id `before`."""
-        return await self._fetch_all(Event, PAGE, **asdict(selection), uuid=uuid, before=before, limit=limit)
+        """Returns events, newest first, starting before the id `before`. `conflicts`: only those whose uuid arrived
+        again with other content.
+        """
+        return await self._fetch_all(
+            Event, PAGE, **asdict(selection), uuid=uuid, conflicts=conflicts, before=before, limit=limit
+        )
 
     async def get(self, event_id: int) -> Event:
         """Raises NotFound."""
@@ -126,6 +141,11 @@ class WebhookReplayRepository(Repository):
     async def find_replayable(self, selection: EventSelection, *, after: int, limit: int) -> Sequence[int]:
         """Returns the next ids after `after` of selected events that still have their payload."""
         return await self._fetch_values(FIND_REPLAYABLE, **asdict(selection), after=after, limit=limit)
+
+    async def count_replayable(self, selection: EventSelection, *, limit: int) -> int:
+        """Counts selected events that still have their payload, at most `limit` of them."""
+        count: int = await self._fetch_value(COUNT_REPLAYABLE, **asdict(selection), limit=limit)
+        return count
 
     async def requeue(self, ids: Sequence[int], statuses: Sequence[str], *, pass_on: bool) -> Sequence[int]:
         """Resets events to a first attempt, if they have one of the statuses and still have their payload. `pass_on`:

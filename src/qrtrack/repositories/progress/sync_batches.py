@@ -1,10 +1,12 @@
 """Progress batches: announced, read, cancelled, summarised. Reports are in sync_records.py."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import select
 
 from qrtrack.domain.errors import NotFound
+from qrtrack.domain.progress.sync_batches import SyncStatus
 from qrtrack.models import SyncBatch
 from qrtrack.repositories.base import Repository
 
@@ -46,6 +48,15 @@ class SyncBatchRepository(Repository):
         if batch is None:
             raise no_such_batch(batch_id)
         return batch
+
+    async def list(self, status: SyncStatus | None, *, before: UUID | None, limit: int) -> Sequence[SyncBatch]:
+        """Newest first."""
+        query = select(SyncBatch).order_by(SyncBatch.batch_id.desc()).limit(limit)
+        if status is not None:
+            query = query.where(SyncBatch.status == status)
+        if before is not None:
+            query = query.where(SyncBatch.batch_id < before)
+        return (await self._session.scalars(query)).all()
 
     async def add(self, batch: SyncBatch) -> None:
         self._session.add(batch)

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 
 from qrtrack.domain.errors import NotFound
+from qrtrack.domain.matching import Matching
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import Replayer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
@@ -18,6 +19,7 @@ from qrtrack.schemas.accurate.replays import (
     WebhookEventPage,
 )
 from qrtrack.schemas.base import RowId
+from qrtrack.schemas.matching import MatchingAnswer
 from qrtrack.services.accurate import replays as use_cases
 from qrtrack.services.accurate.replays import NotReplayable, PayloadGone
 
@@ -29,10 +31,15 @@ QueueId = Annotated[RowId, Path(description="`queue_id` in the answer to the web
 @router.get("/events", response_model=WebhookEventPage, summary="List webhook events")
 async def list_events(query: Annotated[EventQuery, Query()], caller: Replayer, runtime: RuntimeState) -> dict[str, Any]:
     """The webhook events of your databases, newest first."""
-    async with runtime.database.read(tenant=caller.organisation_id) as repositories:
-        events = await repositories.webhook_replays.page(
-            query.selection(), uuid=query.uuid, before=query.before_number(), limit=query.one_more
-        )
+    events = await use_cases.list_events(
+        runtime.database,
+        caller=caller,
+        selection=query.selection(),
+        uuid=query.uuid,
+        conflicts=query.conflicts,
+        before=query.before_number(),
+        limit=query.one_more,
+    )
     return query.page("events", events, lambda event: event.id)
 
 
@@ -47,14 +54,18 @@ async def get_event(queue_id: QueueId, caller: Replayer, runtime: RuntimeState) 
     return await use_cases.view_event(runtime.database, caller=caller, event_id=queue_id)
 
 
-@router.post("/events/replay", response_model=ReplayedAnswer, summary="Replay webhook events by filter")
+@router.post(
+    "/events/replay", response_model=ReplayedAnswer | MatchingAnswer, summary="Replay webhook events by filter"
+)
 async def replay_events(
     body: ReplayMany, caller: Replayer, database: AnsweringDatabase, runtime: RuntimeState
-) -> use_cases.Replayed:
+) -> use_cases.Replayed | Matching:
     """Processes all matching events again, e.g. `{"status": "dead", "type": "SALES_INVOICE", "reason": "…"}`. Events
     whose content was deleted after its retention period are left out. The service records who, when and why. If the
-    request is interrupted, some events have been replayed: send it again for the others.
+    request is interrupted, some events have been replayed: send it again for the others. `"dry_run": true` only counts.
     """
+    if body.dry_run:
+        return await use_cases.count_replayable(database, caller=caller, selection=body.selection())
     return await use_cases.replay_events(
         database,
         caller=caller,

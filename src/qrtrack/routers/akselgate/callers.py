@@ -10,26 +10,26 @@ from qrtrack.routers.dependencies import Gate, require
 from qrtrack.runtime import Runtime
 
 
-def _check_account_holder(runtime: Runtime, caller: Caller) -> None:
+def check_account_holder(runtime: Runtime, caller: Caller) -> None:
     """Raises NotFound for every other organisation. Raises it for all if AKSELGATE_ORGANISATION is not set."""
     if caller.organisation_id != runtime.settings.akselgate_organisation:
         raise NotFound("Your organisation has no account at the gateway.")
 
 
 def _check_finance(runtime: Runtime, caller: Caller) -> None:
-    _check_account_holder(runtime, caller)
+    check_account_holder(runtime, caller)
     require(caller, Permission.DISPATCH)
 
 
 def _check_resolver(runtime: Runtime, caller: Caller) -> None:
-    _check_account_holder(runtime, caller)
+    check_account_holder(runtime, caller)
     require(caller, Permission.RESOLVE_AND_REPLAY)
 
 
 def _check_sender(runtime: Runtime, caller: Caller) -> None:
     """If AKSELGATE_ORGANISATION is not set, the dispatch continues. Its refusal then names all missing settings."""
     if runtime.settings.akselgate_organisation is not None:
-        _check_account_holder(runtime, caller)
+        check_account_holder(runtime, caller)
     require(caller, Permission.DISPATCH)
 
 

@@ -1,7 +1,7 @@
 """Progress batches over HTTP."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
@@ -14,7 +14,15 @@ from qrtrack.routers.dependencies import ProgressReporter, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import problems
 from qrtrack.routers.waiting import LongPoll
-from qrtrack.schemas.progress.sync_batches import SyncAnswer, SyncBody, SyncCreated, WaitQuery
+from qrtrack.schemas.progress.sync_batches import (
+    SyncAnswer,
+    SyncBody,
+    SyncCreated,
+    SyncPage,
+    SyncQuery,
+    SyncState,
+    WaitQuery,
+)
 from qrtrack.services.progress import sync_batches
 
 router = APIRouter(route_class=StrictRoute, prefix="/api/progress/batches", tags=["progress"])
@@ -34,6 +42,18 @@ async def create_progress_batch(
     created = SyncCreated.model_validate(batch)
     response.headers["Location"] = created.status_url
     return created
+
+
+@router.get("", response_model=SyncPage, summary="List progress batches")
+async def list_progress_batches(
+    query: Annotated[SyncQuery, Query()], caller: ProgressReporter, runtime: RuntimeState
+) -> dict[str, Any]:
+    """Lists your progress batches, newest first. `?status=processing` lists those that run."""
+    found = await sync_batches.list_sync_batches(
+        runtime.database, caller=caller, status=query.status, before=query.before_id(), limit=query.one_more
+    )
+    page = query.page("batches", found, lambda batch: batch.batch_id)
+    return page | {"batches": [SyncState.of(batch) for batch in page["batches"]]}
 
 
 @router.get("/{batch_id}", summary="Look at a batch's progress", responses=problems(NotFound))

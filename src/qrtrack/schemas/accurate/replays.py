@@ -10,7 +10,7 @@ from qrtrack.domain.accurate.replays import EventSelection
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.schemas.accurate.documents import DatabaseId
-from qrtrack.schemas.base import Answer, Body, Instant, ListQuery, Page, Reason, Text, decode_cursor
+from qrtrack.schemas.base import Answer, Body, Flag, Instant, ListQuery, Page, Reason, Text, decode_cursor
 
 
 class EventQuery(ListQuery):
@@ -24,6 +24,7 @@ class EventQuery(ListQuery):
         None, description="The older name of `database_id`.", json_schema_extra={"deprecated": True}
     )
     forward_status: ForwardStatus | None = None
+    conflicts: Flag = Field(default=False, description="Only events whose uuid arrived again with other content.")
 
     def selection(self) -> EventSelection:
         """Returns the filter. Raises InvalidInput if the two names of the database contradict each other."""
@@ -110,6 +111,7 @@ class ReplayMany(Body):
         None, description="`dead`: events whose forwarding failed its last attempt."
     )
     reason: Reason | None = None
+    dry_run: bool = Field(default=False, description="Counts the events that would be replayed, and changes nothing.")
 
     def selection(self) -> EventSelection:
         return EventSelection(

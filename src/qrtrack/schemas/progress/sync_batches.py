@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from qrtrack.domain.estimates import eta_seconds
 from qrtrack.domain.progress.sync_batches import SyncStatus
 from qrtrack.models import SyncBatch
-from qrtrack.schemas.base import Answer, Body, Instant, Name, Query, Wait
+from qrtrack.schemas.base import Answer, Body, Instant, ListQuery, Name, Page, Query, Wait
 
 
 class SyncBody(Body):
@@ -55,8 +55,10 @@ class SyncSummary(BaseModel):
     first_failures: list[FailedRecord] = Field(description="At most the first ten; errors are cut to 200 characters.")
 
 
-class SyncAnswer(Answer):
-    """The state of a progress batch."""
+class SyncState(BaseModel):
+    """A progress batch as lists show it."""
+
+    model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
 
     batch_id: UUID
     name: str
@@ -81,9 +83,24 @@ class SyncAnswer(Answer):
 
     @classmethod
     def of(cls, batch: SyncBatch) -> Self:
+        """With the estimate, which the row does not hold."""
         answer = cls.model_validate(batch)
         answer.eta_seconds = _eta(batch)
         return answer
+
+
+class SyncAnswer(SyncState, Answer):
+    """The state of a progress batch."""
+
+
+class SyncPage(Page):
+    """Newest first."""
+
+    batches: list[SyncState]
+
+
+class SyncQuery(ListQuery):
+    status: SyncStatus | None = None
 
 
 def _eta(batch: SyncBatch) -> int | None:

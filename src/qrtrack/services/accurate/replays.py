@@ -8,6 +8,7 @@ from qrtrack.domain.accurate.processing import EventStatus
 from qrtrack.domain.accurate.replays import EventSelection
 from qrtrack.domain.errors import InvalidState
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.matching import MOST_COUNTED, Matching
 from qrtrack.repositories.accurate.replays import Conflict, Event, Replay
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 
@@ -42,6 +43,23 @@ class Replayed:
     replayed: int
 
 
+async def list_events(
+    database: Database,
+    *,
+    caller: Caller,
+    selection: EventSelection,
+    uuid: str | None,
+    conflicts: bool,
+    before: int | None,
+    limit: int,
+) -> Sequence[Event]:
+    """Newest first. `conflicts`: only events whose uuid arrived again with other content."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        return await repositories.webhook_replays.page(
+            selection, uuid=uuid, conflicts=conflicts, before=before, limit=limit
+        )
+
+
 async def view_event(database: Database, *, caller: Caller, event_id: int) -> EventInFull:
     """Raises NotFound."""
     async with database.read(tenant=caller.organisation_id) as repositories:
@@ -70,6 +88,12 @@ async def replay_event(
         await repositories.webhook_replays.record_replay(caller, reason=reason, selection=None, ids=ids)
         await repositories.wake_workers(WEBHOOK_EVENTS)
         return repositories.answer(Replayed(1))
+
+
+async def count_replayable(database: Database, *, caller: Caller, selection: EventSelection) -> Matching:
+    """Counts what `replay_events` would replay now."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        return Matching.of(await repositories.webhook_replays.count_replayable(selection, limit=MOST_COUNTED + 1))
 
 
 async def replay_events(

@@ -90,7 +90,9 @@ async def list_attempts(
 
 
 class AttemptView(NamedTuple):
-    """An attempt with one page of its rows and their callbacks. Only the first page contains `payloads`."""
+    """An attempt with one page of its rows and their callbacks. Only the first page contains `payloads`, if they are
+    wanted.
+    """
 
     attempt: FoundAttempt
     payloads: Payloads | None
@@ -99,14 +101,16 @@ class AttemptView(NamedTuple):
     events: Sequence[FoundEvent]
 
 
-async def view_attempt(database: Database, *, caller: Caller, attempt_id: int, after: int, limit: int) -> AttemptView:
-    """Raises NotFound."""
+async def view_attempt(
+    database: Database, *, caller: Caller, attempt_id: int, after: int, limit: int, with_payloads: bool = True
+) -> AttemptView:
+    """`with_payloads`: the payloads of 10,000 rows have megabytes. Raises NotFound."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         attempt = await repositories.attempts.get(attempt_id)
         rows = await repositories.attempts.list_rows(attempt_id, after=after, limit=limit)
         return AttemptView(
             attempt,
-            None if after else await repositories.attempts.find_payloads(attempt_id),
+            None if after or not with_payloads else await repositories.attempts.find_payloads(attempt_id),
             rows,
             await repositories.callbacks.list(attempt_id, [row.reference_number for row in rows]),
             await repositories.attempt_events.list(attempt_id, limit=SHOWN_EVENTS),

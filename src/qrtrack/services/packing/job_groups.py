@@ -1,0 +1,93 @@
+"""Cancelling and retrying all reverse jobs that match a filter."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+from uuid import UUID
+
+from qrtrack.database import Database
+from qrtrack.domain.identity import Caller
+from qrtrack.domain.matching import MOST_COUNTED, Matching
+from qrtrack.domain.packing.selections import JobGroup
+from qrtrack.repositories import Repositories
+from qrtrack.repositories.packing.job_groups import JobEvent
+from qrtrack.repositories.queues import REVERSE_JOBS
+
+# How many jobs one transaction changes. It locks their batches, and packing waits for those locks.
+CHUNK: Final = 200
+BEFORE_ALL: Final = UUID(int=0)
+
+Done = TypeVar("Done")
+
+
+@dataclass(frozen=True, slots=True)
+class CancelledJobs:
+    cancelled: int
+    withdrawn: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetriedJobs:
+    retried: int
+
+
+async def count_jobs(database: Database, *, caller: Caller, group: JobGroup) -> Matching:
+    """Counts what an action on the group would change now."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        return Matching.of(await repositories.job_groups.count(group, limit=MOST_COUNTED + 1))
+
+
+async def cancel_jobs(database: Database, *, caller: Caller, group: JobGroup) -> CancelledJobs:
+    """Ends the jobs as `cancel_reverse_job` ends one, CHUNK jobs for each transaction. After an interruption the caller
+    sends the request again: cancelled jobs no longer match.
+    """
+
+    async def cancel(repositories: Repositories, ids: Sequence[UUID], done: CancelledJobs) -> CancelledJobs:
+        cancelled = await repositories.job_groups.cancel(group, ids)
+        withdrawals = await repositories.job_groups.withdraw(cancelled)
+        events = [
+            JobEvent(job_id, f"Cancelled; {withdrawn} prepared codes left the queue.", {"withdrawn": withdrawn})
+            for job_id, withdrawn in withdrawals
+        ]
+        await repositories.job_groups.record("reverse_job.cancelled", events, caller=caller, level="warn")
+        withdrawn = sum(withdrawal.withdrawn for withdrawal in withdrawals)
+        return CancelledJobs(done.cancelled + len(cancelled), done.withdrawn + withdrawn)
+
+    return await _change_all(database, caller, group, cancel, CancelledJobs(0, 0))
+
+
+async def retry_jobs(database: Database, *, caller: Caller, group: JobGroup) -> RetriedJobs:
+    """Queues the failed jobs again as `retry_reverse_job` queues one, CHUNK jobs for each transaction. Jobs of closed
+    batches are left out.
+    """
+
+    async def retry(repositories: Repositories, ids: Sequence[UUID], done: RetriedJobs) -> RetriedJobs:
+        retried = await repositories.job_groups.retry(group, ids)
+        events = [JobEvent(job_id, "Retried by a manager.", {}) for job_id in retried]
+        await repositories.job_groups.record("reverse_job.retried", events, caller=caller, level="info")
+        await repositories.wake_workers(REVERSE_JOBS)
+        return RetriedJobs(done.retried + len(retried))
+
+    return await _change_all(database, caller, group, retry, RetriedJobs(0))
+
+
+async def _change_all(
+    database: Database,
+    caller: Caller,
+    group: JobGroup,
+    change: Callable[[Repositories, Sequence[UUID], Done], Awaitable[Done]],
+    done: Done,
+) -> Done:
+    """Changes the matching jobs, each chunk in a transaction of its own. It locks the batches first, then the jobs, as
+    a request that closes a batch does. Jobs that are submitted meanwhile are left out.
+    """
+    after, last, is_over = BEFORE_ALL, None, False
+    while not is_over:
+        async with database.write(tenant=caller.organisation_id) as repositories:
+            last = last or await repositories.job_groups.find_newest() or BEFORE_ALL
+            jobs = await repositories.job_groups.find(group, after=after, last=last, limit=CHUNK)
+            await repositories.lock_batches([job.batch_id for job in jobs])
+            done = repositories.answer(await change(repositories, [job.id for job in jobs], done))
+        is_over = len(jobs) < CHUNK
+        after = jobs[-1].id if jobs else last
+    return done
