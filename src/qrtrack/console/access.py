@@ -55,7 +55,7 @@ class Visitor:
 
     def page(self, template: str, spoken: Sequence[str] = (), /, **values: Any) -> Response:
         """`spoken`: the sections of the catalogue that the scripts of the page say, besides those of every page."""
-        texts = self.language.texts("press", "problem", *spoken)
+        texts = self.language.texts("press", "problem", "camera", *spoken)
         return page(self.language, template, visitor=self, path=self.request.url.path, spoken=texts, **values)
 
 

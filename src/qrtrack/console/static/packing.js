@@ -223,6 +223,9 @@ document.addEventListener("keydown", (event) => {
   if (scanner.press(event)) event.preventDefault();
 });
 
+// The camera.
+document.addEventListener("scanned", (event) => scanner.paste(/** @type {CustomEvent<string>} */ (event).detail));
+
 element("pack").addEventListener("submit", (event) => {
   event.preventDefault();
   if (!isLocked && !waitingPress()) goOn();
