@@ -5,13 +5,14 @@ from typing import Final
 from fastapi import APIRouter
 
 from qrtrack.console import static_files
-from qrtrack.console.views import batches, jobs, overview, packing, sign_in
+from qrtrack.console.views import batches, jobs, overview, packing, scanner_test, sign_in
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     overview.router,
     packing.router,
     batches.router,
     jobs.router,
+    scanner_test.router,
     sign_in.router,
     static_files.router,
 )
