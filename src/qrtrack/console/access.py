@@ -26,6 +26,7 @@ PAGES: Final = (
     ("batches", "/console/batches", Permission.PACK),
     ("packing", "/console/packing", Permission.PACK),
     ("jobs", "/console/jobs", Permission.PACK),
+    ("settings", "/console/settings", Permission.MANAGE_BATCHES),
 )
 
 

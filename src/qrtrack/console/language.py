@@ -33,6 +33,10 @@ class Language:
     def number(self, value: int) -> str:
         return f"{value:,}".replace(",", THOUSANDS[self.name])
 
+    def decimal(self, value: float) -> str:
+        """`38.1`, or `38,1` where the point separates thousands."""
+        return f"{value:g}".replace(".", "," if THOUSANDS[self.name] == "." else ".")
+
     def time(self, at: datetime) -> str:
         """`14:31`, in the plant's zone."""
         return at.astimezone(self.zone).strftime("%H:%M")

@@ -5,7 +5,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from qrtrack.console import static_files
-from qrtrack.console.views import batches, jobs, overview, packing, scanner_test, sign_in
+from qrtrack.console.views import batches, jobs, overview, packing, scanner_test, settings, sign_in
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     overview.router,
@@ -13,6 +13,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     batches.router,
     jobs.router,
     scanner_test.router,
+    settings.router,
     sign_in.router,
     static_files.router,
 )

@@ -61,17 +61,19 @@ async function isWantedAsCounted(control, asked, question) {
 
 /**
  * The fields as JSON: numbers are numbers, ticks are booleans, `data-list` splits at blanks and commas, local times are
- * instants. An empty field is left out.
+ * instants. An empty field is left out. A name such as `notify.email` is a field within a field. `data-lines` makes a list
+ * of lines. `data-empty` sends an empty field too: as null, or as a list without entries.
  * @param {HTMLFormElement} form
  */
 export function fieldsOf(form) {
   /** @type {Record<string, unknown>} */
   const fields = {};
   for (const field of /** @type {Iterable<HTMLInputElement>} */ (form.elements)) {
-    if (!field.name || field.disabled || (field.type === "radio" && !field.checked)) continue;
-    if (field.type === "checkbox") fields[field.name] = field.checked;
-    else if (!field.value.trim()) continue;
-    else fields[field.name] = valueOf(field);
+    if (!field.name || field.matches(":disabled") || (field.type === "radio" && !field.checked)) continue;
+    if (field.type !== "checkbox" && !field.value.trim() && !("empty" in field.dataset)) continue;
+    const [name, inner] = field.name.split(".");
+    const value = field.type === "checkbox" ? field.checked : valueOf(field);
+    fields[name] = inner ? { .../** @type {object} */ (fields[name]), [inner]: value } : value;
   }
   return fields;
 }
@@ -79,6 +81,8 @@ export function fieldsOf(form) {
 /** @param {HTMLInputElement} field */
 function valueOf(field) {
   const text = field.value.trim();
+  if ("lines" in field.dataset) return text.split("\n").map((line) => line.trim()).filter(Boolean);
+  if (!text) return null;
   if ("list" in field.dataset) return text.split(/[\s,;]+/).filter(Boolean);
   if ("upper" in field.dataset) return text.toUpperCase();
   if (field.type === "number" || "number" in field.dataset) return Number(text);
