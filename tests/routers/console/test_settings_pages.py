@@ -1,5 +1,7 @@
 """Settings and the scanner test page without a browser: who sees what, and what is never shown."""
 
+import html
+import json
 import re
 from dataclasses import replace
 from uuid import uuid4
@@ -146,6 +148,18 @@ async def test_an_admin_signs_a_person_out_everywhere(
     await visitor.post(f"{SETTINGS}/sign-out", data={"user": "line-worker"}, headers=ORIGIN)
     assert [await find_session(runtime.database, token) for token in tokens] == [None, None]
     assert (await visitor.get(SETTINGS)).status_code == 200
+
+
+async def test_a_label_of_which_nobody_knows_is_printed_again_from_the_page(
+    visitor: httpx2.AsyncClient, runtime: Runtime, plant: Plant
+) -> None:
+    await signed_in(visitor, runtime, as_role(plant.caller, Role.MANAGER))
+    await furnish(visitor)
+    await print_unknown(plant)
+    page = html.unescape((await visitor.get(SETTINGS)).text)
+    [(path, body)] = re.findall(r"data-path=\"([^\"]*/print)\" data-body='([^']*)'", page)
+    answer = await visitor.post(path, json=json.loads(body), headers=ORIGIN)
+    assert answer.status_code == 202, answer.text
 
 
 # What is configured
