@@ -26,6 +26,7 @@ function show(findings, scan) {
   element("scanner-text").textContent = say(wrong.length ? "scanner.to_change_text" : "scanner.all_good_text");
   element("findings-card").hidden = false;
   element("typed").textContent = scan.raw;
+  element("scanner-verdict").scrollIntoView({ block: "nearest" });
   list.replaceChildren(...[...wrong, ...findings.filter(({ isGood }) => isGood)].map(itemOf));
 }
 

@@ -166,4 +166,6 @@ async def _installation(visitor: Visitor) -> dict[str, object]:
 async def _health(visitor: Visitor) -> dict[str, object]:
     """What /readyz tells everybody: totals of the whole service, of no organisation."""
     gauges = await visitor.runtime.gauges.at_hand()
-    return {"gauges": gauges, "silent_seconds": visitor.runtime.pulse.silent_seconds}
+    # Regular tasks always have a next time, and what failed waits for its next try.
+    due = [queue for queue in gauges.queues if queue.running or queue.oldest_seconds is not None] if gauges else []
+    return {"gauges": gauges, "due": due}
