@@ -198,7 +198,7 @@ async def test_a_secret_is_on_no_page(visitor: httpx2.AsyncClient, runtime: Runt
     secrets = [value.get_secret_value() for value in runtime.settings.needed_secrets.values() if value]
     assert len(secrets) == 3
     assert not [secret for secret in secrets if secret in page]
-    assert runtime.settings.database_url not in page
+    assert str(runtime.settings.database_url) not in page
 
 
 def test_every_queue_and_every_area_of_settings_has_a_name() -> None:
