@@ -9,6 +9,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from plant import Plant
 from printer import own_host
@@ -184,7 +185,7 @@ def test_no_secret_and_nothing_of_others_is_among_the_settings() -> None:
 
 
 def test_settings_that_are_not_set_are_told_from_those_that_are() -> None:
-    settings = Settings(_env_file=None, cron_secret="x" * 40, printer_networks="")
+    settings = Settings(_env_file=None, cron_secret=SecretStr("x" * 40), printer_networks="")
     shown = {item.name: item for items in list_settings(settings).values() for item in items}
     assert (shown["CRON_SECRET"].value, shown["CRON_SECRET"].is_set) == (None, True)
     assert not shown["PRINTER_NETWORKS"].is_set
