@@ -262,6 +262,22 @@ def test_vendored_files_are_what_their_authors_published() -> None:
         assert hashlib.sha256(STATIC[name]).hexdigest() == file["sha256"]
 
 
+def test_the_camera_has_the_reader_that_its_script_was_made_for() -> None:
+    """Both come from packages of their own, and fit each other in one version only."""
+    assert hashlib.sha256(STATIC["zxing_reader.wasm"]).hexdigest().encode() in STATIC["barcode-detector.js"]
+
+
+async def test_webassembly_is_allowed_in_the_worker_of_the_camera_only(visitor: httpx2.AsyncClient) -> None:
+    worker, reader, page = [
+        await visitor.get(f"/console/{path}")
+        for path in ("static/camera-worker.js", "static/zxing_reader.wasm", "sign-in")
+    ]
+    assert "'wasm-unsafe-eval'" in worker.headers["Content-Security-Policy"]
+    assert "connect-src 'self'" in worker.headers["Content-Security-Policy"]
+    assert reader.headers["Content-Type"] == "application/wasm"
+    assert "wasm-unsafe-eval" not in page.headers["Content-Security-Policy"]
+
+
 @pytest.mark.parametrize("template", [name for name in TEMPLATES if "page.html" in TEMPLATES[name]])
 def test_the_scripts_of_a_page_are_small(template: str) -> None:
     waiting = set(re.findall(r"/console/static/([\w.-]+\.js)", TEMPLATES["page.html"] + TEMPLATES[template]))

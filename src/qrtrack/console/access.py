@@ -30,6 +30,7 @@ PAGES: Final = (
     ("webhooks", "/console/webhooks", Permission.RESOLVE_AND_REPLAY),
     ("settlements", "/console/settlements", Permission.DISPATCH),
     ("progress", "/console/progress", Permission.DOCUMENTS_AND_PROGRESS),
+    ("settings", "/console/settings", Permission.MANAGE_BATCHES),
 )
 
 
@@ -59,7 +60,7 @@ class Visitor:
 
     def page(self, template: str, spoken: Sequence[str] = (), /, **values: Any) -> Response:
         """`spoken`: the sections of the catalogue that the scripts of the page say, besides those of every page."""
-        texts = self.language.texts("press", "refusal", "problem", *spoken)
+        texts = self.language.texts("press", "refusal", "problem", "camera", *spoken)
         return page(self.language, template, visitor=self, path=self.request.url.path, spoken=texts, **values)
 
 

@@ -45,6 +45,9 @@ class Language:
         minutes, rest = divmod(round(seconds), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    def decimal(self, value: float) -> str:
+        """`38.1`, or `38,1` where the point separates thousands."""
+        return f"{value:g}".replace(".", "," if THOUSANDS[self.name] == "." else ".")
 
     def time(self, at: datetime) -> str:
         """`14:31`, in the plant's zone."""

@@ -14,6 +14,8 @@ from qrtrack.console.views import (
     overview,
     packing,
     progress,
+    scanner_test,
+    settings,
     settlements,
     sign_in,
     verification,
@@ -32,6 +34,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     webhooks.router,
     settlements.router,
     progress.router,
+    scanner_test.router,
+    settings.router,
     sign_in.router,
     static_files.router,
 )

@@ -10,6 +10,9 @@ router = APIRouter(include_in_schema=False, prefix="/console/static")
 
 # Browsers ask each time whether it is still the same (ETag): nothing stale is shown after an upgrade.
 HEADERS: Final = {"Cache-Control": "no-cache"}
+# A worker obeys the policy of its own answer. WebAssembly is compiled there, not on the pages.
+WORKER: Final = "camera-worker.js"
+WORKER_POLICY: Final = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'"
 FILES: Final = StaticFiles(packages=[("qrtrack.console", "static")])
 
 
@@ -19,4 +22,6 @@ async def get_static_file(name: str, request: Request) -> Response:
     """A file; 304 where the browser has it already."""
     answer = await FILES.get_response(name, request.scope)
     answer.headers.update(HEADERS)
+    if name == WORKER:
+        answer.headers["Content-Security-Policy"] = WORKER_POLICY
     return answer

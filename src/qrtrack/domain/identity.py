@@ -28,6 +28,7 @@ class Permission(StrEnum):
     DISPATCH = "dispatch"
     RESOLVE_AND_REPLAY = "resolve-and-replay"
     DOCUMENTS_AND_PROGRESS = "documents-and-progress"
+    SEE_INSTALLATION = "see-installation"
 
 
 ALLOWED: dict[Permission, frozenset[Role]] = {
@@ -37,6 +38,7 @@ ALLOWED: dict[Permission, frozenset[Role]] = {
     Permission.DISPATCH: frozenset({Role.FINANCE, Role.ADMIN}),
     Permission.RESOLVE_AND_REPLAY: frozenset({Role.ADMIN}),
     Permission.DOCUMENTS_AND_PROGRESS: frozenset(Role),
+    Permission.SEE_INSTALLATION: frozenset({Role.ADMIN}),
 }
 
 

@@ -54,6 +54,7 @@ from qrtrack.repositories.recalculation import RecalculationRepository
 from qrtrack.repositories.retention import RetentionRepository
 from qrtrack.repositories.searches import SearchRepository
 from qrtrack.repositories.secret_keys import SecretKeyRepository
+from qrtrack.repositories.server import ServerRepository
 from qrtrack.repositories.trace import TraceRepository
 from qrtrack.repositories.verification.alerts import AlertRepository
 from qrtrack.repositories.verification.checks import CheckRepository
@@ -81,6 +82,7 @@ class DriverRepositories(DriverRepository):
     exports = cached_property(lambda self: ExportRepository(self._connection))
     case_prints = cached_property(lambda self: CasePrintRepository(self._connection))
     console_sessions = cached_property(lambda self: ConsoleSessionRepository(self._connection))
+    server = cached_property(lambda self: ServerRepository(self._connection))
     sync_records = cached_property(lambda self: SyncRecordRepository(self._connection))
     verification_alerts = cached_property(lambda self: AlertRepository(self._connection))
     verification_checks = cached_property(lambda self: CheckRepository(self._connection))

@@ -1,6 +1,6 @@
 """Sessions of the console, and the codes of sign-in links. The database's clock decides when they end."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -47,6 +47,21 @@ WITH codes AS (
 DELETE FROM console_sessions
 WHERE manufacturer_org_id = :organisation AND (CAST(:user AS text) IS NULL OR user_id = :user)
 """
+# One row for each person: what is revoked are all sessions of one.
+LIST_OPEN = """
+SELECT user_id,
+       array_remove(array_agg(DISTINCT role), NULL) AS roles,
+       array_remove(array_agg(DISTINCT station), NULL) AS stations,
+       count(DISTINCT token_hash)::int AS sessions,
+       max(created_at) AS signed_in_at,
+       max(expires_at) AS expires_at
+FROM console_sessions
+LEFT JOIN LATERAL unnest(roles) AS role ON true
+WHERE manufacturer_org_id = :organisation AND expires_at > now()
+GROUP BY user_id
+ORDER BY signed_in_at DESC
+LIMIT :limit
+"""
 
 
 class FoundSession(NamedTuple):
@@ -54,6 +69,15 @@ class FoundSession(NamedTuple):
     user_id: str
     roles: list[str]
     station: str | None
+    expires_at: datetime
+
+
+class SignedInUser(NamedTuple):
+    user_id: str
+    roles: list[str]
+    stations: list[str]
+    sessions: int
+    signed_in_at: datetime
     expires_at: datetime
 
 
@@ -98,6 +122,10 @@ class ConsoleSessionRepository(DriverRepository):
     async def revoke(self, organisation_id: UUID, user_id: str | None) -> int:
         """Ends the organisation's sessions, or those of one user. How many there were."""
         return await self._execute(REVOKE, organisation=organisation_id, user=user_id)
+
+    async def list_open(self, organisation_id: UUID, *, limit: int) -> Sequence[SignedInUser]:
+        """Who of the organisation is signed in, the latest first."""
+        return await self._fetch_all(SignedInUser, LIST_OPEN, organisation=organisation_id, limit=limit)
 
 
 def _names(roles: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The limits and guarantees of the database server. Each process reads them once, at its start."""
+"""The limits and guarantees of the database server, which each process reads at its start, and its version."""
 
 from typing import Final, NamedTuple
 
@@ -14,6 +14,9 @@ SELECT current_setting('fsync') = 'on' AS is_durable,
 FROM pg_roles AS login, pg_database AS here
 WHERE login.rolname = session_user AND here.datname = current_database()
 """
+GET_VERSIONS: Final = """
+SELECT current_setting('server_version') AS server, (SELECT version_num FROM alembic_version) AS revision
+"""
 
 
 class ServerLimits(NamedTuple):
@@ -24,6 +27,16 @@ class ServerLimits(NamedTuple):
     allowed: int
 
 
+class DatabaseVersions(NamedTuple):
+    """Of PostgreSQL, and of the schema."""
+
+    server: str
+    revision: str
+
+
 class ServerRepository(DriverRepository):
     async def limits(self) -> ServerLimits:
         return await self._fetch_one(ServerLimits, GET_LIMITS)
+
+    async def versions(self) -> DatabaseVersions:
+        return await self._fetch_one(DatabaseVersions, GET_VERSIONS)

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -9,6 +10,7 @@ from uuid import UUID
 
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller, Role
+from qrtrack.repositories.console_sessions import SignedInUser
 
 CODE_SECONDS: Final = 600.0
 
@@ -73,6 +75,12 @@ async def revoke_sessions(database: Database, *, organisation_id: UUID, user_id:
     """Signs out everybody of the organisation, or one user, and voids their unused links. How many sessions ended."""
     async with database.autocommit() as repositories:
         return await repositories.console_sessions.revoke(organisation_id, user_id)
+
+
+async def list_signed_in(database: Database, *, caller: Caller, limit: int) -> Sequence[SignedInUser]:
+    """Who of the caller's organisation is signed in, the latest first."""
+    async with database.autocommit() as repositories:
+        return await repositories.console_sessions.list_open(caller.organisation_id, limit=limit)
 
 
 def _hash(token: str) -> bytes:

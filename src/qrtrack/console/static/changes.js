@@ -73,16 +73,17 @@ function counts(answer) {
 
 /**
  * The fields as JSON: numbers are numbers, ticks are booleans, `data-list` splits at blanks and commas, local times are
- * instants. An empty field is left out. A name such as `notify.email` is a field within a field. `data-pairs` names the
- * two fields of each line, whose last word is a number.
+ * instants, `data-lines` makes a list of lines, and `data-pairs` names the two fields of each line, whose last word is a
+ * number. An empty field is left out; with `data-empty` it is sent as null, or as a list without entries. A name such as
+ * `notify.email` is a field within a field.
  * @param {HTMLFormElement} form
  */
 export function fieldsOf(form) {
   /** @type {Record<string, unknown>} */
   const fields = {};
   for (const field of /** @type {Iterable<HTMLInputElement>} */ (form.elements)) {
-    if (!field.name || field.disabled || (field.type === "radio" && !field.checked)) continue;
-    if (field.type !== "checkbox" && !field.value.trim()) continue;
+    if (!field.name || field.matches(":disabled") || (field.type === "radio" && !field.checked)) continue;
+    if (field.type !== "checkbox" && !field.value.trim() && !("empty" in field.dataset)) continue;
     const [name, inner] = field.name.split(".");
     const value = field.type === "checkbox" ? field.checked : valueOf(field);
     fields[name] = inner ? { .../** @type {object} */ (fields[name]), [inner]: value } : value;
@@ -93,6 +94,8 @@ export function fieldsOf(form) {
 /** @param {HTMLInputElement} field */
 function valueOf(field) {
   const text = field.value.trim();
+  if ("lines" in field.dataset) return text.split("\n").map((line) => line.trim()).filter(Boolean);
+  if (!text) return null;
   if ("list" in field.dataset) return text.split(/[\s,;]+/).filter(Boolean);
   if (field.dataset.pairs) return text.split(/\n+/).map((line) => pairOf(line.trim(), field.dataset.pairs ?? ""));
   if ("upper" in field.dataset) return text.toUpperCase();

@@ -223,6 +223,12 @@ document.addEventListener("keydown", (event) => {
   if (scanner.press(event)) event.preventDefault();
 });
 
+// The camera. On a phone its panel covers the lower half: the answer moves into the upper one.
+document.addEventListener("scanned", (event) => {
+  scanner.paste(/** @type {CustomEvent<string>} */ (event).detail);
+  element("verdict").scrollIntoView();
+});
+
 element("pack").addEventListener("submit", (event) => {
   event.preventDefault();
   if (!isLocked && !waitingPress()) goOn();

@@ -55,6 +55,12 @@ WHERE (CAST(:printer_id AS uuid) IS NULL OR job.printer_id = :printer_id)
 ORDER BY job.id DESC
 LIMIT :limit
 """
+LIST_NOT_PRINTED: Final = f"""
+{SELECT_LISTED}
+WHERE job.status IN ('failed', 'unknown') AND job.finished_at > now() - make_interval(days => :days)
+ORDER BY job.finished_at DESC
+LIMIT :limit
+"""
 PRINTER_STATES: Final = """
 SELECT printer_id,
        count(*) FILTER (WHERE status IN ('queued', 'running'))::int AS waiting,
@@ -192,6 +198,10 @@ class PrintJobRepository(Repository):
         return await self._fetch_all(
             ListedPrint, LIST, printer_id=printer_id, status=status, before=before, limit=limit
         )
+
+    async def list_not_printed(self, *, days: int, limit: int) -> Sequence[ListedPrint]:
+        """Jobs of the last days that failed, or of which nobody knows whether they printed. The latest first."""
+        return await self._fetch_all(ListedPrint, LIST_NOT_PRINTED, days=days, limit=limit)
 
     async def printer_states(self) -> Sequence[PrinterState]:
         """Of printers that have print jobs."""

@@ -106,6 +106,12 @@ async def list_print_jobs(
         return await repositories.print_jobs.list(printer_id=printer_id, status=status, before=before, limit=limit)
 
 
+async def list_not_printed(database: Database, *, caller: Caller, days: int, limit: int) -> Sequence[ListedPrint]:
+    """What a person has to look after, the latest first."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        return await repositories.print_jobs.list_not_printed(days=days, limit=limit)
+
+
 @dataclass(frozen=True, slots=True)
 class CancelledPrint:
     print_job_id: int

@@ -9,6 +9,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from qrtrack.database import Database
+from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.labels.documents import FileFormat
 from qrtrack.domain.labels.formats import Calibration
@@ -70,6 +71,14 @@ async def list_printers(database: Database, *, caller: Caller) -> Sequence[Liste
         printers = await repositories.printers.list()
         states = {state.printer_id: state for state in await repositories.print_jobs.printer_states()}
     return [_listed(printer, states.get(printer.id)) for printer in printers]
+
+
+async def view_printer(database: Database, *, caller: Caller, printer_id: UUID) -> ListedPrinter:
+    """Raises NotFound."""
+    for printer in await list_printers(database, caller=caller):
+        if printer.printer_id == printer_id:
+            return printer
+    raise NotFound("Your organisation has no such printer.")
 
 
 async def add_printer(

@@ -1,0 +1,24 @@
+"""The scanner test page: one scan of its label tells how a hand scanner is set. Its script does the rest."""
+
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from qrtrack.console.access import ConsoleRoute, Packer
+from qrtrack.domain.qr import draw_svg
+
+router = APIRouter(route_class=ConsoleRoute, prefix="/console/scanner-test", include_in_schema=False)
+
+LABEL: Final = 'qrTrack-Test:0123456789/YyZzAaQqMmWw"'
+"""Characters that the keyboard layouts write with different keys, in both cases, all without AltGr."""
+
+
+@router.get("")
+async def show_scanner_test(visitor: Packer) -> Response:
+    return visitor.page("scanner_test.html", ("scanner",), label=LABEL)
+
+
+@router.get("/label.svg")
+async def draw_label(visitor: Packer) -> Response:  # noqa: ARG001 the label is shown to those who may scan
+    return Response(draw_svg(LABEL), media_type="image/svg+xml", headers={"Cache-Control": "private, max-age=3600"})

@@ -1,0 +1,171 @@
+"""Settings: printers and label formats for managers; who is signed in, what is configured and health for admins."""
+
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Form, Request
+from fastapi.responses import RedirectResponse
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from qrtrack.console.access import ConsoleRoute, Visitor, allow
+from qrtrack.console.configured import list_settings
+from qrtrack.console.pictures import label_picture
+from qrtrack.domain.errors import InvalidInput
+from qrtrack.domain.identity import Permission
+from qrtrack.domain.labels.formats import A4, LabelFormat, Sheet, definition_of, format_of
+from qrtrack.domain.labels.label_jobs import PRESET_OF, Labelled
+from qrtrack.schemas.labels.label_formats import LabelFormatRequest
+from qrtrack.services.console_sessions import list_signed_in, revoke_sessions
+from qrtrack.services.labels.label_formats import get_label_format, list_label_formats
+from qrtrack.services.labels.print_jobs import list_not_printed
+from qrtrack.services.labels.printers import list_printers, networks_of, view_printer
+from qrtrack.services.versions import read_versions
+
+router = APIRouter(route_class=ConsoleRoute, prefix="/console/settings", include_in_schema=False)
+
+SHOWN_PRINTS: Final = 20
+PRINT_DAYS: Final = 7
+SHOWN_PEOPLE: Final = 100
+WHOLE_NUMBERS: Final = ("across", "columns", "rows")
+NOTHING_YET: Final[dict[str, Any]] = {
+    "width": None,
+    "height": None,
+    "page": {"width": A4[0], "height": A4[1]},
+    "margins": {"left": None, "top": None},
+    "pitch": {"x": None, "y": None},
+    "grid": {"columns": None, "rows": None},
+    "across": 1,
+    "gap": 0,
+}
+
+Manager = Annotated[Visitor, Depends(allow(Permission.MANAGE_BATCHES))]
+Admin = Annotated[Visitor, Depends(allow(Permission.SEE_INSTALLATION))]
+Kind = Literal["sheet", "roll"]
+
+
+@router.get("")
+async def show_settings(visitor: Manager) -> Response:
+    formats = [
+        (listed, format_of(listed.label_format))
+        for listed in await list_label_formats(visitor.database, caller=visitor.caller)
+    ]
+    is_admin = visitor.may(Permission.SEE_INSTALLATION)
+    return visitor.page(
+        "settings.html", formats=formats, picture=label_picture, measure=visitor.language.decimal, is_admin=is_admin,
+        **await _printers(visitor), **(await _installation(visitor) if is_admin else {}),
+    )  # fmt: skip
+
+
+@router.get("/printers/now")
+async def show_printers_now(visitor: Manager) -> Response:
+    return visitor.page("settings_printers.html", **await _printers(visitor))
+
+
+@router.get("/health/now")
+async def show_health_now(visitor: Admin) -> Response:
+    return visitor.page("settings_health.html", **await _health(visitor))
+
+
+@router.get("/new-printer")
+async def show_new_printer(visitor: Manager) -> Response:
+    return visitor.page("settings_printer.html", printer=None, **await _printing(visitor))
+
+
+@router.get("/printers/{printer_id}")
+async def show_printer(visitor: Manager, printer_id: UUID) -> Response:
+    printer = await view_printer(visitor.database, caller=visitor.caller, printer_id=printer_id)
+    return visitor.page("settings_printer.html", printer=printer, **await _printing(visitor))
+
+
+@router.get("/new-format")
+async def show_new_format(visitor: Manager, kind: Kind = "sheet") -> Response:
+    return visitor.page("settings_format.html", name=None, kind=kind, values=NOTHING_YET, picture=None, why=None)
+
+
+@router.get("/formats/{name}")
+async def show_format(visitor: Manager, name: str) -> Response:
+    found = await get_label_format(visitor.database, caller=visitor.caller, name=name)
+    values = definition_of(found)
+    return visitor.page(
+        "settings_format.html", name=name, kind=values["kind"], values=values, picture=label_picture(found), why=None
+    )
+
+
+@router.get("/format-picture")
+async def show_format_picture(visitor: Manager) -> Response:
+    """What the fields of the form would be, while somebody fills them in."""
+    try:
+        picture, why = label_picture(_format_asked(visitor.request)), None
+    except ValidationError:
+        picture, why = None, None
+    except InvalidInput as error:
+        picture, why = None, str(error)
+    return visitor.page("settings_picture.html", picture=picture, why=why)
+
+
+@router.post("/sign-out")
+async def sign_somebody_out(visitor: Admin, user: Annotated[str, Form(max_length=1000)]) -> Response:
+    """All sessions and unused links of one person of the organisation."""
+    await revoke_sessions(visitor.database, organisation_id=visitor.caller.organisation_id, user_id=user)
+    return RedirectResponse("/console/settings#people", 303)
+
+
+def _format_asked(request: Request) -> LabelFormat:
+    """From the fields `margins.left` and so on. Raises ValidationError or InvalidInput."""
+    asked: dict[str, Any] = {}
+    for name, text in request.query_params.items():
+        part, _, inner = name.partition(".")
+        if text and part in LabelFormatRequest.model_fields:
+            whole = (inner or part) in WHOLE_NUMBERS
+            value = text if part == "kind" else _number(text, is_whole=whole)
+            asked = asked | {part: asked.get(part, {}) | {inner: value} if inner else value}
+    label_format = LabelFormatRequest.model_validate(asked).asked()
+    if isinstance(label_format, Sheet):
+        label_format.check()
+    return label_format
+
+
+def _number(text: str, *, is_whole: bool) -> float | str:
+    """A text that is no number is refused by the schema."""
+    try:
+        return int(text) if is_whole else float(text)
+    except ValueError:
+        return text
+
+
+async def _printers(visitor: Visitor) -> dict[str, object]:
+    database, caller = visitor.database, visitor.caller
+    return {
+        "printing_on": bool(networks_of(visitor.runtime.settings)),
+        "printers": await list_printers(database, caller=caller),
+        "not_printed": await list_not_printed(database, caller=caller, days=PRINT_DAYS, limit=SHOWN_PRINTS),
+        "days": PRINT_DAYS,
+    }
+
+
+async def _printing(visitor: Visitor) -> dict[str, object]:
+    formats = await list_label_formats(visitor.database, caller=visitor.caller)
+    default = {str(kind): preset for (what, kind), preset in PRESET_OF.items() if what is Labelled.CASES}
+    return {
+        "printing_on": bool(networks_of(visitor.runtime.settings)),
+        "presets": [listed.name for listed in formats],
+        "default_preset": default["zpl"],
+    }
+
+
+async def _installation(visitor: Visitor) -> dict[str, object]:
+    return {
+        "people": await list_signed_in(visitor.database, caller=visitor.caller, limit=SHOWN_PEOPLE),
+        "configured": list_settings(visitor.runtime.settings),
+        "versions": await read_versions(visitor.database),
+        **await _health(visitor),
+    }
+
+
+async def _health(visitor: Visitor) -> dict[str, object]:
+    """What /readyz tells everybody: totals of the whole service, of no organisation."""
+    gauges = await visitor.runtime.gauges.at_hand()
+    # Regular tasks always have a next time, and what failed waits for its next try.
+    due = [queue for queue in gauges.queues if queue.running or queue.oldest_seconds is not None] if gauges else []
+    return {"gauges": gauges, "due": due}
