@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import ceil
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -45,12 +46,28 @@ class SubmittedLabelJob:
     status_url: str
 
 
+@dataclass(frozen=True, slots=True)
+class LabelDryRun:
+    """What a submission would print in the present state of the batch. `page_count`: sheets, or rows of a roll."""
+
+    label_count: int
+    void_count: int
+    page_count: int
+
+
 class _Run(NamedTuple):
     """The numbers of the units or cases to label, from first to last."""
 
     first: int
     last: int
     labels: int
+
+
+class _Plan(NamedTuple):
+    batch: LabelledBatch
+    preset: str
+    printing: Printing
+    run: _Run
 
 
 async def submit_label_job(
@@ -62,14 +79,8 @@ async def submit_label_job(
     Raises NotFound, BatchNotReady, LabelTooSmall, AlreadyPrinted, LabelsReserved, NothingToPrint, RootKeysMissing.
     """
     async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
-        batch = await repositories.label_contents.get_batch(batch_id)
-        if batch.codes_created_at is None:
-            raise BatchNotReady(batch.status)
-        preset = new.preset or PRESET_OF[new.what, new.file_format]
-        printing = await choose_printing(repositories, preset, new)
-        find_run = _run_of_units if new.what is Labelled.UNITS else _run_of_cases
-        run = await find_run(repositories, batch, new, printing, base_url)
-        job = _job(caller, batch, new, run, preset=preset, printing=printing, base_url=base_url)
+        plan = await _plan(repositories, batch_id, new, base_url)
+        job = _job(caller, new, plan, base_url=base_url)
         await repositories.label_jobs.add(job)
         await record_host(repositories, base_url, caller.organisation_id)
         await repositories.trace.add("label_job.submitted", **_traced(caller, job))
@@ -79,17 +90,40 @@ async def submit_label_job(
         )
 
 
-def _job(
-    caller: Caller, batch: LabelledBatch, new: NewLabelJob, run: _Run, *, preset: str, printing: Printing, base_url: str
-) -> LabelJob:
+async def dry_run_label_job(
+    database: Database, *, caller: Caller, batch_id: UUID, new: NewLabelJob, base_url: str
+) -> LabelDryRun:
+    """Counts the labels and pages, and changes nothing. Raises what `submit_label_job` would raise now."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        _, _, printing, run = await _plan(repositories, batch_id, new, base_url)
+    places = new.start_at - 1 + run.labels
+    return LabelDryRun(
+        label_count=run.labels,
+        void_count=run.last - run.first + 1 - run.labels,
+        page_count=ceil(places / printing.label_format.labels_per_page),
+    )
+
+
+async def _plan(repositories: Repositories, batch_id: UUID, new: NewLabelJob, base_url: str) -> _Plan:
+    batch = await repositories.label_contents.get_batch(batch_id)
+    if batch.codes_created_at is None:
+        raise BatchNotReady(batch.status)
+    preset = new.preset or PRESET_OF[new.what, new.file_format]
+    printing = await choose_printing(repositories, preset, new)
+    find_run = _run_of_units if new.what is Labelled.UNITS else _run_of_cases
+    return _Plan(batch, preset, printing, await find_run(repositories, batch, new, printing, base_url))
+
+
+def _job(caller: Caller, new: NewLabelJob, plan: _Plan, *, base_url: str) -> LabelJob:
+    run = plan.run
     return LabelJob(
         id=uuid7(),
         manufacturer_org_id=caller.organisation_id,
-        batch_id=batch.id,
+        batch_id=plan.batch.id,
         what=new.what,
         file_format=new.file_format,
-        preset=preset,
-        definition=definition_of(printing.label_format),
+        preset=plan.preset,
+        definition=definition_of(plan.printing.label_format),
         calibration=asdict(new.calibration),
         start_at=new.start_at,
         dpi=new.dpi,
