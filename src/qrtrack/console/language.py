@@ -12,6 +12,7 @@ from starlette.requests import Request
 from qrtrack.routers.languages import ENGLISH, LANGUAGES, best_language, read_catalogue
 
 THOUSANDS: Final = {ENGLISH: ",", "id": "."}
+DECIMAL_POINTS: Final = {ENGLISH: ".", "id": ","}
 LANGUAGE_COOKIE: Final = "qrtrack_language"
 
 
@@ -32,6 +33,14 @@ class Language:
 
     def number(self, value: int) -> str:
         return f"{value:,}".replace(",", THOUSANDS[self.name])
+
+    def decimal(self, value: float) -> str:
+        """`38.1`, without zeros at the end."""
+        return f"{value:g}".replace(".", DECIMAL_POINTS[self.name])
+
+    def day(self, at: datetime) -> str:
+        """`2026-11-26`, in the plant's zone."""
+        return at.astimezone(self.zone).strftime("%Y-%m-%d")
 
     def time(self, at: datetime) -> str:
         """`14:31`, in the plant's zone."""

@@ -7,10 +7,13 @@
 //   data-counted   the question after a dry run, filled from its answer: "Replay {count} events?"
 //   data-done      what is said afterwards
 //   data-then      the page that is opened afterwards
+//   data-fills     JSON: fields of the dialog that data-opens opens
+// A link with data-sure asks before it leads somewhere. A field `calibration.dx` is sent as {"calibration": {"dx": …}}.
+// A refusal is a cancelable event "refused" of the form or button before it is told.
 // What is said or refused stands in the [data-said] of the form, or of the page for a button.
 
 import { press, send, waitingPress } from "./send.js";
-import { fill, say, sayProblem } from "./texts.js";
+import { fill, say, saysAbout, sayProblem } from "./texts.js";
 
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("button[data-path]");
@@ -39,7 +42,7 @@ async function change(control, fields) {
   try {
     if (counted && !(await isWantedAsCounted(control, asked, counted))) return;
     const answer = await press(asked, () => tell(control, say("press.waiting"), false));
-    if (!answer.ok) return tell(control, reasonOf(answer.body), false);
+    if (!answer.ok) return refuse(control, answer.body);
     const values = { ...fields, ...answer.body };
     if (then) return location.assign(fill(then, values, encodeURIComponent));
     tell(control, done ? fill(done, values) : "", true);
@@ -68,12 +71,18 @@ export function fieldsOf(form) {
   /** @type {Record<string, unknown>} */
   const fields = {};
   for (const field of /** @type {Iterable<HTMLInputElement>} */ (form.elements)) {
-    if (!field.name || field.disabled || (field.type === "radio" && !field.checked)) continue;
-    if (field.type === "checkbox") fields[field.name] = field.checked;
-    else if (!field.value.trim()) continue;
-    else fields[field.name] = valueOf(field);
+    if (!field.name || field.matches(":disabled") || (field.type === "radio" && !field.checked)) continue;
+    if (field.type === "checkbox") put(fields, field.name, field.checked);
+    else if (field.value.trim()) put(fields, field.name, valueOf(field));
   }
   return fields;
+}
+
+/** @param {any} fields @param {string} name @param {unknown} value */
+function put(fields, name, value) {
+  const [outer, inner] = name.split(".");
+  if (inner) put((fields[outer] ??= {}), inner, value);
+  else fields[outer] = value;
 }
 
 /** @param {HTMLInputElement} field */
@@ -86,9 +95,21 @@ function valueOf(field) {
   return text;
 }
 
-/** @param {any} problem */
-function reasonOf(problem) {
-  return problem.errors?.[0] ? say("problem.unknown", { detail: problem.errors[0].detail }) : sayProblem(problem).text;
+/** @param {HTMLElement} control @param {any} problem */
+function refuse(control, problem) {
+  const isTold = control.dispatchEvent(new CustomEvent("refused", { detail: problem, cancelable: true }));
+  if (isTold) tell(control, reasonOf(problem), false);
+}
+
+/**
+ * A page that has texts of its own for refusals brings the section "refusal": by the code of the field, or by the slug.
+ * @param {any} problem
+ */
+export function reasonOf(problem) {
+  const error = problem.errors?.[0];
+  const own = saysAbout(`refusal.${error?.code}`) ?? saysAbout(`refusal.${(problem.type ?? "").split(":").pop()}`);
+  if (own) return fill(own, { ...problem, ...error?.params });
+  return error ? say("problem.unknown", { detail: error.detail }) : sayProblem(problem).text;
 }
 
 /** @param {HTMLElement} control @param {string} text @param {boolean} isGood */
@@ -117,10 +138,21 @@ function ask(question) {
   });
 }
 
+document.addEventListener("click", async (event) => {
+  const link = event.target instanceof Element && event.target.closest("a[data-sure]");
+  if (!(link instanceof HTMLAnchorElement)) return;
+  event.preventDefault();
+  if (await ask(link.dataset.sure ?? "")) location.assign(link.href);
+});
+
 // A button that opens a dialog names it.
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("[data-opens]");
   if (!button) return;
   const dialog = document.getElementById(button.getAttribute("data-opens") ?? "");
-  if (dialog instanceof HTMLDialogElement) dialog.showModal();
+  if (!(dialog instanceof HTMLDialogElement)) return;
+  for (const [name, value] of Object.entries(JSON.parse(button.getAttribute("data-fills") ?? "{}"))) {
+    /** @type {HTMLInputElement} */ (dialog.querySelector(`[name="${name}"]`)).value = value;
+  }
+  dialog.showModal();
 });

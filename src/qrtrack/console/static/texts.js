@@ -9,6 +9,11 @@ export function say(key, values = {}) {
   return fill(spoken.texts[key], values);
 }
 
+/** The text, or undefined where the page has none for the key. @param {string} key @returns {string | undefined} */
+export function saysAbout(key) {
+  return spoken.texts[key];
+}
+
 /**
  * Fills in the {names} of a text. Numbers are written as the language does.
  * @param {string} text @param {Record<string, unknown>} values @param {(value: string) => string} [escaped]
@@ -17,6 +22,7 @@ export function fill(text, values, escaped) {
   return text.replace(/\{(\w+)\}/g, (_, name) => {
     const value = values[name];
     if (escaped) return escaped(String(value ?? ""));
+    if (Array.isArray(value)) return value.join(", ");
     return typeof value === "number" ? numbers.format(value) : String(value ?? "–");
   });
 }

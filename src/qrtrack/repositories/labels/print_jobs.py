@@ -55,6 +55,12 @@ WHERE (CAST(:printer_id AS uuid) IS NULL OR job.printer_id = :printer_id)
 ORDER BY job.id DESC
 LIMIT :limit
 """
+LIST_OF_LABEL_JOBS: Final = f"""
+{SELECT_LISTED}
+WHERE job.label_job_id = ANY(CAST(:label_job_ids AS uuid[]))
+ORDER BY job.id DESC
+LIMIT :limit
+"""
 PRINTER_STATES: Final = """
 SELECT printer_id,
        count(*) FILTER (WHERE status IN ('queued', 'running'))::int AS waiting,
@@ -192,6 +198,10 @@ class PrintJobRepository(Repository):
         return await self._fetch_all(
             ListedPrint, LIST, printer_id=printer_id, status=status, before=before, limit=limit
         )
+
+    async def list_of_label_jobs(self, label_job_ids: Sequence[UUID], *, limit: int) -> Sequence[ListedPrint]:
+        """Newest first."""
+        return await self._fetch_all(ListedPrint, LIST_OF_LABEL_JOBS, label_job_ids=list(label_job_ids), limit=limit)
 
     async def printer_states(self) -> Sequence[PrinterState]:
         """Of printers that have print jobs."""
