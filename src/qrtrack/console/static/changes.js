@@ -8,12 +8,12 @@
 //   data-done      what is said afterwards
 //   data-then      the page that is opened afterwards
 //   data-fills     JSON: fields of the dialog that data-opens opens
-// A link with data-sure asks before it leads somewhere. A field `calibration.dx` is sent as {"calibration": {"dx": …}}.
-// A refusal is a cancelable event "refused" of the form or button before it is told.
+// A link with data-sure asks before it leads somewhere. A refusal is an event "refused" of the form or button before it
+// is told: a page may put its own text into it, or cancel it.
 // What is said or refused stands in the [data-said] of the form, or of the page for a button.
 
 import { press, send, waitingPress } from "./send.js";
-import { fill, say, saysAbout, sayProblem } from "./texts.js";
+import { fill, say, sayProblem } from "./texts.js";
 
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("button[data-path]");
@@ -64,7 +64,7 @@ async function isWantedAsCounted(control, asked, question) {
 
 /**
  * The fields as JSON: numbers are numbers, ticks are booleans, `data-list` splits at blanks and commas, local times are
- * instants. An empty field is left out.
+ * instants. An empty field is left out. A name such as `notify.email` is a field within a field.
  * @param {HTMLFormElement} form
  */
 export function fieldsOf(form) {
@@ -72,17 +72,12 @@ export function fieldsOf(form) {
   const fields = {};
   for (const field of /** @type {Iterable<HTMLInputElement>} */ (form.elements)) {
     if (!field.name || field.matches(":disabled") || (field.type === "radio" && !field.checked)) continue;
-    if (field.type === "checkbox") put(fields, field.name, field.checked);
-    else if (field.value.trim()) put(fields, field.name, valueOf(field));
+    if (field.type !== "checkbox" && !field.value.trim()) continue;
+    const [name, inner] = field.name.split(".");
+    const value = field.type === "checkbox" ? field.checked : valueOf(field);
+    fields[name] = inner ? { .../** @type {object} */ (fields[name]), [inner]: value } : value;
   }
   return fields;
-}
-
-/** @param {any} fields @param {string} name @param {unknown} value */
-function put(fields, name, value) {
-  const [outer, inner] = name.split(".");
-  if (inner) put((fields[outer] ??= {}), inner, value);
-  else fields[outer] = value;
 }
 
 /** @param {HTMLInputElement} field */
@@ -97,19 +92,13 @@ function valueOf(field) {
 
 /** @param {HTMLElement} control @param {any} problem */
 function refuse(control, problem) {
-  const isTold = control.dispatchEvent(new CustomEvent("refused", { detail: problem, cancelable: true }));
-  if (isTold) tell(control, reasonOf(problem), false);
+  const refused = new CustomEvent("refused", { bubbles: true, cancelable: true, detail: { problem, text: "" } });
+  if (control.dispatchEvent(refused)) tell(control, refused.detail.text || reasonOf(problem), false);
 }
 
-/**
- * A page that has texts of its own for refusals brings the section "refusal": by the code of the field, or by the slug.
- * @param {any} problem
- */
-export function reasonOf(problem) {
-  const error = problem.errors?.[0];
-  const own = saysAbout(`refusal.${error?.code}`) ?? saysAbout(`refusal.${(problem.type ?? "").split(":").pop()}`);
-  if (own) return fill(own, { ...problem, ...error?.params });
-  return error ? say("problem.unknown", { detail: error.detail }) : sayProblem(problem).text;
+/** @param {any} problem */
+function reasonOf(problem) {
+  return problem.errors?.[0] ? say("problem.unknown", { detail: problem.errors[0].detail }) : sayProblem(problem).text;
 }
 
 /** @param {HTMLElement} control @param {string} text @param {boolean} isGood */

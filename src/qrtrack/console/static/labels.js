@@ -2,9 +2,9 @@
 // The labels page of a batch: shows what belongs to the choices, says before what will be printed, lets the person click
 // the label to begin with, and remembers the printer's correction on this computer. changes.js sends the form.
 
-import { fieldsOf, reasonOf } from "./changes.js";
+import { fieldsOf } from "./changes.js";
 import { send } from "./send.js";
-import { fill, say } from "./texts.js";
+import { fill, isKnown, say } from "./texts.js";
 
 const KEPT = "qrtrack.calibration";
 const PAUSE_MILLISECONDS = 300;
@@ -16,15 +16,34 @@ if (form instanceof HTMLFormElement) prepare(form);
 for (const event of ["input", "change"]) document.addEventListener(event, fillLinks);
 fillLinks();
 
-// Units that were printed before: the form asks why.
+// Without a printer, Enter fetches the file.
+document.getElementById("case-label")?.addEventListener("submit", (event) => {
+  const form = /** @type {HTMLFormElement} */ (event.target);
+  if (form.dataset.path) return;
+  event.preventDefault();
+  form.querySelector("a")?.click();
+});
+
+// Units that were printed before: the form asks why. Other refusals are said in the words of this page.
 document.addEventListener("refused", (event) => {
-  const refused = /** @type {CustomEvent} */ (event);
+  const { detail } = /** @type {CustomEvent} */ (event);
   const asking = /** @type {HTMLElement} */ (event.target).querySelector("[data-reprint]");
-  if (!refused.detail.printed || !(asking instanceof HTMLFieldSetElement)) return;
-  askForReason(asking, refused.detail);
+  detail.text = reasonOf(detail.problem);
+  if (!detail.problem.printed || !(asking instanceof HTMLFieldSetElement)) return;
+  askForReason(asking, detail.problem);
   event.preventDefault();
   asking.querySelector("input")?.focus();
-}, true);
+});
+
+/** Why the API refuses, by the code of the field or by the kind of the problem. @param {any} problem */
+function reasonOf(problem) {
+  const error = problem.errors?.[0];
+  const keys = [error?.code, (problem.type ?? "").split(":").pop()].map((name) => `label_refusal.${name}`);
+  const key = keys.find(isKnown);
+  if (!key) return say("problem.unknown", { detail: error?.detail ?? problem.detail });
+  const { presets, ...params } = error?.params ?? {};
+  return say(presets?.length === 0 ? `${key}_alone` : key, { ...params, presets: presets?.join(", ") });
+}
 
 /** @param {HTMLFieldSetElement} asking @param {any} problem Null: nothing was printed before. */
 function askForReason(asking, problem) {

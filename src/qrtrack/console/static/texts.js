@@ -9,9 +9,9 @@ export function say(key, values = {}) {
   return fill(spoken.texts[key], values);
 }
 
-/** The text, or undefined where the page has none for the key. @param {string} key @returns {string | undefined} */
-export function saysAbout(key) {
-  return spoken.texts[key];
+/** @param {string} key */
+export function isKnown(key) {
+  return key in spoken.texts;
 }
 
 /**
@@ -22,7 +22,6 @@ export function fill(text, values, escaped) {
   return text.replace(/\{(\w+)\}/g, (_, name) => {
     const value = values[name];
     if (escaped) return escaped(String(value ?? ""));
-    if (Array.isArray(value)) return value.join(", ");
     return typeof value === "number" ? numbers.format(value) : String(value ?? "–");
   });
 }
@@ -33,7 +32,7 @@ export function fill(text, values, escaped) {
  */
 export function sayProblem(problem) {
   const key = `problem.${(problem.type ?? "").split(":").pop()}`;
-  if (!(`${key}_text` in spoken.texts)) {
+  if (!isKnown(`${key}_text`)) {
     return { title: say("problem.title"), text: say("problem.unknown", { detail: problem.detail }) };
   }
   const values = { ...problem, ...problem.master_code_info };

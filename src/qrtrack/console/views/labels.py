@@ -23,7 +23,7 @@ router = APIRouter(route_class=ConsoleRoute, prefix="/console", include_in_schem
 
 PAGE: Final = 10
 # What the scripts of the page say.
-SPOKEN: Final = ("labelling", "refusal")
+SPOKEN: Final = ("labelling", "label_refusal")
 
 Before = Annotated[UUID | None, Query()]
 PrintId = Annotated[int | None, Query(ge=1, le=LARGEST_SEQUENCE)]
