@@ -1,7 +1,9 @@
 """The labels of a batch in a browser: from the picture of a sheet to a file whose symbols scan, and to the printer."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -10,9 +12,12 @@ from playwright.async_api import Page, expect
 from console.station import API, Batch, Factory, Station
 from printed_labels import payloads_of, symbols_of
 from printer import StandIn
-from process import serving
+from process import SECRET, serving
 from qrtrack.domain.identity import Role
+from qrtrack.integrations.tokens import sign_token
 
+# The page refreshes its parts every 3 s.
+QUICK_TICKS = "const every = setInterval; window.setInterval = (act, time) => every(act, time / 15);"
 SETTINGS = {"POLL_SECONDS": "0.05", "PRINTER_NETWORKS": "127.0.0.0/8"}
 
 
@@ -27,11 +32,19 @@ def factory(address: str, migrated_url: str, tmp_path: Path) -> Factory:
     return Factory(address, tmp_path, migrated_url)
 
 
+async def signed_in(page: Page, factory: Factory, role: Role) -> Station:
+    """By a token, which is quicker than a link."""
+    token = sign_token(SECRET, organisation_id=UUID(factory.organisation), user_id=factory.user, roles=[role], hours=1)
+    await page.add_init_script(QUICK_TICKS)
+    origin = {"Origin": factory.address}
+    answer = await page.request.post(f"{factory.address}/console/sign-in", form={"token": token}, headers=origin)
+    assert answer.ok
+    return Station(page, factory)
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def manager(page: Page, factory: Factory) -> Station:
-    station = Station(page, factory)
-    await station.sign_in()
-    return station
+    return await signed_in(page, factory, Role.MANAGER)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -201,16 +214,15 @@ async def test_a_file_is_printed_once_and_again_with_a_reason(manager: Station, 
 async def test_an_operator_fetches_and_prints_the_label_of_one_case(
     page: Page, factory: Factory, printer: StandIn
 ) -> None:
-    operator = Station(page, factory)
+    operator = await signed_in(page, factory, Role.OPERATOR)
     async with factory.client() as client:
         assert (await client.post(f"{API}/printers", json={"name": "Line 1", "address": printer.address})).is_success
-    await operator.sign_in(Role.OPERATOR)
     batch = await opened(operator, quantity=40, units_per_case=10)
     await expect(page.locator("#labels")).to_have_count(0)
     await expect(page.get_by_role("link", name="Exports")).to_have_count(0)
     link = page.locator("#case a.button")
     await page.fill("[name=case_number]", "9")
-    await expect(link).not_to_have_attribute("href", "*")
+    await expect(link).not_to_have_attribute("href", re.compile("."))
     await page.fill("[name=case_number]", "2")
     async with page.expect_download() as coming:
         await link.click()

@@ -176,6 +176,25 @@ async def test_jobs_are_paged(
     assert re.findall(r'code">(SKA\d+)', await page(visitor, batch, "labels/now", before=older)) == ska(1)
 
 
+def test_every_refusal_of_labels_is_said_in_every_language(app: FastAPI) -> None:
+    """Of those that hold for all routes, the API's own sentence is shown."""
+    paths = app.openapi()["paths"]
+    common = _said_by(paths["/api/manufacturer/batches/{batch_id}/close"]) - {"batch-not-ready", "not-found"}
+    # The form asks for the reason, and the bad field is told by its code.
+    otherwise = {"already-printed", "label-too-small"}
+    for path in (
+        "batches/{batch_id}/labels", "labels/{label_job_id}/cancel", "labels/{label_job_id}/retry",
+        "printers/{printer_id}/print", "print-jobs/{print_job_id}/cancel",
+    ):  # fmt: skip
+        for slug in _said_by(paths[f"/api/manufacturer/{path}"]) - common - otherwise:
+            assert f"label_refusal.{slug}" in catalogue("en"), slug
+    assert "label_refusal.label_too_small" in catalogue("en")
+
+
+def _said_by(path: dict[str, Any]) -> set[str]:
+    return set(re.findall(r"urn:qrtrack:problem:([a-z-]+)", str(path["post"]["responses"])))
+
+
 # Pictures
 
 
