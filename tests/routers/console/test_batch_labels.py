@@ -66,7 +66,13 @@ async def test_every_state_of_labels_is_shown_in_every_language(
         await plant.work("print_job")
     printed = await ordered(plant, printer, batch)
     shown = await page(visitor, batch, printed=printed)
-    for key in ("labels.print_unknown_todo", "labels.with_keys", "labels.cancel_sure", "labels.root_key_careful"):
+    for key in (
+        "labels.keys_sure",
+        "labels.print_unknown_todo",
+        "labels.with_keys",
+        "labels.cancel_sure",
+        "labels.root_key_careful",
+    ):
         assert texts[key] in shown, key
     assert "LAB000001 – LAB000002" in shown
     assert texts["labels.again_because"].format(reason="Sheet jammed") in shown
@@ -160,6 +166,16 @@ async def test_a_file_whose_keys_were_forgotten_is_not_offered(
     shown = await page(await signed_in(visitor, runtime, plant.caller), batch)
     assert "The file showed root keys, and was deleted with them." in shown
     assert "/file" not in shown
+
+
+async def test_a_batch_that_needs_several_files_begins_with_the_first(
+    visitor: httpx2.AsyncClient, runtime: Runtime, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qrtrack.services.labels.batch_labels.LABELS_IN_JOB", 4)
+    small, large = await plant.batch(4), await plant.batch(5)
+    await signed_in(visitor, runtime, plant.caller)
+    assert 'placeholder="SKA000004">' in await page(visitor, small)
+    assert 'placeholder="SKA000009" value="SKA000008">' in await page(visitor, large)
 
 
 async def test_jobs_are_paged(

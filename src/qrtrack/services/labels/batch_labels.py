@@ -6,7 +6,7 @@ from uuid import UUID
 
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.labels.label_jobs import Labelled
+from qrtrack.domain.labels.label_jobs import LABELS_IN_JOB, Labelled
 from qrtrack.domain.labels.print_jobs import printer_kind
 from qrtrack.models import LabelJob
 from qrtrack.repositories.labels.label_contents import LabelledBatch
@@ -17,11 +17,14 @@ PRINTS: Final = 50
 
 
 class Labelling(NamedTuple):
-    """What can be labelled. Before the codes exist there are no codes and no cases."""
+    """What can be labelled. Before the codes exist there are no codes and no cases. `end_of_file`: where the first file
+    ends, if the batch needs more than one.
+    """
 
     batch: LabelledBatch
     first_code: str | None
     last_code: str | None
+    end_of_file: str | None
     case_count: int
 
 
@@ -47,10 +50,12 @@ async def view_labelling(database: Database, *, caller: Caller, batch_id: UUID) 
     async with database.read(tenant=caller.organisation_id) as repositories:
         batch = await repositories.label_contents.get_batch(batch_id)
         if batch.codes_created_at is None:
-            return Labelling(batch, None, None, 0)
-        codes = await repositories.label_contents.find_codes(batch_id, {1, batch.quantity})
+            return Labelling(batch, None, None, None, 0)
+        ends = {1, batch.quantity, LABELS_IN_JOB}
+        codes = await repositories.label_contents.find_codes(batch_id, ends)
         cases = await repositories.label_contents.last_case(batch_id)
-    return Labelling(batch, codes[1], codes[batch.quantity], cases)
+    end_of_file = codes[LABELS_IN_JOB] if batch.quantity > LABELS_IN_JOB else None
+    return Labelling(batch, codes[1], codes[batch.quantity], end_of_file, cases)
 
 
 async def view_label_jobs(

@@ -17,7 +17,7 @@ from qrtrack.repositories import Repositories
 from qrtrack.repositories.labels.print_jobs import ListedPrint
 from qrtrack.repositories.queues import PRINT_JOBS
 from qrtrack.services.labels.label_files import require_file
-from qrtrack.services.labels.label_jobs import refuse_printed
+from qrtrack.services.labels.label_plans import refuse_printed
 
 
 @dataclass(frozen=True, slots=True)
