@@ -57,9 +57,12 @@ LIMIT :limit
 """
 LIST_OF_LABEL_JOBS: Final = f"""
 {SELECT_LISTED}
-WHERE job.label_job_id = ANY(CAST(:label_job_ids AS uuid[]))
+WHERE job.id IN (
+    SELECT newest.id
+    FROM unnest(CAST(:label_job_ids AS uuid[])) AS wanted(id)
+    CROSS JOIN LATERAL (
+        SELECT id FROM print_jobs WHERE label_job_id = wanted.id ORDER BY id DESC LIMIT :each) AS newest)
 ORDER BY job.id DESC
-LIMIT :limit
 """
 PRINTER_STATES: Final = """
 SELECT printer_id,
@@ -199,9 +202,9 @@ class PrintJobRepository(Repository):
             ListedPrint, LIST, printer_id=printer_id, status=status, before=before, limit=limit
         )
 
-    async def list_of_label_jobs(self, label_job_ids: Sequence[UUID], *, limit: int) -> Sequence[ListedPrint]:
-        """Newest first."""
-        return await self._fetch_all(ListedPrint, LIST_OF_LABEL_JOBS, label_job_ids=list(label_job_ids), limit=limit)
+    async def list_of_label_jobs(self, label_job_ids: Sequence[UUID], *, each: int) -> Sequence[ListedPrint]:
+        """The newest ones of each label job, newest first."""
+        return await self._fetch_all(ListedPrint, LIST_OF_LABEL_JOBS, label_job_ids=list(label_job_ids), each=each)
 
     async def printer_states(self) -> Sequence[PrinterState]:
         """Of printers that have print jobs."""

@@ -12,8 +12,8 @@ from qrtrack.models import LabelJob
 from qrtrack.repositories.labels.label_contents import LabelledBatch
 from qrtrack.repositories.labels.print_jobs import ListedPrint
 
-PRINTS: Final = 50
-"""How many print jobs are read for a page of label jobs, the newest first."""
+PRINTS: Final = 3
+"""How many print jobs are shown of a label job, the newest first."""
 
 
 class Labelling(NamedTuple):
@@ -65,7 +65,7 @@ async def view_label_jobs(
         jobs = await repositories.label_jobs.list(batch_id=batch_id, status=None, before=before, limit=limit)
         numbers = {number for job in jobs for number in (job.first_number, job.last_number)}
         codes = await repositories.label_contents.find_codes(batch_id, numbers)
-        prints = await repositories.print_jobs.list_of_label_jobs([job.id for job in jobs], limit=PRINTS)
+        prints = await repositories.print_jobs.list_of_label_jobs([job.id for job in jobs], each=PRINTS)
         printers = await repositories.printers.list()
 
     def name(job: LabelJob, number: int) -> str:
