@@ -1,5 +1,6 @@
 """The labels of a batch in a browser: from the picture of a sheet to a file whose symbols scan, and to the printer."""
 
+import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -181,7 +182,8 @@ async def test_the_correction_of_the_printer_is_remembered_and_sent(manager: Sta
     await expect(page.locator("#correction-said")).to_have_text(said)
     async with page.expect_request(f"**{API}/batches/*/labels") as sent:
         await page.fill("[name=last_code]", "SKA000003")
-    assert (await sent.value).post_data_json["calibration"] == {"dx": 1.5, "scale_x": 1.0101}
+    body = json.loads((await sent.value).post_data or "")
+    assert body["calibration"] == {"dx": 1.5, "scale_x": 1.0101}
     await page.click("details.correction summary")
     await page.click("#forget-correction")
     await expect(page.locator("#correction-said")).to_have_text("none")
