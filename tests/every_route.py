@@ -197,6 +197,7 @@ LABELS = [
             "what": "units", "format": "zpl", "preset": "roll-50x30", "start_at": 1, "first_code": "{free_code}",
             "last_code": "{last_code}", "first_case": None, "last_case": None, "with_root_key": True, "pos": False,
             "dpi": 300, "calibration": {"dx": 0.5, "dy": -1, "scale_x": 1, "scale_y": 1.01}, "reason": "torn",
+            "dry_run": False,
         },
         manager=True,
     ),

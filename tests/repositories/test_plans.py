@@ -130,3 +130,12 @@ async def test_unlinking_a_case_scans_no_whole_table(plant: Plant) -> None:
         after = await whole_reads(repositories) | {"qr_reverse_jobs": before["qr_reverse_jobs"]}
         assert after == before
         assert await rows_read(repositories, "qr_prepared_codes") - rows < 1000
+
+
+async def test_a_page_of_label_jobs_looks_up_the_ends_of_their_ranges(plant: Plant) -> None:
+    batch = await plant.batch(20_000)
+    async with plant.runtime.database.read(tenant=plant.caller.organisation_id) as repositories:
+        before = await rows_read(repositories)
+        codes = await repositories.label_contents.find_codes(batch.batch_id, [1, 2, 20_000, 20_001])
+        assert await rows_read(repositories) - before <= 3
+    assert codes == dict(zip((1, 2, 20_000), ska(1, 2, 20_000), strict=True))

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from qrtrack.routers.languages import ENGLISH, LANGUAGES, best_language, read_catalogue
 
 THOUSANDS: Final = {ENGLISH: ",", "id": "."}
+DECIMAL_POINTS: Final = {ENGLISH: ".", "id": ","}
 LANGUAGE_COOKIE: Final = "qrtrack_language"
 
 
@@ -45,9 +46,14 @@ class Language:
         minutes, rest = divmod(round(seconds), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
     def decimal(self, value: float) -> str:
-        """`38.1`, or `38,1` where the point separates thousands."""
-        return f"{value:g}".replace(".", "," if THOUSANDS[self.name] == "." else ".")
+        """`38.1`, without zeros at the end."""
+        return f"{value:g}".replace(".", DECIMAL_POINTS[self.name])
+
+    def day(self, at: datetime) -> str:
+        """`2026-11-26`, in the plant's zone."""
+        return at.astimezone(self.zone).strftime("%Y-%m-%d")
 
     def time(self, at: datetime) -> str:
         """`14:31`, in the plant's zone."""

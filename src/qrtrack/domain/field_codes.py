@@ -175,7 +175,8 @@ MEANINGS: Final[Mapping[FieldCode, Meaning]] = MappingProxyType(
             "The last label ends outside of the page, at `right` x `bottom` mm.", ("right", "bottom")
         ),
         FieldCode.LABEL_TOO_SMALL: Meaning(
-            "The symbol does not fit onto the label: it needs `width` x `height` mm.", ("width", "height")
+            "The symbol does not fit onto the label: it needs `width` x `height` mm, or one of `presets`.",
+            ("width", "height", "presets"),
         ),
         FieldCode.UNKNOWN_CASE: Meaning("The batch has no case number `value`.", ("value",)),
         FieldCode.BAD_PRINTER_ADDRESS: Meaning("This is not `host:port` with a port from 9100 to 9109."),

@@ -49,7 +49,7 @@ ParamValue = str | int | float | list[str]
 PARAM_TYPES: Final[Mapping[str, Any]] = MappingProxyType(
     dict.fromkeys(("count", "first_line", "left", "line", "log_id", "max_decimals", "width", "height"), int)
     | dict.fromkeys(("max", "min"), float)
-    | dict.fromkeys(("allowed", "fields"), list[str])
+    | dict.fromkeys(("allowed", "fields", "presets"), list[str])
 )
 """The types of params that are not text."""
 

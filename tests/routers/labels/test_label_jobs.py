@@ -74,6 +74,32 @@ async def test_the_same_order_sent_again_is_one_job(client: httpx2.AsyncClient, 
     assert len(await plant.sql("SELECT 1 FROM label_jobs")) == 1
 
 
+async def test_a_dry_run_says_what_would_be_printed_and_changes_nothing(
+    client: httpx2.AsyncClient, plant: Plant
+) -> None:
+    batch = await plant.batch(70, units_per_case=10)
+    voided = {"batch_id": str(batch.batch_id), "codes": ["SKA000002"], "reason": "Torn"}
+    assert (await client.post("/api/manufacturer/codes/void", json=voided)).status_code == 200
+    path, order = f"{BATCHES}/{batch.batch_id}/labels", {"what": "units", "dry_run": True}
+    counted = await client.post(path, json=order)
+    assert (counted.status_code, counted.json()) == (
+        200, {"success": True, "dry_run": True, "label_count": 69, "void_count": 1, "page_count": 2},
+    )  # fmt: skip
+    one_page = (await client.post(path, json=order | {"start_at": 64, "last_code": "SKA000003"})).json()
+    assert (one_page["label_count"], one_page["page_count"]) == (2, 1)
+    cases = (await client.post(path, json={"what": "cases", "dry_run": True, "first_case": 2})).json()
+    assert (cases["label_count"], cases["void_count"], cases["page_count"]) == (6, 0, 1)
+    assert await plant.sql("SELECT 1 FROM label_jobs") == []
+    tiny = {"kind": "roll", "width": 25, "height": 10}
+    assert (await client.put("/api/manufacturer/label-formats/tiny", json=tiny)).status_code == 200
+    too_small = (await client.post(path, json=order | {"preset": "tiny"})).json()
+    assert "a4-24" in too_small["errors"][0]["params"]["presets"]
+    await submitted(client, batch.batch_id)
+    assert slug(await client.post(path, json=order)) == "labels-reserved"
+    await plant.work("label_job")
+    assert slug(await client.post(path, json=order)) == "already-printed"
+
+
 async def test_jobs_are_listed_newest_first_and_filtered(client: httpx2.AsyncClient, plant: Plant) -> None:
     batch, other = await plant.batch(5), await plant.batch(5)
     urls = [await submitted(client, made.batch_id, last_code=made.first_code) for made in (batch, other)]

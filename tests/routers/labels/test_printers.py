@@ -259,6 +259,9 @@ async def test_a_label_job_that_the_printer_cannot_print_is_refused(client: http
     path = f"{PRINTERS}/{kept['printer_id']}/print"
     refused = await client.post(path, json={"label_job_id": pdf})
     assert pointers(refused) == [("/label_job_id", "other_format")]
+    finer = await completed(plant, file_format=FileFormat.ZPL, dpi=300)
+    refused = await client.post(path, json={"label_job_id": finer})
+    assert refused.json()["errors"][0]["params"] == {"value": "zpl 300", "expected": "zpl 203"}
     waiting = str(await plant.label(await plant.batch(2, serial_prefix="WAI"), file_format=FileFormat.ZPL))
     assert slug(await client.post(path, json={"label_job_id": waiting})) == "label-file-not-ready"
     batch_id = str((await plant.sql("SELECT batch_id FROM label_jobs LIMIT 1"))[0].batch_id)
@@ -280,7 +283,7 @@ async def test_a_file_that_waits_is_not_sent_to_a_printer_of_another_format(
         await plant.work("print_job")
         job = (await client.get(ordered.json()["status_url"])).json()
         assert (job["status"], printer.connections) == ("failed", 0)
-        assert job["error_message"] == "The printer takes pdf now, and the file is zpl."
+        assert job["error_message"] == "The printer takes pdf now, and the file is zpl 203."
 
 
 async def test_root_keys_that_a_printer_gets_are_traced_and_those_that_were_forgotten_are_not_printed(

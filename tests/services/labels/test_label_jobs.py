@@ -22,7 +22,7 @@ from qrtrack.domain.labels.label_jobs import (
     RootKeysMissing,
 )
 from qrtrack.domain.labels.layouts import LabelTooSmall
-from qrtrack.services.labels import label_jobs
+from qrtrack.services.labels import label_plans
 from qrtrack.services.labels.label_formats import delete_label_format, store_label_format
 from qrtrack.services.labels.label_jobs import cancel_label_job, retry_label_job, submit_label_job
 from qrtrack.services.packing.batches import close_batch, forget_keys
@@ -166,7 +166,7 @@ async def test_a_code_of_another_batch_is_none_of_this_one(plant: Plant) -> None
 
 async def test_a_job_has_at_most_100_000_labels(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     assert rules.LABELS_IN_JOB == 100_000
-    monkeypatch.setattr(label_jobs, "LABELS_IN_JOB", 4)
+    monkeypatch.setattr(label_plans, "LABELS_IN_JOB", 4)
     batch = await plant.batch(5, units_per_case=1)
     for what in Labelled:
         with pytest.raises(InvalidInput, match="at most 4"):

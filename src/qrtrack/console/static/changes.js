@@ -7,6 +7,9 @@
 //   data-counted   the question after a dry run, filled from its answer: "Replay {count} events?"
 //   data-done      what is said afterwards
 //   data-then      the page that is opened afterwards
+//   data-fill      JSON: what the fields of the dialog hold that data-opens opens
+// A link with data-sure asks before it leads somewhere. A refusal is an event "refused" of the form or button before it
+// is told: a page may put its own text into it, or cancel it.
 // What is said or refused stands in the [data-said] of the form, or of the page for a button.
 
 import { press, send, waitingPress } from "./send.js";
@@ -44,7 +47,7 @@ async function change(control, fields) {
     if (counted && !(await isWantedAsCounted(control, asked, counted))) return;
     slow = setTimeout(() => tell(control, say("press.working"), true), SLOW_MILLISECONDS);
     const answer = await press(asked, () => tell(control, say("press.waiting"), false));
-    if (!answer.ok) return tell(control, reasonOf(answer.body), false);
+    if (!answer.ok) return refuse(control, answer.body);
     const values = { ...fields, ...answer.body };
     if (then) return location.assign(fill(then, values, encodeURIComponent));
     tell(control, done ? fill(done, values) : "", true);
@@ -111,6 +114,12 @@ function pairOf(line, names) {
   return { [first]: text, [second]: Number(number) };
 }
 
+/** @param {HTMLElement} control @param {any} problem */
+function refuse(control, problem) {
+  const refused = new CustomEvent("refused", { bubbles: true, cancelable: true, detail: { problem, text: "" } });
+  if (control.dispatchEvent(refused)) tell(control, refused.detail.text || reasonOf(problem), false);
+}
+
 /** @param {any} problem */
 function reasonOf(problem) {
   return problem.errors?.[0] ? say("problem.unknown", { detail: problem.errors[0].detail }) : sayProblem(problem, ["refusal", "problem"]).text;
@@ -142,7 +151,14 @@ export function ask(question) {
   });
 }
 
-// A button that opens a dialog names it. `data-fill`: JSON with what its fields hold then.
+document.addEventListener("click", async (event) => {
+  const link = event.target instanceof Element && event.target.closest("a[data-sure]");
+  if (!(link instanceof HTMLAnchorElement)) return;
+  event.preventDefault();
+  if (await ask(link.dataset.sure ?? "")) location.assign(link.href);
+});
+
+// A button that opens a dialog names it.
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("[data-opens]");
   if (!button) return;

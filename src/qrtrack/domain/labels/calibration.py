@@ -10,13 +10,19 @@ LINE_WIDTH: Final = 0.1
 TICK: Final = 10
 
 
+def rulers_of(label_format: LabelFormat) -> tuple[int, int]:
+    """The lengths of the rulers across and down: 100 mm, or as many centimetres as fit on the page."""
+    width, height = label_format.page
+    return min(RULER, int(width // TICK) * TICK), min(RULER, int(height // TICK) * TICK)
+
+
 def draw_calibration(label_format: LabelFormat) -> bytes:
-    """Draws a PDF of one page. On a label of less than 100 mm, the ruler has as many centimetres as fit."""
+    """Draws a PDF of one page."""
     writer = PdfWriter(label_format.page)
     outlines = [
         f"{x:.4f} {y:.4f} {label_format.width:.4f} {label_format.height:.4f} re" for x, y in label_format.origins()
     ]
-    across, down = (min(RULER, int(side // TICK) * TICK) for side in label_format.page)
+    across, down = rulers_of(label_format)
     middle_x, middle_y = (side / 2 for side in label_format.page)
     rulers = [
         *_ruler((middle_x - across / 2, middle_y), (1, 0), across),

@@ -153,7 +153,9 @@ def _too_small(
         f"The symbol has {modules} x {modules} modules, and on a label of {size[0]:g} x {size[1]:g} mm they would be "
         f"smaller than {least} mm. {advice} labels of at least {needed['width']} x {needed['height']} mm."
     )
-    return LabelTooSmall(detail, errors=[FieldError("/preset", detail, FieldCode.LABEL_TOO_SMALL, needed)])
+    return LabelTooSmall(
+        detail, errors=[FieldError("/preset", detail, FieldCode.LABEL_TOO_SMALL, needed | {"presets": fitting})]
+    )
 
 
 def size_of(label: LabelFormat) -> tuple[float, float]:

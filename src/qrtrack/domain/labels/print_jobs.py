@@ -6,6 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from qrtrack.domain.errors import Unavailable
+from qrtrack.domain.labels.documents import FileFormat
 
 LOOK_THEN_REPRINT: Final = "Look whether it was printed, then reprint."
 TOO_LATE_HOURS: Final = 24
@@ -21,6 +22,11 @@ class PrintStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     UNKNOWN = "unknown"
+
+
+def printer_kind(file_format: str, dpi: int) -> str:
+    """`pdf`, or `zpl 203`: what a file must have in common with the printer that prints it."""
+    return f"{file_format} {dpi}" if file_format == FileFormat.ZPL else file_format
 
 
 ENDED_PRINTS = frozenset(PrintStatus) - {PrintStatus.QUEUED, PrintStatus.RUNNING}

@@ -61,6 +61,15 @@ WHERE job.status IN ('failed', 'unknown') AND job.finished_at > now() - make_int
 ORDER BY job.finished_at DESC
 LIMIT :limit
 """
+LIST_OF_LABEL_JOBS: Final = f"""
+{SELECT_LISTED}
+WHERE job.id IN (
+    SELECT newest.id
+    FROM unnest(CAST(:label_job_ids AS uuid[])) AS wanted(id)
+    CROSS JOIN LATERAL (
+        SELECT id FROM print_jobs WHERE label_job_id = wanted.id ORDER BY id DESC LIMIT :each) AS newest)
+ORDER BY job.id DESC
+"""
 PRINTER_STATES: Final = """
 SELECT printer_id,
        count(*) FILTER (WHERE status IN ('queued', 'running'))::int AS waiting,
@@ -202,6 +211,10 @@ class PrintJobRepository(Repository):
     async def list_not_printed(self, *, days: int, limit: int) -> Sequence[ListedPrint]:
         """Jobs of the last days that failed, or of which nobody knows whether they printed. The latest first."""
         return await self._fetch_all(ListedPrint, LIST_NOT_PRINTED, days=days, limit=limit)
+
+    async def list_of_label_jobs(self, label_job_ids: Sequence[UUID], *, each: int) -> Sequence[ListedPrint]:
+        """The newest ones of each label job, newest first."""
+        return await self._fetch_all(ListedPrint, LIST_OF_LABEL_JOBS, label_job_ids=list(label_job_ids), each=each)
 
     async def printer_states(self) -> Sequence[PrinterState]:
         """Of printers that have print jobs."""

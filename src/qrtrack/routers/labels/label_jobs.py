@@ -1,12 +1,12 @@
 """Label jobs over HTTP: submit, poll, list, cancel, retry, fetch the file. Also the label of one case, at once."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.errors import InvalidInput, InvalidState, NotFound
@@ -38,6 +38,7 @@ from qrtrack.schemas.labels.label_jobs import (
     CaseLabelZplQuery,
     LabelJobAnswer,
     LabelJobChanged,
+    LabelJobDryRun,
     LabelJobFilter,
     LabelJobPage,
     LabelJobQuery,
@@ -60,7 +61,8 @@ router = APIRouter(route_class=StrictRoute, tags=["labels"])
     responses=problems(
         NotFound, BatchNotReady, AddressNotPublic, LabelTooSmall, AlreadyPrinted, LabelsReserved, NothingToPrint,
         RootKeysMissing,
-    ),
+    )
+    | {200: {"model": LabelJobDryRun, "description": "What would be printed, with `dry_run`."}},
 )  # fmt: skip
 async def submit_label_job(
     batch_id: UUID,
@@ -70,16 +72,20 @@ async def submit_label_job(
     runtime: RuntimeState,
     database: AnsweringDatabase,
     response: Response,
-) -> use_cases.SubmittedLabelJob:
+) -> use_cases.SubmittedLabelJob | Response:
     """Queues a job that draws up to 100,000 labels. Its units are reserved until the job has ended, and marked as
     printed when it is completed. Void units are skipped. Poll `status_url`, then fetch the file from `file_url`.
 
-    Send `{"what": "units", "preset": "a4-65"}`. Units that were printed before need a `reason`.
+    Send `{"what": "units", "preset": "a4-65"}`. Units that were printed before need a `reason`. With `dry_run` the
+    answer says how many labels and pages it would be.
     """
-    base_url = printable_base_url(runtime.settings, caller.organisation_id)
-    submitted = await use_cases.submit_label_job(
-        database, caller=caller, batch_id=batch_id, new=order.asked(), base_url=base_url
-    )
+    new, base_url = order.asked(), printable_base_url(runtime.settings, caller.organisation_id)
+    if order.dry_run:
+        counted = await use_cases.dry_run_label_job(
+            runtime.database, caller=caller, batch_id=batch_id, new=new, base_url=base_url
+        )
+        return JSONResponse(LabelJobDryRun(**asdict(counted)).model_dump())
+    submitted = await use_cases.submit_label_job(database, caller=caller, batch_id=batch_id, new=new, base_url=base_url)
     response.headers["Location"] = submitted.status_url
     return submitted
 

@@ -78,6 +78,8 @@ class LabelRequest(Body):
     calibration: CalibrationRequest | None = None
     reason: Reason | None = Field(None, description="Why units are printed again. Required for a reprint.")
 
+    dry_run: bool = Field(default=False, description="Returns what would be printed or refused, and changes nothing.")
+
     def asked(self) -> NewLabelJob:
         """Raises InvalidInput for a field of the other kind of labels: ignored, it would print more than was meant."""
         others = ("first_case", "last_case") if self.what == "units" else ("first_code", "last_code", "with_root_key")
@@ -105,6 +107,15 @@ class LabelJobSubmitted(Answer):
     status: JobStatus
     label_count: int
     status_url: str
+
+
+class LabelJobDryRun(Answer):
+    """What a submission would print, in the present state of the batch."""
+
+    dry_run: Literal[True] = True
+    label_count: int
+    void_count: int = Field(description="Units of the range that are void: they get no label.")
+    page_count: int = Field(description="Sheets of a sheet format, or rows of a roll.")
 
 
 class LabelJobSummary(BaseModel):

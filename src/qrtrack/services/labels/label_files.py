@@ -14,7 +14,7 @@ from qrtrack.domain.labels.label_jobs import PRESET_OF, FileNotReady, Labelled, 
 from qrtrack.domain.root_keys import KeyRing
 from qrtrack.models import LabelJob
 from qrtrack.services.labels.contents import case_label
-from qrtrack.services.labels.label_jobs import choose_printing
+from qrtrack.services.labels.label_plans import choose_printing
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,14 @@ from qrtrack.domain.errors import InvalidState, invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.labels.label_jobs import Labelled
-from qrtrack.domain.labels.print_jobs import NewPrint, PrintStatus
+from qrtrack.domain.labels.print_jobs import NewPrint, PrintStatus, printer_kind
 from qrtrack.domain.labels.printers import PrinterNetworks, PrintingOff
-from qrtrack.models import Printer
+from qrtrack.models import LabelJob, Printer
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.labels.print_jobs import ListedPrint
 from qrtrack.repositories.queues import PRINT_JOBS
 from qrtrack.services.labels.label_files import require_file
-from qrtrack.services.labels.label_jobs import refuse_printed
+from qrtrack.services.labels.label_plans import refuse_printed
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +74,7 @@ async def _add_label_job(
     """The print job's id, and the units. The lock of the label job decides which of two orders is the first."""
     job = await repositories.label_jobs.lock(label_job_id)
     require_file(job)
-    if job.file_format != printer.file_format:
-        detail = (
-            f"The file of the label job is {job.file_format}, and the printer takes {printer.file_format}. Submit a "
-            f"label job with the format {printer.file_format}."
-        )
-        raise invalid_field(
-            "/label_job_id", detail, FieldCode.OTHER_FORMAT, value=job.file_format, expected=printer.file_format
-        )
+    _refuse_other_format(job, printer)
     if job.what == Labelled.UNITS and reason is None and await repositories.print_jobs.is_sent_before(job.id):
         await refuse_printed(repositories, job.batch_id, job.first_number, job.last_number)
     ranges = [(job.first_number, job.last_number)] if job.what == Labelled.UNITS else []
@@ -91,6 +84,17 @@ async def _add_label_job(
         await repositories.print_jobs.add_label_job(printer.id, job.id, reason=reason, actor=caller.user_id),
         ranges,
     )
+
+
+def _refuse_other_format(job: LabelJob, printer: Printer) -> None:
+    """ZPL counts in dots: on a printer of another resolution its symbols are too small, or cut off."""
+    value, expected = (printer_kind(row.file_format, row.dpi) for row in (job, printer))
+    if value != expected:
+        detail = (
+            f"The file of the label job is {value}, and the printer takes {expected}. Submit a label job with the "
+            f"format {expected}."
+        )
+        raise invalid_field("/label_job_id", detail, FieldCode.OTHER_FORMAT, value=value, expected=expected)
 
 
 async def view_print_job(database: Database, *, caller: Caller, job_id: int) -> ListedPrint:

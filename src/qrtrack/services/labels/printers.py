@@ -30,7 +30,7 @@ from qrtrack.integrations.printers import resolve
 from qrtrack.models import Printer
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.labels.print_jobs import PrinterState
-from qrtrack.services.labels.label_jobs import choose_printing
+from qrtrack.services.labels.label_plans import choose_printing
 from qrtrack.settings import Settings
 
 

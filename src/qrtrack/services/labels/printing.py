@@ -24,6 +24,7 @@ from qrtrack.domain.labels.print_jobs import (
     PrinterNotReached,
     PrinterNotReady,
     PrintStatus,
+    printer_kind,
 )
 from qrtrack.domain.labels.printers import PrinterNetworks
 from qrtrack.domain.labels.zpl import Dpi
@@ -170,8 +171,9 @@ async def _contents(database: Database, job: ClaimedPrint, keys: KeyRing) -> Asy
         async with database.read() as repositories:
             label_job = await repositories.label_jobs.get(job.label_job_id)
         require_file(label_job)
-        if label_job.file_format != job.file_format:
-            raise PermanentFailure(f"The printer takes {job.file_format} now, and the file is {label_job.file_format}.")
+        value, expected = (printer_kind(row.file_format, row.dpi) for row in (label_job, job))
+        if value != expected:
+            raise PermanentFailure(f"The printer takes {expected} now, and the file is {value}.")
         async for part in read_parts(database, keys, label_job):
             yield part
         return
