@@ -17,6 +17,7 @@ from qrtrack.domain.field_codes import MEANINGS, FieldCode
 from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.labels.label_jobs import AlreadyPrinted, FileNotReady, LabelsReserved
 from qrtrack.domain.packing.case_packing import CaseAlreadyPacked, CountDrift, FirstCodeNotPrepared, NotEnoughPrepared
+from qrtrack.domain.packing.code_lists import UnknownCodes
 from qrtrack.domain.packing.gtin_owners import GtinTaken
 from qrtrack.domain.packing.states import BatchStatus, CaseStatus, CodeStatus, NotPrepared
 from qrtrack.domain.progress.sync_batches import SyncCancelled, SyncStatus
@@ -37,7 +38,7 @@ from qrtrack.services.akselgate.answers import (
     GatewayRejected,
     OutcomeUnknown,
 )
-from qrtrack.services.packing.codes import IllegalTransition, UnknownCodes
+from qrtrack.services.packing.codes import IllegalTransition
 from qrtrack.services.packing.links import CodesNotLinkable, CodesNotPacked
 from qrtrack.services.packing.moves import CaseTooSmall
 from qrtrack.services.packing.reverse_jobs import UnknownExcludeCodes

@@ -10,11 +10,10 @@ from uuid_utils.compat import uuid7
 from qrtrack.database import Database
 from qrtrack.domain.errors import NAMED_THINGS, Conflict, InvalidState
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.packing.code_lists import PastedCodes, UnitOfOtherBatch, foreign_scans
+from qrtrack.domain.packing.code_lists import PastedCodes, UnitOfOtherBatch, UnknownCodes, foreign_scans
 from qrtrack.domain.packing.states import CodeStatus
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.verification.recalls import NewRecall, RecalledRange, RecallRow
-from qrtrack.services.packing.codes import UnknownCodes
 
 
 class AlreadyRecalled(Conflict):
