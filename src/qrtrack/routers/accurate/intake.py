@@ -39,6 +39,9 @@ OVERSIZED: Final = Counter(
     "Requests of Accurate with too many elements or values, of which nothing was kept",
 )
 
+# `conflict`, the last field of a receipt, is not answered.
+ANSWERED: Final = Receipt._fields[:-1]
+
 encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 log = structlog.get_logger()
@@ -151,7 +154,7 @@ def _answer(receipts: Sequence[Receipt]) -> dict[str, Any]:
     counts = {
         "queued": sum(receipt.queued for receipt in receipts),
         "duplicates": sum(receipt.duplicate for receipt in receipts),
-        "invalid": sum(receipt.error is not None for receipt in receipts),
+        "invalid": sum(receipt.error_message is not None for receipt in receipts),
     }
     QUEUED.inc(counts["queued"])
     DUPLICATES.inc(counts["duplicates"])
@@ -161,15 +164,5 @@ def _answer(receipts: Sequence[Receipt]) -> dict[str, Any]:
         "success": True,
         **counts,
         "queue_ids": [receipt.queue_id for receipt in receipts],
-        "results": [
-            {
-                "index": receipt.index,
-                "queue_id": receipt.queue_id,
-                "type": receipt.type,
-                "uuid": receipt.uuid,
-                "duplicate": receipt.duplicate,
-                "error_message": receipt.error,
-            }
-            for receipt in receipts
-        ],
+        "results": [dict(zip(ANSWERED, receipt, strict=False)) for receipt in receipts],
     }
