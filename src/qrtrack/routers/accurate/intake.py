@@ -21,7 +21,7 @@ from qrtrack.routers.client_addresses import client_address
 from qrtrack.routers.http_problems import BODY_TOO_LARGE, INVALID_JSON, INVALID_LENGTH
 from qrtrack.routers.problems import problems
 from qrtrack.runtime import Runtime
-from qrtrack.schemas.accurate.intake import ReceivedAnswer
+from qrtrack.schemas.accurate.intake import ReceivedAnswer, ReceivedElement
 from qrtrack.services.accurate.intake import Receipt, log_receipts, receive_events
 from qrtrack.settings import Settings
 
@@ -39,8 +39,7 @@ OVERSIZED: Final = Counter(
     "Requests of Accurate with too many elements or values, of which nothing was kept",
 )
 
-# `conflict`, the last field of a receipt, is not answered.
-ANSWERED: Final = Receipt._fields[:-1]
+ANSWERED: Final = tuple(ReceivedElement.model_fields)
 
 encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -164,5 +163,5 @@ def _answer(receipts: Sequence[Receipt]) -> dict[str, Any]:
         "success": True,
         **counts,
         "queue_ids": [receipt.queue_id for receipt in receipts],
-        "results": [dict(zip(ANSWERED, receipt, strict=False)) for receipt in receipts],
+        "results": [{name: getattr(receipt, name) for name in ANSWERED} for receipt in receipts],
     }

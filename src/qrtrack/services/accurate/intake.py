@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -48,7 +47,8 @@ class HintThrottle:
         return True
 
 
-class Receipt(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Receipt:
     """The result for one element, with the names that it has in the answer. `queue_id`: for a duplicate, the id of the
     first event. `error_message`: why the element is not an event.
     """
