@@ -1,4 +1,4 @@
-"""What consumers' checks of a batch have left: checks, reports and alerts, for its manufacturer. No address shows."""
+"""Lists the checks, reports and alerts of a batch for its manufacturer. They contain no network address."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -36,7 +36,7 @@ class RecordedCheck(NamedTuple):
 
 
 class RecordedReport(NamedTuple):
-    """`code`: as it was entered, possibly of no unit."""
+    """`code`: as the reporter entered it; maybe no unit has it."""
 
     id: int
     code: str | None
@@ -46,7 +46,7 @@ class RecordedReport(NamedTuple):
 
 
 class RecordedAlert(NamedTuple):
-    """Without `code` it is about the whole batch."""
+    """An alert without `code` is about the whole batch."""
 
     id: int
     kind: str
@@ -56,7 +56,7 @@ class RecordedAlert(NamedTuple):
 
 
 class VerificationRecordRepository(Repository):
-    """Each list newest first, before the id `before`."""
+    """Each list is sorted newest first, and contains ids below `before`."""
 
     async def list_checks(self, batch_id: UUID, *, before: int | None, limit: int) -> list[RecordedCheck]:
         return await self._fetch_all(RecordedCheck, LIST_CHECKS, batch_id=batch_id, before=before, limit=limit)

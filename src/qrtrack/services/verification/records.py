@@ -1,4 +1,4 @@
-"""Listing what consumers' checks of a batch have left."""
+"""Lists the checks, reports and alerts of a batch."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -15,7 +15,7 @@ Shown = Literal["checks", "reports", "alerts"]
 async def list_records(
     database: Database, *, caller: Caller, batch_id: UUID, show: Shown, before: int | None, limit: int
 ) -> Sequence[Record]:
-    """Newest first. Raises NotFound."""
+    """Each list is sorted newest first. Raises NotFound."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         await repositories.releases.get(batch_id)
         records = repositories.verification_records
