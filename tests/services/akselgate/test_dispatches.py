@@ -284,7 +284,7 @@ async def test_an_answer_whose_commit_lost_its_confirmation_is_recorded_once(
 
         async def cut(_request: Request) -> None:
             wire.cut_after = b"COMMIT\0"
-            asyncio.get_running_loop().call_later(0.1, lambda: asyncio.ensure_future(wire.mend()))
+            wire.mend_after_cut()
 
         treasury.gateway.on_insert = cut
         treasury.gateway.faults.append(Fault.REJECT)
