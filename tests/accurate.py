@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
-from sqlalchemy import text
-
+from plant import run_sql
 from qrtrack.domain.claims import Claim, Group
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_RETRIES
@@ -49,9 +48,7 @@ class Accurate:
 
     async def sql(self, statement: str, **values: Any) -> Sequence[Any]:
         """Runs as the owner of the tables, without row-level security."""
-        async with self.runtime.database.engine.begin() as connection:
-            result = await connection.execute(text(statement), values)
-            return result.all() if result.returns_rows else []
+        return await run_sql(self.runtime.database, statement, **values)
 
     async def group(self, size: int = 1000) -> Group:
         """Claims the next events for a first attempt."""

@@ -19,6 +19,7 @@ from qrtrack import embedded
 
 # 18 comes with the package. 15 is the oldest that is supported, and Debian has it.
 VERSIONS = ("18", "15")
+WHEEL = {16: "pginstall", 18: "pginstall18"}
 
 
 class Cluster:
@@ -46,7 +47,7 @@ class Cluster:
 @contextmanager
 def running_cluster(version: str, *options: str) -> Iterator[Cluster]:
     """`options` are initdb's. PostgreSQL does not run as root: then nobody runs it."""
-    binaries = _binaries(version)
+    programs = needed(int(version))
     folder = Path(mkdtemp(prefix="qrtrack-cluster-", dir="/tmp"))
     user = pwd.getpwuid(os.geteuid()) if os.geteuid() else pwd.getpwnam("nobody")
     folder.chmod(0o755)
@@ -59,7 +60,7 @@ def running_cluster(version: str, *options: str) -> Iterator[Cluster]:
         as_user: dict[str, Any] = (
             {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
         )
-        command: Sequence[str] = (str(binaries / name), "-D", str(data), *arguments)
+        command: Sequence[str] = (str(programs / name), "-D", str(data), *arguments)
         done = subprocess.run(
             command, cwd="/", capture_output=True, text=True, check=False, env={"LC_ALL": "C"}, **as_user
         )
@@ -83,14 +84,19 @@ def running_cluster(version: str, *options: str) -> Iterator[Cluster]:
         shutil.rmtree(folder)
 
 
-@cache
-def _binaries(version: str) -> Path:
-    if version == "18":
-        return enterable(Path(embedded._binary("postgres")).parent)
-    folder = Path(f"/usr/lib/postgresql/{version}/bin")
-    if not (folder / "initdb").exists():
+def binaries(version: int) -> Path | None:
+    """The folder of a version's programs: those of the wheel, or Debian's; None where they are not installed."""
+    wheel = enterable(Path(embedded._binary("postgres")).parent).parents[1] / WHEEL.get(version, "none") / "bin"
+    debian = Path(f"/usr/lib/postgresql/{version}/bin")
+    return next((folder for folder in (wheel, debian) if (folder / "postgres").exists()), None)
+
+
+def needed(version: int) -> Path:
+    """`binaries`, or the test is skipped and says which package it needs."""
+    found = binaries(version)
+    if found is None:
         pytest.skip(f"needs the system package postgresql-{version}")
-    return folder
+    return found
 
 
 @cache

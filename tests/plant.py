@@ -259,9 +259,18 @@ class Plant:
 
     async def sql(self, statement: str, **values: Any) -> Sequence[Any]:
         """As the owner of the tables, without row-level security."""
-        async with self.runtime.database.engine.begin() as connection:
-            result = await connection.execute(text(statement), values)
-            return result.all() if result.returns_rows else []
+        return await run_sql(self.runtime.database, statement, **values)
+
+
+async def run_sql(database: Database, statement: str, **values: Any) -> Sequence[Any]:
+    """The rows, or none where the statement returns none."""
+    async with database.engine.begin() as connection:
+        result = await connection.execute(text(statement), values)
+        if result.returns_rows:
+            return result.all()
+        selects = statement.lstrip().upper().startswith("SELECT")
+        assert not selects, f"select a column: SQLAlchemy returns no row of a select without columns: {statement}"
+        return []
 
 
 class Kill:

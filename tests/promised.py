@@ -3,16 +3,19 @@
 import copy
 import re
 from functools import cache
-from typing import Any
+from typing import Any, Final
+from urllib.parse import quote
 
 import httpx2
 from fastapi import FastAPI
-from jsonschema_rs import Draft202012Validator
+from jsonschema_rs import Draft202012Validator, Registry
 
 from qrtrack.domain.field_codes import MEANINGS, FieldCode
 from qrtrack.main import create_app
 from qrtrack.routers.contract import HEADERS
 from qrtrack.settings import Settings
+
+ADDRESS: Final = "urn:qrtrack:openapi"
 
 
 @cache
@@ -28,37 +31,44 @@ def document() -> Any:
 
 
 @cache
-def _patterns() -> list[tuple[str, re.Pattern[str]]]:
+def _operations(method: str, segments: int) -> list[tuple[str, re.Pattern[str], Any]]:
+    """Template, pattern and operation (None: a wrong method) of the paths with so many segments; words come first."""
     templates = sorted(document()["paths"], key=lambda template: template.count("{"))
-    return [(template, re.compile(re.sub(r"\{\w+\}", "[^/]+", template))) for template in templates]
+    return [
+        (template, re.compile(re.sub(r"\{\w+\}", "[^/]+", template)), document()["paths"][template].get(method))
+        for template in templates
+        if template.count("/") == segments
+    ]
 
 
 def _operation(request: httpx2.Request) -> tuple[str, Any]:
-    for template, pattern in _patterns():
-        operation = document()["paths"][template].get(request.method.lower())
-        if operation is not None and pattern.fullmatch(request.url.path):
+    path = request.url.path
+    for template, pattern, operation in _operations(request.method.lower(), path.count("/")):
+        if operation is not None and pattern.fullmatch(path):
             return template, operation
-        if template == request.url.path:
+        if template == path:
             # The address of a word is no value of another one's parameter: this is a wrong method.
             break
     return "", None
 
 
 @cache
-def _components() -> Any:
-    """Those of the document, but an object may have no member that is not named in it."""
-    components = copy.deepcopy(document()["components"])
-    for schema in components["schemas"].values():
+def _strict_document() -> Registry:
+    """The document, read once for all validators; but an object may have no member that is not named in it."""
+    strict = copy.deepcopy(document())
+    for schema in strict["components"]["schemas"].values():
         if "properties" in schema:
             schema.setdefault("additionalProperties", False)
-    return components
+    return Registry([(ADDRESS, strict)])
 
 
 @cache
-def _validator(template: str, method: str, status: str, media_type: str) -> Draft202012Validator:
-    promised = document()["paths"][template][method]["responses"][status]
-    schema = promised["content"][media_type]["schema"]
-    return Draft202012Validator({**schema, "components": _components()}, validate_formats=True)
+def _validator(*names: str) -> Draft202012Validator:
+    """Validates what the document has at the place with these names."""
+    place = "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in names)
+    return Draft202012Validator(
+        {"$ref": f"{ADDRESS}#{quote(place)}"}, registry=_strict_document(), validate_formats=True
+    )
 
 
 async def check(answer: httpx2.Response) -> None:
@@ -74,7 +84,8 @@ async def check(answer: httpx2.Response) -> None:
     media_type = answer.headers.get("content-type", "").partition(";")[0]
     assert media_type in promised.get("content", {"": None}), told
     if media_type.endswith("json"):
-        validator = _validator(template, answer.request.method.lower(), str(answer.status_code), media_type)
+        operation_names = ("paths", template, answer.request.method.lower())
+        validator = _validator(*operation_names, "responses", str(answer.status_code), "content", media_type, "schema")
         wrong = [str(error) for error in validator.iter_errors(answer.json())]
         assert wrong == [], f"the document does not know this answer: {told}"
         for error in answer.json().get("errors", ()):

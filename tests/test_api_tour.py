@@ -42,10 +42,11 @@ class Service:
 
     folder: Path
     address: str
+    ports: Mapping[str, str]
 
     async def printed(self, page: str, **named: str) -> list[str]:
         """What each block of the page prints, held against what it promises."""
-        blocks = blocks_of(page)
+        blocks = [Block(with_ports(block.commands, self.ports), block.promised) for block in blocks_of(page)]
         printed = await paste(blocks, self.folder, {"QRTRACK": self.address, **named})
         check(blocks, printed)
         return printed
@@ -53,39 +54,32 @@ class Service:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One for all pages that begin with `make run`: each page has an organisation of its own."""
-    folder, port = checkout(tmp_path_factory.mktemp("service")), free_port()
-    service = Service(folder, f"http://127.0.0.1:{port}")
-    command = f"PRINTER_NETWORKS=127.0.0.0/8 qrtrack serve --port {port}"
-    with terminal(folder, command, url=f"{service.address}/healthz"):
+    """The command of `make run`, once for all pages: each page has an organisation of its own. The service has the
+    settings of the page of settlements, and the stand-in gateway of that page runs beside it.
+    """
+    folder, ports = checkout(tmp_path_factory.mktemp("service")), {"8000": str(free_port()), "9100": str(free_port())}
+    page = (DOCS / "akselgate.md").read_text()
+    gateway, serve = [with_ports(found, ports) for found in re.findall(r"```console\n(.*?)\n```", page, re.DOTALL)]
+    [run] = re.findall(r"^run:.*\n\t\$\(BIN\)/(.*)$", MAKEFILE, re.MULTILINE)
+    assert serve.endswith(run)
+    service = Service(folder, f"http://127.0.0.1:{ports['8000']}", ports)
+    settings = {"PUBLIC_BASE_URL": service.address, "PRINTER_NETWORKS": "127.0.0.0/8"}
+    with (
+        terminal(folder, gateway, url=f"http://127.0.0.1:{ports['9100']}/"),
+        terminal(folder, f"{serve} --port {ports['8000']}", url=f"{service.address}/healthz", **settings),
+    ):
         yield service
 
 
-async def test_the_tour_goes_as_it_is_told(tmp_path: Path) -> None:
-    folder, port, blocks = checkout(tmp_path), free_port(), blocks_of("api-tour.md")
-    address = f"http://127.0.0.1:{port}"
-    [command] = re.findall(r"^run:.*\n\t\$\(BIN\)/(.*)$", MAKEFILE, re.MULTILINE)
-    with terminal(folder, f"{command} --port {port}", url=f"{address}/healthz"):
-        printed = await paste(blocks, folder, {"QRTRACK": address})
-    check(blocks, printed)
+async def test_the_tour_goes_as_it_is_told(service: Service) -> None:
+    printed = await service.printed("api-tour.md")
     answers = [json.loads(text) for text in printed if text.strip()]
     assert [answer["success"] for answer in answers].count(False) == REFUSED
-    assert len(answers) == len(blocks) - 1
+    assert len(answers) == len(printed) - 1
 
 
-async def test_the_page_of_settlements_goes_as_it_is_told(tmp_path: Path) -> None:
-    """Its first two terminals as well: the stand-in gateway, and the service that knows it."""
-    folder, ports = checkout(tmp_path), {"8000": str(free_port()), "9100": str(free_port())}
-    page = (DOCS / "akselgate.md").read_text()
-    gateway, service = [with_ports(found, ports) for found in re.findall(r"```console\n(.*?)\n```", page, re.DOTALL)]
-    named = {"PUBLIC_BASE_URL": f"http://127.0.0.1:{ports['8000']}"}
-    blocks = [Block(with_ports(block.commands, ports), block.promised) for block in blocks_of("akselgate.md")]
-    with (
-        terminal(folder, gateway, url=f"http://127.0.0.1:{ports['9100']}/"),
-        terminal(folder, f"{service} --port {ports['8000']}", url=f"{named['PUBLIC_BASE_URL']}/healthz", **named),
-    ):
-        printed = await paste(blocks, folder, {})
-    check(blocks, printed)
+async def test_the_page_of_settlements_goes_as_it_is_told(service: Service) -> None:
+    await service.printed("akselgate.md")
 
 
 async def test_the_page_of_the_plant_goes_as_it_is_told(service: Service) -> None:

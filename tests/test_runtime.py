@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from process import free_port, settings_of
-from qrtrack import runtime
+from qrtrack import chosen_database, runtime
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.runtime import open_runtime
 from test_database import starting_up
@@ -19,7 +19,7 @@ from ticking import HANG_SECONDS
 async def test_a_killed_embedded_server_is_started_again_by_whoever_uses_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "EMBEDDED_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(chosen_database, "EMBEDDED_LOOK_SECONDS", 0.05)
     settings = settings_of("postgresql://", tmp_path).model_copy(update={"database_url": None})
     async with open_runtime(settings) as opened:
         killed = server_pid(tmp_path)

@@ -9,7 +9,8 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from qrtrack.settings import Settings, SettingsError, load_settings
+from qrtrack.settings import Settings, SettingsError
+from qrtrack.settings.loading import load_settings
 from ticking import HANG_SECONDS
 
 RANDOM = {
@@ -75,9 +76,8 @@ def test_no_mode_of_an_existing_folder_is_changed() -> None:
 
 
 def test_processes_that_start_at_once_agree_on_the_secrets() -> None:
-    program = (
-        "from qrtrack.settings import load_settings as l; print(l().needed_secrets['jwt_secret'].get_secret_value())"
-    )
+    load = "from qrtrack.settings.loading import load_settings"
+    program = f"{load}; print(load_settings().needed_secrets['jwt_secret'].get_secret_value())"
     running = [
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         for _ in range(6)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from qrtrack.domain.qr import batch_payload, unit_payload
-from qrtrack.settings import Settings, SettingsError, load_settings
+from qrtrack.settings import Settings, SettingsError
+from qrtrack.settings.loading import load_settings
 
 WEBHOOK_SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 # A good value of each setting whose default says nothing about its form.

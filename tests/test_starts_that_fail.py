@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from qrtrack.commands.running import MENDABLE
-from qrtrack.settings import SettingsError, load_settings
+from qrtrack.settings import SettingsError
+from qrtrack.settings.loading import load_settings
 
 ROOT = Path(__file__).parents[1]
 CHAPTER = (ROOT / "docs/troubleshooting.md").read_text().split("## It does not start")[1].split("\n## ")[0]

@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import make_url
 
+from printer import own_host
+
 
 class Wire:
     """Passes on what comes. `cut_after`: once these bytes have reached the database, its answer comes no more."""
@@ -14,7 +16,9 @@ class Wire:
     def __init__(self, url: str) -> None:
         self._database = make_url(url)
         self._server: asyncio.Server | None = None
-        self._port = 0
+        # An address of its own: while the wire is cut, nobody else can take its port.
+        self._host, self._port = own_host(), 0
+        self._is_cut = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.cut_after: bytes | None = None
@@ -22,15 +26,25 @@ class Wire:
 
     @property
     def url(self) -> str:
-        address = self._database.set(host="127.0.0.1", port=self._port).difference_update_query(["host", "port"])
+        address = self._database.set(host=self._host, port=self._port).difference_update_query(["host", "port"])
         return address.render_as_string(hide_password=False)
 
     async def mend(self) -> None:
-        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self._port)
+        self._server = await asyncio.start_server(self._connect, self._host, self._port)
         self._port = self._server.sockets[0].getsockname()[1]
+
+    def mend_after_cut(self) -> None:
+        """Mends the wire as soon as `cut_after` has cut it."""
+
+        async def mend() -> None:
+            await self._is_cut.wait()
+            await self.mend()
+
+        self._keep(mend())
 
     def cut(self) -> None:
         assert self._server is not None
+        self._is_cut.set()
         self._server.close()
         self.cut_after, self._is_last = None, False
         for writer in self._writers:

@@ -32,7 +32,7 @@ BYTE_ORDER_MARK: Final = "\ufeff"
 ROWS_OF_A_SHEET: Final = 1_048_576
 # Excel keeps 15 digits of a number. Longer amounts are written as text.
 DIGITS_OF_A_NUMBER: Final = 15
-# Exports of one organisation that are made, wait or are fetched: each has a temporary file.
+# Exports of one organisation that wait, are being made or are being downloaded. Each has a temporary file.
 OPEN_EXPORTS: Final = 8
 COLUMN_WIDTH: Final = 20
 
@@ -40,13 +40,13 @@ Delimiter = Literal[",", ";"]
 Cell: TypeAlias = str | int | Decimal | None
 Rows: TypeAlias = Iterable[Sequence[Cell]]
 Derive: TypeAlias = Callable[[Iterator[list[str]]], Rows]
-"""Makes the rows of a file from those that were copied; runs in the thread."""
+"""Makes the rows of the file from the copied rows. It runs in the thread."""
 
 log = structlog.get_logger(__name__)
 
 
 class Table(NamedTuple):
-    """`name` stands on the sheet."""
+    """`name` is the name of the sheet."""
 
     name: str
     columns: Sequence[Column]
@@ -60,12 +60,12 @@ class ExportedFile(NamedTuple):
 
 
 class Stopped(Exception):
-    """The client hung up: nobody waits for the file."""
+    """The client hung up before its file was made."""
 
 
 class Spool:
-    """The rows as COPY sends them, behind their header: a whole CSV file. As a context it surrounds the copying: where
-    that fails, the file is closed. Raises NoRoomForFile.
+    """A temporary CSV file: a header, then the rows as COPY sends them. Use it as a context around the copying: if the
+    copying fails, the file is closed. Raises NoRoomForFile.
     """
 
     def __init__(self, columns: Sequence[Column], delimiter: Delimiter = ",", *, quotes_formulas: bool) -> None:
@@ -88,7 +88,7 @@ class Spool:
                 failed.pop_all()
 
     def _discard(self) -> None:
-        # Closing writes what is not written yet: on a full disk that fails once more.
+        # Closing flushes the buffer, which fails again on a full disk.
         with suppress(OSError):
             self.file.close()
 
@@ -97,7 +97,7 @@ class Spool:
             self.file.write(rows.replace(b"\n", b"\r\n"))
 
     def rows(self) -> Iterator[list[str]]:
-        """Without the header. Closes the file at the end."""
+        """Yields the rows without the header. Closes the file at the end."""
         self.file.seek(0)
         with io.TextIOWrapper(self.file, "utf-8-sig", newline="") as text:
             rows = csv.reader(text, delimiter=self.delimiter)
@@ -106,7 +106,7 @@ class Spool:
 
 
 class Exports:
-    """Limits and runs the exports of this process: the share is an organisation's."""
+    """Runs the exports of this process, and limits those of each organisation (a share)."""
 
     def __init__(self, threads: Executor) -> None:
         self._threads = threads
@@ -115,7 +115,7 @@ class Exports:
 
     @contextmanager
     def place(self, share: Hashable) -> Iterator[None]:
-        """Held until the file is sent. Raises TooMuchWork where the share holds OPEN_EXPORTS places."""
+        """Holds a place until the file is sent. Raises TooMuchWork if the share holds OPEN_EXPORTS places."""
         if self._open[share] >= OPEN_EXPORTS:
             raise TooMuchWork
         self._open[share] += 1
@@ -126,13 +126,13 @@ class Exports:
             self._open += Counter()
 
     def turn(self, share: Hashable) -> asyncio.Lock:
-        """Files of a share are made one after the other, so that it uses one connection and one thread."""
+        """The files of one share are made one after the other, so that a share uses one connection and one thread."""
         return self._turns.setdefault(share, asyncio.Lock())
 
     async def finish(
         self, spool: Spool, columns: Sequence[Column], *, file_type: FileType, name: str, derive: Derive | None = None
     ) -> BinaryIO:
-        """The file that the spooled rows become. Closes the spool, or returns its file."""
+        """Makes the file from the spooled rows. Closes the spool, or returns its file."""
         if file_type is FileType.CSV and derive is None:
             return spool.file
         table = Table(name, columns, spool.rows() if derive is None else derive(spool.rows()))
@@ -140,13 +140,15 @@ class Exports:
         return await self._write(write, [table], spool.file)
 
     async def write_xlsx(self, tables: Sequence[Table]) -> BinaryIO:
-        """A workbook with a sheet for each table, or several where a table is longer than a sheet."""
+        """Makes a workbook with a sheet for each table; a table that is longer than a sheet gets several."""
         return await self._write(write_workbook, tables)
 
     async def _write(
         self, write: Callable[..., None], tables: Sequence[Table], source: BinaryIO | None = None
     ) -> BinaryIO:
-        """Runs in a thread and closes the source. Cancelled, it ends its thread, which the next export needs."""
+        """Runs in a thread, and closes the source. When it is cancelled it stops the work in the thread, since the next
+        export needs the thread.
+        """
         stop = StopSignal()
 
         def run() -> BinaryIO:
@@ -200,7 +202,9 @@ def write_workbook(
     is_stopped: Callable[[], bool],
     rows_of_a_sheet: int = ROWS_OF_A_SHEET,
 ) -> None:
-    """No cell is a formula or a link, whatever it says. Rows are written once and not kept: constant memory."""
+    """Writes every cell as text or number, so that none becomes a formula or a link. Each row is flushed to disk:
+    memory stays constant.
+    """
     with TemporaryDirectory(prefix="qrtrack-export-") as folder:
         options = {
             "constant_memory": True,

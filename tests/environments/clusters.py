@@ -11,16 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import pytest
-
-from cluster import enterable
+from cluster import needed
 from environments.machine import Machine
 from process import free_port
-from qrtrack import embedded
 
 # The oldest version that is supported, the first whose implicit grants changed, and the newest.
 VERSIONS = (15, 16, 18)
-WHEEL = {16: "pginstall", 18: "pginstall18"}
 SUPERUSER = "provider"
 # Small WAL segments: clusters are copied and removed in a moment.
 INITDB = f"""
@@ -42,21 +38,6 @@ SETTINGS = {
 START_SECONDS = 60
 
 Rows = list[tuple[str, ...]]
-
-
-def binaries(version: int) -> Path | None:
-    """The folder of a version's programs: those of the wheel, or Debian's; None where they are not installed."""
-    wheel = enterable(Path(embedded._binary("postgres")).parent).parents[1] / WHEEL.get(version, "none") / "bin"
-    debian = Path(f"/usr/lib/postgresql/{version}/bin")
-    return next((folder for folder in (wheel, debian) if (folder / "postgres").exists()), None)
-
-
-def needed(version: int) -> Path:
-    """`binaries`, or the test is skipped and says which package it needs."""
-    found = binaries(version)
-    if found is None:
-        pytest.skip(f"needs the system package postgresql-{version}")
-    return found
 
 
 @dataclass
@@ -202,10 +183,7 @@ class Clusters:
         password = secrets.token_urlsafe(16)
         (home / "password").write_text(password)
         (home / "password").chmod(0o644)
-        options = (
-            f"--username={SUPERUSER} --auth-host=scram-sha-256 --auth-local=scram-sha-256 --no-sync --no-instructions"
-        )
-        command = [needed(version) / "initdb", *options.split(), f"--encoding={encoding}", f"--locale={locale}"]
+        command = [needed(version) / "initdb", *INITDB.split(), f"--encoding={encoding}", f"--locale={locale}"]
         self._machine.run([*command, f"--pwfile={home / 'password'}", "-D", home / "data"])
         return home / "data", password
 

@@ -10,7 +10,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from certificates import Authority
-from environments.clusters import Cluster, Clusters, Owner, needed
+from cluster import needed
+from environments.clusters import Cluster, Clusters, Owner
 from environments.machine import Machine
 from environments.program import Installation
 from environments.story import tell_story

@@ -105,7 +105,7 @@ async def test_other_troubles_are_shown_but_do_not_change_readiness(
     watcher: httpx2.AsyncClient, runtime: Runtime, plant: Plant
 ) -> None:
     accurate = Accurate(runtime)
-    await accurate.send(event(), event(databaseId=STRANGE_DATABASE))
+    await accurate.send(event(), event(databaseId=STRANGE_DATABASE), event(databaseId=None))
     await plant.work("webhook_event")
     await plant.sql("UPDATE accurate_sources SET last_event_at = now() - interval '9 days'")
     await plant.submit(await plant.batch(10))
@@ -117,7 +117,10 @@ async def test_other_troubles_are_shown_but_do_not_change_readiness(
     assert said["loop_silent_seconds"] >= 600
     assert said["oldest_queued_seconds"]["reverse_job"] >= 3 * 3600
     assert [source["silent_seconds"] // 86400 for source in said["accurate"]["sources"]] == [9]
-    assert said["accurate"]["unassigned"] == [{"database_id": STRANGE_DATABASE, "events": 1}]
+    assert said["accurate"]["unassigned"] == [
+        {"database_id": STRANGE_DATABASE, "events": 1},
+        {"database_id": None, "events": 1},
+    ]
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/metrics"])

@@ -22,6 +22,7 @@ from qrtrack.connections import FOR_WEBHOOKS
 from qrtrack.domain.claims import Claim, PermanentFailure
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
+from qrtrack.metrics import REQUESTS
 from qrtrack.repositories import gauges as gauges_repository
 from qrtrack.repositories.queues import CREATING, REVERSE_JOBS, WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime
@@ -58,6 +59,12 @@ class Scrape:
 
     def has(self, name: str) -> bool:
         return any(key[0] == f"qrtrack_{name}" for key in self._values)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_series() -> None:
+    """Other tests have left thousands of series of requests, and each scrape would write them all."""
+    REQUESTS.clear()
 
 
 @pytest.fixture(autouse=True)

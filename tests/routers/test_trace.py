@@ -4,7 +4,7 @@ import httpx2
 import pytest
 
 from plant import Plant
-from qrtrack.schemas.base import encode_cursor
+from qrtrack.schemas.cursors import encode_cursor
 
 API = "/api/manufacturer/trace"
 

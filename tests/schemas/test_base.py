@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
 from qrtrack.domain.errors import InvalidInput
-from qrtrack.schemas.base import Answer, Body, Cursor, Limit, Note, RowId, Text, decode_cursor, encode_cursor
+from qrtrack.schemas.base import Answer, Body, Cursor, Limit, Note, RowId, Text
+from qrtrack.schemas.cursors import decode_cursor, encode_cursor
 
 BATCH = UUID("0190a000-0000-7000-8000-00000000000a")
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)

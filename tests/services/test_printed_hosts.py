@@ -14,7 +14,7 @@ from qrtrack.runtime import open_runtime
 from qrtrack.services.labels.symbols import describe_batch_symbol
 from qrtrack.services.packing.exports import Wanted, export_codes
 from qrtrack.services.printed_hosts import PrintedHostDropped, check_printed_hosts
-from qrtrack.services.printing import printable_base_url
+from qrtrack.services.public_address import printable_base_url
 from qrtrack.settings import Settings
 
 ACME = "verify.acme.example"

@@ -9,10 +9,9 @@ import pytest
 from plant import MadeBatch, Plant, killed_at, ska
 from qrtrack.domain.errors import InvalidState, NotFound
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.packing.code_lists import UnitOfOtherBatch, parse_codes
+from qrtrack.domain.packing.code_lists import UnitOfOtherBatch, UnknownCodes, parse_codes
 from qrtrack.repositories.trace import TraceRepository
 from qrtrack.repositories.verification.recalls import RecallRepository, RecallRow
-from qrtrack.services.packing.codes import UnknownCodes
 from qrtrack.services.recalls import (
     AlreadyRecalled,
     RecallTexts,

@@ -8,7 +8,8 @@ from typing import NoReturn
 import typer
 
 from qrtrack.logs import set_up_logs
-from qrtrack.settings import Settings, SettingsError, load_settings
+from qrtrack.settings import Settings, SettingsError
+from qrtrack.settings.loading import load_settings
 
 
 def start(*, quiet: bool = False, with_secrets: bool = True) -> Settings:

@@ -6,9 +6,9 @@ import typer
 from rich.filesize import decimal
 
 from qrtrack import backups, schema_revision
+from qrtrack.chosen_database import name_of_database, open_database
 from qrtrack.commands import give_up, start
 from qrtrack.commands.running import run, shown
-from qrtrack.runtime import name_of_database, open_database
 from qrtrack.settings import Settings, SettingsError
 
 

@@ -12,12 +12,12 @@ from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TextColumn, T
 from uvicorn.loops.auto import auto_loop_factory
 
 from qrtrack import backups, embedded, listening
+from qrtrack.chosen_database import name_of_database, open_database
 from qrtrack.commands import give_up
 from qrtrack.database import Database
 from qrtrack.domain.errors import NotFound, Unavailable
 from qrtrack.outages import server_says
 from qrtrack.postgres_tools import Tell
-from qrtrack.runtime import name_of_database, open_database
 from qrtrack.settings import Settings, SettingsError
 
 # Errors that a person at the terminal can fix: they see the message without a traceback.

@@ -8,7 +8,8 @@ import typer
 from qrtrack.commands import give_up, start
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
-from qrtrack.settings import SettingsError, origin_of_jwt_secret
+from qrtrack.settings import SettingsError
+from qrtrack.settings.loading import origin_of_jwt_secret
 
 
 def print_token(*, organisation_id: UUID, user: UUID | None, roles: Sequence[Role], hours: float) -> None:

@@ -49,11 +49,11 @@ LONGEST_PART: Final = 60
 
 
 def unquoted(cell: str) -> str:
-    """A cell of an exported CSV file as it was before the export quoted it."""
+    """Returns the cell of an exported CSV file as it was before the export quoted it."""
     return cell[1:] if QUOTED_FORMULA.match(cell) else cell
 
 
 def file_name(*parts: str, file_type: FileType) -> str:
-    """The parts with hyphens between them; letters of any language stay."""
+    """Joins the parts with hyphens. Letters of any language are kept."""
     names = (NOT_IN_NAMES.sub("-", unicodedata.normalize("NFC", part)).strip("-.")[:LONGEST_PART] for part in parts)
     return f"{'-'.join(filter(None, names))}.{file_type}"

@@ -19,12 +19,14 @@ from qrtrack.domain.labels.printers import HOST_STATUS, Address, parse_host_stat
 
 CONNECT_SECONDS: Final = 5.0
 SILENT_SECONDS: Final = 5.0
-"""A printer that reads nothing for so long is given up."""
+"""The connection counts as broken when the printer reads nothing for this long."""
 ANSWER_SECONDS: Final = 1.0
-"""A printer that does not answer `~HS` within it is printed to all the same."""
+"""A printer that does not answer `~HS` within this time gets its label all the same."""
 SLOWEST_PRINTER: Final = 200
-"""Bytes a second. A printer may hold a long job in its buffer, and says that it has read all when it is printed."""
-# The kernel holds so much for a printer that prints more slowly than we send.
+"""Bytes a second: the time limit of `finish` grows with the job. A printer may hold a long job in its buffer, and
+confirm it only when it is printed.
+"""
+# The kernel buffers this much when the printer reads more slowly than we send.
 SEND_BUFFER: Final = 32 * 1024
 LONGEST_STATUS: Final = 4096
 
@@ -68,7 +70,8 @@ class PrinterConnection:
         self.sent = 0
 
     async def ask_status(self) -> list[str]:
-        """What keeps the printer from printing, in words. A printer that does not answer soon counts as ready.
+        """Returns why the printer cannot print, in words. A printer that does not answer within ANSWER_SECONDS counts
+        as ready.
 
         Raises PrinterNotReached: no byte of a label was sent.
         """
@@ -86,7 +89,9 @@ class PrinterConnection:
         return status
 
     async def _read_status(self) -> list[str] | None:
-        """None: the printer closed the connection. What is no status is read until the caller's time is up."""
+        """Returns None if the printer closed the connection. Skips whatever is no status, until the caller's time
+        limit.
+        """
         answer = b""
         while (status := parse_host_status(answer)) is None:
             piece = await self._loop.sock_recv(self._connection, LONGEST_STATUS)
@@ -112,8 +117,8 @@ class PrinterConnection:
     async def finish(self) -> None:
         """Returns when the printer has read everything. Raises PrintBroken.
 
-        A printer that answers `~HS` is asked once more: its answer comes after it has read the label. Another one is
-        told that nothing follows, and closes the connection when it has read all.
+        A printer that has answered `~HS` is asked again: it answers after it has read the label. For any other printer
+        we shut down our side of the connection, and it closes its side when it has read everything.
         """
         try:
             async with asyncio.timeout(SILENT_SECONDS + self.sent / SLOWEST_PRINTER):
@@ -131,7 +136,9 @@ class PrinterConnection:
             raise self._broken(_reason(error)) from error
 
     async def _become_writable(self) -> None:
-        """Waits as long as the printer goes on reading. Raises PrintBroken."""
+        """Waits until the socket takes more bytes. Raises PrintBroken when the printer reads nothing for
+        SILENT_SECONDS.
+        """
         writable, left = asyncio.Event(), self._undelivered()
         self._loop.add_writer(self._connection, writable.set)
         try:

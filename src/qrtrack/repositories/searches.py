@@ -1,4 +1,4 @@
-"""What an organisation has under a scanned or typed text: one query over units, cases, jobs and batches."""
+"""Finds what a scanned or typed text names: one query over the units, cases, jobs and batches of an organisation."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,11 +8,11 @@ from uuid import UUID
 from qrtrack.repositories.base import Repository
 
 NEWEST_BATCHES: Final = 10_000
-"""GTINs and product names have no index: they are looked for among so many batches of the organisation."""
+"""GTINs and product names have no index: only this many of the newest batches of the organisation are searched."""
 
-# Each thing is looked up by itself: a plain join may read all codes while statistics are missing or old. Without
-# statistics PostgreSQL may still read the organisation's batches, which takes 2 ms for 15,000. For EXISTS it may hash a
-# whole table; for a subquery with LIMIT it cannot. `rank` orders the kinds, and batches by the better match.
+# Each kind is looked up in a separate subquery: a plain join may read all codes while statistics are missing or old.
+# Without statistics PostgreSQL may still read the organisation's batches, which takes 2 ms for 15,000. For EXISTS it
+# may hash a whole table; for a subquery with LIMIT it cannot. `rank` orders the kinds, and batches by the better match.
 SEARCH: Final = """
 WITH name AS (
     SELECT * FROM unnest(CAST(:names AS text[])) AS listed(name)
@@ -84,7 +84,9 @@ LIMIT :limit
 
 
 class FoundThing(NamedTuple):
-    """A unit, a case, a job or a batch. What its kind does not have is None; a unit has the columns of its case."""
+    """A unit, a case, a job or a batch. Columns that do not apply to the kind are None; a unit also has the columns of
+    its case.
+    """
 
     kind: str
     batch_id: UUID

@@ -12,8 +12,7 @@ from qrtrack.routers.dependencies import RuntimeState, is_watcher
 from qrtrack.routers.problems import problems
 from qrtrack.runtime import Runtime
 from qrtrack.schema_revision import SchemaBehind, SchemaNewer
-from qrtrack.schemas.health import LivenessAnswer, ReadinessAnswer
-from qrtrack.services.accurate.sources import totals_of
+from qrtrack.schemas.health import AccurateFigures, AccurateTotals, LivenessAnswer, ReadinessAnswer
 from qrtrack.tenant_role import TenantRoleUnusable
 
 log = structlog.get_logger(__name__)
@@ -45,14 +44,14 @@ async def check_readiness(request: Request, runtime: RuntimeState) -> dict[str, 
     """
     checked = await _ready(request, runtime)
     gauges, silent = await runtime.gauges.at_hand(), runtime.pulse.silent_seconds
-    accurate = gauges and (gauges.accurate if await is_watcher(request) else totals_of(gauges.accurate))
+    shown = AccurateFigures if await is_watcher(request) else AccurateTotals
     return {
         **checked,
         "loop_silent_seconds": silent and round(silent, 1),
         "workers_alive": gauges and gauges.workers_alive,
         "oldest_queued_seconds": gauges and {queue.kind: queue.oldest_seconds for queue in gauges.queues},
         "dispatches_unknown": gauges and gauges.unknown_dispatches,
-        "accurate": accurate,
+        "accurate": gauges and shown.model_validate(gauges.accurate, from_attributes=True),
     }
 
 

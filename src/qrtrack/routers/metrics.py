@@ -1,7 +1,7 @@
 """Metrics for Prometheus: counters of this process, and gauges from the database."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
@@ -17,6 +17,7 @@ from qrtrack.repositories.gauges import QueueDepth
 from qrtrack.repositories.queues import QUEUES
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState, is_watcher
+from qrtrack.services.accurate.sources import ConnectionFigures, Silence
 from qrtrack.services.gauges import Gauges
 from qrtrack.services.recalculation import KINDS
 from qrtrack.worker.execution import End
@@ -113,7 +114,7 @@ class _Gauges(Collector):
             value=self._gauges.verification_reports if self._gauges else None,
         )
         yield _repairs(self._gauges.count_repairs if self._gauges else None)
-        yield from _of_webhooks(self._gauges.accurate if self._gauges else {}, in_full=self._in_full)
+        yield from _of_webhooks(self._gauges.accurate if self._gauges else None, in_full=self._in_full)
 
 
 def _repairs(repairs: Mapping[str, int] | None) -> CounterMetricFamily:
@@ -133,44 +134,44 @@ def _of_queues(queues: Sequence[QueueDepth]) -> Iterator[GaugeMetricFamily]:
         yield _gauge(name, help_text, ["kind"], [([queue.kind], value(queue) or 0) for queue in queues])
 
 
-def _of_webhooks(accurate: Mapping[str, Any], *, in_full: bool) -> Iterator[GaugeMetricFamily]:
+def _of_webhooks(accurate: ConnectionFigures | None, *, in_full: bool) -> Iterator[GaugeMetricFamily]:
     yield _gauge(
         "webhook_silence_seconds",
         "Time since the last event of one of Accurate's databases and types",
         ["database_id", "type"],
-        _silences(accurate.get("sources", ()), in_full=in_full),
+        _silences(accurate.sources if accurate else (), in_full=in_full),
     )
     for name, help_text, value in (
         (
             "webhooks_unassigned",
             "Events of databases without an owner: see ACCURATE_DATABASES",
-            sum(source["events"] for source in accurate["unassigned"]) if accurate else None,
+            accurate and accurate.unassigned_events,
         ),
-        ("webhooks_dead", "Events that failed their last attempt (dead)", accurate.get("dead")),
-        ("webhooks_to_pass_on", "Events that wait for ACCURATE_FORWARD_URL", accurate.get("to_pass_on")),
+        ("webhooks_dead", "Events that failed their last attempt (dead)", accurate and accurate.dead),
+        ("webhooks_to_pass_on", "Events that wait for ACCURATE_FORWARD_URL", accurate and accurate.to_pass_on),
         (
             "webhook_subscription_days",
             "Days until Accurate stops sending, if this service renews the subscription",
-            accurate.get("subscription_days_left"),
+            accurate and accurate.subscription_days_left,
         ),
         (
             "webhook_renewal_failures",
             "Failed renewals of the subscription since the beginning",
-            accurate.get("renewal_failures"),
+            accurate and accurate.renewal_failures,
         ),
     ):
         yield _gauge(name, help_text, value=value)
 
 
-def _silences(sources: Iterable[Mapping[str, Any]], *, in_full: bool) -> list[tuple[list[str], float]]:
+def _silences(sources: Iterable[Silence], *, in_full: bool) -> list[tuple[list[str], float]]:
     """Returns the silence of each database and type. Senders choose types freely, so unknown types share one series for
     each database, with the silence of the latest one. Without `in_full`, all share one series without labels.
     """
     silences: dict[tuple[str, str], float] = {}
     for source in sources:
-        kind = source["type"] if source["type"] in TYPES else OTHER_TYPE
-        labels = (str(source["database_id"]), kind) if in_full else ("", "")
-        seconds = source["silent_seconds"]
+        kind = source.type if source.type in TYPES else OTHER_TYPE
+        labels = (str(source.database_id), kind) if in_full else ("", "")
+        seconds = source.silent_seconds
         silences[labels] = min(seconds, silences.get(labels, seconds))
     return [([database_id, kind], seconds) for (database_id, kind), seconds in silences.items()]
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 
 from qrtrack.domain.errors import InvalidState, NotFound, require_exactly_one
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.packing.code_lists import UnitOfOtherBatch
+from qrtrack.domain.packing.code_lists import UnitOfOtherBatch, UnknownCodes
 from qrtrack.repositories.verification.recalls import RecallCount, RecallRow
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.body_limits import LARGE_BODY_BYTES, body_limit
@@ -30,7 +30,6 @@ from qrtrack.schemas.recalls import (
     RecallView,
 )
 from qrtrack.services import recalls as use_cases
-from qrtrack.services.packing.codes import UnknownCodes
 from qrtrack.services.recalls import AlreadyRecalled
 
 router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer", tags=["recalls"])

@@ -1,13 +1,10 @@
-"""What all requests and responses share: base classes, allowed text, and pages by cursor."""
+"""What all requests and responses share: base classes, allowed text, and pages of lists."""
 
-import base64
-import binascii
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal, LiteralString, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Literal, LiteralString, TypeVar
 from uuid import UUID
 
 from pydantic import (
@@ -23,7 +20,6 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from qrtrack.domain.akselgate.dispatches import ACCOUNT, REFERENCE
-from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.instants import rfc3339
 from qrtrack.domain.labels.formats import NAME_PATTERN as FORMAT_NAME_PATTERN
@@ -33,6 +29,7 @@ from qrtrack.domain.packing.gtin_owners import PREFIX_PATTERN as COMPANY_PREFIX_
 from qrtrack.domain.packing.numbering import PREFIX_PATTERN
 from qrtrack.domain.qr import LOT_PATTERN
 from qrtrack.domain.scans import read_code, read_master_code
+from qrtrack.schemas.cursors import LARGEST_ROW_ID, CursorValue, decode_cursor, encode_cursor
 
 # PostgreSQL refuses NUL. The other characters mislead a person at a terminal or in a spreadsheet: control characters,
 # line separators, and marks that change the writing direction. Pydantic's core runs this regular expression, so 100,000
@@ -169,7 +166,6 @@ Moment = Annotated[
 ]
 """An instant in a request, with its offset."""
 
-LARGEST_ROW_ID: Final = 2**63 - 1
 LARGEST_SEQUENCE: Final = 2**31 - 1
 RowId = Annotated[int, DIGITS, Field(ge=1, le=LARGEST_ROW_ID)]
 
@@ -186,8 +182,6 @@ Wait = Annotated[
     float, DECIMAL, Field(ge=0, le=LONGEST_WAIT, description="Seconds to wait for a change since the request arrived.")
 ]
 
-CursorValue: TypeAlias = int | str | UUID | datetime
-CursorKind: TypeAlias = type[int] | type[str] | type[UUID] | type[datetime]
 Row = TypeVar("Row")
 
 
@@ -266,50 +260,3 @@ class ListQuery(Query):
     def full_page(self, name: str, rows: Sequence[Row], key: Callable[[Row], CursorValue]) -> dict[str, Any]:
         """Builds a page like `page`, but from `limit` rows: a full page always has a next one, which may be empty."""
         return {name: rows, "next_cursor": encode_cursor(key(rows[-1])) if len(rows) == self.limit else None}
-
-
-def encode_cursor(*values: CursorValue) -> str:
-    """Encodes the sort key of a page's last row. Callers must not interpret it."""
-    plain = [value if isinstance(value, int) else _as_text(value) for value in values]
-    return base64.urlsafe_b64encode(json.dumps(plain, separators=(",", ":")).encode()).rstrip(b"=").decode()
-
-
-def _as_text(value: str | UUID | datetime) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def decode_cursor(cursor: str, *kinds: CursorKind) -> tuple[Any, ...]:
-    """Returns the values that `encode_cursor` was given, which must have these kinds in this order. Raises InvalidInput
-    for any other text.
-    """
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        return tuple(_revive(value, kind) for value, kind in zip(values, kinds, strict=True))
-    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error) as error:
-        field = FieldError(
-            "/query/cursor", "The cursor does not belong to this list: start without a cursor.", FieldCode.BAD_CURSOR
-        )
-        raise InvalidInput(
-            "The cursor does not belong to this list: start without a cursor.", errors=[field]
-        ) from error
-
-
-def _revive(value: object, kind: CursorKind) -> CursorValue:
-    if kind is int:
-        if type(value) is not int or abs(value) > LARGEST_ROW_ID:
-            raise ValueError
-        return value
-    if not isinstance(value, str) or "\0" in value:
-        raise TypeError
-    value.encode()  # JSON allows a lone surrogate. Encoding raises here, so that the database does not have to.
-    if kind is datetime:
-        return _instant(value)
-    return UUID(value) if kind is UUID else value
-
-
-def _instant(value: str) -> datetime:
-    instant = datetime.fromisoformat(value)
-    if instant.tzinfo is None:
-        raise ValueError
-    return instant.astimezone(UTC)

@@ -42,7 +42,7 @@ class AccurateSource(BaseModel):
 class UnassignedDatabase(BaseModel):
     """A database that belongs to no organisation."""
 
-    database_id: int
+    database_id: int | None = Field(description="Null for events that name no database.")
     events: int
 
 

@@ -9,16 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from qrtrack.domain.packing.states import BatchStatus, CodeStatus
 from qrtrack.repositories.packing.codes import Exclusion as ExclusionRow
 from qrtrack.repositories.packing.codes import FoundCode
-from qrtrack.schemas.base import (
-    LARGEST_SEQUENCE,
-    LONGEST_PAGE,
-    Instant,
-    Limit,
-    ListQuery,
-    Page,
-    decode_cursor,
-    encode_cursor,
-)
+from qrtrack.schemas.base import LARGEST_SEQUENCE, LONGEST_PAGE, Instant, Limit, ListQuery, Page
+from qrtrack.schemas.cursors import decode_cursor, encode_cursor
 from qrtrack.schemas.event_details import ShownAs, event_kinds
 from qrtrack.schemas.packing.cases import ListedCase
 from qrtrack.schemas.trace_details import TRACE_DETAILS

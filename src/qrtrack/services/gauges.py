@@ -4,14 +4,14 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import structlog
 
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.repositories.gauges import QueueDepth
-from qrtrack.services.accurate.sources import connection_figures
+from qrtrack.services.accurate.sources import ConnectionFigures, connection_figures
 
 KEPT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 5.0
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """The values of one moment. `accurate`: see `connection_figures`."""
+    """The values of one moment."""
 
     queues: Sequence[QueueDepth]
     workers_alive: int
@@ -33,7 +33,7 @@ class Gauges:
     count_repairs: Mapping[str, int]
     verification_alerts: Mapping[str, int]
     verification_reports: int
-    accurate: Mapping[str, Any]
+    accurate: ConnectionFigures
 
 
 async def read_gauges(database: Database, *, zone: ZoneInfo) -> Gauges:

@@ -1,4 +1,4 @@
-"""Recalling batches, cases and codes, and lifting recalls. Public verification reads the rows: it answers at once."""
+"""Recalls batches, cases and codes, and lifts recalls. Public verification reads the rows: a recall works at once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,10 @@ from uuid_utils.compat import uuid7
 from qrtrack.database import Database
 from qrtrack.domain.errors import NAMED_THINGS, Conflict, InvalidState
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.packing.code_lists import PastedCodes, UnitOfOtherBatch, foreign_scans
+from qrtrack.domain.packing.code_lists import PastedCodes, UnitOfOtherBatch, UnknownCodes, foreign_scans
 from qrtrack.domain.packing.states import CodeStatus
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.verification.recalls import CaseToRecall, NewRecall, RecallCount, RecalledRange, RecallRow
-from qrtrack.services.packing.codes import UnknownCodes
 
 
 class AlreadyRecalled(Conflict):
@@ -32,7 +31,7 @@ class AlreadyRecalled(Conflict):
 
 
 class RecallTexts(NamedTuple):
-    """`reason` is for the organisation's own records; the others are what consumers read."""
+    """Consumers read the two texts. `reason` is for the organisation only."""
 
     reason: str
     text_en: str
@@ -40,7 +39,7 @@ class RecallTexts(NamedTuple):
 
 
 async def recall_batch(database: Database, *, caller: Caller, batch_id: UUID, texts: RecallTexts) -> RecallRow:
-    """One row, whatever the quantity. Raises NotFound, AlreadyRecalled."""
+    """Writes one row, whatever the quantity of the batch. Raises NotFound, AlreadyRecalled."""
     new = _new(caller, texts)
     async with database.write(tenant=caller.organisation_id) as repositories:
         await repositories.releases.get(batch_id)
@@ -50,7 +49,8 @@ async def recall_batch(database: Database, *, caller: Caller, batch_id: UUID, te
 
 
 async def recall_case(database: Database, *, caller: Caller, master_code: str, texts: RecallTexts) -> RecallRow:
-    """Covers the units that are in the case now, wherever they go, and those that are put into it while it is in force.
+    """Covers the units that are in the case now, also after they leave it, and those that are put into it while the
+    recall is in force.
 
     Raises NotFound, InvalidState for an empty case, AlreadyRecalled.
     """
@@ -64,7 +64,7 @@ async def recall_case(database: Database, *, caller: Caller, master_code: str, t
 
 
 async def recall_codes(database: Database, *, caller: Caller, pasted: PastedCodes, texts: RecallTexts) -> RecallRow:
-    """All codes of the list or none. They may be of several batches. Raises UnknownCodes, UnitOfOtherBatch."""
+    """Recalls all codes of the list or none; they may be of several batches. Raises UnknownCodes, UnitOfOtherBatch."""
     new = _new(caller, texts)
     organisation_id = caller.organisation_id
     async with database.write(tenant=organisation_id) as repositories:
@@ -122,7 +122,7 @@ async def _refuse_repeat(
 
 
 async def _refuse_foreign(repositories: Repositories, caller: Caller, pasted: PastedCodes) -> None:
-    """Raises UnitOfOtherBatch for a scanned unit whose QR names another batch than its code is of."""
+    """Raises UnitOfOtherBatch for a scanned unit whose QR names another batch than the one that its code belongs to."""
     scanned = list({scan.code for scan in pasted.scans})
     rows = await repositories.recalls.list_batches_of(scanned, organisation_id=caller.organisation_id)
     batches = {row.code: row for row in rows}
@@ -136,7 +136,9 @@ async def _recalled(repositories: Repositories, caller: Caller, new: NewRecall) 
 
 
 async def lift_recall(database: Database, *, caller: Caller, recall_id: UUID, reason: str) -> RecallRow:
-    """Verification answers as before the recall, unless another one covers the unit. Raises NotFound, InvalidState."""
+    """Ends the recall: verification answers as before it, unless another recall covers the unit. Raises NotFound,
+    InvalidState.
+    """
     async with database.write(tenant=caller.organisation_id) as repositories:
         is_lifted = await repositories.recalls.lift(recall_id, actor=caller.user_id)
         recall = await repositories.recalls.get(recall_id)
@@ -164,7 +166,7 @@ async def list_recalls(
 
 @dataclass(frozen=True, slots=True)
 class RecallDetails:
-    """A recall, how its units fare, and which they are: the first ranges."""
+    """A recall, its units counted by state, and the first ranges of its units."""
 
     recall: RecallRow
     by_status: Mapping[CodeStatus, int]

@@ -1,4 +1,4 @@
-"""Finding things of an organisation by whatever a scanner or a person has of them."""
+"""Searches units, cases, jobs and batches of an organisation by a scanned or typed text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class SearchResults:
-    """Best first. `hint` says what can be searched if nothing was found."""
+    """The best result comes first. `hint` says what can be searched if nothing was found."""
 
     read_as: ScanKind
     results: Sequence[Result]
@@ -46,7 +46,7 @@ class SearchResults:
 
 
 async def search(database: Database, *, caller: Caller, text: str) -> SearchResults:
-    """Raises InvalidInput for a text that is empty, or that holds only what scanners add."""
+    """Raises InvalidInput if the text is empty, or contains only characters that scanners add."""
     scan = read_scan(text)
     if not scan.text:
         raise invalid_field("/query/q", "There is nothing to search for. Scan or type something.", FieldCode.REQUIRED)
@@ -69,7 +69,9 @@ def _hint(scan: Scan) -> str:
 
 
 def _names(scan: Scan) -> list[str]:
-    """A short text that repeats itself may be one code, or a shorter one that arrived twice: both are looked for."""
+    """A text that consists of two equal halves may be one code, or a shorter code that the scanner sent twice: both are
+    searched.
+    """
     names = [scan.code, scan.uniq_code, scan.sscc]
     if scan.kind == ScanKind.TEXT and scan.text.isascii() and scan.text.isprintable():
         names.append(scan.text.upper())
@@ -91,7 +93,7 @@ def _product(scan: Scan) -> str | None:
 
 
 def _sorted_out(scan: Scan, found: Sequence[FoundThing]) -> list[Result]:
-    """If a symbol names the batch of the unit that was found, the batch itself is no further result."""
+    """If a symbol names the batch of the unit that was found, the batch is not listed as a second result."""
     results = [Result(thing, _names_other_batch(scan, thing)) for thing in found]
     units = [result for result in results if result.found.kind == "unit"]
     if scan.kind == ScanKind.UNIT and units and not any(unit.names_other_batch for unit in units):

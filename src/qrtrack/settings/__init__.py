@@ -1,4 +1,4 @@
-"""Every setting of the program, read once from the environment."""
+"""Every setting of the program, with its default and its rules."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Literal, Self
 from uuid import UUID
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from qrtrack.settings.addresses import BaseAddress, PrintedAddress, WebAddress
 from qrtrack.settings.public_hosts import PublicAddresses, PublicHosts, RetiredHosts
-from qrtrack.settings.secrets import SECRET_LENGTH, SettingsError, is_placeholder, kept_secret
+from qrtrack.settings.secrets import SECRET_LENGTH, SettingsError, is_placeholder
 from qrtrack.settings.values import (
     DEFAULT_TENANT_ROLE,
     AmountScale,
@@ -44,7 +43,7 @@ from qrtrack.settings.values import (
     split,
 )
 
-__all__ = ["Settings", "SettingsError", "load_settings", "origin_of_jwt_secret"]
+__all__ = ["Settings", "SettingsError"]
 
 
 class Settings(BaseSettings):
@@ -276,40 +275,3 @@ class Settings(BaseSettings):
                 "JWT_JWKS_URL must begin with https:// in production: without TLS, an attacker could replace the keys."
             )
         return complaints
-
-
-def load_settings(*, with_secrets: bool = True) -> Settings:
-    """The settings of this process. Raises SettingsError with one line for each bad setting.
-
-    `with_secrets` makes the missing secrets. Processes that start at the same time on the same data folder get the same
-    ones.
-    """
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        raise SettingsError("\n".join(_complaint(detail) for detail in error.errors())) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{Path('.env').absolute()} cannot be read ({error}): correct it, or remove it.") from error
-    missing = [name for name, secret in settings.needed_secrets.items() if secret is None and with_secrets]
-    folder = _secrets_folder(settings)
-    return settings.model_copy(update={name: SecretStr(kept_secret(folder, name)) for name in missing})
-
-
-def origin_of_jwt_secret(settings: Settings) -> str:
-    """Where this process has its JWT_SECRET from, for a person whose token a server refuses."""
-    kept = _secrets_folder(settings) / "jwt_secret"
-    try:
-        is_kept = settings.jwt_secret == SecretStr(kept.read_text("ascii").strip())
-    except (OSError, UnicodeDecodeError):
-        is_kept = False
-    return f"the secret in {kept}" if is_kept else f"JWT_SECRET of the environment or of {Path('.env').absolute()}"
-
-
-def _secrets_folder(settings: Settings) -> Path:
-    return settings.qrtrack_data_dir.absolute() / "secrets"
-
-
-def _complaint(error: ErrorDetails) -> str:
-    message = error["msg"].removeprefix("Value error, ")
-    name = "_".join(str(part) for part in error["loc"][:1]).upper()
-    return f"{name} cannot be used: {message[:1].lower()}{message[1:]}." if name else message

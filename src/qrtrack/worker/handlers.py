@@ -1,9 +1,9 @@
 """The kinds of queued work. To add one: a Queue in repositories/queues.py, and a handler in HANDLERS."""
 
-from typing import Final
+from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
-from qrtrack.database import DatabaseUnavailable
+from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.claims import Claim, Group, Interrupted
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.leased import Queue
@@ -40,6 +40,19 @@ NOTIFICATION_SLOTS: Final = 4
 PRINT_SLOTS: Final = 16
 
 
+class FailOnDatabase(Protocol):
+    """Records a failure, as `Fail` does, but needs the database only."""
+
+    async def __call__(self, database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None: ...
+
+
+def _on_database(record: FailOnDatabase) -> Fail:
+    async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
+        return await record(runtime.database, claim, error, permanent=permanent)
+
+    return fail
+
+
 async def _create_codes(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
     await create_codes(runtime.database, claim, keys=runtime.keys)
 
@@ -61,25 +74,13 @@ async def _prepare(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
     await run_reverse_job(runtime.database, claim, stop)
 
 
-async def _fail_reverse_job(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    return await fail_reverse_job(runtime.database, claim, error, permanent=permanent)
-
-
 async def _draw_labels(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
     await draw_labels(runtime.database, claim, keys=runtime.keys, threads=runtime.label_threads, stop=stop)
-
-
-async def _fail_label_job(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    return await fail_label_job(runtime.database, claim, error, permanent=permanent)
 
 
 async def _print(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
     networks = networks_of(runtime.settings)
     await print_label(runtime.database, claim, keys=runtime.keys, networks=networks, stop=stop)
-
-
-async def _fail_print(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    return await fail_print(runtime.database, claim, error, permanent=permanent)
 
 
 async def _process_group(runtime: Runtime, group: Group) -> int:
@@ -90,10 +91,6 @@ async def _process_group(runtime: Runtime, group: Group) -> int:
 async def _process_event(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
     zone, pass_on = ZoneInfo(runtime.settings.accurate_timezone), runtime.forwarder is not None
     await process_event(runtime.database, claim, zone=zone, pass_on=pass_on)
-
-
-async def _fail_event(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    return await fail_event(runtime.database, claim, error, permanent=permanent)
 
 
 async def _forward(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
@@ -113,21 +110,19 @@ async def _notify(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
     await send_notification(runtime.database, claim, messenger=runtime.messenger)
 
 
-async def _fail_notification(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    return await fail_notification(runtime.database, claim, error, permanent=permanent)
-
-
 REVERSE_JOB: Final = SingleHandler(
-    REVERSE_JOBS, slots=lambda settings: settings.reverse_job_slots, run=_prepare, fail=_fail_reverse_job
+    REVERSE_JOBS, slots=lambda settings: settings.reverse_job_slots, run=_prepare, fail=_on_database(fail_reverse_job)
 )
 HANDLERS: Final[tuple[AnyHandler, ...]] = (
     REVERSE_JOB,
-    SingleHandler(LABEL_JOBS, slots=lambda settings: settings.label_slots, run=_draw_labels, fail=_fail_label_job),
+    SingleHandler(
+        LABEL_JOBS, slots=lambda settings: settings.label_slots, run=_draw_labels, fail=_on_database(fail_label_job)
+    ),
     SingleHandler(
         PRINT_JOBS,
         slots=lambda settings: PRINT_SLOTS if settings.print_networks else 0,
         run=_print,
-        fail=_fail_print,
+        fail=_on_database(fail_print),
         claim_values=claim_values,
     ),
     SingleHandler(
@@ -141,10 +136,10 @@ HANDLERS: Final[tuple[AnyHandler, ...]] = (
         WEBHOOK_RETRIES,
         slots=lambda settings: min(settings.accurate_workers, 1),
         run=_process_event,
-        fail=_fail_event,
+        fail=_on_database(fail_event),
     ),
     SingleHandler(WEBHOOK_STREAMS, slots=lambda settings: settings.accurate_workers, run=_forward, fail=_fail_stream),
-    SingleHandler(NOTIFICATIONS, slots=lambda _: NOTIFICATION_SLOTS, run=_notify, fail=_fail_notification),
+    SingleHandler(NOTIFICATIONS, slots=lambda _: NOTIFICATION_SLOTS, run=_notify, fail=_on_database(fail_notification)),
     # One slot for each task: a clean-up or a recalculation takes minutes, and the sweeper must not wait for it.
     SingleHandler(PERIODIC_TASKS, slots=lambda _: len(schedule.TASKS), run=schedule.run_task, fail=schedule.fail_task),
 )

@@ -32,10 +32,6 @@ class PeriodicTask:
     every: Callable[[Settings], float]
 
 
-async def _sweep_attempts(runtime: Runtime) -> None:
-    await sweep_attempts(runtime.database)
-
-
 async def _keep_subscription(runtime: Runtime) -> None:
     settings = runtime.settings
     if settings.accurate_api_token is not None:
@@ -54,37 +50,26 @@ async def _assign_events(runtime: Runtime) -> None:
     await assign_events(runtime.database, runtime.settings.database_owners, pass_on=pass_on)
 
 
-async def _empty_payloads(runtime: Runtime) -> None:
-    await empty_old_payloads(runtime.database, days=runtime.settings.accurate_payload_days)
-
-
-async def _prune(runtime: Runtime) -> None:
-    await prune(runtime.database, days=runtime.settings.retention_days)
-
-
-async def _expire_keys(runtime: Runtime) -> None:
-    await expire_keys(runtime.database)
-
-
-async def _prune_failures(runtime: Runtime) -> None:
-    await prune_failures(runtime.database)
-
-
-async def _recalculate_progress(runtime: Runtime) -> None:
-    await recalculate_progress(runtime.database)
-
-
 TASKS: Mapping[str, PeriodicTask] = {
     # Tries every hour, but renews once a day. So a failed renewal is retried while the subscription still has days
     # left.
     "accurate.renew_subscription": PeriodicTask(_keep_subscription, lambda _: 3600),
     "accurate.assign_events": PeriodicTask(_assign_events, lambda _: 30),
-    "accurate.empty_payloads": PeriodicTask(_empty_payloads, lambda _: 3600),
-    "expire_keys": PeriodicTask(_expire_keys, lambda _: 3600),
-    "prune": PeriodicTask(_prune, lambda _: 24 * 3600),
-    "prune_verification_failures": PeriodicTask(_prune_failures, lambda _: 3600),
-    "recalculate_progress": PeriodicTask(_recalculate_progress, lambda _: SILENT_SECONDS),
-    "sweep_attempts": PeriodicTask(_sweep_attempts, lambda settings: settings.akselgate_deadline_seconds / 2),
+    "accurate.empty_payloads": PeriodicTask(
+        lambda runtime: empty_old_payloads(runtime.database, days=runtime.settings.accurate_payload_days),
+        lambda _: 3600,
+    ),
+    "expire_keys": PeriodicTask(lambda runtime: expire_keys(runtime.database), lambda _: 3600),
+    "prune": PeriodicTask(
+        lambda runtime: prune(runtime.database, days=runtime.settings.retention_days), lambda _: 24 * 3600
+    ),
+    "prune_verification_failures": PeriodicTask(lambda runtime: prune_failures(runtime.database), lambda _: 3600),
+    "recalculate_progress": PeriodicTask(
+        lambda runtime: recalculate_progress(runtime.database), lambda _: SILENT_SECONDS
+    ),
+    "sweep_attempts": PeriodicTask(
+        lambda runtime: sweep_attempts(runtime.database), lambda settings: settings.akselgate_deadline_seconds / 2
+    ),
 }
 
 

@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.sandbox import Request, Scripted
-from qrtrack.schemas.base import encode_cursor
+from qrtrack.schemas.cursors import encode_cursor
 from qrtrack.services.akselgate.attempts import sweep_attempts
 from treasury import PASSWORD, Treasury, report_day, rows
 

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
@@ -19,7 +18,13 @@ from process import settings_of
 from qrtrack.domain.identity import Caller
 from qrtrack.integrations.accurate import Account
 from qrtrack.runtime import Runtime
-from qrtrack.services.accurate.sources import assign_events, connection_figures, empty_old_payloads, keep_subscription
+from qrtrack.services.accurate.sources import (
+    ConnectionFigures,
+    assign_events,
+    connection_figures,
+    empty_old_payloads,
+    keep_subscription,
+)
 from qrtrack.settings import Settings
 from qrtrack.worker.schedule import TASKS
 
@@ -43,7 +48,7 @@ async def renew(runtime: Runtime, host: Endpoint) -> None:
     await keep_subscription(runtime.database, runtime.http, Account(host.url, TOKEN), zone=JAKARTA)
 
 
-async def figures(runtime: Runtime) -> dict[str, Any]:
+async def figures(runtime: Runtime) -> ConnectionFigures:
     return await connection_figures(runtime.database, zone=JAKARTA)
 
 
@@ -58,7 +63,7 @@ async def test_the_subscription_is_renewed_once_a_day(runtime: Runtime, accurate
     (request,) = host.received
     assert "x-api-signature" not in request.headers
     assert (request.path, request.headers["authorization"]) == ("/api/webhook-renew.do", f"Bearer {TOKEN}")
-    assert (await figures(runtime))["subscription_days_left"] == 7
+    assert (await figures(runtime)).subscription_days_left == 7
     await accurate.sql("UPDATE accurate_subscription SET renewed_at = now() - interval '1 day'")
     await renew(runtime, host)
     assert len(host.received) == 2
@@ -82,8 +87,8 @@ async def test_any_other_answer_is_logged_and_counted_as_a_failure(
         await renew(runtime, host)
         await renew(runtime, host)
     found = await figures(runtime)
-    assert (found["subscription_days_left"], found["renewal_failures"]) == (None, 2)
-    assert found["renewal_error"]
+    assert (found.subscription_days_left, found.renewal_failures) == (None, 2)
+    assert found.renewal_error
     assert sum("not renewed" in line["event"] for line in logs) == 2
     assert TOKEN not in repr(logs) + repr(found)
 
@@ -95,7 +100,7 @@ async def test_a_refused_signed_renewal_is_logged_and_counted_without_secrets(ru
     with capture_logs() as logs:
         await keep_subscription(runtime.database, runtime.http, account, zone=JAKARTA)
     found = await figures(runtime)
-    assert (found["subscription_days_left"], found["renewal_failures"]) == (None, 1)
+    assert (found.subscription_days_left, found.renewal_failures) == (None, 1)
     assert [request.path for request in host.received] == ["/api/api-token.do", "/api/webhook-renew.do"]
     shown = repr(logs) + repr(found) + repr(account)
     assert TOKEN not in shown
@@ -126,11 +131,11 @@ async def test_a_failure_keeps_the_known_expiry_until_the_next_success(
     host.reply = lambda _: answer(503)
     await renew(runtime, host)
     found = await figures(runtime)
-    assert (found["subscription_days_left"], found["renewal_error"] is None) == (-2, False)
+    assert (found.subscription_days_left, found.renewal_error is None) == (-2, False)
     host.reply = lambda _: answer(200, f'{{"s": true, "d": "{day(7)}"}}')
     await renew(runtime, host)
     found = await figures(runtime)
-    assert (found["subscription_days_left"], found["renewal_error"], found["renewal_failures"]) == (7, None, 1)
+    assert (found.subscription_days_left, found.renewal_error, found.renewal_failures) == (7, None, 1)
 
 
 async def test_events_are_assigned_and_processed_once_their_database_is_mapped(
@@ -138,10 +143,7 @@ async def test_events_are_assigned_and_processed_once_their_database_is_mapped(
 ) -> None:
     await accurate.send(event(databaseId=STRANGE_DATABASE), event(databaseId=None), event())
     await accurate.process()
-    assert (await figures(runtime))["unassigned"] == [
-        {"database_id": STRANGE_DATABASE, "events": 1},
-        {"database_id": None, "events": 1},
-    ]
+    assert (await figures(runtime)).unassigned == [(STRANGE_DATABASE, 1), (None, 1)]
     owner = uuid4()
     assert await assign_events(runtime.database, {STRANGE_DATABASE: owner}, pass_on=False) == 1
     await accurate.process()
@@ -219,9 +221,9 @@ async def test_the_figures_show_silence_waiting_and_dead_events(runtime: Runtime
     await accurate.send(event("CUSTOMER"), event("CUSTOMER", uuid="c"), event("CUSTOMER", uuid="c", note="other"))
     await accurate.sql("UPDATE webhook_queue SET created_at = now() - interval '1 hour' WHERE status = 'pending'")
     found = await figures(runtime)
-    assert found["sources"] == [{"database_id": DATABASE, "type": "ITEM", "silent_seconds": 19 * 86400}]
-    assert found["oldest_pending_seconds"] == 3600
-    assert (found["dead"], found["conflicts"], found["to_pass_on"]) == (0, 1, 0)
+    assert found.sources == [(DATABASE, "ITEM", 19 * 86400)]
+    assert found.oldest_pending_seconds == 3600
+    assert (found.dead, found.conflicts, found.to_pass_on) == (0, 1, 0)
 
 
 async def test_the_schedule_runs_these_tasks(
@@ -233,5 +235,5 @@ async def test_the_schedule_runs_these_tasks(
         assert 0 < task.every(runtime.settings) <= 86400
         await task.run(runtime)
     assert host.received == []
-    assert (await figures(runtime))["renewal_failures"] == 0
+    assert (await figures(runtime)).renewal_failures == 0
     assert datetime.now(UTC).tzinfo is UTC

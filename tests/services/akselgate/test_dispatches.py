@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.sandbox import Request, Scripted
+from qrtrack.services.akselgate import dispatches
 from qrtrack.services.akselgate.attempts import sweep_attempts
 from qrtrack.settings import Settings
 from treasury import DEADLINE, Treasury, open_treasury, rows
@@ -257,12 +258,15 @@ async def test_an_attempt_whose_commit_lost_its_confirmation_is_not_sent_and_sta
         assert treasury.gateway.requests == []
 
 
-async def test_an_answer_during_a_database_outage_is_recorded_after_it(settings: Settings) -> None:
+async def test_an_answer_during_a_database_outage_is_recorded_after_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatches, "RETRY_SECONDS", 0.02)
     async with wired_treasury(settings) as (treasury, wire):
 
         async def cut(_request: Request) -> None:
             wire.cut()
-            asyncio.get_running_loop().call_later(1, lambda: asyncio.ensure_future(wire.mend()))
+            asyncio.get_running_loop().call_later(0.1, lambda: asyncio.ensure_future(wire.mend()))
 
         treasury.gateway.on_insert = cut
         answer = await treasury.dispatch()
@@ -271,13 +275,16 @@ async def test_an_answer_during_a_database_outage_is_recorded_after_it(settings:
         assert await treasury.events() == []
 
 
-async def test_an_answer_whose_commit_lost_its_confirmation_is_recorded_once(settings: Settings) -> None:
+async def test_an_answer_whose_commit_lost_its_confirmation_is_recorded_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The connection breaks after PostgreSQL committed and before it confirmed."""
+    monkeypatch.setattr(dispatches, "RETRY_SECONDS", 0.02)
     async with wired_treasury(settings) as (treasury, wire):
 
         async def cut(_request: Request) -> None:
             wire.cut_after = b"COMMIT\0"
-            asyncio.get_running_loop().call_later(1, lambda: asyncio.ensure_future(wire.mend()))
+            wire.mend_after_cut()
 
         treasury.gateway.on_insert = cut
         treasury.gateway.faults.append(Fault.REJECT)

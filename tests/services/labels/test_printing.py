@@ -28,6 +28,8 @@ from qrtrack.settings import Settings
 from qrtrack.worker.execution import End, execute
 
 STATION = "line-1"
+SLOWEST_PRINTER = 100_000
+"""Bytes a second: the time for what was sent adds nothing to the seconds of `Patience`."""
 
 
 class Patience:
@@ -41,6 +43,7 @@ class Patience:
         self._patch.setattr(connection, "CONNECT_SECONDS", 60)
         self._patch.setattr(connection, "ANSWER_SECONDS", answer)
         self._patch.setattr(connection, "SILENT_SECONDS", silent)
+        self._patch.setattr(connection, "SLOWEST_PRINTER", SLOWEST_PRINTER)
 
 
 @pytest.fixture(autouse=True)

@@ -10,12 +10,12 @@ from plant import MadeBatch, Plant, ska
 from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.errors import InvalidInput, NotFound
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.packing.code_lists import UnknownCodes
 from qrtrack.domain.packing.states import AVAILABLE, TRANSITIONS, CodeStatus
 from qrtrack.services.packing.codes import (
     ChangedCodes,
     IllegalTransition,
     ReadmittedCodes,
-    UnknownCodes,
     mark_printed,
     readmit_codes,
     void_codes,

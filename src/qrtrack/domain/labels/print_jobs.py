@@ -1,4 +1,4 @@
-"""Print jobs: what is sent to a printer, at most once, and what became of it."""
+"""Print jobs: a label or a label file that is sent to a printer at most once."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,11 +10,11 @@ from qrtrack.domain.labels.documents import FileFormat
 
 LOOK_THEN_REPRINT: Final = "Look whether it was printed, then reprint."
 TOO_LATE_HOURS: Final = 24
-"""A label that waited longer for its printer is not printed any more."""
+"""A print job that waits longer for its printer fails."""
 
 
 class PrintStatus(StrEnum):
-    """`unknown`: the connection broke after the first byte. It is never sent again by itself."""
+    """`unknown`: the connection broke after the first byte. The worker never sends it again."""
 
     QUEUED = "queued"
     RUNNING = "running"

@@ -1,4 +1,4 @@
-"""Label printers: their addresses, the networks that the service may print into, and what a printer says of itself."""
+"""Label printers: their addresses, the networks that the service may print into, and the status that they report."""
 
 import ipaddress
 import re
@@ -104,7 +104,7 @@ class PrinterNetworks:
 
     listed: Sequence[Network] = ()
     opened: Sequence[Network] = field(init=False)
-    """Those of the listed networks that lie within a special range, and open it."""
+    """The listed networks that lie within a special range. They permit their part of that range."""
 
     def __post_init__(self) -> None:
         opened = [network for network in self.listed if any(_is_within(network, special) for special in SPECIAL)]
@@ -141,7 +141,7 @@ def _is_within(network: Network, other: Network) -> bool:
 
 
 def _plain(address: Address) -> Address:
-    """A mapped address is the IPv4 one that a connection would go to."""
+    """Returns the IPv4 address of an IPv4-mapped IPv6 address: a connection would go there."""
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return address if mapped is None else mapped
 
@@ -159,7 +159,7 @@ FLAGS: Final = (
 
 
 def parse_host_status(answer: bytes) -> Sequence[str] | None:
-    """What keeps a ZPL printer from printing, in words; nothing where it is ready. None: the answer is no whole status.
+    """Returns why a ZPL printer cannot print, in words; an empty list if it is ready; None if the status is incomplete.
 
     The answer is three strings, each between STX and ETX.
     """

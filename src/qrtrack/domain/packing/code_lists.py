@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol
 from qrtrack.domain.errors import NAMED_ERRORS, FieldError, InvalidInput, invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.packing.batches import SerialMode
+from qrtrack.domain.packing.code_ranges import not_in_batch
 from qrtrack.domain.packing.numbering import parse_serial, serial
 from qrtrack.domain.scans import SCAN_LIMIT, Scan, ScanKind, plain_code, read_scan
 
@@ -70,6 +71,19 @@ class LabelledBatch(Protocol):
     def lot(self) -> str | None: ...
     @property
     def serial_mode(self) -> str: ...
+
+
+class UnknownCodes(InvalidInput):
+    """Some of the codes are not in the batch. Nothing was changed."""
+
+    slug = "unknown-codes"
+    title = "Codes that are not in the batch"
+
+    def __init__(self, codes: Sequence[str], *, place: str = "in this batch") -> None:
+        super().__init__(
+            f"{len(codes)} of the codes are not {place}. Nothing was changed: correct the list.",
+            **not_in_batch(codes, field="codes", place=place),
+        )
 
 
 class UnitOfOtherBatch(InvalidInput):

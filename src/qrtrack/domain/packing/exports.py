@@ -1,4 +1,4 @@
-"""The columns of what is exported of a batch: its codes, its cases, the codes a job prepared, its reconciliation."""
+"""The columns of the exports of a batch: its codes, its cases, its prepared codes and its reconciliation."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What a manufacturer must hear of: kinds of alerts."""
+"""The kinds of alerts that checks raise for the manufacturer."""
 
 from enum import StrEnum
 

@@ -26,20 +26,20 @@ class Result(StrEnum):
 
 
 COUNTED = frozenset({Result.GENUINE, Result.GENUINE_SEEN_BEFORE})
-"""Checks of consumers with these results are the ones that `check_count` counts."""
+"""`check_count` counts the consumers' checks with these results."""
 ALERTING = {
     Result.NOT_RELEASED: AlertKind.NOT_RELEASED,
     Result.VOID: AlertKind.VOID,
     Result.RECALLED: AlertKind.RECALLED,
 }
 NETWORKS_ALARMING = 5
-"""One code checked from so many networks within a day raises an alert."""
+"""A code that is checked from this many networks within a day raises an alert."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """A unit whose key was proven, as its row is while it is locked. `same_look`: the result of a check of the same
-    browser within the last 30 minutes.
+    """The state of a unit whose key is proven, read while its row is locked. `same_look`: the result of the same
+    browser's check within the last 30 minutes.
     """
 
     is_recalled: bool
@@ -66,14 +66,16 @@ def decide(unit: UnitState) -> Result:
 
 
 def is_new_look(result: Result, same_look: Result | None) -> bool:
-    """Whether the check is recorded: reload, back and a double press belong to the look before."""
+    """Whether the check must be recorded. A reload, the back button and a double press belong to the previous look."""
     return not (same_look == result or (same_look in COUNTED and result in COUNTED))
 
 
 def alerts_of(
     result: Result, *, expires_on: date | None, today: date, networks: int
 ) -> Sequence[tuple[AlertKind, bool]]:
-    """The alerts that a consumer's check raises, and whether each names the unit: expiry is told once for a batch."""
+    """The alerts that a consumer's check raises, and for each whether it names the unit. EXPIRED names none: it is
+    raised once for the whole batch.
+    """
     alerts: list[tuple[AlertKind, bool]] = []
     if result in ALERTING:
         alerts.append((ALERTING[result], True))

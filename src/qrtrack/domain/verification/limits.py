@@ -7,14 +7,16 @@ from qrtrack.domain.errors import Throttled
 from qrtrack.domain.instants import rfc3339
 
 FAILURES_OF_CODE: Final = 5
-"""Then 1, 2, 4 … 60 minutes of waiting after each further failure. A day without failures starts anew."""
+"""Failures of one code without a wait. Each further failure costs a wait of 1, 2, 4 … 60 minutes. After a day without a
+failure, counting starts again at 0.
+"""
 LONGEST_WAIT_MINUTES: Final = 60
 FAILURES_OF_NETWORK: Final = 60
-"""An hour, for an IPv4 address or an IPv6 /64."""
+"""Failures of one IPv4 address or IPv6 /64 within an hour."""
 FAILURES_OF_WIDE_NETWORK: Final = 600
-"""An hour, for an IPv6 /48."""
+"""Failures of one IPv6 /48 within an hour."""
 FAILURES_OF_BATCH: Final = 1000
-"""A day. Then networks that failed on the batch wait, and others go on."""
+"""Failures on one batch within a day. After that, only networks that failed on this batch must wait."""
 ALARMING_FAILURES: Final = 100
 """Failures on a batch within a day that raise an alert."""
 

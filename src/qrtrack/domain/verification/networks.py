@@ -1,4 +1,4 @@
-"""The network that a check comes from. Only keyed hashes of it are stored, which change every day."""
+"""The network that a check comes from. Only a keyed hash of it is stored, and the hash changes every day."""
 
 import hmac
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def _plain(address: Address | None) -> Address | None:
 
 
 class HashKeys:
-    """Keyed hashes of what checks come from, derived from SECRET_KEY."""
+    """Hashes networks and cookies with a key that is derived from SECRET_KEY."""
 
     def __init__(self, secret_key: str) -> None:
         self._key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"qrtrack/verification").derive(
@@ -54,9 +54,9 @@ class HashKeys:
         return hmac.digest(self._key, message, "sha256")[:KEY_BYTES]
 
     def of_today(self, name: str, today: date) -> bytes:
-        """Changes every day: nobody can follow a network from one day to the next."""
+        """The hash of a network on one day. It differs from day to day, so that nobody can track a network."""
         return self.of("network", today.isoformat(), name)
 
     def of_two_days(self, name: str, today: date) -> list[bytes]:
-        """Today's and yesterday's: a window that begins before midnight does not end there."""
+        """The hashes of today and of yesterday: a limit's window may have begun before midnight."""
         return [self.of_today(name, today), self.of_today(name, today - timedelta(days=1))]

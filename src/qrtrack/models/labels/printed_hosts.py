@@ -8,7 +8,7 @@ from qrtrack.models.metadata import Now, Table, TenantOwned
 
 
 class PrintedHost(TenantOwned, Table):
-    """One row for each host and organisation. A start whose settings name the host no longer is refused."""
+    """One row for each host and organisation. The program refuses to start if its settings lack the host."""
 
     __tablename__ = "printed_hosts"
 

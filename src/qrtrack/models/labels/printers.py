@@ -12,8 +12,8 @@ from qrtrack.models.metadata import Now, Table, TenantOwned, one_of
 
 
 class Printer(TenantOwned, Table):
-    """`ip`: what `host` was resolved to when the address was stored. It was checked then, and is the one that the
-    service connects to. `stations`: whose packed cases it prints.
+    """`ip`: the address of `host` when the printer was stored. It was checked then, and the service connects to it.
+    `stations`: the printer prints the cases that these stations pack.
     """
 
     __tablename__ = "printers"

@@ -13,7 +13,9 @@ from qrtrack.models.metadata import Now, Table, TenantOwned, child_of, one_of
 
 
 class VerificationAlert(TenantOwned, Table):
-    """At most one a day for each kind and batch, or kind and unit. Without `sequence_number` it is of the batch."""
+    """At most one alert a day for each kind and batch, or kind and unit. An alert without `sequence_number` is about
+    the batch.
+    """
 
     __tablename__ = "verification_alerts"
     __table_args__ = (

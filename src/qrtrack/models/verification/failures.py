@@ -10,7 +10,7 @@ class VerificationFailure(Table):
     """One failed check. The rows of a window are the counters: code, network, wide network and batch.
 
     All columns are keyed hashes, because unknown codes of unknown batches count as well. So the row belongs to no
-    organisation. Without `code_key` the check named no code. Only IPv6 has a wide network (/48).
+    organisation. `code_key` is NULL if the check named no code. Only IPv6 has a wide network (/48).
     """
 
     __tablename__ = "verification_failures"

@@ -10,7 +10,7 @@ from qrtrack.models.metadata import Now, Table, TenantOwned, child_of, one_of
 
 
 class VerificationReport(TenantOwned, Table):
-    """What somebody without an account says about a unit. `code`: as it was entered, possibly of no unit."""
+    """What a person without an account says about a unit. `code`: as the person entered it; maybe no unit has it."""
 
     __tablename__ = "verification_reports"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Print jobs: ordering, listing and cancelling them, and what the worker that holds one records."""
+"""Queues, lists and cancels print jobs, and records what the worker that holds a print job did."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from qrtrack.repositories.base import Repository
 from qrtrack.repositories.case_prints import UNSENT
 from qrtrack.repositories.queues import PRINT_JOBS
 
-# A job for the case that is not sent yet is enough, and its id is returned.
+# If a job for the case waits already, none is added, and its id is returned.
 ADD_CASE: Final = f"""
 INSERT INTO print_jobs (manufacturer_org_id, printer_id, batch_id, case_id, reason, status, created_by)
 SELECT box.manufacturer_org_id, CAST(:printer_id AS uuid), box.batch_id, box.id, CAST(:reason AS text), 'queued',
@@ -174,7 +174,7 @@ class PrintJobRepository(Repository):
     async def add_case(
         self, printer_id: UUID, batch_id: UUID, case_number: int, *, reason: str | None, actor: str
     ) -> int:
-        """The id. A job for the case that is not sent yet is enough. Raises NotFound."""
+        """Returns the id of the new job, or of one that waits for the case already. Raises NotFound."""
         job_id: int | None = await self._fetch_value(
             ADD_CASE, printer_id=printer_id, batch_id=batch_id, case_number=case_number, reason=reason, actor=actor
         )
@@ -190,7 +190,9 @@ class PrintJobRepository(Repository):
         return job_id
 
     async def is_sent_before(self, label_job_id: UUID) -> bool:
-        """Whether the file may have been printed already, or will be. Needs the lock of the label job."""
+        """Whether the file may have been printed, or waits to be printed. The caller must hold the lock of the label
+        job.
+        """
         return await self._fetch_value(FIND_SENT, label_job_id=label_job_id) is not None
 
     async def get(self, job_id: int) -> ListedPrint:
@@ -217,26 +219,26 @@ class PrintJobRepository(Repository):
         return await self._fetch_all(ListedPrint, LIST_OF_LABEL_JOBS, label_job_ids=list(label_job_ids), each=each)
 
     async def printer_states(self) -> Sequence[PrinterState]:
-        """Of printers that have print jobs."""
+        """The states of printers that have print jobs."""
         return await self._fetch_all(PrinterState, PRINTER_STATES)
 
     async def cancel(self, job_id: int) -> bool:
-        """False: it is being sent, or has ended."""
+        """Returns False if the job is being sent or has ended."""
         return await self._execute(CANCEL, id=job_id) > 0
 
     async def get_claimed(self, claim: Claim) -> ClaimedPrint:
-        """Raises LeaseLost: the printer was deleted, and its jobs with it."""
+        """Raises LeaseLost if the printer, and with it the job, was deleted."""
         found = await self._fetch_optional(ClaimedPrint, GET_CLAIMED, id=claim.number)
         if found is None:
             raise LeaseLost(claim)
         return found
 
     async def begin_sending(self, claim: Claim) -> None:
-        """From its commit on, the job is never sent again. Raises LeaseLost."""
+        """After the commit, the job is never sent again. Raises LeaseLost."""
         await self._execute_fenced(claim, BEGIN_SENDING)
 
     async def take_back_sending(self, claim: Claim) -> bool:
-        """For a job of which not one byte has left. False: another worker holds it."""
+        """For a job of which not one byte was sent. Returns False if another worker holds it."""
         return await self._execute(TAKE_BACK_SENDING, id=claim.id, lease_token=claim.token) > 0
 
     async def complete(self, claim: Claim, *, sent_bytes: int) -> None:
@@ -244,7 +246,7 @@ class PrintJobRepository(Repository):
         await self._execute_fenced(claim, COMPLETE, sent_bytes=sent_bytes)
 
     async def record_unknown(self, claim: Claim, error: str, *, sent_bytes: int = 0) -> bool:
-        """False: the job was not being sent, or another worker holds it."""
+        """Returns False if the job was not being sent, or if another worker holds it."""
         values = {"id": claim.id, "lease_token": claim.token, "error": error, "sent_bytes": sent_bytes}
         return await self._execute(RECORD_UNKNOWN, **values) > 0
 

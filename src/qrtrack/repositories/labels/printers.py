@@ -9,7 +9,7 @@ from qrtrack.domain.errors import NotFound
 from qrtrack.models import Printer
 from qrtrack.repositories.base import Repository
 
-# Two requests at once would both find room for one more printer.
+# An advisory lock: without it, two concurrent requests would both find room for one more printer.
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"
 
 
@@ -26,14 +26,14 @@ class PrinterRepository(Repository):
         return printer
 
     async def lock(self, printer_id: UUID) -> Printer:
-        """Held until the end of the transaction. Raises NotFound."""
+        """Locks the row until the end of the transaction. Raises NotFound."""
         printer = await self._session.scalar(select(Printer).where(Printer.id == printer_id).with_for_update())
         if printer is None:
             raise no_such_printer(printer_id)
         return printer
 
     async def lock_and_count(self, organisation_id: UUID) -> int:
-        """How many printers the organisation has; nobody adds another one until the end of the transaction."""
+        """Returns how many printers the organisation has. Nobody can add one until the end of the transaction."""
         await self._fetch_value(LOCK, name=f"printers {organisation_id}")
         return await self._session.scalar(select(func.count()).select_from(Printer)) or 0
 
@@ -43,7 +43,7 @@ class PrinterRepository(Repository):
         await self._session.flush()
 
     async def delete(self, printer_id: UUID) -> None:
-        """With its print jobs. Raises NotFound."""
+        """Deletes its print jobs as well. Raises NotFound."""
         deleted = await self._session.scalar(delete(Printer).where(Printer.id == printer_id).returning(Printer.id))
         if deleted is None:
             raise no_such_printer(printer_id)

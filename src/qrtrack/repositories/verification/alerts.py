@@ -1,4 +1,4 @@
-"""Alerts that checks raise, in the transaction of the check."""
+"""Stores the alerts that a check raises, in the transaction of the check."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -7,7 +7,7 @@ from uuid import UUID
 from qrtrack.domain.verification.alerts import AlertKind
 from qrtrack.repositories.base import DriverRepository
 
-# Sorted: two checks that raise the same alerts at once wait for each other in one order.
+# Sorted, so that two concurrent checks that raise the same alerts cannot deadlock.
 RAISE: Final = """
 INSERT INTO verification_alerts (manufacturer_org_id, batch_id, kind, sequence_number)
 SELECT CAST(:organisation_id AS uuid), CAST(:batch_id AS uuid), raised.kind,
@@ -26,7 +26,7 @@ class AlertRepository(DriverRepository):
         sequence_number: int,
         alerts: Sequence[tuple[AlertKind, bool]],
     ) -> int:
-        """Each kind with whether it names the unit. Returns how many are new today."""
+        """`kinds` says for each alert whether it names the unit. Returns how many are new today."""
         return await self._execute(
             RAISE,
             organisation_id=organisation_id,

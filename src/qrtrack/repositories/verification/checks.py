@@ -7,9 +7,9 @@ from qrtrack.domain.verification.checks import Purpose, Result
 from qrtrack.repositories.base import DriverRepository
 
 MOST_RECORDED: Final = 1000
-"""Checks of one unit that are recorded. Whoever holds its key can check for ever, and must not fill the disk."""
+"""How many checks of one unit are recorded. A person with the key can check without end, and must not fill the disk."""
 
-# Only the newest rows are read: a unit that is checked all the time stays as fast as others.
+# Only the newest rows are read, so that a unit with many checks is as fast as any other.
 HISTORY: Final = f"""
 SELECT count(*) AS recorded,
        count(*) FILTER (WHERE result IN ('genuine', 'genuine_seen_before')) AS check_count,
@@ -31,7 +31,7 @@ VALUES (:organisation_id, :batch_id, :sequence_number, :purpose, :result, :brows
 
 
 class History(NamedTuple):
-    """A unit's earlier checks by consumers. `networks`: how many it was checked from within a day."""
+    """The earlier checks of a unit by consumers. `networks`: from how many networks it was checked within a day."""
 
     recorded: int
     check_count: int
@@ -60,7 +60,7 @@ class Check(NamedTuple):
 
 class CheckRepository(DriverRepository):
     async def history(self, batch_id: UUID, sequence_number: int, check: Check) -> History:
-        """Needs the unit's lock: a check that runs at the same time would not be seen."""
+        """The caller must hold the unit's lock. Without it, a concurrent check is missed."""
         return await self._fetch_one(
             History,
             HISTORY,

@@ -1,4 +1,4 @@
-"""Failed checks: the limits on guessing, decided and counted in one statement, and pruning."""
+"""Failed checks. One statement decides whether the limits allow a check, and counts it. Another one prunes."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,8 +17,9 @@ from qrtrack.repositories.base import DriverRepository
 
 STEP: Final = 5000
 
-# Tries of one code, and of one network, go one after the other in all processes. A statement of its own, so that the
-# next one sees what the previous holder committed. Sorted: two tries that share two locks cannot deadlock.
+# Advisory locks: in all processes together, checks of one code or from one network run one after the other. This is a
+# separate statement, so that the snapshot of the next one contains what the previous holder committed. The locks are
+# sorted, so that two checks that share two locks cannot deadlock.
 LOCK: Final = """
 SELECT pg_advisory_xact_lock(lock)
 FROM (SELECT DISTINCT lock FROM unnest(CAST(:locks AS bigint[])) AS wanted (lock) ORDER BY lock) AS sorted
@@ -26,7 +27,7 @@ FROM (SELECT DISTINCT lock FROM unnest(CAST(:locks AS bigint[])) AS wanted (lock
 
 
 def _full(key: str, most: int, window: str) -> str:
-    """When the oldest of the last `most` failures leaves the window; NULL while they are fewer."""
+    """SQL for the time when the oldest of the last `most` failures leaves the window; NULL while there are fewer."""
     return f"""
     SELECT failed_at + interval '{window}'
     FROM verification_failures
@@ -36,7 +37,7 @@ def _full(key: str, most: int, window: str) -> str:
     """
 
 
-# GREATEST leaves out NULLs: the longest wait of all scopes holds. A refused try is no failure and counts nowhere.
+# GREATEST ignores NULLs, so the longest wait of all scopes applies. A refused check is not counted as a failure.
 TRY: Final = f"""
 WITH waits AS (
     SELECT GREATEST(
@@ -95,8 +96,9 @@ WHERE ctid = ANY(ARRAY(
 
 
 class Try(NamedTuple):
-    """What one check counts as. `networks`: hashes of the network with today's and yesterday's key; `wide_networks`
-    are empty for IPv4. Without `code_key` the check named no code, without `batch_id` there is no such batch.
+    """The hashes under which one check is counted. `networks`: hashes of the network with today's and yesterday's key;
+    `wide_networks` are empty for IPv4. Without `code_key` the check named no code, without `batch_id` there is no such
+    batch.
     """
 
     batch_key: bytes
@@ -108,7 +110,9 @@ class Try(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """With `retry_at` the try is refused, right key or not. `is_alarmed`: it raised the batch's alert."""
+    """If `retry_at` is set, the check is refused, also with a right key. `is_alarmed`: the check raised the alert of
+    its batch.
+    """
 
     retry_at: datetime | None
     seconds: float | None
@@ -125,5 +129,5 @@ class FailureRepository(DriverRepository):
         return await self._fetch_one(Verdict, TRY, proven=proven, **attempt._asdict())
 
     async def prune(self) -> int:
-        """Deletes failures that no window reaches; the rows deleted, at most STEP."""
+        """Deletes failures that are older than every window, at most STEP rows. Returns how many were deleted."""
         return await self._execute(PRUNE, step=STEP)

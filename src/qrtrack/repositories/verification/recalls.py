@@ -12,7 +12,8 @@ INSERT = """
 INSERT INTO recalls (id, manufacturer_org_id, scope, batch_id, master_code_id, reason, text_en, text_id, unit_count,
                      recalled_by)
 """
-# DO NOTHING: the same batch or case is under recall for the same reason. It waits for a concurrent recall's commit.
+# DO NOTHING: the batch or case is already under recall for the same reason. PostgreSQL waits for a concurrent recall to
+# commit before it decides.
 ADD_OF_BATCH = f"""
 {INSERT}
 SELECT :recall_id, manufacturer_org_id, 'batch', id, NULL, :reason, :text_en, :text_id, quantity, :actor
@@ -20,8 +21,8 @@ FROM qr_batches
 WHERE id = :batch_id
 ON CONFLICT DO NOTHING
 """
-# The units are noted: they stay recalled when they are taken out of the case. Units that are put into the case later
-# are recalled with it.
+# The units are stored, so that they stay recalled when they are taken out of the case. Units that are put into the case
+# later are recalled as well.
 ADD_OF_CASE = f"""
 WITH units AS MATERIALIZED (
     SELECT code.batch_id, code.sequence_number
@@ -48,7 +49,8 @@ ADD_OF_CODES = f"""
 {INSERT}
 VALUES (:recall_id, :organisation, 'codes', NULL, NULL, :reason, :text_en, :text_id, :unit_count, :actor)
 """
-# Each code is looked up by itself in its unique index: a new batch has no statistics for a join.
+# Each code is looked up separately in its unique index: a new batch has no statistics, and PostgreSQL would plan a join
+# badly.
 UNITS = """
 FROM unnest(CAST(:codes AS text[])) WITH ORDINALITY AS listed(code, place)
 CROSS JOIN LATERAL (
@@ -192,7 +194,7 @@ class CaseToRecall(NamedTuple):
 
 
 class BatchOfCode(NamedTuple):
-    """What the symbols of the code's batch say about the batch."""
+    """What the QR symbols of the code's batch say about that batch."""
 
     code: str
     uniq_code: str
@@ -214,7 +216,7 @@ class StatusCount(NamedTuple):
 
 
 class RecalledRange(NamedTuple):
-    """Neighbours in serial order."""
+    """A run of units that follow each other in serial order."""
 
     batch_id: UUID
     first_code: str
@@ -224,15 +226,17 @@ class RecalledRange(NamedTuple):
 
 class RecallRepository(Repository):
     async def add_of_batch(self, new: NewRecall, batch_id: UUID) -> bool:
-        """False: there is no such batch, or it is under recall for the same reason."""
+        """Returns False if there is no such batch, or if it is under recall for the same reason."""
         return await self._execute(ADD_OF_BATCH, **new._asdict(), batch_id=batch_id) > 0
 
     async def add_of_case(self, new: NewRecall, case_id: int) -> bool:
-        """False: the case is empty, or under recall for the same reason."""
+        """Returns False if the case is empty, or under recall for the same reason."""
         return await self._execute(ADD_OF_CASE, **new._asdict(), case_id=case_id) > 0
 
     async def add_of_codes(self, new: NewRecall, codes: Sequence[str], *, organisation_id: UUID) -> Sequence[str]:
-        """`codes` without repeats. Returns those that the organisation does not have; the caller then rolls back."""
+        """Takes `codes` without repeats. Returns those that the organisation does not have; then the caller must roll
+        back.
+        """
         named: dict[str, Any] = {"organisation": organisation_id, "codes": codes}
         await self._execute(ADD_OF_CODES, **new._asdict(), organisation=organisation_id, unit_count=len(codes))
         await self._execute(f"SELECT {KEEP_PLANS}")
@@ -271,7 +275,7 @@ class RecallRepository(Repository):
         return found
 
     async def lift(self, recall_id: UUID, *, actor: str) -> bool:
-        """False: it was lifted before."""
+        """Returns False if the recall was lifted before."""
         return await self._execute(LIFT, recall_id=recall_id, actor=actor) > 0
 
     async def get(self, recall_id: UUID) -> RecallRow:

@@ -49,7 +49,7 @@ class RecordedCheck(NamedTuple):
 
 
 class RecordedReport(NamedTuple):
-    """`code`: as it was entered, possibly of no unit."""
+    """`code`: as the reporter entered it; maybe no unit has it."""
 
     id: int
     batch_id: UUID
@@ -61,7 +61,7 @@ class RecordedReport(NamedTuple):
 
 
 class RecordedAlert(NamedTuple):
-    """Without `code` it is about the whole batch."""
+    """An alert without `code` is about the whole batch."""
 
     id: int
     batch_id: UUID
@@ -88,7 +88,7 @@ class Selected(NamedTuple):
 
 
 class VerificationRecordRepository(Repository):
-    """Each list newest first, before the id `before`."""
+    """Each list is sorted newest first, and contains ids below `before`."""
 
     async def list_checks(self, of: Selected, *, before: int | None, limit: int) -> list[RecordedCheck]:
         return await self._fetch_all(RecordedCheck, of.list(LIST_CHECKS), **of.names(), before=before, limit=limit)

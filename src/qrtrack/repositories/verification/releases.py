@@ -7,7 +7,7 @@ from uuid import UUID
 from qrtrack.domain.errors import NotFound
 from qrtrack.repositories.base import Repository
 
-# A release that is in effect stays as it is: consumers were told that the product is genuine.
+# A release that is in effect cannot be changed: consumers were already told that the product is genuine.
 RELEASE = """
 UPDATE qr_batches
 SET released_at = COALESCE(CAST(:at AS timestamptz), clock_timestamp()), released_by = :actor, updated_at = now()
@@ -21,7 +21,7 @@ WHERE id = :batch_id
 
 
 class ReleasedBatch(NamedTuple):
-    """Without `requires_release` the batch counts as released."""
+    """A batch without `requires_release` counts as released."""
 
     batch_id: UUID
     requires_release: bool
@@ -31,7 +31,9 @@ class ReleasedBatch(NamedTuple):
 
 class ReleaseRepository(Repository):
     async def release(self, batch_id: UUID, at: datetime | None, *, actor: str) -> bool:
-        """False: a release is in effect, or the batch asks for none. Of two at once the first is in effect."""
+        """Returns False if a release is in effect, or if the batch needs none. Of two concurrent releases, the first
+        takes effect.
+        """
         return await self._execute(RELEASE, batch_id=batch_id, at=at, actor=actor) > 0
 
     async def get(self, batch_id: UUID) -> ReleasedBatch:

@@ -7,9 +7,11 @@ from qrtrack.domain.verification.reports import ReportReason
 from qrtrack.repositories.base import DriverRepository
 
 MOST_OF_NETWORK: Final = 20
-"""Reports of one network within an hour."""
+"""How many reports one network may send within an hour."""
 MOST_OF_BATCH: Final = 1000
-"""Reports about one batch within a day: nobody reads more, and whoever scans one product may not fill the disk."""
+"""How many reports about one batch are kept within a day. Nobody reads more, and one scanned product must not let an
+attacker fill the disk.
+"""
 
 ADD: Final = f"""
 INSERT INTO verification_reports (manufacturer_org_id, batch_id, code, reason, message, network)
@@ -24,7 +26,7 @@ WHERE (SELECT count(*) FROM verification_reports
 
 
 class NewReport(NamedTuple):
-    """`code`: as it was entered. `network`: a hash."""
+    """`code`: as the reporter entered it. `network`: a keyed hash."""
 
     organisation_id: UUID
     batch_id: UUID
@@ -36,5 +38,5 @@ class NewReport(NamedTuple):
 
 class VerificationReportRepository(DriverRepository):
     async def add(self, report: NewReport) -> bool:
-        """False where the network or the batch has too many of late."""
+        """Returns False if the network or the batch has reached its limit."""
         return await self._execute(ADD, **report._asdict()) > 0

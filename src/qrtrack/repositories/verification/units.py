@@ -1,4 +1,4 @@
-"""Units as public verification finds them: by uniq code, GS1 Digital Link and root key. Nobody is signed in."""
+"""Finds units for public verification by uniq code, GS1 Digital Link and root key. The caller is not signed in."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -12,7 +12,7 @@ SELECT id, manufacturer_org_id
 FROM qr_batches
 WHERE uniq_code = :uniq_code
 """
-# The digest is unique in a batch. Several digests: what a person may have meant.
+# A digest is unique within a batch. There is one digest for each key that the person may have meant.
 FIND_BY_KEY: Final = """
 SELECT sequence_number, code, root_key_digest, root_key_hash
 FROM qr_codes
@@ -22,8 +22,8 @@ WHERE batch_id = :batch_id
 ORDER BY array_position(CAST(:digests AS bytea[]), root_key_digest)
 LIMIT 1
 """
-# Codes are unique within an organisation, and the index on them begins with it. A code that the GTIN does not have
-# leads to the newest batch: an answer of its own would tell anybody which codes exist, without a key and a limit.
+# Codes are unique within an organisation, and the index on them begins with it. An unknown code leads to the newest
+# batch of the GTIN: a different answer would tell anybody which codes exist, without a key and without a limit.
 FIND_BY_LINK: Final = """
 SELECT COALESCE(
     (SELECT batch.uniq_code
@@ -41,7 +41,7 @@ SELECT COALESCE(
      ORDER BY id DESC
      LIMIT 1))
 """
-# A recall of the batch, of the case that the unit is in, or of the unit itself. The newest one speaks.
+# A recall of the batch, of the case that the unit is in, or of the unit itself. The newest one is shown.
 RECALL: Final = """
 SELECT found.text_en, found.text_id
 FROM (
@@ -82,7 +82,7 @@ LEFT JOIN LATERAL ({RECALL}) AS recall ON true
 WHERE unit.batch_id = :batch_id AND unit.sequence_number = :sequence_number
 FOR NO KEY UPDATE OF unit
 """
-# `scanned` is no step from `redeemed`, so that the state of a redeemed unit stays.
+# There is no transition from `redeemed` to `scanned`: a redeemed unit keeps its state.
 MARK_SCANNED: Final = """
 UPDATE qr_codes
 SET status = 'scanned', scanned_at = now()
@@ -103,7 +103,7 @@ class FoundBatch(NamedTuple):
 
 
 class KeyedUnit(NamedTuple):
-    """The unit whose digest fits. Without `root_key_hash` its key is not hashed yet."""
+    """The unit that has the digest. `root_key_hash` is None until its key is hashed."""
 
     sequence_number: int
     code: str
@@ -112,7 +112,7 @@ class KeyedUnit(NamedTuple):
 
 
 class DescribedBatch(NamedTuple):
-    """What may be shown before a key was entered. The texts are those of a recall."""
+    """What may be shown before a key is entered. The texts are those of a recall."""
 
     manufacturer_org_id: UUID
     product_name: str
@@ -144,13 +144,13 @@ class LockedUnit(NamedTuple):
 
 
 class VerifiedUnitRepository(DriverRepository):
-    """The first three are run without an organisation, whose name only the found row tells."""
+    """The first three methods run without an organisation: only the row that they find names it."""
 
     async def find_batch(self, uniq_code: str) -> FoundBatch | None:
         return await self._fetch_optional(FoundBatch, FIND_BATCH, uniq_code=uniq_code)
 
     async def find_by_key(self, batch_id: UUID, digests: Sequence[bytes], code: str | None) -> KeyedUnit | None:
-        """The unit with one of these digests, the first of them first."""
+        """Returns the unit that has one of these digests; if several have one, the earlier digest decides."""
         return await self._fetch_optional(KeyedUnit, FIND_BY_KEY, batch_id=batch_id, digests=digests, code=code)
 
     async def find_by_link(self, gtin: str, lot: str | None, code: str) -> str | None:
@@ -162,11 +162,11 @@ class VerifiedUnitRepository(DriverRepository):
         return await self._fetch_optional(DescribedBatch, DESCRIBE, uniq_code=uniq_code, code=code)
 
     async def lock(self, batch_id: UUID, sequence_number: int) -> LockedUnit:
-        """Two checks of one unit run one after the other from here on."""
+        """Locks the row of the unit: from here on, concurrent checks of one unit run one after the other."""
         return await self._fetch_one(LockedUnit, LOCK, batch_id=batch_id, sequence_number=sequence_number)
 
     async def mark_scanned(self, batch_id: UUID, sequence_number: int) -> bool:
-        """False where the unit's state does not change."""
+        """Returns False if the unit's state does not change."""
         return await self._execute(MARK_SCANNED, batch_id=batch_id, sequence_number=sequence_number) > 0
 
     async def mark_redeemed(self, batch_id: UUID, sequence_number: int) -> None:

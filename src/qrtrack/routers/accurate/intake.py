@@ -21,7 +21,7 @@ from qrtrack.routers.client_addresses import client_address
 from qrtrack.routers.http_problems import BODY_TOO_LARGE, INVALID_JSON, INVALID_LENGTH
 from qrtrack.routers.problems import problems
 from qrtrack.runtime import Runtime
-from qrtrack.schemas.accurate.intake import ReceivedAnswer
+from qrtrack.schemas.accurate.intake import ReceivedAnswer, ReceivedElement
 from qrtrack.services.accurate.intake import Receipt, log_receipts, receive_events
 from qrtrack.settings import Settings
 
@@ -38,6 +38,8 @@ OVERSIZED: Final = Counter(
     "qrtrack_webhook_oversized_bodies",
     "Requests of Accurate with too many elements or values, of which nothing was kept",
 )
+
+ANSWERED: Final = tuple(ReceivedElement.model_fields)
 
 encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -151,7 +153,7 @@ def _answer(receipts: Sequence[Receipt]) -> dict[str, Any]:
     counts = {
         "queued": sum(receipt.queued for receipt in receipts),
         "duplicates": sum(receipt.duplicate for receipt in receipts),
-        "invalid": sum(receipt.error is not None for receipt in receipts),
+        "invalid": sum(receipt.error_message is not None for receipt in receipts),
     }
     QUEUED.inc(counts["queued"])
     DUPLICATES.inc(counts["duplicates"])
@@ -161,15 +163,5 @@ def _answer(receipts: Sequence[Receipt]) -> dict[str, Any]:
         "success": True,
         **counts,
         "queue_ids": [receipt.queue_id for receipt in receipts],
-        "results": [
-            {
-                "index": receipt.index,
-                "queue_id": receipt.queue_id,
-                "type": receipt.type,
-                "uuid": receipt.uuid,
-                "duplicate": receipt.duplicate,
-                "error_message": receipt.error,
-            }
-            for receipt in receipts
-        ],
+        "results": [{name: getattr(receipt, name) for name in ANSWERED} for receipt in receipts],
     }

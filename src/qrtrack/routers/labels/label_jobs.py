@@ -48,7 +48,7 @@ from qrtrack.schemas.labels.label_jobs import (
 )
 from qrtrack.services.labels import label_files
 from qrtrack.services.labels import label_jobs as use_cases
-from qrtrack.services.printing import printable_base_url
+from qrtrack.services.public_address import printable_base_url
 
 router = APIRouter(route_class=StrictRoute, tags=["labels"])
 

@@ -17,7 +17,7 @@ from qrtrack.routers.revalidation import has_already
 from qrtrack.schemas.base import DIGITS, LARGEST_SEQUENCE, ScannedCode
 from qrtrack.schemas.labels.symbols import SymbolOptions
 from qrtrack.services.labels import symbols as use_cases
-from qrtrack.services.printing import printable_base_url
+from qrtrack.services.public_address import printable_base_url
 
 router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/batches/{batch_id}", tags=["labels"])
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.errors import InvalidState, NotFound, require_exactly_one
 from qrtrack.domain.packing.batches import BatchClosed
-from qrtrack.domain.packing.code_lists import UnitOfOtherBatch
+from qrtrack.domain.packing.code_lists import UnitOfOtherBatch, UnknownCodes
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.body_limits import LARGE_BODY_BYTES, body_limit
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
@@ -22,7 +22,7 @@ from qrtrack.schemas.packing.codes import (
     VoidRequest,
 )
 from qrtrack.services.packing import codes as use_cases
-from qrtrack.services.packing.codes import IllegalTransition, UnknownCodes
+from qrtrack.services.packing.codes import IllegalTransition
 
 OF_A_LIST: Final = (NotFound, BatchNotReady, UnknownCodes, UnitOfOtherBatch)
 

@@ -20,7 +20,7 @@ from qrtrack.schemas.packing.batches import BATCHES_PATH
 from qrtrack.schemas.packing.exports import CodesCsvQuery, CodesQuery, PreparedCsvQuery, PreparedQuery
 from qrtrack.services.packing import exports as use_cases
 from qrtrack.services.packing.exports import Wanted
-from qrtrack.services.printing import printable_base_url
+from qrtrack.services.public_address import printable_base_url
 
 router = APIRouter(route_class=StrictRoute, tags=["exports"])
 

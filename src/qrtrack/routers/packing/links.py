@@ -25,7 +25,7 @@ from qrtrack.routers.dependencies import Packer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.packing.code_lists import read_codes
 from qrtrack.routers.problems import problems
-from qrtrack.schemas.base import LARGEST_ROW_ID
+from qrtrack.schemas.cursors import LARGEST_ROW_ID
 from qrtrack.schemas.packing.links import (
     LinkedAnswer,
     LinkRequest,

@@ -1,4 +1,4 @@
-"""The form of the public page, read without trusting it: it is HTML, so errors are shown on the page."""
+"""Reads the forms of the public page. Errors are shown on the page, since a browser sent the form."""
 
 import re
 from typing import Final, NamedTuple
@@ -13,7 +13,7 @@ MOST_BYTES: Final = 16 * 1024
 MOST_FIELDS: Final = 10
 ENCODED: Final = "application/x-www-form-urlencoded"
 LONGEST_TYPED: Final = 64
-# PostgreSQL refuses NUL, and a person at a screen is misled by the others.
+# PostgreSQL refuses NUL. The other characters mislead a person at a screen.
 HIDDEN: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
@@ -27,7 +27,7 @@ class Form(NamedTuple):
 
 
 async def read_form(request: Request) -> Form:
-    """An unreadable form is an empty one."""
+    """Treats an unreadable form as an empty one."""
     body = bytearray()
     async for piece in request.stream():
         body += piece

@@ -1,4 +1,4 @@
-"""What the public page says at its top: a result, a recall, or why there is none."""
+"""The notice at the top of the public page: a result, a recall, or why there is none."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType

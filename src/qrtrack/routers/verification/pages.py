@@ -1,6 +1,6 @@
 """The public pages that QR symbols lead to: server-rendered, for phones, without script.
 
-A GET or HEAD writes nothing, whoever sends it: link previews, mail scanners and prefetches do.
+A GET or HEAD writes nothing: link previews, mail scanners and prefetching browsers send them.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ PREFIXES: Final = ("/q/", "/Q/", "/01/")
 """Of the pages' paths: `/q/…`, in upper case as printed symbols have it, and GS1 Digital Links."""
 
 UNIQ_CODE: Final = re.compile(rf"[{ALPHABET}]{{12}}", re.ASCII | re.IGNORECASE)
-# Codes, lots and GTINs are printable ASCII. Anything else names nothing, and PostgreSQL refuses some of it.
+# Codes, lots and GTINs are printable ASCII. Other text names nothing, and PostgreSQL refuses some of it.
 VISIBLE: Final = re.compile(r"[!-~]{1,64}", re.ASCII)
 HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -108,7 +108,8 @@ async def take_form(request: Request) -> Response:
     return _render(request, runtime, visitor, product, notice, status=status)
 
 
-# A lot may hold a slash, which the server has decoded by now. What follows a code is a page that helps, too.
+# A lot may contain a slash, which the server has decoded by now. An address with more text after the code gets a page
+# with help.
 for _path in (
     "/q/{uniq_code}",
     "/q/{uniq_code}/{code:path}",
@@ -127,7 +128,7 @@ def _of(request: Request) -> tuple[Runtime, Visitor]:
 
 
 async def _find(request: Request, runtime: Runtime, visitor: Visitor) -> Product | None:
-    """None where the address names nothing. Raises Unavailable."""
+    """Returns None if the address names nothing. Raises Unavailable."""
     named = {name: value for name, value in request.path_params.items() if value}
     if not all(VISIBLE.fullmatch(value) for value in named.values()):
         return None

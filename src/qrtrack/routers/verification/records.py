@@ -1,4 +1,4 @@
-"""What consumers' checks of a batch have left, over HTTP."""
+"""The checks, reports and alerts of a batch over HTTP."""
 
 from typing import Annotated
 from uuid import UUID

@@ -12,7 +12,9 @@ def catalogue(language: str) -> Catalogue:
 
 
 def language_of(request: Request) -> str:
-    """`?lang=`, or the best one of Accept-Language; English where neither names one of ours."""
+    """Takes the language of `?lang=`, or the best one of Accept-Language. English if neither names a language that we
+    have.
+    """
     asked = request.query_params.get("lang", "")
     return asked if asked in LANGUAGES else best_language(request.headers.get("Accept-Language", ""))
 

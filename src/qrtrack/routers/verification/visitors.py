@@ -1,4 +1,4 @@
-"""Who checks: the network behind the trusted proxies, and the random cookie of one look."""
+"""Identifies who checks: by the network behind the trusted proxies, and by the random cookie of one look."""
 
 import re
 import secrets
@@ -17,7 +17,7 @@ RANDOM: Final = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
 
 
 def visitor_of(request: Request, runtime: Runtime) -> Visitor:
-    """A browser without our cookie gets one with the answer, and its check counts as that of the new cookie."""
+    """A browser without our cookie gets one with the answer. Its check is recorded under the new cookie."""
     cookie = request.cookies.get(COOKIE, "")
     address = client_address(request, runtime.settings.trusted_proxies)
     return Visitor(network_of(address), cookie if RANDOM.fullmatch(cookie) else secrets.token_urlsafe(16))

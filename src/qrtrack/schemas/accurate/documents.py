@@ -4,17 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from qrtrack.schemas.base import (
-    DIGITS,
-    LARGEST_ROW_ID,
-    Flag,
-    Instant,
-    ListQuery,
-    Money,
-    Page,
-    Text,
-    decode_cursor,
-)
+from qrtrack.schemas.base import DIGITS, Flag, Instant, ListQuery, Money, Page, Text
+from qrtrack.schemas.cursors import LARGEST_ROW_ID, decode_cursor
 
 DatabaseId = Annotated[int, DIGITS, Field(ge=0, le=LARGEST_ROW_ID, description="The id of a database of Accurate.")]
 

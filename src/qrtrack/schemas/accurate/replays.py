@@ -10,7 +10,8 @@ from qrtrack.domain.accurate.replays import EventSelection
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.schemas.accurate.documents import DatabaseId
-from qrtrack.schemas.base import Answer, Body, Flag, Instant, ListQuery, Page, Reason, Text, decode_cursor
+from qrtrack.schemas.base import Answer, Body, Flag, Instant, ListQuery, Page, Reason, Text
+from qrtrack.schemas.cursors import decode_cursor
 
 
 class EventQuery(ListQuery):

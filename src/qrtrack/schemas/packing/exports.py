@@ -1,4 +1,4 @@
-"""What of a batch or of a reverse job is exported."""
+"""The options of exports of a batch or a reverse job."""
 
 from typing import Annotated, Literal
 from uuid import UUID

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from qrtrack.domain.progress.sync_batches import SyncStatus
 from qrtrack.domain.progress.sync_records import RecordOutcome
-from qrtrack.schemas.base import Answer, Body, Instant, ListQuery, Note, Page, Part, Text, decode_cursor
+from qrtrack.schemas.base import Answer, Body, Instant, ListQuery, Note, Page, Part, Text
+from qrtrack.schemas.cursors import decode_cursor
 
 
 class ReportedRecord(Part):

@@ -1,4 +1,4 @@
-"""What consumers' checks of a batch have left."""
+"""The checks, reports and alerts of a batch."""
 
 from typing import Annotated, Literal
 
@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from qrtrack.domain.verification.alerts import AlertKind
 from qrtrack.domain.verification.checks import Purpose, Result
 from qrtrack.domain.verification.reports import ReportReason
-from qrtrack.schemas.base import LARGEST_ROW_ID, Instant, ListQuery, Page, decode_cursor
+from qrtrack.schemas.base import Instant, ListQuery, Page
+from qrtrack.schemas.cursors import LARGEST_ROW_ID, decode_cursor
 from qrtrack.services.verification.records import Shown
 
 

@@ -49,8 +49,8 @@ class HintThrottle:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The result for one element. `queue_id`: for a duplicate, the id of the first event. `error`: why the element is
-    not an event.
+    """The result for one element, with the names that it has in the answer. `queue_id`: for a duplicate, the id of the
+    first event. `error_message`: why the element is not an event.
     """
 
     index: int
@@ -58,12 +58,12 @@ class Receipt:
     type: str
     uuid: str | None
     duplicate: bool = False
+    error_message: str | None = None
     conflict: bool = False
-    error: str | None = None
 
     @property
     def queued(self) -> bool:
-        return not self.duplicate and self.error is None
+        return not self.duplicate and self.error_message is None
 
 
 async def receive_events(
@@ -120,7 +120,7 @@ def _arrival(element: Element, owners: Mapping[int, UUID]) -> Arrival:
 
 def _receipt(index: int, element: Element, new: int | None, known: Mapping[str, KnownEvent]) -> Receipt:
     if new is not None:
-        return Receipt(index, new, element.type, element.uuid, error=element.error)
+        return Receipt(index, new, element.type, element.uuid, error_message=element.error)
     assert element.uuid is not None
     first = known[element.uuid]
     conflict = first.content_hash != element.content_hash
@@ -144,4 +144,4 @@ async def log_receipts(receipts: Sequence[Receipt]) -> None:
 
 
 def _reason(receipt: Receipt) -> dict[str, str]:
-    return {"invalid": receipt.error} if receipt.error else {}
+    return {"invalid": receipt.error_message} if receipt.error_message else {}

@@ -2,9 +2,9 @@
 and reports silence.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -14,6 +14,7 @@ import structlog
 from qrtrack.database import Database
 from qrtrack.domain.errors import UpstreamFailed
 from qrtrack.integrations.accurate import Account, renew_subscription
+from qrtrack.repositories.accurate.sources import UnassignedEvents
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 
 log = structlog.get_logger()
@@ -70,18 +71,39 @@ async def empty_old_payloads(database: Database, *, days: int) -> int:
             return emptied
 
 
-def totals_of(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the figures that callers without a token may see: no database id, no type, no text of Accurate."""
-    silences = [source["silent_seconds"] for source in figures["sources"]]
-    hidden = {"sources", "unassigned", "renewal_error"}
-    return {name: value for name, value in figures.items() if name not in hidden} | {
-        "silent_seconds": min(silences, default=None),
-        "unassigned_events": sum(source["events"] for source in figures["unassigned"]),
-    }
+class Silence(NamedTuple):
+    """Events of one type from one database, and how long ago the last one came."""
+
+    database_id: int
+    type: str
+    silent_seconds: int
 
 
-async def connection_figures(database: Database, *, zone: ZoneInfo) -> dict[str, Any]:
-    """Returns the figures that show whether Accurate has gone silent, and whether its events are processed."""
+class ConnectionFigures(NamedTuple):
+    """Show whether Accurate has gone silent, and whether its events are processed. `oldest_pending_seconds` is None
+    when no event waits, `subscription_days_left` when no subscription is known.
+    """
+
+    sources: Sequence[Silence]
+    unassigned: Sequence[UnassignedEvents]
+    oldest_pending_seconds: int | None
+    dead: int
+    conflicts: int
+    to_pass_on: int
+    subscription_days_left: int | None
+    renewal_failures: int
+    renewal_error: str | None
+
+    @property
+    def silent_seconds(self) -> int | None:
+        return min((source.silent_seconds for source in self.sources), default=None)
+
+    @property
+    def unassigned_events(self) -> int:
+        return sum(of_one.events for of_one in self.unassigned)
+
+
+async def connection_figures(database: Database, *, zone: ZoneInfo) -> ConnectionFigures:
     async with database.read() as repositories:
         sources = await repositories.accurate_sources.sources()
         unassigned = await repositories.accurate_sources.unassigned()
@@ -89,17 +111,14 @@ async def connection_figures(database: Database, *, zone: ZoneInfo) -> dict[str,
         subscription = await repositories.accurate_sources.subscription()
     expires_on = subscription.expires_on if subscription else None
     oldest = totals.oldest_pending_seconds
-    return {
-        "sources": [
-            {"database_id": source.database_id, "type": source.type, "silent_seconds": round(source.silent_seconds)}
-            for source in sources
-        ],
-        "unassigned": [{"database_id": of_one.database_id, "events": of_one.events} for of_one in unassigned],
-        "oldest_pending_seconds": None if oldest is None else round(oldest),
-        "dead": totals.dead,
-        "conflicts": totals.conflicts,
-        "to_pass_on": totals.to_pass_on,
-        "subscription_days_left": None if expires_on is None else (expires_on - datetime.now(zone).date()).days,
-        "renewal_failures": subscription.failures if subscription else 0,
-        "renewal_error": subscription.error_message if subscription else None,
-    }
+    return ConnectionFigures(
+        sources=[Silence(source.database_id, source.type, round(source.silent_seconds)) for source in sources],
+        unassigned=unassigned,
+        oldest_pending_seconds=None if oldest is None else round(oldest),
+        dead=totals.dead,
+        conflicts=totals.conflicts,
+        to_pass_on=totals.to_pass_on,
+        subscription_days_left=None if expires_on is None else (expires_on - datetime.now(zone).date()).days,
+        renewal_failures=subscription.failures if subscription else 0,
+        renewal_error=subscription.error_message if subscription else None,
+    )

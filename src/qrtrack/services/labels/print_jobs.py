@@ -1,4 +1,4 @@
-"""Print jobs: ordering, looking at and cancelling them. What a worker does with one is in printing.py."""
+"""Queues, lists and cancels print jobs. What a worker does with a print job is in printing.py."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class OrderedPrint:
 async def print_on(
     database: Database, *, caller: Caller, networks: PrinterNetworks, printer_id: UUID, new: NewPrint
 ) -> OrderedPrint:
-    """Queues a print job. A case's label that waits for the printer already is not queued twice.
+    """Queues a print job. A label of a case that waits for this printer already is not queued twice.
 
     Raises PrintingOff, NotFound, FileNotReady, AlreadyPrinted, InvalidInput.
     """
@@ -71,7 +71,9 @@ def _traced(caller: Caller, job: ListedPrint) -> dict[str, Any]:
 async def _add_label_job(
     repositories: Repositories, caller: Caller, printer: Printer, label_job_id: UUID, *, reason: str | None
 ) -> tuple[int, Sequence[tuple[int, int]]]:
-    """The print job's id, and the units. The lock of the label job decides which of two orders is the first."""
+    """Returns the id of the print job, and the units. The lock of the label job decides which of two concurrent
+    requests is the first.
+    """
     job = await repositories.label_jobs.lock(label_job_id)
     require_file(job)
     _refuse_other_format(job, printer)
@@ -123,7 +125,7 @@ class CancelledPrint:
 
 
 async def cancel_print_job(database: Database, *, caller: Caller, job_id: int) -> CancelledPrint:
-    """Ends a job of which nothing was sent. Raises NotFound, InvalidState."""
+    """Cancels a print job of which nothing was sent. Raises NotFound, InvalidState."""
     async with database.write(tenant=caller.organisation_id) as repositories:
         is_cancelled = await repositories.print_jobs.cancel(job_id)
         job = await repositories.print_jobs.get(job_id)

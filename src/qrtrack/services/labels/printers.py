@@ -1,4 +1,4 @@
-"""Label printers: storing them, looking at them, deleting them. Printing is in print_jobs.py and printing.py."""
+"""Stores, lists and deletes label printers. Printing is in print_jobs.py and printing.py."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -39,7 +39,7 @@ def networks_of(settings: Settings) -> PrinterNetworks:
 
 
 def claim_values(settings: Settings) -> dict[str, Any]:
-    """The networks, as the claim of print jobs compares addresses with them."""
+    """The networks as parameters of the claim of print jobs, which compares the addresses of printers with them."""
     networks = networks_of(settings)
     listed = {"listed": networks.listed, "opened": networks.opened, "special": SPECIAL}
     return {name: [str(network) for network in some] for name, some in listed.items()}
@@ -47,7 +47,7 @@ def claim_values(settings: Settings) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class ListedPrinter:
-    """A printer, how many jobs wait for it and why, and how many of the last 24 hours have an unknown end."""
+    """A printer, how many print jobs wait for it and why, and how many of the last 24 hours ended as unknown."""
 
     printer_id: UUID
     name: str
@@ -99,7 +99,7 @@ async def add_printer(
 async def change_printer(
     database: Database, *, caller: Caller, networks: PrinterNetworks, printer_id: UUID, changes: Mapping[str, Any]
 ) -> ListedPrinter:
-    """`changes`: fields of NewPrinter. Jobs that wait are printed on the printer as it is then.
+    """`changes`: fields of NewPrinter. Print jobs that wait use the new values.
 
     Raises NotFound, PrintingOff, InvalidInput, PrinterNameTaken.
     """
@@ -114,7 +114,7 @@ async def change_printer(
 
 
 async def delete_printer(database: Database, *, caller: Caller, printer_id: UUID) -> None:
-    """With its print jobs, of which the trace events stay. Raises NotFound."""
+    """Deletes its print jobs as well; their trace events stay. Raises NotFound."""
     async with database.write(tenant=caller.organisation_id) as repositories:
         printer = await repositories.printers.lock(printer_id)
         await repositories.trace.add("printer.deleted", **_traced(caller, printer))
@@ -122,7 +122,8 @@ async def delete_printer(database: Database, *, caller: Caller, printer_id: UUID
 
 
 async def find_address(networks: PrinterNetworks, address: PrinterAddress) -> Address:
-    """Looks the name up once. What is checked here is what is stored and connected to: DNS rebinding gains nothing.
+    """Resolves the name once. The service stores and connects to the address that is checked here, so that DNS
+    rebinding is useless.
 
     Raises PrintingOff, InvalidInput.
     """
@@ -132,7 +133,7 @@ async def find_address(networks: PrinterNetworks, address: PrinterAddress) -> Ad
 
 
 def as_label_job(printer: NewPrinter) -> NewLabelJob:
-    """How a case's label is printed on it."""
+    """How the label of a case is printed on this printer."""
     return NewLabelJob(
         what=Labelled.CASES,
         file_format=printer.file_format,
@@ -143,7 +144,7 @@ def as_label_job(printer: NewPrinter) -> NewLabelJob:
 
 
 async def _set(repositories: Repositories, printer: Printer, new: NewPrinter, ip: Address) -> None:
-    """Raises InvalidInput for a preset that is not there, or not for this kind of printer."""
+    """Raises InvalidInput for a preset that does not exist, or that does not fit this kind of printer."""
     await choose_printing(repositories, new.preset or PRESET_OF[Labelled.CASES, FileFormat.ZPL], as_label_job(new))
     printer.name = new.name
     printer.host, printer.port = new.address.host, new.address.port

@@ -1,7 +1,7 @@
-"""What a worker does with a print job: connect, commit that it sends, send, and record what became of it.
+"""What a worker does with a print job: it connects, commits that sending begins, sends, and records the outcome.
 
-The label is sent at most once. Until the commit a failure is retried. From then on the job ends as completed, or as
-unknown: a process that is killed leaves a job that the next one records as unknown.
+The label is sent at most once. Before the commit, a failure is retried. After it, the job ends as completed or as
+unknown. If the process is killed, the next worker records the job as unknown.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ log = structlog.get_logger()
 async def print_label(
     database: Database, claim: Claim, *, keys: KeyRing, networks: PrinterNetworks, stop: StopSignal
 ) -> None:
-    """Raises PrinterNotReached, PrinterNotReady, NotFound, LeaseLost or Interrupted where nothing was sent."""
+    """Raises PrinterNotReached, PrinterNotReady, NotFound, LeaseLost or Interrupted if nothing was sent."""
     async with database.read() as repositories:
         job = await repositories.print_jobs.get_claimed(claim)
     if job.sending_at is not None:
@@ -66,7 +66,7 @@ async def print_label(
 async def _send(
     database: Database, claim: Claim, printer: PrinterConnection, first: bytes, others: AsyncIterator[bytes]
 ) -> None:
-    """After the commit of `begin_sending` another attempt is made only where not one byte has left."""
+    """After the commit of `begin_sending`, the job is retried only if not one byte was sent."""
     try:
         async with database.write() as repositories:
             await repositories.print_jobs.begin_sending(claim)
@@ -114,7 +114,7 @@ def _what_happened(error: BaseException, printer: PrinterConnection) -> str:
 
 
 async def _record_unknown(database: Database, claim: Claim, what: str, *, sent_bytes: int = 0) -> bool:
-    """False where the job was not being sent."""
+    """Returns False if the job was not being sent."""
 
     async def record() -> bool:
         async with database.write() as repositories:
@@ -130,7 +130,7 @@ async def _record_unknown(database: Database, claim: Claim, what: str, *, sent_b
 
 
 async def _persist(write: Callable[[], Awaitable[bool]]) -> bool:
-    """Retries while the database is away. A worker that is cancelled meanwhile tries for a short time more."""
+    """Retries while the database cannot be reached, and for a short time after the worker is cancelled."""
     persisting = asyncio.ensure_future(_retry(write))
     try:
         return await asyncio.shield(persisting)
@@ -149,8 +149,8 @@ async def _retry(write: Callable[[], Awaitable[bool]]) -> bool:
 
 
 async def fail_print(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    """Back to the queue, or failed where it has waited for too long. A job that was being sent becomes unknown: the
-    process that sent it is gone.
+    """Requeues the job, or fails it if it has waited for too long. A job that was being sent becomes unknown: the
+    process that sent it was killed.
     """
     async with database.write() as repositories:
         jobs = repositories.print_jobs
@@ -195,6 +195,6 @@ async def _contents(database: Database, job: ClaimedPrint, keys: KeyRing) -> Asy
 
 
 async def _refuse_unready(printer: PrinterConnection, job: ClaimedPrint) -> None:
-    """Asks printers that speak ZPL."""
+    """Asks the status of printers that speak ZPL."""
     if job.file_format == FileFormat.ZPL and (reasons := await printer.ask_status()):
         raise PrinterNotReady(f"{job.printer_name} cannot print: {', '.join(reasons)}.")

@@ -8,28 +8,15 @@ from typing import NamedTuple
 from uuid import UUID
 
 from qrtrack.database import Database
-from qrtrack.domain.errors import NAMED_THINGS, InvalidInput, InvalidState, invalid_field
+from qrtrack.domain.errors import NAMED_THINGS, InvalidState, invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.packing.code_lists import ListedScan, refuse_foreign
-from qrtrack.domain.packing.code_ranges import as_ranges, not_in_batch
+from qrtrack.domain.packing.code_lists import ListedScan, UnknownCodes, refuse_foreign
+from qrtrack.domain.packing.code_ranges import as_ranges
 from qrtrack.domain.packing.states import CodeStatus, sources
 from qrtrack.domain.root_keys import KeyRing
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.packing.codes import FoundCode, ListedCode
-
-
-class UnknownCodes(InvalidInput):
-    """Some of the codes are not in the batch. Nothing was changed."""
-
-    slug = "unknown-codes"
-    title = "Codes that are not in the batch"
-
-    def __init__(self, codes: Sequence[str], *, place: str = "in this batch") -> None:
-        super().__init__(
-            f"{len(codes)} of the codes are not {place}. Nothing was changed: correct the list.",
-            **not_in_batch(codes, field="codes", place=place),
-        )
 
 
 class IllegalTransition(InvalidState):

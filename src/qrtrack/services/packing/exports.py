@@ -1,4 +1,4 @@
-"""Exporting a batch: its codes, its cases, the codes that a job prepared, its reconciliation."""
+"""Exports the codes, the cases and the reconciliation of a batch, and the codes that a job prepared."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -52,7 +52,7 @@ async def export_codes(
                     )
                 await repositories.exports.copy_codes(batch_id, spool.target, with_keys=reveal is not None)
             if base_url is not None:
-                # Whoever takes the payloads prints them elsewhere.
+                # Payloads are exported to print them elsewhere.
                 await record_symbol(database, base_url, caller.organisation_id)
         columns, derive = _derived(batch, reveal, base_url)
         content = await exports.finish(spool, columns, file_type=wanted.file_type, name="codes", derive=derive)
@@ -61,7 +61,7 @@ async def export_codes(
 
 
 def _derived(batch: Batch, reveal: KeyRing | None, base_url: str | None) -> tuple[Sequence[Column], Derive | None]:
-    """The columns of the file, and what makes its rows where they are more than what was copied."""
+    """Returns the columns of the file, and the function that derives its rows if the copied rows are not enough."""
     columns: list[Column] = list(CODES)
     cells: list[Callable[[list[str]], str]] = []
     if reveal is not None:
@@ -80,7 +80,9 @@ def _derived(batch: Batch, reveal: KeyRing | None, base_url: str | None) -> tupl
 
 
 def _root_key(keys: KeyRing, batch_id: UUID) -> Callable[[list[str]], str]:
-    """Of a row whose last cell is the sealed key in hex: empty once the keys were forgotten, or without one."""
+    """Opens the sealed key (hex) in the last cell of a row. The result is empty if there is none, or if the keys were
+    forgotten.
+    """
 
     def unseal(row: list[str]) -> str:
         return keys.unseal(batch_id, int(row[1]), bytes.fromhex(row[-1])) if row[-1] else ""
@@ -129,7 +131,7 @@ async def export_prepared(
 async def export_reconciliation(
     database: Database, exports: Exports, *, caller: Caller, batch_id: UUID
 ) -> ExportedFile:
-    """Where the codes of the batch are, and those that fit no place on a sheet of their own.
+    """Counts the codes of the batch by their place. Codes that fit no place are on a second sheet.
 
     Raises NotFound, BatchNotReady.
     """

@@ -1,4 +1,4 @@
-"""How many public requests run at a time in this process, and how many wait: nobody who verifies can starve packing."""
+"""Limits how many public requests run and wait at a time in this process: verification must not starve packing."""
 
 import asyncio
 from collections.abc import AsyncIterator, Hashable
@@ -8,14 +8,14 @@ from typing import ClassVar, Final
 
 from qrtrack.domain.errors import Unavailable
 
-# With bcrypt at 50 ms and two slots, the last one in the line waits for 10 s.
+# With bcrypt at 50 ms and two slots, the last request in the line waits for 10 s.
 MOST_WAITING: Final = 400
-# A crowd behind one address needs more than one place, and may not take all.
+# Many people behind one address need more than one place, but must not take all of them.
 MOST_WAITING_OF_SHARE: Final = 100
 
 
 class VerificationBusy(Unavailable):
-    """So many checks wait already that this one would take too long. It was not counted."""
+    """Too many checks wait already. This one was neither run nor counted."""
 
     slug: ClassVar[str] = "verification-busy"
     title: ClassVar[str] = "Many checks at once"

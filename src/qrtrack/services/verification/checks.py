@@ -40,7 +40,7 @@ CHECKS: Final = Counter("qrtrack_verifications", "Checks of units by their resul
 REFUSED: Final = Counter("qrtrack_verifications_refused", "Checks that were refused after too many wrong keys")
 ALERTS: Final = Counter("qrtrack_verification_alerts", "Alerts that checks have raised")
 
-# The digest of a batch that does not exist is looked up all the same: a made-up uniq code takes as long as a real one.
+# A digest is looked up also for a batch that does not exist, so that an unknown uniq code takes as long as a known one.
 NO_BATCH: Final = FoundBatch(UUID(int=0), UUID(int=0))
 
 log = structlog.get_logger()
@@ -62,7 +62,7 @@ class Visitor(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """What was typed: nothing of it is stored or logged."""
+    """What the person typed. It is neither stored nor logged."""
 
     uniq_code: str
     root_key: str
@@ -71,7 +71,7 @@ class Claimed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A proven unit, and what its check is answered with. `check_count` contains this check where it counts."""
+    """A proven unit, and the answer to its check. `check_count` includes this check if it counts."""
 
     result: Result
     unit: LockedUnit
@@ -98,7 +98,7 @@ class Verifier:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     async def verify(self, claimed: Claimed, visitor: Visitor) -> Checked | None:
-        """None for a wrong key and for an unknown code. Raises TooManyFailures and VerificationBusy."""
+        """Returns None for a wrong key and for an unknown code. Raises TooManyFailures and VerificationBusy."""
         async with self.admission.turn(visitor.network.name):
             unit = await self._prove(claimed, visitor)
             checked = None if unit is None else await self._check(unit, visitor)
@@ -106,7 +106,7 @@ class Verifier:
         return checked
 
     async def redeem(self, claimed: Claimed, visitor: Visitor) -> Checked:
-        """Once for each unit. Raises KeyNotProven, NotRedeemable, TooManyFailures and VerificationBusy."""
+        """A unit can be redeemed once. Raises KeyNotProven, NotRedeemable, TooManyFailures and VerificationBusy."""
         async with self.admission.turn(visitor.network.name):
             unit = await self._prove(claimed, visitor)
             if unit is None:
@@ -114,7 +114,9 @@ class Verifier:
             return await self._redeem(unit, visitor)
 
     async def _prove(self, claimed: Claimed, visitor: Visitor) -> "Proven | None":
-        """The unit whose key this is. Wrong keys and unknown codes take the same statements and one bcrypt."""
+        """Returns the unit that has this key. A wrong key and an unknown code run the same statements and one bcrypt,
+        so that the time tells nothing.
+        """
         uniq_code = read_uniq_code(claimed.uniq_code)
         code = None if claimed.code is None else read_code(claimed.code)
         typed = readings(claimed.root_key)
@@ -147,7 +149,9 @@ class Verifier:
         )
 
     async def _count(self, attempt: Try, *, proven: bool) -> None:
-        """Raises TooManyFailures. A failure is committed before the answer: whoever hangs up has used it."""
+        """Raises TooManyFailures. A failure is committed before the answer, so that a client that hangs up early is
+        counted as well.
+        """
         async with self.database.write() as repositories:
             verdict = await repositories.verification_failures.judge(attempt, proven=proven)
         if verdict.is_alarmed:
@@ -203,7 +207,7 @@ class Verifier:
     async def _judge(
         self, repositories: Repositories, proven: "Proven", check: Check
     ) -> tuple[LockedUnit, History, Result]:
-        """The lock on the unit's row decides which of two checks at once is the first."""
+        """The lock on the unit's row decides which of two concurrent checks is the first."""
         unit = await repositories.verified_units.lock(proven.batch_id, proven.sequence_number)
         history = await repositories.verification_checks.history(proven.batch_id, proven.sequence_number, check)
         state = UnitState(
@@ -219,7 +223,7 @@ class Verifier:
     async def _record(
         self, repositories: Repositories, unit: LockedUnit, check: Check, history: History, result: Result
     ) -> Checked:
-        """Nothing is written within one look, so that reloading makes no unit look copied."""
+        """Writes nothing within one look: otherwise reloading a page would make the unit look copied."""
         if not is_new_look(result, history.look):
             return self._checked(result, unit, history, counts=False)
         if not history.is_full:
@@ -273,7 +277,7 @@ class Proven(NamedTuple):
 
 
 def _consumer_of(unit: LockedUnit) -> Caller:
-    """As trace events name whoever checked: nobody is signed in."""
+    """The actor in trace events: a consumer is not signed in."""
     return Caller("consumer", unit.manufacturer_org_id)
 
 

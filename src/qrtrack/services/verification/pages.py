@@ -1,4 +1,4 @@
-"""What the public page may show before a root key was entered."""
+"""What the public page shows before a root key is entered."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -9,7 +9,7 @@ from qrtrack.domain.scans import read_code
 
 
 class Product(NamedTuple):
-    """`recall`: the texts in English and Indonesian."""
+    """`recall`: the texts of a recall in English and Indonesian."""
 
     uniq_code: str
     code: str | None
@@ -19,7 +19,7 @@ class Product(NamedTuple):
 
 
 async def describe_product(database: Database, *, uniq_code: str, code: str | None) -> Product | None:
-    """None where no batch has the uniq code. Nothing is written."""
+    """Returns None if no batch has the uniq code. Writes nothing."""
     uniq_code, code = uniq_code.upper(), None if code is None else read_code(code)
     async with database.autocommit() as repositories:
         found = await repositories.verified_units.describe(uniq_code, code)

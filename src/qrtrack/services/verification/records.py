@@ -1,4 +1,4 @@
-"""Listing what consumers' checks have left."""
+"""Lists the checks, reports and alerts of a batch or of all."""
 
 from collections.abc import Sequence
 from typing import Literal

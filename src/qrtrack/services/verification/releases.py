@@ -1,4 +1,4 @@
-"""Releasing batches for sale: before that, a right root key answers `not_released`."""
+"""Releases batches for sale. Before its release, a check with a right root key answers `not_released`."""
 
 from datetime import datetime
 from uuid import UUID

@@ -13,7 +13,7 @@ RETRY_SECONDS = 3600
 
 
 class TooManyReports(Throttled):
-    """The network, or the batch, has had so many reports of late that this one is not kept."""
+    """The network or the batch has reached its limit of reports. This report is not kept."""
 
     slug = "too-many-reports"
     title = "Too many reports"

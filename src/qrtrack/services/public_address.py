@@ -1,4 +1,4 @@
-"""What may be printed: addresses that lead to this service."""
+"""The public address that printed symbols of an organisation begin with."""
 
 from uuid import UUID
 
@@ -7,8 +7,8 @@ from qrtrack.settings import Settings
 
 
 def printable_base_url(settings: Settings, organisation_id: UUID) -> str:
-    """The public address of the organisation. In production, raises AddressNotPublic for one that nobody else can
-    reach.
+    """Returns the organisation's public address. In production, raises AddressNotPublic for an address that only this
+    machine or its network can reach.
     """
     base_url = settings.public_addresses.base_url_of(organisation_id)
     if settings.qrtrack_env == "production":
