@@ -38,6 +38,7 @@ def page(language: Language, template: str, *, status_code: int = 200, **values:
         number=language.number,
         time=language.time,
         moment=language.moment,
+        age=language.age,
         **values,
     )
     return HTMLResponse(content, status_code, HEADERS)

@@ -5,10 +5,11 @@ from typing import Final
 from fastapi import APIRouter
 
 from qrtrack.console import static_files
-from qrtrack.console.views import batches, jobs, overview, packing, sign_in
+from qrtrack.console.views import batches, jobs, overview, packing, search, sign_in
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     overview.router,
+    search.router,
     packing.router,
     batches.router,
     jobs.router,

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Identity, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from qrtrack.domain.packing.states import CaseStatus, Completeness
@@ -33,6 +33,12 @@ class Case(TenantOwned, Table):
         UniqueConstraint("manufacturer_org_id", "master_code"),
         UniqueConstraint("batch_id", "case_number"),
         UniqueConstraint("batch_id", "id"),
+        Index(
+            "ix_qr_master_codes_packed_at",
+            "manufacturer_org_id",
+            "packed_at",
+            postgresql_where=text("packed_at IS NOT NULL"),
+        ),
         {"postgresql_with": {"fillfactor": 80}},
     )
 
