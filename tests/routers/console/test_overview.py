@@ -39,14 +39,20 @@ FAILED: Final = "status = 'failed', progress = 0, finished_at = now(), lease_tok
 TROUBLE: Final = (
     f"UPDATE qr_reverse_jobs SET {FAILED}, result_summary = NULL, error_message = 'disk full'",
     f"UPDATE label_jobs SET {FAILED}, error_message = 'no font'",
-    "UPDATE print_jobs SET status = 'unknown', sending_at = now(), finished_at = now(), error_message = 'cable pulled'"
-    " WHERE case_id IS NOT NULL",
-    "UPDATE print_jobs SET error_message = 'not reached', created_at = now() - interval '1 hour'"
-    " WHERE label_job_id IS NOT NULL",
+    (
+        "UPDATE print_jobs SET status = 'unknown', sending_at = now(), finished_at = now(),"
+        " error_message = 'cable pulled' WHERE case_id IS NOT NULL"
+    ),
+    (
+        "UPDATE print_jobs SET error_message = 'not reached', created_at = now() - interval '1 hour'"
+        " WHERE label_job_id IS NOT NULL"
+    ),
     "UPDATE qr_batches SET status = 'failed', error_message = 'keys ran out'",
     "UPDATE t_akselgate_transaction_log SET outcome = 'unknown', status_code_res = 'NETWORK_ERROR'",
-    "INSERT INTO accurate_sources VALUES (7, 'ITEM', now() - interval '20 hours'),"
-    " (7, 'SALES_INVOICE', now() - interval '13 hours'), (8, 'ITEM', now() - interval '20 hours')",
+    (
+        "INSERT INTO accurate_sources VALUES (7, 'ITEM', now() - interval '20 hours'),"
+        " (7, 'SALES_INVOICE', now() - interval '13 hours'), (8, 'ITEM', now() - interval '20 hours')"
+    ),
 )
 
 
@@ -165,8 +171,11 @@ async def test_running_and_waiting_work_is_shown(visitor: httpx2.AsyncClient, ru
     overview = await read_overview(runtime.database, caller=plant.caller, now=datetime.now(JAKARTA), owned=())
     shown = sorted((work.kind, work.name, work.progress) for work in overview.running)
     assert shown == [
-        ("creating", "Soap", 0), ("hashing", "Gold 1 g", 0), ("label_job", "Gold 1 g", 0), ("reverse_job", "Gold 1 g", 0),
-    ]  # fmt: skip
+        ("creating", "Soap", 0),
+        ("hashing", "Gold 1 g", 0),
+        ("label_job", "Gold 1 g", 0),
+        ("reverse_job", "Gold 1 g", 0),
+    ]
     queues = {queue.kind: queue for queue in overview.queues}
     assert set(queues) == {"creating", "hashing", "label_job", "reverse_job"}
     assert queues["reverse_job"].queued == 1
