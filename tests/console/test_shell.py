@@ -100,7 +100,7 @@ async def test_on_a_phone_station_language_and_sign_out_are_reached(phone: Stati
     await expect(page.locator("h1")).to_have_text("Pekerjaan")
     await page.wait_for_url("**/console/jobs?status=failed")
     await page.locator(".who summary").tap()
-    await page.locator(".who").get_by_text("Keluar").tap()
+    await page.locator(".who").get_by_role("button", name="Keluar").tap()
     await page.wait_for_url("**/console/sign-in")
 
 

@@ -87,4 +87,5 @@ search?.addEventListener("keydown", (event) => {
   event.preventDefault();
   search.form?.requestSubmit();
 });
-if (document.activeElement === search) search?.select();
+// Not what a quick scanner has typed before this script came.
+if (search && document.activeElement === search && search.value === search.defaultValue) search.select();
