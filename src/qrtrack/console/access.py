@@ -58,10 +58,21 @@ class Visitor:
         """The pages that the person may open, in the order of the navigation, with their addresses."""
         return [(name, address) for name, address, permission in PAGES if permission is None or self.may(permission)]
 
+    def is_at(self, address: str) -> bool:
+        """The visited page is this one, or lies below it."""
+        path = self.request.url.path
+        return path == address or (address != "/console" and path.startswith(f"{address}/"))
+
+    @property
+    def may_search(self) -> bool:
+        return self.may(Permission.PACK)
+
     def page(self, template: str, spoken: Sequence[str] = (), /, **values: Any) -> Response:
         """`spoken`: the sections of the catalogue that the scripts of the page say, besides those of every page."""
         texts = self.language.texts("press", "refusal", "problem", "camera", *spoken)
-        return page(self.language, template, visitor=self, path=self.request.url.path, spoken=texts, **values)
+        url = self.request.url
+        here = f"{url.path}?{url.query}" if url.query else url.path
+        return page(self.language, template, visitor=self, path=url.path, here=here, spoken=texts, **values)
 
 
 class SignInNeeded(Exception):

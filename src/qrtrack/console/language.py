@@ -14,6 +14,7 @@ from qrtrack.routers.languages import ENGLISH, LANGUAGES, best_language, read_ca
 
 THOUSANDS: Final = {ENGLISH: ",", "id": "."}
 DECIMAL_POINTS: Final = {ENGLISH: ".", "id": ","}
+UNITS: Final = (("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
 LANGUAGE_COOKIE: Final = "qrtrack_language"
 
 
@@ -58,6 +59,11 @@ class Language:
     def time(self, at: datetime) -> str:
         """`14:31`, in the plant's zone."""
         return at.astimezone(self.zone).strftime("%H:%M")
+
+    def age(self, seconds: float) -> str:
+        """`3 min`: the largest unit that fits, rounded down."""
+        name, length = next((unit for unit in UNITS if seconds >= unit[1]), UNITS[-1])
+        return self.text(f"age.{name}", count=self.number(int(seconds // length)))
 
     def moment(self, at: datetime) -> str:
         """`2026-11-26 14:31 WIB`."""

@@ -40,6 +40,7 @@ def page(language: Language, template: str, *, status_code: int = 200, **values:
         duration=language.duration,
         time=language.time,
         moment=language.moment,
+        age=language.age,
         **values,
     )
     return HTMLResponse(content, status_code, HEADERS)

@@ -17,6 +17,7 @@ from qrtrack.console.views import (
     packing,
     progress,
     scanner_test,
+    search,
     settings,
     settlements,
     sign_in,
@@ -26,6 +27,7 @@ from qrtrack.console.views import (
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     overview.router,
+    search.router,
     packing.router,
     batch_import.router,
     batch_codes.router,

@@ -33,6 +33,7 @@ from qrtrack.repositories.labels.printed_hosts import PrintedHostRepository
 from qrtrack.repositories.labels.printers import PrinterRepository
 from qrtrack.repositories.leased import LeasedRepository, Queue
 from qrtrack.repositories.notifications import NotificationRepository
+from qrtrack.repositories.overviews import OverviewRepository
 from qrtrack.repositories.packing.batch_lists import BatchListRepository
 from qrtrack.repositories.packing.batches import BatchRepository
 from qrtrack.repositories.packing.case_packing import CasePackingRepository
@@ -161,6 +162,7 @@ class Repositories(DriverRepositories):
     notifications = cached_property(lambda self: NotificationRepository(self._session))
     numbering = cached_property(lambda self: NumberingRepository(self._session))
     periodic_tasks = cached_property(lambda self: PeriodicTaskRepository(self._session))
+    overviews = cached_property(lambda self: OverviewRepository(self._session))
     prepared_codes = cached_property(lambda self: PreparedCodeRepository(self._session))
     printed_hosts = cached_property(lambda self: PrintedHostRepository(self._session))
     print_jobs = cached_property(lambda self: PrintJobRepository(self._session))

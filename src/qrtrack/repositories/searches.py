@@ -139,3 +139,9 @@ class SearchRepository(Repository):
             newest=NEWEST_BATCHES,
             limit=limit,
         )
+
+    async def find_codes(self, names: Sequence[str], *, limit: int) -> list[FoundThing]:
+        """Units and cases with exactly these codes, and batches with such a uniq code."""
+        if not names:
+            return []
+        return await self.find(names=names, id_=None, gtin=None, lot=None, product=None, limit=limit)

@@ -10,10 +10,12 @@ from qrtrack.domain.errors import invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.code_lists import ListedScan, foreign_scans
+from qrtrack.domain.packing.near_codes import near_codes
 from qrtrack.domain.scans import Scan, ScanKind, read_scan
 from qrtrack.repositories.searches import NEWEST_BATCHES, FoundThing
 
 MOST_RESULTS: Final = 20
+MOST_NEAR: Final = 5
 LONGEST_NAME: Final = 255
 
 WHAT_CAN_BE_FOUND: Final = (
@@ -38,11 +40,15 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class SearchResults:
-    """The best result comes first. `hint` says what can be searched if nothing was found."""
+    """Best first. If nothing was found, `hint` says what can be searched, `hint_about` what the text looks like, and
+    `near` are units and cases whose codes are written almost like it.
+    """
 
     read_as: ScanKind
     results: Sequence[Result]
     hint: str | None
+    hint_about: ScanKind
+    near: Sequence[FoundThing] = ()
 
 
 async def search(database: Database, *, caller: Caller, text: str) -> SearchResults:
@@ -59,13 +65,13 @@ async def search(database: Database, *, caller: Caller, text: str) -> SearchResu
             product=_product(scan),
             limit=MOST_RESULTS,
         )
-    results = _sorted_out(scan, found)
-    return SearchResults(scan.kind, results, None if results else _hint(scan))
+        near = () if found else await repositories.searches.find_codes(near_codes(scan.text), limit=MOST_NEAR)
+    results, about = _sorted_out(scan, found), ScanKind.LOGISTIC_UNIT if scan.sscc else scan.kind
+    return SearchResults(scan.kind, results, None if results else _hint(about), about, near)
 
 
-def _hint(scan: Scan) -> str:
-    kind = ScanKind.LOGISTIC_UNIT if scan.sscc else scan.kind
-    return f"{HINTS.get(kind, 'Nothing of your organisation matches.')} {WHAT_CAN_BE_FOUND}"
+def _hint(about: ScanKind) -> str:
+    return f"{HINTS.get(about, 'Nothing of your organisation matches.')} {WHAT_CAN_BE_FOUND}"
 
 
 def _names(scan: Scan) -> list[str]:

@@ -50,8 +50,10 @@ async function change(control, fields) {
     if (!answer.ok) return refuse(control, answer.body);
     const values = { ...fields, ...answer.body };
     if (then) return location.assign(fill(then, values, encodeURIComponent));
-    tell(control, done ? fill(done, values) : "", true);
-    if (control instanceof HTMLFormElement) control.closest("dialog")?.close();
+    const dialog = control instanceof HTMLFormElement && control.closest("dialog");
+    if (dialog) dialog.close();
+    // What is said in a dialog that has closed is not seen: the page says it.
+    tell(dialog ? document.body : control, done ? fill(done, values) : "", true);
     document.body.dispatchEvent(new Event("tick"));
   } finally {
     clearTimeout(slow);
@@ -127,7 +129,7 @@ function reasonOf(problem) {
 
 /** @param {HTMLElement} control @param {string} text @param {boolean} isGood */
 function tell(control, text, isGood) {
-  const said = control.querySelector("[data-said]") ?? document.querySelector("main > [data-said]");
+  const said = (control !== document.body && control.querySelector("[data-said]")) || document.querySelector("main > [data-said]");
   if (!(said instanceof HTMLElement)) return;
   said.hidden = !text;
   said.className = isGood ? "notice good" : "notice bad";

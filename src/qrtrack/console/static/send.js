@@ -7,7 +7,7 @@ const DELAYS = [1000, 2000, 4000];
 const STATUSES_WITHOUT_ANSWER = [502, 503, 504];
 
 /** @typedef {{path: string, body: any, method?: string}} Change `method`: POST if left out. */
-/** @typedef {Change & {key: string, page: string}} Press `page`: where it was pressed. */
+/** @typedef {Change & {key: string, page: string, search?: string}} Press `page` and `search`: where it was pressed. */
 /** @typedef {{ok: boolean, status: number, body: any, press: Press}} Answer `press`: what was asked. */
 
 /** The press that waits for its answer, if there is one. @returns {Press | null} */
@@ -24,7 +24,7 @@ export function waitingPress() {
  */
 export function press(change, onWaiting = () => {}) {
   if (waitingPress()) throw new Error("another press waits for its answer");
-  const made = { ...change, key: newKey(), page: location.pathname };
+  const made = { ...change, key: newKey(), page: location.pathname, search: location.search };
   sessionStorage.setItem(KEPT, JSON.stringify(made));
   return deliver(made, onWaiting);
 }

@@ -1,15 +1,22 @@
-// What every page needs: a tick for the parts that refresh themselves, but not in a hidden tab, and the delivery of a
-// press that a reload or the sign-in has interrupted.
+// @ts-check
+// What every page needs: a tick for the parts that refresh themselves, but not in a hidden tab; a word when they cannot
+// refresh; the delivery of a press that a reload or the sign-in has interrupted; menus that close; scans in the search.
 import { resume, waitingPress } from "./send.js";
 
 const TICK_MILLISECONDS = 3000;
+const LOOK_MILLISECONDS = 1000;
+// Nobody types a code in this time: it was a scanner, and its Tab ends the scan.
+const SCAN_MILLISECONDS = 300;
+const PACKING = "/console/packing";
+
+const tick = () => document.body.dispatchEvent(new Event("tick"));
 
 setInterval(() => {
-  if (!document.hidden) document.body.dispatchEvent(new Event("tick"));
+  if (!document.hidden) tick();
 }, TICK_MILLISECONDS);
 
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) document.body.dispatchEvent(new Event("tick"));
+  if (!document.hidden) tick();
 });
 
 // On a phone the navigation scrolls, and begins at the page that is open.
@@ -21,6 +28,67 @@ document.addEventListener("click", (event) => {
   if (button) button.closest("dialog")?.close();
 });
 
+// Parts that could not be refreshed are old. On the wall nobody loads the page again after an upgrade: it does so itself.
+const stale = document.getElementById("stale");
+for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
+  document.body.addEventListener(name, () => {
+    if (stale) stale.hidden = false;
+  });
+}
+document.body.addEventListener("htmx:afterOnLoad", (event) => {
+  if (!stale || stale.hidden || !(/** @type {any} */ (event).detail.successful)) return;
+  stale.hidden = true;
+  if ("reloads" in stale.dataset) location.reload();
+});
+
 // The packing page delivers its own presses: it shows their answers.
 const waiting = waitingPress();
-if (waiting && waiting.page !== "/console/packing") resume()?.then(() => location.reload());
+if (waiting && waiting.page !== PACKING) resume()?.then(() => location.reload());
+
+// A press that waits longer than a look is said: meanwhile every other press is refused.
+const notice = document.getElementById("waiting-press");
+let looked = waiting && waiting.key;
+setInterval(() => {
+  const press = waitingPress();
+  if (!notice) return;
+  notice.hidden = !press || press.key !== looked;
+  looked = press && press.key;
+  const link = notice.querySelector("a");
+  if (!link || !press) return;
+  link.hidden = press.page !== PACKING || location.pathname === PACKING;
+  link.href = press.page + (press.search ?? "");
+}, LOOK_MILLISECONDS);
+
+// Menus close by Escape, and when something else is pressed or focused.
+/** @param {(menu: HTMLDetailsElement) => boolean} isDone */
+function closeMenus(isDone) {
+  for (const menu of document.querySelectorAll("details[data-closes][open]")) {
+    if (isDone(/** @type {HTMLDetailsElement} */ (menu))) menu.removeAttribute("open");
+  }
+}
+for (const name of ["click", "focusin"]) {
+  document.addEventListener(name, (event) => closeMenus((menu) => !menu.contains(/** @type {Node} */ (event.target))));
+}
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  closeMenus((menu) => {
+    if (menu.contains(document.activeElement)) menu.querySelector("summary")?.focus();
+    return true;
+  });
+});
+
+// A scan in the search replaces the one before. A scanner that ends with Tab searches as one that ends with Enter.
+const search = /** @type {HTMLInputElement | null} */ (document.getElementById("search"));
+let typedSince = 0;
+search?.addEventListener("focus", () => search.select());
+search?.addEventListener("beforeinput", () => {
+  if (!search.value || search.selectionEnd !== search.selectionStart) typedSince = performance.now();
+});
+search?.addEventListener("keydown", (event) => {
+  if (event.key !== "Tab" || event.shiftKey || search.value.length < 4) return;
+  if (performance.now() - typedSince > SCAN_MILLISECONDS + 20 * search.value.length) return;
+  event.preventDefault();
+  search.form?.requestSubmit();
+});
+// Not what a quick scanner has typed before this script came.
+if (search && document.activeElement === search && search.value === search.defaultValue) search.select();

@@ -11,7 +11,8 @@ from qrtrack.console.access import ConsoleRoute, Packer
 from qrtrack.console.views.packing import span
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.scans import read_code
-from qrtrack.schemas.base import LARGEST_SEQUENCE, encode_cursor
+from qrtrack.schemas.base import LARGEST_SEQUENCE
+from qrtrack.schemas.cursors import encode_cursor
 from qrtrack.schemas.packing.codes import ListedStatus
 from qrtrack.services.packing.batches import find_batch
 from qrtrack.services.packing.codes import list_codes

@@ -11,7 +11,7 @@ from qrtrack.console.access import ConsoleRoute, Packer
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.packing.selections import JobSelection
-from qrtrack.schemas.base import LARGEST_ROW_ID
+from qrtrack.schemas.cursors import LARGEST_ROW_ID
 from qrtrack.services.packing.batches import find_batch
 from qrtrack.services.packing.reverse_jobs import list_log, list_reverse_jobs, view_reverse_job
 

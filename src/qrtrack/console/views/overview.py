@@ -1,49 +1,56 @@
-"""The overview: what runs now, and what the stations packed last."""
+"""The overview: what runs, what waits, what was packed today, what wants a person. Also for a screen on the wall."""
 
-from typing import Final
+from datetime import datetime
+from typing import Annotated, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from qrtrack.console.access import ConsoleRoute, SignedIn, Visitor
 from qrtrack.domain.identity import Permission
-from qrtrack.domain.jobs import JobStatus
-from qrtrack.domain.packing.selections import BatchSelection, JobSelection, PackSelection
+from qrtrack.domain.packing.selections import BatchSelection, PackSelection
+from qrtrack.services.overviews import read_overview
 from qrtrack.services.packing.batches import list_batches
-from qrtrack.services.packing.reverse_jobs import list_reverse_jobs
 from qrtrack.services.trace import list_packs
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console", include_in_schema=False)
 
-SHOWN: Final = 8
+SHOWN: Final = 6
+
+
+class Screen(BaseModel):
+    """`wall`: for a screen on the wall."""
+
+    wall: bool = False
+
+
+Asked = Annotated[Screen, Query()]
 
 
 @router.get("")
-async def show_overview(visitor: SignedIn) -> Response:
-    return visitor.page("overview.html", **await _state(visitor))
+async def show_overview(visitor: SignedIn, screen: Asked) -> Response:
+    return visitor.page("wall.html" if screen.wall else "overview.html", **await _state(visitor))
 
 
 @router.get("/overview/now")
-async def show_now(visitor: SignedIn) -> Response:
-    return visitor.page("overview_now.html", **await _state(visitor))
+async def show_now(visitor: SignedIn, screen: Asked) -> Response:
+    return visitor.page("wall_now.html" if screen.wall else "overview_now.html", **await _state(visitor))
 
 
 async def _state(visitor: Visitor) -> dict[str, object]:
-    if not visitor.may(Permission.PACK):
-        return {"may_pack": False, "running": [], "failed": [], "packs": [], "batches": []}
-    database, caller = visitor.database, visitor.caller
-    running, failed = [
-        await list_reverse_jobs(
-            database, caller=caller, selection=JobSelection(status=status), before=None, limit=SHOWN
-        )
-        for status in (JobStatus.RUNNING, JobStatus.FAILED)
-    ]
-    return {
-        "may_pack": True,
-        "running": running,
-        "failed": failed,
-        "packs": await list_packs(database, caller=caller, selection=PackSelection(), before=None, limit=SHOWN),
-        "batches": await list_batches(
+    settings, database, caller = visitor.runtime.settings, visitor.database, visitor.caller
+    now = datetime.now(visitor.language.zone)
+    owned = [number for number, owner in settings.database_owners.items() if owner == caller.organisation_id]
+    overview = await read_overview(database, caller=caller, now=now, owned=owned)
+    state: dict[str, object] = {
+        "overview": overview, "now": now,
+        "may_pack": visitor.may(Permission.PACK), "may_manage": visitor.may(Permission.MANAGE_BATCHES),
+        "packs": [], "batches": [],
+    }  # fmt: skip
+    if visitor.may(Permission.PACK):
+        state["packs"] = await list_packs(database, caller=caller, selection=PackSelection(), before=None, limit=SHOWN)
+        state["batches"] = await list_batches(
             database, caller=caller, selection=BatchSelection(closed=False), before=None, limit=SHOWN
-        ),
-    }
+        )
+    return state

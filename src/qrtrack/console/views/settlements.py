@@ -18,7 +18,8 @@ from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Permission, is_same_person
 from qrtrack.domain.masking import masked, without_tokens
 from qrtrack.routers.akselgate.callers import check_account_holder
-from qrtrack.schemas.base import LARGEST_ROW_ID, LARGEST_SEQUENCE, PRINTABLE
+from qrtrack.schemas.base import LARGEST_SEQUENCE, PRINTABLE
+from qrtrack.schemas.cursors import LARGEST_ROW_ID
 from qrtrack.services.akselgate.attempts import AttemptView, list_attempts, view_attempt
 from qrtrack.services.akselgate.reports import report_day
 

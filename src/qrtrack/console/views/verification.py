@@ -15,7 +15,7 @@ from qrtrack.domain.packing.selections import BatchSelection
 from qrtrack.domain.scans import read_uniq_code
 from qrtrack.models import Batch
 from qrtrack.repositories.verification.recalls import RecallRow
-from qrtrack.schemas.base import LARGEST_ROW_ID
+from qrtrack.schemas.cursors import LARGEST_ROW_ID
 from qrtrack.services.packing.batches import list_batches
 from qrtrack.services.recalls import list_recalls
 from qrtrack.services.verification.records import Record, Shown, list_records

@@ -14,7 +14,8 @@ from qrtrack.domain.accurate.documents import TYPES
 from qrtrack.domain.accurate.forwarding import ForwardStatus
 from qrtrack.domain.accurate.processing import EventStatus
 from qrtrack.domain.accurate.replays import EventSelection
-from qrtrack.schemas.base import LARGEST_ROW_ID, ONE_LINE
+from qrtrack.schemas.base import ONE_LINE
+from qrtrack.schemas.cursors import LARGEST_ROW_ID
 from qrtrack.services.accurate.replays import REPLAYABLE, EventInFull, list_events, view_event
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/webhooks", include_in_schema=False)

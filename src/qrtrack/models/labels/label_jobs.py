@@ -49,6 +49,7 @@ class LabelJob(Leased, Table):
         UniqueConstraint("manufacturer_org_id", "id"),
         Index("ix_label_jobs_batch_id_id", "batch_id", "id"),
         Index("ix_label_jobs_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
+        Index("ix_label_jobs_failed", "manufacturer_org_id", "finished_at", postgresql_where=text("status = 'failed'")),
         {"postgresql_with": QUEUE_STORAGE},
     )
 

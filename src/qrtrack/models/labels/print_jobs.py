@@ -47,6 +47,12 @@ class PrintJob(Leased, Table):
         Index("ix_print_jobs_printer_id_id", "printer_id", "id"),
         Index("ix_print_jobs_label_job_id", "label_job_id", postgresql_where=text("label_job_id IS NOT NULL")),
         Index("ix_print_jobs_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
+        Index(
+            "ix_print_jobs_not_printed",
+            "manufacturer_org_id",
+            "finished_at",
+            postgresql_where=text("status IN ('failed', 'unknown')"),
+        ),
         {"postgresql_with": QUEUE_STORAGE},
     )
 

@@ -35,6 +35,7 @@ class Batch(TenantOwned, Table):
         CheckConstraint("(released_at IS NULL) = (released_by IS NULL)", name="released"),
         UniqueConstraint("manufacturer_org_id", "id"),
         Index("ix_qr_batches_gtin", "gtin", postgresql_where=text("gtin IS NOT NULL")),
+        Index("ix_qr_batches_failed", "manufacturer_org_id", "id", postgresql_where=text("status = 'failed'")),
         Index("ix_qr_batches_manufacturer_org_id_order_id_id", "manufacturer_org_id", "order_id", "id"),
         {"postgresql_with": {"fillfactor": 70}},
     )

@@ -41,6 +41,12 @@ class Case(TenantOwned, Table):
             postgresql_include=["manufacturer_org_id", "actual_units"],
             postgresql_where=text("actual_units > 0"),
         ),
+        Index(
+            "ix_qr_master_codes_packed_at",
+            "manufacturer_org_id",
+            "packed_at",
+            postgresql_where=text("packed_at IS NOT NULL"),
+        ),
         {"postgresql_with": {"fillfactor": 80}},
     )
 

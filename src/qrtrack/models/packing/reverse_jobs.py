@@ -29,6 +29,12 @@ class ReverseJob(Leased, Table):
         # With this order of columns, the index also finds the jobs of a batch.
         UniqueConstraint("batch_id", "id", "manufacturer_org_id"),
         Index("ix_qr_reverse_jobs_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
+        Index(
+            "ix_qr_reverse_jobs_failed",
+            "manufacturer_org_id",
+            "finished_at",
+            postgresql_where=text("status = 'failed'"),
+        ),
         {"postgresql_with": QUEUE_STORAGE},
     )
 

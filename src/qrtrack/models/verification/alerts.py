@@ -34,6 +34,7 @@ class VerificationAlert(TenantOwned, Table):
         Index("ix_verification_alerts_batch_id_id", "batch_id", "id"),
         Index("ix_verification_alerts_manufacturer_org_id_id", "manufacturer_org_id", "id"),
         Index("ix_verification_alerts_raised_at", "raised_at"),
+        Index("ix_verification_alerts_manufacturer_org_id_raised_at", "manufacturer_org_id", "raised_at"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

@@ -19,6 +19,7 @@ class VerificationReport(TenantOwned, Table):
         Index("ix_verification_reports_batch_id_id", "batch_id", "id"),
         Index("ix_verification_reports_manufacturer_org_id_id", "manufacturer_org_id", "id"),
         Index("ix_verification_reports_reported_at", "reported_at"),
+        Index("ix_verification_reports_manufacturer_org_id_reported_at", "manufacturer_org_id", "reported_at"),
         Index("ix_verification_reports_network_reported_at", "network", "reported_at"),
     )
 
