@@ -20,7 +20,7 @@ from qrtrack.services.packing.batches import close_batch
 from qrtrack.services.packing.codes import void_codes
 from qrtrack.services.recalls import RecallTexts, lift_recall, recall_batch, recall_case
 
-STATIONS: Final = ("Line 1", "Line 2", "Packing table 3, hall B, night shift")
+STATIONS: Final = ("Line 1", "Line 4", "Packing table 3, hall B, night shift")
 LONG_NAME: Final = (
     "Gold bar 0.5 g, Idul Fitri gift edition with certificate, tamper-evident card and the sleeve of the "
     "Yogyakarta museum shop, Gold-0.5g-IF2027-CERT-TEC-YOGYAKARTA-MUSEUM-SLEEVE-REV-B"

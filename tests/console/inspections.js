@@ -91,11 +91,12 @@
 
     /** From now on, where the focus went and whether it could be seen there. */
     followFocus() {
+      // By their descriptions: a part that refreshes itself meanwhile has new elements.
       inspections.focused = new Map();
       document.addEventListener("focusin", ({ target }) => {
         const look = getComputedStyle(target);
         const isMarked = target.matches(":focus-visible") && look.outlineStyle !== "none" && parseFloat(look.outlineWidth) >= 2;
-        inspections.focused.set(target, isMarked);
+        inspections.focused.set(describe(target), isMarked);
       });
       return shownControls().filter((element) => !element.disabled && element.tabIndex >= 0).length;
     },
@@ -107,9 +108,20 @@
         return element.type !== "radio" || element.checked;
       });
       return [
-        ...asked.filter((element) => !inspections.focused.has(element)).map((element) => `Tab misses ${describe(element)}`),
-        ...[...inspections.focused].filter(([, isMarked]) => !isMarked).map(([element]) => `no outline at ${describe(element)}`),
+        ...asked.map(describe).filter((control) => !inspections.focused.has(control)).map((control) => `Tab misses ${control}`),
+        ...[...inspections.focused].filter(([, isMarked]) => !isMarked).map(([control]) => `no outline at ${control}`),
       ];
+    },
+
+    /** Whether a control of a part that refreshes itself keeps the focus. */
+    async keepFocus(patience) {
+      const control = [...document.querySelectorAll("[hx-trigger*='tick'] :is(a[href], button)")].find(isShown);
+      if (!control) return [];
+      control.focus();
+      const before = describe(control);
+      await inspections.tick(patience);
+      const after = describe(document.activeElement);
+      return after === before ? [] : [`a refresh moves the focus from ${before} to ${after}`];
     },
 
     async axe(rules) {

@@ -80,6 +80,7 @@ class Visit:
             await page.set_viewport_size(TABLET)
             await ask("sideways", "sideways()", " on a tablet")
             await page.set_viewport_size(DESKTOP)
+            await ask("keyboard", f"keepFocus({self.patience * 1000})")
             await self._press_tab(page, ask)
         self.findings["complaints"] += [f"{where}: {what}" for what in self.complaints]
         self.complaints.clear()
