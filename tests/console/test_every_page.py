@@ -80,8 +80,8 @@ class Visit:
             await page.set_viewport_size(TABLET)
             await ask("sideways", "sideways()", " on a tablet")
             await page.set_viewport_size(DESKTOP)
-            await ask("keyboard", f"keepFocus({self.patience * 1000})")
             await self._press_tab(page, ask)
+            await ask("keyboard", f"keepFocus({self.patience * 1000})")
         self.findings["complaints"] += [f"{where}: {what}" for what in self.complaints]
         self.complaints.clear()
 
