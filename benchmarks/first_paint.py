@@ -81,9 +81,10 @@ async def run(*, full: bool) -> Report:
 
 
 async def _fill(ground: Ground) -> Mapping[str, str]:
-    """A plant with every state, and the big batch, whose pages are opened."""
+    """A plant with every state, a packed batch, and the big batch, whose pages are opened: all its codes wait."""
     seeds = await fill_plant(Plant(ground.runtime, ground.caller))
-    big = await seed_batch(ground.bare, ground.organisation, CODES, packed=True)
+    await seed_batch(ground.bare, ground.organisation, CODES // 10, packed=True)
+    big = await seed_batch(ground.bare, ground.organisation, CODES, prepared=True)
     async with ground.bare.transaction():
         await ground.bare.execute("SET LOCAL session_replication_role = replica")
         await ground.bare.execute(MANY_JOBS, big.batch_id, JOBS)

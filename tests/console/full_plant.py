@@ -69,6 +69,9 @@ async def fill_plant(plant: Plant) -> Mapping[str, str]:
         "code": ska(1)[0],
         "name": "sleeve",
         **{name: str(value) for name, value in firsts.items()},
+        "log_id": str(firsts["attempt_id"]),
+        "print_id": str(firsts["print_job_id"]),
+        "preset": "a4-65",
     }
 
 
