@@ -17,7 +17,7 @@ from benchmarks.seed import Seeded, seed_batch, tidy
 from benchmarks.server import serving
 from console.conftest import ARGUMENTS, CHROMIUM
 from console.every_page import pages
-from console.full_plant import fill_plant
+from console.full_plant import fill_plant, settings_for
 from plant import Plant
 from process import PRINTED_HOST
 from qrtrack.routers.dependencies import SESSION_COOKIE
@@ -26,7 +26,7 @@ from qrtrack.services.console_sessions import open_session
 CODES, JOBS, EVENTS, ROUNDS = 1_000_000, 10_000, 100_000, 5
 BASELINE: Final = "/healthz"
 SETTINGS: Final = {"retired_public_hosts": PRINTED_HOST, "printer_networks": "127.0.0.0/8"}
-SERVER_SETTINGS: Final[Mapping[str, Any]] = {name.upper(): value for name, value in SETTINGS.items()}
+SERVER_SETTINGS: Final[Mapping[str, str]] = {name.upper(): value for name, value in SETTINGS.items()}
 FIRST_PAINT: Final = """new Promise((resolve) => new PerformanceObserver((list) => {
     for (const entry of list.getEntriesByName("first-contentful-paint")) resolve(entry.startTime);
 }).observe({ type: "paint", buffered: true }))"""
@@ -64,7 +64,8 @@ async def run(*, full: bool) -> Report:
     async with AsyncExitStack() as stack:
         ground = await stack.enter_async_context(open_ground(**SETTINGS))
         seeds = await _fill(ground)
-        server = await stack.enter_async_context(serving(ground, with_worker=False, **SERVER_SETTINGS))
+        settings: dict[str, Any] = {**SERVER_SETTINGS, **settings_for(Plant(ground.runtime, ground.caller))}
+        server = await stack.enter_async_context(serving(ground, with_worker=False, **settings))
         site = f"http://127.0.0.1:{server.port}"
         session = await open_session(ground.runtime.database, ground.caller, station="Line 1", hours=8)
         async with httpx2.AsyncClient(base_url=site, cookies={SESSION_COOKIE: session}, trust_env=False) as client:

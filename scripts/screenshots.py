@@ -23,7 +23,7 @@ from playwright.async_api import Browser, Page, ViewportSize, async_playwright, 
 
 from console.conftest import ARGUMENTS, CHROMIUM
 from console.every_page import pages
-from console.full_plant import STATIONS, fill_plant
+from console.full_plant import STATIONS, fill_plant, settings_for
 from plant import Plant
 from process import serving, settings_of
 from qrtrack import embedded
@@ -90,8 +90,9 @@ async def open_gallery() -> AsyncIterator[Gallery]:
         await database.migrate()
         await database.close()
         runtime = await stack.enter_async_context(open_runtime(settings_of(server.url(), folder)))
-        site = stack.enter_context(serving(folder, "--no-worker", DATABASE_URL=server.url()))
         plants = {name: Plant(runtime, _administrator()) for name in ("full", "empty")}
+        settings = {"DATABASE_URL": server.url(), **settings_for(plants["full"])}
+        site = stack.enter_context(serving(folder, "--no-worker", **settings))
         seeds = await fill_plant(plants["full"])
         playwright = await stack.enter_async_context(async_playwright())
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)

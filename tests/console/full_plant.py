@@ -75,6 +75,11 @@ async def fill_plant(plant: Plant) -> Mapping[str, str]:
     }
 
 
+def settings_for(plant: Plant) -> Mapping[str, str]:
+    """Of a server that shows the organisation: it has the account at the gateway."""
+    return {"AKSELGATE_ORGANISATION": str(plant.caller.organisation_id)}
+
+
 def _ids() -> list[UUID]:
     """The newest first, as lists show them."""
     return [uuid7() for _ in range(60)][::-1]

@@ -21,7 +21,7 @@ from playwright.async_api import Browser, BrowserContext, Page, ViewportSize
 
 from console.conftest import watch
 from console.every_page import addresses, pages
-from console.full_plant import fill_plant
+from console.full_plant import fill_plant, settings_for
 from plant import Plant
 from process import serving, settings_of
 from qrtrack.console.language import LANGUAGE_COOKIE, catalogue
@@ -139,9 +139,10 @@ async def findings(
     all_findings: dict[str, list[str]] = defaultdict(list)
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(open_runtime(settings_of(migrated_url, folder)))
-        # No worker: nothing changes while the pages are looked at.
-        site = stack.enter_context(serving(folder, "--no-worker", DATABASE_URL=migrated_url))
         full, empty = (Plant(runtime, Caller(str(uuid4()), uuid4(), frozenset({Role.ADMIN}))) for _ in range(2))
+        # No worker: nothing changes while the pages are looked at.
+        server = serving(folder, "--no-worker", DATABASE_URL=migrated_url, **settings_for(full))
+        site = stack.enter_context(server)
         seeds = await fill_plant(full)
         crawls = []
         for plant, language, viewport in ((full, "en", PHONE), (full, "id", DESKTOP), (empty, "id", PHONE)):
