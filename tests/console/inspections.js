@@ -93,6 +93,8 @@
     followFocus() {
       // By their descriptions: a part that refreshes itself meanwhile has new elements.
       inspections.focused = new Map();
+      // A page may put the focus into its first field.
+      if (document.activeElement !== document.body) inspections.focused.set(describe(document.activeElement), true);
       document.addEventListener("focusin", ({ target }) => {
         const look = getComputedStyle(target);
         const isMarked = target.matches(":focus-visible") && look.outlineStyle !== "none" && parseFloat(look.outlineWidth) >= 2;
