@@ -19,7 +19,7 @@ PIP_COMPILE := env -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL -u PIP_FIND_LINKS -u 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run migrate test coverage check prove bench lock docs hooks clean
+.PHONY: help setup demo run migrate test coverage check prove bench lock docs screenshots hooks clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -87,6 +87,9 @@ lock: setup ## pin the dependencies anew (UPGRADE=1: to the newest), with the ha
 docs: setup ## the pages that are written by the program: docs/settings.md and docs/problems.md
 	$(BIN)/python scripts/settings_page.py
 	$(BIN)/python scripts/problems_page.py
+
+screenshots: setup ## pictures of all pages of the console, in build/screenshots (README=1: the three of the README)
+	PYTHONPATH=.:tests $(BIN)/python scripts/screenshots.py $(if $(README),--readme) --only '$(NAME)'
 
 hooks: setup ## run the checks before every commit
 	$(BIN)/pre-commit install

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Coroutine
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -28,7 +29,10 @@ BENCHMARKS: Final = (
     "webhook_ingest",
     "webhook_drain",
     "fair_share",
+    "first_paint",
 )
+# first_paint looks at the pages and the plant of the tests.
+TESTS: Final = Path(__file__).parents[1] / "tests"
 
 
 def main() -> int:
@@ -40,6 +44,7 @@ def main() -> int:
     if unknown:
         parser.error(f"there is no benchmark {', '.join(unknown)}")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    sys.path.append(str(TESTS))
     modules = [import_module(f"benchmarks.{name}") for name in options.names or BENCHMARKS]
     # As a serving process does: each full collection over all that is imported would stop the clock's owner for 150 ms.
     gc.collect()

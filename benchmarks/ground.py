@@ -69,12 +69,15 @@ class Ground:
 
 
 @asynccontextmanager
-async def open_ground() -> AsyncIterator[Ground]:
-    """A database as a plant would run it, nothing switched off for speed, in a temporary folder."""
+async def open_ground(**changes: Any) -> AsyncIterator[Ground]:
+    """A database as a plant would run it, nothing switched off for speed, in a temporary folder.
+
+    `changes` are settings of the runtime.
+    """
     with tempfile.TemporaryDirectory(prefix="qrtrack-bench-") as folder, embedded.start(Path(folder)) as server:
         url = server.url()
         await _migrate(url)
-        settings = _settings(url, Path(folder))
+        settings = _settings(url, Path(folder), **changes)
         async with open_runtime(settings) as runtime:
             bare = await _bare(url)
             try:
@@ -94,16 +97,16 @@ async def _migrate(url: str) -> None:
     await database.close()
 
 
-def _settings(url: str, folder: Path) -> Settings:
-    return Settings(
-        _env_file=None,
-        qrtrack_data_dir=folder,
-        database_url=url,
-        jwt_secret=SecretStr(SECRET),
-        secret_key=SecretStr(SECRET),
-        cron_secret=SecretStr(SECRET),
-        hash_threads=os.cpu_count() or 1,
-    )
+def _settings(url: str, folder: Path, **changes: Any) -> Settings:
+    values: dict[str, Any] = {
+        "qrtrack_data_dir": folder,
+        "database_url": url,
+        "jwt_secret": SecretStr(SECRET),
+        "secret_key": SecretStr(SECRET),
+        "cron_secret": SecretStr(SECRET),
+        "hash_threads": os.cpu_count() or 1,
+    }
+    return Settings(_env_file=None, **values | changes)
 
 
 async def timed(work: Callable[[], Awaitable[object]]) -> float:

@@ -159,11 +159,11 @@ def started(folder: Path, *words: str, **settings: str) -> Iterator[subprocess.P
 
 
 @contextmanager
-def serving(folder: Path, **settings: str) -> Iterator[str]:
+def serving(folder: Path, *options: str, **settings: str) -> Iterator[str]:
     """The address of a server that answers. What it writes, on either stream, is in `folder / "log"`."""
     port = free_port()
     with (folder / "log").open("wb") as log:
-        words, env = ("serve", "--port", str(port)), environment(folder, **settings)
+        words, env = ("serve", "--port", str(port), *options), environment(folder, **settings)
         server = Qrtrack(*words, cwd=folder, env=env, stdout=log, stderr=log)
     try:
         address = f"http://127.0.0.1:{port}"

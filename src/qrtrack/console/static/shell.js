@@ -19,8 +19,20 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) tick();
 });
 
-// On a phone the navigation scrolls, and begins at the page that is open.
-document.querySelector(".pages [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+// A part that refreshes itself must not take the focus away from a person at the keyboard: it goes to the same control of
+// the new part. Htmx keeps it itself where the control has an id.
+/** @type {string | undefined} */
+let focused;
+document.addEventListener("htmx:beforeSwap", ({ target }) => {
+  const control = document.activeElement;
+  focused = control && !control.id && /** @type {Element} */ (target).contains(control) ? control.outerHTML : undefined;
+});
+document.addEventListener("htmx:afterSwap", ({ target }) => {
+  const controls = /** @type {Element} */ (target).querySelectorAll("a, button, input, select, summary");
+  const same = focused && [...controls].find((control) => control.outerHTML === focused);
+  if (same) /** @type {HTMLElement} */ (same).focus({ preventScroll: true });
+  focused = undefined;
+});
 
 // A button that only closes its dialog is no submit button: Enter in a field presses the first of those.
 document.addEventListener("click", (event) => {
