@@ -13,6 +13,8 @@ from qrtrack.routers.languages import ENGLISH, LANGUAGES, best_language, read_ca
 
 THOUSANDS: Final = {ENGLISH: ",", "id": "."}
 LANGUAGE_COOKIE: Final = "qrtrack_language"
+COUNTED: Final = 10_000
+"""Where the console stops counting rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,10 @@ class Language:
 
     def number(self, value: int) -> str:
         return f"{value:,}".replace(",", THOUSANDS[self.name])
+
+    def counted(self, value: int) -> str:
+        """A count that stopped at COUNTED: `10,000+`."""
+        return f"{self.number(COUNTED)}+" if value >= COUNTED else self.number(value)
 
     def time(self, at: datetime) -> str:
         """`14:31`, in the plant's zone."""

@@ -36,6 +36,7 @@ def page(language: Language, template: str, *, status_code: int = 200, **values:
         languages=LANGUAGES,
         t=language.text,
         number=language.number,
+        counted=language.counted,
         time=language.time,
         moment=language.moment,
         **values,

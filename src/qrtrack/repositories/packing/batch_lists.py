@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, func, literal, select
 from sqlalchemy.orm import aliased
 
 from qrtrack.domain.packing.selections import BatchSelection
@@ -23,14 +23,25 @@ class ListedBatch(NamedTuple):
 
 
 class BatchListRepository(Repository):
-    async def list(self, selection: BatchSelection, *, before: UUID | None, limit: int) -> Sequence[ListedBatch]:
-        """Returns batches, newest first. Counts only the batches of this page, and reads no codes for it."""
+    async def list(
+        self, selection: BatchSelection, *, before: UUID | None, limit: int, counted_to: int | None = None
+    ) -> Sequence[ListedBatch]:
+        """Returns batches, newest first. Counts only the batches of this page, and reads no codes for it.
+
+        With `counted_to`, counting the queue stops there: a million rows take 100 ms, which is too long for what is
+        polled.
+        """
         page = _matching(selection, before).order_by(Batch.id.desc()).limit(limit).subquery()
         batch = aliased(Batch, page)
         packed = select(func.coalesce(func.sum(Case.actual_units), 0)).where(Case.batch_id == batch.id)
-        prepared = select(func.count()).where(
-            PreparedCode.batch_id == batch.id, PreparedCode.status == PreparedStatus.PREPARED
+        queue = (
+            select(literal(1))
+            .where(PreparedCode.batch_id == batch.id, PreparedCode.status == PreparedStatus.PREPARED)
+            .correlate(batch)
+            .limit(counted_to)
+            .subquery()
         )
+        prepared = select(func.count()).select_from(queue)
         rows = await self._session.execute(
             select(batch, packed.scalar_subquery(), prepared.scalar_subquery()).order_by(batch.id.desc())
         )

@@ -161,16 +161,26 @@ def _eta_seconds(batch: Batch, rate: float | None) -> int | None:
 
 
 async def list_batches(
-    database: Database, *, caller: Caller, selection: BatchSelection, before: UUID | None, limit: int
+    database: Database,
+    *,
+    caller: Caller,
+    selection: BatchSelection,
+    before: UUID | None,
+    limit: int,
+    counted_to: int | None = None,
 ) -> Sequence[ListedBatch]:
+    """`counted_to`: where counting each queue stops."""
     async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.batch_lists.list(selection, before=before, limit=limit)
+        return await repositories.batch_lists.list(selection, before=before, limit=limit, counted_to=counted_to)
 
 
-async def find_batch(database: Database, *, caller: Caller, batch_id: UUID) -> ListedBatch:
+async def find_batch(
+    database: Database, *, caller: Caller, batch_id: UUID, counted_to: int | None = None
+) -> ListedBatch:
     """The batch with how far it is packed; unlike `describe_batch` it reads no code. Raises NotFound."""
+    selection = BatchSelection(id=batch_id)
     async with database.read(tenant=caller.organisation_id) as repositories:
-        found = await repositories.batch_lists.list(BatchSelection(id=batch_id), before=None, limit=1)
+        found = await repositories.batch_lists.list(selection, before=None, limit=1, counted_to=counted_to)
         if not found:
             raise no_such_batch(batch_id)
         return found[0]
