@@ -28,6 +28,7 @@ BENCHMARKS: Final = (
     "webhook_ingest",
     "webhook_drain",
     "fair_share",
+    "scan",
 )
 
 

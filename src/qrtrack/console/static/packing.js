@@ -72,8 +72,8 @@ function goOn() {
     batch_id: batch,
     order_id: order,
     master_code: fields.master.value.trim(),
-    first_code: fields.first.value.trim() || null,
-    last_code: fields.last.value.trim() || null,
+    first_code: (checked.checked && fields.first.value.trim()) || null,
+    last_code: (checked.checked && fields.last.value.trim()) || null,
     station: station || null,
   });
 }
@@ -239,7 +239,17 @@ element("start-shift").addEventListener("click", async (event) => {
   /** @type {HTMLElement} */ (event.target).hidden = true;
 });
 
+/** Shows the fields of the check scans only where they are wanted. */
+function showChecks() {
+  for (const field of [fields.first, fields.last]) /** @type {HTMLElement} */ (field.parentElement).hidden = !checked.checked;
+  /** @type {HTMLElement} */ (document.querySelector(".scans")).classList.toggle("alone", !checked.checked);
+}
+
 checked.checked = localStorage.getItem(CHECKED) === "true";
-checked.addEventListener("change", () => localStorage.setItem(CHECKED, String(checked.checked)));
+checked.addEventListener("change", () => {
+  localStorage.setItem(CHECKED, String(checked.checked));
+  showChecks();
+});
+showChecks();
 
 restore();

@@ -3,7 +3,7 @@
 
 import { Scanner } from "./scan.js";
 
-/** Characters a second. Nobody types as fast, and Bluetooth scanners are faster. */
+/** Characters a second. Slower is a person, whose Tab leaves the field, and whose keyboard is the right one. */
 const SLOWEST_SCANNER = 15;
 
 /**
@@ -28,7 +28,8 @@ export function takeScans(field, take) {
     }
     const end = field.selectionEnd ?? field.value.length;
     const start = end - ended.raw.length;
-    if ((ended.speed ?? Infinity) < SLOWEST_SCANNER || field.value.slice(start, end) !== ended.raw) return;
+    const isTyped = (ended.speed ?? Infinity) < SLOWEST_SCANNER && (ended.suffix === "tab" || ended.layout !== "right");
+    if (isTyped || field.value.slice(start, end) !== ended.raw) return;
     event.preventDefault();
     field.setRangeText(ended.text, start, end, "end");
     take();
