@@ -1,4 +1,4 @@
-"""From the Enter of a hand scanner to the big answer on the packing page, in Chromium on loopback, beside the bare call.
+"""From the Enter of a hand scanner to the big answer on the packing page, in Chromium on loopback.
 
 Bars: p95 100 ms until the answer is painted, and 2 times the p95 of the bare API call until the answer stands in the
 page. The page is the console's own, with its parts refreshing as they do, and its keys are real key events. The bare

@@ -6,6 +6,7 @@ How keys become codes is in scans.json: layouts, Caps Lock, Alt codes, suffixes,
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -37,7 +38,7 @@ async def station(page: Page, factory: Factory) -> Station:
     return station
 
 
-async def opened(station: Station, **asked: int) -> Batch:
+async def opened(station: Station, **asked: Any) -> Batch:
     batch = await station.factory.batch(**asked)
     await station.open(batch)
     return batch

@@ -13,6 +13,7 @@ function load(loading, use = () => {}) {
   loading.then(use, () => tellNotTaken(say("press.no_answer")));
 }
 
+const DRAFT = `qrtrack.exclude.${batch}`;
 let hasExcluding = false;
 
 function loadExcluding(use = () => {}) {
@@ -22,6 +23,8 @@ function loadExcluding(use = () => {}) {
   });
 }
 
+// Also before the part that checks the list is there.
+codes.addEventListener("input", () => sessionStorage.setItem(DRAFT, codes.value));
 exclude.addEventListener("focusin", () => loadExcluding(), { once: true });
 // Safari gives a pressed button no focus.
 exclude.addEventListener("submit", (event) => {
@@ -57,5 +60,5 @@ document.addEventListener("click", (event) => {
 });
 
 // What the tab has begun before a reload, for this batch or another one.
-const kept = codes.value || sessionStorage.getItem(`qrtrack.exclude.${batch}`);
+const kept = codes.value || sessionStorage.getItem(DRAFT);
 if (kept || Object.keys(sessionStorage).some((key) => key.startsWith("qrtrack.reverse-job."))) loadExcluding();

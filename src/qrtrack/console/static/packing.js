@@ -242,7 +242,7 @@ element("start-shift").addEventListener("click", async (event) => {
 /** Shows the fields of the check scans only where they are wanted. */
 function showChecks() {
   for (const field of [fields.first, fields.last]) /** @type {HTMLElement} */ (field.parentElement).hidden = !checked.checked;
-  /** @type {HTMLElement} */ (document.querySelector(".scans")).classList.toggle("alone", !checked.checked);
+  /** @type {HTMLElement} */ (document.querySelector(".scans")).classList.toggle("one", !checked.checked);
 }
 
 checked.checked = localStorage.getItem(CHECKED) === "true";
