@@ -30,6 +30,7 @@ BENCHMARKS: Final = (
     "webhook_drain",
     "fair_share",
     "first_paint",
+    "scan",
 )
 # first_paint looks at the pages and the plant of the tests.
 TESTS: Final = Path(__file__).parents[1] / "tests"

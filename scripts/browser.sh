@@ -1,16 +1,30 @@
 #!/usr/bin/env bash
-# Installs the browser that tests/console drives, with a font, unless one is there. Without root it says what to install.
+# Installs what tests/console needs: a browser with a font, and node with the packages that compile and run the modules of
+# front ends. What cannot be had is named, and its tests skip; only the browser is required.
 set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-for name in chromium chromium-browser google-chrome; do
-  if command -v "$name" >/dev/null; then
-    exit 0
+missing=()
+if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
+  missing+=(chromium fonts-dejavu-core)
+fi
+command -v npm >/dev/null || missing+=(nodejs npm)
+
+if ((${#missing[@]})); then
+  if ((EUID == 0)) && command -v apt-get >/dev/null; then
+    apt-get update --quiet
+    DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends "${missing[@]}"
+  else
+    echo "tests/console needs a browser and node. On Debian and Ubuntu, as root: apt-get install ${missing[*]}" >&2
+    [[ " ${missing[*]} " != *' chromium '* ]] || exit 1
   fi
-done
-if ((EUID == 0)) && command -v apt-get >/dev/null; then
-  apt-get update --quiet
-  DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends chromium fonts-dejavu-core
-else
-  echo 'tests/console needs a browser. On Debian and Ubuntu, as root: apt-get install chromium' >&2
-  exit 1
+fi
+
+packages=tests/console/node_modules
+if [[ $packages/.package-lock.json -nt tests/console/package-lock.json ]]; then
+  exit 0
+fi
+if ! command -v npm >/dev/null || ! timeout 120 npm ci --prefix tests/console --no-audit --no-fund --fetch-retries=1; then
+  rm -rf "$packages"
+  echo "Without npm and its registry, the tests of types and of React skip. Later: npm ci --prefix tests/console" >&2
 fi

@@ -15,6 +15,9 @@ from ticking import HANG_SECONDS
 
 API = "/api/manufacturer"
 
+# Codes that come sooner are of one trigger, and the same code is of a second channel of the scanner.
+PERSON_MILLISECONDS = 350
+
 expect.set_options(timeout=HANG_SECONDS * 1000)
 
 
@@ -92,8 +95,9 @@ class Station:
         await self.page.goto(f"{self.factory.address}/console/packing?batch={batch.batch_id}")
 
     async def scan(self, *codes: str) -> None:
-        """A hand scanner types and presses Enter, wherever the focus is."""
+        """A hand scanner types and presses Enter, wherever the focus is. A person pulls its trigger for each code."""
         for code in codes:
+            await self.page.wait_for_timeout(PERSON_MILLISECONDS)
             await self.page.keyboard.type(code)
             await self.page.keyboard.press("Enter")
 

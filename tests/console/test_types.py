@@ -17,18 +17,8 @@ PAGE = (HERE.parents[1] / "docs/front-end.md").read_text()
 TOOLS = HERE / "node_modules/.bin"
 # As strict as a front end may be, with what browsers of 2022 know.
 COMPILER = [
-    *(
-        str(TOOLS / "tsc"),
-        "--noEmit",
-        "--strict",
-        "--target",
-        "es2022",
-        "--lib",
-        "es2022,dom,dom.iterable",
-        "--jsx",
-        "react-jsx",
-    ),
-    *("--module", "esnext", "--moduleResolution", "bundler", "--allowJs"),
+    *(str(TOOLS / "tsc"), "--noEmit", "--strict", "--target", "es2022", "--lib", "es2022,dom,dom.iterable"),
+    *("--module", "esnext", "--moduleResolution", "bundler", "--allowJs", "--jsx", "react-jsx"),
 ]
 
 pytestmark = pytest.mark.skipif(

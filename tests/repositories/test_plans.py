@@ -73,6 +73,17 @@ async def test_the_list_of_batches_counts_without_reading_a_code(plant: Plant) -
     assert (listed.packed_count, listed.prepared_count, after - before) == (100, 19_900, 0)
 
 
+async def test_counting_a_queue_stops_where_the_page_stops_counting(plant: Plant) -> None:
+    await plant.prepared(20_000)
+    async with plant.runtime.database.read(tenant=plant.caller.organisation_id) as repositories:
+        before = await rows_read(repositories, "qr_prepared_codes"), await whole_reads(repositories)
+        [listed] = await repositories.batch_lists.list(BatchSelection(), before=None, limit=9, counted_to=1_000)
+        after = await rows_read(repositories, "qr_prepared_codes"), await whole_reads(repositories)
+    assert listed.prepared_count == 1_000
+    assert after[0] - before[0] <= 1_000
+    assert after[1].get("qr_prepared_codes", 0) == before[1].get("qr_prepared_codes", 0)
+
+
 async def test_packing_scans_no_whole_table_with_a_plan_made_for_small_tables(
     plant: Plant,
 ) -> None:

@@ -16,6 +16,8 @@ THOUSANDS: Final = {ENGLISH: ",", "id": "."}
 DECIMAL_POINTS: Final = {ENGLISH: ".", "id": ","}
 UNITS: Final = (("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
 LANGUAGE_COOKIE: Final = "qrtrack_language"
+COUNTED: Final = 10_000
+"""Where the console stops counting rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,10 @@ class Language:
     def day(self, at: datetime) -> str:
         """`2026-11-26`, in the plant's zone."""
         return at.astimezone(self.zone).strftime("%Y-%m-%d")
+
+    def counted(self, value: int) -> str:
+        """`10,000+` for a count of more than COUNTED."""
+        return f"{self.number(COUNTED)}+" if value > COUNTED else self.number(value)
 
     def time(self, at: datetime) -> str:
         """`14:31`, in the plant's zone."""

@@ -38,6 +38,7 @@ def page(language: Language, template: str, *, status_code: int = 200, **values:
         number=language.number,
         amount=language.amount,
         duration=language.duration,
+        counted=language.counted,
         time=language.time,
         moment=language.moment,
         age=language.age,

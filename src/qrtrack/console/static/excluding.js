@@ -1,27 +1,39 @@
 // @ts-check
-// The damaged units: each pasted code is checked while it is typed, and the job prepares all others.
+// The damaged units: each code is checked while it is typed or scanned, and the job prepares all others. The list and the
+// job are kept for the tab, for each batch.
 
-import { press, waitingPress } from "./send.js";
+import { createReverseJob } from "./reverse-job.js";
+import { takeScans } from "./scan-field.js";
+import { waitingPress } from "./send.js";
 import { say, sayProblem } from "./texts.js";
 
 const PATH = "/api/manufacturer/reverse-job/submit";
 const PAUSE_MILLISECONDS = 400;
 const SHOWN_MARKS = 30;
+const JOBS = "qrtrack.reverse-job.";
 
 /** @param {string} id */
 const element = (id) => /** @type {any} */ (document.getElementById(id));
-const codes = element("exclude-codes");
+const codes = /** @type {HTMLTextAreaElement} */ (element("exclude-codes"));
+const { batch, order: orderId } = element("line").dataset;
+const DRAFT = `qrtrack.exclude.${batch}`;
+const job = createReverseJob({ storageKey: JOBS + batch });
 let newest = 0;
+let isFit = true;
+/** @type {unknown} */
+let toldError = null;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let pause;
 
-codes.addEventListener("input", () => {
+function changed() {
   clearTimeout(pause);
   newest += 1;
+  if (codes.value.trim()) sessionStorage.setItem(DRAFT, codes.value);
+  else sessionStorage.removeItem(DRAFT);
   if (!codes.value.trim()) return mark([], "", true);
   mark([], say("exclude.reading"), false);
   pause = setTimeout(check, PAUSE_MILLISECONDS);
-});
+}
 
 /** What the list would do now; changes nothing. */
 async function check() {
@@ -42,44 +54,101 @@ async function check() {
   if (asked !== newest) return;
   if (!answer.ok) return mark([], say("exclude.failed", { detail: answer.body.errors?.[0]?.detail ?? answer.body.detail }), false);
   const { unknown_codes, unknown_count, unavailable_codes, exclude_count, would_prepare } = answer.body;
+  const told = (/** @type {string} */ code, /** @type {string} */ key) => ({ kind: "warn", text: `${code} · ${say(key)}` });
   const marks = [
-    ...unknown_codes.map((/** @type {string} */ code) => ({ code, kind: "bad" })),
-    ...unavailable_codes.map((/** @type {string} */ code) => ({ code: `${code} · ${say("exclude.unavailable")}`, kind: "warn" })),
+    ...unknown_codes.map((/** @type {string} */ code) => ({ kind: "bad", text: code })),
+    ...repeated().map((code) => told(code, "exclude.repeated")),
+    ...unavailable_codes.map((/** @type {string} */ code) => told(code, "exclude.unavailable")),
   ];
-  if (unknown_count) return mark(marks, say("exclude.unknown", { count: unknown_count }), false);
-  mark(marks, say("exclude.counted", { count: exclude_count, prepare: would_prepare }), true);
+  if (!unknown_count) return mark(marks, say("exclude.counted", { count: exclude_count, prepare: would_prepare }), true);
+  mark(marks, say("exclude.unknown", { count: unknown_count }), false);
+  const { suggest } = await import("./suggesting.js");
+  if (asked === newest) suggest(unknown_codes, codes, element("marks"), changed);
 }
 
-/** @param {{code: string, kind: string}[]} marks @param {string} text @param {boolean} isFit */
-function mark(marks, text, isFit) {
+/** Codes that stand in the list more than once. */
+function repeated() {
+  const listed = codes.value.toUpperCase().split(/[\s,;]+/).filter(Boolean);
+  return [...new Set(listed.filter((code, place) => listed.indexOf(code) !== place))];
+}
+
+/** @param {{kind: string, text: string}[]} marks @param {string} text @param {boolean} mayLeave */
+function mark(marks, text, mayLeave) {
+  isFit = mayLeave;
   element("marks").replaceChildren(
-    ...marks.slice(0, SHOWN_MARKS).map(({ code, kind }) => {
+    ...marks.slice(0, SHOWN_MARKS).map(({ kind, text: words }) => {
       const shown = document.createElement("span");
       shown.className = `mark ${kind}`;
-      shown.textContent = code;
+      shown.textContent = words;
       return shown;
     }),
   );
   element("exclude-said").textContent = text;
-  element("submit-job").disabled = !isFit;
+  enable();
+}
+
+function enable() {
+  element("submit-job").disabled = !isFit || job.state.isSubmitting;
 }
 
 function order() {
-  const { batch, order: orderId } = element("line").dataset;
   return { batch_id: batch, order_id: orderId, exclude_codes: codes.value.trim() ? [codes.value] : [] };
 }
 
-element("exclude").addEventListener("submit", async (/** @type {Event} */ event) => {
-  event.preventDefault();
-  if (waitingPress()) return mark([], say("press.other"), true);
-  element("submit-job").disabled = true;
-  const answer = await press({ path: PATH, body: order() }, () => mark([], say("verdict.waiting"), false));
-  element("submit-job").disabled = false;
-  if (!answer.ok) return mark([], sayProblem(answer.body).text, true);
-  codes.value = "";
-  mark([], say("exclude.submitted"), true);
+/** @param {import("./reverse-job.js").ReverseJobState} state */
+function showJob({ isSubmitting, jobStatus, error }) {
+  const failed = /** @type {import("./reverse-job.js").ReverseJobError | null} */ (error);
+  if (failed?.status === 401) return signInAndComeBack();
+  // No second press leaves meanwhile: packing.js looks at this.
+  element("line").toggleAttribute("data-submitting", isSubmitting);
+  enable();
+  if (isSubmitting) return mark([], say(failed ? "verdict.waiting_text" : "exclude.sending"), true);
+  if (failed && failed !== toldError && !failed.isTransient) {
+    mark([], sayProblem(failed.problem ?? { detail: failed.message }).text, true);
+  }
+  toldError = error;
+  const progress = element("job-progress");
+  progress.hidden = !jobStatus;
+  if (!jobStatus) return;
+  progress.value = jobStatus.progress;
+  const { status, prepared_count: prepared, remaining_to_prepare: remaining } = jobStatus;
+  element("job-said").textContent = say(`exclude.job_${status}`, { prepared, remaining, reason: jobStatus.error_message });
+  if (!["completed", "failed", "cancelled"].includes(status)) return;
+  progress.hidden = true;
+  // The next page is told of jobs that run, and the queue lists all.
+  sessionStorage.removeItem(JOBS + batch);
   document.body.dispatchEvent(new Event("tick"));
+}
+
+function signInAndComeBack() {
+  location.assign(`/console/sign-in?ended=1&next=${encodeURIComponent(location.pathname + location.search)}`);
+}
+
+codes.addEventListener("input", changed);
+takeScans(codes, () => {
+  codes.setRangeText("\n", codes.selectionEnd, codes.selectionEnd, "end");
+  changed();
 });
 
-// What was pasted before this script was there, or what the browser kept over a reload.
-if (codes.value.trim()) codes.dispatchEvent(new Event("input"));
+element("exclude").addEventListener("submit", (/** @type {Event} */ event) => {
+  event.preventDefault();
+  if (waitingPress()) return mark([], say("press.other"), true);
+  const submitted = codes.value;
+  job.submitReverseJob(order()).then(() => {
+    if (codes.value !== submitted) return;
+    codes.value = "";
+    changed();
+    document.body.dispatchEvent(new Event("tick"));
+  }, () => {});
+});
+
+job.subscribe(showJob);
+showJob(job.state);
+// Submissions of other batches that no answer has come for are delivered from here too.
+for (const key of Object.keys(sessionStorage)) {
+  if (!key.startsWith(JOBS) || key === JOBS + batch) continue;
+  const other = createReverseJob({ storageKey: key });
+  other.subscribe(({ jobStatus }) => jobStatus && other.clearReverseJob());
+}
+codes.value ||= sessionStorage.getItem(DRAFT) ?? "";
+if (codes.value.trim() && !job.state.isSubmitting) changed();

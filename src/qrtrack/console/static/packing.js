@@ -1,39 +1,63 @@
 // @ts-check
-// The packing page: a scan comes in, the API packs, and the answer stands there big enough for two metres. An error
-// stops the line until somebody has acknowledged it; after a success the next scan needs no touch.
+// The packing page: a scan comes in, the API packs, and the answer stands there. What the tab has begun is kept in
+// sessionStorage, for each batch: a reload, the sign-in and another batch in between lose no scan and no question.
 
 import { Scanner } from "./scan.js";
 import { press, resume, waitingPress } from "./send.js";
-import { soundBad, soundGood, startShift } from "./sounds.js";
+import { soundGood, startShift } from "./sounds.js";
 import { say, sayProblem } from "./texts.js";
+import { askForCode, forgetNotTaken, isLocked, show, showError, showWaiting, tellNotTaken } from "./verdict.js";
 
 /** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
 const element = (id) => /** @type {T} */ (document.getElementById(id));
 const line = element("line");
+const { batch = "", order, station, uniq = "", prefix = "" } = line.dataset;
 /** @type {Record<string, HTMLInputElement>} */
 const fields = { master: element("master"), first: element("first"), last: element("last") };
 const checked = /** @type {HTMLInputElement} */ (element("checked"));
 const CHECKED = "qrtrack.checked";
-const MASTER_CODE = /-C\d+$/i;
+const KEPT = `qrtrack.line.${batch}`;
+// Ours, or an SSCC.
+const MASTER_CODE = /-C\d+$|^(\x1d?00|\(00\))?\d{18}$/i;
 const SHOWN_CHOICES = 9;
 
-let isLocked = false;
+/** The refusal that waits for somebody's decision. @type {import("./send.js").Answer | null} */
+let refusal = null;
 
-const scanner = new Scanner({ onScan: take });
+const scanner = new Scanner({ onScan: take, isKnown: prefix ? isOurs : undefined });
+
+/** Of several codes that one trigger reads, the first of ours counts. @param {string} text */
+function isOurs(text) {
+  return MASTER_CODE.test(text) || text.startsWith(prefix) || text.toUpperCase().includes(uniq);
+}
+
+/** A press waits for its answer, and no second one leaves meanwhile. */
+function isWaiting() {
+  return Boolean(waitingPress()) || "submitting" in line.dataset;
+}
 
 /** @param {{text: string, layout: string}} scan */
 function take(scan) {
-  if (isLocked || waitingPress()) return;
-  if (scan.layout === "wrong") return showError(say("scan.wrong_layout_title"), say("scan.wrong_layout"));
+  endEcho();
+  if (isWaiting()) return tellNotTaken(say("verdict.not_taken_waiting", { code: scan.text }));
+  if (isLocked()) return tellNotTaken(say("verdict.not_taken_locked", { code: scan.text }));
+  if (scan.layout === "wrong") return refuse(say("scan.wrong_layout_title"), say("scan.wrong_layout"), []);
+  forgetNotTaken();
   fieldFor(scan.text).value = scan.text;
   goOn();
 }
 
+function focusedField() {
+  return Object.values(fields).find((field) => field === document.activeElement);
+}
+
 /** Units and cases are told apart by their codes, so that they can be scanned in any order. @param {string} text */
 function fieldFor(text) {
-  const focused = Object.values(fields).find((field) => field === document.activeElement);
   if (MASTER_CODE.test(text)) return fields.master;
-  if (focused) return focused;
+  return focusedField() ?? nextField();
+}
+
+function nextField() {
   if (!checked.checked) return fields.master;
   return fields.first.value ? fields.last : fields.first;
 }
@@ -42,23 +66,16 @@ function fieldFor(text) {
 function goOn() {
   const wanted = checked.checked ? ["first", "last", "master"] : ["master"];
   const missing = wanted.find((name) => !fields[name].value.trim());
+  keep();
   if (missing) return show("idle", say(`verdict.${missing}_missing`), "");
-  return pack({});
-}
-
-/** @param {object} more */
-function pack(more) {
-  const { batch, order, station } = line.dataset;
-  const body = {
+  return change("/api/manufacturer/link-to-master-from-queue", {
     batch_id: batch,
     order_id: order,
     master_code: fields.master.value.trim(),
-    first_code: fields.first.value.trim() || null,
-    last_code: fields.last.value.trim() || null,
+    first_code: (checked.checked && fields.first.value.trim()) || null,
+    last_code: (checked.checked && fields.last.value.trim()) || null,
     station: station || null,
-    ...more,
-  };
-  return change("/api/manufacturer/link-to-master-from-queue", body);
+  });
 }
 
 /** What the answer of a change means, by the path that it was sent to: after a reload only that is known. */
@@ -67,42 +84,40 @@ const READERS = {
   "/api/manufacturer/link-to-master-from-queue": packed,
   "/api/manufacturer/unlink-from-master": undone,
   "/api/manufacturer/move-case": moved,
-  "/api/manufacturer/reverse-job/submit": () => ({ title: say("exclude.submitted_title"), text: say("exclude.submitted") }),
 };
 
 /** @param {string} path @param {object} body */
 export async function change(path, body) {
-  if (waitingPress()) return;
+  if (isWaiting()) return tellNotTaken(say("press.other"));
   show("busy", say("verdict.busy"), "");
-  finish(await press({ path, body }, showWaiting));
+  const answer = press({ path, body }, showWaiting);
+  settle(null);
+  finish(await answer);
 }
 
 /** @param {import("./send.js").Answer} answer */
 function finish(answer) {
-  clear();
+  for (const field of Object.values(fields)) field.value = "";
+  settle(answer.ok ? null : answer);
   if (answer.ok) {
-    const { title, text } = READERS[answer.press.path](answer.body, answer.press.body);
+    const read = READERS[answer.press.path] ?? (() => ({ title: say("verdict.done"), text: "" }));
+    const { title, text } = read(answer.body, answer.press.body);
     show("good", title, text);
     soundGood();
-  } else {
-    const { title, text } = sayProblem(answer.body);
-    showError(title, text, choicesOf(answer));
-    if (hasManyCandidates(answer.body)) askForMissing(answer);
-  }
+  } else showRefusal(answer);
   document.body.dispatchEvent(new Event("packed"));
 }
 
 /** @param {any} body */
 function packed(body) {
   const box = body.master_code_info;
+  const notes = [say("verdict.next")];
+  if (body.skipped) notes.unshift(say("verdict.skipped", body.skipped));
+  if (body.left_queue.length) notes.unshift(say("verdict.left_queue", { codes: body.left_queue.join(", ") }));
+  const values = { units: box.actual_units, first: box.first_code, last: box.last_code, check: say(`verdict.${box.completeness}`) };
   return {
     title: say("verdict.packed", { case: box.case_number }),
-    text: say("verdict.packed_text", {
-      units: box.actual_units,
-      first: box.first_code,
-      last: box.last_code,
-      check: say(`verdict.${box.completeness}`),
-    }),
+    text: [say("verdict.packed_text", values), ...notes].join(" "),
   };
 }
 
@@ -118,109 +133,100 @@ function moved(body) {
   return { title: say("verdict.moved", values), text: say("verdict.moved_text", values) };
 }
 
-/**
- * The ways out of a refusal that need a person's decision: each sends the same case again.
- * @param {import("./send.js").Answer} answer
- * @returns {{label: string, run: () => void}[]}
- */
-function choicesOf({ body, press: asked }) {
-  const again = (/** @type {object} */ more) => () => change(asked.path, { ...asked.body, ...more });
-  switch (body.type) {
-    case "urn:qrtrack:problem:count-drift":
-      if (hasManyCandidates(body)) return [];
-      return body.codes.map((/** @type {string} */ code) => ({ label: say("verdict.missing_choice", { code }), run: () => sendMissing(asked, code) }));
-    case "urn:qrtrack:problem:not-enough-prepared":
-      return body.available > 0
-        ? [{ label: say("problem.partial_choice", body), run: again({ allow_partial: true }) }]
-        : [];
-    default:
-      return [];
-  }
-}
-
-/** More than fit on a tablet as buttons: then the code is scanned or typed. @param {any} problem */
-function hasManyCandidates(problem) {
-  return problem.type === "urn:qrtrack:problem:count-drift" && problem.codes.length > SHOWN_CHOICES;
-}
-
 /** @param {import("./send.js").Answer} answer */
-function askForMissing({ body, press: asked }) {
-  const values = { ...body, first: body.codes[0], last: body.codes.at(-1) };
-  element("verdict-text").textContent = say("problem.count-drift_many", values);
-  const form = /** @type {HTMLFormElement} */ (element("missing"));
-  form.hidden = false;
-  form.onsubmit = (event) => {
-    event.preventDefault();
-    isLocked = false;
-    sendMissing(asked, /** @type {HTMLInputElement} */ (element("missing-code")).value.trim());
-  };
+function showRefusal({ body, press: { path, body: asked } }) {
+  const { title, text } = sayProblem(body);
+  const again = (/** @type {object} */ more) => () => change(path, { ...asked, ...more });
+  const sendMissing = (/** @type {string} */ code) => again({ missing_codes: [...(asked.missing_codes ?? []), code] })();
+  /** @type {import("./verdict.js").Choice[]} */
+  let choices = [];
+  let said = text;
+  const isDrift = body.type === "urn:qrtrack:problem:count-drift";
+  const hasMany = isDrift && body.codes.length > SHOWN_CHOICES;
+  if (hasMany) said = say("problem.count-drift_many", { ...body, first: body.codes[0], last: body.codes.at(-1) });
+  else if (isDrift) {
+    choices = body.codes.map((/** @type {string} */ code) => ({
+      label: say("verdict.missing_choice", { code }),
+      run: () => sendMissing(code),
+    }));
+  } else if (body.type === "urn:qrtrack:problem:not-enough-prepared" && body.available > 0) {
+    choices = [{ label: say("problem.partial_choice", body), run: again({ allow_partial: true }) }];
+  }
+  refuse(title, said, choices);
+  if (hasMany) askForCode(sendMissing);
 }
 
-/** @param {{path: string, body: any}} asked @param {string} code */
-function sendMissing({ path, body }, code) {
-  change(path, { ...body, missing_codes: [...(body.missing_codes ?? []), code] });
-}
-
-/** @param {"idle" | "busy" | "good" | "bad" | "warn"} kind @param {string} title @param {string} text */
-function show(kind, title, text) {
-  isLocked = kind === "bad";
-  element("verdict").className = `verdict ${kind}`;
-  element("verdict-title").textContent = title;
-  element("verdict-text").textContent = text;
-  element("choices").replaceChildren();
-  element("missing").hidden = true;
-}
-
-function showWaiting() {
-  show("warn", say("verdict.waiting"), say("verdict.waiting_text"));
-}
-
-/** @param {string} title @param {string} text @param {{label: string, run: () => void}[]} [choices] */
-function showError(title, text, choices = []) {
-  show("bad", title, text);
-  const understood = { label: say(choices.length ? "verdict.stop" : "verdict.understood"), run: acknowledge };
-  element("choices").replaceChildren(
-    ...[...choices, understood].map(({ label, run }) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = label;
-      button.addEventListener("click", () => {
-        isLocked = false;
-        run();
-      });
-      return button;
-    }),
-  );
-  soundBad();
+/** Locks the line. @param {string} title @param {string} text @param {import("./verdict.js").Choice[]} choices */
+function refuse(title, text, choices) {
+  const label = say(choices.length ? "verdict.stop" : "verdict.understood");
+  showError(title, text, [...choices, { label, run: acknowledge }]);
+  scanner.clear();
+  scanner.fail();
 }
 
 function acknowledge() {
+  settle(null);
+  forgetNotTaken();
   show("idle", say("verdict.idle"), say("verdict.idle_todo"));
 }
 
-function clear() {
-  for (const field of Object.values(fields)) field.value = "";
+/** @param {import("./send.js").Answer | null} answer */
+function settle(answer) {
+  refusal = answer;
+  keep();
+}
+
+function keep() {
+  const scans = Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, field.value]));
+  if (refusal || Object.values(scans).some(Boolean)) sessionStorage.setItem(KEPT, JSON.stringify({ scans, refusal }));
+  else sessionStorage.removeItem(KEPT);
+}
+
+function restore() {
+  const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "{}");
+  for (const [name, value] of Object.entries(kept.scans ?? {})) fields[name].value = value;
+  if (waitingPress()?.page === location.pathname) {
+    showWaiting();
+    resume(showWaiting)?.then(finish);
+  } else if (kept.refusal) {
+    refusal = kept.refusal;
+    showRefusal(kept.refusal);
+  }
+}
+
+/** What is typed by hand is seen in its field before its Enter. @type {{field: HTMLInputElement, before: string} | null} */
+let echoed = null;
+
+function echo() {
+  const typed = isLocked() ? null : scanner.pending;
+  if (!typed) return endEcho();
+  const field = echoed?.field ?? focusedField() ?? nextField();
+  echoed ??= { field, before: field.value };
+  field.value = echoed.before + typed.raw;
+}
+
+function endEcho() {
+  if (echoed) echoed.field.value = echoed.before;
+  echoed = null;
 }
 
 /** A field where people write: what is typed there is theirs. @param {EventTarget | null} target */
 function isForPeople(target) {
   if (document.querySelector("dialog[open]")) return true;
+  if (target instanceof HTMLSelectElement) return true;
   if (!(target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement)) return false;
   return !Object.values(fields).some((field) => field === target) && target.type !== "checkbox";
 }
 
-// On the document: a scan counts wherever the focus is.
+// On the document: a scan counts wherever the focus is. An Enter that ends a scan acknowledges no error.
 document.addEventListener("keydown", (event) => {
   if (isForPeople(event.target)) return;
-  if (isLocked) {
-    const isOnChoice = event.target instanceof HTMLButtonElement;
-    if ((event.key === " " || event.key === "Enter") && !isOnChoice) {
-      acknowledge();
-      event.preventDefault();
-    }
-    return;
-  }
-  if (scanner.press(event)) event.preventDefault();
+  const isOfScan = scanner.press(event);
+  echo();
+  if (isOfScan) return event.preventDefault();
+  if (!isLocked() || (event.key !== " " && event.key !== "Enter") || event.target instanceof HTMLButtonElement) return;
+  acknowledge();
+  event.preventDefault();
 });
 
 // The camera. On a phone its panel covers the lower half: the answer moves into the upper one.
@@ -231,21 +237,25 @@ document.addEventListener("scanned", (event) => {
 
 element("pack").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (!isLocked && !waitingPress()) goOn();
-});
-element("keyboard").addEventListener("click", () => {
-  for (const field of Object.values(fields)) field.inputMode = "text";
-  fields.master.focus();
+  const hasScans = Object.values(fields).some((field) => field.value.trim());
+  if (hasScans && !isLocked() && !isWaiting()) goOn();
 });
 element("start-shift").addEventListener("click", async (event) => {
   await startShift();
   /** @type {HTMLElement} */ (event.target).hidden = true;
 });
 
-checked.checked = localStorage.getItem(CHECKED) === "true";
-checked.addEventListener("change", () => localStorage.setItem(CHECKED, String(checked.checked)));
-
-if (waitingPress()?.page === location.pathname) {
-  showWaiting();
-  resume(showWaiting)?.then(finish);
+/** Shows the fields of the check scans only where they are wanted. */
+function showChecks() {
+  for (const field of [fields.first, fields.last]) /** @type {HTMLElement} */ (field.parentElement).hidden = !checked.checked;
+  /** @type {HTMLElement} */ (document.querySelector(".scans")).classList.toggle("one", !checked.checked);
 }
+
+checked.checked = localStorage.getItem(CHECKED) === "true";
+checked.addEventListener("change", () => {
+  localStorage.setItem(CHECKED, String(checked.checked));
+  showChecks();
+});
+showChecks();
+
+restore();

@@ -34,6 +34,15 @@ document.addEventListener("htmx:afterSwap", ({ target }) => {
   focused = undefined;
 });
 
+// A part that is as it was is not put in anew: the focus stays on its buttons, and screen readers stay quiet.
+const newest = new WeakMap();
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { target, xhr, shouldSwap } = event.detail;
+  if (!shouldSwap) return;
+  if (newest.get(target) === xhr.responseText) event.detail.shouldSwap = false;
+  newest.set(target, xhr.responseText);
+});
+
 // A button that only closes its dialog is no submit button: Enter in a field presses the first of those.
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("[data-close]");

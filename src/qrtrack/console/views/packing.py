@@ -8,9 +8,13 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from qrtrack.console.access import ConsoleRoute, Packer, Visitor
+from qrtrack.console.language import COUNTED
+from qrtrack.domain.identity import Permission
+from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.packing.numbering import serial
 from qrtrack.domain.packing.selections import BatchSelection, JobSelection, PackSelection
 from qrtrack.models import Batch
+from qrtrack.services.labels.print_jobs import labels_of_cases
 from qrtrack.services.packing.batches import find_batch, list_batches
 from qrtrack.services.packing.reverse_jobs import list_reverse_jobs
 from qrtrack.services.trace import list_packs
@@ -23,7 +27,7 @@ SHOWN_PACKS: Final = 10
 # Later, the box has left the line: undoing it is done on the page of the case.
 UNDO: Final = timedelta(minutes=10)
 # What the scripts of the page say.
-SPOKEN: Final = ("scan", "verdict", "exclude", "queue")
+SPOKEN: Final = ("scan", "verdict", "exclude")
 
 ChosenBatch = Annotated[UUID, Query()]
 
@@ -53,24 +57,43 @@ async def show_recent(visitor: Packer, batch: ChosenBatch) -> Response:
 
 
 async def _queue(visitor: Visitor, batch_id: UUID) -> dict[str, object]:
-    listed = await find_batch(visitor.database, caller=visitor.caller, batch_id=batch_id)
-    jobs = await list_reverse_jobs(
-        visitor.database, caller=visitor.caller, selection=JobSelection(batch_id=batch_id), before=None,
-        limit=SHOWN_JOBS,
-    )  # fmt: skip
-    return {"batch": listed.batch, "listed": listed, "span": span(listed.batch), "jobs": jobs}
+    listed = await find_batch(visitor.database, caller=visitor.caller, batch_id=batch_id, counted_to=COUNTED + 1)
+    jobs, running = [
+        await list_reverse_jobs(
+            visitor.database, caller=visitor.caller, selection=selection, before=None, limit=SHOWN_JOBS
+        )
+        for selection in (JobSelection(batch_id=batch_id), JobSelection(status=JobStatus.RUNNING))
+    ]
+    return {
+        "batch": listed.batch,
+        "listed": listed,
+        "span": span(listed.batch),
+        "ends": _ends(listed.batch),
+        "jobs": jobs,
+        "elsewhere": [job for job in running if job.batch_id != batch_id],
+        "may_manage": visitor.may(Permission.MANAGE_BATCHES),
+    }
 
 
 async def _recent(visitor: Visitor, batch_id: UUID) -> dict[str, object]:
-    """The person's own last cases at this station."""
+    """The person's own last cases at this station, and how their labels are printed."""
     mine = PackSelection(batch_id=batch_id, station=visitor.session.station, actor=visitor.caller.user_id)
     packs = await list_packs(visitor.database, caller=visitor.caller, selection=mine, before=None, limit=SHOWN_PACKS)
-    return {"packs": packs, "undo": UNDO, "now": datetime.now(UTC)}
+    labels = await labels_of_cases(
+        visitor.database, caller=visitor.caller, batch_id=batch_id, case_numbers=[pack.case_number for pack in packs]
+    )
+    return {"packs": packs, "labels": labels, "batch_id": batch_id, "undo": UNDO, "now": datetime.now(UTC)}
 
 
 def span(batch: Batch) -> str:
     """`SKA000001 – SKA010000`, or the uniq code where the codes have no order."""
+    ends = _ends(batch)
+    return " – ".join(ends) if ends else batch.uniq_code
+
+
+def _ends(batch: Batch) -> tuple[str, str] | None:
+    """The first and the last code, where the codes have an order."""
     if batch.serial_prefix is None or batch.first_number is None:
-        return batch.uniq_code
-    first, last = batch.first_number, batch.first_number + batch.quantity - 1
-    return f"{serial(batch.serial_prefix, first)} – {serial(batch.serial_prefix, last)}"
+        return None
+    last_number = batch.first_number + batch.quantity - 1
+    return serial(batch.serial_prefix, batch.first_number), serial(batch.serial_prefix, last_number)

@@ -46,6 +46,8 @@ class PrintJob(Leased, Table):
         ),
         Index("ix_print_jobs_printer_id_id", "printer_id", "id"),
         Index("ix_print_jobs_label_job_id", "label_job_id", postgresql_where=text("label_job_id IS NOT NULL")),
+        # The packing page shows the labels of the last cases.
+        Index("ix_print_jobs_case_id_id", "case_id", "id", postgresql_where=text("case_id IS NOT NULL")),
         Index("ix_print_jobs_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         Index(
             "ix_print_jobs_not_printed",

@@ -70,6 +70,15 @@ WHERE job.id IN (
         SELECT id FROM print_jobs WHERE label_job_id = wanted.id ORDER BY id DESC LIMIT :each) AS newest)
 ORDER BY job.id DESC
 """
+LABELS_OF_CASES: Final = """
+SELECT DISTINCT ON (box.case_number, job.printer_id)
+       box.case_number, job.printer_id, printer.name AS printer_name, job.status, job.error_message
+FROM qr_master_codes AS box
+JOIN print_jobs AS job ON job.case_id = box.id
+JOIN printers AS printer ON printer.id = job.printer_id
+WHERE box.batch_id = :batch_id AND box.case_number = ANY(CAST(:case_numbers AS integer[]))
+ORDER BY box.case_number, job.printer_id, job.id DESC
+"""
 PRINTER_STATES: Final = """
 SELECT printer_id,
        count(*) FILTER (WHERE status IN ('queued', 'running'))::int AS waiting,
@@ -155,6 +164,16 @@ class PrinterState(NamedTuple):
     error_message: str | None
 
 
+class CaseLabel(NamedTuple):
+    """The newest print job of a case on one printer."""
+
+    case_number: int
+    printer_id: UUID
+    printer_name: str
+    status: str
+    error_message: str | None
+
+
 class ClaimedPrint(NamedTuple):
     manufacturer_org_id: UUID
     label_job_id: UUID | None
@@ -188,6 +207,10 @@ class PrintJobRepository(Repository):
             ADD_LABEL_JOB, printer_id=printer_id, label_job_id=label_job_id, reason=reason, actor=actor
         )
         return job_id
+
+    async def labels_of_cases(self, batch_id: UUID, case_numbers: Sequence[int]) -> Sequence[CaseLabel]:
+        """Cases whose labels no printer was to print are left out."""
+        return await self._fetch_all(CaseLabel, LABELS_OF_CASES, batch_id=batch_id, case_numbers=list(case_numbers))
 
     async def is_sent_before(self, label_job_id: UUID) -> bool:
         """Whether the file may have been printed, or waits to be printed. The caller must hold the lock of the label

@@ -1,7 +1,8 @@
 """Queues, lists and cancels print jobs. What a worker does with a print job is in printing.py."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from qrtrack.domain.labels.print_jobs import NewPrint, PrintStatus, printer_kind
 from qrtrack.domain.labels.printers import PrinterNetworks, PrintingOff
 from qrtrack.models import LabelJob, Printer
 from qrtrack.repositories import Repositories
-from qrtrack.repositories.labels.print_jobs import ListedPrint
+from qrtrack.repositories.labels.print_jobs import CaseLabel, ListedPrint
 from qrtrack.repositories.queues import PRINT_JOBS
 from qrtrack.services.labels.label_files import require_file
 from qrtrack.services.labels.label_plans import refuse_printed
@@ -116,6 +117,15 @@ async def list_not_printed(database: Database, *, caller: Caller, days: int, lim
     """What a person has to look after, the latest first."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         return await repositories.print_jobs.list_not_printed(days=days, limit=limit)
+
+
+async def labels_of_cases(
+    database: Database, *, caller: Caller, batch_id: UUID, case_numbers: Sequence[int]
+) -> Mapping[int, Sequence[CaseLabel]]:
+    """How the labels of the cases stand on each printer, by case number."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        labels = await repositories.print_jobs.labels_of_cases(batch_id, case_numbers)
+    return {number: list(of_case) for number, of_case in groupby(labels, lambda label: label.case_number)}
 
 
 @dataclass(frozen=True, slots=True)

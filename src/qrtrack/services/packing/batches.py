@@ -175,11 +175,13 @@ async def list_batches_with_queues(
         return await repositories.batch_lists.list_with_queues(selection, before=before, limit=limit)
 
 
-async def find_batch(database: Database, *, caller: Caller, batch_id: UUID) -> ListedBatch:
+async def find_batch(
+    database: Database, *, caller: Caller, batch_id: UUID, counted_to: int | None = None
+) -> ListedBatch:
     """The batch with how far it is packed; unlike `describe_batch` it reads no code. Raises NotFound."""
+    selection = BatchSelection(id=batch_id)
     async with database.read(tenant=caller.organisation_id) as repositories:
-        selection = BatchSelection(id=batch_id)
-        found = await repositories.batch_lists.list_with_queues(selection, before=None, limit=1)
+        found = await repositories.batch_lists.list_with_queues(selection, before=None, limit=1, counted_to=counted_to)
         if not found:
             raise no_such_batch(batch_id)
         return found[0]

@@ -1,0 +1,64 @@
+// @ts-check
+// The parts of the packing page that are loaded when somebody first needs them: the page itself stays small.
+
+import { say } from "./texts.js";
+import { tellNotTaken } from "./verdict.js";
+
+const { batch = "" } = /** @type {HTMLElement} */ (document.getElementById("line")).dataset;
+const exclude = /** @type {HTMLFormElement} */ (document.getElementById("exclude"));
+const codes = /** @type {HTMLTextAreaElement} */ (document.getElementById("exclude-codes"));
+
+/** @template T @param {Promise<T>} loading @param {(module: T) => void} [use] */
+function load(loading, use = () => {}) {
+  loading.then(use, () => tellNotTaken(say("press.no_answer")));
+}
+
+const DRAFT = `qrtrack.exclude.${batch}`;
+let hasExcluding = false;
+
+function loadExcluding(use = () => {}) {
+  load(import("./excluding.js"), () => {
+    hasExcluding = true;
+    use();
+  });
+}
+
+// Also before the part that checks the list is there.
+codes.addEventListener("input", () => sessionStorage.setItem(DRAFT, codes.value));
+exclude.addEventListener("focusin", () => loadExcluding(), { once: true });
+// Safari gives a pressed button no focus.
+exclude.addEventListener("submit", (event) => {
+  if (hasExcluding) return;
+  event.preventDefault();
+  loadExcluding(() => document.getElementById("submit-job")?.click());
+});
+
+// A scan field brings up no keyboard on the screen until somebody asks for it.
+document.addEventListener("click", (event) => {
+  const names = event.target instanceof Element && event.target.closest("[data-types]")?.getAttribute("data-types");
+  if (!names) return;
+  const fields = names.split(" ").map((id) => /** @type {HTMLInputElement} */ (document.getElementById(id)));
+  for (const field of fields) field.inputMode = "text";
+  (fields.find((field) => !field.value) ?? fields[0]).focus();
+});
+
+// Folded once it is known.
+const modes = /** @type {HTMLDetailsElement} */ (document.getElementById("modes"));
+modes.open = localStorage.getItem("qrtrack.modes") !== "known";
+modes.addEventListener("toggle", () => modes.open || localStorage.setItem("qrtrack.modes", "known"));
+
+let hasChanges = false;
+document.addEventListener("click", (event) => {
+  const button = event.target instanceof Element && event.target.closest("button");
+  if (!button) return;
+  if ("undo" in button.dataset || "move" in button.dataset) load(import("./correcting.js"), ({ correct }) => correct(button));
+  if (!("path" in button.dataset) || hasChanges) return;
+  load(import("./changes.js"), () => {
+    hasChanges = true;
+    button.click();
+  });
+});
+
+// What the tab has begun before a reload, for this batch or another one.
+const kept = codes.value || sessionStorage.getItem(DRAFT);
+if (kept || Object.keys(sessionStorage).some((key) => key.startsWith("qrtrack.reverse-job."))) loadExcluding();

@@ -1,0 +1,67 @@
+// @ts-check
+// The big answer of the packing page, readable from two metres. An error locks the line until somebody has acknowledged
+// it; after a success the next scan needs no touch.
+
+import { soundBad } from "./sounds.js";
+import { say } from "./texts.js";
+
+/** @typedef {{label: string, run: () => void}} Choice */
+
+/** @param {string} id */
+const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const missing = /** @type {HTMLFormElement} */ (element("missing"));
+let locked = false;
+
+export function isLocked() {
+  return locked;
+}
+
+/** @param {"idle" | "busy" | "good" | "bad" | "warn"} kind @param {string} title @param {string} text */
+export function show(kind, title, text) {
+  locked = kind === "bad";
+  element("verdict").className = `verdict ${kind}`;
+  element("verdict-title").textContent = title;
+  element("verdict-text").textContent = text;
+  element("choices").replaceChildren();
+  missing.hidden = true;
+}
+
+export function showWaiting() {
+  show("warn", say("verdict.waiting"), say("verdict.waiting_text"));
+}
+
+/** @param {string} title @param {string} text @param {Choice[]} choices The last one acknowledges the error. */
+export function showError(title, text, choices) {
+  show("bad", title, text);
+  element("choices").replaceChildren(
+    ...choices.map(({ label, run }) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = label;
+      button.addEventListener("click", run);
+      return button;
+    }),
+  );
+  soundBad();
+}
+
+/** More codes than fit on a tablet as buttons: then the code is scanned or typed. @param {(code: string) => void} take */
+export function askForCode(take) {
+  const field = /** @type {HTMLInputElement} */ (element("missing-code"));
+  missing.hidden = false;
+  field.value = "";
+  missing.onsubmit = (event) => {
+    event.preventDefault();
+    take(field.value.trim());
+  };
+}
+
+/** Says, and sounds, that a scan was not taken. It stands there until a later scan is taken. @param {string} text */
+export function tellNotTaken(text) {
+  element("not-taken").textContent = text;
+  soundBad();
+}
+
+export function forgetNotTaken() {
+  element("not-taken").textContent = "";
+}
