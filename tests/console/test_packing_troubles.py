@@ -357,6 +357,7 @@ async def test_a_list_that_is_half_written_is_there_again(station: Station) -> N
 
 async def test_a_list_sent_after_the_end_of_the_session_is_sent_after_signing_in(station: Station) -> None:
     batch = await station.factory.batch(exclude=None)
+    await station.page.clock.install()
     await station.open(batch)
     await station.page.fill("#exclude-codes", "SKA000003")
     await expect(station.page.locator("#exclude-said")).to_have_text("1 units are excluded. 39 will be prepared.")
@@ -365,6 +366,7 @@ async def test_a_list_sent_after_the_end_of_the_session_is_sent_after_signing_in
     station.factory.revoke()
     await station.page.click("#submit-job")
     await station.page.wait_for_url("**/console/sign-in?ended=1**")
+    await station.page.clock.resume()
     await station.sign_in()
     await station.open(batch)
     await expect(station.page.locator("#waiting")).to_have_text("39")
