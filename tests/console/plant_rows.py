@@ -92,7 +92,8 @@ FROM (SELECT number, nextval('t_akselgate_transaction_log_id_seq') AS id FROM ge
 TRANSACTIONS = """
 INSERT INTO t_akselgate_transaction_rows (attempt_id, manufacturer_org_id, row_number, reference_number, debit_account,
     credit_account, amount, description)
-SELECT id, manufacturer_org_id, number, 'R' || id || '-' || number, '1000000001', '2000000002', round(control_sum / 3, 2),
+SELECT id, manufacturer_org_id, number, 'R' || id || '-' || number, '1000000001', '2000000002',
+    round(control_sum / 3, 2),
     'Escrow of 26 November for the partner ' || number
 FROM t_akselgate_transaction_log CROSS JOIN generate_series(1, 3) AS number WHERE manufacturer_org_id = :org
 """

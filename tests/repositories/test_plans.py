@@ -77,7 +77,9 @@ async def test_counting_a_queue_stops_where_the_page_stops_counting(plant: Plant
     await plant.prepared(20_000)
     async with plant.runtime.database.read(tenant=plant.caller.organisation_id) as repositories:
         before = await rows_read(repositories, "qr_prepared_codes"), await whole_reads(repositories)
-        [listed] = await repositories.batch_lists.list(BatchSelection(), before=None, limit=9, counted_to=1_000)
+        [listed] = await repositories.batch_lists.list_with_queues(
+            BatchSelection(), before=None, limit=9, counted_to=1_000
+        )
         after = await rows_read(repositories, "qr_prepared_codes"), await whole_reads(repositories)
     assert listed.prepared_count == 1_000
     assert after[0] - before[0] <= 1_000

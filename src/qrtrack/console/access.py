@@ -71,8 +71,8 @@ class Visitor:
         """`spoken`: the sections of the catalogue that the scripts of the page say, besides those of every page."""
         texts = self.language.texts("press", "refusal", "problem", "camera", *spoken)
         url = self.request.url
-        here = f"{url.path}?{url.query}" if url.query else url.path
-        return page(self.language, template, visitor=self, path=url.path, here=here, spoken=texts, **values)
+        visited = f"{url.path}?{url.query}" if url.query else url.path
+        return page(self.language, template, visitor=self, path=url.path, visited=visited, spoken=texts, **values)
 
 
 class SignInNeeded(Exception):
