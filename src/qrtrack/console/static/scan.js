@@ -9,40 +9,11 @@
 import { DEAD_KEY, placeOf } from "./keyboards.js";
 import { bestReading } from "./readings.js";
 
-/** @typedef {import("./keyboards.js").Keyboard} Keyboard */
 /** @typedef {import("./keyboards.js").Stroke} Stroke */
-
-/**
- * A `KeyboardEvent` of the type `keydown`, or as much of it as there is.
- * @typedef {object} Key
- * @property {string} key
- * @property {string} [code]
- * @property {boolean} [shiftKey]
- * @property {boolean} [ctrlKey]
- * @property {boolean} [altKey]
- * @property {boolean} [metaKey]
- * @property {number} timeStamp In milliseconds, on the clock of `performance.now()`.
- */
-
-/** @typedef {"enter" | "tab" | "enter enter" | null} Suffix CR and LF are `enter enter`. null: pasted, or not ended. */
-
-/**
- * @typedef {object} Scan
- * @property {string} text The code, without what the scanner added. One GS (0x1D) stays in front of a GS1 symbol.
- * @property {string} raw As the keys wrote it.
- * @property {Suffix} suffix What ended the scan.
- * @property {"right" | "repaired" | "wrong"} layout `wrong`: say that the scanner is set to another keyboard.
- * @property {Keyboard | null} computer The layout of the computer, if the keys tell it.
- * @property {Keyboard | null} scanner The layout of the scanner, if the keys tell it.
- * @property {boolean} caseInverted Caps Lock was on. The text is repaired.
- * @property {boolean} doubled The scanner sent the value twice at once.
- * @property {string | null} symbology The AIM identifier, such as `]Q3`.
- * @property {boolean} known What `isKnown` said; false without it.
- * @property {number | null} speed Characters a second; null if they came at once.
- * @property {number} longestGap The longest pause between two characters, in milliseconds.
- */
-
-/** @typedef {"repeat" | "silence" | "same-trigger"} Ignored Why a scan does not count. */
+/** @typedef {import("./scan-types.js").Key} Key */
+/** @typedef {import("./scan-types.js").Suffix} Suffix */
+/** @typedef {import("./scan-types.js").Scan} Scan */
+/** @typedef {import("./scan-types.js").Ignored} Ignored */
 
 const GS = "\x1d";
 /** After an error, in milliseconds. */

@@ -37,9 +37,10 @@ document.addEventListener("htmx:afterSwap", ({ target }) => {
 // A part that is as it was is not put in anew: the focus stays on its buttons, and screen readers stay quiet.
 const newest = new WeakMap();
 document.addEventListener("htmx:beforeSwap", (event) => {
-  const { target, xhr, shouldSwap } = event.detail;
-  if (!shouldSwap) return;
-  if (newest.get(target) === xhr.responseText) event.detail.shouldSwap = false;
+  const { detail } = /** @type {any} */ (event);
+  const { target, xhr } = detail;
+  if (!detail.shouldSwap) return;
+  if (newest.get(target) === xhr.responseText) detail.shouldSwap = false;
   newest.set(target, xhr.responseText);
 });
 

@@ -32,7 +32,7 @@ async def show_reconciliation(visitor: Packer, batch_id: UUID) -> Response:
     try:
         counted = await reconcile_batch(visitor.database, caller=visitor.caller, batch_id=batch_id)
     except BatchNotReady:
-        return visitor.page("batch_reconciliation.html", batch_id=batch_id, counted=None)
+        return visitor.page("batch_reconciliation.html", batch_id=batch_id, found=None)
     places = {
         "in_case": (counted.in_case, "packed"),
         "prepared": (counted.prepared, "prepared"),
@@ -44,7 +44,7 @@ async def show_reconciliation(visitor: Packer, batch_id: UUID) -> Response:
     }
     differences = counted.differences
     return visitor.page(
-        "batch_reconciliation.html", batch_id=batch_id, counted=counted, places=places,
+        "batch_reconciliation.html", batch_id=batch_id, found=counted, places=places,
         differences=differences[:SHOWN_DIFFERENCES], more_differences=max(0, len(differences) - SHOWN_DIFFERENCES),
     )  # fmt: skip
 

@@ -1,0 +1,48 @@
+// What goes into scan.js, and what comes out of it. The browser loads no types.
+
+import type { Keyboard } from "./keyboards.js";
+
+/** A `KeyboardEvent` of the type `keydown`, or as much of it as there is. */
+export interface Key {
+  key: string;
+  code?: string;
+  shiftKey?: boolean;
+  ctrlKey?: boolean;
+  altKey?: boolean;
+  metaKey?: boolean;
+  /** In milliseconds, on the clock of `performance.now()`. */
+  timeStamp: number;
+}
+
+/** CR and LF are `enter enter`. null: pasted, or not ended. */
+export type Suffix = "enter" | "tab" | "enter enter" | null;
+
+export interface Scan {
+  /** The code, without what the scanner added. One GS (0x1D) stays in front of a GS1 symbol. */
+  text: string;
+  /** As the keys wrote it. */
+  raw: string;
+  /** What ended the scan. */
+  suffix: Suffix;
+  /** `wrong`: say that the scanner is set to another keyboard. */
+  layout: "right" | "repaired" | "wrong";
+  /** The layout of the computer, if the keys tell it. */
+  computer: Keyboard | null;
+  /** The layout of the scanner, if the keys tell it. */
+  scanner: Keyboard | null;
+  /** Caps Lock was on. The text is repaired. */
+  caseInverted: boolean;
+  /** The scanner sent the value twice at once. */
+  doubled: boolean;
+  /** The AIM identifier, such as `]Q3`. */
+  symbology: string | null;
+  /** What `isKnown` said; false without it. */
+  known: boolean;
+  /** Characters a second; null if they came at once. */
+  speed: number | null;
+  /** The longest pause between two characters, in milliseconds. */
+  longestGap: number;
+}
+
+/** Why a scan does not count. */
+export type Ignored = "repeat" | "silence" | "same-trigger";
