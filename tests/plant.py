@@ -262,7 +262,7 @@ class Plant:
         return await run_sql(self.runtime.database, statement, **values)
 
 
-async def run_sql(database: Database, statement: str, **values: Any) -> Sequence[Any]:
+async def run_sql(database: Database, statement: str, /, **values: Any) -> Sequence[Any]:
     """The rows, or none where the statement returns none."""
     async with database.engine.begin() as connection:
         result = await connection.execute(text(statement), values)

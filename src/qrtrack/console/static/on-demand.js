@@ -1,5 +1,5 @@
 // @ts-check
-// The parts of the packing page that are loaded when somebody first needs them: the page itself stays small.
+// Parts of the packing page that are loaded when somebody first needs them.
 
 import { say } from "./texts.js";
 import { tellNotTaken } from "./verdict.js";

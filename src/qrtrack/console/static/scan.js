@@ -1,7 +1,6 @@
 // @ts-check
 /**
- * Keys in, scans out: what a hand scanner types becomes the code that it has read. There is no DOM here: a page gives
- * each `keydown` event to `press` and gets whole scans back.
+ * Keys in, scans out, without DOM: a page gives each `keydown` event to `press` and gets whole scans back.
  *
  * Enter or Tab ends a scan, never a pause: Bluetooth scanners pause for 50 ms and more between two characters.
  */

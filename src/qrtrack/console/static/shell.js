@@ -1,5 +1,5 @@
 // @ts-check
-// What every page needs: a tick for the parts that refresh themselves, but not in a hidden tab; a word when they cannot
+// What every page needs: a tick for the parts that refresh themselves, but not in a hidden tab; a word if they cannot
 // refresh; the delivery of a press that a reload or the sign-in has interrupted; menus that close; scans in the search.
 import { resume, waitingPress } from "./send.js";
 
@@ -19,8 +19,7 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) tick();
 });
 
-// A part that refreshes itself must not take the focus away from a person at the keyboard: it goes to the same control of
-// the new part. Htmx keeps it itself where the control has an id.
+// A part that refreshes itself keeps the focus on the same control. Htmx does so itself where the control has an id.
 /** @type {string | undefined} */
 let focused;
 document.addEventListener("htmx:beforeSwap", ({ target }) => {
@@ -34,7 +33,7 @@ document.addEventListener("htmx:afterSwap", ({ target }) => {
   focused = undefined;
 });
 
-// A part that is as it was is not put in anew: the focus stays on its buttons, and screen readers stay quiet.
+// A part that is as it was is not put in anew: screen readers stay quiet.
 const newest = new WeakMap();
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { detail } = /** @type {any} */ (event);
@@ -50,7 +49,7 @@ document.addEventListener("click", (event) => {
   if (button) button.closest("dialog")?.close();
 });
 
-// Parts that could not be refreshed are old. On the wall nobody loads the page again after an upgrade: it does so itself.
+// Parts that could not be refreshed are old. The wall loads itself again afterwards.
 const stale = document.getElementById("stale");
 for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
   document.body.addEventListener(name, () => {
