@@ -41,10 +41,13 @@
       const parts = new Set(document.querySelectorAll("[hx-trigger*='tick']"));
       const settled = new Promise((resolve) => {
         if (!parts.size) resolve();
-        document.body.addEventListener("htmx:afterSettle", (event) => {
-          parts.delete(event.target);
+        const done = ({ target }) => {
+          parts.delete(target);
           if (!parts.size) resolve();
-        });
+        };
+        document.body.addEventListener("htmx:afterSettle", done);
+        // shell.js keeps a part that is as it was.
+        window.addEventListener("htmx:beforeSwap", (event) => event.detail.shouldSwap || done(event));
       });
       document.body.dispatchEvent(new Event("tick"));
       await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, patience))]);

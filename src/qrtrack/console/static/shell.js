@@ -43,7 +43,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   newest.set(target, xhr.responseText);
 });
 
-// A button that only closes its dialog is no submit button: Enter in a field presses the first of those.
+// No submit button: Enter in a field presses the first of those.
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("[data-close]");
   if (button) button.closest("dialog")?.close();
@@ -100,7 +100,9 @@ document.addEventListener("keydown", (event) => {
 
 // A scan in the search replaces the one before. A scanner that ends with Tab searches as one that ends with Enter.
 const search = /** @type {HTMLInputElement | null} */ (document.getElementById("search"));
-let typedSince = 0;
+// A quick scanner is faster than this script.
+const isTyped = search && search.value !== search.defaultValue;
+let typedSince = isTyped ? performance.now() : -Infinity;
 search?.addEventListener("focus", () => search.select());
 search?.addEventListener("beforeinput", () => {
   if (!search.value || search.selectionEnd !== search.selectionStart) typedSince = performance.now();
@@ -111,5 +113,4 @@ search?.addEventListener("keydown", (event) => {
   event.preventDefault();
   search.form?.requestSubmit();
 });
-// Not what a quick scanner has typed before this script came.
-if (search && document.activeElement === search && search.value === search.defaultValue) search.select();
+if (search && document.activeElement === search && !isTyped) search.select();
