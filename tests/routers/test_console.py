@@ -280,8 +280,8 @@ async def test_webassembly_is_allowed_in_the_worker_of_the_camera_only(visitor: 
 
 @pytest.mark.parametrize("template", [name for name in TEMPLATES if "page.html" in TEMPLATES[name]])
 def test_the_scripts_of_a_page_are_small(template: str) -> None:
-    """What is loaded with the page, and besides that what each of its parts loads when somebody first needs it. The camera
-    is not counted.
+    """What is loaded with the page, and besides that what each of its parts loads when somebody first needs it. The
+    camera is not counted.
     """
     named = set(re.findall(r"/console/static/([\w.-]+\.js)", TEMPLATES["page.html"] + TEMPLATES[template]))
     named -= {"changes.js"} if "{% block changes %}" in TEMPLATES[template] else set()

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from qrtrack.console.access import ConsoleRoute, Packer, Visitor
@@ -13,7 +13,7 @@ from qrtrack.domain.identity import Permission
 from qrtrack.domain.labels.formats import NAME_PATTERN
 from qrtrack.domain.labels.label_jobs import LABELS_IN_JOB, PRESET_OF
 from qrtrack.domain.labels.print_jobs import printer_kind
-from qrtrack.schemas.base import LARGEST_SEQUENCE
+from qrtrack.schemas.base import RowId
 from qrtrack.services.labels.batch_labels import view_label_jobs, view_labelling
 from qrtrack.services.labels.label_formats import get_label_format, list_label_formats
 from qrtrack.services.labels.print_jobs import view_print_job
@@ -26,7 +26,7 @@ PAGE: Final = 10
 SPOKEN: Final = ("labelling", "label_refusal")
 
 Before = Annotated[UUID | None, Query()]
-PrintId = Annotated[int | None, Query(ge=1, le=LARGEST_SEQUENCE)]
+PrintId = Annotated[RowId | None, Query()]
 
 
 @router.get("/batches/{batch_id}/labels")
@@ -65,7 +65,7 @@ async def show_picture(visitor: Packer, preset: Annotated[str, Query(pattern=NAM
 
 
 @router.get("/prints/{print_id}")
-async def show_print(visitor: Packer, print_id: int) -> Response:
+async def show_print(visitor: Packer, print_id: Annotated[RowId, Path()]) -> Response:
     job = await view_print_job(visitor.database, caller=visitor.caller, job_id=print_id)
     return visitor.page("label_print.html", print=job)
 

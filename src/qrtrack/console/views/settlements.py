@@ -18,8 +18,7 @@ from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Permission, is_same_person
 from qrtrack.domain.masking import masked, without_tokens
 from qrtrack.routers.akselgate.callers import check_account_holder
-from qrtrack.schemas.base import LARGEST_SEQUENCE, PRINTABLE
-from qrtrack.schemas.cursors import LARGEST_ROW_ID
+from qrtrack.schemas.base import LARGEST_SEQUENCE, PRINTABLE, RowId
 from qrtrack.services.akselgate.attempts import AttemptView, list_attempts, view_attempt
 from qrtrack.services.akselgate.reports import report_day
 
@@ -34,8 +33,8 @@ TONES: Final[Mapping[str, str]] = {
 CALLBACK_TONES: Final[Mapping[str, str]] = {"ok": "good", "failed": "warn", "conflict": "bad"}
 
 Settlement = Annotated[str, Query(max_length=50, pattern=PRINTABLE)]
-LogId = Annotated[int, Path(ge=1, le=LARGEST_ROW_ID)]
-Before = Annotated[int | None, Query(ge=1, le=LARGEST_ROW_ID)]
+LogId = Annotated[RowId, Path()]
+Before = Annotated[RowId | None, Query()]
 After = Annotated[int, Query(ge=0, le=LARGEST_SEQUENCE)]
 
 

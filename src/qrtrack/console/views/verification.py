@@ -15,7 +15,7 @@ from qrtrack.domain.packing.selections import BatchSelection
 from qrtrack.domain.scans import read_uniq_code
 from qrtrack.models import Batch
 from qrtrack.repositories.verification.recalls import RecallRow
-from qrtrack.schemas.cursors import LARGEST_ROW_ID
+from qrtrack.schemas.base import RowId
 from qrtrack.services.packing.batches import list_batches
 from qrtrack.services.recalls import list_recalls
 from qrtrack.services.verification.records import Record, Shown, list_records
@@ -27,7 +27,7 @@ SHOWN_RECALLS: Final = 50
 KINDS: Final[tuple[Shown, ...]] = ("alerts", "reports", "checks")
 
 Chosen = Annotated[str, Query(max_length=1000, description="A batch: its id, or a scan of its symbol.")]
-Before = Annotated[int | None, Query(ge=0, le=LARGEST_ROW_ID)]
+Before = Annotated[RowId | None, Query()]
 
 
 @router.get("")

@@ -14,7 +14,7 @@ from qrtrack.domain.accurate.documents import TYPES
 from qrtrack.domain.accurate.forwarding import ForwardStatus
 from qrtrack.domain.accurate.processing import EventStatus
 from qrtrack.domain.accurate.replays import EventSelection
-from qrtrack.schemas.base import ONE_LINE
+from qrtrack.schemas.base import ONE_LINE, RowId
 from qrtrack.schemas.cursors import LARGEST_ROW_ID
 from qrtrack.services.accurate.replays import REPLAYABLE, EventInFull, list_events, view_event
 
@@ -34,8 +34,8 @@ TONES: Final[Mapping[str, str]] = {
 
 Shown = Literal["", "dead", "conflicts", "not_forwarded", "pending", "processing", "done", "skipped", "invalid"]
 Words = Annotated[str, Query(max_length=255, pattern=ONE_LINE)]
-EventId = Annotated[int, Path(ge=1, le=LARGEST_ROW_ID)]
-Before = Annotated[int | None, Query(ge=1, le=LARGEST_ROW_ID)]
+EventId = Annotated[RowId, Path()]
+Before = Annotated[RowId | None, Query()]
 
 
 class EventFilter(NamedTuple):
