@@ -86,6 +86,7 @@ TABLES = (
     """,
     "CREATE INDEX ix_label_jobs_batch_id_id ON label_jobs (batch_id, id)",
     "CREATE INDEX ix_label_jobs_finished_at ON label_jobs (finished_at) WHERE finished_at IS NOT NULL",
+    "CREATE INDEX ix_label_jobs_failed ON label_jobs (manufacturer_org_id, finished_at) WHERE status = 'failed'",
     """
     CREATE TABLE label_files (
         job_id uuid,

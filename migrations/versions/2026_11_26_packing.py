@@ -65,6 +65,7 @@ BATCHES = (
     ) WITH (fillfactor = 70)
     """,
     "CREATE INDEX ix_qr_batches_manufacturer_org_id_order_id_id ON qr_batches (manufacturer_org_id, order_id, id)",
+    "CREATE INDEX ix_qr_batches_failed ON qr_batches (manufacturer_org_id, id) WHERE status = 'failed'",
     """
     CREATE TABLE qr_batch_variants (
         batch_id uuid,
@@ -188,6 +189,15 @@ CODES = (
     ) WITH (fillfactor = 80)
     """,
     """
+    CREATE INDEX ix_qr_master_codes_packed ON qr_master_codes (batch_id)
+    INCLUDE (manufacturer_org_id, actual_units)
+    WHERE actual_units > 0
+    """,
+    """
+    CREATE INDEX ix_qr_master_codes_packed_at ON qr_master_codes (manufacturer_org_id, packed_at)
+    WHERE packed_at IS NOT NULL
+    """,
+    """
     CREATE TABLE qr_codes (
         id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_qr_codes PRIMARY KEY,
         batch_id uuid NOT NULL,
@@ -284,6 +294,10 @@ JOBS = (
         WHERE status IN ('queued', 'running')
     """,
     "CREATE INDEX ix_qr_reverse_jobs_finished_at ON qr_reverse_jobs (finished_at) WHERE finished_at IS NOT NULL",
+    """
+    CREATE INDEX ix_qr_reverse_jobs_failed ON qr_reverse_jobs (manufacturer_org_id, finished_at)
+    WHERE status = 'failed'
+    """,
     """
     CREATE TABLE qr_excluded_codes (
         id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_qr_excluded_codes PRIMARY KEY,

@@ -97,6 +97,11 @@ TABLES = (
     "CREATE INDEX ix_print_jobs_printer_id_id ON print_jobs (printer_id, id)",
     "CREATE INDEX ix_print_jobs_label_job_id ON print_jobs (label_job_id) WHERE label_job_id IS NOT NULL",
     "CREATE INDEX ix_print_jobs_finished_at ON print_jobs (finished_at) WHERE finished_at IS NOT NULL",
+    """
+    CREATE INDEX ix_print_jobs_not_printed ON print_jobs (manufacturer_org_id, finished_at)
+    WHERE status IN ('failed', 'unknown')
+    """,
+    "CREATE INDEX ix_print_jobs_case_id_id ON print_jobs (case_id, id) WHERE case_id IS NOT NULL",
 )
 
 RIGHTS = {

@@ -51,6 +51,7 @@ CHECKS = (
     CREATE INDEX ix_verifications_batch_id_sequence_number_id ON verifications (batch_id, sequence_number, id)
     """,
     "CREATE INDEX ix_verifications_batch_id_id ON verifications (batch_id, id)",
+    "CREATE INDEX ix_verifications_manufacturer_org_id_id ON verifications (manufacturer_org_id, id)",
     """
     CREATE TABLE verification_reports (
         id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_verification_reports PRIMARY KEY,
@@ -68,6 +69,11 @@ CHECKS = (
     )
     """,
     "CREATE INDEX ix_verification_reports_batch_id_id ON verification_reports (batch_id, id)",
+    "CREATE INDEX ix_verification_reports_manufacturer_org_id_id ON verification_reports (manufacturer_org_id, id)",
+    """
+    CREATE INDEX ix_verification_reports_manufacturer_org_id_reported_at
+    ON verification_reports (manufacturer_org_id, reported_at)
+    """,
     "CREATE INDEX ix_verification_reports_network_reported_at ON verification_reports (network, reported_at)",
     """
     CREATE TABLE verification_alerts (
@@ -90,6 +96,11 @@ CHECKS = (
     )
     """,
     "CREATE INDEX ix_verification_alerts_batch_id_id ON verification_alerts (batch_id, id)",
+    "CREATE INDEX ix_verification_alerts_manufacturer_org_id_id ON verification_alerts (manufacturer_org_id, id)",
+    """
+    CREATE INDEX ix_verification_alerts_manufacturer_org_id_raised_at
+    ON verification_alerts (manufacturer_org_id, raised_at)
+    """,
 )
 
 # Of the whole service: unknown codes of unknown batches count as well. Requests of organisations have no rights on it.

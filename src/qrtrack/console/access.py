@@ -7,6 +7,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from starlette.responses import Response
@@ -21,6 +22,8 @@ from qrtrack.runtime import Runtime
 from qrtrack.services.console_sessions import Session
 
 SIGN_IN: Final = "/console/sign-in"
+# A longer address is not returned to: a proxy might refuse the header that holds it.
+LONGEST_RETURN: Final = 2000
 PAGES: Final = (
     ("overview", "/console", None),
     ("batches", "/console/batches", Permission.PACK),
@@ -122,9 +125,11 @@ class ConsoleRoute(APIRoute):
                 return await handle(request)
             except SignInNeeded:
                 return _to_sign_in(request)
+            except RequestValidationError:
+                kind, status = "invalid", 422
             except DomainError as error:
                 kind, status = _kind_of(error)
-                return page(language(request), "error.html", status_code=status, kind=kind)
+            return page(language(request), "error.html", status_code=status, kind=kind)
 
         return handle_visibly
 
@@ -147,6 +152,8 @@ def _to_sign_in(request: Request) -> Response:
         where = "/console" + request.headers.get("HX-Current-URL", "").partition("/console")[2]
     else:
         where = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    if len(where) > LONGEST_RETURN:
+        where = "/console"
     ended = "ended=1&" if SESSION_COOKIE in request.cookies else ""
     address = f"{SIGN_IN}?{ended}next={quote(where, safe='')}"
     return Response(status_code=204, headers={"HX-Redirect": address}) if is_part else RedirectResponse(address, 303)

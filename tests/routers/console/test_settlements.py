@@ -52,17 +52,21 @@ async def test_every_outcome_is_shown_and_explained_in_every_language(treasury: 
     assert f"/api/akselgate/report.xlsx?date={report_day()}" in report.text
 
 
-async def test_the_list_masks_accounts_and_the_attempts_own_page_shows_them(treasury: Treasury) -> None:
+async def test_every_page_masks_accounts(treasury: Treasury) -> None:
     treasury.gateway.faults.append(Fault.REJECT)
-    log_id = (await treasury.dispatch("STL1", rows("R1", debitAccount="1234567890"))).json()["log_id"]
+    sent = rows("R1", debitAccount="1234567890", creditAccount="9876543210", description="To 9876543210")
+    log_id = (await treasury.dispatch("STL1", sent)).json()["log_id"]
     await treasury.past_the_guards(
-        "UPDATE t_akselgate_transaction_log SET response_message = 'Account 1234567890 is closed'"
+        "UPDATE t_akselgate_transaction_log SET response_message = 'Account 1234567890 is closed',"
+        " response_payload = '{\"account\": 1234567890}'"
     )
     visitor = await visit(treasury, treasury.finance)
-    listed = (await visitor.get(PAGE)).text
-    assert "Account ******7890 is closed" in listed
-    assert "1234567890" not in listed
-    assert "1234567890" in (await visitor.get(f"{PAGE}/{log_id}")).text
+    for address in (PAGE, f"{PAGE}/{log_id}", f"{PAGE}/{log_id}/now"):
+        shown = (await visitor.get(address)).text
+        assert "Account ******7890 is closed" in shown
+        assert "1234567890" not in shown
+        assert "9876543210" not in shown
+    assert "To ******3210" in shown
 
 
 async def test_no_page_shows_the_token_of_the_callbacks(treasury: Treasury) -> None:

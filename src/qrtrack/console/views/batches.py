@@ -11,6 +11,7 @@ from qrtrack.console.views.batch_data import progress_of, sale_of
 from qrtrack.console.views.packing import span
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.packing.selections import BatchSelection
+from qrtrack.schemas.base import ONE_LINE
 from qrtrack.services.packing.batches import find_batch, list_batches
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/batches", include_in_schema=False)
@@ -21,7 +22,7 @@ PAGE: Final = 50
 @router.get("")
 async def show_batches(
     visitor: Packer,
-    name: Annotated[str, Query(max_length=200)] = "",
+    name: Annotated[str, Query(max_length=200, pattern=ONE_LINE)] = "",
     state: Literal["", "open", "closed"] = "",
     before: Annotated[UUID | None, Query()] = None,
 ) -> Response:

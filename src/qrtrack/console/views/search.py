@@ -13,6 +13,7 @@ from qrtrack.domain.errors import InvalidInput
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.packing.states import CodeStatus
 from qrtrack.repositories.searches import FoundThing
+from qrtrack.schemas.base import ONE_LINE
 from qrtrack.services.searches import SearchResults, search
 from qrtrack.services.trace import Trace, TracePosition, trace_code
 
@@ -27,7 +28,7 @@ ENDED: Final = frozenset({CodeStatus.VOID, CodeStatus.REDEEMED})
 class TracedPage(BaseModel):
     """The unit or the case, and where the page begins: after an event, and after a unit of the case."""
 
-    code: str = Field(min_length=1, max_length=LONGEST_QUERY)
+    code: str = Field(min_length=1, max_length=LONGEST_QUERY, pattern=ONE_LINE)
     event: int = Field(0, ge=0, le=2**63 - 1)
     unit: int = Field(0, ge=0, le=LARGEST)
 

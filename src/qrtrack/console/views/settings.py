@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Depends, Form, Path, Request
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 from starlette.responses import Response
@@ -13,8 +13,9 @@ from qrtrack.console.configured import list_settings
 from qrtrack.console.pictures import label_picture
 from qrtrack.domain.errors import InvalidInput
 from qrtrack.domain.identity import Permission
-from qrtrack.domain.labels.formats import A4, LabelFormat, Sheet, definition_of, format_of
+from qrtrack.domain.labels.formats import A4, NAME_PATTERN, LabelFormat, Sheet, definition_of, format_of
 from qrtrack.domain.labels.label_jobs import PRESET_OF, Labelled
+from qrtrack.schemas.base import ONE_LINE
 from qrtrack.schemas.labels.label_formats import LabelFormatRequest
 from qrtrack.services.console_sessions import list_signed_in, revoke_sessions
 from qrtrack.services.labels.label_formats import get_label_format, list_label_formats
@@ -84,7 +85,7 @@ async def show_new_format(visitor: Manager, kind: Kind = "sheet") -> Response:
 
 
 @router.get("/formats/{name}")
-async def show_format(visitor: Manager, name: str) -> Response:
+async def show_format(visitor: Manager, name: Annotated[str, Path(pattern=NAME_PATTERN)]) -> Response:
     found = await get_label_format(visitor.database, caller=visitor.caller, name=name)
     values = definition_of(found)
     return visitor.page(
@@ -105,7 +106,7 @@ async def show_format_picture(visitor: Manager) -> Response:
 
 
 @router.post("/sign-out")
-async def sign_somebody_out(visitor: Admin, user: Annotated[str, Form(max_length=1000)]) -> Response:
+async def sign_somebody_out(visitor: Admin, user: Annotated[str, Form(max_length=1000, pattern=ONE_LINE)]) -> Response:
     """All sessions and unused links of one person of the organisation."""
     await revoke_sessions(visitor.database, organisation_id=visitor.caller.organisation_id, user_id=user)
     return RedirectResponse("/console/settings#people", 303)
@@ -119,7 +120,8 @@ def _format_asked(request: Request) -> LabelFormat:
         if text and part in LabelFormatRequest.model_fields:
             whole = (inner or part) in WHOLE_NUMBERS
             value = text if part == "kind" else _number(text, is_whole=whole)
-            asked = asked | {part: asked.get(part, {}) | {inner: value} if inner else value}
+            before = asked.get(part)
+            asked[part] = {**(before if isinstance(before, dict) else {}), inner: value} if inner else value
     label_format = LabelFormatRequest.model_validate(asked).asked()
     if isinstance(label_format, Sheet):
         label_format.check()

@@ -16,7 +16,7 @@ from qrtrack.console.access import ConsoleRoute, Financier
 from qrtrack.domain.akselgate.attempts import AttemptFilter, AttemptOutcome, TransactionType, shown_status
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Permission, is_same_person
-from qrtrack.domain.masking import masked, without_tokens
+from qrtrack.domain.masking import masked
 from qrtrack.routers.akselgate.callers import check_account_holder
 from qrtrack.schemas.base import LARGEST_SEQUENCE, PRINTABLE, RowId
 from qrtrack.services.akselgate.attempts import AttemptView, list_attempts, view_attempt
@@ -105,7 +105,7 @@ async def show_attempt(visitor: Financier, log_id: LogId, after: After = 0) -> R
     response = view.payloads.response_payload if view.payloads else None
     return visitor.page(
         "settlement.html",
-        response=without_tokens(response)[:SHOWN_RESPONSE] if response else None,
+        response=masked(response)[:SHOWN_RESPONSE] if response else None,
         **_attempt(visitor, view, after),
     )
 
@@ -133,13 +133,14 @@ def _attempt(visitor: Financier, view: AttemptView, after: int) -> dict[str, Any
     return {
         "attempt": attempt,
         "http_status": shown_status(attempt.outcome, attempt.status_code_res),
-        "message": without_tokens(attempt.response_message) if attempt.response_message else None,
+        "message": masked(attempt.response_message) if attempt.response_message else None,
         "rows": view.rows[:ROWS],
         "more": view.rows[ROWS - 1].row_number if len(view.rows) > ROWS else None,
         "after": after,
         "story": _story(view),
         "tones": TONES,
         "callback_tones": CALLBACK_TONES,
+        "masked": masked,
         "resolver": _resolver(visitor, view),
     }
 

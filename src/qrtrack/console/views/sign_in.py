@@ -7,7 +7,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from qrtrack.console.access import SIGN_IN, ConsoleRoute, SignedIn, language
+from qrtrack.console.access import LONGEST_RETURN, SIGN_IN, ConsoleRoute, SignedIn, language
 from qrtrack.console.language import LANGUAGE_COOKIE
 from qrtrack.console.rendering import page
 from qrtrack.domain.errors import Unauthenticated
@@ -15,19 +15,26 @@ from qrtrack.routers.client_addresses import came_over_https
 from qrtrack.routers.dependencies import SESSION_COOKIE, RuntimeState
 from qrtrack.routers.languages import LANGUAGES
 from qrtrack.runtime import Runtime
+from qrtrack.schemas.base import ONE_LINE
 from qrtrack.services.console_sessions import end_session, move_session, open_session, open_session_by_code
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console", include_in_schema=False)
 
 HOME: Final = "/console"
 TOKEN_LENGTH: Final = 16_384
+# As long as the server takes.
+LONGEST_ADDRESS: Final = 65_536
 YEAR_SECONDS: Final = 366 * 24 * 3600
+
+
+# Packing sends it to the JSON API, which takes no control characters in it.
+StationName = Annotated[str, Field(max_length=200, pattern=ONE_LINE)]
 
 
 class Return(BaseModel):
     """Where a form leads afterwards."""
 
-    where: str = Field(HOME, alias="next", max_length=2000)
+    where: str = Field(HOME, alias="next", max_length=LONGEST_ADDRESS)
 
 
 class SignIn(Return):
@@ -35,11 +42,11 @@ class SignIn(Return):
 
     token: str = Field("", max_length=TOKEN_LENGTH)
     code: str = Field("", max_length=200)
-    station: str = Field("", max_length=200)
+    station: StationName = ""
 
 
 class Station(Return):
-    station: str = Field("", max_length=200)
+    station: StationName = ""
 
 
 class ChosenLanguage(Return):
@@ -67,6 +74,8 @@ async def sign_in(request: Request, runtime: RuntimeState, form: Annotated[SignI
         session, why = None, said.text("sign_in.refused", reason=str(error))
     if session is None:
         return page(said, "sign_in.html", status_code=401, next=where, ended=False, error=why)
+    # The browser forgets the session before: nobody could sign it out.
+    await end_session(runtime.database, request.cookies.get(SESSION_COOKIE, ""))
     answer = RedirectResponse(where, 303)
     answer.set_cookie(
         SESSION_COOKIE, session, max_age=round(runtime.settings.console_session_hours * 3600), httponly=True,
@@ -109,4 +118,5 @@ async def change_language(form: Annotated[ChosenLanguage, Form()]) -> Response:
 
 def _own(where: str) -> str:
     """Only a page of the console: a link must not lead to another server after the sign-in."""
-    return where if where == HOME or where.startswith((f"{HOME}/", f"{HOME}?")) else HOME
+    is_own = where == HOME or where.startswith((f"{HOME}/", f"{HOME}?"))
+    return where if is_own and len(where) <= LONGEST_RETURN else HOME
