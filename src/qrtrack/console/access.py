@@ -109,6 +109,7 @@ def allow(permission: Permission) -> Callable[[Visitor], Visitor]:
 
 
 Packer = Annotated[Visitor, Depends(allow(Permission.PACK))]
+Manager = Annotated[Visitor, Depends(allow(Permission.MANAGE_BATCHES))]
 Replayer = Annotated[Visitor, Depends(allow(Permission.RESOLVE_AND_REPLAY))]
 Financier = Annotated[Visitor, Depends(allow(Permission.DISPATCH))]
 Watcher = Annotated[Visitor, Depends(allow(Permission.DOCUMENTS_AND_PROGRESS))]

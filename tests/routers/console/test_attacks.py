@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Final
 from uuid import uuid4
 
 import httpx2
 from fastapi.routing import APIRoute
+from sqlalchemy.exc import DBAPIError
 
 from console.every_page import addresses
 from console.full_plant import fill_plant
@@ -169,3 +171,37 @@ async def test_signing_in_again_ends_the_session_before(plant: Plant, visit: Vis
     assert answer.status_code == 303
     assert before not in answer.headers["Set-Cookie"]
     assert await find_session(plant.runtime.database, before) is None
+
+
+async def test_whatever_is_stored_is_shown_as_text(plant: Plant, visit: Visit) -> None:
+    """Every text column that takes it holds a script: what a webhook, a consumer or a colleague may have sent."""
+    seeds = await fill_plant(plant)
+    columns = await plant.sql(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+        " AND data_type = 'text' AND table_name IN (SELECT table_name FROM information_schema.columns"
+        " WHERE column_name = 'manufacturer_org_id') AND table_name NOT LIKE 'console%'"
+    )
+    taken = set()
+    for table, column in columns:
+        change = (
+            f"UPDATE {table} SET {column} = CAST(:script AS text) || {column}"
+            f" WHERE manufacturer_org_id = :org AND {column} IS NOT NULL"
+        )
+        with suppress(DBAPIError):
+            await plant.sql(change, script=SCRIPT, org=plant.caller.organisation_id)
+            taken.add(f"{table}.{column}")
+    assert {
+        "qr_batches.product_name", "webhook_queue.payload", "webhook_queue.error", "printers.name",
+        "print_jobs.error_message", "verification_reports.message", "qr_reverse_job_logs.message",
+        "qr_master_codes.station", "sync_batch_progress.name",
+    } <= taken  # fmt: skip
+    visitor = await visit(plant.caller)
+    shown = 0
+    found = addresses(seeds)
+    for address in found + [re.sub(r"(\?|$)", r"/now\1", one, count=1) for one in found]:
+        answer = await visitor.get(address)
+        assert answer.status_code < 500, address
+        assert "<script>alert" not in answer.text, address
+        assert "'\">" not in answer.text, address
+        shown += "script&gt;alert" in answer.text
+    assert shown > 20

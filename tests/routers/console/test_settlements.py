@@ -66,7 +66,7 @@ async def test_every_page_masks_accounts(treasury: Treasury) -> None:
         assert "Account ******7890 is closed" in shown
         assert "1234567890" not in shown
         assert "9876543210" not in shown
-    assert "To ******3210" in shown
+    assert "To ******3210" in (await visitor.get(f"{PAGE}/{log_id}")).text
 
 
 async def test_no_page_shows_the_token_of_the_callbacks(treasury: Treasury) -> None:

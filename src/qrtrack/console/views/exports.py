@@ -1,13 +1,12 @@
 """The files of a batch: codes, cases, prepared units, reconciliation. The links lead to the exports of the JSON API."""
 
-from typing import Annotated, Final
+from typing import Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from starlette.responses import Response
 
-from qrtrack.console.access import ConsoleRoute, Visitor, allow
-from qrtrack.domain.identity import Permission
+from qrtrack.console.access import ConsoleRoute, Manager
 from qrtrack.domain.packing.selections import JobSelection
 from qrtrack.services.labels.batch_labels import view_labelling
 from qrtrack.services.packing.reverse_jobs import list_reverse_jobs
@@ -15,8 +14,6 @@ from qrtrack.services.packing.reverse_jobs import list_reverse_jobs
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/batches/{batch_id}/exports", include_in_schema=False)
 
 JOBS: Final = 20
-
-Manager = Annotated[Visitor, Depends(allow(Permission.MANAGE_BATCHES))]
 
 
 @router.get("")

@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from qrtrack.console.access import ConsoleRoute, Visitor, allow
+from qrtrack.console.access import ConsoleRoute, Manager, Visitor, allow
 from qrtrack.console.configured import list_settings
 from qrtrack.console.pictures import label_picture
 from qrtrack.domain.errors import InvalidInput
@@ -40,7 +40,6 @@ NOTHING_YET: Final[dict[str, Any]] = {
     "gap": 0,
 }
 
-Manager = Annotated[Visitor, Depends(allow(Permission.MANAGE_BATCHES))]
 Admin = Annotated[Visitor, Depends(allow(Permission.SEE_INSTALLATION))]
 Kind = Literal["sheet", "roll"]
 
