@@ -137,6 +137,26 @@ async def test_an_undone_case_returns_its_units_to_the_queue(station: Station) -
     await expect(station.page.locator("#waiting")).to_have_text("40")
 
 
+async def test_a_change_that_came_too_late_is_refused_in_the_language_of_the_person(station: Station) -> None:
+    """Two people undo one case on its page."""
+    page, factory = station.page, station.factory
+    batch = await factory.batch()
+    await station.open(batch)
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("good", "Case 1 packed")
+    await page.context.add_cookies([{"name": "qrtrack_language", "value": "id", "url": factory.address}])
+    await page.goto(f"{factory.address}/console/trace?code={batch.master_code(1)}")
+    await page.click("[data-opens=undo]")
+    await page.fill("#undo [name=reason]", "Kotak jatuh")
+    async with factory.client() as client:
+        undo = {"master_code": batch.master_code(1), "reason": "Box dropped"}
+        assert (await client.post("/api/manufacturer/unlink-from-master", json=undo)).is_success
+    await page.click("#undo .danger")
+    await expect(page.locator("#undo [data-said]")).to_have_text(
+        "Kartonnya kosong: ini tidak mungkin lagi. Muat ulang halaman."
+    )
+
+
 async def test_the_right_case_takes_what_was_scanned_as_another_one(station: Station) -> None:
     batch = await station.factory.batch()
     await station.open(batch)
