@@ -99,6 +99,32 @@ async def test_a_drift_names_the_units_in_question_and_one_press_solves_it(stati
     await expect(station.page.locator("#verdict-text")).to_contain_text("3 units, SKA000001 – SKA000004, verified")
 
 
+async def test_a_case_takes_the_units_that_were_scanned_one_by_one(station: Station) -> None:
+    """Nothing is prepared. A unit that cannot go into the case is marked; a press takes it out of the list."""
+    page = station.page
+    batch = await station.factory.batch(units_per_case=3, exclude=None)
+    other = await station.factory.batch(units_per_case=3, exclude=None)
+    await station.open(batch)
+    await page.check("#each")
+    await expect(page.locator("#each-part")).to_be_visible()
+    await station.scan("SKA000005", "SKA000002", "SKA999999", "SKA000002")
+    await expect(page.locator("#not-taken")).to_have_text("SKA000002 is in the list already.")
+    await expect(page.locator("#units button")).to_have_text(["SKA000005", "SKA000002", "SKA999999"])
+    await page.reload()
+    await expect(page.locator("#units button")).to_have_count(3)
+    await station.scan(other.master_code(1))
+    await station.expect_verdict("bad", "This case belongs to another batch")
+    await page.click("#choices button")
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("bad", "Some units cannot go into this case")
+    await page.click("#choices button")
+    await page.click("#units button:has-text('SKA999999 · unknown')")
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("good", "Case 1 packed")
+    await expect(page.locator("#verdict-text")).to_contain_text("2 units were scanned into it. It holds 2 of 3.")
+    await expect(page.locator("#units button")).to_have_count(0)
+
+
 async def test_an_undone_case_returns_its_units_to_the_queue(station: Station) -> None:
     batch = await station.factory.batch()
     await station.open(batch)
@@ -109,6 +135,26 @@ async def test_an_undone_case_returns_its_units_to_the_queue(station: Station) -
     await station.page.click("#undo-go")
     await station.expect_verdict("good", "Case 1 is undone")
     await expect(station.page.locator("#waiting")).to_have_text("40")
+
+
+async def test_a_change_that_came_too_late_is_refused_in_the_language_of_the_person(station: Station) -> None:
+    """Two people undo one case on its page."""
+    page, factory = station.page, station.factory
+    batch = await factory.batch()
+    await station.open(batch)
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("good", "Case 1 packed")
+    await page.context.add_cookies([{"name": "qrtrack_language", "value": "id", "url": factory.address}])
+    await page.goto(f"{factory.address}/console/trace?code={batch.master_code(1)}")
+    await page.click("[data-opens=undo]")
+    await page.fill("#undo [name=reason]", "Kotak jatuh")
+    async with factory.client() as client:
+        undo = {"master_code": batch.master_code(1), "reason": "Box dropped"}
+        assert (await client.post("/api/manufacturer/unlink-from-master", json=undo)).is_success
+    await page.click("#undo .danger")
+    await expect(page.locator("#undo [data-said]")).to_have_text(
+        "Kartonnya kosong: ini tidak mungkin lagi. Muat ulang halaman."
+    )
 
 
 async def test_the_right_case_takes_what_was_scanned_as_another_one(station: Station) -> None:

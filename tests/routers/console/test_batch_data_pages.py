@@ -240,6 +240,15 @@ async def test_the_newest_records_of_an_organisation_are_found_by_index(plant: P
     assert (len(rows), after[table] - before.get(table, 0)) == (51, 51)
 
 
+async def test_a_new_batch_names_its_next_steps_until_units_are_prepared(
+    visitor: httpx2.AsyncClient, plant: Plant
+) -> None:
+    batch = await plant.batch(5)
+    assert "List damaged units and pack" in await page(visitor, f"/console/batches/{batch.batch_id}")
+    await plant.submit(batch)
+    assert "List damaged units and pack" not in await page(visitor, f"/console/batches/{batch.batch_id}")
+
+
 async def test_the_list_of_batches_is_filtered_by_name_and_state(visitor: httpx2.AsyncClient, plant: Plant) -> None:
     await plant.batch(5)
     closed = await plant.batch(5, product_name="Gold 5 g")

@@ -13,7 +13,7 @@
 // What is said or refused stands in the [data-said] of the form, or of the page for a button.
 
 import { press, send, waitingPress } from "./send.js";
-import { atLeast, fill, say, sayProblem } from "./texts.js";
+import { atLeast, fill, isKnown, say, sayProblem } from "./texts.js";
 
 // What takes longer says that it runs.
 const SLOW_MILLISECONDS = 1000;
@@ -124,6 +124,8 @@ function refuse(control, problem) {
 
 /** @param {any} problem */
 function reasonOf(problem) {
+  const state = `refusal.state-${problem.state}`;
+  if (problem.type?.endsWith(":invalid-state") && isKnown(state)) return say(state);
   return problem.errors?.[0] ? say("problem.unknown", { detail: problem.errors[0].detail }) : sayProblem(problem, ["refusal", "problem"]).text;
 }
 

@@ -3,6 +3,7 @@
 
 import { change } from "./packing.js";
 import { takeScans } from "./scan-field.js";
+import { say } from "./texts.js";
 
 /** @param {string} id */
 const element = (id) => /** @type {any} */ (document.getElementById(id));
@@ -33,5 +34,15 @@ element("move").addEventListener("close", () => {
     reason: element("move").dataset.reason,
   });
 });
+
+/** What the answer means. @param {import("./send.js").Answer} answer */
+export function read({ body, press: { path, body: asked } }) {
+  if (path.endsWith("/move-case")) {
+    const values = { case: body.master_code_info.case_number, units: body.moved_count };
+    return { title: say("verdict.moved", values), text: say("verdict.moved_text", values) };
+  }
+  const values = { case: asked.master_code.split("-C").pop().replace(/^0+/, ""), units: body.unlinked_count };
+  return { title: say("verdict.undone", values), text: say("verdict.undone_text", { ...values, requeued: body.requeued }) };
+}
 
 takeScans(element("move-to"), () => element("move").close("move"));

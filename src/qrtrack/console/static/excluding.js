@@ -112,7 +112,9 @@ function showJob({ isSubmitting, jobStatus, error }) {
   if (!jobStatus) return;
   progress.value = jobStatus.progress;
   const { status, prepared_count: prepared, remaining_to_prepare: remaining } = jobStatus;
-  element("job-said").textContent = say(`exclude.job_${status}`, { prepared, remaining, reason: jobStatus.error_message });
+  // The answer to the submission has no counts yet.
+  const key = status === "running" && prepared === undefined ? "queued" : status;
+  element("job-said").textContent = say(`exclude.job_${key}`, { prepared, remaining, reason: jobStatus.error_message });
   if (!["completed", "failed", "cancelled"].includes(status)) return;
   progress.hidden = true;
   // The next page is told of jobs that run, and the queue lists all.

@@ -42,6 +42,11 @@ document.addEventListener("click", (event) => {
   (fields.find((field) => !field.value) ?? fields[0]).focus();
 });
 
+const each = /** @type {HTMLInputElement} */ (document.getElementById("each"));
+each.checked = localStorage.getItem("qrtrack.each") === "true";
+if (each.checked) load(import("./each-unit.js"));
+else each.addEventListener("change", () => load(import("./each-unit.js")), { once: true });
+
 // Folded once it is known.
 const modes = /** @type {HTMLDetailsElement} */ (document.getElementById("modes"));
 modes.open = localStorage.getItem("qrtrack.modes") !== "known";

@@ -6,7 +6,7 @@ import { Scanner } from "./scan.js";
 import { press, resume, waitingPress } from "./send.js";
 import { soundGood, startShift } from "./sounds.js";
 import { say, sayProblem } from "./texts.js";
-import { askForCode, forgetNotTaken, isLocked, show, showError, showWaiting, tellNotTaken } from "./verdict.js";
+import { forgetNotTaken, isLocked, show, showError, showWaiting, tellNotTaken } from "./verdict.js";
 
 /** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
 const element = (id) => /** @type {T} */ (document.getElementById(id));
@@ -20,6 +20,10 @@ const KEPT = `qrtrack.line.${batch}`;
 // Ours, or an SSCC.
 const MASTER_CODE = /-C\d+$|^(\x1d?00|\(00\))?\d{18}$/i;
 const SHOWN_CHOICES = 9;
+
+/** Collects units, where each is scanned. @type {typeof import("./each-unit.js") | null} */
+let each = null;
+const wantsEach = /** @type {HTMLInputElement} */ (element("each"));
 
 /** The refusal that waits for somebody's decision. @type {import("./send.js").Answer | null} */
 let refusal = null;
@@ -42,9 +46,17 @@ function take(scan) {
   if (isWaiting()) return tellNotTaken(say("verdict.not_taken_waiting", { code: scan.text }));
   if (isLocked()) return tellNotTaken(say("verdict.not_taken_locked", { code: scan.text }));
   if (scan.layout === "wrong") return refuse(say("scan.wrong_layout_title"), say("scan.wrong_layout"), []);
+  // Else the case would take others from the queue.
+  if (wantsEach.checked && !each) return tellNotTaken(say("press.no_answer"));
   forgetNotTaken();
+  if (each && !MASTER_CODE.test(scan.text)) return each.add(scan.text);
   fieldFor(scan.text).value = scan.text;
   goOn();
+}
+
+/** @param {any} part */
+export function collectWith(part) {
+  each = part;
 }
 
 function focusedField() {
@@ -64,6 +76,7 @@ function nextField() {
 
 /** Packs once everything is there; says what is missing otherwise. */
 function goOn() {
+  if (each) return each.pack(fields.master);
   const wanted = checked.checked ? ["first", "last", "master"] : ["master"];
   const missing = wanted.find((name) => !fields[name].value.trim());
   keep();
@@ -78,12 +91,12 @@ function goOn() {
   });
 }
 
-/** What the answer of a change means, by the path that it was sent to: after a reload only that is known. */
-/** @type {Record<string, (body: any, asked: any) => {title: string, text: string}>} */
-const READERS = {
-  "/api/manufacturer/link-to-master-from-queue": packed,
-  "/api/manufacturer/unlink-from-master": undone,
-  "/api/manufacturer/move-case": moved,
+/** The parts that read the answers of other changes than packing from the queue. */
+/** @type {Record<string, () => Promise<Pick<typeof import("./correcting.js"), "read">>>} */
+const PARTS = {
+  "/api/manufacturer/unlink-from-master": () => import("./correcting.js"),
+  "/api/manufacturer/move-case": () => import("./correcting.js"),
+  "/api/manufacturer/link-to-master": () => import("./each-unit.js"),
 };
 
 /** @param {string} path @param {object} body */
@@ -96,12 +109,12 @@ export async function change(path, body) {
 }
 
 /** @param {import("./send.js").Answer} answer */
-function finish(answer) {
+async function finish(answer) {
   for (const field of Object.values(fields)) field.value = "";
   settle(answer.ok ? null : answer);
   if (answer.ok) {
-    const read = READERS[answer.press.path] ?? (() => ({ title: say("verdict.done"), text: "" }));
-    const { title, text } = read(answer.body, answer.press.body);
+    const part = await PARTS[answer.press.path]?.().catch(() => ({ read: () => ({ title: say("verdict.done"), text: "" }) }));
+    const { title, text } = part ? part.read(answer) : packed(answer.body);
     show("good", title, text);
     soundGood();
   } else showRefusal(answer);
@@ -121,20 +134,8 @@ function packed(body) {
   };
 }
 
-/** @param {any} body @param {any} asked */
-function undone(body, asked) {
-  const values = { case: asked.master_code.split("-C").pop().replace(/^0+/, ""), units: body.unlinked_count };
-  return { title: say("verdict.undone", values), text: say("verdict.undone_text", { ...values, requeued: body.requeued }) };
-}
-
-/** @param {any} body */
-function moved(body) {
-  const values = { case: body.master_code_info.case_number, units: body.moved_count };
-  return { title: say("verdict.moved", values), text: say("verdict.moved_text", values) };
-}
-
 /** @param {import("./send.js").Answer} answer */
-function showRefusal({ body, press: { path, body: asked } }) {
+async function showRefusal({ body, press: { path, body: asked } }) {
   const { title, text } = sayProblem(body);
   const again = (/** @type {object} */ more) => () => change(path, { ...asked, ...more });
   const sendMissing = (/** @type {string} */ code) => again({ missing_codes: [...(asked.missing_codes ?? []), code] })();
@@ -152,8 +153,9 @@ function showRefusal({ body, press: { path, body: asked } }) {
   } else if (body.type === "urn:qrtrack:problem:not-enough-prepared" && body.available > 0) {
     choices = [{ label: say("problem.partial_choice", body), run: again({ allow_partial: true }) }];
   }
+  if (body.results) each?.mark(body.results);
   refuse(title, said, choices);
-  if (hasMany) askForCode(sendMissing);
+  if (hasMany) (await import("./missing-unit.js")).askForCode(sendMissing);
 }
 
 /** Locks the line. @param {string} title @param {string} text @param {import("./verdict.js").Choice[]} choices */

@@ -9,7 +9,6 @@ import { say } from "./texts.js";
 
 /** @param {string} id */
 const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
-const missing = /** @type {HTMLFormElement} */ (element("missing"));
 let locked = false;
 
 export function isLocked() {
@@ -23,7 +22,7 @@ export function show(kind, title, text) {
   element("verdict-title").textContent = title;
   element("verdict-text").textContent = text;
   element("choices").replaceChildren();
-  missing.hidden = true;
+  element("missing").hidden = true;
 }
 
 export function showWaiting() {
@@ -43,17 +42,6 @@ export function showError(title, text, choices) {
     }),
   );
   soundBad();
-}
-
-/** More codes than fit on a tablet as buttons: then the code is scanned or typed. @param {(code: string) => void} take */
-export function askForCode(take) {
-  const field = /** @type {HTMLInputElement} */ (element("missing-code"));
-  missing.hidden = false;
-  field.value = "";
-  missing.onsubmit = (event) => {
-    event.preventDefault();
-    take(field.value.trim());
-  };
 }
 
 /** Says, and sounds, that a scan was not taken. It stands there until a later scan is taken. @param {string} text */

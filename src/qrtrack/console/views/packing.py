@@ -27,7 +27,7 @@ SHOWN_PACKS: Final = 10
 # Later, the box has left the line: undoing it is done on the page of the case.
 UNDO: Final = timedelta(minutes=10)
 # What the scripts of the page say.
-SPOKEN: Final = ("scan", "verdict", "exclude")
+SPOKEN: Final = ("scan", "verdict", "exclude", "each")
 
 ChosenBatch = Annotated[UUID, Query()]
 
