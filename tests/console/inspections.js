@@ -103,7 +103,9 @@
         const isMarked = target.matches(":focus-visible") && look.outlineStyle !== "none" && parseFloat(look.outlineWidth) >= 2;
         inspections.focused.set(describe(target), isMarked);
       });
-      return shownControls().filter((element) => !element.disabled && element.tabIndex >= 0).length;
+      const reachable = shownControls().filter((element) => !element.disabled && element.tabIndex >= 0);
+      // Tab stops at each part of a date and at its calendar.
+      return reachable.length + 6 * reachable.filter((element) => /^date/.test(element.type)).length;
     },
 
     missedFocus() {

@@ -204,7 +204,7 @@ async def test_a_secret_is_on_no_page(visitor: httpx2.AsyncClient, runtime: Runt
 
 def test_every_queue_and_every_area_of_settings_has_a_name() -> None:
     texts = catalogue("en")
-    assert {f"kind.{queue.kind}" for queue in QUEUES} <= texts.keys()
+    assert {f"work.{queue.kind}" for queue in QUEUES} <= texts.keys()
     assert {f"configured.{area}" for area in list_settings(Settings(_env_file=None))} <= texts.keys()
     assert {f"role.{role}" for role in Role} <= texts.keys()
 
