@@ -311,3 +311,14 @@ async def test_files_are_sent_once_and_revalidated(visitor: httpx2.AsyncClient) 
     again = await visitor.get("/console/static/packing.js", headers={"If-None-Match": first.headers["ETag"]})
     assert again.status_code == 304
     assert (await visitor.get("/console/static/..%2frendering.py")).status_code == 404
+
+
+def test_pages_use_the_part_of_htmx_that_holds_in_its_next_version() -> None:
+    """Nothing inherited, no code in attributes, no filter of a trigger."""
+    for name, template in TEMPLATES.items():
+        assert not re.search(r"hx-on|js:|javascript:|hx-trigger=\"[^\"]*\[", template), name
+        for element in re.findall(
+            r"<[a-z]+(?:\{%.*?%\}|\{\{.*?\}\}|[^<>])*hx-get(?:\{%.*?%\}|\{\{.*?\}\}|[^<>])*>", template
+        ):
+            assert "hx-target=" in element, (name, element)
+            assert "hx-swap=" in element, (name, element)
