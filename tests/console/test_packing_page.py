@@ -196,6 +196,20 @@ async def test_a_lost_answer_packs_one_case(station: Station) -> None:
     assert len(await station.factory.packs(batch)) == 1
 
 
+async def test_a_refusal_by_a_proxy_is_an_answer(station: Station) -> None:
+    """It comes in HTML, and comes again however often the press is sent."""
+    batch = await station.factory.batch()
+    await station.open(batch)
+    page = "<h1>413 Request Entity Too Large</h1>"
+    await station.page.route(
+        "**/link-to-master-from-queue",
+        lambda route: route.fulfill(status=413, content_type="text/html", body=page),
+    )
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("bad", "Not packed")
+    await expect(station.page.locator("#verdict-text")).to_contain_text("HTTP 413")
+
+
 async def test_a_reload_in_the_middle_loses_nothing_and_doubles_nothing(station: Station) -> None:
     batch = await station.factory.batch()
     await station.open(batch)

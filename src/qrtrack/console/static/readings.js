@@ -9,17 +9,7 @@ import { DEAD_KEY, MISMATCHES, computerKeyboard, respell } from "./keyboards.js"
 /** @typedef {import("./keyboards.js").Stroke} Stroke */
 /** @typedef {import("./keyboards.js").Mismatch} Mismatch */
 /** @typedef {import("./keyboards.js").Keyboard} Keyboard */
-
-/**
- * @typedef {object} Reading
- * @property {string} text
- * @property {string | null} symbology
- * @property {boolean} doubled
- * @property {boolean} caseInverted
- * @property {boolean} known
- * @property {Mismatch | null} mismatch null: as it was typed.
- * @property {number} score 4: known. 3 and 2: it looks like a code. 1 and 0: it does not.
- */
+/** @typedef {import("./scan-types.js").Reading} Reading */
 
 const GS = "\x1d";
 const SPELLED_GS = /[<{[](?:GS|FNC1)[>}\]]|\^\]|\\x1D|\\u001D|\u241d/gi;

@@ -1,6 +1,6 @@
 // What goes into scan.js, and what comes out of it. The browser loads no types.
 
-import type { Keyboard } from "./keyboards.js";
+import type { Keyboard, Mismatch } from "./keyboards.js";
 
 /** A `KeyboardEvent` of the type `keydown`, or as much of it as there is. */
 export interface Key {
@@ -46,3 +46,16 @@ export interface Scan {
 
 /** Why a scan does not count. */
 export type Ignored = "repeat" | "silence" | "same-trigger";
+
+/** What the keys of one scan may say. */
+export interface Reading {
+  text: string;
+  symbology: string | null;
+  doubled: boolean;
+  caseInverted: boolean;
+  known: boolean;
+  /** null: as it was typed. */
+  mismatch: Mismatch | null;
+  /** 4: known. 3 and 2: it looks like a code. 1 and 0: it does not. */
+  score: number;
+}

@@ -62,7 +62,10 @@ export async function send({ path, body, method = "POST" }, key) {
     const response = await fetch(path, { method, headers, body: JSON.stringify(body), credentials: "same-origin" });
     if (STATUSES_WITHOUT_ANSWER.includes(response.status)) return null;
     const text = await response.text();
-    const answer = text ? JSON.parse(text) : {};
+    // A proxy refuses in HTML: an answer too. Its success is none: that was a sign-in page of the network.
+    const isJson = !text || (response.headers.get("Content-Type") ?? "").includes("json");
+    if (!isJson && response.ok) return null;
+    const answer = isJson && text ? JSON.parse(text) : { detail: `HTTP ${response.status}` };
     // The same key still runs: its answer is on the way.
     if (answer.type === "urn:qrtrack:problem:idempotency-key-in-use") return null;
     return { ok: response.ok, status: response.status, body: answer };
