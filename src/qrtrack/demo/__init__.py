@@ -60,7 +60,7 @@ async def run(settings: Settings) -> int:
 
 
 def _person(settings: Settings) -> Caller:
-    """Manager, finance officer and administrator in one, who sees every page, of the demonstration's own organisation."""
+    """Manager, finance officer and administrator in one, of the demonstration's own organisation."""
     assert settings.akselgate_organisation is not None
     return Caller(PERSON, settings.akselgate_organisation, frozenset({Role.MANAGER, Role.FINANCE, Role.ADMIN}))
 
