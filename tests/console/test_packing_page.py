@@ -267,6 +267,12 @@ async def test_a_sign_in_link_works_once(page: Page, factory: Factory) -> None:
     )
 
 
+async def test_a_sign_in_link_works_in_a_tab_that_shows_the_sign_in_page(page: Page, factory: Factory) -> None:
+    await page.goto(f"{factory.address}/console/sign-in")
+    await page.goto(factory.link())
+    await page.wait_for_url(f"{factory.address}/console")
+
+
 async def test_the_plant_network_is_plain_http(page: Page, factory: Factory) -> None:
     """`http://plant.test` is no secure context: no crypto.randomUUID, no wake lock."""
     there = Factory(
