@@ -1,29 +1,63 @@
-"""Small drawings of what is measured in millimetres. Their colours come from the style sheet."""
+"""Small pictures of label formats, measured in millimetres. Templates draw them as SVG."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
-from markupsafe import Markup
+from qrtrack.domain.labels.calibration import rulers_of
+from qrtrack.domain.labels.formats import LabelFormat, Roll, format_of
+from qrtrack.services.labels.label_formats import ListedFormat
 
-from qrtrack.domain.labels.formats import LabelFormat
-
-WIDTH, HEIGHT = 120, 160
-PICTURE: Final = Markup(
-    '<svg class="picture" width="{shown_width:.0f}" height="{shown_height:.0f}" viewBox="0 0 {width:.2f} {height:.2f}" '
-    'aria-hidden="true"><rect class="paper" width="{width:.2f}" height="{height:.2f}"/>{labels}</svg>'
-)
-LABEL: Final = Markup(
-    '<rect class="label" x="{:.2f}" y="{:.2f}" width="{width:.2f}" height="{height:.2f}" rx="{corner:.2f}"/>'
-)
+LINER: Final = 2.0
+"""How much of a roll's liner a picture shows around the labels."""
+ROWS_OF_ROLL: Final = 2
 
 
-def label_picture(label_format: LabelFormat) -> Markup:
-    """The sheet, or a piece of the roll, with the outlines of its labels. The text beside it says the same."""
-    page_width, page_height = label_format.page
-    width, height = label_format.width, label_format.height
-    scale = min(WIDTH / page_width, HEIGHT / page_height)
-    corner = min(width, height) / 10
-    labels = [LABEL.format(x, y, width=width, height=height, corner=corner) for x, y in label_format.origins()]
-    return PICTURE.format(
-        width=page_width, height=page_height, shown_width=page_width * scale, shown_height=page_height * scale,
-        labels=Markup("").join(labels),
+class Picture(NamedTuple):
+    """A sheet, or a piece of a roll. `x`, `y`: the corner of the first label."""
+
+    width: float
+    height: float
+    x: float
+    y: float
+    pitch_x: float
+    pitch_y: float
+    columns: int
+    rows: int
+    label_width: float
+    label_height: float
+
+
+class Offer(NamedTuple):
+    """A format to choose. `rulers`: the lengths of the rulers on its calibration page."""
+
+    name: str
+    is_preset: bool
+    is_sheet: bool
+    labels_per_page: int
+    rulers: tuple[int, int]
+    picture: Picture
+
+
+def offer_of(listed: ListedFormat) -> Offer:
+    label_format = format_of(listed.label_format)
+    return Offer(
+        listed.name,
+        listed.is_preset,
+        not isinstance(label_format, Roll),
+        label_format.labels_per_page,
+        rulers_of(label_format),
+        picture_of(label_format),
+    )
+
+
+def picture_of(label_format: LabelFormat) -> Picture:
+    width, height = label_format.page
+    if isinstance(label_format, Roll):
+        pitch_y = label_format.height + LINER
+        return Picture(
+            width + 2 * LINER, ROWS_OF_ROLL * pitch_y + LINER, LINER, LINER, label_format.width + label_format.gap,
+            pitch_y, label_format.across, ROWS_OF_ROLL, label_format.width, label_format.height,
+        )  # fmt: skip
+    return Picture(
+        width, height, label_format.left, label_format.top, label_format.pitch_x, label_format.pitch_y,
+        label_format.columns, label_format.rows, label_format.width, label_format.height,
     )  # fmt: skip

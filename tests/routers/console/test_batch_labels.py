@@ -12,8 +12,8 @@ from fastapi import FastAPI
 
 from plant import MadeBatch, Plant, ska
 from printer import StandIn, added, ordered, ordered_file
-from qrtrack.console.label_pictures import picture_of
 from qrtrack.console.language import catalogue
+from qrtrack.console.pictures import picture_of
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.domain.labels.documents import FileFormat
 from qrtrack.domain.labels.formats import PRESETS, Roll

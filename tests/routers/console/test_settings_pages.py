@@ -15,10 +15,8 @@ from plant import Plant
 from printer import own_host
 from qrtrack.console.configured import list_settings
 from qrtrack.console.language import catalogue
-from qrtrack.console.pictures import label_picture
 from qrtrack.console.views.scanner_test import LABEL
 from qrtrack.domain.identity import Caller, Role
-from qrtrack.domain.labels.formats import PRESETS
 from qrtrack.repositories.queues import QUEUES
 from qrtrack.routers.languages import LANGUAGES
 from qrtrack.runtime import Runtime
@@ -210,16 +208,6 @@ def test_every_queue_and_every_area_of_settings_has_a_name() -> None:
 
 
 # Pictures
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_the_picture_of_a_format_shows_each_label_where_it_lies(name: str) -> None:
-    preset = PRESETS[name]
-    picture = label_picture(preset)
-    found = re.findall(r'class="label" x="([\d.]+)" y="([\d.]+)" width="([\d.]+)"', picture)
-    assert [(float(x), float(y)) for x, y, _ in found] == [(round(x, 2), round(y, 2)) for x, y in preset.origins()]
-    assert {float(width) for *_, width in found} == {preset.width}
-    assert "style=" not in picture
 
 
 async def test_the_picture_follows_the_fields_and_says_what_cannot_be(

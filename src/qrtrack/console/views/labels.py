@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from qrtrack.console.access import ConsoleRoute, Packer, Visitor
-from qrtrack.console.label_pictures import offer_of, picture_of
+from qrtrack.console.pictures import offer_of, picture_of
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.labels.formats import NAME_PATTERN
 from qrtrack.domain.labels.label_jobs import LABELS_IN_JOB, PRESET_OF

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from qrtrack.console.access import ConsoleRoute, Manager, Visitor, allow
 from qrtrack.console.configured import list_settings
-from qrtrack.console.pictures import label_picture
+from qrtrack.console.pictures import picture_of
 from qrtrack.domain.errors import InvalidInput
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.labels.formats import A4, NAME_PATTERN, LabelFormat, Sheet, definition_of, format_of
@@ -52,7 +52,7 @@ async def show_settings(visitor: Manager) -> Response:
     ]
     is_admin = visitor.may(Permission.SEE_INSTALLATION)
     return visitor.page(
-        "settings.html", formats=formats, picture=label_picture, measure=visitor.language.decimal, is_admin=is_admin,
+        "settings.html", formats=formats, picture=picture_of, measure=visitor.language.decimal, is_admin=is_admin,
         **await _printers(visitor), **(await _installation(visitor) if is_admin else {}),
     )  # fmt: skip
 
@@ -88,7 +88,7 @@ async def show_format(visitor: Manager, name: Annotated[str, Path(pattern=NAME_P
     found = await get_label_format(visitor.database, caller=visitor.caller, name=name)
     values = definition_of(found)
     return visitor.page(
-        "settings_format.html", name=name, kind=values["kind"], values=values, picture=label_picture(found), why=None
+        "settings_format.html", name=name, kind=values["kind"], values=values, picture=picture_of(found), why=None
     )
 
 
@@ -96,7 +96,7 @@ async def show_format(visitor: Manager, name: Annotated[str, Path(pattern=NAME_P
 async def show_format_picture(visitor: Manager) -> Response:
     """What the fields of the form would be, while somebody fills them in."""
     try:
-        picture, why = label_picture(_format_asked(visitor.request)), None
+        picture, why = picture_of(_format_asked(visitor.request)), None
     except ValidationError:
         picture, why = None, None
     except InvalidInput as error:
