@@ -137,7 +137,9 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
 
 
 def run(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """A command that ends by itself."""
+    """A command that ends by itself. A server that is not meant to start gets a port that is free."""
+    if words[0] == "serve" and "--port" not in words:
+        words = (*words, "--port", str(free_port()))
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with Qrtrack(*words, cwd=folder, env=environment(folder, **settings), text=True, **pipes) as process:
         try:

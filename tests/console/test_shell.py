@@ -62,6 +62,8 @@ async def test_on_a_phone_every_page_is_reached_by_touch(phone: Station) -> None
         await page.locator(".more a", has_text=name).tap()
         await expect(page.locator(".more summary")).to_have_class("here")
         await expect(page.locator(".more")).not_to_have_attribute("open", "")
+    await page.wait_for_load_state("load")  # Before its style sheet, a page shows more links.
+    await expect(links).to_have_count(3)
     for target in await page.locator("nav.pages > a:visible, .more summary, .who summary, #search").all():
         box = await target.bounding_box()
         assert box is not None
