@@ -15,8 +15,11 @@ from plant import Plant
 from printer import own_host
 from qrtrack.console.configured import list_settings
 from qrtrack.console.language import catalogue
+from qrtrack.console.pictures import LINER, ROWS_OF_ROLL, picture_of
+from qrtrack.console.rendering import ENVIRONMENT
 from qrtrack.console.views.scanner_test import LABEL
 from qrtrack.domain.identity import Caller, Role
+from qrtrack.domain.labels.formats import PRESETS, Roll
 from qrtrack.repositories.queues import QUEUES
 from qrtrack.routers.languages import LANGUAGES
 from qrtrack.runtime import Runtime
@@ -208,6 +211,21 @@ def test_every_queue_and_every_area_of_settings_has_a_name() -> None:
 
 
 # Pictures
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_picture_of_a_format_shows_each_label_where_it_lies(name: str) -> None:
+    """A roll is drawn with its liner, and with a second row: its labels keep their distances."""
+    preset, is_roll = PRESETS[name], isinstance(PRESETS[name], Roll)
+    drawn = ENVIRONMENT.get_template("label_sheet.html").render(picture=picture_of(preset), places=0)
+    found = re.findall(r'class="label" x="([\d.]+)" y="([\d.]+)" width="([\d.]+)"', drawn)
+    corners = [(float(x), float(y)) for x, y, _ in found]
+    margin = LINER if is_roll else 0.0
+    expected = [(round(x + margin, 2), round(y + margin, 2)) for x, y in preset.origins()]
+    assert corners[: len(expected)] == expected
+    assert len(corners) == len(expected) * (ROWS_OF_ROLL if is_roll else 1)
+    assert {float(width) for *_, width in found} == {preset.width}
+    assert "style=" not in drawn
 
 
 async def test_the_picture_follows_the_fields_and_says_what_cannot_be(
