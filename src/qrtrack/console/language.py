@@ -10,14 +10,13 @@ from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 
+from qrtrack.domain.matching import MOST_COUNTED
 from qrtrack.routers.languages import ENGLISH, LANGUAGES, best_language, read_catalogue
 
 THOUSANDS: Final = {ENGLISH: ",", "id": "."}
 DECIMAL_POINTS: Final = {ENGLISH: ".", "id": ","}
 UNITS: Final = (("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
 LANGUAGE_COOKIE: Final = "qrtrack_language"
-COUNTED: Final = 10_000
-"""Where the console stops counting rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +58,8 @@ class Language:
         return at.astimezone(self.zone).strftime("%Y-%m-%d")
 
     def counted(self, value: int) -> str:
-        """`10,000+` for a count of more than COUNTED."""
-        return f"{self.number(COUNTED)}+" if value > COUNTED else self.number(value)
+        """`10,000+` for a count of more than MOST_COUNTED."""
+        return f"{self.number(MOST_COUNTED)}+" if value > MOST_COUNTED else self.number(value)
 
     def time(self, at: datetime) -> str:
         """`14:31`, in the plant's zone."""

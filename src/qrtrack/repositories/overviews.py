@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from qrtrack.domain.matching import MOST_COUNTED
 from qrtrack.repositories.base import Repository
 from qrtrack.repositories.leased import Queue
 from qrtrack.repositories.queues import CREATING, HASHING, LABEL_JOBS, PERIODIC_TASKS, QUEUES, REVERSE_JOBS
 
-# Counts stop here: the page shows 10,000+.
-COUNTED: Final = 10_001
+# One more than a page shows: it says 10,000+.
+COUNTED: Final = MOST_COUNTED + 1
 # A batch of 1,000,000 codes has hundreds of chunks in the queue. Batches behind them show as soon as they are reached.
 CHUNKS: Final = 1000
 

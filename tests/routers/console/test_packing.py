@@ -128,6 +128,7 @@ async def test_jobs_of_this_batch_and_of_others_stand_side_by_side(
 async def test_a_long_queue_is_not_counted_to_its_end(visitor: httpx2.AsyncClient, plant: Plant) -> None:
     batch = await plant.prepared(10_001)
     assert '<dd id="waiting">10,000+</dd>' in await queue(visitor, batch)
+    assert "<dd>10,000+</dd>" in (await visitor.get(f"/console/batches/{batch.batch_id}/now")).text
     visitor.cookies.set("qrtrack_language", "id")
     assert '<dd id="waiting">10.000+</dd>' in await queue(visitor, batch)
 

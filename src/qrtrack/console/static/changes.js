@@ -122,8 +122,8 @@ function refuse(control, problem) {
   if (control.dispatchEvent(refused)) tell(control, refused.detail.text || reasonOf(problem), false);
 }
 
-/** @param {any} problem */
-function reasonOf(problem) {
+/** What the API's refusal says to the person. @param {any} problem */
+export function reasonOf(problem) {
   const state = `refusal.state-${problem.state}`;
   if (problem.type?.endsWith(":invalid-state") && isKnown(state)) return say(state);
   return problem.errors?.[0] ? say("problem.unknown", { detail: problem.errors[0].detail }) : sayProblem(problem, ["refusal", "problem"]).text;

@@ -3,7 +3,6 @@
 // kept for the tab, for each batch.
 
 import { change, collectWith } from "./packing.js";
-import * as self from "./each-unit.js";
 import { say } from "./texts.js";
 import { show, tellNotTaken } from "./verdict.js";
 
@@ -81,7 +80,7 @@ function choose() {
   const checked = element("checked");
   if (isWanted && checked.checked) checked.click();
   checked.disabled = isWanted;
-  collectWith(isWanted ? self : null);
+  collectWith(isWanted ? { add, pack, mark } : null);
 }
 
 element("each").addEventListener("change", choose);

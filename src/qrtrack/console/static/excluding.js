@@ -4,7 +4,7 @@
 
 import { createReverseJob } from "./reverse-job.js";
 import { takeScans } from "./scan-field.js";
-import { waitingPress } from "./send.js";
+import { signInAndComeBack, waitingPress } from "./send.js";
 import { say, sayProblem } from "./texts.js";
 
 const PATH = "/api/manufacturer/reverse-job/submit";
@@ -120,10 +120,6 @@ function showJob({ isSubmitting, jobStatus, error }) {
   // The next page is told of jobs that run, and the queue lists all.
   sessionStorage.removeItem(JOBS + batch);
   document.body.dispatchEvent(new Event("tick"));
-}
-
-function signInAndComeBack() {
-  location.assign(`/console/sign-in?ended=1&next=${encodeURIComponent(location.pathname + location.search)}`);
 }
 
 codes.addEventListener("input", changed);

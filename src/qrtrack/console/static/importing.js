@@ -2,8 +2,9 @@
 // Importing a file of codes: choosing or dropping it, a look at its first lines, sending it with progress, and what is
 // wrong with it line by line. The file cannot be kept over a reload, so a lost connection is bridged on this page only.
 
-import { newKey } from "./send.js";
-import { isKnown, say, sayProblem } from "./texts.js";
+import { reasonOf } from "./changes.js";
+import { newKey, signInAndComeBack } from "./send.js";
+import { isKnown, say } from "./texts.js";
 
 const ADDRESS = "/api/manufacturer/batches/import";
 const SHOWN_BYTES = 2000;
@@ -66,7 +67,7 @@ form.addEventListener("submit", async (event) => {
   const answer = await deliver(fields, newKey());
   sending.hidden = true;
   go.disabled = false;
-  if (answer.status === 401) location.assign(`/console/sign-in?ended=1&next=${encodeURIComponent(location.pathname)}`);
+  if (answer.status === 401) signInAndComeBack();
   else if (answer.body.success) location.assign(`/console/batches/${answer.body.batch_id}`);
   else refuse(answer.body);
 });
@@ -100,17 +101,17 @@ function post(fields, key) {
     write(sending, "stage", say("import.checking"));
   });
   return new Promise((resolve) => {
-    request.addEventListener("loadend", () => resolve({ status: request.status, body: parsed(request.responseText) }));
+    request.addEventListener("loadend", () => resolve({ status: request.status, body: parsed(request) }));
     request.send(fields);
   });
 }
 
-/** @param {string} text What a proxy answers need not be JSON. @returns {any} */
-function parsed(text) {
+/** What a proxy answers need not be JSON. @param {XMLHttpRequest} request @returns {any} */
+function parsed({ responseText, status }) {
   try {
-    return JSON.parse(text);
+    return JSON.parse(responseText);
   } catch {
-    return {};
+    return { detail: `HTTP ${status}` };
   }
 }
 
@@ -120,7 +121,7 @@ function refuse(problem) {
   const isOfFile = errors.some((/** @type {any} */ error) => error.pointer.startsWith("/file"));
   if (!isOfFile) {
     said.hidden = false;
-    said.textContent = errors[0] ? say("problem.unknown", { detail: errors[0].detail }) : sayProblem(problem).text;
+    said.textContent = reasonOf(problem);
     return;
   }
   const count = problem.error_count ?? errors.length;

@@ -75,7 +75,7 @@ export async function send({ path, body, method = "POST" }, key) {
 }
 
 /** @returns {Promise<never>} the page is left; the press stays and is sent after the sign-in. */
-function signInAndComeBack() {
+export function signInAndComeBack() {
   const here = location.pathname + location.search;
   location.assign(`/console/sign-in?ended=1&next=${encodeURIComponent(here)}`);
   return new Promise(() => {});

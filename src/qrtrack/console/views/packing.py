@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from qrtrack.console.access import ConsoleRoute, Packer, Visitor
-from qrtrack.console.language import COUNTED
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.packing.numbering import serial
@@ -57,7 +56,7 @@ async def show_recent(visitor: Packer, batch: ChosenBatch) -> Response:
 
 
 async def _queue(visitor: Visitor, batch_id: UUID) -> dict[str, object]:
-    listed = await find_batch(visitor.database, caller=visitor.caller, batch_id=batch_id, counted_to=COUNTED + 1)
+    listed = await find_batch(visitor.database, caller=visitor.caller, batch_id=batch_id)
     jobs, running = [
         await list_reverse_jobs(
             visitor.database, caller=visitor.caller, selection=selection, before=None, limit=SHOWN_JOBS

@@ -13,7 +13,8 @@ from qrtrack.domain.errors import InvalidInput
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.packing.states import CodeStatus
 from qrtrack.repositories.searches import FoundThing
-from qrtrack.schemas.base import ONE_LINE
+from qrtrack.schemas.base import LARGEST_SEQUENCE, ONE_LINE
+from qrtrack.schemas.cursors import LARGEST_ROW_ID
 from qrtrack.services.searches import SearchResults, search
 from qrtrack.services.trace import Trace, TracePosition, trace_code
 
@@ -21,7 +22,6 @@ router = APIRouter(route_class=ConsoleRoute, prefix="/console", include_in_schem
 
 SHOWN: Final = 100
 LONGEST_QUERY: Final = 1000
-LARGEST: Final = 2**31 - 1
 ENDED: Final = frozenset({CodeStatus.VOID, CodeStatus.REDEEMED})
 
 
@@ -29,8 +29,8 @@ class TracedPage(BaseModel):
     """The unit or the case, and where the page begins: after an event, and after a unit of the case."""
 
     code: str = Field(min_length=1, max_length=LONGEST_QUERY, pattern=ONE_LINE)
-    event: int = Field(0, ge=0, le=2**63 - 1)
-    unit: int = Field(0, ge=0, le=LARGEST)
+    event: int = Field(0, ge=0, le=LARGEST_ROW_ID)
+    unit: int = Field(0, ge=0, le=LARGEST_SEQUENCE)
 
 
 Traced = Annotated[TracedPage, Query()]

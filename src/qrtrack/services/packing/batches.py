@@ -13,6 +13,7 @@ from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
 from qrtrack.domain.estimates import percentage
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.matching import MOST_COUNTED
 from qrtrack.domain.notifications import Notify
 from qrtrack.domain.packing.batches import NewBatch, SerialMode
 from qrtrack.domain.packing.numbering import LAST_NUMBER, random_tail_length, serial, uniq_code
@@ -175,13 +176,15 @@ async def list_batches_with_queues(
         return await repositories.batch_lists.list_with_queues(selection, before=before, limit=limit)
 
 
-async def find_batch(
-    database: Database, *, caller: Caller, batch_id: UUID, counted_to: int | None = None
-) -> ListedBatch:
-    """The batch with how far it is packed; unlike `describe_batch` it reads no code. Raises NotFound."""
+async def find_batch(database: Database, *, caller: Caller, batch_id: UUID) -> ListedBatch:
+    """The batch with how far it is packed; unlike `describe_batch` it reads no code. Its queue is counted to
+    MOST_COUNTED, and shows one more if it is longer. Raises NotFound.
+    """
     selection = BatchSelection(id=batch_id)
     async with database.read(tenant=caller.organisation_id) as repositories:
-        found = await repositories.batch_lists.list_with_queues(selection, before=None, limit=1, counted_to=counted_to)
+        found = await repositories.batch_lists.list_with_queues(
+            selection, before=None, limit=1, counted_to=MOST_COUNTED + 1
+        )
         if not found:
             raise no_such_batch(batch_id)
         return found[0]
