@@ -1,29 +1,15 @@
 """The pages of a batch in a real browser: importing, where its codes are, root keys, recall, release, close."""
 
-from collections.abc import Iterator
-from pathlib import Path
+import asyncio
 
-import pytest
 import pytest_asyncio
 from playwright.async_api import FilePayload, Page, Route, expect
 
 from console.station import API, Batch, Factory, Station
-from process import serving
 
 # Nobody reads the mail: it is only offered where a server is set.
-SETTINGS = {"POLL_SECONDS": "0.05", "SMTP_URL": "smtp://127.0.0.1:9", "SMTP_FROM": "qrtrack@plant.example"}
+SETTINGS = {"SMTP_URL": "smtp://127.0.0.1:9", "SMTP_FROM": "qrtrack@plant.example"}
 CSV = "code,root_key,variant\nOLD000001,ZR4K,\nOLD000002,{second},\nOLD000003,,\n"
-
-
-@pytest.fixture(scope="module")
-def address(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("server"), DATABASE_URL=migrated_url, **SETTINGS) as address:
-        yield address
-
-
-@pytest.fixture
-def factory(address: str, migrated_url: str, tmp_path: Path) -> Factory:
-    return Factory(address, tmp_path, migrated_url)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -35,6 +21,20 @@ async def manager(page: Page, factory: Factory) -> Page:
 async def choose(page: Page, content: str) -> None:
     file = FilePayload(name="old.csv", mimeType="text/csv", buffer=content.encode())
     await page.set_input_files("[name=file]", files=file)
+
+
+async def test_a_file_chosen_before_the_script_is_there_is_shown(manager: Page, factory: Factory) -> None:
+    is_chosen = asyncio.Event()
+
+    async def come_late(route: Route) -> None:
+        await is_chosen.wait()
+        await route.continue_()
+
+    await manager.route("**/importing.js", come_late)
+    await manager.goto(f"{factory.address}/console/batches/import", wait_until="commit")
+    await choose(manager, CSV.format(second="ZR4K"))
+    is_chosen.set()
+    await expect(manager.locator("[data-lines]")).to_contain_text("OLD000002,ZR4K")
 
 
 async def test_an_import_names_the_bad_line_and_takes_the_corrected_file(manager: Page, factory: Factory) -> None:

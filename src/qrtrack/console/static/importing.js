@@ -43,6 +43,8 @@ drop.addEventListener("drop", (event) => {
   preview();
 });
 chooser.addEventListener("change", preview);
+// A file that was chosen before this script was there, or that the browser kept over a reload.
+preview();
 
 async function preview() {
   const file = chooser.files?.[0];
