@@ -6,7 +6,7 @@ used because the synchronous one leaves a running loop behind in the thread, on 
 """
 
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, async_playwright
 
+from console.station import Factory, MortalServer, Station
+from process import serving
 from static_site import Site, open_site
 from ticking import HANG_SECONDS
 
@@ -108,3 +110,39 @@ def watch(context: BrowserContext, complaints: list[str]) -> None:
 async def site() -> AsyncIterator[Site]:
     async with open_site() as site:
         yield site
+
+
+def _settings(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Those that the test module adds as its SETTINGS."""
+    return {"POLL_SECONDS": "0.05", **getattr(request.module, "SETTINGS", {})}
+
+
+@pytest.fixture(scope="module")
+def address(
+    request: pytest.FixtureRequest, migrated_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The address of one server for all tests of the module."""
+    with serving(tmp_path_factory.mktemp("server"), DATABASE_URL=migrated_url, **_settings(request)) as address:
+        yield address
+
+
+@pytest.fixture
+def factory(request: pytest.FixtureRequest, address: str, migrated_url: str, tmp_path: Path) -> Factory:
+    """An organisation of the test's own, or the module's ORGANISATION."""
+    given = {"organisation": request.module.ORGANISATION} if hasattr(request.module, "ORGANISATION") else {}
+    return Factory(address, tmp_path, migrated_url, **given)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def station(page: Page, factory: Factory) -> Station:
+    """Where a manager is signed in."""
+    station = Station(page, factory)
+    await station.sign_in()
+    return station
+
+
+@pytest.fixture
+def mortal(request: pytest.FixtureRequest, migrated_url: str, tmp_path: Path) -> Iterator[MortalServer]:
+    server = MortalServer(tmp_path, DATABASE_URL=migrated_url, **_settings(request))
+    yield server
+    server.kill()

@@ -1,5 +1,7 @@
 """A station of the packing line: a browser that is signed in at a real server, and its hand scanner."""
 
+import signal
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +10,8 @@ from uuid import UUID, uuid4
 import httpx2
 from playwright.async_api import Page, expect
 
-from process import SECRET, run
+from forked import Qrtrack
+from process import SECRET, environment, free_port, run, wait_for
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
 from ticking import HANG_SECONDS
@@ -104,3 +107,24 @@ class Station:
     async def expect_verdict(self, kind: str, title: str) -> None:
         await expect(self.page.locator("#verdict-title")).to_have_text(title)
         await expect(self.page.locator("#verdict")).to_have_class(f"verdict {kind}")
+
+
+class MortalServer:
+    """A server that a test kills and starts again, at the same address."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self._folder, self._settings, self._port = folder, settings, free_port()
+        self.address = f"http://127.0.0.1:{self._port}"
+        self.start()
+
+    def start(self) -> None:
+        env = environment(self._folder, **self._settings)
+        with (self._folder / "log").open("ab") as log:
+            self._process: subprocess.Popen[str] = Qrtrack(
+                "serve", "--port", str(self._port), cwd=self._folder, env=env, stdout=log, stderr=log
+            )
+        wait_for(f"{self.address}/healthz")
+
+    def kill(self) -> None:
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()

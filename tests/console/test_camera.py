@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,24 +13,12 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 from console.conftest import ARGUMENTS, CHROMIUM, watch
 from console.station import Factory, Station
-from process import serving
 from qrtrack.domain.qr import draw_png
 from static_site import Site
 
 SIDE = 240
 FRAMES_A_SECOND = 20
 SECONDS_OF_EACH = 1.5
-
-
-@pytest.fixture(scope="module")
-def address(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("server"), DATABASE_URL=migrated_url, POLL_SECONDS="0.05") as address:
-        yield address
-
-
-@pytest.fixture
-def factory(address: str, migrated_url: str, tmp_path: Path) -> Factory:
-    return Factory(address, tmp_path, migrated_url)
 
 
 def film(path: Path, codes: Sequence[str]) -> None:

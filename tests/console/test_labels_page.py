@@ -2,35 +2,23 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
 
-import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from console.station import API, Batch, Factory, Station
 from printed_labels import payloads_of, symbols_of
 from printer import StandIn
-from process import SECRET, serving
+from process import SECRET
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
 
 # The page refreshes its parts every 3 s.
 QUICK_TICKS = "const every = setInterval; window.setInterval = (act, time) => every(act, time / 15);"
-SETTINGS = {"POLL_SECONDS": "0.05", "PRINTER_NETWORKS": "127.0.0.0/8"}
-
-
-@pytest.fixture(scope="module")
-def address(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("server"), DATABASE_URL=migrated_url, **SETTINGS) as address:
-        yield address
-
-
-@pytest.fixture
-def factory(address: str, migrated_url: str, tmp_path: Path) -> Factory:
-    return Factory(address, tmp_path, migrated_url)
+SETTINGS = {"PRINTER_NETWORKS": "127.0.0.0/8"}
 
 
 async def signed_in(page: Page, factory: Factory, role: Role) -> Station:

@@ -1,37 +1,10 @@
 """The packing page in a real browser, against a real server: an operator's day."""
 
-import signal
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-import pytest_asyncio
 from playwright.async_api import APIResponse, Page, Route, expect
 
-from console.station import PERSON_MILLISECONDS, Factory, Station
-from forked import Qrtrack
-from process import environment, free_port, serving, wait_for
-
-SETTINGS = {"POLL_SECONDS": "0.05"}
-
-
-@pytest.fixture(scope="module")
-def address(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("server"), DATABASE_URL=migrated_url, **SETTINGS) as address:
-        yield address
-
-
-@pytest.fixture
-def factory(address: str, migrated_url: str, tmp_path: Path) -> Factory:
-    return Factory(address, tmp_path, migrated_url)
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def station(page: Page, factory: Factory) -> Station:
-    station = Station(page, factory)
-    await station.sign_in()
-    return station
+from console.station import PERSON_MILLISECONDS, Factory, MortalServer, Station
 
 
 async def test_a_batch_is_ordered_prepared_and_packed_by_scans(station: Station) -> None:
@@ -290,40 +263,25 @@ async def test_the_plant_network_is_plain_http(page: Page, factory: Factory) -> 
 
 
 async def test_a_server_killed_between_request_and_answer_leaves_one_case(
-    page: Page, complaints: list[str], migrated_url: str, tmp_path: Path
+    page: Page, complaints: list[str], mortal: MortalServer, migrated_url: str, tmp_path: Path
 ) -> None:
-    port = free_port()
-
-    def start() -> subprocess.Popen[str]:
-        env = environment(tmp_path, DATABASE_URL=migrated_url, **SETTINGS)
-        with (tmp_path / "log").open("ab") as log:
-            server = Qrtrack("serve", "--port", str(port), cwd=tmp_path, env=env, stdout=log, stderr=log)
-        wait_for(f"http://127.0.0.1:{port}/healthz")
-        return server
-
-    server = start()
-    factory = Factory(f"http://127.0.0.1:{port}", tmp_path, migrated_url)
+    factory = Factory(mortal.address, tmp_path, migrated_url)
     station = Station(page, factory)
-    try:
-        await station.sign_in()
-        batch = await factory.batch()
-        await station.open(batch)
+    await station.sign_in()
+    batch = await factory.batch()
+    await station.open(batch)
 
-        async def kill_after_the_effect(route: Route) -> None:
-            await route.fetch()
-            server.send_signal(signal.SIGKILL)
-            server.wait()
-            await route.abort()
+    async def kill_after_the_effect(route: Route) -> None:
+        await route.fetch()
+        mortal.kill()
+        await route.abort()
 
-        await page.route("**/link-to-master-from-queue", kill_after_the_effect, times=1)
-        await station.scan(batch.master_code(1))
-        await station.expect_verdict("warn", "Waiting for the server")
-        server = start()
-        await station.expect_verdict("good", "Case 1 packed")
-        assert len(await factory.packs(batch)) == 1
-        await page.goto("about:blank")
-        # htmx reports that the page's moving parts could not be refreshed meanwhile.
-        complaints[:] = [complaint for complaint in complaints if not complaint.startswith("htmx:")]
-    finally:
-        server.kill()
-        server.wait()
+    await page.route("**/link-to-master-from-queue", kill_after_the_effect, times=1)
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("warn", "Waiting for the server")
+    mortal.start()
+    await station.expect_verdict("good", "Case 1 packed")
+    assert len(await factory.packs(batch)) == 1
+    await page.goto("about:blank")
+    # htmx reports that the page's moving parts could not be refreshed meanwhile.
+    complaints[:] = [complaint for complaint in complaints if not complaint.startswith("htmx:")]

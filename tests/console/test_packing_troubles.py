@@ -4,38 +4,15 @@ whatever happens to the network, the session and the tab meanwhile.
 How keys become codes is in scans.json: layouts, Caps Lock, Alt codes, suffixes, AIM identifiers.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-import pytest_asyncio
 from playwright.async_api import Page, Route, expect
 
 from console.conftest import OpenPage
 from console.station import PERSON_MILLISECONDS, Batch, Factory, Station
-from process import serving
 
 PACK = "**/link-to-master-from-queue"
 SUBMIT = "**/reverse-job/submit"
-
-
-@pytest.fixture(scope="module")
-def address(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("server"), DATABASE_URL=migrated_url, POLL_SECONDS="0.05") as address:
-        yield address
-
-
-@pytest.fixture
-def factory(address: str, migrated_url: str, tmp_path: Path) -> Factory:
-    return Factory(address, tmp_path, migrated_url)
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def station(page: Page, factory: Factory) -> Station:
-    station = Station(page, factory)
-    await station.sign_in()
-    return station
 
 
 async def opened(station: Station, **asked: Any) -> Batch:

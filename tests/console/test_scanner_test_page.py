@@ -1,17 +1,13 @@
 """The scanner test page: what one scan of its label tells a person, without a touch."""
 
 import io
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 import pytest_asyncio
 import zxingcpp
 from PIL import Image
 from playwright.async_api import Page, expect
 
 from console.station import Factory, Station
-from process import serving
 from qrtrack.domain.identity import Role
 
 LABEL = 'qrTrack-Test:0123456789/YyZzAaQqMmWw"'
@@ -19,17 +15,11 @@ LABEL = 'qrTrack-Test:0123456789/YyZzAaQqMmWw"'
 US_ON_FRENCH = "arTrqck)TestMà&é\"'(-è_ç!YyWwQqAa?,Zz%"
 
 
-@pytest.fixture(scope="module")
-def address(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("server"), DATABASE_URL=migrated_url) as address:
-        yield address
-
-
 @pytest_asyncio.fixture(loop_scope="session")
-async def station(page: Page, address: str, migrated_url: str, tmp_path: Path) -> Station:
-    station = Station(page, Factory(address, tmp_path, migrated_url))
+async def station(page: Page, factory: Factory) -> Station:
+    station = Station(page, factory)
     await station.sign_in(Role.OPERATOR)
-    await page.goto(f"{address}/console/scanner-test")
+    await page.goto(f"{factory.address}/console/scanner-test")
     return station
 
 

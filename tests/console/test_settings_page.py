@@ -1,29 +1,19 @@
 """Settings in a real browser: a manager adds, changes and deletes printers and label formats."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from console.station import Factory, Station
-from process import serving
 from qrtrack.domain.identity import Role
 
-
-@pytest.fixture(scope="module")
-def address(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("server")
-    with serving(folder, DATABASE_URL=migrated_url, PRINTER_NETWORKS="127.0.0.0/8") as address:
-        yield address
+SETTINGS = {"PRINTER_NETWORKS": "127.0.0.0/8"}
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def station(page: Page, address: str, migrated_url: str, tmp_path: Path) -> Station:
-    station = Station(page, Factory(address, tmp_path, migrated_url))
+async def station(page: Page, factory: Factory) -> Station:
+    station = Station(page, factory)
     await station.sign_in(Role.ADMIN)
-    await page.goto(f"{address}/console/settings")
+    await page.goto(f"{factory.address}/console/settings")
     return station
 
 

@@ -1,42 +1,17 @@
 """The frame of every page, the search, the trace and the wall, in a real browser against a real server."""
 
-import signal
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from console.conftest import OpenPage
-from console.station import API, Factory, Station
-from forked import Qrtrack
-from process import environment, free_port, serving, wait_for
+from console.station import API, Factory, MortalServer, Station
 from qrtrack.domain.identity import Role
 
-SETTINGS: Final = {"POLL_SECONDS": "0.05"}
 PHONE: Final = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
 PACK: Final = f"{API}/link-to-master-from-queue"
-
-
-@pytest.fixture(scope="module")
-def address(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("server"), DATABASE_URL=migrated_url, **SETTINGS) as address:
-        yield address
-
-
-@pytest.fixture
-def factory(address: str, migrated_url: str, tmp_path: Path) -> Factory:
-    return Factory(address, tmp_path, migrated_url)
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def station(page: Page, factory: Factory) -> Station:
-    station = Station(page, factory)
-    await station.sign_in()
-    return station
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -179,36 +154,21 @@ async def test_a_press_that_waits_is_seen_on_every_page_and_leads_back(station: 
 
 
 async def test_the_wall_follows_the_line_also_when_the_server_restarts(
-    page: Page, complaints: list[str], migrated_url: str, tmp_path: Path
+    page: Page, complaints: list[str], mortal: MortalServer, migrated_url: str, tmp_path: Path
 ) -> None:
-    port = free_port()
-
-    def start() -> subprocess.Popen[str]:
-        env = environment(tmp_path, DATABASE_URL=migrated_url, **SETTINGS)
-        with (tmp_path / "log").open("ab") as log:
-            server = Qrtrack("serve", "--port", str(port), cwd=tmp_path, env=env, stdout=log, stderr=log)
-        wait_for(f"http://127.0.0.1:{port}/healthz")
-        return server
-
-    server = start()
-    factory = Factory(f"http://127.0.0.1:{port}", tmp_path, migrated_url)
-    try:
-        await Station(page, factory).sign_in(Role.OPERATOR)
-        batch = await factory.batch()
-        await page.goto(f"{factory.address}/console?wall=1")
-        await expect(page.locator(".empty").first).to_have_text("No case was packed today.")
-        await pack(factory, batch.batch_id, batch.order_id, batch.master_code(1))
-        await expect(page.locator(".total")).to_have_text("1 cases")
-        server.send_signal(signal.SIGKILL)
-        server.wait()
-        await expect(page.locator("#stale")).to_be_visible()
-        await expect(page.locator(".total")).to_have_text("1 cases")
-        server = start()
-        await pack(factory, batch.batch_id, batch.order_id, batch.master_code(2))
-        await expect(page.locator(".total")).to_have_text("2 cases")
-        await expect(page.locator("#stale")).to_be_hidden()
-        await page.goto("about:blank")
-        complaints[:] = [complaint for complaint in complaints if not complaint.startswith("htmx:")]
-    finally:
-        server.kill()
-        server.wait()
+    factory = Factory(mortal.address, tmp_path, migrated_url)
+    await Station(page, factory).sign_in(Role.OPERATOR)
+    batch = await factory.batch()
+    await page.goto(f"{factory.address}/console?wall=1")
+    await expect(page.locator(".empty").first).to_have_text("No case was packed today.")
+    await pack(factory, batch.batch_id, batch.order_id, batch.master_code(1))
+    await expect(page.locator(".total")).to_have_text("1 cases")
+    mortal.kill()
+    await expect(page.locator("#stale")).to_be_visible()
+    await expect(page.locator(".total")).to_have_text("1 cases")
+    mortal.start()
+    await pack(factory, batch.batch_id, batch.order_id, batch.master_code(2))
+    await expect(page.locator(".total")).to_have_text("2 cases")
+    await expect(page.locator("#stale")).to_be_hidden()
+    await page.goto("about:blank")
+    complaints[:] = [complaint for complaint in complaints if not complaint.startswith("htmx:")]

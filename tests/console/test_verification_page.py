@@ -1,28 +1,10 @@
 """The verification page in a real browser: what consumers meet arrives, a unit is recalled, the recall is lifted."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import httpx2
-import pytest
 from playwright.async_api import Page, expect
 
 from console.station import API, Batch, Factory, Station
-from process import serving
 from qrtrack.domain.identity import Role
-
-SETTINGS = {"POLL_SECONDS": "0.05"}
-
-
-@pytest.fixture(scope="module")
-def address(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("server"), DATABASE_URL=migrated_url, **SETTINGS) as address:
-        yield address
-
-
-@pytest.fixture
-def factory(address: str, migrated_url: str, tmp_path: Path) -> Factory:
-    return Factory(address, tmp_path, migrated_url)
 
 
 async def check(factory: Factory, batch: Batch, code: str) -> str:

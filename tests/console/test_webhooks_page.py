@@ -1,33 +1,18 @@
 """The pages Webhooks and Jobs in a real browser, against a real server: acting on all that match."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import asyncpg
 import httpx2
-import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from accurate import DATABASE, event
 from console.station import API, Factory, Station
-from process import serving
 from qrtrack.domain.identity import Role
 
 ORGANISATION = "0199b7c4-3d2f-7c44-9a53-0c8f2b1f6a10"
-
-
-@pytest.fixture(scope="module")
-def address(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    settings = {"ACCURATE_DATABASES": f"{DATABASE}={ORGANISATION}", "POLL_SECONDS": "0.05"}
-    with serving(tmp_path_factory.mktemp("server"), DATABASE_URL=migrated_url, **settings) as address:
-        yield address
-
-
-@pytest.fixture
-def factory(address: str, migrated_url: str, tmp_path: Path) -> Factory:
-    return Factory(address, tmp_path, migrated_url, organisation=ORGANISATION)
+SETTINGS = {"ACCURATE_DATABASES": f"{DATABASE}={ORGANISATION}"}
 
 
 @pytest_asyncio.fixture(loop_scope="session")
