@@ -11,7 +11,7 @@ from qrtrack.domain.packing.selections import JobGroup
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.packing.job_groups import JobGroupRepository
 from qrtrack.services.packing import job_groups
-from qrtrack.services.packing.job_groups import cancel_jobs
+from qrtrack.services.packing.job_groups import cancel_jobs, retry_jobs
 
 API = "/api/manufacturer/reverse-job"
 
@@ -145,6 +145,30 @@ async def test_a_kill_inside_a_chunk_leaves_its_jobs_as_they_were(plant: Plant) 
         await cancel_jobs(plant.runtime.database, caller=plant.caller, group=JobGroup(["running"]))
     assert await statuses(plant) == ["running"]
     assert await plant.queue(batch) == [1, 2, 3]
+
+
+async def test_two_who_retry_the_same_jobs_at_once_queue_each_job_once(plant: Plant) -> None:
+    batches = [await plant.batch(10, serial_prefix=prefix) for prefix in ("SKA", "SKB", "SKC")]
+    for batch in (*batches, *reversed(batches)):
+        await plant.submit(batch)
+    await fail(plant)
+    group = JobGroup(["failed"])
+    done = await asyncio.gather(
+        *(retry_jobs(plant.runtime.database, caller=plant.caller, group=group) for _ in range(4))
+    )
+    assert sum(one.retried for one in done) == 6
+    assert await statuses(plant) == ["queued"] * 6
+    assert len(await plant.sql("SELECT * FROM trace_events WHERE action = 'reverse_job.retried'")) == 6
+
+
+async def test_a_kill_while_retrying_leaves_the_jobs_failed(plant: Plant) -> None:
+    await plant.submit(await plant.batch(10))
+    await fail(plant)
+    killed = killed_at(JobGroupRepository, "record", call=1, moment="before")
+    with killed as kill, pytest.raises(Exception, match=r".+"):
+        await retry_jobs(plant.runtime.database, caller=plant.caller, group=JobGroup(["failed"]))
+    assert kill.done
+    assert await statuses(plant) == ["failed"]
 
 
 async def test_another_organisation_and_an_operator_change_nothing(
