@@ -48,6 +48,20 @@ async def test_a_batch_is_counted_and_reconciled_without_statistics(plant: Plant
     assert (found.prepared, found.excluded, found.remaining) == (10_000, 10_000, 0)
 
 
+async def test_a_batch_whose_queue_exceeds_the_memory_of_a_hash_is_counted_and_reconciled(plant: Plant) -> None:
+    """As with a million codes and the usual memory: the planner, which has statistics here, then gives up hashing."""
+    batch = await plant.prepared(20_000, exclude=ska(*range(1, 20_001, 2)))
+    await plant.sql("ANALYZE qr_codes, qr_prepared_codes, qr_excluded_codes")
+    async with plant.runtime.database.read(tenant=plant.caller.organisation_id) as repositories:
+        await bounded(repositories)
+        await repositories._session.execute(text("SELECT set_config('work_mem', '64kB', true)"))
+        await repositories._session.execute(text("SELECT set_config('hash_mem_multiplier', '1', true)"))
+        counted = await repositories.reverse_jobs.count(batch.batch_id, 1, 20_000)
+        found = await repositories.reconciliation.count(batch.batch_id)
+    assert (counted.total, counted.excluded, counted.duplicates) == (20_000, 10_000, 10_000)
+    assert (found.prepared, found.excluded, found.remaining) == (10_000, 10_000, 0)
+
+
 async def test_the_missing_codes_of_a_chunk_are_found_in_the_chunk_alone(plant: Plant) -> None:
     batch = await plant.batch(20_000)
     await plant.sql(

@@ -6,24 +6,34 @@ from uuid import UUID
 from qrtrack.domain.packing.numbering import serial
 from qrtrack.repositories.base import Repository
 
+# Grouping the rows of the three tables takes time in proportion to their number, with or without statistics. `IN` or a
+# join would compare each code with each in a batch of a million: as a hash, the queue does not fit into `work_mem`.
 RECONCILE = """
 WITH batch AS (
     SELECT id, quantity, serial_prefix, first_number FROM qr_batches WHERE id = :batch_id
-), placed AS (
-    SELECT code.sequence_number, code.code,
+), found AS (
+    SELECT code.sequence_number, code.code, FALSE AS is_prepared, FALSE AS is_excluded,
            CASE WHEN code.sequence_number NOT BETWEEN 1 AND (SELECT quantity FROM batch) THEN 'unaccounted'
                 WHEN code.status = 'void' AND NOT code.voided_by_closing THEN 'void'
                 WHEN code.master_code_id IS NOT NULL THEN 'in_case'
                 WHEN code.status IN ('scanned', 'redeemed') THEN 'scanned'
-                WHEN code.status NOT IN ('generated', 'printed', 'void') THEN 'unaccounted'
-                WHEN code.sequence_number IN (SELECT sequence_number FROM qr_prepared_codes
-                                              WHERE batch_id = :batch_id AND status = 'prepared') THEN 'prepared'
-                WHEN code.sequence_number IN (SELECT sequence_number FROM qr_excluded_codes
-                                              WHERE batch_id = :batch_id) THEN 'excluded'
-                WHEN code.status = 'void' THEN 'voided_by_closing'
-                ELSE 'remaining' END AS place
+                WHEN code.status NOT IN ('generated', 'printed', 'void') THEN 'unaccounted' END AS place,
+           CASE code.status WHEN 'void' THEN 'voided_by_closing' ELSE 'remaining' END AS place_out_of_queue
     FROM qr_codes AS code
     WHERE code.batch_id = :batch_id
+    UNION ALL
+    SELECT sequence_number, NULL, TRUE, FALSE, NULL, NULL
+    FROM qr_prepared_codes WHERE batch_id = :batch_id AND status = 'prepared'
+    UNION ALL
+    SELECT sequence_number, NULL, FALSE, TRUE, NULL, NULL FROM qr_excluded_codes WHERE batch_id = :batch_id
+), placed AS (
+    SELECT sequence_number, max(code) AS code,
+           COALESCE(max(place), CASE WHEN bool_or(is_prepared) THEN 'prepared'
+                                     WHEN bool_or(is_excluded) THEN 'excluded'
+                                     ELSE max(place_out_of_queue) END) AS place
+    FROM found
+    GROUP BY sequence_number
+    HAVING count(code) > 0
 ), counted AS (
     SELECT count(*) FILTER (WHERE place = 'void') AS void,
            count(*) FILTER (WHERE place = 'in_case') AS in_case,
@@ -37,7 +47,7 @@ WITH batch AS (
 )
 SELECT batch.id AS batch_id, batch.quantity AS generated, batch.serial_prefix, batch.first_number, counted.*,
        ARRAY(SELECT number FROM generate_series(1, batch.quantity) AS number
-             EXCEPT SELECT sequence_number FROM placed) AS missing
+             EXCEPT SELECT sequence_number FROM qr_codes WHERE batch_id = :batch_id) AS missing
 FROM batch CROSS JOIN counted
 """
 
