@@ -12,7 +12,7 @@ RECONCILE = """
 WITH batch AS (
     SELECT id, quantity, serial_prefix, first_number FROM qr_batches WHERE id = :batch_id
 ), found AS (
-    SELECT code.sequence_number, code.code, FALSE AS is_prepared, FALSE AS is_excluded,
+    SELECT code.sequence_number, TRUE AS is_code, FALSE AS is_prepared, FALSE AS is_excluded,
            CASE WHEN code.sequence_number NOT BETWEEN 1 AND (SELECT quantity FROM batch) THEN 'unaccounted'
                 WHEN code.status = 'void' AND NOT code.voided_by_closing THEN 'void'
                 WHEN code.master_code_id IS NOT NULL THEN 'in_case'
@@ -22,18 +22,18 @@ WITH batch AS (
     FROM qr_codes AS code
     WHERE code.batch_id = :batch_id
     UNION ALL
-    SELECT sequence_number, NULL, TRUE, FALSE, NULL, NULL
+    SELECT sequence_number, FALSE, TRUE, FALSE, NULL, NULL
     FROM qr_prepared_codes WHERE batch_id = :batch_id AND status = 'prepared'
     UNION ALL
-    SELECT sequence_number, NULL, FALSE, TRUE, NULL, NULL FROM qr_excluded_codes WHERE batch_id = :batch_id
+    SELECT sequence_number, FALSE, FALSE, TRUE, NULL, NULL FROM qr_excluded_codes WHERE batch_id = :batch_id
 ), placed AS (
-    SELECT sequence_number, max(code) AS code,
+    SELECT sequence_number,
            COALESCE(max(place), CASE WHEN bool_or(is_prepared) THEN 'prepared'
                                      WHEN bool_or(is_excluded) THEN 'excluded'
                                      ELSE max(place_out_of_queue) END) AS place
     FROM found
     GROUP BY sequence_number
-    HAVING count(code) > 0
+    HAVING bool_or(is_code)
 ), counted AS (
     SELECT count(*) FILTER (WHERE place = 'void') AS void,
            count(*) FILTER (WHERE place = 'in_case') AS in_case,
@@ -42,12 +42,19 @@ WITH batch AS (
            count(*) FILTER (WHERE place = 'excluded') AS excluded,
            count(*) FILTER (WHERE place = 'voided_by_closing') AS voided_by_closing,
            count(*) FILTER (WHERE place = 'remaining') AS remaining,
-           COALESCE(array_agg(code) FILTER (WHERE place = 'unaccounted'), '{}') AS unaccounted
+           array_agg(sequence_number) FILTER (WHERE place = 'unaccounted') AS unaccounted,
+           count(*) FILTER (WHERE sequence_number BETWEEN 1 AND (SELECT quantity FROM batch)) AS numbered
     FROM placed
 )
-SELECT batch.id AS batch_id, batch.quantity AS generated, batch.serial_prefix, batch.first_number, counted.*,
-       ARRAY(SELECT number FROM generate_series(1, batch.quantity) AS number
-             EXCEPT SELECT sequence_number FROM qr_codes WHERE batch_id = :batch_id) AS missing
+SELECT batch.id AS batch_id, batch.quantity AS generated, batch.serial_prefix, batch.first_number, counted.void,
+       counted.in_case, counted.scanned_without_case, counted.prepared, counted.excluded, counted.voided_by_closing,
+       counted.remaining,
+       ARRAY(SELECT code FROM qr_codes
+             WHERE batch_id = :batch_id AND sequence_number = ANY(counted.unaccounted)) AS unaccounted,
+       CASE WHEN counted.numbered < batch.quantity THEN
+           ARRAY(SELECT number FROM generate_series(1, batch.quantity) AS number
+                 EXCEPT SELECT sequence_number FROM qr_codes WHERE batch_id = :batch_id)
+       ELSE '{}' END AS missing
 FROM batch CROSS JOIN counted
 """
 
