@@ -46,8 +46,9 @@ async def recall_units(
     body: RecallRequest, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase
 ) -> RecallRow | RecallCount:
     """Recalls a batch, a case or a list of codes: from now on a check of such a unit answers `recalled` with your text.
-    A recall of a case covers the units that are in it now, wherever they go. All or nothing. Send `"dry_run": true`
-    first to see how many units it would cover.
+    A recall of a case covers the units that are in it now, also after they leave it, and those that are put into it
+    later. If one code of the list is refused, nothing is recalled. Send `"dry_run": true` first to see how many units
+    it would cover.
     """
     require_exactly_one(codes=body.codes, batch_id=body.batch_id, master_code=body.master_code)
     if body.dry_run:
@@ -87,7 +88,9 @@ async def lift_recall(body: LiftRequest, caller: BatchManager, database: Answeri
 async def list_recalls(
     query: Annotated[RecallFilter, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
-    """Newest first. `?in_force=true` lists those that are not lifted, `?batch_id=` those of units of a batch."""
+    """Newest first. `?in_force=true` lists the recalls that are not lifted, `?batch_id=` those that cover a batch, its
+    cases or its codes.
+    """
     rows = await use_cases.list_recalls(
         runtime.database,
         caller=caller,
@@ -101,7 +104,7 @@ async def list_recalls(
 
 @router.get("/recalls/{recall_id}", summary="Get a recall", responses=problems(NotFound))
 async def get_recall(recall_id: UUID, caller: Packer, runtime: RuntimeState) -> RecallDetailAnswer:
-    """The recall with its units: how many are in which state, and which they are, as ranges."""
+    """Shows the recall, its units counted by state, and the ranges of its units."""
     found = await use_cases.describe_recall(runtime.database, caller=caller, recall_id=recall_id)
     ranges = [RecalledRange.model_validate(row) for row in found.ranges]
     view = RecallView.model_validate(found.recall)

@@ -31,8 +31,8 @@ class RecallRequest(Body):
     batch_id: Id | None = None
     master_code: Name | None = None
     codes: CodeList | None = None
-    reason: Reason = Field(description="For your own records: the trace keeps it.")
-    text_en: PublicText = Field(description="What a consumer reads, in English: what to do with the product.")
+    reason: Reason = Field(description="For your own records. Consumers do not see it.")
+    text_en: PublicText = Field(description="What consumers read, in English. Say what to do with the product.")
     text_id: PublicText = Field(description="The same in Indonesian.")
     dry_run: bool = Field(default=False, description="Returns what would be recalled or refused, and changes nothing.")
 
@@ -72,7 +72,7 @@ class RecallAnswer(RecallView, Answer):
 
 
 class RecallMade(RecallAnswer):
-    """The recall, which is in force."""
+    """The new recall, in force from now on."""
 
     dry_run: Literal[False] = False
 
@@ -84,13 +84,13 @@ class RecallDryRun(Answer):
 
     dry_run: Literal[True] = True
     unit_count: int
-    with_consumers: int = Field(description="Of these, how many a consumer has checked or redeemed.")
+    with_consumers: int = Field(description="How many of these units a consumer has checked or redeemed.")
 
 
 class RecallFilter(ListQuery):
     """Which recalls to list."""
 
-    batch_id: UUID | None = Field(None, description="Those of the batch, of its cases and of its codes.")
+    batch_id: UUID | None = Field(None, description="Lists the recalls of this batch, of its cases and of its codes.")
     in_force: Flag | None = None
 
 
@@ -101,7 +101,7 @@ class RecallPage(Page):
 
 
 class RecalledRange(BaseModel):
-    """Units that are neighbours in serial order."""
+    """Units with consecutive sequence numbers."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -115,7 +115,7 @@ class RecallDetail(RecallView):
     """A recall with its units."""
 
     by_status: Mapping[CodeStatus, int] = Field(description="`scanned` and `redeemed` units are with consumers.")
-    ranges: list[RecalledRange] = Field(description="The recalled units: the first 1,000 ranges.")
+    ranges: list[RecalledRange] = Field(description="The recalled units as ranges, at most the first 1,000.")
 
 
 class RecallDetailAnswer(Answer):

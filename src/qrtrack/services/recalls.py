@@ -39,7 +39,7 @@ class RecallTexts(NamedTuple):
 
 
 async def recall_batch(database: Database, *, caller: Caller, batch_id: UUID, texts: RecallTexts) -> RecallRow:
-    """Writes one row, whatever the quantity of the batch. Raises NotFound, AlreadyRecalled."""
+    """Stores the recall as one row, whatever the quantity of the batch. Raises NotFound, AlreadyRecalled."""
     new = _new(caller, texts)
     async with database.write(tenant=caller.organisation_id) as repositories:
         await repositories.releases.get(batch_id)
@@ -75,7 +75,7 @@ async def recall_codes(database: Database, *, caller: Caller, pasted: PastedCode
 
 
 async def count_recall_of_batch(database: Database, *, caller: Caller, batch_id: UUID, reason: str) -> RecallCount:
-    """What the recall would cover. Changes nothing, and refuses what the recall would refuse."""
+    """Counts the units that `recall_batch` would recall. Raises what it would raise, and changes nothing."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         await repositories.releases.get(batch_id)
         await _refuse_repeat(repositories, reason, batch_id=batch_id)
@@ -83,7 +83,7 @@ async def count_recall_of_batch(database: Database, *, caller: Caller, batch_id:
 
 
 async def count_recall_of_case(database: Database, *, caller: Caller, master_code: str, reason: str) -> RecallCount:
-    """As `count_recall_of_batch`, of a case."""
+    """Counts the units that `recall_case` would recall. Raises what it would raise, and changes nothing."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         case = await _get_filled_case(repositories, master_code)
         await _refuse_repeat(repositories, reason, case_id=case.id)
@@ -91,7 +91,7 @@ async def count_recall_of_case(database: Database, *, caller: Caller, master_cod
 
 
 async def count_recall_of_codes(database: Database, *, caller: Caller, pasted: PastedCodes) -> RecallCount:
-    """As `count_recall_of_batch`, of a list of codes."""
+    """Counts the units that `recall_codes` would recall. Raises what it would raise, and changes nothing."""
     organisation_id = caller.organisation_id
     async with database.read(tenant=organisation_id) as repositories:
         if unknown := await repositories.recalls.list_unknown(pasted.codes, organisation_id=organisation_id):
@@ -115,7 +115,7 @@ def _new(caller: Caller, texts: RecallTexts) -> NewRecall:
 async def _refuse_repeat(
     repositories: Repositories, reason: str, *, batch_id: UUID | None = None, case_id: int | None = None
 ) -> None:
-    """Raises AlreadyRecalled, unless the other recall was lifted at this moment."""
+    """Raises AlreadyRecalled with the recall that is in force. Returns if that recall was lifted in the meantime."""
     existing = await repositories.recalls.find_in_force(reason, batch_id=batch_id, case_id=case_id)
     if existing is not None:
         raise AlreadyRecalled(existing)
@@ -136,7 +136,7 @@ async def _recalled(repositories: Repositories, caller: Caller, new: NewRecall) 
 
 
 async def lift_recall(database: Database, *, caller: Caller, recall_id: UUID, reason: str) -> RecallRow:
-    """Ends the recall: verification answers as before it, unless another recall covers the unit. Raises NotFound,
+    """Ends the recall: checks of its units answer as before, unless another recall covers the unit. Raises NotFound,
     InvalidState.
     """
     async with database.write(tenant=caller.organisation_id) as repositories:

@@ -51,7 +51,7 @@ class UnitState:
 
 
 def decide(unit: UnitState) -> Result:
-    """`recalled` outranks everything, because it is about safety."""
+    """`recalled` takes precedence over all other results, because it is about safety."""
     if unit.is_recalled:
         return Result.RECALLED
     if unit.is_void:
@@ -66,7 +66,9 @@ def decide(unit: UnitState) -> Result:
 
 
 def is_new_look(result: Result, same_look: Result | None) -> bool:
-    """Whether the check must be recorded. A reload, the back button and a double press belong to the previous look."""
+    """Returns whether the check must be recorded. A reload, the back button or a double press repeats the previous look
+    and is not recorded.
+    """
     return not (same_look == result or (same_look in COUNTED and result in COUNTED))
 
 

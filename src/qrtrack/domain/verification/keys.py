@@ -5,7 +5,7 @@ from itertools import product
 from typing import Final
 
 _IGNORED: Final = re.compile(r"[\s\-‐-―_.]+")
-# Keys of the service have neither side of a pair. Imported keys may have one or both.
+# Keys that the service generates contain none of these characters. Imported keys may contain them.
 _CONFUSED: Final = (("0", "O"), ("1", "I"))
 _UNCHANGED: Final[dict[int, str]] = {}
 

@@ -7,18 +7,20 @@ from qrtrack.domain.errors import Throttled
 from qrtrack.domain.instants import rfc3339
 
 FAILURES_OF_CODE: Final = 5
-"""Failures of one code without a wait. Each further failure costs a wait of 1, 2, 4 … 60 minutes. After a day without a
-failure, counting starts again at 0.
+"""After this many failures of one code within 24 hours, the next check of the code must wait for a minute. Each further
+failure doubles the wait, up to 60 minutes.
 """
 LONGEST_WAIT_MINUTES: Final = 60
 FAILURES_OF_NETWORK: Final = 60
-"""Failures of one IPv4 address or IPv6 /64 within an hour."""
+"""After this many failures within an hour, an IPv4 address or IPv6 /64 must wait."""
 FAILURES_OF_WIDE_NETWORK: Final = 600
-"""Failures of one IPv6 /48 within an hour."""
+"""After this many failures within an hour, an IPv6 /48 must wait."""
 FAILURES_OF_BATCH: Final = 1000
-"""Failures on one batch within a day. After that, only networks that failed on this batch must wait."""
+"""After this many failures on one batch within a day, networks that have failed on this batch must wait. All others may
+check.
+"""
 ALARMING_FAILURES: Final = 100
-"""Failures on a batch within a day that raise an alert."""
+"""This many failures on one batch within a day raise an alert."""
 
 
 class TooManyFailures(Throttled):

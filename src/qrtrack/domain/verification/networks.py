@@ -49,7 +49,9 @@ class HashKeys:
         )
 
     def of(self, purpose: str, *parts: str) -> bytes:
-        """Equal for equal parts. The parts are separated, so that `ab`, `c` and `a`, `bc` differ."""
+        """Returns the hash of the parts. A separator stands between them, so that `ab`, `c` and `a`, `bc` have
+        different hashes.
+        """
         message = "\0".join((purpose, *parts)).encode(errors="surrogatepass")
         return hmac.digest(self._key, message, "sha256")[:KEY_BYTES]
 

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class ReportReason(StrEnum):
-    """`not_me`: the answer said "checked before", and the reporter did not do it."""
+    """`not_me`: the check answered "checked before", but the reporter had not checked the unit."""
 
     NOT_ME = "not_me"
     LABEL_DAMAGED = "label_damaged"

@@ -10,7 +10,7 @@ from qrtrack.models.metadata import Now, Table, TenantOwned, child_of, one_of
 
 
 class Verification(TenantOwned, Table):
-    """One check with the right key. A wrong key leaves a row in `verification_failures` only.
+    """One check with the right key. A check with a wrong key is stored in `verification_failures` instead.
 
     `browser` is a hash of the random cookie, `network` a keyed hash of the address that changes daily. `actor` is the
     user of a `qc` check.

@@ -10,9 +10,9 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, child_of, 
 
 
 class Recall(TenantOwned, Table):
-    """In force until `lifted_at`. A recall of a batch of 1,000,000 units is this one row.
-
-    `recalled_codes` lists the units of a recall of codes. A recall of a case covers the units that are in it.
+    """In force until `lifted_at`. A recall of a batch is this one row, whatever its quantity. A recall of codes or of a
+    case also has a row in `recalled_codes` for each of its units. Units that are put into a recalled case later are
+    covered without such a row.
     """
 
     __tablename__ = "recalls"
@@ -53,7 +53,7 @@ class Recall(TenantOwned, Table):
 
 
 class RecalledCode(TenantOwned, Table):
-    """One unit of a recall, named like every unit by its batch and sequence number."""
+    """One unit of a recall of codes or of a case. Batch and sequence number identify the unit."""
 
     __tablename__ = "recalled_codes"
     __table_args__ = (

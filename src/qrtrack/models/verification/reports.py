@@ -10,7 +10,9 @@ from qrtrack.models.metadata import Now, Table, TenantOwned, child_of, one_of
 
 
 class VerificationReport(TenantOwned, Table):
-    """What a person without an account says about a unit. `code`: as the person entered it; maybe no unit has it."""
+    """What a consumer reports about a product. No account is needed. `code` is stored as the consumer entered it;
+    possibly no unit has it.
+    """
 
     __tablename__ = "verification_reports"
     __table_args__ = (

@@ -26,7 +26,7 @@ class AlertRepository(DriverRepository):
         sequence_number: int,
         alerts: Sequence[tuple[AlertKind, bool]],
     ) -> int:
-        """`kinds` says for each alert whether it names the unit. Returns how many are new today."""
+        """Each entry of `kinds` says whether its alert names the unit. Returns how many alerts are new today."""
         return await self._execute(
             RAISE,
             organisation_id=organisation_id,

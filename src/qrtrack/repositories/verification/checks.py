@@ -7,7 +7,7 @@ from qrtrack.domain.verification.checks import Purpose, Result
 from qrtrack.repositories.base import DriverRepository
 
 MOST_RECORDED: Final = 1000
-"""How many checks of one unit are recorded. A person with the key can check without end, and must not fill the disk."""
+"""At most this many checks of one unit are recorded: a person who repeats a check for ever must not fill the disk."""
 
 # Only the newest rows are read, so that a unit with many checks is as fast as any other.
 HISTORY: Final = f"""
@@ -31,7 +31,7 @@ VALUES (:organisation_id, :batch_id, :sequence_number, :purpose, :result, :brows
 
 
 class History(NamedTuple):
-    """The earlier checks of a unit by consumers. `networks`: from how many networks it was checked within a day."""
+    """The earlier checks of a unit by consumers. `networks` counts the networks that checked it within the last day."""
 
     recorded: int
     check_count: int

@@ -1,4 +1,4 @@
-"""Failed checks. One statement decides whether the limits allow a check, and counts it. Another one prunes."""
+"""Failed checks. One statement decides whether the limits allow a check, and counts the failure."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,9 +17,9 @@ from qrtrack.repositories.base import DriverRepository
 
 STEP: Final = 5000
 
-# Advisory locks: in all processes together, checks of one code or from one network run one after the other. This is a
-# separate statement, so that the snapshot of the next one contains what the previous holder committed. The locks are
-# sorted, so that two checks that share two locks cannot deadlock.
+# Advisory locks serialise the checks of one code and those from one network, across all processes. LOCK is a statement
+# of its own: the snapshot of TRY, which follows, then contains what the previous holder of the lock has committed. The
+# locks are sorted, so that two checks that share two locks cannot deadlock.
 LOCK: Final = """
 SELECT pg_advisory_xact_lock(lock)
 FROM (SELECT DISTINCT lock FROM unnest(CAST(:locks AS bigint[])) AS wanted (lock) ORDER BY lock) AS sorted
@@ -27,7 +27,9 @@ FROM (SELECT DISTINCT lock FROM unnest(CAST(:locks AS bigint[])) AS wanted (lock
 
 
 def _full(key: str, most: int, window: str) -> str:
-    """SQL for the time when the oldest of the last `most` failures leaves the window; NULL while there are fewer."""
+    """Returns SQL for the time when this limit allows a check again: when the oldest of the last `most` failures leaves
+    the window. NULL if the window contains fewer failures.
+    """
     return f"""
     SELECT failed_at + interval '{window}'
     FROM verification_failures
@@ -96,9 +98,9 @@ WHERE ctid = ANY(ARRAY(
 
 
 class Try(NamedTuple):
-    """The hashes under which one check is counted. `networks`: hashes of the network with today's and yesterday's key;
-    `wide_networks` are empty for IPv4. Without `code_key` the check named no code, without `batch_id` there is no such
-    batch.
+    """The keyed hashes of one check, by which the limits count. `networks` and `wide_networks` hold the hashes of today
+    and of yesterday; `wide_networks` is empty for IPv4. `code_key` is None if the check named no code, `batch_id` if no
+    batch has the uniq code.
     """
 
     batch_key: bytes
@@ -121,8 +123,8 @@ class Verdict(NamedTuple):
 
 class FailureRepository(DriverRepository):
     async def judge(self, attempt: Try, *, proven: bool) -> Verdict:
-        """Refuses the try, or counts it when its key was wrong. With a right key (`proven`) it gives back the failures
-        of the code from the network.
+        """Decides whether the limits allow the check. If they do, a wrong key is stored as a failure. A right key
+        (`proven`) deletes the earlier failures of this network on this code.
         """
         keys = [attempt.networks[0], *([attempt.code_key] if attempt.code_key else [])]
         await self._execute(LOCK, locks=[int.from_bytes(key[:8], signed=True) for key in keys])

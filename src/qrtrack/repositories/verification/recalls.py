@@ -12,8 +12,8 @@ INSERT = """
 INSERT INTO recalls (id, manufacturer_org_id, scope, batch_id, master_code_id, reason, text_en, text_id, unit_count,
                      recalled_by)
 """
-# DO NOTHING: the batch or case is already under recall for the same reason. PostgreSQL waits for a concurrent recall to
-# commit before it decides.
+# ON CONFLICT DO NOTHING: the batch or case is already under recall for the same reason. PostgreSQL waits for a
+# concurrent recall to commit before it decides.
 ADD_OF_BATCH = f"""
 {INSERT}
 SELECT :recall_id, manufacturer_org_id, 'batch', id, NULL, :reason, :text_en, :text_id, quantity, :actor
@@ -194,7 +194,7 @@ class CaseToRecall(NamedTuple):
 
 
 class BatchOfCode(NamedTuple):
-    """What the QR symbols of the code's batch say about that batch."""
+    """A code, and the data of its batch that QR symbols contain."""
 
     code: str
     uniq_code: str
@@ -204,7 +204,7 @@ class BatchOfCode(NamedTuple):
 
 
 class RecallCount(NamedTuple):
-    """What a recall would cover. `with_consumers`: units that somebody has checked or redeemed."""
+    """How many units a recall would cover. `with_consumers` counts those that a consumer has checked or redeemed."""
 
     unit_count: int
     with_consumers: int
@@ -216,7 +216,7 @@ class StatusCount(NamedTuple):
 
 
 class RecalledRange(NamedTuple):
-    """A run of units that follow each other in serial order."""
+    """Recalled units with consecutive sequence numbers."""
 
     batch_id: UUID
     first_code: str
@@ -234,8 +234,8 @@ class RecallRepository(Repository):
         return await self._execute(ADD_OF_CASE, **new._asdict(), case_id=case_id) > 0
 
     async def add_of_codes(self, new: NewRecall, codes: Sequence[str], *, organisation_id: UUID) -> Sequence[str]:
-        """Takes `codes` without repeats. Returns those that the organisation does not have; then the caller must roll
-        back.
+        """`codes` must contain no repeats. Returns the codes that the organisation does not have; if there are any, the
+        caller must roll back.
         """
         named: dict[str, Any] = {"organisation": organisation_id, "codes": codes}
         await self._execute(ADD_OF_CODES, **new._asdict(), organisation=organisation_id, unit_count=len(codes))
@@ -244,7 +244,7 @@ class RecallRepository(Repository):
         return () if added == len(codes) else await self._fetch_values(LIST_UNKNOWN, **named)
 
     async def list_unknown(self, codes: Sequence[str], *, organisation_id: UUID) -> Sequence[str]:
-        """Those that the organisation does not have."""
+        """Returns the codes that the organisation does not have."""
         return await self._fetch_values(LIST_UNKNOWN, codes=codes, organisation=organisation_id)
 
     async def count_of_batch(self, batch_id: UUID) -> RecallCount:
@@ -254,7 +254,7 @@ class RecallRepository(Repository):
         return await self._fetch_one(RecallCount, COUNT_OF_CASE, case_id=case_id)
 
     async def count_of_codes(self, codes: Sequence[str], *, organisation_id: UUID) -> RecallCount:
-        """`codes` without repeats, all of the organisation."""
+        """`codes` must contain no repeats, and only codes of the organisation."""
         return await self._fetch_one(RecallCount, COUNT_OF_CODES, codes=codes, organisation=organisation_id)
 
     async def list_batches_of(self, codes: Sequence[str], *, organisation_id: UUID) -> list[BatchOfCode]:
@@ -270,7 +270,7 @@ class RecallRepository(Repository):
     async def find_in_force(
         self, reason: str, *, batch_id: UUID | None = None, case_id: int | None = None
     ) -> UUID | None:
-        """A recall of the batch or case for the same reason."""
+        """Returns the recall in force that covers the batch or case for the same reason, or None."""
         found: UUID | None = await self._fetch_value(FIND_IN_FORCE, reason=reason, batch_id=batch_id, case_id=case_id)
         return found
 

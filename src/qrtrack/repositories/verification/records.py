@@ -1,4 +1,4 @@
-"""What consumers' checks have left: checks, reports and alerts, for its manufacturer. No address shows."""
+"""Lists the recorded checks, reports and alerts of an organisation. The lists contain no network address."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -6,7 +6,8 @@ from uuid import UUID
 
 from qrtrack.repositories.base import Repository
 
-# Two statements for each list: with one optional condition, a generic plan could use no index.
+# Each list has two statements, one for a batch and one for the organisation. In one statement with an optional
+# condition, PostgreSQL's generic plan could not use an index.
 OF_BATCH = "batch_id = :batch_id"
 OF_ORGANISATION = "manufacturer_org_id = :organisation_id"
 PAGE = "{whose} AND (CAST(:before AS bigint) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit"
@@ -49,7 +50,7 @@ class RecordedCheck(NamedTuple):
 
 
 class RecordedReport(NamedTuple):
-    """`code`: as the reporter entered it; maybe no unit has it."""
+    """`code` is stored as the consumer entered it; possibly no unit has it."""
 
     id: int
     batch_id: UUID
@@ -61,7 +62,7 @@ class RecordedReport(NamedTuple):
 
 
 class RecordedAlert(NamedTuple):
-    """An alert without `code` is about the whole batch."""
+    """`code` is None if the alert is about the whole batch."""
 
     id: int
     batch_id: UUID
@@ -73,7 +74,7 @@ class RecordedAlert(NamedTuple):
 
 
 class Selected(NamedTuple):
-    """Whose records: of one batch, or without `batch_id` of the whole organisation."""
+    """Selects the records of one batch, or of the whole organisation if `batch_id` is None."""
 
     organisation_id: UUID
     batch_id: UUID | None

@@ -7,10 +7,10 @@ from qrtrack.domain.verification.reports import ReportReason
 from qrtrack.repositories.base import DriverRepository
 
 MOST_OF_NETWORK: Final = 20
-"""How many reports one network may send within an hour."""
+"""One network may send this many reports within an hour."""
 MOST_OF_BATCH: Final = 1000
-"""How many reports about one batch are kept within a day. Nobody reads more, and one scanned product must not let an
-attacker fill the disk.
+"""At most this many reports about one batch are stored within a day: an attacker who has scanned one product must not
+fill the disk.
 """
 
 ADD: Final = f"""
@@ -26,7 +26,7 @@ WHERE (SELECT count(*) FROM verification_reports
 
 
 class NewReport(NamedTuple):
-    """`code`: as the reporter entered it. `network`: a keyed hash."""
+    """`code` is what the consumer entered. `network` is a keyed hash."""
 
     organisation_id: UUID
     batch_id: UUID

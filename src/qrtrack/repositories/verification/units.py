@@ -12,7 +12,7 @@ SELECT id, manufacturer_org_id
 FROM qr_batches
 WHERE uniq_code = :uniq_code
 """
-# A digest is unique within a batch. There is one digest for each key that the person may have meant.
+# `digests` has one digest for each key that the person may have meant. A digest is unique within a batch.
 FIND_BY_KEY: Final = """
 SELECT sequence_number, code, root_key_digest, root_key_hash
 FROM qr_codes
@@ -22,8 +22,9 @@ WHERE batch_id = :batch_id
 ORDER BY array_position(CAST(:digests AS bytea[]), root_key_digest)
 LIMIT 1
 """
-# Codes are unique within an organisation, and the index on them begins with it. An unknown code leads to the newest
-# batch of the GTIN: a different answer would tell anybody which codes exist, without a key and without a limit.
+# Codes are unique within an organisation, so the index on them begins with the organisation. An unknown code leads to
+# the newest batch of the GTIN, as a known one does to its batch. A different answer would let anybody find out which
+# codes exist, without a key and without a limit.
 FIND_BY_LINK: Final = """
 SELECT COALESCE(
     (SELECT batch.uniq_code
@@ -112,7 +113,7 @@ class KeyedUnit(NamedTuple):
 
 
 class DescribedBatch(NamedTuple):
-    """What may be shown before a key is entered. The texts are those of a recall."""
+    """What the page may show before a key is entered. `text_en` and `text_id` are the texts of a recall."""
 
     manufacturer_org_id: UUID
     product_name: str
@@ -144,17 +145,23 @@ class LockedUnit(NamedTuple):
 
 
 class VerifiedUnitRepository(DriverRepository):
-    """The first three methods run without an organisation: only the row that they find names it."""
+    """The methods `find_batch`, `find_by_key`, `find_by_link` and `describe` run before the organisation is known: the
+    row that they find names it.
+    """
 
     async def find_batch(self, uniq_code: str) -> FoundBatch | None:
         return await self._fetch_optional(FoundBatch, FIND_BATCH, uniq_code=uniq_code)
 
     async def find_by_key(self, batch_id: UUID, digests: Sequence[bytes], code: str | None) -> KeyedUnit | None:
-        """Returns the unit that has one of these digests; if several have one, the earlier digest decides."""
+        """Returns the unit that has one of these digests. If several units have one, the unit of the first digest in
+        the list.
+        """
         return await self._fetch_optional(KeyedUnit, FIND_BY_KEY, batch_id=batch_id, digests=digests, code=code)
 
     async def find_by_link(self, gtin: str, lot: str | None, code: str) -> str | None:
-        """The uniq code of the batch that a GS1 Digital Link leads to. None where no batch has this GTIN and lot."""
+        """Returns the uniq code of the batch that a GS1 Digital Link leads to, or None if no batch has this GTIN and
+        lot.
+        """
         uniq_code: str | None = await self._fetch_value(FIND_BY_LINK, gtin=gtin, lot=lot, code=code)
         return uniq_code
 

@@ -64,8 +64,8 @@ async def verify_unit(
 async def redeem_unit(
     body: RedeemRequest, request: Request, response: Response, runtime: RuntimeState
 ) -> VerificationAnswer:
-    """Redeems a unit once, with the same proof as a check: for loyalty points, a warranty, a deposit. A second time
-    is refused with the day of the first.
+    """Redeems a unit once, with the same proof as a check: for loyalty points, a warranty, a deposit. A second time is
+    refused; the answer has the day on which the unit was redeemed.
     """
     visitor = visitor_of(request, runtime)
     await _start(runtime, visitor)
@@ -97,7 +97,7 @@ async def report_product(body: ReportRequest, request: Request, runtime: Runtime
 
 
 async def _start(runtime: Runtime, visitor: Visitor) -> None:
-    """A burst of one network must not fill the event loop."""
+    """Delays the requests of a network that sends many at once: they must not block the event loop for others."""
     await runtime.starts.turn(("verification", visitor.network.name))
 
 

@@ -13,12 +13,12 @@ MOST_BYTES: Final = 16 * 1024
 MOST_FIELDS: Final = 10
 ENCODED: Final = "application/x-www-form-urlencoded"
 LONGEST_TYPED: Final = 64
-# PostgreSQL refuses NUL. The other characters mislead a person at a screen.
+# PostgreSQL refuses NUL. The other characters are invisible or change the direction of text, which misleads readers.
 HIDDEN: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
 class Form(NamedTuple):
-    """`root_key` of a check, or `reason` of a report; None and None where the form lacks what it needs."""
+    """A check has a `root_key`, a report has a `reason`. Both are None if the form is incomplete or unreadable."""
 
     root_key: str | None = None
     reason: ReportReason | None = None

@@ -1,4 +1,4 @@
-"""The notice at the top of the public page: a result, a recall, or why there is none."""
+"""The notice at the top of the public page: the result of a check, a recall, or why the check has no result."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -38,8 +38,8 @@ ASKING: Final = frozenset({Result.NOT_RELEASED, Result.VOID})
 
 
 class Notice(NamedTuple):
-    """`tone` picks the colour, and the icon where `icon` is empty; the title says it in words. `is_done`: another check
-    is the lesser wish now. `advice`: the recall's own text. `reason`: what the report form offers first.
+    """`tone` decides the colour, and the icon if `icon` is empty. `is_done`: the page folds the form for another check.
+    `advice` is the text of the recall. `asks_report` opens the report form, and `reason` is its preselected reason.
     """
 
     title: str
@@ -66,7 +66,7 @@ def notice_named(name: str, language: str) -> Notice:
 
 
 def notice_of_wait(refusal: TooManyFailures, language: str, zone: ZoneInfo) -> Notice:
-    """Says until when, on the clock of the manufacturer's zone, and how long that is."""
+    """Names the time when the next check is allowed, in the manufacturer's time zone, and the minutes until then."""
     words = catalogue(language)["notices"]["wait"]
     time = f"{refusal.retry_at.astimezone(zone):%H:%M %Z}"
     minutes = -(-int(refusal.members["retry_after"] + 1) // 60)

@@ -29,10 +29,13 @@ from qrtrack.services.verification.reports import TooManyReports, report
 router = APIRouter(include_in_schema=False)
 
 PREFIXES: Final = ("/q/", "/Q/", "/01/")
-"""Of the pages' paths: `/q/…`, in upper case as printed symbols have it, and GS1 Digital Links."""
+"""The paths of the public pages begin with these: `/q/…`, `/Q/…` (small symbols are printed in upper case), and GS1
+Digital Links.
+"""
 
 UNIQ_CODE: Final = re.compile(rf"[{ALPHABET}]{{12}}", re.ASCII | re.IGNORECASE)
-# Codes, lots and GTINs are printable ASCII. Other text names nothing, and PostgreSQL refuses some of it.
+# Codes, lots and GTINs consist of printable ASCII. Other text cannot match any of them, and PostgreSQL refuses some of
+# it.
 VISIBLE: Final = re.compile(r"[!-~]{1,64}", re.ASCII)
 HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -56,7 +59,9 @@ ENVIRONMENT: Final = Environment(
 
 
 def _asset(name: str) -> tuple[str, bytes]:
-    """Its path and content. The path changes with the content, so that browsers may keep it for ever."""
+    """Returns the path and the content of a file. The path contains a hash of the content, so browsers may cache the
+    file for ever.
+    """
     content = resources.files(__package__).joinpath("assets", name).read_bytes()
     stem, _, kind = name.rpartition(".")
     return f"q/assets/{stem}.{hashlib.sha256(content).hexdigest()[:12]}.{kind}", content
@@ -90,7 +95,7 @@ async def show_page(request: Request) -> Response:
 
 
 async def take_form(request: Request) -> Response:
-    """POST of the page's own forms: a check or a report."""
+    """Handles the POST of the page's forms: a check or a report."""
     runtime, visitor = _of(request)
     language, form, product = language_of(request), await read_form(request), None
     try:
@@ -108,8 +113,8 @@ async def take_form(request: Request) -> Response:
     return _render(request, runtime, visitor, product, notice, status=status)
 
 
-# A lot may contain a slash, which the server has decoded by now. An address with more text after the code gets a page
-# with help.
+# `{lot:path}`: a lot may contain a slash, which the server has already decoded from %2F. `{code:path}`: an address with
+# more text after the code gets a page that helps, not a 404 of the framework.
 for _path in (
     "/q/{uniq_code}",
     "/q/{uniq_code}/{code:path}",
@@ -128,7 +133,7 @@ def _of(request: Request) -> tuple[Runtime, Visitor]:
 
 
 async def _find(request: Request, runtime: Runtime, visitor: Visitor) -> Product | None:
-    """Returns None if the address names nothing. Raises Unavailable."""
+    """Returns None if the address names no product. Raises Unavailable."""
     named = {name: value for name, value in request.path_params.items() if value}
     if not all(VISIBLE.fullmatch(value) for value in named.values()):
         return None
@@ -144,7 +149,7 @@ async def _find(request: Request, runtime: Runtime, visitor: Visitor) -> Product
 
 
 async def _act(runtime: Runtime, visitor: Visitor, product: Product, form: Form, language: str) -> tuple[int, Notice]:
-    """Status and notice. Raises TooManyFailures and Unavailable."""
+    """Executes the check or report. Returns the HTTP status and the notice. Raises TooManyFailures and Unavailable."""
     if form.reason is not None:
         return await _report(runtime, visitor, product, form, language)
     if form.root_key is None:
@@ -202,8 +207,8 @@ def _render(
         notice=notice,
         host=host,
         host_text=words["page"]["host_text"].format(host=host),
-        # Relative: behind a proxy the service may live under a path of its own. As the browser sees the path: an
-        # encoded slash of a lot does not end a segment.
+        # The links are relative, because a proxy may serve the service below a path. Slashes are counted in the
+        # undecoded path, as browsers do: an encoded slash of a lot does not end a segment.
         root="../" * (request.scope["raw_path"].count(b"/") - 1),
         style=STYLE_PATH,
         mark=MARK_PATH,

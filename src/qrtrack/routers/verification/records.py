@@ -24,8 +24,9 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/batches/{b
 async def list_verifications(
     batch_id: UUID, query: Annotated[RecordFilter, Query()], caller: Packer, runtime: RuntimeState
 ) -> CheckPage | ReportPage | AlertPage:
-    """Newest first: consumers' and the plant's own checks with the right root key; with `?show=reports` what consumers
-    reported, with `?show=alerts` what was unusual. Whose checks they are nobody knows: no address is kept.
+    """Lists the checks with the right root key, by consumers and by the plant, newest first. `?show=reports` lists the
+    reports of consumers, `?show=alerts` the alerts. The service does not store who checked: it keeps no network
+    address.
     """
     rows = await list_records(
         runtime.database,

@@ -26,9 +26,9 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/batches/{b
 async def release_batch(
     batch_id: UUID, caller: BatchManager, database: AnsweringDatabase, body: ReleaseRequest | None = None
 ) -> ReleasedBatch:
-    """From then on a right root key answers `genuine`; before, it answers `not_released` and raises an alert. For
-    batches that were created with `"requires_release": true`; all others count as released. Send `{}`, or
-    `{"at": "…"}` for another time, which may be moved until it has come.
+    """Releases a batch that was created with `"requires_release": true`; all other batches count as released. Before
+    the release, a check with the right root key answers `not_released` and raises an alert; afterwards it answers
+    `genuine`. Send `{}` to release now, or `{"at": "…"}` for a later time. That time can be changed until it has come.
     """
     at = None if body is None else body.at
     return await use_cases.release_batch(database, caller=caller, batch_id=batch_id, at=at)

@@ -12,15 +12,13 @@ def catalogue(language: str) -> Catalogue:
 
 
 def language_of(request: Request) -> str:
-    """Takes the language of `?lang=`, or the best one of Accept-Language. English if neither names a language that we
-    have.
-    """
+    """Returns the language of `?lang=`, or else the best one of Accept-Language, or else English."""
     asked = request.query_params.get("lang", "")
     return asked if asked in LANGUAGES else best_language(request.headers.get("Accept-Language", ""))
 
 
 def written_day(day: date | None, language: str) -> str:
-    """Such as 20 November 2026."""
+    """Returns the day as a text, such as `20 November 2026`."""
     if day is None:
         return ""
     words = catalogue(language)

@@ -17,15 +17,18 @@ RANDOM: Final = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
 
 
 def visitor_of(request: Request, runtime: Runtime) -> Visitor:
-    """A browser without our cookie gets one with the answer. Its check is recorded under the new cookie."""
+    """Returns who checks. For a browser without a cookie it chooses a new value, under which the check is recorded;
+    `keep_look` sends the cookie with the answer.
+    """
     cookie = request.cookies.get(COOKIE, "")
     address = client_address(request, runtime.settings.trusted_proxies)
     return Visitor(network_of(address), cookie if RANDOM.fullmatch(cookie) else secrets.token_urlsafe(16))
 
 
 def keep_look(request: Request, response: Response, visitor: Visitor, *, proxies: int) -> None:
-    """Sets the cookie anew, so that it lasts as long as a look. A page sets it before the first check: a double press
-    would otherwise come from two browsers. No cache may keep such an answer, which is about one person's unit.
+    """Sends the cookie, valid for another 30 minutes. The page sends it before the first check: otherwise the two
+    requests of a double press would carry no cookie and count as two browsers. Also forbids caching, because the answer
+    is about one person's unit.
     """
     response.headers["Cache-Control"] = "no-store"
     response.set_cookie(

@@ -15,11 +15,11 @@ Typed = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, ma
 Scanned = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=SCAN_LIMIT, pattern=ONE_LINE)
 ]
-"""What a consumer scans: a code, or all that a symbol says."""
+"""What a consumer scans: a code, or the whole content of a symbol."""
 
 
 class RedeemRequest(Part):
-    """A unit, and the proof that somebody has it."""
+    """A unit, and its root key as the proof that the caller holds the unit."""
 
     uniq_code: Scanned = Field(description="The code in the address of the QR symbol: `/q/{uniq_code}`.")
     root_key: Typed = Field(description="As typed: case, blanks and hyphens do not matter.", examples=["zr4k"])
@@ -29,7 +29,7 @@ class RedeemRequest(Part):
 
 
 class VerifyRequest(RedeemRequest):
-    """A check by a consumer, or with `qc` and an operator's token by the plant."""
+    """A check by a consumer; with `"purpose": "qc"` and an operator's token, a check by the plant."""
 
     purpose: Annotated[Purpose, Field(strict=False)] = Purpose.CONSUMER
 
@@ -42,7 +42,7 @@ class RecallText(BaseModel):
 
 
 class CheckedUnit(BaseModel):
-    """What only the plant sees."""
+    """More about the unit. Only a `qc` check returns it."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -57,7 +57,7 @@ class CheckedUnit(BaseModel):
 
 
 class VerificationAnswer(Answer):
-    """Of a wrong key and of an unknown code all but `result` and the texts are null."""
+    """A wrong key and an unknown code only set `result`, `title` and `message`. All other fields are null."""
 
     result: Result
     title: str = Field(description="The result in the language of Accept-Language: English or Indonesian.")
@@ -65,14 +65,18 @@ class VerificationAnswer(Answer):
     code: str | None
     uniq_code: str | None
     product_name: str | None
-    made_by: str | None = Field(description="The organisation's name, where ORGANISATION_NAMES has it.")
+    made_by: str | None = Field(
+        description="The organisation's name from ORGANISATION_NAMES; null if it has none there."
+    )
     lot: str | None
     expires_on: date | None
-    check_count: int | None = Field(description="Checks by consumers so far, with this one where it counts.")
+    check_count: int | None = Field(
+        description="How often consumers have checked the unit. Includes this check if it counts."
+    )
     first_checked_on: date | None
     redeemed_on: date | None
     recall: RecallText | None
-    unit: CheckedUnit | None = Field(description="With `purpose: qc`.")
+    unit: CheckedUnit | None = Field(description="Null unless `purpose` is `qc`.")
 
     @classmethod
     def of(cls, checked: Checked | None, *, title: str, message: str, made_by: str | None, in_full: bool) -> Self:

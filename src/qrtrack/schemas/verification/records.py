@@ -27,7 +27,7 @@ class Record(BaseModel):
 
 
 class CheckRecord(Record):
-    """A check with the right root key. One look is one check: reloading adds none."""
+    """A check with the right root key. Repeated checks of one browser within 30 minutes are one check."""
 
     check_id: int = Field(validation_alias="id")
     code: str
@@ -42,14 +42,14 @@ class ReportRecord(Record):
     """What a consumer reported."""
 
     report_id: int = Field(validation_alias="id")
-    code: str | None = Field(description="As it was entered: possibly of no unit.")
+    code: str | None = Field(description="As the consumer entered it. Possibly no unit has this code.")
     reason: ReportReason
     message: str | None
     reported_at: Instant
 
 
 class AlertRecord(Record):
-    """Raised once a day for each kind and unit; without a code, for the whole batch."""
+    """Raised at most once a day for each kind and unit. `code` is null if the alert is about the whole batch."""
 
     alert_id: int = Field(validation_alias="id")
     kind: AlertKind

@@ -9,11 +9,13 @@ from qrtrack.schemas.base import Answer, Body, Instant, Moment
 
 
 class ReleaseRequest(Body):
-    """Since when the batch is sold."""
+    """The time from which the batch is on sale."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"at": "2031-01-31T00:00:00+07:00"}})
 
-    at: Annotated[Moment | None, Field(description="Left out: now. In the future: the batch is released then.")] = None
+    at: Annotated[
+        Moment | None, Field(description="Default: now. A time in the future releases the batch at that time.")
+    ] = None
 
 
 class BatchReleased(Answer):

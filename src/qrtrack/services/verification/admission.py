@@ -1,4 +1,6 @@
-"""Limits how many public requests run and wait at a time in this process: verification must not starve packing."""
+"""Limits how many public requests run and wait at a time in this process, so that consumers' checks do not slow packing
+down.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Hashable
@@ -8,14 +10,14 @@ from typing import ClassVar, Final
 
 from qrtrack.domain.errors import Unavailable
 
-# With bcrypt at 50 ms and two slots, the last request in the line waits for 10 s.
+# With 50 ms for a bcrypt and two slots, the last of 400 waiting requests waits for 10 s.
 MOST_WAITING: Final = 400
-# Many people behind one address need more than one place, but must not take all of them.
+# Many people may share one network address, so one network may have many requests waiting, but not all 400.
 MOST_WAITING_OF_SHARE: Final = 100
 
 
 class VerificationBusy(Unavailable):
-    """Too many checks wait already. This one was neither run nor counted."""
+    """Too many checks wait already. This check was neither run nor counted."""
 
     slug: ClassVar[str] = "verification-busy"
     title: ClassVar[str] = "Many checks at once"
@@ -31,8 +33,9 @@ class _Share:
 
 
 class Admission:
-    """Runs `slots` at a time. Each share (a network) has as many places in the line, and the rest of it waits beside
-    the line: a burst from one network delays another network's check by one round, not by the whole burst.
+    """Runs at most `slots` requests at a time. At most as many requests of one share (a network) wait for a slot; its
+    other requests wait for the share's own requests to end. So a burst from one network delays a check from another
+    network by one round, not by the whole burst.
     """
 
     def __init__(self, slots: int) -> None:

@@ -54,7 +54,9 @@ class KeyNotProven(NotFound):
 
 
 class Visitor(NamedTuple):
-    """Who checks. `browser`: the value of its cookie. `staff`: signed in, for a `qc` check."""
+    """The person who checks a unit. `browser` is the value of the cookie. `staff` is the signed-in user of a `qc`
+    check; it is None for a consumer.
+    """
 
     network: Network
     browser: str
@@ -71,7 +73,7 @@ class Claimed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A proven unit, and the answer to its check. `check_count` includes this check if it counts."""
+    """The result of a check with the right key. `check_count` includes this check if it counts."""
 
     result: Result
     unit: LockedUnit
@@ -82,9 +84,9 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """Everything that a check needs. One for each process, since it limits how much of the process checks may use.
+    """Runs checks. A process has one Verifier, because it limits how many checks the process runs at a time.
 
-    `admission`: of checks, each with one bcrypt. `lookups`: of pages, which read only.
+    `admission` limits checks, each of which computes one bcrypt. `lookups` limits the pages that only read.
     """
 
     database: Database
@@ -115,7 +117,7 @@ class Verifier:
 
     async def _prove(self, claimed: Claimed, visitor: Visitor) -> "Proven | None":
         """Returns the unit that has this key. A wrong key and an unknown code run the same statements and one bcrypt,
-        so that the time tells nothing.
+        so that the response time does not reveal which codes exist.
         """
         uniq_code = read_uniq_code(claimed.uniq_code)
         code = None if claimed.code is None else read_code(claimed.code)
@@ -134,7 +136,7 @@ class Verifier:
         return await self._confirm(batch, unit, digests[unit.root_key_digest])
 
     def _try(self, uniq_code: str, code: str | None, visitor: Visitor, found: FoundBatch | None) -> Try:
-        """Failures of staff count for the user alone: they must not lock consumers out."""
+        """A failure of a `qc` check counts for its user only: it must not lock consumers out."""
         today, network, staff = self.clock().date(), visitor.network, visitor.staff
         if staff is not None:
             own = self.hashes.of("staff", str(staff.organisation_id), staff.user_id)
@@ -162,8 +164,8 @@ class Verifier:
             raise TooManyFailures(verdict.retry_at, verdict.seconds or 0)
 
     async def _confirm(self, batch: FoundBatch, unit: KeyedUnit, key: str) -> "Proven | None":
-        """The digest has found the unit; its bcrypt hash must agree. A key that is not hashed yet has its digest only,
-        and takes the time of a bcrypt all the same.
+        """Returns None if the unit's bcrypt hash does not match the key. A unit whose key is not hashed yet is proven
+        by the digest alone; one bcrypt is computed all the same, so that the response takes as long.
         """
         peppered = self.keys.peppered(batch.id, unit.sequence_number, key)
         agrees = await self._compare(peppered, unit.root_key_hash or self.hasher.of_no_key)
@@ -223,7 +225,9 @@ class Verifier:
     async def _record(
         self, repositories: Repositories, unit: LockedUnit, check: Check, history: History, result: Result
     ) -> Checked:
-        """Writes nothing within one look: otherwise reloading a page would make the unit look copied."""
+        """Writes nothing if the check belongs to an earlier look. Otherwise a reload of the page would count as a
+        second check, and a genuine unit would look like a copy.
+        """
         if not is_new_look(result, history.look):
             return self._checked(result, unit, history, counts=False)
         if not history.is_full:
@@ -277,7 +281,7 @@ class Proven(NamedTuple):
 
 
 def _consumer_of(unit: LockedUnit) -> Caller:
-    """The actor in trace events: a consumer is not signed in."""
+    """Returns the actor for trace events. A consumer has no account, so the actor is `consumer`."""
     return Caller("consumer", unit.manufacturer_org_id)
 
 

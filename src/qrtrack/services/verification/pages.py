@@ -30,8 +30,8 @@ async def describe_product(database: Database, *, uniq_code: str, code: str | No
 
 
 async def describe_linked(database: Database, *, gtin: str, lot: str | None, code: str) -> Product | None:
-    """The product of a GS1 Digital Link. None where no batch has its GTIN and lot. Like `/q/…`, the page is the same
-    whether the code exists or not.
+    """Returns the product of a GS1 Digital Link, or None if no batch has its GTIN and lot. The result does not show
+    whether the code exists, so nobody can use the page to find out codes.
     """
     if not valid_gtin14(gtin.zfill(14)):
         return None

@@ -15,7 +15,7 @@ Shown = Literal["checks", "reports", "alerts"]
 async def list_records(
     database: Database, *, caller: Caller, batch_id: UUID | None, show: Shown, before: int | None, limit: int
 ) -> Sequence[Record]:
-    """Newest first, of one batch or of the whole organisation. Raises NotFound."""
+    """Lists the records of one batch or of the whole organisation, newest first. Raises NotFound."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         if batch_id is not None:
             await repositories.releases.get(batch_id)

@@ -18,18 +18,17 @@ class AlreadyReleased(InvalidState):
 
 
 async def release_batch(database: Database, *, caller: Caller, batch_id: UUID, at: datetime | None) -> ReleasedBatch:
-    """`at`: None for now. A release in the future may be moved until it is in effect. Without `at`, releasing again
-    changes nothing.
+    """`at` is the time of the release; None means now. The time of a future release can be changed until it has come.
+    If the batch is on sale already, a call without `at` changes nothing.
 
-    Raises NotFound, InvalidState for a batch that asks for no release, AlreadyReleased.
+    Raises NotFound, InvalidState for a batch that needs no release, AlreadyReleased.
     """
     async with database.write(tenant=caller.organisation_id) as repositories:
         is_changed = await repositories.releases.release(batch_id, at, actor=caller.user_id)
         batch = await repositories.releases.get(batch_id)
         if not batch.requires_release:
             raise InvalidState(
-                "This batch asks for no release: it counts as released. `requires_release` is set when a batch is "
-                "created."
+                "This batch needs no release: it counts as released. `requires_release` is set when a batch is created."
             )
         assert batch.released_at is not None
         if is_changed:

@@ -13,14 +13,15 @@ RETRY_SECONDS = 3600
 
 
 class TooManyReports(Throttled):
-    """The network or the batch has reached its limit of reports. This report is not kept."""
+    """The network or the batch has reached its limit of reports. This report is not stored."""
 
     slug = "too-many-reports"
     title = "Too many reports"
 
     def __init__(self) -> None:
         super().__init__(
-            "Many reports came from your network or about this product already. Try again in an hour.",
+            "Your network has sent many reports already, or many people have reported this product. Try again in an "
+            "hour.",
             retry_after=RETRY_SECONDS,
         )
 
