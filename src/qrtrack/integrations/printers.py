@@ -23,8 +23,8 @@ SILENT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 1.0
 """A printer that does not answer `~HS` within this time gets its label all the same."""
 SLOWEST_PRINTER: Final = 200
-"""Bytes a second: the time limit of `finish` grows with the job. A printer may hold a long job in its buffer, and
-confirm it only when it is printed.
+"""Bytes a second, for the time limit of `finish`, which grows with the size of the job. A printer may keep a long job
+in its buffer and confirm it only after it is printed.
 """
 # The kernel buffers this much when the printer reads more slowly than we send.
 SEND_BUFFER: Final = 32 * 1024
@@ -32,7 +32,7 @@ LONGEST_STATUS: Final = 4096
 
 
 async def resolve(host: str, port: int) -> list[Address]:
-    """The addresses of a host, or none."""
+    """Returns the addresses of a host; an empty list if the name cannot be resolved."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -60,7 +60,7 @@ async def connected(address: Address, port: int) -> AsyncIterator["PrinterConnec
 
 
 class PrinterConnection:
-    """`sent`: bytes of labels that the kernel has taken for the printer."""
+    """An open connection. `sent` counts the bytes of labels that the kernel has accepted for sending."""
 
     def __init__(self, connection: socket.socket, where: str) -> None:
         self._connection = connection
@@ -70,8 +70,8 @@ class PrinterConnection:
         self.sent = 0
 
     async def ask_status(self) -> list[str]:
-        """Returns why the printer cannot print, in words. A printer that does not answer within ANSWER_SECONDS counts
-        as ready.
+        """Returns the reasons why the printer cannot print, as texts. A printer that does not answer within
+        ANSWER_SECONDS counts as ready.
 
         Raises PrinterNotReached: no byte of a label was sent.
         """
@@ -89,8 +89,8 @@ class PrinterConnection:
         return status
 
     async def _read_status(self) -> list[str] | None:
-        """Returns None if the printer closed the connection. Skips whatever is no status, until the caller's time
-        limit.
+        """Returns None if the printer closed the connection. Skips bytes that are not a status. The caller sets the
+        time limit.
         """
         answer = b""
         while (status := parse_host_status(answer)) is None:
@@ -125,13 +125,13 @@ class PrinterConnection:
                 if self._answers:
                     await self._loop.sock_sendall(self._connection, HOST_STATUS)
                     if await self._read_status() is None:
-                        raise self._broken("the printer closed it without a word")
+                        raise self._broken("the printer closed it without an answer")
                     return
                 self._connection.shutdown(socket.SHUT_WR)
                 while await self._loop.sock_recv(self._connection, LONGEST_STATUS):
                     pass
         except TimeoutError:
-            raise self._broken("the printer does not say that it has read all of them") from None
+            raise self._broken("the printer did not confirm that it has read all of them") from None
         except OSError as error:
             raise self._broken(_reason(error)) from error
 

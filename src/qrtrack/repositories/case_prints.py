@@ -1,6 +1,6 @@
 """Case labels that packing orders from the printers of its station, and withdraws when the pack is undone.
 
-Packing knows no printers, and printers know no packing: the statements that both need are here.
+The areas `packing` and `labels` do not import each other. The statements that both need are here.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from qrtrack.repositories.queues import PRINT_JOBS, WAKE_UP_CHANNEL
 
 UNSENT: Final = "sending_at IS NULL AND status IN ('queued', 'running')"
 
-# A job that waits already is enough: its label is drawn when it is sent. The notification wakes workers, and costs
-# nothing where no printer has the station.
+# DO NOTHING: one waiting print job is enough, because its label is drawn when it is sent. NOTIFY wakes the workers;
+# without a printer for the station no row is added and nothing is sent.
 ORDER_PRINTS: Final = f"""
     INSERT INTO print_jobs (manufacturer_org_id, printer_id, batch_id, case_id, station, status, created_by)
     SELECT printer.manufacturer_org_id, printer.id, CAST(:batch_id AS uuid), CAST(:case_id AS bigint),
@@ -26,7 +26,7 @@ ORDER_PRINTS: Final = f"""
     RETURNING 1
 """
 WAKE_PRINTING: Final = f"SELECT count(pg_notify('{WAKE_UP_CHANNEL}', '{PRINT_JOBS.kind}')::text) FROM ordered"
-"""Of the CTE `ordered`, which is ORDER_PRINTS."""
+"""Reads the CTE `ordered`, which contains ORDER_PRINTS."""
 
 ORDER: Final = f"""
 WITH ordered AS ({ORDER_PRINTS})
@@ -35,7 +35,9 @@ WITH ordered AS ({ORDER_PRINTS})
 
 
 def withdraw_prints(cases: str) -> str:
-    """SQL that cancels the unsent labels of these cases (a sub-select of ids). What is being sent cannot be stopped."""
+    """Returns SQL that cancels the unsent print jobs of these cases. `cases` is a sub-select of ids. A label that is
+    being sent cannot be stopped.
+    """
     return f"""
 UPDATE print_jobs AS job
 SET {PRINT_JOBS.ended("cancelled")}
@@ -47,10 +49,10 @@ WITHDRAW: Final = withdraw_prints("SELECT unnest(CAST(:case_ids AS bigint[]))")
 
 
 class CasePrintRepository(DriverRepository):
-    """In the transaction that packs the case, or undoes that."""
+    """Orders and withdraws case labels, in the transaction that packs the case or undoes the pack."""
 
     async def order(self, caller: Caller, batch_id: UUID, case_id: int, *, station: str | None) -> None:
-        """One print job for each printer that prints the cases of the station."""
+        """Queues one print job for each printer that prints the cases of the station."""
         await self._fetch_value(
             ORDER,
             organisation_id=caller.organisation_id,

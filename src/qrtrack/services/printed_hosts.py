@@ -1,4 +1,6 @@
-"""A host that stands on printed labels must be served: recording such hosts, and checking the settings at the start."""
+"""Records the hosts that are printed on labels, and refuses to start if the settings drop one of them: labels in the
+field would then lead nowhere.
+"""
 
 from uuid import UUID
 
@@ -10,20 +12,24 @@ from qrtrack.settings.public_hosts import PublicAddresses, host_of
 
 
 class PrintedHostDropped(Unavailable):
-    """The settings name a host no longer that stands on printed labels."""
+    """The settings no longer name a host that is printed on labels."""
 
     slug = "printed-host-dropped"
     title = "A host on printed labels is not served"
 
 
 async def record_host(repositories: Repositories, base_url: str, organisation_id: UUID) -> None:
-    """In the transaction that orders labels. A loopback address leads nowhere and is not recorded."""
+    """Records the host of `base_url`, in the transaction that orders labels. A loopback address is not recorded: no
+    phone can open it.
+    """
     if not is_loopback(base_url):
         await repositories.printed_hosts.record(host_of(base_url), organisation_id)
 
 
 async def record_symbol(database: Database, base_url: str, organisation_id: UUID) -> None:
-    """Before a symbol is handed out, which the caller may print. Writes once for each host and organisation."""
+    """Records the host before a symbol is sent, because the caller may print the symbol. Writes once for each host and
+    organisation.
+    """
     if is_loopback(base_url):
         return
     async with database.read(tenant=organisation_id) as repositories:

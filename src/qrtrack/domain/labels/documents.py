@@ -45,7 +45,9 @@ class Printing:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What has been written of a file: complete pages only. `offsets`: of the objects of the PDF's pages."""
+    """How much of a file is written, in complete pages. `offsets` are the byte positions of the PDF objects of its
+    pages.
+    """
 
     labels: int = 0
     size: int = 0
@@ -67,7 +69,7 @@ class LabelWriter:
 
     @property
     def room(self) -> int:
-        """How many labels the next page takes."""
+        """How many labels fit on the next page."""
         return len(self._origins) - self._skipped
 
     @property

@@ -28,7 +28,7 @@ PRESET_OF: Final[Mapping[tuple[Labelled, FileFormat], str]] = {
     (Labelled.UNITS, FileFormat.ZPL): "roll-50x30",
     (Labelled.CASES, FileFormat.ZPL): "roll-100x150",
 }
-"""The default format, when the caller names none."""
+"""The format of a job whose caller names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class NewLabelJob:
 
 
 class AlreadyPrinted(Conflict):
-    """Labels of these units were printed before. A reprint needs a reason."""
+    """Some of these units were printed before. A reprint needs a reason."""
 
     slug = "already-printed"
     title = "Printed already"

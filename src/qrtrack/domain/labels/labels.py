@@ -42,7 +42,7 @@ class CaseLabel:
 def unit_lines(
     code: str, *, variant: str | None, lot: str | None, expires_on: date | None, root_key: str | None
 ) -> Sequence[str]:
-    """The code comes first, on its own line: people type it."""
+    """Returns the lines of text of a unit's label. The code has the first line for itself, because people type it."""
     lines = [code]
     if root_key is not None:
         lines.append(root_key)

@@ -55,7 +55,9 @@ class Resolution:
         return LARGEST_MODULE if self.dpi is None else min(LARGEST_MODULE, 10 * 25.4 / self.dpi)
 
     def floor(self, length: float) -> float:
-        """Rounds the length down to whole dots. It forgives 1 % of a dot: 0.375 mm are 3 dots at 203 dpi."""
+        """Rounds the length down to whole dots. A length that is less than 1 % of a dot short of a whole dot counts as
+        whole: 0.375 mm are 3 dots at 203 dpi.
+        """
         if self.dpi is None:
             return length
         return math.floor(length * self.dpi / 25.4 + 0.01) * 25.4 / self.dpi

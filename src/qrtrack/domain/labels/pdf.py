@@ -1,7 +1,7 @@
 """Writes PDF files of labels, page by page: memory does not grow with the number of labels.
 
-A writer of our own: it draws a symbol with one `cm` and one filled path of integers. This is 8 times as fast as
-reportlab's paths, and a sixth of their size.
+The module replaces reportlab: it draws a symbol with one `cm` (scaling) and one filled path of whole modules, which is
+8 times as fast as reportlab's paths and takes a sixth of the space.
 """
 
 import zlib
@@ -13,7 +13,7 @@ from qrtrack.domain.labels.labels import PlacedLabel
 from qrtrack.domain.labels.layouts import LINE
 
 POINTS: Final = 72 / 25.4
-"""Points of a millimetre."""
+"""Points in a millimetre."""
 # Courier's ascent above the baseline, as a fraction of the type size.
 BASELINE: Final = 0.80
 _ESCAPES: Final = {ord("\\"): b"\\\\", ord("("): b"\\(", ord(")"): b"\\)"}

@@ -25,7 +25,7 @@ class PrintStatus(StrEnum):
 
 
 def printer_kind(file_format: str, dpi: int) -> str:
-    """`pdf`, or `zpl 203`: what a file must have in common with the printer that prints it."""
+    """Returns `pdf`, or for ZPL also the resolution: `zpl 203`. A printer prints only files of its own kind."""
     return f"{file_format} {dpi}" if file_format == FileFormat.ZPL else file_format
 
 
@@ -34,7 +34,7 @@ ENDED_PRINTS = frozenset(PrintStatus) - {PrintStatus.QUEUED, PrintStatus.RUNNING
 
 @dataclass(frozen=True, slots=True)
 class NewPrint:
-    """Either the file of a label job, or the label of one case. `reason`: why units are printed once more."""
+    """An order to print the file of a label job or the label of a case. `reason` says why units are printed again."""
 
     label_job_id: UUID | None = None
     batch_id: UUID | None = None

@@ -19,8 +19,8 @@ PRINTERS_OF_ORGANISATION: Final = 200
 FIRST_PORT, LAST_PORT = 9100, 9109
 ADDRESS_PATTERN: Final = r"^([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):910[0-9]$"
 
-# Addresses that a wide network of PRINTER_NETWORKS does not open: this machine, the metadata services of clouds,
-# multicast, and IPv6 forms that embed another IPv4 address. A network that lies within one of them opens it.
+# A wide network of PRINTER_NETWORKS does not permit these addresses: this machine, the metadata services of clouds,
+# multicast, and IPv6 forms that embed an IPv4 address. A network that lies within one of these ranges does.
 SPECIAL: Final[Sequence[Network]] = tuple(
     map(
         ipaddress.ip_network,
@@ -33,7 +33,7 @@ SPECIAL: Final[Sequence[Network]] = tuple(
 
 
 class PrintingOff(Unavailable):
-    """The service has no network to print into: PRINTER_NETWORKS is empty."""
+    """PRINTER_NETWORKS is empty, so the service does not print."""
 
     slug = "printing-off"
     title = "Printing by the server is off"
@@ -56,7 +56,7 @@ class PrinterNameTaken(Conflict):
 
 
 class TooManyPrinters(InvalidInput):
-    """The organisation has as many printers as the service keeps."""
+    """The organisation already has the most printers that are allowed."""
 
     slug = "too-many-printers"
     title = "Too many printers"
@@ -69,7 +69,7 @@ class TooManyPrinters(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class PrinterAddress:
-    """Where a printer is, as the manager wrote it. `host`: a name or an IP address, IPv6 without its brackets."""
+    """The address of a printer as the manager wrote it. `host` is a name or an IP address (IPv6 without brackets)."""
 
     host: str
     port: int
@@ -87,7 +87,7 @@ def written_address(host: str, port: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NewPrinter:
-    """`preset`: the label format of case labels; None is the default of the printer's format."""
+    """`preset` is the label format of case labels; None means `roll-100x150`."""
 
     name: str
     address: PrinterAddress
@@ -104,7 +104,7 @@ class PrinterNetworks:
 
     listed: Sequence[Network] = ()
     opened: Sequence[Network] = field(init=False)
-    """The listed networks that lie within a special range. They permit their part of that range."""
+    """Those of the listed networks that lie within a special range. They permit printing to that part of the range."""
 
     def __post_init__(self) -> None:
         opened = [network for network in self.listed if any(_is_within(network, special) for special in SPECIAL)]
@@ -117,7 +117,7 @@ class PrinterNetworks:
         return _is_in(address, self.opened) or (_is_in(address, self.listed) and not _is_in(address, SPECIAL))
 
     def choose(self, host: str, addresses: Sequence[Address]) -> Address:
-        """The first address that the service may print to. Raises InvalidInput."""
+        """Returns the first address that the service may print to. Raises InvalidInput."""
         if not addresses:
             detail = f"The name {host} cannot be found. Check it, or write the printer's IP address."
             raise invalid_field("/address", detail, FieldCode.UNKNOWN_HOST, value=host)
@@ -141,7 +141,7 @@ def _is_within(network: Network, other: Network) -> bool:
 
 
 def _plain(address: Address) -> Address:
-    """Returns the IPv4 address of an IPv4-mapped IPv6 address: a connection would go there."""
+    """Converts an IPv4-mapped IPv6 address to IPv4, because a connection goes to the IPv4 address."""
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return address if mapped is None else mapped
 
@@ -149,7 +149,8 @@ def _plain(address: Address) -> Address:
 HOST_STATUS: Final = b"~HS"
 STATUS_PARTS: Final = re.compile(rb"\x02([^\x02\x03]*)\x03")
 STATUS_STRINGS: Final = 3
-# The place of each flag in the first and in the second of the three strings (ZPL II programming guide, ~HS).
+# Maps the position of each flag, in the first and in the second string of the answer, to its meaning (ZPL II
+# programming guide, ~HS).
 FLAGS: Final = (
     (0, 1, "the paper is out"),
     (1, 2, "the head is open"),

@@ -78,8 +78,8 @@ class LabelJob(Leased, Table):
 
 
 class LabelFile(TenantOwned, Table):
-    """A part of a job's file; it is sealed if it shows root keys. `offsets`: of the PDF pages that begin in this
-    part.
+    """A part of a job's file, sealed if the labels show root keys. `offsets` are the positions of the PDF pages that
+    begin in this part.
     """
 
     __tablename__ = "label_files"

@@ -1,4 +1,4 @@
-"""The public hosts that stand on printed labels."""
+"""The public hosts that are printed on labels."""
 
 from uuid import UUID
 

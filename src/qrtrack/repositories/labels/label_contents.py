@@ -18,7 +18,7 @@ SELECT sequence_number
 FROM qr_codes
 WHERE code = :code AND batch_id = :batch_id
 """
-# Looks each number up. Without statistics, `= ANY` reads the whole batch.
+# LATERAL looks each number up in the index. With `= ANY` PostgreSQL reads the whole batch while statistics are missing.
 LIST_CODES = """
 SELECT found.sequence_number, found.code
 FROM unnest(CAST(:numbers AS int[])) AS wanted(number)
@@ -70,7 +70,7 @@ SELECT max(case_number)
 FROM qr_master_codes
 WHERE batch_id = :batch_id
 """
-# A packed unit stays packed. Only the time of its first print is stored.
+# A packed unit keeps its status. `printed_at` is the time of the first print; a reprint does not change it.
 MARK_PRINTED = f"""
 WITH labelled AS (
     SELECT sequence_number, sequence_number - row_number() OVER (ORDER BY sequence_number) AS run
@@ -111,7 +111,9 @@ class NumberedCode(NamedTuple):
 
 
 class UnitSummary(NamedTuple):
-    """A range of units. `labels`: how many are not void. `without_key`: how many of these have no sealed key."""
+    """What the labels of a range of units need. `labels` counts the units that are not void, `without_key` those of
+    them without a sealed key.
+    """
 
     labels: int
     without_key: int
@@ -120,7 +122,7 @@ class UnitSummary(NamedTuple):
 
 
 class PrintedRun(NamedTuple):
-    """Printed units that follow each other in serial order. `printed_count`: over all such runs."""
+    """Printed units with consecutive sequence numbers. `printed_count` is the sum over all runs."""
 
     first_code: str
     last_code: str
@@ -146,8 +148,8 @@ class LabelledCase(NamedTuple):
 
 
 class MarkedUnits(NamedTuple):
-    """`lows` and `highs`: the ranges of units that are not void. `first_prints`: how many of them had never been
-    printed.
+    """`lows` and `highs` are the ends of the ranges of units that are not void. `first_prints` counts the units that
+    were marked as printed for the first time.
     """
 
     first_prints: int

@@ -95,7 +95,9 @@ class LabelJobRepository(Repository):
         return job_id
 
     async def add_parts(self, claim: Claim, contents: Sequence[bytes], *, before: int, offsets: Sequence[int]) -> None:
-        """Adds parts after the `before` first ones. The same transaction must have done a fenced write before."""
+        """Adds parts after the first `before` parts of the file. The same transaction must have made a fenced write
+        before.
+        """
         if contents:
             await self._execute(
                 ADD_PARTS,

@@ -11,7 +11,8 @@ from qrtrack.repositories.base import Repository
 from qrtrack.repositories.case_prints import UNSENT
 from qrtrack.repositories.queues import PRINT_JOBS
 
-# If a job for the case waits already, none is added, and its id is returned.
+# If a print job for the case waits for this printer already, no second one is added, and the id of the first is
+# returned.
 ADD_CASE: Final = f"""
 INSERT INTO print_jobs (manufacturer_org_id, printer_id, batch_id, case_id, reason, status, created_by)
 SELECT box.manufacturer_org_id, CAST(:printer_id AS uuid), box.batch_id, box.id, CAST(:reason AS text), 'queued',
@@ -154,8 +155,8 @@ class ListedPrint(NamedTuple):
 
 
 class PrinterState(NamedTuple):
-    """`waiting`: print jobs that are not sent yet. `error_message`: why the first of them waits. `unknown`: those of
-    the last 24 hours.
+    """`waiting` counts the print jobs that have not ended. `error_message` says why the first of them waits. `unknown`
+    counts the jobs of the last 24 hours that ended as unknown.
     """
 
     printer_id: UUID
@@ -193,7 +194,9 @@ class PrintJobRepository(Repository):
     async def add_case(
         self, printer_id: UUID, batch_id: UUID, case_number: int, *, reason: str | None, actor: str
     ) -> int:
-        """Returns the id of the new job, or of one that waits for the case already. Raises NotFound."""
+        """Returns the id of the new print job, or of the one that already waits for the same case and printer. Raises
+        NotFound.
+        """
         job_id: int | None = await self._fetch_value(
             ADD_CASE, printer_id=printer_id, batch_id=batch_id, case_number=case_number, reason=reason, actor=actor
         )
@@ -202,19 +205,19 @@ class PrintJobRepository(Repository):
         return job_id
 
     async def add_label_job(self, printer_id: UUID, label_job_id: UUID, *, reason: str | None, actor: str) -> int:
-        """The id."""
+        """Returns the id of the new print job."""
         job_id: int = await self._fetch_value(
             ADD_LABEL_JOB, printer_id=printer_id, label_job_id=label_job_id, reason=reason, actor=actor
         )
         return job_id
 
     async def labels_of_cases(self, batch_id: UUID, case_numbers: Sequence[int]) -> Sequence[CaseLabel]:
-        """Cases whose labels no printer was to print are left out."""
+        """Lists the newest print job of each case on each printer. A case without print jobs is not listed."""
         return await self._fetch_all(CaseLabel, LABELS_OF_CASES, batch_id=batch_id, case_numbers=list(case_numbers))
 
     async def is_sent_before(self, label_job_id: UUID) -> bool:
-        """Whether the file may have been printed, or waits to be printed. The caller must hold the lock of the label
-        job.
+        """Returns whether the file of the label job waits for a printer, is being sent, or may have been printed. The
+        caller must hold the lock of the label job.
         """
         return await self._fetch_value(FIND_SENT, label_job_id=label_job_id) is not None
 
@@ -234,11 +237,11 @@ class PrintJobRepository(Repository):
         )
 
     async def list_not_printed(self, *, days: int, limit: int) -> Sequence[ListedPrint]:
-        """Jobs of the last days that failed, or of which nobody knows whether they printed. The latest first."""
+        """Lists the print jobs of the last `days` that failed or are unknown, newest first."""
         return await self._fetch_all(ListedPrint, LIST_NOT_PRINTED, days=days, limit=limit)
 
     async def list_of_label_jobs(self, label_job_ids: Sequence[UUID], *, each: int) -> Sequence[ListedPrint]:
-        """The newest ones of each label job, newest first."""
+        """Lists the newest print jobs of each label job, newest first."""
         return await self._fetch_all(ListedPrint, LIST_OF_LABEL_JOBS, label_job_ids=list(label_job_ids), each=each)
 
     async def printer_states(self) -> Sequence[PrinterState]:
@@ -261,7 +264,9 @@ class PrintJobRepository(Repository):
         await self._execute_fenced(claim, BEGIN_SENDING)
 
     async def take_back_sending(self, claim: Claim) -> bool:
-        """For a job of which not one byte was sent. Returns False if another worker holds it."""
+        """Undoes `begin_sending` for a print job of which no byte was sent. Returns False if another worker holds the
+        job.
+        """
         return await self._execute(TAKE_BACK_SENDING, id=claim.id, lease_token=claim.token) > 0
 
     async def complete(self, claim: Claim, *, sent_bytes: int) -> None:

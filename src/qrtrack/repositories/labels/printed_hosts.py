@@ -1,4 +1,4 @@
-"""The public hosts that stand on printed labels."""
+"""The public hosts that are printed on labels."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -35,5 +35,5 @@ class PrintedHostRepository(Repository):
         await self._execute(RECORD, host=host, organisation=organisation_id)
 
     async def list_others(self, hosts: Collection[str]) -> list[HostOnLabels]:
-        """The hosts on labels that are none of these, with the organisations that printed them."""
+        """Lists the hosts on printed labels that are not among `hosts`, each with the organisation that printed it."""
         return await self._fetch_all(HostOnLabels, LIST_OTHERS, hosts=list(hosts))

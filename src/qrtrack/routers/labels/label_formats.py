@@ -38,7 +38,7 @@ async def list_label_formats(caller: Packer, runtime: RuntimeState) -> LabelForm
 async def store_label_format(
     name: PathName, order: LabelFormatRequest, caller: BatchManager, runtime: RuntimeState
 ) -> use_cases.ListedFormat:
-    """Creates the format or replaces it. Jobs that were submitted before still print on the old format.
+    """Creates or replaces the format. Label jobs that were submitted before keep the old format.
 
     Send `{"kind": "roll", "width": 40, "height": 30}`, or for a sheet its `margins`, `pitch` and `grid` as well.
     """
@@ -47,7 +47,7 @@ async def store_label_format(
 
 @router.delete("/{name}", summary="Delete a label format", responses=problems(NotFound))
 async def delete_label_format(name: PathName, caller: BatchManager, runtime: RuntimeState) -> LabelFormatDeleted:
-    """Deletes one of the organisation's own formats. Jobs that were submitted with it still print on it."""
+    """Deletes one of the organisation's own formats. Label jobs that were submitted with the format keep it."""
     await use_cases.delete_label_format(runtime.database, caller=caller, name=name)
     return LabelFormatDeleted(name=name)
 
@@ -61,7 +61,8 @@ async def delete_label_format(name: PathName, caller: BatchManager, runtime: Run
 async def get_calibration_page(name: PathName, caller: Packer, runtime: RuntimeState) -> Response:
     """Draws the outlines of the labels, and rulers of 100 mm in both directions (shorter on small labels). Print it on
     paper, hold it against a sheet of labels, and measure the rulers. Then print labels with `calibration`: the shift in
-    millimetres as `dx` and `dy`, and 100 divided by the measured length as `scale_x` and `scale_y`.
+    millimetres as `dx` and `dy`, and the length of each ruler divided by its measured length as `scale_x` and
+    `scale_y`.
     """
     label_format = await use_cases.get_label_format(runtime.database, caller=caller, name=name)
     return Response(draw_calibration(label_format), media_type=PDF, headers=attachment(f"calibration-{name}.pdf"))

@@ -62,7 +62,7 @@ router = APIRouter(route_class=StrictRoute, tags=["labels"])
         NotFound, BatchNotReady, AddressNotPublic, LabelTooSmall, AlreadyPrinted, LabelsReserved, NothingToPrint,
         RootKeysMissing,
     )
-    | {200: {"model": LabelJobDryRun, "description": "What would be printed, with `dry_run`."}},
+    | {200: {"model": LabelJobDryRun, "description": "With `dry_run`: what would be printed."}},
 )  # fmt: skip
 async def submit_label_job(
     batch_id: UUID,
@@ -76,8 +76,8 @@ async def submit_label_job(
     """Queues a job that draws up to 100,000 labels. Its units are reserved until the job has ended, and marked as
     printed when it is completed. Void units are skipped. Poll `status_url`, then fetch the file from `file_url`.
 
-    Send `{"what": "units", "preset": "a4-65"}`. Units that were printed before need a `reason`. With `dry_run` the
-    answer says how many labels and pages it would be.
+    Send `{"what": "units", "preset": "a4-65"}`. Units that were printed before need a `reason`. With `dry_run` nothing
+    is queued, and the answer says how many labels and pages the job would print.
     """
     new, base_url = order.asked(), printable_base_url(runtime.settings, caller.organisation_id)
     if order.dry_run:
@@ -126,7 +126,7 @@ async def get_label_job(
 
 
 def _standing(job: LabelJob) -> tuple[object, ...]:
-    """What a poller waits for. `updated_at` is left out: each heartbeat changes it."""
+    """Returns the fields whose change ends `?wait=`. `updated_at` is left out, because each heartbeat changes it."""
     return job.status, job.progress, job.drawn_count, job.attempts
 
 
@@ -163,8 +163,8 @@ async def retry_label_job(
     responses=problems(NotFound, FileNotReady, SealBroken) | {200: {"content": {PDF: {}, ZPL: {}}}},
 )
 async def get_label_file(label_job_id: UUID, caller: BatchManager, runtime: RuntimeState) -> StreamingResponse:
-    """Sends the PDF or ZPL file of a completed job, until the job is pruned. A trace event records who fetched a file
-    with root keys.
+    """Sends the PDF or ZPL file of a completed job. Pruning deletes the job and its file after RETENTION_DAYS. A trace
+    event records who fetched a file with root keys.
     """
     file = await label_files.open_label_file(runtime.database, caller=caller, keys=runtime.keys, job_id=label_job_id)
     headers = {"Content-Length": str(file.size), **attachment(file.name)}

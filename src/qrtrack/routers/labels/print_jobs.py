@@ -34,7 +34,7 @@ from qrtrack.services.labels.printers import networks_of
 
 router = APIRouter(route_class=StrictRoute, tags=["labels"])
 
-PrintJobId = Annotated[RowId, Path(description="The id that ordering the print answered.")]
+PrintJobId = Annotated[RowId, Path(description="The `print_job_id` in the answer to the print request.")]
 
 
 @router.post(
@@ -53,8 +53,9 @@ async def print_on(
     database: AnsweringDatabase,
     response: Response,
 ) -> use_cases.OrderedPrint:
-    """Sends the file of a label job (a manager; its format must be the printer's) or the label of one case to the
-    printer, at most once. A label job of units that was sent before needs a `reason`. Poll `status_url`.
+    """Queues a print job, which a worker sends to the printer at most once. It prints the label of one case, or the
+    file of a label job: this needs the role manager, and the file must have the printer's format. A label job of units
+    that was sent before needs a `reason`. Poll `status_url`.
 
     Send `{"label_job_id": "…"}`, or `{"batch_id": "…", "case_number": 7}`.
     """
@@ -72,7 +73,9 @@ async def print_on(
 async def list_print_jobs(
     query: Annotated[PrintJobFilter, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
-    """Newest first. `?printer_id=` and `?status=` narrow the list: `unknown` is what a person must look at."""
+    """Newest first. `?printer_id=` and `?status=` filter the list. With `status=unknown` it shows the labels that may
+    be printed or not: a person must look at the printer.
+    """
     rows = await use_cases.list_print_jobs(
         runtime.database,
         caller=caller,
@@ -92,8 +95,8 @@ async def get_print_job(
     runtime: RuntimeState,
     long_poll: LongPoll,
 ) -> PrintJobAnswer:
-    """How the job stands, and why it waits. With `?wait=N` the answer comes when its status or its reason has changed
-    since the request arrived, when the job has ended, or after N seconds.
+    """Shows the status of the print job, and why it waits. With `?wait=N` the answer comes when its status or its
+    reason has changed since the request arrived, when the job has ended, or after N seconds.
     """
     look = partial(use_cases.view_print_job, runtime.database, caller=caller, job_id=print_job_id)
     job = await look()
@@ -112,5 +115,5 @@ async def get_print_job(
 async def cancel_print_job(
     print_job_id: PrintJobId, caller: Packer, database: AnsweringDatabase, _nothing: NoFields = None
 ) -> use_cases.CancelledPrint:
-    """Ends a job of which nothing was sent to the printer."""
+    """Cancels a print job of which nothing was sent to the printer."""
     return await use_cases.cancel_print_job(database, caller=caller, job_id=print_job_id)

@@ -26,7 +26,9 @@ router = APIRouter(route_class=StrictRoute, prefix=PRINTERS_PATH, tags=["labels"
 
 @router.get("", summary="List printers")
 async def list_printers(caller: Packer, runtime: RuntimeState) -> PrinterList:
-    """The printers, what waits for each, and why. `printing` is `off` while the server may print nowhere."""
+    """Lists the printers, how many print jobs wait for each, and why. `printing` is `off` if `PRINTER_NETWORKS` is
+    empty on this server.
+    """
     printers = await use_cases.list_printers(runtime.database, caller=caller)
     return PrinterList.listing(printers, is_on=bool(networks_of(runtime.settings)))
 
@@ -41,8 +43,8 @@ async def list_printers(caller: Packer, runtime: RuntimeState) -> PrinterList:
 async def add_printer(
     order: PrinterRequest, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.ListedPrinter:
-    """Stores a printer that takes raw labels at a TCP port. Its address must lie in `PRINTER_NETWORKS`. A name is
-    looked up now, and the service prints to the IP address that it has now: give printers fixed addresses.
+    """Stores a printer that takes raw labels at a TCP port. Its address must lie in `PRINTER_NETWORKS`. The service
+    looks a name up once, now, and prints to the IP address that it finds: give printers fixed addresses.
     """
     return await use_cases.add_printer(
         database, caller=caller, networks=networks_of(runtime.settings), new=order.asked()
@@ -58,7 +60,7 @@ async def add_printer(
 async def change_printer(
     printer_id: UUID, order: PrinterChange, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.ListedPrinter:
-    """Changes what is given. Jobs that wait are printed on the printer as it is then."""
+    """Changes the fields that are sent. Print jobs that wait are printed with the new values."""
     return await use_cases.change_printer(
         database,
         caller=caller,
@@ -70,6 +72,6 @@ async def change_printer(
 
 @router.delete("/{printer_id}", summary="Delete a printer", responses=problems(NotFound))
 async def delete_printer(printer_id: UUID, caller: BatchManager, runtime: RuntimeState) -> PrinterDeleted:
-    """Deletes the printer and its print jobs, those that wait as well."""
+    """Deletes the printer and all its print jobs, also those that wait."""
     await use_cases.delete_printer(runtime.database, caller=caller, printer_id=printer_id)
     return PrinterDeleted(printer_id=printer_id)

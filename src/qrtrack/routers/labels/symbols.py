@@ -21,8 +21,8 @@ from qrtrack.services.public_address import printable_base_url
 
 router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/batches/{batch_id}", tags=["labels"])
 
-# Only the browser keeps a symbol, since it belongs to one organisation. It keeps it for five minutes, since
-# PUBLIC_BASE_URL may change.
+# Only the browser may cache a symbol, because it belongs to one organisation. It may cache it for five minutes only,
+# because PUBLIC_BASE_URL may change.
 SYMBOL_CACHING: Final = {"Cache-Control": "private, max-age=300", "Vary": "Authorization"}
 SVG: Final = "image/svg+xml"
 PNG: Final = "image/png"
@@ -40,7 +40,7 @@ CaseNumber = Annotated[int, DIGITS, Path(ge=1, le=LARGEST_SEQUENCE)]
 
 
 class Symbol:
-    """Answers with a symbol. Send the `ETag` as `If-None-Match`: an unchanged one is then not sent again."""
+    """Answers with a symbol. A request with the `ETag` in `If-None-Match` gets 304 if the symbol has not changed."""
 
     def __init__(self, request: Request, options: Annotated[SymbolOptions, Query()]) -> None:
         self._request = request
@@ -66,8 +66,8 @@ RequestedSymbol = Annotated[Symbol, Depends(Symbol)]
 
 @router.get("/qr.svg", summary="Draw the batch's QR as SVG", **AS_SVG)
 async def get_batch_qr_svg(batch_id: UUID, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol) -> Response:
-    """Draws the symbol that all units of the batch share. Send its `ETag` as `If-None-Match`: an unchanged
-    symbol is then not sent again.
+    """Draws the symbol that all units of the batch share. Send its `ETag` as `If-None-Match`: if the symbol has not
+    changed, the answer is 304 without content.
     """
     return await symbol.svg(await _batch_payload(runtime, caller, batch_id))
 

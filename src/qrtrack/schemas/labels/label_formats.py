@@ -151,6 +151,6 @@ class LabelFormatAnswer(ShownLabelFormat, Answer):
 
 
 class LabelFormatDeleted(Answer):
-    """The format is deleted. Jobs that were submitted with it still print on it."""
+    """The format is deleted. Label jobs that were submitted with the format keep it."""
 
     name: str

@@ -34,7 +34,14 @@ from qrtrack.schemas.labels.label_formats import FormatName
 LABELS_PATH: Final = "/api/manufacturer/labels"
 
 Shift = Annotated[float, Field(ge=-20, le=20, description="Millimetres; to the right or downwards is positive.")]
-Ratio = Annotated[float, Field(ge=0.9, le=1.1, description="100 mm divided by what was measured on the print.")]
+Ratio = Annotated[
+    float,
+    Field(
+        ge=0.9,
+        le=1.1,
+        description="The length of the ruler divided by the length that you measured on the print: 100 / 99.5 for a ruler of 100 mm.",
+    ),
+]
 CaseNumber = Annotated[int, Field(ge=1, le=LARGEST_SEQUENCE)]
 Place = Annotated[int, Field(ge=1, le=500)]
 
@@ -67,11 +74,21 @@ class LabelRequest(Body):
         description="A preset or a format of your own. Default: `a4-65` for units and `a4-8` for cases, in ZPL "
         "`roll-50x30` and `roll-100x150`.",
     )
-    start_at: Place = Field(1, description="The first label's place on a sheet that was begun, along the rows.")
-    first_code: ScannedCode | None = Field(None, description="Of units: where to begin. Left out: the batch's first.")
-    last_code: ScannedCode | None = Field(None, description="Of units: where to end. Left out: the batch's last.")
-    first_case: CaseNumber | None = Field(None, description="Of cases: the number to begin with.")
-    last_case: CaseNumber | None = Field(None, description="Of cases: the number to end with.")
+    start_at: Place = Field(
+        1, description="For a sheet that is partly used: the place of the first label, counted from 1 along the rows."
+    )
+    first_code: ScannedCode | None = Field(
+        None, description="For labels of units: the first code. Default: the first code of the batch."
+    )
+    last_code: ScannedCode | None = Field(
+        None, description="For labels of units: the last code. Default: the last code of the batch."
+    )
+    first_case: CaseNumber | None = Field(
+        None, description="For labels of cases: the number of the first case. Default: 1."
+    )
+    last_case: CaseNumber | None = Field(
+        None, description="For labels of cases: the number of the last case. Default: the last case of the batch."
+    )
     with_root_key: bool = Field(default=False, description="Prints each unit's root key, under a scratch layer.")
     pos: bool = Field(default=False, description="For tills: modules of at least 0.396 mm (GS1).")
     dpi: Literal[203, 300, 600] = Field(203, description="The resolution of the ZPL printer.")
@@ -81,7 +98,9 @@ class LabelRequest(Body):
     dry_run: bool = Field(default=False, description="Returns what would be printed or refused, and changes nothing.")
 
     def asked(self) -> NewLabelJob:
-        """Raises InvalidInput for a field of the other kind of labels: ignored, it would print more than was meant."""
+        """Raises InvalidInput for a range of the other kind of labels. If it were ignored, the job would print more
+        than the caller meant.
+        """
         others = ("first_case", "last_case") if self.what == "units" else ("first_code", "last_code", "with_root_key")
         if wrong := [name for name in others if getattr(self, name)]:
             other_kind = "cases" if self.what == "units" else "units"
@@ -110,12 +129,12 @@ class LabelJobSubmitted(Answer):
 
 
 class LabelJobDryRun(Answer):
-    """What a submission would print, in the present state of the batch."""
+    """What the label job would print if it were submitted now."""
 
     dry_run: Literal[True] = True
     label_count: int
-    void_count: int = Field(description="Units of the range that are void: they get no label.")
-    page_count: int = Field(description="Sheets of a sheet format, or rows of a roll.")
+    void_count: int = Field(description="Void units in the range. They get no label.")
+    page_count: int = Field(description="How many sheets are needed, or how many rows of a roll.")
 
 
 class LabelJobSummary(BaseModel):
@@ -201,7 +220,7 @@ class LabelJobChanged(Answer):
 
 
 class CaseLabelQuery(Query):
-    """How one case's label is printed."""
+    """How the label of one case is printed."""
 
     preset: FormatName | None = Field(None, description="Left out: `roll-100x150`.")
     start_at: Annotated[Place, DIGITS] = 1
@@ -227,7 +246,7 @@ class CaseLabelQuery(Query):
 
 
 class CaseLabelZplQuery(CaseLabelQuery):
-    """The same query, for a label printer."""
+    """How the label of one case is printed as ZPL."""
 
     dpi: Literal["203", "300", "600"] = Field("203", description="Of the printer.")
 

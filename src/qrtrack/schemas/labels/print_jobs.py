@@ -27,7 +27,9 @@ class PrintRequest(Body):
     label_job_id: Id | None = None
     batch_id: Id | None = None
     case_number: Annotated[int, Field(ge=1, le=LARGEST_SEQUENCE)] | None = None
-    reason: Reason | None = Field(None, description="Why a label job of units is sent to a printer once more.")
+    reason: Reason | None = Field(
+        None, description="Required if this label job of units was sent to a printer before: why it is printed again."
+    )
 
     def asked(self) -> NewPrint:
         """Raises InvalidInput."""
@@ -63,7 +65,7 @@ class PrintJobSummary(BaseModel):
     batch_id: UUID
     case_number: int | None
     master_code: str | None
-    station: str | None = Field(description="Who packed the case, where packing ordered its label.")
+    station: str | None = Field(description="The station that packed the case; null if a person ordered the label.")
     status: PrintStatus = Field(
         description="`unknown`: the connection broke after the first byte. Look whether it was printed, then reprint."
     )
@@ -74,9 +76,9 @@ class PrintJobSummary(BaseModel):
     created_by: str
     created_at: Instant
     updated_at: Instant
-    next_attempt_at: Instant | None = Field(description="Null unless it waits for another attempt.")
+    next_attempt_at: Instant | None = Field(description="Null unless the job waits for another attempt.")
     started_at: Instant | None
-    sending_at: Instant | None = Field(description="From then on it is not sent again.")
+    sending_at: Instant | None = Field(description="When sending began. From this time on the job is never sent again.")
     finished_at: Instant | None
 
     @classmethod
@@ -108,13 +110,13 @@ class PrintJobFilter(ListQuery):
 
 
 class PrintJobQuery(Query):
-    """How long to wait for news of the job."""
+    """How long to wait for a change of the job."""
 
     wait: Wait = 0
 
 
 class PrintJobChanged(Answer):
-    """The job as it stands now."""
+    """The job as it is now."""
 
     print_job_id: int
     status: PrintStatus

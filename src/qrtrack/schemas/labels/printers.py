@@ -1,4 +1,4 @@
-"""Label printers over HTTP: what a manager stores, and how each stands."""
+"""Label printers over HTTP: what a manager stores, and what the service shows of each printer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Self
@@ -21,11 +21,14 @@ Address = Annotated[
     StringConstraints(strip_whitespace=True, max_length=260, pattern=ADDRESS_PATTERN),
     Field(description="`host:port`, the port from 9100 to 9109. IPv6 stands in brackets."),
 ]
-Stations = Annotated[list[Name], Field(max_length=100, description="The stations whose packed cases it prints.")]
+Stations = Annotated[
+    list[Name],
+    Field(max_length=100, description="The printer prints the labels of the cases that these stations pack."),
+]
 
 
 class PrinterChange(Body):
-    """What changes; what is left out stays. A name in `address` is looked up again."""
+    """The fields to change; all others keep their values. If `address` is sent, its name is looked up again."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"address": "192.0.2.8:9100", "stations": ["line-1"]}})
 
@@ -33,12 +36,14 @@ class PrinterChange(Body):
     address: Address | None = None
     format: Literal["pdf", "zpl"] | None = None
     dpi: Literal[203, 300, 600] | None = None
-    preset: FormatName | None = Field(None, description="What case labels are printed on; null: `roll-100x150`.")
+    preset: FormatName | None = Field(None, description="The label format of case labels. Null means `roll-100x150`.")
     stations: Stations | None = None
     calibration: CalibrationRequest | None = None
 
     def changes(self) -> Mapping[str, Any]:
-        """Of NewPrinter. Only `preset` can be taken back with null."""
+        """Returns the sent fields with their values, by the names of NewPrinter. Null resets `preset`; for all other
+        fields null means "not sent".
+        """
         given = {name for name in self.model_fields_set if name == "preset" or getattr(self, name) is not None}
         plain: dict[str, Any] = {name: getattr(self, name) for name in given & {"name", "dpi", "preset", "stations"}}
         if self.address is not None:
@@ -69,7 +74,7 @@ class PrinterRequest(PrinterChange):
 
 
 class ShownCalibration(BaseModel):
-    """What corrects the printer."""
+    """The stored correction of the printer."""
 
     dx: float
     dy: float
@@ -78,14 +83,16 @@ class ShownCalibration(BaseModel):
 
 
 class ShownPrinter(BaseModel):
-    """A printer, and how it stands."""
+    """A printer with the state of its print jobs."""
 
     model_config = ConfigDict(from_attributes=True)
 
     printer_id: UUID
     name: str
     address: str
-    ip: str = Field(description="What the address was looked up to. The service prints to it.")
+    ip: str = Field(
+        description="The IP address that the service prints to. `address` was looked up when it was stored."
+    )
     format: FileFormat
     dpi: int
     preset: str | None
@@ -93,7 +100,7 @@ class ShownPrinter(BaseModel):
     calibration: ShownCalibration
     waiting_count: int = Field(description="Print jobs that have not ended.")
     unknown_count: int = Field(
-        description="Print jobs of the last 24 hours of which nobody knows whether they printed."
+        description="Print jobs of the last 24 hours that ended as `unknown`: the label may be printed or not."
     )
     error_message: str | None = Field(description="Why the first job waits: the printer is away, or its paper is out.")
     created_by: str
@@ -108,7 +115,7 @@ class PrinterAnswer(ShownPrinter, Answer):
 class PrinterList(Answer):
     """All printers of the organisation, by name."""
 
-    printing: Literal["on", "off"] = Field(description="`off`: PRINTER_NETWORKS is empty on the server that answers.")
+    printing: Literal["on", "off"] = Field(description="`off` if PRINTER_NETWORKS is empty on the server that answers.")
     printers: list[ShownPrinter]
 
     @classmethod
@@ -118,6 +125,6 @@ class PrinterList(Answer):
 
 
 class PrinterDeleted(Answer):
-    """Its print jobs are deleted as well."""
+    """The printer and its print jobs are deleted."""
 
     printer_id: UUID

@@ -12,7 +12,10 @@ class SymbolOptions(Query):
     """How a QR symbol is drawn."""
 
     size: Annotated[int, DIGITS] | None = Field(
-        None, ge=21, le=4096, description="The side of the image in pixels, with the quiet zone. It replaces `scale`."
+        None,
+        ge=21,
+        le=4096,
+        description="The side of the image in pixels, including the quiet zone. If it is sent, `scale` is ignored.",
     )
     scale: Annotated[int, DIGITS] = Field(8, ge=1, le=40, description="Pixels a module.")
     error: ErrorLevel = Field("M", description="How much damage the symbol survives: 7, 15, 25 or 30 percent.")

@@ -1,4 +1,4 @@
-"""The labels of one batch as a page shows them: what can be labelled, and its label jobs with their print jobs."""
+"""What the labels page of a batch shows: what can be labelled, and the batch's label jobs with their print jobs."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -13,12 +13,12 @@ from qrtrack.repositories.labels.label_contents import LabelledBatch
 from qrtrack.repositories.labels.print_jobs import ListedPrint
 
 PRINTS: Final = 3
-"""How many print jobs are shown of a label job, the newest first."""
+"""The page shows this many print jobs of each label job, newest first."""
 
 
 class Labelling(NamedTuple):
-    """What can be labelled. Before the codes exist there are no codes and no cases. `end_of_file`: where the first file
-    ends, if the batch needs more than one.
+    """What can be labelled. Until the codes exist, the codes are None and `case_count` is 0. `end_of_file` is the last
+    code of the first file, if the batch needs more than one file.
     """
 
     batch: LabelledBatch
@@ -29,7 +29,9 @@ class Labelling(NamedTuple):
 
 
 class ShownLabelJob(NamedTuple):
-    """`first` and `last`: codes of units, or numbers of cases. `kind`: what a printer of it must be."""
+    """`first` and `last` are codes of units, or numbers of cases. `kind` is the kind of printer that can print the
+    file, such as `zpl 203`.
+    """
 
     job: LabelJob
     first: str
@@ -39,7 +41,7 @@ class ShownLabelJob(NamedTuple):
 
 
 class ShownLabelJobs(NamedTuple):
-    """Newest first. `printer_kinds`: what the organisation's printers take."""
+    """The label jobs, newest first. `printer_kinds` are the kinds of the organisation's printers."""
 
     jobs: Sequence[ShownLabelJob]
     printer_kinds: frozenset[str]

@@ -33,7 +33,7 @@ from qrtrack.services.labels.label_jobs import traced_details
 log = structlog.get_logger()
 
 PART_BYTES: Final = 256 * 1024
-# About as many labels as fill a part. Drawing them takes some seconds.
+# About this many labels fill a part. Drawing them takes some seconds.
 LABELS_AT_A_TIME: Final = 400
 
 Row = LabelledUnit | LabelledCase
@@ -76,7 +76,7 @@ class Drawing:
         self._are_last = False
 
     async def next_rows(self, repositories: Repositories) -> Sequence[Row]:
-        """Reads the next rows: so many that every page is full, except the last one of the file."""
+        """Reads the next rows, as many as fill whole pages. Only the last page of the file may have room left."""
         per_page = self._printing.label_format.labels_per_page
         limit = self._writer.room + (LABELS_AT_A_TIME // per_page) * per_page
         contents, job = repositories.label_contents, self.job
@@ -90,7 +90,7 @@ class Drawing:
         return rows
 
     def draw(self, rows: Sequence[Row], is_stopped: Callable[[], bool]) -> bytes:
-        """Draws pages until the rows are used up, or until it is stopped between two pages. Runs in a thread."""
+        """Draws pages until all rows are drawn, or stops after a page when `is_stopped` says so. Runs in a thread."""
         pages, done = bytearray(), 0
         while done < len(rows) and not is_stopped():
             page = rows[done : done + self._writer.room]
@@ -148,7 +148,9 @@ def _number(row: Row) -> int:
 async def _in_thread(
     threads: Executor, draw: Callable[[Sequence[Row], Callable[[], bool]], bytes], rows: Sequence[Row], stop: StopSignal
 ) -> bytes:
-    """Draws in a thread. If this task is cancelled, the thread ends too: the next job needs it."""
+    """Draws in a thread. If this task is cancelled, it stops the drawing and waits until the thread is free for the
+    next job.
+    """
     cancelled = StopSignal()
     try:
         return await asyncio.get_running_loop().run_in_executor(
@@ -159,7 +161,7 @@ async def _in_thread(
 
 
 async def _store(repositories: Repositories, claim: Claim, drawing: Drawing, pages: bytes) -> None:
-    """Stores the checkpoint, by a fenced update, and the parts. The last parts are stored in the transaction that marks
+    """Stores the checkpoint with a fenced update, and the parts. The transaction that stores the last parts also marks
     the units as printed.
     """
     parts, before, offsets = drawing.take_parts(pages)

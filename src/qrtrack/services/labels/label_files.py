@@ -1,4 +1,4 @@
-"""Sends files of labels: a job's file part by part, and a case's label at once."""
+"""Sends label files: the stored file of a job part by part, and the label of one case, which is drawn on request."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -50,7 +50,7 @@ async def open_label_file(database: Database, *, caller: Caller, keys: KeyRing, 
 
 
 def require_file(job: LabelJob) -> None:
-    """Raises FileNotReady; NotFound where the file was deleted."""
+    """Raises FileNotReady if the job is not completed, NotFound if its file was deleted."""
     if job.status != JobStatus.COMPLETED:
         raise FileNotReady(job.status)
     if not job.part_count:

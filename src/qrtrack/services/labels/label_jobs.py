@@ -45,8 +45,8 @@ class LabelDryRun:
 async def submit_label_job(
     database: Database, *, caller: Caller, batch_id: UUID, new: NewLabelJob, base_url: str
 ) -> SubmittedLabelJob:
-    """Queues the job, and reserves its units until it has ended. The batch lock decides between requests for the same
-    units.
+    """Queues the job, and reserves its units until it has ended. Two concurrent requests for the same units run one
+    after the other, because each locks the batch; the second is refused.
 
     Raises NotFound, BatchNotReady, LabelTooSmall, AlreadyPrinted, LabelsReserved, NothingToPrint, RootKeysMissing.
     """

@@ -1,4 +1,4 @@
-"""Plans of labels: which units or cases, on what, and whether they may be printed."""
+"""Plans a label job: which units or cases get labels, on which format, and whether they may be printed."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -53,7 +53,9 @@ async def plan_labels(repositories: Repositories, batch_id: UUID, new: NewLabelJ
 
 
 async def choose_printing(repositories: Repositories, preset: str, new: NewLabelJob) -> Printing:
-    """Returns how to print. Raises InvalidInput for a format that does not exist, or does not fit this kind of file."""
+    """Returns the format and the options to print with. Raises InvalidInput if the format does not exist, or does not
+    fit the kind of file.
+    """
     label_format = await find_format(repositories, preset)
     if label_format is None:
         detail = f"Your organisation has no label format {preset}. `GET /api/manufacturer/label-formats` lists them."

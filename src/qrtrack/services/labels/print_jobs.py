@@ -31,7 +31,7 @@ class OrderedPrint:
 async def print_on(
     database: Database, *, caller: Caller, networks: PrinterNetworks, printer_id: UUID, new: NewPrint
 ) -> OrderedPrint:
-    """Queues a print job. A label of a case that waits for this printer already is not queued twice.
+    """Queues a print job. If the label of the case already waits for this printer, returns that job and queues none.
 
     Raises PrintingOff, NotFound, FileNotReady, AlreadyPrinted, InvalidInput.
     """
@@ -72,8 +72,8 @@ def _traced(caller: Caller, job: ListedPrint) -> dict[str, Any]:
 async def _add_label_job(
     repositories: Repositories, caller: Caller, printer: Printer, label_job_id: UUID, *, reason: str | None
 ) -> tuple[int, Sequence[tuple[int, int]]]:
-    """Returns the id of the print job, and the units. The lock of the label job decides which of two concurrent
-    requests is the first.
+    """Returns the id of the print job, and the ranges of its units. Two concurrent requests for one label job run one
+    after the other, because each locks the label job: the second is refused without a reason.
     """
     job = await repositories.label_jobs.lock(label_job_id)
     require_file(job)
@@ -114,7 +114,7 @@ async def list_print_jobs(
 
 
 async def list_not_printed(database: Database, *, caller: Caller, days: int, limit: int) -> Sequence[ListedPrint]:
-    """What a person has to look after, the latest first."""
+    """Lists the print jobs that a person must look at, newest first."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         return await repositories.print_jobs.list_not_printed(days=days, limit=limit)
 
@@ -122,7 +122,7 @@ async def list_not_printed(database: Database, *, caller: Caller, days: int, lim
 async def labels_of_cases(
     database: Database, *, caller: Caller, batch_id: UUID, case_numbers: Sequence[int]
 ) -> Mapping[int, Sequence[CaseLabel]]:
-    """How the labels of the cases stand on each printer, by case number."""
+    """Returns the newest print job on each printer, by case number."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         labels = await repositories.print_jobs.labels_of_cases(batch_id, case_numbers)
     return {number: list(of_case) for number, of_case in groupby(labels, lambda label: label.case_number)}

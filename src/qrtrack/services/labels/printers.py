@@ -39,7 +39,9 @@ def networks_of(settings: Settings) -> PrinterNetworks:
 
 
 def claim_values(settings: Settings) -> dict[str, Any]:
-    """The networks as parameters of the claim of print jobs, which compares the addresses of printers with them."""
+    """Returns the parameters of the statement that claims print jobs: it claims only jobs of printers in these
+    networks.
+    """
     networks = networks_of(settings)
     listed = {"listed": networks.listed, "opened": networks.opened, "special": SPECIAL}
     return {name: [str(network) for network in some] for name, some in listed.items()}
@@ -47,7 +49,7 @@ def claim_values(settings: Settings) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class ListedPrinter:
-    """A printer, how many print jobs wait for it and why, and how many of the last 24 hours ended as unknown."""
+    """A printer with its print jobs: how many wait and why, and how many ended as unknown within the last 24 hours."""
 
     printer_id: UUID
     name: str
@@ -99,7 +101,7 @@ async def add_printer(
 async def change_printer(
     database: Database, *, caller: Caller, networks: PrinterNetworks, printer_id: UUID, changes: Mapping[str, Any]
 ) -> ListedPrinter:
-    """`changes`: fields of NewPrinter. Print jobs that wait use the new values.
+    """`changes` maps names of fields of NewPrinter to new values. Print jobs that wait are printed with the new values.
 
     Raises NotFound, PrintingOff, InvalidInput, PrinterNameTaken.
     """
@@ -133,7 +135,7 @@ async def find_address(networks: PrinterNetworks, address: PrinterAddress) -> Ad
 
 
 def as_label_job(printer: NewPrinter) -> NewLabelJob:
-    """How the label of a case is printed on this printer."""
+    """Returns the order for a case's label on this printer."""
     return NewLabelJob(
         what=Labelled.CASES,
         file_format=printer.file_format,
@@ -144,7 +146,9 @@ def as_label_job(printer: NewPrinter) -> NewLabelJob:
 
 
 async def _set(repositories: Repositories, printer: Printer, new: NewPrinter, ip: Address) -> None:
-    """Raises InvalidInput for a preset that does not exist, or that does not fit this kind of printer."""
+    """Copies the values into the row. Raises InvalidInput for a preset that does not exist, or does not fit the kind of
+    printer.
+    """
     await choose_printing(repositories, new.preset or PRESET_OF[Labelled.CASES, FileFormat.ZPL], as_label_job(new))
     printer.name = new.name
     printer.host, printer.port = new.address.host, new.address.port

@@ -38,7 +38,7 @@ from qrtrack.services.labels.label_files import draw_case_label, read_parts, req
 
 RETRY_SECONDS: Final = 0.5
 LAST_SECONDS: Final = 2.0
-KILLED: Final = "The process that sent it ended before it knew what became of it."
+KILLED: Final = "The process that sent the label ended before it could record the outcome."
 
 log = structlog.get_logger()
 
@@ -56,7 +56,7 @@ async def print_label(
     if stop.is_set() or not networks.holds(job.ip):
         raise Interrupted
     async with aclosing(_contents(database, job, keys)) as contents:
-        # Whatever prevents the file from being opened shows before anything is sent.
+        # The first part is read before the connection is opened: if the file cannot be read, nothing is sent.
         first = await anext(contents)
         async with connected(job.ip, job.port) as printer:
             await _refuse_unready(printer, job)
@@ -66,7 +66,7 @@ async def print_label(
 async def _send(
     database: Database, claim: Claim, printer: PrinterConnection, first: bytes, others: AsyncIterator[bytes]
 ) -> None:
-    """After the commit of `begin_sending`, the job is retried only if not one byte was sent."""
+    """After the commit of `begin_sending`, the job is retried only if no byte was sent."""
     try:
         async with database.write() as repositories:
             await repositories.print_jobs.begin_sending(claim)
@@ -166,7 +166,7 @@ async def fail_print(database: Database, claim: Claim, error: str, *, permanent:
 
 
 async def _contents(database: Database, job: ClaimedPrint, keys: KeyRing) -> AsyncGenerator[bytes, None]:
-    """The label of the case as it is now, or the file of the label job in its parts."""
+    """Yields the label of the case as it is now, or the parts of the file of the label job."""
     if job.label_job_id is not None:
         async with database.read() as repositories:
             label_job = await repositories.label_jobs.get(job.label_job_id)
@@ -195,6 +195,6 @@ async def _contents(database: Database, job: ClaimedPrint, keys: KeyRing) -> Asy
 
 
 async def _refuse_unready(printer: PrinterConnection, job: ClaimedPrint) -> None:
-    """Asks the status of printers that speak ZPL."""
+    """Raises PrinterNotReady if a ZPL printer reports that it cannot print. A `pdf` printer is not asked."""
     if job.file_format == FileFormat.ZPL and (reasons := await printer.ask_status()):
         raise PrinterNotReady(f"{job.printer_name} cannot print: {', '.join(reasons)}.")

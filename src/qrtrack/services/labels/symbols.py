@@ -33,7 +33,7 @@ async def describe_unit_symbol(database: Database, *, caller: Caller, batch_id: 
 
 
 async def describe_case_symbol(database: Database, *, caller: Caller, batch_id: UUID, case_number: int) -> str:
-    """Returns the master code: stations scan it, and it leads to no page."""
+    """Returns the master code. Stations scan it; it is not an address, so a phone opens no page."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         await repositories.label_contents.get_batch(batch_id)
         return (await repositories.label_contents.get_case(batch_id, case_number)).master_code
