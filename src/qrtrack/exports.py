@@ -32,7 +32,8 @@ BYTE_ORDER_MARK: Final = "\ufeff"
 ROWS_OF_A_SHEET: Final = 1_048_576
 # Excel keeps 15 digits of a number. Longer amounts are written as text.
 DIGITS_OF_A_NUMBER: Final = 15
-# Exports of one organisation that wait, are being made or are being downloaded. Each has a temporary file.
+# An organisation may have this many exports that wait, are being made or are being downloaded. Each needs a temporary
+# file.
 OPEN_EXPORTS: Final = 8
 COLUMN_WIDTH: Final = 20
 
@@ -40,13 +41,13 @@ Delimiter = Literal[",", ";"]
 Cell: TypeAlias = str | int | Decimal | None
 Rows: TypeAlias = Iterable[Sequence[Cell]]
 Derive: TypeAlias = Callable[[Iterator[list[str]]], Rows]
-"""Makes the rows of the file from the copied rows. It runs in the thread."""
+"""A function that derives the rows of the file from the copied rows. It runs in the export's thread."""
 
 log = structlog.get_logger(__name__)
 
 
 class Table(NamedTuple):
-    """`name` is the name of the sheet."""
+    """The columns and rows of one sheet. `name` is the name of the sheet."""
 
     name: str
     columns: Sequence[Column]
@@ -115,7 +116,9 @@ class Exports:
 
     @contextmanager
     def place(self, share: Hashable) -> Iterator[None]:
-        """Holds a place until the file is sent. Raises TooMuchWork if the share holds OPEN_EXPORTS places."""
+        """Counts one export of the share as open until the block ends, when the file is sent. Raises TooMuchWork if the
+        share has OPEN_EXPORTS open exports already.
+        """
         if self._open[share] >= OPEN_EXPORTS:
             raise TooMuchWork
         self._open[share] += 1
@@ -126,13 +129,17 @@ class Exports:
             self._open += Counter()
 
     def turn(self, share: Hashable) -> asyncio.Lock:
-        """The files of one share are made one after the other, so that a share uses one connection and one thread."""
+        """Returns the lock of the share. Its files are made one after the other, so that a share uses one connection
+        and one thread.
+        """
         return self._turns.setdefault(share, asyncio.Lock())
 
     async def finish(
         self, spool: Spool, columns: Sequence[Column], *, file_type: FileType, name: str, derive: Derive | None = None
     ) -> BinaryIO:
-        """Makes the file from the spooled rows. Closes the spool, or returns its file."""
+        """Makes the file from the spooled rows. A plain CSV file is the spool's own file; in all other cases the spool
+        is closed.
+        """
         if file_type is FileType.CSV and derive is None:
             return spool.file
         table = Table(name, columns, spool.rows() if derive is None else derive(spool.rows()))

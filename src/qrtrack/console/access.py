@@ -1,4 +1,6 @@
-"""Who visits a page. Without a session they are led to the sign-in page, and back afterwards."""
+"""The visitor of a page. A visitor without a session is redirected to the sign-in page, and after signing in back to
+the page.
+"""
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -22,7 +24,8 @@ from qrtrack.runtime import Runtime
 from qrtrack.services.console_sessions import Session
 
 SIGN_IN: Final = "/console/sign-in"
-# A longer address is not returned to: a proxy might refuse the header that holds it.
+# After signing in, a visitor of a longer address gets the overview instead: a proxy might refuse the long Location
+# header.
 LONGEST_RETURN: Final = 2000
 PAGES: Final = (
     ("overview", "/console", None),
@@ -39,7 +42,7 @@ PAGES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """A signed-in person on a page, with what the page needs to show them something."""
+    """A signed-in person who visits a page: the request, the session, the language, and access to the database."""
 
     request: Request
     runtime: Runtime
@@ -58,11 +61,11 @@ class Visitor:
         return self.caller.may(permission)
 
     def pages(self) -> list[tuple[str, str]]:
-        """The pages that the person may open, in the order of the navigation, with their addresses."""
+        """Returns the pages that the person may open, with their addresses, in the order of the navigation."""
         return [(name, address) for name, address, permission in PAGES if permission is None or self.may(permission)]
 
     def is_at(self, address: str) -> bool:
-        """The visited page is this one, or lies below it."""
+        """Returns whether the visited page has this address, or one below it."""
         path = self.request.url.path
         return path == address or (address != "/console" and path.startswith(f"{address}/"))
 
@@ -71,7 +74,9 @@ class Visitor:
         return self.may(Permission.PACK)
 
     def page(self, template: str, spoken: Sequence[str] = (), /, **values: Any) -> Response:
-        """`spoken`: the sections of the catalogue that the scripts of the page say, besides those of every page."""
+        """Renders the template. `spoken` names the sections of texts that the page's own scripts need; those that every
+        page needs are added.
+        """
         texts = self.language.texts("press", "refusal", "problem", "camera", *spoken)
         url = self.request.url
         visited = f"{url.path}?{url.query}" if url.query else url.path
@@ -99,7 +104,7 @@ SignedIn = Annotated[Visitor, Depends(_visitor)]
 
 
 def allow(permission: Permission) -> Callable[[Visitor], Visitor]:
-    """Lets visitors through who hold the permission. Raises MissingRole."""
+    """Returns a dependency that admits visitors who hold the permission. It raises MissingRole for all others."""
 
     def check(visitor: SignedIn) -> Visitor:
         require(visitor.caller, permission)
@@ -136,7 +141,7 @@ class ConsoleRoute(APIRoute):
 
 
 def _kind_of(error: DomainError) -> tuple[str, int]:
-    """What the page says of the error, and its status."""
+    """Returns the key of the error page's text, and the HTTP status."""
     match error:
         case NotFound() | InvalidInput():
             return "not_found", 404
@@ -147,7 +152,9 @@ def _kind_of(error: DomainError) -> tuple[str, int]:
 
 
 def _to_sign_in(request: Request) -> Response:
-    """A part of a page cannot lead anywhere: htmx obeys HX-Redirect, which leads the whole page."""
+    """Redirects to the sign-in page. A request for a part of a page gets HX-Redirect, with which htmx leaves the whole
+    page.
+    """
     is_part = "HX-Request" in request.headers
     if is_part:
         where = "/console" + request.headers.get("HX-Current-URL", "").partition("/console")[2]

@@ -1,5 +1,6 @@
-"""What is configured. The page is read by organisations' administrators, who do not run the service: values that are
-secrets, or that name other organisations, hosts and accounts, are only said to be set.
+"""The settings that the console shows to an organisation's administrators. They do not run the service, so the page
+shows no secrets, and no values that name other organisations, hosts or accounts: of these it only says whether they are
+set.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ AREAS: Final = ("accurate", "akselgate", "database", "jwt", "notify", "smtp")
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """One setting. `value`: None where it is only said whether it is set."""
+    """One setting. `value` is None if the page only says whether the setting is set."""
 
     name: str
     value: str | None
@@ -22,7 +23,7 @@ class Configured:
 
 
 def list_settings(settings: Settings) -> Mapping[str, Sequence[Configured]]:
-    """The settings by area; those of no area come first, under `program`."""
+    """Returns the settings by area. Settings that belong to no area come first, under `program`."""
     areas: dict[str, list[Configured]] = {"program": []}
     for name, field in sorted(Settings.model_fields.items()):
         value = getattr(settings, name)
@@ -33,10 +34,12 @@ def list_settings(settings: Settings) -> Mapping[str, Sequence[Configured]]:
 
 
 def _is_harmless(name: str, annotation: Any, value: object) -> bool:
-    """Numbers, switches and choices tell nothing about others."""
+    """Returns whether the value may be shown. Numbers, switches and choices name no other organisation, host or
+    account.
+    """
     return isinstance(value, bool | int | float) or get_origin(annotation) is Literal or name in SHOWN_TEXTS
 
 
 def _written(value: object) -> str:
-    """As people write it into the environment."""
+    """Returns the value as people write it into the environment."""
     return str(value).lower() if isinstance(value, bool) else str(value).removesuffix(".0")

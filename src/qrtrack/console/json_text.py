@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 PIECE: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\]:,]|[^\s"{}\[\]:,]+', re.DOTALL)
-# A page shows what a person reads. The whole text is in the API.
+# The page shows only this many characters. The API has the whole text.
 MOST_CHARACTERS: Final = 60_000
 # Deeper levels are indented no further: the indentation of 60,000 open brackets would fill the memory.
 DEEPEST: Final = 20
@@ -13,8 +13,8 @@ STEP: Final = "  "
 
 
 def indented(text: str) -> str:
-    """Puts each member and element on its own line. Numbers and escapes stay as they are: to parse and write them
-    again would change `1.10` and `1e400`. What is no JSON comes out with other white space.
+    """Puts each member and element on its own line. Numbers and escapes stay as they are: to parse and write them again
+    would change `1.10` and `1e400`. Text that is not JSON keeps all characters except white space.
     """
     return "".join(_pieces(text[:MOST_CHARACTERS]))
 

@@ -27,11 +27,11 @@ class Language:
     zone: ZoneInfo
 
     def text(self, key: str, **values: Any) -> str:
-        """The catalogue's text of the key. Raises KeyError: a page never shows a key."""
+        """Returns the text of the key. Raises KeyError if there is none, so that a page never shows a key."""
         return catalogue(self.name)[key].format(**values)
 
     def texts(self, *sections: str) -> dict[str, str]:
-        """All texts of the sections, for scripts."""
+        """Returns all texts of the sections, for the scripts of a page."""
         return {key: text for key, text in catalogue(self.name).items() if key.partition(".")[0] in sections}
 
     def number(self, value: int) -> str:
@@ -58,7 +58,7 @@ class Language:
         return at.astimezone(self.zone).strftime("%Y-%m-%d")
 
     def counted(self, value: int) -> str:
-        """`10,000+` for a count of more than MOST_COUNTED."""
+        """Writes a count. A count above MOST_COUNTED becomes `10,000+`."""
         return f"{self.number(MOST_COUNTED)}+" if value > MOST_COUNTED else self.number(value)
 
     def time(self, at: datetime) -> str:
@@ -77,7 +77,7 @@ class Language:
 
 @cache
 def catalogue(language: str) -> Mapping[str, str]:
-    """The texts by their dotted keys."""
+    """Returns the texts of a language by their dotted keys."""
     return dict(_flat(read_catalogue("qrtrack.console", language)))
 
 
@@ -90,6 +90,6 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 
 def language_of(request: Request) -> str:
-    """The language that the person chose, or else the best one that the browser asks for."""
+    """Returns the language that the person chose, or else the best one that the browser asks for."""
     chosen = request.cookies.get(LANGUAGE_COOKIE, "")
     return chosen if chosen in LANGUAGES else best_language(request.headers.get("Accept-Language", ""))

@@ -7,12 +7,12 @@ from qrtrack.domain.labels.formats import LabelFormat, Roll, format_of
 from qrtrack.services.labels.label_formats import ListedFormat
 
 LINER: Final = 2.0
-"""How much of a roll's liner a picture shows around the labels."""
+"""The picture of a roll shows this many millimetres of liner around the labels."""
 ROWS_OF_ROLL: Final = 2
 
 
 class Picture(NamedTuple):
-    """A sheet, or a piece of a roll. `x`, `y`: the corner of the first label."""
+    """A sheet, or a piece of a roll. `x` and `y` are the upper left corner of the first label."""
 
     width: float
     height: float
@@ -27,7 +27,7 @@ class Picture(NamedTuple):
 
 
 class Offer(NamedTuple):
-    """A format to choose. `rulers`: the lengths of the rulers on its calibration page."""
+    """A format that the page offers. `rulers` are the lengths of the two rulers on its calibration page."""
 
     name: str
     is_preset: bool

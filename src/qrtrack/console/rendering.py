@@ -1,4 +1,4 @@
-"""Pages from templates. Whatever a template shows is escaped; nothing on a page comes from another server."""
+"""Pages from templates. All values in a template are escaped. A page loads nothing from another server."""
 
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ POLICY: Final = (
 )
 HEADERS: Final = {
     "Content-Security-Policy": POLICY,
-    # With the session over, going back must not show what it showed.
+    # After the sign-out, the browser's back button must not show the pages of the session.
     "Cache-Control": "no-store",
     "Referrer-Policy": "same-origin",
     "Vary": "HX-Request, Cookie, Accept-Language",

@@ -1,4 +1,4 @@
-"""Exports: the columns of a table that is downloaded, and the name of the file. Files are written elsewhere."""
+"""Exports: the columns of an exported table, and the name of the file. `qrtrack.exports` writes the files."""
 
 import re
 import unicodedata
@@ -19,7 +19,7 @@ class NoRoomForFile(Unavailable):
 
 
 class Kind(StrEnum):
-    """What the cells of a column hold. Only FREE_TEXT is typed by people, and may look like a formula."""
+    """The kind of values in a column. FREE_TEXT is what people typed; only such a value can look like a formula."""
 
     CODE = "code"
     FREE_TEXT = "free text"
@@ -38,12 +38,13 @@ class FileType(StrEnum):
     XLSX = "xlsx"
 
 
-# What spreadsheets read as a formula when they open a CSV file, also after blanks, and as full-width characters. Those
-# after apostrophes are quoted too, so that dropping one apostrophe restores every cell. PostgreSQL reads it the same.
+# Matches a cell that a spreadsheet would execute as a formula when it opens the CSV file, also after blanks and in
+# full-width characters. It also matches such a cell behind apostrophes: so every quoted cell is restored by dropping
+# one apostrophe. PostgreSQL interprets the pattern in the same way.
 FORMULA_PATTERN: Final = r"^['\s]*[-=+@\t\r\n＝＋－＠]"
 QUOTED_FORMULA: Final = re.compile(rf"'(?={FORMULA_PATTERN[1:]})")
 
-# What the file systems of Windows and of others refuse in names, and blanks.
+# Characters that file systems refuse in names (Windows refuses most), and blanks.
 NOT_IN_NAMES: Final = re.compile(r"[^\w.-]+")
 LONGEST_PART: Final = 60
 

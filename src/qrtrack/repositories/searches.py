@@ -1,4 +1,4 @@
-"""Finds what a scanned or typed text names: one query over the units, cases, jobs and batches of an organisation."""
+"""Finds the units, cases, jobs and batches that a scanned or typed text names, with one query."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -125,8 +125,8 @@ class SearchRepository(Repository):
         product: str | None,
         limit: int,
     ) -> list[FoundThing]:
-        """Best first. `names`: codes, master codes or uniq codes. `id_`: of a job, batch or order. `product`: a part
-        of a product's name.
+        """Returns the results, best first. `names` are possible codes, master codes or uniq codes; `id_` is the id of a
+        job, batch or order; `product` is a part of a product's name.
         """
         return await self._fetch_all(
             FoundThing,
@@ -141,7 +141,7 @@ class SearchRepository(Repository):
         )
 
     async def find_codes(self, names: Sequence[str], *, limit: int) -> list[FoundThing]:
-        """Units and cases with exactly these codes, and batches with such a uniq code."""
+        """Returns units, cases and batches with exactly these codes, master codes or uniq codes."""
         if not names:
             return []
         return await self.find(names=names, id_=None, gtin=None, lot=None, product=None, limit=limit)

@@ -1,4 +1,4 @@
-"""Downloads: files under a name that says what they are, and exports, which are sent from a temporary file."""
+"""Downloads: answers with a file name, and exports, which are sent from a temporary file."""
 
 import asyncio
 import unicodedata
@@ -25,13 +25,13 @@ CSV: Final = "text/csv"
 XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 MEDIA_TYPES: Final = {FileType.CSV: f"{CSV}; charset=utf-8", FileType.XLSX: XLSX}
 PART_BYTES: Final = 256 * 1024
-# How often it is looked whether the client is still there and the process goes on, while a file is made.
+# While a file is made, the route checks this often whether the client has hung up or the process is stopping.
 LOOK_SECONDS: Final = 0.5
 
 
 def attachment(name: str) -> dict[str, str]:
-    """`name`: of letters, digits, dots, hyphens and underscores. Letters beyond ASCII are in `filename*` (RFC 6266);
-    clients that do not know it get the name without accents.
+    """Returns the header for a file name of letters, digits, dots, hyphens and underscores. `filename*` (RFC 6266)
+    contains letters beyond ASCII; older clients get the name without accents.
     """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     extended = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
@@ -39,7 +39,7 @@ def attachment(name: str) -> dict[str, str]:
 
 
 def sends(media_type: str, *refusals: Refusal) -> dict[str, Any]:
-    """Arguments of a route that sends an export."""
+    """Returns the arguments of a route that sends an export."""
     return {
         "response_class": StreamingResponse,
         "responses": problems(TooMuchWork, NoRoomForFile, *refusals) | {200: {"content": {media_type: {}}}},
@@ -58,10 +58,9 @@ class Downloader:
     async def send(
         self, export: Callable[[], Coroutine[Any, Any, ExportedFile]], file_type: FileType
     ) -> StreamingResponse:
-        """When the client hangs up, the export is cancelled.
-
-        Raises TooMuchWork where the organisation has too many exports open, Unavailable when the process stops before
-        the file is made, and what the export raises.
+        """Makes and sends the file. If the client hangs up, the export is cancelled. Raises TooMuchWork if the
+        organisation has too many open exports, Unavailable if the process stops before the file is made, and the errors
+        of the export.
         """
         with ExitStack() as held:
             held.enter_context(self._exports.place(self._share))
@@ -84,7 +83,7 @@ class Downloader:
 
 
 async def downloads(request: Request, runtime: RuntimeState, caller: KnownCaller) -> Downloader:
-    # The class itself as a dependency would be called in a thread.
+    # A function, because FastAPI would call the class itself, as a dependency, in a thread.
     return Downloader(request, runtime, caller)
 
 
@@ -92,7 +91,7 @@ Downloads = Annotated[Downloader, Depends(downloads)]
 
 
 class _Download(StreamingResponse):
-    """Frees what is held, the file too, when it is sent or the client hangs up."""
+    """Frees the place and the file when the file is sent or the client hangs up."""
 
     def __init__(self, file: ExportedFile, media_type: str, held: ExitStack) -> None:
         headers = {"Content-Length": str(file.size), **attachment(file.name)}

@@ -14,7 +14,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer", tags=["s
 
 @router.get("/search", summary="Find a unit, case, job or batch")
 async def search_things(query: Annotated[SearchQuery, Query()], caller: Packer, runtime: RuntimeState) -> SearchAnswer:
-    """Takes whatever a scanner or a person has, with all that a scanner adds to it. At most 20 results, best first,
-    of your organisation only. Without a result, `hint` says what can be searched.
+    """Searches for a scanned or typed text; what a scanner adds to a code is removed. Returns at most 20 results of
+    your organisation, best first. Without a result, `hint` says what can be searched.
     """
     return SearchAnswer.of(await use_cases.search(runtime.database, caller=caller, text=query.q))

@@ -11,5 +11,6 @@ class CsvQuery(Query):
     """How the CSV file is written."""
 
     delimiter: Literal[",", ";"] = Field(
-        ",", description="Between two cells: `;` where a spreadsheet splits at semicolons, as in Indonesia."
+        ",",
+        description="The character between two cells. Send `;` for a spreadsheet that splits at semicolons, as in Indonesia.",
     )

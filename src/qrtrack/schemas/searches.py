@@ -1,4 +1,4 @@
-"""What a search finds: units, cases, jobs and batches, each with where it is and where to read on."""
+"""The results of a search: units, cases, jobs and batches, each with links to more about it."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, Self
@@ -23,8 +23,8 @@ class SearchQuery(Query):
     """What to search for."""
 
     q: Annotated[str, Field(min_length=1, max_length=LONGEST_QUERY)] = Field(
-        description="Whatever a scanner or a person has: a code, a master code, a uniq code, what a QR or a GS1 symbol "
-        "says, an SSCC, the id of a job, batch or order, or a part of a product's name.",
+        description="A code, a master code, a uniq code, the content of a QR or GS1 symbol, the id of a job, batch or "
+        "order, or a part of a product's name.",
         examples=["SKA000001"],
     )
 
@@ -37,7 +37,7 @@ class FoundBase(BaseModel):
     batch_id: UUID
     order_id: UUID
     product_name: str
-    links: dict[str, str] = Field(description="Addresses of this API, by what they show.")
+    links: dict[str, str] = Field(description="Addresses of this API with more about the result.")
 
 
 class FoundUnit(FoundBase):
@@ -48,7 +48,7 @@ class FoundUnit(FoundBase):
     variant: str | None
     status: CodeStatus
     is_excluded: bool
-    is_prepared: bool = Field(description="It waits in the queue.")
+    is_prepared: bool = Field(description="Whether the unit waits in the queue.")
     master_code: str | None
     case_number: int | None
     names_other_batch: bool = Field(
@@ -138,11 +138,11 @@ def found_of(result: Result) -> Any:
 
 
 class SearchAnswer(Answer):
-    """Best first, at most 20."""
+    """The results, best first, at most 20."""
 
-    read_as: ScanKind = Field(description="What the text was read as.")
+    read_as: ScanKind = Field(description="What the text was taken for.")
     results: list[Found]
-    hint: str | None = Field(description="If nothing was found: what can be searched, and what to do.")
+    hint: str | None = Field(description="Says what can be searched; null if something was found.")
 
     @classmethod
     def of(cls, found: SearchResults) -> Self:

@@ -19,14 +19,14 @@ MOST_NEAR: Final = 5
 LONGEST_NAME: Final = 255
 
 WHAT_CAN_BE_FOUND: Final = (
-    "Search for the code of a unit, a master code, a uniq code, what a QR or a GS1 symbol says, the id of a job, batch "
-    f"or order, or a part of a product's name (among the newest {NEWEST_BATCHES:,} batches)."
+    "Search for the code of a unit, a master code, a uniq code, the content of a QR or GS1 symbol, the id of a job, "
+    f"batch or order, or a part of a product's name (among the newest {NEWEST_BATCHES:,} batches)."
 )
 HINTS: Final = {
     ScanKind.LOGISTIC_UNIT: "This is an SSCC, and cases are not stored with SSCCs: scan the master code of the case.",
-    ScanKind.ADDRESS: "This address is not in a QR of this service, or its symbol is damaged: scan it again.",
-    ScanKind.UNIT: "The unit is not of your organisation, or its label is not from this service: type its code to make "
-    "sure.",
+    ScanKind.ADDRESS: "No QR symbol of this service contains this address, or the symbol is damaged: scan it again.",
+    ScanKind.UNIT: "Your organisation has no such unit, or the label is not from this service: type the code of the "
+    "unit to make sure.",
 }
 
 
@@ -40,8 +40,8 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class SearchResults:
-    """Best first. If nothing was found, `hint` says what can be searched, `hint_about` what the text looks like, and
-    `near` are units and cases whose codes are written almost like it.
+    """The results, best first. If nothing was found, `hint` says what can be searched, `hint_about` is the kind of
+    thing that the text looks like, and `near` are units and cases with almost the same code.
     """
 
     read_as: ScanKind
@@ -99,7 +99,7 @@ def _product(scan: Scan) -> str | None:
 
 
 def _sorted_out(scan: Scan, found: Sequence[FoundThing]) -> list[Result]:
-    """If a symbol names the batch of the unit that was found, the batch is not listed as a second result."""
+    """Drops the batch from the results if the symbol names it as the batch of a unit that was found."""
     results = [Result(thing, _names_other_batch(scan, thing)) for thing in found]
     units = [result for result in results if result.found.kind == "unit"]
     if scan.kind == ScanKind.UNIT and units and not any(unit.names_other_batch for unit in units):

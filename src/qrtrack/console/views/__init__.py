@@ -1,1 +1,1 @@
-"""One module for each page, named as its template."""
+"""One module for each page. It has the name of the page's template."""

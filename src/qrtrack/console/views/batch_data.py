@@ -1,4 +1,4 @@
-"""What the page of a batch shows besides its progress: its reverse jobs, its recalls, and where its codes are."""
+"""Data of the page of a batch: its reverse jobs, its recalls, and where its codes are."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -22,13 +22,13 @@ router = APIRouter(route_class=ConsoleRoute, prefix="/console/batches/{batch_id}
 SHOWN_JOBS: Final = 8
 SHOWN_RECALLS: Final = 20
 SHOWN_DIFFERENCES: Final = 100
-# Counting 1,000,000 codes takes seconds: of a larger batch it is done when somebody asks.
+# Counting 1,000,000 codes takes seconds. The codes of a larger batch are counted only when somebody presses Count.
 COUNTED_AT_ONCE: Final = 100_000
 
 
 @router.get("/reconciliation")
 async def show_reconciliation(visitor: Packer, batch_id: UUID) -> Response:
-    """A part of the page that comes after it: every code of the batch is counted."""
+    """Shows the reconciliation. The page loads it separately, because every code of the batch is counted for it."""
     try:
         counted = await reconcile_batch(visitor.database, caller=visitor.caller, batch_id=batch_id)
     except BatchNotReady:
@@ -50,7 +50,7 @@ async def show_reconciliation(visitor: Packer, batch_id: UUID) -> Response:
 
 
 async def progress_of(visitor: Visitor, batch: Batch) -> dict[str, object]:
-    """For the part of the page that refreshes itself."""
+    """Returns the data of the part of the page that refreshes itself."""
     jobs = await list_reverse_jobs(
         visitor.database, caller=visitor.caller, selection=JobSelection(batch_id=batch.id), before=None,
         limit=SHOWN_JOBS,
@@ -59,7 +59,7 @@ async def progress_of(visitor: Visitor, batch: Batch) -> dict[str, object]:
 
 
 async def sale_of(visitor: Visitor, batch: Batch) -> dict[str, object]:
-    """Whether the batch may be sold, and what of it is recalled."""
+    """Returns whether the batch is released for sale, and its recalls in force."""
     recalls = await list_recalls(
         visitor.database, caller=visitor.caller, batch_id=batch.id, is_in_force=True, before=None, limit=SHOWN_RECALLS
     )

@@ -62,7 +62,9 @@ async def _jobs(visitor: Packer, status: Status, batch_id: UUID | str, before: U
 
 
 def _bulk(visitor: Packer, status: Status, batch_id: UUID | str) -> dict[str, dict[str, str]]:
-    """The bodies of the actions on all matching jobs: what the visitor may do, and what the filter can match."""
+    """Returns the request bodies of the actions on all matching jobs. An action that the visitor may not use, or that
+    can match nothing, is left out.
+    """
     if not visitor.may(Permission.MANAGE_BATCHES):
         return {}
     of_batch = {"batch_id": str(batch_id)} if batch_id else {}

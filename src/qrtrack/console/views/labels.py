@@ -1,4 +1,4 @@
-"""The labels of a batch: what to print and on what, the label jobs, and one case's label at once."""
+"""The labels page of a batch: ordering labels, the label jobs with their files, and the label of one case."""
 
 from datetime import timedelta
 from typing import Annotated, Final
@@ -22,7 +22,7 @@ from qrtrack.services.labels.printers import ListedPrinter, list_printers, netwo
 router = APIRouter(route_class=ConsoleRoute, prefix="/console", include_in_schema=False)
 
 PAGE: Final = 10
-# What the scripts of the page say.
+# The sections of texts that the scripts of the page need.
 SPOKEN: Final = ("labelling", "label_refusal")
 
 Before = Annotated[UUID | None, Query()]
@@ -31,7 +31,7 @@ PrintId = Annotated[RowId | None, Query()]
 
 @router.get("/batches/{batch_id}/labels")
 async def show_labels(visitor: Packer, batch_id: UUID, before: Before = None, printed: PrintId = None) -> Response:
-    """`printed`: the print job of a case's label that was ordered on this page."""
+    """`printed` is the id of the print job of a case's label that was ordered on this page."""
     labelling = await view_labelling(visitor.database, caller=visitor.caller, batch_id=batch_id)
     formats = await list_label_formats(visitor.database, caller=visitor.caller)
     printers: list[ListedPrinter] = []
@@ -59,7 +59,7 @@ async def show_label_jobs(visitor: Packer, batch_id: UUID, before: Before = None
 
 @router.get("/label-formats/picture")
 async def show_picture(visitor: Packer, preset: Annotated[str, Query(pattern=NAME_PATTERN)]) -> Response:
-    """The picture of a format, large enough to click on the label to begin with."""
+    """Shows the picture of a format, large enough for clicking the label to begin with."""
     label_format = await get_label_format(visitor.database, caller=visitor.caller, name=preset)
     return visitor.page("label_sheet.html", picture=picture_of(label_format), places=label_format.labels_per_page)
 

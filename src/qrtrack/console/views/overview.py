@@ -1,4 +1,4 @@
-"""The overview: what runs, what waits, what was packed today, what wants a person. Also for a screen on the wall."""
+"""The overview: what runs, what waits, what was packed today, and what needs a person."""
 
 from datetime import datetime
 from typing import Annotated, Final
@@ -20,7 +20,7 @@ SHOWN: Final = 6
 
 
 class Screen(BaseModel):
-    """`wall`: for a screen on the wall."""
+    """`wall` selects the layout for a screen on the wall."""
 
     wall: bool = False
 

@@ -23,9 +23,10 @@ router = APIRouter(route_class=ConsoleRoute, prefix="/console/packing", include_
 OFFERED_BATCHES: Final = 50
 SHOWN_JOBS: Final = 5
 SHOWN_PACKS: Final = 10
-# Later, the box has left the line: undoing it is done on the page of the case.
+# The packing page offers to undo a case for this long. Later the box has left the line, and the case is undone on its
+# own page.
 UNDO: Final = timedelta(minutes=10)
-# What the scripts of the page say.
+# The sections of texts that the scripts of the page need.
 SPOKEN: Final = ("scan", "verdict", "exclude", "each")
 
 ChosenBatch = Annotated[UUID, Query()]
@@ -33,7 +34,7 @@ ChosenBatch = Annotated[UUID, Query()]
 
 @router.get("")
 async def show_packing(visitor: Packer, batch: UUID | None = None) -> Response:
-    """Without a batch: which batch to pack."""
+    """Shows the packing page of the batch. Without a batch, shows the batches to choose from."""
     if batch is None:
         batches = await list_batches(
             visitor.database, caller=visitor.caller, selection=BatchSelection(closed=False), before=None,
@@ -75,7 +76,7 @@ async def _queue(visitor: Visitor, batch_id: UUID) -> dict[str, object]:
 
 
 async def _recent(visitor: Visitor, batch_id: UUID) -> dict[str, object]:
-    """The person's own last cases at this station, and how their labels are printed."""
+    """Returns the last cases that the person packed at this station, and the print jobs of their labels."""
     mine = PackSelection(batch_id=batch_id, station=visitor.session.station, actor=visitor.caller.user_id)
     packs = await list_packs(visitor.database, caller=visitor.caller, selection=mine, before=None, limit=SHOWN_PACKS)
     labels = await labels_of_cases(
@@ -85,13 +86,15 @@ async def _recent(visitor: Visitor, batch_id: UUID) -> dict[str, object]:
 
 
 def span(batch: Batch) -> str:
-    """`SKA000001 – SKA010000`, or the uniq code where the codes have no order."""
+    """Returns the range of codes, such as `SKA000001 – SKA010000`. A batch with random or imported codes has no range:
+    then the uniq code.
+    """
     ends = _ends(batch)
     return " – ".join(ends) if ends else batch.uniq_code
 
 
 def _ends(batch: Batch) -> tuple[str, str] | None:
-    """The first and the last code, where the codes have an order."""
+    """Returns the first and the last code, if the codes have an order."""
     if batch.serial_prefix is None or batch.first_number is None:
         return None
     last_number = batch.first_number + batch.quantity - 1

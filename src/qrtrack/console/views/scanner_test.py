@@ -1,4 +1,4 @@
-"""The scanner test page: one scan of its label tells how a hand scanner is set. Its script does the rest."""
+"""The scanner test page. From one scan of its label, the script of the page finds out how the hand scanner is set."""
 
 from typing import Final
 
@@ -11,7 +11,9 @@ from qrtrack.domain.qr import draw_svg
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/scanner-test", include_in_schema=False)
 
 LABEL: Final = 'qrTrack-Test:0123456789/YyZzAaQqMmWw"'
-"""Characters that the keyboard layouts write with different keys, in both cases, all without AltGr."""
+"""The test label contains characters that the keyboard layouts write with different keys, in upper and lower case, and
+none that needs AltGr.
+"""
 
 
 @router.get("")

@@ -1,4 +1,6 @@
-"""The search of every page, and the trace of a unit or a case. What changes them calls the JSON API."""
+"""The search that every page offers, and the trace of a unit or a case. Scripts call the JSON API to change a unit or a
+case.
+"""
 
 from typing import Annotated, Final
 from urllib.parse import urlencode
@@ -26,7 +28,7 @@ ENDED: Final = frozenset({CodeStatus.VOID, CodeStatus.REDEEMED})
 
 
 class TracedPage(BaseModel):
-    """The unit or the case, and where the page begins: after an event, and after a unit of the case."""
+    """The unit or the case to trace. The page begins after the event `event`, and in a case after the unit `unit`."""
 
     code: str = Field(min_length=1, max_length=LONGEST_QUERY, pattern=ONE_LINE)
     event: int = Field(0, ge=0, le=LARGEST_ROW_ID)
@@ -38,7 +40,9 @@ Traced = Annotated[TracedPage, Query()]
 
 @router.get("/search")
 async def show_search(visitor: Packer, q: Annotated[str, Query(max_length=LONGEST_QUERY)] = "") -> Response:
-    """One hit leads to its page, unless there is something to say about it."""
+    """Lists the results. A single result redirects to its page, unless the scanned symbol names another batch: then the
+    list says so.
+    """
     found = await _found(visitor, q)
     if found and len(found.results) == 1 and not found.results[0].names_other_batch:
         return RedirectResponse(page_of(found.results[0].found), 303)
@@ -46,7 +50,7 @@ async def show_search(visitor: Packer, q: Annotated[str, Query(max_length=LONGES
 
 
 async def _found(visitor: Visitor, text: str) -> SearchResults | None:
-    """None: there was nothing to search for."""
+    """Returns None if the text is empty."""
     try:
         return await search(visitor.database, caller=visitor.caller, text=text)
     except InvalidInput:
@@ -99,7 +103,7 @@ async def _trace(visitor: Visitor, asked: TracedPage) -> dict[str, object]:
 
 
 def _further(trace: Trace, asked: TracedPage) -> str | None:
-    """The address of the next page of events and units."""
+    """Returns the address of the next page of events and units."""
     codes, events = trace.codes[:SHOWN], trace.events[:SHOWN]
     if len(trace.codes) <= SHOWN and len(trace.events) <= SHOWN:
         return None

@@ -94,7 +94,7 @@ async def show_format(visitor: Manager, name: Annotated[str, Path(pattern=NAME_P
 
 @router.get("/format-picture")
 async def show_format_picture(visitor: Manager) -> Response:
-    """What the fields of the form would be, while somebody fills them in."""
+    """Shows the picture of the label format while a person fills in the form."""
     try:
         picture, why = picture_of(_format_asked(visitor.request)), None
     except ValidationError:
@@ -106,13 +106,13 @@ async def show_format_picture(visitor: Manager) -> Response:
 
 @router.post("/sign-out")
 async def sign_somebody_out(visitor: Admin, user: Annotated[str, Form(max_length=1000, pattern=ONE_LINE)]) -> Response:
-    """All sessions and unused links of one person of the organisation."""
+    """Ends all sessions and voids all unused sign-in links of one person of the organisation."""
     await revoke_sessions(visitor.database, organisation_id=visitor.caller.organisation_id, user_id=user)
     return RedirectResponse("/console/settings#people", 303)
 
 
 def _format_asked(request: Request) -> LabelFormat:
-    """From the fields `margins.left` and so on. Raises ValidationError or InvalidInput."""
+    """Builds the label format from form fields such as `margins.left`. Raises ValidationError or InvalidInput."""
     asked: dict[str, Any] = {}
     for name, text in request.query_params.items():
         part, _, inner = name.partition(".")
@@ -128,7 +128,7 @@ def _format_asked(request: Request) -> LabelFormat:
 
 
 def _number(text: str, *, is_whole: bool) -> float | str:
-    """A text that is no number is refused by the schema."""
+    """Converts a number. Other text is returned unchanged, and the schema refuses it."""
     try:
         return int(text) if is_whole else float(text)
     except ValueError:
@@ -165,8 +165,9 @@ async def _installation(visitor: Visitor) -> dict[str, object]:
 
 
 async def _health(visitor: Visitor) -> dict[str, object]:
-    """What /readyz tells everybody: totals of the whole service, of no organisation."""
+    """Returns the totals of the whole service that /readyz shows to everybody. They name no organisation."""
     gauges = await visitor.runtime.gauges.at_hand()
-    # Regular tasks always have a next time, and what failed waits for its next try.
+    # Only queues with running or due work. Periodic tasks and retries wait for a later time, and would always be
+    # listed.
     due = [queue for queue in gauges.queues if queue.running or queue.oldest_seconds is not None] if gauges else []
     return {"gauges": gauges, "due": due}

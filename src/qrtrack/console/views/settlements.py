@@ -1,4 +1,5 @@
-"""Settlements: attempts to pay them, one attempt with its story, and a day's report. Resolving calls the JSON API.
+"""Settlements: the list of attempts to send them, one attempt with its history, and the report of a day. Resolving
+calls the JSON API.
 
 Nothing is dispatched here: the plant's own system sends settlements, with their rows.
 """
@@ -39,7 +40,7 @@ After = Annotated[int, Query(ge=0, le=LARGEST_SEQUENCE)]
 
 
 class ListFilter(NamedTuple):
-    """The filter in the address of the list. Only the last attempt of each settlement is listed, unless `all`."""
+    """The filter in the address of the list. Without `all`, the list shows only the last attempt of each settlement."""
 
     outcome: str
     kd_settle: str
@@ -69,7 +70,7 @@ async def show_attempts(
     older: Annotated[Literal["", "1"], Query(alias="all")] = "",
     before: Before = None,
 ) -> Response:
-    """An organisation without an account at the gateway is told so."""
+    """Lists the attempts. For an organisation without an account at the gateway, says so instead."""
     try:
         check_account_holder(visitor.runtime, visitor.caller)
     except NotFound:
@@ -146,7 +147,7 @@ def _attempt(visitor: Financier, view: AttemptView, after: int) -> dict[str, Any
 
 
 def _resolver(visitor: Financier, view: AttemptView) -> str:
-    """Who resolves the attempt: nobody if it is not unknown, this visitor, or another person."""
+    """Returns who may resolve the attempt: nobody (it is not unknown), this visitor, or another person."""
     if view.attempt.outcome != AttemptOutcome.UNKNOWN:
         return "nobody"
     if not visitor.may(Permission.RESOLVE_AND_REPLAY):
@@ -155,7 +156,7 @@ def _resolver(visitor: Financier, view: AttemptView) -> str:
 
 
 class Step(NamedTuple):
-    """One line of an attempt's story: when, the key of its text, the facts in it, and what a person wrote."""
+    """One line of an attempt's history: its time, the key of its text, the values in the text, and a person's note."""
 
     at: datetime
     key: str
@@ -165,7 +166,7 @@ class Step(NamedTuple):
 
 
 def _story(view: AttemptView) -> list[Step]:
-    """What happened, oldest first: the dispatch, the callbacks of the shown rows, and the events."""
+    """Returns the history, oldest first: the dispatch, the callbacks of the shown rows, and the events."""
     attempt = view.attempt
     steps = [Step(attempt.sent_at, "sent", {"actor": attempt.sent_by, "count": attempt.total_transaksi})]
     steps += [Step(callback.occurred_at, "callback", callback._asdict()) for callback in view.callbacks[:ROWS]]

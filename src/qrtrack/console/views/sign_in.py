@@ -22,17 +22,17 @@ router = APIRouter(route_class=ConsoleRoute, prefix="/console", include_in_schem
 
 HOME: Final = "/console"
 TOKEN_LENGTH: Final = 16_384
-# As long as the server takes.
+# The longest address that the server accepts.
 LONGEST_ADDRESS: Final = 65_536
 YEAR_SECONDS: Final = 366 * 24 * 3600
 
 
-# Packing sends it to the JSON API, which takes no control characters in it.
+# The packing page sends the station to the JSON API, which refuses control characters.
 StationName = Annotated[str, Field(max_length=200, pattern=ONE_LINE)]
 
 
 class Return(BaseModel):
-    """Where a form leads afterwards."""
+    """The page that opens after the form is sent."""
 
     where: str = Field(HOME, alias="next", max_length=LONGEST_ADDRESS)
 
@@ -54,7 +54,7 @@ class ChosenLanguage(Return):
 
 
 class Arrival(Return):
-    """`ended`: a session was over."""
+    """`ended`: the visitor had a session that has ended."""
 
     ended: bool = False
 
@@ -74,7 +74,8 @@ async def sign_in(request: Request, runtime: RuntimeState, form: Annotated[SignI
         session, why = None, said.text("sign_in.refused", reason=str(error))
     if session is None:
         return page(said, "sign_in.html", status_code=401, next=where, ended=False, error=why)
-    # The browser forgets the session before: nobody could sign it out.
+    # The new cookie replaces that of an earlier session in this browser. End that session: without its cookie nobody
+    # could sign it out.
     await end_session(runtime.database, request.cookies.get(SESSION_COOKIE, ""))
     answer = RedirectResponse(where, 303)
     answer.set_cookie(
@@ -85,7 +86,9 @@ async def sign_in(request: Request, runtime: RuntimeState, form: Annotated[SignI
 
 
 async def _open_session(runtime: Runtime, form: SignIn) -> str | None:
-    """The cookie's value; None for a spent link. Raises Unauthenticated for a token that is not accepted."""
+    """Returns the value of the cookie, or None if the link was used or has expired. Raises Unauthenticated for a token
+    that is not accepted.
+    """
     hours, station = runtime.settings.console_session_hours, form.station.strip() or None
     if form.code:
         return await open_session_by_code(runtime.database, form.code, station=station, hours=hours)
@@ -117,6 +120,8 @@ async def change_language(form: Annotated[ChosenLanguage, Form()]) -> Response:
 
 
 def _own(where: str) -> str:
-    """Only a page of the console: a link must not lead to another server after the sign-in."""
+    """Returns the address if it is a page of the console, or else the overview: a manipulated link must not lead to
+    another server after the sign-in.
+    """
     is_own = where == HOME or where.startswith((f"{HOME}/", f"{HOME}?"))
     return where if is_own and len(where) <= LONGEST_RETURN else HOME

@@ -1,4 +1,4 @@
-"""What consumers' checks have shown: alerts, reports and checks of all batches or of one, and the recalls in force."""
+"""The verification page: alerts, reports and checks of one batch or of all, and the recalls in force."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Final

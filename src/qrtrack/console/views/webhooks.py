@@ -23,7 +23,7 @@ router = APIRouter(route_class=ConsoleRoute, prefix="/console/webhooks", include
 PAGE: Final = 50
 CONFLICTS: Final = "conflicts"
 NOT_FORWARDED: Final = "not_forwarded"
-# Events of no organisation are shown to nobody here, so `unassigned` is no choice.
+# `unassigned` is left out: an unassigned event belongs to no organisation, so no visitor sees it.
 SHOWN: Final = (
     EventStatus.DEAD, CONFLICTS, NOT_FORWARDED, EventStatus.PENDING, EventStatus.PROCESSING, EventStatus.DONE,
     EventStatus.SKIPPED, EventStatus.INVALID,
@@ -60,7 +60,9 @@ class EventFilter(NamedTuple):
 
     @property
     def replay(self) -> Mapping[str, str] | None:
-        """The filter as the route of the API takes it. None: it cannot replay these events together."""
+        """Returns the filter in the form of the API's replay request, or None if that request cannot select these
+        events.
+        """
         if self.find or not (self.status in REPLAYABLE or self.status == NOT_FORWARDED):
             return None
         found = {"status": EventStatus.DONE, "forward_status": ForwardStatus.DEAD}
@@ -76,7 +78,9 @@ async def show_events(
     find: Words = "",
     before: Before = None,
 ) -> Response:
-    """A number finds the event with this id, if no event has it as its uuid."""
+    """Lists the events. If no event has the searched text as its uuid, and the text is a number, redirects to the event
+    with that id.
+    """
     wanted = EventFilter(status, kind.strip().upper(), find.strip())
     listed = await _events(visitor, wanted, before)
     if not listed["events"] and (event_id := _id_in(wanted.find)):
@@ -134,7 +138,7 @@ def _event(found: EventInFull) -> dict[str, Any]:
 
 
 class Step(NamedTuple):
-    """One line of an event's history: when, the key of its text, and the facts in it."""
+    """One line of an event's history: its time, the key of its text, and the values in the text."""
 
     at: datetime
     key: str

@@ -1,4 +1,4 @@
-"""The rows that are exported of a batch and of a reverse job."""
+"""Copies the rows for the exports of a batch and of a reverse job."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -30,14 +30,16 @@ WHERE job_id = :job_id
 
 class ExportRepository(CopyRepository):
     async def copy_codes(self, batch_id: UUID, target: CopyTarget, *, with_keys: bool) -> None:
-        """In serial order. `with_keys`: a last column holds the sealed root keys in hex."""
+        """Copies the codes of the batch in serial order. `with_keys` adds a last column with the sealed root keys in
+        hex.
+        """
         columns: Sequence[Column] = (*CODES, SEALED) if with_keys else CODES
         await self._copy(target, columns, COPY_CODES, order_by="sequence_number", batch_id=batch_id)
 
     async def copy_cases(self, batch_id: UUID, target: CopyTarget) -> None:
-        """In the order of their numbers."""
+        """Copies the cases of the batch in the order of their numbers."""
         await self._copy(target, CASES, COPY_CASES, order_by="case_number", batch_id=batch_id)
 
     async def copy_prepared(self, job_id: UUID, target: CopyTarget) -> None:
-        """In the order in which they were queued."""
+        """Copies the codes that the job prepared, in the order in which they were queued."""
         await self._copy(target, PREPARED, COPY_PREPARED, order_by="id", job_id=job_id)

@@ -88,7 +88,7 @@ async def replay_event(
     runtime: RuntimeState,
     body: ReplayOne | None = None,
 ) -> use_cases.Replayed:
-    """Processes the event again. Its documents do not change twice. The service records who, when and why."""
+    """Processes the event again. A document that has a newer state keeps it. The service records who, when and why."""
     reason = None if body is None else body.reason
     pass_on = runtime.forwarder is not None
     return await use_cases.replay_event(database, caller=caller, event_id=queue_id, reason=reason, pass_on=pass_on)

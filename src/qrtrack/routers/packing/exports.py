@@ -37,8 +37,8 @@ async def export_codes_csv(
     runtime: RuntimeState,
     downloads: Downloads,
 ) -> StreamingResponse:
-    """All codes of the batch in serial order: `code, sequence_number, variant, status, case_number, master_code`. All
-    rows are of one moment. `POST …/batches/import` takes the file as it is.
+    """Exports all codes of the batch in serial order: `code, sequence_number, variant, status, case_number,
+    master_code`. All rows are of one moment. `POST …/batches/import` takes the file as it is.
     """
     return await _codes(
         downloads, runtime, caller, query, batch_id=batch_id, wanted=Wanted(FileType.CSV, query.delimiter)
@@ -57,7 +57,9 @@ async def export_codes_xlsx(
     runtime: RuntimeState,
     downloads: Downloads,
 ) -> StreamingResponse:
-    """As `codes.csv`, for a spreadsheet: codes are text, so that no zero and no digit is lost."""
+    """Exports the same columns as `codes.csv` as a workbook. Codes are text, so that the spreadsheet drops no leading
+    zero and no digit.
+    """
     return await _codes(downloads, runtime, caller, query, batch_id=batch_id, wanted=Wanted(FileType.XLSX))
 
 
@@ -93,8 +95,8 @@ async def export_cases_csv(
     runtime: RuntimeState,
     downloads: Downloads,
 ) -> StreamingResponse:
-    """All cases of the batch in the order of their numbers: `case_number, master_code, status, units, first_code,
-    last_code, completeness, packed_at, station`.
+    """Exports all cases of the batch in the order of their numbers: `case_number, master_code, status, units,
+    first_code, last_code, completeness, packed_at, station`.
     """
     return await _cases(downloads, runtime, caller, batch_id, Wanted(FileType.CSV, query.delimiter))
 
@@ -107,7 +109,7 @@ async def export_cases_csv(
 async def export_cases_xlsx(
     batch_id: UUID, caller: BatchManager, runtime: RuntimeState, downloads: Downloads
 ) -> StreamingResponse:
-    """As `cases.csv`, for a spreadsheet."""
+    """Exports the same columns as `cases.csv` as a workbook."""
     return await _cases(downloads, runtime, caller, batch_id, Wanted(FileType.XLSX))
 
 
@@ -126,7 +128,7 @@ async def _cases(
 async def export_prepared_csv(
     query: Annotated[PreparedCsvQuery, Query()], caller: BatchManager, runtime: RuntimeState, downloads: Downloads
 ) -> StreamingResponse:
-    """The codes that the job put into the queue, in that order: `sequence_number, code, status, consumed_at`."""
+    """Exports the codes that the job queued, in that order: `sequence_number, code, status, consumed_at`."""
     return await _prepared(downloads, runtime, caller, query.job_id, Wanted(FileType.CSV, query.delimiter))
 
 
@@ -136,7 +138,7 @@ async def export_prepared_csv(
 async def export_prepared_xlsx(
     query: Annotated[PreparedQuery, Query()], caller: BatchManager, runtime: RuntimeState, downloads: Downloads
 ) -> StreamingResponse:
-    """As `prepared.csv`, for a spreadsheet."""
+    """Exports the same columns as `prepared.csv` as a workbook."""
     return await _prepared(downloads, runtime, caller, query.job_id, Wanted(FileType.XLSX))
 
 
@@ -157,8 +159,8 @@ async def _prepared(
 async def export_reconciliation_xlsx(
     batch_id: UUID, caller: BatchManager, runtime: RuntimeState, downloads: Downloads
 ) -> StreamingResponse:
-    """`reconciliation` for a spreadsheet: every code of the batch counted once. A second sheet lists codes that fit no
-    place; it is always empty.
+    """Exports the reconciliation as a workbook: every code of the batch is counted once. A second sheet lists codes
+    that fit no place. It is always empty; an entry means a defect.
     """
     export = partial(
         use_cases.export_reconciliation, runtime.database, runtime.exports, caller=caller, batch_id=batch_id

@@ -39,7 +39,7 @@ Ratio = Annotated[
     Field(
         ge=0.9,
         le=1.1,
-        description="The length of the ruler divided by the length that you measured on the print: 100 / 99.5 for a ruler of 100 mm.",
+        description="The length of the ruler (100 mm) divided by the length that you measured on the print.",
     ),
 ]
 CaseNumber = Annotated[int, Field(ge=1, le=LARGEST_SEQUENCE)]

@@ -10,23 +10,23 @@ from qrtrack.schemas.exports import CsvQuery
 
 
 class CodesQuery(Query):
-    """Columns that are not always exported."""
+    """Optional columns."""
 
     reveal: Literal["root_key"] | None = Field(
         None, description="Adds the clear root keys; a trace event records who took them."
     )
-    payload: Annotated[Flag, Field(description="Adds what the QR symbol of each unit says.")] = False
+    payload: Annotated[Flag, Field(description="Adds the content of each unit's QR symbol.")] = False
 
 
 class CodesCsvQuery(CodesQuery, CsvQuery):
-    """Columns that are not always exported, and how the CSV file is written."""
+    """Optional columns, and how the CSV file is written."""
 
 
 class PreparedQuery(Query):
-    """Which job."""
+    """The reverse job whose codes are exported."""
 
     job_id: UUID
 
 
 class PreparedCsvQuery(PreparedQuery, CsvQuery):
-    """Which job, and how the CSV file is written."""
+    """The reverse job whose codes are exported, and how the CSV file is written."""

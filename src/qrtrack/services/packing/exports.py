@@ -36,8 +36,8 @@ async def export_codes(
     reveal: KeyRing | None = None,
     base_url: str | None = None,
 ) -> ExportedFile:
-    """All codes in serial order. `reveal`: with the clear root keys; a trace event records who took them. `base_url`:
-    with what the symbols of the units say.
+    """Exports all codes in serial order. `reveal` adds the clear root keys; a trace event records who took them.
+    `base_url` adds the content of the units' symbols.
 
     Raises NotFound, BatchNotReady, SealBroken.
     """
@@ -52,7 +52,7 @@ async def export_codes(
                     )
                 await repositories.exports.copy_codes(batch_id, spool.target, with_keys=reveal is not None)
             if base_url is not None:
-                # Payloads are exported to print them elsewhere.
+                # Exported payloads are printed elsewhere, so their host must be recorded like that of printed labels.
                 await record_symbol(database, base_url, caller.organisation_id)
         columns, derive = _derived(batch, reveal, base_url)
         content = await exports.finish(spool, columns, file_type=wanted.file_type, name="codes", derive=derive)
@@ -80,8 +80,8 @@ def _derived(batch: Batch, reveal: KeyRing | None, base_url: str | None) -> tupl
 
 
 def _root_key(keys: KeyRing, batch_id: UUID) -> Callable[[list[str]], str]:
-    """Opens the sealed key (hex) in the last cell of a row. The result is empty if there is none, or if the keys were
-    forgotten.
+    """Opens the sealed key (hex) in the last cell of a row. Returns an empty text if the row has no key, or if the keys
+    were deleted.
     """
 
     def unseal(row: list[str]) -> str:
@@ -103,7 +103,7 @@ def _payload(batch: Batch, base_url: str) -> Callable[[list[str]], str]:
 async def export_cases(
     database: Database, exports: Exports, *, caller: Caller, batch_id: UUID, wanted: Wanted
 ) -> ExportedFile:
-    """All cases in the order of their numbers. Raises NotFound, BatchNotReady."""
+    """Exports all cases in the order of their numbers. Raises NotFound, BatchNotReady."""
     async with exports.turn(caller.organisation_id):
         with wanted.spool(CASES) as spool:
             async with database.read(tenant=caller.organisation_id) as repositories:
@@ -116,7 +116,7 @@ async def export_cases(
 async def export_prepared(
     database: Database, exports: Exports, *, caller: Caller, job_id: UUID, wanted: Wanted
 ) -> ExportedFile:
-    """The codes that the job put into the queue, in that order. Raises NotFound."""
+    """Exports the codes that the job put into the queue, in that order. Raises NotFound."""
     async with exports.turn(caller.organisation_id):
         with wanted.spool(PREPARED) as spool:
             async with database.read(tenant=caller.organisation_id) as repositories:
@@ -131,7 +131,7 @@ async def export_prepared(
 async def export_reconciliation(
     database: Database, exports: Exports, *, caller: Caller, batch_id: UUID
 ) -> ExportedFile:
-    """Counts the codes of the batch by their place. Codes that fit no place are on a second sheet.
+    """Exports the reconciliation. A second sheet lists codes that fit no place.
 
     Raises NotFound, BatchNotReady.
     """
