@@ -17,7 +17,8 @@ from qrtrack.tenant_role import provide_role, quoted
 # The pg_dump of the wheel can read servers up to its own version.
 NEWEST_SERVER: Final = 18
 FIRST_WITH_TRANSACTION_TIMEOUT: Final = 17
-# Tables and views of extensions do not count: providers install extensions in new databases.
+# Finds a table or view of the database. Those of extensions do not count: providers install extensions in new
+# databases.
 FIRST_RELATION: Final = """
 SELECT relname FROM pg_class AS relation
 WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
@@ -25,7 +26,8 @@ WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 
 ORDER BY relkind <> 'r', relname LIMIT 1
 """
 REVISION: Final = re.compile(rb"^COPY public\.alembic_version .*\n(\S+)\n", re.MULTILINE)
-# From the sequence, not from the highest id of the table: an earlier restore may have raised the sequence above it.
+# Counts from the sequence, not from the highest id of the table: an earlier restore may have raised the sequence above
+# it.
 SKIP: Final = """
 SELECT setval(name, nextval(name) + {request_ids})
 FROM pg_get_serial_sequence('public.t_akselgate_transaction_log', 'id') AS name WHERE {request_ids} > 0;
@@ -43,8 +45,7 @@ class NotEmpty(BackupFailed):
 
 
 async def back_up(database: Database, file: Path, *, overwrite: bool, tell: Tell) -> str:
-    """Writes a consistent snapshot of the whole database into a file, which appears complete or not at all. Returns the
-    revision of the schema. It may be older than the program's: people back up before they migrate.
+    """Writes a consistent snapshot of the whole database into a file, which appears complete or not at all.
 
     Returns the revision of the backed-up schema. It may be older than the program's, since people back up before they
     migrate. Raises BackupFailed.
@@ -70,7 +71,7 @@ async def back_up(database: Database, file: Path, *, overwrite: bool, tell: Tell
 
 @asynccontextmanager
 async def _session(database: Database) -> AsyncIterator[Connection]:
-    """A connection of its own. Raises DatabaseUnavailable or DatabaseRefused; the command prints the reason."""
+    """Opens a separate connection. Raises DatabaseUnavailable or DatabaseRefused; the command prints the reason."""
     with database.outages.translated(quietly=True):
         connection = await database.connector.connect()
         try:
@@ -81,7 +82,9 @@ async def _session(database: Database) -> AsyncIterator[Connection]:
 
 @contextmanager
 def _appearing(file: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A draft, readable by its owner only. It is renamed to the file after the block succeeded."""
+    """Yields the path of a draft that only its owner can read. If the block succeeds, the draft gets the name of the
+    file.
+    """
     exists = BackupFailed(f"{file} exists already. Choose another name, or give --overwrite.")
     if str(file) == "-" or (file.exists() and not file.is_file()):
         raise BackupFailed(f"{file} is not a file. Name a file to write, such as qrtrack.dump.")
@@ -107,7 +110,9 @@ def _appearing(file: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def _name(draft: Path, file: Path) -> None:
-    """Raises FileExistsError. A link fails if the file was made meanwhile; a rename would replace it."""
+    """Gives the draft its final name. Raises FileExistsError: a link fails if the file was made meanwhile, a rename
+    would replace it.
+    """
     try:
         os.link(draft, file)
     except FileExistsError:
@@ -159,8 +164,8 @@ async def restore(
 
 
 async def read(file: Path) -> tuple[str, bytes]:
-    """The revision of a backup's schema, and the quoted role that its policies name. Raises BackupFailed for a file
-    that this version cannot restore.
+    """Returns the revision of a backup's schema, and the quoted role that its policies name. Raises BackupFailed for a
+    file that this version cannot restore.
     """
     revision = await _read_revision(file)
     found = ROLE.search(await Tools(lambda *_: None).read("pg_restore", "--section=post-data", "--file=-", str(file)))

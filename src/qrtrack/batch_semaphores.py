@@ -13,8 +13,8 @@ from qrtrack.fair_starts import Crowd
 # do most of their work before they need it, so more of them may run.
 LOCK_PERMITS: Final = 2
 ROW_PERMITS: Final = 4
-# How many transactions one organisation may run while another one is active. More than ROW_PERMITS: otherwise the
-# waiters of one busy batch would block everything else of their organisation.
+# One organisation may run this many transactions while another one is active. It is more than ROW_PERMITS: otherwise
+# the transactions that wait for one busy batch would block all other work of their organisation.
 PERMITS_BESIDE_OTHERS: Final = ROW_PERMITS + 1
 
 

@@ -17,7 +17,7 @@ MIB: Final = 1024 * 1024
 # Four organisations fit at their full share. One organisation can never use up the budget.
 IN_ALL: Final = 128 * MIB
 PER_SHARE: Final = 32 * MIB
-# The most memory that one body takes: a longer body (an import) is spooled to disk.
+# One body takes at most this much memory: a longer body (an import) is spooled to disk.
 MOST_OF_ONE: Final = 16 * MIB
 # Smaller bodies are not counted: MAX_CONNECTIONS bounds them.
 UNCOUNTED: Final = 64 * 1024
@@ -27,7 +27,9 @@ WAITING_PER_SHARE: Final = 100
 
 @dataclass(slots=True)
 class BodyBudget:
-    """`held`: reserved bytes by share. A share belongs to one organisation, or to all webhooks of Accurate together."""
+    """Reserves memory for bodies. `held` has the reserved bytes of each share. A share belongs to one organisation, or
+    to all webhooks of Accurate together.
+    """
 
     held: Counter[Hashable] = field(default_factory=Counter)
     waiting: Counter[Hashable] = field(default_factory=Counter)

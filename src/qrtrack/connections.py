@@ -58,8 +58,8 @@ class Connector:
     behind_pooler: bool = False
 
     async def connect(self, *, plans: Mapping[str, str] | None = None, **options: Any) -> Connection:
-        """Tries the hosts in order. `plans`: settings of the session; a pooler refuses them, so they are left out
-        there.
+        """Tries the hosts in order. `plans` are settings of the session. A pooler refuses them, so they are not sent to
+        a pooler.
 
         Statements outside of a transaction run in READ COMMITTED. Behind a pooler, which refuses start-up settings,
         they run in the server's default isolation.

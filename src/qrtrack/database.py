@@ -42,7 +42,7 @@ BY_KEYS = ("SET LOCAL plan_cache_mode = force_generic_plan", "SET LOCAL enable_s
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """Opens transactions. `request`: the request whose first effect is stored under its Idempotency-Key."""
+    """Opens transactions. `request` is the request whose effect is stored under its Idempotency-Key, if it has one."""
 
     connector: Connector
     engine: AsyncEngine
@@ -165,7 +165,7 @@ class Database:
     async def _transaction(
         self, opening: str | None, *, writes: bool = True
     ) -> AsyncIterator[tuple[AsyncConnection, Connection]]:
-        """Sends the statements of `opening` to begin, commits when the block ends, rolls back on any error. Without
+        """Begins with the statements of `opening`, commits when the block ends, and rolls back on any error. Without
         `opening`, each statement is its own transaction. SQLAlchemy sends no BEGIN: it would cost another round trip.
         """
         with self.outages.translated():

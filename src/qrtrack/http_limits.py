@@ -23,7 +23,7 @@ LINGER_SECONDS: Final = 1.0
 # A lingering connection is read once in this time, up to 256 KiB: enough for a body of 16 MiB in LINGER_SECONDS, and
 # too little for a flood.
 LINGER_READ_SECONDS: Final = 0.015
-# File descriptors for everything but clients: database, logs, gateways, spooled imports.
+# File descriptors that are not for clients: database, logs, gateways, spooled imports.
 OWN_DESCRIPTORS: Final = 300
 
 
@@ -114,8 +114,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._limits = limits
         self._address: str | None = None
         self._timer: asyncio.TimerHandle | None = None
-        # Of the message that is being read: bytes since the parser completed something, bytes of header fields and of
-        # the body, and when the body began.
+        # Counters of the message that is being read: bytes since the parser completed something, bytes of header fields
+        # and of the body, and the time when the body began.
         self._pending = 0
         self._field_bytes = 0
         self._body_bytes = 0

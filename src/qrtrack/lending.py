@@ -71,7 +71,7 @@ async def _serve(connect: Connect, moved: Moved, reader: asyncio.StreamReader, w
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         writer.write(_refusal(str(error) or type(error).__name__))
     except asyncio.IncompleteReadError:
-        # A client that only checks whether somebody listens.
+        # The client only checked whether somebody listens.
         return
 
 

@@ -6,7 +6,7 @@ from typing import Final
 from prometheus_client import Counter, Histogram
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# From a scan (milliseconds) to a batch of a million codes (minutes).
+# The buckets reach from a scan (milliseconds) to a batch of a million codes (minutes).
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 REQUESTS: Final = Histogram(
@@ -40,22 +40,22 @@ LINKED_CODES: Final = Counter("qrtrack_linked_codes", "Codes put into cases", ["
 CHECKED_BEFORE_PACKED: Final = Counter(
     "qrtrack_checked_before_packed", "Units that left the queue because a consumer had checked them"
 )
-PRINTS: Final = Counter("qrtrack_prints", "Labels and label files for a printer, by what became of them", ["outcome"])
-DISPATCHES: Final = Counter(
-    "qrtrack_dispatch_outcomes", "Attempts to send a settlement, by what became known of them", ["outcome"]
-)
+PRINTS: Final = Counter("qrtrack_prints", "Print jobs that ended, by their status", ["outcome"])
+DISPATCHES: Final = Counter("qrtrack_dispatch_outcomes", "Attempts to send a settlement, by their outcome", ["outcome"])
 
 
 def observe_request(method: str, route: str, status: int, seconds: float) -> None:
-    """`route` is a template. Unknown methods share one series and statuses are grouped, so callers cannot create
-    series.
+    """Records a request. `route` is a template. Unknown methods share one series and statuses are grouped, so callers
+    cannot create series.
     """
     known = method if method in METHODS else "other"
     REQUESTS.labels(known, route, f"{status // 100}xx").observe(seconds)
 
 
 def count_claims(kind: str, waits: Iterable[float | None]) -> None:
-    """`waits`: for each claimed piece, how long it had been due; None if its expired lease was taken over."""
+    """Counts the claims. `waits` has for each claimed piece how long it had been due, or None if its expired lease was
+    taken over.
+    """
     claimed = list(waits)
     if due := [waited for waited in claimed if waited is not None]:
         WAITED.labels(kind).observe(max(0, *due))

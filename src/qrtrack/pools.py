@@ -15,10 +15,10 @@ from sqlalchemy.util import queue
 from qrtrack.connections import PATIENCE_SECONDS, Connector
 from qrtrack.outages import is_full
 
-# Back-off after a full server refused a connection. Each refusal makes the server start a process.
+# The back-off after a full server has refused a connection: for each refusal the server starts a process.
 FULL_SECONDS: Final = 0.2
-# A kept plan, made while a table was small, can take minutes when the table has grown. Planning takes less than a
-# millisecond.
+# Each statement is planned anew, which takes less than a millisecond. A kept plan that was made while a table was small
+# can take minutes when the table has grown.
 PLANNED_ANEW: Final = {"plan_cache_mode": "force_custom_plan", "jit": "off"}
 
 

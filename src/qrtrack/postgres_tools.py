@@ -15,19 +15,19 @@ from qrtrack.lending import Connect, lent
 from qrtrack.schema_revision import TAKE_TURNS
 
 Tell = Callable[[str, int], None]
-"""Called with the current step, and with the number of bytes so far."""
+"""A function that is called with the current step and the number of bytes so far."""
 
 CHUNK_BYTES: Final = 256 * 1024
 # The settings of the session come before the first object, within this many bytes.
 HEAD_BYTES: Final = 2048
 TRANSACTION_TIMEOUT: Final = b"SET transaction_timeout = 0;\n"
 END_OF_ROWS: Final = b"\\."
-# A restore and a migration take turns.
+# The lock makes a restore and a migration run one after the other.
 BEGIN: Final = f"BEGIN;\n{TAKE_TURNS};\n".encode()
 
 
 class ToolFailed(RuntimeError):
-    """A program failed. The message is its own."""
+    """A program failed. The message is the program's own."""
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class Tools:
         """
         async with self._started("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", stdin=PIPE) as psql:
             assert psql.stdin is not None
-            # psql that has ended says itself why.
+            # If psql has ended, its own message says why.
             with suppress(BrokenPipeError, ConnectionResetError):
                 psql.stdin.write(BEGIN)
                 async with self._started(

@@ -46,9 +46,9 @@ from qrtrack.settings import Settings
 
 # Requests and the database on the same cores have priority over bcrypt and labels in the background.
 BACKGROUND_NICENESS: Final = 19
-# bcrypt of consumers' checks: after requests and the database, and before the background.
+# The priority of bcrypt in consumers' checks: below requests and the database, above background work.
 VERIFYING_NICENESS: Final = 10
-# Public pages that read the database at a time: a millisecond each.
+# So many public pages may read the database at a time. Each takes a millisecond.
 PAGE_LOOKUPS: Final = 2
 # One organisation uses one of them at a time. They have normal priority, since they run Python all the time: a thread
 # of low priority that is preempted while it holds the interpreter lock stops the event loop. On a busy machine it was
@@ -59,7 +59,7 @@ LOOK_SECONDS: Final = 0.5
 
 # The path of callbacks. The gateway receives it with every batch.
 AKSELGATE_CALLBACKS: Final = "/webhook/akselgate/callback"
-# What an e-mail links to, by its subject.
+# The path that an e-mail links to, by the kind of its subject.
 LINKS: Final = {
     "reverse_job": "/api/manufacturer/reverse-job/status?job_id={}",
     "batch": "/api/manufacturer/batches/{}",
@@ -72,7 +72,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What use cases need. `stopping` is set when the process shuts down: then waits end, and no new ones begin."""
+    """All that use cases need. `stopping` is set when the process shuts down: then long polls end, and no new ones
+    begin.
+    """
 
     settings: Settings
     database: Database

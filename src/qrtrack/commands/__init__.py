@@ -13,10 +13,9 @@ from qrtrack.settings.loading import load_settings
 
 
 def start(*, quiet: bool = False, with_secrets: bool = True) -> Settings:
-    """Loads the settings and sets up the logs. `quiet`: only warnings are logged, since the command itself writes to
-    the terminal.
-
-    Without `with_secrets` no missing secret is created: in the wrong folder, the command would create wrong ones.
+    """Loads the settings and sets up the logs. With `quiet` only warnings are logged, because the command itself writes
+    to the terminal. Without `with_secrets` missing secrets are not created: a command in the wrong folder would create
+    wrong ones.
     """
     try:
         settings = load_settings(with_secrets=with_secrets)

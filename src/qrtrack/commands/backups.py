@@ -34,7 +34,7 @@ def restore(file: Path, *, skip_request_ids: int, skip_serials: int) -> None:
 
 
 async def _restore(settings: Settings, file: Path, **skipped: int) -> None:
-    # First, before a database is made: the file may be no backup.
+    # The file is read before a database is created, because it may not be a backup.
     revision, role = await backups.read(file)
     async with open_database(settings) as database:
         with shown("restoring") as tell:

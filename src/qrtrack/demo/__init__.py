@@ -32,7 +32,9 @@ ACCURATE_TOKEN = secrets.token_urlsafe(32)
 
 
 async def run(settings: Settings) -> int:
-    """Exit code 0 if every number is as promised, else 1 after printing the one that is not."""
+    """Plays the demonstration. Returns the exit code: 0 if every number is as specified, or 1 after printing the number
+    that is not.
+    """
     console = Console(highlight=False)
     gateway = Sandbox(callback_seconds=1.0)
     await gateway.start()
@@ -54,13 +56,13 @@ async def run(settings: Settings) -> int:
     console.print(
         "\n[bold green]Everything was as promised.[/] `make run` opens the console. Within 10 minutes, sign in at:"
     )
-    # On a line of its own and never wrapped: it is copied.
+    # The link has its own line and is never wrapped, so that people can copy it.
     console.print(f"{CONSOLE}/sign-in#{code}", soft_wrap=True)
     return 0
 
 
 def _person(settings: Settings) -> Caller:
-    """Manager, finance officer and administrator of the demonstration in one: sees every page."""
+    """Returns a user with the roles of manager, finance officer and administrator, who may open every page."""
     assert settings.akselgate_organisation is not None
     return Caller(PERSON, settings.akselgate_organisation, frozenset({Role.MANAGER, Role.FINANCE, Role.ADMIN}))
 
@@ -75,7 +77,9 @@ async def _show(tell: Teller) -> None:
 
 
 def _of_the_demonstration(settings: Settings, gateway: Sandbox, listener: socket.socket) -> Settings:
-    """Without the deployment's own database, accounting system, mail server and bank: those must not be touched."""
+    """Returns the settings without the installation's own database, accounting system, mail server and bank, which the
+    demonstration must not use.
+    """
     organisation = uuid4()
     return settings.model_copy(
         update={
@@ -100,7 +104,7 @@ def _of_the_demonstration(settings: Settings, gateway: Sandbox, listener: socket
 
 @asynccontextmanager
 async def _client(runtime: Runtime, listener: socket.socket) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of the server on the listener's port. Its token has the roles manager and finance."""
+    """Returns a client of the server on the listener's port. Its token has the roles manager and finance."""
     server = server_of(runtime)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     assert runtime.settings.jwt_secret is not None

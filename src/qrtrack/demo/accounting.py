@@ -1,4 +1,4 @@
-"""The accounting system sends events by webhook. The service stores once what is sent twice."""
+"""The accounting system sends an event twice by webhook. The service stores it once."""
 
 import asyncio
 from typing import Any

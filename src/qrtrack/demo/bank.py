@@ -32,7 +32,7 @@ def _settlement(mark: str) -> dict[str, Any]:
 
 
 async def _called_back(tell: Teller, attempt_id: int) -> list[dict[str, Any]]:
-    """The attempt's rows, after all of their callbacks have arrived."""
+    """Waits until all callbacks have arrived, and returns the attempt's rows."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             page = await tell.get(f"/api/akselgate/attempts/{attempt_id}")

@@ -1,4 +1,6 @@
-"""Consumers: the first check is genuine, the second was seen before, and a recall outranks both."""
+"""Consumers: the first check answers `genuine`, the second one "seen before", and during a recall every check answers
+`recalled`.
+"""
 
 from typing import Any
 
@@ -28,7 +30,7 @@ async def show(tell: Teller, batch: dict[str, Any]) -> None:
 
 
 async def _check(tell: Teller, claimed: dict[str, Any], promised: str) -> None:
-    """From a browser of its own, without a token."""
+    """Checks the unit as a new browser without a token."""
     async with httpx2.AsyncClient(base_url=tell.client.base_url, timeout=PATIENCE_SECONDS, trust_env=False) as browser:
         answer = (await browser.post("/api/verify", json=claimed)).json()
     expect("result of the check", answer.get("result"), promised)

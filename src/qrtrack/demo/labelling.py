@@ -39,7 +39,7 @@ async def show(tell: Teller, batch: dict[str, Any], folder: Path) -> None:
 
 
 def read_symbols(pdf: bytes) -> list[str]:
-    """What a scanner reads on the pages."""
+    """Returns what a scanner reads on the pages."""
     import pypdfium2  # noqa: PLC0415 - see DECODERS
     import zxingcpp  # noqa: PLC0415
 

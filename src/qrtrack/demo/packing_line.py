@@ -21,7 +21,7 @@ DAMAGED = ["SKA000007", "SKA000013", "SKA000404", "SKA000555", "SKA000999"]
 
 
 class PackingLine:
-    """The steps of a plant, in their order."""
+    """The steps of a packing line, in their order."""
 
     def __init__(self, tell: Teller) -> None:
         self._tell = tell
@@ -137,7 +137,9 @@ class PackingLine:
         self._tell.say(f"[yellow]Scanned twice, refused:[/] [dim]{refused['detail']}[/]")
 
     async def _catch_drift(self, box: dict[str, Any]) -> None:
-        """The last unit in the box is one further than the queue says, since a unit fell beside the box."""
+        """A unit fell beside the box, so the last unit in the box is one further than the queue says. The service
+        refuses the case.
+        """
         refused = await self._link(box, first_code="SKA000403", last_code="SKA000504", status=409)
         expect("a count drift is caught", refused["type"], "urn:qrtrack:problem:count-drift")
         expect("drift", (refused["drift"], refused["expected_code"]), (1, "SKA000503"))

@@ -1,4 +1,4 @@
-"""A stand-in for the label printer of the packing station: what it gets is written to a file."""
+"""A stand-in for the label printer of the packing station. It writes the labels that it receives to a file."""
 
 import asyncio
 import re
@@ -15,13 +15,13 @@ READY = b"\x02030,0,0,1245,000,0,0,0,000,0,0,0\x03\r\n\x02000,0,0,0,0,2,4,0,0,1,
 
 
 class StandIn:
-    """A printer that is ready whenever it is asked."""
+    """The stand-in. It always reports that it is ready."""
 
     def __init__(self) -> None:
         self.printed = b""
 
     async def start(self) -> asyncio.Server | None:
-        """None where another program has each of the ports that printers may have."""
+        """Starts the stand-in. Returns None if other programs use all ports that printers may have."""
         for port in range(FIRST_PORT, LAST_PORT + 1):
             try:
                 return await asyncio.start_server(self._print, HOST, port)
@@ -39,7 +39,7 @@ class StandIn:
 
 @asynccontextmanager
 async def printing(tell: Teller, folder: Path, *, station: str, cases: int) -> AsyncIterator[None]:
-    """The labels of the cases that the station packs in the block come out by themselves."""
+    """During the block, the stand-in prints the labels of the cases that the station packs."""
     printer = StandIn()
     server = await printer.start()
     if server is None:
@@ -54,7 +54,7 @@ async def printing(tell: Teller, folder: Path, *, station: str, cases: int) -> A
         jobs = (await tell.get(f"{API}/print-jobs", printer_id=stored["printer_id"]))["print_jobs"]
         expect("labels that packing ordered", len(jobs), cases)
         async with asyncio.timeout(PATIENCE_SECONDS):
-            # The newest one is printed last.
+            # Labels are printed in order, so when the newest one is printed, all are.
             while (last := await tell.get(f"{API}/print-jobs/{jobs[0]['print_job_id']}", wait=5))[
                 "finished_at"
             ] is None:

@@ -52,7 +52,7 @@ class Piece(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Small pieces of work, claimed for the first time and together, under one lease."""
+    """Small pieces of work that were claimed together under one lease, each for its first attempt."""
 
     kind: str
     token: UUID
@@ -83,4 +83,4 @@ class Interrupted(Exception):
 
 
 class PermanentFailure(Exception):
-    """A failure that a retry cannot cure: the work fails for good."""
+    """A failure that would happen again at each retry: the work fails for good."""

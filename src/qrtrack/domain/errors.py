@@ -66,7 +66,7 @@ class InvalidState(DomainError):
 
 
 class InvalidInput(DomainError):
-    """The input is wrong, whatever the state."""
+    """The input is wrong and never acceptable, whatever the state of the data."""
 
     slug = "invalid-input"
     title = "Invalid input"
@@ -101,7 +101,7 @@ class Forbidden(DomainError):
 
 
 class Throttled(DomainError):
-    """The caller did this too often: later it is allowed again."""
+    """The caller did this too often. It is allowed again later."""
 
     slug = "throttled"
     title = "Too often"

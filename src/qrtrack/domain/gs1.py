@@ -1,7 +1,6 @@
-"""GS1 element strings and Digital Links: which product, lot, serial and logistic unit a GS1 symbol names.
-
-The library biip knows every application identifier (AI). We use it in tests only: importing it takes 0.1 s and 16 MiB,
-a scan takes three times as long as here, and text in brackets loses the part of a lot behind a bracket.
+"""Reads GS1 element strings and Digital Links: the product, lot, serial and logistic unit that a GS1 symbol names. The
+library biip knows every application identifier (AI), but we use it in tests only: importing it takes 0.1 s and 16 MiB,
+it reads a scan in three times the time, and from text in brackets it drops the part of a lot behind a bracket.
 """
 
 import re
@@ -17,7 +16,8 @@ GS: Final = "\x1d"
 _SSCC, _GTIN, _LOT, _SERIAL, _CPV, _TPX = "00", "01", "10", "21", "22", "235"
 _KEPT: Final = frozenset({_SSCC, _GTIN, _LOT, _SERIAL})
 # GS1 General Specifications, section 7.8: the lengths of element strings that need no separator, by the first two
-# digits of their AI. The table is closed. The other AIs begin with the digits below it.
+# digits of their AI. GS1 adds no AI to this table. All other AIs begin with the digits in _VARIABLE, and need the
+# separator.
 _FIXED_LENGTHS: Final[Mapping[str, int]] = {
     "00": 20, "01": 16, "02": 16, "03": 16, "04": 18, "11": 8, "12": 8, "13": 8, "14": 8, "15": 8, "16": 8, "17": 8,
     "18": 8, "19": 8, "20": 4, "31": 10, "32": 10, "33": 10, "34": 10, "35": 10, "36": 10, "41": 16,
@@ -42,13 +42,13 @@ class Gs1Keys(NamedTuple):
     sscc: str | None
 
     def message(self) -> str:
-        """The data of a GS1 symbol that says the same."""
+        """Returns the same keys as the data of a GS1 symbol."""
         parts = {_SSCC: self.sscc, _GTIN: self.gtin, _LOT: self.lot and self.lot + GS, _SERIAL: self.serial}
         return GS + "".join(key + value for key, value in parts.items() if value).removesuffix(GS)
 
 
 def read_element_strings(text: str) -> Gs1Keys | None:
-    """None: the text is no GS1 message, or it is damaged."""
+    """Returns the keys of a GS1 message, or None if the text is not one or is damaged."""
     found = []
     while text:
         key = text[:2]
@@ -64,15 +64,14 @@ def read_element_strings(text: str) -> Gs1Keys | None:
 
 
 def read_bracketed(text: str) -> Gs1Keys | None:
-    """`(01)04006381333931(21)SKA000001`, as people read it under a symbol."""
+    """Reads `(01)04006381333931(21)SKA000001`, the text that is printed under a symbol for people."""
     before, *parts = _IN_BRACKETS.split(text.replace(GS, ""))
     return None if before else _keys_among(zip(parts[::2], parts[1::2], strict=True))
 
 
 def read_digital_link(path: str, query: str) -> Gs1Keys | None:
-    """GS1 Digital Link, URI syntax 1.6: anything may stand before the primary key, and attributes in the query.
-
-    The number of a GTIN-8, -12 or -13 is filled up, as older links have it.
+    """Reads a GS1 Digital Link (URI syntax 1.6). Any text may stand before the primary key, and attributes in the
+    query. A GTIN-8, -12 or -13, which older links contain, is filled up with zeros to 14 digits.
     """
     segments = path.removesuffix("/").split("/")
     attributes = {part.partition("=")[0] for part in query.replace(";", "&").split("&")}
@@ -87,14 +86,14 @@ def read_digital_link(path: str, query: str) -> Gs1Keys | None:
 
 
 def _is_sound_link(keys: Sequence[str], attributes: set[str]) -> bool:
-    """The qualifiers are in order, and no key stands in the query."""
+    """Returns whether the qualifiers are in the standard's order, and the query contains no key."""
     primary, *others = keys
     remaining = iter(_QUALIFIERS[primary])
     return all(key in remaining for key in others) and attributes.isdisjoint({primary, *_QUALIFIERS[primary]})
 
 
 def _keys_among(elements: Iterable[tuple[str, str]]) -> Gs1Keys | None:
-    """None: a value cannot be what its AI says, an AI has two values, or nothing is named."""
+    """Returns the keys, or None if a value does not fit its AI, an AI has two values, or there is no key."""
     values: dict[str, str] = {}
     for key, value in elements:
         if not _VALUE.fullmatch(value) or (key in _KEPT and values.setdefault(key, value) != value):
@@ -104,7 +103,7 @@ def _keys_among(elements: Iterable[tuple[str, str]]) -> Gs1Keys | None:
 
 
 def _is_sound(found: Gs1Keys) -> bool:
-    """A lot and a serial are nothing without their product."""
+    """Returns whether the keys are complete: a lot or a serial needs its product."""
     if found.gtin is None:
         return found.serial is None and found.sscc is not None and has_check_digit(found.sscc, digits=18)
     return (

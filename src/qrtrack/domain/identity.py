@@ -43,9 +43,9 @@ ALLOWED: dict[Permission, frozenset[Role]] = {
 
 
 def normal_user(name: str) -> str:
-    """Returns the one spelling of a user id that is stored and compared. Otherwise people could approve their own
-    payments by spelling their name differently. UUIDs get one form. Other names keep their case, since `sub` is
-    case-sensitive (OpenID Connect).
+    """Returns a user id in its normal form, which is stored and compared. With several spellings of one id, a person
+    could approve a payment of their own. UUIDs get one form. Other names keep their case, since `sub` is case-sensitive
+    (OpenID Connect).
     """
     plain = unicodedata.normalize("NFKC", name).strip()
     spelled = SPELLED_UUID.fullmatch(plain.lower())
@@ -53,7 +53,9 @@ def normal_user(name: str) -> str:
 
 
 def is_same_person(one: str, other: str) -> bool:
-    """Ignores case: when two different persons are required, two spellings of one name must not pass as two."""
+    """Compares two user ids without regard to case: where two different persons are required, two spellings of one name
+    must not count as two persons.
+    """
     return normal_user(one).casefold() == normal_user(other).casefold()
 
 

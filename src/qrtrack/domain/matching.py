@@ -1,4 +1,4 @@
-"""How many things match a filter, as the dry run of an action on all of them counts them."""
+"""The count of a dry run: how many things the action would change."""
 
 from dataclasses import dataclass
 from typing import Final, Self
@@ -9,12 +9,12 @@ MOST_COUNTED: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """`matching`: at most MOST_COUNTED. `more`: there are more than that."""
+    """`matching` is at most MOST_COUNTED. `more` says whether there are more."""
 
     matching: int
     more: bool
 
     @classmethod
     def of(cls, counted: int) -> Self:
-        """`counted`: the result of a count that stops behind MOST_COUNTED."""
+        """`counted` is the result of a count that stops at one more than MOST_COUNTED."""
         return cls(min(counted, MOST_COUNTED), counted > MOST_COUNTED)

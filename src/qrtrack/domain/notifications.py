@@ -52,7 +52,7 @@ SAID: Final[Mapping[str, str]] = MappingProxyType(
         "verification_report.other": "a consumer sent a report.",
     }
 )
-"""What an alert or a report says, by its type. It is told once a day for each batch."""
+"""The sentences of alerts and reports, by type. Each is sent at most once a day for each batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Channels:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a job or a batch ended. `content`: its row at that moment."""
+    """The end of a job or a batch. `content` is its row at that moment."""
 
     notification_id: int
     subject: str
@@ -142,7 +142,7 @@ class Ending:
 
     @property
     def kind(self) -> str:
-        """What receivers tell notifications apart by."""
+        """Returns the type of the notification, by which receivers distinguish notifications."""
         return f"{self.subject}.{self.content['status']}"
 
     @property

@@ -27,7 +27,9 @@ _ALPHANUMERIC = re.compile(r"[0-9A-Z $%*+\-./:]+")
 
 
 def has_check_digit(number: str, *, digits: int) -> bool:
-    """So many digits, the last being the check digit of the GS1 General Specifications, section 7.9."""
+    """Returns whether the text has this many digits and ends in its check digit (GS1 General Specifications, section
+    7.9).
+    """
     if len(number) != digits or not (number.isascii() and number.isdigit()):
         return False
     return (sum(map(int, number[::-2])) + 3 * sum(map(int, number[-2::-2]))) % 10 == 0
@@ -68,7 +70,7 @@ def check_printable(base_url: str) -> None:
 
 
 def is_loopback(base_url: str) -> bool:
-    """Whether the address leads to the machine itself only."""
+    """Returns whether the address is a loopback address, which other machines cannot reach."""
     host = (urlsplit(base_url).hostname or "").rstrip(".")
     try:
         return ip_address(host).is_loopback or ip_address(host).is_unspecified
@@ -89,8 +91,8 @@ def unit_payload(
     lot: str | None = None,
     expires_on: date | None = None,
 ) -> str:
-    """With a GTIN: a GS1 Digital Link, its keys in the standard's order. Without one, lot and expiry are not
-    included.
+    """Returns the content of a unit's symbol. With a GTIN it is a GS1 Digital Link with its keys in the standard's
+    order. Without a GTIN it contains no lot and no expiry.
     """
     if gtin is None:
         return f"{batch_payload(base_url, uniq_code)}/{_encoded(code)}"
@@ -121,8 +123,8 @@ class SizeTooSmall(InvalidInput):
 def draw_svg(
     payload: str, *, size: int | None = None, scale: float = 8, error: ErrorLevel = "M", border: int = QUIET_ZONE
 ) -> bytes:
-    """`size`: the side of the image in pixels. Without it, `scale` is the side of a module. `border`: the quiet zone in
-    modules. The same input gives the same bytes. Raises SizeTooSmall.
+    """Draws the symbol. `size` is the side of the image in pixels; without it, `scale` is the side of a module in
+    pixels. `border` is the quiet zone in modules. The same input gives the same bytes. Raises SizeTooSmall.
     """
     return _drawn(payload, "svg", size=size, scale=scale, error=error, border=border)
 

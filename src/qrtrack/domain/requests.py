@@ -35,7 +35,7 @@ class RepeatableRequest:
 
 
 class AlreadyAnswered(Exception):
-    """The request has taken effect earlier. `stored`: the answer of that time."""
+    """The request took effect earlier. `stored` is the answer that it got then."""
 
     def __init__(self, stored: StoredAnswer) -> None:
         super().__init__("The request was answered before.")

@@ -1,6 +1,5 @@
-"""Root keys, the short secrets of units: how they are drawn, found (digest), printed (seal) and checked (hash).
-
-Other modules decide about storage and access rights.
+"""Root keys, the short secrets of units: draws them, and computes the digest that finds a key, the seal from which it
+is printed, and the hash that checks it. Other modules store them and check access rights.
 """
 
 import base64
@@ -83,7 +82,9 @@ class KeyRing:
         self._seal_of: Callable[[UUID], AESGCM] = seal_of
 
     def fingerprint(self) -> str:
-        """Differs for each SECRET_KEY, and reveals nothing about it. It has its own derivation and no other use."""
+        """Returns a value that differs for each SECRET_KEY and reveals nothing about it. It is derived separately and
+        has no other use.
+        """
         return self._fingerprint
 
     def digest(self, batch_id: UUID, key: str) -> bytes:
@@ -97,7 +98,7 @@ class KeyRing:
 
     def unseal(self, batch_id: UUID, sequence_number: int, sealed: bytes) -> str:
         """Raises SealBroken."""
-        # Padded, so that a truncated seal fails like an altered one. For a short nonce, the cipher would raise
+        # A truncated seal is padded, so that it fails like an altered one: with a short nonce, the cipher would raise
         # ValueError.
         nonce, ciphertext = sealed[:_NONCE_BYTES].ljust(_NONCE_BYTES), sealed[_NONCE_BYTES:]
         try:
@@ -161,7 +162,7 @@ class Hasher:
 
     def __init__(self, cost: int) -> None:
         self._context = CryptContext(schemes=["bcrypt"], bcrypt__rounds=cost)
-        # Well-formed, of the same cost, and no key has it: comparing with it takes as long as with a real hash.
+        # A hash of the same cost that no key has. Comparing with it takes as long as comparing with a real hash.
         self.of_no_key: Final = f"$2b${cost:02}${'.' * 53}"
 
     def hash(self, peppered: str) -> str:

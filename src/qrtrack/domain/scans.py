@@ -1,7 +1,6 @@
-"""What a scan means: the only reading of codes, symbols and addresses that come from scanners and people.
-
-`read_scan` is total: text that names nothing of ours is of the kind TEXT or ADDRESS. Who needs a unit or a case refuses
-these kinds in the words of its own field. Whether a code exists is decided elsewhere.
+"""Reads scans. All codes, symbols and addresses from scanners and people are read here. `read_scan` never fails: text
+that names nothing of this service has the kind TEXT or ADDRESS. A caller that needs a unit or a case refuses these
+kinds with its own message. Whether a code exists is decided elsewhere.
 """
 
 import re
@@ -15,7 +14,7 @@ from qrtrack.domain.qr import has_check_digit
 from qrtrack.domain.root_keys import ALPHABET
 
 SCAN_LIMIT: Final = 400
-"""Characters. Our longest address has about 200, and a scanner may send it twice."""
+"""The longest scan in characters. Our longest address has about 200, and a scanner may send it twice."""
 
 _LONGEST_CODE: Final = 20
 _CODE: Final = re.compile(CODE_PATTERN)
@@ -23,7 +22,7 @@ _CODE: Final = re.compile(CODE_PATTERN)
 _PLAIN_CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]{0,19}")
 _OUR_MASTER_CODE: Final = re.compile(rf"[{ALPHABET}]{{12}}-C[0-9]{{4,7}}", re.IGNORECASE | re.ASCII)
 _VISIBLE: Final = re.compile(r"[!-~]+")
-# Most scans: no character in it was added by the scanner, except that all of it may be there twice.
+# Matches most scans: text to which the scanner added no character. The scanner may still have sent it twice.
 _CLEAN: Final = re.compile(r"[A-Za-z0-9][!-)+-;=?-Z_a-z~]*")
 
 # Scanners send the separator of GS1 symbols as the control character GS, or spell it.
@@ -41,24 +40,24 @@ _OF_BATCH: Final = re.compile(rf"/q/([{ALPHABET}]{{12}})(?:/([^/]+))?/?\Z", re.I
 
 
 class ScanKind(StrEnum):
-    """What the scan names."""
+    """The kind of thing that a scan names."""
 
     CODE = "code"
     """A text that may be the code of a unit, or a master code."""
     UNIT = "unit"
-    """A symbol of one unit, which also says of which batch or product it is."""
+    """The symbol of one unit, which also names its batch or product."""
     BATCH = "batch"
-    """A symbol of a whole batch or product."""
+    """The symbol of a whole batch or product."""
     LOGISTIC_UNIT = "logistic-unit"
-    """A symbol with an SSCC."""
+    """A symbol that contains an SSCC."""
     ADDRESS = "address"
-    """A web address that is none of the above."""
+    """A web address that names no unit, batch or product."""
     TEXT = "text"
     """Anything else, such as a product name or a damaged scan."""
 
 
 class Scan(NamedTuple):
-    """`text` is the scan without what the scanner added; reading it again gives the same.
+    """`text` is the scan without what the scanner added; reading `text` again gives the same result.
 
     `code` is in upper case, `gtin` has 14 digits. `sscc` has 18; a bare number may be both a code and an SSCC.
     """
@@ -90,19 +89,21 @@ def read_scan(text: str) -> Scan:
 
 
 def plain_code(text: str) -> str | None:
-    """The fast path of lists: the code of a text that is nothing but a code. None: `read_scan` decides."""
+    """Returns the code if the text is a plain code, or None: then `read_scan` decides. This is the fast path for long
+    lists.
+    """
     half = len(text) // 2
     return text.upper() if _PLAIN_CODE.fullmatch(text) and text[:half] != text[half:] else None
 
 
 def read_code(text: str) -> str:
-    """The code in a scan of a unit. Any other text comes back in one spelling, and names no unit."""
+    """Returns the code in a scan of a unit. Returns any other text in its normal form, which matches no unit."""
     scan = read_scan(text)
     return scan.code or _upper(scan.text)
 
 
 def read_master_code(text: str) -> str:
-    """As `read_code`, of a case."""
+    """Returns the master code in a scan of a case. Returns any other text in its normal form, which matches no case."""
     if _OUR_MASTER_CODE.fullmatch(text):
         return text.upper()
     scan = read_scan(text)
@@ -110,20 +111,21 @@ def read_master_code(text: str) -> str:
 
 
 def read_uniq_code(text: str) -> str:
-    """As `read_code`, of a batch; the symbol of a unit may name its batch too."""
+    """Returns the uniq code in a scan of a batch, or of a unit whose symbol names its batch. Returns any other text in
+    its normal form, which matches no batch.
+    """
     scan = read_scan(text)
     return scan.uniq_code or _upper(scan.text)
 
 
 def reads_as_twice(code: str) -> bool:
-    """The code would be read as a shorter one that arrived twice."""
+    """Returns whether the code would be read as a shorter code that arrived twice."""
     return _halved(code) != code
 
 
 def unwrap(text: str) -> str:
-    """Without AIM identifiers, control characters, blanks and stars around it, and without a repetition.
-
-    A scan of a GS1 symbol keeps one GS at its beginning: only that tells its data from a code.
+    """Returns the scan without the AIM identifier, the control characters, blanks and stars around it, and a
+    repetition. A scan of a GS1 symbol keeps one GS at its beginning, which distinguishes GS1 data from a code.
     """
     if _CLEAN.fullmatch(text):
         return _halved(text)
@@ -144,14 +146,17 @@ def _without_wrapping(text: str) -> str:
 
 
 def _once(text: str) -> str:
-    """A wedge scanner with two channels, or a double trigger, sends a value twice: in two lines or in one."""
+    """Returns the value once if it arrived twice, in two lines or in one: a scanner with two keyboard channels or a
+    double trigger sends it twice.
+    """
     lines = _LINE_ENDS.split(text)
     return lines[0] if len(lines) == 2 and lines[0] == lines[1] else _halved(text)
 
 
 def _halved(text: str) -> str:
-    """Text that may be a code is halved only if it is no serial and its half is one: `ABAB` may be a code. Text that
-    repeats more often is no double scan, and stays.
+    """Returns the half of a text that consists of two equal halves. Text that may be a code is halved only if it is no
+    serial and its half is one, because `ABAB` may be a code. Text that repeats three times or more is no double scan
+    and stays.
     """
     half = text[: len(text) // 2]
     if half + half != text or half[: len(half) // 2] * 2 == half:
@@ -162,7 +167,7 @@ def _halved(text: str) -> str:
 
 
 def _upper(text: str) -> str:
-    """Codes are in upper case, whatever the Caps Lock key did."""
+    """Converts to upper case, as codes are, whatever Caps Lock did."""
     return text.upper() if text.isascii() else text
 
 
@@ -175,7 +180,7 @@ def _read_code(text: str) -> Scan:
 
 
 def _read_address(text: str) -> Scan | None:
-    """None: the text has a slash, and is no address."""
+    """Returns the scan of an address, or None if the text only contains a slash and is no address."""
     parts = _ADDRESS.fullmatch(text)
     assert parts is not None
     scheme, path, query = parts[1], parts[2] or "", parts[3] or ""
@@ -197,7 +202,7 @@ def _of_batch(path: str) -> Scan | None:
 
 
 def _of_gs1(keys: Gs1Keys | None) -> Scan | None:
-    """None: no keys, or a serial that is no code of ours."""
+    """Returns the scan of GS1 keys, or None if there are no keys, or the serial cannot be a code of this service."""
     if keys is None:
         return None
     code = keys.serial and _upper(keys.serial)

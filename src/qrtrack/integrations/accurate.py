@@ -42,7 +42,7 @@ class Account:
     encoding: Literal["base64", "hex"] = "base64"
 
     def headers(self, now: datetime) -> dict[str, str]:
-        """Returns the headers of one request: its time is signed."""
+        """Returns the headers of one request. The signature includes the time of the request."""
         headers = {"Authorization": f"Bearer {self.token}"}
         if self.signature_secret is not None:
             stamp = now.astimezone(JAKARTA).strftime(TIMESTAMP)

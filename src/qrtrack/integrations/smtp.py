@@ -23,8 +23,8 @@ PORTS: Final = {"smtp": 25, "smtps": 465}
 
 
 class MailNotSent(Exception):
-    """The mail was not sent. The message is the reason to record. `for_good`: the server will refuse this mail
-    again.
+    """The mail was not sent. The message is the reason to record. `for_good` says that the server would refuse this
+    mail again.
     """
 
     def __init__(self, reason: str, *, for_good: bool = False) -> None:

@@ -29,7 +29,7 @@ class Delivery:
 
 
 def signed_headers(signer: Webhook, message_id: str, payload: str) -> dict[str, str]:
-    """Returns the headers of one attempt: its time is signed."""
+    """Returns the headers of one attempt. The signature includes the time of the attempt."""
     now = datetime.now(UTC)
     return {
         "content-type": "application/json",

@@ -10,7 +10,7 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned
 
 
 class LeasedColumns:
-    """Work that one worker holds at a time. `run_at`: the earliest time of the next claim, by the database's clock."""
+    """Work that one worker at a time holds. `run_at` is the earliest time of its next claim (the database's clock)."""
 
     priority: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     run_at: Mapped[Now]
@@ -50,7 +50,9 @@ def leased_constraints(
     running: str = "running",
     terminal: Sequence[str] = ("completed", "failed", "cancelled"),
 ) -> tuple[CheckConstraint, ...]:
-    """Only running rows have a lease, only terminal rows have an end, and attempts are limited."""
+    """Returns the constraints of a leased table: only running rows have a lease, only terminal rows have an end, and
+    attempts are limited.
+    """
     ended = ", ".join(f"'{word}'" for word in terminal)
     return (
         CheckConstraint(
@@ -65,8 +67,8 @@ def leased_constraints(
 
 
 def claim_index(name: str, *, live: str) -> Index:
-    """An index in the order of claiming. It contains no column that a lease or progress updates, so these updates are
-    HOT.
+    """Returns an index in the order of claiming. It contains no column that a lease or progress updates, so these
+    updates are HOT.
     """
     return Index(
         name,

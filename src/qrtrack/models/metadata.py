@@ -38,8 +38,8 @@ class TenantOwned:
 def child_of(
     parent: str, columns: Mapping[str, str], *, name: str | None = None, ondelete: str | None = None
 ) -> ForeignKeyConstraint:
-    """A foreign key that includes the organisation, so that a child cannot belong to another organisation's parent,
-    even where row-level security does not apply. `columns`: each column of the child with its column of the parent.
+    """Returns a foreign key that includes the organisation, so that a child cannot belong to another organisation's
+    parent, even where row-level security does not apply. `columns` maps columns of the child to columns of the parent.
     """
     pairs = {"manufacturer_org_id": "manufacturer_org_id", **columns}
     return ForeignKeyConstraint(
@@ -48,6 +48,6 @@ def child_of(
 
 
 def one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
-    """A constraint: the database refuses values that the enum does not contain."""
+    """Returns a constraint with which the database refuses values that the enum does not contain."""
     listed = ", ".join(f"'{word}'" for word in words)
     return CheckConstraint(f"{column} IN ({listed})", name=column)

@@ -1,4 +1,6 @@
-"""Notifications to send. Triggers insert them in the transaction of what they tell."""
+"""Notifications to send. Triggers insert them in the transaction that ends the job or batch, or records the alert or
+report.
+"""
 
 from typing import Any
 from uuid import UUID
@@ -13,9 +15,8 @@ from qrtrack.models.metadata import Table, one_of
 
 
 class Notification(Leased, Table):
-    """One message on one channel. `content`: the row of its subject at the end, or what a check or a report said.
-
-    `repeat_key`: what is told once for each subject and channel, however often it happens.
+    """One message on one channel. `content` is the row of the job or batch when it ended, or the data of the alert or
+    report. Of several notifications with the same `repeat_key`, subject and channel, only the first is stored.
     """
 
     __tablename__ = "notifications"

@@ -17,7 +17,7 @@ OPEN = """
 INSERT INTO console_sessions (token_hash, manufacturer_org_id, user_id, roles, station, expires_at)
 VALUES (:token_hash, :organisation, :user, :roles, :station, now() + make_interval(secs => :seconds))
 """
-# One statement decides: of two that spend a code at once, one finds the row.
+# One statement decides the race: of two requests that use a code at the same time, only one finds the row.
 OPEN_BY_CODE = """
 WITH spent AS (
     DELETE FROM console_sign_in_codes
@@ -38,7 +38,7 @@ SET station = :station
 WHERE token_hash = :token_hash
 """
 END = "DELETE FROM console_sessions WHERE token_hash = :token_hash"
-# A link that was made before would open a session after the revocation.
+# The codes are deleted as well: a link that was made before the revocation would open a session after it.
 REVOKE = """
 WITH codes AS (
     DELETE FROM console_sign_in_codes
@@ -47,7 +47,7 @@ WITH codes AS (
 DELETE FROM console_sessions
 WHERE manufacturer_org_id = :organisation AND (CAST(:user AS text) IS NULL OR user_id = :user)
 """
-# One row for each person: what is revoked are all sessions of one.
+# One row for each person, because a revocation ends all sessions of a person.
 LIST_OPEN = """
 SELECT user_id,
        array_remove(array_agg(DISTINCT role), NULL) AS roles,
@@ -97,7 +97,7 @@ class ConsoleSessionRepository(DriverRepository):
         )
 
     async def open_by_code(self, token_hash: bytes, code_hash: bytes, *, station: str | None, seconds: float) -> bool:
-        """Spends the code. False: it was spent, has expired, or never was."""
+        """Uses the code up. Returns False if it was used, has expired or does not exist."""
         opened = await self._execute(
             OPEN_BY_CODE, token_hash=token_hash, code_hash=code_hash, station=station, seconds=seconds
         )
@@ -120,11 +120,11 @@ class ConsoleSessionRepository(DriverRepository):
         await self._execute(END, token_hash=token_hash)
 
     async def revoke(self, organisation_id: UUID, user_id: str | None) -> int:
-        """Ends the organisation's sessions, or those of one user. How many there were."""
+        """Ends the organisation's sessions, or those of one user. Returns how many."""
         return await self._execute(REVOKE, organisation=organisation_id, user=user_id)
 
     async def list_open(self, organisation_id: UUID, *, limit: int) -> Sequence[SignedInUser]:
-        """Who of the organisation is signed in, the latest first."""
+        """Returns the people of the organisation who are signed in, the latest first."""
         return await self._fetch_all(SignedInUser, LIST_OPEN, organisation=organisation_id, limit=limit)
 
 

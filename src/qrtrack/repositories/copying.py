@@ -1,4 +1,4 @@
-"""Rows as the CSV text of PostgreSQL's COPY: several times faster than fetching rows and writing them."""
+"""Reads rows as CSV text by PostgreSQL's COPY: several times faster than fetching rows and writing them."""
 
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -7,15 +7,15 @@ from uuid import UUID
 from qrtrack.domain.exports import FORMULA_PATTERN, Column, Kind
 from qrtrack.repositories.base import NAMED_PARAMETER, DriverRepository
 
-# Written as E'…', which PostgreSQL reads the same whatever its standard_conforming_strings.
+# Written as E'…', which PostgreSQL reads in the same way whatever standard_conforming_strings is.
 LOOKS_LIKE_A_FORMULA: Final = f"~ E'{FORMULA_PATTERN}'".replace("['", "[''").replace("\\", "\\\\")
 QUOTED: Final = f"CASE WHEN {{0}} {LOOKS_LIKE_A_FORMULA} THEN '''' || {{0}} ELSE {{0}} END"
 AS_RFC3339: Final = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
 
 class CopyTarget(NamedTuple):
-    """Where the CSV text goes. `quotes_formulas`: free text that a spreadsheet would read as a formula begins with an
-    apostrophe.
+    """The receiver of the CSV text. With `quotes_formulas`, an apostrophe is put before free text that a spreadsheet
+    would execute as a formula.
     """
 
     write: Callable[[bytes], None]
@@ -27,13 +27,14 @@ class CopyRepository(DriverRepository):
     async def _copy(
         self, target: CopyTarget, columns: Sequence[Column], sql: str, /, *, order_by: str, **ids: UUID
     ) -> None:
-        """Copies the named columns of the statement's rows. COPY takes no parameters: UUIDs are written into the text,
-        and nothing else of a caller. Raises what the target raises.
+        """Copies the named columns of the statement's rows. COPY takes no parameters, so UUIDs are written into the
+        text; no other input of a caller is. Raises what the target raises.
         """
         failures: list[Exception] = []
 
         async def take(rows: bytes) -> None:
-            # If this raised, asyncpg would cancel a statement that may have ended, and wait for that without end.
+            # The error is kept and raised later: if it were raised here, asyncpg would cancel a statement that may have
+            # ended, and wait for ever.
             try:
                 if not failures:
                     target.write(rows)

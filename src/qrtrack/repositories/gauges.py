@@ -69,7 +69,7 @@ FROM t_akselgate_open_attempts AS held
 JOIN t_akselgate_transaction_log AS log ON log.id = held.attempt_id
 WHERE log.outcome = 'unknown'
 """
-# A label that failed once may be printed at the next try.
+# Print jobs younger than two minutes do not count: their next attempt may succeed.
 PRINTERS_AWAY: Final = """
 SELECT count(DISTINCT printer_id)
 FROM print_jobs
@@ -78,7 +78,7 @@ WHERE status IN ('queued', 'running') AND sending_at IS NULL AND error_message I
 """
 
 
-# Of batches of all organisations: totals name none of them.
+# The totals are those of all organisations, and name none of them.
 VERIFICATION_ALERTS: Final = """
 SELECT kind, count(*) AS events
 FROM verification_alerts
@@ -119,12 +119,12 @@ class GaugeRepository(Repository):
         return dict.fromkeys(map(str, ALARMING), 0) | dict(counted)
 
     async def verification_alerts(self) -> Mapping[str, int]:
-        """Those of the last 24 hours, by kind; 0 for a kind without any."""
+        """Returns the number of alerts of the last 24 hours by kind; 0 for a kind without alerts."""
         counted = await self._fetch_all(EventCount, VERIFICATION_ALERTS)
         return dict.fromkeys(map(str, AlertKind), 0) | dict(counted)
 
     async def verification_reports(self) -> int:
-        """Consumers' reports of the last 24 hours."""
+        """Returns the number of consumers' reports of the last 24 hours."""
         count: int = await self._fetch_value(VERIFICATION_REPORTS)
         return count
 
@@ -134,6 +134,8 @@ class GaugeRepository(Repository):
         return count
 
     async def printers_away(self) -> int:
-        """Printers whose next label has waited for two minutes because they were not reached, or not ready."""
+        """Returns the number of printers whose next label has waited for two minutes because the printer was not
+        reached or not ready.
+        """
         count: int = await self._fetch_value(PRINTERS_AWAY)
         return count

@@ -74,14 +74,14 @@ LAPSED: Final = """token IN (
 
 
 class ClaimedGroup(NamedTuple):
-    """The claimed group, if any. `is_any_lapsed`: the lease of another group of the kind has expired."""
+    """The claimed group, if any. `is_any_lapsed` says that the lease of another group of the kind has expired."""
 
     group: Group | None
     is_any_lapsed: bool
 
 
 class Finished(NamedTuple):
-    """The id of a piece that the group still had. None: the group is held, but has none of the pieces."""
+    """The id of a piece that the group still had. None if the group is held but has none of the pieces any more."""
 
     id: int | None
 

@@ -1,6 +1,5 @@
-"""What one organisation's people look at all day: running work, queues, packed cases, errors, what wants a person.
-
-Every statement reads few rows by an index, however much is stored: the overview asks them every three seconds.
+"""The figures of an organisation's overview: running work, queues, packed cases, errors, and what needs a person. The
+overview reads them every three seconds, so each statement reads few rows by an index, however much is stored.
 """
 
 from collections.abc import Sequence
@@ -13,12 +12,13 @@ from qrtrack.repositories.base import Repository
 from qrtrack.repositories.leased import Queue
 from qrtrack.repositories.queues import CREATING, HASHING, LABEL_JOBS, PERIODIC_TASKS, QUEUES, REVERSE_JOBS
 
-# One more than a page shows: it says 10,000+.
+# Counts stop at one more than the page shows, which is then written as 10,000+.
 COUNTED: Final = MOST_COUNTED + 1
-# A batch of 1,000,000 codes has hundreds of chunks in the queue. Batches behind them show as soon as they are reached.
+# At most this many chunks are read: a batch of 1,000,000 codes has hundreds of them in the queue. Batches whose chunks
+# are behind them appear later.
 CHUNKS: Final = 1000
 
-# The rows of one queue in the order of claiming.
+# Selects the first rows of a queue in the order of claiming.
 HEAD: Final = """
 SELECT {columns}
 FROM {table} AS job
@@ -87,7 +87,7 @@ FROM qr_master_codes
 WHERE manufacturer_org_id = :organisation_id AND packed_at >= :since
 GROUP BY 1, 2
 """
-# A failed job stays failed for ever, and an unknown print unknown: after a while they have been seen.
+# Failed jobs and unknown print jobs keep their status for ever, so only those of the last days count.
 WANTED: Final = {
     "failed_jobs": """
         FROM qr_reverse_jobs
@@ -173,7 +173,9 @@ LIMIT :limit
 
 
 class OwnQueue(NamedTuple):
-    """`queued` and `running` stop at COUNTED together. `oldest_seconds`: how long the oldest piece has been due."""
+    """One queue. The sum of `queued` and `running` is at most COUNTED. `oldest_seconds` says how long the oldest piece
+    has been due.
+    """
 
     kind: str
     queued: int
@@ -182,7 +184,7 @@ class OwnQueue(NamedTuple):
 
 
 class RunningWork(NamedTuple):
-    """Long work that is queued or runs. `batch_id` is the progress batch of the kind `progress`."""
+    """Long work that is queued or runs. For the kind `progress`, `batch_id` is the progress batch."""
 
     kind: str
     id: UUID
@@ -216,19 +218,19 @@ class LastError(NamedTuple):
 
 class OverviewRepository(Repository):
     async def queues(self, organisation_id: UUID) -> Sequence[OwnQueue]:
-        """Pieces that a worker holds in a group are counted as queued."""
+        """Returns the queues. Pieces that a worker holds in a group are counted as queued."""
         return await self._fetch_all(OwnQueue, DEPTHS, organisation_id=organisation_id, counted=COUNTED)
 
     async def running(self, organisation_id: UUID, *, limit: int) -> Sequence[RunningWork]:
-        """At most `limit` of each kind."""
+        """Returns at most `limit` rows of each kind."""
         return await self._fetch_all(RunningWork, RUNNING, organisation_id=organisation_id, limit=limit, chunks=CHUNKS)
 
     async def packed(self, organisation_id: UUID, *, since: datetime, zone: str) -> Sequence[PackedHour]:
-        """By hours of the day in `zone`."""
+        """Returns the packed cases by station and hour of the day in `zone`."""
         return await self._fetch_all(PackedHour, PACKED, organisation_id=organisation_id, since=since, zone=zone)
 
     async def wanted(self, organisation_id: UUID) -> dict[str, int]:
-        """Counts of what wants a person, by the names of WANTED. Each stops at COUNTED."""
+        """Counts what needs a person, by the names of WANTED. Each count stops at COUNTED."""
         return dict(await self._fetch_all(Count, COUNT_WANTED, organisation_id=organisation_id, counted=COUNTED))
 
     async def errors(self, organisation_id: UUID, kinds: Sequence[str], *, limit: int) -> Sequence[LastError]:

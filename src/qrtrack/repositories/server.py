@@ -28,7 +28,7 @@ class ServerLimits(NamedTuple):
 
 
 class DatabaseVersions(NamedTuple):
-    """Of PostgreSQL, and of the schema."""
+    """The versions of PostgreSQL and of the schema."""
 
     server: str
     revision: str

@@ -1,4 +1,4 @@
-"""The address of the caller, and whether it came over https, behind the proxies of TRUSTED_PROXIES."""
+"""Finds the address of the caller, and whether the request came over https, behind the proxies of TRUSTED_PROXIES."""
 
 import ipaddress
 import re
@@ -18,8 +18,8 @@ HOP_LENGTH: Final = 100
 
 
 def client_address(request: Request, proxies: int) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The caller's address behind this number of trusted proxies. Each proxy appends its peer to X-Forwarded-For; the
-    entries before those are the caller's own claim. None when the request bypassed the proxies.
+    """Returns the caller's address behind this number of trusted proxies, or None if the request bypassed them. Each
+    proxy appends its peer to X-Forwarded-For; earlier entries come from the caller and cannot be trusted.
     """
     forwarded = ",".join(request.headers.getlist("X-Forwarded-For")).split(",") if proxies else []
     hops = [hop.strip() for hop in forwarded] + [request.client.host if request.client else ""]
@@ -30,8 +30,8 @@ def client_address(request: Request, proxies: int) -> ipaddress.IPv4Address | ip
 
 
 def came_over_https(request: Request, proxies: int) -> bool:
-    """Whether the browser uses https, to us or to the first proxy: its cookies are then `Secure`. Several proxies may
-    each append to X-Forwarded-Proto; the first entry is the browser's.
+    """Returns whether the browser uses https, to us or to the first proxy. Its cookies are then `Secure`. Each proxy
+    may append to X-Forwarded-Proto; the first entry is the browser's.
     """
     forwarded = request.headers.get("X-Forwarded-Proto", "") if proxies else ""
     return "https" in (request.url.scheme, forwarded.partition(",")[0].strip())

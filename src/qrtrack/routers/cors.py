@@ -1,4 +1,6 @@
-"""Calls from browsers of other origins: who may make them, and a refusal that a front-end developer can read."""
+"""Decides which other origins may call the API from a browser, and refuses the others with a message for the front-end
+developer.
+"""
 
 from collections.abc import Sequence
 from typing import Final
@@ -30,10 +32,9 @@ EXPOSED_HEADERS: Final = ("Location", "Idempotency-Replayed", "X-Request-ID", "R
 class Cors(CORSMiddleware):
     """Starlette's CORS middleware, with one addition: pages of unlisted origins may not change anything.
 
-    A browser sends a form or plain text to another origin without asking first, and hides the answer only.
-
-    `pages`: beginnings of the paths of pages without referrer, whose own forms come with `Origin: null`. Nobody is
-    signed in there, so that another page gains nothing by sending their forms.
+    A browser sends a form or plain text to another origin without a preflight, and only hides the answer. `pages` are
+    the beginnings of the paths of pages without referrer, whose own forms come with `Origin: null`. Nobody is signed in
+    there, so another page gains nothing by sending these forms.
     """
 
     def __init__(

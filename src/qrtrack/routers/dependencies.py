@@ -76,7 +76,9 @@ MachineCredentials = Annotated[HTTPAuthorizationCredentials | None, Security(mac
 
 
 async def known_caller(request: Request, runtime: RuntimeState, credentials: UserCredentials) -> Caller:
-    """Whose token or session it is, once a request; runs before the body is validated and anything is looked up."""
+    """Returns the caller of the request, by token or session. Runs once for each request, before the body is validated
+    and anything is looked up.
+    """
     caller = await _sign_in(request, runtime, credentials)
     check_speaker(await _json_object(request), caller)
     return caller
@@ -86,7 +88,7 @@ KnownCaller = Annotated[Caller, Depends(known_caller)]
 
 
 async def sign_in(request: Request) -> tuple[Runtime, Caller]:
-    """Signs in before the body is read, so that no file is received from a caller who is then refused."""
+    """Identifies the caller before the body is read, so that no file is received from a caller who is then refused."""
     runtime = await _runtime(request)
     return runtime, await _sign_in(request, runtime, await user_token(request))
 
@@ -106,10 +108,9 @@ async def _sign_in(request: Request, runtime: Runtime, credentials: HTTPAuthoriz
 
 
 async def session_of(request: Request) -> Session | None:
-    """The session of the console that the cookie names, looked up once a request.
-
-    Browsers attach cookies by themselves. So what changes something must also say, by its Origin, that a page of this
-    service sent it; the middleware `Cors` has refused other origins before. Raises OriginMissing.
+    """Returns the console session of the cookie, looked up once for each request. Browsers attach cookies by
+    themselves, so a request that changes something must also have an Origin header. The middleware `Cors` has already
+    refused other origins. Raises OriginMissing.
     """
     token = request.cookies.get(SESSION_COOKIE)
     if token is None:
@@ -205,9 +206,7 @@ async def machine_caller(runtime: RuntimeState, credentials: MachineCredentials)
 
 
 async def is_watcher(request: Request) -> bool:
-    """Whether METRICS_TOKEN or a machine secret was sent, so that the caller may see more than totals. Never
-    refuses.
-    """
+    """Returns whether the caller sent METRICS_TOKEN or a machine secret, and may see more than totals."""
     settings = (await _runtime(request)).settings
     secrets = (settings.metrics_token, settings.cron_secret, settings.worker_secret)
     return _is_one_of(await machine_secret(request), secrets)

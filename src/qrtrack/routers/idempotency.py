@@ -44,7 +44,7 @@ async def _answering_database(
     route: APIRoute = request.scope["route"]
     repeatable = RepeatableRequest(
         organisation_id=caller.organisation_id,
-        # The requested path, not its template: closing two batches is two requests.
+        # The path is the requested one, not its template: closing two batches is two requests.
         route=f"{request.method} {request.url.path}",
         key=key,
         body_hash=await _digest(request),
@@ -57,8 +57,8 @@ AnsweringDatabase = Annotated[Database, Depends(_answering_database)]
 
 
 async def _digest(request: Request) -> bytes:
-    """Returns the hash by which two requests are the same: of query and body. A form is hashed by its fields, since its
-    boundary differs each time it is sent.
+    """Returns the hash of query and body: two requests with the same hash are the same. Of a form the fields are
+    hashed, because its boundary differs each time it is sent.
     """
     digest = hashlib.sha256()
     _add(digest, request.url.query.encode())

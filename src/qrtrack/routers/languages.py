@@ -1,4 +1,4 @@
-"""The languages that pages speak, and which one a browser asks for. Each kind of page has its catalogue beside it."""
+"""The languages of the pages, and the choice of one by Accept-Language. Each kind of page has its texts beside it."""
 
 import tomllib
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 ENGLISH: Final = "en"
 LANGUAGES: Final[Mapping[str, str]] = {ENGLISH: "English", "id": "Bahasa Indonesia"}
-# `in` is what old Android phones send for Indonesian.
+# Old Android phones send `in` for Indonesian.
 SPOKEN_AS: Final = {"in": "id", "ms": "id"}
 MOST_RANGES: Final = 20
 
@@ -18,13 +18,13 @@ Catalogue = Mapping[str, Any]
 
 @cache
 def read_catalogue(package: str, language: str) -> Catalogue:
-    """The texts of the package in `texts/{language}.toml`."""
+    """Reads the texts of the package from `texts/{language}.toml`."""
     text = resources.files(package).joinpath("texts", f"{language}.toml").read_text("utf-8")
     return MappingProxyType(tomllib.loads(text))
 
 
 def best_language(accepted: str) -> str:
-    """Returns the language of ours with the highest quality in Accept-Language; of equals the first."""
+    """Returns the supported language with the highest quality in Accept-Language; of equal ones the first."""
     best, quality_of_best = ENGLISH, 0.0
     for entry in accepted.split(",")[:MOST_RANGES]:
         name, _, parameter = entry.partition(";")

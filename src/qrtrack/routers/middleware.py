@@ -27,7 +27,8 @@ UNMATCHED: Final = "unmatched"
 CLIENT_GONE: Final = 499
 
 LENGTH_DIGITS: Final = 18
-# If one of these stands twice, a proxy may obey the first and the program the second (request smuggling).
+# If a request has one of these headers twice, a proxy may obey the first and the program the second (request
+# smuggling).
 STAND_ONCE: Final = (b"authorization", b"idempotency-key", b"content-length", b"content-type", b"x-webhook-token")
 
 Observe = Callable[[str, str, int, float], None]
@@ -69,7 +70,8 @@ class RequestContext:
                 await self.app(scope, receive, send_with_id)
             finally:
                 self._record(scope, status, (answered or time.perf_counter()) - started)
-                # Authentication has bound them. A server may run the next request in this context.
+                # Unbinds the user and the organisation, which authentication has bound: the server may run the next
+                # request in the same context.
                 structlog.contextvars.unbind_contextvars("user", "organisation")
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:

@@ -18,7 +18,7 @@ SHORTEST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 1.0
 SHARE: Final = 8
 
-# When to come back if there was no place to wait: as often as a front end polls.
+# Seconds after which a caller without a place to wait should come back: the usual interval of a front end's polls.
 COME_AGAIN_SECONDS: Final = 3
 
 View = TypeVar("View")

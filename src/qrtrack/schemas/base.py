@@ -1,4 +1,4 @@
-"""What all requests and responses share: base classes, allowed text, and pages of lists."""
+"""The base classes of requests and responses, the allowed texts, and the pages of lists."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -12,5 +12,5 @@ class CsvQuery(Query):
 
     delimiter: Literal[",", ";"] = Field(
         ",",
-        description="The character between two cells. Send `;` for a spreadsheet that splits at semicolons, as in Indonesia.",
+        description="The character between two cells. Spreadsheets in Indonesia need `;`.",
     )

@@ -15,7 +15,9 @@ from qrtrack.repositories.leased import Queue
 async def claim_work(
     database: Database, queue: Queue, slots: int, *, lease_seconds: float, **values: Any
 ) -> list[Claim]:
-    """`values`: the parameters of the queue's `claimed_if`. Nothing where another process claimed the same at once."""
+    """Claims due work. `values` are the parameters of the queue's `claimed_if`. Returns nothing if another process has
+    claimed the same work at the same time.
+    """
     try:
         async with database.write() as repositories:
             claims = await repositories.leased(queue).claim(slots, lease_seconds=lease_seconds, **values)

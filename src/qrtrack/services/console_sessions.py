@@ -25,7 +25,7 @@ class Session:
 
 
 async def find_session(database: Database, token: str) -> Session | None:
-    """One round trip, on every request of the console."""
+    """Returns the session of the cookie. Every request of the console calls it, so it takes one round trip."""
     async with database.autocommit() as repositories:
         found = await repositories.console_sessions.find(_hash(token))
     if found is None:
@@ -35,7 +35,7 @@ async def find_session(database: Database, token: str) -> Session | None:
 
 
 async def open_session(database: Database, caller: Caller, *, station: str | None, hours: float) -> str:
-    """The value of the session's cookie. Only its hash is stored."""
+    """Opens a session, and returns the value of its cookie. Only the hash of the value is stored."""
     token = secrets.token_urlsafe(32)
     async with database.autocommit() as repositories:
         await repositories.console_sessions.open(_hash(token), caller, station=station, seconds=hours * 3600)
@@ -43,7 +43,7 @@ async def open_session(database: Database, caller: Caller, *, station: str | Non
 
 
 async def make_sign_in_code(database: Database, caller: Caller) -> str:
-    """The code of a link that opens one session within ten minutes."""
+    """Returns the code of a sign-in link, which opens one session within ten minutes."""
     code = secrets.token_urlsafe(32)
     async with database.autocommit() as repositories:
         await repositories.console_sessions.keep_code(_hash(code), caller, seconds=CODE_SECONDS)
@@ -51,7 +51,9 @@ async def make_sign_in_code(database: Database, caller: Caller) -> str:
 
 
 async def open_session_by_code(database: Database, code: str, *, station: str | None, hours: float) -> str | None:
-    """As `open_session`. None: the link was used, or has expired. Of two that use a link at once, one is signed in."""
+    """Opens a session like `open_session`. Returns None if the link was used or has expired. Of two people who use a
+    link at the same time, one is signed in.
+    """
     token = secrets.token_urlsafe(32)
     async with database.autocommit() as repositories:
         opened = await repositories.console_sessions.open_by_code(
@@ -61,7 +63,7 @@ async def open_session_by_code(database: Database, code: str, *, station: str | 
 
 
 async def move_session(database: Database, token: str, *, station: str | None) -> None:
-    """The person works at another station from now on."""
+    """Changes the station of the session."""
     async with database.autocommit() as repositories:
         await repositories.console_sessions.move(_hash(token), station)
 
@@ -72,13 +74,15 @@ async def end_session(database: Database, token: str) -> None:
 
 
 async def revoke_sessions(database: Database, *, organisation_id: UUID, user_id: str | None) -> int:
-    """Signs out everybody of the organisation, or one user, and voids their unused links. How many sessions ended."""
+    """Signs out everybody of the organisation, or one user, and voids their unused links. Returns how many sessions
+    ended.
+    """
     async with database.autocommit() as repositories:
         return await repositories.console_sessions.revoke(organisation_id, user_id)
 
 
 async def list_signed_in(database: Database, *, caller: Caller, limit: int) -> Sequence[SignedInUser]:
-    """Who of the caller's organisation is signed in, the latest first."""
+    """Returns the people of the caller's organisation who are signed in, the latest first."""
     async with database.autocommit() as repositories:
         return await repositories.console_sessions.list_open(caller.organisation_id, limit=limit)
 

@@ -15,7 +15,7 @@ from qrtrack.services.accurate.sources import ConnectionFigures, connection_figu
 
 KEPT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 5.0
-# A proxy that asks for readiness does not wait longer for details.
+# Readiness waits at most this long for new gauges: a proxy must not wait longer for details.
 SOON_SECONDS: Final = 0.5
 
 log = structlog.get_logger()

@@ -14,7 +14,7 @@ from qrtrack.repositories.overviews import LastError, OwnQueue, PackedHour, Runn
 SHOWN: Final = 8
 SHOWN_STATIONS: Final = 12
 SILENT_SECONDS: Final = 12 * 3600
-"""As the alert QrtrackWebhookSilence."""
+"""The same limit as that of the alert QrtrackWebhookSilence."""
 
 SEEN_WITH: Final[Mapping[str, Permission]] = {
     "creating": Permission.PACK,
@@ -39,7 +39,7 @@ SEEN_WITH: Final[Mapping[str, Permission]] = {
     "silence": Permission.RESOLVE_AND_REPLAY,
     "unknown_dispatches": Permission.DISPATCH,
 }
-"""Kinds of work, and kinds of what wants a person. The overview shows a kind only with its permission."""
+"""Kinds of work, and kinds of things that need a person, with the permission that shows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class StationDay:
 
 @dataclass(frozen=True, slots=True)
 class PackedToday:
-    """The busiest stations first. `others`: how many cases all further stations packed together."""
+    """The stations, the busiest first. `others` counts the cases of all further stations."""
 
     hours: Sequence[int]
     stations: Sequence[StationDay]
@@ -74,7 +74,7 @@ class PackedToday:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """One of Accurate's databases that has sent nothing of any type for so long."""
+    """An Accurate database that has sent nothing, and for how long."""
 
     database_id: int
     seconds: float
@@ -82,7 +82,7 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """`wanted`: how many things of each kind want a person; kinds without any are left out."""
+    """The data of the overview. `wanted` counts by kind what needs a person; kinds without any are left out."""
 
     running: Sequence[RunningWork]
     queues: Sequence[OwnQueue]
@@ -93,7 +93,9 @@ class Overview:
 
 
 async def read_overview(database: Database, *, caller: Caller, now: datetime, owned: Collection[int]) -> Overview:
-    """`now`: in the plant's zone, which decides what today is. `owned`: Accurate's databases of the organisation."""
+    """Reads the overview. `now` is in the plant's zone, which decides what today is. `owned` are the organisation's
+    databases of Accurate.
+    """
     seen = {kind for kind, permission in SEEN_WITH.items() if caller.may(permission)}
     organisation_id, zone = caller.organisation_id, now.tzinfo
     assert isinstance(zone, ZoneInfo)
@@ -119,7 +121,7 @@ async def read_overview(database: Database, *, caller: Caller, now: datetime, ow
 
 
 def packed_today(packed: Sequence[PackedHour], *, until: int) -> PackedToday:
-    """Hours go from the first one with a case to `until`."""
+    """Returns the cases of each station by hour, from the first hour with a case to `until`."""
     if not packed:
         return PackedToday((), (), 0)
     hours = range(min(row.hour for row in packed), max(until, *(row.hour for row in packed)) + 1)
@@ -132,7 +134,7 @@ def packed_today(packed: Sequence[PackedHour], *, until: int) -> PackedToday:
 
 
 async def _silences(database: Database, owned: Collection[int]) -> list[Silence]:
-    """A database without any event yet is not silent: nobody has seen it send."""
+    """Returns the databases that have gone silent. A database that has never sent an event is not listed."""
     async with database.read() as repositories:
         sources = await repositories.accurate_sources.sources()
     heard: dict[int, float] = {}

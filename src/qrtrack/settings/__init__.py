@@ -130,7 +130,7 @@ class Settings(BaseSettings):
 
     @property
     def cors_headers(self) -> list[str]:
-        """Headers that tools of the front end may send cross-origin, besides those of our API."""
+        """The headers that a front end may send from another origin, besides those of our API."""
         return split(self.cors_allowed_headers)
 
     @property
@@ -153,7 +153,7 @@ class Settings(BaseSettings):
 
     @property
     def akselgate_complaint(self) -> str | None:
-        """Why production refuses to dispatch with these addresses; None if it does not."""
+        """The reason why production refuses to dispatch with these addresses; None if it does not."""
         if self.qrtrack_env != "production" or is_of_this_machine(self.akselgate_base_url):
             return None
         if not is_safe_way(self.akselgate_base_url):
@@ -174,7 +174,7 @@ class Settings(BaseSettings):
 
     @property
     def print_networks(self) -> Sequence[Network]:
-        """Where printers may be."""
+        """The networks that printers may be in."""
         return parsed_networks(self.printer_networks)
 
     @property
@@ -184,7 +184,7 @@ class Settings(BaseSettings):
 
     @property
     def names_of_organisations(self) -> Mapping[UUID, str]:
-        """What consumers read as the maker of a product."""
+        """The names of organisations that consumers read as the maker of a product."""
         return parsed_names(self.organisation_names)
 
     @property

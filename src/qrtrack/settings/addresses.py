@@ -23,7 +23,8 @@ def is_address(value: str, form: re.Pattern[str]) -> bool:
     found = form.fullmatch(value)
     if found is None or not 1 <= int(found["port"] or 443) <= LARGEST_PORT:
         return False
-    # Browsers resolve dot segments, and would request another path than the written one.
+    # Returns whether the text is a web address. Dot segments are refused: browsers resolve them and would request
+    # another path than the written one.
     if {".", ".."} & set(found.groupdict().get("path", "").split("/")):
         return False
     try:
@@ -45,7 +46,7 @@ def _printed(value: str) -> str:
 
 
 def _checked(value: str, form: re.Pattern[str]) -> str:
-    """The address without a slash at the end, since appended paths begin with one. Raises ValueError."""
+    """Returns the address without a slash at the end, because appended paths begin with one. Raises ValueError."""
     if is_address(value, form):
         return value.rstrip("/") if form is not WHOLE else value
     if "@" in value.partition("://")[2].partition("/")[0]:

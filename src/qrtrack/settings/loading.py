@@ -10,7 +10,7 @@ from qrtrack.settings.secrets import SettingsError, kept_secret
 
 
 def load_settings(*, with_secrets: bool = True) -> Settings:
-    """The settings of this process. Raises SettingsError with one line for each bad setting.
+    """Loads the settings of this process. Raises SettingsError with one line for each bad setting.
 
     `with_secrets` makes the missing secrets. Processes that start at the same time on the same data folder get the same
     ones.
@@ -27,7 +27,7 @@ def load_settings(*, with_secrets: bool = True) -> Settings:
 
 
 def origin_of_jwt_secret(settings: Settings) -> str:
-    """Where this process has its JWT_SECRET from, for a person whose token a server refuses."""
+    """Returns where this process has its JWT_SECRET from, for a person whose token a server refuses."""
     kept = _secrets_folder(settings) / "jwt_secret"
     try:
         is_kept = settings.jwt_secret == SecretStr(kept.read_text("ascii").strip())

@@ -17,7 +17,8 @@ from urllib.parse import unquote, urlencode
 DEFAULT_PORT: Final = 5432
 # libpq raises connect_timeout=1 to 2 s, and so do we.
 LEAST_SECONDS: Final = 2
-# The first of several hosts may hang. Readiness times out after 3 s, and must reach the second host before.
+# The time for each of several hosts: the first may hang, and readiness, which times out after 3 s, must still reach the
+# second.
 SECONDS_FOR_EACH: Final = 2
 SECONDS: Final = 10
 
@@ -48,14 +49,14 @@ IGNORED: Final = frozenset(
     {*KEEPALIVES, "load_balance_hosts", "fallback_application_name", "sslcompression", "max_protocol_version"}
 )
 TLS_VERSIONS: Final = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
-# Other values ask for what asyncpg cannot do, or for what this service must not use.
+# The values that are accepted. Other values need what asyncpg cannot do, or what this service must not use.
 POSSIBLE: Final[Mapping[str, tuple[str, ...]]] = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "sslnegotiation": ("postgres", "direct"),
     "ssl_min_protocol_version": TLS_VERSIONS,
     "ssl_max_protocol_version": TLS_VERSIONS,
     "channel_binding": ("disable", "prefer", "require"),
-    # Every transaction may write, which a standby refuses.
+    # A standby is refused, because every transaction may write.
     "target_session_attrs": ("any", "read-write", "primary"),
     "gssencmode": ("disable", "prefer"),
     "gsslib": ("gssapi",),
@@ -87,7 +88,7 @@ class PostgresAddress:
 
     @property
     def where(self) -> str:
-        """The hosts, for log lines."""
+        """Returns the hosts as a text for log lines."""
         return ", ".join(f"{host or 'local'}:{port or DEFAULT_PORT}" for host, port in self.hosts)
 
 
@@ -119,7 +120,7 @@ def parse_address(url: str) -> PostgresAddress:
 
 
 def _decoded(text: str) -> str:
-    """As libpq decodes: a plus sign stays a plus sign."""
+    """Decodes percent-encoded text as libpq does: a plus sign stays a plus sign."""
     try:
         decoded = unquote(text, errors="strict")
     except UnicodeDecodeError:
@@ -130,8 +131,8 @@ def _decoded(text: str) -> str:
 
 
 def _query(text: str) -> dict[str, str]:
-    """Names and values. Repeated `host` and `port` parameters form a list; of other repeated ones the last counts, as
-    in libpq.
+    """Returns the parameters. Repeated `host` and `port` parameters form a list; of other repeated ones the last
+    counts, as in libpq.
     """
     values: dict[str, str] = {}
     for pair in filter(None, text.split("&")):
@@ -157,7 +158,9 @@ def _service(name: str) -> dict[str, str]:
 
 
 def _of_user(name: str) -> Path:
-    """The file in the user's home folder. A user of a container may have no home: then the file does not exist."""
+    """Returns the path of the file in the user's home folder. A user of a container may have no home: then the file
+    does not exist.
+    """
     with suppress(RuntimeError):
         return Path.home() / name
     return Path(name)
@@ -177,7 +180,7 @@ def _check(asked: Mapping[str, str]) -> None:
 
 
 def _check_certificates(asked: Mapping[str, str]) -> None:
-    """Checked at the start: later, a wrong file would look like an outage of the database at each connection."""
+    """Checks the certificate files at the start. Later, a wrong file would look like an outage of the database."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authorities = asked.get("sslrootcert", "system")
     if authorities not in ("", "system"):
@@ -195,7 +198,9 @@ def _check_certificates(asked: Mapping[str, str]) -> None:
 
 
 def _written_hosts(text: str, *, split: bool) -> Iterator[tuple[str | None, str | None]]:
-    """Host and port as they are written. `split`: the text is still percent-encoded, since a host may hold a comma."""
+    """Returns hosts and ports as they are written. The parts of `split` are still percent-encoded, because a host may
+    hold a comma.
+    """
     decode = _decoded if split else str
     for one in text.split(",") if text else ():
         found = HOST.fullmatch(one)
@@ -211,7 +216,7 @@ def _written_hosts(text: str, *, split: bool) -> Iterator[tuple[str | None, str 
 def _with_ports(
     hosts: list[tuple[str | None, str | None]], listed: str | None
 ) -> Iterator[tuple[str | None, int | None]]:
-    """`listed`: one port for all hosts, or one for each."""
+    """Returns each host with its port. `listed` has one port for all hosts, or one for each."""
     hosts = hosts or [(None, None)]
     ports = listed.split(",") if listed else []
     if len(ports) > 1 and len(ports) != len(hosts):
@@ -223,7 +228,7 @@ def _with_ports(
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 0 < int(text) < 65_536):
-        # The text is not shown: it may be the rest of a password.
+        # The message does not show the text, because it may be the rest of a password.
         raise ValueError(f"its port is not a number from 1 to 65535; if it is none at all, {QUOTING}")
     return int(text)
 
@@ -234,7 +239,7 @@ def _seconds(values: Mapping[str, str], hosts: int) -> float:
         return SECONDS_FOR_EACH if hosts > 1 else SECONDS
     if not re.fullmatch(r"-?[0-9]{1,9}", given, re.ASCII):
         raise ValueError("its parameter connect_timeout must be a number of seconds")
-    # With 0 libpq waits without a limit. A request cannot.
+    # 0 is not taken over: libpq would wait without a limit, which a request cannot.
     return min(max(int(given), LEAST_SECONDS), SECONDS) if int(given) > 0 else SECONDS
 
 

@@ -18,7 +18,7 @@ _OF_ORGANISATION: Final = re.compile(r"(?P<host>[^=\s]+)=(?P<organisation>\S+)")
 
 @dataclass(frozen=True, slots=True)
 class PublicAddresses:
-    """What symbols begin with. Hosts are in small letters, with a port where the address has one."""
+    """The addresses that symbols begin with. Hosts are in small letters, with the port if the address has one."""
 
     base_url: str
     own_hosts: Mapping[str, UUID]
@@ -26,12 +26,12 @@ class PublicAddresses:
 
     @classmethod
     def parse(cls, base_url: str, public_hosts: str, retired_hosts: str) -> Self:
-        """Of values that are valid."""
+        """Builds the addresses from valid settings."""
         retired = frozenset(_normal(host) for host in split(retired_hosts))
         return cls(base_url, parsed_public_hosts(public_hosts), retired)
 
     def check(self) -> None:
-        """Raises ValueError where the host of the API would serve verification only."""
+        """Raises ValueError if PUBLIC_HOSTS names the host of the API, which would then serve verification only."""
         if host_of(self.base_url) in self.own_hosts:
             raise ValueError(
                 "PUBLIC_HOSTS names the host of PUBLIC_BASE_URL, and hosts of organisations serve verification only: "
@@ -39,7 +39,7 @@ class PublicAddresses:
             )
 
     def base_url_of(self, organisation_id: UUID) -> str:
-        """The organisation's own host, else PUBLIC_BASE_URL."""
+        """Returns the address with the organisation's own host, or else PUBLIC_BASE_URL."""
         for host, organisation in self.own_hosts.items():
             if organisation == organisation_id:
                 return f"{urlsplit(self.base_url).scheme}://{host}"
@@ -47,17 +47,17 @@ class PublicAddresses:
 
     @property
     def shared_hosts(self) -> frozenset[str]:
-        """Hosts that serve every organisation's labels."""
+        """Returns the hosts that serve the labels of every organisation."""
         return self.retired_hosts | {host_of(self.base_url)}
 
     @property
     def verification_hosts(self) -> frozenset[str]:
-        """Hosts that serve public verification and nothing else."""
+        """Returns the hosts that serve public verification and nothing else."""
         return (self.retired_hosts | self.own_hosts.keys()) - {host_of(self.base_url)}
 
 
 def host_of(address: str) -> str:
-    """The host of an address, with its port where that is not the scheme's."""
+    """Returns the host of an address, with the port if it is not the scheme's default."""
     return origin_of(address).partition("://")[2]
 
 
@@ -70,7 +70,7 @@ def _public_hosts(value: str) -> str:
     if len(organisations) != len(parsed) or not all(_is_host(entry["host"]) for entry in parsed if entry):
         raise ValueError("it must list <host>=<organisation uuid>, with commas between them")
     if len(parsed_public_hosts(value)) != len(parsed):
-        raise ValueError("it names a host twice, and whose labels lead there cannot be told")
+        raise ValueError("it names a host twice: give each organisation a host of its own")
     if len(set(organisations)) != len(parsed):
         raise ValueError(
             "it names two hosts for one organisation: keep the one that labels are printed with, and put the other "
@@ -96,7 +96,7 @@ def parsed_public_hosts(value: str) -> Mapping[str, UUID]:
 
 
 def _normal(host: str) -> str:
-    """In small letters, without the port of https."""
+    """Returns the host in small letters, without the default port of https."""
     return host_of(f"https://{host}")
 
 

@@ -18,8 +18,8 @@ class SettingsError(Exception):
 
 
 def is_placeholder(value: str) -> bool:
-    """Whether a person wrote it. Random text of this length practically never holds one of the marks, or so few
-    different characters.
+    """Returns whether the text looks like a placeholder that a person wrote. Random text of this length practically
+    never contains one of the marks, or so few different characters.
     """
     letters = "".join(filter(str.isalnum, value.lower()))
     if len(value.strip()) < SECRET_LENGTH or any(mark in letters for mark in PLACEHOLDER_MARKS):
@@ -30,9 +30,8 @@ def is_placeholder(value: str) -> bool:
 
 
 def kept_secret(folder: Path, name: str) -> str:
-    """The secret in the folder, the same for all its processes: the first that needs it makes it.
-
-    Raises SettingsError, also if another user may have written or read the file.
+    """Returns the secret in the folder, which all processes of the folder share. The first process that needs the
+    secret makes it. Raises SettingsError, also if another user may have written or read the file.
     """
     path = folder / name
     try:
@@ -52,7 +51,9 @@ def kept_secret(folder: Path, name: str) -> str:
 
 
 def _open_private(path: Path, name: str, *, mode: int) -> int:
-    """A descriptor, so that the checked file is the one that is read. `mode`: what a refusal advises for `chmod`."""
+    """Opens the file if it can be trusted. Returns a descriptor, so that the file that was checked is the one that is
+    read. `mode` is what a refusal advises for `chmod`.
+    """
     descriptor = None
     if not path.is_symlink():
         # O_NONBLOCK: opening a FIFO that an attacker made would block. O_NOFOLLOW: a link may have come after the
@@ -67,7 +68,9 @@ def _open_private(path: Path, name: str, *, mode: int) -> int:
 
 
 def _mistrust(path: Path, name: str, descriptor: int | None, *, mode: int) -> str | None:
-    """Why another user may have written or read it, and what to do. `descriptor` None: it is a link."""
+    """Returns why another user may have written or read the file and what to do, or None. `descriptor` is None for a
+    symbolic link.
+    """
     if descriptor is None:
         return f"it is a symbolic link. Put the file or folder itself there, or set {name.upper()}."
     found, user = os.fstat(descriptor), os.geteuid()
@@ -85,7 +88,9 @@ def _mistrust(path: Path, name: str, descriptor: int | None, *, mode: int) -> st
 
 
 def _write_once(path: Path, value: str) -> bool:
-    """Whether this call made the file. The file appears complete or not at all, also after a crash."""
+    """Writes the file and returns True, or returns False if the file exists already. The file appears complete or not
+    at all, also after a crash.
+    """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

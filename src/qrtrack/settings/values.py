@@ -87,7 +87,7 @@ def parsed_origins(value: str) -> list[str]:
 
 
 def origin_of(address: str) -> str:
-    """As browsers send it: in lower case, and without the scheme's default port."""
+    """Returns the origin as browsers send it: in lower case, and without the scheme's default port."""
     found = ORIGIN.match(address)
     origin = (found[0] if found else address).lower()
     return origin.removesuffix(":443" if origin.startswith("https:") else ":80")
@@ -150,7 +150,9 @@ def parsed_networks(value: str) -> Sequence[Network]:
 
 
 def _network(entry: str) -> Network:
-    """An IPv4-mapped network becomes the IPv4 network: callers' addresses are compared in that form."""
+    """Parses a network. An IPv4-mapped network becomes the IPv4 network, because callers' addresses are compared in
+    that form.
+    """
     network = ipaddress.ip_network(entry, strict=False)
     if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(MAPPED):
         mapped = network.network_address.ipv4_mapped

@@ -31,8 +31,8 @@ from qrtrack.services.packing.preparation import fail_reverse_job, run_reverse_j
 from qrtrack.worker import schedule
 from qrtrack.worker.execution import AnyHandler, Fail, GroupHandler, SingleHandler
 
-# Large enough to make the round trips of a transaction negligible, and small enough for requests, which wait for each
-# step of a group on the event loop.
+# The size of a group of events. It is large enough to make the round trips of a transaction negligible, and small
+# enough for requests, which wait while the event loop runs a step of the group.
 EVENTS_IN_GROUP: Final = 300
 # A slow mail server or endpoint occupies one slot.
 NOTIFICATION_SLOTS: Final = 4
@@ -98,7 +98,8 @@ async def _forward(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
     try:
         await forward_stream(runtime.database, claim, forwarder=runtime.forwarder, zone=zone, stop=stop)
     except DatabaseUnavailable as error:
-        # Releases the stream: it continues as soon as the database answers. A recorded failure would delay it.
+        # An outage of the database releases the stream, which continues as soon as the database answers. A recorded
+        # failure would delay it.
         raise Interrupted from error
 
 

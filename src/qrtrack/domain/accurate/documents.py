@@ -88,7 +88,7 @@ class DocumentState:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one event reports: for each entity the state of its last row. `note`: what was ignored."""
+    """What one event reports: for each entity the state of its last row. `note` says what was ignored."""
 
     states: Sequence[DocumentState]
     note: str | None
@@ -131,7 +131,7 @@ def _state(row: Any, kind: DocumentType, event_at: datetime) -> DocumentState | 
 
 
 def _entity_id(row: Any, kind: DocumentType) -> str | None:
-    """The ids of all parts, joined by colons; None when one is missing."""
+    """Returns the ids of all parts, joined by colons, or None if one is missing."""
     if not isinstance(row, dict):
         return None
     parts = [_first_text(row, names) for names in kind.ids]
@@ -146,8 +146,8 @@ def _first_text(row: Mapping[str, Any], names: Iterable[str]) -> str | None:
 
 
 def read_timestamp(value: object, zone: ZoneInfo) -> datetime | None:
-    """Takes `dd/MM/yyyy HH:mm:ss` in the zone, or seconds or milliseconds since 1970 in any notation of JSON, also as
-    text. None for anything else.
+    """Reads `dd/MM/yyyy HH:mm:ss` in the zone, or seconds or milliseconds since 1970 in any notation of JSON, also as
+    text. Returns None for anything else.
     """
     text = without_mark(value)
     if not isinstance(text, str) or len(text) > TIMESTAMP_LENGTH:
@@ -178,7 +178,9 @@ def _from_text(text: str, zone: ZoneInfo) -> datetime | None:
 
 
 def read_decimal(value: object) -> Decimal | None:
-    """The exact amount in a JSON number or text, never through a float; None for anything else."""
+    """Returns the exact amount of a JSON number or text, without converting it to a float. Returns None for anything
+    else.
+    """
     text = without_mark(value)
     if not isinstance(text, str) or len(text) > AMOUNT_DIGITS or "_" in text:
         return None

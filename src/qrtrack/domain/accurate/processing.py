@@ -67,7 +67,7 @@ class NewestState(NamedTuple):
 
     @property
     def age(self) -> tuple[datetime, int]:
-        """The order of two states of one document: the larger value is newer."""
+        """Returns a key that orders the states of one document: the larger key is newer."""
         return self.state.event_at, self.event.id
 
 

@@ -11,7 +11,9 @@ class TransactionType(StrEnum):
 
 
 class AttemptOutcome(StrEnum):
-    """What is known about an attempt. `accepted`: the bank took the batch. Callbacks report what it paid."""
+    """The outcome of an attempt, as far as it is known. `accepted` means that the bank took the batch; callbacks report
+    later what it paid.
+    """
 
     SENDING = "sending"
     ACCEPTED = "accepted"

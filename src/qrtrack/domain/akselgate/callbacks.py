@@ -78,7 +78,9 @@ class Callback:
         )
 
     def state(self, failure_codes: AbstractSet[str]) -> CallbackState | None:
-        """OK for `00`, FAILED for a listed code, None for any other result: the payment may have been made."""
+        """Returns OK for `00`, FAILED for a listed code, and None for any other result: then the payment may have been
+        made.
+        """
         if self.result == SUCCESS:
             return CallbackState.OK
         return CallbackState.FAILED if self.result in failure_codes else None

@@ -1,4 +1,4 @@
-"""The only list of words and codes that mean: the gateway has received this request before.
+"""The only list of the words and codes which mean that the gateway has received this request before.
 
 The gateway may refuse a repetition because it paid the first request, so the list is wide. A word too many freezes a
 settlement until a person asks the bank. A missing word pays a settlement twice.
@@ -17,7 +17,8 @@ REPEATED: Final = (
     r"|retransmi\w*|reprocess\w*|redundant|identical\w*|idempot\w*|clash\w*|collid\w*|collision\w*|conflict\w*"
     r"|konflik|kembar"
 )
-# These words mean so only in a refusal. In a success ("telah diterima": has been received) they are harmless.
+# Only in a refusal do these words mean that the gateway has received the request before. In a success they are harmless
+# ("telah diterima": has been received).
 HAPPENED_BEFORE: Final = (
     r"sudah|sdh|udah|telah|tlh|pernah|exists?|existing|used|processed|processing|paid|settled|executed|posted"
     r"|completed?|submitted|previous\w*|sebelum\w*|earlier|before|twice|once|more than once|second time"
@@ -34,7 +35,7 @@ DONE: Final = (
     r"|registered|recorded|present|sent|successful|debited|credited|transferred|finished|taken)"
 )
 # Phrases that deny a repetition. They are removed before the words above are searched. "no" alone is not listed: in
-# Indonesian it abbreviates "nomor" (number), so "No Referensi exists" means that the reference exists.
+# Indonesian it stands for "nomor" (number), so "No Referensi exists" means that the reference exists.
 NEGATED: Final = re.compile(
     r"\b(?:"
     r"(?:not|never|don t|doesn t|didn t|cannot|can t|couldn t|isn t|wasn t|hasn t|haven t|unable to|failed to)"
@@ -52,7 +53,8 @@ NEGATED: Final = re.compile(
     r"|(?:token|session|sesi|password|kata sandi)(?: \w+)? (?:sudah|telah|already|has been)"
     r" (?:expired|kedaluwarsa|kadaluarsa|kadaluwarsa|berakhir)"
     r"|user (?:is )?already logged in"
-    # "cannot be processed again" means that it was processed before. The text after "because" may mean so too.
+    # These phrases are kept: "cannot be processed again" means that the request was processed before, and the text
+    # after "because" may say so.
     r")\b(?! (?:again|twice|lagi|ulang|kembali|more|a second|because|since|karena|sebab))"
 )
 ANY_STATUS: Final = re.compile(rf"\b(?:{REPEATED})\b")
@@ -69,7 +71,7 @@ ORDINARY_NAMES: Final = frozenset({"processed", "success", "successCount", "acce
 
 
 def says_repetition(code: str | None, answer: Mapping[str, Any], *, is_refusal: bool) -> bool:
-    """Whether `code`, or any text or member name of the answer at any depth, says that the gateway had the request
+    """Returns whether `code`, or any text or member name in the answer, says that the gateway has received the request
     before.
     """
     return any(_says(text, is_refusal=is_refusal) for text in (code or "", *_texts(answer)))
@@ -106,7 +108,9 @@ def _texts(answer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_said(name: str, member: Any) -> bool:
-    """Whether the member's name says so, as in `isDuplicate: 1`. If the member holds text, the text must confirm it."""
+    """Returns whether the member's name says that the request is a repetition, as in `isDuplicate: 1`. If the member
+    holds text, the text must confirm it.
+    """
     if isinstance(member, str):
         return member.strip().casefold() in YES
     return member not in NOTHING_SAID and name not in ORDINARY_NAMES

@@ -14,7 +14,8 @@ from qrtrack.domain.packing.numbering import parse_serial, serial
 from qrtrack.domain.scans import SCAN_LIMIT, Scan, ScanKind, plain_code, read_scan
 
 CODES_LIMIT = 100_000
-# Of a token in a refusal: 100 refused tokens of the greatest length would fill an answer of 1 MiB.
+# A refusal shows this many characters of a token: 100 refused tokens of the greatest length would fill an answer of 1
+# MiB.
 SHOWN_LENGTH = 200
 
 _SERIAL = r"[A-Za-z0-9]{0,7}[A-Za-z](?:[0-9]{6}|[1-9][0-9]{6,11})"
@@ -102,7 +103,8 @@ class UnitOfOtherBatch(InvalidInput):
 
 
 def foreign_scans(scans: Iterable[ListedScan], batch: LabelledBatch) -> list[ListedScan]:
-    """Scans of units of other batches: a serial is unique in one organisation only, so that codes prove nothing.
+    """Returns the scans whose symbols name another batch. A serial is unique within one organisation only, so the code
+    alone does not prove the batch.
 
     GTIN and lot are compared only if the batch has them. The uniq code is compared only if the batch was not imported:
     imported labels were printed before the batch got its uniq code.
@@ -124,7 +126,7 @@ def refuse_foreign(scans: Iterable[ListedScan], batch: LabelledBatch) -> None:
 
 
 def _differs(said: str | None, known: str | None) -> bool:
-    """Caps Lock inverts the letters of a scanned lot."""
+    """Compares without regard to case, because Caps Lock inverts the letters of a scanned lot."""
     return said is not None and known is not None and said.upper() != known.upper()
 
 
@@ -269,7 +271,7 @@ _WITHOUT_UNIT: Final = {
 
 
 def reads_as_range(code: str) -> bool:
-    """True for a code with a hyphen that a list of codes would read as a range."""
+    """Returns whether a list of codes would read this code, which contains a hyphen, as a range."""
     return _range_of(code) is not None
 
 

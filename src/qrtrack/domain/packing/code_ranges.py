@@ -62,7 +62,9 @@ def code_ranges(codes: Iterable[str]) -> list[str]:
 
 
 def _named(prefix: str, first: int, last: int) -> list[str]:
-    """Two codes stay two codes: they are as short as a range, and easier to find on the units."""
+    """Names a range by its ends. A range of two codes is written as two codes: this is as short, and easier to find on
+    the units.
+    """
     if last - first < 2:
         return [serial(prefix, number) for number in range(first, last + 1)]
     return [f"{serial(prefix, first)}-{serial(prefix, last)}"]

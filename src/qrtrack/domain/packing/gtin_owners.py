@@ -1,4 +1,5 @@
-"""GTINs and GS1 company prefixes belong to one organisation: a Digital Link names no batch and no organisation.
+"""Each GTIN and each GS1 company prefix belongs to one organisation, because a Digital Link names neither the batch nor
+the organisation.
 
 The item number of a GTIN is its 12 digits without the packaging level (the first of 14) and the check digit (the last).
 A company prefix stands for the item numbers that begin with it.
@@ -51,7 +52,7 @@ def prefix_of_your_own(prefix: str, existing: str) -> PrefixTaken:
 
 
 class TooManyPrefixes(InvalidInput):
-    """The organisation has as many company prefixes as the service keeps."""
+    """The organisation already has the most company prefixes that are allowed."""
 
     slug = "too-many-prefixes"
     title = "Too many company prefixes"
@@ -65,14 +66,14 @@ class TooManyPrefixes(InvalidInput):
 
 
 def check_prefix(prefix: str) -> str:
-    """The prefix itself; raises InvalidInput."""
+    """Returns the prefix if it has 4 to 12 digits. Raises InvalidInput."""
     if not re.fullmatch(PREFIX_PATTERN, prefix, re.ASCII):
         raise invalid_field("/prefix", "A company prefix has 4 to 12 digits.", FieldCode.BAD_COMPANY_PREFIX)
     return prefix
 
 
 class Items(NamedTuple):
-    """Item numbers, both ends included."""
+    """A range of item numbers, both ends included."""
 
     low: int
     high: int

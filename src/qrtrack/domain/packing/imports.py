@@ -48,7 +48,7 @@ class ImportedCodes:
 
     `lines`: the line number of each row; the header is line 1. `highest_numbers`: by prefix, the highest number among
     codes that look like serials of this service. `mistakes`: the first mistakes with their lines; `mistake_count`
-    counts all. With mistakes, `codes` are those that could be read, and nothing may be imported.
+    counts all. If there are mistakes, nothing may be imported, and `codes` are only those that could be read.
     """
 
     codes: Sequence[str]
@@ -80,7 +80,7 @@ def _taken(line: int, code: str) -> FieldError:
 
 
 class _Unreadable(Exception):
-    """From some line on, the file cannot be read."""
+    """The file cannot be read from this line on."""
 
     def __init__(self, pointer: str, detail: str, code: FieldCode, **params: Any) -> None:
         super().__init__(detail)
@@ -139,7 +139,7 @@ def _rows_of(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
 
 
 def _columns(header: Sequence[str]) -> dict[str, int]:
-    """The places of the named columns. Spreadsheets add columns without a name, which are ignored, too."""
+    """Returns the place of each named column. Columns without a name, which spreadsheets add, are ignored."""
     names = [cell.lower() for cell in header]
     unknown = next((name for name in names if name and name not in {*COLUMNS, *EXPORTED}), None)
     twice = next((name for name in COLUMNS if names.count(name) > 1), None)

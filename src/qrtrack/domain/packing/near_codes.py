@@ -14,8 +14,8 @@ _SEPARATORS: Final = re.compile(r"[\s._-]+")
 
 
 def near_codes(text: str) -> Sequence[str]:
-    """Returns codes and master codes in the form of this service: with all zeros, and digits in the place of letters
-    that look like them. Whether they exist is not known here.
+    """Returns codes and master codes that the text may stand for: with the missing zeros, and with digits instead of
+    letters that look like them. The caller must look up which of them exist.
     """
     plain = _SEPARATORS.sub("", text).upper()
     near = [_serial(plain[:at], plain[at:]) for at in range(1, min(len(plain), 9))]

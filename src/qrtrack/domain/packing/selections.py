@@ -7,7 +7,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class BatchSelection:
-    """`product_name`: a part of the name, in upper or lower case."""
+    """A filter of batches. `product_name` is a part of the name; upper and lower case match."""
 
     id: UUID | None = None
     order_id: UUID | None = None

@@ -46,7 +46,7 @@ class Completeness(StrEnum):
 
 
 class LinkRefusal(StrEnum):
-    """Why a unit cannot be linked into a case."""
+    """The reasons why a unit cannot be linked to a case."""
 
     UNKNOWN_CODE = "unknown-code"
     OTHER_BATCH = "other-batch"
@@ -61,7 +61,7 @@ class LinkRefusal(StrEnum):
 
 
 class NotPrepared(StrEnum):
-    """Why a unit with an available status is not waiting in the queue."""
+    """The reasons why a unit that could be packed is not waiting in the queue."""
 
     EXCLUDED = "excluded"
     NOT_PREPARED = "not prepared"

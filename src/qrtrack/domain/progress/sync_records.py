@@ -1,4 +1,4 @@
-"""Records of progress batches: the outcome of each, and the refusal of more records than announced."""
+"""Records of progress batches: the outcome of a record, and the refusal of surplus records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

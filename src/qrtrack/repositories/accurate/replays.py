@@ -148,8 +148,8 @@ class WebhookReplayRepository(Repository):
         return count
 
     async def requeue(self, ids: Sequence[int], statuses: Sequence[str], *, pass_on: bool) -> Sequence[int]:
-        """Resets events to a first attempt, if they have one of the statuses and still have their payload. `pass_on`:
-        they are also forwarded again. Returns their ids.
+        """Queues events again with all attempts, if they have one of the statuses and still have their payload. With
+        `pass_on` they are also forwarded again. Returns their ids.
         """
         return sorted(await self._fetch_values(REQUEUE, ids=list(ids), statuses=list(statuses), pass_on=pass_on))
 

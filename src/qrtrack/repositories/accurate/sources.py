@@ -13,7 +13,7 @@ from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_RETRIES
 
 # At most this many events that wait for forwarding are counted.
 MAX_COUNTED: Final = 100_000
-# How many rows one transaction of a periodic task changes.
+# One transaction of a periodic task changes at most this many rows.
 CHUNK = 5000
 
 SOURCES: Final = """
@@ -57,7 +57,7 @@ SELECT expires_on, renewed_at, failures, error_message
 FROM accurate_subscription
 WHERE id = 1
 """
-# Less than a day, so that the renewal can take place at the same hour every day.
+# The interval is less than a day, so that the renewal can take place at the same hour every day.
 IS_RENEWED_TODAY: Final = """
 SELECT renewed_at > now() - interval '23 hours'
 FROM accurate_subscription

@@ -62,7 +62,9 @@ class FoundCallback(NamedTuple):
 
 class CallbackRepository(Repository):
     async def find_organisation(self, attempt_id: int) -> UUID | None:
-        """Runs without an organisation: the gateway's request names only the attempt."""
+        """Returns the organisation of the attempt. Runs without an organisation, because the gateway's request names
+        only the attempt.
+        """
         organisation: UUID | None = await self._fetch_value(FIND_ORGANISATION, attempt_id=attempt_id)
         return organisation
 
@@ -77,7 +79,7 @@ class CallbackRepository(Repository):
         await self._execute(SET_STATE, attempt_id=attempt_id, row_number=row_number, state=state)
 
     async def has_missing(self, attempt_id: int) -> bool:
-        """Whether a callback is missing. Also true for an imported attempt without rows."""
+        """Returns whether a callback is missing. Also true for an imported attempt without rows."""
         return bool(await self._fetch_value(HAS_MISSING, attempt_id=attempt_id))
 
     async def list_paid(self, attempt_id: int) -> Sequence[str]:

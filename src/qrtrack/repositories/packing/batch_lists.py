@@ -1,4 +1,4 @@
-"""The list of batches, and how far each is packed."""
+"""The list of batches, with how many units of each are packed."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,14 +15,14 @@ from qrtrack.repositories.base import Repository
 
 
 class PackedBatch(NamedTuple):
-    """`packed_count`: units in cases."""
+    """A batch with the number of its units in cases."""
 
     batch: Batch
     packed_count: int
 
 
 class ListedBatch(NamedTuple):
-    """`packed_count`: units in cases. `prepared_count`: units that wait in the queue."""
+    """A batch with the number of its units in cases (`packed_count`) and in the queue (`prepared_count`)."""
 
     batch: Batch
     packed_count: int
@@ -30,10 +30,12 @@ class ListedBatch(NamedTuple):
 
 
 class BatchListRepository(Repository):
-    """Newest first. Only the batches of the page are counted, and no code is read for it."""
+    """Lists batches, newest first. Units are counted only for the batches of the page, without reading their codes."""
 
     async def list(self, selection: BatchSelection, *, before: UUID | None, limit: int) -> Sequence[PackedBatch]:
-        """Reads no queue: counting those of 50 batches of 1,000,000 codes takes seconds."""
+        """Returns a page of batches without the counts of their queues: counting the queues of 50 batches of 1,000,000
+        codes takes seconds.
+        """
         batch = _page(selection, before, limit)
         rows = await self._session.execute(select(batch, _packed(batch)).order_by(batch.id.desc()))
         return [PackedBatch(*row) for row in rows]
@@ -41,7 +43,9 @@ class BatchListRepository(Repository):
     async def list_with_queues(
         self, selection: BatchSelection, *, before: UUID | None, limit: int, counted_to: int | None = None
     ) -> Sequence[ListedBatch]:
-        """With `counted_to`, counting a queue stops there: a million rows take 100 ms, too long for what is polled."""
+        """Returns a page of batches with the counts of their queues. A count stops at `counted_to`: counting a million
+        rows takes 100 ms, too long for a page that polls.
+        """
         batch = _page(selection, before, limit)
         # Their order makes the planner read the index of the queue: by the table, it would pass other batches' rows.
         queue = (
@@ -64,7 +68,7 @@ def _page(selection: BatchSelection, before: UUID | None, limit: int) -> type[Ba
 
 
 def _packed(batch: type[Batch]) -> ScalarSelect[int]:
-    """`> 0` names the rows of the index that is read."""
+    """Returns SQL that sums the packed units. Its condition `> 0` lets PostgreSQL use the partial index."""
     units = select(func.coalesce(func.sum(Case.actual_units), 0))
     return units.where(Case.batch_id == batch.id, Case.actual_units > 0).scalar_subquery()
 

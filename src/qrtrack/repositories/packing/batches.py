@@ -281,7 +281,7 @@ class BatchRepository(Repository):
         await self._execute(CLOSE, batch_id=batch_id, reason=reason)
 
     async def is_printing_keys(self, batch_id: UUID) -> bool:
-        """Whether a label job that prints root keys is queued or running. Needs the batch lock."""
+        """Returns whether a label job that prints root keys is queued or running. Needs the batch lock."""
         return bool(await self._fetch_value(IS_PRINTING_KEYS, batch_id=batch_id))
 
     async def forget_keys(self, batch_id: UUID) -> int:

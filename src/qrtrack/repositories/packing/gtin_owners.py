@@ -1,4 +1,6 @@
-"""Which organisation a GTIN or a company prefix belongs to. An exclusion constraint decides between two at once."""
+"""Which organisation a GTIN or a company prefix belongs to. An exclusion constraint decides between two concurrent
+claims.
+"""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -7,20 +9,22 @@ from uuid import UUID
 from qrtrack.domain.packing.gtin_owners import Items
 from qrtrack.repositories.base import Repository
 
-# The lock on the row keeps it until this transaction ends: whoever deletes a prefix then sees this batch's GTIN.
+# The lock keeps the row until this transaction ends. A concurrent request that deletes the prefix waits, and then sees
+# the GTIN of this batch.
 IS_OWN = """
 SELECT true
 FROM gtin_owners
 WHERE items @> CAST(:low AS bigint) AND manufacturer_org_id = :organisation
 FOR SHARE
 """
-# DO NOTHING covers the exclusion constraint too. It waits for another transaction that claims the same numbers.
+# DO NOTHING also applies to the exclusion constraint. PostgreSQL waits for a concurrent transaction that claims the
+# same numbers.
 CLAIM = """
 INSERT INTO gtin_owners (items, gtin, prefix, created_by, manufacturer_org_id)
 VALUES (int8range(:low, :high, '[]'), CAST(:gtin AS text), CAST(:prefix AS text), :actor, :organisation)
 ON CONFLICT DO NOTHING
 """
-# Two requests of an organisation at once would both find room for one more prefix.
+# Without this lock, two concurrent requests of an organisation would both find space for one more prefix.
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"
 LIST_PREFIXES = """
 SELECT prefix, created_by, created_at
@@ -41,7 +45,7 @@ DELETE_PREFIX = """
 DELETE FROM gtin_owners
 WHERE prefix = :prefix AND manufacturer_org_id = :organisation
 """
-# GTINs that differ in the packaging level only share an item number.
+# GTINs that differ only in the packaging level have the same item number.
 KEEP_USED_GTINS = """
 INSERT INTO gtin_owners (items, gtin, created_by, manufacturer_org_id)
 SELECT int8range(item, item, '[]'), min(gtin), :actor, :organisation
@@ -78,7 +82,7 @@ class OwnPrefix(NamedTuple):
 
 
 class GtinOwnerRow(NamedTuple):
-    """Who has a GTIN or a prefix; one of the two is None."""
+    """The owner of a GTIN or of a prefix. `gtin` or `prefix` is None."""
 
     organisation_id: UUID
     gtin: str | None
@@ -87,7 +91,9 @@ class GtinOwnerRow(NamedTuple):
 
 class GtinOwnerRepository(Repository):
     async def claim_gtin(self, gtin: str, items: Items, *, organisation_id: UUID, actor: str) -> bool:
-        """False: it belongs to another organisation. Of two organisations at once the first to commit gets it."""
+        """Returns False if the GTIN belongs to another organisation. Of two concurrent claims, the first to commit gets
+        it.
+        """
         for _ in range(2):
             if await self._fetch_value(IS_OWN, low=items.low, organisation=organisation_id):
                 return True
@@ -96,15 +102,16 @@ class GtinOwnerRepository(Repository):
         return False
 
     async def lock_prefixes(self, organisation_id: UUID) -> None:
-        """Until this transaction ends, no other one changes the organisation's prefixes."""
+        """Locks the organisation's prefixes until this transaction ends."""
         await self._execute(LOCK, name=f"prefixes {organisation_id}")
 
     async def list_prefixes(self, organisation_id: UUID) -> list[OwnPrefix]:
         return await self._fetch_all(OwnPrefix, LIST_PREFIXES, organisation=organisation_id)
 
     async def claim_prefix(self, prefix: str, items: Items, *, organisation_id: UUID, actor: str) -> bool:
-        """False: another organisation has it, or a GTIN of it. The organisation's own GTINs of it are absorbed: a batch
-        that claims one at the same moment is waited for, and absorbed by the next turn. Needs `lock_prefixes`.
+        """Returns False if another organisation has the prefix or one of its GTINs. The rows of the organisation's own
+        GTINs with this prefix are replaced by the prefix. If a batch claims such a GTIN at the same time, the method
+        waits for that transaction and tries again. Needs `lock_prefixes`.
         """
         while True:
             await self._execute(ABSORB_GTINS, **items._asdict(), organisation=organisation_id)
@@ -114,22 +121,26 @@ class GtinOwnerRepository(Repository):
                 return False
 
     async def delete_prefix(self, prefix: str, items: Items, *, organisation_id: UUID, actor: str) -> bool:
-        """GTINs of it that batches have stay the organisation's own. False: it has no such prefix."""
+        """Deletes the prefix. GTINs of it that batches use still belong to the organisation. Returns False if there is
+        no such prefix.
+        """
         if not await self._execute(DELETE_PREFIX, prefix=prefix, organisation=organisation_id):
             return False
         await self._execute(KEEP_USED_GTINS, **items._asdict(), organisation=organisation_id, actor=actor)
         return True
 
     async def find(self, items: Items) -> list[GtinOwnerRow]:
-        """The first two that overlap, of all organisations."""
+        """Returns the first two rows of any organisation that overlap with the item numbers."""
         return await self._fetch_all(GtinOwnerRow, FIND, **items._asdict())
 
     async def move(self, items: Items, *, organisation_id: UUID, to: UUID) -> bool:
-        """False: the organisation does not have it, as one row."""
+        """Gives the row to another organisation. Returns False if the organisation has no row with exactly this GTIN or
+        prefix.
+        """
         return await self._execute(MOVE, **items._asdict(), organisation=organisation_id, to=to) > 0
 
     async def count_batches(self, items: Items, *, organisation_id: UUID) -> int:
-        """Batches of the organisation with such a GTIN."""
+        """Counts the organisation's batches with such a GTIN."""
         counted: int = await self._fetch_value(COUNT_BATCHES, **items._asdict(), organisation=organisation_id)
         return counted
 

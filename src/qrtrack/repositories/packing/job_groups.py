@@ -98,7 +98,7 @@ class JobGroupRepository(Repository):
         return count
 
     async def find_newest(self) -> UUID | None:
-        """Returns the id of the organisation's newest job, of whatever state."""
+        """Returns the id of the organisation's newest job, whatever its state."""
         newest: UUID | None = await self._fetch_value(FIND_NEWEST)
         return newest
 

@@ -153,7 +153,7 @@ class PreparedCodeRepository(Repository):
         return await self._execute(REQUEUE, batch_id=batch_id, sequences=sequences)
 
     async def count_waiting(self, batch_id: UUID, sequences: Sequence[int]) -> int:
-        """How many of these codes wait in the queue."""
+        """Returns how many of these codes wait in the queue."""
         count: int = await self._fetch_value(COUNT_WAITING, batch_id=batch_id, sequences=sequences)
         return count
 

@@ -30,7 +30,9 @@ BEARER: Final = "bearer "
 EVENT: Final = {"type": "object", "additionalProperties": True}
 EVENTS: Final = {"type": "array", "items": EVENT, "maxItems": MOST_ELEMENTS}
 
-ELEMENTS: Final = Counter("qrtrack_webhook_elements", "Elements of Accurate's requests by what became of them", ["as"])
+ELEMENTS: Final = Counter(
+    "qrtrack_webhook_elements", "Elements of Accurate's requests, by how they were stored", ["as"]
+)
 QUEUED, DUPLICATES, INVALID, CONFLICTS = map(ELEMENTS.labels, ("queued", "duplicates", "invalid", "conflicts"))
 UNREADABLE: Final = Counter("qrtrack_webhook_unreadable_bodies", "Requests of Accurate whose body was not JSON")
 

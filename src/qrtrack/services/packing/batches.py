@@ -164,7 +164,7 @@ def _eta_seconds(batch: Batch, rate: float | None) -> int | None:
 async def list_batches(
     database: Database, *, caller: Caller, selection: BatchSelection, before: UUID | None, limit: int
 ) -> Sequence[PackedBatch]:
-    """With how far each batch is packed, but without its queue: fast at any size."""
+    """Lists batches with the number of packed units, but without counting their queues, so it is fast at any size."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         return await repositories.batch_lists.list(selection, before=before, limit=limit)
 
@@ -177,8 +177,8 @@ async def list_batches_with_queues(
 
 
 async def find_batch(database: Database, *, caller: Caller, batch_id: UUID) -> ListedBatch:
-    """The batch with how far it is packed; unlike `describe_batch` it reads no code. Its queue is counted to
-    MOST_COUNTED, and shows one more if it is longer. Raises NotFound.
+    """Returns the batch with the numbers of packed and queued units. Unlike `describe_batch` it reads no codes. The
+    count of the queue stops at one more than MOST_COUNTED. Raises NotFound.
     """
     selection = BatchSelection(id=batch_id)
     async with database.read(tenant=caller.organisation_id) as repositories:

@@ -24,7 +24,7 @@ from qrtrack.repositories.packing.gtin_owners import GtinOwnerRow, OwnPrefix
 
 
 async def claim_gtin(repositories: Repositories, caller: Caller, gtin: str | None) -> None:
-    """In the transaction that makes a batch with it. Raises GtinTaken."""
+    """Claims the GTIN for the organisation, in the transaction that creates a batch with it. Raises GtinTaken."""
     if gtin is not None and not await repositories.gtin_owners.claim_gtin(
         gtin, items_of_gtin(gtin), organisation_id=caller.organisation_id, actor=caller.user_id
     ):
@@ -37,7 +37,7 @@ async def list_prefixes(database: Database, *, caller: Caller) -> Sequence[OwnPr
 
 
 async def claim_prefix(database: Database, *, caller: Caller, prefix: str) -> OwnPrefix:
-    """Claiming it again changes nothing. Raises PrefixTaken, TooManyPrefixes."""
+    """Claims the prefix. Claiming it again changes nothing. Raises PrefixTaken, TooManyPrefixes."""
     organisation_id, items = caller.organisation_id, items_of_prefix(prefix)
     async with database.write(tenant=organisation_id) as repositories:
         await repositories.gtin_owners.lock_prefixes(organisation_id)
@@ -58,7 +58,7 @@ async def claim_prefix(database: Database, *, caller: Caller, prefix: str) -> Ow
 
 
 async def delete_prefix(database: Database, *, caller: Caller, prefix: str) -> None:
-    """The GTINs of the organisation's batches stay its own. Raises NotFound."""
+    """Gives the prefix up. GTINs that the organisation's batches use still belong to it. Raises NotFound."""
     organisation_id, items = caller.organisation_id, items_of_prefix(prefix)
     async with database.write(tenant=organisation_id) as repositories:
         await repositories.gtin_owners.lock_prefixes(organisation_id)
@@ -71,7 +71,7 @@ async def delete_prefix(database: Database, *, caller: Caller, prefix: str) -> N
 
 @dataclass(frozen=True, slots=True)
 class MovedGtin:
-    """`batches`: so many batches of the old owner carry such a GTIN, and keep it."""
+    """A moved GTIN or prefix. `batches` counts the batches of the old owner with such a GTIN; they keep it."""
 
     name: str
     owner: UUID
@@ -89,9 +89,8 @@ async def find_owner(database: Database, *, gtin: str | None, prefix: str | None
 
 
 async def move_to(database: Database, *, gtin: str | None, prefix: str | None, to: UUID) -> MovedGtin:
-    """Gives the GTIN or the prefix to another organisation; both keep a trace event. Moving it again changes nothing.
-
-    Raises NotFound, InvalidState where the owner claimed it as part of something else, InvalidInput.
+    """Gives the GTIN or the prefix to another organisation. Both organisations get a trace event. Moving it again
+    changes nothing. Raises NotFound, InvalidInput, and InvalidState if the owner has it only as part of a prefix.
     """
     name, items = _named(gtin, prefix)
     async with database.write() as repositories:

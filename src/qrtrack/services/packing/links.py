@@ -106,7 +106,9 @@ async def link_codes(database: Database, *, caller: Caller, request: LinkCodes) 
 async def _link(
     repositories: Repositories, caller: Caller, request: LinkCodes, case: FoundCase, rows: Sequence[FoundCode]
 ) -> tuple[FoundCase, int]:
-    """The case afterwards, and how many of the units were in the queue. A full case orders its label."""
+    """Links the units. Returns the case afterwards, and how many of the units were in the queue. Orders the label if
+    the case is now full.
+    """
     sequences = [row.sequence_number for row in rows]
     if not await repositories.prepared_codes.link(
         case.id, [row.id for row in rows], sequences, user_id=caller.user_id, station=request.station
@@ -281,7 +283,9 @@ async def _lock_batches_of(repositories: Repositories, named: list[str] | str) -
 
 
 async def _refuse_foreign(repositories: Repositories, rows: Sequence[FoundCode], scans: Sequence[ListedScan]) -> None:
-    """The list may name codes of several batches: each scan is compared with the batch of its code."""
+    """Raises UnitOfOtherBatch. The list may name codes of several batches, so each scan is compared with the batch of
+    its code.
+    """
     batch_of = {row.code: row.batch_id for row in rows}
     for batch_id in sorted({batch_of[scan.code] for scan in scans}):
         of_batch = [scan for scan in scans if batch_of[scan.code] == batch_id]
