@@ -73,7 +73,7 @@ def page() -> str:
 
 def row(name: str, meaning: str) -> str:
     info = Settings.model_fields[name.lower()]
-    return f"| `{name}` | {kind(info)} | {default(info)} | {meaning or 'As above'} |".replace("  ", " ")
+    return f"| `{name}` | {kind(info)} | {default(info)} | {meaning} |".replace("  ", " ")
 
 
 def kind(info: FieldInfo) -> str:
