@@ -21,7 +21,7 @@ log = structlog.get_logger()
 async def open_database(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Database]:
     """Opens the database of DATABASE_URL, or the embedded one, which runs as long as a process uses it.
 
-    `must_exist`: if the folder contains no embedded database, raises EmbeddedFailed instead of creating one.
+    With `must_exist` it raises EmbeddedFailed instead of creating an embedded database.
     """
     async with address_of_database(settings, must_exist=must_exist) as url:
         database = Database.connect(

@@ -84,11 +84,11 @@ class Database:
     ) -> AsyncIterator[Repositories]:
         """Opens one transaction: it commits when the block ends, and rolls back on any error.
 
-        `tenant`: row-level security shows and accepts only rows of this organisation. `batch_lock`: waits until no
-        other transaction changes the batch's queue. The lock is a separate statement, so that the next one sees what
-        the previous holder committed. `by_keys`: every statement finds few rows by key, so generic index plans are
-        forced and kept. Other transactions plan each statement anew. `busy_row`: a batch whose row many requests update
-        at once. A semaphore limits how many of them hold a connection.
+        With `tenant`, row-level security shows and accepts only rows of this organisation. With `batch_lock`, the
+        transaction waits until no other one changes the queue of this batch. The lock is a separate statement, so that
+        the next one sees what the previous holder committed. `by_keys` says that every statement finds few rows by key,
+        so generic index plans are forced and kept. Other transactions plan each statement anew. `busy_row` is a batch
+        whose row many requests update at the same time. A semaphore limits how many of them hold a connection.
         """
         opening = _opening(self.tenant_role, tenant=tenant, batch_lock=batch_lock, by_keys=by_keys)
         async with (
@@ -119,8 +119,9 @@ class Database:
         statement is enough. Behind a pooler the statement runs in the server's default isolation, so it must not depend
         on isolation.
 
-        `apart`: uses a connection reserved for webhooks, which no other work can occupy. Behind a pooler, the block is
-        then one transaction that commits when it ends. When the server is full, a connection of the main pool is used.
+        With `apart` it is a connection reserved for webhooks, which no other work can occupy. Behind a pooler, the
+        block is then one transaction that commits when it ends. When the server is full, a connection of the main pool
+        is used.
         """
         async with self._driver(apart=apart) as connection:
             yield DriverRepositories(connection)
@@ -204,8 +205,8 @@ class Database:
 
     async def ready(self, *, quietly: bool = False) -> dict[str, Any]:
         """Checks the database on a separate connection, so that a busy pool does not count as an outage. Raises
-        DatabaseUnavailable, DatabaseRefused, DatabaseUnfit, SchemaBehind, SchemaNewer or TenantRoleUnusable. `quietly`:
-        the caller logs the reason.
+        DatabaseUnavailable, DatabaseRefused, DatabaseUnfit, SchemaBehind, SchemaNewer or TenantRoleUnusable. With
+        `quietly` it logs nothing, because the caller logs the reason.
         """
         with self.outages.translated(quietly=quietly):
             async with asyncio.timeout(READY_SECONDS), self._beside(self.health, seconds=ROOM_SECONDS) as connection:

@@ -335,8 +335,8 @@ def _become(uid: int, needed: tuple[str, ...]) -> None:  # pragma: no cover - in
 
 
 def _may_enter(uid: int, paths: tuple[str, ...]) -> bool:  # pragma: no cover - in the helper process
-    """Whether the user may enter the paths. A child process tries it, since a process that has dropped root cannot get
-    it back.
+    """Returns whether the user may enter the folders. A child process tries it, because a process that has given up
+    root cannot become root again.
     """
     child = os.fork()
     if child == 0:

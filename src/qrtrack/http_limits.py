@@ -29,7 +29,9 @@ OWN_DESCRIPTORS: Final = 300
 
 @dataclass(slots=True)
 class ConnectionLimits:
-    """Counts connections, in all and by address. `per_address` None: the proxy in front limits them."""
+    """Counts connections, in all and by address. `per_address` is None if a proxy in front limits the connections of an
+    address.
+    """
 
     in_all: int
     per_address: int | None

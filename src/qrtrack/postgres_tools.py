@@ -55,8 +55,8 @@ class Tools:
         """Loads an archive and executes `then`, in one transaction. It commits only when the archive was read to its
         end, so a broken archive changes nothing.
 
-        Uses psql: pg_restore itself would set `transaction_timeout` on servers that do not know it. `roles`: the role's
-        name in the archive (quoted where needed), and its replacement.
+        Uses psql: pg_restore itself would set `transaction_timeout` on servers that do not know it. `roles` has the
+        role's name in the archive (quoted if needed), and its replacement.
         """
         async with self._started("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", stdin=PIPE) as psql:
             assert psql.stdin is not None

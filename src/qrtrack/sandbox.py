@@ -40,7 +40,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Scripted:
-    """A fixed answer. `taken`: whether the sandbox counts the batch as taken."""
+    """A fixed answer. `taken` says whether the sandbox counts the batch as taken."""
 
     status: int
     body: bytes

@@ -147,12 +147,12 @@ def is_newest(revision: str) -> bool:
 
 
 def is_before_release(revision: str | None) -> bool:
-    """Whether a development version made the database, with migrations that this version no longer contains."""
+    """Returns whether a development version made the database, with migrations that this version no longer contains."""
     return revision is not None and BEFORE_RELEASE.fullmatch(revision) is not None
 
 
 def is_known(revision: str) -> bool:
-    """Whether this version of the program contains the migration. A newer version may have made it."""
+    """Returns whether this version of the program contains the migration. A newer version may have made it."""
     return revision in _known()
 
 

@@ -13,9 +13,8 @@ from qrtrack.domain.errors import Conflict
 class Claim:
     """Work claimed under a lease. `token` is the fencing token of every later write.
 
-    `exhausted`: every attempt ended with the death of its worker. `waited`: how many seconds the work had been due;
-    None when an expired lease was taken over. `asked_at`: time.monotonic() before the claim; the lease began later than
-    that.
+    `exhausted` says that the worker of every attempt died. `waited` is how many seconds the work had been due, or None
+    if an expired lease was taken over. `asked_at` is time.monotonic() before the claim, and so before the lease began.
     """
 
     kind: str

@@ -16,5 +16,5 @@ class Matching:
 
     @classmethod
     def of(cls, counted: int) -> Self:
-        """`counted` is the result of a count that stops at one more than MOST_COUNTED."""
+        """Builds the answer from the result of a count that stops at one more than MOST_COUNTED."""
         return cls(min(counted, MOST_COUNTED), counted > MOST_COUNTED)

@@ -22,7 +22,7 @@ class StoredAnswer:
 @dataclass(slots=True)
 class RepeatableRequest:
     """A request with an Idempotency-Key. The key is valid within organisation and route. `render` turns the result of
-    the use case into the stored answer. `opened`: this request holds the key.
+    the use case into the stored answer. `opened` says that this request holds the key.
     """
 
     organisation_id: UUID

@@ -174,5 +174,7 @@ class Hasher:
 
 @lru_cache(maxsize=8)
 def make_hasher(cost: int) -> Hasher:
-    """`cost`: the binary logarithm of bcrypt's rounds (4 to 31). Cached, since creating a context is slow."""
+    """Returns a hasher. `cost` is the binary logarithm of bcrypt's rounds (4 to 31). Cached, because creating a context
+    is slow.
+    """
     return Hasher(cost)

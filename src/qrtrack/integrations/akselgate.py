@@ -55,7 +55,7 @@ class AnswerTooLong(Exception):
 
 @dataclass(slots=True)
 class _Exchange:
-    """How far one request has got. `begun`: the first byte was sent, so the gateway may have the batch."""
+    """The progress of one request. `begun` says that the first byte was sent, so the gateway may have the batch."""
 
     not_after: float
     begun: bool = False

@@ -19,8 +19,8 @@ LONGEST_WAIT: Final = 24 * 3600.0
 class Delivery:
     """The result of an attempt. `error` is None after a 2xx.
 
-    `wait`: seconds that the endpoint asked to wait (`Retry-After`). `endpoint`: the endpoint itself failed, so sending
-    other messages now is pointless.
+    `wait` has the seconds of the endpoint's `Retry-After`. `endpoint` says that the endpoint itself failed, so it would
+    not take other messages now either.
     """
 
     error: str | None = None

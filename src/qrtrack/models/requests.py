@@ -27,7 +27,9 @@ class IdempotencyKey(TenantOwned, Table):
 
 
 class QueueTurn(Table):
-    """When an organisation's work of a kind was last claimed. The organisation with the oldest time is next."""
+    """Has the time of the last claim of each organisation and kind of work. The organisation with the oldest time is
+    served next.
+    """
 
     __tablename__ = "queue_turns"
     __table_args__ = ({"postgresql_with": {"fillfactor": 50}},)

@@ -14,7 +14,7 @@ from qrtrack.models.metadata import Now, Table, TenantOwned
 class TraceEvent(TenantOwned, Table):
     """One action. Its codes are stored as ranges of the batch's sequence numbers.
 
-    `batch_id`: a batch of codes or a progress batch. There are no foreign keys, since an event outlives its job. The
+    `batch_id` is a batch of codes or a progress batch. There are no foreign keys, since an event outlives its job. The
     policy checks that batch, case and job belong to the organisation.
     """
 

@@ -133,7 +133,7 @@ class GroupRepository(DriverRepository):
         """Ends these pieces, each in its own terminal status (`words`), and releases the others. Returns the ids of the
         ended pieces: another transaction may have taken some out of the group. Raises LeaseLost.
 
-        `remarks`: a text for each piece, which `assignments` can use as `ended.remark`.
+        `remarks` has a text for each piece, which `assignments` can use as `ended.remark`.
         """
         queue = self._queue
         statement = FINISH.format(

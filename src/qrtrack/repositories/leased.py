@@ -199,7 +199,7 @@ class LeasedRepository(Repository):
 
     async def claim(self, slots: int, *, lease_seconds: float, **values: Any) -> list[Claim]:
         """Claims up to `slots` due rows, organisations in turn, then by priority, then by age. Counts the attempt.
-        `values`: the parameters of the queue's `claimed_if`.
+        `values` are the parameters of the queue's `claimed_if`.
         """
         queue = self._queue
         candidates = slots + SPARE_CANDIDATES

@@ -36,7 +36,9 @@ class PlannedTask(NamedTuple):
 
 class PeriodicTaskRepository(Repository):
     async def plan(self, every: Mapping[str, float]) -> None:
-        """Inserts missing tasks, each due after its first interval. `every`: the interval in seconds, by name."""
+        """Inserts missing tasks, each due after its first interval. `every` has the interval of each task in seconds,
+        by name.
+        """
         await self._execute(PLAN, service=SERVICE, names=list(every), seconds=list(every.values()))
 
     async def all(self) -> list[PlannedTask]:

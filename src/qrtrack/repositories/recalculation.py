@@ -14,9 +14,9 @@ CountersT = TypeVar("CountersT", bound=NamedTuple)
 
 @dataclass(frozen=True, slots=True)
 class Countable(Generic[CountersT]):
-    """How to count one kind of work. `counters`: columns of the table. `truth`: SQL that computes the same columns for
-    `:id` from the counted rows. `in_progress`: the rows to examine. `countable`: only these rows are counted. For
-    others, the counted rows may already be deleted, or constraints fix the counters.
+    """How to count one kind of work. `counters` are columns of the table. `truth` is SQL that computes the same columns
+    for `:id` from the counted rows. `in_progress` is the condition for the rows to examine. Only `countable` rows are
+    counted: for others, the counted rows may already be deleted, or constraints already guarantee the counters.
     """
 
     kind: CountedKind

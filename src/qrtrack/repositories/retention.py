@@ -190,7 +190,7 @@ class Prunable(NamedTuple):
 
 
 class OldJob(NamedTuple):
-    """`is_over`: the job cannot be retried."""
+    """An old job. `is_over` says that it cannot be retried."""
 
     id: UUID
     batch_id: UUID
@@ -198,7 +198,7 @@ class OldJob(NamedTuple):
 
 
 class PrunedChunk(NamedTuple):
-    """`last_id`: where the next chunk begins; None at the end."""
+    """The result of pruning a chunk. The next chunk begins after `last_id`, which is None at the end."""
 
     last_id: int | None
     deleted: int

@@ -20,7 +20,9 @@ SELECT current_setting('server_version') AS server, (SELECT version_num FROM ale
 
 
 class ServerLimits(NamedTuple):
-    """`allowed`: how many connections this user may have in this database, over all processes."""
+    """The limits of the server. `allowed` is how many connections this user may have in this database, over all
+    processes.
+    """
 
     is_durable: bool
     max_connections: int

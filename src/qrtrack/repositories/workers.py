@@ -52,7 +52,9 @@ class WorkerRepository(Repository):
         await self._execute(REMOVE_PROCESS, id=process_id)
 
     async def report_ends(self, ages: Mapping[str, float]) -> None:
-        """`ages`: by kind, seconds since work last ended in one process."""
+        """Records when work of each kind last ended. `ages` has for each kind the seconds since work last ended in this
+        process.
+        """
         await self._execute(REPORT_ENDS, kinds=list(ages), seconds=list(ages.values()))
 
     async def alive(self) -> list[LivingWorker]:

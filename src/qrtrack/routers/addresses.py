@@ -12,7 +12,9 @@ REST: Final = "…"
 
 
 class Addresses(NamedTuple):
-    """`literal`: paths without a parameter. `words`: every beginning of a path, up to its first parameter."""
+    """The paths of the routes. `literal` has the paths without a parameter, `words` every beginning of a path up to its
+    first parameter.
+    """
 
     literal: frozenset[str]
     words: frozenset[str]
@@ -34,7 +36,9 @@ def _ends_of_words(path: str) -> list[int]:
 
 
 def is_literal(scope: Scope) -> bool:
-    """Whether the path belongs to a route without parameters. Then it is not a value of another route's parameter."""
+    """Returns whether the path belongs to a route without parameters. Then its last part is not a value of another
+    route's parameter.
+    """
     return get_route_path(scope) in addresses_of(scope["app"]).literal
 
 

@@ -211,7 +211,9 @@ def _steps_to(document: Any, wanted: Members) -> list[str | int]:
 
 
 def _walked(way: Any) -> list[str | int]:
-    """`way` is a pair: the way to the parent, and the last step. The way to the root is None."""
+    """Returns the steps of `way`, a linked list: each element is a pair of the way to the parent and the last step. The
+    way to the root is None.
+    """
     steps: list[str | int] = []
     while way is not None:
         way, step = way

@@ -157,7 +157,7 @@ def _flat(dependant: Dependant) -> Iterator[Dependant]:
 
 
 def _reads_input(dependant: Dependant) -> bool:
-    """Whether the route validates any input. A path parameter that takes any text does not count."""
+    """Returns whether the route validates any input. A path parameter that takes any text does not count."""
     return any(
         asked.query_params
         or asked.header_params

@@ -88,8 +88,8 @@ async def lift_recall(body: LiftRequest, caller: BatchManager, database: Answeri
 async def list_recalls(
     query: Annotated[RecallFilter, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
-    """Newest first. `?in_force=true` lists the recalls that are not lifted, `?batch_id=` those that cover a batch, its
-    cases or its codes.
+    """Lists recalls, newest first. `?in_force=true` lists those that are not lifted, `?batch_id=` those that cover a
+    batch, its cases or its codes.
     """
     rows = await use_cases.list_recalls(
         runtime.database,

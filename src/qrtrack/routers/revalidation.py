@@ -33,6 +33,6 @@ def revalidate(request: Request, answer: Response) -> Response:
 
 
 def has_already(request: Request, tag: str) -> bool:
-    """Whether `If-None-Match` contains the tag, weak or strong. `tag` is given without quotes."""
+    """Returns whether `If-None-Match` contains the tag, weak or strong. `tag` has no quotes."""
     given = request.headers.getlist("If-None-Match")
     return any(value.strip() == "*" or tag in OPAQUE_TAG.findall(value) for value in given)

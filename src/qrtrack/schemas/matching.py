@@ -9,7 +9,7 @@ from qrtrack.schemas.base import Answer
 
 
 class MatchingAnswer(Answer):
-    """How many the action would change now. Nothing was changed."""
+    """How many things the action would change now. Nothing was changed."""
 
     dry_run: Literal[True] = True
     matching: int = Field(ge=0, le=MOST_COUNTED, description="The count stops at 10,000.")

@@ -68,7 +68,7 @@ class UnknownCodesMembers(FieldErrors):
 
 
 class PossibleErrors(BaseModel):
-    errors: list[ProblemField] = left_out("The rows whose reference was sent.")
+    errors: list[ProblemField] = left_out("The rows whose reference was sent before.")
     error_count: int = left_out("How many there are.")
 
 
@@ -121,7 +121,7 @@ class CaseTooSmallMembers(BaseModel):
 
 
 class CodesNotLinkableMembers(BaseModel):
-    results: list[CodeResult] = Field(description="One for each code of the request: the first 1,000.")
+    results: list[CodeResult] = Field(description="One result for each code of the request, at most the first 1,000.")
     result_count: int = Field(description="How many there are.")
 
 
@@ -199,11 +199,11 @@ class NotRedeemableMembers(BaseModel):
 
 
 class RetryMembers(BaseModel):
-    retry_after: float = Field(description="In how many seconds to try again.")
+    retry_after: float = Field(description="The number of seconds to wait before the next try.")
 
 
 class TooManyFailuresMembers(RetryMembers):
-    retry_at: Instant = Field(description="From then on a right key is taken again.")
+    retry_at: Instant = Field(description="The time from which a right key is accepted again.")
 
 
 class NotConfiguredMembers(BaseModel):

@@ -29,8 +29,8 @@ class NotSent(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Messenger:
-    """The channels for messages. `mailer` or `hooks` is None if its channel is not configured. `links`: by kind of
-    subject, the address that a message links to, with `{}` for the id.
+    """The channels for messages. `mailer` or `hooks` is None if its channel is not configured. `links` has for each
+    kind of subject the address that a message links to, with `{}` for the id.
     """
 
     channels: Channels

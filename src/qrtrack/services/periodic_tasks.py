@@ -8,7 +8,7 @@ from qrtrack.repositories.queues import PERIODIC_TASKS
 
 
 async def plan_tasks(database: Database, every: Mapping[str, float]) -> None:
-    """Inserts missing tasks. `every`: seconds between two runs, by name."""
+    """Inserts missing tasks. `every` has the seconds between two runs of each task, by name."""
     async with database.write() as repositories:
         await repositories.periodic_tasks.plan(every)
 

@@ -72,7 +72,7 @@ async def _restore_hashes(repositories: Repositories, drift: Drift[HashCounters]
 
 
 async def _restore_job(repositories: Repositories, drift: Drift[JobCounters]) -> None:
-    """Also counts what is still to be prepared: the two counters change together."""
+    """Corrects the counters of prepared codes and of codes that are still to be prepared, which change together."""
     job = await repositories.reverse_jobs.get(drift.id)
     ahead = await repositories.reverse_jobs.count(job.batch_id, job.next_sequence, job.last_sequence)
     prepared = drift.truth.prepared_count

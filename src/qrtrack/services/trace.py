@@ -15,7 +15,9 @@ from qrtrack.repositories.trace import Pack, TraceEvent
 
 @dataclass(frozen=True, slots=True)
 class TracePosition:
-    """Where a page begins: after this event, and after this sequence number of the units in the case."""
+    """Where a page of a trace begins: after the event `event_id`, and in a case after the unit with this
+    `sequence_number`.
+    """
 
     event_id: int = 0
     sequence_number: int = 0
@@ -25,7 +27,7 @@ class TracePosition:
 class Trace:
     """A code with its case, or a case with a page of its codes; and a page of their events, oldest first.
 
-    `exclusions`: the ones that keep the code out of the queue now.
+    `exclusions` are those that keep the code out of the queue now.
     """
 
     batch: Batch

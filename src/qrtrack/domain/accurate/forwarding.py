@@ -15,9 +15,9 @@ class ForwardStatus(StrEnum):
 class StreamRun:
     """One run through the pending events of a stream.
 
-    `blocked`: entities with an unsent event. Later events of these entities wait; events of other entities do not.
-    `sent`: how many events were sent. `retry_in`: seconds until the stream is due again, or None when no event is left.
-    `endpoint_error`: why the endpoint takes no events at all.
+    `blocked` are the entities with an unsent event: their later events wait, those of other entities do not. `sent`
+    counts the sent events. `retry_in` is the number of seconds until the stream is due again, or None if no event is
+    left. `endpoint_error` says why the endpoint accepts no events at all.
     """
 
     blocked: set[str] = field(default_factory=set)

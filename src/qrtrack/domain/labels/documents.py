@@ -22,9 +22,8 @@ DEFAULT_DPI: Final[zpl.Dpi] = 203
 
 @dataclass(frozen=True, slots=True)
 class Printing:
-    """How labels are placed on their format. `at_tills`: uses the larger modules that GS1 requires for retail.
-
-    `start_at`: the place of the first label on its page, counted from 1 along the rows. `dpi`: for ZPL only.
+    """How labels are placed on their format. `at_tills` asks for the larger modules that GS1 requires for retail.
+    `start_at` is the place of the first label on its page, counted from 1 along the rows. `dpi` is used for ZPL only.
     """
 
     label_format: LabelFormat

@@ -45,7 +45,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The resolution of a printer that draws whole dots. None: the printer draws any length (PDF)."""
+    """The resolution of a printer. A ZPL printer draws whole dots. Without `dpi` any length can be drawn (PDF)."""
 
     dpi: int | None = None
 

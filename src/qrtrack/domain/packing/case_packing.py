@@ -17,8 +17,8 @@ from qrtrack.domain.packing.states import Completeness
 
 @dataclass(frozen=True, slots=True)
 class PackCase:
-    """One case to pack from the queue. `first_code`, `last_code`: the units in the operator's hands. `scans`: what the
-    QR symbols of these units, and of the missing units, say.
+    """One case to pack from the queue. `first_code` and `last_code` are the units in the operator's hands. `scans` has
+    the content of the scanned QR symbols of these units and of the missing units.
     """
 
     batch_id: UUID
@@ -119,7 +119,7 @@ class OrderMismatch(InvalidInput):
 class QueueRow(NamedTuple):
     """A prepared code. `packable` is false if it was excluded, voided, linked or checked after it was queued.
 
-    `checked`: a consumer has checked the unit, and it is in no case.
+    `checked` says that a consumer has checked the unit although it is in no case.
     """
 
     prepared_id: int
@@ -132,7 +132,7 @@ class QueueRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Units that wait in the queue before the run. `more`: there are more of them than `count`."""
+    """Units that wait in the queue before the run. `more` says that there are more of them than `count`."""
 
     count: int
     first_code: str
@@ -153,7 +153,7 @@ class ScannedUnit:
 class Run:
     """The units of one case: every packable unit of the queue from the first to the last, except missing ones.
 
-    `stale`: rows before the last unit that are no longer packable. The caller marks them invalid.
+    `stale` are the rows before the last unit that are no longer packable; the caller marks them invalid.
     """
 
     rows: tuple[QueueRow, ...]
@@ -173,11 +173,11 @@ def choose_run(
 ) -> Run:
     """Chooses the units of the next case.
 
-    `queue`: prepared rows of batch and variant in serial order. They begin at `first` (or the head of the queue), and
-    include `target` packable rows that are not missing, and `last`; or they end with the queue. Rows beyond are
-    ignored. If the rows end before `last`, a positive drift is a lower bound. `missing`: sequence numbers of units that
-    are not in the box; the caller excludes them. `not_queued`: codes between `first` and `last` that are not in the
-    queue. The refusal names them if the box ends too early.
+    `queue` has the prepared rows of the batch and variant in serial order, from `first` (or the head of the queue) on.
+    The caller must read on until `queue` includes `last` and `target` packable rows that are not missing, or until the
+    end of the queue. Further rows are ignored. If the rows end before `last`, a positive drift is a lower bound.
+    `missing` has the sequence numbers of units that are not in the box; the caller excludes them. `not_queued` has the
+    codes between `first` and `last` that are not in the queue; the refusal names them if the box ends too early.
 
     Raises FirstCodeNotPrepared, NotEnoughPrepared, CountDrift, and InvalidInput for a missing unit that was scanned or
     lies outside of the run.

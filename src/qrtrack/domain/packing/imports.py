@@ -46,9 +46,10 @@ _VARIANT = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,64}")
 class ImportedCodes:
     """The rows of a file in the order of their sequence numbers: variant by variant, each in the order of the file.
 
-    `lines`: the line number of each row; the header is line 1. `highest_numbers`: by prefix, the highest number among
-    codes that look like serials of this service. `mistakes`: the first mistakes with their lines; `mistake_count`
-    counts all. If there are mistakes, nothing may be imported, and `codes` are only those that could be read.
+    `lines` has the line number of each row; the header is line 1. `highest_numbers` has for each prefix the highest
+    number among codes that look like serials of this service. `mistakes` has the first mistakes with their lines, and
+    `mistake_count` counts all. If there are mistakes, nothing may be imported, and `codes` are only those that could be
+    read.
     """
 
     codes: Sequence[str]
@@ -60,8 +61,8 @@ class ImportedCodes:
     mistake_count: int
 
     def refusal(self, taken: Iterable[str]) -> InvalidInput:
-        """Builds the refusal: names the first bad rows in the order of the file, and counts all. `taken`: codes that
-        exist already.
+        """Builds the refusal, which names the first bad rows in the order of the file, and counts all. `taken` are the
+        codes that exist already.
         """
         line_of = dict(zip(self.codes, self.lines, strict=True))
         lines = sorted((line_of[code], code) for code in taken)

@@ -13,7 +13,7 @@ PROGRESS_PREPARED = 90
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A reverse job to be submitted. `scans`: what the QR symbols of the excluded units say."""
+    """A reverse job to be submitted. `scans` has the content of the scanned QR symbols of the excluded units."""
 
     batch_id: UUID
     order_id: UUID

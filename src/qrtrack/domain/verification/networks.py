@@ -27,7 +27,9 @@ class Network:
 
 
 def network_of(address: Address | None) -> Network:
-    """Without an address (the request bypassed the trusted proxies) all checks share one network."""
+    """Returns the network of an address. All requests without an address, which bypassed the trusted proxies, share one
+    network.
+    """
     plain = _plain(address)
     if isinstance(plain, IPv6Address):
         return Network(*(str(ip_network((plain, bits), strict=False)) for bits in (NARROW, WIDE)))

@@ -12,8 +12,8 @@ from qrtrack.models.metadata import Now, Table, TenantOwned, one_of
 
 
 class Printer(TenantOwned, Table):
-    """`ip`: the address of `host` when the printer was stored. It was checked then, and the service connects to it.
-    `stations`: the printer prints the cases that these stations pack.
+    """`ip` is the address of `host` when the printer was stored. It was checked then, and the service connects to it.
+    The printer prints the labels of the cases that its `stations` pack.
     """
 
     __tablename__ = "printers"

@@ -76,7 +76,7 @@ class Batch(TenantOwned, Table):
 class BatchVariant(TenantOwned, Table):
     """The range of sequence numbers of one variant. A batch without variants has one range without a name.
 
-    `queue_head`: no prepared code of the range has a lower number. Packing starts to read there, past consumed rows.
+    Packing starts to read the queue at `queue_head`: no code with a lower number waits there.
     """
 
     __tablename__ = "qr_batch_variants"

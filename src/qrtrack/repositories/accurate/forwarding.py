@@ -89,8 +89,8 @@ WHERE id = :id AND forward_status = 'pending'
 
 
 class Stream(NamedTuple):
-    """`touched` counts the additions. `is_early`: events that arrived before its first pending one are not assigned to
-    an owner yet.
+    """A claimed stream. `touched` counts how often events were added. `is_early` says that events which arrived before
+    its first pending event have no owner yet.
     """
 
     id: int

@@ -76,8 +76,8 @@ class WebhookIntakeRepository(DriverRepository):
     async def insert(self, arrivals: Sequence[Arrival], *, pass_on: bool) -> list[int | None]:
         """Returns the new ids in the order of the request, and None for each element whose uuid is already stored.
 
-        One statement in its own transaction stores the whole request or nothing. `pass_on`: the events also get their
-        place in the order of forwarding.
+        One statement in its own transaction stores the whole request or nothing. With `pass_on` the events also get
+        their place in the order of forwarding.
         """
         elements = [arrival.element for arrival in arrivals]
         rows = await self._fetch_all(

@@ -175,8 +175,8 @@ class AccurateSourceRepository(Repository):
         return await self._execute(ASSIGN_EVENTS, **named, pass_on=pass_on, chunk=CHUNK)
 
     async def empty_payloads(self, *, days: int) -> int:
-        """Empties payloads older than `days`: of up to CHUNK ended events, and of all conflicts. Uuid and hash stay.
-        Returns the number of payloads.
+        """Empties the payloads of up to CHUNK ended events and of all conflicts that are older than `days`. Uuid and
+        hash stay. Returns the number of payloads.
         """
         emptied = await self._execute(EMPTY_EVENTS, days=days, chunk=CHUNK)
         return emptied + await self._execute(EMPTY_CONFLICTS, days=days)

@@ -72,7 +72,7 @@ RETURNING {COLUMNS}
 
 
 class FoundAttempt(NamedTuple):
-    """`is_open`: the attempt blocks the next dispatch of its settlement."""
+    """An attempt. `is_open` says that it blocks the next dispatch of its settlement."""
 
     id: int
     manufacturer_org_id: UUID

@@ -166,7 +166,7 @@ class LabelContentRepository(Repository):
         return batch
 
     async def find_codes(self, batch_id: UUID, numbers: Iterable[int]) -> Mapping[int, str]:
-        """The codes of the batch by their sequence numbers."""
+        """Returns the codes of the batch by their sequence numbers."""
         return dict(await self._fetch_all(NumberedCode, LIST_CODES, batch_id=batch_id, numbers=list(numbers)))
 
     async def find_sequence(self, batch_id: UUID, code: str) -> int | None:

@@ -245,7 +245,7 @@ class PrintJobRepository(Repository):
         return await self._fetch_all(ListedPrint, LIST_OF_LABEL_JOBS, label_job_ids=list(label_job_ids), each=each)
 
     async def printer_states(self) -> Sequence[PrinterState]:
-        """The states of printers that have print jobs."""
+        """Returns the states of printers with waiting jobs, or with jobs that ended within 24 hours."""
         return await self._fetch_all(PrinterState, PRINTER_STATES)
 
     async def cancel(self, job_id: int) -> bool:

@@ -119,10 +119,10 @@ SELECT (SELECT count(*) FROM packed) AS packed, (SELECT count(*) FROM consumed) 
 
 
 class PackingContext(NamedTuple):
-    """All that must be known before a case is packed.
+    """What packing reads before it packs a case.
 
-    `first_sequence`, `last_sequence` and `queue_head` belong to the case's variant. `filling_from`: running jobs may
-    still queue codes from this number on.
+    `first_sequence`, `last_sequence` and `queue_head` belong to the case's variant. From the number `filling_from` on,
+    running jobs may still queue codes.
     """
 
     order_id: UUID
@@ -198,7 +198,7 @@ class WindowAndSkipped(NamedTuple):
 
 
 class FilledCase(NamedTuple):
-    """What packing writes. The ids and sequence numbers belong to the packed units, in serial order."""
+    """The data that packing writes. The ids and sequence numbers are those of the packed units, in serial order."""
 
     batch_id: UUID
     organisation_id: UUID
@@ -219,7 +219,7 @@ class FilledCase(NamedTuple):
 
 
 class RowsWritten(NamedTuple):
-    """`woken`: how many printers of the station print the case's label."""
+    """The result of packing. `woken` counts the printers that print the case's label."""
 
     packed: int
     consumed: int
@@ -228,7 +228,7 @@ class RowsWritten(NamedTuple):
 
 
 class CasePackingRepository(DriverRepository):
-    """Its transaction holds the batch lock."""
+    """Packs a case. The caller's transaction must hold the batch lock."""
 
     async def fetch_context(
         self, batch_id: UUID, order_id: UUID, master_code: str, *, units: int | None, spare: int

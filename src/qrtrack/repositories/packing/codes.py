@@ -153,7 +153,7 @@ SELECT DISTINCT sequence_number FROM ended ORDER BY sequence_number
 
 
 class FoundCode(NamedTuple):
-    """`master_code` is the case that the code is in."""
+    """A code of a batch. `master_code` is the case that the code is in."""
 
     code: str
     id: int

@@ -173,7 +173,7 @@ class PreparedCodeRepository(Repository):
     async def codes_of_other_stations(
         self, batch_id: UUID, first: int, last: int, *, prepared_ids: Sequence[int], station: str | None, limit: int
     ) -> Sequence[str]:
-        """Returns codes of the range that another station packed. `prepared_ids`: the queue's rows of the run."""
+        """Returns codes of the range that another station packed. `prepared_ids` are the queue's rows of the run."""
         return await self._fetch_values(
             CODES_OF_OTHER_STATIONS,
             batch_id=batch_id,

@@ -31,7 +31,7 @@ LogId = Annotated[RowId, Path()]
 
 @router.get(ATTEMPTS, response_model=AttemptPage, summary="List attempts", responses=problems(NotFound))
 async def list_attempts(runtime: RuntimeState, caller: Finance, query: Annotated[AttemptQuery, Query()]) -> Any:
-    """Attempts, newest first. `is_latest=1` shows only the last attempt of each settlement."""
+    """Lists attempts, newest first. `is_latest=1` lists only the last attempt of each settlement."""
     wanted = AttemptFilter(query.kd_settle, query.transaction_type, query.outcome, query.is_latest)
     found = await attempts.list_attempts(
         runtime.database, caller=caller, wanted=wanted, before=query.after_number() or None, limit=query.one_more

@@ -26,10 +26,10 @@ CallbackToken = Annotated[str, Path(json_schema_extra={"maxLength": 100})]
     responses=problems(UnknownCallback, DatabaseUnavailable, DatabaseRefused),
 )
 async def receive_callback(request: Request, runtime: RuntimeState, token: CallbackToken) -> Any:
-    """For the gateway only. The gateway receives this address with the batch, and calls it with `ref`, `rescore`
-    (`00`: paid) and `rescoreref`.
+    """Stores a callback. Only the gateway calls this address: it receives the address with the batch, and calls it with
+    `ref`, `rescore` (`00`: paid) and `rescoreref`.
 
-    Every callback is stored, whatever its parameters are.
+    The service stores every callback, whatever its parameters are.
     """
     attempt_id = runtime.dispatcher.tokens.attempt_of(token)
     callback = Callback.read(request.query_params.multi_items(), raw_query=request.url.query)

@@ -34,8 +34,8 @@ async def get_report(runtime: RuntimeState, caller: Finance, query: Annotated[Re
 async def export_report_xlsx(
     runtime: RuntimeState, caller: Finance, query: Annotated[ReportQuery, Query()], downloads: Downloads
 ) -> StreamingResponse:
-    """`report` for a spreadsheet: a sheet with a row for each settlement and type, and one with the totals. Amounts are
-    numbers up to 15 digits, which is what spreadsheets keep, and longer ones text.
+    """Exports the report as a workbook: one sheet has a row for each settlement and type, another one the totals.
+    Amounts of up to 15 digits are numbers; longer ones are text, because spreadsheets would round them.
     """
     export = partial(
         export_report,

@@ -73,8 +73,8 @@ async def print_on(
 async def list_print_jobs(
     query: Annotated[PrintJobFilter, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
-    """Newest first. `?printer_id=` and `?status=` filter the list. With `status=unknown` it shows the labels that may
-    be printed or not: a person must look at the printer.
+    """Lists print jobs, newest first. `?printer_id=` and `?status=` filter the list. With `status=unknown` it shows the
+    labels that may be printed or not: a person must look at the printer.
     """
     rows = await use_cases.list_print_jobs(
         runtime.database,

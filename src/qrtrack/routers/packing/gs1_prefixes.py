@@ -26,7 +26,7 @@ PathPrefix = Annotated[CompanyPrefix, Path(description="4 to 12 digits, as GS1 g
 
 @router.get("", summary="List company prefixes")
 async def list_company_prefixes(caller: Packer, runtime: RuntimeState) -> Gs1PrefixList:
-    """The GS1 company prefixes that the organisation has claimed, at most 100."""
+    """Lists the GS1 company prefixes that the organisation has claimed, at most 100."""
     rows = await use_cases.list_prefixes(runtime.database, caller=caller)
     return Gs1PrefixList(gs1_prefixes=[Gs1Prefix.model_validate(row) for row in rows])
 
@@ -38,14 +38,14 @@ async def list_company_prefixes(caller: Packer, runtime: RuntimeState) -> Gs1Pre
     responses=problems(PrefixTaken, TooManyPrefixes),
 )
 async def claim_company_prefix(prefix: PathPrefix, caller: PrefixClaimer, runtime: RuntimeState) -> OwnPrefix:
-    """From then on, no other organisation of the service can make batches with a GTIN that begins with the prefix.
-    Claiming it again changes nothing. A GTIN alone needs no prefix: the first batch with it claims it.
+    """Claims a prefix: from now on, no other organisation of the service can make batches with a GTIN that begins with
+    it. Claiming it again changes nothing. A GTIN alone needs no prefix: the first batch with it claims it.
     """
     return await use_cases.claim_prefix(runtime.database, caller=caller, prefix=prefix)
 
 
 @router.delete("/{prefix}", summary="Delete a company prefix", responses=problems(NotFound))
 async def delete_company_prefix(prefix: PathPrefix, caller: PrefixClaimer, runtime: RuntimeState) -> Gs1PrefixDeleted:
-    """Gives the prefix up. The GTINs of the organisation's batches stay its own."""
+    """Gives the prefix up. The GTINs of the organisation's batches still belong to it."""
     await use_cases.delete_prefix(runtime.database, caller=caller, prefix=prefix)
     return Gs1PrefixDeleted(prefix=prefix)

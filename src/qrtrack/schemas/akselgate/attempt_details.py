@@ -44,8 +44,8 @@ class SentBefore(BaseModel):
 class DoubtedRefusalDetails(Details):
     """The gateway may have refused a duplicate of a request that it accepted before."""
 
-    sent_before: list[SentBefore] = Field(description="The first of them.")
-    count: int = Field(description="How many there are.")
+    sent_before: list[SentBefore] = Field(description="The first of these references.")
+    count: int = Field(description="How many references there are.")
 
 
 ATTEMPT_DETAILS: Final[Mapping[EventKind, type[Details]]] = MappingProxyType(

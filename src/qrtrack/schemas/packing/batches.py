@@ -81,8 +81,8 @@ class BatchRequest(Body):
     notify: NotifyOrder | None = None
 
     def new_batch(self, *, requires_release: bool) -> NewBatch:
-        """`requires_release`: where the request does not say. Raises InvalidInput if fields contradict each other, or
-        for a wrong check digit of the GTIN.
+        """Builds the batch. `requires_release` is used if the request does not say it. Raises InvalidInput if fields
+        contradict each other, or for a wrong check digit of the GTIN.
         """
         require_exactly_one(quantity=self.quantity, variants=self.variants)
         variants = self._variants()
@@ -189,8 +189,12 @@ class BatchSummary(BaseModel):
     closed_at: Instant | None
     close_reason: str | None
     keys_forgotten_at: Instant | None
-    requires_release: bool = Field(description="Without it the batch counts as released.")
-    released_at: Instant | None = Field(description="Since when it is sold; in the future: from when on.")
+    requires_release: bool = Field(
+        description="Whether the batch must be released for sale. A batch without this counts as released."
+    )
+    released_at: Instant | None = Field(
+        description="The time from which the batch is on sale; it may be in the future."
+    )
     released_by: str | None
 
     @classmethod

@@ -69,7 +69,7 @@ class JobSubmitted(Answer):
 
     @classmethod
     def of(cls, submitted: SubmittedJob, job: ReverseJob) -> Self:
-        """The answer of a request that waited."""
+        """Builds the answer of a request that waited for the job."""
         return cls(
             job_id=submitted.job_id,
             status=JobStatus(job.status),

@@ -83,7 +83,7 @@ class SyncState(BaseModel):
 
     @classmethod
     def of(cls, batch: SyncBatch) -> Self:
-        """With the estimate, which the row does not hold."""
+        """Builds the state from the row, and adds the estimated time."""
         answer = cls.model_validate(batch)
         answer.eta_seconds = _eta(batch)
         return answer

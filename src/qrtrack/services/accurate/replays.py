@@ -53,7 +53,7 @@ async def list_events(
     before: int | None,
     limit: int,
 ) -> Sequence[Event]:
-    """Newest first. `conflicts`: only events whose uuid arrived again with other content."""
+    """Lists events, newest first. With `conflicts` only events whose uuid arrived again with other content."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         return await repositories.webhook_replays.page(
             selection, uuid=uuid, conflicts=conflicts, before=before, limit=limit
@@ -71,7 +71,7 @@ async def view_event(database: Database, *, caller: Caller, event_id: int) -> Ev
 async def replay_event(
     database: Database, *, caller: Caller, event_id: int, reason: str | None, pass_on: bool
 ) -> Replayed:
-    """Replays one event. `pass_on`: the event is also forwarded again. Raises NotFound, NotReplayable or
+    """Replays one event. With `pass_on` the event is also forwarded again. Raises NotFound, NotReplayable or
     PayloadGone.
     """
     async with database.write(tenant=caller.organisation_id) as repositories:

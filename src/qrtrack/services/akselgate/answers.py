@@ -135,7 +135,9 @@ def _refusal(status_code: str | None) -> str:
 
 
 def has_answer(attempt: FoundAttempt, verdict: Verdict) -> bool:
-    """Whether the attempt already contains this answer: an earlier commit succeeded although the connection broke."""
+    """Returns whether the attempt already contains this answer: an earlier commit may have succeeded although the
+    connection broke.
+    """
     recorded = (attempt.status_code_res, attempt.response_code, attempt.response_message)
     return recorded == (verdict.status_code, verdict.response_code, verdict.response_message)
 

@@ -104,7 +104,9 @@ class AttemptView(NamedTuple):
 async def view_attempt(
     database: Database, *, caller: Caller, attempt_id: int, after: int, limit: int, with_payloads: bool = True
 ) -> AttemptView:
-    """`with_payloads`: the payloads of 10,000 rows have megabytes. Raises NotFound."""
+    """Returns the attempt with a page of its rows. The payloads of 10,000 rows have megabytes, so they are read only
+    `with_payloads`. Raises NotFound.
+    """
     async with database.read(tenant=caller.organisation_id) as repositories:
         attempt = await repositories.attempts.get(attempt_id)
         rows = await repositories.attempts.list_rows(attempt_id, after=after, limit=limit)

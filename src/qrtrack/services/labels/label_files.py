@@ -19,7 +19,7 @@ from qrtrack.services.labels.label_plans import choose_printing
 
 @dataclass(frozen=True, slots=True)
 class LabelFile:
-    """A file to send. `name`: its file name. `size`: in bytes."""
+    """A file to send. `name` is its file name, `size` its length in bytes."""
 
     name: str
     file_format: FileFormat

@@ -20,7 +20,7 @@ from qrtrack.repositories import Repositories
 
 
 class TooManyFormats(InvalidInput):
-    """The organisation already has as many formats of its own as the service keeps."""
+    """The organisation already has the most label formats of its own that are allowed."""
 
     slug = "too-many-formats"
     title = "Too many label formats"

@@ -23,8 +23,8 @@ class CheckScans:
 
 
 async def find_scans(repositories: Repositories, request: PackCase, variant: str | None) -> CheckScans:
-    """Looks up the scanned codes. `variant`: the case's. Raises InvalidInput for a code that is not in the batch,
-    VariantMismatch, and InvalidState for a missing unit that cannot be in this box.
+    """Looks up the scanned codes. `variant` is the variant of the case. Raises InvalidInput for a code that is not in
+    the batch, VariantMismatch, and InvalidState for a missing unit that cannot be in this box.
     """
     fields = _scanned_fields(request)
     if not fields:

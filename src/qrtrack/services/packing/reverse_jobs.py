@@ -64,7 +64,7 @@ class DryRun:
 
 @dataclass(frozen=True, slots=True)
 class _Exclusions:
-    """The exclude codes, as the batch has them. `newly_excluded`: codes that could be packed until now."""
+    """The excluded codes that the batch has. `newly_excluded` are those that could be packed until now."""
 
     sequences: Sequence[int]
     newly_excluded: Sequence[int]
