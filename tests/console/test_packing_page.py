@@ -126,7 +126,7 @@ async def test_a_change_that_came_too_late_is_refused_in_the_language_of_the_per
         assert (await client.post("/api/manufacturer/unlink-from-master", json=undo)).is_success
     await page.click("#undo .danger")
     await expect(page.locator("#undo [data-said]")).to_have_text(
-        "Kartonnya kosong: ini tidak mungkin lagi. Muat ulang halaman."
+        "Kartonnya kosong, jadi ini tidak dapat dilakukan. Muat ulang halaman."
     )
 
 

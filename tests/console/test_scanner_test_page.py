@@ -71,7 +71,7 @@ async def test_another_keyboard_is_named_in_the_language_of_the_person(station: 
     await page.reload()
     await scan(page, US_ON_FRENCH)
     await expect(page.locator("#findings li").first).to_contain_text(
-        "Atur bahasa papan ketik pemindai ke Prancis (AZERTY)."
+        "Atur bahasa keyboard pemindai ke Prancis (AZERTY)."
     )
 
 

@@ -237,6 +237,16 @@ def test_catalogues_have_the_same_keys_and_placeholders() -> None:
         assert {key: sorted(PLACEHOLDER.findall(text)) for key, text in catalogue(language).items()} == english
 
 
+def test_the_indonesian_texts_use_one_word_for_one_thing() -> None:
+    """The list of terms stands at the head of the catalogue. These are the other words for them."""
+    others = (
+        r"balik|reverse|peramban|papan ketik|basis data|pencetak|pelanggan|kejadian|gulungan|jejak|kemajuan|setelan"
+        r"|bila|putar ulang|ulangi|cetak lagi|e-mail|dengan sendirinya|giliran|melepas|dilepas|batal"
+    )
+    plain = {key: PLACEHOLDER.sub("", text) for key, text in catalogue("id").items()}
+    assert [key for key, text in plain.items() if re.search(rf"\b((?i:{others})|[Ii]d)\b", text)] == []
+
+
 def test_templates_hold_no_text_of_their_own() -> None:
     """Words outside of tags and expressions would be shown in one language only."""
     for name, template in TEMPLATES.items():
