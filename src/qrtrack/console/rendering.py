@@ -1,11 +1,13 @@
 """Pages from templates. All values in a template are escaped. A page loads nothing from another server."""
 
+from functools import partial
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
 from qrtrack.console.language import Language
+from qrtrack.console.stored import translate_stored
 from qrtrack.routers.languages import LANGUAGES
 
 POLICY: Final = (
@@ -42,6 +44,7 @@ def page(language: Language, template: str, *, status_code: int = 200, **values:
         time=language.time,
         moment=language.moment,
         age=language.age,
+        translated=partial(translate_stored, language),
         **values,
     )
     return HTMLResponse(content, status_code, HEADERS)

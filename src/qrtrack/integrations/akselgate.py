@@ -74,12 +74,13 @@ class _Exchange:
 
     def verdict_on(self, error: BaseException) -> Verdict:
         """Returns the verdict when there is no complete answer: not sent before the first byte, unknown after it."""
-        what = "No complete answer came" if self.begun else "The gateway was not reached"
         why = f"{type(error).__name__}: {error}".removesuffix(": ")
         return Verdict(
             AttemptOutcome.UNKNOWN if self.begun else AttemptOutcome.NOT_SENT,
             NO_STATUS if self.status is None else str(self.status),
-            response_message=f"{what} ({why}).",
+            response_message=f"No complete answer came ({why})."
+            if self.begun
+            else f"The gateway was not reached ({why}).",
             response_payload=as_text(bytes(self.body)) if self.body else None,
         )
 
@@ -185,8 +186,8 @@ class Akselgate:
             raise LoginFailed(f"The gateway was not reached for the login ({type(error).__name__}).") from error
         token = _token_in(bytes(body), answer.charset_encoding) if answer.is_success else None
         if token is None:
-            what_now = LOGIN_SETTINGS if answer.is_client_error else ""
-            raise LoginFailed(f"The gateway gave no token for the login (status {answer.status_code}).{what_now}")
+            refused = f"The gateway gave no token for the login (status {answer.status_code})."
+            raise LoginFailed(refused + LOGIN_SETTINGS if answer.is_client_error else refused)
         return token
 
     def _client(self) -> httpx2.AsyncClient:

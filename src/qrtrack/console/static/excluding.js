@@ -114,7 +114,7 @@ function showJob({ isSubmitting, jobStatus, error }) {
   const { status, prepared_count: prepared, remaining_to_prepare: remaining } = jobStatus;
   // The answer to the submission has no counts yet.
   const key = status === "running" && prepared === undefined ? "queued" : status;
-  element("job-said").textContent = say(`exclude.job_${key}`, { prepared, remaining, reason: jobStatus.error_message });
+  element("job-said").textContent = say(`exclude.job_${key}`, { prepared, remaining });
   if (!["completed", "failed", "cancelled"].includes(status)) return;
   progress.hidden = true;
   // The next page is told of jobs that run, and the queue lists all.
