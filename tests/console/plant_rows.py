@@ -12,7 +12,7 @@ SELECT (CAST(:ids AS uuid[]))[number], gen_random_uuid(), CAST(:org AS uuid),
     CASE status WHEN 'failed' THEN :long_name ELSE 'Gold ' || number || ' g' END, 40000,
     CASE status WHEN 'creating' THEN 17000 WHEN 'failed' THEN 23000 ELSE 40000 END, 100, 'sequential', 'TB', number, 4,
     status, 40000, CASE status WHEN 'ready' THEN 40000 WHEN 'hashing' THEN 12000 ELSE 0 END,
-    CASE status WHEN 'failed' THEN 'The database refused the codes: no space is left on the device.' END, 'planner',
+    CASE status WHEN 'failed' THEN 'Some codes from TB number 3 on exist already: they were not created by this batch.' END, 'planner',
     now() - number * interval '1 hour', CASE WHEN status IN ('ready', 'hashing') THEN now() END,
     CASE status WHEN 'ready' THEN now() END
 FROM generate_series(1, 60) AS number
@@ -28,7 +28,7 @@ SELECT (CAST(:ids AS uuid[]))[number], :batch, :order, :org, '{}', 1, 1000, 1, n
     CASE WHEN status = 'completed' THEN 0 ELSE 400 END, CASE WHEN status = 'queued' THEN 0 ELSE 600 END, 3,
     CASE status WHEN 'completed' THEN 100 WHEN 'queued' THEN 0 ELSE 60 END,
     CASE status WHEN 'completed' THEN '{}' END::jsonb,
-    CASE status WHEN 'failed' THEN 'The worker process ended three times in a row while it ran this job.' END,
+    CASE status WHEN 'failed' THEN 'worker lost: in every attempt, the process died before the work ended' END,
     'operator', status, CASE status WHEN 'running' THEN gen_random_uuid() END,
     CASE status WHEN 'running' THEN now() + interval '1 day' END, now() - number * interval '17 minutes', now(),
     CASE WHEN status IN ('completed', 'failed', 'cancelled') THEN now() END
@@ -40,9 +40,9 @@ LOGS = """
 INSERT INTO qr_reverse_job_logs (job_id, manufacturer_org_id, level, message)
 SELECT job.id, job.manufacturer_org_id, level, message
 FROM qr_reverse_jobs AS job
-CROSS JOIN (VALUES ('info', '600 units were prepared, 3 are excluded.'),
-    ('warn', 'The lease expired and another process took the job over: ' || repeat('worker-7f3a-', 12)),
-    ('error', 'The worker process ended three times in a row while it ran this job.')) AS line (level, message)
+CROSS JOIN (VALUES ('info', 'Counted: 1000 available, 3 of them excluded, 0 in the queue.'),
+    ('warn', 'Attempt 1 failed and will be repeated: ' || repeat('worker-7f3a-', 12)),
+    ('error', 'Failed: worker lost: in every attempt, the process died before the work ended')) AS line (level, message)
 WHERE job.manufacturer_org_id = :org AND job.status IN ('running', 'failed')
 """
 EVENTS = """
@@ -53,11 +53,12 @@ SELECT CAST(:org AS uuid), (ARRAY['SALES_INVOICE', 'ITEM_TRANSFER', 'SALES_RECEI
     'event-' || CAST(CAST(:org AS uuid) AS text) || '-' || number,
     '{"databaseId": 1443290, "type": "SALES_INVOICE", "data": [{"salesInvoiceNo": "INV/' || number || '"}]}',
     uuid_send(gen_random_uuid()), status,
-    CASE WHEN status IN ('dead', 'invalid') THEN 'salesInvoiceNo: expected a text of at most 200 characters, and 4 '
-    || 'more fields of the same document that Accurate has renamed' END,
-    CASE status WHEN 'skipped' THEN 'A newer event of the same document was handled before.' END,
+    CASE status WHEN 'dead' THEN 'internal error (KeyError); the service''s log has the details'
+    WHEN 'invalid' THEN 'It is nested too deeply to be read.' END,
+    CASE status WHEN 'skipped' THEN 'no handler knows this type' WHEN 'done' THEN
+    'its timestamp is missing or unreadable: the time of receipt is used; 2 of 1000 rows have no id and are ignored' END,
     CASE status WHEN 'dead' THEN 8 ELSE 1 END, CASE number % 9 WHEN 1 THEN 'dead' WHEN 2 THEN 'pending' ELSE 'sent' END,
-    CASE number % 9 WHEN 1 THEN 8 ELSE 0 END, CASE number % 9 WHEN 1 THEN 'The receiver answered 500.' END,
+    CASE number % 9 WHEN 1 THEN 8 ELSE 0 END, CASE number % 9 WHEN 1 THEN 'the endpoint answered 500' END,
     now() - number * interval '3 minutes', CASE WHEN status IN ('done', 'skipped', 'invalid', 'dead') THEN now() END
 FROM generate_series(1, 120) AS number
 CROSS JOIN LATERAL (SELECT COALESCE((ARRAY['dead', 'dead', 'invalid', 'skipped', 'pending', 'dead'])[number], 'done')
@@ -102,7 +103,8 @@ UPDATE t_akselgate_transaction_log AS log
 SET outcome = chosen.outcome,
     status_code_res = CASE chosen.outcome WHEN 'accepted' THEN '200' WHEN 'rejected' THEN '400' ELSE chosen.outcome END,
     response_code = CASE chosen.outcome WHEN 'accepted' THEN '00' WHEN 'rejected' THEN '96' END,
-    response_message = CASE chosen.outcome WHEN 'unknown' THEN 'The connection broke before the answer was complete.'
+    response_message = CASE chosen.outcome WHEN 'unknown' THEN 'No complete answer came (ReadError: connection reset).'
+    WHEN 'not_sent' THEN 'The gateway gave no token for the login (status 502).'
     WHEN 'rejected' THEN 'Duplicate reference number in the batch of the partner' END,
     is_success = CASE chosen.outcome WHEN 'accepted' THEN 1 WHEN 'unknown' THEN NULL ELSE 0 END
 FROM (SELECT id, COALESCE(
@@ -179,8 +181,8 @@ UPDATE print_jobs AS job
 SET status = chosen.status, finished_at = now(), error_message = chosen.error,
     sending_at = CASE chosen.status WHEN 'failed' THEN NULL ELSE now() END
 FROM (SELECT id, (ARRAY['unknown', 'failed', 'completed'])[place] AS status,
-        (ARRAY['The connection broke while the label was sent: look whether it was printed.',
-               'The printer is out of paper.'])[place] AS error
+        (ARRAY['The connection broke after 2048 bytes: broken pipe. Look whether it was printed, then reprint.',
+               'Zebra at Packing table 3, hall B, night shift cannot print: the paper is out.'])[place] AS error
       FROM (SELECT id, row_number() OVER (ORDER BY id) AS place
             FROM print_jobs WHERE manufacturer_org_id = :org) AS ordered
       WHERE place <= 3) AS chosen
@@ -188,7 +190,7 @@ WHERE chosen.id = job.id
 """
 FAILED_LABELS = """
 UPDATE label_jobs SET status = 'failed', progress = 40, finished_at = now(),
-    error_message = 'The label is too small for this symbol: choose the preset a4-24, or shorten PUBLIC_BASE_URL.'
+    error_message = 'Every unit of the range has become void: there is no label to draw.'
 WHERE id = :job
 """
 SETS: Final = (
