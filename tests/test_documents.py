@@ -87,6 +87,18 @@ def test_links_of_the_documents_lead_somewhere(document: Path) -> None:
     assert missing == []
 
 
+def test_tests_that_the_page_of_proof_names_exist() -> None:
+    page = (ROOT / "docs/proof.md").read_text()
+    tests = "".join(path.read_text() for path in ROOT.glob("tests/**/test_*.py") if "node_modules" not in path.parts)
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert {name for name in named if not re.search(rf"def {name}\(", tests)} == set()
+    cases = {case["name"] for case in json.loads((ROOT / "tests/console/scans.json").read_text())["cases"]}
+    table = "".join(re.findall(r"`scans.json`: (.*?)[;|]", page))
+    quoted = set(re.findall(r'"([^"]+)"', table))
+    assert quoted
+    assert quoted <= cases
+
+
 def test_the_page_of_settings_is_what_the_program_writes() -> None:
     assert PAGE.read_text() == page(), "run: make docs"
     assert set(re.findall(r"^\| `(\w+)`", PAGE.read_text(), re.MULTILINE)) == {

@@ -58,7 +58,7 @@ async def test_a_scan_counts_wherever_the_focus_is(station: Station) -> None:
         await station.scan(batch.master_code(number))
         await station.expect_verdict("good", f"Case {number} packed")
     # The fields bring up no keyboard of a tablet, until it is asked for.
-    assert await station.page.locator("#master").get_attribute("inputmode") == "none"
+    assert await station.page.evaluate("[master.inputMode, master.readOnly]") == ["none", False]
     await station.page.click("[data-types^=master]")
     assert await station.page.evaluate("[master.inputMode, document.activeElement.id]") == ["text", "master"]
 
@@ -139,6 +139,57 @@ async def test_the_session_starts_sounds_at_the_first_touch_and_an_error_sounds_
     await station.scan(batch.master_code(2))
     await expect(station.page.locator("#not-taken")).not_to_be_empty()
     assert await station.page.evaluate("tones.splice(0)") == [220, 220], "a scan that was not taken is heard"
+
+
+async def test_starting_the_shift_keeps_the_screen_on_also_after_another_program_was_in_front(
+    station: Station,
+) -> None:
+    await station.page.add_init_script(
+        "globalThis.kept = []; const request = WakeLock.prototype.request; WakeLock.prototype.request ="
+        " function (kind) { kept.push(kind); return request.call(this, kind) }"
+    )
+    await opened(station)
+    show = "({ hidden }) => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });"
+    show += " document.dispatchEvent(new Event('visibilitychange')) }"
+    await station.page.evaluate(show, {"hidden": False})
+    assert await station.page.evaluate("kept") == []
+    await station.page.click("#start-shift")
+    await expect(station.page.locator("#start-shift")).to_be_hidden()
+    assert await station.page.evaluate("kept") == ["screen"]
+    for hidden in (True, False):
+        await station.page.evaluate(show, {"hidden": hidden})
+    assert await station.page.evaluate("kept") == ["screen", "screen"]
+
+
+async def test_what_is_said_stands_in_regions_that_a_screen_reader_knows_from_the_start(station: Station) -> None:
+    """A region that appears with its text is not read. `display: none` is not there for a screen reader."""
+    batch = await opened(station)
+    regions = station.page.locator("#verdict, #exclude-said, #job-said, main > [data-said]")
+    await regions.evaluate_all("all => { globalThis.regions = all }")
+    assert await station.page.evaluate(
+        "regions.map((one) => [one.getAttribute('role'), getComputedStyle(one).display !== 'none'])"
+    ) == [["status", True]] * 4
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("good", "Case 1 packed")
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("bad", "Case 1 is already packed")
+    await station.page.evaluate("document.body.dispatchEvent(new Event('tick'))")
+    assert await station.page.evaluate("regions.every((one) => one.isConnected)")
+    assert "Case 1 is already packed" in await station.page.evaluate(
+        "regions.find((one) => one.id === 'verdict').textContent"
+    )
+
+
+async def test_going_back_shows_a_whole_page(station: Station) -> None:
+    """Parts of pages have addresses of their own, so the browser never takes one for the page."""
+    batch = await opened(station)
+    async with station.page.expect_response("**/console/packing/queue**"):
+        await station.page.evaluate("document.body.dispatchEvent(new Event('tick'))")
+    await station.page.goto(f"{station.factory.address}/console/jobs")
+    await station.page.go_back()
+    await expect(station.page.locator("nav.pages")).to_be_visible()
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("good", "Case 1 packed")
 
 
 # While something else goes on

@@ -9,10 +9,21 @@ let audio = null;
 export async function startShift() {
   audio ??= new AudioContext();
   await audio.resume();
-  // Only a secure context has it; over plain http the tablet's own setting keeps the screen on.
-  await navigator.wakeLock?.request("screen").catch(() => {});
+  await keepScreenOn();
   tone(1320, 0, 0.08);
 }
+
+/** Only a secure context has it; over plain http the tablet's own setting keeps the screen on. */
+async function keepScreenOn() {
+  await navigator.wakeLock?.request("screen").catch(() => {});
+}
+
+// The browser lets the screen go off again when its tab is hidden, and may stop the sound.
+document.addEventListener("visibilitychange", () => {
+  if (!audio || document.hidden) return;
+  audio.resume();
+  keepScreenOn();
+});
 
 export function soundGood() {
   tone(1320, 0, 0.12);
