@@ -33,8 +33,6 @@ function give(text, name) {
   if (!(field instanceof HTMLInputElement)) return document.dispatchEvent(new CustomEvent("scanned", { detail: text }));
   field.value = text;
   field.dispatchEvent(new Event("input", { bubbles: true }));
-  // Safari has no requestSubmit before version 16.
-  if (field.form?.requestSubmit) field.form.requestSubmit();
-  else field.form?.submit();
+  field.form?.submit();
   return false;
 }

@@ -111,6 +111,7 @@ search?.addEventListener("keydown", (event) => {
   if (event.key !== "Tab" || event.shiftKey || search.value.length < 4) return;
   if (performance.now() - typedSince > SCAN_MILLISECONDS + 20 * search.value.length) return;
   event.preventDefault();
-  search.form?.requestSubmit();
+  // Not requestSubmit, which Safari 15 lacks: a scan would lead nowhere.
+  search.form?.submit();
 });
 if (search && document.activeElement === search && !isTyped) search.select();
