@@ -337,7 +337,7 @@ async def test_what_is_wrong_in_the_list_is_marked_and_the_right_code_is_offered
     marks = station.page.locator("#marks")
     await expect(marks.locator(".mark.bad")).to_have_count(3)
     await expect(marks).to_contain_text("SKA000012 · listed twice")
-    await expect(marks).to_contain_text("SKA000001 · already packed, void or with a customer")
+    await expect(marks).to_contain_text("SKA000001 · already packed, void or with a consumer")
     await expect(marks).to_contain_text("SKA000041: this batch has SKA000001 to SKA000040.")
     await expect(marks).to_contain_text(f"{batch.master_code(2)} is a case, not a unit.")
     await expect(station.page.locator("#submit-job")).to_be_disabled()

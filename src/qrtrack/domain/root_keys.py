@@ -26,6 +26,8 @@ SHORTEST_KEY = 4
 # probability.
 _LETTER_OF_BYTE = (ALPHABET * 8).encode()
 _NONCE_BYTES = 12
+SEAL_BYTES = _NONCE_BYTES + 16
+"""A sealed root key is longer than the key by its nonce and its tag."""
 _DIGEST_BYTES = 16
 _BATCHES_REMEMBERED = 64
 

@@ -18,7 +18,7 @@ from qrtrack.services.trace import Trace, TracePosition
 
 
 class TracedBatch(BaseModel):
-    """The batch, and the customer's order that it was made for."""
+    """The batch, and the order that it was made for."""
 
     model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 

@@ -1,6 +1,9 @@
 """Submitting label jobs: what is printed once, by whom it is reserved, and what is refused before anything is drawn."""
 
 import asyncio
+import io
+from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -22,11 +25,13 @@ from qrtrack.domain.labels.label_jobs import (
     RootKeysMissing,
 )
 from qrtrack.domain.labels.layouts import LabelTooSmall
+from qrtrack.domain.packing.imports import read_codes
 from qrtrack.services.labels import label_plans
 from qrtrack.services.labels.label_formats import delete_label_format, store_label_format
 from qrtrack.services.labels.label_jobs import cancel_label_job, retry_label_job, submit_label_job
 from qrtrack.services.packing.batches import close_batch, forget_keys
 from qrtrack.services.packing.codes import void_codes
+from qrtrack.services.packing.imports import BatchImport, import_batch
 
 
 async def printed(plant: Plant, batch: MadeBatch, **asked: Any) -> None:
@@ -238,3 +243,18 @@ async def test_a_format_that_is_changed_or_deleted_is_still_that_of_jobs_before(
     await delete_label_format(database, caller=plant.caller, name="mine")
     await plant.work("label_job")
     assert b"/MediaBox[0 0 170.0787 113.3858]" in await plant.label_file(job_id)
+
+
+async def test_a_label_that_is_too_small_for_a_long_imported_root_key_is_refused_before_it_is_drawn(
+    plant: Plant,
+) -> None:
+    imported = read_codes(io.BytesIO(f"code,root_key\nOLD-1,{'K' * 32}\n".encode()))
+    new = BatchImport(plant.order_id, "Silver 10 g", 10, gtin=None, lot=None)
+    database = plant.runtime.database
+    made = await import_batch(database, caller=plant.caller, keys=plant.runtime.keys, new=new, imported=imported)
+    await store_label_format(database, caller=plant.caller, name="small", label_format=Roll(22.0, 30.0))
+    job = NewLabelJob(Labelled.UNITS, preset="small")
+    submit = partial(submit_label_job, database, caller=plant.caller, batch_id=made.batch_id, base_url=BASE_URL)
+    with pytest.raises(LabelTooSmall):
+        await submit(new=replace(job, with_root_key=True))
+    await submit(new=job)

@@ -91,7 +91,7 @@ class TestReconciliation:
 
 
 class TestClose:
-    async def test_units_that_are_neither_packed_nor_with_a_customer_become_void(self, plant: Plant) -> None:
+    async def test_units_that_are_neither_packed_nor_with_a_consumer_become_void(self, plant: Plant) -> None:
         batch = await plant.prepared(30, exclude=ska(20), units_per_case=10)
         await plant.pack(batch)
         await plant.sql("UPDATE qr_codes SET status = 'scanned' WHERE sequence_number IN (1, 15)")

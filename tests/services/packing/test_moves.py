@@ -51,7 +51,7 @@ async def test_the_units_move_with_the_record_of_their_packing(plant: Plant) -> 
     assert list((await plant.pack(batch, 1)).linked_codes) == ska(*range(11, 21))
 
 
-async def test_units_that_a_customer_has_checked_move_too(plant: Plant) -> None:
+async def test_units_that_a_consumer_has_checked_move_too(plant: Plant) -> None:
     batch = await plant.prepared(20, units_per_case=10)
     await plant.pack(batch)
     await plant.sql("UPDATE qr_codes SET status = 'scanned', scanned_at = now() WHERE sequence_number = 3")

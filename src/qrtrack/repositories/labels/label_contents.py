@@ -32,6 +32,7 @@ IN_RANGE = "batch_id = :batch_id AND sequence_number BETWEEN :first AND :last"
 SUMMARISE_UNITS = f"""
 SELECT count(*) FILTER (WHERE status <> 'void')::int AS labels,
        count(*) FILTER (WHERE status <> 'void' AND root_key_sealed IS NULL)::int AS without_key,
+       COALESCE(max(octet_length(root_key_sealed)), 0) AS longest_seal,
        COALESCE((SELECT code FROM qr_codes WHERE {IN_RANGE} ORDER BY length(code) DESC LIMIT 1), '') AS longest_code,
        (SELECT variant FROM qr_batch_variants
         WHERE batch_id = :batch_id AND first_sequence <= :last AND last_sequence >= :first
@@ -112,11 +113,12 @@ class NumberedCode(NamedTuple):
 
 class UnitSummary(NamedTuple):
     """What the labels of a range of units need. `labels` counts the units that are not void, `without_key` those of
-    them without a sealed key.
+    them without a sealed key. `longest_seal` is the length of the longest sealed key in bytes.
     """
 
     labels: int
     without_key: int
+    longest_seal: int
     longest_code: str
     longest_variant: str | None
 

@@ -240,7 +240,7 @@ class CodeRepository(Repository):
         return voided
 
     async def void_unpacked(self, batch_id: UUID, reason: str) -> ChangedRanges:
-        """Voids all codes of the batch that are neither packed nor with a customer."""
+        """Voids all codes of the batch that are neither packed nor with a consumer."""
         return await self._fetch_one(ChangedRanges, VOID_UNPACKED, batch_id=batch_id, reason=reason)
 
     async def unpack(self, ids: Sequence[int], case_ids: Sequence[int]) -> int:

@@ -194,7 +194,7 @@ async def reconcile_batch(batch_id: UUID, caller: Packer, runtime: RuntimeState)
 async def close_batch(
     batch_id: UUID, body: CloseRequest, caller: BatchManager, database: AnsweringDatabase
 ) -> use_cases.ClosedBatch:
-    """Voids all codes that are neither packed nor with a customer, cancels the batch's jobs and empties its queue.
+    """Voids all codes that are neither packed nor with a consumer, cancels the batch's jobs and empties its queue.
     This cannot be undone. Send `{"reason": "Run ended short"}`.
     """
     return await use_cases.close_batch(database, caller=caller, batch_id=batch_id, reason=body.reason)
@@ -223,6 +223,6 @@ async def forget_keys(
     batch_id: UUID, caller: BatchManager, database: AnsweringDatabase, _nothing: NoFields = None
 ) -> use_cases.ForgottenKeys:
     """Deletes the keys that labels are printed from. Call it when all labels are printed: it cannot be undone.
-    Customers can still check their keys.
+    Consumers can still check their keys.
     """
     return await use_cases.forget_keys(database, caller=caller, batch_id=batch_id)

@@ -191,7 +191,7 @@ async def unlink_codes(
 )
 async def move_case(body: MoveRequest, caller: Packer, database: AnsweringDatabase) -> moves.MovedCase:
     """Moves all units of one case to an open one. Use it if the box is right but was scanned as the wrong case. Units
-    that a customer has checked move too. Send `{"from_master_code": "…", "to_master_code": "…", "reason": "Wrong case
+    that a consumer has checked move too. Send `{"from_master_code": "…", "to_master_code": "…", "reason": "Wrong case
     scanned"}`.
     """
     return await moves.move_case(

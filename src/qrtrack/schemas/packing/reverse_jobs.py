@@ -62,7 +62,7 @@ class JobSubmitted(Answer):
     job_id: UUID
     status: JobStatus
     exclude_count: int = Field(description="Codes in the list, after splitting, expanding and dropping repeats.")
-    excluded_already_unavailable: int = Field(description="How many of these are packed, void or with a customer.")
+    excluded_already_unavailable: int = Field(description="How many of these are packed, void or with a consumer.")
     progress: int = Field(0, ge=0, le=100)
     result_summary: ResultSummary | None = None
     error_message: str | None = None

@@ -18,13 +18,11 @@ from qrtrack.domain.labels.label_jobs import (
     NothingToPrint,
     RootKeysMissing,
 )
+from qrtrack.domain.root_keys import SEAL_BYTES
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.labels.label_contents import LabelledBatch, LabelledUnit
 from qrtrack.services.labels.contents import case_label, unit_label
 from qrtrack.services.labels.label_formats import find_format
-
-# As long as the longest key, since labels are laid out before any key is opened.
-KEY_OF_THAT_LENGTH = "W" * 8
 
 
 class Run(NamedTuple):
@@ -83,7 +81,9 @@ async def _run_of_units(
         raise RootKeysMissing(units.without_key)
     # Tries the longest label now: a format that is too small must be refused before half of the labels are drawn.
     longest = LabelledUnit(first, units.longest_code, units.longest_variant, None)
-    printing.place(unit_label(base_url, batch, longest, KEY_OF_THAT_LENGTH if new.with_root_key else None))
+    # No key is opened for this: the length of the longest seal tells the length of the longest key.
+    longest_key = "W" * (units.longest_seal - SEAL_BYTES) if new.with_root_key else None
+    printing.place(unit_label(base_url, batch, longest, longest_key))
     await refuse_double_prints(repositories, batch.id, first, last, reason=new.reason)
     return Run(first, last, units.labels)
 

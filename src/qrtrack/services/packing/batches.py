@@ -217,7 +217,7 @@ class ClosedBatch:
 
 
 async def close_batch(database: Database, *, caller: Caller, batch_id: UUID, reason: str) -> ClosedBatch:
-    """Voids all codes that are neither packed nor with a customer, cancels the batch's jobs and empties its queue.
+    """Voids all codes that are neither packed nor with a consumer, cancels the batch's jobs and empties its queue.
 
     Exclusions stay: the reconciliation still counts the excluded units. Raises NotFound, BatchNotReady, BatchClosed.
     """

@@ -145,7 +145,7 @@ async def _exclude(repositories: Repositories, caller: Caller, job: ReverseJob, 
         job.id,
         caller.organisation_id,
         f"Submitted with {len(exclusions.sequences)} excluded codes, {len(exclusions.unavailable)} of them already "
-        "packed, void or with a customer.",
+        "packed, void or with a consumer.",
     )
     await repositories.trace.add(
         "reverse_job.submitted",
