@@ -140,7 +140,7 @@ def test_a_recalculation_that_cannot_be_is_refused(
     assert "Traceback" not in refused.stderr
 
 
-async def test_it_says_how_accurates_webhooks_fare(tmp_path: Path, migrated_url: str, database: Database) -> None:
+async def test_it_shows_the_state_of_accurates_webhooks(tmp_path: Path, migrated_url: str, database: Database) -> None:
     events = [event(databaseId=2886480), event(databaseId=2886480), event(databaseId=None)]
     await receive_events(database, json.dumps(events).encode(), owners={}, pass_on=False, hint=False)
     async with database.write() as repositories:
@@ -224,7 +224,9 @@ def test_a_process_that_waits_for_its_database_ends_when_it_is_told_to(tmp_path:
 
 
 @pytest.mark.parametrize("words", [["serve"], ["worker"], ["sandbox"]], ids=" ".join)
-def test_a_port_in_use_is_one_line_and_nothing_was_started(tmp_path: Path, words: list[str]) -> None:
+def test_a_port_in_use_ends_the_start_with_one_line_before_anything_is_started(
+    tmp_path: Path, words: list[str]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = run(tmp_path, *words, "--port", port)
@@ -239,7 +241,9 @@ def test_a_port_in_use_is_one_line_and_nothing_was_started(tmp_path: Path, words
     [("203.0.113.9", "does not belong to this machine"), ("nowhere.invalid", "The host nowhere.invalid is unknown")],
 )
 @pytest.mark.parametrize("command", ["serve", "worker", "sandbox"])
-def test_a_host_that_cannot_be_listened_on_is_one_line(tmp_path: Path, command: str, host: str, said: str) -> None:
+def test_a_host_that_cannot_be_opened_ends_the_start_with_one_line(
+    tmp_path: Path, command: str, host: str, said: str
+) -> None:
     done = run(tmp_path, command, "--host", host, "--port", "8000")
     assert done.returncode == 2
     assert said in done.stderr

@@ -184,7 +184,7 @@ async def test_half_a_header_is_not_waited_for(port: int, limits: ConnectionLimi
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_connection_that_says_nothing_is_closed_without_a_word(port: int) -> None:
+async def test_a_connection_that_sends_nothing_is_closed_without_an_answer(port: int) -> None:
     assert await told(port) == b""
 
 

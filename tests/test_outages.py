@@ -42,7 +42,7 @@ async def test_a_statement_timeout_and_a_lost_connection_have_their_reasons(data
     assert "statement timeout" in told(logs)[0]
 
 
-async def test_a_reason_that_comes_back_after_a_while_is_told_again() -> None:
+async def test_a_reason_that_returns_after_a_while_is_logged_again() -> None:
     nowhere = Database.connect("postgresql://nobody@127.0.0.1:1/nothing", pool_size=1)
     with capture_logs() as logs, patch.object(outages, "OVER_SECONDS", 0.2):
         for pause in (0, 0, 0.3):
@@ -55,7 +55,7 @@ async def test_a_reason_that_comes_back_after_a_while_is_told_again() -> None:
     await nowhere.close()
 
 
-async def test_a_refusal_is_not_told_to_callers_in_the_servers_words(migrated_url: str) -> None:
+async def test_callers_do_not_see_the_database_servers_own_words(migrated_url: str) -> None:
     """The words name users and databases."""
     elsewhere = Database.connect(migrated_url.replace("/qrtrack", "/not_there", 1), pool_size=1)
     with pytest.raises(DatabaseRefused) as refused:

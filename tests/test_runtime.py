@@ -87,7 +87,7 @@ async def test_a_start_says_how_many_connections_it_may_open(
     assert line["processes_that_fit"] == line["allowed_for_us"] // (most + 10)
 
 
-async def test_a_server_that_does_not_write_to_the_disk_is_told(migrated_url: str, tmp_path: Path) -> None:
+async def test_a_server_without_fsync_causes_a_warning_at_the_start(migrated_url: str, tmp_path: Path) -> None:
     database = Database.connect(migrated_url, pool_size=1)
     is_durable = (await database.limits()).is_durable
     await database.close()

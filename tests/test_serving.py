@@ -50,7 +50,7 @@ async def test_a_signal_that_nobody_handles_yet_ends_the_process_in_good_order(s
     assert steps == [Runtime]
 
 
-async def test_a_process_that_waits_for_its_database_has_no_runtime_when_it_is_told_to_end(settings: Settings) -> None:
+async def test_a_signal_ends_a_process_that_waits_for_its_database_without_a_runtime(settings: Settings) -> None:
     nowhere = settings.model_copy(update={"database_url": "postgresql://qrtrack@127.0.0.1:1/qrtrack"})
     asyncio.get_running_loop().call_later(0.2, os.kill, os.getpid(), signal.SIGTERM)
     async with opened(nowhere) as runtime:

@@ -226,7 +226,7 @@ def test_origins_are_compared_as_browsers_send_them() -> None:
     ]  # fmt: skip
 
 
-def test_a_mapped_network_is_the_ipv4_network_it_stands_for() -> None:
+def test_an_ipv4_mapped_network_is_read_as_its_ipv4_network() -> None:
     listed = "::ffff:203.0.113.0/120, ::ffff:198.51.100.7, ::ffff:0:0/96, ::/0, 2001:db8::/32"
     networks = Settings(_env_file=None, accurate_allowed_ips=listed).webhook_networks
     assert [str(network) for network in networks] == [

@@ -26,7 +26,7 @@ def test_a_start_says_in_one_line_what_is_wrong_with_its_database(
     assert "made by a development version from before the first release (revision 20261126_own_parents)" in said
 
 
-def test_a_check_says_how_the_database_stands(tmp_path: Path, app_cluster: Cluster, migrated: str) -> None:
+def test_migrate_check_shows_the_revision_of_the_database(tmp_path: Path, app_cluster: Cluster, migrated: str) -> None:
     agrees = run(tmp_path, "migrate", "--check", DATABASE_URL=migrated)
     assert (agrees.returncode, agrees.stdout) == (0, "The database is at the newest revision.\n")
     asyncio.run(app_cluster.sql("DROP DATABASE IF EXISTS empty", "CREATE DATABASE empty OWNER app"))

@@ -130,7 +130,9 @@ async def test_with_another_secret_key_packing_goes_on_and_root_keys_do_not_open
             await reveal_codes(lost.database, caller=again.caller, keys=lost.keys, **asked)
 
 
-async def test_a_name_that_exists_is_kept_unless_told_otherwise(dump: Path, tmp_path: Path, migrated_url: str) -> None:
+async def test_an_existing_backup_is_kept_unless_overwrite_is_given(
+    dump: Path, tmp_path: Path, migrated_url: str
+) -> None:
     before = dump.read_bytes()
     refused = run(tmp_path, "backup", str(dump), DATABASE_URL=migrated_url)
     assert refused.returncode == 1
@@ -184,7 +186,7 @@ async def test_a_backup_of_another_version_is_refused(
     assert not (tmp_path / "var").exists()
 
 
-async def test_a_server_that_is_newer_than_the_tools_is_one_line(
+async def test_a_server_newer_than_the_tools_ends_the_backup_with_one_line(
     tmp_path: Path, migrated_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wheel brings an older pg_dump too, to which our server is the newer one."""

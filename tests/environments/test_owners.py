@@ -58,7 +58,7 @@ async def test_an_owner_without_createrole_gets_the_two_statements_for_the_admin
     await tell_story(installation)
 
 
-async def test_a_role_that_was_made_but_not_granted_is_told_by_its_grant(provider: Cluster, install: Install) -> None:
+async def test_a_role_without_its_grant_is_refused_with_the_grant_to_run(provider: Cluster, install: Install) -> None:
     owner = provider.owner("ungranted")
     installation = install(provider.database("ungranted", owner), DATABASE_TENANT_ROLE="ungranted_tenant")
     provider.sql("CREATE ROLE ungranted_tenant NOLOGIN")

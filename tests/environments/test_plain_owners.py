@@ -150,7 +150,9 @@ async def test_a_schema_other_than_public_is_refused_with_the_statement_that_hel
     await site.pack(tmp_path)
 
 
-async def test_a_user_who_owns_nothing_is_told_who_may_make_tables(cluster: Cluster, tmp_path: Path) -> None:
+async def test_a_user_who_does_not_own_the_database_learns_who_may_create_tables(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     await cluster.sql("CREATE ROLE app LOGIN CREATEROLE", "CREATE DATABASE app")
     site = Site(cluster, "app")
     with pytest.raises(DatabaseUnfit, match="permission denied for schema public") as refused:

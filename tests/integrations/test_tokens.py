@@ -138,7 +138,7 @@ def plain_claims() -> dict[str, Any]:
     return claims(exp=int(datetime.now(UTC).timestamp()) + 3600)
 
 
-async def test_a_token_of_the_command_line_is_its_caller(shared: TokenVerifier) -> None:
+async def test_a_token_of_the_command_line_signs_in_the_named_user(shared: TokenVerifier) -> None:
     token = sign_token(SECRET, organisation_id=ORGANISATION, user_id="u", roles=[Role.MANAGER, Role.FINANCE], hours=1)
     caller = await shared.verify(token)
     assert caller.user_id == "u"

@@ -52,7 +52,7 @@ async def test_a_code_is_in_the_queue_of_its_batch_once(plant: Plant) -> None:
     assert index.indexdef.endswith("USING btree (order_id, batch_id, code) WHERE (status = 'prepared'::text)")
 
 
-async def test_a_webhook_has_its_uuid_once(plant: Plant) -> None:
+async def test_events_with_one_uuid_are_stored_once(plant: Plant) -> None:
     (index,) = await plant.sql("SELECT indexdef FROM pg_indexes WHERE indexname = 'idx_webhook_uuid'")
     assert index.indexdef == (
         "CREATE UNIQUE INDEX idx_webhook_uuid ON public.webhook_queue USING btree (uuid) WHERE (uuid IS NOT NULL)"

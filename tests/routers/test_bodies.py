@@ -44,7 +44,7 @@ def refused(body: str) -> tuple[str, str]:
         ('[[], [{"": 1, "": 2}]]', "/1/0/"),
     ],
 )
-def test_a_key_that_stands_twice_is_pointed_at(body: str, pointer: str) -> None:
+def test_the_refusal_of_a_repeated_key_points_at_it(body: str, pointer: str) -> None:
     assert refused(body)[0] == pointer
 
 

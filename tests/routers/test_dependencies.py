@@ -144,7 +144,7 @@ async def test_no_spelling_of_the_content_type_gets_around_the_check(client: htt
         {"manufacturer_org_id": None, "user_id": None},
     ],
 )
-async def test_a_body_that_speaks_for_the_caller_passes(client: httpx2.AsyncClient, own: dict[str, Any]) -> None:
+async def test_a_body_that_names_the_caller_is_accepted(client: httpx2.AsyncClient, own: dict[str, Any]) -> None:
     answer = await client.post("/things", json={"codes": ["a"], **own}, headers=bearer(Role.ADMIN))
     assert (answer.status_code, answer.json()) == (200, 1)
 
@@ -156,7 +156,7 @@ async def test_a_user_id_that_is_no_uuid_is_compared_letter_by_letter(client: ht
 
 
 @pytest.mark.parametrize("content", [b"[]", b"7", b"null", b"not json", b"", b"\xff", b"[" * 100_000])
-async def test_a_body_that_is_no_object_speaks_for_nobody(client: httpx2.AsyncClient, content: bytes) -> None:
+async def test_a_body_that_is_not_an_object_names_no_user(client: httpx2.AsyncClient, content: bytes) -> None:
     headers = bearer(Role.ADMIN) | {"Content-Type": "application/json"}
     assert (await client.post("/raw", content=content, headers=headers)).json() == len(content)
     assert (await client.post("/things", content=content, headers=headers)).status_code in (400, 422)

@@ -178,7 +178,7 @@ async def test_a_body_that_is_no_object_is_refused(content: bytes, client: httpx
             assert answer.status_code in (400, 422), route.id
 
 
-async def test_a_key_that_stands_twice_is_refused_on_every_route(app: FastAPI, client: httpx2.AsyncClient) -> None:
+async def test_a_repeated_key_is_refused_on_every_route(app: FastAPI, client: httpx2.AsyncClient) -> None:
     paths = {
         path
         for path, operations in app.openapi()["paths"].items()

@@ -148,7 +148,7 @@ async def test_a_finished_request_is_one_line_without_its_query(client_of: Clien
     "name", ["Idempotency-Key", "Authorization", "Content-Length", "Content-Type", "X-Webhook-Token"]
 )
 @pytest.mark.parametrize("values", [("1", "1"), ("1", "2"), ("", "1"), ("1", "2", "3")])
-async def test_a_header_that_stands_twice_is_refused_before_anything_is_done(
+async def test_a_repeated_header_is_refused_before_anything_is_done(
     client: httpx2.AsyncClient, name: str, values: tuple[str, ...]
 ) -> None:
     headers = [("X-Other", "1"), *((name if place else name.lower(), value) for place, value in enumerate(values))]
@@ -209,7 +209,7 @@ async def test_an_absurd_length_is_too_large(client: httpx2.AsyncClient, length:
     assert is_too_large(await client.post("/raw", headers={"content-length": length}))
 
 
-async def test_a_length_that_lies_is_counted_all_the_same() -> None:
+async def test_a_body_with_a_false_content_length_is_counted() -> None:
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:

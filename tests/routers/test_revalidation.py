@@ -119,7 +119,7 @@ async def test_tags_are_compared_weakly_as_the_standard_says(odd: httpx2.AsyncCl
     assert answer.status_code == status
 
 
-async def test_a_header_that_comes_twice_is_one_list(odd: httpx2.AsyncClient) -> None:
+async def test_a_header_that_comes_twice_is_read_as_one_list(odd: httpx2.AsyncClient) -> None:
     tag = (await odd.get("/json/10")).headers["etag"]
     several = [(b"If-None-Match", b'"x"'), (b"If-None-Match", tag.encode())]
     assert (await odd.get("/json/10", headers=several)).status_code == 304

@@ -161,7 +161,7 @@ async def test_a_call_tells_it_signed_at_the_address_with_its_query(
 
 
 @pytest.mark.usefixtures("names")
-async def test_an_alert_and_a_report_are_told_both_ways(
+async def test_an_alert_and_a_report_are_sent_by_e_mail_and_by_webhook(
     plant: Plant, runtime: Runtime, mailbox: Mailbox, endpoint: Endpoint, hook: Notify
 ) -> None:
     batch = await plant.batch(2, notify=replace(hook, email=MAIL))
@@ -242,7 +242,7 @@ async def test_a_job_that_fails_for_good_tells_why_and_after_a_retry_how_it_went
     assert [message["Subject"] for message in mailbox.received] == ["Reverse job failed", "Reverse job completed"]
 
 
-async def test_a_cancelled_job_tells_that_too_whoever_cancelled_it(
+async def test_a_cancelled_job_sends_a_notification_whoever_cancelled_it(
     plant: Plant, runtime: Runtime, mailbox: Mailbox
 ) -> None:
     batch = await plant.batch(10)
@@ -356,7 +356,7 @@ async def test_after_eight_attempts_the_notification_fails_with_the_reason(
     assert "451" in row.error_message
 
 
-async def test_a_password_goes_over_tls_or_not_at_all(plant: Plant, runtime: Runtime, authority: Authority) -> None:
+async def test_a_password_is_sent_over_tls_only(plant: Plant, runtime: Runtime, authority: Authority) -> None:
     async def through(mailbox: Mailbox, password: str) -> WorkOutcome:
         mailer = Mailer(f"smtp://qr%40plant:{password}@localhost:{mailbox.port}", "a@b.example", authority.trusting())
         await due(plant)
@@ -491,7 +491,7 @@ async def test_a_certificate_of_another_name_is_not_taken(plant: Plant, runtime:
 
 
 @pytest.mark.usefixtures("names")
-async def test_a_host_that_is_allowed_no_longer_is_not_called(
+async def test_a_host_that_is_no_longer_allowed_is_not_called(
     plant: Plant, runtime: Runtime, endpoint: Endpoint, hook: Notify
 ) -> None:
     await ended(plant, hook)

@@ -168,7 +168,7 @@ async def test_the_same_recall_twice_at_once_is_one(plant: Plant) -> None:
     assert len(await plant.events(batch, "recall.made")) == 3
 
 
-async def test_a_recall_is_lifted_once_and_may_be_made_anew(plant: Plant) -> None:
+async def test_a_recall_is_lifted_once_and_can_be_made_again(plant: Plant) -> None:
     batch = await plant.batch(3)
     recall = await of_batch(plant, batch.batch_id)
     done: list[Any] = await asyncio.gather(*(lift(plant, recall.recall_id) for _ in range(4)), return_exceptions=True)

@@ -209,7 +209,7 @@ async def test_progress_that_ended_long_ago_goes_with_its_records(
     assert {row.batch_id for row in await plant.sql("SELECT batch_id FROM sync_batch_progress")} == {young, unfinished}
 
 
-async def test_chunks_of_a_batch_that_is_ready_go_and_those_of_one_that_may_go_on_stay(
+async def test_chunks_of_a_ready_batch_are_pruned_and_those_of_a_failed_one_stay(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(statements, "STEP", 3)

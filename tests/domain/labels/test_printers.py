@@ -56,7 +56,7 @@ def test_printing_goes_into_listed_networks_and_to_special_addresses_only_where_
     assert networks(listed).holds(ipaddress.ip_address(address)) is held
 
 
-def test_a_mapped_address_is_the_one_that_it_stands_for() -> None:
+def test_an_ipv4_mapped_address_is_read_as_its_ipv4_address() -> None:
     mapped = [ipaddress.ip_address("::ffff:127.0.0.1")]
     assert networks("127.0.0.1").choose("x", mapped) == ipaddress.ip_address("127.0.0.1")
     for listed in ("0.0.0.0/0", "::/0"):
@@ -93,7 +93,7 @@ def test_other_ports_and_other_spellings_are_refused(address: str) -> None:
     assert not re.search(ADDRESS_PATTERN, address)
 
 
-def test_a_printers_troubles_are_told_in_words() -> None:
+def test_the_status_of_a_printer_is_shown_in_words() -> None:
     assert parse_host_status(StandIn().status) == []
     ill = StandIn(paper_out=True, head_open=True, paused=True, buffer_full=True)
     assert parse_host_status(ill.status) == [

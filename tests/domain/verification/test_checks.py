@@ -42,7 +42,7 @@ def test_the_answer_stays_within_one_look(is_checked: bool, same_look: Result | 
     assert decide(unit) is result
 
 
-def test_a_look_is_recorded_once_and_another_result_anew() -> None:
+def test_a_look_is_recorded_once_and_another_result_is_recorded_too() -> None:
     assert is_new_look(Result.GENUINE, None)
     assert not is_new_look(Result.GENUINE, Result.GENUINE)
     assert not is_new_look(Result.GENUINE_SEEN_BEFORE, Result.GENUINE)

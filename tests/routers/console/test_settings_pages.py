@@ -152,7 +152,7 @@ async def test_an_admin_signs_a_person_out_everywhere(
     assert (await visitor.get(SETTINGS)).status_code == 200
 
 
-async def test_a_label_of_which_nobody_knows_is_printed_again_from_the_page(
+async def test_an_unknown_label_is_printed_again_from_the_page(
     visitor: httpx2.AsyncClient, runtime: Runtime, plant: Plant
 ) -> None:
     await signed_in(visitor, runtime, as_role(plant.caller, Role.MANAGER))

@@ -156,7 +156,7 @@ async def test_a_printer_is_changed_field_by_field_and_deleted_with_its_jobs(
     assert [event.details["address"] for event in events] == [kept["address"], printer.address, printer.address]
 
 
-async def test_a_name_stands_for_one_printer(client: httpx2.AsyncClient) -> None:
+async def test_two_printers_of_an_organisation_cannot_have_one_name(client: httpx2.AsyncClient) -> None:
     await stored(client)
     other = await stored(client, name="Line 2")
     again = {"name": "Line 1", "address": f"{own_host()}:9100"}

@@ -164,7 +164,7 @@ async def test_a_digital_link_leads_to_the_page_of_its_batch(plant: Plant, consu
     assert title_of(checked.text) == "Genuine"
 
 
-async def test_a_digital_link_tells_nobody_which_codes_exist(plant: Plant, consumer: Consumer) -> None:
+async def test_a_digital_link_does_not_reveal_which_codes_exist(plant: Plant, consumer: Consumer) -> None:
     await plant.batch(1, gtin="09521234543213", lot="L1")
     for prefix in ("/01/09521234543213/21/", "/01/09521234543213/10/L1/21/"):
         known, unknown = [await consumer.open(f"{prefix}{code}") for code in ("SKA000001", "NOSUCHONE")]

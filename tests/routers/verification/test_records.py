@@ -78,7 +78,7 @@ async def test_a_batch_of_another_organisation_shows_nothing(
     assert (await client.get(f"{path}?cursor=nonsense")).status_code == 422
 
 
-async def test_an_alert_is_told_once_a_day_for_its_kind(
+async def test_an_alert_of_a_kind_is_sent_once_a_day(
     client: httpx2.AsyncClient, plant: Plant, new_consumer: NewConsumer
 ) -> None:
     """However many units, and however many at once."""
@@ -98,7 +98,7 @@ async def test_an_alert_is_told_once_a_day_for_its_kind(
     assert len(await told(plant)) == 4
 
 
-async def test_each_kind_is_told(plant: Plant, new_consumer: NewConsumer) -> None:
+async def test_each_kind_of_alert_and_report_sends_a_notification(plant: Plant, new_consumer: NewConsumer) -> None:
     batch = await plant.batch(3, notify=Notify(email="quality@plant.example"), requires_release=True)
     key = await root_key(plant, batch, 1)
     await new_consumer().result(batch, key)
@@ -112,7 +112,7 @@ async def test_each_kind_is_told(plant: Plant, new_consumer: NewConsumer) -> Non
     ]
 
 
-async def test_a_batch_without_notify_is_told_to_nobody(plant: Plant, consumer: Consumer) -> None:
+async def test_a_batch_without_notify_sends_no_notification(plant: Plant, consumer: Consumer) -> None:
     batch = await plant.batch(1)
     await void(plant, batch)
     await consumer.result(batch, await root_key(plant, batch, 1), 1)
@@ -126,7 +126,7 @@ async def test_reports_of_one_reason_are_told_once_a_day(plant: Plant, new_consu
     assert [each[2:] for each in await told(plant)] == [("not_me", "SKA000001"), ("other", "SKA000001")]
 
 
-async def test_a_check_that_fails_tells_nobody(
+async def test_a_check_that_is_rolled_back_sends_no_notification(
     plant: Plant, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The notification commits with the alert, which commits with the check."""

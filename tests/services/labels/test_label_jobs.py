@@ -163,7 +163,7 @@ async def test_what_cannot_be_printed_is_pointed_at(plant: Plant, asked: dict[st
     assert await plant.sql("SELECT 1 FROM label_jobs") == []
 
 
-async def test_a_code_of_another_batch_is_none_of_this_one(plant: Plant) -> None:
+async def test_a_code_of_another_batch_is_not_found_in_this_batch(plant: Plant) -> None:
     batch, other = await plant.batch(3), await plant.batch(3)
     with pytest.raises(InvalidInput):
         await plant.label(batch, first_code=other.first_code)

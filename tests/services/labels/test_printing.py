@@ -212,7 +212,9 @@ async def test_a_printer_that_cannot_print_gets_nothing_and_says_why(plant: Plan
         assert await statuses(plant) == ["completed"]
 
 
-async def test_a_printer_without_an_answer_is_printed_to_all_the_same(plant: Plant, patience: Patience) -> None:
+async def test_a_printer_that_does_not_answer_the_status_request_gets_its_label(
+    plant: Plant, patience: Patience
+) -> None:
     patience.last(answer=0.1)
     async with StandIn(answers=False).on() as printer:
         await added(plant, printer)

@@ -186,7 +186,7 @@ async def test_a_batch_whose_codes_do_not_exist_yet_is_not_ready(plant: Plant) -
         await pack_case(plant.runtime.database, caller=plant.caller, request=request)
 
 
-async def test_nothing_of_a_closed_batch_is_packed(plant: Plant) -> None:
+async def test_no_unit_of_a_closed_batch_can_be_packed(plant: Plant) -> None:
     batch = await plant.prepared(10)
     await close_batch(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, reason="Run short")
     with pytest.raises(BatchClosed):

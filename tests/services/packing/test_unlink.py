@@ -41,7 +41,7 @@ async def test_a_unit_is_unlinked_without_naming_its_case(plant: Plant) -> None:
     assert (event.reason, event.details) == ("Wrong label", {"master_codes": [batch.master_codes[0]]})
 
 
-async def test_a_case_without_units_is_open_again_and_may_be_packed_anew(plant: Plant) -> None:
+async def test_a_case_without_units_is_open_again_and_can_be_packed_again(plant: Plant) -> None:
     batch = await plant.prepared(20, units_per_case=10)
     await plant.pack(batch, station="Line 1")
     assert (await plant.unlink(master_code=batch.master_codes[0])).unlinked_count == 10

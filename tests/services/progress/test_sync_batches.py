@@ -62,7 +62,7 @@ async def test_a_percentage_is_rounded_down(database: Database, caller: Caller, 
     assert await fan_out.counts() == ("processing", 1037 - missing, 1037 - missing, 0, 99)
 
 
-async def test_a_cancelled_batch_keeps_its_counts_and_takes_no_more(fan_out: FanOut) -> None:
+async def test_a_cancelled_batch_keeps_its_counts_and_refuses_further_reports(fan_out: FanOut) -> None:
     await fan_out.report(done(1) + failed(2))
     batch = await fan_out.cancel()
     assert batch.status == "cancelled"
