@@ -38,7 +38,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="API only.")] = False,
 ) -> None:
-    """API and in-process worker loop."""
+    """Run the API and a worker loop in one process."""
     from qrtrack.commands import servers
 
     servers.serve(host=host, port=port, with_worker=not no_worker)

@@ -43,7 +43,9 @@ class _Found(NamedTuple):
 
 
 def refuse_unfit(connection: Connection) -> None:
-    """Called before a migration changes anything. Raises DatabaseUnfit."""
+    """Raises DatabaseUnfit if the service cannot use the database. The caller runs it before a migration changes
+    anything.
+    """
     found = _Found(*connection.execute(text(LOOK)).one())
     if found.version < OLDEST:
         raise DatabaseUnfit(f"This is PostgreSQL {found.version_name}: use PostgreSQL 15 or newer.")

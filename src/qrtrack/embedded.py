@@ -291,7 +291,9 @@ def _help(home: Path, role: str, *arguments: str, keep: int) -> None:
 
 
 def _main(home: Path, role: str, *arguments: str) -> None:  # pragma: no cover - in the helper process
-    """The helper process. A `tool` runs in the foreground; a `server` and a `guard` fork and outlive their caller."""
+    """Runs as the helper process. A `tool` runs in the foreground; a `server` and a `guard` fork and outlive their
+    caller.
+    """
     os.chdir("/")
     if role != "guard" and os.geteuid() == 0:
         _become(home.stat().st_uid or pwd.getpwnam("nobody").pw_uid, needed=(str(home), arguments[0]))

@@ -94,7 +94,9 @@ class LingeringTransport:
         self._loop.call_later(LINGER_SECONDS, self._transport.close)
 
     def drop_received(self) -> None:
-        """Call this for each chunk that arrives while the transport lingers: it delays reading the next one."""
+        """Delays reading the next chunk. Call it for each chunk that arrives, and is dropped, while the transport
+        lingers.
+        """
         if not self._transport.is_closing():
             self._transport.pause_reading()
             self._loop.call_later(LINGER_READ_SECONDS, self._read_on)
@@ -232,7 +234,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _is_due_an_answer(self) -> bool:
-        """True if no answer to this request, or to an earlier pipelined one, has begun or is pending."""
+        """Returns True if no answer to this request, or to an earlier pipelined one, has begun or is pending."""
         if self._body_since is None:
             return not self._is_answering()
         return not self.pipeline and not self.cycle.response_started

@@ -67,7 +67,9 @@ def _is_secret(key: str) -> bool:
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """The last processor before rendering, so that rendered tracebacks are masked too."""
+    """Masks secrets in a log line. It is the last processor before rendering, so that rendered tracebacks are masked
+    too.
+    """
     return {key: _mask_entry(key, value, 0) for key, value in event.items()}
 
 

@@ -115,8 +115,8 @@ def create_app(settings: Settings, open_runtime: OpenRuntime = open_runtime, *, 
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    """Each added middleware surrounds the earlier ones, so that refused bodies also get CORS headers and the request
-    id.
+    """Adds the middleware. Each one surrounds the earlier ones, so that refused bodies also get CORS headers and the
+    request id.
     """
     app.add_middleware(BodyLimit, limits=body_limits(app))
     app.add_middleware(

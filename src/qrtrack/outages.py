@@ -132,14 +132,14 @@ def _reported(error: BaseException) -> DomainError | None:
 
 
 def _is_passing(error: BaseException) -> bool:
-    """True for a temporary failure. A killed connection also counts: until it has closed, the driver reports any use of
-    it as an internal error.
+    """Returns True for a temporary failure. A killed connection also counts: until it has closed, the driver reports
+    any use of it as an internal error.
     """
     return isinstance(error, asyncpg.InternalClientError) or has_state(error, PASSING)
 
 
 def is_full(error: BaseException) -> bool:
-    """True if the server, or PgBouncer in front of it, has no room for another connection."""
+    """Returns True if the server, or PgBouncer in front of it, accepts no further connection."""
     return has_state(error, TOO_MANY) or (has_state(error, (POOLERS_OWN,)) and "no more connections" in str(error))
 
 

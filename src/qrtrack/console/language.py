@@ -38,23 +38,23 @@ class Language:
         return f"{value:,}".replace(",", THOUSANDS[self.name])
 
     def amount(self, value: Decimal) -> str:
-        """`1,234,567.50`, with the decimals that the amount has."""
+        """Writes an amount as `1,234,567.50`, with the decimals that it has."""
         whole, point, decimals = f"{value:,f}".partition(".")
         separators = {",": ".", ".": ","} if THOUSANDS[self.name] == "." else {}
         return whole.replace(",", THOUSANDS[self.name]) + separators.get(point, point) + decimals
 
     def duration(self, seconds: float) -> str:
-        """`1:02:03`, or `2:03` below an hour."""
+        """Writes a duration as `1:02:03`, or `2:03` below an hour."""
         minutes, rest = divmod(round(seconds), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
     def decimal(self, value: float) -> str:
-        """`38.1`, without zeros at the end."""
+        """Writes a number as `38.1`, without zeros at the end."""
         return f"{value:g}".replace(".", DECIMAL_POINTS[self.name])
 
     def day(self, at: datetime) -> str:
-        """`2026-11-26`, in the plant's zone."""
+        """Writes the day as `2026-11-26`, in the plant's zone."""
         return at.astimezone(self.zone).strftime("%Y-%m-%d")
 
     def counted(self, value: int) -> str:
@@ -62,16 +62,16 @@ class Language:
         return f"{self.number(MOST_COUNTED)}+" if value > MOST_COUNTED else self.number(value)
 
     def time(self, at: datetime) -> str:
-        """`14:31`, in the plant's zone."""
+        """Writes the time as `14:31`, in the plant's zone."""
         return at.astimezone(self.zone).strftime("%H:%M")
 
     def age(self, seconds: float) -> str:
-        """`3 min`: the largest unit that fits, rounded down."""
+        """Writes an age as `3 min`, in the largest unit that fits, rounded down."""
         name, length = next((unit for unit in UNITS if seconds >= unit[1]), UNITS[-1])
         return self.text(f"age.{name}", count=self.number(int(seconds // length)))
 
     def moment(self, at: datetime) -> str:
-        """`2026-11-26 14:31 WIB`."""
+        """Writes day and time as `2026-11-26 14:31 WIB`."""
         return at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M %Z")
 
 

@@ -48,7 +48,7 @@ def _values(language: Language, found: Mapping[str, str]) -> dict[str, str]:
 
 
 def _value(language: Language, value: str) -> str:
-    """A number, a state of a job, or a name."""
+    """Writes a value in the reader's language: a number, the state of a job, or a name."""
     if value.isascii() and value.isdecimal() and len(value) <= LONGEST_NUMBER:
         return language.number(int(value))
     return catalogue(language.name).get(f"state.{value}", value)
@@ -56,7 +56,7 @@ def _value(language: Language, value: str) -> str:
 
 @cache
 def _patterns() -> Sequence[tuple[str, re.Pattern[str]]]:
-    """The English templates, those with the most words of their own first."""
+    """Returns the patterns of the English templates, those with the most words of their own first."""
     templates = {key: re.escape(text) for key, text in catalogue(ENGLISH).items() if key.startswith(SECTION)}
     ordered = sorted(templates, key=lambda key: len(PLACEHOLDER.sub("", templates[key])), reverse=True)
     return [(key, re.compile(PLACEHOLDER.sub(_group, templates[key]))) for key in ordered]

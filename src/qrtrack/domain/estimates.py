@@ -4,14 +4,16 @@ import math
 
 
 def percentage(done: int, total: int) -> int:
-    """Done in percent, rounded down: 100 means that everything is done. Also 100 when there is nothing to do."""
+    """Returns the done part in percent, rounded down: 100 means that everything is done. Returns 100 if there is
+    nothing to do.
+    """
     if done >= total:
         return 100
     return max(100 * done // total, 0)
 
 
 def eta_seconds(done: int, total: int, elapsed_seconds: float) -> int | None:
-    """Remaining seconds at the rate so far, rounded up. None until something is done."""
+    """Returns the remaining seconds at the rate so far, rounded up, or None until something is done."""
     if done >= total:
         return 0
     if done <= 0 or elapsed_seconds <= 0:

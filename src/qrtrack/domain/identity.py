@@ -72,7 +72,7 @@ class Caller:
 
     @classmethod
     def service(cls, organisation_id: UUID) -> Self:
-        """The service itself, as the actor of changes that no user caused."""
+        """Returns the service itself, as the actor of changes that no user caused."""
         return cls("qrtrack", organisation_id)
 
     def may(self, permission: Permission) -> bool:

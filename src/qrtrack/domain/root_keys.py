@@ -40,7 +40,7 @@ class SealBroken(Unavailable):
 
 
 def key_length(quantity: int) -> int:
-    """The shortest length at which a random guess hits a key of the batch at most once in 10,000."""
+    """Returns the shortest length at which a random guess hits a key of the batch at most once in 10,000 times."""
     length = SHORTEST_KEY
     while quantity * GUESSES_PER_HIT > len(ALPHABET) ** length:
         length += 1

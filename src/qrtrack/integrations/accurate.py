@@ -103,8 +103,8 @@ async def _database_host(client: httpx2.AsyncClient, account: Account) -> str | 
 
 
 def may_receive_token(host: str, base_url: str) -> bool:
-    """True for https hosts in the domain of the account host (for account.accurate.id: accurate.id and below). A
-    stand-in on this machine may also name another port of this machine.
+    """Returns True for https hosts in the domain of the account host (for account.accurate.id: accurate.id and below).
+    A stand-in on this machine may also name another port of this machine.
     """
     if not is_address(host, BASE) or urlsplit(host).path:
         return False

@@ -63,9 +63,8 @@ class _Exchange:
     body: bytearray = field(default_factory=bytearray)
 
     async def trace(self, event: str, _info: Any) -> None:
-        """httpx2 calls this at each step. FIRST_BYTE comes when the connection is open, before the first byte is sent.
-
-        Raises TooLate if it comes at `not_after` or later.
+        """Follows the request; httpx2 calls this at each step. FIRST_BYTE comes when the connection is open, before the
+        first byte is sent. Raises TooLate if it comes at `not_after` or later.
         """
         if event.endswith(FIRST_BYTE):
             if time.monotonic() >= self.not_after:

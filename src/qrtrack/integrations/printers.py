@@ -154,7 +154,7 @@ class PrinterConnection:
             self._loop.remove_writer(self._connection)
 
     def _undelivered(self) -> int:
-        """Bytes that the printer's TCP has not acknowledged."""
+        """Returns the number of bytes that the printer's TCP has not acknowledged."""
         return int.from_bytes(ioctl(self._connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
     def _broken(self, reason: str) -> PrintBroken:

@@ -234,5 +234,5 @@ class OverviewRepository(Repository):
         return dict(await self._fetch_all(Count, COUNT_WANTED, organisation_id=organisation_id, counted=COUNTED))
 
     async def errors(self, organisation_id: UUID, kinds: Sequence[str], *, limit: int) -> Sequence[LastError]:
-        """Newest first."""
+        """Returns the latest errors, newest first."""
         return await self._fetch_all(LastError, ERRORS, organisation_id=organisation_id, kinds=kinds, limit=limit)

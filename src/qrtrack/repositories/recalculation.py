@@ -172,7 +172,9 @@ class RecalculationRepository(Repository):
         return await self._fetch_one(what.counters, what.truth, id=id_)
 
     async def count_repair(self, what: Countable[Any]) -> None:
-        """Must be the last statement of a repair: until the commit, it blocks other repairs of the kind."""
+        """Counts the repair. It must be the last statement of a repair: until the commit, it blocks other repairs of
+        the kind.
+        """
         await self._execute(COUNT_REPAIR, kind=what.kind)
 
     async def repairs(self) -> Mapping[str, int]:

@@ -183,5 +183,5 @@ class TraceRepository(Repository):
         )
 
     async def list_packs(self, selection: PackSelection, *, before: int | None, limit: int) -> Sequence[Pack]:
-        """Newest first."""
+        """Lists packs, newest first."""
         return await self._fetch_all(Pack, LIST_PACKS, **asdict(selection), before=before, limit=limit)

@@ -72,8 +72,8 @@ class StrictRoute(APIRoute):
     """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """A path that another route names literally is not a parameter: `GET …/events/replay` does not ask for an event
-        `replay`, but uses a wrong method of the route `replay`.
+        """Does not match a path that another route names literally: `GET …/events/replay` is not a request for the
+        event `replay`, but uses a wrong method of the route `replay`.
         """
         match, found = super().matches(scope)
         return (Match.NONE, {}) if found.get("path_params") and is_literal(scope) else (match, found)

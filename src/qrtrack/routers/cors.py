@@ -64,7 +64,7 @@ class Cors(CORSMiddleware):
             await self.app(scope, receive, send)
 
     def _may_change(self, origin: str, headers: Headers) -> bool:
-        """True for this host (by the name in the request, or by its public name) and for listed origins."""
+        """Returns True for this host (by the name in the request, or by its public name) and for listed origins."""
         # The schemes cannot be compared: behind a proxy that ends TLS, we see http.
         is_here = origin.partition("://")[2] == headers.get("Host", "no host")
         return is_here or origin == self.own_origin or self.is_allowed_origin(origin)

@@ -52,7 +52,7 @@ ASSETS: Final = StaticFiles(directory=str(resources.files("fastapi_offline") / "
 @router.head("/")
 @router.get("/")
 async def start() -> Response:
-    """To the console."""
+    """Redirects to the console."""
     return RedirectResponse("console")
 
 

@@ -131,8 +131,8 @@ def problem(
 
 
 def install_problem_handlers(app: FastAPI) -> None:
-    """Call this before any middleware is added: DefectNet must be inside of CORS, or browsers cannot read its
-    answers.
+    """Installs the handlers. Call it before any middleware is added: DefectNet must be inside of CORS, or browsers
+    cannot read its answers.
     """
     app.add_middleware(DefectNet)
     for category in STATUSES:

@@ -232,7 +232,7 @@ class ListQuery(Query):
 
     @property
     def one_more(self) -> int:
-        """How many rows to read: if there is one more than the page shows, there is another page."""
+        """Returns how many rows to read: one more than the page shows, which tells whether there is another page."""
         return self.limit + 1
 
     def after_number(self, largest: int = LARGEST_ROW_ID) -> int:

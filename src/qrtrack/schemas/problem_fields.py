@@ -20,8 +20,8 @@ PARAM_TYPES: Final[Mapping[str, Any]] = MappingProxyType(
 
 
 def left_out(description: str) -> Any:
-    """A member that only some occurrences have. If it is absent it is left out, never null, so the schema does not
-    require it.
+    """Declares a member that only some occurrences have. An absent member is left out and never null, so the schema
+    does not require it.
     """
     return Field(default_factory=lambda: None, description=description)
 

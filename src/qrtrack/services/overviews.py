@@ -68,7 +68,7 @@ class PackedToday:
 
     @property
     def most(self) -> int:
-        """The highest count of one station in one hour."""
+        """Returns the highest count of one station in one hour."""
         return max((count for station in self.stations for count in station.cases), default=0)
 
 

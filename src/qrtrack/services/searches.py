@@ -75,8 +75,8 @@ def _hint(about: ScanKind) -> str:
 
 
 def _names(scan: Scan) -> list[str]:
-    """A text that consists of two equal halves may be one code, or a shorter code that the scanner sent twice: both are
-    searched.
+    """Returns the codes to search for. A text of two equal halves may be one code, or a shorter code that the scanner
+    sent twice: both are searched.
     """
     names = [scan.code, scan.uniq_code, scan.sscc]
     if scan.kind == ScanKind.TEXT and scan.text.isascii() and scan.text.isprintable():

@@ -239,13 +239,13 @@ def _seconds(values: Mapping[str, str], hosts: int) -> float:
         return SECONDS_FOR_EACH if hosts > 1 else SECONDS
     if not re.fullmatch(r"-?[0-9]{1,9}", given, re.ASCII):
         raise ValueError("its parameter connect_timeout must be a number of seconds")
-    # 0 is not taken over: libpq would wait without a limit, which a request cannot.
+    # With 0 libpq waits without a limit. A request cannot, so 0 means SECONDS.
     return min(max(int(given), LEAST_SECONDS), SECONDS) if int(given) > 0 else SECONDS
 
 
 def _tls(values: Mapping[str, str]) -> dict[str, Any]:
-    """The driver has no channel binding. With channel_binding=require we verify the server's certificate instead, which
-    also stops a man in the middle.
+    """Returns the TLS settings. The driver has no channel binding. With channel_binding=require we verify the server's
+    certificate instead, which also stops a man in the middle.
     """
     tls = {name: value for name, value in values.items() if name in TLS}
     if values.get("channel_binding") == "require":
@@ -265,7 +265,9 @@ def _tls(values: Mapping[str, str]) -> dict[str, Any]:
 
 @lru_cache
 def _verified_by_the_system() -> ssl.SSLContext:
-    """Cached: loading the system's certificate authorities takes 20 ms, and every connection needs the context."""
+    """Returns a context with the system's certificate authorities. It is cached: loading them takes 20 ms, and every
+    connection needs it.
+    """
     context = ssl.create_default_context()
     context.set_alpn_protocols(["postgresql"])
     return context

@@ -31,7 +31,7 @@ async def show_codes(
     code: Annotated[str, Query(max_length=1000)] = "",
     after: Annotated[int, Query(ge=0, le=LARGEST_SEQUENCE)] = 0,
 ) -> Response:
-    """`code` is the beginning of the codes to list, or a scan of a unit."""
+    """Lists the codes of the batch. `code` is the beginning of the codes to list, or a scan of a unit."""
     prefix = read_code(code)[:LONGEST_CODE] if code.strip() else ""
     status = status if status in get_args(ListedStatus) else ""
     listed = await find_batch(visitor.database, caller=visitor.caller, batch_id=batch_id)

@@ -31,7 +31,7 @@ PrintId = Annotated[RowId | None, Query()]
 
 @router.get("/batches/{batch_id}/labels")
 async def show_labels(visitor: Packer, batch_id: UUID, before: Before = None, printed: PrintId = None) -> Response:
-    """`printed` is the id of the print job of a case's label that was ordered on this page."""
+    """Shows the labels page. `printed` is the id of the print job of a case's label that was ordered on this page."""
     labelling = await view_labelling(visitor.database, caller=visitor.caller, batch_id=batch_id)
     formats = await list_label_formats(visitor.database, caller=visitor.caller)
     printers: list[ListedPrinter] = []

@@ -36,7 +36,9 @@ class DocumentType:
 
 
 def _named(stem: str) -> DocumentType:
-    """Field names follow the type: `salesInvoiceId`, `salesInvoiceNo`, `salesInvoiceTotalAmount`."""
+    """Returns a document type whose field names follow the type: `salesInvoiceId`, `salesInvoiceNo`,
+    `salesInvoiceTotalAmount`.
+    """
     return DocumentType(((f"{stem}Id", "id"),), (f"{stem}No", "number"), (f"{stem}TotalAmount", "totalAmount"))
 
 

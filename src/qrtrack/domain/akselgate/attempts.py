@@ -36,7 +36,8 @@ def shown_status(outcome: str, status_code: str | None) -> str | None:
 
 
 def stale_after(deadline_seconds: float) -> float:
-    """Seconds after which the sweeper sets a `sending` attempt to unknown, and after which its sender no longer sends.
+    """Returns the seconds after which the sweeper sets a `sending` attempt to unknown, and after which its sender no
+    longer sends.
 
     Both use this one limit. Otherwise this could happen: a sender is suspended, an administrator resolves its attempt
     as not sent, somebody dispatches again, and the first sender resumes and sends the batch a second time.

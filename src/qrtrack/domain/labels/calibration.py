@@ -11,7 +11,7 @@ TICK: Final = 10
 
 
 def rulers_of(label_format: LabelFormat) -> tuple[int, int]:
-    """The lengths of the rulers across and down: 100 mm, or as many centimetres as fit on the page."""
+    """Returns the lengths of the rulers across and down: 100 mm, or as many whole centimetres as fit on the page."""
     width, height = label_format.page
     return min(RULER, int(width // TICK) * TICK), min(RULER, int(height // TICK) * TICK)
 

@@ -99,7 +99,7 @@ def definition_of(label_format: LabelFormat) -> dict[str, Any]:
 
 
 def format_of(definition: Mapping[str, Any]) -> LabelFormat:
-    """The inverse of `definition_of`."""
+    """Returns the format of a definition: the inverse of `definition_of`."""
     width, height = definition["width"], definition["height"]
     if definition["kind"] == "roll":
         return Roll(width, height, definition["across"], definition["gap"])

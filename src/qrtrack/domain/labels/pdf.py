@@ -107,7 +107,7 @@ def draw_label(label: PlacedLabel, origin: tuple[float, float]) -> bytes:
 
 
 def _draw_lines(lines: Sequence[str], x: float, y: float, type_size: float) -> bytes:
-    """The page's y axis points downwards, so the text matrix turns the text upright again."""
+    """Draws lines of text. The page's y axis points downwards, so the text matrix turns the text upright again."""
     if not lines:
         return b""
     size = _number(type_size)
@@ -119,7 +119,7 @@ def _draw_lines(lines: Sequence[str], x: float, y: float, type_size: float) -> b
 
 
 def _escaped(text: str) -> bytes:
-    """Characters that Courier cannot show become question marks."""
+    """Escapes a text for PDF. Characters that Courier cannot show become question marks."""
     return b"".join(_ESCAPES.get(byte, bytes([byte])) for byte in text.encode("cp1252", "replace"))
 
 

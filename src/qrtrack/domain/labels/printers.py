@@ -76,7 +76,7 @@ class PrinterAddress:
 
     @classmethod
     def parse(cls, text: str) -> "PrinterAddress":
-        """`text` fits ADDRESS_PATTERN."""
+        """Parses an address. `text` must match ADDRESS_PATTERN."""
         host, _, port = text.rpartition(":")
         return cls(host.strip("[]"), int(port))
 

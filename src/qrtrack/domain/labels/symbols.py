@@ -41,7 +41,7 @@ def encode(payload: str, error: ErrorLevel = "M") -> Symbol:
 
 
 def _runs(row: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Start and length of each run of dark modules."""
+    """Yields the start and the length of each run of dark modules."""
     start: int | None = None
     for x, dark in enumerate([*row, 0]):
         if dark and start is None:

@@ -222,7 +222,9 @@ def _refuse_missing_elsewhere(start: QueueRow, end: QueueRow, missing: AbstractS
 
 
 def _box_reaches_further(takable: Sequence[QueueRow], end: QueueRow, last: ScannedUnit) -> CountDrift:
-    """The drift is the number of units from the run's end to `last`: this many units are not in the box."""
+    """Builds the refusal of a box that ends after the run. The drift is the number of units from the run's end to
+    `last`: this many units are not in the box.
+    """
     through = [row for row in takable if row.sequence_number <= last.sequence_number]
     beyond = sum(row.sequence_number > end.sequence_number for row in through)
     codes = [row.code for row in through]
@@ -241,7 +243,9 @@ def _box_reaches_further(takable: Sequence[QueueRow], end: QueueRow, last: Scann
 
 
 def _box_ends_early(rows: Sequence[QueueRow], last: ScannedUnit, not_queued: Sequence[str]) -> CountDrift:
-    """The drift is negative, the number of units of the run after `last`: this many other units are in the box."""
+    """Builds the refusal of a box that ends before the run. The drift is minus the number of units of the run after
+    `last`: this many other units are in the box.
+    """
     end, short = rows[-1], sum(row.sequence_number > last.sequence_number for row in rows)
     if short == len(rows):
         advice = f"the case starts at {rows[0].code}: scan its first and its last unit again."

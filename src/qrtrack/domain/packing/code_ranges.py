@@ -9,7 +9,7 @@ from qrtrack.domain.packing.numbering import LAST_NUMBER, parse_serial, serial
 
 
 def not_in_batch(codes: Sequence[str], *, field: str, place: str = "in this batch") -> dict[str, Any]:
-    """The refusal of listed codes that are not in the batch, or in another `place`."""
+    """Builds the members of a refusal of codes that are not in the batch, or not in another `place`."""
     shown = code_ranges(codes)
     return {
         "errors": [not_in_batch_error(f"/{field}", code, place) for code in shown[:NAMED_ERRORS]],

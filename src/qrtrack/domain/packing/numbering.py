@@ -32,7 +32,9 @@ def serial(prefix: str, number: int) -> str:
 
 
 def parse_serial(code: str) -> tuple[str, int] | None:
-    """The exact inverse of `serial`. Returns None if the number is written in another way."""
+    """Splits a serial into prefix and number: the exact inverse of `serial`. Returns None if the number is written in
+    another way.
+    """
     match = _SERIAL.fullmatch(code)
     if match is None or int(match[2]) < FIRST_NUMBER:
         return None
@@ -40,8 +42,8 @@ def parse_serial(code: str) -> tuple[str, int] | None:
 
 
 def random_tail_length(live_codes: int) -> int:
-    """The shortest length at which a guess hits one of `live_codes` with probability < 1/10,000 (EU 2016/161, art.
-    4).
+    """Returns the shortest length at which a guess hits one of `live_codes` with a probability below 1/10,000 (EU
+    2016/161, art. 4).
     """
     length = SHORTEST_TAIL
     while live_codes * GUESSES_PER_HIT >= len(_LETTERS) * len(ALPHABET) ** (length - 1):

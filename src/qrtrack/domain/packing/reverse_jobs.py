@@ -24,7 +24,7 @@ class NewJob:
 
 
 def job_progress(done: int, total: int) -> int:
-    """The progress of a job that has counted its codes: 30 + floor(60 x done / total), from 30 to 90. 90 if there is
+    """Returns the progress of a job that has counted its codes: 30 + floor(60 x done / total), or 90 if there is
     nothing to do.
     """
     if total <= 0:

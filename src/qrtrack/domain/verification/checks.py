@@ -51,7 +51,7 @@ class UnitState:
 
 
 def decide(unit: UnitState) -> Result:
-    """`recalled` takes precedence over all other results, because it is about safety."""
+    """Returns the result of a check. `recalled` takes precedence over all other results, because it is about safety."""
     if unit.is_recalled:
         return Result.RECALLED
     if unit.is_void:
@@ -75,8 +75,8 @@ def is_new_look(result: Result, same_look: Result | None) -> bool:
 def alerts_of(
     result: Result, *, expires_on: date | None, today: date, networks: int
 ) -> Sequence[tuple[AlertKind, bool]]:
-    """The alerts that a consumer's check raises, and for each whether it names the unit. EXPIRED names none: it is
-    raised once for the whole batch.
+    """Returns the alerts that a consumer's check raises, and for each whether it names the unit. EXPIRED names no unit:
+    it is raised once for the whole batch.
     """
     alerts: list[tuple[AlertKind, bool]] = []
     if result in ALERTING:

@@ -58,9 +58,9 @@ class HashKeys:
         return hmac.digest(self._key, message, "sha256")[:KEY_BYTES]
 
     def of_today(self, name: str, today: date) -> bytes:
-        """The hash of a network on one day. It differs from day to day, so that nobody can track a network."""
+        """Returns the hash of a network for one day. It differs from day to day, so that nobody can track a network."""
         return self.of("network", today.isoformat(), name)
 
     def of_two_days(self, name: str, today: date) -> list[bytes]:
-        """The hashes of today and of yesterday: a limit's window may have begun before midnight."""
+        """Returns the hashes of today and of yesterday: the window of a limit may have begun before midnight."""
         return [self.of_today(name, today), self.of_today(name, today - timedelta(days=1))]

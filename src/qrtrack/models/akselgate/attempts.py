@@ -28,7 +28,7 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, child_of, 
 
 
 def lowered(column: str) -> Any:
-    """A generated column: `column` with its ASCII letters in lower case, for keys that ignore case."""
+    """Returns a generated column: `column` with its ASCII letters in lower case, for keys that ignore case."""
     return mapped_column(Computed(f'lower({column} COLLATE "C")', persisted=True))
 
 

@@ -138,7 +138,7 @@ class AttemptRepository(Repository):
         return await self._fetch_optional(FoundAttempt, FIND_BY_KEY, key=idempotency_key)
 
     async def list(self, wanted: AttemptFilter, *, before: int | None, limit: int) -> Sequence[FoundAttempt]:
-        """Newest first."""
+        """Lists attempts, newest first."""
         return await self._fetch_all(
             FoundAttempt,
             LIST,

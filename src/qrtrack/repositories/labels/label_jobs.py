@@ -75,7 +75,7 @@ class LabelJobRepository(Repository):
     async def list(
         self, *, batch_id: UUID | None, status: str | None, before: UUID | None, limit: int
     ) -> Sequence[LabelJob]:
-        """Newest first."""
+        """Lists label jobs, newest first."""
         query = select(LabelJob).order_by(LabelJob.id.desc()).limit(limit)
         if batch_id is not None:
             query = query.where(LabelJob.batch_id == batch_id)

@@ -231,7 +231,7 @@ class PrintJobRepository(Repository):
     async def list(
         self, *, printer_id: UUID | None, status: str | None, before: int | None, limit: int
     ) -> Sequence[ListedPrint]:
-        """Newest first."""
+        """Lists print jobs, newest first."""
         return await self._fetch_all(
             ListedPrint, LIST, printer_id=printer_id, status=status, before=before, limit=limit
         )
@@ -260,7 +260,7 @@ class PrintJobRepository(Repository):
         return found
 
     async def begin_sending(self, claim: Claim) -> None:
-        """After the commit, the job is never sent again. Raises LeaseLost."""
+        """Records that sending begins. After the commit, the job is never sent again. Raises LeaseLost."""
         await self._execute_fenced(claim, BEGIN_SENDING)
 
     async def take_back_sending(self, claim: Claim) -> bool:

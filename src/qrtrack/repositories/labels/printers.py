@@ -15,7 +15,7 @@ LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"
 
 class PrinterRepository(Repository):
     async def list(self) -> Sequence[Printer]:
-        """By name."""
+        """Lists the printers by name."""
         return (await self._session.scalars(select(Printer).order_by(Printer.name))).all()
 
     async def get(self, printer_id: UUID) -> Printer:

@@ -111,7 +111,7 @@ class FoundCase(NamedTuple):
     station: str | None
 
     def members(self) -> dict[str, Any]:
-        """What a refusal says about a packed case."""
+        """Returns the members that a refusal shows of a packed case."""
         return {
             "master_code": self.master_code,
             "case_number": self.case_number,

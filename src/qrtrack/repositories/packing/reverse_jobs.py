@@ -185,7 +185,7 @@ class ReverseJobRepository(Repository):
         return job
 
     async def list(self, selection: JobSelection, *, before: UUID | None, limit: int) -> Sequence[ReverseJob]:
-        """Newest first."""
+        """Lists reverse jobs, newest first."""
         wanted = {name: value for name, value in asdict(selection).items() if value is not None}
         query = select(ReverseJob).filter_by(**wanted).order_by(ReverseJob.id.desc()).limit(limit)
         if before is not None:

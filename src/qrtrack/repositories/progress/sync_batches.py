@@ -50,7 +50,7 @@ class SyncBatchRepository(Repository):
         return batch
 
     async def list(self, status: SyncStatus | None, *, before: UUID | None, limit: int) -> Sequence[SyncBatch]:
-        """Newest first."""
+        """Lists progress batches, newest first."""
         query = select(SyncBatch).order_by(SyncBatch.batch_id.desc()).limit(limit)
         if status is not None:
             query = query.where(SyncBatch.status == status)

@@ -26,7 +26,9 @@ class AlertRepository(DriverRepository):
         sequence_number: int,
         alerts: Sequence[tuple[AlertKind, bool]],
     ) -> int:
-        """Each entry of `kinds` says whether its alert names the unit. Returns how many alerts are new today."""
+        """Stores the alerts. Each entry of `kinds` says whether its alert names the unit. Returns how many alerts are
+        new today.
+        """
         return await self._execute(
             RAISE,
             organisation_id=organisation_id,

@@ -41,7 +41,7 @@ class History(NamedTuple):
 
     @property
     def look(self) -> Result | None:
-        """The result of the same browser's check within the last 30 minutes."""
+        """Returns the result of the same browser's check within the last 30 minutes, if any."""
         return None if self.same_look is None else Result(self.same_look)
 
     @property
@@ -60,7 +60,9 @@ class Check(NamedTuple):
 
 class CheckRepository(DriverRepository):
     async def history(self, batch_id: UUID, sequence_number: int, check: Check) -> History:
-        """The caller must hold the unit's lock. Without it, a concurrent check is missed."""
+        """Returns the earlier checks of the unit. The caller must hold the unit's lock; otherwise a concurrent check is
+        missed.
+        """
         return await self._fetch_one(
             History,
             HISTORY,

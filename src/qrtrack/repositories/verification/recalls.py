@@ -234,8 +234,8 @@ class RecallRepository(Repository):
         return await self._execute(ADD_OF_CASE, **new._asdict(), case_id=case_id) > 0
 
     async def add_of_codes(self, new: NewRecall, codes: Sequence[str], *, organisation_id: UUID) -> Sequence[str]:
-        """`codes` must contain no repeats. Returns the codes that the organisation does not have; if there are any, the
-        caller must roll back.
+        """Stores the recall of the codes, which must contain no repeats. Returns the codes that the organisation does
+        not have; if there are any, the caller must roll back.
         """
         named: dict[str, Any] = {"organisation": organisation_id, "codes": codes}
         await self._execute(ADD_OF_CODES, **new._asdict(), organisation=organisation_id, unit_count=len(codes))
@@ -254,7 +254,9 @@ class RecallRepository(Repository):
         return await self._fetch_one(RecallCount, COUNT_OF_CASE, case_id=case_id)
 
     async def count_of_codes(self, codes: Sequence[str], *, organisation_id: UUID) -> RecallCount:
-        """`codes` must contain no repeats, and only codes of the organisation."""
+        """Counts what a recall of the codes would cover. They must contain no repeats, and only codes of the
+        organisation.
+        """
         return await self._fetch_one(RecallCount, COUNT_OF_CODES, codes=codes, organisation=organisation_id)
 
     async def list_batches_of(self, codes: Sequence[str], *, organisation_id: UUID) -> list[BatchOfCode]:
@@ -288,7 +290,7 @@ class RecallRepository(Repository):
     async def list(
         self, *, batch_id: UUID | None, is_in_force: bool | None, before: UUID | None, limit: int
     ) -> list[RecallRow]:
-        """Newest first."""
+        """Lists recalls, newest first."""
         return await self._fetch_all(
             RecallRow, LIST, batch_id=batch_id, is_in_force=is_in_force, before=before, limit=limit
         )

@@ -30,7 +30,7 @@ QueueId = Annotated[RowId, Path(description="`queue_id` in the answer to the web
 
 @router.get("/events", response_model=WebhookEventPage, summary="List webhook events")
 async def list_events(query: Annotated[EventQuery, Query()], caller: Replayer, runtime: RuntimeState) -> dict[str, Any]:
-    """The webhook events of your databases, newest first."""
+    """Lists the webhook events of your databases, newest first."""
     events = await use_cases.list_events(
         runtime.database,
         caller=caller,

@@ -27,7 +27,9 @@ def _check_resolver(runtime: Runtime, caller: Caller) -> None:
 
 
 def _check_sender(runtime: Runtime, caller: Caller) -> None:
-    """If AKSELGATE_ORGANISATION is not set, the dispatch continues. Its refusal then names all missing settings."""
+    """Raises NotFound for other organisations. If AKSELGATE_ORGANISATION is not set, the dispatch continues: its
+    refusal then names all missing settings.
+    """
     if runtime.settings.akselgate_organisation is not None:
         check_account_holder(runtime, caller)
     require(caller, Permission.DISPATCH)

@@ -201,7 +201,7 @@ async def get_case_label_zpl(
     caller: Packer,
     runtime: RuntimeState,
 ) -> Response:
-    """Same as `label.pdf`, for a label printer: send it unchanged to the printer's port 9100."""
+    """Draws the same label as `label.pdf` as ZPL, for a label printer. Send it unchanged to the printer's port 9100."""
     return await _case_label(runtime, caller, batch_id, case_number, query.asked(FileFormat.ZPL))
 
 

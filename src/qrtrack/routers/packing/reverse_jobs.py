@@ -94,7 +94,7 @@ def _has_ended(view: use_cases.JobView) -> bool:
 
 
 def _visible_state(view: use_cases.JobView) -> tuple[object, ...]:
-    """What a poller waits for. `updated_at` is left out: each heartbeat changes it."""
+    """Returns the fields whose change ends `?wait=`. `updated_at` is left out, because each heartbeat changes it."""
     job = view.job
     return job.status, job.progress, job.prepared_count, job.remaining_to_prepare, job.attempts, view.queue_position
 

@@ -77,7 +77,7 @@ async def get_progress_batch(
 
 
 def _visible_state(batch: SyncBatch) -> tuple[object, ...]:
-    """A long poll answers when this changes."""
+    """Returns the fields whose change ends `?wait=`."""
     return batch.status, batch.processed_records, batch.success_count
 
 

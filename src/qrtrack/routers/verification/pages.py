@@ -82,7 +82,7 @@ async def get_mark() -> Response:
 
 
 async def show_page(request: Request) -> Response:
-    """GET and HEAD."""
+    """Answers GET and HEAD with the page."""
     runtime, visitor = _of(request)
     try:
         product = await _find(request, runtime, visitor)

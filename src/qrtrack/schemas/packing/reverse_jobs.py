@@ -142,7 +142,7 @@ class JobAnswer(JobSummary, Answer):
 
 
 def _eta(job: ReverseJob) -> int | None:
-    """Both times come from the database: the clocks of workers may differ."""
+    """Returns the remaining seconds. Both times come from the database, because the clocks of workers may differ."""
     if job.status != JobStatus.RUNNING or job.counted_at is None:
         return None
     done = job.prepared_count + job.duplicate_count + job.excluded_count

@@ -18,7 +18,7 @@ class RecordFilter(ListQuery):
     show: Shown = Field("checks", description="`checks`, `reports` of consumers, or `alerts`.")
 
     def before_number(self) -> int | None:
-        """The id of the last record on the page before. Raises InvalidInput."""
+        """Returns the id of the last record on the previous page. Raises InvalidInput."""
         return None if self.cursor is None else min(int(decode_cursor(self.cursor, int)[0]), LARGEST_ROW_ID)
 
 

@@ -102,7 +102,9 @@ def answer_for(dispatched: Dispatched) -> DispatchAnswer:
 
 
 def attempt_label(attempt_number: int, log_id: int) -> str:
-    """`attempt 2 (log_id 17)`: the number within the settlement, and the id that routes and logs use."""
+    """Names an attempt, such as `attempt 2 (log_id 17)`: by its number within the settlement, and by the id that routes
+    and logs use.
+    """
     return f"attempt {attempt_number} (log_id {log_id})"
 
 

@@ -84,7 +84,7 @@ async def resolve_attempt(
 async def list_attempts(
     database: Database, *, caller: Caller, wanted: AttemptFilter, before: int | None, limit: int
 ) -> Sequence[FoundAttempt]:
-    """Newest first."""
+    """Lists attempts, newest first."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         return await repositories.attempts.list(wanted, before=before, limit=limit)
 

@@ -29,7 +29,7 @@ async def report_day(database: Database, *, caller: Caller, day: date, timezone:
 async def export_report(
     database: Database, exports: Exports, *, caller: Caller, day: date, timezone: str
 ) -> ExportedFile:
-    """A sheet with a row for each settlement and type, and one with the totals."""
+    """Exports the report: one sheet has a row for each settlement and type, another one the totals."""
     async with exports.turn(caller.organisation_id):
         report = await report_day(database, caller=caller, day=day, timezone=timezone)
         settlements = _table("settlements", (*SETTLEMENT, *FIGURES), report, report.settlements)

@@ -90,7 +90,9 @@ async def _add_label_job(
 
 
 def _refuse_other_format(job: LabelJob, printer: Printer) -> None:
-    """ZPL counts in dots: on a printer of another resolution its symbols are too small, or cut off."""
+    """Raises InvalidInput if the printer cannot print the file. ZPL counts in dots: on a printer of another resolution,
+    symbols would be too small or cut off.
+    """
     value, expected = (printer_kind(row.file_format, row.dpi) for row in (job, printer))
     if value != expected:
         detail = (

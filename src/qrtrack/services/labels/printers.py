@@ -101,7 +101,8 @@ async def add_printer(
 async def change_printer(
     database: Database, *, caller: Caller, networks: PrinterNetworks, printer_id: UUID, changes: Mapping[str, Any]
 ) -> ListedPrinter:
-    """`changes` maps names of fields of NewPrinter to new values. Print jobs that wait are printed with the new values.
+    """Changes a printer. `changes` maps names of fields of NewPrinter to new values. Print jobs that wait are printed
+    with the new values.
 
     Raises NotFound, PrintingOff, InvalidInput, PrinterNameTaken.
     """

@@ -66,7 +66,9 @@ async def print_label(
 async def _send(
     database: Database, claim: Claim, printer: PrinterConnection, first: bytes, others: AsyncIterator[bytes]
 ) -> None:
-    """After the commit of `begin_sending`, the job is retried only if no byte was sent."""
+    """Sends the file and records the outcome. After the commit of `begin_sending`, the job is retried only if no byte
+    was sent.
+    """
     try:
         async with database.write() as repositories:
             await repositories.print_jobs.begin_sending(claim)

@@ -148,7 +148,7 @@ async def describe_batch(database: Database, *, caller: Caller, batch_id: UUID) 
 
 
 def batch_progress(batch: Batch) -> int:
-    """Done in percent over both stages; 100 only at the end."""
+    """Returns the progress in percent over both stages. It is 100 only at the end."""
     return percentage(batch.items_created + batch.keys_hashed, batch.quantity + batch.keys_to_hash)
 
 

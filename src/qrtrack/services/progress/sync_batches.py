@@ -37,7 +37,7 @@ async def create_sync_batch(
 async def list_sync_batches(
     database: Database, *, caller: Caller, status: SyncStatus | None, before: UUID | None, limit: int
 ) -> Sequence[SyncBatch]:
-    """Newest first."""
+    """Lists progress batches, newest first."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         return await repositories.sync_batches.list(status, before=before, limit=limit)
 

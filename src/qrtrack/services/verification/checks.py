@@ -108,7 +108,7 @@ class Verifier:
         return checked
 
     async def redeem(self, claimed: Claimed, visitor: Visitor) -> Checked:
-        """A unit can be redeemed once. Raises KeyNotProven, NotRedeemable, TooManyFailures and VerificationBusy."""
+        """Redeems the unit, once. Raises KeyNotProven, NotRedeemable, TooManyFailures and VerificationBusy."""
         async with self.admission.turn(visitor.network.name):
             unit = await self._prove(claimed, visitor)
             if unit is None:
@@ -136,7 +136,9 @@ class Verifier:
         return await self._confirm(batch, unit, digests[unit.root_key_digest])
 
     def _try(self, uniq_code: str, code: str | None, visitor: Visitor, found: FoundBatch | None) -> Try:
-        """A failure of a `qc` check counts for its user only: it must not lock consumers out."""
+        """Returns the hashes by which the limits count this check. A failure of a `qc` check counts for its user only:
+        it must not lock consumers out.
+        """
         today, network, staff = self.clock().date(), visitor.network, visitor.staff
         if staff is not None:
             own = self.hashes.of("staff", str(staff.organisation_id), staff.user_id)
@@ -209,7 +211,9 @@ class Verifier:
     async def _judge(
         self, repositories: Repositories, proven: "Proven", check: Check
     ) -> tuple[LockedUnit, History, Result]:
-        """The lock on the unit's row decides which of two concurrent checks is the first."""
+        """Locks the unit and returns it with its history and the result. Concurrent checks wait for the lock, so only
+        one of them is the first.
+        """
         unit = await repositories.verified_units.lock(proven.batch_id, proven.sequence_number)
         history = await repositories.verification_checks.history(proven.batch_id, proven.sequence_number, check)
         state = UnitState(

@@ -18,8 +18,8 @@ class AlreadyReleased(InvalidState):
 
 
 async def release_batch(database: Database, *, caller: Caller, batch_id: UUID, at: datetime | None) -> ReleasedBatch:
-    """`at` is the time of the release; None means now. The time of a future release can be changed until it has come.
-    If the batch is on sale already, a call without `at` changes nothing.
+    """Releases the batch at the time `at`; None means now. The time of a future release can be changed until it has
+    come. If the batch is on sale already, a call without `at` changes nothing.
 
     Raises NotFound, InvalidState for a batch that needs no release, AlreadyReleased.
     """
