@@ -46,7 +46,7 @@ async def test_an_import_names_the_bad_line_and_takes_the_corrected_file(manager
     await manager.click("[data-makes-id]")
     await manager.click("#import .primary")
     await expect(manager.locator("#mistakes h2")).to_have_text("Nothing was imported. Mistakes: 1")
-    await expect(manager.locator("#mistakes tbody td")).to_have_text(["3", "root_key", "The same stands in line 2."])
+    await expect(manager.locator("#mistakes tbody td")).to_have_text(["3", "root_key", "Line 2 has the same value."])
     await choose(manager, CSV.format(second="W9TX"))
     await expect(manager.locator("#mistakes")).to_be_hidden()
     await manager.click("#import .primary")

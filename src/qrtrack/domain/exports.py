@@ -15,7 +15,9 @@ class NoRoomForFile(Unavailable):
     title = "No room for the file"
 
     def __init__(self) -> None:
-        super().__init__("The server has no room to make the file: tell whoever runs the service, and try again later.")
+        super().__init__(
+            "The server has no room to make the file: tell the operator of the service, and try again later."
+        )
 
 
 class Kind(StrEnum):

@@ -62,7 +62,7 @@ TAGS: Final[Mapping[str, str]] = {
     "verification": "What consumers ask without a token: checking, redeeming and reporting a product.",
     "recalls": "Releasing batches for sale, recalling units, and what consumers' checks have shown.",
     "trace": "Where a unit or a case has been.",
-    "search": "Finding things by whatever a scanner or a person has.",
+    "search": "Finding units, cases, jobs and batches by a scanned or typed text.",
     "accurate": "Events and documents of the accounting system.",
     "webhooks": "What the accounting system calls.",
     "settlement dispatch": "Sending settlements to the bank gateway, at most once.",

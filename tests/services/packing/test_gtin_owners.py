@@ -46,7 +46,7 @@ async def test_the_first_batch_with_a_gtin_claims_it(plant: Plant, neighbour: Pl
     await plant.order(1, gtin=GTIN)
     await plant.order(1, gtin=GTIN)
     for gtin in (GTIN, OUTER):
-        with pytest.raises(GtinTaken, match="ask whoever runs the service to move it"):
+        with pytest.raises(GtinTaken, match="ask the operator of the service to move it"):
             await neighbour.order(1, gtin=gtin)
     await neighbour.order(1, gtin=UNRELATED)
     batches = await plant.sql("SELECT manufacturer_org_id FROM qr_batches WHERE gtin IN (:gtin, :outer)",
@@ -122,10 +122,10 @@ async def test_a_prefix_with_a_gtin_or_a_prefix_of_another_organisation_is_refus
     plant: Plant, neighbour: Plant, prefix: str
 ) -> None:
     await plant.order(1, gtin=GTIN)
-    with pytest.raises(PrefixTaken, match="ask whoever runs the service"):
+    with pytest.raises(PrefixTaken, match="ask the operator of the service"):
         await claim(neighbour, prefix)
     await claim(plant)
-    with pytest.raises(PrefixTaken, match="ask whoever runs the service"):
+    with pytest.raises(PrefixTaken, match="ask the operator of the service"):
         await claim(neighbour, prefix)
     assert await plant.sql("SELECT 1 FROM gtin_owners WHERE manufacturer_org_id = :id",
                            id=neighbour.caller.organisation_id) == []  # fmt: skip

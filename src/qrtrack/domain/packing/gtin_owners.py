@@ -25,7 +25,7 @@ class GtinTaken(Conflict):
     def __init__(self, gtin: str) -> None:
         super().__init__(
             f"The GTIN {gtin} belongs to another organisation of this service. Compare it with the one on the product. "
-            "If it is yours, ask whoever runs the service to move it to your organisation.",
+            "If it is yours, ask the operator of the service to move it to your organisation.",
             gtin=gtin,
         )
 
@@ -40,7 +40,7 @@ class PrefixTaken(Conflict):
 def prefix_of_another(prefix: str) -> PrefixTaken:
     return PrefixTaken(
         f"The prefix {prefix} or GTINs of it belong to another organisation of this service. Compare it with the "
-        "certificate from GS1. If it is yours, ask whoever runs the service to move it to your organisation."
+        "certificate from GS1. If it is yours, ask the operator of the service to move it to your organisation."
     )
 
 

@@ -78,8 +78,8 @@ async def _change_all(
     change: Callable[[Repositories, Sequence[UUID], Done], Awaitable[Done]],
     done: Done,
 ) -> Done:
-    """Changes the matching jobs, each chunk in a transaction of its own. It locks the batches first, then the jobs, as
-    a request that closes a batch does. Jobs that are submitted meanwhile are left out.
+    """Changes the matching jobs, each chunk in its own transaction. It locks the batches first, then the jobs, as a
+    request that closes a batch does. Jobs that are submitted meanwhile are left out.
     """
     after, last, is_over = BEFORE_ALL, None, False
     while not is_over:
