@@ -96,7 +96,7 @@ async def test_every_page_shows_its_state_in_every_language(
 
 def test_everything_that_the_pages_name_has_a_text() -> None:
     """Of a key that is built from a value, no template names the text."""
-    named = [f"code_state.{status}" for status in get_args(ListedStatus)]
+    named = [f"state.{status}" for status in get_args(ListedStatus)]
     named += [f"alert.{kind}{part}" for kind in AlertKind for part in ("", "_todo")]
     named += [f"report.{reason}" for reason in ReportReason]
     refused = re.findall(r"FieldCode\.(\w+)", getsource(imports))
@@ -203,7 +203,7 @@ async def test_records_of_all_batches_are_paged_and_those_of_one_are_found_by_it
     newest = await page(visitor, "/console/verification")
     assert newest.count('class="card alert"') == 50
     assert "Gold 5 g" not in newest
-    older = newest.partition("&before=")[2].partition('"')[0]
+    older = newest.partition("&amp;before=")[2].partition('"')[0]
     rest = await page(visitor, f"/console/verification?show=alerts&before={older}")
     assert rest.count('class="card alert"') == 10 + len(AlertKind)
     assert "hx-get" not in rest.partition('id="records"')[2].partition(">")[0]

@@ -68,8 +68,8 @@ async def test_a_long_log_goes_on_on_the_next_page(plant: Plant, visit: Visit, m
     visitor = await visit(plant.caller)
     first = (await visitor.get(f"{PAGE}/{job_id}")).text
     assert ("line 1" in first, "line 2" in first) == (True, False)
-    address = first.partition('id="more-lines" href="')[2].partition('"')[0]
+    address = first.partition('id="next-page" href="')[2].partition('"')[0]
     rest = (await visitor.get(address)).text
     assert ("line 1" in rest, "line 2" in rest, "line 3" in rest) == (False, True, True)
-    assert 'id="more-lines"' not in rest
-    assert 'id="first-lines"' in rest
+    assert 'id="next-page"' not in rest
+    assert 'id="first-page"' in rest

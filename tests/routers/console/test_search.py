@@ -154,7 +154,7 @@ async def test_the_trace_of_a_case_pages_through_its_units(visitor: httpx2.Async
     while address:
         page = await page_of(visitor, address)
         seen += [code for code in ska(*range(1, 251)) if f'href="{TRACE}{code}"' in page]
-        further = page.partition('class="button" href="/console/trace?')[2].partition('"')[0].replace("&amp;", "&")
+        further = page.partition('id="next-page" href="/console/trace?')[2].partition('"')[0].replace("&amp;", "&")
         address = further and f"/console/trace?{further}"
     assert seen == ska(*range(1, 251))
 
@@ -214,4 +214,4 @@ async def test_only_people_of_the_packing_line_search(
 def test_every_event_and_every_place_of_a_trace_has_words() -> None:
     said = catalogue("en")
     assert {f"event.{action}" for action in TRACE_DETAILS} <= set(said)
-    assert {f"place.{status}" for status in (*CodeStatus, *CaseStatus)} <= set(said)
+    assert {f"state.{status}" for status in (*CodeStatus, *CaseStatus)} <= set(said)

@@ -32,7 +32,7 @@ async def show_batches(
     )
     more = batches[PAGE - 1].batch.id if len(batches) > PAGE else None
     return visitor.page(
-        "batches.html", ("order",), batches=batches[:PAGE], name=name, state=state, more=more, span=span,
+        "batches.html", ("order",), batches=batches[:PAGE], name=name, state=state, more=more, before=before, span=span,
         requires_release=visitor.runtime.settings.verify_requires_release, channels=visitor.runtime.messenger.channels,
         may_manage=visitor.may(Permission.MANAGE_BATCHES),
     )  # fmt: skip

@@ -82,6 +82,7 @@ async def show_attempts(
     return visitor.page(
         "settlements.html",
         attempts=attempts[:PAGE],
+        before=before,
         more=attempts[PAGE - 1].id if len(attempts) > PAGE else None,
         wanted=wanted,
         outcomes=list(AttemptOutcome),
