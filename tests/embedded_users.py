@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from qrtrack import embedded
+from qrtrack import embedded_helper
 from qrtrack.embedded import start
 from ticking import HANG_SECONDS
 
@@ -114,7 +114,7 @@ def processes(folder: Path) -> dict[str, list[int]]:
             arguments = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
             if str((process / "cwd").readlink()) == f"{home}/data":
                 found["server"].append(int(process.name))
-            elif embedded.__file__ in arguments and home in arguments:
+            elif embedded_helper.__file__ in arguments and home in arguments:
                 found["guard"].append(int(process.name))
         except OSError:
             continue

