@@ -17,7 +17,7 @@ from qrtrack.repositories.gauges import QueueDepth
 from qrtrack.repositories.queues import QUEUES
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState, is_watcher
-from qrtrack.services.accurate.sources import ConnectionFigures, Silence
+from qrtrack.services.accurate.sources import Silence
 from qrtrack.services.gauges import Gauges
 from qrtrack.services.recalculation import KINDS
 from qrtrack.worker.execution import End
@@ -30,6 +30,53 @@ QUEUE_GAUGES: Final[Sequence[tuple[str, str, Callable[[QueueDepth], float | None
     ("queue_running", "Pieces of work that a worker holds", lambda queue: queue.running),
     ("queue_expired_leases", "Pieces of work whose worker has stopped answering", lambda queue: queue.expired_leases),
     ("queue_oldest_seconds", "How long the oldest piece of work has been due", lambda queue: queue.oldest_seconds),
+)
+TOTALS: Final[Sequence[tuple[str, str, Callable[[Gauges], float | None]]]] = (
+    ("workers_alive", "Processes with a worker loop that is alive", lambda gauges: gauges.workers_alive),
+    (
+        "dispatches_unknown",
+        "Attempts to pay with an unknown outcome; their settlements are frozen",
+        lambda gauges: gauges.unknown_dispatches,
+    ),
+    (
+        "printers_away",
+        "Label printers whose next label has waited for minutes: not reached, or not ready",
+        lambda gauges: gauges.printers_away,
+    ),
+    (
+        "verification_reports_of_day",
+        "Reports of consumers in the last 24 hours",
+        lambda gauges: gauges.verification_reports,
+    ),
+    (
+        "webhooks_unassigned",
+        "Events of databases without an owner: see ACCURATE_DATABASES",
+        lambda gauges: gauges.accurate.unassigned_events,
+    ),
+    ("webhooks_dead", "Events that failed their last attempt (dead)", lambda gauges: gauges.accurate.dead),
+    ("webhooks_to_pass_on", "Events that wait for ACCURATE_FORWARD_URL", lambda gauges: gauges.accurate.to_pass_on),
+    (
+        "webhook_subscription_days",
+        "Days until Accurate stops sending, if this service renews the subscription",
+        lambda gauges: gauges.accurate.subscription_days_left,
+    ),
+    (
+        "webhook_renewal_failures",
+        "Failed renewals of the subscription since the beginning",
+        lambda gauges: gauges.accurate.renewal_failures,
+    ),
+)
+COUNTS_BY_KIND: Final[Sequence[tuple[str, str, Callable[[Gauges], Mapping[str, int]]]]] = (
+    (
+        "dispatch_alarms",
+        "Reports of the bank in the last 24 hours that contradict each other, or match no payment",
+        lambda gauges: gauges.alarming_dispatch_events,
+    ),
+    (
+        "verification_alerts_of_day",
+        "Alerts of public verification in the last 24 hours: once a day for each kind and unit or batch",
+        lambda gauges: gauges.verification_alerts,
+    ),
 )
 
 # Series start at 0: if a series begins with its first event, Prometheus' increase() misses that event.
@@ -68,8 +115,9 @@ class _Gauges(Collector):
         self._pools = pools
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        gauges = self._gauges
         yield _gauge(
-            "database_up", "Whether the database delivered the gauges of this scrape", value=self._gauges is not None
+            "database_up", "Whether the database delivered the gauges of this scrape", value=gauges is not None
         )
         yield _gauge(
             "database_pool_connections",
@@ -77,44 +125,19 @@ class _Gauges(Collector):
             ["pool", "state"],
             [([pool, state], count) for pool, use in self._pools.items() for state, count in use.items()],
         )
-        yield from _of_queues(self._gauges.queues if self._gauges else ())
+        yield from _of_queues(gauges.queues if gauges else ())
+        for name, help_text, total in TOTALS:
+            yield _gauge(name, help_text, value=total(gauges) if gauges else None)
+        for name, help_text, counts in COUNTS_BY_KIND:
+            by_kind = counts(gauges) if gauges else {}
+            yield _gauge(name, help_text, ["kind"], [([kind], count) for kind, count in by_kind.items()])
+        yield _repairs(gauges.count_repairs if gauges else None)
         yield _gauge(
-            "workers_alive",
-            "Processes with a worker loop that is alive",
-            value=self._gauges.workers_alive if self._gauges else None,
+            "webhook_silence_seconds",
+            "Time since the last event of one of Accurate's databases and types",
+            ["database_id", "type"],
+            _silences(gauges.accurate.sources if gauges else (), in_full=self._in_full),
         )
-        yield _gauge(
-            "dispatches_unknown",
-            "Attempts to pay with an unknown outcome; their settlements are frozen",
-            value=self._gauges.unknown_dispatches if self._gauges else None,
-        )
-        yield _gauge(
-            "dispatch_alarms",
-            "Reports of the bank in the last 24 hours that contradict each other, or match no payment",
-            ["kind"],
-            [
-                ([kind], count)
-                for kind, count in (self._gauges.alarming_dispatch_events if self._gauges else {}).items()
-            ],
-        )
-        yield _gauge(
-            "printers_away",
-            "Label printers whose next label has waited for minutes: not reached, or not ready",
-            value=self._gauges.printers_away if self._gauges else None,
-        )
-        yield _gauge(
-            "verification_alerts_of_day",
-            "Alerts of public verification in the last 24 hours: once a day for each kind and unit or batch",
-            ["kind"],
-            [([kind], count) for kind, count in (self._gauges.verification_alerts if self._gauges else {}).items()],
-        )
-        yield _gauge(
-            "verification_reports_of_day",
-            "Reports of consumers in the last 24 hours",
-            value=self._gauges.verification_reports if self._gauges else None,
-        )
-        yield _repairs(self._gauges.count_repairs if self._gauges else None)
-        yield from _of_webhooks(self._gauges.accurate if self._gauges else None, in_full=self._in_full)
 
 
 def _repairs(repairs: Mapping[str, int] | None) -> CounterMetricFamily:
@@ -132,35 +155,6 @@ def _repairs(repairs: Mapping[str, int] | None) -> CounterMetricFamily:
 def _of_queues(queues: Sequence[QueueDepth]) -> Iterator[GaugeMetricFamily]:
     for name, help_text, value in QUEUE_GAUGES:
         yield _gauge(name, help_text, ["kind"], [([queue.kind], value(queue) or 0) for queue in queues])
-
-
-def _of_webhooks(accurate: ConnectionFigures | None, *, in_full: bool) -> Iterator[GaugeMetricFamily]:
-    yield _gauge(
-        "webhook_silence_seconds",
-        "Time since the last event of one of Accurate's databases and types",
-        ["database_id", "type"],
-        _silences(accurate.sources if accurate else (), in_full=in_full),
-    )
-    for name, help_text, value in (
-        (
-            "webhooks_unassigned",
-            "Events of databases without an owner: see ACCURATE_DATABASES",
-            accurate and accurate.unassigned_events,
-        ),
-        ("webhooks_dead", "Events that failed their last attempt (dead)", accurate and accurate.dead),
-        ("webhooks_to_pass_on", "Events that wait for ACCURATE_FORWARD_URL", accurate and accurate.to_pass_on),
-        (
-            "webhook_subscription_days",
-            "Days until Accurate stops sending, if this service renews the subscription",
-            accurate and accurate.subscription_days_left,
-        ),
-        (
-            "webhook_renewal_failures",
-            "Failed renewals of the subscription since the beginning",
-            accurate and accurate.renewal_failures,
-        ),
-    ):
-        yield _gauge(name, help_text, value=value)
 
 
 def _silences(sources: Iterable[Silence], *, in_full: bool) -> list[tuple[list[str], float]]:
