@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import httpx2
@@ -112,19 +112,9 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         http_client(timeout=5) as http,
         open_messenger(settings) as messenger,
     ):
-        _log_database(settings, database)
-        assert settings.secret_key is not None
-        secret_key = settings.secret_key.get_secret_value()
-        keys = KeyRing(secret_key)
-        if settings.database_url is None:
-            await database.migrate()
-        await _wait_for(database, keys)
-        await check_printed_hosts(database, settings.public_addresses)
-        await _log_limits(database)
-        hash_threads = ThreadPoolExecutor(max(settings.hash_threads, 1), "hashing", _give_way)
-        label_threads = ThreadPoolExecutor(max(settings.label_slots, 1), "labels", _give_way)
-        verify_threads = ThreadPoolExecutor(settings.verify_slots, "verifying", _give_way, (VERIFYING_NICENESS,))
-        export_threads = ThreadPoolExecutor(EXPORT_THREADS, "exports")
+        keys = KeyRing(_secret_key(settings))
+        await _prepare(database, settings, keys)
+        threads = _make_threads(settings)
         shielded_tasks, stopping = ShieldedTasks(), asyncio.Event()
         heavy_work = HeavyWork(stopping)
         gauges = GaugeCache(database, ZoneInfo(settings.accurate_timezone))
@@ -139,25 +129,53 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
                 messenger=messenger,
                 keys=keys,
                 hasher=make_hasher(settings.bcrypt_cost),
-                hash_threads=hash_threads,
-                label_threads=label_threads,
+                hash_threads=threads.hashing,
+                label_threads=threads.labels,
                 heavy_work=heavy_work,
                 stopping=stopping,
-                exports=Exports(export_threads),
-                dispatcher=Dispatcher(
-                    Akselgate(settings),
-                    CallbackTokens(secret_key),
-                    f"{settings.public_base_url}{AKSELGATE_CALLBACKS}",
-                    heavy_work,
-                ),
+                exports=Exports(threads.exports),
+                dispatcher=_dispatcher(settings, heavy_work),
                 shielded_tasks=shielded_tasks,
-                verifier=_verifier(settings, database, keys, verify_threads),
+                verifier=_verifier(settings, database, keys, threads.verifying),
             )
         finally:
             await shielded_tasks.finish()
             await gauges.close()
-            for threads in (hash_threads, label_threads, export_threads, verify_threads):
-                threads.shutdown(wait=False, cancel_futures=True)
+            threads.shutdown()
+
+
+def _secret_key(settings: Settings) -> str:
+    assert settings.secret_key is not None
+    return settings.secret_key.get_secret_value()
+
+
+async def _prepare(database: Database, settings: Settings, keys: KeyRing) -> None:
+    _log_database(settings, database)
+    if settings.database_url is None:
+        await database.migrate()
+    await _wait_for(database, keys)
+    await check_printed_hosts(database, settings.public_addresses)
+    await _log_limits(database)
+
+
+class _Threads(NamedTuple):
+    hashing: Executor
+    labels: Executor
+    verifying: Executor
+    exports: Executor
+
+    def shutdown(self) -> None:
+        for each in self:
+            each.shutdown(wait=False, cancel_futures=True)
+
+
+def _make_threads(settings: Settings) -> _Threads:
+    return _Threads(
+        hashing=ThreadPoolExecutor(max(settings.hash_threads, 1), "hashing", _give_way),
+        labels=ThreadPoolExecutor(max(settings.label_slots, 1), "labels", _give_way),
+        verifying=ThreadPoolExecutor(settings.verify_slots, "verifying", _give_way, (VERIFYING_NICENESS,)),
+        exports=ThreadPoolExecutor(EXPORT_THREADS, "exports"),
+    )
 
 
 def _log_database(settings: Settings, database: Database) -> None:
@@ -220,12 +238,16 @@ def _forwarder(settings: Settings, http: httpx2.AsyncClient) -> Forwarder | None
     return Forwarder(http, settings.accurate_forward_url, secret.get_secret_value())
 
 
+def _dispatcher(settings: Settings, heavy_work: HeavyWork) -> Dispatcher:
+    callbacks = f"{settings.public_base_url}{AKSELGATE_CALLBACKS}"
+    return Dispatcher(Akselgate(settings), CallbackTokens(_secret_key(settings)), callbacks, heavy_work)
+
+
 def _verifier(settings: Settings, database: Database, keys: KeyRing, threads: Executor) -> Verifier:
-    assert settings.secret_key is not None
     return Verifier(
         database=database,
         keys=keys,
-        hashes=HashKeys(settings.secret_key.get_secret_value()),
+        hashes=HashKeys(_secret_key(settings)),
         hasher=make_hasher(settings.bcrypt_cost),
         threads=threads,
         admission=Admission(settings.verify_slots),

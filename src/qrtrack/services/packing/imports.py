@@ -45,20 +45,16 @@ async def import_batch(
     batch_id = uuid7()
     digests, sealed = await asyncio.to_thread(_protect, keys, batch_id, imported.root_keys)
     with_keys = sum(digest is not None for digest in digests)
-    organisation_id = caller.organisation_id
-    async with database.write(tenant=organisation_id) as repositories:
-        await repositories.code_creation.lock_imports(organisation_id)
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        await repositories.code_creation.lock_imports(caller.organisation_id)
         await claim_gtin(repositories, caller, new.gtin)
-        await repositories.numbering.skip_numbers(organisation_id, imported.highest_numbers)
+        await repositories.numbering.skip_numbers(caller.organisation_id, imported.highest_numbers)
         if taken := await _taken(repositories, imported.codes):
             raise imported.refusal(taken)
         batch = await _add(repositories, caller, new, imported, batch_id, with_keys=with_keys)
         await _insert_codes(repositories, batch, imported, digests, sealed)
         if with_keys:
-            await repositories.code_creation.queue_chunks(
-                batch_id, organisation_id, HASHING.kind, quantity=batch.quantity, chunk_size=HASHING_CHUNK
-            )
-            await repositories.wake_workers(HASHING)
+            await _queue_hashing(repositories, batch)
         await repositories.trace.add(
             "batch.imported",
             caller=caller,
@@ -128,6 +124,13 @@ async def _insert_codes(
     await repositories.batches.count_created(batch.id, batch.quantity)
     await repositories.batches.add_cases(batch.id)
     await repositories.batches.count_hashed(batch.id, 0)
+
+
+async def _queue_hashing(repositories: Repositories, batch: Batch) -> None:
+    await repositories.code_creation.queue_chunks(
+        batch.id, batch.manufacturer_org_id, HASHING.kind, quantity=batch.quantity, chunk_size=HASHING_CHUNK
+    )
+    await repositories.wake_workers(HASHING)
 
 
 async def _taken(repositories: Repositories, codes: Sequence[str]) -> list[str]:

@@ -8,7 +8,8 @@ from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.case_packing import CaseAlreadyPacked, CaseOfOtherBatch, VariantMismatch
 from qrtrack.domain.packing.states import CaseStatus
-from qrtrack.repositories.packing.cases import FoundCase
+from qrtrack.repositories import Repositories
+from qrtrack.repositories.packing.cases import ChangedRanges, FoundCase
 from qrtrack.services.packing.case_packing import CodeTakenMeanwhile
 
 
@@ -62,11 +63,7 @@ async def move_case(
         target = await repositories.cases.get(to_master_code)
         await repositories.batches.get_packable(batch_id)
         _refuse_misfit(source, target)
-        moved = await repositories.cases.move(source.id, target.id)
-        if moved.codes != source.actual_units:
-            raise CodeTakenMeanwhile
-        await repositories.case_prints.withdraw([source.id])
-        await repositories.case_prints.order(caller, batch_id, target.id, station=source.station)
+        moved = await _move(repositories, caller, source, target)
         await repositories.trace.add(
             "case.moved",
             caller=caller,
@@ -78,6 +75,16 @@ async def move_case(
             details=_details(source, target),
         )
         return repositories.answer(MovedCase(await repositories.cases.get(to_master_code), moved.codes))
+
+
+async def _move(repositories: Repositories, caller: Caller, source: FoundCase, target: FoundCase) -> ChangedRanges:
+    """Moves the units, and with them the label that is to be printed."""
+    moved = await repositories.cases.move(source.id, target.id)
+    if moved.codes != source.actual_units:
+        raise CodeTakenMeanwhile
+    await repositories.case_prints.withdraw([source.id])
+    await repositories.case_prints.order(caller, target.batch_id, target.id, station=source.station)
+    return moved
 
 
 def _details(source: FoundCase, target: FoundCase) -> dict[str, object]:
