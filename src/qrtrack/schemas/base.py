@@ -204,10 +204,16 @@ class Body(Part):
     user_id: Text | None = Field(None, description="If given, it must be the user of the token.")
 
 
-class Answer(BaseModel):
-    """Base of response bodies."""
+class View(BaseModel):
+    """Base of what answers show: built from rows, and with all its members every time."""
 
-    model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(
+        from_attributes=True, populate_by_name=True, json_schema_serialization_defaults_required=True
+    )
+
+
+class Answer(View):
+    """Base of response bodies."""
 
     success: Literal[True] = True
 
@@ -222,6 +228,12 @@ class Query(BaseModel):
     """Base of query strings. A mistyped filter is an error here too: without it, the route would list everything."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class WaitQuery(Query):
+    """How long to wait for a change."""
+
+    wait: Wait = 0
 
 
 class ListQuery(Query):
@@ -240,6 +252,10 @@ class ListQuery(Query):
         Raises InvalidInput.
         """
         return 0 if self.cursor is None else min(max(decode_cursor(self.cursor, int)[0], 0), largest)
+
+    def before_number(self) -> int | None:
+        """Returns the number of the last row that was seen. Raises InvalidInput."""
+        return None if self.cursor is None else int(decode_cursor(self.cursor, int)[0])
 
     def before_id(self) -> UUID | None:
         """Returns the id of the last row that was seen. Raises InvalidInput."""

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from qrtrack.schemas.base import Answer
+from qrtrack.schemas.base import Answer, View
 
 
 class LivenessAnswer(Answer):
@@ -13,7 +13,7 @@ class LivenessAnswer(Answer):
     status: Literal["alive"] = "alive"
 
 
-class AccurateState(BaseModel):
+class AccurateState(View):
     """The state of Accurate's webhooks."""
 
     oldest_pending_seconds: int | None = Field(description="How long the oldest event has waited to be processed.")
@@ -31,7 +31,7 @@ class AccurateTotals(AccurateState):
     unassigned_events: int = Field(description="Events of databases that belong to no organisation.")
 
 
-class AccurateSource(BaseModel):
+class AccurateSource(View):
     """Events of one type from one database."""
 
     database_id: int
@@ -39,7 +39,7 @@ class AccurateSource(BaseModel):
     silent_seconds: int
 
 
-class UnassignedDatabase(BaseModel):
+class UnassignedDatabase(View):
     """A database that belongs to no organisation."""
 
     database_id: int | None = Field(description="Null for events that name no database.")

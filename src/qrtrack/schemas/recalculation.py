@@ -2,12 +2,12 @@
 
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.repositories.recalculation import CountedKind
-from qrtrack.schemas.base import Answer, Flag, Query
+from qrtrack.schemas.base import Answer, Flag, Query, View
 
 
 class RecountQuery(Query):
@@ -24,10 +24,8 @@ class RecountQuery(Query):
             raise InvalidInput("Give batch_id or all, not both.", errors=[error])
 
 
-class RecountedCounters(BaseModel):
+class RecountedCounters(View):
     """The counters of one row: as stored, and as counted."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     kind: CountedKind
     subject_id: UUID = Field(validation_alias="id", description="The id of the batch, job or progress batch.")

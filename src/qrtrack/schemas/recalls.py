@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from qrtrack.domain.packing.states import CodeStatus
 from qrtrack.domain.verification.recalls import RecallScope
-from qrtrack.schemas.base import MANY_LINES, Answer, Body, Flag, Id, Instant, ListQuery, Name, Page, Reason
+from qrtrack.schemas.base import MANY_LINES, Answer, Body, Flag, Id, Instant, ListQuery, Name, Page, Reason, View
 from qrtrack.schemas.packing.codes import CodeList
 from qrtrack.services.recalls import RecallTexts
 
@@ -48,10 +48,8 @@ class LiftRequest(Body):
     reason: Reason = Field(examples=["The laboratory found nothing"])
 
 
-class RecallView(BaseModel):
+class RecallView(View):
     """In force until `lifted_at`."""
-
-    model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
 
     recall_id: UUID
     scope: RecallScope
@@ -80,8 +78,6 @@ class RecallMade(RecallAnswer):
 class RecallDryRun(Answer):
     """What the recall would cover now."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     dry_run: Literal[True] = True
     unit_count: int
     with_consumers: int = Field(description="How many of these units a consumer has checked or redeemed.")
@@ -100,10 +96,8 @@ class RecallPage(Page):
     recalls: list[RecallView]
 
 
-class RecalledRange(BaseModel):
+class RecalledRange(View):
     """Units with consecutive sequence numbers."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     batch_id: UUID
     first_code: str

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.packing.states import BatchStatus, CaseStatus, CodeStatus
 from qrtrack.domain.scans import ScanKind
 from qrtrack.repositories.searches import FoundThing
-from qrtrack.schemas.base import Answer, Instant, Query
+from qrtrack.schemas.base import Answer, Instant, Query, View
 from qrtrack.schemas.labels.label_jobs import LABELS_PATH
 from qrtrack.schemas.packing.batches import BATCHES_PATH
 from qrtrack.services.searches import Result, SearchResults
@@ -29,10 +29,8 @@ class SearchQuery(Query):
     )
 
 
-class FoundBase(BaseModel):
+class FoundBase(View):
     """Every result belongs to one batch."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     batch_id: UUID
     order_id: UUID

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from qrtrack.domain.packing.states import BatchStatus, CodeStatus
 from qrtrack.repositories.packing.codes import Exclusion as ExclusionRow
 from qrtrack.repositories.packing.codes import FoundCode
-from qrtrack.schemas.base import LARGEST_SEQUENCE, LONGEST_PAGE, Instant, Limit, ListQuery, Page
+from qrtrack.schemas.base import LARGEST_SEQUENCE, LONGEST_PAGE, Instant, Limit, ListQuery, Page, View
 from qrtrack.schemas.cursors import decode_cursor, encode_cursor
 from qrtrack.schemas.event_details import ShownAs, event_kinds
 from qrtrack.schemas.packing.cases import ListedCase
@@ -17,10 +17,8 @@ from qrtrack.schemas.trace_details import TRACE_DETAILS
 from qrtrack.services.trace import Trace, TracePosition
 
 
-class TracedBatch(BaseModel):
+class TracedBatch(View):
     """The batch, and the order that it was made for."""
-
-    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
     batch_id: UUID = Field(validation_alias="id")
     order_id: UUID
@@ -29,10 +27,8 @@ class TracedBatch(BaseModel):
     status: BatchStatus
 
 
-class TracedCode(BaseModel):
+class TracedCode(View):
     """A unit."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     code: str
     sequence_number: int
@@ -40,12 +36,10 @@ class TracedCode(BaseModel):
     status: CodeStatus
 
 
-class Exclusion(BaseModel):
+class Exclusion(View):
     """Why a unit is kept out of the queue: a reverse job listed it, or a station found it missing (then without a
     job).
     """
-
-    model_config = ConfigDict(from_attributes=True)
 
     job_id: UUID | None
     excluded_at: Instant
@@ -67,10 +61,8 @@ class TracedUnit(TracedCode):
         )
 
 
-class TracedEventBase(BaseModel):
+class TracedEventBase(View):
     """An event: who did it, when, where and why. `unit_count`: how many units the action changed."""
-
-    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
     event_id: int = Field(validation_alias="id")
     occurred_at: Instant

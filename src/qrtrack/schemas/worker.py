@@ -3,10 +3,10 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from qrtrack.domain.jobs import JobStatus
-from qrtrack.schemas.base import DECIMAL, Answer, Instant, Query
+from qrtrack.schemas.base import DECIMAL, Answer, Instant, Query, View
 from qrtrack.schemas.packing.reverse_jobs import ResultSummary
 
 
@@ -29,10 +29,8 @@ class WorkerAnswer(Answer):
     error_message: str | None = None
 
 
-class KindCounts(BaseModel):
+class KindCounts(View):
     """How many pieces of work of one kind ended, by how they ended."""
-
-    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     completed: int = 0
     queued: int = Field(0, description="Released, because the time was up or the process is stopping.")
@@ -41,10 +39,8 @@ class KindCounts(BaseModel):
     lost: int = Field(0, description="Cancelled, or taken over by another worker.")
 
 
-class KindHealth(BaseModel):
+class KindHealth(View):
     """The state of one kind of work."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     queued: int = Field(description="Waiting, including work that is due later.")
     running: int
@@ -53,10 +49,8 @@ class KindHealth(BaseModel):
     last_finished_at: Instant | None = Field(description="Exact to a few seconds; null when nothing has ended yet.")
 
 
-class LivingWorker(BaseModel):
+class LivingWorker(View):
     """A process with a running worker loop."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     worker_id: UUID = Field(validation_alias="id")
     host: str
@@ -64,10 +58,8 @@ class LivingWorker(BaseModel):
     polled_at: Instant
 
 
-class TaskHealth(BaseModel):
+class TaskHealth(View):
     """A periodic task."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     name: str = Field(examples=["recalculate_progress"])
     status: Literal["queued", "running"]

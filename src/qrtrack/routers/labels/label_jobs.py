@@ -32,6 +32,7 @@ from qrtrack.routers.labels.files import MEDIA_TYPES, PDF, ZPL
 from qrtrack.routers.labels.symbols import CaseNumber
 from qrtrack.routers.problems import problems
 from qrtrack.routers.waiting import LongPoll
+from qrtrack.schemas.base import WaitQuery
 from qrtrack.schemas.labels.label_jobs import (
     LABELS_PATH,
     CaseLabelQuery,
@@ -41,7 +42,6 @@ from qrtrack.schemas.labels.label_jobs import (
     LabelJobDryRun,
     LabelJobFilter,
     LabelJobPage,
-    LabelJobQuery,
     LabelJobSubmitted,
     LabelJobSummary,
     LabelRequest,
@@ -109,7 +109,7 @@ async def list_label_jobs(
 @router.get(f"{LABELS_PATH}/{{label_job_id}}", summary="Poll a label job", responses=problems(NotFound))
 async def get_label_job(
     label_job_id: UUID,
-    query: Annotated[LabelJobQuery, Query()],
+    query: Annotated[WaitQuery, Query()],
     caller: Packer,
     runtime: RuntimeState,
     long_poll: LongPoll,

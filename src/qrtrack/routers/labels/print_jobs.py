@@ -16,14 +16,13 @@ from qrtrack.routers.dependencies import Packer, RuntimeState, require
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import problems
 from qrtrack.routers.waiting import LongPoll
-from qrtrack.schemas.base import RowId
+from qrtrack.schemas.base import RowId, WaitQuery
 from qrtrack.schemas.labels.print_jobs import (
     PRINT_JOBS_PATH,
     PrintJobAnswer,
     PrintJobChanged,
     PrintJobFilter,
     PrintJobPage,
-    PrintJobQuery,
     PrintJobSummary,
     PrintOrdered,
     PrintRequest,
@@ -81,7 +80,7 @@ async def list_print_jobs(
         caller=caller,
         printer_id=query.printer_id,
         status=query.status,
-        before=query.after_number() or None,
+        before=query.before_number(),
         limit=query.one_more,
     )
     return query.page("print_jobs", [PrintJobSummary.of(row) for row in rows], lambda job: job.print_job_id)
@@ -90,7 +89,7 @@ async def list_print_jobs(
 @router.get(f"{PRINT_JOBS_PATH}/{{print_job_id}}", summary="Poll a print job", responses=problems(NotFound))
 async def get_print_job(
     print_job_id: PrintJobId,
-    query: Annotated[PrintJobQuery, Query()],
+    query: Annotated[WaitQuery, Query()],
     caller: Packer,
     runtime: RuntimeState,
     long_poll: LongPoll,

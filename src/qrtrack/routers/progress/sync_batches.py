@@ -14,6 +14,7 @@ from qrtrack.routers.dependencies import ProgressReporter, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import problems
 from qrtrack.routers.waiting import LongPoll
+from qrtrack.schemas.base import WaitQuery
 from qrtrack.schemas.progress.sync_batches import (
     SyncAnswer,
     SyncBody,
@@ -21,7 +22,6 @@ from qrtrack.schemas.progress.sync_batches import (
     SyncPage,
     SyncQuery,
     SyncState,
-    WaitQuery,
 )
 from qrtrack.services.progress import sync_batches
 

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from qrtrack.schemas.base import DIGITS, Flag, Instant, ListQuery, Money, Page, Text
+from qrtrack.schemas.base import DIGITS, Flag, Instant, ListQuery, Money, Page, Text, View
 from qrtrack.schemas.cursors import LARGEST_ROW_ID, decode_cursor
 
 DatabaseId = Annotated[int, DIGITS, Field(ge=0, le=LARGEST_ROW_ID, description="The id of a database of Accurate.")]
@@ -22,7 +22,7 @@ class DocumentQuery(ListQuery):
         return (-1, "", "") if self.cursor is None else decode_cursor(self.cursor, int, str, str)
 
 
-class DocumentView(BaseModel):
+class DocumentView(View):
     """The newest known state of an entity of Accurate. Database, type and entity id identify it."""
 
     database_id: int

@@ -1,11 +1,11 @@
 """The answer to the sender of webhooks."""
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from qrtrack.schemas.base import Answer
+from qrtrack.schemas.base import Answer, View
 
 
-class ReceivedElement(BaseModel):
+class ReceivedElement(View):
     """One element of the request."""
 
     index: int = Field(description="The element's place in the request, from 0.")

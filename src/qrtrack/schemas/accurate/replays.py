@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from qrtrack.domain.accurate.forwarding import ForwardStatus
 from qrtrack.domain.accurate.processing import EventStatus
@@ -10,8 +10,7 @@ from qrtrack.domain.accurate.replays import EventSelection
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.schemas.accurate.documents import DatabaseId
-from qrtrack.schemas.base import Answer, Body, Flag, Instant, ListQuery, Page, Reason, Text
-from qrtrack.schemas.cursors import decode_cursor
+from qrtrack.schemas.base import Answer, Body, Flag, Instant, ListQuery, Page, Reason, Text, View
 
 
 class EventQuery(ListQuery):
@@ -41,12 +40,8 @@ class EventQuery(ListQuery):
             raise InvalidInput("Name one database: database is the older name of database_id.", errors=[error])
         return self.database_id if self.database is None else self.database
 
-    def before_number(self) -> int | None:
-        """Returns the id of the last event on the previous page. Raises InvalidInput."""
-        return None if self.cursor is None else int(decode_cursor(self.cursor, int)[0])
 
-
-class WebhookEventView(BaseModel):
+class WebhookEventView(View):
     """One webhook event. `error_message`: why it is invalid, is dead or waits for a retry. `note`: what was ignored in
     it.
     """
@@ -71,7 +66,7 @@ class WebhookEventPage(Page):
     events: list[WebhookEventView]
 
 
-class ConflictView(BaseModel):
+class ConflictView(View):
     """Other content that arrived under the same uuid. `times`: how often."""
 
     payload: str
@@ -80,7 +75,7 @@ class ConflictView(BaseModel):
     last_at: Instant
 
 
-class ReplayView(BaseModel):
+class ReplayView(View):
     replayed_at: Instant
     actor: str
     reason: str | None

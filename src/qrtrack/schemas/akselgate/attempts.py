@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from qrtrack.domain.akselgate.attempts import AttemptOutcome, TransactionType, shown_status
 from qrtrack.domain.akselgate.callbacks import CallbackState
@@ -10,7 +10,7 @@ from qrtrack.domain.masking import masked, without_tokens
 from qrtrack.schemas.akselgate.attempt_details import ATTEMPT_DETAILS
 from qrtrack.schemas.akselgate.callbacks import ReceivedCallback
 from qrtrack.schemas.akselgate.dispatches import Settlement
-from qrtrack.schemas.base import DIGITS, Answer, Body, Instant, ListQuery, Money, Page, Reason
+from qrtrack.schemas.base import DIGITS, Answer, Body, Instant, ListQuery, Money, Page, Reason, View
 from qrtrack.schemas.event_details import ShownAs, event_kinds
 
 WithoutTokens = Annotated[str, AfterValidator(without_tokens)]
@@ -21,10 +21,8 @@ def _without_tokens(details: dict[str, Any]) -> dict[str, Any]:
     return {name: without_tokens(value) if isinstance(value, str) else value for name, value in details.items()}
 
 
-class ListedAttempt(BaseModel):
+class ListedAttempt(View):
     """An attempt without its payloads. Long numbers in the gateway's message are masked."""
-
-    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
     log_id: int = Field(validation_alias="id")
     kd_settle: str
@@ -66,10 +64,8 @@ class AttemptPage(Page):
     attempts: list[ListedAttempt]
 
 
-class SentRow(BaseModel):
+class SentRow(View):
     """One transaction as it was sent, and what the gateway reported about it."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     row_number: int
     reference_number: str
@@ -82,10 +78,8 @@ class SentRow(BaseModel):
     locked: bool = Field(description="Whether the reference may not be sent again.")
 
 
-class ListedEventBase(BaseModel):
+class ListedEventBase(View):
     """An event of the attempt."""
-
-    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
     event_id: int = Field(validation_alias="id")
     occurred_at: Instant
@@ -109,8 +103,6 @@ ListedEventKinds = event_kinds(ListedEventBase, "kind", ATTEMPT_DETAILS, prefix=
 
 class FullAttempt(ListedAttempt):
     """One attempt, with account numbers unmasked. The two payloads come with the first page of rows."""
-
-    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     message: WithoutTokens | None = Field(validation_alias="response_message")
     payload_sha256: str = Field(description="The hash of the sent bytes, including the token in them.")

@@ -1,14 +1,12 @@
 """Callbacks of the gateway."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from qrtrack.schemas.base import Answer, Instant
+from qrtrack.schemas.base import Answer, Instant, View
 
 
-class ReceivedCallback(BaseModel):
+class ReceivedCallback(View):
     """One callback of the gateway."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     event_id: int = Field(validation_alias="id")
     occurred_at: Instant

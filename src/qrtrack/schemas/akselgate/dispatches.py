@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
 
 from qrtrack.domain.akselgate.attempts import AttemptOutcome, TransactionType
 from qrtrack.domain.akselgate.dispatches import BRANCH_LENGTH, MOST_ROWS
-from qrtrack.schemas.base import ACCOUNT_PATTERN, REFERENCE_PATTERN, SETTLEMENT_PATTERN, Answer, Body
+from qrtrack.schemas.base import ACCOUNT_PATTERN, REFERENCE_PATTERN, SETTLEMENT_PATTERN, Answer, Body, View
 
 Settlement = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, pattern=SETTLEMENT_PATTERN)
@@ -44,7 +44,7 @@ class DispatchBody(Body):
     ]
 
 
-class AttemptMembers(BaseModel):
+class AttemptMembers(View):
     """The attempt in question."""
 
     log_id: int

@@ -2,23 +2,23 @@
 
 from datetime import date
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from qrtrack.domain.akselgate.attempts import TransactionType
-from qrtrack.schemas.base import Answer, Day, Money, Query
+from qrtrack.schemas.base import Answer, Day, Money, Query, View
 
 
 class ReportQuery(Query):
     date: Day
 
 
-class UnknownByAge(BaseModel):
+class UnknownByAge(View):
     under_1_hour: int
     under_1_day: int
     older: int
 
 
-class ReportFigures(BaseModel):
+class ReportFigures(View):
     """Attempts, callbacks and money. `callbacks_missing` counts rows of accepted and unknown attempts only."""
 
     sent: int = Field(description="Attempts of any outcome.")

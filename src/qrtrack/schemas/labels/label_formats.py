@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.labels.formats import MOST_LABELS_ON_PAGE, NAME_PATTERN, LabelFormat, format_of
-from qrtrack.schemas.base import Answer, Body, Part
+from qrtrack.schemas.base import Answer, Body, Part, View
 
 LARGEST: Final = 1200
 FormatName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -104,7 +104,7 @@ class LabelFormatRequest(Body):
             raise InvalidInput(detail, errors=[FieldError(f"/{name}", detail, FieldCode.REQUIRED) for name in missing])
 
 
-class ShownSheet(BaseModel):
+class ShownSheet(View):
     """A sheet of labels, in millimetres."""
 
     kind: Literal["sheet"]
@@ -116,7 +116,7 @@ class ShownSheet(BaseModel):
     grid: Grid
 
 
-class ShownRoll(BaseModel):
+class ShownRoll(View):
     """A roll of labels, in millimetres."""
 
     kind: Literal["roll"]
@@ -126,10 +126,8 @@ class ShownRoll(BaseModel):
     gap: float
 
 
-class ShownLabelFormat(BaseModel):
+class ShownLabelFormat(View):
     """A preset of the program, or an organisation's own format."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     name: str
     is_preset: bool

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final, Literal, Self, cast
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
@@ -27,7 +27,7 @@ from qrtrack.schemas.base import (
     Query,
     Reason,
     ScannedCode,
-    Wait,
+    View,
 )
 from qrtrack.schemas.labels.label_formats import FormatName
 
@@ -137,10 +137,8 @@ class LabelJobDryRun(Answer):
     page_count: int = Field(description="How many sheets are needed, or how many rows of a roll.")
 
 
-class LabelJobSummary(BaseModel):
+class LabelJobSummary(View):
     """A label job as lists show it."""
-
-    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
     label_job_id: UUID = Field(validation_alias="id")
     batch_id: UUID
@@ -204,12 +202,6 @@ class LabelJobFilter(ListQuery):
 
     batch_id: UUID | None = None
     status: JobStatus | None = None
-
-
-class LabelJobQuery(Query):
-    """How long to wait for a change of the job."""
-
-    wait: Wait = 0
 
 
 class LabelJobChanged(Answer):

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.labels.print_jobs import NewPrint, PrintStatus
 from qrtrack.repositories.labels.print_jobs import ListedPrint
-from qrtrack.schemas.base import LARGEST_SEQUENCE, Answer, Body, Id, Instant, ListQuery, Page, Query, Reason, Wait
+from qrtrack.schemas.base import LARGEST_SEQUENCE, Answer, Body, Id, Instant, ListQuery, Page, Reason, View
 
 PRINT_JOBS_PATH: Final = "/api/manufacturer/print-jobs"
 EITHER: Final = "Send either label_job_id, or batch_id and case_number."
@@ -53,10 +53,8 @@ class PrintOrdered(Answer):
     status_url: str
 
 
-class PrintJobSummary(BaseModel):
+class PrintJobSummary(View):
     """A print job: a label job's file, or a case's label."""
-
-    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
     print_job_id: int
     printer_id: UUID
@@ -107,12 +105,6 @@ class PrintJobFilter(ListQuery):
 
     printer_id: UUID | None = None
     status: PrintStatus | None = None
-
-
-class PrintJobQuery(Query):
-    """How long to wait for a change of the job."""
-
-    wait: Wait = 0
 
 
 class PrintJobChanged(Answer):

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from qrtrack.domain.labels.documents import FileFormat
 from qrtrack.domain.labels.formats import Calibration
 from qrtrack.domain.labels.printers import ADDRESS_PATTERN, NewPrinter, PrinterAddress
-from qrtrack.schemas.base import Answer, Body, Instant, Name
+from qrtrack.schemas.base import Answer, Body, Instant, Name, View
 from qrtrack.schemas.labels.label_formats import FormatName
 from qrtrack.schemas.labels.label_jobs import CalibrationRequest
 from qrtrack.services.labels.printers import ListedPrinter
@@ -73,7 +73,7 @@ class PrinterRequest(PrinterChange):
         return NewPrinter(**self.changes())
 
 
-class ShownCalibration(BaseModel):
+class ShownCalibration(View):
     """The stored correction of the printer."""
 
     dx: float
@@ -82,10 +82,8 @@ class ShownCalibration(BaseModel):
     scale_y: float
 
 
-class ShownPrinter(BaseModel):
+class ShownPrinter(View):
     """A printer with the state of its print jobs."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     printer_id: UUID
     name: str

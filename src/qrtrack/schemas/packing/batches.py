@@ -5,7 +5,7 @@ from datetime import date
 from typing import Annotated, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, computed_field
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, computed_field
 from pydantic_core import PydanticCustomError
 
 from qrtrack.domain.errors import invalid_field, require_exactly_one
@@ -16,7 +16,7 @@ from qrtrack.domain.packing.numbering import PREFIX_PATTERN
 from qrtrack.domain.packing.states import BatchStatus, CodeStatus
 from qrtrack.domain.qr import LOT_PATTERN, normalise_gtin
 from qrtrack.models import Batch
-from qrtrack.schemas.base import DIGITS, ONE_LINE, Answer, Body, Day, Id, Instant, Name, Part, Reason
+from qrtrack.schemas.base import DIGITS, ONE_LINE, Answer, Body, Day, Id, Instant, Name, Part, Reason, View
 from qrtrack.schemas.notifications import NotifyOrder
 from qrtrack.services.packing.batches import BatchDetails, batch_progress
 from qrtrack.services.packing.imports import BatchImport
@@ -157,12 +157,8 @@ class BatchCreated(Answer):
         return f"{BATCHES_PATH}/{self.batch_id}"
 
 
-class BatchSummary(BaseModel):
+class BatchSummary(View):
     """A batch as lists show it."""
-
-    model_config = ConfigDict(
-        from_attributes=True, populate_by_name=True, json_schema_serialization_defaults_required=True
-    )
 
     batch_id: UUID = Field(validation_alias="id")
     order_id: UUID
@@ -202,7 +198,7 @@ class BatchSummary(BaseModel):
         return BatchSummary.model_validate(batch).model_copy(update={"progress": batch_progress(batch)})
 
 
-class CaseCounts(BaseModel):
+class CaseCounts(View):
     """How many master cases a batch has."""
 
     total: int

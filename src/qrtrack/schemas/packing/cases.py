@@ -1,16 +1,12 @@
 """Master cases as lists and answers show them."""
 
-from pydantic import BaseModel, ConfigDict
-
 from qrtrack.domain.packing.states import CaseStatus, Completeness
-from qrtrack.schemas.base import Instant, ListQuery, Page
+from qrtrack.schemas.base import Instant, ListQuery, Page, View
 from qrtrack.schemas.packing.batches import VariantName
 
 
-class CaseInfo(BaseModel):
+class CaseInfo(View):
     """A case as packing returns it. `completeness` is null while the case is empty."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     master_code: str
     case_number: int

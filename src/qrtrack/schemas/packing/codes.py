@@ -3,11 +3,11 @@
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
 from qrtrack.domain.packing.states import CodeStatus, LinkRefusal
 from qrtrack.domain.scans import read_code
-from qrtrack.schemas.base import PRINTABLE, Answer, Body, Id, ListQuery, Page, Reason, only, scanned, wrong_type
+from qrtrack.schemas.base import PRINTABLE, Answer, Body, Id, ListQuery, Page, Reason, View, only, scanned, wrong_type
 
 # Repeats and blanks are dropped before codes are counted. `parse_codes` checks the elements in a thread: for a list of
 # numbers, pydantic would build an error for each.
@@ -44,10 +44,8 @@ class CodeFilter(ListQuery):
     )
 
 
-class ListedCode(BaseModel):
+class ListedCode(View):
     """A code of a batch, and the case that holds it."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     code: str
     sequence_number: int
@@ -101,10 +99,8 @@ class ReadmitRequest(Body):
     codes: CodeList
 
 
-class CodeResult(BaseModel):
+class CodeResult(View):
     """The result for one code: it was linked, could be linked, or was refused."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     code: str
     accepted: bool

@@ -2,18 +2,16 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import StringConstraints
 
 from qrtrack.domain.packing.gtin_owners import PREFIX_PATTERN
-from qrtrack.schemas.base import Answer, Instant
+from qrtrack.schemas.base import Answer, Instant, View
 
 CompanyPrefix = Annotated[str, StringConstraints(pattern=PREFIX_PATTERN)]
 
 
-class Gs1Prefix(BaseModel):
+class Gs1Prefix(View):
     """A company prefix of the organisation. GTINs that begin with it are refused in batches of other organisations."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     prefix: str
     created_by: str

@@ -3,13 +3,13 @@
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from qrtrack.domain.identity import normal_user
 from qrtrack.domain.packing.imports import ROWS_LIMIT
 from qrtrack.domain.packing.selections import PackSelection
 from qrtrack.domain.packing.states import Completeness
-from qrtrack.schemas.base import Answer, Body, Id, Instant, ListQuery, MasterCode, Name, Page, Reason
+from qrtrack.schemas.base import Answer, Body, Id, Instant, ListQuery, MasterCode, Name, Page, Reason, View
 from qrtrack.schemas.packing.batches import VariantName
 from qrtrack.schemas.packing.cases import CaseInfo
 from qrtrack.schemas.packing.codes import CodeList, CodeResult
@@ -62,10 +62,8 @@ class FilledAnswer(Answer):
     from_queue: bool
 
 
-class SkippedUnits(BaseModel):
+class SkippedUnits(View):
     """Units that wait in the queue before the scanned first unit. They stay there."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     count: int
     first_code: str
@@ -157,10 +155,8 @@ class PackFilter(ListQuery):
         return PackSelection(self.batch_id, self.station, self.user)
 
 
-class PackedCaseEvent(BaseModel):
+class PackedCaseEvent(View):
     """One case that was packed or added to, as it was then, and how much of that was undone later."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     event_id: int
     occurred_at: Instant

@@ -3,14 +3,14 @@
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from qrtrack.domain.estimates import eta_seconds
 from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.packing.selections import JobSelection
 from qrtrack.domain.packing.states import PreparedStatus
 from qrtrack.models import ReverseJob
-from qrtrack.schemas.base import LONGEST_WAIT, Answer, Body, Id, Instant, ListQuery, Page, Query, Wait
+from qrtrack.schemas.base import LONGEST_WAIT, Answer, Body, Id, Instant, ListQuery, Page, Query, View, Wait
 from qrtrack.schemas.notifications import NotifyOrder
 from qrtrack.schemas.packing.batches import VariantName
 from qrtrack.schemas.packing.codes import CodeList
@@ -42,7 +42,7 @@ class JobRequest(Body):
     dry_run: bool = Field(default=False, description="Returns what would be counted and refused, and changes nothing.")
 
 
-class ResultSummary(BaseModel):
+class ResultSummary(View):
     """`prepared + duplicates + invalid + excluded_count = total_available`."""
 
     prepared: int
@@ -98,10 +98,8 @@ class JobDryRun(Answer):
     unavailable_codes: list[str]
 
 
-class JobSummary(BaseModel):
+class JobSummary(View):
     """A job as lists show it. The counts are null until a worker has counted the codes."""
-
-    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
     job_id: UUID = Field(validation_alias="id")
     batch_id: UUID
@@ -175,10 +173,8 @@ class LogQuery(ListQuery):
     job_id: UUID
 
 
-class LogLine(BaseModel):
+class LogLine(View):
     """A stage, a retry, a warning or a failure."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     level: Literal["info", "warn", "error"]
     message: str
@@ -197,10 +193,8 @@ class PreparedQuery(LogQuery):
     status: PreparedStatus | None = None
 
 
-class ListedPreparedCode(BaseModel):
+class ListedPreparedCode(View):
     """A code that is, or was, in the queue."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     code: str
     sequence_number: int

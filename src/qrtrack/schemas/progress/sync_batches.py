@@ -3,12 +3,12 @@
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from qrtrack.domain.estimates import eta_seconds
 from qrtrack.domain.progress.sync_batches import SyncStatus
 from qrtrack.models import SyncBatch
-from qrtrack.schemas.base import Answer, Body, Instant, ListQuery, Name, Page, Query, Wait
+from qrtrack.schemas.base import Answer, Body, Instant, ListQuery, Name, Page, View
 
 
 class SyncBody(Body):
@@ -34,17 +34,15 @@ class SyncCreated(Answer):
     status_url: str = Field(default_factory=_status_url)
 
 
-class FailedRecord(BaseModel):
+class FailedRecord(View):
     """A failed record."""
 
     key: str
     error: str | None
 
 
-class SyncSummary(BaseModel):
+class SyncSummary(View):
     """The result of a batch that has ended."""
-
-    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
     total_records: int = Field(validation_alias="total")
     processed_records: int = Field(validation_alias="processed")
@@ -55,10 +53,8 @@ class SyncSummary(BaseModel):
     first_failures: list[FailedRecord] = Field(description="At most the first ten; errors are cut to 200 characters.")
 
 
-class SyncState(BaseModel):
+class SyncState(View):
     """A progress batch as lists show it."""
-
-    model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
 
     batch_id: UUID
     name: str
@@ -109,9 +105,3 @@ def _eta(batch: SyncBatch) -> int | None:
         return None
     elapsed = (batch.updated_at - batch.started_at).total_seconds()
     return eta_seconds(batch.processed_records, batch.total_records, elapsed)
-
-
-class WaitQuery(Query):
-    """How long to wait for a change."""
-
-    wait: Wait = 0

@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from qrtrack.domain.progress.sync_batches import SyncStatus
 from qrtrack.domain.progress.sync_records import RecordOutcome
-from qrtrack.schemas.base import Answer, Body, Instant, ListQuery, Note, Page, Part, Text
+from qrtrack.schemas.base import Answer, Body, Instant, ListQuery, Note, Page, Part, Text, View
 from qrtrack.schemas.cursors import decode_cursor
 
 
@@ -52,10 +52,8 @@ class RecordsAnswer(Answer):
     progress_percentage: int = Field(ge=0, le=100)
 
 
-class ListedFailure(BaseModel):
+class ListedFailure(View):
     """A failed record."""
-
-    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
     key: str = Field(validation_alias="record_key")
     error: str | None

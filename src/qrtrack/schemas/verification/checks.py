@@ -3,11 +3,11 @@
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from qrtrack.domain.scans import SCAN_LIMIT
 from qrtrack.domain.verification.checks import Purpose, Result
-from qrtrack.schemas.base import ONE_LINE, Answer, Instant, Part
+from qrtrack.schemas.base import ONE_LINE, Answer, Instant, Part, View
 from qrtrack.services.verification.checks import Checked
 
 Typed = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64, pattern=ONE_LINE)]
@@ -34,17 +34,15 @@ class VerifyRequest(RedeemRequest):
     purpose: Annotated[Purpose, Field(strict=False)] = Purpose.CONSUMER
 
 
-class RecallText(BaseModel):
+class RecallText(View):
     """What the manufacturer says about the recall."""
 
     text_en: str
     text_id: str
 
 
-class CheckedUnit(BaseModel):
+class CheckedUnit(View):
     """More about the unit. Only a `qc` check returns it."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     sequence_number: int
     status: Literal["generated", "printed", "packed", "scanned", "redeemed", "void"]

@@ -2,13 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from qrtrack.domain.verification.alerts import AlertKind
 from qrtrack.domain.verification.checks import Purpose, Result
 from qrtrack.domain.verification.reports import ReportReason
-from qrtrack.schemas.base import Instant, ListQuery, Page
-from qrtrack.schemas.cursors import LARGEST_ROW_ID, decode_cursor
+from qrtrack.schemas.base import Instant, ListQuery, Page, View
 from qrtrack.services.verification.records import Shown
 
 
@@ -17,16 +16,8 @@ class RecordFilter(ListQuery):
 
     show: Shown = Field("checks", description="`checks`, `reports` of consumers, or `alerts`.")
 
-    def before_number(self) -> int | None:
-        """Returns the id of the last record on the previous page. Raises InvalidInput."""
-        return None if self.cursor is None else min(int(decode_cursor(self.cursor, int)[0]), LARGEST_ROW_ID)
 
-
-class Record(BaseModel):
-    model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
-
-
-class CheckRecord(Record):
+class CheckRecord(View):
     """A check with the right root key. Repeated checks of one browser within 30 minutes are one check."""
 
     check_id: int = Field(validation_alias="id")
@@ -38,7 +29,7 @@ class CheckRecord(Record):
     actor: str | None = Field(description="Who made a `qc` check.")
 
 
-class ReportRecord(Record):
+class ReportRecord(View):
     """What a consumer reported."""
 
     report_id: int = Field(validation_alias="id")
@@ -48,7 +39,7 @@ class ReportRecord(Record):
     reported_at: Instant
 
 
-class AlertRecord(Record):
+class AlertRecord(View):
     """Raised at most once a day for each kind and unit. `code` is null if the alert is about the whole batch."""
 
     alert_id: int = Field(validation_alias="id")
