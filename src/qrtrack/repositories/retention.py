@@ -3,6 +3,8 @@
 Rows that another transaction has locked are skipped, so any number of processes may delete at once.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -30,19 +32,47 @@ AND NOT EXISTS (SELECT FROM qr_codes AS code
 OLD_SYNC: Final = """
 status IN ('completed', 'failed', 'cancelled') AND completed_at < now() - make_interval(days => :days)
 """
-OLD_NOTIFICATION: Final = "status IN ('completed', 'failed') AND finished_at < now() - make_interval(days => :days)"
-OLD_LABELS: Final = """
-status IN ('completed', 'failed', 'cancelled') AND finished_at < now() - make_interval(days => :days)
-"""
-OLD_PRINT: Final = "finished_at < now() - make_interval(days => :days)"
 OLD_LINE: Final = "created_at < now() - make_interval(days => :days)"
 OLD_STAGE: Final = """
 stage.status = 'completed' AND stage.finished_at < now() - make_interval(days => :days)
 AND EXISTS (SELECT FROM qr_batches AS batch WHERE batch.id = stage.batch_id AND batch.status = 'ready')
 """
-OLD_KEY: Final = "created_at < now() - make_interval(hours => :hours)"
-GONE_PROCESS: Final = "alive_until < now() - interval '1 day'"
 
+
+class Aged(NamedTuple):
+    """A table whose rows are deleted for their age alone. `old`: the condition. `by`: oldest first, by an index."""
+
+    table: str
+    old: str
+    by: str
+    key: str = "id"
+    step: int = STEP
+
+
+AGED: Final[Mapping[str, Aged]] = MappingProxyType(
+    {
+        "label_jobs": Aged(
+            "label_jobs",
+            "status IN ('completed', 'failed', 'cancelled') AND finished_at < now() - make_interval(days => :days)",
+            by="finished_at",
+            step=LABEL_JOBS_STEP,
+        ),
+        "print_jobs": Aged("print_jobs", "finished_at < now() - make_interval(days => :days)", by="finished_at"),
+        "notifications": Aged(
+            "notifications",
+            "status IN ('completed', 'failed') AND finished_at < now() - make_interval(days => :days)",
+            by="finished_at",
+        ),
+        "idempotency_keys": Aged(
+            "idempotency_keys", "created_at < now() - make_interval(hours => :hours)", by="created_at", key="ctid"
+        ),
+        # Processes that end normally delete their own row.
+        "worker_processes": Aged("worker_processes", "alive_until < now() - interval '1 day'", by="alive_until"),
+    }
+)
+COUNT_AGED: Final = ", ".join(
+    f"(SELECT count(*) FROM {aged.table} WHERE {aged.old}) AS {name}" for name, aged in AGED.items()
+)
 PREVIEW: Final = f"""
 SELECT (SELECT count(*) FROM qr_reverse_jobs AS job JOIN qr_prepared_codes AS prepared ON prepared.job_id = job.id
         WHERE {OLD_JOB} AND {OVER} AND {OLD_ROW}) AS prepared_codes,
@@ -52,12 +82,8 @@ SELECT (SELECT count(*) FROM qr_reverse_jobs AS job JOIN qr_prepared_codes AS pr
        (SELECT count(*) FROM sync_batch_records
         WHERE batch_id IN (SELECT batch_id FROM sync_batch_progress WHERE {OLD_SYNC})) AS progress_records,
        (SELECT count(*) FROM sync_batch_progress WHERE {OLD_SYNC}) AS progress_batches,
-       (SELECT count(*) FROM label_jobs WHERE {OLD_LABELS}) AS label_jobs,
-       (SELECT count(*) FROM print_jobs WHERE {OLD_PRINT}) AS print_jobs,
-       (SELECT count(*) FROM notifications WHERE {OLD_NOTIFICATION}) AS notifications,
-       (SELECT count(*) FROM idempotency_keys WHERE {OLD_KEY}) AS idempotency_keys,
        (SELECT count(*) FROM console_sessions WHERE expires_at < now()) AS console_sessions,
-       (SELECT count(*) FROM worker_processes WHERE {GONE_PROCESS}) AS worker_processes
+       {COUNT_AGED}
 """
 OLD_JOBS: Final = f"""
 SELECT job.id, job.batch_id, {OVER} AS is_over
@@ -135,33 +161,9 @@ WHERE id IN (
     WHERE id IN (SELECT id FROM qr_reverse_job_logs ORDER BY id LIMIT :step) AND {OLD_LINE}
     FOR UPDATE SKIP LOCKED)
 """
-PRUNE_NOTIFICATIONS: Final = f"""
-DELETE FROM notifications
-WHERE id IN (
-    SELECT id FROM notifications
-    WHERE {OLD_NOTIFICATION}
-    ORDER BY finished_at LIMIT :step FOR UPDATE SKIP LOCKED)
-"""
-PRUNE_IDEMPOTENCY_KEYS: Final = f"""
-DELETE FROM idempotency_keys
-WHERE ctid IN (
-    SELECT ctid FROM idempotency_keys
-    WHERE {OLD_KEY}
-    ORDER BY created_at LIMIT :step FOR UPDATE SKIP LOCKED)
-"""
-PRUNE_LABEL_JOBS: Final = f"""
-DELETE FROM label_jobs
-WHERE id IN (
-    SELECT id FROM label_jobs
-    WHERE {OLD_LABELS}
-    ORDER BY finished_at LIMIT :step FOR UPDATE SKIP LOCKED)
-"""
-PRUNE_PRINT_JOBS: Final = f"""
-DELETE FROM print_jobs
-WHERE id IN (
-    SELECT id FROM print_jobs
-    WHERE {OLD_PRINT}
-    ORDER BY finished_at LIMIT :step FOR UPDATE SKIP LOCKED)
+DELETE_AGED: Final = """
+DELETE FROM {table}
+WHERE {key} IN (SELECT {key} FROM {table} WHERE {old} ORDER BY {by} LIMIT :step FOR UPDATE SKIP LOCKED)
 """
 PRUNE_SESSIONS: Final = """
 WITH codes AS (
@@ -169,7 +171,6 @@ WITH codes AS (
 )
 DELETE FROM console_sessions WHERE expires_at < now()
 """
-PRUNE_WORKER_PROCESSES: Final = f"DELETE FROM worker_processes WHERE {GONE_PROCESS}"
 
 
 class Prunable(NamedTuple):
@@ -181,11 +182,11 @@ class Prunable(NamedTuple):
     batch_stages: int
     progress_records: int
     progress_batches: int
+    console_sessions: int
     label_jobs: int
     print_jobs: int
     notifications: int
     idempotency_keys: int
-    console_sessions: int
     worker_processes: int
 
 
@@ -244,23 +245,10 @@ class RetentionRepository(Repository):
     async def prune_log_lines(self, *, days: int) -> int:
         return await self._execute(PRUNE_LOG_LINES, days=days, step=STEP)
 
-    async def prune_label_jobs(self, *, days: int) -> int:
-        """Deletes old label jobs and their files."""
-        return await self._execute(PRUNE_LABEL_JOBS, days=days, step=LABEL_JOBS_STEP)
-
-    async def prune_print_jobs(self, *, days: int) -> int:
-        return await self._execute(PRUNE_PRINT_JOBS, days=days, step=STEP)
-
-    async def prune_notifications(self, *, days: int) -> int:
-        return await self._execute(PRUNE_NOTIFICATIONS, days=days, step=STEP)
-
-    async def prune_idempotency_keys(self, *, hours: int) -> int:
-        return await self._execute(PRUNE_IDEMPOTENCY_KEYS, hours=hours, step=STEP)
+    async def prune_aged(self, aged: Aged, *, days: int, hours: int) -> int:
+        statement = DELETE_AGED.format(table=aged.table, key=aged.key, old=aged.old, by=aged.by)
+        return await self._execute(statement, days=days, hours=hours, step=aged.step)
 
     async def prune_console_sessions(self) -> int:
         """Deletes sessions that have ended, and expired codes of sign-in links."""
         return await self._execute(PRUNE_SESSIONS)
-
-    async def prune_worker_processes(self) -> int:
-        """Deletes the rows of killed processes. Processes that end normally delete their own row."""
-        return await self._execute(PRUNE_WORKER_PROCESSES)

@@ -11,7 +11,7 @@ import structlog
 
 from qrtrack.database import Database
 from qrtrack.repositories import Repositories
-from qrtrack.repositories.retention import OldJob
+from qrtrack.repositories.retention import AGED, Aged, OldJob, PrunedChunk
 
 # Idempotency keys are promised for 24 h.
 KEY_HOURS: Final = 48
@@ -19,6 +19,10 @@ JOBS_AT_A_TIME: Final = 500
 
 Advance = Callable[[str, int], None]
 """Called after each step with what was deleted, and how many rows."""
+StepAfter = Callable[[Repositories, int], Awaitable[PrunedChunk]]
+"""Deletes the old ones of the next rows after an id."""
+Step = Callable[[Repositories], Awaitable[int]]
+"""Deletes some rows, and returns how many."""
 
 log = structlog.get_logger()
 
@@ -33,15 +37,10 @@ async def prune(database: Database, *, days: int, advance: Advance = lambda _wha
     """Deletes rows that are older than `days`. If a run is killed, the next one continues; concurrent runs share the
     work. Returns the number of deleted rows by kind.
     """
-    steps: dict[str, Callable[[Repositories], Awaitable[int]]] = {
+    steps: dict[str, Step] = {
         "log_lines": lambda repositories: repositories.retention.prune_log_lines(days=days),
-        "print_jobs": lambda repositories: repositories.retention.prune_print_jobs(days=days),
-        "label_jobs": lambda repositories: repositories.retention.prune_label_jobs(days=days),
-        "notifications": lambda repositories: repositories.retention.prune_notifications(days=days),
-        "idempotency_keys": _prune_keys,
         "console_sessions": lambda repositories: repositories.retention.prune_console_sessions(),
-        "worker_processes": lambda repositories: repositories.retention.prune_worker_processes(),
-    }
+    } | {what: _of_aged(aged, days) for what, aged in AGED.items()}
     whole = ["prepared_codes", "reverse_jobs", "batch_stages", "progress_records", "progress_batches"]
     deleted = dict.fromkeys([*whole, *steps], 0)
 
@@ -53,9 +52,13 @@ async def prune(database: Database, *, days: int, advance: Advance = lambda _wha
         await _repeat(database, step, partial(count, what))
     async for job in _old_jobs(database, days):
         if job.is_over:
-            await _prune_consumed(database, job.id, days, count)
+            await _walk(database, _consumed_of(job.id, days), partial(count, "prepared_codes"))
         count("reverse_jobs", await _prune_job(database, job, days))
-    await _prune_stages(database, days, count)
+    await _walk(
+        database,
+        lambda repositories, after: repositories.retention.prune_stages(days=days, after=after),
+        partial(count, "batch_stages"),
+    )
     await _prune_progress(database, days, count)
     if any(deleted.values()):
         log.info("pruned", **deleted)
@@ -65,17 +68,15 @@ async def prune(database: Database, *, days: int, advance: Advance = lambda _wha
 async def expire_keys(database: Database) -> int:
     """Deletes old idempotency keys. Returns how many."""
     expired: list[int] = []
-    await _repeat(database, _prune_keys, expired.append)
+    await _repeat(database, _of_aged(AGED["idempotency_keys"]), expired.append)
     return sum(expired)
 
 
-async def _prune_keys(repositories: Repositories) -> int:
-    return await repositories.retention.prune_idempotency_keys(hours=KEY_HOURS)
+def _of_aged(aged: Aged, days: int = 0) -> Step:
+    return lambda repositories: repositories.retention.prune_aged(aged, days=days, hours=KEY_HOURS)
 
 
-async def _repeat(
-    database: Database, step: Callable[[Repositories], Awaitable[int]], count: Callable[[int], None]
-) -> None:
+async def _repeat(database: Database, step: Step, count: Callable[[int], None]) -> None:
     """Runs the step until it deletes nothing, each time in its own transaction."""
     rows = 1
     while rows:
@@ -97,22 +98,18 @@ async def _old_jobs(database: Database, days: int) -> AsyncIterator[OldJob]:
         after = jobs[-1].id
 
 
-async def _prune_stages(database: Database, days: int, count: Advance) -> None:
+async def _walk(database: Database, step: StepAfter, count: Callable[[int], None]) -> None:
+    """Runs the step over the whole table once, each chunk in its own transaction."""
     after: int | None = 0
     while after is not None:
         async with database.write() as repositories:
-            chunk = await repositories.retention.prune_stages(days=days, after=after)
-        count("batch_stages", chunk.deleted)
+            chunk = await step(repositories, after)
+        count(chunk.deleted)
         after = chunk.last_id
 
 
-async def _prune_consumed(database: Database, job_id: UUID, days: int, count: Advance) -> None:
-    after: int | None = 0
-    while after is not None:
-        async with database.write() as repositories:
-            chunk = await repositories.retention.prune_consumed(job_id, days=days, after=after)
-        count("prepared_codes", chunk.deleted)
-        after = chunk.last_id
+def _consumed_of(job_id: UUID, days: int) -> StepAfter:
+    return lambda repositories, after: repositories.retention.prune_consumed(job_id, days=days, after=after)
 
 
 async def _prune_progress(database: Database, days: int, count: Advance) -> None:
@@ -129,7 +126,7 @@ async def _prune_progress(database: Database, days: int, count: Advance) -> None
         count("progress_batches", gone)
 
 
-def _step_of(batch_id: UUID) -> Callable[[Repositories], Awaitable[int]]:
+def _step_of(batch_id: UUID) -> Step:
     return lambda repositories: repositories.retention.prune_records(batch_id)
 
 
