@@ -5,13 +5,14 @@ from zoneinfo import ZoneInfo
 import typer
 
 from qrtrack.commands import start
-from qrtrack.commands.running import opened, run
-from qrtrack.services.accurate.sources import ConnectionFigures, connection_figures
-from qrtrack.settings import Settings
+from qrtrack.commands.running import run_on_database
+from qrtrack.services.accurate.sources import connection_figures
 
 
 def show_connection() -> None:
-    found: ConnectionFigures = run(_accurate(start(quiet=True, with_secrets=False)))
+    settings = start(quiet=True, with_secrets=False)
+    zone = ZoneInfo(settings.accurate_timezone)
+    found = run_on_database(settings, lambda database: connection_figures(database, zone=zone))
     for database_id, kind, seconds in found.sources:
         typer.echo(f"last event of database {database_id}, {kind}: {seconds} s ago")
     for owner, events in found.unassigned:
@@ -19,8 +20,3 @@ def show_connection() -> None:
         typer.echo(f"unassigned, {whose}: {events}")
     for name, value in list(found._asdict().items())[2:]:
         typer.echo(f"{name.replace('_', ' ')}: {'-' if value is None else value}")
-
-
-async def _accurate(settings: Settings) -> ConnectionFigures:
-    async with opened(settings) as database:
-        return await connection_figures(database, zone=ZoneInfo(settings.accurate_timezone))

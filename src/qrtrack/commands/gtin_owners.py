@@ -5,14 +5,17 @@ from uuid import UUID
 import typer
 
 from qrtrack.commands import give_up, start
-from qrtrack.commands.running import opened, run
+from qrtrack.commands.running import run_on_database
+from qrtrack.database import Database
 from qrtrack.domain.errors import InvalidInput, InvalidState
 from qrtrack.services.packing.gtin_owners import MovedGtin, find_owner, move_to
-from qrtrack.settings import Settings
 
 
 def show_or_move(*, gtin: str | None, prefix: str | None, to: UUID | None) -> None:
-    found: MovedGtin = run(_show_or_move(start(quiet=True, with_secrets=False), gtin=gtin, prefix=prefix, to=to))
+    found = run_on_database(
+        start(quiet=True, with_secrets=False),
+        lambda database: _show_or_move(database, gtin=gtin, prefix=prefix, to=to),
+    )
     if to is None or found.owner == to:
         typer.echo(
             f"{found.name} belongs to organisation {found.owner}; {found.batches} of its batches have such a GTIN."
@@ -25,11 +28,10 @@ def show_or_move(*, gtin: str | None, prefix: str | None, to: UUID | None) -> No
         )
 
 
-async def _show_or_move(settings: Settings, *, gtin: str | None, prefix: str | None, to: UUID | None) -> MovedGtin:
-    async with opened(settings) as database:
-        try:
-            if to is None:
-                return await find_owner(database, gtin=gtin, prefix=prefix)
-            return await move_to(database, gtin=gtin, prefix=prefix, to=to)
-        except (InvalidInput, InvalidState) as error:
-            give_up(error)
+async def _show_or_move(database: Database, *, gtin: str | None, prefix: str | None, to: UUID | None) -> MovedGtin:
+    try:
+        if to is None:
+            return await find_owner(database, gtin=gtin, prefix=prefix)
+        return await move_to(database, gtin=gtin, prefix=prefix, to=to)
+    except (InvalidInput, InvalidState) as error:
+        give_up(error)

@@ -3,24 +3,15 @@
 import typer
 
 from qrtrack.commands import start
-from qrtrack.commands.running import opened, run
-from qrtrack.settings import Settings
+from qrtrack.commands.running import run_on_database
+from qrtrack.database import Database
 
 
 def migrate() -> None:
-    typer.echo(f"The database is at revision {run(_migrate(start()))}.")
-
-
-async def _migrate(settings: Settings) -> str:
-    async with opened(settings, is_new=True) as database:
-        return await database.migrate()
+    revision = run_on_database(start(), Database.migrate, is_new=True)
+    typer.echo(f"The database is at revision {revision}.")
 
 
 def check_revision() -> None:
-    run(_check_revision(start()))
+    run_on_database(start(), Database.ready)
     typer.echo("The database is at the newest revision.")
-
-
-async def _check_revision(settings: Settings) -> None:
-    async with opened(settings):
-        pass

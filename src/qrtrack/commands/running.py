@@ -2,9 +2,9 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -20,11 +20,13 @@ from qrtrack.outages import server_says
 from qrtrack.postgres_tools import Tell
 from qrtrack.settings import Settings, SettingsError
 
+Result = TypeVar("Result")
+
 # Errors that a person at the terminal can fix: they see the message without a traceback.
 MENDABLE = (SettingsError, backups.BackupFailed, embedded.EmbeddedFailed, Unavailable, NotFound, OSError)
 
 
-def run(work: Coroutine[Any, Any, Any]) -> Any:
+def run(work: Coroutine[Any, Any, Result]) -> Result:
     """Runs the work on uvloop where it is installed."""
     try:
         with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
@@ -39,16 +41,21 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
         raise
 
 
-@asynccontextmanager
-async def opened(settings: Settings, *, is_new: bool = False) -> AsyncIterator[Database]:
-    """Opens the database of the command, and prints its name on standard error: in another folder the command would use
-    another database.
+def run_on_database(
+    settings: Settings, work: Callable[[Database], Awaitable[Result]], *, is_new: bool = False
+) -> Result:
+    """Runs the work on the database of the command, and prints its name on standard error: in another folder the
+    command would use another database.
     """
     typer.echo(f"Database: {name_of_database(settings)}", err=True)
-    async with open_database(settings, must_exist=not is_new) as database:
-        if not is_new:
-            await database.ready()
-        yield database
+
+    async def on_database() -> Result:
+        async with open_database(settings, must_exist=not is_new) as database:
+            if not is_new:
+                await database.ready()
+            return await work(database)
+
+    return run(on_database())
 
 
 @contextmanager

@@ -6,10 +6,9 @@ from uuid import UUID, uuid4
 import typer
 
 from qrtrack.commands import start
-from qrtrack.commands.running import opened, run
+from qrtrack.commands.running import run_on_database
 from qrtrack.domain.identity import Caller, Role, normal_user
 from qrtrack.services.console_sessions import make_sign_in_code, revoke_sessions
-from qrtrack.settings import Settings
 
 
 def print_link(*, organisation_id: UUID, user: UUID | None, roles: Sequence[Role], base_url: str | None) -> None:
@@ -17,7 +16,8 @@ def print_link(*, organisation_id: UUID, user: UUID | None, roles: Sequence[Role
     if user is None:
         user = uuid4()
         typer.echo(f"No --user is given: the link is for an invented user, {user}.", err=True)
-    code = run(_make_code(settings, Caller(str(user), organisation_id, frozenset(roles))))
+    caller = Caller(str(user), organisation_id, frozenset(roles))
+    code = run_on_database(settings, lambda database: make_sign_in_code(database, caller))
     typer.echo("The link signs in one person, once, within 10 minutes.", err=True)
     # Browsers send no fragment, so neither a log nor a link preview gets the code.
     typer.echo(f"{(base_url or settings.public_base_url).rstrip('/')}/console/sign-in#{code}")
@@ -25,15 +25,8 @@ def print_link(*, organisation_id: UUID, user: UUID | None, roles: Sequence[Role
 
 def revoke(*, organisation_id: UUID, user: str | None) -> None:
     settings = start(quiet=True, with_secrets=False)
-    ended = run(_revoke(settings, organisation_id, user and normal_user(user)))
+    user_id = user and normal_user(user)
+    ended = run_on_database(
+        settings, lambda database: revoke_sessions(database, organisation_id=organisation_id, user_id=user_id)
+    )
     typer.echo(f"Signed out: {ended}")
-
-
-async def _make_code(settings: Settings, caller: Caller) -> str:
-    async with opened(settings) as database:
-        return await make_sign_in_code(database, caller)
-
-
-async def _revoke(settings: Settings, organisation_id: UUID, user: str | None) -> int:
-    async with opened(settings) as database:
-        return await revoke_sessions(database, organisation_id=organisation_id, user_id=user)
