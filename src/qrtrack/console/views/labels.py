@@ -13,11 +13,12 @@ from qrtrack.domain.identity import Permission
 from qrtrack.domain.labels.formats import NAME_PATTERN
 from qrtrack.domain.labels.label_jobs import LABELS_IN_JOB, PRESET_OF
 from qrtrack.domain.labels.print_jobs import printer_kind
+from qrtrack.repositories.labels.printers import ListedPrinter
 from qrtrack.schemas.base import RowId
 from qrtrack.services.labels.batch_labels import view_label_jobs, view_labelling
 from qrtrack.services.labels.label_formats import get_label_format, list_label_formats
 from qrtrack.services.labels.print_jobs import view_print_job
-from qrtrack.services.labels.printers import ListedPrinter, list_printers, networks_of
+from qrtrack.services.labels.printers import list_printers, networks_of
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console", include_in_schema=False)
 

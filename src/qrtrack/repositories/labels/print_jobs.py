@@ -80,15 +80,6 @@ JOIN printers AS printer ON printer.id = job.printer_id
 WHERE box.batch_id = :batch_id AND box.case_number = ANY(CAST(:case_numbers AS integer[]))
 ORDER BY box.case_number, job.printer_id, job.id DESC
 """
-PRINTER_STATES: Final = """
-SELECT printer_id,
-       count(*) FILTER (WHERE status IN ('queued', 'running'))::int AS waiting,
-       count(*) FILTER (WHERE status = 'unknown')::int AS unknown,
-       (array_agg(error_message ORDER BY id) FILTER (WHERE status IN ('queued', 'running')))[1] AS error_message
-FROM print_jobs
-WHERE status IN ('queued', 'running') OR finished_at > now() - interval '1 day'
-GROUP BY printer_id
-"""
 GET_CLAIMED: Final = """
 SELECT job.manufacturer_org_id, job.label_job_id, job.batch_id, box.case_number, job.sending_at,
        printer.name AS printer_name, printer.port, printer.ip, printer.file_format, printer.dpi, printer.preset,
@@ -152,17 +143,6 @@ class ListedPrint(NamedTuple):
     started_at: datetime | None
     sending_at: datetime | None
     finished_at: datetime | None
-
-
-class PrinterState(NamedTuple):
-    """`waiting` counts the print jobs that have not ended. `error_message` says why the first of them waits. `unknown`
-    counts the jobs of the last 24 hours that ended as unknown.
-    """
-
-    printer_id: UUID
-    waiting: int
-    unknown: int
-    error_message: str | None
 
 
 class CaseLabel(NamedTuple):
@@ -243,10 +223,6 @@ class PrintJobRepository(Repository):
     async def list_of_label_jobs(self, label_job_ids: Sequence[UUID], *, each: int) -> Sequence[ListedPrint]:
         """Lists the newest print jobs of each label job, newest first."""
         return await self._fetch_all(ListedPrint, LIST_OF_LABEL_JOBS, label_job_ids=list(label_job_ids), each=each)
-
-    async def printer_states(self) -> Sequence[PrinterState]:
-        """Returns the states of printers with waiting jobs, or with jobs that ended within 24 hours."""
-        return await self._fetch_all(PrinterState, PRINTER_STATES)
 
     async def cancel(self, job_id: int) -> bool:
         """Returns False if the job is being sent or has ended."""

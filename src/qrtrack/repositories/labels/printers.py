@@ -1,22 +1,79 @@
 """Label printers of an organisation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import delete, func, select
 
 from qrtrack.domain.errors import NotFound
+from qrtrack.domain.labels.printers import written_address
 from qrtrack.models import Printer
 from qrtrack.repositories.base import Repository
 
 # An advisory lock: without it, two concurrent requests would both find room for one more printer.
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"
+SELECT = """
+SELECT printer.id AS printer_id, printer.name, printer.host, printer.port, host(printer.ip) AS ip,
+       printer.file_format AS format, printer.dpi, printer.preset, printer.stations, printer.calibration,
+       printer.created_by, printer.created_at, printer.updated_at,
+       state.waiting_count, state.unknown_count, state.error_message
+FROM printers AS printer
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE status IN ('queued', 'running'))::int AS waiting_count,
+           count(*) FILTER (WHERE status = 'unknown')::int AS unknown_count,
+           (array_agg(error_message ORDER BY id) FILTER (WHERE status IN ('queued', 'running')))[1] AS error_message
+    FROM print_jobs
+    WHERE printer_id = printer.id
+      AND (status IN ('queued', 'running') OR finished_at > now() - interval '1 day')) AS state
+"""
+LIST = f"""
+{SELECT}
+ORDER BY printer.name
+"""
+GET = f"""
+{SELECT}
+WHERE printer.id = :printer_id
+"""
+
+
+class ListedPrinter(NamedTuple):
+    """A printer with its print jobs: how many wait and why, and how many ended as unknown within the last 24 hours."""
+
+    printer_id: UUID
+    name: str
+    host: str
+    port: int
+    ip: str
+    format: str
+    dpi: int
+    preset: str | None
+    stations: Sequence[str]
+    calibration: Mapping[str, float]
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    waiting_count: int
+    unknown_count: int
+    error_message: str | None
+
+    @property
+    def address(self) -> str:
+        return written_address(self.host, self.port)
 
 
 class PrinterRepository(Repository):
-    async def list(self) -> Sequence[Printer]:
+    async def list(self) -> Sequence[ListedPrinter]:
         """Lists the printers by name."""
-        return (await self._session.scalars(select(Printer).order_by(Printer.name))).all()
+        return await self._fetch_all(ListedPrinter, LIST)
+
+    async def view(self, printer_id: UUID) -> ListedPrinter:
+        """Raises NotFound."""
+        printer = await self._fetch_optional(ListedPrinter, GET, printer_id=printer_id)
+        if printer is None:
+            raise no_such_printer(printer_id)
+        return printer
 
     async def get(self, printer_id: UUID) -> Printer:
         """Raises NotFound."""

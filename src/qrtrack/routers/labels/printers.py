@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.labels.printers import PrinterNameTaken, PrintingOff, TooManyPrinters
+from qrtrack.repositories.labels.printers import ListedPrinter
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
@@ -42,7 +43,7 @@ async def list_printers(caller: Packer, runtime: RuntimeState) -> PrinterList:
 )
 async def add_printer(
     order: PrinterRequest, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase
-) -> use_cases.ListedPrinter:
+) -> ListedPrinter:
     """Stores a printer that takes raw labels at a TCP port. Its address must lie in `PRINTER_NETWORKS`. The service
     looks a name up once, now, and prints to the IP address that it finds: give printers fixed addresses.
     """
@@ -59,7 +60,7 @@ async def add_printer(
 )
 async def change_printer(
     printer_id: UUID, order: PrinterChange, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase
-) -> use_cases.ListedPrinter:
+) -> ListedPrinter:
     """Changes the fields that are sent. Print jobs that wait are printed with the new values."""
     return await use_cases.change_printer(
         database,

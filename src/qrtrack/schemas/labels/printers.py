@@ -9,10 +9,10 @@ from pydantic import ConfigDict, Field, StringConstraints
 from qrtrack.domain.labels.documents import FileFormat
 from qrtrack.domain.labels.formats import Calibration
 from qrtrack.domain.labels.printers import ADDRESS_PATTERN, NewPrinter, PrinterAddress
+from qrtrack.repositories.labels.printers import ListedPrinter
 from qrtrack.schemas.base import Answer, Body, Instant, Name, View
 from qrtrack.schemas.labels.label_formats import FormatName
 from qrtrack.schemas.labels.label_jobs import CalibrationRequest
-from qrtrack.services.labels.printers import ListedPrinter
 
 PRINTERS_PATH: Final = "/api/manufacturer/printers"
 

@@ -83,4 +83,4 @@ async def view_label_jobs(
         )
         for job in jobs
     ]
-    return ShownLabelJobs(shown, frozenset(printer_kind(row.file_format, row.dpi) for row in printers))
+    return ShownLabelJobs(shown, frozenset(printer_kind(row.format, row.dpi) for row in printers))

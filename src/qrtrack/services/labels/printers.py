@@ -1,7 +1,7 @@
 """Stores, lists and deletes label printers. Printing is in print_jobs.py and printing.py."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
@@ -9,7 +9,6 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from qrtrack.database import Database
-from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.labels.documents import FileFormat
 from qrtrack.domain.labels.formats import Calibration
@@ -29,7 +28,7 @@ from qrtrack.domain.labels.zpl import Dpi
 from qrtrack.integrations.printers import resolve
 from qrtrack.models import Printer
 from qrtrack.repositories import Repositories
-from qrtrack.repositories.labels.print_jobs import PrinterState
+from qrtrack.repositories.labels.printers import ListedPrinter
 from qrtrack.services.labels.label_plans import choose_printing
 from qrtrack.settings import Settings
 
@@ -47,40 +46,15 @@ def claim_values(settings: Settings) -> dict[str, Any]:
     return {name: [str(network) for network in some] for name, some in listed.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class ListedPrinter:
-    """A printer with its print jobs: how many wait and why, and how many ended as unknown within the last 24 hours."""
-
-    printer_id: UUID
-    name: str
-    address: str
-    ip: str
-    format: FileFormat
-    dpi: int
-    preset: str | None
-    stations: Sequence[str]
-    calibration: Mapping[str, float]
-    waiting_count: int
-    unknown_count: int
-    error_message: str | None
-    created_by: str
-    created_at: datetime
-    updated_at: datetime
-
-
 async def list_printers(database: Database, *, caller: Caller) -> Sequence[ListedPrinter]:
     async with database.read(tenant=caller.organisation_id) as repositories:
-        printers = await repositories.printers.list()
-        states = {state.printer_id: state for state in await repositories.print_jobs.printer_states()}
-    return [_listed(printer, states.get(printer.id)) for printer in printers]
+        return await repositories.printers.list()
 
 
 async def view_printer(database: Database, *, caller: Caller, printer_id: UUID) -> ListedPrinter:
     """Raises NotFound."""
-    for printer in await list_printers(database, caller=caller):
-        if printer.printer_id == printer_id:
-            return printer
-    raise NotFound("Your organisation has no such printer.")
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        return await repositories.printers.view(printer_id)
 
 
 async def add_printer(
@@ -95,7 +69,7 @@ async def add_printer(
         await _set(repositories, printer, new, ip)
         await repositories.printers.store(printer)
         await repositories.trace.add("printer.added", **_traced(caller, printer))
-        return repositories.answer(_listed(printer, None))
+        return repositories.answer(await repositories.printers.view(printer.id))
 
 
 async def change_printer(
@@ -112,8 +86,7 @@ async def change_printer(
         await _set(repositories, printer, replace(_as_ordered(printer), **changes), ip or printer.ip)
         await repositories.printers.store(printer)
         await repositories.trace.add("printer.changed", **_traced(caller, printer))
-        states = {state.printer_id: state for state in await repositories.print_jobs.printer_states()}
-        return repositories.answer(_listed(printer, states.get(printer.id)))
+        return repositories.answer(await repositories.printers.view(printer_id))
 
 
 async def delete_printer(database: Database, *, caller: Caller, printer_id: UUID) -> None:
@@ -177,24 +150,4 @@ def _as_ordered(printer: Printer) -> NewPrinter:
         stations=printer.stations,
         preset=printer.preset,
         calibration=Calibration(**printer.calibration),
-    )
-
-
-def _listed(printer: Printer, state: PrinterState | None) -> ListedPrinter:
-    return ListedPrinter(
-        printer_id=printer.id,
-        name=printer.name,
-        address=written_address(printer.host, printer.port),
-        ip=str(printer.ip),
-        format=FileFormat(printer.file_format),
-        dpi=printer.dpi,
-        preset=printer.preset,
-        stations=printer.stations,
-        calibration=printer.calibration,
-        waiting_count=state.waiting if state else 0,
-        unknown_count=state.unknown if state else 0,
-        error_message=state.error_message if state else None,
-        created_by=printer.created_by,
-        created_at=printer.created_at,
-        updated_at=printer.updated_at,
     )
