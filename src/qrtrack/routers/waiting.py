@@ -53,6 +53,21 @@ class Waiter:
         self._response.headers["Retry-After"] = str(COME_AGAIN_SECONDS)
         return await look() if seen is None else seen
 
+    async def follow(
+        self,
+        look: Callable[[], Awaitable[View]],
+        seconds: float,
+        *,
+        has_ended: Callable[[View], bool],
+        state: Callable[[View], object],
+    ) -> View:
+        """Looks once. With `seconds`, watches until the state is another one, unless the view has ended already."""
+        before = await look()
+        if not seconds or has_ended(before):
+            return before
+        known = state(before)
+        return await self.watch(look, seconds, lambda view: state(view) != known, seen=before)
+
     async def _watch(
         self, look: Callable[[], Awaitable[View]], seconds: float, is_enough: Callable[[View], bool]
     ) -> View:

@@ -112,18 +112,8 @@ class FoundCase(NamedTuple):
 
     def members(self) -> dict[str, Any]:
         """Returns the members that a refusal shows of a packed case."""
-        return {
-            "master_code": self.master_code,
-            "case_number": self.case_number,
-            "expected_units": self.expected_units,
-            "actual_units": self.actual_units,
-            "completeness": self.completeness,
-            "first_code": self.first_code,
-            "last_code": self.last_code,
-            "packed_at": self.packed_at,
-            "packed_by": self.packed_by,
-            "station": self.station,
-        }
+        hidden = {"id", "batch_id", "variant", "status"}
+        return {name: value for name, value in self._asdict().items() if name not in hidden}
 
 
 class ChangedRanges(NamedTuple):

@@ -118,14 +118,14 @@ async def get_label_job(
     comes when something has changed since the request arrived, when the job has ended, or after N seconds.
     """
     look = partial(use_cases.view_label_job, runtime.database, caller=caller, job_id=label_job_id)
-    job = await look()
-    if query.wait and job.status not in TERMINAL_JOBS:
-        stood = _standing(job)
-        job = await long_poll.watch(look, query.wait, lambda now: _standing(now) != stood)
-    return LabelJobAnswer.of(job)
+    return LabelJobAnswer.of(await long_poll.follow(look, query.wait, has_ended=_has_ended, state=_visible_state))
 
 
-def _standing(job: LabelJob) -> tuple[object, ...]:
+def _has_ended(job: LabelJob) -> bool:
+    return job.status in TERMINAL_JOBS
+
+
+def _visible_state(job: LabelJob) -> tuple[object, ...]:
     """Returns the fields whose change ends `?wait=`. `updated_at` is left out, because each heartbeat changes it."""
     return job.status, job.progress, job.drawn_count, job.attempts
 

@@ -98,10 +98,12 @@ async def get_print_job(
     reason has changed since the request arrived, when the job has ended, or after N seconds.
     """
     look = partial(use_cases.view_print_job, runtime.database, caller=caller, job_id=print_job_id)
-    job = await look()
-    if query.wait and job.status not in ENDED_PRINTS:
-        stood = job.status, job.error_message
-        job = await long_poll.watch(look, query.wait, lambda now: (now.status, now.error_message) != stood)
+    job = await long_poll.follow(
+        look,
+        query.wait,
+        has_ended=lambda job: job.status in ENDED_PRINTS,
+        state=lambda job: (job.status, job.error_message),
+    )
     return PrintJobAnswer.of(job)
 
 

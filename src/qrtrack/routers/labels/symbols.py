@@ -61,62 +61,13 @@ class Symbol:
         return Response(image, media_type=media_type, headers=headers)
 
 
-RequestedSymbol = Annotated[Symbol, Depends(Symbol)]
-
-
-@router.get("/qr.svg", summary="Draw the batch's QR as SVG", **AS_SVG)
-async def get_batch_qr_svg(batch_id: UUID, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol) -> Response:
-    """Draws the symbol that all units of the batch share. Send its `ETag` as `If-None-Match`: if the symbol has not
-    changed, the answer is 304 without content.
-    """
-    return await symbol.svg(await _batch_payload(runtime, caller, batch_id))
-
-
-@router.get("/qr.png", summary="Draw the batch's QR as PNG", **AS_PNG)
-async def get_batch_qr_png(batch_id: UUID, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol) -> Response:
-    """Same as `qr.svg`, but with whole pixels for each module."""
-    return await symbol.png(await _batch_payload(runtime, caller, batch_id))
-
-
-@router.get("/codes/{code}/qr.svg", summary="Draw a unit's QR as SVG", **AS_SVG)
-async def get_unit_qr_svg(
-    batch_id: UUID, code: UnitCode, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol
-) -> Response:
-    """Draws the symbol of one unit: its verification address, or its GS1 Digital Link if the batch has a GTIN."""
-    return await symbol.svg(await _unit_payload(runtime, caller, batch_id, code))
-
-
-@router.get("/codes/{code}/qr.png", summary="Draw a unit's QR as PNG", **AS_PNG)
-async def get_unit_qr_png(
-    batch_id: UUID, code: UnitCode, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol
-) -> Response:
-    """Same as `qr.svg`, but with whole pixels for each module."""
-    return await symbol.png(await _unit_payload(runtime, caller, batch_id, code))
-
-
-@router.get("/cases/{case_number}/qr.svg", summary="Draw a case's QR as SVG", **AS_SVG)
-async def get_case_qr_svg(
-    batch_id: UUID, case_number: CaseNumber, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol
-) -> Response:
-    """Draws the symbol of a case: its master code, which stations scan."""
-    return await symbol.svg(await _case_payload(runtime, caller, batch_id, case_number))
-
-
-@router.get("/cases/{case_number}/qr.png", summary="Draw a case's QR as PNG", **AS_PNG)
-async def get_case_qr_png(
-    batch_id: UUID, case_number: CaseNumber, caller: Packer, runtime: RuntimeState, symbol: RequestedSymbol
-) -> Response:
-    """Same as `qr.svg`, but with whole pixels for each module."""
-    return await symbol.png(await _case_payload(runtime, caller, batch_id, case_number))
-
-
 async def _batch_payload(runtime: RuntimeState, caller: Packer, batch_id: UUID) -> str:
     """Raises NotFound, and in production AddressNotPublic."""
     base_url = printable_base_url(runtime.settings, caller.organisation_id)
     return await use_cases.describe_batch_symbol(runtime.database, caller=caller, batch_id=batch_id, base_url=base_url)
 
 
-async def _unit_payload(runtime: RuntimeState, caller: Packer, batch_id: UUID, code: str) -> str:
+async def _unit_payload(runtime: RuntimeState, caller: Packer, batch_id: UUID, code: UnitCode) -> str:
     """Returns the address in the symbol. Raises NotFound, and in production AddressNotPublic."""
     return await use_cases.describe_unit_symbol(
         runtime.database,
@@ -127,7 +78,48 @@ async def _unit_payload(runtime: RuntimeState, caller: Packer, batch_id: UUID, c
     )
 
 
-async def _case_payload(runtime: RuntimeState, caller: Packer, batch_id: UUID, case_number: int) -> str:
+async def _case_payload(runtime: RuntimeState, caller: Packer, batch_id: UUID, case_number: CaseNumber) -> str:
     return await use_cases.describe_case_symbol(
         runtime.database, caller=caller, batch_id=batch_id, case_number=case_number
     )
+
+
+RequestedSymbol = Annotated[Symbol, Depends(Symbol)]
+
+
+@router.get("/qr.svg", summary="Draw the batch's QR as SVG", **AS_SVG)
+async def get_batch_qr_svg(payload: Annotated[str, Depends(_batch_payload)], symbol: RequestedSymbol) -> Response:
+    """Draws the symbol that all units of the batch share. Send its `ETag` as `If-None-Match`: if the symbol has not
+    changed, the answer is 304 without content.
+    """
+    return await symbol.svg(payload)
+
+
+@router.get("/qr.png", summary="Draw the batch's QR as PNG", **AS_PNG)
+async def get_batch_qr_png(payload: Annotated[str, Depends(_batch_payload)], symbol: RequestedSymbol) -> Response:
+    """Same as `qr.svg`, but with whole pixels for each module."""
+    return await symbol.png(payload)
+
+
+@router.get("/codes/{code}/qr.svg", summary="Draw a unit's QR as SVG", **AS_SVG)
+async def get_unit_qr_svg(payload: Annotated[str, Depends(_unit_payload)], symbol: RequestedSymbol) -> Response:
+    """Draws the symbol of one unit: its verification address, or its GS1 Digital Link if the batch has a GTIN."""
+    return await symbol.svg(payload)
+
+
+@router.get("/codes/{code}/qr.png", summary="Draw a unit's QR as PNG", **AS_PNG)
+async def get_unit_qr_png(payload: Annotated[str, Depends(_unit_payload)], symbol: RequestedSymbol) -> Response:
+    """Same as `qr.svg`, but with whole pixels for each module."""
+    return await symbol.png(payload)
+
+
+@router.get("/cases/{case_number}/qr.svg", summary="Draw a case's QR as SVG", **AS_SVG)
+async def get_case_qr_svg(payload: Annotated[str, Depends(_case_payload)], symbol: RequestedSymbol) -> Response:
+    """Draws the symbol of a case: its master code, which stations scan."""
+    return await symbol.svg(payload)
+
+
+@router.get("/cases/{case_number}/qr.png", summary="Draw a case's QR as PNG", **AS_PNG)
+async def get_case_qr_png(payload: Annotated[str, Depends(_case_payload)], symbol: RequestedSymbol) -> Response:
+    """Same as `qr.svg`, but with whole pixels for each module."""
+    return await symbol.png(payload)

@@ -80,13 +80,7 @@ async def get_reverse_job(
     comes when the job changes, when it has ended, or after N seconds.
     """
     look = partial(use_cases.view_reverse_job, runtime.database, caller=caller, job_id=query.job_id)
-    before = await look()
-    if not query.wait or _has_ended(before):
-        return JobAnswer.of(before)
-    state = _visible_state(before)
-    return JobAnswer.of(
-        await long_poll.watch(look, query.wait, lambda view: _visible_state(view) != state, seen=before)
-    )
+    return JobAnswer.of(await long_poll.follow(look, query.wait, has_ended=_has_ended, state=_visible_state))
 
 
 def _has_ended(view: use_cases.JobView) -> bool:

@@ -68,12 +68,11 @@ async def get_progress_batch(
     that has ended answers at once.
     """
     look = partial(sync_batches.view_sync_batch, runtime.database, caller=caller, batch_id=batch_id)
-    before = await look()
-    if not query.wait or before.status in TERMINAL_SYNCS:
-        return SyncAnswer.of(before)
-    known = _visible_state(before)
-    changed = await long_poll.watch(look, query.wait, lambda batch: _visible_state(batch) != known, seen=before)
-    return SyncAnswer.of(changed)
+    return SyncAnswer.of(await long_poll.follow(look, query.wait, has_ended=_has_ended, state=_visible_state))
+
+
+def _has_ended(batch: SyncBatch) -> bool:
+    return batch.status in TERMINAL_SYNCS
 
 
 def _visible_state(batch: SyncBatch) -> tuple[object, ...]:
