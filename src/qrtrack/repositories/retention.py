@@ -70,6 +70,7 @@ AGED: Final[Mapping[str, Aged]] = MappingProxyType(
         "worker_processes": Aged("worker_processes", "alive_until < now() - interval '1 day'", by="alive_until"),
     }
 )
+FAILED_CHECKS: Final = Aged("verification_failures", "failed_at < now() - interval '1 day'", by="failed_at", key="ctid")
 COUNT_AGED: Final = ", ".join(
     f"(SELECT count(*) FROM {aged.table} WHERE {aged.old}) AS {name}" for name, aged in AGED.items()
 )

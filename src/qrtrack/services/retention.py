@@ -11,7 +11,8 @@ import structlog
 
 from qrtrack.database import Database
 from qrtrack.repositories import Repositories
-from qrtrack.repositories.retention import AGED, Aged, OldJob, PrunedChunk
+from qrtrack.repositories.retention import AGED, FAILED_CHECKS, Aged, OldJob, PrunedChunk
+from qrtrack.services.small_steps import Step, repeat
 
 # Idempotency keys are promised for 24 h.
 KEY_HOURS: Final = 48
@@ -21,8 +22,6 @@ Advance = Callable[[str, int], None]
 """Called after each step with what was deleted, and how many rows."""
 StepAfter = Callable[[Repositories, int], Awaitable[PrunedChunk]]
 """Deletes the old ones of the next rows after an id."""
-Step = Callable[[Repositories], Awaitable[int]]
-"""Deletes some rows, and returns how many."""
 
 log = structlog.get_logger()
 
@@ -49,7 +48,7 @@ async def prune(database: Database, *, days: int, advance: Advance = lambda _wha
         advance(what, rows)
 
     for what, step in steps.items():
-        await _repeat(database, step, partial(count, what))
+        await repeat(database, step, partial(count, what))
     async for job in _old_jobs(database, days):
         if job.is_over:
             await _walk(database, _consumed_of(job.id, days), partial(count, "prepared_codes"))
@@ -67,23 +66,16 @@ async def prune(database: Database, *, days: int, advance: Advance = lambda _wha
 
 async def expire_keys(database: Database) -> int:
     """Deletes old idempotency keys. Returns how many."""
-    expired: list[int] = []
-    await _repeat(database, _of_aged(AGED["idempotency_keys"]), expired.append)
-    return sum(expired)
+    return await repeat(database, _of_aged(AGED["idempotency_keys"]))
+
+
+async def prune_failures(database: Database) -> int:
+    """Deletes failed checks that no limit counts any more. Returns how many."""
+    return await repeat(database, _of_aged(FAILED_CHECKS))
 
 
 def _of_aged(aged: Aged, days: int = 0) -> Step:
     return lambda repositories: repositories.retention.prune_aged(aged, days=days, hours=KEY_HOURS)
-
-
-async def _repeat(database: Database, step: Step, count: Callable[[int], None]) -> None:
-    """Runs the step until it deletes nothing, each time in its own transaction."""
-    rows = 1
-    while rows:
-        async with database.write() as repositories:
-            rows = await step(repositories)
-        if rows:
-            count(rows)
 
 
 async def _old_jobs(database: Database, days: int) -> AsyncIterator[OldJob]:
@@ -120,7 +112,7 @@ async def _prune_progress(database: Database, days: int, count: Advance) -> None
             batches = await repositories.retention.old_progress(days=days, limit=JOBS_AT_A_TIME)
         gone = 0
         for batch_id in batches:
-            await _repeat(database, _step_of(batch_id), partial(count, "progress_records"))
+            await repeat(database, _step_of(batch_id), partial(count, "progress_records"))
             async with database.write() as repositories:
                 gone += await repositories.retention.delete_progress(batch_id)
         count("progress_batches", gone)

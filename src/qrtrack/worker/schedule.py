@@ -14,8 +14,7 @@ from qrtrack.services.accurate.sources import assign_events, empty_old_payloads,
 from qrtrack.services.akselgate.attempts import sweep_attempts
 from qrtrack.services.periodic_tasks import name_of_task, plan_next_run, plan_tasks
 from qrtrack.services.recalculation import SILENT_SECONDS, recalculate_progress
-from qrtrack.services.retention import expire_keys, prune
-from qrtrack.services.verification.failures import prune_failures
+from qrtrack.services.retention import expire_keys, prune, prune_failures
 from qrtrack.settings import Settings
 
 # When a task runs again after a failure, or if only a newer version knows it.

@@ -13,7 +13,7 @@ from consumer import HOME, Consumer, root_key
 from guessing import crowd, metric, walk
 from plant import MadeBatch, Plant, ska
 from qrtrack.runtime import open_runtime
-from qrtrack.services.verification.failures import prune_failures
+from qrtrack.services.retention import prune_failures
 from qrtrack.settings import Settings
 from routers.conftest import ClientOf
 from routers.verification.conftest import NewConsumer

@@ -15,8 +15,6 @@ from qrtrack.domain.verification.limits import (
 )
 from qrtrack.repositories.base import DriverRepository
 
-STEP: Final = 5000
-
 # Advisory locks serialise the checks of one code and those from one network, across all processes. LOCK is a statement
 # of its own: the snapshot of TRY, which follows, then contains what the previous holder of the lock has committed. The
 # locks are sorted, so that two checks that share two locks cannot deadlock.
@@ -88,13 +86,6 @@ SELECT retry_at, EXTRACT(epoch FROM retry_at - clock_timestamp())::float AS seco
        EXISTS (SELECT FROM alarmed) AS is_alarmed
 FROM verdict
 """
-PRUNE: Final = """
-DELETE FROM verification_failures
-WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM verification_failures
-    WHERE failed_at < now() - interval '1 day'
-    ORDER BY failed_at LIMIT :step FOR UPDATE SKIP LOCKED))
-"""
 
 
 class Try(NamedTuple):
@@ -129,7 +120,3 @@ class FailureRepository(DriverRepository):
         keys = [attempt.networks[0], *([attempt.code_key] if attempt.code_key else [])]
         await self._execute(LOCK, locks=[int.from_bytes(key[:8], signed=True) for key in keys])
         return await self._fetch_one(Verdict, TRY, proven=proven, **attempt._asdict())
-
-    async def prune(self) -> int:
-        """Deletes failures that are older than every window, at most STEP rows. Returns how many were deleted."""
-        return await self._execute(PRUNE, step=STEP)

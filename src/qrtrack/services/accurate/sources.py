@@ -14,8 +14,10 @@ import structlog
 from qrtrack.database import Database
 from qrtrack.domain.errors import UpstreamFailed
 from qrtrack.integrations.accurate import Account, renew_subscription
+from qrtrack.repositories import Repositories
 from qrtrack.repositories.accurate.sources import UnassignedEvents
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
+from qrtrack.services.small_steps import repeat
 
 log = structlog.get_logger()
 
@@ -44,15 +46,14 @@ async def assign_events(database: Database, owners: Mapping[int, UUID], *, pass_
 
     `pass_on`: the events are also forwarded to the owner's own system.
     """
-    assigned = 0
-    while owners:
-        async with database.write() as repositories:
-            chunk = await repositories.accurate_sources.assign(owners, pass_on=pass_on)
-            if chunk:
-                await repositories.wake_workers(WEBHOOK_EVENTS)
-        assigned += chunk
-        if not chunk:
-            break
+
+    async def assign(repositories: Repositories) -> int:
+        chunk = await repositories.accurate_sources.assign(owners, pass_on=pass_on)
+        if chunk:
+            await repositories.wake_workers(WEBHOOK_EVENTS)
+        return chunk
+
+    assigned = await repeat(database, assign) if owners else 0
     if assigned:
         log.info("events were assigned to their owners", count=assigned)
     return assigned
@@ -62,13 +63,7 @@ async def empty_old_payloads(database: Database, *, days: int) -> int:
     """Empties old payloads and returns how many. Uuids and content hashes stay for ever, so that a late repeat still
     counts as a duplicate.
     """
-    emptied = 0
-    while True:
-        async with database.write() as repositories:
-            chunk = await repositories.accurate_sources.empty_payloads(days=days)
-        emptied += chunk
-        if not chunk:
-            return emptied
+    return await repeat(database, lambda repositories: repositories.accurate_sources.empty_payloads(days=days))
 
 
 class Silence(NamedTuple):
