@@ -12,16 +12,4 @@ def unit_label(base_url: str, batch: LabelledBatch, unit: LabelledUnit, root_key
 
 def case_label(batch: LabelledBatch, case: LabelledCase) -> Label:
     """Builds the label of a case. Its symbol contains the master code, which stations scan."""
-    lines = case_lines(
-        CaseLabel(
-            master_code=case.master_code,
-            case_number=case.case_number,
-            product_name=batch.product_name,
-            variant=case.variant,
-            first_code=case.first_code,
-            last_code=case.last_code,
-            units=case.units,
-            completeness=case.completeness,
-        )
-    )
-    return Label(case.master_code, lines)
+    return Label(case.master_code, case_lines(CaseLabel(product_name=batch.product_name, **case._asdict())))

@@ -4,9 +4,9 @@ Each stored part is a checkpoint. If a worker is killed, the next one continues 
 drawn twice, and the file is the same as that of a single run.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, Final, cast
 
 import structlog
@@ -29,6 +29,7 @@ from qrtrack.repositories.labels.label_jobs import Drawn
 from qrtrack.repositories.queues import LABEL_JOBS
 from qrtrack.services.labels.contents import case_label, unit_label
 from qrtrack.services.labels.label_jobs import traced_details
+from qrtrack.services.stoppable_threads import run_in_thread
 
 log = structlog.get_logger()
 
@@ -53,7 +54,7 @@ async def draw_labels(database: Database, claim: Claim, *, keys: KeyRing, thread
             raise Interrupted
         async with database.read() as repositories:
             rows = await drawing.next_rows(repositories)
-        pages = await _in_thread(threads, drawing.draw, rows, stop)
+        pages = await run_in_thread(threads, partial(drawing.draw, rows), stop)
         async with database.write(batch_lock=job.batch_id if drawing.is_complete else None) as repositories:
             await _store(repositories, claim, drawing, pages)
         if drawing.is_complete:
@@ -143,21 +144,6 @@ def _printing(job: LabelJob) -> Printing:
 
 def _number(row: Row) -> int:
     return row.case_number if isinstance(row, LabelledCase) else row.sequence_number
-
-
-async def _in_thread(
-    threads: Executor, draw: Callable[[Sequence[Row], Callable[[], bool]], bytes], rows: Sequence[Row], stop: StopSignal
-) -> bytes:
-    """Draws in a thread. If this task is cancelled, it stops the drawing and waits until the thread is free for the
-    next job.
-    """
-    cancelled = StopSignal()
-    try:
-        return await asyncio.get_running_loop().run_in_executor(
-            threads, draw, rows, lambda: stop.is_set() or cancelled.is_set()
-        )
-    finally:
-        cancelled.set()
 
 
 async def _store(repositories: Repositories, claim: Claim, drawing: Drawing, pages: bytes) -> None:

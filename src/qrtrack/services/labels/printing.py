@@ -7,7 +7,7 @@ unknown. If the process is killed, the next worker records the job as unknown.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 import structlog
 
@@ -32,13 +32,15 @@ from qrtrack.domain.root_keys import KeyRing
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.integrations.printers import PrinterConnection, connected
 from qrtrack.metrics import PRINTS
-from qrtrack.repositories.labels.print_jobs import ClaimedPrint
+from qrtrack.repositories.labels.print_jobs import ClaimedPrint, PrintJobRepository
 from qrtrack.repositories.queues import PRINT_JOBS
 from qrtrack.services.labels.label_files import draw_case_label, read_parts, require_file
 
 RETRY_SECONDS: Final = 0.5
 LAST_SECONDS: Final = 2.0
 KILLED: Final = "The process that sent the label ended before it could record the outcome."
+
+Result = TypeVar("Result")
 
 log = structlog.get_logger()
 
@@ -80,7 +82,7 @@ async def _send(
         raise
     except BaseException as error:
         if printer.sent == 0:
-            await _take_back(database, claim)
+            await _persist(database, lambda jobs: jobs.take_back_sending(claim))
             if isinstance(error, PrintBroken):
                 raise PrinterNotReached(str(error)) from error
             raise
@@ -89,21 +91,8 @@ async def _send(
             raise
         return
 
-    async def complete() -> bool:
-        async with database.write() as repositories:
-            await repositories.print_jobs.complete(claim, sent_bytes=printer.sent)
-        return True
-
-    await _persist(complete)
+    await _persist(database, lambda jobs: jobs.complete(claim, sent_bytes=printer.sent))
     PRINTS.labels(PrintStatus.COMPLETED).inc()
-
-
-async def _take_back(database: Database, claim: Claim) -> None:
-    async def take_back() -> bool:
-        async with database.write() as repositories:
-            return await repositories.print_jobs.take_back_sending(claim)
-
-    await _persist(take_back)
 
 
 def _what_happened(error: BaseException, printer: PrinterConnection) -> str:
@@ -117,23 +106,17 @@ def _what_happened(error: BaseException, printer: PrinterConnection) -> str:
 
 async def _record_unknown(database: Database, claim: Claim, what: str, *, sent_bytes: int = 0) -> bool:
     """Returns False if the job was not being sent."""
-
-    async def record() -> bool:
-        async with database.write() as repositories:
-            return await repositories.print_jobs.record_unknown(
-                claim, f"{what} {LOOK_THEN_REPRINT}", sent_bytes=sent_bytes
-            )
-
-    is_recorded = await _persist(record)
+    message = f"{what} {LOOK_THEN_REPRINT}"
+    is_recorded = await _persist(database, lambda jobs: jobs.record_unknown(claim, message, sent_bytes=sent_bytes))
     if is_recorded:
         PRINTS.labels(PrintStatus.UNKNOWN).inc()
         log.error("alarm: nobody knows whether a label was printed", print_job_id=claim.id, reason=what)
     return is_recorded
 
 
-async def _persist(write: Callable[[], Awaitable[bool]]) -> bool:
+async def _persist(database: Database, write: Callable[[PrintJobRepository], Awaitable[Result]]) -> Result:
     """Retries while the database cannot be reached, and for a short time after the worker is cancelled."""
-    persisting = asyncio.ensure_future(_retry(write))
+    persisting = asyncio.ensure_future(_retry(database, write))
     try:
         return await asyncio.shield(persisting)
     except asyncio.CancelledError:
@@ -142,10 +125,11 @@ async def _persist(write: Callable[[], Awaitable[bool]]) -> bool:
         raise
 
 
-async def _retry(write: Callable[[], Awaitable[bool]]) -> bool:
+async def _retry(database: Database, write: Callable[[PrintJobRepository], Awaitable[Result]]) -> Result:
     while True:
         try:
-            return await write()
+            async with database.write() as repositories:
+                return await write(repositories.print_jobs)
         except DatabaseUnavailable:
             await asyncio.sleep(RETRY_SECONDS)
 

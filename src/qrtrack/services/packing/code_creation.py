@@ -1,8 +1,9 @@
 """The two stages of a batch, chunk by chunk: its codes are created, then their root keys are hashed."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -19,6 +20,7 @@ from qrtrack.repositories.leased import Queue
 from qrtrack.repositories.packing.code_creation import Chunk, NewCodes, SealedKey
 from qrtrack.repositories.queues import CREATING, HASHING
 from qrtrack.services.packing.batches import HASHING_CHUNK
+from qrtrack.services.stoppable_threads import run_in_thread
 
 log = structlog.get_logger()
 
@@ -79,6 +81,10 @@ async def _insert_drawn(database: Database, claim: Claim, chunk: Chunk, drawn: N
 async def start_hashing(repositories: Repositories, batch_id: UUID, organisation_id: UUID, quantity: int) -> None:
     """Adds the cases of a batch whose codes all exist, and queues its second stage."""
     await repositories.batches.add_cases(batch_id)
+    await queue_hashing(repositories, batch_id, organisation_id, quantity)
+
+
+async def queue_hashing(repositories: Repositories, batch_id: UUID, organisation_id: UUID, quantity: int) -> None:
     await repositories.code_creation.queue_chunks(
         batch_id, organisation_id, HASHING.kind, quantity=quantity, chunk_size=HASHING_CHUNK
     )
@@ -96,7 +102,7 @@ async def hash_keys(
     async with database.read() as repositories:
         chunk = await repositories.code_creation.get_chunk(claim.number)
         sealed = await repositories.code_creation.keys_to_hash(chunk)
-    hashes = await _hash_in_thread(chunk, sealed, keys=keys, hasher=hasher, threads=threads, stop=stop)
+    hashes = await run_in_thread(threads, partial(_hash, chunk, sealed, keys, hasher), stop)
     is_complete = len(hashes) == len(sealed)
     # Packing writes the same codes in another order: without the batch lock, the two would deadlock.
     async with database.write(batch_lock=chunk.batch_id) as repositories:
@@ -112,25 +118,17 @@ async def hash_keys(
         raise Interrupted
 
 
-async def _hash_in_thread(
-    chunk: Chunk, sealed: Sequence[SealedKey], *, keys: KeyRing, hasher: Hasher, threads: Executor, stop: StopSignal
+def _hash(
+    chunk: Chunk, sealed: Sequence[SealedKey], keys: KeyRing, hasher: Hasher, is_stopped: Callable[[], bool]
 ) -> list[str]:
-    """Returns the hashes in the order of the keys; fewer when asked to stop."""
-    cancelled = StopSignal()
-
-    def hash_all() -> list[str]:
-        hashes: list[str] = []
-        for number, blob in sealed:
-            if stop.is_set() or cancelled.is_set():
-                break
-            peppered = keys.peppered(chunk.batch_id, number, keys.unseal(chunk.batch_id, number, blob))
-            hashes.append(hasher.hash(peppered))
-        return hashes
-
-    try:
-        return await asyncio.get_running_loop().run_in_executor(threads, hash_all)
-    finally:
-        cancelled.set()
+    """Returns the hashes in the order of the keys; fewer when stopped. Runs in a thread."""
+    hashes: list[str] = []
+    for number, blob in sealed:
+        if is_stopped():
+            break
+        peppered = keys.peppered(chunk.batch_id, number, keys.unseal(chunk.batch_id, number, blob))
+        hashes.append(hasher.hash(peppered))
+    return hashes
 
 
 async def fail_stage(database: Database, claim: Claim, queue: Queue, error: str, *, permanent: bool) -> float | None:

@@ -16,8 +16,8 @@ from qrtrack.domain.packing.states import BatchStatus
 from qrtrack.domain.root_keys import KeyRing
 from qrtrack.models import Batch
 from qrtrack.repositories import Repositories
-from qrtrack.repositories.queues import HASHING
-from qrtrack.services.packing.batches import CREATING_CHUNK, HASHING_CHUNK, CreatedBatch
+from qrtrack.services.packing.batches import CREATING_CHUNK, CreatedBatch
+from qrtrack.services.packing.code_creation import queue_hashing
 from qrtrack.services.packing.gtin_owners import claim_gtin
 
 
@@ -54,7 +54,7 @@ async def import_batch(
         batch = await _add(repositories, caller, new, imported, batch_id, with_keys=with_keys)
         await _insert_codes(repositories, batch, imported, digests, sealed)
         if with_keys:
-            await _queue_hashing(repositories, batch)
+            await queue_hashing(repositories, batch_id, caller.organisation_id, batch.quantity)
         await repositories.trace.add(
             "batch.imported",
             caller=caller,
@@ -124,13 +124,6 @@ async def _insert_codes(
     await repositories.batches.count_created(batch.id, batch.quantity)
     await repositories.batches.add_cases(batch.id)
     await repositories.batches.count_hashed(batch.id, 0)
-
-
-async def _queue_hashing(repositories: Repositories, batch: Batch) -> None:
-    await repositories.code_creation.queue_chunks(
-        batch.id, batch.manufacturer_org_id, HASHING.kind, quantity=batch.quantity, chunk_size=HASHING_CHUNK
-    )
-    await repositories.wake_workers(HASHING)
 
 
 async def _taken(repositories: Repositories, codes: Sequence[str]) -> list[str]:
