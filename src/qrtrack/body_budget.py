@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from qrtrack.heavy_work import TooMuchWork
+from qrtrack.shares import counted
 
 MIB: Final = 1024 * 1024
 # Four organisations fit at their full share. One organisation can never use up the budget.
@@ -60,15 +61,10 @@ class BodyBudget:
     async def _take(self, share: Hashable, length: int) -> None:
         if self.waiting[share] >= WAITING_PER_SHARE:
             raise TooMuchWork
-        self.waiting[share] += 1
-        try:
+        with counted(self.waiting, share):
             async with self._released:
                 await self._released.wait_for(lambda: self._fits(share, length))
                 self.held[share] += length
-        finally:
-            self.waiting[share] -= 1
-            if not self.waiting[share]:
-                del self.waiting[share]
 
     def _fits(self, share: Hashable, length: int) -> bool:
         return self.held[share] + length <= PER_SHARE and self.held.total() + length <= IN_ALL

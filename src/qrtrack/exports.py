@@ -27,6 +27,7 @@ from qrtrack.domain.exports import Column, FileType, Kind, NoRoomForFile
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.heavy_work import TooMuchWork
 from qrtrack.repositories.copying import CopyTarget
+from qrtrack.shares import counted
 
 BYTE_ORDER_MARK: Final = "\ufeff"
 ROWS_OF_A_SHEET: Final = 1_048_576
@@ -58,6 +59,10 @@ class ExportedFile(NamedTuple):
     name: str
     content: BinaryIO
     size: int
+
+    @property
+    def file_type(self) -> FileType:
+        return FileType(self.name.rpartition(".")[2])
 
 
 class Stopped(Exception):
@@ -121,12 +126,8 @@ class Exports:
         """
         if self._open[share] >= OPEN_EXPORTS:
             raise TooMuchWork
-        self._open[share] += 1
-        try:
+        with counted(self._open, share):
             yield
-        finally:
-            self._open[share] -= 1
-            self._open += Counter()
 
     def turn(self, share: Hashable) -> asyncio.Lock:
         """Returns the lock of the share. Its files are made one after the other, so that a share uses one connection

@@ -5,6 +5,8 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from qrtrack.shares import counted
+
 # Each long poll queries the database about once a second. This many cost it as much as a busy packing station.
 IN_ALL: Final = 200
 PER_CALLER: Final = 20
@@ -26,10 +28,5 @@ class LongPolls:
         if self._waiting.get(caller, 0) >= PER_CALLER or self.waiting >= IN_ALL:
             yield False
             return
-        self._waiting[caller] += 1
-        try:
+        with counted(self._waiting, caller):
             yield True
-        finally:
-            self._waiting[caller] -= 1
-            if not self._waiting[caller]:
-                del self._waiting[caller]

@@ -4,7 +4,7 @@ import asyncio
 import unicodedata
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import ExitStack
-from typing import Annotated, Any, BinaryIO, Final
+from typing import Annotated, Any, BinaryIO, Concatenate, Final, ParamSpec
 from urllib.parse import quote
 
 from fastapi import Depends, Request
@@ -12,10 +12,11 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from qrtrack.database import Database
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.exports import FileType, NoRoomForFile
 from qrtrack.domain.identity import Caller
-from qrtrack.exports import ExportedFile
+from qrtrack.exports import ExportedFile, Exports
 from qrtrack.heavy_work import TooMuchWork
 from qrtrack.routers.dependencies import KnownCaller, RuntimeState
 from qrtrack.routers.problems import Refusal, problems
@@ -27,6 +28,8 @@ MEDIA_TYPES: Final = {FileType.CSV: f"{CSV}; charset=utf-8", FileType.XLSX: XLSX
 PART_BYTES: Final = 256 * 1024
 # While a file is made, the route checks this often whether the client has hung up or the process is stopping.
 LOOK_SECONDS: Final = 0.5
+
+Asked = ParamSpec("Asked")
 
 
 def attachment(name: str) -> dict[str, str]:
@@ -51,12 +54,16 @@ class Downloader:
 
     def __init__(self, request: Request, runtime: Runtime, caller: Caller) -> None:
         self._request = request
+        self._database = runtime.database
         self._exports = runtime.exports
         self._stopping = runtime.stopping
         self._share = caller.organisation_id
 
     async def send(
-        self, export: Callable[[], Coroutine[Any, Any, ExportedFile]], file_type: FileType
+        self,
+        export: Callable[Concatenate[Database, Exports, Asked], Coroutine[Any, Any, ExportedFile]],
+        *asked: Asked.args,
+        **named: Asked.kwargs,
     ) -> StreamingResponse:
         """Makes and sends the file. If the client hangs up, the export is cancelled. Raises TooMuchWork if the
         organisation has too many open exports, Unavailable if the process stops before the file is made, and the errors
@@ -64,9 +71,9 @@ class Downloader:
         """
         with ExitStack() as held:
             held.enter_context(self._exports.place(self._share))
-            file = await self._unless_gone(export())
+            file = await self._unless_gone(export(self._database, self._exports, *asked, **named))
             held.enter_context(file.content)
-            return _Download(file, MEDIA_TYPES[file_type], held.pop_all())
+            return _Download(file, held.pop_all())
 
     async def _unless_gone(self, export: Coroutine[Any, Any, ExportedFile]) -> ExportedFile:
         task = asyncio.create_task(export)
@@ -93,9 +100,9 @@ Downloads = Annotated[Downloader, Depends(downloads)]
 class _Download(StreamingResponse):
     """Frees the place and the file when the file is sent or the client hangs up."""
 
-    def __init__(self, file: ExportedFile, media_type: str, held: ExitStack) -> None:
+    def __init__(self, file: ExportedFile, held: ExitStack) -> None:
         headers = {"Content-Length": str(file.size), **attachment(file.name)}
-        super().__init__(_parts(file.content), media_type=media_type, headers=headers)
+        super().__init__(_parts(file.content), media_type=MEDIA_TYPES[file.file_type], headers=headers)
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,13 +1,11 @@
 """The report of a day's dispatches over HTTP."""
 
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from qrtrack.domain.errors import NotFound
-from qrtrack.domain.exports import FileType
 from qrtrack.routers.akselgate.callers import Finance
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState
@@ -37,12 +35,5 @@ async def export_report_xlsx(
     """Exports the report as a workbook: one sheet has a row for each settlement and type, another one the totals.
     Amounts of up to 15 digits are numbers; longer ones are text, because spreadsheets would round them.
     """
-    export = partial(
-        export_report,
-        runtime.database,
-        runtime.exports,
-        caller=caller,
-        day=query.date,
-        timezone=runtime.settings.report_timezone,
-    )
-    return await downloads.send(export, FileType.XLSX)
+    timezone = runtime.settings.report_timezone
+    return await downloads.send(export_report, caller=caller, day=query.date, timezone=timezone)

@@ -1,6 +1,5 @@
 """Exports of the packing line over HTTP: codes, cases, prepared codes, and the reconciliation, as CSV and XLSX."""
 
-from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -72,17 +71,14 @@ async def _codes(
     batch_id: UUID,
     wanted: Wanted,
 ) -> StreamingResponse:
-    export = partial(
+    return await downloads.send(
         use_cases.export_codes,
-        runtime.database,
-        runtime.exports,
         caller=caller,
         batch_id=batch_id,
         wanted=wanted,
         reveal=runtime.keys if query.reveal else None,
         base_url=printable_base_url(runtime.settings, caller.organisation_id) if query.payload else None,
     )
-    return await downloads.send(export, wanted.file_type)
 
 
 @router.get(
@@ -92,13 +88,13 @@ async def export_cases_csv(
     batch_id: UUID,
     query: Annotated[CsvQuery, Query()],
     caller: BatchManager,
-    runtime: RuntimeState,
     downloads: Downloads,
 ) -> StreamingResponse:
     """Exports all cases of the batch in the order of their numbers: `case_number, master_code, status, units,
     first_code, last_code, completeness, packed_at, station`.
     """
-    return await _cases(downloads, runtime, caller, batch_id, Wanted(FileType.CSV, query.delimiter))
+    wanted = Wanted(FileType.CSV, query.delimiter)
+    return await downloads.send(use_cases.export_cases, caller=caller, batch_id=batch_id, wanted=wanted)
 
 
 @router.get(
@@ -106,49 +102,32 @@ async def export_cases_csv(
     summary="Export the cases as XLSX",
     **sends(XLSX, NotFound, BatchNotReady),
 )
-async def export_cases_xlsx(
-    batch_id: UUID, caller: BatchManager, runtime: RuntimeState, downloads: Downloads
-) -> StreamingResponse:
+async def export_cases_xlsx(batch_id: UUID, caller: BatchManager, downloads: Downloads) -> StreamingResponse:
     """Exports the same columns as `cases.csv` as a workbook."""
-    return await _cases(downloads, runtime, caller, batch_id, Wanted(FileType.XLSX))
-
-
-async def _cases(
-    downloads: Downloads, runtime: RuntimeState, caller: BatchManager, batch_id: UUID, wanted: Wanted
-) -> StreamingResponse:
-    export = partial(
-        use_cases.export_cases, runtime.database, runtime.exports, caller=caller, batch_id=batch_id, wanted=wanted
-    )
-    return await downloads.send(export, wanted.file_type)
+    wanted = Wanted(FileType.XLSX)
+    return await downloads.send(use_cases.export_cases, caller=caller, batch_id=batch_id, wanted=wanted)
 
 
 @router.get(
     "/api/manufacturer/reverse-job/prepared.csv", summary="Export the prepared codes as CSV", **sends(CSV, NotFound)
 )
 async def export_prepared_csv(
-    query: Annotated[PreparedCsvQuery, Query()], caller: BatchManager, runtime: RuntimeState, downloads: Downloads
+    query: Annotated[PreparedCsvQuery, Query()], caller: BatchManager, downloads: Downloads
 ) -> StreamingResponse:
     """Exports the codes that the job queued, in that order: `sequence_number, code, status, consumed_at`."""
-    return await _prepared(downloads, runtime, caller, query.job_id, Wanted(FileType.CSV, query.delimiter))
+    wanted = Wanted(FileType.CSV, query.delimiter)
+    return await downloads.send(use_cases.export_prepared, caller=caller, job_id=query.job_id, wanted=wanted)
 
 
 @router.get(
     "/api/manufacturer/reverse-job/prepared.xlsx", summary="Export the prepared codes as XLSX", **sends(XLSX, NotFound)
 )
 async def export_prepared_xlsx(
-    query: Annotated[PreparedQuery, Query()], caller: BatchManager, runtime: RuntimeState, downloads: Downloads
+    query: Annotated[PreparedQuery, Query()], caller: BatchManager, downloads: Downloads
 ) -> StreamingResponse:
     """Exports the same columns as `prepared.csv` as a workbook."""
-    return await _prepared(downloads, runtime, caller, query.job_id, Wanted(FileType.XLSX))
-
-
-async def _prepared(
-    downloads: Downloads, runtime: RuntimeState, caller: BatchManager, job_id: UUID, wanted: Wanted
-) -> StreamingResponse:
-    export = partial(
-        use_cases.export_prepared, runtime.database, runtime.exports, caller=caller, job_id=job_id, wanted=wanted
-    )
-    return await downloads.send(export, wanted.file_type)
+    wanted = Wanted(FileType.XLSX)
+    return await downloads.send(use_cases.export_prepared, caller=caller, job_id=query.job_id, wanted=wanted)
 
 
 @router.get(
@@ -156,13 +135,8 @@ async def _prepared(
     summary="Export the reconciliation as XLSX",
     **sends(XLSX, NotFound, BatchNotReady),
 )
-async def export_reconciliation_xlsx(
-    batch_id: UUID, caller: BatchManager, runtime: RuntimeState, downloads: Downloads
-) -> StreamingResponse:
+async def export_reconciliation_xlsx(batch_id: UUID, caller: BatchManager, downloads: Downloads) -> StreamingResponse:
     """Exports the reconciliation as a workbook: every code of the batch is counted once. A second sheet lists codes
     that fit no place. It is always empty; an entry means a defect.
     """
-    export = partial(
-        use_cases.export_reconciliation, runtime.database, runtime.exports, caller=caller, batch_id=batch_id
-    )
-    return await downloads.send(export, FileType.XLSX)
+    return await downloads.send(use_cases.export_reconciliation, caller=caller, batch_id=batch_id)
