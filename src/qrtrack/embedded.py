@@ -183,17 +183,22 @@ def _launch(home: Path, server: int, *, durable: bool) -> None:
 
 
 def _keep_names(home: Path) -> None:
-    """Makes the new names in the folder durable, and its own: initdb has only written out what is in `data`. Of the
-    folders above, this process made none that it may not read. Not os.sync(), which waits for every disk, also for one
-    that has gone away.
+    """Writes the new names in the folder to disk, and its own in the folders above: initdb has written out only what is
+    in `data`. Not os.sync(), which waits for every disk of the machine, also for one that has gone away.
     """
-    for folder in (home, *home.parents):
-        with suppress(PermissionError):
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+    _write_out(home)
+    for above in home.parents:
+        # Those that cannot be written out were there before.
+        with suppress(OSError):
+            _write_out(above)
+
+
+def _write_out(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _client_folder(home: Path) -> str:
