@@ -13,7 +13,7 @@ from sqlalchemy.pool import QueuePool
 
 from qrtrack import database_checks, schema_revision
 from qrtrack.batch_semaphores import BatchSemaphores, TenantSemaphores
-from qrtrack.connections import FOR_WEBHOOKS, Connections, Connector
+from qrtrack.connections import FOR_WEBHOOKS, PLANS_KEPT, Connections, Connector
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.outages import DatabaseRefused, DatabaseUnavailable, Outages, has_state, is_full, reason_of
 from qrtrack.pools import PatientPool, open_engine
@@ -37,7 +37,7 @@ READY_SECONDS = 3
 ROOM_SECONDS = 2
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 BEGIN_READING = f"{BEGIN} READ ONLY"
-BY_KEYS = ("SET LOCAL plan_cache_mode = force_generic_plan", "SET LOCAL enable_seqscan = off")
+BY_KEYS = [f"SET LOCAL {name} = {value}" for name, value in PLANS_KEPT.items()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """Refusals that concern any use of a batch."""
 
-from qrtrack.domain.errors import InvalidState
+from uuid import UUID
+
+from qrtrack.domain.errors import InvalidState, NotFound
 
 
 class BatchNotReady(InvalidState):
@@ -16,3 +18,7 @@ class BatchNotReady(InvalidState):
             else "The codes of this batch are still being created. Try again in a few seconds."
         )
         super().__init__(detail, status_of_batch=status)
+
+
+def no_such_batch(batch_id: UUID) -> NotFound:
+    return NotFound(f"There is no batch {batch_id} in your organisation.")

@@ -7,7 +7,7 @@ import hmac
 import secrets
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import ClassVar, Final
+from typing import Final
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -35,8 +35,8 @@ _BATCHES_REMEMBERED = 64
 class SealBroken(Unavailable):
     """A sealed root key cannot be opened: it was sealed with another SECRET_KEY, or its row was altered or moved."""
 
-    slug: ClassVar[str] = "seal-broken"
-    title: ClassVar[str] = "The root key cannot be opened"
+    slug = "seal-broken"
+    title = "The root key cannot be opened"
 
 
 def key_length(quantity: int) -> int:

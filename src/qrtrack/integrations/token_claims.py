@@ -1,7 +1,7 @@
 """Reads user, organisation and roles from the claims of a verified token."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from uuid import UUID
 
 from qrtrack.domain.errors import Forbidden, Unauthenticated
@@ -14,15 +14,15 @@ ORGANISATION_CLAIM: Final = "manufacturer_org_id"
 class NoOrganisation(Forbidden):
     """The token is valid but names no organisation."""
 
-    slug: ClassVar[str] = "no-organisation"
-    title: ClassVar[str] = "No organisation"
+    slug = "no-organisation"
+    title = "No organisation"
 
 
 class ContradictingClaims(Forbidden):
     """The token names two organisations, or two lists of roles."""
 
-    slug: ClassVar[str] = "contradicting-claims"
-    title: ClassVar[str] = "The token contradicts itself"
+    slug = "contradicting-claims"
+    title = "The token contradicts itself"
 
     def __init__(self, claim: str) -> None:
         super().__init__(

@@ -69,13 +69,12 @@ FROM t_akselgate_open_attempts AS held
 JOIN t_akselgate_transaction_log AS log ON log.id = held.attempt_id
 WHERE log.outcome = 'unknown'
 """
-# Print jobs younger than two minutes do not count: their next attempt may succeed.
-PRINTERS_AWAY: Final = """
-SELECT count(DISTINCT printer_id)
-FROM print_jobs
-WHERE status IN ('queued', 'running') AND sending_at IS NULL AND error_message IS NOT NULL
-  AND created_at < now() - interval '2 minutes'
+# Print jobs whose printer is away. Those younger than two minutes do not count: their next attempt may succeed.
+PRINTER_IS_AWAY: Final = """
+status IN ('queued', 'running') AND sending_at IS NULL AND error_message IS NOT NULL
+AND created_at < now() - interval '2 minutes'
 """
+PRINTERS_AWAY: Final = f"SELECT count(DISTINCT printer_id) FROM print_jobs WHERE {PRINTER_IS_AWAY}"
 
 
 # The totals are those of all organisations, and name none of them.

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from qrtrack.domain.matching import MOST_COUNTED
 from qrtrack.repositories.base import Repository
+from qrtrack.repositories.gauges import PRINTER_IS_AWAY
 from qrtrack.repositories.leased import Queue
 from qrtrack.repositories.queues import CREATING, HASHING, LABEL_JOBS, PERIODIC_TASKS, QUEUES, REVERSE_JOBS
 
@@ -106,12 +107,10 @@ WANTED: Final = {
         WHERE manufacturer_org_id = :organisation_id AND status = 'unknown'
           AND finished_at > now() - interval '1 day'
         """,
-    "printers_away": """
+    "printers_away": f"""
         FROM (SELECT DISTINCT printer_id
               FROM print_jobs
-              WHERE manufacturer_org_id = :organisation_id AND status IN ('queued', 'running')
-                AND sending_at IS NULL AND error_message IS NOT NULL
-                AND created_at < now() - interval '2 minutes') AS away
+              WHERE manufacturer_org_id = :organisation_id AND {PRINTER_IS_AWAY}) AS away
         """,
     "dead_webhooks": """
         FROM webhook_queue

@@ -5,7 +5,7 @@ contains a key twice.
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, Final
 
 import fastapi
 from fastapi import Request
@@ -43,8 +43,8 @@ NoFields = Annotated[Body | None, fastapi.Body(title="NoFields", description="No
 class RepeatedKey(InvalidInput):
     """One object of the body contains a key twice. Only the sender knows which value is right."""
 
-    slug: ClassVar[str] = "repeated-key"
-    title: ClassVar[str] = "A key appears twice"
+    slug = "repeated-key"
+    title = "A key appears twice"
 
     def __init__(self, steps: list[str | int], key: str) -> None:
         shown = ascii(key[:SHOWN_KEY])
@@ -57,8 +57,8 @@ class RepeatedKey(InvalidInput):
 class TooManyValues(InvalidInput):
     """The body has more values than any request needs. It was not parsed."""
 
-    slug: ClassVar[str] = "too-many-values"
-    title: ClassVar[str] = "Too many values"
+    slug = "too-many-values"
+    title = "Too many values"
 
     def __init__(self, most: int) -> None:
         detail = f"The body has more than {most:,} values: send it in smaller parts."

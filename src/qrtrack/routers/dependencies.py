@@ -3,7 +3,7 @@
 import hmac
 from collections.abc import Callable, Iterable, Mapping
 from email.message import Message
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 from uuid import UUID
 
 import structlog
@@ -35,29 +35,29 @@ machine_secret = HTTPBearer(
 class MissingRole(Forbidden):
     """None of the caller's roles allows this."""
 
-    slug: ClassVar[str] = "missing-role"
-    title: ClassVar[str] = "Role missing"
+    slug = "missing-role"
+    title = "Role missing"
 
 
 class OtherOrganisation(Forbidden):
     """The body names another organisation than the token."""
 
-    slug: ClassVar[str] = "other-organisation"
-    title: ClassVar[str] = "Another organisation"
+    slug = "other-organisation"
+    title = "Another organisation"
 
 
 class OtherUser(Forbidden):
     """The body names another user than the token."""
 
-    slug: ClassVar[str] = "other-user"
-    title: ClassVar[str] = "Another user"
+    slug = "other-user"
+    title = "Another user"
 
 
 class OriginMissing(Forbidden):
     """A browser's request that changes something does not say which page sent it."""
 
-    slug: ClassVar[str] = "origin-missing"
-    title: ClassVar[str] = "Origin missing"
+    slug = "origin-missing"
+    title = "Origin missing"
 
     def __init__(self) -> None:
         super().__init__(

@@ -6,7 +6,7 @@ Pure functions: the service reads the queue under the batch lock, calls `choose_
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from qrtrack.domain.errors import Conflict, FieldError, InvalidInput, invalid_field
@@ -37,8 +37,8 @@ class PackCase:
 class NotEnoughPrepared(Conflict):
     """The queue holds fewer prepared units than the case needs."""
 
-    slug: ClassVar[str] = "not-enough-prepared"
-    title: ClassVar[str] = "Not enough prepared units"
+    slug = "not-enough-prepared"
+    title = "Not enough prepared units"
 
     def __init__(self, *, available: int, target: int) -> None:
         remedy = "or pack the smaller case with allow_partial" if available else "and pack again"
@@ -51,8 +51,8 @@ class NotEnoughPrepared(Conflict):
 class CountDrift(Conflict):
     """The box and the queue disagree about which units are in it: nothing was packed."""
 
-    slug: ClassVar[str] = "count-drift"
-    title: ClassVar[str] = "The box does not match the queue"
+    slug = "count-drift"
+    title = "The box does not match the queue"
 
     def __init__(self, detail: str, *, expected_code: str, scanned_code: str, drift: int, codes: Sequence[str]) -> None:
         super().__init__(detail, expected_code=expected_code, scanned_code=scanned_code, drift=drift, codes=list(codes))
@@ -61,8 +61,8 @@ class CountDrift(Conflict):
 class FirstCodeNotPrepared(Conflict):
     """The scanned first unit is not waiting in the queue."""
 
-    slug: ClassVar[str] = "first-code-not-prepared"
-    title: ClassVar[str] = "The first unit is not prepared"
+    slug = "first-code-not-prepared"
+    title = "The first unit is not prepared"
 
     def __init__(self, *, code: str, state: str) -> None:
         super().__init__(
@@ -75,8 +75,8 @@ class FirstCodeNotPrepared(Conflict):
 class CaseOfOtherBatch(Conflict):
     """The master case was made for another batch."""
 
-    slug: ClassVar[str] = "case-of-other-batch"
-    title: ClassVar[str] = "The case belongs to another batch"
+    slug = "case-of-other-batch"
+    title = "The case belongs to another batch"
 
     def __init__(self, *, master_code: str) -> None:
         super().__init__(f"Case {master_code} belongs to another batch: take a case of the batch that you pack.")
@@ -85,8 +85,8 @@ class CaseOfOtherBatch(Conflict):
 class CaseAlreadyPacked(Conflict):
     """The case was packed before. Scanning a case twice does not pack a second run of units into it."""
 
-    slug: ClassVar[str] = "case-already-packed"
-    title: ClassVar[str] = "The case is already packed"
+    slug = "case-already-packed"
+    title = "The case is already packed"
 
     def __init__(
         self, case: Mapping[str, Any], *, remedy: str = "and nothing was changed: scan the next case."
@@ -97,8 +97,8 @@ class CaseAlreadyPacked(Conflict):
 class VariantMismatch(Conflict):
     """The case, or a scanned unit, is of another variant."""
 
-    slug: ClassVar[str] = "variant-mismatch"
-    title: ClassVar[str] = "The case is for another variant"
+    slug = "variant-mismatch"
+    title = "The case is for another variant"
 
     def __init__(self, *, master_code: str, variant: str | None) -> None:
         what = "no variant" if variant is None else f"the variant {variant}"
@@ -108,8 +108,8 @@ class VariantMismatch(Conflict):
 class OrderMismatch(InvalidInput):
     """The batch was made for another order than the request names."""
 
-    slug: ClassVar[str] = "order-mismatch"
-    title: ClassVar[str] = "The batch belongs to another order"
+    slug = "order-mismatch"
+    title = "The batch belongs to another order"
 
     def __init__(self) -> None:
         detail = "The batch does not belong to this order: choose the order that the batch was made for."

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, ClassVar, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from qrtrack.domain.errors import NAMED_ERRORS, FieldError, InvalidInput, invalid_field
 from qrtrack.domain.field_codes import FieldCode
@@ -90,8 +90,8 @@ class UnknownCodes(InvalidInput):
 class UnitOfOtherBatch(InvalidInput):
     """The scanned unit belongs to another batch, which has a unit with the same serial: its QR names that batch."""
 
-    slug: ClassVar[str] = "unit-of-other-batch"
-    title: ClassVar[str] = "A unit of another batch"
+    slug = "unit-of-other-batch"
+    title = "A unit of another batch"
 
     def __init__(self, scans: Sequence[ListedScan]) -> None:
         super().__init__(

@@ -5,6 +5,7 @@ from datetime import date, datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from qrtrack.domain.batches import no_such_batch
 from qrtrack.domain.errors import NotFound
 from qrtrack.repositories.base import Repository
 
@@ -164,7 +165,7 @@ class LabelContentRepository(Repository):
         """Raises NotFound."""
         batch = await self._fetch_optional(LabelledBatch, GET_BATCH, batch_id=batch_id)
         if batch is None:
-            raise NotFound(f"There is no batch {batch_id} in your organisation.")
+            raise no_such_batch(batch_id)
         return batch
 
     async def find_codes(self, batch_id: UUID, numbers: Iterable[int]) -> Mapping[int, str]:

@@ -7,8 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from qrtrack.domain.batches import BatchNotReady
-from qrtrack.domain.errors import NotFound
+from qrtrack.domain.batches import BatchNotReady, no_such_batch
 from qrtrack.domain.packing.batches import BatchClosed, Variant
 from qrtrack.domain.packing.case_packing import OrderMismatch
 from qrtrack.domain.packing.states import CodeStatus
@@ -183,10 +182,6 @@ def check_packable(status: str, codes_created_at: datetime | None, closed_at: da
         raise BatchNotReady(status)
     if closed_at is not None:
         raise BatchClosed(closed_at)
-
-
-def no_such_batch(batch_id: UUID) -> NotFound:
-    return NotFound(f"There is no batch {batch_id} in your organisation.")
 
 
 class BatchRepository(Repository):

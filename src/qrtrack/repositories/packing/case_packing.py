@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from qrtrack.domain.batches import no_such_batch
 from qrtrack.domain.packing.case_packing import OrderMismatch, QueueRow, Skipped
 from qrtrack.repositories.base import DriverRepository
 from qrtrack.repositories.case_prints import ORDER_PRINTS, WAKE_PRINTING
-from qrtrack.repositories.packing.batches import check_packable, no_such_batch
+from qrtrack.repositories.packing.batches import check_packable
 from qrtrack.repositories.packing.cases import COLUMNS, FoundCase, no_such_case
 
 SKIPPED_LIMIT: Final = 1000

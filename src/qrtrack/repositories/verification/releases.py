@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from qrtrack.domain.errors import NotFound
+from qrtrack.domain.batches import no_such_batch
 from qrtrack.repositories.base import Repository
 
 # A release that is in effect cannot be changed: consumers were already told that the product is genuine.
@@ -40,5 +40,5 @@ class ReleaseRepository(Repository):
         """Raises NotFound."""
         found = await self._fetch_optional(ReleasedBatch, GET, batch_id=batch_id)
         if found is None:
-            raise NotFound(f"There is no batch {batch_id} in your organisation.")
+            raise no_such_batch(batch_id)
         return found

@@ -3,7 +3,7 @@
 import hmac
 import json
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import structlog
 from fastapi import APIRouter, Request
@@ -52,8 +52,8 @@ router = APIRouter(route_class=StrictRoute, tags=["webhooks"])
 class AddressNotAllowed(Forbidden):
     """The service does not accept webhooks from this address."""
 
-    slug: ClassVar[str] = "address-not-allowed"
-    title: ClassVar[str] = "Address not allowed"
+    slug = "address-not-allowed"
+    title = "Address not allowed"
 
 
 def check_caller(request: Request, settings: Settings) -> None:

@@ -25,7 +25,6 @@ from qrtrack.routers.dependencies import Packer, RuntimeState
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.packing.code_lists import read_codes
 from qrtrack.routers.problems import problems
-from qrtrack.schemas.cursors import LARGEST_ROW_ID
 from qrtrack.schemas.packing.links import (
     LinkedAnswer,
     LinkRequest,
@@ -214,7 +213,7 @@ async def list_packs(query: Annotated[PackFilter, Query()], caller: Packer, runt
         runtime.database,
         caller=caller,
         selection=query.selection(),
-        before=query.after_number(LARGEST_ROW_ID) or None,
+        before=query.before_number(),
         limit=query.one_more,
     )
     return query.page("packs", rows, lambda pack: pack.event_id)

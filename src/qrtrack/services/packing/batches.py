@@ -9,6 +9,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from qrtrack.database import Database
+from qrtrack.domain.batches import no_such_batch
 from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
 from qrtrack.domain.estimates import percentage
 from qrtrack.domain.field_codes import FieldCode
@@ -23,7 +24,7 @@ from qrtrack.domain.root_keys import key_length
 from qrtrack.models import Batch
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.packing.batch_lists import ListedBatch, PackedBatch
-from qrtrack.repositories.packing.batches import BatchCounts, VariantQuantity, no_such_batch
+from qrtrack.repositories.packing.batches import BatchCounts, VariantQuantity
 from qrtrack.repositories.queues import CREATING, REVERSE_JOBS
 from qrtrack.services.packing.gtin_owners import claim_gtin
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import ClassVar, Final
+from typing import Final
 
 from qrtrack.domain.errors import Unavailable
 
@@ -19,8 +19,8 @@ MOST_WAITING_OF_SHARE: Final = 100
 class VerificationBusy(Unavailable):
     """Too many checks wait already. This check was neither run nor counted."""
 
-    slug: ClassVar[str] = "verification-busy"
-    title: ClassVar[str] = "Many checks at once"
+    slug = "verification-busy"
+    title = "Many checks at once"
 
     def __init__(self) -> None:
         super().__init__("Many people are checking products at this moment: try again in a few seconds.")
