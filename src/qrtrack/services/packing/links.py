@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from uuid import UUID
 
@@ -159,10 +159,8 @@ def _check(row: FoundCode, case: FoundCase, *, is_foreign: bool) -> CodeResult:
     if row.batch_id != case.batch_id or is_foreign:
         return _refuse(code, LinkRefusal.OTHER_BATCH, f"{code} belongs to another batch.")
     if row.master_code_id is not None:
-        refusal = _refuse(
-            code, LinkRefusal.ALREADY_IN_CASE, f"{code} is in case {row.master_code}; unlink it there first."
-        )
-        return replace(refusal, master_code=row.master_code)
+        detail = f"{code} is in case {row.master_code}; unlink it there first."
+        return _refuse(code, LinkRefusal.ALREADY_IN_CASE, detail, row.master_code)
     if row.status not in AVAILABLE:
         return _refuse(code, LinkRefusal(f"code-{row.status}"), f"{code} is {row.status}.")
     if row.variant != case.variant:
@@ -174,8 +172,8 @@ def _check(row: FoundCode, case: FoundCase, *, is_foreign: bool) -> CodeResult:
     return CodeResult(code, accepted=True)
 
 
-def _refuse(code: str, reason: LinkRefusal, detail: str) -> CodeResult:
-    return CodeResult(code, accepted=False, reason=reason, detail=detail)
+def _refuse(code: str, reason: LinkRefusal, detail: str, master_code: str | None = None) -> CodeResult:
+    return CodeResult(code, accepted=False, reason=reason, detail=detail, master_code=master_code)
 
 
 @dataclass(frozen=True, slots=True)
