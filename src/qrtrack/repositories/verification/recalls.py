@@ -12,6 +12,14 @@ INSERT = """
 INSERT INTO recalls (id, manufacturer_org_id, scope, batch_id, master_code_id, reason, text_en, text_id, unit_count,
                      recalled_by)
 """
+UNITS_OF_CASE = """
+FROM qr_master_codes AS box
+JOIN qr_codes AS code
+  ON code.batch_id = box.batch_id
+ AND code.sequence_number BETWEEN box.first_sequence AND box.last_sequence
+ AND code.master_code_id = box.id
+WHERE box.id = :case_id
+"""
 # ON CONFLICT DO NOTHING: the batch or case is already under recall for the same reason. PostgreSQL waits for a
 # concurrent recall to commit before it decides.
 ADD_OF_BATCH = f"""
@@ -25,13 +33,7 @@ ON CONFLICT DO NOTHING
 # later are recalled as well.
 ADD_OF_CASE = f"""
 WITH units AS MATERIALIZED (
-    SELECT code.batch_id, code.sequence_number
-    FROM qr_master_codes AS box
-    JOIN qr_codes AS code
-      ON code.batch_id = box.batch_id
-     AND code.sequence_number BETWEEN box.first_sequence AND box.last_sequence
-     AND code.master_code_id = box.id
-    WHERE box.id = :case_id
+    SELECT code.batch_id, code.sequence_number {UNITS_OF_CASE}
 ), recall AS (
     {INSERT}
     SELECT :recall_id, manufacturer_org_id, 'case', batch_id, id, :reason, :text_en, :text_id,
@@ -84,13 +86,7 @@ WHERE batch_id = :batch_id
 """
 COUNT_OF_CASE = f"""
 SELECT {COUNTS}
-FROM (SELECT code.status
-      FROM qr_master_codes AS box
-      JOIN qr_codes AS code
-        ON code.batch_id = box.batch_id
-       AND code.sequence_number BETWEEN box.first_sequence AND box.last_sequence
-       AND code.master_code_id = box.id
-      WHERE box.id = :case_id) AS units
+FROM (SELECT code.status {UNITS_OF_CASE}) AS units
 """
 COUNT_OF_CODES = f"""
 SELECT {COUNTS}
