@@ -43,13 +43,18 @@ structlog.configure(
 )
 
 
-# The slow call of a busy machine is no failure.
-hypothesis.settings.register_profile("patient", deadline=None)
-hypothesis.settings.load_profile("patient")
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--shuffle", type=int, metavar="SEED", help="files, and the tests of each, in a random order")
+    help_text = "files, and the tests of each, in a random order; Hypothesis draws new examples"
+    parser.addoption("--shuffle", type=int, metavar="SEED", help=help_text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hypothesis draws the same examples in each run: a change that breaks nothing must not fail. The slow call of a
+    busy machine is no failure either.
+    """
+    is_repeated = config.getoption("shuffle") is None and config.getoption("hypothesis_seed") is None
+    hypothesis.settings.register_profile("patient", deadline=None, derandomize=is_repeated)
+    hypothesis.settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

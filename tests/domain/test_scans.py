@@ -298,13 +298,19 @@ ELEMENTS: Final = [
 
 
 @given(st.lists(st.sampled_from(ELEMENTS), max_size=5).map("".join))
+@example(f"235T{'21SKA000001' * 2}8008310101120000{GS}")
 def test_a_message_that_names_a_unit_names_the_same_one_for_the_library_of_gs1(rest: str) -> None:
-    """Each refuses what the other one reads: the library knows every AI, and we insist on separators."""
-    ours = read_scan(f"{GS}01{GTIN}{rest}")
+    """Each refuses what the other one reads: the library knows every AI, and we insist on separators. The library ends
+    a value that is too long without one, and reads the rest as the next element.
+    """
+    message = f"01{GTIN}{rest}"
+    ours = read_scan(GS + message)
     try:
-        elements = GS1Message.parse(f"01{GTIN}{rest}").element_strings
+        elements = GS1Message.parse(message).element_strings
     except ParseError:
         return
+    separated = [f"{element.ai.ai}{element.value}{GS}" for element in elements if element.ai.separator_required]
+    assume(all(each in message + GS for each in separated))
     theirs = {element.ai.ai: element.value for element in elements}
     if ours.kind != ScanKind.TEXT and len(theirs) == len(elements):
         assert ours.code == (theirs["21"].upper() if "21" in theirs else None)

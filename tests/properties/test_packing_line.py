@@ -645,6 +645,7 @@ def test_the_packing_line_and_its_model_agree_after_every_step(
                     max_examples=60,
                     stateful_step_count=40,
                     deadline=None,
+                    derandomize=False,
                     suppress_health_check=list(HealthCheck),
                     print_blob=True,
                 ),
