@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from itertools import count
+from operator import attrgetter
 from typing import Any
 
 from plant import run_sql
@@ -57,9 +58,10 @@ class Accurate:
         return group
 
     async def one_by_one(self, group: Group) -> list[Claim]:
-        """Breaks up the group and claims each of its events."""
+        """Breaks up the group and claims each of its events. A claim has no order: here it is that of arrival."""
         await break_up_group(self.runtime.database, WEBHOOK_EVENTS, group)
-        return await claim_work(self.runtime.database, WEBHOOK_RETRIES, len(group.pieces), lease_seconds=30)
+        claims = await claim_work(self.runtime.database, WEBHOOK_RETRIES, len(group.pieces), lease_seconds=30)
+        return sorted(claims, key=attrgetter("id"))
 
     async def process(self) -> None:
         """Processes all due events in groups, then the retries."""

@@ -1,7 +1,8 @@
 """What tests stand on: a real PostgreSQL, migrated once, real commits, and every row deleted after each test."""
 
+import garbage  # isort: split
+
 import asyncio
-import gc
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -74,9 +75,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is imported and collected stays: the garbage collector need not look through it during the tests."""
-    gc.collect()
-    gc.freeze()
+    garbage.resume()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -116,12 +116,14 @@ def main() -> NoReturn:
     # The folder of this file is on no command's path.
     del sys.path[0]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()
     from qrtrack import cli, commands
 
     for module in pkgutil.iter_modules(commands.__path__, "qrtrack.commands."):
         importlib.import_module(module.name)
     importlib.import_module("uvicorn.protocols.http.httptools_impl")
     gc.freeze()
+    gc.enable()
     _become_commands(socket.socket(fileno=int(sys.argv[1])))
     sys.exit(cli.app())
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
+import httpx2
 import jwt
 import pytest
 from sqlalchemy import make_url
@@ -21,7 +22,9 @@ from accurate import event
 from fanout import FanOut, done
 from plant import Plant
 from process import SECRET, environment, free_port, run, started, until_said, wait_for
+from qrtrack import demo
 from qrtrack.database import Database
+from qrtrack.demo.telling import Mismatch
 from qrtrack.domain.identity import Caller
 from qrtrack.services.accurate.intake import receive_events
 from qrtrack.services.gauges import read_gauges
@@ -37,6 +40,22 @@ def test_the_demo_keeps_its_promises_on_an_empty_folder(tmp_path: Path) -> None:
     assert re.search(r"^http://127\.0\.0\.1:8000/console/sign-in#\S{43}$", first.stdout, re.MULTILINE)
     files = sorted(path.name for path in (tmp_path / "var/demo").glob("*/*"))
     assert files == ["case-labels.zpl", "codes.csv", "labels.pdf", "qr.png"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (Mismatch("codes: 1 instead of 2"), "Not as promised:[/] codes: 1 instead of 2"),
+        (TimeoutError(), "The step above took more than"),
+        (httpx2.ReadTimeout(""), "The step above took more than"),
+    ],
+    ids=["mismatch", "step", "answer"],
+)
+async def test_the_demo_says_why_it_ends(error: Exception, said: str) -> None:
+    async def story() -> None:
+        raise error
+
+    assert said in str(await demo.failure_of(story()))
 
 
 def test_a_token_names_user_organisation_and_roles(tmp_path: Path) -> None:

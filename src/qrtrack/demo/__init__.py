@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
@@ -45,20 +45,34 @@ async def run(settings: Settings) -> int:
         runtime = await opened.__aenter__()
     try:
         async with running(Worker(runtime)), _client(runtime, listener) as client:
-            await _show(Teller(console, client, settings.qrtrack_data_dir / "demo"))
+            failure = await failure_of(_show(Teller(console, client, settings.qrtrack_data_dir / "demo")))
         code = await make_sign_in_code(runtime.database, _person(settings))
-    except Mismatch as mismatch:
-        console.print(f"\n[bold red]Not as promised:[/] {mismatch}")
-        return 1
     finally:
         await gateway.stop()
         await opened.__aexit__(None, None, None)
+    if failure:
+        console.print(f"\n{failure}")
+        return 1
     console.print(
         "\n[bold green]Everything was as promised.[/] `make run` opens the console. Within 10 minutes, sign in at:"
     )
     # The link has its own line and is never wrapped, so that people can copy it.
     console.print(f"{CONSOLE}/sign-in#{code}", soft_wrap=True)
     return 0
+
+
+async def failure_of(story: Awaitable[None]) -> str | None:
+    """What to print if a number is not as promised, or if a step takes too long; its name was printed last."""
+    try:
+        await story
+    except Mismatch as mismatch:
+        return f"[bold red]Not as promised:[/] {mismatch}"
+    except (TimeoutError, httpx2.TimeoutException):
+        return (
+            f"[bold red]The step above took more than {PATIENCE_SECONDS} s.[/] Run the command again when the machine "
+            "is less busy."
+        )
+    return None
 
 
 def _person(settings: Settings) -> Caller:

@@ -1,0 +1,15 @@
+"""Imported before everything else: the garbage collector rests while the program and the tests are imported.
+
+The imports make a million objects that stay. Looking through them again and again takes a fifth of the time.
+"""
+
+import gc
+
+gc.disable()
+
+
+def resume() -> None:
+    """What was imported stays, and is not looked through any more."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
