@@ -6,15 +6,14 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from fastapi import FastAPI
 
+import promised
 from fanout import FanOut, done
 from plant import Plant
 from qrtrack.domain.errors import InvalidInput
 from qrtrack.domain.notifications import Notify
 from qrtrack.domain.packing.code_lists import parse_code
 from qrtrack.domain.scans import read_master_code
-from qrtrack.main import create_app
 from qrtrack.schemas.searches import SearchAnswer
 from qrtrack.services.searches import search
 from qrtrack.settings import Settings
@@ -120,7 +119,6 @@ def test_settings_that_a_document_names_exist(document: Path) -> None:
 
 
 def test_the_addresses_that_cron_calls_are_there_for_it() -> None:
-    app: FastAPI = create_app(Settings(_env_file=None))
     deploying = (ROOT / "docs/deploying.md").read_text()
     [platform] = re.findall(r"```json\n(.*?)\n```", deploying, re.DOTALL)
     [line] = re.findall(r"```crontab\n(.*?)\n```", deploying, re.DOTALL)
@@ -128,7 +126,7 @@ def test_the_addresses_that_cron_calls_are_there_for_it() -> None:
     called = {("get", job["path"]), ("post", re.findall(r"https://[^/]+(/[^\"]+)", line)[0])}
     for method, address in called:
         path, _, query = address.partition("?")
-        operation = app.openapi()["paths"][path][method]
+        operation = promised.document()["paths"][path][method]
         assert query.partition("=")[0] in [parameter["name"] for parameter in operation["parameters"]]
         assert operation["security"] == [{"MachineSecret": []}]
     assert job["schedule"] == " ".join(line.split()[:5]) == "* * * * *"

@@ -212,7 +212,8 @@ async def test_no_method_and_no_kind_of_body_is_a_defect(
     for template, operations in app.openapi()["paths"].items():
         path = things(template).format_map(defaultdict(lambda: "SKA000001"))
         declared = {method.upper() for method in operations}
-        for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "PROPFIND"):
+        # Wrong methods that have a meaning are sent by the next test.
+        for method in sorted(declared | {"HEAD", "OPTIONS", "PROPFIND"}):
             for sent in BODIES if method in declared else BODIES[:1]:
                 answer = await client.request(method, path, **sent)
                 assert answer.status_code < 500 or answer.status_code == 503, (method, path, sent)
@@ -236,6 +237,7 @@ async def test_a_wrong_method_is_405_with_the_right_ones_also_where_a_parameter_
         for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"} - allowed:
             answer = await client.request(method, path)
             assert answer.status_code == 405, (method, path)
+            assert answer.headers["content-type"] == "application/problem+json", (method, path)
             assert set(answer.headers["allow"].split(", ")) == allowed, (method, path)
 
 

@@ -12,12 +12,11 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response
 from structlog.testing import capture_logs
 
-from qrtrack.main import create_app
+import promised
 from qrtrack.routers.body_limits import BODY_BYTES, IMPORT_BODY_BYTES, LARGE_BODY_BYTES, body_limits
 from qrtrack.routers.middleware import BodyLimit, Observe, RequestContext
 from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.routers.verification.checks import SMALL_BODY
-from qrtrack.settings import Settings
 from ticking import HANG_SECONDS
 
 ClientOf = Callable[..., httpx2.AsyncClient]
@@ -160,7 +159,7 @@ async def test_a_repeated_header_is_refused_before_anything_is_done(
 
 
 def test_code_lists_dispatches_webhooks_and_imports_declare_larger_bodies() -> None:
-    assert body_limits(create_app(Settings(_env_file=None))) == LIMITS
+    assert body_limits(promised.application()) == LIMITS
 
 
 @pytest.mark.parametrize("path", ["/json", "/raw", "/nowhere"])

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
+import promised
 from qrtrack.main import create_app
 from qrtrack.routers.pages import START
 from qrtrack.settings import Settings
@@ -34,7 +35,7 @@ class Named(HTMLParser):
 
 @cache
 def application(*, with_api: bool) -> FastAPI:
-    return create_app(Settings(_env_file=None), with_api=with_api)
+    return promised.application() if with_api else create_app(Settings(_env_file=None), with_api=False)
 
 
 def browser(*, with_api: bool = True, prefix: str = "") -> httpx2.AsyncClient:
