@@ -9,7 +9,10 @@ gc.disable()
 
 
 def resume() -> None:
-    """What was imported stays, and is not looked through any more."""
+    """What was imported stays, and is not looked through any more. The collector runs a tenth as often as it would: it
+    took 4 % of the time of the tests.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(7_000)
     gc.enable()
