@@ -12,7 +12,8 @@ SELECT (CAST(:ids AS uuid[]))[number], gen_random_uuid(), CAST(:org AS uuid),
     CASE status WHEN 'failed' THEN :long_name ELSE 'Gold ' || number || ' g' END, 40000,
     CASE status WHEN 'creating' THEN 17000 WHEN 'failed' THEN 23000 ELSE 40000 END, 100, 'sequential', 'TB', number, 4,
     status, 40000, CASE status WHEN 'ready' THEN 40000 WHEN 'hashing' THEN 12000 ELSE 0 END,
-    CASE status WHEN 'failed' THEN 'Some codes from TB number 3 on exist already: they were not created by this batch.' END, 'planner',
+    CASE status WHEN 'failed' THEN 'Some codes from TB number 3 on exist already: they were not created by this batch.'
+    END, 'planner',
     now() - number * interval '1 hour', CASE WHEN status IN ('ready', 'hashing') THEN now() END,
     CASE status WHEN 'ready' THEN now() END
 FROM generate_series(1, 60) AS number
@@ -56,7 +57,8 @@ SELECT CAST(:org AS uuid), (ARRAY['SALES_INVOICE', 'ITEM_TRANSFER', 'SALES_RECEI
     CASE status WHEN 'dead' THEN 'internal error (KeyError); the service''s log has the details'
     WHEN 'invalid' THEN 'It is nested too deeply to be read.' END,
     CASE status WHEN 'skipped' THEN 'no handler knows this type' WHEN 'done' THEN
-    'its timestamp is missing or unreadable: the time of receipt is used; 2 of 1000 rows have no id and are ignored' END,
+    'its timestamp is missing or unreadable: the time of receipt is used; 2 of 1000 rows have no id and are ignored'
+    END,
     CASE status WHEN 'dead' THEN 8 ELSE 1 END, CASE number % 9 WHEN 1 THEN 'dead' WHEN 2 THEN 'pending' ELSE 'sent' END,
     CASE number % 9 WHEN 1 THEN 8 ELSE 0 END, CASE number % 9 WHEN 1 THEN 'the endpoint answered 500' END,
     now() - number * interval '3 minutes', CASE WHEN status IN ('done', 'skipped', 'invalid', 'dead') THEN now() END

@@ -166,9 +166,12 @@ async def test_what_is_said_stands_in_regions_that_a_screen_reader_knows_from_th
     batch = await opened(station)
     regions = station.page.locator("#verdict, #exclude-said, #job-said, main > [data-said]")
     await regions.evaluate_all("all => { globalThis.regions = all }")
-    assert await station.page.evaluate(
-        "regions.map((one) => [one.getAttribute('role'), getComputedStyle(one).display !== 'none'])"
-    ) == [["status", True]] * 4
+    assert (
+        await station.page.evaluate(
+            "regions.map((one) => [one.getAttribute('role'), getComputedStyle(one).display !== 'none'])"
+        )
+        == [["status", True]] * 4
+    )
     await station.scan(batch.master_code(1))
     await station.expect_verdict("good", "Case 1 packed")
     await station.scan(batch.master_code(1))

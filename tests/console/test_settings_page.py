@@ -25,7 +25,10 @@ async def test_a_printer_is_added_changed_and_deleted(station: Station) -> None:
     await page.fill("[name=stations]", "Line 1, left\nLine 2")
     await page.select_option("[name=dpi]", "300")
     await page.locator("main button.primary").click()
-    await expect(page.locator("#printer-form [data-said]")).to_contain_text("lies outside of PRINTER_NETWORKS")
+    await expect(page.locator("#printer-form [data-said]")).to_have_text(
+        "Address: 192.0.2.7 lies outside of PRINTER_NETWORKS. Correct it, or ask the administrator of the server to "
+        "add the printer's network."
+    )
     await page.fill("[name=address]", "127.0.0.9:9100")
     await page.locator("main button.primary").click()
     row = page.locator("#printers tbody tr")
@@ -47,6 +50,19 @@ async def test_a_printer_is_added_changed_and_deleted(station: Station) -> None:
     await expect(page.locator("#sure-question")).to_contain_text("Delete the printer Line 1?")
     await page.click("#sure button.primary")
     await expect(page.locator("#printers .empty")).to_contain_text("No printer yet")
+
+
+async def test_what_is_wrong_with_a_field_is_said_in_the_language_of_the_person(station: Station) -> None:
+    page = station.page
+    await page.context.add_cookies([{"name": "qrtrack_language", "value": "id", "url": station.factory.address}])
+    await page.goto(f"{station.factory.address}/console/settings/new-printer")
+    await page.fill("main [name=name]", "Lini 1")
+    await page.fill("[name=address]", "192.0.2.7:9100")
+    await page.locator("main button.primary").click()
+    await expect(page.locator("#printer-form [data-said]")).to_have_text(
+        "Alamat: 192.0.2.7 di luar PRINTER_NETWORKS. Perbaiki, atau minta administrator server menambahkan jaringan "
+        "printer."
+    )
 
 
 async def test_a_format_is_drawn_while_it_is_measured_then_stored_changed_and_deleted(station: Station) -> None:

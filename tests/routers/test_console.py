@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 import httpx2
+import jwt
 import pytest
 from fastapi import FastAPI
 
@@ -76,6 +77,23 @@ async def test_a_bad_token_and_a_spent_link_are_refused_on_the_page(visitor: htt
         assert answer.status_code == 401
         assert words in answer.text
         assert "Set-Cookie" not in answer.headers
+
+
+async def test_why_a_token_is_refused_is_said_in_the_language_of_the_person(
+    visitor: httpx2.AsyncClient, runtime: Runtime, caller: Caller
+) -> None:
+    secret = runtime.settings.jwt_secret
+    assert secret is not None
+    claims = {"sub": caller.user_id, "exp": 2_000_000_000}
+    for token, words in (
+        ("x", "Token tidak diterima: token tidak valid."),
+        (jwt.encode(claims | {"exp": 1}, secret.get_secret_value()), "token sudah kedaluwarsa."),
+        (jwt.encode(claims, secret.get_secret_value()), "akun Anda tidak punya organisasi"),
+    ):
+        answer = await visitor.post(
+            "/console/sign-in", data={"token": token}, headers=ORIGIN | {"Accept-Language": "id"}
+        )
+        assert (answer.status_code, words in answer.text) == (401, True)
 
 
 @pytest.mark.parametrize(

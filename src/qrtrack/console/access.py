@@ -77,7 +77,7 @@ class Visitor:
         """Renders the template. `spoken` names the sections of texts that the page's own scripts need; those that every
         page needs are added.
         """
-        texts = self.language.texts("press", "refusal", "problem", "camera", *spoken)
+        texts = self.language.texts("press", "refusal", "problem", "field", "camera", *spoken)
         url = self.request.url
         visited = f"{url.path}?{url.query}" if url.query else url.path
         return page(self.language, template, visitor=self, path=url.path, visited=visited, spoken=texts, **values)

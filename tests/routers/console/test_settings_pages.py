@@ -239,6 +239,7 @@ async def test_the_picture_follows_the_fields_and_says_what_cannot_be(
     }  # fmt: skip
     for change, said in (
         ({}, 'class="label"'),
+        ({"margins.left": "", "margins.top": ""}, "The picture appears when all lengths are there."),
         ({"pitch.x": "60"}, "The labels overlap"),
         ({"grid.rows": "12"}, "outside of the page"),
         ({"width": ""}, "The picture appears when all lengths are there."),
@@ -248,6 +249,9 @@ async def test_the_picture_follows_the_fields_and_says_what_cannot_be(
     ):
         answer = await visitor.get(f"{SETTINGS}/format-picture", params=fields | change)
         assert (answer.status_code, said in answer.text) == (200, True), (change, answer.text)
+    visitor.cookies.set("qrtrack_language", "id")
+    answer = await visitor.get(f"{SETTINGS}/format-picture", params=fields | {"grid.rows": "12"})
+    assert "Label terakhir keluar dari kertas, sampai 202.70 × 370.60 mm." in answer.text
 
 
 # The scanner test page

@@ -40,12 +40,14 @@ WRITERS: Final = frozenset(
         "PrinterNotReady", "Unread", "Verdict", "_broken",
     }
 )  # fmt: skip
-# The same in the modules where these names mean the log of a job and the notes of an event.
+# The same in the modules where these names mean the log of a job, the notes of an event and the refusal of a token.
 WRITERS_HERE: Final = {
     "services/packing/preparation.py": "log",
     "services/packing/reverse_jobs.py": "log",
     "services/packing/batches.py": "log",
     "domain/accurate/documents.py": "append",
+    "integrations/tokens.py": "Unauthenticated",
+    "integrations/token_claims.py": "Unauthenticated",
 }
 # Other arguments are single words or values.
 SENTENCE: Final = re.compile(r"[a-z]+\W+[a-z]+")

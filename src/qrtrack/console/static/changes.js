@@ -126,7 +126,18 @@ function refuse(control, problem) {
 export function reasonOf(problem) {
   const state = `refusal.state-${problem.state}`;
   if (problem.type?.endsWith(":invalid-state") && isKnown(state)) return say(state);
-  return problem.errors?.[0] ? say("problem.unknown", { detail: problem.errors[0].detail }) : sayProblem(problem, ["refusal", "problem"]).text;
+  return problem.errors?.[0] ? sayField(problem.errors[0]) : sayProblem(problem, ["refusal", "problem"]).text;
+}
+
+/**
+ * What is wrong with one field, after the name that its form gives it. A code without a text has the API's sentence.
+ * @param {{pointer: string, code: string, params: Record<string, unknown>, detail: string}} error
+ */
+function sayField({ pointer, code, params, detail }) {
+  const text = isKnown(`field.${code}`) ? say(`field.${code}`, params) : say("problem.unknown", { detail });
+  const name = CSS.escape(pointer.slice(1).replace("/", "."));
+  const label = document.querySelector(`label.field > [name="${name}"]`)?.previousElementSibling?.textContent;
+  return label ? `${label}: ${text}` : text;
 }
 
 /** @param {HTMLElement} control @param {string} text @param {boolean} isGood */

@@ -1,28 +1,21 @@
 // @ts-check
-// Two tones that nobody confuses: one high tone for a success, two low ones for an error. Browsers are silent until
-// the first touch of the page, so a press of "Start shift" makes them able to sound.
+// One high tone for a success, two low ones for an error. Browsers are silent until a press: "Start shift" is one.
 
 /** @type {AudioContext | null} */
 let audio = null;
 
-/** To be called in answer to a press. Also keeps the screen on, where the browser can. */
-export async function startShift() {
+/** In answer to a press. Also keeps the screen on, where the browser can. */
+export async function startShift(isPress = true) {
   audio ??= new AudioContext();
   await audio.resume();
-  await keepScreenOn();
-  tone(1320, 0, 0.08);
-}
-
-/** Only a secure context has it; over plain http the tablet's own setting keeps the screen on. */
-async function keepScreenOn() {
+  // Over plain http the tablet's own setting does.
   await navigator.wakeLock?.request("screen").catch(() => {});
+  if (isPress) tone(1320, 0, 0.08);
 }
 
-// The browser lets the screen go off again when its tab is hidden, and may stop the sound.
+// A hidden tab loses both.
 document.addEventListener("visibilitychange", () => {
-  if (!audio || document.hidden) return;
-  audio.resume();
-  keepScreenOn();
+  if (audio && !document.hidden) startShift(false);
 });
 
 export function soundGood() {

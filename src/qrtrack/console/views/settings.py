@@ -10,8 +10,10 @@ from starlette.responses import Response
 
 from qrtrack.console.access import ConsoleRoute, Manager, Visitor, allow
 from qrtrack.console.configured import list_settings
+from qrtrack.console.language import catalogue
 from qrtrack.console.pictures import picture_of
 from qrtrack.domain.errors import InvalidInput
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.labels.formats import A4, NAME_PATTERN, LabelFormat, Sheet, definition_of, format_of
 from qrtrack.domain.labels.label_jobs import PRESET_OF, Labelled
@@ -100,8 +102,18 @@ async def show_format_picture(visitor: Manager) -> Response:
     except ValidationError:
         picture, why = None, None
     except InvalidInput as error:
-        picture, why = None, str(error)
+        picture, why = None, _why_not(visitor, error)
     return visitor.page("settings_picture.html", picture=picture, why=why)
+
+
+def _why_not(visitor: Visitor, error: InvalidInput) -> str | None:
+    """None while fields are empty. A code without a text of its own has the API's sentence."""
+    wrong = error.errors[0]
+    if wrong.code == FieldCode.REQUIRED:
+        return None
+    key = f"field.{wrong.code}"
+    is_known = key in catalogue(visitor.language.name)
+    return visitor.language.text(key, **wrong.params) if is_known else error.detail
 
 
 @router.post("/sign-out")

@@ -10,7 +10,8 @@ from starlette.responses import Response
 from qrtrack.console.access import LONGEST_RETURN, SIGN_IN, ConsoleRoute, SignedIn, language
 from qrtrack.console.language import LANGUAGE_COOKIE
 from qrtrack.console.rendering import page
-from qrtrack.domain.errors import Unauthenticated
+from qrtrack.console.stored import translate_stored
+from qrtrack.domain.errors import Forbidden, Unauthenticated
 from qrtrack.routers.client_addresses import came_over_https
 from qrtrack.routers.dependencies import SESSION_COOKIE, RuntimeState
 from qrtrack.routers.languages import LANGUAGES
@@ -70,8 +71,8 @@ async def sign_in(request: Request, runtime: RuntimeState, form: Annotated[SignI
     try:
         session = await _open_session(runtime, form)
         why = said.text("sign_in.link_spent")
-    except Unauthenticated as error:
-        session, why = None, said.text("sign_in.refused", reason=str(error))
+    except (Unauthenticated, Forbidden) as error:
+        session, why = None, said.text("sign_in.refused", reason=translate_stored(said, str(error)) or str(error))
     if session is None:
         return page(said, "sign_in.html", status_code=401, next=where, ended=False, error=why)
     # The new cookie replaces that of an earlier session in this browser. End that session: without its cookie nobody
@@ -86,8 +87,8 @@ async def sign_in(request: Request, runtime: RuntimeState, form: Annotated[SignI
 
 
 async def _open_session(runtime: Runtime, form: SignIn) -> str | None:
-    """Returns the value of the cookie, or None if the link was used or has expired. Raises Unauthenticated for a token
-    that is not accepted.
+    """Returns the value of the cookie, or None if the link was used or has expired. Raises Unauthenticated or
+    Forbidden for a token that is not accepted.
     """
     hours, station = runtime.settings.console_session_hours, form.station.strip() or None
     if form.code:
