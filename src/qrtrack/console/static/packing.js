@@ -1,6 +1,6 @@
 // @ts-check
-// The packing page: a scan comes in, the API packs, and the answer stands there. What the tab has begun is kept in
-// sessionStorage, for each batch: a reload, the sign-in and another batch in between lose no scan and no question.
+// The packing page. sessionStorage keeps what the tab has begun, for each batch: a reload, the sign-in and another
+// batch lose no scan.
 
 import { Scanner } from "./scan.js";
 import { press, resume, waitingPress } from "./send.js";
@@ -63,7 +63,7 @@ function focusedField() {
   return Object.values(fields).find((field) => field === document.activeElement);
 }
 
-/** Units and cases are told apart by their codes, so that they can be scanned in any order. @param {string} text */
+/** Units and cases may be scanned in any order. @param {string} text */
 function fieldFor(text) {
   if (MASTER_CODE.test(text)) return fields.master;
   return focusedField() ?? nextField();
