@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from console.station import API, Batch, Factory, Station
 from printed_labels import payloads_of, symbols_of
@@ -114,6 +114,29 @@ async def test_units_that_were_printed_before_need_a_reason(manager: Station) ->
     await asking.locator("[name=reason]").fill("Sheet jammed")
     await made(page)
     await expect(page.locator("#jobs .job").first).to_contain_text("Printed again: Sheet jammed")
+
+
+async def test_units_of_a_file_that_is_being_made_are_counted_again_when_it_is_finished(manager: Station) -> None:
+    """Also those of the file that was just ordered: no error, and no reload."""
+    page = manager.page
+    batch = await opened(manager, quantity=10)
+    is_finished = False
+
+    async def answer(route: Route) -> None:
+        if is_finished:
+            await route.continue_()
+        else:
+            await route.fulfill(status=409, json={"type": "urn:qrtrack:problem:labels-reserved", "detail": "…"})
+
+    await page.route(f"**{API}/batches/{batch.batch_id}/labels", answer)
+    await labels(manager, batch)
+    will = page.locator("#will")
+    await expect(will).to_have_text(
+        "Another label file with some of these units is being made. Wait until it is finished, or cancel it."
+    )
+    await expect(will).to_have_class("notice warn")
+    is_finished = True
+    await expect(will).to_contain_text("Labels: 10.")
 
 
 async def test_a_refusal_says_what_would_do_in_the_language_of_the_person(manager: Station) -> None:

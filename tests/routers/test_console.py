@@ -31,6 +31,7 @@ from routers.conftest import ClientOf
 CONSOLE: Final = resources.files("qrtrack.console")
 TEMPLATES: Final = {path.name: path.read_text() for path in (CONSOLE / "templates").iterdir()}
 STATIC: Final = {path.name: path.read_bytes() for path in (CONSOLE / "static").iterdir() if path.is_file()}
+PATH: Final = re.compile(r'data-path="(/api[^"]+)"')
 PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 ORIGIN: Final = {"Origin": "http://test"}
 
@@ -281,8 +282,27 @@ def test_every_refusal_of_packing_is_said_in_every_language(app: FastAPI) -> Non
             assert f"problem.{slug}_text" in catalogue("en"), slug
 
 
-def _said_by(path: dict[str, Any]) -> set[str]:
-    return set(re.findall(r"urn:qrtrack:problem:([a-z-]+)", str(path["post"]["responses"])))
+def test_every_refusal_of_a_change_that_a_page_offers_is_said_in_every_language(app: FastAPI) -> None:
+    """Or the fields in it are (test_field_texts.py), or only a program can cause it."""
+    by_programs = {
+        "contradicting-claims", "idempotency-key-in-use", "idempotency-key-reused", "idempotent-answer-too-long",
+        "invalid-content-length", "invalid-json", "no-organisation", "origin-missing", "origin-refused",
+        "other-organisation", "other-user", "repeated-header", "repeated-key", "too-many-values", "unavailable",
+    }  # fmt: skip
+    by_fields = {"already-printed", "label-too-small", "numbers-used-up", "too-many-formats", "too-many-printers"}
+    offered = {re.sub(r"\{.*?\}+", "{}", path) for name in TEMPLATES.values() for path in PATH.findall(name)}
+    paths = {re.sub(r"\{\w+\}", "{}", path): methods for path, methods in app.openapi()["paths"].items()}
+    texts = catalogue("en")
+    said = {key.split(".")[1].removesuffix("_text") for key in texts if key.endswith("_text")}
+    said |= {key.split(".")[1] for key in texts if key.startswith("label_refusal.")}
+    assert len(offered & paths.keys()) > 20
+    for path in offered & paths.keys():
+        for method in paths[path].keys() - {"get"}:
+            assert _said_by(paths[path], method) <= said | by_programs | by_fields, path
+
+
+def _said_by(path: dict[str, Any], method: str = "post") -> set[str]:
+    return set(re.findall(r"urn:qrtrack:problem:([a-z-]+)", str(path[method]["responses"])))
 
 
 def test_vendored_files_are_what_their_authors_published() -> None:

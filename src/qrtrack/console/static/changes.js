@@ -122,11 +122,14 @@ function refuse(control, problem) {
   if (control.dispatchEvent(refused)) tell(control, refused.detail.text || reasonOf(problem), false);
 }
 
-/** What the API's refusal says to the person. @param {any} problem */
+/** What the API's refusal says to the person. `value`: the first one that is wrong. @param {any} problem */
 export function reasonOf(problem) {
+  const kind = (problem.type ?? "").split(":").pop();
   const state = `refusal.state-${problem.state}`;
-  if (problem.type?.endsWith(":invalid-state") && isKnown(state)) return say(state);
-  return problem.errors?.[0] ? sayField(problem.errors[0]) : sayProblem(problem, ["refusal", "problem"]).text;
+  if (kind === "invalid-state" && isKnown(state)) return say(state);
+  const error = problem.errors?.[0];
+  if (error && !isKnown(`refusal.${kind}_text`)) return sayField(error);
+  return sayProblem({ ...problem, value: error?.params?.value }, ["refusal", "problem"]).text;
 }
 
 /**

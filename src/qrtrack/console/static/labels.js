@@ -83,6 +83,8 @@ function prepare(form) {
   const will = /** @type {HTMLElement} */ (form.querySelector("#will"));
   /** @type {any} What the last dry run counted. */
   let counted = null;
+  // By another file, or by the one that was just ordered here: that passes.
+  let isReserved = false;
   let asked = 0;
   let timer = 0;
 
@@ -102,6 +104,7 @@ function prepare(form) {
     countSoon();
   });
   form.addEventListener("input", countSoon);
+  document.body.addEventListener("tick", () => isReserved && countSoon());
   new MutationObserver(paint).observe(sheet, { childList: true });
   sheet.addEventListener("click", (event) => {
     const place = event.target instanceof Element && event.target.closest("[data-place]");
@@ -139,7 +142,8 @@ function prepare(form) {
     askForReason(reprint, isPrinted ? answer?.body : null);
     counted = answer?.ok ? answer.body : null;
     will.hidden = isPrinted;
-    will.className = !answer || answer.ok ? "notice" : "notice bad";
+    isReserved = Boolean(answer?.body.type?.endsWith(":labels-reserved"));
+    will.className = !answer || answer.ok ? "notice" : isReserved ? "notice warn" : "notice bad";
     will.textContent = !answer ? say("press.no_answer") : answer.ok ? sayCount() : reasonOf(answer.body);
     paint();
   }
