@@ -104,7 +104,11 @@ function prepare(form) {
     countSoon();
   });
   form.addEventListener("input", countSoon);
-  document.body.addEventListener("tick", () => isReserved && countSoon());
+  document.body.addEventListener("tick", () => {
+    if (!isReserved) return;
+    isReserved = false;
+    count();
+  });
   new MutationObserver(paint).observe(sheet, { childList: true });
   sheet.addEventListener("click", (event) => {
     const place = event.target instanceof Element && event.target.closest("[data-place]");
