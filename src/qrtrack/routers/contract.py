@@ -145,9 +145,9 @@ def _of_callers(context: RouteContext) -> Iterator[Refusal]:
     if known_caller in calls:
         yield from (NoOrganisation, ContradictingClaims, MissingRole)
         if context.methods != {"GET"}:
-            yield OriginMissing
+            yield from (OriginMissing, OtherUser)
         if context.body_field is not None:
-            yield from (OtherOrganisation, OtherUser)
+            yield OtherOrganisation
 
 
 def _flat(dependant: Dependant) -> Iterator[Dependant]:

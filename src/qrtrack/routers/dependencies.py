@@ -4,6 +4,7 @@ import hmac
 from collections.abc import Callable, Iterable, Mapping
 from email.message import Message
 from typing import Annotated, Any
+from urllib.parse import unquote
 from uuid import UUID
 
 import structlog
@@ -20,6 +21,8 @@ BODILESS_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 # The console's session.
 SESSION_COOKIE = "qrtrack_session"
+# For whom a page of the console was made: `organisation/user`, percent-encoded.
+PERSON_HEADER = "Qrtrack-Person"
 
 user_token = HTTPBearer(
     scheme_name="UserToken",
@@ -110,7 +113,8 @@ async def _sign_in(request: Request, runtime: Runtime, credentials: HTTPAuthoriz
 async def session_of(request: Request) -> Session | None:
     """Returns the console session of the cookie, looked up once for each request. Browsers attach cookies by
     themselves, so a request that changes something must also have an Origin header. The middleware `Cors` has already
-    refused other origins. Raises OriginMissing.
+    refused other origins. A page also names the person it was made for: all tabs share the cookie, and another person
+    may have signed in meanwhile. Raises OriginMissing or OtherUser.
     """
     token = request.cookies.get(SESSION_COOKIE)
     if token is None:
@@ -121,6 +125,9 @@ async def session_of(request: Request) -> Session | None:
         runtime = await _runtime(request)
         request.state.session = await find_session(runtime.database, token)
     session: Session | None = request.state.session
+    person = request.headers.get(PERSON_HEADER)
+    if session is not None and person is not None and unquote(person) != session.person:
+        raise OtherUser("Another person has signed in meanwhile. Load the page again.")
     return session
 
 

@@ -23,6 +23,11 @@ class Session:
     station: str | None
     expires_at: datetime
 
+    @property
+    def person(self) -> str:
+        """Whose session it is. A page names them when it changes something."""
+        return f"{self.caller.organisation_id}/{self.caller.user_id}"
+
 
 async def find_session(database: Database, token: str) -> Session | None:
     """Returns the session of the cookie. Every request of the console calls it, so it takes one round trip."""

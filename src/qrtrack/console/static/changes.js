@@ -12,7 +12,7 @@
 // is told: a page may put its own text into it, or cancel it.
 // What is said or refused stands in the [data-said] of the form, or of the page for a button.
 
-import { press, send, waitingPress } from "./send.js";
+import { press, send, whyNotNow } from "./send.js";
 import { atLeast, fill, isKnown, say, sayProblem } from "./texts.js";
 
 // What takes longer says that it runs.
@@ -38,9 +38,11 @@ async function change(control, fields) {
     path: fill(path, fields, encodeURIComponent),
     method,
     body: { ...JSON.parse(body), ...Object.fromEntries(inBody) },
+    label: labelOf(control),
   };
   if (sure && !(await ask(sure))) return;
-  if (waitingPress()) return tell(control, say("press.other"), false);
+  const why = whyNotNow();
+  if (why) return tell(control, say(`press.not_now_${why}`), false);
   disable(control, true);
   let slow = 0;
   try {
@@ -61,7 +63,13 @@ async function change(control, fields) {
   }
 }
 
-/** @param {HTMLElement} control @param {import("./send.js").Change} asked @param {string} question */
+/** `Gold 1 g: Close for good`. @param {HTMLElement} control */
+function labelOf(control) {
+  const button = control instanceof HTMLFormElement ? control.querySelector("button:not([type=button])") : control;
+  return [document.querySelector("h1"), button].map((part) => part?.textContent?.trim()).filter(Boolean).join(": ");
+}
+
+/** @param {HTMLElement} control @param {import("./send-types.js").Change} asked @param {string} question */
 async function isWantedAsCounted(control, asked, question) {
   const answer = await send({ ...asked, body: { ...asked.body, dry_run: true } });
   if (!answer) tell(control, say("press.no_answer"), false);

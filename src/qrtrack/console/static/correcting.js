@@ -35,7 +35,7 @@ element("move").addEventListener("close", () => {
   });
 });
 
-/** What the answer means. @param {import("./send.js").Answer} answer */
+/** What the answer means. @param {import("./send-types.js").Answer} answer */
 export function read({ body, press: { path, body: asked } }) {
   if (path.endsWith("/move-case")) {
     const values = { case: body.master_code_info.case_number, units: body.moved_count };

@@ -31,7 +31,7 @@ export function pack(master) {
   return change("/api/manufacturer/link-to-master", body);
 }
 
-/** What the answer means: these units are packed. @param {import("./send.js").Answer} answer */
+/** What the answer means: these units are packed. @param {import("./send-types.js").Answer} answer */
 export function read({ body }) {
   keep([]);
   const { case_number, actual_units, expected_units } = body.master_code_info;

@@ -4,7 +4,7 @@
 
 import { createReverseJob } from "./reverse-job.js";
 import { takeScans } from "./scan-field.js";
-import { signInAndComeBack, waitingPress } from "./send.js";
+import { person, signInAndComeBack, whyNotNow } from "./send.js";
 import { say, sayProblem } from "./texts.js";
 
 const PATH = "/api/manufacturer/reverse-job/submit";
@@ -17,7 +17,10 @@ const element = (id) => /** @type {any} */ (document.getElementById(id));
 const codes = /** @type {HTMLTextAreaElement} */ (element("exclude-codes"));
 const { batch, order: orderId } = element("line").dataset;
 const DRAFT = `qrtrack.exclude.${batch}`;
-const job = createReverseJob({ storageKey: JOBS + batch });
+// Of this person: another one's submission is not sent in their name.
+const MINE = `.${person}`;
+const KEPT = JOBS + batch + MINE;
+const job = createReverseJob({ storageKey: KEPT });
 let newest = 0;
 let isFit = true;
 /** @type {unknown} */
@@ -92,7 +95,9 @@ function enable() {
 }
 
 function order() {
-  return { batch_id: batch, order_id: orderId, exclude_codes: codes.value.trim() ? [codes.value] : [] };
+  const [organisation] = person.split("/", 1);
+  const speaker = { manufacturer_org_id: organisation, user_id: person.slice(organisation.length + 1) };
+  return { ...speaker, batch_id: batch, order_id: orderId, exclude_codes: codes.value.trim() ? [codes.value] : [] };
 }
 
 /** @param {import("./reverse-job.js").ReverseJobState} state */
@@ -118,7 +123,7 @@ function showJob({ isSubmitting, jobStatus, error }) {
   if (!["completed", "failed", "cancelled"].includes(status)) return;
   progress.hidden = true;
   // The next page is told of jobs that run, and the queue lists all.
-  sessionStorage.removeItem(JOBS + batch);
+  sessionStorage.removeItem(KEPT);
   document.body.dispatchEvent(new Event("tick"));
 }
 
@@ -130,7 +135,8 @@ takeScans(codes, () => {
 
 element("exclude").addEventListener("submit", (/** @type {Event} */ event) => {
   event.preventDefault();
-  if (waitingPress()) return mark([], say("press.other"), true);
+  const why = whyNotNow();
+  if (why) return mark([], say(`press.not_now_${why}`), true);
   const submitted = codes.value;
   job.submitReverseJob(order()).then(() => {
     if (codes.value !== submitted) return;
@@ -144,7 +150,7 @@ job.subscribe(showJob);
 showJob(job.state);
 // Submissions of other batches that no answer has come for are delivered from here too.
 for (const key of Object.keys(sessionStorage)) {
-  if (!key.startsWith(JOBS) || key === JOBS + batch) continue;
+  if (!key.startsWith(JOBS) || !key.endsWith(MINE) || key === KEPT) continue;
   const other = createReverseJob({ storageKey: key });
   other.subscribe(({ jobStatus }) => jobStatus && other.clearReverseJob());
 }

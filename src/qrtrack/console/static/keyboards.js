@@ -4,6 +4,8 @@
  * are set to different layouts, a code arrives misspelled: this module spells it as the scanner meant it.
  */
 
+/** @import { Keyboard, Mismatch, Stroke } from "./scan-types.js" */
+
 /** The keys that write characters, by `KeyboardEvent.code`, row by row. */
 const KEYS = [
   "Backquote Digit1 Digit2 Digit3 Digit4 Digit5 Digit6 Digit7 Digit8 Digit9 Digit0 Minus Equal",
@@ -26,16 +28,6 @@ const LAYOUTS = {
 
 /** Stands in a text for a dead key, whose character the browser does not tell. */
 export const DEAD_KEY = "\ufffd";
-
-/** @typedef {"us" | "gb" | "fr" | "de" | "es"} Keyboard */
-
-/**
- * One character of a scan. `place` is its key and Shift: undefined where the browser does not name the key (pasted text,
- * some phones), null where every layout writes the same (the number pad, a separator).
- * @typedef {{char: string, place?: number | null, shift?: boolean}} Stroke
- */
-
-/** @typedef {{computer: Keyboard, scanner: Keyboard}} Mismatch */
 
 /**
  * How the scanner and the computer may be set. Most scanners leave the factory set to the US layout.

@@ -3,10 +3,12 @@
 // batch lose no scan.
 
 import { Scanner } from "./scan.js";
-import { press, resume, waitingPress } from "./send.js";
+import { press, resume, waitingPress, whyNotNow } from "./send.js";
 import { soundGood, startShift } from "./sounds.js";
 import { say, sayProblem } from "./texts.js";
 import { forgetNotTaken, isLocked, show, showError, showWaiting, tellNotTaken } from "./verdict.js";
+
+/** @import { Answer } from "./send-types.js" */
 
 /** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
 const element = (id) => /** @type {T} */ (document.getElementById(id));
@@ -25,7 +27,7 @@ const SHOWN_CHOICES = 9;
 let each = null;
 const wantsEach = /** @type {HTMLInputElement} */ (element("each"));
 
-/** The refusal that waits for somebody's decision. @type {import("./send.js").Answer | null} */
+/** The refusal that waits for somebody's decision. @type {Answer | null} */
 let refusal = null;
 
 const scanner = new Scanner({ onScan: take, isKnown: prefix ? isOurs : undefined });
@@ -35,15 +37,16 @@ function isOurs(text) {
   return MASTER_CODE.test(text) || text.startsWith(prefix) || text.toUpperCase().includes(uniq);
 }
 
-/** A press waits for its answer, and no second one leaves meanwhile. */
-function isWaiting() {
-  return Boolean(waitingPress()) || "submitting" in line.dataset;
+/** While a press waits for its answer, no second one leaves. */
+function whyNot() {
+  return "submitting" in line.dataset ? "waiting" : whyNotNow();
 }
 
 /** @param {{text: string, layout: string}} scan */
 function take(scan) {
   endEcho();
-  if (isWaiting()) return tellNotTaken(say("verdict.not_taken_waiting", { code: scan.text }));
+  const why = whyNot();
+  if (why) return tellNotTaken(say(`verdict.not_taken_${why}`, { code: scan.text }));
   if (isLocked()) return tellNotTaken(say("verdict.not_taken_locked", { code: scan.text }));
   if (scan.layout === "wrong") return refuse(say("scan.wrong_layout_title"), say("scan.wrong_layout"), []);
   // Else the case would take others from the queue.
@@ -101,14 +104,15 @@ const PARTS = {
 
 /** @param {string} path @param {object} body */
 export async function change(path, body) {
-  if (isWaiting()) return tellNotTaken(say("press.other"));
+  const why = whyNot();
+  if (why) return tellNotTaken(say(`press.not_now_${why}`));
   show("busy", say("verdict.busy"), "");
   const answer = press({ path, body }, showWaiting);
   settle(null);
   finish(await answer);
 }
 
-/** @param {import("./send.js").Answer} answer */
+/** @param {Answer} answer */
 async function finish(answer) {
   for (const field of Object.values(fields)) field.value = "";
   settle(answer.ok ? null : answer);
@@ -134,7 +138,7 @@ function packed(body) {
   };
 }
 
-/** @param {import("./send.js").Answer} answer */
+/** @param {Answer} answer */
 async function showRefusal({ body, press: { path, body: asked } }) {
   const { title, text } = sayProblem(body);
   const again = (/** @type {object} */ more) => () => change(path, { ...asked, ...more });
@@ -172,7 +176,7 @@ function acknowledge() {
   show("idle", say("verdict.idle"), say("verdict.idle_todo"));
 }
 
-/** @param {import("./send.js").Answer | null} answer */
+/** @param {Answer | null} answer */
 function settle(answer) {
   refusal = answer;
   keep();
@@ -187,9 +191,10 @@ function keep() {
 function restore() {
   const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "{}");
   for (const [name, value] of Object.entries(kept.scans ?? {})) fields[name].value = value;
-  if (waitingPress()?.page === location.pathname) {
+  const resumed = waitingPress()?.page === location.pathname && resume(showWaiting);
+  if (resumed) {
     showWaiting();
-    resume(showWaiting)?.then(finish);
+    resumed.then(finish);
   } else if (kept.refusal) {
     refusal = kept.refusal;
     showRefusal(kept.refusal);
@@ -240,7 +245,7 @@ document.addEventListener("scanned", (event) => {
 element("pack").addEventListener("submit", (event) => {
   event.preventDefault();
   const hasScans = Object.values(fields).some((field) => field.value.trim());
-  if (hasScans && !isLocked() && !isWaiting()) goOn();
+  if (hasScans && !isLocked() && !whyNot()) goOn();
 });
 element("start-shift").addEventListener("click", async (event) => {
   await startShift();

@@ -6,10 +6,7 @@
 
 import { DEAD_KEY, MISMATCHES, computerKeyboard, respell } from "./keyboards.js";
 
-/** @typedef {import("./keyboards.js").Stroke} Stroke */
-/** @typedef {import("./keyboards.js").Mismatch} Mismatch */
-/** @typedef {import("./keyboards.js").Keyboard} Keyboard */
-/** @typedef {import("./scan-types.js").Reading} Reading */
+/** @import { Keyboard, Mismatch, Reading, Stroke } from "./scan-types.js" */
 
 const GS = "\x1d";
 const SPELLED_GS = /[<{[](?:GS|FNC1)[>}\]]|\^\]|\\x1D|\\u001D|\u241d/gi;

@@ -12,7 +12,7 @@ const SLOWEST_SCANNER = 15;
  * @param {() => void} take
  */
 export function takeScans(field, take) {
-  /** @type {import("./scan.js").Scan | null} */
+  /** @type {import("./scan-types.js").Scan | null} */
   let scan = null;
   const scanner = new Scanner({ onScan: (newest) => (scan = newest) });
   // What is typed after these is somewhere else in the field, or something else.
@@ -20,7 +20,7 @@ export function takeScans(field, take) {
   field.addEventListener("keydown", (event) => {
     scan = null;
     const isOfScan = scanner.press(/** @type {KeyboardEvent} */ (event));
-    const ended = /** @type {import("./scan.js").Scan | null} */ (scan);
+    const ended = /** @type {import("./scan-types.js").Scan | null} */ (scan);
     if (!ended) {
       // The LF after a CR.
       if (isOfScan && !scanner.pending && /** @type {KeyboardEvent} */ (event).key === "Enter") event.preventDefault();

@@ -1,6 +1,21 @@
 // What goes into scan.js, and what comes out of it. The browser loads no types.
 
-import type { Keyboard, Mismatch } from "./keyboards.js";
+export type Keyboard = "us" | "gb" | "fr" | "de" | "es";
+
+/**
+ * One character of a scan. `place` is its key and Shift: undefined where the browser does not name the key (pasted text,
+ * some phones), null where every layout writes the same (the number pad, a separator).
+ */
+export interface Stroke {
+  char: string;
+  place?: number | null;
+  shift?: boolean;
+}
+
+export interface Mismatch {
+  computer: Keyboard;
+  scanner: Keyboard;
+}
 
 /** A `KeyboardEvent` of the type `keydown`, or as much of it as there is. */
 export interface Key {

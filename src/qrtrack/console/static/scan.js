@@ -8,11 +8,7 @@
 import { DEAD_KEY, placeOf } from "./keyboards.js";
 import { bestReading } from "./readings.js";
 
-/** @typedef {import("./keyboards.js").Stroke} Stroke */
-/** @typedef {import("./scan-types.js").Key} Key */
-/** @typedef {import("./scan-types.js").Suffix} Suffix */
-/** @typedef {import("./scan-types.js").Scan} Scan */
-/** @typedef {import("./scan-types.js").Ignored} Ignored */
+/** @import { Ignored, Key, Mismatch, Scan, Stroke, Suffix } from "./scan-types.js" */
 
 const GS = "\x1d";
 /** After an error, in milliseconds. */
@@ -37,7 +33,7 @@ export class Scanner {
   #held = null;
   #cancel = () => {};
   #hasCounted = false;
-  /** @type {import("./keyboards.js").Mismatch | null} */
+  /** @type {Mismatch | null} */
   #mismatch = null;
 
   /**

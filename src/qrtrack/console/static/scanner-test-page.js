@@ -18,7 +18,7 @@ document.addEventListener("keydown", (event) => {
 
 element("print-label").addEventListener("click", () => print());
 
-/** @param {Finding[]} findings @param {import("./scan.js").Scan} scan */
+/** @param {Finding[]} findings @param {import("./scan-types.js").Scan} scan */
 function show(findings, scan) {
   const wrong = findings.filter(({ isGood }) => !isGood);
   element("scanner-verdict").className = `verdict ${wrong.length ? "warn" : "good"}`;

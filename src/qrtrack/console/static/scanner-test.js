@@ -27,7 +27,7 @@ export class ScannerTest {
 
   /**
    * @param {object} options
-   * @param {(findings: Finding[], scan: import("./scan.js").Scan) => void} options.onResult
+   * @param {(findings: Finding[], scan: import("./scan-types.js").Scan) => void} options.onResult
    * @param {string} [options.expected]
    * @param {(callback: () => void, milliseconds: number) => () => void} [options.schedule] As for `Scanner`.
    */
@@ -35,7 +35,7 @@ export class ScannerTest {
     this.onResult = onResult;
     this.expected = expected;
     this.schedule = schedule ?? later;
-    /** @type {import("./scan.js").Scan | null} */
+    /** @type {import("./scan-types.js").Scan | null} */
     this.scan = null;
     this.scanner = new Scanner({
       onScan: (scan) => (this.scan ??= scan),
@@ -44,7 +44,7 @@ export class ScannerTest {
     });
   }
 
-  /** Takes one `keydown` event, as `Scanner.press` does. @param {import("./scan.js").Key} key */
+  /** Takes one `keydown` event, as `Scanner.press` does. @param {import("./scan-types.js").Key} key */
   press(key) {
     const isTaken = this.scanner.press(key);
     if (isTaken) {
@@ -64,7 +64,7 @@ export class ScannerTest {
 
 /**
  * What a scan of the test label tells, in the order in which to set things right.
- * @param {import("./scan.js").Scan} scan
+ * @param {import("./scan-types.js").Scan} scan
  * @param {string} [expected]
  * @returns {Finding[]}
  */
@@ -72,26 +72,26 @@ export function diagnose(scan, expected = TEST_TEXT) {
   return [suffix(scan), layout(scan), letters(scan, expected), text(scan, expected), channels(scan), speed(scan)];
 }
 
-/** @param {import("./scan.js").Scan} scan */
+/** @param {import("./scan-types.js").Scan} scan */
 function suffix({ suffix }) {
   if (!suffix) return change("scanner.suffix.missing");
   return good(`scanner.suffix.${suffix.replace(" ", "_")}`);
 }
 
-/** @param {import("./scan.js").Scan} scan */
+/** @param {import("./scan-types.js").Scan} scan */
 function layout({ layout, known, computer, scanner }) {
   if (!known) return change("scanner.layout.unknown");
   if (layout === "right") return good("scanner.layout.right", { keyboard: computer ?? "" });
   return change("scanner.layout.other", { computer: computer ?? "", scanner: scanner ?? "" });
 }
 
-/** @param {import("./scan.js").Scan} scan @param {string} expected */
+/** @param {import("./scan-types.js").Scan} scan @param {string} expected */
 function letters({ text, caseInverted, known }, expected) {
   if (caseInverted) return change("scanner.case.inverted");
   return known && !text.includes(expected) ? change("scanner.case.converted") : good("scanner.case.right");
 }
 
-/** @param {import("./scan.js").Scan} scan @param {string} expected */
+/** @param {import("./scan-types.js").Scan} scan @param {string} expected */
 function text({ text, symbology }, expected) {
   const [before, after] = text.toLowerCase().split(expected.toLowerCase());
   if (after === undefined) return change("scanner.text.other", { text });
@@ -99,12 +99,12 @@ function text({ text, symbology }, expected) {
   return symbology ? good("scanner.text.identifier", { symbology }) : good("scanner.text.right");
 }
 
-/** @param {import("./scan.js").Scan} scan */
+/** @param {import("./scan-types.js").Scan} scan */
 function channels({ doubled }) {
   return doubled ? change("scanner.channels.two") : good("scanner.channels.one");
 }
 
-/** @param {import("./scan.js").Scan} scan */
+/** @param {import("./scan-types.js").Scan} scan */
 function speed({ speed }) {
   if (speed === null) return good("scanner.speed.at_once");
   return speed < SLOW ? change("scanner.speed.slow", { speed }) : good("scanner.speed.right", { speed });

@@ -1,19 +1,27 @@
 // @ts-check
 // A press is never lost and never doubled. It is kept in sessionStorage with its Idempotency-Key before it is sent, and
-// sent again until the server has answered: after a network loss, after a reload, after signing in again.
+// sent again until the server has answered: after a network loss, after a reload, after signing in again; but not in the
+// name of another person.
 
 const KEPT = "qrtrack.press";
+/** Who is signed in on this page: `organisation/user`. */
+export const person = document.body.dataset.person ?? "";
 const DELAYS = [1000, 2000, 4000];
+const OTHER_USER = "urn:qrtrack:problem:other-user";
 const STATUSES_WITHOUT_ANSWER = [502, 503, 504];
 
-/** @typedef {{path: string, body: any, method?: string}} Change `method`: POST if left out. */
-/** @typedef {Change & {key: string, page: string, search?: string}} Press `page` and `search`: where it was pressed. */
-/** @typedef {{ok: boolean, status: number, body: any, press: Press}} Answer `press`: what was asked. */
+/** @import { Answer, Change, Press } from "./send-types.js" */
 
 /** The press that waits for its answer, if there is one. @returns {Press | null} */
 export function waitingPress() {
   const kept = sessionStorage.getItem(KEPT);
   return kept ? JSON.parse(kept) : null;
+}
+
+/** Why no press can be made now. */
+export function whyNotNow() {
+  const kept = waitingPress();
+  return kept && (kept.by === person ? "waiting" : "another");
 }
 
 /**
@@ -24,22 +32,24 @@ export function waitingPress() {
  */
 export function press(change, onWaiting = () => {}) {
   if (waitingPress()) throw new Error("another press waits for its answer");
-  const made = { ...change, key: newKey(), page: location.pathname, search: location.search };
+  const made = { ...change, key: newKey(), page: location.pathname, search: location.search, by: person };
   sessionStorage.setItem(KEPT, JSON.stringify(made));
   return deliver(made, onWaiting);
 }
 
-/** Goes on with the press that a reload interrupted. @param {() => void} [onWaiting] @returns {Promise<Answer> | null} */
+/** Goes on with the person's press that a reload interrupted. @param {() => void} [onWaiting] @returns {Promise<Answer> | null} */
 export function resume(onWaiting = () => {}) {
   const kept = waitingPress();
-  return kept && deliver(kept, onWaiting);
+  return whyNotNow() === "waiting" ? deliver(/** @type {Press} */ (kept), onWaiting) : null;
 }
 
 /** @param {Press} made @param {() => void} onWaiting @returns {Promise<Answer>} */
 async function deliver(made, onWaiting) {
   for (let attempt = 0; ; attempt += 1) {
     const answer = await send(made, made.key);
-    if (answer && answer.status === 401) return signInAndComeBack();
+    if (answer?.status === 401) return signInAndComeBack();
+    // Another person has signed in, in another tab: their page says what waits.
+    if (answer?.body.type === OTHER_USER) return leave(() => location.reload());
     if (answer) {
       sessionStorage.removeItem(KEPT);
       return { ...answer, press: made };
@@ -56,7 +66,7 @@ async function deliver(made, onWaiting) {
  */
 export async function send({ path, body, method = "POST" }, key) {
   /** @type {Record<string, string>} */
-  const headers = { "Content-Type": "application/json" };
+  const headers = { "Content-Type": "application/json", "Qrtrack-Person": encodeURIComponent(person) };
   if (key) headers["Idempotency-Key"] = key;
   try {
     const response = await fetch(path, { method, headers, body: JSON.stringify(body), credentials: "same-origin" });
@@ -74,10 +84,15 @@ export async function send({ path, body, method = "POST" }, key) {
   }
 }
 
-/** @returns {Promise<never>} the page is left; the press stays and is sent after the sign-in. */
+/** The press stays and is sent after the sign-in. */
 export function signInAndComeBack() {
   const here = location.pathname + location.search;
-  location.assign(`/console/sign-in?ended=1&next=${encodeURIComponent(here)}`);
+  return leave(() => location.assign(`/console/sign-in?ended=1&next=${encodeURIComponent(here)}`));
+}
+
+/** @param {() => void} go @returns {Promise<never>} */
+function leave(go) {
+  go();
   return new Promise(() => {});
 }
 

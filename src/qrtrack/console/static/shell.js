@@ -66,6 +66,9 @@ document.body.addEventListener("htmx:afterOnLoad", (event) => {
 const waiting = waitingPress();
 if (waiting && waiting.page !== PACKING) resume()?.then(() => location.reload());
 
+// What another person has left in this tab is told, and not sent.
+if (Object.keys(sessionStorage).some((key) => key.startsWith("qrtrack."))) import("./left.js").catch(() => {});
+
 // A press that waits longer than a look is said: meanwhile every other press is refused.
 const notice = document.getElementById("waiting-press");
 let looked = waiting && waiting.key;

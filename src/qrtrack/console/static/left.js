@@ -1,0 +1,59 @@
+// @ts-check
+// What another person has pressed in this tab, and no answer came for: a press, or the submission of a reverse job. It is
+// told to the person who is here now, who can discard it. It is sent when the one who pressed it signs in again.
+
+import { person, waitingPress, whyNotNow } from "./send.js";
+import { isKnown, say } from "./texts.js";
+
+const PRESS = "qrtrack.press";
+const JOBS = "qrtrack.reverse-job.";
+const SHORT = 8;
+
+/** @typedef {{by: string, what: string, keys: string[]}} Left `keys`: where it is kept. */
+
+// The wall has no place for it.
+const notice = document.getElementById("left");
+const text = notice?.querySelector("p");
+const discard = notice?.querySelector("button");
+
+function tell() {
+  const [left] = [...pressOfAnother(), ...submissionsOfOthers()];
+  if (!notice || !text || !discard) return;
+  notice.hidden = !left;
+  if (!left) return;
+  const user = left.by.slice(left.by.indexOf("/") + 1);
+  const who = user.length > 2 * SHORT ? `${user.slice(0, SHORT)}…` : user;
+  text.textContent = say("press.left", { who, what: left.what });
+  text.title = user;
+  discard.onclick = () => {
+    for (const key of left.keys) sessionStorage.removeItem(key);
+    location.reload();
+  };
+}
+
+/** On the packing page no scan is taken meanwhile. */
+async function tellLine() {
+  const { show } = await import("./verdict.js");
+  show("warn", say("verdict.another"), say("press.not_now_another"));
+}
+
+/** @returns {Left[]} */
+function pressOfAnother() {
+  const press = waitingPress();
+  if (!press || whyNotNow() !== "another") return [];
+  const known = `press.what_${press.path.split("/").pop()}`;
+  const what = isKnown(known) ? say(known, press.body) : (press.label ?? press.path);
+  // The scans of a line are kept apart from their press.
+  return [{ by: press.by ?? "–", what, keys: [PRESS, `qrtrack.line.${press.body?.batch_id}`] }];
+}
+
+/** @returns {Left[]} */
+function submissionsOfOthers() {
+  const kept = Object.keys(sessionStorage).filter((key) => key.startsWith(JOBS) && !key.endsWith(`.${person}`));
+  const waiting = kept.filter((key) => JSON.parse(sessionStorage.getItem(key) ?? "{}").submission);
+  // The batch stands before the person.
+  return waiting.map((key) => ({ by: key.slice(key.indexOf(".", JOBS.length) + 1), what: say("press.what_submit"), keys: [key] }));
+}
+
+tell();
+if (pressOfAnother().length && document.getElementById("verdict")) tellLine();

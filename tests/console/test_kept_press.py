@@ -1,0 +1,110 @@
+"""A press that waits for its answer belongs to the person who made it, whoever signs in next in the same tab."""
+
+from dataclasses import replace
+from uuid import uuid4
+
+from playwright.async_api import Page, expect
+
+from console.station import Batch, Factory, Station
+
+LINKING = "**/link-to-master-from-queue"
+
+
+async def left_behind(station: Station) -> Batch:
+    """A scan that no server answered, by a person who has signed out."""
+    batch = await station.factory.batch()
+    await station.open(batch)
+    await station.page.route(LINKING, lambda route: route.abort())
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("warn", "Waiting for the server")
+    await sign_out(station.page)
+    await station.page.unroute_all()
+    return batch
+
+
+async def sign_out(page: Page) -> None:
+    await page.locator(".who summary").click()
+    await page.locator(".who").get_by_role("button", name="Sign out").click()
+    await page.wait_for_url("**/console/sign-in**")
+
+
+def colleague(station: Station) -> Station:
+    return Station(station.page, replace(station.factory, user=str(uuid4())))
+
+
+async def test_a_press_is_not_sent_in_the_name_of_the_next_person(station: Station) -> None:
+    page, factory = station.page, station.factory
+    batch = await left_behind(station)
+    other = colleague(station)
+    await other.sign_in()
+    short = factory.user[:8]
+    await expect(page.locator("#left p")).to_contain_text(f"{short}… pressed “Pack case {batch.master_code(1)}”")
+    await expect(page.locator("#left p")).to_contain_text("It is not sent in your name.")
+    await other.open(batch)
+    await expect(page.locator("#left")).to_be_visible()
+    await other.expect_verdict("warn", "Another person's press waits")
+    await other.scan(batch.master_code(2))
+    await expect(page.locator("#not-taken")).to_contain_text("Something that another person pressed still waits")
+    assert await factory.packs(batch) == []
+    await page.click("#left button")
+    await other.expect_verdict("idle", "Scan a case")
+    await expect(page.locator("#left")).to_be_hidden()
+    await expect(page.locator("#master")).to_have_value("")
+    await other.scan(batch.master_code(2))
+    await other.expect_verdict("good", "Case 2 packed")
+    assert [pack["actor"] for pack in await factory.packs(batch)] == [other.factory.user]
+
+
+async def test_a_press_is_sent_when_the_same_person_signs_in_again(station: Station) -> None:
+    batch = await left_behind(station)
+    await colleague(station).sign_in()
+    await expect(station.page.locator("#left")).to_be_visible()
+    await sign_out(station.page)
+    await station.sign_in()
+    await expect(station.page.locator("#left")).to_be_hidden()
+    await station.open(batch)
+    await station.expect_verdict("good", "Case 1 packed")
+    assert [pack["actor"] for pack in await station.factory.packs(batch)] == [station.factory.user]
+
+
+async def test_a_press_on_a_page_that_is_open_while_another_person_signs_in_in_another_tab_is_not_theirs(
+    station: Station,
+) -> None:
+    page, factory = station.page, station.factory
+    batch = await factory.batch()
+    await page.goto(f"{factory.address}/console/batches/{batch.batch_id}")
+    tab = await page.context.new_page()
+    await Station(tab, colleague(station).factory).sign_in()
+    await page.click("[data-opens=close]")
+    await page.fill("#close [name=reason]", "Sold out")
+    await page.click("#close .danger")
+    await expect(page.locator("#left p")).to_contain_text("pressed “Gold 1 g: ")
+    async with factory.client() as client:
+        shown = (await client.get(f"/api/manufacturer/batches/{batch.batch_id}")).json()["batch"]
+    assert shown["closed_at"] is None
+
+
+async def test_a_list_of_damaged_units_is_not_submitted_in_the_name_of_the_next_person(
+    station: Station, factory: Factory
+) -> None:
+    page = station.page
+    batch = await factory.batch(exclude=None)
+    await station.open(batch)
+    await page.fill("#exclude-codes", "SKA000003")
+    await expect(page.locator("#exclude-said")).to_have_text("1 units are excluded. 39 will be prepared.")
+    await page.route("**/reverse-job/submit", lambda route: route.abort())
+    await page.click("#submit-job")
+    await expect(page.locator("#exclude-said")).to_contain_text("Your scan is kept")
+    await sign_out(page)
+    await page.unroute_all()
+    other = colleague(station)
+    await other.sign_in()
+    await other.open(batch)
+    await expect(page.locator("#left p")).to_contain_text("pressed “Prepare all others”")
+    await sign_out(page)
+    await station.sign_in()
+    await station.open(batch)
+    await expect(page.locator("#waiting")).to_have_text("39")
+    async with factory.client() as client:
+        jobs = (await client.get(f"/api/manufacturer/reverse-job/jobs?batch_id={batch.batch_id}")).json()["jobs"]
+    assert len(jobs) == 1
