@@ -1,6 +1,6 @@
 """Repeatable requests: the Idempotency-Key, and the stored answer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -22,7 +22,8 @@ class StoredAnswer:
 @dataclass(slots=True)
 class RepeatableRequest:
     """A request with an Idempotency-Key. The key is valid within organisation and route. `render` turns the result of
-    the use case into the stored answer. `opened` says that this request holds the key.
+    the use case into the stored answer. `opened` says that this request holds the key. `so_far` is what its transactions
+    have done, until the last one has the answer.
     """
 
     organisation_id: UUID
@@ -32,6 +33,7 @@ class RepeatableRequest:
     render: Callable[[Any], StoredAnswer]
     answer: StoredAnswer | None = None
     opened: bool = False
+    so_far: Sequence[int | str] | None = None
 
 
 class AlreadyAnswered(Exception):

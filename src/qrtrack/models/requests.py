@@ -11,7 +11,9 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned
 
 
 class IdempotencyKey(TenantOwned, Table):
-    """A request that took effect, and its answer. Both are committed together with the effect."""
+    """A request that took effect, and its answer. Both are committed together with the effect. `so_far`: what a request
+    of several transactions has done before the last one, from where a repeated request goes on.
+    """
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
@@ -23,6 +25,7 @@ class IdempotencyKey(TenantOwned, Table):
     status_code: Mapped[int | None] = mapped_column(SmallInteger)
     headers: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     answer: Mapped[str | None]
+    so_far: Mapped[list[Any] | None] = mapped_column(JSONB)
     created_at: Mapped[Now]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -68,6 +68,8 @@ from qrtrack.repositories.verification.units import VerifiedUnitRepository
 from qrtrack.repositories.workers import WorkerRepository
 
 Result = TypeVar("Result")
+# A NamedTuple of numbers and texts, which JSON keeps.
+SoFar = TypeVar("SoFar", bound=NamedTuple)
 
 # The subquery is evaluated first, so the locks are taken in its order.
 LOCK_BATCHES: Final = """
@@ -117,6 +119,21 @@ class Repositories(DriverRepositories):
         if self._request is not None:
             self._request.answer = self._request.render(result)
         return result
+
+    def continued(self, so_far: SoFar) -> SoFar:
+        """Returns what a request of several transactions has done so far: `so_far`, or what an earlier request with the
+        same Idempotency-Key did until it was interrupted.
+        """
+        stored = self._request.so_far if self._request else None
+        return so_far if stored is None else type(so_far)._make(stored)
+
+    def keep_so_far(self, so_far: SoFar) -> SoFar:
+        """Keeps, together with the effect, from where the next transaction goes on: of this request, or of a repeated
+        one.
+        """
+        if self._request is not None:
+            self._request.so_far = so_far
+        return so_far
 
     async def lock_batch(self, batch_id: UUID) -> None:
         """Waits until no other transaction changes the batch's queue. To avoid deadlocks, lock several batches in the

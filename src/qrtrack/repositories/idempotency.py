@@ -1,7 +1,7 @@
 """Idempotency keys: the effect of a request, its key and its answer are committed in one transaction."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from qrtrack.domain.requests import (
@@ -18,25 +18,27 @@ from qrtrack.repositories.base import Repository
 
 LOCK_KEY: Final = "SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))"
 FIND_KEY: Final = """
-SELECT body_hash, status_code, headers, answer
+SELECT body_hash, status_code, headers, answer, so_far
 FROM idempotency_keys
 WHERE manufacturer_org_id = :organisation AND route = :route AND key = :key
 """
 STORE_KEY: Final = """
-INSERT INTO idempotency_keys (manufacturer_org_id, route, key, body_hash, status_code, headers, answer)
-VALUES (:organisation, :route, :key, :body_hash, :status_code, CAST(:headers AS jsonb), :answer)
+INSERT INTO idempotency_keys (manufacturer_org_id, route, key, body_hash, status_code, headers, answer, so_far)
+VALUES (:organisation, :route, :key, :body_hash, :status_code, CAST(:headers AS jsonb), :answer,
+        CAST(:so_far AS jsonb))
 ON CONFLICT (manufacturer_org_id, route, key) DO UPDATE
-SET status_code = EXCLUDED.status_code, headers = EXCLUDED.headers, answer = EXCLUDED.answer
+SET status_code = EXCLUDED.status_code, headers = EXCLUDED.headers, answer = EXCLUDED.answer, so_far = EXCLUDED.so_far
 """
 
 
 class StoredKey(NamedTuple):
-    """The columns of the answer are NULL until the answer is known."""
+    """The columns of the answer are NULL until the answer is known, and `so_far` is NULL from then on."""
 
     body_hash: bytes
     status_code: int
     headers: Mapping[str, str] | None
     answer: str | None
+    so_far: Sequence[int | str] | None
 
 
 class IdempotencyRepository(Repository):
@@ -44,7 +46,8 @@ class IdempotencyRepository(Repository):
         """Takes the key for this transaction. Raises AlreadyAnswered, KeyReused or StillRunning.
 
         The lock does not wait, and is held until the transaction ends. A later statement reads the key, so it sees what
-        an earlier holder of the lock committed.
+        an earlier holder of the lock committed. Each transaction of a request that does its work in several takes the
+        key anew: of two with the same key at once, each goes on where the other has stopped.
         """
         if request.opened:
             return
@@ -58,6 +61,9 @@ class IdempotencyRepository(Repository):
             return
         if bytes(stored.body_hash) != request.body_hash:
             raise KeyReused
+        if stored.so_far is not None:
+            request.so_far = stored.so_far
+            return
         if stored.answer is None:
             raise Unanswered
         raise AlreadyAnswered(StoredAnswer(stored.status_code, stored.headers or {}, stored.answer))
@@ -68,6 +74,7 @@ class IdempotencyRepository(Repository):
         Raises AnswerTooLong, which rolls the effect back: a key without its answer could not repeat the answer.
         """
         answer = request.answer
+        so_far = None if answer else request.so_far
         if answer and not request.opened and len(answer.body) > MOST_ANSWER_CHARACTERS:
             raise AnswerTooLong
         await self._execute(
@@ -79,5 +86,6 @@ class IdempotencyRepository(Repository):
             status_code=answer and answer.status_code,
             headers=answer and json.dumps(dict(answer.headers)),
             answer=answer and answer.body,
+            so_far=so_far and json.dumps(so_far),
         )
-        request.opened = True
+        request.opened = so_far is None

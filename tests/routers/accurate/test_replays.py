@@ -11,10 +11,12 @@ import httpx2
 import pytest
 
 from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
+from plant import killed_at
 from process import settings_of
 from qrtrack.domain import matching
 from qrtrack.domain.accurate.documents import TYPES, DocumentType
 from qrtrack.domain.identity import Caller, Role
+from qrtrack.repositories.accurate.replays import WebhookReplayRepository
 from qrtrack.runtime import Runtime
 from qrtrack.services.accurate import replays
 from qrtrack.services.accurate.intake import receive_events
@@ -225,6 +227,23 @@ async def test_a_long_replay_runs_in_several_transactions_with_one_answer(
     assert await accurate.statuses() == ["pending"] * 5
     kept = await accurate.sql("SELECT reason, event_count FROM webhook_replays ORDER BY id")
     assert [tuple(row) for row in kept] == [("fixed", 2), ("fixed", 2), ("fixed", 1)]
+
+
+async def test_after_a_kill_between_two_chunks_the_same_key_goes_on_and_replays_nothing_twice(
+    accurate: Accurate, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replays, "CHUNK", 2)
+    await accurate.send(*(event() for _ in range(5)))
+    await accurate.process()
+    key, body = {"Idempotency-Key": str(uuid4())}, {"status": "done", "reason": "fixed"}
+    with killed_at(WebhookReplayRepository, "find_replayable", call=2, moment="before"):
+        assert (await client.post(f"{EVENTS}/replay", json=body, headers=key)).status_code >= 500
+    # What the first chunk has replayed matches again.
+    await accurate.process()
+    assert (await client.post(f"{EVENTS}/replay", json=body, headers=key)).json()["replayed"] == 5
+    assert await accurate.statuses() == ["done"] * 2 + ["pending"] * 3
+    kept = await accurate.sql("SELECT event_count FROM webhook_replays ORDER BY id")
+    assert [row.event_count for row in kept] == [2, 2, 1]
 
 
 async def test_concurrent_replays_take_each_event_once(

@@ -147,6 +147,45 @@ async def test_a_kill_inside_a_chunk_leaves_its_jobs_as_they_were(plant: Plant) 
     assert await plant.queue(batch) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("path", ["cancel-matching", "retry-matching"])
+async def test_after_a_kill_between_two_chunks_the_same_key_goes_on_and_counts_all(
+    client: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    batch = await plant.batch(10)
+    for _ in range(5):
+        await plant.submit(batch)
+    if path == "retry-matching":
+        await fail(plant)
+    monkeypatch.setattr(job_groups, "CHUNK", 2)
+    key = {"Idempotency-Key": "all of them"}
+    with killed_at(JobGroupRepository, "find", call=2, moment="before"):
+        assert (await client.post(f"{API}/{path}", json={}, headers=key)).status_code >= 500
+    others = {"batch_id": str(batch.batch_id)}
+    assert (await client.post(f"{API}/{path}", json=others, headers=key)).status_code == 422
+    answer = await client.post(f"{API}/{path}", json={}, headers=key)
+    counted = {"retried": 5} if path == "retry-matching" else {"cancelled": 5, "withdrawn": 0}
+    assert answer.json() == {"success": True, "dry_run": False, **counted}
+    assert "Idempotency-Replayed" not in answer.headers
+    assert set(await statuses(plant)) == {"queued" if path == "retry-matching" else "cancelled"}
+    repeated = await client.post(f"{API}/{path}", json={}, headers=key)
+    assert (repeated.json(), repeated.headers["Idempotency-Replayed"]) == (answer.json(), "true")
+
+
+async def test_one_request_that_is_sent_many_times_at_once_counts_all_jobs(
+    client: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = await plant.batch(10)
+    for _ in range(7):
+        await plant.submit(batch)
+    monkeypatch.setattr(job_groups, "CHUNK", 1)
+    key = {"Idempotency-Key": "all of them"}
+    answers = await asyncio.gather(*(client.post(f"{API}/cancel-matching", json={}, headers=key) for _ in range(4)))
+    answers.append(await client.post(f"{API}/cancel-matching", json={}, headers=key))
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    assert {answer.json()["cancelled"] for answer in answers if answer.is_success} == {7}
+    assert len(await plant.sql("SELECT * FROM trace_events WHERE action = 'reverse_job.cancelled'")) == 7
+
+
 async def test_two_who_retry_the_same_jobs_at_once_queue_each_job_once(plant: Plant) -> None:
     batches = [await plant.batch(10, serial_prefix=prefix) for prefix in ("SKA", "SKB", "SKC")]
     for batch in (*batches, *reversed(batches)):

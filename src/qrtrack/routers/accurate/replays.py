@@ -62,7 +62,8 @@ async def replay_events(
 ) -> use_cases.Replayed | Matching:
     """Processes all matching events again, e.g. `{"status": "dead", "type": "SALES_INVOICE", "reason": "…"}`. Events
     whose content was deleted after its retention period are left out. The service records who, when and why. If the
-    request is interrupted, some events have been replayed: send it again for the others. `"dry_run": true` only counts.
+    request is interrupted, some events have been replayed: send it again for the others; with the same
+    `Idempotency-Key`, no event is replayed twice, and the answer counts all. `"dry_run": true` only counts.
     """
     if body.dry_run:
         return await use_cases.count_replayable(database, caller=caller, selection=body.selection())

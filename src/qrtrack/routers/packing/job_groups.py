@@ -22,7 +22,8 @@ async def cancel_matching_jobs(
     body: CancelMatching, caller: BatchManager, database: AnsweringDatabase
 ) -> use_cases.CancelledJobs | Matching:
     """Cancels all queued and running jobs that match, e.g. `{"status": "queued", "batch_id": "…"}`. `"dry_run": true`
-    only counts them. If the request is interrupted, some jobs have been cancelled: send it again for the others.
+    only counts them. If the request is interrupted, some jobs have been cancelled: send it again for the others. With
+    the same `Idempotency-Key`, the answer then counts all.
     """
     if body.dry_run:
         return await use_cases.count_jobs(database, caller=caller, group=body.group())
@@ -38,7 +39,8 @@ async def retry_matching_jobs(
     body: RetryMatching, caller: BatchManager, database: AnsweringDatabase
 ) -> use_cases.RetriedJobs | Matching:
     """Queues all failed jobs again that match, e.g. `{"batch_id": "…"}`. Jobs of closed batches are left out.
-    `"dry_run": true` only counts them. If the request is interrupted, send it again for the others.
+    `"dry_run": true` only counts them. If the request is interrupted, send it again for the others. With the same
+    `Idempotency-Key`, the answer then counts all.
     """
     if body.dry_run:
         return await use_cases.count_jobs(database, caller=caller, group=body.group())

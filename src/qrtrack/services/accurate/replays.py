@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from qrtrack.database import Database
 from qrtrack.domain.accurate.processing import EventStatus
@@ -41,6 +42,13 @@ class EventInFull:
 @dataclass(frozen=True, slots=True)
 class Replayed:
     replayed: int
+
+
+class SoFar(NamedTuple):
+    """What the transactions before have done: the next one goes on after this event."""
+
+    after: int = 0
+    replayed: int = 0
 
 
 async def list_events(
@@ -100,17 +108,20 @@ async def replay_events(
     database: Database, *, caller: Caller, selection: EventSelection, reason: str | None, pass_on: bool
 ) -> Replayed:
     """Replays the selected events that still have their payload, CHUNK events for each transaction. After an
-    interruption the caller sends the request again: replayed events are no longer selected.
+    interruption the caller sends the request again: with the same Idempotency-Key it goes on and counts all, without
+    one it replays and counts those that are left.
     """
     assert selection.status is not None
-    replayed, after, is_over = Replayed(0), 0, False
-    while not is_over:
+    so_far = SoFar()
+    while True:
         async with database.write(tenant=caller.organisation_id) as repositories:
+            after, replayed = repositories.continued(so_far)
             events = repositories.webhook_replays
             found = await events.find_replayable(selection, after=after, limit=CHUNK)
             ids = await events.requeue(found, [selection.status], pass_on=pass_on)
             await events.record_replay(caller, reason=reason, selection=selection, ids=ids)
             await repositories.wake_workers(WEBHOOK_EVENTS)
-            replayed = repositories.answer(Replayed(replayed.replayed + len(ids)))
-        is_over, after = len(found) < CHUNK, max(found, default=after)
-    return replayed
+            replayed += len(ids)
+            if len(found) < CHUNK:
+                return repositories.answer(Replayed(replayed))
+            so_far = repositories.keep_so_far(SoFar(max(found), replayed))
