@@ -163,6 +163,21 @@ async def test_codes_are_filtered_by_the_address_and_paged(visitor: httpx2.Async
         assert (await visitor.get(f"{path}?{bad}")).status_code == 422
 
 
+async def test_each_unit_is_shown_where_it_is(visitor: httpx2.AsyncClient, plant: Plant) -> None:
+    batch = await plant.prepared(20, exclude=ska(12), units_per_case=10)
+    await plant.pack(batch)
+    shown = await page(visitor, f"/console/batches/{batch.batch_id}/codes")
+    badges = re.findall(r'data-code="(\w+)".*?<span class="badge (\w*)">([^<]+)</span>', shown, re.DOTALL)
+    places = {code: (tone, text) for code, tone, text in badges}
+    assert {code: places[code] for code in ska(1, 12, 13)} == {
+        "SKA000001": ("good", "packed"), "SKA000012": ("warn", "excluded"), "SKA000013": ("busy", "waiting in the queue"),
+    }  # fmt: skip
+    # The page of the unit and the search say the same.
+    for address in ("/console/trace?code=SKA000012", "/console/search?q=SKA000012"):
+        found = await visitor.get(address, follow_redirects=True)
+        assert '<span class="badge warn">excluded</span>' in found.text
+
+
 async def test_no_root_key_is_on_a_page_and_the_address_that_shows_them_is_traced(
     visitor: httpx2.AsyncClient, plant: Plant
 ) -> None:
@@ -170,7 +185,8 @@ async def test_no_root_key_is_on_a_page_and_the_address_that_shows_them_is_trace
     shown = await page(visitor, f"/console/batches/{batch.batch_id}/codes?after=100")
     address = shown.partition('data-reveal="')[2].partition('"')[0].replace("&amp;", "&")
     assert await plant.sql("SELECT 1 FROM trace_events WHERE action = 'keys.revealed'") == []
-    revealed = (await visitor.get(address)).json()["codes"]
+    person = {"Qrtrack-Person": f"{plant.caller.organisation_id}/{plant.caller.user_id}"}
+    revealed = (await visitor.get(address, headers=person)).json()["codes"]
     assert [row["code"] for row in revealed] == ska(*range(101, 151))
     assert not any(row["root_key"] in shown for row in revealed)
     assert len(await plant.sql("SELECT 1 FROM trace_events WHERE action = 'keys.revealed'")) == 1

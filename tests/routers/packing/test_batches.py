@@ -168,9 +168,12 @@ async def test_codes_are_listed_in_serial_order_page_by_page(client: httpx2.Asyn
         "uniq_code": made.uniq_code,
         "variant": None,
         "status": "packed",
+        "is_excluded": False,
+        "is_prepared": False,
         "master_code": made.master_codes[0],
         "case_number": 1,
     }
+    assert [code["is_prepared"] for code in rest["codes"]] == [True, True]
     assert [code["sequence_number"] for page in (first, rest) for code in page["codes"]] == [1, 2, 3, 4, 5]
     assert rest["next_cursor"] is None
     packed = (await client.get(f"{API}/{made.batch_id}/codes", params={"status": "packed"})).json()

@@ -43,7 +43,15 @@ PLACED = """
 LIST = """
 SELECT code.code, code.sequence_number,
        (SELECT uniq_code FROM qr_batches WHERE id = :batch_id),
-       code.variant, code.status, box.master_code, box.case_number,
+       code.variant, code.status,
+       COALESCE((SELECT true FROM qr_excluded_codes AS excluded
+                 WHERE excluded.batch_id = :batch_id AND excluded.sequence_number = code.sequence_number
+                 LIMIT 1), false) AS is_excluded,
+       COALESCE((SELECT true FROM qr_prepared_codes AS prepared
+                 WHERE prepared.batch_id = :batch_id AND prepared.sequence_number = code.sequence_number
+                   AND prepared.status = 'prepared'
+                 LIMIT 1), false) AS is_prepared,
+       box.master_code, box.case_number,
        CASE WHEN :with_keys THEN code.root_key_sealed END AS root_key_sealed
 FROM {codes}
 LEFT JOIN qr_master_codes AS box ON box.id = code.master_code_id
@@ -172,6 +180,8 @@ class ListedCode(NamedTuple):
     uniq_code: str
     variant: str | None
     status: str
+    is_excluded: bool
+    is_prepared: bool
     master_code: str | None
     case_number: int | None
     root_key_sealed: bytes | None

@@ -185,6 +185,8 @@ class RevealedCode(NamedTuple):
     uniq_code: str
     variant: str | None
     status: str
+    is_excluded: bool
+    is_prepared: bool
     master_code: str | None
     case_number: int | None
     root_key: str | None
