@@ -152,7 +152,9 @@ class Plant:
         return submitted.label_job_id
 
     async def label_file(self, job_id: UUID) -> bytes:
-        file = await open_label_file(self.runtime.database, caller=self.caller, keys=self.runtime.keys, job_id=job_id)
+        file = await open_label_file(
+            self.runtime.database, caller=self.caller, keys=self.runtime.keys, job_id=job_id, may_reveal=True
+        )
         content = b"".join([part async for part in file.parts])
         assert len(content) == file.size
         return content

@@ -250,7 +250,7 @@ async def test_root_keys_are_fetched_only_after_a_question(manager: Station) -> 
     page = manager.page
     batch = await manager.factory.batch(quantity=3, exclude=None)
     await page.goto(f"{manager.factory.address}/console/batches/{batch.batch_id}/exports")
-    asking = page.locator("a[data-sure]", has_text="CSV with ,")
+    asking = page.locator("form[data-sure] button", has_text="CSV with ,")
     await asking.click()
     await expect(page.locator("#sure-question")).to_contain_text("Take the root keys of all units of this batch?")
     await page.click("#sure button[value='']")

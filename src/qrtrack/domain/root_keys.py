@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from passlib.context import CryptContext
 
-from qrtrack.domain.errors import Unavailable
+from qrtrack.domain.errors import Forbidden, Unavailable
 
 ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 GUESSES_PER_HIT = 10_000
@@ -37,6 +37,19 @@ class SealBroken(Unavailable):
 
     slug = "seal-broken"
     title = "The root key cannot be opened"
+
+
+class NotAskedFor(Forbidden):
+    """A browser followed a link to root keys. Any page may hold such a link, so nobody may have asked for them."""
+
+    slug: ClassVar[str] = "root-keys-not-asked-for"
+    title: ClassVar[str] = "Nobody asked for the root keys"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Root keys are not sent to a browser that follows a link: press the button on the console's page. Programs "
+            "send a token."
+        )
 
 
 def key_length(quantity: int) -> int:

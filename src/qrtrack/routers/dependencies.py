@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
 from qrtrack.domain.identity import ALLOWED, Caller, Permission, normal_user
+from qrtrack.domain.root_keys import NotAskedFor
 from qrtrack.runtime import Runtime
 from qrtrack.services.console_sessions import Session, find_session
 
@@ -129,6 +130,26 @@ async def session_of(request: Request) -> Session | None:
     if session is not None and person is not None and unquote(person) != session.person:
         raise OtherUser("Another person has signed in meanwhile. Load the page again.")
     return session
+
+
+async def may_reveal(request: Request) -> bool:
+    """Whether the caller has asked for root keys. A link on a foreign page makes a browser send a GET with the
+    session's cookie, but neither a token nor a header of ours.
+    """
+    is_by_token = SESSION_COOKIE not in request.cookies or await user_token(request) is not None
+    return is_by_token or request.method not in BODILESS_METHODS or PERSON_HEADER in request.headers
+
+
+MayReveal = Annotated[bool, Depends(may_reveal)]
+
+
+async def _asked_for(request: Request, is_asked: MayReveal) -> None:
+    if "reveal" in request.query_params and not is_asked:
+        raise NotAskedFor
+
+
+REVEALS = Depends(_asked_for)
+"""For routes with `?reveal=root_key`: raises NotAskedFor."""
 
 
 class Gate:

@@ -24,7 +24,7 @@ from qrtrack.services.labels.label_formats import store_label_format
 from qrtrack.services.packing.batches import forget_keys
 from qrtrack.settings import Settings
 from routers.conftest import ClientOf
-from routers.test_console import signed_in
+from routers.test_console import ORIGIN, signed_in
 
 MANAGERS_ONLY: Final = ('id="labels"', "/cancel", "/retry", "/file", "/exports", 'data-opens="print-')
 
@@ -77,7 +77,7 @@ async def test_every_state_of_labels_is_shown_in_every_language(
     assert "LAB000001 – LAB000002" in shown
     assert texts["labels.again_because"].format(reason="Sheet jammed") in shown
     assert 'data-opens="print-zpl-203"' in shown
-    assert f'href="/api/manufacturer/labels/{completed}/file"' in shown
+    assert f'action="/console/labels/{completed}/file" data-sure=' in shown
     assert f"/console/prints/{printed}" in shown
     assert texts["state.queued"] in (await visitor.get(f"/console/prints/{printed}")).text
     now = await page(visitor, batch, "labels/now")
@@ -253,14 +253,46 @@ async def test_the_exports_lead_to_files_whose_names_say_what_they_are(
     named = [_named((await visitor.get(link)).headers) for link in links]
     kinds = ("xlsx", "csv", "csv")
     stem = f"Gold-1-g-{batch.uniq_code}"
-    assert named[:10] == [
+    assert named[:7] == [
         *(f"codes-{stem}.{kind}" for kind in kinds), *(f"cases-{stem}.{kind}" for kind in kinds),
-        f"reconciliation-{stem}.xlsx", *(f"codes-with-root-keys-{stem}.{kind}" for kind in kinds),
+        f"reconciliation-{stem}.xlsx",
     ]  # fmt: skip
-    assert [name.partition("-")[0] for name in named[10:]] == ["prepared"] * 3
-    assert sum("delimiter=;" in link for link in links) == 4
-    asking = re.findall(r'href="([^"]+)" data-sure', shown)
-    assert asking == [link for link in re.findall(r'href="(/api/[^"]+)"', shown) if "reveal" in link]
+    assert [name.partition("-")[0] for name in named[7:]] == ["prepared"] * 3
+    assert sum("delimiter=;" in link for link in links) == 3
+    assert await plant.events(batch, "keys.revealed") == []
+    asked = re.findall(r'<form method="post" action="([^"]+)" data-sure.*?value="(\w+)".*?value="(.)"', shown)
+    forms = [(action, {"file_type": kind, "delimiter": delimiter}) for action, kind, delimiter in asked]
+    files = [await visitor.post(action, data=form, headers=ORIGIN) for action, form in forms]
+    assert [_named(file.headers) for file in files] == [f"codes-with-root-keys-{stem}.{kind}" for kind in kinds]
+    assert [file.text.splitlines()[0].count(";") for file in files[1:]] == [6, 0]
+    assert len(await plant.events(batch, "keys.revealed")) == 3
+
+
+async def test_a_link_or_form_of_another_page_takes_no_root_keys_and_leaves_no_trace(
+    visitor: httpx2.AsyncClient, client: httpx2.AsyncClient, runtime: Runtime, plant: Plant
+) -> None:
+    """A browser that follows a link sends the session's cookie, but no header of ours."""
+    batch = await plant.batch(3)
+    await plant.work("hashing")
+    await signed_in(visitor, runtime, plant.caller)
+    address = f"/api/manufacturer/batches/{batch.batch_id}"
+    job = await plant.label(batch, with_root_key=True, file_format=FileFormat.ZPL)
+    await plant.work("label_job")
+    links = [f"{address}/codes.{kind}?reveal=root_key" for kind in ("csv", "xlsx")]
+    links += [f"{address}/codes?reveal=root_key", f"/api/manufacturer/labels/{job}/file"]
+    for link in links:
+        for others in ({}, {"Authorization": "Basic eDp5"}, {"Origin": "https://evil.example"}):
+            answer = await visitor.get(link, headers=dict(others))
+            assert answer.json()["type"] == "urn:qrtrack:problem:root-keys-not-asked-for", link
+    for form in (f"/console/batches/{batch.batch_id}/exports/keys", f"/console/labels/{job}/file"):
+        for others in ({}, {"Origin": "https://evil.example"}):
+            assert (await visitor.post(form, data={"file_type": "csv"}, headers=dict(others))).status_code == 403
+    assert await plant.events(batch, "keys.revealed") == []
+    # A program with a token goes on as before, and so do the pages themselves.
+    for link in links:
+        assert (await client.get(link)).status_code == 200
+    assert (await visitor.post(f"/console/labels/{job}/file", headers=ORIGIN)).content.startswith(b"^XA")
+    assert len(await plant.events(batch, "keys.revealed")) == 5
 
 
 def _named(headers: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@
 //   data-done      what is said afterwards
 //   data-then      the page that is opened afterwards
 //   data-fill      JSON: what the fields of the dialog hold that data-opens opens
-// A link with data-sure asks before it leads somewhere. A refusal is an event "refused" of the form or button before it
+// A form without data-path but with data-sure asks before the browser sends it. A refusal is an event "refused" of the form or button before it
 // is told: a page may put its own text into it, or cancel it.
 // What is said or refused stands in the [data-said] of the form, or of the page for a button.
 
@@ -177,11 +177,11 @@ export function ask(question) {
   });
 }
 
-document.addEventListener("click", async (event) => {
-  const link = event.target instanceof Element && event.target.closest("a[data-sure]");
-  if (!(link instanceof HTMLAnchorElement)) return;
+document.addEventListener("submit", async (event) => {
+  const form = /** @type {HTMLFormElement} */ (event.target);
+  if (form.dataset.path || !form.dataset.sure) return;
   event.preventDefault();
-  if (await ask(link.dataset.sure ?? "")) location.assign(link.href);
+  if (await ask(form.dataset.sure)) form.submit();
 });
 
 // A button that opens a dialog names it.

@@ -3,6 +3,7 @@
 // or leaving it takes them away. The API writes into the trace who saw which.
 
 import { ask } from "./changes.js";
+import { BY } from "./send.js";
 import { say, sayProblem } from "./texts.js";
 
 const button = /** @type {HTMLButtonElement | null} */ (document.querySelector("[data-reveal]"));
@@ -25,7 +26,7 @@ button?.addEventListener("click", async () => {
 /** @param {string} path @returns {Promise<any>} */
 async function load(path) {
   try {
-    return await (await fetch(path, { credentials: "same-origin", cache: "no-store" })).json();
+    return await (await fetch(path, { headers: BY, credentials: "same-origin", cache: "no-store" })).json();
   } catch {
     return null;
   }

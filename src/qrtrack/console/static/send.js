@@ -6,6 +6,7 @@
 const KEPT = "qrtrack.press";
 /** Who is signed in on this page: `organisation/user`. */
 export const person = document.body.dataset.person ?? "";
+export const BY = { "Qrtrack-Person": encodeURIComponent(person) };
 const DELAYS = [1000, 2000, 4000];
 const OTHER_USER = "urn:qrtrack:problem:other-user";
 const STATUSES_WITHOUT_ANSWER = [502, 503, 504];
@@ -66,7 +67,7 @@ async function deliver(made, onWaiting) {
  */
 export async function send({ path, body, method = "POST" }, key) {
   /** @type {Record<string, string>} */
-  const headers = { "Content-Type": "application/json", "Qrtrack-Person": encodeURIComponent(person) };
+  const headers = { "Content-Type": "application/json", ...BY };
   if (key) headers["Idempotency-Key"] = key;
   try {
     const response = await fetch(path, { method, headers, body: JSON.stringify(body), credentials: "same-origin" });

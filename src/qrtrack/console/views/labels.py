@@ -7,13 +7,14 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from qrtrack.console.access import ConsoleRoute, Packer, Visitor
+from qrtrack.console.access import ConsoleRoute, Manager, Packer, Visitor
 from qrtrack.console.pictures import offer_of, picture_of
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.labels.formats import NAME_PATTERN
 from qrtrack.domain.labels.label_jobs import LABELS_IN_JOB, PRESET_OF
 from qrtrack.domain.labels.print_jobs import printer_kind
 from qrtrack.repositories.labels.printers import ListedPrinter
+from qrtrack.routers.labels.label_jobs import send_label_file
 from qrtrack.schemas.base import RowId
 from qrtrack.services.labels.batch_labels import view_label_jobs, view_labelling
 from qrtrack.services.labels.label_formats import get_label_format, list_label_formats
@@ -56,6 +57,12 @@ async def show_labels(visitor: Packer, batch_id: UUID, before: Before = None, pr
 @router.get("/batches/{batch_id}/labels/now")
 async def show_label_jobs(visitor: Packer, batch_id: UUID, before: Before = None) -> Response:
     return visitor.page("label_jobs.html", **await _jobs(visitor, batch_id, before))
+
+
+@router.post("/labels/{label_job_id}/file")
+async def send_file_with_keys(visitor: Manager, label_job_id: UUID) -> Response:
+    """A form of this page asks for root keys: see `exports.send_keys`."""
+    return await send_label_file(visitor.runtime, visitor.caller, label_job_id, may_reveal=True)
 
 
 @router.get("/label-formats/picture")

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.errors import InvalidInput, InvalidState, NotFound
+from qrtrack.domain.identity import Caller
 from qrtrack.domain.jobs import TERMINAL_JOBS
 from qrtrack.domain.labels.documents import FileFormat
 from qrtrack.domain.labels.label_jobs import (
@@ -22,16 +23,17 @@ from qrtrack.domain.labels.label_jobs import (
 )
 from qrtrack.domain.labels.layouts import LabelTooSmall
 from qrtrack.domain.qr import AddressNotPublic
-from qrtrack.domain.root_keys import SealBroken
+from qrtrack.domain.root_keys import NotAskedFor, SealBroken
 from qrtrack.models import LabelJob
 from qrtrack.routers.bodies import NoFields, StrictRoute
-from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
+from qrtrack.routers.dependencies import BatchManager, MayReveal, Packer, RuntimeState
 from qrtrack.routers.downloads import attachment
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.labels.files import MEDIA_TYPES, PDF, ZPL
 from qrtrack.routers.labels.symbols import CaseNumber
 from qrtrack.routers.problems import problems
 from qrtrack.routers.waiting import LongPoll
+from qrtrack.runtime import Runtime
 from qrtrack.schemas.base import WaitQuery
 from qrtrack.schemas.labels.label_jobs import (
     LABELS_PATH,
@@ -160,13 +162,21 @@ async def retry_label_job(
     f"{LABELS_PATH}/{{label_job_id}}/file",
     response_class=StreamingResponse,
     summary="Fetch the file of a label job",
-    responses=problems(NotFound, FileNotReady, SealBroken) | {200: {"content": {PDF: {}, ZPL: {}}}},
+    responses=problems(NotFound, FileNotReady, NotAskedFor, SealBroken) | {200: {"content": {PDF: {}, ZPL: {}}}},
 )
-async def get_label_file(label_job_id: UUID, caller: BatchManager, runtime: RuntimeState) -> StreamingResponse:
+async def get_label_file(
+    label_job_id: UUID, caller: BatchManager, runtime: RuntimeState, may_reveal: MayReveal
+) -> StreamingResponse:
     """Sends the PDF or ZPL file of a completed job. Pruning deletes the job and its file after RETENTION_DAYS. A trace
     event records who fetched a file with root keys.
     """
-    file = await label_files.open_label_file(runtime.database, caller=caller, keys=runtime.keys, job_id=label_job_id)
+    return await send_label_file(runtime, caller, label_job_id, may_reveal=may_reveal)
+
+
+async def send_label_file(runtime: Runtime, caller: Caller, job_id: UUID, *, may_reveal: bool) -> StreamingResponse:
+    file = await label_files.open_label_file(
+        runtime.database, caller=caller, keys=runtime.keys, job_id=job_id, may_reveal=may_reveal
+    )
     headers = {"Content-Length": str(file.size), **attachment(file.name)}
     return StreamingResponse(file.parts, media_type=MEDIA_TYPES[file.file_format], headers=headers)
 

@@ -11,12 +11,12 @@ from qrtrack.domain.identity import Permission
 from qrtrack.domain.packing.batches import BatchClosed
 from qrtrack.domain.packing.gtin_owners import GtinTaken
 from qrtrack.domain.packing.imports import read_codes
-from qrtrack.domain.root_keys import SealBroken
+from qrtrack.domain.root_keys import NotAskedFor, SealBroken
 from qrtrack.repositories.constraints import CodeTaken
 from qrtrack.repositories.packing.reconciliation import Reconciliation
 from qrtrack.routers.bodies import NoFields, StrictRoute
 from qrtrack.routers.body_limits import IMPORT_BODY_BYTES, body_limit
-from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState, check_speaker, require
+from qrtrack.routers.dependencies import REVEALS, BatchManager, Packer, RuntimeState, check_speaker, require
 from qrtrack.routers.idempotency import AnsweringDatabase
 from qrtrack.routers.problems import problems
 from qrtrack.schemas.base import LARGEST_SEQUENCE
@@ -121,7 +121,8 @@ async def get_batch(batch_id: UUID, caller: Packer, runtime: RuntimeState) -> Ba
     "/{batch_id}/codes",
     response_model=CodePage | RevealedCodePage,
     summary="List the codes of a batch",
-    responses=problems(NotFound, SealBroken),
+    responses=problems(NotFound, NotAskedFor, SealBroken),
+    dependencies=[REVEALS],
 )
 async def list_batch_codes(
     batch_id: UUID,

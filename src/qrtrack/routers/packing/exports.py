@@ -10,9 +10,9 @@ from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.exports import FileType
 from qrtrack.domain.qr import AddressNotPublic
-from qrtrack.domain.root_keys import SealBroken
+from qrtrack.domain.root_keys import NotAskedFor, SealBroken
 from qrtrack.routers.bodies import StrictRoute
-from qrtrack.routers.dependencies import BatchManager, RuntimeState
+from qrtrack.routers.dependencies import REVEALS, BatchManager, RuntimeState
 from qrtrack.routers.downloads import CSV, XLSX, Downloads, sends
 from qrtrack.schemas.exports import CsvQuery
 from qrtrack.schemas.packing.batches import BATCHES_PATH
@@ -27,7 +27,8 @@ router = APIRouter(route_class=StrictRoute, tags=["exports"])
 @router.get(
     f"{BATCHES_PATH}/{{batch_id}}/codes.csv",
     summary="Export the codes as CSV",
-    **sends(CSV, NotFound, BatchNotReady, SealBroken, AddressNotPublic),
+    dependencies=[REVEALS],
+    **sends(CSV, NotFound, BatchNotReady, NotAskedFor, SealBroken, AddressNotPublic),
 )
 async def export_codes_csv(
     batch_id: UUID,
@@ -39,7 +40,7 @@ async def export_codes_csv(
     """Exports all codes of the batch in serial order: `code, sequence_number, variant, status, case_number,
     master_code`. All rows are of one moment. `POST …/batches/import` takes the file as it is.
     """
-    return await _codes(
+    return await send_codes(
         downloads, runtime, caller, query, batch_id=batch_id, wanted=Wanted(FileType.CSV, query.delimiter)
     )
 
@@ -47,7 +48,8 @@ async def export_codes_csv(
 @router.get(
     f"{BATCHES_PATH}/{{batch_id}}/codes.xlsx",
     summary="Export the codes as XLSX",
-    **sends(XLSX, NotFound, BatchNotReady, SealBroken, AddressNotPublic),
+    dependencies=[REVEALS],
+    **sends(XLSX, NotFound, BatchNotReady, NotAskedFor, SealBroken, AddressNotPublic),
 )
 async def export_codes_xlsx(
     batch_id: UUID,
@@ -59,10 +61,10 @@ async def export_codes_xlsx(
     """Exports the same columns as `codes.csv` as a workbook. Codes are text, so that the spreadsheet drops no leading
     zero and no digit.
     """
-    return await _codes(downloads, runtime, caller, query, batch_id=batch_id, wanted=Wanted(FileType.XLSX))
+    return await send_codes(downloads, runtime, caller, query, batch_id=batch_id, wanted=Wanted(FileType.XLSX))
 
 
-async def _codes(
+async def send_codes(
     downloads: Downloads,
     runtime: RuntimeState,
     caller: BatchManager,

@@ -11,7 +11,7 @@ from qrtrack.domain.identity import Caller
 from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.labels.documents import FileFormat, write_labels
 from qrtrack.domain.labels.label_jobs import PRESET_OF, FileNotReady, Labelled, NewLabelJob
-from qrtrack.domain.root_keys import KeyRing
+from qrtrack.domain.root_keys import KeyRing, NotAskedFor
 from qrtrack.models import LabelJob
 from qrtrack.services.labels.contents import case_label
 from qrtrack.services.labels.label_plans import choose_printing
@@ -27,17 +27,21 @@ class LabelFile:
     parts: AsyncIterator[bytes]
 
 
-async def open_label_file(database: Database, *, caller: Caller, keys: KeyRing, job_id: UUID) -> LabelFile:
+async def open_label_file(
+    database: Database, *, caller: Caller, keys: KeyRing, job_id: UUID, may_reveal: bool
+) -> LabelFile:
     """Opens the file of a job. No connection is held between two parts. A trace event records who fetched a file with
     root keys.
 
-    Raises NotFound, FileNotReady.
+    Raises NotFound, FileNotReady, and NotAskedFor for a file with root keys without `may_reveal`.
     """
     async with database.write(tenant=caller.organisation_id) as repositories:
         job = await repositories.label_jobs.get(job_id)
         require_file(job)
         batch = await repositories.label_contents.get_batch(job.batch_id)
         if job.with_root_key:
+            if not may_reveal:
+                raise NotAskedFor
             await repositories.trace.add(
                 "keys.revealed",
                 caller=caller,
