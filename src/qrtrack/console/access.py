@@ -2,7 +2,7 @@
 the page.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -18,7 +18,7 @@ from qrtrack.console.language import Language, language_of
 from qrtrack.console.rendering import page
 from qrtrack.database import Database
 from qrtrack.domain.errors import DomainError, Forbidden, InvalidInput, NotFound
-from qrtrack.domain.identity import Caller, Permission
+from qrtrack.domain.identity import SPELLED_UUID, Caller, Permission
 from qrtrack.routers.dependencies import SESSION_COOKIE, require, session_of
 from qrtrack.runtime import Runtime
 from qrtrack.services.console_sessions import Session
@@ -27,6 +27,7 @@ SIGN_IN: Final = "/console/sign-in"
 # After signing in, a visitor of a longer address gets the overview instead: a proxy might refuse the long Location
 # header.
 LONGEST_RETURN: Final = 2000
+SHORT_ID: Final = 8
 PAGES: Final = (
     ("overview", "/console", None),
     ("batches", "/console/batches", Permission.PACK),
@@ -59,6 +60,16 @@ class Visitor:
 
     def may(self, permission: Permission) -> bool:
         return self.caller.may(permission)
+
+    def name_of(self, user_id: str) -> str:
+        """How a page calls a person. Tokens carry an id and no name: a UUID is shortened, and stands in a title."""
+        if user_id == self.caller.user_id:
+            return self.language.text("people.me")
+        return f"{user_id[:SHORT_ID]}…" if SPELLED_UUID.fullmatch(user_id) else user_id
+
+    def told(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """The facts of one step of a story, with the name of the person who made it."""
+        return {**facts, "actor": self.name_of(facts["actor"])} if facts.get("actor") else dict(facts)
 
     def pages(self) -> list[tuple[str, str]]:
         """Returns the pages that the person may open, with their addresses, in the order of the navigation."""

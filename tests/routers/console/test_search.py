@@ -146,6 +146,21 @@ async def test_the_trace_of_a_unit_says_where_it_is_and_what_happened(
     assert "&lt;b&gt;Seal&lt;/b&gt; broken" in undone
 
 
+async def test_people_are_named_by_a_short_id_and_in_whole_in_the_title(
+    visitor: httpx2.AsyncClient, plant: Plant, batch: MadeBatch, runtime: Runtime
+) -> None:
+    """Tokens carry an id, and no name."""
+    actor = plant.caller.user_id
+    colleague = Caller(str(uuid4()), plant.caller.organisation_id, frozenset({Role.ADMIN}))
+    await signed_in(visitor, runtime, colleague)
+    page = await page_of(visitor, f"{TRACE}SKA000005")
+    assert f'<span title="{actor}">by {actor[:8]}…</span> · Line 7' in page
+    await signed_in(visitor, runtime, Caller("dewi", plant.caller.organisation_id, frozenset({Role.ADMIN})))
+    settings = await page_of(visitor, "/console/settings")
+    assert "<summary>you</summary>" in settings
+    assert f'<summary>{colleague.user_id[:8]}…</summary><span class="code">{colleague.user_id}</span>' in settings
+
+
 async def test_the_trace_of_a_case_pages_through_its_units(visitor: httpx2.AsyncClient, plant: Plant) -> None:
     batch = await plant.prepared(250, units_per_case=250)
     await plant.pack(batch)
