@@ -39,6 +39,31 @@ async def test_a_batch_is_ordered_prepared_and_packed_by_scans(station: Station)
     await expect(page.locator("#recent tbody tr")).to_have_count(3)
 
 
+async def test_packing_without_a_scan_says_what_to_scan_and_puts_the_focus_there(station: Station) -> None:
+    page = station.page
+    batch = await station.factory.batch()
+    await station.open(batch)
+    await page.click("#go")
+    await station.expect_verdict("idle", "Scan the case")
+    await expect(page.locator("#master")).to_be_focused()
+    await page.check("#checked")
+    await page.click("#go")
+    await station.expect_verdict("idle", "Scan the first unit")
+    await expect(page.locator("#first")).to_be_focused()
+    await page.uncheck("#checked")
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("good", "Case 1 packed")
+    # A scanner that ends with CR and LF sends an empty Enter too.
+    await page.locator("#master").focus()
+    await page.keyboard.press("Enter")
+    await station.expect_verdict("good", "Case 1 packed")
+    await page.check("#each")
+    await station.scan("SKA000011")
+    await page.click("#go")
+    await station.expect_verdict("idle", "Scan the case")
+    await expect(page.locator("#master")).to_be_focused()
+
+
 async def test_a_double_scan_locks_the_line_until_it_is_acknowledged(station: Station) -> None:
     batch = await station.factory.batch()
     await station.open(batch)

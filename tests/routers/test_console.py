@@ -137,8 +137,11 @@ async def test_a_session_ends_with_its_shift(runtime: Runtime, caller: Caller) -
 async def test_signing_out_ends_the_session(visitor: httpx2.AsyncClient, runtime: Runtime, caller: Caller) -> None:
     await signed_in(visitor, runtime, caller)
     token = visitor.cookies["qrtrack_session"]
-    assert (await visitor.post("/console/sign-out", headers=ORIGIN)).status_code == 303
+    answer = await visitor.post("/console/sign-out", headers=ORIGIN)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/console/sign-in?signed_out=1")
     assert await find_session(runtime.database, token) is None
+    assert "You have signed out." in (await visitor.get(answer.headers["Location"])).text
+    assert "You have signed out." not in (await visitor.get("/console/sign-in")).text
 
 
 async def test_a_part_of_a_page_leads_the_whole_page_to_the_sign_in(visitor: httpx2.AsyncClient) -> None:

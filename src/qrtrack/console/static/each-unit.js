@@ -27,6 +27,10 @@ export function pack(master) {
   const masterCode = master.value.trim();
   master.value = "";
   if (!units.length) return show("idle", say("each.scanned", { count: 0 }), say("each.none"));
+  if (!masterCode) {
+    master.focus();
+    return show("idle", say("verdict.master_missing"), "");
+  }
   const body = { batch_id: batch, order_id: order, master_code: masterCode, codes: units, station: station || null };
   return change("/api/manufacturer/link-to-master", body);
 }

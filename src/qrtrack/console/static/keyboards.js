@@ -29,20 +29,13 @@ const LAYOUTS = {
 /** Stands in a text for a dead key, whose character the browser does not tell. */
 export const DEAD_KEY = "\ufffd";
 
-/**
- * How the scanner and the computer may be set. Most scanners leave the factory set to the US layout.
- * @type {readonly Mismatch[]}
- */
-export const MISMATCHES = [
-  { computer: "fr", scanner: "us" },
-  { computer: "de", scanner: "us" },
-  { computer: "es", scanner: "us" },
-  { computer: "gb", scanner: "us" },
-  { computer: "us", scanner: "fr" },
-  { computer: "us", scanner: "de" },
-  { computer: "us", scanner: "es" },
-  { computer: "us", scanner: "gb" },
-];
+const OTHERS = ["fr", "de", "es", "gb"];
+
+/** How the scanner and the computer may be set. Most scanners leave the factory set to the US layout. */
+export const MISMATCHES = /** @type {readonly Mismatch[]} */ ([
+  ...OTHERS.map((computer) => ({ computer, scanner: "us" })),
+  ...OTHERS.map((scanner) => ({ computer: "us", scanner })),
+]);
 
 /**
  * The place of a key in the layouts, for `Stroke`.

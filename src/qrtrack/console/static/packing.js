@@ -78,12 +78,15 @@ function nextField() {
 }
 
 /** Packs once everything is there; says what is missing otherwise. */
-function goOn() {
+function goOn(isPressed = false) {
   if (each) return each.pack(fields.master);
   const wanted = checked.checked ? ["first", "last", "master"] : ["master"];
   const missing = wanted.find((name) => !fields[name].value.trim());
   keep();
-  if (missing) return show("idle", say(`verdict.${missing}_missing`), "");
+  if (missing) {
+    if (isPressed) fields[missing].focus();
+    return show("idle", say(`verdict.${missing}_missing`), "");
+  }
   return change("/api/manufacturer/link-to-master-from-queue", {
     batch_id: batch,
     order_id: order,
@@ -94,8 +97,7 @@ function goOn() {
   });
 }
 
-/** The parts that read the answers of other changes than packing from the queue. */
-/** @type {Record<string, () => Promise<Pick<typeof import("./correcting.js"), "read">>>} */
+/** These parts read the answers of other changes. @type {Record<string, () => Promise<Pick<typeof import("./correcting.js"), "read">>>} */
 const PARTS = {
   "/api/manufacturer/unlink-from-master": () => import("./correcting.js"),
   "/api/manufacturer/move-case": () => import("./correcting.js"),
@@ -244,8 +246,10 @@ document.addEventListener("scanned", (event) => {
 
 element("pack").addEventListener("submit", (event) => {
   event.preventDefault();
+  // The empty Enter of a scanner is nothing.
+  const isPressed = !(document.activeElement instanceof HTMLInputElement);
   const hasScans = Object.values(fields).some((field) => field.value.trim());
-  if (hasScans && !isLocked() && !whyNot()) goOn();
+  if ((isPressed || hasScans) && !isLocked() && !whyNot()) goOn(isPressed);
 });
 element("start-shift").addEventListener("click", async (event) => {
   await startShift();

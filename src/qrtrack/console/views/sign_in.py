@@ -55,14 +55,20 @@ class ChosenLanguage(Return):
 
 
 class Arrival(Return):
-    """`ended`: the visitor had a session that has ended."""
+    """Why the visitor is here: their session has ended, or they have signed out."""
 
     ended: bool = False
+    signed_out: bool = False
+
+    @property
+    def why(self) -> str | None:
+        """The key of a text."""
+        return "ended" if self.ended else "signed_out" if self.signed_out else None
 
 
 @router.get("/sign-in")
 async def show_sign_in(request: Request, arrival: Annotated[Arrival, Query()]) -> Response:
-    return page(language(request), "sign_in.html", next=_own(arrival.where), ended=arrival.ended, error=None)
+    return page(language(request), "sign_in.html", next=_own(arrival.where), why=arrival.why, error=None)
 
 
 @router.post("/sign-in")
@@ -74,7 +80,7 @@ async def sign_in(request: Request, runtime: RuntimeState, form: Annotated[SignI
     except (Unauthenticated, Forbidden) as error:
         session, why = None, said.text("sign_in.refused", reason=translate_stored(said, str(error)) or str(error))
     if session is None:
-        return page(said, "sign_in.html", status_code=401, next=where, ended=False, error=why)
+        return page(said, "sign_in.html", status_code=401, next=where, why=None, error=why)
     # The new cookie replaces that of an earlier session in this browser. End that session: without its cookie nobody
     # could sign it out.
     await end_session(runtime.database, request.cookies.get(SESSION_COOKIE, ""))
@@ -100,7 +106,7 @@ async def _open_session(runtime: Runtime, form: SignIn) -> str | None:
 @router.post("/sign-out")
 async def sign_out(request: Request, runtime: RuntimeState) -> Response:
     await end_session(runtime.database, request.cookies.get(SESSION_COOKIE, ""))
-    answer = RedirectResponse(SIGN_IN, 303)
+    answer = RedirectResponse(f"{SIGN_IN}?signed_out=1", 303)
     answer.delete_cookie(SESSION_COOKIE, path="/")
     return answer
 
