@@ -187,11 +187,11 @@ async def test_a_page_of_one_person_changes_nothing_in_the_name_of_the_next(
         "units_per_case": 5,
     }
     for person, status in ((f"{uuid4()}/dewi süd", 403), (f"{here.organisation_id}/budi", 403), (
-        f"{here.organisation_id}/dewi süd", 201,
+        f"{here.organisation_id}/dewi süd", 202,
     )):  # fmt: skip
         answer = await visitor.post(address, json=order, headers=ORIGIN | {"Qrtrack-Person": quote(person)})
         assert answer.status_code == status, answer.text
-        assert status == 201 or answer.json()["type"] == "urn:qrtrack:problem:other-user"
+        assert status == 202 or answer.json()["type"] == "urn:qrtrack:problem:other-user"
     assert len((await visitor.get(address)).json()["batches"]) == 1
 
 

@@ -88,7 +88,8 @@ async def test_who_resolves_an_unknown_attempt_is_said_before(treasury: Treasury
     for name, person in (("sender", sender), ("finance", treasury.finance), ("second", treasury.admin)):
         told[name] = (await (await visit(treasury, person)).get(f"{PAGE}/{log_id}")).text
     assert "You sent this attempt, so you cannot resolve it." in told["sender"]
-    assert f"It must be another person than {sender.user_id}" in told["finance"]
+    assert f'title="{sender.user_id}"' in told["finance"]
+    assert f"It must be another person than {sender.user_id[:8]}…" in told["finance"]
     assert [name for name, page in told.items() if f"/attempts/{log_id}/resolve" in page] == ["second"]
 
 

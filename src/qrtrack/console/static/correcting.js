@@ -4,9 +4,8 @@
 import { change } from "./packing.js";
 import { takeScans } from "./scan-field.js";
 import { say } from "./texts.js";
+import { element } from "./verdict.js";
 
-/** @param {string} id */
-const element = (id) => /** @type {any} */ (document.getElementById(id));
 let masterCode = "";
 
 /** @param {HTMLButtonElement} button */

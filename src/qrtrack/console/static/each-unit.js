@@ -4,10 +4,8 @@
 
 import { change, collectWith } from "./packing.js";
 import { say } from "./texts.js";
-import { show, tellNotTaken } from "./verdict.js";
+import { element, show, tellNotTaken } from "./verdict.js";
 
-/** @param {string} id */
-const element = (id) => /** @type {any} */ (document.getElementById(id));
 const { batch, order, station } = element("line").dataset;
 const KEPT = `qrtrack.units.${batch}`;
 /** @type {string[]} */

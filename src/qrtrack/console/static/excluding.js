@@ -6,14 +6,13 @@ import { createReverseJob } from "./reverse-job.js";
 import { takeScans } from "./scan-field.js";
 import { person, signInAndComeBack, whyNotNow } from "./send.js";
 import { say, sayProblem } from "./texts.js";
+import { element } from "./verdict.js";
 
 const PATH = "/api/manufacturer/reverse-job/submit";
 const PAUSE_MILLISECONDS = 400;
 const SHOWN_MARKS = 30;
 const JOBS = "qrtrack.reverse-job.";
 
-/** @param {string} id */
-const element = (id) => /** @type {any} */ (document.getElementById(id));
 const codes = /** @type {HTMLTextAreaElement} */ (element("exclude-codes"));
 const { batch, order: orderId } = element("line").dataset;
 const DRAFT = `qrtrack.exclude.${batch}`;

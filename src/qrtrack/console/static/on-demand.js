@@ -2,11 +2,11 @@
 // Parts of the packing page that are loaded when somebody first needs them.
 
 import { say } from "./texts.js";
-import { tellNotTaken } from "./verdict.js";
+import { element, tellNotTaken } from "./verdict.js";
 
-const { batch = "" } = /** @type {HTMLElement} */ (document.getElementById("line")).dataset;
-const exclude = /** @type {HTMLFormElement} */ (document.getElementById("exclude"));
-const codes = /** @type {HTMLTextAreaElement} */ (document.getElementById("exclude-codes"));
+const { batch = "" } = element("line").dataset;
+const exclude = element("exclude");
+const codes = element("exclude-codes");
 
 /** @template T @param {Promise<T>} loading @param {(module: T) => void} [use] */
 function load(loading, use = () => {}) {
@@ -27,7 +27,7 @@ function loadExcluding(use = () => {}) {
 codes.addEventListener("input", () => sessionStorage.setItem(DRAFT, codes.value));
 exclude.addEventListener("focusin", () => loadExcluding(), { once: true });
 // Safari gives a pressed button no focus.
-exclude.addEventListener("submit", (event) => {
+exclude.addEventListener("submit", (/** @type {Event} */ event) => {
   if (hasExcluding) return;
   event.preventDefault();
   loadExcluding(() => document.getElementById("submit-job")?.click());
@@ -37,18 +37,18 @@ exclude.addEventListener("submit", (event) => {
 document.addEventListener("click", (event) => {
   const names = event.target instanceof Element && event.target.closest("[data-types]")?.getAttribute("data-types");
   if (!names) return;
-  const fields = names.split(" ").map((id) => /** @type {HTMLInputElement} */ (document.getElementById(id)));
+  const fields = names.split(" ").map((id) => element(id));
   for (const field of fields) field.inputMode = "text";
   (fields.find((field) => !field.value) ?? fields[0]).focus();
 });
 
-const each = /** @type {HTMLInputElement} */ (document.getElementById("each"));
+const each = element("each");
 each.checked = localStorage.getItem("qrtrack.each") === "true";
 if (each.checked) load(import("./each-unit.js"));
 else each.addEventListener("change", () => load(import("./each-unit.js")), { once: true });
 
 // Folded once it is known.
-const modes = /** @type {HTMLDetailsElement} */ (document.getElementById("modes"));
+const modes = element("modes");
 modes.open = localStorage.getItem("qrtrack.modes") !== "known";
 modes.addEventListener("toggle", () => modes.open || localStorage.setItem("qrtrack.modes", "known"));
 

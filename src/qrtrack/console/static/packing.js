@@ -6,17 +6,15 @@ import { Scanner } from "./scan.js";
 import { press, resume, waitingPress, whyNotNow } from "./send.js";
 import { soundGood, startShift } from "./sounds.js";
 import { say, sayProblem } from "./texts.js";
-import { forgetNotTaken, isLocked, show, showError, showWaiting, tellNotTaken } from "./verdict.js";
+import { element, forgetNotTaken, isLocked, show, showError, showWaiting, tellNotTaken } from "./verdict.js";
 
 /** @import { Answer } from "./send-types.js" */
 
-/** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
-const element = (id) => /** @type {T} */ (document.getElementById(id));
 const line = element("line");
 const { batch = "", order, station, uniq = "", prefix = "" } = line.dataset;
 /** @type {Record<string, HTMLInputElement>} */
 const fields = { master: element("master"), first: element("first"), last: element("last") };
-const checked = /** @type {HTMLInputElement} */ (element("checked"));
+const checked = element("checked");
 const CHECKED = "qrtrack.checked";
 const KEPT = `qrtrack.line.${batch}`;
 // Ours, or an SSCC.
@@ -25,7 +23,7 @@ const SHOWN_CHOICES = 9;
 
 /** Collects units, where each is scanned. @type {typeof import("./each-unit.js") | null} */
 let each = null;
-const wantsEach = /** @type {HTMLInputElement} */ (element("each"));
+const wantsEach = element("each");
 
 /** The refusal that waits for somebody's decision. @type {Answer | null} */
 let refusal = null;
@@ -244,14 +242,14 @@ document.addEventListener("scanned", (event) => {
   element("verdict").scrollIntoView();
 });
 
-element("pack").addEventListener("submit", (event) => {
+element("pack").addEventListener("submit", (/** @type {Event} */ event) => {
   event.preventDefault();
   // The empty Enter of a scanner is nothing.
   const isPressed = !(document.activeElement instanceof HTMLInputElement);
   const hasScans = Object.values(fields).some((field) => field.value.trim());
   if ((isPressed || hasScans) && !isLocked() && !whyNot()) goOn(isPressed);
 });
-element("start-shift").addEventListener("click", async (event) => {
+element("start-shift").addEventListener("click", async (/** @type {Event} */ event) => {
   await startShift();
   /** @type {HTMLElement} */ (event.target).hidden = true;
 });

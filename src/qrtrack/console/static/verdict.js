@@ -7,8 +7,8 @@ import { say } from "./texts.js";
 
 /** @typedef {{label: string, run: () => void}} Choice */
 
-/** @param {string} id */
-const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+/** @param {string} id @returns {any} */
+export const element = (id) => document.getElementById(id);
 let locked = false;
 
 export function isLocked() {
