@@ -22,8 +22,8 @@ class StoredAnswer:
 @dataclass(slots=True)
 class RepeatableRequest:
     """A request with an Idempotency-Key. The key is valid within organisation and route. `render` turns the result of
-    the use case into the stored answer. `opened` says that this request holds the key. `so_far` is what its transactions
-    have done, until the last one has the answer.
+    the use case into the stored answer. `opened` says that this request holds the key. `so_far` is what its
+    transactions have done, until the last one has the answer.
     """
 
     organisation_id: UUID
