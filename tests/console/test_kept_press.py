@@ -78,7 +78,7 @@ async def test_a_press_on_a_page_that_is_open_while_another_person_signs_in_in_a
     await page.click("[data-opens=close]")
     await page.fill("#close [name=reason]", "Sold out")
     await page.click("#close .danger")
-    await expect(page.locator("#left p")).to_contain_text("pressed “Gold 1 g: ")
+    await expect(page.locator("#left p")).to_contain_text("pressed “Gold 1 g · qrtrack: ")
     async with factory.client() as client:
         shown = (await client.get(f"/api/manufacturer/batches/{batch.batch_id}")).json()["batch"]
     assert shown["closed_at"] is None

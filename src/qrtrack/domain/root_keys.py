@@ -42,8 +42,8 @@ class SealBroken(Unavailable):
 class NotAskedFor(Forbidden):
     """A browser followed a link to root keys. Any page may hold such a link, so nobody may have asked for them."""
 
-    slug: ClassVar[str] = "root-keys-not-asked-for"
-    title: ClassVar[str] = "Nobody asked for the root keys"
+    slug = "root-keys-not-asked-for"
+    title = "Nobody asked for the root keys"
 
     def __init__(self) -> None:
         super().__init__(

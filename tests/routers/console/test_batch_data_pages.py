@@ -170,7 +170,8 @@ async def test_each_unit_is_shown_where_it_is(visitor: httpx2.AsyncClient, plant
     badges = re.findall(r'data-code="(\w+)".*?<span class="badge (\w*)">([^<]+)</span>', shown, re.DOTALL)
     places = {code: (tone, text) for code, tone, text in badges}
     assert {code: places[code] for code in ska(1, 12, 13)} == {
-        "SKA000001": ("good", "packed"), "SKA000012": ("warn", "excluded"), "SKA000013": ("busy", "waiting in the queue"),
+        "SKA000001": ("good", "packed"), "SKA000012": ("warn", "excluded"),
+        "SKA000013": ("busy", "waiting in the queue"),
     }  # fmt: skip
     # The page of the unit and the search say the same.
     for address in ("/console/trace?code=SKA000012", "/console/search?q=SKA000012"):

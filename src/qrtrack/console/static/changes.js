@@ -38,7 +38,7 @@ async function change(control, fields) {
     path: fill(path, fields, encodeURIComponent),
     method,
     body: { ...JSON.parse(body), ...Object.fromEntries(inBody) },
-    label: labelOf(control),
+    label: `${document.title}: ${(control.querySelector("button:not([type=button])") ?? control).textContent?.trim()}`,
   };
   if (sure && !(await ask(sure))) return;
   const why = whyNotNow();
@@ -61,12 +61,6 @@ async function change(control, fields) {
     clearTimeout(slow);
     disable(control, false);
   }
-}
-
-/** `Gold 1 g: Close for good`. @param {HTMLElement} control */
-function labelOf(control) {
-  const button = control instanceof HTMLFormElement ? control.querySelector("button:not([type=button])") : control;
-  return [document.querySelector("h1"), button].map((part) => part?.textContent?.trim()).filter(Boolean).join(": ");
 }
 
 /** @param {HTMLElement} control @param {import("./send-types.js").Change} asked @param {string} question */

@@ -94,9 +94,8 @@ function enable() {
 }
 
 function order() {
-  const [organisation] = person.split("/", 1);
-  const speaker = { manufacturer_org_id: organisation, user_id: person.slice(organisation.length + 1) };
-  return { ...speaker, batch_id: batch, order_id: orderId, exclude_codes: codes.value.trim() ? [codes.value] : [] };
+  const [manufacturer_org_id, user_id] = person.split(/\/(.*)/);
+  return { manufacturer_org_id, user_id, batch_id: batch, order_id: orderId, exclude_codes: codes.value.trim() ? [codes.value] : [] };
 }
 
 /** @param {import("./reverse-job.js").ReverseJobState} state */

@@ -11,24 +11,24 @@ const SHORT = 8;
 
 /** @typedef {{by: string, what: string, keys: string[]}} Left `keys`: where it is kept. */
 
+const [left] = [...pressOfAnother(), ...submissionsOfOthers()];
 // The wall has no place for it.
 const notice = document.getElementById("left");
-const text = notice?.querySelector("p");
-const discard = notice?.querySelector("button");
+if (left && notice) tell(left, notice);
 
-function tell() {
-  const [left] = [...pressOfAnother(), ...submissionsOfOthers()];
-  if (!notice || !text || !discard) return;
-  notice.hidden = !left;
-  if (!left) return;
-  const user = left.by.slice(left.by.indexOf("/") + 1);
+/** @param {Left} left @param {HTMLElement} notice */
+function tell({ by, what, keys }, notice) {
+  const user = by.slice(by.indexOf("/") + 1);
   const who = user.length > 2 * SHORT ? `${user.slice(0, SHORT)}…` : user;
-  text.textContent = say("press.left", { who, what: left.what });
-  text.title = user;
-  discard.onclick = () => {
-    for (const key of left.keys) sessionStorage.removeItem(key);
+  const [text, discard] = notice.children;
+  text.textContent = say("press.left", { who, what });
+  notice.title = user;
+  notice.hidden = false;
+  discard.addEventListener("click", () => {
+    for (const key of keys) sessionStorage.removeItem(key);
     location.reload();
-  };
+  });
+  if (keys.includes(PRESS) && document.getElementById("verdict")) tellLine();
 }
 
 /** On the packing page no scan is taken meanwhile. */
@@ -54,6 +54,3 @@ function submissionsOfOthers() {
   // The batch stands before the person.
   return waiting.map((key) => ({ by: key.slice(key.indexOf(".", JOBS.length) + 1), what: say("press.what_submit"), keys: [key] }));
 }
-
-tell();
-if (pressOfAnother().length && document.getElementById("verdict")) tellLine();
