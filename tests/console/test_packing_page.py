@@ -97,6 +97,48 @@ async def test_a_drift_names_the_units_in_question_and_one_press_solves_it(stati
     await expect(station.page.locator("#verdict-text")).to_contain_text("3 units, SKA000001 – SKA000004, verified")
 
 
+async def test_a_scan_that_came_during_a_question_is_forgotten_with_it(station: Station) -> None:
+    """Whoever answers the question has read that the scan was not taken. The good answer does not contradict it."""
+    batch = await station.factory.batch()
+    await station.open(batch)
+    await station.page.check("#checked")
+    await station.scan(batch.master_code(1), "SKA000001", "SKA000011")
+    await station.expect_verdict("bad", "The box does not match")
+    await station.scan("SKA000005")
+    await expect(station.page.locator("#not-taken")).to_contain_text("Not taken: SKA000005.")
+    await station.page.click("text=SKA000005 is missing")
+    await station.expect_verdict("good", "Case 1 packed")
+    await expect(station.page.locator("#not-taken")).to_be_empty()
+
+
+async def test_a_first_unit_that_does_not_wait_is_named_with_where_it_is(station: Station) -> None:
+    batch = await station.factory.batch()
+    await station.open(batch)
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("good", "Case 1 packed")
+    await station.page.check("#checked")
+    await station.scan(batch.master_code(2), "SKA000010", "SKA000020")
+    await station.expect_verdict("bad", "The first unit is not prepared")
+    await expect(station.page.locator("#verdict-text")).to_contain_text("SKA000010: packed already.")
+
+
+async def test_the_page_says_what_comes_next_when_there_is_nothing_to_pack(station: Station) -> None:
+    page = station.page
+    batch = await station.factory.batch(quantity=5, units_per_case=5, exclude=None)
+    await station.open(batch)
+    await station.expect_verdict("idle", "No unit waits for a case")
+    await page.check("#each")
+    await station.expect_verdict("idle", "Scan the first unit")
+    await page.uncheck("#each")
+    await station.expect_verdict("idle", "No unit waits for a case")
+    await page.click("#submit-job")
+    await station.expect_verdict("idle", "Scan a case")
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("good", "Case 1 packed")
+    await page.reload()
+    await station.expect_verdict("idle", "No unit waits for a case")
+
+
 async def test_a_case_takes_the_units_that_were_scanned_one_by_one(station: Station) -> None:
     """Nothing is prepared. A unit that cannot go into the case is marked; a press takes it out of the list."""
     page = station.page
@@ -161,9 +203,24 @@ async def test_the_right_case_takes_what_was_scanned_as_another_one(station: Sta
     await station.scan(batch.master_code(1))
     await station.expect_verdict("good", "Case 1 packed")
     await station.page.click("[data-move]")
+    # A second mistake says where the units still are, and not to go on with the next case.
+    await station.page.fill("#move-to", batch.master_code(1)[:-1] + "9")
+    await station.page.keyboard.press("Enter")
+    await station.expect_verdict("bad", "This is no case of yours")
+    await expect(station.page.locator("#verdict-text")).to_contain_text("press “Wrong case?” there again")
+    await station.page.click("text=Understood")
+    await station.page.click("[data-move]")
     await station.page.fill("#move-to", batch.master_code(3))
     await station.page.keyboard.press("Enter")
     await station.expect_verdict("good", "Moved to case 3")
+    # What was moved can be corrected again, in the case that has the units now.
+    await expect(station.page.locator("#recent tbody .badge")).to_have_text("moved to case 3")
+    await station.page.click("[data-undo]")
+    await expect(station.page.locator("#undo-title")).to_have_text("Undo case 3?")
+    await station.page.fill("#undo-reason", "Box torn")
+    await station.page.click("#undo-go")
+    await station.expect_verdict("good", "Case 3 is undone")
+    await expect(station.page.locator("#recent tbody .badge")).to_have_text("undone")
 
 
 async def test_the_last_case_is_packed_with_what_is_there(station: Station) -> None:

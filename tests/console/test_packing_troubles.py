@@ -322,7 +322,7 @@ async def test_damaged_units_are_scanned_into_the_list_each_on_its_line(station:
     await station.page.keyboard.type(f"https://verify.example.com/q/{batch.uniq_code}/SKA000005\n")
     await expect(station.page.locator("#exclude-said")).to_have_text("3 units are excluded. 37 will be prepared.")
     await expect(station.page.locator("#master")).to_have_value("")
-    await station.expect_verdict("idle", "Scan a case")
+    await station.expect_verdict("idle", "No unit waits for a case")
     await station.page.click("#submit-job")
     await expect(station.page.locator("#job-said")).to_have_text("The job is done: 37 units were prepared.")
     await expect(codes).to_have_value("")

@@ -4,7 +4,7 @@
 
 import { change, collectWith } from "./packing.js";
 import { say } from "./texts.js";
-import { element, show, tellNotTaken } from "./verdict.js";
+import { element, show, showNext, tellNotTaken } from "./verdict.js";
 
 const { batch, order, station } = element("line").dataset;
 const KEPT = `qrtrack.units.${batch}`;
@@ -18,6 +18,11 @@ export function add(code) {
   if (units.includes(code)) return tellNotTaken(say("each.twice", { code }));
   keep([...units, code]);
   show("idle", say("each.scanned", { count: units.length }), say("each.todo"));
+}
+
+export function sayNext() {
+  if (!units.length) return showNext(say("verdict.first_missing"), say("each.none"));
+  showNext(say("each.scanned", { count: units.length }), say("each.todo"));
 }
 
 /** @param {HTMLInputElement} master */
@@ -82,7 +87,7 @@ function choose() {
   const checked = element("checked");
   if (isWanted && checked.checked) checked.click();
   checked.disabled = isWanted;
-  collectWith(isWanted ? { add, pack, mark } : null);
+  collectWith(isWanted ? { add, sayNext, pack, mark } : null);
 }
 
 element("each").addEventListener("change", choose);

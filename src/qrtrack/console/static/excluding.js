@@ -115,8 +115,8 @@ function showJob({ isSubmitting, jobStatus, error }) {
   if (!jobStatus) return;
   progress.value = jobStatus.progress;
   const { status, prepared_count: prepared, remaining_to_prepare: remaining } = jobStatus;
-  // The answer to the submission has no counts yet.
-  const key = status === "running" && prepared === undefined ? "queued" : status;
+  // The answer to the submission has no counts, and a job that has just begun has prepared nothing.
+  const key = status === "running" && !prepared ? "begun" : status;
   element("job-said").textContent = say(`exclude.job_${key}`, { prepared, remaining });
   if (!["completed", "failed", "cancelled"].includes(status)) return;
   progress.hidden = true;

@@ -5,8 +5,8 @@
 import { Scanner } from "./scan.js";
 import { press, resume, waitingPress, whyNotNow } from "./send.js";
 import { soundGood, startShift } from "./sounds.js";
-import { say, sayProblem } from "./texts.js";
-import { element, forgetNotTaken, isLocked, show, showError, showWaiting, tellNotTaken } from "./verdict.js";
+import { isKnown, say, sayProblem } from "./texts.js";
+import { element, forgetNotTaken, isLocked, isNext, show, showError, showNext, showWaiting, tellNotTaken } from "./verdict.js";
 
 /** @import { Answer } from "./send-types.js" */
 
@@ -19,7 +19,7 @@ const CHECKED = "qrtrack.checked";
 const KEPT = `qrtrack.line.${batch}`;
 // Ours, or an SSCC.
 const MASTER_CODE = /-C\d+$|^(\x1d?00|\(00\))?\d{18}$/i;
-const SHOWN_CHOICES = 9;
+const SHOWN_CHOICES = 12;
 
 /** Collects units, where each is scanned. @type {typeof import("./each-unit.js") | null} */
 let each = null;
@@ -58,6 +58,14 @@ function take(scan) {
 /** @param {any} part */
 export function collectWith(part) {
   each = part;
+  if (isNext()) sayNext();
+}
+
+/** What the person does next. The part that refreshes itself says which step of packing from the queue that is. */
+function sayNext() {
+  if (each) return each.sayNext();
+  const step = `verdict.${element("next-step").dataset.step}`;
+  showNext(say(step), say(`${step}_todo`));
 }
 
 function focusedField() {
@@ -140,8 +148,11 @@ function packed(body) {
 
 /** @param {Answer} answer */
 async function showRefusal({ body, press: { path, body: asked } }) {
-  const { title, text } = sayProblem(body);
-  const again = (/** @type {object} */ more) => () => change(path, { ...asked, ...more });
+  const { title, text } = sayRefusal(body, path, asked);
+  const again = (/** @type {object} */ more) => () => {
+    forgetNotTaken();
+    change(path, { ...asked, ...more });
+  };
   const sendMissing = (/** @type {string} */ code) => again({ missing_codes: [...(asked.missing_codes ?? []), code] })();
   /** @type {import("./verdict.js").Choice[]} */
   let choices = [];
@@ -162,6 +173,16 @@ async function showRefusal({ body, press: { path, body: asked } }) {
   if (hasMany) (await import("./missing-unit.js")).askForCode(sendMissing);
 }
 
+/** What the API refuses, in words for what was tried. @param {any} body @param {string} path @param {any} asked */
+function sayRefusal(body, path, asked) {
+  const box = body.master_code_info;
+  const sections = ["problem"];
+  if (path.endsWith("/move-case")) sections.unshift("moving");
+  else if (box?.actual_units < box?.expected_units) sections.unshift("part_filled");
+  const why = [`each.code-${body.state}`, `each.${body.state}`].find(isKnown) ?? "each.not-prepared";
+  return sayProblem({ ...body, code: asked.first_code, why: say(why) }, sections);
+}
+
 /** Locks the line. @param {string} title @param {string} text @param {import("./verdict.js").Choice[]} choices */
 function refuse(title, text, choices) {
   const label = say(choices.length ? "verdict.stop" : "verdict.understood");
@@ -173,7 +194,7 @@ function refuse(title, text, choices) {
 function acknowledge() {
   settle(null);
   forgetNotTaken();
-  show("idle", say("verdict.idle"), say("verdict.idle_todo"));
+  sayNext();
 }
 
 /** @param {Answer | null} answer */
@@ -267,4 +288,5 @@ checked.addEventListener("change", () => {
 });
 showChecks();
 
+new MutationObserver(() => isNext() && sayNext()).observe(element("queue"), { childList: true });
 restore();

@@ -23,6 +23,20 @@ export function show(kind, title, text) {
   element("verdict-text").textContent = text;
   element("choices").replaceChildren();
   element("missing").hidden = true;
+  delete element("verdict").dataset.next;
+}
+
+/** Says what comes next. Said again only when it changes: the answer is read out. @param {string} title @param {string} text */
+export function showNext(title, text) {
+  if (!isNext() || element("verdict-title").textContent !== title || element("verdict-text").textContent !== text) {
+    show("idle", title, text);
+  }
+  element("verdict").dataset.next = "";
+}
+
+/** Whether nothing was begun: what stands there is only what comes next. */
+export function isNext() {
+  return "next" in element("verdict").dataset;
 }
 
 export function showWaiting() {

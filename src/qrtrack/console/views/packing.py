@@ -1,5 +1,6 @@
 """The packing page: the queue of a batch, the scan, the answer. Its scripts call the JSON API."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 from uuid import UUID
@@ -12,10 +13,12 @@ from qrtrack.domain.identity import Permission
 from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.packing.numbering import serial
 from qrtrack.domain.packing.selections import BatchSelection, JobSelection, PackSelection
-from qrtrack.models import Batch
+from qrtrack.domain.verification.recalls import RecallScope
+from qrtrack.models import Batch, ReverseJob
 from qrtrack.services.labels.print_jobs import labels_of_cases
 from qrtrack.services.packing.batches import find_batch, list_batches
 from qrtrack.services.packing.reverse_jobs import list_reverse_jobs
+from qrtrack.services.recalls import list_recalls
 from qrtrack.services.trace import list_packs
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/packing", include_in_schema=False)
@@ -23,11 +26,12 @@ router = APIRouter(route_class=ConsoleRoute, prefix="/console/packing", include_
 OFFERED_BATCHES: Final = 50
 SHOWN_JOBS: Final = 5
 SHOWN_PACKS: Final = 10
+SHOWN_RECALLS: Final = 20
 # The packing page offers to undo a case for this long. Later the box has left the line, and the case is undone on its
 # own page.
 UNDO: Final = timedelta(minutes=10)
 # The sections of texts that the scripts of the page need.
-SPOKEN: Final = ("scan", "verdict", "exclude", "each")
+SPOKEN: Final = ("scan", "verdict", "exclude", "each", "moving", "part_filled")
 
 ChosenBatch = Annotated[UUID, Query()]
 
@@ -70,19 +74,39 @@ async def _queue(visitor: Visitor, batch_id: UUID) -> dict[str, object]:
         "span": span(listed.batch),
         "ends": _ends(listed.batch),
         "jobs": jobs,
+        "step": _next_step(listed.prepared_count, jobs),
         "elsewhere": [job for job in running if job.batch_id != batch_id],
         "may_manage": visitor.may(Permission.MANAGE_BATCHES),
     }
 
 
+def _next_step(prepared_count: int, jobs: Sequence[ReverseJob]) -> str:
+    """What packing from the queue needs next. The texts `verdict.…` say it."""
+    if prepared_count:
+        return "idle"
+    return "preparing" if jobs and jobs[0].status in (JobStatus.QUEUED, JobStatus.RUNNING) else "none_waits"
+
+
 async def _recent(visitor: Visitor, batch_id: UUID) -> dict[str, object]:
-    """Returns the last cases that the person packed at this station, and the print jobs of their labels."""
+    """Returns the last cases that the person packed at this station, the print jobs of their labels, and whether the
+    batch is recalled.
+    """
     mine = PackSelection(batch_id=batch_id, station=visitor.session.station, actor=visitor.caller.user_id)
     packs = await list_packs(visitor.database, caller=visitor.caller, selection=mine, before=None, limit=SHOWN_PACKS)
     labels = await labels_of_cases(
         visitor.database, caller=visitor.caller, batch_id=batch_id, case_numbers=[pack.case_number for pack in packs]
     )
-    return {"packs": packs, "labels": labels, "batch_id": batch_id, "undo": UNDO, "now": datetime.now(UTC)}
+    recalls = await list_recalls(
+        visitor.database, caller=visitor.caller, batch_id=batch_id, is_in_force=True, before=None, limit=SHOWN_RECALLS
+    )
+    return {
+        "packs": packs,
+        "labels": labels,
+        "batch_id": batch_id,
+        "is_recalled": any(recall.scope == RecallScope.BATCH for recall in recalls),
+        "undo": UNDO,
+        "now": datetime.now(UTC),
+    }
 
 
 def span(batch: Batch) -> str:
