@@ -176,4 +176,5 @@ async def test_jobs_of_a_batch_stand_side_by_side(manager: Page, factory: Factor
     jobs = manager.locator(".job a[href^='/console/jobs/']")
     await expect(jobs).to_have_count(2)
     await jobs.first.click()
-    await expect(manager.locator("h1")).to_have_text("Reverse job")
+    await expect(manager.locator("h1")).to_have_text("Gold 1 g")
+    await expect(manager.locator(".head p")).to_contain_text("SKA000001 – SKA000020 · Reverse job")

@@ -132,7 +132,7 @@ async def test_units_of_a_file_that_is_being_made_are_counted_again_when_it_is_f
     await labels(manager, batch)
     will = page.locator("#will")
     await expect(will).to_have_text(
-        "Another label file with some of these units is being made. Wait until it is finished, or cancel it."
+        "A label file with some of these units is being made: see “Label files”. Wait until it is finished, or cancel it."
     )
     await expect(will).to_have_class("notice warn")
     is_finished = True

@@ -103,9 +103,13 @@ WANTED: Final = {
         WHERE manufacturer_org_id = :organisation_id AND status = 'failed' AND closed_at IS NULL
         """,
     "unknown_prints": """
-        FROM print_jobs
+        FROM print_jobs AS job
         WHERE manufacturer_org_id = :organisation_id AND status = 'unknown'
           AND finished_at > now() - interval '1 day'
+          AND NOT EXISTS (
+              SELECT 1 FROM print_jobs AS later
+              WHERE later.id > job.id AND later.status = 'completed'
+                AND (later.case_id = job.case_id OR later.label_job_id = job.label_job_id))
         """,
     "printers_away": f"""
         FROM (SELECT DISTINCT printer_id

@@ -89,7 +89,9 @@ async def test_every_page_shows_its_state_in_every_language(
         assert "<i>torn" not in shown
         assert "<b>back" not in shown
     await close_batch(plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, reason="Run ended short")
+    assert 'id="recalled"' in await page(visitor, f"/console/packing/recent?batch={batch.batch_id}")
     closed = await page(visitor, f"/console/batches/{batch.batch_id}")
+    assert f'href="#recalls">{catalogue(language)["recall.recalled"]}</a></h1>' in closed
     assert "Run ended short" in closed
     assert 'id="close"' not in closed
 

@@ -298,3 +298,21 @@ async def test_a_link_or_form_of_another_page_takes_no_root_keys_and_leaves_no_t
 def _named(headers: Mapping[str, str]) -> str:
     [name] = re.findall(r'filename="([^"]+)"', headers["Content-Disposition"])
     return str(name)
+
+
+async def test_a_page_that_came_too_early_is_loaded_anew_when_the_codes_exist(
+    visitor: httpx2.AsyncClient, runtime: Runtime, plant: Plant
+) -> None:
+    await signed_in(visitor, runtime, plant.caller)
+    ordered = await plant.order(5)
+    asking = f"/console/batches/{ordered.batch_id}/codes-made"
+    for part in ("labels", "exports"):
+        assert asking in (await visitor.get(f"/console/batches/{ordered.batch_id}/{part}")).text
+    early = await visitor.get(asking)
+    await plant.work("creating")
+    late = await visitor.get(asking)
+    assert [(answer.status_code, answer.headers.get("HX-Refresh")) for answer in (early, late)] == [
+        (204, None), (204, "true"),
+    ]  # fmt: skip
+    for part in ("labels", "exports"):
+        assert asking not in (await visitor.get(f"/console/batches/{ordered.batch_id}/{part}")).text

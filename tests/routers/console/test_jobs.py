@@ -17,6 +17,8 @@ async def test_the_batch_in_the_address_filters_the_list_and_its_actions(plant: 
     for address in (PAGE, f"{PAGE}/now"):
         page = (await visitor.get(address, params={"batch": str(one.batch_id)})).text
         assert (str(mine) in page, str(theirs) in page) == (True, False)
+        assert ("Gold</td>" in page, "Silver" in page) == (True, False), "a job is known by its product"
+    assert "<h1>Gold</h1>" in (await visitor.get(f"{PAGE}/{mine}")).text
     page = (await visitor.get(PAGE, params={"batch": str(one.batch_id), "status": "queued"})).text
     assert "Only jobs of the batch Gold" in page
     assert f'data-body=\'{{"batch_id": "{one.batch_id}", "status": "queued"}}\'' in page

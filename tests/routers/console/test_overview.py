@@ -121,6 +121,22 @@ async def test_an_operator_who_may_not_open_the_settings_gets_the_sentence_witho
     assert "/console/settings" not in page
 
 
+async def test_a_label_that_was_printed_again_needs_nobody(
+    visitor: httpx2.AsyncClient, runtime: Runtime, plant: Plant
+) -> None:
+    await in_trouble(plant)
+    assert said(await page_for(visitor, runtime, plant.caller), "unknown_prints")
+    settings = "/console/settings"
+    assert "cable pulled" in await page_for(visitor, runtime, plant.caller, settings)
+    await plant.sql(
+        "INSERT INTO print_jobs (printer_id, batch_id, case_id, created_by, status, sending_at, finished_at,"
+        " manufacturer_org_id) SELECT printer_id, batch_id, case_id, created_by, 'completed', now(), now(),"
+        " manufacturer_org_id FROM print_jobs WHERE status = 'unknown'"
+    )
+    assert not said(await page_for(visitor, runtime, plant.caller), "unknown_prints")
+    assert "cable pulled" not in await page_for(visitor, runtime, plant.caller, settings)
+
+
 async def test_nothing_of_another_organisation_is_counted_or_named(
     visitor: httpx2.AsyncClient, runtime: Runtime, plant: Plant
 ) -> None:

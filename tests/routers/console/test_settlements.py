@@ -5,6 +5,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from qrtrack.console.language import catalogue
 from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.routers.languages import LANGUAGES
@@ -47,6 +48,9 @@ async def test_every_outcome_is_shown_and_explained_in_every_language(treasury: 
     for log_id in attempts:
         for part in ("", "/now"):
             assert (await visitor.get(f"{PAGE}/{log_id}{part}")).status_code == 200
+    refused, resolved = [(await visitor.get(f"{PAGE}/{log_id}")).text for log_id in attempts[1:]]
+    for shown in (refused, resolved):
+        assert catalogue(language)["settlements.callback_not_awaited"] in shown, "nothing was taken"
     report = await visitor.get(f"{PAGE}/report", params={"date": report_day()})
     assert "STLA" in report.text
     assert f"/api/akselgate/report.xlsx?date={report_day()}" in report.text

@@ -9,6 +9,7 @@ import pytest
 from accurate import DATABASE, Accurate, event
 from process import settings_of
 from qrtrack.console.json_text import DEEPEST, MOST_CHARACTERS, indented
+from qrtrack.console.language import catalogue
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.routers.languages import LANGUAGES
 from qrtrack.settings import Settings
@@ -43,9 +44,11 @@ async def test_events_of_every_state_are_shown_in_every_language(
     for state in ("", *states, "pending", "conflicts", "not_forwarded"):
         for part in ("", "/now"):
             assert (await visitor.get(f"{PAGE}{part}", params={"status": state})).status_code == 200, state
+    not_passed_on = catalogue(language)["webhooks.forward_because"]
     for receipt in receipts:
         for part in ("", "/now"):
-            assert (await visitor.get(f"{PAGE}/{receipt.queue_id}{part}")).status_code == 200
+            shown = await visitor.get(f"{PAGE}/{receipt.queue_id}{part}")
+            assert not_passed_on in shown.text, "why it was not passed on is not why it was not processed"
 
 
 async def test_the_filter_is_in_the_address_and_older_events_follow(

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from qrtrack.console.access import ConsoleRoute, Packer
+from qrtrack.console.views.packing import span
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.packing.selections import JobSelection
 from qrtrack.schemas.cursors import LARGEST_ROW_ID
-from qrtrack.services.packing.batches import find_batch
+from qrtrack.services.packing.batches import find_batch, product_names
 from qrtrack.services.packing.reverse_jobs import list_log, list_reverse_jobs, view_reverse_job
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/jobs", include_in_schema=False)
@@ -51,9 +52,12 @@ async def _jobs(visitor: Packer, status: Status, batch_id: UUID | str, before: U
     jobs = await list_reverse_jobs(
         visitor.database, caller=visitor.caller, selection=selection, before=before, limit=PAGE + 1
     )
+    shown = {job.batch_id for job in jobs}
+    names = await product_names(visitor.database, caller=visitor.caller, batch_ids=shown) if shown else {}
     wanted = {"status": str(status), "batch": str(batch_id)}
     return {
         "jobs": jobs[:PAGE],
+        "names": names,
         "more": jobs[PAGE - 1].id if len(jobs) > PAGE else None,
         "status": status,
         "before": before,
@@ -91,9 +95,12 @@ async def show_job_now(visitor: Packer, job_id: UUID, after: After = 0) -> Respo
 
 async def _job(visitor: Packer, job_id: UUID, after: int) -> dict[str, object]:
     view = await view_reverse_job(visitor.database, caller=visitor.caller, job_id=job_id)
+    listed = await find_batch(visitor.database, caller=visitor.caller, batch_id=view.job.batch_id)
     log = await list_log(visitor.database, caller=visitor.caller, job_id=job_id, after=after, limit=LOG_LINES + 1)
     return {
         "job": view.job,
+        "batch": listed.batch,
+        "span": span(listed.batch),
         "position": view.queue_position,
         "log": log[:LOG_LINES],
         "after": after,

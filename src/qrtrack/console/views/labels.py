@@ -54,6 +54,13 @@ async def show_labels(visitor: Packer, batch_id: UUID, before: Before = None, pr
     )
 
 
+@router.get("/batches/{batch_id}/codes-made")
+async def await_codes(visitor: Packer, batch_id: UUID) -> Response:
+    """Pages that came before the codes existed ask again and again. Htmx obeys HX-Refresh, and loads them anew."""
+    labelling = await view_labelling(visitor.database, caller=visitor.caller, batch_id=batch_id)
+    return Response(status_code=204, headers={"HX-Refresh": "true"} if labelling.first_code else None)
+
+
 @router.get("/batches/{batch_id}/labels/now")
 async def show_label_jobs(visitor: Packer, batch_id: UUID, before: Before = None) -> Response:
     return visitor.page("label_jobs.html", **await _jobs(visitor, batch_id, before))

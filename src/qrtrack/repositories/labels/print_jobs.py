@@ -59,6 +59,10 @@ LIMIT :limit
 LIST_NOT_PRINTED: Final = f"""
 {SELECT_LISTED}
 WHERE job.status IN ('failed', 'unknown') AND job.finished_at > now() - make_interval(days => :days)
+  AND NOT EXISTS (
+      SELECT 1 FROM print_jobs AS later
+      WHERE later.id > job.id AND later.status = 'completed'
+        AND (later.case_id = job.case_id OR later.label_job_id = job.label_job_id))
 ORDER BY job.finished_at DESC
 LIMIT :limit
 """

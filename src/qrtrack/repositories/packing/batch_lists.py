@@ -1,6 +1,6 @@
 """The list of batches, with how many units of each are packed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import NamedTuple
 from uuid import UUID
@@ -39,6 +39,10 @@ class BatchListRepository(Repository):
         batch = _page(selection, before, limit)
         rows = await self._session.execute(select(batch, _packed(batch)).order_by(batch.id.desc()))
         return [PackedBatch(*row) for row in rows]
+
+    async def product_names(self, batch_ids: Collection[UUID]) -> Mapping[UUID, str]:
+        rows = await self._session.execute(select(Batch.id, Batch.product_name).where(Batch.id.in_(batch_ids)))
+        return {row.id: row.product_name for row in rows}
 
     async def list_with_queues(
         self, selection: BatchSelection, *, before: UUID | None, limit: int, counted_to: int | None = None

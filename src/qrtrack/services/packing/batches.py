@@ -2,7 +2,7 @@
 their codes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -168,6 +168,12 @@ async def list_batches(
     """Lists batches with the number of packed units, but without counting their queues, so it is fast at any size."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         return await repositories.batch_lists.list(selection, before=before, limit=limit)
+
+
+async def product_names(database: Database, *, caller: Caller, batch_ids: Collection[UUID]) -> Mapping[UUID, str]:
+    """What people call these batches."""
+    async with database.read(tenant=caller.organisation_id) as repositories:
+        return await repositories.batch_lists.product_names(batch_ids)
 
 
 async def list_batches_with_queues(
