@@ -4,8 +4,8 @@
 
 import { Scanner } from "./scan.js";
 import { press, resume, waitingPress, whyNotNow } from "./send.js";
-import { soundGood, startShift } from "./sounds.js";
-import { isKnown, say, sayProblem } from "./texts.js";
+import { soundBad, soundGood, startShift } from "./sounds.js";
+import { say, sayProblem } from "./texts.js";
 import { element, forgetNotTaken, isLocked, isNext, show, showError, showNext, showWaiting, tellNotTaken } from "./verdict.js";
 
 /** @import { Answer } from "./send-types.js" */
@@ -19,7 +19,6 @@ const CHECKED = "qrtrack.checked";
 const KEPT = `qrtrack.line.${batch}`;
 // Ours, or an SSCC.
 const MASTER_CODE = /-C\d+$|^(\x1d?00|\(00\))?\d{18}$/i;
-const SHOWN_CHOICES = 12;
 
 /** Collects units, where each is scanned. @type {typeof import("./each-unit.js") | null} */
 let each = null;
@@ -46,7 +45,7 @@ function take(scan) {
   const why = whyNot();
   if (why) return tellNotTaken(say(`verdict.not_taken_${why}`, { code: scan.text }));
   if (isLocked()) return tellNotTaken(say("verdict.not_taken_locked", { code: scan.text }));
-  if (scan.layout === "wrong") return refuse(say("scan.wrong_layout_title"), say("scan.wrong_layout"), []);
+  if (scan.layout === "wrong") return refuse(say("scan.wrong_layout_title"), say("scan.wrong_layout"));
   // Else the case would take others from the queue.
   if (wantsEach.checked && !each) return tellNotTaken(say("press.no_answer"));
   forgetNotTaken();
@@ -146,47 +145,21 @@ function packed(body) {
   };
 }
 
-/** @param {Answer} answer */
-async function showRefusal({ body, press: { path, body: asked } }) {
-  const { title, text } = sayRefusal(body, path, asked);
-  const again = (/** @type {object} */ more) => () => {
-    forgetNotTaken();
-    change(path, { ...asked, ...more });
-  };
-  const sendMissing = (/** @type {string} */ code) => again({ missing_codes: [...(asked.missing_codes ?? []), code] })();
-  /** @type {import("./verdict.js").Choice[]} */
-  let choices = [];
-  let said = text;
-  const isDrift = body.type === "urn:qrtrack:problem:count-drift";
-  const hasMany = isDrift && body.codes.length > SHOWN_CHOICES;
-  if (hasMany) said = say("problem.count-drift_many", { ...body, first: body.codes[0], last: body.codes.at(-1) });
-  else if (isDrift) {
-    choices = body.codes.map((/** @type {string} */ code) => ({
-      label: say("verdict.missing_choice", { code }),
-      run: () => sendMissing(code),
-    }));
-  } else if (body.type === "urn:qrtrack:problem:not-enough-prepared" && body.available > 0) {
-    choices = [{ label: say("problem.partial_choice", body), run: again({ allow_partial: true }) }];
-  }
-  if (body.results) each?.mark(body.results);
-  refuse(title, said, choices);
-  if (hasMany) (await import("./missing-unit.js")).askForCode(sendMissing);
+/** The line is locked at once. Words for what was tried, and what to choose from, follow. @param {Answer} answer */
+async function showRefusal(answer) {
+  const { title, text } = sayProblem(answer.body);
+  refuse(title, "");
+  if (answer.body.results) each?.mark(answer.body.results);
+  const part = await import("./refusals.js").catch(() => null);
+  if (refusal !== answer) return;
+  if (part) part.explain(answer, acknowledge);
+  else element("verdict-text").textContent = text;
 }
 
-/** What the API refuses, in words for what was tried. @param {any} body @param {string} path @param {any} asked */
-function sayRefusal(body, path, asked) {
-  const box = body.master_code_info;
-  const sections = ["problem"];
-  if (path.endsWith("/move-case")) sections.unshift("moving");
-  else if (box?.actual_units < box?.expected_units) sections.unshift("part_filled");
-  const why = [`each.code-${body.state}`, `each.${body.state}`].find(isKnown) ?? "each.not-prepared";
-  return sayProblem({ ...body, code: asked.first_code, why: say(why) }, sections);
-}
-
-/** Locks the line. @param {string} title @param {string} text @param {import("./verdict.js").Choice[]} choices */
-function refuse(title, text, choices) {
-  const label = say(choices.length ? "verdict.stop" : "verdict.understood");
-  showError(title, text, [...choices, { label, run: acknowledge }]);
+/** Locks the line. @param {string} title @param {string} text */
+function refuse(title, text) {
+  showError(title, text, [{ label: say("verdict.understood"), run: acknowledge }]);
+  soundBad();
   scanner.clear();
   scanner.fail();
 }

@@ -55,7 +55,6 @@ export function showError(title, text, choices) {
       return button;
     }),
   );
-  soundBad();
 }
 
 /** Says, and sounds, that a scan was not taken. It stands there until a later scan is taken. @param {string} text */

@@ -1,0 +1,62 @@
+// @ts-check
+// A refused packing, move or undo: words for what was tried, and what to choose from. Loaded at the first refusal.
+
+import { change } from "./packing.js";
+import { isKnown, say, sayProblem } from "./texts.js";
+import { element, forgetNotTaken, showError } from "./verdict.js";
+
+/** @import { Answer } from "./send-types.js" */
+/** @typedef {import("./verdict.js").Choice} Choice */
+
+const COUNT_DRIFT = "urn:qrtrack:problem:count-drift";
+const TOO_FEW = "urn:qrtrack:problem:not-enough-prepared";
+const SHOWN_CHOICES = 12;
+
+/** @param {Answer} answer @param {() => void} acknowledge */
+export function explain({ body, press: { path, body: asked } }, acknowledge) {
+  const { title, text } = sayRefusal(body, path, asked);
+  const again = (/** @type {object} */ more) => {
+    forgetNotTaken();
+    change(path, { ...asked, ...more });
+  };
+  const sendMissing = (/** @type {string} */ code) => again({ missing_codes: [...(asked.missing_codes ?? []), code] });
+  const hasMany = body.type === COUNT_DRIFT && body.codes.length > SHOWN_CHOICES;
+  const said = hasMany ? say("problem.count-drift_many", { ...body, first: body.codes[0], last: body.codes.at(-1) }) : text;
+  const choices = hasMany ? [] : choicesOf(body, sendMissing, again);
+  const label = say(choices.length ? "verdict.stop" : "verdict.understood");
+  showError(title, said, [...choices, { label, run: acknowledge }]);
+  if (hasMany) askForCode(sendMissing);
+}
+
+/** What the API refuses, in words for what was tried. @param {any} body @param {string} path @param {any} asked */
+function sayRefusal(body, path, asked) {
+  const box = body.master_code_info;
+  const sections = ["problem"];
+  if (path.endsWith("/move-case")) sections.unshift("moving");
+  else if (box?.actual_units < box?.expected_units) sections.unshift("part_filled");
+  const why = [`each.code-${body.state}`, `each.${body.state}`].find(isKnown) ?? "each.not-prepared";
+  return sayProblem({ ...body, code: asked.first_code, why: say(why) }, sections);
+}
+
+/** @param {any} body @param {(code: string) => void} sendMissing @param {(more: object) => void} again @returns {Choice[]} */
+function choicesOf(body, sendMissing, again) {
+  if (body.type === COUNT_DRIFT) {
+    return body.codes.map((/** @type {string} */ code) => ({
+      label: say("verdict.missing_choice", { code }),
+      run: () => sendMissing(code),
+    }));
+  }
+  if (body.type !== TOO_FEW || !body.available) return [];
+  return [{ label: say("problem.partial_choice", body), run: () => again({ allow_partial: true }) }];
+}
+
+/** More codes are in question than fit on a tablet as buttons. @param {(code: string) => void} take */
+function askForCode(take) {
+  const field = element("missing-code");
+  element("missing").hidden = false;
+  field.value = "";
+  element("missing").onsubmit = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    take(field.value.trim());
+  };
+}
