@@ -95,7 +95,12 @@ def patience() -> Iterator[None]:
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], KeptLoop]]:
-    return {"kept": lambda: LOOP}
+    # The same function for every test: pytest compares it, and ends all fixtures of the session where it differs.
+    return {"kept": kept_loop}
+
+
+def kept_loop() -> KeptLoop:
+    return LOOP
 
 
 @pytest.fixture(scope="session")

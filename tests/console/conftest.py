@@ -7,6 +7,7 @@ used because the synchronous one leaves a running loop behind in the thread, on 
 
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,20 @@ ANSWERED_BY_SCRIPT = {"document", "fetch", "xhr", "eventsource"}
 OpenPage = Callable[..., Awaitable[Page]]
 
 
+SESSION_LOOP = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Before pytest-asyncio asks: else it takes the loop to be the test's own, and ends the browser after each test."""
+    if metafunc.definition.path.is_relative_to(HERE) and iscoroutinefunction(metafunc.function):
+        metafunc.definition.add_marker(SESSION_LOOP, append=False)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    session_loop = pytest.mark.asyncio(loop_scope="session")
     for item in items:
         if item.path.is_relative_to(HERE) and pytest_asyncio.is_async_test(item):
-            item.add_marker(session_loop, append=False)
+            item.add_marker(SESSION_LOOP, append=False)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
