@@ -1,26 +1,35 @@
 """The packing page in a real browser, against a real server: an operator's day."""
 
+from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 from playwright.async_api import APIResponse, Page, Route, expect
 
-from console.station import PERSON_MILLISECONDS, Factory, MortalServer, Station
+from console.station import API, PERSON_MILLISECONDS, Factory, MortalServer, Station
 
 
-async def test_a_batch_is_ordered_prepared_and_packed_by_scans(station: Station) -> None:
-    page, factory = station.page, station.factory
-    await page.goto(f"{factory.address}/console/batches")
+async def order(station: Station, units_per_case: int) -> str:
+    """Orders 35 codes on the page of the batches. Returns the id of the batch, whose page is open afterwards."""
+    page = station.page
+    await page.goto(f"{station.factory.address}/console/batches")
     await page.click("[data-opens=order]")
     await page.fill("[name=product_name]", "Gold 1 g")
     await page.fill("[name=order_id]", "01939c3e-7d2f-7c44-9a53-0c8f2b1f6a10")
     await page.fill("[name=quantity]", "35")
-    await page.fill("[name=units_per_case]", "10")
+    await page.fill("[name=units_per_case]", str(units_per_case))
     await page.fill("[name=serial_prefix]", "ska")
     await expect(page.locator("#order-makes")).to_have_text(
-        "Makes 35 codes that begin with SKA, in 4 cases; the last case holds 5."
+        f"Makes 35 codes that begin with SKA, in {ceil(35 / units_per_case)} cases; the last case holds 5."
     )
     await page.click("#order-form .primary")
     await page.wait_for_url("**/console/batches/*-*")
+    return page.url.rpartition("/")[2]
+
+
+async def test_a_batch_is_ordered_prepared_and_packed_by_scans(station: Station) -> None:
+    page = station.page
+    await order(station, units_per_case=10)
     await page.get_by_role("link", name="Pack", exact=True).click()
     await page.fill("#exclude-codes", "SKA000003 SKA999999")
     await expect(page.locator("#marks .bad")).to_have_text("SKA999999")
@@ -310,8 +319,17 @@ async def test_a_scan_at_the_end_of_the_session_is_sent_after_signing_in_again(s
     await station.expect_verdict("good", "Case 1 packed")
 
 
+async def test_a_page_that_refreshes_itself_leads_to_the_sign_in_and_says_why(station: Station) -> None:
+    page = station.page
+    await page.goto(f"{station.factory.address}/console/jobs?status=failed")
+    station.factory.revoke()
+    await page.wait_for_url("**/console/sign-in?ended=1&next=%2Fconsole%2Fjobs%3Fstatus%3Dfailed")
+    await expect(page.locator(".notice.warn")).to_contain_text("Your session has ended")
+
+
 async def test_a_sign_in_link_works_once(page: Page, factory: Factory) -> None:
     link = factory.link()
+    assert link.startswith(f"{factory.address}/console/sign-in#"), "browsers do not send what stands behind the #"
     await page.goto(link)
     await page.wait_for_url(f"{factory.address}/console")
     await page.context.clear_cookies()
@@ -329,19 +347,38 @@ async def test_a_sign_in_link_works_in_a_tab_that_shows_the_sign_in_page(page: P
 
 
 async def test_the_plant_network_is_plain_http(page: Page, factory: Factory) -> None:
-    """`http://plant.test` is no secure context: no crypto.randomUUID, no wake lock."""
-    there = Factory(
-        factory.address.replace("127.0.0.1", "plant.test"), factory.folder, factory.database_url,
-        factory.organisation, factory.user,
-    )  # fmt: skip
-    batch = await factory.batch()
+    """A day at `http://plant.test`, which is no secure context: no crypto.randomUUID, no wake lock."""
+    there = replace(factory, address=factory.address.replace("127.0.0.1", "plant.test"))
     station = Station(page, there)
     await station.sign_in()
     assert not await page.evaluate("isSecureContext")
-    await station.open(batch)
+    batch_id = await order(station, units_per_case=5)
+    await page.get_by_role("link", name="Pack", exact=True).click()
     await page.click("#start-shift")
-    await station.scan(batch.master_code(1))
-    await station.expect_verdict("good", "Case 1 packed")
+    await expect(page.locator("#start-shift")).to_be_hidden()
+    await page.fill("#exclude-codes", "SKA000003")
+    await expect(page.locator("#exclude-said")).to_have_text("1 units are excluded. 34 will be prepared.")
+    await page.click("#submit-job")
+    await expect(page.locator("#waiting")).to_have_text("34")
+    async with factory.client() as client:
+        uniq_code = (await client.get(f"{API}/batches/{batch_id}")).json()["batch"]["uniq_code"]
+    for number in (1, 2, 3):
+        await station.scan(f"{uniq_code}-C000{number}")
+        await station.expect_verdict("good", f"Case {number} packed")
+    await station.scan(f"{uniq_code}-C0003")
+    await station.expect_verdict("bad", "Case 3 is already packed")
+    await page.wait_for_timeout(PERSON_MILLISECONDS)
+    await page.keyboard.press("Space")
+    await station.expect_verdict("idle", "Scan a case")
+    await page.check("#checked")
+    await station.scan(f"{uniq_code}-C0004", "SKA000017", "SKA000022")
+    await station.expect_verdict("bad", "The box does not match")
+    await page.click("text=SKA000018 is missing")
+    await station.expect_verdict("good", "Case 4 packed")
+    await page.locator("[data-undo]").first.click()
+    await page.fill("#undo-reason", "Box dropped")
+    await page.click("#undo-go")
+    await station.expect_verdict("good", "Case 4 is undone")
 
 
 async def test_a_server_killed_between_request_and_answer_leaves_one_case(
