@@ -53,6 +53,31 @@ def test_the_modules_are_typed() -> None:
     assert complaints(*modules) == ""
 
 
+COMPARISON = """
+import * as made from "./reverse-job-made.js"; import * as said from "./reverse-job.js";
+import * as madeHook from "./use-reverse-job-made.js"; import * as saidHook from "./use-reverse-job.js";
+export const hook: typeof saidHook = madeHook;
+export const create: typeof said.createReverseJob = made.createReverseJob;
+export const error: said.ReverseJobError = new made.ReverseJobError("network", "No connection");
+export const all: Record<keyof typeof said, unknown> = made;
+"""
+
+
+def test_the_declarations_say_what_the_modules_are(project: Path) -> None:
+    """A .d.ts hides the .js beside it. Under another name the module is compared with its declaration."""
+    for name in ("reverse-job", "use-reverse-job"):
+        script = (project / f"{name}.js").read_text()
+        code = re.sub(r"/\*.*?\*/|//[^\n]*", "", script, flags=re.DOTALL)
+        assert not re.search(r"\b(import|require)\b", code), f"{name}.js has no dependencies: others copy it"
+        (project / f"{name}-made.js").write_text(script)
+    (project / "comparison.ts").write_text(COMPARISON)
+    assert complaints(project / "comparison.ts") == ""
+
+
+def test_the_console_follows_jobs_with_the_module_that_it_offers() -> None:
+    assert 'from "./reverse-job.js"' in (STATIC / "excluding.js").read_text()
+
+
 # Each of these in a block is an error, and nothing else is.
 MISTAKES = {
     "jobStatus.progress": "jobStatus.percent",
