@@ -1,10 +1,13 @@
 """The pages of a batch in a real browser: importing, where its codes are, root keys, recall, release, close."""
 
 import asyncio
+from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest_asyncio
 from playwright.async_api import FilePayload, Page, Route, expect
 
+from console.conftest import OpenPage
 from console.station import API, Batch, Factory, Station
 
 # Nobody reads the mail: it is only offered where a server is set.
@@ -165,6 +168,25 @@ async def test_a_batch_with_variants_is_ordered_released_and_closed(manager: Pag
     await manager.click("#close .danger")
     await expect(manager.get_by_text("Run ended short")).to_be_visible()
     await expect(manager.locator("#reconciled")).to_contain_text("Voided by closing the batch")
+
+
+async def test_a_release_time_is_that_of_the_plant_whatever_the_computer_says(
+    open_page: OpenPage, factory: Factory
+) -> None:
+    page = await open_page(timezone_id="America/New_York")
+    await Station(page, factory).sign_in()
+    order = {"order_id": str(uuid4()), "product_name": "Soap", "quantity": 5, "serial_prefix": "SOA"}
+    async with factory.client() as client:
+        made = await client.post(f"{API}/batches", json=order | {"requires_release": True})
+        path = f"{API}/batches/{made.json()['batch_id']}"
+        await page.goto(f"{factory.address}/console/batches/{made.json()['batch_id']}")
+        await expect(page.get_by_text("In the time of the plant, Asia/Jakarta.")).to_be_visible()
+        await page.fill("[name=at]", "2090-07-01T08:00")
+        await page.get_by_role("button", name="Release", exact=True).click()
+        await page.click("#sure button[value=yes]")
+        await expect(page.get_by_text("On sale from 2090-07-01 08:00 WIB on.")).to_be_visible()
+        released_at = (await client.get(path)).json()["batch"]["released_at"]
+    assert datetime.fromisoformat(released_at) == datetime(2090, 7, 1, 1, tzinfo=UTC)
 
 
 async def test_jobs_of_a_batch_stand_side_by_side(manager: Page, factory: Factory) -> None:

@@ -62,8 +62,8 @@ class Language:
         return f"{self.number(MOST_COUNTED)}+" if value > MOST_COUNTED else self.number(value)
 
     def time(self, at: datetime) -> str:
-        """Writes the time as `14:31`, in the plant's zone."""
-        return at.astimezone(self.zone).strftime("%H:%M")
+        """Writes the time as `14:31 WIB`, in the plant's zone."""
+        return at.astimezone(self.zone).strftime("%H:%M %Z")
 
     def age(self, seconds: float) -> str:
         """Writes an age as `3 min`, in the largest unit that fits, rounded down."""

@@ -13,10 +13,8 @@
 // What is said or refused stands in the [data-said] of the form, or of the page for a button.
 
 import { press, send, whyNotNow } from "./send.js";
+import { tellIfSlow } from "./slow.js";
 import { atLeast, fill, isKnown, say, sayProblem } from "./texts.js";
-
-// What takes longer says that it runs.
-const SLOW_MILLISECONDS = 1000;
 
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("button[data-path]");
@@ -44,11 +42,14 @@ async function change(control, fields) {
   const why = whyNotNow();
   if (why) return tell(control, say(`press.not_now_${why}`), false);
   disable(control, true);
-  let slow = 0;
+  let isWaiting = false;
+  const tellWaiting = () => {
+    isWaiting = true;
+    tell(control, say("press.waiting"), false);
+  };
   try {
     if (counted && !(await isWantedAsCounted(control, asked, counted))) return;
-    slow = setTimeout(() => tell(control, say("press.working"), true), SLOW_MILLISECONDS);
-    const answer = await press(asked, () => tell(control, say("press.waiting"), false));
+    const answer = await tellIfSlow(press(asked, tellWaiting), () => isWaiting || tellWorking(control));
     if (!answer.ok) return refuse(control, answer.body);
     const values = { ...fields, ...answer.body };
     if (then) return location.assign(fill(then, values, encodeURIComponent));
@@ -58,14 +59,14 @@ async function change(control, fields) {
     tell(dialog ? document.body : control, done ? fill(done, values) : "", true);
     document.body.dispatchEvent(new Event("tick"));
   } finally {
-    clearTimeout(slow);
     disable(control, false);
   }
 }
 
 /** @param {HTMLElement} control @param {import("./send-types.js").Change} asked @param {string} question */
 async function isWantedAsCounted(control, asked, question) {
-  const answer = await send({ ...asked, body: { ...asked.body, dry_run: true } });
+  const answer = await tellIfSlow(send({ ...asked, body: { ...asked.body, dry_run: true } }), () => tellWorking(control));
+  tell(control, "", true);
   if (!answer) tell(control, say("press.no_answer"), false);
   else if (!answer.ok) tell(control, reasonOf(answer.body), false);
   else if (answer.body.matching === 0) tell(control, say("press.nothing"), false);
@@ -79,8 +80,8 @@ function counts(answer) {
 }
 
 /**
- * The fields as JSON: numbers are numbers, ticks are booleans, `data-list` splits at blanks and commas, local times are
- * instants, `data-lines` makes a list of lines, and `data-pairs` names the two fields of each line, whose last word is a
+ * The fields as JSON: numbers are numbers, ticks are booleans, `data-list` splits at blanks and commas, local times become
+ * instants of the zone that `data-zone` names, `data-lines` makes a list of lines, and `data-pairs` names the two fields of each line, whose last word is a
  * number. An empty field is left out; with `data-empty` it is sent as null, or as a list without entries. A name such as
  * `notify.email` is a field within a field.
  * @param {HTMLFormElement} form
@@ -107,8 +108,19 @@ function valueOf(field) {
   if (field.dataset.pairs) return text.split(/\n+/).map((line) => pairOf(line.trim(), field.dataset.pairs ?? ""));
   if ("upper" in field.dataset) return text.toUpperCase();
   if (field.type === "number" || "number" in field.dataset) return Number(text);
-  if (field.type === "datetime-local") return new Date(text).toISOString();
+  if (field.type === "datetime-local") return instantIn(field.dataset.zone ?? "UTC", text);
   return text;
+}
+
+/** When clocks of the zone show this local time. @param {string} zone @param {string} local `2026-12-01T08:00` */
+function instantIn(zone, local) {
+  const format = new Intl.DateTimeFormat("sv-SE", { timeZone: zone, dateStyle: "short", timeStyle: "medium" });
+  // What the zone's clocks show, read as if it were UTC.
+  const shownAt = (/** @type {number} */ instant) => Date.parse(`${format.format(instant).replace(" ", "T")}Z`);
+  const wanted = Date.parse(`${local}Z`);
+  const near = 2 * wanted - shownAt(wanted);
+  // Once more: between the two, the zone may have changed to summer time.
+  return new Date(near + wanted - shownAt(near)).toISOString();
 }
 
 /** `10 g 60` as {variant: "10 g", quantity: 60}. @param {string} line @param {string} names */
@@ -143,6 +155,11 @@ function sayField({ pointer, code, params, detail }) {
   const name = CSS.escape(pointer.slice(1).replace("/", "."));
   const label = document.querySelector(`label.field > [name="${name}"]`)?.previousElementSibling?.textContent;
   return label ? `${label}: ${text}` : text;
+}
+
+/** @param {HTMLElement} control */
+function tellWorking(control) {
+  tell(control, say("press.working"), true);
 }
 
 /** @param {HTMLElement} control @param {string} text @param {boolean} isGood */

@@ -4,6 +4,7 @@
 
 import { fieldsOf } from "./changes.js";
 import { send } from "./send.js";
+import { tellIfSlow } from "./slow.js";
 import { fill, isKnown, say } from "./texts.js";
 
 const KEPT = "qrtrack.calibration";
@@ -140,7 +141,8 @@ function prepare(form) {
   async function count() {
     const mine = ++asked;
     const { reason: _, ...fields } = fieldsOf(form);
-    const answer = await send({ path: form.dataset.path ?? "", body: { ...fields, dry_run: true } });
+    const asking = send({ path: form.dataset.path ?? "", body: { ...fields, dry_run: true } });
+    const answer = await tellIfSlow(asking, () => mine === asked && tellWorking());
     if (mine !== asked) return;
     const isPrinted = Boolean(answer?.body.printed);
     askForReason(reprint, isPrinted ? answer?.body : null);
@@ -150,6 +152,12 @@ function prepare(form) {
     will.className = !answer || answer.ok ? "notice" : isReserved ? "notice warn" : "notice bad";
     will.textContent = !answer ? say("press.no_answer") : answer.ok ? sayCount() : reasonOf(answer.body);
     paint();
+  }
+
+  function tellWorking() {
+    will.hidden = false;
+    will.className = "notice";
+    will.textContent = say("press.working");
   }
 
   function sayCount() {

@@ -4,6 +4,7 @@
 
 import { ask } from "./changes.js";
 import { BY } from "./send.js";
+import { tellIfSlow } from "./slow.js";
 import { say, sayProblem } from "./texts.js";
 
 const button = /** @type {HTMLButtonElement | null} */ (document.querySelector("[data-reveal]"));
@@ -12,16 +13,20 @@ const said = /** @type {HTMLElement} */ (document.getElementById("root-keys-said
 button?.addEventListener("click", async () => {
   if (!(await ask(button.dataset.sure ?? ""))) return;
   button.disabled = true;
-  const answer = await load(button.dataset.reveal ?? "");
-  said.hidden = false;
+  const answer = await tellIfSlow(load(button.dataset.reveal ?? ""), () => tell(say("press.working")));
   if (!answer?.success) {
     button.disabled = false;
-    said.textContent = answer ? sayProblem(answer).text : say("press.no_answer");
-    return;
+    return tell(answer ? sayProblem(answer).text : say("press.no_answer"));
   }
-  said.textContent = say("root_keys.shown", { count: answer.codes.length });
+  tell(say("root_keys.shown", { count: answer.codes.length }));
   show(new Map(answer.codes.map((/** @type {any} */ row) => [row.code, row.root_key ?? say("root_keys.none")])));
 });
+
+/** @param {string} text */
+function tell(text) {
+  said.hidden = false;
+  said.textContent = text;
+}
 
 /** @param {string} path @returns {Promise<any>} */
 async function load(path) {

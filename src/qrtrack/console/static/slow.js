@@ -1,0 +1,10 @@
+// @ts-check
+// Whoever pressed something learns after a second that it still runs.
+
+const SLOW_MILLISECONDS = 1000;
+
+/** @template T @param {Promise<T>} answer @param {() => void} tell @returns {Promise<T>} */
+export function tellIfSlow(answer, tell) {
+  const timer = setTimeout(tell, SLOW_MILLISECONDS);
+  return answer.finally(() => clearTimeout(timer));
+}

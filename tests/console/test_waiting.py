@@ -1,0 +1,177 @@
+"""Whoever presses something learns within a second that it runs: every button and form of every page, the counts that a
+page makes while somebody types, and the parts that are loaded on demand. The server's answers are held back.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+import httpx2
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, Route, expect
+
+from console.every_page import pages
+from console.full_plant import fill_plant, settings_for
+from console.station import Station
+from plant import Plant
+from process import serving, settings_of
+from qrtrack.console.language import catalogue
+from qrtrack.domain.identity import Caller, Role
+from qrtrack.routers.dependencies import SESSION_COOKIE
+from qrtrack.runtime import open_runtime
+from qrtrack.services.console_sessions import open_session
+from ticking import HANG_SECONDS
+
+SECOND: Final = 1000
+WORKING: Final = catalogue("en")["press.working"]
+# What changes something, shows keys, or fetches a part again.
+CONTROLS: Final = "main [data-path], main [data-reveal], main button[hx-get]"
+NAMED: Final = """const named = (control) =>
+    control.dataset.path ?? control.dataset.reveal ?? control.getAttribute("hx-get");"""
+LIST: Final = f"""() => {{ {NAMED} return [...document.querySelectorAll("{CONTROLS}")].map(named) }}"""
+# Whatever the fields hold, it is sent. A dialog is opened, as its button would.
+PRESS: Final = f"""(name) => {{
+    {NAMED}
+    const control = [...document.querySelectorAll("{CONTROLS}")].find((control) => named(control) === name);
+    control.closest("details")?.setAttribute("open", "");
+    control.closest("dialog")?.showModal();
+    if (!(control instanceof HTMLFormElement)) return control.click();
+    control.noValidate = true;
+    control.requestSubmit(control.querySelector("button:not([type=button], [data-path], [data-close])"));
+}}"""
+
+
+class Held:
+    """Requests whose answers never come."""
+
+    def __init__(self) -> None:
+        self._routes: list[Route] = []
+
+    async def __call__(self, route: Route) -> None:
+        self._routes.append(route)
+
+    async def has_one(self) -> None:
+        async with asyncio.timeout(HANG_SECONDS):
+            while not self._routes:
+                await asyncio.sleep(0.01)
+
+    async def lose(self, page: Page) -> None:
+        """They reach the server no more, also not after a reload: nothing is changed."""
+        await page.evaluate("sessionStorage.clear()")
+        while self._routes:
+            await self._routes.pop().abort()
+        await page.unroute_all()
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server with an organisation in which everything has happened: its address, its things, and its pages."""
+
+    address: str
+    cookies: Mapping[str, str]
+    seeds: Mapping[str, str]
+    paths: Sequence[str]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def full(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    folder = tmp_path_factory.mktemp("full")
+    async with AsyncExitStack() as stack:
+        runtime = await stack.enter_async_context(open_runtime(settings_of(migrated_url, folder)))
+        plant = Plant(runtime, Caller(str(uuid4()), uuid4(), frozenset({Role.ADMIN})))
+        server = serving(folder, "--no-worker", DATABASE_URL=migrated_url, **settings_for(plant))
+        site = stack.enter_context(server)
+        seeds = await fill_plant(plant)
+        cookies = {SESSION_COOKIE: await open_session(runtime.database, plant.caller, station="Line 7", hours=1)}
+        async with httpx2.AsyncClient(base_url=site, cookies=cookies, trust_env=False, timeout=60) as client:
+            yield Site(site, cookies, seeds, await pages(client, seeds))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def admin(page: Page, full: Site) -> Page:
+    """Its administrator's browser. Time passes when the test says so."""
+    await page.context.add_cookies(
+        [{"name": name, "value": value, "url": full.address} for name, value in full.cookies.items()]
+    )
+    await page.clock.install()
+    return page
+
+
+def kind_of(path: str) -> str:
+    """The same control on another thing is no other control."""
+    return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\b\d+\b|\?.*", "*", path)
+
+
+async def test_every_button_and_form_says_that_it_runs(admin: Page, full: Site, complaints: list[str]) -> None:
+    page, site = admin, full.address
+    held, tried, silent = Held(), set[str](), []
+    for address in full.paths:
+        await page.goto(site + address, wait_until="networkidle")
+        for control in await page.evaluate(LIST):
+            if kind_of(control) in tried:
+                continue
+            tried.add(kind_of(control))
+            if not await says_that_it_runs(page, control, held):
+                silent.append(f"{control} on {address}")
+            await held.lose(page)
+            await page.goto(site + address, wait_until="networkidle")
+    # htmx reports that the parts which were asked for did not come.
+    complaints[:] = [complaint for complaint in complaints if not complaint.startswith("htmx:")]
+    assert not silent, "\n".join(["After a second these show no word, such as press.working, that they run:", *silent])
+    assert len(tried) > 20
+
+
+async def says_that_it_runs(page: Page, control: str, held: Held) -> bool:
+    await page.route(re.compile(r"/api/|/reconciliation$"), held)
+    await page.evaluate(PRESS, control)
+    if await page.locator("#sure[open]").count():
+        await page.click("#sure [value=yes]")
+    await held.has_one()
+    assert await page.get_by_text(WORKING, exact=True).locator("visible=true").count() == 0
+    await page.clock.run_for(SECOND)
+    return await page.get_by_text(WORKING, exact=True).locator("visible=true").count() > 0
+
+
+async def test_what_a_page_counts_while_somebody_types_says_that_it_runs(admin: Page, full: Site) -> None:
+    page, seeds = admin, full.seeds
+    held = Held()
+    for address, field, asked, told in (
+        (f"/console/batches/{seeds['batch_id']}/labels", "[name=first_code]", "/labels", "#will"),
+        (f"/console/batches/{seeds['batch_id']}/labels", "[name=preset]:not(:checked)", "/picture", "#sheet"),
+        ("/console/settings/new-format?kind=roll", "[name=width]", "/format-picture", ".preview"),
+    ):
+        await page.goto(full.address + address)
+        await page.clock.run_for(SECOND)
+        await page.route(re.compile(asked + r"(\?|$)"), held)
+        await page.locator(field).first.dispatch_event("input")
+        await page.locator(field).first.dispatch_event("change")
+        await page.clock.run_for(300)
+        await held.has_one()
+        await page.clock.run_for(SECOND)
+        await expect(page.locator(told)).to_have_text(WORKING)
+        await held.lose(page)
+
+
+async def test_a_part_that_is_loaded_on_demand_says_that_it_comes(station: Station) -> None:
+    page = station.page
+    batch = await station.factory.batch()
+    await station.open(batch)
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("good", "Case 1 packed")
+    gate = asyncio.Event()
+
+    async def come_late(route: Route) -> None:
+        await gate.wait()
+        await route.continue_()
+
+    await page.route("**/correcting.js", come_late)
+    await page.click("[data-undo]")
+    await expect(page.locator("#not-taken")).to_have_text(WORKING)
+    gate.set()
+    await expect(page.locator("#undo-reason")).to_be_focused()
+    await expect(page.locator("#not-taken")).to_be_empty()
