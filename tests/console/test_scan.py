@@ -1,13 +1,14 @@
 """scan.js: the keys of scanners become codes. Each trouble that operators report is a case of scans.json."""
 
 import json
+import re
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Page
 
-from static_site import Site
+from static_site import STATIC, Site
 
 HERE = Path(__file__).parent
 CASES: list[dict[str, Any]] = json.loads((HERE / "scans.json").read_text())["cases"]
@@ -35,6 +36,13 @@ async def test_the_keys_of_scanners_become_codes(page: Page, site: Site) -> None
     )
     pairs = [(case["name"], compared(result, case), wanted(case)) for case, result in zip(CASES, found, strict=True)]
     assert [pair for pair in pairs if pair[1] != pair[2]] == []
+
+
+def test_reading_scans_needs_no_page() -> None:
+    """Other front ends give keys from wherever they have them."""
+    for name in ("scan.js", "readings.js", "keyboards.js"):
+        code = re.sub(r"/\*.*?\*/|//[^\n]*", "", (STATIC / name).read_text(), flags=re.DOTALL)
+        assert not re.search(r"\b(document|window|navigator|HTML\w*)\b", code), name
 
 
 LABEL = 'qrTrack-Test:0123456789/YyZzAaQqMmWw"'

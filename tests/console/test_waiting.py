@@ -1,5 +1,5 @@
-"""Whoever presses something learns within a second that it runs: every button and form of every page, the counts that a
-page makes while somebody types, and the parts that are loaded on demand. The server's answers are held back.
+"""Whoever presses something learns after a second that it runs: every button and form of every page, and the counts that
+a page makes while somebody types. The server's answers are held back.
 """
 
 import asyncio
@@ -17,7 +17,6 @@ from playwright.async_api import Page, Route, expect
 
 from console.every_page import pages
 from console.full_plant import fill_plant, settings_for
-from console.station import Station
 from plant import Plant
 from process import serving, settings_of
 from qrtrack.console.language import catalogue
@@ -155,23 +154,3 @@ async def test_what_a_page_counts_while_somebody_types_says_that_it_runs(admin: 
         await page.clock.run_for(SECOND)
         await expect(page.locator(told)).to_have_text(WORKING)
         await held.lose(page)
-
-
-async def test_a_part_that_is_loaded_on_demand_says_that_it_comes(station: Station) -> None:
-    page = station.page
-    batch = await station.factory.batch()
-    await station.open(batch)
-    await station.scan(batch.master_code(1))
-    await station.expect_verdict("good", "Case 1 packed")
-    gate = asyncio.Event()
-
-    async def come_late(route: Route) -> None:
-        await gate.wait()
-        await route.continue_()
-
-    await page.route("**/correcting.js", come_late)
-    await page.click("[data-undo]")
-    await expect(page.locator("#not-taken")).to_have_text(WORKING)
-    gate.set()
-    await expect(page.locator("#undo-reason")).to_be_focused()
-    await expect(page.locator("#not-taken")).to_be_empty()

@@ -88,6 +88,7 @@ async def test_undo_is_offered_for_ten_minutes_and_the_right_case_for_ever(
     batch = await plant.prepared(2, units_per_case=2)
     await plant.pack(batch, 0, station=STATION)
     assert "data-undo" in await recent(visitor, batch)
+    assert timedelta(minutes=10) == packing.UNDO
     monkeypatch.setattr(packing, "UNDO", timedelta(0))
     shown = await recent(visitor, batch)
     assert "data-undo" not in shown

@@ -1,7 +1,6 @@
 // @ts-check
 // Parts of the packing page that are loaded when somebody first needs them.
 
-import { tellIfSlow } from "./slow.js";
 import { say } from "./texts.js";
 import { element, tellNotTaken } from "./verdict.js";
 
@@ -11,15 +10,7 @@ const codes = element("exclude-codes");
 
 /** @template T @param {Promise<T>} loading @param {(module: T) => void} [use] */
 function load(loading, use = () => {}) {
-  const told = /** @type {HTMLElement} */ (document.getElementById("not-taken"));
-  const working = say("press.working");
-  tellIfSlow(loading, () => (told.textContent = working)).then(
-    (module) => {
-      if (told.textContent === working) told.textContent = "";
-      use(module);
-    },
-    () => tellNotTaken(say("press.no_answer")),
-  );
+  loading.then(use, () => tellNotTaken(say("press.no_answer")));
 }
 
 const DRAFT = `qrtrack.exclude.${batch}`;

@@ -2,8 +2,6 @@
 // What every page needs: a tick for the parts that refresh themselves, but not in a hidden tab; a word if they cannot
 // refresh; the delivery of a press that a reload or the sign-in has interrupted; menus that close; scans in the search.
 import { resume, waitingPress } from "./send.js";
-import { tellIfSlow } from "./slow.js";
-import { say } from "./texts.js";
 
 const TICK_MILLISECONDS = 3000;
 const LOOK_MILLISECONDS = 1000;
@@ -43,20 +41,6 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   if (!detail.shouldSwap) return;
   if (newest.get(target) === xhr.responseText) detail.shouldSwap = false;
   newest.set(target, xhr.responseText);
-});
-
-// A part that a person asked for says after a second that it comes, or that it does not.
-document.addEventListener("htmx:beforeRequest", (event) => {
-  const { target, xhr, requestConfig } = /** @type {any} */ (event).detail;
-  if (!["click", "input", "preset"].includes(requestConfig.triggeringEvent?.type)) return;
-  let isTold = false;
-  const ended = new Promise((resolve) => xhr.addEventListener("loadend", resolve));
-  tellIfSlow(ended, () => {
-    isTold = true;
-    target.textContent = say("press.working");
-  }).then(() => {
-    if (isTold && !xhr.status) target.textContent = say("press.no_answer");
-  });
 });
 
 // No submit button: Enter in a field presses the first of those.
@@ -130,7 +114,7 @@ search?.addEventListener("keydown", (event) => {
   if (event.key !== "Tab" || event.shiftKey || search.value.length < 4) return;
   if (performance.now() - typedSince > SCAN_MILLISECONDS + 20 * search.value.length) return;
   event.preventDefault();
-  // Not requestSubmit, which Safari 15 lacks: a scan would lead nowhere.
+  // Safari 15 lacks requestSubmit.
   search.form?.submit();
 });
 if (search && document.activeElement === search && !isTyped) search.select();
