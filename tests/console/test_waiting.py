@@ -1,5 +1,5 @@
-"""Whoever presses something learns after a second that it runs: every button and form of every page, and the counts that
-a page makes while somebody types. The server's answers are held back.
+"""Whoever presses something learns after a second that it runs: every button and form of every page, and what a page
+counts while somebody types. The server's answers are held back.
 """
 
 import asyncio

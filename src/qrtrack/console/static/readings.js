@@ -39,7 +39,7 @@ export function bestReading(strokes, isKnown, expected) {
   const others = MISMATCHES.map(readAs);
   const told = computerKeyboard(strokes);
   const computer = told ?? computerKeyboard(strokes, true);
-  // No layout that we know writes these characters with these keys: then the keys tell more than the characters.
+  // No known layout writes these characters with these keys: the keys tell more then.
   const isStrange = hasPlaces(strokes) && !told && computer !== "us";
   const first = expected ?? (isStrange ? MISMATCHES[0] : null);
   const readings = first ? [readAs(first), typed, ...others] : [typed, ...others];

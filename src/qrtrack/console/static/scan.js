@@ -40,8 +40,8 @@ export class Scanner {
    * @param {object} options
    * @param {(scan: Scan) => void} options.onScan
    * @param {(scan: Scan, why: Ignored) => void} [options.onIgnored]
-   * @param {(text: string) => boolean} [options.isKnown] Whether the page can use a text. If it is given, only the first
-   *   known code of one trigger counts. An unknown one is given out 150 ms after the last key: a known one may follow.
+   * @param {(text: string) => boolean} [options.isKnown] Whether the page can use a text. With it, only the first known
+   *   code of a trigger counts. An unknown one is given out 150 ms after the last key: a known one may follow.
    * @param {(callback: () => void, milliseconds: number) => () => void} [options.schedule] Returns how to cancel it.
    */
   constructor({ onScan, onIgnored = () => {}, isKnown, schedule = later }) {

@@ -1,6 +1,6 @@
 // @ts-check
-// What every page needs: a tick for the parts that refresh themselves, but not in a hidden tab; a word if they cannot
-// refresh; the delivery of a press that a reload or the sign-in has interrupted; menus that close; scans in the search.
+// What every page needs: a tick for the parts that refresh themselves, a word if they cannot, the delivery of a press
+// that was interrupted, menus that close, scans in the search.
 import { resume, waitingPress } from "./send.js";
 
 const TICK_MILLISECONDS = 3000;
@@ -19,7 +19,7 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) tick();
 });
 
-// A part that refreshes itself keeps the focus on the same control. Htmx does so itself where the control has an id.
+// A part that refreshes itself keeps the focus. Htmx does so itself where the control has an id.
 /** @type {string | undefined} */
 let focused;
 document.addEventListener("htmx:beforeSwap", ({ target }) => {

@@ -1,6 +1,5 @@
 // @ts-check
-// The big answer of the packing page, readable from two metres. An error locks the line until somebody has acknowledged
-// it; after a success the next scan needs no touch.
+// The big answer, readable from two metres. An error locks the line until somebody has acknowledged it.
 
 import { soundBad } from "./sounds.js";
 import { say } from "./texts.js";
