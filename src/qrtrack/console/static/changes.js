@@ -81,9 +81,9 @@ function counts(answer) {
 
 /**
  * The fields as JSON: numbers are numbers, ticks are booleans, `data-list` splits at blanks and commas, local times become
- * instants of the zone that `data-zone` names, `data-lines` makes a list of lines, and `data-pairs` names the two fields of each line, whose last word is a
- * number. An empty field is left out; with `data-empty` it is sent as null, or as a list without entries. A name such as
- * `notify.email` is a field within a field.
+ * instants (plant-time.js), `data-lines` makes a list of lines, and `data-pairs` names the two fields of each line, whose
+ * last word is a number. An empty field is left out; with `data-empty` it is sent as null, or as a list without entries. A
+ * name such as `notify.email` is a field within a field.
  * @param {HTMLFormElement} form
  */
 export function fieldsOf(form) {
@@ -108,19 +108,8 @@ function valueOf(field) {
   if (field.dataset.pairs) return text.split(/\n+/).map((line) => pairOf(line.trim(), field.dataset.pairs ?? ""));
   if ("upper" in field.dataset) return text.toUpperCase();
   if (field.type === "number" || "number" in field.dataset) return Number(text);
-  if (field.type === "datetime-local") return instantIn(field.dataset.zone ?? "UTC", text);
+  if (field.type === "datetime-local") return field.dataset.instant;
   return text;
-}
-
-/** When clocks of the zone show this local time. @param {string} zone @param {string} local `2026-12-01T08:00` */
-function instantIn(zone, local) {
-  const format = new Intl.DateTimeFormat("sv-SE", { timeZone: zone, dateStyle: "short", timeStyle: "medium" });
-  // What the zone's clocks show, read as if it were UTC.
-  const shownAt = (/** @type {number} */ instant) => Date.parse(`${format.format(instant).replace(" ", "T")}Z`);
-  const wanted = Date.parse(`${local}Z`);
-  const near = 2 * wanted - shownAt(wanted);
-  // Once more: between the two, the zone may have changed to summer time.
-  return new Date(near + wanted - shownAt(near)).toISOString();
 }
 
 /** `10 g 60` as {variant: "10 g", quantity: 60}. @param {string} line @param {string} names */
@@ -206,18 +195,4 @@ document.addEventListener("click", (event) => {
     if (field instanceof HTMLElement && "value" in field) field.value = value;
   }
   dialog.showModal();
-});
-
-// A part that a person asked for says after a second that it comes, or that it does not.
-document.addEventListener("htmx:beforeRequest", (event) => {
-  const { target, xhr, requestConfig } = /** @type {any} */ (event).detail;
-  if (!["click", "input", "preset"].includes(requestConfig.triggeringEvent?.type)) return;
-  let isTold = false;
-  const ended = new Promise((resolve) => xhr.addEventListener("loadend", resolve));
-  tellIfSlow(ended, () => {
-    isTold = true;
-    target.textContent = say("press.working");
-  }).then(() => {
-    if (isTold && !xhr.status) target.textContent = say("press.no_answer");
-  });
 });
