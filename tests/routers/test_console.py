@@ -378,7 +378,7 @@ def _with_imports(waiting: set[str], pattern: str) -> set[str]:
 
 
 def _size(scripts: set[str]) -> int:
-    return sum(len(STATIC[name]) for name in scripts if not name.startswith("camera"))
+    return sum(len(STATIC[name]) for name in scripts if not name.startswith(("camera", "sightings")))
 
 
 async def test_files_are_sent_once_and_revalidated(visitor: httpx2.AsyncClient) -> None:
