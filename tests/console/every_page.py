@@ -61,6 +61,8 @@ async def pages(client: httpx2.AsyncClient, seeds: Mapping[str, str], *, is_empt
         answer = await client.get(address)
         if answer.is_redirect:
             continue  # What a search finds alone is opened at once: another page.
+        if answer.status_code == 204:
+            continue  # A part of a page that has nothing to say yet.
         if answer.status_code == 422 and any(other.startswith(f"{address}?") for other in VARIANTS):
             continue  # It shows nothing without a query, and is among the variants with one.
         # A report of a day without payments is not there.

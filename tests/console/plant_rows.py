@@ -88,7 +88,7 @@ INSERT INTO t_akselgate_transaction_log (id, manufacturer_org_id, transaction_ty
 OVERRIDING SYSTEM VALUE
 SELECT id, :org, CASE WHEN number % 3 = 0 THEN 'ESCROW_BILLER_PL' ELSE 'CA_ESCROW' END,
     'STL-2026-11-26-' || number || CASE number WHEN 4 THEN '-ADJUSTMENT-YOGYAKARTA' ELSE '' END, id::text, 1, 3,
-    '{"data": []}', md5(id::text), 125450000.76 * number, 'sending', 'finance', now() - number * interval '5 minutes',
+    '{"data": []}', md5(id::text), 125450000.76 * number, 'sending', 'sari', now() - number * interval '5 minutes',
     now() + interval '1 day'
 FROM (SELECT number, nextval('t_akselgate_transaction_log_id_seq') AS id FROM generate_series(1, 60) AS number) AS made
 """

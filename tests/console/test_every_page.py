@@ -176,12 +176,12 @@ def say(found: Sequence[str], remedy: str) -> str:
     return "\n".join([remedy, *lines[:40], *(["  …"] if len(lines) > 40 else [])])
 
 
-def test_no_page_breaks_its_policy_or_has_an_error(findings: dict[str, list[str]]) -> None:
+async def test_no_page_breaks_its_policy_or_has_an_error(findings: dict[str, list[str]]) -> None:
     found = findings["complaints"]
     assert not found, say(found, "The browser's console of these pages is not empty:")
 
 
-def test_no_page_scrolls_sideways(findings: dict[str, list[str]]) -> None:
+async def test_no_page_scrolls_sideways(findings: dict[str, list[str]]) -> None:
     found = findings["sideways"]
     assert not found, say(
         found,
@@ -191,17 +191,17 @@ def test_no_page_scrolls_sideways(findings: dict[str, list[str]]) -> None:
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="needs the package axe-core, once: npm ci --prefix tests/console")
-def test_axe_finds_nothing_serious(findings: dict[str, list[str]]) -> None:
+async def test_axe_finds_nothing_serious(findings: dict[str, list[str]]) -> None:
     found = findings["axe"]
     assert not found, say(found, "axe-core calls these serious or critical (https://dequeuniversity.com/rules/axe/):")
 
 
-def test_nothing_is_left_untranslated(findings: dict[str, list[str]]) -> None:
+async def test_nothing_is_left_untranslated(findings: dict[str, list[str]]) -> None:
     found = findings["words"]
     assert not found, say(found, "These texts are in another language than their page. Use t(…) and the catalogues:")
 
 
-def test_every_control_can_be_touched(findings: dict[str, list[str]]) -> None:
+async def test_every_control_can_be_touched(findings: dict[str, list[str]]) -> None:
     found = findings["small"]
     assert not found, say(
         found,
@@ -210,12 +210,12 @@ def test_every_control_can_be_touched(findings: dict[str, list[str]]) -> None:
     )
 
 
-def test_the_keyboard_reaches_everything_and_shows_where_it_is(findings: dict[str, list[str]]) -> None:
+async def test_the_keyboard_reaches_everything_and_shows_where_it_is(findings: dict[str, list[str]]) -> None:
     found = findings["keyboard"]
     assert not found, say(found, "Tab must reach these, and :focus-visible must be seen there:")
 
 
-def test_nothing_jumps_when_a_page_loads_or_a_part_refreshes_itself(findings: dict[str, list[str]]) -> None:
+async def test_nothing_jumps_when_a_page_loads_or_a_part_refreshes_itself(findings: dict[str, list[str]]) -> None:
     found = findings["jumps"]
     assert not found, say(
         found,
