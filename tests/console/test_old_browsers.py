@@ -21,6 +21,7 @@ DISPENSABLE: Final = {
     "Navigator.wakeLock": "the tablet's own setting keeps the screen on",
     "WakeLock.request": "the tablet's own setting keeps the screen on",
     "<link rel=icon>": "no icon in the tab",
+    "<script blocking>": "the page is shown a moment before its scripts are there",
     "<meta name=viewport>": "a desktop has no need of it",
     "<input autocapitalize>": "a desktop has no keyboard on its screen",
     "<textarea autocapitalize>": "a desktop has no keyboard on its screen",

@@ -25,7 +25,8 @@ function loadExcluding(use = () => {}) {
 
 // Also before the part that checks the list is there.
 codes.addEventListener("input", () => sessionStorage.setItem(DRAFT, codes.value));
-exclude.addEventListener("focusin", () => loadExcluding(), { once: true });
+// The field may have had the focus before this script was there.
+for (const name of ["focusin", "input"]) exclude.addEventListener(name, () => loadExcluding(), { once: true });
 // Safari gives a pressed button no focus.
 exclude.addEventListener("submit", (/** @type {Event} */ event) => {
   if (hasExcluding) return;
