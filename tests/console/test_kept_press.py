@@ -108,3 +108,26 @@ async def test_a_list_of_damaged_units_is_not_submitted_in_the_name_of_the_next_
     async with factory.client() as client:
         jobs = (await client.get(f"/api/manufacturer/reverse-job/jobs?batch_id={batch.batch_id}")).json()["jobs"]
     assert len(jobs) == 1
+
+
+async def test_a_list_on_a_page_that_is_open_while_another_person_signs_in_in_another_tab_is_not_theirs(
+    station: Station,
+) -> None:
+    """Neither what counts it nor what submits it speaks of user ids: the page of the person who is here comes."""
+    page, factory = station.page, station.factory
+    batch = await factory.batch(exclude=None)
+    await station.open(batch)
+    await page.fill("#exclude-codes", "SKA000003")
+    await expect(page.locator("#exclude-said")).to_have_text("1 units are excluded. 39 will be prepared.")
+    other = colleague(station)
+    await Station(await page.context.new_page(), other.factory).sign_in()
+    await page.click("#submit-job")
+    await expect(page.locator(f"body[data-person$='{other.factory.user}']")).to_be_attached()
+    await expect(page.locator("#exclude-said")).to_have_text("1 units are excluded. 39 will be prepared.")
+    await Station(await page.context.new_page(), factory).sign_in()
+    await page.fill("#exclude-codes", "SKA000004")
+    await expect(page.locator(f"body[data-person$='{factory.user}']")).to_be_attached()
+    await expect(page.locator("#exclude-codes")).to_have_value("SKA000004")
+    async with factory.client() as client:
+        jobs = (await client.get(f"/api/manufacturer/reverse-job/jobs?batch_id={batch.batch_id}")).json()["jobs"]
+    assert jobs == []

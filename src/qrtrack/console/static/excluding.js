@@ -4,7 +4,7 @@
 
 import { createReverseJob } from "./reverse-job.js";
 import { takeScans } from "./scan-field.js";
-import { person, signInAndComeBack, whyNotNow } from "./send.js";
+import { comeAnew, OTHER_USER, person, send, signInAndComeBack, whyNotNow } from "./send.js";
 import { say, sayProblem } from "./texts.js";
 import { element } from "./verdict.js";
 
@@ -40,20 +40,13 @@ function changed() {
 /** What the list would do now; changes nothing. */
 async function check() {
   const asked = newest;
-  let answer;
-  try {
-    const response = await fetch(PATH, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ ...order(), dry_run: true }),
-    });
-    answer = { ok: response.ok, body: await response.json() };
-  } catch {
-    if (asked === newest) pause = setTimeout(check, 10 * PAUSE_MILLISECONDS);
-    return;
-  }
+  const answer = await send({ path: PATH, body: { ...order(), dry_run: true } });
   // Somebody has typed on meanwhile.
   if (asked !== newest) return;
+  if (!answer) {
+    pause = setTimeout(check, 10 * PAUSE_MILLISECONDS);
+    return;
+  }
   if (!answer.ok) return mark([], say("exclude.failed", { detail: answer.body.errors?.[0]?.detail ?? answer.body.detail }), false);
   const { unknown_codes, unknown_count, unavailable_codes, exclude_count, would_prepare } = answer.body;
   const told = (/** @type {string} */ code, /** @type {string} */ key) => ({ kind: "warn", text: `${code} · ${say(key)}` });
@@ -102,6 +95,7 @@ function order() {
 function showJob({ isSubmitting, jobStatus, error }) {
   const failed = /** @type {import("./reverse-job.js").ReverseJobError | null} */ (error);
   if (failed?.status === 401) return signInAndComeBack();
+  if (failed?.type === OTHER_USER) return comeAnew();
   // No second press leaves meanwhile: packing.js looks at this.
   element("line").toggleAttribute("data-submitting", isSubmitting);
   enable();

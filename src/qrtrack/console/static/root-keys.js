@@ -3,7 +3,7 @@
 // or leaving it takes them away. The API writes into the trace who saw which.
 
 import { ask } from "./changes.js";
-import { BY } from "./send.js";
+import { send } from "./send.js";
 import { tellIfSlow } from "./slow.js";
 import { say, sayProblem } from "./texts.js";
 
@@ -30,11 +30,7 @@ function tell(text) {
 
 /** @param {string} path @returns {Promise<any>} */
 async function load(path) {
-  try {
-    return await (await fetch(path, { headers: BY, credentials: "same-origin", cache: "no-store" })).json();
-  } catch {
-    return null;
-  }
+  return (await send({ path, method: "GET", body: undefined }))?.body;
 }
 
 /** @param {Map<string, string>} keys By code. Without any, nothing is shown. */

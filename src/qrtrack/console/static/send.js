@@ -6,9 +6,9 @@
 const KEPT = "qrtrack.press";
 /** Who is signed in on this page: `organisation/user`. */
 export const person = document.body.dataset.person ?? "";
-export const BY = { "Qrtrack-Person": encodeURIComponent(person) };
 const DELAYS = [1000, 2000, 4000];
-const OTHER_USER = "urn:qrtrack:problem:other-user";
+/** Another person has signed in, in another tab. */
+export const OTHER_USER = "urn:qrtrack:problem:other-user";
 const STATUSES_WITHOUT_ANSWER = [502, 503, 504];
 
 /** @import { Answer, Change, Press } from "./send-types.js" */
@@ -49,8 +49,6 @@ async function deliver(made, onWaiting) {
   for (let attempt = 0; ; attempt += 1) {
     const answer = await send(made, made.key);
     if (answer?.status === 401) return signInAndComeBack();
-    // Another person has signed in, in another tab: their page says what waits.
-    if (answer?.body.type === OTHER_USER) return leave(() => location.reload());
     if (answer) {
       sessionStorage.removeItem(KEPT);
       return { ...answer, press: made };
@@ -61,13 +59,14 @@ async function deliver(made, onWaiting) {
 }
 
 /**
- * Asks once. Null: no answer, so nobody knows whether it was done.
+ * Asks once. Null: no answer, so nobody knows whether it was done. Where another person has signed in, their page comes,
+ * and says what waits.
  * @param {Change} change
  * @param {string} [key] The Idempotency-Key. A dry run needs none.
  */
 export async function send({ path, body, method = "POST" }, key) {
   /** @type {Record<string, string>} */
-  const headers = { "Content-Type": "application/json", ...BY };
+  const headers = { "Content-Type": "application/json", "Qrtrack-Person": encodeURIComponent(person) };
   if (key) headers["Idempotency-Key"] = key;
   try {
     const response = await fetch(path, { method, headers, body: JSON.stringify(body), credentials: "same-origin" });
@@ -79,6 +78,7 @@ export async function send({ path, body, method = "POST" }, key) {
     const answer = isJson && text ? JSON.parse(text) : { detail: `HTTP ${response.status}` };
     // The same key still runs: its answer is on the way.
     if (answer.type === "urn:qrtrack:problem:idempotency-key-in-use") return null;
+    if (answer.type === OTHER_USER) return await comeAnew();
     return { ok: response.ok, status: response.status, body: answer };
   } catch {
     return null;
@@ -89,6 +89,10 @@ export async function send({ path, body, method = "POST" }, key) {
 export function signInAndComeBack() {
   const here = location.pathname + location.search;
   return leave(() => location.assign(`/console/sign-in?ended=1&next=${encodeURIComponent(here)}`));
+}
+
+export function comeAnew() {
+  return leave(() => location.reload());
 }
 
 /** @param {() => void} go @returns {Promise<never>} */
