@@ -18,6 +18,8 @@ PLACEHOLDER: Final = re.compile(r"\\\{(\w+)\\\}")
 SEPARATOR: Final = re.compile(r"(, |; )")
 # These placeholders hold a sentence of the program again, as in "Failed: {reason}". The others hold a value.
 SENTENCES: Final = frozenset({"advice", "reason", "reasons", "what", "why"})
+# These values are names, also where they look like a number or the state of a job: the code 0012345.
+NAMES: Final = frozenset({"case_number", "claim", "code", "error", "prefix", "printer", "where"})
 VALUE: Final = "(?:(?!; |: ).)+"
 LONGEST: Final = 500
 LONGEST_NUMBER: Final = 15
@@ -41,14 +43,15 @@ def translate_stored(language: Language, sentence: str, kind: str = "") -> str |
 
 
 def _values(language: Language, found: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: translate_stored(language, value) or value if name in SENTENCES else _value(language, value)
-        for name, value in found.items()
-    }
+    return {name: _value(language, name, value) for name, value in found.items()}
 
 
-def _value(language: Language, value: str) -> str:
-    """Writes a value in the reader's language: a number, the state of a job, or a name."""
+def _value(language: Language, name: str, value: str) -> str:
+    """Writes a value in the reader's language: a sentence, a name, a number or the state of a job."""
+    if name in SENTENCES:
+        return translate_stored(language, value) or value
+    if name in NAMES:
+        return value
     if value.isascii() and value.isdecimal() and len(value) <= LONGEST_NUMBER:
         return language.number(int(value))
     return catalogue(language.name).get(f"state.{value}", value)

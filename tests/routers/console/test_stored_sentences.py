@@ -121,6 +121,17 @@ def test_the_words_of_others_are_no_sentence_of_the_program() -> None:
     assert translate_stored(language, "x" * 10_000) is None
 
 
+def test_codes_and_names_are_not_written_as_numbers_or_states() -> None:
+    language = indonesian()
+    for sentence, name in (
+        ("The root key of 0012345 was deleted: print without `with_root_key`.", "0012345"),
+        ("Some codes from 1234 number 10000 on exist already: they were not created by this batch.", "1234"),
+        ("failed did not answer within 5 s.", "failed"),
+    ):
+        translated = translate_stored(language, sentence) or ""
+        assert name in translated.split(), translated
+
+
 async def test_pages_tell_why_a_job_failed_in_the_language_of_the_reader(plant: Plant, visit: Visit) -> None:
     """Words that the program does not know stand as an English quotation."""
     batch = await plant.batch(5)
