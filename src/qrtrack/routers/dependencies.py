@@ -51,7 +51,7 @@ class OtherOrganisation(Forbidden):
 
 
 class OtherUser(Forbidden):
-    """The body names another user than the token."""
+    """The body, or the page that sent the request, names another user than the one who is signed in."""
 
     slug = "other-user"
     title = "Another user"
