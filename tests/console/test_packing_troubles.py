@@ -195,6 +195,25 @@ async def test_going_back_shows_a_whole_page(station: Station) -> None:
     await station.expect_verdict("good", "Case 1 packed")
 
 
+async def test_an_error_is_acknowledged_also_where_the_network_answers_with_a_page_of_its_own(
+    station: Station, complaints: list[str]
+) -> None:
+    batch = await opened(station)
+    body = "<h1>Sign in to the network</h1>"
+    await station.page.route(
+        "**/console/packing/queue**", lambda route: route.fulfill(body=body, content_type="text/html")
+    )
+    await station.scan("ABCDEFGH-C0001")
+    await station.expect_verdict("bad", "This is no case of yours")
+    await expect(station.page.locator("#queue")).to_have_text("Sign in to the network")
+    await station.page.wait_for_timeout(PERSON_MILLISECONDS)
+    await station.page.keyboard.press("Space")
+    await station.expect_verdict("idle", "Scan a case")
+    await station.scan(batch.master_code(1))
+    await station.expect_verdict("good", "Case 1 packed")
+    assert complaints == []
+
+
 # While something else goes on
 
 

@@ -63,7 +63,8 @@ export function collectWith(part) {
 /** What the person does next. The part that refreshes itself says which step of packing from the queue that is. */
 function sayNext() {
   if (each) return each.sayNext();
-  const step = `verdict.${element("next-step").dataset.step}`;
+  // A sign-in page of the network may stand there instead.
+  const step = `verdict.${element("next-step")?.dataset.step ?? "idle"}`;
   showNext(say(step), say(`${step}_todo`));
 }
 
