@@ -131,3 +131,19 @@ async def test_a_list_on_a_page_that_is_open_while_another_person_signs_in_in_an
     async with factory.client() as client:
         jobs = (await client.get(f"/api/manufacturer/reverse-job/jobs?batch_id={batch.batch_id}")).json()["jobs"]
     assert jobs == []
+
+
+async def test_root_keys_are_not_taken_in_the_name_of_the_next_person(station: Station) -> None:
+    page, factory = station.page, station.factory
+    batch = await factory.batch(exclude=None)
+    await page.goto(f"{factory.address}/console/batches/{batch.batch_id}/exports")
+    await Station(await page.context.new_page(), colleague(station).factory).sign_in()
+    await page.click("form[action$='/exports/keys'] button >> nth=1")
+    await page.click("#sure [value=yes]")
+    await expect(page.locator("h1")).to_have_text("Another person has signed in")
+    await page.go_back()
+    await page.reload()
+    await page.click("form[action$='/exports/keys'] button >> nth=1")
+    async with page.expect_download() as download:
+        await page.click("#sure [value=yes]")
+    assert (await download.value).suggested_filename.startswith("codes-with-root-keys-")

@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from qrtrack.console.language import Language, language_of
@@ -19,7 +20,7 @@ from qrtrack.console.rendering import page
 from qrtrack.database import Database
 from qrtrack.domain.errors import DomainError, Forbidden, InvalidInput, NotFound
 from qrtrack.domain.identity import SPELLED_UUID, Caller, Permission
-from qrtrack.routers.dependencies import SESSION_COOKIE, require, session_of
+from qrtrack.routers.dependencies import SESSION_COOKIE, OtherUser, require, session_of
 from qrtrack.runtime import Runtime
 from qrtrack.services.console_sessions import Session
 
@@ -58,6 +59,11 @@ class Visitor:
     def database(self) -> Database:
         return self.runtime.database
 
+    def require_person(self, person: str) -> None:
+        """Raises OtherUser if the form was on the page of another person, who was signed in before."""
+        if person != self.session.person:
+            raise OtherUser("Another person has signed in meanwhile. Load the page again.")
+
     def may(self, permission: Permission) -> bool:
         return self.caller.may(permission)
 
@@ -92,6 +98,12 @@ class Visitor:
         url = self.request.url
         visited = f"{url.path}?{url.query}" if url.query else url.path
         return page(self.language, template, visitor=self, path=url.path, visited=visited, spoken=texts, **values)
+
+
+class NamesPerson(BaseModel):
+    """A form whose action is recorded under a person's name. `person`: whose page it is on."""
+
+    person: str = Field(max_length=2000)
 
 
 class SignInNeeded(Exception):
@@ -156,6 +168,8 @@ def _kind_of(error: DomainError) -> tuple[str, int]:
     match error:
         case NotFound() | InvalidInput():
             return "not_found", 404
+        case OtherUser():
+            return "other_person", 403
         case Forbidden():
             return "forbidden", 403
         case _:

@@ -261,7 +261,8 @@ async def test_the_exports_lead_to_files_whose_names_say_what_they_are(
     assert sum("delimiter=;" in link for link in links) == 3
     assert await plant.events(batch, "keys.revealed") == []
     asked = re.findall(r'<form method="post" action="([^"]+)" data-sure.*?value="(\w+)".*?value="(.)"', shown)
-    forms = [(action, {"file_type": kind, "delimiter": delimiter}) for action, kind, delimiter in asked]
+    mine = person_of(plant.caller)
+    forms = [(action, mine | {"file_type": kind, "delimiter": delimiter}) for action, kind, delimiter in asked]
     files = [await visitor.post(action, data=form, headers=ORIGIN) for action, form in forms]
     assert [_named(file.headers) for file in files] == [f"codes-with-root-keys-{stem}.{kind}" for kind in kinds]
     assert [file.text.splitlines()[0].count(";") for file in files[1:]] == [6, 0]
@@ -284,15 +285,26 @@ async def test_a_link_or_form_of_another_page_takes_no_root_keys_and_leaves_no_t
         for others in ({}, {"Authorization": "Basic eDp5"}, {"Origin": "https://evil.example"}):
             answer = await visitor.get(link, headers=dict(others))
             assert answer.json()["type"] == "urn:qrtrack:problem:root-keys-not-asked-for", link
+    fields = person_of(plant.caller) | {"file_type": "csv"}
     for form in (f"/console/batches/{batch.batch_id}/exports/keys", f"/console/labels/{job}/file"):
         for others in ({}, {"Origin": "https://evil.example"}):
-            assert (await visitor.post(form, data={"file_type": "csv"}, headers=dict(others))).status_code == 403
+            assert (await visitor.post(form, data=fields, headers=dict(others))).status_code == 403
+        # A page of the person who was signed in before.
+        before = person_of(replace(plant.caller, user_id="before"))
+        answer = await visitor.post(form, data=fields | before, headers=ORIGIN)
+        assert (answer.status_code, catalogue("en")["error.other_person"] in answer.text) == (403, True)
     assert await plant.events(batch, "keys.revealed") == []
     # A program with a token goes on as before, and so do the pages themselves.
     for link in links:
         assert (await client.get(link)).status_code == 200
-    assert (await visitor.post(f"/console/labels/{job}/file", headers=ORIGIN)).content.startswith(b"^XA")
+    mine = person_of(plant.caller)
+    assert (await visitor.post(f"/console/labels/{job}/file", data=mine, headers=ORIGIN)).content.startswith(b"^XA")
     assert len(await plant.events(batch, "keys.revealed")) == 5
+
+
+def person_of(caller: Caller) -> dict[str, str]:
+    """The field of a form that says whose page it is on."""
+    return {"person": f"{caller.organisation_id}/{caller.user_id}"}
 
 
 def _named(headers: Mapping[str, str]) -> str:

@@ -8,11 +8,11 @@
 //   data-done      what is said afterwards
 //   data-then      the page that is opened afterwards
 //   data-fill      JSON: what the fields of the dialog hold that data-opens opens
-// A form without data-path but with data-sure asks before the browser sends it. A refusal is an event "refused" of the form or button before it
-// is told: a page may put its own text into it, or cancel it.
+// A form without data-path but with data-sure asks before the browser sends it. Its field data-person names whose page it is.
+// A refusal is an event "refused" of the form or button before it is told: a page may put its own text into it, or cancel it.
 // What is said or refused stands in the [data-said] of the form, or of the page for a button.
 
-import { press, send, whyNotNow } from "./send.js";
+import { person, press, send, whyNotNow } from "./send.js";
 import { tellIfSlow } from "./slow.js";
 import { atLeast, fill, isKnown, say, sayProblem } from "./texts.js";
 
@@ -181,6 +181,8 @@ document.addEventListener("submit", async (event) => {
   const form = /** @type {HTMLFormElement} */ (event.target);
   if (form.dataset.path || !form.dataset.sure) return;
   event.preventDefault();
+  const whose = form.querySelector("[data-person]");
+  if (whose instanceof HTMLInputElement) whose.value = person;
   if (await ask(form.dataset.sure)) form.submit();
 });
 

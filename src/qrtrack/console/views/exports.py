@@ -6,10 +6,9 @@ from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Form
-from pydantic import BaseModel
 from starlette.responses import Response
 
-from qrtrack.console.access import ConsoleRoute, Manager
+from qrtrack.console.access import ConsoleRoute, Manager, NamesPerson
 from qrtrack.domain.exports import FileType
 from qrtrack.domain.packing.selections import JobSelection
 from qrtrack.routers.downloads import Downloads
@@ -25,7 +24,7 @@ JOBS: Final = 20
 WITH_KEYS: Final = CodesQuery(reveal="root_key")
 
 
-class KeyFile(BaseModel):
+class KeyFile(NamesPerson):
     """Which file of root keys."""
 
     file_type: FileType
@@ -45,5 +44,6 @@ async def show_exports(visitor: Manager, batch_id: UUID) -> Response:
 async def send_keys(
     visitor: Manager, batch_id: UUID, form: Annotated[KeyFile, Form()], downloads: Downloads
 ) -> Response:
+    visitor.require_person(form.person)
     wanted = Wanted(form.file_type, form.delimiter)
     return await send_codes(downloads, visitor.runtime, visitor.caller, WITH_KEYS, batch_id=batch_id, wanted=wanted)

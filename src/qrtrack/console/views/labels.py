@@ -4,10 +4,10 @@ from datetime import timedelta
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Form, Path, Query
 from starlette.responses import Response
 
-from qrtrack.console.access import ConsoleRoute, Manager, Packer, Visitor
+from qrtrack.console.access import ConsoleRoute, Manager, NamesPerson, Packer, Visitor
 from qrtrack.console.pictures import offer_of, picture_of
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.labels.formats import NAME_PATTERN
@@ -67,8 +67,9 @@ async def show_label_jobs(visitor: Packer, batch_id: UUID, before: Before = None
 
 
 @router.post("/labels/{label_job_id}/file")
-async def send_file_with_keys(visitor: Manager, label_job_id: UUID) -> Response:
+async def send_file_with_keys(visitor: Manager, label_job_id: UUID, form: Annotated[NamesPerson, Form()]) -> Response:
     """A form of this page asks for root keys: see `exports.send_keys`."""
+    visitor.require_person(form.person)
     return await send_label_file(visitor.runtime, visitor.caller, label_job_id, may_reveal=True)
 
 
