@@ -40,7 +40,9 @@ AND EXISTS (SELECT FROM qr_batches AS batch WHERE batch.id = stage.batch_id AND 
 
 
 class Aged(NamedTuple):
-    """A table whose rows are deleted for their age alone. `old`: the condition. `by`: oldest first, by an index."""
+    """A table whose rows are deleted for their age alone. `old` is the condition. `by` is the column of their age: the
+    oldest go first. Large tables have an index of it.
+    """
 
     table: str
     old: str
