@@ -3,7 +3,7 @@
 //   data-path      the route; {name} in it and in data-then and data-done is filled from the fields or from the answer
 //   data-method    POST if left out
 //   data-body      JSON that is sent with the fields
-//   data-sure      the question that is asked before
+//   data-sure      the question that is asked before; of a form: that of its chosen field, if it has one
 //   data-counted   the question after a dry run, filled from its answer: "Replay {count} events?"
 //   data-done      what is said afterwards
 //   data-then      the page that is opened afterwards
@@ -12,6 +12,7 @@
 // A refusal is an event "refused" of the form or button before it is told: a page may put its own text into it, or cancel it.
 // What is said or refused stands in the [data-said] of the form, or of the page for a button.
 
+import { ask } from "./asking.js";
 import { person, press, send, whyNotNow } from "./send.js";
 import { tellIfSlow } from "./slow.js";
 import { atLeast, fill, isKnown, say, sayProblem } from "./texts.js";
@@ -29,8 +30,9 @@ document.addEventListener("submit", (event) => {
 });
 
 /** @param {HTMLElement} control @param {Record<string, unknown>} fields */
-async function change(control, fields) {
-  const { path = "", method = "POST", body = "{}", sure, counted, done, then } = control.dataset;
+export async function change(control, fields) {
+  const { path = "", method = "POST", body = "{}", counted, done, then } = control.dataset;
+  const sure = /** @type {HTMLElement} */ (control.querySelector(":checked[data-sure]") ?? control).dataset.sure;
   const inBody = Object.entries(fields).filter(([name]) => !path.includes(`{${name}}`));
   const asked = {
     path: fill(path, fields, encodeURIComponent),
@@ -164,17 +166,6 @@ function tell(control, text, isGood) {
 function disable(control, isBusy) {
   const buttons = control instanceof HTMLButtonElement ? [control] : control.querySelectorAll("button:not([data-close])");
   for (const button of buttons) /** @type {HTMLButtonElement} */ (button).disabled = isBusy;
-}
-
-/** Asks the person. @param {string} question @returns {Promise<boolean>} */
-export function ask(question) {
-  const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("sure"));
-  /** @type {HTMLElement} */ (document.getElementById("sure-question")).textContent = question;
-  dialog.returnValue = "";
-  dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
-  });
 }
 
 document.addEventListener("submit", async (event) => {

@@ -2,6 +2,7 @@
 // The damaged units: each code is checked while it is typed or scanned, and the job prepares all others. The list and the
 // job are kept for the tab, for each batch.
 
+import { ask } from "./asking.js";
 import { createReverseJob } from "./reverse-job.js";
 import { takeScans } from "./scan-field.js";
 import { comeAnew, OTHER_USER, person, send, signInAndComeBack, whyNotNow } from "./send.js";
@@ -22,6 +23,10 @@ const KEPT = JOBS + batch + MINE;
 const job = createReverseJob({ storageKey: KEPT });
 let newest = 0;
 let isFit = true;
+/** What the list as it stands now would do, once that is known. @type {any} */
+let counted = null;
+/** Whether the list was sent off before that was known. */
+let isWanted = false;
 /** @type {unknown} */
 let toldError = null;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -30,10 +35,12 @@ let pause;
 function changed() {
   clearTimeout(pause);
   newest += 1;
+  counted = null;
+  isWanted = false;
   if (codes.value.trim()) sessionStorage.setItem(DRAFT, codes.value);
   else sessionStorage.removeItem(DRAFT);
   if (!codes.value.trim()) return mark([], "", true);
-  mark([], say("exclude.reading"), false);
+  mark([], say("exclude.reading"), true);
   pause = setTimeout(check, PAUSE_MILLISECONDS);
 }
 
@@ -41,6 +48,7 @@ function changed() {
 async function check() {
   const asked = newest;
   const answer = await send({ path: PATH, body: { ...order(), dry_run: true } });
+  if (isWanted && answer?.status === 401) return signInAndComeBack();
   // Somebody has typed on meanwhile.
   if (asked !== newest) return;
   if (!answer) {
@@ -55,7 +63,11 @@ async function check() {
     ...repeated().map((code) => told(code, "exclude.repeated")),
     ...unavailable_codes.map((/** @type {string} */ code) => told(code, "exclude.unavailable")),
   ];
-  if (!unknown_count) return mark(marks, say("exclude.counted", { count: exclude_count, prepare: would_prepare }), true);
+  if (!unknown_count) {
+    counted = answer.body;
+    mark(marks, say("exclude.counted", { count: exclude_count, prepare: would_prepare }), true);
+    return isWanted && submit();
+  }
   mark(marks, say("exclude.unknown", { count: unknown_count }), false);
   const { suggest } = await import("./suggesting.js");
   if (asked === newest) suggest(unknown_codes, codes, element("marks"), changed);
@@ -129,14 +141,32 @@ element("exclude").addEventListener("submit", (/** @type {Event} */ event) => {
   event.preventDefault();
   const why = whyNotNow();
   if (why) return mark([], say(`press.not_now_${why}`), true);
+  isWanted = true;
+  if (counted) return submit();
+  // Pressed before the list was checked: it is sent once it is known to be fit.
+  clearTimeout(pause);
+  mark([], say("exclude.reading"), true);
+  check();
+});
+
+/** A list that was forgotten is the worst mistake of a day: without one, the person is asked. */
+async function submit() {
+  isWanted = false;
   const submitted = codes.value;
+  if (!submitted.trim()) {
+    const { would_prepare: prepare } = counted;
+    mark([], "", true);
+    counted = null;
+    if (!prepare) return mark([], say("exclude.none_left"), true);
+    if (!(await ask(say("exclude.all_sure", { prepare }))) || codes.value !== submitted) return;
+  }
   job.submitReverseJob(order()).then(() => {
     if (codes.value !== submitted) return;
     codes.value = "";
     changed();
     document.body.dispatchEvent(new Event("tick"));
   }, () => {});
-});
+}
 
 job.subscribe(showJob);
 showJob(job.state);

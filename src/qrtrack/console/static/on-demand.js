@@ -59,9 +59,10 @@ document.addEventListener("click", (event) => {
   if (!button) return;
   if ("undo" in button.dataset || "move" in button.dataset) load(import("./correcting.js"), ({ correct }) => correct(button));
   if (!("path" in button.dataset) || hasChanges) return;
-  load(import("./changes.js"), () => {
+  // A new click may be lost: the part with the button may be a new one.
+  load(import("./changes.js"), ({ change }) => {
     hasChanges = true;
-    button.click();
+    change(button, {});
   });
 });
 

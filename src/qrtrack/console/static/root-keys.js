@@ -2,7 +2,7 @@
 // The root keys of the codes on the page. They are asked for once, after a question, and stand only in the page: a reload
 // or leaving it takes them away. The API writes into the trace who saw which.
 
-import { ask } from "./changes.js";
+import { ask } from "./asking.js";
 import { send } from "./send.js";
 import { tellIfSlow } from "./slow.js";
 import { say, sayProblem } from "./texts.js";

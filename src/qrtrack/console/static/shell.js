@@ -1,6 +1,6 @@
 // @ts-check
-// What every page needs: a tick for the parts that refresh themselves, a word if they cannot, the delivery of a press
-// that was interrupted, menus that close, scans in the search.
+// What every page needs: a tick for parts that refresh themselves, a word if they cannot, the delivery of an interrupted
+// press, menus that close, scans in the search.
 import { resume, waitingPress } from "./send.js";
 
 const TICK_MILLISECONDS = 3000;
@@ -18,6 +18,17 @@ setInterval(() => {
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) tick();
 });
+
+// No part is swapped during a press: a button that moves or is replaced between down and up loses it.
+let isPressing = false;
+let holding = 0;
+for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
+  document.addEventListener(name, () => {
+    clearTimeout(holding);
+    isPressing = true;
+    holding = setTimeout(() => (isPressing = false), name === "pointerdown" ? 5000 : 100);
+  });
+}
 
 // A part that refreshes itself keeps the focus. Htmx does so itself where the control has an id.
 /** @type {string | undefined} */
@@ -38,6 +49,7 @@ const newest = new WeakMap();
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { detail } = /** @type {any} */ (event);
   const { target, xhr } = detail;
+  if (isPressing) detail.shouldSwap = false;
   if (!detail.shouldSwap) return;
   if (newest.get(target) === xhr.responseText) detail.shouldSwap = false;
   newest.set(target, xhr.responseText);
@@ -101,7 +113,7 @@ document.addEventListener("keydown", (event) => {
   });
 });
 
-// A scan in the search replaces the one before. A scanner that ends with Tab searches as one that ends with Enter.
+// A scan in the search replaces the one before. A scanner's Tab searches as its Enter does.
 const search = /** @type {HTMLInputElement | null} */ (document.getElementById("search"));
 // A quick scanner is faster than this script.
 const isTyped = search && search.value !== search.defaultValue;
