@@ -129,7 +129,7 @@ async def test_the_session_starts_sounds_at_the_first_touch_and_an_error_sounds_
     )
     batch = await opened(station)
     await station.page.click("#start-shift")
-    await expect(station.page.locator("#start-shift")).to_be_hidden()
+    await expect(station.page.locator(".head [role=status]")).to_have_text("Sounds are on.")
     await station.scan(batch.master_code(1))
     await station.expect_verdict("good", "Case 1 packed")
     assert await station.page.evaluate("tones.splice(0)") == [1320, 1320]
@@ -439,3 +439,27 @@ async def test_everything_on_the_line_is_large_enough_for_a_thumb(open_page: Ope
         .map((control) => control.id || control.textContent)"""
     assert await station.page.evaluate(small) == []
     assert await station.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+async def test_an_answer_is_seen_whatever_the_screen_and_wherever_it_was_scrolled_to(station: Station) -> None:
+    page = station.page
+    batch = await opened(station)
+    await page.set_viewport_size({"width": 1180, "height": 820})
+    await page.check("#checked")
+    await station.scan(batch.master_code(1))
+    assert await page.evaluate("master.scrollWidth <= master.clientWidth"), "the whole code of the case can be read"
+    await station.scan("SKA000001", "SKA000010")
+    await station.expect_verdict("good", "Case 1 packed")
+    await station.scan(batch.master_code(1), "SKA000001", "SKA000010")
+    await station.expect_verdict("bad", "Case 1 is already packed")
+    await expect(page.get_by_role("button", name="Understood")).to_be_in_viewport(ratio=1)
+    await page.get_by_role("button", name="Understood").click()
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await page.click("[data-undo]")
+    await page.fill("#undo-reason", "Box dropped")
+    await page.click("#undo-go")
+    await station.expect_verdict("good", "Case 1 is undone")
+    await expect(page.locator("#verdict")).to_be_in_viewport(ratio=1)
+    await station.scan(batch.master_code(1), "SKA000001", "SKA000011")
+    await station.expect_verdict("bad", "The box does not match")
+    await expect(page.locator("#verdict-title")).to_be_in_viewport(ratio=1)

@@ -1,6 +1,5 @@
 // @ts-check
-// The packing page. sessionStorage keeps what the tab has begun, for each batch: a reload, the sign-in and another
-// batch lose no scan.
+// The packing page. What the tab has begun is kept for each batch: a reload, the sign-in and another batch lose no scan.
 
 import { Scanner } from "./scan.js";
 import { press, resume, waitingPress, whyNotNow } from "./send.js";
@@ -60,7 +59,7 @@ export function collectWith(part) {
   if (isNext()) sayNext();
 }
 
-/** What the person does next. The part that refreshes itself says which step of packing from the queue that is. */
+/** What the person does next. The queue, which refreshes itself, says which step that is. */
 function sayNext() {
   if (each) return each.sayNext();
   // A sign-in page of the network may stand there instead.
@@ -146,7 +145,7 @@ function packed(body) {
   };
 }
 
-/** The line is locked at once. Words for what was tried, and what to choose from, follow. @param {Answer} answer */
+/** Locks the line at once. Words and choices follow. @param {Answer} answer */
 async function showRefusal(answer) {
   const { title, text } = sayProblem(answer.body);
   refuse(title, "");
@@ -244,9 +243,9 @@ element("pack").addEventListener("submit", (/** @type {Event} */ event) => {
   const hasScans = Object.values(fields).some((field) => field.value.trim());
   if ((isPressed || hasScans) && !isLocked() && !whyNot()) goOn(isPressed);
 });
-element("start-shift").addEventListener("click", async (/** @type {Event} */ event) => {
+element("start-shift").addEventListener("click", async () => {
   await startShift();
-  /** @type {HTMLElement} */ (event.target).hidden = true;
+  element("start-shift").replaceWith(say("verdict.shift_started"));
 });
 
 /** Shows the fields of the check scans only where they are wanted. */

@@ -3,7 +3,7 @@
 
 import { change } from "./packing.js";
 import { isKnown, say, sayProblem } from "./texts.js";
-import { element, forgetNotTaken, showError } from "./verdict.js";
+import { element, forgetNotTaken, reveal, showError } from "./verdict.js";
 
 /** @import { Answer } from "./send-types.js" */
 /** @typedef {import("./verdict.js").Choice} Choice */
@@ -55,6 +55,7 @@ function askForCode(take) {
   const field = element("missing-code");
   element("missing").hidden = false;
   field.value = "";
+  reveal();
   element("missing").onsubmit = (/** @type {Event} */ event) => {
     event.preventDefault();
     take(field.value.trim());

@@ -23,6 +23,12 @@ export function show(kind, title, text) {
   element("choices").replaceChildren();
   element("missing").hidden = true;
   delete element("verdict").dataset.next;
+  if (kind !== "idle") reveal();
+}
+
+/** Scrolls there. On a small screen the title counts. */
+export function reveal() {
+  for (const id of ["verdict", "verdict-title"]) element(id).scrollIntoView({ block: "nearest" });
 }
 
 /** Says what comes next. Said again only when it changes: the answer is read out. @param {string} title @param {string} text */
@@ -54,6 +60,7 @@ export function showError(title, text, choices) {
       return button;
     }),
   );
+  reveal();
 }
 
 /** Says, and sounds, that a scan was not taken. It stands there until a later scan is taken. @param {string} text */
