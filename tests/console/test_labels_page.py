@@ -198,6 +198,24 @@ async def test_the_correction_of_the_printer_is_remembered_and_sent(manager: Sta
     await expect(page.locator("#correction-said")).to_have_text("none")
 
 
+async def test_the_paper_that_was_chosen_is_chosen_again(manager: Station) -> None:
+    page = manager.page
+    batch = await opened(manager, quantity=10)
+    await choose(page, "preset", "a4-24")
+    await labels(manager, batch)
+    await expect(page.locator("[name=preset]:checked")).to_have_value("a4-24")
+    await expect(page.locator("#sheet [data-place]")).to_have_count(24)
+    await choose(page, "format", "zpl")
+    await page.select_option("[name=dpi]", "300")
+    roll = await page.locator("[name=preset]:checked").input_value()
+    await labels(manager, batch)
+    await expect(page.locator("[name=format]:checked")).to_have_value("zpl")
+    await expect(page.locator("[name=dpi]")).to_have_value("300")
+    await expect(page.locator("[name=preset]:checked")).to_have_value(roll)
+    await choose(page, "format", "pdf")
+    await expect(page.locator("[name=preset]:checked")).to_have_value("a4-24")
+
+
 async def test_a_file_is_printed_once_and_again_with_a_reason(manager: Station, printer: StandIn) -> None:
     page = manager.page
     async with manager.factory.client() as client:

@@ -8,6 +8,8 @@ import { tellIfSlow } from "./slow.js";
 import { fill, isKnown, say } from "./texts.js";
 
 const KEPT = "qrtrack.calibration";
+// The paper of this computer's printers: how labels are printed, and on which format, for units and for cases.
+const STOCK = "qrtrack.label-stock";
 const PAUSE_MILLISECONDS = 300;
 
 const form = document.getElementById("labels");
@@ -89,18 +91,23 @@ function prepare(form) {
   let asked = 0;
   let timer = 0;
 
+  restoreStock(form);
   restoreCorrection(form);
   showParts(form);
   showSheet();
+  // Htmx hears nothing before.
+  document.addEventListener("DOMContentLoaded", showSheet);
 
   form.addEventListener("change", (event) => {
     const name = /** @type {HTMLInputElement} */ (event.target).name;
     if (name === "what" || name === "format") choosePreset(form);
+    // Before the picture is asked for: fields of hidden parts are not sent.
+    showParts(form);
     if (["what", "format", "preset"].includes(name)) {
       startAt.value = "1";
       showSheet();
     }
-    showParts(form);
+    if (["format", "preset", "dpi"].includes(name)) keepStock(form);
     keepCorrection(form, event);
     countSoon();
   });
@@ -191,10 +198,36 @@ function chosen(form) {
   return /** @type {HTMLInputElement} */ (form.querySelector("[name=preset]:checked"));
 }
 
-/** The usual format for what is printed, and how. @param {HTMLFormElement} form */
+/** The format that was chosen here for what is printed, and how; else the usual one. @param {HTMLFormElement} form */
 function choosePreset(form) {
-  const name = JSON.parse(form.dataset.presets ?? "{}")[`${named(form, "what").value}-${named(form, "format").value}`];
-  /** @type {HTMLInputElement} */ (form.querySelector(`[name=preset][value="${name}"]`)).checked = true;
+  const kind = kindOf(form);
+  const usual = JSON.parse(form.dataset.presets ?? "{}")[kind];
+  const [kept, first] = [stock()[kind], usual].map((name) => form.querySelector(`[name=preset][value="${name}"]`));
+  /** @type {HTMLInputElement} */ (kept ?? first).checked = true;
+}
+
+/** @param {HTMLFormElement} form */
+function kindOf(form) {
+  return `${named(form, "what").value}-${named(form, "format").value}`;
+}
+
+/** @returns {Record<string, string>} */
+function stock() {
+  return JSON.parse(localStorage.getItem(STOCK) ?? "{}");
+}
+
+/** @param {HTMLFormElement} form */
+function keepStock(form) {
+  const [format, dpi] = ["format", "dpi"].map((name) => named(form, name).value);
+  localStorage.setItem(STOCK, JSON.stringify({ ...stock(), format, dpi, [kindOf(form)]: chosen(form).value }));
+}
+
+/** @param {HTMLFormElement} form */
+function restoreStock(form) {
+  const { format, dpi } = stock();
+  if (format) named(form, "format").value = format;
+  if (dpi) named(form, "dpi").value = dpi;
+  choosePreset(form);
 }
 
 /** Shows the parts for the choices, and sends only their fields. @param {HTMLFormElement} form */
