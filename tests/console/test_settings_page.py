@@ -34,6 +34,7 @@ async def test_a_printer_is_added_changed_and_deleted(station: Station) -> None:
     row = page.locator("#printers tbody tr")
     await expect(row).to_contain_text("Line 1, left, Line 2")
     await expect(row).to_contain_text("300 dpi")
+    await expect(row.locator(".badge")).to_have_text("nothing printed yet")
     await page.get_by_role("link", name="Line 1").click()
     await expect(page.locator("[name=stations]")).to_have_value("Line 1, left\nLine 2")
     await page.fill("[name=stations]", "")

@@ -18,7 +18,8 @@ SELECT = """
 SELECT printer.id AS printer_id, printer.name, printer.host, printer.port, host(printer.ip) AS ip,
        printer.file_format AS format, printer.dpi, printer.preset, printer.stations, printer.calibration,
        printer.created_by, printer.created_at, printer.updated_at,
-       state.waiting_count, state.unknown_count, state.error_message
+       state.waiting_count, state.unknown_count, state.error_message,
+       EXISTS (SELECT FROM print_jobs WHERE printer_id = printer.id AND status = 'completed') AS has_printed
 FROM printers AS printer
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE status IN ('queued', 'running'))::int AS waiting_count,
@@ -39,7 +40,10 @@ WHERE printer.id = :printer_id
 
 
 class ListedPrinter(NamedTuple):
-    """A printer with its print jobs: how many wait and why, and how many ended as unknown within the last 24 hours."""
+    """A printer with its print jobs: how many wait and why, and how many ended as unknown within the last 24 hours.
+
+    `has_printed` is false until a job has completed, as far back as print jobs are kept.
+    """
 
     printer_id: UUID
     name: str
@@ -57,6 +61,7 @@ class ListedPrinter(NamedTuple):
     waiting_count: int
     unknown_count: int
     error_message: str | None
+    has_printed: bool
 
     @property
     def address(self) -> str:
