@@ -86,9 +86,11 @@ async def test_the_sender_cannot_resolve_an_unknown_attempt_and_a_second_person_
     await page.check("[value=not_sent]")
     await page.fill("[name=note]", "Ms Sari of the bank, 10:15")
     await page.click("form.resolve .primary")
-    await expect(page.locator("#sure-question")).to_contain_text("pays twice")
+    await expect(page.locator("#sure-question")).to_contain_text(
+        "Record that STL-UNKNOWN never arrived, nothing was paid. It can be dispatched again? It cannot be changed"
+    )
     await page.click("#sure .primary")
-    await expect(page.locator(".log")).to_contain_text(f"Resolved by {second.user} Ms Sari of the bank, 10:15")
+    await expect(page.locator(".log")).to_contain_text("Resolved by you Ms Sari of the bank, 10:15")
     await expect(page.locator(".badge").first).to_have_text("not sent")
     await expect(page.locator("form.resolve")).to_have_count(0)
 
