@@ -33,7 +33,7 @@ function isOurs(text) {
   return MASTER_CODE.test(text) || text.startsWith(prefix) || text.toUpperCase().includes(uniq);
 }
 
-/** While a press waits for its answer, no second one leaves. */
+/** No second press leaves while one waits. */
 function whyNot() {
   return "submitting" in line.dataset ? "waiting" : whyNotNow();
 }
@@ -102,7 +102,7 @@ function goOn(isPressed = false) {
   });
 }
 
-/** These parts read the answers of other changes. @type {Record<string, () => Promise<Pick<typeof import("./correcting.js"), "read">>>} */
+/** These parts read the answers of other changes. @type {Record<string, () => Promise<any>>} */
 const PARTS = {
   "/api/manufacturer/unlink-from-master": () => import("./correcting.js"),
   "/api/manufacturer/move-case": () => import("./correcting.js"),
@@ -251,7 +251,7 @@ element("start-shift").addEventListener("click", async () => {
 /** Shows the fields of the check scans only where they are wanted. */
 function showChecks() {
   for (const field of [fields.first, fields.last]) /** @type {HTMLElement} */ (field.parentElement).hidden = !checked.checked;
-  /** @type {HTMLElement} */ (document.querySelector(".scans")).classList.toggle("one", !checked.checked);
+  line.querySelector(".scans").classList.toggle("one", !checked.checked);
 }
 
 checked.checked = localStorage.getItem(CHECKED) === "true";

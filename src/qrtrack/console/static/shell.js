@@ -1,6 +1,5 @@
 // @ts-check
-// What every page needs: a tick for parts that refresh themselves, a word if they cannot, the delivery of an interrupted
-// press, menus that close, scans in the search.
+// What every page needs.
 import { resume, waitingPress } from "./send.js";
 
 const TICK_MILLISECONDS = 3000;
