@@ -58,7 +58,7 @@ async def test_all_matching_events_are_counted_and_replayed(admin: Page, factory
     await page.click("#sure .primary")
     await expect(page.locator("form [data-said]")).to_have_text("3 events are in the queue again.")
     await page.goto(f"{factory.address}/console/webhooks/{ids[0]}")
-    await expect(page.locator(".log")).to_contain_text(f"Replayed by {factory.user} a handler exists now")
+    await expect(page.locator(".log")).to_contain_text("Replayed by you a handler exists now")
     await expect(page.locator(".payload")).to_contain_text('"note": "<script>alert(1)</script>"')
 
 
