@@ -44,8 +44,6 @@ async def fill_plant(plant: Plant) -> Mapping[str, str]:
     org = plant.caller.organisation_id
     batches = _ids()
     await plant.sql(BATCHES, ids=batches, org=str(org), long_name=LONG_NAME)
-    # Of a plant that was filled before in the same database.
-    await plant.sql("DELETE FROM gtin_owners WHERE gtin IS NOT NULL")
     batch = await _pack(plant)
     jobs, fan_outs = _ids(), _ids()
     await plant.sql(JOBS, ids=jobs, org=org, batch=batch.batch_id, order=batch.order_id)

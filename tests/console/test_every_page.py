@@ -23,7 +23,7 @@ from console.conftest import watch
 from console.every_page import addresses, pages
 from console.full_plant import fill_plant, settings_for
 from plant import Plant
-from process import serving, settings_of
+from process import Broom, serving, settings_of
 from qrtrack.console.language import LANGUAGE_COOKIE, catalogue
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.routers.dependencies import SESSION_COOKIE
@@ -134,9 +134,10 @@ def _without(text: str) -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def findings(
-    browser: Browser, migrated_url: str, tmp_path_factory: pytest.TempPathFactory
+    browser: Browser, migrated_url: str, broom: Broom, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[dict[str, list[str]]]:
     """What the crawl of all pages found."""
+    await broom.sweep()
     folder = tmp_path_factory.mktemp("every-page")
     all_findings: dict[str, list[str]] = defaultdict(list)
     async with AsyncExitStack() as stack:

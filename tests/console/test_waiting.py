@@ -18,7 +18,7 @@ from playwright.async_api import Page, Route, expect
 from console.every_page import pages
 from console.full_plant import fill_plant, settings_for
 from plant import Plant
-from process import serving, settings_of
+from process import Broom, serving, settings_of
 from qrtrack.console.language import catalogue
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.routers.dependencies import SESSION_COOKIE
@@ -80,8 +80,9 @@ class Site:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def full(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+async def full(migrated_url: str, broom: Broom, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     folder = tmp_path_factory.mktemp("full")
+    await broom.sweep()
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(open_runtime(settings_of(migrated_url, folder)))
         plant = Plant(runtime, Caller(str(uuid4()), uuid4(), frozenset({Role.ADMIN})))
