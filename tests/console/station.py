@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import httpx2
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from forked import Qrtrack
 from process import SECRET, environment, free_port, run, wait_for
@@ -107,6 +107,17 @@ class Station:
     async def expect_verdict(self, kind: str, title: str) -> None:
         await expect(self.page.locator("#verdict-title")).to_have_text(title)
         await expect(self.page.locator("#verdict")).to_have_class(f"verdict {kind}")
+
+
+async def hold(page: Page, address: str) -> list[Route]:
+    """The requests wait until the test lets them go."""
+    held: list[Route] = []
+
+    async def keep(route: Route) -> None:
+        held.append(route)
+
+    await page.route(address, keep)
+    return held
 
 
 class MortalServer:

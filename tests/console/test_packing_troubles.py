@@ -6,10 +6,10 @@ How keys become codes is in scans.json: layouts, Caps Lock, Alt codes, suffixes,
 
 from typing import Any
 
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Page, expect
 
 from console.conftest import OpenPage
-from console.station import PERSON_MILLISECONDS, Batch, Factory, Station
+from console.station import PERSON_MILLISECONDS, Batch, Factory, Station, hold
 
 PACK = "**/link-to-master-from-queue"
 SUBMIT = "**/reverse-job/submit"
@@ -19,17 +19,6 @@ async def opened(station: Station, **asked: Any) -> Batch:
     batch = await station.factory.batch(**asked)
     await station.open(batch)
     return batch
-
-
-async def hold(page: Page, address: str) -> list[Route]:
-    """The requests wait until the test lets them go."""
-    held: list[Route] = []
-
-    async def keep(route: Route) -> None:
-        held.append(route)
-
-    await page.route(address, keep)
-    return held
 
 
 async def send_keys(page: Page, *keys: str) -> None:

@@ -4,7 +4,7 @@ from itertools import count
 
 from playwright.async_api import Page, Route, expect
 
-from console.station import Station
+from console.station import Station, hold
 
 QUEUE = "**/console/packing/queue**"
 RECENT = "**/console/packing/recent**"
@@ -17,17 +17,6 @@ async def refresh(page: Page, part: str) -> None:
         await page.evaluate("document.body.dispatchEvent(new Event('tick'))")
     await (await answered.value).finished()
     await page.evaluate("new Promise((done) => setTimeout(done, 50))")
-
-
-async def hold(page: Page, address: str) -> list[Route]:
-    """The requests wait until the test lets them go."""
-    held: list[Route] = []
-
-    async def keep(route: Route) -> None:
-        held.append(route)
-
-    await page.route(address, keep)
-    return held
 
 
 async def change_each_time(page: Page, part: str, more: str = "") -> None:
@@ -77,6 +66,20 @@ async def test_a_press_goes_on_when_its_part_is_swapped_before_the_script_is_the
     await held[0].continue_()
     async with page.expect_request(f"**{CANCEL}"):
         await page.click("#sure [value=yes]")
+
+
+async def test_a_part_that_is_asked_for_by_a_press_comes_also_at_once(station: Station) -> None:
+    page = station.page
+    batch = await station.factory.batch()
+
+    async def answer(route: Route) -> None:
+        await route.fulfill(body="<p>Counted once more</p>")
+
+    await page.goto(f"{station.factory.address}/console/batches/{batch.batch_id}")
+    await expect(page.locator("#reconciled table")).to_be_visible()
+    await page.route("**/reconciliation", answer)
+    await page.click("#reconciliation button")
+    await expect(page.locator("#reconciled")).to_have_text("Counted once more")
 
 
 async def test_a_list_that_is_sent_before_it_was_checked_is_sent_once_it_is(station: Station) -> None:

@@ -18,7 +18,7 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) tick();
 });
 
-// No part is swapped during a press: a button that moves or is replaced between down and up loses it.
+// No part refreshes itself during a press: a button that moves or is replaced between down and up loses it.
 let isPressing = false;
 let holding = 0;
 for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
@@ -29,29 +29,26 @@ for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
   });
 }
 
-// A part that refreshes itself keeps the focus. Htmx does so itself where the control has an id.
+// A part that refreshes itself keeps the focus: htmx does so where the control has an id. A part that is as it was is not
+// put in anew: screen readers stay quiet.
 /** @type {string | undefined} */
 let focused;
-document.addEventListener("htmx:beforeSwap", ({ target }) => {
+const newest = new WeakMap();
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { detail } = /** @type {any} */ (event);
+  const { requestConfig, target, xhr } = detail;
   const control = document.activeElement;
-  focused = control && !control.id && /** @type {Element} */ (target).contains(control) ? control.outerHTML : undefined;
+  focused = control && !control.id && target.contains(control) ? control.outerHTML : undefined;
+  if (isPressing && requestConfig.triggeringEvent?.type === "tick") detail.shouldSwap = false;
+  if (!detail.shouldSwap) return;
+  if (newest.get(target) === xhr.responseText) detail.shouldSwap = false;
+  newest.set(target, xhr.responseText);
 });
 document.addEventListener("htmx:afterSwap", ({ target }) => {
   const controls = /** @type {Element} */ (target).querySelectorAll("a, button, input, select, summary");
   const same = focused && [...controls].find((control) => control.outerHTML === focused);
   if (same) /** @type {HTMLElement} */ (same).focus({ preventScroll: true });
   focused = undefined;
-});
-
-// A part that is as it was is not put in anew: screen readers stay quiet.
-const newest = new WeakMap();
-document.addEventListener("htmx:beforeSwap", (event) => {
-  const { detail } = /** @type {any} */ (event);
-  const { target, xhr } = detail;
-  if (isPressing) detail.shouldSwap = false;
-  if (!detail.shouldSwap) return;
-  if (newest.get(target) === xhr.responseText) detail.shouldSwap = false;
-  newest.set(target, xhr.responseText);
 });
 
 // No submit button: Enter in a field presses the first of those.
