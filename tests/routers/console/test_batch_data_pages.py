@@ -15,6 +15,7 @@ from qrtrack.console.language import catalogue
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.domain.packing import imports
+from qrtrack.domain.packing.code_lists import PastedCodes
 from qrtrack.domain.packing.selections import BatchSelection
 from qrtrack.domain.verification.alerts import AlertKind
 from qrtrack.domain.verification.checks import Result
@@ -26,7 +27,7 @@ from qrtrack.runtime import Runtime
 from qrtrack.schemas.packing.codes import ListedStatus
 from qrtrack.services.console_sessions import open_session
 from qrtrack.services.packing.batches import close_batch
-from qrtrack.services.recalls import RecallTexts, recall_batch
+from qrtrack.services.recalls import RecallTexts, recall_batch, recall_codes
 from routers.conftest import ClientOf
 
 TEXTS: Final = RecallTexts("Glass in lot 7", "Bring it <b>back</b>.", "Kembalikan.")
@@ -94,6 +95,18 @@ async def test_every_page_shows_its_state_in_every_language(
     assert f'href="#recalls">{catalogue(language)["recall.recalled"]}</a></h1>' in closed
     assert "Run ended short" in closed
     assert 'id="close"' not in closed
+
+
+async def test_a_recalled_batch_is_marked_however_many_recalls_are_newer(
+    visitor: httpx2.AsyncClient, plant: Plant
+) -> None:
+    batch = await plant.batch(5)
+    database = plant.runtime.database
+    await recall_batch(database, caller=plant.caller, batch_id=batch.batch_id, texts=TEXTS)
+    for _ in range(20):
+        await recall_codes(database, caller=plant.caller, pasted=PastedCodes(ska(1)), texts=TEXTS)
+    assert 'id="recalled"' in await page(visitor, f"/console/packing/recent?batch={batch.batch_id}")
+    assert 'href="#recalls">' in await page(visitor, f"/console/batches/{batch.batch_id}")
 
 
 def test_everything_that_the_pages_name_has_a_text() -> None:

@@ -15,7 +15,7 @@ from qrtrack.models import Batch
 from qrtrack.services.packing.batches import batch_progress
 from qrtrack.services.packing.reconciliation import reconcile_batch
 from qrtrack.services.packing.reverse_jobs import list_reverse_jobs
-from qrtrack.services.recalls import list_recalls
+from qrtrack.services.recalls import is_batch_recalled, list_recalls
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/batches/{batch_id}", include_in_schema=False)
 
@@ -59,13 +59,14 @@ async def progress_of(visitor: Visitor, batch: Batch) -> dict[str, object]:
 
 
 async def sale_of(visitor: Visitor, batch: Batch) -> dict[str, object]:
-    """Returns whether the batch is released for sale, and its recalls in force."""
+    """Returns whether the batch is released for sale, whether it is recalled as a whole, and its recalls in force."""
     recalls = await list_recalls(
         visitor.database, caller=visitor.caller, batch_id=batch.id, is_in_force=True, before=None, limit=SHOWN_RECALLS
     )
     is_released = batch.released_at is not None and batch.released_at <= datetime.now(UTC)
     return {
         "recalls": recalls,
+        "is_recalled": await is_batch_recalled(visitor.database, caller=visitor.caller, batch_id=batch.id),
         "is_released": is_released,
         "is_counted_at_once": batch.quantity <= COUNTED_AT_ONCE,
         "suggested": suggested_texts(),

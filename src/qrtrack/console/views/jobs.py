@@ -85,7 +85,9 @@ def _bulk(visitor: Packer, status: Status, batch_id: UUID | str) -> dict[str, di
 
 @router.get("/{job_id}")
 async def show_job(visitor: Packer, job_id: UUID, after: After = 0) -> Response:
-    return visitor.page("job.html", **await _job(visitor, job_id, after))
+    shown = await _job(visitor, job_id, after)
+    listed = await find_batch(visitor.database, caller=visitor.caller, batch_id=shown["job"].batch_id)
+    return visitor.page("job.html", batch=listed.batch, span=span(listed.batch), **shown)
 
 
 @router.get("/{job_id}/now")
@@ -93,14 +95,11 @@ async def show_job_now(visitor: Packer, job_id: UUID, after: After = 0) -> Respo
     return visitor.page("job_now.html", **await _job(visitor, job_id, after))
 
 
-async def _job(visitor: Packer, job_id: UUID, after: int) -> dict[str, object]:
+async def _job(visitor: Packer, job_id: UUID, after: int) -> dict[str, Any]:
     view = await view_reverse_job(visitor.database, caller=visitor.caller, job_id=job_id)
-    listed = await find_batch(visitor.database, caller=visitor.caller, batch_id=view.job.batch_id)
     log = await list_log(visitor.database, caller=visitor.caller, job_id=job_id, after=after, limit=LOG_LINES + 1)
     return {
         "job": view.job,
-        "batch": listed.batch,
-        "span": span(listed.batch),
         "position": view.queue_position,
         "log": log[:LOG_LINES],
         "after": after,

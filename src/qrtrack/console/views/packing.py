@@ -13,12 +13,11 @@ from qrtrack.domain.identity import Permission
 from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.packing.numbering import serial
 from qrtrack.domain.packing.selections import BatchSelection, JobSelection, PackSelection
-from qrtrack.domain.verification.recalls import RecallScope
 from qrtrack.models import Batch, ReverseJob
 from qrtrack.services.labels.print_jobs import labels_of_cases
 from qrtrack.services.packing.batches import find_batch, list_batches
 from qrtrack.services.packing.reverse_jobs import list_reverse_jobs
-from qrtrack.services.recalls import list_recalls
+from qrtrack.services.recalls import is_batch_recalled
 from qrtrack.services.trace import list_packs
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/packing", include_in_schema=False)
@@ -26,7 +25,6 @@ router = APIRouter(route_class=ConsoleRoute, prefix="/console/packing", include_
 OFFERED_BATCHES: Final = 50
 SHOWN_JOBS: Final = 5
 SHOWN_PACKS: Final = 10
-SHOWN_RECALLS: Final = 20
 # The packing page offers to undo a case for this long. Later the box has left the line, and the case is undone on its
 # own page.
 UNDO: Final = timedelta(minutes=10)
@@ -96,14 +94,11 @@ async def _recent(visitor: Visitor, batch_id: UUID) -> dict[str, object]:
     labels = await labels_of_cases(
         visitor.database, caller=visitor.caller, batch_id=batch_id, case_numbers=[pack.case_number for pack in packs]
     )
-    recalls = await list_recalls(
-        visitor.database, caller=visitor.caller, batch_id=batch_id, is_in_force=True, before=None, limit=SHOWN_RECALLS
-    )
     return {
         "packs": packs,
         "labels": labels,
         "batch_id": batch_id,
-        "is_recalled": any(recall.scope == RecallScope.BATCH for recall in recalls),
+        "is_recalled": await is_batch_recalled(visitor.database, caller=visitor.caller, batch_id=batch_id),
         "undo": UNDO,
         "now": datetime.now(UTC),
     }

@@ -106,6 +106,9 @@ WHERE reason = :reason AND lifted_at IS NULL AND scope <> 'codes'
   AND (master_code_id = CAST(:case_id AS bigint)
        OR master_code_id IS NULL AND batch_id = CAST(:batch_id AS uuid))
 """
+IS_BATCH_RECALLED = """
+SELECT EXISTS (SELECT FROM recalls WHERE batch_id = :batch_id AND scope = 'batch' AND lifted_at IS NULL)
+"""
 LIFT = """
 UPDATE recalls
 SET lifted_at = clock_timestamp(), lifted_by = :actor
@@ -242,6 +245,11 @@ class RecallRepository(Repository):
     async def list_unknown(self, codes: Sequence[str], *, organisation_id: UUID) -> Sequence[str]:
         """Returns the codes that the organisation does not have."""
         return await self._fetch_values(LIST_UNKNOWN, codes=codes, organisation=organisation_id)
+
+    async def is_batch_recalled(self, batch_id: UUID) -> bool:
+        """Returns whether a recall of the whole batch is in force."""
+        is_recalled: bool = await self._fetch_value(IS_BATCH_RECALLED, batch_id=batch_id)
+        return is_recalled
 
     async def count_of_batch(self, batch_id: UUID) -> RecallCount:
         return await self._fetch_one(RecallCount, COUNT_OF_BATCH, batch_id=batch_id)
