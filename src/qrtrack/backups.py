@@ -10,6 +10,7 @@ from typing import Final
 
 from qrtrack import schema_revision
 from qrtrack.database import Database
+from qrtrack.disk import write_out
 from qrtrack.postgres_tools import Tell, ToolFailed, Tools, tools_of
 from qrtrack.repositories.base import Connection
 from qrtrack.tenant_role import provide_role, quoted
@@ -97,12 +98,12 @@ def _appearing(file: Path, *, overwrite: bool) -> Iterator[Path]:
         raise BackupFailed(f"{file} cannot be written: {error.strerror}. Choose another folder.") from error
     try:
         yield draft
-        _sync(draft)
+        write_out(draft)
         if overwrite:
             draft.replace(file)
         else:
             _name(draft, file)
-        _sync(file.parent)
+        write_out(file.parent)
     except FileExistsError as error:
         raise exists from error
     finally:
@@ -122,14 +123,6 @@ def _name(draft: Path, file: Path) -> None:
         if file.exists():
             raise FileExistsError from None
         draft.rename(file)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 async def restore(

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 from qrtrack import embedded_helper
+from qrtrack.disk import write_out
 from qrtrack.embedded_helper import TICK, exclusive, stop
 from qrtrack.embedded_owner import CARRY_OVER, CREATE_DATABASE
 
@@ -186,19 +187,11 @@ def _keep_names(home: Path) -> None:
     """Writes the new names in the folder to disk, and its own in the folders above: initdb has written out only what is
     in `data`. Not os.sync(), which waits for every disk of the machine, also for one that has gone away.
     """
-    _write_out(home)
+    write_out(home)
     for above in home.parents:
         # Those that cannot be written out were there before.
         with suppress(OSError):
-            _write_out(above)
-
-
-def _write_out(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            write_out(above)
 
 
 def _client_folder(home: Path) -> str:

@@ -59,22 +59,19 @@ class Visitor:
     def database(self) -> Database:
         return self.runtime.database
 
-    def require_person(self, person: str) -> None:
-        """Raises OtherUser if the form was on the page of another person, who was signed in before."""
-        if person != self.session.person:
-            raise OtherUser("Another person has signed in meanwhile. Load the page again.")
-
     def may(self, permission: Permission) -> bool:
         return self.caller.may(permission)
 
     def name_of(self, user_id: str) -> str:
-        """How a page calls a person. Tokens carry an id and no name: a UUID is shortened, and stands in a title."""
+        """Returns what a page calls a person. Tokens contain an id and no name, so a UUID is shortened. The page
+        has the whole UUID in a `title`.
+        """
         if user_id == self.caller.user_id:
             return self.language.text("people.me")
         return f"{user_id[:SHORT_ID]}…" if SPELLED_UUID.fullmatch(user_id) else user_id
 
     def told(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """The facts of one step of a story, with the name of the person who made it."""
+        """Returns the values of one step of a history, with the name of the person who made it."""
         return {**facts, "actor": self.name_of(facts["actor"])} if facts.get("actor") else dict(facts)
 
     def pages(self) -> list[tuple[str, str]]:
@@ -101,7 +98,7 @@ class Visitor:
 
 
 class NamesPerson(BaseModel):
-    """A form whose action is recorded under a person's name. `person`: whose page it is on."""
+    """A form whose action is recorded under a person's name. `person` is the person for whom its page was made."""
 
     person: str = Field(max_length=2000)
 

@@ -127,9 +127,15 @@ async def session_of(request: Request) -> Session | None:
         request.state.session = await find_session(runtime.database, token)
     session: Session | None = request.state.session
     person = request.headers.get(PERSON_HEADER)
-    if session is not None and person is not None and unquote(person) != session.person:
-        raise OtherUser("Another person has signed in meanwhile. Load the page again.")
+    if session is not None and person is not None:
+        check_person(session, unquote(person))
     return session
+
+
+def check_person(session: Session, person: str) -> None:
+    """Raises OtherUser if the page was made for another person, who was signed in before."""
+    if person != session.person:
+        raise OtherUser("Another person has signed in meanwhile. Load the page again.")
 
 
 async def may_reveal(request: Request) -> bool:

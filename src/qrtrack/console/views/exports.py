@@ -11,6 +11,7 @@ from starlette.responses import Response
 from qrtrack.console.access import ConsoleRoute, Manager, NamesPerson
 from qrtrack.domain.exports import FileType
 from qrtrack.domain.packing.selections import JobSelection
+from qrtrack.routers.dependencies import check_person
 from qrtrack.routers.downloads import Downloads
 from qrtrack.routers.packing.exports import send_codes
 from qrtrack.schemas.packing.exports import CodesQuery
@@ -44,6 +45,6 @@ async def show_exports(visitor: Manager, batch_id: UUID) -> Response:
 async def send_keys(
     visitor: Manager, batch_id: UUID, form: Annotated[KeyFile, Form()], downloads: Downloads
 ) -> Response:
-    visitor.require_person(form.person)
+    check_person(visitor.session, form.person)
     wanted = Wanted(form.file_type, form.delimiter)
     return await send_codes(downloads, visitor.runtime, visitor.caller, WITH_KEYS, batch_id=batch_id, wanted=wanted)

@@ -14,6 +14,7 @@ from qrtrack.domain.labels.formats import NAME_PATTERN
 from qrtrack.domain.labels.label_jobs import LABELS_IN_JOB, PRESET_OF
 from qrtrack.domain.labels.print_jobs import printer_kind
 from qrtrack.repositories.labels.printers import ListedPrinter
+from qrtrack.routers.dependencies import check_person
 from qrtrack.routers.labels.label_jobs import send_label_file
 from qrtrack.schemas.base import RowId
 from qrtrack.services.labels.batch_labels import view_label_jobs, view_labelling
@@ -69,7 +70,7 @@ async def show_label_jobs(visitor: Packer, batch_id: UUID, before: Before = None
 @router.post("/labels/{label_job_id}/file")
 async def send_file_with_keys(visitor: Manager, label_job_id: UUID, form: Annotated[NamesPerson, Form()]) -> Response:
     """A form of this page asks for root keys: see `exports.send_keys`."""
-    visitor.require_person(form.person)
+    check_person(visitor.session, form.person)
     return await send_label_file(visitor.runtime, visitor.caller, label_job_id, may_reveal=True)
 
 

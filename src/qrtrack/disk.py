@@ -1,0 +1,13 @@
+"""What a power cut must not undo."""
+
+import os
+from pathlib import Path
+
+
+def write_out(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
