@@ -128,8 +128,8 @@ class Repositories(DriverRepositories):
         return so_far if stored is None else type(so_far)._make(stored)
 
     def keep_so_far(self, so_far: SoFar) -> SoFar:
-        """Keeps, together with the effect, from where the next transaction goes on: of this request, or of a repeated
-        one.
+        """Stores, in the transaction of the effect, where the next transaction continues: the next one of this request
+        or, after an interruption, the first one of a repeated request.
         """
         if self._request is not None:
             self._request.so_far = so_far

@@ -8,8 +8,8 @@
 //   data-done      what is said afterwards
 //   data-then      the page that is opened afterwards
 //   data-fill      JSON: what the fields of the dialog hold that data-opens opens
-// A form without data-path but with data-sure asks before the browser sends it. Its field data-person names whose page it is.
-// A refusal is an event "refused" of the form or button before it is told: a page may put its own text into it, or cancel it.
+// A form without data-path but with data-sure asks before the browser sends it. Its field data-person gets the person of the page.
+// A refusal is an event "refused" of the form or button before it is shown: a page may put its own text into it, or cancel it.
 // What is said or refused stands in the [data-said] of the form, or of the page for a button.
 
 import { ask } from "./asking.js";

@@ -23,9 +23,9 @@ const KEPT = JOBS + batch + MINE;
 const job = createReverseJob({ storageKey: KEPT });
 let newest = 0;
 let isFit = true;
-/** What the list as it stands now would do, once that is known. @type {any} */
+/** What the present list would do, once it was checked. @type {any} */
 let counted = null;
-/** Whether the list was sent off before that was known. */
+/** Whether the button was pressed before the list was checked. */
 let isWanted = false;
 /** @type {unknown} */
 let toldError = null;

@@ -1,6 +1,6 @@
 // @ts-check
-// What another person has pressed in this tab, and no answer came for: a press, or the submission of a reverse job. It is
-// told to the person who is here now, who can discard it. It is sent when the one who pressed it signs in again.
+// A press, or the submission of a reverse job, of another person in this tab that the server has not answered. The person
+// who is signed in now sees it and can discard it. It is sent when the person who pressed it signs in again.
 
 import { person, waitingPress, whyNotNow } from "./send.js";
 import { isKnown, say } from "./texts.js";
@@ -51,6 +51,6 @@ function pressOfAnother() {
 function submissionsOfOthers() {
   const kept = Object.keys(sessionStorage).filter((key) => key.startsWith(JOBS) && !key.endsWith(`.${person}`));
   const waiting = kept.filter((key) => JSON.parse(sessionStorage.getItem(key) ?? "{}").submission);
-  // The batch stands before the person.
+  // The key ends with `{batch}.{organisation}/{user}`.
   return waiting.map((key) => ({ by: key.slice(key.indexOf(".", JOBS.length) + 1), what: say("press.what_submit"), keys: [key] }));
 }

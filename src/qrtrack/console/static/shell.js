@@ -74,7 +74,7 @@ document.body.addEventListener("htmx:afterOnLoad", (event) => {
 const waiting = waitingPress();
 if (waiting && waiting.page !== PACKING) resume()?.then(() => location.reload());
 
-// What another person has left in this tab is told, and not sent.
+// What another person left in this tab is shown, and not sent.
 if (Object.keys(sessionStorage).some((key) => key.startsWith("qrtrack."))) import("./left.js").catch(() => {});
 
 // A press that waits longer than a look is said: meanwhile every other press is refused.

@@ -1,5 +1,5 @@
 """The files of a batch: codes, cases, prepared units, reconciliation. The links lead to the exports of the JSON API.
-Root keys are sent to a form, which no other page can send: a link to them may stand on any page.
+Root keys are sent only in answer to a form of this page: a link to them could be on any page.
 """
 
 from typing import Annotated, Final, Literal

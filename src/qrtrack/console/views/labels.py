@@ -57,7 +57,7 @@ async def show_labels(visitor: Packer, batch_id: UUID, before: Before = None, pr
 
 @router.get("/batches/{batch_id}/codes-made")
 async def await_codes(visitor: Packer, batch_id: UUID) -> Response:
-    """Pages that came before the codes existed ask again and again. Htmx obeys HX-Refresh, and loads them anew."""
+    """Pages opened before the codes existed ask this repeatedly. HX-Refresh makes htmx load the page again."""
     labelling = await view_labelling(visitor.database, caller=visitor.caller, batch_id=batch_id)
     return Response(status_code=204, headers={"HX-Refresh": "true"} if labelling.first_code else None)
 
@@ -69,7 +69,7 @@ async def show_label_jobs(visitor: Packer, batch_id: UUID, before: Before = None
 
 @router.post("/labels/{label_job_id}/file")
 async def send_file_with_keys(visitor: Manager, label_job_id: UUID, form: Annotated[NamesPerson, Form()]) -> Response:
-    """A form of this page asks for root keys: see `exports.send_keys`."""
+    """Sends a label file with root keys in answer to a form of this page, as `exports.send_keys` does."""
     check_person(visitor.session, form.person)
     return await send_label_file(visitor.runtime, visitor.caller, label_job_id, may_reveal=True)
 

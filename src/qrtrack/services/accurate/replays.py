@@ -45,7 +45,7 @@ class Replayed:
 
 
 class SoFar(NamedTuple):
-    """What the transactions before have done: the next one goes on after this event."""
+    """What the earlier transactions have done. The next one replays events with ids above `after`."""
 
     after: int = 0
     replayed: int = 0

@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 
 class SoFar(NamedTuple):
-    """What the transactions before have done. `after`, `last`: between these ids the next one goes on."""
+    """What the earlier transactions have done. The next one changes jobs with ids above `after` and up to `last`."""
 
     after: str = BEFORE_ALL
     last: str = ""
