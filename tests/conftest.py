@@ -78,6 +78,10 @@ def pytest_collection_finish() -> None:
     garbage.resume()
 
 
+def pytest_unconfigure() -> None:
+    garbage.end()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def patience() -> Iterator[None]:
     """On a busy machine no limit of the program's own ends a test. A test of a limit sets its own."""

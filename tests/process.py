@@ -20,6 +20,7 @@ from sqlalchemy import make_url
 from forked import Qrtrack
 from qrtrack.connections import Connector
 from qrtrack.database import Database
+from qrtrack.integrations.http import tls
 from qrtrack.models import Table
 from qrtrack.repositories.base import Connection
 from qrtrack.settings import Settings
@@ -192,7 +193,7 @@ def wait_for(url: str) -> httpx2.Response:
     give_up = time.monotonic() + HANG_SECONDS
     while True:
         try:
-            return httpx2.get(url, trust_env=False)
+            return httpx2.get(url, trust_env=False, verify=tls())
         except httpx2.ConnectError:
             if time.monotonic() > give_up:
                 raise

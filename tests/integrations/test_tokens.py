@@ -24,6 +24,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
 from qrtrack.domain.identity import Role
 from qrtrack.integrations import tokens
+from qrtrack.integrations.http import http_client
 from qrtrack.integrations.tokens import KeySet, TokenVerifier, sign_token
 from qrtrack.settings import Settings
 from ticking import HANG_SECONDS
@@ -95,7 +96,7 @@ def jwks() -> Iterator[JwksServer]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with http_client(timeout=HANG_SECONDS) as client:
         yield client
 
 

@@ -9,11 +9,13 @@ import pytest
 from fastapi import Depends, FastAPI, Request
 
 from qrtrack.domain.identity import ALLOWED, Caller, Permission, Role
+from qrtrack.integrations.http import http_client
 from qrtrack.integrations.tokens import TokenVerifier, sign_token
 from qrtrack.routers.dependencies import allow, machine_caller
 from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.schemas.base import Body
 from qrtrack.settings import Settings
+from ticking import HANG_SECONDS
 
 ClientOf = Callable[..., httpx2.AsyncClient]
 
@@ -52,7 +54,7 @@ def application() -> FastAPI:
 
 async def connect(client_of: ClientOf, **settings: Any) -> httpx2.AsyncClient:
     chosen = Settings(_env_file=None, **settings | {"jwt_secret": SECRET})
-    async with httpx2.AsyncClient() as outside:
+    async with http_client(timeout=HANG_SECONDS) as outside:
         runtime = SimpleNamespace(settings=chosen, tokens=TokenVerifier(chosen, outside))
     return client_of(application(), runtime)
 
