@@ -204,7 +204,9 @@ def _client_folder(home: Path) -> str:
     with suppress(FileExistsError):
         link.symlink_to(home)
     if link.lstat().st_uid != os.geteuid() or link.readlink() != home:
-        raise EmbeddedFailed(f"{link} belongs to another user: remove it, or choose a shorter data folder.")
+        raise EmbeddedFailed(
+            f"{link} is not this user's link to {home}: remove it, or choose a data folder with a shorter path."
+        )
     return str(link)
 
 
@@ -232,8 +234,8 @@ def _failed(home: Path, what: str) -> EmbeddedFailed:
 
 
 def _environment() -> dict[str, str]:
-    """Returns the environment variables that the binaries need: no secrets of the program, and no PG* variables, which
-    may name another server.
+    """Returns the only environment variables that the PostgreSQL programs get. They include no secret of this program,
+    and no PG* variable, which could name another server.
     """
     kept = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
     return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C"}

@@ -1,4 +1,4 @@
-"""A process that serves, works or does both, from its start to its orderly end."""
+"""Runs a process with the API, the worker loop, or both, from its start to its graceful shutdown."""
 
 import asyncio
 import gc

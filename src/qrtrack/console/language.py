@@ -38,7 +38,7 @@ class Language:
         return f"{value:,}".replace(",", THOUSANDS[self.name])
 
     def amount(self, value: Decimal) -> str:
-        """Writes an amount as `1,234,567.50`, with the decimals that it has."""
+        """Writes an amount with all its decimals: `1,234,567.50` in English, `1.234.567,50` in Indonesian."""
         whole, point, decimals = f"{value:,f}".partition(".")
         separators = {",": ".", ".": ","} if THOUSANDS[self.name] == "." else {}
         return whole.replace(",", THOUSANDS[self.name]) + separators.get(point, point) + decimals

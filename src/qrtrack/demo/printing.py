@@ -21,7 +21,7 @@ class StandIn:
         self.printed = b""
 
     async def start(self) -> asyncio.Server | None:
-        """Starts the stand-in. Returns None if other programs use all ports that printers may have."""
+        """Starts the stand-in on the first free port that printers may have. Returns None if no port is free."""
         for port in range(FIRST_PORT, LAST_PORT + 1):
             try:
                 return await asyncio.start_server(self._print, HOST, port)

@@ -82,4 +82,4 @@ class Interrupted(Exception):
 
 
 class PermanentFailure(Exception):
-    """A failure that would happen again at each retry: the work fails for good."""
+    """A failure that would happen again at each retry: the work fails without another attempt."""

@@ -182,7 +182,7 @@ class Akselgate:
             ):
                 await _read(answer, body)
         except (httpx2.HTTPError, AnswerTooLong, TimeoutError, OSError) as error:
-            raise LoginFailed(f"The gateway was not reached for the login ({type(error).__name__}).") from error
+            raise LoginFailed(f"The login at the gateway got no complete answer ({type(error).__name__}).") from error
         token = _token_in(bytes(body), answer.charset_encoding) if answer.is_success else None
         if token is None:
             refused = f"The gateway gave no token for the login (status {answer.status_code})."
@@ -190,8 +190,8 @@ class Akselgate:
         return token
 
     def _client(self) -> httpx2.AsyncClient:
-        """Opens a new connection for each request. On a reused connection, a lost answer and an unsent request look the
-        same.
+        """Opens a new connection for each request. After an error on a reused connection, the client could not tell
+        whether the request was sent.
         """
         deadline = self.deadline_seconds
         return httpx2.AsyncClient(

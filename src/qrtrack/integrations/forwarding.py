@@ -1,4 +1,4 @@
-"""Forwarding webhook events to the owner's own system."""
+"""Sends webhook events to ACCURATE_FORWARD_URL."""
 
 import httpx2
 from standardwebhooks.webhooks import Webhook

@@ -23,13 +23,11 @@ PORTS: Final = {"smtp": 25, "smtps": 465}
 
 
 class MailNotSent(Exception):
-    """The mail was not sent. The message is the reason to record. `for_good` says that the server would refuse this
-    mail again.
-    """
+    """The mail was not sent. The message is the reason to record. `permanent`: a retry would be refused again (5xx)."""
 
-    def __init__(self, reason: str, *, for_good: bool = False) -> None:
+    def __init__(self, reason: str, *, permanent: bool = False) -> None:
         super().__init__(reason)
-        self.for_good = for_good
+        self.permanent = permanent
 
 
 class Mailer:
@@ -63,7 +61,7 @@ class Mailer:
             code = max(
                 (refusal.code for refusal in getattr(error, "recipients", ())), default=getattr(error, "code", 0)
             )
-            raise MailNotSent(f"the mail server refused the message ({code})", for_good=code >= 500) from None
+            raise MailNotSent(f"the mail server refused the message ({code})", permanent=code >= 500) from None
         except aiosmtplib.SMTPResponseException as error:
             raise MailNotSent(f"the mail server answered {error.code}") from None
         except (TimeoutError, OSError, *UNREACHABLE) as error:

@@ -73,8 +73,8 @@ def _known_roles(value: Any) -> frozenset[Role]:
 
 
 def _claimed(claims: Mapping[str, Any], name: str) -> list[Any]:
-    """Returns the claim at the top level and the one under `app_metadata`, a field that only the identity system
-    writes.
+    """Returns the values of the claim: from the token's top level, and from `app_metadata`, which only the identity
+    system can write.
     """
     metadata = claims.get("app_metadata")
     places = (claims, metadata) if isinstance(metadata, dict) else (claims,)

@@ -1,4 +1,4 @@
-"""The only SQL of the program: one repository for each noun, bound to one transaction."""
+"""The only SQL of the program: one repository for each subject, bound to one transaction."""
 
 from collections.abc import Sequence
 from functools import cached_property

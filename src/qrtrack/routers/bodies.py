@@ -202,20 +202,20 @@ def _steps_to(document: Any, wanted: Members) -> list[str | int]:
     """
     waiting: list[tuple[Any, Any]] = [(document, None)]
     while waiting:
-        here, way = waiting.pop()
+        here, path = waiting.pop()
         if here is wanted:
-            return _walked(way)
+            return _as_list(path)
         inside = here.items() if isinstance(here, dict) else enumerate(here)
-        waiting += [(value, (way, step)) for step, value in inside if isinstance(value, dict | list)]
+        waiting += [(value, (path, step)) for step, value in inside if isinstance(value, dict | list)]
     raise AssertionError("the object is not in the document")
 
 
-def _walked(way: Any) -> list[str | int]:
-    """Returns the steps of `way`, a linked list: each element is a pair of the way to the parent and the last step. The
-    way to the root is None.
+def _as_list(path: Any) -> list[str | int]:
+    """Returns the steps from the root. `path` is a linked list: a pair of the parent's path and the last step; the
+    root's path is None.
     """
     steps: list[str | int] = []
-    while way is not None:
-        way, step = way
+    while path is not None:
+        path, step = path
         steps.append(step)
     return steps[::-1]

@@ -15,7 +15,7 @@ class HttpProblem(NamedTuple):
 # Refusals of the framework whose own messages would not help a person.
 FRAMEWORK_PROBLEMS: Final[Mapping[int, HttpProblem]] = {
     400: HttpProblem("invalid-json", "Invalid JSON", "The body could not be read: send one JSON document in UTF-8."),
-    404: HttpProblem("no-such-route", "No such address", "There is nothing at this address. Compare it with /docs."),
+    404: HttpProblem("no-such-route", "No such address", "There is nothing at this address. /docs lists them all."),
     405: HttpProblem(
         "method-not-allowed", "Method not allowed", "This address does not support this method. See /docs."
     ),
@@ -39,7 +39,7 @@ INTERNAL_ERROR: Final = HttpProblem(
 # The answers of the server itself, before a request exists.
 CONNECTION_PROBLEMS: Final[Mapping[int, HttpProblem]] = {
     400: HttpProblem(
-        "invalid-http", "Invalid HTTP", "This is not valid HTTP: compare the client or the proxy with RFC 9112."
+        "invalid-http", "Invalid HTTP", "The request is not valid HTTP/1.1 (RFC 9112): correct the client or the proxy."
     ),
     408: HttpProblem("too-slow", "The request came too slowly", "The request arrived too slowly: send it again."),
     431: HttpProblem(

@@ -32,7 +32,9 @@ LENGTH_DIGITS: Final = 18
 STAND_ONCE: Final = (b"authorization", b"idempotency-key", b"content-length", b"content-type", b"x-webhook-token")
 
 Observe = Callable[[str, str, int, float], None]
-"""Takes method, route template (`unmatched` without one), status and seconds of a finished request."""
+"""Takes the method, the route's template (`unmatched` if no route matches), the status and the seconds of a finished
+request.
+"""
 
 log = structlog.get_logger("qrtrack.access")
 

@@ -1,1 +1,1 @@
-"""The JSON of the API: requests and answers, one file for each noun."""
+"""The JSON of the API: the Pydantic models of requests and answers, one file for each subject."""

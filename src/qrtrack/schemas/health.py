@@ -21,7 +21,7 @@ class AccurateState(View):
     conflicts: int = Field(description="Events whose uuid came again with other content.")
     to_pass_on: int = Field(description="Events that wait to be forwarded.")
     subscription_days_left: int | None = Field(description="Null if no subscription is known.")
-    renewal_failures: int = Field(description="How often in a row the subscription could not be renewed.")
+    renewal_failures: int = Field(description="Failed renewals of the subscription since the beginning.")
 
 
 class AccurateTotals(AccurateState):

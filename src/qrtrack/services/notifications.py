@@ -73,7 +73,7 @@ async def _mail(messenger: Messenger, ending: Ending, address: str) -> None:
     try:
         await messenger.mailer.send(ending.message_id, to=address, subject=ending.title, text=ending.text(link))
     except MailNotSent as error:
-        raise (PermanentFailure if error.for_good else NotSent)(str(error)) from error
+        raise (PermanentFailure if error.permanent else NotSent)(str(error)) from error
 
 
 async def _call(messenger: Messenger, ending: Ending, address: str) -> None:

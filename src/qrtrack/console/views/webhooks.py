@@ -60,8 +60,8 @@ class EventFilter(NamedTuple):
 
     @property
     def replay(self) -> Mapping[str, str] | None:
-        """Returns the filter in the form of the API's replay request, or None if that request cannot select these
-        events.
+        """Returns the body of the API's replay request for this filter, or None if the API cannot replay these events.
+        A request takes one status, so of the events that were not forwarded it selects only those that are `done`.
         """
         if self.find or not (self.status in REPLAYABLE or self.status == NOT_FORWARDED):
             return None

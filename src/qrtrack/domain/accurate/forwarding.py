@@ -1,4 +1,4 @@
-"""Forwarding webhook events to the owner's own system: their states, and which events of a stream may be sent."""
+"""Forwarding webhook events to ACCURATE_FORWARD_URL: their states, and which events of a stream may be sent."""
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field

@@ -56,7 +56,7 @@ class PrinterNameTaken(Conflict):
 
 
 class TooManyPrinters(InvalidInput):
-    """The organisation already has the most printers that are allowed."""
+    """The organisation already has the maximum number of printers."""
 
     slug = "too-many-printers"
     title = "Too many printers"

@@ -14,7 +14,8 @@ from qrtrack.domain.labels.layouts import LINE
 
 Dpi = Literal[203, 300, 600]
 
-# ^BQ draws a symbol lower by the bar height of ^BY. So this height is set explicitly, and subtracted from y.
+# Printers draw a QR symbol (^BQ) lower by the bar height that ^BY sets. So each label sets this height, and y is
+# smaller by it.
 BAR_HEIGHT: Final = 10
 _SPECIAL: Final = re.compile(r"[\x00-\x1f\x7f^~_]")
 

@@ -52,7 +52,7 @@ def prefix_of_your_own(prefix: str, existing: str) -> PrefixTaken:
 
 
 class TooManyPrefixes(InvalidInput):
-    """The organisation already has the most company prefixes that are allowed."""
+    """The organisation already has the maximum number of company prefixes."""
 
     slug = "too-many-prefixes"
     title = "Too many company prefixes"

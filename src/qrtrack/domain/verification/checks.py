@@ -33,7 +33,7 @@ ALERTING = {
     Result.RECALLED: AlertKind.RECALLED,
 }
 NETWORKS_ALARMING = 5
-"""A code that is checked from this many networks within a day raises an alert."""
+"""Checks of one code from this many networks within 24 hours raise an alert."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from qrtrack.domain.progress.sync_records import RecordOutcome
 from qrtrack.repositories.base import DriverRepository
 from qrtrack.repositories.progress.sync_batches import SUMMARISE, no_such_batch
 
-# For an unknown batch it inserts nothing, since the policy would raise an error; `count` then finds no batch. Ordered
-# by key: two reports of the same records in different orders would deadlock.
+# If the batch is unknown, the statement inserts nothing, and `count` then reports the unknown batch. Without EXISTS,
+# the row-level policy would raise an error. Rows are inserted in the order of their keys: otherwise two concurrent
+# reports of the same records could deadlock.
 INSERT = """
 WITH inserted AS (
     INSERT INTO sync_batch_records (batch_id, manufacturer_org_id, record_key, success, error)

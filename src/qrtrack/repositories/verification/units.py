@@ -12,7 +12,8 @@ SELECT id, manufacturer_org_id
 FROM qr_batches
 WHERE uniq_code = :uniq_code
 """
-# `digests` has one digest for each key that the person may have meant. A digest is unique within a batch.
+# A mistyped key has several readings. `digests` has one digest for each, the likeliest first. A digest is unique within
+# a batch.
 FIND_BY_KEY: Final = """
 SELECT sequence_number, code, root_key_digest, root_key_hash
 FROM qr_codes

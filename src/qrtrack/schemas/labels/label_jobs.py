@@ -71,8 +71,8 @@ class LabelRequest(Body):
     format: Literal["pdf", "zpl"] = "pdf"
     preset: FormatName | None = Field(
         None,
-        description="A preset or a format of your own. Default: `a4-65` for units and `a4-8` for cases, in ZPL "
-        "`roll-50x30` and `roll-100x150`.",
+        description="A preset, or a label format of your organisation. Default for PDF: `a4-65` (units) or `a4-8` "
+        "(cases). Default for ZPL: `roll-50x30` (units) or `roll-100x150` (cases).",
     )
     start_at: Place = Field(
         1, description="For a sheet that is partly used: the place of the first label, counted from 1 along the rows."

@@ -75,7 +75,7 @@ class PackedAnswer(FilledAnswer):
     """The case as it was packed, and its codes in serial order."""
 
     skipped: SkippedUnits | None = Field(
-        description="Units before the run that stay in the queue. Null if the run began at the head."
+        description="Units before this case that stay in the queue. Null if the case took the first ones of the queue."
     )
     left_queue: list[str] = Field(
         description="Units that a consumer had checked before packing. They were not packed: find out how the "

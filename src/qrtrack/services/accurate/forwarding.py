@@ -1,4 +1,4 @@
-"""Forwards webhook events to the owner's own system. A stream is the events of one type and database. One worker at a
+"""Forwards webhook events to ACCURATE_FORWARD_URL. A stream is the events of one type and database. One worker at a
 time holds a stream, and sends the events of each entity in order of arrival.
 """
 
@@ -145,8 +145,8 @@ def _entities(event: PendingEvent, zone: ZoneInfo) -> frozenset[str]:
 
 
 async def fail_stream(database: Database, claim: Claim, error: str) -> float:
-    """Requeues the stream and returns the seconds until its next run. A stream never fails for good, since its events
-    are still pending.
+    """Requeues the stream and returns the seconds until its next run. A stream never fails, since its events are still
+    pending.
     """
     async with database.write() as repositories:
         await repositories.webhook_forwarding.requeue(claim, after=FAILED_STREAM_SECONDS, error=error)

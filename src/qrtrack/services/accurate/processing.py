@@ -32,7 +32,7 @@ async def process_group(database: Database, group: Group, *, zone: ZoneInfo, pas
     """Processes a group in one transaction. Events that do not fit into memory are released. Returns how many events
     were ended. Raises LeaseLost.
 
-    `pass_on`: the events are also forwarded to the owner's own system.
+    `pass_on`: the events are also forwarded to ACCURATE_FORWARD_URL.
     """
     events = [ClaimedEvent(*(piece[column] for column in ClaimedEvent._fields)) for piece in group.pieces]
     read = await _read(database, events, zone)

@@ -44,7 +44,7 @@ async def keep_subscription(
 async def assign_events(database: Database, owners: Mapping[int, UUID], *, pass_on: bool) -> int:
     """Queues the unassigned events of these databases for their owners. Returns how many.
 
-    `pass_on`: the events are also forwarded to the owner's own system.
+    `pass_on`: the events are also forwarded to ACCURATE_FORWARD_URL.
     """
 
     async def assign(repositories: Repositories) -> int:

@@ -177,6 +177,6 @@ async def _complete(repositories: Repositories, claim: Claim, drawing: Drawing) 
 
 
 async def fail_label_job(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    """Records the failure. Returns the seconds until the next try, or None if the job has failed for good."""
+    """Records the failure. Returns the seconds until the next attempt, or None after the last attempt."""
     async with database.write() as repositories:
         return await repositories.leased(LABEL_JOBS).fail(claim, error, permanent=permanent)

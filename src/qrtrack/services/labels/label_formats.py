@@ -20,7 +20,7 @@ from qrtrack.repositories import Repositories
 
 
 class TooManyFormats(InvalidInput):
-    """The organisation already has the most label formats of its own that are allowed."""
+    """The organisation already has the maximum number of label formats of its own."""
 
     slug = "too-many-formats"
     title = "Too many label formats"

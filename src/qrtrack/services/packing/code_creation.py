@@ -121,7 +121,9 @@ async def hash_keys(
 def _hash(
     chunk: Chunk, sealed: Sequence[SealedKey], keys: KeyRing, hasher: Hasher, is_stopped: Callable[[], bool]
 ) -> list[str]:
-    """Returns the hashes in the order of the keys; fewer when stopped. Runs in a thread."""
+    """Runs in a thread. Returns the hashes in the order of the keys. If the worker is asked to stop, the list ends
+    early.
+    """
     hashes: list[str] = []
     for number, blob in sealed:
         if is_stopped():

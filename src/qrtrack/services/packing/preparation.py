@@ -112,16 +112,16 @@ async def _complete(repositories: Repositories, claim: Claim, job: ReverseJob, c
 
 
 async def fail_reverse_job(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    """Records the failure, also in the job's log. Returns the seconds until the next attempt, or None if the job failed
-    for good.
+    """Records the failure, also in the job's log. Returns the seconds until the next attempt, or None after the
+    last attempt.
     """
     async with database.write() as repositories:
         retry_in = await repositories.leased(REVERSE_JOBS).fail(claim, error, permanent=permanent)
-        for_good = retry_in is None
+        is_last = retry_in is None
         await repositories.reverse_jobs.log(
             claim.uuid,
             claim.organisation_id,
-            f"Failed: {error}" if for_good else f"Attempt {claim.attempts} failed and will be repeated: {error}",
-            level="error" if for_good else "warn",
+            f"Failed: {error}" if is_last else f"Attempt {claim.attempts} failed and will be repeated: {error}",
+            level="error" if is_last else "warn",
         )
     return retry_in
