@@ -106,6 +106,22 @@ async def test_a_drift_names_the_units_in_question_and_one_press_solves_it(stati
     await expect(station.page.locator("#verdict-text")).to_contain_text("3 units, SKA000001 – SKA000004, verified")
 
 
+async def test_a_box_with_an_excluded_unit_asks_to_take_it_out(station: Station) -> None:
+    """It is in the box, so nothing is missing, and no button may say so."""
+    batch = await station.factory.batch(units_per_case=3, exclude=["SKA000002"])
+    await station.open(batch)
+    await station.page.check("#checked")
+    await station.scan(batch.master_code(1), "SKA000001", "SKA000003")
+    await station.expect_verdict("bad", "The box does not match")
+    text = station.page.locator("#verdict-text")
+    await expect(text).to_contain_text("is in the box and may not be packed: SKA000002. Take it out")
+    await expect(station.page.locator("#verdict button:visible")).to_have_text(["Understood"])
+    await station.page.wait_for_timeout(PERSON_MILLISECONDS)
+    await station.page.keyboard.press("Enter")
+    await station.scan(batch.master_code(1), "SKA000001", "SKA000004")
+    await station.expect_verdict("good", "Case 1 packed")
+
+
 async def test_a_scan_that_came_during_a_question_is_forgotten_with_it(station: Station) -> None:
     """Whoever answers the question has read that the scan was not taken. The good answer does not contradict it."""
     batch = await station.factory.batch()

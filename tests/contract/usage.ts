@@ -15,6 +15,7 @@ export function packing(refusal: Refusal<"pack_case">): string {
   switch (refusal.type) {
     case "urn:qrtrack:problem:count-drift":
       is<number>()(refusal.drift, true);
+      if (refusal.cause !== "unit_missing") return refusal.detail;
       is<string[]>()(refusal.codes, true);
       is<string>()(refusal.expected_code, true);
       is<string>()(refusal.scanned_code, true);

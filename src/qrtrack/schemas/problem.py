@@ -13,7 +13,13 @@ from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.errors import DomainError, InvalidInput, InvalidState, NotFound
 from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.labels.label_jobs import AlreadyPrinted, FileNotReady, LabelsReserved
-from qrtrack.domain.packing.case_packing import CaseAlreadyPacked, CountDrift, FirstCodeNotPrepared, NotEnoughPrepared
+from qrtrack.domain.packing.case_packing import (
+    CaseAlreadyPacked,
+    CountDrift,
+    DriftCause,
+    FirstCodeNotPrepared,
+    NotEnoughPrepared,
+)
 from qrtrack.domain.packing.code_lists import UnknownCodes
 from qrtrack.domain.packing.gtin_owners import GtinTaken
 from qrtrack.domain.packing.states import BatchStatus, CaseStatus, CodeStatus, NotPrepared
@@ -93,10 +99,16 @@ class NotEnoughPreparedMembers(BaseModel):
 
 
 class CountDriftMembers(BaseModel):
+    cause: DriftCause = Field(
+        description="`unit_missing`: one of `codes` is not in the box. `last_not_queued`: `scanned_code` may not be "
+        "packed. `unit_not_queued`: one of `codes` is in the box, and may not be packed. `too_few_units`: the box is "
+        "not full. `wrong_start`: `scanned_code` comes before the case's first unit. `other_station`: another station "
+        "packed `codes`, which lie between the ends of the box."
+    )
     expected_code: str = Field(description="Where the case should end.")
     scanned_code: str = Field(description="What was scanned as its end.")
     drift: int = Field(description="How many units the box ends after the expected end. Negative: before it.")
-    codes: list[str] = Field(description="The codes in question.")
+    codes: list[str] = Field(description="The codes that `cause` is about.")
 
 
 class FirstCodeNotPreparedMembers(BaseModel):

@@ -10,6 +10,7 @@ from qrtrack.domain.packing.case_packing import (
     CaseAlreadyPacked,
     CaseOfOtherBatch,
     CountDrift,
+    DriftCause,
     FirstCodeNotPrepared,
     NotEnoughPrepared,
     OrderMismatch,
@@ -111,6 +112,7 @@ def test_a_case_with_one_check_scan_is_inferred() -> None:
 def test_a_last_unit_after_the_end_names_the_codes_that_may_be_missing() -> None:
     drift = drift_of(queue(1, 2, 3, 5, 6), target=3, last=scanned(5))
     assert drift.members == {
+        "cause": DriftCause.UNIT_MISSING,
         "expected_code": code(3),
         "scanned_code": code(5),
         "drift": 1,
@@ -122,6 +124,7 @@ def test_a_last_unit_after_the_end_names_the_codes_that_may_be_missing() -> None
 def test_a_last_unit_before_the_end_names_the_codes_that_are_not_queued() -> None:
     drift = drift_of(queue(1, 2, 4, 5), target=4, last=scanned(4), not_queued=[code(3)])
     assert drift.members == {
+        "cause": DriftCause.UNIT_NOT_QUEUED,
         "expected_code": code(5),
         "scanned_code": code(4),
         "drift": -1,
@@ -131,18 +134,20 @@ def test_a_last_unit_before_the_end_names_the_codes_that_are_not_queued() -> Non
 
 
 def test_a_last_unit_before_the_end_asks_for_a_count_if_all_codes_are_queued() -> None:
-    assert "count the box" in drift_of(queue(1, 2, 3), target=3, last=scanned(2)).detail
+    drift = drift_of(queue(1, 2, 3), target=3, last=scanned(2))
+    assert drift.members["cause"] == DriftCause.TOO_FEW_UNITS
+    assert "count the box" in drift.detail
 
 
 def test_a_last_unit_before_the_run_asks_to_scan_again() -> None:
     drift = drift_of(queue(5, 6), target=2, first=scanned(5), last=scanned(4))
-    assert drift.members["drift"] == -2
+    assert (drift.members["cause"], drift.members["drift"]) == (DriftCause.WRONG_START, -2)
     assert "scan its first and its last unit again" in drift.detail
 
 
 def test_a_last_unit_that_is_not_queued_is_named_with_its_state() -> None:
     drift = drift_of(queue(1, 2), target=2, last=scanned(3, "excluded"))
-    assert drift.members["drift"] == 1
+    assert (drift.members["cause"], drift.members["drift"]) == (DriftCause.LAST_NOT_QUEUED, 1)
     assert drift.members["codes"] == [code(1), code(2), code(3)]
     assert f"{code(3)} is excluded" in drift.detail
 

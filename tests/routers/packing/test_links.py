@@ -105,6 +105,7 @@ async def test_a_drift_is_refused_and_the_missing_unit_is_excluded_in_one_step(
     assert (drift.status_code, slug(drift)) == (409, "count-drift")
     problem = drift.json()
     assert (problem["expected_code"], problem["scanned_code"], problem["drift"]) == ("SKA000003", "SKA000004", 1)
+    assert problem["cause"] == "unit_missing"
     url = f"https://verify.example.com/q/{made.uniq_code}/SKA000002"
     packed = await client.post(PACK, json=body(made, **scans, missing_codes=[url]))
     assert packed.json()["linked_codes"] == ["SKA000001", "SKA000003", "SKA000004"]

@@ -359,6 +359,7 @@ class TestCheckScans:
         await plant.pack(batch, 1, target_units=5, first_code=ska(1)[0], station="Line 1")
         with pytest.raises(CountDrift) as refused:
             await plant.pack(batch, 2, first_code=ska(6)[0], last_code=ska(25)[0], station="Line 1")
+        assert refused.value.members["cause"] == "other_station"
         assert refused.value.members["codes"] == ska(*range(11, 21))
         assert refused.value.members["drift"] == 10
         partial = await plant.pack(
@@ -396,6 +397,7 @@ class TestCheckScans:
         for scans in ({"first_code": ska(6)[0]}, {"first_code": ska(6)[0], "last_code": ska(25)[0]}):
             with pytest.raises(CountDrift) as refused:
                 await plant.pack(batch, 1, **scans)
+            assert refused.value.members["cause"] == "other_station"
             assert refused.value.members["codes"] == ska(*range(11, 21))
         assert numbers_of(await plant.pack(batch, 1, first_code=ska(6)[0], target_units=5)) == list(range(6, 11))
 

@@ -20,16 +20,21 @@ export function explain({ body, press: { path, body: asked } }, acknowledge) {
     change(path, { ...asked, ...more });
   };
   const sendMissing = (/** @type {string} */ code) => again({ missing_codes: [...(asked.missing_codes ?? []), code] });
-  const hasMany = body.type === COUNT_DRIFT && body.codes.length > SHOWN_CHOICES;
-  const said = hasMany ? say("problem.count-drift_many", { ...body, first: body.codes[0], last: body.codes.at(-1) }) : text;
+  const hasMany = isMissing(body) && body.codes.length > SHOWN_CHOICES;
   const choices = hasMany ? [] : choicesOf(body, sendMissing, again);
   const label = say(choices.length ? "verdict.stop" : "verdict.understood");
-  showError(title, said, [...choices, { label, run: acknowledge }]);
+  showError(title, text, [...choices, { label, run: acknowledge }]);
   if (hasMany) askForCode(sendMissing);
+}
+
+/** Only then the operator has to name a unit. @param {any} body */
+function isMissing({ type, cause }) {
+  return type === COUNT_DRIFT && cause === "unit_missing";
 }
 
 /** What the API refuses, in words for what was tried. @param {any} body @param {string} path @param {any} asked */
 function sayRefusal(body, path, asked) {
+  if (body.type === COUNT_DRIFT) return sayDrift(body);
   const box = body.master_code_info;
   const sections = ["problem"];
   if (path.endsWith("/move-case")) sections.unshift("moving");
@@ -38,9 +43,19 @@ function sayRefusal(body, path, asked) {
   return sayProblem({ ...body, code: asked.first_code, why: say(why) }, sections);
 }
 
+/** @param {any} body */
+function sayDrift(body) {
+  const { codes, cause } = body;
+  const isLong = codes.length > SHOWN_CHOICES;
+  const end = isMissing(body) ? (isLong ? "many" : "text") : cause;
+  const listed = codes.slice(0, SHOWN_CHOICES).join(", ") + (isLong ? " …" : "");
+  const values = { ...body, first: codes[0], last: codes.at(-1), listed };
+  return { title: say("problem.count-drift"), text: say(`problem.count-drift_${end}`, values) };
+}
+
 /** @param {any} body @param {(code: string) => void} sendMissing @param {(more: object) => void} again @returns {Choice[]} */
 function choicesOf(body, sendMissing, again) {
-  if (body.type === COUNT_DRIFT) {
+  if (isMissing(body)) {
     return body.codes.map((/** @type {string} */ code) => ({
       label: say("verdict.missing_choice", { code }),
       run: () => sendMissing(code),

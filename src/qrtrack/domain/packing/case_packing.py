@@ -6,6 +6,7 @@ Pure functions: the service reads the queue under the batch lock, calls `choose_
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -48,14 +49,47 @@ class NotEnoughPrepared(Conflict):
         )
 
 
+class DriftCause(StrEnum):
+    """Why the box and the queue disagree, as far as the check scans tell. Each cause needs another step.
+
+    `unit_missing`: one of the codes is not in the box. `last_not_queued`: the scanned last unit may not be packed.
+    `unit_not_queued`: one of the codes is in the box, and may not be packed. `too_few_units`: the box is not full.
+    `wrong_start`: the scanned last unit comes before the case's first one. `other_station`: another station packed the
+    codes.
+    """
+
+    UNIT_MISSING = "unit_missing"
+    LAST_NOT_QUEUED = "last_not_queued"
+    UNIT_NOT_QUEUED = "unit_not_queued"
+    TOO_FEW_UNITS = "too_few_units"
+    WRONG_START = "wrong_start"
+    OTHER_STATION = "other_station"
+
+
 class CountDrift(Conflict):
-    """The box and the queue disagree about which units are in it: nothing was packed."""
+    """The box and the queue disagree about which units are in the box. Nothing was packed."""
 
     slug = "count-drift"
     title = "The box does not match the queue"
 
-    def __init__(self, detail: str, *, expected_code: str, scanned_code: str, drift: int, codes: Sequence[str]) -> None:
-        super().__init__(detail, expected_code=expected_code, scanned_code=scanned_code, drift=drift, codes=list(codes))
+    def __init__(
+        self,
+        detail: str,
+        *,
+        cause: DriftCause,
+        expected_code: str,
+        scanned_code: str,
+        drift: int,
+        codes: Sequence[str],
+    ) -> None:
+        super().__init__(
+            detail,
+            cause=cause,
+            expected_code=expected_code,
+            scanned_code=scanned_code,
+            drift=drift,
+            codes=list(codes),
+        )
 
 
 class FirstCodeNotPrepared(Conflict):
@@ -228,13 +262,16 @@ def _box_reaches_further(takable: Sequence[QueueRow], end: QueueRow, last: Scann
     through = [row for row in takable if row.sequence_number <= last.sequence_number]
     beyond = sum(row.sequence_number > end.sequence_number for row in through)
     codes = [row.code for row in through]
+    cause = DriftCause.UNIT_MISSING
     advice = "check which of these codes is not in the box, then pack again and name it in missing_codes."
     if through[-1].sequence_number != last.sequence_number:
         beyond += 1
         codes.append(last.code)
+        cause = DriftCause.LAST_NOT_QUEUED
         advice = f"{last.code} is {last.state} and not in the queue: take it out of the box and fill the box up."
     return CountDrift(
         f"The case should end at {end.code}, but {last.code} was scanned, {beyond} further on: {advice}",
+        cause=cause,
         expected_code=end.code,
         scanned_code=last.code,
         drift=beyond,
@@ -248,15 +285,19 @@ def _box_ends_early(rows: Sequence[QueueRow], last: ScannedUnit, not_queued: Seq
     """
     end, short = rows[-1], sum(row.sequence_number > last.sequence_number for row in rows)
     if short == len(rows):
+        cause = DriftCause.WRONG_START
         advice = f"the case starts at {rows[0].code}: scan its first and its last unit again."
     elif not_queued:
+        cause = DriftCause.UNIT_NOT_QUEUED
         advice = (
             "check which of these codes is in the box although it may not be packed, take it out and fill the box up."
         )
     else:
+        cause = DriftCause.TOO_FEW_UNITS
         advice = "count the box, fill it up and scan its last unit again."
     return CountDrift(
         f"The case should end at {end.code}, but {last.code} was scanned, {short} before it: {advice}",
+        cause=cause,
         expected_code=end.code,
         scanned_code=last.code,
         drift=-short,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qrtrack.domain.errors import InvalidInput, InvalidState
-from qrtrack.domain.packing.case_packing import CountDrift, PackCase, Run, ScannedUnit, VariantMismatch
+from qrtrack.domain.packing.case_packing import CountDrift, DriftCause, PackCase, Run, ScannedUnit, VariantMismatch
 from qrtrack.domain.packing.code_ranges import not_in_batch_error
 from qrtrack.domain.packing.states import AVAILABLE, NotPrepared
 from qrtrack.repositories import Repositories
@@ -81,6 +81,7 @@ async def refuse_crossing(repositories: Repositories, request: PackCase, run: Ru
             f"Between {first.code} and {last.code} there are units that another station packed, such as {crossed[0]}: "
             "your roll ends before them. Pack the smaller case with target_units and allow_partial. If your own "
             "station packed them, name the same station with every case.",
+            cause=DriftCause.OTHER_STATION,
             expected_code=last.code,
             scanned_code=(scans.last or scans.first or last).code,
             drift=len(crossed),
