@@ -257,6 +257,7 @@ async def test_a_login_that_fails_sends_nothing(gateway: Sandbox, status: int, b
 async def test_a_process_suspended_until_its_attempt_is_stale_sends_nothing(gateway: Sandbox) -> None:
     verdict = await send(client(gateway.address), not_after=time.monotonic())
     assert (verdict.outcome, verdict.status_code) == (AttemptOutcome.NOT_SENT, "unknown")
+    assert verdict.response_message == "The batch did not reach the gateway (TooLate: the time for sending was over)."
     assert (gateway.logins, gateway.requests) == (1, [])
 
 
@@ -273,6 +274,7 @@ async def test_a_login_that_hangs_until_the_deadline_sends_nothing(gateway: Sand
     gateway.login = Fault.HANG
     verdict = await send(client(gateway.address, akselgate_deadline_seconds=0.3))
     assert verdict.outcome is AttemptOutcome.NOT_SENT
+    assert "not reached" not in str(verdict.response_message)
 
 
 async def test_fifty_senders_log_in_once_and_share_a_failure(gateway: Sandbox) -> None:

@@ -79,7 +79,7 @@ class _Exchange:
             NO_STATUS if self.status is None else str(self.status),
             response_message=f"No complete answer came ({why})."
             if self.begun
-            else f"The gateway was not reached ({why}).",
+            else f"The batch did not reach the gateway ({why}).",
             response_payload=as_text(bytes(self.body)) if self.body else None,
         )
 

@@ -76,8 +76,8 @@ async def pack_case(
     Send `{"batch_id": "…", "order_id": "…", "master_code": "…", "first_code": "SKA000001", "last_code": "SKA000100"}`.
     The two check scans are optional. With them, units are packed only if the box matches the queue, and the case is
     `verified`. `skipped` names the units that wait in the queue before the scanned first unit. The refusal
-    `count-drift` names the codes in question: check which of them is not in the box, and send the same request with
-    that code in `missing_codes`.
+    `count-drift` has a `cause`. If it is `unit_missing`, check which of `codes` is not in the box, and send the same
+    request with that code in `missing_codes`.
     """
     first, last = _unit(body.first_code, "first_code"), _unit(body.last_code, "last_code")
     missing = await read_codes(runtime, caller, body.missing_codes, field="missing_codes", may_be_empty=True)

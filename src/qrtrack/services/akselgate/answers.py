@@ -24,10 +24,10 @@ class GatewayRejected(UpstreamFailed):
 
 
 class GatewayNotReached(Unavailable):
-    """The gateway was not reached and nothing was sent. Dispatch again later."""
+    """The batch did not reach the gateway: no connection, no login, or no time left. Dispatch again later."""
 
     slug = "gateway-not-reached"
-    title = "The gateway was not reached"
+    title = "The batch did not reach the gateway"
 
 
 class GatewayOutcomeUnknown(UpstreamTimeout):
@@ -91,7 +91,7 @@ def answer_for(dispatched: Dispatched) -> DispatchAnswer:
             quoted = f" It says: {dispatched.message}" if dispatched.message else ""
             return GatewayRejected(f"{_refusal(dispatched.status_code)}{quoted}", **members)
         case AttemptOutcome.NOT_SENT:
-            why = dispatched.message or "The gateway was not reached."
+            why = dispatched.message or "The batch did not reach the gateway."
             return GatewayNotReached(f"Nothing was sent. {why} Dispatch again later.", **members)
         case _:
             return GatewayOutcomeUnknown(
