@@ -192,7 +192,7 @@ def recalculate_progress(
 
 @app.command()
 def accurate() -> None:
-    """Show the state of Accurate's webhooks: sources that went silent, waiting events, databases without an owner."""
+    """Show the state of Accurate's webhooks: sources that went silent, waiting events, unassigned databases."""
     from qrtrack.commands import accurate as command
 
     command.show_connection()

@@ -184,12 +184,12 @@ def _launch(home: Path, server: int, *, durable: bool) -> None:
 
 
 def _keep_names(home: Path) -> None:
-    """Writes the new names in the folder to disk, and its own in the folders above: initdb has written out only what is
-    in `data`. Not os.sync(), which waits for every disk of the machine, also for one that has gone away.
+    """Writes to disk the names of the new files, and the names of new folders on the path: initdb has written only what
+    is inside of `data`. os.sync() does not fit: it waits for every disk of the machine, also for a hung one.
     """
     write_out(home)
     for above in home.parents:
-        # Those that cannot be written out were there before.
+        # A folder that cannot be written out belongs to another user, so it existed before.
         with suppress(OSError):
             write_out(above)
 

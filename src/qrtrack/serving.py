@@ -97,8 +97,8 @@ async def work(settings: Settings) -> None:
 async def opened(settings: Settings) -> AsyncIterator[Runtime | None]:
     """Yields the runtime, or None when a signal ends the process while it waits for its database.
 
-    A signal that comes before the block handles signals itself ends the block too. This matters for the first process
-    of a container: a signal that it does not handle does not even end it.
+    Until the block installs its own signal handlers, a signal ends the block. Without this handler, SIGTERM would have
+    no effect on the first process of a container.
     """
     task, is_told = asyncio.current_task(), False
     assert task is not None

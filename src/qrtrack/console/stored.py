@@ -26,9 +26,9 @@ LONGEST_NUMBER: Final = 15
 
 
 def translate_stored(language: Language, sentence: str, kind: str = "") -> str | None:
-    """Returns None for words that do not come from the program: a page quotes them.
+    """Returns the translation. Returns None for words that do not come from the program: a page quotes them.
 
-    `kind`: with what the keys of the templates begin.
+    Only templates whose keys begin with `kind` are tried.
     """
     if len(sentence) > LONGEST:
         return None
@@ -59,7 +59,7 @@ def _value(language: Language, name: str, value: str) -> str:
 
 @cache
 def _patterns() -> Sequence[tuple[str, re.Pattern[str]]]:
-    """Returns the patterns of the English templates, those with the most words of their own first."""
+    """Returns the patterns of the English templates, those with the longest fixed text first."""
     templates = {key: re.escape(text) for key, text in catalogue(ENGLISH).items() if key.startswith(SECTION)}
     ordered = sorted(templates, key=lambda key: len(PLACEHOLDER.sub("", templates[key])), reverse=True)
     return [(key, re.compile(PLACEHOLDER.sub(_group, templates[key]))) for key in ordered]

@@ -62,7 +62,7 @@ async def run(settings: Settings) -> int:
 
 
 async def failure_of(story: Awaitable[None]) -> str | None:
-    """What to print if a number is not as promised, or if a step takes too long; its name was printed last."""
+    """Returns the message if a number is wrong, or if a step takes too long. The step's name was printed before."""
     try:
         await story
     except Mismatch as mismatch:

@@ -45,15 +45,15 @@ class AlreadyAnswered(Exception):
 
 
 class KeyReused(InvalidInput):
-    """The Idempotency-Key was used with another body."""
+    """The Idempotency-Key was used with another body or query."""
 
     slug = "idempotency-key-reused"
     title = "Idempotency-Key used for another request"
 
     def __init__(self) -> None:
         super().__init__(
-            "This Idempotency-Key was used with another body. Use a new key for a new request, "
-            "and the same body with the same key."
+            "This Idempotency-Key was used with another body or query. Use a new key for a new request. To repeat a "
+            "request, send the same key with the same body and query."
         )
 
 

@@ -1,4 +1,4 @@
-"""The SQLAlchemy tables, one file per noun."""
+"""The SQLAlchemy tables, one file for each subject."""
 
 from qrtrack.models.accurate.documents import AccurateDocument
 from qrtrack.models.accurate.forwarding import WebhookStream

@@ -12,7 +12,7 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned
 
 class IdempotencyKey(TenantOwned, Table):
     """A request that took effect, and its answer. Both are committed together with the effect. `so_far`: what a request
-    of several transactions has done before the last one, from where a repeated request goes on.
+    of several transactions has done before its last one. A repeated request continues there.
     """
 
     __tablename__ = "idempotency_keys"

@@ -46,8 +46,8 @@ class IdempotencyRepository(Repository):
         """Takes the key for this transaction. Raises AlreadyAnswered, KeyReused or StillRunning.
 
         The lock does not wait, and is held until the transaction ends. A later statement reads the key, so it sees what
-        an earlier holder of the lock committed. Each transaction of a request that does its work in several takes the
-        key anew: of two with the same key at once, each goes on where the other has stopped.
+        an earlier holder of the lock committed. A request of several transactions takes the key in
+        each of them. If two requests with the same key run at once, each continues where the other has stopped.
         """
         if request.opened:
             return

@@ -50,7 +50,7 @@ TOTALS: Final[Sequence[tuple[str, str, Callable[[Gauges], float | None]]]] = (
     ),
     (
         "webhooks_unassigned",
-        "Events of databases without an owner: see ACCURATE_DATABASES",
+        "Events of databases that ACCURATE_DATABASES does not name",
         lambda gauges: gauges.accurate.unassigned_events,
     ),
     ("webhooks_dead", "Events that failed their last attempt (dead)", lambda gauges: gauges.accurate.dead),

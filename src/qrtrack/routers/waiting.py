@@ -61,7 +61,7 @@ class Waiter:
         has_ended: Callable[[View], bool],
         state: Callable[[View], object],
     ) -> View:
-        """Looks once. With `seconds`, watches until the state is another one, unless the view has ended already."""
+        """Returns the view at once if it has ended, or without `seconds`. Otherwise waits for a change of its state."""
         before = await look()
         if not seconds or has_ended(before):
             return before

@@ -87,8 +87,8 @@ async def _call(messenger: Messenger, ending: Ending, address: str) -> None:
 
 
 async def fail_notification(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    """Records the failure. Returns the seconds until the next attempt, or None if there is none: then the row keeps the
-    reason.
+    """Records the failure. Returns the seconds until the next attempt, or None after the last attempt. Then the row
+    keeps the reason.
     """
     async with database.write() as repositories:
         retry_in = await repositories.leased(NOTIFICATIONS).fail(claim, error, permanent=permanent)

@@ -79,7 +79,7 @@ async def _queue(visitor: Visitor, batch_id: UUID) -> dict[str, object]:
 
 
 def _next_step(prepared_count: int, jobs: Sequence[ReverseJob]) -> str:
-    """What packing from the queue needs next. The texts `verdict.…` say it."""
+    """Returns the key of the text (`verdict.…`) that says what the operator has to do next."""
     if prepared_count:
         return "idle"
     return "preparing" if jobs and jobs[0].status in (JobStatus.QUEUED, JobStatus.RUNNING) else "none_waits"

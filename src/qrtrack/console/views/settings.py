@@ -107,7 +107,9 @@ async def show_format_picture(visitor: Manager) -> Response:
 
 
 def _why_not(visitor: Visitor, error: InvalidInput) -> str | None:
-    """None while fields are empty. A code without a text of its own has the API's sentence."""
+    """Returns what is wrong: in the visitor's language, or in English if the code has no text. Returns None while
+    fields are empty.
+    """
     wrong = error.errors[0]
     if wrong.code == FieldCode.REQUIRED:
         return None

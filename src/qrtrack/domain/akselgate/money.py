@@ -14,7 +14,7 @@ class NotAnAmount(ValueError):
 def read_amount(given: object, *, scale: int) -> Decimal:
     """Reads a positive amount from an integer or canonical text (`150000`, `1000.50`) with at most `scale` decimals.
 
-    Under scale 0 it refuses `1.000`: some countries mean one by it, others a thousand.
+    With scale 0 it refuses `1.000`, which means one in some countries and a thousand in others.
     """
     if isinstance(given, bool) or not isinstance(given, str | int):
         raise NotAnAmount(

@@ -1,4 +1,4 @@
-"""A check of one unit: its purpose, its results, and which result holds."""
+"""A check of one unit: its purpose, its results, and which result takes precedence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

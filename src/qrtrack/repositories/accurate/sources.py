@@ -1,4 +1,4 @@
-"""The state of the connection to Accurate: when each source last sent, the subscription, events without an owner, and
+"""The state of the connection to Accurate: when each source last sent, the subscription, unassigned events, and
 old payloads.
 """
 

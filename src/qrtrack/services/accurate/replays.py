@@ -108,8 +108,8 @@ async def replay_events(
     database: Database, *, caller: Caller, selection: EventSelection, reason: str | None, pass_on: bool
 ) -> Replayed:
     """Replays the selected events that still have their payload, CHUNK events for each transaction. After an
-    interruption the caller sends the request again: with the same Idempotency-Key it goes on and counts all, without
-    one it replays and counts those that are left.
+    interruption the caller sends the request again, and it continues with the remaining events. With the same
+    Idempotency-Key the answer counts all events, without a key only the remaining ones.
     """
     assert selection.status is not None
     so_far = SoFar()

@@ -55,8 +55,8 @@ async def count_jobs(database: Database, *, caller: Caller, group: JobGroup) -> 
 
 async def cancel_jobs(database: Database, *, caller: Caller, group: JobGroup) -> CancelledJobs:
     """Ends the jobs as `cancel_reverse_job` ends one, CHUNK jobs for each transaction. After an interruption the caller
-    sends the request again: with the same Idempotency-Key it goes on and counts all, without one it cancels and counts
-    those that are left.
+    sends the request again, and it continues with the remaining jobs. With the same Idempotency-Key the answer counts
+    all jobs, without a key only the remaining ones.
     """
 
     async def cancel(repositories: Repositories, ids: Sequence[UUID]) -> Changed:

@@ -47,7 +47,8 @@ async def move_case(
 ) -> MovedCase:
     """Moves all units of the case, also scanned and redeemed ones, with the time, operator and station of packing.
 
-    The label of the target case is printed at the station that packed the box; that of the source case no more.
+    The station that packed the box prints the label of the target case. A label of the source case that still waits is
+    cancelled.
     The queue does not change: unlinking the new case later returns to the queue what the old case took from it. Both
     cases are of one batch, whose lock decides which of two moves comes first.
     Raises InvalidInput, NotFound, BatchNotReady, BatchClosed, InvalidState, CaseOfOtherBatch, VariantMismatch,
