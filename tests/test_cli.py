@@ -189,7 +189,7 @@ async def test_it_shows_and_moves_the_owner_of_a_gtin(tmp_path: Path, migrated_u
     )
     assert moved.stdout.splitlines() == [
         f"the GTIN 4006381333931 moved from organisation {owner} to {other}.",
-        f"1 batches of {owner} keep such a GTIN: what is printed of them stays as it is.",
+        f"1 batches of {owner} keep such a GTIN. Their printed labels do not change.",
     ]
     assert "No organisation has claimed the prefix 899123" in prefix.stderr
     for wrong, code in ((["--gtin", "1"], 1), (["--gtin", "1", "--prefix", "8991"], 2), ([], 2)):

@@ -88,14 +88,18 @@ def restore(
     file: Annotated[Path, typer.Argument(help="A file that `qrtrack backup` wrote.")],
     skip_request_ids: Annotated[
         int,
-        typer.Option(min=0, max=MOST_SKIPPED, help="Skip N request ids: more than were dispatched since the backup."),
+        typer.Option(
+            min=0,
+            max=MOST_SKIPPED,
+            help="Skip N request ids. Choose N larger than the number of dispatches since the backup.",
+        ),
     ] = 0,
     skip_serials: Annotated[
         int,
         typer.Option(
             min=0,
             max=MOST_SKIPPED,
-            help="Skip N serial numbers in each series: more than were ordered since the backup.",
+            help="Skip N serial numbers of each prefix. Choose N larger than the number of codes ordered since then.",
         ),
     ] = 0,
 ) -> None:
@@ -121,7 +125,7 @@ def token(
     org: Annotated[UUID, typer.Option(help="The organisation to act for.")],
     user: Annotated[UUID | None, typer.Option(help="The user; an invented one if left out.")] = None,
     role: Annotated[list[Role] | None, typer.Option(help="May be given several times; operator if left out.")] = None,
-    hours: Annotated[float, typer.Option(min=0.01, max=24 * 366, help="How long it is good for.")] = 12,
+    hours: Annotated[float, typer.Option(min=0.01, max=24 * 366, help="How many hours the token is valid.")] = 12,
     link: Annotated[
         bool, typer.Option("--link", help="Print a link that signs into the console: once, within 10 minutes.")
     ] = False,

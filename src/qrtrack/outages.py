@@ -122,7 +122,7 @@ def _of_driver(error: BaseException) -> BaseException:
 def _reported(error: BaseException) -> DomainError | None:
     reason = reason_of(error)
     if has_state(error, (POOLERS_OWN,)) and "startup parameter" in reason:
-        advice = "set DATABASE_POOLER=transaction where PgBouncer stands before it, else remove options in DATABASE_URL"
+        advice = "set DATABASE_POOLER=transaction if it is PgBouncer; otherwise remove options from DATABASE_URL"
         return DatabaseRefused(reason, advice)
     if has_state(error, REFUSING) or (has_state(error, (POOLERS_OWN,)) and "no such database" in reason):
         return DatabaseRefused(reason)

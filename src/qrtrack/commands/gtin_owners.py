@@ -23,9 +23,7 @@ def show_or_move(*, gtin: str | None, prefix: str | None, to: UUID | None) -> No
         return
     typer.echo(f"{found.name} moved from organisation {found.owner} to {to}.")
     if found.batches:
-        typer.echo(
-            f"{found.batches} batches of {found.owner} keep such a GTIN: what is printed of them stays as it is."
-        )
+        typer.echo(f"{found.batches} batches of {found.owner} keep such a GTIN. Their printed labels do not change.")
 
 
 async def _show_or_move(database: Database, *, gtin: str | None, prefix: str | None, to: UUID | None) -> MovedGtin:

@@ -52,13 +52,13 @@ class ReferenceLocked(Conflict):
 
 
 class ClaimedMeanwhile(Conflict):
-    """Another worker claimed work that must not run beside this one. Claim again."""
+    """Another worker claimed work that must not run at the same time as this work. Claim again."""
 
     slug = "claimed-meanwhile"
     title = "Claimed in the meantime"
 
     def __init__(self) -> None:
-        super().__init__("Another worker claimed work at this moment that must not run beside this one. Claim again.")
+        super().__init__("Another worker has just claimed work that must not run at the same time. Claim again.")
 
 
 REFUSALS: dict[str, Callable[[], DomainError]] = {

@@ -69,7 +69,7 @@ TOTALS: Final[Sequence[tuple[str, str, Callable[[Gauges], float | None]]]] = (
 COUNTS_BY_KIND: Final[Sequence[tuple[str, str, Callable[[Gauges], Mapping[str, int]]]]] = (
     (
         "dispatch_alarms",
-        "Reports of the bank in the last 24 hours that contradict each other, or match no payment",
+        "Events of attempts in the last 24 hours that a person must look at",
         lambda gauges: gauges.alarming_dispatch_events,
     ),
     (

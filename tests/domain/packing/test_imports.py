@@ -231,12 +231,12 @@ def test_a_long_cell_is_not_repeated_whole() -> None:
 @pytest.mark.parametrize(
     ("header", "says"),
     [
-        ("serial,root_key", "no column code"),
+        ("serial,root_key", "column code is missing"),
         ("code,colour", "colour is none of them"),
         ("code,root_key,Root_Key", "names root_key twice"),
         ("CODE,code", "names code twice"),
-        (",,", "no column code"),
-        ("code\troot_key", "no column code"),
+        (",,", "column code is missing"),
+        ("code\troot_key", "column code is missing"),
     ],
 )
 def test_a_header_is_refused_with_what_is_wrong_in_it(header: str, says: str) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.labels.documents import FileFormat
 
-LOOK_THEN_REPRINT: Final = "Look whether it was printed, then reprint."
+LOOK_THEN_REPRINT: Final = "Look whether it was printed. If not, reprint it."
 TOO_LATE_HOURS: Final = 24
 """A print job that waits longer for its printer fails."""
 

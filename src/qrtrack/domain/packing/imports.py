@@ -145,14 +145,14 @@ def _columns(header: Sequence[str]) -> dict[str, int]:
     unknown = next((name for name in names if name and name not in {*COLUMNS, *EXPORTED}), None)
     twice = next((name for name in COLUMNS if names.count(name) > 1), None)
     if "code" not in names:
-        wrong = "It names no column code."
+        wrong = "The column code is missing."
     elif unknown is not None:
         wrong = f"{_shortened(unknown)} is none of them."
     elif twice is not None:
         wrong = f"It names {twice} twice."
     else:
         return {name: place for place, name in enumerate(names) if name}
-    detail = f"The first line must name the columns: code, and if there are any root_key and variant. {wrong}"
+    detail = f"The first line must name the columns: code, and also root_key and variant if the file has them. {wrong}"
     raise _Unreadable("/file/1", detail, FieldCode.BAD_HEADER)
 
 

@@ -65,7 +65,8 @@ class PrintJobSummary(View):
     master_code: str | None
     station: str | None = Field(description="The station that packed the case; null if a person ordered the label.")
     status: PrintStatus = Field(
-        description="`unknown`: the connection broke after the first byte. Look whether it was printed, then reprint."
+        description="`unknown`: the connection broke after the first byte. Look whether it was printed. If not, "
+        "reprint it."
     )
     error_message: str | None
     sent_bytes: int
