@@ -152,6 +152,33 @@ async def test_events_that_were_not_forwarded_are_found_and_replayed(
     assert await accurate.statuses() == ["done", "pending", "pending"]
 
 
+async def test_one_replay_takes_all_events_that_were_not_forwarded_but_none_that_still_waits(
+    accurate: Accurate, client: httpx2.AsyncClient
+) -> None:
+    statuses = ["done", "skipped", "dead", "invalid", "pending", "done"]
+    for receipt, status in zip(await accurate.send(*(event() for _ in statuses)), statuses, strict=True):
+        await accurate.sql(
+            "UPDATE webhook_queue SET status = :status, forward_status = 'dead',"
+            " finished_at = CASE WHEN :status = 'pending' THEN NULL ELSE now() END WHERE id = :id",
+            id=receipt.queue_id,
+            status=status,
+        )
+    await accurate.sql(
+        "UPDATE webhook_queue SET forward_status = 'sent' WHERE id = (SELECT max(id) FROM webhook_queue)"
+    )
+    body = {"forward_status": "dead"}
+    counted = await client.post(f"{EVENTS}/replay", json=body | {"dry_run": True})
+    assert counted.json()["matching"] == 3
+    assert (await client.post(f"{EVENTS}/replay", json=body)).json()["replayed"] == 3
+    assert await accurate.statuses() == ["pending", "pending", "pending", "invalid", "pending", "done"]
+
+
+async def test_a_replay_needs_a_status_or_a_state_of_forwarding(client: httpx2.AsyncClient) -> None:
+    answer = await client.post(f"{EVENTS}/replay", json={"type": "CUSTOMER"})
+    assert answer.status_code == 422
+    assert [(error["pointer"], error["code"]) for error in answer.json()["errors"]] == [("/status", "at_least_one_of")]
+
+
 @pytest.mark.parametrize("status", ["done", "skipped", "dead"])
 async def test_done_skipped_and_dead_events_can_be_replayed(
     accurate: Accurate, runtime: Runtime, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, status: str

@@ -61,6 +61,9 @@ async def test_the_filter_is_in_the_address_and_older_events_follow(
     assert first.count("<tr>") - 1 == 50
     assert 'href="/console/webhooks?status=skipped&type=VENDOR&before=' in html.unescape(first)
     assert 'data-body=\'{"status": "skipped", "type": "VENDOR"}\'' in first
+    await accurate.sql("UPDATE webhook_queue SET forward_status = 'dead'")
+    lost = (await visitor.get(PAGE, params={"status": "not_forwarded"})).text
+    assert 'data-body=\'{"forward_status": "dead"}\'' in lost
     # Only skipped, done and dead events can be replayed together.
     assert "events/replay" not in (await visitor.get(PAGE, params={"status": "pending"})).text
     assert "events/replay" not in (await visitor.get(PAGE)).text

@@ -60,13 +60,10 @@ class EventFilter(NamedTuple):
 
     @property
     def replay(self) -> Mapping[str, str] | None:
-        """Returns the body of the API's replay request for this filter, or None if the API cannot replay these events.
-        A request takes one status, so of the events that were not forwarded it selects only those that are `done`.
-        """
+        """Returns the body of the API's replay request for this filter. None if the API cannot select these events."""
         if self.find or not (self.status in REPLAYABLE or self.status == NOT_FORWARDED):
             return None
-        found = {"status": EventStatus.DONE, "forward_status": ForwardStatus.DEAD}
-        wanted = found if self.status == NOT_FORWARDED else {"status": self.status}
+        wanted = {"forward_status": ForwardStatus.DEAD} if self.status == NOT_FORWARDED else {"status": self.status}
         return wanted | ({"type": self.type} if self.type else {})
 
 

@@ -46,17 +46,18 @@ FROM webhook_replays
 WHERE selection -> 'ids' @> to_jsonb(CAST(:id AS bigint))
 ORDER BY id
 """
+IS_REPLAYABLE: Final = "payload <> '' AND status = ANY(CAST(:statuses AS text[]))"
 FIND_REPLAYABLE: Final = f"""
 SELECT id
 FROM webhook_queue
-WHERE id > :after AND payload <> ''
+WHERE id > :after AND {IS_REPLAYABLE}
 AND {MATCHES}
 ORDER BY id
 LIMIT :limit
 """
 COUNT_REPLAYABLE: Final = f"""
 SELECT count(*)
-FROM (SELECT FROM webhook_queue WHERE payload <> '' AND {MATCHES} LIMIT :limit) AS counted
+FROM (SELECT FROM webhook_queue WHERE {IS_REPLAYABLE} AND {MATCHES} LIMIT :limit) AS counted
 """
 REQUEUE: Final = f"""
 UPDATE webhook_queue
@@ -65,7 +66,8 @@ SET {WEBHOOK_EVENTS.requeued}, started_at = NULL, note = NULL, forward_attempts 
 WHERE id = ANY(ARRAY(
     SELECT id
     FROM webhook_queue
-    WHERE id = ANY(CAST(:ids AS bigint[])) AND status = ANY(CAST(:statuses AS text[])) AND payload <> ''
+    WHERE id = ANY(CAST(:ids AS bigint[])) AND {IS_REPLAYABLE}
+    AND (CAST(:forward_status AS text) IS NULL OR forward_status = :forward_status)
     ORDER BY id FOR NO KEY UPDATE))
 RETURNING id
 """
@@ -138,20 +140,29 @@ class WebhookReplayRepository(Repository):
     async def replays(self, event_id: int) -> Sequence[Replay]:
         return await self._fetch_all(Replay, REPLAYS, id=event_id)
 
-    async def find_replayable(self, selection: EventSelection, *, after: int, limit: int) -> Sequence[int]:
-        """Returns the next ids after `after` of selected events that still have their payload."""
-        return await self._fetch_values(FIND_REPLAYABLE, **asdict(selection), after=after, limit=limit)
+    async def find_replayable(
+        self, selection: EventSelection, statuses: Sequence[str], *, after: int, limit: int
+    ) -> Sequence[int]:
+        """Returns the next ids after `after` of selected events that have one of the statuses and still have their
+        payload.
+        """
+        values = asdict(selection) | {"statuses": list(statuses)}
+        return await self._fetch_values(FIND_REPLAYABLE, **values, after=after, limit=limit)
 
-    async def count_replayable(self, selection: EventSelection, *, limit: int) -> int:
-        """Counts selected events that still have their payload, at most `limit` of them."""
-        count: int = await self._fetch_value(COUNT_REPLAYABLE, **asdict(selection), limit=limit)
+    async def count_replayable(self, selection: EventSelection, statuses: Sequence[str], *, limit: int) -> int:
+        """Counts the events that `find_replayable` would return, at most `limit` of them."""
+        values = asdict(selection) | {"statuses": list(statuses)}
+        count: int = await self._fetch_value(COUNT_REPLAYABLE, **values, limit=limit)
         return count
 
-    async def requeue(self, ids: Sequence[int], statuses: Sequence[str], *, pass_on: bool) -> Sequence[int]:
-        """Queues events again with all attempts, if they have one of the statuses and still have their payload. With
-        `pass_on` they are also forwarded again. Returns their ids.
+    async def requeue(
+        self, ids: Sequence[int], statuses: Sequence[str], *, forward_status: str | None = None, pass_on: bool
+    ) -> Sequence[int]:
+        """Queues events again with all attempts, if they have one of the statuses, the `forward_status` (unless it is
+        None), and still their payload. With `pass_on` they are also forwarded again. Returns their ids.
         """
-        return sorted(await self._fetch_values(REQUEUE, ids=list(ids), statuses=list(statuses), pass_on=pass_on))
+        values = {"ids": list(ids), "statuses": list(statuses), "forward_status": forward_status, "pass_on": pass_on}
+        return sorted(await self._fetch_values(REQUEUE, **values))
 
     async def record_replay(
         self, caller: Caller, *, reason: str | None, selection: EventSelection | None, ids: Sequence[int]

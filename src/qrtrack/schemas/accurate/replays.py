@@ -7,7 +7,7 @@ from pydantic import Field
 from qrtrack.domain.accurate.forwarding import ForwardStatus
 from qrtrack.domain.accurate.processing import EventStatus
 from qrtrack.domain.accurate.replays import EventSelection
-from qrtrack.domain.errors import FieldError, InvalidInput
+from qrtrack.domain.errors import FieldError, InvalidInput, invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.schemas.accurate.documents import DatabaseId
 from qrtrack.schemas.base import Answer, Body, Flag, Instant, ListQuery, Page, Reason, Text, View
@@ -100,7 +100,9 @@ class ReplayOne(Body):
 class ReplayMany(Body):
     """Which events to replay, and why."""
 
-    status: Literal["dead", "skipped", "done"]
+    status: Literal["dead", "skipped", "done"] | None = Field(
+        None, description="Required if `forward_status` is not sent. Default: all three."
+    )
     type: Text | None = None
     database_id: DatabaseId | None = None
     forward_status: Annotated[ForwardStatus, Field(strict=False)] | None = Field(
@@ -110,6 +112,10 @@ class ReplayMany(Body):
     dry_run: bool = Field(default=False, description="Counts the events that would be replayed, and changes nothing.")
 
     def selection(self) -> EventSelection:
+        """Returns the filter. Raises InvalidInput if it has neither `status` nor `forward_status`."""
+        if self.status is None and self.forward_status is None:
+            fields = ["status", "forward_status"]
+            raise invalid_field("/status", f"Send {' or '.join(fields)}.", FieldCode.AT_LEAST_ONE_OF, fields=fields)
         return EventSelection(
             status=self.status, type=self.type, database_id=self.database_id, forward_status=self.forward_status
         )

@@ -101,24 +101,27 @@ async def replay_event(
 async def count_replayable(database: Database, *, caller: Caller, selection: EventSelection) -> Matching:
     """Counts what `replay_events` would replay now."""
     async with database.read(tenant=caller.organisation_id) as repositories:
-        return Matching.of(await repositories.webhook_replays.count_replayable(selection, limit=MOST_COUNTED + 1))
+        return Matching.of(
+            await repositories.webhook_replays.count_replayable(selection, REPLAYABLE, limit=MOST_COUNTED + 1)
+        )
 
 
 async def replay_events(
     database: Database, *, caller: Caller, selection: EventSelection, reason: str | None, pass_on: bool
 ) -> Replayed:
-    """Replays the selected events that still have their payload, CHUNK events for each transaction. After an
-    interruption the caller sends the request again, and it continues with the remaining events. With the same
-    Idempotency-Key the answer counts all events, without a key only the remaining ones.
+    """Replays the selected events that are done, skipped or dead and still have their payload, CHUNK events for each
+    transaction. After an interruption the caller sends the request again, and it continues with the remaining events.
+    With the same Idempotency-Key the answer counts all events, without a key only the remaining ones.
     """
-    assert selection.status is not None
     so_far = SoFar()
     while True:
         async with database.write(tenant=caller.organisation_id) as repositories:
             after, replayed = repositories.continued(so_far)
             events = repositories.webhook_replays
-            found = await events.find_replayable(selection, after=after, limit=CHUNK)
-            ids = await events.requeue(found, [selection.status], pass_on=pass_on)
+            found = await events.find_replayable(selection, REPLAYABLE, after=after, limit=CHUNK)
+            # With the filter again: a concurrent replay may have requeued, and a worker finished, some of these events.
+            statuses = REPLAYABLE if selection.status is None else [selection.status]
+            ids = await events.requeue(found, statuses, forward_status=selection.forward_status, pass_on=pass_on)
             await events.record_replay(caller, reason=reason, selection=selection, ids=ids)
             await repositories.wake_workers(WEBHOOK_EVENTS)
             replayed += len(ids)
