@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 from unittest.mock import patch
 
-from asyncpg.prepared_stmt import PreparedStatement
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from qrtrack import database, pools, runtime
@@ -33,8 +32,6 @@ class WarmConnection(KeptAliveConnection):
 
     shelf: "list[WarmConnection]"
     codecs: set[str]
-    is_behind_pooler: bool
-    prepared: dict[str, PreparedStatement]
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
         if timeout is not None or self.is_closed():
@@ -53,21 +50,6 @@ class WarmConnection(KeptAliveConnection):
             await super().set_type_codec(typename, **options)
             self.codecs.add(typename)
 
-    async def prepare(self, query: str, **options: Any) -> PreparedStatement:
-        """The engine of each test prepares its statements anew: it gets those of the tests before."""
-        if self.is_behind_pooler:
-            return await super().prepare(query, **options)
-        if query not in self.prepared:
-            self.prepared[query] = await super().prepare(query, **options)
-        return self.prepared[query]
-
-    async def reload_schema_state(self) -> None:
-        self.prepared.clear()
-        await super().reload_schema_state()
-
-
-# More than the program has.
-STATEMENTS = 10_000
 
 LOOP = KeptLoop()
 SHELVES: defaultdict[str, list[WarmConnection]] = defaultdict(list)
@@ -83,9 +65,9 @@ class WarmConnector(Connector):
         while shelf:
             if not (kept := shelf.pop()).is_closed():
                 return kept
-        made: Any = await super().connect(plans=plans, statement_cache_size=STATEMENTS, **options)
+        made: Any = await super().connect(plans=plans, **options)
         made.__class__ = WarmConnection
-        made.shelf, made.codecs, made.prepared, made.is_behind_pooler = shelf, set(), {}, self.behind_pooler
+        made.shelf, made.codecs = shelf, set()
         return cast(WarmConnection, made)
 
 
