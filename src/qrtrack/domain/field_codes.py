@@ -175,7 +175,7 @@ MEANINGS: Final[Mapping[FieldCode, Meaning]] = MappingProxyType(
             "The last label ends outside of the page, at `right` x `bottom` mm.", ("right", "bottom")
         ),
         FieldCode.LABEL_TOO_SMALL: Meaning(
-            "The symbol does not fit onto the label: it needs `width` x `height` mm, or one of `presets`.",
+            "The label is too small for its symbol and text. Take one of `presets`, or at least `width` x `height` mm.",
             ("width", "height", "presets"),
         ),
         FieldCode.UNKNOWN_CASE: Meaning("The batch has no case number `value`.", ("value",)),

@@ -190,8 +190,15 @@ def test_what_is_placed_keeps_its_quiet_zone_and_legible_modules(
 def test_a_label_that_is_too_small_is_refused_with_formats_that_would_do() -> None:
     with pytest.raises(LabelTooSmall, match=r"Take one of a4-65, a4-40, .* or labels of at least 14 x 15 mm"):
         placed(1, Roll(25.4, 10.0))
-    with pytest.raises(LabelTooSmall, match=r"smaller than 0\.396 mm"):
+    with pytest.raises(LabelTooSmall, match=r"modules of at least 0\.396 mm"):
         placed(1, Roll(25.0, 15.0), at_tills=True)
+
+
+def test_a_label_too_narrow_for_its_text_is_refused_without_blaming_the_symbol() -> None:
+    narrow = Roll(20.0, 60.0)
+    place_label(Label(payload(1), ["SKA000001"]), narrow, at_tills=False, resolution=Resolution())
+    with pytest.raises(LabelTooSmall, match=r"20 x 60 mm is too small for the symbol \(.*\) and its text\. .* 22 x"):
+        place_label(Label(payload(1), ["W" * 24]), narrow, at_tills=False, resolution=Resolution())
 
 
 def test_text_stands_beside_the_symbol_where_the_height_lacks() -> None:

@@ -71,7 +71,7 @@ class LabelTooSmall(InvalidInput):
     """The label is too small for a symbol with legible modules, its quiet zone and the text."""
 
     slug = "label-too-small"
-    title = "The symbol does not fit onto the label"
+    title = "The label is too small for its symbol and text"
 
 
 def lay_out(
@@ -152,8 +152,8 @@ def _too_small(
     }
     advice = f"Take one of {', '.join(fitting)}, or" if fitting else "Take"
     detail = (
-        f"The symbol has {modules} x {modules} modules, and on a label of {size[0]:g} x {size[1]:g} mm they would be "
-        f"smaller than {least} mm. {advice} labels of at least {needed['width']} x {needed['height']} mm."
+        f"A label of {size[0]:g} x {size[1]:g} mm is too small for the symbol ({modules} x {modules} modules of at "
+        f"least {least} mm) and its text. {advice} labels of at least {needed['width']} x {needed['height']} mm."
     )
     return LabelTooSmall(
         detail, errors=[FieldError("/preset", detail, FieldCode.LABEL_TOO_SMALL, needed | {"presets": fitting})]
