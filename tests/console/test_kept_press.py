@@ -42,9 +42,9 @@ async def test_a_press_is_not_sent_in_the_name_of_the_next_person(station: Stati
     await expect(page.locator("#left p")).to_contain_text("It is not sent in your name.")
     await other.open(batch)
     await expect(page.locator("#left")).to_be_visible()
-    await other.expect_verdict("warn", "Another person's press waits")
+    await other.expect_verdict("warn", "Another person's action waits")
     await other.scan(batch.master_code(2))
-    await expect(page.locator("#not-taken")).to_contain_text("Something that another person pressed still waits")
+    await expect(page.locator("#not-taken")).to_contain_text("The server has not answered another person's action yet")
     assert await factory.packs(batch) == []
     await page.click("#left button")
     await other.expect_verdict("idle", "Scan a case")

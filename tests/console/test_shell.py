@@ -148,7 +148,7 @@ async def test_a_press_that_waits_is_seen_on_every_page_and_leads_back(station: 
     await station.scan(batch.master_code(1))
     await station.expect_verdict("warn", "Waiting for the server")
     await page.goto(f"{station.factory.address}/console/batches")
-    await expect(page.locator("#waiting-press")).to_contain_text("1 press waits")
+    await expect(page.locator("#waiting-press")).to_contain_text("1 action waits")
     await page.unroute_all()
     await page.click("#waiting-press a")
     await station.expect_verdict("good", "Case 1 packed")

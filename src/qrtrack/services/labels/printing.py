@@ -100,8 +100,8 @@ def _what_happened(error: BaseException, printer: PrinterConnection) -> str:
         return str(error)
     if isinstance(error, asyncio.CancelledError):
         return f"The service was stopped after {printer.sent} bytes."
-    log.error("a print was broken off", exc_info=error)
-    return f"The service broke it off after {printer.sent} bytes ({type(error).__name__})."
+    log.error("an error stopped the sending of a label", exc_info=error)
+    return f"The service stopped sending after {printer.sent} bytes ({type(error).__name__})."
 
 
 async def _record_unknown(database: Database, claim: Claim, what: str, *, sent_bytes: int = 0) -> bool:
