@@ -92,7 +92,10 @@ async def _database_host(client: httpx2.AsyncClient, account: Account) -> str | 
         case {"s": True, "d": {"database": {"host": str(host)}} | {"host": str(host)}}:
             host = host.rstrip("/")
         case _:
-            log.warning("Accurate does not name the host of the API token's database", status=answer.status_code)
+            log.warning(
+                "Accurate did not name the host of the API token's database: only the account host is asked to renew",
+                status=answer.status_code,
+            )
             return None
     if not may_receive_token(host, account.base_url):
         log.warning(

@@ -93,5 +93,5 @@ async def fail_notification(database: Database, claim: Claim, error: str, *, per
     async with database.write() as repositories:
         retry_in = await repositories.leased(NOTIFICATIONS).fail(claim, error, permanent=permanent)
     if retry_in is None:
-        log.error("a notification could not be sent", notification_id=claim.number, reason=error)
+        log.error("a notification was not sent and is given up", notification_id=claim.number, reason=error)
     return retry_in

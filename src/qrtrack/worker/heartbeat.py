@@ -42,7 +42,9 @@ async def renew_lease(runtime: Runtime, queue: Queue, claim: Claim, body: asynci
         except Exception as error:
             # Whatever the error is, the work must not outlive its lease.
             if not isinstance(error, DatabaseUnavailable | TimeoutError):
-                log.exception("a heartbeat failed")
+                log.exception(
+                    "a heartbeat failed: if its retries fail too, the work is stopped before its lease expires"
+                )
             pause = min(BEAT_RETRY_SECONDS, lease / 10)
             if monotonic() + pause >= trusted_until:
                 body.cancel()

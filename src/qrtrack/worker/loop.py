@@ -101,7 +101,7 @@ class Worker:
         except DatabaseUnavailable:
             log.info("the database was away when this worker reported that it is alive")
         except Exception:
-            log.exception("this worker could not report that it is alive")
+            log.exception("this worker could not report that it is alive: lists of workers may lack it")
 
     async def _sign_off(self) -> None:
         """Removes this process from the list of workers. Otherwise it would count as alive for another half a
@@ -150,7 +150,10 @@ class Worker:
     def _ended(self, slots: Slots, task: asyncio.Task[WorkOutcome]) -> None:
         del slots.running[task]
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("the end of some work could not be recorded", exc_info=error)
+            log.error(
+                "the end of a piece of work could not be recorded: it is claimed again when its lease expires",
+                exc_info=error,
+            )
         elif not task.cancelled():
             self._wake_for_retry(task.result())
         self._awake.set()

@@ -139,7 +139,11 @@ def _entities(event: PendingEvent, zone: ZoneInfo) -> frozenset[str]:
     try:
         reading = read_event(event.payload, kind, received_at=event.created_at, zone=zone)
     except Exception:
-        log.warning("an event to forward cannot be read", queue_id=event.id, exc_info=True)
+        log.warning(
+            "an event to forward cannot be read: it is sent, but no other event waits for it",
+            queue_id=event.id,
+            exc_info=True,
+        )
         return frozenset()
     return frozenset(state.entity_id for state in reading.states)
 

@@ -172,7 +172,11 @@ class Verifier:
         peppered = self.keys.peppered(batch.id, unit.sequence_number, key)
         agrees = await self._compare(peppered, unit.root_key_hash or self.hasher.of_no_key)
         if unit.root_key_hash is not None and not agrees:
-            log.error("a root key's digest and hash disagree", batch=str(batch.id), unit=unit.sequence_number)
+            log.error(
+                "a root key's digest and hash disagree: checks of this unit answer `unknown`",
+                batch=str(batch.id),
+                unit=unit.sequence_number,
+            )
             return None
         return Proven(batch.manufacturer_org_id, batch.id, unit.sequence_number)
 
