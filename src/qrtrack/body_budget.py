@@ -1,7 +1,7 @@
 """Limits the memory for request bodies: a budget for this process, and a share of it for each organisation.
 
-A body that does not fit is not refused. The server does not read it yet, so its bytes wait at the sender (TCP
-backpressure).
+A body that does not fit waits: the server does not read it yet, so its bytes stay at the sender (TCP backpressure).
+While WAITING_PER_SHARE requests of an organisation wait, its next one is refused.
 """
 
 import asyncio

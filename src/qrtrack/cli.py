@@ -133,7 +133,7 @@ def token(
         str | None, typer.Option(help="Where browsers reach the server, with --link; PUBLIC_BASE_URL if left out.")
     ] = None,
 ) -> None:
-    """Print a token, signed with JWT_SECRET. Standard error says which secret that is."""
+    """Print a token signed with JWT_SECRET. Standard error shows where that secret was read from, never the secret."""
     if link:
         from qrtrack.commands import sessions
 

@@ -78,7 +78,9 @@ class EmbeddedPostgres(AbstractContextManager["EmbeddedPostgres"]):
         _ensure_server(self._home, durable=self._durable)
 
     def close(self) -> None:
-        """Releases the folder. The last user stops the server and waits: a container would kill it otherwise."""
+        """Releases the folder. The last user stops the server and waits until it has stopped: when a container's
+        program ends, the container kills all other processes.
+        """
         users, self._users = self._users, None
         if users is None:
             return

@@ -20,8 +20,8 @@ SELECT current_setting('server_version') AS server, (SELECT version_num FROM ale
 
 
 class ServerLimits(NamedTuple):
-    """The limits of the server. `allowed` is how many connections this user may have in this database, over all
-    processes.
+    """The limits of the server. `allowed` is the largest number of connections to this database that all processes
+    together can open as this user.
     """
 
     is_durable: bool

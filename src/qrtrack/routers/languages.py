@@ -1,4 +1,6 @@
-"""The languages of the pages, and the choice of one by Accept-Language. Each kind of page has its texts beside it."""
+"""The languages of the pages, and the choice of one by Accept-Language. The texts are in the folder `texts`
+of each package that has pages.
+"""
 
 import tomllib
 from collections.abc import Mapping

@@ -98,7 +98,8 @@ def _request_id(scope: Scope) -> str:
 
 
 def _template(scope: Scope) -> str | None:
-    # The route of an included router has only its own part of the path; FastAPI keeps the whole template beside it.
+    # In an included router, `scope["route"]` has only the path within that router. FastAPI puts the whole template into
+    # `effective_route_context`.
     route: Any = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
     path = getattr(route, "path", None)
     return path if isinstance(path, str) else None

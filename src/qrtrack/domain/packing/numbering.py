@@ -42,8 +42,8 @@ def parse_serial(code: str) -> tuple[str, int] | None:
 
 
 def random_tail_length(live_codes: int) -> int:
-    """Returns the shortest length at which a guess hits one of `live_codes` with a probability below 1/10,000 (EU
-    2016/161, art. 4).
+    """Returns the shortest length, but at least SHORTEST_TAIL, at which a guess hits one of `live_codes` with a
+    probability below 1/10,000 (EU 2016/161, art. 4).
     """
     length = SHORTEST_TAIL
     while live_codes * GUESSES_PER_HIT >= len(_LETTERS) * len(ALPHABET) ** (length - 1):

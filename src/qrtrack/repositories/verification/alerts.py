@@ -26,7 +26,7 @@ class AlertRepository(DriverRepository):
         sequence_number: int,
         alerts: Sequence[tuple[AlertKind, bool]],
     ) -> int:
-        """Stores the alerts. Each entry of `kinds` says whether its alert names the unit. Returns how many alerts are
+        """Stores the alerts: each entry is a kind, and whether the alert names the unit. Returns how many alerts are
         new today.
         """
         return await self._execute(
