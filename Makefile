@@ -1,7 +1,8 @@
 # Every command of a developer's and an operator's day. Needs python3 (3.11 or newer, with venv) and make, nothing else.
 
 PYTHON ?= python3
-WORKERS ?= 2
+# On two cores a third test process works while the others wait.
+WORKERS ?= 3
 NAME ?=
 
 BIN := .venv/bin

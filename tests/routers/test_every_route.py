@@ -251,7 +251,7 @@ async def test_no_value_in_a_path_is_a_defect(wrong: str, app: FastAPI, client: 
                 assert answer.status_code < 500 or answer.status_code == 503, (method, path)
 
 
-NASTY_TEXT = ("", "\0", "\ufffe", "-1", "0", "9" * 20, "1.5", "nan", "x" * 2000, "WzE4MDAwMDAwMDAwMDAwXQ", "Wy0xXQ")
+NASTY_TEXT = ("", "\0", "\ufffe", "-1", "0", "9" * 20, "0.05", "nan", "x" * 2000, "WzE4MDAwMDAwMDAwMDAwXQ", "Wy0xXQ")
 
 
 async def test_no_value_in_a_query_is_a_defect(things: Things, client: httpx2.AsyncClient) -> None:
