@@ -146,17 +146,21 @@ MEANINGS: Final[Mapping[FieldCode, Meaning]] = MappingProxyType(
         FieldCode.NOT_A_CSV_FILE: Meaning("The file is not CSV but a workbook or another kind of file."),
         FieldCode.NOT_UTF8: Meaning("The file is not UTF-8 text."),
         FieldCode.NOT_CSV: Meaning("Line `line` is not CSV.", ("line",)),
-        FieldCode.BAD_HEADER: Meaning("The first line does not name the columns code, root_key, variant."),
+        FieldCode.BAD_HEADER: Meaning(
+            "The first line lacks the column code, names an unknown column, or names a column twice."
+        ),
         FieldCode.TOO_MANY_CELLS: Meaning(
             "Line `line` has a cell in a column that the header does not name.", ("line",)
         ),
-        FieldCode.BAD_CODE_CELL: Meaning("The code of line `line` is not a code.", ("line",)),
-        FieldCode.BAD_ROOT_KEY_CELL: Meaning("The root key of line `line` is not a root key.", ("line",)),
+        FieldCode.BAD_CODE_CELL: Meaning("The column code of line `line` contains no valid code.", ("line",)),
+        FieldCode.BAD_ROOT_KEY_CELL: Meaning(
+            "The column root_key of line `line` contains no valid root key.", ("line",)
+        ),
         FieldCode.BAD_VARIANT_CELL: Meaning("The variant of line `line` is too long or not printable.", ("line",)),
         FieldCode.REPEATED_CELL: Meaning(
             "Line `line` repeats the code or root key of line `first_line`.", ("line", "first_line")
         ),
-        FieldCode.CODE_EXISTS: Meaning("The code `value` of line `line` exists already.", ("line", "value")),
+        FieldCode.CODE_EXISTS: Meaning("Line `line` has the code `value`, which exists already.", ("line", "value")),
         FieldCode.VARIANT_MISSING: Meaning("Some rows have a variant and others have none."),
         FieldCode.BAD_ACCOUNT: Meaning("The account is not text of 5 to 34 digits."),
         FieldCode.BAD_AMOUNT: Meaning(
