@@ -33,8 +33,9 @@ async def preview_prune(database: Database, *, days: int) -> dict[str, int]:
 
 
 async def prune(database: Database, *, days: int, advance: Advance = lambda _what, _count: None) -> dict[str, int]:
-    """Deletes rows that are older than `days`. If a run is killed, the next one continues; concurrent runs share the
-    work. Returns the number of deleted rows by kind.
+    """Deletes rows that ended or were written more than `days` days ago and are no longer needed. Idempotency keys,
+    console sessions and rows of dead processes go earlier. If a run is killed, the next one continues; concurrent runs
+    share the work. Returns the number of deleted rows by kind.
     """
     steps: dict[str, Step] = {
         "log_lines": lambda repositories: repositories.retention.prune_log_lines(days=days),

@@ -221,7 +221,9 @@ class PrintJobRepository(Repository):
         )
 
     async def list_not_printed(self, *, days: int, limit: int) -> Sequence[ListedPrint]:
-        """Lists the print jobs of the last `days` that failed or are unknown, newest first."""
+        """Lists the print jobs that ended in the last `days` days as failed or unknown, newest first. Leaves out those
+        whose label was printed later.
+        """
         return await self._fetch_all(ListedPrint, LIST_NOT_PRINTED, days=days, limit=limit)
 
     async def list_of_label_jobs(self, label_job_ids: Sequence[UUID], *, each: int) -> Sequence[ListedPrint]:
