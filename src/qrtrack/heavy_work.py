@@ -14,10 +14,11 @@ from typing import Final, ParamSpec, TypeVar
 
 from qrtrack.domain.errors import Unavailable
 
-# After each piece, its organisation pauses for this many times the duration of the piece: it gets 4 % of the process.
+# After a piece, its organisation pauses for this many times the duration of the piece: it gets 4 % of the process.
 REST_FACTOR: Final = 25
-# Pieces shorter than this cause no pause: they cost others almost nothing.
+# This much of each piece does not count: shorter pieces cost others almost nothing, and cause no pause.
 FREE_SECONDS: Final = 0.02
+# Pieces longer than 0.4 s reach this limit: their organisation gets more than 4 %.
 LONGEST_REST_SECONDS: Final = 10.0
 WAITING_PER_ORGANISATION: Final = 32
 

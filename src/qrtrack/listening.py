@@ -63,7 +63,7 @@ def _bound(family: int, address: Any) -> socket.socket:
 
 
 def listen(sockets: Sequence[socket.socket]) -> None:
-    """Opens the port. Raises PortUnusable: of two processes that bound the same port, only one can listen."""
+    """Starts to listen. Raises PortUnusable if another process has bound the same port too, and listens already."""
     for each in sockets:
         host, port = each.getsockname()[:2]
         with explained(host, port):

@@ -38,8 +38,10 @@ class Server(uvicorn.Server):
 
 async def serve(settings: Settings, *, host: str, port: int, with_worker: bool, with_api: bool = True) -> None:
     """Runs API and worker loop, or one of them, until SIGTERM or SIGINT. A second signal cuts requests off. Without the
-    API, the process answers only monitoring: health and metrics. Raises PortUnusable before it connects to the
-    database.
+    API, the process answers only monitoring: health and metrics.
+
+    Raises PortUnusable: before it connects to the database if the port is in use, and later if another process that
+    has bound the same port begins to listen first.
     """
     with listening.bound(host, port) as sockets:
         async with opened(settings) as runtime:

@@ -26,9 +26,8 @@ LONGEST_NUMBER: Final = 15
 
 
 def translate_stored(language: Language, sentence: str, kind: str = "") -> str | None:
-    """Returns the translation. Returns None for words that do not come from the program: a page quotes them.
-
-    Only templates whose keys begin with `kind` are tried.
+    """Returns the translation, or None if no template fits: then a person or another system wrote the text, and the
+    page quotes it. Tries only the templates whose keys begin with `kind`.
     """
     if len(sentence) > LONGEST:
         return None

@@ -20,7 +20,7 @@ class Role(StrEnum):
 
 
 class Permission(StrEnum):
-    """The rows of the role table. A route asks for a permission, never for a role."""
+    """The rows of the role table. A route requires a permission, never a role."""
 
     PACK = "pack"
     MANAGE_BATCHES = "manage-batches"

@@ -148,8 +148,8 @@ class GroupRepository(DriverRepository):
         return {row.id for row in rows if row.id is not None}
 
     async def break_up(self, group: Group) -> None:
-        """Ends the group and counts an attempt of each piece. From then on, each piece is retried by itself. Raises
-        LeaseLost.
+        """Deletes the group and counts one attempt of each piece: tried pieces are claimed one by one. A piece that
+        another transaction has locked is not counted, so another group may claim it. Raises LeaseLost.
         """
         if not await self._fetch_value(self._break_up(OWN), token=group.token):
             raise LeaseLost(group)

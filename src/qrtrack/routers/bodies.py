@@ -66,8 +66,8 @@ class TooManyValues(InvalidInput):
 
 
 class StrictRoute(APIRoute):
-    """The class of all routes. JSON bodies are parsed strictly, for the route and for its dependencies. If a route asks
-    for a caller, token and role are checked before the first byte of the body is read. Answers of a GET can be
+    """The class of all routes. JSON bodies are parsed strictly, for the route and for its dependencies. If a route
+    needs a caller, token and role are checked before the first byte of the body is read. Answers of a GET can be
     revalidated.
     """
 
@@ -122,8 +122,8 @@ def _before_body(request: Request, refusal: DomainError) -> Response:
 class StrictRequest(Request):
     """Counts the values of a body while it arrives, so that a body with too many is neither stored nor parsed.
 
-    `parse_large` parses a large body in a thread, when it is the turn of its organisation. It is None if the route asks
-    for no caller.
+    `parse_large` waits for the turn of the caller's organisation, then parses a large body in a thread. It is None on
+    routes that need no caller.
     """
 
     parse_large: Callable[[bytes], Awaitable[Any]] | None = None

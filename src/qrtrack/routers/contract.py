@@ -55,7 +55,7 @@ WEBHOOK_TOKEN: Final = {
 TAGS: Final[Mapping[str, str]] = {
     "batches": "Codes that were ordered together: ordering, importing, viewing, closing, and their QR.",
     "codes": "Single units: printed, void, readmitted.",
-    "reverse jobs": "Preparing every good code of a batch for packing, except the damaged ones that are listed.",
+    "reverse jobs": "Preparing the codes of a batch for packing, except the damaged ones that are listed.",
     "linking": "Packing units into master cases, and taking them out again.",
     "exports": "Sheets of codes, cases, queues and settlements for other programs: CSV and XLSX.",
     "labels": "Labels of units and cases: formats, jobs, files, printers, and QR symbols.",

@@ -1,4 +1,4 @@
-"""The Idempotency-Key for all routes: a route that creates or moves something asks for an AnsweringDatabase."""
+"""The Idempotency-Key for all routes: a route that creates or moves something depends on AnsweringDatabase."""
 
 import hashlib
 from functools import lru_cache

@@ -201,7 +201,7 @@ def all_left_out(members: type[BaseModel], name: str, doc: str) -> type[BaseMode
 PossibleAttemptMembers: Final = all_left_out(
     EarlierAttemptMembers,
     "PossibleAttemptMembers",
-    "The attempt of the other request; left out if that request has not committed it yet.",
+    "The attempt that the other request has made. Left out while that request has not committed it.",
 )
 
 

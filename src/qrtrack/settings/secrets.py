@@ -51,8 +51,9 @@ def kept_secret(folder: Path, name: str) -> str:
 
 
 def _open_private(path: Path, name: str, *, mode: int) -> int:
-    """Opens the file if it can be trusted. Returns a descriptor, so that the file that was checked is the one that is
-    read. `mode` is what a refusal advises for `chmod`.
+    """Opens the file, and checks that no other user can have written or read it. Returns a descriptor: the caller reads
+    the file that was checked, even if another file has taken its path meanwhile. Raises SettingsError, which advises
+    `chmod` to `mode`.
     """
     descriptor = None
     if not path.is_symlink():

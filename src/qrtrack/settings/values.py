@@ -203,9 +203,9 @@ def _mail_server(value: SecretStr | None) -> SecretStr | None:
         try:
             parts = urlsplit(value.get_secret_value())
             usable = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
-            # `urlsplit` ends the host part at a # or a blank in the password, and would return a part of the password
-            # as host.
             usable &= value.get_secret_value().isascii() and " " not in value.get_secret_value()
+            # At a #, / or ? in the password, `urlsplit` ends the host part: it returns the user as host, and the rest
+            # of the address as fragment, path or query.
             usable &= parts.path in ("", "/") and not (parts.query or parts.fragment)
         except ValueError:
             usable = False

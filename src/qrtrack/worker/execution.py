@@ -160,8 +160,8 @@ class SingleHandler:
 
 @dataclass(frozen=True, slots=True)
 class GroupHandler:
-    """A kind of small work that is claimed in groups of up to `size` pieces. `run` returns how many pieces it has
-    finished. If a group fails, its pieces are retried one by one, as another kind of work.
+    """A kind of small work: one claim takes a group of up to `size` pieces. `run` returns how many pieces it has
+    finished. If a group fails, the SingleHandler of another kind claims and retries its pieces one by one.
     """
 
     queue: Queue
@@ -212,8 +212,8 @@ async def run_next(runtime: Runtime, handler: AnyHandler, stop: StopSignal) -> W
 
 
 async def run_until_idle(runtime: Runtime, handler: AnyHandler, held: Claim | Group, stop: StopSignal) -> WorkOutcome:
-    """Executes the claimed work, then claims and executes more, until nothing is due, work does not complete, or `stop`
-    is set. Returns the last outcome.
+    """Executes the claimed work, then claims and executes more, one after the other. Returns the last outcome: when
+    nothing is due, when a claim fails, when work has failed, was released or was lost, or when `stop` is set.
     """
     while True:
         outcome = await execute(runtime, handler, held, stop)

@@ -1,4 +1,4 @@
-"""Label jobs: what is ordered, the states of a job, and the reasons to refuse printing."""
+"""Label jobs: what is ordered, and the reasons to refuse it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

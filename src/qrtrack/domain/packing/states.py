@@ -1,4 +1,6 @@
-"""The states of codes, batches, cases and jobs, and the transitions of codes."""
+"""The states of codes, batches, cases and rows of the queue, and the transitions of codes. Also the reasons why a code
+is not linked or does not wait in the queue.
+"""
 
 from collections.abc import Mapping
 from enum import StrEnum

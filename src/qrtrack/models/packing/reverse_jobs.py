@@ -14,7 +14,9 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, child_of, 
 
 
 class ReverseJob(Leased, Table):
-    """Prepares every good code of a batch or variant. After an interruption it continues at `next_sequence`."""
+    """Prepares every code of a batch or variant that can be packed and is not excluded. After an interruption it
+    continues at `next_sequence`.
+    """
 
     __tablename__ = "qr_reverse_jobs"
     __table_args__ = (

@@ -215,8 +215,8 @@ class CodeRepository(Repository):
     ) -> Sequence[ListedCode]:
         """Returns codes of a batch in serial order, after the sequence number `after`.
 
-        `status` may also be a place of the reconciliation: `excluded` or `prepared`. `prefix` is the beginning of the
-        codes.
+        `status` selects a state of codes, or one of two places of the reconciliation: `excluded`, `prepared`. `prefix`
+        selects the codes that begin with it.
         """
         return await self._fetch_all(
             ListedCode,

@@ -227,7 +227,7 @@ class ReverseJobRepository(Repository):
         await self._execute(LOCK_PREPARATION, name=f"preparing {batch_id}")
 
     async def prepare(self, job: ReverseJob, first: int, last: int) -> PreparedChunk:
-        """Queues the good codes of one chunk in serial order. Needs `lock_preparation`."""
+        """Queues the codes of one chunk that can be packed and are not excluded. Needs `lock_preparation`."""
         return await self._fetch_one(
             PreparedChunk,
             PREPARE,

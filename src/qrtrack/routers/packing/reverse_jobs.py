@@ -51,8 +51,9 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer/reverse-jo
 async def submit_reverse_job(
     body: JobRequest, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase, long_poll: LongPoll
 ) -> use_cases.SubmittedJob | use_cases.DryRun | JobSubmitted:
-    """Queues a job that prepares every good code of the batch except the listed ones. The exclusions hold from now on,
-    also for later jobs, until `codes/readmit` ends them. Then poll `status`, or let this request `wait` for the end.
+    """Queues a job that prepares every code of the batch that can be packed, except the listed ones. The exclusions
+    hold from now on, also for later jobs, until `codes/readmit` ends them. Then poll `status`, or let this request
+    `wait` for the end.
 
     Send `{"batch_id": "…", "order_id": "…", "exclude_codes": ["SKA000007", "SKA000013"]}`; the answer is `{"success":
     true, "job_id": "…", "status": "queued", "exclude_count": 2, …}`.

@@ -29,8 +29,8 @@ async def process_event(database: Database, claim: Claim, *, zone: ZoneInfo, pas
 
 
 async def process_group(database: Database, group: Group, *, zone: ZoneInfo, pass_on: bool) -> int:
-    """Processes a group in one transaction. Events that do not fit into memory are released. Returns how many events
-    were ended. Raises LeaseLost.
+    """Processes a group in one transaction. Long payloads are read up to a limit of memory; the events beyond it are
+    released. Returns how many events it has ended. Raises LeaseLost.
 
     `pass_on`: the events are also forwarded to ACCURATE_FORWARD_URL.
     """
