@@ -234,8 +234,12 @@ async def test_a_random_code_that_exists_already_is_drawn_again(plant: Plant) ->
 
 
 @pytest.mark.usefixtures("chunks_of_ten")
-async def test_root_keys_are_unique_in_the_batch_also_when_chunks_draw_the_same(plant: Plant) -> None:
-    # Two characters: 1024 keys for 150 codes, so that chunks meet each other's keys all the time.
+async def test_root_keys_are_unique_in_the_batch_also_when_chunks_draw_the_same(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two characters: 1024 keys for 150 codes, so that chunks draw keys of each other all the time. Once in 600 runs,
+    # one of the codes would not get a free key in five draws.
+    monkeypatch.setattr(code_creation_service, "DRAWS", 100)
     with patch.object(batches_service, "key_length", lambda _: 2):
         created = await plant.order(150)
     await asyncio.gather(*(plant.work("creating") for _ in range(4)))
