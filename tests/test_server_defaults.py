@@ -17,10 +17,12 @@ from qrtrack import schema_revision
 from qrtrack.connections import Connector
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
+from qrtrack.repositories.console_sessions import ConsoleSessionRepository
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.services.accurate.intake import receive_events
 from qrtrack.services.claims import claim_group
+from qrtrack.services.console_sessions import end_session, make_sign_in_code, open_session_by_code, revoke_sessions
 from qrtrack.settings.postgresql import parse_address
 
 POOLERS = ["none", "transaction"]
@@ -134,6 +136,36 @@ async def test_a_commit_waits_for_the_disk_at_least(
             await _take_in_where(plant, database, f"current_setting('synchronous_commit') = '{ours}'")
         finally:
             await database.close()
+
+
+async def test_who_was_signed_out_stays_signed_out_when_the_server_crashes(
+    plant: Plant, migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commits of a sign-out, of a revocation and of a used link wait for the disk."""
+    found: dict[str, str] = {}
+
+    def watched(name: str) -> None:
+        original = getattr(ConsoleSessionRepository, name)
+
+        async def watch(repository: ConsoleSessionRepository, *args: Any, **options: Any) -> Any:
+            found[name] = await repository._connection.fetchval("SHOW synchronous_commit")
+            return await original(repository, *args, **options)
+
+        monkeypatch.setattr(ConsoleSessionRepository, name, watch)
+
+    for name in ("end", "revoke", "open_by_code"):
+        watched(name)
+    async with default(migrated_url, "synchronous_commit", "off"):
+        database = Database.connect(migrated_url, pool_size=2)
+        try:
+            code = await make_sign_in_code(database, plant.caller)
+            token = await open_session_by_code(database, code, station=None, hours=1)
+            assert token is not None
+            await end_session(database, token)
+            await revoke_sessions(database, organisation_id=plant.caller.organisation_id, user_id=None)
+        finally:
+            await database.close()
+    assert found == dict.fromkeys(("end", "revoke", "open_by_code"), "on")
 
 
 async def _take_in_where(plant: Plant, database: Database, condition: str) -> None:

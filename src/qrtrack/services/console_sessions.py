@@ -60,7 +60,7 @@ async def open_session_by_code(database: Database, code: str, *, station: str | 
     link at the same time, one is signed in.
     """
     token = secrets.token_urlsafe(32)
-    async with database.autocommit() as repositories:
+    async with database.write() as repositories:
         opened = await repositories.console_sessions.open_by_code(
             _hash(token), _hash(code), station=station, seconds=hours * 3600
         )
@@ -74,7 +74,7 @@ async def move_session(database: Database, token: str, *, station: str | None) -
 
 
 async def end_session(database: Database, token: str) -> None:
-    async with database.autocommit() as repositories:
+    async with database.write() as repositories:
         await repositories.console_sessions.end(_hash(token))
 
 
@@ -82,7 +82,7 @@ async def revoke_sessions(database: Database, *, organisation_id: UUID, user_id:
     """Signs out everybody of the organisation, or one user, and voids their unused links. Returns how many sessions
     ended.
     """
-    async with database.autocommit() as repositories:
+    async with database.write() as repositories:
         return await repositories.console_sessions.revoke(organisation_id, user_id)
 
 

@@ -48,6 +48,24 @@ async def test_the_report_of_a_day_adds_up(treasury: Treasury) -> None:
     assert (await treasury.get("report", date="yesterday")).status_code == 422
 
 
+async def test_an_imported_attempt_with_rows_is_no_difference_between_the_sums(treasury: Treasury) -> None:
+    await treasury.dispatch("A", rows("R1", amount="10"))
+    [imported] = await treasury.sql(
+        "INSERT INTO t_akselgate_transaction_log (manufacturer_org_id, kd_settle, transaction_type, request_id,"
+        " attempt_number, total_transaksi, request_payload, payload_sha256, control_sum, outcome, is_success,"
+        " status_code_res, imported, sent_by, stale_at) SELECT manufacturer_org_id, 'OLD', transaction_type, 'old-7', 1, 1, 'written elsewhere',"
+        " payload_sha256, 5, 'accepted', 1, '200', true, sent_by, now() FROM t_akselgate_transaction_log RETURNING id"
+    )
+    await treasury.sql(
+        "INSERT INTO t_akselgate_transaction_rows (attempt_id, manufacturer_org_id, row_number, reference_number,"
+        " debit_account, credit_account, amount, description)"
+        " VALUES (:id, :organisation, 1, 'OLD-1', '1', '2', 5, '')",
+        id=imported.id, organisation=treasury.organisation_id,
+    )  # fmt: skip
+    totals = (await treasury.get("report", date=report_day())).json()["totals"]
+    assert (totals["sum_in"], totals["sum_out"], totals["sums_agree"]) == ("15", "15", True)
+
+
 async def test_the_sheet_of_a_day_says_what_the_report_says(treasury: Treasury) -> None:
     await treasury.dispatch("=A+1", rows("R1", "R2", amount="10"))
     await treasury.dispatch("B", rows("R3", amount="999999999"))

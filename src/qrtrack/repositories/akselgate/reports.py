@@ -8,7 +8,8 @@ from typing import NamedTuple
 from qrtrack.repositories.base import Repository
 
 # The last row is the total of the day. sum_in adds up the requested rows, sum_out the sent bytes. Both leave out
-# rejected and unsent attempts, since no money was sent with them.
+# rejected and unsent attempts, since no money was sent with them. The bytes of an imported attempt may have any form:
+# sum_out takes its rows.
 REPORT = """
 WITH attempts AS (
     SELECT * FROM t_akselgate_transaction_log
@@ -44,7 +45,8 @@ SELECT (array_agg(kd_settle ORDER BY id DESC))[1] AS kd_settle, transaction_type
        COALESCE(sum(lines.conflicts), 0) AS callbacks_conflict,
        COALESCE(sum(lines.missing) FILTER (WHERE outcome IN ('accepted', 'unknown')), 0) AS callbacks_missing,
        COALESCE(sum(lines.sum_in) FILTER (WHERE outcome IN ('sending', 'accepted', 'unknown')), 0) AS sum_in,
-       COALESCE(sum(sent.sum_out) FILTER (WHERE outcome IN ('sending', 'accepted', 'unknown')), 0) AS sum_out,
+       COALESCE(sum(CASE WHEN imported THEN lines.sum_in ELSE sent.sum_out END)
+                FILTER (WHERE outcome IN ('sending', 'accepted', 'unknown')), 0) AS sum_out,
        COALESCE(sum(lines.sum_in) FILTER (WHERE outcome = 'accepted'), 0) AS sum_accepted,
        COALESCE(sum(lines.sum_in) FILTER (WHERE outcome = 'unknown'), 0) AS sum_unknown,
        COALESCE(sum(lines.sum_in) FILTER (WHERE outcome = 'sending'), 0) AS sum_sending,

@@ -33,7 +33,10 @@ class ReportFigures(View):
     callbacks_missing: int
     callbacks_conflict: int
     sum_in: Money = Field(description="Sum of the requested rows, without rejected and unsent attempts.")
-    sum_out: Money = Field(description="Sum read from the bytes sent, without rejected and unsent attempts.")
+    sum_out: Money = Field(
+        description="Sum read from the bytes sent, without rejected and unsent attempts. Of imported attempts, the sum "
+        "of the rows."
+    )
     sums_agree: bool
     sum_accepted: Money
     sum_unknown: Money
