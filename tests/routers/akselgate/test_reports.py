@@ -53,8 +53,9 @@ async def test_an_imported_attempt_with_rows_is_no_difference_between_the_sums(t
     [imported] = await treasury.sql(
         "INSERT INTO t_akselgate_transaction_log (manufacturer_org_id, kd_settle, transaction_type, request_id,"
         " attempt_number, total_transaksi, request_payload, payload_sha256, control_sum, outcome, is_success,"
-        " status_code_res, imported, sent_by, stale_at) SELECT manufacturer_org_id, 'OLD', transaction_type, 'old-7', 1, 1, 'written elsewhere',"
-        " payload_sha256, 5, 'accepted', 1, '200', true, sent_by, now() FROM t_akselgate_transaction_log RETURNING id"
+        " status_code_res, imported, sent_by, stale_at)"
+        " SELECT manufacturer_org_id, 'OLD', transaction_type, 'old-7', 1, 1, 'written elsewhere', payload_sha256,"
+        " 5, 'accepted', 1, '200', true, sent_by, now() FROM t_akselgate_transaction_log RETURNING id"
     )
     await treasury.sql(
         "INSERT INTO t_akselgate_transaction_rows (attempt_id, manufacturer_org_id, row_number, reference_number,"
