@@ -22,10 +22,11 @@ the folder where the program starts; the environment wins. [.env.example](../.en
 default. A setting that cannot be used, or is missing in production, stops the start with a line that names it. *Secret*
 values never appear in logs or error messages.
 
-**A value is used exactly as it is written.** White space or a line end around it, and an invisible character anywhere
-in it (control characters, no-break and zero-width blanks, byte order marks), stop the start. Nothing is stripped, since
-a password may begin with a blank, and another `SECRET_KEY` opens nothing. A Kubernetes secret ends with a line end when
-it was made from a file that does: write the file with `printf %s "$VALUE"`, or use `--from-literal`.
+**The service strips nothing from a value.** White space or a line end around it, and an invisible character anywhere in
+it (control characters, no-break and zero-width blanks, byte order marks), stop the start: a password may begin with a
+blank, and another `SECRET_KEY` opens nothing. A Kubernetes secret ends with a line end when it was made from a file that
+does: write the file with `printf %s "$VALUE"`, or use `--from-literal`. In `.env`, put a value with a blank or `#` into
+single quotes, and no `${…}` into any value: it would be replaced by the variable of that name.
 """
 SECTION = re.compile(r"# --- (.+?) -+")
 

@@ -163,7 +163,7 @@ async def test_the_page_says_what_comes_next_when_there_is_nothing_to_pack(stati
     await page.click("#sure [value=yes]")
     await station.expect_verdict("idle", "Scan a case")
     await page.click("#submit-job")
-    await expect(page.locator("#exclude-said")).to_have_text("All units of this batch are prepared already.")
+    await expect(page.locator("#exclude-said")).to_have_text("This batch has no unit that is still to be prepared.")
     await station.scan(batch.master_code(1))
     await station.expect_verdict("good", "Case 1 packed")
     await page.reload()
@@ -358,7 +358,7 @@ async def test_a_sign_in_link_works_once(page: Page, factory: Factory) -> None:
     await page.goto("about:blank")
     await page.goto(link)
     await expect(page.locator("#said")).to_have_text(
-        "This link was used before, or is older than 10 minutes. Ask for a new one."
+        "This link was used before, was withdrawn, or is older than 10 minutes. Ask for a new one."
     )
 
 
