@@ -26,7 +26,7 @@ JAKARTA: Final = ZoneInfo("Asia/Jakarta")
 LINKS: Final = {
     "failed_batches": "/console/batches",
     "failed_jobs": "/console/jobs?status=failed",
-    "failed_label_jobs": "/console/jobs?status=failed",
+    "failed_label_jobs": "/console#errors",
     "unknown_prints": "/console/settings#printers",
     "printers_away": "/console/settings#printers",
     "verification_alerts": "/console/verification",
