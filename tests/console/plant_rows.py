@@ -29,7 +29,7 @@ SELECT (CAST(:ids AS uuid[]))[number], :batch, :order, :org, '{}', 1, 1000, 1, n
     CASE WHEN status = 'completed' THEN 0 ELSE 400 END, CASE WHEN status = 'queued' THEN 0 ELSE 600 END, 3,
     CASE status WHEN 'completed' THEN 100 WHEN 'queued' THEN 0 ELSE 60 END,
     CASE status WHEN 'completed' THEN '{}' END::jsonb,
-    CASE status WHEN 'failed' THEN 'worker lost: in every attempt, the process died before the work ended' END,
+    CASE status WHEN 'failed' THEN 'worker lost: the process of the last attempt died or lost the database' END,
     'operator', status, CASE status WHEN 'running' THEN gen_random_uuid() END,
     CASE status WHEN 'running' THEN now() + interval '1 day' END, now() - number * interval '17 minutes', now(),
     CASE WHEN status IN ('completed', 'failed', 'cancelled') THEN now() END
@@ -43,7 +43,7 @@ SELECT job.id, job.manufacturer_org_id, level, message
 FROM qr_reverse_jobs AS job
 CROSS JOIN (VALUES ('info', 'Counted: 1000 available, 3 of them excluded, 0 in the queue.'),
     ('warn', 'Attempt 1 failed and will be repeated: ' || repeat('worker-7f3a-', 12)),
-    ('error', 'Failed: worker lost: in every attempt, the process died before the work ended')) AS line (level, message)
+    ('error', 'Failed: worker lost: the process of the last attempt died or lost the database')) AS line (level, message)
 WHERE job.manufacturer_org_id = :org AND job.status IN ('running', 'failed')
 """
 EVENTS = """

@@ -13,8 +13,9 @@ from qrtrack.domain.errors import Conflict
 class Claim:
     """Work claimed under a lease. `token` is the fencing token of every later write.
 
-    `exhausted` says that the worker of every attempt died. `waited` is how many seconds the work had been due, or None
-    if an expired lease was taken over. `asked_at` is time.monotonic() before the claim, and so before the lease began.
+    `exhausted` says that no attempt is left: the worker of the last one stopped answering. `waited` is how many seconds
+    the work had been due, or None if an expired lease was taken over. `asked_at` is time.monotonic() before the claim,
+    and so before the lease began.
     """
 
     kind: str

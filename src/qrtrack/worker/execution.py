@@ -27,7 +27,7 @@ from qrtrack.services.claims import (
 from qrtrack.settings import Settings
 from qrtrack.worker.heartbeat import renew_lease
 
-WORKER_LOST = "worker lost: in every attempt, the process died before the work ended"
+WORKER_LOST = "worker lost: the process of the last attempt died or lost the database"
 RETRY_SECONDS = 0.5
 # The messages of these errors are written for people: they may be shown, and need no traceback in the log.
 EXPECTED = DomainError, PermanentFailure
