@@ -24,9 +24,9 @@ values never appear in logs or error messages.
 
 **The service strips nothing from a value.** White space or a line end around it, and an invisible character anywhere in
 it (control characters, no-break and zero-width blanks, byte order marks), stop the start: a password may begin with a
-blank, and another `SECRET_KEY` opens nothing. A Kubernetes secret ends with a line end when it was made from a file that
-does: write the file with `printf %s "$VALUE"`, or use `--from-literal`. In `.env`, put a value with a blank or `#` into
-single quotes, and no `${…}` into any value: it would be replaced by the variable of that name.
+blank, and another `SECRET_KEY` opens nothing. A Kubernetes secret ends with a line end when it was made from a file
+that does: write the file with `printf %s "$VALUE"`, or use `--from-literal`. In `.env`, a blank before `#` begins a
+comment: put such a value into single quotes. `${NAME}` is replaced by the variable of that name, even in quotes.
 """
 SECTION = re.compile(r"# --- (.+?) -+")
 

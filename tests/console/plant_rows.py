@@ -43,7 +43,8 @@ SELECT job.id, job.manufacturer_org_id, level, message
 FROM qr_reverse_jobs AS job
 CROSS JOIN (VALUES ('info', 'Counted: 1000 available, 3 of them excluded, 0 in the queue.'),
     ('warn', 'Attempt 1 failed and will be repeated: ' || repeat('worker-7f3a-', 12)),
-    ('error', 'Failed: worker lost: the process of the last attempt died or lost the database')) AS line (level, message)
+    ('error', 'Failed: worker lost: the process of the last attempt died or lost the database'))
+    AS line (level, message)
 WHERE job.manufacturer_org_id = :org AND job.status IN ('running', 'failed')
 """
 EVENTS = """
