@@ -13,7 +13,7 @@ from qrtrack.tenant_role import quoted
 
 
 def run_on(connection: Connection) -> None:
-    """Migrations find the role of requests, quoted, in the options."""
+    """Runs the migrations. They read the role of requests, already quoted, from the option `tenant_role`."""
     context.configure(
         connection=connection,
         target_metadata=Table.metadata,

@@ -198,7 +198,8 @@ DOCUMENTS = (
     """,
 )
 
-# Only the worker writes events and documents. People read them, and replay events.
+# Intake and the worker write events and documents outside the role of requests. With it, people read them and replay
+# events.
 RIGHTS = {
     "webhook_queue": "SELECT, UPDATE",
     "webhook_conflicts": "SELECT",

@@ -190,9 +190,9 @@ ATTEMPTS = (
     EXECUTE FUNCTION akselgate_open_attempt()
     """,
     # Three updates are allowed: the next attempt clears `is_latest`, an event resolves an unknown outcome, and the
-    # answer ends `sending`. pg_trigger_depth() alone proves nothing, since anybody may put a trigger on a table of
-    # their own, so the second one requires the event. settlement_key is left out of the comparison: a generated column
-    # is still empty in NEW when a BEFORE trigger runs.
+    # answer or the sweeper ends `sending`. pg_trigger_depth() alone proves nothing, since anybody may put a trigger on
+    # a table of their own, so the update of an unknown outcome requires the event. settlement_key is left out of the
+    # comparison: a generated column is still empty in NEW when a BEFORE trigger runs.
     f"""
     CREATE FUNCTION akselgate_guard_attempt() RETURNS trigger {DEFINER} AS $$
     DECLARE
@@ -229,7 +229,7 @@ ATTEMPTS = (
     CREATE TRIGGER guard_attempt BEFORE UPDATE ON t_akselgate_transaction_log
         FOR EACH ROW EXECUTE FUNCTION akselgate_guard_attempt()
     """,
-    # A refused attempt unlocks its references, except those that the gateway has paid nevertheless.
+    # A rejected or unsent attempt unlocks its references, except those that a callback has reported as paid.
     f"""
     CREATE FUNCTION akselgate_release_attempt() RETURNS trigger {DEFINER} AS $$
     BEGIN
@@ -247,7 +247,8 @@ ATTEMPTS = (
 )
 
 ROWS = (
-    # One statement inserts all rows of an attempt: their number and sum are the attempt's, and all are locked.
+    # One statement inserts all rows of an attempt: their number and sum must be those that the attempt states, and all
+    # rows must be locked. Imported attempts are not checked.
     f"""
     CREATE FUNCTION akselgate_check_rows() RETURNS trigger {DEFINER} AS $$
     BEGIN
@@ -326,9 +327,10 @@ EVENTS = (
             '\1-\2-\3-\4-\5')
     $$
     """,
-    # Nothing changes an attempt after its answer without an event. Two persons resolve an unknown outcome, and a paid
-    # row cannot be resolved as unpaid, whatever the program has read before. The lock is a statement of its own: the
-    # next statement then sees the callbacks that it has waited for.
+    # After its answer, only an event changes the outcome of an attempt, or ends its block on the settlement. The sender
+    # cannot resolve the unknown outcome, and an attempt with a paid row cannot be resolved as unpaid, whatever the
+    # program has read before. The lock is a separate statement: the next statement then sees the callbacks that were
+    # committed while the lock waited.
     f"""
     CREATE FUNCTION akselgate_apply_event() RETURNS trigger {DEFINER} AS $$
     BEGIN

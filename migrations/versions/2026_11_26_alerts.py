@@ -1,4 +1,4 @@
-"""Recalls once for each reason, and notifications of alerts and of consumers' reports."""
+"""At most one recall in force for each reason of a batch or case, and notifications of alerts and reports."""
 
 from collections.abc import Sequence
 
@@ -18,8 +18,9 @@ INDEXES = (
     "CREATE INDEX ix_verification_reports_reported_at ON verification_reports (reported_at)",
 )
 
-# As announce_end, with the rights of the tables' owner. Once a day for each batch and kind: the constraint on
-# `repeat_key` decides between two at once.
+# The functions run with the rights of the tables' owner, as announce_end does. A channel of a batch gets at most one
+# notification a day for each kind of alert and each reason of reports: of two at the same time, the constraint on
+# `repeat_key` refuses the second.
 NOTIFICATIONS = (
     """
     CREATE FUNCTION announce_verification(subject text, of_batch uuid, kind text, unit text) RETURNS void
@@ -56,7 +57,8 @@ NOTIFICATIONS = (
     CREATE TRIGGER announce_alert AFTER INSERT ON verification_alerts
     FOR EACH ROW EXECUTE FUNCTION announce_alert()
     """,
-    # What a consumer typed stays out of the message: the code might be no code, and the text might be anything.
+    # The message leaves out the consumer's text, which might be anything. It names the entered code only if a unit of
+    # the batch has it.
     """
     CREATE FUNCTION announce_report() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$

@@ -11,8 +11,8 @@ down_revision: str | None = "20261126_shared"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-# Foreign keys contain the organisation: a row cannot have a parent of another one. They also replace keys on the
-# parent's id alone, so that each inserted code is checked once.
+# Foreign keys contain the organisation, or the batch, which has one organisation: a row cannot have a parent of another
+# organisation. There are no further keys on the parent's id alone, so an inserted code is checked once.
 BATCHES = (
     """
     CREATE TABLE qr_batches (
@@ -366,8 +366,8 @@ JOBS = (
     "CREATE INDEX ix_qr_reverse_job_logs_job_id_id ON qr_reverse_job_logs (job_id, id)",
 )
 
-# A trigger writes the notification in the transaction that ends the job or batch, whichever code ends it: no caller
-# can forget it. The functions run with the rights of the tables' owner, as announce_end does.
+# A trigger writes the notification in the transaction that ends the job or batch, whichever statement ends it: no
+# caller can forget the notification. The functions run with the rights of the tables' owner, as announce_end does.
 NOTIFICATIONS = (
     """
     CREATE FUNCTION announce_end_of_job() RETURNS trigger

@@ -1,4 +1,4 @@
-"""Fan-outs of other systems: one row that counts each, and one row for the outcome of each record."""
+"""Progress batches of other systems: one row with the counters of each, and one row for each record's outcome."""
 
 from collections.abc import Sequence
 
@@ -60,13 +60,13 @@ TABLES = (
     """,
 )
 
-# A recorded outcome cannot be changed.
+# Requests cannot change a recorded outcome.
 RIGHTS = {"sync_batch_progress": "SELECT, INSERT, UPDATE", "sync_batch_records": "SELECT, INSERT"}
 
 # Two tables have no foreign key to their parents. Their policies check without a lock that the organisation sees the
 # parent. A foreign key of sync_batch_records would lock the one row that all reporters update. trace_events outlive
-# their jobs, and batch_id is a batch of codes or of a fan-out. `(SELECT true …)` and not EXISTS: PostgreSQL may answer
-# EXISTS from a hash of all parents.
+# their jobs, and batch_id is a batch of codes or a progress batch. `(SELECT true …)` and not EXISTS: PostgreSQL may
+# answer EXISTS from a hash of all parents.
 PARENTS = {
     "sync_batch_records": """
         (SELECT true FROM sync_batch_progress AS parent WHERE parent.batch_id = sync_batch_records.batch_id)""",

@@ -1,4 +1,4 @@
-"""What all areas share: queues, idempotency keys, trace, notifications, periodic tasks, workers and their counters."""
+"""What all areas share: background work, idempotency keys, trace, notifications, and tables of the whole service."""
 
 from collections.abc import Sequence
 
@@ -185,7 +185,7 @@ NOTIFICATIONS = (
     "REVOKE EXECUTE ON FUNCTION announce_end(uuid, text, uuid, jsonb, jsonb) FROM PUBLIC",
 )
 
-# Of the whole service: requests have no rights on them.
+# Tables of the whole service: requests have no rights on them.
 SERVICE = (
     """
     CREATE TABLE secret_key_fingerprint (

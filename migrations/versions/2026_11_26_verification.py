@@ -103,7 +103,8 @@ CHECKS = (
     """,
 )
 
-# Of the whole service: unknown codes of unknown batches count as well. Requests of organisations have no rights on it.
+# A table of the whole service: checks of unknown codes and batches count as well. Requests of organisations have no
+# rights on it.
 FAILURES = (
     """
     CREATE TABLE verification_failures (

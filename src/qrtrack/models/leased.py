@@ -67,8 +67,8 @@ def leased_constraints(
 
 
 def claim_index(name: str, *, live: str) -> Index:
-    """Returns an index in the order of claiming. It contains no column that a lease or progress updates, so these
-    updates are HOT.
+    """Returns an index in the order of claiming. Heartbeats and stored progress change no column of the index or of its
+    condition, so these updates are HOT.
     """
     return Index(
         name,
@@ -80,7 +80,7 @@ def claim_index(name: str, *, live: str) -> Index:
     )
 
 
-# Rows of a queue are updated often and soon deleted, so pages keep free space and vacuum runs early.
+# Rows of a queue are updated often, so pages keep free space and vacuum runs early.
 QUEUE_STORAGE = {
     "fillfactor": 80,
     "autovacuum_vacuum_scale_factor": 0.02,

@@ -30,7 +30,9 @@ class Table(DeclarativeBase):
 
 
 class TenantOwned:
-    """A row of one organisation. Row-level security shows it only to transactions of that organisation."""
+    """A row of one organisation. Row-level security hides it from requests of other organisations. Transactions without
+    an organisation, such as those of workers, see all rows.
+    """
 
     manufacturer_org_id: Mapped[UUID]
 

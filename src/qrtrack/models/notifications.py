@@ -15,8 +15,9 @@ from qrtrack.models.metadata import Table, one_of
 
 
 class Notification(Leased, Table):
-    """One message on one channel. `content` is the row of the job or batch when it ended, or the data of the alert or
-    report. Of several notifications with the same `repeat_key`, subject and channel, only the first is stored.
+    """One message on one channel. `content` has the data of the job or batch when it ended, or of the alert or report.
+    Of several notifications with the same `subject_id`, channel and `repeat_key`, only the first is stored; NULL keys
+    are all different.
     """
 
     __tablename__ = "notifications"

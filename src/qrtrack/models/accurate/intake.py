@@ -73,8 +73,8 @@ class WebhookEvent(LeasedColumns, Table):
 
 
 class WebhookConflict(Table):
-    """Other content that arrived under a known uuid, and how often. It belongs to the organisation that owns its own
-    database; this can differ from the organisation of the known event.
+    """Other content that arrived under a known uuid, and how often. Its organisation is the owner of the database that
+    the other content names; the known event can belong to another organisation.
     """
 
     __tablename__ = "webhook_conflicts"

@@ -9,7 +9,7 @@ from qrtrack.models.metadata import Instant, Table
 
 
 class AccurateSource(Table):
-    """When the last event of a database and type arrived. If no more arrive, an alarm is raised."""
+    """When the last event of a database and type arrived. Monitoring shows for how long a source has been silent."""
 
     __tablename__ = "accurate_sources"
     __table_args__ = ({"postgresql_with": {"fillfactor": 50}},)
@@ -20,7 +20,7 @@ class AccurateSource(Table):
 
 
 class AccurateSubscription(Table):
-    """The result of the last renewals. The table has one row."""
+    """The last renewal, and the count of failed ones. The table has one row, or none before the first attempt."""
 
     __tablename__ = "accurate_subscription"
 

@@ -102,7 +102,7 @@ class Attempt(TenantOwned, Table):
 
 
 class AttemptRow(TenantOwned, Table):
-    """One transaction of an attempt. `locked`: no attempt may send its reference again. Only triggers set it."""
+    """One transaction of an attempt. `locked`: no attempt may send its reference again. Only triggers change it."""
 
     __tablename__ = "t_akselgate_transaction_rows"
     __table_args__ = (

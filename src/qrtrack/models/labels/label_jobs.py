@@ -78,8 +78,8 @@ class LabelJob(Leased, Table):
 
 
 class LabelFile(TenantOwned, Table):
-    """A part of a job's file, sealed if the labels show root keys. `offsets` are the positions of the PDF pages that
-    begin in this part.
+    """A part of a job's file, sealed if the labels show root keys. `offsets` are the positions in the file of the PDF
+    objects that were drawn together with this part. If a chunk of work adds several parts, the first has all of them.
     """
 
     __tablename__ = "label_files"

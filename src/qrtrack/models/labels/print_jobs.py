@@ -15,8 +15,9 @@ UNSENT = "sending_at IS NULL AND status IN ('queued', 'running')"
 class PrintJob(Leased, Table):
     """One file of a label job, or the label of one case, for one printer: sent at most once.
 
-    `sending_at` is committed before the first byte leaves: from then on the job can only end as completed or unknown. A
-    printer has at most one unsent job for a case, whose label is drawn when it is sent. `station` is the station that
+    `sending_at` is committed before the first byte leaves. From then on the job can only end as completed or unknown,
+    unless sending failed before the first byte: then `sending_at` is NULL again. A printer has at most one unsent job
+    for a case, whose label is drawn when it is sent. `station` is the station that
     packed the case; NULL if a person ordered the label.
     """
 

@@ -13,7 +13,7 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, child_of, 
 
 
 class Batch(TenantOwned, Table):
-    """N codes for one order. From `codes_created_at` on, the batch may be printed and packed."""
+    """N codes for one order. From `codes_created_at` on, the batch may be printed, and packed until it is closed."""
 
     __tablename__ = "qr_batches"
     __table_args__ = (

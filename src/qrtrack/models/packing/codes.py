@@ -21,7 +21,7 @@ from qrtrack.models.packing.cases import Case
 class Code(TenantOwned, Table):
     """One unit's serial code and its root key: digest (unique in the batch), sealed key, bcrypt hash.
 
-    `unlinked_at` is when the code was last unlinked. A reverse job that counted before does not prepare it.
+    `unlinked_at` is when the code was last unlinked. A reverse job with an earlier `counted_at` does not prepare it.
     """
 
     __tablename__ = "qr_codes"
@@ -66,9 +66,11 @@ class Code(TenantOwned, Table):
 
 
 class ExcludedCode(TenantOwned, Table):
-    """A unit that must not be packed: a reverse job listed it, or a station found it missing (then without a job).
+    """A unit that must not be packed: a reverse job listed it, or a station found it missing. `job_id` is NULL if a
+    station found it missing, or if the clean-up has deleted the job and kept the exclusion.
 
-    The row is deleted when the job is cancelled or the code is readmitted.
+    The row is deleted when the job is cancelled or the code is readmitted. The clean-up deletes it with the job if the
+    exclusion can no longer matter.
     """
 
     __tablename__ = "qr_excluded_codes"

@@ -12,7 +12,7 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned, one_of
 
 
 class SyncBatch(TenantOwned, Table):
-    """The counters of a progress batch. No index contains a counter, so updates are heap-only (HOT)."""
+    """The counters of a progress batch. No index contains a counter, so counting is a heap-only update (HOT)."""
 
     __tablename__ = "sync_batch_progress"
     __table_args__ = (

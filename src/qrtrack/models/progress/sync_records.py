@@ -12,8 +12,8 @@ class SyncRecord(TenantOwned, Table):
     """The outcome of one record. A recount derives the counters from these rows.
 
     There is no foreign key: its check would lock the batch's row for each record, and all reporters update that row.
-    Instead, the last statement of a report rolls it back if the batch does not exist, and the policy of the table
-    checks that the batch belongs to the organisation.
+    Instead, the statement that inserts the records inserts none if the batch does not exist, and the policy of the
+    table checks that the batch belongs to the organisation.
     """
 
     __tablename__ = "sync_batch_records"

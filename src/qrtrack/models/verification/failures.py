@@ -7,8 +7,8 @@ from qrtrack.models.metadata import Now, Table
 
 
 class VerificationFailure(Table):
-    """One failed check. The limits on guessing count these rows by code, network, wide network and batch. The four
-    columns are keyed hashes. Checks of unknown codes and unknown batches count as well, so a row belongs to no
+    """One failed check. The limits on guessing count these rows by code, network, wide network and batch. The columns
+    of these four are keyed hashes. Checks of unknown codes and unknown batches count as well, so a row belongs to no
     organisation. `code_key` is NULL if the check named no code. Only IPv6 has a wide network (/48).
     """
 
