@@ -1,4 +1,4 @@
-"""The only SQL of the program: one repository for each subject, bound to one transaction."""
+"""The SQL of the program's areas: one repository for each subject, bound to one transaction."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -79,7 +79,7 @@ FROM (SELECT DISTINCT id FROM unnest(CAST(:batch_ids AS uuid[])) AS batch (id) O
 
 
 class DriverRepositories(DriverRepository):
-    """The repositories of hot paths, on the driver's connection."""
+    """The repositories on the driver's connection: hot paths, exports by COPY, and the limits of the server."""
 
     case_packing = cached_property(lambda self: CasePackingRepository(self._connection))
     exports = cached_property(lambda self: ExportRepository(self._connection))
@@ -90,7 +90,6 @@ class DriverRepositories(DriverRepository):
     verification_alerts = cached_property(lambda self: AlertRepository(self._connection))
     verification_checks = cached_property(lambda self: CheckRepository(self._connection))
     verification_failures = cached_property(lambda self: FailureRepository(self._connection))
-    verification_records = cached_property(lambda self: VerificationRecordRepository(self._session))
     verification_reports = cached_property(lambda self: VerificationReportRepository(self._connection))
     verified_units = cached_property(lambda self: VerifiedUnitRepository(self._connection))
     webhook_intake = cached_property(lambda self: WebhookIntakeRepository(self._connection))
@@ -136,8 +135,8 @@ class Repositories(DriverRepositories):
         return so_far
 
     async def lock_batch(self, batch_id: UUID) -> None:
-        """Waits until no other transaction changes the batch's queue. To avoid deadlocks, lock several batches in the
-        order of their ids.
+        """Locks the batch's queue until the transaction ends: other transactions that change the queue wait. To avoid
+        deadlocks, lock several batches in the order of their ids.
         """
         await self._execute("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", name=f"batch {batch_id}")
 
@@ -196,6 +195,7 @@ class Repositories(DriverRepositories):
     secret_keys = cached_property(lambda self: SecretKeyRepository(self._session))
     sync_batches = cached_property(lambda self: SyncBatchRepository(self._session))
     trace = cached_property(lambda self: TraceRepository(self._session))
+    verification_records = cached_property(lambda self: VerificationRecordRepository(self._session))
     webhook_replays = cached_property(lambda self: WebhookReplayRepository(self._session))
     webhook_retries = cached_property(lambda self: WebhookRetryRepository(self._session))
     webhook_forwarding = cached_property(lambda self: WebhookForwardingRepository(self._session))

@@ -89,14 +89,15 @@ class Repository(TypedQueries):
     async def _execute_fenced(self, claim: Claim, sql: str, /, **values: Any) -> None:
         """Changes the claimed row: `… WHERE id = :id AND lease_token = :lease_token AND status = 'running'`.
 
-        Raises LeaseLost when no row matches: another worker holds the work, or it was cancelled.
+        Raises LeaseLost when no row matches: another worker has claimed the work, or somebody has cancelled, requeued
+        or deleted it.
         """
         if await self._execute(sql, id=claim.id, lease_token=claim.token, **values) == 0:
             raise LeaseLost(claim)
 
 
 class DriverRepository(TypedQueries):
-    """Bound to the driver's connection of one transaction, for statements that run at every scan or webhook."""
+    """Bound to the driver's connection: for statements that run often, as at every scan or webhook, and for COPY."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -8,14 +8,15 @@ from qrtrack.domain.labels.printers import PrinterNameTaken
 
 
 class CodeTaken(Conflict):
-    """A concurrent request has created one of these codes."""
+    """One of the imported codes was created at this moment. Nothing was imported: send the file again."""
 
     slug = "code-taken"
     title = "A code exists already"
 
     def __init__(self) -> None:
         super().__init__(
-            "One of these codes exists already: another request created it in the meantime. Send your request again."
+            "One of these codes exists already: it was created in the meantime. Nothing was imported. Send the file "
+            "again: the answer then names the code."
         )
 
 
@@ -34,7 +35,7 @@ class DispatchInProgress(Conflict):
 
 
 class ReferenceLocked(Conflict):
-    """An earlier attempt sent this reference, and the bank has not reported it as failed. Nothing was sent."""
+    """Another attempt holds this reference: the bank may have paid it, or may still pay it. Nothing was sent."""
 
     slug = "reference-locked"
     title = "A reference has been sent already"
@@ -42,7 +43,7 @@ class ReferenceLocked(Conflict):
     def __init__(
         self,
         detail: str = (
-            "Another request sent a reference of this batch at the same moment. Nothing was sent. "
+            "Another request dispatched a reference of this settlement at the same moment. Nothing was sent. "
             "Dispatch again: the answer names the reference."
         ),
         *,

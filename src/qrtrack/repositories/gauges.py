@@ -12,7 +12,7 @@ from qrtrack.repositories.leased import WAITING_ORGANISATIONS, Queue
 from qrtrack.repositories.queues import QUEUES
 
 # Counting a million rows takes a second, so only about COUNTED rows of a queue are counted: for each organisation the
-# first ones in the order of claiming, which contain the running and the oldest rows.
+# first ones in the order of claiming, which usually contain the running and the oldest rows.
 COUNTED: Final = 20_000
 COUNTED_OF_EACH: Final = 500
 
@@ -69,7 +69,8 @@ FROM t_akselgate_open_attempts AS held
 JOIN t_akselgate_transaction_log AS log ON log.id = held.attempt_id
 WHERE log.outcome = 'unknown'
 """
-# Print jobs whose printer is away. Those younger than two minutes do not count: their next attempt may succeed.
+# Print jobs that wait after a failed attempt, which nearly always means that the printer is away or not ready. Those
+# younger than two minutes do not count: their next attempt may succeed.
 PRINTER_IS_AWAY: Final = """
 status IN ('queued', 'running') AND sending_at IS NULL AND error_message IS NOT NULL
 AND created_at < now() - interval '2 minutes'
@@ -77,7 +78,7 @@ AND created_at < now() - interval '2 minutes'
 PRINTERS_AWAY: Final = f"SELECT count(DISTINCT printer_id) FROM print_jobs WHERE {PRINTER_IS_AWAY}"
 
 
-# The totals are those of all organisations, and name none of them.
+# The totals of all organisations. They name no organisation.
 VERIFICATION_ALERTS: Final = """
 SELECT kind, count(*) AS events
 FROM verification_alerts
@@ -133,8 +134,8 @@ class GaugeRepository(Repository):
         return count
 
     async def printers_away(self) -> int:
-        """Returns the number of printers whose next label has waited for two minutes because the printer was not
-        reached or not ready.
+        """Returns the number of printers with an unsent print job that is older than two minutes and whose last attempt
+        failed.
         """
         count: int = await self._fetch_value(PRINTERS_AWAY)
         return count

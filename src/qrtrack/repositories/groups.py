@@ -1,7 +1,7 @@
 """Leases small work in groups: one row of `leased_groups` holds the lease of all pieces that were claimed together.
 
-A piece's own row is written once, when the piece ends. The pieces of a group that failed, or whose lease expired, are
-retried one by one. This is a hot path, so it uses the driver's connection.
+A piece's own row is written once, when the piece ends. If a group fails or its lease expires, its pieces are retried
+one by one. This is a hot path, so it uses the driver's connection.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ LEAST_OF_EACH: Final = 16
 
 # One round trip: a transaction of several statements, which can have no parameters. The lock makes each claimer see the
 # groups of the claimer before it; it is held only while the claim runs inside the server. The commit does not wait for
-# the disk: if a crash undoes the claim, no worker has acted on it yet.
+# the disk: if a crash of the server undoes the claim, the pieces are still queued, and the worker gets LeaseLost.
 CLAIM: Final = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = off;"
     " SELECT pg_advisory_xact_lock(hashtextextended('claim ' || {kind}, 0));"
@@ -81,7 +81,7 @@ class ClaimedGroup(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """The id of a piece that the group still had. None if the group is held but has none of the pieces any more."""
+    """The id of a piece that was ended. None if the group is held, but all these pieces were ended by others."""
 
     id: int | None
 
@@ -131,7 +131,7 @@ class GroupRepository(DriverRepository):
         assignments: str = "",
     ) -> set[int]:
         """Ends these pieces, each in its own terminal status (`words`), and releases the others. Returns the ids of the
-        ended pieces: another transaction may have taken some out of the group. Raises LeaseLost.
+        pieces that this call ended: other transactions may have ended some before. Raises LeaseLost.
 
         `remarks` has a text for each piece, which `assignments` can use as `ended.remark`.
         """

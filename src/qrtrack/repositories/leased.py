@@ -22,10 +22,10 @@ class Queue:
     """Maps one kind of work to its table.
 
     `narrowed_to`: the condition that selects the kind's rows where kinds share a table. `on_claim`: assignments made
-    with the claim. `claimed_if`: a further condition on `job`, for what only some processes may claim, or not yet; its
-    parameters come with the claim. `backoff_seconds`: delays before attempt 2, 3, …; the last one repeats, each with
-    jitter.
-    `carries`: columns of `job` that a group brings along, for work so small that another read would double its cost.
+    with the claim. `claimed_if`: a further condition on `job`, for work that only some processes may claim, or that
+    must wait for other work; the caller of `claim` gives its parameters. `backoff_seconds`: delays before attempt 2, 3,
+    …; the last one repeats, each with jitter. `carries`: columns of `job` that the claim of a group returns, for work
+    so small that another read would double its cost.
 
     The properties are SQL for this table. Other repositories use them: `UPDATE … SET {QUEUE.requeued}, …`.
     """
@@ -251,8 +251,8 @@ class LeasedRepository(Repository):
         await self._update(claim, run_at, seconds=seconds)
 
     async def fail(self, claim: Claim, error: str, *, permanent: bool) -> float | None:
-        """Requeues the work with back-off and returns the seconds. Returns None if no attempt is left: the work has
-        failed.
+        """Requeues the work with back-off and returns the seconds of the back-off. If the failure is `permanent` or no
+        attempt is left, ends the work as failed and returns None.
         """
         queue = self._queue
         if permanent or claim.exhausted or claim.attempts >= queue.max_attempts:

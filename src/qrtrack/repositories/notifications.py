@@ -1,4 +1,6 @@
-"""Notifications that wait to be sent. Database triggers insert them in the transaction that ends a job or a batch."""
+"""Notifications to send. Database triggers insert them in the transaction that ends the job or batch, or records the
+alert or report.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime

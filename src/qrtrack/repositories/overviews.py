@@ -88,7 +88,8 @@ FROM qr_master_codes
 WHERE manufacturer_org_id = :organisation_id AND packed_at >= :since
 GROUP BY 1, 2
 """
-# Failed jobs and unknown print jobs keep their status for ever, so only those of the last days count.
+# A failed job stays failed until somebody retries it, and an unknown print job stays unknown. So only failed jobs of
+# the last 7 days and unknown print jobs of the last day count.
 WANTED: Final = {
     "failed_jobs": """
         FROM qr_reverse_jobs
@@ -176,8 +177,8 @@ LIMIT :limit
 
 
 class OwnQueue(NamedTuple):
-    """One queue. The sum of `queued` and `running` is at most COUNTED. `oldest_seconds` says how long the oldest piece
-    has been due.
+    """One queue. The sum of `queued` and `running` is at most COUNTED. `oldest_seconds` says how long the oldest queued
+    piece has been due; None when nothing is due.
     """
 
     kind: str
@@ -237,5 +238,5 @@ class OverviewRepository(Repository):
         return dict(await self._fetch_all(Count, COUNT_WANTED, organisation_id=organisation_id, counted=COUNTED))
 
     async def errors(self, organisation_id: UUID, kinds: Sequence[str], *, limit: int) -> Sequence[LastError]:
-        """Returns the latest errors, newest first."""
+        """Returns the latest errors of these kinds, newest first."""
         return await self._fetch_all(LastError, ERRORS, organisation_id=organisation_id, kinds=kinds, limit=limit)

@@ -182,8 +182,8 @@ class RecalculationRepository(Repository):
         return dict(await self._fetch_all(Repairs, LIST_REPAIRS))
 
     async def restore_sync_batch(self, batch_id: UUID, truth: SyncBatchCounters) -> None:
-        """Corrects the counters of a progress batch. If the batch is complete, the time of its last record becomes its
-        end.
+        """Corrects the counters and the status of a progress batch. If the batch has ended but has no end time, it gets
+        the time of its last record.
         """
         await self._execute(RESTORE_SYNC_BATCH, batch_id=batch_id, **truth._asdict())
 

@@ -20,8 +20,8 @@ job.status IN ('completed', 'failed', 'cancelled') AND job.finished_at < now() -
 # A failed job may be retried, and then counts its rows. So its rows are deleted only together with the job.
 OVER: Final = "job.status <> 'failed'"
 OLD_ROW: Final = "prepared.status = 'consumed' AND prepared.consumed_at < now() - make_interval(days => :days)"
-# No code of the job waits in the queue, and the batch has no unit left that the job's exclusions could keep out of a
-# case.
+# No code of the job waits in the queue or was taken from it in the last `days` days, and the batch has no unit left
+# that the job's exclusions could keep out of a case.
 OVER_AND_DONE: Final = f"""
 NOT EXISTS (SELECT FROM qr_prepared_codes AS prepared
             WHERE prepared.job_id = job.id
@@ -177,7 +177,7 @@ DELETE FROM console_sessions WHERE expires_at < now()
 
 
 class Prunable(NamedTuple):
-    """How many rows would be deleted now."""
+    """How many rows would be deleted now. Failed checks and codes of sign-in links are not counted."""
 
     prepared_codes: int
     log_lines: int
@@ -217,11 +217,11 @@ class RetentionRepository(Repository):
         return await self._fetch_all(OldJob, OLD_JOBS, days=days, after=after, limit=limit)
 
     async def prune_consumed(self, job_id: UUID, *, days: int, after: int) -> PrunedChunk:
-        """Deletes old rows among the job's next ones."""
+        """Deletes the old consumed rows among the next STEP rows of the job, after the id `after`."""
         return await self._fetch_one(PrunedChunk, PRUNE_CONSUMED, job_id=job_id, days=days, after=after, step=STEP)
 
     async def prune_stages(self, *, days: int, after: int) -> PrunedChunk:
-        """Deletes those of the next stages that are no longer needed."""
+        """Deletes the stages that are no longer needed among the next STEP stages, after the id `after`."""
         return await self._fetch_one(PrunedChunk, PRUNE_STAGES, days=days, after=after, step=STEP)
 
     async def is_over_and_done(self, job_id: UUID, *, days: int) -> bool:

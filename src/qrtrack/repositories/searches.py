@@ -8,7 +8,7 @@ from uuid import UUID
 from qrtrack.repositories.base import Repository
 
 NEWEST_BATCHES: Final = 10_000
-"""GTINs and product names have no index: only this many of the newest batches of the organisation are searched."""
+"""A search by GTIN or product name reads only this many of the newest batches: product names have no index."""
 
 # Each kind is looked up in a separate subquery: a plain join may read all codes while statistics are missing or old.
 # Without statistics PostgreSQL may still read the organisation's batches, which takes 2 ms for 15,000. For EXISTS it

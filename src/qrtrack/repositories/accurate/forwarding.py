@@ -89,8 +89,8 @@ WHERE id = :id AND forward_status = 'pending'
 
 
 class Stream(NamedTuple):
-    """A claimed stream. `touched` counts how often events were added. `is_early` says that events which arrived before
-    its first pending event have no owner yet.
+    """A claimed stream. `touched` counts how often events were added. `is_early` says that an event of its database has
+    no owner yet and arrived before the first pending event of the stream.
     """
 
     id: int
@@ -125,8 +125,8 @@ class WebhookForwardingRepository(Repository):
         return await self._fetch_one(Stream, GET_STREAM, id=stream_id)
 
     async def pending(self, stream: Stream, *, after: int) -> Sequence[PendingEvent]:
-        """Returns the next events after the id `after`, in order of arrival: up to WINDOW events and up to
-        LOADED_BYTES.
+        """Returns the next events after the id `after`, in order of arrival: up to WINDOW events, and no more
+        once their payloads have reached LOADED_BYTES.
         """
         return await self._fetch_all(
             PendingEvent,

@@ -10,7 +10,7 @@ from qrtrack.repositories.base import DriverRepository, Repository
 from qrtrack.repositories.groups import GroupRepository
 from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_RETRIES
 
-# How many bytes of long payloads one group loads into memory. The other events are left for the next group.
+# When the loaded payloads of a group have reached this many bytes, its other events are left for the next group.
 LOADED_BYTES = 8 * 1024 * 1024
 
 LOAD_PAYLOADS: Final = """
@@ -75,7 +75,7 @@ class Payload(NamedTuple):
 
 class WebhookProcessingRepository(DriverRepository):
     async def payloads(self, ids: Sequence[int]) -> dict[int, str]:
-        """Returns payloads by event id: up to LOADED_BYTES in total, but at least one."""
+        """Returns payloads by event id, in the order of ids, and no more once they have reached LOADED_BYTES."""
         rows = await self._fetch_all(Payload, LOAD_PAYLOADS, ids=ids, bytes=LOADED_BYTES)
         return {row.id: row.payload for row in rows}
 

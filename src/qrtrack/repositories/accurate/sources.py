@@ -154,7 +154,7 @@ class AccurateSourceRepository(Repository):
         return await self._fetch_one(Totals, TOTALS, max_counted=MAX_COUNTED)
 
     async def subscription(self) -> Subscription | None:
-        """Returns None before the first renewal."""
+        """Returns None before the first attempt to renew."""
         return await self._fetch_optional(Subscription, SUBSCRIPTION)
 
     async def is_renewed_today(self) -> bool:
@@ -168,15 +168,16 @@ class AccurateSourceRepository(Repository):
 
     async def assign(self, owners: Mapping[int, UUID], *, pass_on: bool) -> int:
         """Assigns up to CHUNK events, and all conflicts, of these databases to their owners. Unassigned events become
-        pending. Invalid events stay invalid and become visible to their owner. Returns the number of events.
+        pending. Events in another state, such as invalid ones, stay in it, and their owner sees them from now on.
+        Returns the number of events.
         """
         named = {"databases": list(owners), "organisations": list(owners.values())}
         await self._execute(ASSIGN_CONFLICTS, **named)
         return await self._execute(ASSIGN_EVENTS, **named, pass_on=pass_on, chunk=CHUNK)
 
     async def empty_payloads(self, *, days: int) -> int:
-        """Empties the payloads of up to CHUNK ended events and of all conflicts that are older than `days`. Uuid and
-        hash stay. Returns the number of payloads.
+        """Empties the payloads of up to CHUNK events and of all conflicts that are older than `days`. The events must
+        have ended and must not wait for forwarding. Uuid and hash stay. Returns the number of payloads.
         """
         emptied = await self._execute(EMPTY_EVENTS, days=days, chunk=CHUNK)
         return emptied + await self._execute(EMPTY_CONFLICTS, days=days)

@@ -65,7 +65,7 @@ SWEEP = f"""
 UPDATE t_akselgate_transaction_log AS log
 SET outcome = 'unknown',
     status_code_res = 'unknown',
-    response_message = 'No answer was recorded: the process that sent it may have ended.'
+    response_message = 'No answer was recorded: the process that sent the batch may have ended.'
 WHERE log.outcome = 'sending' AND log.stale_at < now()
 RETURNING {COLUMNS}
 """

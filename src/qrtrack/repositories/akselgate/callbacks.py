@@ -1,4 +1,4 @@
-"""Callbacks of the gateway: each is kept as an event, and sets the state of its row."""
+"""Callbacks of the gateway: each new one is kept as an event, and a readable one sets the state of its row."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -75,7 +75,9 @@ class CallbackRepository(Repository):
         )
 
     async def set_state(self, attempt_id: int, row_number: int, state: CallbackState) -> None:
-        """Sets the row's state; a trigger then locks or unlocks the reference. Raises ReferenceLocked."""
+        """Sets the row's state; a trigger then unlocks a failed reference, or locks one in conflict again. Raises
+        ReferenceLocked if another attempt locks the reference at the same time.
+        """
         await self._execute(SET_STATE, attempt_id=attempt_id, row_number=row_number, state=state)
 
     async def has_missing(self, attempt_id: int) -> bool:

@@ -22,7 +22,7 @@ SELECT CAST(:id AS bigint), CAST(:organisation_id AS uuid), CAST(:kd_settle AS v
 FROM t_akselgate_transaction_log
 WHERE settlement_key = CAST(:settlement_key AS text) AND transaction_type = CAST(:transaction_type AS text)
 """
-# Ordered by reference: two batches with common references would deadlock if they inserted them in different orders.
+# Ordered by reference: two settlements with common references would deadlock if they inserted them in different orders.
 ADD_ROWS = """
 INSERT INTO t_akselgate_transaction_rows
     (attempt_id, manufacturer_org_id, row_number, reference_number, debit_account, credit_account, amount, description)
@@ -128,7 +128,7 @@ class DispatchRepository(Repository):
     async def find_sent_before(self, attempt_id: int) -> Sequence[SentBefore]:
         """Returns references of the attempt that an earlier attempt sent and that may be paid.
 
-        Only these count as certainly unpaid: what was never sent, what the gateway refused, and what its callback
-        reported as failed. Decisions of a person and records of an older system do not count.
+        A reference counts as unpaid only if it was never sent, if the gateway refused its attempt, or if a callback
+        reported it as failed. A refusal that a person entered or that an older system recorded is no proof.
         """
         return await self._fetch_all(SentBefore, FIND_SENT_BEFORE, attempt_id=attempt_id)

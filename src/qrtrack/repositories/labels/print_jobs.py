@@ -227,7 +227,7 @@ class PrintJobRepository(Repository):
         return await self._fetch_all(ListedPrint, LIST_NOT_PRINTED, days=days, limit=limit)
 
     async def list_of_label_jobs(self, label_job_ids: Sequence[UUID], *, each: int) -> Sequence[ListedPrint]:
-        """Lists the newest print jobs of each label job, newest first."""
+        """Lists the newest print jobs of each label job, at most `each` of them, newest first."""
         return await self._fetch_all(ListedPrint, LIST_OF_LABEL_JOBS, label_job_ids=list(label_job_ids), each=each)
 
     async def cancel(self, job_id: int) -> bool:
@@ -242,7 +242,9 @@ class PrintJobRepository(Repository):
         return found
 
     async def begin_sending(self, claim: Claim) -> None:
-        """Records that sending begins. After the commit, the job is never sent again. Raises LeaseLost."""
+        """Records that sending begins. After the commit, the job is sent again only if `take_back_sending` undoes this.
+        Raises LeaseLost.
+        """
         await self._execute_fenced(claim, BEGIN_SENDING)
 
     async def take_back_sending(self, claim: Claim) -> bool:

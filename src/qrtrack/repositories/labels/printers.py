@@ -40,9 +40,10 @@ WHERE printer.id = :printer_id
 
 
 class ListedPrinter(NamedTuple):
-    """A printer with its print jobs: how many wait and why, and how many ended as unknown within the last 24 hours.
+    """A printer with its print jobs: how many have not ended, why the first of them waits, and how many ended as
+    unknown within the last 24 hours.
 
-    `has_printed` is false until a job has completed, as far back as print jobs are kept.
+    `has_printed` says that one of its stored print jobs has completed.
     """
 
     printer_id: UUID

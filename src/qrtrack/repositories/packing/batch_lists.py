@@ -51,7 +51,8 @@ class BatchListRepository(Repository):
         rows takes 100 ms, too long for a page that polls.
         """
         batch = _page(selection, before, limit)
-        # Their order makes the planner read the index of the queue: by the table, it would pass other batches' rows.
+        # The order of the rows makes the planner read the index of the queue. A scan of the table would also read the
+        # rows of other batches.
         queue = (
             select(literal(1))
             .where(PreparedCode.batch_id == batch.id, PreparedCode.status == PreparedStatus.PREPARED)

@@ -46,8 +46,9 @@ WINDOW_OF_VARIANT = window(
     limit="(LEAST(COALESCE(CAST(:units AS int), box.expected_units), box.expected_units) + CAST(:spare AS int))",
 )
 
-# One round trip for the batch, the case, the range of its variant, the first number that running jobs may still queue,
-# and the queue's next rows. If the case is of another batch, the variant's range may be NULL.
+# One round trip for the batch, the case, the range of its variant, the first number that jobs may still queue, and the
+# queue's next rows. If there is no such case, its columns and the range are NULL. If the case is of another batch, the
+# range is one of that batch.
 CONTEXT = f"""
 SELECT batch.order_id, batch.status AS batch_status, batch.codes_created_at, batch.closed_at,
        batch.uniq_code, batch.gtin, batch.lot, batch.serial_mode,
@@ -123,7 +124,7 @@ class PackingContext(NamedTuple):
     """What packing reads before it packs a case.
 
     `first_sequence`, `last_sequence` and `queue_head` belong to the case's variant. From the number `filling_from` on,
-    running jobs may still queue codes.
+    queued and running jobs may still queue codes.
     """
 
     order_id: UUID
@@ -199,7 +200,9 @@ class WindowAndSkipped(NamedTuple):
 
 
 class FilledCase(NamedTuple):
-    """The data that packing writes. The ids and sequence numbers are those of the packed units, in serial order."""
+    """The data that packing writes. `code_ids`, `prepared_ids` and `sequences` are those of the packed units, in serial
+    order. `stale_ids` are rows of the queue whose units may no longer be packed.
+    """
 
     batch_id: UUID
     organisation_id: UUID
@@ -220,7 +223,7 @@ class FilledCase(NamedTuple):
 
 
 class RowsWritten(NamedTuple):
-    """The result of packing. `woken` counts the printers that print the case's label."""
+    """The result of packing. `woken` counts the print jobs that were queued for the case's label."""
 
     packed: int
     consumed: int
@@ -259,7 +262,7 @@ class CasePackingRepository(DriverRepository):
     async def fetch_window_and_skipped(
         self, batch_id: UUID, first: int, last: int, *, head: int, limit: int
     ) -> tuple[list[QueueRow], Skipped | None]:
-        """Returns the same as `fetch_window`, and the units that remain in the queue between `head` and `first`."""
+        """Returns what `fetch_window` returns, and the units that remain in the queue between `head` and `first`."""
         found = await self._fetch_one(
             WindowAndSkipped,
             WINDOW_AND_SKIPPED,

@@ -150,7 +150,9 @@ class CodeCreationRepository(Repository):
         return await self._fetch_one(Chunk, GET_CHUNK, chunk_id=chunk_id)
 
     async def requeue_chunks(self, batch_id: UUID) -> None:
-        """Queues the chunks of the failed stage again, with all attempts."""
+        """Queues the failed chunks again, with all attempts. If the batch failed in creating, queues all chunks of that
+        stage.
+        """
         await self._execute(REQUEUE_CHUNKS, batch_id=batch_id)
 
     async def fail_live_chunks(self, batch_id: UUID, reason: str) -> None:

@@ -188,7 +188,9 @@ class ListedCode(NamedTuple):
 
 
 class Exclusion(NamedTuple):
-    """Which reverse job excluded a code. `job_id` is None if a station found the unit missing."""
+    """Which reverse job excluded a code. `job_id` is None if a station found the unit missing, or if the clean-up has
+    deleted the job.
+    """
 
     job_id: UUID | None
     excluded_at: datetime

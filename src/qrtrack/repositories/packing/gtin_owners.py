@@ -82,7 +82,7 @@ class OwnPrefix(NamedTuple):
 
 
 class GtinOwnerRow(NamedTuple):
-    """The owner of a GTIN or of a prefix. `gtin` or `prefix` is None."""
+    """The owner of a GTIN (then `prefix` is None) or of a prefix (then `gtin` is None)."""
 
     organisation_id: UUID
     gtin: str | None
@@ -140,7 +140,7 @@ class GtinOwnerRepository(Repository):
         return await self._execute(MOVE, **items._asdict(), organisation=organisation_id, to=to) > 0
 
     async def count_batches(self, items: Items, *, organisation_id: UUID) -> int:
-        """Counts the organisation's batches with such a GTIN."""
+        """Counts the organisation's batches whose GTINs have one of these item numbers."""
         counted: int = await self._fetch_value(COUNT_BATCHES, **items._asdict(), organisation=organisation_id)
         return counted
 

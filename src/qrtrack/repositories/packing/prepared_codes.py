@@ -133,11 +133,11 @@ class ListedPreparedCode(NamedTuple):
 
 class PreparedCodeRepository(Repository):
     async def consume(self, batch_id: UUID, sequences: Sequence[int]) -> int:
-        """Takes codes that were linked by hand out of the queue. Returns how many were in it."""
+        """Takes codes out of the queue because they were linked by hand. Returns how many were in the queue."""
         return await self._execute(CONSUME, batch_id=batch_id, sequences=sequences)
 
     async def invalidate(self, batch_id: UUID, sequences: Sequence[int]) -> None:
-        """Takes codes that may no longer be packed out of the queue."""
+        """Takes codes out of the queue because they may no longer be packed."""
         await self._execute(INVALIDATE, batch_id=batch_id, sequences=sequences)
 
     async def invalidate_all(self, batch_id: UUID) -> None:
@@ -185,7 +185,7 @@ class PreparedCodeRepository(Repository):
         )
 
     async def codes_not_queued(self, batch_id: UUID, first: int, last: int, *, limit: int) -> Sequence[str]:
-        """Returns codes of the range that are not in the queue: packed, excluded, void or never prepared."""
+        """Returns codes of the range that are not in the queue, for whatever reason."""
         return await self._fetch_values(CODES_NOT_QUEUED, batch_id=batch_id, first=first, last=last, limit=limit)
 
     async def link(

@@ -60,10 +60,10 @@ FROM batch CROSS JOIN counted
 
 
 class Reconciliation(NamedTuple):
-    """Every code of the batch, counted once: it counts in the first field that fits, in the order of the fields.
+    """Every code of the batch, counted once: it counts in the first of the fields from `void` to `remaining` that fits.
 
     `void`: codes that a person voided. `unaccounted`: codes that fit no field. `missing`: sequence numbers without a
-    code. The last two are always empty; an entry means a defect.
+    code. The last two are normally empty; an entry means a defect.
     """
 
     batch_id: UUID

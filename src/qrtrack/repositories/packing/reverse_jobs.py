@@ -32,8 +32,8 @@ WHERE batch_id = :batch_id AND (CAST(:variant AS text) IS NULL OR variant = :var
 HAVING count(*) > 0
 """
 
-# Grouped for the reason of `RECONCILE`: without statistics, as on a new batch, a join takes minutes; with a queue of a
-# million codes, so does `IN`.
+# Grouped, as RECONCILE is (reconciliation.py): without statistics, as on a new batch, a join takes minutes; with a
+# queue of a million codes, so does `IN`.
 COUNT = """
 SELECT clock_timestamp() AS counted_at, count(*) AS total, count(*) FILTER (WHERE is_excluded) AS excluded,
        count(*) FILTER (WHERE is_queued AND NOT is_excluded) AS duplicates

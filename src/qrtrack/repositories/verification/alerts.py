@@ -1,4 +1,4 @@
-"""Stores the alerts that a check raises, in the transaction of the check."""
+"""Stores the alerts that a check with the right key raises, in the transaction of the check."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -7,7 +7,9 @@ from qrtrack.domain.verification.checks import Purpose, Result
 from qrtrack.repositories.base import DriverRepository
 
 MOST_RECORDED: Final = 1000
-"""At most this many checks of one unit are recorded: a person who repeats a check for ever must not fill the disk."""
+"""At most this many consumer checks of one unit are recorded: a person who repeats a check for ever must not fill the
+disk.
+"""
 
 # Only the newest rows are read, so that a unit with many checks is as fast as any other.
 HISTORY: Final = f"""
@@ -60,8 +62,8 @@ class Check(NamedTuple):
 
 class CheckRepository(DriverRepository):
     async def history(self, batch_id: UUID, sequence_number: int, check: Check) -> History:
-        """Returns the earlier checks of the unit. The caller must hold the unit's lock; otherwise a concurrent check is
-        missed.
+        """Returns the earlier checks of the unit by consumers. The caller must hold the unit's lock; otherwise a
+        concurrent check is missed.
         """
         return await self._fetch_one(
             History,

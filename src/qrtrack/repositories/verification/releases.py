@@ -31,8 +31,8 @@ class ReleasedBatch(NamedTuple):
 
 class ReleaseRepository(Repository):
     async def release(self, batch_id: UUID, at: datetime | None, *, actor: str) -> bool:
-        """Returns False if a release is in effect, or if the batch needs none. Of two concurrent releases, the first
-        takes effect.
+        """Replaces a release that is still in the future. Returns False if a release is in effect, or if the batch
+        needs none. Of two concurrent releases with immediate effect, the first counts.
         """
         return await self._execute(RELEASE, batch_id=batch_id, at=at, actor=actor) > 0
 

@@ -146,8 +146,8 @@ class LockedUnit(NamedTuple):
 
 
 class VerifiedUnitRepository(DriverRepository):
-    """The methods `find_batch`, `find_by_key`, `find_by_link` and `describe` run before the organisation is known: the
-    row that they find names it.
+    """The methods `find_batch`, `find_by_key`, `find_by_link` and `describe` run without an organisation, because the
+    caller of a check has none: they see the rows of all organisations.
     """
 
     async def find_batch(self, uniq_code: str) -> FoundBatch | None:
