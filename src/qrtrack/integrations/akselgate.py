@@ -1,5 +1,5 @@
-"""The client of the bank's gateway. One login is shared. Each batch is sent once, on a new connection, without
-retries.
+"""The client of the bank's gateway. All senders share one login. Each settlement is sent once, on a new connection,
+without retries.
 """
 
 import asyncio
@@ -28,7 +28,9 @@ NEEDED: Final = (
     "akselgate_organisation",
     "akselgate_amount_scale",
 )
-LOGIN_SETTINGS: Final = " Compare AKSELGATE_USERNAME and AKSELGATE_PASSWORD on the server."
+LOGIN_SETTINGS: Final = (
+    " Check AKSELGATE_BASE_URL, AKSELGATE_USERNAME and AKSELGATE_PASSWORD on the server of this service."
+)
 FIRST_BYTE: Final = "send_request_headers.started"
 
 log = structlog.get_logger(__name__)
@@ -55,7 +57,7 @@ class AnswerTooLong(Exception):
 
 @dataclass(slots=True)
 class _Exchange:
-    """The progress of one request. `begun` says that the first byte was sent, so the gateway may have the batch."""
+    """The progress of one request. `begun` says that sending has begun, so the gateway may have the settlement."""
 
     not_after: float
     begun: bool = False

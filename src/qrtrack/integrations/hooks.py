@@ -1,4 +1,6 @@
-"""Calls URLs that API callers give: only hosts on the allow-list, and only public addresses (no SSRF)."""
+"""Calls URLs that API callers give. The service has compared their hosts with the allow-list; this module connects
+only to public addresses (no SSRF).
+"""
 
 import asyncio
 import ipaddress
@@ -19,8 +21,8 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 # IPv6 unicast that is routed on the internet. `is_global` also accepts deprecated forms outside of it: site-local
 # fec0::/10, and ::127.0.0.1 and ::ffff:0:127.0.0.1, which some systems treat as the embedded IPv4 address.
 ROUTED: Final = ipaddress.IPv6Network("2000::/3")
-# Ranges inside of it that embed an IPv4 address, to which a gateway would connect (6to4, Teredo), and documentation
-# ranges.
+# Ranges of ROUTED that embed an IPv4 address, to which a gateway would connect (6to4, Teredo), and a range for
+# documentation that Python 3.11 takes for global.
 BLOCKED: Final = tuple(map(ipaddress.IPv6Network, ("2002::/16", "2001::/32", "3fff::/20")))
 MAX_ADDRESSES: Final = 3
 

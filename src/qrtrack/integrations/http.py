@@ -1,4 +1,6 @@
-"""The only module that creates HTTP clients. They follow no redirects and use no proxy from the environment."""
+"""Creates the HTTP clients of the service, except that of the bank's gateway (akselgate.py). They follow no redirects
+and use no proxy from the environment.
+"""
 
 import ssl
 from functools import lru_cache

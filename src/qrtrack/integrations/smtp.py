@@ -23,7 +23,9 @@ PORTS: Final = {"smtp": 25, "smtps": 465}
 
 
 class MailNotSent(Exception):
-    """The mail was not sent. The message is the reason to record. `permanent`: a retry would be refused again (5xx)."""
+    """The mail server did not confirm that it took the mail. The message is the reason to record. `permanent`: the
+    server refused this mail or its recipient for good (5xx).
+    """
 
     def __init__(self, reason: str, *, permanent: bool = False) -> None:
         super().__init__(reason)
@@ -31,7 +33,9 @@ class MailNotSent(Exception):
 
 
 class Mailer:
-    """One mail server: smtps://user:password@host, or smtp://. With a password, smtp:// requires STARTTLS."""
+    """One mail server: smtps://user:password@host, or smtp://. With a user, smtp:// requires STARTTLS; without one, it
+    sends unencrypted.
+    """
 
     def __init__(self, url: str, sender: str, verify: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)

@@ -12,7 +12,7 @@ ORGANISATION_CLAIM: Final = "manufacturer_org_id"
 
 
 class NoOrganisation(Forbidden):
-    """The token is valid but names no organisation."""
+    """The token is valid but names no organisation, or not by a UUID."""
 
     slug = "no-organisation"
     title = "No organisation"

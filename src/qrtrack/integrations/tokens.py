@@ -57,8 +57,8 @@ class KeySet:
         self._lock = asyncio.Lock()
 
     async def find(self, key_id: str | None, algorithm: str) -> jwt.PyJWK:
-        """Returns the key that verifies the token. Raises Unauthenticated if there is none, or Unavailable if no
-        trusted key set could be fetched.
+        """Returns the key that verifies the token. Raises Unauthenticated if the published keys do not contain it, or
+        Unavailable if it is not known and the last fetch of the keys has failed.
         """
         key = self._cached(key_id, algorithm)
         # With a trusted key in the cache, a request does not wait for a refresh that another request has begun.
@@ -68,7 +68,7 @@ class KeySet:
         if key is not None and not self._is_untrusted():
             return key
         if self._tried_at != self._fetched_at:
-            raise Unavailable("The identity system cannot be reached, so nobody can sign in: try again shortly.")
+            raise Unavailable("The keys of the identity system could not be fetched: try again shortly.")
         raise Unauthenticated("The token is signed with a key that the identity system does not publish.")
 
     def _cached(self, key_id: str | None, algorithm: str) -> jwt.PyJWK | None:
@@ -164,8 +164,8 @@ class TokenVerifier:
         self._known: dict[str, tuple[Caller, float]] = {}
 
     async def verify(self, token: str) -> Caller:
-        """Returns the caller. Raises Unauthenticated for a bad token, Forbidden for a token without organisation,
-        Unavailable without keys.
+        """Returns the caller. Raises Unauthenticated for a bad token, Forbidden if its claims name no organisation or
+        contradict each other, and Unavailable if the keys could not be fetched.
         """
         if len(token) > TOKEN_LENGTH or not token.isascii():
             raise Unauthenticated("The token is not valid: sign in again.")
@@ -229,7 +229,7 @@ def _sentence(error: Exception) -> str:
         case jwt.ExpiredSignatureError():
             return "The token has expired: sign in again."
         case jwt.ImmatureSignatureError():
-            return "The token is not valid yet: check the clock, or sign in again."
+            return "The token is not valid yet: try again in a minute. If this does not help, a clock is wrong."
         case jwt.InvalidAudienceError() | jwt.InvalidIssuerError():
             return "The token was made for or by another service: sign in again."
         case jwt.MissingRequiredClaimError():

@@ -16,10 +16,12 @@ class LivenessAnswer(Answer):
 class AccurateState(View):
     """The state of Accurate's webhooks."""
 
-    oldest_pending_seconds: int | None = Field(description="How long the oldest event has waited to be processed.")
+    oldest_pending_seconds: int | None = Field(
+        description="How long the oldest event has waited to be processed; null if none waits."
+    )
     dead: int = Field(description="Events that failed their last attempt.")
-    conflicts: int = Field(description="Events whose uuid came again with other content.")
-    to_pass_on: int = Field(description="Events that wait to be forwarded.")
+    conflicts: int = Field(description="How often a known uuid came again with other content.")
+    to_pass_on: int = Field(description="Events that wait to be forwarded. The count stops at 100,000.")
     subscription_days_left: int | None = Field(description="Null if no subscription is known.")
     renewal_failures: int = Field(description="Failed renewals of the subscription since the beginning.")
 
@@ -28,7 +30,7 @@ class AccurateTotals(AccurateState):
     """The figures that anybody may see. They name no database and no type."""
 
     silent_seconds: int | None = Field(description="Seconds since the last event; null before the first one.")
-    unassigned_events: int = Field(description="Events of databases that belong to no organisation.")
+    unassigned_events: int = Field(description="Events that belong to no organisation.")
 
 
 class AccurateSource(View):

@@ -1,4 +1,4 @@
-"""Whom to notify at the end of a job or batch."""
+"""Whom to notify about a job or batch."""
 
 from typing import Annotated, Self
 
@@ -14,7 +14,9 @@ HookAddress = Annotated[str, StringConstraints(max_length=URL_LENGTH, pattern=HO
 
 
 class NotifyOrder(Part):
-    """Whom to notify when the job or batch has ended, however it ends."""
+    """Whom to notify when the job has ended, or when the batch is ready or has failed. The addresses of a batch also
+    get the alerts and consumers' reports about its units.
+    """
 
     email: EmailAddress | None = Field(None, examples=["shift@plant.example"])
     url: HookAddress | None = Field(

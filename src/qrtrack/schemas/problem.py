@@ -95,7 +95,9 @@ class BatchNotReadyMembers(BaseModel):
 
 
 class NotEnoughPreparedMembers(BaseModel):
-    available: int = Field(description="How many prepared units the queue holds.")
+    available: int = Field(
+        description="How many units of the queue the case could take now, from the scanned first unit on."
+    )
 
 
 class CountDriftMembers(BaseModel):
@@ -178,7 +180,7 @@ class SurplusMembers(BaseModel):
     total_records: int
     processed_records: int
     surplus: int = Field(description="How many records are too many.")
-    keys: list[str] = Field(description="Their keys.")
+    keys: list[str] = Field(description="The keys of these records.")
 
 
 class SyncCancelledMembers(BaseModel):
@@ -191,7 +193,7 @@ class EarlierAttemptMembers(AttemptMembers):
 
 
 def all_left_out(members: type[BaseModel], name: str, doc: str) -> type[BaseModel]:
-    """Returns the same members as optional ones: an occurrence has all of them or none."""
+    """Returns a model with the same members, all optional: an occurrence has all of them or none."""
     fields: dict[str, Any] = {
         name: (field.annotation, left_out(field.description or "")) for name, field in members.model_fields.items()
     }
@@ -207,7 +209,7 @@ PossibleAttemptMembers: Final = all_left_out(
 
 class NotRedeemableMembers(BaseModel):
     result: Result = Field(description="What a check of the unit would answer.")
-    redeemed_on: date | None = Field(description="The day on which it was redeemed before.")
+    redeemed_on: date | None = Field(description="The day on which the unit was redeemed; null if it was not.")
 
 
 class RetryMembers(BaseModel):
@@ -265,7 +267,9 @@ MEMBERS: Final[Mapping[type[DomainError], type[BaseModel]]] = MappingProxyType(
         TooManyReports: RetryMembers,
     }
 )
-"""The members of a refusal in addition to ProblemBase. Other bad input has FieldErrors, all others have none."""
+"""The members of a refusal in addition to ProblemBase. Of the refusals that are not listed, bad input has FieldErrors,
+and all others have none.
+"""
 
 
 def members_of(refusal: type[DomainError]) -> type[BaseModel]:

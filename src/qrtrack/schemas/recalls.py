@@ -49,7 +49,7 @@ class LiftRequest(Body):
 
 
 class RecallView(View):
-    """In force until `lifted_at`."""
+    """A recall. It is in force until `lifted_at`. `unit_count`: how many units it covered when it was made."""
 
     recall_id: UUID
     scope: RecallScope

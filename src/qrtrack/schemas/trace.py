@@ -37,8 +37,8 @@ class TracedCode(View):
 
 
 class Exclusion(View):
-    """Why a unit is kept out of the queue: a reverse job listed it, or a station found it missing (then without a
-    job).
+    """Why a unit is kept out of the queue: a reverse job listed it, or a station found it missing. `job_id` is null if
+    a station found it missing, or if the job was deleted after its retention period.
     """
 
     job_id: UUID | None

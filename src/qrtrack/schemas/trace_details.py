@@ -111,7 +111,7 @@ class PrintDetails(Details):
 
 
 class PrinterDetails(Details):
-    """The printer as it is after the change, or as it was."""
+    """The printer as it was added or changed, or as it was before it was deleted."""
 
     printer_id: UUID
     printer_name: str

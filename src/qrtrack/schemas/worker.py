@@ -21,7 +21,7 @@ class Budget(Query):
 
 
 class WorkerAnswer(Answer):
-    """The job that this call ran, and how it ended. All members are null if nothing was queued."""
+    """The job that this call ran, and its state now. All members are null if no job was due."""
 
     job_id: UUID | None = None
     status: JobStatus | None = None
@@ -30,7 +30,7 @@ class WorkerAnswer(Answer):
 
 
 class KindCounts(View):
-    """How many pieces of work of one kind ended, by how they ended."""
+    """How many pieces of work of one kind this call ran, by what became of them."""
 
     completed: int = 0
     queued: int = Field(0, description="Released, because the time was up or the process is stopping.")

@@ -115,7 +115,7 @@ async def test_a_refusal_says_what_to_do_about_it(treasury: Treasury, fault: Any
 async def test_a_login_that_is_refused_names_the_settings(treasury: Treasury) -> None:
     treasury.gateway.login = Scripted(401, b"{}")
     detail = (await treasury.dispatch()).json()["detail"]
-    assert detail.startswith("Nothing was sent. The gateway gave no token for the login (status 401). Compare")
+    assert detail.startswith("Nothing was sent. The gateway gave no token for the login (status 401). Check")
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,13 @@ async def test_a_format_that_does_not_work_is_pointed_at(
     assert "mine" not in await listed(client)
 
 
+async def test_each_refused_field_is_named_in_its_own_text(client: httpx2.AsyncClient) -> None:
+    answer = await client.put(f"{API}/mine", json=SHEET | {"kind": "roll"})
+    assert [error["detail"] for error in answer.json()["errors"]] == [
+        f"A roll has no {name}: leave it out." for name in ("margins", "pitch", "grid")
+    ]
+
+
 @pytest.mark.parametrize("name", ["a4-65", "Mine", "-a", "a" * 41, "a_b", "%E2%80%AE"])
 async def test_a_name_that_cannot_be_used_is_pointed_at(client: httpx2.AsyncClient, name: str) -> None:
     for answer in (await client.put(f"{API}/{name}", json=ROLL), await client.delete(f"{API}/{name}")):

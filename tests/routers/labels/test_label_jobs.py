@@ -188,6 +188,14 @@ async def test_a_bad_order_is_pointed_at(
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
 
 
+async def test_each_field_of_the_other_kind_is_named_in_its_own_text(client: httpx2.AsyncClient, plant: Plant) -> None:
+    order = {"what": "units", "first_case": 1, "last_case": 2}
+    answer = await client.post(f"{BATCHES}/{(await plant.batch(1)).batch_id}/labels", json=order)
+    assert [error["detail"] for error in answer.json()["errors"]] == [
+        f"{name} is for labels of cases. Leave it out, or send `what` as `cases`." for name in ("first_case", "last_case")
+    ]
+
+
 async def test_a_resolution_that_no_printer_has_is_told_with_those_that_printers_have(
     client: httpx2.AsyncClient, plant: Plant
 ) -> None:

@@ -13,7 +13,7 @@ class ReceivedElement(View):
     type: str
     uuid: str | None
     duplicate: bool = Field(description="An event with this uuid is stored already. It is not processed twice.")
-    error_message: str | None = Field(description="Why the element is stored as invalid; null for an event.")
+    error_message: str | None = Field(description="Why the element is stored as invalid; null if it is valid.")
 
 
 class ReceivedAnswer(Answer):

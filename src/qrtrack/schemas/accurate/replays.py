@@ -54,7 +54,9 @@ class WebhookEventView(View):
     attempts: int
     error_message: str | None = Field(validation_alias="error")
     note: str | None
-    forward_status: ForwardStatus | None = Field(description="The state of forwarding; null while forwarding is off.")
+    forward_status: ForwardStatus | None = Field(
+        description="The state of forwarding; null if the event is not forwarded, for example while forwarding is off."
+    )
     forward_attempts: int
     forward_error_message: str | None = Field(validation_alias="forward_error")
     created_at: Instant

@@ -22,7 +22,7 @@ def _without_tokens(details: dict[str, Any]) -> dict[str, Any]:
 
 
 class ListedAttempt(View):
-    """An attempt without its payloads. Long numbers in the gateway's message are masked."""
+    """An attempt without its payloads. Long numbers in `message` are masked."""
 
     log_id: int = Field(validation_alias="id")
     kd_settle: str
@@ -34,7 +34,8 @@ class ListedAttempt(View):
     outcome: AttemptOutcome
     status_code: str | None = Field(
         validation_alias="status_code_res",
-        description="The gateway's HTTP status; `unknown` if none came, null if nothing was sent.",
+        description="The gateway's HTTP status; `unknown` if none came, null while the attempt is `sending` and if "
+        "nothing was sent.",
     )
     response_code: str | None
     message: Annotated[str, AfterValidator(masked)] | None = Field(validation_alias="response_message")

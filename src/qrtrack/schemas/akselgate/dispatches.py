@@ -23,7 +23,9 @@ class TransactionFields(BaseModel):
     )
     description: str = Field(max_length=100)
     referenceNumber: str = Field(  # noqa: N815
-        max_length=15, pattern=REFERENCE_PATTERN, description="Unique among all batches ever sent."
+        max_length=15,
+        pattern=REFERENCE_PATTERN,
+        description="A new one, or one whose earlier payment was refused, has failed, or was not sent.",
     )
     core: str | None = Field(None, max_length=BRANCH_LENGTH, description="Default: the server's setting.")
     branchCode: str | None = Field(None, max_length=BRANCH_LENGTH)  # noqa: N815
@@ -54,8 +56,10 @@ class AttemptMembers(View):
     total_transactions: int
     status_code: str | None
     response_code: str | None
-    message: str | None = Field(description="The gateway's message, with account numbers masked.")
+    message: str | None = Field(
+        description="The gateway's message, or why there is no answer of the gateway. Account numbers are masked."
+    )
 
 
 class DispatchAnswer(AttemptMembers, Answer):
-    """The gateway has taken the batch. Callbacks report later what it paid."""
+    """The gateway has taken the settlement. Callbacks report later which payments it made."""

@@ -43,11 +43,13 @@ class ReportFigures(View):
     sum_sending: Money
     sum_rejected: Money
     sum_not_sent: Money
-    sum_paid: Money = Field(description="Sum of the rows that callbacks have reported as paid.")
+    sum_paid: Money = Field(
+        description="Sum of the rows that callbacks have reported as paid, without rows in conflict."
+    )
 
 
 class SettlementReport(ReportFigures):
-    """One settlement and one type. `kd_settle` is the latest spelling."""
+    """One settlement and one type. Letter case does not distinguish settlements: `kd_settle` is the latest spelling."""
 
     kd_settle: str
     transaction_type: TransactionType

@@ -71,7 +71,7 @@ class LabelFormatRequest(Body):
     pitch: Pitch | None = None
     grid: Grid | None = None
     across: Annotated[int, Field(ge=1, le=10)] | None = Field(None, description="Labels side by side on a roll.")
-    gap: Distance | None = Field(None, description="Between labels abreast.")
+    gap: Distance | None = Field(None, description="Millimetres between two labels side by side on a roll.")
 
     def asked(self) -> LabelFormat:
         """Raises InvalidInput."""
@@ -92,9 +92,10 @@ class LabelFormatRequest(Body):
     def _refuse(self, fields: Sequence[str], kind: str) -> None:
         given = [name for name in fields if getattr(self, name) is not None]
         if given:
-            detail = f"A {kind} has no {given[0]}: leave it out."
+            details = {name: f"A {kind} has no {name}: leave it out." for name in given}
             raise InvalidInput(
-                detail, errors=[FieldError(f"/{name}", detail, FieldCode.UNKNOWN_FIELD) for name in given]
+                details[given[0]],
+                errors=[FieldError(f"/{name}", detail, FieldCode.UNKNOWN_FIELD) for name, detail in details.items()],
             )
 
     def _require(self, fields: Sequence[str]) -> None:

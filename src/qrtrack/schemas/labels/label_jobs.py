@@ -98,14 +98,17 @@ class LabelRequest(Body):
     dry_run: bool = Field(default=False, description="Returns what would be printed or refused, and changes nothing.")
 
     def asked(self) -> NewLabelJob:
-        """Raises InvalidInput for a range of the other kind of labels. If it were ignored, the job would print more
-        than the caller meant.
+        """Raises InvalidInput for a field of the other kind of labels. If a range were ignored, the job would print
+        more than the caller meant.
         """
         others = ("first_case", "last_case") if self.what == "units" else ("first_code", "last_code", "with_root_key")
         if wrong := [name for name in others if getattr(self, name)]:
             other_kind = "cases" if self.what == "units" else "units"
-            detail = f"{wrong[0]} is for labels of {other_kind}. Leave it out, or send `what` as `{other_kind}`."
-            raise InvalidInput(detail, errors=[FieldError(f"/{name}", detail, FieldCode.INVALID) for name in wrong])
+            advice = f"is for labels of {other_kind}. Leave it out, or send `what` as `{other_kind}`."
+            raise InvalidInput(
+                f"{wrong[0]} {advice}",
+                errors=[FieldError(f"/{name}", f"{name} {advice}", FieldCode.INVALID) for name in wrong],
+            )
         return NewLabelJob(
             what=Labelled(self.what),
             file_format=FileFormat(self.format),
@@ -152,12 +155,14 @@ class LabelJobSummary(View):
     label_count: int = Field(description="Units that were not void when the job was submitted, or cases.")
     drawn_count: int
     void_count: int | None = Field(
-        description="Units that were skipped because they are void; null until the job is completed."
+        description="Units that were skipped because they are void; null unless the job is completed."
     )
     with_root_key: bool
     reason: str | None
     error_message: str | None
-    file_url: str | None = Field(description="Null until the job is completed.")
+    file_url: str | None = Field(
+        description="Null until the job is completed, and after its file was deleted with the root keys."
+    )
     file_bytes: int
     attempts: int
     created_by: str

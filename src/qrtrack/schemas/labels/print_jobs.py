@@ -65,8 +65,8 @@ class PrintJobSummary(View):
     master_code: str | None
     station: str | None = Field(description="The station that packed the case; null if a person ordered the label.")
     status: PrintStatus = Field(
-        description="`unknown`: the connection broke after the first byte. Look whether it was printed. If not, "
-        "reprint it."
+        description="`unknown`: sending was interrupted, so the label may be printed or not. Look whether it was "
+        "printed. If not, reprint it."
     )
     error_message: str | None
     sent_bytes: int
@@ -77,7 +77,9 @@ class PrintJobSummary(View):
     updated_at: Instant
     next_attempt_at: Instant | None = Field(description="Null unless the job waits for another attempt.")
     started_at: Instant | None
-    sending_at: Instant | None = Field(description="When sending began. From this time on the job is never sent again.")
+    sending_at: Instant | None = Field(
+        description="When sending began. The job is sent again only if no byte was sent; then this is null again."
+    )
     finished_at: Instant | None
 
     @classmethod

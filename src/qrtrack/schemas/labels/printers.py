@@ -100,7 +100,10 @@ class ShownPrinter(View):
     unknown_count: int = Field(
         description="Print jobs of the last 24 hours that ended as `unknown`: the label may be printed or not."
     )
-    error_message: str | None = Field(description="Why the first job waits: the printer is away, or its paper is out.")
+    error_message: str | None = Field(
+        description="Why the first print job waits, for example because the printer is away or its paper is out; null "
+        "if its last attempt did not fail."
+    )
     created_by: str
     created_at: Instant
     updated_at: Instant

@@ -140,8 +140,8 @@ class ImportFields(Body):
 
 
 class BatchCreated(Answer):
-    """The numbers are reserved, and workers create the codes within seconds. `first_code` and `last_code` are null in
-    random mode.
+    """The batch. Poll `status_url`: as soon as `status` is `hashing` or `ready`, its codes exist. `first_code` and
+    `last_code` are null in random mode.
     """
 
     batch_id: UUID
@@ -180,7 +180,9 @@ class BatchSummary(View):
     created_by: str
     created_at: Instant
     updated_at: Instant
-    codes_created_at: Instant | None = Field(description="From this time on the batch may be printed and packed.")
+    codes_created_at: Instant | None = Field(
+        description="From this time on the batch may be printed, and packed until it is closed."
+    )
     ready_at: Instant | None
     closed_at: Instant | None
     close_reason: str | None
@@ -289,4 +291,4 @@ class ReconciliationAnswer(Answer):
     )
     voided_by_closing: int
     remaining: int
-    differences: list[str] = Field(description="Serials that fit no place. Always empty; an entry means a defect.")
+    differences: list[str] = Field(description="Serials that fit no place. Normally empty; an entry means a defect.")

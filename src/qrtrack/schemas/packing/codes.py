@@ -52,8 +52,8 @@ class ListedCode(View):
     uniq_code: str
     variant: str | None
     status: CodeStatus
-    is_excluded: bool = Field(description="It is not packed: a job or a station excluded it.")
-    is_prepared: bool = Field(description="It waits in the queue.")
+    is_excluded: bool = Field(description="A job or a station excluded the unit: it is not put into the queue.")
+    is_prepared: bool = Field(description="The unit waits in the queue.")
     master_code: str | None
     case_number: int | None
 

@@ -19,7 +19,7 @@ class Gs1Prefix(View):
 
 
 class Gs1PrefixList(Answer):
-    """All of them."""
+    """All company prefixes of the organisation."""
 
     gs1_prefixes: list[Gs1Prefix]
 
@@ -29,6 +29,6 @@ class Gs1PrefixAnswer(Gs1Prefix, Answer):
 
 
 class Gs1PrefixDeleted(Answer):
-    """GTINs in batches of the organisation stay its own."""
+    """The prefix is deleted. GTINs that batches of the organisation use still belong to the organisation."""
 
     prefix: str

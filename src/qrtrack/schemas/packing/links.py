@@ -122,7 +122,8 @@ class UnlinkedAnswer(Answer):
     requeued: int = Field(description="How many wait in the queue again, each in its place by serial order.")
     left_out: int = Field(
         description="How many do not wait in the queue: no job had prepared them, they are excluded, their job was "
-        "cancelled, or `requeue` was `false`. A new reverse job prepares those that are not excluded."
+        "cancelled, their old entry in the queue was deleted, or `requeue` was `false`. A new reverse job prepares "
+        "those that are not excluded."
     )
 
 

@@ -99,7 +99,9 @@ class JobDryRun(Answer):
 
 
 class JobSummary(View):
-    """A job as lists show it. The counts are null until a worker has counted the codes."""
+    """A job as lists show it. `remaining_to_prepare` and `total_available_in_batch` are null until a worker has counted
+    the codes.
+    """
 
     job_id: UUID = Field(validation_alias="id")
     batch_id: UUID
@@ -174,7 +176,7 @@ class LogQuery(ListQuery):
 
 
 class LogLine(View):
-    """A stage, a retry, a warning or a failure."""
+    """One line of the log, such as a stage, a retry, a warning or a failure."""
 
     level: Literal["info", "warn", "error"]
     message: str

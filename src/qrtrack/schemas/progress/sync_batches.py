@@ -26,7 +26,7 @@ def _status_url(created: dict[str, Any]) -> str:
 
 
 class SyncCreated(Answer):
-    """The addresses where to report the records and where to poll."""
+    """The announced batch. Poll `status_url`; report its records at `{status_url}/records`."""
 
     batch_id: UUID
     status: SyncStatus

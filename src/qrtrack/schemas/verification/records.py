@@ -40,7 +40,9 @@ class ReportRecord(View):
 
 
 class AlertRecord(View):
-    """Raised at most once a day for each kind and unit. `code` is null if the alert is about the whole batch."""
+    """Raised at most once a day for each kind and unit, or for each kind and batch. `code` is null if the alert is
+    about the whole batch.
+    """
 
     alert_id: int = Field(validation_alias="id")
     kind: AlertKind
