@@ -192,7 +192,8 @@ async def test_each_field_of_the_other_kind_is_named_in_its_own_text(client: htt
     order = {"what": "units", "first_case": 1, "last_case": 2}
     answer = await client.post(f"{BATCHES}/{(await plant.batch(1)).batch_id}/labels", json=order)
     assert [error["detail"] for error in answer.json()["errors"]] == [
-        f"{name} is for labels of cases. Leave it out, or send `what` as `cases`." for name in ("first_case", "last_case")
+        f"{name} is for labels of cases. Leave it out, or send `what` as `cases`."
+        for name in ("first_case", "last_case")
     ]
 
 
