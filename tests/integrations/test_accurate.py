@@ -195,7 +195,7 @@ async def test_a_redirect_is_a_failure_and_is_not_followed(hosts: Hosts, locatio
 
 async def test_an_unreachable_account_host_is_reported() -> None:
     async with http_client(timeout=1) as client:
-        with pytest.raises(UpstreamFailed, match="cannot be reached"):
+        with pytest.raises(UpstreamFailed, match="connection to Accurate failed"):
             await renew_subscription(client, Account("http://127.0.0.1:9", TOKEN, SECRET), zone=JAKARTA)
 
 

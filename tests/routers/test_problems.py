@@ -280,7 +280,7 @@ async def test_text_that_would_mislead_is_refused_in_words(client: httpx2.AsyncC
     assert document["errors"] == [
         {
             "pointer": "/exclude_codes/0",
-            "detail": "Text may not hold control characters or line breaks",
+            "detail": "Text may not hold line breaks, control characters or invisible marks",
             "code": "control_characters",
             "params": {},
         }

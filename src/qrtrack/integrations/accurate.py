@@ -61,7 +61,8 @@ class Account:
 
 
 async def renew_subscription(client: httpx2.AsyncClient, account: Account, *, zone: ZoneInfo) -> date:
-    """Returns the new expiry date. Raises UpstreamFailed for every answer except `s: true` with a future date.
+    """Returns the new expiry date. Raises UpstreamFailed without an answer, and for every answer except `s: true` with
+    a future date.
 
     Calls the account host. If that answers 404, calls the host of the API token's database.
     """
@@ -80,12 +81,12 @@ async def _post(client: httpx2.AsyncClient, account: Account, url: str) -> httpx
     try:
         return await client.post(url, headers=account.headers(datetime.now(UTC)))
     except httpx2.HTTPError as error:
-        raise UpstreamFailed(f"Accurate cannot be reached ({type(error).__name__}).") from error
+        raise UpstreamFailed(f"The connection to Accurate failed ({type(error).__name__}).") from error
 
 
 async def _database_host(client: httpx2.AsyncClient, account: Account) -> str | None:
     """Returns the host of the token's database. None if Accurate names no host, or a host that must not receive the
-    token. Raises UpstreamFailed when Accurate cannot be reached.
+    token. Raises UpstreamFailed when the connection to Accurate fails.
     """
     answer = await _post(client, account, account.base_url + TOKEN_PATH)
     match _parsed(answer.text) if answer.is_success else None:

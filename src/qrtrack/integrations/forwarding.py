@@ -20,4 +20,4 @@ class Forwarder:
         try:
             return await post(self._client, self._url, payload, headers)
         except httpx2.ConnectError as error:
-            return Delivery(f"the endpoint cannot be reached ({type(error).__name__})", endpoint=True)
+            return Delivery(f"the connection to the endpoint failed ({type(error).__name__})", endpoint=True)

@@ -63,7 +63,7 @@ async def post(
     except httpx2.ConnectError:
         raise
     except httpx2.HTTPError as error:
-        return Delivery(f"the endpoint cannot be reached ({type(error).__name__})", endpoint=True)
+        return Delivery(f"the connection to the endpoint failed ({type(error).__name__})", endpoint=True)
 
 
 def _delivery(answer: httpx2.Response) -> Delivery:

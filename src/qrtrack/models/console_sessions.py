@@ -7,7 +7,7 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned
 
 
 class ConsoleSession(TenantOwned, Table):
-    """A signed-in person. `token_hash` is the SHA-256 of the cookie: whoever reads the table cannot sign in with it."""
+    """A signed-in person. `token_hash` is the SHA-256 of the cookie's value, so nobody can sign in with the hash."""
 
     __tablename__ = "console_sessions"
     __table_args__ = (Index("ix_console_sessions_expires_at", "expires_at"),)

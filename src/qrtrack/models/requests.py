@@ -11,8 +11,9 @@ from qrtrack.models.metadata import Instant, Now, Table, TenantOwned
 
 
 class IdempotencyKey(TenantOwned, Table):
-    """A request that took effect, and its answer. Both are committed together with the effect. `so_far`: what a request
-    of several transactions has done before its last one. A repeated request continues there.
+    """A request that took effect, and its answer. Both are committed together with the effect; a dispatch of a
+    settlement adds its answer later. `so_far`: what a request of several transactions has done before its last one. A
+    repeated request continues there.
     """
 
     __tablename__ = "idempotency_keys"

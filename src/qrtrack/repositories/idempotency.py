@@ -1,4 +1,4 @@
-"""Idempotency keys: the effect of a request, its key and its answer are committed in one transaction."""
+"""Idempotency keys: a request's key is committed together with its effect, and usually with its answer."""
 
 import json
 from collections.abc import Mapping, Sequence

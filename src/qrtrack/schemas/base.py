@@ -47,8 +47,8 @@ REFERENCE_PATTERN: Final = f"^{REFERENCE.pattern}$"
 # Years 2000 to 2099: PostgreSQL, Python and JavaScript agree about them.
 MOMENT: Final = r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
 PATTERN_SENTENCES: Final[Mapping[str, str]] = {
-    ONE_LINE: "Text may not hold control characters or line breaks",
-    MANY_LINES: "Text may not hold control characters",
+    ONE_LINE: "Text may not hold line breaks, control characters or invisible marks",
+    MANY_LINES: "Text may not hold control characters or invisible marks",
     SETTLEMENT_PATTERN: "Only printable ASCII characters are taken here",
     PRINTABLE: "Only printable ASCII characters are taken here",
     PREFIX_PATTERN: "A prefix is 1 to 8 of A-Z and 0-9, and ends in a letter",

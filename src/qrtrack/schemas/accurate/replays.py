@@ -42,8 +42,8 @@ class EventQuery(ListQuery):
 
 
 class WebhookEventView(View):
-    """One webhook event. `error_message`: why it is invalid, is dead or waits for a retry. `note`: what was ignored in
-    it.
+    """One webhook event. `error_message`: why it is invalid, is dead or waits for a retry. `note`: why it was
+    skipped, or what was ignored in it.
     """
 
     queue_id: int = Field(validation_alias="id")

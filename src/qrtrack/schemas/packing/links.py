@@ -53,7 +53,7 @@ class PackRequest(Body):
 
 
 class FilledAnswer(Answer):
-    """The case, and the codes that were linked to it in serial order."""
+    """The case, and the codes that were linked to it."""
 
     master_code_info: CaseInfo
     linked_codes: list[str]
@@ -172,9 +172,9 @@ class PackedCaseEvent(View):
     last_code: str | None
     from_queue: bool
     undone_at: Instant | None = Field(
-        description="When the first of its units was taken out of the case; null while all are as packed."
+        description="When the first of its units was taken out of its case; null if none was. A move takes none out."
     )
-    undone_count: int = Field(description="How many of its units were taken out of the case.")
+    undone_count: int = Field(description="How many of its units were taken out of their case.")
     moved_to: str | None = Field(
         description="The master code of the case that the units were moved to; null if they were not moved."
     )
