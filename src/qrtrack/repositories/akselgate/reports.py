@@ -8,8 +8,8 @@ from typing import NamedTuple
 from qrtrack.repositories.base import Repository
 
 # The last row is the total of the day. sum_in adds up the amounts of the requested rows, sum_out those of the sent
-# bytes. Both leave out rejected and unsent attempts, since no money was sent with them. The bytes of an imported attempt
-# may have any form: sum_out takes its rows.
+# bytes. Both leave out rejected and unsent attempts, since no money was sent with them. The bytes of an imported
+# attempt may have any form: sum_out takes its rows.
 REPORT = """
 WITH attempts AS (
     SELECT * FROM t_akselgate_transaction_log
