@@ -69,7 +69,9 @@ class Group:
 
 
 class LeaseLost(Conflict):
-    """Another worker has claimed the work, or it was cancelled. Stop: every further write is refused."""
+    """Another worker has claimed the work, or the work has ended otherwise, for example by a cancellation. Stop: every
+    further write is refused.
+    """
 
     slug = "lease-lost"
     title = "The work is no longer held"

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Final
 
 from qrtrack.domain.field_codes import FieldCode
 
-# A refusal lists this many bad fields, and counts all.
+# A refusal lists at most this many bad fields, and counts all.
 NAMED_ERRORS: Final = 100
-# A refusal lists this many codes, or other items of the caller's list.
+# A refusal lists at most this many codes, or other items of the caller's list.
 NAMED_THINGS: Final = 1_000
 
 
@@ -66,7 +66,7 @@ class InvalidState(DomainError):
 
 
 class InvalidInput(DomainError):
-    """The input is wrong and never acceptable, whatever the state of the data."""
+    """The input cannot be accepted as it is. `errors` names the bad fields, if fields are bad."""
 
     slug = "invalid-input"
     title = "Invalid input"

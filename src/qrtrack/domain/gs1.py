@@ -103,7 +103,9 @@ def _keys_among(elements: Iterable[tuple[str, str]]) -> Gs1Keys | None:
 
 
 def _is_sound(found: Gs1Keys) -> bool:
-    """Returns whether the keys are complete: a lot or a serial needs its product."""
+    """Returns whether the keys are valid and complete: a serial needs its product, and a lot needs a product or an
+    SSCC.
+    """
     if found.gtin is None:
         return found.serial is None and found.sscc is not None and has_check_digit(found.sscc, digits=18)
     return (

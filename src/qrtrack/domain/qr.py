@@ -103,8 +103,8 @@ def unit_payload(
 
 def printed(address: str) -> str:
     """Returns the address as symbols contain it. Scheme, host and `/q/` are in upper case if the whole address then
-    fits QR's alphanumeric mode: the symbol becomes one version smaller. Values in the path never change, since they
-    would name something else.
+    fits QR's alphanumeric mode, which makes most symbols smaller. Values in the path never change, since they would
+    name something else.
     """
     scheme, _, rest = address.partition("://")
     host, slash, path = rest.partition("/")

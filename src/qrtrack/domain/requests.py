@@ -81,6 +81,6 @@ class StillRunning(Conflict):
 
 
 class Unanswered(StillRunning):
-    """The first request took effect but has no answer yet. If its process died before it answered, there will be
-    none.
+    """The first request took effect but has stored no answer yet. Only a dispatch can be in this state: if its process
+    died, the outcome of its attempt becomes the answer.
     """

@@ -40,7 +40,7 @@ class SealBroken(Unavailable):
 
 
 class NotAskedFor(Forbidden):
-    """A browser followed a link to root keys. Any page may hold such a link, so nobody may have asked for them."""
+    """A browser followed a link to root keys. Any page can contain such a link, so perhaps nobody wanted the keys."""
 
     slug = "root-keys-not-asked-for"
     title = "Nobody asked for the root keys"
@@ -76,7 +76,8 @@ def sample_keys(count: int, length: int) -> list[str]:
 
 
 class KeyRing:
-    """Keys derived from SECRET_KEY, which never reach the database: digest, pepper, and one seal for each batch.
+    """Keys derived from SECRET_KEY: digest, pepper, and one seal for each batch and each label job. None of them is
+    stored.
 
     One seal for each batch limits the random GCM nonces under one key to the size of a batch, far below the 2**32 of
     NIST SP 800-38D. Thread-safe.

@@ -49,7 +49,7 @@ class ScanKind(StrEnum):
     BATCH = "batch"
     """The symbol of a whole batch or product."""
     LOGISTIC_UNIT = "logistic-unit"
-    """A symbol that contains an SSCC."""
+    """A symbol that contains an SSCC and names no product."""
     ADDRESS = "address"
     """A web address that names no unit, batch or product."""
     TEXT = "text"

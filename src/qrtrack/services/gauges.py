@@ -62,7 +62,7 @@ class GaugeCache:
         self._reading: asyncio.Task[None] | None = None
 
     async def latest(self) -> Gauges | None:
-        """Returns None while the database does not answer."""
+        """Returns None if the gauges cannot be read, for example while the database does not answer."""
         return self._gauges if await self._is_read(READ_SECONDS) else None
 
     async def at_hand(self) -> Gauges | None:

@@ -1,4 +1,6 @@
-"""Sends notifications of ended jobs and batches, alerts and reports: at least once, with an id that repeats share."""
+"""Sends notifications of ended jobs and batches, alerts and reports. A notification may arrive twice, then with the
+same id. After its last attempt it is given up.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

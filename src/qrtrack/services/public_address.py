@@ -7,9 +7,7 @@ from qrtrack.settings import Settings
 
 
 def printable_base_url(settings: Settings, organisation_id: UUID) -> str:
-    """Returns the organisation's public address. In production, raises AddressNotPublic for an address that only this
-    machine or its network can reach.
-    """
+    """Returns the organisation's public address. In production, raises AddressNotPublic for a loopback address."""
     base_url = settings.public_addresses.base_url_of(organisation_id)
     if settings.qrtrack_env == "production":
         check_printable(base_url)

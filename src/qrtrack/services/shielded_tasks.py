@@ -1,4 +1,6 @@
-"""Work that continues when its caller disconnects or the server stops, until its own deadline."""
+"""Work that continues when its caller disconnects or the server stops. Each work must end by itself within its
+deadline.
+"""
 
 import asyncio
 from collections.abc import Coroutine
@@ -33,7 +35,7 @@ class ShieldedTasks:
 
     @property
     def remaining_seconds(self) -> float:
-        """Seconds until the latest deadline."""
+        """Seconds until the latest deadline, or 0 if no task runs."""
         now = asyncio.get_running_loop().time()
         return max((deadline - now for deadline in self._deadlines.values()), default=0.0)
 

@@ -34,8 +34,8 @@ class Pulse:
 
 
 async def report_process(database: Database, pulse: Pulse, *, poll_seconds: float) -> None:
-    """Reports that this process is alive. Without another report within half a minute, or within three polls, it counts
-    as dead.
+    """Reports that this process is alive. Without another report within half a minute or three polls, whichever is
+    longer, the process counts as dead.
     """
     alive_seconds = max(ALIVE_SECONDS, 3 * poll_seconds)
     async with database.write() as repositories:

@@ -27,7 +27,7 @@ AMOUNT_DIGITS: Final = 40
 class DocumentType:
     """The fields of a row that hold its entity's id (one field for each part), its number and its amount.
 
-    A field can have several names: the first one in the row counts.
+    A field can have several names, which are tried in the order of this list.
     """
 
     ids: Sequence[Sequence[str]]
@@ -90,7 +90,7 @@ class DocumentState:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one event reports: for each entity the state of its last row. `note` says what was ignored."""
+    """What one event reports: for each entity the state of its last row. `note` says what was missing or ignored."""
 
     states: Sequence[DocumentState]
     note: str | None

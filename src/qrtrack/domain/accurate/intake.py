@@ -48,7 +48,7 @@ class Unread:
 class Element:
     """One element of the request. `error`: why it is not an event. `note`: what was ignored in it.
 
-    White space and the order of keys do not change `content_hash`.
+    White space and the order of keys do not change `content_hash`, except in an element that was not parsed.
     """
 
     payload: str

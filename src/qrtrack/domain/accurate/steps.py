@@ -10,7 +10,9 @@ ItemT = TypeVar("ItemT")
 
 
 def in_steps(items: Iterable[ItemT], characters: Callable[[ItemT], int]) -> Iterator[Sequence[ItemT]]:
-    """Yields the items in order, in groups of about STEP_CHARACTERS. Takes the items of a group only when it is due."""
+    """Yields the items in order, in groups. A group ends with the item that brings it above STEP_CHARACTERS, however
+    long that item is. The items of a group are taken only when the caller asks for the group.
+    """
     step: list[ItemT] = []
     length = 0
     for item in items:

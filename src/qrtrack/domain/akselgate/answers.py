@@ -54,8 +54,8 @@ def judge(status: int, body: bytes, success_codes: AbstractSet[str], *, charset:
 def read_object(body: bytes, charset: str | None) -> tuple[str, Mapping[str, Any] | None]:
     """Returns the text of an answer, and the JSON object in it, if any.
 
-    Tries the charset that the answer names, then UTF-8, UTF-16 and UTF-32, then ISO-8859-1, until the text is a JSON
-    object.
+    Tries the charset that the answer names, then the one of UTF-8, UTF-16 and UTF-32 that the first bytes look like,
+    then ISO-8859-1, until the text is a JSON object.
     """
     for encoding in (charset, json.detect_encoding(body), "iso-8859-1"):
         with suppress(LookupError, ValueError):

@@ -46,8 +46,8 @@ def stale_after(deadline_seconds: float) -> float:
 
 
 class EventKind(StrEnum):
-    """The events of an attempt besides its answer. `resolved` and `closed` change the attempt; the others are only
-    records.
+    """The events of an attempt besides its answer. `resolved` and `closed` change the attempt: triggers apply them. The
+    others only record what happened.
 
     `doubted_refusal`: the gateway refused a batch with a reference that an earlier attempt may have paid.
     """

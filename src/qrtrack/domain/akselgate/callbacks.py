@@ -16,8 +16,8 @@ RESULT_LENGTH: Final = 50
 
 
 class CallbackState(StrEnum):
-    """What the gateway reported about one row. `conflict`: its reports contradict each other, or it paid a row that it
-    had refused. A person must ask the bank.
+    """What the gateway reported about one row. `conflict`: its reports contradict each other, or it reported as paid a
+    row of an attempt that is rejected or not sent. A person must ask the bank.
     """
 
     MISSING = "missing"
@@ -27,7 +27,7 @@ class CallbackState(StrEnum):
 
 
 class UnknownCallback(NotFound):
-    """The gateway called an address that this service never gave to it."""
+    """The address of the callback was not made by this service, or was made with an earlier SECRET_KEY."""
 
     slug = "unknown-callback"
     title = "Not a callback address of this service"
@@ -87,8 +87,8 @@ class Callback:
 
 
 def state_after(state: CallbackState, outcome: AttemptOutcome, reported: CallbackState) -> CallbackState:
-    """Returns CONFLICT if the report contradicts an earlier report or the outcome. A row in conflict stays in
-    conflict.
+    """Returns the state of the row after the report: CONFLICT if the report contradicts an earlier report or the
+    outcome. A row in conflict stays in conflict.
     """
     if reported is CallbackState.OK and outcome in RELEASING:
         return CallbackState.CONFLICT

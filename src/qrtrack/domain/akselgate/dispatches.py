@@ -38,7 +38,9 @@ FIELDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Fixed values of the account at the gateway. `amount_scale`: how many decimals the gateway reads."""
+    """`amount_scale`: how many decimals the gateway reads. The others are the values of rows that do not send the
+    field.
+    """
 
     amount_scale: int
     core: str
@@ -63,7 +65,9 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowError(FieldError):
-    """A wrong field of one row. `reference` is the referenceNumber as the caller sent it, valid or not."""
+    """A wrong field of one row. `reference` is the row's referenceNumber, valid or not, cut to 100 characters; None if
+    it is not text.
+    """
 
     row_number: int
     reference: str | None
@@ -102,7 +106,7 @@ def check_transactions(rows: Sequence[Any], terms: Terms) -> list[Transaction]:
 
 @dataclass(slots=True)
 class _Errors:
-    """Keeps the first errors of a batch and counts all: the errors of 100,000 rows would fill the memory."""
+    """Keeps the first errors of a settlement and counts all: the errors of 100,000 rows would fill the memory."""
 
     named: list[RowError] = field(default_factory=list)
     count: int = 0

@@ -8,7 +8,7 @@ CANONICAL = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?", re.ASCII)
 
 
 class NotAnAmount(ValueError):
-    """The text is not an amount. The message says what is wrong, without the value."""
+    """The value is not an amount. The message says what is wrong, without the value."""
 
 
 def read_amount(given: object, *, scale: int) -> Decimal:

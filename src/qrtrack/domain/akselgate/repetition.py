@@ -108,8 +108,8 @@ def _texts(answer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_said(name: str, member: Any) -> bool:
-    """Returns whether the member's name says that the request is a repetition, as in `isDuplicate: 1`. If the member
-    holds text, the text must confirm it.
+    """Returns whether the member's name is searched too, as in `isDuplicate: 1`. It is not searched if the value denies
+    it (false, 0, null or empty), if the value is text other than a yes, or if the name is one of ORDINARY_NAMES.
     """
     if isinstance(member, str):
         return member.strip().casefold() in YES

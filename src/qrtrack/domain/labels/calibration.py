@@ -1,4 +1,4 @@
-"""The calibration page of a format: the outlines of its labels, and rulers of 100 mm to measure on the print."""
+"""The calibration page of a format: the outlines of its labels, and rulers of up to 100 mm to measure on the print."""
 
 from typing import Final
 

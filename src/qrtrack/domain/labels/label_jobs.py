@@ -105,7 +105,7 @@ class RootKeysMissing(InvalidState):
 
 
 class FileNotReady(InvalidState):
-    """The job has no file before it is completed."""
+    """The job is not completed, so it has no file."""
 
     slug = "label-file-not-ready"
     title = "The file is not ready"

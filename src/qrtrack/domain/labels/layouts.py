@@ -77,8 +77,7 @@ class LabelTooSmall(InvalidInput):
 def lay_out(
     size: tuple[float, float], modules: int, lines: Sequence[str], *, at_tills: bool, resolution: Resolution
 ) -> Layout:
-    """Returns the layout with the larger symbol: text under the symbol, or beside it where the label is not high
-    enough.
+    """Returns the layout with the larger symbol: with the text under the symbol, or with the text beside it.
 
     `modules` is the side of the symbol without its quiet zone. Raises LabelTooSmall.
     """

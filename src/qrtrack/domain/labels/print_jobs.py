@@ -10,11 +10,11 @@ from qrtrack.domain.labels.documents import FileFormat
 
 LOOK_THEN_REPRINT: Final = "Look whether it was printed. If not, reprint it."
 TOO_LATE_HOURS: Final = 24
-"""A print job that waits longer for its printer fails."""
+"""A print job that waits longer than this for its printer fails."""
 
 
 class PrintStatus(StrEnum):
-    """`unknown`: the connection broke after the first byte. The worker never sends it again."""
+    """`unknown`: sending began and did not end normally, so the label may be printed. No worker sends it again."""
 
     QUEUED = "queued"
     RUNNING = "running"

@@ -19,8 +19,9 @@ PRINTERS_OF_ORGANISATION: Final = 200
 FIRST_PORT, LAST_PORT = 9100, 9109
 ADDRESS_PATTERN: Final = r"^([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):910[0-9]$"
 
-# A wide network of PRINTER_NETWORKS does not permit these addresses: this machine, the metadata services of clouds,
-# multicast, and IPv6 forms that embed an IPv4 address. A network that lies within one of these ranges does.
+# A wide network of PRINTER_NETWORKS does not permit these addresses: this machine, link-local addresses, the metadata
+# services of clouds, multicast and reserved addresses, and IPv6 forms that embed an IPv4 address. A listed network that
+# lies within one of these ranges permits its addresses.
 SPECIAL: Final[Sequence[Network]] = tuple(
     map(
         ipaddress.ip_network,

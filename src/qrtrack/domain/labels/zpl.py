@@ -28,7 +28,8 @@ def draw_row(
     dpi: Dpi,
     calibration: Calibration = UNCALIBRATED,
 ) -> bytes:
-    """Returns one `^XA … ^XZ` for the labels that lie side by side on the roll. `size` is their common size.
+    """Returns one `^XA … ^XZ` for the labels that lie side by side on the roll. `size` is the size of this row, in
+    millimetres.
 
     The labels were laid out in whole dots of `dpi`.
     """

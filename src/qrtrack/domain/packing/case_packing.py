@@ -129,7 +129,7 @@ class CaseAlreadyPacked(Conflict):
 
 
 class VariantMismatch(Conflict):
-    """The case, or a scanned unit, is of another variant."""
+    """The case and the units, or the case and the request, are of different variants."""
 
     slug = "variant-mismatch"
     title = "The case is for another variant"
@@ -208,8 +208,8 @@ def choose_run(
     """Chooses the units of the next case.
 
     `queue` has the prepared rows of the batch and variant in serial order, from `first` (or the head of the queue) on.
-    The caller must read on until `queue` includes `last` and `target` packable rows that are not missing, or until the
-    end of the queue. Further rows are ignored. If the rows end before `last`, a positive drift is a lower bound.
+    The caller must read on until `queue` includes `target` packable rows that are not missing, or until the end of the
+    queue. Further rows matter only for a `last` behind the run; if they end before `last`, the drift is a lower bound.
     `missing` has the sequence numbers of units that are not in the box; the caller excludes them. `not_queued` has the
     codes between `first` and `last` that are not in the queue; the refusal names them if the box ends too early.
 
@@ -257,7 +257,7 @@ def _refuse_missing_elsewhere(start: QueueRow, end: QueueRow, missing: AbstractS
 
 def _box_reaches_further(takable: Sequence[QueueRow], end: QueueRow, last: ScannedUnit) -> CountDrift:
     """Builds the refusal of a box that ends after the run. The drift is the number of units from the run's end to
-    `last`: this many units are not in the box.
+    `last`. If all of them are in the queue, as many of `codes` are not in the box.
     """
     through = [row for row in takable if row.sequence_number <= last.sequence_number]
     beyond = sum(row.sequence_number > end.sequence_number for row in through)
@@ -281,7 +281,7 @@ def _box_reaches_further(takable: Sequence[QueueRow], end: QueueRow, last: Scann
 
 def _box_ends_early(rows: Sequence[QueueRow], last: ScannedUnit, not_queued: Sequence[str]) -> CountDrift:
     """Builds the refusal of a box that ends before the run. The drift is minus the number of units of the run after
-    `last`: this many other units are in the box.
+    `last`, which are not in the box.
     """
     end, short = rows[-1], sum(row.sequence_number > last.sequence_number for row in rows)
     if short == len(rows):

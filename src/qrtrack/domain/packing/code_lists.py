@@ -88,7 +88,7 @@ class UnknownCodes(InvalidInput):
 
 
 class UnitOfOtherBatch(InvalidInput):
-    """The scanned unit belongs to another batch, which has a unit with the same serial: its QR names that batch."""
+    """The QR of a scanned unit names another batch than this one, whatever batch its code belongs to."""
 
     slug = "unit-of-other-batch"
     title = "A unit of another batch"

@@ -17,7 +17,9 @@ class CodeStatus(StrEnum):
 
 
 class BatchStatus(StrEnum):
-    """From `hashing` on, all codes and cases exist. They may be packed, even if the hashing fails."""
+    """In `hashing` and `ready` all codes and cases exist, and may be packed. They also may in `failed`, if the batch
+    failed in hashing.
+    """
 
     CREATING = "creating"
     HASHING = "hashing"

@@ -10,7 +10,7 @@ from qrtrack.domain.verification.alerts import AlertKind
 
 
 class Purpose(StrEnum):
-    """`qc`: a check by the plant's own staff. It never counts and never changes the state of a code."""
+    """`qc`: a check by the plant's own staff. `check_count` leaves it out, and it never changes the state of a code."""
 
     CONSUMER = "consumer"
     QC = "qc"
@@ -89,7 +89,7 @@ def alerts_of(
 
 
 class NotRedeemable(Conflict):
-    """The unit was redeemed before, or is not released, void or recalled."""
+    """The unit was redeemed before, is void, is recalled, or is not released yet."""
 
     slug = "not-redeemable"
     title = "The unit cannot be redeemed"

@@ -11,8 +11,9 @@ _UNCHANGED: Final[dict[int, str]] = {}
 
 
 def readings(typed: str) -> list[str]:
-    """Returns at most nine keys that the person may have meant, the likeliest first: in upper case, without blanks and
-    hyphens, and with 0 and O, and 1 and I, exchanged. Text outside of ASCII stays as it is: no unit has such a key.
+    """Returns at most nine keys that the person may have meant, the likeliest first: in upper case, without blanks,
+    hyphens, dots and underscores, and with 0 and O, and 1 and I, exchanged. Text outside of ASCII stays as it is: no
+    unit has such a key.
     """
     plain = _IGNORED.sub("", typed)
     plain = plain.upper() if plain.isascii() else plain

@@ -22,9 +22,11 @@ from qrtrack.repositories.queues import WEBHOOK_STREAMS
 # Seconds before attempts 2 to 8.
 BACKOFF: Final = (5.0, 30.0, 120.0, 600.0, 3600.0, 14400.0, 36000.0)
 FAILED_STREAM_SECONDS: Final = 60.0
-# The longest pause after a failure of the endpoint: it may fail at one event only, and accept the next one.
+# The longest pause after a failure of the endpoint that asks for no pause (Retry-After): the endpoint may fail at one
+# event only, and accept the next one.
 MAX_PAUSE_SECONDS: Final = 60.0
-# When to look again at an early stream. By then, the task that assigns events to their owners may have run.
+# When to look again at an early stream: one whose older events have no owner yet. By then, the task that assigns events
+# to their owners may have run.
 EARLY_SECONDS: Final = 5.0
 # How many windows of pending events one run reads.
 MAX_WINDOWS: Final = 100
@@ -35,8 +37,8 @@ log = structlog.get_logger()
 async def forward_stream(
     database: Database, claim: Claim, *, forwarder: Forwarder | None, zone: ZoneInfo, stop: StopSignal
 ) -> None:
-    """Sends the due events of a stream, also events that are not processed yet. If a worker is killed between sending
-    and recording, the event stays pending and is sent again under the same id.
+    """Sends the due events of a stream, also those that no worker has processed yet. If a worker is killed between
+    sending and recording, the event stays pending and is sent again under the same id.
 
     Without a forwarder (ACCURATE_FORWARD_URL was removed) the stream waits. Raises Interrupted and LeaseLost.
     """
@@ -105,8 +107,8 @@ class _Sender:
             run.retry_within(retry_in)
 
     async def _record(self, event: PendingEvent, delivery: Delivery) -> float:
-        """Records the attempt and returns the seconds until the next one. Raises LeaseLost when another worker holds
-        the stream.
+        """Records the attempt. Returns the seconds until the next one, or 0 if the event is sent or given up. Raises
+        LeaseLost when another worker holds the stream.
 
         Locks the event before its stream, as the end of processing does: the other order would deadlock.
         """

@@ -69,7 +69,7 @@ class Receipt:
 async def receive_events(
     database: Database, body: bytes, *, owners: Mapping[int, UUID], pass_on: bool, hint: bool
 ) -> Sequence[Receipt]:
-    """Stores all elements of a request in one statement, and returns after its commit. Then looks up duplicates and
+    """Stores all elements of a request in one statement, which is committed at once. Then looks up duplicates and
     stores conflicts. With `pass_on` the events are also forwarded. With `hint` the workers are woken.
 
     Raises UnreadableBody or TooManyElements.

@@ -17,14 +17,14 @@ from qrtrack.repositories.constraints import DispatchInProgress, ReferenceLocked
 
 
 class GatewayRejected(UpstreamFailed):
-    """The gateway refused the batch. Correct it and dispatch again."""
+    """The gateway refused the batch and took nothing. `detail` says what to do."""
 
     slug = "gateway-rejected"
     title = "The gateway refused the batch"
 
 
 class GatewayNotReached(Unavailable):
-    """The batch did not reach the gateway: no connection, no login, or no time left. Dispatch again later."""
+    """The batch did not reach the gateway: no connection, no login, or no time left. `detail` names the cause."""
 
     slug = "gateway-not-reached"
     title = "The batch did not reach the gateway"
@@ -164,8 +164,8 @@ def unrecorded_answer(attempt: FoundAttempt, verdict: Verdict) -> GatewayOutcome
 async def raise_in_progress(
     database: Database, caller: Caller, kd_settle: str, transaction_type: str, refusal: DispatchInProgress
 ) -> NoReturn:
-    """Looks up the attempt that blocks the settlement. Raises OutcomeUnknown, AlreadyDispatched or DispatchInProgress
-    with its name.
+    """Looks up the newest attempt of the settlement. Raises OutcomeUnknown, AlreadyDispatched or DispatchInProgress,
+    which name that attempt.
     """
     async with database.read(tenant=caller.organisation_id) as repositories:
         attempt = await repositories.attempts.find_latest(kd_settle, transaction_type)

@@ -34,8 +34,8 @@ def alarm_unknown(attempt: FoundAttempt, **facts: str) -> None:
 
 
 async def sweep_attempts(database: Database) -> int:
-    """Sets attempts to unknown that have been `sending` for twice the deadline: their senders no longer send. Returns
-    how many.
+    """Sets attempts to unknown that have been `sending` for longer than `stale_after`: their senders no longer send.
+    Returns how many.
     """
     async with database.write() as repositories:
         swept = await repositories.attempts.sweep()

@@ -134,7 +134,7 @@ async def _add_attempt(
 async def _persist_verdict(
     database: Database, attempt: FoundAttempt, verdict: Verdict, *, patience_seconds: float
 ) -> DispatchAnswer:
-    """Records the verdict. Retries while the database is away, until the time is over. Then the attempt stays
+    """Records the verdict. Retries after any error, until `patience_seconds` are over. Then the attempt stays
     `sending`, and the sweeper sets it to unknown.
     """
     give_up = time.monotonic() + patience_seconds
@@ -186,8 +186,9 @@ def _log_verdict(attempt: FoundAttempt, verdict: Verdict) -> None:
 
 
 async def _apply(repositories: Repositories, attempt: FoundAttempt, verdict: Verdict, paid: Sequence[str]) -> None:
-    """Writes the verdict. A verdict that would unlock the references becomes unknown if one of them is paid, or was
-    sent before and may be paid: the gateway may refuse a repetition of what it paid.
+    """Writes the verdict. A verdict that would unlock the references becomes unknown if one of them is paid. A refusal
+    becomes unknown also if one of them was sent before and may be paid: the gateway may refuse a repetition of what it
+    paid.
     """
     is_rejected = verdict.outcome is AttemptOutcome.REJECTED
     doubted = await repositories.dispatches.find_sent_before(attempt.id) if is_rejected else ()

@@ -1,7 +1,7 @@
 """Executes a label job: draws page after page, stores the file in parts, marks the units as printed.
 
 Each stored part is a checkpoint. If a worker is killed, the next one continues after the last checkpoint: no label is
-drawn twice, and the file is the same as that of a single run.
+in the file twice, and the file is the same as that of a single run.
 """
 
 from collections.abc import Callable, Sequence

@@ -48,7 +48,9 @@ async def list_label_formats(database: Database, *, caller: Caller) -> Sequence[
 async def store_label_format(
     database: Database, *, caller: Caller, name: str, label_format: LabelFormat
 ) -> ListedFormat:
-    """Creates or replaces the format. Jobs that were submitted before keep the old one."""
+    """Creates or replaces the format. Label jobs that were submitted before keep the old one. Printers that name the
+    format print the labels of cases with the new one. Raises InvalidInput, TooManyFormats.
+    """
     _refuse_preset(name)
     if isinstance(label_format, Sheet):
         label_format.check()

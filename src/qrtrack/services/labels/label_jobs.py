@@ -48,7 +48,8 @@ async def submit_label_job(
     """Queues the job, and reserves its units until it has ended. Two concurrent requests for the same units run one
     after the other, because each locks the batch; the second is refused.
 
-    Raises NotFound, BatchNotReady, LabelTooSmall, AlreadyPrinted, LabelsReserved, NothingToPrint, RootKeysMissing.
+    Raises NotFound, BatchNotReady, InvalidInput, LabelTooSmall, AlreadyPrinted, LabelsReserved, NothingToPrint,
+    RootKeysMissing.
     """
     async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
         plan = await plan_labels(repositories, batch_id, new, base_url)

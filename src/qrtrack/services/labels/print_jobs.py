@@ -73,7 +73,7 @@ async def _add_label_job(
     repositories: Repositories, caller: Caller, printer: Printer, label_job_id: UUID, *, reason: str | None
 ) -> tuple[int, Sequence[tuple[int, int]]]:
     """Returns the id of the print job, and the ranges of its units. Two concurrent requests for one label job run one
-    after the other, because each locks the label job: the second is refused without a reason.
+    after the other, because each locks the label job: the second is refused unless it gives a reason.
     """
     job = await repositories.label_jobs.lock(label_job_id)
     require_file(job)

@@ -1,7 +1,7 @@
 """What a worker does with a print job: it connects, commits that sending begins, sends, and records the outcome.
 
-The label is sent at most once. Before the commit, a failure is retried. After it, the job ends as completed or as
-unknown. If the process is killed, the next worker records the job as unknown.
+The label is sent at most once. Before the first byte is sent, most failures are retried. After it, the job ends as
+completed or as unknown. If the process is killed after the commit, the next worker records the job as unknown.
 """
 
 import asyncio
@@ -135,8 +135,8 @@ async def _retry(database: Database, write: Callable[[PrintJobRepository], Await
 
 
 async def fail_print(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
-    """Requeues the job, or fails it if it has waited for too long. A job that was being sent becomes unknown: the
-    process that sent it was killed.
+    """Requeues the job, or fails it if the failure is permanent or the job has waited for too long. A job that was
+    being sent becomes unknown: the process that sent it was killed.
     """
     async with database.write() as repositories:
         jobs = repositories.print_jobs

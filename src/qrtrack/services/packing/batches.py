@@ -204,7 +204,9 @@ class RetriedBatch:
 
 
 async def retry_batch(database: Database, *, caller: Caller, batch_id: UUID) -> RetriedBatch:
-    """Continues where the batch failed. Raises NotFound, InvalidState."""
+    """Runs the failed stage again. Creating begins anew, because a batch that fails in it loses its codes. Hashing
+    continues with the chunks that failed. Raises NotFound, InvalidState.
+    """
     async with database.write(tenant=caller.organisation_id) as repositories:
         batch = await repositories.batches.get(batch_id)
         if not await repositories.batches.resume(batch_id):
@@ -224,7 +226,8 @@ class ClosedBatch:
 
 
 async def close_batch(database: Database, *, caller: Caller, batch_id: UUID, reason: str) -> ClosedBatch:
-    """Voids all codes that are neither packed nor with a consumer, cancels the batch's jobs and empties its queue.
+    """Voids all codes that are neither packed nor with a consumer, cancels the batch's reverse jobs and empties its
+    queue.
 
     Exclusions stay: the reconciliation still counts the excluded units. Raises NotFound, BatchNotReady, BatchClosed.
     """

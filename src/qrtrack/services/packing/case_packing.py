@@ -150,8 +150,8 @@ async def _choose_run(
 async def _read_queue(
     repositories: Repositories, context: PackingContext, *, target: int, scans: CheckScans
 ) -> tuple[list[QueueRow], Skipped | None]:
-    """Reads the queue from the first scanned unit to the last one, and at least up to the target-th packable row; or to
-    its end.
+    """Reads the queue from the first scanned unit, at least up to the target-th packable row or to the queue's end.
+    Reads on to the last scanned unit, but not beyond about ten times the target.
 
     Packing is the hot path, so the same query counts the units that the first scanned unit skips.
     """

@@ -24,7 +24,7 @@ class CheckScans:
 
 async def find_scans(repositories: Repositories, request: PackCase, variant: str | None) -> CheckScans:
     """Looks up the scanned codes. `variant` is the variant of the case. Raises InvalidInput for a code that is not in
-    the batch, VariantMismatch, and InvalidState for a missing unit that cannot be in this box.
+    the batch, VariantMismatch, and InvalidState for a missing unit that is packed, void or with a consumer.
     """
     fields = _scanned_fields(request)
     if not fields:

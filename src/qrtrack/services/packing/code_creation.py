@@ -156,7 +156,7 @@ async def fail_stage(database: Database, claim: Claim, queue: Queue, error: str,
 
 
 def log_progress(what: str, done: int, total: int, step: int) -> None:
-    """Logs a line for every whole 10 % that this step passed, and one at the end of the stage."""
+    """Logs a line if this step reached or passed a multiple of 10 %, or ended the stage."""
     if step and (done == total or 10 * done // total > 10 * (done - step) // total):
         line = f"Progress: {done}/{total} {what} ({100 * done / total:.1f}%)"
         log.info(line)

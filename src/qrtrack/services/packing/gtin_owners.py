@@ -90,7 +90,8 @@ async def find_owner(database: Database, *, gtin: str | None, prefix: str | None
 
 async def move_to(database: Database, *, gtin: str | None, prefix: str | None, to: UUID) -> MovedGtin:
     """Gives the GTIN or the prefix to another organisation. Both organisations get a trace event. Moving it again
-    changes nothing. Raises NotFound, InvalidInput, and InvalidState if the owner has it only as part of a prefix.
+    changes nothing. Raises NotFound, InvalidInput, and InvalidState if the owner has another GTIN or prefix that
+    contains it or lies in it.
     """
     name, items = _named(gtin, prefix)
     async with database.write() as repositories:

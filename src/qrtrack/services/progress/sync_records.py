@@ -1,5 +1,5 @@
-"""Reports of records: each report is counted completely or not at all. Concurrent reports in one process share a
-transaction.
+"""Reports of records: each report is counted completely or not at all. Concurrent reports for one batch share a
+transaction, if they are in one process and have no Idempotency-Key.
 """
 
 import asyncio

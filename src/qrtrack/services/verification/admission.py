@@ -17,7 +17,7 @@ MOST_WAITING_OF_SHARE: Final = 100
 
 
 class VerificationBusy(Unavailable):
-    """Too many checks wait already. This check was neither run nor counted."""
+    """Too many checks wait already, of all visitors or from this network. This check was neither run nor counted."""
 
     slug = "verification-busy"
     title = "Many checks at once"
