@@ -26,7 +26,7 @@ async def test_a_printer_is_added_changed_and_deleted(station: Station) -> None:
     await page.select_option("[name=dpi]", "300")
     await page.locator("main button.primary").click()
     await expect(page.locator("#printer-form [data-said]")).to_have_text(
-        "Address: 192.0.2.7 lies outside of PRINTER_NETWORKS. Correct it, or ask the administrator of the server to "
+        "Address: PRINTER_NETWORKS does not permit 192.0.2.7. Correct it, or ask the administrator of the server to "
         "add the printer's network."
     )
     await page.fill("[name=address]", "127.0.0.9:9100")
@@ -61,8 +61,8 @@ async def test_what_is_wrong_with_a_field_is_said_in_the_language_of_the_person(
     await page.fill("[name=address]", "192.0.2.7:9100")
     await page.locator("main button.primary").click()
     await expect(page.locator("#printer-form [data-said]")).to_have_text(
-        "Alamat: 192.0.2.7 di luar PRINTER_NETWORKS. Perbaiki, atau minta administrator server menambahkan jaringan "
-        "printer."
+        "Alamat: PRINTER_NETWORKS tidak mengizinkan 192.0.2.7. Perbaiki, atau minta administrator server menambahkan "
+        "jaringan printer."
     )
 
 

@@ -103,7 +103,7 @@ MEANINGS: Final[Mapping[FieldCode, Meaning]] = MappingProxyType(
         FieldCode.TOO_SMALL: Meaning("The number is below `min`.", ("min",)),
         FieldCode.TOO_LARGE: Meaning("The number is above `max`.", ("max",)),
         FieldCode.TOO_FEW: Meaning("The list has fewer than `min` entries.", ("min",)),
-        FieldCode.TOO_MANY: Meaning("There are more than `max`.", ("max",)),
+        FieldCode.TOO_MANY: Meaning("There are more than `max`, or would be.", ("max",)),
         FieldCode.OUT_OF_RANGE: Meaning("The number is not between `min` and `max`.", ("min", "max")),
         FieldCode.EXACTLY_ONE_OF: Meaning("Exactly one of `fields` is needed.", ("fields",)),
         FieldCode.AT_MOST_ONE_OF: Meaning("`fields` exclude each other.", ("fields",)),
@@ -124,7 +124,7 @@ MEANINGS: Final[Mapping[FieldCode, Meaning]] = MappingProxyType(
         FieldCode.BAD_EMAIL: Meaning("This is not one plain e-mail address."),
         FieldCode.BAD_HTTPS_ADDRESS: Meaning("This is not an https address."),
         FieldCode.EMAIL_NOT_SET_UP: Meaning("The service cannot send e-mail: SMTP_URL is not set."),
-        FieldCode.HOST_NOT_ALLOWED: Meaning("The host of the address is not one of NOTIFY_ALLOWED_HOSTS."),
+        FieldCode.HOST_NOT_ALLOWED: Meaning("NOTIFY_ALLOWED_HOSTS does not name the host and port of the address."),
         FieldCode.NOT_A_CODE: Meaning("`value` cannot be a code.", ("value",)),
         FieldCode.BATCH_QR: Meaning("`value` is the QR of the whole batch, not of a unit.", ("value",)),
         FieldCode.NOT_A_UNIT_QR: Meaning("`value` is not the QR of a unit.", ("value",)),
@@ -160,7 +160,9 @@ MEANINGS: Final[Mapping[FieldCode, Meaning]] = MappingProxyType(
         FieldCode.REPEATED_CELL: Meaning(
             "Line `line` repeats the code or root key of line `first_line`.", ("line", "first_line")
         ),
-        FieldCode.CODE_EXISTS: Meaning("Line `line` has the code `value`, which exists already.", ("line", "value")),
+        FieldCode.CODE_EXISTS: Meaning(
+            "Line `line` has the code `value`, which exists already or is reserved for a batch.", ("line", "value")
+        ),
         FieldCode.VARIANT_MISSING: Meaning("Some rows have a variant and others have none."),
         FieldCode.BAD_ACCOUNT: Meaning("The account is not text of 5 to 34 digits."),
         FieldCode.BAD_AMOUNT: Meaning(
@@ -179,13 +181,14 @@ MEANINGS: Final[Mapping[FieldCode, Meaning]] = MappingProxyType(
             "The last label ends outside of the page, at `right` x `bottom` mm.", ("right", "bottom")
         ),
         FieldCode.LABEL_TOO_SMALL: Meaning(
-            "The label is too small for its symbol and text. Take one of `presets`, or at least `width` x `height` mm.",
+            "The label is too small for its symbol and text. Take one of `presets`, if there are any, or at least "
+            "`width` x `height` mm.",
             ("width", "height", "presets"),
         ),
         FieldCode.UNKNOWN_CASE: Meaning("The batch has no case number `value`.", ("value",)),
         FieldCode.BAD_PRINTER_ADDRESS: Meaning("This is not `host:port` with a port from 9100 to 9109."),
         FieldCode.UNKNOWN_HOST: Meaning("The name `value` has no IP address.", ("value",)),
-        FieldCode.OUTSIDE_NETWORKS: Meaning("The address `value` lies outside of PRINTER_NETWORKS.", ("value",)),
+        FieldCode.OUTSIDE_NETWORKS: Meaning("PRINTER_NETWORKS does not permit the address `value`.", ("value",)),
         FieldCode.OTHER_FORMAT: Meaning(
             "The label job's file is `value`, and the printer takes `expected`.", ("value", "expected")
         ),

@@ -105,8 +105,8 @@ class Channels:
     def _of_url(self, url: str | None) -> FieldError | None:
         if url is not None and self.target(url) is None:
             detail = (
-                "The service calls only https addresses on the hosts of NOTIFY_ALLOWED_HOSTS: ask the operator to add "
-                "this host."
+                "The service calls only https addresses on the hosts and ports of NOTIFY_ALLOWED_HOSTS: correct the "
+                "address, or ask the operator of the service to add its host."
             )
             return FieldError("/notify/url", detail, FieldCode.HOST_NOT_ALLOWED)
         return None

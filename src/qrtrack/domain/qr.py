@@ -58,8 +58,8 @@ class AddressNotPublic(InvalidState):
 
     def __init__(self) -> None:
         super().__init__(
-            "QR symbols would lead to this machine only. Ask the operator of the service to set PUBLIC_BASE_URL to the "
-            "public address, and print again."
+            "QR symbols would contain a loopback address, which no phone can open. Ask the operator of the service to "
+            "set PUBLIC_BASE_URL to the public address, and print again."
         )
 
 

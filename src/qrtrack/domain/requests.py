@@ -77,7 +77,7 @@ class StillRunning(Conflict):
     title = "The first request is still running"
 
     def __init__(self) -> None:
-        super().__init__("The first request with this Idempotency-Key is still running. Send it again in a moment.")
+        super().__init__("The first request with this Idempotency-Key is still running. Send yours again in a moment.")
 
 
 class Unanswered(StillRunning):

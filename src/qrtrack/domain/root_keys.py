@@ -121,8 +121,9 @@ class KeyRing:
             opened = self._seal_of(batch_id).decrypt(nonce, ciphertext, _place(batch_id, sequence_number))
         except InvalidTag:
             raise SealBroken(
-                f"The root key of unit {sequence_number} of batch {batch_id} does not open: start the service with the "
-                "SECRET_KEY that was set when the batch was made."
+                f"The root key of unit {sequence_number} of batch {batch_id} does not open: the service runs with "
+                "another SECRET_KEY than when the batch was made, or the stored key was altered. Tell the operator of "
+                "the service."
             ) from None
         return opened.decode(errors="surrogatepass")
 
@@ -138,8 +139,9 @@ class KeyRing:
             return self._seal_of(job_id).decrypt(nonce, ciphertext, _place(job_id, part))
         except InvalidTag:
             raise SealBroken(
-                f"Part {part} of the file of label job {job_id} does not open: start the service with the SECRET_KEY "
-                "that was set when the labels were drawn."
+                f"Part {part} of the file of label job {job_id} does not open: the service runs with another "
+                "SECRET_KEY than when the labels were drawn, or the stored part was altered. Tell the operator of the "
+                "service."
             ) from None
 
     def prepare(self, batch_id: UUID, sequences: Sequence[int], keys: Sequence[str]) -> tuple[list[bytes], list[bytes]]:

@@ -145,7 +145,7 @@ async def lift_recall(database: Database, *, caller: Caller, recall_id: UUID, re
         if not is_lifted:
             raise InvalidState(
                 f"This recall was lifted already, on {recall.lifted_at:%Y-%m-%d %H:%M} UTC. To stop the sale again, "
-                "recall it again."
+                "make a new recall."
             )
         await repositories.trace.add_of_recall("recall.lifted", caller=caller, recall_id=recall_id, reason=reason)
         return repositories.answer(recall)

@@ -333,7 +333,7 @@ async def test_an_acceptance_after_a_resolution_as_not_sent_raises_an_alarm(trea
     assert (answer.status_code, answer.json()["outcome"]) == (504, "unknown")
     assert "The answer is: accepted, status 201" in answer.json()["detail"]
     assert await treasury.events() == ["swept", "resolved", "late_response"]
-    assert "alarm: the gateway contradicts itself about a payment" in [entry["event"] for entry in logs]
+    assert "alarm: the gateway contradicts what is recorded about a payment" in [entry["event"] for entry in logs]
 
 
 async def test_the_sql_of_the_documentation_raises_the_ids_and_finds_open_attempts(treasury: Treasury) -> None:

@@ -221,13 +221,13 @@ async def test_forgotten_keys_are_printed_no_more_and_their_files_are_gone(plant
     batch, database = await plant.batch(3), plant.runtime.database
     await plant.work("hashing")
     with_keys = await plant.label(batch, with_root_key=True)
-    with pytest.raises(InvalidState, match="are being printed"):
+    with pytest.raises(InvalidState, match="is queued or running"):
         await forget_keys(database, caller=plant.caller, batch_id=batch.batch_id)
     await plant.work("label_job")
     without = await plant.label(batch, reason="Scratch layer missing")
     await plant.work("label_job")
     await forget_keys(database, caller=plant.caller, batch_id=batch.batch_id)
-    with pytest.raises(NotFound, match="was deleted when the keys were forgotten"):
+    with pytest.raises(NotFound, match="was deleted with them"):
         await plant.label_file(with_keys)
     assert await plant.label_file(without)
     rows = await plant.sql("SELECT DISTINCT job_id FROM label_files")

@@ -243,6 +243,10 @@ class TestKeys:
         database, caller = plant.runtime.database, plant.caller
         with pytest.raises(InvalidState, match="hashing"):
             await forget_keys(database, caller=caller, batch_id=batch.batch_id)
+        await plant.sql("UPDATE qr_batches SET status = 'failed', error_message = 'a test'")
+        with pytest.raises(InvalidState, match=r"the batch is failed\. Retry the batch first\.$"):
+            await forget_keys(database, caller=caller, batch_id=batch.batch_id)
+        await plant.sql("UPDATE qr_batches SET status = 'hashing', error_message = NULL")
         await plant.work("hashing")
         assert (await forget_keys(database, caller=caller, batch_id=batch.batch_id)).forgotten == 10
         rows = await plant.sql("SELECT count(root_key_sealed) AS sealed, count(root_key_hash) AS hashed FROM qr_codes")

@@ -74,7 +74,7 @@ async def test_each_unit_that_cannot_be_linked_says_why(plant: Plant) -> None:
     await plant.sql("UPDATE qr_codes SET status = 'redeemed' WHERE code = 'SKA000006'")
     await plant.link(batch, ska(1), case=1)
     codes = ["SKA999999", str(other.first_code), *ska(1, 4, 5, 6, 25, 3, 7, 8, 9, 10, 11)]
-    with pytest.raises(CodesNotLinkable) as refused:
+    with pytest.raises(CodesNotLinkable, match="or send accept_valid to link the others") as refused:
         await plant.link(batch, codes)
     results = {result["code"]: result for result in refused.value.members["results"]}
     assert {code: result.get("reason") for code, result in results.items()} == dict(
@@ -135,7 +135,7 @@ async def test_units_of_another_organisation_are_unknown(plant: Plant) -> None:
     batch = await plant.batch(20, units_per_case=10)
     stranger = Plant(plant.runtime, Caller("stranger", uuid4(), plant.caller.roles))
     theirs = await stranger.batch(20, units_per_case=10, serial_prefix="ABC")
-    with pytest.raises(CodesNotLinkable) as refused:
+    with pytest.raises(CodesNotLinkable, match=r"Take them out of the box and the list\.$") as refused:
         await plant.link(batch, [str(theirs.first_code)])
     assert [result["reason"] for result in refused.value.members["results"]] == ["unknown-code"]
 

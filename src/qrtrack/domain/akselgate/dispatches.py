@@ -81,7 +81,7 @@ class InvalidTransactions(InvalidInput):
 
     def __init__(self, errors: Sequence[FieldError], *, error_count: int | None = None) -> None:
         super().__init__(
-            "Nothing was sent and nothing was recorded. Correct the rows in `errors`, then dispatch again.",
+            "Nothing was sent and nothing was recorded. Correct what `errors` lists, then dispatch again.",
             errors=errors,
             error_count=error_count,
         )
@@ -186,7 +186,7 @@ class _Row:
         text = default if text is None else text
         if isinstance(text, str) and len(text) <= longest and text.isprintable():
             return text
-        detail = f"Give text of at most {longest} characters, without control characters."
+        detail = f"Give text of at most {longest} printable characters."
         self._refuse(name, detail, FieldCode.BAD_TEXT, max=longest)
         return ""
 

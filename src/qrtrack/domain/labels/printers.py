@@ -41,8 +41,8 @@ class PrintingOff(Unavailable):
 
     def __init__(self) -> None:
         super().__init__(
-            "Printing by the server is off. Set PRINTER_NETWORKS on the server to the networks of your printers, such "
-            "as 192.0.2.0/24."
+            "Printing by the server is off. Ask the operator of the service to set PRINTER_NETWORKS to the networks of "
+            "your printers, such as 192.0.2.0/24."
         )
 
 
@@ -127,8 +127,8 @@ class PrinterNetworks:
             if self.holds(address):
                 return address
         detail = (
-            f"The address {plain[0]} lies outside of PRINTER_NETWORKS. Correct the address, or ask the administrator "
-            "of the server to add the printer's network."
+            f"PRINTER_NETWORKS does not permit the address {plain[0]}. Correct the address, or ask the operator of the "
+            "service to add the printer's network."
         )
         raise invalid_field("/address", detail, FieldCode.OUTSIDE_NETWORKS, value=str(plain[0]))
 

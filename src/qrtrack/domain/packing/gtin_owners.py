@@ -47,7 +47,7 @@ def prefix_of_another(prefix: str) -> PrefixTaken:
 def prefix_of_your_own(prefix: str, existing: str) -> PrefixTaken:
     return PrefixTaken(
         f"The prefix {prefix} overlaps with {existing}, which your organisation has already. Delete {existing} first, "
-        "if GS1 gave you the other one."
+        f"if GS1 gave you {prefix}."
     )
 
 

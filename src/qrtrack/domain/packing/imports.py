@@ -187,7 +187,7 @@ class _Checked:
             detail = f"has {_shortened(nameless)} in column {place}, which the first line does not name."
             self._refuse(line, "", detail, FieldCode.TOO_MANY_CELLS)
         elif not _CODE.fullmatch(code) or reads_as_range(code) or reads_as_twice(code):
-            detail = "is not a code: 1 to 20 of A-Z, 0-9, dot, underscore, hyphen; no range, and no serial twice."
+            detail = "has no valid code: 1 to 20 of A-Z, 0-9, dot, underscore, hyphen; no range, no serial twice in it."
             self._refuse(line, "code", detail, FieldCode.BAD_CODE_CELL)
         elif (first := self._codes.setdefault(code, line)) != line:
             self._refuse(line, "code", f"has the code of line {first}.", FieldCode.REPEATED_CELL, first_line=first)

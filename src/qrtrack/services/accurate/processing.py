@@ -92,5 +92,7 @@ async def fail_event(database: Database, claim: Claim, error: str, *, permanent:
         retry_in = await repositories.leased(WEBHOOK_RETRIES).fail(claim, error, permanent=permanent)
         await _queue_streams(repositories, [await repositories.webhook_retries.get(claim.number)])
     if retry_in is None:
-        log.error("a webhook event is dead: see its error, and replay it", queue_id=claim.number, reason=error)
+        log.error(
+            "a webhook event is dead: fix the cause of its error, then replay it", queue_id=claim.number, reason=error
+        )
     return retry_in

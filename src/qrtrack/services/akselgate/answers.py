@@ -186,7 +186,8 @@ async def raise_in_progress(
             **members,
         ) from refusal
     raise DispatchInProgress(
-        f"Nothing was sent. Another request has just sent {label}. Look at its outcome before you dispatch again.",
+        f"Nothing was sent. Another request has started {label}. Look at the outcome of that attempt before you "
+        "dispatch again.",
         **members,
     ) from refusal
 

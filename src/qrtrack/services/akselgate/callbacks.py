@@ -59,7 +59,7 @@ async def _store(
     if row is None:
         return "the callback names a reference that the attempt did not send"
     if reported is None:
-        return "the result of the callback is neither success nor a known failure; the reference stays locked"
+        return "the result of the callback is neither success nor a known failure; it unlocks no reference"
     return await _apply(repositories, attempt, row, callback, reported)
 
 
@@ -85,7 +85,7 @@ async def _apply(
     await close_if_complete(repositories, attempt.id)
     if is_second_payment:
         return "the bank reports the payment twice, under two references of its own"
-    return "the gateway contradicts itself about a payment" if state is CallbackState.CONFLICT else None
+    return "the gateway contradicts what is recorded about a payment" if state is CallbackState.CONFLICT else None
 
 
 async def close_if_complete(repositories: Repositories, attempt_id: int) -> None:

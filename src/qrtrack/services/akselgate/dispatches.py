@@ -167,7 +167,7 @@ async def _persist_once(database: Database, attempt: FoundAttempt, verdict: Verd
     if dispatched.outcome is AttemptOutcome.UNKNOWN and verdict.outcome is not AttemptOutcome.UNKNOWN:
         alarm_unknown(attempt, answered=verdict.outcome)
     if paid or is_contradicted:
-        log.error("alarm: the gateway contradicts itself about a payment", attempt_id=attempt.id)
+        log.error("alarm: the gateway contradicts what is recorded about a payment", attempt_id=attempt.id)
     return answer
 
 

@@ -58,7 +58,7 @@ def require_file(job: LabelJob) -> None:
     if job.status != JobStatus.COMPLETED:
         raise FileNotReady(job.status)
     if not job.part_count:
-        raise NotFound("The file showed root keys, and was deleted when the keys were forgotten.")
+        raise NotFound("The file showed root keys, and was deleted with them.")
 
 
 async def read_parts(database: Database, keys: KeyRing, job: LabelJob) -> AsyncIterator[bytes]:

@@ -263,12 +263,14 @@ async def forget_keys(database: Database, *, caller: Caller, batch_id: UUID) -> 
     async with database.write(tenant=caller.organisation_id, batch_lock=batch_id) as repositories:
         batch = await repositories.batches.get(batch_id)
         if batch.status != BatchStatus.READY:
+            advice = "Retry the batch first" if batch.status == BatchStatus.FAILED else "Try again when it is ready"
             raise InvalidState(
-                f"The root keys are still needed, because the batch is {batch.status}. Try again when it is ready.",
-                state=batch.status,
+                f"The root keys are still needed, because the batch is {batch.status}. {advice}.", state=batch.status
             )
         if await repositories.batches.is_printing_keys(batch_id):
-            raise InvalidState("Labels with root keys are being printed. Wait until the job has ended, or cancel it.")
+            raise InvalidState(
+                "A label job that prints root keys is queued or running. Wait until it has ended, or cancel it."
+            )
         forgotten = await repositories.batches.forget_keys(batch_id)
         await repositories.trace.add(
             "keys.forgotten",

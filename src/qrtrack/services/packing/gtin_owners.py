@@ -121,5 +121,5 @@ def _shown(row: GtinOwnerRow) -> str:
 async def _owner(repositories: Repositories, name: str, items: Items) -> GtinOwnerRow:
     rows = await repositories.gtin_owners.find(items)
     if not rows:
-        raise NotFound(f"No organisation has claimed {name}: the first batch with it, or its first claim, gets it.")
+        raise NotFound(f"No organisation has claimed {name}, so there is no owner to show or to change.")
     return rows[0]

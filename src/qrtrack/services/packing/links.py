@@ -67,9 +67,10 @@ class CodesNotLinkable(Conflict):
 
     def __init__(self, results: Sequence[CodeResult]) -> None:
         refused = [result for result in results if not result.accepted]
+        others = ", or send accept_valid to link the others" if len(refused) < len(results) else ""
         super().__init__(
             f"{len(refused)} of {len(results)} codes cannot be linked, so none was linked. Take them out of the box "
-            "and the list, or send accept_valid to link the others.",
+            f"and the list{others}.",
             results=[asdict(result) for result in results[:NAMED_THINGS]],
             result_count=len(results),
         )
@@ -147,7 +148,7 @@ def _judge(
         else:
             result = _check(row, case, is_foreign=code in foreign)
         if result.accepted and room <= 0:
-            result = _refuse(code, LinkRefusal.CASE_FULL, f"The case holds {case.expected_units} units already.")
+            result = _refuse(code, LinkRefusal.CASE_FULL, f"The case holds only {case.expected_units} units.")
         room -= result.accepted
         results.append(result)
     return results
@@ -157,7 +158,8 @@ def _check(row: FoundCode, case: FoundCase, *, is_foreign: bool) -> CodeResult:
     """Returns the first reason to refuse the code, if any."""
     code = row.code
     if row.batch_id != case.batch_id or is_foreign:
-        return _refuse(code, LinkRefusal.OTHER_BATCH, f"{code} belongs to another batch.")
+        detail = f"The QR of {code} names another batch." if is_foreign else f"{code} belongs to another batch."
+        return _refuse(code, LinkRefusal.OTHER_BATCH, detail)
     if row.master_code_id is not None:
         detail = f"{code} is in case {row.master_code}; unlink it there first."
         return _refuse(code, LinkRefusal.ALREADY_IN_CASE, detail, row.master_code)

@@ -108,7 +108,7 @@ def _refuse_misfit(source: FoundCase, target: FoundCase) -> None:
     if target.status != CaseStatus.OPEN:
         raise CaseAlreadyPacked(
             target.members(),
-            remedy="and nothing was moved: scan the case that the box belongs in, or unlink that one first.",
+            remedy=f"and nothing was moved: scan the right case, or unlink the units of {target.master_code} first.",
         )
     if target.expected_units < source.actual_units:
         raise CaseTooSmall(

@@ -33,8 +33,8 @@ class UnknownExcludeCodes(InvalidInput):
 
     def __init__(self, codes: Sequence[str]) -> None:
         super().__init__(
-            f"Exclude codes that are not in this batch: {len(codes)}. Correct them: a wrong code would let a damaged "
-            "unit be packed.",
+            f"Codes to exclude that are not in this batch: {len(codes)}. Correct them: a wrong code would let a "
+            "damaged unit be packed.",
             **not_in_batch(codes, field="exclude_codes"),
         )
 

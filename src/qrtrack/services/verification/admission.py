@@ -23,7 +23,7 @@ class VerificationBusy(Unavailable):
     title = "Many checks at once"
 
     def __init__(self) -> None:
-        super().__init__("Many people are checking products at this moment: try again in a few seconds.")
+        super().__init__("Many checks wait at this moment: try again in a few seconds.")
 
 
 @dataclass(slots=True)

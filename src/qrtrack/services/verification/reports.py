@@ -21,7 +21,7 @@ class TooManyReports(Throttled):
     def __init__(self) -> None:
         super().__init__(
             "Your network has sent many reports already, or many people have reported this product. Try again in an "
-            "hour.",
+            "hour, or tomorrow if it is refused again.",
             retry_after=RETRY_SECONDS,
         )
 
