@@ -184,7 +184,8 @@ UPDATE print_jobs AS job
 SET status = chosen.status, finished_at = now(), error_message = chosen.error,
     sending_at = CASE chosen.status WHEN 'failed' THEN NULL ELSE now() END
 FROM (SELECT id, (ARRAY['unknown', 'failed', 'completed'])[place] AS status,
-        (ARRAY['The connection broke after 2048 bytes: broken pipe. Look whether it was printed. If not, reprint it.',
+        (ARRAY['The connection broke after 2048 bytes: broken pipe. '
+               'Look whether the label was printed. If not, reprint it.',
                'Zebra at Packing table 3, hall B, night shift cannot print: the paper is out.'])[place] AS error
       FROM (SELECT id, row_number() OVER (ORDER BY id) AS place
             FROM print_jobs WHERE manufacturer_org_id = :org) AS ordered

@@ -84,7 +84,7 @@ async def test_a_worker_killed_after_the_first_byte_leaves_unknown_which_is_neve
         assert came_out(printer)[-2:] == batch.master_codes[1:]
         assert printer.connections == 3
         [first] = await plant.sql("SELECT error_message FROM print_jobs ORDER BY id LIMIT 1")
-        assert first.error_message.endswith("Look whether it was printed. If not, reprint it.")
+        assert first.error_message.endswith("Look whether the label was printed. If not, reprint it.")
 
 
 async def test_of_workers_that_are_killed_at_any_moment_none_prints_a_label_twice(

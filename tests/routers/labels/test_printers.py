@@ -329,7 +329,9 @@ async def test_what_a_person_must_look_at_is_listed_with_what_to_do(client: http
         second = (await client.get(PRINT_JOBS, params=then)).json()
         assert [page["print_jobs"][0]["case_number"] for page in (first, second)] == [2, 1]
         assert second["next_cursor"] is None
-        assert first["print_jobs"][0]["error_message"].endswith("Look whether it was printed. If not, reprint it.")
+        assert first["print_jobs"][0]["error_message"].endswith(
+            "Look whether the label was printed. If not, reprint it."
+        )
         [listed] = (await client.get(PRINTERS)).json()["printers"]
         assert (listed["waiting_count"], listed["unknown_count"]) == (0, 2)
 

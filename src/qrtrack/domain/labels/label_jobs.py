@@ -33,8 +33,8 @@ PRESET_OF: Final[Mapping[tuple[Labelled, FileFormat], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class NewLabelJob:
-    """An order for labels. A missing end of the range is the batch's own end. Codes select units, numbers select
-    cases.
+    """An order for labels. Codes select units, numbers select cases. A missing first or last one is the batch's first
+    or last.
     """
 
     what: Labelled

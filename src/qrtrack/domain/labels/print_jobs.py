@@ -8,7 +8,7 @@ from uuid import UUID
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.labels.documents import FileFormat
 
-LOOK_THEN_REPRINT: Final = "Look whether it was printed. If not, reprint it."
+LOOK_THEN_REPRINT: Final = "Look whether the label was printed. If not, reprint it."
 TOO_LATE_HOURS: Final = 24
 """A print job that waits longer than this for its printer fails."""
 
@@ -43,7 +43,7 @@ class NewPrint:
 
 
 class PrinterNotReached(Unavailable):
-    """Nothing was sent: the printer refused the connection, or could not be reached."""
+    """Nothing was sent: the printer could not be reached, or it refused or closed the connection."""
 
     slug = "printer-not-reached"
     title = "The printer was not reached"
@@ -57,4 +57,6 @@ class PrinterNotReady(Unavailable):
 
 
 class PrintBroken(Exception):
-    """The connection broke after the first byte: the label may be printed. The message says what happened."""
+    """The connection broke while the label was sent. If any byte was sent, the label may be printed. The message says
+    what happened.
+    """

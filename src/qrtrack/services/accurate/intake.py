@@ -135,7 +135,7 @@ async def log_receipts(receipts: Sequence[Receipt]) -> None:
             await asyncio.sleep(0)
         place = {"type": receipt.type, "uuid": receipt.uuid, "queue_id": receipt.queue_id}
         if receipt.conflict:
-            lines.warning("Duplicate detected with other content: it is stored in webhook_conflicts", **place)
+            lines.warning("Duplicate detected with other content, which is stored in webhook_conflicts", **place)
         elif receipt.duplicate:
             lines.info("Duplicate detected", **place)
         else:
