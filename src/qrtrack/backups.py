@@ -38,11 +38,11 @@ ROLE: Final = re.compile(rb"^CREATE POLICY own_rows ON public\.qr_batches TO (\S
 
 
 class BackupFailed(RuntimeError):
-    """A backup or a restore was refused, or it failed, and nothing was changed. The message says what to do."""
+    """A backup or a restore was refused, or it failed. The file and the tables are as before. The message says why."""
 
 
 class NotEmpty(BackupFailed):
-    """The database holds tables already."""
+    """The database already holds a table, a view or a sequence."""
 
 
 async def back_up(database: Database, file: Path, *, overwrite: bool, tell: Tell) -> str:
@@ -132,7 +132,7 @@ async def restore(
 
     The rights of the backup's `role` are granted to this installation's tenant role instead: in the backup's own
     cluster that role belongs to the first database. `skip_request_ids` and `skip_serials` pass over ids and numbers
-    that may have been used after the backup. Raises BackupFailed, NotEmpty if there are tables, or TenantRoleUnusable.
+    that may have been used after the backup. Raises BackupFailed, NotEmpty or TenantRoleUnusable.
     """
     async with _session(database) as connection:
         if relation := await connection.fetchval(FIRST_RELATION):

@@ -9,8 +9,8 @@ from weakref import WeakValueDictionary
 
 from qrtrack.fair_starts import Crowd
 
-# How many transactions of one process may compete for a batch's lock, and for its row. Transactions that update the row
-# do most of their work before they need it, so more of them may run.
+# How many transactions of one process may compete for a batch's lock (one holds it, one is next), and for its row.
+# Transactions that update the row do most of their work before they need it, so more of them may run.
 LOCK_PERMITS: Final = 2
 ROW_PERMITS: Final = 4
 # One organisation may run this many transactions while another one is active. It is more than ROW_PERMITS: otherwise
@@ -19,8 +19,8 @@ PERMITS_BESIDE_OTHERS: Final = ROW_PERMITS + 1
 
 
 class BatchSemaphores:
-    """Limit how many transactions of this process hold a connection while they wait for one batch: one works, and one
-    is next. The others wait here without a connection, so that a busy batch cannot drain the pool.
+    """Limit how many transactions of this process hold a connection while they wait for one batch. The others wait
+    here without a connection, so that a busy batch cannot drain the pool.
     """
 
     def __init__(self) -> None:

@@ -99,7 +99,8 @@ def restore(
         typer.Option(
             min=0,
             max=MOST_SKIPPED,
-            help="Skip N serial numbers of each prefix. Choose N larger than the number of codes ordered since then.",
+            help="Skip N serial numbers of each prefix. Choose N larger than the number of codes ordered since the "
+            "backup.",
         ),
     ] = 0,
 ) -> None:
@@ -168,9 +169,11 @@ def revoke(
 def sandbox(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 9100,
-    fault: Annotated[Fault, typer.Option(help="The fault to simulate with every batch.")] = Fault.NONE,
+    fault: Annotated[
+        Fault, typer.Option(help="The fault to simulate with every batch. `refuse` works through /sandbox/fault only.")
+    ] = Fault.NONE,
     callback_seconds: Annotated[
-        float, typer.Option(min=0, help="How many seconds it waits before it calls back.")
+        float, typer.Option(min=0, help="How many seconds the sandbox waits before it calls back.")
     ] = 1.0,
 ) -> None:
     """Run a stand-in for the bank gateway: it prints what it receives, calls back, and simulates faults on demand."""
@@ -196,7 +199,7 @@ def recalculate_progress(
 
 @app.command()
 def accurate() -> None:
-    """Show the state of Accurate's webhooks: sources that went silent, waiting events, unassigned databases."""
+    """Show the state of Accurate's webhooks: when each source last sent, and what is waiting, dead or unassigned."""
     from qrtrack.commands import accurate as command
 
     command.show_connection()

@@ -16,7 +16,7 @@ from qrtrack.settings.postgresql import PostgresAddress
 # A webhook holds a connection for one or two milliseconds.
 FOR_WEBHOOKS: Final = 8
 PATIENCE_SECONDS: Final = 10
-# A statement on a hung server times out.
+# In the small pools, a statement on a hung server times out after this.
 STATEMENT_SECONDS: Final = 20
 # TCP keepalive detects a dead peer within 20 s. Without it, TCP retransmits for 15 minutes, although a standby has
 # taken over long before.

@@ -199,7 +199,9 @@ class Database:
                 await pooled.invalidate()
 
     async def migrate(self) -> str:
-        """Migrates the schema to the newest revision and returns it. Raises the errors of `ready`."""
+        """Migrates the schema to the newest revision and returns it. Raises the errors of `ready`, except
+        SchemaBehind.
+        """
         with self.outages.translated(quietly=True):
             return await schema_revision.migrate(self.engine, tenant_role=self.tenant_role)
 
@@ -217,7 +219,9 @@ class Database:
                 await try_role(connection, self.tenant_role)
                 if state["read_only"]:
                     connection.terminate()
-                    raise DatabaseUnavailable("the server takes no writes: it is a standby, or its provider's setting")
+                    raise DatabaseUnavailable(
+                        "the server takes no writes: it is a standby, or its provider has blocked writes"
+                    )
         return {"database": "ok", "schema": "ok"}
 
     async def limits(self) -> ServerLimits:

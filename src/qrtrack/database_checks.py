@@ -53,15 +53,19 @@ def refuse_unfit(connection: Connection) -> None:
     if found.schema != "public" and (found.schema or found.may_create):
         # Requests run under another role. For that role, "$user" in search_path is another schema.
         raise DatabaseUnfit(
-            f"search_path leads {found.quoted_user} to the schema {found.schema or 'of no name'}, and the tables of "
+            f"search_path leads {found.quoted_user} to {_named(found.schema)}, and the tables of "
             f"qrtrack are in public. Run: ALTER ROLE {found.quoted_user} IN DATABASE {found.quoted_database} SET "
             "search_path = public"
         )
     if not found.may_create:
         raise DatabaseUnfit(
-            f"permission denied for schema public: {found.quoted_user} may not create tables in it: since "
-            f"PostgreSQL 15, only the owner of the database may. Ask an administrator to run: {_remedy(found)}"
+            f"permission denied for schema public: {found.quoted_user} may not create tables in it. "
+            f"(Since PostgreSQL 15, a user needs a right for this.) Ask an administrator to run: {_remedy(found)}"
         )
+
+
+def _named(schema: str | None) -> str:
+    return f"the schema {schema}" if schema else "no schema"
 
 
 def _remedy(found: _Found) -> str:

@@ -1,4 +1,4 @@
-"""What a power cut must not undo."""
+"""Writes files and folders to disk, so that a power cut does not undo them."""
 
 import os
 from pathlib import Path

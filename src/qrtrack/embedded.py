@@ -42,8 +42,8 @@ LOG_LIMIT, LAUNCHES, RECOVERY_SECONDS = 5_000_000, 5, 300.0
 
 
 class EmbeddedFailed(RuntimeError):
-    """The embedded PostgreSQL cannot be used. The message says what to do next, and ends with the last lines of the
-    server's log.
+    """The embedded PostgreSQL cannot be used. The message says what to do next. If the server failed, the message ends
+    with the last lines of the server's log.
     """
 
 
@@ -60,8 +60,8 @@ class EmbeddedPostgres(AbstractContextManager["EmbeddedPostgres"]):
         self._users: int | None = users
 
     def url(self, database: str = "qrtrack") -> str:
-        """Returns the address for `create_async_engine`. Creates the database if it does not exist; concurrent calls
-        are safe.
+        """Returns the address of the database for SQLAlchemy. Creates the database if it does not exist; concurrent
+        calls are safe.
 
         The user in the address owns the database and is not a superuser.
         """
@@ -236,8 +236,8 @@ def _failed(home: Path, what: str) -> EmbeddedFailed:
 
 
 def _environment() -> dict[str, str]:
-    """Returns the only environment variables that the PostgreSQL programs get. They include no secret of this program,
-    and no PG* variable, which could name another server.
+    """Returns what the PostgreSQL programs get of this process's environment: no secret of this program, and no PG*
+    variable, which could name another server.
     """
     kept = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
     return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C"}

@@ -1,4 +1,4 @@
-"""The helper process of the embedded PostgreSQL: runs its programs, never as root, and guards its folder.
+"""The helper process of the embedded PostgreSQL: runs initdb and the server, never as root, and guards the folder.
 
 Run as a script, so it imports nothing but the standard library.
 """

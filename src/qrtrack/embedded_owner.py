@@ -1,8 +1,8 @@
 """The statements that psql runs as the superuser at the start. They give the embedded database a plain owner,
 `qrtrack`.
 
-It may create the tenant role, and is no superuser: no SQL statement that a request could inject makes the server read
-a file or run a program.
+That owner may create the tenant role, and is no superuser: no SQL statement that a request could inject makes the
+server read a file or run a program.
 """
 
 from typing import Final

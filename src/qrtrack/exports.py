@@ -1,8 +1,9 @@
-"""Files for download: CSV comes from PostgreSQL's COPY, XLSX is written by XlsxWriter in a thread.
+"""Files for download. A plain CSV file is what PostgreSQL's COPY wrote. A thread writes XLSX files, and CSV files with
+derived columns.
 
-Memory stays constant. All rows of a file are of one snapshot: COPY spools them to a temporary file first, so that no
-transaction waits for a thread or for the client. Temporary files have no name and end with the process, except those of
-XlsxWriter: the thread that writes them deletes them.
+COPY spools the rows to a temporary file first: they are of one snapshot, memory stays constant, and no transaction
+waits for a thread or for the client. Short tables (reports, reconciliations) are written from memory instead. Temporary
+files have no name and end with the process, except those of XlsxWriter: the thread that writes them deletes them.
 """
 
 import asyncio
@@ -33,8 +34,8 @@ BYTE_ORDER_MARK: Final = "\ufeff"
 ROWS_OF_A_SHEET: Final = 1_048_576
 # Excel keeps 15 digits of a number. Longer amounts are written as text.
 DIGITS_OF_A_NUMBER: Final = 15
-# An organisation may have this many exports that wait, are being made or are being downloaded. Each needs a temporary
-# file.
+# An organisation may have this many exports in one process that wait, are being made or are being downloaded. Each
+# needs a temporary file.
 OPEN_EXPORTS: Final = 8
 COLUMN_WIDTH: Final = 20
 
@@ -66,11 +67,11 @@ class ExportedFile(NamedTuple):
 
 
 class Stopped(Exception):
-    """The client hung up before its file was made."""
+    """The export was given up before its file was made: the client hung up, or the process is stopping."""
 
 
 class Spool:
-    """A temporary CSV file: a header, then the rows as COPY sends them. Use it as a context around the copying: if the
+    """A temporary CSV file: a header, then the rows that COPY sends. Use it as a context around the copying: if the
     copying fails, the file is closed. Raises NoRoomForFile.
     """
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakValueDictionary
 
-# An organisation counts as active for this long after its last request.
+# After a change from one organisation to another, both count as active for this long.
 ACTIVE_SECONDS: Final = 1.0
 # Time between two starts of one organisation while others are active: 100 starts a second, a third of what a process
 # can do.
@@ -15,7 +15,7 @@ SPACING_SECONDS: Final = 0.01
 
 
 class Crowd:
-    """Knows whether more than one organisation has been active within ACTIVE_SECONDS."""
+    """Knows whether the active organisation has changed within ACTIVE_SECONDS: then several count as active."""
 
     def __init__(self) -> None:
         self._latest: Hashable = None

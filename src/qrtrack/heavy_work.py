@@ -27,13 +27,15 @@ Result = TypeVar("Result")
 
 
 class TooMuchWork(Unavailable):
-    """The organisation has so many large requests in progress that this one would wait too long."""
+    """So many large requests or exports of the organisation are in progress that this one would wait too long."""
 
     slug = "too-much-work"
     title = "Too many large requests at once"
 
     def __init__(self) -> None:
-        super().__init__("Your organisation has too many large requests in progress: send this one again in a moment.")
+        super().__init__(
+            "Your organisation has too many large requests or exports in progress: send this one again in a moment."
+        )
 
 
 @dataclass(slots=True)

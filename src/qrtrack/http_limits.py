@@ -29,8 +29,8 @@ OWN_DESCRIPTORS: Final = 300
 
 @dataclass(slots=True)
 class ConnectionLimits:
-    """Counts connections, in all and by address. `per_address` is None if a proxy in front limits the connections of an
-    address.
+    """Counts connections, in all and by address. `per_address` is None behind a proxy: all connections come from the
+    proxy's address, and the proxy must limit those of its clients.
     """
 
     in_all: int

@@ -11,7 +11,7 @@ SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 6
 
 REQUESTS: Final = Histogram(
     "qrtrack_http_request_seconds",
-    "Time from a request's first byte to the last one of its answer",
+    "Time from the end of a request's headers to the last byte of its answer",
     ["method", "route", "status"],
     buckets=SECONDS[:11],
 )
@@ -28,14 +28,14 @@ ENDED: Final = Counter(
     "qrtrack_work_ended", "Pieces of work by how they ended; each retry counts again", ["kind", "end"]
 )
 TAKEN_OVER: Final = Counter(
-    "qrtrack_leases_taken_over", "Pieces and groups of work whose worker died before the lease expired", ["kind"]
+    "qrtrack_leases_taken_over", "Expired leases of pieces and groups of work that another worker took over", ["kind"]
 )
 LOST_WRITES: Final = Counter(
     "qrtrack_lost_lease_writes",
     "Writes that were refused because another worker has the work, or it was cancelled",
     ["kind"],
 )
-LINKS: Final = Counter("qrtrack_links", "Cases that codes were linked to, by source of the codes", ["source"])
+LINKS: Final = Counter("qrtrack_links", "Requests that put codes into a case, by source of the codes", ["source"])
 LINKED_CODES: Final = Counter("qrtrack_linked_codes", "Codes put into cases", ["source"])
 CHECKED_BEFORE_PACKED: Final = Counter(
     "qrtrack_checked_before_packed", "Units that left the queue because a consumer had checked them"

@@ -15,8 +15,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from qrtrack.domain.errors import DomainError, Unavailable
 from qrtrack.repositories.constraints import domain_error
 
-# SQLSTATE classes and codes of temporary failures: connection lost, no room, cancelled or shutting down, deadlock, lock
-# timeout.
+# SQLSTATE classes and codes of temporary failures: connection lost, no room, cancelled or shutting down, serialization
+# failure, deadlock, lock timeout.
 PASSING: Final = ("08", "53", "57", "40001", "40P01", "55P03")
 # SQLSTATE classes of permanent failures: wrong user or password, no such database.
 REFUSING: Final = ("28", "3D")
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 
 class DatabaseUnavailable(Unavailable):
-    """PostgreSQL does not answer, or no connection was free in time.
+    """PostgreSQL cannot serve the request now: no answer, no free connection, a lock held too long, or no writes.
 
     `reason` is for the log, not for the caller.
     """
@@ -45,7 +45,7 @@ class DatabaseUnavailable(Unavailable):
 
 
 class DatabaseRefused(Unavailable):
-    """PostgreSQL refuses the service's user, password or database: waiting does not help."""
+    """The service cannot connect with its DATABASE_URL (user, password, database, TLS or options): do not retry."""
 
     slug = "database-refused"
     title = "The database refuses the service"

@@ -27,12 +27,14 @@ BEGIN: Final = f"BEGIN;\n{TAKE_TURNS};\n".encode()
 
 
 class ToolFailed(RuntimeError):
-    """A program failed. The message is the program's own."""
+    """A program failed. The message is what the program said about the failure, or else its exit status."""
 
 
 @dataclass(slots=True)
 class Tools:
-    """`_said` keeps the programs' messages about failures. Other lines are dropped, since they could quote rows."""
+    """`_said` keeps the programs' last messages about failures, `tell` gets their steps. All other lines are dropped,
+    since they could quote rows.
+    """
 
     tell: Tell
     environment: Mapping[str, str] = field(default_factory=dict)

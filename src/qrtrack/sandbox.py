@@ -1,6 +1,6 @@
 """A stand-in for the bank gateway. It takes batches, calls back, and simulates faults.
 
-It uses bare sockets, because a web framework cannot cut off an answer in the middle.
+It writes HTTP to the socket itself, because a web framework cannot cut off an answer in the middle.
 """
 
 import asyncio
@@ -117,7 +117,7 @@ class Sandbox:
         try:
             await self._answer(reader, writer)
         except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            self.say("the client closed a connection in the middle of a request")
+            self.say("a request was broken off, or could not be read")
         except asyncio.CancelledError:
             # The sandbox is stopping. asyncio would log the cancelled handler as an error.
             pass
@@ -185,7 +185,8 @@ class Sandbox:
 
     async def _set_fault(self, asked: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         """Sets the fault that the caller sent. `{"fault": …}` applies to the next batch, with `times: N` to the next N
-        batches, with `times: null` to all batches until it is changed.
+        batches, with `times: null` to all batches until it is changed. `refuse` does not wait for a batch: it closes
+        the port now, for `seconds`.
         """
         fault, times = Fault(asked["fault"]), asked.get("times", 1)
         await _reply(writer, 200, {"fault": fault, "times": times})

@@ -77,7 +77,8 @@ def _config(connection: Connection | None = None, *, tenant_role: str = DEFAULT_
 
 async def migrate(engine: AsyncEngine, *, tenant_role: str = DEFAULT_TENANT_ROLE) -> str:
     """Migrates the database to the newest revision and creates the role of requests, in one transaction: a refused
-    migration has changed nothing. Returns the revision. Two processes may call it at once.
+    migration has changed nothing. Returns the revision. Two processes may call it at once. One check is repeated after
+    the commit: whether another database uses the role.
 
     Raises DatabaseUnfit, TenantRoleUnusable or SchemaNewer.
     """

@@ -170,5 +170,6 @@ def _unusable(role: str, reason: str) -> TenantRoleUnusable:
 def _unbound(role: str) -> TenantRoleUnusable:
     return TenantRoleUnusable(
         f"The row-level policies do not bind the role {role}: it is a superuser, has BYPASSRLS, or has the rights of "
-        "the tables' owner. Set DATABASE_TENANT_ROLE to another role; migrate creates it."
+        "the tables' owner. Take that right away from the role. Before the first migration you can set "
+        "DATABASE_TENANT_ROLE to another role instead; migrate creates it."
     )

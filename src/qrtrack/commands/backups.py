@@ -42,7 +42,7 @@ async def _restore(settings: Settings, file: Path, **skipped: int) -> None:
                 await backups.restore(database, file, role=role, **skipped, tell=tell)
             except backups.NotEmpty as error:
                 give_up(backups.NotEmpty(f"{error} {_advice_for_an_empty_database(settings)}"))
-    passed_over = "Skipped: {skip_request_ids:,} request ids, {skip_serials:,} serial numbers of each series."
+    passed_over = "Skipped: {skip_request_ids:,} request ids, {skip_serials:,} serial numbers of each prefix."
     typer.echo(f"Restored, at revision {revision}. {passed_over.format(**skipped)}")
     if not schema_revision.is_newest(revision):
         typer.echo("The backup's schema is older than the program: run qrtrack migrate.")
@@ -67,7 +67,8 @@ def _start_copying() -> Settings:
     if settings.database_pooler == "transaction":
         give_up(
             SettingsError(
-                "A backup cannot go through PgBouncer. Set DATABASE_URL to the server itself, and DATABASE_POOLER=none."
+                "A backup cannot go through PgBouncer, nor can a restore. Set DATABASE_URL to the server itself, and "
+                "DATABASE_POOLER=none."
             )
         )
     typer.echo(f"Database: {name_of_database(settings)}", err=True)

@@ -1,6 +1,6 @@
-"""The settings that the console shows to an organisation's administrators. They do not run the service, so the page
-shows no secrets, and no values that name other organisations, hosts or accounts: of these it only says whether they are
-set.
+"""The settings that the console shows to an organisation's administrators. Administrators do not run the service, so
+the page shows no secrets, and of values that name organisations, hosts or accounts it only says whether they are set.
+The exception is PUBLIC_BASE_URL, which every printed symbol shows.
 """
 
 from collections.abc import Mapping, Sequence

@@ -33,7 +33,7 @@ ACCURATE_TOKEN = secrets.token_urlsafe(32)
 
 async def run(settings: Settings) -> int:
     """Plays the demonstration. Returns the exit code: 0 if every number is as specified, or 1 after printing the number
-    that is not.
+    that is not, or that a step took too long.
     """
     console = Console(highlight=False)
     gateway = Sandbox(callback_seconds=1.0)
@@ -91,8 +91,8 @@ async def _show(tell: Teller) -> None:
 
 
 def _of_the_demonstration(settings: Settings, gateway: Sandbox, listener: socket.socket) -> Settings:
-    """Returns the settings without the installation's own database, accounting system, mail server and bank, which the
-    demonstration must not use.
+    """Returns the settings without the installation's own database, accounting system, mail server, printers and bank,
+    which the demonstration must not use.
     """
     organisation = uuid4()
     return settings.model_copy(
@@ -118,7 +118,7 @@ def _of_the_demonstration(settings: Settings, gateway: Sandbox, listener: socket
 
 @asynccontextmanager
 async def _client(runtime: Runtime, listener: socket.socket) -> AsyncIterator[httpx2.AsyncClient]:
-    """Returns a client of the server on the listener's port. Its token has the roles manager and finance."""
+    """Returns a client of the server on the listener's port. Its token has the roles of `_person`."""
     server = server_of(runtime)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     assert runtime.settings.jwt_secret is not None

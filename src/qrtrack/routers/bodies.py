@@ -29,7 +29,7 @@ SHOWN_KEY: Final = 100
 
 # A body up to this size is parsed on the event loop: that takes less than a millisecond.
 LARGE_BYTES: Final = 64 * 1024
-# Every value of a document except the first follows one of these.
+# Every member and every element of a document follows one of these.
 SEPARATORS: Final = (b",", b"[", b"{")
 # 100,000 transactions have 1,000,000 values. A parsed value takes 60 to 100 bytes, however short its text is.
 MOST_VALUES: Final = 1_500_000
@@ -66,9 +66,9 @@ class TooManyValues(InvalidInput):
 
 
 class StrictRoute(APIRoute):
-    """The class of all routes. JSON bodies are parsed strictly, for the route and for its dependencies. If a route
-    needs a caller, token and role are checked before the first byte of the body is read. Answers of a GET can be
-    revalidated.
+    """The class of the API's routes. JSON bodies are parsed strictly, for the route and for its dependencies. If a
+    route needs a caller, token and role are checked before the first byte of the body is read, and answers of a GET can
+    be revalidated.
     """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:

@@ -1,4 +1,4 @@
-"""How many bytes a request body may have. An endpoint that needs more than 1 MiB declares it."""
+"""How many bytes a request body may have: 1 MiB, unless the endpoint declares another limit."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar

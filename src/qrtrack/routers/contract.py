@@ -39,7 +39,8 @@ from qrtrack.routers.waiting import long_poll
 JSON: Final = "application/json"
 SCHEMAS: Final = "#/components/schemas/"
 HEADERS: Final[Mapping[str, str]] = {
-    "X-Request-ID": "The request's id: the caller's own if it sent one. Every log line of the request contains it.",
+    "X-Request-ID": "The request's id: the caller's own if it consists of 1 to 100 letters, digits, `.`, `_` and `-`. "
+    "Every log line of the request contains it.",
     "Location": "The address of what was created.",
     "Retry-After": "How many seconds to wait before the next try.",
     "WWW-Authenticate": "How to sign in.",

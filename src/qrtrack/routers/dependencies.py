@@ -192,8 +192,8 @@ DocumentReader = Annotated[Caller, Depends(allow(Permission.DOCUMENTS_AND_PROGRE
 
 
 async def _json_object(request: Request) -> dict[str, Any]:
-    """Returns the parsed JSON body. FastAPI uses the same parsed body later. Returns an empty object for other bodies,
-    which FastAPI refuses later.
+    """Returns the parsed JSON body. FastAPI uses the same parsed body later. Returns an empty object for any other
+    body: FastAPI reads or refuses it later.
     """
     if request.method in BODILESS_METHODS or not _is_json(request.headers.get("Content-Type", "")):
         return {}

@@ -33,7 +33,7 @@ Asked = ParamSpec("Asked")
 
 
 def attachment(name: str) -> dict[str, str]:
-    """Returns the header for a file name of letters, digits, dots, hyphens and underscores. `filename*` (RFC 6266)
+    """Returns the headers for a file name of letters, digits, dots, hyphens and underscores. `filename*` (RFC 6266)
     contains letters beyond ASCII; older clients get the name without accents.
     """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()

@@ -14,8 +14,14 @@ class HttpProblem(NamedTuple):
 
 # Refusals of the framework whose own messages would not help a person.
 FRAMEWORK_PROBLEMS: Final[Mapping[int, HttpProblem]] = {
-    400: HttpProblem("invalid-json", "Invalid JSON", "The body could not be read: send one JSON document in UTF-8."),
-    404: HttpProblem("no-such-route", "No such address", "There is nothing at this address. /docs lists them all."),
+    400: HttpProblem(
+        "invalid-json",
+        "Invalid JSON",
+        "The body could not be read: send one JSON document in UTF-8, or a file as a complete multipart form.",
+    ),
+    404: HttpProblem(
+        "no-such-route", "No such address", "There is nothing at this address. /docs lists the addresses of the API."
+    ),
     405: HttpProblem(
         "method-not-allowed", "Method not allowed", "This address does not support this method. See /docs."
     ),
@@ -47,7 +53,11 @@ CONNECTION_PROBLEMS: Final[Mapping[int, HttpProblem]] = {
         "Headers too large",
         "All headers together may have at most 64 KiB. Send fewer or shorter headers.",
     ),
-    503: HttpProblem("too-many-connections", "Too many connections", "Close idle connections, then try again."),
+    503: HttpProblem(
+        "too-many-connections",
+        "Too many connections",
+        "The server takes no more connections. Close idle ones, or try again later.",
+    ),
 }
 HTTP_PROBLEMS: Final[Sequence[tuple[int, HttpProblem]]] = (
     *FRAMEWORK_PROBLEMS.items(),

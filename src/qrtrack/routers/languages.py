@@ -26,7 +26,9 @@ def read_catalogue(package: str, language: str) -> Catalogue:
 
 
 def best_language(accepted: str) -> str:
-    """Returns the supported language with the highest quality in Accept-Language; of equal ones the first."""
+    """Returns the supported language with the highest quality in Accept-Language (of equal ones the first), or else
+    English.
+    """
     best, quality_of_best = ENGLISH, 0.0
     for entry in accepted.split(",")[:MOST_RANGES]:
         name, _, parameter = entry.partition(";")

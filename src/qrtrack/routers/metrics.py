@@ -94,7 +94,8 @@ for printed in (PrintStatus.COMPLETED, PrintStatus.UNKNOWN, PrintStatus.FAILED):
 @router.get("/metrics", response_class=PlainTextResponse, summary="Read the metrics")
 async def read_metrics(request: Request, runtime: RuntimeState) -> PlainTextResponse:
     """Counters of this process, and gauges from the database. The gauges are the same in every process, so sum the
-    counters and take the maximum of the gauges. No metric names an organisation. Callers with `METRICS_TOKEN` or a
+    counters and take the maximum of the gauges. Only `qrtrack_database_up` and `qrtrack_database_pool_connections` are
+    gauges of each process. No metric names an organisation. Callers with `METRICS_TOKEN` or a
     machine secret (`Authorization: Bearer …`) see Accurate's databases and types; others see totals. Do not publish
     this path: see docs/monitoring.md.
     """

@@ -1,4 +1,4 @@
-"""Turns every refusal and failure into `application/problem+json`. Only this module knows HTTP statuses."""
+"""Turns every refusal and failure into `application/problem+json`. Use cases know no HTTP statuses: see STATUSES."""
 
 import json
 import math

@@ -24,8 +24,8 @@ class VerificationHosts:
         if scope["type"] != "http" or not self._is_refused(scope):
             await self.app(scope, receive, send)
             return
-        slug, title, detail = FRAMEWORK_PROBLEMS[404]
-        await problem(404, slug, title, detail)(scope, receive, send)
+        slug, title, _ = FRAMEWORK_PROBLEMS[404]
+        await problem(404, slug, title, "This host serves the verification of products only.")(scope, receive, send)
 
     def _is_refused(self, scope: Scope) -> bool:
         if scope["path"].startswith(SERVED):

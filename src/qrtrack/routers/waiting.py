@@ -1,4 +1,4 @@
-"""The long poll of all routes: a request with `?wait=` is answered when something has changed."""
+"""The long poll of all routes: a request with `?wait=` is answered when something has changed or the time is up."""
 
 import asyncio
 import time

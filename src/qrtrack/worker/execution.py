@@ -1,4 +1,6 @@
-"""Executes claimed work: renews its lease while it runs, and records its end."""
+"""Executes claimed work and records its end. The lease of a single piece is renewed while it runs, that of a group is
+not.
+"""
 
 import asyncio
 import time
@@ -268,7 +270,9 @@ def _refused(held: Claim | Group) -> WorkOutcome:
 
 
 def _lost(held: Claim | Group) -> WorkOutcome:
-    log.info("the lease is lost: the work was cancelled, or another worker has claimed it")
+    log.info(
+        "the lease is lost: the work was cancelled or claimed by another worker, or the database was away for too long"
+    )
     return WorkOutcome(held, End.LOST, pieces=held.size)
 
 

@@ -22,7 +22,8 @@ router = APIRouter(route_class=ConsoleRoute, prefix="/console/batches/{batch_id}
 SHOWN_JOBS: Final = 8
 SHOWN_RECALLS: Final = 20
 SHOWN_DIFFERENCES: Final = 100
-# Counting 1,000,000 codes takes seconds. The codes of a larger batch are counted only when somebody presses Count.
+# Counting a million codes takes seconds. In a batch above this size, the codes are counted only when somebody presses
+# Count.
 COUNTED_AT_ONCE: Final = 100_000
 
 

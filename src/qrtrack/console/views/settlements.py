@@ -148,7 +148,9 @@ def _attempt(visitor: Financier, view: AttemptView, after: int) -> dict[str, Any
 
 
 def _resolver(visitor: Financier, view: AttemptView) -> str:
-    """Returns who may resolve the attempt: nobody (it is not unknown), this visitor, or another person."""
+    """Returns who may resolve the attempt: nobody (it is not unknown), an administrator (the visitor is none), another
+    person (the visitor sent it), or the visitor.
+    """
     if view.attempt.outcome != AttemptOutcome.UNKNOWN:
         return "nobody"
     if not visitor.may(Permission.RESOLVE_AND_REPLAY):

@@ -15,8 +15,8 @@ router = APIRouter(route_class=StrictRoute, prefix="/api/accurate", tags=["accur
 async def list_documents(
     query: Annotated[DocumentQuery, Query()], caller: DocumentReader, runtime: RuntimeState
 ) -> dict[str, Any]:
-    """Lists the newest known state of each entity, by database, type and entity id. Accurate reuses document
-    numbers.
+    """Lists the newest known state of each entity, by database, type and entity id. A document number does not identify
+    an entity: Accurate reuses numbers.
     """
     async with runtime.database.read(tenant=caller.organisation_id) as repositories:
         documents = await repositories.accurate_documents.page(

@@ -72,7 +72,9 @@ def check_caller(request: Request, settings: Settings) -> None:
             )
         return
     if networks and (address is None or not any(address in network for network in networks)):
-        raise AddressNotAllowed("Webhooks are not accepted from this address: add it to ACCURATE_ALLOWED_IPS.")
+        raise AddressNotAllowed(
+            "Webhooks are not accepted from this address: add it to ACCURATE_ALLOWED_IPS, or correct TRUSTED_PROXIES."
+        )
     if tokens and not _is_one_of(_tokens_given(request), tokens):
         raise Unauthenticated("Send the webhook token in X-Webhook-Token, `Authorization: Bearer` or ?token=.")
 

@@ -29,7 +29,8 @@ async def receive_callback(request: Request, runtime: RuntimeState, token: Callb
     """Stores a callback. Only the gateway calls this address: it receives the address with the batch, and calls it with
     `ref`, `rescore` (`00`: paid) and `rescoreref`.
 
-    The service stores every callback, whatever its parameters are.
+    The service stores every callback to the address of an attempt, whatever its parameters are; a repeated one only
+    once.
     """
     attempt_id = runtime.dispatcher.tokens.attempt_of(token)
     callback = Callback.read(request.query_params.multi_items(), raw_query=request.url.query)

@@ -141,7 +141,7 @@ def _visible_state(job: LabelJob) -> tuple[object, ...]:
 async def cancel_label_job(
     label_job_id: UUID, caller: BatchManager, database: AnsweringDatabase, _nothing: NoFields = None
 ) -> use_cases.ChangedLabelJob:
-    """Ends a queued or running job. The drawn part of its file is deleted, and its units count as not printed."""
+    """Ends a queued or running job. The drawn part of its file is deleted, and its units are not marked as printed."""
     return await use_cases.cancel_label_job(database, caller=caller, job_id=label_job_id)
 
 

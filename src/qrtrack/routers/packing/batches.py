@@ -58,8 +58,9 @@ class ImportForm(ImportFields):
 async def create_batch(
     body: BatchRequest, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase, response: Response
 ) -> use_cases.CreatedBatch:
-    """Reserves the serial numbers and queues the work. Within seconds, either exactly the requested codes exist, or
-    none. Poll `status_url` until `status` is `hashing` or `ready`; then the batch may be printed and packed.
+    """Reserves the serial numbers, and queues the work that creates the codes. Poll `status_url` until `status` is
+    `hashing` or `ready`: then exactly the requested codes exist, and the batch may be printed and packed. If it is
+    `failed`, call `retry`.
 
     Send `{"order_id": "…", "product_name": "Gold 1 g", "quantity": 100, "serial_prefix": "SKA"}`; for a batch of
     several variants send `"variants": [{"variant": "10g", "quantity": 60}]` instead of `quantity`.
@@ -87,8 +88,8 @@ async def import_batch(
     response: Response,
 ) -> use_cases.CreatedBatch:
     """Imports codes that were printed before this service was in use. Send a CSV file in UTF-8 with at most 1,000,000
-    rows and the first line `code[,root_key][,variant]`. All rows are imported, or none. `errors` names every bad line
-    as `/file/{line}/{column}`, including lines whose code exists already.
+    rows and the first line `code[,root_key][,variant]`. All rows are imported, or none. `errors` names the
+    first 100 bad lines as `/file/{line}/{column}`, including lines whose code exists already; `error_count` counts all.
     """
     check_speaker(form.model_dump(mode="json", include={"manufacturer_org_id", "user_id"}), caller)
     new = form.batch_import()

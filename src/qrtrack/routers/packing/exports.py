@@ -139,6 +139,6 @@ async def export_prepared_xlsx(
 )
 async def export_reconciliation_xlsx(batch_id: UUID, caller: BatchManager, downloads: Downloads) -> StreamingResponse:
     """Exports the reconciliation as a workbook: every code of the batch is counted once. A second sheet lists codes
-    that fit no place. It is always empty; an entry means a defect.
+    that fit no place: each such code means a defect of the service.
     """
     return await downloads.send(use_cases.export_reconciliation, caller=caller, batch_id=batch_id)

@@ -46,6 +46,6 @@ async def claim_company_prefix(prefix: PathPrefix, caller: PrefixClaimer, runtim
 
 @router.delete("/{prefix}", summary="Delete a company prefix", responses=problems(NotFound))
 async def delete_company_prefix(prefix: PathPrefix, caller: PrefixClaimer, runtime: RuntimeState) -> Gs1PrefixDeleted:
-    """Gives the prefix up. The GTINs of the organisation's batches still belong to it."""
+    """Gives the prefix up. The GTINs of the organisation's batches still belong to the organisation."""
     await use_cases.delete_prefix(runtime.database, caller=caller, prefix=prefix)
     return Gs1PrefixDeleted(prefix=prefix)

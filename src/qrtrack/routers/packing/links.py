@@ -152,7 +152,8 @@ async def unlink_codes(
     body: UnlinkRequest, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.UnlinkedCodes:
     """Takes the listed codes, or all codes of a case, out of their cases. The units return to the status before
-    packing. Those that came from the queue return to their places there, and the next case takes them again. Send
+    packing. Those that came from the queue return to their places there, and the next case takes them again (not with
+    `"requeue": false`). Send
     `{"master_code": "…", "reason": "Box dropped"}`, or `codes` instead of `master_code`.
 
     If the box is right and only the wrong case was scanned, call `move-case` instead: units that return to the queue
