@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what tests/console needs: a browser with a font, and node with the packages that compile and run the modules of
-# front ends. What cannot be had is named, and its tests skip; only the browser is required.
+# Installs what tests/console needs: a browser with a font, and node with packages that check and run the modules for front
+# ends. Only the browser is required. If something else cannot be installed, the script says so, and its tests are skipped.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

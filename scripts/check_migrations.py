@@ -1,4 +1,4 @@
-"""Fails where models and migrations differ, on a database of its own that the migrations alone have made."""
+"""Fails if the models differ from what the migrations create in a new, empty database."""
 
 import asyncio
 import sys
@@ -19,7 +19,7 @@ async def differences(url: str) -> list[str]:
 
 
 def main() -> str | None:
-    """What to do, or None where they agree."""
+    """Returns the differences and what to do, or None if models and migrations agree."""
     with (
         tempfile.TemporaryDirectory(prefix="qrtrack-") as folder,
         embedded.start(Path(folder), durable=False) as server,

@@ -1,4 +1,4 @@
-"""Writes docs/problems.md: every problem type with what it carries, and every code of `errors` with its params."""
+"""Writes docs/problems.md: every problem type with its members, and every code of `errors` with its params."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Pictures of all pages of the console, for people who look at them: `make screenshots`.
+"""Takes screenshots of all pages of the console: `make screenshots`.
 
-A server of its own, with a plant where everything has happened and one where nothing has, on the embedded PostgreSQL.
-Each page is taken on phone, tablet and desktop, in light and dark, in both languages, full and empty. With `--readme`
-the three pictures of the README are taken instead.
+Starts a server on an embedded PostgreSQL, with one plant that has data on every page and an empty one. Takes each page
+for phone, tablet and desktop, in light and dark, in both languages, of both plants. With `--readme` it takes the three
+pictures of the README instead.
 """
 
 import argparse
@@ -48,7 +48,7 @@ LIMIT: Final = 150_000
 
 @dataclass(frozen=True)
 class Gallery:
-    """A running console with two plants; `seeds` names what is in the full one."""
+    """A running console with two plants, `full` and `empty`. `seeds` has the ids of things in the full plant, by name."""
 
     browser: Browser
     site: str
@@ -118,7 +118,7 @@ async def take_all(gallery: Gallery, folder: Path, only: str) -> int:
 
 
 async def take_for_readme(gallery: Gallery, folder: Path) -> int:
-    """A green answer on a tablet, a batch, and the overview in the dark."""
+    """Takes the packing page with a packed case on a tablet, a batch, and the overview in the dark theme."""
     batch = gallery.seeds["batch_id"]
     async with gallery.open("full", "en", "light", "tablet") as page:
         await page.goto(f"{gallery.site}/console/packing?batch={batch}")
@@ -140,7 +140,7 @@ async def take_for_readme(gallery: Gallery, folder: Path) -> int:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", metavar="TEXT", help="pages whose address holds this text")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only pages whose address contains this text")
     parser.add_argument("--readme", action="store_true", help="the three pictures of the README, into docs/images")
     parser.add_argument("--folder", type=Path, help="default: build/screenshots")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Writes docs/settings.md: names, kinds, limits and defaults from the Settings class, meanings from .env.example."""
+"""Writes docs/settings.md: kinds, limits and defaults from the Settings class, names and meanings from .env.example."""
 
 import re
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ SECTION = re.compile(r"# --- (.+?) -+")
 
 @dataclass
 class Section:
-    """A part of the example file: its title, what it says before the first setting, and the settings' meanings."""
+    """A part of .env.example. `intro`: its comments that belong to no setting. `meanings`: the comment of each setting."""
 
     title: str
     intro: list[str] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Section:
 
 
 def sections() -> Iterator[Section]:
-    """Comments right above settings are theirs; a comment with a blank line after it is the section's."""
+    """Yields the sections. A comment directly above a setting is its meaning; one before a blank line is `intro`."""
     section, comment = Section(""), list[str]()
     for line in [*EXAMPLE.read_text().splitlines(), "# --- the end ---"]:
         if titled := SECTION.fullmatch(line):

@@ -1,5 +1,6 @@
 // @ts-check
-// A part of the page that a person asked for says after a second that it comes, or that it does not.
+// When a person asked for a part of the page: after a second its place says that the answer is on the way, or, if the
+// request failed, that there is no answer.
 
 import { tellIfSlow } from "./slow.js";
 import { say } from "./texts.js";

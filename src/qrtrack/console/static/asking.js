@@ -1,7 +1,7 @@
 // @ts-check
-// A question to the person, before something is done.
+// Asks the person to confirm before something is done.
 
-/** Asks the person. @param {string} question @returns {Promise<boolean>} */
+/** Resolves to true if the person answers yes. @param {string} question @returns {Promise<boolean>} */
 export function ask(question) {
   const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("sure"));
   /** @type {HTMLElement} */ (document.getElementById("sure-question")).textContent = question;

@@ -1,6 +1,6 @@
 // @ts-check
-// Offers the camera where the browser allows it, else says why not. data-camera names the field that gets the code, and
-// its form is sent; without a name the page hears `scanned`, and the camera goes on.
+// Offers the camera if the browser allows it, or else says why not. data-camera names the field that gets the code, and
+// the form of the field is sent. Without a name the document gets an event `scanned`, and the camera stays open.
 import { say } from "./texts.js";
 
 const buttons = Array.from(/** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-camera]")));
@@ -20,14 +20,14 @@ for (const button of buttons) {
   });
 }
 
-/** @returns {Promise<string>} The key of the text; nothing where a camera can be used. */
+/** @returns {Promise<string>} The key of the text that says why no camera can be used, or an empty text. */
 async function reasonAgainst() {
   if (!isSecureContext) return "camera.insecure";
   const devices = await navigator.mediaDevices?.enumerateDevices().catch(() => []);
   return devices?.some(({ kind }) => kind === "videoinput") ? "" : "camera.none";
 }
 
-/** @param {string} text @param {string} name @returns {boolean} Whether the camera goes on. */
+/** @param {string} text @param {string} name @returns {boolean} Whether the camera stays open. */
 function give(text, name) {
   const field = document.getElementById(name);
   if (!(field instanceof HTMLInputElement)) return document.dispatchEvent(new CustomEvent("scanned", { detail: text }));

@@ -1,5 +1,5 @@
-// Finds codes in the pictures of the camera. This is a classic worker: its own answer allows WebAssembly, which the
-// pages do not.
+// Finds codes in the pictures of the camera. The Content-Security-Policy of this file allows WebAssembly; that of the
+// pages does not.
 importScripts("/console/static/barcode-detector.js");
 
 BarcodeDetectionAPI.prepareZXingModule({ overrides: { locateFile: (name) => `/console/static/${name}` } });

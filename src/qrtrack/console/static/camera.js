@@ -1,6 +1,6 @@
 // @ts-check
-// Scans with the camera of a phone. It is loaded when its button is pressed, and the reader after it: the browser's own
-// one, or WebAssembly in a worker.
+// Scans with the camera of a phone. This module is loaded when the camera's button is pressed. Codes are read by the
+// browser's own BarcodeDetector, or by WebAssembly in a worker.
 
 import { Sightings, aimedAt } from "./sightings.js";
 import { say } from "./texts.js";
@@ -11,7 +11,7 @@ const VIDEO = { facingMode: "environment", width: { ideal: 1920 }, height: { ide
 
 /** @typedef {(picture: ImageData) => Promise<import("./sightings.js").Seen[]>} Reader */
 
-// No dialog: hand scanners and the keys of the page work beside it.
+// The panel is no dialog, so that hand scanners and the keys of the page keep working.
 const panel = /** @type {HTMLElement} */ (document.getElementById("camera"));
 const video = /** @type {HTMLVideoElement} */ (panel.querySelector("video"));
 const closing = /** @type {HTMLButtonElement} */ (document.getElementById("camera-close"));
@@ -29,8 +29,9 @@ document.addEventListener("visibilitychange", () => document.hidden && close());
 torch.addEventListener("click", () => light(torch.getAttribute("aria-pressed") !== "true"));
 
 /**
- * Shows what the camera sees, until a code is read or the person closes it.
- * @param {(text: string) => boolean} onCode Returns whether to go on: then a code counts again once it was out of view.
+ * Shows what the camera sees, until `onCode` ends it or the person closes it.
+ * @param {(text: string) => boolean} onCode Called with each code. Returns whether to go on: then the same code counts
+ *   again only after it was out of view.
  */
 export async function openCamera(onCode) {
   if (!panel.hidden) return;

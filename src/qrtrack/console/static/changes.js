@@ -1,16 +1,18 @@
 // @ts-check
-// Buttons and forms that change something through the JSON API. Their attributes say everything:
+// Buttons and forms that change something through the JSON API. Their attributes:
 //   data-path      the route; {name} in it and in data-then and data-done is filled from the fields or from the answer
 //   data-method    POST if left out
 //   data-body      JSON that is sent with the fields
-//   data-sure      the question that is asked before; of a form: that of its chosen field, if it has one
+//   data-sure      the question that is asked before. In a form, the data-sure of the checked field wins.
 //   data-counted   the question after a dry run, filled from its answer: "Replay {count} events?"
 //   data-done      what is said afterwards
 //   data-then      the page that is opened afterwards
-//   data-fill      JSON: what the fields of the dialog hold that data-opens opens
-// A form without data-path but with data-sure asks before the browser sends it. Its field data-person gets the person of the page.
-// A refusal is an event "refused" of the form or button before it is shown: a page may put its own text into it, or cancel it.
-// What is said or refused stands in the [data-said] of the form, or of the page for a button.
+//   data-opens     the id of the dialog that the button opens
+//   data-fill      JSON: the values for the fields of that dialog
+// A form with data-sure and without data-path asks before the browser sends it. Its field data-person gets the person
+// of the page. Before a refusal is shown, the form or button gets an event "refused": a page may put its own text into
+// the event, or cancel it. Answers and refusals are shown in the [data-said] of the form; those of a button in that of
+// the page.
 
 import { ask } from "./asking.js";
 import { person, press, send, whyNotNow } from "./send.js";
@@ -57,7 +59,7 @@ export async function change(control, fields) {
     if (then) return location.assign(fill(then, values, encodeURIComponent));
     const dialog = control instanceof HTMLFormElement && control.closest("dialog");
     if (dialog) dialog.close();
-    // What is said in a dialog that has closed is not seen: the page says it.
+    // Nobody would see a text in the closed dialog, so the page shows it.
     tell(dialog ? document.body : control, done ? fill(done, values) : "", true);
     document.body.dispatchEvent(new Event("tick"));
   } finally {
@@ -76,16 +78,17 @@ async function isWantedAsCounted(control, asked, question) {
   return false;
 }
 
-/** The answer to a dry run. A count that stopped is shown as `10,000+`. @param {any} answer */
+/** Returns the values of a dry run's answer. If it stopped counting, the count is shown as `10,000+`. @param {any} answer */
 function counts(answer) {
   return answer.more ? { ...answer, matching: atLeast(answer.matching) } : answer;
 }
 
 /**
- * The fields as JSON: numbers are numbers, ticks are booleans, `data-list` splits at blanks and commas, local times become
- * instants (plant-time.js), `data-lines` makes a list of lines, and `data-pairs` names the two fields of each line, whose
- * last word is a number. An empty field is left out; with `data-empty` it is sent as null, or as a list without entries. A
- * name such as `notify.email` is a field within a field.
+ * Returns the fields as JSON. Numbers become numbers, checkboxes booleans, and local times instants (plant-time.js).
+ * `data-list` splits at blanks, commas and semicolons. `data-lines` makes a list of lines. `data-pairs` makes an object
+ * of each line (its text, and the number at its end) and gives the names of the two members. An empty field is left
+ * out; with `data-empty` it is sent as null, or as an empty list. The name `notify.email` makes a member of an object
+ * `notify`.
  * @param {HTMLFormElement} form
  */
 export function fieldsOf(form) {
@@ -127,7 +130,7 @@ function refuse(control, problem) {
   if (control.dispatchEvent(refused)) tell(control, refused.detail.text || reasonOf(problem), false);
 }
 
-/** What the API's refusal says to the person. `value`: the first one that is wrong. @param {any} problem */
+/** Returns the text for a refusal of the API. The text may contain the first wrong value. @param {any} problem */
 export function reasonOf(problem) {
   const kind = (problem.type ?? "").split(":").pop();
   const state = `refusal.state-${problem.state}`;
@@ -138,7 +141,8 @@ export function reasonOf(problem) {
 }
 
 /**
- * What is wrong with one field, after the name that its form gives it. A code without a text has the API's sentence.
+ * Returns what is wrong with one field, after the field's label if the page shows one. If there is no text for the
+ * code, it is the API's sentence.
  * @param {{pointer: string, code: string, params: Record<string, unknown>, detail: string}} error
  */
 function sayField({ pointer, code, params, detail }) {
@@ -177,7 +181,7 @@ document.addEventListener("submit", async (event) => {
   if (await ask(form.dataset.sure)) form.submit();
 });
 
-// A button that opens a dialog names it.
+// Buttons that open a dialog: data-opens and data-fill.
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("[data-opens]");
   if (!button) return;

@@ -1,5 +1,5 @@
 // @ts-check
-// Correcting one of the last cases: undo it with a reason, or move its units to the case that the box really is.
+// Corrects one of the last cases: undoes it with a reason, or moves its units to the case that the box really is.
 
 import { change } from "./packing.js";
 import { takeScans } from "./scan-field.js";
@@ -15,7 +15,7 @@ export function correct(button) {
   const dialog = element(undo ? "undo" : "move");
   element(`${dialog.id}-title`).textContent = title;
   element(undo ? "undo-reason" : "move-to").value = "";
-  // Escape leaves the answer of the last time.
+  // If Escape closes the dialog, the browser keeps the previous return value.
   dialog.returnValue = "";
   dialog.showModal();
 }
@@ -34,7 +34,7 @@ element("move").addEventListener("close", () => {
   });
 });
 
-/** What the answer means. @param {import("./send-types.js").Answer} answer */
+/** Returns title and text for the answer. @param {import("./send-types.js").Answer} answer */
 export function read({ body, press: { path, body: asked } }) {
   if (path.endsWith("/move-case")) {
     const values = { case: body.master_code_info.case_number, units: body.moved_count };

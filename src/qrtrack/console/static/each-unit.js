@@ -1,6 +1,6 @@
 // @ts-check
-// Packing unit by unit: each unit is scanned into a list, and then the case takes these units and no others. The list is
-// kept for the tab, for each batch.
+// Packing unit by unit: each unit is scanned into a list, and then the case takes exactly these units. The browser tab
+// keeps a list for each batch.
 
 import { change, collectWith } from "./packing.js";
 import { say } from "./texts.js";
@@ -10,7 +10,7 @@ const { batch, order, station } = element("line").dataset;
 const KEPT = `qrtrack.units.${batch}`;
 /** @type {string[]} */
 let units = JSON.parse(sessionStorage.getItem(KEPT) ?? "[]");
-/** Why a unit cannot be packed, by its code. @type {Map<string, string>} */
+/** The reasons why units cannot be packed, by code. @type {Map<string, string>} */
 let refused = new Map();
 
 /** @param {string} code */
@@ -38,7 +38,7 @@ export function pack(master) {
   return change("/api/manufacturer/link-to-master", body);
 }
 
-/** What the answer means: these units are packed. @param {import("./send-types.js").Answer} answer */
+/** Empties the list. Returns title and text for the answer. @param {import("./send-types.js").Answer} answer */
 export function read({ body }) {
   keep([]);
   const { case_number, actual_units, expected_units } = body.master_code_info;

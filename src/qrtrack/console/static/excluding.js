@@ -1,6 +1,6 @@
 // @ts-check
-// The damaged units: each code is checked while it is typed or scanned, and the job prepares all others. The list and the
-// job are kept for the tab, for each batch.
+// The list of damaged units. It is checked while it is typed or scanned; the reverse job then prepares all other units.
+// The browser tab keeps the list and the job of each batch.
 
 import { ask } from "./asking.js";
 import { createReverseJob } from "./reverse-job.js";
@@ -17,15 +17,15 @@ const JOBS = "qrtrack.reverse-job.";
 const codes = /** @type {HTMLTextAreaElement} */ (element("exclude-codes"));
 const { batch, order: orderId } = element("line").dataset;
 const DRAFT = `qrtrack.exclude.${batch}`;
-// Of this person: another one's submission is not sent in their name.
+// The key ends with the person, so that nobody else's submission is sent in this person's name.
 const MINE = `.${person}`;
 const KEPT = JOBS + batch + MINE;
 const job = createReverseJob({ storageKey: KEPT });
 let newest = 0;
 let isFit = true;
-/** What the present list would do, once it was checked. @type {any} */
+/** The answer to the dry run of the present list; null until it is checked. @type {any} */
 let counted = null;
-/** Whether the button was pressed before the list was checked. */
+/** Whether the button was pressed before the list was checked. Then the list is sent after the check. */
 let isWanted = false;
 /** @type {unknown} */
 let toldError = null;
@@ -44,12 +44,12 @@ function changed() {
   pause = setTimeout(check, PAUSE_MILLISECONDS);
 }
 
-/** What the list would do now; changes nothing. */
+/** Asks the API by a dry run what the list would do. */
 async function check() {
   const asked = newest;
   const answer = await send({ path: PATH, body: { ...order(), dry_run: true } });
   if (isWanted && answer?.status === 401) return signInAndComeBack();
-  // Somebody has typed on meanwhile.
+  // The list has changed in the meantime.
   if (asked !== newest) return;
   if (!answer) {
     pause = setTimeout(check, 10 * PAUSE_MILLISECONDS);
@@ -73,7 +73,7 @@ async function check() {
   if (asked === newest) suggest(unknown_codes, codes, element("marks"), changed);
 }
 
-/** Codes that stand in the list more than once. */
+/** Returns the codes that the list contains more than once. */
 function repeated() {
   const listed = codes.value.toUpperCase().split(/[\s,;]+/).filter(Boolean);
   return [...new Set(listed.filter((code, place) => listed.indexOf(code) !== place))];
@@ -108,7 +108,7 @@ function showJob({ isSubmitting, jobStatus, error }) {
   const failed = /** @type {import("./reverse-job.js").ReverseJobError | null} */ (error);
   if (failed?.status === 401) return signInAndComeBack();
   if (failed?.type === OTHER_USER) return comeAnew();
-  // No second press leaves meanwhile: packing.js looks at this.
+  // packing.js sends nothing while this attribute is set.
   element("line").toggleAttribute("data-submitting", isSubmitting);
   enable();
   if (isSubmitting) return mark([], say(failed ? "verdict.waiting_text" : "exclude.sending"), true);
@@ -121,12 +121,12 @@ function showJob({ isSubmitting, jobStatus, error }) {
   if (!jobStatus) return;
   progress.value = jobStatus.progress;
   const { status, prepared_count: prepared, remaining_to_prepare: remaining } = jobStatus;
-  // The answer to the submission has no counts, and a job that has just begun has prepared nothing.
+  // Without a count the text does not name one: a job that has just begun has prepared nothing.
   const key = status === "running" && !prepared ? "begun" : status;
   element("job-said").textContent = say(`exclude.job_${key}`, { prepared, remaining });
   if (!["completed", "failed", "cancelled"].includes(status)) return;
   progress.hidden = true;
-  // The next page is told of jobs that run, and the queue lists all.
+  // Only a running job is kept for the next page. The queue on the page lists ended jobs too.
   sessionStorage.removeItem(KEPT);
   document.body.dispatchEvent(new Event("tick"));
 }
@@ -143,13 +143,13 @@ element("exclude").addEventListener("submit", (/** @type {Event} */ event) => {
   if (why) return mark([], say(`press.not_now_${why}`), true);
   isWanted = true;
   if (counted) return submit();
-  // Pressed before the list was checked: it is sent once it is known to be fit.
+  // The list is not checked yet. It is sent after the check, if it is right.
   clearTimeout(pause);
   mark([], say("exclude.reading"), true);
   check();
 });
 
-/** A list that was forgotten is the worst mistake of a day: without one, the person is asked. */
+/** Submits the job. If the list is empty, asks first: a forgotten list would pack damaged units. */
 async function submit() {
   isWanted = false;
   const submitted = codes.value;
@@ -170,7 +170,7 @@ async function submit() {
 
 job.subscribe(showJob);
 showJob(job.state);
-// Submissions of other batches that no answer has come for are delivered from here too.
+// Also delivers this person's unanswered submissions for other batches.
 for (const key of Object.keys(sessionStorage)) {
   if (!key.startsWith(JOBS) || !key.endsWith(MINE) || key === KEPT) continue;
   const other = createReverseJob({ storageKey: key });

@@ -1,6 +1,6 @@
 // @ts-check
-// Importing a file of codes: choosing or dropping it, a look at its first lines, sending it with progress, and what is
-// wrong with it line by line. The file cannot be kept over a reload, so a lost connection is bridged on this page only.
+// Imports a file of codes: choosing or dropping it, a preview of its first lines, sending it with progress, and the
+// mistakes line by line. A reload loses the file, so only this page can send it again after a lost connection.
 
 import { reasonOf } from "./changes.js";
 import { newKey, signInAndComeBack } from "./send.js";
@@ -43,7 +43,7 @@ drop.addEventListener("drop", (event) => {
   preview();
 });
 chooser.addEventListener("change", preview);
-// A file that was chosen before this script was there, or that the browser kept over a reload.
+// A file may have been chosen before this script was loaded, or the browser kept the choice over a reload.
 preview();
 
 async function preview() {
@@ -75,7 +75,7 @@ form.addEventListener("submit", async (event) => {
 });
 
 /**
- * Sends until the server has answered. The key makes it one import, however often it arrives.
+ * Sends until the server has answered. With one Idempotency-Key, several requests make one import.
  * @param {FormData} fields @param {string} key
  */
 async function deliver(fields, key) {
@@ -89,7 +89,10 @@ async function deliver(fields, key) {
   }
 }
 
-/** @param {FormData} fields @param {string} key @returns {Promise<{status: number, body: any}>} fetch tells no progress. */
+/**
+ * Uses XMLHttpRequest: fetch does not report the progress of an upload.
+ * @param {FormData} fields @param {string} key @returns {Promise<{status: number, body: any}>}
+ */
 function post(fields, key) {
   const request = new XMLHttpRequest();
   request.open("POST", ADDRESS);
@@ -108,7 +111,7 @@ function post(fields, key) {
   });
 }
 
-/** What a proxy answers need not be JSON. @param {XMLHttpRequest} request @returns {any} */
+/** Parses the answer. That of a proxy may be no JSON. @param {XMLHttpRequest} request @returns {any} */
 function parsed({ responseText, status }) {
   try {
     return JSON.parse(responseText);

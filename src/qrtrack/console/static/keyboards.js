@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Keyboard layouts. A scanner says which keys it presses; the computer says which characters they are. Where the two
- * are set to different layouts, a code arrives misspelled: this module spells it as the scanner meant it.
+ * Keyboard layouts. A scanner sends keys, and the computer turns them into characters. If the two are set to different
+ * layouts, the characters are wrong. This module restores the characters that the scanner meant.
  */
 
 /** @import { Keyboard, Mismatch, Stroke } from "./scan-types.js" */
@@ -15,7 +15,8 @@ const KEYS = [
 ].join(" ").split(" ");
 
 /**
- * What each layout writes on these keys, first without Shift, then with it. A dead key stands as its accent.
+ * The characters that each layout writes with these keys, first without Shift, then with Shift. A dead key is listed as
+ * its accent.
  * @type {Record<Keyboard, string>}
  */
 const LAYOUTS = {
@@ -26,19 +27,19 @@ const LAYOUTS = {
   es: "º1234567890'¡qwertyuiop`+çasdfghjklñ´<zxcvbnm,.-" + 'ª!"·$%&/()=?¿QWERTYUIOP^*ÇASDFGHJKLÑ¨>ZXCVBNM;:_',
 };
 
-/** Stands in a text for a dead key, whose character the browser does not tell. */
+/** Replaces a dead key in a text: the browser does not say which character it is. */
 export const DEAD_KEY = "\ufffd";
 
 const OTHERS = ["fr", "de", "es", "gb"];
 
-/** How the scanner and the computer may be set. Most scanners leave the factory set to the US layout. */
+/** The mismatches that are tried: one of the two is set to the US layout. Most scanners leave the factory with it. */
 export const MISMATCHES = /** @type {readonly Mismatch[]} */ ([
   ...OTHERS.map((computer) => ({ computer, scanner: "us" })),
   ...OTHERS.map((scanner) => ({ computer: "us", scanner })),
 ]);
 
 /**
- * The place of a key in the layouts, for `Stroke`.
+ * Returns the place of a key in the layouts, for `Stroke`.
  * @param {string | undefined} code `KeyboardEvent.code`
  * @param {boolean | undefined} shift
  * @returns {number | null | undefined}
@@ -50,7 +51,7 @@ export function placeOf(code, shift) {
 }
 
 /**
- * The text that a scanner of this layout meant, when the computer is set to another one.
+ * Returns the text that the scanner meant with these keys.
  * @param {readonly Stroke[]} strokes
  * @param {Mismatch} mismatch
  */
@@ -64,11 +65,11 @@ export function respell(strokes, { computer, scanner }) {
 }
 
 /**
- * The layout that the computer is set to, as far as the keys of a scan tell. The letters alone look alike in several
- * layouts: then it is the first of them.
+ * Returns the layout that the computer is set to, or the first of several layouts that fit: letters alone often do not
+ * decide.
  * @param {readonly Stroke[]} strokes
  * @param {boolean} [ignoresShift] A French Caps Lock shifts digits too, and some programs type without Shift.
- * @returns {Keyboard | null} null if no key of the scan tells, or no layout fits
+ * @returns {Keyboard | null} null if the scan has no key with a place, or if no layout fits
  */
 export function computerKeyboard(strokes, ignoresShift = false) {
   const told = strokes.filter(({ place }) => typeof place === "number");

@@ -1,6 +1,7 @@
 // @ts-check
-// The labels page of a batch: shows what belongs to the choices, says before what will be printed, lets the person click
-// the label to begin with, and remembers the printer's correction on this computer. changes.js sends the form.
+// The labels page of a batch: shows the parts of the form that belong to the choices, says in advance what will be
+// printed, lets the person click the label to begin with, and remembers the printer's correction on this computer.
+// changes.js sends the form.
 
 import { fieldsOf } from "./changes.js";
 import { send } from "./send.js";
@@ -8,18 +9,18 @@ import { tellIfSlow } from "./slow.js";
 import { fill, isKnown, say } from "./texts.js";
 
 const KEPT = "qrtrack.calibration";
-// The paper of this computer's printers: how labels are printed, and on which format, for units and for cases.
+// The choices that were last made on this computer: file format, dpi, and the label format for units and for cases.
 const STOCK = "qrtrack.label-stock";
 const PAUSE_MILLISECONDS = 300;
 
 const form = document.getElementById("labels");
 if (form instanceof HTMLFormElement) prepare(form);
 
-// Links to files that a field names: the case's label, the calibration sheet.
+// Fills the addresses of links from fields: the case's label, the calibration page.
 for (const event of ["input", "change"]) document.addEventListener(event, fillLinks);
 fillLinks();
 
-// Without a printer, Enter fetches the file.
+// If there is no printer, Enter fetches the file.
 document.getElementById("case-label")?.addEventListener("submit", (event) => {
   const form = /** @type {HTMLFormElement} */ (event.target);
   if (form.dataset.path) return;
@@ -27,7 +28,7 @@ document.getElementById("case-label")?.addEventListener("submit", (event) => {
   form.querySelector("a")?.click();
 });
 
-// Units that were printed before: the form asks why. Other refusals are said in the words of this page.
+// If units were printed before, the form asks for a reason. For other refusals the page has its own texts.
 document.addEventListener("refused", (event) => {
   const { detail } = /** @type {CustomEvent} */ (event);
   const asking = /** @type {HTMLElement} */ (event.target).querySelector("[data-reprint]");
@@ -38,7 +39,7 @@ document.addEventListener("refused", (event) => {
   asking.querySelector("input")?.focus();
 });
 
-/** Why the API refuses, by the code of the field or by the kind of the problem. @param {any} problem */
+/** Returns the text for a refusal, by the code of the field or by the type of the problem. @param {any} problem */
 function reasonOf(problem) {
   const error = problem.errors?.[0];
   const keys = [error?.code, (problem.type ?? "").split(":").pop()].map((name) => `label_refusal.${name}`);
@@ -48,7 +49,7 @@ function reasonOf(problem) {
   return say(presets?.length === 0 ? `${key}_alone` : key, { ...params, presets: presets?.join(", ") });
 }
 
-/** @param {HTMLFieldSetElement} asking @param {any} problem Null: nothing was printed before. */
+/** @param {HTMLFieldSetElement} asking @param {any} problem null if nothing was printed before */
 function askForReason(asking, problem) {
   asking.hidden = asking.disabled = !problem;
   if (!problem) return;
@@ -86,7 +87,7 @@ function prepare(form) {
   const will = /** @type {HTMLElement} */ (form.querySelector("#will"));
   /** @type {any} What the last dry run counted. */
   let counted = null;
-  // By another file, or by the one that was just ordered here: that passes.
+  // Whether another label job has reserved the units, perhaps the one that was just ordered here. It ends by itself.
   let isReserved = false;
   let asked = 0;
   let timer = 0;
@@ -95,13 +96,13 @@ function prepare(form) {
   restoreCorrection(form);
   showParts(form);
   showSheet();
-  // Htmx hears nothing before.
+  // Before this event, htmx does not react.
   document.addEventListener("DOMContentLoaded", showSheet);
 
   form.addEventListener("change", (event) => {
     const name = /** @type {HTMLInputElement} */ (event.target).name;
     if (name === "what" || name === "format") choosePreset(form);
-    // Before the picture is asked for: fields of hidden parts are not sent.
+    // This comes before the picture is requested, because fields of hidden parts are not sent.
     showParts(form);
     if (["what", "format", "preset"].includes(name)) {
       startAt.value = "1";
@@ -144,7 +145,7 @@ function prepare(form) {
     timer = window.setTimeout(count, PAUSE_MILLISECONDS);
   }
 
-  /** Asks the server what it would print. A reason is left out: units that were printed before are named. */
+  /** Asks the server what it would print. Sends no reason, so that the answer names units that were printed before. */
   async function count() {
     const mine = ++asked;
     const { reason: _, ...fields } = fieldsOf(form);
@@ -177,7 +178,7 @@ function prepare(form) {
     return said.join(" ");
   }
 
-  /** Shows on the picture which labels are gone, and which are printed on the first sheet. */
+  /** Shows on the picture which labels are used up, and which are printed on the first sheet. */
   function paint() {
     const first = Number(startAt.value);
     const end = first + (counted?.label_count ?? Infinity);
@@ -193,12 +194,12 @@ function named(form, name) {
   return /** @type {HTMLInputElement} */ (form.elements.namedItem(name));
 }
 
-/** The chosen format. @param {HTMLFormElement} form @returns {HTMLInputElement} */
+/** Returns the field of the chosen format. @param {HTMLFormElement} form @returns {HTMLInputElement} */
 function chosen(form) {
   return /** @type {HTMLInputElement} */ (form.querySelector("[name=preset]:checked"));
 }
 
-/** The format that was chosen here for what is printed, and how; else the usual one. @param {HTMLFormElement} form */
+/** Chooses the format that was last used here for such labels, or else the usual one. @param {HTMLFormElement} form */
 function choosePreset(form) {
   const kind = kindOf(form);
   const usual = JSON.parse(form.dataset.presets ?? "{}")[kind];
@@ -241,7 +242,7 @@ function showParts(form) {
   }
 }
 
-/** What corrects the printer of this computer. @returns {Record<string, number>} */
+/** Returns the correction of this computer's printer. @returns {Record<string, number>} */
 function correction() {
   return JSON.parse(localStorage.getItem(KEPT) ?? "{}");
 }
@@ -255,7 +256,7 @@ function restoreCorrection(form) {
   showCorrection(form);
 }
 
-/** What was measured on the ruler becomes a scale. @param {HTMLFormElement} form @param {Event} event */
+/** Stores a changed correction. A measured ruler becomes a scale. @param {HTMLFormElement} form @param {Event} event */
 function keepCorrection(form, event) {
   const field = /** @type {HTMLInputElement} */ (event.target);
   const { ruler, keep } = field.dataset;
@@ -268,7 +269,7 @@ function keepCorrection(form, event) {
   restoreCorrection(form);
 }
 
-/** The length of the printed ruler. @param {HTMLFormElement} form @param {string} along */
+/** Returns the length of a printed ruler in millimetres. @param {HTMLFormElement} form @param {string} along */
 function rulerOf(form, along) {
   return Number(chosen(form).getAttribute(`data-ruler-${along}`));
 }

@@ -1,6 +1,6 @@
 // @ts-check
-// A press, or the submission of a reverse job, of another person in this tab that the server has not answered. The person
-// who is signed in now sees it and can discard it. It is sent when the person who pressed it signs in again.
+// Shows an unanswered press, or an unanswered submission of a reverse job, that another person left in this tab. The
+// person who is signed in now can discard it. It is sent when the person who made it signs in again in this tab.
 
 import { person, waitingPress, whyNotNow } from "./send.js";
 import { isKnown, say } from "./texts.js";
@@ -9,10 +9,10 @@ const PRESS = "qrtrack.press";
 const JOBS = "qrtrack.reverse-job.";
 const SHORT = 8;
 
-/** @typedef {{by: string, what: string, keys: string[]}} Left `keys`: where it is kept. */
+/** @typedef {{by: string, what: string, keys: string[]}} Left `keys`: its keys in sessionStorage. */
 
 const [left] = [...pressOfAnother(), ...submissionsOfOthers()];
-// The wall has no place for it.
+// The screen on the wall does not show it.
 const notice = document.getElementById("left");
 if (left && notice) tell(left, notice);
 
@@ -31,7 +31,7 @@ function tell({ by, what, keys }, notice) {
   if (keys.includes(PRESS) && document.getElementById("verdict")) tellLine();
 }
 
-/** On the packing page no scan is taken meanwhile. */
+/** Says on the packing page that no scan is taken until then. */
 async function tellLine() {
   const { show } = await import("./verdict.js");
   show("warn", say("verdict.another"), say("press.not_now_another"));
@@ -43,7 +43,7 @@ function pressOfAnother() {
   if (!press || whyNotNow() !== "another") return [];
   const known = `press.what_${press.path.split("/").pop()}`;
   const what = isKnown(known) ? say(known, press.body) : (press.label ?? press.path);
-  // The scans of a line are kept apart from their press.
+  // The scans of the packing page are kept under another key than the press.
   return [{ by: press.by ?? "–", what, keys: [PRESS, `qrtrack.line.${press.body?.batch_id}`] }];
 }
 

@@ -23,18 +23,18 @@ function loadExcluding(use = () => {}) {
   });
 }
 
-// Also before the part that checks the list is there.
+// Keeps the list also before excluding.js is loaded.
 codes.addEventListener("input", () => sessionStorage.setItem(DRAFT, codes.value));
-// The field may have had the focus before this script was there.
+// `input` too: the field may have got the focus before this script was loaded.
 for (const name of ["focusin", "input"]) exclude.addEventListener(name, () => loadExcluding(), { once: true });
-// Safari gives a pressed button no focus.
+// `submit` too: in Safari a pressed button does not get the focus.
 exclude.addEventListener("submit", (/** @type {Event} */ event) => {
   if (hasExcluding) return;
   event.preventDefault();
   loadExcluding(() => document.getElementById("submit-job")?.click());
 });
 
-// A scan field brings up no keyboard on the screen until somebody asks for it.
+// Scan fields show no on-screen keyboard until somebody presses the button for it.
 document.addEventListener("click", (event) => {
   const names = event.target instanceof Element && event.target.closest("[data-types]")?.getAttribute("data-types");
   if (!names) return;
@@ -48,7 +48,7 @@ each.checked = localStorage.getItem("qrtrack.each") === "true";
 if (each.checked) load(import("./each-unit.js"));
 else each.addEventListener("change", () => load(import("./each-unit.js")), { once: true });
 
-// Folded once it is known.
+// The explanation stays folded after somebody has folded it.
 const modes = element("modes");
 modes.open = localStorage.getItem("qrtrack.modes") !== "known";
 modes.addEventListener("toggle", () => modes.open || localStorage.setItem("qrtrack.modes", "known"));
@@ -59,13 +59,13 @@ document.addEventListener("click", (event) => {
   if (!button) return;
   if ("undo" in button.dataset || "move" in button.dataset) load(import("./correcting.js"), ({ correct }) => correct(button));
   if (!("path" in button.dataset) || hasChanges) return;
-  // A new click may be lost: the part with the button may be a new one.
+  // Calls `change` itself instead of clicking again: the part with the button may have been replaced in the meantime.
   load(import("./changes.js"), ({ change }) => {
     hasChanges = true;
     change(button, {});
   });
 });
 
-// What the tab has begun before a reload, for this batch or another one.
+// Continues what the tab has begun before a reload, for this batch or another one.
 const kept = codes.value || sessionStorage.getItem(DRAFT);
 if (kept || Object.keys(sessionStorage).some((key) => key.startsWith("qrtrack.reverse-job."))) loadExcluding();

@@ -1,5 +1,5 @@
 // @ts-check
-// Ordering a batch: what it will make is said before it is ordered. changes.js sends it.
+// Ordering a batch: says in advance what the order will make. changes.js sends the form.
 
 import { fieldsOf } from "./changes.js";
 import { say } from "./texts.js";
@@ -9,7 +9,7 @@ const form = /** @type {HTMLFormElement | null} */ (document.getElementById("ord
 form?.addEventListener("input", () => {
   const quantityField = /** @type {HTMLInputElement} */ (form.elements.namedItem("quantity"));
   const { variants, units_per_case: unitsPerCase, serial_prefix: prefix } = /** @type {any} */ (fieldsOf(form));
-  // The variants say the quantity.
+  // With variants, the quantity is their sum.
   quantityField.disabled = Boolean(variants);
   const quantities = variants ? variants.map((/** @type {any} */ part) => part.quantity) : [Number(quantityField.value)];
   const quantity = quantities.reduce((/** @type {number} */ sum, /** @type {number} */ part) => sum + part, 0);
@@ -20,7 +20,7 @@ form?.addEventListener("input", () => {
 });
 
 /**
- * No case holds two variants.
+ * Counts the cases for each variant: no case holds two variants.
  * @param {number[]} quantities @param {number} unitsPerCase @param {string} prefix
  */
 function whatItMakes(quantities, unitsPerCase, prefix) {
@@ -31,7 +31,7 @@ function whatItMakes(quantities, unitsPerCase, prefix) {
   return say(text, { quantity, prefix, cases, last, variants: quantities.length });
 }
 
-// Plants without an ordering system have no order id: a random one will do.
+// Makes a random order id, for plants without an ordering system.
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("[data-makes-id]");
   if (!(button instanceof HTMLButtonElement)) return;

@@ -1,5 +1,6 @@
 // @ts-check
-// The packing page. What the tab has begun is kept for each batch: a reload, the sign-in and another batch lose no scan.
+// The packing page. The tab keeps the scans and the refusal of each batch, so that a reload, a sign-in or a visit to
+// another batch loses none.
 
 import { Scanner } from "./scan.js";
 import { press, resume, waitingPress, whyNotNow } from "./send.js";
@@ -16,24 +17,24 @@ const fields = { master: element("master"), first: element("first"), last: eleme
 const checked = element("checked");
 const CHECKED = "qrtrack.checked";
 const KEPT = `qrtrack.line.${batch}`;
-// Ours, or an SSCC.
+// A master code of this service, or an SSCC.
 const MASTER_CODE = /-C\d+$|^(\x1d?00|\(00\))?\d{18}$/i;
 
-/** Collects units, where each is scanned. @type {typeof import("./each-unit.js") | null} */
+/** The part that collects units, if each unit is scanned; else null. @type {typeof import("./each-unit.js") | null} */
 let each = null;
 const wantsEach = element("each");
 
-/** The refusal that waits for somebody's decision. @type {Answer | null} */
+/** The refusal that is shown until somebody acknowledges it or chooses what to do. @type {Answer | null} */
 let refusal = null;
 
 const scanner = new Scanner({ onScan: take, isKnown: prefix ? isOurs : undefined });
 
-/** Of several codes that one trigger reads, the first of ours counts. @param {string} text */
+/** Returns whether the text may be a case, or a unit of this batch. @param {string} text */
 function isOurs(text) {
   return MASTER_CODE.test(text) || text.startsWith(prefix) || text.toUpperCase().includes(uniq);
 }
 
-/** No second press leaves while one waits. */
+/** Returns why nothing can be sent now: a press or a reverse job waits for its answer. */
 function whyNot() {
   return "submitting" in line.dataset ? "waiting" : whyNotNow();
 }
@@ -45,7 +46,7 @@ function take(scan) {
   if (why) return tellNotTaken(say(`verdict.not_taken_${why}`, { code: scan.text }));
   if (isLocked()) return tellNotTaken(say("verdict.not_taken_locked", { code: scan.text }));
   if (scan.layout === "wrong") return refuse(say("scan.wrong_layout_title"), say("scan.wrong_layout"));
-  // Else the case would take others from the queue.
+  // each-unit.js is not loaded yet. Without it, the case would take its units from the queue.
   if (wantsEach.checked && !each) return tellNotTaken(say("press.no_answer"));
   forgetNotTaken();
   if (each && !MASTER_CODE.test(scan.text)) return each.add(scan.text);
@@ -59,10 +60,10 @@ export function collectWith(part) {
   if (isNext()) sayNext();
 }
 
-/** What the person does next. The queue, which refreshes itself, says which step that is. */
+/** Says what the person does next. The queue on the page, which refreshes itself, names the step. */
 function sayNext() {
   if (each) return each.sayNext();
-  // A sign-in page of the network may stand there instead.
+  // The element is missing if a sign-in page of the network has replaced the queue.
   const step = `verdict.${element("next-step")?.dataset.step ?? "idle"}`;
   showNext(say(step), say(`${step}_todo`));
 }
@@ -71,7 +72,7 @@ function focusedField() {
   return Object.values(fields).find((field) => field === document.activeElement);
 }
 
-/** Units and cases may be scanned in any order. @param {string} text */
+/** Returns the field for a scan. Units and cases may be scanned in any order. @param {string} text */
 function fieldFor(text) {
   if (MASTER_CODE.test(text)) return fields.master;
   return focusedField() ?? nextField();
@@ -102,7 +103,7 @@ function goOn(isPressed = false) {
   });
 }
 
-/** These parts read the answers of other changes. @type {Record<string, () => Promise<any>>} */
+/** The modules that explain the answers of the other changes. @type {Record<string, () => Promise<any>>} */
 const PARTS = {
   "/api/manufacturer/unlink-from-master": () => import("./correcting.js"),
   "/api/manufacturer/move-case": () => import("./correcting.js"),
@@ -145,7 +146,7 @@ function packed(body) {
   };
 }
 
-/** Locks the line at once. Words and choices follow. @param {Answer} answer */
+/** Locks the page for scans at once. The text and the choices follow when refusals.js is loaded. @param {Answer} answer */
 async function showRefusal(answer) {
   const { title, text } = sayProblem(answer.body);
   refuse(title, "");
@@ -156,7 +157,7 @@ async function showRefusal(answer) {
   else element("verdict-text").textContent = text;
 }
 
-/** Locks the line. @param {string} title @param {string} text */
+/** Shows an error, and takes no scan until somebody acknowledges it. @param {string} title @param {string} text */
 function refuse(title, text) {
   showError(title, text, [{ label: say("verdict.understood"), run: acknowledge }]);
   soundBad();
@@ -195,7 +196,7 @@ function restore() {
   }
 }
 
-/** What is typed by hand is seen in its field before its Enter. @type {{field: HTMLInputElement, before: string} | null} */
+/** The field that shows what is being typed by hand. @type {{field: HTMLInputElement, before: string} | null} */
 let echoed = null;
 
 function echo() {
@@ -211,7 +212,7 @@ function endEcho() {
   echoed = null;
 }
 
-/** A field where people write: what is typed there is theirs. @param {EventTarget | null} target */
+/** Returns whether people write there: then its keys are no scan. @param {EventTarget | null} target */
 function isForPeople(target) {
   if (document.querySelector("dialog[open]")) return true;
   if (target instanceof HTMLSelectElement) return true;
@@ -219,7 +220,8 @@ function isForPeople(target) {
   return !Object.values(fields).some((field) => field === target) && target.type !== "checkbox";
 }
 
-// On the document: a scan counts wherever the focus is. An Enter that ends a scan acknowledges no error.
+// Listens on the document, so that a scan counts wherever the focus is. An Enter that ends a scan does not acknowledge
+// an error.
 document.addEventListener("keydown", (event) => {
   if (isForPeople(event.target)) return;
   const isOfScan = scanner.press(event);
@@ -230,7 +232,8 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-// The camera. On a phone its panel covers the lower half: the answer moves into the upper one.
+// A scan of the camera. Its panel covers the lower half of a phone's screen, so the answer is scrolled into the upper
+// half.
 document.addEventListener("scanned", (event) => {
   scanner.paste(/** @type {CustomEvent<string>} */ (event).detail);
   element("verdict").scrollIntoView();
@@ -238,7 +241,7 @@ document.addEventListener("scanned", (event) => {
 
 element("pack").addEventListener("submit", (/** @type {Event} */ event) => {
   event.preventDefault();
-  // The empty Enter of a scanner is nothing.
+  // An Enter without a scan, with the focus in an empty field, does nothing.
   const isPressed = !(document.activeElement instanceof HTMLInputElement);
   const hasScans = Object.values(fields).some((field) => field.value.trim());
   if ((isPressed || hasScans) && !isLocked() && !whyNot()) goOn(isPressed);
@@ -248,7 +251,7 @@ element("start-shift").addEventListener("click", async () => {
   element("start-shift").replaceWith(say("verdict.shift_started"));
 });
 
-/** Shows the fields of the check scans only where they are wanted. */
+/** Shows the fields of the check scans only if check scans are switched on. */
 function showChecks() {
   for (const field of [fields.first, fields.last]) /** @type {HTMLElement} */ (field.parentElement).hidden = !checked.checked;
   line.querySelector(".scans").classList.toggle("one", !checked.checked);

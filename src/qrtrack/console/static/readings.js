@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * What the keys of one scan say. A scan has several readings: as it was typed, and as scanners of other layouts would
- * have meant it. The best one counts.
+ * Reads the keys of one scan. A scan has several readings: as it was typed, and as scanners of other layouts would have
+ * meant it. The best reading counts.
  */
 
 import { DEAD_KEY, MISMATCHES, computerKeyboard, respell } from "./keyboards.js";
@@ -12,7 +12,7 @@ const GS = "\x1d";
 const SPELLED_GS = /[<{[](?:GS|FNC1)[>}\]]|\^\]|\\x1D|\\u001D|\u241d/gi;
 const CONTROLS = /[\x00-\x1c\x1e\x1f\x7f]/g;
 const AIM_IDENTIFIER = /^\][A-Za-z][0-9A-Za-z]/;
-/** AIM identifiers of the symbols of GS1: their data begins with a separator, which scanners leave out. */
+/** AIM identifiers of GS1 symbols. Their data begins with a separator, which scanners leave out. */
 const GS1_SYMBOL = /^\](?:C1|e0|d2|Q3|J1)/i;
 const STARS = /^\*([^*]+)\*$/;
 const LONGEST_CODE = 20;
@@ -24,8 +24,8 @@ const CODE_39_OR_GS1 = /^[A-Z0-9 ._\-/+%$*:()\x1d]+$/i;
 /**
  * @param {readonly Stroke[]} strokes
  * @param {((text: string) => boolean) | undefined} isKnown
- * @param {Mismatch | null} expected The mismatch that an earlier scan has shown. It decides between readings that look
- *   equally good: y and z of a German keyboard.
+ * @param {Mismatch | null} expected The mismatch that an earlier scan has shown. It decides between readings with equal
+ *   scores, for example y and z of a German keyboard.
  * @returns {{best: Reading, computer: Keyboard | null, shown: Mismatch | null}} `computer`: the layout of the computer, if
  *   the keys tell it. `shown`: the mismatch that this scan has shown, or `expected` if it shows nothing.
  */
@@ -39,7 +39,7 @@ export function bestReading(strokes, isKnown, expected) {
   const others = MISMATCHES.map(readAs);
   const told = computerKeyboard(strokes);
   const computer = told ?? computerKeyboard(strokes, true);
-  // No known layout writes these characters with these keys: the keys tell more then.
+  // No known layout writes these characters with these keys, so the keys are trusted first.
   const isStrange = hasPlaces(strokes) && !told && computer !== "us";
   const first = expected ?? (isStrange ? MISMATCHES[0] : null);
   const readings = first ? [readAs(first), typed, ...others] : [typed, ...others];
@@ -66,7 +66,8 @@ function hasPlaces(strokes) {
 }
 
 /**
- * What looks like a code is not spelled in another way, unless that one is known.
+ * Returns whether `one` is better. A text that looks like a code is replaced by another layout's reading only if that
+ * reading is a known code.
  * @param {Reading} one
  * @param {Reading} best
  */
@@ -88,8 +89,9 @@ function readText(raw, { isKnown = () => false, hasShiftedLowerCase, mismatch })
 }
 
 /**
- * The text without AIM identifiers, controls, blanks and stars around it, and without a repetition. As the service does
- * it, it keeps one GS in front of a GS1 symbol: only that tells its data from a code.
+ * Returns the text without AIM identifiers, control characters, surrounding blanks and stars, and without a repetition.
+ * Like the service, it keeps one GS in front of the data of a GS1 symbol: only the GS distinguishes the data from a
+ * code.
  * @param {string} raw
  * @param {(text: string) => boolean} isKnown
  */
@@ -113,7 +115,10 @@ function unwrap(raw, isKnown) {
   return { text: isGs1 && text ? GS + text : text, symbology, doubled };
 }
 
-/** `ABAB` may be a code: what is short is halved only if its half is known, or has letters and digits as our codes do. */
+/**
+ * Returns whether the text is a value twice. `ABAB` may be a code itself: a short text is halved only if its half is
+ * known, or has letters and digits as our codes do.
+ */
 function isTwice(/** @type {string} */ text, /** @type {(text: string) => boolean} */ isKnown) {
   const half = text.slice(0, text.length / 2);
   if (!half || half + half !== text || isKnown(text.toUpperCase())) return false;
@@ -122,8 +127,8 @@ function isTwice(/** @type {string} */ text, /** @type {(text: string) => boolea
 }
 
 /**
- * Whether Caps Lock was on. The scheme of an address tells; else Shift does, which writes small letters then. Small
- * letters alone tell nothing: people type codes in small letters.
+ * Returns whether Caps Lock was on: the scheme of an address is in upper case, or Shift has written small letters.
+ * Small letters alone prove nothing: people type codes in small letters.
  * @param {string} text
  * @param {boolean} hasShiftedLowerCase
  */

@@ -1,5 +1,5 @@
 // @ts-check
-// A refused packing, move or undo: words for what was tried, and what to choose from. Loaded at the first refusal.
+// Explains a refused packing, move or undo, and offers the choices. Loaded at the first refusal.
 
 import { change } from "./packing.js";
 import { isKnown, say, sayProblem } from "./texts.js";
@@ -27,12 +27,12 @@ export function explain({ body, press: { path, body: asked } }, acknowledge) {
   if (hasMany) askForCode(sendMissing);
 }
 
-/** Only then the operator has to name a unit. @param {any} body */
+/** Returns whether the operator has to name a missing unit. @param {any} body */
 function isMissing({ type, cause }) {
   return type === COUNT_DRIFT && cause === "unit_missing";
 }
 
-/** What the API refuses, in words for what was tried. @param {any} body @param {string} path @param {any} asked */
+/** Returns the words for a refusal of what was tried. @param {any} body @param {string} path @param {any} asked */
 function sayRefusal(body, path, asked) {
   if (body.type === COUNT_DRIFT) return sayDrift(body);
   const box = body.master_code_info;
@@ -65,7 +65,7 @@ function choicesOf(body, sendMissing, again) {
   return [{ label: say("problem.partial_choice", body), run: () => again({ allow_partial: true }) }];
 }
 
-/** More codes are in question than fit on a tablet as buttons. @param {(code: string) => void} take */
+/** Asks in a field: there are too many codes for buttons on a tablet. @param {(code: string) => void} take */
 function askForCode(take) {
   const field = element("missing-code");
   element("missing").hidden = false;

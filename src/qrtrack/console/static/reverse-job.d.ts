@@ -1,11 +1,11 @@
-/** Types of reverse-job.js. All other fields and problems: the service's OpenAPI document. */
+/** Types of reverse-job.js. The service's OpenAPI document has all fields and problems. */
 
 export interface ReverseJobOptions {
-  /** Where the service is, such as `https://pack.example.com`. Without it: the page's own origin. */
+  /** The address of the service, such as `https://pack.example.com`. If left out, the page's own origin. */
   baseUrl?: string;
   /**
-   * The user's token, or a function that returns it, which is called before each request. It is never stored. Without
-   * `token` the browser sends the cookies of the page's own origin.
+   * The user's token, or a function that returns it; the function is called before each request. The token is never
+   * stored. Without `token` the browser sends the cookies of the page's own origin.
    */
   token?: string | (() => string | Promise<string>) | null;
   paths?: { submit?: string; status?: string };
@@ -21,7 +21,7 @@ export interface NewReverseJob {
   exclude_codes: string[];
   variant?: string | null;
   priority?: number;
-  /** Seconds that the answer may wait for the end of the job. */
+  /** How many seconds the answer may wait for the end of the job. */
   wait?: number;
   manufacturer_org_id?: string;
   user_id?: string;
@@ -76,19 +76,19 @@ export class ReverseJobError extends Error {
   readonly status: number;
   /** The problem document, with the fields of its type. */
   readonly problem: (Record<string, unknown> & { type: string; detail: string }) | null;
-  /** Seconds. */
+  /** The header Retry-After in seconds, or null. */
   readonly retryAfter: number | null;
-  /** The module sends the request again by itself. */
+  /** Whether the module sends the request again by itself. */
   readonly isTransient: boolean;
 }
 
-/** Each change makes a new object. */
+/** The state. Each change creates a new object. */
 export interface ReverseJobState {
   readonly currentJobId: string | null;
   /** The newest answer of the service; null before the first one. */
   readonly jobStatus: JobStatus | null;
   readonly isPolling: boolean;
-  /** A submission has left and is not answered yet: show it as waiting. */
+  /** A submission was sent and is not answered yet: show it as waiting. */
   readonly isSubmitting: boolean;
   /** Why the newest request failed: a ReverseJobError, or what `token` has thrown. */
   readonly error: unknown;
@@ -98,20 +98,20 @@ export interface ReverseJob {
   readonly state: ReverseJobState;
   /**
    * Sends the job, again and again while the connection is lost (after 1, 2, 4 … 30 s) and across reloads, with one
-   * Idempotency-Key: one press makes one job. The same job submitted meanwhile is the same press.
+   * Idempotency-Key: one press makes one job. Submitting the same job again before the answer counts as the same press.
    * @throws ReverseJobError the service's refusal
    */
   submitReverseJob(job: NewReverseJob): Promise<SubmittedJob>;
   /**
-   * Asks now, and then every 3 seconds until the job has ended. Another id makes it the current job. null: there is no
-   * job.
+   * Asks now, and then every 3 seconds (less often after failures, not in a hidden tab) until the job has ended or the
+   * service refuses. `jobId` becomes the current job. Resolves to null if there is no job.
    */
   fetchJobStatus(jobId?: string | null): Promise<JobStatus | null>;
   /** Forgets the job and an unanswered submission. The job goes on in the service. */
   clearReverseJob(): void;
-  /** Calls `listener` after each change of the state. Returns what ends that. */
+  /** Calls `listener` after each change of the state. Returns a function that ends the subscription. */
   subscribe(listener: (state: ReverseJobState) => void): () => void;
 }
 
-/** Makes one for each page, outside of components: it polls by itself, and continues what the tab has begun before. */
+/** Create one for each page, outside of components. It polls by itself, and continues what the tab has begun before. */
 export function createReverseJob(options?: ReverseJobOptions): ReverseJob;

@@ -1,20 +1,20 @@
 // @ts-check
 /**
- * Submits a reverse job and follows it until it has ended, also across reloads and lost connections. It needs nothing
- * but a browser, also over plain http. Types: reverse-job.d.ts. How to use it: docs/front-end.md.
+ * Submits a reverse job and follows it until it has ended, also across reloads and lost connections. It needs only
+ * a browser, and also works over plain http. Types: reverse-job.d.ts. How to use it: docs/front-end.md.
  */
 
 /** @typedef {import("./reverse-job.js").ReverseJobState} State */
 /** @typedef {import("./reverse-job.js").JobStatus} JobStatus */
 /** @typedef {import("./reverse-job.js").SubmittedJob} SubmittedJob */
-/** @typedef {{key: string, body: string, hasFailed?: boolean}} Submission `hasFailed`: it waits for another press. */
+/** @typedef {{key: string, body: string, hasFailed?: boolean}} Submission `hasFailed`: sent again only at another press. */
 /** @typedef {{jobId: string | null, submission: Submission | null}} Stored */
 
 const PATHS = { submit: "/api/manufacturer/reverse-job/submit", status: "/api/manufacturer/reverse-job/status" };
 const POLL_SECONDS = 3;
 const LONGEST_PAUSE = 30;
 const ENDED = new Set(["completed", "failed", "cancelled"]);
-/** The request may not have reached the service, or the service cannot answer now: the same request again is right. */
+/** Statuses after which the same request is sent again: it may not have arrived, or the service cannot answer now. */
 const TRANSIENT = new Set([0, 408, 425, 429, 502, 503, 504]);
 const KEY_IN_USE = "urn:qrtrack:problem:idempotency-key-in-use";
 /** @type {State} */
@@ -35,7 +35,7 @@ export class ReverseJobError extends Error {
     this.retryAfter = retryAfter;
   }
 
-  /** Whether the same request may succeed later without anybody doing anything. */
+  /** Whether the same request may succeed later by itself. */
   get isTransient() {
     return TRANSIENT.has(this.status) || this.type === KEY_IN_USE;
   }
@@ -59,7 +59,7 @@ class ReverseJob {
   #submitting = null;
   /** @type {{jobId: string, promise: Promise<JobStatus | null>} | null} */
   #fetching = null;
-  /** Whether the job has to be polled on: it has not ended, and no answer was final. */
+  /** Whether polling goes on: the job has not ended, and the service has not refused to show it. */
   #isRunning = false;
   #failures = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -95,7 +95,7 @@ class ReverseJob {
     if (this.#submitting) {
       return isSame ? this.#submitting : Promise.reject(new ReverseJobError("busy", "A submission is still unanswered."));
     }
-    // A submission without an answer may have had its effect: the same press again carries the same key.
+    // An unanswered submission may have been executed, so the same job is sent again with the same key.
     return this.#begin(isSame && this.#submission ? this.#submission : { key: newKey(), body });
   };
 
@@ -147,7 +147,7 @@ class ReverseJob {
     }
   }
 
-  /** Sends it until it is answered. @param {Submission} submission @returns {Promise<SubmittedJob>} */
+  /** Sends the submission until it is answered. @param {Submission} submission @returns {Promise<SubmittedJob>} */
   async #deliver(submission) {
     const headers = { "Content-Type": "application/json", "Idempotency-Key": submission.key };
     for (let tries = 0; ; tries += 1) {
@@ -247,14 +247,14 @@ class ReverseJob {
     for (const listener of this.#listeners) call(listener, this.#state);
   }
 
-  /** The tab's storage may be full or closed: then a reload loses the job, and nothing else. */
+  /** Stores the job and the submission. If sessionStorage is full or not allowed, a reload loses both. */
   #save() {
     const stored = { jobId: this.#state.currentJobId, submission: this.#submission };
     try {
       if (stored.jobId || stored.submission) sessionStorage.setItem(this.#storageKey, JSON.stringify(stored));
       else sessionStorage.removeItem(this.#storageKey);
     } catch {
-      // As said above.
+      // The page works without sessionStorage.
     }
   }
 
@@ -270,8 +270,9 @@ class ReverseJob {
 }
 
 /**
- * A refusal is an answer. After all else the effect is unknown, and the key stays: an expired token lets the submission
- * go on after the next sign-in, a defect of the service waits for a person to press again.
+ * Returns what to keep of a failed submission. A refusal is an answer: nothing is kept. After an expired token (401)
+ * the submission is sent when the page is loaded again. After a defect its effect is unknown: it waits for another
+ * press, which sends the same key.
  * @param {unknown} error
  * @param {Submission} submission
  */
@@ -307,7 +308,7 @@ function secondsOf(value) {
   return seconds > 0 ? seconds : null;
 }
 
-/** @param {string} text @returns {any} undefined if it is no JSON object */
+/** @param {string} text @returns {any} undefined if the text is not a JSON object */
 function parse(text) {
   try {
     const value = JSON.parse(text);
@@ -317,7 +318,7 @@ function parse(text) {
   }
 }
 
-/** A mistake in a listener is reported, and must not end the polling. @param {(state: State) => void} listener @param {State} state */
+/** Reports an error of the listener, but goes on polling. @param {(state: State) => void} listener @param {State} state */
 function call(listener, state) {
   try {
     listener(state);

@@ -1,6 +1,6 @@
 // @ts-check
-// The root keys of the codes on the page. They are asked for once, after a question, and stand only in the page: a reload
-// or leaving it takes them away. The API writes into the trace who saw which.
+// Shows the root keys of the codes on the page. The person confirms first. The keys are only in the page: they
+// disappear when it is reloaded or left. The API records in the trace who saw which keys.
 
 import { ask } from "./asking.js";
 import { send } from "./send.js";
@@ -33,7 +33,7 @@ async function load(path) {
   return (await send({ path, method: "GET", body: undefined }))?.body;
 }
 
-/** @param {Map<string, string>} keys By code. Without any, nothing is shown. */
+/** @param {Map<string, string>} keys The keys by code. An empty map hides the column. */
 function show(keys) {
   document.querySelectorAll("[data-root-key]").forEach((cell) => {
     /** @type {HTMLElement} */ (cell).hidden = keys.size === 0;
@@ -42,5 +42,5 @@ function show(keys) {
   });
 }
 
-// The browser may keep the page as it stands, and show it again on the way back.
+// The browser may keep the page in memory and show it again after Back, so the keys are removed from it.
 window.addEventListener("pagehide", () => show(new Map()));

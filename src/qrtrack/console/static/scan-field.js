@@ -1,9 +1,9 @@
 // @ts-check
-// A text field where people write, and scan too: what a hand scanner types there is read as a scan.
+// A text field in which people write and scan: what a hand scanner types there is read as a scan.
 
 import { Scanner } from "./scan.js";
 
-/** Characters a second. Slower is a person, whose Tab leaves the field, and whose keyboard is the right one. */
+/** Characters per second. Slower keys come from a person: Tab leaves the field, and no layout is corrected. */
 const SLOWEST_SCANNER = 15;
 
 /**
@@ -15,7 +15,7 @@ export function takeScans(field, take) {
   /** @type {import("./scan-types.js").Scan | null} */
   let scan = null;
   const scanner = new Scanner({ onScan: (newest) => (scan = newest) });
-  // What is typed after these is somewhere else in the field, or something else.
+  // After these events, the next keys may be at another place in the field, so they do not continue a scan.
   for (const type of ["focus", "pointerdown", "paste"]) field.addEventListener(type, () => scanner.clear());
   field.addEventListener("keydown", (event) => {
     scan = null;

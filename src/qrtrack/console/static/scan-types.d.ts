@@ -1,10 +1,10 @@
-// What goes into scan.js, and what comes out of it. The browser loads no types.
+// The types of scan.js. The browser does not load this file.
 
 export type Keyboard = "us" | "gb" | "fr" | "de" | "es";
 
 /**
- * One character of a scan. `place` is its key and Shift: undefined where the browser does not name the key (pasted text,
- * some phones), null where every layout writes the same (the number pad, a separator).
+ * One character of a scan. `place` stands for its key and Shift: undefined if the browser does not name the key (pasted
+ * text, some phones), null if every layout writes the same (the number pad, a separator).
  */
 export interface Stroke {
   char: string;
@@ -17,7 +17,7 @@ export interface Mismatch {
   scanner: Keyboard;
 }
 
-/** A `KeyboardEvent` of the type `keydown`, or as much of it as there is. */
+/** A `KeyboardEvent` of the type `keydown`, or an object with these members. */
 export interface Key {
   key: string;
   code?: string;
@@ -29,7 +29,7 @@ export interface Key {
   timeStamp: number;
 }
 
-/** CR and LF are `enter enter`. null: pasted, or not ended. */
+/** CR followed by LF is `enter enter`. null: the text was pasted, or the scan has not ended. */
 export type Suffix = "enter" | "tab" | "enter enter" | null;
 
 export interface Scan {
@@ -39,7 +39,7 @@ export interface Scan {
   raw: string;
   /** What ended the scan. */
   suffix: Suffix;
-  /** `wrong`: say that the scanner is set to another keyboard. */
+  /** `wrong`: no layout gives a text that looks like a code. Say that the scanner is set to another keyboard. */
   layout: "right" | "repaired" | "wrong";
   /** The layout of the computer, if the keys tell it. */
   computer: Keyboard | null;
@@ -47,13 +47,13 @@ export interface Scan {
   scanner: Keyboard | null;
   /** Caps Lock was on. The text is repaired. */
   caseInverted: boolean;
-  /** The scanner sent the value twice at once. */
+  /** The value came twice: in one scan, or in two within 300 ms. */
   doubled: boolean;
   /** The AIM identifier, such as `]Q3`. */
   symbology: string | null;
   /** What `isKnown` said; false without it. */
   known: boolean;
-  /** Characters a second; null if they came at once. */
+  /** Characters per second; null if all came at the same time. */
   speed: number | null;
   /** The longest pause between two characters, in milliseconds. */
   longestGap: number;
@@ -62,7 +62,7 @@ export interface Scan {
 /** Why a scan does not count. */
 export type Ignored = "repeat" | "silence" | "same-trigger";
 
-/** What the keys of one scan may say. */
+/** One reading of the keys of a scan. */
 export interface Reading {
   text: string;
   symbology: string | null;

@@ -1,8 +1,8 @@
 // @ts-check
 /**
- * Keys in, scans out, without DOM: a page gives each `keydown` event to `press` and gets whole scans back.
+ * Turns keys into scans, without the DOM: a page passes each `keydown` event to `press`, and `onScan` gets whole scans.
  *
- * Enter or Tab ends a scan, never a pause: Bluetooth scanners pause for 50 ms and more between two characters.
+ * Enter or Tab ends a scan. A pause does not: Bluetooth scanners pause for 50 ms and more between two characters.
  */
 
 import { DEAD_KEY, placeOf } from "./keyboards.js";
@@ -11,11 +11,11 @@ import { bestReading } from "./readings.js";
 /** @import { Ignored, Key, Mismatch, Scan, Stroke, Suffix } from "./scan-types.js" */
 
 const GS = "\x1d";
-/** After an error, in milliseconds. */
+/** For so many milliseconds after an error, no scan counts. */
 const SILENCE = 300;
-/** A value that comes again so soon came over a second channel: no person scans as fast. */
+/** A value that is repeated within so many milliseconds came over a second channel: no person scans as fast. */
 const REPEAT = 300;
-/** Scans with no longer a pause between them came from one trigger. So did the LF after a CR. */
+/** Scans that follow each other within so many milliseconds came from one trigger. So did the LF after a CR. */
 const TRIGGER = 150;
 
 export class Scanner {
@@ -40,9 +40,9 @@ export class Scanner {
    * @param {object} options
    * @param {(scan: Scan) => void} options.onScan
    * @param {(scan: Scan, why: Ignored) => void} [options.onIgnored]
-   * @param {(text: string) => boolean} [options.isKnown] Whether the page can use a text. With it, only the first known
-   *   code of a trigger counts. An unknown one is given out 150 ms after the last key: a known one may follow.
-   * @param {(callback: () => void, milliseconds: number) => () => void} [options.schedule] Returns how to cancel it.
+   * @param {(text: string) => boolean} [options.isKnown] Returns whether the page can use a text. With `isKnown`, only the
+   *   first known code of a trigger counts. An unknown code waits for 150 ms after the last key: a known one may follow.
+   * @param {(callback: () => void, milliseconds: number) => () => void} [options.schedule] Returns a canceller.
    */
   constructor({ onScan, onIgnored = () => {}, isKnown, schedule = later }) {
     this.onScan = onScan;
@@ -51,12 +51,12 @@ export class Scanner {
     this.schedule = schedule;
   }
 
-  /** The newest scan that counted. What follows it at once completes it: a second Enter, a second channel. */
+  /** The newest scan that counted. A second Enter or the same value right after it changes its `suffix` or `doubled`. */
   get last() {
     return this.#last;
   }
 
-  /** What has been typed and not ended; null if there is nothing. @returns {Scan | null} */
+  /** The scan that has begun and not ended, or null. @returns {Scan | null} */
   get pending() {
     return this.#strokes.length ? this.#read(null) : null;
   }
@@ -64,8 +64,8 @@ export class Scanner {
   /**
    * Takes one `keydown` event.
    * @param {Key} key
-   * @returns {boolean} Whether the key belongs to a scan: then call `preventDefault`. All others belong to the page: a
-   *   Space or an Enter outside a scan presses the button that has the focus.
+   * @returns {boolean} Whether the key belongs to a scan: then call `preventDefault`. All other keys belong to the page: a
+   *   Space or an Enter outside of a scan presses the button that has the focus.
    */
   press(key) {
     if (isAltDigit(key)) return this.#addAltDigit(key);
@@ -92,12 +92,12 @@ export class Scanner {
     }
   }
 
-  /** The page has shown an error: scans that begin in the next 300 ms, or have begun, do not count. @param {number} [time] */
+  /** The page has shown an error: a scan that has begun, or begins within 300 ms, does not count. @param {number} [time] */
   fail(time = performance.now()) {
     this.#silentUntil = time + SILENCE;
   }
 
-  /** Forgets what has been typed and not ended. */
+  /** Forgets the scan that has begun and not ended. */
   clear() {
     this.#strokes = [];
     this.#altDigits = "";
@@ -128,7 +128,7 @@ export class Scanner {
     return true;
   }
 
-  /** Alt+029 on the number pad writes the character 29. Some scanners send only GS so, some send everything. */
+  /** Alt+029 on the number pad writes the character 29. Some scanners send only GS in this way, some every character. */
   #endAltCode() {
     const digits = this.#altDigits;
     this.#altDigits = "";
@@ -166,7 +166,7 @@ export class Scanner {
     return true;
   }
 
-  /** An Enter without text is the LF after a CR, or belongs to the page. @param {Suffix} suffix @param {number} time */
+  /** Handles an Enter without text: it is the LF after a CR, or belongs to the page. @param {Suffix} suffix @param {number} time */
   #endAgain(suffix, time) {
     if (suffix !== "enter" || time - this.#endedAt > TRIGGER) return false;
     if (this.#last?.suffix === "enter") this.#last.suffix = "enter enter";
@@ -225,7 +225,7 @@ function suffixOf({ key, shiftKey, ctrlKey, altKey }) {
   return key === "Tab" && !shiftKey ? "tab" : null;
 }
 
-/** Alt does not matter: some scanners hold it for all keys. Ctrl and Alt together are AltGr. @param {Key} key @returns {Stroke | null} */
+/** Ignores Alt: some scanners hold it for all keys. Ctrl and Alt together are AltGr. @param {Key} key @returns {Stroke | null} */
 function strokeOf({ key, code, shiftKey, ctrlKey, altKey, metaKey }) {
   const isControl = ctrlKey && !altKey;
   if (key === "F8" || (isControl && (key === "]" || code === "BracketRight"))) return { char: GS, place: null };

@@ -1,5 +1,6 @@
 // @ts-check
-// Shows what scanner-test.js finds out about a scanner. It listens wherever the focus is, except in a field.
+// Shows what scanner-test.js finds out about a scanner. The page listens to keys wherever the focus is, except in a
+// field.
 import { ScannerTest } from "./scanner-test.js";
 import { say } from "./texts.js";
 
@@ -44,7 +45,7 @@ function itemOf({ key, isGood, params }) {
   return item;
 }
 
-/** Layouts by the names that manuals use. @param {Finding["params"]} params */
+/** Replaces the layouts by the names that manuals use. @param {Finding["params"]} params */
 function inWords(params) {
   const words = { ...params };
   for (const name of ["keyboard", "computer", "scanner"]) {

@@ -1,27 +1,27 @@
 // @ts-check
 /**
- * How a scanner is set, told by one scan of the test label: what is right, and what to change. Texts for people are
- * not here: each finding has a key for them.
+ * Finds out from one scan of the test label how a scanner is set: what is right, and what to change. The texts are not
+ * here: each finding has the key of its text.
  */
 
 import { Scanner } from "./scan.js";
 
-/** What the test label says: characters that the layouts write with different keys, in both cases, all without AltGr. */
+/** The text of the test label: characters that the layouts write with different keys, in both cases, without AltGr. */
 export const TEST_TEXT = 'qrTrack-Test:0123456789/YyZzAaQqMmWw"';
 
-/** Milliseconds without a key after which the scan is over, with or without its end. */
+/** After so many milliseconds without a key the scan is judged, whether Enter or Tab has ended it or not. */
 const SETTLED = 1000;
-/** Characters a second: below, somebody types by hand or the scanner waits after each character. */
+/** Characters per second. Slower keys are typed by hand, or the scanner waits after each character. */
 const SLOW = 20;
 
 /**
  * @typedef {object} Finding
- * @property {string} key For the text: `scanner.suffix.missing`.
- * @property {boolean} isGood false: the scanner has to be set otherwise.
- * @property {Record<string, string | number>} params For the places in the text.
+ * @property {string} key The key of the text, such as `scanner.suffix.missing`.
+ * @property {boolean} isGood Whether the scanner is set right.
+ * @property {Record<string, string | number>} params The values for the text.
  */
 
-/** Hears one scan at a time and tells what it has found. */
+/** Takes one scan at a time, and calls `onResult` with its findings. */
 export class ScannerTest {
   #cancel = () => {};
 
@@ -63,7 +63,7 @@ export class ScannerTest {
 }
 
 /**
- * What a scan of the test label tells, in the order in which to set things right.
+ * Returns the findings of a scan of the test label, in the order in which to change the settings.
  * @param {import("./scan-types.js").Scan} scan
  * @param {string} [expected]
  * @returns {Finding[]}

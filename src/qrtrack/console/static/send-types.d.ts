@@ -1,11 +1,11 @@
-// What send.js sends, keeps and returns. The browser loads no types.
+// The types of send.js. The browser does not load this file.
 
 export interface Change {
   path: string;
   body: any;
   /** POST if left out. */
   method?: string;
-  /** What was pressed, in the person's words. */
+  /** What the person pressed, as the page names it. */
   label?: string;
 }
 
@@ -13,7 +13,7 @@ export interface Change {
 export interface Press extends Change {
   /** The Idempotency-Key. */
   key: string;
-  /** Where it was pressed: path and query. */
+  /** The path of the page on which it was pressed; `search` is the query. */
   page: string;
   search?: string;
   /** Who pressed it: `organisation/user`. */
@@ -24,6 +24,6 @@ export interface Answer {
   ok: boolean;
   status: number;
   body: any;
-  /** What was asked. */
+  /** The press that is answered. */
   press: Press;
 }

@@ -1,25 +1,25 @@
 // @ts-check
-// A press is never lost and never doubled. It is kept in sessionStorage with its Idempotency-Key before it is sent, and
-// sent again until the server has answered: after a network loss, after a reload, after signing in again; but not in the
-// name of another person.
+// Each press takes effect once, as long as the tab stays open. A press is stored in sessionStorage with its
+// Idempotency-Key before it is sent, and is sent again until the server has answered: after a network loss, after a
+// reload, after signing in again. It is never sent in the name of another person.
 
 const KEPT = "qrtrack.press";
 /** Who is signed in on this page: `organisation/user`. */
 export const person = document.body.dataset.person ?? "";
 const DELAYS = [1000, 2000, 4000];
-/** Another person has signed in, in another tab. */
+/** The type of the problem when another person has signed in, in another tab. */
 export const OTHER_USER = "urn:qrtrack:problem:other-user";
 const STATUSES_WITHOUT_ANSWER = [502, 503, 504];
 
 /** @import { Answer, Change, Press } from "./send-types.js" */
 
-/** The press that waits for its answer, if there is one. @returns {Press | null} */
+/** Returns the press that waits for its answer, or null. @returns {Press | null} */
 export function waitingPress() {
   const kept = sessionStorage.getItem(KEPT);
   return kept ? JSON.parse(kept) : null;
 }
 
-/** Why no press can be made now. */
+/** Returns why no press can be made now, or null. */
 export function whyNotNow() {
   const kept = waitingPress();
   return kept && (kept.by === person ? "waiting" : "another");
@@ -28,7 +28,7 @@ export function whyNotNow() {
 /**
  * Sends a change to the API until it has answered.
  * @param {Change} change
- * @param {() => void} [onWaiting] Called whenever the server did not answer and the press is sent again.
+ * @param {() => void} [onWaiting] Called each time the server has not answered; then the press is sent again.
  * @returns {Promise<Answer>}
  */
 export function press(change, onWaiting = () => {}) {
@@ -38,7 +38,7 @@ export function press(change, onWaiting = () => {}) {
   return deliver(made, onWaiting);
 }
 
-/** Goes on with the person's press that a reload interrupted. @param {() => void} [onWaiting] @returns {Promise<Answer> | null} */
+/** Sends this person's press again after a reload, if there is one. @param {() => void} [onWaiting] @returns {Promise<Answer> | null} */
 export function resume(onWaiting = () => {}) {
   const kept = waitingPress();
   return whyNotNow() === "waiting" ? deliver(/** @type {Press} */ (kept), onWaiting) : null;
@@ -59,10 +59,10 @@ async function deliver(made, onWaiting) {
 }
 
 /**
- * Asks once. Null: no answer, so nobody knows whether it was done. Where another person has signed in, their page comes,
- * and says what waits.
+ * Sends one request. Returns null if there is no answer: then nobody knows whether the change was made. If another
+ * person has signed in, loads the page again for that person.
  * @param {Change} change
- * @param {string} [key] The Idempotency-Key. A dry run needs none.
+ * @param {string} [key] The Idempotency-Key. Requests that change nothing need none.
  */
 export async function send({ path, body, method = "POST" }, key) {
   /** @type {Record<string, string>} */
@@ -72,11 +72,12 @@ export async function send({ path, body, method = "POST" }, key) {
     const response = await fetch(path, { method, headers, body: JSON.stringify(body), credentials: "same-origin" });
     if (STATUSES_WITHOUT_ANSWER.includes(response.status)) return null;
     const text = await response.text();
-    // A proxy refuses in HTML: an answer too. Its success is none: that was a sign-in page of the network.
+    // A refusal in HTML comes from a proxy and counts as an answer. A success in HTML is a sign-in page of the network,
+    // and does not count.
     const isJson = !text || (response.headers.get("Content-Type") ?? "").includes("json");
     if (!isJson && response.ok) return null;
     const answer = isJson && text ? JSON.parse(text) : { detail: `HTTP ${response.status}` };
-    // The same key still runs: its answer is on the way.
+    // The request with this key still runs, so there is no answer yet.
     if (answer.type === "urn:qrtrack:problem:idempotency-key-in-use") return null;
     if (answer.type === OTHER_USER) return await comeAnew();
     return { ok: response.ok, status: response.status, body: answer };
@@ -85,7 +86,7 @@ export async function send({ path, body, method = "POST" }, key) {
   }
 }
 
-/** The press stays and is sent after the sign-in. */
+/** Opens the sign-in page. The press stays stored, and is sent after the sign-in. */
 export function signInAndComeBack() {
   const here = location.pathname + location.search;
   return leave(() => location.assign(`/console/sign-in?ended=1&next=${encodeURIComponent(here)}`));
@@ -101,7 +102,7 @@ function leave(go) {
   return new Promise(() => {});
 }
 
-/** Random, also over plain http, where browsers have no crypto.randomUUID. */
+/** Returns a random key. Over plain http, browsers have no crypto.randomUUID. */
 export function newKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,10 +1,10 @@
 // @ts-check
-// What every page needs.
+// The script of every page.
 import { resume, waitingPress } from "./send.js";
 
 const TICK_MILLISECONDS = 3000;
 const LOOK_MILLISECONDS = 1000;
-// Nobody types a code in this time: it was a scanner, and its Tab ends the scan.
+// Nobody types a code within this time (plus 20 ms a character): it was a scanner, and its Tab ends the scan.
 const SCAN_MILLISECONDS = 300;
 const PACKING = "/console/packing";
 
@@ -18,7 +18,8 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) tick();
 });
 
-// No part refreshes itself during a press: a button that moves or is replaced between down and up loses it.
+// No part refreshes itself while a pointer is down: a button that is moved or replaced between down and up gets no
+// click.
 let isPressing = false;
 let holding = 0;
 for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
@@ -29,8 +30,8 @@ for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
   });
 }
 
-// A part that refreshes itself keeps the focus: htmx does so where the control has an id. A part that is as it was is not
-// put in anew: screen readers stay quiet.
+// When a part refreshes itself, the focused control keeps the focus; htmx does that only for controls with an id. A
+// part that has not changed is not replaced, so that screen readers stay quiet.
 /** @type {string | undefined} */
 let focused;
 const newest = new WeakMap();
@@ -51,13 +52,14 @@ document.addEventListener("htmx:afterSwap", ({ target }) => {
   focused = undefined;
 });
 
-// No submit button: Enter in a field presses the first of those.
+// Buttons that close a dialog. They are no submit buttons: Enter in a field would press the first one.
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("[data-close]");
   if (button) button.closest("dialog")?.close();
 });
 
-// Parts that could not be refreshed are old. The wall loads itself again afterwards.
+// Says that parts of the page are outdated when they could not be refreshed. The screen on the wall loads itself again
+// after the next success.
 const stale = document.getElementById("stale");
 for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
   document.body.addEventListener(name, () => {
@@ -70,14 +72,14 @@ document.body.addEventListener("htmx:afterOnLoad", (event) => {
   if ("reloads" in stale.dataset) location.reload();
 });
 
-// The packing page delivers its own presses: it shows their answers.
+// The packing page sends its own presses again, and shows their answers.
 const waiting = waitingPress();
 if (waiting && waiting.page !== PACKING) resume()?.then(() => location.reload());
 
-// What another person left in this tab is shown, and not sent.
+// Shows what another person left unanswered in this tab; it is not sent.
 if (Object.keys(sessionStorage).some((key) => key.startsWith("qrtrack."))) import("./left.js").catch(() => {});
 
-// A press that waits longer than a look is said: meanwhile every other press is refused.
+// Shows a press that has waited for longer than LOOK_MILLISECONDS: until it is answered, every other press is refused.
 const notice = document.getElementById("waiting-press");
 let looked = waiting && waiting.key;
 setInterval(() => {
@@ -91,7 +93,7 @@ setInterval(() => {
   link.href = press.page + (press.search ?? "");
 }, LOOK_MILLISECONDS);
 
-// Menus close by Escape, and when something else is pressed or focused.
+// Menus close at Escape, and when something outside of them is pressed or gets the focus.
 /** @param {(menu: HTMLDetailsElement) => boolean} isDone */
 function closeMenus(isDone) {
   for (const menu of document.querySelectorAll("details[data-closes][open]")) {
@@ -109,9 +111,9 @@ document.addEventListener("keydown", (event) => {
   });
 });
 
-// A scan in the search replaces the one before. A scanner's Tab searches as its Enter does.
+// A scan in the search field replaces the previous one. A scanner's Tab searches, as its Enter does.
 const search = /** @type {HTMLInputElement | null} */ (document.getElementById("search"));
-// A quick scanner is faster than this script.
+// A quick scanner may have typed before this script was loaded.
 const isTyped = search && search.value !== search.defaultValue;
 let typedSince = isTyped ? performance.now() : -Infinity;
 search?.addEventListener("focus", () => search.select());

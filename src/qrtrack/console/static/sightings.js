@@ -1,14 +1,14 @@
 // @ts-check
-/** When what a camera sees is a scan. There is no DOM here. */
+/** Decides when a code in the camera's pictures counts as a scan. Does not use the DOM. */
 
 /** @typedef {{rawValue: string, boundingBox: {x: number, y: number, width: number, height: number}}} Seen */
 
-/** One wrong reading is rare, two equal ones in a row are not seen. */
+/** So many equal readings in a row count. A single wrong reading is rare; two equal wrong ones were never seen. */
 const READINGS = 2;
-/** Pictures without the code until it is out of view: single pictures are blurred. */
+/** After so many pictures without it, a code is out of view. Fewer do not count: single pictures are blurred. */
 const UNSEEN = 5;
 
-/** Takes what is seen in one picture after another, and gives out each code once as long as it stays in view. */
+/** Takes the reading of one picture after another. Returns each code once for as long as it stays in view. */
 export class Sightings {
   #candidate = "";
   #readings = 0;
@@ -35,7 +35,7 @@ export class Sightings {
 }
 
 /**
- * Of several codes, the one that the person aims at: it is nearest to the middle of the picture.
+ * Returns the code that the person aims at: of several, the one nearest to the middle of the picture.
  * @param {readonly Seen[]} codes @param {{width: number, height: number}} picture
  * @returns {string | null}
  */

@@ -1,5 +1,5 @@
-// A sign-in link carries its code behind the #, which browsers never send. Posting it spends it: a link preview, which
-// runs no script, spends nothing.
+// A sign-in link has its code behind the #, which browsers never send. This script posts the code, which uses it up. A
+// link preview runs no script, so it does not use up the code.
 function signIn() {
   const code = location.hash.slice(1);
   if (!code) return;
@@ -9,6 +9,7 @@ function signIn() {
   document.getElementById("sign-in").submit();
 }
 
-// A link that is opened in a tab that shows this page already loads nothing: only the part behind the # changes.
+// If the link is opened in a tab that already shows this page, the browser loads nothing: only the part behind the #
+// changes.
 addEventListener("hashchange", signIn);
 signIn();

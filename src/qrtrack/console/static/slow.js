@@ -1,5 +1,5 @@
 // @ts-check
-// Whoever pressed something learns after a second that it still runs.
+// Calls `tell` if an answer takes more than a second, so that the person learns that the work still runs.
 
 const SLOW_MILLISECONDS = 1000;
 

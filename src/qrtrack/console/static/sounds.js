@@ -1,19 +1,20 @@
 // @ts-check
-// One high tone for a success, two low ones for an error. Browsers are silent until a press: "Start shift" is one.
+// One high tone for a success, two low ones for an error. Browsers play no
+// sound before the person has pressed something, so there is the button "Start shift".
 
 /** @type {AudioContext | null} */
 let audio = null;
 
-/** In answer to a press. Also keeps the screen on, where the browser can. */
+/** Switches the sounds on; call it in answer to a press. Also keeps the screen on, if the browser can. */
 export async function startShift(isPress = true) {
   audio ??= new AudioContext();
   await audio.resume();
-  // Over plain http the tablet's own setting does.
+  // Over plain http there is no wakeLock: the tablet's own setting has to keep the screen on.
   await navigator.wakeLock?.request("screen").catch(() => {});
   if (isPress) tone(1320, 0, 0.08);
 }
 
-// A hidden tab loses both.
+// A hidden tab loses the sounds and the wake lock.
 document.addEventListener("visibilitychange", () => {
   if (audio && !document.hidden) startShift(false);
 });

@@ -1,14 +1,15 @@
 // @ts-check
-// Codes that are not in the batch: what is wrong with them, as far as their text tells, and the code that was meant.
+// Explains codes that are not in the batch, as far as their text tells what is wrong, and suggests the codes that were
+// meant.
 
 import { say } from "./texts.js";
 
 const SHOWN = 10;
 const { prefix = "", firstCode = "", lastCode = "", uniq = "" } = /** @type {HTMLElement} */ (document.getElementById("line")).dataset;
-/** Letters that look like digits, and are taken for them. @type {Record<string, string>} */
+/** Letters that are mistaken for digits. @type {Record<string, string>} */
 const LOOKALIKES = { O: "0", Q: "0", D: "0", I: "1", L: "1", Z: "2", S: "5", B: "8" };
 
-/** The code of the batch that may have been meant; null if the text tells none. @param {string} code */
+/** Returns the code of the batch that may have been meant, or null. @param {string} code */
 export function meant(code) {
   if (!firstCode) return null;
   const tail = tailOf(code);
@@ -18,7 +19,7 @@ export function meant(code) {
   return found !== code && isWithin(found) ? found : null;
 }
 
-/** What follows the prefix, also where the prefix itself has a lookalike in it. @param {string} code */
+/** Returns what follows the prefix. The prefix may be misspelled with lookalikes. @param {string} code */
 function tailOf(code) {
   const same = (/** @type {string} */ text) => Array.from(text, (char) => LOOKALIKES[char] ?? char).join("");
   return same(code).startsWith(same(prefix)) ? code.slice(prefix.length) : "";
@@ -38,7 +39,7 @@ function reason(code) {
 }
 
 /**
- * Puts a line for each unknown code under the list, with a button where the right code is known.
+ * Puts a line for each of the first unknown codes under the list; a button, if the right code is known.
  * @param {string[]} unknown @param {HTMLTextAreaElement} list @param {HTMLElement} place @param {() => void} changed
  */
 export function suggest(unknown, list, place, changed) {

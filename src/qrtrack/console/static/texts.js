@@ -1,5 +1,5 @@
 // @ts-check
-// The texts that the page brings for its scripts, in the person's language.
+// The texts that the page contains for its scripts, in the person's language.
 
 const spoken = JSON.parse(document.getElementById("spoken")?.textContent ?? "{}");
 const numbers = new Intl.NumberFormat(spoken.language);
@@ -15,7 +15,7 @@ export function isKnown(key) {
 }
 
 /**
- * Fills in the {names} of a text. Numbers are written as the language does.
+ * Fills in the {names} of a text. Numbers are written as in the person's language.
  * @param {string} text @param {Record<string, unknown>} values @param {(value: string) => string} [escaped]
  */
 export function fill(text, values, escaped) {
@@ -32,8 +32,8 @@ export function atLeast(count) {
 }
 
 /**
- * What a refusal of the API says: a title, and a sentence with what to do. The first section that knows it says it:
- * the sentences of `problem` are about packing.
+ * Returns the text for a refusal of the API: a title, and a sentence that says what to do. The first of the sections
+ * that has a text for the problem is used. The texts in `problem` are about packing.
  * @param {{type?: string, detail?: string, master_code_info?: object} & Record<string, unknown>} problem
  * @param {string[]} [sections]
  */

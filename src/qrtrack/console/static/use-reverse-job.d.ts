@@ -1,7 +1,7 @@
 /** Types of use-reverse-job.js. */
 import type { ReverseJob, ReverseJobState } from "./reverse-job.js";
 
-/** What the hook needs of React: pass `React` itself. */
+/** The part of React that the hook needs: pass `React` itself. */
 export interface ReactLike {
   useSyncExternalStore<Snapshot>(
     subscribe: (listener: () => void) => () => void,
@@ -13,5 +13,5 @@ export interface ReactLike {
 export type UseReverseJob = ReverseJobState &
   Pick<ReverseJob, "submitReverseJob" | "fetchJobStatus" | "clearReverseJob">;
 
-/** Makes the hook: `const useReverseJob = createUseReverseJob(React)`, once, outside of components. */
+/** Creates the hook: `const useReverseJob = createUseReverseJob(React)`, once, outside of components. */
 export function createUseReverseJob(react: ReactLike): (job: ReverseJob) => UseReverseJob;

@@ -2,8 +2,8 @@
 /**
  * The React hook over reverse-job.js, for React 18 and newer.
  *
- * React is passed in. A bare `import "react"` does not load in a browser without an import map, and might load a second
- * copy of React, in which hooks fail.
+ * React is passed as an argument. A bare `import "react"` does not load in a browser without an import map, and might
+ * load a second copy of React, in which hooks fail.
  */
 
 /** @type {typeof import("./use-reverse-job.js").createUseReverseJob} */

@@ -1,5 +1,5 @@
 // @ts-check
-// The big answer, readable from two metres. An error locks the line until somebody has acknowledged it.
+// The big answer, readable from two metres. After an error no scan is taken until somebody has acknowledged it.
 
 import { soundBad } from "./sounds.js";
 import { say } from "./texts.js";
@@ -26,12 +26,12 @@ export function show(kind, title, text) {
   if (kind !== "idle") reveal();
 }
 
-/** Scrolls there. On a small screen the title counts. */
+/** Scrolls to the answer. On a small screen at least its title is in view. */
 export function reveal() {
   for (const id of ["verdict", "verdict-title"]) element(id).scrollIntoView({ block: "nearest" });
 }
 
-/** Says what comes next. Said again only when it changes: the answer is read out. @param {string} title @param {string} text */
+/** Says what comes next. An unchanged text stays: a screen reader would read it again. @param {string} title @param {string} text */
 export function showNext(title, text) {
   if (!isNext() || element("verdict-title").textContent !== title || element("verdict-text").textContent !== text) {
     show("idle", title, text);
@@ -39,7 +39,7 @@ export function showNext(title, text) {
   element("verdict").dataset.next = "";
 }
 
-/** Whether nothing was begun: what stands there is only what comes next. */
+/** Returns whether nothing was begun: the answer only says what comes next. */
 export function isNext() {
   return "next" in element("verdict").dataset;
 }
@@ -63,7 +63,7 @@ export function showError(title, text, choices) {
   reveal();
 }
 
-/** Says, and sounds, that a scan was not taken. It stands there until a later scan is taken. @param {string} text */
+/** Says that a scan was not taken, with a sound. The text stays until a later scan is taken. @param {string} text */
 export function tellNotTaken(text) {
   element("not-taken").textContent = text;
   soundBad();
