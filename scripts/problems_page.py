@@ -13,15 +13,15 @@ PAGE = Path(__file__).parents[1] / "docs/problems.md"
 INTRODUCTION = f"""# Problem types
 
 This page is written by `make docs`; do not edit it. Every refusal is `application/problem+json` with `success` (false),
-`type`, `title`, `status` and `detail`. `type` is `{URN}` and one of the names below; a program decides by it, and
-translates by it. `detail` is an English sentence for people and may change. The OpenAPI document has a schema for
-each type, `Problem` for any of them, and lists for each operation which of them it answers.
+`type`, `title`, `status` and `detail`. `type` is `{URN}` and one of the names below: programs use it to decide and to
+translate. `detail` is an English sentence for people and may change. The OpenAPI document has a schema for each type,
+and `Problem` for any of them. It lists the types that each operation may answer.
 """
 
 CODES = """## Codes of `errors`
 
-Bad input carries `errors`, and `error_count`: how many there are, where only the first are shown. An entry has a
-`pointer` to the field, the English `detail`, and for translations a `code` with its `params`.
+A refusal of bad input has `errors`, which lists the first errors, and `error_count`, the number of all errors. An entry
+has a `pointer` to the field, an English `detail`, and for translations a `code` with its `params`.
 
 | code | params | meaning |
 |---|---|---|
@@ -29,7 +29,7 @@ Bad input carries `errors`, and `error_count`: how many there are, where only th
 
 
 def page() -> str:
-    problems = "| type | status | also carries | meaning |\n|---|---|---|---|\n" + "\n".join(_problem_rows())
+    problems = "| type | status | other members | meaning |\n|---|---|---|---|\n" + "\n".join(_problem_rows())
     return "\n".join([INTRODUCTION, problems, "", CODES + "\n".join(_code_rows()) + "\n"])
 
 

@@ -48,7 +48,7 @@ LIMIT: Final = 150_000
 
 @dataclass(frozen=True)
 class Gallery:
-    """A running console with two plants, `full` and `empty`. `seeds` has the ids of things in the full plant, by name."""
+    """A running console with two plants, `full` and `empty`. `seeds`: ids of things in the full plant, by name."""
 
     browser: Browser
     site: str

@@ -24,16 +24,16 @@ values never appear in logs or error messages.
 
 **The service strips nothing from a value.** White space or a line end around it, and an invisible character anywhere in
 it (control characters, no-break and zero-width blanks, byte order marks), stop the start: a password may begin with a
-blank, and another `SECRET_KEY` opens nothing. A Kubernetes secret ends with a line end when it was made from a file
-that does: write the file with `printf %s "$VALUE"`, or use `--from-literal`. In `.env`, a blank before `#` begins a
-comment: put such a value into single quotes. `${NAME}` is replaced by the variable of that name, even in quotes.
+blank, and a changed `SECRET_KEY` cannot open the stored root keys. A Kubernetes secret made from a file keeps the line
+end of the file: write the file with `printf %s "$VALUE"`, or use `--from-literal`. In `.env`, a blank before `#` begins
+a comment: put such a value into single quotes. `${NAME}` is replaced by the variable of that name, even in quotes.
 """
 SECTION = re.compile(r"# --- (.+?) -+")
 
 
 @dataclass
 class Section:
-    """A part of .env.example. `intro`: its comments that belong to no setting. `meanings`: the comment of each setting."""
+    """A part of .env.example. `intro`: comments that belong to no setting. `meanings`: the comment of each setting."""
 
     title: str
     intro: list[str] = field(default_factory=list)
