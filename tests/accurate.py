@@ -24,7 +24,7 @@ _numbers = count(1)
 
 
 def event(kind: str = "SALES_INVOICE", *rows: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """One event with its own uuid. A change to None removes the member."""
+    """Returns an event with its own uuid. A member that `changes` sets to None is left out."""
     made = {
         "databaseId": DATABASE,
         "type": kind,
@@ -36,7 +36,9 @@ def event(kind: str = "SALES_INVOICE", *rows: dict[str, Any], **changes: Any) ->
 
 
 class Accurate:
-    """Calls the use case directly. The runtime's settings must map DATABASE to an organisation."""
+    """Accurate as a sender of webhooks, by calls of the use case. The runtime's settings must map DATABASE to an
+    organisation.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
@@ -58,7 +60,7 @@ class Accurate:
         return group
 
     async def one_by_one(self, group: Group) -> list[Claim]:
-        """Breaks up the group and claims each of its events. A claim has no order: here it is that of arrival."""
+        """Breaks up the group and claims each of its events. Returns the claims in the order of arrival."""
         await break_up_group(self.runtime.database, WEBHOOK_EVENTS, group)
         claims = await claim_work(self.runtime.database, WEBHOOK_RETRIES, len(group.pieces), lease_seconds=30)
         return sorted(claims, key=attrgetter("id"))
@@ -76,7 +78,7 @@ class Accurate:
         return [(row.status, row.attempts) for row in await self.rows()]
 
     async def expire_groups(self) -> None:
-        """As if their workers had died."""
+        """Lets the leases of all groups expire, as if their workers had died."""
         await self.sql("UPDATE leased_groups SET lease_expires_at = now() - interval '1 s'")
 
     async def statuses(self) -> list[str]:

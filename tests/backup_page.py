@@ -1,4 +1,4 @@
-"""docs/backup.md, and a backup of a plant that has packed half a batch and paid once."""
+"""Fixtures for docs/backup.md: a backup of a plant that has packed half a batch and paid once."""
 
 import asyncio
 import re
@@ -45,7 +45,7 @@ async def execute(url: str, *statements: str) -> None:
 
 @pytest.fixture
 async def dump(plant: Plant, treasury: Treasury, migrated_url: str, tmp_path: Path) -> Path:
-    """Of a plant that has packed half a batch and paid once, by the command."""
+    """A backup file that the command wrote: of a plant that has packed half a batch and paid once."""
     batch = await plant.prepared(10, units_per_case=5)
     await plant.pack(batch)
     assert (await treasury.dispatch()).status_code == 200
@@ -60,7 +60,7 @@ async def dump(plant: Plant, treasury: Treasury, migrated_url: str, tmp_path: Pa
 
 @asynccontextmanager
 async def held_table(url: str) -> AsyncIterator[Any]:
-    """Whoever reads the table waits, so that a backup stands still; the connection of who holds it."""
+    """Locks qr_codes during the block, so that a backup waits. Yields the connection that holds the lock."""
     driver = await asyncpg.connect(url.replace("+asyncpg", ""))
     try:
         await driver.execute("BEGIN; LOCK TABLE qr_codes IN ACCESS EXCLUSIVE MODE")
@@ -70,7 +70,7 @@ async def held_table(url: str) -> AsyncIterator[Any]:
 
 
 async def waits(driver: Any) -> None:
-    """Until a pg_dump waits for the table."""
+    """Waits until a pg_dump waits for the table."""
     query = "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%' AND wait_event_type = 'Lock'"
     async with asyncio.timeout(HANG_SECONDS):
         while not await driver.fetchval(query):
@@ -80,7 +80,7 @@ async def waits(driver: Any) -> None:
 
 @pytest.fixture
 def restored_here(dump: Path, tmp_path: Path) -> Iterator[str]:
-    """The address of a new database of the program's own server, on which the page was followed."""
+    """Follows the page on a new embedded database, and yields its address."""
     done = run(tmp_path, *RESTORE.split(), str(dump))
     assert done.returncode == 0, done.stderr
     assert "Restored, at revision" in done.stdout
@@ -89,7 +89,7 @@ def restored_here(dump: Path, tmp_path: Path) -> Iterator[str]:
 
 
 async def goes_on(restored: str, plant: Plant, treasury: Treasury, folder: Path) -> None:
-    """A restored plant packs what waited, opens its root keys, and gives out no number twice."""
+    """Checks that a restored plant packs what waited, opens its root keys, and gives out no number twice."""
     [batch] = await plant.sql("SELECT id, order_id, uniq_code FROM qr_batches")
     [attempt] = await treasury.attempts()
     async with open_runtime(settings_of(restored, folder)) as runtime:

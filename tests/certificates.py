@@ -1,4 +1,4 @@
-"""A certificate authority of a test, and servers' certificates that it vouches for."""
+"""A certificate authority for tests, and server certificates that it signs."""
 
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -27,12 +27,12 @@ class Authority:
         return builder.add_extension(extension, critical=False).sign(self._key, hashes.SHA256())
 
     def trusting(self) -> ssl.SSLContext:
-        """What a client has who trusts this authority and no other."""
+        """Returns the context of a client that trusts only this authority."""
         pem = self._certificate.public_bytes(serialization.Encoding.PEM).decode()
         return ssl.create_default_context(cadata=pem)
 
     def write(self, file: Path) -> None:
-        """The certificate, for who is to trust this authority."""
+        """Writes the certificate of the authority, for clients that trust it."""
         file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def server(self, host: str) -> ssl.SSLContext:

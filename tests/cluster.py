@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster as providers run it: users without superuser rights, reached over a socket without passwords."""
+"""A PostgreSQL cluster with users that are no superusers, as providers run it. Its socket asks for no password."""
 
 import atexit
 import os
@@ -23,7 +23,7 @@ WHEEL = {16: "pginstall", 18: "pginstall18"}
 
 
 class Cluster:
-    """`version` is the major one. Users are made by `sql` as the superuser postgres."""
+    """A running cluster. `version` is the major version. `sql` runs as the superuser postgres by default."""
 
     def __init__(self, folder: Path, version: str) -> None:
         self._folder = folder
@@ -34,7 +34,7 @@ class Cluster:
         return f"postgresql://{user}@/{database}?host={self._folder}&port=5432{query}"
 
     async def sql(self, *statements: str, database: str = "postgres", user: str = "postgres") -> list[Any]:
-        """The rows of the last statement. Each is a transaction of its own."""
+        """Runs each statement in its own transaction. Returns the rows of the last one."""
         connection = await asyncpg.connect(self.url(user, database))
         try:
             for statement in statements[:-1]:
@@ -46,7 +46,7 @@ class Cluster:
 
 @contextmanager
 def running_cluster(version: str, *options: str) -> Iterator[Cluster]:
-    """`options` are initdb's. PostgreSQL does not run as root: then nobody runs it."""
+    """Starts a cluster; `options` are those of initdb. If root runs the tests, the cluster runs as `nobody`."""
     programs = needed(int(version))
     folder = Path(mkdtemp(prefix="qrtrack-cluster-", dir="/tmp"))
     user = pwd.getpwuid(os.geteuid()) if os.geteuid() else pwd.getpwnam("nobody")
@@ -85,14 +85,14 @@ def running_cluster(version: str, *options: str) -> Iterator[Cluster]:
 
 
 def binaries(version: int) -> Path | None:
-    """The folder of a version's programs: those of the wheel, or Debian's; None where they are not installed."""
+    """Returns the folder of the programs of this version, from the wheel or from Debian, or None if there are none."""
     wheel = enterable(Path(embedded._binary("postgres")).parent).parents[1] / WHEEL.get(version, "none") / "bin"
     debian = Path(f"/usr/lib/postgresql/{version}/bin")
     return next((folder for folder in (wheel, debian) if (folder / "postgres").exists()), None)
 
 
 def needed(version: int) -> Path:
-    """`binaries`, or the test is skipped and says which package it needs."""
+    """Returns the folder of the programs of this version. Skips the test if they are not installed."""
     found = binaries(version)
     if found is None:
         pytest.skip(f"needs the system package postgresql-{version}")
@@ -101,7 +101,7 @@ def needed(version: int) -> Path:
 
 @cache
 def enterable(folder: Path) -> Path:
-    """Root may have its checkout in a folder that `nobody` cannot enter: then a copy of the programs."""
+    """Returns the folder of the programs, or a copy of it if `nobody` cannot enter the folder (a checkout of root)."""
     if os.geteuid() or all(parent.stat().st_mode & 0o001 for parent in folder.parents):
         return folder
     packages = folder.parents[2]

@@ -1,4 +1,6 @@
-"""What tests stand on: a real PostgreSQL, migrated once, real commits, and every row deleted after each test."""
+"""The fixtures of all tests: a real PostgreSQL, migrated once. Commits are real, and all rows are deleted after each
+test.
+"""
 
 import garbage  # isort: split
 
@@ -50,8 +52,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hypothesis draws the same examples in each run: a change that breaks nothing must not fail. The slow call of a
-    busy machine is no failure either.
+    """Lets Hypothesis draw the same examples in each run, so that a change that breaks nothing does not fail. Switches
+    its deadline off, since a busy machine is slow.
     """
     is_repeated = config.getoption("shuffle") is None and config.getoption("hypothesis_seed") is None
     hypothesis.settings.register_profile("patient", deadline=None, derandomize=is_repeated)
@@ -68,7 +70,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Processes, and runtimes that a test opens itself, leave rows: they go before the next `runtime` is opened."""
+    """Notes that the test may leave rows because it uses the database without the fixture `runtime`. They are deleted
+    before the next `runtime` is opened.
+    """
     fixtures = getattr(item, "fixturenames", ())
     if "migrated_url" in fixtures and "runtime" not in fixtures:
         Broom.is_due = True
@@ -84,7 +88,9 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def patience() -> Iterator[None]:
-    """On a busy machine no limit of the program's own ends a test. A test of a limit sets its own."""
+    """Raises the program's time limits, so that none of them ends a test on a busy machine. A test of a limit sets the
+    limit itself.
+    """
     limits = {
         "qrtrack.connections": ("PATIENCE_SECONDS", "STATEMENT_SECONDS"),
         "qrtrack.database": ("LOCK_SECONDS", "READY_SECONDS"),
@@ -109,7 +115,7 @@ def kept_loop() -> KeptLoop:
 
 @pytest.fixture(scope="session")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An empty database of this test process: on the embedded server, or beside the one of TEST_DATABASE_URL."""
+    """An empty database for this test process: on an embedded server, or on the server of TEST_DATABASE_URL."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given is not None:
         yield asyncio.run(_empty_database(given))
@@ -160,7 +166,7 @@ def settings(migrated_url: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def runtime(settings: Settings, broom: Broom, warmth: None) -> AsyncIterator[Runtime]:
-    """A whole process without its server and its loop; the rows of the test are gone afterwards."""
+    """The runtime of a process, without the HTTP server and the worker loop. Deletes all rows after the test."""
     if Broom.is_due:
         await broom.sweep()
     async with AsyncExitStack() as open_runtimes:
@@ -179,19 +185,19 @@ def database(runtime: Runtime) -> Database:
 
 @pytest.fixture
 def caller() -> Caller:
-    """An administrator of an organisation of their own."""
+    """An administrator of a new organisation."""
     return Caller(str(uuid4()), uuid4(), frozenset({Role.ADMIN}))
 
 
 @pytest.fixture
 def plant(runtime: Runtime, caller: Caller) -> Plant:
-    """An organisation at work: short words for what most tests begin with."""
+    """Short methods for what most tests begin with, in one organisation."""
     return Plant(runtime, caller)
 
 
 @pytest.fixture
 def accurate(runtime: Runtime) -> Accurate:
-    """Accurate, which sends webhooks; the test's settings name its database."""
+    """Accurate as a sender of webhooks. The test's settings must name its database."""
     return Accurate(runtime)
 
 

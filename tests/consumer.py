@@ -1,4 +1,4 @@
-"""A consumer with a phone: a browser of their own behind a network, and the root key below the scratch layer."""
+"""A consumer: a browser with its own cookies behind a network address, and the root keys of units."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ HOME = "203.0.113.7"
 
 
 async def root_key(plant: Plant, batch: MadeBatch, number: int) -> str:
-    """As it is printed."""
+    """Returns the unit's root key, as it is printed."""
     [row] = await plant.sql(
         "SELECT root_key_sealed FROM qr_codes WHERE batch_id = :id AND sequence_number = :number",
         id=batch.batch_id,
@@ -21,13 +21,13 @@ async def root_key(plant: Plant, batch: MadeBatch, number: int) -> str:
 
 
 def wrong(key: str) -> str:
-    """One letter off: nobody's key in a small batch, as good as surely."""
+    """Returns the key with another last letter. In a small batch it is almost certainly no unit's key."""
     return key[:-1] + ("3" if key[-1] == "2" else "2")
 
 
 @dataclass(frozen=True)
 class Consumer:
-    """`http` keeps this browser's cookies. The application counts one trusted proxy."""
+    """A browser; `http` keeps its cookies. The application must count one trusted proxy."""
 
     http: httpx2.AsyncClient
     address: str = HOME
@@ -48,6 +48,6 @@ class Consumer:
         return await self.http.get(path, headers={"X-Forwarded-For": self.address} | headers)
 
     async def enter(self, path: str, key: str, **fields: str) -> httpx2.Response:
-        """The page's form."""
+        """Sends the form of the page."""
         form = {"action": "check", "root_key": key} | fields
         return await self.http.post(path, data=form, headers={"X-Forwarded-For": self.address})

@@ -1,4 +1,4 @@
-"""Users of the embedded PostgreSQL: processes that share its folder, and what is left of it."""
+"""Processes that share the folder of the embedded PostgreSQL, and checks that none of its processes is left."""
 
 import os
 import subprocess
@@ -81,7 +81,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(prepared: Path, tmp_path: Path) -> Iterator[Path]:
-    """A data folder with a database, for tests of what comes after the first start: it moves from test to test."""
+    """A data folder with a database, for tests of later starts. It is moved from test to test, because the first start
+    is slow.
+    """
     if not prepared.exists():
         with start(prepared.parent, durable=False) as postgres:
             postgres.url()
@@ -106,7 +108,7 @@ def server_pid(folder: Path) -> int:
 
 
 def processes(folder: Path) -> dict[str, list[int]]:
-    """The living processes of the folder's server and its guards."""
+    """Returns the ids of the living processes of the folder's server and guards."""
     found: dict[str, list[int]] = {"server": [], "guard": []}
     home = str(folder / "postgresql")
     for process in Path("/proc").glob("[0-9]*"):

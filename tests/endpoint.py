@@ -1,4 +1,4 @@
-"""An HTTP endpoint of somebody else on a real socket, which answers as it is told."""
+"""An HTTP endpoint on a real socket, which answers as the test says."""
 
 import asyncio
 import ssl
@@ -26,7 +26,7 @@ def answer(status: int, body: str = "", **headers: str) -> bytes:
 
 @dataclass
 class Endpoint:
-    """`reply` makes the bytes of an answer; one that awaits keeps the caller waiting."""
+    """The endpoint. `reply` returns the bytes of the answer, or an awaitable of them: then the caller waits."""
 
     reply: Callable[[Received], bytes | Awaitable[bytes]] = ok
     received: list[Received] = field(default_factory=list)

@@ -1,4 +1,6 @@
-"""A complete and valid request of every operation in the OpenAPI document. `{…}` in it stands for what a plant has."""
+"""A complete and valid request for every operation in the OpenAPI document. `{…}` in a request is replaced by an id of
+a plant.
+"""
 
 import json
 from collections.abc import Mapping
@@ -25,7 +27,9 @@ API = "/api/manufacturer"
 
 @dataclass(frozen=True)
 class Route:
-    """`names_a_thing`: of another organisation it is not found. `template`: its path in the document."""
+    """A request. `names_a_thing`: it names something that other organisations do not find. `template`: its path in the
+    document.
+    """
 
     method: str
     path: str
@@ -42,7 +46,7 @@ class Route:
 
     @property
     def names(self) -> set[str]:
-        """The names of things in the request."""
+        """The words of NAMES that the request contains."""
         text = json.dumps([self.path, self.body, self.form, dict(self.query)])
         return {name for name in NAMES if f"{{{name}}}" in text}
 
@@ -313,7 +317,7 @@ FOR_OTHER_SYSTEMS = [
 
 @dataclass(frozen=True)
 class Things:
-    """What requests name, by the words of NAMES. A number stands as a number in a JSON body."""
+    """The ids that replace the words of NAMES in requests. In a JSON body a number stays a number."""
 
     batch: MadeBatch
     names: Mapping[str, str | int]
@@ -330,7 +334,7 @@ class Things:
         return await client.request(route.method, path, **arguments)
 
     def request(self, route: Route, **changed: Any) -> tuple[str, dict[str, Any]]:
-        """The path, and what a client of httpx2 takes besides it; `changed` are members of the body."""
+        """Returns the path, and the other arguments for an httpx2 client. `changed` replaces members of the body."""
         arguments: dict[str, Any] = {"params": {name: self(value) for name, value in route.query.items()}}
         if route.form is not None:
             arguments["data"] = {name: self(value) for name, value in route.form.items()} | changed
@@ -352,7 +356,9 @@ NO_THINGS = Things(MadeBatch(uuid4(), uuid4(), "", None, None, []), NOTHING)
 
 
 async def things_of(plant: Plant, prefix: str = "SKA", **names: str | int) -> Things:
-    """A batch of 5 in cases of 2, one of them packed, its job completed. `names`: things that were made elsewhere."""
+    """Makes a batch of 5 units in cases of 2 with a completed job and one packed case, and one of most other things.
+    `names` adds ids of things that were made elsewhere.
+    """
     batch = await plant.prepared(5, [f"{prefix}000003"], units_per_case=2, serial_prefix=prefix)
     await plant.pack(batch)
     [job] = await plant.sql("SELECT id FROM qr_reverse_jobs WHERE batch_id = :id", id=batch.batch_id)
@@ -394,7 +400,9 @@ async def things_of(plant: Plant, prefix: str = "SKA", **names: str | int) -> Th
 
 
 async def event_of(plant: Plant) -> dict[str, str | int]:
-    """A processed event of Accurate with its document; the settings name the plant as owner of DATABASE."""
+    """Stores and processes an event of Accurate, and returns its ids. The settings must name the plant as owner of
+    DATABASE.
+    """
     sent = event()
     [receipt] = await Accurate(plant.runtime).send(sent)
     for handler in HANDLERS:

@@ -1,4 +1,4 @@
-"""An organisation with rows in every table of the schema, and statements as its requests run them."""
+"""An organisation with rows in every table of the schema, and sessions as its requests have them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -102,7 +102,7 @@ CHECKED = (CHECK, REPORT, ALERT, RECALLS, RECALLED)
 
 
 async def fill(plant: Plant) -> None:
-    """Rows in every table."""
+    """Stores rows of the plant in every table."""
     organisation_id = plant.caller.organisation_id
     request = RepeatableRequest(organisation_id, "/submit", "key", b"body", lambda _: StoredAnswer(200, {}, "{}"))
     batch = await plant.prepared(10, exclude=ska(1), units_per_case=3)
@@ -145,7 +145,7 @@ async def as_request(database: Database, organisation_id: UUID, *, read: bool = 
 
 
 async def writable(plant: Plant, table: str, right: str) -> list[str]:
-    """The columns that a request may write that way (`INSERT` or `UPDATE`), in order."""
+    """Returns the columns that a request may write with this right (`INSERT` or `UPDATE`), by name."""
     rows = await plant.sql(
         "SELECT attname FROM pg_attribute WHERE attrelid = CAST(:name AS regclass) AND attnum > 0"
         " AND NOT attisdropped AND attidentity <> 'a' AND attgenerated = ''"

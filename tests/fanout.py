@@ -1,4 +1,4 @@
-"""A progress batch as another system uses it, and helpers to report to it."""
+"""A progress batch as other systems use it, and helpers to report records to it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -43,7 +43,9 @@ class FanOut:
         return cls(database, caller, created.batch_id)
 
     def through(self, database: Database) -> Self:
-        """The same batch, through another process or a request with an Idempotency-Key."""
+        """Returns the same batch, used through another database object (another process, or a request with an
+        Idempotency-Key).
+        """
         return replace(self, database=database, groups=ReportGroups())
 
     async def report(self, outcomes: Sequence[RecordOutcome]) -> CountedReport:
@@ -58,7 +60,7 @@ class FanOut:
         return await view_sync_batch(self.database, caller=self.caller, batch_id=self.batch_id)
 
     async def counts(self) -> tuple[str, int, int, int, int]:
-        """Status, processed, succeeded, failed, percentage."""
+        """Returns status, processed, succeeded, failed and percentage."""
         batch = await self.view()
         return (
             batch.status,
@@ -69,12 +71,12 @@ class FanOut:
         )
 
     async def recorded(self) -> dict[str, bool]:
-        """The outcome of every record, by key."""
+        """Returns the outcome of every record, by key."""
         rows = await self.sql("SELECT record_key, success FROM sync_batch_records WHERE batch_id = :batch_id")
         return {row.record_key: row.success for row in rows}
 
     async def set(self, assignments: str) -> None:
-        """Writes to the row as the owner of the tables, without policies."""
+        """Changes the row as the owner of the tables, without row-level security."""
         await self.sql(f"UPDATE sync_batch_progress SET {assignments} WHERE batch_id = :batch_id")
 
     async def sql(self, statement: str) -> Sequence[Any]:
@@ -84,17 +86,17 @@ class FanOut:
 
 
 async def announce(client: httpx2.AsyncClient, total: int = 4) -> str:
-    """Creates a batch over HTTP; returns its address."""
+    """Creates a progress batch over HTTP and returns its address."""
     answer = await client.post(API, json={"name": "Price list", "total_records": total})
     assert answer.status_code == 201, answer.text
     return f"{API}/{answer.json()['batch_id']}"
 
 
 def good(*keys: object) -> dict[str, Any]:
-    """The body of a report of successes."""
+    """Returns the body of a report of successes."""
     return {"records": [{"key": str(key), "success": True} for key in keys]}
 
 
 def bad(*keys: object) -> dict[str, Any]:
-    """The body of a report of failures."""
+    """Returns the body of a report of failures."""
     return {"records": [{"key": str(key), "success": False, "error": "timeout"} for key in keys]}

@@ -1,8 +1,10 @@
-"""`qrtrack` processes that begin at once: forked from one that has imported the commands, which takes two seconds.
+"""Starts `qrtrack` processes without the two seconds that importing takes: they are forked from a process that has
+imported all commands.
 
-All else is as `Popen` has it: a child of the test's process with its own arguments, environment, folder, streams,
-signals and exit code. CLONE_PARENT, which only Linux has, makes it a child of the test and not of the one it is forked
-from. Elsewhere, under coverage and with PYTHON* variables, a real start takes its place.
+Everything else is as with `Popen`: a child of the test process with its own arguments, environment, folder, streams,
+signals and exit code. CLONE_PARENT, which only Linux has, makes the process a child of the test process instead of the
+process that was forked. On other systems, under coverage and with PYTHON* variables, the script is started in the usual
+way.
 """
 
 import atexit
@@ -31,7 +33,7 @@ LONGEST_REQUEST = 1 << 20
 
 
 class Qrtrack(subprocess.Popen[Any]):
-    """`Popen` of the installed script with these words; keywords as `Popen` has them, `env` is needed."""
+    """`Popen` of the installed script with these arguments. Takes the keywords of `Popen`; `env` is required."""
 
     def __init__(self, *words: str, env: dict[str, str], **options: Any) -> None:
         self._is_forked = SYSTEM_CALL is not None and not any(name.startswith(("PYTHON", "COV")) for name in env)
@@ -61,7 +63,9 @@ class Qrtrack(subprocess.Popen[Any]):
 
 @cache
 def _parent() -> tuple[socket.socket, Lock]:
-    """The process that is forked from, of this test process; it ends with it."""
+    """Starts the process to fork from, once for this test process, and returns its control socket. It ends with the
+    test process.
+    """
     control, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     command = [sys.executable, __file__, str(its.fileno())]
@@ -75,7 +79,9 @@ def _parent() -> tuple[socket.socket, Lock]:
 
 
 def _become_commands(control: socket.socket) -> None:
-    """Returns in each process that is forked, as what was asked for."""
+    """Forks a process for each request. Returns only in the forked processes, with the requested arguments,
+    environment, folder and streams.
+    """
     while True:
         message, streams, *_ = socket.recv_fds(control, LONGEST_REQUEST, 3)
         if not message:
@@ -103,7 +109,7 @@ def _become_commands(control: socket.socket) -> None:
 
 
 def _fork_sibling() -> int:
-    """`os.fork`, but the new process is a child of the caller's parent."""
+    """Works like `os.fork`, but the new process is a child of the caller's parent."""
     # Held: PyDLL keeps the interpreter's lock, as os.fork does.
     libc, python = ctypes.PyDLL(None), ctypes.pythonapi
     python.PyOS_BeforeFork()

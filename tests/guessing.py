@@ -1,4 +1,4 @@
-"""Those who guess keys, and honest people behind the same address."""
+"""Clients that guess keys, and honest clients behind the same address."""
 
 import asyncio
 from collections import Counter
@@ -15,7 +15,7 @@ def metric(name: str, **labels: str) -> float:
 
 
 async def walk(consumer: Consumer, batch: MadeBatch, codes: int) -> Counter[int]:
-    """One client tries one key on each of these codes. Returns the answers by status."""
+    """Tries the same key on each of the first `codes` codes. Counts the answers by status."""
     statuses: Counter[int] = Counter()
     for number in range(1, codes + 1):
         answer = await consumer.post("/api/verify", uniq_code=batch.uniq_code, root_key="AAAA", code=ska(number)[0])
@@ -26,7 +26,7 @@ async def walk(consumer: Consumer, batch: MadeBatch, codes: int) -> Counter[int]
 async def crowd(
     plant: Plant, new_consumer: Callable[[], Consumer], batch: MadeBatch, clients: int, *, at_a_time: int
 ) -> Counter[str]:
-    """Honest clients behind one address, each with one typing error and then the right key. Returns the results."""
+    """Lets honest clients behind one address each send a mistyped key and then the right one. Counts the results."""
     results: Counter[str] = Counter()
     places = asyncio.Semaphore(at_a_time)
 

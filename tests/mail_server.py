@@ -1,4 +1,4 @@
-"""A mail server of somebody else on a real socket, which takes, refuses or hangs as it is told."""
+"""A mail server on a real socket, which accepts or refuses mail as the test says."""
 
 import asyncio
 import ssl
@@ -15,7 +15,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope
 
 @dataclass
 class Mailbox:
-    """`refusal`: what it answers to a recipient in place of taking them."""
+    """The mailbox. `refusal`: the answer to a recipient that is refused."""
 
     port: int = 0
     refusal: str | None = None
@@ -42,7 +42,7 @@ class Mailbox:
 
 @asynccontextmanager
 async def open_mailbox(*, tls: ssl.SSLContext | None = None, login: bool = False) -> AsyncIterator[Mailbox]:
-    """`tls`: offers STARTTLS. `login`: wants a password, over TLS or not."""
+    """Opens a mail server. With `tls` it offers STARTTLS. With `login` it requires a password, also without TLS."""
     mailbox = Mailbox()
     loop = asyncio.get_running_loop()
 

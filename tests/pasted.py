@@ -1,4 +1,4 @@
-"""Pages as their readers use them: each block of commands is pasted into one shell, from top to bottom."""
+"""Runs the pages of docs as readers use them: all blocks of commands are pasted into one shell, from top to bottom."""
 
 import asyncio
 import json
@@ -24,14 +24,14 @@ TOKEN_LINES = ("Signed with ", "No --user is given")
 
 @dataclass(frozen=True)
 class Block:
-    """What is pasted, and what is promised to be printed; None where the page shows nothing."""
+    """A block of commands, and the JSON that the page promises, or None if the page shows none."""
 
     commands: str
     promised: Any
 
 
 def blocks_of(page: str) -> list[Block]:
-    """`page`: its name, or the name and a heading: then the blocks of that chapter."""
+    """Returns the blocks of the page, or with `page.md#Heading` those of one chapter."""
     name, _, chapter = page.partition("#")
     text = (DOCS / name).read_text()
     if chapter:
@@ -40,20 +40,20 @@ def blocks_of(page: str) -> list[Block]:
 
 
 def checkout(folder: Path) -> Path:
-    """A folder as `make setup` leaves it, without data: `.venv` is this one."""
+    """Returns the folder as `make setup` leaves it, without data. Its `.venv` is a link to that of the tests."""
     (folder / ".venv").symlink_to(sys.prefix)
     return folder
 
 
 def environment(**named: str) -> dict[str, str]:
-    """With `.venv` activated, as the pages ask for."""
+    """Returns the environment of a shell with `.venv` activated, as the pages require."""
     folders = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return {"PATH": folders, "HOME": "/nonexistent", "no_proxy": "*", "BCRYPT_COST": "4", **named}
 
 
 @contextmanager
 def terminal(folder: Path, command: str, *, url: str, **settings: str) -> Iterator[None]:
-    """A command that goes on in a terminal of its own, until the block ends."""
+    """Runs a command as in another terminal until the block ends. Begins when `url` answers."""
     with (folder / "log").open("ab") as log:
         words = ["bash", "-c", f"exec env {command}"]
         process = subprocess.Popen(words, cwd=folder, env=environment(**settings), stdout=log, stderr=log)
@@ -66,7 +66,7 @@ def terminal(folder: Path, command: str, *, url: str, **settings: str) -> Iterat
 
 
 async def paste(blocks: Sequence[Block], folder: Path, named: Mapping[str, str]) -> list[str]:
-    """What each block prints, in one bash that was opened in the folder."""
+    """Runs the blocks in one bash in the folder. Returns what each block prints."""
     # Readers wait a second between two looks; the tests do not.
     text = "sleep() { command sleep 0.05; }\n"
     text += "".join(f"{block.commands}\necho\necho '{END}'\n" for block in blocks)
@@ -81,7 +81,7 @@ async def paste(blocks: Sequence[Block], folder: Path, named: Mapping[str, str])
 
 
 def check(blocks: Sequence[Block], printed: Sequence[str]) -> None:
-    """Every block has printed what its page promises."""
+    """Asserts that every block has printed what its page promises."""
     for block, text in zip(blocks, printed, strict=True):
         if block.promised is not None:
             assert shape_of(json.loads(text), block.promised) == block.promised, (block.commands, text)

@@ -1,4 +1,4 @@
-"""What most tests of the packing line begin with: a batch, a queue, a packed case."""
+"""Helpers that most tests of the packing line begin with: a batch, a queue, a packed case."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,7 +41,7 @@ from qrtrack.worker.handlers import HANDLERS
 
 
 def ska(*numbers: int) -> list[str]:
-    """The codes of the first batch of an organisation by their sequence numbers."""
+    """Returns the codes of an organisation's first batch with these sequence numbers."""
     return [f"SKA{number:06d}" for number in numbers]
 
 
@@ -72,7 +72,7 @@ class Plant:
     order_id: UUID = field(default_factory=uuid4)
 
     async def order(self, quantity: int = 100, **asked: Any) -> Any:
-        """A batch whose codes do not exist yet."""
+        """Creates a batch whose codes do not exist yet."""
         notify = asked.pop("notify", None)
         new = NewBatch(
             order_id=self.order_id,
@@ -86,7 +86,7 @@ class Plant:
         return await create_batch(self.runtime.database, caller=self.caller, new=new, notify=notify)
 
     async def batch(self, quantity: int = 100, **asked: Any) -> MadeBatch:
-        """A batch whose codes exist; its keys are not hashed."""
+        """Creates a batch and its codes. The root keys are not hashed."""
         created = await self.order(quantity, **asked)
         await self.work("creating")
         boxes = await list_cases(
@@ -102,14 +102,14 @@ class Plant:
         )
 
     async def submit(self, batch: MadeBatch, exclude: Sequence[str] = (), **asked: Any) -> UUID:
-        """A queued reverse job."""
+        """Submits a reverse job and returns its id. It stays queued."""
         notify = asked.pop("notify", None)
         new = NewJob(batch.batch_id, batch.order_id, list(exclude), **asked)
         submitted = await submit_reverse_job(self.runtime.database, caller=self.caller, new=new, notify=notify)
         return submitted.job_id
 
     async def prepared(self, quantity: int = 100, exclude: Sequence[str] = (), **asked: Any) -> MadeBatch:
-        """A batch whose good codes all wait in the queue."""
+        """Creates a batch whose good codes all wait in the queue."""
         batch = await self.batch(quantity, **asked)
         await self.submit(batch, exclude)
         await self.work("reverse_job")
@@ -141,7 +141,7 @@ class Plant:
         )
 
     async def label(self, batch: MadeBatch, what: Labelled = Labelled.UNITS, **asked: Any) -> UUID:
-        """A label job, waiting."""
+        """Submits a label job and returns its id. It stays queued."""
         submitted = await submit_label_job(
             self.runtime.database,
             caller=self.caller,
@@ -175,21 +175,21 @@ class Plant:
         return await reconcile_batch(self.runtime.database, caller=self.caller, batch_id=batch.batch_id)
 
     async def listed(self, batch: MadeBatch, status: str) -> list[int]:
-        """Sequence numbers of the codes that the list shows for a status or place."""
+        """Returns the sequence numbers of the codes that the list shows for a status or place."""
         rows = await list_codes(
             self.runtime.database, caller=self.caller, batch_id=batch.batch_id, status=status, after=0, limit=1000
         )
         return [row.sequence_number for row in rows]
 
     async def states(self, batch: MadeBatch) -> dict[int, str]:
-        """The status of every code, by its sequence number."""
+        """Returns the status of every code, by sequence number."""
         rows = await self.sql(
             "SELECT sequence_number, status FROM qr_codes WHERE batch_id = :id ORDER BY 1", id=batch.batch_id
         )
         return {row.sequence_number: row.status for row in rows}
 
     async def queue(self, batch: MadeBatch, status: str = "prepared") -> list[int]:
-        """Sequence numbers of the prepared rows in that status, in serial order."""
+        """Returns the sequence numbers of the prepared codes in that status, in serial order."""
         rows = await self.sql(
             "SELECT sequence_number FROM qr_prepared_codes WHERE batch_id = :id AND status = :status"
             " ORDER BY sequence_number",
@@ -199,7 +199,7 @@ class Plant:
         return [row.sequence_number for row in rows]
 
     async def events(self, batch: MadeBatch, *actions: str) -> list[tuple[str, str]]:
-        """Action and sequence numbers (as PostgreSQL writes multiranges) of the batch's trace events, oldest first."""
+        """Returns action and sequence numbers (a PostgreSQL multirange) of the batch's trace events, oldest first."""
         rows = await self.sql(
             "SELECT action, COALESCE(sequences::text, '{}') AS sequences FROM trace_events WHERE batch_id = :id"
             " ORDER BY id",
@@ -215,7 +215,7 @@ class Plant:
         return outcomes
 
     async def queued(self, count: int = 1, *, organisation_id: UUID | None = None, priority: int = 0) -> list[int]:
-        """Queued chunks of a new batch, for tests of the queue itself."""
+        """Stores queued chunks of a new batch, for tests of the queue itself. Returns their ids."""
         organisation_id = organisation_id or self.caller.organisation_id
         batch_id = uuid4()
         await self.sql(
@@ -242,7 +242,9 @@ class Plant:
         return [row.id for row in rows]
 
     async def row(self, table: str, row_id: UUID | int) -> Any:
-        """All columns of a row with its version and place: they are equal only if nothing was written in between."""
+        """Returns all columns of a row, with its version and place in the table: two results are equal only if nothing
+        was written in between.
+        """
         rows = await self.sql(f"SELECT *, xmin::text, ctid::text FROM {table} WHERE id = :id", id=row_id)
         return rows[0]
 
@@ -260,12 +262,12 @@ class Plant:
                 await connection.execute(text(f"DELETE FROM {table.name}"))
 
     async def sql(self, statement: str, **values: Any) -> Sequence[Any]:
-        """As the owner of the tables, without row-level security."""
+        """Runs a statement as the owner of the tables, without row-level security."""
         return await run_sql(self.runtime.database, statement, **values)
 
 
 async def run_sql(database: Database, statement: str, /, **values: Any) -> Sequence[Any]:
-    """The rows, or none where the statement returns none."""
+    """Runs a statement in its own transaction. Returns its rows, or an empty list if it returns none."""
     async with database.engine.begin() as connection:
         result = await connection.execute(text(statement), values)
         if result.returns_rows:
@@ -276,7 +278,7 @@ async def run_sql(database: Database, statement: str, /, **values: Any) -> Seque
 
 
 class Kill:
-    """Whether the connection was killed."""
+    """`done` says whether the connection was killed."""
 
     done = False
 
@@ -299,7 +301,7 @@ def killed_at(owner: type, step: str, *, call: int, moment: str) -> Iterator[Kil
 
 
 async def ended_and_queued_jobs(database: Database, *, ended: int, queued: int = 1000, organisations: int = 50) -> None:
-    """Rows of reverse jobs without their batches; the older ones are completed."""
+    """Stores reverse jobs without their batches. The older ones are completed, the others queued."""
     async with database.engine.begin() as connection:
         # Without foreign keys: their checks would take most of the time.
         await connection.execute(text("SET LOCAL session_replication_role = replica"))
@@ -324,7 +326,7 @@ async def ended_and_queued_jobs(database: Database, *, ended: int, queued: int =
 
 
 async def explained_claim(database: Database) -> Any:
-    """The plan of the claim as the repository sends it: the cheapest of five runs, each rolled back."""
+    """Returns the plan of the repository's claim: the cheapest of five runs, each rolled back."""
     plans: list[Any] = []
 
     class Explained(LeasedRepository):
@@ -340,7 +342,7 @@ async def explained_claim(database: Database) -> Any:
 
 
 def pages_of(plan: Any) -> int:
-    """Pages that the statement looked at: its cost, however fast the machine is."""
+    """Returns how many pages the statement read: a cost that does not depend on the machine."""
     return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
 
 

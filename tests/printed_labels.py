@@ -1,4 +1,4 @@
-"""Labels read as scanners and printers read them: symbols of a PDF, fields of ZPL."""
+"""Reads labels as scanners and printers do: the symbols of a PDF, the fields of ZPL."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ FIELD: Final = re.compile(r"\^FO(\d+),(\d+)(?:\^BQN,2,(\d+)|\^A0N,(\d+),\d+)\^FH
 
 
 def symbols_of(pdf: bytes, dpi: int = 203) -> Iterator[tuple[int, str]]:
-    """The page and the payload of each symbol."""
+    """Returns the page and the payload of each symbol. Above 300 dpi, only the upper 130 mm of a page are read."""
     for number, page in enumerate(pypdfium2.PdfDocument(pdf)):
         empty = max(page.get_height() - UPPER_PART, 0) if dpi > 300 else 0
         image = page.render(scale=dpi / 72, crop=(0, empty, 0, 0)).to_pil()
@@ -31,7 +31,7 @@ def text_of(pdf: bytes) -> str:
 
 
 def read_zpl(stream: str) -> list[tuple[int, int, int | None, str]]:
-    """The fields of a label: place, magnification of a symbol, and the data without its escapes."""
+    """Returns the fields of a label: place, magnification of a symbol, and the data without escapes."""
     return [
         (int(x), int(y), int(magnification) if magnification else None,
          re.sub("_([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), data))

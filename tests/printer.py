@@ -1,4 +1,4 @@
-"""A label printer as tests have it: a real TCP server that speaks `~HS`, keeps what it printed, and misbehaves."""
+"""A label printer for tests: a real TCP server that answers `~HS`, keeps what it received, and can misbehave."""
 
 import asyncio
 import os
@@ -22,18 +22,18 @@ _hosts = count(1)
 
 
 def own_host() -> str:
-    """An address of this machine that no other test process and no other printer has."""
+    """Returns a loopback address that no other test process and no other printer uses."""
     number = next(_hosts)
     return f"127.{os.getpid() // 250 % 250 + 1}.{os.getpid() % 250 + 1}.{number % 250 + 1}"
 
 
 async def _at_once() -> None:
-    """It answers without delay."""
+    """Answers without delay."""
 
 
 @dataclass
 class StandIn:
-    """`labels`: what each connection brought, without `~HS`. What misbehaves is set before the printer is called."""
+    """The printer. `labels` has what each connection sent, without `~HS`. Set faults before the printer is used."""
 
     host: str = field(default_factory=own_host)
     answers: bool = True
@@ -77,7 +77,7 @@ class StandIn:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def hang_up(self) -> None:
-        """Resets the connections that are open, and returns when that has happened."""
+        """Resets the latest connection, and returns when it is closed."""
         for writer in self._writers:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
@@ -119,7 +119,7 @@ class StandIn:
 
 
 async def added(plant: Plant, printer: StandIn | str, **asked: object) -> UUID:
-    """Stored for the organisation; prints cases of the station `line-1`."""
+    """Stores the printer for the organisation. It prints the cases of the station `line-1`."""
     address = printer if isinstance(printer, str) else printer.address
     new = {"name": address, "stations": ["line-1"], "file_format": FileFormat.ZPL} | asked
     listed = await add_printer(
@@ -132,12 +132,12 @@ async def added(plant: Plant, printer: StandIn | str, **asked: object) -> UUID:
 
 
 async def ordered(plant: Plant, printer_id: UUID, batch: MadeBatch, case_number: int = 1) -> int:
-    """The print job for the label of a case."""
+    """Orders the label of a case. Returns the id of the print job."""
     return await _ordered(plant, printer_id, NewPrint(batch_id=batch.batch_id, case_number=case_number))
 
 
 async def ordered_file(plant: Plant, printer_id: UUID, label_job_id: UUID, reason: str | None = None) -> int:
-    """The print job for the file of a label job."""
+    """Orders the file of a label job. Returns the id of the print job."""
     return await _ordered(plant, printer_id, NewPrint(label_job_id=label_job_id, reason=reason))
 
 

@@ -1,4 +1,4 @@
-"""A process of the service as tests start one: its settings, a port for it, and a clean table afterwards."""
+"""Starts processes of the service for tests: their settings, a free port, and the deletion of all rows afterwards."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ TENANT_ROLE = (
 
 
 class GivenSettings(Settings):
-    """Neither the environment nor a file has a say in them. Not to look there saves 3 ms in each of 2,000 tests."""
+    """Settings that are not read from the environment or a file. That saves 3 ms in each of 2,000 tests."""
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
@@ -47,7 +47,7 @@ class GivenSettings(Settings):
 
 
 def settings_of(database_url: str, data_dir: Path, **changes: Any) -> Settings:
-    """Bcrypt is cheap and polls are quick."""
+    """Returns settings for tests: with cheap bcrypt and quick polls."""
     if not changes:
         return _settings_at(database_url).model_copy(update={"qrtrack_data_dir": data_dir})
     return _validated(database_url, qrtrack_data_dir=data_dir, **changes)
@@ -55,7 +55,7 @@ def settings_of(database_url: str, data_dir: Path, **changes: Any) -> Settings:
 
 @cache
 def _settings_at(database_url: str) -> Settings:
-    """Validated once: validation takes 2 ms, and nearly all tests have the same settings but for the data folder."""
+    """Validates the settings once: that takes 2 ms, and in nearly all tests only the data folder differs."""
     return _validated(database_url)
 
 
@@ -82,7 +82,9 @@ def free_port() -> int:
 
 
 async def let_tests_skip_triggers(url: str) -> None:
-    """On the embedded server, whose user is no superuser: tests delete even what the program never deletes."""
+    """Lets the user of the embedded server, who is no superuser, switch triggers off: tests delete also rows that
+    triggers protect.
+    """
     connection = await asyncpg.connect(
         make_url(url).set(drivername="postgresql", username="postgres").render_as_string()
     )
@@ -108,8 +110,8 @@ async def delete_rows(database: Database) -> None:
 
 
 class Broom:
-    """`delete_rows` over one connection for all tests, in a thread of its own: each test has a new event loop, and in a
-    new connection PostgreSQL reads about every table anew, which takes ten times as long as to delete nothing.
+    """Deletes all rows over one connection for all tests, in its own thread with its own event loop. In a new
+    connection, PostgreSQL reads the catalogue of every table anew, which takes ten times as long as the deletion.
     """
 
     is_due = False
@@ -150,7 +152,7 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
 
 
 def run(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """A command that ends by itself. A server that is not meant to start gets a port that is free."""
+    """Runs a command until it ends. `serve` gets a free port, for tests in which it must not start."""
     if words[0] == "serve" and "--port" not in words:
         words = (*words, "--port", str(free_port()))
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -175,7 +177,7 @@ def started(folder: Path, *words: str, **settings: str) -> Iterator[subprocess.P
 
 @contextmanager
 def serving(folder: Path, *options: str, **settings: str) -> Iterator[str]:
-    """The address of a server that answers. What it writes, on either stream, is in `folder / "log"`."""
+    """Runs a server during the block, and yields its address when it answers. Its output is in `folder / "log"`."""
     port = free_port()
     with (folder / "log").open("wb") as log:
         words, env = ("serve", "--port", str(port), *options), environment(folder, **settings)
@@ -201,7 +203,7 @@ def wait_for(url: str) -> httpx2.Response:
 
 
 def until_said(process: subprocess.Popen[str], words: str) -> str:
-    """The line of the log with these words, as soon as it is there."""
+    """Waits for a line on standard error that contains these words, and returns it."""
     assert process.stderr is not None
     while words not in (line := process.stderr.readline()):
         assert line, "it has ended"

@@ -1,4 +1,4 @@
-"""Every answer in the tests of routes is held against the OpenAPI document: nothing is answered that is not there."""
+"""Compares every answer in the tests of routes with the OpenAPI document: no answer may differ from it."""
 
 import copy
 import re
@@ -20,19 +20,21 @@ ADDRESS: Final = "urn:qrtrack:openapi"
 
 @cache
 def application() -> FastAPI:
-    """One for all tests: what differs between them, the runtime, comes with each request."""
+    """The application, one for all tests: the runtime, which differs between tests, comes with each request."""
     return create_app(Settings(_env_file=None))
 
 
 @cache
 def document() -> Any:
-    """Of every application: settings change nothing in it."""
+    """The OpenAPI document. It does not depend on settings."""
     return application().openapi()
 
 
 @cache
 def _operations(method: str, segments: int) -> list[tuple[str, re.Pattern[str], Any]]:
-    """Template, pattern and operation (None: a wrong method) of the paths with so many segments; words come first."""
+    """Returns template, pattern and operation (None if the method is wrong) of the paths with so many segments. Paths
+    with the fewest parameters come first.
+    """
     templates = sorted(document()["paths"], key=lambda template: template.count("{"))
     return [
         (template, re.compile(re.sub(r"\{\w+\}", "[^/]+", template)), document()["paths"][template].get(method))
@@ -54,7 +56,7 @@ def _operation(request: httpx2.Request) -> tuple[str, Any]:
 
 @cache
 def _strict_document() -> Registry:
-    """The document, read once for all validators; but an object may have no member that is not named in it."""
+    """The document for all validators, changed so that objects have no members that it does not name."""
     strict = copy.deepcopy(document())
     for schema in strict["components"]["schemas"].values():
         if "properties" in schema:
@@ -64,7 +66,7 @@ def _strict_document() -> Registry:
 
 @cache
 def _validator(*names: str) -> Draft202012Validator:
-    """Validates what the document has at the place with these names."""
+    """Returns the validator of the schema at this place of the document."""
     place = "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in names)
     return Draft202012Validator(
         {"$ref": f"{ADDRESS}#{quote(place)}"}, registry=_strict_document(), validate_formats=True

@@ -1,4 +1,4 @@
-"""Installations in one cluster: each has a user of its own, which owns a database of its own."""
+"""Installations in one cluster: each has its own user, which owns its own database."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from qrtrack.runtime import open_runtime
 
 
 class Site:
-    """One installation: a user of its own that owns a database of its own. Both have one name."""
+    """One installation: a user and the database that it owns, both with the same name."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
         self.cluster, self.name = cluster, name
@@ -36,7 +36,7 @@ class Site:
         return int(row["count"])
 
     async def pack(self, folder: Path, role: str = "qrtrack_tenant") -> None:
-        """A case is packed, as requests do it; another organisation sees none of it."""
+        """Packs a case as requests do, and checks that another organisation does not see the batch."""
         async with open_runtime(settings_of(self.url, folder, database_tenant_role=role)) as runtime:
             plant = Plant(runtime, Caller("packer", uuid4(), frozenset({Role.ADMIN})))
             batch = await plant.prepared(4, exclude=ska(2), units_per_case=3)
@@ -70,5 +70,5 @@ async def nothing_left(cluster: Cluster) -> AsyncIterator[None]:
 
 @pytest.fixture
 async def site(cluster: Cluster) -> Site:
-    """Made as providers do: an owner with CREATEROLE."""
+    """An installation as providers make it: its user owns the database and has CREATEROLE."""
     return await new_site(cluster, "app")

@@ -1,4 +1,4 @@
-"""What a start says of a database, and a cluster with the user and the database app."""
+"""The messages of commands that refuse a database, and a cluster with the user and the database `app`."""
 
 import asyncio
 import subprocess
@@ -30,7 +30,7 @@ def migrated(app_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def only_line(done: subprocess.CompletedProcess[str]) -> str:
-    """What the command says of its refusal."""
+    """Returns the line in which the command says why it failed. Checks exit code 1 and that there is no traceback."""
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     [line] = [line for line in done.stderr.splitlines() if line.startswith("qrtrack: ")]
@@ -38,7 +38,9 @@ def only_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def refused_at(tmp_path: Path, app_cluster: Cluster, migrated: str, command: str, *, revision: str) -> str:
-    """What the command says of a database at this revision. The revision is the same afterwards."""
+    """Returns what the command says about a database at this revision. Checks that the command did not change the
+    revision.
+    """
     [known] = asyncio.run(app_cluster.sql("SELECT version_num FROM alembic_version", database="app"))
     asyncio.run(app_cluster.sql(f"UPDATE alembic_version SET version_num = '{revision}'", "SELECT 1", database="app"))
     try:
@@ -51,7 +53,7 @@ def refused_at(tmp_path: Path, app_cluster: Cluster, migrated: str, command: str
 
 
 async def migrate_to(url: str, role: str, *revisions: str) -> None:
-    """To the newest revision, then back to each of these."""
+    """Migrates to the newest revision, then back to each of these revisions."""
     database = Database.connect(url, pool_size=1)
     async with database.engine.begin() as connection:
         await connection.run_sync(tenant_role.provide_role, role)

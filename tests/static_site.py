@@ -1,5 +1,5 @@
-"""The console's modules on a socket of their own: a blank page under the console's policy, one of another front end
-without any policy, the modules, and an API that answers as the test says.
+"""Serves the console's modules to browsers on its own socket: a blank page with the console's policy, a page of another
+front end without a policy, the modules, and an API that answers as the test says.
 """
 
 import mimetypes
@@ -23,7 +23,7 @@ Reply = Callable[[Received], bytes | Awaitable[bytes]]
 
 @dataclass
 class Site:
-    """`files`: folders and texts by the beginning of their path. `api` answers the paths below /api."""
+    """The site. `files`: folders and texts by the beginning of their paths. `api` answers the paths below /api."""
 
     endpoint: Endpoint
     api: Reply = lambda _request: answer(404)
@@ -35,7 +35,7 @@ class Site:
 
     @property
     def plant_url(self) -> str:
-        """The same by a name that is no loopback address: no secure context."""
+        """The address by a name that is no loopback address: browsers do not treat it as a secure context."""
         return f"http://plant.test:{self.endpoint.port}"
 
     @property

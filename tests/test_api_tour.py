@@ -1,4 +1,4 @@
-"""Pages with examples as their readers take them: the service in one terminal, the page pasted into another one."""
+"""Runs the examples of pages as readers do: the service in one terminal, the page pasted into another one."""
 
 import json
 import re
@@ -38,14 +38,14 @@ def with_ports(text: str, ports: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Service:
-    """A running service, and the folder that it was started in."""
+    """A running service, and the folder in which it was started."""
 
     folder: Path
     address: str
     ports: Mapping[str, str]
 
     async def printed(self, page: str, **named: str) -> list[str]:
-        """What each block of the page prints, held against what it promises."""
+        """Runs the page. Returns what each block prints, after comparing it with what the page promises."""
         blocks = [Block(with_ports(block.commands, self.ports), block.promised) for block in blocks_of(page)]
         printed = await paste(blocks, self.folder, {"QRTRACK": self.address, **named})
         check(blocks, printed)
@@ -54,8 +54,8 @@ class Service:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The command of `make run`, once for all pages: each page has an organisation of its own. The service has the
-    settings of the page of settlements, and the stand-in gateway of that page runs beside it.
+    """A service that runs for all pages, started with the command of `make run`. Each page uses its own organisation.
+    The settings and the stand-in gateway are those of docs/akselgate.md.
     """
     folder, ports = checkout(tmp_path_factory.mktemp("service")), {"8000": str(free_port()), "9100": str(free_port())}
     page = (DOCS / "akselgate.md").read_text()

@@ -1,4 +1,6 @@
-"""docs/backup.md is followed to the letter: a backup, another server, numbers that are passed over, and it goes on."""
+"""Follows docs/backup.md to the letter: a backup, a restore on another server, skipped numbers, and the service works
+again.
+"""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Who may go for what many want at once: the transactions of one organisation."""
+"""Semaphores limit how many transactions of one organisation run at the same time."""
 
 import asyncio
 from collections import Counter
@@ -12,7 +12,7 @@ from ticking import HANG_SECONDS
 
 
 class Transactions:
-    """Those under way in `semaphores`, and the most there were of each organisation."""
+    """The running transactions, and the largest number of each organisation at the same time."""
 
     def __init__(self, semaphores: TenantSemaphores) -> None:
         self.semaphores = semaphores

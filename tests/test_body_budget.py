@@ -1,4 +1,4 @@
-"""The memory of bodies: what does not fit waits unread, and no organisation takes it from another."""
+"""The memory for bodies: a body that does not fit waits unread, and no organisation uses the share of another."""
 
 import asyncio
 from collections.abc import Hashable
@@ -12,7 +12,7 @@ from ticking import HANG_SECONDS
 
 
 class Upload:
-    """A body that holds its memory until it is told to end."""
+    """A body that holds its memory until `end` is set."""
 
     def __init__(self, budget: BodyBudget, share: Hashable, length: int) -> None:
         self.has_begun = asyncio.Event()

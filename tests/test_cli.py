@@ -1,4 +1,4 @@
-"""The commands as a person types them: real processes, a real database, their words and exit codes."""
+"""The commands as a person types them: real processes, a real database, their output and exit codes."""
 
 import json
 import re
@@ -81,7 +81,7 @@ def test_a_token_names_user_organisation_and_roles(tmp_path: Path) -> None:
 def test_a_command_loads_no_more_than_it_needs(
     tmp_path: Path, words: Sequence[str], unloaded: set[str], most: int
 ) -> None:
-    """Loading the server and the database took two to three seconds, whatever was asked."""
+    """Loading the server and the database took two to three seconds with every command."""
     script = "import atexit, sys; from qrtrack.cli import app; atexit.register(lambda: print(*sys.modules)); app()"
     done = subprocess.run(
         [sys.executable, "-c", script, *words],

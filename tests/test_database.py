@@ -27,7 +27,7 @@ from ticking import HANG_SECONDS
 
 
 async def run(database: Database, *statements: str, **options: Any) -> Any:
-    """In one write transaction; the last statement's only value."""
+    """Runs the statements in one write transaction. Returns the single value of the last one."""
     found = None
     async with database.write(**options) as repositories:
         for statement in statements:
@@ -201,7 +201,9 @@ async def test_a_connection_that_was_killed_is_unavailable_once_and_then_replace
 async def test_a_killed_connection_is_unavailable_at_every_moment(
     migrated_url: str, way: str, turns_of_the_loop: int
 ) -> None:
-    """The driver hears of its end in several turns of the event loop; it is used, or undone, in each of them."""
+    """The driver notices the end of the connection within several iterations of the event loop. The test uses the
+    connection, or rolls it back, after each of them.
+    """
     database = Database.connect(migrated_url, pool_size=1, tenant_role=TENANT_ROLE)
 
     async def after_the_kill(pid: int) -> None:
@@ -235,7 +237,7 @@ async def test_a_killed_connection_is_unavailable_at_every_moment(
 
 
 async def kill(url: str, pid: int) -> None:
-    """Returns when the server has ended the session."""
+    """Kills the session, and returns when the server has ended it."""
     connection = await asyncpg.connect(url.replace("+asyncpg", ""))
     await connection.execute(f"SELECT pg_terminate_backend({pid}, 5000)")
     await connection.close()
@@ -337,7 +339,7 @@ async def test_of_several_hosts_the_first_that_answers_is_taken(migrated_url: st
 
 
 async def first_of(migrated_url: str, listed: str) -> None:
-    """One is gone without a word and one refuses: readiness, webhooks, hints and the pool get to the third."""
+    """The first two hosts hang or refuse: readiness, the connections for webhooks and the pool reach the third."""
     gone: list[asyncio.Event] = []
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -371,7 +373,9 @@ async def first_of(migrated_url: str, listed: str) -> None:
 
 @asynccontextmanager
 async def by_network(url: str) -> AsyncIterator[str]:
-    """The address of the same database over TCP: the embedded server itself listens on a socket in a folder only."""
+    """Yields the address of the same database over TCP: the embedded server itself listens only on a socket in a
+    folder.
+    """
     options = make_url(url)
     path = f"{options.query['host']}/.s.PGSQL.{options.query['port']}"
     ended: list[asyncio.Event] = []
@@ -398,7 +402,7 @@ async def by_network(url: str) -> AsyncIterator[str]:
 
 @pytest.mark.skipif("TEST_DATABASE_URL" in os.environ, reason="relays to the embedded server's socket")
 async def test_keepalive_detects_a_dead_peer(migrated_url: str) -> None:
-    """Else a request would wait for as long as TCP sends again, and the pool would be full of such."""
+    """Without keepalive, requests would wait for as long as TCP retransmits, and would occupy the whole pool."""
     async with by_network(migrated_url) as url:
         remote = Database.connect(url, pool_size=1, tenant_role=TENANT_ROLE)
         async with remote.write() as repositories, remote._driver(apart=True) as other:
@@ -420,7 +424,7 @@ async def test_keepalive_detects_a_dead_peer(migrated_url: str) -> None:
     ],
 )
 async def test_a_timeout_of_the_server_is_unavailable(database: Database, limit: str, pause: str | None) -> None:
-    """Providers and operators set such limits; a person who cancels a statement looks the same."""
+    """Providers and operators set such limits. A person who cancels a statement causes the same error."""
     if not await run(database, f"SELECT count(*) FROM pg_settings WHERE name = '{limit}'"):
         pytest.skip(f"needs a PostgreSQL that knows {limit}")
 
@@ -437,7 +441,7 @@ async def test_a_timeout_of_the_server_is_unavailable(database: Database, limit:
 
 @pytest.fixture
 async def read_only(database: Database, migrated_url: str) -> AsyncIterator[Database]:
-    """A process whose server takes no writes any more: a standby now, or held back by its provider."""
+    """A process whose server takes no more writes: it has become a standby, or its provider has blocked writes."""
     name = make_url(migrated_url).database
     await run(database, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     held_back = Database.connect(migrated_url, pool_size=1, tenant_role=TENANT_ROLE)
@@ -557,7 +561,7 @@ STARTING_UP = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
 
 @asynccontextmanager
 async def starting_up(port: int = 0) -> AsyncIterator[int]:
-    """The port of a server that says to everybody what PostgreSQL says while it recovers from a crash."""
+    """Yields the port of a server that answers every client as PostgreSQL does while it recovers from a crash."""
     told = set()
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

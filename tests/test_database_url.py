@@ -1,4 +1,4 @@
-"""DATABASE_URL as providers print it and as libpq knows it."""
+"""DATABASE_URL as providers print it and as libpq reads it."""
 
 import ssl
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_without_a_file_the_authorities_of_the_system_verify(tmp_path: Path, mon
 
 
 def test_what_neon_prints() -> None:
-    """The driver has no channel binding: the server proves by its certificate who it is instead."""
+    """The driver has no channel binding, so the program verifies the server's certificate instead."""
     url = "postgresql://u:p@ep-x-1.eu-central-1.aws.neon.tech/neondb?sslmode=require&channel_binding=require"
     found = parse_address(url)
     assert found.options["ssl"].verify_mode == ssl.CERT_REQUIRED

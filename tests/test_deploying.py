@@ -1,4 +1,6 @@
-"""docs/deploying.md against the program: its units start commands that exist, and every secret has its rotation."""
+"""Compares docs/deploying.md with the program: its units start commands that exist, and the page explains the rotation
+of every secret.
+"""
 
 import re
 import shutil

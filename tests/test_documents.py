@@ -1,4 +1,4 @@
-"""What the documents say is true: their SQL runs, and their links lead somewhere."""
+"""Checks the documents against the program: SQL, links, settings, addresses, examples, and the names of tests."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The example of an environment file against the Settings class and the compose file."""
+"""Compares .env.example with the Settings class and the compose file."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The mechanism of exports: long tables, clients who hang up, limits, and nothing left behind."""
+"""How files are exported: long tables, clients that hang up, limits, and no files left behind."""
 
 import asyncio
 import io
@@ -24,7 +24,7 @@ COLUMNS = (Column("code", Kind.CODE), Column("number", Kind.NUMBER), Column("not
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files go in this test."""
+    """The folder of temporary files in this test."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
@@ -114,7 +114,7 @@ def spooled(lines: str = "a,1,x\n") -> Spool:
 
 @pytest.mark.parametrize("is_running", [True, False])
 async def test_a_caller_who_hangs_up_frees_the_thread_and_the_files(folder: Path, *, is_running: bool) -> None:
-    """In the middle of the rows, or still waiting for a thread."""
+    """The client hangs up in the middle of the rows, or while its export waits for a thread."""
     with ThreadPoolExecutor(1) as threads:
         made, begun, go = Exports(threads), Event(), Event()
 
@@ -159,7 +159,7 @@ async def test_an_organisation_with_too_many_exports_is_refused_and_others_are_n
 async def test_files_of_one_organisation_are_made_one_after_the_other(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Five exports at once take one connection of the pool, so that packing goes on."""
+    """Five exports at once take only one connection of the pool, so that packing is not blocked."""
     batch, most = await plant.batch(50), 0
     original = Spool._write
 

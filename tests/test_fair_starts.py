@@ -1,4 +1,6 @@
-"""Requests that arrive together begin one after the other, and those of another organisation do not wait for them."""
+"""Requests of one organisation that arrive together begin one after the other, and requests of other organisations do
+not wait for them.
+"""
 
 import asyncio
 
@@ -38,7 +40,7 @@ async def test_one_of_a_crowd_begins_in_a_round_of_the_loop() -> None:
 
 
 async def test_a_crowd_is_spaced_out_only_while_others_are_active(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is alone waits for nobody, and a single request never waits for the spacing."""
+    """An organisation that is active alone does not wait, and a single request never waits for the spacing."""
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:

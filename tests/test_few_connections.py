@@ -1,4 +1,6 @@
-"""A server that has no room for as many connections as a process may open: requests wait for one, and none fails."""
+"""A server that allows fewer connections than a process may open: requests wait for a connection, and fail only after
+the pool's timeout.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -49,7 +51,9 @@ async def take_in(crowded: Database) -> None:
 
 @pytest.mark.parametrize("order", ["requests", "webhooks", "both"])
 async def test_forty_at_once_are_all_answered(crowded: Database, order: str) -> None:
-    """Whoever came first keeps its connections: the others get one of them, or their room."""
+    """The kind that came first holds all connections: the other kind uses one of them, or the first kind closes idle
+    ones.
+    """
     kinds = {"requests": [ask, take_in, ask], "webhooks": [take_in, ask, take_in]}.get(order)
     if kinds is None:
         await asyncio.gather(*(kind(crowded) for _ in range(40) for kind in (ask, take_in)))

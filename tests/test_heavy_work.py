@@ -1,4 +1,4 @@
-"""Heavy work takes turns: one piece at a time, and organisations that had much rest before they have more."""
+"""Heavy work runs one piece at a time, and an organisation pauses after a long piece."""
 
 import asyncio
 import threading

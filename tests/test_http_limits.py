@@ -1,4 +1,4 @@
-"""What a stranger may take of a serving process before a request is one: on real sockets, with nothing behind them."""
+"""The limits for clients before their request reaches the application: on real sockets, without the real application."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 
 
 class Echo:
-    """Answers with the length of the body; `/wait` answers when it is told to."""
+    """An application that answers with the length of the body. It answers `/wait` when `go` is set."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
@@ -80,7 +80,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def told(port: int, *parts: bytes) -> bytes:
-    """Everything that the server says until it closes."""
+    """Sends the parts. Returns everything that the server sends until it closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         for part in parts:
@@ -130,7 +130,7 @@ async def test_more_than_64_kib_of_headers_is_refused_while_it_arrives(port: int
 
 
 async def test_a_header_without_end_is_cut_off_and_not_kept(port: int) -> None:
-    """It is told so, and what it sends meanwhile is dropped; a second later the connection is gone."""
+    """The client gets the refusal, what it sends afterwards is dropped, and a second later the connection is closed."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
     async def send_for_ever() -> None:
@@ -169,7 +169,7 @@ async def test_what_is_no_http_gets_a_problem_on_a_kept_connection_too(port: int
 
 
 async def test_a_request_at_work_does_not_fail_when_what_follows_it_is_refused(port: int, app: Echo) -> None:
-    """Its answer has nowhere to go: that is no defect, and fills no log with tracebacks."""
+    """The answer to the first request is dropped. That is no defect, and logs no traceback."""
     answer = await told(port, b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n", b"\0 junk\r\n\r\n")
     assert answer == b""
     app.go.set()
@@ -209,7 +209,7 @@ async def test_a_body_that_comes_slowly_but_steadily_is_taken(port: int, monkeyp
 
 @pytest.mark.usefixtures("impatient")
 async def test_whoever_waits_for_us_is_not_cut_off(port: int, app: Echo) -> None:
-    """Neither by the time for the next header nor for a body that is there."""
+    """Neither the time for the next headers nor the time for a body counts while the client waits for an answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
     await asyncio.sleep(0.6)
@@ -254,7 +254,7 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 
 async def test_an_early_answer_reaches_whoever_still_sends(limits: ConnectionLimits) -> None:
-    """Closing at once would reset the connection, and the answer would be lost with it."""
+    """Closing at once would reset the connection, and the client would lose the answer."""
 
     async def refuse(_scope: Any, _receive: Any, send: Any) -> None:
         headers = [(b"content-length", b"2"), (b"connection", b"close")]

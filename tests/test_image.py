@@ -1,4 +1,6 @@
-"""Image and compose file, as far as they can be read without a Docker daemon: one image, no root, healthy, patient."""
+"""What can be checked of image and compose file without a Docker daemon: one image, no root, health checks, time to
+stop.
+"""
 
 import re
 import shlex
@@ -39,7 +41,7 @@ def test_nothing_in_the_image_runs_as_root() -> None:
 
 
 def test_dependencies_are_those_that_are_pinned_with_hashes_and_no_others() -> None:
-    """What the lock's packages need is in the lock (test_lock.py): pip must not look for more of it."""
+    """The lock is complete (test_lock.py), so pip must not resolve dependencies."""
     installs = re.findall(r"pip (?:--python \S+ )?(?:install|wheel) ([^&\n]*)", STAGES[0])
     assert len(installs) == 4
     assert all("--no-deps" in options for options in installs)

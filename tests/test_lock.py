@@ -1,5 +1,5 @@
-"""The lock is complete. Setup, image and benchmarks install what it names and nothing else (`--no-deps`), so each
-requirement of what is pinned must be pinned too, with its extras, and on every Python and system.
+"""The lock is complete. Setup, image and benchmarks install only what it names (`--no-deps`), so each requirement of a
+pinned package must be pinned too, with its extras, and on every Python and system.
 """
 
 import re
@@ -63,7 +63,7 @@ def is_for(requirement: Requirement, environment: dict[str, str], extra: str = "
 def gaps(
     roots: list[str], pins: list[Requirement], packages: Mapping[str, Message], environment: dict[str, str]
 ) -> Iterator[str]:
-    """What the roots need in the environment, directly or not, and no pin gives."""
+    """Yields the requirements of the roots in this environment, direct or indirect, that no pin satisfies."""
     pinned = {canonicalize_name(pin.name): pin for pin in pins if is_for(pin, environment)}
     waiting, seen = [(Requirement(line), "") for line in roots], set[tuple[str, str]]()
     while waiting:
@@ -81,7 +81,7 @@ def gaps(
 
 
 def installed(pins: list[Requirement]) -> dict[str, Message]:
-    """What this environment knows of the pins; those that it has in another version, or not at all, are left out."""
+    """Returns the metadata of the pinned packages that this environment has in the pinned version."""
     found = {canonicalize_name(each.metadata["Name"]): each for each in metadata.distributions()}
     return {
         name: message_from_string(found[name].read_text("METADATA") or "")
@@ -91,7 +91,7 @@ def installed(pins: list[Requirement]) -> dict[str, Message]:
 
 
 def downloaded(pins: list[Requirement], folder: Path) -> dict[str, Message]:
-    """The same from the package index; skips without one."""
+    """Returns the metadata of the pinned packages from the package index. Skips the test if there is no index."""
     wanted = [f"{pin.name}{pin.specifier}" for pin in pins]
     options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--retries", "0", "--dest", str(folder)]
     done = subprocess.run(
@@ -110,7 +110,7 @@ def downloaded(pins: list[Requirement], folder: Path) -> dict[str, Message]:
 
 @pytest.fixture(scope="module", params=sorted(ROOTS))
 def lock(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Message]]:
-    """The name of a file, and what its packages say about themselves."""
+    """The name of a requirements file, and the metadata of its packages."""
     name = str(request.param)
     packages = installed(locked(name))
     missing = [pin for pin in locked(name) if canonicalize_name(pin.name) not in packages]

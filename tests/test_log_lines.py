@@ -1,4 +1,6 @@
-"""What a real server in production writes at debug level: no secret, and which request or job each line is about."""
+"""The log of a real server in production mode, at debug level: it contains no secret, and each line names its request
+or job.
+"""
 
 import json
 import re
@@ -37,7 +39,7 @@ OF_THE_PROCESS = re.compile(
 
 @dataclass
 class Site:
-    """One server, and what must not be found in its log."""
+    """One server, and the secrets that must not be in its log."""
 
     client: httpx2.Client
     planted: Mapping[str, str]
@@ -66,7 +68,9 @@ def log_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def settings(migrated_url: str, tmp_path: Path, planted: dict[str, str]) -> Settings:
-    """With the SECRET_KEY of the server: a database takes one only, and another test may have brought its own."""
+    """Settings with the SECRET_KEY of the server. A database accepts only one, so that of another test is removed
+    first.
+    """
     driver = await asyncpg.connect(migrated_url.replace("+asyncpg", ""))
     try:
         await driver.execute("DELETE FROM secret_key_fingerprint")
@@ -77,7 +81,7 @@ async def settings(migrated_url: str, tmp_path: Path, planted: dict[str, str]) -
 
 @pytest.fixture
 def site(tmp_path: Path, migrated_url: str, runtime: Runtime, planted: dict[str, str]) -> Iterator[Site]:
-    """Beside a process of the test's own, which clears the tables away afterwards."""
+    """A server. The fixture `runtime` deletes its rows afterwards."""
     url = make_url(migrated_url).set(password=planted["database password"])
     settings = {name: value for name, value in planted.items() if name.isupper()} | {
         "DATABASE_URL": url.render_as_string(hide_password=False),
@@ -102,7 +106,9 @@ def site(tmp_path: Path, migrated_url: str, runtime: Runtime, planted: dict[str,
 
 
 def a_day_of(site: Site) -> list[str]:
-    """Whatever carries a secret, sent well and badly; the root keys that it made."""
+    """Sends every kind of request that contains a secret, right and wrong. Returns the root keys of the batch that it
+    made.
+    """
     client, planted = site.client, site.planted
     wrong = {"Authorization": f"Bearer {planted['wrong token']}"}
     order = {"order_id": str(uuid4()), "product_name": "Gold", "quantity": 5, "serial_prefix": "SKA"}
@@ -137,7 +143,7 @@ def a_day_of(site: Site) -> list[str]:
 
 
 def written(log_file: Path, *words: str) -> str:
-    """The log, once a line holds all of the words."""
+    """Waits until a line of the log contains all of the words. Returns the log."""
     give_up = time.monotonic() + HANG_SECONDS
     while time.monotonic() < give_up:
         # The last line may be half there.
@@ -182,7 +188,7 @@ def test_the_id_that_a_caller_gives_stands_in_the_lines_of_the_request(site: Sit
 
 
 def test_the_line_of_a_request_names_the_user_and_the_organisation(site: Site, log_file: Path) -> None:
-    """One connection, several callers in turn: nobody's name stands in the line of another."""
+    """Several callers use one connection in turn. No line names the user of another request."""
     secret = site.planted["JWT_SECRET"]
     plants = {"ani": uuid4(), "budi": uuid4()}
     tokens = {

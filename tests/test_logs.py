@@ -15,7 +15,7 @@ GET_LINE = f"GET /webhook/accurate?a=1&token={SEED}&b=2"
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    """A place for the lines; what the set-up changed globally is put back."""
+    """A stream for the log. Restores the global logging configuration afterwards."""
     root = logging.getLogger()
     before, configured = (root.handlers, root.level), structlog.get_config()
     yield io.StringIO()

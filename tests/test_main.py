@@ -104,7 +104,7 @@ class _Away:
 
 
 class _Believing:
-    """Takes any token: no body of a stranger is read."""
+    """Accepts any token, so that bodies are read."""
 
     async def verify(self, _token: str) -> Caller:
         return Caller("somebody", uuid4(), frozenset({Role.ADMIN}))
@@ -170,7 +170,9 @@ FOREIGN = (
 @pytest.mark.parametrize("settings", [{}, {"cors_allowed_origins": ORIGIN}], ids=["closed", "one origin"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 async def test_nothing_is_changed_for_a_page_of_another_origin(settings: dict[str, str], method: str) -> None:
-    """No preflight comes before a form or plain text: without this the page could do it, and only not read about it."""
+    """Browsers send a form or plain text without a preflight, and only hide the answer: without this refusal, the page
+    could change data.
+    """
     paths = ("/webhook/accurate", "/api/manufacturer/link-to-master", "/api/worker/run", "/nowhere")
     async with connect(shared_application(**settings)) as client:
         for path, origin in product(paths, FOREIGN):

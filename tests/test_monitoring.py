@@ -1,4 +1,4 @@
-"""What is written for those who watch the service: every metric that a rule or a page names is one of /metrics."""
+"""Every metric that an alert rule or a page names is one of /metrics."""
 
 import re
 import shutil

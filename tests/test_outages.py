@@ -1,4 +1,4 @@
-"""Why the database did not answer: told once in the log, not to the caller."""
+"""The log says once why the database did not answer. The caller does not learn the reason."""
 
 import asyncio
 from typing import Any
@@ -56,7 +56,7 @@ async def test_a_reason_that_returns_after_a_while_is_logged_again() -> None:
 
 
 async def test_callers_do_not_see_the_database_servers_own_words(migrated_url: str) -> None:
-    """The words name users and databases."""
+    """The server's message names users and databases."""
     elsewhere = Database.connect(migrated_url.replace("/qrtrack", "/not_there", 1), pool_size=1)
     with pytest.raises(DatabaseRefused) as refused:
         await elsewhere.ready()

@@ -1,4 +1,4 @@
-"""No row hangs under a parent of another organisation: every table and every column that names a parent is tried."""
+"""No row can belong to a parent of another organisation. Every column that names a parent is tested."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +39,7 @@ CHILDREN = sorted(
 
 
 def test_every_column_that_may_name_a_parent_is_tried() -> None:
-    """A new table of an organisation fails here until its parent is named above."""
+    """Fails for a new table of organisations until PARENTS or NO_PARENTS lists its columns that end with `_id`."""
     for table in TENANT_TABLES:
         for column in table.columns:
             if column.name.endswith("_id") and column.name not in NO_PARENTS | PARENTS:
@@ -64,7 +64,7 @@ async def neighbours(plant: Plant) -> Neighbours:
 
 
 async def clear(connection: AsyncConnection, deletion: str) -> None:
-    """Without a look at what refers to the rows; the transaction is rolled back."""
+    """Deletes the rows without checking foreign keys. The caller rolls the transaction back."""
     await connection.execute(text("SET LOCAL session_replication_role = replica"))
     await connection.execute(text(deletion))
     await connection.execute(text("SET LOCAL session_replication_role = origin"))
@@ -79,7 +79,9 @@ async def refusal_of(connection: AsyncConnection, statement: str, **values: Any)
 
 
 async def insert_under_other(neighbours: Neighbours, table: str, column: str) -> str:
-    """The rows of the other organisation are taken out and put back: by itself they return, by us they must not."""
+    """Deletes the rows of the other organisation and inserts them again: the other organisation may do that, our
+    organisation must be refused. Returns the refusal.
+    """
     columns = ", ".join(await writable(neighbours.plant, table, "INSERT"))
     put_back = (
         f"INSERT INTO {table} ({columns}) SELECT {columns} FROM jsonb_populate_recordset(CAST(NULL AS {table}),"

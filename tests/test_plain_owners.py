@@ -1,4 +1,6 @@
-"""The database's owner is no superuser: whoever made the role of requests, requests run under it, or nothing runs."""
+"""The owner of the database is no superuser: requests run under the role of requests, whoever created it, or the
+program refuses to run.
+"""
 
 from pathlib import Path
 
@@ -30,7 +32,7 @@ async def test_an_owner_who_may_create_roles_needs_nobody_else(site: Site, tmp_p
 async def test_what_stands_in_the_way_of_a_migration_is_named_and_nothing_is_changed(
     cluster: Cluster, rights: str, database: str, refusal: type[Exception], words: str
 ) -> None:
-    """What helps, and on which version: tests/environments."""
+    """tests/environments tests the advice in the messages, on several versions."""
     await cluster.sql(f"CREATE ROLE app LOGIN {rights}", *f"CREATE DATABASE app {database}".split("; "), "SELECT 1")
     site = Site(cluster, "app")
     with pytest.raises(refusal, match=words):

@@ -1,4 +1,4 @@
-"""What a process stands on while it runs: its own PostgreSQL is started again when somebody killed it."""
+"""A process waits for its database, and starts the embedded PostgreSQL again when it was killed."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ async def test_a_killed_embedded_server_is_started_again_by_whoever_uses_it(
 
 
 def server_pid(folder: Path) -> str:
-    """Empty while it starts."""
+    """Returns the process id of the server, or an empty text while it starts."""
     file = folder / "postgresql/data/postmaster.pid"
     return file.read_text().partition("\n")[0] if file.exists() else ""
 

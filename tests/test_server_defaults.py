@@ -1,4 +1,4 @@
-"""No promise rests on a default of the server: isolation and durability are what the program needs."""
+"""The program sets isolation and durability itself, whatever the defaults of the server are."""
 
 import asyncio
 import json
@@ -55,7 +55,7 @@ def pooler(request: pytest.FixtureRequest) -> Any:
 async def strict(
     request: pytest.FixtureRequest, pooler: str, runtime: Runtime, migrated_url: str, tmp_path: Path
 ) -> AsyncIterator[Runtime]:
-    """A process whose database has another default isolation; `runtime` deletes the rows."""
+    """A process whose database has another default isolation. The fixture `runtime` deletes the rows."""
     changes = {"database_pooler": pooler, "accurate_databases": f"{DATABASE}={'0' * 32}"}
     async with (
         default(migrated_url, "default_transaction_isolation", request.param),
@@ -65,7 +65,7 @@ async def strict(
 
 
 async def settings_in(database: Database) -> dict[str, tuple[str, str]]:
-    """Isolation and durability of each kind of transaction."""
+    """Returns isolation and durability of each kind of transaction."""
     show = "SELECT current_setting('transaction_isolation'), current_setting('synchronous_commit')"
     found: dict[str, Any] = {}
     async with database.write() as repositories:
@@ -169,7 +169,7 @@ async def test_who_was_signed_out_stays_signed_out_when_the_server_crashes(
 
 
 async def _take_in_where(plant: Plant, database: Database, condition: str) -> None:
-    """The rows that acknowledge a webhook are written under the condition."""
+    """Receives a duplicate of a webhook with other content, and checks that its rows are written under the condition."""
     for table in ("webhook_queue", "webhook_conflicts"):
         await plant.sql(f"ALTER TABLE {table} ADD CONSTRAINT durable CHECK ({condition}) NOT VALID")
     try:
@@ -182,7 +182,7 @@ async def _take_in_where(plant: Plant, database: Database, condition: str) -> No
 
 
 async def test_a_database_that_forgets_after_the_start_changes_nothing(plant: Plant, migrated_url: str) -> None:
-    """The webhooks' connections are open by then, and have what the session began with."""
+    """The connections for webhooks are open already, and keep the settings with which their sessions began."""
     database = Database.connect(migrated_url, pool_size=1)
     try:
         async with database._driver(apart=True) as driver:

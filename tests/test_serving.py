@@ -1,4 +1,4 @@
-"""A process that serves: what it is made of, and its end also when it is told to end before it has begun."""
+"""A process that serves: what it consists of, and how it ends, also if a signal comes before it has begun."""
 
 import asyncio
 import gc

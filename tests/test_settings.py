@@ -121,7 +121,7 @@ def test_a_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatc
 
 
 def plant(path: str, content: str = "q8Zr4vLx0TnB7mWcYd2HsKfJp6GuEa9R") -> Path:
-    """A file as the program itself keeps one."""
+    """Writes a secret to a file as the program itself does."""
     file = Path(path)
     file.parent.mkdir(mode=0o700, parents=True)
     file.write_text(f"{content}\n")

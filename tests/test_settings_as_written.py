@@ -73,7 +73,7 @@ def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 def test_the_good_value_is_taken(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Else the refusals below would prove nothing."""
+    """Without this test, the refusals below would prove nothing."""
     monkeypatch.setenv(name.upper(), good_value(name))
     value = getattr(load_settings(), name)
     assert value not in (None, "")

@@ -1,4 +1,4 @@
-"""What a start and a command say when the database is not as it should be: one line, exit code 1, no traceback."""
+"""If the database does not fit, a start or a command prints one line, without a traceback, and ends with exit code 1."""
 
 import asyncio
 import signal
@@ -16,7 +16,7 @@ from starts import migrate_to, only_line, refused_at
 def test_a_start_says_in_one_line_what_is_wrong_with_its_database(
     tmp_path: Path, app_cluster: Cluster, migrated: str
 ) -> None:
-    """The other commands, and more that can be wrong: tests/environments."""
+    """tests/environments tests the other commands and further faults."""
     said = only_line(run(tmp_path, "serve", DATABASE_URL=app_cluster.url("app", "elsewhere")))
     assert 'database "elsewhere" does not exist' in said
     assert "DATABASE_URL" in said

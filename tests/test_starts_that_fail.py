@@ -19,14 +19,14 @@ NOT_OF_A_START = {"BackupFailed", "OSError", "NotFound", "Unavailable", "Conflic
 
 
 def told() -> list[re.Pattern[str]]:
-    """The messages of the page as patterns: an ellipsis stands for anything."""
+    """Returns the messages of the page as patterns. An ellipsis stands for any text."""
     cells = re.findall(r"^\| (`.*?`) \|", CHAPTER, re.MULTILINE)
     messages = [message for cell in cells for message in re.findall(r"`([^`]+)`(?:, |$)", cell)]
     return [re.compile(".*".join(map(re.escape, message.split("…"))), re.DOTALL) for message in messages]
 
 
 def text_of(node: ast.expr) -> str | None:
-    """A text as it stands in the program, with an ellipsis for each value in it."""
+    """Returns the text of an expression, with an ellipsis for each value in it, or None if it is no text."""
     match node:
         case ast.Constant(value=str(text)):
             return text
@@ -38,7 +38,7 @@ def text_of(node: ast.expr) -> str | None:
 
 
 def messages_of(file: Path, names: set[str]) -> Iterator[str]:
-    """What the file raises as one of these, or their classes say themselves."""
+    """Yields the messages with which the file creates these exceptions."""
     tree = ast.parse(file.read_text())
     of_classes = [kind for kind in ast.walk(tree) if isinstance(kind, ast.ClassDef) and kind.name in names]
     calls = [

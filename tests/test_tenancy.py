@@ -1,4 +1,6 @@
-"""Tenancy is the database's: a statement without any WHERE, run as a request runs it, meets the caller's rows only."""
+"""The database enforces tenancy: a statement without WHERE that runs as a request finds only rows of the caller's
+organisation.
+"""
 
 import asyncio
 from contextlib import nullcontext
@@ -30,7 +32,7 @@ GUARDED = {"t_akselgate_transaction_log", "t_akselgate_transaction_rows"}
 
 @pytest.fixture
 async def neighbour(plant: Plant) -> Plant:
-    """Another organisation with the same codes; both have rows in every table."""
+    """Another organisation with the same codes. Both organisations have rows in every table."""
     other = Plant(plant.runtime, Caller("neighbour", uuid4(), plant.caller.roles))
     await fill(plant)
     await fill(other)
@@ -53,11 +55,13 @@ async def rights_on(plant: Plant, table: str) -> set[str]:
 
 
 class Undone(Exception):
-    """Ends a transaction that is not to be committed."""
+    """Ends a transaction that must not be committed."""
 
 
 async def refusal(plant: Plant, statement: str, **values: object) -> str:
-    """What the database says to a request of the plant's organisation; nothing of it stays."""
+    """Runs a statement as a request of the plant's organisation, and rolls it back. Returns the error, or the number of
+    rows.
+    """
     try:
         async with as_request(plant.runtime.database, plant.caller.organisation_id) as session:
             raise Undone(f"{await run(session, statement, **values)} rows")
@@ -66,7 +70,7 @@ async def refusal(plant: Plant, statement: str, **values: object) -> str:
 
 
 def test_every_table_is_of_organisations_or_of_the_service() -> None:
-    """A new table of an organisation is tried below once `fill` puts a row into it."""
+    """The tests below cover a new table of organisations as soon as `fill` stores a row in it."""
     assert len(TABLES_OF_ORGANISATIONS) > 20
     assert set(APPEND_ONLY) < set(TABLES_OF_ORGANISATIONS)
 
@@ -125,7 +129,7 @@ async def test_a_row_of_another_organisation_is_neither_made_nor_changed_nor_tak
 
 
 async def rows_of(plant: Plant, table: str, organisation_id: UUID) -> list[Any]:
-    """With the versions of the rows: equal twice when nothing was written in between."""
+    """Returns the rows with their versions: two results are equal only if nothing was written in between."""
     rows = await plant.sql(
         f"SELECT CAST(line AS text), CAST(line.xmin AS text) FROM {table} AS line"
         " WHERE manufacturer_org_id = :org ORDER BY ctid",
@@ -135,7 +139,7 @@ async def rows_of(plant: Plant, table: str, organisation_id: UUID) -> list[Any]:
 
 
 async def test_what_happened_is_neither_changed_nor_taken_away(plant: Plant, neighbour: Plant) -> None:
-    """Not by the tables' owner either, for whom no policy holds."""
+    """Also the owner of the tables, whom no policy binds, is refused."""
     assert neighbour.caller.organisation_id != plant.caller.organisation_id
     for table in APPEND_ONLY:
         for statement in (
@@ -149,7 +153,7 @@ async def test_what_happened_is_neither_changed_nor_taken_away(plant: Plant, nei
 
 
 async def test_every_table_of_an_organisation_has_its_policy(plant: Plant) -> None:
-    """Asked of the catalogue, so that a later table cannot forget it."""
+    """Reads PostgreSQL's catalogue, so that the test covers later tables too."""
     rows = await plant.sql(
         "SELECT class.relname AS name, class.relrowsecurity AS secured, ("
         "  SELECT array_agg(policy.polname::text || ' ' || policy.polcmd::text || ' '"

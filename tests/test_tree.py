@@ -1,4 +1,4 @@
-"""What the repository itself must hold to: pinned requirements, and no address of one machine's package sources."""
+"""Rules for the repository: requirements are pinned, and no file contains the package sources of one machine."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ ADDRESS = re.compile(r"\b(https?|file)://|^-", re.MULTILINE)
 
 
 def pins(file: Path) -> dict[str, Requirement]:
-    """The pinned requirements of a file by name; their hashes and comments are left out."""
+    """Returns the pinned requirements of a file by name, without hashes and comments."""
     lines = [line.removesuffix("\\") for line in file.read_text().splitlines() if re.match(r"[A-Za-z0-9]", line)]
     return {canonicalize_name(pin.name): pin for pin in map(Requirement, lines)}
 

@@ -1,4 +1,4 @@
-"""The wheel: what an installation gets."""
+"""The contents of the wheel."""
 
 from pathlib import Path
 from zipfile import ZipFile
@@ -10,7 +10,7 @@ CONSOLE = ROOT / "src/qrtrack/console"
 
 
 def test_the_wheel_contains_all_files_of_the_console(tmp_path: Path) -> None:
-    """Scripts, templates, texts, and the reader of the camera."""
+    """Scripts, templates, texts, and the WebAssembly that reads codes for the camera."""
     [wheel] = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     with ZipFile(wheel) as archive:
         packed = set(archive.namelist())

@@ -1,4 +1,4 @@
-"""Time that a test moves: the heartbeat sleeps and reads the clock in it."""
+"""A clock that tests move: the heartbeat sleeps by it and reads it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +13,7 @@ HANG_SECONDS = 300
 
 
 class Clock:
-    """`tick` lets one sleep end, and moves the time by its length."""
+    """The clock. `tick` ends one sleep and moves the time by the length of that sleep."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -33,7 +33,7 @@ class Clock:
         yield
 
     async def hang(self, *_: object, **__: object) -> None:
-        """Waits until the time of `timeout` is up."""
+        """Moves the time to the end of `timeout`, and raises TimeoutError."""
         self.now = self._limit
         raise TimeoutError
 

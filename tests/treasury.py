@@ -43,7 +43,7 @@ def rows(*references: str, **changes: Any) -> list[dict[str, Any]]:
 
 
 def report_day(seconds_ago: float = 0) -> str:
-    """The date in REPORT_TIMEZONE, this long ago."""
+    """Returns the date in REPORT_TIMEZONE, so many seconds ago."""
     return (datetime.now(REPORT_ZONE) - timedelta(seconds=seconds_ago)).date().isoformat()
 
 
@@ -109,7 +109,7 @@ class Treasury:
         return await client.post("/api/akselgate/dispatch", json=body, headers=headers)
 
     async def sent(self, *references: str, fault: Fault = Fault.NONE, kd_settle: str = "STL1") -> int:
-        """Dispatches these references; returns the id of the attempt."""
+        """Dispatches these references and returns the id of the attempt."""
         self.gateway.faults.append(fault)
         answer = await self.dispatch(kd_settle, rows(*references or ("REF1", "REF2")))
         return int(answer.json()["log_id"])
@@ -139,7 +139,7 @@ class Treasury:
         return [row.kind for row in found if not kinds or row.kind in kinds]
 
     async def states(self) -> list[tuple[str, str, bool]]:
-        """Reference, callback state and lock of every row, oldest first."""
+        """Returns reference, callback state and lock of every row, oldest first."""
         found = await self.sql(
             "SELECT reference_number, callback_state, locked FROM t_akselgate_transaction_rows"
             " ORDER BY attempt_id, row_number"
@@ -187,9 +187,10 @@ def gateway_settings(settings: Settings, address: str, organisation_id: UUID, **
 
 @asynccontextmanager
 async def open_treasury(settings: Settings, **changes: Any) -> AsyncIterator[Treasury]:
-    """The gateway calls back only when a test does it. Deletes all rows afterwards.
+    """Opens a treasury with its gateway. The gateway does not call back by itself: a test does it. Deletes all rows
+    afterwards.
 
-    The organisation is that of `akselgate_organisation`, else a new one.
+    The organisation is `akselgate_organisation`, or a new one if `changes` does not have it.
     """
     gateway = Sandbox(callback_seconds=None)
     await gateway.start()

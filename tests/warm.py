@@ -1,7 +1,7 @@
-"""What tests of one process hand on to the next test: an event loop, database connections and compiled statements.
+"""Keeps the event loop, database connections and compiled statements for the next test of this process.
 
-In a new connection PostgreSQL reads its catalog anew, and a new engine compiles each statement anew: together that was
-half of the time of `make test`. A connection is reset before the next test gets it, as a pool resets one.
+In a new connection PostgreSQL reads its catalogue anew, and a new engine compiles each statement anew: together that
+was half of the time of `make test`. A connection is reset before the next test gets it, as pools do.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from ticking import HANG_SECONDS
 
 
 class KeptLoop(asyncio.SelectorEventLoop):
-    """Each test's runner cancels the tasks that the test left, and then believes that it closes the loop."""
+    """A loop that stays open: the runner of each test cancels the tasks that are left, and its `close` closes nothing."""
 
     def close(self) -> None:
         self._asyncgens_shutdown_called = self._executor_shutdown_called = False
@@ -28,7 +28,7 @@ class KeptLoop(asyncio.SelectorEventLoop):
 
 
 class WarmConnection(KeptAliveConnection):
-    """Reset and kept where the program closes it in order; closed for good where it broke."""
+    """A connection that is reset and kept when the program closes it. A broken one is closed for good."""
 
     shelf: "list[WarmConnection]"
     codecs: set[str]
@@ -45,7 +45,9 @@ class WarmConnection(KeptAliveConnection):
         self.shelf.append(self)
 
     async def set_type_codec(self, typename: str, **options: Any) -> None:
-        """The engine sets its own whenever it takes a connection, which would forget the prepared statements."""
+        """Sets each codec only once. The engine sets its codecs whenever it takes a connection, and that would drop the
+        prepared statements.
+        """
         if typename not in self.codecs:
             await super().set_type_codec(typename, **options)
             self.codecs.add(typename)
@@ -77,7 +79,7 @@ def _name_of(connector: Connector) -> str:
 
 
 def _open_engine(connector: Connector, *, size: int) -> AsyncEngine:
-    """Closing the database gives the engine a new pool; what it has compiled stays."""
+    """Returns the same engine each time. Closing the database gives it a new pool, but keeps its compiled statements."""
     name = f"{_name_of(connector)} {size}"
     if name not in ENGINES:
         ENGINES[name] = pools.open_engine(connector, size=size)
@@ -85,14 +87,14 @@ def _open_engine(connector: Connector, *, size: int) -> AsyncEngine:
 
 
 async def _is_checked(*_: Any) -> None:
-    """The database of this test process was checked when its first runtime was opened."""
+    """Replaces a check: the database of this test process was checked when its first runtime was opened."""
 
 
 @contextmanager
 def warm() -> Iterator[None]:
-    """A database that is opened in this block gets what the last one left, and is not checked again: 7 statements in
-    each of 3,000 tests. The fixtures of a test that is no coroutine run on a loop of their own, which no connection
-    outlives.
+    """A database that is opened in this block gets the connections and the engine of the previous one, and is not
+    checked again: the checks were 7 statements in each of 3,000 tests. Does nothing for fixtures of a test that is no
+    coroutine: they run on another loop, and no connection outlives that loop.
     """
     if asyncio.get_running_loop() is not LOOP:
         yield
@@ -106,7 +108,7 @@ def warm() -> Iterator[None]:
 
 
 def close_all() -> None:
-    """At the end of the process, while the server still runs."""
+    """Closes the kept connections and the loop at the end of the process, while the server still runs."""
 
     async def close() -> None:
         for kept in (kept for shelf in SHELVES.values() for kept in shelf):

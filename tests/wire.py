@@ -1,4 +1,4 @@
-"""The wire between a process and its database, which a test can cut, in the middle of a commit too."""
+"""A relay between a process and its database. A test can cut it, also in the middle of a commit."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,9 @@ from printer import own_host
 
 
 class Wire:
-    """Passes on what comes. `cut_after`: once these bytes have reached the database, its answer comes no more."""
+    """The relay. `cut_after`: after a request with these bytes has reached the database, the relay cuts the connection
+    instead of passing on the answer.
+    """
 
     def __init__(self, url: str) -> None:
         self._database = make_url(url)
@@ -34,7 +36,7 @@ class Wire:
         self._port = self._server.sockets[0].getsockname()[1]
 
     def mend_after_cut(self) -> None:
-        """Mends the wire as soon as `cut_after` has cut it."""
+        """Opens the relay again as soon as `cut_after` has cut it."""
 
         async def mend() -> None:
             await self._is_cut.wait()
