@@ -1,4 +1,4 @@
-"""The limits for clients before their request reaches the application: on real sockets, without the real application."""
+"""The limits for clients before their requests reach the application: on real sockets, with a stand-in application."""
 
 import asyncio
 import json

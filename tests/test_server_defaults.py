@@ -169,7 +169,7 @@ async def test_who_was_signed_out_stays_signed_out_when_the_server_crashes(
 
 
 async def _take_in_where(plant: Plant, database: Database, condition: str) -> None:
-    """Receives a duplicate of a webhook with other content, and checks that its rows are written under the condition."""
+    """Receives a conflicting duplicate of a webhook, and checks that its rows are written under the condition."""
     for table in ("webhook_queue", "webhook_conflicts"):
         await plant.sql(f"ALTER TABLE {table} ADD CONSTRAINT durable CHECK ({condition}) NOT VALID")
     try:

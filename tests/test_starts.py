@@ -1,4 +1,4 @@
-"""If the database does not fit, a start or a command prints one line, without a traceback, and ends with exit code 1."""
+"""If the database does not fit, a start or a command prints one line without a traceback. The exit code is 1."""
 
 import asyncio
 import signal

@@ -20,7 +20,7 @@ from ticking import HANG_SECONDS
 
 
 class KeptLoop(asyncio.SelectorEventLoop):
-    """A loop that stays open: the runner of each test cancels the tasks that are left, and its `close` closes nothing."""
+    """A loop that stays open. The runner of each test cancels the tasks that are left; `close` closes nothing."""
 
     def close(self) -> None:
         self._asyncgens_shutdown_called = self._executor_shutdown_called = False
@@ -79,7 +79,7 @@ def _name_of(connector: Connector) -> str:
 
 
 def _open_engine(connector: Connector, *, size: int) -> AsyncEngine:
-    """Returns the same engine each time. Closing the database gives it a new pool, but keeps its compiled statements."""
+    """Returns the same engine each time. Closing the database gives it a new pool; its compiled statements stay."""
     name = f"{_name_of(connector)} {size}"
     if name not in ENGINES:
         ENGINES[name] = pools.open_engine(connector, size=size)

@@ -41,7 +41,8 @@ async def verify_unit(
 ) -> VerificationAnswer:
     """Checks a unit by its root key: `{"uniq_code": "…", "code": "SKA000001", "root_key": "ZR4K"}`. A wrong key and an
     unknown code get the same answer, `unknown`. The first check of a unit on sale is `genuine`. Checks of one browser
-    within 30 minutes are one check: keep the cookie. With `"purpose": "qc"` and an operator's token the check does not count.
+    within 30 minutes are one check: keep the cookie. With `"purpose": "qc"` and an operator's token the check does not
+    count.
     """
     visitor = visitor_of(request, runtime)
     is_qc = body.purpose is Purpose.QC
