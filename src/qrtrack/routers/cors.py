@@ -83,7 +83,7 @@ class Cors(CORSMiddleware):
             return _not_listed(asked["origin"])
         return (
             f"From another origin the methods {', '.join(self.allow_methods)} may be called with the headers "
-            f"{', '.join(self.allow_headers)} only: add others to CORS_ALLOWED_HEADERS on the server."
+            f"{', '.join(self.allow_headers)} only: add other headers to CORS_ALLOWED_HEADERS on the server."
         )
 
 

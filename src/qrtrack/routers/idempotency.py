@@ -29,9 +29,9 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=PRINTABLE,
-        description="Makes the request safe to repeat: the same key with the same body and query gets the same answer "
-        "as the first time, with `Idempotency-Replayed: true`, and changes nothing more. The answer is kept for at "
-        "least 24 hours.",
+        description="Makes the request safe to repeat: after a success, the same key with the same body and query gets "
+        "the same answer, with `Idempotency-Replayed: true`, and changes nothing more. The answer is kept for at least "
+        "24 hours. A refusal that changed nothing is not kept: the same key tries again.",
     ),
 ]
 

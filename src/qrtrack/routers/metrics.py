@@ -50,7 +50,7 @@ TOTALS: Final[Sequence[tuple[str, str, Callable[[Gauges], float | None]]]] = (
     ),
     (
         "webhooks_unassigned",
-        "Events of databases that ACCURATE_DATABASES does not name",
+        "Events that name no database, or one that ACCURATE_DATABASES does not list",
         lambda gauges: gauges.accurate.unassigned_events,
     ),
     ("webhooks_dead", "Events that failed their last attempt (dead)", lambda gauges: gauges.accurate.dead),

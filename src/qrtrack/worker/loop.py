@@ -104,8 +104,8 @@ class Worker:
             log.exception("this worker could not report that it is alive: lists of workers may lack it")
 
     async def _sign_off(self) -> None:
-        """Removes this process from the list of workers. Otherwise it would count as alive for another half a
-        minute.
+        """Removes this process from the list of workers. Otherwise it would count as alive until its last report
+        expires.
         """
         self._runtime.pulse.polled = None
         with suppress(Exception):

@@ -17,7 +17,7 @@ from qrtrack.services.recalculation import SILENT_SECONDS, recalculate_progress
 from qrtrack.services.retention import expire_keys, prune, prune_failures
 from qrtrack.settings import Settings
 
-# When a task runs again after a failure, or if only a newer version knows it.
+# After so many seconds a task runs again that has failed, or that this version of the program does not know.
 RETRY_SECONDS: Final = 60.0
 # How often a running task checks whether it must stop.
 LOOK_SECONDS: Final = 0.1

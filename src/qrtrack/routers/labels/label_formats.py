@@ -47,7 +47,9 @@ async def store_label_format(
 
 @router.delete("/{name}", summary="Delete a label format", responses=problems(NotFound))
 async def delete_label_format(name: PathName, caller: BatchManager, runtime: RuntimeState) -> LabelFormatDeleted:
-    """Deletes one of the organisation's own formats. Label jobs that were submitted with the format keep it."""
+    """Deletes one of the organisation's own formats. Label jobs that were submitted with the format keep it. A printer
+    with this format needs another one: until then its labels of cases fail.
+    """
     await use_cases.delete_label_format(runtime.database, caller=caller, name=name)
     return LabelFormatDeleted(name=name)
 
