@@ -121,7 +121,7 @@ function showJob({ isSubmitting, jobStatus, error }) {
   if (!jobStatus) return;
   progress.value = jobStatus.progress;
   const { status, prepared_count: prepared, remaining_to_prepare: remaining } = jobStatus;
-  // Without a count the text does not name one: a job that has just begun has prepared nothing.
+  // `begun` names no count: the job has prepared nothing yet, or the answer to its submission has no counts.
   const key = status === "running" && !prepared ? "begun" : status;
   element("job-said").textContent = say(`exclude.job_${key}`, { prepared, remaining });
   if (!["completed", "failed", "cancelled"].includes(status)) return;

@@ -20,7 +20,7 @@ form?.addEventListener("input", () => {
 });
 
 /**
- * Counts the cases for each variant: no case holds two variants.
+ * Returns what the order will make. Cases are counted for each variant: no case holds two variants.
  * @param {number[]} quantities @param {number} unitsPerCase @param {string} prefix
  */
 function whatItMakes(quantities, unitsPerCase, prefix) {

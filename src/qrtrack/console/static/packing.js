@@ -34,7 +34,7 @@ function isOurs(text) {
   return MASTER_CODE.test(text) || text.startsWith(prefix) || text.toUpperCase().includes(uniq);
 }
 
-/** Returns why nothing can be sent now: a press or a reverse job waits for its answer. */
+/** Returns why nothing can be sent now (`waiting` or `another`), or null. */
 function whyNot() {
   return "submitting" in line.dataset ? "waiting" : whyNotNow();
 }

@@ -39,7 +39,7 @@ export function bestReading(strokes, isKnown, expected) {
   const others = MISMATCHES.map(readAs);
   const told = computerKeyboard(strokes);
   const computer = told ?? computerKeyboard(strokes, true);
-  // No known layout writes these characters with these keys, so the keys are trusted first.
+  // No known layout writes these characters with these keys: the keys are read as a US layout first.
   const isStrange = hasPlaces(strokes) && !told && computer !== "us";
   const first = expected ?? (isStrange ? MISMATCHES[0] : null);
   const readings = first ? [readAs(first), typed, ...others] : [typed, ...others];
