@@ -226,7 +226,10 @@ async def _log_limits(database: Database) -> None:
         "processes_that_fit": limits.allowed // most,
     }
     if limits.allowed < most:
-        log.warning("too few connections: raise max_connections or lower DATABASE_POOL_SIZE", **counts)
+        log.warning(
+            "too few connections: lower DATABASE_POOL_SIZE, or raise max_connections or the limit of user or database",
+            **counts,
+        )
     else:
         log.info("connections of the database", **counts)
 
