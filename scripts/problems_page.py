@@ -5,7 +5,7 @@ from pathlib import Path
 
 # Loads every module that defines a refusal.
 import qrtrack.main  # noqa: F401
-from qrtrack.domain.field_codes import MEANINGS
+from qrtrack.domain.field_codes import FieldCode
 from qrtrack.routers.catalogue import URN, catalogue
 
 PAGE = Path(__file__).parents[1] / "docs/problems.md"
@@ -40,9 +40,9 @@ def _problem_rows() -> Iterator[str]:
 
 
 def _code_rows() -> Iterator[str]:
-    for code, meaning in MEANINGS.items():
-        params = ", ".join(f"`{name}`" for name in meaning.params)
-        yield f"| `{code}` | {params} | {meaning.sentence} |"
+    for code in FieldCode:
+        params = ", ".join(f"`{name}`" for name in code.params)
+        yield f"| `{code}` | {params} | {code.sentence} |"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from qrtrack.domain.errors import FieldError
 from qrtrack.domain.field_codes import FieldCode
-from qrtrack.schemas.base import PATTERN_CODES, PATTERN_SENTENCES
+from qrtrack.schemas.base import PATTERNS
 
 POINTER_LENGTH: Final = 300
 # Pydantic writes texts as `'a', 'b' or 'c'`, and numbers as `203, 300 or 600`.
@@ -66,9 +66,12 @@ def field_error(entry: Mapping[str, Any], body: Any) -> FieldError:
     """Builds the field error from pydantic's message. Leaves out the input, which may be a secret."""
     place, *path = entry["loc"]
     steps = _inside(body, path, is_missing=entry["type"] == "missing") if place == "body" else [place, *path]
-    sentence = PATTERN_SENTENCES.get(entry.get("ctx", {}).get("pattern"), entry["msg"])
-    code, params = _code_of(entry["type"], entry.get("ctx", {}))
-    return FieldError(pointer_to(steps), sentence.removeprefix("Value error, "), code, params)
+    kind, context = entry["type"], entry.get("ctx", {})
+    if kind == "string_pattern_mismatch" and context["pattern"] in PATTERNS:
+        code, sentence = PATTERNS[context["pattern"]]
+        return FieldError(pointer_to(steps), sentence, code)
+    code, params = _code_of(kind, context)
+    return FieldError(pointer_to(steps), entry["msg"].removeprefix("Value error, "), code, params)
 
 
 def _code_of(kind: str, context: Mapping[str, Any]) -> tuple[FieldCode, Mapping[str, Any]]:
@@ -83,8 +86,6 @@ def _code_of(kind: str, context: Mapping[str, Any]) -> tuple[FieldCode, Mapping[
         return FieldCode.NOT_ALLOWED_VALUE, {
             "allowed": QUOTED.findall(expected) or NUMBER.findall(expected) or [expected]
         }
-    if kind == "string_pattern_mismatch":
-        return PATTERN_CODES.get(context["pattern"], FieldCode.INVALID), {}
     if kind in PLAIN:
         return PLAIN[kind], {}
     # Our own validators raise with a code of the catalogue.

@@ -46,39 +46,35 @@ ACCOUNT_PATTERN: Final = f"^{ACCOUNT.pattern}$"
 REFERENCE_PATTERN: Final = f"^{REFERENCE.pattern}$"
 # Years 2000 to 2099: PostgreSQL, Python and JavaScript agree about them.
 MOMENT: Final = r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
-PATTERN_SENTENCES: Final[Mapping[str, str]] = {
-    ONE_LINE: "Text may not hold line breaks, control characters or invisible marks",
-    MANY_LINES: "Text may not hold control characters or invisible marks",
-    SETTLEMENT_PATTERN: "Only printable ASCII characters are taken here",
-    PRINTABLE: "Only printable ASCII characters are taken here",
-    PREFIX_PATTERN: "A prefix is 1 to 8 of A-Z and 0-9, and ends in a letter",
-    COMPANY_PREFIX_PATTERN: "A company prefix has 4 to 12 digits",
-    EMAIL_ADDRESS: "This is not one plain e-mail address",
-    HOOK_ADDRESS: "An address begins with https:// and has no blanks and no letters beyond ASCII",
-    ACCOUNT_PATTERN: "An account has 5 to 34 digits",
-    REFERENCE_PATTERN: "A reference has 1 to 15 printable ASCII characters, without blanks around it",
-    FORMAT_NAME_PATTERN: "A name has 1 to 40 of a-z, 0-9 and hyphens, and does not begin with a hyphen",
-    MOMENT: "Write the time as 2031-01-31T08:00:00+07:00",
-    PRINTER_ADDRESS_PATTERN: "An address is host:port, with a port from 9100 to 9109, such as 192.0.2.7:9100",
-    LOT_PATTERN: "A lot has 1 to 20 letters, digits and signs of the GS1 set, without blanks",
+PATTERNS: Final[Mapping[str, tuple[FieldCode, str]]] = {
+    ONE_LINE: (FieldCode.CONTROL_CHARACTERS, "Text may not hold line breaks, control characters or invisible marks"),
+    MANY_LINES: (FieldCode.CONTROL_CHARACTERS, "Text may not hold control characters or invisible marks"),
+    SETTLEMENT_PATTERN: (FieldCode.NOT_PRINTABLE_ASCII, "Only printable ASCII characters are taken here"),
+    PRINTABLE: (FieldCode.NOT_PRINTABLE_ASCII, "Only printable ASCII characters are taken here"),
+    PREFIX_PATTERN: (FieldCode.BAD_PREFIX, "A prefix is 1 to 8 of A-Z and 0-9, and ends in a letter"),
+    COMPANY_PREFIX_PATTERN: (FieldCode.BAD_COMPANY_PREFIX, "A company prefix has 4 to 12 digits"),
+    EMAIL_ADDRESS: (FieldCode.BAD_EMAIL, "This is not one plain e-mail address"),
+    HOOK_ADDRESS: (
+        FieldCode.BAD_HTTPS_ADDRESS,
+        "An address begins with https:// and has no blanks and no letters beyond ASCII",
+    ),
+    ACCOUNT_PATTERN: (FieldCode.BAD_ACCOUNT, "An account has 5 to 34 digits"),
+    REFERENCE_PATTERN: (
+        FieldCode.BAD_REFERENCE,
+        "A reference has 1 to 15 printable ASCII characters, without blanks around it",
+    ),
+    FORMAT_NAME_PATTERN: (
+        FieldCode.BAD_FORMAT_NAME,
+        "A name has 1 to 40 of a-z, 0-9 and hyphens, and does not begin with a hyphen",
+    ),
+    MOMENT: (FieldCode.BAD_INSTANT, "Write the time as 2031-01-31T08:00:00+07:00"),
+    PRINTER_ADDRESS_PATTERN: (
+        FieldCode.BAD_PRINTER_ADDRESS,
+        "An address is host:port, with a port from 9100 to 9109, such as 192.0.2.7:9100",
+    ),
+    LOT_PATTERN: (FieldCode.BAD_LOT, "A lot has 1 to 20 letters, digits and signs of the GS1 set, without blanks"),
 }
-
-PATTERN_CODES: Final[Mapping[str, FieldCode]] = {
-    ONE_LINE: FieldCode.CONTROL_CHARACTERS,
-    MANY_LINES: FieldCode.CONTROL_CHARACTERS,
-    SETTLEMENT_PATTERN: FieldCode.NOT_PRINTABLE_ASCII,
-    PRINTABLE: FieldCode.NOT_PRINTABLE_ASCII,
-    PREFIX_PATTERN: FieldCode.BAD_PREFIX,
-    COMPANY_PREFIX_PATTERN: FieldCode.BAD_COMPANY_PREFIX,
-    EMAIL_ADDRESS: FieldCode.BAD_EMAIL,
-    HOOK_ADDRESS: FieldCode.BAD_HTTPS_ADDRESS,
-    ACCOUNT_PATTERN: FieldCode.BAD_ACCOUNT,
-    REFERENCE_PATTERN: FieldCode.BAD_REFERENCE,
-    FORMAT_NAME_PATTERN: FieldCode.BAD_FORMAT_NAME,
-    MOMENT: FieldCode.BAD_INSTANT,
-    PRINTER_ADDRESS_PATTERN: FieldCode.BAD_PRINTER_ADDRESS,
-    LOT_PATTERN: FieldCode.BAD_LOT,
-}
+"""What is wrong with text that does not match."""
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=ONE_LINE)]
 Note = Annotated[str, StringConstraints(max_length=2000, pattern=MANY_LINES)]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, GetJsonSchemaHandler, TypeAdapter
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from qrtrack.domain.field_codes import MEANINGS, FieldCode
+from qrtrack.domain.field_codes import FieldCode
 
 ParamValue = str | int | float | list[str]
 PARAM_TYPES: Final[Mapping[str, Any]] = MappingProxyType(
@@ -57,8 +57,8 @@ class ProblemField(BaseModel):
 
 def _codes_by_params() -> Mapping[tuple[str, ...], Sequence[str]]:
     found: dict[tuple[str, ...], list[str]] = {}
-    for code, meaning in MEANINGS.items():
-        found.setdefault(meaning.params, []).append(code.value)
+    for code in FieldCode:
+        found.setdefault(code.params, []).append(code.value)
     return found
 
 

@@ -3,7 +3,7 @@
 import re
 
 from qrtrack.console.language import catalogue
-from qrtrack.domain.field_codes import MEANINGS, FieldCode
+from qrtrack.domain.field_codes import FieldCode
 
 # No form of the console can cause these, or another section of the catalogue says them.
 ELSEWHERE = {
@@ -17,10 +17,10 @@ ELSEWHERE = {
 def test_every_code_that_a_form_can_cause_has_its_text() -> None:
     """The catalogues have the same keys and placeholders: test_console.py holds that."""
     texts = catalogue("en")
-    for code, meaning in MEANINGS.items():
+    for code in FieldCode:
         if code in ELSEWHERE or f"import_error.{code}" in texts or f"label_refusal.{code}" in texts:
             continue
-        assert set(re.findall(r"\{(\w+)\}", texts[f"field.{code}"])) <= set(meaning.params), code
+        assert set(re.findall(r"\{(\w+)\}", texts[f"field.{code}"])) <= set(code.params), code
 
 
 def test_the_texts_are_of_codes_that_exist() -> None:
