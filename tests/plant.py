@@ -331,7 +331,7 @@ async def explained_claim(database: Database) -> Any:
 
     class Explained(LeasedRepository):
         async def _fetch_all(self, _kind: Any, sql: str, /, **values: Any) -> Any:
-            plans.append((await self._fetch_value(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", **values))[0])
+            plans.append((await self._fetch_scalar(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", **values))[0])
             return [ClaimedRow(0, None, UUID(int=0), UUID(int=0), attempts=0, exhausted=False, waited=None)]
 
     for _ in range(5):

@@ -15,6 +15,7 @@ from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from qrtrack.domain.claims import Claim, LeaseLost
+from qrtrack.domain.errors import DomainError
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -24,6 +25,7 @@ NAMED_PARAMETER: Final = re.compile(r"(?<!:):([a-z_]+)")
 
 
 TypedRowT = TypeVar("TypedRowT", bound=NamedTuple)
+ValueT = TypeVar("ValueT")
 
 # Keeps plans for the rest of the transaction. By default our connections plan each statement anew. A foreign key is
 # checked by one statement for each row, and planning it 10,000 times takes longer than inserting the rows.
@@ -39,10 +41,14 @@ DURABLE = (
 
 
 class TypedQueries(ABC):
-    """The fetches that both bases share. Each base implements `_fetch_all` for its own connection."""
+    """The fetches that both bases share. Each base implements the abstract ones for its own connection."""
 
     @abstractmethod
     async def _fetch_all(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> list[TypedRowT]: ...
+
+    @abstractmethod
+    async def _fetch_scalar(self, sql: str, /, **values: Any) -> Any:
+        """Returns the first column of the row, or None without a row."""
 
     async def _fetch_optional(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> TypedRowT | None:
         """Returns the row, or None. More than one row raises ValueError."""
@@ -55,6 +61,24 @@ class TypedQueries(ABC):
         """Returns the row of a statement that always returns exactly one."""
         (row,) = await self._fetch_all(kind, sql, **values)
         return row
+
+    async def _fetch_existing(
+        self, kind: type[TypedRowT], sql: str, missing: DomainError, /, **values: Any
+    ) -> TypedRowT:
+        """Returns the row. Raises `missing` without one."""
+        row = await self._fetch_optional(kind, sql, **values)
+        if row is None:
+            raise missing
+        return row
+
+    async def _find_value(self, kind: type[ValueT], sql: str, /, **values: Any) -> ValueT | None:
+        """Returns the first column of the row. Returns None without a row, and for NULL."""
+        value = await self._fetch_scalar(sql, **values)
+        return None if value is None else _checked(kind, value)
+
+    async def _fetch_value(self, kind: type[ValueT], sql: str, /, **values: Any) -> ValueT:
+        """Returns the first column of a statement that always returns one row, without NULL."""
+        return _checked(kind, await self._fetch_scalar(sql, **values))
 
 
 class Repository(TypedQueries):
@@ -70,10 +94,7 @@ class Repository(TypedQueries):
         _check_columns(kind, sql, tuple(result.keys()))
         return [kind._make(row) for row in result]
 
-    async def _fetch_value(self, sql: str, /, **values: Any) -> Any:
-        """Returns the first column of the row, or None without a row. The caller declares the type: `count: int = await
-        …`.
-        """
+    async def _fetch_scalar(self, sql: str, /, **values: Any) -> Any:
         return (await self._session.execute(prepared(sql), values)).scalar_one_or_none()
 
     async def _fetch_values(self, sql: str, /, **values: Any) -> Sequence[Any]:
@@ -85,6 +106,10 @@ class Repository(TypedQueries):
         result = await self._session.execute(prepared(sql), values)
         assert isinstance(result, CursorResult)
         return result.rowcount
+
+    async def _lock(self, name: str) -> None:
+        """Takes the advisory lock of the name until the transaction ends."""
+        await self._execute("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", name=name)
 
     async def _execute_fenced(self, claim: Claim, sql: str, /, **values: Any) -> None:
         """Changes the claimed row: `… WHERE id = :id AND lease_token = :lease_token AND status = 'running'`.
@@ -113,8 +138,7 @@ class DriverRepository(TypedQueries):
             _check_columns(kind, sql, tuple(rows[0].keys()))
         return [kind._make(row) for row in rows]
 
-    async def _fetch_value(self, sql: str, /, **values: Any) -> Any:
-        """Returns the first column of the row, or None without a row."""
+    async def _fetch_scalar(self, sql: str, /, **values: Any) -> Any:
         statement, names = _numbered(sql)
         return await self._connection.fetchval(statement, *(values[name] for name in names))
 
@@ -132,6 +156,12 @@ MORE_THAN_ONE: Final = "the query returned more than one row"
 def _check_columns(kind: type[NamedTuple], sql: str, columns: tuple[str, ...]) -> None:
     if columns != kind._fields:
         raise TypeError(f"{kind.__name__} has the fields {kind._fields}, its query the columns {columns}: {sql}")
+
+
+def _checked(kind: type[ValueT], value: Any) -> ValueT:
+    if not isinstance(value, kind):
+        raise TypeError(f"the query returned {value!r} instead of {kind.__name__}")
+    return value
 
 
 @cache

@@ -53,7 +53,7 @@ class CasePrintRepository(DriverRepository):
 
     async def order(self, caller: Caller, batch_id: UUID, case_id: int, *, station: str | None) -> None:
         """Queues one print job for each printer that prints the cases of the station."""
-        await self._fetch_value(
+        await self._execute(
             ORDER,
             organisation_id=caller.organisation_id,
             user_id=caller.user_id,

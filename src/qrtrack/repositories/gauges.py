@@ -125,17 +125,14 @@ class GaugeRepository(Repository):
 
     async def verification_reports(self) -> int:
         """Returns the number of consumers' reports of the last 24 hours."""
-        count: int = await self._fetch_value(VERIFICATION_REPORTS)
-        return count
+        return await self._fetch_value(int, VERIFICATION_REPORTS)
 
     async def unknown_dispatches(self) -> int:
         """Returns the number of attempts with an unknown outcome. Each blocks its settlement."""
-        count: int = await self._fetch_value(UNKNOWN_DISPATCHES)
-        return count
+        return await self._fetch_value(int, UNKNOWN_DISPATCHES)
 
     async def printers_away(self) -> int:
         """Returns the number of printers with an unsent print job that is older than two minutes and whose last attempt
         failed.
         """
-        count: int = await self._fetch_value(PRINTERS_AWAY)
-        return count
+        return await self._fetch_value(int, PRINTERS_AWAY)

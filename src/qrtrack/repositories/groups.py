@@ -151,13 +151,12 @@ class GroupRepository(DriverRepository):
         """Deletes the group and counts one attempt of each piece: tried pieces are claimed one by one. A piece that
         another transaction has locked is not counted, so another group may claim it. Raises LeaseLost.
         """
-        if not await self._fetch_value(self._break_up(OWN), token=group.token):
+        if not await self._fetch_value(int, self._break_up(OWN), token=group.token):
             raise LeaseLost(group)
 
     async def break_up_lapsed(self) -> int:
         """Breaks up all groups of the kind whose lease has expired. Returns the number of groups."""
-        groups: int = await self._fetch_value(self._break_up(LAPSED), kind=self._queue.kind)
-        return groups
+        return await self._fetch_value(int, self._break_up(LAPSED), kind=self._queue.kind)
 
     def _break_up(self, which: str) -> str:
         return BREAK_UP.format(table=self._queue.table, live=self._queue.live, which=which)

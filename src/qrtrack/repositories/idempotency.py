@@ -52,7 +52,7 @@ class IdempotencyRepository(Repository):
         if request.opened:
             return
         name = f"idempotency {request.organisation_id} {request.route} {request.key}"
-        if not await self._fetch_value(LOCK_KEY, name=name):
+        if not await self._fetch_value(bool, LOCK_KEY, name=name):
             raise StillRunning
         stored = await self._fetch_optional(
             StoredKey, FIND_KEY, organisation=request.organisation_id, route=request.route, key=request.key

@@ -234,7 +234,7 @@ class LeasedRepository(Repository):
         LeaseLost.
         """
         statement = f"SELECT 1 FROM {self._queue.table} WHERE {self._queue.fence} FOR NO KEY UPDATE"
-        if await self._fetch_value(statement, id=claim.id, lease_token=claim.token) is None:
+        if await self._find_value(int, statement, id=claim.id, lease_token=claim.token) is None:
             raise LeaseLost(claim)
 
     async def renew(self, claim: Claim, *, lease_seconds: float) -> None:

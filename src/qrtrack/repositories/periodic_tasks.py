@@ -45,5 +45,4 @@ class PeriodicTaskRepository(Repository):
         return await self._fetch_all(PlannedTask, LIST_TASKS)
 
     async def name_of(self, task_id: int) -> str:
-        name: str = await self._fetch_value(GET_NAME, id=task_id)
-        return name
+        return await self._fetch_value(str, GET_NAME, id=task_id)

@@ -156,8 +156,7 @@ class RecalculationRepository(Repository):
         not committed theirs.
         """
         statement = LOCK.format(id=what.id, table=what.table, countable=what.countable)
-        organisation_id: UUID | None = await self._fetch_value(statement, id=id_)
-        return organisation_id
+        return await self._find_value(UUID, statement, id=id_)
 
     async def counters(self, what: Countable[CountersT], id_: UUID) -> CountersT:
         columns = ", ".join(what.counters._fields)

@@ -225,7 +225,7 @@ class RetentionRepository(Repository):
         return await self._fetch_one(PrunedChunk, PRUNE_STAGES, days=days, after=after, step=STEP)
 
     async def is_over_and_done(self, job_id: UUID, *, days: int) -> bool:
-        return await self._fetch_value(IS_OVER_AND_DONE, job_id=job_id, days=days) is not None
+        return await self._find_value(bool, IS_OVER_AND_DONE, job_id=job_id, days=days) is not None
 
     async def delete_job(self, job_id: UUID) -> int:
         """Deletes the job with its log and its prepared rows. Exclusions that may be needed again stay. Needs the batch

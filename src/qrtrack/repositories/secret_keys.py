@@ -16,5 +16,4 @@ class SecretKeyRepository(Repository):
     async def keep(self, fingerprint: str) -> str:
         """Stores the fingerprint if there is none yet. Returns the stored one: the first writer wins."""
         await self._execute(INSERT_FINGERPRINT, fingerprint=fingerprint)
-        stored: str = await self._fetch_value(GET_FINGERPRINT)
-        return stored
+        return await self._fetch_value(str, GET_FINGERPRINT)

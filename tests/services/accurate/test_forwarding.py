@@ -179,7 +179,7 @@ async def test_an_event_that_cannot_be_processed_is_forwarded_anyway(
 ) -> None:
     await accurate.send(item(1, uuid="retried"), item(2, uuid="dead"))
     for permanent, held in zip((False, True), await accurate.one_by_one(await accurate.group()), strict=True):
-        await HANDLER_OF["webhook_retry"].fail(runtime, held, "a defect", permanent=permanent)
+        await HANDLER_OF["webhook_retry"].fail(runtime.database, held, "a defect", permanent=permanent)
         await forward(runtime)
     assert uuids(endpoint) == ["retried", "dead"]
     assert [(row.status, row.forward_status) for row in await accurate.rows()] == [
@@ -290,7 +290,7 @@ async def test_a_replay_is_forwarded_again_under_the_same_id(
     for pass_on in (True, False):
         await replay_event(runtime.database, caller=caller, event_id=receipt.queue_id, reason=None, pass_on=pass_on)
         (held,) = await accurate.one_by_one(await accurate.group())
-        await HANDLER_OF["webhook_retry"].fail(runtime, held, "a defect", permanent=True)
+        await HANDLER_OF["webhook_retry"].fail(runtime.database, held, "a defect", permanent=True)
         await forward(runtime)
     assert [request.headers["webhook-id"] for request in endpoint.received] == [
         f"accurate-event-{receipt.queue_id}"

@@ -194,7 +194,7 @@ async def test_an_event_that_kills_its_worker_is_dead_alone(accurate: Accurate, 
         if not held:
             break
         if held[0].exhausted:
-            await HANDLER_OF["webhook_retry"].fail(runtime, held[0], "worker lost", permanent=True)
+            await HANDLER_OF["webhook_retry"].fail(runtime.database, held[0], "worker lost", permanent=True)
         elif held[0].number != poisoned:
             await process_event(runtime.database, held[0], zone=zone(runtime), pass_on=False)
     statuses = {row.id: row.status for row in await accurate.rows()}

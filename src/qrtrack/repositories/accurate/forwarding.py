@@ -154,8 +154,7 @@ class WebhookForwardingRepository(Repository):
 
     async def mark_failed(self, event_id: int, error: str, *, backoff: Sequence[float]) -> float | None:
         """Counts the attempt. Returns the seconds until the next one, or None when the event is dead."""
-        delay: float | None = await self._fetch_value(MARK_FAILED, id=event_id, error=error, backoff=list(backoff))
-        return delay
+        return await self._find_value(float, MARK_FAILED, id=event_id, error=error, backoff=list(backoff))
 
     async def postpone(self, event_id: int, error: str, *, seconds: float) -> None:
         """Delays the event as the endpoint asked. The attempt is not counted."""

@@ -129,10 +129,9 @@ class WebhookReplayRepository(Repository):
 
     async def get(self, event_id: int) -> Event:
         """Raises NotFound."""
-        event = await self._fetch_optional(Event, GET, id=event_id)
-        if event is None:
-            raise NotFound(f"Your organisation has no event {event_id}.")
-        return event
+        return await self._fetch_existing(
+            Event, GET, NotFound(f"Your organisation has no event {event_id}."), id=event_id
+        )
 
     async def conflicts(self, event_id: int) -> Sequence[Conflict]:
         return await self._fetch_all(Conflict, CONFLICTS, id=event_id)
@@ -152,8 +151,7 @@ class WebhookReplayRepository(Repository):
     async def count_replayable(self, selection: EventSelection, statuses: Sequence[str], *, limit: int) -> int:
         """Counts the events that `find_replayable` would return, at most `limit` of them."""
         values = asdict(selection) | {"statuses": list(statuses)}
-        count: int = await self._fetch_value(COUNT_REPLAYABLE, **values, limit=limit)
-        return count
+        return await self._fetch_value(int, COUNT_REPLAYABLE, **values, limit=limit)
 
     async def requeue(
         self, ids: Sequence[int], statuses: Sequence[str], *, forward_status: str | None = None, pass_on: bool

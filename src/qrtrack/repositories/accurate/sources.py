@@ -158,7 +158,7 @@ class AccurateSourceRepository(Repository):
         return await self._fetch_optional(Subscription, SUBSCRIPTION)
 
     async def is_renewed_today(self) -> bool:
-        return bool(await self._fetch_value(IS_RENEWED_TODAY))
+        return bool(await self._find_value(bool, IS_RENEWED_TODAY))
 
     async def mark_renewed(self, expires_on: date) -> None:
         await self._execute(MARK_RENEWED, expires_on=expires_on)

@@ -117,10 +117,12 @@ class SentRow(NamedTuple):
 class AttemptRepository(Repository):
     async def get(self, attempt_id: int) -> FoundAttempt:
         """Raises NotFound."""
-        attempt = await self._fetch_optional(FoundAttempt, FIND, id=attempt_id)
-        if attempt is None:
-            raise NotFound(f"There is no attempt with log_id {attempt_id} in your organisation.")
-        return attempt
+        return await self._fetch_existing(
+            FoundAttempt,
+            FIND,
+            NotFound(f"There is no attempt with log_id {attempt_id} in your organisation."),
+            id=attempt_id,
+        )
 
     async def lock(self, attempt_id: int) -> FoundAttempt:
         """Locks the attempt until the transaction ends. A second statement reads it, so it sees what others committed

@@ -65,8 +65,7 @@ class CallbackRepository(Repository):
         """Returns the organisation of the attempt. Runs without an organisation, because the gateway's request names
         only the attempt.
         """
-        organisation: UUID | None = await self._fetch_value(FIND_ORGANISATION, attempt_id=attempt_id)
-        return organisation
+        return await self._find_value(UUID, FIND_ORGANISATION, attempt_id=attempt_id)
 
     async def find_row(self, attempt_id: int, reference: str) -> CalledBackRow | None:
         """Returns the row with this reference, ignoring case."""
@@ -82,7 +81,7 @@ class CallbackRepository(Repository):
 
     async def has_missing(self, attempt_id: int) -> bool:
         """Returns whether a callback is missing. Also true for an imported attempt without rows."""
-        return bool(await self._fetch_value(HAS_MISSING, attempt_id=attempt_id))
+        return await self._fetch_value(bool, HAS_MISSING, attempt_id=attempt_id)
 
     async def list_paid(self, attempt_id: int) -> Sequence[str]:
         """Returns the references that the gateway has reported as paid."""

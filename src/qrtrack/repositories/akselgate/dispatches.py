@@ -70,7 +70,7 @@ class SentBefore(NamedTuple):
 class DispatchRepository(Repository):
     async def next_id(self) -> int:
         """Returns an id that no other attempt ever gets. The payload contains it as `requestId`."""
-        return int(await self._fetch_value(NEXT_ID))
+        return await self._fetch_value(int, NEXT_ID)
 
     async def add(
         self,

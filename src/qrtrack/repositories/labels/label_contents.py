@@ -163,22 +163,17 @@ class MarkedUnits(NamedTuple):
 class LabelContentRepository(Repository):
     async def get_batch(self, batch_id: UUID) -> LabelledBatch:
         """Raises NotFound."""
-        batch = await self._fetch_optional(LabelledBatch, GET_BATCH, batch_id=batch_id)
-        if batch is None:
-            raise no_such_batch(batch_id)
-        return batch
+        return await self._fetch_existing(LabelledBatch, GET_BATCH, no_such_batch(batch_id), batch_id=batch_id)
 
     async def find_codes(self, batch_id: UUID, numbers: Iterable[int]) -> Mapping[int, str]:
         """Returns the codes of the batch by their sequence numbers."""
         return dict(await self._fetch_all(NumberedCode, LIST_CODES, batch_id=batch_id, numbers=list(numbers)))
 
     async def find_sequence(self, batch_id: UUID, code: str) -> int | None:
-        number: int | None = await self._fetch_value(FIND_SEQUENCE, batch_id=batch_id, code=code)
-        return number
+        return await self._find_value(int, FIND_SEQUENCE, batch_id=batch_id, code=code)
 
     async def last_case(self, batch_id: UUID) -> int:
-        last: int | None = await self._fetch_value(LAST_CASE, batch_id=batch_id)
-        return last or 0
+        return await self._find_value(int, LAST_CASE, batch_id=batch_id) or 0
 
     async def summarise_units(self, batch_id: UUID, first: int, last: int) -> UnitSummary:
         return await self._fetch_one(UnitSummary, SUMMARISE_UNITS, batch_id=batch_id, first=first, last=last)

@@ -17,8 +17,6 @@ SELECT definition
 FROM label_formats
 WHERE name = :name
 """
-# Without this lock, two concurrent requests could both find space for one more format.
-LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"
 STORE = """
 INSERT INTO label_formats (manufacturer_org_id, name, definition, created_by)
 SELECT :organisation, :name, CAST(:definition AS jsonb), :actor
@@ -39,14 +37,14 @@ class LabelFormatRepository(Repository):
         return await self._fetch_all(OwnFormat, LIST)
 
     async def find(self, name: str) -> dict[str, Any] | None:
-        definition: dict[str, Any] | None = await self._fetch_value(FIND, name=name)
-        return definition
+        return await self._find_value(dict, FIND, name=name)
 
     async def store(
         self, name: str, definition: Mapping[str, Any], *, organisation_id: UUID, actor: str, most: int
     ) -> bool:
         """Creates or replaces the format. Returns False if the organisation already has `most` other formats."""
-        await self._fetch_value(LOCK, name=f"label formats {organisation_id}")
+        # Without the lock, two concurrent requests could both find space for one more format.
+        await self._lock(f"label formats {organisation_id}")
         stored = await self._execute(
             STORE,
             organisation=organisation_id,

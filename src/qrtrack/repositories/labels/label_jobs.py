@@ -91,8 +91,7 @@ class LabelJobRepository(Repository):
 
     async def find_reserving(self, batch_id: UUID, first: int, last: int) -> UUID | None:
         """Returns a queued or running job that prints some of these units. Needs the batch lock."""
-        job_id: UUID | None = await self._fetch_value(FIND_RESERVING, batch_id=batch_id, first=first, last=last)
-        return job_id
+        return await self._find_value(UUID, FIND_RESERVING, batch_id=batch_id, first=first, last=last)
 
     async def add_parts(self, claim: Claim, contents: Sequence[bytes], *, before: int, offsets: Sequence[int]) -> None:
         """Adds parts after the first `before` parts of the file. The same transaction must have made a fenced write
@@ -124,8 +123,7 @@ class LabelJobRepository(Repository):
         return offsets
 
     async def get_part(self, job_id: UUID, part: int) -> bytes | None:
-        content: bytes | None = await self._fetch_value(GET_PART, job_id=job_id, part=part)
-        return content
+        return await self._find_value(bytes, GET_PART, job_id=job_id, part=part)
 
 
 def _found(job: LabelJob | None, job_id: UUID) -> LabelJob:

@@ -181,8 +181,8 @@ class PrintJobRepository(Repository):
         """Returns the id of the new print job, or of the one that already waits for the same case and printer. Raises
         NotFound.
         """
-        job_id: int | None = await self._fetch_value(
-            ADD_CASE, printer_id=printer_id, batch_id=batch_id, case_number=case_number, reason=reason, actor=actor
+        job_id = await self._find_value(
+            int, ADD_CASE, printer_id=printer_id, batch_id=batch_id, case_number=case_number, reason=reason, actor=actor
         )
         if job_id is None:
             raise NotFound(f"The batch has no case number {case_number} in your organisation.")
@@ -190,10 +190,9 @@ class PrintJobRepository(Repository):
 
     async def add_label_job(self, printer_id: UUID, label_job_id: UUID, *, reason: str | None, actor: str) -> int:
         """Returns the id of the new print job."""
-        job_id: int = await self._fetch_value(
-            ADD_LABEL_JOB, printer_id=printer_id, label_job_id=label_job_id, reason=reason, actor=actor
+        return await self._fetch_value(
+            int, ADD_LABEL_JOB, printer_id=printer_id, label_job_id=label_job_id, reason=reason, actor=actor
         )
-        return job_id
 
     async def labels_of_cases(self, batch_id: UUID, case_numbers: Sequence[int]) -> Sequence[CaseLabel]:
         """Lists the newest print job of each case on each printer. A case without print jobs is not listed."""
@@ -203,14 +202,13 @@ class PrintJobRepository(Repository):
         """Returns whether the file of the label job waits for a printer, is being sent, or may have been printed. The
         caller must hold the lock of the label job.
         """
-        return await self._fetch_value(FIND_SENT, label_job_id=label_job_id) is not None
+        return await self._find_value(int, FIND_SENT, label_job_id=label_job_id) is not None
 
     async def get(self, job_id: int) -> ListedPrint:
         """Raises NotFound."""
-        found = await self._fetch_optional(ListedPrint, GET, id=job_id)
-        if found is None:
-            raise NotFound(f"There is no print job {job_id} in your organisation.")
-        return found
+        return await self._fetch_existing(
+            ListedPrint, GET, NotFound(f"There is no print job {job_id} in your organisation."), id=job_id
+        )
 
     async def list(
         self, *, printer_id: UUID | None, status: str | None, before: int | None, limit: int
@@ -236,10 +234,7 @@ class PrintJobRepository(Repository):
 
     async def get_claimed(self, claim: Claim) -> ClaimedPrint:
         """Raises LeaseLost if the printer, and with it the job, was deleted."""
-        found = await self._fetch_optional(ClaimedPrint, GET_CLAIMED, id=claim.number)
-        if found is None:
-            raise LeaseLost(claim)
-        return found
+        return await self._fetch_existing(ClaimedPrint, GET_CLAIMED, LeaseLost(claim), id=claim.number)
 
     async def begin_sending(self, claim: Claim) -> None:
         """Records that sending begins. After the commit, the job is sent again only if `take_back_sending` undoes this.
@@ -263,4 +258,4 @@ class PrintJobRepository(Repository):
         return await self._execute(RECORD_UNKNOWN, **values) > 0
 
     async def is_late(self, claim: Claim, *, hours: int) -> bool:
-        return bool(await self._fetch_value(IS_LATE, id=claim.id, hours=hours))
+        return bool(await self._find_value(bool, IS_LATE, id=claim.id, hours=hours))

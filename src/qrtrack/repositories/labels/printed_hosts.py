@@ -29,7 +29,7 @@ class HostOnLabels(NamedTuple):
 
 class PrintedHostRepository(Repository):
     async def is_recorded(self, host: str, organisation_id: UUID) -> bool:
-        return bool(await self._fetch_value(IS_RECORDED, host=host, organisation=organisation_id))
+        return await self._fetch_value(bool, IS_RECORDED, host=host, organisation=organisation_id)
 
     async def record(self, host: str, organisation_id: UUID) -> None:
         await self._execute(RECORD, host=host, organisation=organisation_id)

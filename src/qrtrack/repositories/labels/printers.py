@@ -12,8 +12,6 @@ from qrtrack.domain.labels.printers import written_address
 from qrtrack.models import Printer
 from qrtrack.repositories.base import Repository
 
-# An advisory lock: without it, two concurrent requests would both find room for one more printer.
-LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"
 SELECT = """
 SELECT printer.id AS printer_id, printer.name, printer.host, printer.port, host(printer.ip) AS ip,
        printer.file_format AS format, printer.dpi, printer.preset, printer.stations, printer.calibration,
@@ -76,10 +74,7 @@ class PrinterRepository(Repository):
 
     async def view(self, printer_id: UUID) -> ListedPrinter:
         """Raises NotFound."""
-        printer = await self._fetch_optional(ListedPrinter, GET, printer_id=printer_id)
-        if printer is None:
-            raise no_such_printer(printer_id)
-        return printer
+        return await self._fetch_existing(ListedPrinter, GET, no_such_printer(printer_id), printer_id=printer_id)
 
     async def get(self, printer_id: UUID) -> Printer:
         """Raises NotFound."""
@@ -97,7 +92,7 @@ class PrinterRepository(Repository):
 
     async def lock_and_count(self, organisation_id: UUID) -> int:
         """Returns how many printers the organisation has. Nobody can add one until the end of the transaction."""
-        await self._fetch_value(LOCK, name=f"printers {organisation_id}")
+        await self._lock(f"printers {organisation_id}")
         return await self._session.scalar(select(func.count()).select_from(Printer)) or 0
 
     async def store(self, printer: Printer) -> None:

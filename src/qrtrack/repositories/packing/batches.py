@@ -251,7 +251,7 @@ class BatchRepository(Repository):
         """Marks the batch failed. Returns True if it failed in `creating`: then its codes were deleted. Needs
         `lock`.
         """
-        was_creating: bool = await self._fetch_value(HAS_NO_CODES_YET, batch_id=batch_id)
+        was_creating = await self._fetch_value(bool, HAS_NO_CODES_YET, batch_id=batch_id)
         if was_creating:
             await self._execute(DELETE_CODES, batch_id=batch_id)
         await self._execute(FAIL, batch_id=batch_id, reason=reason)
@@ -269,15 +269,14 @@ class BatchRepository(Repository):
 
     async def hashing_rate(self, batch_id: UUID) -> float | None:
         """Returns the keys per second over the last two minutes, or None if no chunk was hashed."""
-        rate: float | None = await self._fetch_value(HASHING_RATE, batch_id=batch_id)
-        return rate
+        return await self._find_value(float, HASHING_RATE, batch_id=batch_id)
 
     async def close(self, batch_id: UUID, reason: str) -> None:
         await self._execute(CLOSE, batch_id=batch_id, reason=reason)
 
     async def is_printing_keys(self, batch_id: UUID) -> bool:
         """Returns whether a label job that prints root keys is queued or running. Needs the batch lock."""
-        return bool(await self._fetch_value(IS_PRINTING_KEYS, batch_id=batch_id))
+        return await self._fetch_value(bool, IS_PRINTING_KEYS, batch_id=batch_id)
 
     async def forget_keys(self, batch_id: UUID) -> int:
         """Deletes the sealed keys, and the label files that show them. The hashes stay. Returns the number of keys."""

@@ -76,8 +76,6 @@ FROM unnest(CAST(:sequences AS int[]), CAST(:hashes AS text[])) AS made(number, 
 WHERE code.batch_id = :batch_id AND code.sequence_number = made.number AND code.root_key_hash IS NULL
 """
 
-LOCK_IMPORTS = "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"
-
 # Codes that exist, and codes whose numbers a batch has reserved.
 TAKEN = """
 SELECT listed.code
@@ -190,7 +188,7 @@ class CodeCreationRepository(Repository):
         """Makes the organisation's imports run one after the other, so that of two files with the same code the second
         one sees it.
         """
-        await self._execute(LOCK_IMPORTS, name=f"import {organisation_id}")
+        await self._lock(f"import {organisation_id}")
 
     async def taken(self, codes: Sequence[str]) -> Sequence[str]:
         """Returns the listed codes that exist, or whose numbers a batch of this service has reserved."""

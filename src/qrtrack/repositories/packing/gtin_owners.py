@@ -24,8 +24,6 @@ INSERT INTO gtin_owners (items, gtin, prefix, created_by, manufacturer_org_id)
 VALUES (int8range(:low, :high, '[]'), CAST(:gtin AS text), CAST(:prefix AS text), :actor, :organisation)
 ON CONFLICT DO NOTHING
 """
-# Without this lock, two concurrent requests of an organisation would both find space for one more prefix.
-LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"
 LIST_PREFIXES = """
 SELECT prefix, created_by, created_at
 FROM gtin_owners
@@ -95,15 +93,17 @@ class GtinOwnerRepository(Repository):
         it.
         """
         for _ in range(2):
-            if await self._fetch_value(IS_OWN, low=items.low, organisation=organisation_id):
+            if await self._find_value(bool, IS_OWN, low=items.low, organisation=organisation_id):
                 return True
             if await self._claim(items, gtin=gtin, organisation_id=organisation_id, actor=actor):
                 return True
         return False
 
     async def lock_prefixes(self, organisation_id: UUID) -> None:
-        """Locks the organisation's prefixes until this transaction ends."""
-        await self._execute(LOCK, name=f"prefixes {organisation_id}")
+        """Locks the organisation's prefixes until this transaction ends. Without it, two concurrent requests would both
+        find space for one more prefix.
+        """
+        await self._lock(f"prefixes {organisation_id}")
 
     async def list_prefixes(self, organisation_id: UUID) -> list[OwnPrefix]:
         return await self._fetch_all(OwnPrefix, LIST_PREFIXES, organisation=organisation_id)
@@ -117,7 +117,7 @@ class GtinOwnerRepository(Repository):
             await self._execute(ABSORB_GTINS, **items._asdict(), organisation=organisation_id)
             if await self._claim(items, prefix=prefix, organisation_id=organisation_id, actor=actor):
                 return True
-            if not await self._fetch_value(HAS_GTINS, **items._asdict(), organisation=organisation_id):
+            if not await self._fetch_value(bool, HAS_GTINS, **items._asdict(), organisation=organisation_id):
                 return False
 
     async def delete_prefix(self, prefix: str, items: Items, *, organisation_id: UUID, actor: str) -> bool:
@@ -141,8 +141,7 @@ class GtinOwnerRepository(Repository):
 
     async def count_batches(self, items: Items, *, organisation_id: UUID) -> int:
         """Counts the organisation's batches whose GTINs have one of these item numbers."""
-        counted: int = await self._fetch_value(COUNT_BATCHES, **items._asdict(), organisation=organisation_id)
-        return counted
+        return await self._fetch_value(int, COUNT_BATCHES, **items._asdict(), organisation=organisation_id)
 
     async def _claim(
         self,

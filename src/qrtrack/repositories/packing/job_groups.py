@@ -94,13 +94,11 @@ class JobEvent(NamedTuple):
 class JobGroupRepository(Repository):
     async def count(self, group: JobGroup, *, limit: int) -> int:
         """Counts at most `limit` jobs."""
-        count: int = await self._fetch_value(COUNT, **asdict(group), limit=limit)
-        return count
+        return await self._fetch_value(int, COUNT, **asdict(group), limit=limit)
 
     async def find_newest(self) -> UUID | None:
         """Returns the id of the organisation's newest job, whatever its state."""
-        newest: UUID | None = await self._fetch_value(FIND_NEWEST)
-        return newest
+        return await self._find_value(UUID, FIND_NEWEST)
 
     async def find(self, group: JobGroup, *, after: UUID, last: UUID, limit: int) -> Sequence[FoundJob]:
         """Returns the next jobs after `after` up to `last`, by their ids."""

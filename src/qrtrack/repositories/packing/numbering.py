@@ -36,17 +36,16 @@ DO UPDATE SET last_number = GREATEST(counter.last_number, EXCLUDED.last_number)
 class NumberingRepository(Repository):
     async def take_numbers(self, organisation_id: UUID, prefix: str, quantity: int) -> int:
         """Reserves `quantity` consecutive numbers, and returns the first one."""
-        last: int = await self._fetch_value(
-            TAKE_NUMBERS, organisation_id=organisation_id, prefix=prefix, quantity=quantity
+        last = await self._fetch_value(
+            int, TAKE_NUMBERS, organisation_id=organisation_id, prefix=prefix, quantity=quantity
         )
         return last - quantity + 1
 
     async def count_random(self, organisation_id: UUID, prefix: str, quantity: int) -> int:
         """Adds `quantity` random codes to the prefix, and returns how many it has now."""
-        total: int = await self._fetch_value(
-            COUNT_RANDOM, organisation_id=organisation_id, prefix=prefix, quantity=quantity
+        return await self._fetch_value(
+            int, COUNT_RANDOM, organisation_id=organisation_id, prefix=prefix, quantity=quantity
         )
-        return total
 
     async def skip_numbers(self, organisation_id: UUID, highest: dict[str, int]) -> None:
         """Raises each prefix's counter to the highest imported number, so that no batch uses that number again."""

@@ -154,8 +154,7 @@ class PreparedCodeRepository(Repository):
 
     async def count_waiting(self, batch_id: UUID, sequences: Sequence[int]) -> int:
         """Returns how many of these codes wait in the queue."""
-        count: int = await self._fetch_value(COUNT_WAITING, batch_id=batch_id, sequences=sequences)
-        return count
+        return await self._fetch_value(int, COUNT_WAITING, batch_id=batch_id, sequences=sequences)
 
     async def lower_queue_head(self, batch_id: UUID, first: int, last: int) -> None:
         """Lowers the queue head, so that codes from `first` to `last` may enter the queue again. Needs the batch

@@ -200,14 +200,14 @@ class ReverseJobRepository(Repository):
         """Returns 1 for the organisation's next job, and None if the job is not queued."""
         if job.status != JobStatus.QUEUED:
             return None
-        position: int = await self._fetch_value(
+        return await self._fetch_value(
+            int,
             QUEUE_POSITION,
             organisation_id=job.manufacturer_org_id,
             priority=job.priority,
             run_at=job.run_at,
             id=job.id,
         )
-        return position
 
     async def range_of_variant(self, batch_id: UUID, variant: str | None) -> SequenceRange | None:
         """Returns the sequence numbers of the variant, or of the whole batch. Returns None if there is no such

@@ -121,10 +121,7 @@ class SyncRecordRepository(DriverRepository):
 
     async def find(self, batch_id: UUID) -> Standing:
         """Raises NotFound."""
-        standing = await self._fetch_optional(Standing, FIND, batch_id=batch_id)
-        if standing is None:
-            raise no_such_batch(batch_id)
-        return standing
+        return await self._fetch_existing(Standing, FIND, no_such_batch(batch_id), batch_id=batch_id)
 
     async def list_failures(
         self, batch_id: UUID, *, after: tuple[datetime, str] | None, limit: int

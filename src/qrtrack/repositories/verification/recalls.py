@@ -248,8 +248,7 @@ class RecallRepository(Repository):
 
     async def is_batch_recalled(self, batch_id: UUID) -> bool:
         """Returns whether a recall of the whole batch is in force."""
-        is_recalled: bool = await self._fetch_value(IS_BATCH_RECALLED, batch_id=batch_id)
-        return is_recalled
+        return await self._fetch_value(bool, IS_BATCH_RECALLED, batch_id=batch_id)
 
     async def count_of_batch(self, batch_id: UUID) -> RecallCount:
         return await self._fetch_one(RecallCount, COUNT_OF_BATCH, batch_id=batch_id)
@@ -268,17 +267,18 @@ class RecallRepository(Repository):
 
     async def get_case(self, master_code: str) -> CaseToRecall:
         """Raises NotFound."""
-        case = await self._fetch_optional(CaseToRecall, FIND_CASE, master_code=master_code)
-        if case is None:
-            raise NotFound(f"There is no case {master_code} in your organisation.")
-        return case
+        return await self._fetch_existing(
+            CaseToRecall,
+            FIND_CASE,
+            NotFound(f"There is no case {master_code} in your organisation."),
+            master_code=master_code,
+        )
 
     async def find_in_force(
         self, reason: str, *, batch_id: UUID | None = None, case_id: int | None = None
     ) -> UUID | None:
         """Returns the recall in force that covers the batch or case for the same reason, or None."""
-        found: UUID | None = await self._fetch_value(FIND_IN_FORCE, reason=reason, batch_id=batch_id, case_id=case_id)
-        return found
+        return await self._find_value(UUID, FIND_IN_FORCE, reason=reason, batch_id=batch_id, case_id=case_id)
 
     async def lift(self, recall_id: UUID, *, actor: str) -> bool:
         """Returns False if the recall was lifted before."""
@@ -286,10 +286,9 @@ class RecallRepository(Repository):
 
     async def get(self, recall_id: UUID) -> RecallRow:
         """Raises NotFound."""
-        found = await self._fetch_optional(RecallRow, GET, recall_id=recall_id)
-        if found is None:
-            raise NotFound(f"There is no recall {recall_id} in your organisation.")
-        return found
+        return await self._fetch_existing(
+            RecallRow, GET, NotFound(f"There is no recall {recall_id} in your organisation."), recall_id=recall_id
+        )
 
     async def list(
         self, *, batch_id: UUID | None, is_in_force: bool | None, before: UUID | None, limit: int

@@ -38,7 +38,4 @@ class ReleaseRepository(Repository):
 
     async def get(self, batch_id: UUID) -> ReleasedBatch:
         """Raises NotFound."""
-        found = await self._fetch_optional(ReleasedBatch, GET, batch_id=batch_id)
-        if found is None:
-            raise no_such_batch(batch_id)
-        return found
+        return await self._fetch_existing(ReleasedBatch, GET, no_such_batch(batch_id), batch_id=batch_id)

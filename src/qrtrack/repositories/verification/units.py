@@ -163,8 +163,7 @@ class VerifiedUnitRepository(DriverRepository):
         """Returns the uniq code of the batch that a GS1 Digital Link leads to, or None if no batch has this GTIN and
         lot.
         """
-        uniq_code: str | None = await self._fetch_value(FIND_BY_LINK, gtin=gtin, lot=lot, code=code)
-        return uniq_code
+        return await self._find_value(str, FIND_BY_LINK, gtin=gtin, lot=lot, code=code)
 
     async def describe(self, uniq_code: str, code: str | None) -> DescribedBatch | None:
         return await self._fetch_optional(DescribedBatch, DESCRIBE, uniq_code=uniq_code, code=code)
