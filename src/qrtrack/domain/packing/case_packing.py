@@ -72,25 +72,6 @@ class CountDrift(Conflict):
     slug = "count-drift"
     title = "The box does not match the queue"
 
-    def __init__(
-        self,
-        detail: str,
-        *,
-        cause: DriftCause,
-        expected_code: str,
-        scanned_code: str,
-        drift: int,
-        codes: Sequence[str],
-    ) -> None:
-        super().__init__(
-            detail,
-            cause=cause,
-            expected_code=expected_code,
-            scanned_code=scanned_code,
-            drift=drift,
-            codes=list(codes),
-        )
-
 
 class FirstCodeNotPrepared(Conflict):
     """The scanned first unit is not waiting in the queue."""
