@@ -117,12 +117,8 @@ class SentRow(NamedTuple):
 class AttemptRepository(Repository):
     async def get(self, attempt_id: int) -> FoundAttempt:
         """Raises NotFound."""
-        return await self._fetch_existing(
-            FoundAttempt,
-            FIND,
-            NotFound(f"There is no attempt with log_id {attempt_id} in your organisation."),
-            id=attempt_id,
-        )
+        missing = NotFound(f"There is no attempt with log_id {attempt_id} in your organisation.")
+        return await self._fetch_existing(FoundAttempt, FIND, missing, id=attempt_id)
 
     async def lock(self, attempt_id: int) -> FoundAttempt:
         """Locks the attempt until the transaction ends. A second statement reads it, so it sees what others committed

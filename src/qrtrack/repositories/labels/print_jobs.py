@@ -206,9 +206,8 @@ class PrintJobRepository(Repository):
 
     async def get(self, job_id: int) -> ListedPrint:
         """Raises NotFound."""
-        return await self._fetch_existing(
-            ListedPrint, GET, NotFound(f"There is no print job {job_id} in your organisation."), id=job_id
-        )
+        missing = NotFound(f"There is no print job {job_id} in your organisation.")
+        return await self._fetch_existing(ListedPrint, GET, missing, id=job_id)
 
     async def list(
         self, *, printer_id: UUID | None, status: str | None, before: int | None, limit: int

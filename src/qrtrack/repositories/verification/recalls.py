@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from qrtrack.domain.errors import NotFound
@@ -236,11 +236,10 @@ class RecallRepository(Repository):
         """Stores the recall of the codes, which must contain no repeats. Returns the codes that the organisation does
         not have; if there are any, the caller must roll back.
         """
-        named: dict[str, Any] = {"organisation": organisation_id, "codes": codes}
         await self._execute(ADD_OF_CODES, **new._asdict(), organisation=organisation_id, unit_count=len(codes))
         await self._execute(f"SELECT {KEEP_PLANS}")
-        added = await self._execute(ADD_CODES, **named, recall_id=new.recall_id)
-        return () if added == len(codes) else await self._fetch_values(LIST_UNKNOWN, **named)
+        added = await self._execute(ADD_CODES, recall_id=new.recall_id, codes=codes, organisation=organisation_id)
+        return () if added == len(codes) else await self.list_unknown(codes, organisation_id=organisation_id)
 
     async def list_unknown(self, codes: Sequence[str], *, organisation_id: UUID) -> Sequence[str]:
         """Returns the codes that the organisation does not have."""
@@ -267,12 +266,8 @@ class RecallRepository(Repository):
 
     async def get_case(self, master_code: str) -> CaseToRecall:
         """Raises NotFound."""
-        return await self._fetch_existing(
-            CaseToRecall,
-            FIND_CASE,
-            NotFound(f"There is no case {master_code} in your organisation."),
-            master_code=master_code,
-        )
+        missing = NotFound(f"There is no case {master_code} in your organisation.")
+        return await self._fetch_existing(CaseToRecall, FIND_CASE, missing, master_code=master_code)
 
     async def find_in_force(
         self, reason: str, *, batch_id: UUID | None = None, case_id: int | None = None
@@ -286,9 +281,8 @@ class RecallRepository(Repository):
 
     async def get(self, recall_id: UUID) -> RecallRow:
         """Raises NotFound."""
-        return await self._fetch_existing(
-            RecallRow, GET, NotFound(f"There is no recall {recall_id} in your organisation."), recall_id=recall_id
-        )
+        missing = NotFound(f"There is no recall {recall_id} in your organisation.")
+        return await self._fetch_existing(RecallRow, GET, missing, recall_id=recall_id)
 
     async def list(
         self, *, batch_id: UUID | None, is_in_force: bool | None, before: UUID | None, limit: int
