@@ -1,7 +1,7 @@
 """Helpers that most tests of the packing line begin with: a batch, a queue, a packed case."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -20,6 +20,7 @@ from qrtrack.domain.packing.case_packing import PackCase
 from qrtrack.domain.packing.reverse_jobs import NewJob
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.models import Table
+from qrtrack.repositories import Repositories
 from qrtrack.repositories.leased import ClaimedRow, LeasedRepository
 from qrtrack.repositories.packing.reconciliation import Reconciliation
 from qrtrack.repositories.queues import REVERSE_JOBS
@@ -28,7 +29,6 @@ from qrtrack.services.labels.label_files import open_label_file
 from qrtrack.services.labels.label_jobs import submit_label_job
 from qrtrack.services.packing.batches import create_batch
 from qrtrack.services.packing.case_packing import PackedCase, pack_case
-from qrtrack.services.packing.cases import list_cases
 from qrtrack.services.packing.codes import list_codes
 from qrtrack.services.packing.links import LinkCodes, LinkedCodes, UnlinkedCodes, link_codes, unlink_codes
 from qrtrack.services.packing.moves import MovedCase, move_case
@@ -85,13 +85,15 @@ class Plant:
         )
         return await create_batch(self.runtime.database, caller=self.caller, new=new, notify=notify)
 
+    def read(self) -> AbstractAsyncContextManager[Repositories]:
+        return self.runtime.database.read(tenant=self.caller.organisation_id)
+
     async def batch(self, quantity: int = 100, **asked: Any) -> MadeBatch:
         """Creates a batch and its codes. The root keys are not hashed."""
         created = await self.order(quantity, **asked)
         await self.work("creating")
-        boxes = await list_cases(
-            self.runtime.database, caller=self.caller, batch_id=created.batch_id, status=None, after=0, limit=1000
-        )
+        async with self.read() as repositories:
+            boxes = await repositories.cases.list_of_batch(created.batch_id, after=0, limit=1000)
         return MadeBatch(
             created.batch_id,
             self.order_id,

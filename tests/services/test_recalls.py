@@ -17,7 +17,6 @@ from qrtrack.services.recalls import (
     RecallTexts,
     describe_recall,
     lift_recall,
-    list_recalls,
     recall_batch,
     recall_case,
     recall_codes,
@@ -134,7 +133,8 @@ async def test_things_of_another_organisation_are_not_there(plant: Plant) -> Non
 
 async def listed(plant: Plant, **asked: Any) -> list[UUID]:
     selection: dict[str, Any] = {"batch_id": None, "is_in_force": None, "before": None, "limit": 100} | asked
-    rows = await list_recalls(plant.runtime.database, caller=plant.caller, **selection)
+    async with plant.read() as repositories:
+        rows = await repositories.recalls.list(**selection)
     return [row.recall_id for row in rows]
 
 

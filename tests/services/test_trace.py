@@ -13,7 +13,7 @@ from qrtrack.domain.packing.selections import PackSelection
 from qrtrack.services.packing.batches import close_batch
 from qrtrack.services.packing.codes import mark_printed, readmit_codes, void_codes
 from qrtrack.services.packing.reverse_jobs import cancel_reverse_job
-from qrtrack.services.trace import Trace, list_packs, trace_code
+from qrtrack.services.trace import Trace, trace_code
 
 
 async def trace(plant: Plant, code: str) -> Trace:
@@ -85,7 +85,8 @@ async def test_the_latest_packs_come_first_by_station_and_by_user(plant: Plant) 
     async def packs(station: str | None = None, user: str | None = None, **page: Any) -> list[tuple[Any, ...]]:
         page = {"before": None, "limit": 10} | page
         selection = PackSelection(station=station, actor=user)
-        rows = await list_packs(plant.runtime.database, caller=plant.caller, selection=selection, **page)
+        async with plant.read() as repositories:
+            rows = await repositories.trace.list_packs(selection, **page)
         return [(row.case_number, row.linked_count) for row in rows]
 
     assert await packs() == [(3, 1), (2, 10), (1, 10)]

@@ -3,6 +3,7 @@ the page.
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from qrtrack.console.rendering import page
 from qrtrack.database import Database
 from qrtrack.domain.errors import DomainError, Forbidden, InvalidInput, NotFound
 from qrtrack.domain.identity import SPELLED_UUID, Caller, Permission
+from qrtrack.repositories import Repositories
 from qrtrack.routers.dependencies import SESSION_COOKIE, OtherUser, require, session_of
 from qrtrack.runtime import Runtime
 from qrtrack.services.console_sessions import Session
@@ -58,6 +60,10 @@ class Visitor:
     @property
     def database(self) -> Database:
         return self.runtime.database
+
+    def read(self) -> AbstractAsyncContextManager[Repositories]:
+        """Opens one READ ONLY transaction that shows the rows of the person's organisation."""
+        return self.database.read(tenant=self.caller.organisation_id)
 
     def may(self, permission: Permission) -> bool:
         return self.caller.may(permission)

@@ -91,14 +91,10 @@ async def list_recalls(
     """Lists recalls, newest first. `?in_force=true` lists those that are not lifted, `?batch_id=` those that cover a
     batch, its cases or its codes.
     """
-    rows = await use_cases.list_recalls(
-        runtime.database,
-        caller=caller,
-        batch_id=query.batch_id,
-        is_in_force=query.in_force,
-        before=query.before_id(),
-        limit=query.one_more,
-    )
+    async with runtime.database.read(tenant=caller.organisation_id) as repositories:
+        rows = await repositories.recalls.list(
+            batch_id=query.batch_id, is_in_force=query.in_force, before=query.before_id(), limit=query.one_more
+        )
     return query.page("recalls", rows, lambda row: row.recall_id)
 
 

@@ -151,25 +151,6 @@ async def lift_recall(database: Database, *, caller: Caller, recall_id: UUID, re
         return repositories.answer(recall)
 
 
-async def list_recalls(
-    database: Database,
-    *,
-    caller: Caller,
-    batch_id: UUID | None,
-    is_in_force: bool | None,
-    before: UUID | None,
-    limit: int,
-) -> Sequence[RecallRow]:
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.recalls.list(batch_id=batch_id, is_in_force=is_in_force, before=before, limit=limit)
-
-
-async def is_batch_recalled(database: Database, *, caller: Caller, batch_id: UUID) -> bool:
-    """Returns whether a recall of the whole batch is in force. False for a batch of another organisation."""
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.recalls.is_batch_recalled(batch_id)
-
-
 @dataclass(frozen=True, slots=True)
 class RecallDetails:
     """A recall, its units counted by state, and the first ranges of its units."""

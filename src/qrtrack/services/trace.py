@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from qrtrack.database import Database
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.packing.selections import PackSelection
 from qrtrack.models import Batch
 from qrtrack.repositories.packing.cases import FoundCase
 from qrtrack.repositories.packing.codes import Exclusion, FoundCode
-from qrtrack.repositories.trace import Pack, TraceEvent
+from qrtrack.repositories.trace import TraceEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +65,3 @@ async def trace_code(
                 case.batch_id, case.id, case.master_code, after=after.event_id, limit=limit
             ),
         )
-
-
-async def list_packs(
-    database: Database, *, caller: Caller, selection: PackSelection, before: int | None, limit: int
-) -> Sequence[Pack]:
-    """Returns the latest packed cases, newest first."""
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.trace.list_packs(selection, before=before, limit=limit)

@@ -21,10 +21,8 @@ from qrtrack.services.packing.batches import (
     close_batch,
     describe_batch,
     forget_keys,
-    list_batches,
     retry_batch,
 )
-from qrtrack.services.packing.cases import list_cases
 from qrtrack.services.packing.codes import (
     list_codes,
     mark_printed,
@@ -373,7 +371,8 @@ async def test_batches_are_listed_newest_first_by_order_and_status_and_page_by_p
     async def listed(**asked: Any) -> list[object]:
         page = {"before": None, "limit": 10} | {name: asked.pop(name) for name in ("before", "limit") if name in asked}
         selection = BatchSelection(**asked)
-        rows = await list_batches(plant.runtime.database, caller=plant.caller, selection=selection, **page)
+        async with plant.read() as repositories:
+            rows = await repositories.batch_lists.list(selection, **page)
         return [row.batch.id for row in rows]
 
     everything = [fourth.batch_id, third.batch_id, second.batch_id, first.batch_id]
@@ -389,9 +388,8 @@ async def test_cases_are_listed_in_their_order(plant: Plant) -> None:
     await plant.pack(batch, 1)
 
     async def numbers(status: str | None, after: int = 0) -> list[int]:
-        rows = await list_cases(
-            plant.runtime.database, caller=plant.caller, batch_id=batch.batch_id, status=status, after=after, limit=9
-        )
+        async with plant.read() as repositories:
+            rows = await repositories.cases.list_of_batch(batch.batch_id, status=status, after=after, limit=9)
         return [row.case_number for row in rows]
 
     assert await numbers(None) == [1, 2, 3]
@@ -419,5 +417,6 @@ async def test_no_batch_of_another_organisation_is_found(plant: Plant) -> None:
             await use(database, caller=stranger, batch_id=batch.batch_id)
     with pytest.raises(NotFound):
         await close_batch(database, caller=stranger, batch_id=batch.batch_id, reason="Mine")
-    listed = await list_batches(database, caller=stranger, selection=BatchSelection(), before=None, limit=9)
+    async with database.read(tenant=stranger.organisation_id) as repositories:
+        listed = await repositories.batch_lists.list(BatchSelection(), before=None, limit=9)
     assert list(listed) == []

@@ -16,7 +16,6 @@ from qrtrack.services.packing.gtin_owners import (
     claim_prefix,
     delete_prefix,
     find_owner,
-    list_prefixes,
     move_to,
 )
 from qrtrack.services.packing.imports import BatchImport, import_batch
@@ -33,6 +32,11 @@ def neighbour(plant: Plant) -> Plant:
 
 async def claim(plant: Plant, prefix: str = PREFIX) -> None:
     await claim_prefix(plant.runtime.database, caller=plant.caller, prefix=prefix)
+
+
+async def prefixes(plant: Plant) -> list[str]:
+    async with plant.read() as repositories:
+        return [row.prefix for row in await repositories.gtin_owners.list_prefixes(plant.caller.organisation_id)]
 
 
 async def until_one_waits(plant: Plant) -> None:
@@ -110,8 +114,8 @@ async def test_a_gtin_of_another_organisations_prefix_is_refused(plant: Plant, n
     await plant.order(1, gtin=GTIN)
     with pytest.raises(GtinTaken):
         await neighbour.order(1, gtin=GTIN)
-    assert [row.prefix for row in await list_prefixes(plant.runtime.database, caller=plant.caller)] == [PREFIX]
-    assert await list_prefixes(plant.runtime.database, caller=neighbour.caller) == []
+    assert await prefixes(plant) == [PREFIX]
+    assert await prefixes(neighbour) == []
     assert len(await plant.sql("SELECT 1 FROM gtin_owners")) == 1, "the prefix covers the GTIN"
     [event] = await plant.sql("SELECT details, actor FROM trace_events WHERE action = 'company_prefix.claimed'")
     assert (event.details, event.actor) == ({"prefix": PREFIX}, plant.caller.user_id)
@@ -194,7 +198,7 @@ async def test_a_prefix_of_another_organisation_cannot_be_deleted(plant: Plant, 
     await claim(plant)
     with pytest.raises(NotFound):
         await delete_prefix(plant.runtime.database, caller=neighbour.caller, prefix=PREFIX)
-    assert len(await list_prefixes(plant.runtime.database, caller=plant.caller)) == 1
+    assert len(await prefixes(plant)) == 1
 
 
 async def test_an_organisation_has_so_many_prefixes_at_most(plant: Plant) -> None:

@@ -26,8 +26,6 @@ from qrtrack.services.packing.reverse_jobs import (
     cancel_reverse_job,
     dry_run_reverse_job,
     list_log,
-    list_prepared_codes,
-    list_reverse_jobs,
     retry_reverse_job,
     view_reverse_job,
 )
@@ -288,10 +286,11 @@ async def test_jobs_logs_and_prepared_codes_are_listed_page_by_page(plant: Plant
     await plant.work("reverse_job")
     caller = plant.caller
     completed = JobSelection(batch_id=batch.batch_id, status="completed")
-    page = await list_reverse_jobs(database, caller=caller, selection=completed, before=None, limit=1)
-    assert [job.id for job in page] == [second]
-    page = await list_reverse_jobs(database, caller=caller, selection=JobSelection(), before=second, limit=9)
-    assert [job.id for job in page] == [first]
+    async with plant.read() as repositories:
+        page = await repositories.reverse_jobs.list(completed, before=None, limit=1)
+        assert [job.id for job in page] == [second]
+        page = await repositories.reverse_jobs.list(JobSelection(), before=second, limit=9)
+        assert [job.id for job in page] == [first]
     lines = await list_log(database, caller=caller, job_id=first, after=0, limit=2)
     rest = await list_log(database, caller=caller, job_id=first, after=lines[-1].id, limit=9)
     assert [line.message.split(" ")[0].rstrip(":;") for line in [*lines, *rest]] == [
@@ -299,8 +298,10 @@ async def test_jobs_logs_and_prepared_codes_are_listed_page_by_page(plant: Plant
         "Counted",
         "Completed",
     ]
-    rows = await list_prepared_codes(database, caller=caller, job_id=first, status="prepared", after=0, limit=3)
-    others = await list_prepared_codes(database, caller=caller, job_id=first, status=None, after=rows[-1].id, limit=9)
+    async with plant.read() as repositories:
+        prepared = repositories.prepared_codes
+        rows = await prepared.list_of_job(first, status="prepared", after=0, limit=3)
+        others = await prepared.list_of_job(first, status=None, after=rows[-1].id, limit=9)
     assert [row.code for row in [*rows, *others]] == codes(1, 2, 3, 4, 5)
     stranger = Caller("stranger", uuid4(), caller.roles)
     with pytest.raises(NotFound):

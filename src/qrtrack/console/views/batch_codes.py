@@ -14,8 +14,6 @@ from qrtrack.domain.scans import read_code
 from qrtrack.schemas.base import LARGEST_SEQUENCE
 from qrtrack.schemas.cursors import encode_cursor
 from qrtrack.schemas.packing.codes import ListedStatus
-from qrtrack.services.packing.batches import find_batch
-from qrtrack.services.packing.codes import list_codes
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/batches/{batch_id}/codes", include_in_schema=False)
 
@@ -34,16 +32,16 @@ async def show_codes(
     """Lists the codes of the batch. `code` is the beginning of the codes to list, or a scan of a unit."""
     prefix = read_code(code)[:LONGEST_CODE] if code.strip() else ""
     status = status if status in get_args(ListedStatus) else ""
-    listed = await find_batch(visitor.database, caller=visitor.caller, batch_id=batch_id)
-    rows = await list_codes(
-        visitor.database, caller=visitor.caller, batch_id=batch_id, status=status or None, prefix=prefix or None,
-        after=after, limit=PAGE + 1,
-    )  # fmt: skip
+    async with visitor.read() as repositories:
+        batch = await repositories.batches.get(batch_id)
+        rows = await repositories.codes.list_of_batch(
+            batch_id, status=status or None, prefix=prefix or None, after=after, limit=PAGE + 1, with_keys=False
+        )
     shown = {name: value for name, value in (("status", status), ("code", prefix)) if value}
     more = urlencode(shown | {"after": rows[PAGE - 1].sequence_number}) if len(rows) > PAGE else None
     asked = shown | {"reveal": "root_key", "limit": PAGE} | ({"cursor": encode_cursor(after)} if after else {})
     return visitor.page(
-        "batch_codes.html", ("root_keys",), batch=listed.batch, span=span(listed.batch), codes=rows[:PAGE],
+        "batch_codes.html", ("root_keys",), batch=batch, span=span(batch), codes=rows[:PAGE],
         status=status, statuses=get_args(ListedStatus), code=prefix, after=after, more=more,
         reveal=f"/api/manufacturer/batches/{batch_id}/codes?{urlencode(asked)}",
         may_manage=visitor.may(Permission.MANAGE_BATCHES),

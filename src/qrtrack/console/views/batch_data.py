@@ -7,15 +7,14 @@ from uuid import UUID
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from qrtrack.console.access import ConsoleRoute, Packer, Visitor
+from qrtrack.console.access import ConsoleRoute, Packer
 from qrtrack.console.views.recalls import suggested_texts
 from qrtrack.domain.batches import BatchNotReady
 from qrtrack.domain.packing.selections import JobSelection
 from qrtrack.models import Batch
+from qrtrack.repositories import Repositories
 from qrtrack.services.packing.batches import batch_progress
 from qrtrack.services.packing.reconciliation import reconcile_batch
-from qrtrack.services.packing.reverse_jobs import list_reverse_jobs
-from qrtrack.services.recalls import is_batch_recalled, list_recalls
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/batches/{batch_id}", include_in_schema=False)
 
@@ -50,24 +49,19 @@ async def show_reconciliation(visitor: Packer, batch_id: UUID) -> Response:
     )  # fmt: skip
 
 
-async def progress_of(visitor: Visitor, batch: Batch) -> dict[str, object]:
+async def progress_of(repositories: Repositories, batch: Batch) -> dict[str, object]:
     """Returns the data of the part of the page that refreshes itself."""
-    jobs = await list_reverse_jobs(
-        visitor.database, caller=visitor.caller, selection=JobSelection(batch_id=batch.id), before=None,
-        limit=SHOWN_JOBS,
-    )  # fmt: skip
+    jobs = await repositories.reverse_jobs.list(JobSelection(batch_id=batch.id), before=None, limit=SHOWN_JOBS)
     return {"jobs": jobs, "progress": batch_progress(batch)}
 
 
-async def sale_of(visitor: Visitor, batch: Batch) -> dict[str, object]:
+async def sale_of(repositories: Repositories, batch: Batch) -> dict[str, object]:
     """Returns whether the batch is released for sale, whether it is recalled as a whole, and its recalls in force."""
-    recalls = await list_recalls(
-        visitor.database, caller=visitor.caller, batch_id=batch.id, is_in_force=True, before=None, limit=SHOWN_RECALLS
-    )
+    recalls = await repositories.recalls.list(batch_id=batch.id, is_in_force=True, before=None, limit=SHOWN_RECALLS)
     is_released = batch.released_at is not None and batch.released_at <= datetime.now(UTC)
     return {
         "recalls": recalls,
-        "is_recalled": await is_batch_recalled(visitor.database, caller=visitor.caller, batch_id=batch.id),
+        "is_recalled": await repositories.recalls.is_batch_recalled(batch.id),
         "is_released": is_released,
         "is_counted_at_once": batch.quantity <= COUNTED_AT_ONCE,
         "suggested": suggested_texts(),

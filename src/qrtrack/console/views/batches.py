@@ -11,8 +11,8 @@ from qrtrack.console.views.batch_data import progress_of, sale_of
 from qrtrack.console.views.packing import span
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.packing.selections import BatchSelection
+from qrtrack.repositories import Repositories
 from qrtrack.schemas.base import ONE_LINE
-from qrtrack.services.packing.batches import find_batch, list_batches
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/batches", include_in_schema=False)
 
@@ -27,9 +27,8 @@ async def show_batches(
     before: Annotated[UUID | None, Query()] = None,
 ) -> Response:
     selection = BatchSelection(product_name=name.strip() or None, closed=state == "closed" if state else None)
-    batches = await list_batches(
-        visitor.database, caller=visitor.caller, selection=selection, before=before, limit=PAGE + 1
-    )
+    async with visitor.read() as repositories:
+        batches = await repositories.batch_lists.list(selection, before=before, limit=PAGE + 1)
     more = batches[PAGE - 1].batch.id if len(batches) > PAGE else None
     return visitor.page(
         "batches.html", ("order",), batches=batches[:PAGE], name=name, state=state, more=more, before=before, span=span,
@@ -40,21 +39,25 @@ async def show_batches(
 
 @router.get("/{batch_id}")
 async def show_batch(visitor: Packer, batch_id: UUID) -> Response:
-    found = await _batch(visitor, batch_id)
-    return visitor.page("batch.html", **found, **await sale_of(visitor, found["batch"]))
+    async with visitor.read() as repositories:
+        found = await _batch(visitor, repositories, batch_id)
+        sale = await sale_of(repositories, found["batch"])
+    return visitor.page("batch.html", **found, **sale)
 
 
 @router.get("/{batch_id}/now")
 async def show_batch_now(visitor: Packer, batch_id: UUID) -> Response:
-    return visitor.page("batch_now.html", **await _batch(visitor, batch_id))
+    async with visitor.read() as repositories:
+        found = await _batch(visitor, repositories, batch_id)
+    return visitor.page("batch_now.html", **found)
 
 
-async def _batch(visitor: Packer, batch_id: UUID) -> dict[str, Any]:
-    listed = await find_batch(visitor.database, caller=visitor.caller, batch_id=batch_id)
+async def _batch(visitor: Packer, repositories: Repositories, batch_id: UUID) -> dict[str, Any]:
+    listed = await repositories.batch_lists.get(batch_id)
     return {
         "listed": listed,
         "batch": listed.batch,
         "span": span(listed.batch),
         "may_manage": visitor.may(Permission.MANAGE_BATCHES),
-        **await progress_of(visitor, listed.batch),
+        **await progress_of(repositories, listed.batch),
     }

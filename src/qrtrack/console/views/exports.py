@@ -17,7 +17,6 @@ from qrtrack.routers.packing.exports import send_codes
 from qrtrack.schemas.packing.exports import CodesQuery
 from qrtrack.services.labels.batch_labels import view_labelling
 from qrtrack.services.packing.exports import Wanted
-from qrtrack.services.packing.reverse_jobs import list_reverse_jobs
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/batches/{batch_id}/exports", include_in_schema=False)
 
@@ -35,9 +34,8 @@ class KeyFile(NamesPerson):
 @router.get("")
 async def show_exports(visitor: Manager, batch_id: UUID) -> Response:
     labelling = await view_labelling(visitor.database, caller=visitor.caller, batch_id=batch_id)
-    jobs = await list_reverse_jobs(
-        visitor.database, caller=visitor.caller, selection=JobSelection(batch_id=batch_id), before=None, limit=JOBS
-    )
+    async with visitor.read() as repositories:
+        jobs = await repositories.reverse_jobs.list(JobSelection(batch_id=batch_id), before=None, limit=JOBS)
     return visitor.page("exports.html", batch=labelling.batch, labelling=labelling, jobs=jobs, may_manage=True)
 
 

@@ -13,8 +13,7 @@ from qrtrack.domain.identity import Permission
 from qrtrack.domain.jobs import JobStatus
 from qrtrack.domain.packing.selections import JobSelection
 from qrtrack.schemas.cursors import LARGEST_ROW_ID
-from qrtrack.services.packing.batches import find_batch, product_names
-from qrtrack.services.packing.reverse_jobs import list_log, list_reverse_jobs, view_reverse_job
+from qrtrack.services.packing.reverse_jobs import list_log, view_reverse_job
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/jobs", include_in_schema=False)
 
@@ -30,10 +29,13 @@ After = Annotated[int, Query(ge=0, le=LARGEST_ROW_ID)]
 async def show_jobs(
     visitor: Packer, status: Status = "", batch_id: OfBatch = "", before: UUID | None = None
 ) -> Response:
-    batch = await find_batch(visitor.database, caller=visitor.caller, batch_id=batch_id) if batch_id else None
+    batch = None
+    if batch_id:
+        async with visitor.read() as repositories:
+            batch = await repositories.batches.get(batch_id)
     return visitor.page(
         "jobs.html",
-        batch=batch.batch if batch else None,
+        batch=batch,
         statuses=list(JobStatus),
         bulk=_bulk(visitor, status, batch_id),
         **await _jobs(visitor, status, batch_id, before),
@@ -49,11 +51,9 @@ async def show_jobs_now(
 
 async def _jobs(visitor: Packer, status: Status, batch_id: UUID | str, before: UUID | None) -> dict[str, Any]:
     selection = JobSelection(status=status or None, batch_id=UUID(str(batch_id)) if batch_id else None)
-    jobs = await list_reverse_jobs(
-        visitor.database, caller=visitor.caller, selection=selection, before=before, limit=PAGE + 1
-    )
-    shown = {job.batch_id for job in jobs}
-    names = await product_names(visitor.database, caller=visitor.caller, batch_ids=shown) if shown else {}
+    async with visitor.read() as repositories:
+        jobs = await repositories.reverse_jobs.list(selection, before=before, limit=PAGE + 1)
+        names = await repositories.batch_lists.product_names({job.batch_id for job in jobs})
     wanted = {"status": str(status), "batch": str(batch_id)}
     return {
         "jobs": jobs[:PAGE],
@@ -86,8 +86,9 @@ def _bulk(visitor: Packer, status: Status, batch_id: UUID | str) -> dict[str, di
 @router.get("/{job_id}")
 async def show_job(visitor: Packer, job_id: UUID, after: After = 0) -> Response:
     shown = await _job(visitor, job_id, after)
-    listed = await find_batch(visitor.database, caller=visitor.caller, batch_id=shown["job"].batch_id)
-    return visitor.page("job.html", batch=listed.batch, span=span(listed.batch), **shown)
+    async with visitor.read() as repositories:
+        batch = await repositories.batches.get(shown["job"].batch_id)
+    return visitor.page("job.html", batch=batch, span=span(batch), **shown)
 
 
 @router.get("/{job_id}/now")

@@ -1,5 +1,6 @@
 """The labels page of a batch: ordering labels, the label jobs with their files, and the label of one case."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Final
 from uuid import UUID
@@ -20,7 +21,7 @@ from qrtrack.schemas.base import RowId
 from qrtrack.services.labels.batch_labels import view_label_jobs, view_labelling
 from qrtrack.services.labels.label_formats import get_label_format, list_label_formats
 from qrtrack.services.labels.print_jobs import view_print_job
-from qrtrack.services.labels.printers import list_printers, networks_of
+from qrtrack.services.labels.printers import networks_of
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console", include_in_schema=False)
 
@@ -37,9 +38,10 @@ async def show_labels(visitor: Packer, batch_id: UUID, before: Before = None, pr
     """Shows the labels page. `printed` is the id of the print job of a case's label that was ordered on this page."""
     labelling = await view_labelling(visitor.database, caller=visitor.caller, batch_id=batch_id)
     formats = await list_label_formats(visitor.database, caller=visitor.caller)
-    printers: list[ListedPrinter] = []
+    printers: Sequence[ListedPrinter] = ()
     if networks_of(visitor.runtime.settings):
-        printers = list(await list_printers(visitor.database, caller=visitor.caller))
+        async with visitor.read() as repositories:
+            printers = await repositories.printers.list()
     kinds = sorted({printer_kind(printer.format, printer.dpi) for printer in printers})
     return visitor.page(
         "labels.html",

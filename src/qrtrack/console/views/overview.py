@@ -11,8 +11,6 @@ from qrtrack.console.access import ConsoleRoute, SignedIn, Visitor
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.packing.selections import BatchSelection, PackSelection
 from qrtrack.services.overviews import read_overview
-from qrtrack.services.packing.batches import list_batches
-from qrtrack.services.trace import list_packs
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console", include_in_schema=False)
 
@@ -39,18 +37,19 @@ async def show_now(visitor: SignedIn, screen: Asked) -> Response:
 
 
 async def _state(visitor: Visitor) -> dict[str, object]:
-    settings, database, caller = visitor.runtime.settings, visitor.database, visitor.caller
+    settings, caller = visitor.runtime.settings, visitor.caller
     now = datetime.now(visitor.language.zone)
     owned = [number for number, owner in settings.database_owners.items() if owner == caller.organisation_id]
-    overview = await read_overview(database, caller=caller, now=now, owned=owned)
+    overview = await read_overview(visitor.database, caller=caller, now=now, owned=owned)
     state: dict[str, object] = {
         "overview": overview, "now": now,
         "may_pack": visitor.may(Permission.PACK), "may_manage": visitor.may(Permission.MANAGE_BATCHES),
         "packs": [], "batches": [],
     }  # fmt: skip
     if visitor.may(Permission.PACK):
-        state["packs"] = await list_packs(database, caller=caller, selection=PackSelection(), before=None, limit=SHOWN)
-        state["batches"] = await list_batches(
-            database, caller=caller, selection=BatchSelection(closed=False), before=None, limit=SHOWN
-        )
+        async with visitor.read() as repositories:
+            state["packs"] = await repositories.trace.list_packs(PackSelection(), before=None, limit=SHOWN)
+            state["batches"] = await repositories.batch_lists.list(
+                BatchSelection(closed=False), before=None, limit=SHOWN
+            )
     return state

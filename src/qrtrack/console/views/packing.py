@@ -15,10 +15,6 @@ from qrtrack.domain.packing.numbering import serial
 from qrtrack.domain.packing.selections import BatchSelection, JobSelection, PackSelection
 from qrtrack.models import Batch, ReverseJob
 from qrtrack.services.labels.print_jobs import labels_of_cases
-from qrtrack.services.packing.batches import find_batch, list_batches
-from qrtrack.services.packing.reverse_jobs import list_reverse_jobs
-from qrtrack.services.recalls import is_batch_recalled
-from qrtrack.services.trace import list_packs
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/packing", include_in_schema=False)
 
@@ -38,10 +34,10 @@ ChosenBatch = Annotated[UUID, Query()]
 async def show_packing(visitor: Packer, batch: UUID | None = None) -> Response:
     """Shows the packing page of the batch. Without a batch, shows the batches to choose from."""
     if batch is None:
-        batches = await list_batches(
-            visitor.database, caller=visitor.caller, selection=BatchSelection(closed=False), before=None,
-            limit=OFFERED_BATCHES,
-        )  # fmt: skip
+        async with visitor.read() as repositories:
+            batches = await repositories.batch_lists.list(
+                BatchSelection(closed=False), before=None, limit=OFFERED_BATCHES
+            )
         offered = [listed for listed in batches if listed.batch.codes_created_at is not None]
         return visitor.page("choose_batch.html", batches=offered, span=span)
     queue = await _queue(visitor, batch)
@@ -59,13 +55,12 @@ async def show_recent(visitor: Packer, batch: ChosenBatch) -> Response:
 
 
 async def _queue(visitor: Visitor, batch_id: UUID) -> dict[str, object]:
-    listed = await find_batch(visitor.database, caller=visitor.caller, batch_id=batch_id)
-    jobs, running = [
-        await list_reverse_jobs(
-            visitor.database, caller=visitor.caller, selection=selection, before=None, limit=SHOWN_JOBS
-        )
-        for selection in (JobSelection(batch_id=batch_id), JobSelection(status=JobStatus.RUNNING))
-    ]
+    async with visitor.read() as repositories:
+        listed = await repositories.batch_lists.get(batch_id)
+        jobs, running = [
+            await repositories.reverse_jobs.list(selection, before=None, limit=SHOWN_JOBS)
+            for selection in (JobSelection(batch_id=batch_id), JobSelection(status=JobStatus.RUNNING))
+        ]
     return {
         "batch": listed.batch,
         "listed": listed,
@@ -90,7 +85,9 @@ async def _recent(visitor: Visitor, batch_id: UUID) -> dict[str, object]:
     batch is recalled.
     """
     mine = PackSelection(batch_id=batch_id, station=visitor.session.station, actor=visitor.caller.user_id)
-    packs = await list_packs(visitor.database, caller=visitor.caller, selection=mine, before=None, limit=SHOWN_PACKS)
+    async with visitor.read() as repositories:
+        packs = await repositories.trace.list_packs(mine, before=None, limit=SHOWN_PACKS)
+        is_recalled = await repositories.recalls.is_batch_recalled(batch_id)
     labels = await labels_of_cases(
         visitor.database, caller=visitor.caller, batch_id=batch_id, case_numbers=[pack.case_number for pack in packs]
     )
@@ -98,7 +95,7 @@ async def _recent(visitor: Visitor, batch_id: UUID) -> dict[str, object]:
         "packs": packs,
         "labels": labels,
         "batch_id": batch_id,
-        "is_recalled": await is_batch_recalled(visitor.database, caller=visitor.caller, batch_id=batch_id),
+        "is_recalled": is_recalled,
         "undo": UNDO,
         "now": datetime.now(UTC),
     }

@@ -11,7 +11,7 @@ from qrtrack.console.access import ConsoleRoute, Watcher
 from qrtrack.domain.progress.sync_batches import TERMINAL_SYNCS, SyncStatus
 from qrtrack.schemas.progress.sync_batches import SyncState
 from qrtrack.schemas.progress.sync_records import FailureQuery
-from qrtrack.services.progress.sync_batches import list_sync_batches, view_sync_batch
+from qrtrack.services.progress.sync_batches import view_sync_batch
 from qrtrack.services.progress.sync_records import list_failures
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/progress", include_in_schema=False)
@@ -36,9 +36,8 @@ async def show_batches_now(visitor: Watcher, status: Status = "", before: UUID |
 
 
 async def _batches(visitor: Watcher, status: Status, before: UUID | None) -> dict[str, Any]:
-    found = await list_sync_batches(
-        visitor.database, caller=visitor.caller, status=status or None, before=before, limit=PAGE + 1
-    )
+    async with visitor.read() as repositories:
+        found = await repositories.sync_batches.list(status or None, before=before, limit=PAGE + 1)
     return {
         "batches": [SyncState.of(batch) for batch in found[:PAGE]],
         "more": found[PAGE - 1].batch_id if len(found) > PAGE else None,

@@ -21,8 +21,7 @@ from qrtrack.schemas.base import ONE_LINE
 from qrtrack.schemas.labels.label_formats import LabelFormatRequest
 from qrtrack.services.console_sessions import list_signed_in, revoke_sessions
 from qrtrack.services.labels.label_formats import get_label_format, list_label_formats
-from qrtrack.services.labels.print_jobs import list_not_printed
-from qrtrack.services.labels.printers import list_printers, networks_of, view_printer
+from qrtrack.services.labels.printers import networks_of
 from qrtrack.services.versions import read_versions
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/settings", include_in_schema=False)
@@ -76,7 +75,8 @@ async def show_new_printer(visitor: Manager) -> Response:
 
 @router.get("/printers/{printer_id}")
 async def show_printer(visitor: Manager, printer_id: UUID) -> Response:
-    printer = await view_printer(visitor.database, caller=visitor.caller, printer_id=printer_id)
+    async with visitor.read() as repositories:
+        printer = await repositories.printers.view(printer_id)
     return visitor.page("settings_printer.html", printer=printer, **await _printing(visitor))
 
 
@@ -150,13 +150,13 @@ def _number(text: str, *, is_whole: bool) -> float | str:
 
 
 async def _printers(visitor: Visitor) -> dict[str, object]:
-    database, caller = visitor.database, visitor.caller
-    return {
-        "printing_on": bool(networks_of(visitor.runtime.settings)),
-        "printers": await list_printers(database, caller=caller),
-        "not_printed": await list_not_printed(database, caller=caller, days=PRINT_DAYS, limit=SHOWN_PRINTS),
-        "days": PRINT_DAYS,
-    }
+    async with visitor.read() as repositories:
+        return {
+            "printing_on": bool(networks_of(visitor.runtime.settings)),
+            "printers": await repositories.printers.list(),
+            "not_printed": await repositories.print_jobs.list_not_printed(days=PRINT_DAYS, limit=SHOWN_PRINTS),
+            "days": PRINT_DAYS,
+        }
 
 
 async def _printing(visitor: Visitor) -> dict[str, object]:

@@ -20,7 +20,7 @@ from qrtrack.domain.identity import Permission, is_same_person
 from qrtrack.domain.masking import masked
 from qrtrack.routers.akselgate.callers import check_account_holder
 from qrtrack.schemas.base import LARGEST_SEQUENCE, PRINTABLE, RowId
-from qrtrack.services.akselgate.attempts import AttemptView, list_attempts, view_attempt
+from qrtrack.services.akselgate.attempts import AttemptView, view_attempt
 from qrtrack.services.akselgate.reports import report_day
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/settlements", include_in_schema=False)
@@ -76,9 +76,8 @@ async def show_attempts(
     except NotFound:
         return visitor.page("settlements_none.html")
     wanted = ListFilter(outcome, kd_settle.strip(), kind, older)
-    attempts = await list_attempts(
-        visitor.database, caller=visitor.caller, wanted=wanted.attempts(), before=before, limit=PAGE + 1
-    )
+    async with visitor.read() as repositories:
+        attempts = await repositories.attempts.list(wanted.attempts(), before=before, limit=PAGE + 1)
     return visitor.page(
         "settlements.html",
         attempts=attempts[:PAGE],

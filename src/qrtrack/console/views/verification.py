@@ -16,8 +16,6 @@ from qrtrack.domain.scans import read_uniq_code
 from qrtrack.models import Batch
 from qrtrack.repositories.verification.recalls import RecallRow
 from qrtrack.schemas.base import RowId
-from qrtrack.services.packing.batches import list_batches
-from qrtrack.services.recalls import list_recalls
 from qrtrack.services.verification.records import Record, Shown, list_records
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/verification", include_in_schema=False)
@@ -37,10 +35,10 @@ async def show_verification(
     state = await _state(visitor, show, batch, before)
     recalls: Sequence[RecallRow] = ()
     if not state["is_unknown"]:
-        recalls = await list_recalls(
-            visitor.database, caller=visitor.caller, batch_id=state["batch_id"], is_in_force=True, before=None,
-            limit=SHOWN_RECALLS,
-        )  # fmt: skip
+        async with visitor.read() as repositories:
+            recalls = await repositories.recalls.list(
+                batch_id=state["batch_id"], is_in_force=True, before=None, limit=SHOWN_RECALLS
+            )
     back = "/console/verification" + (f"?{urlencode({'batch': batch})}" if batch else "")
     return visitor.page(
         "verification.html", **state, recalls=recalls, back=back, suggested=suggested_texts(), kinds=KINDS,
@@ -83,5 +81,6 @@ async def _find(visitor: Visitor, asked: str) -> Batch | None:
         selection = BatchSelection(id=UUID(asked))
     except ValueError:
         selection = BatchSelection(uniq_code=read_uniq_code(asked))
-    found = await list_batches(visitor.database, caller=visitor.caller, selection=selection, before=None, limit=1)
+    async with visitor.read() as repositories:
+        found = await repositories.batch_lists.list(selection, before=None, limit=1)
     return found[0].batch if found else None

@@ -16,7 +16,7 @@ from qrtrack.domain.accurate.processing import EventStatus
 from qrtrack.domain.accurate.replays import EventSelection
 from qrtrack.schemas.base import ONE_LINE, RowId
 from qrtrack.schemas.cursors import LARGEST_ROW_ID
-from qrtrack.services.accurate.replays import REPLAYABLE, EventInFull, list_events, view_event
+from qrtrack.services.accurate.replays import REPLAYABLE, EventInFull, view_event
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/webhooks", include_in_schema=False)
 
@@ -98,15 +98,14 @@ def _id_in(text: str) -> int | None:
 
 
 async def _events(visitor: Replayer, wanted: EventFilter, before: int | None) -> dict[str, Any]:
-    events = await list_events(
-        visitor.database,
-        caller=visitor.caller,
-        selection=wanted.selection(),
-        uuid=wanted.find or None,
-        conflicts=wanted.status == CONFLICTS,
-        before=before,
-        limit=PAGE + 1,
-    )
+    async with visitor.read() as repositories:
+        events = await repositories.webhook_replays.page(
+            wanted.selection(),
+            uuid=wanted.find or None,
+            conflicts=wanted.status == CONFLICTS,
+            before=before,
+            limit=PAGE + 1,
+        )
     more = events[PAGE - 1].id if len(events) > PAGE else None
     return {"events": events[:PAGE], "wanted": wanted, "before": before, "more": more, "tones": TONES}
 

@@ -8,6 +8,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, ScalarSelect, Select, func, literal, select
 from sqlalchemy.orm import aliased
 
+from qrtrack.domain.batches import no_such_batch
+from qrtrack.domain.matching import MOST_COUNTED
 from qrtrack.domain.packing.selections import BatchSelection
 from qrtrack.domain.packing.states import PreparedStatus
 from qrtrack.models import Batch, Case, PreparedCode
@@ -39,6 +41,17 @@ class BatchListRepository(Repository):
         batch = _page(selection, before, limit)
         rows = await self._session.execute(select(batch, _packed(batch)).order_by(batch.id.desc()))
         return [PackedBatch(*row) for row in rows]
+
+    async def get(self, batch_id: UUID) -> ListedBatch:
+        """Returns the batch with the counts. The count of the queue stops at one more than MOST_COUNTED. Raises
+        NotFound.
+        """
+        found = await self.list_with_queues(
+            BatchSelection(id=batch_id), before=None, limit=1, counted_to=MOST_COUNTED + 1
+        )
+        if not found:
+            raise no_such_batch(batch_id)
+        return found[0]
 
     async def product_names(self, batch_ids: Collection[UUID]) -> Mapping[UUID, str]:
         rows = await self._session.execute(select(Batch.id, Batch.product_name).where(Batch.id.in_(batch_ids)))

@@ -144,7 +144,7 @@ class CaseRepository(Repository):
         return case
 
     async def list_of_batch(
-        self, batch_id: UUID, *, status: str | None, variant: str | None, after: int, limit: int
+        self, batch_id: UUID, *, status: str | None = None, variant: str | None = None, after: int, limit: int
     ) -> Sequence[FoundCase]:
         """Returns cases in the order of their numbers, after the case number `after`."""
         return await self._fetch_all(

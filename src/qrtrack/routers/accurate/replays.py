@@ -31,15 +31,14 @@ QueueId = Annotated[RowId, Path(description="`queue_id` in the answer to the web
 @router.get("/events", response_model=WebhookEventPage, summary="List webhook events")
 async def list_events(query: Annotated[EventQuery, Query()], caller: Replayer, runtime: RuntimeState) -> dict[str, Any]:
     """Lists the webhook events of your databases, newest first."""
-    events = await use_cases.list_events(
-        runtime.database,
-        caller=caller,
-        selection=query.selection(),
-        uuid=query.uuid,
-        conflicts=query.conflicts,
-        before=query.before_number(),
-        limit=query.one_more,
-    )
+    async with runtime.database.read(tenant=caller.organisation_id) as repositories:
+        events = await repositories.webhook_replays.page(
+            query.selection(),
+            uuid=query.uuid,
+            conflicts=query.conflicts,
+            before=query.before_number(),
+            limit=query.one_more,
+        )
     return query.page("events", events, lambda event: event.id)
 
 

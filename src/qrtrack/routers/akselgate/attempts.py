@@ -33,9 +33,8 @@ LogId = Annotated[RowId, Path()]
 async def list_attempts(runtime: RuntimeState, caller: Finance, query: Annotated[AttemptQuery, Query()]) -> Any:
     """Lists attempts, newest first. `is_latest=1` lists only the last attempt of each settlement."""
     wanted = AttemptFilter(query.kd_settle, query.transaction_type, query.outcome, query.is_latest)
-    found = await attempts.list_attempts(
-        runtime.database, caller=caller, wanted=wanted, before=query.before_number(), limit=query.one_more
-    )
+    async with runtime.database.read(tenant=caller.organisation_id) as repositories:
+        found = await repositories.attempts.list(wanted, before=query.before_number(), limit=query.one_more)
     return query.page("attempts", found, lambda attempt: attempt.id)
 
 

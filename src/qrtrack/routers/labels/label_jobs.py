@@ -97,14 +97,10 @@ async def list_label_jobs(
     query: Annotated[LabelJobFilter, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
     """Lists label jobs, newest first. `?batch_id=` and `?status=` filter the list."""
-    rows = await use_cases.list_label_jobs(
-        runtime.database,
-        caller=caller,
-        batch_id=query.batch_id,
-        status=query.status,
-        before=query.before_id(),
-        limit=query.one_more,
-    )
+    async with runtime.database.read(tenant=caller.organisation_id) as repositories:
+        rows = await repositories.label_jobs.list(
+            batch_id=query.batch_id, status=query.status, before=query.before_id(), limit=query.one_more
+        )
     return query.page("label_jobs", [LabelJobSummary.of(row) for row in rows], lambda job: job.label_job_id)
 
 

@@ -75,14 +75,10 @@ async def list_print_jobs(
     """Lists print jobs, newest first. `?printer_id=` and `?status=` filter the list. With `status=unknown` it shows the
     labels that may be printed or not: a person must look at the printer.
     """
-    rows = await use_cases.list_print_jobs(
-        runtime.database,
-        caller=caller,
-        printer_id=query.printer_id,
-        status=query.status,
-        before=query.before_number(),
-        limit=query.one_more,
-    )
+    async with runtime.database.read(tenant=caller.organisation_id) as repositories:
+        rows = await repositories.print_jobs.list(
+            printer_id=query.printer_id, status=query.status, before=query.before_number(), limit=query.one_more
+        )
     return query.page("print_jobs", [PrintJobSummary.of(row) for row in rows], lambda job: job.print_job_id)
 
 

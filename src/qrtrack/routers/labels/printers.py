@@ -30,7 +30,8 @@ async def list_printers(caller: Packer, runtime: RuntimeState) -> PrinterList:
     """Lists the printers, how many print jobs wait for each, and why. `printing` is `off` if `PRINTER_NETWORKS` is
     empty on this server.
     """
-    printers = await use_cases.list_printers(runtime.database, caller=caller)
+    async with runtime.database.read(tenant=caller.organisation_id) as repositories:
+        printers = await repositories.printers.list()
     return PrinterList.listing(printers, is_on=bool(networks_of(runtime.settings)))
 
 

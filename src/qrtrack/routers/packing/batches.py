@@ -36,7 +36,7 @@ from qrtrack.schemas.packing.batches import (
 from qrtrack.schemas.packing.cases import CaseFilter, CasePage
 from qrtrack.schemas.packing.codes import CodeFilter, CodePage, RevealedCodePage
 from qrtrack.services.packing import batches as use_cases
-from qrtrack.services.packing import cases, codes, imports, reconciliation
+from qrtrack.services.packing import codes, imports, reconciliation
 from qrtrack.services.packing.batches import NumbersUsedUp
 
 router = APIRouter(route_class=StrictRoute, prefix=BATCHES_PATH, tags=["batches"])
@@ -104,9 +104,10 @@ async def list_batches(query: Annotated[BatchFilter, Query()], caller: Packer, r
     """Lists batches, newest first, each with how many units are packed and how many wait in the queue. `?order_id=`,
     `?status=`, `?product_name=`, `?uniq_code=` and `?closed=` filter the list; a batch must match all of them.
     """
-    rows = await use_cases.list_batches_with_queues(
-        runtime.database, caller=caller, selection=query.selection(), before=query.before_id(), limit=query.one_more
-    )
+    async with runtime.database.read(tenant=caller.organisation_id) as repositories:
+        rows = await repositories.batch_lists.list_with_queues(
+            query.selection(), before=query.before_id(), limit=query.one_more
+        )
     return query.page("batches", [ListedBatch.of_row(row) for row in rows], lambda batch: batch.batch_id)
 
 
@@ -162,15 +163,15 @@ async def list_batch_cases(
     """Lists cases in the order of their numbers. `?status=open` lists the empty cases, `?variant=` those of one
     variant.
     """
-    rows = await cases.list_cases(
-        runtime.database,
-        caller=caller,
-        batch_id=batch_id,
-        status=query.status,
-        variant=query.variant,
-        after=query.after_number(LARGEST_SEQUENCE),
-        limit=query.one_more,
-    )
+    async with runtime.database.read(tenant=caller.organisation_id) as repositories:
+        await repositories.batches.get(batch_id)
+        rows = await repositories.cases.list_of_batch(
+            batch_id,
+            status=query.status,
+            variant=query.variant,
+            after=query.after_number(LARGEST_SEQUENCE),
+            limit=query.one_more,
+        )
     return query.page("cases", rows, lambda row: row.case_number)
 
 

@@ -27,7 +27,8 @@ PathPrefix = Annotated[CompanyPrefix, Path(description="4 to 12 digits, as GS1 g
 @router.get("", summary="List company prefixes")
 async def list_company_prefixes(caller: Packer, runtime: RuntimeState) -> Gs1PrefixList:
     """Lists the GS1 company prefixes that the organisation has claimed, at most 100."""
-    rows = await use_cases.list_prefixes(runtime.database, caller=caller)
+    async with runtime.database.read(tenant=caller.organisation_id) as repositories:
+        rows = await repositories.gtin_owners.list_prefixes(caller.organisation_id)
     return Gs1PrefixList(gs1_prefixes=[Gs1Prefix.model_validate(row) for row in rows])
 
 

@@ -42,7 +42,6 @@ from qrtrack.services.packing import links as use_cases
 from qrtrack.services.packing.case_packing import CodeTakenMeanwhile
 from qrtrack.services.packing.links import CodesNotLinkable, CodesNotPacked
 from qrtrack.services.packing.moves import CaseTooSmall
-from qrtrack.services.trace import list_packs as find_packs
 
 router = APIRouter(route_class=StrictRoute, prefix="/api/manufacturer", tags=["linking"])
 
@@ -210,11 +209,8 @@ async def list_packs(query: Annotated[PackFilter, Query()], caller: Packer, runt
     stays in the list after its units were unlinked or voided: `undone_at` says since when, and `undone_count` how many
     units.
     """
-    rows = await find_packs(
-        runtime.database,
-        caller=caller,
-        selection=query.selection(),
-        before=query.before_number(),
-        limit=query.one_more,
-    )
+    async with runtime.database.read(tenant=caller.organisation_id) as repositories:
+        rows = await repositories.trace.list_packs(
+            query.selection(), before=query.before_number(), limit=query.one_more
+        )
     return query.page("packs", rows, lambda pack: pack.event_id)

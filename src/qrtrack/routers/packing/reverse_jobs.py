@@ -99,9 +99,8 @@ async def list_reverse_jobs(
     query: Annotated[JobFilter, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
     """Lists reverse jobs, newest first. `?batch_id=`, `?order_id=`, `?status=` and `?variant=` filter the list."""
-    rows = await use_cases.list_reverse_jobs(
-        runtime.database, caller=caller, selection=query.selection(), before=query.before_id(), limit=query.one_more
-    )
+    async with runtime.database.read(tenant=caller.organisation_id) as repositories:
+        rows = await repositories.reverse_jobs.list(query.selection(), before=query.before_id(), limit=query.one_more)
     return query.page("jobs", rows, lambda job: job.id)
 
 
@@ -123,14 +122,11 @@ async def list_prepared_codes(
     """Lists the codes that the job put into the queue, in that order. `?status=prepared` lists those that still
     wait.
     """
-    rows = await use_cases.list_prepared_codes(
-        runtime.database,
-        caller=caller,
-        job_id=query.job_id,
-        status=query.status,
-        after=query.after_number(),
-        limit=query.one_more,
-    )
+    async with runtime.database.read(tenant=caller.organisation_id) as repositories:
+        await repositories.reverse_jobs.get(query.job_id)
+        rows = await repositories.prepared_codes.list_of_job(
+            query.job_id, status=query.status, after=query.after_number(), limit=query.one_more
+        )
     return query.page("prepared_codes", rows, lambda row: row.id)
 
 

@@ -49,9 +49,8 @@ async def list_progress_batches(
     query: Annotated[SyncQuery, Query()], caller: ProgressReporter, runtime: RuntimeState
 ) -> dict[str, Any]:
     """Lists your progress batches, newest first. `?status=processing` lists those that run."""
-    found = await sync_batches.list_sync_batches(
-        runtime.database, caller=caller, status=query.status, before=query.before_id(), limit=query.one_more
-    )
+    async with runtime.database.read(tenant=caller.organisation_id) as repositories:
+        found = await repositories.sync_batches.list(query.status, before=query.before_id(), limit=query.one_more)
     page = query.page("batches", found, lambda batch: batch.batch_id)
     return page | {"batches": [SyncState.of(batch) for batch in page["batches"]]}
 

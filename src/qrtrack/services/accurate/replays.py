@@ -51,23 +51,6 @@ class SoFar(NamedTuple):
     replayed: int = 0
 
 
-async def list_events(
-    database: Database,
-    *,
-    caller: Caller,
-    selection: EventSelection,
-    uuid: str | None,
-    conflicts: bool,
-    before: int | None,
-    limit: int,
-) -> Sequence[Event]:
-    """Lists events, newest first. With `conflicts` only events whose uuid arrived again with other content."""
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.webhook_replays.page(
-            selection, uuid=uuid, conflicts=conflicts, before=before, limit=limit
-        )
-
-
 async def view_event(database: Database, *, caller: Caller, event_id: int) -> EventInFull:
     """Raises NotFound."""
     async with database.read(tenant=caller.organisation_id) as repositories:

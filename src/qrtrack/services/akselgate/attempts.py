@@ -6,7 +6,7 @@ from typing import NamedTuple
 import structlog
 
 from qrtrack.database import Database
-from qrtrack.domain.akselgate.attempts import RESOLUTIONS, AttemptFilter, AttemptOutcome, EventKind
+from qrtrack.domain.akselgate.attempts import RESOLUTIONS, AttemptOutcome, EventKind
 from qrtrack.domain.errors import Forbidden, InvalidState
 from qrtrack.domain.identity import Caller, is_same_person
 from qrtrack.metrics import DISPATCHES
@@ -79,14 +79,6 @@ async def resolve_attempt(
         )
         await close_if_complete(repositories, attempt_id)
         return repositories.answer(Resolved(attempt_id, outcome, caller.user_id, note))
-
-
-async def list_attempts(
-    database: Database, *, caller: Caller, wanted: AttemptFilter, before: int | None, limit: int
-) -> Sequence[FoundAttempt]:
-    """Lists attempts, newest first."""
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.attempts.list(wanted, before=before, limit=limit)
 
 
 class AttemptView(NamedTuple):

@@ -1,6 +1,5 @@
 """Label jobs: submitting, viewing, ending and retrying them. drawing.py executes them."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 from typing import Any
@@ -106,13 +105,6 @@ def _job(caller: Caller, new: NewLabelJob, plan: Plan, *, base_url: str) -> Labe
 async def view_label_job(database: Database, *, caller: Caller, job_id: UUID) -> LabelJob:
     async with database.read(tenant=caller.organisation_id) as repositories:
         return await repositories.label_jobs.get(job_id)
-
-
-async def list_label_jobs(
-    database: Database, *, caller: Caller, batch_id: UUID | None, status: str | None, before: UUID | None, limit: int
-) -> Sequence[LabelJob]:
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.label_jobs.list(batch_id=batch_id, status=status, before=before, limit=limit)
 
 
 @dataclass(frozen=True, slots=True)

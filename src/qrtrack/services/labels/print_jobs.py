@@ -108,19 +108,6 @@ async def view_print_job(database: Database, *, caller: Caller, job_id: int) -> 
         return await repositories.print_jobs.get(job_id)
 
 
-async def list_print_jobs(
-    database: Database, *, caller: Caller, printer_id: UUID | None, status: str | None, before: int | None, limit: int
-) -> Sequence[ListedPrint]:
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.print_jobs.list(printer_id=printer_id, status=status, before=before, limit=limit)
-
-
-async def list_not_printed(database: Database, *, caller: Caller, days: int, limit: int) -> Sequence[ListedPrint]:
-    """Lists the print jobs that a person must look at, newest first."""
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.print_jobs.list_not_printed(days=days, limit=limit)
-
-
 async def labels_of_cases(
     database: Database, *, caller: Caller, batch_id: UUID, case_numbers: Sequence[int]
 ) -> Mapping[int, Sequence[CaseLabel]]:

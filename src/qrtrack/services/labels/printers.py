@@ -1,6 +1,6 @@
 """Stores, lists and deletes label printers. Printing is in print_jobs.py and printing.py."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -44,17 +44,6 @@ def claim_values(settings: Settings) -> dict[str, Any]:
     networks = networks_of(settings)
     listed = {"listed": networks.listed, "opened": networks.opened, "special": SPECIAL}
     return {name: [str(network) for network in some] for name, some in listed.items()}
-
-
-async def list_printers(database: Database, *, caller: Caller) -> Sequence[ListedPrinter]:
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.printers.list()
-
-
-async def view_printer(database: Database, *, caller: Caller, printer_id: UUID) -> ListedPrinter:
-    """Raises NotFound."""
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.printers.view(printer_id)
 
 
 async def add_printer(

@@ -2,28 +2,24 @@
 their codes.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from qrtrack.database import Database
-from qrtrack.domain.batches import no_such_batch
 from qrtrack.domain.errors import FieldError, InvalidInput, InvalidState
 from qrtrack.domain.estimates import percentage
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.matching import MOST_COUNTED
 from qrtrack.domain.notifications import Notify
 from qrtrack.domain.packing.batches import NewBatch, SerialMode
 from qrtrack.domain.packing.numbering import LAST_NUMBER, random_tail_length, serial, uniq_code
-from qrtrack.domain.packing.selections import BatchSelection
 from qrtrack.domain.packing.states import BatchStatus
 from qrtrack.domain.root_keys import key_length
 from qrtrack.models import Batch
 from qrtrack.repositories import Repositories
-from qrtrack.repositories.packing.batch_lists import ListedBatch, PackedBatch
 from qrtrack.repositories.packing.batches import BatchCounts, VariantQuantity
 from qrtrack.repositories.queues import CREATING, REVERSE_JOBS
 from qrtrack.services.packing.gtin_owners import claim_gtin
@@ -160,41 +156,6 @@ def _eta_seconds(batch: Batch, rate: float | None) -> int | None:
     if batch.status != BatchStatus.HASHING or not rate:
         return None
     return round((batch.keys_to_hash - batch.keys_hashed) / rate)
-
-
-async def list_batches(
-    database: Database, *, caller: Caller, selection: BatchSelection, before: UUID | None, limit: int
-) -> Sequence[PackedBatch]:
-    """Lists batches with the number of packed units, but without counting their queues, so it is fast at any size."""
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.batch_lists.list(selection, before=before, limit=limit)
-
-
-async def product_names(database: Database, *, caller: Caller, batch_ids: Collection[UUID]) -> Mapping[UUID, str]:
-    """What people call these batches."""
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.batch_lists.product_names(batch_ids)
-
-
-async def list_batches_with_queues(
-    database: Database, *, caller: Caller, selection: BatchSelection, before: UUID | None, limit: int
-) -> Sequence[ListedBatch]:
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.batch_lists.list_with_queues(selection, before=before, limit=limit)
-
-
-async def find_batch(database: Database, *, caller: Caller, batch_id: UUID) -> ListedBatch:
-    """Returns the batch with the numbers of packed and queued units. Unlike `describe_batch` it reads no codes. The
-    count of the queue stops at one more than MOST_COUNTED. Raises NotFound.
-    """
-    selection = BatchSelection(id=batch_id)
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        found = await repositories.batch_lists.list_with_queues(
-            selection, before=None, limit=1, counted_to=MOST_COUNTED + 1
-        )
-        if not found:
-            raise no_such_batch(batch_id)
-        return found[0]
 
 
 @dataclass(frozen=True, slots=True)

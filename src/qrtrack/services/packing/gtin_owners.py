@@ -1,6 +1,5 @@
 """Claiming GTINs and GS1 company prefixes for an organisation, and moving them to another one."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -29,11 +28,6 @@ async def claim_gtin(repositories: Repositories, caller: Caller, gtin: str | Non
         gtin, items_of_gtin(gtin), organisation_id=caller.organisation_id, actor=caller.user_id
     ):
         raise GtinTaken(gtin)
-
-
-async def list_prefixes(database: Database, *, caller: Caller) -> Sequence[OwnPrefix]:
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.gtin_owners.list_prefixes(caller.organisation_id)
 
 
 async def claim_prefix(database: Database, *, caller: Caller, prefix: str) -> OwnPrefix:

@@ -15,11 +15,9 @@ from qrtrack.domain.notifications import Notify
 from qrtrack.domain.packing.code_lists import refuse_foreign
 from qrtrack.domain.packing.code_ranges import as_ranges, code_ranges, not_in_batch
 from qrtrack.domain.packing.reverse_jobs import NewJob
-from qrtrack.domain.packing.selections import JobSelection
 from qrtrack.domain.packing.states import AVAILABLE
 from qrtrack.models import ReverseJob
 from qrtrack.repositories import Repositories
-from qrtrack.repositories.packing.prepared_codes import ListedPreparedCode
 from qrtrack.repositories.packing.reverse_jobs import LogLine, SequenceRange
 from qrtrack.repositories.queues import REVERSE_JOBS
 from qrtrack.services.packing.codes import unknown_among
@@ -192,27 +190,11 @@ async def view_reverse_job(database: Database, *, caller: Caller, job_id: UUID) 
         return JobView(job, await repositories.reverse_jobs.queue_position(job))
 
 
-async def list_reverse_jobs(
-    database: Database, *, caller: Caller, selection: JobSelection, before: UUID | None, limit: int
-) -> Sequence[ReverseJob]:
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.reverse_jobs.list(selection, before=before, limit=limit)
-
-
 async def list_log(database: Database, *, caller: Caller, job_id: UUID, after: int, limit: int) -> Sequence[LogLine]:
     """Raises NotFound."""
     async with database.read(tenant=caller.organisation_id) as repositories:
         await repositories.reverse_jobs.get(job_id)
         return await repositories.reverse_jobs.list_log(job_id, after=after, limit=limit)
-
-
-async def list_prepared_codes(
-    database: Database, *, caller: Caller, job_id: UUID, status: str | None, after: int, limit: int
-) -> Sequence[ListedPreparedCode]:
-    """Raises NotFound."""
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        await repositories.reverse_jobs.get(job_id)
-        return await repositories.prepared_codes.list_of_job(job_id, status=status, after=after, limit=limit)
 
 
 @dataclass(frozen=True, slots=True)

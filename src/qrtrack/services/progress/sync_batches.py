@@ -1,6 +1,5 @@
 """Progress batches: announcing, viewing and cancelling them. sync_records.py counts reports."""
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -8,7 +7,6 @@ from uuid_utils.compat import uuid7
 from qrtrack.database import Database
 from qrtrack.domain.errors import InvalidState
 from qrtrack.domain.identity import Caller
-from qrtrack.domain.progress.sync_batches import SyncStatus
 from qrtrack.models import SyncBatch
 
 
@@ -32,14 +30,6 @@ async def create_sync_batch(
             details={"name": name, "kind": kind, "total_records": total_records},
         )
         return repositories.answer(batch)
-
-
-async def list_sync_batches(
-    database: Database, *, caller: Caller, status: SyncStatus | None, before: UUID | None, limit: int
-) -> Sequence[SyncBatch]:
-    """Lists progress batches, newest first."""
-    async with database.read(tenant=caller.organisation_id) as repositories:
-        return await repositories.sync_batches.list(status, before=before, limit=limit)
 
 
 async def view_sync_batch(database: Database, *, caller: Caller, batch_id: UUID) -> SyncBatch:
