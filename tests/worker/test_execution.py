@@ -249,10 +249,10 @@ async def test_recording_an_end_retries_while_the_database_is_away(plant: Plant,
     away = iter([DatabaseUnavailable(), DatabaseUnavailable()])
     creating = BY_KIND["creating"]
 
-    async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
+    async def fail(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
         for failure in away:
             raise failure
-        retry_in: float | None = await creating.fail(runtime, claim, error, permanent=permanent)
+        retry_in: float | None = await creating.fail(database, claim, error, permanent=permanent)
         return retry_in
 
     async def body(*_: Any) -> None:
@@ -268,7 +268,7 @@ async def test_recording_an_end_retries_while_the_database_is_away(plant: Plant,
 async def test_recording_an_end_gives_up_after_the_time_of_a_lease(plant: Plant, runtime: Runtime) -> None:
     [row_id] = await plant.queued(1)
 
-    async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
+    async def fail(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
         raise DatabaseUnavailable
 
     async def body(*_: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from plant import BY_KIND, MadeBatch, Plant, one_slot
-from qrtrack.database import DatabaseUnavailable
+from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.claims import Claim, Interrupted
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.queues import CREATING, QUEUES
@@ -345,10 +345,10 @@ async def test_the_loop_survives_an_end_that_cannot_be_recorded(plant: Plant, po
     failures = iter([RuntimeError("a defect")])
     done: list[Claim] = []
 
-    async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
+    async def fail(database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None:
         for failure in failures:
             raise failure
-        retry_in: float | None = await BY_KIND["creating"].fail(runtime, claim, error, permanent=permanent)
+        retry_in: float | None = await BY_KIND["creating"].fail(database, claim, error, permanent=permanent)
         return retry_in
 
     async def body(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:

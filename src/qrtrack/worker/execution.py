@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import structlog
 
-from qrtrack.database import DatabaseUnavailable
+from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.claims import Claim, Group, Interrupted, LeaseLost, PermanentFailure
 from qrtrack.domain.errors import Conflict, DomainError, Unavailable
 from qrtrack.domain.stopping import StopSignal
@@ -92,7 +92,7 @@ AnyHandler: TypeAlias = Handler[Any]
 class Fail(Protocol):
     """Records a failure. Returns the seconds until the next attempt, or None if there is none."""
 
-    async def __call__(self, runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None: ...
+    async def __call__(self, database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,9 @@ class SingleHandler:
         def outcome(retry_in: float | None) -> WorkOutcome:
             return WorkOutcome(claim, End.FAILED if retry_in is None else End.RETRIED, error, retry_in)
 
-        return await _persist(runtime, claim, lambda: self.fail(runtime, claim, error, permanent=permanent), outcome)
+        return await _persist(
+            runtime, claim, lambda: self.fail(runtime.database, claim, error, permanent=permanent), outcome
+        )
 
 
 @dataclass(frozen=True, slots=True)

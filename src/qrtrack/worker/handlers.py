@@ -1,12 +1,12 @@
 """The kinds of queued work. To add one: a Queue in repositories/queues.py, and a handler in HANDLERS."""
 
-from typing import Final, Protocol
+from functools import partial
+from typing import Final
 from zoneinfo import ZoneInfo
 
-from qrtrack.database import Database, DatabaseUnavailable
+from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.claims import Claim, Group, Interrupted
 from qrtrack.domain.stopping import StopSignal
-from qrtrack.repositories.leased import Queue
 from qrtrack.repositories.queues import (
     CREATING,
     HASHING,
@@ -29,7 +29,7 @@ from qrtrack.services.notifications import fail_notification, send_notification
 from qrtrack.services.packing.code_creation import create_codes, fail_stage, hash_keys
 from qrtrack.services.packing.preparation import fail_reverse_job, run_reverse_job
 from qrtrack.worker import schedule
-from qrtrack.worker.execution import AnyHandler, Fail, GroupHandler, SingleHandler
+from qrtrack.worker.execution import AnyHandler, GroupHandler, SingleHandler
 
 # The size of a group of events. It is large enough to make the round trips of a transaction negligible, and small
 # enough for requests, which wait while the event loop runs a step of the group.
@@ -40,19 +40,6 @@ NOTIFICATION_SLOTS: Final = 4
 PRINT_SLOTS: Final = 16
 
 
-class FailOnDatabase(Protocol):
-    """Records a failure, as `Fail` does, but needs the database only."""
-
-    async def __call__(self, database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None: ...
-
-
-def _on_database(record: FailOnDatabase) -> Fail:
-    async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
-        return await record(runtime.database, claim, error, permanent=permanent)
-
-    return fail
-
-
 async def _create_codes(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
     await create_codes(runtime.database, claim, keys=runtime.keys)
 
@@ -61,13 +48,6 @@ async def _hash_keys(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
     await hash_keys(
         runtime.database, claim, keys=runtime.keys, hasher=runtime.hasher, threads=runtime.hash_threads, stop=stop
     )
-
-
-def _fail_stage(queue: Queue) -> Fail:
-    async def fail(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:
-        return await fail_stage(runtime.database, claim, queue, error, permanent=permanent)
-
-    return fail
 
 
 async def _prepare(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
@@ -103,33 +83,32 @@ async def _forward(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
         raise Interrupted from error
 
 
-async def _fail_stream(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float | None:  # noqa: ARG001 - a stream never ends
-    return await fail_stream(runtime.database, claim, error)
-
-
 async def _notify(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
     await send_notification(runtime.database, claim, messenger=runtime.messenger)
 
 
 REVERSE_JOB: Final = SingleHandler(
-    REVERSE_JOBS, slots=lambda settings: settings.reverse_job_slots, run=_prepare, fail=_on_database(fail_reverse_job)
+    REVERSE_JOBS, slots=lambda settings: settings.reverse_job_slots, run=_prepare, fail=fail_reverse_job
 )
 HANDLERS: Final[tuple[AnyHandler, ...]] = (
     REVERSE_JOB,
-    SingleHandler(
-        LABEL_JOBS, slots=lambda settings: settings.label_slots, run=_draw_labels, fail=_on_database(fail_label_job)
-    ),
+    SingleHandler(LABEL_JOBS, slots=lambda settings: settings.label_slots, run=_draw_labels, fail=fail_label_job),
     SingleHandler(
         PRINT_JOBS,
         slots=lambda settings: PRINT_SLOTS if settings.print_networks else 0,
         run=_print,
-        fail=_on_database(fail_print),
+        fail=fail_print,
         claim_values=claim_values,
     ),
     SingleHandler(
-        CREATING, slots=lambda settings: settings.creating_slots, run=_create_codes, fail=_fail_stage(CREATING)
+        CREATING,
+        slots=lambda settings: settings.creating_slots,
+        run=_create_codes,
+        fail=partial(fail_stage, queue=CREATING),
     ),
-    SingleHandler(HASHING, slots=lambda settings: settings.hash_threads, run=_hash_keys, fail=_fail_stage(HASHING)),
+    SingleHandler(
+        HASHING, slots=lambda settings: settings.hash_threads, run=_hash_keys, fail=partial(fail_stage, queue=HASHING)
+    ),
     GroupHandler(
         WEBHOOK_EVENTS, slots=lambda settings: settings.accurate_workers, run=_process_group, size=EVENTS_IN_GROUP
     ),
@@ -137,10 +116,10 @@ HANDLERS: Final[tuple[AnyHandler, ...]] = (
         WEBHOOK_RETRIES,
         slots=lambda settings: min(settings.accurate_workers, 1),
         run=_process_event,
-        fail=_on_database(fail_event),
+        fail=fail_event,
     ),
-    SingleHandler(WEBHOOK_STREAMS, slots=lambda settings: settings.accurate_workers, run=_forward, fail=_fail_stream),
-    SingleHandler(NOTIFICATIONS, slots=lambda _: NOTIFICATION_SLOTS, run=_notify, fail=_on_database(fail_notification)),
+    SingleHandler(WEBHOOK_STREAMS, slots=lambda settings: settings.accurate_workers, run=_forward, fail=fail_stream),
+    SingleHandler(NOTIFICATIONS, slots=lambda _: NOTIFICATION_SLOTS, run=_notify, fail=fail_notification),
     # One slot for each task: a clean-up or a recalculation takes minutes, and the sweeper must not wait for it.
     SingleHandler(PERIODIC_TASKS, slots=lambda _: len(schedule.TASKS), run=schedule.run_task, fail=schedule.fail_task),
 )

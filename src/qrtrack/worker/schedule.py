@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from qrtrack.database import Database
 from qrtrack.domain.claims import Claim, Interrupted
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.integrations.accurate import Account
@@ -100,6 +101,6 @@ async def _run_until_stopped(work: Awaitable[object], stop: StopSignal) -> None:
     running.result()
 
 
-async def fail_task(runtime: Runtime, claim: Claim, error: str, *, permanent: bool) -> float:  # noqa: ARG001 - a task never ends
-    await plan_next_run(runtime.database, claim, seconds=RETRY_SECONDS, error=error)
+async def fail_task(database: Database, claim: Claim, error: str, *, permanent: bool) -> float:  # noqa: ARG001 - a task never ends
+    await plan_next_run(database, claim, seconds=RETRY_SECONDS, error=error)
     return RETRY_SECONDS

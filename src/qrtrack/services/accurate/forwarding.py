@@ -150,7 +150,7 @@ def _entities(event: PendingEvent, zone: ZoneInfo) -> frozenset[str]:
     return frozenset(state.entity_id for state in reading.states)
 
 
-async def fail_stream(database: Database, claim: Claim, error: str) -> float:
+async def fail_stream(database: Database, claim: Claim, error: str, *, permanent: bool = False) -> float:  # noqa: ARG001 - a stream never ends
     """Requeues the stream and returns the seconds until its next run. A stream never fails, since its events are still
     pending.
     """

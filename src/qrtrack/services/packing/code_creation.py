@@ -133,7 +133,7 @@ def _hash(
     return hashes
 
 
-async def fail_stage(database: Database, claim: Claim, queue: Queue, error: str, *, permanent: bool) -> float | None:
+async def fail_stage(database: Database, claim: Claim, error: str, *, permanent: bool, queue: Queue) -> float | None:
     """Records the failure. Returns the seconds until the next attempt, or None if the batch fails: in creating it loses
     its codes, in hashing it stays packable.
     """
