@@ -21,7 +21,6 @@ from qrtrack.domain.verification.alerts import AlertKind
 from qrtrack.domain.verification.checks import Result
 from qrtrack.domain.verification.reports import ReportReason
 from qrtrack.repositories import Repositories
-from qrtrack.repositories.verification.records import Selected
 from qrtrack.routers.languages import LANGUAGES
 from qrtrack.runtime import Runtime
 from qrtrack.schemas.packing.codes import ListedStatus
@@ -265,8 +264,9 @@ async def test_the_newest_records_of_an_organisation_are_found_by_index(plant: P
     await plant.sql("ANALYZE verification_reports")
     async with plant.runtime.database.read(tenant=plant.caller.organisation_id) as repositories:
         before = await rows_read(repositories)
-        of_all = Selected(plant.caller.organisation_id, None)
-        rows = await repositories.verification_records.list_reports(of_all, before=None, limit=51)
+        rows = await repositories.verification_records.list(
+            "reports", organisation_id=plant.caller.organisation_id, batch_id=None, before=None, limit=51
+        )
         after = await rows_read(repositories)
     table = "verification_reports"
     assert (len(rows), after[table] - before.get(table, 0)) == (51, 51)

@@ -15,8 +15,9 @@ from qrtrack.domain.packing.selections import BatchSelection
 from qrtrack.domain.scans import read_uniq_code
 from qrtrack.models import Batch
 from qrtrack.repositories.verification.recalls import RecallRow
+from qrtrack.repositories.verification.records import Record, Shown
 from qrtrack.schemas.base import RowId
-from qrtrack.services.verification.records import Record, Shown, list_records
+from qrtrack.services.verification.records import list_records
 
 router = APIRouter(route_class=ConsoleRoute, prefix="/console/verification", include_in_schema=False)
 

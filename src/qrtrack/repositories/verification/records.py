@@ -1,15 +1,16 @@
 """Lists the recorded checks, reports and alerts of an organisation. The lists contain no network address."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from qrtrack.repositories.base import Repository
 
 # Each list has two statements, one for a batch and one for the organisation. In one statement with an optional
 # condition, PostgreSQL's generic plan could not use an index.
-OF_BATCH = "batch_id = :batch_id"
-OF_ORGANISATION = "manufacturer_org_id = :organisation_id"
+OF_BATCH = "batch_id = :owner"
+OF_ORGANISATION = "manufacturer_org_id = :owner"
 PAGE = "{whose} AND (CAST(:before AS bigint) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit"
 PRODUCT = "(SELECT product_name FROM qr_batches WHERE id = row.batch_id) AS product_name"
 CODE = """
@@ -30,11 +31,6 @@ SELECT id, batch_id, {PRODUCT}, kind, {CODE}, sequence_number, raised_at
 FROM (SELECT * FROM verification_alerts WHERE {PAGE}) AS row
 ORDER BY id DESC
 """
-LISTS = {
-    (sql, is_of_batch): sql.format(whose=OF_BATCH if is_of_batch else OF_ORGANISATION)
-    for sql in (LIST_CHECKS, LIST_REPORTS, LIST_ALERTS)
-    for is_of_batch in (True, False)
-}
 
 
 class RecordedCheck(NamedTuple):
@@ -73,29 +69,24 @@ class RecordedAlert(NamedTuple):
     raised_at: datetime
 
 
-class Selected(NamedTuple):
-    """Selects the records of one batch, or of the whole organisation if `batch_id` is None."""
-
-    organisation_id: UUID
-    batch_id: UUID | None
-
-    def list(self, sql: str) -> str:
-        return LISTS[sql, self.batch_id is not None]
-
-    def names(self) -> dict[str, UUID]:
-        if self.batch_id is not None:
-            return {"batch_id": self.batch_id}
-        return {"organisation_id": self.organisation_id}
+Shown = Literal["checks", "reports", "alerts"]
+Record = RecordedCheck | RecordedReport | RecordedAlert
+LISTS: Final[Mapping[Shown, tuple[type[Record], str]]] = {
+    "checks": (RecordedCheck, LIST_CHECKS),
+    "reports": (RecordedReport, LIST_REPORTS),
+    "alerts": (RecordedAlert, LIST_ALERTS),
+}
 
 
 class VerificationRecordRepository(Repository):
-    """Each list is sorted newest first, and contains ids below `before`."""
-
-    async def list_checks(self, of: Selected, *, before: int | None, limit: int) -> list[RecordedCheck]:
-        return await self._fetch_all(RecordedCheck, of.list(LIST_CHECKS), **of.names(), before=before, limit=limit)
-
-    async def list_reports(self, of: Selected, *, before: int | None, limit: int) -> list[RecordedReport]:
-        return await self._fetch_all(RecordedReport, of.list(LIST_REPORTS), **of.names(), before=before, limit=limit)
-
-    async def list_alerts(self, of: Selected, *, before: int | None, limit: int) -> list[RecordedAlert]:
-        return await self._fetch_all(RecordedAlert, of.list(LIST_ALERTS), **of.names(), before=before, limit=limit)
+    async def list(
+        self, show: Shown, *, organisation_id: UUID, batch_id: UUID | None, before: int | None, limit: int
+    ) -> Sequence[Record]:
+        """Lists the records of one batch, or of the whole organisation if `batch_id` is None, newest first. Their ids
+        are below `before`.
+        """
+        kind, sql = LISTS[show]
+        whose = OF_ORGANISATION if batch_id is None else OF_BATCH
+        return await self._fetch_all(
+            kind, sql.format(whose=whose), owner=batch_id or organisation_id, before=before, limit=limit
+        )

@@ -7,8 +7,8 @@ from pydantic import Field, TypeAdapter
 from qrtrack.domain.verification.alerts import AlertKind
 from qrtrack.domain.verification.checks import Purpose, Result
 from qrtrack.domain.verification.reports import ReportReason
+from qrtrack.repositories.verification.records import Shown
 from qrtrack.schemas.base import Instant, ListQuery, Page, View
-from qrtrack.services.verification.records import Shown
 
 
 class RecordFilter(ListQuery):

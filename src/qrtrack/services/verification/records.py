@@ -1,15 +1,11 @@
 """Lists the checks, reports and alerts of a batch or of all."""
 
 from collections.abc import Sequence
-from typing import Literal
 from uuid import UUID
 
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
-from qrtrack.repositories.verification.records import RecordedAlert, RecordedCheck, RecordedReport, Selected
-
-Record = RecordedCheck | RecordedReport | RecordedAlert
-Shown = Literal["checks", "reports", "alerts"]
+from qrtrack.repositories.verification.records import Record, Shown
 
 
 async def list_records(
@@ -19,9 +15,6 @@ async def list_records(
     async with database.read(tenant=caller.organisation_id) as repositories:
         if batch_id is not None:
             await repositories.releases.get(batch_id)
-        of, records = Selected(caller.organisation_id, batch_id), repositories.verification_records
-        if show == "reports":
-            return await records.list_reports(of, before=before, limit=limit)
-        if show == "alerts":
-            return await records.list_alerts(of, before=before, limit=limit)
-        return await records.list_checks(of, before=before, limit=limit)
+        return await repositories.verification_records.list(
+            show, organisation_id=caller.organisation_id, batch_id=batch_id, before=before, limit=limit
+        )
