@@ -41,7 +41,8 @@ SELECT_LISTED: Final = """
 SELECT job.id, job.printer_id, printer.name AS printer_name, job.label_job_id,
        COALESCE(job.batch_id, label_job.batch_id) AS batch_id, job.case_id, box.case_number, box.master_code,
        job.station, job.reason, job.status, job.attempts, job.error_message, job.sent_bytes, job.created_by,
-       job.created_at, job.updated_at, job.run_at, job.started_at, job.sending_at, job.finished_at
+       job.created_at, job.updated_at, job.started_at, job.sending_at, job.finished_at,
+       CASE WHEN job.status = 'queued' AND job.attempts > 0 THEN job.run_at END AS next_attempt_at
 FROM print_jobs AS job
 JOIN printers AS printer ON printer.id = job.printer_id
 LEFT JOIN qr_master_codes AS box ON box.id = job.case_id
@@ -143,10 +144,10 @@ class ListedPrint(NamedTuple):
     created_by: str
     created_at: datetime
     updated_at: datetime
-    run_at: datetime
     started_at: datetime | None
     sending_at: datetime | None
     finished_at: datetime | None
+    next_attempt_at: datetime | None
 
 
 class CaseLabel(NamedTuple):

@@ -23,7 +23,6 @@ from qrtrack.schemas.labels.print_jobs import (
     PrintJobChanged,
     PrintJobFilter,
     PrintJobPage,
-    PrintJobSummary,
     PrintOrdered,
     PrintRequest,
 )
@@ -79,7 +78,7 @@ async def list_print_jobs(
         rows = await repositories.print_jobs.list(
             printer_id=query.printer_id, status=query.status, before=query.before_number(), limit=query.one_more
         )
-    return query.page("print_jobs", [PrintJobSummary.of(row) for row in rows], lambda job: job.print_job_id)
+    return query.page("print_jobs", rows, lambda job: job.id)
 
 
 @router.get(f"{PRINT_JOBS_PATH}/{{print_job_id}}", summary="Poll a print job", responses=problems(NotFound))
@@ -100,7 +99,7 @@ async def get_print_job(
         has_ended=lambda job: job.status in ENDED_PRINTS,
         state=lambda job: (job.status, job.error_message),
     )
-    return PrintJobAnswer.of(job)
+    return PrintJobAnswer.model_validate(job)
 
 
 @router.post(

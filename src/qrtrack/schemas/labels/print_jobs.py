@@ -1,7 +1,7 @@
 """Print jobs over HTTP: ordering, polling and listing them."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
@@ -9,7 +9,6 @@ from pydantic import ConfigDict, Field
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.labels.print_jobs import NewPrint, PrintStatus
-from qrtrack.repositories.labels.print_jobs import ListedPrint
 from qrtrack.schemas.base import LARGEST_SEQUENCE, Answer, Body, Id, Instant, ListQuery, Page, Reason, View
 
 PRINT_JOBS_PATH: Final = "/api/manufacturer/print-jobs"
@@ -56,7 +55,7 @@ class PrintOrdered(Answer):
 class PrintJobSummary(View):
     """A print job: a label job's file, or a case's label."""
 
-    print_job_id: int
+    print_job_id: int = Field(validation_alias="id")
     printer_id: UUID
     printer_name: str
     label_job_id: UUID | None
@@ -81,16 +80,6 @@ class PrintJobSummary(View):
         description="When sending began. The job is sent again only if no byte was sent; then this is null again."
     )
     finished_at: Instant | None
-
-    @classmethod
-    def of(cls, job: ListedPrint) -> Self:
-        waits = job.status == PrintStatus.QUEUED and job.attempts > 0
-        columns: dict[str, Any] = job._asdict()
-        return cls(
-            print_job_id=columns.pop("id"),
-            next_attempt_at=columns.pop("run_at") if waits else None,
-            **{name: value for name, value in columns.items() if name != "run_at"},
-        )
 
 
 class PrintJobAnswer(PrintJobSummary, Answer):
