@@ -92,7 +92,7 @@ NOTIFICATIONS: Final = _registered(
         backoff_seconds=(5, 30, 120, 600, 3600, 14400, 36000),
     )
 )
-# Rows of this table never end: the end of a run sets the time of the next one (services/periodic_tasks.py).
+# Rows of this table never end: the end of a run sets the time of the next one (worker/schedule.py).
 PERIODIC_TASKS: Final = _registered(
     Queue(kind="periodic_task", table="periodic_tasks", max_attempts=3, backoff_seconds=(1,))
 )

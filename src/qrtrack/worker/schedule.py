@@ -1,4 +1,6 @@
-"""Periodic tasks: their names, their intervals, and the services that run them."""
+"""Periodic tasks: their names, their intervals, and the services that run them. Only one process runs a task at a time.
+The end of a run sets the time of the next one.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,10 +12,10 @@ from qrtrack.database import Database
 from qrtrack.domain.claims import Claim, Interrupted
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.integrations.accurate import Account
+from qrtrack.repositories.queues import PERIODIC_TASKS
 from qrtrack.runtime import Runtime
 from qrtrack.services.accurate.sources import assign_events, empty_old_payloads, keep_subscription
 from qrtrack.services.akselgate.attempts import sweep_attempts
-from qrtrack.services.periodic_tasks import name_of_task, plan_next_run, plan_tasks
 from qrtrack.services.recalculation import SILENT_SECONDS, recalculate_progress
 from qrtrack.services.retention import expire_keys, prune, prune_failures
 from qrtrack.settings import Settings
@@ -75,16 +77,18 @@ TASKS: Mapping[str, PeriodicTask] = {
 
 async def plan(runtime: Runtime) -> None:
     """Inserts missing tasks. A planned task keeps its time."""
-    await plan_tasks(runtime.database, {name: task.every(runtime.settings) for name, task in TASKS.items()})
+    async with runtime.database.write() as repositories:
+        await repositories.periodic_tasks.plan({name: task.every(runtime.settings) for name, task in TASKS.items()})
 
 
 async def run_task(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
     """Runs the task, and sets the time of its next run. Raises Interrupted."""
-    task = TASKS.get(await name_of_task(runtime.database, claim))
+    async with runtime.database.read() as repositories:
+        task = TASKS.get(await repositories.periodic_tasks.name_of(claim.number))
     if task is not None:
         await _run_until_stopped(task.run(runtime), stop)
     seconds = RETRY_SECONDS if task is None else task.every(runtime.settings)
-    await plan_next_run(runtime.database, claim, seconds=seconds)
+    await _repeat(runtime.database, claim, after=seconds)
 
 
 async def _run_until_stopped(work: Awaitable[object], stop: StopSignal) -> None:
@@ -102,5 +106,10 @@ async def _run_until_stopped(work: Awaitable[object], stop: StopSignal) -> None:
 
 
 async def fail_task(database: Database, claim: Claim, error: str, *, permanent: bool) -> float:  # noqa: ARG001 - a task never ends
-    await plan_next_run(database, claim, seconds=RETRY_SECONDS, error=error)
+    await _repeat(database, claim, after=RETRY_SECONDS, error=error)
     return RETRY_SECONDS
+
+
+async def _repeat(database: Database, claim: Claim, *, after: float, error: str | None = None) -> None:
+    async with database.write() as repositories:
+        await repositories.leased(PERIODIC_TASKS).repeat(claim, after=after, error=error)
