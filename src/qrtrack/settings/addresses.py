@@ -1,6 +1,7 @@
 """Web addresses in settings. They are checked strictly, since the program appends paths to them."""
 
 import re
+from functools import partial
 from ipaddress import IPv6Address
 from typing import Annotated, Final
 
@@ -33,18 +34,6 @@ def is_address(value: str, form: re.Pattern[str]) -> bool:
         return False
 
 
-def _whole(value: str) -> str:
-    return _checked(value, WHOLE)
-
-
-def _base(value: str) -> str:
-    return _checked(value, BASE)
-
-
-def _printed(value: str) -> str:
-    return _checked(value, PRINTED)
-
-
 def _checked(value: str, form: re.Pattern[str]) -> str:
     """Returns the address without a slash at the end, because appended paths begin with one. Raises ValueError."""
     if is_address(value, form):
@@ -63,9 +52,9 @@ def _checked(value: str, form: re.Pattern[str]) -> str:
     raise ValueError("it must be a full address such as https://example.com, without blanks and backslashes")
 
 
-WebAddress = Annotated[str, AfterValidator(_whole)]
+WebAddress = Annotated[str, AfterValidator(partial(_checked, form=WHOLE))]
 """An address that the program calls unchanged; it may have a query."""
-BaseAddress = Annotated[str, AfterValidator(_base)]
+BaseAddress = Annotated[str, AfterValidator(partial(_checked, form=BASE))]
 """An address that the program appends paths to."""
-PrintedAddress = Annotated[str, AfterValidator(_printed)]
+PrintedAddress = Annotated[str, AfterValidator(partial(_checked, form=PRINTED))]
 """The address at the beginning of QR symbols."""

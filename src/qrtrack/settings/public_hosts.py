@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import AfterValidator
 
 from qrtrack.settings.addresses import ORIGIN, is_address
-from qrtrack.settings.values import origin_of, split
+from qrtrack.settings.values import must, origin_of, split
 
 _OF_ORGANISATION: Final = re.compile(r"(?P<host>[^=\s]+)=(?P<organisation>\S+)")
 
@@ -79,12 +79,6 @@ def _public_hosts(value: str) -> str:
     return value
 
 
-def _retired_hosts(value: str) -> str:
-    if not all(map(_is_host, split(value))):
-        raise ValueError("it must list hosts such as verify.example.com, with commas between them")
-    return value
-
-
 def _is_host(text: str) -> bool:
     return is_address(f"https://{text}", ORIGIN)
 
@@ -101,4 +95,10 @@ def _normal(host: str) -> str:
 
 
 PublicHosts = Annotated[str, AfterValidator(_public_hosts)]
-RetiredHosts = Annotated[str, AfterValidator(_retired_hosts)]
+RetiredHosts = Annotated[
+    str,
+    must(
+        lambda value: all(map(_is_host, split(value))),
+        "it must list hosts such as verify.example.com, with commas between them",
+    ),
+]

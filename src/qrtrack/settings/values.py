@@ -3,12 +3,12 @@
 import base64
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlsplit
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
@@ -56,29 +56,26 @@ def check_as_written(value: object) -> object:
     return value
 
 
-def _ascii(value: SecretStr | None) -> SecretStr | None:
-    if value is not None and not value.get_secret_value().isascii():
-        raise ValueError("it must be ASCII, since it is sent in a header: copy it again")
-    return value
+def must(hold: Callable[[Any], object], message: str) -> AfterValidator:
+    """Returns a rule for a type of setting: a value is refused with the message if `hold` returns something false or
+    raises an error of a parser. `hold` gets the text of a secret.
+    """
+
+    def check(value: object) -> object:
+        plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+        try:
+            holds = plain is None or hold(plain)
+        except (ValueError, LookupError, OSError):
+            holds = False
+        if not holds:
+            raise ValueError(message)
+        return value
+
+    return AfterValidator(check)
 
 
 def _postgresql_address(value: str) -> str:
     parse_address(value)
-    return value
-
-
-def _role_name(value: str) -> str:
-    if not ROLE_NAME.fullmatch(value):
-        raise ValueError(
-            "it must be the name of a role: a letter or _, then up to 62 letters, digits, _, -, . or $. It must not "
-            "begin with pg_, and must not be public or none"
-        )
-    return value
-
-
-def _origins(value: str) -> str:
-    if not all(origin == "*" or is_address(origin, ORIGIN) for origin in split(value)):
-        raise ValueError("it must list origins such as https://app.example.com, with commas between them")
     return value
 
 
@@ -91,57 +88,6 @@ def origin_of(address: str) -> str:
     found = ORIGIN.match(address)
     origin = (found[0] if found else address).lower()
     return origin.removesuffix(":443" if origin.startswith("https:") else ":80")
-
-
-def _header_names(value: str) -> str:
-    if not all(HEADER_NAME.fullmatch(name) for name in split(value)):
-        raise ValueError("it must list names of headers such as traceparent, with commas between them")
-    return value
-
-
-def _time_zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError("it must name a time zone such as Asia/Jakarta") from error
-    return value
-
-
-def _zero_or_two(value: int) -> int:
-    if value not in (0, 2):
-        raise ValueError("it must be 0 or 2")
-    return value
-
-
-def _failure_codes(value: str) -> str:
-    codes = split(value)
-    if not codes or not all(code.isascii() and code.isalnum() for code in codes):
-        raise ValueError("it must list codes such as 05,14,51, with commas between them")
-    if any(not code.strip("0") for code in codes):
-        raise ValueError("it must not list 00 or other zeros: they mean success, or are unclear")
-    return value
-
-
-def _signing_secret(value: SecretStr | None) -> SecretStr | None:
-    if value is not None:
-        secret = value.get_secret_value().removeprefix("whsec_")
-        try:
-            usable = len(base64.b64decode(secret, validate=True)) >= SIGNING_BYTES
-        except ValueError:
-            usable = False
-        if not usable:
-            raise ValueError(
-                f"it must be at least {SIGNING_BYTES} random bytes in base64, with or without whsec_ before them"
-            )
-    return value
-
-
-def _networks(value: str) -> str:
-    try:
-        parsed_networks(value)
-    except ValueError:
-        raise ValueError("it must list addresses or networks such as 203.0.113.0/24, with commas between") from None
-    return value
 
 
 @lru_cache
@@ -161,28 +107,10 @@ def _network(entry: str) -> Network:
     return network
 
 
-def _databases(value: str) -> str:
-    try:
-        named_once = len(parsed_databases(value)) == len(split(value))
-    except ValueError:
-        raise ValueError("it must list <database id>=<organisation uuid>, with commas between them") from None
-    if not named_once:
-        raise ValueError("it names a database twice: each database must have one owner")
-    return value
-
-
 @lru_cache
 def parsed_databases(value: str) -> Mapping[int, UUID]:
     pairs = (entry.split("=", 1) for entry in split(value))
     return {int(database): UUID(organisation.strip()) for database, organisation in pairs}
-
-
-def _names(value: str) -> str:
-    try:
-        parsed_names(value)
-    except ValueError:
-        raise ValueError("it must list <organisation uuid>=<name>, with semicolons between them") from None
-    return value
 
 
 @lru_cache
@@ -196,30 +124,6 @@ def parsed_names(value: str) -> Mapping[UUID, str]:
 
 def split(value: str) -> list[str]:
     return [entry.strip() for entry in value.split(",") if entry.strip()]
-
-
-def _mail_server(value: SecretStr | None) -> SecretStr | None:
-    if value is not None:
-        try:
-            parts = urlsplit(value.get_secret_value())
-            usable = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
-            usable &= value.get_secret_value().isascii() and " " not in value.get_secret_value()
-            # At a #, / or ? in the password, `urlsplit` ends the host part: it returns the user as host, and the rest
-            # of the address as fragment, path or query.
-            usable &= parts.path in ("", "/") and not (parts.query or parts.fragment)
-        except ValueError:
-            usable = False
-        if not usable:
-            raise ValueError("it must be an address such as smtps://user:password@mail.example.com")
-    return value
-
-
-def _hosts(value: str) -> str:
-    if not all(HOST.fullmatch(entry) for entry in split(value)) or any(
-        port > LARGEST_PORT for _, port in parsed_hosts(value)
-    ):
-        raise ValueError("it must list host names, each with :port unless that is 443, with commas between them")
-    return value
 
 
 @lru_cache
@@ -236,18 +140,97 @@ def is_of_this_machine(address: str | None) -> bool:
     return urlsplit(address or "").hostname in LOOPBACK_HOSTS
 
 
+def _is_signing_secret(secret: str) -> bool:
+    return len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) >= SIGNING_BYTES
+
+
+def _is_mail_server(address: str) -> bool:
+    parts = urlsplit(address)
+    is_server = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
+    # At a #, / or ? in the password, `urlsplit` ends the host part: it returns the user as host, and the rest of the
+    # address as fragment, path or query.
+    is_host_only = parts.path in ("", "/") and not (parts.query or parts.fragment)
+    return is_server and is_host_only and address.isascii() and " " not in address
+
+
+def _are_hosts(value: str) -> bool:
+    return all(map(HOST.fullmatch, split(value))) and all(port <= LARGEST_PORT for _, port in parsed_hosts(value))
+
+
+def _are_codes(value: str) -> bool:
+    return bool(split(value)) and all(code.isascii() and code.isalnum() for code in split(value))
+
+
 Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
-HeaderSecret = Annotated[SecretStr | None, AfterValidator(_ascii), BeforeValidator(_blank_is_unset)]
-SigningSecret = Annotated[SecretStr | None, AfterValidator(_signing_secret), BeforeValidator(_blank_is_unset)]
+HeaderSecret = Annotated[Secret, must(str.isascii, "it must be ASCII, since it is sent in a header: copy it again")]
+SigningSecret = Annotated[
+    Secret,
+    must(
+        _is_signing_secret,
+        f"it must be at least {SIGNING_BYTES} random bytes in base64, with or without whsec_ before them",
+    ),
+]
+MailServer = Annotated[
+    Secret, must(_is_mail_server, "it must be an address such as smtps://user:password@mail.example.com")
+]
 DatabaseAddress = Annotated[str, AfterValidator(_postgresql_address)]
-RoleName = Annotated[str, AfterValidator(_role_name)]
-TimeZone = Annotated[str, AfterValidator(_time_zone)]
-AmountScale = Annotated[int, AfterValidator(_zero_or_two)]
-FailureCodes = Annotated[str, AfterValidator(_failure_codes)]
-HeaderNames = Annotated[str, AfterValidator(_header_names)]
-Origins = Annotated[str, AfterValidator(_origins)]
-Networks = Annotated[str, AfterValidator(_networks)]
-Hosts = Annotated[str, AfterValidator(_hosts)]
-MailServer = Annotated[SecretStr | None, AfterValidator(_mail_server), BeforeValidator(_blank_is_unset)]
-Databases = Annotated[str, AfterValidator(_databases)]
-OrganisationNames = Annotated[str, AfterValidator(_names)]
+RoleName = Annotated[
+    str,
+    must(
+        ROLE_NAME.fullmatch,
+        "it must be the name of a role: a letter or _, then up to 62 letters, digits, _, -, . or $. It must not begin "
+        "with pg_, and must not be public or none",
+    ),
+]
+TimeZone = Annotated[str, must(ZoneInfo, "it must name a time zone such as Asia/Jakarta")]
+AmountScale = Annotated[int, must(lambda scale: scale in (0, 2), "it must be 0 or 2")]
+FailureCodes = Annotated[
+    str,
+    must(_are_codes, "it must list codes such as 05,14,51, with commas between them"),
+    must(
+        lambda value: all(code.strip("0") for code in split(value)),
+        "it must not list 00 or other zeros: they mean success, or are unclear",
+    ),
+]
+HeaderNames = Annotated[
+    str,
+    must(
+        lambda value: all(map(HEADER_NAME.fullmatch, split(value))),
+        "it must list names of headers such as traceparent, with commas between them",
+    ),
+]
+Origins = Annotated[
+    str,
+    must(
+        lambda value: all(origin == "*" or is_address(origin, ORIGIN) for origin in split(value)),
+        "it must list origins such as https://app.example.com, with commas between them",
+    ),
+]
+Networks = Annotated[
+    str,
+    must(
+        lambda value: parsed_networks(value) is not None,
+        "it must list addresses or networks such as 203.0.113.0/24, with commas between",
+    ),
+]
+Hosts = Annotated[
+    str, must(_are_hosts, "it must list host names, each with :port unless that is 443, with commas between them")
+]
+Databases = Annotated[
+    str,
+    must(
+        lambda value: parsed_databases(value) is not None,
+        "it must list <database id>=<organisation uuid>, with commas between them",
+    ),
+    must(
+        lambda value: len(parsed_databases(value)) == len(split(value)),
+        "it names a database twice: each database must have one owner",
+    ),
+]
+OrganisationNames = Annotated[
+    str,
+    must(
+        lambda value: parsed_names(value) is not None,
+        "it must list <organisation uuid>=<name>, with semicolons between them",
+    ),
+]
