@@ -31,11 +31,7 @@ class TooMuchWork(Unavailable):
 
     slug = "too-much-work"
     title = "Too many large requests at once"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "Your organisation has too many large requests or exports in progress: send this one again in a moment."
-        )
+    message = "Your organisation has too many large requests or exports in progress: send this one again in a moment."
 
 
 @dataclass(slots=True)

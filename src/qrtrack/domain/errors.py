@@ -28,17 +28,24 @@ class DomainError(Exception):
     """A refusal that a person can act on: the message says what to do next.
 
     `errors`: the bad fields. `members`: extra fields of the problem document (`{"available": 42}`). `error_count`: how
-    many bad fields there are, when `errors` holds only the first ones.
+    many bad fields there are, when `errors` holds only the first ones. A subclass whose refusals all say the same has
+    it as its `message`.
     """
 
     slug: ClassVar[str] = "error"
     title: ClassVar[str] = "The request could not be carried out"
+    message: ClassVar[str]
 
     def __init__(
-        self, detail: str, *, errors: Sequence[FieldError] = (), error_count: int | None = None, **members: Any
+        self,
+        detail: str | None = None,
+        *,
+        errors: Sequence[FieldError] = (),
+        error_count: int | None = None,
+        **members: Any,
     ) -> None:
-        super().__init__(detail)
-        self.detail = detail
+        self.detail = self.message if detail is None else detail
+        super().__init__(self.detail)
         self.errors = tuple(errors)
         self.error_count = len(self.errors) if error_count is None else error_count
         self.members: Mapping[str, Any] = members

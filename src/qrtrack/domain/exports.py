@@ -13,11 +13,7 @@ class NoRoomForFile(Unavailable):
 
     slug = "no-room-for-file"
     title = "No room for the file"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The server has no room to make the file: tell the operator of the service, and try again later."
-        )
+    message = "The server has no room to make the file: tell the operator of the service, and try again later."
 
 
 class Kind(StrEnum):

@@ -55,12 +55,10 @@ class AddressNotPublic(InvalidState):
 
     slug = "public-base-url-is-loopback"
     title = "The public address is not set"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "QR symbols would contain a loopback address, which no phone can open. Ask the operator of the service to "
-            "set PUBLIC_BASE_URL to the public address, and print again."
-        )
+    message = (
+        "QR symbols would contain a loopback address, which no phone can open. Ask the operator of the service to "
+        "set PUBLIC_BASE_URL to the public address, and print again."
+    )
 
 
 def check_printable(base_url: str) -> None:

@@ -49,12 +49,10 @@ class KeyReused(InvalidInput):
 
     slug = "idempotency-key-reused"
     title = "Idempotency-Key used for another request"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "This Idempotency-Key was used with another body or query. Use a new key for a new request. To repeat a "
-            "request, send the same key with the same body and query."
-        )
+    message = (
+        "This Idempotency-Key was used with another body or query. Use a new key for a new request. To repeat a "
+        "request, send the same key with the same body and query."
+    )
 
 
 class AnswerTooLong(InvalidInput):
@@ -62,12 +60,10 @@ class AnswerTooLong(InvalidInput):
 
     slug = "idempotent-answer-too-long"
     title = "Too much for an Idempotency-Key"
-
-    def __init__(self) -> None:
-        super().__init__(
-            f"Nothing was changed: the answer would be longer than the {MOST_ANSWER_CHARACTERS:,} characters that an "
-            "Idempotency-Key keeps. Send the list in smaller parts, each with a key of its own."
-        )
+    message = (
+        f"Nothing was changed: the answer would be longer than the {MOST_ANSWER_CHARACTERS:,} characters that an "
+        "Idempotency-Key keeps. Send the list in smaller parts, each with a key of its own."
+    )
 
 
 class StillRunning(Conflict):
@@ -75,9 +71,7 @@ class StillRunning(Conflict):
 
     slug = "idempotency-key-in-use"
     title = "The first request is still running"
-
-    def __init__(self) -> None:
-        super().__init__("The first request with this Idempotency-Key is still running. Send yours again in a moment.")
+    message = "The first request with this Idempotency-Key is still running. Send yours again in a moment."
 
 
 class Unanswered(StillRunning):

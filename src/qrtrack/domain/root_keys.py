@@ -44,12 +44,10 @@ class NotAskedFor(Forbidden):
 
     slug = "root-keys-not-asked-for"
     title = "Nobody asked for the root keys"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "Root keys are not sent to a browser that follows a link: press the button on the console's page. Programs "
-            "send a token."
-        )
+    message = (
+        "Root keys are not sent to a browser that follows a link: press the button on the console's page. Programs "
+        "send a token."
+    )
 
 
 def key_length(quantity: int) -> int:

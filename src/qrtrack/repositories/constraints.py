@@ -12,12 +12,10 @@ class CodeTaken(Conflict):
 
     slug = "code-taken"
     title = "A code exists already"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "One of these codes exists already: it was created in the meantime. Nothing was imported. Send the file "
-            "again: the answer then names the code."
-        )
+    message = (
+        "One of these codes exists already: it was created in the meantime. Nothing was imported. Send the file "
+        "again: the answer then names the code."
+    )
 
 
 class DispatchInProgress(Conflict):
@@ -57,9 +55,7 @@ class ClaimedMeanwhile(Conflict):
 
     slug = "claimed-meanwhile"
     title = "Claimed in the meantime"
-
-    def __init__(self) -> None:
-        super().__init__("Another worker has just claimed work that must not run at the same time. Claim again.")
+    message = "Another worker has just claimed work that must not run at the same time. Claim again."
 
 
 REFUSALS: dict[str, Callable[[], DomainError]] = {

@@ -62,11 +62,7 @@ class OriginMissing(Forbidden):
 
     slug = "origin-missing"
     title = "Origin missing"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "With a session cookie, send the Origin header, as browsers do; programs send a token instead."
-        )
+    message = "With a session cookie, send the Origin header, as browsers do; programs send a token instead."
 
 
 async def _runtime(request: Request) -> Runtime:

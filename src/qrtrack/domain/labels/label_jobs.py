@@ -86,9 +86,7 @@ class NothingToPrint(InvalidState):
 
     slug = "nothing-to-print"
     title = "Nothing to print"
-
-    def __init__(self) -> None:
-        super().__init__("Every unit of this range is void, so there is no label to print. Choose another range.")
+    message = "Every unit of this range is void, so there is no label to print. Choose another range."
 
 
 class RootKeysMissing(InvalidState):

@@ -38,12 +38,10 @@ class PrintingOff(Unavailable):
 
     slug = "printing-off"
     title = "Printing by the server is off"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "Printing by the server is off. Ask the operator of the service to set PRINTER_NETWORKS to the networks of "
-            "your printers, such as 192.0.2.0/24."
-        )
+    message = (
+        "Printing by the server is off. Ask the operator of the service to set PRINTER_NETWORKS to the networks of "
+        "your printers, such as 192.0.2.0/24."
+    )
 
 
 class PrinterNameTaken(Conflict):
@@ -51,9 +49,7 @@ class PrinterNameTaken(Conflict):
 
     slug = "printer-name-taken"
     title = "The name is taken"
-
-    def __init__(self) -> None:
-        super().__init__("Your organisation has another printer of this name. Choose another name.")
+    message = "Your organisation has another printer of this name. Choose another name."
 
 
 class TooManyPrinters(InvalidInput):

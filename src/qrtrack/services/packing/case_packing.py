@@ -61,11 +61,7 @@ class CodeTakenMeanwhile(Conflict):
 
     slug = "code-taken-meanwhile"
     title = "A unit was taken in the meantime"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "Another request took one of the units at this moment. Nothing was changed: send the request again."
-        )
+    message = "Another request took one of the units at this moment. Nothing was changed: send the request again."
 
 
 async def pack_case(database: Database, *, caller: Caller, request: PackCase) -> PackedCase:

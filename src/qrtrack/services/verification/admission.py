@@ -21,9 +21,7 @@ class VerificationBusy(Unavailable):
 
     slug = "verification-busy"
     title = "Many checks at once"
-
-    def __init__(self) -> None:
-        super().__init__("Many checks wait at this moment: try again in a few seconds.")
+    message = "Many checks wait at this moment: try again in a few seconds."
 
 
 @dataclass(slots=True)
