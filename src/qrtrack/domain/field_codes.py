@@ -119,8 +119,10 @@ class FieldCode(StrEnum):
     )
     LABEL_TOO_SMALL = (
         "label_too_small",
-        "The label is too small for its symbol and text. Take one of `presets`, if there are any, or at least `width` x "
-        "`height` mm.",
+        (
+            "The label is too small for its symbol and text. Take one of `presets`, if there are any, or at least "
+            "`width` x `height` mm."
+        ),
         "width",
         "height",
         "presets",
