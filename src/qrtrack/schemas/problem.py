@@ -104,8 +104,8 @@ class CountDriftMembers(BaseModel):
     cause: DriftCause = Field(
         description="`unit_missing`: one of `codes` is not in the box. `last_not_queued`: `scanned_code` may not be "
         "packed. `unit_not_queued`: one of `codes` is in the box, and may not be packed. `too_few_units`: the box is "
-        "not full. `wrong_start`: `scanned_code` comes before the case's first unit. `other_station`: another station "
-        "packed `codes`, which lie between the ends of the box."
+        "not full. `wrong_start`: `scanned_code` comes before the case's first unit. `wrong_end`: it lies several "
+        "cases further on. `other_station`: another station packed `codes`, which lie between the ends of the box."
     )
     expected_code: str = Field(description="Where the case should end.")
     scanned_code: str = Field(description="What was scanned as its end.")

@@ -146,10 +146,17 @@ def test_a_last_unit_before_the_run_asks_to_scan_again() -> None:
 
 
 def test_a_last_unit_that_is_not_queued_is_named_with_its_state() -> None:
-    drift = drift_of(queue(1, 2), target=2, last=scanned(3, "excluded"))
+    drift = drift_of(queue(1, 2), target=2, last=scanned(3, "excluded"), not_queued=[code(3)])
     assert (drift.members["cause"], drift.members["drift"]) == (DriftCause.LAST_NOT_QUEUED, 1)
     assert drift.members["codes"] == [code(1), code(2), code(3)]
     assert f"{code(3)} is excluded" in drift.detail
+
+
+def test_a_last_unit_far_behind_the_case_is_not_taken_out_of_the_box() -> None:
+    """It waits in the queue, behind the rows that were read."""
+    drift = drift_of(queue(1, 2, 3), target=2, last=scanned(900))
+    assert (drift.members["cause"], drift.members["drift"]) == (DriftCause.WRONG_END, 2)
+    assert drift.detail.endswith("Scan its first and its last unit again.")
 
 
 def test_naming_the_missing_unit_packs_the_rest() -> None:

@@ -296,6 +296,16 @@ class TestCheckScans:
         assert members["codes"] == ska(*range(1, 13))
         await assert_nothing_packed(plant, batch, queued=20)
 
+    @pytest.mark.parametrize(("excluded", "cause"), [([], "wrong_end"), ([90], "last_not_queued")])
+    async def test_a_last_unit_many_cases_further_on_is_taken_out_only_if_it_is_not_queued(
+        self, plant: Plant, excluded: list[int], cause: str
+    ) -> None:
+        batch = await plant.prepared(100, exclude=ska(*excluded), units_per_case=2)
+        with pytest.raises(CountDrift) as refused:
+            await plant.pack(batch, first_code=ska(1)[0], last_code=ska(90)[0])
+        assert refused.value.members["cause"] == cause
+        await assert_nothing_packed(plant, batch, queued=100 - len(excluded))
+
     async def test_a_last_unit_before_the_end_is_refused_with_the_codes_that_are_not_queued(self, plant: Plant) -> None:
         batch = await plant.prepared(30, exclude=ska(3, 7), units_per_case=10)
         with pytest.raises(CountDrift) as refused:

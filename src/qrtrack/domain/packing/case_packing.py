@@ -54,8 +54,8 @@ class DriftCause(StrEnum):
 
     `unit_missing`: one of the codes is not in the box. `last_not_queued`: the scanned last unit may not be packed.
     `unit_not_queued`: one of the codes is in the box, and may not be packed. `too_few_units`: the box is not full.
-    `wrong_start`: the scanned last unit comes before the case's first one. `other_station`: another station packed the
-    codes.
+    `wrong_start`: the scanned last unit comes before the case's first one. `wrong_end`: it lies several cases further
+    on. `other_station`: another station packed the codes.
     """
 
     UNIT_MISSING = "unit_missing"
@@ -63,6 +63,7 @@ class DriftCause(StrEnum):
     UNIT_NOT_QUEUED = "unit_not_queued"
     TOO_FEW_UNITS = "too_few_units"
     WRONG_START = "wrong_start"
+    WRONG_END = "wrong_end"
     OTHER_STATION = "other_station"
 
 
@@ -206,7 +207,8 @@ def choose_run(
         raise NotEnoughPrepared(available=len(rows), target=target)
     end = rows[-1].sequence_number
     if last and last.sequence_number > end:
-        raise _box_reaches_further(takable, rows[-1], last)
+        is_beyond = queue[-1].sequence_number < last.sequence_number and last.code not in not_queued
+        raise _box_reaches_further(takable, rows[-1], last, is_beyond=is_beyond)
     if last and last.sequence_number < end:
         raise _box_ends_early(rows, last, not_queued)
     # With fewer units than the case holds, the case takes the whole queue, so missing units may be at the queue's end.
@@ -236,9 +238,12 @@ def _refuse_missing_elsewhere(start: QueueRow, end: QueueRow, missing: AbstractS
         raise invalid_field("/missing_codes", detail, FieldCode.OUTSIDE_CASE, **ends)
 
 
-def _box_reaches_further(takable: Sequence[QueueRow], end: QueueRow, last: ScannedUnit) -> CountDrift:
+def _box_reaches_further(
+    takable: Sequence[QueueRow], end: QueueRow, last: ScannedUnit, *, is_beyond: bool
+) -> CountDrift:
     """Builds the refusal of a box that ends after the run. The drift is the number of units from the run's end to
-    `last`. If all of them are in the queue, as many of `codes` are not in the box.
+    `last`. If all of them are in the queue, as many of `codes` are not in the box. `is_beyond`: `last` is in the queue,
+    behind the rows that were read.
     """
     through = [row for row in takable if row.sequence_number <= last.sequence_number]
     beyond = sum(row.sequence_number > end.sequence_number for row in through)
@@ -250,6 +255,9 @@ def _box_reaches_further(takable: Sequence[QueueRow], end: QueueRow, last: Scann
         codes.append(last.code)
         cause = DriftCause.LAST_NOT_QUEUED
         advice = f"{last.code} is {last.state} and not in the queue: take it out of the box and fill the box up."
+    if is_beyond:
+        cause = DriftCause.WRONG_END
+        advice = "that is too far to be this box. Scan its first and its last unit again."
     return CountDrift(
         f"The case should end at {end.code}, but {last.code} was scanned, {beyond} further on: {advice}",
         cause=cause,
