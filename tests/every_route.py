@@ -231,6 +231,7 @@ LABELS = [
     ),
     get(f"{API}/print-jobs", query={"printer_id": "{printer_id}", "status": "queued"}, names_a_thing=False),
     get(f"{API}/print-jobs/{{print_job_id}}", query={"wait": "0"}),
+    post(f"{API}/print-jobs/{{print_job_id}}/confirm"),
     post(f"{API}/print-jobs/{{print_job_id}}/cancel"),
     Route("DELETE", f"{API}/printers/{{printer_id}}", manager=True),
 ]  # fmt: skip

@@ -179,15 +179,19 @@ async def _seed_jobs(plant: Plant, seeds: Seeds) -> None:
 async def _seed_printers(plant: Plant, seeds: Seeds) -> None:
     batch = await _made(plant, seeds, "PRT")
     kept, gone = [await added(plant, f"{own_host()}:9100") for _ in range(2)]
-    waiting, other = [await ordered(plant, kept, batch, case) for case in (1, 2)]
+    waiting, other, unknown = [await ordered(plant, kept, batch, case) for case in (1, 2, 4)]
+    await plant.sql(
+        "UPDATE print_jobs SET status = 'unknown', sending_at = now(), finished_at = now() WHERE id = :id", id=unknown
+    )
     seeds.know("printer_id", kept)
-    seeds.know("print_job_id", waiting, other)
+    seeds.know("print_job_id", waiting, other, unknown)
     seeds.asks("add_printer", {"name": "Line 7", "address": f"{own_host()}:9100", "stations": ["line-7"]})
     seeds.asks("change_printer", {"dpi": 300}, path={"printer_id": str(kept)})
     seeds.asks("delete_printer", path={"printer_id": str(gone)})
     seeds.asks("print_on", {"batch_id": str(batch.batch_id), "case_number": 3}, path={"printer_id": str(kept)})
     seeds.asks("get_print_job", path={"print_job_id": waiting})
     seeds.asks("cancel_print_job", {}, path={"print_job_id": other})
+    seeds.asks("confirm_print_job", {}, path={"print_job_id": unknown})
 
 
 async def _seed_labels(plant: Plant, seeds: Seeds) -> None:

@@ -22,8 +22,8 @@ from scripts.problems_page import PAGE, page
 from test_tree import ROOT
 
 VERBS = {
-    "add", "cancel", "change", "check", "claim", "close", "create", "delete", "dispatch", "export", "forget", "get",
-    "import", "lift",
+    "add", "cancel", "change", "check", "claim", "close", "confirm", "create", "delete", "dispatch", "export",
+    "forget", "get", "import", "lift",
     "link",
     "list", "mark", "move", "pack", "print", "read", "readmit", "recalculate", "recall", "receive", "reconcile",
     "redeem", "release", "replay", "report", "resolve", "retry", "run", "search", "store", "submit", "trace", "unlink",

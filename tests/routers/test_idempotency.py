@@ -178,11 +178,19 @@ async def cancel_print(plant: Plant) -> Sent:
     return Sent(f"{API}/print-jobs/{await ordered(plant, printer_id, batch)}/cancel")
 
 
+async def confirm_print(plant: Plant) -> Sent:
+    batch, printer_id = await plant.batch(5), await added(plant, f"{own_host()}:9100")
+    job_id = await ordered(plant, printer_id, batch)
+    await plant.sql("UPDATE print_jobs SET status = 'unknown', sending_at = now(), finished_at = now()")
+    return Sent(f"{API}/print-jobs/{job_id}/confirm")
+
+
 Prepare = Callable[[Plant], Awaitable[Sent]]
 EVERY: list[Prepare] = [
     create, bring_in, close, retry_batch, forget, void, printed, readmit, submit, cancel, retry_job, cancel_matching,
     retry_matching, pack, link, unlink,
-    move, label, cancel_labels, retry_labels, add_printer, print_case, cancel_print, release, recall, lift,
+    move, label, cancel_labels, retry_labels, add_printer, print_case, cancel_print, confirm_print,
+    release, recall, lift,
 ]  # fmt: skip
 each = pytest.mark.parametrize("prepare", EVERY, ids=lambda prepare: prepare.__name__)
 

@@ -12,6 +12,13 @@ from qrtrack.repositories.base import DriverRepository
 from qrtrack.repositories.queues import PRINT_JOBS, WAKE_UP_CHANNEL
 
 UNSENT: Final = "sending_at IS NULL AND status IN ('queued', 'running')"
+NOT_PRINTED_LATER: Final = """
+    NOT EXISTS (
+        SELECT 1 FROM print_jobs AS later
+        WHERE later.id > job.id AND later.status = 'completed'
+          AND (later.case_id = job.case_id OR later.label_job_id = job.label_job_id))
+"""
+"""Of a print job `job`: neither its case nor its label job was printed afterwards."""
 
 # DO NOTHING: one waiting print job is enough, because its label is drawn when it is sent. NOTIFY wakes the workers;
 # without a printer for the station no row is added and nothing is sent.

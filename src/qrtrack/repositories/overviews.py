@@ -9,6 +9,7 @@ from uuid import UUID
 
 from qrtrack.domain.matching import MOST_COUNTED
 from qrtrack.repositories.base import Repository
+from qrtrack.repositories.case_prints import NOT_PRINTED_LATER
 from qrtrack.repositories.gauges import PRINTER_IS_AWAY
 from qrtrack.repositories.leased import Queue
 from qrtrack.repositories.queues import CREATING, HASHING, LABEL_JOBS, PERIODIC_TASKS, QUEUES, REVERSE_JOBS
@@ -103,14 +104,11 @@ WANTED: Final = {
         FROM qr_batches
         WHERE manufacturer_org_id = :organisation_id AND status = 'failed' AND closed_at IS NULL
         """,
-    "unknown_prints": """
+    "unknown_prints": f"""
         FROM print_jobs AS job
         WHERE manufacturer_org_id = :organisation_id AND status = 'unknown'
           AND finished_at > now() - interval '1 day'
-          AND NOT EXISTS (
-              SELECT 1 FROM print_jobs AS later
-              WHERE later.id > job.id AND later.status = 'completed'
-                AND (later.case_id = job.case_id OR later.label_job_id = job.label_job_id))
+          AND {NOT_PRINTED_LATER}
         """,
     "printers_away": f"""
         FROM (SELECT DISTINCT printer_id

@@ -167,6 +167,7 @@ TRACE_DETAILS: Final[Mapping[str, type[Details]]] = MappingProxyType(
         "recall.lifted": RecallDetails,
         "print_job.ordered": PrintDetails,
         "print_job.cancelled": PrintDetails,
+        "print_job.confirmed": PrintDetails,
         "printer.added": PrinterDetails,
         "printer.changed": PrinterDetails,
         "printer.deleted": PrinterDetails,

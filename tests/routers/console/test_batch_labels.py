@@ -82,6 +82,7 @@ async def test_every_state_of_labels_is_shown_in_every_language(
     assert texts["state.queued"] in (await visitor.get(f"/console/prints/{printed}")).text
     now = await page(visitor, batch, "labels/now")
     assert texts["labels.print_unknown_todo"] in now
+    assert texts["prints.confirm"] in now
     assert 'id="labels"' not in now
     for part in ("labels", "exports"):
         text = await page(visitor, batch, part)

@@ -164,6 +164,19 @@ async def test_an_unknown_label_is_printed_again_from_the_page(
     assert answer.status_code == 202, answer.text
 
 
+async def test_an_unknown_label_that_came_out_is_confirmed_and_gone_from_the_page(
+    visitor: httpx2.AsyncClient, runtime: Runtime, plant: Plant
+) -> None:
+    await signed_in(visitor, runtime, as_role(plant.caller, Role.MANAGER))
+    await furnish(visitor)
+    await print_unknown(plant)
+    [path] = re.findall(r"data-path=\"([^\"]*/confirm)\"", (await visitor.get(SETTINGS)).text)
+    assert (await visitor.post(path, json={}, headers=ORIGIN)).is_success
+    after = (await visitor.get(SETTINGS)).text
+    assert "/confirm" not in after
+    assert "The connection broke." not in after
+
+
 # What is configured
 
 

@@ -18,6 +18,7 @@ from qrtrack.settings import Settings
 
 PRINTERS = "/api/manufacturer/printers"
 PRINT_JOBS = "/api/manufacturer/print-jobs"
+UNKNOWN = "status = 'unknown', sending_at = now(), finished_at = now()"
 
 
 def slug(answer: httpx2.Response) -> str:
@@ -252,6 +253,47 @@ async def test_a_job_that_was_cancelled_before_it_was_sent_needs_no_reason_to_be
     again = await client.post(f"{first}/cancel")
     assert (again.status_code, slug(again)) == (409, "invalid-state")
     assert (await client.post(path, json={"label_job_id": job_id})).status_code == 202
+
+
+async def test_an_operator_confirms_once_that_an_unknown_label_was_printed(
+    client: httpx2.AsyncClient, plant: Plant
+) -> None:
+    """Two operators press at once: one is recorded. Then neither the printer nor the list asks for it any more."""
+    kept, batch = await stored(client), await plant.prepared(2, units_per_case=2)
+    await plant.pack(batch, station="line-1")
+    [job] = (await client.get(PRINT_JOBS)).json()["print_jobs"]
+    confirm = f"{PRINT_JOBS}/{job['print_job_id']}/confirm"
+    early = await client.post(confirm)
+    assert (slug(early), early.json()["state"]) == ("invalid-state", "queued")
+    await plant.sql(f"UPDATE print_jobs SET {UNKNOWN}, error_message = 'The connection broke.'")
+    assert (await client.get(PRINTERS)).json()["printers"][0]["unknown_count"] == 1
+
+    answers = await asyncio.gather(*(client.post(confirm) for _ in range(3)))
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409]
+    assert {slug(answer) for answer in answers if answer.status_code == 409} == {"invalid-state"}
+    after = (await client.get(f"{PRINT_JOBS}/{job['print_job_id']}")).json()
+    assert (after["status"], after["error_message"]) == ("completed", None)
+    assert (await client.get(PRINTERS)).json()["printers"][0]["unknown_count"] == 0
+    assert (await client.get(PRINT_JOBS, params={"status": "unknown"})).json()["print_jobs"] == []
+    events = await plant.sql("SELECT actor, details FROM trace_events WHERE action = 'print_job.confirmed'")
+    assert [(event.actor, event.details["print_job_id"]) for event in events] == [
+        (plant.caller.user_id, job["print_job_id"])
+    ]
+    trace = (await client.get(f"/api/manufacturer/trace/{batch.master_codes[0]}")).json()
+    assert trace["events"][-1]["details"]["printer_name"] == kept["name"]
+
+
+async def test_a_printer_counts_no_unknown_label_that_was_printed_again(
+    client: httpx2.AsyncClient, plant: Plant
+) -> None:
+    async with StandIn().on() as printer:
+        kept, batch = await stored(client, printer.address), await plant.prepared(2, units_per_case=2)
+        await plant.pack(batch, station="line-1")
+        await plant.sql(f"UPDATE print_jobs SET {UNKNOWN}")
+        asked = {"batch_id": str(batch.batch_id), "case_number": 1}
+        await client.post(f"{PRINTERS}/{kept['printer_id']}/print", json=asked)
+        await plant.work("print_job")
+    assert (await client.get(PRINTERS)).json()["printers"][0]["unknown_count"] == 0
 
 
 async def test_a_label_job_that_the_printer_cannot_print_is_refused(client: httpx2.AsyncClient, plant: Plant) -> None:

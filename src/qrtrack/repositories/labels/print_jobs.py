@@ -8,7 +8,7 @@ from uuid import UUID
 from qrtrack.domain.claims import Claim, LeaseLost
 from qrtrack.domain.errors import NotFound
 from qrtrack.repositories.base import Repository
-from qrtrack.repositories.case_prints import UNSENT
+from qrtrack.repositories.case_prints import NOT_PRINTED_LATER, UNSENT
 from qrtrack.repositories.queues import PRINT_JOBS
 
 # If a print job for the case waits for this printer already, no second one is added, and the id of the first is
@@ -60,10 +60,7 @@ LIMIT :limit
 LIST_NOT_PRINTED: Final = f"""
 {SELECT_LISTED}
 WHERE job.status IN ('failed', 'unknown') AND job.finished_at > now() - make_interval(days => :days)
-  AND NOT EXISTS (
-      SELECT 1 FROM print_jobs AS later
-      WHERE later.id > job.id AND later.status = 'completed'
-        AND (later.case_id = job.case_id OR later.label_job_id = job.label_job_id))
+  AND {NOT_PRINTED_LATER}
 ORDER BY job.finished_at DESC
 LIMIT :limit
 """
@@ -78,7 +75,7 @@ ORDER BY job.id DESC
 """
 LABELS_OF_CASES: Final = """
 SELECT DISTINCT ON (box.case_number, job.printer_id)
-       box.case_number, job.printer_id, printer.name AS printer_name, job.status, job.error_message
+       job.id, box.case_number, job.printer_id, printer.name AS printer_name, job.status, job.error_message
 FROM qr_master_codes AS box
 JOIN print_jobs AS job ON job.case_id = box.id
 JOIN printers AS printer ON printer.id = job.printer_id
@@ -119,6 +116,11 @@ UPDATE print_jobs
 SET {PRINT_JOBS.ended("cancelled")}
 WHERE id = :id AND {UNSENT}
 """
+CONFIRM: Final = """
+UPDATE print_jobs
+SET status = 'completed', error_message = NULL, updated_at = now()
+WHERE id = :id AND status = 'unknown'
+"""
 IS_LATE: Final = """
 SELECT created_at < now() - make_interval(hours => :hours)
 FROM print_jobs
@@ -153,6 +155,7 @@ class ListedPrint(NamedTuple):
 class CaseLabel(NamedTuple):
     """The newest print job of a case on one printer."""
 
+    id: int
     case_number: int
     printer_id: UUID
     printer_name: str
@@ -231,6 +234,10 @@ class PrintJobRepository(Repository):
     async def cancel(self, job_id: int) -> bool:
         """Returns False if the job is being sent or has ended."""
         return await self._execute(CANCEL, id=job_id) > 0
+
+    async def confirm(self, job_id: int) -> bool:
+        """Completes an unknown job. Returns False if it is not unknown."""
+        return await self._execute(CONFIRM, id=job_id) > 0
 
     async def get_claimed(self, claim: Claim) -> ClaimedPrint:
         """Raises LeaseLost if the printer, and with it the job, was deleted."""

@@ -11,8 +11,9 @@ from qrtrack.domain.errors import NotFound
 from qrtrack.domain.labels.printers import written_address
 from qrtrack.models import Printer
 from qrtrack.repositories.base import Repository
+from qrtrack.repositories.case_prints import NOT_PRINTED_LATER
 
-SELECT = """
+SELECT = f"""
 SELECT printer.id AS printer_id, printer.name, printer.host, printer.port, host(printer.ip) AS ip,
        printer.file_format AS format, printer.dpi, printer.preset, printer.stations, printer.calibration,
        printer.created_by, printer.created_at, printer.updated_at,
@@ -21,9 +22,9 @@ SELECT printer.id AS printer_id, printer.name, printer.host, printer.port, host(
 FROM printers AS printer
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE status IN ('queued', 'running'))::int AS waiting_count,
-           count(*) FILTER (WHERE status = 'unknown')::int AS unknown_count,
+           count(*) FILTER (WHERE status = 'unknown' AND {NOT_PRINTED_LATER})::int AS unknown_count,
            (array_agg(error_message ORDER BY id) FILTER (WHERE status IN ('queued', 'running')))[1] AS error_message
-    FROM print_jobs
+    FROM print_jobs AS job
     WHERE printer_id = printer.id
       AND (status IN ('queued', 'running') OR finished_at > now() - interval '1 day')) AS state
 """
@@ -38,8 +39,8 @@ WHERE printer.id = :printer_id
 
 
 class ListedPrinter(NamedTuple):
-    """A printer with its print jobs: how many have not ended, why the first of them waits, and how many ended as
-    unknown within the last 24 hours.
+    """A printer with its print jobs: how many have not ended, why the first of them waits, and how many of the last
+    24 hours are unknown and were not printed again.
 
     `has_printed` says that one of its stored print jobs has completed.
     """

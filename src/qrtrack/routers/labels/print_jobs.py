@@ -1,4 +1,4 @@
-"""Print jobs over HTTP: send labels to a printer, poll, list and cancel."""
+"""Print jobs over HTTP: send labels to a printer, poll, list, cancel and confirm."""
 
 from functools import partial
 from typing import Annotated, Any
@@ -110,6 +110,21 @@ async def get_print_job(
 )
 async def cancel_print_job(
     print_job_id: PrintJobId, caller: Packer, database: AnsweringDatabase, _nothing: NoFields = None
-) -> use_cases.CancelledPrint:
+) -> use_cases.ChangedPrint:
     """Cancels a print job of which nothing was sent to the printer."""
     return await use_cases.cancel_print_job(database, caller=caller, job_id=print_job_id)
+
+
+@router.post(
+    f"{PRINT_JOBS_PATH}/{{print_job_id}}/confirm",
+    response_model=PrintJobChanged,
+    summary="Confirm that a label was printed",
+    responses=problems(NotFound, InvalidState),
+)
+async def confirm_print_job(
+    print_job_id: PrintJobId, caller: Packer, database: AnsweringDatabase, _nothing: NoFields = None
+) -> use_cases.ChangedPrint:
+    """Completes an `unknown` print job, because you saw that its label was printed. The trace records that you said so.
+    If it was not printed, print it again instead.
+    """
+    return await use_cases.confirm_print_job(database, caller=caller, job_id=print_job_id)

@@ -65,7 +65,7 @@ class PrintJobSummary(View):
     station: str | None = Field(description="The station that packed the case; null if a person ordered the label.")
     status: PrintStatus = Field(
         description="`unknown`: sending was interrupted, so the label may be printed or not. Look whether it was "
-        "printed. If not, reprint it."
+        "printed. If it was, confirm it. If not, reprint it."
     )
     error_message: str | None
     sent_bytes: int

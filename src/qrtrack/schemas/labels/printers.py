@@ -98,7 +98,8 @@ class ShownPrinter(View):
     calibration: ShownCalibration
     waiting_count: int = Field(description="Print jobs that have not ended.")
     unknown_count: int = Field(
-        description="Print jobs of the last 24 hours that ended as `unknown`: the label may be printed or not."
+        description="Print jobs of the last 24 hours that are `unknown` and were not reprinted: their labels may be "
+        "printed or not."
     )
     error_message: str | None = Field(
         description="Why the first print job waits, for example because the printer is away or its paper is out; null "

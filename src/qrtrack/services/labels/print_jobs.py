@@ -1,4 +1,4 @@
-"""Queues, lists and cancels print jobs. What a worker does with a print job is in printing.py."""
+"""Queues, lists, cancels and confirms print jobs. What a worker does with a print job is in printing.py."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -118,12 +118,12 @@ async def labels_of_cases(
 
 
 @dataclass(frozen=True, slots=True)
-class CancelledPrint:
+class ChangedPrint:
     print_job_id: int
     status: str
 
 
-async def cancel_print_job(database: Database, *, caller: Caller, job_id: int) -> CancelledPrint:
+async def cancel_print_job(database: Database, *, caller: Caller, job_id: int) -> ChangedPrint:
     """Cancels a print job of which nothing was sent. Raises NotFound, InvalidState."""
     async with database.write(tenant=caller.organisation_id) as repositories:
         is_cancelled = await repositories.print_jobs.cancel(job_id)
@@ -132,4 +132,16 @@ async def cancel_print_job(database: Database, *, caller: Caller, job_id: int) -
             is_sending = "being sent" if job.status == PrintStatus.RUNNING else f"{job.status} already"
             raise InvalidState(f"The print job is {is_sending} and cannot be cancelled.", state=job.status)
         await repositories.trace.add("print_job.cancelled", **_traced(caller, job))
-        return repositories.answer(CancelledPrint(job_id, PrintStatus.CANCELLED))
+        return repositories.answer(ChangedPrint(job_id, PrintStatus.CANCELLED))
+
+
+async def confirm_print_job(database: Database, *, caller: Caller, job_id: int) -> ChangedPrint:
+    """Completes an unknown job, because the caller saw its label. Raises NotFound, InvalidState."""
+    async with database.write(tenant=caller.organisation_id) as repositories:
+        is_confirmed = await repositories.print_jobs.confirm(job_id)
+        job = await repositories.print_jobs.get(job_id)
+        if not is_confirmed:
+            detail = f"The print job is {job.status}. Only an unknown print job can be confirmed."
+            raise InvalidState(detail, state=job.status)
+        await repositories.trace.add("print_job.confirmed", **_traced(caller, job))
+        return repositories.answer(ChangedPrint(job_id, PrintStatus.COMPLETED))
