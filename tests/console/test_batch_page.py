@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 from uuid import uuid4
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import FilePayload, Page, Route, expect
 
@@ -187,6 +188,27 @@ async def test_a_release_time_is_that_of_the_plant_whatever_the_computer_says(
         await expect(page.get_by_text("On sale from 2090-07-01 08:00 WIB on.")).to_be_visible()
         released_at = (await client.get(path)).json()["batch"]["released_at"]
     assert datetime.fromisoformat(released_at) == datetime(2090, 7, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+async def test_what_a_change_has_done_is_said_where_the_person_sees_it(
+    open_page: OpenPage, factory: Factory, width: int
+) -> None:
+    """The release opens the page anew. On a phone its end, where it is said, is far away."""
+    page = await open_page(viewport={"width": width, "height": 720})
+    await Station(page, factory).sign_in()
+    order = {"order_id": str(uuid4()), "product_name": "Soap", "quantity": 5, "serial_prefix": "SOA"}
+    async with factory.client() as client:
+        made = await client.post(f"{API}/batches", json=order | {"requires_release": True})
+    await page.goto(f"{factory.address}/console/batches/{made.json()['batch_id']}")
+    said = page.locator("main > [data-said]")
+    await page.get_by_role("button", name="Release", exact=True).click()
+    await page.click("#sure button[value=yes]")
+    await expect(said).to_have_text("The release is saved.")
+    await expect(said).to_be_in_viewport(ratio=1)
+    await page.reload()
+    await expect(page.get_by_text("On sale since")).to_be_visible()
+    await expect(said).to_have_text("")
 
 
 async def test_jobs_of_a_batch_stand_side_by_side(manager: Page, factory: Factory) -> None:

@@ -5,7 +5,7 @@
 //   data-body      JSON that is sent with the fields
 //   data-sure      the question that is asked before. In a form, the data-sure of the checked field wins.
 //   data-counted   the question after a dry run, filled from its answer: "Replay {count} events?"
-//   data-done      what is said afterwards
+//   data-done      what is said afterwards; with data-then, on the page that is opened
 //   data-then      the page that is opened afterwards
 //   data-opens     the id of the dialog that the button opens
 //   data-fill      JSON: the values for the fields of that dialog
@@ -18,6 +18,8 @@ import { ask } from "./asking.js";
 import { person, press, send, whyNotNow } from "./send.js";
 import { tellIfSlow } from "./slow.js";
 import { atLeast, fill, isKnown, say, sayProblem } from "./texts.js";
+
+const SAID = `said.${person}`;
 
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("button[data-path]");
@@ -56,7 +58,10 @@ export async function change(control, fields) {
     const answer = await tellIfSlow(press(asked, tellWaiting), () => isWaiting || tellWorking(control));
     if (!answer.ok) return refuse(control, answer.body);
     const values = { ...fields, ...answer.body };
-    if (then) return location.assign(fill(then, values, encodeURIComponent));
+    if (then) {
+      if (done) sessionStorage.setItem(SAID, fill(done, values));
+      return location.assign(fill(then, values, encodeURIComponent));
+    }
     const dialog = control instanceof HTMLFormElement && control.closest("dialog");
     if (dialog) dialog.close();
     // Nobody would see a text in the closed dialog, so the page shows it.
@@ -164,7 +169,13 @@ function tell(control, text, isGood) {
   said.hidden = !text;
   said.className = isGood ? "notice good" : "notice bad";
   said.textContent = text;
+  // A button in the middle of a long page is far from it.
+  if (text) said.scrollIntoView({ block: "nearest" });
 }
+
+const saidBefore = sessionStorage.getItem(SAID);
+if (saidBefore) tell(document.body, saidBefore, true);
+sessionStorage.removeItem(SAID);
 
 /** @param {HTMLElement} control @param {boolean} isBusy */
 function disable(control, isBusy) {
