@@ -366,7 +366,7 @@ async def test_a_submission_outlives_the_network_a_reload_and_another_batch(stat
     await station.page.fill("#exclude-codes", "SKA000003")
     await expect(station.page.locator("#exclude-said")).to_have_text("Checking …")
     await station.page.unroute_all()
-    await expect(station.page.locator("#exclude-said")).to_have_text("1 units are excluded. 39 will be prepared.")
+    await expect(station.page.locator("#exclude-said")).to_have_text("1 unit is excluded. 39 will be prepared.")
     await station.page.route(SUBMIT, lambda route: route.abort())
     await station.page.click("#submit-job")
     await expect(station.page.locator("#exclude-said")).to_contain_text("sent again by itself")
@@ -391,7 +391,7 @@ async def test_a_list_that_is_half_written_is_there_again(station: Station) -> N
     await station.page.goto(f"{station.factory.address}/console")
     await station.open(batch)
     await expect(station.page.locator("#exclude-codes")).to_have_value("SKA000003")
-    await expect(station.page.locator("#exclude-said")).to_have_text("1 units are excluded. 0 will be prepared.")
+    await expect(station.page.locator("#exclude-said")).to_have_text("1 unit is excluded. 0 will be prepared.")
 
 
 async def test_a_list_sent_after_the_end_of_the_session_is_sent_after_signing_in(station: Station) -> None:
@@ -399,7 +399,7 @@ async def test_a_list_sent_after_the_end_of_the_session_is_sent_after_signing_in
     await station.page.clock.install()
     await station.open(batch)
     await station.page.fill("#exclude-codes", "SKA000003")
-    await expect(station.page.locator("#exclude-said")).to_have_text("1 units are excluded. 39 will be prepared.")
+    await expect(station.page.locator("#exclude-said")).to_have_text("1 unit is excluded. 39 will be prepared.")
     # Else a part of the page that refreshes itself finds the end of the session first.
     await station.page.clock.pause_at(await station.page.evaluate("Date.now() + 1000"))
     station.factory.revoke()

@@ -108,7 +108,7 @@ async def test_all_matching_jobs_are_retried_and_only_of_the_batch_in_the_addres
     await page.click("text=Retry all failed ones")
     await expect(page.locator("#sure-question")).to_contain_text("Retry 1 failed jobs?")
     await page.click("#sure .primary")
-    await expect(page.locator("main > [data-said]")).to_have_text("1 jobs are in the queue again.")
+    await expect(page.locator("main > [data-said]")).to_have_text("1 job is in the queue again.")
     async with factory.client() as client:
         found = (await client.get(f"{API}/reverse-job/jobs", params={"batch_id": other.batch_id})).json()["jobs"]
     assert [job["status"] for job in found] == ["failed"]

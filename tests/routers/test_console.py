@@ -8,6 +8,7 @@ from importlib import resources
 from typing import Any, Final
 from urllib.parse import quote
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import httpx2
 import jwt
@@ -15,7 +16,7 @@ import pytest
 from fastapi import FastAPI
 
 from plant import Plant, ska
-from qrtrack.console.language import catalogue
+from qrtrack.console.language import Language, catalogue
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.integrations.tokens import sign_token
 from qrtrack.routers.languages import LANGUAGES
@@ -34,6 +35,9 @@ TEMPLATES: Final = {path.name: path.read_text() for path in (CONSOLE / "template
 STATIC: Final = {path.name: path.read_bytes() for path in (CONSOLE / "static").iterdir() if path.is_file()}
 PATH: Final = re.compile(r'data-path="(/api[^"]+)"')
 PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
+MANY_OF_ONE: Final = re.compile(
+    r"\b1 (?:[a-z]+ )?(?!is|was|has|begins|stays|takes|waits|this|less)(?:[a-z]+s|are|were)\b"
+)
 ORIGIN: Final = {"Origin": "http://test"}
 
 
@@ -281,6 +285,17 @@ def test_catalogues_have_the_same_keys_and_placeholders() -> None:
     english = {key: sorted(PLACEHOLDER.findall(text)) for key, text in catalogue("en").items()}
     for language in LANGUAGES:
         assert {key: sorted(PLACEHOLDER.findall(text)) for key, text in catalogue(language).items()} == english
+
+
+def test_an_english_count_of_one_has_the_singular() -> None:
+    """The sentences of the log and of errors are left out: they are stored as the program wrote them."""
+    texts = {key: text for key, text in catalogue("en").items() if not key.startswith("stored.")}
+    counts = {"count", "units", "quantity"}.union(re.findall(r"\{(\w+):", "".join(texts.values())))
+    english = Language("en", ZoneInfo("UTC"))
+    for key, text in texts.items():
+        values = {name: 1 if name in counts else "x" for name in re.findall(r"\{(\w+)[:}]", text)}
+        said = english.text(key, **values)
+        assert not MANY_OF_ONE.search(said), said
 
 
 def test_the_indonesian_texts_use_one_word_for_one_thing() -> None:

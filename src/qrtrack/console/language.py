@@ -19,6 +19,22 @@ UNITS: Final = (("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1
 LANGUAGE_COOKIE: Final = "qrtrack_language"
 
 
+class Value(str):
+    """A value of a text. In a text, `{count:unit|units}` writes the first word for 1, and the other one for every other
+    count. A value that is a placeholder itself keeps both: a script fills them in.
+    """
+
+    __slots__ = ()
+
+    def __format__(self, words: str) -> str:
+        if not words:
+            return str(self)
+        if self.startswith("{"):
+            return f"{self[:-1]}:{words}}}"
+        one, _, many = words.partition("|")
+        return one if self == "1" else many
+
+
 @dataclass(frozen=True, slots=True)
 class Language:
     """One language, and the time zone of the plant."""
@@ -28,7 +44,7 @@ class Language:
 
     def text(self, key: str, **values: Any) -> str:
         """Returns the text of the key. Raises KeyError if there is none, so that a page never shows a key."""
-        return catalogue(self.name)[key].format(**values)
+        return catalogue(self.name)[key].format(**{name: Value(value) for name, value in values.items()})
 
     def texts(self, *sections: str) -> dict[str, str]:
         """Returns all texts of the sections, for the scripts of a page."""

@@ -103,10 +103,11 @@ function goOn(isPressed = false) {
   });
 }
 
+const correcting = () => import("./correcting.js");
 /** The modules that explain the answers of the other changes. @type {Record<string, () => Promise<any>>} */
 const PARTS = {
-  "/api/manufacturer/unlink-from-master": () => import("./correcting.js"),
-  "/api/manufacturer/move-case": () => import("./correcting.js"),
+  "/api/manufacturer/unlink-from-master": correcting,
+  "/api/manufacturer/move-case": correcting,
   "/api/manufacturer/link-to-master": () => import("./each-unit.js"),
 };
 

@@ -6,10 +6,8 @@
 const KEPT = "qrtrack.press";
 /** Who is signed in on this page: `organisation/user`. */
 export const person = document.body.dataset.person ?? "";
-const DELAYS = [1000, 2000, 4000];
 /** The type of the problem when another person has signed in, in another tab. */
 export const OTHER_USER = "urn:qrtrack:problem:other-user";
-const STATUSES_WITHOUT_ANSWER = [502, 503, 504];
 
 /** @import { Answer, Change, Press } from "./send-types.js" */
 
@@ -54,7 +52,7 @@ async function deliver(made, onWaiting) {
       return { ...answer, press: made };
     }
     onWaiting();
-    await new Promise((resolve) => setTimeout(resolve, DELAYS[Math.min(attempt, DELAYS.length - 1)]));
+    await new Promise((resolve) => setTimeout(resolve, 1000 * 2 ** Math.min(attempt, 2)));
   }
 }
 
@@ -70,7 +68,7 @@ export async function send({ path, body, method = "POST" }, key) {
   if (key) headers["Idempotency-Key"] = key;
   try {
     const response = await fetch(path, { method, headers, body: JSON.stringify(body), credentials: "same-origin" });
-    if (STATUSES_WITHOUT_ANSWER.includes(response.status)) return null;
+    if ([502, 503, 504].includes(response.status)) return null;
     const text = await response.text();
     // A refusal in HTML comes from a proxy and counts as an answer. A success in HTML is a sign-in page of the network,
     // and does not count.

@@ -8,15 +8,9 @@ const LOOK_MILLISECONDS = 1000;
 const SCAN_MILLISECONDS = 300;
 const PACKING = "/console/packing";
 
-const tick = () => document.body.dispatchEvent(new Event("tick"));
-
-setInterval(() => {
-  if (!document.hidden) tick();
-}, TICK_MILLISECONDS);
-
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) tick();
-});
+const tick = () => document.hidden || document.body.dispatchEvent(new Event("tick"));
+setInterval(tick, TICK_MILLISECONDS);
+document.addEventListener("visibilitychange", tick);
 
 // No part refreshes itself while a pointer is down: a button that is moved or replaced between down and up gets no
 // click.

@@ -15,12 +15,13 @@ export function isKnown(key) {
 }
 
 /**
- * Fills in the {names} of a text. Numbers are written as in the person's language.
+ * Fills in the {names} of a text. Numbers are written as in the person's language. {count:unit|units}: the first word for 1.
  * @param {string} text @param {Record<string, unknown>} values @param {(value: string) => string} [escaped]
  */
 export function fill(text, values, escaped) {
-  return text.replace(/\{(\w+)\}/g, (_, name) => {
+  return text.replace(/\{(\w+)(?::(.*?)\|(.*?))?\}/g, (_, name, one, many) => {
     const value = values[name];
+    if (many) return value === 1 ? one : many;
     if (escaped) return escaped(String(value ?? ""));
     return typeof value === "number" ? numbers.format(value) : String(value ?? "–");
   });
