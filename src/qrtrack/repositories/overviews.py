@@ -13,6 +13,7 @@ from qrtrack.repositories.case_prints import NOT_PRINTED_LATER
 from qrtrack.repositories.gauges import PRINTER_IS_AWAY
 from qrtrack.repositories.leased import Queue
 from qrtrack.repositories.queues import CREATING, HASHING, LABEL_JOBS, PERIODIC_TASKS, QUEUES, REVERSE_JOBS
+from qrtrack.repositories.verification.recalls import IS_RECALL_LIFTED
 
 # Counts stop at one more than the page shows, which is then written as 10,000+.
 COUNTED: Final = MOST_COUNTED + 1
@@ -124,9 +125,10 @@ WANTED: Final = {
         JOIN t_akselgate_transaction_log AS log ON log.id = held.attempt_id
         WHERE held.manufacturer_org_id = :organisation_id AND log.outcome = 'unknown'
         """,
-    "verification_alerts": """
-        FROM verification_alerts
+    "verification_alerts": f"""
+        FROM verification_alerts AS alert
         WHERE manufacturer_org_id = :organisation_id AND raised_at > now() - interval '1 day'
+          AND NOT ({IS_RECALL_LIFTED})
         """,
     "verification_reports": """
         FROM verification_reports

@@ -26,7 +26,7 @@ from qrtrack.runtime import Runtime
 from qrtrack.schemas.packing.codes import ListedStatus
 from qrtrack.services.console_sessions import open_session
 from qrtrack.services.packing.batches import close_batch
-from qrtrack.services.recalls import RecallTexts, recall_batch, recall_codes
+from qrtrack.services.recalls import RecallTexts, lift_recall, recall_batch, recall_case, recall_codes
 from routers.conftest import ClientOf
 
 TEXTS: Final = RecallTexts("Glass in lot 7", "Bring it <b>back</b>.", "Kembalikan.")
@@ -242,6 +242,30 @@ async def test_records_of_all_batches_are_paged_and_those_of_one_are_found_by_it
         of_one = await page(visitor, f"/console/verification?batch={asked}")
         assert of_one.count('class="card alert"') == len(AlertKind)
     assert "No such batch" in await page(visitor, f"/console/verification?batch={uuid4()}")
+
+
+async def test_an_alert_of_a_recall_that_was_lifted_needs_nobody(visitor: httpx2.AsyncClient, plant: Plant) -> None:
+    """The alert stays in the list. It needs a person as long as a recall of any scope covers its unit."""
+    batch = await plant.prepared(4, units_per_case=2)
+    await plant.pack(batch)
+    await plant.sql(
+        "INSERT INTO verification_alerts (manufacturer_org_id, batch_id, kind, sequence_number)"
+        " VALUES (:org, :batch, 'recalled', 2)", org=plant.caller.organisation_id, batch=batch.batch_id,
+    )  # fmt: skip
+    database, caller, texts = plant.runtime.database, plant.caller, catalogue("en")
+    recalls = [
+        await recall_batch(database, caller=caller, batch_id=batch.batch_id, texts=TEXTS),
+        await recall_case(database, caller=caller, master_code=batch.master_codes[0], texts=TEXTS),
+        await recall_codes(database, caller=caller, pasted=PastedCodes(ska(2)), texts=TEXTS),
+    ]
+    wanted = texts["wanted.verification_alerts"].partition("{")[0]
+    for recall in recalls:
+        assert texts["alert.recalled_todo"] in await page(visitor, "/console/verification")
+        assert wanted in await page(visitor, "/console")
+        await lift_recall(database, caller=caller, recall_id=recall.recall_id, reason="No glass found")
+    shown = await page(visitor, "/console/verification")
+    assert (texts["alert.recalled_todo"] in shown, texts["alert.recall_lifted"] in shown) == (False, True)
+    assert wanted not in await page(visitor, "/console")
 
 
 async def rows_read(repositories: Repositories) -> dict[str, int]:

@@ -6,6 +6,7 @@ from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from qrtrack.repositories.base import Repository
+from qrtrack.repositories.verification.recalls import IS_RECALL_LIFTED
 
 # Each list has two statements, one for a batch and one for the organisation. In one statement with an optional
 # condition, PostgreSQL's generic plan could not use an index.
@@ -27,7 +28,8 @@ FROM (SELECT * FROM verification_reports WHERE {PAGE}) AS row
 ORDER BY id DESC
 """
 LIST_ALERTS = f"""
-SELECT id, batch_id, {PRODUCT}, kind, {CODE}, sequence_number, raised_at
+SELECT id, batch_id, {PRODUCT}, kind, {CODE}, sequence_number, raised_at,
+       (SELECT {IS_RECALL_LIFTED} FROM (SELECT row.*) AS alert) AS is_recall_lifted
 FROM (SELECT * FROM verification_alerts WHERE {PAGE}) AS row
 ORDER BY id DESC
 """
@@ -58,7 +60,9 @@ class RecordedReport(NamedTuple):
 
 
 class RecordedAlert(NamedTuple):
-    """`code` is None if the alert is about the whole batch."""
+    """`code` is None if the alert is about the whole batch. `is_recall_lifted`: a recalled unit was checked, and no
+    recall covers it any more.
+    """
 
     id: int
     batch_id: UUID
@@ -67,6 +71,7 @@ class RecordedAlert(NamedTuple):
     code: str | None
     sequence_number: int | None
     raised_at: datetime
+    is_recall_lifted: bool
 
 
 Shown = Literal["checks", "reports", "alerts"]
