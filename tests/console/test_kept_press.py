@@ -8,6 +8,13 @@ from playwright.async_api import Page, expect
 from console.station import Batch, Factory, Station
 
 LINKING = "**/link-to-master-from-queue"
+# How often the page would refresh its parts when it comes into view.
+TICKS = """() => {
+  let ticks = 0;
+  document.body.addEventListener("tick", () => (ticks += 1));
+  document.dispatchEvent(new Event("visibilitychange"));
+  return ticks;
+}"""
 
 
 async def left_behind(station: Station) -> Batch:
@@ -123,11 +130,11 @@ async def test_a_list_on_a_page_that_is_open_while_another_person_signs_in_in_an
     await Station(await page.context.new_page(), other.factory).sign_in()
     await page.click("#submit-job")
     await expect(page.locator(f"body[data-person$='{other.factory.user}']")).to_be_attached()
-    await expect(page.locator("#exclude-said")).to_have_text("1 unit is excluded. 39 will be prepared.")
+    await expect(page.locator("#exclude-codes")).to_have_value("")
     await Station(await page.context.new_page(), factory).sign_in()
     await page.fill("#exclude-codes", "SKA000004")
     await expect(page.locator(f"body[data-person$='{factory.user}']")).to_be_attached()
-    await expect(page.locator("#exclude-codes")).to_have_value("SKA000004")
+    await expect(page.locator("#exclude-codes")).to_have_value("")
     async with factory.client() as client:
         jobs = (await client.get(f"/api/manufacturer/reverse-job/jobs?batch_id={batch.batch_id}")).json()["jobs"]
     assert jobs == []
@@ -147,3 +154,59 @@ async def test_root_keys_are_not_taken_in_the_name_of_the_next_person(station: S
     async with page.expect_download() as download:
         await page.click("#sure [value=yes]")
     assert (await download.value).suggested_filename.startswith("codes-with-root-keys-")
+
+
+async def drafts(page: Page) -> list[str]:
+    """What is kept in the tab of lists that were not sent."""
+    kept: list[str] = await page.evaluate("Object.keys(sessionStorage).filter((key) => key.includes('exclude'))")
+    return kept
+
+
+async def test_a_list_that_was_only_typed_is_not_shown_to_the_next_person(station: Station) -> None:
+    """Signing out deletes it. A session that has ended keeps it for the same person, and another one deletes it."""
+    page, factory = station.page, station.factory
+    batch = await factory.batch(exclude=None)
+
+    async def type_codes() -> None:
+        await station.open(batch)
+        await page.fill("#exclude-codes", "SKA000003")
+        await expect(page.locator("#exclude-said")).to_have_text("1 unit is excluded. 39 will be prepared.")
+
+    await type_codes()
+    assert len(await drafts(page)) == 1
+    await sign_out(page)
+    await expect(page.get_by_text("You have signed out.")).to_be_visible()
+    assert await drafts(page) == []
+    await station.sign_in()
+    await type_codes()
+    await page.context.clear_cookies()
+    await station.sign_in()
+    await station.open(batch)
+    await expect(page.locator("#exclude-codes")).to_have_value("SKA000003")
+    await page.context.clear_cookies()
+    other = colleague(station)
+    await other.sign_in()
+    await other.open(batch)
+    await expect(page.locator("#exclude-codes")).to_have_value("")
+    await page.click("[data-types=exclude-codes]")
+    await expect(page.locator("#exclude-said")).to_have_text("")
+    await station.sign_in()
+    await station.open(batch)
+    await expect(page.locator("#exclude-codes")).to_have_value("")
+
+
+async def test_parts_of_a_page_show_nothing_of_another_person_who_signed_in_in_another_tab(station: Station) -> None:
+    """They stop, and ask the person to load the page again."""
+    page = station.page
+    batch = await station.factory.batch()
+    await station.open(batch)
+    assert await page.evaluate(TICKS) == 1
+    other = colleague(station)
+    await Station(await page.context.new_page(), other.factory).sign_in()
+    notice = page.locator("#stale")
+    await expect(notice).to_contain_text("Another person has signed in in this browser.")
+    await expect(page.locator("#waiting")).to_have_text("40")
+    assert await page.evaluate(TICKS) == 0
+    await notice.get_by_role("link", name="Load again").click()
+    await expect(page.locator(f"body[data-person$='{other.factory.user}']")).to_be_attached()
+    await expect(notice).to_be_hidden()

@@ -156,6 +156,21 @@ async def test_a_part_of_a_page_leads_the_whole_page_to_the_sign_in(visitor: htt
     assert answer.headers["HX-Redirect"] == "/console/sign-in?ended=1&next=%2Fconsole%2Fjobs%3Fstatus%3Dfailed"
 
 
+async def test_a_part_of_a_page_that_was_made_for_another_person_is_not_shown(
+    visitor: httpx2.AsyncClient, runtime: Runtime, caller: Caller
+) -> None:
+    await signed_in(visitor, runtime, caller)
+    path, headers = "/console/packing", {"HX-Request": "true"}
+    own = {"Qrtrack-Person": quote(f"{caller.organisation_id}/{caller.user_id}")}
+    assert "HX-Retarget" not in (await visitor.get(path, headers=headers | own)).headers
+    answer = await visitor.get(path, headers=headers | {"Qrtrack-Person": quote(f"{caller.organisation_id}/budi")})
+    assert (answer.status_code, answer.headers["HX-Retarget"], answer.headers["HX-Reswap"]) == (
+        200, "#stale", "outerHTML",
+    )  # fmt: skip
+    assert catalogue("en")["shell.other_person"] in answer.text
+    assert "<main" not in answer.text
+
+
 # The session and the API
 
 

@@ -160,6 +160,8 @@ class ConsoleRoute(APIRoute):
             except RequestValidationError:
                 kind, status = "invalid", 422
             except DomainError as error:
+                if isinstance(error, OtherUser) and "HX-Request" in request.headers:
+                    return _say_other_person(request)
                 kind, status = _kind_of(error)
             return page(language(request), "error.html", status_code=status, kind=kind)
 
@@ -177,6 +179,15 @@ def _kind_of(error: DomainError) -> tuple[str, int]:
             return "forbidden", 403
         case _:
             return "unavailable", 503
+
+
+def _say_other_person(request: Request) -> Response:
+    """Returns a notice for a part of a page that was made for another person. htmx shows it instead of the page's
+    notice about old parts. The page does not load itself anew: the person may still read what they typed.
+    """
+    answer = page(language(request), "other_person.html")
+    answer.headers.update({"HX-Retarget": "#stale", "HX-Reswap": "outerHTML"})
+    return answer
 
 
 def _to_sign_in(request: Request) -> Response:

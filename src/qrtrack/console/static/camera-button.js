@@ -3,12 +3,12 @@
 // the form of the field is sent. Without a name the document gets an event `scanned`, and the camera stays open.
 import { say } from "./texts.js";
 
-const buttons = /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-camera]"));
+const buttons = Array.from(/** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-camera]")));
 
 reasonAgainst().then((reason) => {
   for (const button of buttons) button.hidden = Boolean(reason);
-  for (const place of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-camera-reason]"))) {
-    place.hidden = !reason;
+  for (const place of Array.from(document.querySelectorAll("[data-camera-reason]"))) {
+    /** @type {HTMLElement} */ (place).hidden = !reason;
     place.textContent = reason && say(reason);
   }
 });

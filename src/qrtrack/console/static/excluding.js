@@ -3,6 +3,7 @@
 // The browser tab keeps the list and the job of each batch.
 
 import { ask } from "./asking.js";
+import { DRAFT } from "./on-demand.js";
 import { createReverseJob } from "./reverse-job.js";
 import { takeScans } from "./scan-field.js";
 import { comeAnew, OTHER_USER, person, send, signInAndComeBack, whyNotNow } from "./send.js";
@@ -16,7 +17,6 @@ const JOBS = "qrtrack.reverse-job.";
 
 const codes = /** @type {HTMLTextAreaElement} */ (element("exclude-codes"));
 const { batch, order: orderId } = element("line").dataset;
-const DRAFT = `qrtrack.exclude.${batch}`;
 // The key ends with the person, so that nobody else's submission is sent in this person's name.
 const MINE = `.${person}`;
 const KEPT = JOBS + batch + MINE;

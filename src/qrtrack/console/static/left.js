@@ -1,15 +1,21 @@
 // @ts-check
 // Shows an unanswered press, or an unanswered submission of a reverse job, that another person left in this tab. The
-// person who is signed in now can discard it. It is sent when the person who made it signs in again in this tab.
+// person who is signed in now can discard it. It is sent when the person who made it signs in again in this tab. What
+// another person has only typed is deleted.
 
 import { person, waitingPress, whyNotNow } from "./send.js";
 import { isKnown, say } from "./texts.js";
 
 const PRESS = "qrtrack.press";
 const JOBS = "qrtrack.reverse-job.";
+const DRAFTS = "qrtrack.exclude.";
 const SHORT = 8;
 
 /** @typedef {{by: string, what: string, keys: string[]}} Left `keys`: its keys in sessionStorage. */
+
+for (const key of Object.keys(sessionStorage)) {
+  if (key.startsWith(DRAFTS) && !key.endsWith(`.${person}`)) sessionStorage.removeItem(key);
+}
 
 const [left] = [...pressOfAnother(), ...submissionsOfOthers()];
 // The screen on the wall does not show it.

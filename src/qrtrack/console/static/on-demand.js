@@ -1,6 +1,7 @@
 // @ts-check
 // Parts of the packing page that are loaded when somebody first needs them.
 
+import { person } from "./send.js";
 import { say } from "./texts.js";
 import { element, tellNotTaken } from "./verdict.js";
 
@@ -13,7 +14,7 @@ function load(loading, use = () => {}) {
   loading.then(use, () => tellNotTaken(say("press.no_answer")));
 }
 
-const DRAFT = `qrtrack.exclude.${batch}`;
+export const DRAFT = `qrtrack.exclude.${batch}.${person}`;
 let hasExcluding = false;
 
 function loadExcluding(use = () => {}) {

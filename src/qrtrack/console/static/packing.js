@@ -106,9 +106,9 @@ function goOn(isPressed = false) {
 const correcting = () => import("./correcting.js");
 /** The modules that explain the answers of the other changes. @type {Record<string, () => Promise<any>>} */
 const PARTS = {
-  "/api/manufacturer/unlink-from-master": correcting,
-  "/api/manufacturer/move-case": correcting,
-  "/api/manufacturer/link-to-master": () => import("./each-unit.js"),
+  "unlink-from-master": correcting,
+  "move-case": correcting,
+  "link-to-master": () => import("./each-unit.js"),
 };
 
 /** @param {string} path @param {object} body */
@@ -126,7 +126,7 @@ async function finish(answer) {
   for (const field of Object.values(fields)) field.value = "";
   settle(answer.ok ? null : answer);
   if (answer.ok) {
-    const part = await PARTS[answer.press.path]?.().catch(() => ({ read: () => ({ title: say("verdict.done"), text: "" }) }));
+    const part = await PARTS[answer.press.path.split("/").pop() ?? ""]?.().catch(() => ({ read: () => ({ title: say("verdict.done"), text: "" }) }));
     const { title, text } = part ? part.read(answer) : packed(answer.body);
     show("good", title, text);
     soundGood();

@@ -141,17 +141,15 @@ export class Scanner {
   #read(suffix) {
     const strokes = this.#strokes;
     const { best, computer, shown } = bestReading(strokes, this.isKnown, this.#mismatch);
-    const { text, caseInverted, doubled, symbology, known, mismatch } = best;
+    const { mismatch, score, ...reading } = best;
     if (suffix) this.#mismatch = shown;
-    const layout = mismatch ? "repaired" : best.score < 2 ? "wrong" : "right";
+    const layout = mismatch ? "repaired" : score < 2 ? "wrong" : "right";
     const scanner = layout === "right" ? computer : (mismatch?.scanner ?? null);
     const raw = strokes.map(({ char }) => char).join("");
     const time = this.#lastAt - this.#startedAt;
     const speed = time > 0 ? Math.round(((strokes.length - 1) * 1000) / time) : null;
     const longestGap = Math.round(this.#longestGap);
-    return {
-      text, raw, suffix, layout, computer, scanner, caseInverted, doubled, symbology, known, speed, longestGap,
-    };
+    return { ...reading, raw, suffix, layout, computer, scanner, speed, longestGap };
   }
 
   /** @param {Suffix} suffix @param {number} time */

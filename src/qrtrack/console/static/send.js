@@ -6,6 +6,7 @@
 const KEPT = "qrtrack.press";
 /** Who is signed in on this page: `organisation/user`. */
 export const person = document.body.dataset.person ?? "";
+export const MINE = { "Qrtrack-Person": encodeURIComponent(person) };
 /** The type of the problem when another person has signed in, in another tab. */
 export const OTHER_USER = "urn:qrtrack:problem:other-user";
 
@@ -64,7 +65,7 @@ async function deliver(made, onWaiting) {
  */
 export async function send({ path, body, method = "POST" }, key) {
   /** @type {Record<string, string>} */
-  const headers = { "Content-Type": "application/json", "Qrtrack-Person": encodeURIComponent(person) };
+  const headers = { "Content-Type": "application/json", ...MINE };
   if (key) headers["Idempotency-Key"] = key;
   try {
     const response = await fetch(path, { method, headers, body: JSON.stringify(body), credentials: "same-origin" });
@@ -84,20 +85,19 @@ export async function send({ path, body, method = "POST" }, key) {
   }
 }
 
+/** Another page comes. @type {Promise<never>} */
+const left = new Promise(() => {});
+
 /** Opens the sign-in page. The press stays stored, and is sent after the sign-in. */
 export function signInAndComeBack() {
   const here = location.pathname + location.search;
-  return leave(() => location.assign(`/console/sign-in?ended=1&next=${encodeURIComponent(here)}`));
+  location.assign(`/console/sign-in?ended=1&next=${encodeURIComponent(here)}`);
+  return left;
 }
 
 export function comeAnew() {
-  return leave(() => location.reload());
-}
-
-/** @param {() => void} go @returns {Promise<never>} */
-function leave(go) {
-  go();
-  return new Promise(() => {});
+  location.reload();
+  return left;
 }
 
 /** Returns a random key. Over plain http, browsers have no crypto.randomUUID. */

@@ -1,6 +1,6 @@
 // @ts-check
 // The script of every page.
-import { resume, waitingPress } from "./send.js";
+import { MINE, resume, waitingPress } from "./send.js";
 
 const TICK_MILLISECONDS = 3000;
 const LOOK_MILLISECONDS = 1000;
@@ -8,20 +8,19 @@ const LOOK_MILLISECONDS = 1000;
 const SCAN_MILLISECONDS = 300;
 const PACKING = "/console/packing";
 
-const tick = () => document.hidden || document.body.dispatchEvent(new Event("tick"));
+// Gone once another person has signed in: then nothing refreshes itself.
+const stale = document.getElementById("stale");
+const tick = () => !document.hidden && stale?.isConnected && document.body.dispatchEvent(new Event("tick"));
 setInterval(tick, TICK_MILLISECONDS);
 document.addEventListener("visibilitychange", tick);
 
+document.addEventListener("htmx:configRequest", (event) => Object.assign(/** @type {any} */ (event).detail.headers, MINE));
+
 // No part refreshes itself while a pointer is down: a button that is moved or replaced between down and up gets no
 // click.
-let isPressing = false;
-let holding = 0;
+let pressedUntil = 0;
 for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
-  document.addEventListener(name, () => {
-    clearTimeout(holding);
-    isPressing = true;
-    holding = setTimeout(() => (isPressing = false), name === "pointerdown" ? 5000 : 100);
-  });
+  document.addEventListener(name, () => (pressedUntil = performance.now() + (name === "pointerdown" ? 5000 : 100)));
 }
 
 // When a part refreshes itself, the focused control keeps the focus; htmx does that only for controls with an id. A
@@ -34,7 +33,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   const { requestConfig, target, xhr } = detail;
   const control = document.activeElement;
   focused = control && !control.id && target.contains(control) ? control.outerHTML : undefined;
-  if (isPressing && requestConfig.triggeringEvent?.type === "tick") detail.shouldSwap = false;
+  if (performance.now() < pressedUntil && requestConfig.triggeringEvent?.type === "tick") detail.shouldSwap = false;
   if (!detail.shouldSwap) return;
   if (newest.get(target) === xhr.responseText) detail.shouldSwap = false;
   newest.set(target, xhr.responseText);
@@ -54,7 +53,6 @@ document.addEventListener("click", (event) => {
 
 // Says that parts of the page are outdated when they could not be refreshed. The screen on the wall loads itself again
 // after the next success.
-const stale = document.getElementById("stale");
 for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
   document.body.addEventListener(name, () => {
     if (stale) stale.hidden = false;

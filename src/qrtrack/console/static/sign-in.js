@@ -9,6 +9,11 @@ function signIn() {
   document.getElementById("sign-in").submit();
 }
 
+// Whoever signs out leaves no half-typed list behind.
+if (new URLSearchParams(location.search).has("signed_out")) {
+  for (const key of Object.keys(sessionStorage)) if (key.startsWith("qrtrack.exclude.")) sessionStorage.removeItem(key);
+}
+
 // If the link is opened in a tab that already shows this page, the browser loads nothing: only the part behind the #
 // changes.
 addEventListener("hashchange", signIn);

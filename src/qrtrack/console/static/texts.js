@@ -35,7 +35,7 @@ export function atLeast(count) {
 /**
  * Returns the text for a refusal of the API: a title, and a sentence that says what to do. The first of the sections
  * that has a text for the problem is used. The texts in `problem` are about packing.
- * @param {{type?: string, detail?: string, master_code_info?: object} & Record<string, unknown>} problem
+ * @param {{type?: string, master_code_info?: object} & Record<string, unknown>} problem
  * @param {string[]} [sections]
  */
 export function sayProblem(problem, sections = ["problem"]) {
