@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from printed_labels import read_zpl, symbols_of
 from qrtrack.domain.labels import zpl
-from qrtrack.domain.labels.calibration import RULER, draw_calibration
+from qrtrack.domain.labels.calibration import RULER, WORDS, draw_calibration, rulers_of
 from qrtrack.domain.labels.documents import Checkpoint, FileFormat, LabelWriter, Printing, write_labels
 from qrtrack.domain.labels.formats import PRESETS, Calibration, LabelFormat, Roll, Sheet
 from qrtrack.domain.labels.labels import CaseLabel, Label, PlacedLabel, case_lines, place_label, unit_lines
@@ -92,7 +92,7 @@ def test_labels_lie_where_the_sheet_has_them(
     sheet = PRESETS[name]
     assert isinstance(sheet, Sheet)
     page = pypdfium2.PdfDocument(draw_calibration(PRESETS[name]))[0]
-    (paths,) = page.get_objects()
+    [paths] = [thing for thing in page.get_objects() if thing.type == pypdfium2.raw.FPDF_PAGEOBJ_PATH]
     left, bottom, right, top = (side / 72 * 25.4 for side in paths.get_bounds())
     assert (left, 297 - top) == pytest.approx(first, abs=0.11)
     assert right == pytest.approx(first[0] + (sheet.columns - 1) * second + sheet.width, abs=0.11)
@@ -148,6 +148,26 @@ def test_the_rulers_of_the_calibration_page_are_100_mm_long() -> None:
     middle = round(75 * dots)
     row = [x for x in range(round(10 * dots), round(140 * dots)) if image.getpixel((x, middle)) < 128]
     assert (row[-1] - row[0]) / dots == pytest.approx(RULER, abs=0.2)
+
+
+@pytest.mark.parametrize("language", WORDS)
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_calibration_page_says_what_to_measure(name: str, language: str) -> None:
+    """All words lie within the page, and no letter is a question mark."""
+    page = pypdfium2.PdfDocument(draw_calibration(PRESETS[name], language))[0]
+    across, down = rulers_of(PRESETS[name])
+    said = page.get_textpage().get_text_bounded().split()
+    assert said == WORDS[language].format(across=across, down=down).split()
+    for thing in page.get_objects():
+        if thing.type == pypdfium2.raw.FPDF_PAGEOBJ_TEXT:
+            left, bottom, right, top = thing.get_bounds()
+            assert 0 < left < right < page.get_width()
+            assert 0 < bottom < top < page.get_height()
+
+
+def test_the_smallest_labels_have_a_calibration_page_without_words() -> None:
+    page = pypdfium2.PdfDocument(draw_calibration(Roll(5.0, 5.0)))[0]
+    assert page.get_textpage().get_text_bounded() == ""
 
 
 @pytest.mark.parametrize("resolution", [Resolution(), Resolution(203), Resolution(300), Resolution(600)])

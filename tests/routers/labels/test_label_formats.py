@@ -129,6 +129,9 @@ async def test_every_format_has_a_calibration_page_of_its_size(client: httpx2.As
     width, height = PRESETS[name].page if name in PRESETS else (83.0, 30.0)
     page = pypdfium2.PdfDocument(answer.content)[0]
     assert page.get_size() == pytest.approx((width / 25.4 * 72, height / 25.4 * 72), abs=0.01)
+    assert "Measure the rulers" in page.get_textpage().get_text_bounded()
+    answer = await client.get(f"{API}/{name}/calibration.pdf", headers={"Accept-Language": "id"})
+    assert "Ukur penggaris" in pypdfium2.PdfDocument(answer.content)[0].get_textpage().get_text_bounded()
     left, bottom, right, top = next(iter(page.get_objects())).get_bounds()
     assert left > -1
     assert bottom > -1

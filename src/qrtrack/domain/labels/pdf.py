@@ -103,10 +103,10 @@ def draw_label(label: PlacedLabel, origin: tuple[float, float]) -> bytes:
     drawn = b"q %s 0 0 %s %s %s cm\n%sf Q\n" % (
         module, module, _number(left + layout.x), _number(top + layout.y), path,
     )  # fmt: skip
-    return drawn + _draw_lines(label.lines, left + layout.text_x, top + layout.text_y, layout.type_size)
+    return drawn + draw_lines(label.lines, left + layout.text_x, top + layout.text_y, layout.type_size)
 
 
-def _draw_lines(lines: Sequence[str], x: float, y: float, type_size: float) -> bytes:
+def draw_lines(lines: Sequence[str], x: float, y: float, type_size: float) -> bytes:
     """Draws lines of text. The page's y axis points downwards, so the text matrix turns the text upright again."""
     if not lines:
         return b""

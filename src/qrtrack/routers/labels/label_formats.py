@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.labels.calibration import draw_calibration
@@ -10,6 +10,7 @@ from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
 from qrtrack.routers.downloads import attachment
 from qrtrack.routers.labels.files import PDF
+from qrtrack.routers.languages import best_language
 from qrtrack.routers.problems import problems
 from qrtrack.schemas.labels.label_formats import (
     FormatName,
@@ -60,11 +61,12 @@ async def delete_label_format(name: PathName, caller: BatchManager, runtime: Run
     summary="Draw the calibration page of a label format",
     responses=problems(NotFound) | {200: {"content": {PDF: {}}}},
 )
-async def get_calibration_page(name: PathName, caller: Packer, runtime: RuntimeState) -> Response:
+async def get_calibration_page(name: PathName, request: Request, caller: Packer, runtime: RuntimeState) -> Response:
     """Draws the outlines of the labels, and rulers of 100 mm in both directions (shorter on small labels). Print it on
     paper, hold it against a sheet of labels, and measure the rulers. Then print labels with `calibration`: the shift in
     millimetres as `dx` and `dy`, and the length of each ruler divided by its measured length as `scale_x` and
-    `scale_y`.
+    `scale_y`. The page says so in the language of Accept-Language: English or Indonesian.
     """
     label_format = await use_cases.get_label_format(runtime.database, caller=caller, name=name)
-    return Response(draw_calibration(label_format), media_type=PDF, headers=attachment(f"calibration-{name}.pdf"))
+    drawn = draw_calibration(label_format, best_language(request.headers.get("Accept-Language", "")))
+    return Response(drawn, media_type=PDF, headers=attachment(f"calibration-{name}.pdf"))
