@@ -92,6 +92,29 @@
       });
     },
 
+    /** On a phone a row is a card: each value stands beside the name of its column, and the head is not shown. */
+    cards() {
+      const tables = [...document.querySelectorAll("table:not(.plain-table)")].filter(isShown);
+      const heads = tables.flatMap((table) => [...table.querySelectorAll("thead")]);
+      const cells = tables.flatMap((table) => [...table.querySelectorAll("tbody td")]).filter(isShown);
+      const isCard = (cell) => getComputedStyle(cell).display === "flex" && getComputedStyle(cell.parentElement).display === "block";
+      const isNamed = ({ dataset, classList }) => dataset.label || classList.contains("buttons");
+      return [
+        ...heads.filter((head) => getComputedStyle(head).display !== "none").map((head) => `the head ${describe(head)} is shown`),
+        ...cells.filter((cell) => !isCard(cell)).map((cell) => `${describe(cell)} is in no card`),
+        ...cells.filter((cell) => !isNamed(cell)).map((cell) => `${describe(cell)} has no data-label`),
+      ];
+    },
+
+    /** Digits that are not all as wide as each other: numbers that change jump about. */
+    figures() {
+      const ownText = ({ childNodes }) => [...childNodes].map((node) => (node.nodeType === Node.TEXT_NODE ? node.data : "")).join("");
+      const shown = [...document.querySelectorAll("body *")].filter(isShown);
+      const withDigits = shown.filter((element) => /\d/.test(element.value ?? ownText(element)));
+      const looks = ({ fontFamily, fontVariantNumeric }) => /monospace/.test(fontFamily) || /tabular-nums/.test(fontVariantNumeric);
+      return withDigits.filter((element) => !looks(getComputedStyle(element))).map(describe);
+    },
+
     /** From now on, where the focus went and whether it could be seen there. */
     followFocus() {
       // By their descriptions: a part that refreshes itself meanwhile has new elements.
