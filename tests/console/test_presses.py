@@ -88,7 +88,7 @@ async def test_a_list_that_is_sent_before_it_was_checked_is_sent_once_it_is(stat
     await station.open(batch)
     await page.fill("#exclude-codes", "SKA999999")
     await page.click("#submit-job")
-    await expect(page.locator("#exclude-said")).to_have_text("1 of these are not in this batch: correct them.")
+    await expect(page.locator("#exclude-said")).to_have_text("1 of these is not in this batch: correct it.")
     await page.fill("#exclude-codes", "SKA000003")
     await page.click("#submit-job")
     await expect(page.locator("#job-said")).to_have_text("The job is done: 39 units were prepared.")

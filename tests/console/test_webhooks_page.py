@@ -106,7 +106,7 @@ async def test_all_matching_jobs_are_retried_and_only_of_the_batch_in_the_addres
     await page.click("#sure [value='']")
     await page.unroute_all()
     await page.click("text=Retry all failed ones")
-    await expect(page.locator("#sure-question")).to_contain_text("Retry 1 failed jobs?")
+    await expect(page.locator("#sure-question")).to_contain_text("Retry 1 failed job?")
     await page.click("#sure .primary")
     await expect(page.locator("main > [data-said]")).to_have_text("1 job is in the queue again.")
     async with factory.client() as client:
