@@ -149,7 +149,7 @@ async def test_a_refusal_says_what_would_do_in_the_language_of_the_person(manage
     await expect(will).to_contain_text("or one of these: a4-65, a4-40, a4-24")
     await page.context.add_cookies([{"name": "qrtrack_language", "value": "id", "url": manager.factory.address}])
     await labels(manager, batch)
-    await expect(will).to_contain_text("Simbol tidak muat di label ini")
+    await expect(will).to_contain_text("Label ini terlalu kecil untuk simbol dan teksnya")
     await choose(page, "preset", "a4-65")
     await page.fill("[name=first_code]", "SKA000099")
     await expect(will).to_have_text("SKA000099 bukan kode dari batch ini. Perbaiki, atau kosongkan kolomnya.")

@@ -9,10 +9,9 @@
 //   data-then      the page that is opened afterwards
 //   data-opens     the id of the dialog that the button opens
 //   data-fill      JSON: the values for the fields of that dialog
-// A form with data-sure and without data-path asks before the browser sends it. Its field data-person gets the person
-// of the page. Before a refusal is shown, the form or button gets an event "refused": a page may put its own text into
-// the event, or cancel it. Answers and refusals are shown in the [data-said] of the form; those of a button in that of
-// the page.
+// A form with data-sure and without data-path asks before the browser sends it. Its data-person gets the person of the
+// page. A refusal is first an event "refused", which a page may cancel or give a text. What is said stands in the
+// [data-said] of the form, or of the page for a button.
 
 import { ask } from "./asking.js";
 import { person, press, send, whyNotNow } from "./send.js";
@@ -89,11 +88,10 @@ function counts(answer) {
 }
 
 /**
- * Returns the fields as JSON. Numbers become numbers, checkboxes booleans, and local times instants (plant-time.js).
- * `data-list` splits at blanks, commas and semicolons. `data-lines` makes a list of lines. `data-pairs` makes an object
- * of each line (its text, and the number at its end) and gives the names of the two members. An empty field is left
- * out; with `data-empty` it is sent as null, or as an empty list. The name `notify.email` makes a member of an object
- * `notify`.
+ * The fields as JSON: numbers, booleans, and instants for local times (plant-time.js). `data-list` splits at blanks,
+ * commas and semicolons, `data-lines` at lines. `data-pairs` names the members of an object for each line: its text, and
+ * the number at its end. Empty fields are left out; with `data-empty` they are null, or an empty list. `notify.email` is
+ * a member of an object `notify`.
  * @param {HTMLFormElement} form
  */
 export function fieldsOf(form) {
@@ -146,8 +144,7 @@ export function reasonOf(problem) {
 }
 
 /**
- * Returns what is wrong with one field, after the field's label if the page shows one. If there is no text for the
- * code, it is the API's sentence.
+ * What is wrong with one field, after its label. A code without a text has the API's sentence.
  * @param {{pointer: string, code: string, params: Record<string, unknown>, detail: string}} error
  */
 function sayField({ pointer, code, params, detail }) {
@@ -169,7 +166,7 @@ function tell(control, text, isGood) {
   said.hidden = !text;
   said.className = isGood ? "notice good" : "notice bad";
   said.textContent = text;
-  // A button in the middle of a long page is far from it.
+  // It may be far from the button.
   if (text) said.scrollIntoView({ block: "nearest" });
 }
 

@@ -1,6 +1,6 @@
 // @ts-check
-// The list of damaged units. It is checked while it is typed or scanned; the reverse job then prepares all other units.
-// The browser tab keeps the list and the job of each batch.
+// The list of damaged units, checked while it is typed or scanned; the reverse job prepares all others. The tab keeps
+// the list and the job of each batch.
 
 import { ask } from "./asking.js";
 import { DRAFT } from "./on-demand.js";
@@ -17,7 +17,7 @@ const JOBS = "qrtrack.reverse-job.";
 
 const codes = /** @type {HTMLTextAreaElement} */ (element("exclude-codes"));
 const { batch, order: orderId } = element("line").dataset;
-// The key ends with the person, so that nobody else's submission is sent in this person's name.
+// Nobody else's submission is sent in this person's name.
 const MINE = `.${person}`;
 const KEPT = JOBS + batch + MINE;
 const job = createReverseJob({ storageKey: KEPT });

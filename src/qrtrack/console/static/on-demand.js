@@ -60,7 +60,7 @@ document.addEventListener("click", (event) => {
   if (!button) return;
   if ("undo" in button.dataset || "move" in button.dataset) load(import("./correcting.js"), ({ correct }) => correct(button));
   if (!("path" in button.dataset) || hasChanges) return;
-  // Calls `change` itself instead of clicking again: the part with the button may have been replaced in the meantime.
+  // No second click: the button may have been replaced meanwhile.
   load(import("./changes.js"), ({ change }) => {
     hasChanges = true;
     change(button, {});

@@ -1,6 +1,5 @@
 // @ts-check
-// The packing page. The tab keeps the scans and the refusal of each batch, so that a reload, a sign-in or a visit to
-// another batch loses none.
+// The packing page. The tab keeps the scans and the refusal of each batch: a reload loses none.
 
 import { Scanner } from "./scan.js";
 import { press, resume, waitingPress, whyNotNow } from "./send.js";
@@ -24,7 +23,7 @@ const MASTER_CODE = /-C\d+$|^(\x1d?00|\(00\))?\d{18}$/i;
 let each = null;
 const wantsEach = element("each");
 
-/** The refusal that is shown until somebody acknowledges it or chooses what to do. @type {Answer | null} */
+/** The refusal that waits for a person. @type {Answer | null} */
 let refusal = null;
 
 const scanner = new Scanner({ onScan: take, isKnown: prefix ? isOurs : undefined });
@@ -34,7 +33,7 @@ function isOurs(text) {
   return MASTER_CODE.test(text) || text.startsWith(prefix) || text.toUpperCase().includes(uniq);
 }
 
-/** Returns why nothing can be sent now (`waiting` or `another`), or null. */
+/** Why nothing can be sent now, or null. */
 function whyNot() {
   return "submitting" in line.dataset ? "waiting" : whyNotNow();
 }
@@ -46,7 +45,7 @@ function take(scan) {
   if (why) return tellNotTaken(say(`verdict.not_taken_${why}`, { code: scan.text }));
   if (isLocked()) return tellNotTaken(say("verdict.not_taken_locked", { code: scan.text }));
   if (scan.layout === "wrong") return refuse(say("scan.wrong_layout_title"), say("scan.wrong_layout"));
-  // each-unit.js is not loaded yet. Without it, the case would take its units from the queue.
+  // Without each-unit.js the case would take units from the queue.
   if (wantsEach.checked && !each) return tellNotTaken(say("press.no_answer"));
   forgetNotTaken();
   if (each && !MASTER_CODE.test(scan.text)) return each.add(scan.text);
@@ -60,10 +59,10 @@ export function collectWith(part) {
   if (isNext()) sayNext();
 }
 
-/** Says what the person does next. The queue on the page, which refreshes itself, names the step. */
+/** Says what comes next. The queue on the page names the step. */
 function sayNext() {
   if (each) return each.sayNext();
-  // The element is missing if a sign-in page of the network has replaced the queue.
+  // A sign-in page of the network may have replaced the queue.
   const step = `verdict.${element("next-step")?.dataset.step ?? "idle"}`;
   showNext(say(step), say(`${step}_todo`));
 }
@@ -147,7 +146,7 @@ function packed(body) {
   };
 }
 
-/** Locks the page for scans at once. The text and the choices follow when refusals.js is loaded. @param {Answer} answer */
+/** Locks the page at once. refusals.js adds text and choices. @param {Answer} answer */
 async function showRefusal(answer) {
   const { title, text } = sayProblem(answer.body);
   refuse(title, "");
@@ -158,7 +157,7 @@ async function showRefusal(answer) {
   else element("verdict-text").textContent = text;
 }
 
-/** Shows an error, and takes no scan until somebody acknowledges it. @param {string} title @param {string} text */
+/** Shows an error, which locks the page. @param {string} title @param {string} text */
 function refuse(title, text) {
   showError(title, text, [{ label: say("verdict.understood"), run: acknowledge }]);
   soundBad();
@@ -221,8 +220,7 @@ function isForPeople(target) {
   return !Object.values(fields).some((field) => field === target) && target.type !== "checkbox";
 }
 
-// Listens on the document, so that a scan counts wherever the focus is. An Enter that ends a scan does not acknowledge
-// an error.
+// A scan counts wherever the focus is. An Enter that ends a scan acknowledges no error.
 document.addEventListener("keydown", (event) => {
   if (isForPeople(event.target)) return;
   const isOfScan = scanner.press(event);
@@ -233,8 +231,7 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-// A scan of the camera. Its panel covers the lower half of a phone's screen, so the answer is scrolled into the upper
-// half.
+// The camera's panel covers the lower half of a phone: the answer is scrolled above it.
 document.addEventListener("scanned", (event) => {
   scanner.paste(/** @type {CustomEvent<string>} */ (event).detail);
   element("verdict").scrollIntoView();
@@ -242,7 +239,7 @@ document.addEventListener("scanned", (event) => {
 
 element("pack").addEventListener("submit", (/** @type {Event} */ event) => {
   event.preventDefault();
-  // An Enter without a scan, with the focus in an empty field, does nothing.
+  // An Enter in an empty field does nothing.
   const isPressed = !(document.activeElement instanceof HTMLInputElement);
   const hasScans = Object.values(fields).some((field) => field.value.trim());
   if ((isPressed || hasScans) && !isLocked() && !whyNot()) goOn(isPressed);
@@ -252,7 +249,7 @@ element("start-shift").addEventListener("click", async () => {
   element("start-shift").replaceWith(say("verdict.shift_started"));
 });
 
-/** Shows the fields of the check scans only if check scans are switched on. */
+/** Shows or hides the fields of the check scans. */
 function showChecks() {
   for (const field of [fields.first, fields.last]) /** @type {HTMLElement} */ (field.parentElement).hidden = !checked.checked;
   line.querySelector(".scans").classList.toggle("one", !checked.checked);

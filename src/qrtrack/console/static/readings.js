@@ -66,8 +66,7 @@ function hasPlaces(strokes) {
 }
 
 /**
- * Returns whether `one` is better. A text that looks like a code is replaced by another layout's reading only if that
- * reading is a known code.
+ * What looks like a code is replaced by another layout's reading only if that one is known.
  * @param {Reading} one
  * @param {Reading} best
  */
@@ -89,9 +88,8 @@ function readText(raw, { isKnown = () => false, hasShiftedLowerCase, mismatch })
 }
 
 /**
- * Returns the text without AIM identifiers, control characters, surrounding blanks and stars, and without a repetition.
- * Like the service, it keeps one GS in front of the data of a GS1 symbol: only the GS distinguishes the data from a
- * code.
+ * The text without AIM identifiers, controls, blanks and stars around it, and repetition. Like the service, it keeps one
+ * GS before the data of a GS1 symbol: only that tells the data from a code.
  * @param {string} raw
  * @param {(text: string) => boolean} isKnown
  */
@@ -115,10 +113,7 @@ function unwrap(raw, isKnown) {
   return { text: isGs1 && text ? GS + text : text, symbology, doubled };
 }
 
-/**
- * Returns whether the text is a value twice. `ABAB` may be a code itself: a short text is halved only if its half is
- * known, or has letters and digits as our codes do.
- */
+/** A short `ABAB` may be a code: it is halved only if its half is known, or has letters and digits as our codes do. */
 function isTwice(/** @type {string} */ text, /** @type {(text: string) => boolean} */ isKnown) {
   const half = text.slice(0, text.length / 2);
   if (!half || half + half !== text || isKnown(text.toUpperCase())) return false;
@@ -127,8 +122,8 @@ function isTwice(/** @type {string} */ text, /** @type {(text: string) => boolea
 }
 
 /**
- * Returns whether Caps Lock was on: the scheme of an address is in upper case, or Shift has written small letters.
- * Small letters alone prove nothing: people type codes in small letters.
+ * Whether Caps Lock was on: an address has an upper-case scheme, or Shift wrote small letters. Small letters alone prove
+ * nothing: people type them.
  * @param {string} text
  * @param {boolean} hasShiftedLowerCase
  */

@@ -11,11 +11,11 @@ import { bestReading } from "./readings.js";
 /** @import { Ignored, Key, Mismatch, Scan, Stroke, Suffix } from "./scan-types.js" */
 
 const GS = "\x1d";
-/** For so many milliseconds after an error, no scan counts. */
+/** Milliseconds without scans after an error. */
 const SILENCE = 300;
-/** A value that is repeated within so many milliseconds came over a second channel: no person scans as fast. */
+/** Milliseconds in which a repeated value came over a second channel. */
 const REPEAT = 300;
-/** Scans that follow each other within so many milliseconds came from one trigger. So did the LF after a CR. */
+/** Milliseconds between scans of one trigger, and between CR and LF. */
 const TRIGGER = 150;
 
 export class Scanner {
@@ -40,8 +40,8 @@ export class Scanner {
    * @param {object} options
    * @param {(scan: Scan) => void} options.onScan
    * @param {(scan: Scan, why: Ignored) => void} [options.onIgnored]
-   * @param {(text: string) => boolean} [options.isKnown] Returns whether the page can use a text. With `isKnown`, only the
-   *   first known code of a trigger counts. An unknown code waits for 150 ms after the last key: a known one may follow.
+   * @param {(text: string) => boolean} [options.isKnown] Returns whether the page can use a text. Then only the first
+   *   known code of a trigger counts; an unknown one waits for 150 ms.
    * @param {(callback: () => void, milliseconds: number) => () => void} [options.schedule] Returns a canceller.
    */
   constructor({ onScan, onIgnored = () => {}, isKnown, schedule = later }) {
@@ -51,7 +51,7 @@ export class Scanner {
     this.schedule = schedule;
   }
 
-  /** The newest scan that counted. A second Enter or the same value right after it changes its `suffix` or `doubled`. */
+  /** The newest scan that counted. What follows at once changes its `suffix` or `doubled`. */
   get last() {
     return this.#last;
   }
@@ -64,8 +64,7 @@ export class Scanner {
   /**
    * Takes one `keydown` event.
    * @param {Key} key
-   * @returns {boolean} Whether the key belongs to a scan: then call `preventDefault`. All other keys belong to the page: a
-   *   Space or an Enter outside of a scan presses the button that has the focus.
+   * @returns {boolean} Whether the key belongs to a scan: then call `preventDefault`. All other keys are the page's.
    */
   press(key) {
     if (isAltDigit(key)) return this.#addAltDigit(key);
@@ -128,7 +127,7 @@ export class Scanner {
     return true;
   }
 
-  /** Alt+029 on the number pad writes the character 29. Some scanners send only GS in this way, some every character. */
+  /** Alt+029 on the number pad writes the character 29: some scanners send GS so, some everything. */
   #endAltCode() {
     const digits = this.#altDigits;
     this.#altDigits = "";
@@ -164,7 +163,7 @@ export class Scanner {
     return true;
   }
 
-  /** Handles an Enter without text: it is the LF after a CR, or belongs to the page. @param {Suffix} suffix @param {number} time */
+  /** An Enter without text is the LF after a CR, or the page's. @param {Suffix} suffix @param {number} time */
   #endAgain(suffix, time) {
     if (suffix !== "enter" || time - this.#endedAt > TRIGGER) return false;
     if (this.#last?.suffix === "enter") this.#last.suffix = "enter enter";

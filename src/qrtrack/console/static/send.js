@@ -1,13 +1,12 @@
 // @ts-check
-// Each press takes effect once, as long as the tab stays open. A press is stored in sessionStorage with its
-// Idempotency-Key before it is sent, and is sent again until the server has answered: after a network loss, after a
-// reload, after signing in again. It is never sent in the name of another person.
+// Each press takes effect once, as long as the tab stays open. It is stored with its Idempotency-Key before it is sent,
+// and sent again until the server has answered, also after a reload or a sign-in; never in the name of another person.
 
 const KEPT = "qrtrack.press";
 /** Who is signed in on this page: `organisation/user`. */
 export const person = document.body.dataset.person ?? "";
 export const MINE = { "Qrtrack-Person": encodeURIComponent(person) };
-/** The type of the problem when another person has signed in, in another tab. */
+/** Another person has signed in, in another tab. */
 export const OTHER_USER = "urn:qrtrack:problem:other-user";
 
 /** @import { Answer, Change, Press } from "./send-types.js" */
@@ -58,8 +57,8 @@ async function deliver(made, onWaiting) {
 }
 
 /**
- * Sends one request. Returns null if there is no answer: then nobody knows whether the change was made. If another
- * person has signed in, loads the page again for that person.
+ * Sends one request. Null: no answer, so nobody knows whether the change was made. If another person has signed in,
+ * loads the page again.
  * @param {Change} change
  * @param {string} [key] The Idempotency-Key. Requests that change nothing need none.
  */
@@ -71,8 +70,7 @@ export async function send({ path, body, method = "POST" }, key) {
     const response = await fetch(path, { method, headers, body: JSON.stringify(body), credentials: "same-origin" });
     if ([502, 503, 504].includes(response.status)) return null;
     const text = await response.text();
-    // A refusal in HTML comes from a proxy and counts as an answer. A success in HTML is a sign-in page of the network,
-    // and does not count.
+    // HTML comes from a proxy: its refusal is an answer, its success a sign-in page of the network.
     const isJson = !text || (response.headers.get("Content-Type") ?? "").includes("json");
     if (!isJson && response.ok) return null;
     const answer = isJson && text ? JSON.parse(text) : { detail: `HTTP ${response.status}` };
@@ -88,7 +86,7 @@ export async function send({ path, body, method = "POST" }, key) {
 /** Another page comes. @type {Promise<never>} */
 const left = new Promise(() => {});
 
-/** Opens the sign-in page. The press stays stored, and is sent after the sign-in. */
+/** The press is sent after the sign-in. */
 export function signInAndComeBack() {
   const here = location.pathname + location.search;
   location.assign(`/console/sign-in?ended=1&next=${encodeURIComponent(here)}`);

@@ -1,10 +1,10 @@
 // @ts-check
-// The script of every page.
+// For every page.
 import { MINE, resume, waitingPress } from "./send.js";
 
 const TICK_MILLISECONDS = 3000;
 const LOOK_MILLISECONDS = 1000;
-// Nobody types a code within this time (plus 20 ms a character): it was a scanner, and its Tab ends the scan.
+// Nobody types a code so fast: it was a scanner, and its Tab ends the scan.
 const SCAN_MILLISECONDS = 300;
 const PACKING = "/console/packing";
 
@@ -16,15 +16,14 @@ document.addEventListener("visibilitychange", tick);
 
 document.addEventListener("htmx:configRequest", (event) => Object.assign(/** @type {any} */ (event).detail.headers, MINE));
 
-// No part refreshes itself while a pointer is down: a button that is moved or replaced between down and up gets no
-// click.
+// No part refreshes itself while a pointer is down: a replaced button gets no click.
 let pressedUntil = 0;
 for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
   document.addEventListener(name, () => (pressedUntil = performance.now() + (name === "pointerdown" ? 5000 : 100)));
 }
 
-// When a part refreshes itself, the focused control keeps the focus; htmx does that only for controls with an id. A
-// part that has not changed is not replaced, so that screen readers stay quiet.
+// A refreshed part keeps the focus; htmx does so only for controls with an id. An unchanged part is not replaced:
+// screen readers stay quiet.
 /** @type {string | undefined} */
 let focused;
 const newest = new WeakMap();
@@ -45,14 +44,13 @@ document.addEventListener("htmx:afterSwap", ({ target }) => {
   focused = undefined;
 });
 
-// Buttons that close a dialog. They are no submit buttons: Enter in a field would press the first one.
+// These are no submit buttons: Enter in a field would press the first one.
 document.addEventListener("click", (event) => {
   const button = event.target instanceof Element && event.target.closest("[data-close]");
   if (button) button.closest("dialog")?.close();
 });
 
-// Says that parts of the page are outdated when they could not be refreshed. The screen on the wall loads itself again
-// after the next success.
+// Parts that could not be refreshed are outdated. The wall loads itself again after the next success.
 for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
   document.body.addEventListener(name, () => {
     if (stale) stale.hidden = false;
@@ -71,7 +69,7 @@ if (waiting && waiting.page !== PACKING) resume()?.then(() => location.reload())
 // Shows what another person left unanswered in this tab; it is not sent.
 if (Object.keys(sessionStorage).some((key) => key.startsWith("qrtrack."))) import("./left.js").catch(() => {});
 
-// Shows a press that has waited for longer than LOOK_MILLISECONDS: until it is answered, every other press is refused.
+// Shows a press that waits for longer: until its answer, every other press is refused.
 const notice = document.getElementById("waiting-press");
 let looked = waiting && waiting.key;
 setInterval(() => {
@@ -85,7 +83,7 @@ setInterval(() => {
   link.href = press.page + (press.search ?? "");
 }, LOOK_MILLISECONDS);
 
-// Menus close at Escape, and when something outside of them is pressed or gets the focus.
+// Menus close at Escape, and when something else is pressed or focused.
 /** @param {(menu: HTMLDetailsElement) => boolean} isDone */
 function closeMenus(isDone) {
   for (const menu of document.querySelectorAll("details[data-closes][open]")) {

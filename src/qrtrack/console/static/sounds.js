@@ -1,6 +1,5 @@
 // @ts-check
-// One high tone for a success, two low ones for an error. Browsers play no
-// sound before the person has pressed something, so there is the button "Start shift".
+// One high tone for a success, two low ones for an error. Browsers are silent until a press: "Start shift" is one.
 
 /** @type {AudioContext | null} */
 let audio = null;
@@ -9,7 +8,7 @@ let audio = null;
 export async function startShift(isPress = true) {
   audio ??= new AudioContext();
   await audio.resume();
-  // Over plain http there is no wakeLock: the tablet's own setting has to keep the screen on.
+  // Over plain http the tablet's own setting does.
   await navigator.wakeLock?.request("screen").catch(() => {});
   if (isPress) tone(1320, 0, 0.08);
 }

@@ -33,8 +33,8 @@ export function atLeast(count) {
 }
 
 /**
- * Returns the text for a refusal of the API: a title, and a sentence that says what to do. The first of the sections
- * that has a text for the problem is used. The texts in `problem` are about packing.
+ * The text for a refusal of the API: what is wrong, and what to do, from the first of the sections that has it. The
+ * texts in `problem` are about packing.
  * @param {{type?: string, master_code_info?: object} & Record<string, unknown>} problem
  * @param {string[]} [sections]
  */

@@ -1,5 +1,5 @@
-"""The calibration page of a format: the outlines of its labels, rulers of up to 100 mm to measure on the print, and what
-to measure.
+"""The calibration page of a format: the outlines of its labels, rulers of up to 100 mm to measure on the print, and
+what to measure.
 """
 
 from collections.abc import Mapping
