@@ -13,7 +13,7 @@ from qrtrack.repositories.case_prints import NOT_PRINTED_LATER
 from qrtrack.repositories.gauges import PRINTER_IS_AWAY
 from qrtrack.repositories.leased import Queue
 from qrtrack.repositories.queues import CREATING, HASHING, LABEL_JOBS, PERIODIC_TASKS, QUEUES, REVERSE_JOBS
-from qrtrack.repositories.verification.recalls import IS_RECALL_LIFTED
+from qrtrack.repositories.verification.alerts import IS_RECALL_LIFTED
 
 # Counts stop at one more than the page shows, which is then written as 10,000+.
 COUNTED: Final = MOST_COUNTED + 1

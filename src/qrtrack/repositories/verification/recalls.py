@@ -109,22 +109,6 @@ WHERE reason = :reason AND lifted_at IS NULL AND scope <> 'codes'
 IS_BATCH_RECALLED = """
 SELECT EXISTS (SELECT FROM recalls WHERE batch_id = :batch_id AND scope = 'batch' AND lifted_at IS NULL)
 """
-IS_RECALL_LIFTED = """
-    alert.kind = 'recalled'
-    AND NOT EXISTS (
-        SELECT FROM recalls AS recall
-        WHERE recall.batch_id = alert.batch_id AND recall.lifted_at IS NULL
-          AND (recall.scope = 'batch'
-               OR recall.master_code_id = (
-                   SELECT master_code_id FROM qr_codes
-                   WHERE batch_id = alert.batch_id AND sequence_number = alert.sequence_number)))
-    AND NOT EXISTS (
-        SELECT FROM recalled_codes AS recalled
-        JOIN recalls AS recall ON recall.id = recalled.recall_id
-        WHERE recalled.batch_id = alert.batch_id AND recalled.sequence_number = alert.sequence_number
-          AND recall.lifted_at IS NULL)
-"""
-"""Of an alert `alert`: it says that a recalled unit was checked, and no recall covers the unit any more."""
 LIFT = """
 UPDATE recalls
 SET lifted_at = clock_timestamp(), lifted_by = :actor

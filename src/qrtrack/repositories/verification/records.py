@@ -6,7 +6,7 @@ from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from qrtrack.repositories.base import Repository
-from qrtrack.repositories.verification.recalls import IS_RECALL_LIFTED
+from qrtrack.repositories.verification.alerts import IS_RECALL_LIFTED
 
 # Each list has two statements, one for a batch and one for the organisation. In one statement with an optional
 # condition, PostgreSQL's generic plan could not use an index.
