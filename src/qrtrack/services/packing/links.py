@@ -35,9 +35,7 @@ class LinkCodes:
 
 @dataclass(frozen=True, slots=True)
 class CodeResult:
-    """The result for one code. `reason` and `detail`: why it was refused. `master_code`: the case that contains it
-    already.
-    """
+    """The result for one code. `reason`, `detail`: why it was refused. `master_code`: the case that contains it."""
 
     code: str
     accepted: bool
