@@ -139,7 +139,7 @@ async def test_pages_tell_why_a_job_failed_in_the_language_of_the_reader(plant: 
     visitor = await visit(plant.caller)
     visitor.cookies.set("qrtrack_language", "id")
     for said, shown in (
-        (WORKER_LOST, "proses percobaan terakhir mati atau kehilangan basis data"),
+        (WORKER_LOST, "proses percobaan terakhir mati atau kehilangan koneksi database"),
         ("<b>Odd</b>", '<q lang="en">&lt;b&gt;Odd&lt;/b&gt;</q>'),
     ):
         await plant.sql(
