@@ -132,8 +132,8 @@ def _reported(error: BaseException) -> DomainError | None:
 
 
 def _is_passing(error: BaseException) -> bool:
-    """Returns True for a temporary failure. A killed connection also counts: until it has closed, the driver reports
-    any use of it as an internal error.
+    """Returns True for a temporary failure. An internal error of the driver counts as one: the driver raises it when a
+    killed connection is used before it has closed.
     """
     return isinstance(error, asyncpg.InternalClientError) or has_state(error, PASSING)
 

@@ -27,9 +27,9 @@ SELECT quote_ident(:role) AS name, quote_ident(current_user) AS owner,
                                                             THEN 'SET' ELSE 'MEMBER' END)
                  FROM pg_roles WHERE rolname = :role), false) AS may_set
 """
-# All databases of the cluster share pg_shdepend, and everybody may read it. It lists, with the database, each grant to
-# the role and each object that the role owns. It does not list what the role gets through PUBLIC, such as CONNECT, but
-# that opens no table. A grant on a database itself is listed with dbid 0.
+# All databases of the cluster share pg_shdepend, and everybody may read it. It lists each grant to the role and each
+# object that the role owns, with the database (dbid). In a grant on a database itself, dbid is 0 and objid is the
+# database. Rights through PUBLIC, such as CONNECT, are not listed: they open no table.
 ELSEWHERE = """
 SELECT DISTINCT other.datname
 FROM pg_roles AS role

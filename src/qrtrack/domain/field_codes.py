@@ -55,7 +55,7 @@ class FieldCode(StrEnum):
     RANGE_OF_TWO_PREFIXES = "range_of_two_prefixes", "The ends of the range `value` have different prefixes.", "value"
     RANGE_BACKWARDS = "range_backwards", "The range `value` begins with its higher code.", "value"
     RANGE_TOO_LONG = "range_too_long", "The range `value` names more than `max` codes.", "value", "max"
-    NOT_IN_BATCH = "not_in_batch", "`value` is not a code of this batch.", "value"
+    NOT_IN_BATCH = "not_in_batch", "`value` is not a code of this batch; in a recall: of your organisation.", "value"
     OF_OTHER_BATCH = "of_other_batch", "The QR of `value` names another batch.", "value"
     OF_OTHER_ORDER = "of_other_order", "The batch belongs to another order."
     UNKNOWN_VARIANT = "unknown_variant", "The batch has no variant `value`.", "value"

@@ -39,7 +39,8 @@ WEBHOOK_EVENTS: Final = _registered(
         completed="done",
         failed="dead",
         error="error",
-        # A claim leaves long payloads out, and processing reads them later: a group of them would not fit into memory.
+        # A claim returns no long payloads: those of a whole group may not fit into memory. Processing reads as many as
+        # fit, and releases the other events.
         carries=(
             "job.type",
             "job.database_id",

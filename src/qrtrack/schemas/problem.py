@@ -69,8 +69,8 @@ class FieldErrors(BaseModel):
 
 
 class UnknownCodesMembers(FieldErrors):
-    codes: list[str] = Field(description="The codes that are not in the batch, as ranges: the first 1,000.")
-    unknown_count: int = Field(description="How many codes are not in the batch.")
+    codes: list[str] = Field(description="The unknown codes, as ranges: the first 1,000.")
+    unknown_count: int = Field(description="How many codes are unknown.")
 
 
 class PossibleErrors(BaseModel):

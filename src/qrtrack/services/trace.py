@@ -1,4 +1,4 @@
-"""Shows where a code or a case has been, and what the stations packed last."""
+"""Shows where a code or a case has been."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -90,7 +90,7 @@ AnyHandler: TypeAlias = Handler[Any]
 
 
 class Fail(Protocol):
-    """Records a failure. Returns the seconds until the next attempt, or None if there is none."""
+    """A function that records a failed attempt. It returns the seconds until the next one, or None after the last."""
 
     async def __call__(self, database: Database, claim: Claim, error: str, *, permanent: bool) -> float | None: ...
 

@@ -75,10 +75,10 @@ class LabelledBatch(Protocol):
 
 
 class UnknownCodes(InvalidInput):
-    """Some of the codes are not in the batch. Nothing was changed."""
+    """Some of the codes are not in the batch; in a recall: not in the organisation. Nothing was changed."""
 
     slug = "unknown-codes"
-    title = "Codes that are not in the batch"
+    title = "Unknown codes"
 
     def __init__(self, codes: Sequence[str], *, place: str = "in this batch") -> None:
         super().__init__(

@@ -11,9 +11,9 @@ _UNCHANGED: Final[dict[int, str]] = {}
 
 
 def readings(typed: str) -> list[str]:
-    """Returns at most nine keys that the person may have meant, the likeliest first: in upper case, without blanks,
-    hyphens, dots and underscores, and with 0 and O, and 1 and I, exchanged. Text outside of ASCII stays as it is: no
-    unit has such a key.
+    """Returns at most nine keys that the person may have meant, the likeliest first: without blanks, hyphens, dots and
+    underscores, in upper case, then also with 0 and O, and 1 and I, exchanged. Text that is not ASCII keeps its case:
+    upper-casing could turn it into the key of a unit.
     """
     plain = _IGNORED.sub("", typed)
     plain = plain.upper() if plain.isascii() else plain

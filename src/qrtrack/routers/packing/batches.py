@@ -212,7 +212,9 @@ async def close_batch(
 async def retry_batch(
     batch_id: UUID, caller: BatchManager, database: AnsweringDatabase, _nothing: NoFields = None
 ) -> use_cases.RetriedBatch:
-    """Continues where the batch failed. No code is created twice."""
+    """Runs the failed stage again. Creating begins anew; hashing continues with the chunks that failed. No code is
+    created twice.
+    """
     return await use_cases.retry_batch(database, caller=caller, batch_id=batch_id)
 
 

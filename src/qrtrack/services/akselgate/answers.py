@@ -31,14 +31,18 @@ class GatewayNotReached(Unavailable):
 
 
 class GatewayOutcomeUnknown(UpstreamTimeout):
-    """The batch was sent, and no clear answer came. The settlement is frozen until the attempt is resolved."""
+    """The batch was sent, and no clear answer came. The settlement is frozen until the bank has called back for every
+    reference or an administrator resolves the attempt.
+    """
 
     slug = "gateway-outcome-unknown"
     title = "It is not known whether the gateway took the batch"
 
 
 class OutcomeUnknown(Conflict):
-    """The bank may have taken an earlier attempt of the settlement. Nothing is sent until that attempt is resolved."""
+    """The bank may have taken an earlier attempt of the settlement. Nothing is sent until the bank has called back for
+    every reference of that attempt or an administrator resolves it.
+    """
 
     slug = "outcome-unknown"
     title = "The settlement is frozen"
