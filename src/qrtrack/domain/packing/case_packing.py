@@ -193,10 +193,9 @@ def choose_run(
     The caller must read on until `queue` includes `target` packable rows that are not missing, or until the end of the
     queue. Further rows matter only for a `last` behind the run; if they end before `last`, the drift is a lower bound.
     `missing` has the sequence numbers of units that are not in the box; the caller excludes them. `not_queued` has the
-    codes between `first` and `last` that are not in the queue; the refusal names them if the box ends too early.
+    codes through `last` that are not in the queue; the refusal names them if the box ends too early.
 
-    Raises FirstCodeNotPrepared, NotEnoughPrepared, CountDrift, and InvalidInput for a missing unit that was scanned or
-    lies outside of the run.
+    Raises FirstCodeNotPrepared, NotEnoughPrepared, CountDrift, and InvalidInput for a unit that cannot be missing.
     """
     _refuse_missing_in_hand(first, last, missing)
     takable = [row for row in queue if row.packable and row.sequence_number not in missing]
@@ -207,8 +206,8 @@ def choose_run(
         raise NotEnoughPrepared(available=len(rows), target=target)
     end = rows[-1].sequence_number
     if last and last.sequence_number > end:
-        is_beyond = queue[-1].sequence_number < last.sequence_number and last.code not in not_queued
-        raise _box_reaches_further(takable, rows[-1], last, is_beyond=is_beyond)
+        is_read = last.code in not_queued or last.sequence_number <= queue[-1].sequence_number
+        raise _box_reaches_further(takable, rows[-1], last, is_read=is_read)
     if last and last.sequence_number < end:
         raise _box_ends_early(rows, last, not_queued)
     # With fewer units than the case holds, the case takes the whole queue, so missing units may be at the queue's end.
@@ -238,12 +237,10 @@ def _refuse_missing_elsewhere(start: QueueRow, end: QueueRow, missing: AbstractS
         raise invalid_field("/missing_codes", detail, FieldCode.OUTSIDE_CASE, **ends)
 
 
-def _box_reaches_further(
-    takable: Sequence[QueueRow], end: QueueRow, last: ScannedUnit, *, is_beyond: bool
-) -> CountDrift:
+def _box_reaches_further(takable: Sequence[QueueRow], end: QueueRow, last: ScannedUnit, *, is_read: bool) -> CountDrift:
     """Builds the refusal of a box that ends after the run. The drift is the number of units from the run's end to
-    `last`. If all of them are in the queue, as many of `codes` are not in the box. `is_beyond`: `last` is in the queue,
-    behind the rows that were read.
+    `last`. If all of them are in the queue, as many of `codes` are not in the box. If not `is_read`, `last` is in the
+    queue, behind the rows that were read.
     """
     through = [row for row in takable if row.sequence_number <= last.sequence_number]
     beyond = sum(row.sequence_number > end.sequence_number for row in through)
@@ -255,7 +252,7 @@ def _box_reaches_further(
         codes.append(last.code)
         cause = DriftCause.LAST_NOT_QUEUED
         advice = f"{last.code} is {last.state} and not in the queue: take it out of the box and fill the box up."
-    if is_beyond:
+    if not is_read:
         cause = DriftCause.WRONG_END
         advice = "that is too far to be this box. Scan its first and its last unit again."
     return CountDrift(
