@@ -138,7 +138,7 @@ class Repositories(DriverRepositories):
         """Locks the batch's queue until the transaction ends: other transactions that change the queue wait. To avoid
         deadlocks, lock several batches in the order of their ids.
         """
-        await self._execute("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", name=f"batch {batch_id}")
+        await self._lock(f"batch {batch_id}")
 
     async def lock_batches(self, batch_ids: Sequence[UUID]) -> None:
         """Locks each of the batches as `lock_batch` does, in the order of their ids."""

@@ -41,7 +41,7 @@ DURABLE = (
 
 
 class TypedQueries(ABC):
-    """The fetches that both bases share. Each base implements the abstract ones for its own connection."""
+    """The queries that both bases share. Each base implements the abstract ones for its own connection."""
 
     @abstractmethod
     async def _fetch_all(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> list[TypedRowT]: ...
@@ -49,6 +49,10 @@ class TypedQueries(ABC):
     @abstractmethod
     async def _fetch_scalar(self, sql: str, /, **values: Any) -> Any:
         """Returns the first column of the row, or None without a row."""
+
+    @abstractmethod
+    async def _execute(self, sql: str, /, **values: Any) -> int:
+        """Returns the number of changed rows."""
 
     async def _fetch_optional(self, kind: type[TypedRowT], sql: str, /, **values: Any) -> TypedRowT | None:
         """Returns the row, or None. More than one row raises ValueError."""
@@ -80,6 +84,10 @@ class TypedQueries(ABC):
         """Returns the first column of a statement that always returns one row, without NULL."""
         return _checked(kind, await self._fetch_scalar(sql, **values))
 
+    async def _lock(self, name: str) -> None:
+        """Takes the advisory lock of the name until the transaction ends."""
+        await self._execute("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", name=name)
+
 
 class Repository(TypedQueries):
     """Bound to the session of one transaction. If the transaction has no organisation, statements see the rows of
@@ -106,10 +114,6 @@ class Repository(TypedQueries):
         result = await self._session.execute(prepared(sql), values)
         assert isinstance(result, CursorResult)
         return result.rowcount
-
-    async def _lock(self, name: str) -> None:
-        """Takes the advisory lock of the name until the transaction ends."""
-        await self._execute("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", name=name)
 
     async def _execute_fenced(self, claim: Claim, sql: str, /, **values: Any) -> None:
         """Changes the claimed row: `… WHERE id = :id AND lease_token = :lease_token AND status = 'running'`.

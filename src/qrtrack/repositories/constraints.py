@@ -1,9 +1,8 @@
 """Translates violated constraints, by their names, into domain errors."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
-from qrtrack.domain.errors import Conflict, DomainError, FieldError
+from qrtrack.domain.errors import Conflict, DomainError
 from qrtrack.domain.labels.printers import PrinterNameTaken
 
 
@@ -23,13 +22,7 @@ class DispatchInProgress(Conflict):
 
     slug = "dispatch-in-progress"
     title = "The settlement is being dispatched"
-
-    def __init__(
-        self,
-        detail: str = "Another request dispatched this settlement at the same moment. Look at its attempts first.",
-        **members: Any,
-    ) -> None:
-        super().__init__(detail, **members)
+    message = "Another request dispatched this settlement at the same moment. Look at its attempts first."
 
 
 class ReferenceLocked(Conflict):
@@ -37,17 +30,10 @@ class ReferenceLocked(Conflict):
 
     slug = "reference-locked"
     title = "A reference has been sent already"
-
-    def __init__(
-        self,
-        detail: str = (
-            "Another request dispatched a reference of this settlement at the same moment. Nothing was sent. "
-            "Dispatch again: the answer names the reference."
-        ),
-        *,
-        errors: Sequence[FieldError] = (),
-    ) -> None:
-        super().__init__(detail, errors=errors)
+    message = (
+        "Another request dispatched a reference of this settlement at the same moment. Nothing was sent. Dispatch "
+        "again: the answer names the reference."
+    )
 
 
 class ClaimedMeanwhile(Conflict):

@@ -126,7 +126,7 @@ WANTED: Final = {
         WHERE held.manufacturer_org_id = :organisation_id AND log.outcome = 'unknown'
         """,
     "verification_alerts": f"""
-        FROM verification_alerts AS alert
+        FROM verification_alerts AS row
         WHERE manufacturer_org_id = :organisation_id AND raised_at > now() - interval '1 day'
           AND NOT ({IS_RECALL_LIFTED})
         """,

@@ -17,21 +17,21 @@ ORDER BY raised.kind
 ON CONFLICT DO NOTHING
 """
 IS_RECALL_LIFTED: Final = """
-    alert.kind = 'recalled'
+    row.kind = 'recalled'
     AND NOT EXISTS (
         SELECT FROM recalls AS recall
-        WHERE recall.batch_id = alert.batch_id AND recall.lifted_at IS NULL
+        WHERE recall.batch_id = row.batch_id AND recall.lifted_at IS NULL
           AND (recall.scope = 'batch'
                OR recall.master_code_id = (
                    SELECT master_code_id FROM qr_codes
-                   WHERE batch_id = alert.batch_id AND sequence_number = alert.sequence_number)))
+                   WHERE batch_id = row.batch_id AND sequence_number = row.sequence_number)))
     AND NOT EXISTS (
         SELECT FROM recalled_codes AS recalled
         JOIN recalls AS recall ON recall.id = recalled.recall_id
-        WHERE recalled.batch_id = alert.batch_id AND recalled.sequence_number = alert.sequence_number
+        WHERE recalled.batch_id = row.batch_id AND recalled.sequence_number = row.sequence_number
           AND recall.lifted_at IS NULL)
 """
-"""Of an alert `alert`: it says that a recalled unit was checked, and no recall covers the unit any more."""
+"""Of an alert `row`: it says that a recalled unit was checked, and no recall covers the unit any more."""
 
 
 class AlertRepository(DriverRepository):

@@ -29,7 +29,7 @@ ORDER BY id DESC
 """
 LIST_ALERTS = f"""
 SELECT id, batch_id, {PRODUCT}, kind, {CODE}, sequence_number, raised_at,
-       (SELECT {IS_RECALL_LIFTED} FROM (SELECT row.*) AS alert) AS is_recall_lifted
+       ({IS_RECALL_LIFTED}) AS is_recall_lifted
 FROM (SELECT * FROM verification_alerts WHERE {PAGE}) AS row
 ORDER BY id DESC
 """
