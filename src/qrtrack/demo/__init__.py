@@ -1,4 +1,6 @@
-"""The demonstration: the main job on a real server over HTTP. It compares every number with the specification."""
+"""The demonstration on a real server over HTTP: the main job, then Accurate's webhooks, and payments through a stand-in
+bank. It compares every number with the specification.
+"""
 
 import asyncio
 import secrets

@@ -34,7 +34,9 @@ _LOT_VALUE: Final = re.compile(LOT_PATTERN)
 
 
 class Gs1Keys(NamedTuple):
-    """What a GS1 symbol names: a product (14 digits) with lot and serial, or a logistic unit (18 digits)."""
+    """What a GS1 symbol names: a product (14 digits), with lot and serial if the symbol has them, or a logistic unit
+    (18 digits).
+    """
 
     gtin: str | None
     lot: str | None

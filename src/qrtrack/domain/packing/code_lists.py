@@ -262,7 +262,9 @@ _WITHOUT_UNIT: Final = {
     ScanKind.BATCH: (
         "{} is the QR of the whole batch and names no unit: scan or type the code of the unit.", FieldCode.BATCH_QR,
     ),
-    ScanKind.LOGISTIC_UNIT: ("{} names a box or pallet, and no unit: scan the unit.", FieldCode.NOT_A_UNIT_QR),
+    ScanKind.LOGISTIC_UNIT: (
+        "{} is the SSCC of a box or pallet and names no unit: scan the unit.", FieldCode.NOT_A_UNIT_QR,
+    ),
     ScanKind.ADDRESS: ("{} is not the QR of a unit.", FieldCode.NOT_A_UNIT_QR),
     ScanKind.TEXT: (
         "{} is not a possible code: type it as it is printed on the unit.", FieldCode.NOT_A_CODE,

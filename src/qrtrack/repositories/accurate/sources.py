@@ -168,8 +168,8 @@ class AccurateSourceRepository(Repository):
 
     async def assign(self, owners: Mapping[int, UUID], *, pass_on: bool) -> int:
         """Assigns up to CHUNK events, and all conflicts, of these databases to their owners. Unassigned events become
-        pending. Events in another state, such as invalid ones, stay in it, and their owner sees them from now on.
-        Returns the number of events.
+        pending, and with `pass_on` they are also forwarded. Events in another state, such as invalid ones, stay in it,
+        and their owner sees them from now on. Returns the number of events, without conflicts.
         """
         named = {"databases": list(owners), "organisations": list(owners.values())}
         await self._execute(ASSIGN_CONFLICTS, **named)

@@ -20,7 +20,9 @@ from qrtrack.repositories.packing.codes import FoundCode, ListedCode
 
 
 class IllegalTransition(InvalidState):
-    """Some of the codes are in a state that does not allow this step. Nothing was changed."""
+    """Some of the codes are in a state that does not allow this step. Nothing was changed. `codes` has the first of
+    them, `code_count` counts all.
+    """
 
     slug = "illegal-transition"
     title = "Not possible in this state"
