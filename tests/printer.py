@@ -101,13 +101,8 @@ class StandIn:
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(self.bytes_at_a_time):
-            if self.answers and b"~HS" in piece:
-                piece = piece.replace(b"~HS", b"")
-                self.asked += 1
-                self.on_bytes()
-                await self.before_answer()
-                writer.write(self.status)
-            self.labels[-1] += piece
+            is_asked = self.answers and b"~HS" in piece
+            self.labels[-1] += piece.replace(b"~HS", b"") if is_asked else piece
             self.on_bytes()
             if self.breaks_after is not None and len(self.labels[-1]) >= self.breaks_after:
                 self.labels[-1] = self.labels[-1][: self.breaks_after]
@@ -115,6 +110,11 @@ class StandIn:
                 return
             if self.hangs_after is not None and len(self.labels[-1]) >= self.hangs_after:
                 await asyncio.Event().wait()
+            if is_asked:
+                self.asked += 1
+                self.on_bytes()
+                await self.before_answer()
+                writer.write(self.status)
             await asyncio.sleep(self.pause)
 
 

@@ -99,6 +99,18 @@ async def test_a_label_that_the_printer_read_by_half_is_not_taken_for_printed() 
             await connection.finish()
 
 
+@pytest.mark.parametrize("fault", ["breaks_after", "hangs_after"])
+async def test_the_stand_in_does_not_answer_after_its_fault(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the question arrives in one piece with the label, as the network likes."""
+    async with StandIn().on() as printer, connection_to(printer) as connection:
+        await connection.ask_status()
+        setattr(printer, fault, 3)
+        monkeypatch.setattr(printers, "SILENT_SECONDS", 0.25 if fault == "hangs_after" else 60)
+        await connection.send(b"^XA^XZ~HS")
+        with pytest.raises(PrintBroken):
+            await connection.finish()
+
+
 async def test_an_answer_that_comes_in_pieces_or_is_no_status_is_handled(monkeypatch: pytest.MonkeyPatch) -> None:
     async def in_pieces(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(3)
