@@ -87,7 +87,7 @@ async def test_the_sender_cannot_resolve_an_unknown_attempt_and_a_second_person_
     await page.fill("[name=note]", "Ms Sari of the bank, 10:15")
     await page.click("form.resolve .primary")
     await expect(page.locator("#sure-question")).to_contain_text(
-        "Record that STL-UNKNOWN never arrived, nothing was paid. It can be dispatched again? It cannot be changed"
+        "Record that STL-UNKNOWN never reached the bank and nothing was paid? This cannot be changed afterwards."
     )
     await page.click("#sure .primary")
     await expect(page.locator(".log")).to_contain_text("Resolved by you Ms Sari of the bank, 10:15")
