@@ -150,4 +150,4 @@ async def test_pages_tell_why_a_job_failed_in_the_language_of_the_reader(plant: 
             page = (await visitor.get(address)).text
             assert (said in page, shown in page) == (False, True), address
     log = (await visitor.get(f"/console/jobs/{job}")).text
-    assert "Dibuat dengan 0 kode dikecualikan, 0 di antaranya sudah terkemas" in log
+    assert "Dibuat dengan kode dikecualikan: 0; sudah terkemas, tidak berlaku, atau di tangan konsumen: 0." in log

@@ -127,7 +127,7 @@ async def test_a_job_prepares_every_good_code_in_serial_order(plant: Plant) -> N
     assert await queue(plant) == [number for number in range(1, 1001) if number not in (7, 13)]
     lines = [row.message for row in await plant.sql("SELECT message FROM qr_reverse_job_logs ORDER BY id")]
     assert lines == [
-        "Submitted with 2 excluded codes, 0 of them already packed, void or with a consumer.",
+        "Submitted with excluded codes: 2; already packed, void or with a consumer: 0.",
         "Counted: 1000 available, 2 of them excluded, 0 in the queue.",
         "Completed: 998 prepared, 0 already prepared by another job, 2 excluded, 0 no longer available.",
     ]

@@ -264,9 +264,7 @@ async def _unpack(repositories: Repositories, batch_id: UUID, rows: Sequence[Fou
 
 
 async def _lock_batches_of(repositories: Repositories, named: list[str] | str) -> None:
-    """Locks the batches of `named` (codes, or a master code) in the order of their ids, so that two requests for the
-    same batches cannot deadlock. Raises NotFound, BatchNotReady, BatchClosed.
-    """
+    """Locks the batches of `named`: codes, or a master code. Raises NotFound, BatchNotReady, BatchClosed."""
     if isinstance(named, str):
         batches = {(await repositories.cases.get(named)).batch_id}
     else:
@@ -275,8 +273,8 @@ async def _lock_batches_of(repositories: Repositories, named: list[str] | str) -
             detail = f"There is no code {unknown[0]} in your organisation. Check the list."
             raise NotFound(detail, codes=code_ranges(unknown))
         batches = {row.batch_id for row in rows}
+    await repositories.lock_batches(list(batches))
     for batch_id in sorted(batches):
-        await repositories.lock_batch(batch_id)
         await repositories.batches.get_packable(batch_id)
 
 

@@ -142,8 +142,8 @@ async def _exclude(repositories: Repositories, caller: Caller, job: ReverseJob, 
     await repositories.reverse_jobs.log(
         job.id,
         caller.organisation_id,
-        f"Submitted with {len(exclusions.sequences)} excluded codes, {len(exclusions.unavailable)} of them already "
-        "packed, void or with a consumer.",
+        f"Submitted with excluded codes: {len(exclusions.sequences)}; already packed, void or with a consumer: "
+        f"{len(exclusions.unavailable)}.",
     )
     await repositories.trace.add(
         "reverse_job.submitted",
