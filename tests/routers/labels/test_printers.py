@@ -18,6 +18,15 @@ from qrtrack.settings import Settings
 
 PRINTERS = "/api/manufacturer/printers"
 PRINT_JOBS = "/api/manufacturer/print-jobs"
+ROLL = {"kind": "roll", "width": 100, "height": 50}
+SHEET = {
+    "kind": "sheet",
+    "width": 90,
+    "height": 50,
+    "margins": {"left": 10, "top": 10},
+    "pitch": {"x": 95, "y": 55},
+    "grid": {"columns": 2, "rows": 4},
+}
 UNKNOWN = "status = 'unknown', sending_at = now(), finished_at = now()"
 
 
@@ -166,6 +175,33 @@ async def test_two_printers_of_an_organisation_cannot_have_one_name(client: http
         await client.patch(f"{PRINTERS}/{other['printer_id']}", json={"name": "Line 1"}),
     ):
         assert (answer.status_code, slug(answer)) == (409, "printer-name-taken")
+
+
+async def test_a_format_that_a_printer_uses_stays_one_that_it_can_print(client: httpx2.AsyncClient) -> None:
+    """Otherwise the labels of its next cases would fail."""
+    path = "/api/manufacturer/label-formats/mine"
+    assert (await client.put(path, json=ROLL)).is_success
+    kept = await stored(client, preset="mine")
+    for answer in (await client.put(path, json=SHEET), await client.delete(path)):
+        assert (answer.status_code, slug(answer)) == (409, "format-in-use")
+        assert "Line 1" in answer.json()["detail"]
+    assert (await client.put(path, json=ROLL | {"height": 40})).is_success
+    assert (await client.patch(f"{PRINTERS}/{kept['printer_id']}", json={"preset": None})).is_success
+    assert (await client.put(path, json=SHEET)).is_success
+    await client.patch(f"{PRINTERS}/{kept['printer_id']}", json={"format": "pdf", "preset": "mine"})
+    assert (await client.put(path, json=SHEET)).is_success, "a PDF printer prints sheets as well"
+    assert slug(await client.delete(path)) == "format-in-use"
+
+
+async def test_a_format_is_deleted_or_given_to_a_printer_and_never_both(client: httpx2.AsyncClient) -> None:
+    path = "/api/manufacturer/label-formats/mine"
+    printer = f"{PRINTERS}/{(await stored(client))['printer_id']}"
+    for _ in range(10):
+        assert (await client.put(path, json=ROLL)).is_success
+        given, deleted = await asyncio.gather(client.patch(printer, json={"preset": "mine"}), client.delete(path))
+        assert {given.status_code, deleted.status_code} in ({200, 409}, {200, 422})
+        assert given.is_success != deleted.is_success
+        assert (await client.patch(printer, json={"preset": None})).is_success
 
 
 async def test_an_organisation_has_room_for_so_many_printers(

@@ -52,6 +52,16 @@ class PrinterNameTaken(Conflict):
     message = "Your organisation has another printer of this name. Choose another name."
 
 
+class FormatInUse(Conflict):
+    """A printer uses the label format: the format cannot be deleted, and for a ZPL printer it cannot become a sheet."""
+
+    slug = "format-in-use"
+    title = "A printer uses the label format"
+
+    def __init__(self, printers: Sequence[str]) -> None:
+        super().__init__(f"These printers use the format: {', '.join(printers)}. First give them another one.")
+
+
 class TooManyPrinters(InvalidInput):
     """The organisation already has the maximum number of printers."""
 

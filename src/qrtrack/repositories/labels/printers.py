@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, select
 
 from qrtrack.domain.errors import NotFound
+from qrtrack.domain.labels.documents import FileFormat
 from qrtrack.domain.labels.printers import written_address
 from qrtrack.models import Printer
 from qrtrack.repositories.base import Repository
@@ -35,6 +36,12 @@ ORDER BY printer.name
 GET = f"""
 {SELECT}
 WHERE printer.id = :printer_id
+"""
+NAMES_WITH_FORMAT = """
+SELECT name
+FROM printers
+WHERE preset = :preset AND file_format = ANY(CAST(:kinds AS text[]))
+ORDER BY name
 """
 
 
@@ -91,10 +98,16 @@ class PrinterRepository(Repository):
             raise no_such_printer(printer_id)
         return printer
 
-    async def lock_and_count(self, organisation_id: UUID) -> int:
-        """Returns how many printers the organisation has. Nobody can add one until the end of the transaction."""
+    async def lock_all(self, organisation_id: UUID) -> None:
+        """Nobody can add or change a printer of the organisation until the end of the transaction."""
         await self._lock(f"printers {organisation_id}")
+
+    async def count(self) -> int:
         return await self._session.scalar(select(func.count()).select_from(Printer)) or 0
+
+    async def names_with_format(self, preset: str, kinds: Sequence[FileFormat]) -> Sequence[str]:
+        """Returns the names of the printers of these kinds that use the label format."""
+        return await self._fetch_values(NAMES_WITH_FORMAT, preset=preset, kinds=list(kinds))
 
     async def store(self, printer: Printer) -> None:
         """Raises PrinterNameTaken."""

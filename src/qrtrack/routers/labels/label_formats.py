@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from qrtrack.domain.errors import NotFound
 from qrtrack.domain.labels.calibration import draw_calibration
+from qrtrack.domain.labels.printers import FormatInUse
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
 from qrtrack.routers.downloads import attachment
@@ -34,7 +35,10 @@ async def list_label_formats(caller: Packer, runtime: RuntimeState) -> LabelForm
 
 
 @router.put(
-    "/{name}", response_model=LabelFormatAnswer, summary="Store a label format", responses=problems(TooManyFormats)
+    "/{name}",
+    response_model=LabelFormatAnswer,
+    summary="Store a label format",
+    responses=problems(TooManyFormats, FormatInUse),
 )
 async def store_label_format(
     name: PathName, order: LabelFormatRequest, caller: BatchManager, runtime: RuntimeState
@@ -46,11 +50,9 @@ async def store_label_format(
     return await use_cases.store_label_format(runtime.database, caller=caller, name=name, label_format=order.asked())
 
 
-@router.delete("/{name}", summary="Delete a label format", responses=problems(NotFound))
+@router.delete("/{name}", summary="Delete a label format", responses=problems(NotFound, FormatInUse))
 async def delete_label_format(name: PathName, caller: BatchManager, runtime: RuntimeState) -> LabelFormatDeleted:
-    """Deletes one of the organisation's own formats. Label jobs that were submitted with the format keep it. A printer
-    with this format needs another one: until then its labels of cases fail.
-    """
+    """Deletes one of the organisation's own formats. Label jobs that were submitted with the format keep it."""
     await use_cases.delete_label_format(runtime.database, caller=caller, name=name)
     return LabelFormatDeleted(name=name)
 

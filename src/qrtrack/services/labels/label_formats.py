@@ -8,6 +8,7 @@ from qrtrack.database import Database
 from qrtrack.domain.errors import FieldError, InvalidInput, NotFound, invalid_field
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.identity import Caller
+from qrtrack.domain.labels.documents import FileFormat
 from qrtrack.domain.labels.formats import (
     FORMATS_OF_ORGANISATION,
     PRESETS,
@@ -16,6 +17,7 @@ from qrtrack.domain.labels.formats import (
     definition_of,
     format_of,
 )
+from qrtrack.domain.labels.printers import FormatInUse
 from qrtrack.repositories import Repositories
 
 
@@ -49,13 +51,15 @@ async def store_label_format(
     database: Database, *, caller: Caller, name: str, label_format: LabelFormat
 ) -> ListedFormat:
     """Creates or replaces the format. Label jobs that were submitted before keep the old one. Printers that name the
-    format print the labels of cases with the new one. Raises InvalidInput, TooManyFormats.
+    format print the labels of cases with the new one. Raises InvalidInput, TooManyFormats, FormatInUse.
     """
     _refuse_preset(name)
     if isinstance(label_format, Sheet):
         label_format.check()
     definition = definition_of(label_format)
     async with database.write(tenant=caller.organisation_id) as repositories:
+        if isinstance(label_format, Sheet):
+            await _refuse_used(repositories, caller, name, [FileFormat.ZPL])
         if not await repositories.label_formats.store(
             name,
             definition,
@@ -69,8 +73,10 @@ async def store_label_format(
 
 
 async def delete_label_format(database: Database, *, caller: Caller, name: str) -> None:
+    """Raises InvalidInput, NotFound, FormatInUse."""
     _refuse_preset(name)
     async with database.write(tenant=caller.organisation_id) as repositories:
+        await _refuse_used(repositories, caller, name, list(FileFormat))
         if not await repositories.label_formats.delete(name):
             raise NotFound(f"Your organisation has no label format {name}.")
         await repositories.trace.add("label_format.deleted", caller=caller, details={"name": name})
@@ -91,6 +97,13 @@ async def find_format(repositories: Repositories, name: str) -> LabelFormat | No
         return PRESETS[name]
     definition = await repositories.label_formats.find(name)
     return None if definition is None else format_of(definition)
+
+
+async def _refuse_used(repositories: Repositories, caller: Caller, name: str, kinds: Sequence[FileFormat]) -> None:
+    """Raises FormatInUse. A request that gives a printer the format at the same time waits, and does not find it."""
+    await repositories.printers.lock_all(caller.organisation_id)
+    if printers := await repositories.printers.names_with_format(name, kinds):
+        raise FormatInUse(printers)
 
 
 def _refuse_preset(name: str) -> None:

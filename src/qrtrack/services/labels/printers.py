@@ -53,7 +53,8 @@ async def add_printer(
     ip = await find_address(networks, new.address)
     printer = Printer(id=uuid7(), manufacturer_org_id=caller.organisation_id, created_by=caller.user_id)
     async with database.write(tenant=caller.organisation_id) as repositories:
-        if await repositories.printers.lock_and_count(caller.organisation_id) >= PRINTERS_OF_ORGANISATION:
+        await repositories.printers.lock_all(caller.organisation_id)
+        if await repositories.printers.count() >= PRINTERS_OF_ORGANISATION:
             raise TooManyPrinters
         await _set(repositories, printer, new, ip)
         await repositories.printers.store(printer)
@@ -71,6 +72,7 @@ async def change_printer(
     """
     ip = await find_address(networks, changes["address"]) if "address" in changes else None
     async with database.write(tenant=caller.organisation_id) as repositories:
+        await repositories.printers.lock_all(caller.organisation_id)
         printer = await repositories.printers.lock(printer_id)
         await _set(repositories, printer, replace(_as_ordered(printer), **changes), ip or printer.ip)
         await repositories.printers.store(printer)
