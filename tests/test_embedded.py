@@ -109,10 +109,14 @@ def test_a_link_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / ("deep" * 30)
     folder.mkdir()
     link = Path(embedded._client_folder(folder))
-    link.unlink()
-    link.symlink_to(tmp_path)
-    with pytest.raises(EmbeddedFailed, match="is not this user's link to .*: remove it"):
-        embedded._client_folder(folder)
+    for is_link in (True, False):
+        link.unlink()
+        if is_link:
+            link.symlink_to(tmp_path)
+        else:
+            link.touch()
+        with pytest.raises(EmbeddedFailed, match="is not this user's link to .*: remove it"):
+            embedded._client_folder(folder)
     link.unlink()
 
 

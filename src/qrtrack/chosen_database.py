@@ -38,7 +38,7 @@ async def open_database(settings: Settings, *, must_exist: bool = False) -> Asyn
 
 @asynccontextmanager
 async def address_of_database(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[str]:
-    """Yields the address for the driver. The embedded server runs until the end of the block."""
+    """Yields the address for the driver. The embedded server runs at least until the end of the block."""
     if settings.database_url is not None:
         yield settings.database_url
         return

@@ -1,4 +1,6 @@
-"""Transactions. Only this module begins and commits them."""
+"""Begins and commits the transactions of requests, workers and commands. Only migrating, restoring and the check of the
+tenant's role begin their own.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -205,9 +205,10 @@ def _client_folder(home: Path) -> str:
     link = Path(min(tempfile.gettempdir(), "/tmp", key=len), name)  # noqa: S108 - checked below to be ours
     with suppress(FileExistsError):
         link.symlink_to(home)
-    if link.lstat().st_uid != os.geteuid() or link.readlink() != home:
+    if link.lstat().st_uid != os.geteuid() or not link.is_symlink() or link.readlink() != home:
         raise EmbeddedFailed(
-            f"{link} is not this user's link to {home}: remove it, or choose a data folder with a shorter path."
+            f"{link} is not this user's link to {home}: remove it, or choose a data folder with a short path of letters "
+            "and digits."
         )
     return str(link)
 

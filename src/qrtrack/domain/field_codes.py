@@ -17,7 +17,7 @@ class FieldCode(StrEnum):
         return member
 
     INVALID = "invalid", "The value is wrong in a way that has no code of its own: show `detail`."
-    REQUIRED = "required", "The field is missing or empty."
+    REQUIRED = "required", "The field is missing, or is empty although it must name something."
     UNKNOWN_FIELD = "unknown_field", "The request has no field of this name."
     UNKNOWN_FIELDS = "unknown_fields", "`count` more fields do not exist.", "count"
     WRONG_TYPE = "wrong_type", "The value is not of the type `expected`.", "expected"

@@ -39,7 +39,9 @@ class RecallTexts(NamedTuple):
 
 
 async def recall_batch(database: Database, *, caller: Caller, batch_id: UUID, texts: RecallTexts) -> RecallRow:
-    """Stores the recall as one row, whatever the quantity of the batch. Raises NotFound, AlreadyRecalled."""
+    """Stores the recall as one row, whatever the quantity of the batch. Raises NotFound, and AlreadyRecalled for a
+    second recall with the same reason.
+    """
     new = _new(caller, texts)
     async with database.write(tenant=caller.organisation_id) as repositories:
         await repositories.releases.get(batch_id)

@@ -198,8 +198,8 @@ def _check_certificates(asked: Mapping[str, str]) -> None:
 
 
 def _written_hosts(text: str, *, split: bool) -> Iterator[tuple[str | None, str | None]]:
-    """Returns hosts and ports as they are written. The parts of `split` are still percent-encoded, because a host may
-    hold a comma.
+    """Yields each host and its port; None for what is left out. With `split`, `text` is the host part of the URL: it is
+    divided at its commas before each part is decoded, because a host may contain an encoded comma.
     """
     decode = _decoded if split else str
     for one in text.split(",") if text else ():

@@ -81,8 +81,8 @@ def _next_step(prepared_count: int, jobs: Sequence[ReverseJob]) -> str:
 
 
 async def _recent(visitor: Visitor, batch_id: UUID) -> dict[str, object]:
-    """Returns the last cases that the person packed at this station, the print jobs of their labels, and whether the
-    batch is recalled.
+    """Returns the last cases of the batch that the person packed at this station, the print jobs of their labels, and
+    whether the batch is recalled.
     """
     mine = PackSelection(batch_id=batch_id, station=visitor.session.station, actor=visitor.caller.user_id)
     async with visitor.read() as repositories:

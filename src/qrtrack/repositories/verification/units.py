@@ -146,8 +146,8 @@ class LockedUnit(NamedTuple):
 
 
 class VerifiedUnitRepository(DriverRepository):
-    """The methods `find_batch`, `find_by_key`, `find_by_link` and `describe` run without an organisation, because the
-    caller of a check has none: they see the rows of all organisations.
+    """The methods `find_batch`, `find_by_key`, `find_by_link` and `describe` run without an organisation, because a
+    consumer has none: they see the rows of all organisations.
     """
 
     async def find_batch(self, uniq_code: str) -> FoundBatch | None:
