@@ -207,8 +207,8 @@ def _client_folder(home: Path) -> str:
         link.symlink_to(home)
     if link.lstat().st_uid != os.geteuid() or not link.is_symlink() or link.readlink() != home:
         raise EmbeddedFailed(
-            f"{link} is not this user's link to {home}: remove it, or choose a data folder with a short path of letters "
-            "and digits."
+            f"{link} is not this user's link to {home}: remove it, or choose a data folder with a short path of "
+            "letters and digits."
         )
     return str(link)
 

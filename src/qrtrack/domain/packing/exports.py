@@ -1,4 +1,4 @@
-"""The columns of the exports of a batch: its codes, its cases, its prepared codes and its reconciliation."""
+"""The columns of the exports of a batch: its codes, its cases, the prepared codes of a job, and its reconciliation."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Reverse jobs that are cancelled or retried together: each statement changes the whole set."""
+"""Reverse jobs that are cancelled or retried together: each statement changes all jobs of one chunk."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -58,8 +58,8 @@ async def void_codes(
 async def mark_codes_printed(
     body: PrintedRequest, caller: Packer, runtime: RuntimeState, database: AnsweringDatabase
 ) -> use_cases.ChangedCodes:
-    """Marks a list of codes, or with `"all": true` all codes of the batch. Codes that are already marked stay marked
-    and are not counted.
+    """Marks a list of codes. `"all": true` marks those of the batch that are not yet marked, packed, void or with a
+    consumer. Codes of a list that are already marked stay marked and are not counted.
     """
     require_exactly_one(codes=body.codes, all=body.all)
     if body.codes is None:

@@ -106,7 +106,9 @@ class FullAttempt(ListedAttempt):
     """One attempt, with account numbers unmasked. The two payloads come with the first page of rows."""
 
     message: WithoutTokens | None = Field(validation_alias="response_message")
-    payload_sha256: str = Field(description="The hash of the sent bytes, including the token in them.")
+    payload_sha256: str = Field(
+        description="The hash of the sent bytes. They contain the tokens of the callback addresses, which `request_payload` hides."
+    )
     request_payload: WithoutTokens | None = None
     response_payload: WithoutTokens | None = None
 

@@ -80,8 +80,8 @@ async def void_codes(
 async def mark_printed(
     database: Database, *, caller: Caller, batch_id: UUID, codes: Sequence[str] | None, scans: Sequence[ListedScan] = ()
 ) -> ChangedCodes:
-    """Marks codes as printed; if `codes` is None, every code of the batch. Codes that are already marked stay marked
-    and are not counted.
+    """Marks codes as printed; if `codes` is None, every code of the batch in the status `generated`. Codes that are
+    already marked stay marked and are not counted.
 
     Raises NotFound, BatchNotReady, BatchClosed, UnitOfOtherBatch, UnknownCodes, IllegalTransition.
     """
