@@ -107,7 +107,7 @@ class FullAttempt(ListedAttempt):
 
     message: WithoutTokens | None = Field(validation_alias="response_message")
     payload_sha256: str = Field(
-        description="The hash of the sent bytes. They contain the tokens of the callback addresses, which `request_payload` hides."
+        description="The hash of the sent bytes, with the tokens in callback addresses that `request_payload` hides."
     )
     request_payload: WithoutTokens | None = None
     response_payload: WithoutTokens | None = None
