@@ -16,10 +16,10 @@ import psutil
 from pydantic import SecretStr
 
 from benchmarks.report import describe_machine
-from qrtrack import embedded
-from qrtrack.connections import Connector
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller, Role
+from qrtrack.postgresql import embedded
+from qrtrack.postgresql.connections import Connector
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.settings import Settings
 from qrtrack.settings.postgresql import parse_address

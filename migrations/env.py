@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 
 from qrtrack.database import Database
 from qrtrack.models import Table
+from qrtrack.postgresql.tenant_role import quoted
 from qrtrack.settings.values import DEFAULT_TENANT_ROLE
-from qrtrack.tenant_role import quoted
 
 
 def run_on(connection: Connection) -> None:

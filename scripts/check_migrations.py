@@ -5,8 +5,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from qrtrack import embedded, schema_revision
 from qrtrack.database import Database
+from qrtrack.postgresql import embedded, schema_revision
 
 
 async def differences(url: str) -> list[str]:

@@ -26,10 +26,10 @@ from console.every_page import pages
 from console.full_plant import STATIONS, fill_plant, settings_for
 from plant import Plant
 from process import serving, settings_of
-from qrtrack import embedded
 from qrtrack.console.language import LANGUAGE_COOKIE
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller, Role
+from qrtrack.postgresql import embedded
 from qrtrack.routers.dependencies import SESSION_COOKIE
 from qrtrack.routers.languages import LANGUAGES
 from qrtrack.runtime import Runtime, open_runtime

@@ -13,7 +13,7 @@ import pytest
 
 from plant import MadeBatch, Plant
 from process import run, settings_of
-from qrtrack import embedded
+from qrtrack.postgresql import embedded
 from qrtrack.runtime import open_runtime
 from qrtrack.services.packing.codes import reveal_codes
 from ticking import HANG_SECONDS

@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from qrtrack import embedded
+from qrtrack.postgresql import embedded
 
 # 18 comes with the package. 15 is the oldest that is supported, and Debian has it.
 VERSIONS = ("18", "15")

@@ -22,10 +22,10 @@ from backup_page import dump, restored_here  # noqa: F401 - fixtures
 from embedded_users import folder, no_link_left, prepared, users  # noqa: F401 - fixtures
 from plant import Plant
 from process import TENANT_ROLE, Broom, let_tests_skip_triggers, settings_of
-from qrtrack import embedded
-from qrtrack.connections import Connector
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller, Role
+from qrtrack.postgresql import embedded
+from qrtrack.postgresql.connections import Connector
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.settings import Settings
 from qrtrack.settings.postgresql import parse_address
@@ -92,9 +92,9 @@ def patience() -> Iterator[None]:
     limit itself.
     """
     limits = {
-        "qrtrack.connections": ("PATIENCE_SECONDS", "STATEMENT_SECONDS"),
+        "qrtrack.postgresql.connections": ("PATIENCE_SECONDS", "STATEMENT_SECONDS"),
         "qrtrack.database": ("LOCK_SECONDS", "READY_SECONDS"),
-        "qrtrack.pools": ("PATIENCE_SECONDS",),
+        "qrtrack.postgresql.pools": ("PATIENCE_SECONDS",),
         "qrtrack.services.gauges": ("READ_SECONDS",),
     }
     with pytest.MonkeyPatch.context() as patch:

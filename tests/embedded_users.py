@@ -11,8 +11,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from qrtrack import embedded_helper
-from qrtrack.embedded import start
+from qrtrack.postgresql import embedded_helper
+from qrtrack.postgresql.embedded import start
 from ticking import HANG_SECONDS
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -22,7 +22,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 USER = """
 import os, subprocess, sys
 from pathlib import Path
-from qrtrack.embedded import start
+from qrtrack.postgresql.embedded import start
 postgres = start(Path(sys.argv[1]), durable=False)
 {}
 print(postgres.url(), flush=True)

@@ -18,10 +18,10 @@ from pydantic_settings import PydanticBaseSettingsSource
 from sqlalchemy import make_url
 
 from forked import Qrtrack
-from qrtrack.connections import Connector
 from qrtrack.database import Database
 from qrtrack.integrations.http import tls
 from qrtrack.models import Table
+from qrtrack.postgresql.connections import Connector
 from qrtrack.repositories.base import Connection
 from qrtrack.settings import Settings
 from qrtrack.settings.postgresql import parse_address

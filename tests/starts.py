@@ -10,8 +10,8 @@ from alembic import command as alembic
 
 from cluster import Cluster, running_cluster
 from process import run
-from qrtrack import schema_revision, tenant_role
 from qrtrack.database import Database
+from qrtrack.postgresql import schema_revision, tenant_role
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from backup_page import RESTORE, STATEMENTS, execute, goes_on, held_table, statement, waits
 from plant import Plant
 from process import run, started
-from qrtrack.postgres_tools import _Script
+from qrtrack.postgresql.tools import _Script
 from ticking import HANG_SECONDS
 from treasury import Treasury
 

@@ -16,11 +16,11 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from plant import Plant
 from process import TENANT_ROLE, settings_of
-from qrtrack import connections
 from qrtrack import database as database_module
-from qrtrack.batch_semaphores import LOCK_PERMITS
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.errors import NotFound
+from qrtrack.limits.batch_semaphores import LOCK_PERMITS
+from qrtrack.postgresql import connections
 from qrtrack.repositories.constraints import CodeTaken
 from qrtrack.runtime import open_runtime
 from ticking import HANG_SECONDS

@@ -16,7 +16,7 @@ from openpyxl.utils.escape import unescape
 from plant import Plant
 from qrtrack.domain.exports import Column, FileType, Kind, unquoted
 from qrtrack.exports import OPEN_EXPORTS, Cell, Exports, Spool, Stopped, Table, write_workbook
-from qrtrack.heavy_work import TooMuchWork
+from qrtrack.limits.heavy_work import TooMuchWork
 from qrtrack.services.packing.exports import Wanted, export_codes
 
 COLUMNS = (Column("code", Kind.CODE), Column("number", Kind.NUMBER), Column("note", Kind.FREE_TEXT))

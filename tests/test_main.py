@@ -12,10 +12,10 @@ from fastapi import FastAPI
 from starlette.responses import Response
 from structlog.testing import capture_logs
 
-from qrtrack.body_budget import BodyBudget
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.identity import Caller, Role
-from qrtrack.fair_starts import FairStarts
+from qrtrack.limits.body_budget import BodyBudget
+from qrtrack.limits.fair_starts import FairStarts
 from qrtrack.main import create_app
 from qrtrack.runtime import Runtime
 from qrtrack.settings import Settings

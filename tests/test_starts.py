@@ -8,8 +8,8 @@ import pytest
 
 from cluster import Cluster
 from process import free_port, run, started, wait_for
-from qrtrack import schema_revision
 from qrtrack.database import Database
+from qrtrack.postgresql import schema_revision
 from starts import migrate_to, only_line, refused_at
 
 

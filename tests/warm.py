@@ -13,8 +13,9 @@ from unittest.mock import patch
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from qrtrack import database, pools, runtime
-from qrtrack.connections import Connector, KeptAliveConnection
+from qrtrack import database, runtime
+from qrtrack.postgresql import pools
+from qrtrack.postgresql.connections import Connector, KeptAliveConnection
 from qrtrack.repositories.base import Connection
 from ticking import HANG_SECONDS
 

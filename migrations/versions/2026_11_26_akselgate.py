@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from alembic import op
 
-from qrtrack.tenancy import enforce_tenancy, tenant_role
+from qrtrack.postgresql.tenancy import enforce_tenancy, tenant_role
 
 revision: str = "20261126_akselgate"
 down_revision: str | None = "20261126_accurate"

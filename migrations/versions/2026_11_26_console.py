@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from alembic import op
 
-from qrtrack.tenancy import enforce_tenancy
+from qrtrack.postgresql.tenancy import enforce_tenancy
 
 revision: str = "20261126_console"
 down_revision: str | None = "20261126_printers"

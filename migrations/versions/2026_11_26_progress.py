@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from alembic import op
 
-from qrtrack.tenancy import OWN, enforce_tenancy
+from qrtrack.postgresql.tenancy import OWN, enforce_tenancy
 
 revision: str = "20261126_progress"
 down_revision: str | None = "20261126_akselgate"

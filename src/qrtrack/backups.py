@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
-from qrtrack import schema_revision
 from qrtrack.database import Database
 from qrtrack.disk import write_out
-from qrtrack.postgres_tools import Tell, ToolFailed, Tools, tools_of
+from qrtrack.postgresql import schema_revision
+from qrtrack.postgresql.tenant_role import provide_role, quoted
+from qrtrack.postgresql.tools import Tell, ToolFailed, Tools, tools_of
 from qrtrack.repositories.base import Connection
-from qrtrack.tenant_role import provide_role, quoted
 
 # The pg_dump of the wheel can read servers up to its own version.
 NEWEST_SERVER: Final = 18

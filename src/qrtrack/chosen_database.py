@@ -7,8 +7,8 @@ from typing import Final
 
 import structlog
 
-from qrtrack import embedded
 from qrtrack.database import Database
+from qrtrack.postgresql import embedded
 from qrtrack.settings import Settings
 from qrtrack.settings.postgresql import parse_address
 

@@ -13,18 +13,18 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import QueuePool
 
-from qrtrack import database_checks, schema_revision
-from qrtrack.batch_semaphores import BatchSemaphores, TenantSemaphores
-from qrtrack.connections import FOR_WEBHOOKS, PLANS_KEPT, Connections, Connector
 from qrtrack.domain.requests import RepeatableRequest
-from qrtrack.outages import DatabaseRefused, DatabaseUnavailable, Outages, has_state, is_full, reason_of
-from qrtrack.pools import PatientPool, open_engine
+from qrtrack.limits.batch_semaphores import BatchSemaphores, TenantSemaphores
+from qrtrack.postgresql import database_checks, schema_revision
+from qrtrack.postgresql.connections import FOR_WEBHOOKS, PLANS_KEPT, Connections, Connector
+from qrtrack.postgresql.outages import DatabaseRefused, DatabaseUnavailable, Outages, has_state, is_full, reason_of
+from qrtrack.postgresql.pools import PatientPool, open_engine
+from qrtrack.postgresql.tenant_role import quoted, try_role
 from qrtrack.repositories import DriverRepositories, Repositories
 from qrtrack.repositories.base import DURABLE, Connection
 from qrtrack.repositories.server import ServerLimits, ServerRepository
 from qrtrack.settings.postgresql import parse_address
 from qrtrack.settings.values import DEFAULT_TENANT_ROLE
-from qrtrack.tenant_role import quoted, try_role
 
 __all__ = ["Database", "DatabaseRefused", "DatabaseUnavailable"]
 

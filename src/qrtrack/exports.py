@@ -26,9 +26,9 @@ from xlsxwriter.worksheet import Worksheet
 
 from qrtrack.domain.exports import Column, FileType, Kind, NoRoomForFile
 from qrtrack.domain.stopping import StopSignal
-from qrtrack.heavy_work import TooMuchWork
+from qrtrack.limits.heavy_work import TooMuchWork
+from qrtrack.limits.shares import counted
 from qrtrack.repositories.copying import CopyTarget
-from qrtrack.shares import counted
 
 BYTE_ORDER_MARK: Final = "\ufeff"
 ROWS_OF_A_SHEET: Final = 1_048_576

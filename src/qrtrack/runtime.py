@@ -12,8 +12,6 @@ from zoneinfo import ZoneInfo
 import httpx2
 import structlog
 
-from qrtrack import schema_revision
-from qrtrack.body_budget import BodyBudget
 from qrtrack.chosen_database import open_database
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.akselgate.callbacks import CallbackTokens
@@ -22,15 +20,17 @@ from qrtrack.domain.notifications import Channels
 from qrtrack.domain.root_keys import Hasher, KeyRing, make_hasher
 from qrtrack.domain.verification.networks import HashKeys
 from qrtrack.exports import Exports
-from qrtrack.fair_starts import FairStarts
-from qrtrack.heavy_work import HeavyWork
 from qrtrack.integrations.akselgate import Akselgate
 from qrtrack.integrations.forwarding import Forwarder
 from qrtrack.integrations.hooks import HookSender
 from qrtrack.integrations.http import http_client
 from qrtrack.integrations.smtp import Mailer
 from qrtrack.integrations.tokens import TokenVerifier
-from qrtrack.long_polls import LongPolls
+from qrtrack.limits.body_budget import BodyBudget
+from qrtrack.limits.fair_starts import FairStarts
+from qrtrack.limits.heavy_work import HeavyWork
+from qrtrack.limits.long_polls import LongPolls
+from qrtrack.postgresql import schema_revision
 from qrtrack.services.accurate.intake import HintThrottle
 from qrtrack.services.akselgate.dispatches import Dispatcher
 from qrtrack.services.gauges import GaugeCache

@@ -19,8 +19,8 @@ from certificates import Authority
 from cluster import enterable
 from plant import MadeBatch, Plant
 from process import free_port, run, settings_of, started
-from qrtrack import embedded, schema_revision
 from qrtrack.domain.root_keys import SealBroken
+from qrtrack.postgresql import embedded, schema_revision
 from qrtrack.runtime import open_runtime
 from qrtrack.services.packing.codes import reveal_codes
 from qrtrack.services.secret_key import SecretKeyChanged

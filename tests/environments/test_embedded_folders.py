@@ -18,9 +18,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from embedded_users import User, as_root, assert_gone, run, server_pid
-from qrtrack import embedded, schema_revision
 from qrtrack.database import Database
-from qrtrack.embedded import start
+from qrtrack.postgresql import embedded, schema_revision
+from qrtrack.postgresql.embedded import start
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="looks for processes in /proc"),
@@ -61,7 +61,7 @@ async def test_an_ordinary_user_and_then_root_share_a_folder(users: Callable[...
     environment = {"PYTHONPATH": ":".join(paths), "PYTHONDONTWRITEBYTECODE": "1", "PATH": os.environ["PATH"]}
     for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
         try:
-            subprocess.run([python, "-c", "import qrtrack.embedded"], check=True, env=environment, **person)
+            subprocess.run([python, "-c", "import qrtrack.postgresql.embedded"], check=True, env=environment, **person)
             break
         except (OSError, subprocess.CalledProcessError):
             continue

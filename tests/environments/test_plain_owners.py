@@ -8,8 +8,8 @@ import pytest
 from cluster import VERSIONS, Cluster
 from process import run
 from qrtrack.database import Database
-from qrtrack.database_checks import DatabaseUnfit
-from qrtrack.tenant_role import TenantRoleUnusable
+from qrtrack.postgresql.database_checks import DatabaseUnfit
+from qrtrack.postgresql.tenant_role import TenantRoleUnusable
 from sites import Site, new_site
 
 pytestmark = pytest.mark.usefixtures("nothing_left")

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from plant import Plant
 from process import TENANT_ROLE, let_tests_skip_triggers
-from qrtrack import embedded, schema_revision
 from qrtrack.domain.identity import Caller, Role
+from qrtrack.postgresql import embedded, schema_revision
 from qrtrack.runtime import open_runtime
 from qrtrack.settings import Settings
 

@@ -16,9 +16,9 @@ from endpoint import open_endpoint
 from faults.processes import SECRET, Workers, ended, until, workers
 from plant import MadeBatch, Plant
 from process import free_port
-from qrtrack import embedded
 from qrtrack.domain.identity import Role
 from qrtrack.integrations.tokens import sign_token
+from qrtrack.postgresql import embedded
 from ticking import HANG_SECONDS
 
 AWAY_SECONDS = 3.0

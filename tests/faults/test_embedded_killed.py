@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from embedded_users import User, assert_gone, processes, run, server_pid
-from qrtrack.embedded import start
+from qrtrack.postgresql.embedded import start
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="looks for processes in /proc"),

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from faults.processes import until, workers
 from plant import Plant
-from qrtrack import embedded
+from qrtrack.postgresql import embedded
 
 # The sweeper is due ten times a second, and its lease is a fraction of what it is made to take.
 BUSY = {"akselgate_deadline_seconds": 0.2, "poll_seconds": 0.02, "lease_seconds": 0.6, "hash_threads": 0}

@@ -11,10 +11,10 @@ from sqlalchemy import make_url
 
 from accurate import event
 from process import let_tests_skip_triggers, settings_of
-from qrtrack import embedded, schema_revision
-from qrtrack.connections import Connector
 from qrtrack.database import Database
 from qrtrack.domain.akselgate.faults import Fault
+from qrtrack.postgresql import embedded, schema_revision
+from qrtrack.postgresql.connections import Connector
 from qrtrack.services.accurate.intake import receive_events
 from qrtrack.settings.postgresql import parse_address
 from treasury import open_treasury

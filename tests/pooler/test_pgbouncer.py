@@ -19,12 +19,12 @@ from accurate import DATABASE, event
 from fanout import FanOut, done
 from plant import MadeBatch, Plant
 from process import TENANT_ROLE, delete_rows, let_tests_skip_triggers, settings_of
-from qrtrack import embedded, schema_revision
-from qrtrack.connections import Connector
 from qrtrack.database import Database, DatabaseRefused
 from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.packing.case_packing import NotEnoughPrepared
+from qrtrack.postgresql import embedded, schema_revision
+from qrtrack.postgresql.connections import Connector
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime, open_runtime
 from qrtrack.services.accurate.intake import receive_events

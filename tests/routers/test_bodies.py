@@ -13,8 +13,8 @@ from fastapi import APIRouter, Body, Depends, FastAPI, Request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrtrack.body_budget import MIB
 from qrtrack.domain.identity import Caller, Role
+from qrtrack.limits.body_budget import MIB
 from qrtrack.routers.bodies import MOST_VALUES, RepeatedKey, StrictRoute, parse
 from qrtrack.routers.problems import Refused, install_problem_handlers
 from qrtrack.runtime import Runtime

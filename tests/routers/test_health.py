@@ -17,15 +17,15 @@ from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from plant import Plant
 from process import settings_of
 from qrtrack import database
-from qrtrack.database_checks import DatabaseUnfit
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.identity import Caller
+from qrtrack.postgresql.database_checks import DatabaseUnfit
+from qrtrack.postgresql.tenant_role import TenantRoleUnusable
 from qrtrack.routers import health
 from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.runtime import Runtime
 from qrtrack.services import gauges
 from qrtrack.settings import Settings
-from qrtrack.tenant_role import TenantRoleUnusable
 from ticking import HANG_SECONDS
 
 ClientOf = Callable[..., httpx2.AsyncClient]

@@ -18,11 +18,11 @@ from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from plant import BY_KIND, Plant, one_slot
 from process import SECRET, settings_of
 from qrtrack import database
-from qrtrack.connections import FOR_WEBHOOKS
 from qrtrack.domain.claims import Claim, PermanentFailure
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.metrics import REQUESTS
+from qrtrack.postgresql.connections import FOR_WEBHOOKS
 from qrtrack.repositories import gauges as gauges_repository
 from qrtrack.repositories.queues import CREATING, REVERSE_JOBS, WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime

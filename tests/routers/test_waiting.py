@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from plant import Plant
 from qrtrack.domain.identity import Caller
-from qrtrack.long_polls import IN_ALL, PER_CALLER, LongPolls
+from qrtrack.limits.long_polls import IN_ALL, PER_CALLER, LongPolls
 from qrtrack.routers.waiting import pause_after
 from qrtrack.runtime import Runtime
 from qrtrack.schemas.base import LONGEST_WAIT

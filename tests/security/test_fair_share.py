@@ -23,10 +23,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from benchmarks.attacks import ADDRESS, ATTACKS, MIB, Target
 from plant import Plant
 from process import SECRET, settings_of
-from qrtrack import body_budget, http_limits, listening, long_polls
+from qrtrack import http_limits, listening
 from qrtrack.domain.identity import Caller, Role
 from qrtrack.http_limits import ConnectionLimits
 from qrtrack.integrations.tokens import sign_token
+from qrtrack.limits import body_budget, long_polls
 from qrtrack.runtime import Runtime
 from qrtrack.serving import server_of
 from qrtrack.settings import Settings

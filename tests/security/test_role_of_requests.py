@@ -1,7 +1,8 @@
 """What a statement can reach in the role of requests, beyond the rows of its organisation: nothing.
 
 The transaction is a request's; what it may not leave is not proven: PostgreSQL lets a session go back to its own user.
-So no request may bring SQL of its own, and the session's user is no superuser either (tests/test_embedded.py).
+So no request may bring SQL of its own, and the session's user is no superuser either
+(tests/postgresql/test_embedded.py).
 """
 
 import pytest

@@ -14,11 +14,11 @@ from plant import BY_KIND, MadeBatch, Plant, one_slot
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.claims import Claim, Interrupted
 from qrtrack.domain.stopping import StopSignal
+from qrtrack.postgresql.wake_ups import listen
 from qrtrack.repositories.queues import CREATING, QUEUES
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import claim_work
 from qrtrack.services.packing.reverse_jobs import cancel_reverse_job
-from qrtrack.wake_ups import listen
 from qrtrack.worker import execution, loop
 from qrtrack.worker.execution import SingleHandler
 from qrtrack.worker.handlers import HANDLERS

@@ -12,14 +12,14 @@ from structlog.testing import capture_logs
 
 from accurate import DATABASE, event
 from plant import Plant
-from qrtrack import wake_ups
-from qrtrack.connections import Connector
 from qrtrack.database import Database
+from qrtrack.postgresql import wake_ups
+from qrtrack.postgresql.connections import Connector
+from qrtrack.postgresql.wake_ups import listen
 from qrtrack.repositories.queues import CREATING, WAKE_UP_CHANNEL, WEBHOOK_EVENTS
 from qrtrack.services.accurate.intake import HintThrottle, receive_events
 from qrtrack.services.claims import break_up_group, claim_group, release_group
 from qrtrack.settings.postgresql import parse_address
-from qrtrack.wake_ups import listen
 from ticking import HANG_SECONDS
 
 

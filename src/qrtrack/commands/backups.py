@@ -5,10 +5,11 @@ from pathlib import Path
 import typer
 from rich.filesize import decimal
 
-from qrtrack import backups, schema_revision
+from qrtrack import backups
 from qrtrack.chosen_database import name_of_database, open_database
 from qrtrack.commands import give_up, start
 from qrtrack.commands.running import run, shown
+from qrtrack.postgresql import schema_revision
 from qrtrack.settings import Settings, SettingsError
 
 

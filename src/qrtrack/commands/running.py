@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from uvicorn.loops.auto import auto_loop_factory
 
-from qrtrack import backups, embedded, listening
+from qrtrack import backups, listening
 from qrtrack.chosen_database import name_of_database, open_database
 from qrtrack.commands import give_up
 from qrtrack.database import Database
 from qrtrack.domain.errors import NotFound, Unavailable
-from qrtrack.outages import server_says
-from qrtrack.postgres_tools import Tell
+from qrtrack.postgresql import embedded
+from qrtrack.postgresql.outages import server_says
+from qrtrack.postgresql.tools import Tell
 from qrtrack.settings import Settings, SettingsError
 
 Result = TypeVar("Result")

@@ -11,9 +11,9 @@ from pydantic.json_schema import models_json_schema
 
 from qrtrack.domain.errors import InvalidInput, Unauthenticated, Unavailable
 from qrtrack.domain.requests import AnswerTooLong, KeyReused, StillRunning
-from qrtrack.heavy_work import TooMuchWork
 from qrtrack.integrations.token_claims import ContradictingClaims, NoOrganisation
-from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
+from qrtrack.limits.heavy_work import TooMuchWork
+from qrtrack.postgresql.outages import DatabaseRefused, DatabaseUnavailable
 from qrtrack.routers.bodies import RepeatedKey, TooManyValues
 from qrtrack.routers.catalogue import URN, ProblemType, catalogue
 from qrtrack.routers.dependencies import (

@@ -17,7 +17,7 @@ from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.exports import FileType, NoRoomForFile
 from qrtrack.domain.identity import Caller
 from qrtrack.exports import ExportedFile, Exports
-from qrtrack.heavy_work import TooMuchWork
+from qrtrack.limits.heavy_work import TooMuchWork
 from qrtrack.routers.dependencies import KnownCaller, RuntimeState
 from qrtrack.routers.problems import Refusal, problems
 from qrtrack.runtime import Runtime

@@ -5,15 +5,15 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, Request
 
-from qrtrack.database_checks import DatabaseUnfit
-from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
+from qrtrack.postgresql.database_checks import DatabaseUnfit
+from qrtrack.postgresql.outages import DatabaseRefused, DatabaseUnavailable
+from qrtrack.postgresql.schema_revision import SchemaBehind, SchemaNewer
+from qrtrack.postgresql.tenant_role import TenantRoleUnusable
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState, is_watcher
 from qrtrack.routers.problems import problems
 from qrtrack.runtime import Runtime
-from qrtrack.schema_revision import SchemaBehind, SchemaNewer
 from qrtrack.schemas.health import AccurateFigures, AccurateTotals, LivenessAnswer, ReadinessAnswer
-from qrtrack.tenant_role import TenantRoleUnusable
 
 log = structlog.get_logger(__name__)
 router = APIRouter(route_class=StrictRoute, tags=["health"])

@@ -42,8 +42,8 @@ TLS: Final = frozenset(
 )
 TO_SERVER: Final[tuple[str, ...]] = ("application_name", "options")
 READ_HERE: Final = frozenset({"host", "hostaddr", "port", "connect_timeout", "channel_binding", "service"})
-# connections.py sets the keepalives itself, and of several hosts the first that accepts writes is used. The others
-# change nothing in asyncpg.
+# postgresql/connections.py sets the keepalives itself, and of several hosts the first that accepts writes is used. The
+# others change nothing in asyncpg.
 KEEPALIVES: Final = {"keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"}
 IGNORED: Final = frozenset(
     {*KEEPALIVES, "load_balance_hosts", "fallback_application_name", "sslcompression", "max_protocol_version"}

@@ -12,11 +12,11 @@ import structlog
 from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.claims import Claim, Group
 from qrtrack.domain.stopping import StopSignal
+from qrtrack.postgresql.wake_ups import listen
 from qrtrack.repositories.queues import PERIODIC_TASKS
 from qrtrack.runtime import Runtime
 from qrtrack.services.workers import REPORT_SECONDS, report_process, sign_off
 from qrtrack.settings import Settings
-from qrtrack.wake_ups import listen
 from qrtrack.worker import schedule
 from qrtrack.worker.execution import AnyHandler, WorkOutcome, run_until_idle
 from qrtrack.worker.handlers import HANDLERS

@@ -20,7 +20,7 @@ from qrtrack.domain.labels.label_jobs import FileNotReady
 from qrtrack.domain.labels.print_jobs import LOOK_THEN_REPRINT
 from qrtrack.domain.labels.printers import FLAGS
 from qrtrack.integrations.akselgate import LOGIN_SETTINGS
-from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
+from qrtrack.postgresql.outages import DatabaseRefused, DatabaseUnavailable
 from qrtrack.routers.languages import LANGUAGES
 from qrtrack.services.labels.printing import KILLED
 from qrtrack.worker.execution import WORKER_LOST

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from qrtrack.domain.accurate.intake import MOST_ELEMENTS, MOST_VALUES, TooManyElements, UnreadableBody
 from qrtrack.domain.errors import Forbidden, Unauthenticated, Unavailable
-from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
+from qrtrack.postgresql.outages import DatabaseRefused, DatabaseUnavailable
 from qrtrack.routers.bodies import StrictRoute, TooManyValues, read_counted
 from qrtrack.routers.body_limits import LARGE_BODY_BYTES, LONGEST_BODY, body_limit
 from qrtrack.routers.client_addresses import client_address

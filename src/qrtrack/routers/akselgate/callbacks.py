@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 
 from qrtrack.domain.akselgate.callbacks import Callback, UnknownCallback
-from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
+from qrtrack.postgresql.outages import DatabaseRefused, DatabaseUnavailable
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import RuntimeState
 from qrtrack.routers.problems import problems

@@ -8,7 +8,7 @@ from qrtrack.domain.errors import NotFound, Unauthenticated
 from qrtrack.domain.identity import Permission
 from qrtrack.domain.verification.checks import NotRedeemable, Purpose
 from qrtrack.domain.verification.limits import TooManyFailures
-from qrtrack.outages import DatabaseRefused, DatabaseUnavailable
+from qrtrack.postgresql.outages import DatabaseRefused, DatabaseUnavailable
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.body_limits import body_limit
 from qrtrack.routers.dependencies import MissingRole, RuntimeState, require, sign_in

@@ -17,8 +17,8 @@ from qrtrack.domain.errors import DomainError
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.masking import masked
 from qrtrack.domain.requests import AlreadyAnswered, Unanswered
-from qrtrack.heavy_work import HeavyWork
 from qrtrack.integrations.akselgate import Akselgate
+from qrtrack.limits.heavy_work import HeavyWork
 from qrtrack.metrics import DISPATCHES
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.akselgate.attempts import FoundAttempt

@@ -10,8 +10,8 @@ from functools import partial
 import asyncpg
 import structlog
 
-from qrtrack.connections import Connector
-from qrtrack.outages import reason_of
+from qrtrack.postgresql.connections import Connector
+from qrtrack.postgresql.outages import reason_of
 from qrtrack.repositories.queues import WAKE_UP_CHANNEL
 
 CHECK_SECONDS = 10.0

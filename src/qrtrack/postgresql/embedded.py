@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from qrtrack import embedded_helper
 from qrtrack.disk import write_out
-from qrtrack.embedded_helper import TICK, exclusive, stop
-from qrtrack.embedded_owner import CARRY_OVER, CREATE_DATABASE
+from qrtrack.postgresql import embedded_helper
+from qrtrack.postgresql.embedded_helper import TICK, exclusive, stop
+from qrtrack.postgresql.embedded_owner import CARRY_OVER, CREATE_DATABASE
 
 INITDB = """
 --username=postgres --auth-local=trust --auth-host=scram-sha-256 --no-instructions

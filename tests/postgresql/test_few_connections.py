@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import make_url
 
 from process import TENANT_ROLE
-from qrtrack import pools
 from qrtrack.database import Database, DatabaseUnavailable
+from qrtrack.postgresql import pools
 from test_database import run
 from ticking import HANG_SECONDS
 

@@ -16,13 +16,13 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from qrtrack.database_checks import DatabaseUnfit, refuse_unfit
 from qrtrack.domain.errors import Unavailable
 from qrtrack.models import Table
-from qrtrack.outages import reason_of
+from qrtrack.postgresql.database_checks import DatabaseUnfit, refuse_unfit
+from qrtrack.postgresql.outages import reason_of
+from qrtrack.postgresql.tenant_role import provide_role, quoted, refuse_shared_role, try_role_in_migration
 from qrtrack.repositories.base import DURABLE
 from qrtrack.settings.values import DEFAULT_TENANT_ROLE
-from qrtrack.tenant_role import provide_role, quoted, refuse_shared_role, try_role_in_migration
 
 # Removes the time limits of the database's provider: they are meant for requests, while a migration may take long and
 # wait for another one. Some versions of PostgreSQL lack some of these settings.
@@ -65,9 +65,9 @@ class SchemaNewer(Unavailable):
 
 
 def _config(connection: Connection | None = None, *, tenant_role: str = DEFAULT_TENANT_ROLE) -> Config:
-    installed = Path(__file__).parent / "migrations"
+    installed = Path(__file__).parents[1] / "migrations"
     config = Config()
-    location = installed if installed.is_dir() else Path(__file__).parents[2] / "migrations"
+    location = installed if installed.is_dir() else Path(__file__).parents[3] / "migrations"
     # Alembic interpolates its options, so a percent sign must be doubled.
     config.set_main_option("script_location", str(location).replace("%", "%%"))
     config.attributes["connection"] = connection

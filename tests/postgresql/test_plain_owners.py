@@ -8,8 +8,8 @@ import pytest
 
 from cluster import Cluster
 from qrtrack.database import Database
-from qrtrack.database_checks import DatabaseUnfit
-from qrtrack.tenant_role import TenantRoleUnusable
+from qrtrack.postgresql.database_checks import DatabaseUnfit
+from qrtrack.postgresql.tenant_role import TenantRoleUnusable
 from sites import Site
 
 pytestmark = pytest.mark.usefixtures("nothing_left")

@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-from qrtrack.fair_starts import Crowd
+from qrtrack.limits.fair_starts import Crowd
 
 # How many transactions of one process may compete for a batch's lock (one holds it, one is next), and for its row.
 # Transactions that update the row do most of their work before they need it, so more of them may run.

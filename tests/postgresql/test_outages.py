@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from qrtrack import outages
 from qrtrack.database import Database, DatabaseRefused, DatabaseUnavailable
+from qrtrack.postgresql import outages
 from test_database import run
 
 

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from qrtrack.heavy_work import TooMuchWork
-from qrtrack.shares import counted
+from qrtrack.limits.heavy_work import TooMuchWork
+from qrtrack.limits.shares import counted
 
 MIB: Final = 1024 * 1024
 # Four organisations fit at their full share. One organisation can never use up the budget.

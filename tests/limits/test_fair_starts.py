@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from qrtrack import fair_starts
-from qrtrack.fair_starts import FairStarts
+from qrtrack.limits import fair_starts
+from qrtrack.limits.fair_starts import FairStarts
 
 
 async def test_another_organisation_begins_before_the_rest_of_a_crowd() -> None:

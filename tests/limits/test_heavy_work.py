@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from qrtrack import heavy_work
-from qrtrack.heavy_work import WAITING_PER_ORGANISATION, HeavyWork, TooMuchWork
+from qrtrack.limits import heavy_work
+from qrtrack.limits.heavy_work import WAITING_PER_ORGANISATION, HeavyWork, TooMuchWork
 
 
 async def test_one_piece_runs_at_a_time_whoever_it_is_for() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from qrtrack.outages import DatabaseRefused, reason_of
+from qrtrack.postgresql.outages import DatabaseRefused, reason_of
 from qrtrack.repositories.base import Connection
 from qrtrack.settings.postgresql import PostgresAddress
 

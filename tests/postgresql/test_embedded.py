@@ -14,8 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from embedded_users import User, assert_gone, processes, run, server_pid
-from qrtrack import embedded
-from qrtrack.embedded import EmbeddedFailed, start
+from qrtrack.postgresql import embedded
+from qrtrack.postgresql.embedded import EmbeddedFailed, start
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="looks for processes in /proc"),

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from qrtrack.shares import counted
+from qrtrack.limits.shares import counted
 
 # Each long poll queries the database about once a second. This many cost it as much as a busy packing station.
 IN_ALL: Final = 200

@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from qrtrack import fair_starts
-from qrtrack.batch_semaphores import PERMITS_BESIDE_OTHERS, TenantSemaphores
+from qrtrack.limits import fair_starts
+from qrtrack.limits.batch_semaphores import PERMITS_BESIDE_OTHERS, TenantSemaphores
 from ticking import HANG_SECONDS
 
 

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from sqlalchemy.util import queue
 
-from qrtrack.connections import PATIENCE_SECONDS, Connector
-from qrtrack.outages import is_full
+from qrtrack.postgresql.connections import PATIENCE_SECONDS, Connector
+from qrtrack.postgresql.outages import is_full
 
 # The back-off after a full server has refused a connection: for each refusal the server starts a process.
 FULL_SECONDS: Final = 0.2

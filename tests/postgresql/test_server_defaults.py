@@ -13,10 +13,10 @@ from sqlalchemy import text
 from accurate import DATABASE, event
 from plant import Plant
 from process import settings_of
-from qrtrack import schema_revision
-from qrtrack.connections import Connector
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller
+from qrtrack.postgresql import schema_revision
+from qrtrack.postgresql.connections import Connector
 from qrtrack.repositories.console_sessions import ConsoleSessionRepository
 from qrtrack.repositories.queues import WEBHOOK_EVENTS
 from qrtrack.runtime import Runtime, open_runtime

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from qrtrack.body_budget import IN_ALL, MIB, MOST_OF_ONE, PER_SHARE, UNCOUNTED, WAITING_PER_SHARE, BodyBudget
-from qrtrack.heavy_work import TooMuchWork
+from qrtrack.limits.body_budget import IN_ALL, MIB, MOST_OF_ONE, PER_SHARE, UNCOUNTED, WAITING_PER_SHARE, BodyBudget
+from qrtrack.limits.heavy_work import TooMuchWork
 from ticking import HANG_SECONDS
 
 

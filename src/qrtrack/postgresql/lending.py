@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from qrtrack.connections import KeptAliveConnection
+from qrtrack.postgresql.connections import KeptAliveConnection
 
 Connect = Callable[[], Awaitable[Any]]
 """Opens a KeptAliveConnection."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from qrtrack import embedded
-from qrtrack.lending import Connect, lent
-from qrtrack.schema_revision import TAKE_TURNS
+from qrtrack.postgresql import embedded
+from qrtrack.postgresql.lending import Connect, lent
+from qrtrack.postgresql.schema_revision import TAKE_TURNS
 
 Tell = Callable[[str, int], None]
 """A function that is called with the current step and the number of bytes so far."""
