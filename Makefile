@@ -90,7 +90,7 @@ docs: setup ## the pages that are written by the program: docs/settings.md and d
 	$(BIN)/python scripts/problems_page.py
 
 screenshots: setup ## pictures of all pages of the console, in build/screenshots (README=1: the three of the README)
-	PYTHONPATH=.:tests $(BIN)/python scripts/screenshots.py $(if $(README),--readme) --only '$(NAME)'
+	PYTHONPATH=.:tests:tests/support $(BIN)/python scripts/screenshots.py $(if $(README),--readme) --only '$(NAME)'
 
 hooks: setup ## run the checks before every commit
 	$(BIN)/pre-commit install

@@ -45,7 +45,7 @@ def main() -> int:
     if unknown:
         parser.error(f"there is no benchmark {', '.join(unknown)}")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    sys.path.append(str(TESTS))
+    sys.path += [str(TESTS), str(TESTS / "support")]
     modules = [import_module(f"benchmarks.{name}") for name in options.names or BENCHMARKS]
     # As a serving process does: each full collection over all that is imported would stop the clock's owner for 150 ms.
     gc.collect()

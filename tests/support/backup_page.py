@@ -19,7 +19,7 @@ from qrtrack.services.packing.codes import reveal_codes
 from ticking import HANG_SECONDS
 from treasury import Treasury
 
-PAGE = (Path(__file__).parents[1] / "docs/backup.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs/backup.md").read_text()
 
 
 STATEMENTS = re.findall(r"```sql\n(.*?);\n *```", PAGE, re.DOTALL)

@@ -16,7 +16,7 @@ from process import wait_for
 from routers.test_examples import shape_of
 from ticking import HANG_SECONDS
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"```sh\n(.*?)\n```(?:\n\n```json\n(.*?)\n```)?", re.DOTALL)
 END = "=== end of a block ==="
 TOKEN_LINES = ("Signed with ", "No --user is given")
