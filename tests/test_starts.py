@@ -20,10 +20,10 @@ def test_a_start_says_in_one_line_what_is_wrong_with_its_database(
     said = only_line(run(tmp_path, "serve", DATABASE_URL=app_cluster.url("app", "elsewhere")))
     assert 'database "elsewhere" does not exist' in said
     assert "DATABASE_URL" in said
-    said = refused_at(tmp_path, app_cluster, migrated, "serve", revision="20991231_later")
-    assert "migrated by a newer version (revision 20991231_later): install that version" in said
-    said = refused_at(tmp_path, app_cluster, migrated, "worker", revision="20261126_own_parents")
-    assert "made by a development version from before the first release (revision 20261126_own_parents)" in said
+    said = refused_at(tmp_path, app_cluster, migrated, "serve", revision="9999_later")
+    assert "migrated by a newer version (revision 9999_later): install that version" in said
+    said = refused_at(tmp_path, app_cluster, migrated, "worker", revision="20261126_interrupted")
+    assert "made by a development version from before the first release (revision 20261126_interrupted)" in said
 
 
 def test_migrate_check_shows_the_revision_of_the_database(tmp_path: Path, app_cluster: Cluster, migrated: str) -> None:

@@ -177,7 +177,7 @@ async def _read_revision(file: Path) -> str:
     if schema_revision.is_before_release(revision):
         raise BackupFailed(
             f"{file} was made by a development version from before the first release (revision {revision}): restore it "
-            "with that version. docs/troubleshooting.md explains what to do (A database from before the first release)."
+            "with that version. docs/troubleshooting.md says what to export (A database from before the first release)."
         )
     if not schema_revision.is_known(revision):
         raise BackupFailed(f"{file} was made by a newer version (revision {revision}): install that version.")

@@ -164,10 +164,10 @@ async def test_a_file_that_breaks_off_leaves_the_database_empty(dump: Path, tmp_
 @pytest.mark.parametrize(
     ("revision", "said"),
     [
-        ("20990101_of_the_future", "made by a newer version (revision 20990101_of_the_future): install that version."),
+        ("9999_later", "made by a newer version (revision 9999_later): install that version."),
         (
-            "20261126_own_parents",
-            "made by a development version from before the first release (revision 20261126_own_parents): restore it",
+            "20261126_interrupted",
+            "made by a development version from before the first release (revision 20261126_interrupted): restore it",
         ),
     ],
 )

@@ -90,9 +90,9 @@ async def test_a_database_of_a_newer_version(provider: Cluster, install: Install
     owner = provider.owner("newer", createrole=True)
     installation = install(provider.database("newer", owner), DATABASE_TENANT_ROLE="newer_tenant")
     installation.migrate()
-    provider.sql("UPDATE alembic_version SET version_num = '20991231_later'", "newer")
+    provider.sql("UPDATE alembic_version SET version_num = '9999_later'", "newer")
     await refused_by_all(installation, "newer version")
-    assert provider.sql("SELECT version_num FROM alembic_version", "newer") == [("20991231_later",)]
+    assert provider.sql("SELECT version_num FROM alembic_version", "newer") == [("9999_later",)]
 
 
 async def test_another_secret_key(prepared: tuple[Cluster, Owner, Installation]) -> None:

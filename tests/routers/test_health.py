@@ -231,15 +231,15 @@ async def test_a_defect_in_the_details_does_not_change_readiness(
 @pytest.mark.parametrize(
     ("revision", "problem", "said"),
     [
-        ("20261126_akselgate", "schema-behind", "Run: qrtrack migrate"),
+        ("0004_akselgate", "schema-behind", "Run: qrtrack migrate"),
         *(
             (revision, "database-unfit", f"development version from before the first release (revision {revision})")
-            for revision in ("20261122_packing_line", "20261122_progress", "20261126_own_parents")
+            for revision in ("20261122_packing_line", "20261122_progress", "20261126_interrupted")
         ),
         (
-            "20991231_later",
+            "9999_later",
             "schema-newer",
-            "migrated by a newer version (revision 20991231_later): install that version",
+            "migrated by a newer version (revision 9999_later): install that version",
         ),
     ],
 )

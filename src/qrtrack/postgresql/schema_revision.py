@@ -37,11 +37,9 @@ GIVE_UP = "SET LOCAL lock_timeout = '5s'"
 
 # The errors for a table, a column, a function or another object that exists already.
 ALREADY_THERE: Final = ("42P07", "42701", "42723", "42710")
-# Databases of development versions have one of these revisions. Before the first release, their migrations were
-# replaced by one for each area, so no migration leads on from them.
-BEFORE_RELEASE: Final = re.compile(
-    "20261122_.*|20261126_(money_allow_list|packing_undo|undone_packs|secret_key_fingerprint|own_parents)"
-)
+# The form of every revision since the last squash: a number of four digits and the area. Development versions named
+# their revisions otherwise (`20261126_labels`). The squash replaced those migrations, so none leads on from them.
+NUMBERED: Final = re.compile(r"\d{4}_\w+")
 
 
 class SchemaBehind(Unavailable):
@@ -128,8 +126,8 @@ def _refuse_unknown(revision: str | None) -> None:
     if is_before_release(revision):
         raise DatabaseUnfit(
             f"This database was made by a development version from before the first release (revision {revision}), and "
-            "no migration leads from there to this version. Make a new database. docs/troubleshooting.md tells how to "
-            "keep the data (A database from before the first release)."
+            "no migration leads from there to this version. Start with an empty database. docs/troubleshooting.md says "
+            "what to export before (A database from before the first release)."
         )
     if revision is not None and not is_known(revision):
         raise SchemaNewer(revision)
@@ -149,7 +147,7 @@ def is_newest(revision: str) -> bool:
 
 def is_before_release(revision: str | None) -> bool:
     """Returns whether a development version made the database, with migrations that this version no longer contains."""
-    return revision is not None and BEFORE_RELEASE.fullmatch(revision) is not None
+    return revision is not None and NUMBERED.fullmatch(revision) is None
 
 
 def is_known(revision: str) -> bool:

@@ -6,8 +6,8 @@ from alembic import op
 
 from qrtrack.postgresql.tenancy import enforce_tenancy
 
-revision: str = "20261126_accurate"
-down_revision: str | None = "20261126_packing"
+revision: str = "0003_accurate"
+down_revision: str | None = "0002_packing"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
@@ -76,25 +76,6 @@ EVENTS = (
         WHERE attempts > 0 AND status IN ('pending', 'processing')
     """,
     "CREATE INDEX ix_webhook_queue_unowned ON webhook_queue (database_id, id) WHERE manufacturer_org_id IS NULL",
-    # The older service, or a copy of its table, inserts rows that break our constraints: without an organisation, or
-    # ended without a time.
-    """
-    CREATE FUNCTION webhook_queue_complete() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        IF NEW.status IN ('pending', 'processing') AND NEW.manufacturer_org_id IS NULL THEN
-            NEW.status := 'unassigned';
-        ELSE
-            NEW.finished_at := NEW.updated_at;
-        END IF;
-        RETURN NEW;
-    END $$
-    """,
-    """
-    CREATE TRIGGER webhook_queue_complete BEFORE INSERT ON webhook_queue FOR EACH ROW
-    WHEN (NEW.status IN ('pending', 'processing') AND NEW.manufacturer_org_id IS NULL
-          OR NEW.status IN ('done', 'skipped', 'invalid', 'dead') AND NEW.finished_at IS NULL)
-    EXECUTE FUNCTION webhook_queue_complete()
-    """,
     """
     CREATE TABLE webhook_conflicts (
         id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_webhook_conflicts PRIMARY KEY,
@@ -120,10 +101,6 @@ EVENTS = (
         event_count integer NOT NULL,
         manufacturer_org_id uuid NOT NULL
     )
-    """,
-    """
-    CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON webhook_replays
-        FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()
     """,
     """
     CREATE TABLE webhook_streams (
@@ -198,6 +175,32 @@ DOCUMENTS = (
     """,
 )
 
+TRIGGERS = (
+    # The older service, or a copy of its table, inserts rows that break our constraints: without an organisation, or
+    # ended without a time.
+    """
+    CREATE FUNCTION webhook_queue_complete() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NEW.status IN ('pending', 'processing') AND NEW.manufacturer_org_id IS NULL THEN
+            NEW.status := 'unassigned';
+        ELSE
+            NEW.finished_at := NEW.updated_at;
+        END IF;
+        RETURN NEW;
+    END $$
+    """,
+    """
+    CREATE TRIGGER webhook_queue_complete BEFORE INSERT ON webhook_queue FOR EACH ROW
+    WHEN (NEW.status IN ('pending', 'processing') AND NEW.manufacturer_org_id IS NULL
+          OR NEW.status IN ('done', 'skipped', 'invalid', 'dead') AND NEW.finished_at IS NULL)
+    EXECUTE FUNCTION webhook_queue_complete()
+    """,
+    """
+    CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON webhook_replays
+        FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()
+    """,
+)
+
 # Intake and the worker write events and documents outside the role of requests. With it, people read them and replay
 # events.
 RIGHTS = {
@@ -210,7 +213,7 @@ RIGHTS = {
 
 
 def upgrade() -> None:
-    for statement in (*EVENTS, *DOCUMENTS):
+    for statement in (*EVENTS, *DOCUMENTS, *TRIGGERS):
         op.execute(statement)
     enforce_tenancy(RIGHTS)
 

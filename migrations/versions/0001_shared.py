@@ -1,4 +1,6 @@
-"""What all areas share: background work, idempotency keys, trace, notifications, and tables of the whole service."""
+"""What all areas share: background work, idempotency keys, trace, notifications, the console's sessions, and tables of
+the whole service.
+"""
 
 from collections.abc import Sequence
 
@@ -6,7 +8,7 @@ from alembic import op
 
 from qrtrack.postgresql.tenancy import enforce_tenancy, tenant_role
 
-revision: str = "20261126_shared"
+revision: str = "0001_shared"
 down_revision: str | None = None
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
@@ -87,6 +89,7 @@ REQUESTS = (
         headers jsonb,
         answer text,
         created_at timestamptz DEFAULT now() NOT NULL,
+        so_far jsonb,
         CONSTRAINT pk_idempotency_keys PRIMARY KEY (manufacturer_org_id, route, key)
     )
     """,
@@ -116,17 +119,6 @@ REQUESTS = (
     """
     CREATE INDEX ix_trace_events_taken_out ON trace_events (batch_id, id)
         WHERE action IN ('codes.unlinked', 'codes.voided', 'case.moved')
-    """,
-    # Nobody changes or deletes a trace event, not even the tables' owner. Other append-only tables use the function too.
-    """
-    CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        RAISE EXCEPTION '% is append-only: % is refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'restrict_violation';
-    END $$
-    """,
-    """
-    CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON trace_events
-        FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()
     """,
 )
 
@@ -170,19 +162,6 @@ NOTIFICATIONS = (
         WHERE status IN ('queued', 'running')
     """,
     "CREATE INDEX ix_notifications_finished_at ON notifications (finished_at) WHERE finished_at IS NOT NULL",
-    # Triggers of batches and jobs call it. It runs with the rights of the tables' owner, because the role of requests
-    # ends jobs and may not insert notifications.
-    """
-    CREATE FUNCTION announce_end(organisation uuid, subject text, subject_id uuid, notify jsonb, content jsonb)
-    RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
-    BEGIN
-        INSERT INTO notifications (manufacturer_org_id, status, subject, subject_id, channel, address, content)
-        SELECT organisation, 'queued', subject, subject_id, named.channel, named.address, content
-        FROM jsonb_each_text(notify) AS named (channel, address) ORDER BY named.channel;
-        PERFORM pg_notify('qrtrack_queues', 'notification');
-    END $$
-    """,
-    "REVOKE EXECUTE ON FUNCTION announce_end(uuid, text, uuid, jsonb, jsonb) FROM PUBLIC",
 )
 
 # Tables of the whole service: requests have no rights on them.
@@ -204,7 +183,62 @@ SERVICE = (
     """,
 )
 
+SESSIONS = (
+    """
+    CREATE TABLE console_sessions (
+        token_hash bytea CONSTRAINT pk_console_sessions PRIMARY KEY,
+        user_id text NOT NULL,
+        roles text[] NOT NULL,
+        station text,
+        created_at timestamptz DEFAULT now() NOT NULL,
+        expires_at timestamptz NOT NULL,
+        manufacturer_org_id uuid NOT NULL
+    )
+    """,
+    "CREATE INDEX ix_console_sessions_expires_at ON console_sessions (expires_at)",
+    """
+    CREATE TABLE console_sign_in_codes (
+        code_hash bytea CONSTRAINT pk_console_sign_in_codes PRIMARY KEY,
+        user_id text NOT NULL,
+        roles text[] NOT NULL,
+        expires_at timestamptz NOT NULL,
+        manufacturer_org_id uuid NOT NULL
+    )
+    """,
+    "CREATE INDEX ix_console_sign_in_codes_expires_at ON console_sign_in_codes (expires_at)",
+)
+
+FUNCTIONS = (
+    # Nobody changes or deletes a trace event, not even the tables' owner. Other append-only tables use the function too.
+    """
+    CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE EXCEPTION '% is append-only: % is refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'restrict_violation';
+    END $$
+    """,
+    """
+    CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON trace_events
+        FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()
+    """,
+    # Triggers of batches and jobs call it. It runs with the rights of the tables' owner, because the role of requests
+    # ends jobs and may not insert notifications.
+    """
+    CREATE FUNCTION announce_end(organisation uuid, subject text, subject_id uuid, notify jsonb, content jsonb)
+    RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+    BEGIN
+        INSERT INTO notifications (manufacturer_org_id, status, subject, subject_id, channel, address, content)
+        SELECT organisation, 'queued', subject, subject_id, named.channel, named.address, content
+        FROM jsonb_each_text(notify) AS named (channel, address) ORDER BY named.channel;
+        PERFORM pg_notify('qrtrack_queues', 'notification');
+    END $$
+    """,
+    "REVOKE EXECUTE ON FUNCTION announce_end(uuid, text, uuid, jsonb, jsonb) FROM PUBLIC",
+)
+
+# Requests read a session before they know its organisation, so the program reads sessions outside the role of requests.
 RIGHTS = {
+    "console_sessions": "SELECT",
+    "console_sign_in_codes": "SELECT",
     "idempotency_keys": "SELECT, INSERT, UPDATE",
     "notifications": "SELECT",
     "periodic_tasks": "SELECT",
@@ -213,7 +247,7 @@ RIGHTS = {
 
 
 def upgrade() -> None:
-    for statement in (*QUEUES, *REQUESTS, *NOTIFICATIONS, *SERVICE):
+    for statement in (*QUEUES, *REQUESTS, *NOTIFICATIONS, *SERVICE, *SESSIONS, *FUNCTIONS):
         op.execute(statement)
     op.execute(f"GRANT USAGE ON SCHEMA public TO {tenant_role()}")
     enforce_tenancy(RIGHTS)
@@ -223,7 +257,8 @@ def downgrade() -> None:
     op.execute(
         """
         DROP TABLE queue_turns, leased_groups, periodic_tasks, worker_processes, work_kinds, idempotency_keys,
-            trace_events, notifications, secret_key_fingerprint, count_repairs
+            trace_events, notifications, secret_key_fingerprint, count_repairs, console_sessions,
+            console_sign_in_codes
         """
     )
     op.execute("DROP FUNCTION refuse_change(), announce_end(uuid, text, uuid, jsonb, jsonb)")

@@ -6,8 +6,8 @@ from alembic import op
 
 from qrtrack.postgresql.tenancy import enforce_tenancy, tenant_role
 
-revision: str = "20261126_akselgate"
-down_revision: str | None = "20261126_accurate"
+revision: str = "0004_akselgate"
+down_revision: str | None = "0003_accurate"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

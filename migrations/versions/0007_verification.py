@@ -1,4 +1,4 @@
-"""Public verification: checks, failures, reports, alerts, recalls, and the release of batches."""
+"""Public verification: checks, failures, reports, alerts, recalls, and their notifications."""
 
 from collections.abc import Sequence
 
@@ -6,22 +6,10 @@ from alembic import op
 
 from qrtrack.postgresql.tenancy import enforce_tenancy
 
-revision: str = "20261126_verification"
-down_revision: str | None = "20261126_labels"
+revision: str = "0007_verification"
+down_revision: str | None = "0006_labels"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
-
-BATCHES = (
-    """
-    ALTER TABLE qr_batches
-        ADD COLUMN requires_release boolean DEFAULT false NOT NULL,
-        ADD COLUMN released_at timestamptz,
-        ADD COLUMN released_by text,
-        ADD CONSTRAINT ck_qr_batches_released CHECK ((released_at IS NULL) = (released_by IS NULL))
-    """,
-    # A Digital Link names a GTIN and no batch.
-    "CREATE INDEX ix_qr_batches_gtin ON qr_batches (gtin) WHERE gtin IS NOT NULL",
-)
 
 CHECKS = (
     """
@@ -74,6 +62,7 @@ CHECKS = (
     CREATE INDEX ix_verification_reports_manufacturer_org_id_reported_at
     ON verification_reports (manufacturer_org_id, reported_at)
     """,
+    "CREATE INDEX ix_verification_reports_reported_at ON verification_reports (reported_at)",
     "CREATE INDEX ix_verification_reports_network_reported_at ON verification_reports (network, reported_at)",
     """
     CREATE TABLE verification_alerts (
@@ -101,6 +90,7 @@ CHECKS = (
     CREATE INDEX ix_verification_alerts_manufacturer_org_id_raised_at
     ON verification_alerts (manufacturer_org_id, raised_at)
     """,
+    "CREATE INDEX ix_verification_alerts_raised_at ON verification_alerts (raised_at)",
 )
 
 # A table of the whole service: checks of unknown codes and batches count as well. Requests of organisations have no
@@ -160,6 +150,11 @@ RECALLS = (
             FOREIGN KEY (batch_id, master_code_id) REFERENCES qr_master_codes (batch_id, id)
     )
     """,
+    # At most one recall in force for each reason of a batch or case.
+    """
+    CREATE UNIQUE INDEX uq_recalls_in_force ON recalls (batch_id, master_code_id, reason) NULLS NOT DISTINCT
+        WHERE lifted_at IS NULL AND scope <> 'codes'
+    """,
     "CREATE INDEX ix_recalls_batch_id ON recalls (batch_id) WHERE lifted_at IS NULL",
     """
     CREATE TABLE recalled_codes (
@@ -181,6 +176,63 @@ RECALLS = (
     """,
 )
 
+# The functions run with the rights of the tables' owner, as announce_end does. A channel of a batch gets at most one
+# notification a day for each kind of alert and each reason of reports: of two at the same time, the constraint on
+# `repeat_key` refuses the second.
+NOTIFICATIONS = (
+    """
+    CREATE FUNCTION announce_verification(subject text, of_batch uuid, kind text, unit text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+    BEGIN
+        INSERT INTO notifications (manufacturer_org_id, status, subject, subject_id, channel, address, repeat_key,
+                                   content)
+        SELECT batch.manufacturer_org_id, 'queued', subject, batch.id, named.channel, named.address,
+               subject || ' ' || kind || ' ' || (now() AT TIME ZONE 'UTC')::date,
+               jsonb_build_object('kind', kind, 'code', unit, 'order_id', batch.order_id,
+                                  'product_name', batch.product_name)
+        FROM qr_batches AS batch
+        CROSS JOIN LATERAL jsonb_each_text(batch.notify) AS named (channel, address)
+        WHERE batch.id = of_batch
+        ORDER BY named.channel
+        ON CONFLICT DO NOTHING;
+        IF FOUND THEN
+            PERFORM pg_notify('qrtrack_queues', 'notification');
+        END IF;
+    END $$
+    """,
+    "REVOKE EXECUTE ON FUNCTION announce_verification(text, uuid, text, text) FROM PUBLIC",
+    """
+    CREATE FUNCTION announce_alert() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+    BEGIN
+        PERFORM announce_verification('verification_alert', NEW.batch_id, NEW.kind,
+            (SELECT code FROM qr_codes
+             WHERE batch_id = NEW.batch_id AND sequence_number = NEW.sequence_number));
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER announce_alert AFTER INSERT ON verification_alerts
+    FOR EACH ROW EXECUTE FUNCTION announce_alert()
+    """,
+    # The message leaves out the consumer's text, which might be anything. It names the entered code only if a unit of
+    # the batch has it.
+    """
+    CREATE FUNCTION announce_report() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+    BEGIN
+        PERFORM announce_verification('verification_report', NEW.batch_id, NEW.reason,
+            (SELECT code FROM qr_codes
+             WHERE manufacturer_org_id = NEW.manufacturer_org_id AND code = NEW.code AND batch_id = NEW.batch_id));
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER announce_report AFTER INSERT ON verification_reports
+    FOR EACH ROW EXECUTE FUNCTION announce_report()
+    """,
+)
+
 RIGHTS = {
     "verifications": "SELECT, INSERT",
     "verification_reports": "SELECT, INSERT",
@@ -191,18 +243,11 @@ RIGHTS = {
 
 
 def upgrade() -> None:
-    for statement in (*BATCHES, *CHECKS, *FAILURES, *RECALLS):
+    for statement in (*CHECKS, *FAILURES, *RECALLS, *NOTIFICATIONS):
         op.execute(statement)
     enforce_tenancy(RIGHTS)
 
 
 def downgrade() -> None:
-    op.execute("DROP TABLE recalled_codes, recalls, verification_failures")
-    op.execute("DROP TABLE verification_alerts, verification_reports, verifications")
-    op.execute("DROP INDEX ix_qr_batches_gtin")
-    op.execute(
-        """
-        ALTER TABLE qr_batches DROP CONSTRAINT ck_qr_batches_released,
-            DROP COLUMN requires_release, DROP COLUMN released_at, DROP COLUMN released_by
-        """
-    )
+    op.execute(f"DROP TABLE {', '.join(RIGHTS)}, verification_failures")
+    op.execute("DROP FUNCTION announce_alert(), announce_report(), announce_verification(text, uuid, text, text)")

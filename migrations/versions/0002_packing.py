@@ -6,8 +6,8 @@ from alembic import op
 
 from qrtrack.postgresql.tenancy import enforce_tenancy
 
-revision: str = "20261126_packing"
-down_revision: str | None = "20261126_shared"
+revision: str = "0002_packing"
+down_revision: str | None = "0001_shared"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
@@ -45,6 +45,9 @@ BATCHES = (
         keys_forgotten_at timestamptz,
         manufacturer_org_id uuid NOT NULL,
         notify jsonb,
+        requires_release boolean DEFAULT false NOT NULL,
+        released_at timestamptz,
+        released_by text,
         CONSTRAINT uq_qr_batches_uniq_code UNIQUE (uniq_code),
         CONSTRAINT uq_qr_batches_manufacturer_org_id_id UNIQUE (manufacturer_org_id, id),
         CONSTRAINT ck_qr_batches_first_number CHECK ((serial_mode = 'sequential') = (first_number IS NOT NULL)),
@@ -61,11 +64,14 @@ BATCHES = (
         CONSTRAINT ck_qr_batches_keys_hashed
             CHECK (keys_hashed BETWEEN 0 AND keys_to_hash AND keys_to_hash <= quantity),
         CONSTRAINT ck_qr_batches_quantity CHECK (quantity BETWEEN 1 AND 1000000),
-        CONSTRAINT ck_qr_batches_units_per_case CHECK (units_per_case >= 1)
+        CONSTRAINT ck_qr_batches_units_per_case CHECK (units_per_case >= 1),
+        CONSTRAINT ck_qr_batches_released CHECK ((released_at IS NULL) = (released_by IS NULL))
     ) WITH (fillfactor = 70)
     """,
     "CREATE INDEX ix_qr_batches_manufacturer_org_id_order_id_id ON qr_batches (manufacturer_org_id, order_id, id)",
     "CREATE INDEX ix_qr_batches_failed ON qr_batches (manufacturer_org_id, id) WHERE status = 'failed'",
+    # A Digital Link names a GTIN and no batch.
+    "CREATE INDEX ix_qr_batches_gtin ON qr_batches (gtin) WHERE gtin IS NOT NULL",
     """
     CREATE TABLE qr_batch_variants (
         batch_id uuid,

@@ -6,8 +6,8 @@ from alembic import op
 
 from qrtrack.postgresql.tenancy import OWN, enforce_tenancy
 
-revision: str = "20261126_progress"
-down_revision: str | None = "20261126_akselgate"
+revision: str = "0005_progress"
+down_revision: str | None = "0004_akselgate"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
