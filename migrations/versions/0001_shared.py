@@ -208,7 +208,7 @@ SESSIONS = (
     "CREATE INDEX ix_console_sign_in_codes_expires_at ON console_sign_in_codes (expires_at)",
 )
 
-FUNCTIONS = (
+TRIGGERS = (
     # Nobody changes or deletes a trace event, not even the tables' owner. Other append-only tables use the function too.
     """
     CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -247,7 +247,7 @@ RIGHTS = {
 
 
 def upgrade() -> None:
-    for statement in (*QUEUES, *REQUESTS, *NOTIFICATIONS, *SERVICE, *SESSIONS, *FUNCTIONS):
+    for statement in (*QUEUES, *REQUESTS, *NOTIFICATIONS, *SERVICE, *SESSIONS, *TRIGGERS):
         op.execute(statement)
     op.execute(f"GRANT USAGE ON SCHEMA public TO {tenant_role()}")
     enforce_tenancy(RIGHTS)

@@ -374,7 +374,7 @@ JOBS = (
 
 # A trigger writes the notification in the transaction that ends the job or batch, whichever statement ends it: no
 # caller can forget the notification. The functions run with the rights of the tables' owner, as announce_end does.
-NOTIFICATIONS = (
+TRIGGERS = (
     """
     CREATE FUNCTION announce_end_of_job() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
@@ -423,7 +423,7 @@ RIGHTS = {
 
 
 def upgrade() -> None:
-    for statement in (*BATCHES, *CODES, *JOBS, *NOTIFICATIONS):
+    for statement in (*BATCHES, *CODES, *JOBS, *TRIGGERS):
         op.execute(statement)
     enforce_tenancy(RIGHTS)
 

@@ -154,7 +154,7 @@ TABLES = (
 # open attempts).
 DEFINER = "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp"
 
-ATTEMPTS = (
+ATTEMPT_TRIGGERS = (
     # The next attempt takes `is_latest` from the one before. Nothing else changes `is_latest`.
     f"""
     CREATE FUNCTION akselgate_begin_attempt() RETURNS trigger {DEFINER} AS $$
@@ -246,7 +246,7 @@ ATTEMPTS = (
     """,
 )
 
-ROWS = (
+ROW_TRIGGERS = (
     # One statement inserts all rows of an attempt: their number and sum must be those that the attempt states, and all
     # rows must be locked. Imported attempts are not checked.
     f"""
@@ -317,7 +317,7 @@ ROWS = (
     """,
 )
 
-EVENTS = (
+EVENT_TRIGGERS = (
     # The rule of `is_same_person` in the program: UUIDs are equal in any spelling, other names in any case.
     r"""
     CREATE FUNCTION user_in_normal_form(name text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -408,7 +408,7 @@ RIGHTS = {
 
 
 def upgrade() -> None:
-    for statement in (*TABLES, *ATTEMPTS, *ROWS, *EVENTS):
+    for statement in (*TABLES, *ATTEMPT_TRIGGERS, *ROW_TRIGGERS, *EVENT_TRIGGERS):
         op.execute(statement)
     for table, changes in REFUSED_CHANGES.items():
         op.execute(APPEND_ONLY.format(table=table, changes=changes))

@@ -179,7 +179,7 @@ RECALLS = (
 # The functions run with the rights of the tables' owner, as announce_end does. A channel of a batch gets at most one
 # notification a day for each kind of alert and each reason of reports: of two at the same time, the constraint on
 # `repeat_key` refuses the second.
-NOTIFICATIONS = (
+TRIGGERS = (
     """
     CREATE FUNCTION announce_verification(subject text, of_batch uuid, kind text, unit text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
@@ -243,7 +243,7 @@ RIGHTS = {
 
 
 def upgrade() -> None:
-    for statement in (*CHECKS, *FAILURES, *RECALLS, *NOTIFICATIONS):
+    for statement in (*CHECKS, *FAILURES, *RECALLS, *TRIGGERS):
         op.execute(statement)
     enforce_tenancy(RIGHTS)
 

@@ -55,7 +55,7 @@ def test_a_development_version_made_it(tmp_path: Path, app_cluster: Cluster, mig
     """The tables are those that the last development version made."""
     said = refused_at(tmp_path, app_cluster, migrated, command, revision="20261126_interrupted")
     assert "made by a development version from before the first release (revision 20261126_interrupted)" in said
-    assert "Make a new database." in said
+    assert "Start with an empty database." in said
     assert "newer version" not in said
 
 
