@@ -1,4 +1,6 @@
-"""Rules for the repository: requirements are pinned, and no file contains the package sources of one machine."""
+"""Rules for the repository: requirements are pinned, and no file contains the package sources of one machine. Only the layers
+that speak HTTP name paths.
+"""
 
 import re
 import shutil
@@ -80,3 +82,10 @@ def test_every_folder_with_python_is_type_checked() -> None:
     folders = {file.relative_to(ROOT).parts[0] for file in tracked_files() if file.suffix == ".py"}
     checked = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["files"]
     assert folders - set(checked) == set(), "add them to `files` of [tool.mypy]"
+
+
+def test_only_what_speaks_http_names_paths() -> None:
+    layers = ["domain", "limits", "models", "postgresql", "repositories", "services", "worker"]
+    sources = {file for layer in layers for file in (ROOT / "src" / "qrtrack" / layer).rglob("*.py")}
+    assert sources
+    assert [str(file) for file in sorted(sources) if "/api/" in file.read_text()] == []

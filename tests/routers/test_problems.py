@@ -29,7 +29,7 @@ from qrtrack.domain.field_codes import FieldCode
 from qrtrack.routers.middleware import RequestContext
 from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.schemas.base import Body, Day, Limit, Note, Text
-from qrtrack.schemas.notifications import NotifyOrder
+from qrtrack.schemas.notifications import NotifyRequest
 from qrtrack.schemas.packing.batches import Lot
 
 ClientOf = Callable[..., httpx2.AsyncClient]
@@ -49,7 +49,7 @@ class Order(Body):
     few: list[int] = Field([1], min_length=1, max_length=2)
     day: Day | None = None
     lot: Lot | None = None
-    notify: NotifyOrder | None = None
+    notify: NotifyRequest | None = None
 
     @field_validator("secret_word")
     @classmethod

@@ -9,10 +9,10 @@ from qrtrack.demo.telling import PATIENCE_SECONDS, Teller, expect
 
 async def show(tell: Teller) -> None:
     tell.step("Finance pays: a settlement goes to a bank (a stand-in) once, however often it is sent")
-    order = _settlement(uuid4().hex[:8])
-    sent = await tell.post("/api/akselgate/dispatch", order)
+    settlement = _settlement(uuid4().hex[:8])
+    sent = await tell.post("/api/akselgate/dispatch", settlement)
     expect("outcome", sent["outcome"], "accepted")
-    again = await tell.post("/api/akselgate/dispatch", order, status=409)
+    again = await tell.post("/api/akselgate/dispatch", settlement, status=409)
     expect("the attempt that holds it", again["log_id"], sent["log_id"])
     tell.say(f"Attempt {sent['log_id']} is accepted, a second one refused: [dim]{again['detail']}[/]")
     rows = await _called_back(tell, sent["log_id"])

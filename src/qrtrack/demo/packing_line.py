@@ -74,14 +74,14 @@ class PackingLine:
 
     async def _prepare(self) -> None:
         self._tell.step("An operator pastes the five damaged units instead of scanning 995 good ones")
-        order = {"batch_id": self._batch["batch_id"], "order_id": self._order_id}
+        body = {"batch_id": self._batch["batch_id"], "order_id": self._order_id}
         refused = await self._tell.post(
-            f"{API}/reverse-job/submit", order | {"exclude_codes": ["SKA001007"]}, status=422
+            f"{API}/reverse-job/submit", body | {"exclude_codes": ["SKA001007"]}, status=422
         )
         expect("a mistyped code is refused", refused["type"], "urn:qrtrack:problem:unknown-exclude-codes")
         self._tell.say(f"A typing error is refused: [dim]{refused['detail']}[/]")
         pasted = f"{DAMAGED[0]}, {DAMAGED[1].lower()}\n{DAMAGED[2]};{DAMAGED[3]}  {DAMAGED[4]} {DAMAGED[0]}"
-        job = await self._tell.post(f"{API}/reverse-job/submit", order | {"exclude_codes": [pasted]})
+        job = await self._tell.post(f"{API}/reverse-job/submit", body | {"exclude_codes": [pasted]})
         expect("excluded codes", job["exclude_count"], len(DAMAGED))
         status = await self._watch(job["job_id"])
         expect("job", status["status"], "completed")
@@ -188,14 +188,14 @@ class PackingLine:
         batch: dict[str, Any] = (await self._tell.get(f"{API}/batches/{self._batch['batch_id']}"))["batch"]
         return batch
 
-    async def _link(self, box: dict[str, Any], *, status: int = 200, **asked: Any) -> dict[str, Any]:
-        order = {
+    async def _link(self, box: dict[str, Any], *, status: int = 200, **fields: Any) -> dict[str, Any]:
+        body = {
             "batch_id": self._batch["batch_id"],
             "order_id": self._order_id,
             "master_code": box["master_code"],
             "station": STATION,
         }
-        return await self._tell.post(f"{API}/link-to-master-from-queue", order | asked, status=status)
+        return await self._tell.post(f"{API}/link-to-master-from-queue", body | fields, status=status)
 
 
 def _box(packed: dict[str, Any]) -> str:

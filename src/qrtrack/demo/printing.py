@@ -48,8 +48,8 @@ async def printing(tell: Teller, folder: Path, *, station: str, cases: int) -> A
         return
     async with server:
         address = f"{HOST}:{server.sockets[0].getsockname()[1]}"
-        order = {"name": station, "address": address, "stations": [station]}
-        stored = await tell.post(f"{API}/printers", order, status=201)
+        body = {"name": station, "address": address, "stations": [station]}
+        stored = await tell.post(f"{API}/printers", body, status=201)
         yield
         jobs = (await tell.get(f"{API}/print-jobs", printer_id=stored["printer_id"]))["print_jobs"]
         expect("labels that packing ordered", len(jobs), cases)

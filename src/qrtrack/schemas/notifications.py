@@ -13,7 +13,7 @@ EmailAddress = Annotated[str, StringConstraints(max_length=ADDRESS_LENGTH, patte
 HookAddress = Annotated[str, StringConstraints(max_length=URL_LENGTH, pattern=HOOK_ADDRESS)]
 
 
-class NotifyOrder(Part):
+class NotifyRequest(Part):
     """Whom to notify when the job has ended, or when the batch is ready or has failed. The addresses of a batch also
     get the alerts and consumers' reports about its units.
     """
@@ -33,5 +33,5 @@ class NotifyOrder(Part):
             )
         return self
 
-    def asked(self) -> Notify:
+    def recipients(self) -> Notify:
         return Notify(self.email, self.url)

@@ -98,7 +98,7 @@ async def show_format(visitor: Manager, name: Annotated[str, Path(pattern=NAME_P
 async def show_format_picture(visitor: Manager) -> Response:
     """Shows the picture of the label format while a person fills in the form."""
     try:
-        picture, why = picture_of(_format_asked(visitor.request)), None
+        picture, why = picture_of(_read_format(visitor.request)), None
     except ValidationError:
         picture, why = None, None
     except InvalidInput as error:
@@ -125,17 +125,17 @@ async def sign_somebody_out(visitor: Admin, user: Annotated[str, Form(max_length
     return RedirectResponse("/console/settings#people", 303)
 
 
-def _format_asked(request: Request) -> LabelFormat:
+def _read_format(request: Request) -> LabelFormat:
     """Builds the label format from form fields such as `margins.left`. Raises ValidationError or InvalidInput."""
-    asked: dict[str, Any] = {}
+    body: dict[str, Any] = {}
     for name, text in request.query_params.items():
         part, _, inner = name.partition(".")
         if text and part in LabelFormatRequest.model_fields:
             whole = (inner or part) in WHOLE_NUMBERS
             value = text if part == "kind" else _number(text, is_whole=whole)
-            before = asked.get(part)
-            asked[part] = {**(before if isinstance(before, dict) else {}), inner: value} if inner else value
-    label_format = LabelFormatRequest.model_validate(asked).asked()
+            before = body.get(part)
+            body[part] = {**(before if isinstance(before, dict) else {}), inner: value} if inner else value
+    label_format = LabelFormatRequest.model_validate(body).label_format()
     if isinstance(label_format, Sheet):
         label_format.check()
     return label_format

@@ -122,6 +122,4 @@ class PrinterRepository(Repository):
 
 
 def no_such_printer(printer_id: UUID) -> NotFound:
-    return NotFound(
-        f"There is no printer {printer_id} in your organisation. `GET /api/manufacturer/printers` lists them."
-    )
+    return NotFound(f"There is no printer {printer_id} in your organisation. List the printers.")

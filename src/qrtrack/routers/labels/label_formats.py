@@ -41,13 +41,15 @@ async def list_label_formats(caller: Packer, runtime: RuntimeState) -> LabelForm
     responses=problems(TooManyFormats, FormatInUse),
 )
 async def store_label_format(
-    name: PathName, order: LabelFormatRequest, caller: BatchManager, runtime: RuntimeState
+    name: PathName, body: LabelFormatRequest, caller: BatchManager, runtime: RuntimeState
 ) -> use_cases.ListedFormat:
     """Creates or replaces the format. Label jobs that were submitted before keep the old format.
 
     Send `{"kind": "roll", "width": 40, "height": 30}`, or for a sheet its `margins`, `pitch` and `grid` as well.
     """
-    return await use_cases.store_label_format(runtime.database, caller=caller, name=name, label_format=order.asked())
+    return await use_cases.store_label_format(
+        runtime.database, caller=caller, name=name, label_format=body.label_format()
+    )
 
 
 @router.delete("/{name}", summary="Delete a label format", responses=problems(NotFound, FormatInUse))

@@ -68,7 +68,7 @@ router = APIRouter(route_class=StrictRoute, tags=["labels"])
 )  # fmt: skip
 async def submit_label_job(
     batch_id: UUID,
-    order: LabelRequest,
+    body: LabelRequest,
     *,
     caller: BatchManager,
     runtime: RuntimeState,
@@ -81,14 +81,14 @@ async def submit_label_job(
     Send `{"what": "units", "preset": "a4-65"}`. Units that were printed before need a `reason`. With `dry_run` nothing
     is queued, and the answer says how many labels and pages the job would print.
     """
-    new, base_url = order.asked(), printable_base_url(runtime.settings, caller.organisation_id)
-    if order.dry_run:
+    new, base_url = body.new_label_job(), printable_base_url(runtime.settings, caller.organisation_id)
+    if body.dry_run:
         counted = await use_cases.dry_run_label_job(
             runtime.database, caller=caller, batch_id=batch_id, new=new, base_url=base_url
         )
         return JSONResponse(LabelJobDryRun(**asdict(counted)).model_dump())
     submitted = await use_cases.submit_label_job(database, caller=caller, batch_id=batch_id, new=new, base_url=base_url)
-    response.headers["Location"] = submitted.status_url
+    response.headers["Location"] = f"{LABELS_PATH}/{submitted.label_job_id}"
     return submitted
 
 
@@ -191,7 +191,7 @@ async def get_case_label_pdf(
     runtime: RuntimeState,
 ) -> Response:
     """Draws the label of one case at once, as the case is now: master code, case number, first and last code, count."""
-    return await _case_label(runtime, caller, batch_id, case_number, query.asked(FileFormat.PDF))
+    return await _case_label(runtime, caller, batch_id, case_number, query.new_label_job(FileFormat.PDF))
 
 
 @router.get(
@@ -208,7 +208,7 @@ async def get_case_label_zpl(
     runtime: RuntimeState,
 ) -> Response:
     """Draws the same label as `label.pdf` as ZPL, for a label printer. Send it unchanged to the printer's port 9100."""
-    return await _case_label(runtime, caller, batch_id, case_number, query.asked(FileFormat.ZPL))
+    return await _case_label(runtime, caller, batch_id, case_number, query.new_label_job(FileFormat.ZPL))
 
 
 async def _case_label(

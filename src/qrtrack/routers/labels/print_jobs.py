@@ -44,7 +44,7 @@ PrintJobId = Annotated[RowId, Path(description="The `print_job_id` in the answer
 )
 async def print_on(
     printer_id: UUID,
-    order: PrintRequest,
+    body: PrintRequest,
     *,
     caller: Packer,
     runtime: RuntimeState,
@@ -57,13 +57,13 @@ async def print_on(
 
     Send `{"label_job_id": "…"}`, or `{"batch_id": "…", "case_number": 7}`.
     """
-    new = order.asked()
+    new = body.new_print()
     if new.label_job_id is not None:
         require(caller, Permission.MANAGE_BATCHES)
     ordered = await use_cases.print_on(
         database, caller=caller, networks=networks_of(runtime.settings), printer_id=printer_id, new=new
     )
-    response.headers["Location"] = ordered.status_url
+    response.headers["Location"] = f"{PRINT_JOBS_PATH}/{ordered.print_job_id}"
     return ordered
 
 

@@ -43,13 +43,13 @@ async def list_printers(caller: Packer, runtime: RuntimeState) -> PrinterList:
     responses=problems(PrintingOff, PrinterNameTaken, TooManyPrinters),
 )
 async def add_printer(
-    order: PrinterRequest, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase
+    body: PrinterRequest, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase
 ) -> ListedPrinter:
     """Stores a printer that takes raw labels at a TCP port. Its address must lie in `PRINTER_NETWORKS`. The service
     looks a name up once, now, and prints to the IP address that it finds: give printers fixed addresses.
     """
     return await use_cases.add_printer(
-        database, caller=caller, networks=networks_of(runtime.settings), new=order.asked()
+        database, caller=caller, networks=networks_of(runtime.settings), new=body.new_printer()
     )
 
 
@@ -60,7 +60,7 @@ async def add_printer(
     responses=problems(NotFound, PrintingOff, PrinterNameTaken),
 )
 async def change_printer(
-    printer_id: UUID, order: PrinterChange, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase
+    printer_id: UUID, body: PrinterChange, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase
 ) -> ListedPrinter:
     """Changes the fields that are sent. Print jobs that wait are printed with the new values."""
     return await use_cases.change_printer(
@@ -68,7 +68,7 @@ async def change_printer(
         caller=caller,
         networks=networks_of(runtime.settings),
         printer_id=printer_id,
-        changes=order.changes(),
+        changes=body.changes(),
     )
 
 

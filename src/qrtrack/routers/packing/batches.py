@@ -65,7 +65,7 @@ async def create_batch(
     Send `{"order_id": "…", "product_name": "Gold 1 g", "quantity": 100, "serial_prefix": "SKA"}`; for a batch of
     several variants send `"variants": [{"variant": "10g", "quantity": 60}]` instead of `quantity`.
     """
-    notify = runtime.messenger.channels.check(body.notify.asked() if body.notify else None)
+    notify = runtime.messenger.channels.check(body.notify.recipients() if body.notify else None)
     new = body.new_batch(requires_release=runtime.settings.verify_requires_release)
     created = await use_cases.create_batch(database, caller=caller, new=new, notify=notify)
     response.headers["Location"] = f"{BATCHES_PATH}/{created.batch_id}"

@@ -60,7 +60,7 @@ async def submit_reverse_job(
     """
     pasted = await read_codes(runtime, caller, body.exclude_codes, field="exclude_codes", may_be_empty=True)
     new = NewJob(body.batch_id, body.order_id, pasted.codes, pasted.scans, body.variant, body.priority)
-    notify = runtime.messenger.channels.check(body.notify.asked() if body.notify else None)
+    notify = runtime.messenger.channels.check(body.notify.recipients() if body.notify else None)
     if body.dry_run:
         return await use_cases.dry_run_reverse_job(database, caller=caller, new=new)
     submitted = await use_cases.submit_reverse_job(database, caller=caller, new=new, notify=notify)

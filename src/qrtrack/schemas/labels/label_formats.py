@@ -73,7 +73,7 @@ class LabelFormatRequest(Body):
     across: Annotated[int, Field(ge=1, le=10)] | None = Field(None, description="Labels side by side on a roll.")
     gap: Distance | None = Field(None, description="Millimetres between two labels side by side on a roll.")
 
-    def asked(self) -> LabelFormat:
+    def label_format(self) -> LabelFormat:
         """Raises InvalidInput."""
         if self.kind == "roll":
             self._refuse(("page", *OF_SHEETS), "roll")

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final, Literal, Self, cast
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, computed_field
 
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
@@ -97,7 +97,7 @@ class LabelRequest(Body):
 
     dry_run: bool = Field(default=False, description="Returns what would be printed or refused, and changes nothing.")
 
-    def asked(self) -> NewLabelJob:
+    def new_label_job(self) -> NewLabelJob:
         """Raises InvalidInput for a field of the other kind of labels. If a range were ignored, the job would print
         more than the caller meant.
         """
@@ -128,7 +128,11 @@ class LabelJobSubmitted(Answer):
     label_job_id: UUID
     status: JobStatus
     label_count: int
-    status_url: str
+
+    @computed_field(description="The address of the job; also in the header `Location`.")  # type: ignore[prop-decorator]
+    @property
+    def status_url(self) -> str:
+        return f"{LABELS_PATH}/{self.label_job_id}"
 
 
 class LabelJobDryRun(Answer):
@@ -227,7 +231,7 @@ class CaseLabelQuery(Query):
     scale_x: Annotated[Ratio, DECIMAL] = 1.0
     scale_y: Annotated[Ratio, DECIMAL] = 1.0
 
-    def asked(self, file_format: FileFormat) -> NewLabelJob:
+    def new_label_job(self, file_format: FileFormat) -> NewLabelJob:
         return NewLabelJob(
             what=Labelled.CASES,
             file_format=file_format,

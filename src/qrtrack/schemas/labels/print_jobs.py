@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, computed_field
 
 from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
@@ -30,7 +30,7 @@ class PrintRequest(Body):
         None, description="Required if this label job of units was sent to a printer before: why it is printed again."
     )
 
-    def asked(self) -> NewPrint:
+    def new_print(self) -> NewPrint:
         """Raises InvalidInput."""
         is_of_case = self.label_job_id is None
         code = FieldCode.REQUIRED if is_of_case else FieldCode.EXACTLY_ONE_OF
@@ -49,7 +49,11 @@ class PrintOrdered(Answer):
 
     print_job_id: int
     status: PrintStatus
-    status_url: str
+
+    @computed_field(description="The address of the job; also in the header `Location`.")  # type: ignore[prop-decorator]
+    @property
+    def status_url(self) -> str:
+        return f"{PRINT_JOBS_PATH}/{self.print_job_id}"
 
 
 class PrintJobSummary(View):

@@ -69,7 +69,7 @@ class PrinterRequest(PrinterChange):
     name: Name
     address: Address
 
-    def asked(self) -> NewPrinter:
+    def new_printer(self) -> NewPrinter:
         return NewPrinter(**self.changes())
 
 

@@ -17,7 +17,7 @@ from qrtrack.domain.packing.states import BatchStatus, CodeStatus
 from qrtrack.domain.qr import LOT_PATTERN, normalise_gtin
 from qrtrack.models import Batch
 from qrtrack.schemas.base import DIGITS, ONE_LINE, Answer, Body, Day, Id, Instant, Name, Part, Reason, View
-from qrtrack.schemas.notifications import NotifyOrder
+from qrtrack.schemas.notifications import NotifyRequest
 from qrtrack.services.packing.batches import BatchDetails, batch_progress
 from qrtrack.services.packing.imports import BatchImport
 
@@ -78,7 +78,7 @@ class BatchRequest(Body):
         description="Whether consumers' checks answer `not_released` until the batch is released for sale. Left out: "
         "as the service is set up.",
     )
-    notify: NotifyOrder | None = None
+    notify: NotifyRequest | None = None
 
     def new_batch(self, *, requires_release: bool) -> NewBatch:
         """Builds the batch. `requires_release` is used if the request does not say it. Raises InvalidInput if fields

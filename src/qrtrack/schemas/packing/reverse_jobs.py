@@ -11,7 +11,7 @@ from qrtrack.domain.packing.selections import JobSelection
 from qrtrack.domain.packing.states import PreparedStatus
 from qrtrack.models import ReverseJob
 from qrtrack.schemas.base import LONGEST_WAIT, Answer, Body, Id, Instant, ListQuery, Page, Query, View, Wait
-from qrtrack.schemas.notifications import NotifyOrder
+from qrtrack.schemas.notifications import NotifyRequest
 from qrtrack.schemas.packing.batches import VariantName
 from qrtrack.schemas.packing.codes import CodeList
 from qrtrack.services.packing.reverse_jobs import JobView, SubmittedJob
@@ -38,7 +38,7 @@ class JobRequest(Body):
     wait: Annotated[float, Field(ge=0, le=LONGEST_WAIT)] = Field(
         0, description="Seconds to wait for the job's end. The answer contains the job's state at that time."
     )
-    notify: NotifyOrder | None = None
+    notify: NotifyRequest | None = None
     dry_run: bool = Field(default=False, description="Returns what would be counted and refused, and changes nothing.")
 
 

@@ -29,7 +29,6 @@ class SubmittedLabelJob:
     label_job_id: UUID
     status: str
     label_count: int
-    status_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +56,7 @@ async def submit_label_job(
         await record_host(repositories, base_url, caller.organisation_id)
         await repositories.trace.add("label_job.submitted", **_traced(caller, job))
         await repositories.wake_workers(LABEL_JOBS)
-        return repositories.answer(
-            SubmittedLabelJob(job.id, job.status, job.label_count, f"/api/manufacturer/labels/{job.id}")
-        )
+        return repositories.answer(SubmittedLabelJob(job.id, job.status, job.label_count))
 
 
 async def dry_run_label_job(

@@ -56,7 +56,7 @@ async def choose_printing(repositories: Repositories, preset: str, new: NewLabel
     """
     label_format = await find_format(repositories, preset)
     if label_format is None:
-        detail = f"Your organisation has no label format {preset}. `GET /api/manufacturer/label-formats` lists them."
+        detail = f"Your organisation has no label format {preset}. List the label formats."
         raise invalid_field("/preset", detail, FieldCode.UNKNOWN_FORMAT, value=preset)
     if new.file_format is FileFormat.ZPL and isinstance(label_format, Sheet):
         detail = f"{preset} is a sheet, and ZPL printers print on rolls. Choose a roll, or `pdf`."

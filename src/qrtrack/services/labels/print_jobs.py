@@ -25,7 +25,6 @@ from qrtrack.services.labels.label_plans import refuse_printed
 class OrderedPrint:
     print_job_id: int
     status: str
-    status_url: str
 
 
 async def print_on(
@@ -51,7 +50,7 @@ async def print_on(
         job = await repositories.print_jobs.get(job_id)
         await repositories.trace.add("print_job.ordered", **_traced(caller, job), reason=new.reason, ranges=ranges)
         await repositories.wake_workers(PRINT_JOBS)
-        return repositories.answer(OrderedPrint(job_id, job.status, f"/api/manufacturer/print-jobs/{job_id}"))
+        return repositories.answer(OrderedPrint(job_id, job.status))
 
 
 def _traced(caller: Caller, job: ListedPrint) -> dict[str, Any]:
