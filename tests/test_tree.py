@@ -1,5 +1,5 @@
-"""Rules for the repository: requirements are pinned, and no file contains the package sources of one machine. Only the layers
-that speak HTTP name paths.
+"""Rules for the repository: requirements are pinned, no file contains the package sources of one machine, and only the
+layers that speak HTTP name paths.
 """
 
 import re

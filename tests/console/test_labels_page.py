@@ -117,7 +117,7 @@ async def test_units_that_were_printed_before_need_a_reason(manager: Station) ->
 
 
 async def test_units_of_a_file_that_is_being_made_are_counted_again_when_it_is_finished(manager: Station) -> None:
-    """Also those of the file that was just ordered: no error, and no reload."""
+    """Also those of the file that was just requested: no error, and no reload."""
     page = manager.page
     batch = await opened(manager, quantity=10)
     is_finished = False

@@ -52,7 +52,7 @@ async def printing(tell: Teller, folder: Path, *, station: str, cases: int) -> A
         stored = await tell.post(f"{API}/printers", body, status=201)
         yield
         jobs = (await tell.get(f"{API}/print-jobs", printer_id=stored["printer_id"]))["print_jobs"]
-        expect("labels that packing ordered", len(jobs), cases)
+        expect("labels that packing queued", len(jobs), cases)
         async with asyncio.timeout(PATIENCE_SECONDS):
             # Labels are printed in order, so when the newest one is printed, all are.
             while (last := await tell.get(f"{API}/print-jobs/{jobs[0]['print_job_id']}", wait=5))[

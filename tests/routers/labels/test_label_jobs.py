@@ -1,4 +1,4 @@
-"""Label jobs over HTTP: from the order to the file, and one case's label at once."""
+"""Label jobs over HTTP: from the request to the file, and one case's label at once."""
 
 import asyncio
 from typing import Any
@@ -25,7 +25,7 @@ async def submitted(client: httpx2.AsyncClient, batch_id: Any, **asked: Any) -> 
     return str(answer.json()["status_url"])
 
 
-async def test_from_the_order_to_the_file(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_from_the_request_to_the_file(client: httpx2.AsyncClient, plant: Plant) -> None:
     batch = await plant.batch(5)
     status_url = await submitted(client, batch.batch_id, last_code="ska000003")
     job = (await client.get(status_url)).json()
@@ -61,7 +61,7 @@ async def test_a_long_poll_answers_when_the_job_moves(client: httpx2.AsyncClient
     assert (await client.get(status_url, params={"wait": 30})).json()["status"] == "completed"
 
 
-async def test_the_same_order_sent_again_is_one_job(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_the_same_request_sent_again_is_one_job(client: httpx2.AsyncClient, plant: Plant) -> None:
     batch = await plant.batch(5)
     answers = [
         await client.post(
@@ -81,24 +81,24 @@ async def test_a_dry_run_says_what_would_be_printed_and_changes_nothing(
     batch = await plant.batch(70, units_per_case=10)
     voided = {"batch_id": str(batch.batch_id), "codes": ["SKA000002"], "reason": "Torn"}
     assert (await client.post("/api/manufacturer/codes/void", json=voided)).status_code == 200
-    path, order = f"{BATCHES}/{batch.batch_id}/labels", {"what": "units", "dry_run": True}
-    counted = await client.post(path, json=order)
+    path, body = f"{BATCHES}/{batch.batch_id}/labels", {"what": "units", "dry_run": True}
+    counted = await client.post(path, json=body)
     assert (counted.status_code, counted.json()) == (
         200, {"success": True, "dry_run": True, "label_count": 69, "void_count": 1, "page_count": 2},
     )  # fmt: skip
-    one_page = (await client.post(path, json=order | {"start_at": 64, "last_code": "SKA000003"})).json()
+    one_page = (await client.post(path, json=body | {"start_at": 64, "last_code": "SKA000003"})).json()
     assert (one_page["label_count"], one_page["page_count"]) == (2, 1)
     cases = (await client.post(path, json={"what": "cases", "dry_run": True, "first_case": 2})).json()
     assert (cases["label_count"], cases["void_count"], cases["page_count"]) == (6, 0, 1)
     assert await plant.sql("SELECT 1 FROM label_jobs") == []
     tiny = {"kind": "roll", "width": 25, "height": 10}
     assert (await client.put("/api/manufacturer/label-formats/tiny", json=tiny)).status_code == 200
-    too_small = (await client.post(path, json=order | {"preset": "tiny"})).json()
+    too_small = (await client.post(path, json=body | {"preset": "tiny"})).json()
     assert "a4-24" in too_small["errors"][0]["params"]["presets"]
     await submitted(client, batch.batch_id)
-    assert slug(await client.post(path, json=order)) == "labels-reserved"
+    assert slug(await client.post(path, json=body)) == "labels-reserved"
     await plant.work("label_job")
-    assert slug(await client.post(path, json=order)) == "already-printed"
+    assert slug(await client.post(path, json=body)) == "already-printed"
 
 
 async def test_jobs_are_listed_newest_first_and_filtered(client: httpx2.AsyncClient, plant: Plant) -> None:
@@ -189,8 +189,8 @@ async def test_a_bad_order_is_pointed_at(
 
 
 async def test_each_field_of_the_other_kind_is_named_in_its_own_text(client: httpx2.AsyncClient, plant: Plant) -> None:
-    order = {"what": "units", "first_case": 1, "last_case": 2}
-    answer = await client.post(f"{BATCHES}/{(await plant.batch(1)).batch_id}/labels", json=order)
+    body = {"what": "units", "first_case": 1, "last_case": 2}
+    answer = await client.post(f"{BATCHES}/{(await plant.batch(1)).batch_id}/labels", json=body)
     assert [error["detail"] for error in answer.json()["errors"]] == [
         f"{name} is for labels of cases. Leave it out, or send `what` as `cases`."
         for name in ("first_case", "last_case")
@@ -200,8 +200,8 @@ async def test_each_field_of_the_other_kind_is_named_in_its_own_text(client: htt
 async def test_a_resolution_that_no_printer_has_is_told_with_those_that_printers_have(
     client: httpx2.AsyncClient, plant: Plant
 ) -> None:
-    order = {"what": "units", "dpi": 204}
-    answer = await client.post(f"{BATCHES}/{(await plant.batch(1)).batch_id}/labels", json=order)
+    body = {"what": "units", "dpi": 204}
+    answer = await client.post(f"{BATCHES}/{(await plant.batch(1)).batch_id}/labels", json=body)
     [error] = answer.json()["errors"]
     assert error["params"] == {"allowed": ["203", "300", "600"]}
 

@@ -356,10 +356,10 @@ async def test_a_file_that_waits_is_not_sent_to_a_printer_of_another_format(
     async with StandIn().on() as printer:
         kept, job_id = await stored(client, printer.address), await completed(plant, file_format=FileFormat.ZPL)
         path = f"{PRINTERS}/{kept['printer_id']}"
-        ordered = await client.post(f"{path}/print", json={"label_job_id": job_id})
+        queued = await client.post(f"{path}/print", json={"label_job_id": job_id})
         assert (await client.patch(path, json={"format": "pdf"})).status_code == 200
         await plant.work("print_job")
-        job = (await client.get(ordered.json()["status_url"])).json()
+        job = (await client.get(queued.json()["status_url"])).json()
         assert (job["status"], printer.connections) == ("failed", 0)
         assert job["error_message"] == "The printer takes pdf now, and the file is zpl 203."
 
@@ -370,15 +370,15 @@ async def test_root_keys_that_a_printer_gets_are_traced_and_those_that_were_forg
     async with StandIn().on() as printer:
         kept = await stored(client, printer.address)
         job_id = await completed(plant, file_format=FileFormat.ZPL, with_root_key=True)
-        ordered = await client.post(f"{PRINTERS}/{kept['printer_id']}/print", json={"label_job_id": job_id})
-        assert ordered.status_code == 202, ordered.text
+        queued = await client.post(f"{PRINTERS}/{kept['printer_id']}/print", json={"label_job_id": job_id})
+        assert queued.status_code == 202, queued.text
         events = await plant.sql("SELECT actor, unit_count FROM trace_events WHERE action = 'keys.revealed'")
         assert [(event.actor, event.unit_count) for event in events] == [(plant.caller.user_id, 4)]
         [row] = await plant.sql("SELECT batch_id FROM label_jobs")
         await plant.work("hashing")
         await forget_keys(plant.runtime.database, caller=plant.caller, batch_id=row.batch_id)
         await plant.work("print_job")
-        job = (await client.get(ordered.json()["status_url"])).json()
+        job = (await client.get(queued.json()["status_url"])).json()
         assert (job["status"], job["sent_bytes"], printer.connections) == ("failed", 0, 0)
         assert "deleted" in job["error_message"]
 

@@ -1,4 +1,4 @@
-"""Label jobs: what is ordered, and the reasons to refuse it."""
+"""Label jobs: what is requested, and the reasons to refuse it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ PRESET_OF: Final[Mapping[tuple[Labelled, FileFormat], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class NewLabelJob:
-    """An order for labels. Codes select units, numbers select cases. A missing first or last one is the batch's first
+    """A request for labels. Codes select units, numbers select cases. A missing first or last one is the batch's first
     or last.
     """
 

@@ -34,7 +34,7 @@ ENDED_PRINTS = frozenset(PrintStatus) - {PrintStatus.QUEUED, PrintStatus.RUNNING
 
 @dataclass(frozen=True, slots=True)
 class NewPrint:
-    """An order to print the file of a label job or the label of a case. `reason` says why units are printed again."""
+    """A request to print the file of a label job or the label of a case. `reason` says why units are printed again."""
 
     label_job_id: UUID | None = None
     batch_id: UUID | None = None

@@ -1,4 +1,4 @@
-"""Print jobs over HTTP: ordering, polling and listing them."""
+"""Print jobs over HTTP: requesting, polling and listing them."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
@@ -44,7 +44,7 @@ class PrintRequest(Body):
         return NewPrint(**self.model_dump(include={"label_job_id", "batch_id", "case_number", "reason"}))
 
 
-class PrintOrdered(Answer):
+class PrintQueued(Answer):
     """The print job, waiting. Poll `status_url`."""
 
     print_job_id: int
@@ -66,7 +66,7 @@ class PrintJobSummary(View):
     batch_id: UUID
     case_number: int | None
     master_code: str | None
-    station: str | None = Field(description="The station that packed the case; null if a person ordered the label.")
+    station: str | None = Field(description="The station that packed the case; null if a person requested the label.")
     status: PrintStatus = Field(
         description="`unknown`: sending was interrupted, so the label may be printed or not. Look whether it was "
         "printed. If it was, confirm it. If not, reprint it."

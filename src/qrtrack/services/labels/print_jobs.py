@@ -22,14 +22,14 @@ from qrtrack.services.labels.label_plans import refuse_printed
 
 
 @dataclass(frozen=True, slots=True)
-class OrderedPrint:
+class QueuedPrint:
     print_job_id: int
     status: str
 
 
 async def print_on(
     database: Database, *, caller: Caller, networks: PrinterNetworks, printer_id: UUID, new: NewPrint
-) -> OrderedPrint:
+) -> QueuedPrint:
     """Queues a print job. If the label of the case already waits for this printer, returns that job and queues none.
 
     Raises PrintingOff, NotFound, FileNotReady, AlreadyPrinted, InvalidInput.
@@ -50,7 +50,7 @@ async def print_on(
         job = await repositories.print_jobs.get(job_id)
         await repositories.trace.add("print_job.ordered", **_traced(caller, job), reason=new.reason, ranges=ranges)
         await repositories.wake_workers(PRINT_JOBS)
-        return repositories.answer(OrderedPrint(job_id, job.status))
+        return repositories.answer(QueuedPrint(job_id, job.status))
 
 
 def _traced(caller: Caller, job: ListedPrint) -> dict[str, Any]:

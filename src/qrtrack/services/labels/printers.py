@@ -100,7 +100,7 @@ async def find_address(networks: PrinterNetworks, address: PrinterAddress) -> Ad
 
 
 def as_label_job(printer: NewPrinter) -> NewLabelJob:
-    """Returns the order for a case's label on this printer."""
+    """Returns the request for a case's label on this printer."""
     return NewLabelJob(
         what=Labelled.CASES,
         file_format=printer.file_format,
