@@ -118,7 +118,7 @@ class Exports:
     def __init__(self, threads: Executor) -> None:
         self._threads = threads
         self._open: Counter[Hashable] = Counter()
-        self._turns: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
     @contextmanager
     def place(self, share: Hashable) -> Iterator[None]:
@@ -130,11 +130,11 @@ class Exports:
         with counted(self._open, share):
             yield
 
-    def turn(self, share: Hashable) -> asyncio.Lock:
+    def lock(self, share: Hashable) -> asyncio.Lock:
         """Returns the lock of the share. Its files are made one after the other, so that a share uses one connection
         and one thread.
         """
-        return self._turns.setdefault(share, asyncio.Lock())
+        return self._locks.setdefault(share, asyncio.Lock())
 
     async def finish(
         self, spool: Spool, columns: Sequence[Column], *, file_type: FileType, name: str, derive: Derive | None = None

@@ -19,19 +19,19 @@ SWEEPING = (
 )
 WATCH = (
     """
-    CREATE TABLE turns (id bigint GENERATED ALWAYS AS IDENTITY, name text, before uuid, after uuid,
-                        at timestamptz DEFAULT clock_timestamp())
+    CREATE TABLE leases (id bigint GENERATED ALWAYS AS IDENTITY, name text, before uuid, after uuid,
+                         at timestamptz DEFAULT clock_timestamp())
     """,
     """
-    CREATE FUNCTION note_turn() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION note_lease() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        INSERT INTO turns (name, before, after) VALUES (NEW.name, OLD.lease_token, NEW.lease_token);
+        INSERT INTO leases (name, before, after) VALUES (NEW.name, OLD.lease_token, NEW.lease_token);
         RETURN NULL;
     END $$
     """,
     """
-    CREATE TRIGGER note_turn AFTER UPDATE ON periodic_tasks FOR EACH ROW
-    WHEN (OLD.lease_token IS DISTINCT FROM NEW.lease_token) EXECUTE FUNCTION note_turn()
+    CREATE TRIGGER note_lease AFTER UPDATE ON periodic_tasks FOR EACH ROW
+    WHEN (OLD.lease_token IS DISTINCT FROM NEW.lease_token) EXECUTE FUNCTION note_lease()
     """,
 )
 
@@ -42,8 +42,8 @@ async def running(plant: Plant) -> int:
 
 
 async def has_swept(plant: Plant, *, times: int) -> bool:
-    [row] = await plant.sql("SELECT count(*) AS turns FROM turns WHERE name = 'sweep_attempts' AND after IS NULL")
-    return int(row.turns) >= times
+    [row] = await plant.sql("SELECT count(*) AS leases FROM leases WHERE name = 'sweep_attempts' AND after IS NULL")
+    return int(row.leases) >= times
 
 
 async def test_two_workers_never_run_the_same_task_at_once(
@@ -71,11 +71,11 @@ async def test_two_workers_never_run_the_same_task_at_once(
                     await asyncio.sleep(0.02)
         await until(partial(has_swept, plant, times=20))
         assert most == 1
-    turns = defaultdict(list)
-    for turn in await plant.sql("SELECT * FROM turns ORDER BY id"):
-        turns[turn.name].append((turn.before, turn.after))
-    for changes in turns.values():
-        # A turn begins where nobody has one and ends with the token it began with: no lease was ever taken over.
+    leases = defaultdict(list)
+    for lease in await plant.sql("SELECT * FROM leases ORDER BY id"):
+        leases[lease.name].append((lease.before, lease.after))
+    for changes in leases.values():
+        # A lease begins where nobody has one and ends with the token it began with: none was ever taken over.
         begins, ends = changes[0::2], changes[1::2]
         assert all(before is None for before, _ in begins)
         assert [token for _, token in begins][: len(ends)] == [token for token, _ in ends]

@@ -41,12 +41,12 @@ class Killer:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self.kills = 0
 
     async def kill(self, pid: int) -> None:
         """Returns when the session is gone."""
-        async with self._turn:
+        async with self._lock:
             await self._connection.fetchval("SELECT pg_terminate_backend($1)", pid)
             while await self._connection.fetchval("SELECT 1 FROM pg_stat_activity WHERE pid = $1", pid):
                 await asyncio.sleep(0.001)

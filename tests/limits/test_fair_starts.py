@@ -14,7 +14,7 @@ async def test_another_organisation_begins_before_the_rest_of_a_crowd() -> None:
     starts, begun = FairStarts(), list[str]()
 
     async def request(organisation: str) -> None:
-        await starts.turn(organisation)
+        await starts.wait(organisation)
         begun.append(organisation)
 
     await asyncio.gather(*[request("crowd") for _ in range(100)], request("neighbour"))
@@ -27,7 +27,7 @@ async def test_one_of_a_crowd_begins_in_a_round_of_the_loop() -> None:
 
     async def request() -> None:
         nonlocal begun
-        await starts.turn("crowd")
+        await starts.wait("crowd")
         begun += 1
 
     waiting = asyncio.gather(*[request() for _ in range(50)])
@@ -52,9 +52,9 @@ async def test_a_crowd_is_spaced_out_only_while_others_are_active(monkeypatch: p
     starts = FairStarts()
     kept = starts._shares.setdefault("crowd", fair_starts._Starts())
     for _ in range(3):
-        await starts.turn("crowd")
-    await starts.turn("neighbour")
+        await starts.wait("crowd")
+    await starts.wait("neighbour")
     assert slept == [0, 0, 0, 0]
-    await starts.turn("crowd")
+    await starts.wait("crowd")
     assert slept[-1] > 900
     assert kept.next_at > 0

@@ -81,7 +81,7 @@ async def test_who_has_too_much_waiting_is_refused_and_others_are_not() -> None:
     await asyncio.gather(*pieces)
 
 
-async def test_a_failure_is_passed_on_and_a_caller_who_hangs_up_leaves_the_turn() -> None:
+async def test_a_failure_is_passed_on_and_a_caller_who_hangs_up_leaves_the_queue() -> None:
     work, go = HeavyWork(asyncio.Event()), threading.Event()
     with pytest.raises(ValueError, match="invalid literal"):
         await work.run("organisation", int, "x")

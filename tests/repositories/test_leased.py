@@ -282,7 +282,7 @@ async def test_one_job_waits_for_one_of_another_organisations_thousand(plant: Pl
     assert [held.id in crowd for held in await claim(database)] == [True]
 
 
-async def test_organisations_are_served_in_turn_starting_with_the_one_served_longest_ago(
+async def test_organisations_are_served_round_robin_starting_with_the_one_served_longest_ago(
     plant: Plant, database: Database
 ) -> None:
     organisations = [uuid4() for _ in range(3)]

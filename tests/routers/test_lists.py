@@ -14,7 +14,7 @@ API = "/api/manufacturer"
 
 
 async def rows(client: httpx2.AsyncClient, path: str, name: str, **query: Any) -> list[Any]:
-    """Every page of a list, each at its turn."""
+    """Every page of a list, one after the other."""
     answer = await client.get(path, params=query)
     assert answer.status_code == 200, answer.text
     found = answer.json()

@@ -38,7 +38,7 @@ async def test_a_case_leads_to_its_units(client: httpx2.AsyncClient, plant: Plan
 
 
 async def pages_of(client: httpx2.AsyncClient, code: str, limit: int) -> list[dict[str, Any]]:
-    """Every page of a trace, each at its turn."""
+    """Every page of a trace, one after the other."""
     pages: list[dict[str, Any]] = []
     while not pages or pages[-1]["truncated"]:
         cursor = {"cursor": pages[-1]["next_cursor"]} if pages else {}

@@ -23,7 +23,7 @@ from qrtrack.services.labels.label_formats import store_label_format
 from qrtrack.services.packing.gtin_owners import claim_prefix
 from qrtrack.services.packing.reverse_jobs import cancel_reverse_job
 
-# Whose turn it is to be served, and what is taken together, is of the service and not of an organisation.
+# Which organisation is served next, and what is taken together, is of the service and not of an organisation.
 OF_THE_SERVICE = {"leased_groups", "queue_turns"}
 TENANT_TABLES = sorted(table.name for table in Table.metadata.sorted_tables if "manufacturer_org_id" in table.columns)
 TABLES_OF_ORGANISATIONS = [table for table in TENANT_TABLES if table not in OF_THE_SERVICE]

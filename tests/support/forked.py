@@ -53,8 +53,8 @@ class Qrtrack(subprocess.Popen[Any]):
         }
         ends = [asked[name] for name in ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")]
         streams = [own if end == -1 else end for own, end in enumerate((ends[0], ends[3], ends[5]))]
-        control, turn = _parent()
-        with turn:
+        control, lock = _parent()
+        with lock:
             socket.send_fds(control, [json.dumps(request).encode()], streams)
             self.pid = int(control.recv(32))
         self._child_created = True

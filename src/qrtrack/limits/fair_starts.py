@@ -32,7 +32,7 @@ class Crowd:
 
 @dataclass(slots=True, weakref_slot=True)
 class _Starts:
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     next_at: float = 0.0
 
 
@@ -47,12 +47,12 @@ class FairStarts:
         self._crowd = Crowd()
         self._shares: WeakValueDictionary[Hashable, _Starts] = WeakValueDictionary()
 
-    async def turn(self, share: Hashable) -> None:
+    async def wait(self, share: Hashable) -> None:
         """Waits until this request may start: after the earlier ones of its share, one per iteration of the loop, and
         SPACING_SECONDS apart while another share is active.
         """
         is_crowded = self._crowd.notice(share)
         mine = self._shares.setdefault(share, _Starts())
-        async with mine.turn:
+        async with mine.lock:
             await asyncio.sleep(max(0.0, mine.next_at - time.monotonic()) if is_crowded else 0)
             mine.next_at = time.monotonic() + SPACING_SECONDS

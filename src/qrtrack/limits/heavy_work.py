@@ -38,7 +38,7 @@ class TooMuchWork(Unavailable):
 class _Share:
     """One organisation's work: one piece at a time, and none before `rested`."""
 
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
     rested: float = 0.0
 
@@ -61,7 +61,7 @@ class HeavyWork:
         **options: Arguments.kwargs,
     ) -> Result:
         """Returns or raises what the function does. Raises TooMuchWork when too many of the same share wait already."""
-        async with self._turn(share) as mine, self._one_at_a_time:
+        async with self._when_rested(share) as mine, self._one_at_a_time:
             began = time.monotonic()
             try:
                 return await asyncio.to_thread(function, *arguments, **options)
@@ -71,13 +71,14 @@ class HeavyWork:
                 mine.rested = ended + min(max(rest, 0.0), LONGEST_REST_SECONDS)
 
     @asynccontextmanager
-    async def _turn(self, share: Hashable) -> AsyncIterator[_Share]:
+    async def _when_rested(self, share: Hashable) -> AsyncIterator[_Share]:
+        """Waits for the earlier pieces of the share and for its pause. Raises TooMuchWork."""
         mine = self._shares.setdefault(share, _Share())
         if mine.users > WAITING_PER_ORGANISATION:
             raise TooMuchWork
         mine.users += 1
         try:
-            async with mine.turn:
+            async with mine.lock:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), max(0.0, mine.rested - time.monotonic()))
                 yield mine

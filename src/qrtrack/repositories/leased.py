@@ -114,18 +114,18 @@ WITH RECURSIVE organisation AS (
 NEXT = (
     WAITING_ORGANISATIONS
     + """, candidate AS (
-    SELECT due.id, turns.served_at, organisation.manufacturer_org_id,
+    SELECT due.id, latest.served_at, organisation.manufacturer_org_id,
            row_number() OVER (PARTITION BY organisation.manufacturer_org_id
-                              ORDER BY due.priority DESC, due.run_at, due.id) AS turn
+                              ORDER BY due.priority DESC, due.run_at, due.id) AS round
     FROM organisation
     CROSS JOIN LATERAL (
         SELECT job.id, job.priority, job.run_at FROM {table} AS job
         WHERE job.manufacturer_org_id = organisation.manufacturer_org_id AND {claimable}
         ORDER BY job.priority DESC, job.run_at, job.id LIMIT {of_each}) AS due
-    LEFT JOIN queue_turns AS turns
-        ON turns.kind = {kind} AND turns.manufacturer_org_id = organisation.manufacturer_org_id
+    LEFT JOIN queue_turns AS latest
+        ON latest.kind = {kind} AND latest.manufacturer_org_id = organisation.manufacturer_org_id
 ), next AS (
-    SELECT * FROM candidate ORDER BY turn, served_at NULLS FIRST, manufacturer_org_id LIMIT {candidates}
+    SELECT * FROM candidate ORDER BY round, served_at NULLS FIRST, manufacturer_org_id LIMIT {candidates}
 )"""
 )
 
@@ -142,7 +142,7 @@ CLAIM = (
     SELECT job.id, job.attempts, CASE WHEN job.status = '{queued}' THEN job.run_at END AS due_at
     FROM next JOIN {table} AS job ON job.id = next.id
     WHERE {claimable}
-    ORDER BY next.turn, next.served_at NULLS FIRST, next.manufacturer_org_id
+    ORDER BY next.round, next.served_at NULLS FIRST, next.manufacturer_org_id
     LIMIT :slots FOR UPDATE OF job SKIP LOCKED
 ), claimed AS (
     UPDATE {table} AS job

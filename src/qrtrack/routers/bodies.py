@@ -93,7 +93,7 @@ class StrictRoute(APIRoute):
                         runtime, caller = await sign_in(request)
                         for gate in gates:
                             gate.check(runtime, caller)
-                        await runtime.starts.turn(caller.organisation_id)
+                        await runtime.starts.wait(caller.organisation_id)
                         memory = runtime.bodies.reserve(caller.organisation_id, request.scope.get(LONGEST_BODY, 0))
                         await until_answered.enter_async_context(memory)
                     except DomainError as refusal:
@@ -122,8 +122,8 @@ def _before_body(request: Request, refusal: DomainError) -> Response:
 class StrictRequest(Request):
     """Counts the values of a body while it arrives, so that a body with too many is neither stored nor parsed.
 
-    `parse_large` waits for the turn of the caller's organisation, then parses a large body in a thread. It is None on
-    routes that need no caller.
+    `parse_large` waits until HeavyWork may run for the caller's organisation, then parses a large body in a thread. It
+    is None on routes that need no caller.
     """
 
     parse_large: Callable[[bytes], Awaitable[Any]] | None = None

@@ -259,7 +259,7 @@ async def test_wrong_keys_do_not_wait_in_the_pool_of_the_packing_line(plant: Pla
     watching = asyncio.create_task(watch())
     async with AsyncExitStack() as busy_slots:
         for place in range(plant.runtime.settings.verify_slots):
-            await busy_slots.enter_async_context(plant.runtime.verifier.admission.turn(f"busy {place}"))
+            await busy_slots.enter_async_context(plant.runtime.verifier.admission.slot(f"busy {place}"))
         tasks = [asyncio.create_task(new_consumer().verify(batch, "AAAA", None)) for _ in range(130)]
         while sum(task.done() for task in tasks) < 30:
             await asyncio.sleep(0.01)

@@ -125,10 +125,10 @@ async def test_other_types_and_other_settlements_are_dispatched_concurrently(tre
 
 async def test_concurrent_batches_that_share_references_never_deadlock(treasury: Treasury) -> None:
     names = [f"R{number}" for number in range(200)]
-    for turn in range(5):
-        pair = [f"{turn}-{name}" for name in names]
+    for pair_round in range(5):
+        pair = [f"{pair_round}-{name}" for name in names]
         answers = await asyncio.gather(
-            treasury.dispatch(f"A{turn}", rows(*pair)), treasury.dispatch(f"B{turn}", rows(*reversed(pair)))
+            treasury.dispatch(f"A{pair_round}", rows(*pair)), treasury.dispatch(f"B{pair_round}", rows(*reversed(pair)))
         )
         assert sorted(answer.status_code for answer in answers) == [200, 409]
 

@@ -17,7 +17,7 @@ async def test_another_networks_check_waits_for_one_round_of_a_burst_and_not_for
     admission, order = Admission(1), list[str]()
 
     async def check(share: str, name: str) -> None:
-        async with admission.turn(share):
+        async with admission.slot(share):
             order.append(name)
             await asyncio.sleep(0)
 
@@ -33,7 +33,7 @@ async def test_what_is_too_much_is_refused_and_places_become_free_again() -> Non
     admission = Admission(2)
     async with AsyncExitStack() as running:
         for place in range(2):
-            await running.enter_async_context(admission.turn(f"busy {place}"))
+            await running.enter_async_context(admission.slot(f"busy {place}"))
         waiting = [asyncio.create_task(_wait(admission, "near")) for _ in range(MOST_WAITING_OF_SHARE)]
         await asyncio.sleep(0)
         with pytest.raises(VerificationBusy):
@@ -55,5 +55,5 @@ async def test_what_is_too_much_is_refused_and_places_become_free_again() -> Non
 
 
 async def _wait(admission: Admission, share: str) -> None:
-    async with admission.turn(share):
+    async with admission.slot(share):
         await asyncio.sleep(0)

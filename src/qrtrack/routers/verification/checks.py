@@ -99,7 +99,7 @@ async def report_product(body: ReportRequest, request: Request, runtime: Runtime
 
 async def _start(runtime: Runtime, visitor: Visitor) -> None:
     """Delays the requests of a network that sends many at once: they must not block the event loop for others."""
-    await runtime.starts.turn(("verification", visitor.network.name))
+    await runtime.starts.wait(("verification", visitor.network.name))
 
 
 def _answer(request: Request, runtime: Runtime, checked: Checked | None, *, in_full: bool) -> VerificationAnswer:

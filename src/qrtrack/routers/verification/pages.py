@@ -137,8 +137,8 @@ async def _find(request: Request, runtime: Runtime, visitor: Visitor) -> Product
     named = {name: value for name, value in request.path_params.items() if value}
     if not all(VISIBLE.fullmatch(value) for value in named.values()):
         return None
-    await runtime.starts.turn(("verification", visitor.network.name))
-    async with runtime.verifier.lookups.turn(visitor.network.name):
+    await runtime.starts.wait(("verification", visitor.network.name))
+    async with runtime.verifier.lookups.slot(visitor.network.name):
         if "gtin" in named:
             return await describe_linked(
                 runtime.database, gtin=named["gtin"], lot=named.get("lot"), code=named.get("code", "")

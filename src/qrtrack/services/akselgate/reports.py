@@ -30,7 +30,7 @@ async def export_report(
     database: Database, exports: Exports, *, caller: Caller, day: date, timezone: str
 ) -> ExportedFile:
     """Exports the report: one sheet has a row for each settlement and type, another one the totals."""
-    async with exports.turn(caller.organisation_id):
+    async with exports.lock(caller.organisation_id):
         report = await report_day(database, caller=caller, day=day, timezone=timezone)
         settlements = _table("settlements", (*SETTLEMENT, *FIGURES), report, report.settlements)
         totals = _table("totals", FIGURES, report, [report.totals])

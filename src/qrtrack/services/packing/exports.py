@@ -42,7 +42,7 @@ async def export_codes(
     Raises NotFound, BatchNotReady, SealBroken.
     """
     open_transaction = database.write if reveal else database.read
-    async with exports.turn(caller.organisation_id):
+    async with exports.lock(caller.organisation_id):
         with wanted.spool(CODES) as spool:
             async with open_transaction(tenant=caller.organisation_id) as repositories:
                 batch = await repositories.batches.get_created(batch_id)
@@ -104,7 +104,7 @@ async def export_cases(
     database: Database, exports: Exports, *, caller: Caller, batch_id: UUID, wanted: Wanted
 ) -> ExportedFile:
     """Exports all cases in the order of their numbers. Raises NotFound, BatchNotReady."""
-    async with exports.turn(caller.organisation_id):
+    async with exports.lock(caller.organisation_id):
         with wanted.spool(CASES) as spool:
             async with database.read(tenant=caller.organisation_id) as repositories:
                 batch = await repositories.batches.get_created(batch_id)
@@ -117,7 +117,7 @@ async def export_prepared(
     database: Database, exports: Exports, *, caller: Caller, job_id: UUID, wanted: Wanted
 ) -> ExportedFile:
     """Exports the codes that the job put into the queue, in that order. Raises NotFound."""
-    async with exports.turn(caller.organisation_id):
+    async with exports.lock(caller.organisation_id):
         with wanted.spool(PREPARED) as spool:
             async with database.read(tenant=caller.organisation_id) as repositories:
                 job = await repositories.reverse_jobs.get(job_id)
@@ -135,7 +135,7 @@ async def export_reconciliation(
 
     Raises NotFound, BatchNotReady.
     """
-    async with exports.turn(caller.organisation_id):
+    async with exports.lock(caller.organisation_id):
         async with database.read(tenant=caller.organisation_id) as repositories:
             batch = await repositories.batches.get_created(batch_id)
             counted = await repositories.reconciliation.count(batch_id)

@@ -43,8 +43,8 @@ class Admission:
         self._users = 0
 
     @asynccontextmanager
-    async def turn(self, share: Hashable) -> AsyncIterator[None]:
-        """Raises VerificationBusy."""
+    async def slot(self, share: Hashable) -> AsyncIterator[None]:
+        """Waits for a slot, and holds it until the block ends. Raises VerificationBusy."""
         mine = self._shares.setdefault(share, _Share(asyncio.Semaphore(self._places)))
         if self._users >= MOST_WAITING or mine.users >= MOST_WAITING_OF_SHARE:
             self._forget(share, mine)

@@ -101,7 +101,7 @@ class Verifier:
 
     async def verify(self, claimed: Claimed, visitor: Visitor) -> Checked | None:
         """Returns None for a wrong key and for an unknown code. Raises TooManyFailures and VerificationBusy."""
-        async with self.admission.turn(visitor.network.name):
+        async with self.admission.slot(visitor.network.name):
             unit = await self._prove(claimed, visitor)
             checked = None if unit is None else await self._check(unit, visitor)
         CHECKS.labels(Result.UNKNOWN if checked is None else checked.result).inc()
@@ -109,7 +109,7 @@ class Verifier:
 
     async def redeem(self, claimed: Claimed, visitor: Visitor) -> Checked:
         """Redeems the unit, once. Raises KeyNotProven, NotRedeemable, TooManyFailures and VerificationBusy."""
-        async with self.admission.turn(visitor.network.name):
+        async with self.admission.slot(visitor.network.name):
             unit = await self._prove(claimed, visitor)
             if unit is None:
                 raise KeyNotProven("The key does not fit: compare each character with the label and try again.")
