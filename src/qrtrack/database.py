@@ -16,7 +16,7 @@ from sqlalchemy.pool import QueuePool
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.limits.batch_semaphores import BatchSemaphores, TenantSemaphores
 from qrtrack.postgresql import database_checks, schema_revision
-from qrtrack.postgresql.connections import FOR_WEBHOOKS, PLANS_KEPT, Connections, Connector
+from qrtrack.postgresql.connections import FOR_WEBHOOKS, PLANS_KEPT, Connector, SmallPool
 from qrtrack.postgresql.outages import DatabaseRefused, DatabaseUnavailable, Outages, has_state, is_full, reason_of
 from qrtrack.postgresql.pools import PatientPool, open_engine
 from qrtrack.postgresql.tenant_role import quoted, try_role
@@ -50,8 +50,8 @@ class Database:
     engine: AsyncEngine
     # The same pool in AUTOCOMMIT mode: SQLAlchemy sends no BEGIN and no COMMIT.
     unbegun: AsyncEngine
-    webhooks: Connections
-    health: Connections
+    webhooks: SmallPool
+    health: SmallPool
     tenant_role: str
     tenants: TenantSemaphores
     semaphores: BatchSemaphores = field(default_factory=BatchSemaphores)
@@ -65,7 +65,7 @@ class Database:
         """Raises ValueError for an address that cannot be used."""
         connector = Connector(parse_address(url), behind_pooler)
         engine = open_engine(connector, size=pool_size)
-        webhooks, health = (Connections(connector, at_a_time=count) for count in (FOR_WEBHOOKS, 1))
+        webhooks, health = (SmallPool(connector, at_a_time=count) for count in (FOR_WEBHOOKS, 1))
         assert isinstance(engine.pool, PatientPool)
         engine.pool.on_full = webhooks.give_up_idle
         unbegun = engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -147,13 +147,13 @@ class Database:
         return connection.transaction(isolation="read_committed") if self.connector.behind_pooler else nullcontext()
 
     @asynccontextmanager
-    async def _beside(self, connections: Connections, *, seconds: float | None = None) -> AsyncIterator[Connection]:
-        """Lends a connection of `connections`, or one of the main pool when the server is full. Raises the server's
+    async def _beside(self, pool: SmallPool, *, seconds: float | None = None) -> AsyncIterator[Connection]:
+        """Lends a connection of `pool`, or one of the main pool when the server is full. Raises the server's
         refusal when none is free within `seconds`.
         """
         async with AsyncExitStack() as taken:
             try:
-                connection = await taken.enter_async_context(connections.take())
+                connection = await taken.enter_async_context(pool.take())
             except asyncpg.PostgresError as error:
                 if not is_full(error):
                     raise

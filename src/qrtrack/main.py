@@ -19,7 +19,7 @@ from qrtrack.routers.cors import Cors
 from qrtrack.routers.idempotency import answer_again
 from qrtrack.routers.labels import label_formats, label_jobs, print_jobs, printers, symbols
 from qrtrack.routers.middleware import BodyLimit, RequestContext
-from qrtrack.routers.packing import batches, codes, exports, gs1_prefixes, job_groups, links, reverse_jobs
+from qrtrack.routers.packing import batches, codes, exports, gtin_owners, job_groups, links, reverse_jobs
 from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.routers.progress import sync_batches, sync_records
 from qrtrack.routers.public_hosts import VerificationHosts
@@ -36,7 +36,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     job_groups.router,
     batches.router,
     codes.router,
-    gs1_prefixes.router,
+    gtin_owners.router,
     exports.router,
     label_jobs.router,
     symbols.router,

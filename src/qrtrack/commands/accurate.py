@@ -6,13 +6,13 @@ import typer
 
 from qrtrack.commands import start
 from qrtrack.commands.running import run_on_database
-from qrtrack.services.accurate.sources import connection_figures
+from qrtrack.services.accurate.sources import read_accurate_health
 
 
 def show_connection() -> None:
     settings = start(quiet=True, with_secrets=False)
     zone = ZoneInfo(settings.accurate_timezone)
-    found = run_on_database(settings, lambda database: connection_figures(database, zone=zone))
+    found = run_on_database(settings, lambda database: read_accurate_health(database, zone=zone))
     for database_id, kind, seconds in found.sources:
         typer.echo(f"last event of database {database_id}, {kind}: {seconds} s ago")
     for owner, events in found.unassigned:

@@ -85,8 +85,8 @@ class Connector:
         raise ConnectionError("; ".join(failures))
 
 
-class Connections:
-    """A small pool for one purpose, filled on demand: a burst of webhooks cannot occupy the main pool, and other work
+class SmallPool:
+    """A pool for one purpose, filled on demand: a burst of webhooks cannot occupy the main pool, and other work
     cannot delay webhooks. Each statement commits by itself.
 
     Every statement inserts or finds few rows by key, so generic index plans are forced and kept (not behind a pooler).

@@ -11,7 +11,7 @@ import structlog
 
 from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.repositories.gauges import QueueDepth
-from qrtrack.services.accurate.sources import ConnectionFigures, connection_figures
+from qrtrack.services.accurate.sources import AccurateHealth, read_accurate_health
 
 KEPT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 5.0
@@ -33,7 +33,7 @@ class Gauges:
     count_repairs: Mapping[str, int]
     verification_alerts: Mapping[str, int]
     verification_reports: int
-    accurate: ConnectionFigures
+    accurate: AccurateHealth
 
 
 async def read_gauges(database: Database, *, zone: ZoneInfo) -> Gauges:
@@ -46,7 +46,7 @@ async def read_gauges(database: Database, *, zone: ZoneInfo) -> Gauges:
         repairs = await repositories.recalculation.repairs()
         alerts = await repositories.gauges.verification_alerts()
         reports = await repositories.gauges.verification_reports()
-    accurate = await connection_figures(database, zone=zone)
+    accurate = await read_accurate_health(database, zone=zone)
     return Gauges(queues, len(workers), unknown, alarming, away, repairs, alerts, reports, accurate)
 
 

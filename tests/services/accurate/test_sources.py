@@ -19,11 +19,11 @@ from qrtrack.domain.identity import Caller
 from qrtrack.integrations.accurate import Account
 from qrtrack.runtime import Runtime
 from qrtrack.services.accurate.sources import (
-    ConnectionFigures,
+    AccurateHealth,
     assign_events,
-    connection_figures,
     empty_old_payloads,
     keep_subscription,
+    read_accurate_health,
 )
 from qrtrack.settings import Settings
 from qrtrack.worker.schedule import TASKS
@@ -48,8 +48,8 @@ async def renew(runtime: Runtime, host: Endpoint) -> None:
     await keep_subscription(runtime.database, runtime.http, Account(host.url, TOKEN), zone=JAKARTA)
 
 
-async def figures(runtime: Runtime) -> ConnectionFigures:
-    return await connection_figures(runtime.database, zone=JAKARTA)
+async def health(runtime: Runtime) -> AccurateHealth:
+    return await read_accurate_health(runtime.database, zone=JAKARTA)
 
 
 def day(days: int) -> str:
@@ -63,7 +63,7 @@ async def test_the_subscription_is_renewed_once_a_day(runtime: Runtime, accurate
     (request,) = host.received
     assert "x-api-signature" not in request.headers
     assert (request.path, request.headers["authorization"]) == ("/api/webhook-renew.do", f"Bearer {TOKEN}")
-    assert (await figures(runtime)).subscription_days_left == 7
+    assert (await health(runtime)).subscription_days_left == 7
     await accurate.sql("UPDATE accurate_subscription SET renewed_at = now() - interval '1 day'")
     await renew(runtime, host)
     assert len(host.received) == 2
@@ -86,7 +86,7 @@ async def test_any_other_answer_is_logged_and_counted_as_a_failure(
     with capture_logs() as logs:
         await renew(runtime, host)
         await renew(runtime, host)
-    found = await figures(runtime)
+    found = await health(runtime)
     assert (found.subscription_days_left, found.renewal_failures) == (None, 2)
     assert found.renewal_error
     assert sum("not renewed" in line["event"] for line in logs) == 2
@@ -99,7 +99,7 @@ async def test_a_refused_signed_renewal_is_logged_and_counted_without_secrets(ru
     account = Account(host.url, TOKEN, secret)
     with capture_logs() as logs:
         await keep_subscription(runtime.database, runtime.http, account, zone=JAKARTA)
-    found = await figures(runtime)
+    found = await health(runtime)
     assert (found.subscription_days_left, found.renewal_failures) == (None, 1)
     assert [request.path for request in host.received] == ["/api/api-token.do", "/api/webhook-renew.do"]
     shown = repr(logs) + repr(found) + repr(account)
@@ -130,11 +130,11 @@ async def test_a_failure_keeps_the_known_expiry_until_the_next_success(
     )
     host.reply = lambda _: answer(503)
     await renew(runtime, host)
-    found = await figures(runtime)
+    found = await health(runtime)
     assert (found.subscription_days_left, found.renewal_error is None) == (-2, False)
     host.reply = lambda _: answer(200, f'{{"s": true, "d": "{day(7)}"}}')
     await renew(runtime, host)
-    found = await figures(runtime)
+    found = await health(runtime)
     assert (found.subscription_days_left, found.renewal_error, found.renewal_failures) == (7, None, 1)
 
 
@@ -143,7 +143,7 @@ async def test_events_are_assigned_and_processed_once_their_database_is_mapped(
 ) -> None:
     await accurate.send(event(databaseId=STRANGE_DATABASE), event(databaseId=None), event())
     await accurate.process()
-    assert (await figures(runtime)).unassigned == [(STRANGE_DATABASE, 1), (None, 1)]
+    assert (await health(runtime)).unassigned == [(STRANGE_DATABASE, 1), (None, 1)]
     owner = uuid4()
     assert await assign_events(runtime.database, {STRANGE_DATABASE: owner}, pass_on=False) == 1
     await accurate.process()
@@ -214,13 +214,13 @@ async def test_an_event_that_waits_for_forwarding_keeps_its_payload(runtime: Run
     assert await empty_old_payloads(runtime.database, days=90) == 1
 
 
-async def test_the_figures_show_silence_waiting_and_dead_events(runtime: Runtime, accurate: Accurate) -> None:
+async def test_the_health_shows_silence_waiting_and_dead_events(runtime: Runtime, accurate: Accurate) -> None:
     await accurate.send(event("ITEM", {"itemId": 1}))
     await accurate.process()
     await accurate.sql("UPDATE accurate_sources SET last_event_at = now() - interval '19 days'")
     await accurate.send(event("CUSTOMER"), event("CUSTOMER", uuid="c"), event("CUSTOMER", uuid="c", note="other"))
     await accurate.sql("UPDATE webhook_queue SET created_at = now() - interval '1 hour' WHERE status = 'pending'")
-    found = await figures(runtime)
+    found = await health(runtime)
     assert found.sources == [(DATABASE, "ITEM", 19 * 86400)]
     assert found.oldest_pending_seconds == 3600
     assert (found.dead, found.conflicts, found.to_pass_on) == (0, 1, 0)
@@ -235,5 +235,5 @@ async def test_the_schedule_runs_these_tasks(
         assert 0 < task.every(runtime.settings) <= 86400
         await task.run(runtime)
     assert host.received == []
-    assert (await figures(runtime)).renewal_failures == 0
+    assert (await health(runtime)).renewal_failures == 0
     assert datetime.now(UTC).tzinfo is UTC

@@ -10,7 +10,7 @@ from qrtrack.domain.labels.printers import FormatInUse
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import BatchManager, Packer, RuntimeState
 from qrtrack.routers.downloads import attachment
-from qrtrack.routers.labels.files import PDF
+from qrtrack.routers.labels.label_files import PDF
 from qrtrack.routers.languages import best_language
 from qrtrack.routers.problems import problems
 from qrtrack.schemas.labels.label_formats import (

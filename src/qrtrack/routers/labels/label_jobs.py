@@ -29,7 +29,7 @@ from qrtrack.routers.bodies import NoFields, StrictRoute
 from qrtrack.routers.dependencies import BatchManager, MayReveal, Packer, RuntimeState
 from qrtrack.routers.downloads import attachment
 from qrtrack.routers.idempotency import AnsweringDatabase
-from qrtrack.routers.labels.files import MEDIA_TYPES, PDF, ZPL
+from qrtrack.routers.labels.label_files import MEDIA_TYPES, PDF, ZPL
 from qrtrack.routers.labels.symbols import CaseNumber
 from qrtrack.routers.problems import problems
 from qrtrack.routers.waiting import LongPoll

@@ -74,7 +74,7 @@ class Silence(NamedTuple):
     silent_seconds: int
 
 
-class ConnectionFigures(NamedTuple):
+class AccurateHealth(NamedTuple):
     """Show whether Accurate has gone silent, and whether its events are processed. `oldest_pending_seconds` is None
     when no event waits, `subscription_days_left` when no subscription is known.
     """
@@ -98,7 +98,7 @@ class ConnectionFigures(NamedTuple):
         return sum(of_one.events for of_one in self.unassigned)
 
 
-async def connection_figures(database: Database, *, zone: ZoneInfo) -> ConnectionFigures:
+async def read_accurate_health(database: Database, *, zone: ZoneInfo) -> AccurateHealth:
     async with database.read() as repositories:
         sources = await repositories.accurate_sources.sources()
         unassigned = await repositories.accurate_sources.unassigned()
@@ -106,7 +106,7 @@ async def connection_figures(database: Database, *, zone: ZoneInfo) -> Connectio
         subscription = await repositories.accurate_sources.subscription()
     expires_on = subscription.expires_on if subscription else None
     oldest = totals.oldest_pending_seconds
-    return ConnectionFigures(
+    return AccurateHealth(
         sources=[Silence(source.database_id, source.type, round(source.silent_seconds)) for source in sources],
         unassigned=unassigned,
         oldest_pending_seconds=None if oldest is None else round(oldest),

@@ -27,7 +27,7 @@ from qrtrack.repositories import Repositories
 from qrtrack.repositories.labels.label_contents import LabelledBatch, LabelledCase, LabelledUnit
 from qrtrack.repositories.labels.label_jobs import Drawn
 from qrtrack.repositories.queues import LABEL_JOBS
-from qrtrack.services.labels.contents import case_label, unit_label
+from qrtrack.services.labels.label_contents import case_label, unit_label
 from qrtrack.services.labels.label_jobs import traced_details
 from qrtrack.services.stoppable_threads import run_in_thread
 

@@ -13,7 +13,7 @@ from qrtrack.domain.labels.documents import FileFormat, write_labels
 from qrtrack.domain.labels.label_jobs import PRESET_OF, FileNotReady, Labelled, NewLabelJob
 from qrtrack.domain.root_keys import KeyRing, NotAskedFor
 from qrtrack.models import LabelJob
-from qrtrack.services.labels.contents import case_label
+from qrtrack.services.labels.label_contents import case_label
 from qrtrack.services.labels.label_plans import choose_printing
 
 

@@ -21,7 +21,7 @@ from qrtrack.domain.labels.label_jobs import (
 from qrtrack.domain.root_keys import SEAL_BYTES
 from qrtrack.repositories import Repositories
 from qrtrack.repositories.labels.label_contents import LabelledBatch, LabelledUnit
-from qrtrack.services.labels.contents import case_label, unit_label
+from qrtrack.services.labels.label_contents import case_label, unit_label
 from qrtrack.services.labels.label_formats import find_format
 
 

@@ -10,7 +10,7 @@ from qrtrack.repositories.packing.gtin_owners import OwnPrefix
 from qrtrack.routers.bodies import StrictRoute
 from qrtrack.routers.dependencies import Packer, PrefixClaimer, RuntimeState
 from qrtrack.routers.problems import problems
-from qrtrack.schemas.packing.gs1_prefixes import (
+from qrtrack.schemas.packing.gtin_owners import (
     CompanyPrefix,
     Gs1Prefix,
     Gs1PrefixAnswer,
