@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from qrtrack.domain.claims import Claim, LeaseLost
+from qrtrack.domain.identity import Permission
 from qrtrack.repositories.base import Repository
 
 
@@ -24,8 +25,9 @@ class Queue:
     `narrowed_to`: the condition that selects the kind's rows where kinds share a table. `on_claim`: assignments made
     with the claim. `claimed_if`: a further condition on `job`, for work that only some processes may claim, or that
     must wait for other work; the caller of `claim` gives its parameters. `backoff_seconds`: delays before attempt 2, 3,
-    …; the last one repeats, each with jitter. `carries`: columns of `job` that the claim of a group returns, for work
-    so small that another read would double its cost.
+    …; the last one repeats, each with jitter. `seen_with`: the permission that shows the kind in an organisation's
+    overview; None hides it. `carries`: columns of `job` that the claim of a group returns, for work so small that
+    another read would double its cost.
 
     The properties are SQL for this table. Other repositories use them: `UPDATE … SET {QUEUE.requeued}, …`.
     """
@@ -34,6 +36,7 @@ class Queue:
     table: str
     max_attempts: int
     backoff_seconds: Sequence[float]
+    seen_with: Permission | None
     narrowed_to: str = "true"
     claimed_if: str = "true"
     on_claim: str = ""

@@ -12,7 +12,7 @@ from qrtrack.repositories.base import Repository
 from qrtrack.repositories.case_prints import NOT_PRINTED_LATER
 from qrtrack.repositories.gauges import PRINTER_IS_AWAY
 from qrtrack.repositories.leased import Queue
-from qrtrack.repositories.queues import CREATING, HASHING, LABEL_JOBS, PERIODIC_TASKS, QUEUES, REVERSE_JOBS
+from qrtrack.repositories.queues import CREATING, HASHING, LABEL_JOBS, QUEUES, REVERSE_JOBS
 from qrtrack.repositories.verification.alerts import IS_RECALL_LIFTED
 
 # Counts stop at one more than the page shows, which is then written as 10,000+.
@@ -68,7 +68,7 @@ def _running_stage(queue: Queue, done: str, total: str) -> str:
     """
 
 
-DEPTHS: Final = " UNION ALL ".join(_depth(queue) for queue in QUEUES if queue is not PERIODIC_TASKS)
+DEPTHS: Final = " UNION ALL ".join(_depth(queue) for queue in QUEUES if queue.seen_with)
 RUNNING: Final = f"""
 {_running_job(REVERSE_JOBS)}
 UNION ALL

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
+from qrtrack.domain.identity import Permission
 from qrtrack.repositories.leased import Queue
 
 QUEUES: Final[list[Queue]] = []
@@ -22,6 +23,7 @@ CREATING: Final = _registered(
         narrowed_to="job.stage = 'creating'",
         max_attempts=4,
         backoff_seconds=(0.1, 0.2, 0.3),
+        seen_with=Permission.PACK,
     )
 )
 HASHING: Final = _registered(replace(CREATING, kind="hashing", narrowed_to="job.stage = 'hashing'"))
@@ -34,6 +36,7 @@ WEBHOOK_EVENTS: Final = _registered(
         narrowed_to="job.attempts = 0",
         max_attempts=8,
         backoff_seconds=(1, 5, 25, 120, 600, 1800, 3600),
+        seen_with=Permission.RESOLVE_AND_REPLAY,
         queued="pending",
         running="processing",
         completed="done",
@@ -53,7 +56,13 @@ WEBHOOK_EVENTS: Final = _registered(
 # Retries are claimed one by one, so that an event that crashes its worker does not take a group with it again.
 WEBHOOK_RETRIES: Final = _registered(replace(WEBHOOK_EVENTS, kind="webhook_retry", narrowed_to="job.attempts > 0"))
 WEBHOOK_STREAMS: Final = _registered(
-    Queue(kind="webhook_stream", table="webhook_streams", max_attempts=8, backoff_seconds=(5,))
+    Queue(
+        kind="webhook_stream",
+        table="webhook_streams",
+        max_attempts=8,
+        backoff_seconds=(5,),
+        seen_with=Permission.RESOLVE_AND_REPLAY,
+    )
 )
 REVERSE_JOBS: Final = _registered(
     Queue(
@@ -61,10 +70,13 @@ REVERSE_JOBS: Final = _registered(
         table="qr_reverse_jobs",
         max_attempts=3,
         backoff_seconds=(2, 8),
+        seen_with=Permission.PACK,
         on_claim="progress = GREATEST(job.progress, 5)",
     )
 )
-LABEL_JOBS: Final = _registered(Queue(kind="label_job", table="label_jobs", max_attempts=3, backoff_seconds=(2, 8)))
+LABEL_JOBS: Final = _registered(
+    Queue(kind="label_job", table="label_jobs", max_attempts=3, backoff_seconds=(2, 8), seen_with=Permission.PACK)
+)
 # Claimed by processes that may print into the printer's network, in the order of ids, one at a time per printer: the
 # unique index on running rows refuses what two claims at the same moment would take.
 PRINT_JOBS: Final = _registered(
@@ -73,6 +85,7 @@ PRINT_JOBS: Final = _registered(
         table="print_jobs",
         max_attempts=5000,
         backoff_seconds=(1, 2, 5, 10, 30, 60),
+        seen_with=Permission.PACK,
         claimed_if="""EXISTS (
             SELECT FROM printers AS printer
             WHERE printer.id = job.printer_id
@@ -91,9 +104,10 @@ NOTIFICATIONS: Final = _registered(
         table="notifications",
         max_attempts=8,
         backoff_seconds=(5, 30, 120, 600, 3600, 14400, 36000),
+        seen_with=Permission.PACK,
     )
 )
 # Rows of this table never end: the end of a run sets the time of the next one (worker/schedule.py).
 PERIODIC_TASKS: Final = _registered(
-    Queue(kind="periodic_task", table="periodic_tasks", max_attempts=3, backoff_seconds=(1,))
+    Queue(kind="periodic_task", table="periodic_tasks", max_attempts=3, backoff_seconds=(1,), seen_with=None)
 )

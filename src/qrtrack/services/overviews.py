@@ -10,24 +10,16 @@ from zoneinfo import ZoneInfo
 from qrtrack.database import Database
 from qrtrack.domain.identity import Caller, Permission
 from qrtrack.repositories.overviews import LastError, OwnQueue, PackedHour, RunningWork
+from qrtrack.repositories.queues import QUEUES
 
 SHOWN: Final = 8
 SHOWN_STATIONS: Final = 12
 SILENT_SECONDS: Final = 12 * 3600
 """The same limit as that of the alert QrtrackWebhookSilence."""
 
-SEEN_WITH: Final[Mapping[str, Permission]] = {
-    "creating": Permission.PACK,
-    "hashing": Permission.PACK,
+OTHERS_SEEN_WITH: Final = {
     "batch": Permission.PACK,
-    "reverse_job": Permission.PACK,
-    "label_job": Permission.PACK,
-    "print_job": Permission.PACK,
-    "notification": Permission.PACK,
     "progress": Permission.DOCUMENTS_AND_PROGRESS,
-    "webhook_event": Permission.RESOLVE_AND_REPLAY,
-    "webhook_retry": Permission.RESOLVE_AND_REPLAY,
-    "webhook_stream": Permission.RESOLVE_AND_REPLAY,
     "failed_batches": Permission.PACK,
     "failed_jobs": Permission.PACK,
     "failed_label_jobs": Permission.PACK,
@@ -39,7 +31,8 @@ SEEN_WITH: Final[Mapping[str, Permission]] = {
     "silence": Permission.RESOLVE_AND_REPLAY,
     "unknown_dispatches": Permission.DISPATCH,
 }
-"""Kinds of work, and kinds of things that need a person, with the permission that shows them."""
+SEEN_WITH: Final = {queue.kind: queue.seen_with for queue in QUEUES if queue.seen_with} | OTHERS_SEEN_WITH
+"""The kinds of queued work, and all else that the overview shows, each with the permission that shows it."""
 
 
 @dataclass(frozen=True, slots=True)
