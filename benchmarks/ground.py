@@ -59,7 +59,7 @@ class Ground:
         """The standing worker of a server, with these slots of each kind and none of the others."""
         worker = Worker(self.runtime, [Slots(HANDLER_OF[kind], count) for kind, count in slots.items()])
         loop = asyncio.create_task(worker.run())
-        # The first look at an empty queue is over, and the hint's connection listens.
+        # The first look at an empty queue is over, and the connection for wake-ups listens.
         await asyncio.sleep(0.2)
         try:
             yield

@@ -2,7 +2,7 @@
 
 Bars: 10,000 codes in 0.5 s, 1,000,000 in 12 s on two cores; at least 0.85 of the raw statement's speed; the process
 grows by less than 64 MiB. Ours is everything from the call of the use case to the row `completed`, by a standing
-worker that is woken by its hint: submission, claim, count, chunks, finish. The raw statement writes the same rows into
+worker that is woken by NOTIFY: submission, claim, count, chunks, finish. The raw statement writes the same rows into
 a table with the same indexes, constraints and foreign key, in one transaction. One code in a thousand is excluded.
 Both sides begin on an empty queue after a checkpoint, in turns.
 """

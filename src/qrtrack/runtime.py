@@ -31,7 +31,7 @@ from qrtrack.limits.fair_starts import FairStarts
 from qrtrack.limits.heavy_work import HeavyWork
 from qrtrack.limits.long_polls import LongPolls
 from qrtrack.postgresql import schema_revision
-from qrtrack.services.accurate.intake import HintThrottle
+from qrtrack.services.accurate.intake import WakeUpThrottle
 from qrtrack.services.akselgate.dispatches import Dispatcher
 from qrtrack.services.gauges import GaugeCache
 from qrtrack.services.notifications import Messenger
@@ -93,7 +93,7 @@ class Runtime:
     exports: Exports
     stopping: asyncio.Event
     verifier: Verifier
-    webhook_hints: HintThrottle = field(default_factory=HintThrottle)
+    webhook_wake_ups: WakeUpThrottle = field(default_factory=WakeUpThrottle)
     long_polls: LongPolls = field(default_factory=LongPolls)
     bodies: BodyBudget = field(default_factory=BodyBudget)
     starts: FairStarts = field(default_factory=FairStarts)

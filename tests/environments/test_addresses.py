@@ -105,7 +105,7 @@ def test_a_form_of_a_provider_leads_to_the_database(managed: Provider, install: 
 
 
 async def test_every_connection_gets_the_whole_address(managed: Provider, install: Install) -> None:
-    """Pool, webhooks, health and hints: each says its name and has the options."""
+    """Pool, webhooks, health and wake-ups: each says its name and has the options."""
     query = "sslmode=require&application_name=whole%20address&options=-c%20statement_timeout%3D7777"
     installation = install(managed.url(query))
     await tell_story(installation)

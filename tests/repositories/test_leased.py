@@ -487,16 +487,16 @@ async def test_the_database_refuses_a_code_prepared_twice(plant: Plant) -> None:
 
 
 async def test_only_an_enqueue_wakes_workers(plant: Plant, database: Database) -> None:
-    hints: list[object] = []
+    wake_ups: list[object] = []
     listener = await database.connector.connect()
     try:
-        await listener.add_listener(WAKE_UP_CHANNEL, lambda *heard: hints.append(heard[-1]))
+        await listener.add_listener(WAKE_UP_CHANNEL, lambda *heard: wake_ups.append(heard[-1]))
 
         async def heard() -> list[object]:
             # What was sent before this statement arrives before its answer.
             await listener.execute("SELECT 1")
-            found = hints.copy()
-            hints.clear()
+            found = wake_ups.copy()
+            wake_ups.clear()
             return found
 
         batch = await plant.order(30)

@@ -185,7 +185,7 @@ async def test_a_drain_counts_each_event_and_retries_a_failed_group_one_by_one(
     async def send(*numbers: int) -> None:
         body = json.dumps([event("ITEM", {"itemId": number}) for number in numbers]).encode()
         owners = {DATABASE: caller.organisation_id}
-        await receive_events(runtime.database, body, owners=owners, pass_on=False, hint=False)
+        await receive_events(runtime.database, body, owners=owners, pass_on=False, wake=False)
 
     async def drain() -> list[dict[str, int]]:
         kinds = (await cron.post(DRAIN)).json()["kinds"]

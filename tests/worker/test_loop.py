@@ -38,7 +38,7 @@ def with_settings(runtime: Runtime, **settings: Any) -> Runtime:
 
 @pytest.fixture
 def polling(runtime: Runtime) -> Runtime:
-    """As behind a pooler: no hints, and a poll every 20 ms."""
+    """As behind a pooler: no wake-ups, and a poll every 20 ms."""
     return with_settings(runtime, database_pooler="transaction", poll_seconds=0.02)
 
 
@@ -60,14 +60,14 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 @contextmanager
-def hints() -> Iterator[asyncio.Event]:
+def wake_ups() -> Iterator[asyncio.Event]:
     """The event is set when the worker listens."""
     heard = asyncio.Event()
 
-    async def listen_and_tell(connector: Any, on_hint: Callable[[], None]) -> None:
+    async def listen_and_tell(connector: Any, on_wake_up: Callable[[], None]) -> None:
         def hinted() -> None:
             heard.set()
-            on_hint()
+            on_wake_up()
 
         await listen(connector, hinted)
 
@@ -112,7 +112,7 @@ async def test_a_batch_becomes_ready_and_its_job_completes_with_hints_and_withou
 
 async def test_an_idle_worker_starts_new_work_long_before_its_next_poll(plant: Plant, runtime: Runtime) -> None:
     made = await plant.batch(1)
-    with hints() as heard:
+    with wake_ups() as heard:
         async with at_work(Worker(with_settings(runtime, poll_seconds=NEVER))):
             await asyncio.wait_for(heard.wait(), HANG_SECONDS)
             for _ in range(20):
@@ -275,7 +275,7 @@ async def test_released_work_is_claimed_by_another_worker_at_once(plant: Plant, 
     made = await plant.batch(30)
     await plant.submit(made)
     [job] = await claim_work(polling.database, BY_KIND["reverse_job"].queue, 1, lease_seconds=30)
-    with hints() as heard:
+    with wake_ups() as heard:
         async with at_work(Worker(with_settings(polling, database_pooler="none", poll_seconds=NEVER))):
             await asyncio.wait_for(heard.wait(), HANG_SECONDS)
             async with polling.database.write() as repositories:

@@ -17,14 +17,14 @@ from qrtrack.postgresql import wake_ups
 from qrtrack.postgresql.connections import Connector
 from qrtrack.postgresql.wake_ups import listen
 from qrtrack.repositories.queues import CREATING, WAKE_UP_CHANNEL, WEBHOOK_EVENTS
-from qrtrack.services.accurate.intake import HintThrottle, receive_events
+from qrtrack.services.accurate.intake import WakeUpThrottle, receive_events
 from qrtrack.services.claims import break_up_group, claim_group, release_group
 from qrtrack.settings.postgresql import parse_address
 from ticking import HANG_SECONDS
 
 
 class Heard:
-    """Counts hints, and waits for the next one."""
+    """Counts wake-ups, and waits for the next one."""
 
     def __init__(self) -> None:
         self.times = 0
@@ -41,7 +41,7 @@ class Heard:
 
 @asynccontextmanager
 async def listening(database: Database) -> AsyncIterator[Heard]:
-    """From the first hint on: the one that comes with every connection."""
+    """From the first wake-up on: the one that comes with every connection."""
     heard = Heard()
     task = asyncio.create_task(listen(database.connector, heard))
     try:
@@ -52,7 +52,7 @@ async def listening(database: Database) -> AsyncIterator[Heard]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def hint(database: Database) -> None:
+async def wake(database: Database) -> None:
     async with database.write() as repositories:
         await repositories.wake_workers(CREATING)
 
@@ -65,26 +65,26 @@ LISTENERS = (
 
 async def test_a_wake_up_is_received(database: Database) -> None:
     async with listening(database) as heard:
-        await hint(database)
+        await wake(database)
         await heard.next()
     assert heard.times == 2
 
 
 async def test_webhooks_wake_workers_and_a_storm_of_them_seldom(database: Database) -> None:
-    throttle = HintThrottle()
+    throttle = WakeUpThrottle()
     async with listening(database) as heard:
         body = json.dumps([event()]).encode()
-        await receive_events(database, body, owners={}, pass_on=False, hint=throttle.due())
+        await receive_events(database, body, owners={}, pass_on=False, wake=throttle.due())
         await heard.next()
         assert heard.times == 2
-        with patch("qrtrack.services.accurate.intake.HINT_SECONDS", 3600):
+        with patch("qrtrack.services.accurate.intake.WAKE_UP_SECONDS", 3600):
             assert not throttle.due()
 
 
 @pytest.mark.parametrize("end", [release_group, break_up_group])
 async def test_a_released_or_broken_up_group_wakes_workers(database: Database, end: Any) -> None:
     body = json.dumps([event()]).encode()
-    await receive_events(database, body, owners={DATABASE: uuid4()}, pass_on=False, hint=False)
+    await receive_events(database, body, owners={DATABASE: uuid4()}, pass_on=False, wake=False)
     group = await claim_group(database, WEBHOOK_EVENTS, 1, lease_seconds=30)
     async with listening(database) as heard:
         await end(database, WEBHOOK_EVENTS, group)
@@ -101,7 +101,7 @@ async def test_a_transaction_that_rolls_back_wakes_nobody(database: Database) ->
         try:
             await give_up()
         except ZeroDivisionError:
-            await hint(database)
+            await wake(database)
         await heard.next()
         assert heard.times == 2
 
@@ -114,7 +114,7 @@ async def test_a_killed_listener_reconnects_and_wakes_once_for_missed_hints(plan
                 await asyncio.sleep(0.01)
             await heard.next()
             assert heard.times == 2
-            await hint(database)
+            await wake(database)
             await heard.next()
             assert heard.times == 3
 
@@ -129,7 +129,7 @@ async def test_a_listener_that_lost_its_channel_listens_again(plant: Plant, data
         connections.append(connection)
         return connection
 
-    await hint(database)  # The pool has its connection by then: those that are shown are the listener's.
+    await wake(database)  # The pool has its connection by then: those that are shown are the listener's.
     with (
         patch.object(wake_ups, "RECONNECT_SECONDS", 0.05),
         patch.object(wake_ups, "CHECK_SECONDS", 0.05),
@@ -143,7 +143,7 @@ async def test_a_listener_that_lost_its_channel_listens_again(plant: Plant, data
                 except asyncpg.InterfaceError:  # It was just being asked.
                     await asyncio.sleep(0.001)
             await heard.next()
-            await hint(database)
+            await wake(database)
             await heard.next()
     assert len(connections) == 2
     assert connections[0].is_closed()

@@ -21,8 +21,8 @@ STILL_LISTENING = "SELECT count(*) FROM pg_listening_channels()"
 log = structlog.get_logger()
 
 
-async def listen(connector: Connector, on_hint: Callable[[], None]) -> None:
-    """Calls `on_hint` for each NOTIFY, and after each reconnection, since notifications may have been missed. Runs
+async def listen(connector: Connector, on_wake_up: Callable[[], None]) -> None:
+    """Calls `on_wake_up` for each NOTIFY, and after each reconnection, since notifications may have been missed. Runs
     until cancelled.
 
     Checks every ten seconds that the connection still listens: a pooler in between can take the session away.
@@ -33,8 +33,8 @@ async def listen(connector: Connector, on_hint: Callable[[], None]) -> None:
             connection, lost = await connector.connect(), asyncio.Event()
             try:
                 connection.add_termination_listener(partial(_set, lost))
-                await connection.add_listener(WAKE_UP_CHANNEL, lambda *_: on_hint())
-                on_hint()
+                await connection.add_listener(WAKE_UP_CHANNEL, lambda *_: on_wake_up())
+                on_wake_up()
                 is_logged = False
                 while not lost.is_set() and await connection.fetchval(STILL_LISTENING, timeout=5):
                     with suppress(TimeoutError):

@@ -57,9 +57,9 @@ class Worker:
 
     async def run(self) -> None:
         """Runs until stop(). Outages of the database and defects of one kind do not end it."""
-        hints = None
+        listening = None
         if self._runtime.settings.database_pooler == "none":
-            hints = asyncio.create_task(listen(self._runtime.database.connector, self._awake.set))
+            listening = asyncio.create_task(listen(self._runtime.database.connector, self._awake.set))
         try:
             while not self._stopping.is_set():
                 self._awake.clear()
@@ -70,9 +70,9 @@ class Worker:
                 await self._rest()
         finally:
             await self._sign_off()
-            if hints is not None:
-                hints.cancel()
-                await asyncio.gather(hints, return_exceptions=True)
+            if listening is not None:
+                listening.cancel()
+                await asyncio.gather(listening, return_exceptions=True)
 
     def _note(self, *, is_away: bool) -> None:
         """Logs the begin and the end of an outage, but not each poll in between."""

@@ -330,7 +330,7 @@ async def test_without_the_database_the_answer_is_503_at_once(
     class Gone:
         database = gone
         settings = runtime.settings
-        webhook_hints = runtime.webhook_hints
+        webhook_wake_ups = runtime.webhook_wake_ups
         bodies = runtime.bodies
         forwarder = None
 
@@ -479,7 +479,7 @@ async def send_as(
 ) -> httpx2.Response:
     class Changed:
         database = runtime.database
-        webhook_hints = runtime.webhook_hints
+        webhook_wake_ups = runtime.webhook_wake_ups
         bodies = runtime.bodies
         forwarder = None
         settings = settings_of("postgresql://unused", Path(), **changes)

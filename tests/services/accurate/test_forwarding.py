@@ -315,7 +315,7 @@ async def test_an_event_that_arrived_before_forwarding_was_on_is_forwarded_after
         json.dumps(item(1)).encode(),
         owners=runtime.settings.database_owners,
         pass_on=False,
-        hint=False,
+        wake=False,
     )
     assert [row.forward_status for row in await accurate.rows()] == [None]
     await accurate.process()
@@ -368,7 +368,7 @@ async def test_newly_assigned_events_are_forwarded_before_later_arrivals(
     owners = {STRANGE_DATABASE: caller.organisation_id}
     await accurate.send(item(1, uuid="first", **strange), item(1, uuid="second", **strange), {**strange, "type": ""})
     await receive_events(
-        runtime.database, json.dumps(item(1, uuid="third", **strange)).encode(), owners=owners, pass_on=True, hint=False
+        runtime.database, json.dumps(item(1, uuid="third", **strange)).encode(), owners=owners, pass_on=True, wake=False
     )
     await accurate.process()
     await forward(runtime)

@@ -649,6 +649,6 @@ async def test_a_worker_woken_by_a_submission_finds_the_committed_job(plant: Pla
 
     with patch.object(Repositories, "wake_workers", wake_and_look):
         await plant.submit(batch)
-    # Not there before the commit, with which the hint travels.
+    # Not there before the commit, with which the wake-up travels.
     assert woken == [[]]
     assert len(await plant.work("reverse_job")) == 1

@@ -101,7 +101,7 @@ class PreparedCode(TenantOwned, Table):
 
 
 class ReverseJobLog(TenantOwned, Table):
-    """One line of a job's log, such as a stage, a retry, a warning or a failure."""
+    """One line of a job's log, such as a step, a retry, a warning or a failure."""
 
     __tablename__ = "qr_reverse_job_logs"
     __table_args__ = (

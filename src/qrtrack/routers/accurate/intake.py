@@ -141,7 +141,7 @@ async def _receive(runtime: Runtime, request: Request) -> Sequence[Receipt]:
             body,
             owners=runtime.settings.database_owners,
             pass_on=runtime.forwarder is not None,
-            hint=runtime.webhook_hints.due(),
+            wake=runtime.webhook_wake_ups.due(),
         )
     except UnreadableBody as error:
         UNREADABLE.inc()

@@ -108,7 +108,7 @@ async def list_reverse_jobs(
 async def list_reverse_job_logs(
     query: Annotated[LogQuery, Query()], caller: Packer, runtime: RuntimeState
 ) -> dict[str, Any]:
-    """Lists one line for each stage, retry, warning and failure, oldest first."""
+    """Lists one line for each step, retry, warning and failure, oldest first."""
     rows = await use_cases.list_log(
         runtime.database, caller=caller, job_id=query.job_id, after=query.after_number(), limit=query.one_more
     )

@@ -176,7 +176,7 @@ class LogQuery(ListQuery):
 
 
 class LogLine(View):
-    """One line of the log, such as a stage, a retry, a warning or a failure."""
+    """One line of the log, such as a step, a retry, a warning or a failure."""
 
     level: Literal["info", "warn", "error"]
     message: str

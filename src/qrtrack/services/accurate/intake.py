@@ -28,20 +28,20 @@ STEP_LINES = 100
 READER = ThreadPoolExecutor(1, "webhook-bodies")
 
 # NOTIFY serialises commits. One wake-up is enough for all events that have arrived meanwhile.
-HINT_SECONDS = 0.1
+WAKE_UP_SECONDS = 0.1
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class HintThrottle:
+class WakeUpThrottle:
     """Limits how often this process wakes the workers. They find the other events at their next poll."""
 
     _last: float = 0.0
 
     def due(self) -> bool:
         now = time.monotonic()
-        if now - self._last < HINT_SECONDS:
+        if now - self._last < WAKE_UP_SECONDS:
             return False
         self._last = now
         return True
@@ -67,10 +67,10 @@ class Receipt:
 
 
 async def receive_events(
-    database: Database, body: bytes, *, owners: Mapping[int, UUID], pass_on: bool, hint: bool
+    database: Database, body: bytes, *, owners: Mapping[int, UUID], pass_on: bool, wake: bool
 ) -> Sequence[Receipt]:
     """Stores all elements of a request in one statement, which is committed at once. Then looks up duplicates and
-    stores conflicts. With `pass_on` the events are also forwarded. With `hint` the workers are woken.
+    stores conflicts. With `pass_on` the events are also forwarded. With `wake` the workers are woken.
 
     Raises UnreadableBody or TooManyElements.
     """
@@ -79,7 +79,7 @@ async def receive_events(
     else:
         elements = await asyncio.get_running_loop().run_in_executor(READER, _split_in_steps, body)
     log.info("received", types=sorted({element.type for element in elements}), count=len(elements))
-    return await _store(database, elements, owners, pass_on=pass_on, hint=hint) if elements else []
+    return await _store(database, elements, owners, pass_on=pass_on, wake=wake) if elements else []
 
 
 def _split_in_steps(body: bytes) -> list[Element]:
@@ -91,7 +91,7 @@ def _split_in_steps(body: bytes) -> list[Element]:
 
 
 async def _store(
-    database: Database, elements: Sequence[Element], owners: Mapping[int, UUID], *, pass_on: bool, hint: bool
+    database: Database, elements: Sequence[Element], owners: Mapping[int, UUID], *, pass_on: bool, wake: bool
 ) -> list[Receipt]:
     async with database.autocommit(apart=True) as repositories:
         intake = repositories.webhook_intake
@@ -106,7 +106,7 @@ async def _store(
             await intake.keep_conflicts(
                 [(known[receipt.uuid], arrivals[receipt.index]) for receipt in conflicts if receipt.uuid]
             )
-        if hint:
+        if wake:
             await repositories.wake_workers(WEBHOOK_EVENTS)
     return receipts
 
