@@ -161,7 +161,7 @@ def test_a_recalculation_that_cannot_be_is_refused(
 
 async def test_it_shows_the_state_of_accurates_webhooks(tmp_path: Path, migrated_url: str, database: Database) -> None:
     events = [event(databaseId=2886480), event(databaseId=2886480), event(databaseId=None)]
-    await receive_events(database, json.dumps(events).encode(), owners={}, pass_on=False, wake=False)
+    await receive_events(database, json.dumps(events).encode(), owners={}, forward=False, wake=False)
     async with database.write() as repositories:
         heard_at = datetime.now(UTC) - timedelta(hours=1)
         await repositories.webhook_processing.store_last_heard({(1443290, "ITEM"): heard_at})

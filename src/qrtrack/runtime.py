@@ -41,7 +41,7 @@ from qrtrack.services.secret_key import check_secret_key
 from qrtrack.services.shielded_tasks import ShieldedTasks
 from qrtrack.services.verification.admission import Admission
 from qrtrack.services.verification.checks import Verifier
-from qrtrack.services.workers import Pulse
+from qrtrack.services.workers import ProcessActivity
 from qrtrack.settings import Settings
 
 # Requests and the database on the same cores have priority over bcrypt and labels in the background.
@@ -98,7 +98,7 @@ class Runtime:
     bodies: BodyBudget = field(default_factory=BodyBudget)
     starts: FairStarts = field(default_factory=FairStarts)
     report_groups: ReportGroups = field(default_factory=ReportGroups)
-    pulse: Pulse = field(default_factory=Pulse)
+    activity: ProcessActivity = field(default_factory=ProcessActivity)
 
 
 @asynccontextmanager

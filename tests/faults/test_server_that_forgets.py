@@ -72,7 +72,7 @@ async def test_acknowledged_webhooks_and_conflicts_are_there_after_a_crash(
     database = Database.connect(forgetful, pool_size=1, behind_pooler=pooler == "transaction")
     for kind in ("ITEM", "SALES_INVOICE"):
         body = json.dumps([event(kind, uuid="kept")]).encode()
-        await receive_events(database, body, owners={}, pass_on=False, wake=True)
+        await receive_events(database, body, owners={}, forward=False, wake=True)
     await crash(server, tmp_path)
     await database.close()
     connection = await Connector(parse_address(forgetful)).connect()

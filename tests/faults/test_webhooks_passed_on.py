@@ -59,7 +59,7 @@ async def send_until(over: asyncio.Event, runtime: Runtime, caller: Caller) -> i
             count += 1
             kind, field = DICE.choice([("ITEM", "itemId"), ("CUSTOMER", "customerId"), ("SALES_ORDER", "salesOrderId")])
             events.append(event(kind, {field: DICE.randrange(ENTITIES)}, count=count))
-        await receive_events(runtime.database, json.dumps(events).encode(), owners=owners, pass_on=True, wake=True)
+        await receive_events(runtime.database, json.dumps(events).encode(), owners=owners, forward=True, wake=True)
         await asyncio.sleep(0.03)
     return count
 

@@ -190,7 +190,7 @@ async def test_webhooks_are_taken_in_once_and_processed(pooled: Runtime, caller:
 
     async def send(first: int) -> list[int]:
         body = json.dumps(events[first:] + events[:first]).encode()
-        receipts = await receive_events(pooled.database, body, owners=owners, pass_on=False, wake=first == 0)
+        receipts = await receive_events(pooled.database, body, owners=owners, forward=False, wake=first == 0)
         ids = [receipt.queue_id for receipt in receipts]
         return ids[-first:] + ids[:-first] if first else ids
 
@@ -207,7 +207,7 @@ async def test_webhooks_are_taken_in_once_and_processed(pooled: Runtime, caller:
 async def test_groups_are_claimed_by_many_at_once(pooled: Runtime, caller: Caller) -> None:
     """A claim is a transaction, and what was claimed is read behind it: each may be of another server connection."""
     body = json.dumps([event() for _ in range(300)]).encode()
-    await receive_events(pooled.database, body, owners={DATABASE: caller.organisation_id}, pass_on=False, wake=False)
+    await receive_events(pooled.database, body, owners={DATABASE: caller.organisation_id}, forward=False, wake=False)
 
     taken: list[int] = []
 

@@ -106,7 +106,7 @@ async def test_webhooks_sent_at_once_are_all_taken_in_and_claimed_once(strict: R
         body = json.dumps(bodies).encode()
         return {
             receipt.queue_id
-            for receipt in await receive_events(strict.database, body, owners=owners, pass_on=False, wake=True)
+            for receipt in await receive_events(strict.database, body, owners=owners, forward=False, wake=True)
         }
 
     answers = await asyncio.gather(*(send(bodies) for _ in range(10) for bodies in (events, events[::-1], other)))
@@ -174,7 +174,7 @@ async def _take_in_where(plant: Plant, database: Database, condition: str) -> No
         await plant.sql(f"ALTER TABLE {table} ADD CONSTRAINT durable CHECK ({condition}) NOT VALID")
     try:
         bodies = [json.dumps([event(kind, uuid="same")]).encode() for kind in ("ITEM", "SALES_INVOICE")]
-        _, [receipt] = [await receive_events(database, body, owners={}, pass_on=False, wake=False) for body in bodies]
+        _, [receipt] = [await receive_events(database, body, owners={}, forward=False, wake=False) for body in bodies]
         assert receipt.conflict
     finally:
         for table in ("webhook_queue", "webhook_conflicts"):

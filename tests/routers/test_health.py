@@ -110,7 +110,7 @@ async def test_other_troubles_are_shown_but_do_not_change_readiness(
     await plant.sql("UPDATE accurate_sources SET last_event_at = now() - interval '9 days'")
     await plant.submit(await plant.batch(10))
     await plant.sql("UPDATE qr_reverse_jobs SET run_at = now() - interval '3 hours'")
-    runtime.pulse.polled = time.monotonic() - 600
+    runtime.activity.polled = time.monotonic() - 600
     answer = await watcher.get("/readyz")
     said = answer.json()
     assert answer.status_code == 200

@@ -292,7 +292,7 @@ async def test_a_group_of_events_counts_every_one(scrape: Any, runtime: Runtime,
     # Three were taken together, and then the other two.
     for name in ("work_wait_seconds_count", "work_run_seconds_count"):
         assert after(name, kind="webhook_event") - before(name, kind="webhook_event") == 2, name
-    assert set(runtime.pulse.ended) == {"webhook_event"}
+    assert set(runtime.activity.ended) == {"webhook_event"}
 
 
 async def test_unknown_types_share_one_series(scrape: Any, runtime: Runtime, plant: Plant) -> None:

@@ -185,7 +185,7 @@ async def test_a_drain_counts_each_event_and_retries_a_failed_group_one_by_one(
     async def send(*numbers: int) -> None:
         body = json.dumps([event("ITEM", {"itemId": number}) for number in numbers]).encode()
         owners = {DATABASE: caller.organisation_id}
-        await receive_events(runtime.database, body, owners=owners, pass_on=False, wake=False)
+        await receive_events(runtime.database, body, owners=owners, forward=False, wake=False)
 
     async def drain() -> list[dict[str, int]]:
         kinds = (await cron.post(DRAIN)).json()["kinds"]
@@ -230,7 +230,7 @@ async def test_the_health_of_the_work_tells_each_kind_and_the_living_workers(
     cron: httpx2.AsyncClient, plant: Plant, runtime: Runtime
 ) -> None:
     await plant.submit(await plant.batch(5))
-    await report_process(runtime.database, runtime.pulse, poll_seconds=1)
+    await report_process(runtime.database, runtime.activity, poll_seconds=1)
     before = (await cron.get("/api/worker/health")).json()
     assert before["kinds"]["reverse_job"] == {
         "queued": 1,
@@ -240,7 +240,7 @@ async def test_the_health_of_the_work_tells_each_kind_and_the_living_workers(
         "last_finished_at": None,
     }
     assert set(before["kinds"]) == {queue.kind for queue in QUEUES}
-    assert [worker["worker_id"] for worker in before["workers"]] == [str(runtime.pulse.process_id)]
+    assert [worker["worker_id"] for worker in before["workers"]] == [str(runtime.activity.process_id)]
     await cron.post(JOB)
     after = (await cron.get("/api/worker/health")).json()["kinds"]["reverse_job"]
     assert after["queued"] == 0

@@ -20,7 +20,7 @@ from qrtrack.services.packing.codes import void_codes
 from qrtrack.services.progress.sync_batches import create_sync_batch
 from qrtrack.services.progress.sync_records import ReportGroups, report_records
 from qrtrack.services.retention import KEY_HOURS, preview_prune, prune
-from qrtrack.services.workers import Pulse, report_process
+from qrtrack.services.workers import ProcessActivity, report_process
 from qrtrack.worker import schedule
 from qrtrack.worker.execution import End, run_next
 from treasury import Treasury
@@ -279,7 +279,7 @@ async def test_idempotency_keys_live_for_two_days(plant: Plant) -> None:
 
 async def test_killed_workers_are_forgotten_after_a_day(plant: Plant) -> None:
     for _ in range(2):
-        await report_process(plant.runtime.database, Pulse(), poll_seconds=1)
+        await report_process(plant.runtime.database, ProcessActivity(), poll_seconds=1)
     await plant.sql(
         "UPDATE worker_processes SET alive_until = now() - interval '25 hours'"
         " WHERE id = (SELECT id FROM worker_processes ORDER BY id LIMIT 1)"

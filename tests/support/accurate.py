@@ -46,8 +46,8 @@ class Accurate:
     async def send(self, *events: Any) -> Sequence[Receipt]:
         body = json.dumps(events).encode()
         owners = self.runtime.settings.database_owners
-        pass_on = self.runtime.forwarder is not None
-        return await receive_events(self.runtime.database, body, owners=owners, pass_on=pass_on, wake=False)
+        forward = self.runtime.forwarder is not None
+        return await receive_events(self.runtime.database, body, owners=owners, forward=forward, wake=False)
 
     async def sql(self, statement: str, **values: Any) -> Sequence[Any]:
         """Runs as the owner of the tables, without row-level security."""

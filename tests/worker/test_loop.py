@@ -161,7 +161,7 @@ async def test_a_kind_without_slots_is_not_claimed(plant: Plant, polling: Runtim
         begun.set()
 
     async def has_polled() -> bool:
-        return polling.pulse.polled is not None
+        return polling.activity.polled is not None
 
     async with at_work(Worker(polling, [slots(body, 0)])):
         await until(has_polled)

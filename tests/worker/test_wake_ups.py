@@ -74,7 +74,7 @@ async def test_webhooks_wake_workers_and_a_storm_of_them_seldom(database: Databa
     throttle = WakeUpThrottle()
     async with listening(database) as heard:
         body = json.dumps([event()]).encode()
-        await receive_events(database, body, owners={}, pass_on=False, wake=throttle.due())
+        await receive_events(database, body, owners={}, forward=False, wake=throttle.due())
         await heard.next()
         assert heard.times == 2
         with patch("qrtrack.services.accurate.intake.WAKE_UP_SECONDS", 3600):
@@ -84,7 +84,7 @@ async def test_webhooks_wake_workers_and_a_storm_of_them_seldom(database: Databa
 @pytest.mark.parametrize("end", [release_group, break_up_group])
 async def test_a_released_or_broken_up_group_wakes_workers(database: Database, end: Any) -> None:
     body = json.dumps([event()]).encode()
-    await receive_events(database, body, owners={DATABASE: uuid4()}, pass_on=False, wake=False)
+    await receive_events(database, body, owners={DATABASE: uuid4()}, forward=False, wake=False)
     group = await claim_group(database, WEBHOOK_EVENTS, 1, lease_seconds=30)
     async with listening(database) as heard:
         await end(database, WEBHOOK_EVENTS, group)

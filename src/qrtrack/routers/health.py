@@ -43,7 +43,7 @@ async def check_readiness(request: Request, runtime: RuntimeState) -> dict[str, 
     types; others see totals.
     """
     checked = await _ready(request, runtime)
-    gauges, silent = await runtime.gauges.at_hand(), runtime.pulse.silent_seconds
+    gauges, silent = await runtime.gauges.at_hand(), runtime.activity.silent_seconds
     shown = AccurateFigures if await is_watcher(request) else AccurateTotals
     return {
         **checked,

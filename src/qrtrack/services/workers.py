@@ -17,8 +17,8 @@ ALIVE_SECONDS: Final = 30.0
 
 
 @dataclass(slots=True)
-class Pulse:
-    """The activity of this process. Instants are values of time.monotonic()."""
+class ProcessActivity:
+    """What this process reports about itself. Instants are values of time.monotonic()."""
 
     process_id: UUID = field(default_factory=uuid4)
     polled: float | None = None
@@ -33,21 +33,21 @@ class Pulse:
         return None if self.polled is None else time.monotonic() - self.polled
 
 
-async def report_process(database: Database, pulse: Pulse, *, poll_seconds: float) -> None:
+async def report_process(database: Database, activity: ProcessActivity, *, poll_seconds: float) -> None:
     """Reports that this process is alive. Without another report within half a minute or three polls, whichever is
     longer, the process counts as dead.
     """
     alive_seconds = max(ALIVE_SECONDS, 3 * poll_seconds)
     async with database.write() as repositories:
-        await repositories.workers.report(pulse.process_id, socket.gethostname(), alive_seconds=alive_seconds)
-    await report_ends(database, pulse)
+        await repositories.workers.report(activity.process_id, socket.gethostname(), alive_seconds=alive_seconds)
+    await report_ends(database, activity)
 
 
-async def report_ends(database: Database, pulse: Pulse) -> None:
+async def report_ends(database: Database, activity: ProcessActivity) -> None:
     """Reports which kinds of work have ended since the last report. While the database is away, they are kept for the
     next report.
     """
-    ended = dict(pulse.ended)
+    ended = dict(activity.ended)
     if not ended:
         return
     now = time.monotonic()
@@ -57,13 +57,13 @@ async def report_ends(database: Database, pulse: Pulse) -> None:
     except DatabaseUnavailable:
         return
     for kind, at in ended.items():
-        if pulse.ended.get(kind) == at:
-            del pulse.ended[kind]
+        if activity.ended.get(kind) == at:
+            del activity.ended[kind]
 
 
-async def sign_off(database: Database, pulse: Pulse) -> None:
+async def sign_off(database: Database, activity: ProcessActivity) -> None:
     async with database.write() as repositories:
-        await repositories.workers.sign_off(pulse.process_id)
+        await repositories.workers.sign_off(activity.process_id)
 
 
 @dataclass(frozen=True, slots=True)

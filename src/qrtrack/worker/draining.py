@@ -22,7 +22,7 @@ async def run_one_reverse_job(runtime: Runtime, *, seconds: float) -> WorkOutcom
     """Runs one reverse job. Returns None if no job is due. A job that does not end in time goes back to the queue."""
     async with _stopping_after(runtime, seconds) as stop:
         outcome = await run_next(runtime, REVERSE_JOB, stop)
-    await report_ends(runtime.database, runtime.pulse)
+    await report_ends(runtime.database, runtime.activity)
     return outcome
 
 
@@ -35,7 +35,7 @@ async def drain(runtime: Runtime, *, seconds: float) -> Ends:
         did_something = True
         while did_something and not stop.is_set():
             did_something = await _drain_all(runtime, stop, ends)
-    await report_ends(runtime.database, runtime.pulse)
+    await report_ends(runtime.database, runtime.activity)
     return ends
 
 

@@ -243,7 +243,7 @@ async def execute(runtime: Runtime, handler: AnyHandler, held: Claim | Group, st
         outcome = await handler.execute(runtime, held, stop)
         count_end(held.kind, outcome.end, time.monotonic() - began, pieces=outcome.pieces)
         if outcome.end in OVER:
-            runtime.pulse.end(held.kind)
+            runtime.activity.end(held.kind)
         return outcome
 
 

@@ -64,13 +64,13 @@ async def _print(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
 
 
 async def _process_group(runtime: Runtime, group: Group) -> int:
-    zone, pass_on = ZoneInfo(runtime.settings.accurate_timezone), runtime.forwarder is not None
-    return await process_group(runtime.database, group, zone=zone, pass_on=pass_on)
+    zone, forward = ZoneInfo(runtime.settings.accurate_timezone), runtime.forwarder is not None
+    return await process_group(runtime.database, group, zone=zone, forward=forward)
 
 
 async def _process_event(runtime: Runtime, claim: Claim, _stop: StopSignal) -> None:
-    zone, pass_on = ZoneInfo(runtime.settings.accurate_timezone), runtime.forwarder is not None
-    await process_event(runtime.database, claim, zone=zone, pass_on=pass_on)
+    zone, forward = ZoneInfo(runtime.settings.accurate_timezone), runtime.forwarder is not None
+    await process_event(runtime.database, claim, zone=zone, forward=forward)
 
 
 async def _forward(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:

@@ -91,13 +91,13 @@ class Worker:
 
     async def _report(self) -> None:
         """Reports every few seconds that this loop is alive. A failed report does not stop any work."""
-        pulse, now = self._runtime.pulse, time.monotonic()
-        pulse.polled = now
+        activity, now = self._runtime.activity, time.monotonic()
+        activity.polled = now
         if now < self._report_due:
             return
         self._report_due = now + REPORT_SECONDS
         try:
-            await report_process(self._runtime.database, pulse, poll_seconds=self._runtime.settings.poll_seconds)
+            await report_process(self._runtime.database, activity, poll_seconds=self._runtime.settings.poll_seconds)
         except DatabaseUnavailable:
             log.info("the database was away when this worker reported that it is alive")
         except Exception:
@@ -107,9 +107,9 @@ class Worker:
         """Removes this process from the list of workers. Otherwise it would count as alive until its last report
         expires.
         """
-        self._runtime.pulse.polled = None
+        self._runtime.activity.polled = None
         with suppress(Exception):
-            await sign_off(self._runtime.database, self._runtime.pulse)
+            await sign_off(self._runtime.database, self._runtime.activity)
 
     async def _fill(self) -> bool:
         """Claims work of every kind. Returns False when the database did not answer."""

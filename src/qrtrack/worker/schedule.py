@@ -48,8 +48,8 @@ async def _keep_subscription(runtime: Runtime) -> None:
 
 
 async def _assign_events(runtime: Runtime) -> None:
-    pass_on = runtime.forwarder is not None
-    await assign_events(runtime.database, runtime.settings.database_owners, pass_on=pass_on)
+    forward = runtime.forwarder is not None
+    await assign_events(runtime.database, runtime.settings.database_owners, forward=forward)
 
 
 TASKS: Mapping[str, PeriodicTask] = {

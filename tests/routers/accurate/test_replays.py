@@ -104,7 +104,7 @@ async def test_a_conflict_of_another_organisation_is_not_shown(
     (receipt,) = await accurate.send(mine)
     owners = {**runtime.settings.database_owners, STRANGE_DATABASE: uuid4()}
     (again,) = await receive_events(
-        runtime.database, json.dumps(theirs).encode(), owners=owners, pass_on=False, wake=False
+        runtime.database, json.dumps(theirs).encode(), owners=owners, forward=False, wake=False
     )
     assert (again.queue_id, again.conflict) == (receipt.queue_id, True)
     answer = await client.get(f"{EVENTS}/{receipt.queue_id}")

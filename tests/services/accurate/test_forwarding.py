@@ -287,8 +287,8 @@ async def test_a_replay_is_forwarded_again_under_the_same_id(
     (receipt,) = await accurate.send(item(1))
     await accurate.process()
     await forward(runtime)
-    for pass_on in (True, False):
-        await replay_event(runtime.database, caller=caller, event_id=receipt.queue_id, reason=None, pass_on=pass_on)
+    for again in (True, False):
+        await replay_event(runtime.database, caller=caller, event_id=receipt.queue_id, reason=None, forward=again)
         (held,) = await accurate.one_by_one(await accurate.group())
         await HANDLER_OF["webhook_retry"].fail(runtime.database, held, "a defect", permanent=True)
         await forward(runtime)
@@ -303,7 +303,7 @@ async def test_a_replay_keeps_an_event_that_waits_for_forwarding(
 ) -> None:
     (receipt,) = await accurate.send(item(1))
     await accurate.process()
-    await replay_event(runtime.database, caller=caller, event_id=receipt.queue_id, reason=None, pass_on=False)
+    await replay_event(runtime.database, caller=caller, event_id=receipt.queue_id, reason=None, forward=False)
     assert [(row.status, row.forward_status) for row in await accurate.rows()] == [("pending", "pending")]
 
 
@@ -314,7 +314,7 @@ async def test_an_event_that_arrived_before_forwarding_was_on_is_forwarded_after
         runtime.database,
         json.dumps(item(1)).encode(),
         owners=runtime.settings.database_owners,
-        pass_on=False,
+        forward=False,
         wake=False,
     )
     assert [row.forward_status for row in await accurate.rows()] == [None]
@@ -368,12 +368,12 @@ async def test_newly_assigned_events_are_forwarded_before_later_arrivals(
     owners = {STRANGE_DATABASE: caller.organisation_id}
     await accurate.send(item(1, uuid="first", **strange), item(1, uuid="second", **strange), {**strange, "type": ""})
     await receive_events(
-        runtime.database, json.dumps(item(1, uuid="third", **strange)).encode(), owners=owners, pass_on=True, wake=False
+        runtime.database, json.dumps(item(1, uuid="third", **strange)).encode(), owners=owners, forward=True, wake=False
     )
     await accurate.process()
     await forward(runtime)
     assert uuids(endpoint) == []
-    await assign_events(runtime.database, owners, pass_on=True)
+    await assign_events(runtime.database, owners, forward=True)
     assert [row.forward_status for row in await accurate.rows()] == ["pending", "pending", None, "pending"]
     _, second = await accurate.group(1), await accurate.group(1)
     await do(runtime, second)

@@ -96,7 +96,7 @@ async def test_a_replay_applies_a_changed_handler(accurate: Accurate, runtime: R
             await accurate.process()
         assert [document.number for document in await documents(accurate)] == [number]
         await accurate.sql("UPDATE webhook_queue SET status = 'skipped'")
-        await replay_event(runtime.database, caller=caller, event_id=receipt.queue_id, reason=None, pass_on=False)
+        await replay_event(runtime.database, caller=caller, event_id=receipt.queue_id, reason=None, forward=False)
 
 
 async def test_a_reused_number_and_another_database_are_other_documents(accurate: Accurate, runtime: Runtime) -> None:
@@ -196,7 +196,7 @@ async def test_an_event_that_kills_its_worker_is_dead_alone(accurate: Accurate, 
         if held[0].exhausted:
             await HANDLER_OF["webhook_retry"].fail(runtime.database, held[0], "worker lost", permanent=True)
         elif held[0].number != poisoned:
-            await process_event(runtime.database, held[0], zone=zone(runtime), pass_on=False)
+            await process_event(runtime.database, held[0], zone=zone(runtime), forward=False)
     statuses = {row.id: row.status for row in await accurate.rows()}
     assert statuses.pop(poisoned) == "dead"
     assert set(statuses.values()) == {"done"}

@@ -145,7 +145,7 @@ async def test_events_are_assigned_and_processed_once_their_database_is_mapped(
     await accurate.process()
     assert (await health(runtime)).unassigned == [(STRANGE_DATABASE, 1), (None, 1)]
     owner = uuid4()
-    assert await assign_events(runtime.database, {STRANGE_DATABASE: owner}, pass_on=False) == 1
+    assert await assign_events(runtime.database, {STRANGE_DATABASE: owner}, forward=False) == 1
     await accurate.process()
     assert await accurate.statuses() == ["done", "unassigned", "done"]
     (document,) = await accurate.sql("SELECT * FROM accurate_documents WHERE database_id = :id", id=STRANGE_DATABASE)
@@ -157,14 +157,14 @@ async def test_invalid_events_and_conflicts_are_assigned_too(runtime: Runtime, a
     await accurate.send(first, first | {"note": "other"}, {"databaseId": STRANGE_DATABASE}, 5)
     await accurate.send(first | {"databaseId": OTHER_DATABASE})
     owner = uuid4()
-    assert await assign_events(runtime.database, {STRANGE_DATABASE: owner}, pass_on=False) == 2
+    assert await assign_events(runtime.database, {STRANGE_DATABASE: owner}, forward=False) == 2
     assert await accurate.statuses() == ["pending", "invalid", "invalid"]
     assert [row.manufacturer_org_id for row in await accurate.rows()] == [owner, owner, None]
     conflicts = await accurate.sql("SELECT database_id, manufacturer_org_id FROM webhook_conflicts")
     assert {row.database_id: row.manufacturer_org_id for row in conflicts} == {
         STRANGE_DATABASE: owner, OTHER_DATABASE: None,
     }  # fmt: skip
-    assert await assign_events(runtime.database, {STRANGE_DATABASE: uuid4()}, pass_on=False) == 0
+    assert await assign_events(runtime.database, {STRANGE_DATABASE: uuid4()}, forward=False) == 0
 
 
 async def test_events_of_the_older_service_are_processed_and_deduplicated(
@@ -177,7 +177,7 @@ async def test_events_of_the_older_service_are_processed_and_deduplicated(
         names, values = ", ".join(columns), ", ".join(f":{name}" for name in columns)
         await accurate.sql(f"INSERT INTO webhook_queue ({names}) VALUES ({values})", **columns)
     assert await accurate.statuses() == ["unassigned", "done"]
-    assert await assign_events(runtime.database, {DATABASE: caller.organisation_id}, pass_on=False) == 2
+    assert await assign_events(runtime.database, {DATABASE: caller.organisation_id}, forward=False) == 2
     await accurate.process()
     assert await accurate.statuses() == ["done", "done"]
     (document,) = await accurate.sql("SELECT * FROM accurate_documents")

@@ -19,7 +19,7 @@ OVERRIDING SYSTEM VALUE
 SELECT *
 FROM (SELECT nextval('webhook_queue_id_seq') AS id, type, database_id, uuid, payload, content_hash, organisation,
              status, error, note, CASE WHEN status = 'invalid' THEN now() END,
-             CASE WHEN CAST(:pass_on AS boolean) AND status = 'pending' THEN 'pending' END
+             CASE WHEN CAST(:forward AS boolean) AND status = 'pending' THEN 'pending' END
       FROM unnest(CAST(:types AS text[]), CAST(:databases AS bigint[]), CAST(:uuids AS text[]),
                   CAST(:payloads AS text[]), CAST(:hashes AS bytea[]), CAST(:organisations AS uuid[]),
                   CAST(:statuses AS text[]), CAST(:errors AS text[]), CAST(:notes AS text[]))
@@ -73,10 +73,10 @@ class KnownEvent(NamedTuple):
 
 
 class WebhookIntakeRepository(DriverRepository):
-    async def insert(self, arrivals: Sequence[Arrival], *, pass_on: bool) -> list[int | None]:
+    async def insert(self, arrivals: Sequence[Arrival], *, forward: bool) -> list[int | None]:
         """Returns the new ids in the order of the request, and None for each element whose uuid is already stored.
 
-        One statement in its own transaction stores the whole request or nothing. With `pass_on` the events also get
+        One statement in its own transaction stores the whole request or nothing. With `forward` the events also get
         their place in the order of forwarding.
         """
         elements = [arrival.element for arrival in arrivals]
@@ -92,7 +92,7 @@ class WebhookIntakeRepository(DriverRepository):
             statuses=[arrival.status for arrival in arrivals],
             errors=[element.error for element in elements],
             notes=[element.note for element in elements],
-            pass_on=pass_on,
+            forward=forward,
         )
         by_uuid = {row.uuid: row.id for row in rows if row.uuid is not None}
         without_uuid = iter(sorted(row.id for row in rows if row.uuid is None))

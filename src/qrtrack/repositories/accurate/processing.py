@@ -31,7 +31,7 @@ FORWARDED: Final = "COALESCE(forward_status, 'pending')"
 FINISH_RETRIED: Final = f"""
 UPDATE webhook_queue
 SET {WEBHOOK_RETRIES.ended(":status")}, error = NULL, note = COALESCE(:note, note),
-    forward_status = CASE WHEN :pass_on THEN {FORWARDED} ELSE forward_status END
+    forward_status = CASE WHEN :forward THEN {FORWARDED} ELSE forward_status END
 WHERE {WEBHOOK_RETRIES.fence}
 """
 FINISH_ONE: Final = "note = COALESCE(ended.remark, note)"
@@ -79,7 +79,7 @@ class WebhookProcessingRepository(DriverRepository):
         rows = await self._fetch_all(Payload, LOAD_PAYLOADS, ids=ids, bytes=LOADED_BYTES)
         return {row.id: row.payload for row in rows}
 
-    async def finish_group(self, group: Group, read: Sequence[ReadEvent], *, pass_on: bool) -> set[int]:
+    async def finish_group(self, group: Group, read: Sequence[ReadEvent], *, forward: bool) -> set[int]:
         """Ends these events and releases the others of the group. Returns the ids that the group still held.
 
         Raises LeaseLost.
@@ -89,7 +89,7 @@ class WebhookProcessingRepository(DriverRepository):
             [one.event.id for one in read],
             [one.status for one in read],
             [one.note for one in read],
-            FINISH_AND_FORWARD if pass_on else FINISH_ONE,
+            FINISH_AND_FORWARD if forward else FINISH_ONE,
         )
 
     async def store_states(self, states: Sequence[NewestState]) -> None:
@@ -122,6 +122,6 @@ class WebhookRetryRepository(Repository):
     async def get(self, event_id: int) -> ClaimedEvent:
         return await self._fetch_one(ClaimedEvent, GET_CLAIMED, id=event_id)
 
-    async def finish(self, claim: Claim, *, status: EventStatus, note: str | None, pass_on: bool) -> None:
+    async def finish(self, claim: Claim, *, status: EventStatus, note: str | None, forward: bool) -> None:
         """Raises LeaseLost."""
-        await self._execute_fenced(claim, FINISH_RETRIED, status=status, note=note, pass_on=pass_on)
+        await self._execute_fenced(claim, FINISH_RETRIED, status=status, note=note, forward=forward)

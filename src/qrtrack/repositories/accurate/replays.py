@@ -62,7 +62,7 @@ FROM (SELECT FROM webhook_queue WHERE {IS_REPLAYABLE} AND {MATCHES} LIMIT :limit
 REQUEUE: Final = f"""
 UPDATE webhook_queue
 SET {WEBHOOK_EVENTS.requeued}, started_at = NULL, note = NULL, forward_attempts = 0, forward_at = NULL,
-    forward_error = NULL, forward_status = CASE WHEN :pass_on OR forward_status = 'pending' THEN 'pending' END
+    forward_error = NULL, forward_status = CASE WHEN :forward OR forward_status = 'pending' THEN 'pending' END
 WHERE id = ANY(ARRAY(
     SELECT id
     FROM webhook_queue
@@ -154,12 +154,12 @@ class WebhookReplayRepository(Repository):
         return await self._fetch_value(int, COUNT_REPLAYABLE, **values, limit=limit)
 
     async def requeue(
-        self, ids: Sequence[int], statuses: Sequence[str], *, forward_status: str | None = None, pass_on: bool
+        self, ids: Sequence[int], statuses: Sequence[str], *, forward_status: str | None = None, forward: bool
     ) -> Sequence[int]:
         """Queues events again with all attempts, if they have one of the statuses, the `forward_status` (unless it is
-        None), and still their payload. With `pass_on` they are also forwarded again. Returns their ids.
+        None), and still their payload. With `forward` they are also forwarded again. Returns their ids.
         """
-        values = {"ids": list(ids), "statuses": list(statuses), "forward_status": forward_status, "pass_on": pass_on}
+        values = {"ids": list(ids), "statuses": list(statuses), "forward_status": forward_status, "forward": forward}
         return sorted(await self._fetch_values(REQUEUE, **values))
 
     async def record_replay(

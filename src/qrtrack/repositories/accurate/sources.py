@@ -82,7 +82,7 @@ ASSIGN_EVENTS: Final = f"""
 UPDATE webhook_queue AS event
 SET manufacturer_org_id = owned.organisation, run_at = now(), updated_at = now(),
     status = CASE event.status WHEN 'unassigned' THEN 'pending' ELSE event.status END,
-    forward_status = CASE WHEN :pass_on AND event.status = 'unassigned' THEN 'pending' END
+    forward_status = CASE WHEN :forward AND event.status = 'unassigned' THEN 'pending' END
 FROM (SELECT waiting.id, owner.organisation
       FROM {OWNERS} JOIN webhook_queue AS waiting ON waiting.database_id = owner.database_id
       WHERE waiting.manufacturer_org_id IS NULL
@@ -166,14 +166,14 @@ class AccurateSourceRepository(Repository):
     async def mark_renewal_failed(self, error: str) -> None:
         await self._execute(MARK_RENEWAL_FAILED, error=error)
 
-    async def assign(self, owners: Mapping[int, UUID], *, pass_on: bool) -> int:
+    async def assign(self, owners: Mapping[int, UUID], *, forward: bool) -> int:
         """Assigns up to CHUNK events, and all conflicts, of these databases to their owners. Unassigned events become
-        pending, and with `pass_on` they are also forwarded. Events in another state, such as invalid ones, stay in it,
+        pending, and with `forward` they are also forwarded. Events in another state, such as invalid ones, stay in it,
         and their owner sees them from now on. Returns the number of events, without conflicts.
         """
         named = {"databases": list(owners), "organisations": list(owners.values())}
         await self._execute(ASSIGN_CONFLICTS, **named)
-        return await self._execute(ASSIGN_EVENTS, **named, pass_on=pass_on, chunk=CHUNK)
+        return await self._execute(ASSIGN_EVENTS, **named, forward=forward, chunk=CHUNK)
 
     async def empty_payloads(self, *, days: int) -> int:
         """Empties the payloads of up to CHUNK events and of all conflicts that are older than `days`. The events must

@@ -140,7 +140,7 @@ async def _receive(runtime: Runtime, request: Request) -> Sequence[Receipt]:
             runtime.database,
             body,
             owners=runtime.settings.database_owners,
-            pass_on=runtime.forwarder is not None,
+            forward=runtime.forwarder is not None,
             wake=runtime.webhook_wake_ups.due(),
         )
     except UnreadableBody as error:

@@ -71,7 +71,7 @@ async def replay_events(
         caller=caller,
         selection=body.selection(),
         reason=body.reason,
-        pass_on=runtime.forwarder is not None,
+        forward=runtime.forwarder is not None,
     )
 
 
@@ -90,5 +90,5 @@ async def replay_event(
 ) -> use_cases.Replayed:
     """Processes the event again. A document that has a newer state keeps it. The service records who, when and why."""
     reason = None if body is None else body.reason
-    pass_on = runtime.forwarder is not None
-    return await use_cases.replay_event(database, caller=caller, event_id=queue_id, reason=reason, pass_on=pass_on)
+    forward = runtime.forwarder is not None
+    return await use_cases.replay_event(database, caller=caller, event_id=queue_id, reason=reason, forward=forward)

@@ -67,10 +67,10 @@ class Receipt:
 
 
 async def receive_events(
-    database: Database, body: bytes, *, owners: Mapping[int, UUID], pass_on: bool, wake: bool
+    database: Database, body: bytes, *, owners: Mapping[int, UUID], forward: bool, wake: bool
 ) -> Sequence[Receipt]:
     """Stores all elements of a request in one statement, which is committed at once. Then looks up duplicates and
-    stores conflicts. With `pass_on` the events are also forwarded. With `wake` the workers are woken.
+    stores conflicts. With `forward` the events are also forwarded. With `wake` the workers are woken.
 
     Raises UnreadableBody or TooManyElements.
     """
@@ -79,7 +79,7 @@ async def receive_events(
     else:
         elements = await asyncio.get_running_loop().run_in_executor(READER, _split_in_steps, body)
     log.info("received", types=sorted({element.type for element in elements}), count=len(elements))
-    return await _store(database, elements, owners, pass_on=pass_on, wake=wake) if elements else []
+    return await _store(database, elements, owners, forward=forward, wake=wake) if elements else []
 
 
 def _split_in_steps(body: bytes) -> list[Element]:
@@ -91,12 +91,12 @@ def _split_in_steps(body: bytes) -> list[Element]:
 
 
 async def _store(
-    database: Database, elements: Sequence[Element], owners: Mapping[int, UUID], *, pass_on: bool, wake: bool
+    database: Database, elements: Sequence[Element], owners: Mapping[int, UUID], *, forward: bool, wake: bool
 ) -> list[Receipt]:
     async with database.autocommit(apart=True) as repositories:
         intake = repositories.webhook_intake
         arrivals = [_arrival(element, owners) for element in elements]
-        ids = await intake.insert(arrivals, pass_on=pass_on)
+        ids = await intake.insert(arrivals, forward=forward)
         taken = {element.uuid for element, new in zip(elements, ids, strict=True) if new is None and element.uuid}
         known = await intake.known(taken) if taken else {}
         receipts = [

@@ -18,28 +18,28 @@ from qrtrack.repositories.queues import WEBHOOK_RETRIES, WEBHOOK_STREAMS
 log = structlog.get_logger()
 
 
-async def process_event(database: Database, claim: Claim, *, zone: ZoneInfo, pass_on: bool) -> None:
+async def process_event(database: Database, claim: Claim, *, zone: ZoneInfo, forward: bool) -> None:
     """Retries one event. Raises LeaseLost."""
     async with database.read() as repositories:
         event = await repositories.webhook_retries.get(claim.number)
     (read,) = await _read(database, [event], zone)
     async with database.write() as repositories:
-        await repositories.webhook_retries.finish(claim, status=read.status, note=read.note, pass_on=pass_on)
-        await _store(repositories, [read], pass_on=pass_on)
+        await repositories.webhook_retries.finish(claim, status=read.status, note=read.note, forward=forward)
+        await _store(repositories, [read], forward=forward)
 
 
-async def process_group(database: Database, group: Group, *, zone: ZoneInfo, pass_on: bool) -> int:
+async def process_group(database: Database, group: Group, *, zone: ZoneInfo, forward: bool) -> int:
     """Processes a group in one transaction. Long payloads are read up to a limit of memory; the events beyond it are
     released. Returns how many events it has ended. Raises LeaseLost.
 
-    `pass_on`: the events are also forwarded to ACCURATE_FORWARD_URL.
+    `forward`: the events are also forwarded to ACCURATE_FORWARD_URL.
     """
     events = [ClaimedEvent(*(piece[column] for column in ClaimedEvent._fields)) for piece in group.pieces]
     read = await _read(database, events, zone)
     async with database.write() as repositories:
         # First, since it fences what follows.
-        held = await repositories.webhook_processing.finish_group(group, read, pass_on=pass_on)
-        await _store(repositories, [one for one in read if one.event.id in held], pass_on=pass_on)
+        held = await repositories.webhook_processing.finish_group(group, read, forward=forward)
+        await _store(repositories, [one for one in read if one.event.id in held], forward=forward)
     return len(held)
 
 
@@ -68,17 +68,17 @@ def _reading(event: ClaimedEvent, payload: str, zone: ZoneInfo) -> Reading | Non
     return None if known is None else read_event(payload, known, received_at=event.created_at, zone=zone)
 
 
-async def _store(repositories: Repositories, read: Sequence[ReadEvent], *, pass_on: bool) -> None:
+async def _store(repositories: Repositories, read: Sequence[ReadEvent], *, forward: bool) -> None:
     """Stores the results of events in the transaction that ends them."""
     if states := newest_states(read):
         await repositories.webhook_processing.store_states(states)
     await repositories.webhook_processing.store_last_heard(last_heard(read))
-    await _queue_streams(repositories, [one.event for one in read], pass_on=pass_on)
+    await _queue_streams(repositories, [one.event for one in read], forward=forward)
 
 
-async def _queue_streams(repositories: Repositories, events: Sequence[ClaimedEvent], *, pass_on: bool = False) -> None:
-    """Queues the streams of these events: of those that wait to be forwarded, or of all with `pass_on`."""
-    streams = {event.stream for event in events if pass_on or event.forward_status == ForwardStatus.PENDING}
+async def _queue_streams(repositories: Repositories, events: Sequence[ClaimedEvent], *, forward: bool = False) -> None:
+    """Queues the streams of these events: of those that wait to be forwarded, or of all with `forward`."""
+    streams = {event.stream for event in events if forward or event.forward_status == ForwardStatus.PENDING}
     if streams:
         await repositories.webhook_forwarding.touch(streams)
         await repositories.wake_workers(WEBHOOK_STREAMS)

@@ -60,9 +60,9 @@ async def view_event(database: Database, *, caller: Caller, event_id: int) -> Ev
 
 
 async def replay_event(
-    database: Database, *, caller: Caller, event_id: int, reason: str | None, pass_on: bool
+    database: Database, *, caller: Caller, event_id: int, reason: str | None, forward: bool
 ) -> Replayed:
-    """Replays one event. With `pass_on` the event is also forwarded again. Raises NotFound, NotReplayable or
+    """Replays one event. With `forward` the event is also forwarded again. Raises NotFound, NotReplayable or
     PayloadGone.
     """
     async with database.write(tenant=caller.organisation_id) as repositories:
@@ -71,7 +71,7 @@ async def replay_event(
             raise PayloadGone(
                 f"The content of event {event_id} was deleted when its retention period ended: it cannot be replayed."
             )
-        ids = await repositories.webhook_replays.requeue([event_id], REPLAYABLE, pass_on=pass_on)
+        ids = await repositories.webhook_replays.requeue([event_id], REPLAYABLE, forward=forward)
         if not ids:
             raise NotReplayable(
                 f"Event {event_id} is {event.status}: only an event that is done, skipped or dead can be replayed."
@@ -90,7 +90,7 @@ async def count_replayable(database: Database, *, caller: Caller, selection: Eve
 
 
 async def replay_events(
-    database: Database, *, caller: Caller, selection: EventSelection, reason: str | None, pass_on: bool
+    database: Database, *, caller: Caller, selection: EventSelection, reason: str | None, forward: bool
 ) -> Replayed:
     """Replays the selected events that are done, skipped or dead and still have their payload, CHUNK events for each
     transaction. After an interruption the caller sends the request again, and it continues with the remaining events.
@@ -104,7 +104,7 @@ async def replay_events(
             found = await events.find_replayable(selection, REPLAYABLE, after=after, limit=CHUNK)
             # With the filter again: a concurrent replay may have requeued, and a worker finished, some of these events.
             statuses = REPLAYABLE if selection.status is None else [selection.status]
-            ids = await events.requeue(found, statuses, forward_status=selection.forward_status, pass_on=pass_on)
+            ids = await events.requeue(found, statuses, forward_status=selection.forward_status, forward=forward)
             await events.record_replay(caller, reason=reason, selection=selection, ids=ids)
             await repositories.wake_workers(WEBHOOK_EVENTS)
             replayed += len(ids)

@@ -41,14 +41,14 @@ async def keep_subscription(
     log.info("the webhook subscription is renewed", expires_on=expires_on.isoformat())
 
 
-async def assign_events(database: Database, owners: Mapping[int, UUID], *, pass_on: bool) -> int:
+async def assign_events(database: Database, owners: Mapping[int, UUID], *, forward: bool) -> int:
     """Queues the unassigned events of these databases for their owners. Returns how many.
 
-    `pass_on`: the events are also forwarded to ACCURATE_FORWARD_URL.
+    `forward`: the events are also forwarded to ACCURATE_FORWARD_URL.
     """
 
     async def assign(repositories: Repositories) -> int:
-        chunk = await repositories.accurate_sources.assign(owners, pass_on=pass_on)
+        chunk = await repositories.accurate_sources.assign(owners, forward=forward)
         if chunk:
             await repositories.wake_workers(WEBHOOK_EVENTS)
         return chunk
