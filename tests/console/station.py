@@ -1,5 +1,6 @@
 """A station of the packing line: a browser that is signed in at a real server, and its hand scanner."""
 
+import asyncio
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -67,13 +68,18 @@ class Factory:
                 "quantity": quantity, "units_per_case": units_per_case,
             })).json()  # fmt: skip
             batch = Batch(made["batch_id"], order["order_id"], made["uniq_code"])
-            while not (await client.get(f"{API}/batches/{batch.batch_id}")).json()["batch"]["codes_created_at"]:
-                pass
+            await self.until_codes_exist(batch.batch_id)
             if exclude is not None:
                 job = {"batch_id": batch.batch_id, "order_id": batch.order_id, "exclude_codes": list(exclude)}
                 submitted = await client.post(f"{API}/reverse-job/submit", json=job | {"wait": 30})
                 assert submitted.is_success, submitted.text
         return batch
+
+    async def until_codes_exist(self, batch_id: str) -> None:
+        """Before, no job is taken for the batch, and its page offers neither a recall nor to close it."""
+        async with self.client() as client:
+            while not (await client.get(f"{API}/batches/{batch_id}")).json()["batch"]["codes_created_at"]:
+                pass
 
     async def packs(self, batch: Batch) -> list[dict[str, object]]:
         async with self.client() as client:
@@ -107,6 +113,14 @@ class Station:
     async def expect_verdict(self, kind: str, title: str) -> None:
         await expect(self.page.locator("#verdict-title")).to_have_text(title)
         await expect(self.page.locator("#verdict")).to_have_class(f"verdict {kind}")
+
+
+async def first(held: list[Route]) -> Route:
+    """Waits for it: a page says that it sends something before the browser does so."""
+    async with asyncio.timeout(HANG_SECONDS):
+        while not held:
+            await asyncio.sleep(0.01)
+    return held[0]
 
 
 async def hold(page: Page, address: str) -> list[Route]:

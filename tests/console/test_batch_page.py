@@ -153,6 +153,7 @@ async def test_a_batch_with_variants_is_ordered_released_and_closed(manager: Pag
     await manager.click("#order-form .primary")
     await manager.wait_for_url("**/console/batches/*-*")
     batch_id = manager.url.rpartition("/")[2]
+    await factory.until_codes_exist(batch_id)
     async with factory.client() as client:
         made = (await client.get(f"{API}/batches/{batch_id}")).json()["batch"]
     assert made["variants"] == [{"variant": "10 g", "quantity": 15}, {"variant": "5 g box", "quantity": 8}]

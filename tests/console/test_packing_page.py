@@ -29,7 +29,7 @@ async def order(station: Station, units_per_case: int) -> str:
 
 async def test_a_batch_is_ordered_prepared_and_packed_by_scans(station: Station) -> None:
     page = station.page
-    await order(station, units_per_case=10)
+    await station.factory.until_codes_exist(await order(station, units_per_case=10))
     await page.get_by_role("link", name="Pack", exact=True).click()
     await page.fill("#exclude-codes", "SKA000003 SKA999999")
     await expect(page.locator("#marks .bad")).to_have_text("SKA999999")
@@ -67,6 +67,7 @@ async def test_packing_without_a_scan_says_what_to_scan_and_puts_the_focus_there
     await page.keyboard.press("Enter")
     await station.expect_verdict("good", "Case 1 packed")
     await page.check("#each")
+    await expect(page.locator("#each-part")).to_be_visible()
     await station.scan("SKA000011")
     await page.click("#go")
     await station.expect_verdict("idle", "Scan the case")
@@ -302,8 +303,9 @@ async def test_a_reload_in_the_middle_loses_nothing_and_doubles_nothing(station:
     await station.page.route("**/link-to-master-from-queue", lambda route: route.abort())
     await station.scan(batch.master_code(1))
     await station.expect_verdict("warn", "Waiting for the server")
-    await station.page.unroute_all()
+    # In this order: else the press may be answered before the reload.
     await station.page.reload()
+    await station.page.unroute_all()
     await station.expect_verdict("good", "Case 1 packed")
     assert len(await station.factory.packs(batch)) == 1
 
@@ -319,8 +321,9 @@ async def test_a_press_on_any_page_is_delivered_after_a_reload(station: Station)
         await page.fill(f"[name={name}]", value)
     async with page.expect_event("requestfailed"):
         await page.click("#order-form .primary")
-    await page.unroute_all()
+    # In this order: else the press may be answered before the reload.
     await page.reload()
+    await page.unroute_all()
     await expect(page.locator("td a", has_text="Soap")).to_have_count(1)
     assert await page.evaluate("sessionStorage.getItem('qrtrack.press')") is None
     await station.open(batch)
@@ -330,10 +333,14 @@ async def test_a_press_on_any_page_is_delivered_after_a_reload(station: Station)
 
 async def test_a_scan_at_the_end_of_the_session_is_sent_after_signing_in_again(station: Station) -> None:
     batch = await station.factory.batch()
+    await station.page.clock.install()
     await station.open(batch)
+    # Else a part of the page that refreshes itself finds the end of the session first.
+    await station.page.clock.pause_at(await station.page.evaluate("Date.now() + 1000"))
     station.factory.revoke()
     await station.scan(batch.master_code(1))
     await station.page.wait_for_url("**/console/sign-in?ended=1**")
+    await station.page.clock.resume()
     await expect(station.page.locator(".notice.warn")).to_contain_text("what you scanned last is kept")
     await station.page.goto(station.factory.link())
     await station.page.wait_for_url(f"{station.factory.address}/console")
@@ -375,6 +382,7 @@ async def test_the_plant_network_is_plain_http(page: Page, factory: Factory) -> 
     await station.sign_in()
     assert not await page.evaluate("isSecureContext")
     batch_id = await order(station, units_per_case=5)
+    await factory.until_codes_exist(batch_id)
     await page.get_by_role("link", name="Pack", exact=True).click()
     await page.fill("#exclude-codes", "SKA000003")
     await expect(page.locator("#exclude-said")).to_have_text("1 unit is excluded. 34 will be prepared.")

@@ -9,7 +9,7 @@ from typing import Any
 from playwright.async_api import Page, expect
 
 from console.conftest import OpenPage
-from console.station import PERSON_MILLISECONDS, Batch, Factory, Station, hold
+from console.station import PERSON_MILLISECONDS, Batch, Factory, Station, first, hold
 
 PACK = "**/link-to-master-from-queue"
 SUBMIT = "**/reverse-job/submit"
@@ -214,7 +214,7 @@ async def test_a_scan_while_the_answer_is_on_its_way_is_refused_and_seen(station
     await station.scan(batch.master_code(2))
     told = station.page.locator("#not-taken")
     await expect(told).to_have_text(f"Not taken: {batch.master_code(2)}. Scan it again after the answer.")
-    await held[0].continue_()
+    await (await first(held)).continue_()
     await station.expect_verdict("good", "Case 1 packed")
     await station.page.unroute_all()
     await expect(told).not_to_be_empty()
@@ -270,7 +270,7 @@ async def test_two_stations_of_one_person_pack_side_by_side(station: Station) ->
     await other.scan(batch.master_code(2))
     for one, requests in zip((station, other), held, strict=True):
         await one.expect_verdict("busy", "Packing …")
-        await requests[0].continue_()
+        await (await first(requests)).continue_()
     for number, one in enumerate((station, other), start=1):
         await one.expect_verdict("good", f"Case {number} packed")
         await one.page.unroute_all()

@@ -4,7 +4,7 @@ from itertools import count
 
 from playwright.async_api import Page, Route, expect
 
-from console.station import Station, hold
+from console.station import Station, first, hold
 
 QUEUE = "**/console/packing/queue**"
 RECENT = "**/console/packing/recent**"
@@ -63,7 +63,7 @@ async def test_a_press_goes_on_when_its_part_is_swapped_before_the_script_is_the
     before = await page.locator("#queue > p").first.text_content()
     while await page.locator("#queue > p").first.text_content() == before:
         await refresh(page, QUEUE)
-    await held[0].continue_()
+    await (await first(held)).continue_()
     async with page.expect_request(f"**{CANCEL}"):
         await page.click("#sure [value=yes]")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from console.conftest import OpenPage
 from console.station import API, Factory, MortalServer, Station
@@ -80,6 +80,26 @@ async def test_on_a_phone_station_language_and_sign_out_are_reached(phone: Stati
     await page.locator(".who").get_by_role("button", name="Keluar").tap()
     await page.wait_for_url("**/console/sign-in?signed_out=1")
     await expect(page.locator(".notice[role=status]")).to_have_text("Anda sudah keluar.")
+
+
+async def test_no_refresh_comes_between_a_sign_out_and_its_answer(station: Station) -> None:
+    """It would lead to the sign-in page that says that the session has ended."""
+    page = station.page
+
+    async def answer_late(route: Route) -> None:
+        answer = await route.fetch(max_redirects=0)
+        await page.wait_for_event("requestfinished", lambda request: request.url.endswith("/healthz"))
+        await route.fulfill(response=answer)
+
+    await page.goto(f"{station.factory.address}/console/jobs")
+    await page.route("**/console/sign-out", answer_late)
+    await page.evaluate(
+        "addEventListener('submit', () => setInterval(() => {"
+        " document.dispatchEvent(new Event('visibilitychange')); fetch('/healthz'); }, 50))"
+    )
+    await page.locator(".who summary").click()
+    await page.get_by_role("button", name="Sign out").click()
+    await page.wait_for_url("**/console/sign-in?signed_out=1")
 
 
 async def test_the_skip_link_leads_past_header_and_navigation(station: Station) -> None:

@@ -100,7 +100,8 @@ async def admin(page: Page, full: Site, complaints: list[str]) -> AsyncIterator[
     await page.context.add_cookies(
         [{"name": name, "value": value, "url": full.address} for name, value in full.cookies.items()]
     )
-    await page.clock.install()
+    await page.clock.install(time=0)
+    await page.clock.pause_at(1000)
     yield page
     # htmx reports that the parts which were asked for did not come.
     await page.goto("about:blank")

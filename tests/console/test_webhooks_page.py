@@ -63,7 +63,7 @@ async def test_all_matching_events_are_counted_and_replayed(admin: Page, factory
 
 
 async def test_an_event_is_found_by_its_number_and_replayed_alone(admin: Page, factory: Factory) -> None:
-    (queue_id,) = await send(factory, event("VENDOR"))
+    (queue_id,) = await send(factory, event("PROJECT"))
     page = admin
     await page.goto(f"{factory.address}/console/webhooks")
     await page.fill("[name=find]", str(queue_id))

@@ -101,8 +101,10 @@ class StandIn:
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(self.bytes_at_a_time):
-            is_asked = self.answers and b"~HS" in piece
-            self.labels[-1] += piece.replace(b"~HS", b"") if is_asked else piece
+            self.labels[-1] += piece
+            is_asked = self.answers and b"~HS" in self.labels[-1]  # It may come in two pieces.
+            if is_asked:
+                self.labels[-1] = self.labels[-1].replace(b"~HS", b"")
             self.on_bytes()
             if self.breaks_after is not None and len(self.labels[-1]) >= self.breaks_after:
                 self.labels[-1] = self.labels[-1][: self.breaks_after]

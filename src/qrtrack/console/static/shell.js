@@ -2,8 +2,6 @@
 // For every page.
 import { MINE, resume, waitingPress } from "./send.js";
 
-const TICK_MILLISECONDS = 3000;
-const LOOK_MILLISECONDS = 1000;
 // Nobody types a code so fast: it was a scanner, and its Tab ends the scan.
 const SCAN_MILLISECONDS = 300;
 const PACKING = "/console/packing";
@@ -11,8 +9,10 @@ const PACKING = "/console/packing";
 // Gone once another person has signed in: then nothing refreshes itself.
 const stale = document.getElementById("stale");
 const tick = () => !document.hidden && stale?.isConnected && document.body.dispatchEvent(new Event("tick"));
-setInterval(tick, TICK_MILLISECONDS);
+setInterval(tick, 3000);
 document.addEventListener("visibilitychange", tick);
+// After a sign-out, a refresh would say that the session has ended.
+document.getElementById("sign-out")?.addEventListener("submit", () => stale?.remove());
 
 document.addEventListener("htmx:configRequest", (event) => Object.assign(/** @type {any} */ (event).detail.headers, MINE));
 
@@ -52,9 +52,7 @@ document.addEventListener("click", (event) => {
 
 // Parts that could not be refreshed are outdated. The wall loads itself again after the next success.
 for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
-  document.body.addEventListener(name, () => {
-    if (stale) stale.hidden = false;
-  });
+  document.body.addEventListener(name, () => stale && (stale.hidden = false));
 }
 document.body.addEventListener("htmx:afterOnLoad", (event) => {
   if (!stale || stale.hidden || !(/** @type {any} */ (event).detail.successful)) return;
@@ -71,24 +69,23 @@ if (Object.keys(sessionStorage).some((key) => key.startsWith("qrtrack."))) impor
 
 // Shows a press that waits for longer: until its answer, every other press is refused.
 const notice = document.getElementById("waiting-press");
-let looked = waiting && waiting.key;
+let looked = waiting?.key;
 setInterval(() => {
   const press = waitingPress();
   if (!notice) return;
   notice.hidden = !press || press.key !== looked;
-  looked = press && press.key;
+  looked = press?.key;
   const link = notice.querySelector("a");
   if (!link || !press) return;
   link.hidden = press.page !== PACKING || location.pathname === PACKING;
   link.href = press.page + (press.search ?? "");
-}, LOOK_MILLISECONDS);
+}, 1000);
 
 // Menus close at Escape, and when something else is pressed or focused.
-/** @param {(menu: HTMLDetailsElement) => boolean} isDone */
+/** @param {(menu: Element) => boolean} isDone */
 function closeMenus(isDone) {
-  for (const menu of document.querySelectorAll("details[data-closes][open]")) {
-    if (isDone(/** @type {HTMLDetailsElement} */ (menu))) menu.removeAttribute("open");
-  }
+  const menus = document.querySelectorAll("details[data-closes][open]");
+  for (const menu of menus) if (isDone(menu)) menu.removeAttribute("open");
 }
 for (const name of ["click", "focusin"]) {
   document.addEventListener(name, (event) => closeMenus((menu) => !menu.contains(/** @type {Node} */ (event.target))));
