@@ -95,7 +95,10 @@ def patience() -> Iterator[None]:
         "qrtrack.postgresql.connections": ("PATIENCE_SECONDS", "STATEMENT_SECONDS"),
         "qrtrack.database": ("LOCK_SECONDS", "READY_SECONDS"),
         "qrtrack.postgresql.pools": ("PATIENCE_SECONDS",),
-        "qrtrack.services.gauges": ("READ_SECONDS",),
+        "qrtrack.services.gauges": ("READ_SECONDS", "SOON_SECONDS"),
+        "qrtrack.services.labels.printing": ("LAST_SECONDS",),
+        "qrtrack.integrations.printers": ("CONNECT_SECONDS", "SILENT_SECONDS", "ANSWER_SECONDS"),
+        "qrtrack.integrations.tokens": ("FETCH_SECONDS",),
     }
     with pytest.MonkeyPatch.context() as patch:
         for module, names in limits.items():

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,7 +14,7 @@ import uvicorn
 from qrtrack import http_limits
 from qrtrack.http_limits import HEADER_BYTES, ConnectionLimits, LimitedProtocol
 from qrtrack.settings import Settings
-from ticking import HANG_SECONDS
+from ticking import HANG_SECONDS, altered
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -196,12 +197,15 @@ async def test_half_a_body_is_not_waited_for(port: int, app: Echo) -> None:
 
 
 async def test_a_body_that_comes_slowly_but_steadily_is_taken(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(http_limits, "time", altered(time, monotonic=lambda: now[0]))
     monkeypatch.setattr(http_limits, "BODY_SECONDS", 0.0)
     monkeypatch.setattr(http_limits, "LOOK_SECONDS", 0.02)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(POST + b"Connection: close\r\nContent-Length: 100000\r\n\r\n" + b"x" * 50_000)
     for _ in range(10):
         await asyncio.sleep(0.03)
+        now[0] += 0.4
         writer.write(b"x" * 5000)
     assert (await reader.read()).startswith(b"HTTP/1.1 200")
     writer.close()

@@ -8,8 +8,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from qrtrack import sandbox
 from qrtrack.domain.akselgate.faults import Fault
 from qrtrack.sandbox import TOKEN, Sandbox
+from ticking import HANG_SECONDS, altered
 from treasury import Treasury, rows
 
 BATCH: dict[str, Any] = {
@@ -31,7 +33,7 @@ async def test_the_command_prints_its_address_and_masked_requests() -> None:
     assert process.stdout is not None
     said = [(await process.stdout.readline()).decode() for _ in range(4)]
     address = said[1].split("AKSELGATE_BASE_URL=")[1].split()[0]
-    async with httpx2.AsyncClient(base_url=address, trust_env=False) as client:
+    async with httpx2.AsyncClient(base_url=address, trust_env=False, timeout=HANG_SECONDS) as client:
         token = (await client.post("/login", json={})).json()["data"]["token"]
         taken = await client.post("/transaction/insert", json=BATCH, headers={"Authorization": f"Bearer {token}"})
         refused = await client.post("/transaction/insert", json=BATCH)
@@ -44,20 +46,31 @@ async def test_the_command_prints_its_address_and_masked_requests() -> None:
     assert "1000000001" not in rest
 
 
-async def test_faults_can_be_set_for_a_number_of_batches_or_until_changed() -> None:
-    gateway = Sandbox(callback_seconds=None)
+async def test_faults_can_be_set_for_a_number_of_batches_or_until_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_closed, is_over, listens_again = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        assert seconds == 7
+        is_closed.set()
+        await is_over.wait()
+
+    monkeypatch.setattr(sandbox, "asyncio", altered(asyncio, sleep=sleep))
+    gateway = Sandbox(callback_seconds=None, say=lambda line: listens_again.set() if "listening" in line else None)
     await gateway.start()
-    async with httpx2.AsyncClient(base_url=gateway.address, trust_env=False, headers=SIGNED_IN) as client:
+    async with httpx2.AsyncClient(
+        base_url=gateway.address, trust_env=False, headers=SIGNED_IN, timeout=HANG_SECONDS
+    ) as client:
         await client.post("/sandbox/fault", json={"fault": "500", "times": 2})
         statuses = [(await client.post("/transaction/insert", json=BATCH)).status_code for _ in range(3)]
         await client.post("/sandbox/fault", json={"fault": "duplicate", "times": None})
         statuses += [(await client.post("/transaction/insert", json=BATCH)).status_code for _ in range(3)]
         assert statuses == [500, 500, 201, 409, 409, 409]
-        await client.post("/sandbox/fault", json={"fault": "refuse", "seconds": 0.3})
-        await asyncio.sleep(0.1)
+        await client.post("/sandbox/fault", json={"fault": "refuse", "seconds": 7})
+        await asyncio.wait_for(is_closed.wait(), HANG_SECONDS)
         with pytest.raises(httpx2.ConnectError):
             await client.post("/login")
-        await asyncio.sleep(0.4)
+        is_over.set()
+        await asyncio.wait_for(listens_again.wait(), HANG_SECONDS)
         assert (await client.post("/login")).status_code == 200
         assert (await client.get("/elsewhere")).status_code == 404
     await gateway.stop()

@@ -18,6 +18,7 @@ from endpoint import Endpoint, Received, answer, open_endpoint
 from qrtrack.domain.errors import UpstreamFailed
 from qrtrack.integrations.accurate import Account, may_receive_token, renew_subscription
 from qrtrack.integrations.http import http_client
+from ticking import HANG_SECONDS
 
 JAKARTA = ZoneInfo("Asia/Jakarta")
 TOKEN = "aat.NTA.eyJ2IjoxLCJ1Ijo"
@@ -82,7 +83,7 @@ Hosts = tuple[AccountHost, AccountHost]
 
 
 async def renew(host: AccountHost, secret: str | None = SECRET, encoding: Literal["base64", "hex"] = "base64") -> date:
-    async with http_client(timeout=5) as client:
+    async with http_client(timeout=HANG_SECONDS) as client:
         return await renew_subscription(client, Account(host.endpoint.url, TOKEN, secret, encoding), zone=JAKARTA)
 
 
@@ -194,7 +195,7 @@ async def test_a_redirect_is_a_failure_and_is_not_followed(hosts: Hosts, locatio
 
 
 async def test_an_unreachable_account_host_is_reported() -> None:
-    async with http_client(timeout=1) as client:
+    async with http_client(timeout=HANG_SECONDS) as client:
         with pytest.raises(UpstreamFailed, match="connection to Accurate failed"):
             await renew_subscription(client, Account("http://127.0.0.1:9", TOKEN, SECRET), zone=JAKARTA)
 

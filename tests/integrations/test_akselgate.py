@@ -22,6 +22,7 @@ from qrtrack.integrations import akselgate
 from qrtrack.integrations.akselgate import Akselgate
 from qrtrack.sandbox import TOKEN, Request, Sandbox, Scripted
 from qrtrack.settings import Settings
+from ticking import HANG_SECONDS, altered
 from treasury import PASSWORD, gateway_settings
 
 PAYLOAD = '{"requestId":"1","totalTx":"0","data":[]}'
@@ -158,30 +159,73 @@ async def test_a_connection_that_is_never_established_means_not_sent(
     assert "ConnectTimeout" in str(verdict.response_message)
 
 
+class Deadline:
+    """Replaces the client's clock: the deadline of the latest request ends when the test says so. `seconds` has the
+    deadlines that the client has set.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._running: list[asyncio.Timeout] = []
+
+    def begin(self, seconds: float) -> asyncio.Timeout:
+        self.seconds.append(seconds)
+        self._running.append(asyncio.timeout(HANG_SECONDS))
+        return self._running[-1]
+
+    def end(self) -> None:
+        self._running[-1].reschedule(0)
+
+
+@pytest.fixture
+def deadline(monkeypatch: pytest.MonkeyPatch) -> Deadline:
+    deadline = Deadline()
+    monkeypatch.setattr(akselgate, "asyncio", altered(asyncio, timeout=deadline.begin))
+    return deadline
+
+
 @pytest.mark.parametrize(
     ("payload", "fault"),
     [(PAYLOAD, Fault.HANG), (LARGE, Fault.HANG_UNREAD), (PAYLOAD, Fault.HANG_UNREAD)],
     ids=["no answer", "not read to the end", "not read"],
 )
-async def test_a_timeout_after_the_first_byte_means_unknown(gateway: Sandbox, payload: str, fault: Fault) -> None:
+async def test_a_timeout_after_the_first_byte_means_unknown(
+    gateway: Sandbox, deadline: Deadline, payload: str, fault: Fault
+) -> None:
     gateway.faults.append(fault)
-    verdict = await send(client(gateway.address, akselgate_deadline_seconds=0.7), payload)
+    gateway.say = lambda line: deadline.end() if "hang" in line else None
+    sender = await logged_in(gateway, gateway.address, akselgate_deadline_seconds=HANG_SECONDS - 1)
+    verdict = await send(sender, payload)
     assert (verdict.outcome, verdict.status_code) == (AttemptOutcome.UNKNOWN, "unknown")
+    assert "TimeoutError" in str(verdict.response_message)
+    assert set(deadline.seconds) == {HANG_SECONDS - 1}
 
 
-async def test_a_slow_answer_is_cut_off_at_the_deadline_of_the_whole_request(gateway: Sandbox) -> None:
+async def test_a_slow_answer_is_cut_off_at_the_deadline_of_the_whole_request(
+    gateway: Sandbox, deadline: Deadline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each byte arrives in time, the whole answer does not."""
+    begin, exchanges = akselgate._Exchange, []
+
+    def remember(not_after: float) -> akselgate._Exchange:
+        exchanges.append(begin(not_after))
+        return exchanges[-1]
+
+    monkeypatch.setattr(akselgate, "_Exchange", remember)
 
     async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
-        while True:
+        while len(exchanges[0].body) < 2:
             writer.write(b"{")
             await asyncio.sleep(0.05)
+        deadline.end()
+        await asyncio.Event().wait()
 
     async with raw(drip) as address:
-        verdict = await send(await logged_in(gateway, address, akselgate_deadline_seconds=0.5))
+        verdict = await send(await logged_in(gateway, address))
     assert (verdict.outcome, verdict.status_code) == (AttemptOutcome.UNKNOWN, "200")
     assert set(str(verdict.response_payload)) == {"{"}
+    assert "TimeoutError" in str(verdict.response_message)
 
 
 async def test_a_reset_before_any_answer_is_unknown(gateway: Sandbox) -> None:

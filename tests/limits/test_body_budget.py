@@ -36,7 +36,7 @@ async def test_sixty_unfinished_bodies_of_one_organisation_hold_its_share_and_no
     await settled()
     assert budget.held == {"greedy": 30 * MIB}
     modest = Upload(budget, "modest", MOST_OF_ONE)
-    await asyncio.wait_for(modest.has_begun.wait(), 5)
+    await asyncio.wait_for(modest.has_begun.wait(), HANG_SECONDS)
     for upload in [*uploads, modest]:
         upload.end.set()
     await asyncio.gather(*(upload.task for upload in [*uploads, modest]))

@@ -3,13 +3,15 @@
 import asyncio
 import threading
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from qrtrack.limits import heavy_work
 from qrtrack.limits.heavy_work import WAITING_PER_ORGANISATION, HeavyWork, TooMuchWork
+from ticking import HANG_SECONDS, altered
 
 
 async def test_one_piece_runs_at_a_time_whoever_it_is_for() -> None:
@@ -27,17 +29,34 @@ async def test_one_piece_runs_at_a_time_whoever_it_is_for() -> None:
 
 
 async def test_another_organisation_does_not_wait_for_one_that_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heavy_work, "FREE_SECONDS", 0.0)
-    monkeypatch.setattr(heavy_work, "LONGEST_REST_SECONDS", 60.0)
-    work, order = HeavyWork(asyncio.Event()), []
-    await work.run("greedy", time.sleep, 0.05)
+    """The rest of the greedy organisation ends after the pieces of the two others."""
+    work, now, order, rests = HeavyWork(asyncio.Event()), [100.0], list[str](), list[float]()
+    others_have_run = asyncio.Event()
+
+    async def rest(stopping: Coroutine[Any, Any, Any], seconds: float) -> None:
+        stopping.close()
+        if seconds > 0:
+            rests.append(seconds)
+            await others_have_run.wait()
+        raise TimeoutError
+
+    monkeypatch.setattr(heavy_work, "time", altered(time, monotonic=lambda: now[0]))
+    monkeypatch.setattr(heavy_work, "asyncio", altered(asyncio, wait_for=rest))
+
+    def take(seconds: float) -> None:
+        now[0] += seconds
 
     async def piece(share: str) -> None:
-        await work.run(share, time.sleep, 0.0)
+        await work.run(share, take, 0.0)
         order.append(share)
+        if len(order) == 2:
+            others_have_run.set()
 
-    await asyncio.gather(piece("greedy"), piece("modest"), piece("another"))
+    async with asyncio.timeout(HANG_SECONDS):
+        await work.run("greedy", take, 0.12)
+        await asyncio.gather(piece("greedy"), piece("modest"), piece("another"))
     assert order == ["modest", "another", "greedy"]
+    assert rests == [pytest.approx(2.5)]
 
 
 async def test_no_organisation_rests_in_a_process_that_stops(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +78,7 @@ async def test_what_is_over_soon_needs_no_rest(
     monkeypatch: pytest.MonkeyPatch, *, share_of_free_time: float, rests: bool
 ) -> None:
     work, now = HeavyWork(asyncio.Event()), [100.0]
-    monkeypatch.setattr(heavy_work, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(heavy_work, "time", altered(time, monotonic=lambda: now[0]))
 
     def piece() -> int:
         now[0] += share_of_free_time * heavy_work.FREE_SECONDS

@@ -1,6 +1,6 @@
 """The log says once why the database did not answer. The caller does not learn the reason."""
 
-import asyncio
+import time
 from typing import Any
 from unittest.mock import patch
 
@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from qrtrack.database import Database, DatabaseRefused, DatabaseUnavailable
 from qrtrack.postgresql import outages
 from test_database import run
+from ticking import altered
 
 
 def told(logs: list[Any]) -> list[str]:
@@ -44,9 +45,10 @@ async def test_a_statement_timeout_and_a_lost_connection_have_their_reasons(data
 
 async def test_a_reason_that_returns_after_a_while_is_logged_again() -> None:
     nowhere = Database.connect("postgresql://nobody@127.0.0.1:1/nothing", pool_size=1)
-    with capture_logs() as logs, patch.object(outages, "OVER_SECONDS", 0.2):
-        for pause in (0, 0, 0.3):
-            await asyncio.sleep(pause)
+    now = 1_000.0
+    with capture_logs() as logs, patch.object(outages, "time", altered(time, monotonic=lambda: now)):
+        for pause in (0, outages.OVER_SECONDS - 1, outages.OVER_SECONDS):
+            now += pause
             for way in (nowhere.ready, lambda: run(nowhere, "SELECT 1")):
                 with pytest.raises(DatabaseUnavailable):
                     await way()

@@ -16,7 +16,6 @@ from structlog.testing import capture_logs
 from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from plant import Plant
 from process import settings_of
-from qrtrack import database
 from qrtrack.domain.errors import Unavailable
 from qrtrack.domain.identity import Caller
 from qrtrack.postgresql.database_checks import DatabaseUnfit
@@ -26,17 +25,8 @@ from qrtrack.routers.problems import install_problem_handlers
 from qrtrack.runtime import Runtime
 from qrtrack.services import gauges
 from qrtrack.settings import Settings
-from ticking import HANG_SECONDS
 
 ClientOf = Callable[..., httpx2.AsyncClient]
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine the answers take their time. A test of a time limit sets its own."""
-    monkeypatch.setattr(database, "READY_SECONDS", HANG_SECONDS)
-    monkeypatch.setattr(gauges, "READ_SECONDS", HANG_SECONDS)
-    monkeypatch.setattr(gauges, "SOON_SECONDS", HANG_SECONDS)
 
 
 class FakeDatabase:
@@ -206,10 +196,11 @@ async def test_details_that_cannot_be_read_are_left_out(
 async def test_slow_details_do_not_delay_readiness_and_come_with_the_next_answer(
     watcher: httpx2.AsyncClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gauges, "SOON_SECONDS", 0.05)
     async with runtime.database.engine.begin() as blocker:
         await blocker.execute(text("LOCK TABLE qr_reverse_jobs IN ACCESS EXCLUSIVE MODE"))
-        first = await watcher.get("/readyz")
+        with monkeypatch.context() as hurried:
+            hurried.setattr(gauges, "SOON_SECONDS", 0.05)
+            first = await watcher.get("/readyz")
         look = runtime.gauges._reading
         assert look is not None, "the look goes on behind the answer"
     await look

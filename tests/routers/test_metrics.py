@@ -17,7 +17,6 @@ from sqlalchemy import text
 from accurate import DATABASE, STRANGE_DATABASE, Accurate, event
 from plant import BY_KIND, Plant, one_slot
 from process import SECRET, settings_of
-from qrtrack import database
 from qrtrack.domain.claims import Claim, PermanentFailure
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
@@ -33,7 +32,6 @@ from qrtrack.services.gauges import read_gauges
 from qrtrack.services.recalculation import recalculate_progress
 from qrtrack.settings import Settings
 from qrtrack.worker.execution import End, SingleHandler, execute, run_until_idle
-from ticking import HANG_SECONDS
 from treasury import Treasury
 
 ClientOf = Callable[..., httpx2.AsyncClient]
@@ -65,14 +63,6 @@ class Scrape:
 def few_series() -> None:
     """Other tests have left thousands of series of requests, and each scrape would write them all."""
     REQUESTS.clear()
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine the answers take their time. A test of a time limit sets its own."""
-    monkeypatch.setattr(database, "READY_SECONDS", HANG_SECONDS)
-    monkeypatch.setattr(gauges, "READ_SECONDS", HANG_SECONDS)
-    monkeypatch.setattr(gauges, "SOON_SECONDS", HANG_SECONDS)
 
 
 @pytest.fixture

@@ -245,7 +245,7 @@ async def port(finished: asyncio.Event) -> AsyncIterator[int]:
 
 
 async def test_over_a_socket_a_chunked_body_is_cut_and_the_connection_goes_on(port: int) -> None:
-    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=HANG_SECONDS) as client:
         for path in ("/json", "/raw", "/webhook/accurate"):
             content = pieces(LARGE_BODY_BYTES + 1)
             answer = await client.post(path, content=content, headers={"content-type": "application/json"})

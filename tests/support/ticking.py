@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,11 @@ from qrtrack.worker import heartbeat
 
 HANG_SECONDS = 300
 """Real time after which a test that waits for a condition has failed."""
+
+
+def altered(module: ModuleType, **functions: Callable[..., object]) -> SimpleNamespace:
+    """A copy of `time` or `asyncio` for the module under test. Everything else keeps the real functions."""
+    return SimpleNamespace(**vars(module) | functions)
 
 
 class Clock:

@@ -318,13 +318,13 @@ async def test_a_handler_holds_no_connection_while_it_computes(
     class Waiting:
         def hash(self, _peppered: str) -> str:
             begun.set()
-            go_on.wait(10)
+            go_on.wait(HANG_SECONDS)
             return "hash"
 
     waiting: Any = Waiting()
     task = asyncio.create_task(run_next(replace(runtime, hasher=waiting), BY_KIND["hashing"], StopSignal()))
     try:
-        assert await asyncio.to_thread(begun.wait, 10)
+        assert await asyncio.to_thread(begun.wait, HANG_SECONDS)
         pool: Any = database.engine.pool
         assert pool.checkedout() == 0
         async with database.engine.connect() as connection:

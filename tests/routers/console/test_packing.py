@@ -11,7 +11,6 @@ from plant import MadeBatch, Plant
 from printer import StandIn, added
 from qrtrack.console.views import packing
 from qrtrack.domain.identity import Caller, Role
-from qrtrack.integrations import printers as connection
 from qrtrack.runtime import Runtime
 from qrtrack.services.console_sessions import open_session
 from routers.conftest import ClientOf
@@ -59,8 +58,6 @@ async def test_the_label_of_a_packed_case_is_followed_to_its_end(
     visitor: httpx2.AsyncClient, plant: Plant, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
     fault, words = ENDS[state]
-    for patience in ("CONNECT_SECONDS", "ANSWER_SECONDS"):
-        monkeypatch.setattr(connection, patience, 60)
     async with StandIn(**fault).on() as printer:  # type: ignore[arg-type]
         await added(plant, printer, stations=[STATION], name="Zebra 1")
         batch = await plant.prepared(2, units_per_case=2)

@@ -297,10 +297,12 @@ async def test_an_answer_whose_commit_lost_its_confirmation_is_recorded_once(
 async def test_the_sender_gets_an_answer_that_cannot_be_recorded_and_the_sweeper_sets_unknown(
     settings: Settings,
 ) -> None:
-    async with wired_treasury(settings, akselgate_deadline_seconds=1) as (treasury, wire):
+    async with wired_treasury(settings) as (treasury, wire):
 
         async def cut(_request: Request) -> None:
             wire.cut()
+            # The time for recording the answer. The request to the gateway keeps its own deadline.
+            treasury.runtime.dispatcher.gateway.deadline_seconds = 0.1
 
         treasury.gateway.on_insert = cut
         with capture_logs() as logs:
@@ -313,7 +315,7 @@ async def test_the_sender_gets_an_answer_that_cannot_be_recorded_and_the_sweeper
         assert "The answer is: accepted, status 201" in told["detail"]
         assert [entry["attempt_id"] for entry in logs if entry["event"].startswith("alarm")] == [attempt.id]
         assert attempt.outcome == "sending"
-        await treasury.age(3)
+        await treasury.age(3600)
         assert await sweep_attempts(treasury.runtime.database) == 1
         again = await treasury.dispatch()
         assert again.json()["type"] == "urn:qrtrack:problem:outcome-unknown"

@@ -129,16 +129,22 @@ async def test_a_caller_who_disconnects_does_not_cancel_the_reports_of_others(fa
     assert isinstance(results[0], asyncio.CancelledError)
 
 
+async def until_groups_wait_for_a_lock(fan_out: FanOut, groups: int) -> None:
+    while len(await fan_out.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")) < groups:
+        await asyncio.sleep(0.01)
+
+
 async def test_waiting_reports_fail_when_the_process_ends(fan_out: FanOut) -> None:
     async with fan_out.database.write(tenant=fan_out.caller.organisation_id) as repositories:
         await repositories.sync_batches.cancel(fan_out.batch_id)
         reports = [asyncio.create_task(fan_out.report(done(number))) for number in range(3)]
-        await asyncio.sleep(0.2)
-        late = asyncio.create_task(fan_out.report(done("late")))
-        await asyncio.sleep(0.05)
-        for counting in fan_out.groups._counting:
-            counting.cancel()
-        results = await asyncio.wait_for(asyncio.gather(*reports, late, return_exceptions=True), 5)
+        async with asyncio.timeout(HANG_SECONDS):
+            await until_groups_wait_for_a_lock(fan_out, 1)
+            late = asyncio.create_task(fan_out.report(done("late")))
+            await until_groups_wait_for_a_lock(fan_out, 2)
+            for counting in fan_out.groups._counting:
+                counting.cancel()
+            results = await asyncio.gather(*reports, late, return_exceptions=True)
     assert accepted(results) == [DatabaseUnavailable] * 4
     assert fan_out.groups._queues == {}
 
