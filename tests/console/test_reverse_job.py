@@ -330,7 +330,9 @@ class Service:
         return sign_token(SECRET, organisation_id=self.organisation, user_id="u1", roles=[Role.MANAGER], hours=1)
 
     def client(self) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, trust_env=False)
+        return httpx2.AsyncClient(
+            base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, trust_env=False, timeout=60
+        )
 
     async def order(self) -> dict[str, Any]:
         """A batch that may be prepared."""
@@ -374,7 +376,7 @@ async def test_a_lost_answer_of_the_service_leaves_one_job(tab: Tab, service: Se
     async def pass_on(request: Received) -> bytes:
         names = ("authorization", "content-type", "idempotency-key")
         headers = {name: request.headers[name] for name in names if name in request.headers}
-        async with httpx2.AsyncClient(base_url=service.url, trust_env=False) as client:
+        async with httpx2.AsyncClient(base_url=service.url, trust_env=False, timeout=60) as client:
             method = "POST" if request.body else "GET"
             found = await client.request(method, request.path, headers=headers, content=request.body)
         answers.append(found)

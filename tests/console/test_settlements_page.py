@@ -117,7 +117,7 @@ async def test_callbacks_move_the_page_by_themselves(open_page: OpenPage, bank: 
     await page.goto(f"{bank.address}/console/settlements/{log_id}")
     await expect(page.locator("td .badge")).to_have_text(["missing"] * 3)
     callback = json.loads(bank.gateway.requests[-1].body)["data"][0]["callback_url"]
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
         path = httpx2.URL(callback).path
         answer = await client.get(f"{bank.address}{path}?ref=ALLED-1&rescore=00&rescoreref=B77")
     assert answer.status_code == 200

@@ -12,7 +12,7 @@ async def check(factory: Factory, batch: Batch, code: str) -> str:
     async with factory.client() as client:
         rows = (await client.get(f"{API}/batches/{batch.batch_id}/codes?reveal=root_key&code={code}")).json()["codes"]
     proof = {"uniq_code": batch.uniq_code, "code": code, "root_key": rows[0]["root_key"]}
-    async with httpx2.AsyncClient(base_url=factory.address, trust_env=False) as consumer:
+    async with httpx2.AsyncClient(base_url=factory.address, trust_env=False, timeout=60) as consumer:
         return str((await consumer.post("/api/verify", json=proof)).json()["result"])
 
 
@@ -53,7 +53,7 @@ async def test_what_consumers_meet_arrives_and_is_acted_on(page: Page, factory: 
 
 async def test_an_operator_sees_reports_and_is_offered_no_recall(page: Page, factory: Factory) -> None:
     batch = await factory.batch(3, exclude=None)
-    async with httpx2.AsyncClient(base_url=factory.address, trust_env=False) as consumer:
+    async with httpx2.AsyncClient(base_url=factory.address, trust_env=False, timeout=60) as consumer:
         report = {"uniq_code": batch.uniq_code, "code": "SKA000002", "reason": "key_opened", "text": "<b>Open</b>"}
         assert (await consumer.post("/api/report", json=report)).is_success
     await Station(page, factory).sign_in(Role.OPERATOR)

@@ -108,7 +108,7 @@ class Cluster:
     def sql(self, statement: str, database: str = "postgres", *, owner: Owner | None = None) -> Rows:
         """One statement, as the superuser or as an owner; rows of text as psql prints it, NULL as ''."""
         user, password = (owner.name, owner.password) if owner else (SUPERUSER, self._password)
-        address = f"host=127.0.0.1 port={self.port} dbname={database} user={user} connect_timeout=5"
+        address = f"host=127.0.0.1 port={self.port} dbname={database} user={user} connect_timeout=60"
         command = [self._bin / "psql", "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-d", address, "-c", statement]
         done = self._machine.run(command, PGPASSWORD=password)
         return [tuple(line.split("\t")) for line in done.stdout.splitlines()]

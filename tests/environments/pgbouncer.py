@@ -8,6 +8,7 @@ import pytest
 from environments.clusters import Cluster, Owner, listens
 from environments.machine import Machine
 from process import free_port
+from ticking import HANG_SECONDS
 
 CONFIGURATION = """
 [databases]
@@ -34,7 +35,7 @@ def start_pgbouncer(machine: Machine, cluster: Cluster, *owners: Owner, pool_siz
     users.write_text("".join(f'"{owner.name}" "{owner.password}"\n' for owner in owners))
     configuration.write_text(CONFIGURATION.format(server=cluster.port, port=port, users=users, pool_size=pool_size))
     process = machine.serve([program, configuration], folder / "pgbouncer.log")
-    over = time.monotonic() + 10
+    over = time.monotonic() + HANG_SECONDS
     while not listens(port):
         if process.poll() is not None or time.monotonic() > over:
             raise RuntimeError(f"PgBouncer does not start:\n{(folder / 'pgbouncer.log').read_text()}")

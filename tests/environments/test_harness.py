@@ -13,6 +13,7 @@ import pytest
 from environments.clusters import VERSIONS, Cluster, Clusters, listens
 from environments.machine import Machine
 from environments.pgbouncer import start_pgbouncer
+from ticking import HANG_SECONDS
 
 KILLED = """
 import sys, time
@@ -47,7 +48,7 @@ def test_a_standby_follows_and_takes_over(clusters: Clusters, version: int) -> N
     primary.sql("INSERT INTO kept VALUES (1)")
     with pytest.raises(RuntimeError, match="read-only transaction"):
         standby.sql("INSERT INTO kept VALUES (2)")
-    over = time.monotonic() + 20
+    over = time.monotonic() + HANG_SECONDS
     while standby.sql("SELECT n FROM kept") != [("1",)]:
         assert time.monotonic() < over
         time.sleep(0.05)
@@ -91,7 +92,7 @@ def test_no_server_and_no_file_is_left_when_the_tests_are_killed() -> None:
         port, folder = tests.stdout.readline().split()
         assert listens(int(port))
         tests.send_signal(signal.SIGKILL)
-    over = time.monotonic() + 20
+    over = time.monotonic() + HANG_SECONDS
     while listens(int(port)) or Path(folder).exists():
         assert time.monotonic() < over
         time.sleep(0.05)

@@ -61,7 +61,7 @@ class Workers:
         process = self.start("serve", "--port", str(port), *options)
 
         async def ready() -> bool:
-            async with httpx2.AsyncClient(trust_env=False) as client:
+            async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
                 with suppress(httpx2.HTTPError):
                     return (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
             return False

@@ -100,7 +100,7 @@ class _pgbouncer:  # noqa: N801 - a context manager that reads like a function
         )
 
     def __enter__(self) -> int:
-        give_up = time.monotonic() + 10
+        give_up = time.monotonic() + HANG_SECONDS
         while time.monotonic() < give_up:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self._port)) == 0:
@@ -110,7 +110,7 @@ class _pgbouncer:  # noqa: N801 - a context manager that reads like a function
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(HANG_SECONDS)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from every_route import FOR_MACHINES, FOR_USERS, NO_THINGS
 from integrations.test_tokens import RSA_KEY, JwksServer, rsa_jwk, serving_keys
 from process import SECRET, serving
+from ticking import HANG_SECONDS
 
 AUDIENCE, ISSUER = "qrtrack", "https://identity.example"
 STRANGER = rsa.generate_private_key(65537, 2048)
@@ -68,7 +69,10 @@ def site(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         settings = {
             "DATABASE_URL": migrated_url, "JWT_JWKS_URL": keys.url, "JWT_AUDIENCE": AUDIENCE, "JWT_ISSUER": ISSUER,
         }  # fmt: skip
-        with serving(folder, **settings) as address, httpx2.Client(base_url=address, trust_env=False) as client:
+        with (
+            serving(folder, **settings) as address,
+            httpx2.Client(base_url=address, trust_env=False, timeout=HANG_SECONDS) as client,
+        ):
             yield Site(client, keys, attacker)
 
 

@@ -348,7 +348,9 @@ async def test_connections_that_died_in_the_pool_are_replaced(runtime: Runtime, 
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE pid <> pg_backend_pid() AND datname = current_database()"
         )
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(HANG_SECONDS):
+        while not all(connection.is_closed() for connection in runtime.database.webhooks._idle):
+            await asyncio.sleep(0.01)
     receipts = await accurate.send(event())
     assert receipts[0].queued
 
