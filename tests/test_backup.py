@@ -23,7 +23,9 @@ async def test_a_restored_plant_goes_on_and_gives_out_no_number_twice(
     await goes_on(restored_here, plant, treasury, tmp_path)
 
 
-async def test_what_awaits_its_callbacks_is_found_before_the_key_is_changed(plant: Plant, treasury: Treasury) -> None:
+async def test_the_page_finds_settlements_that_await_callbacks_before_the_key_changes(
+    plant: Plant, treasury: Treasury
+) -> None:
     assert (await treasury.dispatch()).status_code == 200
     [held] = await plant.sql(statement("t_akselgate_open_attempts"))
     assert (held.kd_settle, held.outcome) == ("STL1", "accepted")
@@ -56,7 +58,7 @@ async def test_a_backup_that_is_ended_half_way_leaves_no_file(tmp_path: Path, mi
     assert [path for path in tmp_path.iterdir() if "half" in path.name] == []
 
 
-def test_what_is_no_backup_is_refused_before_a_database_is_made(tmp_path: Path) -> None:
+def test_restore_refuses_a_file_that_is_no_backup_before_it_makes_a_database(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("Dear auditor")
     for name in ("letter.txt", "."):
         done = run(tmp_path, "restore", name)

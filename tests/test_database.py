@@ -332,7 +332,7 @@ async def test_a_server_that_takes_a_connection_and_says_nothing_is_unavailable(
 
 
 @pytest.mark.skipif("TEST_DATABASE_URL" in os.environ, reason="relays to the embedded server's socket")
-async def test_of_several_hosts_the_first_that_answers_is_taken(migrated_url: str) -> None:
+async def test_the_first_of_several_hosts_that_answers_is_used(migrated_url: str) -> None:
     # At once: each waits for the silent one until its time is up.
     orders = ("silent,closed,server", "closed,silent,server")
     await asyncio.gather(*(first_of(migrated_url, listed) for listed in orders))
@@ -548,7 +548,7 @@ async def test_a_statement_that_is_cancelled_costs_no_connection(migrated_url: s
 
 
 @pytest.mark.parametrize("apart", [True, False])
-async def test_what_commits_by_itself_is_there_when_the_statement_returns(database: Database, *, apart: bool) -> None:
+async def test_an_autocommitted_row_is_visible_when_the_statement_returns(database: Database, *, apart: bool) -> None:
     async with database._driver(apart=apart) as connection:
         await connection.execute(
             "INSERT INTO webhook_queue (type, payload, content_hash, status) VALUES ('ITEM', '{}', '', 'unassigned')"

@@ -53,7 +53,7 @@ def test_hosts_as_they_may_be_written(url: str, hosts: list[tuple[str | None, in
         ("postgresql://db/q?ssl=verify-ca", "dsn", "postgresql://?sslmode=verify-ca"),
     ],
 )
-def test_what_the_driver_is_told(url: str, option: str, value: str) -> None:
+def test_the_driver_gets_the_options_of_the_address(url: str, option: str, value: str) -> None:
     assert parse_address(url).options[option] == value
 
 
@@ -71,7 +71,7 @@ def test_without_a_file_the_authorities_of_the_system_verify(tmp_path: Path, mon
         assert parse_address(f"postgresql://db/q?{query}").options["ssl"].check_hostname
 
 
-def test_what_neon_prints() -> None:
+def test_an_address_from_neon_verifies_the_certificate() -> None:
     """The driver has no channel binding, so the program verifies the server's certificate instead."""
     url = "postgresql://u:p@ep-x-1.eu-central-1.aws.neon.tech/neondb?sslmode=require&channel_binding=require"
     found = parse_address(url)
@@ -87,7 +87,7 @@ def test_channel_binding_with_an_authority_of_ones_own(tmp_path: Path) -> None:
     assert "root.crt" in found.options["dsn"]
 
 
-def test_what_the_server_is_told_and_what_is_ignored() -> None:
+def test_the_server_gets_its_settings_and_other_parameters_are_ignored() -> None:
     found = parse_address(
         "postgresql://u:p@db/q?application_name=line%207&options=endpoint%3Dep-x%20-c%20search_path%3Dmine"
         "&keepalives=1&keepalives_idle=30&keepalives_interval=10&keepalives_count=3&tcp_user_timeout=5000"
@@ -166,7 +166,7 @@ def test_a_service_of_libpq_is_what_the_address_itself_leaves_open(
         ("postgresql://u:sec@ret@db:5432/q", "host cannot be read.*%40|port.*%40|%40"),
     ],
 )
-def test_what_cannot_be_used_is_named_in_one_line_without_the_password(url: str, named: str) -> None:
+def test_an_unusable_part_is_named_in_one_line_without_the_password(url: str, named: str) -> None:
     with pytest.raises(ValueError, match=named) as refused:
         parse_address(url)
     assert "\n" not in str(refused.value)

@@ -55,7 +55,7 @@ async def test_a_fan_out_that_hangs_is_told_from_one_that_waits(plant: Plant) ->
     assert (row.status, row.processed_records, row.total_records, row.recorded) == ("processing", 3, 10, 3)
 
 
-async def test_of_notifications_only_what_failed_is_sent_again(plant: Plant) -> None:
+async def test_only_failed_notifications_are_sent_again(plant: Plant) -> None:
     job_ids = [await plant.submit(await plant.batch(10), notify=Notify(email="shift@plant.example")) for _ in range(2)]
     await plant.work("reverse_job")
     await plant.sql("UPDATE notifications SET status = 'completed', finished_at = now()")

@@ -156,11 +156,11 @@ async def test_a_header_without_end_is_cut_off_and_not_kept(port: int) -> None:
         b"GET http://[::1/ HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
 )
-async def test_what_is_no_http_gets_a_problem(port: int, junk: bytes) -> None:
+async def test_junk_gets_a_problem(port: int, junk: bytes) -> None:
     assert problem_in(await told(port, junk))["type"] == "urn:qrtrack:problem:invalid-http"
 
 
-async def test_what_is_no_http_gets_a_problem_on_a_kept_connection_too(port: int) -> None:
+async def test_junk_on_a_kept_connection_gets_a_problem_too(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(GET + b"\r\n")
     assert (await reader.readuntil(b"0\r\n\r\n")).startswith(b"HTTP/1.1 200")
@@ -212,7 +212,7 @@ async def test_a_body_that_comes_slowly_but_steadily_is_taken(port: int, monkeyp
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_whoever_waits_for_us_is_not_cut_off(port: int, app: Echo) -> None:
+async def test_a_client_that_waits_for_an_answer_is_not_cut_off(port: int, app: Echo) -> None:
     """Neither the time for the next headers nor the time for a body counts while the client waits for an answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")

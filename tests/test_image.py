@@ -50,7 +50,7 @@ def test_dependencies_are_those_that_are_pinned_with_hashes_and_no_others() -> N
     ] == []
 
 
-def test_what_is_copied_is_there_and_not_kept_out() -> None:
+def test_copied_files_exist_and_are_not_ignored() -> None:
     let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     for stage in STAGES:
         for copied in instructions(stage, "COPY"):
@@ -100,7 +100,7 @@ def test_the_image_s_own_command_is_one_too() -> None:
     commands.get_command(context, role).make_context(role, options, parent=context)  # type: ignore[attr-defined]
 
 
-def test_nobody_starts_before_the_schema_is_there() -> None:
+def test_services_start_after_the_migration() -> None:
     assert SERVICES["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     assert "pg_isready" in shlex.join(SERVICES["postgres"]["healthcheck"]["test"])
     for name in OURS.keys() - {"migrate"}:
@@ -114,7 +114,7 @@ def test_a_container_is_given_longer_to_stop_than_it_takes() -> None:
     assert takes < 75
 
 
-def test_whoever_opens_the_port_is_asked_for_its_health() -> None:
+def test_services_with_a_port_are_asked_for_their_health() -> None:
     for name in OURS.keys() - {"migrate"}:
         options = SERVICES[name]["command"]
         assert options[options.index("--port") + 1] == "8000", name

@@ -111,7 +111,7 @@ def test_secrets_inside_text_are_masked(text: str, masked: str) -> None:
     assert mask_text(text) == masked
 
 
-def test_what_is_absent_is_shown_as_absent() -> None:
+def test_a_mask_shows_absent_values_as_absent() -> None:
     assert mask({"token": None, "has_password": False}) == {"token": None, "has_password": False}
 
 

@@ -47,7 +47,7 @@ def test_a_rule_says_what_is_the_matter_and_what_to_do(rule: dict[str, Any]) -> 
     assert rule["annotations"]["action"]
 
 
-def test_what_must_not_go_unnoticed_has_a_rule() -> None:
+def test_every_serious_metric_has_an_alert_rule() -> None:
     watched = " ".join(rule["expr"] for rule in RULES)
     for metric in (
         "qrtrack_queue_oldest_seconds",

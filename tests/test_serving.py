@@ -14,7 +14,7 @@ from qrtrack.settings import Settings
 from ticking import HANG_SECONDS
 
 
-async def test_what_a_serving_process_is_made_of_is_not_collected_again_and_again(settings: Settings) -> None:
+async def test_a_serving_process_freezes_its_start_up_objects_for_the_garbage_collector(settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     before = gc.get_freeze_count()

@@ -159,7 +159,7 @@ def test_a_folder_that_others_may_enter_is_refused(mode: int) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 @pytest.mark.parametrize("path", ["var/secrets/jwt_secret", "var/secrets"])
-def test_what_belongs_to_another_user_is_refused(path: str) -> None:
+def test_a_secret_of_another_user_is_refused(path: str) -> None:
     plant("var/secrets/jwt_secret")
     os.chown(path, 1001, 1001)
     said = refusal()
@@ -280,7 +280,7 @@ def test_production_cannot_be_built_around_the_check() -> None:
         Settings(qrtrack_env="production")
 
 
-def test_what_is_not_set_is_as_promised() -> None:
+def test_unset_settings_have_their_documented_defaults() -> None:
     settings = Settings(_env_file=None)
     assert (settings.bcrypt_cost, settings.lease_seconds, settings.shutdown_grace_seconds) == (10, 30, 10)
 

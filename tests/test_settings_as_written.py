@@ -86,7 +86,7 @@ REFUSAL: Final = (
 
 
 @pytest.mark.parametrize("how", [*SPOILT, " ", "\n", "\t \n", "\u200b"], ids=ascii)
-def test_what_nobody_sees_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+def test_a_setting_with_invisible_characters_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     good = {name: good_value(name) for name in sorted(Settings.model_fields)}
     for name, value in good.items():
         monkeypatch.setenv(name.upper(), how.format(value))
@@ -151,7 +151,7 @@ def test_an_address_that_paths_are_put_behind_has_nothing_else(name: str, spoilt
 
 
 @pytest.mark.parametrize("path", ["/%20", "/%E2%80%8B", "/a%2Fb", "/a;b", "/a'b", "/(a)"])
-def test_what_is_printed_hides_nothing_behind_percent_signs(path: str) -> None:
+def test_a_printed_address_has_no_percent_signs(path: str) -> None:
     assert Settings(_env_file=None, akselgate_base_url=f"https://qr.example.com{path}").akselgate_base_url
     with pytest.raises(ValidationError, match="letters, digits"):
         Settings(_env_file=None, public_base_url=f"https://qr.example.com{path}")
@@ -172,7 +172,7 @@ CLEAN = re.compile(
     st.lists(PIECES, max_size=6).map("".join)
     | st.lists(PIECES, max_size=4).map(lambda more: "https://a.example" + "".join(more))
 )
-def test_whatever_starts_prints_a_clean_address(value: str) -> None:
+def test_every_accepted_public_base_url_prints_a_clean_address(value: str) -> None:
     try:
         base_url = Settings(_env_file=None, public_base_url=value).public_base_url
     except ValidationError:

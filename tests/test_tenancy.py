@@ -138,7 +138,7 @@ async def rows_of(plant: Plant, table: str, organisation_id: UUID) -> list[Any]:
     return list(rows)
 
 
-async def test_what_happened_is_neither_changed_nor_taken_away(plant: Plant, neighbour: Plant) -> None:
+async def test_append_only_tables_refuse_updates_and_deletes(plant: Plant, neighbour: Plant) -> None:
     """Also the owner of the tables, whom no policy binds, is refused."""
     assert neighbour.caller.organisation_id != plant.caller.organisation_id
     for table in APPEND_ONLY:
@@ -173,7 +173,7 @@ async def test_every_table_of_an_organisation_has_its_policy(plant: Plant) -> No
             assert row.policies == ["own_rows * true true true"], row.name
 
 
-async def test_what_is_of_the_service_is_read_and_written_by_no_organisation(plant: Plant) -> None:
+async def test_an_organisation_has_no_rights_on_tables_of_the_service(plant: Plant) -> None:
     tables = await plant.sql(
         "SELECT class.relname AS name FROM pg_class AS class WHERE class.relkind IN ('r', 'p', 'v', 'm', 'f')"
         " AND class.relnamespace = 'public'::regnamespace AND NOT class.relrowsecurity"
@@ -225,7 +225,7 @@ async def who(session: AsyncSession) -> Row[Any]:
 
 
 @pytest.mark.parametrize("failing", [False, True])
-async def test_nothing_of_a_request_outlives_its_transaction_on_a_pooled_connection(
+async def test_role_and_organisation_end_with_the_transaction_on_a_pooled_connection(
     plant: Plant, *, failing: bool
 ) -> None:
     url = plant.runtime.settings.database_url

@@ -192,9 +192,7 @@ async def test_a_release_time_is_that_of_the_plant_whatever_the_computer_says(
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-async def test_what_a_change_has_done_is_said_where_the_person_sees_it(
-    open_page: OpenPage, factory: Factory, width: int
-) -> None:
+async def test_the_page_shows_the_effect_of_a_change_in_view(open_page: OpenPage, factory: Factory, width: int) -> None:
     """The release opens the page anew. On a phone its end, where it is said, is far away."""
     page = await open_page(viewport={"width": width, "height": 720})
     await Station(page, factory).sign_in()

@@ -135,7 +135,7 @@ async def test_a_code_counts_when_it_was_read_twice_and_again_when_it_was_out_of
     assert found == [given for _, given in WATCHED]
 
 
-async def test_of_several_codes_the_one_in_the_middle_is_taken(page: Page, site: Site) -> None:
+async def test_the_camera_takes_the_code_in_the_middle_of_several(page: Page, site: Site) -> None:
     await page.goto(site.url)
     seen = [
         {"rawValue": name, "boundingBox": {"x": x, "y": y, "width": 100, "height": 100}}

@@ -201,7 +201,7 @@ async def test_axe_finds_nothing_serious(findings: dict[str, list[str]]) -> None
     assert not found, say(found, "axe-core calls these serious or critical (https://dequeuniversity.com/rules/axe/):")
 
 
-async def test_nothing_is_left_untranslated(findings: dict[str, list[str]]) -> None:
+async def test_every_text_is_translated(findings: dict[str, list[str]]) -> None:
     found = findings["words"]
     assert not found, say(found, "These texts are in another language than their page. Use t(…) and the catalogues:")
 
@@ -230,7 +230,7 @@ async def test_the_keyboard_reaches_everything_and_shows_where_it_is(findings: d
     assert not found, say(found, "Tab must reach these, and :focus-visible must be seen there:")
 
 
-async def test_nothing_jumps_when_a_page_loads_or_a_part_refreshes_itself(findings: dict[str, list[str]]) -> None:
+async def test_pages_do_not_jump_when_they_load_or_refresh(findings: dict[str, list[str]]) -> None:
     found = findings["jumps"]
     assert not found, say(
         found,

@@ -79,7 +79,7 @@ def test_the_oldest_browsers_have_what_the_console_uses() -> None:
     assert {feature_of(line) for line in found} == set(DISPENSABLE), "DISPENSABLE names something that is not used"
 
 
-def test_what_is_newer_is_found(tmp_path: Path) -> None:
+def test_newer_features_are_found(tmp_path: Path) -> None:
     for kind, text in NEWER.items():
         (tmp_path / f"newer{kind}").write_text(text)
     assert {feature_of(line) for line in missing(tmp_path.iterdir())} == NEWER_FOUND

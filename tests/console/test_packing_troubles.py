@@ -74,7 +74,7 @@ async def test_a_code_typed_by_hand_is_seen_while_it_is_typed(station: Station) 
     await expect(station.page.locator("#master")).to_have_value("")
 
 
-async def test_of_several_codes_in_one_trigger_the_first_of_ours_counts(station: Station) -> None:
+async def test_the_first_known_code_of_several_in_one_trigger_counts(station: Station) -> None:
     batch = await opened(station)
     await station.page.clock.pause_at(await station.page.evaluate("Date.now() + 1000"))
     await station.page.keyboard.type(f"8991234567890\n{batch.master_code(1)}\n8990000000017\n")
@@ -83,7 +83,7 @@ async def test_of_several_codes_in_one_trigger_the_first_of_ours_counts(station:
     assert len(await station.factory.packs(batch)) == 1
 
 
-async def test_what_one_trigger_still_sends_after_an_error_does_not_count(station: Station) -> None:
+async def test_codes_that_a_trigger_sends_after_an_error_do_not_count(station: Station) -> None:
     batch = await opened(station)
     await station.page.evaluate(
         """code => new MutationObserver(() => {
@@ -150,7 +150,7 @@ async def test_starting_the_shift_keeps_the_screen_on_also_after_another_program
     assert await station.page.evaluate("kept") == ["screen", "screen"]
 
 
-async def test_what_is_said_stands_in_regions_that_a_screen_reader_knows_from_the_start(station: Station) -> None:
+async def test_messages_appear_in_regions_that_a_screen_reader_knows_from_the_start(station: Station) -> None:
     """A region that appears with its text is not read. `display: none` is not there for a screen reader."""
     batch = await opened(station)
     regions = station.page.locator("#verdict, #exclude-said, #job-said, main > [data-said]")
@@ -337,7 +337,7 @@ async def test_damaged_units_are_scanned_into_the_list_each_on_its_line(station:
     await expect(station.page.locator("#waiting")).to_have_text("37")
 
 
-async def test_what_is_wrong_in_the_list_is_marked_and_the_right_code_is_offered(station: Station) -> None:
+async def test_the_list_marks_wrong_codes_and_offers_the_right_one(station: Station) -> None:
     batch = await station.factory.batch()
     await station.open(batch)
     await station.scan(batch.master_code(1))

@@ -270,7 +270,7 @@ async def test_a_mistake_in_a_listener_does_not_end_the_polling(tab: Tab) -> Non
     tab.complaints.clear()
 
 
-async def test_what_is_cleared_does_not_come_back(tab: Tab) -> None:
+async def test_a_cleared_job_does_not_come_back(tab: Tab) -> None:
     script = tab.site.api = Script(submits=[LOST])
     await tab.open()
     await tab.press(ORDER)

@@ -54,7 +54,7 @@ async def test_a_scan_is_heard_without_a_touch(station: Station) -> None:
     await expect(station.page.locator("#findings")).to_contain_text("Enter ends the scan.")
 
 
-async def test_what_is_wrong_stands_first_and_is_right_after_the_change(station: Station) -> None:
+async def test_the_page_lists_wrong_settings_first_until_they_are_changed(station: Station) -> None:
     page = station.page
     await scan(page, LABEL.upper(), end=False)
     await expect(page.locator("#scanner-title")).to_have_text("Settings to change: 2")
@@ -75,7 +75,7 @@ async def test_another_keyboard_is_named_in_the_language_of_the_person(station: 
     )
 
 
-async def test_what_is_typed_into_the_search_is_no_scan(station: Station) -> None:
+async def test_text_typed_into_the_search_is_no_scan(station: Station) -> None:
     await station.page.focus("#search")
     await station.page.keyboard.type("SKA000001")
     await expect(station.page.locator("#search")).to_have_value("SKA000001")

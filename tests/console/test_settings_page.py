@@ -53,7 +53,7 @@ async def test_a_printer_is_added_changed_and_deleted(station: Station) -> None:
     await expect(page.locator("#printers .empty")).to_contain_text("No printer yet")
 
 
-async def test_what_is_wrong_with_a_field_is_said_in_the_language_of_the_person(station: Station) -> None:
+async def test_a_field_error_is_shown_in_the_language_of_the_person(station: Station) -> None:
     page = station.page
     await page.context.add_cookies([{"name": "qrtrack_language", "value": "id", "url": station.factory.address}])
     await page.goto(f"{station.factory.address}/console/settings/new-printer")

@@ -16,7 +16,7 @@ async def check(factory: Factory, batch: Batch, code: str) -> str:
         return str((await consumer.post("/api/verify", json=proof)).json()["result"])
 
 
-async def test_what_consumers_meet_arrives_and_is_acted_on(page: Page, factory: Factory) -> None:
+async def test_alerts_of_consumers_arrive_and_a_person_acts_on_them(page: Page, factory: Factory) -> None:
     batch = await factory.batch(10, exclude=None)
     async with factory.client() as client:
         void = {"batch_id": batch.batch_id, "codes": ["SKA000004"], "reason": "Torn"}

@@ -139,7 +139,7 @@ async def says_that_it_runs(page: Page, control: str, held: Held) -> bool:
     return await page.get_by_text(WORKING, exact=True).locator("visible=true").count() > 0
 
 
-async def test_what_a_page_counts_while_somebody_types_says_that_it_runs(admin: Page, full: Site) -> None:
+async def test_a_count_that_runs_while_somebody_types_shows_that_it_runs(admin: Page, full: Site) -> None:
     page, seeds = admin, full.seeds
     held = Held()
     for address, field, asked, told in (

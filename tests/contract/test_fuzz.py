@@ -136,9 +136,7 @@ def secured_by(document: Document, *schemes: str | None) -> set[str]:
 
 
 @pytest.mark.parametrize("caller", ["admin", "manager", "operator", "finance", "machine", "nobody"])
-async def test_nothing_is_answered_that_the_document_does_not_say(
-    caller: str, service: Service, tmp_path: Path
-) -> None:
+async def test_every_answer_is_in_the_document(caller: str, service: Service, tmp_path: Path) -> None:
     folder = tmp_path / "fuzz"
     folder.mkdir()
     run = await fuzz(service, caller, folder)

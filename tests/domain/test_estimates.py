@@ -17,7 +17,7 @@ def test_100_percent_means_all_of_it(total: int, data: st.DataObject) -> None:
     assert percentage(total, total) == 100
 
 
-def test_nothing_to_do_is_all_done() -> None:
+def test_a_job_without_work_is_complete() -> None:
     assert percentage(0, 0) == 100
 
 
@@ -31,5 +31,5 @@ def test_without_a_pace_no_time_is_promised() -> None:
     assert eta_seconds(2, 4, 0) is None
 
 
-def test_what_is_done_takes_no_more_time() -> None:
+def test_a_complete_job_takes_no_more_time() -> None:
     assert eta_seconds(4, 4, 0) == 0

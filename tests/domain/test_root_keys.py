@@ -140,7 +140,7 @@ def test_one_ring_serves_many_threads() -> None:
 
 
 @given(st.text(max_size=30))
-def test_what_bcrypt_gets_is_short_ascii_without_nul(key: str) -> None:
+def test_bcrypt_gets_short_ascii_without_nul(key: str) -> None:
     peppered = RING.peppered(BATCH, 1, key)
     assert len(peppered) == 44
     assert peppered.isascii()

@@ -148,7 +148,7 @@ def test_element_strings_are_read_in_any_order(code: str, lot: str | None, order
         (f"(01){GTIN}(21)SKA000001(01){GTIN}(21)SKA000001", None),
     ],
 )
-def test_what_people_read_under_a_symbol_is_read(text: str, lot: str | None) -> None:
+def test_the_text_under_a_symbol_is_read(text: str, lot: str | None) -> None:
     scan = read_scan(text)
     assert (scan.kind, scan.code, scan.gtin, scan.lot) == (ScanKind.UNIT, "SKA000001", GTIN, lot)
 
@@ -209,7 +209,7 @@ def test_digital_links_are_read_in_every_form_that_the_standard_allows(link: str
         "SKA000001" * 3,
     ],
 )  # fmt: skip
-def test_what_is_damaged_or_not_ours_names_nothing(text: str) -> None:
+def test_a_damaged_or_foreign_scan_names_no_unit(text: str) -> None:
     scan = read_scan(text)
     assert scan.kind in {ScanKind.TEXT, ScanKind.ADDRESS}
     assert scan[2:] == (None,) * 5

@@ -128,7 +128,7 @@ def test_white_space_around_the_address_is_harmless_or_named(managed: Provider, 
 
 
 @pytest.mark.parametrize("query", ["surprise=1", "sslmode=sometimes", "target_session_attrs=fast", "sslrootcert=/none"])
-def test_what_is_not_known_is_named(managed: Provider, install: Install, query: str) -> None:
+def test_an_unknown_parameter_is_named(managed: Provider, install: Install, query: str) -> None:
     words = install(managed.url(f"sslmode=verify-full&{query}" if "root" in query else query)).refused("migrate")
     assert query.partition("=")[0] in words
     assert quote(PASSWORD, safe="") not in words

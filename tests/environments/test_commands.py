@@ -21,9 +21,7 @@ def test_two_demos_at_once_share_a_folder_and_one_more_goes_on_there(tmp_path: P
     assert third.returncode == 0, third.stdout + third.stderr
 
 
-def test_of_two_processes_that_wait_with_one_port_the_second_to_listen_is_told(
-    tmp_path: Path, migrated_url: str
-) -> None:
+def test_the_second_of_two_waiting_processes_with_one_port_is_refused(tmp_path: Path, migrated_url: str) -> None:
     address = make_url(migrated_url)
     sockets = tmp_path / "sockets"
     port, url = free_port(), address.update_query_dict({"host": str(sockets)}).render_as_string()

@@ -44,7 +44,7 @@ async def crash(cluster: Cluster, site: Site) -> None:
     await site.until_ready()
 
 
-async def test_what_was_acknowledged_survives_a_crash(clusters: Clusters, install: Install, version: int) -> None:
+async def test_acknowledged_writes_survive_a_crash(clusters: Clusters, install: Install, version: int) -> None:
     async with forgetful(clusters, install, version, everywhere=False) as (cluster, installation, site, gateway):
         events = [event(uuid=f"kept-{number}") for number in range(5)]
         received = await site.client.post("/webhook/accurate", json=events)

@@ -79,7 +79,7 @@ async def test_connections_are_limited_to_none(prepared: tuple[Cluster, Owner, I
     assert "too many connections" in installation.refused("prune", "--dry-run")
 
 
-async def test_nobody_listens(prepared: tuple[Cluster, Owner, Installation]) -> None:
+async def test_commands_name_a_port_that_nobody_listens_on(prepared: tuple[Cluster, Owner, Installation]) -> None:
     cluster, owner, installation = prepared
     installation.url = cluster.url(owner, "refusing", host="127.0.0.1:9")
     assert "Connection refused" in installation.refused("migrate")

@@ -117,7 +117,7 @@ def installed(clone: Path) -> set[str]:
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
 
-def test_what_is_installed_depends_on_the_lock_alone(checkout: Path) -> None:
+def test_make_setup_installs_what_the_lock_names(checkout: Path) -> None:
     done = make(checkout, "setup")
     assert done.returncode == 0, done.stderr
     pinned = {f"{name}==1.0" for name in (*LOCKS["build"], *LOCKS["dev"])}

@@ -39,7 +39,7 @@ def test_a_user_without_rights(tmp_path: Path, app_cluster: Cluster, migrated: s
 
 
 @pytest.mark.parametrize("command", ["migrate", "recalculate-progress", "accurate"])
-def test_nobody_listens(tmp_path: Path, command: str) -> None:
+def test_a_command_names_a_port_that_nobody_listens_on(tmp_path: Path, command: str) -> None:
     """`serve` and `worker` wait for it."""
     only_line(run(tmp_path, command, DATABASE_URL=f"postgresql://app@127.0.0.1:{free_port()}/app"))
 

@@ -75,7 +75,7 @@ async def assert_as_new(few: Database, plant: Plant) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_whoever_hangs_up_leaves_nothing_on_a_connection(plant: Plant, few: Database, seed: int) -> None:
+async def test_a_caller_who_hangs_up_leaves_nothing_on_a_connection(plant: Plant, few: Database, seed: int) -> None:
     random, batch = Random(seed), await plant.prepared(CASES * UNITS, units_per_case=UNITS)
     tenant, cases = plant.caller.organisation_id, iter(batch.master_codes)
 

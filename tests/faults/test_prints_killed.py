@@ -87,7 +87,7 @@ async def test_a_worker_killed_after_the_first_byte_leaves_unknown_which_is_neve
         assert first.error_message.endswith("Look whether the label was printed. If not, reprint it.")
 
 
-async def test_of_workers_that_are_killed_at_any_moment_none_prints_a_label_twice(
+async def test_workers_killed_at_any_moment_print_no_label_twice(
     plant: Plant, migrated_url: str, tmp_path: Path
 ) -> None:
     moments = random.Random(14)

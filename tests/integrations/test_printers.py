@@ -75,7 +75,7 @@ async def test_a_printer_that_hangs_up_when_it_is_asked_was_sent_nothing() -> No
 @pytest.mark.parametrize("answers", [True, False])
 @pytest.mark.parametrize("after", [1, 3, 300_000])
 @pytest.mark.parametrize("fault", ["breaks_after", "hangs_after"])
-async def test_whatever_goes_wrong_after_the_first_byte_is_told_as_such(
+async def test_a_failure_after_the_first_byte_is_a_broken_print(
     fault: str, after: int, *, answers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The time that a printer has for what it holds in its buffer.

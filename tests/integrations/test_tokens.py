@@ -171,7 +171,7 @@ async def test_unknown_roles_are_ignored(shared: TokenVerifier, roles: Any, know
     assert (await shared.verify(signed(roles=roles))).roles == known
 
 
-async def test_what_a_user_can_write_about_themselves_gives_no_role(shared: TokenVerifier) -> None:
+async def test_user_metadata_gives_no_role(shared: TokenVerifier) -> None:
     assert (await shared.verify(signed(roles=None, user_metadata={"roles": ["admin"]}))).roles == set()
 
 
@@ -238,7 +238,7 @@ async def test_an_expiry_has_no_leeway(shared: TokenVerifier) -> None:
         jwt.encode({"sub": "u"}, "another-secret-another-secret-another", "HS256"),
     ],
 )
-async def test_what_is_no_token_of_ours_is_refused_without_repeating_it(shared: TokenVerifier, token: str) -> None:
+async def test_the_refusal_of_a_foreign_token_does_not_repeat_it(shared: TokenVerifier, token: str) -> None:
     with pytest.raises(Unauthenticated) as refusal:
         await shared.verify(token)
     assert len(token) < 5 or token not in refusal.value.detail

@@ -71,7 +71,7 @@ async def test_a_small_body_waits_for_nothing() -> None:
             assert budget.held == {"greedy": PER_SHARE}
 
 
-async def test_whoever_hangs_up_while_waiting_leaves_the_queue() -> None:
+async def test_a_caller_who_hangs_up_while_waiting_leaves_the_queue() -> None:
     budget = BodyBudget()
     holding, leaving = [Upload(budget, "greedy", PER_SHARE) for _ in range(2)], Upload(budget, "greedy", MIB)
     await settled()
@@ -84,7 +84,7 @@ async def test_whoever_hangs_up_while_waiting_leaves_the_queue() -> None:
     assert (budget.held, budget.waiting) == ({}, {})
 
 
-async def test_who_has_too_many_waiting_is_refused() -> None:
+async def test_the_budget_refuses_an_organisation_with_too_many_waiting_bodies() -> None:
     budget = BodyBudget()
     uploads = [Upload(budget, "greedy", MOST_OF_ONE) for _ in range(2 + WAITING_PER_SHARE)]
     await settled()

@@ -74,7 +74,7 @@ async def test_no_organisation_rests_in_a_process_that_stops(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(("share_of_free_time", "rests"), [(0.5, False), (3, True)])
-async def test_what_is_over_soon_needs_no_rest(
+async def test_an_organisation_rests_only_after_a_long_piece(
     monkeypatch: pytest.MonkeyPatch, *, share_of_free_time: float, rests: bool
 ) -> None:
     work, now = HeavyWork(asyncio.Event()), [100.0]
@@ -88,7 +88,7 @@ async def test_what_is_over_soon_needs_no_rest(
     assert bool(work._shares) == rests, "whose share is kept has to rest"
 
 
-async def test_who_has_too_much_waiting_is_refused_and_others_are_not() -> None:
+async def test_heavy_work_refuses_only_the_organisation_with_too_much_waiting() -> None:
     work, go = HeavyWork(asyncio.Event()), threading.Event()
     pieces = [asyncio.create_task(work.run("greedy", go.wait)) for _ in range(WAITING_PER_ORGANISATION + 1)]
     await asyncio.sleep(0)

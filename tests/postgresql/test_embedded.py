@@ -206,7 +206,7 @@ def test_a_long_log_is_put_aside(folder: Path) -> None:
         "CREATE FUNCTION f() RETURNS int LANGUAGE c AS 'libc', 'getpid'",
     ],
 )
-async def test_nothing_that_the_program_can_send_reads_files_or_runs_programs(plain_owner: str, statement: str) -> None:
+async def test_statements_of_the_program_cannot_read_files_or_run_programs(plain_owner: str, statement: str) -> None:
     connection = await asyncpg.connect(plain_owner.replace("+asyncpg", ""))
     try:
         with pytest.raises(asyncpg.PostgresError, match=r"permission denied|must be|[Oo]nly roles with"):

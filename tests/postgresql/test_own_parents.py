@@ -139,7 +139,7 @@ async def test_no_row_is_moved_under_a_parent_of_another_organisation(neighbours
     assert {child: refusal for child, refusal in refusals.items() if not is_for_the_parent(refusal)} == {}
 
 
-async def test_what_the_worker_writes_no_request_writes(neighbours: Neighbours) -> None:
+async def test_requests_cannot_write_columns_of_the_worker(neighbours: Neighbours) -> None:
     for table, column in (*OF_THE_WORKER, OPEN_ATTEMPTS):
         for right in ("INSERT", "UPDATE"):
             assert column not in await writable(neighbours.plant, table, right), table

@@ -29,7 +29,7 @@ async def test_an_owner_who_may_create_roles_needs_nobody_else(site: Site, tmp_p
         ("CREATEROLE", "OWNER app; ALTER ROLE app SET search_path = nowhere", DatabaseUnfit, "search_path"),
     ],
 )
-async def test_what_stands_in_the_way_of_a_migration_is_named_and_nothing_is_changed(
+async def test_migrate_names_an_obstacle_and_changes_nothing(
     cluster: Cluster, rights: str, database: str, refusal: type[Exception], words: str
 ) -> None:
     """tests/environments tests the advice in the messages, on several versions."""

@@ -138,7 +138,7 @@ async def test_a_commit_waits_for_the_disk_at_least(
             await database.close()
 
 
-async def test_who_was_signed_out_stays_signed_out_when_the_server_crashes(
+async def test_a_sign_out_survives_a_crash_of_the_server(
     plant: Plant, migrated_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commits of a sign-out, of a revocation and of a used link wait for the disk."""

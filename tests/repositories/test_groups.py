@@ -111,7 +111,7 @@ async def test_the_organisation_served_longest_ago_comes_first(accurate: Accurat
     assert owners == owners[:2] * 3
 
 
-async def test_of_many_organisations_a_claim_looks_at_the_first_few_of_each(
+async def test_a_claim_looks_at_the_first_few_events_of_each_organisation(
     accurate: Accurate, database: Database
 ) -> None:
     await accurate.sql(

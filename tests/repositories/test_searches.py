@@ -50,7 +50,7 @@ async def large(plant: Plant) -> Plant:
     return plant
 
 
-async def test_what_has_an_index_is_looked_up_in_it(large: Plant) -> None:
+async def test_searches_use_the_indexes(large: Plant) -> None:
     for wanted in SEARCHES:
         assert sum((await rows_read(large, **wanted)).values()) < 100, wanted
 

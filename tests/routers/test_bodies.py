@@ -197,7 +197,7 @@ async def test_unfinished_bodies_hold_their_organisations_share_and_no_more(
     assert (runtime.bodies.held, runtime.bodies.waiting) == ({}, {})
 
 
-async def test_of_a_long_list_of_numbers_a_hundred_errors_are_built(client: httpx2.AsyncClient) -> None:
+async def test_a_long_list_of_numbers_gets_a_hundred_errors(client: httpx2.AsyncClient) -> None:
     body = {"batch_id": str(uuid4()), "order_id": str(uuid4()), "exclude_codes": [0] * 150_000}
     answer = await client.post("/api/manufacturer/reverse-job/submit", json=body)
     assert (answer.status_code, len(answer.json()["errors"])) == (422, 100)

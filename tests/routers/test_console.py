@@ -112,7 +112,7 @@ async def test_signing_in_leads_to_no_other_place(visitor: httpx2.AsyncClient, e
     assert answer.headers["Location"] == "/console"
 
 
-async def test_of_many_that_use_a_link_at_once_one_is_signed_in(runtime: Runtime, caller: Caller) -> None:
+async def test_a_sign_in_link_used_many_times_at_once_signs_in_one_browser(runtime: Runtime, caller: Caller) -> None:
     code = await make_sign_in_code(runtime.database, caller)
     tries = [open_session_by_code(runtime.database, code, station=None, hours=1) for _ in range(8)]
     opened = [token for token in await asyncio.gather(*tries) if token is not None]

@@ -106,7 +106,7 @@ def test_every_operation_says_who_may_and_when_to_try_again(operations: list[Ope
                 assert {"other-organisation", "other-user"} <= slugs(operation, "403"), name
 
 
-def test_what_is_read_can_be_refused(operations: list[Operation]) -> None:
+def test_operations_that_read_a_body_document_its_refusals(operations: list[Operation]) -> None:
     for name, operation in operations:
         if "requestBody" in operation:
             assert slugs(operation, "413") == {"body-too-large"}, name
@@ -179,7 +179,7 @@ def reached(document: dict[str, Any], parts: list[Any]) -> Iterator[tuple[str, d
             waiting += part.values()
 
 
-def test_what_is_always_answered_is_required(document: dict[str, Any], operations: list[Operation]) -> None:
+def test_members_that_are_always_answered_are_required(document: dict[str, Any], operations: list[Operation]) -> None:
     good = [answer for _, operation in operations for status, answer in operation["responses"].items() if status < "3"]
     optional = {
         name: set(schema["properties"]) - set(schema.get("required", ()))

@@ -164,7 +164,7 @@ async def test_a_body_that_is_not_an_object_names_no_user(client: httpx2.AsyncCl
     assert (await client.post("/things", content=content, headers=headers)).status_code in (400, 422)
 
 
-async def test_who_is_not_known_learns_nothing_of_the_body(client: httpx2.AsyncClient) -> None:
+async def test_an_unknown_caller_learns_nothing_about_the_body(client: httpx2.AsyncClient) -> None:
     assert (await client.post("/things", json={"nonsense": 1})).status_code == 401
 
 

@@ -49,7 +49,7 @@ def settings(migrated_url: str, tmp_path: Path, caller: Caller) -> Settings:
     return settings_of(migrated_url, tmp_path, accurate_databases=f"{DATABASE}={caller.organisation_id}")
 
 
-async def test_of_the_packing_line(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_instants_of_the_packing_line_have_one_form(client: httpx2.AsyncClient, plant: Plant) -> None:
     made = await plant.prepared(6, units_per_case=2)
     await plant.pack(made)
     await plant.pack(made, 1)
@@ -75,7 +75,7 @@ async def test_of_the_packing_line(client: httpx2.AsyncClient, plant: Plant) -> 
     )
 
 
-async def test_of_a_refusal(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_instants_of_a_refusal_have_one_form(client: httpx2.AsyncClient, plant: Plant) -> None:
     made = await plant.prepared(2)
     await plant.pack(made)
     await plant.sql("UPDATE qr_master_codes SET packed_at = '2026-11-22T10:00:00+07'")
@@ -85,7 +85,7 @@ async def test_of_a_refusal(client: httpx2.AsyncClient, plant: Plant) -> None:
     assert refused.json()["master_code_info"]["packed_at"] == "2026-11-22T03:00:00.000000Z"
 
 
-async def test_of_an_answer_that_is_given_again(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_instants_of_a_replayed_answer_have_one_form(client: httpx2.AsyncClient, plant: Plant) -> None:
     batch = {"name": "Prices", "total_records": 1}
     key = {"Idempotency-Key": "announce"}
     first = await client.post("/api/progress/batches", json=batch, headers=key)
@@ -98,7 +98,7 @@ async def test_of_an_answer_that_is_given_again(client: httpx2.AsyncClient, plan
     )
 
 
-async def test_of_accurate_and_of_the_workers(
+async def test_instants_of_accurate_and_of_the_workers_have_one_form(
     client: httpx2.AsyncClient, cron: httpx2.AsyncClient, accurate: Accurate
 ) -> None:
     (receipt,) = await accurate.send(event("ITEM", {"itemId": 1}, uuid="i-1"))
@@ -114,7 +114,7 @@ async def test_of_accurate_and_of_the_workers(
     assert {"timestamp", "created_at", "last_at", "replayed_at", "next_run_at"} <= set(found)
 
 
-async def test_of_settlements(treasury: Treasury) -> None:
+async def test_instants_of_settlements_have_one_form(treasury: Treasury) -> None:
     attempt = (await treasury.dispatch("A", rows("A1", "A2"))).json()
     await treasury.call_back(attempt["log_id"], "A1")
     await treasury.call_back(attempt["log_id"], "ELSEWHERE")

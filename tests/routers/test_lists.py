@@ -89,7 +89,7 @@ async def test_a_filter_that_says_nothing_is_refused(client: httpx2.AsyncClient,
     assert [error["pointer"] for error in answer.json()["errors"]] == [f"/query/{name}" for name in query]
 
 
-async def test_nobody_finds_the_batch_of_another_organisation(stranger: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_a_stranger_does_not_find_the_batch(stranger: httpx2.AsyncClient, plant: Plant) -> None:
     made = await plant.prepared(2)
     await plant.pack(made)
     assert await batches(stranger, uniq_code=made.uniq_code) == []

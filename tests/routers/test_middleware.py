@@ -271,7 +271,7 @@ async def test_over_a_socket_a_client_may_leave_in_the_middle(
     assert [record for record in caplog.records if record.exc_info] == []
 
 
-async def test_what_is_done_after_the_answer_is_no_part_of_its_time(
+async def test_the_duration_of_a_request_ends_with_its_answer(
     client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]

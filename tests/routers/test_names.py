@@ -166,7 +166,7 @@ def test_an_instant_is_named_and_typed_as_one(document: Any) -> None:
     assert sum(is_instant(schema) for _, _, schema in properties(document)) > 30
 
 
-def test_what_an_address_identifies_is_named(document: Any) -> None:
+def test_path_parameters_have_the_agreed_names(document: Any) -> None:
     names = {name for _, name, found in parameters(document) if found["in"] == "path"}
     assert names == {
         "batch_id",

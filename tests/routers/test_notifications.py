@@ -47,7 +47,7 @@ async def test_it_is_kept_with_the_job_and_with_the_batch(client: httpx2.AsyncCl
 
 @pytest.mark.parametrize("settings", [False], indirect=True)
 @pytest.mark.parametrize("channel", ["email", "url"])
-async def test_what_is_not_set_up_is_refused_and_nothing_is_made(
+async def test_a_channel_that_is_not_set_up_is_refused_and_nothing_is_stored(
     client: httpx2.AsyncClient, plant: Plant, channel: str
 ) -> None:
     notify = {channel: BOTH[channel]}

@@ -74,7 +74,7 @@ async def test_all_that_the_description_loads_comes_from_this_service(prefix: st
     assert named.inline == []
 
 
-async def test_what_the_style_sheet_loads_is_inside_of_it() -> None:
+async def test_the_style_sheet_loads_nothing_from_outside() -> None:
     async with browser() as client:
         sheet = (await client.get("/docs/swagger-ui.css")).text
     loaded = re.findall(r"url\(\s*[\"']?([^)]{0,40})", sheet)
@@ -109,7 +109,7 @@ async def test_assets_are_sent_once_and_confirmed_afterwards() -> None:
 @pytest.mark.parametrize(
     "name", ["nothing.js", "..%2Fcore.py", "..%2f..%2ffastapi_offline%2fcore.py", "%2Fetc%2Fpasswd"]
 )
-async def test_nothing_else_is_served_from_there(name: str) -> None:
+async def test_the_docs_folder_serves_no_other_file(name: str) -> None:
     async with browser() as client:
         answer = await client.get(f"/docs/{name}")
     assert answer.status_code == 404

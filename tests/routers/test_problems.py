@@ -171,7 +171,7 @@ async def test_a_refusal_carries_its_members_and_fields(client: httpx2.AsyncClie
     assert document["codes"] == ["a", "b"]
 
 
-async def test_who_is_not_known_is_told_how_to_be(client: httpx2.AsyncClient, raised: list[Exception]) -> None:
+async def test_a_401_says_how_to_authenticate(client: httpx2.AsyncClient, raised: list[Exception]) -> None:
     raised.append(Unauthenticated("Sign in."))
     assert (await client.get("/raise")).headers["www-authenticate"] == "Bearer"
 
@@ -185,7 +185,7 @@ async def test_who_is_not_known_is_told_how_to_be(client: httpx2.AsyncClient, ra
         (Conflict("No."), None),
     ],
 )
-async def test_what_passes_by_itself_says_when_to_try_again(
+async def test_a_temporary_failure_says_when_to_try_again(
     client: httpx2.AsyncClient, raised: list[Exception], error: DomainError, seconds: str | None
 ) -> None:
     raised.append(error)

@@ -21,7 +21,7 @@ SignIn = Callable[[Caller], httpx2.AsyncClient]
 STATUS = "/api/manufacturer/reverse-job/status"
 
 
-def test_who_waits_looks_at_once_at_first_and_then_less_and_less_often() -> None:
+def test_a_long_poll_looks_less_often_the_longer_it_waits() -> None:
     waited, looks = 0.0, 0
     while waited < 30:
         waited += pause_after(waited)
@@ -44,7 +44,7 @@ def test_there_are_so_many_places_in_all_and_for_one_caller() -> None:
             assert has_place is may
 
 
-async def test_whoever_has_too_many_long_polls_is_answered_at_once_and_told_when_to_come_again(
+async def test_a_caller_with_too_many_long_polls_is_answered_at_once_with_retry_after(
     sign_in: SignIn, plant: Plant, runtime: Runtime
 ) -> None:
     job_id = await plant.submit(await plant.batch(5))

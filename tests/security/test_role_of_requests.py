@@ -138,7 +138,7 @@ async def test_no_condition_and_no_statistics_tell_of_the_rows_of_others(plant: 
             await session.execute(text(f"SELECT 1 FROM qr_batches WHERE {told}"))
 
 
-async def test_nothing_in_the_schema_lends_the_rights_of_its_owner(plant: Plant) -> None:
+async def test_views_and_functions_do_not_run_with_the_rights_of_their_owner(plant: Plant) -> None:
     """Views run as their owner, and so do functions that say so; triggers cannot be called."""
     views = "SELECT relname FROM pg_class WHERE relkind IN ('v', 'm', 'f') AND relnamespace = 'public'::regnamespace"
     assert await plant.sql(views) == []

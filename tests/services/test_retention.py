@@ -68,7 +68,7 @@ async def packed(plant: Plant, quantity: int = 10, **asked: Any) -> MadeBatch:
     return batch
 
 
-async def test_of_a_batch_that_is_packed_whole_nothing_old_is_left(plant: Plant) -> None:
+async def test_pruning_deletes_all_old_rows_of_a_fully_packed_batch(plant: Plant) -> None:
     await packed(plant)
     await age(plant)
     lines = (await left(plant))["log_lines"]
@@ -80,7 +80,7 @@ async def test_of_a_batch_that_is_packed_whole_nothing_old_is_left(plant: Plant)
     assert await left(plant) == {"reverse_jobs": 0, "prepared_codes": 0, "log_lines": 0, "exclusions": 0}
 
 
-async def test_what_is_younger_stays(plant: Plant) -> None:
+async def test_pruning_keeps_younger_rows(plant: Plant) -> None:
     await packed(plant)
     await age(plant, DAYS - 1)
     before = await left(plant)

@@ -9,7 +9,7 @@ from qrtrack.services.secret_key import SecretKeyChanged, check_secret_key
 ONE, OTHER = (KeyRing(f"{name}-secret-key-of-32-characters-or-more") for name in ("one", "another"))
 
 
-async def test_of_two_first_starts_at_once_with_different_keys_exactly_one_wins(
+async def test_one_of_two_concurrent_first_starts_with_different_keys_wins(
     database: Database,
 ) -> None:
     async with database.write() as repositories:

@@ -145,7 +145,7 @@ async def test_every_change_leaves_one_event_with_its_units(plant: Plant) -> Non
         "INSERT INTO trace_events OVERRIDING SYSTEM VALUE TABLE trace_events ON CONFLICT (id) DO UPDATE SET actor = ''",
     ],
 )
-async def test_not_even_the_owner_of_the_tables_changes_a_trace_event(plant: Plant, statement: str) -> None:
+async def test_the_owner_of_the_tables_cannot_change_a_trace_event(plant: Plant, statement: str) -> None:
     await plant.batch(5)
     with pytest.raises(DBAPIError, match="append-only"):
         await plant.sql(statement)

@@ -23,7 +23,7 @@ def test_a_refusal_that_denies_an_earlier_request_is_no_repetition(text: str) ->
 
 
 @pytest.mark.parametrize("code", ["94", "094", " 94 ", "94.0", "409", "4091801", "4090000", "A94", "E94"])
-def test_these_codes_mean_repetition(code: str) -> None:
+def test_known_codes_mean_repetition(code: str) -> None:
     assert says_repetition(code, {}, is_refusal=True)
     assert says_repetition(code, {}, is_refusal=False)
 

@@ -177,7 +177,7 @@ def test_the_smallest_labels_have_a_calibration_page_without_words() -> None:
     width=st.floats(15, 120), height=st.floats(15, 160), number=st.integers(1, 999_999),
     variant=st.none() | st.text("abc 10g", min_size=1, max_size=20),
 )  # fmt: skip
-def test_what_is_placed_keeps_its_quiet_zone_and_legible_modules(
+def test_a_placed_label_keeps_its_quiet_zone_and_legible_modules(
     resolution: Resolution, *, at_tills: bool, width: float, height: float, number: int, variant: str | None
 ) -> None:
     lines = unit_lines(f"SKA{number:06d}", variant=variant, lot="L1", expires_on=date(2027, 12, 31), root_key="ZR4K")
@@ -292,7 +292,7 @@ def test_a_printer_gets_payload_level_and_whole_dots(dpi: zpl.Dpi) -> None:
     assert symbol[1] + 10 == pytest.approx(label.layout.y * dpi / 25.4, abs=0.01)
 
 
-def test_what_means_something_in_zpl_is_escaped() -> None:
+def test_zpl_commands_in_texts_are_escaped() -> None:
     label_format = PRESETS["roll-50x30"]
     label = place_label(
         Label("A^XZ~JA_1", ["^XA~HS", "a_b\n"]), label_format, at_tills=False, resolution=Resolution(203)

@@ -64,7 +64,7 @@ def test_an_ipv4_mapped_address_is_read_as_its_ipv4_address() -> None:
             networks(listed).choose("x", mapped)
 
 
-def test_of_several_addresses_one_that_may_be_printed_to_is_chosen() -> None:
+def test_the_printer_gets_an_address_in_the_allowed_networks() -> None:
     found = [ipaddress.ip_address(text) for text in ("198.51.100.1", "192.0.2.7")]
     assert networks("192.0.2.0/24").choose("x", found) == found[1]
 
@@ -102,7 +102,7 @@ def test_the_status_of_a_printer_is_shown_in_words() -> None:
 
 
 @pytest.mark.parametrize("answer", [b"", b"\x02030,1\x03\r\n", StandIn().status[:40], b"HTTP/1.1 400 Bad Request\r\n"])
-def test_what_is_no_whole_status_is_none(answer: bytes) -> None:
+def test_an_incomplete_status_is_none(answer: bytes) -> None:
     assert parse_host_status(answer) is None
 
 

@@ -271,9 +271,7 @@ def test_the_drift_counts_the_units_of_the_box_that_are_not_queued(line: Line, t
 
 
 @given(lines(), TARGETS, st.integers(1, 40), st.integers(1, 40))
-def test_whatever_is_scanned_only_a_full_run_from_first_to_last_is_packed(
-    line: Line, target: int, first: int, last: int
-) -> None:
+def test_any_scans_pack_only_a_full_run_from_first_to_last(line: Line, target: int, first: int, last: int) -> None:
     start = [row for row in line.queue if row.sequence_number >= first]
     expected = [n for n in line.packable if n >= first][:target]
     fits = len(expected) == target and expected[0] == first and expected[-1] == last

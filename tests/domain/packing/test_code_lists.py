@@ -220,7 +220,7 @@ def test_only_the_first_mistakes_are_named() -> None:
 
 
 @given(st.lists(st.text(st.characters() | st.sampled_from("A0-,; \x1d\0"), max_size=30), max_size=5))
-def test_whatever_is_pasted_only_clean_codes_come_out(elements: list[str]) -> None:
+def test_any_pasted_text_gives_only_clean_codes(elements: list[str]) -> None:
     codes: list[str] = []
     with contextlib.suppress(InvalidInput):
         codes = parsed(*elements, limit=50)

@@ -176,7 +176,7 @@ def test_a_file_with_too_many_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
-def test_whatever_is_sent_is_read_or_refused(data: bytes) -> None:
+def test_any_file_is_read_or_refused(data: bytes) -> None:
     for file in (data, b"code,root_key,variant\n" + data):
         read = read_file(file)
         assert len(read.codes) == len(set(read.codes)) == sum(part.quantity for part in read.variants)

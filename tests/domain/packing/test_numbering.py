@@ -53,7 +53,7 @@ def test_every_serial_is_an_acceptable_code(prefix: str, number: int) -> None:
 
 
 @given(st.text("SKA019", max_size=12))
-def test_whatever_parses_is_written_exactly_so(code: str) -> None:
+def test_a_parsed_serial_is_written_back_unchanged(code: str) -> None:
     parsed = parse_serial(code)
     assert parsed is None or serial(*parsed) == code
 

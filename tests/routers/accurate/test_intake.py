@@ -115,7 +115,7 @@ async def test_a_uuid_twice_in_one_request_is_one_row(sender: httpx2.AsyncClient
     assert len(await accurate.rows()) == 2
 
 
-async def test_of_two_contents_for_one_uuid_in_a_request_the_second_is_a_conflict(
+async def test_a_second_content_for_one_uuid_in_a_request_is_a_conflict(
     sender: httpx2.AsyncClient, accurate: Accurate
 ) -> None:
     (known,) = (await post(sender, event(uuid="b-1")))["queue_ids"]
@@ -406,7 +406,7 @@ TOKENS = {"accurate_webhook_token": "first-token-of-two, second-token-of-two"}
         ({"trusted_proxies": 1}, {"X-Forwarded-For": "203.0.113.9"}, "127.0.0.1", 503),
     ],
 )  # fmt: skip
-async def test_who_may_send(  # noqa: PLR0917 - pytest calls it by names
+async def test_a_sender_is_accepted_by_address_and_token(  # noqa: PLR0917 - pytest calls it by names
     app: FastAPI, runtime: Runtime, changes: dict[str, Any], request_headers: dict[str, Any], peer: str, status: int
 ) -> None:
     answer = await send_as(app, runtime, changes, peer, headers=request_headers)

@@ -173,7 +173,7 @@ async def test_signing_in_again_ends_the_session_before(plant: Plant, visit: Vis
     assert await find_session(plant.runtime.database, before) is None
 
 
-async def test_whatever_is_stored_is_shown_as_text(plant: Plant, visit: Visit) -> None:
+async def test_stored_scripts_are_shown_as_text(plant: Plant, visit: Visit) -> None:
     """Every text column that takes it holds a script: what a webhook, a consumer or a colleague may have sent."""
     seeds = await fill_plant(plant)
     columns = await plant.sql(

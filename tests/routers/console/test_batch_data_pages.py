@@ -207,7 +207,9 @@ async def test_no_root_key_is_on_a_page_and_the_address_that_shows_them_is_trace
     assert len(await plant.sql("SELECT 1 FROM trace_events WHERE action = 'keys.revealed'")) == 1
 
 
-async def test_what_does_not_add_up_is_named(visitor: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_the_reconciliation_page_names_numbers_that_do_not_add_up(
+    visitor: httpx2.AsyncClient, plant: Plant
+) -> None:
     batch = await plant.prepared(20, exclude=ska(3), units_per_case=10)
     await plant.pack(batch)
     path = f"/console/batches/{batch.batch_id}/reconciliation"

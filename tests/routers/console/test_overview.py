@@ -97,7 +97,7 @@ async def in_trouble(plant: Plant) -> None:
         ({Role.MANAGER}, set(LINKS) - {"unknown_dispatches", "dead_webhooks", "silence"}),
     ],
 )
-async def test_what_wants_a_person_is_said_with_a_link_to_whom_it_concerns(
+async def test_the_overview_links_troubles_for_the_roles_that_can_act(
     visitor: httpx2.AsyncClient, runtime: Runtime, plant: Plant, roles: set[Role], seen: set[str]
 ) -> None:
     await in_trouble(plant)

@@ -84,7 +84,7 @@ async def test_no_page_shows_the_token_of_the_callbacks(treasury: Treasury) -> N
     assert token not in page
 
 
-async def test_who_resolves_an_unknown_attempt_is_said_before(treasury: Treasury) -> None:
+async def test_the_page_says_beforehand_who_may_resolve_an_unknown_attempt(treasury: Treasury) -> None:
     treasury.gateway.faults.append(Fault.RESET)
     sender = treasury.somebody(Role.ADMIN)
     log_id = (await treasury.dispatch("STL1", caller=sender)).json()["log_id"]

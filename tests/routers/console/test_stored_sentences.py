@@ -96,7 +96,7 @@ def test_every_sentence_that_the_program_stores_is_translated() -> None:
     assert unknown == [], "Add them to the section [stored] of both catalogues, as they are written here."
 
 
-def test_what_is_stored_from_constants_and_errors_is_translated() -> None:
+def test_every_stored_constant_sentence_is_translated() -> None:
     language = indonesian()
     assert [text for text in WHOLE if translate_stored(language, text) in (None, text)] == []
 

@@ -112,5 +112,5 @@ def test_json_is_indented_and_every_value_stays_as_it_came() -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, '"' * 200_000, "}" * 200_000, '{"a":"\\', "no json", ""])
-def test_whatever_came_is_shown_within_bounds(text: str) -> None:
+def test_a_payload_of_any_size_is_shown_within_bounds(text: str) -> None:
     assert len(indented(text)) <= MOST_CHARACTERS * (2 * DEEPEST + 2)

@@ -243,7 +243,7 @@ async def test_a_bad_query_of_a_cases_label_is_pointed_at(
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
 
 
-async def test_what_is_not_there_is_not_found(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_an_unknown_label_job_is_not_found(client: httpx2.AsyncClient, plant: Plant) -> None:
     batch = await plant.batch(4)
     for answer in (
         await client.get(f"{LABELS}/{uuid4()}"),

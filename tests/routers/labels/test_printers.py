@@ -395,7 +395,7 @@ async def test_an_operator_prints_cases_and_no_label_jobs(
     assert (await operator.get(PRINT_JOBS)).json()["print_jobs"][0]["created_by"] == "o"
 
 
-async def test_what_a_person_must_look_at_is_listed_with_what_to_do(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_print_jobs_that_need_a_person_are_listed_with_advice(client: httpx2.AsyncClient, plant: Plant) -> None:
     async with StandIn(breaks_after=100).on() as printer:
         await stored(client, printer.address)
         batch = await plant.prepared(4, units_per_case=2)

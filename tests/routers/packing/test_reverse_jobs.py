@@ -199,7 +199,7 @@ async def test_a_long_poll_without_a_change_ends_in_time(client: httpx2.AsyncCli
     assert seconds >= 0.4
 
 
-async def test_nobody_waits_for_a_job_that_has_ended(client: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_a_long_poll_of_an_ended_job_answers_at_once(client: httpx2.AsyncClient, plant: Plant) -> None:
     job_id = await plant.submit(await plant.batch(5))
     await plant.work("reverse_job")
     _, seconds = await timed(client.get(f"{API}/status", params={"job_id": str(job_id), "wait": LONGEST_WAIT}))

@@ -82,7 +82,7 @@ async def test_apps_may_send_what_their_camera_read(
     assert (await consumer.post("/api/verify", root_key=key, **named)).json()["result"] == "genuine"
 
 
-async def test_of_two_first_checks_at_once_exactly_one_is_genuine(plant: Plant, new_consumer: NewConsumer) -> None:
+async def test_one_of_several_concurrent_first_checks_is_genuine(plant: Plant, new_consumer: NewConsumer) -> None:
     batch = await plant.batch(2)
     key = await root_key(plant, batch, 1)
     results = await asyncio.gather(*(new_consumer().result(batch, key) for _ in range(8)))
@@ -319,7 +319,9 @@ async def test_redeeming_after_ones_own_check_works(plant: Plant, consumer: Cons
     ],
     ids=["not_released", "void", "recalled"],
 )
-async def test_what_is_not_for_sale_is_not_redeemed(plant: Plant, consumer: Consumer, change: str, result: str) -> None:
+async def test_a_unit_that_is_not_for_sale_cannot_be_redeemed(
+    plant: Plant, consumer: Consumer, change: str, result: str
+) -> None:
     batch = await plant.batch(2)
     values = {"batch_id": batch.batch_id} if ":batch_id" in change else {}
     await plant.sql(change, **values)
@@ -366,7 +368,7 @@ async def test_the_texts_are_in_the_language_that_is_asked_for(
     assert (await consumer.verify(batch, await root_key(plant, batch, 1))).json()["title"] == title
 
 
-async def test_nothing_that_was_typed_is_logged(plant: Plant, consumer: Consumer) -> None:
+async def test_the_log_contains_nothing_that_a_consumer_typed(plant: Plant, consumer: Consumer) -> None:
     batch = await plant.batch(2)
     key = await root_key(plant, batch, 1)
     with capture_logs() as logs:

@@ -81,7 +81,7 @@ async def test_the_newest_state_wins_in_any_order_of_arrival(
     assert (document.number, document.deleted) == ("new", False)
 
 
-async def test_of_two_events_with_one_timestamp_the_later_id_wins(accurate: Accurate, runtime: Runtime) -> None:
+async def test_the_later_id_wins_between_two_events_with_one_timestamp(accurate: Accurate, runtime: Runtime) -> None:
     await accurate.send(invoice(1, salesInvoiceNo="first"), invoice(1, salesInvoiceNo="second"))
     first, second = await accurate.group(1), await accurate.group(1)
     for held in (second, first):

@@ -198,7 +198,9 @@ def step_by_step() -> Iterator[list[int]]:
 
 
 @pytest.mark.usefixtures("small_parts")
-async def test_who_takes_a_job_over_draws_only_what_is_not_stored(plant: Plant, step_by_step: list[int]) -> None:
+async def test_a_worker_that_takes_a_job_over_draws_only_the_missing_labels(
+    plant: Plant, step_by_step: list[int]
+) -> None:
     batch = await plant.batch(11)
     job_id = await plant.label(batch, preset="roll-50x30")
     with killed_at(LabelJobRepository, "add_parts", call=2, moment="after"):

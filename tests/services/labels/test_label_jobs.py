@@ -43,7 +43,7 @@ async def fail(plant: Plant) -> None:
     await plant.sql("UPDATE label_jobs SET status = 'failed', finished_at = now(), error_message = 'no paper'")
 
 
-async def test_of_two_jobs_at_once_for_the_same_units_one_prints(plant: Plant) -> None:
+async def test_one_of_two_concurrent_jobs_for_the_same_units_prints(plant: Plant) -> None:
     batch = await plant.batch(20)
     for _ in range(5):
         tries = await asyncio.gather(*(plant.label(batch) for _ in range(4)), return_exceptions=True)
@@ -118,7 +118,7 @@ async def test_a_job_that_is_retried_needs_its_units_once_more(plant: Plant) -> 
         await retry_label_job(database, caller=plant.caller, job_id=failed)
 
 
-async def test_of_a_retry_and_a_new_job_at_once_one_prints(plant: Plant) -> None:
+async def test_either_a_retry_or_a_concurrent_new_job_prints(plant: Plant) -> None:
     batch, database = await plant.batch(4), plant.runtime.database
     failed = await plant.label(batch)
     await fail(plant)
@@ -154,7 +154,7 @@ async def test_void_units_alone_are_nothing_to_print(plant: Plant) -> None:
         ({"what": Labelled.CASES, "first_case": 3, "last_case": 2}, "/last_case"),
     ],
 )
-async def test_what_cannot_be_printed_is_pointed_at(plant: Plant, asked: dict[str, Any], pointer: str) -> None:
+async def test_a_refused_label_job_points_at_the_wrong_field(plant: Plant, asked: dict[str, Any], pointer: str) -> None:
     batch, database = await plant.batch(5, units_per_case=2), plant.runtime.database
     await store_label_format(database, caller=plant.caller, name="tiny", label_format=Roll(25.4, 10.0))
     with pytest.raises(InvalidInput) as refused:

@@ -227,7 +227,7 @@ async def test_a_printer_that_does_not_answer_the_status_request_gets_its_label(
 
 @pytest.mark.parametrize("answers", [True, False])
 @pytest.mark.parametrize("fault", ["breaks_after", "hangs_after"])
-async def test_what_breaks_after_the_first_byte_is_unknown_and_holds_up_nothing(
+async def test_a_label_that_breaks_after_the_first_byte_is_unknown_and_delays_no_other(
     plant: Plant, patience: Patience, fault: str, *, answers: bool
 ) -> None:
     patience.last(answer=60 if answers else 0.1, silent=0.1)

@@ -500,7 +500,7 @@ class TestStaleRows:
         assert len(tries) == 2
         assert await plant.events(batch, "case.packed") == [("case.packed", "{[1,3),[4,12)}")]
 
-    async def test_nothing_is_packed_if_a_unit_is_taken_at_every_try(
+    async def test_a_pack_fails_whole_if_a_unit_is_taken_at_every_try(
         self, plant: Plant, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         batch = await plant.prepared(30, units_per_case=10)

@@ -72,7 +72,7 @@ async def test_an_import_claims_it_too_or_is_refused_whole(plant: Plant, neighbo
     assert len(await plant.sql("SELECT 1 FROM qr_codes WHERE code = 'OLD-1'")) == 1
 
 
-async def test_of_organisations_that_claim_a_gtin_at_once_one_gets_it(plant: Plant) -> None:
+async def test_one_of_six_organisations_that_claim_a_gtin_at_once_gets_it(plant: Plant) -> None:
     plants = [Plant(plant.runtime, Caller(f"user {n}", uuid4(), plant.caller.roles)) for n in range(6)]
     done = await asyncio.gather(*(one.order(1, gtin=GTIN) for one in plants), return_exceptions=True)
     assert sorted(type(one).__name__ for one in done) == ["CreatedBatch"] + ["GtinTaken"] * 5
@@ -142,7 +142,7 @@ async def test_ones_own_prefixes_may_not_overlap(plant: Plant) -> None:
             await claim(plant, prefix)
 
 
-async def test_of_organisations_that_claim_a_prefix_at_once_one_gets_it(plant: Plant) -> None:
+async def test_one_of_six_organisations_that_claim_a_prefix_at_once_gets_it(plant: Plant) -> None:
     plants = [Plant(plant.runtime, Caller(f"user {n}", uuid4(), plant.caller.roles)) for n in range(6)]
     prefixes = [PREFIX, "4006", "400638133393"] * 2
     done = await asyncio.gather(*map(claim, plants, prefixes), return_exceptions=True)
@@ -233,7 +233,7 @@ async def test_a_gtin_and_a_prefix_are_moved_to_another_organisation(plant: Plan
     assert [(event.org == to, event.details["is_own"]) for event in events] == [(False, False), (True, True)] * 2
 
 
-async def test_what_nobody_has_cannot_be_moved(plant: Plant) -> None:
+async def test_a_gtin_without_an_owner_cannot_be_moved(plant: Plant) -> None:
     database, to = plant.runtime.database, uuid4()
     with pytest.raises(NotFound, match="No organisation has claimed the GTIN 4006381333931"):
         await move_to(database, gtin="4006381333931", prefix=None, to=to)

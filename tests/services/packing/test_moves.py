@@ -172,7 +172,7 @@ async def test_unknown_cases_and_those_of_another_organisation_are_not_found(pla
         )  # fmt: skip
 
 
-async def test_of_two_concurrent_moves_one_wins(plant: Plant) -> None:
+async def test_one_of_two_concurrent_moves_wins(plant: Plant) -> None:
     for _ in range(5):
         batch = await plant.prepared(30, units_per_case=10)
         await plant.pack(batch)

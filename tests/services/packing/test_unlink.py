@@ -210,7 +210,7 @@ class TestRequeue:
         summary = await job_summary(plant, job_id)
         assert (summary["prepared"], summary["duplicates"]) == (10, 10)
 
-    async def test_of_two_rows_of_a_unit_the_one_that_this_link_consumed_returns(self, plant: Plant) -> None:
+    async def test_unlinking_returns_the_queue_row_that_the_link_consumed(self, plant: Plant) -> None:
         batch = await plant.prepared(10)
         await plant.pack(batch)
         await plant.unlink(ska(3), requeue=False)

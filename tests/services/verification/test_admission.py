@@ -29,7 +29,7 @@ async def test_another_networks_check_waits_for_one_round_of_a_burst_and_not_for
     assert len(order) == 51
 
 
-async def test_what_is_too_much_is_refused_and_places_become_free_again() -> None:
+async def test_too_many_checks_are_refused_until_places_become_free() -> None:
     admission = Admission(2)
     async with AsyncExitStack() as running:
         for place in range(2):

@@ -48,7 +48,7 @@ async def test_a_release_to_come_may_be_moved_until_it_has_come(plant: Plant) ->
     assert len(await released_events(plant)) == 4
 
 
-async def test_of_two_clicks_at_once_one_releases(plant: Plant) -> None:
+async def test_one_of_several_clicks_at_once_releases(plant: Plant) -> None:
     batch = await plant.order(1, requires_release=True)
     people = [Caller(f"user {n}", plant.caller.organisation_id, plant.caller.roles) for n in range(6)]
     told = await asyncio.gather(*(release(plant, batch.batch_id, caller=person) for person in people))
