@@ -143,7 +143,6 @@ async def test_a_connection_that_is_never_established_means_not_sent(
     gateway: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A listener with a full backlog never accepts the connection."""
-    monkeypatch.setattr(akselgate, "CONNECT_SECONDS", 0.3)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -152,6 +151,7 @@ async def test_a_connection_that_is_never_established_means_not_sent(
             one.settimeout(0)
             one.connect_ex(listener.getsockname())
         sender = await logged_in(gateway, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        monkeypatch.setattr(akselgate, "CONNECT_SECONDS", 0.3)
         verdict = await send(sender)
         for one in waiting:
             one.close()
@@ -367,9 +367,10 @@ async def test_no_secret_reaches_a_log_line_or_a_verdict(gateway: Sandbox) -> No
         return
 
     gateway.on_insert = nothing
-    sender = client(gateway.address, akselgate_deadline_seconds=0.3)
+    sender = client(gateway.address)
     with capture_logs() as logs:
         verdicts = [await send(sender)]
+        sender.deadline_seconds = 0.3
         gateway.faults.append(Fault.HANG)
         verdicts.append(await send(sender))
         gateway.login, sender._login = Scripted(401, PASSWORD.encode()), None

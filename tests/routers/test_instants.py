@@ -103,7 +103,7 @@ async def test_instants_of_accurate_and_of_the_workers_have_one_form(
 ) -> None:
     (receipt,) = await accurate.send(event("ITEM", {"itemId": 1}, uuid="i-1"))
     await accurate.send(event("ITEM", {"itemId": 2}, uuid="i-1"))
-    await cron.post("/api/worker/run?max_seconds=5")
+    await cron.post("/api/worker/run?max_seconds=300")
     path = f"/api/accurate/events/{receipt.queue_id}"
     await client.post(f"{path}/replay", json={"reason": "once more"})
     found = instants(

@@ -53,7 +53,7 @@ async def test_a_caller_with_too_many_long_polls_is_answered_at_once_with_retry_
         return asyncio.create_task(sign_in(caller).get(f"{STATUS}?job_id={job_id}&wait={seconds}"))
 
     colleague = replace(plant.caller, user_id="a colleague")
-    waiting = [poll(plant.caller, 20) for _ in range(PER_CALLER)]
+    waiting = [poll(plant.caller, LONGEST_WAIT) for _ in range(PER_CALLER)]
     await until(lambda: runtime.long_polls.waiting == PER_CALLER)
     told = await asyncio.wait_for(poll(plant.caller, LONGEST_WAIT), LONGEST_WAIT)
     assert (told.status_code, told.json()["status"], told.headers["Retry-After"]) == (200, "queued", "3")

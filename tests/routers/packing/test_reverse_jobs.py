@@ -354,9 +354,9 @@ async def test_a_repeated_request_gets_the_answer_that_was_waited_for(
     made = await plant.batch(20)
     key = {"Idempotency-Key": "press-1"}
     working = asyncio.create_task(plant_works(plant))
-    first = await operator.post(f"{API}/submit", json=order(made, wait=10), headers=key)
+    first = await operator.post(f"{API}/submit", json=order(made, wait=LONGEST_WAIT), headers=key)
     await working
-    again = await operator.post(f"{API}/submit", json=order(made, wait=10), headers=key)
+    again = await operator.post(f"{API}/submit", json=order(made, wait=LONGEST_WAIT), headers=key)
     assert first.json()["status"] == "completed"
     assert again.json() == first.json()
     assert again.headers["Idempotency-Replayed"] == "true"

@@ -121,7 +121,7 @@ async def test_a_long_poll_answers_as_soon_as_a_record_is_in(client: httpx2.Asyn
         await asyncio.sleep(0.3)
         await client.post(f"{url}/records", json=good(1))
 
-    answer, _ = await asyncio.gather(client.get(url, params={"wait": 20}), report())
+    answer, _ = await asyncio.gather(client.get(url, params={"wait": LONGEST_WAIT}), report())
     assert answer.json()["processed_records"] == 1
 
 
