@@ -213,7 +213,7 @@ async def test_groups_are_claimed_by_many_at_once(pooled: Runtime, caller: Calle
 
     async def claim() -> None:
         while group := await claim_group(pooled.database, WEBHOOK_EVENTS, 3, lease_seconds=30):
-            taken.extend(piece["id"] for piece in group.pieces)
+            taken.extend(piece.id for piece in group.pieces)
 
     await asyncio.gather(*(claim() for _ in range(SERVERS * 5)))
     assert len(taken) == len(set(taken)) == 300

@@ -115,7 +115,7 @@ async def test_webhooks_sent_at_once_are_all_taken_in_and_claimed_once(strict: R
 
     async def claim() -> None:
         while group := await claim_group(strict.database, WEBHOOK_EVENTS, 3, lease_seconds=30):
-            taken.extend(piece["id"] for piece in group.pieces)
+            taken.extend(piece.id for piece in group.pieces)
 
     await asyncio.gather(*(claim() for _ in range(10)))
     assert len(taken) == len(set(taken)) == 40

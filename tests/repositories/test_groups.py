@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
 from uuid import UUID, uuid4
@@ -14,6 +15,7 @@ from accurate import DATABASE, Accurate, event
 from plant import nodes_of
 from process import settings_of
 from qrtrack.database import Database
+from qrtrack.domain.accurate.processing import ClaimedEvent
 from qrtrack.domain.claims import Group, LeaseLost
 from qrtrack.repositories import groups
 from qrtrack.repositories.groups import LEAST_OF_EACH, GroupRepository
@@ -32,11 +34,11 @@ def settings(migrated_url: str, tmp_path: Any, caller: Any) -> Settings:
     return settings_of(migrated_url, tmp_path, accurate_databases=databases)
 
 
-async def claim(database: Database, size: int = 1000) -> Group | None:
+async def claim(database: Database, size: int = 1000) -> Group[ClaimedEvent] | None:
     return await claim_group(database, WEBHOOK_EVENTS, size, lease_seconds=30)
 
 
-async def finish(database: Database, group: Group, ids: list[int] | None = None) -> set[int]:
+async def finish(database: Database, group: Group[ClaimedEvent], ids: list[int] | None = None) -> set[int]:
     ended = ids_of(group) if ids is None else ids
     async with database.write() as repositories:
         return await repositories.groups(WEBHOOK_EVENTS).finish(
@@ -44,11 +46,11 @@ async def finish(database: Database, group: Group, ids: list[int] | None = None)
         )
 
 
-async def release(database: Database, group: Group) -> None:
+async def release(database: Database, group: Group[ClaimedEvent]) -> None:
     await release_group(database, WEBHOOK_EVENTS, group)
 
 
-async def break_up(database: Database, group: Group) -> None:
+async def break_up(database: Database, group: Group[ClaimedEvent]) -> None:
     await break_up_group(database, WEBHOOK_EVENTS, group)
 
 
@@ -62,8 +64,8 @@ async def constrained(accurate: Accurate, condition: str) -> AsyncIterator[None]
         await accurate.sql("ALTER TABLE leased_groups DROP CONSTRAINT as_told")
 
 
-def ids_of(group: Group | None) -> list[int]:
-    return [] if group is None else [piece["id"] for piece in group.pieces]
+def ids_of(group: Group[ClaimedEvent] | None) -> list[int]:
+    return [] if group is None else [piece.id for piece in group.pieces]
 
 
 async def test_concurrent_claimers_claim_every_piece_exactly_once(accurate: Accurate, database: Database) -> None:
@@ -93,20 +95,30 @@ async def test_a_claim_does_not_wait_for_the_disk_and_leaves_other_commits_as_th
         constrained(accurate, "current_setting('synchronous_commit') = 'off'"),
     ):
         await connection.execute("SET synchronous_commit = on")
-        assert await GroupRepository(connection, WEBHOOK_EVENTS).claim(uuid4(), 1, lease_seconds=30) is not None
+        token, groups = uuid4(), GroupRepository(connection, WEBHOOK_EVENTS)
+        assert await groups.claim(token, 1, lease_seconds=30) == 0
+        assert await groups.claimed(token) is not None
         assert await connection.fetchval("SHOW synchronous_commit") == "on"
         await connection.execute("RESET synchronous_commit")
+
+
+async def test_a_queue_whose_columns_are_not_the_fields_of_its_piece_is_refused(
+    accurate: Accurate, database: Database
+) -> None:
+    await accurate.send(event())
+    with pytest.raises(TypeError, match="ClaimedEvent has the fields"):
+        await claim_group(database, replace(WEBHOOK_EVENTS, columns="job.id, job.type"), 1, lease_seconds=30)
 
 
 async def test_organisations_take_turns_inside_of_a_group(accurate: Accurate, database: Database) -> None:
     await accurate.send(*(event() for _ in range(50)), *(event(databaseId=OTHER_DATABASE) for _ in range(2)))
     group = await accurate.group(6)
-    assert sum(piece["manufacturer_org_id"] == OTHER for piece in group.pieces) == 2
+    assert sum(piece.manufacturer_org_id == OTHER for piece in group.pieces) == 2
 
 
 async def test_the_organisation_served_longest_ago_comes_first(accurate: Accurate, database: Database) -> None:
     await accurate.send(*(event() for _ in range(3)), *(event(databaseId=OTHER_DATABASE) for _ in range(3)))
-    owners = [(await accurate.group(1)).pieces[0]["manufacturer_org_id"] for _ in range(6)]
+    owners = [(await accurate.group(1)).pieces[0].manufacturer_org_id for _ in range(6)]
     assert owners[0] != owners[1]
     assert owners == owners[:2] * 3
 
@@ -124,7 +136,7 @@ async def test_a_claim_looks_at_the_first_few_events_of_each_organisation(
     assert looked_at == 60 * LEAST_OF_EACH
     await accurate.sql("DELETE FROM leased_groups")
     group = await accurate.group(60)
-    assert len({piece["manufacturer_org_id"] for piece in group.pieces}) == len(group.pieces) == 60
+    assert len({piece.manufacturer_org_id for piece in group.pieces}) == len(group.pieces) == 60
 
 
 async def test_pieces_that_are_not_due_are_not_claimed(accurate: Accurate, database: Database) -> None:
@@ -280,7 +292,7 @@ async def test_a_cancelled_claimer_leaves_no_group_behind(
 ) -> None:
     await accurate.send(event(), event())
     # Between the commit of the claim and the answer that tells of it.
-    monkeypatch.setattr(groups, "CLAIMED", groups.CLAIMED.replace("SELECT seen", "SELECT pg_sleep(60), seen", 1))
+    monkeypatch.setattr(groups, "CLAIMED", "SELECT pg_sleep(60)")
     claiming = asyncio.create_task(claim(database))
     async with asyncio.timeout(HANG_SECONDS):
         while not await accurate.sql("SELECT token FROM leased_groups"):

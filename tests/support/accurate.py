@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from plant import run_sql
+from qrtrack.domain.accurate.processing import ClaimedEvent
 from qrtrack.domain.claims import Claim, Group
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.queues import WEBHOOK_EVENTS, WEBHOOK_RETRIES
@@ -53,13 +54,13 @@ class Accurate:
         """Runs as the owner of the tables, without row-level security."""
         return await run_sql(self.runtime.database, statement, **values)
 
-    async def group(self, size: int = 1000) -> Group:
+    async def group(self, size: int = 1000) -> Group[ClaimedEvent]:
         """Claims the next events for a first attempt."""
         group = await claim_group(self.runtime.database, WEBHOOK_EVENTS, size, lease_seconds=30)
         assert group is not None
         return group
 
-    async def one_by_one(self, group: Group) -> list[Claim]:
+    async def one_by_one(self, group: Group[ClaimedEvent]) -> list[Claim]:
         """Breaks up the group and claims each of its events. Returns the claims in the order of arrival."""
         await break_up_group(self.runtime.database, WEBHOOK_EVENTS, group)
         claims = await claim_work(self.runtime.database, WEBHOOK_RETRIES, len(group.pieces), lease_seconds=30)

@@ -14,6 +14,7 @@ from accurate import DATABASE, Accurate, event
 from plant import one_slot
 from process import settings_of
 from qrtrack.database import DatabaseUnavailable
+from qrtrack.domain.accurate.processing import ClaimedEvent
 from qrtrack.domain.claims import Group
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
@@ -39,12 +40,12 @@ async def accurate(accurate: Accurate) -> Accurate:
     return accurate
 
 
-def handler(run: Callable[[Runtime, Group], Awaitable[int]]) -> GroupHandler:
+def handler(run: Callable[[Runtime, Group[ClaimedEvent]], Awaitable[int]]) -> GroupHandler[ClaimedEvent]:
     return GroupHandler(WEBHOOK_EVENTS, one_slot, run, size=3)
 
 
-async def finish(runtime: Runtime, group: Group) -> int:
-    ids = [piece["id"] for piece in group.pieces]
+async def finish(runtime: Runtime, group: Group[ClaimedEvent]) -> int:
+    ids = [piece.id for piece in group.pieces]
     async with runtime.database.write() as repositories:
         return len(await repositories.groups(WEBHOOK_EVENTS).finish(group, ids, ["done"] * len(ids), [None] * len(ids)))
 
@@ -54,7 +55,7 @@ async def test_groups_are_claimed_until_idle_and_log_lines_name_first_and_last_p
 ) -> None:
     seen: list[dict[str, Any]] = []
 
-    async def run(runtime: Runtime, group: Group) -> int:
+    async def run(runtime: Runtime, group: Group[ClaimedEvent]) -> int:
         seen.append(structlog.contextvars.get_contextvars())
         return await finish(runtime, group)
 
@@ -109,7 +110,7 @@ async def test_an_outage_of_any_length_costs_a_group_one_attempt(
 async def test_an_outage_during_the_next_claim_is_not_logged_as_a_defect(
     accurate: Accurate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(*_: object, **__: object) -> Group | None:
+    async def away(*_: object, **__: object) -> Group[ClaimedEvent] | None:
         raise DatabaseUnavailable
 
     group = await accurate.group(3)
@@ -132,7 +133,7 @@ async def test_no_group_is_claimed_after_the_stop_signal(
     stop, group, claim = StopSignal(), await accurate.group(3), AsyncMock()
     monkeypatch.setattr(execution, "claim_group", claim)
 
-    async def run(runtime: Runtime, group: Group) -> int:
+    async def run(runtime: Runtime, group: Group[ClaimedEvent]) -> int:
         stop.set()
         return await finish(runtime, group)
 
@@ -144,10 +145,10 @@ async def test_no_group_is_claimed_after_the_stop_signal(
 async def test_a_worker_stopped_during_a_claim_claims_no_further_group(
     accurate: Accurate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claimed: list[Group | None] = []
+    claimed: list[Group[ClaimedEvent] | None] = []
     worker = Worker(runtime, [Slots(handler(finish), 4)])
 
-    async def claim(*arguments: Any, **values: Any) -> Group | None:
+    async def claim(*arguments: Any, **values: Any) -> Group[ClaimedEvent] | None:
         claimed.append(await claim_group(*arguments, **values))
         worker.stop_claiming()
         return claimed[-1]

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
 
 from qrtrack.domain.errors import Conflict
@@ -44,28 +44,31 @@ class Claim:
         return self.id
 
 
-class Piece(Protocol):
-    """A row of small work: `id`, `manufacturer_org_id`, `waited`, and the columns that its queue carries along."""
-
-    def __getitem__(self, column: str, /) -> Any: ...
+PieceT = TypeVar("PieceT", bound=NamedTuple)
+PieceT_co = TypeVar("PieceT_co", bound=NamedTuple, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Small pieces of work that were claimed together under one lease, each for its first attempt."""
+class Group(Generic[PieceT_co]):
+    """Small pieces of work that were claimed together under one lease, each for its first attempt.
+
+    `id` names the first and the last piece: a log line has no room for all of them. `waited` is how many seconds the
+    oldest piece had been due.
+    """
 
     kind: str
+    id: str
     token: UUID
-    pieces: Sequence[Piece]
+    waited: float
+    pieces: Sequence[PieceT_co]
 
     @property
     def size(self) -> int:
         return len(self.pieces)
 
-    @property
-    def id(self) -> str:
-        """The ids of the first and the last piece: a log line has no room for all of them."""
-        return "…".join(str(id_) for id_ in dict.fromkeys((self.pieces[0]["id"], self.pieces[-1]["id"])))
+
+Held: TypeAlias = Claim | Group[NamedTuple]
+"""What a worker holds under a lease."""
 
 
 class LeaseLost(Conflict):
@@ -76,7 +79,7 @@ class LeaseLost(Conflict):
     slug = "lease-lost"
     title = "The work is no longer held"
 
-    def __init__(self, held: Claim | Group) -> None:
+    def __init__(self, held: Held) -> None:
         super().__init__(f"The {held.kind} {held.id} is no longer held by this worker.")
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from qrtrack.domain.claims import PieceT
 from qrtrack.domain.requests import RepeatableRequest
 from qrtrack.repositories.accurate.documents import AccurateDocumentRepository
 from qrtrack.repositories.accurate.forwarding import WebhookForwardingRepository
@@ -31,7 +32,7 @@ from qrtrack.repositories.labels.label_jobs import LabelJobRepository
 from qrtrack.repositories.labels.print_jobs import PrintJobRepository
 from qrtrack.repositories.labels.printed_hosts import PrintedHostRepository
 from qrtrack.repositories.labels.printers import PrinterRepository
-from qrtrack.repositories.leased import LeasedRepository, Queue
+from qrtrack.repositories.leased import GroupQueue, LeasedRepository, Queue
 from qrtrack.repositories.notifications import NotificationRepository
 from qrtrack.repositories.overviews import OverviewRepository
 from qrtrack.repositories.packing.batch_lists import BatchListRepository
@@ -95,7 +96,7 @@ class DriverRepositories(DriverRepository):
     webhook_intake = cached_property(lambda self: WebhookIntakeRepository(self._connection))
     webhook_processing = cached_property(lambda self: WebhookProcessingRepository(self._connection))
 
-    def groups(self, queue: Queue) -> GroupRepository:
+    def groups(self, queue: GroupQueue[PieceT]) -> GroupRepository[PieceT]:
         return GroupRepository(self._connection, queue)
 
     async def wake_workers(self, queue: Queue) -> None:

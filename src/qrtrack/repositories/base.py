@@ -25,6 +25,7 @@ NAMED_PARAMETER: Final = re.compile(r"(?<!:):([a-z_]+)")
 
 
 TypedRowT = TypeVar("TypedRowT", bound=NamedTuple)
+FirstRowT = TypeVar("FirstRowT", bound=NamedTuple)
 ValueT = TypeVar("ValueT")
 
 # Keeps plans for the rest of the transaction. By default our connections plan each statement anew. A foreign key is
@@ -132,7 +133,6 @@ class DriverRepository(TypedQueries):
         self._connection = connection
 
     async def _fetch_records(self, sql: str, /, **values: Any) -> Sequence["asyncpg.Record"]:
-        """Returns the driver's own rows, for queries whose columns are not known here."""
         statement, names = _numbered(sql)
         return await self._connection.fetch(statement, *(values[name] for name in names))
 
@@ -142,6 +142,17 @@ class DriverRepository(TypedQueries):
             _check_columns(kind, sql, tuple(rows[0].keys()))
         return [kind._make(row) for row in rows]
 
+    async def _fetch_pairs(
+        self, first: type[FirstRowT], second: type[TypedRowT], sql: str, /, **values: Any
+    ) -> list[tuple[FirstRowT, TypedRowT]]:
+        """Returns each row as two: its first columns, and its other columns."""
+        rows, width = await self._fetch_records(sql, **values), len(first._fields)
+        if rows:
+            columns = tuple(rows[0].keys())
+            _check_columns(first, sql, columns[:width])
+            _check_columns(second, sql, columns[width:])
+        return [(first._make(row[:width]), second._make(row[width:])) for row in rows]
+
     async def _fetch_scalar(self, sql: str, /, **values: Any) -> Any:
         statement, names = _numbered(sql)
         return await self._connection.fetchval(statement, *(values[name] for name in names))
@@ -150,10 +161,15 @@ class DriverRepository(TypedQueries):
         """Returns the number of changed rows."""
         statement, names = _numbered(sql)
         status = await self._connection.execute(statement, *(values[name] for name in names))
-        return int(status.rpartition(" ")[2])
+        return rows_in(status)
 
 
 MORE_THAN_ONE: Final = "the query returned more than one row"
+
+
+def rows_in(status: str) -> int:
+    """Returns the number of rows in the driver's status of a statement (`UPDATE 3`)."""
+    return int(status.rpartition(" ")[2])
 
 
 @lru_cache(maxsize=512)

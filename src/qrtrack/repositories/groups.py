@@ -5,12 +5,12 @@ one by one. This is a hot path, so it uses the driver's connection.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple
 from uuid import UUID
 
-from qrtrack.domain.claims import Group, LeaseLost
-from qrtrack.repositories.base import Connection, DriverRepository
-from qrtrack.repositories.leased import NEXT, SERVED, Queue
+from qrtrack.domain.claims import Group, LeaseLost, PieceT
+from qrtrack.repositories.base import Connection, DriverRepository, rows_in
+from qrtrack.repositories.leased import NEXT, SERVED, GroupQueue
 
 # How many candidates a claim reads, in multiples of its size, shared among the waiting organisations. With a full group
 # for each, 1,000 organisations made the claim sort 300,000 rows to take 300. With this limit, groups get smaller when
@@ -20,7 +20,8 @@ LEAST_OF_EACH: Final = 16
 
 # One round trip: a transaction of several statements, which can have no parameters. The lock makes each claimer see the
 # groups of the claimer before it; it is held only while the claim runs inside the server. The commit does not wait for
-# the disk: if a crash of the server undoes the claim, the pieces are still queued, and the worker gets LeaseLost.
+# the disk: if a crash of the server undoes the claim, the pieces are still queued, and the worker gets LeaseLost. The
+# driver returns no rows of it, only the number of rows of the last SELECT: of the groups whose lease has expired.
 CLAIM: Final = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = off;"
     " SELECT pg_advisory_xact_lock(hashtextextended('claim ' || {kind}, 0));"
@@ -31,13 +32,13 @@ CLAIM: Final = (
     FROM next HAVING count(*) > 0
 ), """
     + SERVED
-    + " SELECT FROM next"
+    + " SELECT FROM leased_groups WHERE kind = {kind} AND lease_expires_at < now()"
 )
 CLAIMED: Final = """
-SELECT seen.lapsed, job.id, job.manufacturer_org_id, {carries},
-       date_part('epoch', taken.claimed_at - job.run_at) AS waited
-FROM (SELECT EXISTS (SELECT FROM leased_groups WHERE kind = :kind AND lease_expires_at < now()) AS lapsed) AS seen
-LEFT JOIN (leased_groups AS taken JOIN {table} AS job ON job.id = ANY(taken.ids)) ON taken.token = :token
+SELECT job.id, date_part('epoch', taken.claimed_at - job.run_at) AS waited, {columns}
+FROM leased_groups AS taken
+JOIN {table} AS job ON job.id = ANY(taken.ids)
+WHERE taken.token = :token
 ORDER BY job.id
 """
 
@@ -73,11 +74,11 @@ LAPSED: Final = """token IN (
     SELECT token FROM leased_groups WHERE kind = :kind AND lease_expires_at < now() FOR UPDATE SKIP LOCKED)"""
 
 
-class ClaimedGroup(NamedTuple):
-    """The claimed group, if any. `is_any_lapsed` says that the lease of another group of the kind has expired."""
+class Due(NamedTuple):
+    """A claimed piece of any kind. `waited`: how many seconds it had been due."""
 
-    group: Group | None
-    is_any_lapsed: bool
+    id: int
+    waited: float
 
 
 class Finished(NamedTuple):
@@ -86,26 +87,33 @@ class Finished(NamedTuple):
     id: int | None
 
 
-class GroupRepository(DriverRepository):
+class GroupRepository(DriverRepository, Generic[PieceT]):
     """The groups of one kind. Deleting the group's row decides the race: only the worker that deleted it may write its
     pieces.
     """
 
-    def __init__(self, connection: Connection, queue: Queue) -> None:
+    def __init__(self, connection: Connection, queue: GroupQueue[PieceT]) -> None:
         super().__init__(connection)
         self._queue = queue
 
-    async def claim(self, token: UUID, size: int, *, lease_seconds: float) -> ClaimedGroup:
-        """Claims up to `size` due pieces that were never tried, in the common order of claims.
+    async def claim(self, token: UUID, size: int, *, lease_seconds: float) -> int:
+        """Claims up to `size` due pieces that were never tried, in the common order of claims. Returns the number of
+        groups of the kind whose lease has expired.
 
         Needs an autocommit connection: otherwise the lock would be held until the caller's commit.
         """
+        return rows_in(await self._connection.execute(self._claim(token, size, lease_seconds)))
+
+    async def claimed(self, token: UUID) -> Group[PieceT] | None:
+        """Returns the group, or None if nothing was due."""
         queue = self._queue
-        await self._connection.execute(self._claim(token, size, lease_seconds))
-        claimed = CLAIMED.format(table=queue.table, carries=", ".join(queue.carries))
-        pieces = await self._fetch_records(claimed, kind=queue.kind, token=token)
-        group = None if pieces[0]["id"] is None else Group(queue.kind, token, pieces)
-        return ClaimedGroup(group, pieces[0]["lapsed"])
+        statement = CLAIMED.format(table=queue.table, columns=queue.columns)
+        rows = await self._fetch_pairs(Due, queue.piece, statement, token=token)
+        if not rows:
+            return None
+        first, last = rows[0][0].id, rows[-1][0].id
+        id_ = str(first) if first == last else f"{first}…{last}"
+        return Group(queue.kind, id_, token, max(due.waited for due, _ in rows), [piece for _, piece in rows])
 
     def _claim(self, token: UUID, size: int, lease_seconds: float) -> str:
         queue = self._queue
@@ -124,7 +132,7 @@ class GroupRepository(DriverRepository):
 
     async def finish(
         self,
-        group: Group,
+        group: Group[PieceT],
         ids: Sequence[int],
         words: Sequence[str],
         remarks: Sequence[str | None],
@@ -147,7 +155,7 @@ class GroupRepository(DriverRepository):
             raise LeaseLost(group)
         return {row.id for row in rows if row.id is not None}
 
-    async def break_up(self, group: Group) -> None:
+    async def break_up(self, group: Group[PieceT]) -> None:
         """Deletes the group and counts one attempt of each piece: tried pieces are claimed one by one. A piece that
         another transaction has locked is not counted, so another group may claim it. Raises LeaseLost.
         """

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from random import uniform
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from qrtrack.domain.claims import Claim, LeaseLost
+from qrtrack.domain.claims import Claim, LeaseLost, PieceT
 from qrtrack.domain.identity import Permission
 from qrtrack.repositories.base import Repository
 
@@ -26,8 +26,7 @@ class Queue:
     with the claim. `claimed_if`: a further condition on `job`, for work that only some processes may claim, or that
     must wait for other work; the caller of `claim` gives its parameters. `backoff_seconds`: delays before attempt 2, 3,
     …; the last one repeats, each with jitter. `seen_with`: the permission that shows the kind in an organisation's
-    overview; None hides it. `carries`: columns of `job` that the claim of a group returns, for work so small that
-    another read would double its cost.
+    overview; None hides it.
 
     The properties are SQL for this table. Other repositories use them: `UPDATE … SET {QUEUE.requeued}, …`.
     """
@@ -45,7 +44,6 @@ class Queue:
     completed: str = "completed"
     failed: str = "failed"
     error: str = "error_message"
-    carries: Sequence[str] = ()
 
     @property
     def fence(self) -> str:
@@ -93,6 +91,16 @@ class Queue:
             f"status = {value}, lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp(),"
             " updated_at = now()"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupQueue(Queue, Generic[PieceT]):
+    """A queue of work so small that another read would double its cost: the claim of a group also returns the pieces.
+    `columns`: SQL for the fields of `piece`, which are columns of `job`.
+    """
+
+    piece: type[PieceT]
+    columns: str
 
 
 # 32 spare candidates: concurrent claimers skip locked rows, and without spares they come back empty. A claimer that

@@ -1,17 +1,20 @@
 """The kinds of queued work and their tables. Their handlers are in worker/handlers.py."""
 
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
+from qrtrack.domain.accurate.processing import ClaimedEvent
 from qrtrack.domain.identity import Permission
-from qrtrack.repositories.leased import Queue
+from qrtrack.repositories.leased import GroupQueue, Queue
+
+QueueT = TypeVar("QueueT", bound=Queue)
 
 QUEUES: Final[list[Queue]] = []
 # NOTIFY on it names the kind of work that has become due.
 WAKE_UP_CHANNEL: Final = "qrtrack_queues"
 
 
-def _registered(queue: Queue) -> Queue:
+def _registered(queue: QueueT) -> QueueT:
     QUEUES.append(queue)
     return queue
 
@@ -30,7 +33,7 @@ HASHING: Final = _registered(replace(CREATING, kind="hashing", narrowed_to="job.
 
 CARRIED_BYTES: Final = 8192
 WEBHOOK_EVENTS: Final = _registered(
-    Queue(
+    GroupQueue(
         kind="webhook_event",
         table="webhook_queue",
         narrowed_to="job.attempts = 0",
@@ -42,15 +45,11 @@ WEBHOOK_EVENTS: Final = _registered(
         completed="done",
         failed="dead",
         error="error",
+        piece=ClaimedEvent,
         # A claim returns no long payloads: those of a whole group may not fit into memory. Processing reads as many as
         # fit, and releases the other events.
-        carries=(
-            "job.type",
-            "job.database_id",
-            "job.created_at",
-            "job.forward_status",
-            f"CASE WHEN octet_length(job.payload) <= {CARRIED_BYTES} THEN job.payload END AS payload",
-        ),
+        columns=f"""job.id, job.manufacturer_org_id, job.type, job.database_id, job.created_at, job.forward_status,
+        CASE WHEN octet_length(job.payload) <= {CARRIED_BYTES} THEN job.payload END AS payload""",
     )
 )
 # Retries are claimed one by one, so that an event that crashes its worker does not take a group with it again.

@@ -6,10 +6,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from qrtrack.database import Database, DatabaseUnavailable
-from qrtrack.domain.claims import Claim, Group
+from qrtrack.domain.claims import Claim, Group, PieceT
 from qrtrack.metrics import count_claims, count_taken_over
 from qrtrack.repositories.constraints import ClaimedMeanwhile
-from qrtrack.repositories.leased import Queue
+from qrtrack.repositories.leased import GroupQueue, Queue
 
 
 async def claim_work(
@@ -40,15 +40,19 @@ async def release_claim(database: Database, queue: Queue, claim: Claim) -> None:
         await repositories.wake_workers(queue)
 
 
-async def claim_group(database: Database, queue: Queue, size: int, *, lease_seconds: float) -> Group | None:
+async def claim_group(
+    database: Database, queue: GroupQueue[PieceT], size: int, *, lease_seconds: float
+) -> Group[PieceT] | None:
     """Claims a group. Also breaks up the groups of this kind whose lease has expired: their pieces are retried one by
     one.
     """
     token = uuid4()
     try:
         async with database.autocommit() as repositories:
-            claimed = await repositories.groups(queue).claim(token, size, lease_seconds=lease_seconds)
-        if claimed.is_any_lapsed:
+            groups = repositories.groups(queue)
+            lapsed = await groups.claim(token, size, lease_seconds=lease_seconds)
+            group = await groups.claimed(token)
+        if lapsed:
             async with database.write() as repositories:
                 taken_over = await repositories.groups(queue).break_up_lapsed()
             count_taken_over(queue.kind, taken_over)
@@ -57,22 +61,22 @@ async def claim_group(database: Database, queue: Queue, size: int, *, lease_seco
         with suppress(DatabaseUnavailable):
             await asyncio.shield(_release(database, queue, token))
         raise
-    if claimed.group is not None:
-        count_claims(queue.kind, (piece["waited"] for piece in claimed.group.pieces))
-    return claimed.group
+    if group is not None:
+        count_claims(queue.kind, [group.waited])
+    return group
 
 
-async def release_group(database: Database, queue: Queue, group: Group) -> None:
+async def release_group(database: Database, queue: GroupQueue[PieceT], group: Group[PieceT]) -> None:
     await _release(database, queue, group.token)
 
 
-async def _release(database: Database, queue: Queue, token: UUID) -> None:
+async def _release(database: Database, queue: GroupQueue[PieceT], token: UUID) -> None:
     async with database.write() as repositories:
         await repositories.groups(queue).release(token)
         await repositories.wake_workers(queue)
 
 
-async def break_up_group(database: Database, queue: Queue, group: Group) -> None:
+async def break_up_group(database: Database, queue: GroupQueue[PieceT], group: Group[PieceT]) -> None:
     """Breaks up the group: from now on its pieces are retried one by one. Raises LeaseLost."""
     async with database.write() as repositories:
         await repositories.groups(queue).break_up(group)

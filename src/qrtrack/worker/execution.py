@@ -8,16 +8,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import structlog
 
 from qrtrack.database import Database, DatabaseUnavailable
-from qrtrack.domain.claims import Claim, Group, Interrupted, LeaseLost, PermanentFailure
+from qrtrack.domain.claims import Claim, Group, Held, Interrupted, LeaseLost, PermanentFailure, PieceT
 from qrtrack.domain.errors import Conflict, DomainError, Unavailable
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.metrics import count_end, count_lost_write
-from qrtrack.repositories.leased import Queue
+from qrtrack.repositories.leased import GroupQueue, Queue
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import (
     break_up_group,
@@ -54,7 +54,7 @@ class WorkOutcome:
     `pieces`: how many pieces ended in this way.
     """
 
-    held: Claim | Group
+    held: Held
     end: End
     error: str | None = None
     retry_in: float | None = None
@@ -67,7 +67,7 @@ class WorkOutcome:
         return self.held
 
 
-HeldT = TypeVar("HeldT", Claim, Group)
+HeldT = TypeVar("HeldT", bound=Held)
 
 
 class Handler(Protocol[HeldT]):
@@ -163,22 +163,22 @@ class SingleHandler:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupHandler:
+class GroupHandler(Generic[PieceT]):
     """A kind of small work: one claim takes a group of up to `size` pieces. `run` returns how many pieces it has
     finished. If a group fails, the SingleHandler of another kind claims and retries its pieces one by one.
     """
 
-    queue: Queue
+    queue: GroupQueue[PieceT]
     slots: Callable[[Settings], int]
-    run: Callable[[Runtime, Group], Awaitable[int]]
+    run: Callable[[Runtime, Group[PieceT]], Awaitable[int]]
     size: int
 
-    async def claim(self, runtime: Runtime, slots: int) -> Sequence[Group]:  # noqa: ARG002 - one group a claim
+    async def claim(self, runtime: Runtime, slots: int) -> Sequence[Group[PieceT]]:  # noqa: ARG002 - one group a claim
         lease_seconds = runtime.settings.lease_seconds
         group = await claim_group(runtime.database, self.queue, self.size, lease_seconds=lease_seconds)
         return [] if group is None else [group]
 
-    async def execute(self, runtime: Runtime, held: Group, stop: StopSignal) -> WorkOutcome:
+    async def execute(self, runtime: Runtime, held: Group[PieceT], stop: StopSignal) -> WorkOutcome:
         if stop.is_set():
             return await self._release(runtime, held)
         try:
@@ -196,11 +196,11 @@ class GroupHandler:
             return await self._end(runtime, held, End.RETRIED, break_up_group)
         return WorkOutcome(held, End.COMPLETED, pieces=finished)
 
-    async def _release(self, runtime: Runtime, group: Group) -> WorkOutcome:
+    async def _release(self, runtime: Runtime, group: Group[PieceT]) -> WorkOutcome:
         return await self._end(runtime, group, End.RELEASED, release_group)
 
     async def _end(
-        self, runtime: Runtime, group: Group, end: End, write: Callable[..., Awaitable[None]]
+        self, runtime: Runtime, group: Group[PieceT], end: End, write: Callable[..., Awaitable[None]]
     ) -> WorkOutcome:
         outcome = WorkOutcome(group, end, pieces=group.size)
         return await _persist(runtime, group, partial(write, runtime.database, self.queue, group), lambda _: outcome)
@@ -215,7 +215,7 @@ async def run_next(runtime: Runtime, handler: AnyHandler, stop: StopSignal) -> W
     return None
 
 
-async def run_until_idle(runtime: Runtime, handler: AnyHandler, held: Claim | Group, stop: StopSignal) -> WorkOutcome:
+async def run_until_idle(runtime: Runtime, handler: AnyHandler, held: Held, stop: StopSignal) -> WorkOutcome:
     """Executes the claimed work, then claims and executes more, one after the other. Returns the last outcome: when
     nothing is due, when a claim fails, when work has failed, was released or was lost, or when `stop` is set.
     """
@@ -236,7 +236,7 @@ async def run_until_idle(runtime: Runtime, handler: AnyHandler, held: Claim | Gr
         (held,) = claimed
 
 
-async def execute(runtime: Runtime, handler: AnyHandler, held: Claim | Group, stop: StopSignal) -> WorkOutcome:
+async def execute(runtime: Runtime, handler: AnyHandler, held: Held, stop: StopSignal) -> WorkOutcome:
     """Executes claimed work. Counts its end and measures its time. If it is cancelled, it releases the work first."""
     with structlog.contextvars.bound_contextvars(kind=held.kind, job_id=str(held.id)):
         began = time.monotonic()
@@ -266,12 +266,12 @@ def _traced(error: BaseException) -> BaseException | None:
     return None if isinstance(error, EXPECTED) else error
 
 
-def _refused(held: Claim | Group) -> WorkOutcome:
+def _refused(held: Held) -> WorkOutcome:
     count_lost_write(held.kind)
     return _lost(held)
 
 
-def _lost(held: Claim | Group) -> WorkOutcome:
+def _lost(held: Held) -> WorkOutcome:
     log.info(
         "the lease is lost: the work was cancelled or claimed by another worker, or the database was away for too long"
     )
@@ -280,7 +280,7 @@ def _lost(held: Claim | Group) -> WorkOutcome:
 
 async def _persist(
     runtime: Runtime,
-    held: Claim | Group,
+    held: Held,
     write: Callable[[], Awaitable[float | None]],
     outcome: Callable[[float | None], WorkOutcome],
 ) -> WorkOutcome:

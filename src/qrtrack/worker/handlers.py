@@ -5,6 +5,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from qrtrack.database import DatabaseUnavailable
+from qrtrack.domain.accurate.processing import ClaimedEvent
 from qrtrack.domain.claims import Claim, Group, Interrupted
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.repositories.queues import (
@@ -63,7 +64,7 @@ async def _print(runtime: Runtime, claim: Claim, stop: StopSignal) -> None:
     await print_label(runtime.database, claim, keys=runtime.keys, networks=networks, stop=stop)
 
 
-async def _process_group(runtime: Runtime, group: Group) -> int:
+async def _process_group(runtime: Runtime, group: Group[ClaimedEvent]) -> int:
     zone, forward = ZoneInfo(runtime.settings.accurate_timezone), runtime.forwarder is not None
     return await process_group(runtime.database, group, zone=zone, forward=forward)
 

@@ -10,7 +10,7 @@ from functools import partial
 import structlog
 
 from qrtrack.database import DatabaseUnavailable
-from qrtrack.domain.claims import Claim, Group
+from qrtrack.domain.claims import Held
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.postgresql.wake_ups import listen
 from qrtrack.repositories.queues import PERIODIC_TASKS
@@ -138,7 +138,7 @@ class Worker:
             if not claimed:
                 return
 
-    def _begin(self, slots: Slots, held: Claim | Group) -> None:
+    def _begin(self, slots: Slots, held: Held) -> None:
         stop = StopSignal()
         if self._stopping.is_set():
             # stop_claiming() was called during the claim, so this work is released like all other work.

@@ -20,6 +20,7 @@ from endpoint import Endpoint, Received, answer, open_endpoint
 from process import settings_of
 from qrtrack.database import DatabaseUnavailable
 from qrtrack.domain.accurate.documents import read_event
+from qrtrack.domain.accurate.processing import ClaimedEvent
 from qrtrack.domain.claims import Claim, Group
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
@@ -155,7 +156,7 @@ async def test_a_failed_event_blocks_later_events_of_its_entities_only(
     assert uuids(endpoint)[3:] == ["bad", "behind", "behind too", "behind that"]
 
 
-async def do(runtime: Runtime, group: Group) -> None:
+async def do(runtime: Runtime, group: Group[ClaimedEvent]) -> None:
     assert (await execute(runtime, HANDLER_OF["webhook_event"], group, StopSignal())).end is End.COMPLETED
 
 

@@ -17,6 +17,7 @@ import pytest
 from accurate import DATABASE, HANDLER_OF, STRANGE_DATABASE, Accurate, event
 from process import settings_of
 from qrtrack.domain.accurate.documents import TYPES, DocumentType, read_event
+from qrtrack.domain.accurate.processing import ClaimedEvent
 from qrtrack.domain.claims import Group
 from qrtrack.domain.identity import Caller
 from qrtrack.domain.stopping import StopSignal
@@ -44,7 +45,7 @@ def invoice(number: int, at: str = "21/11/2026 10:00:00", **row: Any) -> dict[st
     return event("SALES_INVOICE", {"salesInvoiceId": number, "action": "WRITE"} | row, timestamp=at)
 
 
-async def execute(runtime: Runtime, group: Group) -> WorkOutcome:
+async def execute(runtime: Runtime, group: Group[ClaimedEvent]) -> WorkOutcome:
     return await execute_held(runtime, HANDLER_OF["webhook_event"], group, StopSignal())
 
 
@@ -215,7 +216,7 @@ async def test_an_event_that_left_its_group_changes_nothing(accurate: Accurate, 
     await accurate.send(invoice(1), invoice(2))
     group = await accurate.group()
     # A process of an earlier version claims events without groups.
-    await accurate.sql("UPDATE webhook_queue SET attempts = 1 WHERE id = :id", id=group.pieces[0]["id"])
+    await accurate.sql("UPDATE webhook_queue SET attempts = 1 WHERE id = :id", id=group.pieces[0].id)
     await execute(runtime, group)
     assert await accurate.statuses() == ["pending", "done"]
     assert [document.entity_id for document in await documents(accurate)] == ["2"]
@@ -237,9 +238,9 @@ async def test_a_group_carries_short_payloads_only(accurate: Accurate, runtime: 
     short, long = (await accurate.group()).pieces
     rows = await accurate.rows()
     for piece, row in zip((short, long), rows, strict=True):
-        assert (piece["id"], piece["manufacturer_org_id"]) == (row.id, row.manufacturer_org_id)
-        assert (piece["type"], piece["database_id"], piece["created_at"]) == (row.type, row.database_id, row.created_at)
-    assert (short["payload"], long["payload"]) == (rows[0].payload, None)
+        assert (piece.id, piece.manufacturer_org_id) == (row.id, row.manufacturer_org_id)
+        assert (piece.type, piece.database_id, piece.created_at) == (row.type, row.database_id, row.created_at)
+    assert (short.payload, long.payload) == (rows[0].payload, None)
 
 
 async def test_payloads_beyond_the_memory_of_a_group_wait_for_the_next(accurate: Accurate, runtime: Runtime) -> None:

@@ -21,7 +21,7 @@ FROM (SELECT id, payload, sum(octet_length(payload)) OVER (ORDER BY id) - octet_
 WHERE bytes_before < CAST(:bytes AS bigint)
 """
 GET_CLAIMED: Final = f"""
-SELECT job.id, job.manufacturer_org_id, {", ".join(WEBHOOK_EVENTS.carries)}
+SELECT {WEBHOOK_EVENTS.columns}
 FROM webhook_queue AS job
 WHERE job.id = :id
 """
@@ -79,7 +79,7 @@ class WebhookProcessingRepository(DriverRepository):
         rows = await self._fetch_all(Payload, LOAD_PAYLOADS, ids=ids, bytes=LOADED_BYTES)
         return {row.id: row.payload for row in rows}
 
-    async def finish_group(self, group: Group, read: Sequence[ReadEvent], *, forward: bool) -> set[int]:
+    async def finish_group(self, group: Group[ClaimedEvent], read: Sequence[ReadEvent], *, forward: bool) -> set[int]:
         """Ends these events and releases the others of the group. Returns the ids that the group still held.
 
         Raises LeaseLost.

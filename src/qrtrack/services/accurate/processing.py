@@ -28,14 +28,13 @@ async def process_event(database: Database, claim: Claim, *, zone: ZoneInfo, for
         await _store(repositories, [read], forward=forward)
 
 
-async def process_group(database: Database, group: Group, *, zone: ZoneInfo, forward: bool) -> int:
+async def process_group(database: Database, group: Group[ClaimedEvent], *, zone: ZoneInfo, forward: bool) -> int:
     """Processes a group in one transaction. Long payloads are read up to a limit of memory; the events beyond it are
     released. Returns how many events it has ended. Raises LeaseLost.
 
     `forward`: the events are also forwarded to ACCURATE_FORWARD_URL.
     """
-    events = [ClaimedEvent(*(piece[column] for column in ClaimedEvent._fields)) for piece in group.pieces]
-    read = await _read(database, events, zone)
+    read = await _read(database, group.pieces, zone)
     async with database.write() as repositories:
         # First, since it fences what follows.
         held = await repositories.webhook_processing.finish_group(group, read, forward=forward)
