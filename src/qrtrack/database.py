@@ -4,9 +4,9 @@ tenant's role begin their own.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Self
 from uuid import UUID
 
 import asyncpg
@@ -143,7 +143,7 @@ class Database:
                     connection.terminate()
                     raise DatabaseUnavailable(reason_of(error)) from error
 
-    def _begun(self, connection: Connection) -> Any:
+    def _begun(self, connection: Connection) -> AbstractAsyncContextManager[object]:
         return connection.transaction(isolation="read_committed") if self.connector.behind_pooler else nullcontext()
 
     @asynccontextmanager
@@ -207,24 +207,22 @@ class Database:
         with self.outages.translated(quietly=True):
             return await schema_revision.migrate(self.engine, tenant_role=self.tenant_role)
 
-    async def ready(self, *, quietly: bool = False) -> dict[str, Any]:
+    async def ready(self, *, quietly: bool = False) -> None:
         """Checks the database on a separate connection, so that a busy pool does not count as an outage. Raises
         DatabaseUnavailable, DatabaseRefused, DatabaseUnfit, SchemaBehind, SchemaNewer or TenantRoleUnusable. With
         `quietly` it logs nothing, because the caller logs the reason.
         """
         with self.outages.translated(quietly=quietly):
             async with asyncio.timeout(READY_SECONDS), self._beside(self.health, seconds=ROOM_SECONDS) as connection:
-                state = await connection.fetchrow(database_checks.STATE)
-                assert state is not None
-                database_checks.refuse_encoding(state["encoding"], state["database"], state["quoted_user"])
+                state = await ServerRepository(connection).state()
+                database_checks.refuse_encoding(state.encoding, state.database, state.quoted_user)
                 await schema_revision.check_revision(connection)
                 await try_role(connection, self.tenant_role)
-                if state["read_only"]:
+                if state.is_read_only:
                     connection.terminate()
                     raise DatabaseUnavailable(
                         "the server takes no writes: it is a standby, or its provider has blocked writes"
                     )
-        return {"database": "ok", "schema": "ok"}
 
     async def limits(self) -> ServerLimits:
         with self.outages.translated():

@@ -7,11 +7,6 @@ from sqlalchemy import Connection, text
 from qrtrack.domain.errors import Unavailable
 
 OLDEST: Final = 150000
-# Readiness runs this statement at each check.
-STATE: Final = """
-SELECT current_setting('server_encoding') AS encoding, current_database() AS database,
-       quote_ident(current_user) AS quoted_user, current_setting('transaction_read_only')::bool AS read_only
-"""
 LOOK = """
 SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_name,
        current_setting('server_encoding') AS encoding, current_schema() AS schema,

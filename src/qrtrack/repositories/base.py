@@ -106,9 +106,9 @@ class Repository(TypedQueries):
     async def _fetch_scalar(self, sql: str, /, **values: Any) -> Any:
         return (await self._session.execute(prepared(sql), values)).scalar_one_or_none()
 
-    async def _fetch_values(self, sql: str, /, **values: Any) -> Sequence[Any]:
-        """Returns the first column of all rows."""
-        return (await self._session.execute(prepared(sql), values)).scalars().all()
+    async def _fetch_values(self, kind: type[ValueT], sql: str, /, **values: Any) -> list[ValueT]:
+        """Returns the first column of all rows, without NULL."""
+        return [_checked(kind, value) for value in (await self._session.execute(prepared(sql), values)).scalars()]
 
     async def _execute(self, sql: str, /, **values: Any) -> int:
         """Returns the number of changed rows."""

@@ -148,7 +148,7 @@ class RecalculationRepository(Repository):
     async def in_progress(self, what: Countable[Any], *, silent_seconds: float, after: UUID, limit: int) -> list[UUID]:
         """Returns ids of rows in progress, in their order, that nothing has updated for `silent_seconds`."""
         statement = FIND_IN_PROGRESS.format(id=what.id, table=what.table, in_progress=what.in_progress)
-        return list(await self._fetch_values(statement, after=after, silent=silent_seconds, limit=limit))
+        return await self._fetch_values(UUID, statement, after=after, silent=silent_seconds, limit=limit)
 
     async def lock(self, what: Countable[Any], id_: UUID) -> UUID | None:
         """Locks the row and returns its organisation, or None when there is nothing to count. Until this transaction

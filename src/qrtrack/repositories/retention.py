@@ -236,7 +236,7 @@ class RetentionRepository(Repository):
 
     async def old_progress(self, *, days: int, limit: int) -> list[UUID]:
         """Returns progress batches that ended more than `days` ago."""
-        return list(await self._fetch_values(OLD_PROGRESS, days=days, limit=limit))
+        return await self._fetch_values(UUID, OLD_PROGRESS, days=days, limit=limit)
 
     async def prune_records(self, batch_id: UUID) -> int:
         return await self._execute(PRUNE_RECORDS, batch_id=batch_id, step=STEP)

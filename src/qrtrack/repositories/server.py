@@ -14,6 +14,10 @@ SELECT current_setting('fsync') = 'on' AS is_durable,
 FROM pg_roles AS login, pg_database AS here
 WHERE login.rolname = session_user AND here.datname = current_database()
 """
+GET_STATE: Final = """
+SELECT current_setting('server_encoding') AS encoding, current_database() AS database,
+       quote_ident(current_user) AS quoted_user, current_setting('transaction_read_only')::bool AS is_read_only
+"""
 GET_VERSIONS: Final = """
 SELECT current_setting('server_version') AS server, (SELECT version_num FROM alembic_version) AS revision
 """
@@ -29,6 +33,13 @@ class ServerLimits(NamedTuple):
     allowed: int
 
 
+class ServerState(NamedTuple):
+    encoding: str
+    database: str
+    quoted_user: str
+    is_read_only: bool
+
+
 class DatabaseVersions(NamedTuple):
     """The versions of PostgreSQL and of the schema."""
 
@@ -39,6 +50,10 @@ class DatabaseVersions(NamedTuple):
 class ServerRepository(DriverRepository):
     async def limits(self) -> ServerLimits:
         return await self._fetch_one(ServerLimits, GET_LIMITS)
+
+    async def state(self) -> ServerState:
+        """Readiness calls it at each check."""
+        return await self._fetch_one(ServerState, GET_STATE)
 
     async def versions(self) -> DatabaseVersions:
         return await self._fetch_one(DatabaseVersions, GET_VERSIONS)

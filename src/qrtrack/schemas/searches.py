@@ -1,7 +1,7 @@
 """The results of a search: units, cases, jobs and batches, each with links to more about it."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import Field
@@ -101,7 +101,7 @@ class FoundBatch(FoundBase):
 
 
 Found = Annotated[FoundUnit | FoundCase | FoundReverseJob | FoundLabelJob | FoundBatch, Field(discriminator="kind")]
-MODELS: Final[Mapping[str, type[FoundBase]]] = {
+MODELS: Final[Mapping[str, type[Found]]] = {
     "unit": FoundUnit,
     "case": FoundCase,
     "reverse_job": FoundReverseJob,
@@ -128,7 +128,7 @@ LINKS: Final[Mapping[str, Callable[[FoundThing], Mapping[str, str]]]] = {
 }
 
 
-def found_of(result: Result) -> Any:
+def found_of(result: Result) -> Found:
     thing = result.found
     links = {**LINKS[thing.kind](thing), "batch": f"{BATCHES_PATH}/{thing.batch_id}"}
     members = {**thing._asdict(), "links": links, "names_other_batch": result.names_other_batch}

@@ -1,6 +1,5 @@
 """Label printers of an organisation."""
 
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, CheckConstraint, SmallInteger, Text, UniqueConstraint
@@ -8,6 +7,7 @@ from sqlalchemy.dialects.postgresql import INET, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from qrtrack.domain.labels.documents import FileFormat
+from qrtrack.domain.labels.printers import Address
 from qrtrack.models.metadata import Now, Table, TenantOwned, one_of
 
 
@@ -28,7 +28,7 @@ class Printer(TenantOwned, Table):
     name: Mapped[str]
     host: Mapped[str]
     port: Mapped[int]
-    ip: Mapped[Any] = mapped_column(INET)
+    ip: Mapped[Address] = mapped_column(INET)
     file_format: Mapped[str]
     dpi: Mapped[int] = mapped_column(SmallInteger)
     preset: Mapped[str | None]

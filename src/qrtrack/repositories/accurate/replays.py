@@ -146,7 +146,7 @@ class WebhookReplayRepository(Repository):
         payload.
         """
         values = asdict(selection) | {"statuses": list(statuses)}
-        return await self._fetch_values(FIND_REPLAYABLE, **values, after=after, limit=limit)
+        return await self._fetch_values(int, FIND_REPLAYABLE, **values, after=after, limit=limit)
 
     async def count_replayable(self, selection: EventSelection, statuses: Sequence[str], *, limit: int) -> int:
         """Counts the events that `find_replayable` would return, at most `limit` of them."""
@@ -160,7 +160,7 @@ class WebhookReplayRepository(Repository):
         None), and still their payload. With `forward` they are also forwarded again. Returns their ids.
         """
         values = {"ids": list(ids), "statuses": list(statuses), "forward_status": forward_status, "forward": forward}
-        return sorted(await self._fetch_values(REQUEUE, **values))
+        return sorted(await self._fetch_values(int, REQUEUE, **values))
 
     async def record_replay(
         self, caller: Caller, *, reason: str | None, selection: EventSelection | None, ids: Sequence[int]

@@ -85,7 +85,7 @@ class CallbackRepository(Repository):
 
     async def list_paid(self, attempt_id: int) -> Sequence[str]:
         """Returns the references that the gateway has reported as paid."""
-        return await self._fetch_values(LIST_PAID, attempt_id=attempt_id)
+        return await self._fetch_values(str, LIST_PAID, attempt_id=attempt_id)
 
     async def add(self, attempt: FoundAttempt, kind: EventKind, callback: Callback) -> bool:
         """Stores the callback. Returns False if the attempt already has the same one."""

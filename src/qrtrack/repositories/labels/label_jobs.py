@@ -119,8 +119,7 @@ class LabelJobRepository(Repository):
         await self._execute(DELETE_FILE, job_id=job_id)
 
     async def list_offsets(self, job_id: UUID) -> Sequence[int]:
-        offsets: Sequence[int] = await self._fetch_values(LIST_OFFSETS, job_id=job_id)
-        return offsets
+        return await self._fetch_values(int, LIST_OFFSETS, job_id=job_id)
 
     async def get_part(self, job_id: UUID, part: int) -> bytes | None:
         return await self._find_value(bytes, GET_PART, job_id=job_id, part=part)

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from qrtrack.domain.claims import Claim, LeaseLost
 from qrtrack.domain.errors import NotFound
+from qrtrack.domain.labels.printers import Address
 from qrtrack.repositories.base import Repository
 from qrtrack.repositories.case_prints import NOT_PRINTED_LATER, UNSENT
 from qrtrack.repositories.queues import PRINT_JOBS
@@ -171,7 +172,7 @@ class ClaimedPrint(NamedTuple):
     sending_at: datetime | None
     printer_name: str
     port: int
-    ip: Any
+    ip: Address
     file_format: str
     dpi: int
     preset: str | None

@@ -107,7 +107,7 @@ class PrinterRepository(Repository):
 
     async def names_with_format(self, preset: str, kinds: Sequence[FileFormat]) -> Sequence[str]:
         """Returns the names of the printers of these kinds that use the label format."""
-        return await self._fetch_values(NAMES_WITH_FORMAT, preset=preset, kinds=list(kinds))
+        return await self._fetch_values(str, NAMES_WITH_FORMAT, preset=preset, kinds=list(kinds))
 
     async def store(self, printer: Printer) -> None:
         """Raises PrinterNameTaken."""

@@ -172,7 +172,7 @@ class CodeCreationRepository(Repository):
     async def missing(self, chunk: Chunk) -> Sequence[int]:
         """Returns the sequence numbers of the chunk that have no code yet."""
         return await self._fetch_values(
-            MISSING, batch_id=chunk.batch_id, first=chunk.first_sequence, last=chunk.last_sequence
+            int, MISSING, batch_id=chunk.batch_id, first=chunk.first_sequence, last=chunk.last_sequence
         )
 
     async def keys_to_hash(self, chunk: Chunk) -> Sequence[SealedKey]:
@@ -192,7 +192,7 @@ class CodeCreationRepository(Repository):
 
     async def taken(self, codes: Sequence[str]) -> Sequence[str]:
         """Returns the listed codes that exist, or whose numbers a batch of this service has reserved."""
-        return await self._fetch_values(TAKEN, codes=codes)
+        return await self._fetch_values(str, TAKEN, codes=codes)
 
     async def insert_imported(
         self,

@@ -286,4 +286,4 @@ class CodeRepository(Repository):
 
     async def readmit(self, batch_id: UUID, sequences: Sequence[int]) -> Sequence[int]:
         """Ends every exclusion of these codes. Returns the sequence numbers that were excluded, in rising order."""
-        return await self._fetch_values(READMIT, batch_id=batch_id, sequences=sequences)
+        return await self._fetch_values(int, READMIT, batch_id=batch_id, sequences=sequences)

@@ -106,11 +106,11 @@ class JobGroupRepository(Repository):
 
     async def cancel(self, group: JobGroup, ids: Sequence[UUID]) -> Sequence[UUID]:
         """Ends those of the jobs that still match. Their workers get LeaseLost. Returns their ids."""
-        return sorted(await self._fetch_values(CANCEL, **asdict(group), ids=list(ids)))
+        return sorted(await self._fetch_values(UUID, CANCEL, **asdict(group), ids=list(ids)))
 
     async def retry(self, group: JobGroup, ids: Sequence[UUID]) -> Sequence[UUID]:
         """Queues those of the jobs again that still match. Returns their ids."""
-        return sorted(await self._fetch_values(RETRY, **asdict(group), ids=list(ids)))
+        return sorted(await self._fetch_values(UUID, RETRY, **asdict(group), ids=list(ids)))
 
     async def withdraw(self, ids: Sequence[UUID]) -> Sequence[Withdrawal]:
         """Deletes the exclusions of the jobs, and the codes that they prepared and no case has taken. Returns one row

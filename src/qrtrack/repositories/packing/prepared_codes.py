@@ -174,6 +174,7 @@ class PreparedCodeRepository(Repository):
     ) -> Sequence[str]:
         """Returns codes of the range that another station packed. `prepared_ids` are the queue's rows of the run."""
         return await self._fetch_values(
+            str,
             CODES_OF_OTHER_STATIONS,
             batch_id=batch_id,
             first=first,
@@ -185,7 +186,7 @@ class PreparedCodeRepository(Repository):
 
     async def codes_not_queued(self, batch_id: UUID, first: int, last: int, *, limit: int) -> Sequence[str]:
         """Returns codes of the range that are not in the queue, for whatever reason."""
-        return await self._fetch_values(CODES_NOT_QUEUED, batch_id=batch_id, first=first, last=last, limit=limit)
+        return await self._fetch_values(str, CODES_NOT_QUEUED, batch_id=batch_id, first=first, last=last, limit=limit)
 
     async def link(
         self, case_id: int, ids: Sequence[int], sequences: Sequence[int], *, user_id: str, station: str | None

@@ -272,7 +272,7 @@ class ReverseJobRepository(Repository):
 
     async def lock_live_of_batch(self, batch_id: UUID) -> Sequence[UUID]:
         """Returns the batch's queued and running jobs, and locks them until the transaction ends."""
-        return await self._fetch_values(LOCK_LIVE_OF_BATCH, batch_id=batch_id)
+        return await self._fetch_values(UUID, LOCK_LIVE_OF_BATCH, batch_id=batch_id)
 
     async def log(self, job_id: UUID, organisation_id: UUID, message: str, *, level: str = "info") -> None:
         """Adds a line that the plant reads."""

@@ -243,7 +243,7 @@ class RecallRepository(Repository):
 
     async def list_unknown(self, codes: Sequence[str], *, organisation_id: UUID) -> Sequence[str]:
         """Returns the codes that the organisation does not have."""
-        return await self._fetch_values(LIST_UNKNOWN, codes=codes, organisation=organisation_id)
+        return await self._fetch_values(str, LIST_UNKNOWN, codes=codes, organisation=organisation_id)
 
     async def is_batch_recalled(self, batch_id: UUID) -> bool:
         """Returns whether a recall of the whole batch is in force."""

@@ -117,7 +117,7 @@ def _is_one_of(given: Sequence[bytes], valid: Sequence[bytes]) -> bool:
     ),
 )
 @body_limit(LARGE_BODY_BYTES)
-async def receive_webhooks(request: Request) -> Any:
+async def receive_webhooks(request: Request) -> Response:
     """Takes an array of events, or one event, and answers after the commit. A repeated `uuid` gets the id of its first
     event. An element that is not an event is stored as invalid; the other elements are queued. A request with more than
     16 MiB, 10,000 elements or 1,000,000 values is refused with 413, and nothing of it is stored.

@@ -30,7 +30,9 @@ LogId = Annotated[RowId, Path()]
 
 
 @router.get(ATTEMPTS, response_model=AttemptPage, summary="List attempts", responses=problems(NotFound))
-async def list_attempts(runtime: RuntimeState, caller: Finance, query: Annotated[AttemptQuery, Query()]) -> Any:
+async def list_attempts(
+    runtime: RuntimeState, caller: Finance, query: Annotated[AttemptQuery, Query()]
+) -> dict[str, Any]:
     """Lists attempts, newest first. `is_latest=1` lists only the last attempt of each settlement."""
     wanted = AttemptFilter(query.kd_settle, query.transaction_type, query.outcome, query.is_latest)
     async with runtime.database.read(tenant=caller.organisation_id) as repositories:
@@ -46,7 +48,7 @@ async def list_attempts(runtime: RuntimeState, caller: Finance, query: Annotated
 )
 async def get_attempt(
     runtime: RuntimeState, caller: Finance, log_id: LogId, query: Annotated[RowQuery, Query()]
-) -> Any:
+) -> dict[str, Any]:
     """Shows all that is known about an attempt: the sent bytes, the rows (paged), callbacks and events."""
     view = await attempts.view_attempt(
         runtime.database,
@@ -67,7 +69,9 @@ async def get_attempt(
     summary="Resolve an unknown attempt",
     responses=problems(NotFound, attempts.SamePerson, InvalidState),
 )
-async def resolve_attempt(database: AnsweringDatabase, caller: Resolver, log_id: LogId, body: Resolution) -> Any:
+async def resolve_attempt(
+    database: AnsweringDatabase, caller: Resolver, log_id: LogId, body: Resolution
+) -> attempts.Resolved:
     """Records what the bank said about an unknown attempt, with your name. Ask the bank first."""
     return await attempts.resolve_attempt(
         database, caller=caller, attempt_id=log_id, outcome=AttemptOutcome(body.outcome), note=body.note

@@ -1,6 +1,6 @@
 """Callbacks of the bank gateway over HTTP."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 
@@ -21,11 +21,10 @@ CallbackToken = Annotated[str, Path(json_schema_extra={"maxLength": 100})]
 
 @router.get(
     f"{AKSELGATE_CALLBACKS}/{{token}}",
-    response_model=CallbackAnswer,
     summary="Receive a callback of the bank gateway",
     responses=problems(UnknownCallback, DatabaseUnavailable, DatabaseRefused),
 )
-async def receive_callback(request: Request, runtime: RuntimeState, token: CallbackToken) -> Any:
+async def receive_callback(request: Request, runtime: RuntimeState, token: CallbackToken) -> CallbackAnswer:
     """Stores a callback. Only the gateway calls this address: it receives the address with the batch, and calls it with
     `ref`, `rescore` (`00`: paid) and `rescoreref`.
 
@@ -40,4 +39,4 @@ async def receive_callback(request: Request, runtime: RuntimeState, token: Callb
         callback=callback,
         failure_codes=runtime.settings.akselgate_failures,
     )
-    return {}
+    return CallbackAnswer()

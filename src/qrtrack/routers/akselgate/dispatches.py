@@ -1,6 +1,6 @@
 """Dispatching a settlement over HTTP."""
 
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter
 
@@ -18,6 +18,7 @@ from qrtrack.schemas.akselgate.dispatches import DispatchAnswer, DispatchBody
 from qrtrack.services.akselgate import dispatches
 from qrtrack.services.akselgate.answers import (
     AlreadyDispatched,
+    Dispatched,
     GatewayNotReached,
     GatewayOutcomeUnknown,
     GatewayRejected,
@@ -50,7 +51,7 @@ WRITING_SECONDS: Final = 30
 @body_limit(LARGE_BODY_BYTES)
 async def dispatch_settlement(
     runtime: RuntimeState, database: AnsweringDatabase, caller: Sender, body: DispatchBody
-) -> Any:
+) -> Dispatched:
     """Sends the transactions of one settlement to the gateway, at most once. 200 means that the gateway took them, not
     that they are paid.
     """

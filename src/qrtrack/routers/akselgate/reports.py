@@ -1,6 +1,6 @@
 """The report of a day's dispatches over HTTP."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
@@ -12,7 +12,7 @@ from qrtrack.routers.dependencies import RuntimeState
 from qrtrack.routers.downloads import XLSX, Downloads, sends
 from qrtrack.routers.problems import problems
 from qrtrack.schemas.akselgate.reports import ReportAnswer, ReportQuery
-from qrtrack.services.akselgate.reports import export_report, report_day
+from qrtrack.services.akselgate.reports import DayReport, export_report, report_day
 
 router = APIRouter(route_class=StrictRoute, tags=["settlement dispatch"])
 
@@ -23,7 +23,7 @@ router = APIRouter(route_class=StrictRoute, tags=["settlement dispatch"])
     summary="Report a day's dispatches",
     responses=problems(NotFound),
 )
-async def get_report(runtime: RuntimeState, caller: Finance, query: Annotated[ReportQuery, Query()]) -> Any:
+async def get_report(runtime: RuntimeState, caller: Finance, query: Annotated[ReportQuery, Query()]) -> DayReport:
     """Reports a day's dispatches by settlement. The day begins at midnight in REPORT_TIMEZONE."""
     return await report_day(runtime.database, caller=caller, day=query.date, timezone=runtime.settings.report_timezone)
 

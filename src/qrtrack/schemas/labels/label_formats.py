@@ -1,7 +1,7 @@
 """Label formats: sheets and rolls, in millimetres."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
@@ -9,6 +9,7 @@ from qrtrack.domain.errors import FieldError, InvalidInput
 from qrtrack.domain.field_codes import FieldCode
 from qrtrack.domain.labels.formats import MOST_LABELS_ON_PAGE, NAME_PATTERN, LabelFormat, format_of
 from qrtrack.schemas.base import Answer, Body, Part, View
+from qrtrack.services.labels.label_formats import ListedFormat
 
 LARGEST: Final = 1200
 FormatName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -141,7 +142,7 @@ class LabelFormatList(Answer):
     label_formats: list[ShownLabelFormat]
 
     @classmethod
-    def of(cls, formats: Sequence[Any]) -> "LabelFormatList":
+    def of(cls, formats: Sequence[ListedFormat]) -> "LabelFormatList":
         return cls(label_formats=[ShownLabelFormat.model_validate(listed) for listed in formats])
 
 

@@ -7,7 +7,7 @@ in the file twice, and the file is the same as that of a single run.
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import structlog
 
@@ -81,7 +81,7 @@ class Drawing:
         per_page = self._printing.label_format.labels_per_page
         limit = self._writer.room + (LABELS_AT_A_TIME // per_page) * per_page
         contents, job = repositories.label_contents, self.job
-        asked: dict[str, Any] = {"after": self.drawn.drawn_through, "last": job.last_number, "limit": limit}
+        asked = {"after": self.drawn.drawn_through, "last": job.last_number, "limit": limit}
         rows: Sequence[Row]
         if job.what == Labelled.UNITS:
             rows = await contents.list_units(job.batch_id, **asked, with_keys=job.with_root_key)

@@ -37,7 +37,7 @@ def networks_of(settings: Settings) -> PrinterNetworks:
     return PrinterNetworks(settings.print_networks)
 
 
-def claim_values(settings: Settings) -> dict[str, Any]:
+def claim_values(settings: Settings) -> dict[str, list[str]]:
     """Returns the parameters of the statement that claims print jobs: it claims only jobs of printers in these
     networks.
     """
