@@ -71,9 +71,14 @@ class Queue:
         return f"{self.ended(self.completed)}, {self.error} = NULL"
 
     @property
+    def unleased(self) -> str:
+        """SQL assignments: no worker holds the work. The caller also sets another status than the running one."""
+        return "lease_token = NULL, lease_expires_at = NULL, updated_at = now()"
+
+    @property
     def released(self) -> str:
         """SQL assignments: the work is in the queue again; nothing else changes."""
-        return f"status = '{self.queued}', lease_token = NULL, lease_expires_at = NULL, updated_at = now()"
+        return f"status = '{self.queued}', {self.unleased}"
 
     @property
     def requeued(self) -> str:
@@ -87,10 +92,7 @@ class Queue:
         holds it loses its lease.
         """
         value = status if status.startswith(":") else f"'{status}'"
-        return (
-            f"status = {value}, lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp(),"
-            " updated_at = now()"
-        )
+        return f"status = {value}, finished_at = clock_timestamp(), {self.unleased}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from uuid import UUID
 from qrtrack.domain.claims import Claim
 from qrtrack.repositories.accurate.processing import LOADED_BYTES
 from qrtrack.repositories.base import Repository
+from qrtrack.repositories.queues import WEBHOOK_STREAMS
 
 WINDOW = 100
 
@@ -55,15 +56,15 @@ WHERE payload IS NOT NULL
 ORDER BY id
 """
 # The conditions use the row's current values: events may have been added since the run began.
-REQUEUE: Final = """
+REQUEUE: Final = f"""
 UPDATE webhook_streams
-SET status = CASE WHEN CAST(:after AS float8) IS NULL AND touched = :seen THEN 'completed' ELSE 'queued' END,
+SET {WEBHOOK_STREAMS.unleased}, attempts = 0, error_message = :error,
+    status = CASE WHEN CAST(:after AS float8) IS NULL AND touched = :seen THEN 'completed' ELSE 'queued' END,
     finished_at = CASE WHEN CAST(:after AS float8) IS NULL AND touched = :seen THEN clock_timestamp() END,
     run_at = clock_timestamp() + make_interval(secs => CASE
         WHEN touched <> :seen AND CAST(:error AS text) IS NULL THEN 0
-        ELSE COALESCE(CAST(:after AS float8), 0) END),
-    attempts = 0, lease_token = NULL, lease_expires_at = NULL, error_message = :error, updated_at = now()
-WHERE id = :id AND lease_token = :lease_token AND status = 'running'
+        ELSE COALESCE(CAST(:after AS float8), 0) END)
+WHERE {WEBHOOK_STREAMS.fence}
 """
 MARK_SENT: Final = """
 UPDATE webhook_queue
