@@ -24,7 +24,7 @@ from qrtrack.repositories.base import Connection, DriverRepository
 from qrtrack.repositories.case_prints import CasePrintRepository
 from qrtrack.repositories.console_sessions import ConsoleSessionRepository
 from qrtrack.repositories.gauges import GaugeRepository
-from qrtrack.repositories.groups import GroupRepository
+from qrtrack.repositories.groups import GroupQueue, GroupRepository
 from qrtrack.repositories.idempotency import IdempotencyRepository
 from qrtrack.repositories.labels.label_contents import LabelContentRepository
 from qrtrack.repositories.labels.label_formats import LabelFormatRepository
@@ -32,7 +32,7 @@ from qrtrack.repositories.labels.label_jobs import LabelJobRepository
 from qrtrack.repositories.labels.print_jobs import PrintJobRepository
 from qrtrack.repositories.labels.printed_hosts import PrintedHostRepository
 from qrtrack.repositories.labels.printers import PrinterRepository
-from qrtrack.repositories.leased import GroupQueue, LeasedRepository, Queue
+from qrtrack.repositories.leased import LeasedRepository, Queue
 from qrtrack.repositories.notifications import NotificationRepository
 from qrtrack.repositories.overviews import OverviewRepository
 from qrtrack.repositories.packing.batch_lists import BatchListRepository

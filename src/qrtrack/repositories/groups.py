@@ -5,12 +5,13 @@ one by one. This is a hot path, so it uses the driver's connection.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple
 from uuid import UUID
 
 from qrtrack.domain.claims import Group, LeaseLost, PieceT
 from qrtrack.repositories.base import Connection, DriverRepository, rows_in
-from qrtrack.repositories.leased import NEXT, SERVED, GroupQueue
+from qrtrack.repositories.leased import NEXT, SERVED, Queue
 
 # How many candidates a claim reads, in multiples of its size, shared among the waiting organisations. With a full group
 # for each, 1,000 organisations made the claim sort 300,000 rows to take 300. With this limit, groups get smaller when
@@ -72,6 +73,16 @@ OWN: Final = "token = :token"
 # SKIP LOCKED: a worker that is just finishing its group holds its row, and may finish.
 LAPSED: Final = """token IN (
     SELECT token FROM leased_groups WHERE kind = :kind AND lease_expires_at < now() FOR UPDATE SKIP LOCKED)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupQueue(Queue, Generic[PieceT]):
+    """A queue of work so small that another read would double its cost: the claim of a group also returns the pieces.
+    `columns`: SQL for the fields of `piece`, which are columns of `job`.
+    """
+
+    piece: type[PieceT]
+    columns: str
 
 
 class Due(NamedTuple):

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from random import uniform
-from typing import Any, Final, Generic, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from qrtrack.domain.claims import Claim, LeaseLost, PieceT
+from qrtrack.domain.claims import Claim, LeaseLost
 from qrtrack.domain.identity import Permission
 from qrtrack.repositories.base import Repository
 
@@ -93,16 +93,6 @@ class Queue:
         """
         value = status if status.startswith(":") else f"'{status}'"
         return f"status = {value}, finished_at = clock_timestamp(), {self.unleased}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupQueue(Queue, Generic[PieceT]):
-    """A queue of work so small that another read would double its cost: the claim of a group also returns the pieces.
-    `columns`: SQL for the fields of `piece`, which are columns of `job`.
-    """
-
-    piece: type[PieceT]
-    columns: str
 
 
 # 32 spare candidates: concurrent claimers skip locked rows, and without spares they come back empty. A claimer that

@@ -5,7 +5,8 @@ from typing import Final, TypeVar
 
 from qrtrack.domain.accurate.processing import ClaimedEvent
 from qrtrack.domain.identity import Permission
-from qrtrack.repositories.leased import GroupQueue, Queue
+from qrtrack.repositories.groups import GroupQueue
+from qrtrack.repositories.leased import Queue
 
 QueueT = TypeVar("QueueT", bound=Queue)
 

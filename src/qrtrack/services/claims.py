@@ -9,7 +9,8 @@ from qrtrack.database import Database, DatabaseUnavailable
 from qrtrack.domain.claims import Claim, Group, PieceT
 from qrtrack.metrics import count_claims, count_taken_over
 from qrtrack.repositories.constraints import ClaimedMeanwhile
-from qrtrack.repositories.leased import GroupQueue, Queue
+from qrtrack.repositories.groups import GroupQueue
+from qrtrack.repositories.leased import Queue
 
 
 async def claim_work(

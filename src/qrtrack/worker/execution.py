@@ -17,7 +17,8 @@ from qrtrack.domain.claims import Claim, Group, Held, Interrupted, LeaseLost, Pe
 from qrtrack.domain.errors import Conflict, DomainError, Unavailable
 from qrtrack.domain.stopping import StopSignal
 from qrtrack.metrics import count_end, count_lost_write
-from qrtrack.repositories.leased import GroupQueue, Queue
+from qrtrack.repositories.groups import GroupQueue
+from qrtrack.repositories.leased import Queue
 from qrtrack.runtime import Runtime
 from qrtrack.services.claims import (
     break_up_group,
