@@ -1,5 +1,6 @@
 """The frame of every page, the search, the trace and the wall, in a real browser against a real server."""
 
+import asyncio
 from pathlib import Path
 from typing import Final
 
@@ -7,7 +8,7 @@ import pytest_asyncio
 from playwright.async_api import Page, Route, expect
 
 from console.conftest import OpenPage
-from console.station import API, Factory, MortalServer, Station
+from console.station import API, Factory, MortalServer, Station, first
 from qrtrack.domain.identity import Role
 
 PHONE: Final = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
@@ -88,7 +89,9 @@ async def test_no_refresh_comes_between_a_sign_out_and_its_answer(station: Stati
 
     async def answer_late(route: Route) -> None:
         answer = await route.fetch(max_redirects=0)
-        await page.wait_for_event("requestfinished", lambda request: request.url.endswith("/healthz"))
+        # One round may have begun before the sign-out.
+        for _ in range(10):
+            await page.wait_for_event("requestfinished", lambda request: request.url.endswith("/healthz"))
         await route.fulfill(response=answer)
 
     await page.goto(f"{station.factory.address}/console/jobs")
@@ -97,6 +100,31 @@ async def test_no_refresh_comes_between_a_sign_out_and_its_answer(station: Stati
         "addEventListener('submit', () => setInterval(() => {"
         " document.dispatchEvent(new Event('visibilitychange')); fetch('/healthz'); }, 50))"
     )
+    await page.locator(".who summary").click()
+    await page.get_by_role("button", name="Sign out").click()
+    await page.wait_for_url("**/console/sign-in?signed_out=1")
+
+
+async def test_a_refresh_that_is_answered_after_the_sign_out_leads_nowhere(station: Station) -> None:
+    page, held = station.page, list[Route]()
+
+    async def hold_refresh(route: Route) -> None:
+        if "hx-request" in route.request.headers:
+            held.append(route)
+        else:
+            await route.continue_()
+
+    async def answer_refresh_first(route: Route) -> None:
+        answer = await route.fetch(max_redirects=0)
+        await held[0].continue_()
+        # Time for the page to follow the answer: there is no event for what must not happen.
+        await asyncio.sleep(1)
+        await route.fulfill(response=answer)
+
+    await page.goto(f"{station.factory.address}/console/jobs")
+    await page.route("**/console/jobs**", hold_refresh)
+    await page.route("**/console/sign-out", answer_refresh_first)
+    await first(held)
     await page.locator(".who summary").click()
     await page.get_by_role("button", name="Sign out").click()
     await page.wait_for_url("**/console/sign-in?signed_out=1")

@@ -65,11 +65,11 @@ def wake_ups() -> Iterator[asyncio.Event]:
     heard = asyncio.Event()
 
     async def listen_and_tell(connector: Any, on_wake_up: Callable[[], None]) -> None:
-        def hinted() -> None:
+        def woken() -> None:
             heard.set()
             on_wake_up()
 
-        await listen(connector, hinted)
+        await listen(connector, woken)
 
     with patch.object(loop, "listen", listen_and_tell):
         yield heard
@@ -92,7 +92,7 @@ def all_in(plant: Plant, status: str, table: str = STAGES) -> Callable[[], Await
 
 
 @pytest.mark.parametrize("pooler", ["none", "transaction"])
-async def test_a_batch_becomes_ready_and_its_job_completes_with_hints_and_without(
+async def test_a_batch_becomes_ready_and_its_job_completes_with_wake_ups_and_without(
     plant: Plant, runtime: Runtime, pooler: str
 ) -> None:
     async with at_work(Worker(with_settings(runtime, database_pooler=pooler, poll_seconds=0.05))):

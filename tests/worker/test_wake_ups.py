@@ -106,7 +106,9 @@ async def test_a_transaction_that_rolls_back_wakes_nobody(database: Database) ->
         assert heard.times == 2
 
 
-async def test_a_killed_listener_reconnects_and_wakes_once_for_missed_hints(plant: Plant, database: Database) -> None:
+async def test_a_killed_listener_reconnects_and_wakes_once_for_missed_wake_ups(
+    plant: Plant, database: Database
+) -> None:
     with patch.object(wake_ups, "RECONNECT_SECONDS", 0.05):
         async with listening(database) as heard:
             # The listener's session may be between two of the statements that LISTENERS knows it by.

@@ -11,8 +11,10 @@ const stale = document.getElementById("stale");
 const tick = () => !document.hidden && stale?.isConnected && document.body.dispatchEvent(new Event("tick"));
 setInterval(tick, 3000);
 document.addEventListener("visibilitychange", tick);
-// After a sign-out, a refresh would say that the session has ended.
-document.getElementById("sign-out")?.addEventListener("submit", () => stale?.remove());
+// After a sign-out, no refresh says that the session ended.
+document.getElementById("sign-out")?.addEventListener("submit", () => {
+  document.addEventListener("htmx:beforeOnLoad", (event) => event.preventDefault());
+});
 
 document.addEventListener("htmx:configRequest", (event) => Object.assign(/** @type {any} */ (event).detail.headers, MINE));
 
@@ -24,14 +26,13 @@ for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
 
 // A refreshed part keeps the focus; htmx does so only for controls with an id. An unchanged part is not replaced:
 // screen readers stay quiet.
-/** @type {string | undefined} */
-let focused;
+let focused = "";
 const newest = new WeakMap();
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { detail } = /** @type {any} */ (event);
   const { requestConfig, target, xhr } = detail;
   const control = document.activeElement;
-  focused = control && !control.id && target.contains(control) ? control.outerHTML : undefined;
+  focused = control && !control.id && target.contains(control) ? control.outerHTML : "";
   if (performance.now() < pressedUntil && requestConfig.triggeringEvent?.type === "tick") detail.shouldSwap = false;
   if (!detail.shouldSwap) return;
   if (newest.get(target) === xhr.responseText) detail.shouldSwap = false;
@@ -39,9 +40,9 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 });
 document.addEventListener("htmx:afterSwap", ({ target }) => {
   const controls = /** @type {Element} */ (target).querySelectorAll("a, button, input, select, summary");
-  const same = focused && [...controls].find((control) => control.outerHTML === focused);
+  const same = focused && [...controls].find((one) => one.outerHTML === focused);
   if (same) /** @type {HTMLElement} */ (same).focus({ preventScroll: true });
-  focused = undefined;
+  focused = "";
 });
 
 // These are no submit buttons: Enter in a field would press the first one.
@@ -52,9 +53,9 @@ document.addEventListener("click", (event) => {
 
 // Parts that could not be refreshed are outdated. The wall loads itself again after the next success.
 for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
-  document.body.addEventListener(name, () => stale && (stale.hidden = false));
+  document.addEventListener(name, () => stale && (stale.hidden = false));
 }
-document.body.addEventListener("htmx:afterOnLoad", (event) => {
+document.addEventListener("htmx:afterOnLoad", (event) => {
   if (!stale || stale.hidden || !(/** @type {any} */ (event).detail.successful)) return;
   stale.hidden = true;
   if ("reloads" in stale.dataset) location.reload();
@@ -90,8 +91,8 @@ function closeMenus(isDone) {
 for (const name of ["click", "focusin"]) {
   document.addEventListener(name, (event) => closeMenus((menu) => !menu.contains(/** @type {Node} */ (event.target))));
 }
-document.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape") return;
+document.addEventListener("keydown", ({ key }) => {
+  if (key !== "Escape") return;
   closeMenus((menu) => {
     if (menu.contains(document.activeElement)) menu.querySelector("summary")?.focus();
     return true;

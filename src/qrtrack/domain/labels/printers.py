@@ -59,7 +59,7 @@ class FormatInUse(Conflict):
     title = "A printer uses the label format"
 
     def __init__(self, printers: Sequence[str]) -> None:
-        super().__init__(f"These printers use the format: {', '.join(printers)}. First give them another one.")
+        super().__init__(f"These printers use the format: {', '.join(printers)}. First give them another format.")
 
 
 class TooManyPrinters(InvalidInput):

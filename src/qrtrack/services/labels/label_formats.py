@@ -100,7 +100,7 @@ async def find_format(repositories: Repositories, name: str) -> LabelFormat | No
 
 
 async def _refuse_used(repositories: Repositories, caller: Caller, name: str, kinds: Sequence[FileFormat]) -> None:
-    """Raises FormatInUse. A request that gives a printer the format at the same time waits, and does not find it."""
+    """Raises FormatInUse. A request that gives a printer the format at the same time waits for the end."""
     await repositories.printers.lock_all(caller.organisation_id)
     if printers := await repositories.printers.names_with_format(name, kinds):
         raise FormatInUse(printers)

@@ -74,7 +74,7 @@ async def change_printer(
     async with database.write(tenant=caller.organisation_id) as repositories:
         await repositories.printers.lock_all(caller.organisation_id)
         printer = await repositories.printers.lock(printer_id)
-        await _set(repositories, printer, replace(_as_ordered(printer), **changes), ip or printer.ip)
+        await _set(repositories, printer, replace(_as_stored(printer), **changes), ip or printer.ip)
         await repositories.printers.store(printer)
         await repositories.trace.add("printer.changed", **_traced(caller, printer))
         return repositories.answer(await repositories.printers.view(printer_id))
@@ -132,7 +132,7 @@ def _traced(caller: Caller, printer: Printer) -> dict[str, Any]:
     return {"caller": caller, "details": details}
 
 
-def _as_ordered(printer: Printer) -> NewPrinter:
+def _as_stored(printer: Printer) -> NewPrinter:
     return NewPrinter(
         name=printer.name,
         address=PrinterAddress(printer.host, printer.port),
