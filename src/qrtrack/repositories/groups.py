@@ -21,8 +21,9 @@ LEAST_OF_EACH: Final = 16
 
 # One round trip: a transaction of several statements, which can have no parameters. The lock makes each claimer see the
 # groups of the claimer before it; it is held only while the claim runs inside the server. The commit does not wait for
-# the disk: if a crash of the server undoes the claim, the pieces are still queued, and the worker gets LeaseLost. asyncpg
-# returns no rows of such a transaction, only the row count of its last SELECT: it finds the groups whose lease has expired.
+# the disk: if a crash of the server undoes the claim, the pieces are still queued, and the worker gets LeaseLost.
+# asyncpg returns no rows of such a transaction, only the row count of its last SELECT, so that SELECT finds the groups
+# whose lease has expired.
 CLAIM: Final = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = off;"
     " SELECT pg_advisory_xact_lock(hashtextextended('claim ' || {kind}, 0));"
