@@ -1,6 +1,4 @@
-"""Begins and commits the transactions of requests, workers and commands. Only migrating, restoring and the check of the
-tenant's role begin their own.
-"""
+"""Begins and commits the transactions of use cases: `write` and `read`."""
 
 import asyncio
 from collections.abc import AsyncIterator
