@@ -101,7 +101,7 @@ async def test_a_label_that_the_printer_read_by_half_is_not_taken_for_printed() 
 
 @pytest.mark.parametrize("fault", ["breaks_after", "hangs_after"])
 async def test_the_stand_in_does_not_answer_after_its_fault(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also if the question arrives in one piece with the label, as the network likes."""
+    """Also if TCP delivers the question in one piece with the label."""
     async with StandIn().on() as printer, connection_to(printer) as connection:
         await connection.ask_status()
         setattr(printer, fault, 3)

@@ -74,7 +74,7 @@ async def submit_label_job(
     runtime: RuntimeState,
     database: AnsweringDatabase,
     response: Response,
-) -> use_cases.SubmittedLabelJob | Response:
+) -> LabelJobSubmitted | Response:
     """Queues a job that draws up to 100,000 labels. Its units are reserved until the job has ended, and marked as
     printed when it is completed. Void units are skipped. Poll `status_url`, then fetch the file from `file_url`.
 
@@ -88,8 +88,9 @@ async def submit_label_job(
         )
         return JSONResponse(LabelJobDryRun(**asdict(counted)).model_dump())
     submitted = await use_cases.submit_label_job(database, caller=caller, batch_id=batch_id, new=new, base_url=base_url)
-    response.headers["Location"] = f"{LABELS_PATH}/{submitted.label_job_id}"
-    return submitted
+    answer = LabelJobSubmitted.model_validate(submitted)
+    response.headers["Location"] = answer.status_url
+    return answer
 
 
 @router.get(LABELS_PATH, response_model=LabelJobPage, summary="List label jobs")

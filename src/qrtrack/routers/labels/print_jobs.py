@@ -38,7 +38,6 @@ PrintJobId = Annotated[RowId, Path(description="The `print_job_id` in the answer
 @router.post(
     f"{PRINTERS_PATH}/{{printer_id}}/print",
     status_code=202,
-    response_model=PrintQueued,
     summary="Print on a printer",
     responses=problems(NotFound, PrintingOff, FileNotReady, AlreadyPrinted),
 )
@@ -50,7 +49,7 @@ async def print_on(
     runtime: RuntimeState,
     database: AnsweringDatabase,
     response: Response,
-) -> use_cases.QueuedPrint:
+) -> PrintQueued:
     """Queues a print job, which a worker sends to the printer at most once. It prints the label of one case, or the
     file of a label job: this needs the role manager, and the file must have the printer's format. A label job of units
     that was sent before needs a `reason`. Poll `status_url`.
@@ -63,8 +62,9 @@ async def print_on(
     queued = await use_cases.print_on(
         database, caller=caller, networks=networks_of(runtime.settings), printer_id=printer_id, new=new
     )
-    response.headers["Location"] = f"{PRINT_JOBS_PATH}/{queued.print_job_id}"
-    return queued
+    answer = PrintQueued.model_validate(queued)
+    response.headers["Location"] = answer.status_url
+    return answer
 
 
 @router.get(PRINT_JOBS_PATH, response_model=PrintJobPage, summary="List print jobs")

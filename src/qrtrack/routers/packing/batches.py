@@ -51,13 +51,12 @@ class ImportForm(ImportFields):
 @router.post(
     "",
     status_code=202,
-    response_model=BatchCreated,
     summary="Create a batch",
     responses=problems(NumbersUsedUp, GtinTaken),
 )
 async def create_batch(
     body: BatchRequest, caller: BatchManager, runtime: RuntimeState, database: AnsweringDatabase, response: Response
-) -> use_cases.CreatedBatch:
+) -> BatchCreated:
     """Reserves the serial numbers, and queues the work that creates the codes. Poll `status_url` until `status` is
     `hashing` or `ready`: then exactly the requested codes exist, and the batch may be printed and packed. If it is
     `failed`, call `retry`.
@@ -68,14 +67,14 @@ async def create_batch(
     notify = runtime.messenger.channels.check(body.notify.recipients() if body.notify else None)
     new = body.new_batch(requires_release=runtime.settings.verify_requires_release)
     created = await use_cases.create_batch(database, caller=caller, new=new, notify=notify)
-    response.headers["Location"] = f"{BATCHES_PATH}/{created.batch_id}"
-    return created
+    answer = BatchCreated.model_validate(created)
+    response.headers["Location"] = answer.status_url
+    return answer
 
 
 @router.post(
     "/import",
     status_code=202,
-    response_model=BatchCreated,
     summary="Import codes printed elsewhere",
     responses=problems(CodeTaken, GtinTaken),
 )
@@ -86,7 +85,7 @@ async def import_batch(
     runtime: RuntimeState,
     database: AnsweringDatabase,
     response: Response,
-) -> use_cases.CreatedBatch:
+) -> BatchCreated:
     """Imports codes that were printed before this service was in use. Send a CSV file in UTF-8 with at most 1,000,000
     rows and the first line `code[,root_key][,variant]`. All rows are imported, or none. `errors` names the
     first 100 bad lines as `/file/{line}/{column}`, including lines whose code exists already; `error_count` counts all.
@@ -95,8 +94,9 @@ async def import_batch(
     new = form.batch_import()
     imported = await runtime.heavy_work.run(caller.organisation_id, read_codes, form.file.file)
     created = await imports.import_batch(database, caller=caller, keys=runtime.keys, new=new, imported=imported)
-    response.headers["Location"] = f"{BATCHES_PATH}/{created.batch_id}"
-    return created
+    answer = BatchCreated.model_validate(created)
+    response.headers["Location"] = answer.status_url
+    return answer
 
 
 @router.get("", response_model=BatchPage, summary="List batches")
